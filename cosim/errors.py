@@ -1,0 +1,75 @@
+"""Everything that can go wrong, as a tree.
+
+CosimError
+├── InputError        the input is wrong; lists every fault found (exit code 2)
+├── PowerFlowError    the power flow gave no answer that can be trusted (exit code 3)
+├── SolverError       an optimisation gave no answer that can be trusted (exit code 3)
+└── UnsupportedError  the model holds something that the reduced network cannot represent (exit code 2)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class CosimError(Exception):
+    """Root of every error that the product raises on purpose."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with the input.
+
+    Attributes
+    ----------
+    where : str
+        File, and line or row where there is one.
+    key : str
+        Key, column or element at fault; empty when the whole file is.
+    problem : str
+        What is wrong, with the offending value.
+    remedy : str
+        What to do about it.
+    """
+
+    where: str
+    key: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        place = f"{self.where}: {self.key}" if self.key else self.where
+        return f"{place}: {self.problem} → {self.remedy}"
+
+
+class InputError(CosimError):
+    """The input is wrong. Faults are collected and raised together.
+
+    Parameters
+    ----------
+    faults : Fault or iterable of Fault
+        What was found.
+    """
+
+    exit_code = 2
+
+    def __init__(self, faults: Fault | Iterable[Fault]) -> None:
+        self.faults: tuple[Fault, ...] = (faults,) if isinstance(faults, Fault) else tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class PowerFlowError(CosimError):
+    """The power flow did not converge, or did not serve the power that was asked of it."""
+
+
+class SolverError(CosimError):
+    """An optimisation ended without an answer that can be trusted."""
+
+
+class UnsupportedError(CosimError):
+    """The reduced network cannot represent an element; the message names it."""
+
+    exit_code = 2
