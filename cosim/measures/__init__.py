@@ -1,0 +1,88 @@
+"""What a run is judged by: pure functions of arrays, and the scoreboard of a whole trajectory."""
+
+from cosim.measures.energy import (
+    balance_error_percent,
+    cost_eur,
+    curtailed_kwh,
+    curtailed_max_home_percent,
+    energy_kwh,
+    export_kwh,
+    import_kwh,
+    losses_kwh,
+    withheld_kwh,
+)
+from cosim.measures.fairness import ev_served_min_percent, gini, jain, served_share
+from cosim.measures.promise import promise_error_max_kva, setpoint_error_max_kw
+from cosim.measures.scoreboard import json_safe, scoreboard
+from cosim.measures.transformer import (
+    OilTransformer,
+    ageing_h,
+    ageing_rate,
+    hot_spot_c,
+    overload_min,
+    peak_percent,
+)
+from cosim.measures.unbalance import (
+    cigre_vuf_percent,
+    line_to_line,
+    lvur_percent,
+    negative_sequence_current_a,
+    neutral_current_a,
+    pui_percent,
+    pvur_percent,
+    sequence_components,
+    unbalance_current_a2,
+    v0_percent,
+    vuf_percent,
+    worst_phase_percent,
+)
+from cosim.measures.voltage_quality import (
+    en50160_compliant,
+    overvoltage_min,
+    ten_minute_mean,
+    ten_minute_rms,
+    voltage_extremes_pu,
+)
+
+__all__ = [
+    "OilTransformer",
+    "ageing_h",
+    "ageing_rate",
+    "balance_error_percent",
+    "cigre_vuf_percent",
+    "cost_eur",
+    "curtailed_kwh",
+    "curtailed_max_home_percent",
+    "en50160_compliant",
+    "energy_kwh",
+    "ev_served_min_percent",
+    "export_kwh",
+    "gini",
+    "hot_spot_c",
+    "import_kwh",
+    "jain",
+    "json_safe",
+    "line_to_line",
+    "losses_kwh",
+    "lvur_percent",
+    "negative_sequence_current_a",
+    "neutral_current_a",
+    "overload_min",
+    "overvoltage_min",
+    "peak_percent",
+    "promise_error_max_kva",
+    "pui_percent",
+    "pvur_percent",
+    "scoreboard",
+    "sequence_components",
+    "served_share",
+    "setpoint_error_max_kw",
+    "ten_minute_mean",
+    "ten_minute_rms",
+    "unbalance_current_a2",
+    "v0_percent",
+    "voltage_extremes_pu",
+    "vuf_percent",
+    "withheld_kwh",
+    "worst_phase_percent",
+]

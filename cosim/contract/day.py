@@ -1,0 +1,142 @@
+"""The day: what nobody controls, and what is known of it beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from cosim.contract.place import FrozenArrays
+from cosim.network import Float, Int
+
+
+@dataclass(frozen=True, eq=False)
+class EvSessions(FrozenArrays):
+    """Stays of cars at home, one row each, ordered by customer and arrival.
+
+    Attributes
+    ----------
+    customer : ndarray of int, shape (session,)
+        Column of the customer.
+    arrival_min, departure_min : ndarray, shape (session,)
+        Minutes from the start of the horizon [min].
+    energy_need_kwh : ndarray, shape (session,)
+        Energy wanted *in the battery* by departure [kWh].
+    charger_kw : ndarray, shape (session,)
+        Rating on the grid side [kW].
+    efficiency : ndarray, shape (session,)
+        Battery energy per energy drawn.
+    battery_kwh, soc_arrival_kwh : ndarray, shape (session,)
+        Capacity, and content on arrival [kWh].
+    """
+
+    customer: Int
+    arrival_min: Float
+    departure_min: Float
+    energy_need_kwh: Float
+    charger_kw: Float
+    efficiency: Float
+    battery_kwh: Float
+    soc_arrival_kwh: Float
+
+    def __len__(self) -> int:
+        return len(self.customer)
+
+    @classmethod
+    def none(cls) -> EvSessions:
+        """No car at all."""
+        return cls(np.empty(0, np.int64), *[np.empty(0) for _ in range(7)])
+
+
+@dataclass(frozen=True, eq=False)
+class Exogenous(FrozenArrays):
+    """What nobody controls, on a regular grid of steps.
+
+    Attributes
+    ----------
+    start : datetime
+        Local clock of the first step.
+    step_min : float
+        Length of a step [min].
+    demand_kw, demand_kvar : ndarray, shape (step, customer)
+        Household demand without car and roof, mean of the step.
+    pv_available_kw : ndarray, shape (step, customer)
+        What the roof could give.
+    inverter_kva : ndarray, shape (customer,)
+        Rating of the inverter; 0 where there is none.
+    sessions : EvSessions
+        Cars.
+    tariff_eur_per_kwh, ambient_c, source_pu : ndarray, shape (step,)
+        Price of import, temperature at the transformer, voltage of the source (nan: as in the feeder's file).
+    """
+
+    start: datetime
+    step_min: float
+    demand_kw: Float
+    demand_kvar: Float
+    pv_available_kw: Float
+    inverter_kva: Float
+    sessions: EvSessions
+    tariff_eur_per_kwh: Float
+    ambient_c: Float
+    source_pu: Float
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return len(self.demand_kw)
+
+    @property
+    def times(self) -> list[datetime]:
+        """Start of every step."""
+        return [self.start + timedelta(minutes=k * self.step_min) for k in range(self.steps)]
+
+    def resample(self, step_min: float) -> Exogenous:
+        """Return the same day in longer steps: the power of a step is the mean of its parts.
+
+        Parameters
+        ----------
+        step_min : float
+            A whole multiple of the present step that divides the horizon [min].
+
+        Raises
+        ------
+        ValueError
+            Where it is not.
+        """
+        every = round(step_min / self.step_min)
+        if every < 1 or abs(every * self.step_min - step_min) > 1e-9 or self.steps % every:
+            raise ValueError(
+                f"step_min={step_min} must be a whole multiple of {self.step_min} that divides "
+                f"{self.steps * self.step_min} min"
+            )
+        if every == 1:
+            return self
+
+        def mean(values: Float) -> Float:
+            grouped: Float = values.reshape(-1, every, *values.shape[1:]).mean(axis=1)
+            return grouped
+
+        changed: dict[str, Any] = {
+            name: mean(getattr(self, name))
+            for name in ("demand_kw", "demand_kvar", "pv_available_kw", "tariff_eur_per_kwh", "ambient_c", "source_pu")
+        }
+        return replace(self, step_min=step_min, **changed)
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast(FrozenArrays):
+    """What a controller is told about the horizon before it begins, and how good that is.
+
+    Attributes
+    ----------
+    kind : str
+        ``oracle`` (perfect foresight), ``persistence`` (yesterday), ``noisy`` (the truth with seeded errors).
+    expected : Exogenous
+        The day as forecast, on the steps of the run. The tariff is always known.
+    """
+
+    kind: str
+    expected: Exogenous

@@ -1,0 +1,194 @@
+"""The place: a feeder, frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from cosim.network import Branch, Float, Network, freeze
+
+
+class FrozenArrays:
+    """Base of frozen dataclasses whose arrays are copied and made read-only."""
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, spec.name)
+            if isinstance(value, np.ndarray):
+                copy = value.copy()
+                freeze(copy)
+                object.__setattr__(self, spec.name, copy)
+
+
+@dataclass(frozen=True)
+class TransformerSpec:
+    """A machine that replaces the feeder's own, impedance and all.
+
+    Attributes
+    ----------
+    kva : float
+        Rated power [kVA].
+    uk_percent : float
+        Short-circuit voltage [%].
+    load_loss_percent : float
+        Load loss at rated current, of rated power [%].
+    """
+
+    kva: float
+    uk_percent: float = 4.0
+    load_loss_percent: float = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Feeder(FrozenArrays):
+    """The place: OpenDSS files, customers with bus and phases, ratings, coordinates.
+
+    Attributes
+    ----------
+    name : str
+        Short name.
+    master : Path
+        The OpenDSS file that compiles the circuit.
+    nominal_voltage_v : float
+        Declared phase-to-neutral voltage, base of every per-unit figure [V].
+    customers, customer_bus : tuple of str, shape (customer,)
+        Names of the loads, and their buses.
+    customer_phases : tuple of tuple of int, shape (customer,)
+        Phases that the customer is connected to: one or three.
+    customer_nodes : tuple of tuple of int, shape (customer,)
+        Rows of ``network.node_names``, in the order of the phases.
+    customer_neutral : tuple of int, shape (customer,)
+        Row of the neutral conductor's node; -1 where the load returns to earth.
+    load_kw, load_kvar : ndarray, shape (customer,)
+        Power that the OpenDSS file itself gives the load [kW], [kvar].
+    network : Network
+        Linear model, rated lines, transformer.
+    transformer : str or None
+        Name of the branch that feeds the customers; None where there is none.
+    transformer_kva : float
+        Its rating [kVA]; nan where there is none.
+    head_line : str or None
+        Name of the line that carries all customers.
+    monitored : tuple of str
+        Branches whose currents controllers and unbalance measures watch.
+    coordinates : mapping of bus to (x, y)
+        As in the file; empty where there are none.
+    distance_m : mapping of bus to float
+        Length of the path from the transformer [m].
+    source_pu, replaced_transformer
+        Changes that were made to the file's own circuit.
+    latitude_deg, longitude_deg : float
+        For the sun.
+    warnings : tuple of str
+        What is missing or will mislead.
+    """
+
+    name: str
+    master: Path
+    nominal_voltage_v: float
+    customers: tuple[str, ...]
+    customer_bus: tuple[str, ...]
+    customer_phases: tuple[tuple[int, ...], ...]
+    customer_nodes: tuple[tuple[int, ...], ...]
+    customer_neutral: tuple[int, ...]
+    load_kw: Float
+    load_kvar: Float
+    network: Network
+    transformer: str | None
+    transformer_kva: float
+    head_line: str | None
+    monitored: tuple[str, ...]
+    coordinates: Mapping[str, tuple[float, float]]
+    distance_m: Mapping[str, float]
+    source_pu: float | None = None
+    replaced_transformer: TransformerSpec | None = None
+    latitude_deg: float = 53.48
+    longitude_deg: float = -2.24
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def transformer_rating_a(self) -> float:
+        """Rated current of a phase at the low-voltage terminals [A]; nan where there is no transformer."""
+        return float("nan") if self.transformer is None else self.network.branch(self.transformer).rating_a
+
+    @property
+    def monitored_branches(self) -> tuple[Branch, ...]:
+        """The branches that are watched."""
+        return tuple(self.network.branch(name) for name in self.monitored)
+
+    @property
+    def phase_matrix(self) -> Float:
+        """Share of a customer's power on phases 1, 2, 3; shape (customer, 3), rows sum to 1."""
+        shares = np.zeros((len(self.customers), 3))
+        for row, phases in enumerate(self.customer_phases):
+            for phase in phases:
+                shares[row, phase - 1] = 1.0 / len(phases)
+        return shares
+
+    @property
+    def phase_limit_a(self) -> float:
+        """The smaller of the transformer's and the head line's rated current of a phase [A]; inf where unknown."""
+        head = self.network.branch(self.head_line).rating_a if self.head_line else float("nan")
+        return float(np.fmin(np.fmin(self.transformer_rating_a, head), np.inf))
+
+
+@dataclass(frozen=True)
+class LoadFact:
+    """A load as the circuit's file defines it, before anything is changed.
+
+    Attributes
+    ----------
+    name, bus : str
+        Upper case.
+    node_numbers : tuple of int
+        Nodes of its phase conductors.
+    neutral_number : int
+        Node of its neutral conductor; 0 is earth.
+    kw, kvar, kv : float
+        Rated power [kW], [kvar] and voltage as OpenDSS takes it [kV].
+    model : int
+        OpenDSS load model; 1 is constant power.
+    delta : bool
+        Connected between phases.
+    """
+
+    name: str
+    bus: str
+    node_numbers: tuple[int, ...]
+    neutral_number: int
+    kw: float
+    kvar: float
+    kv: float
+    model: int
+    delta: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What an engine finds in a circuit: raw facts, from which ``feeders`` makes a ``Feeder``.
+
+    Attributes
+    ----------
+    loads : tuple of LoadFact
+        Enabled loads.
+    network : Network
+        The circuit without loads.
+    transformer_kva : mapping of str to float
+        Rating of every transformer [kVA].
+    regulators : tuple of str
+        Tap and capacitor controls.
+    bus_xy : mapping of str to (x, y)
+        Coordinates where the file defines them.
+    voltage_bases_kv : mapping of str to float
+        Phase-to-neutral base of every bus; 0 where none was set [kV].
+    """
+
+    loads: tuple[LoadFact, ...]
+    network: Network
+    transformer_kva: Mapping[str, float]
+    regulators: tuple[str, ...]
+    bus_xy: Mapping[str, tuple[float, float]]
+    voltage_bases_kv: Mapping[str, float]

@@ -1,0 +1,186 @@
+"""What passes between controller and plant: observations one way, setpoints the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosim.contract.place import FrozenArrays
+from cosim.network import Complex, Float
+
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Observation(FrozenArrays):
+    """What meters report at a control step: means of the last completed step.
+
+    Attributes
+    ----------
+    step : int
+        The step that is about to begin.
+    minute : float
+        Its start, minutes from the start of the horizon [min].
+    step_min : float
+        Length of a step [min].
+    voltage_v : ndarray, shape (customer,)
+        At the meter; of a three-phase customer the phase farthest from nominal [V].
+    demand_kw, demand_kvar, pv_kw, pv_available_kw, ev_kw, net_kw, net_kvar : ndarray, shape (customer,)
+        Metered powers; available PV as an irradiance sensor would estimate it.
+    plugged : ndarray of bool, shape (customer,)
+        A car is there *now*, at the start of the step.
+    energy_left_kwh, soc_kwh : ndarray, shape (customer,)
+        What its driver still wants in the battery, and its content; 0 without a car.
+    departure_min : ndarray, shape (customer,)
+        Announced departure, minutes from the start of the horizon; nan without a car.
+    charger_kw, charger_min_kw, efficiency : ndarray, shape (customer,)
+        Of the present car's charger; 0, 0 and 1 without a car.
+    inverter_kva : ndarray, shape (customer,)
+        Inverter rating.
+    tariff_eur_per_kwh : float
+        Price of the step that begins.
+    source_pu : float
+        Source voltage of the last step.
+    current_a : ndarray of complex, shape (monitored, 3)
+        Currents at the monitored branches [A].
+    transformer_current_a : ndarray of complex, shape (3,)
+        Currents at the transformer's low-voltage terminals [A].
+    head_current_a : ndarray of complex, shape (3,)
+        Currents in the head line [A]; the transformer's where there is no head line.
+    """
+
+    step: int
+    minute: float
+    step_min: float
+    voltage_v: Float
+    demand_kw: Float
+    demand_kvar: Float
+    pv_kw: Float
+    pv_available_kw: Float
+    ev_kw: Float
+    net_kw: Float
+    net_kvar: Float
+    plugged: Bool
+    energy_left_kwh: Float
+    soc_kwh: Float
+    departure_min: Float
+    charger_kw: Float
+    charger_min_kw: Float
+    efficiency: Float
+    inverter_kva: Float
+    tariff_eur_per_kwh: float
+    source_pu: float
+    current_a: Complex
+    transformer_current_a: Complex
+    head_current_a: Complex
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A piecewise-linear local law of an inverter or a charger against its own voltage.
+
+    Attributes
+    ----------
+    voltage_v : tuple of float
+        Break points, increasing [V].
+    share : tuple of float
+        Share of the rating at each; constant outside.
+    source : str
+        The standard or document it comes from.
+    """
+
+    voltage_v: tuple[float, ...]
+    share: tuple[float, ...]
+    source: str
+
+    def __call__(self, voltage_v: Float) -> Float:
+        """Return the share of the rating at those voltages."""
+        return np.interp(voltage_v, self.voltage_v, self.share)
+
+
+@dataclass(frozen=True)
+class LocalCurves:
+    """Curves that devices follow by themselves inside a step.
+
+    Attributes
+    ----------
+    pv_volt_watt : Curve or None
+        Upper limit of active power, share of the inverter's rating.
+    pv_volt_var : Curve or None
+        Reactive power *consumed* by the inverter, share of its rating (+ absorbs, lowers the voltage).
+    ev_volt_watt : Curve or None
+        Upper limit of charging, share of the charger's rating.
+    """
+
+    pv_volt_watt: Curve | None = None
+    pv_volt_var: Curve | None = None
+    ev_volt_watt: Curve | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """How the numbers of a setpoint were obtained.
+
+    Attributes
+    ----------
+    status : str
+        ``rule`` where no solver took part; else the solver's own end: ``optimal``, ``gap_limit``, ``node_limit``, ...
+    objective, bound, gap : float
+        Value, proven bound and relative gap; nan where there is none.
+    fallback : str
+        Empty, or why another method had to stand in.
+    reproducible : bool
+        False where a wall-clock limit struck.
+    wall_s : float
+        Time taken [s] (kept apart: never in metrics).
+    front : ndarray or None, shape (point, objective)
+        All non-dominated points, the chosen one at row ``chosen``.
+    """
+
+    status: str = "rule"
+    objective: float = float("nan")
+    bound: float = float("nan")
+    gap: float = float("nan")
+    fallback: str = ""
+    reproducible: bool = True
+    wall_s: float = 0.0
+    front: Float | None = None
+    front_names: tuple[str, ...] = ()
+    chosen: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Setpoints(FrozenArrays):
+    """What the controller asks for, until it asks again. ``inf``: no limit.
+
+    Attributes
+    ----------
+    import_cap_kw : ndarray, shape (customer,)
+        Largest net import at the meter.
+    ev_limit_kw, pv_limit_kw : ndarray, shape (customer,)
+        Largest charging and feed-in.
+    curves : LocalCurves or None
+        Local laws, from now on.
+    published_cap_kw : ndarray or None, shape (step, customer)
+        Caps announced for the whole horizon, so that households can plan their charging.
+    planned_kva : float
+        Apparent power that the controller expects at the transformer in this step; nan: no promise.
+    decision : Decision
+        How it was obtained.
+    """
+
+    import_cap_kw: Float
+    ev_limit_kw: Float
+    pv_limit_kw: Float
+    curves: LocalCurves | None = None
+    published_cap_kw: Float | None = None
+    planned_kva: float = float("nan")
+    decision: Decision = field(default_factory=Decision)
+
+    @classmethod
+    def free(cls, customers: int) -> Setpoints:
+        """No limit for anybody."""
+        unlimited = np.full(customers, np.inf)
+        return cls(unlimited, unlimited, unlimited)

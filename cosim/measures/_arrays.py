@@ -1,0 +1,34 @@
+"""What the measures share: array types, checks of shape, and division that says when it is undefined."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cosim.errors import Fault, InputError
+from cosim.network import Complex, Float
+
+__all__ = ["Bool", "Complex", "Float", "positive", "ratio", "three_phases"]
+
+Bool = NDArray[np.bool_]
+
+
+def three_phases(values: NDArray[np.generic], where: str, key: str) -> None:
+    """Raise ``InputError`` unless the last axis holds the three phases."""
+    if values.ndim == 0 or values.shape[-1] != 3:
+        problem = f"shape {values.shape} has no last axis of three phases"
+        raise InputError(Fault(where, key, problem, "pass phases a, b, c on the last axis"))
+
+
+def positive(value: float, where: str, key: str) -> None:
+    """Raise ``InputError`` unless a scalar is a positive finite number."""
+    if not (np.isfinite(value) and value > 0):
+        raise InputError(Fault(where, key, f"{value} is not a positive number", f"pass a positive {key}"))
+
+
+def ratio(part: ArrayLike, whole: ArrayLike) -> Float:
+    """Elementwise ``part / whole``; nan, without a warning, where ``whole`` is not above zero."""
+    top, bottom = np.broadcast_arrays(np.asarray(part, dtype=float), np.asarray(whole, dtype=float))
+    undefined = np.full(top.shape, np.nan)
+    quotient: Float = np.divide(top, bottom, out=undefined, where=bottom > 0)
+    return quotient

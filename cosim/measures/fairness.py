@@ -1,0 +1,108 @@
+"""How evenly service is spread over homes.
+
+Conventions where there is nothing to share, so that every figure stays a number: nobody, or everybody with nothing,
+is *equal* (Jain 1, Gini 0); without any car nobody was served short (100 %).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cosim.errors import Fault, InputError
+from cosim.measures._arrays import Float, ratio
+
+
+def jain(x: ArrayLike) -> float:
+    r"""Jain's index of fairness, :math:`(\sum x)^2 / (n \sum x^2)`.
+
+    Parameters
+    ----------
+    x : array_like
+        What each one gets, not negative; nan entries take no part. [any unit]
+
+    Returns
+    -------
+    float
+        1/n (one has all) to 1 (all equal); 1 when nobody takes part or nobody gets anything.
+
+    Raises
+    ------
+    InputError
+        A negative entry.
+
+    References
+    ----------
+    .. [1] R. Jain, D. Chiu, W. Hawe, "A quantitative measure of fairness and discrimination for resource allocation
+           in shared computer systems", DEC TR-301 (1984), arXiv:cs/9809099.
+    """
+    share = _shares(x, "jain")
+    if share.size == 0 or share.max() == 0:
+        return 1.0
+    share = share / share.max()  # the squares of very small or large entries would leave the range of a float
+    return float(share.sum() ** 2 / (share.size * np.square(share).sum()))
+
+
+def gini(x: ArrayLike) -> float:
+    r"""Gini coefficient, :math:`\sum_{ij} |x_i - x_j| / (2 n \sum x)`.
+
+    Parameters
+    ----------
+    x : array_like
+        What each one gets, not negative; nan entries take no part. [any unit]
+
+    Returns
+    -------
+    float
+        0 (all equal) to 1 − 1/n (one has all); 0 when nobody takes part or nobody gets anything.
+
+    Raises
+    ------
+    InputError
+        A negative entry.
+    """
+    share = np.sort(_shares(x, "gini"))
+    if share.size == 0 or share.max() == 0:
+        return 0.0
+    rank = np.arange(1, share.size + 1)
+    return float(((2 * rank - share.size - 1) * share).sum() / (share.size * share.sum()))
+
+
+def served_share(delivered_kwh: ArrayLike, wanted_kwh: ArrayLike) -> Float:
+    """Share of the wanted energy that each customer got, at most 1.
+
+    Parameters
+    ----------
+    delivered_kwh, wanted_kwh : array_like, shape (customer,)
+        Energy in the battery by departure, and energy wanted there. [kWh]
+
+    Returns
+    -------
+    ndarray, shape (customer,)
+        [unitless]; nan for who wanted nothing: neither served nor left short, and left out of the figures below.
+    """
+    return np.asarray(np.minimum(ratio(delivered_kwh, wanted_kwh), 1.0))
+
+
+def ev_served_min_percent(delivered_kwh: ArrayLike, wanted_kwh: ArrayLike) -> float:
+    """Share of the wanted energy that the worst-served customer got.
+
+    Parameters
+    ----------
+    delivered_kwh, wanted_kwh : array_like, shape (customer,)
+        Energy in the battery by departure, and energy wanted there. [kWh]
+
+    Returns
+    -------
+    float
+        [%]; 100 where nobody wanted anything.
+    """
+    return float(np.fmin.reduce(100 * served_share(delivered_kwh, wanted_kwh), axis=None, initial=100.0))
+
+
+def _shares(x: ArrayLike, where: str) -> Float:
+    values = np.asarray(x, dtype=float).ravel()
+    values = values[~np.isnan(values)]
+    if (values < 0).any():
+        raise InputError(Fault(where, "x", f"{values.min()} is negative", "pass amounts of zero or more"))
+    return np.asarray(values)

@@ -1,0 +1,206 @@
+"""Every metric of a run, by its fixed name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cosim.measures import energy, fairness, promise, transformer, unbalance, voltage_quality
+from cosim.measures._arrays import Float
+from cosim.network import terminal_currents
+from cosim.trajectory import Trajectory
+
+CONNECTION_KW = 14.0
+"""Import that a connection allows per phase: 60 A at 230 V, rounded up."""
+
+
+def scoreboard(trajectory: Trajectory, *, connection_kw: ArrayLike | None = None) -> dict[str, float]:
+    """Measure a run.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        What happened.
+    connection_kw : array_like, shape (customer,) or scalar, optional
+        Largest import of each home's connection, for ``withheld_kwh``; 14 kW per phase when omitted. [kW]
+
+    Returns
+    -------
+    dict of str to float
+        Metric by name, the unit at the end of the name. nan where a figure is undefined on this feeder or for this
+        controller (no rating, no bus with three phases, no solver bound); :func:`json_safe` writes those as null.
+
+    Notes
+    -----
+    Percentiles are over everything at once (steps or windows × buses or lines); ``vuf_p95_worst_bus_percent`` is that
+    of the bus that is worst off. A quantity of a three-phase customer counts phase by phase. ``ev_unserved_kwh`` leaves
+    out ``ev_unservable_kwh``, and shares of service are of what could have been served: they judge the controller.
+    """
+    return {
+        **_voltage_metrics(trajectory),
+        **_unbalance_metrics(trajectory),
+        **_loading_metrics(trajectory),
+        **_energy_metrics(trajectory),
+        **_service_metrics(trajectory, connection_kw),
+        **_promise_metrics(trajectory),
+    }
+
+
+def json_safe(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Replace what JSON cannot hold: nan and the infinities become None (null: there is no such figure).
+
+    Parameters
+    ----------
+    metrics : mapping of str to float
+        Metrics by name.
+
+    Returns
+    -------
+    dict of str to float or None
+        Same order.
+    """
+    return {name: value if np.isfinite(value) else None for name, value in metrics.items()}
+
+
+def _voltage_metrics(run: Trajectory) -> dict[str, float]:
+    nominal_v, step_min = run.feeder.nominal_voltage_v, run.step_min
+    terminal_nodes = [node for nodes in run.feeder.customer_nodes for node in nodes]
+    first_terminal = np.cumsum([0, *(len(nodes) for nodes in run.feeder.customer_nodes)])[:-1]
+    terminal_v = np.abs(run.node_v[:, terminal_nodes])
+    lowest_pu, highest_pu = voltage_quality.voltage_extremes_pu(terminal_v, nominal_v)
+    at_terminals = voltage_quality.en50160_compliant(terminal_v, nominal_v, step_min)
+    compliant = np.logical_and.reduceat(at_terminals, first_terminal)
+    return {
+        "voltage_min_pu": lowest_pu,
+        "voltage_max_pu": highest_pu,
+        "overvoltage_min": voltage_quality.overvoltage_min(terminal_v, nominal_v, step_min),
+        "en50160_compliant_customers_percent": 100.0 * float(compliant.mean()),
+    }
+
+
+def _unbalance_metrics(run: Trajectory) -> dict[str, float]:
+    bus_v = run.three_phase_customer_v
+    vuf = voltage_quality.ten_minute_rms(unbalance.vuf_percent(bus_v), run.step_min)
+    v0 = voltage_quality.ten_minute_rms(unbalance.v0_percent(bus_v), run.step_min)
+    line_v = np.abs(unbalance.line_to_line(bus_v))
+
+    watched = run.feeder.monitored_branches
+    three_phase = [column for column, branch in enumerate(watched) if {1, 2, 3} <= set(branch.phases)]
+    current_a = run.monitored_current_a[:, three_phase]
+    rating_a = np.array([watched[column].rating_a for column in three_phase])
+    return {
+        "vuf_max_percent": _highest(vuf),
+        "vuf_p95_percent": _p95(vuf),
+        "vuf_p95_worst_bus_percent": _highest(np.array([_p95(of_bus) for of_bus in vuf.T])),
+        "v0_p95_percent": _p95(v0),
+        "pvur_max_percent": _highest(unbalance.pvur_percent(np.abs(bus_v))),
+        "lvur_max_percent": _highest(unbalance.lvur_percent(line_v)),
+        "pui_mean_percent": _mean(unbalance.pui_percent(np.abs(current_a), rating_a)),
+        "neutral_current_p95_a": _p95(unbalance.neutral_current_a(current_a)),
+        "i2_p95_a": _p95(unbalance.negative_sequence_current_a(current_a)),
+    }
+
+
+def _loading_metrics(run: Trajectory) -> dict[str, float]:
+    worst_phase = run.transformer_percent.max(axis=1)
+    _, hot_spot = transformer.hot_spot_c(worst_phase / 100, run.exogenous.ambient_c, run.step_min)
+    line_ratings_a = np.array([line.rating_a for line in run.rated_lines])
+    lines = unbalance.worst_phase_percent(np.abs(run.line_current_a), line_ratings_a)
+    return {
+        "transformer_peak_kva": _highest(np.abs(run.transformer_kva.sum(axis=1))),
+        "transformer_peak_percent": transformer.peak_percent(worst_phase),
+        "transformer_overload_min": transformer.overload_min(worst_phase, run.step_min),
+        "transformer_hot_spot_max_c": _highest(hot_spot),
+        "transformer_ageing_h": transformer.ageing_h(hot_spot, run.step_min),
+        "line_peak_percent": transformer.peak_percent(lines),
+        "line_overload_min": transformer.overload_min(lines, run.step_min),
+    }
+
+
+def _energy_metrics(run: Trajectory) -> dict[str, float]:
+    step_min, available_kw = run.step_min, run.exogenous.pv_available_kw
+
+    def total_kwh(power_kw: Float) -> float:
+        return float(energy.energy_kwh(power_kw, step_min).sum())
+
+    lost_kwh = energy.losses_kwh(run.losses_kw, step_min)
+    consumed_kwh = total_kwh(run.exogenous.demand_kw) + total_kwh(run.ev_kw)
+    fed_in_kwh = total_kwh(_source_kw(run))
+    return {
+        "losses_kwh": lost_kwh,
+        "balance_error_percent": energy.balance_error_percent(fed_in_kwh, total_kwh(run.pv_kw), consumed_kwh, lost_kwh),
+        "import_kwh": float(energy.import_kwh(run.net_kw, step_min).sum()),
+        "export_kwh": float(energy.export_kwh(run.net_kw, step_min).sum()),
+        "pv_available_kwh": total_kwh(available_kw),
+        "pv_curtailed_kwh": float(energy.curtailed_kwh(available_kw, run.pv_kw, step_min).sum()),
+        "pv_curtailed_max_home_percent": energy.curtailed_max_home_percent(available_kw, run.pv_kw),
+    }
+
+
+def _service_metrics(run: Trajectory, connection_kw: ArrayLike | None) -> dict[str, float]:
+    sessions = run.exogenous.sessions
+    servable_kwh = np.maximum(sessions.energy_need_kwh - run.unservable_kwh, 0)
+    unserved_kwh = float(np.maximum(servable_kwh - run.delivered_kwh, 0).sum())
+
+    def by_customer(of_session: Float) -> Float:
+        return np.bincount(sessions.customer, weights=of_session, minlength=len(run.feeder.customers))
+
+    wanted_kwh = by_customer(servable_kwh)
+    # what one stay got beyond its need does not make up for another stay of the same home
+    credited_kwh = by_customer(np.minimum(run.delivered_kwh, servable_kwh))
+    if connection_kw is None:
+        connection_kw = CONNECTION_KW * np.array([len(phases) for phases in run.feeder.customer_phases])
+    return {
+        "ev_delivered_kwh": float(run.delivered_kwh.sum()),
+        "ev_unserved_kwh": unserved_kwh,
+        "ev_unservable_kwh": float(run.unservable_kwh.sum()),
+        "ev_served_min_percent": fairness.ev_served_min_percent(credited_kwh, wanted_kwh),
+        "jain_ev_served": fairness.jain(fairness.served_share(credited_kwh, wanted_kwh)),
+        "cost_eur": energy.cost_eur(run.net_kw, run.exogenous.tariff_eur_per_kwh, unserved_kwh, run.step_min),
+        "withheld_kwh": energy.withheld_kwh(connection_kw, run.import_cap_kw, run.plugged, run.step_min),
+    }
+
+
+def _promise_metrics(run: Trajectory) -> dict[str, float]:
+    delivered_kva = np.abs(run.transformer_kva.sum(axis=1))
+    solved = [decision for _, decision in run.decisions if decision.status != "rule"]
+    gaps = np.array([decision.gap for decision in solved])
+    return {
+        "setpoint_error_max_kw": promise.setpoint_error_max_kw(run.net_kw, run.import_cap_kw),
+        "promise_error_max_kva": promise.promise_error_max_kva(run.planned_kva, delivered_kva),
+        # rules have nothing to close; a solver that proved no bound must not look as if it had
+        "solve_gap_max": _highest(gaps) if solved else 0.0,
+        "degraded_steps": float(run.degraded.sum()),
+    }
+
+
+def _source_kw(run: Trajectory) -> Float:
+    """Active power entering the branches at the source's bus, shape (step,) [kW].
+
+    The source's nodes are those with a current injection in the network without loads.
+    """
+    network = run.feeder.network
+    injected_a = np.abs(network.admittance_s @ network.no_load_v)
+    source_nodes = np.flatnonzero(injected_a > 1e-6 * injected_a.max())
+    branches = [branch for branch in network.branches if np.isin(branch.nodes, source_nodes).any()]
+    power_kw = np.zeros(run.steps)
+    for branch, current in zip(branches, terminal_currents(branches, run.node_v), strict=True):
+        here = np.isin(branch.nodes, source_nodes)
+        power_kw += (run.node_v[:, branch.nodes[here]] * current[:, here].conj()).sum(axis=1).real / 1e3
+    return power_kw
+
+
+def _highest(values: Float) -> float:
+    return float(np.fmax.reduce(values, axis=None, initial=np.nan))
+
+
+def _mean(values: Float) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def _p95(values: Float) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.percentile(known, 95)) if known.size else float("nan")

@@ -1,0 +1,178 @@
+"""The feeder as a linear network: nodes, admittances, branches, and what follows from voltages alone.
+
+Everything here is Ohm's law on the primitive admittance matrices that the power-flow engine built, so currents,
+losses and powers are computed for a whole horizon at once, after the power flow, and in the same way for every engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+
+def freeze(array: NDArray[np.generic]) -> None:
+    """Make an array read-only (frozen dataclasses of arrays call this on their own copies)."""
+    array.setflags(write=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """A line or a transformer: its primitive admittance and the nodes it joins.
+
+    Attributes
+    ----------
+    name : str
+        Name without its class, upper case, for example ``LINE1``.
+    kind : str
+        ``"line"`` or ``"transformer"``.
+    buses : tuple of str
+        One bus per terminal.
+    nodes : ndarray of int, shape (terminal · conductor,)
+        Row of ``Network.node_names``, terminal by terminal; -1 is earth.
+    phases : tuple of int
+        Phase of every conductor of the monitored terminal (the first; of a transformer the low-voltage one).
+    admittance_s : ndarray of complex, shape (terminal · conductor, terminal · conductor)
+        Primitive admittance [S].
+    monitored : slice
+        Rows of the monitored terminal in ``nodes``.
+    rating_a : float
+        Rated current of a conductor [A]; nan where the feeder gives none.
+    length_m : float
+        Length of a line [m]; 0 of a transformer.
+    """
+
+    name: str
+    kind: str
+    buses: tuple[str, ...]
+    nodes: Int
+    phases: tuple[int, ...]
+    admittance_s: Complex
+    monitored: slice
+    rating_a: float
+    length_m: float
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Linear model of a feeder, loads taken out.
+
+    Attributes
+    ----------
+    node_names : tuple of str, shape (node,)
+        ``bus.phase``.
+    admittance_s : scipy.sparse.csc_matrix of complex, shape (node, node)
+        Nodal admittance with the source's own impedance, without loads [S].
+    no_load_v : ndarray of complex, shape (node,)
+        Phase-to-earth voltages without any load, at ``source_pu`` [V].
+    source_pu : float
+        Source voltage at which ``no_load_v`` holds.
+    branches : tuple of Branch
+        Lines and transformers.
+    unsupported : tuple of str
+        Elements that a constant linear network cannot represent, with the reason.
+    """
+
+    node_names: tuple[str, ...]
+    admittance_s: sparse.csc_matrix
+    no_load_v: Complex
+    source_pu: float
+    branches: tuple[Branch, ...]
+    unsupported: tuple[str, ...] = ()
+
+    def branch(self, name: str) -> Branch:
+        """Return the branch of that name (KeyError where there is none)."""
+        for branch in self.branches:
+            if branch.name == name.upper():
+                return branch
+        raise KeyError(name)
+
+    @property
+    def lines(self) -> tuple[Branch, ...]:
+        """Lines only."""
+        return tuple(branch for branch in self.branches if branch.kind == "line")
+
+
+def terminal_currents(branches: Sequence[Branch], voltages_v: Complex) -> list[Complex]:
+    """Current into every conductor of every terminal, for each branch.
+
+    Parameters
+    ----------
+    branches : sequence of Branch
+        Which branches.
+    voltages_v : ndarray of complex, shape (step, node)
+        Node voltages [V].
+
+    Returns
+    -------
+    list of ndarray of complex
+        Per branch, shape (step, terminal · conductor) [A], + into the element: ``I = Y_prim V``.
+    """
+    padded = np.concatenate([voltages_v, np.zeros((len(voltages_v), 1), complex)], axis=1)  # column -1 is earth
+    currents: list[Complex] = [np.empty(0, complex)] * len(branches)
+    by_size = sorted(range(len(branches)), key=lambda i: len(branches[i].nodes))
+    for _, group in groupby(by_size, key=lambda i: len(branches[i].nodes)):
+        members = list(group)
+        nodes = np.stack([branches[i].nodes for i in members])
+        admittance = np.stack([branches[i].admittance_s for i in members])
+        v = np.ascontiguousarray(padded[:, nodes].transpose(1, 0, 2))  # (branch, step, conductor)
+        i_all = v @ admittance.transpose(0, 2, 1)
+        for row, member in enumerate(members):
+            currents[member] = i_all[row]
+    return currents
+
+
+def monitored_currents(branches: Sequence[Branch], voltages_v: Complex) -> Complex:
+    """Currents at the monitored terminals by phase.
+
+    Parameters
+    ----------
+    branches : sequence of Branch
+        Which branches.
+    voltages_v : ndarray of complex, shape (step, node)
+        Node voltages [V].
+
+    Returns
+    -------
+    ndarray of complex, shape (step, branch, 3)
+        Current flowing *towards the customers* in phases 1, 2, 3 [A]; 0 where a phase is not there.
+    """
+    result = np.zeros((len(voltages_v), len(branches), 3), complex)
+    for column, (branch, current) in enumerate(zip(branches, terminal_currents(branches, voltages_v), strict=True)):
+        # at a transformer's low-voltage terminal the current towards the customers leaves the element
+        sign = -1.0 if branch.kind == "transformer" else 1.0
+        at_terminal = current[:, branch.monitored]
+        for conductor, phase in enumerate(branch.phases):
+            if 1 <= phase <= 3:
+                result[:, column, phase - 1] += sign * at_terminal[:, conductor]
+    return result
+
+
+def branch_losses_kw(branches: Sequence[Branch], voltages_v: Complex) -> Float:
+    """Active power lost in every branch, from its own currents.
+
+    Parameters
+    ----------
+    branches : sequence of Branch
+        Which branches.
+    voltages_v : ndarray of complex, shape (step, node)
+        Node voltages [V].
+
+    Returns
+    -------
+    ndarray of float, shape (step, branch)
+        Losses [kW]: ``Re(Σ V conj(I))`` over all terminals.
+    """
+    padded = np.concatenate([voltages_v, np.zeros((len(voltages_v), 1), complex)], axis=1)
+    losses = np.empty((len(voltages_v), len(branches)))
+    for column, (branch, current) in enumerate(zip(branches, terminal_currents(branches, voltages_v), strict=True)):
+        losses[:, column] = (padded[:, branch.nodes] * current.conj()).sum(axis=1).real / 1e3
+    return losses

@@ -1,0 +1,188 @@
+"""Everything that happened in one run; the only thing that measures, figures and reports read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cosim.contract import Branch, Complex, Decision, Exogenous, Feeder, Float
+from cosim.network import branch_losses_kw, monitored_currents
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """A run, step by step. Derived quantities are computed from the node voltages when first asked for.
+
+    Attributes
+    ----------
+    label, engine : str
+        Name of the run, and of the power flow that produced it.
+    feeder : Feeder
+        The place.
+    exogenous : Exogenous
+        The day on the steps of the run; cut to the steps that were completed.
+    control_min : float
+        Time between decisions [min].
+    ev_kw, pv_kw, pv_kvar, soc_kwh, plugged : ndarray, shape (step, customer)
+        Charging, generation, reactive power consumed by the inverter, battery content at the end of the step,
+        share of the step in which a car was plugged in.
+    import_cap_kw, ev_limit_kw, pv_limit_kw : ndarray, shape (step, customer)
+        Setpoints in force; inf where there is none.
+    net_kw, net_kvar : ndarray, shape (step, customer)
+        Net consumption at the meter, as requested from the power flow (which served it, or the step is degraded).
+    node_v : ndarray of complex, shape (step, node)
+        Phase-to-earth voltages [V].
+    degraded : ndarray of bool, shape (step,)
+        A fallback, a clipped setpoint, a curve that did not settle or power not served as requested.
+    notes : tuple of (int, str)
+        Step and reason of every degradation and of every warning.
+    decisions : tuple of (int, Decision)
+        Step at which each decision took effect, and how it was obtained.
+    planned_kva : ndarray, shape (step,)
+        Apparent power at the transformer that the controller promised; nan where it promised nothing.
+    delivered_kwh, unservable_kwh : ndarray, shape (session,)
+        Energy in the battery by departure, and the part of the need that no control could have delivered [kWh].
+    complete : bool
+        False where the run was interrupted or failed before its last step.
+    reproducible : bool
+        False where a wall-clock limit decided anything.
+    wall_s, decide_s : float
+        Duration of the whole run and of the controller's part [s].
+    """
+
+    label: str
+    engine: str
+    feeder: Feeder
+    exogenous: Exogenous
+    control_min: float
+    ev_kw: Float
+    pv_kw: Float
+    pv_kvar: Float
+    soc_kwh: Float
+    plugged: Float
+    import_cap_kw: Float
+    ev_limit_kw: Float
+    pv_limit_kw: Float
+    net_kw: Float
+    net_kvar: Float
+    node_v: Complex
+    degraded: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+    notes: tuple[tuple[int, str], ...]
+    decisions: tuple[tuple[int, Decision], ...]
+    planned_kva: Float
+    delivered_kwh: Float
+    unservable_kwh: Float
+    complete: bool = True
+    reproducible: bool = True
+    wall_s: float = float("nan")
+    decide_s: float = float("nan")
+
+    @property
+    def steps(self) -> int:
+        """Number of completed steps."""
+        return len(self.net_kw)
+
+    @property
+    def step_min(self) -> float:
+        """Length of a step [min]."""
+        return self.exogenous.step_min
+
+    @property
+    def step_h(self) -> float:
+        """Length of a step [h]."""
+        return self.exogenous.step_min / 60.0
+
+    @cached_property
+    def voltage_v(self) -> Float:
+        """Voltage at the meter, shape (step, customer) [V]; of several phases the one farthest from nominal."""
+        return meter_voltage_v(self.feeder, self.node_v)
+
+    @cached_property
+    def transformer_current_a(self) -> Complex:
+        """Currents at the transformer's low-voltage terminals towards the customers, shape (step, 3) [A]."""
+        return self._transformer_terminal[0]
+
+    @cached_property
+    def transformer_kva(self) -> Complex:
+        """Complex power P + jQ per phase at the same terminals, shape (step, 3) [kVA]."""
+        return self._transformer_terminal[1]
+
+    @cached_property
+    def transformer_percent(self) -> Float:
+        """Current of every phase over rated current, shape (step, 3) [%]."""
+        percent: Float = 100.0 * np.abs(self.transformer_current_a) / self.feeder.transformer_rating_a
+        return percent
+
+    @cached_property
+    def rated_lines(self) -> tuple[Branch, ...]:
+        """Lines that have a rating."""
+        return tuple(line for line in self.feeder.network.lines if np.isfinite(line.rating_a))
+
+    @cached_property
+    def line_current_a(self) -> Complex:
+        """Phase currents of the rated lines towards the customers, shape (step, line, 3) [A]."""
+        return monitored_currents(self.rated_lines, self.node_v)
+
+    @cached_property
+    def monitored_current_a(self) -> Complex:
+        """Phase currents of the watched branches, shape (step, branch, 3) [A]."""
+        return monitored_currents(self.feeder.monitored_branches, self.node_v)
+
+    @cached_property
+    def losses_kw(self) -> Float:
+        """Losses of lines and transformers, shape (step,) [kW]."""
+        return np.asarray(branch_losses_kw(self.feeder.network.branches, self.node_v).sum(axis=1))
+
+    @cached_property
+    def three_phase_customer_v(self) -> Complex:
+        """Phase voltages of the customers' buses that have three phases, shape (step, bus, 3) [V]."""
+        row = {name: index for index, name in enumerate(self.feeder.network.node_names)}
+        buses = dict.fromkeys(self.feeder.customer_bus)
+        triples = [[row.get(f"{bus}.{phase}", -1) for phase in (1, 2, 3)] for bus in buses]
+        nodes = np.array([triple for triple in triples if min(triple) >= 0], dtype=int).reshape(-1, 3)
+        return self.node_v[:, nodes]
+
+    @cached_property
+    def _transformer_terminal(self) -> tuple[Complex, Complex]:
+        feeder = self.feeder
+        source = feeder.transformer or feeder.head_line
+        if source is None:
+            missing = np.full((self.steps, 3), complex(np.nan, np.nan))
+            return missing, missing
+        branch = feeder.network.branch(source)
+        current = monitored_currents((branch,), self.node_v)[:, 0]
+        power = np.zeros_like(current)
+        for node, phase in zip(branch.nodes[branch.monitored], branch.phases, strict=True):
+            if node >= 0 and 1 <= phase <= 3:
+                power[:, phase - 1] = self.node_v[:, node] * current[:, phase - 1].conj() / 1e3
+        return current, power
+
+
+def meter_voltage_v(feeder: Feeder, node_v: Complex) -> Float:
+    """Voltage magnitude that the meter of each customer reports.
+
+    Parameters
+    ----------
+    feeder : Feeder
+        The place.
+    node_v : ndarray of complex, shape (step, node)
+        Node voltages [V].
+
+    Returns
+    -------
+    ndarray of float, shape (step, customer)
+        Phase-to-neutral voltage [V]; of several phases the one farthest from nominal.
+    """
+    width = max((len(nodes) for nodes in feeder.customer_nodes), default=1)
+    padded = np.array([nodes + (nodes[0],) * (width - len(nodes)) for nodes in feeder.customer_nodes], dtype=int)
+    phase_v = node_v[:, padded.reshape(len(feeder.customers), width)]
+    neutral = np.array(feeder.customer_neutral, dtype=int)
+    if (neutral >= 0).any():
+        phase_v = phase_v - np.where(neutral >= 0, node_v[:, neutral], 0.0)[:, :, None]
+    magnitude = np.abs(phase_v)
+    if width == 1:
+        return np.asarray(magnitude[:, :, 0])
+    farthest = np.abs(magnitude - feeder.nominal_voltage_v).argmax(axis=2)
+    return np.asarray(np.take_along_axis(magnitude, farthest[:, :, None], axis=2)[:, :, 0])

@@ -1,0 +1,247 @@
+"""From a folder or an OpenDSS file to a ``Feeder``, with everything said that is missing or will mislead."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import defaultdict
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import dijkstra
+
+from cosim.contract import Branch, Feeder, LoadFact, Survey, TransformerSpec
+from cosim.errors import Fault, InputError
+
+SURVEYORS = {".dss": "cosim.opendss:survey"}
+"""Who can read which kind of circuit file: suffix to ``module:function``, imported only when needed.
+Only the engine can read its own language, so this name is the one thread from here to the engine."""
+
+_HERE = Path(__file__).parent
+_FACTS = {
+    "name": str,
+    "title": str,
+    "nominal_voltage_v": (int, float),
+    "latitude_deg": (int, float),
+    "longitude_deg": (int, float),
+    "head_line": str,
+    "monitored": list,
+}
+
+
+def names() -> tuple[str, ...]:
+    """Names of the feeders that are shipped."""
+    return tuple(sorted(folder.parent.name for folder in _HERE.glob("*/feeder.toml")))
+
+
+def load(
+    name_or_path: str | Path, *, source_pu: float | None = None, transformer: TransformerSpec | None = None
+) -> Feeder:
+    """Load a shipped feeder by name, or any OpenDSS circuit by the path of its master file.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name of ``feeders.names()``, a folder with a ``Master.dss``, or a master file. A ``feeder.toml`` beside the
+        master file may declare what OpenDSS has no word for. A ``.dss`` file is code: it can run and write others.
+    source_pu : float, optional
+        Source voltage to set instead of the file's.
+    transformer : TransformerSpec, optional
+        Machine to put in place of the only transformer, impedance and all.
+
+    Returns
+    -------
+    Feeder
+        With ``warnings`` about what is missing or will mislead.
+
+    Raises
+    ------
+    InputError
+        Where there is no such feeder, or it does not compile, or it holds no customer.
+    """
+    master = _find(name_or_path)
+    surveyor = SURVEYORS.get(master.suffix.lower())
+    if surveyor is None:
+        raise InputError(Fault(str(master), "", f"'{master.suffix}' is no circuit file", "give an OpenDSS .dss file"))
+    module, function = surveyor.split(":")
+    survey: Survey = getattr(import_module(module), function)(master, source_pu=source_pu, transformer=transformer)
+    facts = _facts(master.with_name("feeder.toml"))
+    if not survey.loads:
+        raise InputError(Fault(str(master), "", "has no load, so no customer", "define at least one Load"))
+    return _assemble(master, survey, facts, source_pu, transformer)
+
+
+def _find(name_or_path: str | Path) -> Path:
+    path = _HERE / str(name_or_path) / "Master.dss" if str(name_or_path) in names() else Path(name_or_path)
+    if path.is_dir():
+        path = path / "Master.dss"
+    if not path.is_file():
+        known = ", ".join(names())
+        raise InputError(
+            Fault(
+                str(name_or_path), "feeder", "no such feeder or file", f"use one of {known}, or a path to a .dss file"
+            )
+        )
+    return path
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        facts = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(Fault(str(path), "", f"is not TOML: {error}", "mend the syntax")) from error
+    faults = []
+    for key, value in facts.items():
+        if key not in _FACTS:
+            faults.append(Fault(str(path), key, "unknown key", f"use only {', '.join(_FACTS)}"))
+        elif not isinstance(value, _FACTS[key]):
+            faults.append(Fault(str(path), key, f"is {value!r}, of the wrong type", "see feeders/two_bus/feeder.toml"))
+    if faults:
+        raise InputError(faults)
+    return facts
+
+
+def _assemble(
+    master: Path,
+    survey: Survey,
+    facts: Mapping[str, Any],
+    source_pu: float | None,
+    transformer: TransformerSpec | None,
+) -> Feeder:
+    network = survey.network
+    row = {name: index for index, name in enumerate(network.node_names)}
+    supply = _supply(survey)
+    start = supply.buses[_low_voltage_terminal(supply)] if supply else network.node_names[0].split(".")[0]
+    distance_m = _distances(network.lines, start)
+    head = facts.get("head_line") or _head_line(network.lines, start)
+    monitored = facts.get("monitored") or ([supply.name] if supply else [head] if head else [])
+    nominal = facts.get("nominal_voltage_v") or _nominal_voltage_v(survey)
+    known = {branch.name for branch in network.branches}
+    faults = [
+        Fault(str(master.with_name("feeder.toml")), key, f"there is no branch '{name}'", "name a Line or Transformer")
+        for key, wanted in (("head_line", [head] if head else []), ("monitored", monitored))
+        for name in wanted
+        if name.upper() not in known
+    ]
+    if faults:
+        raise InputError(faults)
+    return Feeder(
+        name=facts.get("name") or master.parent.name,
+        master=master,
+        nominal_voltage_v=float(nominal),
+        customers=tuple(load.name for load in survey.loads),
+        customer_bus=tuple(load.bus for load in survey.loads),
+        customer_phases=tuple(_phases(load) for load in survey.loads),
+        customer_nodes=tuple(tuple(row[f"{load.bus}.{n}"] for n in load.node_numbers) for load in survey.loads),
+        customer_neutral=tuple(row.get(f"{load.bus}.{load.neutral_number}", -1) for load in survey.loads),
+        load_kw=np.array([load.kw for load in survey.loads]),
+        load_kvar=np.array([load.kvar for load in survey.loads]),
+        network=network,
+        transformer=supply.name if supply else None,
+        transformer_kva=survey.transformer_kva[supply.name] if supply else float("nan"),
+        head_line=head.upper() if head else None,
+        monitored=tuple(name.upper() for name in monitored),
+        coordinates=dict(survey.bus_xy),
+        distance_m=distance_m,
+        source_pu=source_pu,
+        replaced_transformer=transformer,
+        latitude_deg=float(facts.get("latitude_deg", 53.48)),
+        longitude_deg=float(facts.get("longitude_deg", -2.24)),
+        warnings=tuple(_warnings(survey, facts, distance_m)),
+    )
+
+
+def _phases(load: LoadFact) -> tuple[int, ...]:
+    return tuple(number for number in load.node_numbers if 1 <= number <= 3) or (1,)
+
+
+def _low_voltage_terminal(transformer: Branch) -> int:
+    return transformer.monitored.start // (transformer.monitored.stop - transformer.monitored.start)
+
+
+def _supply(survey: Survey) -> Branch | None:
+    """The transformer behind which most customers are, on lines alone."""
+    best: Branch | None = None
+    most = -1
+    for branch in survey.network.branches:
+        if branch.kind == "transformer":
+            reached = _distances(survey.network.lines, branch.buses[_low_voltage_terminal(branch)])
+            behind = sum(load.bus in reached for load in survey.loads)
+            if behind > most:
+                best, most = branch, behind
+    return best
+
+
+def _distances(lines: tuple[Branch, ...], start: str) -> dict[str, float]:
+    """Length of the shortest path along lines from a bus [m]; only buses that can be reached."""
+    buses = {bus: index for index, bus in enumerate(dict.fromkeys([start, *(bus for ln in lines for bus in ln.buses)]))}
+    ends = np.array([[buses[line.buses[0]], buses[line.buses[1]]] for line in lines]).reshape(-1, 2)
+    # A line without length still joins its ends; zero would mean "no edge" to the graph routine.
+    length = np.array([max(line.length_m, 1e-9) for line in lines])
+    graph = coo_matrix((length, (ends[:, 0], ends[:, 1])), shape=(len(buses), len(buses))).tocsr()
+    metres = np.asarray(dijkstra(graph, directed=False, indices=[0])).reshape(-1)  # type: ignore[call-overload]
+    return {bus: round(float(metres[index]), 6) for bus, index in buses.items() if np.isfinite(metres[index])}
+
+
+def _head_line(lines: tuple[Branch, ...], start: str) -> str | None:
+    """The only line that leaves the transformer's bus; None where several share the load."""
+    leaving = [line.name for line in lines if start in line.buses]
+    return leaving[0] if len(leaving) == 1 else None
+
+
+def _nominal_voltage_v(survey: Survey) -> float:
+    """Median rated phase-to-neutral voltage of the loads [V]."""
+    return float(np.median([1e3 * ld.kv / (np.sqrt(3) if len(ld.node_numbers) > 1 else 1.0) for ld in survey.loads]))
+
+
+def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, float]) -> list[str]:
+    lines = survey.network.lines
+    unrated = sum(not np.isfinite(line.rating_a) for line in lines)
+    transformers = [branch for branch in survey.network.branches if branch.kind == "transformer"]
+    by_problem: dict[str, list[str]] = defaultdict(list)
+    for load in survey.loads:
+        if load.model != 1:
+            by_problem["not constant power (model ≠ 1): runs treat them as constant power"].append(load.name)
+        if load.delta:
+            by_problem["connected between phases (delta): per-phase figures do not hold for them"].append(load.name)
+        elif len(_phases(load)) == 2:
+            by_problem["connected to two phases: measures assume one or three"].append(load.name)
+        if load.bus not in distance_m:
+            by_problem["not reached by lines from the transformer"].append(load.name)
+    found = [
+        (unrated == len(lines), "no line has a rating: line loading cannot be judged (set normamps)"),
+        (
+            0 < unrated < len(lines),
+            f"{unrated} of {len(lines)} lines have no rating of their own (OpenDSS default 400 A)",
+        ),
+        (not transformers, "no transformer: transformer measures are empty"),
+        (
+            len(transformers) > 1,
+            f"{len(transformers)} transformers: measures follow the one with most customers behind it",
+        ),
+        (
+            any(base == 0 for base in survey.voltage_bases_kv.values()),
+            "no voltage bases (Set VoltageBases, CalcVoltageBases): OpenDSS gives volts where per unit is expected",
+        ),
+        (not survey.bus_xy, "no coordinates: the map is left out"),
+        (bool(survey.regulators), f"controls stay as they are at the start: {', '.join(survey.regulators[:5])}"),
+        (
+            "nominal_voltage_v" not in facts,
+            f"nominal voltage not declared (feeder.toml): {_nominal_voltage_v(survey):.1f} V from the loads' ratings",
+        ),
+        (
+            bool(set(survey.network.unsupported) - set(survey.regulators)),
+            f"other sources run as in the file: {', '.join(survey.network.unsupported[:5])}",
+        ),
+    ]
+    warnings = [text for applies, text in found if applies]
+    for problem, who in by_problem.items():
+        warnings.append(
+            f"{len(who)} of {len(survey.loads)} loads {problem} ({', '.join(who[:3])}{', …' * (len(who) > 3)})"
+        )
+    return warnings
