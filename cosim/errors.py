@@ -4,6 +4,7 @@ CosimError
 ├── InputError        the input is wrong; lists every fault found (exit code 2)
 ├── PowerFlowError    the power flow gave no answer that can be trusted (exit code 3)
 ├── SolverError       an optimisation gave no answer that can be trusted (exit code 3)
+├── RunStoppedError   a run ended before its last step; carries what was computed (exit code 3 or 130)
 └── UnsupportedError  the model holds something that the reduced network cannot represent (exit code 2)
 """
 
@@ -62,11 +63,30 @@ class InputError(CosimError):
 
 
 class PowerFlowError(CosimError):
-    """The power flow did not converge, or did not serve the power that was asked of it."""
+    """The power flow did not converge."""
 
 
 class SolverError(CosimError):
     """An optimisation ended without an answer that can be trusted."""
+
+
+class RunStoppedError(CosimError):
+    """A run ended before its last step; what was computed is kept.
+
+    Parameters
+    ----------
+    message : str
+        Why, and at which step.
+    trajectory : object
+        The ``Trajectory`` of the completed steps, marked as incomplete.
+    exit_code : int
+        3 where a power flow or a solver failed, 130 where the user interrupted.
+    """
+
+    def __init__(self, message: str, trajectory: object, exit_code: int) -> None:
+        self.trajectory = trajectory
+        self.exit_code = exit_code
+        super().__init__(message)
 
 
 class UnsupportedError(CosimError):

@@ -77,8 +77,8 @@ class Network:
         Source voltage at which ``no_load_v`` holds.
     branches : tuple of Branch
         Lines and transformers.
-    unsupported : tuple of str
-        Elements that a constant linear network cannot represent, with the reason.
+    injectors, controls : tuple of str
+        Elements that a constant linear network cannot represent: other sources of power, and automatic switching.
     """
 
     node_names: tuple[str, ...]
@@ -86,7 +86,8 @@ class Network:
     no_load_v: Complex
     source_pu: float
     branches: tuple[Branch, ...]
-    unsupported: tuple[str, ...] = ()
+    injectors: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
 
     def branch(self, name: str) -> Branch:
         """Return the branch of that name (KeyError where there is none)."""
@@ -176,3 +177,50 @@ def branch_losses_kw(branches: Sequence[Branch], voltages_v: Complex) -> Float:
     for column, (branch, current) in enumerate(zip(branches, terminal_currents(branches, voltages_v), strict=True)):
         losses[:, column] = (padded[:, branch.nodes] * current.conj()).sum(axis=1).real / 1e3
     return losses
+
+
+class ServedPower:
+    """Active power that solved voltages serve at the customers, by Kirchhoff's current law on the linear network.
+
+    This is independent of what an engine believes it did: a load that silently changed its model shows here.
+
+    Parameters
+    ----------
+    network : Network
+        The network without loads.
+    customer_nodes : sequence of sequence of int, shape (customer,)
+        Rows of the phase nodes of every customer.
+    customer_neutral : sequence of int, shape (customer,)
+        Row of the neutral; -1 for earth.
+    per_node : bool
+        True where every customer draws equal shares from its phases to earth, so that nodes can be compared one by
+        one; otherwise (neutral conductors, delta) only the sum of all is.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        customer_nodes: Sequence[Sequence[int]],
+        customer_neutral: Sequence[int],
+        per_node: bool,
+    ) -> None:
+        nodes = {node for phases in customer_nodes for node in phases} | {n for n in customer_neutral if n >= 0}
+        self._rows = np.array(sorted(nodes), dtype=np.int64)
+        self._admittance = network.admittance_s.tocsr()[self._rows]
+        self._possible = not network.injectors
+        position = {int(node): index for index, node in enumerate(self._rows)}
+        self._share = np.zeros((len(self._rows), len(customer_nodes)))
+        for column, phases in enumerate(customer_nodes):
+            for node in phases:
+                self._share[position[node], column] += 1.0 / len(phases)
+        if not per_node:
+            self._share = np.ones((1, len(customer_nodes)))
+        self._per_node = per_node
+
+    def mismatch_kw(self, voltage_v: Complex, net_kw: Float) -> float:
+        """Largest difference between served and requested power [kW]; 0 where other sources hide it."""
+        if not self._possible:
+            return 0.0
+        served = (voltage_v[self._rows] * (self._admittance @ voltage_v).conj()).real / -1e3
+        difference = served - self._share @ net_kw if self._per_node else served.sum() - net_kw.sum()
+        return float(np.abs(difference).max())

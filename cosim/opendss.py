@@ -70,7 +70,6 @@ def survey(master: Path, *, source_pu: float | None = None, transformer: Transfo
         loads=loads,
         network=_network(dss),
         transformer_kva={name: max(_windings(dss, name)[1]) for name in _elements(dss, "Transformer")},
-        regulators=tuple(f"{kind}.{name}" for kind in _CONTROLS for name in _elements(dss, kind)),
         bus_xy=xy,
         voltage_bases_kv=bases,
     )
@@ -252,9 +251,10 @@ def _network(dss: Any) -> Network:
     voltages = np.array(dss.YMatrix.getV(), dtype=float).view(complex)[1:]
     branches = [_branch(dss, name, "line", row) for name in _elements(dss, "Line")]
     branches += [_branch(dss, name, "transformer", row) for name in _elements(dss, "Transformer")]
-    unsupported = [f"{kind}.{name}" for kind in (*_NONLINEAR, *_CONTROLS) for name in _elements(dss, kind)]
+    injectors = tuple(f"{kind}.{name}" for kind in _NONLINEAR for name in _elements(dss, kind))
+    controls = tuple(f"{kind}.{name}" for kind in _CONTROLS for name in _elements(dss, kind))
     dss.Vsources.First()
-    return Network(names, matrix, voltages, float(dss.Vsources.PU()), tuple(branches), tuple(unsupported))
+    return Network(names, matrix, voltages, float(dss.Vsources.PU()), tuple(branches), injectors, controls)
 
 
 def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:

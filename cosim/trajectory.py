@@ -137,12 +137,13 @@ class Trajectory:
 
     @cached_property
     def three_phase_customer_v(self) -> Complex:
-        """Phase voltages of the customers' buses that have three phases, shape (step, bus, 3) [V]."""
+        """Phase-to-neutral voltages of customers' buses with three phases, shape (step, bus, 3) [V]."""
         row = {name: index for index, name in enumerate(self.feeder.network.node_names)}
-        buses = dict.fromkeys(self.feeder.customer_bus)
-        triples = [[row.get(f"{bus}.{phase}", -1) for phase in (1, 2, 3)] for bus in buses]
-        nodes = np.array([triple for triple in triples if min(triple) >= 0], dtype=int).reshape(-1, 3)
-        return self.node_v[:, nodes]
+        neutral_at = dict(zip(self.feeder.customer_bus, self.feeder.customer_neutral, strict=True))
+        found = [([row.get(f"{bus}.{phase}", -1) for phase in (1, 2, 3)], n) for bus, n in neutral_at.items()]
+        nodes = np.array([triple for triple, _ in found if min(triple) >= 0], dtype=int).reshape(-1, 3)
+        neutral = np.array([n for triple, n in found if min(triple) >= 0], dtype=int)
+        return self.node_v[:, nodes] - np.where(neutral >= 0, self.node_v[:, neutral], 0.0)[:, :, None]
 
     @cached_property
     def _transformer_terminal(self) -> tuple[Complex, Complex]:

@@ -13,20 +13,24 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from cosim.contract import Branch, Feeder, LoadFact, Survey, TransformerSpec
+from cosim.contract import Branch, Feeder, Float, LoadFact, Survey, TransformerSpec
 from cosim.errors import Fault, InputError
 
 SURVEYORS = {".dss": "cosim.opendss:survey"}
 """Who can read which kind of circuit file: suffix to ``module:function``, imported only when needed.
 Only the engine can read its own language, so this name is the one thread from here to the engine."""
 
+CONNECTION_KW_PER_PHASE = 14.0
+"""Where ``feeder.toml`` declares none: about 60 A, the smaller of the main fuses usual in British homes."""
+
 _HERE = Path(__file__).parent
-_FACTS = {
+_FACTS: dict[str, type | tuple[type, ...]] = {
     "name": str,
     "title": str,
     "nominal_voltage_v": (int, float),
     "latitude_deg": (int, float),
     "longitude_deg": (int, float),
+    "connection_kw_per_phase": (int, float),
     "head_line": str,
     "monitored": list,
 }
@@ -141,6 +145,7 @@ def _assemble(
         customer_neutral=tuple(row.get(f"{load.bus}.{load.neutral_number}", -1) for load in survey.loads),
         load_kw=np.array([load.kw for load in survey.loads]),
         load_kvar=np.array([load.kvar for load in survey.loads]),
+        connection_kw=_phase_count(survey) * float(facts.get("connection_kw_per_phase", CONNECTION_KW_PER_PHASE)),
         network=network,
         transformer=supply.name if supply else None,
         transformer_kva=survey.transformer_kva[supply.name] if supply else float("nan"),
@@ -152,6 +157,7 @@ def _assemble(
         replaced_transformer=transformer,
         latitude_deg=float(facts.get("latitude_deg", 53.48)),
         longitude_deg=float(facts.get("longitude_deg", -2.24)),
+        delta_customers=tuple(load.name for load in survey.loads if load.delta),
         warnings=tuple(_warnings(survey, facts, distance_m)),
     )
 
@@ -160,8 +166,12 @@ def _phases(load: LoadFact) -> tuple[int, ...]:
     return tuple(number for number in load.node_numbers if 1 <= number <= 3) or (1,)
 
 
+def _phase_count(survey: Survey) -> Float:
+    return np.array([float(len(_phases(load))) for load in survey.loads])
+
+
 def _low_voltage_terminal(transformer: Branch) -> int:
-    return transformer.monitored.start // (transformer.monitored.stop - transformer.monitored.start)
+    return int(transformer.monitored.start) // len(transformer.phases)
 
 
 def _supply(survey: Survey) -> Branch | None:
@@ -184,7 +194,7 @@ def _distances(lines: tuple[Branch, ...], start: str) -> dict[str, float]:
     # A line without length still joins its ends; zero would mean "no edge" to the graph routine.
     length = np.array([max(line.length_m, 1e-9) for line in lines])
     graph = coo_matrix((length, (ends[:, 0], ends[:, 1])), shape=(len(buses), len(buses))).tocsr()
-    metres = np.asarray(dijkstra(graph, directed=False, indices=[0])).reshape(-1)  # type: ignore[call-overload]
+    metres = np.asarray(dijkstra(graph, directed=False, indices=[0])).reshape(-1)
     return {bus: round(float(metres[index]), 6) for bus, index in buses.items() if np.isfinite(metres[index])}
 
 
@@ -229,14 +239,18 @@ def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str,
             "no voltage bases (Set VoltageBases, CalcVoltageBases): OpenDSS gives volts where per unit is expected",
         ),
         (not survey.bus_xy, "no coordinates: the map is left out"),
-        (bool(survey.regulators), f"controls stay as they are at the start: {', '.join(survey.regulators[:5])}"),
+        (
+            bool(survey.network.controls),
+            f"regulators and switches stay as they are at the start: {', '.join(survey.network.controls[:5])}",
+        ),
         (
             "nominal_voltage_v" not in facts,
             f"nominal voltage not declared (feeder.toml): {_nominal_voltage_v(survey):.1f} V from the loads' ratings",
         ),
         (
-            bool(set(survey.network.unsupported) - set(survey.regulators)),
-            f"other sources run as in the file: {', '.join(survey.network.unsupported[:5])}",
+            bool(survey.network.injectors),
+            "other sources run as in the file, so served power cannot be checked: "
+            + ", ".join(survey.network.injectors[:5]),
         ),
     ]
     warnings = [text for applies, text in found if applies]

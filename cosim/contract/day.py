@@ -50,6 +50,9 @@ class EvSessions(FrozenArrays):
         return cls(np.empty(0, np.int64), *[np.empty(0) for _ in range(7)])
 
 
+_PER_STEP = ("demand_kw", "demand_kvar", "pv_available_kw", "tariff_eur_per_kwh", "ambient_c", "source_pu")
+
+
 @dataclass(frozen=True, eq=False)
 class Exogenous(FrozenArrays):
     """What nobody controls, on a regular grid of steps.
@@ -119,11 +122,13 @@ class Exogenous(FrozenArrays):
             grouped: Float = values.reshape(-1, every, *values.shape[1:]).mean(axis=1)
             return grouped
 
-        changed: dict[str, Any] = {
-            name: mean(getattr(self, name))
-            for name in ("demand_kw", "demand_kvar", "pv_available_kw", "tariff_eur_per_kwh", "ambient_c", "source_pu")
-        }
+        changed: dict[str, Any] = {name: mean(getattr(self, name)) for name in _PER_STEP}
         return replace(self, step_min=step_min, **changed)
+
+    def first(self, steps: int) -> Exogenous:
+        """Return the beginning of the same day; sessions are kept whole."""
+        cut: dict[str, Any] = {name: getattr(self, name)[:steps] for name in _PER_STEP}
+        return replace(self, **cut)
 
 
 @dataclass(frozen=True, eq=False)

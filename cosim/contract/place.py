@@ -64,6 +64,8 @@ class Feeder(FrozenArrays):
         Row of the neutral conductor's node; -1 where the load returns to earth.
     load_kw, load_kvar : ndarray, shape (customer,)
         Power that the OpenDSS file itself gives the load [kW], [kvar].
+    connection_kw : ndarray, shape (customer,)
+        Largest net import that the connection allows without any cap [kW].
     network : Network
         Linear model, rated lines, transformer.
     transformer : str or None
@@ -82,6 +84,8 @@ class Feeder(FrozenArrays):
         Changes that were made to the file's own circuit.
     latitude_deg, longitude_deg : float
         For the sun.
+    delta_customers : tuple of str
+        Customers that are connected between phases.
     warnings : tuple of str
         What is missing or will mislead.
     """
@@ -96,6 +100,7 @@ class Feeder(FrozenArrays):
     customer_neutral: tuple[int, ...]
     load_kw: Float
     load_kvar: Float
+    connection_kw: Float
     network: Network
     transformer: str | None
     transformer_kva: float
@@ -107,6 +112,7 @@ class Feeder(FrozenArrays):
     replaced_transformer: TransformerSpec | None = None
     latitude_deg: float = 53.48
     longitude_deg: float = -2.24
+    delta_customers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -178,8 +184,6 @@ class Survey:
         The circuit without loads.
     transformer_kva : mapping of str to float
         Rating of every transformer [kVA].
-    regulators : tuple of str
-        Tap and capacitor controls.
     bus_xy : mapping of str to (x, y)
         Coordinates where the file defines them.
     voltage_bases_kv : mapping of str to float
@@ -189,6 +193,5 @@ class Survey:
     loads: tuple[LoadFact, ...]
     network: Network
     transformer_kva: Mapping[str, float]
-    regulators: tuple[str, ...]
     bus_xy: Mapping[str, tuple[float, float]]
     voltage_bases_kv: Mapping[str, float]

@@ -21,6 +21,7 @@ from cosim.measures.transformer import (
     hot_spot_c,
     overload_min,
     peak_percent,
+    worst_phase_percent,
 )
 from cosim.measures.unbalance import (
     cigre_vuf_percent,
@@ -34,7 +35,6 @@ from cosim.measures.unbalance import (
     unbalance_current_a2,
     v0_percent,
     vuf_percent,
-    worst_phase_percent,
 )
 from cosim.measures.voltage_quality import (
     en50160_compliant,

@@ -66,9 +66,8 @@ def json_safe(metrics: Mapping[str, float]) -> dict[str, float | None]:
 
 def _voltage_metrics(run: Trajectory) -> dict[str, float]:
     nominal_v, step_min = run.feeder.nominal_voltage_v, run.step_min
-    terminal_nodes = [node for nodes in run.feeder.customer_nodes for node in nodes]
+    terminal_v = _terminal_v(run)
     first_terminal = np.cumsum([0, *(len(nodes) for nodes in run.feeder.customer_nodes)])[:-1]
-    terminal_v = np.abs(run.node_v[:, terminal_nodes])
     lowest_pu, highest_pu = voltage_quality.voltage_extremes_pu(terminal_v, nominal_v)
     at_terminals = voltage_quality.en50160_compliant(terminal_v, nominal_v, step_min)
     compliant = np.logical_and.reduceat(at_terminals, first_terminal)
@@ -107,7 +106,7 @@ def _loading_metrics(run: Trajectory) -> dict[str, float]:
     worst_phase = run.transformer_percent.max(axis=1)
     _, hot_spot = transformer.hot_spot_c(worst_phase / 100, run.exogenous.ambient_c, run.step_min)
     line_ratings_a = np.array([line.rating_a for line in run.rated_lines])
-    lines = unbalance.worst_phase_percent(np.abs(run.line_current_a), line_ratings_a)
+    lines = transformer.worst_phase_percent(np.abs(run.line_current_a), line_ratings_a)
     return {
         "transformer_peak_kva": _highest(np.abs(run.transformer_kva.sum(axis=1))),
         "transformer_peak_percent": transformer.peak_percent(worst_phase),
@@ -145,7 +144,8 @@ def _service_metrics(run: Trajectory, connection_kw: ArrayLike | None) -> dict[s
     unserved_kwh = float(np.maximum(servable_kwh - run.delivered_kwh, 0).sum())
 
     def by_customer(of_session: Float) -> Float:
-        return np.bincount(sessions.customer, weights=of_session, minlength=len(run.feeder.customers))
+        sums = np.bincount(sessions.customer, weights=of_session, minlength=len(run.feeder.customers))
+        return np.asarray(sums, dtype=float)
 
     wanted_kwh = by_customer(servable_kwh)
     # what one stay got beyond its need does not make up for another stay of the same home
@@ -176,6 +176,15 @@ def _promise_metrics(run: Trajectory) -> dict[str, float]:
     }
 
 
+def _terminal_v(run: Trajectory) -> Float:
+    """Phase-to-neutral voltage of every customer's every phase, shape (step, terminal) [V]."""
+    feeder = run.feeder
+    phases = [node for nodes in feeder.customer_nodes for node in nodes]
+    neutrals = np.repeat(feeder.customer_neutral, [len(nodes) for nodes in feeder.customer_nodes])
+    neutral_v = np.where(neutrals >= 0, run.node_v[:, neutrals], 0)  # -1: the load returns to earth
+    return np.asarray(np.abs(run.node_v[:, phases] - neutral_v))
+
+
 def _source_kw(run: Trajectory) -> Float:
     """Active power entering the branches at the source's bus, shape (step,) [kW].
 
@@ -183,7 +192,7 @@ def _source_kw(run: Trajectory) -> Float:
     """
     network = run.feeder.network
     injected_a = np.abs(network.admittance_s @ network.no_load_v)
-    source_nodes = np.flatnonzero(injected_a > 1e-6 * injected_a.max())
+    source_nodes = np.flatnonzero(injected_a > 1e-3 * injected_a.max())
     branches = [branch for branch in network.branches if np.isin(branch.nodes, source_nodes).any()]
     power_kw = np.zeros(run.steps)
     for branch, current in zip(branches, terminal_currents(branches, run.node_v), strict=True):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.signal import lfilter
 
 from cosim.errors import Fault, InputError
-from cosim.measures._arrays import Float, positive
+from cosim.measures._arrays import Float, positive, ratio
 
 Paper = Literal["normal", "upgraded"]
 
@@ -163,6 +163,29 @@ def ageing_h(hot_spot_c: ArrayLike, step_min: float, paper: Paper = "normal") ->
         Hours of life at the rated hot spot; less than the hours that passed means ageing slower than rated. [h]
     """
     return float(ageing_rate(hot_spot_c, paper).sum() * step_min / 60)
+
+
+def worst_phase_percent(i_abs: ArrayLike, rating_a: float | Float) -> Float:
+    """Loading by the worst phase, ``100 max |I| / rating``.
+
+    A conductor or a winding is heated by its own current: the mean over phases hides the one that is overloaded.
+
+    Parameters
+    ----------
+    i_abs : array_like, shape (..., phase)
+        Magnitudes of the phase currents; any number of phases, nan for a phase that is not there. [A]
+    rating_a : array_like, broadcast against (...)
+        Rated current. [A]
+
+    Returns
+    -------
+    ndarray, shape (...)
+        [%]; nan where the rating is unknown (nan).
+    """
+    if np.ndim(rating_a) == 0:
+        positive(float(rating_a), "worst_phase_percent", "rating_a")
+    worst_a = np.fmax.reduce(np.asarray(i_abs, dtype=float), axis=-1)
+    return 100 * ratio(worst_a, rating_a)
 
 
 def peak_percent(loading_percent: ArrayLike) -> float:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cosim.measures._arrays import Complex, Float, positive, ratio, three_phases
+from cosim.measures._arrays import Complex, Float, ratio, three_phases
 
 _A = np.exp(2j * np.pi / 3)
 _INVERSE_FORTESCUE: Complex = np.array([[1, 1, 1], [1, _A, _A**2], [1, _A**2, _A]], dtype=np.complex128) / 3
@@ -253,29 +253,6 @@ def unbalance_current_a2(i: ArrayLike) -> Float:
     """
     zero, _, negative = sequence_components(i)
     return np.asarray(zero.real**2 + zero.imag**2 + negative.real**2 + negative.imag**2)
-
-
-def worst_phase_percent(i_abs: ArrayLike, rating_a: float | Float) -> Float:
-    """Loading by the worst phase, ``100 max |I| / rating``.
-
-    A conductor or a winding is heated by its own current: the mean over phases hides the one that is overloaded.
-
-    Parameters
-    ----------
-    i_abs : array_like, shape (..., phase)
-        Magnitudes of the phase currents; any number of phases, nan for a phase that is not there. [A]
-    rating_a : array_like, broadcast against (...)
-        Rated current. [A]
-
-    Returns
-    -------
-    ndarray, shape (...)
-        [%]; nan where the rating is unknown (nan).
-    """
-    if np.ndim(rating_a) == 0:
-        positive(float(rating_a), "worst_phase_percent", "rating_a")
-    worst_a = np.fmax.reduce(np.asarray(i_abs, dtype=float), axis=-1)
-    return 100 * ratio(worst_a, rating_a)
 
 
 def _largest_deviation_percent(magnitudes: ArrayLike, where: str, key: str) -> Float:

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 
-from tests.validation.power_flow import PowerFlow
+import feeders
+from cosim.contract import Complex, Feeder, Float
+from cosim.network import branch_losses_kw, monitored_currents
+from cosim.opendss import OpenDssEngine
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
@@ -47,9 +49,10 @@ def snapshot(case: Case) -> dict[str, float]:
     """All node voltages of one minute, against two published columns."""
     reference = reference_folder(case)
     published = pd.read_csv(reference / case["reference"]["voltages"], dtype={"bus": str})
-    feeder = PowerFlow(case["feeder"])
+    feeder = feeders.load(case["feeder"])
     load_kw = household_profiles(reference, feeder.customers)[[case["minute"] - 1]]
-    voltage_v = dict(zip(feeder.node_names, np.abs(feeder.solve(load_kw, load_kw * KVAR_PER_KW)[0]), strict=True))
+    node_v = solve(feeder, load_kw, load_kw * KVAR_PER_KW)
+    voltage_v = dict(zip(feeder.network.node_names, np.abs(node_v[0]), strict=True))
     nodes = [f"{bus}.{phase}".upper() for bus, phase in zip(published["bus"], published["phase"], strict=True)]
     low_voltage = {node for node in voltage_v if not node.startswith("SOURCEBUS.")}
     solved_v = np.array([voltage_v.get(node, np.nan) for node in nodes])
@@ -66,12 +69,14 @@ def day(case: Case) -> dict[str, float]:
     reference = reference_folder(case)
     published = pd.read_csv(reference / expected["table"])
     assert published["minute"].tolist() == list(range(1, MINUTES + 1))
-    feeder = PowerFlow(case["feeder"])
+    feeder = feeders.load(case["feeder"])
     load_kw = household_profiles(reference, feeder.customers)
-    voltage_v = feeder.solve(load_kw, load_kw * KVAR_PER_KW)
-    phase_kva = feeder.transformer_kva(voltage_v)
+    node_v = solve(feeder, load_kw, load_kw * KVAR_PER_KW)
+    phase_kva = transformer_kva(feeder, node_v)
     total_kva = np.abs(phase_kva.sum(axis=1))
-    at_load_v = {name: np.abs(voltage_v[:, node]) for name, node in zip(feeder.customers, feeder.nodes, strict=True)}
+    at_load_v = {
+        name: np.abs(node_v[:, node]) for name, (node,) in zip(feeder.customers, feeder.customer_nodes, strict=True)
+    }
     return {
         "energy_kwh": abs(phase_kva.real.sum() / 60.0 - expected["energy_kwh"]),
         "peak_kva": abs(total_kva.max() - expected["peak_kva"]),
@@ -103,17 +108,19 @@ def hand_calculation(case: Case) -> dict[str, float]:
     turn = np.exp(-1j * np.angle(home_v + total_ohm * current_a)) * np.exp(-2j * np.pi / 3.0 * np.arange(3))
     terminal_kva = terminal_v * current_a.conj() / 1e3
 
-    feeder = PowerFlow(case["feeder"])
-    solved_v = feeder.solve(np.array([hand["load_kw"]]), np.array([hand["load_kvar"]]))
-    node_v = dict(zip(feeder.node_names, np.abs(solved_v[0]), strict=True))
-    solved_a = feeder.line_current_a("LINE1", solved_v)[0]
+    feeder = feeders.load(case["feeder"])
+    solved_v = solve(feeder, np.array([hand["load_kw"]]), np.array([hand["load_kvar"]]))
+    node_v = dict(zip(feeder.network.node_names, np.abs(solved_v[0]), strict=True))
+    solved_a = monitored_currents([feeder.network.branch("LINE1")], solved_v)[0, 0]
+    solved_losses_kw = branch_losses_kw(feeder.network.branches, solved_v).sum()
     return {
         "home_voltage_pu": largest(np.array([node_v[f"2.{p}"] for p in (1, 2, 3)]) - home_v) / no_load_v,
-        "terminal_voltage_pu": largest(np.array([node_v[f"1.{p}"] for p in (1, 2, 3)]) - np.abs(terminal_v)) / no_load_v,
+        "terminal_voltage_pu": largest(np.array([node_v[f"1.{p}"] for p in (1, 2, 3)]) - np.abs(terminal_v))
+        / no_load_v,
         "line_current_a": largest(np.abs(solved_a) - np.abs(current_a)),
         "neutral_current_a": abs(abs(solved_a.sum()) - abs((current_a * turn).sum())),
-        "transformer_kva": largest(feeder.transformer_kva(solved_v)[0] - terminal_kva),
-        "losses_kw": abs(feeder.losses_kw(solved_v)[0] - (np.abs(current_a) ** 2 * total_ohm.real).sum() / 1e3),
+        "transformer_kva": largest(transformer_kva(feeder, solved_v)[0] - terminal_kva),
+        "losses_kw": abs(solved_losses_kw - (np.abs(current_a) ** 2 * total_ohm.real).sum() / 1e3),
     }
 
 
@@ -126,13 +133,26 @@ KINDS: dict[str, Callable[[Case], dict[str, float]]] = {
 
 def reference_folder(case: Case) -> Path:
     """Return the folder of published figures, or skip: they may be used, but not shipped."""
-    folder = PROJECT.parent / "shared" / "reference" / case["reference"]["folder"]
+    folder: Path = PROJECT.parent / "shared" / "reference" / case["reference"]["folder"]
     if not folder.is_dir():
         pytest.skip(f"the published figures are not here: {folder} is missing")
     return folder
 
 
-def household_profiles(reference: Path, customers: tuple[str, ...]) -> NDArray[np.float64]:
+def solve(feeder: Feeder, p_kw: Float, q_kvar: Float) -> Complex:
+    """Node voltages of every row [V], shape (step, node)."""
+    engine = OpenDssEngine(feeder)
+    return np.array([engine.solve(p, q, float("nan")).copy() for p, q in zip(p_kw, q_kvar, strict=True)])
+
+
+def transformer_kva(feeder: Feeder, node_v: Complex) -> Complex:
+    """P + jQ of every phase at the low-voltage terminals, towards the customers [kVA], shape (step, 3)."""
+    branch = feeder.network.branch("TR1")
+    terminals = [feeder.network.node_names.index(f"1.{phase}") for phase in (1, 2, 3)]
+    return node_v[:, terminals] * monitored_currents([branch], node_v)[:, 0].conj() / 1e3
+
+
+def household_profiles(reference: Path, customers: tuple[str, ...]) -> Float:
     """Active power of every customer in every minute [kW], shape (1440, customer), as the test feeder assigns it."""
     folder = reference / "opendss"
     shape_file = {}

@@ -1,0 +1,201 @@
+"""The textbook form: every household's optimality conditions as mixed-integer rows, with big-M proven from data.
+
+Lower level of one car, slots k with usable power ``u_k`` and room ``r_k`` under the cap (chosen by the upper level)::
+
+    min Σ c_k Δ p_k    s.t.   η Δ Σ p_k = need (λ),   0 <= p_k (l2),   p_k <= r_k (l3),   p_k <= u_k (l4)
+
+    stationarity           c_k - λ - l2_k + l3_k + l4_k = 0        (λ scaled by η, the others by Δ)
+    complementarity        l2_k p_k = 0,   l3_k (r_k - p_k) = 0,   l4_k (u_k - p_k) = 0
+
+The need is met exactly: with positive prices it binds by itself, with negative ones it is the battery's upper bound.
+
+Why the multipliers are bounded without loss of optimality: only the order of slots decides the response, and with
+``m`` the last slot in merit order that is used in part (or the dearest one), ``λ = c_m``, ``l2_k = (c_k - λ)+`` and
+``l3_k + l4_k = (λ - c_k)+``, all on one of the two, satisfy the conditions. Hence
+``c_min <= λ <= c_max``, ``l2_k <= c_k - c_min`` and ``l3_k, l4_k <= c_max - c_k``. The primal bounds are
+``p_k <= u_k``, ``r_k - p_k <= R_k`` (connection above inflexible load) and ``u_k - p_k <= u_k``. Costs are counted in
+steps of the tie-break, so that the smallest difference between two slots is 1 and not near the solver's tolerances.
+
+A textbook big-M such as 1e14 times an integrality tolerance of 1e-6 enforces nothing at all; see Pineda & Morales,
+"Solving linear bilevel problems using big-Ms: not all that glitters is gold", IEEE Trans. Power Syst. 34 (2019),
+doi 10.1109/TPWRS.2019.2892607.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyomo.environ as pyo
+
+from controllers.caps.part import Part, Plan
+from cosim.contract import Float
+
+USED_KW = 1e-7
+
+
+@dataclass(frozen=True, eq=False)
+class BigM:
+    """Bounds on multipliers, in steps of the merit order above the cheapest slot; shape (slot, car).
+
+    Attributes
+    ----------
+    steps : ndarray, shape (slot,)
+        Cost of each slot.
+    price_low, price_high : ndarray, shape (car,)
+        Bounds of λ.
+    unused : ndarray, shape (slot, car)
+        Bound of l2.
+    limited : ndarray, shape (slot, car)
+        Bound of l3 and of l4.
+    """
+
+    steps: Float
+    price_low: Float
+    price_high: Float
+    unused: Float
+    limited: Float
+
+
+def proven_big_m(part: Part) -> BigM:
+    """Return valid bounds of every multiplier, from the costs of the slots that each car can use."""
+    unit = float(np.diff(part.order_cost).min()) if part.slots > 1 else 1.0
+    steps = (part.order_cost - part.order_cost[0]) / unit
+    usable = part.usable_kw > 0
+    low = np.where(usable, steps[:, None], np.inf).min(axis=0)
+    high = np.where(usable, steps[:, None], -np.inf).max(axis=0)
+    return BigM(steps, low, high, np.maximum(steps[:, None] - low, 0.0), np.maximum(high - steps[:, None], 0.0))
+
+
+def build(part: Part, *, ordered: bool) -> pyo.ConcreteModel:
+    """Return the mixed-integer model: least withheld energy under the limits [kWh].
+
+    Parameters
+    ----------
+    part : Part
+        One piece of the problem; its needs must be servable.
+    ordered : bool
+        Add the rows that put complementarities in merit order (valid, and much stronger).
+    """
+    big_m = proven_big_m(part)
+    m = pyo.ConcreteModel()
+    m.pairs = pyo.Set(initialize=part.pairs(), dimen=2, ordered=True)
+    m.cars = pyo.Set(initialize=sorted({c for c, _ in m.pairs}), ordered=True)
+    m.p = pyo.Var(m.pairs, bounds=lambda _, c, k: (0, float(part.usable_kw[k, c])))
+    m.room = pyo.Var(m.pairs, bounds=lambda _, c, k: (_room_floor(part, c, k), float(part.room_kw[k, c])))
+    m.price = pyo.Var(m.cars, bounds=lambda _, c: (float(big_m.price_low[c]), float(big_m.price_high[c])))
+    m.l2 = pyo.Var(m.pairs, bounds=lambda _, c, k: (0, float(big_m.unused[k, c])))
+    m.l3 = pyo.Var(m.pairs, bounds=lambda _, c, k: (0, float(big_m.limited[k, c])))
+    m.l4 = pyo.Var(m.pairs, bounds=lambda _, c, k: (0, float(big_m.limited[k, c])))
+    m.z2 = pyo.Var(m.pairs, within=pyo.Binary)
+    m.z3 = pyo.Var(m.pairs, within=pyo.Binary)
+    m.z4 = pyo.Var(m.pairs, within=pyo.Binary)
+    _lower_level(m, part, big_m)
+    _upper_level(m, part)
+    if ordered:
+        _merit_order_rows(m, part, big_m)
+    return m
+
+
+def read(part: Part, m: pyo.ConcreteModel) -> Plan:
+    """Return the plan that the model's variables hold."""
+    room, charge = part.room_kw.copy(), np.zeros_like(part.room_kw)
+    for c, k in m.pairs:
+        room[k, c] = min(max(m.room[c, k].value, 0.0), part.room_kw[k, c])
+        charge[k, c] = max(m.p[c, k].value, 0.0)
+    return Plan(room, charge)
+
+
+def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
+    """Set the model's variables to a plan, as a start for the solver."""
+    steps = proven_big_m(part).steps
+    for c in m.cars:
+        slots = [k for car, k in m.pairs if car == c]
+        limits = [min(float(plan.room_kw[k, c]), float(part.usable_kw[k, c])) for k in slots]
+        to_limit = [plan.charge_kw[k, c] >= limit - USED_KW for k, limit in zip(slots, limits, strict=True)]
+        last = to_limit.index(False) if False in to_limit else len(slots) - 1
+        price = m.price[c].value = float(steps[slots[last]])
+        for position, k in enumerate(slots):
+            room, usable = float(plan.room_kw[k, c]), float(part.usable_kw[k, c])
+            early = position < last
+            cap_binds, slack = early and room < usable, max(price - float(steps[k]), 0.0)
+            m.p[c, k].value, m.room[c, k].value = float(plan.charge_kw[k, c]), room
+            m.l2[c, k].value = max(float(steps[k]) - price, 0.0)
+            m.l3[c, k].value, m.l4[c, k].value = (slack, 0.0) if cap_binds else (0.0, slack)
+            m.z2[c, k].value, m.z3[c, k].value = int(position > last), int(cap_binds)
+            m.z4[c, k].value = int(early and not cap_binds)
+            if (c, k) in m.open:
+                m.open[c, k].value = int(room > USED_KW)
+            if m.find_component("used") is not None:
+                m.used[c, k].value = int(early)
+
+
+def _room_floor(part: Part, c: int, k: int) -> float:
+    return min(float(part.floor_kw[k, c]), float(part.room_kw[k, c]))
+
+
+def _lower_level(m: pyo.ConcreteModel, part: Part, big_m: BigM) -> None:
+    def usable(c: int, k: int) -> float:
+        return float(part.usable_kw[k, c])
+
+    def room(c: int, k: int) -> float:
+        return float(part.room_kw[k, c])
+
+    m.need = pyo.Constraint(
+        m.cars, rule=lambda m, c: sum(m.p[car, k] for car, k in m.pairs if car == c) == float(part.draw_kw[c])
+    )
+    m.under_cap = pyo.Constraint(m.pairs, rule=lambda m, c, k: m.p[c, k] <= m.room[c, k])
+    m.stationarity = pyo.Constraint(
+        m.pairs,
+        rule=lambda m, c, k: float(big_m.steps[k]) - m.price[c] - m.l2[c, k] + m.l3[c, k] + m.l4[c, k] == 0,
+    )
+    m.l2_off = pyo.Constraint(m.pairs, rule=lambda m, c, k: m.l2[c, k] <= float(big_m.unused[k, c]) * m.z2[c, k])
+    m.l2_on = pyo.Constraint(m.pairs, rule=lambda m, c, k: m.p[c, k] <= usable(c, k) * (1 - m.z2[c, k]))
+    m.l3_off = pyo.Constraint(m.pairs, rule=lambda m, c, k: m.l3[c, k] <= float(big_m.limited[k, c]) * m.z3[c, k])
+    m.l3_on = pyo.Constraint(m.pairs, rule=lambda m, c, k: m.room[c, k] - m.p[c, k] <= room(c, k) * (1 - m.z3[c, k]))
+    m.l4_off = pyo.Constraint(m.pairs, rule=lambda m, c, k: m.l4[c, k] <= float(big_m.limited[k, c]) * m.z4[c, k])
+    m.l4_on = pyo.Constraint(m.pairs, rule=lambda m, c, k: usable(c, k) - m.p[c, k] <= usable(c, k) * (1 - m.z4[c, k]))
+
+
+def _upper_level(m: pyo.ConcreteModel, part: Part) -> None:
+    gapped = [(c, k) for c, k in m.pairs if part.may_shut(c, k) and part.charger_min_kw[c] > 0]
+    m.open = pyo.Var(gapped, within=pyo.Binary)  # a room between nil and what the charger can run at is of no use
+    m.open_least = pyo.Constraint(
+        gapped, rule=lambda m, c, k: m.room[c, k] >= part.least_room_kw(c, k) * m.open[c, k]
+    )
+    m.open_most = pyo.Constraint(
+        gapped, rule=lambda m, c, k: m.room[c, k] <= float(part.room_kw[k, c]) * m.open[c, k]
+    )
+    m.limit = pyo.ConstraintList()
+    for k in range(part.slots):
+        for phase in range(part.share.shape[1]):
+            drawing = [c for c in m.cars if (c, k) in m.pairs and part.share[c, phase] > 0]
+            if drawing:
+                load = sum(float(part.share[c, phase]) * m.p[c, k] for c in drawing)
+                m.limit.add(load <= float(part.headroom_kw[k, phase]))
+    m.withheld_kwh = pyo.Objective(
+        expr=part.slot_h * sum(float(part.room_kw[k, c]) - m.room[c, k] for c, k in m.pairs)
+    )
+
+
+def _merit_order_rows(m: pyo.ConcreteModel, part: Part, big_m: BigM) -> None:
+    """``used`` falls from 1 to 0 once along each car's merit order, and the price is the cost of the slot where it does."""
+    slots = {c: [k for car, k in m.pairs if car == c] for c in m.cars}
+    after = {(c, k): later for c in m.cars for k, later in zip(slots[c], slots[c][1:], strict=False)}
+    m.used = pyo.Var(m.pairs, within=pyo.Binary)
+    m.falls_once = pyo.Constraint(list(after), rule=lambda m, c, k: m.used[c, after[c, k]] <= m.used[c, k])
+    m.drawn_in_order = pyo.Constraint(
+        list(after),
+        rule=lambda m, c, k: m.p[c, after[c, k]] <= float(part.usable_kw[after[c, k], c]) * m.used[c, k],
+    )
+    m.used_to_limit = pyo.Constraint(m.pairs, rule=lambda m, c, k: m.z3[c, k] + m.z4[c, k] >= m.used[c, k])
+    m.price_of_last = pyo.Constraint(
+        m.cars,
+        rule=lambda m, c: (
+            m.price[c]
+            == float(big_m.price_low[c])
+            + sum(
+                float(big_m.steps[after[c, k]] - big_m.steps[k]) * m.used[c, k] for k in slots[c] if (c, k) in after
+            )
+        ),
+    )

@@ -1,0 +1,151 @@
+"""One independent piece of the bilevel problem: cars that share phases, slots in merit order.
+
+Homes on different phases meet in no limit, so a feeder of single-phase homes falls apart into one piece per phase, and
+three small mixed-integer problems are far easier than one large one. Three-phase homes with a car join their phases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from controllers.caps.problem import CapsProblem
+from cosim.contract import Float, Int
+
+LIMIT_SLACK_KW = 1e-6  # kept free so that rounding in a solver cannot break a limit
+SMALLEST_KW = 1e-6  # a slot in which a car could draw less is no slot
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Data of one piece; rows are slots *from the cheapest to the dearest*, columns its cars.
+
+    Attributes
+    ----------
+    cars : ndarray of int, shape (car,)
+        Columns of the whole problem.
+    slot_h : float
+        Length of a slot [h].
+    order_cost : ndarray, shape (slot,)
+        Increasing [EUR/kWh].
+    plugged : ndarray of bool, shape (slot, car)
+        Whether the car is there.
+    usable_kw, room_kw, floor_kw : ndarray, shape (slot, car)
+        Most that the car can draw; connection above inflexible load; least room that the cap must leave [kW].
+    charger_min_kw : ndarray, shape (car,)
+        Least the charger runs at: no cap leaves a room between 0 and this [kW].
+    draw_kw : ndarray, shape (car,)
+        The energy needed from the grid, as if drawn in a single slot [kW].
+    share : ndarray, shape (car, phase)
+        Share of the car's power on each phase.
+    headroom_kw : ndarray, shape (slot, phase)
+        What the cars may draw together [kW].
+    """
+
+    cars: Int
+    slot_h: float
+    order_cost: Float
+    plugged: Float
+    usable_kw: Float
+    room_kw: Float
+    floor_kw: Float
+    charger_min_kw: Float
+    draw_kw: Float
+    share: Float
+    headroom_kw: Float
+
+    @property
+    def slots(self) -> int:
+        """Number of slots."""
+        return len(self.order_cost)
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Return (car, slot) wherever the car could draw, each car's slots in merit order."""
+        return [
+            (int(car), int(slot))
+            for car in range(len(self.cars))
+            for slot in np.flatnonzero(self.usable_kw[:, car] > SMALLEST_KW)
+        ]
+
+    def least_room_kw(self, car: int, slot: int) -> float:
+        """Least room that a cap which is not shut leaves in that slot [kW]."""
+        usable = float(self.usable_kw[slot, car])
+        return min(max(float(self.floor_kw[slot, car]), float(self.charger_min_kw[car])), usable)
+
+    def may_shut(self, car: int, slot: int) -> bool:
+        """Whether the cap may leave no room at all."""
+        return float(self.floor_kw[slot, car]) <= 0.0
+
+    def with_floor(self, floor_kw: Float) -> Part:
+        """Return the same piece with other floors."""
+        return replace(self, floor_kw=floor_kw)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """An answer for one piece: the room that caps leave, and what cars are expected to draw, both (slot, car) [kW]."""
+
+    room_kw: Float
+    charge_kw: Float
+
+    def withheld_kwh(self, part: Part) -> float:
+        """Connection - cap over plugged-in slots [kWh]."""
+        return float(part.slot_h * ((part.room_kw - self.room_kw) * part.plugged).sum())
+
+
+def respond(part: Part, room_kw: Float) -> Float:
+    """Return what cars draw when caps leave that room: cheapest slots first, shape (slot, car) [kW]."""
+    limits = np.minimum(part.usable_kw, room_kw)
+    before = np.cumsum(limits, axis=0) - limits
+    return np.clip(part.draw_kw - before, 0.0, limits)
+
+
+def split(problem: CapsProblem, draw_kwh: Float, floor_kw: Float, headroom_kw: Float, cars: Int) -> list[Part]:
+    """Cut the problem into pieces that share no phase.
+
+    Parameters
+    ----------
+    problem : CapsProblem
+        The data.
+    draw_kwh : ndarray, shape (car,)
+        Energy that each car is to draw from the grid [kWh].
+    floor_kw : ndarray, shape (slot, car)
+        Least room that caps leave [kW].
+    headroom_kw : ndarray, shape (slot, phase)
+        What the cars may draw together [kW].
+    cars : ndarray of int
+        The cars to plan; others are taken as settled.
+    """
+    order = problem.merit_order
+    parts = []
+    for phases in _joined_phases(problem.car_share[cars]):
+        members = cars[problem.car_share[cars][:, phases].sum(axis=1) > 0]
+        parts.append(
+            Part(
+                cars=members,
+                slot_h=problem.slot_h,
+                order_cost=problem.order_cost[order],
+                plugged=problem.is_plugged[order][:, members].astype(float),
+                usable_kw=problem.usable_kw[order][:, members],
+                room_kw=problem.room_kw[order][:, members],
+                floor_kw=floor_kw[order][:, members],
+                charger_min_kw=problem.charger_min_kw[members],
+                draw_kw=draw_kwh[members] / problem.slot_h,
+                share=problem.car_share[members][:, phases],
+                headroom_kw=np.maximum(headroom_kw[order][:, phases] - LIMIT_SLACK_KW, 0.0),
+            )
+        )
+    return parts
+
+
+def _joined_phases(share: Float) -> list[Int]:
+    """Group phases that some car uses together; phases without a car are left out."""
+    groups: list[set[int]] = []
+    for row in np.unique(share > 0, axis=0):
+        together = set(np.flatnonzero(row).tolist())
+        for group in [g for g in groups if g & together]:
+            together |= group
+            groups.remove(group)
+        groups.append(together)
+    return [np.array(sorted(group), np.int64) for group in sorted(groups, key=min)]

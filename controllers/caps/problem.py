@@ -1,0 +1,216 @@
+"""The day-ahead problem of household caps: who draws what, what is allowed, and what cars need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from controllers.caps.merit_order import merit_order, order_cost
+from cosim.contract import Float, Int
+from cosim.contract.place import FrozenArrays
+from cosim.contract.signals import Bool
+from cosim.errors import Fault, InputError
+
+WHERE = "caps problem"
+
+
+@dataclass(frozen=True, eq=False)
+class CapsProblem(FrozenArrays):
+    """Day-ahead caps per household and slot: the data of the bilevel problem.
+
+    A *car* is one stay of one car at one home; a home may have several as long as they are not there in the same slot.
+    Caps bind the net import at the meter, mean over the slot.
+
+    Attributes
+    ----------
+    slot_h : float
+        Length of a slot [h].
+    tariff_eur_per_kwh : ndarray, shape (slot,)
+        Price of import [EUR/kWh].
+    inflexible_kw : ndarray, shape (slot, home)
+        Load that nobody moves, net of the home's own PV; negative while it exports [kW].
+    connection_kw : ndarray, shape (home,)
+        What the home may draw at most, and the cap where nothing is withheld [kW].
+    phase_share : ndarray, shape (home, phase)
+        Share of the home's power on each phase; rows sum to 1.
+    limit_kw : ndarray, shape (slot, phase)
+        What all homes of a phase may draw together, after reactive power, losses and margin [kW].
+    home : ndarray of int, shape (car,)
+        Home where the car is plugged in.
+    plugged : ndarray, shape (slot, car)
+        Share of the slot that the car is plugged in, 0 to 1.
+    charger_kw, charger_min_kw : ndarray, shape (car,)
+        Rating on the grid side, and the least it can run at [kW].
+    energy_need_kwh : ndarray, shape (car,)
+        Energy wanted *in the battery* [kWh].
+    efficiency : ndarray, shape (car,)
+        Battery energy per energy drawn.
+
+    Raises
+    ------
+    InputError
+        With every fault found: wrong shapes, values out of range, two cars at one home in one slot.
+    """
+
+    slot_h: float
+    tariff_eur_per_kwh: Float
+    inflexible_kw: Float
+    connection_kw: Float
+    phase_share: Float
+    limit_kw: Float
+    home: Int
+    plugged: Float
+    charger_kw: Float
+    charger_min_kw: Float
+    energy_need_kwh: Float
+    efficiency: Float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        faults = list(_shape_faults(self)) or list(_value_faults(self))
+        if faults:
+            raise InputError(faults)
+
+    @property
+    def slots(self) -> int:
+        """Number of slots."""
+        return len(self.tariff_eur_per_kwh)
+
+    @property
+    def homes(self) -> int:
+        """Number of homes."""
+        return len(self.connection_kw)
+
+    @property
+    def cars(self) -> int:
+        """Number of stays."""
+        return len(self.home)
+
+    @cached_property
+    def order_cost(self) -> Float:
+        """Strict cost by which households rank slots, shape (slot,) [EUR/kWh]."""
+        return order_cost(self.tariff_eur_per_kwh)
+
+    @cached_property
+    def merit_order(self) -> Int:
+        """Slots from the cheapest to the dearest, shape (slot,)."""
+        return merit_order(self.tariff_eur_per_kwh)
+
+    @cached_property
+    def is_plugged(self) -> Bool:
+        """Whether the car is there in some part of the slot, shape (slot, car)."""
+        return self.plugged > 0
+
+    @cached_property
+    def room_kw(self) -> Float:
+        """Connection above inflexible load, shape (slot, car) [kW]."""
+        room: Float = np.maximum(self.connection_kw - self.inflexible_kw, 0.0)[:, self.home]
+        return room
+
+    @cached_property
+    def usable_kw(self) -> Float:
+        """What the car draws at most without a cap, mean over the slot, shape (slot, car) [kW]."""
+        usable: Float = np.minimum(self.plugged * self.charger_kw, self.room_kw)
+        usable[self.room_kw < self.charger_min_kw] = 0.0
+        return usable
+
+    @cached_property
+    def base_kw(self) -> Float:
+        """Inflexible load of each phase, shape (slot, phase) [kW]."""
+        return self.inflexible_kw @ self.phase_share
+
+    @cached_property
+    def headroom_kw(self) -> Float:
+        """What is left for cars on each phase, at least 0, shape (slot, phase) [kW]."""
+        return np.maximum(self.limit_kw - self.base_kw, 0.0)
+
+    @cached_property
+    def car_share(self) -> Float:
+        """Share of the car's power on each phase, shape (car, phase)."""
+        share: Float = self.phase_share[self.home]
+        return share
+
+    @cached_property
+    def reachable_kwh(self) -> Float:
+        """Energy in the battery by departure if the home alone set the limit, at most the need, shape (car,) [kWh]."""
+        most = self.efficiency * self.slot_h * self.usable_kw.sum(axis=0)
+        return np.minimum(self.energy_need_kwh, most)
+
+    def withheld_kwh(self, caps_kw: Float) -> float:
+        """Sum over plugged-in slots of connection - cap [kWh], for caps of shape (slot, home)."""
+        withheld = (self.connection_kw - caps_kw)[:, self.home]
+        return float(self.slot_h * np.maximum(withheld, 0.0)[self.is_plugged].sum())
+
+
+def share_of_phase(phase: Int, phases: int = 3) -> Float:
+    """Return the shares of single-phase homes, shape (home, phase), from the index of each home's phase."""
+    return np.eye(phases)[phase]
+
+
+def _shape_faults(p: CapsProblem) -> Iterator[Fault]:
+    slots, homes, cars = len(p.tariff_eur_per_kwh), len(p.connection_kw), len(p.home)
+    phases = p.phase_share.shape[-1]
+    wanted = {
+        "tariff_eur_per_kwh": (slots,),
+        "inflexible_kw": (slots, homes),
+        "connection_kw": (homes,),
+        "phase_share": (homes, phases),
+        "limit_kw": (slots, phases),
+        "home": (cars,),
+        "plugged": (slots, cars),
+        "charger_kw": (cars,),
+        "charger_min_kw": (cars,),
+        "energy_need_kwh": (cars,),
+        "efficiency": (cars,),
+    }
+    for key, shape in wanted.items():
+        found = getattr(p, key).shape
+        if found != shape:
+            yield Fault(WHERE, key, f"has shape {found}", f"give shape {shape}")
+    if not slots:
+        yield Fault(WHERE, "tariff_eur_per_kwh", "has no slot", "give at least one slot")
+
+
+def _value_faults(p: CapsProblem) -> Iterator[Fault]:
+    with np.errstate(invalid="ignore"):
+        rules = [
+            ("slot_h", np.asarray(p.slot_h > 0), "is not positive", "give the length of a slot in hours"),
+            ("connection_kw", p.connection_kw > 0, "is not positive", "give what the home may draw in kW"),
+            ("phase_share", p.phase_share >= 0, "is negative", "give shares from 0 to 1"),
+            ("phase_share", np.isclose(p.phase_share.sum(axis=1), 1.0), "does not sum to 1", "let each row sum to 1"),
+            ("home", (p.home >= 0) & (p.home < p.homes), "names no home", f"give a row from 0 to {p.homes - 1}"),
+            ("plugged", (p.plugged >= 0) & (p.plugged <= 1), "is outside 0..1", "give the share of the slot"),
+            ("charger_kw", p.charger_kw > 0, "is not positive", "give the charger's rating in kW"),
+            (
+                "charger_min_kw",
+                (p.charger_min_kw >= 0) & (p.charger_min_kw <= p.charger_kw),
+                "is outside 0..charger_kw",
+                "give the least power the charger runs at in kW",
+            ),
+            ("energy_need_kwh", p.energy_need_kwh >= 0, "is negative", "give the energy wanted in kWh"),
+            ("efficiency", (p.efficiency > 0) & (p.efficiency <= 1), "is outside 0..1", "give a share above 0"),
+        ]
+    for key in ("tariff_eur_per_kwh", "inflexible_kw", "limit_kw"):
+        rules.append((key, np.isfinite(getattr(p, key)), "is not a finite number", "give a number everywhere"))
+    for key, good, problem, remedy in rules:
+        bad = np.argwhere(~np.atleast_1d(good))
+        if len(bad):
+            rows = ", ".join(str(tuple(int(i) for i in row)) for row in bad[:5])
+            more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+            yield Fault(WHERE, key, f"{problem} at {rows}{more}", remedy)
+    yield from _double_parking(p)
+
+
+def _double_parking(p: CapsProblem) -> Iterator[Fault]:
+    for home in np.unique(p.home):
+        together = np.flatnonzero((p.plugged[:, p.home == home] > 0).sum(axis=1) > 1)
+        if len(together):
+            yield Fault(
+                WHERE,
+                "plugged",
+                f"home {int(home)} has two cars plugged in at once in slots {together[:5].tolist()}",
+                "give each slot of a home to one car",
+            )

@@ -1,0 +1,163 @@
+"""What chargers, batteries and inverters can do, whatever is asked of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosim.contract import EvSessions, Exogenous, Feeder, Float, Int, LocalCurves
+
+MINIMUM_CURRENT_A = 6.0
+"""A charger either pauses or draws at least this per phase (IEC 61851-1)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stays:
+    """Sessions laid on the steps of a run.
+
+    Attributes
+    ----------
+    session : ndarray of int, shape (step, customer)
+        Which session may charge in a step; -1 where no car is there.
+    share : ndarray, shape (step, customer)
+        Part of the step in which it is plugged in: arrivals and departures inside a step count pro rata.
+    """
+
+    session: Int
+    share: Float
+
+
+def lay_out(sessions: EvSessions, steps: int, step_min: float, customers: int) -> Stays:
+    """Lay sessions on steps; where two share a step, it belongs to the one that is there longer.
+
+    Parameters
+    ----------
+    sessions : EvSessions
+        Stays in minutes from the start.
+    steps, step_min, customers : int, float, int
+        The grid.
+    """
+    session = np.full((steps, customers), -1, dtype=np.int64)
+    share = np.zeros((steps, customers))
+    edges = np.arange(steps + 1) * step_min
+    for row in range(len(sessions)):
+        inside = np.minimum(edges[1:], sessions.departure_min[row]) - np.maximum(edges[:-1], sessions.arrival_min[row])
+        part = np.clip(inside / step_min, 0.0, 1.0)
+        column = int(sessions.customer[row])
+        wins = part > share[:, column]
+        session[wins, column] = row
+        share[wins, column] = part[wins]
+    return Stays(session, share)
+
+
+class EvFleet:
+    """State of every car: what is in the battery and what its driver still wants.
+
+    Parameters
+    ----------
+    feeder : Feeder
+        For the phases of every charger.
+    exogenous : Exogenous
+        Sessions, on the steps of the run.
+    """
+
+    def __init__(self, feeder: Feeder, exogenous: Exogenous) -> None:
+        self.sessions = exogenous.sessions
+        self.step_min = exogenous.step_min
+        customers = len(feeder.customers)
+        self.stays = lay_out(self.sessions, exogenous.steps, self.step_min, customers)
+        phases = np.array([len(phases) for phases in feeder.customer_phases], dtype=float)
+        self.minimum_kw = MINIMUM_CURRENT_A * phases * feeder.nominal_voltage_v / 1e3
+        self.left_kwh = self.sessions.energy_need_kwh.copy()
+        self.soc_kwh = self.sessions.soc_arrival_kwh.copy()
+        # One row of zeros at the end, so that session -1 reads "no car" without a branch.
+        self._charger_kw = np.append(self.sessions.charger_kw, 0.0)
+        self._efficiency = np.append(self.sessions.efficiency, 1.0)
+        self.charger_kw = self._charger_kw[self.stays.session]
+        self.efficiency = self._efficiency[self.stays.session]
+        self.room_kw = self.charger_kw * self.stays.share
+
+    @property
+    def unservable_kwh(self) -> Float:
+        """Part of each need that no control could deliver within stay, charger and battery, shape (session,)."""
+        s = self.sessions
+        horizon_min = len(self.stays.share) * self.step_min
+        stay_h = (np.minimum(s.departure_min, horizon_min) - np.maximum(s.arrival_min, 0.0)).clip(0.0) / 60.0
+        possible = np.minimum(s.charger_kw * s.efficiency * stay_h, s.battery_kwh - s.soc_arrival_kwh)
+        return np.asarray((s.energy_need_kwh - possible).clip(0.0))
+
+    @property
+    def delivered_kwh(self) -> Float:
+        """Energy put into each battery so far, shape (session,)."""
+        return self.sessions.energy_need_kwh - self.left_kwh
+
+    def wanted_kw(self, step: int) -> Float:
+        """Mean power that would meet the rest of each need within this step, shape (customer,)."""
+        session = self.stays.session[step]
+        left = np.where(session >= 0, np.append(self.left_kwh, 0.0)[session], 0.0)
+        return np.asarray(left / (self.efficiency[step] * self.step_min / 60.0))
+
+    def feasible_kw(self, step: int, asked_kw: Float, limit_kw: Float) -> Float:
+        """What the chargers draw when asked for a mean power under a limit, shape (customer,).
+
+        Parameters
+        ----------
+        step : int
+            Which step.
+        asked_kw : ndarray, shape (customer,)
+            Mean power wanted over the step.
+        limit_kw : ndarray, shape (customer,)
+            Largest power at any moment; a charger whose limit is below 6 A pauses.
+        """
+        allowed = np.minimum(self.charger_kw[step], limit_kw)
+        allowed = np.where(allowed >= np.minimum(self.minimum_kw, self.charger_kw[step]) - 1e-9, allowed, 0.0)
+        return np.asarray(np.minimum(asked_kw, allowed * self.stays.share[step]).clip(0.0))
+
+    def charge(self, step: int, ev_kw: Float) -> None:
+        """Put the energy of one step into the batteries."""
+        there = self.stays.session[step] >= 0
+        rows = self.stays.session[step][there]
+        energy = ev_kw[there] * self.efficiency[step][there] * self.step_min / 60.0
+        self.left_kwh[rows] = np.maximum(self.left_kwh[rows] - energy, 0.0)
+        self.soc_kwh[rows] += energy
+
+    def present(self, step: int) -> Int:
+        """Session of the car that stands there at the start of a step, -1 without, shape (customer,)."""
+        session: Int = self.stays.session[min(step, len(self.stays.session) - 1)]
+        if not len(self.sessions):
+            return session
+        minute = step * self.step_min
+        here = (self.sessions.arrival_min[session] <= minute) & (self.sessions.departure_min[session] > minute)
+        return np.where((session >= 0) & here, session, -1)
+
+
+def pv_output(
+    available_kw: Float, limit_kw: Float, inverter_kva: Float, voltage_v: Float, curves: LocalCurves | None
+) -> tuple[Float, Float]:
+    """Power of the inverters: limits, local curves and rating, reactive power first.
+
+    Parameters
+    ----------
+    available_kw, limit_kw, inverter_kva : ndarray, shape (customer,)
+        Sun, setpoint, rating.
+    voltage_v : ndarray, shape (customer,)
+        Voltage at the terminals [V].
+    curves : LocalCurves or None
+        Volt-VAr takes precedence over active power, as AS/NZS 4777.2:2020 (3.3.2) has it.
+
+    Returns
+    -------
+    pv_kw, pv_kvar : ndarray, shape (customer,)
+        Generation, and reactive power *consumed*.
+    """
+    ceiling_kw = np.minimum(limit_kw, inverter_kva)
+    kvar = np.zeros_like(inverter_kva)
+    if curves is not None:
+        if curves.pv_volt_var is not None:
+            # an inverter gives reactive power only while the sun drives it
+            kvar = curves.pv_volt_var(voltage_v) * inverter_kva * (available_kw > 0)
+            ceiling_kw = np.minimum(ceiling_kw, np.sqrt((inverter_kva**2 - kvar**2).clip(0.0)))
+        if curves.pv_volt_watt is not None:
+            ceiling_kw = np.minimum(ceiling_kw, curves.pv_volt_watt(voltage_v) * inverter_kva)
+    return np.minimum(available_kw, ceiling_kw).clip(0.0), kvar

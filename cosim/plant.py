@@ -1,0 +1,238 @@
+"""The physical world: devices and households react to setpoints, then the power flow is solved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cosim.contract import Complex, Decision, Engine, Exogenous, Feeder, Float, Observation, Setpoints
+from cosim.devices import EvFleet, pv_output
+from cosim.households import Behaviour, Households
+from cosim.network import ServedPower, monitored_currents
+from cosim.trajectory import Trajectory, meter_voltage_v
+
+SERVED_TOLERANCE_KW = 0.01
+"""Largest difference between power requested and power that the solved voltages serve before a step is marked."""
+
+_CURVE_TOLERANCE_KW = 0.01
+_CURVE_ITERATIONS = 60
+_CUSTOMER_RECORDS = (
+    "ev_kw", "pv_kw", "pv_kvar", "soc_kwh", "import_cap_kw", "ev_limit_kw", "pv_limit_kw", "net_kw", "net_kvar",
+)  # fmt: skip
+
+
+class Plant:
+    """A feeder with its homes on one day.
+
+    Parameters
+    ----------
+    feeder : Feeder
+        The place.
+    exogenous : Exogenous
+        The day, on the steps of the run.
+    engine : Engine
+        The power flow.
+    expected : Exogenous
+        What households expect of their own day (the forecast).
+    behaviour : Behaviour
+        How households react.
+    """
+
+    def __init__(
+        self, feeder: Feeder, exogenous: Exogenous, engine: Engine, expected: Exogenous, behaviour: Behaviour
+    ) -> None:
+        self.feeder = feeder
+        self.day = exogenous
+        self.engine = engine
+        self.fleet = EvFleet(feeder, exogenous)
+        self.homes = Households(behaviour, self.fleet, exogenous.tariff_eur_per_kwh, expected)
+        self._expected = expected
+        shape = (exogenous.steps, len(feeder.customers))
+        self._record: dict[str, Float] = {name: np.zeros(shape) for name in _CUSTOMER_RECORDS}
+        self._node_v = np.empty((exogenous.steps, len(feeder.network.node_names)), complex)
+        self._degraded = np.zeros(exogenous.steps, dtype=bool)
+        self._planned_kva = np.full(exogenous.steps, np.nan)
+        self._notes: list[tuple[int, str]] = []
+        self._decisions: list[tuple[int, Decision]] = []
+        self._done = 0
+        self._passive = len(exogenous.sessions) == 0 and not exogenous.pv_available_kw.any()
+        earthed_stars = not feeder.delta_customers and max(feeder.customer_neutral, default=-1) < 0
+        self._served = ServedPower(
+            feeder.network, feeder.customer_nodes, feeder.customer_neutral, per_node=earthed_stars
+        )
+        watched = [*feeder.monitored, *[name for name in (feeder.transformer, feeder.head_line) if name]]
+        self._watched = tuple(feeder.network.branch(name) for name in watched)
+
+    @property
+    def completed(self) -> int:
+        """Number of completed steps."""
+        return self._done
+
+    def reset(self) -> Observation:
+        """Return to the first moment; the first observation is the power flow that the forecast expects of it."""
+        self._done = 0
+        expected = self._expected
+        net = expected.demand_kw[0] - expected.pv_available_kw[0]
+        voltage = self.engine.solve(net, expected.demand_kvar[0], self.day.source_pu[0])
+        pv = expected.pv_available_kw[0]
+        return self._observe(expected, 0, voltage, np.zeros_like(net), pv, pv, net, expected.demand_kvar[0])
+
+    def announce(self, decision: Decision) -> None:
+        """Record a decision that acts from the step that begins."""
+        self._decisions.append((self._done, decision))
+        if decision.fallback:
+            self._mark(self._done, f"fallback: {decision.fallback}")
+
+    def step(self, setpoints: Setpoints) -> None:
+        """Let devices and homes react for one step, solve the power flow, check it, record it.
+
+        Raises
+        ------
+        PowerFlowError
+            Where the engine finds no solution.
+        """
+        k, day, record = self._done, self.day, self._record
+        if self._passive:
+            net_kw, net_kvar = day.demand_kw[k], day.demand_kvar[k]
+            voltage = self.engine.solve(net_kw, net_kvar, day.source_pu[k])
+        else:
+            voltage, (ev_kw, pv_kw, pv_kvar) = self._react(k, setpoints)
+            net_kw = day.demand_kw[k] + ev_kw - pv_kw
+            net_kvar = day.demand_kvar[k] + pv_kvar
+            self.fleet.charge(k, ev_kw)
+            record["ev_kw"][k], record["pv_kw"][k], record["pv_kvar"][k] = ev_kw, pv_kw, pv_kvar
+            there = self.fleet.stays.session[k]
+            record["soc_kwh"][k] = np.where(there >= 0, np.append(self.fleet.soc_kwh, 0.0)[there], 0.0)
+        mismatch_kw = self._served.mismatch_kw(voltage, net_kw)
+        if not mismatch_kw <= SERVED_TOLERANCE_KW:
+            self._mark(k, f"power served differs from power requested by {mismatch_kw:.3f} kW")
+        record["net_kw"][k], record["net_kvar"][k] = net_kw, net_kvar
+        record["import_cap_kw"][k] = setpoints.import_cap_kw
+        record["ev_limit_kw"][k] = setpoints.ev_limit_kw
+        record["pv_limit_kw"][k] = setpoints.pv_limit_kw
+        self._planned_kva[k] = setpoints.planned_kva
+        self._node_v[k] = voltage
+        self._done = k + 1
+
+    def observe(self) -> Observation:
+        """What the meters report at the start of the step to come: means of the last completed step."""
+        k, record = self._done - 1, self._record
+        return self._observe(
+            self.day, k, self._node_v[k], record["ev_kw"][k], record["pv_kw"][k], self.day.pv_available_kw[k],
+            record["net_kw"][k], record["net_kvar"][k],
+        )  # fmt: skip
+
+    def trajectory(self, label: str, control_min: float, **outcome: Any) -> Trajectory:
+        """Everything that happened so far; shorter than the day where the run was stopped."""
+        n, day, share = self._done, self.day, self.fleet.stays.share
+        records: dict[str, Any] = {name: values[:n] for name, values in self._record.items()}
+        return Trajectory(
+            label=label,
+            engine=self.engine.name,
+            feeder=self.feeder,
+            exogenous=day if n == day.steps else day.first(n),
+            control_min=control_min,
+            plugged=share[:n],
+            node_v=self._node_v[:n],
+            degraded=self._degraded[:n],
+            notes=tuple(self._notes),
+            decisions=tuple(self._decisions),
+            planned_kva=self._planned_kva[:n],
+            delivered_kwh=self.fleet.delivered_kwh,
+            unservable_kwh=self.fleet.unservable_kwh,
+            complete=n == day.steps,
+            reproducible=all(decision.reproducible for _, decision in self._decisions),
+            **records,
+            **outcome,
+        )
+
+    def _mark(self, step: int, reason: str) -> None:
+        self._degraded[step] = True
+        self._notes.append((step, reason))
+
+    def _react(self, k: int, setpoints: Setpoints) -> tuple[Complex, tuple[Float, Float, Float]]:
+        """Devices and power flow of one step; local curves are solved with it by a damped fixed point.
+
+        The voltage that the curves act on moves a part of the way to the voltage that their answer causes. The part
+        shrinks whenever the distance grows: a steep curve on a weak feeder is otherwise unstable.
+        """
+        day, asked_kw = self.day, self.homes.asked_kw(k, setpoints)
+
+        def answer(felt_v: Float) -> tuple[Float, Float, Float]:
+            pv_kw, pv_kvar = pv_output(
+                day.pv_available_kw[k], setpoints.pv_limit_kw, day.inverter_kva, felt_v, setpoints.curves
+            )
+            headroom_kw = self.homes.cap_limit_kw(setpoints.import_cap_kw, day.demand_kw[k], pv_kw)
+            limit_kw = np.minimum(setpoints.ev_limit_kw, headroom_kw)
+            if setpoints.curves is not None and setpoints.curves.ev_volt_watt is not None:
+                limit_kw = np.minimum(limit_kw, setpoints.curves.ev_volt_watt(felt_v) * self.fleet.charger_kw[k])
+            return self.fleet.feasible_kw(k, asked_kw, limit_kw), pv_kw, pv_kvar
+
+        def solve(powers: tuple[Float, Float, Float]) -> Complex:
+            ev_kw, pv_kw, pv_kvar = powers
+            return self.engine.solve(day.demand_kw[k] + ev_kw - pv_kw, day.demand_kvar[k] + pv_kvar, day.source_pu[k])
+
+        if setpoints.curves is None:
+            powers = answer(np.empty(0))
+            return solve(powers), powers
+        felt_v = (
+            meter_voltage_v(self.feeder, self._node_v[k - 1 : k])[0]
+            if k
+            else np.full(len(self.feeder.customers), self.feeder.nominal_voltage_v)
+        )
+        part, last = 0.5, np.inf
+        for _ in range(_CURVE_ITERATIONS):
+            powers = answer(felt_v)
+            voltage = solve(powers)
+            caused_v = meter_voltage_v(self.feeder, voltage[None, :])[0]
+            would_be = answer(caused_v)
+            distance_kw = max(float(np.abs(a - b).max()) for a, b in zip(powers, would_be, strict=True))
+            if distance_kw <= _CURVE_TOLERANCE_KW:
+                return voltage, powers
+            part = part * 0.7 if distance_kw > last else part
+            last = distance_kw
+            felt_v = felt_v + part * (caused_v - felt_v)
+        self._mark(k, f"local curves did not settle: {distance_kw:.2f} kW apart after {_CURVE_ITERATIONS} power flows")
+        return voltage, powers
+
+    def _observe(
+        self, day: Exogenous, k: int, voltage: Complex, ev_kw: Float, pv_kw: Float, available_kw: Float,
+        net_kw: Float, net_kvar: Float,
+    ) -> Observation:  # fmt: skip
+        session = self.fleet.present(self._done)
+        sessions, there = self.fleet.sessions, session >= 0
+        currents = monitored_currents(self._watched, voltage[None, :])[0]
+        monitored = len(self.feeder.monitored)
+        transformer = currents[monitored] if len(currents) > monitored else np.zeros(3, complex)
+
+        def of_car(values: Float, otherwise: float) -> Float:
+            return np.where(there, np.append(values, otherwise)[session], otherwise)
+
+        next_step = min(self._done, self.day.steps - 1)
+        return Observation(
+            step=self._done,
+            minute=self._done * self.day.step_min,
+            step_min=self.day.step_min,
+            voltage_v=meter_voltage_v(self.feeder, voltage[None, :])[0],
+            demand_kw=day.demand_kw[k],
+            demand_kvar=day.demand_kvar[k],
+            pv_kw=pv_kw,
+            pv_available_kw=available_kw,
+            ev_kw=ev_kw,
+            net_kw=net_kw,
+            net_kvar=net_kvar,
+            plugged=there,
+            energy_left_kwh=of_car(self.fleet.left_kwh, 0.0),
+            soc_kwh=of_car(self.fleet.soc_kwh, 0.0),
+            departure_min=of_car(sessions.departure_min, np.nan),
+            charger_kw=of_car(sessions.charger_kw, 0.0),
+            charger_min_kw=np.where(there, self.fleet.minimum_kw, 0.0),
+            efficiency=of_car(sessions.efficiency, 1.0),
+            inverter_kva=self.day.inverter_kva,
+            tariff_eur_per_kwh=float(self.day.tariff_eur_per_kwh[next_step]),
+            source_pu=float(self.day.source_pu[k]),
+            current_a=currents[:monitored],
+            transformer_current_a=transformer,
+            head_current_a=currents[-1] if self.feeder.head_line else transformer,
+        )

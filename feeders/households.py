@@ -1,0 +1,270 @@
+"""Household demand: shipped sets, own profiles, and how demand falls together (ADMD)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cosim.errors import Fault, InputError
+
+Float = NDArray[np.float64]
+
+DATA = Path(__file__).parent / "data"
+DAY_MIN = 1440
+ABSURD_KW = 100.0
+TIME_COLUMN = "time"
+
+
+@dataclass(frozen=True, eq=False)
+class Profiles:
+    """Household profiles as read, one column each.
+
+    Attributes
+    ----------
+    demand_kw : ndarray, shape (row, profile)
+        Mean demand of each row [kW].
+    step_min : int
+        Length of a row [min].
+    names : tuple of str, shape (profile,)
+        Column names.
+    start : datetime or None
+        Local time of the first row; None where the file has no time column: whole days from midnight, of any date.
+    source : str
+        File, for messages.
+    """
+
+    demand_kw: Float
+    step_min: int
+    names: tuple[str, ...]
+    start: datetime | None
+    source: str
+
+
+def household_sets() -> tuple[str, ...]:
+    """Names of the shipped sets, each of 120 homes on three consecutive weekdays at one minute."""
+    return tuple(sorted(path.stem for path in DATA.glob("*_weekday.parquet")))
+
+
+def read_profiles(profiles: str | Path) -> Profiles:
+    """Read a shipped set by name, or own profiles from a CSV or Parquet file.
+
+    An own file has one column per profile in kW. Without a column ``time`` its rows are minutes from midnight and it
+    holds whole days. With one (ISO local date-times, evenly spaced by whole minutes) the file says its own step and
+    dates, and must cover the horizon.
+
+    Parameters
+    ----------
+    profiles : str or Path
+        Name of a shipped set, or path.
+
+    Returns
+    -------
+    Profiles
+
+    Raises
+    ------
+    InputError
+        With every fault found: missing or unreadable file, wrong length, uneven time, NaN, text, negative or absurd
+        values (above 100 kW: the file is likely in watts).
+    """
+    if str(profiles) in household_sets():
+        return _shipped(str(profiles))
+    table = read_table(profiles, "profiles", f"give a path, or one of {', '.join(household_sets())}")
+    where = str(profiles)
+    faults: list[Fault] = []
+    start, step_min = None, 1
+    if TIME_COLUMN in table.columns:
+        start, step_min = _read_time(table.pop(TIME_COLUMN), where, faults)
+    elif len(table) == 0 or len(table) % DAY_MIN:
+        remedy = f"give whole days of {DAY_MIN} one-minute rows from midnight, or a column `{TIME_COLUMN}`"
+        faults.append(Fault(where, "rows", f"wrong length: {len(table)} rows", remedy))
+    if not len(table.columns):
+        faults.append(Fault(where, "columns", "no profile", "give one column of kW per household"))
+    demand_kw = np.column_stack([numbers(table[name], where, faults) for name in table.columns] or [np.empty(0)])
+    for column, name in enumerate(table.columns):
+        faults.extend(_odd_demand(demand_kw[:, column], str(name), where))
+    if faults:
+        raise InputError(faults)
+    return Profiles(demand_kw, step_min, tuple(map(str, table.columns)), start, where)
+
+
+def draw_households(
+    profiles: str | Path, count: int, start: datetime, minutes: int, rng: np.random.Generator, *, day: int = 0
+) -> Float:
+    """Give every customer a household and return their demand, minute by minute.
+
+    Households are drawn without replacement while the set lasts, then anew; an own file with exactly one column per
+    customer is taken in its own order. The day begins at any time and runs through midnight into the next day of the
+    same household. In a file without dates the horizon begins on the second of three or more days, and days follow one
+    another in a ring.
+
+    Parameters
+    ----------
+    profiles : str or Path
+        Name of a shipped set, or path of own profiles (see `read_profiles`).
+    count : int
+        Number of customers.
+    start : datetime
+        Local clock of the first minute.
+    minutes : int
+        Length of the horizon [min].
+    rng : numpy.random.Generator
+        Source of the draw; in the same state it draws the same households.
+    day : int
+        Which day against the horizon's own: -1 is the day before, of the same households.
+
+    Returns
+    -------
+    ndarray, shape (minute, customer)
+        Demand [kW].
+
+    Raises
+    ------
+    InputError
+        As `read_profiles`, or where dated profiles do not cover the horizon.
+    """
+    found = read_profiles(profiles)
+    available = found.demand_kw.shape[1]
+    in_order = available == count and found.source not in household_sets()
+    columns = np.arange(count) if in_order else _columns(available, count, rng)
+    if found.start is None:
+        days = len(found.demand_kw) // DAY_MIN
+        first_min = ((1 if days >= 3 else 0) + day) * DAY_MIN + start.hour * 60 + start.minute
+        rows = (first_min + np.arange(minutes)) % len(found.demand_kw)
+    else:
+        begin = start + timedelta(days=day)
+        first_min = round((begin - found.start).total_seconds() / 60)
+        rows = (first_min + np.arange(minutes)) // found.step_min
+        if rows[0] < 0 or rows[-1] >= len(found.demand_kw):
+            end = found.start + timedelta(minutes=found.step_min * len(found.demand_kw))
+            problem = f"covers {found.start} to {end}, not {begin} to {begin + timedelta(minutes=minutes)}"
+            remedy = "add the missing rows, change the start or horizon, or drop the column to use days of any date"
+            raise InputError(Fault(found.source, TIME_COLUMN, problem, remedy))
+    demand_kw: Float = found.demand_kw[np.ix_(rows, columns)]
+    return demand_kw
+
+
+def admd_kw(demand_kw: Float, groups: Sequence[int], rng: np.random.Generator, *, draws: int = 200) -> Float:
+    """After-diversity maximum demand: expected coincident peak per home over random groups of homes.
+
+    Parameters
+    ----------
+    demand_kw : ndarray, shape (minute, home)
+        Demand of one day (or of whichever time the peak is sought in).
+    groups : sequence of int
+        Group sizes, none above the number of homes.
+    rng : numpy.random.Generator
+        Draws the groups, without replacement within a group.
+    draws : int
+        Groups drawn of each size.
+
+    Returns
+    -------
+    ndarray, shape (group size,)
+        Mean over the groups of peak over group size [kW per home].
+
+    Raises
+    ------
+    ValueError
+        Where a group is larger than the number of homes, or empty.
+
+    Notes
+    -----
+    ADMD(n) = E[max_t sum_i p_i(t)] / n, the usual definition in distribution planning (McQueen, Hyland and Watson,
+    IEEE Transactions on Power Systems 19(3), 2004, p. 1685).
+    """
+    homes = demand_kw.shape[1]
+    if min(groups) < 1 or max(groups) > homes:
+        raise ValueError(f"groups must be between 1 and {homes}, not {tuple(groups)}")
+    return np.array(
+        [
+            np.mean([demand_kw[:, rng.choice(homes, size, replace=False)].sum(axis=1).max() for _ in range(draws)]) / size
+            for size in groups
+        ]
+    )
+
+
+def read_table(path: str | Path, key: str, remedy: str) -> pd.DataFrame:
+    """Read a CSV or Parquet file, by its ending, as a table; InputError with this key and remedy where it cannot be."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(Fault(str(path), key, "no such file or shipped set", remedy))
+    try:
+        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, skipinitialspace=True)
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's parsing errors are ValueErrors, a few OSErrors
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        fault = Fault(str(path), key, f"cannot be read as a table ({reason})", "save it as CSV with a header, or Parquet")
+        raise InputError(fault) from None
+
+
+def row_name(row: int, where: str) -> str:
+    """Where a row is, as an editor counts: the header of a CSV file is line 1."""
+    return f"row {row}" if where.endswith(".parquet") else f"line {row + 2}"
+
+
+def numbers(column: pd.Series, where: str, faults: list[Fault]) -> Float:
+    """Column as numbers; adds a fault for the first text and the first gap."""
+    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    text = np.isnan(values) & column.notna().to_numpy()
+    gaps = ~np.isfinite(values) & ~text
+    _first(faults, where, str(column.name), text, column, "not a number: {!r}", "write a number with a decimal point")
+    _first(faults, where, str(column.name), gaps, column, "empty or not finite", "fill the gap or leave the profile out")
+    return values
+
+
+def _first(
+    faults: list[Fault], where: str, key: str, bad: NDArray[np.bool_], values: Iterable[object], problem: str, remedy: str
+) -> None:
+    rows = np.flatnonzero(bad)
+    if rows.size:
+        value = list(values)[rows[0]]
+        more = f", and {rows.size - 1} more rows" if rows.size > 1 else ""
+        faults.append(Fault(where, f"{key}, {row_name(int(rows[0]), where)}", problem.format(value) + more, remedy))
+
+
+def _odd_demand(values_kw: Float, name: str, where: str) -> list[Fault]:
+    faults: list[Fault] = []
+    remedy = "give demand without generation; roofs are modelled apart"
+    _first(faults, where, name, values_kw < 0, values_kw, "negative demand: {:g} kW", remedy)
+    remedy = f"give kW, not W (a household above {ABSURD_KW:g} kW is refused)"
+    _first(faults, where, name, values_kw > ABSURD_KW, values_kw, "absurd demand: {:g} kW looks like watts", remedy)
+    return faults
+
+
+def _read_time(column: pd.Series, where: str, faults: list[Fault]) -> tuple[datetime | None, int]:
+    times = pd.to_datetime(column, errors="coerce", format="ISO8601")
+    remedy = "write ISO local times such as 2026-05-15T12:00, without an offset"
+    _first(faults, where, TIME_COLUMN, times.isna().to_numpy(), column, "not a time: {!r}", remedy)
+    if times.isna().any() or len(times) < 2:
+        if len(times) < 2:
+            faults.append(Fault(where, "rows", f"wrong length: {len(times)} rows", "give at least two rows"))
+        return None, 1
+    if getattr(times.dt, "tz", None) is not None:
+        faults.append(Fault(where, TIME_COLUMN, "times have an offset from UTC", remedy))
+        return None, 1
+    spacing_min = np.diff(times.to_numpy().astype("datetime64[s]").astype(np.int64)) / 60.0
+    step_min = round(spacing_min[0])
+    uneven = np.append(False, np.abs(spacing_min - max(step_min, 1)) > 1e-9)
+    remedy = "space rows evenly by whole minutes; local clock without daylight-saving jumps"
+    _first(faults, where, TIME_COLUMN, uneven, column, f"does not follow the step of {step_min} min: {{}}", remedy)
+    return times.iloc[0].to_pydatetime(), max(step_min, 1)
+
+
+@lru_cache(maxsize=8)
+def _shipped(name: str) -> Profiles:
+    table = pd.read_parquet(DATA / f"{name}.parquet")
+    demand_kw = table.to_numpy(np.float64) / 1000.0
+    demand_kw.setflags(write=False)
+    return Profiles(demand_kw, 1, tuple(table.columns), None, name)
+
+
+def _columns(available: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    rounds = [rng.permutation(available) for _ in range(-(-count // available))]
+    return np.concatenate(rounds)[:count]

@@ -1,0 +1,178 @@
+"""Sun, price and temperature of a day. The only module that imports pvlib."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pvlib
+from numpy.typing import NDArray
+
+from cosim.errors import Fault, InputError
+
+Float = NDArray[np.float64]
+
+DAY_MIN = 1440
+CLOUD_KINDS = ("clear", "partly_cloudy", "overcast")
+
+TEMPERATURE_PER_KELVIN = -0.0035  # power of a silicon module
+DC_LOSSES = 0.05  # soiling, mismatch, wiring
+INVERTER_EFFICIENCY = 0.96
+INVERTER_KVA_PER_KWP = (0.85, 1.0)
+AZIMUTH_SD_DEG, AZIMUTH_MOST_DEG = 45.0, 90.0
+TILT_MEAN_DEG, TILT_SD_DEG, TILT_RANGE_DEG = 35.0, 7.0, (15.0, 50.0)
+WIND_M_PER_S = 2.0
+
+TARIFFS = {"three_band": ((0, 0.12), (7, 0.22), (16, 0.32), (20, 0.22), (23, 0.12))}
+"""Bands as (from hour, EUR per kWh)."""
+
+# Mean daily minimum and maximum of each month at Manchester Ringway, 1981-2010 (Met Office climate averages) [C].
+MONTH_LOW_C = (1.7, 1.6, 3.3, 4.9, 7.7, 10.5, 12.6, 12.4, 10.3, 7.4, 4.2, 1.8)
+MONTH_HIGH_C = (7.3, 7.6, 10.0, 12.6, 16.1, 18.6, 20.6, 20.3, 17.6, 13.9, 10.0, 7.4)
+REFERENCE_LATITUDE_DEG = 53.4
+KELVIN_PER_DEGREE_OF_LATITUDE = -0.5
+WARMEST_HOUR = 15.0
+
+
+class PvFleet(NamedTuple):
+    """Roofs of a feeder.
+
+    Attributes
+    ----------
+    pv_available_kw : ndarray, shape (minute, customer)
+        What each roof could feed in, at most the inverter's rating [kW].
+    kwp : ndarray, shape (customer,)
+        Peak power of the modules, 0 where there are none [kWp].
+    inverter_kva : ndarray, shape (customer,)
+        Rating of the inverter, 0 where there is none [kVA].
+    """
+
+    pv_available_kw: Float
+    kwp: Float
+    inverter_kva: Float
+
+
+class Sky(NamedTuple):
+    """Sun and irradiance on the horizontal, each of shape (minute,)."""
+
+    zenith_deg: Float
+    azimuth_deg: Float
+    ghi_w_per_m2: Float
+    dni_w_per_m2: Float
+    dhi_w_per_m2: Float
+    ambient_c: Float
+
+
+def draw_pv(
+    count: int,
+    share: float,
+    kwp: float,
+    latitude: float,
+    longitude: float,
+    start: datetime,
+    minutes: int,
+    rng: np.random.Generator,
+    *,
+    cloud: str = "partly_cloudy",
+    day: int = 0,
+) -> PvFleet:
+    """Draw roofs for a share of the customers, and what the sun gives them under clouds common to the feeder.
+
+    Parameters
+    ----------
+    count : int
+        Number of customers.
+    share : float
+        Share of customers with a roof; ``round(share * count)`` distinct customers get one.
+    kwp : float
+        Peak power of each roof [kWp].
+    latitude, longitude : float
+        Place, north and east positive [deg].
+    start : datetime
+        Local clock of the first minute: standard time of the place's hour zone, all year.
+    minutes : int
+        Length of the horizon [min].
+    rng : numpy.random.Generator
+        Source of the draw; in the same state it draws the same roofs.
+    cloud : {"clear", "partly_cloudy", "overcast"}
+        Kind of sky.
+    day : int
+        Which day against the horizon's own: -1 is the day before, with its own clouds over the same roofs.
+
+    Returns
+    -------
+    PvFleet
+
+    Raises
+    ------
+    InputError
+        Where share, kwp, place or cloud is out of range.
+
+    Notes
+    -----
+    Assumptions of this project: roofs face the equator within a deviation of 45 degrees (90 at most) and are tilted
+    35 +- 7 degrees; inverters are rated at 85-100 % of the modules. A passing edge reaches the roofs within a minute.
+    """
+    _check_pv(share, kwp, latitude, longitude, cloud)
+    roofs = round(share * count)
+    customer = rng.choice(count, roofs, replace=False)
+    equator_deg = 180.0 if latitude >= 0 else 0.0
+    turn_deg = np.clip(rng.normal(0.0, AZIMUTH_SD_DEG, roofs), -AZIMUTH_MOST_DEG, AZIMUTH_MOST_DEG)
+    tilt_deg = np.clip(rng.normal(TILT_MEAN_DEG, TILT_SD_DEG, roofs), *TILT_RANGE_DEG)
+    inverter_kva = kwp * rng.uniform(*INVERTER_KVA_PER_KWP, roofs)
+    edge_share = rng.random(roofs)
+    root = int(rng.integers(2**62))
+
+    begin = start + timedelta(days=day)
+    clear = clear_sky(latitude, longitude, begin, minutes)
+    sky = _under_cloud(clear, clear_sky_index(cloud, begin, minutes, root, day), begin)
+    fleet = PvFleet(np.zeros((minutes, count)), np.zeros(count), np.zeros(count))
+    fleet.kwp[customer] = kwp
+    fleet.inverter_kva[customer] = inverter_kva
+    for roof in range(roofs):
+        yield_kw = kwp * specific_power(sky, tilt_deg[roof], (equator_deg + turn_deg[roof]) % 360.0)
+        before_kw = np.concatenate([yield_kw[:1], yield_kw[:-1]])
+        blended_kw = (1.0 - edge_share[roof]) * yield_kw + edge_share[roof] * before_kw
+        fleet.pv_available_kw[:, customer[roof]] = np.minimum(blended_kw, inverter_kva[roof])
+    return fleet
+
+
+def clear_sky(latitude: float, longitude: float, start: datetime, minutes: int) -> Sky:
+    """Sun and clear-sky irradiance at the middle of every minute.
+
+    Ineichen and Perez 2002 (doi:10.1016/S0038-092X(02)00045-2) with the monthly Linke turbidity of the place, both as in
+    pvlib, without a network.
+    """
+    zone_h = round(longitude / 15.0)
+    middle = pd.Timestamp(start) - pd.Timedelta(hours=zone_h) + pd.Timedelta(seconds=30)
+    times = pd.date_range(middle, periods=minutes, freq="1min", tz="UTC")
+    with warnings.catch_warnings():
+        # pvlib lags behind pandas' renamings (DatetimeIndex.dayofyear); the results are the same
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        sun = pvlib.solarposition.get_solarposition(times, latitude, longitude)
+        turbidity = pvlib.clearsky.lookup_linke_turbidity(times, latitude, longitude)
+        extra = pvlib.irradiance.get_extra_radiation(times)
+        airmass = pvlib.atmosphere.get_relative_airmass(sun["apparent_zenith"])
+        irradiance = pvlib.clearsky.ineichen(sun["apparent_zenith"], airmass, turbidity, dni_extra=extra)
+    horizontal = (irradiance[part].fillna(0.0).to_numpy(np.float64) for part in ("ghi", "dni", "dhi"))
+    angles = (sun[part].to_numpy(np.float64) for part in ("apparent_zenith", "azimuth"))
+    return Sky(*angles, *horizontal, ambient_temperature_c(start, minutes, latitude))
+
+
+def specific_power(sky: Sky, tilt_deg: float, azimuth_deg: float) -> Float:
+    """AC power of a roof per kWp before the inverter's limit, shape (minute,) [kW/kWp].
+
+    Isotropic sky on the tilted plane, cell temperature after Faiman 2008 (doi:10.1002/pip.813), PVWatts version 5 for
+    modules and inverter (Dobos 2014, NREL/TP-6A20-62641).
+    """
+    plane = pvlib.irradiance.get_total_irradiance(
+        tilt_deg, azimuth_deg, sky.zenith_deg, sky.azimuth_deg, sky.dni_w_per_m2, sky.ghi_w_per_m2, sky.dhi_w_per_m2
+    )["poa_global"]
+    cell_c = pvlib.temperature.faiman(plane, sky.ambient_c, WIND_M_PER_S)
+    dc_kw = pvlib.pvsystem.pvwatts_dc(plane, cell_c, 1.0, TEMPERATURE_PER_KELVIN) * (1.0 - DC_LOSSES)
+    ac_kw: Float = np.maximum(pvlib.inverter.pvwatts(dc_kw, 1.0, INVERTER_EFFICIENCY), 0.0)
+    return ac_kw

@@ -1,0 +1,278 @@
+"""Cars at home: sessions drawn from shipped arrivals and stays, or read from an own file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cosim.contract import EvSessions
+from cosim.errors import Fault, InputError
+from feeders.households import DATA, DAY_MIN, numbers, read_table, row_name
+
+Float = NDArray[np.float64]
+
+CHARGER_KW = (7.4, 3.7)
+FAST_SHARE = 2 / 3
+BATTERY_KWH = (40.0, 52.0, 60.0, 77.0)
+NEED_MEAN_KWH, NEED_SD_KWH = 10.0, 7.0
+NEED_RANGE_KWH = (2.0, 40.0)
+FEASIBLE_SHARE = 0.95  # largest need, of what the charger can give in the stay
+LEAST_STAY_MIN, LEAST_GAP_MIN = 60.0, 30.0
+USUAL_CHANCE, USUAL_JITTER_MIN = 0.75, 30.0
+LEAST_NEED_KWH = 0.1
+
+REQUIRED = ("customer", "arrival", "departure", "energy_kwh", "charger_kw")
+OPTIONAL = ("battery_kwh", "soc_arrival_kwh", "efficiency")
+BATTERY_DEFAULT_KWH, CHARGED_SHARE_DEFAULT = 60.0, 0.9
+ABSURD_CHARGER_KW, ABSURD_ENERGY_KWH = 50.0, 200.0
+
+
+def draw_sessions(
+    count: int,
+    share: float,
+    start: datetime,
+    minutes: int,
+    rng: np.random.Generator,
+    *,
+    efficiency: float = 0.9,
+    day: int = 0,
+) -> EvSessions:
+    """Draw cars for a share of the customers, and their stays at home over the horizon.
+
+    Every car has one session on every calendar day, with at least half an hour between two. On three days of four it
+    keeps its own usual arrival and stay within about half an hour; else it takes another from the shipped table. A
+    session that crosses an edge of the horizon is cut as `cut_to_horizon` says, so cars that are already at home stand
+    there from minute 0.
+
+    Parameters
+    ----------
+    count : int
+        Number of customers.
+    share : float
+        Share of customers with a car; ``round(share * count)`` distinct customers get one.
+    start : datetime
+        Local clock of the first minute.
+    minutes : int
+        Length of the horizon [min].
+    rng : numpy.random.Generator
+        Source of the draw; in the same state it draws the same cars.
+    efficiency : float
+        Battery energy per energy drawn.
+    day : int
+        Which day against the horizon's own: -1 is the day before, of the same cars.
+
+    Returns
+    -------
+    EvSessions
+        Ordered by customer and arrival. Every need can be met inside its stay.
+
+    Raises
+    ------
+    InputError
+        Where share or efficiency is out of range.
+
+    Notes
+    -----
+    Arrivals and stays are OCHRE's (see ``feeders/data/SOURCE.md``). Assumptions of this project, for European cars: the
+    need per session is gamma-distributed with mean 10 kWh and deviation 7 kWh, clipped to 2-40 kWh, and never above
+    95 % of what the charger can put into the battery during the stay; two thirds of the chargers have 7.4 kW, one third
+    3.7 kW; batteries hold 40, 52, 60 or 77 kWh and are left at 80-100 %.
+    """
+    faults = []
+    if not 0.0 <= share <= 1.0:
+        faults.append(Fault("draw_sessions", "share", f"{share} is not between 0 and 1", "give a share of homes"))
+    if not 0.0 < efficiency <= 1.0:
+        faults.append(Fault("draw_sessions", "efficiency", f"{efficiency} is not in (0, 1]", "0.9 is usual"))
+    if faults:
+        raise InputError(faults)
+    cars = round(share * count)
+    customer = rng.choice(count, cars, replace=False)
+    charger_kw = np.where(rng.permutation(cars) < round(FAST_SHARE * cars), *CHARGER_KW)
+    battery_kwh = rng.choice(BATTERY_KWH, cars)
+    usual = rng.integers(len(_table()), size=cars)
+    root = int(rng.integers(2**62))
+    midnight_min = -(start.hour * 60 + start.minute)
+    # from two days before (the longest stay is a little over a day) to one after (which ends the last stay)
+    days = np.arange(-2, (minutes - midnight_min) // DAY_MIN + 2)
+    drawn = [_draw_day(usual, charger_kw, battery_kwh, efficiency, root, int(k) + day) for k in days]
+    arrival_min, stay_min, need_kwh, soc_kwh = (np.stack([one[part] for one in drawn]) for part in range(4))
+    arrival_min += midnight_min + DAY_MIN * days[:, None]
+    order = np.argsort(arrival_min, axis=0)
+    arrival_min, stay_min, need_kwh, soc_kwh = (
+        np.take_along_axis(values, order, axis=0) for values in (arrival_min, stay_min, need_kwh, soc_kwh)
+    )
+    departure_min = arrival_min + stay_min
+    departure_min[:-1] = np.minimum(departure_min[:-1], arrival_min[1:] - LEAST_GAP_MIN)
+    stay_min = departure_min - arrival_min
+    need_kwh = np.minimum(need_kwh, FEASIBLE_SHARE * charger_kw * efficiency * stay_min / 60.0)
+    kept = stay_min >= LEAST_STAY_MIN
+    car = np.broadcast_to(np.arange(cars), kept.shape)[kept]
+    sessions = EvSessions(
+        customer=customer[car].astype(np.int64),
+        arrival_min=arrival_min[kept],
+        departure_min=departure_min[kept],
+        energy_need_kwh=need_kwh[kept],
+        charger_kw=charger_kw[car],
+        efficiency=np.full(car.size, efficiency),
+        battery_kwh=battery_kwh[car],
+        soc_arrival_kwh=soc_kwh[kept],
+    )
+    return cut_to_horizon(sessions, minutes)
+
+
+def cut_to_horizon(sessions: EvSessions, minutes: float) -> EvSessions:
+    """Keep what lies inside the horizon, ordered by customer and arrival.
+
+    The need of a session that crosses an edge is shared out evenly over its stay: what falls before minute 0 is already
+    in the battery, what falls after the end is left for later. What could be met before can be met afterwards, and no
+    edge of a horizon adds or loses energy on average. What then needs less than 0.1 kWh is left out.
+
+    Parameters
+    ----------
+    sessions : EvSessions
+        Arrivals may be negative and departures beyond the end.
+    minutes : float
+        Length of the horizon [min].
+    """
+    stay_min = sessions.departure_min - sessions.arrival_min
+    arrival_min = np.maximum(sessions.arrival_min, 0.0)
+    departure_min = np.minimum(sessions.departure_min, minutes)
+    inside = np.maximum(departure_min - arrival_min, 0.0) / stay_min
+    before = np.clip(-sessions.arrival_min, 0.0, stay_min) / stay_min
+    cut = replace(
+        sessions,
+        arrival_min=arrival_min,
+        departure_min=departure_min,
+        energy_need_kwh=sessions.energy_need_kwh * inside,
+        soc_arrival_kwh=sessions.soc_arrival_kwh + sessions.energy_need_kwh * before,
+    )
+    rows = np.lexsort((cut.arrival_min, cut.customer))
+    rows = rows[cut.energy_need_kwh[rows] >= LEAST_NEED_KWH]
+    return EvSessions(*(getattr(cut, field.name)[rows] for field in fields(cut)))
+
+
+def read_sessions(
+    path: str | Path, customers: Sequence[str], start: datetime, minutes: int, *, efficiency: float = 0.9
+) -> EvSessions:
+    """Read own sessions from a CSV or Parquet file.
+
+    Columns: ``customer`` (name as in the feeder), ``arrival`` and ``departure`` (ISO local times), ``energy_kwh`` (into
+    the battery), ``charger_kw``; optional ``battery_kwh`` (60, or the energy where that is more), ``soc_arrival_kwh``
+    (what makes the battery 90 % full at departure) and ``efficiency``. Sessions outside the horizon are passed over,
+    those across an edge are cut as `cut_to_horizon` says. A need that the stay cannot meet is not a fault here: it is
+    counted when the day is run.
+
+    Raises
+    ------
+    InputError
+        With every fault found.
+    """
+    table = read_table(path, "sessions", "give the path of a file of sessions")
+    where = str(path)
+    faults = [Fault(where, name, "column is missing", "add it") for name in REQUIRED if name not in table.columns]
+    known = REQUIRED + OPTIONAL
+    faults += [
+        Fault(where, str(name), "unknown column", f"use {', '.join(known)}") for name in table.columns if name not in known
+    ]
+    if faults:
+        raise InputError(faults)
+    times = {name: _minutes_after(start, table[name], where, faults) for name in ("arrival", "departure")}
+    values = {name: numbers(table[name], where, faults) for name in known[3:] if name in table.columns}
+    energy_kwh = values["energy_kwh"]
+    battery_kwh = values.get("battery_kwh", np.fmax(BATTERY_DEFAULT_KWH, energy_kwh))
+    values.setdefault("efficiency", np.full(len(table), efficiency))
+    values["battery_kwh"] = battery_kwh
+    values.setdefault("soc_arrival_kwh", np.maximum(CHARGED_SHARE_DEFAULT * battery_kwh - energy_kwh, 0.0))
+    columns = {str(name): column for column, name in enumerate(customers)}
+    column = table["customer"].astype(str).str.strip().map(columns).to_numpy(np.float64, na_value=np.nan)
+    faults += _odd_sessions(column, table["customer"], times, values, where)
+    if faults:
+        raise InputError(faults)
+    sessions = EvSessions(
+        customer=column.astype(np.int64),
+        arrival_min=times["arrival"],
+        departure_min=times["departure"],
+        energy_need_kwh=energy_kwh,
+        **{name: values[name] for name in known[4:]},
+    )
+    cut = cut_to_horizon(sessions, minutes)
+    if not len(cut):
+        problem = f"none of {len(table)} sessions lies within {minutes} min from {start}"
+        raise InputError(Fault(where, "arrival", problem, "change the start or the dates"))
+    return cut
+
+
+@lru_cache(maxsize=1)
+def _table() -> NDArray[np.int64]:
+    """Shipped arrivals (minute of the day) and stays, shape (session, 2) [min]."""
+    table: NDArray[np.int64] = pd.read_parquet(DATA / "ev_sessions.parquet").to_numpy(np.int64)
+    return table
+
+
+def _draw_day(
+    usual: NDArray[np.int64], charger_kw: Float, battery_kwh: Float, efficiency: float, root: int, day: int
+) -> tuple[Float, Float, Float, Float]:
+    """Arrival (minute of the day), stay, need and state of charge on arrival of every car on one day.
+
+    Seeded by the day, so that a day stays the same whatever horizon it is seen from.
+    """
+    rng = np.random.default_rng([root, day + 100_000])
+    cars = usual.size
+    as_usual = rng.random(cars) < USUAL_CHANCE
+    session = _table()[np.where(as_usual, usual, rng.integers(len(_table()), size=cars))]
+    jitter_min = np.round(rng.normal(0.0, USUAL_JITTER_MIN, (2, cars))) * as_usual
+    arrival_min = np.clip(session[:, 0] + jitter_min[0], 0.0, DAY_MIN - 1.0)
+    stay_min = np.maximum(session[:, 1] + jitter_min[1], LEAST_STAY_MIN)
+    shape = (NEED_MEAN_KWH / NEED_SD_KWH) ** 2
+    need_kwh = np.clip(rng.gamma(shape, NEED_MEAN_KWH / shape, cars), *NEED_RANGE_KWH)
+    need_kwh = np.minimum(need_kwh, FEASIBLE_SHARE * charger_kw * efficiency * stay_min / 60.0)
+    need_kwh = np.minimum(need_kwh, 0.95 * battery_kwh)
+    full_kwh = np.maximum(rng.uniform(0.8, 1.0, cars) * battery_kwh, need_kwh + 0.05 * battery_kwh)
+    return arrival_min, stay_min, need_kwh, full_kwh - need_kwh
+
+
+def _minutes_after(start: datetime, column: pd.Series, where: str, faults: list[Fault]) -> Float:
+    times = pd.to_datetime(column, errors="coerce", format="ISO8601", utc=False)
+    name = str(column.name)
+    remedy = "write ISO local times such as 2026-05-15T18:30, without an offset"
+    for row in np.flatnonzero(times.isna().to_numpy()):
+        faults.append(Fault(f"{where}, {row_name(int(row), where)}", name, f"not a time: {column.iloc[row]!r}", remedy))
+    if getattr(times.dt, "tz", None) is not None:
+        faults.append(Fault(where, name, "times have an offset from UTC", remedy))
+        return np.full(len(column), np.nan)
+    minutes: Float = ((times - pd.Timestamp(start)) / pd.Timedelta(minutes=1)).to_numpy(np.float64)
+    return minutes
+
+
+def _odd_sessions(
+    column: Float, names: pd.Series, times: Mapping[str, Float], values: Mapping[str, Float], where: str
+) -> list[Fault]:
+    arrival, departure = times["arrival"], times["departure"]
+    energy, charger, battery = values["energy_kwh"], values["charger_kw"], values["battery_kwh"]
+    soc, efficiency = values["soc_arrival_kwh"], values["efficiency"]
+    overlaps = np.zeros(column.size, bool)
+    order = np.lexsort((arrival, column))
+    same = column[order][1:] == column[order][:-1]
+    overlaps[order[1:]] = same & (arrival[order][1:] < departure[order][:-1])
+    rules = (
+        ("customer", np.isnan(column), names, "no such customer: {!r}", "use a name that `cosim feeder` lists"),
+        ("departure", departure <= arrival, departure, "is not after arrival", "mend the times"),
+        ("arrival", overlaps, arrival, "before this customer's last car has left", "one session at a time at a home"),
+        ("energy_kwh", (energy <= 0) | (energy > ABSURD_ENERGY_KWH), energy, "out of range: {:g}", "give kWh, above 0"),
+        ("charger_kw", (charger <= 0) | (charger > ABSURD_CHARGER_KW), charger, "out of range: {:g}", "give kW, not W"),
+        ("efficiency", (efficiency <= 0) | (efficiency > 1), efficiency, "not in (0, 1]: {:g}", "0.9 is usual"),
+        ("soc_arrival_kwh", soc < 0, soc, "negative: {:g}", "give the content on arrival in kWh"),
+        ("battery_kwh", soc + energy > battery + 1e-9, battery, "{:g} kWh cannot hold content and need", "mend one"),
+    )
+    return [
+        Fault(f"{where}, {row_name(int(row), where)}", key, problem.format(list(shown)[row]), remedy)
+        for key, bad, shown, problem, remedy in rules
+        for row in np.flatnonzero(bad)
+    ]

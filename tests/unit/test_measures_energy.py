@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from cosim.measures import (
+    balance_error_percent,
+    cost_eur,
+    curtailed_kwh,
+    curtailed_max_home_percent,
+    energy_kwh,
+    export_kwh,
+    import_kwh,
+    losses_kwh,
+    withheld_kwh,
+)
+
+NET_KW = np.array([[2.0, -1.0], [-3.0, 4.0], [0.5, 0.0]])
+
+
+def test_energy_of_means():
+    assert energy_kwh(NET_KW, 15).tolist() == [-0.125, 0.75]
+    assert losses_kwh([0.4, 0.8], 30) == pytest.approx(0.6)
+    assert losses_kwh([[0.1, 0.3], [0.4, 0.4]], 30) == pytest.approx(0.6)
+
+
+def test_import_and_export_are_counted_at_each_meter():
+    assert import_kwh(NET_KW, 60).tolist() == [2.5, 4.0]
+    assert export_kwh(NET_KW, 60).tolist() == [3.0, 1.0]
+
+
+@given(arrays(float, (6, 3), elements=st.floats(-20, 20)))
+def test_import_less_export_is_net_energy(net_kw):
+    assert import_kwh(net_kw, 5) - export_kwh(net_kw, 5) == pytest.approx(energy_kwh(net_kw, 5), abs=1e-9)
+
+
+def test_curtailment_in_total_and_of_the_worst_home():
+    available = np.array([[4.0, 1.0, 0.0], [4.0, 1.0, 0.0]])
+    used = np.array([[4.0, 0.5, 0.0], [3.0, 1.0, 0.0]])
+    assert curtailed_kwh(available, used, 30).tolist() == [0.5, 0.25, 0.0]
+    assert curtailed_max_home_percent(available, used) == pytest.approx(25)
+    assert curtailed_max_home_percent(np.zeros((2, 3)), np.zeros((2, 3))) == 0
+
+
+def test_bill_by_hand():
+    tariff = np.array([0.30, 0.10, 0.20])
+    drawn = 2.0 * 0.30 + 4.0 * 0.10 + 0.5 * 0.20
+    assert cost_eur(NET_KW, tariff, 3.0, 60) == pytest.approx(drawn - 0.05 * 4 + 0.50 * 3)
+    changed = cost_eur(NET_KW, tariff, 3.0, 60, export_eur_per_kwh=0.1, unserved_eur_per_kwh=0)
+    assert changed == pytest.approx(drawn - 0.4)
+
+
+def test_withheld_counts_only_slots_with_a_car_and_a_cap():
+    cap = np.array([[4.0, 14.0, np.inf], [10.0, 2.0, np.nan], [20.0, 0.0, 5.0]])
+    plugged = np.array([[True, True, True], [False, True, True], [True, False, False]])
+    assert withheld_kwh(14.0, cap, plugged, 30) == pytest.approx((10 + 12) / 2)
+    assert withheld_kwh(np.array([14.0, 42.0, 14.0]), cap, 0.5 * plugged, 60) == pytest.approx((10 + 28 + 40) / 2)
+
+
+def test_balance_error_is_relative_to_the_losses():
+    assert balance_error_percent(100.0, 40.0, 137.0, 3.0) == 0
+    assert balance_error_percent(100.003, 40.0, 137.0, 3.0) == pytest.approx(0.1)
+    assert balance_error_percent(99.997, 40.0, 137.0, 3.0) == pytest.approx(0.1)
+    assert np.isnan(balance_error_percent(1.0, 0.0, 1.0, 0.0))

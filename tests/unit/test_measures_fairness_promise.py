@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cosim.errors import InputError
+from cosim.measures import (
+    ev_served_min_percent,
+    gini,
+    jain,
+    promise_error_max_kva,
+    served_share,
+    setpoint_error_max_kw,
+)
+
+amounts = st.lists(st.floats(0, 1e6), min_size=1, max_size=30)
+
+
+@pytest.mark.parametrize(("x", "index", "coefficient"), [
+    ([1.0, 1.0, 1.0, 1.0], 1.0, 0.0),
+    ([1.0, 0.0, 0.0, 0.0], 0.25, 0.75),
+    ([1.0, 2.0, 3.0], 36 / 42, 2 / 9),
+    ([1.0, np.nan, 3.0], 16 / 20, 1 / 4),
+    ([0.0, 0.0], 1.0, 0.0),
+    ([], 1.0, 0.0),
+    ([np.nan], 1.0, 0.0),
+])  # fmt: skip
+def test_fairness_by_hand(x, index, coefficient):
+    assert jain(x) == pytest.approx(index)
+    assert gini(x) == pytest.approx(coefficient)
+
+
+@given(amounts)
+def test_fairness_stays_within_its_range(x):
+    assert 1 / len(x) - 1e-9 <= jain(x) <= 1 + 1e-9
+    assert -1e-9 <= gini(x) <= 1 - 1 / len(x) + 1e-9
+
+
+@given(amounts, st.floats(1e-3, 1e3))
+def test_fairness_does_not_depend_on_the_unit(x, factor):
+    assert jain(np.array(x) * factor) == pytest.approx(jain(x))
+
+
+def test_gini_is_the_mean_difference():
+    x = np.random.default_rng(2).uniform(0, 9, 40)
+    mean_difference = np.abs(x[:, None] - x).sum() / (2 * len(x) * x.sum())
+    assert gini(x) == pytest.approx(mean_difference)
+
+
+@pytest.mark.parametrize("measure", [jain, gini])
+def test_negative_amounts_are_refused(measure):
+    with pytest.raises(InputError, match=r"-2\.0 is negative"):
+        measure([1.0, -2.0])
+
+
+def test_shares_of_service():
+    delivered, wanted = np.array([5.0, 10.5, 0.0, 0.0]), np.array([20.0, 10.0, 0.0, 8.0])
+    assert np.allclose(served_share(delivered, wanted), [0.25, 1.0, np.nan, 0.0], equal_nan=True)
+    assert ev_served_min_percent(delivered[:3], wanted[:3]) == 25
+    assert ev_served_min_percent(np.zeros(3), np.zeros(3)) == 100
+    assert ev_served_min_percent([], []) == 100
+
+
+def test_setpoint_error_is_the_worst_excess_over_a_cap():
+    net = np.array([[5.0, 9.0], [2.0, 1.0]])
+    assert setpoint_error_max_kw(net, [[4.0, np.nan], [np.inf, 0.5]]) == pytest.approx(1.0)
+    assert setpoint_error_max_kw(net, [[6.0, 9.0], [2.5, 1.0]]) == 0
+    assert setpoint_error_max_kw(net, np.full((2, 2), np.nan)) == 0
+
+
+def test_promise_error_counts_both_ways_and_only_promises():
+    delivered = np.array([100.0, 80.0, 300.0])
+    assert promise_error_max_kva([95.0, 92.0, np.nan], delivered) == pytest.approx(12)
+    assert promise_error_max_kva(np.full(3, np.nan), delivered) == 0
