@@ -95,14 +95,13 @@ def solve(model: pyo.ConcreteModel, stop: Stop | None = None, *, use_start: bool
     solver.run()
     wall_s = time.perf_counter() - began
     info = solver.getInfo()
-    offset = float(form.c_offset[0])
     has_plan = info.primal_solution_status == highspy.kSolutionStatusFeasible
     if has_plan:
         for variable, value in zip(form.columns, solver.getSolution().col_value, strict=True):
             variable.set_value(value, skip_validation=True)
     is_mip = any(variable.is_integer() for variable in form.columns)
-    objective = info.objective_function_value + offset if has_plan else float("inf")
-    bound = info.mip_dual_bound + offset if is_mip else (objective if has_plan else float("-inf"))
+    objective = info.objective_function_value if has_plan else float("inf")
+    bound = info.mip_dual_bound if is_mip else (objective if has_plan else float("-inf"))
     status = _status(solver, objective, bound, stop)
     if status == "infeasible":
         has_plan, objective, bound = False, float("inf"), float("inf")
@@ -122,6 +121,7 @@ def _loaded(form: object, stop: Stop) -> highspy.Highs:
     rhs = np.asarray(form.rhs, float)  # type: ignore[attr-defined]
     lp = highspy.HighsLp()
     lp.num_col_, lp.num_row_ = len(columns), len(rhs)
+    lp.offset_ = float(form.c_offset[0])  # type: ignore[attr-defined]
     lp.col_cost_ = np.asarray(form.c.todense(), float).ravel()  # type: ignore[attr-defined]
     bounds = [variable.bounds for variable in columns]
     lp.col_lower_ = np.array([-np.inf if low is None else low for low, _ in bounds], float)

@@ -1,0 +1,170 @@
+"""Trajectories on disk: Parquet tables, written whole or not at all, the same bytes for the same run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cosim.contract import Decision
+from cosim.measures import hot_spot_c
+from cosim.trajectory import Trajectory
+
+_CURRENT_STEP_A = 2.0**-10
+"""Line currents are stored to the nearest 1/1024 A: a quarter of the size, far below any meter's accuracy."""
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a temporary name and move it into place, so that no reader ever meets half of it.
+
+    Parameters
+    ----------
+    path : Path
+        Where it belongs; folders are made.
+    write : callable
+        Called with the temporary path.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_trajectory(trajectory: Trajectory, folder: Path) -> None:
+    """Write the tables of one run.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        A whole run, or the completed part of one.
+    folder : Path
+        Receives ``steps``, ``customers``, ``nodes``, ``lines``, ``decisions`` and, where a controller keeps one,
+        ``front``, each as ``.parquet``.
+    """
+    tables = {
+        "steps": _steps(trajectory),
+        "customers": _customers(trajectory),
+        "nodes": _wide(trajectory.feeder.network.node_names, np.abs(trajectory.node_v)),
+        "lines": _lines(trajectory),
+        "decisions": _decisions(trajectory.decisions),
+        "front": _front(trajectory.decisions),
+    }
+    for name, table in tables.items():
+        if table is not None:
+            write_whole(folder / f"{name}.parquet", lambda path, table=table: _write(table, path))  # type: ignore[misc]
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
+    others = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
+    pq.write_table(
+        table, path, compression="zstd", use_dictionary=others, use_byte_stream_split=floats, write_statistics=False
+    )
+
+
+def _steps(run: Trajectory) -> pa.Table:
+    power_kva = run.transformer_kva.sum(axis=1)
+    worst_percent = run.transformer_percent.max(axis=1)
+    hot_spot = np.full(run.steps, np.nan)
+    if run.steps and np.isfinite(worst_percent).all():
+        hot_spot = hot_spot_c(worst_percent / 100.0, run.exogenous.ambient_c, run.step_min)[1]
+    return pa.table(
+        {
+            "step": np.arange(run.steps, dtype=np.int32),
+            "time": pa.array(run.exogenous.times, type=pa.timestamp("s")),
+            "tariff_eur_per_kwh": run.exogenous.tariff_eur_per_kwh,
+            "p_kw": power_kva.real,
+            "q_kvar": power_kva.imag,
+            "s_kva": np.abs(power_kva),
+            "worst_phase_percent": worst_percent,
+            "hot_spot_c": hot_spot,
+            "losses_kw": run.losses_kw,
+            "degraded": run.degraded,
+        }
+    )
+
+
+def _customers(run: Trajectory) -> pa.Table:
+    names = run.feeder.customers
+    step = np.repeat(np.arange(run.steps, dtype=np.int32), len(names))
+    index = pa.array(np.tile(np.arange(len(names), dtype=np.int32), run.steps))
+    columns = {
+        "demand_kw": run.exogenous.demand_kw,
+        "pv_available_kw": run.exogenous.pv_available_kw,
+        "pv_kw": run.pv_kw,
+        "ev_kw": run.ev_kw,
+        "soc_kwh": run.soc_kwh,
+        "plugged": run.plugged,
+        "import_cap_kw": run.import_cap_kw,
+        "ev_limit_kw": run.ev_limit_kw,
+        "pv_limit_kw": run.pv_limit_kw,
+        "net_kw": run.net_kw,
+        "voltage_v": run.voltage_v,
+        "net_kvar": run.net_kvar,
+    }
+    return pa.table(
+        {
+            "step": step,
+            "customer": pa.DictionaryArray.from_arrays(index, pa.array(names)),
+            **{name: values.reshape(-1) for name, values in columns.items()},
+        }
+    )
+
+
+def _wide(names: tuple[str, ...], values: NDArray[np.float64]) -> pa.Table:
+    """One row per step, one float32 column per name."""
+    single = np.asfortranarray(values.astype(np.float32))
+    columns = {"step": pa.array(np.arange(len(values), dtype=np.int32))}
+    columns.update({name: pa.array(single[:, index]) for index, name in enumerate(names)})
+    return pa.table(columns)
+
+
+def _lines(run: Trajectory) -> pa.Table:
+    """Magnitudes at the rated lines, one column ``LINE.phase`` for every phase that the line has."""
+    magnitude = np.round(np.abs(run.line_current_a) / _CURRENT_STEP_A) * _CURRENT_STEP_A
+    there = [
+        (f"{line.name}.{phase}", row, phase - 1)
+        for row, line in enumerate(run.rated_lines)
+        for phase in line.phases
+        if 1 <= phase <= 3
+    ]
+    chosen = magnitude[:, [row for _, row, _ in there], [phase for _, _, phase in there]]
+    return _wide(tuple(name for name, _, _ in there), chosen.reshape(run.steps, len(there)))
+
+
+def _decisions(decisions: tuple[tuple[int, Decision], ...]) -> pa.Table:
+    return pa.table(
+        {
+            "step": pa.array([step for step, _ in decisions], type=pa.int32()),
+            "status": pa.array([decision.status for _, decision in decisions], type=pa.string()),
+            "objective": pa.array([decision.objective for _, decision in decisions], type=pa.float64()),
+            "bound": pa.array([decision.bound for _, decision in decisions], type=pa.float64()),
+            "gap": pa.array([decision.gap for _, decision in decisions], type=pa.float64()),
+            "fallback": pa.array([decision.fallback for _, decision in decisions], type=pa.string()),
+        }
+    )
+
+
+def _front(decisions: tuple[tuple[int, Decision], ...]) -> pa.Table | None:
+    kept = [(step, decision) for step, decision in decisions if decision.front is not None]
+    if not kept:
+        return None
+    points = [decision.front for _, decision in kept if decision.front is not None]
+    names = kept[0][1].front_names or tuple(f"objective_{i + 1}" for i in range(points[0].shape[1]))
+    stacked = np.concatenate(points)
+    row_in_front = np.concatenate([np.arange(len(front)) for front in points])
+    chosen = np.repeat([decision.chosen for _, decision in kept], [len(front) for front in points])
+    columns = {
+        "step": np.repeat(np.array([step for step, _ in kept], dtype=np.int32), [len(front) for front in points]),
+        "point": row_in_front.astype(np.int32),
+        "chosen": row_in_front == chosen,
+    }
+    return pa.table({**columns, **{name: stacked[:, index] for index, name in enumerate(names)}})
