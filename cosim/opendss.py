@@ -21,7 +21,7 @@ import numpy as np
 import opendssdirect
 from scipy import sparse
 
-from cosim.contract import Branch, Complex, Feeder, Float, LoadFact, Network, Survey, TransformerSpec
+from cosim.contract import Branch, Complex, Feeder, Float, LoadFact, LoadShape, Network, Survey, TransformerSpec
 from cosim.errors import Fault, InputError, PowerFlowError
 
 TOLERANCE = 1e-8
@@ -111,6 +111,11 @@ class OpenDssEngine:
         self._lib = dss.dss_lib
         self._ffi = dss.dss_ffi
         self._pointer = self._ffi.new("double**")
+
+    @property
+    def context(self) -> Any:
+        """The compiled OpenDSSDirect context, for benchmarks that need the bare engine."""
+        return self._dss
 
     def solve(self, p_kw: Float, q_kvar: Float, source_pu: float) -> Complex:
         """Solve one operating point.
@@ -220,7 +225,18 @@ def _load_fact(dss: Any, name: str) -> LoadFact:
     delta = _property(dss, element, "conn").lower() in ("delta", "ll")
     neutral = 0 if delta else numbers.pop()
     model = int(_property(dss, element, "model"))
-    return LoadFact(name, bus, tuple(numbers), neutral, kw, kvar, kv, model, delta)
+    shape = _load_shape(dss, _property(dss, element, "yearly") or _property(dss, element, "daily"), kw)
+    return LoadFact(name, bus, tuple(numbers), neutral, kw, kvar, kv, model, delta, shape)
+
+
+def _load_shape(dss: Any, name: str, kw: float) -> LoadShape | None:
+    known = [known.lower() for known in dss.LoadShape.AllNames()] if dss.LoadShape.Count() else []
+    if name.lower() not in known or name.lower() == "default":
+        return None
+    dss.LoadShape.Name(name)
+    multiplier = np.array(dss.LoadShape.PMult(), dtype=float)
+    actual = bool(dss.LoadShape.UseActual())
+    return LoadShape(float(dss.LoadShape.MinInterval()), multiplier if actual else multiplier * kw)
 
 
 def _buses(dss: Any) -> tuple[dict[str, tuple[float, float]], dict[str, float]]:

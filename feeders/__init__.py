@@ -1,5 +1,5 @@
 """Places: the feeders that are shipped, and any OpenDSS feeder that a user brings."""
 
-from feeders.read import load, names
+from feeders.read import load, names, title
 
-__all__ = ["load", "names"]
+__all__ = ["load", "names", "title"]

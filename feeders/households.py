@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cosim.errors import Fault, InputError
+from feeders.tables import find_faults, local_times, numbers, read_table
 
 Float = NDArray[np.float64]
 
@@ -163,7 +164,7 @@ def admd_kw(demand_kw: Float, groups: Sequence[int], rng: np.random.Generator, *
     rng : numpy.random.Generator
         Draws the groups, without replacement within a group.
     draws : int
-        Groups drawn of each size.
+        Groups drawn of each size; one home and all homes together need no draw and are exact.
 
     Returns
     -------
@@ -183,78 +184,38 @@ def admd_kw(demand_kw: Float, groups: Sequence[int], rng: np.random.Generator, *
     homes = demand_kw.shape[1]
     if min(groups) < 1 or max(groups) > homes:
         raise ValueError(f"groups must be between 1 and {homes}, not {tuple(groups)}")
-    return np.array(
-        [
-            np.mean([demand_kw[:, rng.choice(homes, size, replace=False)].sum(axis=1).max() for _ in range(draws)]) / size
-            for size in groups
-        ]
-    )
 
+    def peaks_kw(size: int) -> list[float]:
+        if size == 1:
+            return list(demand_kw.max(axis=0))
+        picks = (rng.choice(homes, size, replace=False) for _ in range(1 if size == homes else draws))
+        return [float(demand_kw[:, pick].sum(axis=1).max()) for pick in picks]
 
-def read_table(path: str | Path, key: str, remedy: str) -> pd.DataFrame:
-    """Read a CSV or Parquet file, by its ending, as a table; InputError with this key and remedy where it cannot be."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(Fault(str(path), key, "no such file or shipped set", remedy))
-    try:
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, skipinitialspace=True)
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's parsing errors are ValueErrors, a few OSErrors
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        fault = Fault(str(path), key, f"cannot be read as a table ({reason})", "save it as CSV with a header, or Parquet")
-        raise InputError(fault) from None
-
-
-def row_name(row: int, where: str) -> str:
-    """Where a row is, as an editor counts: the header of a CSV file is line 1."""
-    return f"row {row}" if where.endswith(".parquet") else f"line {row + 2}"
-
-
-def numbers(column: pd.Series, where: str, faults: list[Fault]) -> Float:
-    """Column as numbers; adds a fault for the first text and the first gap."""
-    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    text = np.isnan(values) & column.notna().to_numpy()
-    gaps = ~np.isfinite(values) & ~text
-    _first(faults, where, str(column.name), text, column, "not a number: {!r}", "write a number with a decimal point")
-    _first(faults, where, str(column.name), gaps, column, "empty or not finite", "fill the gap or leave the profile out")
-    return values
-
-
-def _first(
-    faults: list[Fault], where: str, key: str, bad: NDArray[np.bool_], values: Iterable[object], problem: str, remedy: str
-) -> None:
-    rows = np.flatnonzero(bad)
-    if rows.size:
-        value = list(values)[rows[0]]
-        more = f", and {rows.size - 1} more rows" if rows.size > 1 else ""
-        faults.append(Fault(where, f"{key}, {row_name(int(rows[0]), where)}", problem.format(value) + more, remedy))
+    return np.array([np.mean(peaks_kw(size)) / size for size in groups])
 
 
 def _odd_demand(values_kw: Float, name: str, where: str) -> list[Fault]:
-    faults: list[Fault] = []
-    remedy = "give demand without generation; roofs are modelled apart"
-    _first(faults, where, name, values_kw < 0, values_kw, "negative demand: {:g} kW", remedy)
-    remedy = f"give kW, not W (a household above {ABSURD_KW:g} kW is refused)"
-    _first(faults, where, name, values_kw > ABSURD_KW, values_kw, "absurd demand: {:g} kW looks like watts", remedy)
-    return faults
+    negative = "give demand without generation; roofs are modelled apart"
+    watts = f"give kW, not W (a household above {ABSURD_KW:g} kW is refused)"
+    return [
+        *find_faults(values_kw < 0, values_kw, where, name, "negative demand: {:g} kW", negative),
+        *find_faults(values_kw > ABSURD_KW, values_kw, where, name, "absurd demand: {:g} kW looks like watts", watts),
+    ]
 
 
 def _read_time(column: pd.Series, where: str, faults: list[Fault]) -> tuple[datetime | None, int]:
-    times = pd.to_datetime(column, errors="coerce", format="ISO8601")
-    remedy = "write ISO local times such as 2026-05-15T12:00, without an offset"
-    _first(faults, where, TIME_COLUMN, times.isna().to_numpy(), column, "not a time: {!r}", remedy)
+    times = local_times(column, where, faults)
+    if len(times) < 2:
+        faults.append(Fault(where, "rows", f"wrong length: {len(times)} rows", "give at least two rows"))
     if times.isna().any() or len(times) < 2:
-        if len(times) < 2:
-            faults.append(Fault(where, "rows", f"wrong length: {len(times)} rows", "give at least two rows"))
-        return None, 1
-    if getattr(times.dt, "tz", None) is not None:
-        faults.append(Fault(where, TIME_COLUMN, "times have an offset from UTC", remedy))
         return None, 1
     spacing_min = np.diff(times.to_numpy().astype("datetime64[s]").astype(np.int64)) / 60.0
-    step_min = round(spacing_min[0])
-    uneven = np.append(False, np.abs(spacing_min - max(step_min, 1)) > 1e-9)
+    step_min = max(round(spacing_min[0]), 1)
+    uneven = np.append(False, np.abs(spacing_min - step_min) > 1e-9)
+    problem = f"does not follow the row before by {step_min} min: {{}}"
     remedy = "space rows evenly by whole minutes; local clock without daylight-saving jumps"
-    _first(faults, where, TIME_COLUMN, uneven, column, f"does not follow the step of {step_min} min: {{}}", remedy)
-    return times.iloc[0].to_pydatetime(), max(step_min, 1)
+    faults += find_faults(uneven, column, where, TIME_COLUMN, problem, remedy)
+    return times.iloc[0].to_pydatetime(), step_min
 
 
 @lru_cache(maxsize=8)

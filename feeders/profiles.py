@@ -12,11 +12,9 @@ import pvlib
 from numpy.typing import NDArray
 
 from cosim.errors import Fault, InputError
+from feeders.clouds import CLOUDS, DAY_MIN, clear_sky_index
 
 Float = NDArray[np.float64]
-
-DAY_MIN = 1440
-CLOUD_KINDS = ("clear", "partly_cloudy", "overcast")
 
 TEMPERATURE_PER_KELVIN = -0.0035  # power of a silicon module
 DC_LOSSES = 0.0635  # soiling 2 %, mismatch 2 %, wiring 2 %, connections 0.5 %, as PVWatts has them; no shading
@@ -143,8 +141,8 @@ def draw_pv(
 def clear_sky(latitude: float, longitude: float, start: datetime, minutes: int) -> Sky:
     """Sun and clear-sky irradiance at the middle of every minute.
 
-    Ineichen and Perez 2002 (doi:10.1016/S0038-092X(02)00045-2) with the monthly Linke turbidity of the place, both as in
-    pvlib, without a network.
+    Ineichen and Perez 2002 (doi:10.1016/S0038-092X(02)00045-2) with the monthly Linke turbidity of the place, both from
+    pvlib, which carries its map of turbidity with it.
     """
     zone_h = round(longitude / 15.0)
     middle = pd.Timestamp(start) - pd.Timedelta(hours=zone_h) + pd.Timedelta(seconds=30)
@@ -158,9 +156,9 @@ def clear_sky(latitude: float, longitude: float, start: datetime, minutes: int) 
         extra = pvlib.irradiance.get_extra_radiation(times)
         airmass = pvlib.atmosphere.get_relative_airmass(sun["apparent_zenith"])
         irradiance = pvlib.clearsky.ineichen(sun["apparent_zenith"], airmass, turbidity, dni_extra=extra)
-    horizontal = (irradiance[part].fillna(0.0).to_numpy(np.float64) for part in ("ghi", "dni", "dhi"))
-    angles = (sun[part].to_numpy(np.float64) for part in ("apparent_zenith", "azimuth"))
-    return Sky(*angles, *horizontal, ambient_temperature_c(start, minutes, latitude))
+    ghi, dni, dhi = (irradiance[part].fillna(0.0).to_numpy(np.float64) for part in ("ghi", "dni", "dhi"))
+    zenith, azimuth = (sun[part].to_numpy(np.float64) for part in ("apparent_zenith", "azimuth"))
+    return Sky(zenith, azimuth, ghi, dni, dhi, ambient_temperature_c(start, minutes, latitude))
 
 
 def specific_power(sky: Sky, tilt_deg: float, azimuth_deg: float) -> Float:
@@ -176,17 +174,6 @@ def specific_power(sky: Sky, tilt_deg: float, azimuth_deg: float) -> Float:
     dc_kw = pvlib.pvsystem.pvwatts_dc(plane, cell_c, 1.0, TEMPERATURE_PER_KELVIN) * (1.0 - DC_LOSSES)
     ac_kw: Float = np.maximum(pvlib.inverter.pvwatts(dc_kw, 1.0, INVERTER_EFFICIENCY), 0.0)
     return ac_kw
-
-
-def clear_sky_index(cloud: str, start: datetime, minutes: int, root: int, day: int = 0) -> Float:
-    """Irradiance on the horizontal under cloud over that under clear sky, common to the feeder, shape (minute,).
-
-    Every calendar day has its own seed, so that a day stays the same whatever horizon it is seen from.
-    """
-    first_min = start.hour * 60 + start.minute
-    days = -(-(first_min + minutes) // DAY_MIN)
-    draws = [_INDEX_OF_A_DAY[cloud](np.random.default_rng([root, k + day + 100_000])) for k in range(days)]
-    return np.concatenate(draws)[first_min : first_min + minutes]
 
 
 def tariff_eur_per_kwh(start: datetime, minutes: int, name: str = "three_band") -> Float:
@@ -215,7 +202,8 @@ def tariff_eur_per_kwh(start: datetime, minutes: int, name: str = "three_band") 
         raise InputError(Fault("tariff", "name", f"no tariff '{name}'", f"use one of {', '.join(TARIFFS)}"))
     hours, prices = zip(*TARIFFS[name], strict=True)
     band = np.searchsorted(hours, _hour_of_day(start, minutes), side="right") - 1
-    return np.array(prices)[band]
+    price: Float = np.array(prices, np.float64)[band]
+    return price
 
 
 def ambient_temperature_c(start: datetime, minutes: int, latitude: float = REFERENCE_LATITUDE_DEG) -> Float:
@@ -262,9 +250,11 @@ def _check_pv(share: float, kwp: float, latitude: float, longitude: float, cloud
         ("kwp", 0.0 <= kwp <= 100.0, kwp, "give kWp per roof between 0 and 100"),
         ("latitude", -90.0 <= latitude <= 90.0, latitude, "give degrees north"),
         ("longitude", -180.0 <= longitude <= 180.0, longitude, "give degrees east"),
-        ("cloud", cloud in CLOUD_KINDS, cloud, f"use one of {', '.join(CLOUD_KINDS)}"),
+        ("cloud", cloud in CLOUDS, cloud, f"use one of {', '.join(CLOUDS)}"),
     )
-    faults = [Fault("draw_pv", key, f"{value!r} is out of range", remedy) for key, good, value, remedy in rules if not good]
+    faults = [
+        Fault("draw_pv", key, f"{value!r} is out of range", remedy) for key, good, value, remedy in rules if not good
+    ]
     if faults:
         raise InputError(faults)
 
@@ -277,41 +267,3 @@ def _under_cloud(clear: Sky, index: Float) -> Sky:
     ghi = clear.ghi_w_per_m2 * index
     diffuse = np.maximum(ghi - clear_beam * beam_share, 0.0)
     return clear._replace(ghi_w_per_m2=ghi, dni_w_per_m2=beam, dhi_w_per_m2=diffuse)
-
-
-def _clear_day(_rng: np.random.Generator) -> Float:
-    return np.ones(DAY_MIN)
-
-
-def _overcast_day(rng: np.random.Generator) -> Float:
-    """A closed deck: index about 0.2 to 0.4 of the day, wandering slowly."""
-    return np.clip(rng.uniform(0.2, 0.4) * np.exp(0.25 * _wander(rng, 30.0)), 0.05, 0.7)
-
-
-def _partly_cloudy_day(rng: np.random.Generator) -> Float:
-    """Gaps and clouds in turn: index about 1 in gaps and 0.25-0.55 under clouds, both lasting minutes.
-
-    That one-minute indices have two modes is known since Suehrcke and McCormick 1988; the figures are assumptions.
-    """
-    index = np.empty(0)
-    while index.size < DAY_MIN:
-        gap_min = 1 + round(rng.lognormal(np.log(9.0), 0.9))
-        cloud_min = 1 + round(rng.lognormal(np.log(5.0), 0.8))
-        index = np.concatenate([index, np.full(gap_min, rng.uniform(0.97, 1.04)), np.full(cloud_min, rng.uniform(0.25, 0.55))])
-    index = index[:DAY_MIN] * (1.0 + 0.02 * _wander(rng, 5.0))
-    soft = np.convolve(np.pad(index, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")  # an edge is half a minute wide
-    return np.clip(soft, 0.05, 1.08)
-
-
-def _wander(rng: np.random.Generator, minutes: float) -> Float:
-    """Noise of unit deviation that forgets itself over some minutes, shape (minute of the day,)."""
-    keeps = np.exp(-1.0 / minutes)
-    noise = rng.normal(size=DAY_MIN)
-    walk = np.empty(DAY_MIN)
-    walk[0] = noise[0]
-    for minute in range(1, DAY_MIN):
-        walk[minute] = keeps * walk[minute - 1] + np.sqrt(1.0 - keeps**2) * noise[minute]
-    return walk
-
-
-_INDEX_OF_A_DAY = {"clear": _clear_day, "partly_cloudy": _partly_cloudy_day, "overcast": _overcast_day}

@@ -41,6 +41,11 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(folder.parent.name for folder in _HERE.glob("*/feeder.toml")))
 
 
+def title(name: str) -> str:
+    """One line about a shipped feeder, from its ``feeder.toml``."""
+    return str(_facts(_HERE / name / "feeder.toml").get("title", ""))
+
+
 def load(
     name_or_path: str | Path, *, source_pu: float | None = None, transformer: TransformerSpec | None = None
 ) -> Feeder:
@@ -145,6 +150,7 @@ def _assemble(
         customer_neutral=tuple(row.get(f"{load.bus}.{load.neutral_number}", -1) for load in survey.loads),
         load_kw=np.array([load.kw for load in survey.loads]),
         load_kvar=np.array([load.kvar for load in survey.loads]),
+        load_shapes=tuple(load.shape for load in survey.loads),
         connection_kw=_phase_count(survey) * float(facts.get("connection_kw_per_phase", CONNECTION_KW_PER_PHASE)),
         network=network,
         transformer=supply.name if supply else None,

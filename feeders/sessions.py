@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from cosim.contract import EvSessions
 from cosim.errors import Fault, InputError
-from feeders.households import DATA, DAY_MIN, numbers, read_table, row_name
+from feeders.households import DATA, DAY_MIN
+from feeders.tables import local_times, numbers, place, read_table
 
 Float = NDArray[np.float64]
 
@@ -179,7 +180,9 @@ def read_sessions(
     faults = [Fault(where, name, "column is missing", "add it") for name in REQUIRED if name not in table.columns]
     known = REQUIRED + OPTIONAL
     faults += [
-        Fault(where, str(name), "unknown column", f"use {', '.join(known)}") for name in table.columns if name not in known
+        Fault(where, str(name), "unknown column", f"use {', '.join(known)}")
+        for name in table.columns
+        if name not in known
     ]
     if faults:
         raise InputError(faults)
@@ -191,7 +194,8 @@ def read_sessions(
     values["battery_kwh"] = battery_kwh
     values.setdefault("soc_arrival_kwh", np.maximum(CHARGED_SHARE_DEFAULT * battery_kwh - energy_kwh, 0.0))
     columns = {str(name): column for column, name in enumerate(customers)}
-    column = table["customer"].astype(str).str.strip().map(columns).to_numpy(np.float64, na_value=np.nan)
+    named = table["customer"].astype(str).str.strip()
+    column: Float = np.array([columns.get(name, np.nan) for name in named], np.float64)
     faults += _odd_sessions(column, table["customer"], times, values, where)
     if faults:
         raise InputError(faults)
@@ -239,15 +243,8 @@ def _draw_day(
 
 
 def _minutes_after(start: datetime, column: pd.Series, where: str, faults: list[Fault]) -> Float:
-    times = pd.to_datetime(column, errors="coerce", format="ISO8601", utc=False)
-    name = str(column.name)
-    remedy = "write ISO local times such as 2026-05-15T18:30, without an offset"
-    for row in np.flatnonzero(times.isna().to_numpy()):
-        faults.append(Fault(f"{where}, {row_name(int(row), where)}", name, f"not a time: {column.iloc[row]!r}", remedy))
-    if getattr(times.dt, "tz", None) is not None:
-        faults.append(Fault(where, name, "times have an offset from UTC", remedy))
-        return np.full(len(column), np.nan)
-    minutes: Float = ((times - pd.Timestamp(start)) / pd.Timedelta(minutes=1)).to_numpy(np.float64)
+    elapsed = local_times(column, where, faults) - start
+    minutes: Float = np.asarray(elapsed / pd.Timedelta(minutes=1), np.float64)
     return minutes
 
 
@@ -272,7 +269,7 @@ def _odd_sessions(
         ("battery_kwh", soc + energy > battery + 1e-9, battery, "{:g} kWh cannot hold content and need", "mend one"),
     )
     return [
-        Fault(f"{where}, {row_name(int(row), where)}", key, problem.format(list(shown)[row]), remedy)
+        Fault(place(where, int(row)), key, problem.format(list(shown)[row]), remedy)
         for key, bad, shown, problem, remedy in rules
         for row in np.flatnonzero(bad)
     ]

@@ -167,3 +167,38 @@ def _status(solver: highspy.Highs, objective: float, bound: float, stop: Stop) -
     if end == ends.kSolutionLimit:
         return "first_plan" if stop.first_plan and np.isfinite(objective) else "node_limit"
     raise SolverError(f"HiGHS ended with {solver.modelStatusToString(end)!r}")
+
+
+def solve_in_turn(model: pyo.ConcreteModel, aims: Sequence[pyo.Expression], slack: float = 1e-7) -> list[float]:
+    """Minimise several linear aims of a linear programme, the first above all, the next among its optima, and so on.
+
+    Parameters
+    ----------
+    model : ConcreteModel
+        Without an objective; rows that keep what was reached are added to it.
+    aims : sequence of linear expressions
+        In order of importance.
+    slack : float
+        How much of what was reached may be given up later, relative to 1 + its size.
+
+    Returns
+    -------
+    list of float
+        The value reached for each aim.
+
+    Raises
+    ------
+    SolverError
+        Where an aim has no optimum.
+    """
+    model.kept = pyo.ConstraintList()
+    reached = []
+    for aim in aims:
+        model.aim = pyo.Objective(expr=aim)
+        ending = solve(model)
+        if ending.status != "optimal":
+            raise SolverError(f"linear programme of the caps ended with {ending.status!r}")
+        reached.append(ending.objective)
+        model.del_component(model.aim)
+        model.kept.add(aim <= ending.objective + slack * (1.0 + abs(ending.objective)))
+    return reached

@@ -43,6 +43,22 @@ class TransformerSpec:
 
 
 @dataclass(frozen=True, eq=False)
+class LoadShape(FrozenArrays):
+    """Power of a load over time, as the circuit's file defines it.
+
+    Attributes
+    ----------
+    interval_min : float
+        Time between values, the first at midnight [min].
+    kw : ndarray, shape (value,)
+        Power; repeats from the beginning.
+    """
+
+    interval_min: float
+    kw: Float
+
+
+@dataclass(frozen=True, eq=False)
 class Feeder(FrozenArrays):
     """The place: OpenDSS files, customers with bus and phases, ratings, coordinates.
 
@@ -64,6 +80,8 @@ class Feeder(FrozenArrays):
         Row of the neutral conductor's node; -1 where the load returns to earth.
     load_kw, load_kvar : ndarray, shape (customer,)
         Power that the OpenDSS file itself gives the load [kW], [kvar].
+    load_shapes : tuple of LoadShape or None, shape (customer,)
+        Power over time that the file itself gives the load.
     connection_kw : ndarray, shape (customer,)
         Largest net import that the connection allows without any cap [kW].
     network : Network
@@ -100,6 +118,7 @@ class Feeder(FrozenArrays):
     customer_neutral: tuple[int, ...]
     load_kw: Float
     load_kvar: Float
+    load_shapes: tuple[LoadShape | None, ...]
     connection_kw: Float
     network: Network
     transformer: str | None
@@ -159,6 +178,8 @@ class LoadFact:
         OpenDSS load model; 1 is constant power.
     delta : bool
         Connected between phases.
+    shape : LoadShape or None
+        Its yearly, else its daily shape.
     """
 
     name: str
@@ -170,6 +191,7 @@ class LoadFact:
     kv: float
     model: int
     delta: bool
+    shape: LoadShape | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,133 @@
+"""Decisions: observation in, setpoints out.
+
+A new controller is one file and one line in ``REGISTRY``. Importing this package imports none of them, so a solver is
+loaded only by the controller that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from inspect import Parameter, getdoc, signature
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+
+from cosim.contract import Controller, Feeder, Predictor
+from cosim.errors import Fault, InputError
+
+__all__ = ["REGISTRY", "describe", "make", "names", "needs_predictor"]
+
+REGISTRY: dict[str, str] = {
+    "none": "controllers.none:NoControl",
+    "equal_share": "controllers.equal_share:EqualShare",
+    "dimming": "controllers.dimming:Dimming",
+    "droop": "controllers.droop:Droop",
+    "bilevel_caps": "controllers.caps.controller:BilevelCaps",
+    "pareto": "controllers.pareto.controller:Pareto",
+}
+"""Name in scenarios to ``module:Class``."""
+
+_GIVEN = ("feeder", "predictor", "seed")  # what the caller hands over; never an option
+
+
+def names() -> tuple[str, ...]:
+    """Names of all controllers, baselines first."""
+    return tuple(REGISTRY)
+
+
+def describe(name: str) -> str:
+    """First line of the class's docstring; InputError where there is no such controller."""
+    return (getdoc(_class(name)) or "").partition("\n")[0]
+
+
+def needs_predictor(name: str) -> bool:
+    """Whether the controller's constructor takes a predictor; InputError where there is no such controller."""
+    return "predictor" in signature(_class(name)).parameters
+
+
+def make(name: str, feeder: Feeder, /, *, predictor: Predictor | None = None, seed: int = 0, **options: Any) -> Controller:
+    """Make a controller by its name.
+
+    Parameters
+    ----------
+    name : str
+        One of ``names()``.
+    feeder : Feeder
+        The place.
+    predictor : Predictor, optional
+        Handed to controllers whose constructor takes one.
+    seed : int
+        Handed to controllers whose constructor takes one.
+    **options
+        Of the controller itself, by keyword.
+
+    Returns
+    -------
+    Controller
+
+    Raises
+    ------
+    InputError
+        Where there is no such controller; where options are unknown, missing or of the wrong type (all at once); and
+        whatever the constructor refuses.
+    """
+    kind = _class(name)
+    taken = {key: value for key, value in signature(kind).parameters.items() if value.kind is not Parameter.VAR_KEYWORD}
+    faults = list(_option_faults(name, kind, taken, options))
+    if faults:
+        raise InputError(faults)
+    handed = {key: value for key, value in (("predictor", predictor), ("seed", seed)) if key in taken}
+    return cast(Controller, kind(feeder, **handed, **options))
+
+
+def _class(name: str) -> type:
+    if name not in REGISTRY:
+        near = get_close_matches(name, REGISTRY, n=1)
+        remedy = f"did you mean '{near[0]}'?" if near else "use another"
+        problem = f"there is no controller {name!r}"
+        raise InputError(Fault("controllers", "controller", problem, f"{remedy} (known: {', '.join(REGISTRY)})"))
+    module, attribute = REGISTRY[name].split(":")
+    return cast(type, getattr(import_module(module), attribute))
+
+
+def _option_faults(
+    name: str, kind: type, taken: Mapping[str, Parameter], options: Mapping[str, Any]
+) -> Iterator[Fault]:
+    where = f"controller '{name}'"
+    known = [key for key in taken if key not in _GIVEN]
+    hints = get_type_hints(kind.__init__)  # type: ignore[misc]
+    for key, value in options.items():
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            remedy = (
+                f"did you mean '{near[0]}'?" if near else f"use one of {', '.join(known)}" if known else "leave it out"
+            )
+            yield Fault(where, key, "unknown option", remedy)
+        elif not _fits(value, hints.get(key, Any)):
+            yield Fault(where, key, f"is {value!r}, of the wrong type", f"give {_named(hints[key])}")
+    for key in known:
+        if taken[key].default is Parameter.empty and key not in options:
+            yield Fault(where, key, "is missing", f"give {_named(hints.get(key, Any))}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from a scenario file fits a constructor's annotation; generous where that is not a plain type."""
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    if origin is Literal:
+        return value in get_args(hint)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint) if hint in (bool, str, NoneType) else True
+
+
+def _named(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(str, get_args(hint)))}"
+    plain = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
+    parts = [plain[part] for part in (get_args(hint) or (hint,)) if part in plain]
+    return " or ".join(parts) or "another value"

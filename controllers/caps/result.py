@@ -1,0 +1,131 @@
+"""What comes back from a solve: the caps, what is expected of households, and how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from controllers.caps.problem import CapsProblem
+from cosim.contract import Float
+from cosim.contract.place import FrozenArrays
+
+WORST_LAST = ("optimal", "gap_limit", "node_limit", "time_limit")
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """Something asked for that could not be kept, and by how much it was relaxed.
+
+    Attributes
+    ----------
+    kind : str
+        ``floor`` (a floor was lowered), ``need`` (energy that cannot be served), ``limit`` (inflexible load alone is
+        above it), ``charger`` (room below the least a charger can run at).
+    where : str
+        Phase, slots or homes.
+    amount : float
+        Size of the relaxation.
+    unit : str
+        Its unit.
+    """
+
+    kind: str
+    where: str
+    amount: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} relaxed by {self.amount:.3g} {self.unit}: {self.where}"
+
+
+@dataclass(frozen=True, eq=False)
+class CapsResult(FrozenArrays):
+    """Caps of a day and their proof.
+
+    Attributes
+    ----------
+    caps_kw : ndarray, shape (slot, home)
+        Largest net import [kW].
+    charge_kw : ndarray, shape (slot, car)
+        What cars are expected to draw [kW].
+    floor_kw : ndarray, shape (slot, car)
+        Room above inflexible load that was promised to each car [kW].
+    objective_name, coordination, form : str
+        What was solved and how.
+    status : str
+        ``optimal``, ``gap_limit``, ``node_limit`` or ``time_limit``: the worst of all pieces.
+    objective, bound, gap : float
+        Withheld energy and its proven lower bound [kWh]; with ``max_min`` the smallest room and its proven upper
+        bound [kW]. The gap is relative to the plan: never to a figure that idle slots dilute.
+    withheld_kwh, withheld_bound_kwh : float
+        Sum over plugged-in slots of connection - cap, and the bound *at the floors used* [kWh].
+    unserved_kwh : ndarray, shape (car,)
+        Need that these caps leave unserved though the stay could hold it, in the battery [kWh].
+    unservable_kwh : ndarray, shape (car,)
+        Need that the stay itself cannot hold, in the battery [kWh].
+    relaxations : tuple of Relaxation
+        What could not be kept.
+    fallback : str
+        Empty, or why another coordination had to stand in.
+    max_response_error_kw : float
+        Largest difference between the planned charge and the independently computed best response [kW].
+    over_limit_kw : float
+        Largest excess of the anticipated load over a limit that inflexible load alone does not break [kW].
+    wall_s : float
+        Wall clock [s].
+    """
+
+    caps_kw: Float
+    charge_kw: Float
+    floor_kw: Float
+    objective_name: str
+    coordination: str
+    form: str
+    status: str
+    objective: float
+    bound: float
+    gap: float
+    withheld_kwh: float
+    withheld_bound_kwh: float
+    unserved_kwh: Float
+    unservable_kwh: Float
+    relaxations: tuple[Relaxation, ...]
+    fallback: str
+    max_response_error_kw: float
+    over_limit_kw: float
+    wall_s: float
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether the same data give the same caps on any machine: no wall-clock limit struck."""
+        return self.status != "time_limit" and "time_limit" not in self.fallback
+
+
+def worst_status(statuses: Iterable[str]) -> str:
+    """Return the least proven of several endings."""
+    return max(statuses, key=WORST_LAST.index, default="optimal")
+
+
+def load_kw(problem: CapsProblem, charge_kw: Float) -> Float:
+    """Return the anticipated load of each phase, shape (slot, phase) [kW]."""
+    load: Float = problem.base_kw + charge_kw @ problem.car_share
+    return load
+
+
+def over_limit_kw(problem: CapsProblem, charge_kw: Float) -> float:
+    """Return by how much cars drive a phase over what is left to them, at most over all slots [kW]."""
+    excess = charge_kw @ problem.car_share - problem.headroom_kw
+    return float(np.max(excess, initial=0.0))
+
+
+def spans(slots: Iterable[int]) -> str:
+    """Write slots briefly: 3-5, 9."""
+    pieces: list[list[int]] = []
+    for slot in sorted(slots):
+        if pieces and slot == pieces[-1][-1] + 1:
+            pieces[-1].append(slot)
+        else:
+            pieces.append([slot])
+    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in pieces)

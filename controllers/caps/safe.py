@@ -1,0 +1,120 @@
+"""The safe coordination: the sum of caps stays under the limit, whatever households do inside them.
+
+A linear programme, and the operating-envelope baseline. Every home counts with its cap: a plugged-in one with what the
+programme gives it, any other with its inflexible load and an equal part of what is then left over.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyomo.environ as pyo
+
+from controllers.caps.highs import solve_in_turn
+from controllers.caps.part import LIMIT_SLACK_KW
+from controllers.caps.problem import CapsProblem
+from controllers.caps.service import Service
+from controllers.caps.sharing import SHY, levels
+from cosim.contract import Float
+
+
+def promised_floors(problem: CapsProblem, wanted_kw: float) -> Float:
+    """Return the floors that fit under the limits together, lowered to one level per slot where they do not.
+
+    Returns
+    -------
+    ndarray, shape (slot, car)
+        min(wanted, charger, connection - inflexible) or the level; 0 where no car is plugged in [kW].
+    """
+    floor = np.where(problem.is_plugged, np.minimum(np.minimum(wanted_kw, problem.charger_kw), problem.room_kw), 0.0)
+    for k in range(problem.slots):
+        floor[k] = np.minimum(floor[k], SHY * levels(floor[k], problem.car_share, problem.headroom_kw[k]))
+    return floor
+
+
+def sum_of_caps(problem: CapsProblem, service: Service, objective: str, floor_kw: Float) -> tuple[Float, Float]:
+    """Return caps whose sum respects every limit, and floors as kept.
+
+    In turn: the objective (floors missed least, or the smallest room largest), least withheld, least cost of charging.
+    All served energy of ``service`` is served.
+
+    Parameters
+    ----------
+    problem : CapsProblem
+        The data.
+    service : Service
+        What can be served.
+    objective : str
+        ``least_restriction``, ``floor_then_least`` or ``max_min``.
+    floor_kw : ndarray, shape (slot, car)
+        Floors, which fit under the limits; service goes before them.
+
+    Returns
+    -------
+    caps_kw : ndarray, shape (slot, home)
+        Caps [kW].
+    room_kw : ndarray, shape (slot, car)
+        Cap above inflexible load where the car is plugged in; 0 elsewhere [kW].
+    """
+    room = np.zeros_like(floor_kw)
+    pairs = [(int(k), int(c)) for k, c in np.argwhere(problem.is_plugged & (problem.room_kw > 0))]
+    if pairs:
+        m = _model(problem, service, pairs)
+        least = -m.smallest if objective == "max_min" else sum(m.missed.values())
+        m.promise = pyo.Constraint(
+            pairs,
+            rule=lambda m, k, c: m.room[k, c] + m.missed[k, c]
+            >= (m.smallest if objective == "max_min" else float(floor_kw[k, c])),
+        )
+        if objective == "max_min":
+            m.no_miss = pyo.Constraint(expr=sum(m.missed.values()) == 0)
+        withheld = -sum(m.room.values())
+        cost = sum(float(problem.tariff_eur_per_kwh[k]) * m.p[k, c] for k, c in m.p)
+        solve_in_turn(m, [least, withheld, cost])
+        for k, c in pairs:
+            room[k, c] = min(max(m.room[k, c].value, 0.0), problem.room_kw[k, c])
+    return _all_caps(problem, room), room
+
+
+def _model(problem: CapsProblem, service: Service, pairs: list[tuple[int, int]]) -> pyo.ConcreteModel:
+    m = pyo.ConcreteModel()
+    m.room = pyo.Var(pairs, bounds=lambda _, k, c: (0.0, float(problem.room_kw[k, c])))
+    m.missed = pyo.Var(pairs, within=pyo.NonNegativeReals)
+    m.smallest = pyo.Var(bounds=(0.0, float(problem.connection_kw.max())))
+    usable = [(k, c) for k, c in pairs if problem.usable_kw[k, c] > 0]
+    m.p = pyo.Var(usable, bounds=lambda _, k, c: (0.0, float(problem.usable_kw[k, c])))
+    m.inside = pyo.Constraint(usable, rule=lambda m, k, c: m.p[k, c] <= m.room[k, c])
+    slots_of: dict[int, list[int]] = {}
+    cars_at: dict[int, list[int]] = {}
+    for k, c in usable:
+        slots_of.setdefault(c, []).append(k)
+    for k, c in pairs:
+        cars_at.setdefault(k, []).append(c)
+    # served a little short of the last digit, so that rounding in the service programme cannot make this infeasible
+    m.served = pyo.Constraint(
+        list(slots_of),
+        rule=lambda m, c: problem.slot_h * sum(m.p[k, c] for k in slots_of[c])
+        >= float(service.draw_kwh[c]) * (1 - 1e-6) - 1e-6,
+    )
+    m.limit = pyo.ConstraintList()
+    for k, cars in cars_at.items():
+        for phase in range(problem.limit_kw.shape[1]):
+            on = [c for c in cars if problem.car_share[c, phase] > 0]
+            if on:
+                promised = sum(float(problem.car_share[c, phase]) * m.room[k, c] for c in on)
+                m.limit.add(promised <= max(float(problem.headroom_kw[k, phase]) - LIMIT_SLACK_KW, 0.0))
+    return m
+
+
+def _all_caps(problem: CapsProblem, room_kw: Float) -> Float:
+    """Add the homes without a plugged-in car: inflexible load and an equal part of what is left."""
+    caps = problem.inflexible_kw.copy()
+    np.add.at(caps, (slice(None), problem.home), room_kw)
+    spare = np.maximum(problem.headroom_kw - LIMIT_SLACK_KW - room_kw @ problem.car_share, 0.0)
+    occupied = np.zeros(caps.shape, bool)
+    np.logical_or.at(occupied, (slice(None), problem.home), problem.is_plugged)
+    for k in range(problem.slots):
+        idle = np.flatnonzero(~occupied[k])
+        wanted = np.maximum(problem.connection_kw - problem.inflexible_kw[k], 0.0)[idle]
+        level = levels(wanted, problem.phase_share[idle], spare[k])
+        caps[k, idle] += np.minimum(wanted, level)
+    return caps

@@ -1,0 +1,89 @@
+"""How much energy can be served at all: the caps withhold comfort, never more energy than the limits force them to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyomo.environ as pyo
+
+from controllers.caps.highs import solve_in_turn
+from controllers.caps.problem import CapsProblem
+from cosim.contract import Float
+from cosim.contract.signals import Bool
+
+SERVED_KWH = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Service:
+    """What can be served.
+
+    Attributes
+    ----------
+    draw_kwh : ndarray, shape (car,)
+        Energy that each car will draw from the grid [kWh].
+    unservable_kwh, unserved_kwh : ndarray, shape (car,)
+        Need that the stay itself cannot hold, and need that the limits cannot serve; in the battery [kWh].
+    settled : ndarray of bool, shape (car,)
+        Cars that use all they can get in every slot, so that nothing is left to decide for them.
+    settled_kw : ndarray, shape (slot, car)
+        What those draw; 0 for the others [kW].
+    """
+
+    draw_kwh: Float
+    unservable_kwh: Float
+    unserved_kwh: Float
+    settled: Bool
+    settled_kw: Float
+
+
+def servable(problem: CapsProblem) -> Service:
+    """Return the most energy that can be served under the limits, its shortfall shared as evenly as that allows."""
+    reachable = problem.reachable_kwh
+    unservable = problem.energy_need_kwh - reachable
+    charge = _most_served(problem) if problem.cars else np.zeros((problem.slots, 0))
+    served = problem.efficiency * problem.slot_h * charge.sum(axis=0)
+    unserved = np.where(reachable - served > SERVED_KWH, reachable - served, 0.0)
+    all_slots_kwh = problem.efficiency * problem.slot_h * problem.usable_kw.sum(axis=0)
+    settled = ((unserved > 0) | (reachable >= all_slots_kwh - SERVED_KWH)) & (reachable > SERVED_KWH)
+    too_little = (charge < problem.charger_min_kw) & (charge < problem.usable_kw) & settled
+    charge = np.where(too_little, 0.0, np.minimum(charge, problem.usable_kw))
+    settled_kw = np.where(settled, charge, 0.0)
+    served = np.where(settled, problem.efficiency * problem.slot_h * settled_kw.sum(axis=0), reachable)
+    unserved = np.where(reachable - served > SERVED_KWH, reachable - served, 0.0)
+    return Service(served / problem.efficiency, unservable, unserved, settled, settled_kw)
+
+
+def _most_served(problem: CapsProblem) -> Float:
+    """Charge that leaves least need unserved, then the least largest share unserved, then the cheapest."""
+    usable, per_kw_kwh = problem.usable_kw, problem.efficiency * problem.slot_h
+    m = pyo.ConcreteModel()
+    pairs = [(int(k), int(c)) for k, c in np.argwhere(usable > 0)]
+    slots_of: dict[int, list[int]] = {c: [] for c in range(problem.cars)}
+    cars_at: dict[int, list[int]] = {k: [] for k in range(problem.slots)}
+    for k, c in pairs:
+        slots_of[c].append(k)
+        cars_at[k].append(c)
+    m.p = pyo.Var(pairs, bounds=lambda _, k, c: (0.0, float(usable[k, c])))
+    m.missing = pyo.Var(range(problem.cars), within=pyo.NonNegativeReals)
+    m.worst_share = pyo.Var(within=pyo.NonNegativeReals)
+    m.need = pyo.ConstraintList()
+    for c in range(problem.cars):
+        drawn = float(per_kw_kwh[c]) * sum(m.p[k, c] for k in slots_of[c])
+        need = float(problem.reachable_kwh[c])
+        m.need.add(drawn + m.missing[c] == need)
+        m.need.add(m.missing[c] <= need * m.worst_share)
+    m.limit = pyo.ConstraintList()
+    for k in range(problem.slots):
+        for phase in range(problem.limit_kw.shape[1]):
+            drawing = [c for c in cars_at[k] if problem.car_share[c, phase] > 0]
+            if drawing:
+                load = sum(float(problem.car_share[c, phase]) * m.p[k, c] for c in drawing)
+                m.limit.add(load <= float(problem.headroom_kw[k, phase]))
+    cost = problem.slot_h * sum(float(problem.tariff_eur_per_kwh[k]) * m.p[k, c] for k, c in pairs)
+    solve_in_turn(m, [sum(m.missing.values()), m.worst_share, cost])
+    charge = np.zeros_like(usable)
+    for k, c in pairs:
+        charge[k, c] = max(m.p[k, c].value, 0.0)
+    return charge

@@ -1,0 +1,107 @@
+"""Equal sharing: the level at which everybody gets the same, and the floors that follow from it.
+
+Section 14a EnWG leaves a controlled charger at least 4.2 kW. Where those floors together exceed what a phase has left,
+they are lowered to one level for all, the highest that equal sharing can promise: that is the relaxation reported.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from controllers.caps.part import Part, Plan
+from cosim.contract import Float
+
+FLOOR_KW = 4.2  # EnWG section 14a; BNetzA BK6-22-300
+SHY = 1.0 - 1e-6  # floors stay this much below the level, so that rounding cannot make them unattainable
+
+
+def water_level(wanted_kw: Float, available_kw: float) -> float:
+    """Return the level l with ``Σ min(wanted, l) = available``; inf where everybody gets what is wanted.
+
+    Parameters
+    ----------
+    wanted_kw : ndarray, shape (n,)
+        What each would take [kW].
+    available_kw : float
+        What there is [kW].
+    """
+    if wanted_kw.sum() <= available_kw:
+        return float("inf")
+    rising = np.sort(wanted_kw)
+    below = np.concatenate([[0.0], np.cumsum(rising)[:-1]])
+    level = (available_kw - below) / np.arange(len(rising), 0, -1)
+    return float(level[np.argmax(level <= rising)])
+
+
+def share_equally(part: Part) -> tuple[Plan, Float]:
+    """Fill slots from the cheapest to the dearest, every car that still needs energy getting the same.
+
+    Returns
+    -------
+    plan : Plan
+        Room and charge.
+    level_kw : ndarray, shape (slot, car)
+        What equal sharing leaves to each car; inf where it is not held back.
+    """
+    left = part.draw_kw.copy()
+    room, charge = part.room_kw.copy(), np.zeros_like(part.room_kw)
+    level = np.full_like(part.room_kw, np.inf)
+    for k in range(part.slots):
+        wanted = np.minimum(part.usable_kw[k], left)
+        level[k] = levels(wanted, part.share, part.headroom_kw[k])
+        charge[k] = np.minimum(wanted, level[k])
+        unusable = (charge[k] < part.charger_min_kw) & (charge[k] < wanted)
+        charge[k, unusable] = 0.0
+        held = charge[k] < wanted
+        room[k, held] = charge[k, held]
+        left = left - charge[k]
+    return Plan(room, charge), level
+
+
+def floors(part: Part, wanted_kw: float = FLOOR_KW) -> Float:
+    """Return the floors that equal sharing can promise, shape (slot, car) [kW].
+
+    The floor of a plugged-in car is ``min(wanted, its charger)``. Where the floors of all that are plugged in exceed
+    the headroom, it is lowered to the larger of two levels that can be kept for everybody: that of sharing the slot
+    among all plugged in, and the lowest that occurs when sharing slot by slot among those who still need energy.
+
+    Parameters
+    ----------
+    part : Part
+        The piece; its own floors are ignored.
+    wanted_kw : float
+        Floor for chargers that can take it [kW].
+    """
+    wanted = np.minimum(wanted_kw, part.usable_kw)
+    _, level = share_equally(part)
+    common = level.min(initial=np.inf)
+    floor = np.zeros_like(wanted)
+    for k in range(part.slots):
+        floor[k] = np.minimum(wanted[k], SHY * np.maximum(levels(wanted[k], part.share, part.headroom_kw[k]), common))
+    floor[(floor < part.charger_min_kw) & (floor < part.usable_kw)] = 0.0  # the charger could not run on it
+    return floor
+
+
+def lowered(part: Part, floor_kw: Float, wanted_kw: float = FLOOR_KW) -> Float:
+    """Return by how much floors fall short of those wanted, shape (slot, car) [kW]."""
+    return np.maximum(np.minimum(wanted_kw, part.usable_kw) - floor_kw, 0.0)
+
+
+def levels(wanted_kw: Float, share: Float, available_kw: Float) -> Float:
+    """Return what equal sharing leaves to each: the lowest level among the phases it uses, shape (n,) [kW].
+
+    Parameters
+    ----------
+    wanted_kw : ndarray, shape (n,)
+        What each would take [kW].
+    share : ndarray, shape (n, phase)
+        On which phases.
+    available_kw : ndarray, shape (phase,)
+        What there is [kW].
+    """
+    level = np.full(len(wanted_kw), np.inf)
+    for phase, available in enumerate(available_kw):
+        part = share[:, phase]
+        on = part > 0
+        level[on] = np.minimum(level[on], water_level((part * wanted_kw)[on], float(available)) / part[on])
+    return level

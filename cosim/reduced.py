@@ -1,0 +1,332 @@
+"""The same network without OpenDSS in the loop: predictor of controllers, and an engine of its own.
+
+The admittance matrix that OpenDSS built is factorised once and reduced to the *ports* where customers draw: one port
+per phase of every customer, from its phase conductor to its neutral (or to earth). With the voltages ``U0`` of the
+unloaded network and the port impedance ``Z``, constant-power loads satisfy
+
+    U = U0 - Z conj(S / U)
+
+which is iterated for many candidates at once; a transformer is linear, so it is inside. Currents of watched branches
+and all other node voltages follow from the port currents by one more matrix product each.
+
+The iteration is the implicit Z-bus method (T.-H. Chen et al., "Distribution system power flow analysis - a rigid
+approach", IEEE Transactions on Power Delivery 6(3), 1991, doi:10.1109/61.85860).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from cosim.contract import Branch, Complex, Feeder, Float, Prediction
+from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError
+from cosim.network import monitored_currents
+
+TOLERANCE_PU = 1e-9
+"""Largest change of a port voltage in the last iteration, of nominal voltage."""
+
+FIXED_POINT_ITERATIONS = 50
+NEWTON_ITERATIONS = 20
+"""The fixed point is the fast way; near the point of collapse it stops contracting and Newton's method takes over."""
+
+VOLTAGE_BAND_PU = (0.5, 1.5)
+"""Outside it OpenDSS turns loads into impedances; an answer that claims constant power there would be another model."""
+
+_SOURCE_SHARE = 1e-6  # of the largest injected current: what counts as a source, above rounding
+
+
+class ReducedNetwork:
+    """Solves batches of operating points of one feeder; a ``Predictor``.
+
+    Parameters
+    ----------
+    feeder : Feeder
+        The place.
+    watched : sequence of str, optional
+        Branches whose currents are predicted; transformer, head line and monitored branches where not given.
+    all_nodes : bool
+        Prepare `node_voltages` too (a matrix of ports times nodes is kept).
+
+    Attributes
+    ----------
+    branches : tuple of str
+        The watched branches.
+    port_customer : ndarray of int, shape (port,)
+        Customer of every port, in the order of ``Prediction.voltage_v``.
+
+    Raises
+    ------
+    UnsupportedError
+        Where the circuit holds what a constant linear network with constant-power loads cannot represent: other
+        sources, automatic switching, loads between phases. The message names them.
+    InputError
+        Where there is no branch of a watched name.
+    PowerFlowError
+        Where the admittance matrix is singular (a part of the network hangs in the air).
+    """
+
+    def __init__(self, feeder: Feeder, *, watched: Sequence[str] | None = None, all_nodes: bool = False) -> None:
+        _refuse_what_is_not_linear(feeder)
+        network = feeder.network
+        names = _default_watched(feeder) if watched is None else tuple(name.upper() for name in watched)
+        branches = _branches(feeder, names)
+        ports = _ports(feeder)
+        to_nodes = _transfer_impedance(feeder, ports)  # voltage that one ampere drawn at a port takes from every node
+
+        self.branches = names
+        self.port_customer = np.array(
+            [column for column, nodes in enumerate(feeder.customer_nodes) for _ in nodes], dtype=np.int64
+        )
+        phases = np.array([len(nodes) for nodes in feeder.customer_nodes], dtype=float)
+        self._va_per_kw = 1e3 / phases[self.port_customer]
+        self._nominal_v = feeder.nominal_voltage_v
+        self._customers = len(feeder.customers)
+        self._network_pu = network.source_pu
+        self._sources = _source_buses(feeder)
+        self._no_load_v: Complex = np.asarray(ports.T @ network.no_load_v)
+        # Row vectors times matrices, so every factor is kept transposed and contiguous.
+        self._impedance = np.ascontiguousarray((ports.T @ to_nodes).T)
+        self._no_load_a = monitored_currents(branches, network.no_load_v[None, :])[0]
+        drawn_a = monitored_currents(branches, -to_nodes.T)
+        self._to_branches = np.ascontiguousarray(drawn_a.reshape(len(drawn_a), -1))
+        self._node_no_load_v = network.no_load_v
+        self._to_nodes = np.ascontiguousarray(to_nodes.T) if all_nodes else None
+
+    def predict(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> Prediction:
+        """Solve a batch of candidates.
+
+        Parameters
+        ----------
+        p_kw, q_kvar : ndarray, shape (candidate, customer)
+            Net consumption of every customer.
+        source_pu : float or ndarray of shape (candidate,), optional
+            Source voltage; the network's own where not given or nan.
+
+        Returns
+        -------
+        Prediction
+            Voltages between phase and neutral of every port, and currents of the watched branches. **A candidate
+            without a solution is nan throughout**: not converged, or a voltage outside 0.5..1.5 of nominal. The others
+            of its batch are not touched by it.
+        """
+        scale = self._scale(source_pu)
+        port_v, port_a = self._solve(p_kw, q_kvar, scale)
+        current_a = (port_a @ self._to_branches).reshape(len(port_a), *self._no_load_a.shape)
+        current_a += self._no_load_a * scale[:, :, None]
+        return Prediction(port_v, current_a, self.branches)
+
+    def node_voltages(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> Complex:
+        """All node voltages of a batch of candidates.
+
+        Parameters
+        ----------
+        p_kw, q_kvar, source_pu
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of complex, shape (candidate, node)
+            Phase-to-earth voltages [V] in the order of ``Network.node_names``; nan as in `predict`.
+
+        Raises
+        ------
+        ValueError
+            Where the network was made without ``all_nodes``.
+        """
+        if self._to_nodes is None:
+            raise ValueError("node_voltages needs ReducedNetwork(feeder, all_nodes=True)")
+        scale = self._scale(source_pu)
+        _, port_a = self._solve(p_kw, q_kvar, scale)
+        node_v = port_a @ self._to_nodes
+        np.subtract(self._node_no_load_v * scale, node_v, out=node_v)
+        return node_v
+
+    def _scale(self, source_pu: float | Float | None) -> Float:
+        """Source voltage over the one of the network's no-load voltages, shape (candidate or 1, 1)."""
+        pu = np.atleast_1d(np.asarray(self._network_pu if source_pu is None else source_pu, dtype=float))
+        pu = np.where(np.isnan(pu), self._network_pu, pu)
+        if len(self._sources) > 1 and (pu != self._network_pu).any():
+            raise UnsupportedError(f"one source voltage cannot be set: sources at {', '.join(self._sources)}")
+        return np.asarray(pu[:, None] / self._network_pu)
+
+    def _solve(self, p_kw: Float, q_kvar: Float, scale: Float) -> tuple[Complex, Complex]:
+        """Port voltages and currents drawn at the ports, shape (candidate, port); rows of nan without solution."""
+        if p_kw.ndim != 2 or p_kw.shape != q_kvar.shape or p_kw.shape[1] != self._customers:
+            raise ValueError(
+                f"p_kw and q_kvar must be (candidate, {self._customers}), not {p_kw.shape} and {q_kvar.shape}"
+            )
+        power_va = np.empty((len(p_kw), len(self.port_customer)), dtype=complex)
+        np.multiply(p_kw[:, self.port_customer], self._va_per_kw, out=power_va.real)
+        np.multiply(q_kvar[:, self.port_customer], self._va_per_kw, out=power_va.imag)
+        with np.errstate(all="ignore"):  # a candidate that runs away must not disturb the others; it becomes nan below
+            port_v, settled = self._settle(power_va, np.broadcast_to(self._no_load_v * scale, power_va.shape))
+            magnitude_pu = np.abs(port_v) / self._nominal_v
+            low, high = VOLTAGE_BAND_PU
+            settled &= ((magnitude_pu >= low) & (magnitude_pu <= high)).all(axis=1)
+            port_v[~settled] = complex(np.nan, np.nan)
+            port_a = np.divide(power_va, port_v, out=power_va)
+        return port_v, np.conjugate(port_a, out=port_a)
+
+    def _settle(self, power_va: Complex, no_load_v: Complex, done: int = 0) -> tuple[Complex, NDArray[np.bool_]]:
+        """Iterate until every candidate stands still; those that lag behind go on alone."""
+        voltage, following = no_load_v.copy(), np.empty_like(power_va)
+        current = np.empty_like(power_va)
+        still = np.zeros(len(power_va), dtype=bool)
+        for iteration in range(done, FIXED_POINT_ITERATIONS):
+            np.divide(power_va, voltage, out=current)
+            np.conjugate(current, out=current)
+            np.matmul(current, self._impedance, out=following)
+            np.subtract(no_load_v, following, out=following)
+            np.subtract(following, voltage, out=current)  # from here on: the change
+            voltage, following = following, voltage
+            still = self._stands_still(current)
+            if still.all():
+                return voltage, still
+            if 2 * np.count_nonzero(still) > len(still):
+                rest = ~still
+                voltage[rest], still[rest] = self._settle(power_va[rest], no_load_v[rest], iteration + 1)
+                return voltage, still
+        for row in np.flatnonzero(~still):
+            voltage[row], still[row] = self._newton(power_va[row], no_load_v[row])
+        return voltage, still
+
+    def _stands_still(self, change_v: Complex) -> NDArray[np.bool_]:
+        largest: Float = np.abs(change_v.view(float)).max(axis=-1, initial=0.0)
+        return np.asarray(largest <= TOLERANCE_PU * self._nominal_v)
+
+    def _newton(self, power_va: Complex, no_load_v: Complex) -> tuple[Complex, bool]:
+        """Newton's method for one candidate: ``dU + A conj(dU) = -mismatch`` in real and imaginary parts."""
+        impedance, voltage = self._impedance.T, no_load_v.copy()
+        unit = np.eye(len(voltage))
+        for _ in range(NEWTON_ITERATIONS):
+            current = (power_va / voltage).conj()
+            mismatch = voltage - no_load_v + impedance @ current
+            slope = -impedance * (current / voltage.conj())
+            jacobian = np.block([[unit + slope.real, slope.imag], [slope.imag, unit - slope.real]])
+            if not np.isfinite(jacobian).all():
+                break
+            try:
+                change = np.linalg.solve(jacobian, -np.concatenate([mismatch.real, mismatch.imag]))
+            except np.linalg.LinAlgError:
+                break
+            change_v = np.ascontiguousarray(change[: len(voltage)] + 1j * change[len(voltage) :])
+            voltage = voltage + change_v
+            if self._stands_still(change_v):
+                return voltage, True
+        return voltage, False
+
+
+class ReducedEngine:
+    """The reduced network as the power flow of a run.
+
+    Parameters
+    ----------
+    feeder : Feeder
+        The place.
+
+    Raises
+    ------
+    UnsupportedError, PowerFlowError
+        As `ReducedNetwork`.
+    """
+
+    name = "reduced"
+
+    def __init__(self, feeder: Feeder) -> None:
+        self._network = ReducedNetwork(feeder, watched=(), all_nodes=True)
+
+    def solve(self, p_kw: Float, q_kvar: Float, source_pu: float) -> Complex:
+        """Solve one operating point.
+
+        Parameters
+        ----------
+        p_kw, q_kvar : ndarray, shape (customer,)
+            Net consumption.
+        source_pu : float
+            Source voltage; nan for the feeder's own.
+
+        Returns
+        -------
+        ndarray of complex, shape (node,)
+            Node voltages [V].
+
+        Raises
+        ------
+        PowerFlowError
+            Where the iteration does not converge, or a voltage leaves 0.5..1.5 of nominal.
+        """
+        voltage: Complex = self._network.node_voltages(p_kw[None, :], q_kvar[None, :], source_pu)[0]
+        if np.isnan(voltage[0]):
+            low, high = VOLTAGE_BAND_PU
+            raise PowerFlowError(
+                f"the reduced network finds no solution within {low}..{high} pu of nominal with a net load of "
+                f"{p_kw.sum():.1f} kW (largest customer {p_kw.max():.1f} kW)"
+            )
+        return voltage
+
+
+def _refuse_what_is_not_linear(feeder: Feeder) -> None:
+    network = feeder.network
+    reasons = [
+        (network.injectors, "sources of power other than customers"),
+        (network.controls, "automatic switching or regulation"),
+        (tuple(f"Load.{name}" for name in feeder.delta_customers), "loads between phases (delta)"),
+    ]
+    found = [f"{what}: {', '.join(elements)}" for elements, what in reasons if elements]
+    if found:
+        raise UnsupportedError("the reduced network cannot represent " + "; ".join(found) + " (use the OpenDSS engine)")
+
+
+def _default_watched(feeder: Feeder) -> tuple[str, ...]:
+    wanted = (feeder.transformer, feeder.head_line, *feeder.monitored)
+    return tuple(dict.fromkeys(name for name in wanted if name))
+
+
+def _branches(feeder: Feeder, names: Sequence[str]) -> list[Branch]:
+    by_name = {branch.name: branch for branch in feeder.network.branches}
+    faults = [
+        Fault(feeder.name, "watched", f"there is no branch '{name}'", "name a Line or Transformer of the feeder")
+        for name in names
+        if name not in by_name
+    ]
+    if faults:
+        raise InputError(faults)
+    return [by_name[name] for name in names]
+
+
+def _ports(feeder: Feeder) -> sparse.csc_matrix:
+    """Incidence of ports, shape (node, port): +1 at the phase conductor, -1 at the neutral where there is one."""
+    pairs = [
+        (node, neutral)
+        for nodes, neutral in zip(feeder.customer_nodes, feeder.customer_neutral, strict=True)
+        for node in nodes
+    ]
+    rows = [node for node, _ in pairs] + [neutral for _, neutral in pairs if neutral >= 0]
+    columns = [*range(len(pairs)), *(port for port, (_, neutral) in enumerate(pairs) if neutral >= 0)]
+    signs = np.ones(len(rows))
+    signs[len(pairs) :] = -1.0
+    return sparse.csc_matrix((signs, (rows, columns)), shape=(len(feeder.network.node_names), len(pairs)))
+
+
+def _transfer_impedance(feeder: Feeder, ports: sparse.csc_matrix) -> Complex:
+    """Columns of the inverse of the admittance matrix that belong to the ports, shape (node, port) [ohm]."""
+    try:
+        factors = splu(feeder.network.admittance_s.tocsc())
+    except RuntimeError as error:
+        raise PowerFlowError(
+            f"{feeder.name}: the admittance matrix cannot be factorised ({error}): some part of the network has no "
+            "connection to the source or to earth"
+        ) from error
+    impedance: Complex = factors.solve(ports.toarray().astype(complex))
+    return impedance
+
+
+def _source_buses(feeder: Feeder) -> tuple[str, ...]:
+    network = feeder.network
+    injected_a = np.abs(network.admittance_s @ network.no_load_v)
+    nodes = np.flatnonzero(injected_a > _SOURCE_SHARE * injected_a.max())
+    return tuple(dict.fromkeys(network.node_names[node].rsplit(".", 1)[0] for node in nodes))

@@ -1,0 +1,1 @@
+"""Questions: scenarios, composition, command line, comparison, figures, report, benchmarks."""

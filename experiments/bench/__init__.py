@@ -1,0 +1,95 @@
+"""Speed, as ratios against a reference measured in the same run: interleaved, repeated, best of all repeats."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.table import Table
+
+from cosim.record import write_whole
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison.
+
+    Attributes
+    ----------
+    name : str
+        What was measured.
+    product_s, reference_s : float
+        Best time of each [s].
+    ratio : float
+        Product over reference.
+    repeats : int
+        Interleaved repetitions.
+    product_median_s, reference_median_s : float
+        Medians, to see the noise [s].
+    more : dict
+        What else the row needs, with units in the names.
+    """
+
+    name: str
+    product_s: float
+    reference_s: float
+    ratio: float
+    repeats: int
+    product_median_s: float
+    reference_median_s: float
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+def interleaved(
+    name: str, product: Callable[[], object], reference: Callable[[], object], repeats: int, **more: Any
+) -> Row:
+    """Time two callables in turns, so that a noisy machine disturbs both alike.
+
+    Parameters
+    ----------
+    name : str
+        Of the row.
+    product, reference : callable
+        What to time.
+    repeats : int
+        How often each.
+    **more
+        Further entries of the row.
+    """
+    times: dict[str, list[float]] = {"product": [], "reference": []}
+    for _ in range(repeats):
+        for who, call in (("reference", reference), ("product", product)):
+            began = time.perf_counter()
+            call()
+            times[who].append(time.perf_counter() - began)
+    ours, theirs = min(times["product"]), min(times["reference"])
+    return Row(name, ours, theirs, ours / theirs, repeats, median(times["product"]), median(times["reference"]), more)
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Rows for the terminal."""
+    result = Table(title="Benchmark (best of repeats)", title_justify="left")
+    for column in ("what", "product [s]", "reference [s]", "ratio", "repeats", "more"):
+        result.add_column(column, justify="left" if column in ("what", "more") else "right")
+    for row in rows:
+        more = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.more.items())
+        result.add_row(
+            row.name, f"{row.product_s:.4g}", f"{row.reference_s:.4g}", f"{row.ratio:.3f}", str(row.repeats), more
+        )
+    return result
+
+
+def write(rows: Sequence[Row], path: Path) -> None:
+    """Write rows as JSON, with the machine they were measured on."""
+    flat = []
+    for row in rows:
+        entries = asdict(row)
+        flat.append({**{k: v for k, v in entries.items() if k != "more"}, **entries["more"]})
+    content = {"rows": flat, "python": platform.python_version(), "machine": platform.platform()}
+    write_whole(path, lambda temporary: temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))

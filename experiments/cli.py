@@ -1,0 +1,233 @@
+"""The command line: ``cosim run``, ``compare``, ``check``, ``list``, ``feeder``, ``bench``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cosim.errors import CosimError, Fault, InputError
+from experiments import scenario as scenarios
+from experiments.scenario import Run, Scenario
+
+app = typer.Typer(
+    help="Power-flow co-simulation of low-voltage feeders: OpenDSS stepped in time, controllers in the loop.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_out = Console()
+_err = Console(stderr=True)
+
+
+class Engine(StrEnum):
+    """Power flows."""
+
+    opendss = "opendss"
+    reduced = "reduced"
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    feeders = "feeders"
+    controllers = "controllers"
+    scenarios = "scenarios"
+
+
+class Benchmark(StrEnum):
+    """Benchmarks."""
+
+    step = "step"
+    pareto = "pareto"
+
+
+@app.command("run")
+def run_command(
+    scenario: Annotated[str, typer.Argument(help="Path or shipped name.")] = scenarios.DEFAULT,
+    controllers: Annotated[str | None, typer.Option(help="Only these runs or controllers, comma-separated.")] = None,
+    engine: Annotated[Engine, typer.Option(help="Power flow.")] = Engine.opendss,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/<scenario>-<time>/.")] = None,
+) -> None:
+    """Run one scenario under every controller named in it, and write the results."""
+    from experiments.compose import compose
+    from experiments.execute import execute
+    from experiments.show import scoreboard_table
+
+    path = scenarios.find(scenario)
+    chosen = scenarios.read(scenario)
+    if seed is not None:
+        chosen = chosen.model_copy(update={"seed": seed})
+    if controllers is not None:
+        chosen = _only(chosen, controllers, path)
+    folder = out or Path("runs") / f"{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    _writable(folder)
+    with _out.status("Composing the day"):
+        composition = compose(chosen, path)
+    for warning in composition.warnings:
+        _err.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)
+    with _bars() as bars:
+        tasks = {run.name: bars.add_task(run.name, total=None, start=False) for run in chosen.runs}
+
+        def progress(label: str, done: int, total: int) -> None:
+            if done == 1:
+                bars.start_task(tasks[label])
+            bars.update(tasks[label], completed=done, total=total)
+
+        results = execute(composition, folder, where=path, engine=engine.value, progress=progress)
+    _out.print(scoreboard_table(results.metrics))
+    _out.print(f"Written to [bold]{escape(str(folder))}[/bold]: open report.html for figures and all measures.")
+    if results.stopped is not None:
+        _err.print(f"[red]stopped:[/red] {escape(str(results.stopped))}; what was computed is kept and marked")
+        raise typer.Exit(results.stopped.exit_code)
+
+
+@app.command()
+def compare(
+    folder: Annotated[Path, typer.Argument(help="Folder that 'cosim run' wrote.")],
+    everything: Annotated[bool, typer.Option("--all", help="All metrics, not only the headlines.")] = False,
+) -> None:
+    """Show the scoreboard again, from files alone."""
+    from experiments.show import read_metrics, scoreboard_table
+
+    _out.print(scoreboard_table(read_metrics(folder), everything=everything))
+
+
+@app.command()
+def check(
+    scenario: Annotated[str | None, typer.Argument(help="Path or shipped name.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a scenario.")] = False,
+) -> None:
+    """Validate a scenario without running it, or print the schema."""
+    if schema:
+        print(json.dumps(Scenario.model_json_schema(), indent=2))  # noqa: T201 - for pipes, without markup
+        return
+    if scenario is None:
+        raise InputError(Fault("cosim check", "SCENARIO", "is missing", "give a path or name, or --schema"))
+    from experiments.compose import compose
+
+    composition = compose(scenarios.read(scenario), scenarios.find(scenario))
+    for warning in composition.warnings:
+        _err.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)
+    homes, cars = len(composition.feeder.customers), len(set(composition.exogenous.sessions.customer.tolist()))
+    _out.print(
+        f"{scenario}: valid. {homes} customers, {cars} cars, {(composition.exogenous.inverter_kva > 0).sum()} roofs, "
+        f"{len(composition.scenario.runs)} runs."
+    )
+
+
+@app.command("list")
+def list_command(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    options: Annotated[bool, typer.Option("--options", help="Of controllers: their options and defaults.")] = False,
+) -> None:
+    """List the feeders, controllers or scenarios that there are."""
+    import controllers
+    import feeders
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    if kind is Kind.feeders:
+        for name in feeders.names():
+            table.add_row(name, feeders.title(name))
+    elif kind is Kind.scenarios:
+        for name in scenarios.shipped():
+            table.add_row(
+                name, f"{scenarios.read(name).feeder}: " + ", ".join(r.name for r in scenarios.read(name).runs)
+            )
+    else:
+        for name in controllers.names():
+            shown = ", ".join(f"{key}={value!r}" for key, value in controllers.options(name).items()) if options else ""
+            table.add_row(name, escape(controllers.describe(name) + (f"\n{shown}" if shown else "")))
+    _out.print(table)
+
+
+@app.command()
+def feeder(name_or_path: Annotated[str, typer.Argument(help="Shipped name, or path of an OpenDSS file.")]) -> None:
+    """Show facts about a feeder, with warnings. A .dss file is code: it can run other files and write anywhere."""
+    import feeders
+    from experiments.show import feeder_facts
+
+    feeder_facts(feeders.load(name_or_path), _out)
+
+
+@app.command()
+def bench(
+    what: Annotated[Benchmark, typer.Argument(help="What to measure.")],
+    out: Annotated[Path | None, typer.Option(help="Write the rows as JSON.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Interleaved repetitions.")] = 5,
+) -> None:
+    """Measure speed as ratios against a reference in the same run."""
+    from importlib import import_module
+
+    from experiments.bench import table, write
+
+    rows = import_module(f"experiments.bench.{what.value}").measure(repeats)
+    _out.print(table(rows))
+    if out is not None:
+        write(rows, out)
+
+
+def _bars() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"),
+        TimeElapsedColumn(), TimeRemainingColumn(), console=_err,
+    )  # fmt: skip
+
+
+def _only(scenario: Scenario, wanted: str, path: Path) -> Scenario:
+    """Keep the runs of those labels or controllers; one that the scenario does not name joins without options."""
+    import controllers
+
+    runs, faults = [], []
+    for name in [part.strip() for part in wanted.split(",") if part.strip()]:
+        found = [run for run in scenario.runs if run.name == name] or [r for r in scenario.runs if r.controller == name]
+        if not found and name not in controllers.names():
+            known = ", ".join(dict.fromkeys([*[run.name for run in scenario.runs], *controllers.names()]))
+            faults.append(Fault(str(path), "--controllers", f"no run or controller '{name}'", f"use some of {known}"))
+        runs.extend(found or [Run(controller=name)])
+    if not runs and not faults:
+        faults.append(Fault(str(path), "--controllers", "names nothing", "give at least one controller"))
+    if faults:
+        raise InputError(faults)
+    return scenario.model_copy(update={"runs": tuple(dict.fromkeys(runs))})
+
+
+def _writable(folder: Path) -> None:
+    """Fail before the work, not after it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(Fault(str(folder), "--out", f"cannot be made ({error.strerror})", "give a folder")) from None
+    if not os.access(folder, os.W_OK):
+        raise InputError(Fault(str(folder), "--out", "is not writable", "give another folder"))
+
+
+def main() -> None:
+    """Run the command line and turn errors into one message and an exit code."""
+    try:
+        app()
+    except InputError as error:
+        for fault in error.faults:
+            _err.print(f"[red]error:[/red] {escape(str(fault))}", highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except CosimError as error:
+        _err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _err.print("[red]interrupted[/red]")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

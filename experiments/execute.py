@@ -1,0 +1,169 @@
+"""Run every controller of a scenario and write everything that follows from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from cosim import Trajectory, run
+from cosim.errors import RunStoppedError
+from cosim.loop import make_engine
+from cosim.measures import json_safe, scoreboard
+from cosim.record import write_trajectory, write_whole
+from experiments.compose import Composition
+from experiments.figures import write_figures
+from experiments.manifest import assumptions, make_manifest
+from experiments.report import write_report
+from experiments.scenario import Run
+
+Progress = Callable[[str, int, int], None]
+
+_CROSS_CHECKED_STEPS = 24
+
+
+@dataclass
+class Results:
+    """What came out so far.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it is written.
+    trajectories : dict of str to Trajectory
+        By label, in the order of the runs; a stopped run is there too, marked as incomplete.
+    metrics : dict of str to dict
+        Scoreboard by label.
+    stopped : RunStoppedError or None
+        Why the last run did not finish.
+    """
+
+    folder: Path
+    trajectories: dict[str, Trajectory] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    timing: dict[str, dict[str, float]] = field(default_factory=dict)
+    crosscheck: dict[str, dict[str, float]] = field(default_factory=dict)
+    stopped: RunStoppedError | None = None
+
+
+def execute(
+    composition: Composition,
+    folder: Path,
+    *,
+    where: Path,
+    engine: str = "opendss",
+    runs: tuple[Run, ...] | None = None,
+    progress: Progress | None = None,
+) -> Results:
+    """Run the controllers one after another, and write trajectories, metrics, manifest, figures and report.
+
+    Parameters
+    ----------
+    composition : Composition
+        The scenario's parts.
+    folder : Path
+        Receives the results.
+    where : Path
+        The scenario's file.
+    engine : str
+        Which power flow.
+    runs : tuple of Run, optional
+        Which runs; all of the scenario's without one.
+    progress : callable, optional
+        Called with (label, completed steps, all steps).
+
+    Returns
+    -------
+    Results
+        ``stopped`` is set where a run failed or was interrupted; what was computed is on disk and marked.
+    """
+    results = Results(folder)
+    scenario = composition.scenario
+    # Two BLAS threads on a busy machine of two cores made small products over a hundred times slower.
+    with threadpool_limits(limits=1):
+        for item in runs or scenario.runs:
+            try:
+                trajectory = run(
+                    composition.feeder,
+                    composition.exogenous,
+                    composition.controller(item),
+                    engine=engine,
+                    step_min=scenario.step_min,
+                    control_min=scenario.control_min,
+                    forecast=composition.forecast,
+                    behaviour=composition.behaviour,
+                    label=item.name,
+                    progress=None if progress is None else lambda k, n, name=item.name: progress(name, k, n),  # type: ignore[misc]
+                )
+            except RunStoppedError as stop:
+                results.stopped = stop
+                if isinstance(stop.trajectory, Trajectory):
+                    trajectory = stop.trajectory
+            if trajectory.steps:
+                _keep(results, item.name, trajectory, engine)
+            if results.stopped:
+                break
+        _finish(results, composition, where, engine)
+    return results
+
+
+def _keep(results: Results, label: str, trajectory: Trajectory, engine: str) -> None:
+    results.trajectories[label] = trajectory
+    results.metrics[label] = scoreboard(trajectory)
+    decisions = [decision.wall_s for _, decision in trajectory.decisions]
+    results.timing[label] = {
+        "wall_s": trajectory.wall_s,
+        "decide_s": trajectory.decide_s,
+        "decide_max_s": max(decisions, default=0.0),
+    }
+    if engine != "opendss":
+        results.crosscheck[label] = cross_check(trajectory)
+    write_trajectory(trajectory, results.folder / "trajectories" / label)
+
+
+def cross_check(trajectory: Trajectory) -> dict[str, float]:
+    """Replay sampled steps of a run in OpenDSS and compare all node voltages.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        A run on another engine.
+
+    Returns
+    -------
+    dict
+        ``steps`` compared, and the largest difference ``voltage_max_pu`` of the declared nominal voltage.
+    """
+    truth = make_engine("opendss", trajectory.feeder)
+    steps = np.unique(np.linspace(0, trajectory.steps - 1, _CROSS_CHECKED_STEPS).astype(int))
+    base = trajectory.feeder.nominal_voltage_v
+    worst = 0.0
+    for k in steps:
+        voltage = truth.solve(trajectory.net_kw[k], trajectory.net_kvar[k], float(trajectory.exogenous.source_pu[k]))
+        worst = max(worst, float(np.abs(voltage - trajectory.node_v[k]).max()) / base)
+    return {"steps": float(len(steps)), "voltage_max_pu": worst}
+
+
+def _finish(results: Results, composition: Composition, where: Path, engine: str) -> None:
+    folder = results.folder
+    metrics = {"controllers": {label: json_safe(values) for label, values in results.metrics.items()}}
+    _write_json(folder / "metrics.json", metrics)
+    table = pd.DataFrame.from_dict(results.metrics, orient="index").rename_axis("controller")
+    write_whole(folder / "metrics.csv", lambda path: table.to_csv(path, lineterminator="\n"))
+    _write_json(folder / "timing.json", results.timing)
+    manifest = make_manifest(results.trajectories, results.stopped, results.crosscheck, composition, where, engine)
+    _write_json(folder / "manifest.json", manifest)
+    if results.trajectories and not (results.stopped and results.stopped.exit_code == 130):
+        figures = write_figures(results.trajectories, results.metrics, folder / "figures")
+        write_report(folder, results.trajectories, results.metrics, manifest, figures, assumptions(composition, engine))
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=2, sort_keys=False, allow_nan=False) + "\n"
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -1,0 +1,103 @@
+"""Transformer loading of every phase, with its limits and the hot-spot temperature."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from cosim.contract import Float
+from cosim.measures import hot_spot_c
+from cosim.trajectory import Trajectory
+from experiments.figures import style
+from experiments.figures.runs import NothingToDrawError, Runs, edges_of, minutes
+
+RATED_HOT_SPOT_C, CYCLIC_HOT_SPOT_C = 98.0, 120.0
+"""IEC 60076-7: normal ageing of normal paper; limit of normal cyclic loading."""
+
+
+def draw(runs: Runs) -> style.Drawing:
+    """Loading over time, one panel per run, and the hot spots of all runs below."""
+    feeder = runs.reference.feeder
+    if feeder.transformer is None and feeder.head_line is None:
+        raise NothingToDrawError("the feeder has neither a transformer nor a line that carries all customers")
+    rated = bool(np.isfinite(feeder.transformer_rating_a))
+    blocks = [style.Block(len(runs), style.columns_for(len(runs)), 1.45)]
+    if rated:
+        blocks.append(style.Block(1, 1, 1.7))
+    figure, panels = style.sheet(*blocks)
+    for axes, (label, run) in zip(panels[0], runs, strict=True):
+        _phases(axes, run, rated)
+        style.panel_title(axes, label, _summary(runs, label) if rated else "", runs.stopped(label))
+        style.clock_axis(axes, runs.span)
+    panels[0][0].set_ylim(bottom=0)
+    for axes in panels[0][:: style.columns_for(len(runs))]:
+        axes.set_ylabel("phase current\n[% of rated]" if rated else "phase current [A]")
+    keys = [style.line_key(colour, f"phase L{p}") for p, colour in enumerate(style.PHASE_COLOURS, 1)]
+    if rated:
+        keys.append(style.line_key(style.LIMIT, "limit", linestyle="--"))
+        _hot_spots(panels[1][0], runs)
+    title = _title(runs, rated)
+    style.heading(figure, title, keys)
+    return style.Drawing(figure, title, _caption(rated))
+
+
+def _phases(axes: Axes, run: Trajectory, rated: bool) -> None:
+    values = run.transformer_percent if rated else np.abs(run.transformer_current_a)
+    for phase, colour in enumerate(style.PHASE_COLOURS):
+        axes.step(edges_of(run), style.hold(values[:, phase]), where="post", color=colour, linewidth=0.9)
+    if not rated:
+        return
+    style.limit_line(axes, 100.0, "100 %")
+    head_percent = 100.0 * run.feeder.phase_limit_a / run.feeder.transformer_rating_a
+    if head_percent < 99.0:
+        style.limit_line(axes, head_percent, f"cable {head_percent:.0f} %")
+    worst = values.max(axis=1)
+    times = edges_of(run)
+    over = np.append(worst > 100.0, False)
+    axes.fill_between(
+        times, 100.0, style.hold(worst), where=over, step="post", color=style.BAD, alpha=0.25, linewidth=0
+    )
+
+
+def _summary(runs: Runs, label: str) -> str:
+    peak, over = runs.metric(label, "transformer_peak_percent"), runs.metric(label, "transformer_overload_min")
+    hot = runs.metric(label, "transformer_hot_spot_max_c")
+    return f"peak {peak:.0f} %, {minutes(over)} above 100 %, hot spot {hot:.0f} °C"
+
+
+def _hot_spots(axes: Axes, runs: Runs) -> None:
+    warmest = 0.0
+    for label, run in runs:
+        hot: Float = hot_spot_c(run.transformer_percent.max(axis=1) / 100.0, run.exogenous.ambient_c, run.step_min)[1]
+        warmest = max(warmest, float(hot.max()))
+        axes.plot(edges_of(run)[1:], hot, color=runs.colour(label), linestyle=runs.dashes(label), label=label)
+    style.limit_line(axes, RATED_HOT_SPOT_C, "98 °C")
+    if warmest > RATED_HOT_SPOT_C:
+        style.limit_line(axes, CYCLIC_HOT_SPOT_C, "120 °C")
+    style.clock_axis(axes, runs.span)
+    axes.set_ylabel("hot spot [°C]")
+    style.legend_above(axes, "Hot-spot temperature of the worst phase")
+
+
+def _title(runs: Runs, rated: bool) -> str:
+    if not rated:
+        return "Phase currents where the feeder is fed (no rating, hence no limit)"
+    over = [label for label in runs.labels if runs.metric(label, "transformer_overload_min") > 0]
+    kva = runs.reference.feeder.transformer_kva
+    machine = f"{kva:.0f} kVA transformer" if np.isfinite(kva) else "transformer"
+    if not over:
+        return f"No phase of the {machine} is overloaded in any run"
+    if len(over) == len(runs):
+        return f"A phase of the {machine} is overloaded in " + ("every run" if len(runs) > 1 else "this run")
+    return f"A phase of the {machine} is overloaded in {len(over)} of {len(runs)} runs: {', '.join(over)}"
+
+
+def _caption(rated: bool) -> str:
+    if not rated:
+        return "Currents at the low-voltage terminals, mean of each step. The feeder's files give no rating."
+    return (
+        "Above: current of each phase at the low-voltage terminals over rated current, mean of each step; red where the "
+        "worst phase is above 100 %. “cable” marks the rating of the head line where it is the smaller. Below: winding "
+        "hot spot after IEC 60076-7 from the worst phase's current; 98 °C is ageing at the normal rate, 120 °C the limit "
+        "of normal cyclic loading."
+    )

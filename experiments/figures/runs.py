@@ -1,0 +1,101 @@
+"""What all figures are drawn from: the runs of one day side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cosim.contract import Exogenous, Float
+from cosim.trajectory import Trajectory
+from experiments.figures import style
+
+UNCONTROLLED = "none"
+
+
+class NothingToDrawError(Exception):
+    """A figure has nothing to show for these runs; the message is the reason, as a sentence."""
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Runs that have at least one step, with their metrics.
+
+    Attributes
+    ----------
+    trajectories : mapping of label to Trajectory
+        What happened, in the order of the scenario.
+    metrics : mapping of label to mapping of name to float
+        What it measured.
+    day : Exogenous or None
+        The day before it was averaged to the steps of the runs, where it is at hand.
+    """
+
+    trajectories: Mapping[str, Trajectory]
+    metrics: Mapping[str, Mapping[str, float]]
+    day: Exogenous | None = None
+
+    def __iter__(self) -> Iterator[tuple[str, Trajectory]]:
+        return iter(self.trajectories.items())
+
+    def __len__(self) -> int:
+        return len(self.trajectories)
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels in order."""
+        return list(self.trajectories)
+
+    @cached_property
+    def reference_label(self) -> str:
+        """The run that others are compared with: the uncontrolled one, else the first."""
+        return UNCONTROLLED if UNCONTROLLED in self.trajectories else next(iter(self.trajectories))
+
+    @property
+    def reference(self) -> Trajectory:
+        """The trajectory of that run."""
+        return self.trajectories[self.reference_label]
+
+    @cached_property
+    def span(self) -> tuple[float, float]:
+        """First and last moment of the longest run, as the time axis wants them."""
+        borders = [edges_of(run) for run in self.trajectories.values()]
+        return float(min(b[0] for b in borders)), float(max(b[-1] for b in borders))
+
+    def colour(self, label: str) -> str:
+        """Colour of a run, the same in every figure."""
+        return style.RUN_COLOURS[self.labels.index(label) % len(style.RUN_COLOURS)]
+
+    def dashes(self, label: str) -> str:
+        """Line style of a run, the same in every figure."""
+        return str(style.RUN_DASHES[self.labels.index(label) % len(style.RUN_DASHES)])
+
+    def metric(self, label: str, name: str) -> float:
+        """Value of a metric; nan where it was not measured."""
+        value = self.metrics.get(label, {}).get(name)
+        return float("nan") if value is None else float(value)
+
+    def stopped(self, label: str) -> str:
+        """Clock time at which a run ended before its last step; empty where it did not."""
+        run = self.trajectories[label]
+        return "" if run.complete else clock(run, run.steps)
+
+
+def edges_of(run: Trajectory) -> Float:
+    """Borders of the steps of a run on the time axis, shape (step + 1,)."""
+    return style.edges(run.exogenous.start, run.step_min, run.steps)
+
+
+def clock(run: Trajectory, step: int) -> str:
+    """Clock time at the start of a step."""
+    return style.clock_text(run.exogenous.start, step * run.step_min)
+
+
+def minutes(value: float) -> str:
+    """Minutes as a reader says them: 45 min, 3 h 20 min."""
+    if not np.isfinite(value):
+        return "–"
+    whole = round(value)
+    return f"{whole} min" if whole < 120 else f"{whole // 60} h {whole % 60:02d} min"

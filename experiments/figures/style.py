@@ -1,0 +1,249 @@
+"""How every figure looks: colours, sheets of panels measured in inches, time axes, limit lines, legends, files.
+
+Figures are made without pyplot: no global state, nothing to close, and safe beside other plots of a caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import dates as mdates
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter
+
+from cosim.contract import Float
+from cosim.record import write_whole
+
+DPI = 110
+WIDTH_IN = 12.0
+PHASE_COLOURS = ("#0072B2", "#E69F00", "#009E73")
+RUN_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#7F7F7F")
+"""Okabe and Ito's palette (told apart with every common colour blindness), its yellow replaced by grey."""
+RUN_DASHES: tuple[Any, ...] = ("-", "-", "-", "-", "-", "--", "--", "--", "--", "--", ":", ":", ":", ":", ":")
+BAD = "#B00020"
+LIMIT = "#444444"
+REFERENCE = "#9A9A9A"
+USED, WITHHELD = "#0072B2", "#E69F00"
+
+_LEFT_IN, _RIGHT_IN, _BOTTOM_IN, _HEADER_IN = 0.75, 0.75, 0.5, 0.98
+_ROW_GAP_IN, _COLUMN_GAP_IN, _BLOCK_GAP_IN = 0.36, 0.75, 0.8
+_RC = {
+    "font.size": 9.0, "axes.titlesize": 9.0, "axes.labelsize": 9.0, "legend.fontsize": 9.0,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.1, "axes.titlepad": 4.0,
+    "font.family": "DejaVu Sans", "axes.unicode_minus": True, "path.simplify": True,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure before it is written.
+
+    Attributes
+    ----------
+    figure : Figure
+        What is drawn.
+    title : str
+        What to see, also drawn on the figure.
+    caption : str
+        How to read it.
+    """
+
+    figure: Figure
+    title: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Panels of one kind on a sheet, filled row by row, sharing their axes.
+
+    Attributes
+    ----------
+    count : int
+        Number of panels.
+    columns : int
+        Panels side by side.
+    height_in : float
+        Height of a panel [in].
+    share_y : bool or "row" or "column"
+        All panels have one scale, or those of a row, or those of a column.
+    """
+
+    count: int
+    columns: int
+    height_in: float
+    share_x: bool = True
+    share_y: bool | str = True
+
+    @property
+    def rows(self) -> int:
+        """Rows of panels."""
+        return -(-self.count // self.columns)
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Apply the settings of this house to figures made inside."""
+    with mpl.rc_context(_RC):
+        yield
+
+
+def columns_for(count: int) -> int:
+    """One panel alone is as wide as the sheet; several stand in two columns."""
+    return 1 if count == 1 else 2
+
+
+def sheet(
+    *blocks: Block, header_in: float = _HEADER_IN, right_in: float = _RIGHT_IN
+) -> tuple[Figure, list[list[Axes]]]:
+    """Make a figure of blocks one below the other.
+
+    Parameters
+    ----------
+    *blocks : Block
+        From top to bottom.
+    header_in : float
+        Room for title and legend [in].
+    right_in : float
+        Room for labels on the right [in].
+
+    Returns
+    -------
+    Figure
+        Tick labels only at the foot and at the left of each shared block.
+    list of list of Axes
+        Panels of each block.
+    """
+    inside_in = sum(b.rows * b.height_in + (b.rows - 1) * _row_gap_in(b) for b in blocks)
+    height_in = header_in + inside_in + (len(blocks) - 1) * _BLOCK_GAP_IN + _BOTTOM_IN
+    figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI)
+    FigureCanvasAgg(figure)
+    panels: list[list[Axes]] = []
+    top_in = height_in - header_in
+    for block in blocks:
+        width_in = (WIDTH_IN - _LEFT_IN - right_in - (block.columns - 1) * _COLUMN_GAP_IN) / block.columns
+        made: list[Axes] = []
+        for index in range(block.count):
+            row, column = divmod(index, block.columns)
+            left_in = _LEFT_IN + column * (width_in + _COLUMN_GAP_IN)
+            foot_in = top_in - (row + 1) * block.height_in - row * _row_gap_in(block)
+            place = (left_in / WIDTH_IN, foot_in / height_in, width_in / WIDTH_IN, block.height_in / height_in)
+            partner = {True: 0, "row": row * block.columns, "column": column}.get(block.share_y, index)
+            made.append(
+                figure.add_axes(
+                    place,
+                    sharex=made[0] if made and block.share_x else None,
+                    sharey=made[partner] if partner < index else None,
+                )
+            )
+        for index, axes in enumerate(made):
+            axes.tick_params(
+                labelbottom=not block.share_x or index + block.columns >= block.count,
+                labelleft=index % block.columns == 0 or block.share_y not in (True, "row"),
+            )
+        panels.append(made)
+        top_in -= block.rows * block.height_in + (block.rows - 1) * _row_gap_in(block) + _BLOCK_GAP_IN
+    return figure, panels
+
+
+def heading(figure: Figure, title: str, handles: Sequence[Artist] = ()) -> None:
+    """Write the title at the top left, and the legend in one or two lines below it, outside the data."""
+    height_in = figure.get_figheight()
+    left = _LEFT_IN / WIDTH_IN
+    figure.text(left, 1 - 0.12 / height_in, title, ha="left", va="top", fontsize=12, fontweight="bold")
+    if handles:
+        figure.legend(
+            handles=list(handles), loc="upper left", bbox_to_anchor=(left, 1 - 0.38 / height_in), ncols=len(handles),
+            frameon=False, borderaxespad=0.0, borderpad=0.0, handlelength=1.8, columnspacing=1.6,
+        )  # fmt: skip
+
+
+def line_key(colour: str, label: str, **style: Any) -> Line2D:
+    """Return a legend entry of a line."""
+    return Line2D([], [], color=colour, label=label, **style)
+
+
+def area_key(colour: str, label: str, **style: Any) -> Patch:
+    """Return a legend entry of an area."""
+    return Patch(facecolor=colour, label=label, **style)
+
+
+def limit_line(axes: Axes, value: float, text: str, *, colour: str = LIMIT) -> None:
+    """Draw a limit across a panel and name it to the right of the data."""
+    axes.axhline(value, color=colour, linewidth=0.9, linestyle=(0, (5, 3)), zorder=1.5)
+    axes.annotate(
+        text, (1.0, value), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points",
+        va="center", ha="left", fontsize=8, color=colour, annotation_clip=True,
+    )  # fmt: skip
+
+
+def legend_above(axes: Axes, title: str = "", columns: int = 8) -> None:
+    """Put a panel's own legend above it, outside the data, after a bold title."""
+    if title:
+        axes.set_title(title, loc="left", fontweight="bold", pad=20.0)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, frameon=False, borderaxespad=0.2, borderpad=0.0,
+        handlelength=2.2, columnspacing=1.4,
+    )  # fmt: skip
+
+
+def panel_title(axes: Axes, label: str, summary: str = "", stopped: str = "") -> None:
+    """Name a panel at its left, sum it up at its right; a run that stopped early says so in red."""
+    name = f"{label} – STOPPED at {stopped}" if stopped else label
+    axes.set_title(name, loc="left", fontweight="bold", color=BAD if stopped else "black")
+    if summary:
+        axes.set_title(summary, loc="right", color="#333333", fontsize=8.5)
+
+
+def edges(start: datetime, step_min: float, steps: int) -> Float:
+    """Borders of steps as the time axis wants them, shape (steps + 1,)."""
+    first = float(mdates.date2num(start))
+    return np.asarray(first + np.arange(steps + 1) * step_min / 1440.0)
+
+
+def hold(values: Float) -> Float:
+    """Repeat the last row, so that a mean over a step is drawn until the step's end."""
+    return np.concatenate([values, values[-1:]])
+
+
+def clock_axis(axes: Axes, span: tuple[float, float]) -> None:
+    """Label a time axis with clock times, and with the date at midnight."""
+    axes.set_xlim(*span)
+    hours = (span[1] - span[0]) * 24
+    apart_h = next((h for h in (0.25, 0.5, 1, 3, 6, 12) if hours / h <= 9), 24 * max(1, round(hours / 24 / 8)))
+    first = np.ceil(np.round(span[0] * 24 / apart_h, 6)) * apart_h / 24
+    axes.set_xticks(np.arange(first, span[1] + 1e-6, apart_h / 24))
+    axes.xaxis.set_major_formatter(FuncFormatter(_clock))
+
+
+def clock_text(start: datetime, minute: float) -> str:
+    """Clock time so many minutes after a moment, to the nearest minute."""
+    return (start + timedelta(minutes=minute, seconds=30)).strftime("%H:%M")
+
+
+def _clock(value: float, _position: int | None = None) -> str:
+    moment: datetime = mdates.num2date(value).replace(tzinfo=None) + timedelta(seconds=30)
+    hour = moment.strftime("%H:%M")
+    return f"{hour}\n{moment.day} {moment:%b}" if hour == "00:00" else hour
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
+    write_whole(path, lambda temporary: figure.savefig(temporary, dpi=DPI, format="png"))
+
+
+def _row_gap_in(block: Block) -> float:
+    return _ROW_GAP_IN if block.share_x else _ROW_GAP_IN + 0.25

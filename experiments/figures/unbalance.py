@@ -1,0 +1,113 @@
+"""Voltage unbalance at the customers' buses and neutral current, over time and as duration curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from cosim.contract import Float
+from cosim.measures import neutral_current_a, ten_minute_mean, ten_minute_rms, vuf_percent
+from cosim.trajectory import Trajectory
+from experiments.figures import style
+from experiments.figures.runs import NothingToDrawError, Runs
+
+VUF_LIMIT_PERCENT = 2.0
+WINDOW_MIN = 10.0
+
+
+def draw(runs: Runs) -> style.Drawing:
+    """Unbalance factor (left) and neutral current (right) of every run, and duration curves of all runs below."""
+    vuf = {label: worst_vuf(run) for label, run in runs}
+    neutral = {label: neutral_a(run) for label, run in runs}
+    sides: list[tuple[str, Mapping[str, Float], str]] = []
+    if all(values.size for values in vuf.values()):
+        sides.append(("VUF, worst bus [%]", vuf, "{:.2f} %"))
+    if all(values.size for values in neutral.values()):
+        sides.append(("neutral current [A]", neutral, "{:.0f} A"))
+    if not sides:
+        raise NothingToDrawError("no customer's bus and no monitored branch has three phases")
+    width = len(sides)
+    figure, (small, curves) = style.sheet(
+        style.Block(len(runs) * width, width, 0.95, share_y="column"),
+        style.Block(width, width, 1.7, share_x=False, share_y=False),
+    )
+    for column, (axis_name, of_run, pattern) in enumerate(sides):
+        for row, (label, run) in enumerate(runs):
+            axes = small[row * width + column]
+            _over_time(axes, runs, label, of_run, pattern)
+            axes.set_ylabel(axis_name.replace(" [", "\n["))
+            if column == 0 and of_run is vuf:
+                style.limit_line(axes, VUF_LIMIT_PERCENT, "2 %")
+            style.clock_axis(axes, runs.span)
+            axes.set_ylim(bottom=0)
+        _duration(curves[column], runs, of_run, axis_name)
+    if sides[0][1] is vuf:
+        style.limit_line(curves[0], VUF_LIMIT_PERCENT, "2 %")
+    style.legend_above(curves[0], "Duration curves", columns=len(runs))
+    title = _title(runs)
+    others = [f"{runs.reference_label}, for comparison"] if len(runs) > 1 else []
+    keys = [style.line_key(style.USED, "this run"), *(style.line_key(style.REFERENCE, name) for name in others)]
+    style.heading(figure, title, keys)
+    return style.Drawing(figure, title, (
+        "Left: voltage unbalance factor 100·|V2/V1| (10-minute rms) at the customers' three-phase bus where it is "
+        "largest; EN 50160 asks for 95 % of the windows below 2 %. Right: residual current |Ia+Ib+Ic| at the monitored "
+        "branch (10-minute mean), what neutral and earth return together. Below: how long each value is exceeded."
+    ))  # fmt: skip
+
+
+def worst_vuf(run: Trajectory) -> Float:
+    """10-minute unbalance factor of the worst of the customers' buses, shape (window,) [%]; empty where none has."""
+    voltages = run.three_phase_customer_v
+    if not voltages.shape[1]:
+        return np.empty(0)
+    return np.asarray(ten_minute_rms(vuf_percent(voltages), run.step_min).max(axis=1))
+
+
+def neutral_a(run: Trajectory) -> Float:
+    """10-minute residual current of the worst monitored branch, shape (window,) [A]; empty where there is none."""
+    whole = [i for i, branch in enumerate(run.feeder.monitored_branches) if {1, 2, 3} <= set(branch.phases)]
+    if not whole:
+        return np.empty(0)
+    return np.asarray(ten_minute_mean(neutral_current_a(run.monitored_current_a[:, whole]), run.step_min).max(axis=1))
+
+
+def _over_time(axes: Axes, runs: Runs, label: str, of_run: Mapping[str, Float], pattern: str) -> None:
+    for name, colour in ((runs.reference_label, style.REFERENCE), (label, style.USED)):
+        run, values = runs.trajectories[name], of_run[name]
+        window_min = max(WINDOW_MIN, run.step_min)
+        times = np.minimum(style.edges(run.exogenous.start, window_min, len(values)), runs.span[1])
+        axes.step(times, style.hold(values), where="post", color=colour, linewidth=1.0)
+    values = of_run[label]
+    summary = f"95 %: {pattern.format(np.percentile(values, 95))}, max {pattern.format(values.max())}"
+    style.panel_title(axes, label, summary, runs.stopped(label))
+
+
+def _duration(axes: Axes, runs: Runs, of_run: Mapping[str, Float], axis_name: str) -> None:
+    for label, values in of_run.items():
+        ordered = np.sort(values)[::-1]
+        share = 100.0 * (np.arange(len(ordered)) + 0.5) / len(ordered)
+        axes.plot(share, ordered, color=runs.colour(label), linestyle=runs.dashes(label), label=label)
+    axes.set_xlim(0, 100)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("share of the time [%]")
+    axes.set_ylabel(axis_name.replace(" [", "\n["))
+
+
+def _title(runs: Runs) -> str:
+    if len(runs) == 1:
+        return "Unbalance of voltages and neutral current over the day"
+    reference = runs.metric(runs.reference_label, "neutral_current_p95_a")
+    lowest = min(
+        (label for label in runs.labels if runs.trajectories[label].complete),
+        key=lambda label: np.nan_to_num(runs.metric(label, "neutral_current_p95_a"), nan=np.inf),
+        default=runs.reference_label,
+    )
+    value = runs.metric(lowest, "neutral_current_p95_a")
+    if lowest == runs.reference_label or not (reference > 0 and np.isfinite(value)):
+        return f"Unbalance and neutral current against {runs.reference_label}: no run lowers its neutral current"
+    change = 100.0 * (value / reference - 1.0)
+    return (
+        f"Neutral current (95 %) is lowest with {lowest}: {value:.0f} A, {change:+.0f} % against {runs.reference_label}"
+    )

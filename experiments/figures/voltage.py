@@ -1,0 +1,167 @@
+"""Voltages of customers: the band over time, and the profile along the feeder."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from numpy.typing import NDArray
+
+from cosim.contract import Feeder, Float
+from cosim.trajectory import Trajectory
+from experiments.figures import style
+from experiments.figures.runs import NothingToDrawError, Runs, clock, edges_of, minutes
+
+HIGH_PU, LOW_PU, LOWER_STATUTORY_PU = 1.10, 0.90, 0.94
+"""EN 50160: ±10 % of nominal; the British statutory lower limit (ESQCR): -6 %."""
+
+
+def limits_v(feeder: Feeder) -> tuple[float, float, float]:
+    """Upper, statutory lower and lower limit of a feeder [V]."""
+    nominal_v = feeder.nominal_voltage_v
+    return HIGH_PU * nominal_v, LOWER_STATUTORY_PU * nominal_v, LOW_PU * nominal_v
+
+
+def draw_limits(axes: Axes, feeder: Feeder) -> None:
+    """Draw the three limits across a panel of voltages."""
+    for value in limits_v(feeder):
+        style.limit_line(axes, value, f"{value:.5g} V")
+
+
+def draw_band(runs: Runs) -> style.Drawing:
+    """Lowest, median and highest customer over time, one panel per run."""
+    columns = style.columns_for(len(runs))
+    figure, (panels,) = style.sheet(style.Block(len(runs), columns, 1.45))
+    for axes, (label, run) in zip(panels, runs, strict=True):
+        _band(axes, run)
+        low, high = float(run.voltage_v.min()), float(run.voltage_v.max())
+        over = minutes(runs.metric(label, "overvoltage_min"))
+        limit = limits_v(run.feeder)[0]
+        summary = f"{low:.1f}–{high:.1f} V, {over} above {limit:.5g} V"
+        style.panel_title(axes, label, summary, runs.stopped(label))
+        style.clock_axis(axes, runs.span)
+    _frame(panels, runs, 0.04)
+    for axes in panels[::columns]:
+        axes.set_ylabel("customers'\nvoltage [V]")
+    over = [label for label in runs.labels if runs.metric(label, "overvoltage_min") > 0]
+    title = _band_title(over, runs)
+    keys = [
+        style.area_key("#56B4E9", "lowest to highest customer", alpha=0.45),
+        style.line_key(style.PHASE_COLOURS[0], "median customer"),
+        style.area_key(style.BAD, "outside the limits", alpha=0.5),
+        style.line_key(style.LIMIT, "limit", linestyle="--"),
+    ]
+    style.heading(figure, title, keys)
+    return style.Drawing(figure, title, (
+        "Phase-to-neutral voltage at the customers' terminals, mean of each step; of a three-phase customer the phase "
+        "farthest from nominal. Limits: ±10 % of nominal (EN 50160) and -6 % (British statutory limit)."
+    ))  # fmt: skip
+
+
+def _band(axes: Axes, run: Trajectory) -> None:
+    times = edges_of(run)
+    low, high = (style.hold(values) for values in (run.voltage_v.min(axis=1), run.voltage_v.max(axis=1)))
+    middle = style.hold(np.median(run.voltage_v, axis=1))
+    upper, _, lower = limits_v(run.feeder)
+    axes.fill_between(times, low, high, step="post", color="#56B4E9", alpha=0.45, linewidth=0)
+    axes.fill_between(times, upper, high, where=high > upper, step="post", color=style.BAD, alpha=0.55, linewidth=0)
+    axes.fill_between(times, low, lower, where=low < lower, step="post", color=style.BAD, alpha=0.55, linewidth=0)
+    axes.step(times, middle, where="post", color=style.PHASE_COLOURS[0])
+    draw_limits(axes, run.feeder)
+
+
+def _band_title(over: list[str], runs: Runs) -> str:
+    limit = f"{limits_v(runs.reference.feeder)[0]:.5g} V"
+    if not over:
+        return f"No customer is above {limit} in any run"
+    if len(over) == len(runs):
+        return f"Some customer is above {limit} in " + ("every run" if len(runs) > 1 else "this run")
+    return f"Some customer is above {limit} in {len(over)} of {len(runs)} runs: {', '.join(over)}"
+
+
+def _frame(panels: list[Axes], runs: Runs, margin: float) -> None:
+    """Scale that shows all voltages and all limits."""
+    upper, _, lower = limits_v(runs.reference.feeder)
+    low = min(lower, *(float(run.voltage_v.min()) for _, run in runs))
+    high = max(upper, *(float(run.voltage_v.max()) for _, run in runs))
+    panels[0].set_ylim(low - margin * (high - low), high + margin * (high - low))
+
+
+def draw_profile(runs: Runs) -> style.Drawing:
+    """Voltage against distance from the transformer: lines at the worst step, customers over the whole day."""
+    feeder = runs.reference.feeder
+    reach_m = max(feeder.distance_m.values(), default=0.0)
+    if not reach_m > 0:
+        raise NothingToDrawError("the feeder gives no line lengths, hence no distance from the transformer")
+    columns = style.columns_for(len(runs))
+    figure, (panels,) = style.sheet(style.Block(len(runs), columns, 1.75))
+    for axes, (label, run) in zip(panels, runs, strict=True):
+        step, customer = worst_moment(run)
+        _profile(axes, run, step)
+        worst_v = run.voltage_v[step, customer]
+        summary = f"worst step {clock(run, step)}: {worst_v:.1f} V at {run.feeder.customers[customer]}"
+        style.panel_title(axes, label, summary, runs.stopped(label))
+    panels[0].set_xlim(-0.02 * reach_m, 1.02 * reach_m)
+    _frame(panels, runs, 0.04)
+    for axes in panels[::columns]:
+        axes.set_ylabel("voltage [V]")
+    for axes in panels[-columns:]:
+        axes.set_xlabel("distance from the transformer [m]")
+    keys = [style.line_key(c, f"phase L{p}, worst step", marker="o", markersize=3.5) for p, c in _phases()]
+    keys.append(style.line_key("#999999", "customer's range over the day", linewidth=4, alpha=0.5))
+    title = "Where along the feeder the voltage leaves its band, phase by phase"
+    style.heading(figure, title, [*keys, style.line_key(style.LIMIT, "limit", linestyle="--")])
+    return style.Drawing(figure, title, (
+        "Lines: voltage of every bus at the step in which some customer is farthest from nominal, phase by phase. Dots: "
+        "customers at that step. Bars: lowest to highest voltage of each customer over all steps."
+    ))  # fmt: skip
+
+
+def worst_moment(run: Trajectory) -> tuple[int, int]:
+    """Step and customer farthest from nominal voltage."""
+    away = np.abs(run.voltage_v - run.feeder.nominal_voltage_v)
+    step, customer = np.unravel_index(int(away.argmax()), away.shape)
+    return int(step), int(customer)
+
+
+def _profile(axes: Axes, run: Trajectory, step: int) -> None:
+    feeder = run.feeder
+    magnitude = np.abs(bus_to_neutral_v(feeder, run.node_v[step]))
+    of_day = run.voltage_v
+    for phase, colour in _phases():
+        here = [c for c, phases in enumerate(feeder.customer_phases) if phase in phases]
+        known = np.array([c for c in here if feeder.customer_bus[c] in feeder.distance_m], dtype=int)
+        at_m = np.array([feeder.distance_m[feeder.customer_bus[c]] for c in known])
+        low, high = of_day[:, known].min(axis=0), of_day[:, known].max(axis=0)
+        axes.vlines(at_m, low, high, color=colour, alpha=0.22, linewidth=3.0, zorder=2)
+        segments = _line_segments(feeder, magnitude, phase)
+        axes.add_collection(LineCollection(segments, colors=colour, linewidths=0.9, zorder=2.5), autolim=False)
+        node = np.array([feeder.customer_nodes[c][feeder.customer_phases[c].index(phase)] for c in known], dtype=int)
+        axes.plot(at_m, magnitude[node], "o", color=colour, markersize=3.0, markeredgewidth=0, zorder=3)
+    draw_limits(axes, feeder)
+
+
+def bus_to_neutral_v(feeder: Feeder, node_v: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Node voltages against the neutral conductor of their own bus, where buses have one; else against earth."""
+    names = feeder.network.node_names
+    neutral_number = {names[node].rpartition(".")[2] for node in feeder.customer_neutral if node >= 0}
+    if len(neutral_number) != 1:
+        return node_v
+    number = neutral_number.pop()
+    row = {name: index for index, name in enumerate(names)}
+    partner = np.array([row.get(f"{name.rpartition('.')[0]}.{number}", -1) for name in names])
+    return np.asarray(node_v - np.where(partner >= 0, node_v[..., partner], 0.0))
+
+
+def _line_segments(feeder: Feeder, magnitude_v: Float, phase: int) -> list[list[tuple[float, float]]]:
+    row = {name: index for index, name in enumerate(feeder.network.node_names)}
+    segments = []
+    for line in feeder.network.lines:
+        ends = [(feeder.distance_m.get(bus), row.get(f"{bus}.{phase}")) for bus in line.buses]
+        if phase in line.phases and all(d is not None and n is not None for d, n in ends):
+            segments.append([(float(d), float(magnitude_v[n])) for d, n in ends if d is not None and n is not None])
+    return segments
+
+
+def _phases() -> list[tuple[int, str]]:
+    return list(enumerate(style.PHASE_COLOURS, 1))

@@ -1,0 +1,69 @@
+"""Forecasts by name: what controllers and households are told before the day begins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from cosim.contract import EvSessions, Exogenous, Float
+from experiments.scenario import ForecastTable
+
+_LEAST_STAY_MIN = 15.0
+
+
+def noisy(truth: Exogenous, table: ForecastTable, rng: np.random.Generator) -> Exogenous:
+    """Return the truth with errors: of every home's hour, of the sun's hour, of arrivals, departures and needs.
+
+    Parameters
+    ----------
+    truth : Exogenous
+        The day as it will be.
+    table : ForecastTable
+        Size of the errors.
+    rng : numpy.random.Generator
+        Source of the errors.
+
+    Returns
+    -------
+    Exogenous
+        Demand and sun are multiplied by log-normal factors of mean 1, held for an hour; times get normal errors; a need
+        stays within what the believed stay can hold. The tariff is exact.
+    """
+    per_hour = max(round(60.0 / truth.step_min), 1)
+    hours = -(-truth.steps // per_hour)
+
+    def factors(error_percent: float, columns: int) -> Float:
+        sigma = np.sqrt(np.log1p((error_percent / 100.0) ** 2))
+        drawn = np.exp(rng.normal(-(sigma**2) / 2.0, sigma, (hours, columns)))
+        return np.asarray(np.repeat(drawn, per_hour, axis=0)[: truth.steps])
+
+    demand = factors(table.demand_error_percent, truth.demand_kw.shape[1])
+    ceiling_kw = truth.pv_available_kw.max(axis=0, initial=0.0)
+    return replace(
+        truth,
+        demand_kw=truth.demand_kw * demand,
+        demand_kvar=truth.demand_kvar * demand,
+        pv_available_kw=np.minimum(truth.pv_available_kw * factors(table.pv_error_percent, 1), ceiling_kw),
+        sessions=_noisy_sessions(truth.sessions, truth.steps * truth.step_min, table, rng),
+    )
+
+
+def _noisy_sessions(
+    sessions: EvSessions, horizon_min: float, table: ForecastTable, rng: np.random.Generator
+) -> EvSessions:
+    count = len(sessions)
+    shift = rng.normal(0.0, 1.0, (2, count)) * table.arrival_error_min
+    stay_min = np.maximum(sessions.departure_min + shift[1] - sessions.arrival_min - shift[0], _LEAST_STAY_MIN)
+    arrival = np.clip(sessions.arrival_min + shift[0], 0.0, horizon_min - _LEAST_STAY_MIN)
+    departure = np.minimum(arrival + stay_min, horizon_min)
+    sigma = table.energy_error_percent / 100.0
+    need = sessions.energy_need_kwh * np.maximum(1.0 + sigma * rng.normal(0.0, 1.0, count), 0.1)
+    possible = sessions.charger_kw * sessions.efficiency * (departure - arrival) / 60.0
+    room = sessions.battery_kwh - sessions.soc_arrival_kwh
+    return replace(
+        sessions,
+        arrival_min=arrival,
+        departure_min=departure,
+        energy_need_kwh=np.minimum(np.minimum(need, possible), room),
+    )

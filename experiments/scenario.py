@@ -1,0 +1,246 @@
+"""A scenario: one question, as a TOML file. Every key is documented in ``scenarios/example.toml``."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from datetime import datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cosim.errors import Fault, InputError
+
+SHIPPED = Path(__file__).parent / "scenarios"
+DEFAULT = "european_lv_may_day"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+
+class Transformer(_Table):
+    """Machine that replaces the feeder's own."""
+
+    kva: float = Field(gt=0, le=10_000, description="Rated power [kVA]")
+    uk_percent: float = Field(4.0, gt=0, le=20, description="Short-circuit voltage [%]")
+    load_loss_percent: float = Field(1.5, gt=0, le=10, description="Load loss at rated current [% of rating]")
+
+    @model_validator(mode="after")
+    def _resistance_below_impedance(self) -> Transformer:
+        if self.load_loss_percent >= self.uk_percent:
+            raise ValueError("load_loss_percent must be below uk_percent, of which it is the resistive part")
+        return self
+
+
+class Grid(_Table):
+    """Changes to the feeder's own circuit."""
+
+    source_pu: float | None = Field(None, ge=0.8, le=1.2, description="Source voltage [pu of the source's base]")
+    transformer: Transformer | None = None
+
+
+class Homes(_Table):
+    """Household demand and behaviour."""
+
+    profiles: str = Field("may_weekday", description="A shipped set, 'feeder' for the loads of the file, or a path")
+    response: Literal["cheapest", "immediate"] = Field("cheapest", description="When a home charges inside its cap")
+    stubborn_share: Share = Field(0.0, description="Share of homes that ignore import caps")
+    power_factor: float = Field(0.95, gt=0, le=1, description="Of household demand, inductive")
+
+
+class Cars(_Table):
+    """Electric vehicles at home."""
+
+    share: Share = Field(0.0, description="Share of homes with a car")
+    sessions: str | None = Field(None, description="Path of own sessions (CSV or Parquet), instead of a share")
+    efficiency: float = Field(0.9, gt=0, le=1, description="Battery energy per energy drawn")
+
+
+class Roofs(_Table):
+    """Photovoltaics."""
+
+    share: Share = Field(0.0, description="Share of homes with a roof plant")
+    kwp: float = Field(4.0, gt=0, le=100, description="Peak power of each [kWp]")
+    cloud: str = Field("partly_cloudy", description="Kind of day: clear, partly_cloudy, overcast")
+
+
+class ForecastTable(_Table):
+    """What controllers and households are told beforehand."""
+
+    kind: Literal["oracle", "persistence", "noisy"] = "oracle"
+    demand_error_percent: float = Field(30.0, ge=0, le=200, description="noisy: deviation of each home's hour [%]")
+    pv_error_percent: float = Field(20.0, ge=0, le=200, description="noisy: deviation of the feeder's hour [%]")
+    arrival_error_min: float = Field(
+        30.0, ge=0, le=240, description="noisy: deviation of arrivals and departures [min]"
+    )
+    energy_error_percent: float = Field(20.0, ge=0, le=200, description="noisy: deviation of needs [%]")
+
+
+class Run(_Table):
+    """One controller on the day."""
+
+    controller: str
+    label: str | None = Field(None, pattern=r"^[A-Za-z0-9_.\-]+$")
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Label, or the controller's name where none is given."""
+        return self.label or self.controller
+
+
+class Scenario(_Table):
+    """One feeder, one day, any number of controllers."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
+    feeder: str
+    seed: int = Field(1, ge=0)
+    start: datetime
+    horizon_h: float = Field(24.0, gt=0, le=24 * 31)
+    step_min: int = Field(5, ge=1, le=60)
+    control_min: int = Field(15, ge=1, le=240)
+    tariff: str = Field("three_band", description="A shipped tariff")
+    strict: bool = Field(False, description="Refuse a day with a car that nothing could serve")
+    grid: Grid = Grid()
+    households: Homes = Homes()
+    ev: Cars = Cars()
+    pv: Roofs = Roofs()
+    forecast: ForecastTable = ForecastTable()
+    runs: tuple[Run, ...] = Field(min_length=1)
+
+    @property
+    def minutes(self) -> int:
+        """Length of the horizon [min]."""
+        return round(self.horizon_h * 60)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Scenario:
+        problems = []
+        if self.control_min % self.step_min:
+            problems.append(f"control_min={self.control_min} must be a multiple of step_min={self.step_min}")
+        if self.minutes % self.step_min or abs(self.minutes - self.horizon_h * 60) > 1e-9:
+            problems.append(f"horizon_h={self.horizon_h} must be a whole number of steps of {self.step_min} min")
+        if self.start.tzinfo is not None:
+            problems.append("start must be a local clock time without a zone")
+        names = [run.name for run in self.runs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            problems.append(f"runs: label {', '.join(twice)} is used twice; give each run its own label")
+        if self.ev.sessions is not None and self.ev.share:
+            problems.append("ev: give either share or sessions, not both")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the shipped scenarios."""
+    return tuple(sorted(path.stem for path in SHIPPED.glob("*.toml")))
+
+
+def find(name_or_path: str | Path) -> Path:
+    """Path of a scenario; InputError where there is none."""
+    path = SHIPPED / f"{name_or_path}.toml"
+    if path.is_file():
+        return path
+    path = Path(name_or_path)
+    if not path.is_file():
+        near = get_close_matches(str(name_or_path), shipped(), 1)
+        remedy = f"did you mean '{near[0]}'?" if near else f"use a path, or one of {', '.join(shipped())}"
+        raise InputError(Fault(str(name_or_path), "", "no such scenario", remedy))
+    return path
+
+
+def read(name_or_path: str | Path) -> Scenario:
+    """Read and validate a scenario.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A shipped name, or a TOML file.
+
+    Returns
+    -------
+    Scenario
+        Relative paths inside are resolved against the file's folder.
+
+    Raises
+    ------
+    InputError
+        With every fault of the file.
+    """
+    path = find(name_or_path)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(Fault(str(path), "", f"is not TOML: {error}", "mend the syntax there")) from None
+    return parse(data, path)
+
+
+def parse(data: dict[str, Any], path: Path) -> Scenario:
+    """Validate the content of a scenario file; see `read`."""
+    try:
+        scenario = Scenario.model_validate(data)
+    except ValidationError as error:
+        raise InputError(list(_faults(error, path))) from None
+    return _with_paths(scenario, path.parent)
+
+
+def _with_paths(scenario: Scenario, folder: Path) -> Scenario:
+    """Resolve what names a file beside the scenario."""
+
+    def beside(value: str) -> str:
+        candidate = folder / value
+        return str(candidate.resolve()) if ("/" in value or "." in value) and candidate.exists() else value
+
+    homes = scenario.households.model_copy(update={"profiles": beside(scenario.households.profiles)})
+    cars = scenario.ev
+    if cars.sessions is not None:
+        cars = cars.model_copy(update={"sessions": beside(cars.sessions)})
+    return scenario.model_copy(update={"feeder": beside(scenario.feeder), "households": homes, "ev": cars})
+
+
+def _faults(error: ValidationError, path: Path) -> Iterator[Fault]:
+    for item in error.errors(include_url=False):
+        key = ".".join(str(part + 1) if isinstance(part, int) else part for part in item["loc"])
+        value = item.get("input")
+        if item["type"] == "extra_forbidden":
+            known = _known_keys(item["loc"])
+            near = get_close_matches(str(item["loc"][-1]), known, 1)
+            remedy = f"did you mean '{near[0]}'?" if near else f"use only {', '.join(known)}"
+            yield Fault(str(path), key, "unknown key", remedy)
+        elif item["type"] == "missing":
+            yield Fault(str(path), key, "is missing", "add it; see 'cosim check --schema'")
+        elif item["type"] == "value_error":
+            for problem in str(item["ctx"]["error"]).split("; "):
+                yield Fault(str(path), key, problem, "make the keys agree")
+        else:
+            shown = "" if isinstance(value, dict) else f" ({value!r} given)"
+            message = item["msg"][0].lower() + item["msg"][1:]
+            yield Fault(str(path), key, f"{message}{shown}", _remedy(item["loc"], item["type"]))
+
+
+def _remedy(location: tuple[int | str, ...], kind: str) -> str:
+    if location[-1] == "share" and kind == "less_than_equal":
+        return "a share above 1 would mean more of them than homes; give a share between 0 and 1"
+    if str(location[-1]).endswith("_pu"):
+        return "give per unit, for example 1.02 (not volts, not percent)"
+    return "see 'cosim check --schema' for type, unit and range"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Scenario
+    for part in location[:-1]:
+        if isinstance(part, int):
+            continue
+        annotation = {
+            "grid": Grid, "transformer": Transformer, "households": Homes, "ev": Cars, "pv": Roofs,
+            "forecast": ForecastTable, "runs": Run,
+        }.get(part)  # fmt: skip
+        model = annotation or model
+    return list(model.model_fields)

@@ -1,0 +1,106 @@
+"""Tables in the terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from cosim import Feeder
+from cosim.errors import Fault, InputError
+from experiments.metric_table import METRICS, Metric, best
+
+
+def scoreboard_table(metrics: Mapping[str, Mapping[str, float]], *, everything: bool = False) -> Table:
+    """Controllers × measures: the best of a row in green with a star, a violated limit in red with an exclamation mark.
+
+    Parameters
+    ----------
+    metrics : mapping of label to metrics
+        As in ``metrics.json``.
+    everything : bool
+        All metrics, not only the headlines.
+    """
+    table = Table(title="Scoreboard   * best   ! limit violated", title_justify="left")
+    table.add_column("measure")
+    table.add_column("unit")
+    for label in metrics:
+        table.add_column(label, justify="right", overflow="fold")
+    present = dict.fromkeys(name for values in metrics.values() for name in values)
+    for name in present:
+        metric = METRICS.get(name, Metric(name, ""))
+        if not (everything or metric.headline):
+            continue
+        row = {label: values.get(name, float("nan")) for label, values in metrics.items()}
+        winners = best(name, row)
+        cells = [_cell(value, metric, label in winners) for label, value in row.items()]
+        table.add_row(name, metric.unit, *cells)
+    return table
+
+
+def _cell(value: float, metric: Metric, is_best: bool) -> str:
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:.{metric.digits}f}"
+    if metric.violated(value):
+        return f"[red]{text} ![/red]" + ("[green]*[/green]" if is_best else "")
+    return f"[green]{text} *[/green]" if is_best else text
+
+
+def read_metrics(folder: Path) -> dict[str, dict[str, float]]:
+    """Scoreboard of a folder of results; InputError where it holds none."""
+    path = folder / "metrics.json"
+    if not path.is_file():
+        raise InputError(Fault(str(path), "", "no such file", "give the folder that 'cosim run' wrote"))
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))["controllers"]
+        return {
+            str(label): {name: float("nan") if value is None else float(value) for name, value in values.items()}
+            for label, values in content.items()
+        }
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise InputError(
+            Fault(str(path), "controllers", f"cannot be read ({error})", "run the scenario again")
+        ) from None
+
+
+def feeder_facts(feeder: Feeder, console: Console) -> None:
+    """Print what is known of a feeder, and its warnings."""
+    table = Table(title=f"Feeder {feeder.name}", show_header=False, title_justify="left")
+    lines = feeder.network.lines
+    rated = [line for line in lines if np.isfinite(line.rating_a)]
+    phases = [
+        f"{sum(p == (k,) for p in feeder.customer_phases)} on phase {letter}"
+        for k, letter in ((1, "a"), (2, "b"), (3, "c"))
+    ]
+    buses = {node.split(".")[0] for node in feeder.network.node_names}
+    several = sum(len(p) > 1 for p in feeder.customer_phases)
+    length_km = sum(line.length_m for line in lines) / 1e3
+    rows = {
+        "circuit": str(feeder.master),
+        "nominal voltage": f"{feeder.nominal_voltage_v:.1f} V phase to neutral",
+        "nodes": f"{len(feeder.network.node_names)} at {len(buses)} buses",
+        "customers": f"{len(feeder.customers)}: {', '.join(phases)}, {several} with several phases",
+        "load in the file": f"{feeder.load_kw.sum():.1f} kW, {feeder.load_kvar.sum():.1f} kvar",
+        "transformer": "none"
+        if feeder.transformer is None
+        else f"{feeder.transformer}, {feeder.transformer_kva:.0f} kVA, {feeder.transformer_rating_a:.1f} A a phase",
+        "lines": f"{len(lines)}, {length_km:.3f} km, {len(rated)} rated",
+        "head line": "none"
+        if feeder.head_line is None
+        else f"{feeder.head_line}, {feeder.network.branch(feeder.head_line).rating_a:.0f} A",
+        "watched": ", ".join(feeder.monitored) or "nothing",
+        "farthest customer": f"{max((feeder.distance_m.get(b, 0.0) for b in feeder.customer_bus), default=0.0):.0f} m",
+        "coordinates": f"{len(feeder.coordinates)} buses",
+    }
+    for key, value in rows.items():
+        table.add_row(key, value)
+    console.print(table)
+    for warning in feeder.warnings:
+        console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
