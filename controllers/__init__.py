@@ -46,7 +46,9 @@ def needs_predictor(name: str) -> bool:
     return "predictor" in signature(_class(name)).parameters
 
 
-def make(name: str, feeder: Feeder, /, *, predictor: Predictor | None = None, seed: int = 0, **options: Any) -> Controller:
+def make(
+    name: str, feeder: Feeder, /, *, predictor: Predictor | None = None, seed: int = 0, **options: Any
+) -> Controller:
     """Make a controller by its name.
 
     Parameters

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosim.contract import EvSessions, Exogenous, Feeder, Float, Int, LocalCurves
+from cosim.contract import Curve, EvSessions, Exogenous, Feeder, Float, Int, LocalCurves
 
 MINIMUM_CURRENT_A = 6.0
 """A charger either pauses or draws at least this per phase (IEC 61851-1)."""
@@ -93,9 +93,10 @@ class EvFleet:
         return self.sessions.energy_need_kwh - self.left_kwh
 
     def wanted_kw(self, step: int) -> Float:
-        """Mean power that would meet the rest of each need within this step, shape (customer,)."""
+        """Mean power that would meet the rest of each need within this step, as far as the battery holds it."""
         session = self.stays.session[step]
-        left = np.where(session >= 0, np.append(self.left_kwh, 0.0)[session], 0.0)
+        fits_kwh = np.minimum(self.left_kwh, self.sessions.battery_kwh - self.soc_kwh).clip(0.0)
+        left = np.where(session >= 0, np.append(fits_kwh, 0.0)[session], 0.0)
         return np.asarray(left / (self.efficiency[step] * self.step_min / 60.0))
 
     def feasible_kw(self, step: int, asked_kw: Float, limit_kw: Float) -> Float:
@@ -113,6 +114,16 @@ class EvFleet:
         allowed = np.minimum(self.charger_kw[step], limit_kw)
         allowed = np.where(allowed >= np.minimum(self.minimum_kw, self.charger_kw[step]) - 1e-9, allowed, 0.0)
         return np.asarray(np.minimum(asked_kw, allowed * self.stays.share[step]).clip(0.0))
+
+    def volt_watt_kw(self, step: int, voltage_v: Float, curve: Curve) -> Float:
+        """What a local curve leaves to the chargers, shape (customer,).
+
+        A curve slows a charger down to its 6 A minimum and no further: it pauses only where the share is zero.
+        Otherwise chargers would switch on and off around their minimum, and no voltage would fit to either.
+        """
+        rating_kw, share = self.charger_kw[step], curve(voltage_v)
+        floor_kw = np.where(share > 0.0, np.minimum(self.minimum_kw, rating_kw), 0.0)
+        return np.asarray(np.maximum(share * rating_kw, floor_kw))
 
     def charge(self, step: int, ev_kw: Float) -> None:
         """Put the energy of one step into the batteries."""

@@ -14,6 +14,7 @@ A ``.dss`` file can run other files and write anywhere: it is code. Never compil
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,26 +54,27 @@ def survey(master: Path, *, source_pu: float | None = None, transformer: Transfo
     Raises
     ------
     InputError
-        Where the file is missing or OpenDSS refuses it.
-    PowerFlowError
-        Where the circuit does not converge even without loads.
+        Where the file is missing, OpenDSS refuses it, or it does not converge even without loads.
     """
     dss = _compile(master, source_pu, transformer)
-    loads = tuple(_load_fact(dss, name) for name in _elements(dss, "Load"))
-    _set_options(dss)
-    if loads:
-        dss.Text.Command("batchedit load..* enabled=no")
-    dss.Solution.Solve()
-    if not dss.Solution.Converged():
-        raise PowerFlowError(f"{master}: the power flow does not converge even without loads")
-    xy, bases = _buses(dss)
-    return Survey(
-        loads=loads,
-        network=_network(dss),
-        transformer_kva={name: max(_windings(dss, name)[1]) for name in _elements(dss, "Transformer")},
-        bus_xy=xy,
-        voltage_bases_kv=bases,
-    )
+    with _refusals(master):
+        dss.Text.Command("makebuslist")  # a file that neither solves nor calculates bases has no nodes yet
+        loads = tuple(_load_fact(dss, name) for name in _elements(dss, "Load"))
+        _set_options(dss)
+        if loads:
+            dss.Text.Command("batchedit load..* enabled=no")
+        dss.Solution.Solve()
+        if not dss.Solution.Converged():
+            problem = "the power flow does not converge even without loads"
+            raise InputError(Fault(str(master), "", problem, "check source, transformers and other sources of power"))
+        xy, bases = _buses(dss)
+        return Survey(
+            loads=loads,
+            network=_network(dss),
+            transformer_kva={name: max(_windings(dss, name)[1]) for name in _elements(dss, "Transformer")},
+            bus_xy=xy,
+            voltage_bases_kv=bases,
+        )
 
 
 class OpenDssEngine:
@@ -105,7 +107,7 @@ class OpenDssEngine:
         load_index = {name.upper(): index + 1 for index, name in enumerate(dss.Loads.AllNames())}
         self._loads = [load_index[name] for name in feeder.customers]
         self._nodes = len(names)
-        self._source_pu = feeder.network.source_pu
+        self._own_pu = self._source_pu = feeder.network.source_pu
         self._dss = dss  # keeps the engine's context alive
         # The low-level library: writing 55 loads through the object layer costs more than the power flow itself.
         self._lib = dss.dss_lib
@@ -138,10 +140,11 @@ class OpenDssEngine:
             Where the engine does not converge, with its number of iterations.
         """
         lib = self._lib
-        if source_pu == source_pu and source_pu != self._source_pu:
+        wanted_pu = source_pu if source_pu == source_pu else self._own_pu
+        if wanted_pu != self._source_pu:
             self._dss.Vsources.First()
-            self._dss.Vsources.PU(source_pu)
-            self._source_pu = source_pu
+            self._dss.Vsources.PU(wanted_pu)
+            self._source_pu = wanted_pu
         select, set_kw, set_kvar = lib.Loads_Set_idx, lib.Loads_Set_kW, lib.Loads_Set_kvar
         for index, kw, kvar in zip(self._loads, p_kw.tolist(), q_kvar.tolist(), strict=True):
             select(index)
@@ -167,7 +170,7 @@ def _compile(master: Path, source_pu: float | None, transformer: TransformerSpec
     dss.Basic.AllowForms(False)
     dss.Basic.AllowEditor(False)
     dss.Basic.AllowChangeDir(False)
-    try:
+    with _refusals(master):
         dss.Text.Command(f'compile "{master.resolve()}"')
         if dss.Basic.NumCircuits() == 0:
             raise InputError(Fault(str(master), "", "defines no circuit", "the file must hold a 'New Circuit' line"))
@@ -175,11 +178,18 @@ def _compile(master: Path, source_pu: float | None, transformer: TransformerSpec
             dss.Text.Command(f"edit Vsource.{dss.Vsources.AllNames()[0]} pu={source_pu!r}")
         if transformer is not None:
             _replace_transformer(dss, master, transformer)
+    return dss
+
+
+@contextmanager
+def _refusals(master: Path) -> Iterator[None]:
+    """Turn what OpenDSS says of a file into a fault of that file."""
+    try:
+        yield
     except opendssdirect.DSSException as error:
         raise InputError(
             Fault(str(master), "", f"OpenDSS refuses it: {error}", "mend the file until OpenDSS compiles it by itself")
         ) from error
-    return dss
 
 
 def _set_options(dss: Any) -> None:
@@ -224,6 +234,8 @@ def _load_fact(dss: Any, name: str) -> LoadFact:
     kw, kvar, kv = (float(_property(dss, element, key)) for key in ("kw", "kvar", "kv"))
     delta = _property(dss, element, "conn").lower() in ("delta", "ll")
     neutral = 0 if delta else numbers.pop()
+    if neutral in (1, 2, 3):  # a star whose neutral is a phase: across two phases, whatever it is called
+        delta, neutral, numbers = True, 0, [*numbers, neutral]
     model = int(_property(dss, element, "model"))
     shape = _load_shape(dss, _property(dss, element, "yearly") or _property(dss, element, "daily"), kw)
     return LoadFact(name, bus, tuple(numbers), neutral, kw, kvar, kv, model, delta, shape)

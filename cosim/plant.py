@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from cosim.contract import Complex, Decision, Engine, Exogenous, Feeder, Float, Observation, Setpoints
 from cosim.devices import EvFleet, pv_output
+from cosim.errors import PowerFlowError
 from cosim.households import Behaviour, Households
 from cosim.network import ServedPower, monitored_currents
 from cosim.trajectory import Trajectory, meter_voltage_v
@@ -16,7 +18,7 @@ SERVED_TOLERANCE_KW = 0.01
 """Largest difference between power requested and power that the solved voltages serve before a step is marked."""
 
 _CURVE_TOLERANCE_KW = 0.01
-_CURVE_ITERATIONS = 60
+_CURVE_ITERATIONS = 200
 _CUSTOMER_RECORDS = (
     "ev_kw", "pv_kw", "pv_kvar", "soc_kwh", "import_cap_kw", "ev_limit_kw", "pv_limit_kw", "net_kw", "net_kvar",
 )  # fmt: skip
@@ -152,49 +154,61 @@ class Plant:
         self._notes.append((step, reason))
 
     def _react(self, k: int, setpoints: Setpoints) -> tuple[Complex, tuple[Float, Float, Float]]:
-        """Devices and power flow of one step; local curves are solved with it by a damped fixed point.
-
-        The voltage that the curves act on moves a part of the way to the voltage that their answer causes. The part
-        shrinks whenever the distance grows: a steep curve on a weak feeder is otherwise unstable.
-        """
-        day, asked_kw = self.day, self.homes.asked_kw(k, setpoints)
+        """Devices and power flow of one step; without local curves the voltage does not matter to the devices."""
+        day, asked_kw, curves = self.day, self.homes.asked_kw(k, setpoints), setpoints.curves
 
         def answer(felt_v: Float) -> tuple[Float, Float, Float]:
-            pv_kw, pv_kvar = pv_output(
-                day.pv_available_kw[k], setpoints.pv_limit_kw, day.inverter_kva, felt_v, setpoints.curves
-            )
+            pv_kw, pv_kvar = pv_output(day.pv_available_kw[k], setpoints.pv_limit_kw, day.inverter_kva, felt_v, curves)
             headroom_kw = self.homes.cap_limit_kw(setpoints.import_cap_kw, day.demand_kw[k], pv_kw)
             limit_kw = np.minimum(setpoints.ev_limit_kw, headroom_kw)
-            if setpoints.curves is not None and setpoints.curves.ev_volt_watt is not None:
-                limit_kw = np.minimum(limit_kw, setpoints.curves.ev_volt_watt(felt_v) * self.fleet.charger_kw[k])
+            if curves is not None and curves.ev_volt_watt is not None:
+                limit_kw = np.minimum(limit_kw, self.fleet.volt_watt_kw(k, felt_v, curves.ev_volt_watt))
             return self.fleet.feasible_kw(k, asked_kw, limit_kw), pv_kw, pv_kvar
 
-        def solve(powers: tuple[Float, Float, Float]) -> Complex:
-            ev_kw, pv_kw, pv_kvar = powers
+        def solve(ev_kw: Float, pv_kw: Float, pv_kvar: Float) -> Complex:
             return self.engine.solve(day.demand_kw[k] + ev_kw - pv_kw, day.demand_kvar[k] + pv_kvar, day.source_pu[k])
 
-        if setpoints.curves is None:
+        if curves is None:
             powers = answer(np.empty(0))
-            return solve(powers), powers
+            return solve(*powers), powers
+        return self._settle(k, answer, solve)
+
+    def _settle(
+        self, k: int, answer: Callable[[Float], tuple[Float, Float, Float]], solve: Callable[..., Complex]
+    ) -> tuple[Complex, tuple[Float, Float, Float]]:
+        """Find powers that are the devices' own answer to the voltages that they cause, by a damped fixed point.
+
+        Every power moves a part of the way to that answer. Its part is halved whenever it overshot and grows while it
+        keeps its direction, so each device finds the pace that its place bears: with one pace for all, a steep curve
+        on a weak feeder hunts for ever. All powers on the way lie between answers, so none is more than is possible.
+        """
+        feeder = self.feeder
         felt_v = (
-            meter_voltage_v(self.feeder, self._node_v[k - 1 : k])[0]
+            meter_voltage_v(feeder, self._node_v[k - 1 : k])[0]
             if k
-            else np.full(len(self.feeder.customers), self.feeder.nominal_voltage_v)
+            else np.full(len(feeder.customers), feeder.nominal_voltage_v)
         )
-        part, last = 0.5, np.inf
-        for _ in range(_CURVE_ITERATIONS):
-            powers = answer(felt_v)
-            voltage = solve(powers)
-            caused_v = meter_voltage_v(self.feeder, voltage[None, :])[0]
-            would_be = answer(caused_v)
-            distance_kw = max(float(np.abs(a - b).max()) for a, b in zip(powers, would_be, strict=True))
+        powers = np.array(answer(felt_v))
+        part, last_gap = np.full(powers.shape, 0.5), np.zeros(powers.shape)
+        for attempt in range(_CURVE_ITERATIONS):
+            try:
+                voltage = solve(*powers)
+            except PowerFlowError:
+                # The feeder cannot carry what the devices would start with; what they settle at may be far less.
+                if attempt > _CURVE_ITERATIONS // 2:
+                    raise
+                powers, part = powers / 2.0, part / 2.0
+                continue
+            applied, gap = powers, np.array(answer(meter_voltage_v(feeder, voltage[None, :])[0])) - powers
+            distance_kw = float(np.abs(gap).max())
             if distance_kw <= _CURVE_TOLERANCE_KW:
-                return voltage, powers
-            part = part * 0.7 if distance_kw > last else part
-            last = distance_kw
-            felt_v = felt_v + part * (caused_v - felt_v)
-        self._mark(k, f"local curves did not settle: {distance_kw:.2f} kW apart after {_CURVE_ITERATIONS} power flows")
-        return voltage, powers
+                break
+            part = np.where(gap * last_gap < 0.0, part / 2.0, np.minimum(part * 1.2, 1.0))
+            powers, last_gap = powers + part * gap, gap
+        else:
+            reason = f"{distance_kw:.2f} kW apart after {_CURVE_ITERATIONS} power flows"
+            self._mark(k, f"local curves did not settle: {reason}")
+        return voltage, (applied[0], applied[1], applied[2])
 
     def _observe(
         self, day: Exogenous, k: int, voltage: Complex, ev_kw: Float, pv_kw: Float, available_kw: Float,

@@ -29,7 +29,7 @@ from cosim.network import monitored_currents
 TOLERANCE_PU = 1e-9
 """Largest change of a port voltage in the last iteration, of nominal voltage."""
 
-FIXED_POINT_ITERATIONS = 50
+FIXED_POINT_ITERATIONS = 100
 NEWTON_ITERATIONS = 20
 """The fixed point is the fast way; near the point of collapse it stops contracting and Newton's method takes over."""
 

@@ -70,7 +70,7 @@ class Composition:
         return controllers.make(run.controller, self.feeder, predictor=predictor, seed=seed, **run.options)
 
 
-def compose(scenario: Scenario, where: str | Path) -> Composition:
+def compose(scenario: Scenario, where: str | Path = "scenario") -> Composition:
     """Make everything that a scenario names.
 
     Parameters
@@ -137,8 +137,9 @@ def _collecting(faults: list[Fault], where: str | Path, key: str) -> Iterator[No
             if _names_a_file(fault.where):
                 faults.append(fault)
             else:
-                within = fault.key if fault.key not in ("", key) else ""
-                faults.append(replace(fault, where=str(where), key=f"{key}.{within}" if within else key))
+                # a fault of a file that is not there, or of a function: the scenario's key is where to mend it
+                inner = f"{key}.{fault.key}" if fault.key not in ("", key) else key
+                faults.append(replace(fault, where=str(where), key=inner, problem=f"{fault.where}: {fault.problem}"))
     except CosimError as error:
         if error.exit_code != InputError.exit_code:
             raise

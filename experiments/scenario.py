@@ -134,7 +134,7 @@ class Scenario(_Table):
         if self.ev.sessions is not None and self.ev.share:
             problems.append("ev: give either share or sessions, not both")
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ValueError("\n".join(problems))
         return self
 
 
@@ -217,7 +217,7 @@ def _faults(error: ValidationError, path: Path) -> Iterator[Fault]:
         elif item["type"] == "missing":
             yield Fault(str(path), key, "is missing", "add it; see 'cosim check --schema'")
         elif item["type"] == "value_error":
-            for problem in str(item["ctx"]["error"]).split("; "):
+            for problem in str(item["ctx"]["error"]).splitlines():
                 yield Fault(str(path), key, problem, "make the keys agree")
         else:
             shown = "" if isinstance(value, dict) else f" ({value!r} given)"

@@ -253,7 +253,7 @@ def _check_pv(share: float, kwp: float, latitude: float, longitude: float, cloud
         ("cloud", cloud in CLOUDS, cloud, f"use one of {', '.join(CLOUDS)}"),
     )
     faults = [
-        Fault("draw_pv", key, f"{value!r} is out of range", remedy) for key, good, value, remedy in rules if not good
+        Fault("roofs", key, f"{value!r} is out of range", remedy) for key, good, value, remedy in rules if not good
     ]
     if faults:
         raise InputError(faults)

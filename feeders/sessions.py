@@ -88,9 +88,9 @@ def draw_sessions(
     """
     faults = []
     if not 0.0 <= share <= 1.0:
-        faults.append(Fault("draw_sessions", "share", f"{share} is not between 0 and 1", "give a share of homes"))
+        faults.append(Fault("cars", "share", f"{share} is not between 0 and 1", "give a share of homes"))
     if not 0.0 < efficiency <= 1.0:
-        faults.append(Fault("draw_sessions", "efficiency", f"{efficiency} is not in (0, 1]", "0.9 is usual"))
+        faults.append(Fault("cars", "efficiency", f"{efficiency} is not in (0, 1]", "0.9 is usual"))
     if faults:
         raise InputError(faults)
     cars = round(share * count)

@@ -175,7 +175,7 @@ def solve_in_turn(model: pyo.ConcreteModel, aims: Sequence[pyo.Expression], slac
     Parameters
     ----------
     model : ConcreteModel
-        Without an objective; rows that keep what was reached are added to it.
+        Without an objective; it is left without one.
     aims : sequence of linear expressions
         In order of importance.
     slack : float
@@ -192,7 +192,7 @@ def solve_in_turn(model: pyo.ConcreteModel, aims: Sequence[pyo.Expression], slac
         Where an aim has no optimum.
     """
     model.kept = pyo.ConstraintList()
-    reached = []
+    reached: list[float] = []
     for aim in aims:
         model.aim = pyo.Objective(expr=aim)
         ending = solve(model)
@@ -201,4 +201,5 @@ def solve_in_turn(model: pyo.ConcreteModel, aims: Sequence[pyo.Expression], slac
         reached.append(ending.objective)
         model.del_component(model.aim)
         model.kept.add(aim <= ending.objective + slack * (1.0 + abs(ending.objective)))
+    model.del_component(model.kept)
     return reached

@@ -28,10 +28,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps.part import Part, Plan
+from controllers.caps.part import NEARLY_KW, Part, Plan, freed
 from cosim.contract import Float
-
-USED_KW = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +101,7 @@ def read(part: Part, m: pyo.ConcreteModel) -> Plan:
     for c, k in m.pairs:
         room[k, c] = min(max(m.room[c, k].value, 0.0), part.room_kw[k, c])
         charge[k, c] = max(m.p[c, k].value, 0.0)
-    return Plan(room, charge)
+    return freed(part, Plan(room, charge))
 
 
 def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
@@ -112,7 +110,7 @@ def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
     for c in m.cars:
         slots = [k for car, k in m.pairs if car == c]
         limits = [min(float(plan.room_kw[k, c]), float(part.usable_kw[k, c])) for k in slots]
-        to_limit = [plan.charge_kw[k, c] >= limit - USED_KW for k, limit in zip(slots, limits, strict=True)]
+        to_limit = [plan.charge_kw[k, c] >= limit - NEARLY_KW for k, limit in zip(slots, limits, strict=True)]
         last = to_limit.index(False) if False in to_limit else len(slots) - 1
         price = m.price[c].value = float(steps[slots[last]])
         for position, k in enumerate(slots):
@@ -125,7 +123,7 @@ def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
             m.z2[c, k].value, m.z3[c, k].value = int(position > last), int(cap_binds)
             m.z4[c, k].value = int(early and not cap_binds)
             if (c, k) in m.open:
-                m.open[c, k].value = int(room > USED_KW)
+                m.open[c, k].value = int(room > NEARLY_KW)
             if m.find_component("used") is not None:
                 m.used[c, k].value = int(early)
 

@@ -13,9 +13,7 @@ from __future__ import annotations
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps.part import Part, Plan
-
-USED_KW = 1e-7  # less than this is not drawn at all
+from controllers.caps.part import NEARLY_KW, Part, Plan, freed
 
 
 def build(part: Part) -> pyo.ConcreteModel:
@@ -89,7 +87,7 @@ def read(part: Part, m: pyo.ConcreteModel) -> Plan:
             room[k, c] = 0.0
         else:
             charge[k, c] = max(last_kw, 0.0)
-    return Plan(room, charge)
+    return freed(part, Plan(room, charge))
 
 
 def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
@@ -98,9 +96,9 @@ def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
         finished = False
         for k in slots:
             room, charge, usable = plan.room_kw[k, c], plan.charge_kw[k, c], part.usable_kw[k, c]
-            full = not finished and charge >= usable - USED_KW
-            capped = not finished and not full and room <= charge + USED_KW
-            shut = capped and charge <= USED_KW and (c, k) in m.shut
+            full = not finished and charge >= usable - NEARLY_KW
+            capped = not finished and not full and room <= charge + NEARLY_KW
+            shut = capped and charge <= NEARLY_KW and (c, k) in m.shut
             throttled, last = capped and not shut, not (finished or full or capped)
             m.full[c, k].value, m.throttled[c, k].value, m.last[c, k].value = int(full), int(throttled), int(last)
             m.throttled_kw[c, k].value = float(charge) if throttled else 0.0

@@ -14,6 +14,7 @@ from controllers.caps.problem import CapsProblem
 from cosim.contract import Float, Int
 
 LIMIT_SLACK_KW = 1e-6  # kept free so that rounding in a solver cannot break a limit
+NEARLY_KW = 1e-7  # solvers return a little less than all
 SMALLEST_KW = 1e-6  # a slot in which a car could draw less is no slot
 
 
@@ -92,6 +93,12 @@ class Plan:
     def withheld_kwh(self, part: Part) -> float:
         """Connection - cap over plugged-in slots [kWh]."""
         return float(part.slot_h * ((part.room_kw - self.room_kw) * part.plugged).sum())
+
+
+def freed(part: Part, plan: Plan) -> Plan:
+    """Lift caps that hold nothing back: a room of all that the car can use is as good as the whole connection."""
+    idle = plan.room_kw >= part.usable_kw - NEARLY_KW
+    return Plan(np.where(idle, part.room_kw, plan.room_kw), plan.charge_kw)
 
 
 def respond(part: Part, room_kw: Float) -> Float:

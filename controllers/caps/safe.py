@@ -16,6 +16,8 @@ from controllers.caps.service import Service
 from controllers.caps.sharing import SHY, levels
 from cosim.contract import Float
 
+ROUNDS = 4
+
 
 def promised_floors(problem: CapsProblem, wanted_kw: float) -> Float:
     """Return the floors that fit under the limits together, lowered to one level per slot where they do not.
@@ -32,10 +34,11 @@ def promised_floors(problem: CapsProblem, wanted_kw: float) -> Float:
 
 
 def sum_of_caps(problem: CapsProblem, service: Service, objective: str, floor_kw: Float) -> tuple[Float, Float]:
-    """Return caps whose sum respects every limit, and floors as kept.
+    """Return caps whose sum respects every limit.
 
-    In turn: the objective (floors missed least, or the smallest room largest), least withheld, least cost of charging.
-    All served energy of ``service`` is served.
+    In turn: most of the served energy of ``service``, the objective (floors missed least, or the smallest room
+    largest), least withheld, least cost of charging. A room smaller than a charger's least is of no use to it, which a
+    linear programme cannot know: such slots are taken out and it is solved again, a few times.
 
     Parameters
     ----------
@@ -51,35 +54,50 @@ def sum_of_caps(problem: CapsProblem, service: Service, objective: str, floor_kw
     Returns
     -------
     caps_kw : ndarray, shape (slot, home)
-        Caps [kW].
+        Caps of all homes [kW].
     room_kw : ndarray, shape (slot, car)
         Cap above inflexible load where the car is plugged in; 0 elsewhere [kW].
     """
-    room = np.zeros_like(floor_kw)
     pairs = [(int(k), int(c)) for k, c in np.argwhere(problem.is_plugged & (problem.room_kw > 0))]
+    room = np.zeros_like(floor_kw)
     if pairs:
-        m = _model(problem, service, pairs)
-        least = -m.smallest if objective == "max_min" else sum(m.missed.values())
-        m.promise = pyo.Constraint(
-            pairs,
-            rule=lambda m, k, c: m.room[k, c] + m.missed[k, c]
-            >= (m.smallest if objective == "max_min" else float(floor_kw[k, c])),
-        )
-        if objective == "max_min":
-            m.no_miss = pyo.Constraint(expr=sum(m.missed.values()) == 0)
-        withheld = -sum(m.room.values())
-        cost = sum(float(problem.tariff_eur_per_kwh[k]) * m.p[k, c] for k, c in m.p)
-        solve_in_turn(m, [least, withheld, cost])
+        m = _model(problem, service, pairs, None if objective == "max_min" else floor_kw)
+        aims = [sum(m.unserved.values()), -m.smallest, sum(m.missed.values()), -sum(m.room.values()), _cost(problem, m)]
+        for _ in range(ROUNDS):
+            solve_in_turn(m, aims)
+            if not _usable_rooms_only(problem, m):
+                break
         for k, c in pairs:
             room[k, c] = min(max(m.room[k, c].value, 0.0), problem.room_kw[k, c])
     return _all_caps(problem, room), room
 
 
-def _model(problem: CapsProblem, service: Service, pairs: list[tuple[int, int]]) -> pyo.ConcreteModel:
+def _cost(problem: CapsProblem, m: pyo.ConcreteModel) -> pyo.Expression:
+    return problem.slot_h * sum(float(problem.tariff_eur_per_kwh[k]) * m.p[k, c] for k, c in m.p)
+
+
+def _usable_rooms_only(problem: CapsProblem, m: pyo.ConcreteModel) -> bool:
+    """Forbid charging in rooms smaller than the charger's least, keep the others so; whether anything changed."""
+    changed = False
+    for k, c in m.p:
+        least = float(problem.charger_min_kw[c])
+        if m.p[k, c].value <= LIMIT_SLACK_KW or m.p[k, c].ub == 0.0:
+            continue
+        if m.room[k, c].value < least * (1 - 1e-9):
+            m.p[k, c].setub(0.0)
+            changed = True
+        else:
+            m.room[k, c].setlb(least)
+    return changed
+
+
+def _model(
+    problem: CapsProblem, service: Service, pairs: list[tuple[int, int]], floor_kw: Float | None
+) -> pyo.ConcreteModel:
     m = pyo.ConcreteModel()
     m.room = pyo.Var(pairs, bounds=lambda _, k, c: (0.0, float(problem.room_kw[k, c])))
     m.missed = pyo.Var(pairs, within=pyo.NonNegativeReals)
-    m.smallest = pyo.Var(bounds=(0.0, float(problem.connection_kw.max())))
+    m.smallest = pyo.Var(bounds=(0.0, float(problem.connection_kw.max()) if floor_kw is None else 0.0))
     usable = [(k, c) for k, c in pairs if problem.usable_kw[k, c] > 0]
     m.p = pyo.Var(usable, bounds=lambda _, k, c: (0.0, float(problem.usable_kw[k, c])))
     m.inside = pyo.Constraint(usable, rule=lambda m, k, c: m.p[k, c] <= m.room[k, c])
@@ -89,12 +107,16 @@ def _model(problem: CapsProblem, service: Service, pairs: list[tuple[int, int]])
         slots_of.setdefault(c, []).append(k)
     for k, c in pairs:
         cars_at.setdefault(k, []).append(c)
-    # served a little short of the last digit, so that rounding in the service programme cannot make this infeasible
+    m.unserved = pyo.Var(list(slots_of), within=pyo.NonNegativeReals)
     m.served = pyo.Constraint(
         list(slots_of),
-        rule=lambda m, c: problem.slot_h * sum(m.p[k, c] for k in slots_of[c])
-        >= float(service.draw_kwh[c]) * (1 - 1e-6) - 1e-6,
+        rule=lambda m, c: problem.slot_h * sum(m.p[k, c] for k in slots_of[c]) + m.unserved[c]
+        >= float(service.draw_kwh[c]),
     )
+    if floor_kw is None:
+        m.promise = pyo.Constraint(pairs, rule=lambda m, k, c: m.room[k, c] >= m.smallest)
+    else:
+        m.promise = pyo.Constraint(pairs, rule=lambda m, k, c: m.room[k, c] + m.missed[k, c] >= float(floor_kw[k, c]))
     m.limit = pyo.ConstraintList()
     for k, cars in cars_at.items():
         for phase in range(problem.limit_kw.shape[1]):

@@ -12,11 +12,12 @@ import numpy as np
 
 from controllers.caps.part import Part, Plan, respond
 from cosim.contract import Float, Int
+from cosim.contract.signals import Bool
 
 CANDIDATES = 1500
 ROUNDS = 20
 KEPT = 40
-UNSERVED_PENALTY = 1e4  # per kW and slot: a plan that leaves need unserved loses against any that does not
+FAILED = 1e4  # per kW and slot of need left over, and per slot over the limit: such a plan loses against any other
 SERVED_KW = 1e-6
 
 
@@ -53,7 +54,9 @@ def plan_of(part: Part, precedence: Int) -> Plan | None:
     room, left = part.room_kw.copy(), part.draw_kw[None].copy()
     for slot in range(part.slots):
         wanted = np.minimum(part.usable_kw[slot], left)
-        charge = _charge(part, slot, wanted, precedence[None])
+        charge, broken = _charge(part, slot, wanted, precedence[None])
+        if broken.any():
+            return None
         held = (charge < wanted)[0]
         room[slot, held] = charge[0, held]
         left = left - charge
@@ -63,24 +66,34 @@ def plan_of(part: Part, precedence: Int) -> Plan | None:
 
 
 def _costs(part: Part, precedence: Int) -> Float:
-    """Withheld kW summed over slots, with a penalty on need left over, for orders of shape (candidate, car)."""
+    """Withheld kW summed over slots, penalised where a plan fails, for orders of shape (candidate, car)."""
     left = np.broadcast_to(part.draw_kw, precedence.shape)
     cost = np.zeros(len(precedence))
     for slot in range(part.slots):
         wanted = np.minimum(part.usable_kw[slot], left)
         if not wanted.any():
             continue
-        charge = _charge(part, slot, wanted, precedence)
+        charge, broken = _charge(part, slot, wanted, precedence)
+        cost += FAILED * broken
         cost += np.where(charge < wanted, part.room_kw[slot] - charge, 0.0).sum(axis=1)
         left = left - charge
     unserved: Float = np.where(left > SERVED_KW, left, 0.0).sum(axis=1)
-    return cost + UNSERVED_PENALTY * unserved
+    return cost + FAILED * unserved
 
 
-def _charge(part: Part, slot: int, wanted: Float, precedence: Int) -> Float:
-    """Share the slot: floors first, then by precedence; all of shape (candidate, car)."""
+def _charge(part: Part, slot: int, wanted: Float, precedence: Int) -> tuple[Float, Bool]:
+    """Share the slot: floors first, then by precedence.
+
+    Returns
+    -------
+    charge : ndarray, shape (candidate, car)
+        Power drawn [kW].
+    broken : ndarray of bool, shape (candidate,)
+        Whether the floors alone exceed what there is.
+    """
     charge = np.minimum(part.floor_kw[slot], wanted)
     available = part.headroom_kw[slot] - charge @ part.share  # (candidate, phase)
+    broken = (available < 0).any(axis=1)
     rows = np.arange(len(precedence))
     for rank in range(precedence.shape[1]):
         car = precedence[:, rank]
@@ -92,4 +105,4 @@ def _charge(part: Part, slot: int, wanted: Float, precedence: Int) -> Float:
         take = np.where((take < part.charger_min_kw[car]) & (take < want), have, take)
         charge[rows, car] = take
         available = available - (take - have)[:, None] * share
-    return charge
+    return charge, broken

@@ -111,7 +111,7 @@ class LocalCurves:
     pv_volt_var : Curve or None
         Reactive power *consumed* by the inverter, share of its rating (+ absorbs, lowers the voltage).
     ev_volt_watt : Curve or None
-        Upper limit of charging, share of the charger's rating.
+        Upper limit of charging, share of the charger's rating; never below its 6 A minimum unless the share is 0.
     """
 
     pv_volt_watt: Curve | None = None

@@ -62,7 +62,7 @@ def _phases(axes: Axes, run: Trajectory, rated: bool) -> None:
 def _summary(runs: Runs, label: str) -> str:
     peak, over = runs.metric(label, "transformer_peak_percent"), runs.metric(label, "transformer_overload_min")
     hot = runs.metric(label, "transformer_hot_spot_max_c")
-    return f"peak {peak:.0f} %, {minutes(over)} above 100 %, hot spot {hot:.0f} °C"
+    return f"peak {peak:.0f} %, {minutes(over)} over, hot spot {hot:.0f} °C"
 
 
 def _hot_spots(axes: Axes, runs: Runs) -> None:

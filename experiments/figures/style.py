@@ -37,8 +37,8 @@ LIMIT = "#444444"
 REFERENCE = "#9A9A9A"
 USED, WITHHELD = "#0072B2", "#E69F00"
 
-_LEFT_IN, _RIGHT_IN, _BOTTOM_IN, _HEADER_IN = 0.75, 0.75, 0.5, 0.98
-_ROW_GAP_IN, _COLUMN_GAP_IN, _BLOCK_GAP_IN = 0.36, 0.75, 0.8
+_LEFT_IN, _RIGHT_IN, _BOTTOM_IN, _HEADER_IN = 0.75, 0.75, 0.5, 0.88
+_ROW_GAP_IN, _COLUMN_GAP_IN, _BLOCK_GAP_IN = 0.36, 0.75, 0.95
 _RC = {
     "font.size": 9.0, "axes.titlesize": 9.0, "axes.labelsize": 9.0, "legend.fontsize": 9.0,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#E4E4E4",
@@ -107,7 +107,7 @@ def columns_for(count: int) -> int:
 
 
 def sheet(
-    *blocks: Block, header_in: float = _HEADER_IN, right_in: float = _RIGHT_IN
+    *blocks: Block, header_in: float = _HEADER_IN, right_in: float = _RIGHT_IN, gap_in: float = _COLUMN_GAP_IN
 ) -> tuple[Figure, list[list[Axes]]]:
     """Make a figure of blocks one below the other.
 
@@ -119,6 +119,8 @@ def sheet(
         Room for title and legend [in].
     right_in : float
         Room for labels on the right [in].
+    gap_in : float
+        Room between columns; panels with scales of their own get more [in].
 
     Returns
     -------
@@ -134,11 +136,12 @@ def sheet(
     panels: list[list[Axes]] = []
     top_in = height_in - header_in
     for block in blocks:
-        width_in = (WIDTH_IN - _LEFT_IN - right_in - (block.columns - 1) * _COLUMN_GAP_IN) / block.columns
+        apart_in = gap_in if block.share_y in (True, "row") else gap_in + 0.4  # room for a scale
+        width_in = (WIDTH_IN - _LEFT_IN - right_in - (block.columns - 1) * apart_in) / block.columns
         made: list[Axes] = []
         for index in range(block.count):
             row, column = divmod(index, block.columns)
-            left_in = _LEFT_IN + column * (width_in + _COLUMN_GAP_IN)
+            left_in = _LEFT_IN + column * (width_in + apart_in)
             foot_in = top_in - (row + 1) * block.height_in - row * _row_gap_in(block)
             place = (left_in / WIDTH_IN, foot_in / height_in, width_in / WIDTH_IN, block.height_in / height_in)
             partner = {True: 0, "row": row * block.columns, "column": column}.get(block.share_y, index)
@@ -200,12 +203,12 @@ def legend_above(axes: Axes, title: str = "", columns: int = 8) -> None:
     )  # fmt: skip
 
 
-def panel_title(axes: Axes, label: str, summary: str = "", stopped: str = "") -> None:
+def panel_title(axes: Axes, label: str, summary: str = "", stopped: str = "", pad: float | None = None) -> None:
     """Name a panel at its left, sum it up at its right; a run that stopped early says so in red."""
-    name = f"{label} – STOPPED at {stopped}" if stopped else label
-    axes.set_title(name, loc="left", fontweight="bold", color=BAD if stopped else "black")
+    name = f"{label} – STOPPED {stopped}" if stopped else label
+    axes.set_title(name, loc="left", fontweight="bold", color=BAD if stopped else "black", pad=pad)
     if summary:
-        axes.set_title(summary, loc="right", color="#333333", fontsize=8.5)
+        axes.set_title(summary, loc="right", color="#333333", fontsize=8.5, pad=pad)
 
 
 def edges(start: datetime, step_min: float, steps: int) -> Float:
@@ -219,11 +222,11 @@ def hold(values: Float) -> Float:
     return np.concatenate([values, values[-1:]])
 
 
-def clock_axis(axes: Axes, span: tuple[float, float]) -> None:
-    """Label a time axis with clock times, and with the date at midnight."""
+def clock_axis(axes: Axes, span: tuple[float, float], most: int = 9) -> None:
+    """Label a time axis with at most so many clock times, and with the date at midnight."""
     axes.set_xlim(*span)
     hours = (span[1] - span[0]) * 24
-    apart_h = next((h for h in (0.25, 0.5, 1, 3, 6, 12) if hours / h <= 9), 24 * max(1, round(hours / 24 / 8)))
+    apart_h = next((h for h in (0.25, 0.5, 1, 3, 6, 12) if hours / h <= most), 24 * max(1, round(hours / 24 / most)))
     first = np.ceil(np.round(span[0] * 24 / apart_h, 6)) * apart_h / 24
     axes.set_xticks(np.arange(first, span[1] + 1e-6, apart_h / 24))
     axes.xaxis.set_major_formatter(FuncFormatter(_clock))
@@ -246,4 +249,4 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _row_gap_in(block: Block) -> float:
-    return _ROW_GAP_IN if block.share_x else _ROW_GAP_IN + 0.25
+    return _ROW_GAP_IN if block.share_x else _ROW_GAP_IN + 0.42

@@ -23,9 +23,9 @@ def draw(runs: Runs) -> style.Drawing:
     neutral = {label: neutral_a(run) for label, run in runs}
     sides: list[tuple[str, Mapping[str, Float], str]] = []
     if all(values.size for values in vuf.values()):
-        sides.append(("VUF, worst bus [%]", vuf, "{:.2f} %"))
+        sides.append(("VUF [%]", vuf, "{:.2f} %"))
     if all(values.size for values in neutral.values()):
-        sides.append(("neutral current [A]", neutral, "{:.0f} A"))
+        sides.append(("neutral [A]", neutral, "{:.0f} A"))
     if not sides:
         raise NothingToDrawError("no customer's bus and no monitored branch has three phases")
     width = len(sides)
@@ -37,11 +37,11 @@ def draw(runs: Runs) -> style.Drawing:
         for row, (label, run) in enumerate(runs):
             axes = small[row * width + column]
             _over_time(axes, runs, label, of_run, pattern)
-            axes.set_ylabel(axis_name.replace(" [", "\n["))
+            axes.set_ylabel(axis_name)
             if column == 0 and of_run is vuf:
                 style.limit_line(axes, VUF_LIMIT_PERCENT, "2 %")
             style.clock_axis(axes, runs.span)
-            axes.set_ylim(bottom=0)
+        small[column].set_ylim(bottom=0)  # the column shares its scale
         _duration(curves[column], runs, of_run, axis_name)
     if sides[0][1] is vuf:
         style.limit_line(curves[0], VUF_LIMIT_PERCENT, "2 %")
@@ -85,14 +85,16 @@ def _over_time(axes: Axes, runs: Runs, label: str, of_run: Mapping[str, Float], 
 
 
 def _duration(axes: Axes, runs: Runs, of_run: Mapping[str, Float], axis_name: str) -> None:
-    for label, values in of_run.items():
+    whole = [label for label, run in runs if run.complete] or runs.labels  # part of a day has no share of the day
+    for label in whole:
+        values = of_run[label]
         ordered = np.sort(values)[::-1]
         share = 100.0 * (np.arange(len(ordered)) + 0.5) / len(ordered)
         axes.plot(share, ordered, color=runs.colour(label), linestyle=runs.dashes(label), label=label)
     axes.set_xlim(0, 100)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("share of the time [%]")
-    axes.set_ylabel(axis_name.replace(" [", "\n["))
+    axes.set_ylabel(axis_name)
 
 
 def _title(runs: Runs) -> str:
@@ -108,6 +110,5 @@ def _title(runs: Runs) -> str:
     if lowest == runs.reference_label or not (reference > 0 and np.isfinite(value)):
         return f"Unbalance and neutral current against {runs.reference_label}: no run lowers its neutral current"
     change = 100.0 * (value / reference - 1.0)
-    return (
-        f"Neutral current (95 %) is lowest with {lowest}: {value:.0f} A, {change:+.0f} % against {runs.reference_label}"
-    )
+    signed = f"{change:+.0f} %".replace("-", "−")
+    return f"Neutral current (95 %) is lowest with {lowest}: {value:.0f} A, {signed} against {runs.reference_label}"

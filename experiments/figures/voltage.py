@@ -94,7 +94,7 @@ def draw_profile(runs: Runs) -> style.Drawing:
     if not reach_m > 0:
         raise NothingToDrawError("the feeder gives no line lengths, hence no distance from the transformer")
     columns = style.columns_for(len(runs))
-    figure, (panels,) = style.sheet(style.Block(len(runs), columns, 1.75))
+    figure, (panels,) = style.sheet(style.Block(len(runs), columns, 2.0))
     for axes, (label, run) in zip(panels, runs, strict=True):
         step, customer = worst_moment(run)
         _profile(axes, run, step)

@@ -1,0 +1,86 @@
+"""What can be asked of the caps: objective, coordination, form, and when a solver may stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from controllers.caps.highs import Stop
+from controllers.caps.sharing import FLOOR_KW
+from cosim.errors import Fault, InputError
+
+OBJECTIVES = ("floor_then_least", "least_restriction", "max_min")
+COORDINATIONS = ("anticipated", "sum_of_caps")
+FORMS = ("order", "kkt_ordered", "kkt")
+
+
+@dataclass(frozen=True)
+class CapsOptions:
+    """How caps are chosen.
+
+    Attributes
+    ----------
+    objective : str
+        ``least_restriction``: least withheld energy, withheld = connection - cap over plugged-in slots;
+        ``floor_then_least``: the same above a floor for every plugged-in car;
+        ``max_min``: the smallest room above inflexible load as large as possible, then least withheld.
+    coordination : str
+        ``anticipated``: the load that follows from the caps respects the limits (the bilevel problem);
+        ``sum_of_caps``: the caps themselves do, whatever households do inside them.
+    form : str
+        ``order``: optimality conditions with their multipliers eliminated; ``kkt_ordered``: textbook conditions with
+        ordering rows; ``kkt``: textbook conditions.
+    floor_kw : float
+        Floor of ``floor_then_least`` for chargers that can take it [kW].
+    gap : float
+        Relative gap on the withheld energy (with ``max_min`` also on the smallest room) at which a solve may stop.
+    node_limit : int
+        Branch-and-bound nodes of one solve.
+    time_limit_s : float
+        Wall clock of one solve, for safety; where it strikes the result is flagged as not reproducible [s].
+    warm_start : bool
+        Search for a plan first, and start from it.
+    hold_last_slots : bool
+        Where cars that need only a part of their last slot would together break a limit at its beginning, cap them at
+        their mean power.
+
+    Raises
+    ------
+    InputError
+        With every value that is unknown or out of range.
+    """
+
+    objective: str = "floor_then_least"
+    coordination: str = "anticipated"
+    form: str = "order"
+    floor_kw: float = FLOOR_KW
+    gap: float = 0.01
+    node_limit: int = 300
+    time_limit_s: float = 120.0
+    warm_start: bool = True
+    hold_last_slots: bool = False
+
+    def __post_init__(self) -> None:
+        faults = list(_faults(self))
+        if faults:
+            raise InputError(faults)
+
+    @property
+    def stop(self) -> Stop:
+        """Limits of one mixed-integer solve."""
+        return Stop(self.gap, self.node_limit, self.time_limit_s)
+
+
+def _faults(options: CapsOptions) -> Iterator[Fault]:
+    for key, known in (("objective", OBJECTIVES), ("coordination", COORDINATIONS), ("form", FORMS)):
+        if getattr(options, key) not in known:
+            yield Fault("caps", key, f"is {getattr(options, key)!r}", f"use one of {', '.join(known)}")
+    ranges = (
+        ("floor_kw", 0.0, 1e4, "give a power in kW, 0 for no floor"),
+        ("gap", 0.0, 1.0, "give a share from 0 to 1"),
+        ("node_limit", 0, 10**9, "give a whole number of nodes"),
+        ("time_limit_s", 0.0, 1e6, "give seconds"),
+    )
+    for key, low, high, remedy in ranges:
+        if not low <= getattr(options, key) <= high:
+            yield Fault("caps", key, f"is {getattr(options, key)}, out of range", remedy)

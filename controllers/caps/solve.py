@@ -1,0 +1,199 @@
+"""From a problem to caps: serve what can be served, solve each piece, verify, and say what could not be kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from controllers.caps.anticipated import Outcome, solve_part
+from controllers.caps.bursts import hold_last_slots
+from controllers.caps.follower import best_response
+from controllers.caps.highs import relative_gap
+from controllers.caps.options import CapsOptions
+from controllers.caps.part import Part, split
+from controllers.caps.problem import CapsProblem
+from controllers.caps.result import CapsResult, Relaxation, over_limit_kw, spans, worst_status
+from controllers.caps.safe import promised_floors, sum_of_caps
+from controllers.caps.service import SERVED_KWH, Service, servable
+from cosim.contract import Float
+
+TOLERANCE_KW = 1e-6
+NAMED_KWH = 1e-3  # less than this is rounding, not a need left unserved
+
+
+def solve_caps(problem: CapsProblem, options: CapsOptions | None = None, *, seed: int = 0) -> CapsResult:
+    """Choose day-ahead caps for every household and slot.
+
+    Parameters
+    ----------
+    problem : CapsProblem
+        The data.
+    options : CapsOptions, optional
+        Objective, coordination, form and limits of the solver.
+    seed : int
+        Of the search for a plan to start from.
+
+    Returns
+    -------
+    CapsResult
+        Always with caps: where a limit strikes before a plan is found, those of ``sum_of_caps``, and it says so.
+
+    Raises
+    ------
+    SolverError
+        Where a linear programme that always has an optimum ends without one.
+    """
+    options = options or CapsOptions()
+    began = time.perf_counter()
+    service = servable(problem)
+    if options.coordination == "sum_of_caps":
+        result = _safe(problem, service, options, "")
+    else:
+        result = _anticipated(problem, service, options, np.random.default_rng(seed))
+    return replace(result, wall_s=time.perf_counter() - began)
+
+
+@dataclass(frozen=True, eq=False)
+class _Draft:
+    """What either coordination hands over to be verified and reported."""
+
+    caps_kw: Float
+    planned_kw: Float
+    floor_kw: Float
+    status: str
+    form: str
+    objective: float
+    bound: float
+    withheld_bound_kwh: float
+
+
+def _anticipated(
+    problem: CapsProblem, service: Service, options: CapsOptions, rng: np.random.Generator
+) -> CapsResult:
+    charge, room = service.settled_kw.copy(), problem.room_kw.copy()
+    settled = np.flatnonzero(service.settled)
+    held = charge[:, settled] < problem.usable_kw[:, settled] - TOLERANCE_KW
+    room[:, settled] = np.where(held, charge[:, settled], room[:, settled])
+    of_settled = float(problem.slot_h * (problem.room_kw - room)[problem.is_plugged].sum())
+
+    headroom = np.maximum(problem.headroom_kw - charge @ problem.car_share, 0.0)
+    to_plan = np.flatnonzero((service.draw_kwh > SERVED_KWH) & ~service.settled)
+    floor = np.zeros_like(room)
+    outcomes: list[Outcome] = []
+    for part in split(problem, service.draw_kwh, floor, headroom, to_plan):
+        outcome = solve_part(part, options, rng)
+        if outcome.plan is None:
+            reason = (
+                f"{options.form} ended with {outcome.status} and no plan for the cars of homes "
+                f"{spans(np.unique(problem.home[part.cars]).tolist())}; caps are those of sum_of_caps"
+            )
+            return _safe(problem, service, options, reason)
+        where = np.ix_(problem.merit_order, part.cars)
+        charge[where], room[where], floor[where] = outcome.plan.charge_kw, outcome.plan.room_kw, outcome.part.floor_kw
+        outcomes.append(outcome)
+    caps = _caps_of_room(problem, room)
+    if options.hold_last_slots:
+        caps = hold_last_slots(problem, caps, charge)
+    withheld_bound = of_settled + sum(outcome.withheld_bound_kwh for outcome in outcomes)
+    if options.objective == "max_min":
+        objective = min((o.objective for o in outcomes), default=float(np.min(room, initial=np.inf)))
+        bound = min((o.bound for o in outcomes), default=objective)
+    else:
+        objective, bound = problem.withheld_kwh(caps), withheld_bound
+    status = worst_status(outcome.status for outcome in outcomes)
+    draft = _Draft(caps, charge, floor, status, options.form, objective, bound, withheld_bound)
+    return _verified(problem, service, options, draft, "", [o.part for o in outcomes])
+
+
+def _safe(problem: CapsProblem, service: Service, options: CapsOptions, fallback: str) -> CapsResult:
+    floor = np.zeros_like(problem.room_kw)
+    if options.objective == "floor_then_least":
+        floor = promised_floors(problem, options.floor_kw)
+    caps, room = sum_of_caps(problem, service, options.objective, floor)
+    withheld = problem.withheld_kwh(caps)
+    objective = withheld
+    if options.objective == "max_min":
+        objective = float(np.min(room[problem.is_plugged & (problem.room_kw > 0)], initial=np.inf))
+    floor = np.minimum(floor, room)
+    draft = _Draft(caps, best_response(problem, caps), floor, "optimal", "lp", objective, objective, withheld)
+    return _verified(problem, service, replace(options, coordination="sum_of_caps"), draft, fallback, [])
+
+
+def _caps_of_room(problem: CapsProblem, room_kw: Float) -> Float:
+    caps = np.broadcast_to(problem.connection_kw, problem.inflexible_kw.shape).copy()
+    slots, cars = np.nonzero(problem.is_plugged & (room_kw < problem.room_kw))
+    homes = problem.home[cars]
+    caps[slots, homes] = problem.inflexible_kw[slots, homes] + room_kw[slots, cars]
+    return caps
+
+
+def _verified(
+    problem: CapsProblem, service: Service, options: CapsOptions, draft: _Draft, fallback: str, parts: list[Part]
+) -> CapsResult:
+    """Add what an independent look at the caps shows: the households' own best response, and the limits under it."""
+    response = best_response(problem, draft.caps_kw)
+    served = problem.efficiency * problem.slot_h * response.sum(axis=0)
+    unserved = np.maximum(problem.reachable_kwh - served, 0.0)
+    unserved[unserved < NAMED_KWH] = 0.0
+    sign = -1.0 if options.objective == "max_min" else 1.0
+    gap = relative_gap(sign * draft.objective, sign * draft.bound)
+    return CapsResult(
+        caps_kw=draft.caps_kw,
+        charge_kw=response,
+        floor_kw=draft.floor_kw,
+        objective_name=options.objective,
+        coordination=options.coordination,
+        form=draft.form,
+        status=draft.status,
+        objective=draft.objective,
+        bound=draft.bound,
+        gap=gap,
+        withheld_kwh=problem.withheld_kwh(draft.caps_kw),
+        withheld_bound_kwh=draft.withheld_bound_kwh,
+        unserved_kwh=unserved,
+        unservable_kwh=service.unservable_kwh,
+        relaxations=tuple(_relaxations(problem, options, draft, unserved, parts)),
+        fallback=fallback,
+        max_response_error_kw=float(np.abs(response - draft.planned_kw).max(initial=0.0)),
+        over_limit_kw=over_limit_kw(problem, response),
+        wall_s=0.0,
+    )
+
+
+def _relaxations(
+    problem: CapsProblem, options: CapsOptions, draft: _Draft, unserved_kwh: Float, parts: list[Part]
+) -> Iterator[Relaxation]:
+    over_kw = problem.base_kw - problem.limit_kw
+    for phase in range(over_kw.shape[1]):
+        slots = np.flatnonzero(over_kw[:, phase] > TOLERANCE_KW)
+        if len(slots):
+            where = f"inflexible load alone is above the limit of phase {phase + 1} in slots {spans(slots.tolist())}"
+            yield Relaxation("limit", where, float(over_kw[slots, phase].max()), "kW")
+    for car in np.flatnonzero(unserved_kwh > 0):
+        where = f"the limits leave the car of home {int(problem.home[car])} unserved"
+        yield Relaxation("need", where, float(unserved_kwh[car]), "kWh")
+    if options.objective == "floor_then_least":
+        yield from _lowered_floors(problem, options, draft)
+    for part in parts:
+        if not part.charger_min_kw.any() and problem.charger_min_kw[part.cars].any():
+            homes = spans(np.unique(problem.home[part.cars]).tolist())
+            amount = float(problem.charger_min_kw[part.cars].max())
+            yield Relaxation("charger", f"caps may leave chargers of homes {homes} less than their least", amount, "kW")
+
+
+def _lowered_floors(problem: CapsProblem, options: CapsOptions, draft: _Draft) -> Iterator[Relaxation]:
+    """Floors that the caps do not keep: only where the cap is below the floor is anything taken from the car."""
+    wanted = np.minimum(np.minimum(options.floor_kw, problem.charger_kw), problem.room_kw)
+    room = (draft.caps_kw - problem.inflexible_kw)[:, problem.home]
+    missed = np.where(problem.is_plugged, wanted - room, 0.0)
+    missed[draft.planned_kw >= problem.usable_kw - TOLERANCE_KW] = 0.0
+    for phase in range(problem.limit_kw.shape[1]):
+        on = problem.car_share[:, phase] > 0
+        slots = np.flatnonzero((missed[:, on] > 10 * TOLERANCE_KW).any(axis=1))
+        if len(slots):
+            least = float(room[:, on][missed[:, on] > 10 * TOLERANCE_KW].min())
+            where = f"phase {phase + 1}, slots {spans(slots.tolist())}: as little as {max(least, 0.0):.2f} kW is left"
+            yield Relaxation("floor", where, float(missed[:, on].max()), "kW")

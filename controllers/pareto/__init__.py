@@ -1,0 +1,1 @@
+"""Multi-objective dispatch: a front for every control period."""

@@ -1,0 +1,81 @@
+"""Which point of a front to take: achievement scalarisation, pseudo-weights, or the knee."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+from pymoo.decomposition.asf import ASF
+
+from cosim.contract import Float
+from cosim.errors import Fault
+
+_LEAST_WEIGHT = 1e-6
+_FLAT = 1e-12
+
+
+def normalised(front: Float) -> Float:
+    """Front between its ideal (0) and its nadir (1); 0 throughout where an objective does not vary.
+
+    Parameters
+    ----------
+    front : ndarray, shape (point, objective)
+        Non-dominated points.
+    """
+    ideal, nadir = front.min(axis=0), front.max(axis=0)
+    width = nadir - ideal
+    flat = width <= _FLAT * np.maximum(np.abs(nadir), 1.0)
+    return np.where(flat, 0.0, (front - ideal) / np.where(flat, 1.0, width))
+
+
+def by_asf(front: Float, weights: Float) -> int:
+    """Point with the smallest achievement scalarising function, ``max_i w_i f_i`` of the normalised objectives.
+
+    A heavier weight brings that objective closer to its ideal. Wierzbicki, "The use of reference objectives in
+    multiobjective optimization", 1980, doi:10.1007/978-3-642-48782-8_32.
+    """
+    scalar = ASF().do(normalised(front), 1.0 / np.maximum(weights, _LEAST_WEIGHT))
+    return int(np.argmin(scalar))
+
+
+def by_pseudo_weights(front: Float, weights: Float) -> int:
+    """Point whose place on the front resembles the weights most.
+
+    A point's pseudo-weight of an objective is its normalised distance to the nadir, of the sum over all objectives.
+    Deb, "Multi-Objective Optimization using Evolutionary Algorithms", 2001, section 1.3. (Written out here: pymoo's
+    class of the same purpose imports a module that SciPy 2 removes.)
+    """
+    distance = 1.0 - normalised(front)
+    distance[:, np.ptp(distance, axis=0) <= 0.0] = 0.0
+    if not distance.any():
+        return by_asf(front, weights)
+    pseudo = distance / distance.sum(axis=1, keepdims=True)
+    return int(np.argmin(np.abs(pseudo - weights).sum(axis=1)))
+
+
+def by_knee(front: Float, weights: Float) -> int:  # noqa: ARG001 - the knee is a matter of the front alone
+    """Point farthest below the plane through the ends of the normalised front: beyond it a gain costs more.
+
+    Das, "On characterizing the 'knee' of the Pareto curve based on normal-boundary intersection", 1999,
+    doi:10.1007/BF01195985.
+    """
+    return int(np.argmin(normalised(front).sum(axis=1)))
+
+
+RULES: Mapping[str, Callable[[Float, Float], int]] = MappingProxyType(
+    {"asf": by_asf, "pseudo_weights": by_pseudo_weights, "knee": by_knee}
+)
+"""Decision rule by name: (front, weights) to the row of the chosen point."""
+
+
+def choice_faults(rule: str, weights: Sequence[float], objectives: Sequence[str]) -> Iterator[Fault]:
+    """Yield what is wrong with a rule and its weights."""
+    where = "controller 'pareto'"
+    if rule not in RULES:
+        yield Fault(where, "rule", f"is {rule!r}", f"use one of {', '.join(RULES)}")
+    numbers = all(isinstance(weight, (int, float)) and not isinstance(weight, bool) for weight in weights)
+    if len(weights) != len(objectives):
+        yield Fault(where, "weights", f"{len(weights)} given", f"give one for each of {', '.join(objectives)}")
+    elif not numbers or not all(weight >= 0.0 for weight in weights) or abs(sum(weights) - 1.0) > _LEAST_WEIGHT:
+        yield Fault(where, "weights", f"{list(weights)}", "give numbers from 0 to 1 that sum to 1")

@@ -1,0 +1,162 @@
+"""Charging: household by household over tariff bands, and what caps left of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.image import AxesImage
+
+from cosim.contract import Float, Int
+from cosim.trajectory import Trajectory
+from experiments.figures import style
+from experiments.figures.runs import NothingToDrawError, Runs, edges_of
+
+TARIFF_COLOURS = ("#009E73", "#F0E442", "#E69F00", "#D55E00", "#8B3A00")
+PLUGGED = "#E6E6E6"
+NET = "#555555"
+HOMES_SHOWN = 3
+BINDING_KW = 0.1
+
+
+def draw_heatmap(runs: Runs) -> style.Drawing:
+    """Charging power, household × time, one panel per run, under a strip of the tariff."""
+    reference = runs.reference
+    rows = homes_with_cars(reference)
+    if not rows.size:
+        raise NothingToDrawError("there is no car on this feeder")
+    top_kw = max(float(run.ev_kw.max()) for _, run in runs) or 1.0
+    height_in = float(np.clip(0.06 * len(rows), 1.2, 3.2))
+    figure, (panels,) = style.sheet(style.Block(len(runs), style.columns_for(len(runs)), height_in), header_in=0.95)
+    for axes, (label, run) in zip(panels, runs, strict=True):
+        image = _heat(axes, run, rows, top_kw)
+        _tariff_strip(axes, run)
+        delivered = f"{runs.metric(label, 'ev_delivered_kwh'):.0f} kWh delivered"
+        style.panel_title(axes, label, delivered, runs.stopped(label), pad=11.0)
+        style.clock_axis(axes, runs.span)
+    for axes in panels[:: style.columns_for(len(runs))]:
+        axes.set_ylabel(f"{len(rows)} homes with a car")
+    beside = panels[min(len(panels), 2) - 1].get_position()
+    bar = figure.colorbar(image, cax=figure.add_axes((beside.x1 + 0.012, beside.y0, 0.009, beside.height)))
+    bar.set_label("charging [kW]")
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    prices = np.unique(reference.exogenous.tariff_eur_per_kwh)
+    keys = [style.area_key(PLUGGED, "plugged in, not charging")]
+    if len(prices) <= len(TARIFF_COLOURS):
+        keys += [style.area_key(_price_colour(price, prices), f"tariff {price:.2f} EUR/kWh") for price in prices]
+    title = "Who charges when, against the tariff bands"
+    style.heading(figure, title, keys)
+    return style.Drawing(figure, title, (
+        "One row per home with a car, ordered by arrival, the same order in every panel. Colour: charging power at the "
+        "meter, mean of each step; grey: plugged in without charging. The strip above each panel is the tariff."
+    ))  # fmt: skip
+
+
+def homes_with_cars(run: Trajectory) -> Int:
+    """Customers with a car, the first arrival first."""
+    sessions = run.exogenous.sessions
+    homes = np.unique(sessions.customer)
+    first_min = np.array([sessions.arrival_min[sessions.customer == home].min() for home in homes])
+    last_min = np.array([sessions.departure_min[sessions.customer == home].max() for home in homes])
+    return np.asarray(homes[np.lexsort((last_min, first_min))], dtype=np.int64)
+
+
+def _heat(axes: Axes, run: Trajectory, rows: Int, top_kw: float) -> AxesImage:
+    times = edges_of(run)
+    extent = (times[0], times[-1], len(rows), 0.0)
+    plugged = np.ma.masked_less_equal(run.plugged[:, rows].T, 0.0)
+    axes.imshow(plugged, extent=extent, aspect="auto", interpolation="nearest", cmap=ListedColormap([PLUGGED]))
+    charging = np.ma.masked_less_equal(run.ev_kw[:, rows].T, 0.01)
+    norm = Normalize(0.0, top_kw)
+    image = axes.imshow(charging, extent=extent, aspect="auto", interpolation="nearest", cmap="viridis_r", norm=norm)
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    return image
+
+
+def _tariff_strip(axes: Axes, run: Trajectory) -> None:
+    times, tariff = edges_of(run), run.exogenous.tariff_eur_per_kwh
+    prices = np.unique(tariff)
+    changes = np.flatnonzero(np.diff(tariff)) + 1
+    for first, last in zip([0, *changes], [*changes, len(tariff)], strict=True):
+        axes.axvspan(
+            times[first], times[last], ymin=1.0, ymax=1.05, color=_price_colour(tariff[first], prices), linewidth=0,
+            clip_on=False,
+        )  # fmt: skip
+    for change in changes:
+        axes.axvline(times[change], color="#666666", linewidth=0.6, linestyle=":")
+    axes.set_ylim(axes.get_ylim())
+
+
+def _price_colour(price: float, prices: Float) -> str:
+    """Green for the cheapest, red for the dearest."""
+    rank = float(np.searchsorted(prices, price)) / max(len(prices) - 1, 1)
+    return TARIFF_COLOURS[round(rank * (len(TARIFF_COLOURS) - 2)) if len(prices) < 5 else round(rank * 4)]
+
+
+def draw_caps(runs: Runs) -> style.Drawing:
+    """Caps against draw, for the homes of each run whose caps bind most."""
+    capped = [(label, run, binding_homes(run)) for label, run in runs]
+    capped = [(label, run, homes) for label, run, homes in capped if homes.size]
+    if not capped:
+        raise NothingToDrawError("no run sets a cap or a charging limit that binds")
+    width = min(HOMES_SHOWN, max(len(homes) for _, _, homes in capped))
+    figure, (panels,) = style.sheet(style.Block(len(capped) * width, width, 1.25, share_y="row"))
+    for row, (label, run, homes) in enumerate(capped):
+        for column in range(width):
+            axes = panels[row * width + column]
+            if column >= len(homes):
+                axes.set_axis_off()
+                continue
+            _cap_panel(axes, run, int(homes[column]))
+            stopped = runs.stopped(label)
+            style.panel_title(axes, f"{label}: {run.feeder.customers[homes[column]]}", "", stopped)
+            style.clock_axis(axes, runs.span, most=5)
+        _scale(panels[row * width], run, homes[:width])
+        panels[row * width].set_ylabel("power [kW]")
+    idle = [label for label in runs.labels if label not in {name for name, _, _ in capped}]
+    title = "Caps against draw, at the homes where they bind most"
+    keys = [
+        style.area_key(PLUGGED, "plugged in"),
+        style.line_key(NET, "net draw at the meter"),
+        style.line_key(style.USED, "charging"),
+        style.line_key(style.BAD, "import cap, net"),
+        style.line_key("#CC79A7", "charging limit"),
+    ]
+    style.heading(figure, title, keys)
+    without = f" No binding cap or limit in: {', '.join(idle)}." if idle else ""
+    return style.Drawing(figure, title, (
+        "An import cap limits net draw at the meter (household and car less own generation), a charging limit the car "
+        "alone. A cap does not switch a household off: draw above the cap without charging is household demand." + without
+    ))  # fmt: skip
+
+
+def binding_homes(run: Trajectory) -> Int:
+    """Customers whose cap or charging limit is reached while a car is plugged in, the most minutes first."""
+    there = run.plugged > 0
+    at_cap = there & np.isfinite(run.import_cap_kw) & (run.net_kw >= run.import_cap_kw - BINDING_KW)
+    at_limit = there & np.isfinite(run.ev_limit_kw) & (run.ev_kw >= run.ev_limit_kw - BINDING_KW)
+    bound = (at_cap | at_limit) & (run.ev_kw > BINDING_KW)
+    counts = bound.sum(axis=0)
+    order = np.argsort(-counts, kind="stable")
+    return np.asarray(order[counts[order] > 0], dtype=np.int64)
+
+
+def _cap_panel(axes: Axes, run: Trajectory, home: int) -> None:
+    times = edges_of(run)
+    there = np.append(run.plugged[:, home] > 0, False)
+    axes.fill_between(
+        times, 0, 1, where=there, step="post", color=PLUGGED, linewidth=0, transform=axes.get_xaxis_transform()
+    )
+    axes.step(times, style.hold(run.net_kw[:, home]), where="post", color=NET, linewidth=0.8)
+    axes.step(times, style.hold(run.ev_kw[:, home]), where="post", color=style.USED, linewidth=1.3)
+    for limit_kw, colour in ((run.import_cap_kw[:, home], style.BAD), (run.ev_limit_kw[:, home], "#CC79A7")):
+        known = np.where(np.isfinite(limit_kw), limit_kw, np.nan)
+        axes.step(times, style.hold(known), where="post", color=colour, linewidth=1.2)
+    axes.axhline(0.0, color="#888888", linewidth=0.6)
+
+
+def _scale(axes: Axes, run: Trajectory, homes: Int) -> None:
+    """Room for all draw; a cap far above it may leave the panel, where it limits nothing."""
+    drawn_kw = np.concatenate([run.net_kw[:, homes], run.ev_kw[:, homes]])
+    axes.set_ylim(min(0.0, 1.08 * float(drawn_kw.min())), 1.3 * max(float(drawn_kw.max()), 1.0))

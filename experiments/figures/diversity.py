@@ -1,0 +1,48 @@
+"""After-diversity maximum demand against the number of homes, beside published points."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.ticker import NullLocator
+
+from cosim.contract import Exogenous
+from experiments.figures import style
+from experiments.figures.runs import NothingToDrawError, Runs
+from feeders.households import admd_kw
+
+IEEE_HOMES = (1, 5, 10, 25, 55, 100)
+IEEE_ADMD_KW = (4.68, 2.27, 1.68, 1.15, 0.89, 0.743)
+"""Computed from the 100 one-minute profiles published with the IEEE European LV test feeder (IEEE PES test feeders)."""
+
+_GROUPS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 55, 75, 100, 150, 200)
+_DRAWS = 60
+
+
+def draw(runs: Runs, rng: np.random.Generator) -> style.Drawing:
+    """Expected coincident peak per home of this day's household demand, without cars and roofs."""
+    day: Exogenous = runs.day or runs.reference.exogenous
+    if not day.demand_kw.any():
+        raise NothingToDrawError("households use nothing on this day")
+    homes = day.demand_kw.shape[1]
+    groups = [size for size in _GROUPS if size < homes] + [homes]
+    own_kw = admd_kw(day.demand_kw, groups, rng, draws=_DRAWS)
+    figure, ((axes,),) = style.sheet(style.Block(1, 1, 3.2))
+    axes.plot(groups, own_kw, color=style.USED, marker="o", markersize=4, label=f"this day, {day.step_min:g}-min means")
+    axes.plot(
+        IEEE_HOMES, IEEE_ADMD_KW, color="black", marker="D", markersize=6, linestyle="none",
+        label="IEEE European LV test feeder profiles, 1-min means",
+    )  # fmt: skip
+    axes.set_xscale("log")
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200) if tick <= max(homes, 100)]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("number of homes")
+    axes.set_ylabel("peak per home [kW]")
+    title = f"Diversity: one home alone peaks at {own_kw[0]:.1f} kW, {homes} together at {own_kw[-1]:.2f} kW each"
+    style.heading(figure, title, axes.get_lines())
+    longer = "" if day.step_min <= 1 else f" Means over {day.step_min:g} min hide short peaks, most for few homes."
+    return style.Drawing(figure, title, (
+        "After-diversity maximum demand: expected peak of a random group of homes, per home; household demand without "
+        "cars and roofs. Points: the 100 profiles of the IEEE European LV test feeder." + longer
+    ))  # fmt: skip

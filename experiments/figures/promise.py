@@ -1,0 +1,50 @@
+"""Promise against delivery: what a controller planned at the transformer and what the power flow shows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from experiments.figures import style
+from experiments.figures.runs import NothingToDrawError, Runs, edges_of
+
+
+def draw(runs: Runs) -> style.Drawing:
+    """Planned and delivered apparent power over time, for every run that made a plan."""
+    planned = [(label, run) for label, run in runs if np.isfinite(run.planned_kva).any()]
+    if not planned:
+        raise NothingToDrawError("no controller promised a power at the transformer")
+    columns = style.columns_for(len(planned))
+    figure, (panels,) = style.sheet(style.Block(len(planned), columns, 1.7))
+    worst: dict[str, float] = {}
+    for axes, (label, run) in zip(panels, planned, strict=True):
+        times, plan = edges_of(run), style.hold(run.planned_kva)
+        delivered = style.hold(np.abs(run.transformer_kva.sum(axis=1)))
+        axes.fill_between(times, plan, delivered, step="post", color=style.WITHHELD, alpha=0.45, linewidth=0)
+        axes.step(times, plan, where="post", color="black", linewidth=1.0, linestyle="--")
+        axes.step(times, delivered, where="post", color=style.USED, linewidth=1.1)
+        if np.isfinite(run.feeder.transformer_kva):
+            style.limit_line(axes, run.feeder.transformer_kva, f"{run.feeder.transformer_kva:.0f} kVA")
+        error = np.abs(run.planned_kva - np.abs(run.transformer_kva.sum(axis=1)))
+        worst[label] = float(np.nanmax(error))
+        summary = f"error: mean {np.nanmean(error):.1f}, max {worst[label]:.1f} kVA"
+        style.panel_title(axes, label, summary, runs.stopped(label))
+        style.clock_axis(axes, runs.span)
+    panels[0].set_ylim(bottom=0)
+    for axes in panels[::columns]:
+        axes.set_ylabel("transformer [kVA]")
+    title = "Planned and delivered power at the transformer differ by up to " + ", ".join(
+        f"{value:.1f} kVA ({label})" for label, value in worst.items()
+    )
+    keys = [
+        style.line_key("black", "planned", linestyle="--"),
+        style.line_key(style.USED, "delivered"),
+        style.area_key(style.WITHHELD, "difference", alpha=0.45),
+        style.line_key(style.LIMIT, "rating", linestyle="--"),
+    ]
+    style.heading(figure, title, keys)
+    others = [label for label in runs.labels if label not in worst]
+    rest = f" No promise was made by {', '.join(others)}." if others else ""
+    return style.Drawing(figure, title, (
+        "Apparent power of all phases at the low-voltage terminals: what the controller expected for each step, and what "
+        "the power flow delivered (forecast errors, households' choices and unmodelled losses in between)." + rest
+    ))  # fmt: skip

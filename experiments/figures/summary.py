@@ -1,0 +1,158 @@
+"""What a comparison shows, in sentences made from its numbers."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from experiments.figures.runs import Runs, minutes
+from experiments.figures.voltage import limits_v
+
+
+def paragraph(runs: Runs) -> list[str]:
+    """Sentences for the head of the report.
+
+    Parameters
+    ----------
+    runs : Runs
+        Runs with at least one step.
+
+    Returns
+    -------
+    list of str
+        What was run; the troubles of the reference run; what the others changed, and at which price; what to distrust.
+    """
+    if not len(runs):
+        return ["No run completed a step: there is nothing to compare."]
+    sentences = [_setting(runs), _reference(runs)]
+    others = [label for label in runs.labels if label != runs.reference_label and runs.trajectories[label].complete]
+    if others:
+        sentences += [_remedy(runs, others, *trouble) for trouble in _TROUBLES]
+        sentences += [_unbalance(runs, others), _price(runs, others)]
+    sentences.append(_distrust(runs))
+    return [sentence for sentence in sentences if sentence]
+
+
+_TROUBLES = (
+    ("transformer_overload_min", "Overload of the transformer"),
+    ("overvoltage_min", "Voltage above its limit"),
+)
+
+
+def span_words(start: datetime, step_min: float, steps: int) -> str:
+    """Say from when to when: 15 May 2026 12:00 to 16 May 12:00."""
+    end = start + timedelta(minutes=step_min * steps)
+    last = f"{end:%H:%M}" if end.date() == start.date() else f"{end.day} {end:%B %H:%M}"
+    return f"{start.day} {start:%B %Y %H:%M} to {last}"
+
+
+def _setting(runs: Runs) -> str:
+    longest = max((run for _, run in runs), key=lambda run: run.steps)
+    day, feeder = longest.exogenous, longest.feeder
+    cars, roofs = len(np.unique(day.sessions.customer)), int((day.inverter_kva > 0).sum())
+    met = f"{len(runs)} controllers met the same day" if len(runs) > 1 else f"{runs.labels[0]} ran"
+    return (
+        f"On {feeder.name} ({_many(len(feeder.customers), 'home')}, {_many(cars, 'car')}, {_many(roofs, 'roof')}) {met}: "
+        f"{span_words(day.start, day.step_min, longest.steps)}, in steps of {day.step_min:g} min."
+    )
+
+
+def _reference(runs: Runs) -> str:
+    label = runs.reference_label
+    feeder = runs.reference.feeder
+    upper_v = limits_v(feeder)[0]
+    who = "Without control" if label == "none" else f"Under {label}"
+    parts = []
+    peak, over = runs.metric(label, "transformer_peak_percent"), runs.metric(label, "transformer_overload_min")
+    if math.isfinite(peak):
+        machine = (
+            f"the {feeder.transformer_kva:.0f} kVA transformer" if feeder.transformer_kva > 0 else "the transformer"
+        )
+        length = f", above its rating for {minutes(over)}" if over > 0 else ""
+        parts.append(f"the worst phase of {machine} reaches {peak:.0f} % of its rating{length}")
+    low, high = (runs.metric(label, f"voltage_{end}_pu") * feeder.nominal_voltage_v for end in ("min", "max"))
+    if math.isfinite(high):
+        long = runs.metric(label, "overvoltage_min")
+        above = f", some home above {upper_v:.5g} V for {minutes(long)}" if long > 0 else ""
+        parts.append(f"homes see {low:.0f} to {high:.0f} V{above}")
+    return f"{who}, {' and '.join(parts)}." if parts else ""
+
+
+def _remedy(runs: Runs, others: list[str], metric: str, trouble: str) -> str:
+    """Who removes a trouble of the reference run, or who leaves least of it."""
+    before = runs.metric(runs.reference_label, metric)
+    left = {label: runs.metric(label, metric) for label in others if math.isfinite(runs.metric(label, metric))}
+    if not left or not math.isfinite(before):
+        return ""
+    if before <= 0:
+        caused = {label: value for label, value in left.items() if value > 0}
+        named = ", ".join(f"{label} ({minutes(value)})" for label, value in caused.items())
+        return f"{trouble} is caused by {named}." if caused else ""
+    cured = [label for label, value in left.items() if value <= 0]
+    if cured:
+        rest = ", ".join(f"{label} {minutes(value)}" for label, value in left.items() if value > 0)
+        return f"{trouble} is gone under {_and(cured)}" + (f"; left under others: {rest}." if rest else ".")
+    least = min(left, key=lambda label: left[label])
+    if left[least] >= before:
+        return f"{trouble} is shortened by no controller."
+    return f"{trouble} is shortest under {least}: {minutes(left[least])} instead of {minutes(before)}."
+
+
+def _unbalance(runs: Runs, others: list[str]) -> str:
+    said = []
+    for metric, name, pattern in (
+        ("vuf_p95_percent", "voltage unbalance (VUF, 95 %)", "{:.2f} %"),
+        ("neutral_current_p95_a", "neutral current (95 %)", "{:.0f} A"),
+    ):
+        before, found = runs.metric(runs.reference_label, metric), _lowest(runs, others, metric)
+        if found and before > 0 and runs.metric(found, metric) < 0.99 * before:
+            value = runs.metric(found, metric)
+            change = signed(100 * (value / before - 1), ".0f")
+            said.append(f"{name} with {found}, {pattern.format(value)} ({change} %)")
+    return f"Lowest {' and lowest '.join(said)}." if said else ""
+
+
+def _price(runs: Runs, others: list[str]) -> str:
+    before = runs.metric(runs.reference_label, "cost_eur")
+    costs = {label: runs.metric(label, "cost_eur") for label in others if math.isfinite(runs.metric(label, "cost_eur"))}
+    if not costs or not math.isfinite(before):
+        return ""
+    cheapest, dearest = min(costs, key=lambda x: costs[x]), max(costs, key=lambda x: costs[x])
+    text = f"All homes pay {before:.2f} EUR under {runs.reference_label}; "
+    text += f"{signed(costs[cheapest] - before, '.2f')} EUR under {cheapest}"
+    if dearest != cheapest:
+        text += f" (least) and {signed(costs[dearest] - before, '.2f')} EUR under {dearest} (most)"
+    short = {label: runs.metric(label, "ev_unserved_kwh") for label in [runs.reference_label, *others]}
+    named = ", ".join(f"{label} {value:.1f} kWh" for label, value in short.items() if value >= 0.05)
+    lost = {label: runs.metric(label, "pv_curtailed_kwh") for label in others}
+    cut = ", ".join(f"{label} {value:.1f} kWh" for label, value in lost.items() if value >= 0.05)
+    text += f"; cars leave short of {named}" if named else "; no car leaves short"
+    return text + (f"; sun curtailed: {cut}." if cut else "; no sun is curtailed.")
+
+
+def _distrust(runs: Runs) -> str:
+    stopped = [f"{label} at {runs.stopped(label)}" for label, run in runs if not run.complete]
+    degraded = [f"{label} {int(run.degraded.sum())}" for label, run in runs if run.degraded.any()]
+    said = [f"Stopped early: {', '.join(stopped)}; its figures are of a part of the day." if stopped else ""]
+    said.append(f"Degraded steps: {', '.join(degraded)} (reasons below)." if degraded else "No step is degraded.")
+    return " ".join(part for part in said if part)
+
+
+def signed(value: float, pattern: str) -> str:
+    """Number with its sign, with a typographic minus."""
+    return f"{value:+{pattern}}".replace("-", "−")
+
+
+def _lowest(runs: Runs, labels: list[str], metric: str) -> str:
+    known = [label for label in labels if math.isfinite(runs.metric(label, metric))]
+    return min(known, key=lambda label: runs.metric(label, metric), default="")
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{'no' if count == 0 else count} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,223 @@
+"""The report: one HTML file that opens anywhere, without a network, and says what it rests on."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from cosim.record import write_whole
+from cosim.trajectory import Trajectory
+from experiments.figures import FigureFile
+from experiments.figures.runs import Runs, clock
+from experiments.figures.scoreboard import rows
+from experiments.figures.summary import paragraph, span_words
+
+FILE_NAME = "report.html"
+
+_METERING = (
+    "Every home is metered: controllers see each customer's mean power and voltage of the last completed step, never "
+    "the step to come."
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page embeds it."""
+
+    name: str
+    topic: str
+    title: str
+    caption: str
+    png_base64: str
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """One reason of degraded steps or warnings of a run."""
+
+    label: str
+    reason: str
+    steps: int
+    first_step: int
+    first_time: str
+
+
+@dataclass(frozen=True)
+class RunFact:
+    """How one run was obtained."""
+
+    label: str
+    complete: bool
+    engine: str
+    steps: int
+    until: str
+    decisions: str
+    fallbacks: int
+    degraded: int
+    reproducible: bool
+    wall_s: float
+    decide_s: float
+
+
+def write_report(
+    folder: Path,
+    trajectories: Mapping[str, Trajectory],
+    metrics: Mapping[str, Mapping[str, float]],
+    manifest: Mapping[str, Any],
+    figures: Sequence[FigureFile],
+    assumptions: Sequence[str],
+) -> Path:
+    """Write ``report.html``, whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+        Receives the file.
+    trajectories : mapping of label to Trajectory
+        What happened; runs without a single step are named as stopped.
+    metrics : mapping of label to mapping of name to float
+        What it measured.
+    manifest : mapping
+        Versions, seed, hashes; of free shape, shown as it is.
+    figures : sequence of FigureFile
+        From ``write_figures``; embedded, the missing ones listed with their reason.
+    assumptions : sequence of str
+        What the results rest on; those that begin with ``Warning:`` are set apart.
+
+    Returns
+    -------
+    Path
+        Of the file.
+    """
+    path = folder / FILE_NAME
+    text = render(trajectories, metrics, manifest, figures, assumptions)
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return path
+
+
+def render(
+    trajectories: Mapping[str, Trajectory],
+    metrics: Mapping[str, Mapping[str, float]],
+    manifest: Mapping[str, Any],
+    figures: Sequence[FigureFile],
+    assumptions: Sequence[str],
+) -> str:
+    """Return the page as text; see `write_report`."""
+    shown = {label: run for label, run in trajectories.items() if run.steps}
+    runs = Runs(shown, metrics)
+    warnings = [line.removeprefix("Warning: ") for line in assumptions if line.startswith("Warning: ")]
+    warnings += [text for run in shown.values() for text in run.feeder.warnings]
+    stated = [line for line in assumptions if not line.startswith("Warning: ")]
+    if not any("metered" in line for line in stated):
+        stated.insert(0, _METERING)
+    groups = rows(shown, metrics)
+    environment = Environment(
+        loader=PackageLoader("experiments"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )  # fmt: skip
+    return environment.get_template("report.html.j2").render(
+        title=_title(manifest, shown),
+        facts=list(_facts(shown, manifest)),
+        summary=paragraph(runs),
+        labels=list(shown),
+        stopped={label: runs.stopped(label) for label in shown if runs.stopped(label)},
+        unstarted=[label for label, run in trajectories.items() if not run.steps],
+        why_stopped=manifest.get("stopped") or "",
+        groups=groups,
+        headlines=[row for _, found in groups for row in found if row.headline],
+        pictures=[_picture(figure) for figure in figures if figure.path is not None],
+        missing=[figure for figure in figures if figure.path is None],
+        assumptions=stated,
+        warnings=list(dict.fromkeys(warnings)),
+        run_facts=[_run_fact(label, run) for label, run in trajectories.items()],
+        degradations=[item for label, run in trajectories.items() for item in degradations(label, run)],
+        manifest=list(_flat(manifest)),
+    )
+
+
+def degradations(label: str, run: Trajectory) -> list[Degradation]:
+    """Reasons of a run's notes, the most frequent first; reasons that differ only in a number count as one."""
+    counts: Counter[str] = Counter()
+    first: dict[str, tuple[int, str]] = {}
+    for step, reason in run.notes:
+        kind = re.sub(r"\d+(\.\d+)?", "#", reason)
+        counts[kind] += 1
+        first.setdefault(kind, (step, reason))
+    return [
+        Degradation(label, first[kind][1], count, first[kind][0], clock(run, first[kind][0]))
+        for kind, count in counts.most_common()
+    ]
+
+
+def _run_fact(label: str, run: Trajectory) -> RunFact:
+    statuses = Counter(decision.status for _, decision in run.decisions)
+    return RunFact(
+        label=label,
+        complete=run.complete,
+        engine=run.engine,
+        steps=run.steps,
+        until=clock(run, run.steps),
+        decisions=", ".join(f"{count} × {status}" for status, count in statuses.most_common()) or "none",
+        fallbacks=sum(bool(decision.fallback) for _, decision in run.decisions),
+        degraded=int(np.sum(run.degraded)),
+        reproducible=run.reproducible,
+        wall_s=run.wall_s,
+        decide_s=run.decide_s,
+    )
+
+
+def _title(manifest: Mapping[str, Any], shown: Mapping[str, Trajectory]) -> str:
+    scenario = manifest.get("scenario")
+    name = scenario.get("name") if isinstance(scenario, Mapping) else scenario
+    if name:
+        return str(name)
+    return next((run.feeder.name for run in shown.values()), "no run")
+
+
+def _facts(shown: Mapping[str, Trajectory], manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a reader wants to know before any figure."""
+    if shown:
+        run = max(shown.values(), key=lambda one: one.steps)
+        yield "feeder", run.feeder.name
+        yield "day", span_words(run.exogenous.start, run.step_min, run.steps)
+        yield "step", f"{run.step_min:g} min, decisions every {run.control_min:g} min"
+        yield "engine", ", ".join(dict.fromkeys(one.engine for one in shown.values()))
+    for name, keys in (
+        ("forecast", ("scenario", "forecast", "kind")),
+        ("households", ("scenario", "households", "response")),
+        ("seed", ("seed",)),
+        ("reproducible", ("reproducible",)),
+    ):
+        value: Any = manifest
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is not None:
+            yield name, {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+def _picture(figure: FigureFile) -> Picture:
+    content = b"" if figure.path is None else figure.path.read_bytes()
+    topic = figure.name.replace("_", " ").capitalize()
+    return Picture(figure.name, topic, figure.title, figure.caption, base64.b64encode(content).decode("ascii"))
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Rows of a nested manifest: dotted key and value."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
+        for number, inner in enumerate(value, start=1):
+            yield from _flat(inner, f"{prefix}.{number}")
+    elif isinstance(value, (list, tuple)):
+        yield prefix, ", ".join(map(str, value)) or "none"
+    else:
+        yield prefix, "none" if value in (None, {}) else str(value)

@@ -1,0 +1,167 @@
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments import cli
+
+ODD_CIRCUIT = "New Circuit.odd basekv=0.4 pu=1.0 phases=3\nNew Line.L1 bus1=sourcebus bus2=b length=0.1 units=km\n"
+
+
+def cosim(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["cosim", *arguments])
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    return lambda *arguments: cosim(monkeypatch, capsys, *arguments)
+
+
+def test_run_writes_the_documented_folder(run, tmp_path):
+    folder = tmp_path / "out"
+    code, out, _ = run("run", "two_bus_evening", "--out", str(folder), "--controllers", "none,equal_share")
+    assert code == 0
+    assert "Scoreboard" in out
+    for name in ("manifest.json", "metrics.json", "metrics.csv", "timing.json", "report.html"):
+        assert (folder / name).stat().st_size > 0
+    assert list((folder / "figures").glob("*.png"))
+    metrics = json.loads((folder / "metrics.json").read_text())["controllers"]
+    assert list(metrics) == ["none", "equal_share"]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["reproducible"]
+    assert manifest["seed"] == 1
+    for label in metrics:
+        tables = folder / "trajectories" / label
+        steps = pd.read_parquet(tables / "steps.parquet")
+        assert list(steps.columns) == [
+            "step", "time", "tariff_eur_per_kwh", "p_kw", "q_kvar", "s_kva", "worst_phase_percent", "hot_spot_c",
+            "losses_kw", "degraded",
+        ]  # fmt: skip
+        assert len(steps) == 144
+        customers = pd.read_parquet(tables / "customers.parquet")
+        assert len(customers) == 144 * 3
+        delivered = metrics[label]["transformer_peak_kva"]
+        assert steps["s_kva"].max() == pytest.approx(delivered)
+        assert (tables / "nodes.parquet").exists()
+        assert (tables / "decisions.parquet").exists()
+    assert not list(folder.rglob("*.part"))
+    code, out, _ = run("compare", str(folder))
+    assert code == 0
+    assert "equal_share" in out
+
+
+def test_same_seed_same_bytes(run, tmp_path):
+    for name in ("a", "b"):
+        assert run("run", "two_bus_evening", "--out", str(tmp_path / name), "--controllers", "dimming")[0] == 0
+    for path in [tmp_path / "a" / "metrics.json", *(tmp_path / "a" / "trajectories").rglob("*.parquet")]:
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path.name
+    assert (
+        run("run", "two_bus_evening", "--out", str(tmp_path / "c"), "--seed", "2", "--controllers", "dimming")[0] == 0
+    )
+    assert (tmp_path / "a" / "metrics.json").read_bytes() != (tmp_path / "c" / "metrics.json").read_bytes()
+
+
+def test_the_reduced_engine_is_cross_checked(run, tmp_path):
+    folder = tmp_path / "out"
+    assert run("run", "two_bus_evening", "--engine", "reduced", "--out", str(folder), "--controllers", "none")[0] == 0
+    check = json.loads((folder / "manifest.json").read_text())["engine_crosscheck"]["none"]
+    assert check["steps"] == 24
+    assert check["voltage_max_pu"] < 1e-6
+
+
+def test_an_odd_circuit_of_ones_own_runs(run, tmp_path):
+    master = tmp_path / "Master.dss"
+    master.write_text(ODD_CIRCUIT + "New Load.home bus1=b phases=3 kv=0.4 kw=3 kvar=1\nSolve\n", encoding="utf-8")
+    code, out, _ = run("feeder", str(master))
+    assert code == 0
+    for word in ("no coordinates", "no transformer", "no voltage bases", "rating"):
+        assert word in out
+    scenario = tmp_path / "mine.toml"
+    scenario.write_text(
+        'name = "mine"\nfeeder = "Master.dss"\nstart = 2026-05-15T12:00:00\nhorizon_h = 2\n'
+        '[households]\nprofiles = "feeder"\n[[runs]]\ncontroller = "none"\n',
+        encoding="utf-8",
+    )
+    code, _, _ = run("run", str(scenario), "--out", str(tmp_path / "out"))
+    assert code == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())["controllers"]["none"]
+    assert metrics["import_kwh"] == pytest.approx(6.0)
+    assert metrics["transformer_peak_percent"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "no_such_day"], "no such scenario"),
+        (["run", "two_bus_evening", "--controllers", "magic"], "no run or controller 'magic'"),
+        (["compare", "nowhere"], "no such file"),
+        (["feeder", "nowhere.dss"], "no such feeder"),
+        (["check"], "is missing"),
+        (["check", "nothing.toml"], "no such scenario"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_2(run, arguments, words):
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert words in err.replace("\n", " ")
+    assert "Traceback" not in err
+
+
+def test_a_circuit_that_does_not_compile(run, tmp_path):
+    master = tmp_path / "Master.dss"
+    master.write_text("New Circuit.x\nRedirect Missing.dss\n", encoding="utf-8")
+    code, _, err = run("feeder", str(master))
+    assert code == 2
+    assert "OpenDSS refuses it" in err
+
+
+def test_a_power_flow_that_fails_keeps_what_was_computed(run, tmp_path):
+    (tmp_path / "Master.dss").write_text(
+        ODD_CIRCUIT + "New Load.home bus1=b phases=3 kv=0.4 kw=1 kvar=0\n", encoding="utf-8"
+    )
+    minutes = ["time,home", *(f"2026-05-15T{12 + k // 60:02}:{k % 60:02},{1 if k < 60 else 99}" for k in range(120))]
+    (tmp_path / "homes.csv").write_text("\n".join(minutes) + "\n", encoding="utf-8")
+    (tmp_path / "Master.dss").write_text(
+        ODD_CIRCUIT.replace("length=0.1", "length=5 r1=1 x1=1 r0=1 x0=1")
+        + "New Load.home bus1=b phases=3 kv=0.4 kw=1 kvar=0\n",
+        encoding="utf-8",
+    )
+    scenario = tmp_path / "mine.toml"
+    scenario.write_text(
+        'name = "mine"\nfeeder = "Master.dss"\nstart = 2026-05-15T12:00:00\nhorizon_h = 2\n'
+        '[households]\nprofiles = "homes.csv"\n[[runs]]\ncontroller = "none"\n',
+        encoding="utf-8",
+    )
+    folder = tmp_path / "out"
+    code, _, err = run("run", str(scenario), "--out", str(folder))
+    assert code == 3
+    assert "step 12 of 24" in err.replace("\n", " ")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["complete"] is False
+    assert manifest["runs"]["none"]["steps"] == 12
+    assert len(pd.read_parquet(folder / "trajectories" / "none" / "steps.parquet")) == 12
+
+
+def test_lists(run):
+    assert "european_lv" in run("list", "feeders")[1]
+    assert "pareto" in run("list", "controllers", "--options")[1]
+    assert "two_bus_evening" in run("list", "scenarios")[1]
+    assert json.loads(run("check", "--schema")[1])["title"] == "Scenario"
+    assert "valid" in run("check", "two_bus_evening")[1]
+
+
+def test_nothing_is_written_where_nothing_may_be(run, tmp_path):
+    blocker = tmp_path / "file"
+    blocker.write_text("", encoding="utf-8")
+    code, _, err = run("run", "two_bus_evening", "--out", str(Path(blocker) / "out"))
+    assert code == 2
+    assert "--out" in err

@@ -1,0 +1,253 @@
+"""``feeders.load`` on circuits that are odd, incomplete or broken: each gets its warning or its refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import feeders
+from controllers.none import NoControl
+from cosim import Trajectory, run
+from cosim.contract import Exogenous, Feeder, TransformerSpec
+from cosim.errors import InputError
+from cosim.measures import scoreboard
+
+HEAD = """Clear
+Set DefaultBaseFrequency=50
+New Circuit.odd Bus1=src BasekV=11 pu=1.0 R1=0 X1=0.001 R0=0 X0=0.001
+"""
+TRANSFORMER = "New Transformer.T1 Phases=3 Windings=2 Buses=[src lv] Conns=[Delta Wye] kVs=[11 0.4] kVAs=[100 100]\n"
+CABLE = "New Line.CABLE Bus1=lv Bus2=home Phases=3 R1=0.1 X1=0.02 R0=0.3 X0=0.06 C1=0 C0=0 Length=1 Units=km"
+RATED = " NormAmps=150 EmergAmps=150\n"
+HOMES = """New Load.A Phases=1 Bus1=home.1 kV=0.23 kW=3 kvar=1 Model=1
+New Load.B Phases=1 Bus1=home.2 kV=0.23 kW=2 kvar=0 Model=1
+"""
+BASES = "Set VoltageBases=[11 0.4]\nCalcVoltageBases\n"
+WHOLE = HEAD + TRANSFORMER + CABLE + RATED + HOMES + BASES
+
+Write = Callable[..., Path]
+MakeDay = Callable[..., Exogenous]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a master file, with coordinates and a feeder.toml unless asked otherwise, and return its path."""
+
+    def written(text: str, toml: str | None = "nominal_voltage_v = 230.0\n", coordinates: bool = True) -> Path:
+        if coordinates:
+            (tmp_path / "xy.csv").write_text("src, 0, 0\nlv, 1, 0\nhome, 2, 0\n")
+            text += "Buscoords xy.csv\n"
+        if toml is not None:
+            (tmp_path / "feeder.toml").write_text(toml)
+        master = tmp_path / "Master.dss"
+        master.write_text(text)
+        return master
+
+    return written
+
+
+def only_warning(feeder: Feeder) -> str:
+    (warning,) = feeder.warnings
+    return warning
+
+
+def test_a_whole_circuit_has_no_warning_and_its_facts(write: Write) -> None:
+    feeder = feeders.load(write(WHOLE))
+    assert feeder.warnings == ()
+    assert feeder.customers == ("A", "B")
+    assert feeder.customer_bus == ("HOME", "HOME")
+    assert feeder.customer_phases == ((1,), (2,))
+    assert feeder.load_kw.tolist() == [3.0, 2.0]
+    assert feeder.load_kvar.tolist() == [1.0, 0.0]
+    assert feeder.transformer == "T1"
+    assert feeder.head_line == "CABLE"
+    assert feeder.monitored == ("T1",)
+    assert feeder.distance_m["HOME"] == 1000.0
+    assert feeder.phase_limit_a == pytest.approx(100.0 / (np.sqrt(3.0) * 0.4))
+    assert feeder.connection_kw.tolist() == [14.0, 14.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (HEAD + TRANSFORMER + CABLE + "\n" + HOMES + BASES, "no line has a rating"),
+        (
+            WHOLE + CABLE.replace("CABLE", "SPUR").replace("lv", "end") + "\n" + BASES,
+            "1 of 2 lines have no rating",
+        ),
+        (HEAD + TRANSFORMER + CABLE + RATED + HOMES + "MakeBusList\n", "no voltage bases"),
+        (WHOLE.replace("kvar=1 Model=1", "kvar=1 Model=2"), "1 of 2 loads not constant power"),
+        (
+            WHOLE + "New Load.C Phases=1 Bus1=home.1.2 Conn=Delta kV=0.4 kW=1 kvar=0 Model=1\n",
+            "1 of 3 loads connected between phases (delta)",
+        ),
+        (
+            WHOLE + "New Load.C Phases=3 Bus1=home.1.2.3 Conn=Delta kV=0.4 kW=1 kvar=0 Model=1\n",
+            "1 of 3 loads connected between phases (delta)",
+        ),
+        # in OpenDSS a load across two phases is often written as a star without a neutral
+        (
+            WHOLE + "New Load.C Phases=1 Bus1=home.1.2 kV=0.4 kW=1 kvar=0 Model=1\n",
+            "1 of 3 loads connected between phases (delta)",
+        ),
+        (
+            WHOLE + "New Load.C Phases=2 Bus1=home.1.2 kV=0.4 kW=1 kvar=0 Model=1\n",
+            "1 of 3 loads connected to two phases",
+        ),
+        (
+            WHOLE + TRANSFORMER.replace("T1", "T2").replace("[src lv]", "[src other]") + BASES,
+            "2 transformers",
+        ),
+        (
+            HEAD + TRANSFORMER + CABLE + RATED + HOMES
+            + "New RegControl.R Transformer=T1 Winding=2 Vreg=230 Band=4 PTratio=1\n" + BASES,
+            "regulators and switches stay as they are",
+        ),
+        (
+            WHOLE + "New PVSystem.PV Phases=1 Bus1=home.1 kV=0.23 kVA=4 Pmpp=4 Irradiance=1\n",
+            "other sources run as in the file",
+        ),
+        (
+            HEAD.replace("BasekV=11", "BasekV=0.4") + CABLE.replace("Bus1=lv", "Bus1=src") + RATED + HOMES
+            + "Set VoltageBases=[0.4]\nCalcVoltageBases\n",
+            "no transformer",
+        ),
+    ],
+)  # fmt: skip
+def test_says_what_will_mislead(write: Write, text: str, says: str) -> None:
+    assert says in only_warning(feeders.load(write(text)))
+
+
+def test_says_that_there_are_no_coordinates_and_no_declared_voltage(write: Write) -> None:
+    feeder = feeders.load(write(WHOLE, toml=None, coordinates=False))
+    assert any("no coordinates" in warning for warning in feeder.warnings)
+    assert any("nominal voltage not declared" in warning and "230.0 V" in warning for warning in feeder.warnings)
+    assert len(feeder.warnings) == 2
+    assert feeder.nominal_voltage_v == 230.0
+
+
+def test_a_load_that_lines_do_not_reach_is_named(write: Write) -> None:
+    feeder = feeders.load(write(WHOLE + "New Load.FAR Phases=1 Bus1=src.1 kV=6.35 kW=1 kvar=0 Model=1\n"))
+    assert "1 of 3 loads not reached by lines from the transformer (FAR)" in only_warning(feeder)
+
+
+def test_three_phase_customers(write: Write, make_day: MakeDay) -> None:
+    feeder = feeders.load(write(WHOLE + "New Load.C Phases=3 Bus1=home kV=0.4 kW=9 kvar=0 Model=1\n"))
+    assert feeder.warnings == ()
+    assert feeder.customer_phases[2] == (1, 2, 3)
+    assert feeder.connection_kw[2] == 42.0
+    np.testing.assert_allclose(feeder.phase_matrix[2], 1 / 3)
+    assert_served(feeder, make_day)
+
+
+def test_explicit_neutral(write: Write, make_day: MakeDay) -> None:
+    """Four wires: the neutral is a node of its own, and the meter sees the voltage against it."""
+    # a cable of four equal conductors that do not couple; the neutral is earthed at the transformer only
+    four_wire = "New Line.CABLE Bus1=lv.1.2.3.4 Bus2=home.1.2.3.4 Phases=4 Length=1 Units=km NormAmps=150 EmergAmps=150"
+    for key, ohm in (("RMatrix", 0.1), ("XMatrix", 0.05), ("CMatrix", 0.0)):
+        four_wire += f" {key}=[{ohm}|0 {ohm}|0 0 {ohm}|0 0 0 {ohm}]"
+    transformer = (
+        TRANSFORMER.replace("[src lv]", "[src lv.1.2.3.4]") + "New Reactor.EARTH Bus1=lv.4 Phases=1 R=1e-4 X=0\n"
+    )
+    homes = HOMES.replace("home.1", "home.1.4").replace("home.2", "home.2.4")
+    feeder = feeders.load(write(HEAD + transformer + four_wire + "\n" + homes + BASES))
+    assert feeder.warnings == ()
+    assert feeder.customer_phases == ((1,), (2,))
+    assert [feeder.network.node_names[n] for n in feeder.customer_neutral] == ["HOME.4", "HOME.4"]
+    trajectory = assert_served(feeder, make_day)
+    phase, neutral = feeder.customer_nodes[0][0], feeder.customer_neutral[0]
+    assert abs(trajectory.node_v[0, neutral]) > 0.5  # the neutral is lifted by the current that returns in it
+    expected_v = abs(trajectory.node_v[0, phase] - trajectory.node_v[0, neutral])
+    assert trajectory.voltage_v[0, 0] == pytest.approx(expected_v)
+
+
+def test_a_delta_customer_is_served(write: Write, make_day: MakeDay) -> None:
+    feeder = feeders.load(write(WHOLE + "New Load.C Phases=1 Bus1=home.1.2 kV=0.4 kW=1 kvar=0 Model=1\n"))
+    assert feeder.delta_customers == ("C",)
+    assert feeder.customer_phases[2] == (1, 2)
+    assert feeder.customer_neutral[2] == -1
+    assert_served(feeder, make_day)
+
+
+def test_a_circuit_that_never_solved_itself_is_read(write: Write, make_day: MakeDay) -> None:
+    """Without CalcVoltageBases or Solve in the file, OpenDSS has no nodes before it is told to make them."""
+    feeder = feeders.load(write(HEAD + TRANSFORMER + CABLE + RATED + HOMES, coordinates=False))
+    assert_served(feeder, make_day)
+
+
+def test_disabled_loads_are_no_customers(write: Write, make_day: MakeDay) -> None:
+    off = "New Load.OFF Phases=1 Bus1=home.3 kV=0.23 kW=50 kvar=0 Model=1 Enabled=no\n"
+    feeder = feeders.load(write(HEAD + TRANSFORMER + CABLE + RATED + off + HOMES + BASES))
+    assert feeder.customers == ("A", "B")
+    assert_served(feeder, make_day)
+
+
+def assert_served(feeder: Feeder, make_day: MakeDay) -> Trajectory:
+    """The power flow serves what is asked for, whatever load models and connections the file has."""
+    asked_kw = np.linspace(1.0, 4.0, len(feeder.customers))
+    trajectory = run(feeder, make_day(feeder, 2, demand_kw=asked_kw), NoControl(feeder), control_min=5)
+    assert trajectory.notes == ()
+    assert scoreboard(trajectory)["balance_error_percent"] < 1e-3
+    return trajectory
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("Clear\nNew Circuit.x\nRedirect missing.dss\n", "missing.dss"),
+        (WHOLE.replace("Bus1=lv Bus2=home", "Bus1=lv Bus2=home LineCode=nowhere"), "nowhere"),
+        ("New Loda.A kW=1\n", "OpenDSS refuses it"),
+        ("! nothing here\n", "defines no circuit"),
+        (HEAD + TRANSFORMER + CABLE + RATED + BASES, "has no load"),
+    ],
+)
+def test_refuses_a_file_that_is_no_feeder(write: Write, text: str, problem: str) -> None:
+    master = write(text, coordinates=False)
+    with pytest.raises(InputError) as refused:
+        feeders.load(master)
+    (fault,) = refused.value.faults
+    assert problem in str(fault)
+    assert fault.where == str(master)
+    assert fault.remedy
+    assert refused.value.exit_code == 2
+
+
+def test_refuses_a_circuit_that_does_not_converge(write: Write) -> None:
+    # far more generation than the cable can carry away at any voltage
+    text = WHOLE + "New Generator.G Phases=3 Bus1=home kV=0.4 kW=90000 kvar=0 Model=1 Vminpu=0 Vmaxpu=9\n"
+    with pytest.raises(InputError, match="does not converge"):
+        feeders.load(write(text))
+
+
+def test_refuses_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such feeder or file") as refused:
+        feeders.load(tmp_path / "nowhere.dss")
+    assert "european_lv" in str(refused.value)
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(InputError, match="no circuit file"):
+        feeders.load(tmp_path / "notes.txt")
+
+
+def test_refuses_a_wrong_feeder_toml_with_all_its_faults(write: Write) -> None:
+    toml = 'nominal_voltage_v = "230"\nhead_lime = "CABLE"\n'
+    with pytest.raises(InputError) as refused:
+        feeders.load(write(WHOLE, toml=toml))
+    assert [fault.key for fault in refused.value.faults] == ["nominal_voltage_v", "head_lime"]
+    with pytest.raises(InputError, match="there is no branch 'NO'"):
+        feeders.load(write(WHOLE, toml='head_line = "NO"\n'))
+    with pytest.raises(InputError, match="is not TOML"):
+        feeders.load(write(WHOLE, toml="nominal"))
+
+
+def test_replacing_the_transformer(write: Write) -> None:
+    master = write(WHOLE)
+    feeder = feeders.load(master, source_pu=1.03, transformer=TransformerSpec(50.0, 4.0, 1.0))
+    assert feeder.transformer_kva == 50.0
+    assert feeder.transformer_rating_a == pytest.approx(50.0 / (np.sqrt(3.0) * 0.4))
+    assert feeder.network.source_pu == pytest.approx(1.03)
+    two = write(WHOLE + TRANSFORMER.replace("T1", "T2").replace("[src lv]", "[src other]"))
+    with pytest.raises(InputError, match="2 transformers"):
+        feeders.load(two, transformer=TransformerSpec(50.0, 4.0, 1.0))

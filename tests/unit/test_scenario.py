@@ -1,0 +1,117 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from cosim.errors import InputError
+from experiments import scenario as scenarios
+
+GOOD = """
+name = "mine"
+feeder = "two_bus"
+start = 2026-05-15T12:00:00
+[[runs]]
+controller = "none"
+"""
+
+
+def faults_of(tmp_path: Path, text: str) -> dict[str, str]:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        scenarios.read(path)
+    assert all(str(path) in fault.where and fault.remedy for fault in caught.value.faults)
+    return {fault.key: f"{fault.problem} -> {fault.remedy}" for fault in caught.value.faults}
+
+
+@pytest.mark.parametrize("name", scenarios.shipped())
+def test_every_shipped_scenario_is_valid(name):
+    scenario = scenarios.read(name)
+    assert scenario.name == name
+    assert scenario.runs
+
+
+def test_the_example_shows_every_key():
+    text = (scenarios.SHIPPED / "example.toml").read_text(encoding="utf-8")
+    schema = scenarios.Scenario.model_json_schema()
+    keys = set(schema["properties"])
+    for table in schema["$defs"].values():
+        keys |= set(table["properties"])
+    missing = {key for key in keys if f"{key} =" not in text and f"[{key}]" not in text and f"[[{key}]]" not in text}
+    assert not missing
+
+
+def test_defaults_are_the_documented_ones(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD, encoding="utf-8")
+    scenario = scenarios.read(path)
+    assert (scenario.seed, scenario.horizon_h, scenario.step_min, scenario.control_min) == (1, 24, 5, 15)
+    assert scenario.forecast.kind == "oracle"
+    assert scenario.runs[0].name == "none"
+
+
+def test_all_faults_of_a_file_come_at_once(tmp_path):
+    found = faults_of(
+        tmp_path,
+        """
+nam = "mine"
+feeder = 3
+start = "yesterday"
+step_min = 0
+[grid]
+source_pu = 102
+[ev]
+share = 1.5
+[[runs]]
+controler = "none"
+""",
+    )
+    assert "did you mean 'name'?" in found["nam"]
+    assert "missing" in found["name"]
+    assert {"feeder", "start", "step_min"} <= set(found)
+    assert "per unit" in found["grid.source_pu"]
+    assert "more of them than homes" in found["ev.share"]
+    assert "did you mean 'controller'?" in found["runs.1.controler"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("control_min = 7", "multiple of step_min"),
+        ("horizon_h = 0.99", "whole number of steps"),
+        ("start = 2026-05-15T12:00:00Z", "without a zone"),
+        ("grid = { transformer = { kva = 100, uk_percent = 1.0, load_loss_percent = 2.0 } }", "below uk_percent"),
+        ("ev = { share = 0.5, sessions = 'cars.csv' }", "not both"),
+    ],
+)
+def test_keys_that_do_not_fit_together(tmp_path, line, words):
+    text = GOOD.replace(
+        "start = 2026-05-15T12:00:00", line if line.startswith("start") else f"start = 2026-05-15T12:00:00\n{line}"
+    )
+    assert any(words in problem for problem in faults_of(tmp_path, text).values())
+
+
+def test_a_label_used_twice_is_refused(tmp_path):
+    assert any(
+        "used twice" in problem for problem in faults_of(tmp_path, GOOD + '[[runs]]\ncontroller = "none"\n').values()
+    )
+
+
+def test_not_toml(tmp_path):
+    assert "not TOML" in next(iter(faults_of(tmp_path, "name = [").values()))
+
+
+def test_an_unknown_name_suggests_a_near_one():
+    with pytest.raises(InputError, match="did you mean 'two_bus_evening'"):
+        scenarios.read("two_bus_evning")
+
+
+def test_paths_beside_the_file_are_found(tmp_path):
+    (tmp_path / "homes.csv").write_text("a\n1\n", encoding="utf-8")
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD + '[households]\nprofiles = "homes.csv"\n', encoding="utf-8")
+    assert scenarios.read(path).households.profiles == str(tmp_path / "homes.csv")
+
+
+def test_the_schema_is_json():
+    assert json.loads(json.dumps(scenarios.Scenario.model_json_schema()))["properties"]["seed"]["minimum"] == 0
