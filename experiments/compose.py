@@ -148,7 +148,7 @@ def _collecting(faults: list[Fault], where: str | Path, key: str) -> Iterator[No
 
 def _names_a_file(where: str) -> bool:
     """Whether a fault already says in which file it is (perhaps followed by a line), not only in which function."""
-    return Path(where.split(",")[0]).exists()
+    return Path(where.split(",")[0]).is_file()
 
 
 def _unknown_controllers(scenario: Scenario, where: str | Path) -> Iterator[Fault]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from cosim.contract import Float
+from cosim.trajectory import Trajectory
 from experiments.figures import style
 from experiments.figures.runs import NothingToDrawError, Runs, edges_of
 
 
 def draw(runs: Runs) -> style.Drawing:
     """Planned and delivered apparent power over time, for every run that made a plan."""
-    planned = [(label, run) for label, run in runs if np.isfinite(run.planned_kva).any()]
+    planned = [(label, run) for label, run in runs if np.isfinite(error_kva(run)).any()]
     if not planned:
         raise NothingToDrawError("no controller promised a power at the transformer")
     columns = style.columns_for(len(planned))
@@ -24,7 +26,7 @@ def draw(runs: Runs) -> style.Drawing:
         axes.step(times, delivered, where="post", color=style.USED, linewidth=1.1)
         if np.isfinite(run.feeder.transformer_kva):
             style.limit_line(axes, run.feeder.transformer_kva, f"{run.feeder.transformer_kva:.0f} kVA")
-        error = np.abs(run.planned_kva - np.abs(run.transformer_kva.sum(axis=1)))
+        error = error_kva(run)
         worst[label] = float(np.nanmax(error))
         summary = f"error: mean {np.nanmean(error):.1f}, max {worst[label]:.1f} kVA"
         style.panel_title(axes, label, summary, runs.stopped(label))
@@ -48,3 +50,8 @@ def draw(runs: Runs) -> style.Drawing:
         "Apparent power of all phases at the low-voltage terminals: what the controller expected for each step, and what "
         "the power flow delivered (forecast errors, households' choices and unmodelled losses in between)." + rest
     ))  # fmt: skip
+
+
+def error_kva(run: Trajectory) -> Float:
+    """Difference of planned and delivered apparent power, shape (step,) [kVA]; nan without a promise or a meter."""
+    return np.asarray(np.abs(run.planned_kva - np.abs(run.transformer_kva.sum(axis=1))))

@@ -35,6 +35,7 @@ def paragraph(runs: Runs) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
+_CENT = 0.005
 _TROUBLES = (
     ("transformer_overload_min", "Overload of the transformer"),
     ("overvoltage_min", "Voltage above its limit"),
@@ -120,10 +121,10 @@ def _price(runs: Runs, others: list[str]) -> str:
     if not costs or not math.isfinite(before):
         return ""
     cheapest, dearest = min(costs, key=lambda x: costs[x]), max(costs, key=lambda x: costs[x])
-    text = f"All homes pay {before:.2f} EUR under {runs.reference_label}; "
-    text += f"{signed(costs[cheapest] - before, '.2f')} EUR under {cheapest}"
-    if dearest != cheapest:
-        text += f" (least) and {signed(costs[dearest] - before, '.2f')} EUR under {dearest} (most)"
+    less, more = costs[cheapest] - before, costs[dearest] - before
+    text = f"All homes pay {before:.2f} EUR under {runs.reference_label}"
+    text += f"; least under {cheapest}, {signed(less, '.2f')} EUR" if less < -_CENT else "; no controller lowers that"
+    text += f"; most under {dearest}, {signed(more, '.2f')} EUR" if more > _CENT else ""
     short = {label: runs.metric(label, "ev_unserved_kwh") for label in [runs.reference_label, *others]}
     named = ", ".join(f"{label} {value:.1f} kWh" for label, value in short.items() if value >= 0.05)
     lost = {label: runs.metric(label, "pv_curtailed_kwh") for label in others}

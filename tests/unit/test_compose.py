@@ -57,7 +57,7 @@ def test_stubborn_homes_are_counted():
 
 
 def test_faults_of_several_parts_come_together():
-    runs = [{"controller": "nonne"}, {"controller": "equal_share", "options": {"margn": 0.1}}]
+    runs = [{"controller": "nonne"}, {"controller": "equal_share", "options": {"margin_pct": 10.0}}]
     with pytest.raises(InputError) as caught:
         compose(
             changed(runs=runs, households={"profiles": "march_weekday"}, pv={"cloud": "fog", "share": 1.0}), "mine.toml"
@@ -71,7 +71,7 @@ def test_faults_of_several_parts_come_together():
     text = str(caught.value)
     assert "runs.1" in text
     assert "runs.2" in text
-    assert "did you mean 'margin'?" in text
+    assert "did you mean 'margin_percent'?" in text
 
 
 def test_an_unknown_feeder_is_named_with_the_known_ones():
