@@ -6,7 +6,7 @@ loaded only by the controller that needs it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import Parameter, getdoc, signature
@@ -76,7 +76,7 @@ def make(
     """
     kind = _class(name)
     taken = {key: value for key, value in signature(kind).parameters.items() if value.kind is not Parameter.VAR_KEYWORD}
-    faults = list(_option_faults(name, kind, taken, options))
+    faults = list(_option_faults(name, kind, taken, predictor, options))
     if faults:
         raise InputError(faults)
     handed = {key: value for key, value in (("predictor", predictor), ("seed", seed)) if key in taken}
@@ -94,7 +94,11 @@ def _class(name: str) -> type:
 
 
 def _option_faults(
-    name: str, kind: type, taken: Mapping[str, Parameter], options: Mapping[str, Any]
+    name: str,
+    kind: type,
+    taken: Mapping[str, Parameter],
+    predictor: Predictor | None,
+    options: Mapping[str, Any],
 ) -> Iterator[Fault]:
     where = f"controller '{name}'"
     known = [key for key in taken if key not in _GIVEN]
@@ -108,6 +112,8 @@ def _option_faults(
             yield Fault(where, key, "unknown option", remedy)
         elif not _fits(value, hints.get(key, Any)):
             yield Fault(where, key, f"is {value!r}, of the wrong type", f"give {_named(hints[key])}")
+    if "predictor" in taken and taken["predictor"].default is Parameter.empty and predictor is None:
+        yield Fault(where, "predictor", "is missing", "hand one over, such as cosim.reduced.ReducedNetwork(feeder)")
     for key in known:
         if taken[key].default is Parameter.empty and key not in options:
             yield Fault(where, key, "is missing", f"give {_named(hints.get(key, Any))}")
@@ -120,6 +126,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, part) for part in get_args(hint))
     if origin is Literal:
         return value in get_args(hint)
+    if origin is Sequence:
+        return isinstance(value, (list, tuple)) and all(_fits(part, get_args(hint)[0]) for part in value)
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if hint is int:
@@ -130,6 +138,8 @@ def _fits(value: Any, hint: Any) -> bool:
 def _named(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, get_args(hint)))}"
+    if get_origin(hint) is Sequence:
+        return f"a list, each {_named(get_args(hint)[0])}"
     plain = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
     parts = [plain[part] for part in (get_args(hint) or (hint,)) if part in plain]
     return " or ".join(parts) or "another value"

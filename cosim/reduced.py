@@ -10,7 +10,7 @@ which is iterated for many candidates at once; a transformer is linear, so it is
 and all other node voltages follow from the port currents by one more matrix product each.
 
 The iteration is the implicit Z-bus method (T.-H. Chen et al., "Distribution system power flow analysis - a rigid
-approach", IEEE Transactions on Power Delivery 6(3), 1991, doi:10.1109/61.85860).
+approach", IEEE Transactions on Power Delivery 6(3), 1991).
 """
 
 from __future__ import annotations

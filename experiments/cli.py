@@ -63,7 +63,7 @@ def run_command(
     """Run one scenario under every controller named in it, and write the results."""
     from experiments.compose import compose
     from experiments.execute import execute
-    from experiments.show import scoreboard_table
+    from experiments.show import print_scoreboard
 
     path = scenarios.find(scenario)
     chosen = scenarios.read(scenario)
@@ -86,7 +86,7 @@ def run_command(
             bars.update(tasks[label], completed=done, total=total)
 
         results = execute(composition, folder, where=path, engine=engine.value, progress=progress)
-    _out.print(scoreboard_table(results.metrics))
+    print_scoreboard(results.metrics, _out)
     _out.print(f"Written to [bold]{escape(str(folder))}[/bold]: open report.html for figures and all measures.")
     if results.stopped is not None:
         _err.print(f"[red]stopped:[/red] {escape(str(results.stopped))}; what was computed is kept and marked")
@@ -99,9 +99,9 @@ def compare(
     everything: Annotated[bool, typer.Option("--all", help="All metrics, not only the headlines.")] = False,
 ) -> None:
     """Show the scoreboard again, from files alone."""
-    from experiments.show import read_metrics, scoreboard_table
+    from experiments.show import print_scoreboard, read_metrics
 
-    _out.print(scoreboard_table(read_metrics(folder), everything=everything))
+    print_scoreboard(read_metrics(folder), _out, everything=everything)
 
 
 @app.command()

@@ -160,7 +160,7 @@ def _finish(results: Results, composition: Composition, where: Path, engine: str
     manifest = make_manifest(results.trajectories, results.stopped, results.crosscheck, composition, where, engine)
     _write_json(folder / "manifest.json", manifest)
     if results.trajectories and not (results.stopped and results.stopped.exit_code == 130):
-        figures = write_figures(results.trajectories, results.metrics, folder / "figures")
+        figures = write_figures(results.trajectories, results.metrics, folder / "figures", day=composition.exogenous)
         write_report(folder, results.trajectories, results.metrics, manifest, figures, assumptions(composition, engine))
 
 

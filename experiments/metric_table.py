@@ -86,9 +86,9 @@ METRICS: dict[str, Metric] = {
 
 
 def best(name: str, values: Mapping[str, float]) -> set[str]:
-    """Labels with the best value of a metric; none where all are alike or neither direction is better."""
+    """Labels with the best value as printed; none where all are alike or neither direction is better."""
     metric = METRICS.get(name, Metric("", "", ""))
-    finite = {label: round(value, 6) for label, value in values.items() if math.isfinite(value)}
+    finite = {label: round(value, metric.digits) for label, value in values.items() if math.isfinite(value)}
     if not metric.better or len(set(finite.values())) < 2:
         return set()
     target = min(finite.values()) if metric.better == "low" else max(finite.values())

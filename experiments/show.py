@@ -4,44 +4,66 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cosim import Feeder
 from cosim.errors import Fault, InputError
 from experiments.metric_table import METRICS, Metric, best
 
 
-def scoreboard_table(metrics: Mapping[str, Mapping[str, float]], *, everything: bool = False) -> Table:
+def print_scoreboard(metrics: Mapping[str, Mapping[str, float]], console: Console, *, everything: bool = False) -> None:
     """Controllers × measures: the best of a row in green with a star, a violated limit in red with an exclamation mark.
 
     Parameters
     ----------
     metrics : mapping of label to metrics
         As in ``metrics.json``.
+    console : Console
+        Where controllers do not fit side by side, they follow in further tables.
     everything : bool
         All metrics, not only the headlines.
     """
-    table = Table(title="Scoreboard   * best   ! limit violated", title_justify="left")
-    table.add_column("measure")
-    table.add_column("unit")
-    for label in metrics:
-        table.add_column(label, justify="right", overflow="fold")
     present = dict.fromkeys(name for values in metrics.values() for name in values)
-    for name in present:
-        metric = METRICS.get(name, Metric(name, ""))
-        if not (everything or metric.headline):
-            continue
-        row = {label: values.get(name, float("nan")) for label, values in metrics.items()}
-        winners = best(name, row)
-        cells = [_cell(value, metric, label in winners) for label, value in row.items()]
-        table.add_row(name, metric.unit, *cells)
-    return table
+    names = [name for name in present if everything or METRICS.get(name, Metric(name, "")).headline]
+    cells = {label: [_cell_of(name, label, metrics) for name in names] for label in metrics}
+    room = console.width - max((len(name) for name in names), default=0) - 3
+    console.print("[bold]Scoreboard[/bold]   * best   ! limit violated")
+    for labels in _side_by_side(cells, room):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("measure", no_wrap=True)
+        for label in labels:
+            table.add_column(label, justify="right", no_wrap=True)
+        for row, name in enumerate(names):
+            table.add_row(name, *[cells[label][row] for label in labels])
+        console.print(table)
+
+
+def _side_by_side(cells: Mapping[str, list[str]], room: int) -> Iterator[list[str]]:
+    """Split labels into groups whose columns fit the width."""
+    group: list[str] = []
+    used = 0
+    for label, column in cells.items():
+        width = max([len(label), *[Text.from_markup(cell).cell_len for cell in column]]) + 2
+        if group and used + width > room:
+            yield group
+            group, used = [], 0
+        group.append(label)
+        used += width
+    if group:
+        yield group
+
+
+def _cell_of(name: str, label: str, metrics: Mapping[str, Mapping[str, float]]) -> str:
+    row = {other: values.get(name, float("nan")) for other, values in metrics.items()}
+    return _cell(row[label], METRICS.get(name, Metric(name, "")), label in best(name, row))
 
 
 def _cell(value: float, metric: Metric, is_best: bool) -> str:

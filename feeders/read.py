@@ -215,6 +215,15 @@ def _nominal_voltage_v(survey: Survey) -> float:
     return float(np.median([1e3 * ld.kv / (np.sqrt(3) if len(ld.node_numbers) > 1 else 1.0) for ld in survey.loads]))
 
 
+def _voltage_over_rated(survey: Survey, load: LoadFact) -> float:
+    """Voltage without any load over the rated one, both as the load is connected."""
+    network = survey.network
+    at_bus_v = abs(network.no_load_v[network.node_names.index(f"{load.bus}.{load.node_numbers[0]}")])
+    if load.delta:
+        return float(np.sqrt(3) * at_bus_v / (1e3 * load.kv))
+    return float(at_bus_v / (1e3 * load.kv / (np.sqrt(3) if len(load.node_numbers) > 1 else 1.0)))
+
+
 def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, float]) -> list[str]:
     lines = survey.network.lines
     unrated = sum(not np.isfinite(line.rating_a) for line in lines)
@@ -227,6 +236,8 @@ def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str,
             by_problem["connected between phases (delta): per-phase figures do not hold for them"].append(load.name)
         elif len(_phases(load)) == 2:
             by_problem["connected to two phases: measures assume one or three"].append(load.name)
+        if not 0.6 <= _voltage_over_rated(survey, load) <= 1.4:
+            by_problem["rated for another voltage than their bus has: their power will not be served"].append(load.name)
         if load.bus not in distance_m:
             by_problem["not reached by lines from the transformer"].append(load.name)
     found = [

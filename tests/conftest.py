@@ -10,10 +10,34 @@ import numpy as np
 import pytest
 
 import feeders
-from cosim.contract import EvSessions, Exogenous, Feeder, TransformerSpec
+from cosim.contract import EvSessions, Exogenous, Feeder, Forecast, Observation, Setpoints, TransformerSpec
 
 MakeDay = Callable[..., Exogenous]
 MakeSessions = Callable[..., EvSessions]
+
+
+class Scripted:
+    """A controller that answers with given setpoints (or with what a function makes of the observation)."""
+
+    def __init__(self, answer: Setpoints | Callable[[Observation], Setpoints], every_step: bool = False) -> None:
+        self.every_step = every_step
+        self.answer = answer
+        self.forecasts: list[Forecast] = []
+        self.seen: list[Observation] = []
+        self.answered: list[Setpoints] = []
+
+    def plan(self, forecast: Forecast) -> None:
+        self.forecasts.append(forecast)
+
+    def decide(self, observation: Observation) -> Setpoints:
+        self.seen.append(observation)
+        self.answered.append(self.answer(observation) if callable(self.answer) else self.answer)
+        return self.answered[-1]
+
+
+@pytest.fixture(scope="session")
+def scripted() -> type[Scripted]:
+    return Scripted
 
 
 @pytest.fixture(scope="session")
@@ -76,10 +100,10 @@ def make_sessions() -> MakeSessions:
 def busy_day(make_day: MakeDay, make_sessions: MakeSessions) -> Callable[..., Exogenous]:
     """A lively synthetic day in minutes: noisy homes, sun on every second roof, cars in the evening, three tariffs."""
 
-    def make(feeder: Feeder, seed: int, minutes: int = 1440) -> Exogenous:
+    def make(feeder: Feeder, seed: int, minutes: int = 1440, start_h: float = 0.0) -> Exogenous:
         rng = np.random.default_rng(seed)
-        customers, minute = len(feeder.customers), np.arange(minutes)
-        hours = minute / 60.0
+        customers = len(feeder.customers)
+        hours = (start_h + np.arange(minutes) / 60.0) % 24.0
         evening = np.exp(-(((hours - 18.5) / 2.5) ** 2))
         demand = (0.25 + 0.9 * evening)[:, None] * rng.gamma(2.0, 0.5, (minutes, customers))
         sun = np.clip(np.sin((hours - 6.0) / 12.0 * np.pi), 0.0, None)[:, None] * rng.uniform(0.6, 1.0, (minutes, 1))
@@ -90,7 +114,7 @@ def busy_day(make_day: MakeDay, make_sessions: MakeSessions) -> Callable[..., Ex
         charger = np.where(rng.uniform(size=cars.size) < 0.66, 7.4, 3.7)
         need = np.minimum(rng.uniform(4.0, 16.0, cars.size), 0.9 * charger * 0.9 * (minutes - arrival) / 60.0)
         rows = zip(cars, arrival, arrival + stay, need, charger, strict=True)
-        tariff = np.select([hours % 24 < 7, (hours % 24 >= 16) & (hours % 24 < 20)], [0.12, 0.32], 0.22)
+        tariff = np.select([hours < 7, (hours >= 16) & (hours < 20)], [0.12, 0.32], 0.22)
         return make_day(
             feeder, minutes, 1.0, demand_kw=demand, demand_kvar=0.2 * demand, pv_available_kw=sun * kva,
             inverter_kva=kva, sessions=make_sessions(*rows), tariff_eur_per_kwh=tariff,

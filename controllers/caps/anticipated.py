@@ -44,17 +44,27 @@ class Outcome:
 
 
 def solve_part(part: Part, options: CapsOptions, rng: np.random.Generator) -> Outcome:
-    """Solve one piece for the objective of the options."""
+    """Solve one piece for the objective of the options.
+
+    Where no plan keeps every room above what chargers can run at, that is given up before the piece is.
+    """
+    outcome = _by_objective(part, options, rng)
+    if outcome.plan is None and part.charger_min_kw.any():
+        outcome = _by_objective(replace(part, charger_min_kw=np.zeros_like(part.charger_min_kw)), options, rng)
+    return outcome
+
+
+def _by_objective(part: Part, options: CapsOptions, rng: np.random.Generator) -> Outcome:
     if options.objective == "max_min":
         return _largest_floor(part, options, rng)
     if options.objective == "least_restriction" or options.floor_kw == 0.0:
-        return _with_chargers_off(least_withheld(part, options, rng), options, rng)
+        return least_withheld(part, options, rng)
     floor_kw = floors(part, options.floor_kw)
     for step in FLOOR_STEPS:
         outcome = least_withheld(part.with_floor(step * floor_kw), options, rng)
         if outcome.plan is not None:
-            return outcome
-    return _with_chargers_off(outcome, options, rng)
+            break
+    return outcome
 
 
 def least_withheld(part: Part, options: CapsOptions, rng: np.random.Generator, stop: Stop | None = None) -> Outcome:
@@ -66,7 +76,9 @@ def least_withheld(part: Part, options: CapsOptions, rng: np.random.Generator, s
         status = "first_plan" if stop.first_plan else "optimal"
         return Outcome(start, part, status, start.withheld_kwh(part), 0.0, 0.0)
     form = order_form if options.form == "order" else kkt
-    model = order_form.build(part) if options.form == "order" else kkt.build(part, ordered=options.form == "kkt_ordered")
+    model = (
+        order_form.build(part) if options.form == "order" else kkt.build(part, ordered=options.form == "kkt_ordered")
+    )
     if start is not None:
         form.write_start(part, model, start)
     left_s = max(stop.time_s - (time.perf_counter() - began), 0.0)
@@ -80,14 +92,6 @@ def least_withheld(part: Part, options: CapsOptions, rng: np.random.Generator, s
     return Outcome(plan, part, status, withheld, bound, bound)
 
 
-def _with_chargers_off(outcome: Outcome, options: CapsOptions, rng: np.random.Generator) -> Outcome:
-    """Where there is no plan that keeps every room above what chargers can run at, do without that."""
-    if outcome.plan is not None or not outcome.part.charger_min_kw.any():
-        return outcome
-    free = replace(outcome.part, charger_min_kw=np.zeros_like(outcome.part.charger_min_kw))
-    return least_withheld(free, options, rng)
-
-
 def _largest_floor(part: Part, options: CapsOptions, rng: np.random.Generator) -> Outcome:
     """Bisect on the smallest room that every cap leaves; then withhold least at the largest one found.
 
@@ -97,7 +101,7 @@ def _largest_floor(part: Part, options: CapsOptions, rng: np.random.Generator) -
     first_plan = replace(options.stop, first_plan=True)
     best = least_withheld(part, options, rng, first_plan)
     if best.plan is None:
-        return _with_chargers_off(best, options, rng)
+        return best
     top = float(part.room_kw[part.plugged > 0].min(initial=np.inf))
     shared = float(share_equally(part)[1].min(initial=top)) * SHY
     low, high, refuted, undecided = 0.0, top, top, ""
@@ -108,7 +112,7 @@ def _largest_floor(part: Part, options: CapsOptions, rng: np.random.Generator) -
             continue
         tried = least_withheld(_at_floor(part, floor), options, rng, first_plan)
         if tried.plan is not None:
-            low = floor
+            low, best = floor, tried
             continue
         high = floor
         if tried.status == "infeasible":
@@ -116,8 +120,9 @@ def _largest_floor(part: Part, options: CapsOptions, rng: np.random.Generator) -
         else:
             undecided = tried.status
     final = least_withheld(_at_floor(part, low), options, rng)
-    if final.plan is None:
-        return final
+    if final.plan is None:  # the limits struck, but a plan at this floor is already known
+        final, undecided = best, undecided or final.status
+    assert final.plan is not None  # noqa: S101 - best has one
     smallest = _smallest_room(part, final.plan)
     bound = max(refuted, smallest)
     status = "optimal" if bound - smallest <= OPTIMAL_GAP * bound else undecided or "gap_limit"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import highspy
 import numpy as np
 
+from controllers.caps.highs import silent_highs
 from controllers.caps.problem import CapsProblem
 from cosim.contract import Float
 from cosim.errors import SolverError
@@ -72,9 +73,7 @@ def best_response_lp(problem: CapsProblem, caps_kw: Float, car: int) -> Float:
     limits = car_limits(problem, caps_kw)[:, car]
     per_kw_kwh = float(problem.efficiency[car]) * problem.slot_h
     need_kwh = min(float(problem.energy_need_kwh[car]), per_kw_kwh * float(limits.sum()))
-    solver = highspy.Highs()
-    solver.silent()
-    solver.setOptionValue("threads", 1)
+    solver = silent_highs()
     step = problem.order_cost - problem.order_cost.min()
     scale = float(step[step > 0].min()) if (step > 0).any() else 1.0  # unit cost = the smallest step of the order
     slots = range(problem.slots)

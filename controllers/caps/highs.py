@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import highspy
 import numpy as np
@@ -108,6 +109,15 @@ def solve(model: pyo.ConcreteModel, stop: Stop | None = None, *, use_start: bool
     return Ending(status, has_plan, objective, bound, max(int(info.mip_node_count), 0), wall_s)
 
 
+def silent_highs() -> highspy.Highs:
+    """Return a solver that prints nothing and uses one thread, so that the same data give the same answer."""
+    solver = highspy.Highs()  # type: ignore[no-untyped-call]
+    solver.silent()
+    solver.setOptionValue("threads", 1)
+    solver.setOptionValue("random_seed", 1)
+    return solver
+
+
 def relative_gap(objective: float, bound: float) -> float:
     """(objective - bound) / objective, 0 where both are nil, inf where nothing is known."""
     if not np.isfinite(objective) or not np.isfinite(bound):
@@ -115,14 +125,14 @@ def relative_gap(objective: float, bound: float) -> float:
     return max(objective - bound, 0.0) / max(abs(objective), 1e-9)
 
 
-def _loaded(form: object, stop: Stop) -> highspy.Highs:
-    columns, matrix = form.columns, form.A.tocsc()  # type: ignore[attr-defined]
-    rows_of = np.array([row.bound_type for row in form.rows])  # type: ignore[attr-defined]
-    rhs = np.asarray(form.rhs, float)  # type: ignore[attr-defined]
+def _loaded(form: Any, stop: Stop) -> highspy.Highs:
+    columns, matrix = form.columns, form.A.tocsc()
+    rows_of = np.array([row.bound_type for row in form.rows])
+    rhs = np.asarray(form.rhs, dtype=np.float64)
     lp = highspy.HighsLp()
     lp.num_col_, lp.num_row_ = len(columns), len(rhs)
-    lp.offset_ = float(form.c_offset[0])  # type: ignore[attr-defined]
-    lp.col_cost_ = np.asarray(form.c.todense(), float).ravel()  # type: ignore[attr-defined]
+    lp.offset_ = float(form.c_offset[0])
+    lp.col_cost_ = np.asarray(form.c.todense(), dtype=np.float64).ravel()
     bounds = [variable.bounds for variable in columns]
     lp.col_lower_ = np.array([-np.inf if low is None else low for low, _ in bounds], float)
     lp.col_upper_ = np.array([np.inf if high is None else high for _, high in bounds], float)
@@ -132,11 +142,8 @@ def _loaded(form: object, stop: Stop) -> highspy.Highs:
     lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
     kind = highspy.HighsVarType
     lp.integrality_ = [kind.kInteger if variable.is_integer() else kind.kContinuous for variable in columns]
-    solver = highspy.Highs()
-    solver.silent()
-    options: dict[str, object] = {
-        "threads": 1,
-        "random_seed": 1,
+    solver = silent_highs()
+    options: dict[str, float | int] = {
         "mip_rel_gap": stop.gap,
         "mip_max_nodes": stop.nodes,
         "time_limit": stop.time_s,

@@ -24,6 +24,7 @@ doi 10.1109/TPWRS.2019.2892607.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyomo.environ as pyo
@@ -124,6 +125,14 @@ def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
             m.z4[c, k].value = int(early and not cap_binds)
             if (c, k) in m.open:
                 m.open[c, k].value = int(room > NEARLY_KW)
+            if part.counts_peaks:
+                held = position == last and NEARLY_KW < float(plan.charge_kw[k, c]) < room < float(part.peak_kw[k, c])
+                m.held[c, k].value = int(held)
+                drawing, free = float(plan.charge_kw[k, c]), position <= last and not held and not cap_binds
+                idle = drawing <= NEARLY_KW
+                m.counted_kw[c, k].value = (
+                    0.0 if idle else float(part.peak_kw[k, c]) if free else room if held else drawing
+                )
             if m.find_component("used") is not None:
                 m.used[c, k].value = int(early)
 
@@ -158,28 +167,42 @@ def _lower_level(m: pyo.ConcreteModel, part: Part, big_m: BigM) -> None:
 def _upper_level(m: pyo.ConcreteModel, part: Part) -> None:
     gapped = [(c, k) for c, k in m.pairs if part.may_shut(c, k) and part.charger_min_kw[c] > 0]
     m.open = pyo.Var(gapped, within=pyo.Binary)  # a room between nil and what the charger can run at is of no use
-    m.open_least = pyo.Constraint(
-        gapped, rule=lambda m, c, k: m.room[c, k] >= part.least_room_kw(c, k) * m.open[c, k]
-    )
-    m.open_most = pyo.Constraint(
-        gapped, rule=lambda m, c, k: m.room[c, k] <= float(part.room_kw[k, c]) * m.open[c, k]
-    )
+    m.open_least = pyo.Constraint(gapped, rule=lambda m, c, k: m.room[c, k] >= part.least_room_kw(c, k) * m.open[c, k])
+    m.open_most = pyo.Constraint(gapped, rule=lambda m, c, k: m.room[c, k] <= float(part.room_kw[k, c]) * m.open[c, k])
+    if part.counts_peaks:
+        _peak_rows(m, part)
+    counted = m.counted_kw if part.counts_peaks else m.p
     m.limit = pyo.ConstraintList()
     for k in range(part.slots):
         for phase in range(part.share.shape[1]):
             drawing = [c for c in m.cars if (c, k) in m.pairs and part.share[c, phase] > 0]
             if drawing:
-                load = sum(float(part.share[c, phase]) * m.p[c, k] for c in drawing)
+                load = sum(float(part.share[c, phase]) * counted[c, k] for c in drawing)
                 m.limit.add(load <= float(part.headroom_kw[k, phase]))
-    m.withheld_kwh = pyo.Objective(
-        expr=part.slot_h * sum(float(part.room_kw[k, c]) - m.room[c, k] for c, k in m.pairs)
+    m.withheld_kwh = pyo.Objective(expr=part.slot_h * sum(float(part.room_kw[k, c]) - m.room[c, k] for c, k in m.pairs))
+
+
+def _peak_rows(m: pyo.ConcreteModel, part: Part) -> None:
+    """A car that draws, and that no cap holds at its mean, counts with its room (``held``) or with all it can draw."""
+    m.held = pyo.Var(m.pairs, within=pyo.Binary)
+    m.counted_kw = pyo.Var(m.pairs, bounds=lambda _, c, k: (0, float(part.peak_kw[k, c])))
+    m.drawn_counts = pyo.Constraint(m.pairs, rule=lambda m, c, k: m.counted_kw[c, k] >= m.p[c, k])
+    m.held_counts = pyo.Constraint(
+        m.pairs,
+        rule=lambda m, c, k: m.counted_kw[c, k] >= m.room[c, k] - float(part.room_kw[k, c]) * (1 - m.held[c, k]),
+    )
+    m.free_counts = pyo.Constraint(
+        m.pairs,
+        rule=lambda m, c, k: (
+            m.counted_kw[c, k] >= float(part.peak_kw[k, c]) * (1 - m.z2[c, k] - m.z3[c, k] - m.held[c, k])
+        ),
     )
 
 
 def _merit_order_rows(m: pyo.ConcreteModel, part: Part, big_m: BigM) -> None:
-    """``used`` falls from 1 to 0 once along each car's merit order, and the price is the cost of the slot where it does."""
+    """Let ``used`` fall from 1 to 0 once along a car's merit order; its price is the cost of the slot where it does."""
     slots = {c: [k for car, k in m.pairs if car == c] for c in m.cars}
-    after = {(c, k): later for c in m.cars for k, later in zip(slots[c], slots[c][1:], strict=False)}
+    after = {(c, k): later for c in m.cars for k, later in pairwise(slots[c])}
     m.used = pyo.Var(m.pairs, within=pyo.Binary)
     m.falls_once = pyo.Constraint(list(after), rule=lambda m, c, k: m.used[c, after[c, k]] <= m.used[c, k])
     m.drawn_in_order = pyo.Constraint(
@@ -192,8 +215,6 @@ def _merit_order_rows(m: pyo.ConcreteModel, part: Part, big_m: BigM) -> None:
         rule=lambda m, c: (
             m.price[c]
             == float(big_m.price_low[c])
-            + sum(
-                float(big_m.steps[after[c, k]] - big_m.steps[k]) * m.used[c, k] for k in slots[c] if (c, k) in after
-            )
+            + sum(float(big_m.steps[after[c, k]] - big_m.steps[k]) * m.used[c, k] for k in slots[c] if (c, k) in after)
         ),
     )

@@ -11,6 +11,7 @@ from cosim.errors import Fault, InputError
 
 OBJECTIVES = ("floor_then_least", "least_restriction", "max_min")
 COORDINATIONS = ("anticipated", "sum_of_caps")
+LIMITS_ON = ("mean", "peak")
 FORMS = ("order", "kkt_ordered", "kkt")
 
 
@@ -40,9 +41,9 @@ class CapsOptions:
         Wall clock of one solve, for safety; where it strikes the result is flagged as not reproducible [s].
     warm_start : bool
         Search for a plan first, and start from it.
-    hold_last_slots : bool
-        Where cars that need only a part of their last slot would together break a limit at its beginning, cap them at
-        their mean power.
+    limit_on : str
+        What of a slot must respect the limits: its ``mean``, or also its ``peak``, the beginning of a slot in which
+        cars that need only a part of it draw all they can (``anticipated`` only; caps bind at any moment anyway).
 
     Raises
     ------
@@ -58,7 +59,7 @@ class CapsOptions:
     node_limit: int = 300
     time_limit_s: float = 120.0
     warm_start: bool = True
-    hold_last_slots: bool = False
+    limit_on: str = "mean"
 
     def __post_init__(self) -> None:
         faults = list(_faults(self))
@@ -72,7 +73,12 @@ class CapsOptions:
 
 
 def _faults(options: CapsOptions) -> Iterator[Fault]:
-    for key, known in (("objective", OBJECTIVES), ("coordination", COORDINATIONS), ("form", FORMS)):
+    for key, known in (
+        ("objective", OBJECTIVES),
+        ("coordination", COORDINATIONS),
+        ("form", FORMS),
+        ("limit_on", LIMITS_ON),
+    ):
         if getattr(options, key) not in known:
             yield Fault("caps", key, f"is {getattr(options, key)!r}", f"use one of {', '.join(known)}")
     ranges = (

@@ -2,13 +2,16 @@
 
 With a strict order, a plan is the household's response to its caps exactly if, from its cheapest slot to its dearest,
 it uses every slot to its limit, then one slot in part, then none. So each slot of a car is one of four things:
-``full`` (the charger binds, the cap stays at the connection), ``throttled`` (the cap binds), ``last`` (what remains of
-the need, the cap stays at the connection), or after the last. These are the optimality conditions of ``kkt`` with
-their multipliers eliminated: in merit order its complementarity binaries are monotone. No dual big-M remains, and
-every primal coefficient is a power that the home could really draw.
+``full`` (the charger binds, the cap stays at the connection), ``throttled`` (the cap binds), ``last`` (what remains
+of the need, the cap stays at the connection), or after the last. Where the beginning of a slot counts too, a last
+slot may also be ``held``: its cap lies anywhere between the need left and what the car can draw, and counts as load.
+These are the optimality conditions of ``kkt`` with their multipliers eliminated: in merit order its complementarity
+binaries are monotone. No dual big-M remains, and every primal coefficient is a power that the home could really draw.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import pyomo.environ as pyo
@@ -33,42 +36,20 @@ def build(part: Part) -> pyo.ConcreteModel:
     m.last = pyo.Var(m.pairs, within=pyo.Binary)
     m.throttled_kw = pyo.Var(m.pairs, within=pyo.NonNegativeReals)
     m.last_kw = pyo.Var(m.pairs, within=pyo.NonNegativeReals)
-    usable = {(c, k): float(part.usable_kw[k, c]) for c, k in m.pairs}
-
-    def used(c: int, k: int) -> pyo.Expression:
-        return m.full[c, k] + m.throttled[c, k] + (m.shut[c, k] if (c, k) in m.shut else 0)
-
-    def drawn(c: int, k: int) -> pyo.Expression:
-        return usable[c, k] * m.full[c, k] + m.throttled_kw[c, k] + m.last_kw[c, k]
-
-    slots_of = _slots_of(part)
-    before = {(c, k): earlier for c, slots in slots_of.items() for earlier, k in zip(slots, slots[1:], strict=False)}
-    m.in_order = pyo.Constraint(
-        m.pairs,
-        rule=lambda m, c, k: used(c, k) + m.last[c, k] == (used(c, before[c, k]) if (c, k) in before else 1),
-    )
-    m.throttled_most = pyo.Constraint(
-        m.pairs, rule=lambda m, c, k: m.throttled_kw[c, k] <= usable[c, k] * m.throttled[c, k]
-    )
-    m.throttled_least = pyo.Constraint(
-        m.pairs, rule=lambda m, c, k: m.throttled_kw[c, k] >= part.least_room_kw(c, k) * m.throttled[c, k]
-    )
-    m.last_most = pyo.Constraint(m.pairs, rule=lambda m, c, k: m.last_kw[c, k] <= usable[c, k] * m.last[c, k])
-    m.need = pyo.Constraint(
-        list(slots_of), rule=lambda m, c: sum(drawn(c, k) for k in slots_of[c]) == float(part.draw_kw[c])
-    )
-    m.limit = pyo.ConstraintList()
-    for k in range(part.slots):
-        for phase in range(part.share.shape[1]):
-            drawing = [c for c in slots_of if (c, k) in m.pairs and part.share[c, phase] > 0]
-            if drawing:
-                m.limit.add(
-                    sum(float(part.share[c, phase]) * drawn(c, k) for c in drawing) <= float(part.headroom_kw[k, phase])
-                )
+    holdable = [pair for pair in m.pairs if part.counts_peaks]
+    m.held = pyo.Var(holdable, within=pyo.Binary)
+    m.held_kw = pyo.Var(holdable, within=pyo.NonNegativeReals)
+    m.held_room_kw = pyo.Var(holdable, within=pyo.NonNegativeReals)
+    _household_rows(m, part)
+    _limit_rows(m, part)
+    capped = [m.throttled, m.shut, m.held]
+    left = [m.throttled_kw, m.held_room_kw]
     m.withheld_kwh = pyo.Objective(
         expr=part.slot_h
         * sum(
-            float(part.room_kw[k, c]) * (used(c, k) - m.full[c, k]) - m.throttled_kw[c, k] for c, k in m.pairs
+            float(part.room_kw[k, c]) * sum(state[c, k] for state in capped if (c, k) in state)
+            - sum(room_kw[c, k] for room_kw in left if (c, k) in room_kw)
+            for c, k in m.pairs
         )
     )
     return m
@@ -78,15 +59,17 @@ def read(part: Part, m: pyo.ConcreteModel) -> Plan:
     """Return the plan that the model's variables hold."""
     room, charge = part.room_kw.copy(), np.zeros_like(part.room_kw)
     for c, k in m.pairs:
-        throttled_kw, last_kw = m.throttled_kw[c, k].value, m.last_kw[c, k].value
         if m.full[c, k].value > 0.5:
             charge[k, c] = part.usable_kw[k, c]
         elif m.throttled[c, k].value > 0.5:
-            room[k, c] = charge[k, c] = max(throttled_kw, part.least_room_kw(c, k))
+            room[k, c] = charge[k, c] = max(m.throttled_kw[c, k].value, part.least_room_kw(c, k))
         elif (c, k) in m.shut and m.shut[c, k].value > 0.5:
             room[k, c] = 0.0
+        elif (c, k) in m.held and m.held[c, k].value > 0.5:
+            room[k, c] = max(m.held_room_kw[c, k].value, part.least_room_kw(c, k))
+            charge[k, c] = max(m.held_kw[c, k].value, 0.0)
         else:
-            charge[k, c] = max(last_kw, 0.0)
+            charge[k, c] = max(m.last_kw[c, k].value, 0.0)
     return freed(part, Plan(room, charge))
 
 
@@ -95,17 +78,77 @@ def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
     for c, slots in _slots_of(part).items():
         finished = False
         for k in slots:
-            room, charge, usable = plan.room_kw[k, c], plan.charge_kw[k, c], part.usable_kw[k, c]
-            full = not finished and charge >= usable - NEARLY_KW
+            room, charge = plan.room_kw[k, c], plan.charge_kw[k, c]
+            free = room >= part.peak_kw[k, c] - NEARLY_KW
+            full = not finished and free and charge >= part.usable_kw[k, c] - NEARLY_KW
             capped = not finished and not full and room <= charge + NEARLY_KW
             shut = capped and charge <= NEARLY_KW and (c, k) in m.shut
-            throttled, last = capped and not shut, not (finished or full or capped)
+            held = not (finished or full or capped or free) and (c, k) in m.held
+            throttled, last = capped and not shut, not (finished or full or capped or held)
             m.full[c, k].value, m.throttled[c, k].value, m.last[c, k].value = int(full), int(throttled), int(last)
             m.throttled_kw[c, k].value = float(charge) if throttled else 0.0
             m.last_kw[c, k].value = float(charge) if last else 0.0
             if (c, k) in m.shut:
                 m.shut[c, k].value = int(shut)
-            finished = finished or last
+            if (c, k) in m.held:
+                m.held[c, k].value = int(held)
+                m.held_kw[c, k].value = float(charge) if held else 0.0
+                m.held_room_kw[c, k].value = float(room) if held else 0.0
+            finished = finished or last or held
+
+
+def _household_rows(m: pyo.ConcreteModel, part: Part) -> None:
+    """What makes a plan the household's own choice: its slots in order, and its need met."""
+    slots_of = _slots_of(part)
+    before = {(c, k): earlier for c, slots in slots_of.items() for earlier, k in pairwise(slots)}
+
+    def usable(c: int, k: int) -> float:
+        return float(part.usable_kw[k, c])
+
+    def used(c: int, k: int) -> pyo.Expression:
+        return m.full[c, k] + m.throttled[c, k] + m.shut.get((c, k), 0)
+
+    def ends(c: int, k: int) -> pyo.Expression:
+        return m.last[c, k] + m.held.get((c, k), 0)
+
+    def drawn(c: int, k: int) -> pyo.Expression:
+        return usable(c, k) * m.full[c, k] + m.throttled_kw[c, k] + m.last_kw[c, k] + m.held_kw.get((c, k), 0)
+
+    m.in_order = pyo.Constraint(
+        m.pairs, rule=lambda _, c, k: used(c, k) + ends(c, k) == (used(c, before[c, k]) if (c, k) in before else 1)
+    )
+    m.need = pyo.Constraint(
+        list(slots_of), rule=lambda _, c: sum(drawn(c, k) for k in slots_of[c]) == float(part.draw_kw[c])
+    )
+    m.last_most = pyo.Constraint(m.pairs, rule=lambda m, c, k: m.last_kw[c, k] <= usable(c, k) * m.last[c, k])
+    m.rooms = pyo.ConstraintList()
+    for c, k in m.pairs:
+        states = [(m.throttled[c, k], m.throttled_kw[c, k])]
+        if (c, k) in m.held:
+            states.append((m.held[c, k], m.held_room_kw[c, k]))
+            m.rooms.add(m.held_kw[c, k] <= m.held_room_kw[c, k])
+        for state, room_kw in states:
+            if part.least_room_kw(c, k) > usable(c, k):
+                state.fix(0)  # no room that the car could use lies between nothing and all it can draw
+            m.rooms.add(room_kw <= usable(c, k) * state)
+            m.rooms.add(room_kw >= part.least_room_kw(c, k) * state)
+
+
+def _limit_rows(m: pyo.ConcreteModel, part: Part) -> None:
+    """Anticipated load of each phase under its limit, slot by slot."""
+
+    def load(c: int, k: int) -> pyo.Expression:
+        peak = float(part.peak_kw[k, c])
+        last = peak * m.last[c, k] + m.held_room_kw[c, k] if part.counts_peaks else m.last_kw[c, k]
+        return peak * m.full[c, k] + m.throttled_kw[c, k] + last
+
+    m.limit = pyo.ConstraintList()
+    for k in range(part.slots):
+        for phase in range(part.share.shape[1]):
+            drawing = [c for c in range(len(part.cars)) if (c, k) in m.pairs and part.share[c, phase] > 0]
+            if drawing:
+                total = sum(float(part.share[c, phase]) * load(c, k) for c in drawing)
+                m.limit.add(total <= float(part.headroom_kw[k, phase]))
 
 
 def _slots_of(part: Part) -> dict[int, list[int]]:

@@ -34,6 +34,9 @@ class Part:
         Whether the car is there.
     usable_kw, room_kw, floor_kw : ndarray, shape (slot, car)
         Most that the car can draw; connection above inflexible load; least room that the cap must leave [kW].
+    peak_kw : ndarray, shape (slot, car)
+        What the car adds to the load that must respect the limits while nothing holds it back: ``usable_kw`` where the
+        mean of a slot counts, its full power where the beginning of a slot counts too [kW].
     charger_min_kw : ndarray, shape (car,)
         Least the charger runs at: no cap leaves a room between 0 and this [kW].
     draw_kw : ndarray, shape (car,)
@@ -42,6 +45,8 @@ class Part:
         Share of the car's power on each phase.
     headroom_kw : ndarray, shape (slot, phase)
         What the cars may draw together [kW].
+    counts_peaks : bool
+        Whether a car that needs only a part of its last slot counts with all it draws at the slot's beginning.
     """
 
     cars: Int
@@ -51,10 +56,12 @@ class Part:
     usable_kw: Float
     room_kw: Float
     floor_kw: Float
+    peak_kw: Float
     charger_min_kw: Float
     draw_kw: Float
     share: Float
     headroom_kw: Float
+    counts_peaks: bool
 
     @property
     def slots(self) -> int:
@@ -71,12 +78,18 @@ class Part:
 
     def least_room_kw(self, car: int, slot: int) -> float:
         """Least room that a cap which is not shut leaves in that slot [kW]."""
-        usable = float(self.usable_kw[slot, car])
-        return min(max(float(self.floor_kw[slot, car]), float(self.charger_min_kw[car])), usable)
+        return max(float(self.floor_kw[slot, car]), float(self.charger_min_kw[car]))
 
     def may_shut(self, car: int, slot: int) -> bool:
         """Whether the cap may leave no room at all."""
         return float(self.floor_kw[slot, car]) <= 0.0
+
+    def asked_kw(self, slot: int, left_kw: Float) -> Float:
+        """What cars with that need left would add to the load in a slot if nothing held them back [kW]."""
+        if self.counts_peaks:
+            return np.where(left_kw > NEARLY_KW, self.peak_kw[slot], 0.0)
+        mean_kw: Float = np.minimum(self.usable_kw[slot], left_kw)
+        return mean_kw
 
     def with_floor(self, floor_kw: Float) -> Part:
         """Return the same piece with other floors."""
@@ -96,8 +109,8 @@ class Plan:
 
 
 def freed(part: Part, plan: Plan) -> Plan:
-    """Lift caps that hold nothing back: a room of all that the car can use is as good as the whole connection."""
-    idle = plan.room_kw >= part.usable_kw - NEARLY_KW
+    """Lift caps that hold nothing back: a room of all that the car can draw is as good as the whole connection."""
+    idle = plan.room_kw >= part.peak_kw - NEARLY_KW
     return Plan(np.where(idle, part.room_kw, plan.room_kw), plan.charge_kw)
 
 
@@ -105,10 +118,11 @@ def respond(part: Part, room_kw: Float) -> Float:
     """Return what cars draw when caps leave that room: cheapest slots first, shape (slot, car) [kW]."""
     limits = np.minimum(part.usable_kw, room_kw)
     before = np.cumsum(limits, axis=0) - limits
-    return np.clip(part.draw_kw - before, 0.0, limits)
+    charge: Float = np.clip(part.draw_kw - before, 0.0, limits)
+    return charge
 
 
-def split(problem: CapsProblem, draw_kwh: Float, floor_kw: Float, headroom_kw: Float, cars: Int) -> list[Part]:
+def split(problem: CapsProblem, draw_kwh: Float, headroom_kw: Float, cars: Int, *, counts_peaks: bool) -> list[Part]:
     """Cut the problem into pieces that share no phase.
 
     Parameters
@@ -117,14 +131,21 @@ def split(problem: CapsProblem, draw_kwh: Float, floor_kw: Float, headroom_kw: F
         The data.
     draw_kwh : ndarray, shape (car,)
         Energy that each car is to draw from the grid [kWh].
-    floor_kw : ndarray, shape (slot, car)
-        Least room that caps leave [kW].
     headroom_kw : ndarray, shape (slot, phase)
         What the cars may draw together [kW].
     cars : ndarray of int
         The cars to plan; others are taken as settled.
+    counts_peaks : bool
+        Whether the beginning of a slot must respect the limits, not only its mean.
+
+    Returns
+    -------
+    list of Part
+        Without floors.
     """
     order = problem.merit_order
+    at_once = np.where(problem.usable_kw > 0, np.minimum(problem.charger_kw, problem.room_kw), 0.0)
+    peak = at_once if counts_peaks else problem.usable_kw
     parts = []
     for phases in _joined_phases(problem.car_share[cars]):
         members = cars[problem.car_share[cars][:, phases].sum(axis=1) > 0]
@@ -136,11 +157,13 @@ def split(problem: CapsProblem, draw_kwh: Float, floor_kw: Float, headroom_kw: F
                 plugged=problem.is_plugged[order][:, members].astype(float),
                 usable_kw=problem.usable_kw[order][:, members],
                 room_kw=problem.room_kw[order][:, members],
-                floor_kw=floor_kw[order][:, members],
+                floor_kw=np.zeros((problem.slots, len(members))),
+                peak_kw=peak[order][:, members],
                 charger_min_kw=problem.charger_min_kw[members],
                 draw_kw=draw_kwh[members] / problem.slot_h,
                 share=problem.car_share[members][:, phases],
                 headroom_kw=np.maximum(headroom_kw[order][:, phases] - LIMIT_SLACK_KW, 0.0),
+                counts_peaks=counts_peaks,
             )
         )
     return parts

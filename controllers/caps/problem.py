@@ -120,12 +120,14 @@ class CapsProblem(FrozenArrays):
     @cached_property
     def base_kw(self) -> Float:
         """Inflexible load of each phase, shape (slot, phase) [kW]."""
-        return self.inflexible_kw @ self.phase_share
+        base: Float = self.inflexible_kw @ self.phase_share
+        return base
 
     @cached_property
     def headroom_kw(self) -> Float:
         """What is left for cars on each phase, at least 0, shape (slot, phase) [kW]."""
-        return np.maximum(self.limit_kw - self.base_kw, 0.0)
+        left: Float = np.maximum(self.limit_kw - self.base_kw, 0.0)
+        return left
 
     @cached_property
     def car_share(self) -> Float:
@@ -138,6 +140,12 @@ class CapsProblem(FrozenArrays):
         """Energy in the battery by departure if the home alone set the limit, at most the need, shape (car,) [kWh]."""
         most = self.efficiency * self.slot_h * self.usable_kw.sum(axis=0)
         return np.minimum(self.energy_need_kwh, most)
+
+    def per_home(self, values: Float) -> Float:
+        """Add up what belongs to cars over their homes: shape (slot, car) to (slot, home)."""
+        total = np.zeros((self.homes, len(values)))
+        np.add.at(total, self.home, values.T)
+        return np.ascontiguousarray(total.T)
 
     def withheld_kwh(self, caps_kw: Float) -> float:
         """Sum over plugged-in slots of connection - cap [kWh], for caps of shape (slot, home)."""
@@ -193,8 +201,10 @@ def _value_faults(p: CapsProblem) -> Iterator[Fault]:
             ("energy_need_kwh", p.energy_need_kwh >= 0, "is negative", "give the energy wanted in kWh"),
             ("efficiency", (p.efficiency > 0) & (p.efficiency <= 1), "is outside 0..1", "give a share above 0"),
         ]
-    for key in ("tariff_eur_per_kwh", "inflexible_kw", "limit_kw"):
-        rules.append((key, np.isfinite(getattr(p, key)), "is not a finite number", "give a number everywhere"))
+    rules.extend(
+        (key, np.isfinite(getattr(p, key)), "is not a finite number", "give a number everywhere")
+        for key in ("tariff_eur_per_kwh", "inflexible_kw", "limit_kw")
+    )
     for key, good, problem, remedy in rules:
         bad = np.argwhere(~np.atleast_1d(good))
         if len(bad):

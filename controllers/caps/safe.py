@@ -110,8 +110,9 @@ def _model(
     m.unserved = pyo.Var(list(slots_of), within=pyo.NonNegativeReals)
     m.served = pyo.Constraint(
         list(slots_of),
-        rule=lambda m, c: problem.slot_h * sum(m.p[k, c] for k in slots_of[c]) + m.unserved[c]
-        >= float(service.draw_kwh[c]),
+        rule=lambda m, c: (
+            problem.slot_h * sum(m.p[k, c] for k in slots_of[c]) + m.unserved[c] >= float(service.draw_kwh[c])
+        ),
     )
     if floor_kw is None:
         m.promise = pyo.Constraint(pairs, rule=lambda m, k, c: m.room[k, c] >= m.smallest)
@@ -129,11 +130,9 @@ def _model(
 
 def _all_caps(problem: CapsProblem, room_kw: Float) -> Float:
     """Add the homes without a plugged-in car: inflexible load and an equal part of what is left."""
-    caps = problem.inflexible_kw.copy()
-    np.add.at(caps, (slice(None), problem.home), room_kw)
+    caps = problem.inflexible_kw + problem.per_home(room_kw)
     spare = np.maximum(problem.headroom_kw - LIMIT_SLACK_KW - room_kw @ problem.car_share, 0.0)
-    occupied = np.zeros(caps.shape, bool)
-    np.logical_or.at(occupied, (slice(None), problem.home), problem.is_plugged)
+    occupied = problem.per_home(problem.plugged) > 0
     for k in range(problem.slots):
         idle = np.flatnonzero(~occupied[k])
         wanted = np.maximum(problem.connection_kw - problem.inflexible_kw[k], 0.0)[idle]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from controllers.caps.part import Part, Plan, respond
+from controllers.caps.sharing import useful
 from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
 
@@ -53,13 +54,13 @@ def plan_of(part: Part, precedence: Int) -> Plan | None:
     """Return the plan of one order of precedence, shape (car,); None where it leaves need unserved."""
     room, left = part.room_kw.copy(), part.draw_kw[None].copy()
     for slot in range(part.slots):
-        wanted = np.minimum(part.usable_kw[slot], left)
-        charge, broken = _charge(part, slot, wanted, precedence[None])
+        asked = part.asked_kw(slot, left)
+        given, broken = _given(part, slot, asked, precedence[None])
         if broken.any():
             return None
-        held = (charge < wanted)[0]
-        room[slot, held] = charge[0, held]
-        left = left - charge
+        held = (given < asked)[0]
+        room[slot, held] = given[0, held]
+        left = left - np.minimum(np.minimum(given, part.usable_kw[slot]), left)
     if left.max(initial=0.0) > SERVED_KW:
         return None
     return Plan(room, respond(part, room))
@@ -70,29 +71,29 @@ def _costs(part: Part, precedence: Int) -> Float:
     left = np.broadcast_to(part.draw_kw, precedence.shape)
     cost = np.zeros(len(precedence))
     for slot in range(part.slots):
-        wanted = np.minimum(part.usable_kw[slot], left)
-        if not wanted.any():
+        asked = part.asked_kw(slot, left)
+        if not asked.any():
             continue
-        charge, broken = _charge(part, slot, wanted, precedence)
+        given, broken = _given(part, slot, asked, precedence)
         cost += FAILED * broken
-        cost += np.where(charge < wanted, part.room_kw[slot] - charge, 0.0).sum(axis=1)
-        left = left - charge
+        cost += np.where(given < asked, part.room_kw[slot] - given, 0.0).sum(axis=1)
+        left = left - np.minimum(np.minimum(given, part.usable_kw[slot]), left)
     unserved: Float = np.where(left > SERVED_KW, left, 0.0).sum(axis=1)
     return cost + FAILED * unserved
 
 
-def _charge(part: Part, slot: int, wanted: Float, precedence: Int) -> tuple[Float, Bool]:
+def _given(part: Part, slot: int, asked: Float, precedence: Int) -> tuple[Float, Bool]:
     """Share the slot: floors first, then by precedence.
 
     Returns
     -------
-    charge : ndarray, shape (candidate, car)
-        Power drawn [kW].
+    given : ndarray, shape (candidate, car)
+        Part of the headroom that each car gets [kW].
     broken : ndarray of bool, shape (candidate,)
         Whether the floors alone exceed what there is.
     """
-    charge = np.minimum(part.floor_kw[slot], wanted)
-    available = part.headroom_kw[slot] - charge @ part.share  # (candidate, phase)
+    given = np.minimum(part.floor_kw[slot], asked)
+    available = part.headroom_kw[slot] - given @ part.share  # (candidate, phase)
     broken = (available < 0).any(axis=1)
     rows = np.arange(len(precedence))
     for rank in range(precedence.shape[1]):
@@ -100,9 +101,9 @@ def _charge(part: Part, slot: int, wanted: Float, precedence: Int) -> tuple[Floa
         share = part.share[car]
         with np.errstate(divide="ignore", invalid="ignore"):
             fits = np.where(share > 0, available / share, np.inf).min(axis=1)
-        have, want = charge[rows, car], wanted[rows, car]
+        have, want = given[rows, car], asked[rows, car]
         take = have + np.clip(fits, 0.0, want - have)
-        take = np.where((take < part.charger_min_kw[car]) & (take < want), have, take)
-        charge[rows, car] = take
+        take = useful(take, want, part.usable_kw[slot, car], part.charger_min_kw[car], have)
+        given[rows, car] = take
         available = available - (take - have)[:, None] * share
-    return charge, broken
+    return given, broken

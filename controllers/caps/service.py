@@ -8,6 +8,7 @@ import numpy as np
 import pyomo.environ as pyo
 
 from controllers.caps.highs import solve_in_turn
+from controllers.caps.part import LIMIT_SLACK_KW
 from controllers.caps.problem import CapsProblem
 from cosim.contract import Float
 from cosim.contract.signals import Bool
@@ -80,7 +81,7 @@ def _most_served(problem: CapsProblem) -> Float:
             drawing = [c for c in cars_at[k] if problem.car_share[c, phase] > 0]
             if drawing:
                 load = sum(float(problem.car_share[c, phase]) * m.p[k, c] for c in drawing)
-                m.limit.add(load <= float(problem.headroom_kw[k, phase]))
+                m.limit.add(load <= max(float(problem.headroom_kw[k, phase]) - 2 * LIMIT_SLACK_KW, 0.0))
     cost = problem.slot_h * sum(float(problem.tariff_eur_per_kwh[k]) * m.p[k, c] for k, c in pairs)
     solve_in_turn(m, [sum(m.missing.values()), m.worst_share, cost])
     charge = np.zeros_like(usable)

@@ -47,15 +47,20 @@ def share_equally(part: Part) -> tuple[Plan, Float]:
     room, charge = part.room_kw.copy(), np.zeros_like(part.room_kw)
     level = np.full_like(part.room_kw, np.inf)
     for k in range(part.slots):
-        wanted = np.minimum(part.usable_kw[k], left)
-        level[k] = levels(wanted, part.share, part.headroom_kw[k])
-        charge[k] = np.minimum(wanted, level[k])
-        unusable = (charge[k] < part.charger_min_kw) & (charge[k] < wanted)
-        charge[k, unusable] = 0.0
-        held = charge[k] < wanted
-        room[k, held] = charge[k, held]
+        asked = part.asked_kw(k, left)
+        level[k] = levels(asked, part.share, part.headroom_kw[k])
+        given = useful(np.minimum(asked, level[k]), asked, part.usable_kw[k], part.charger_min_kw, np.zeros_like(left))
+        held = given < asked
+        room[k, held] = given[held]
+        charge[k] = np.minimum(np.minimum(given, part.usable_kw[k]), left)
         left = left - charge[k]
     return Plan(room, charge), level
+
+
+def useful(given_kw: Float, asked_kw: Float, usable_kw: Float, least_kw: Float, otherwise_kw: Float) -> Float:
+    """Round what is given to what a cap can hold: all that is asked, a room that the charger can use, or otherwise."""
+    held_kw = np.minimum(given_kw, usable_kw)
+    return np.where(given_kw >= asked_kw, asked_kw, np.where(held_kw >= least_kw, held_kw, otherwise_kw))
 
 
 def floors(part: Part, wanted_kw: float = FLOOR_KW) -> Float:
@@ -78,13 +83,8 @@ def floors(part: Part, wanted_kw: float = FLOOR_KW) -> Float:
     floor = np.zeros_like(wanted)
     for k in range(part.slots):
         floor[k] = np.minimum(wanted[k], SHY * np.maximum(levels(wanted[k], part.share, part.headroom_kw[k]), common))
-    floor[(floor < part.charger_min_kw) & (floor < part.usable_kw)] = 0.0  # the charger could not run on it
+    floor[floor < part.charger_min_kw] = 0.0  # the charger could not run on it
     return floor
-
-
-def lowered(part: Part, floor_kw: Float, wanted_kw: float = FLOOR_KW) -> Float:
-    """Return by how much floors fall short of those wanted, shape (slot, car) [kW]."""
-    return np.maximum(np.minimum(wanted_kw, part.usable_kw) - floor_kw, 0.0)
 
 
 def levels(wanted_kw: Float, share: Float, available_kw: Float) -> Float:

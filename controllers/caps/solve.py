@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from controllers.caps.anticipated import Outcome, solve_part
-from controllers.caps.bursts import hold_last_slots
 from controllers.caps.follower import best_response
 from controllers.caps.highs import relative_gap
 from controllers.caps.options import CapsOptions
@@ -70,9 +69,7 @@ class _Draft:
     withheld_bound_kwh: float
 
 
-def _anticipated(
-    problem: CapsProblem, service: Service, options: CapsOptions, rng: np.random.Generator
-) -> CapsResult:
+def _anticipated(problem: CapsProblem, service: Service, options: CapsOptions, rng: np.random.Generator) -> CapsResult:
     charge, room = service.settled_kw.copy(), problem.room_kw.copy()
     settled = np.flatnonzero(service.settled)
     held = charge[:, settled] < problem.usable_kw[:, settled] - TOLERANCE_KW
@@ -83,7 +80,7 @@ def _anticipated(
     to_plan = np.flatnonzero((service.draw_kwh > SERVED_KWH) & ~service.settled)
     floor = np.zeros_like(room)
     outcomes: list[Outcome] = []
-    for part in split(problem, service.draw_kwh, floor, headroom, to_plan):
+    for part in split(problem, service.draw_kwh, headroom, to_plan, counts_peaks=options.limit_on == "peak"):
         outcome = solve_part(part, options, rng)
         if outcome.plan is None:
             reason = (
@@ -95,8 +92,6 @@ def _anticipated(
         charge[where], room[where], floor[where] = outcome.plan.charge_kw, outcome.plan.room_kw, outcome.part.floor_kw
         outcomes.append(outcome)
     caps = _caps_of_room(problem, room)
-    if options.hold_last_slots:
-        caps = hold_last_slots(problem, caps, charge)
     withheld_bound = of_settled + sum(outcome.withheld_bound_kwh for outcome in outcomes)
     if options.objective == "max_min":
         objective = min((o.objective for o in outcomes), default=float(np.min(room, initial=np.inf)))

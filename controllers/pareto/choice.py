@@ -33,7 +33,7 @@ def by_asf(front: Float, weights: Float) -> int:
     """Point with the smallest achievement scalarising function, ``max_i w_i f_i`` of the normalised objectives.
 
     A heavier weight brings that objective closer to its ideal. Wierzbicki, "The use of reference objectives in
-    multiobjective optimization", 1980, doi:10.1007/978-3-642-48782-8_32.
+    multiobjective optimization", 1980.
     """
     scalar = ASF().do(normalised(front), 1.0 / np.maximum(weights, _LEAST_WEIGHT))
     return int(np.argmin(scalar))
@@ -57,8 +57,8 @@ def by_pseudo_weights(front: Float, weights: Float) -> int:
 def by_knee(front: Float, weights: Float) -> int:  # noqa: ARG001 - the knee is a matter of the front alone
     """Point farthest below the plane through the ends of the normalised front: beyond it a gain costs more.
 
-    Das, "On characterizing the 'knee' of the Pareto curve based on normal-boundary intersection", 1999,
-    doi:10.1007/BF01195985.
+    Das, "On characterizing the 'knee' of the Pareto curve based on Normal-Boundary Intersection", Structural
+    Optimization 18, 1999.
     """
     return int(np.argmin(normalised(front).sum(axis=1)))
 

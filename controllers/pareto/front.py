@@ -9,15 +9,13 @@ from pymoo.algorithms.moo.nsga2 import NSGA2, RankAndCrowding
 from pymoo.core.population import Population
 from pymoo.indicators.hv import HV
 
-from controllers.pareto.problem import DispatchProblem, phase_patterns, uncontrolled
+from controllers.pareto.problem import DispatchProblem
+from controllers.pareto.start import first_candidates
 from cosim.contract import Float
 
 STALL_GENERATIONS = 6
 STALL_GAIN = 1e-3
 """The search ends when so many generations raise the hypervolume by less than this share."""
-
-_POOL = 4  # structured candidates tried per member of the first population
-_NEARBY = 0.15  # standard deviation of the variables around the last decision
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +45,7 @@ class Front:
     hypervolume: float
 
 
-def search(
-    problem: DispatchProblem, last: Float, population: int, generations: int, rng: np.random.Generator
-) -> Front:
+def search(problem: DispatchProblem, last: Float, population: int, generations: int, rng: np.random.Generator) -> Front:
     """Approximate the front of one control period.
 
     Parameters
@@ -63,23 +59,22 @@ def search(
     rng : numpy.random.Generator
         Every draw.
     """
-    free = uncontrolled(problem)
-    around = (last + rng.normal(0.0, _NEARBY, (population, problem.n_var))).clip(0.0, 1.0)
-    pool = np.vstack(
-        [free, last, np.zeros(problem.n_var), phase_patterns(problem, _POOL * population, rng), around]
-    )
+    pool = first_candidates(problem, last, population, rng)
     tried = problem.evaluate(pool, return_as_dictionary=True)
+    free, _, nothing = tried["F"][:3]
     problem.relax_what_cannot_be_met(tried["quantity"], tried["quantity"][0])
-    scale = np.where(tried["F"][0] > 0.0, tried["F"][0], tried["F"][2])
+    members = Population.new(X=pool, F=tried["F"], G=problem.excess(tried["quantity"]))
+    kept = RankAndCrowding().do(problem, members[2:], n_survive=population - 2)
+    scale = np.where(free > 0.0, free, nothing)
     volume = _Hypervolume(np.where(scale > 0.0, scale, 1.0))
 
-    algorithm = NSGA2(pop_size=population, sampling=_best(problem, pool, population))
+    algorithm = NSGA2(pop_size=population, sampling=np.vstack([pool[:2], kept.get("X")]))
     algorithm.setup(problem, termination=("n_gen", generations), seed=int(rng.integers(2**31)), verbose=False)
     reached = [0.0]
     while algorithm.has_next():
         algorithm.next()
         reached.append(volume(algorithm))
-        if len(reached) > STALL_GENERATIONS and reached[-1] <= (1.0 + STALL_GAIN) * reached[-1 - STALL_GENERATIONS]:
+        if _stalled(reached) and algorithm.opt.get("feas").all():
             break
     best = algorithm.opt
     values = best.get("F")
@@ -94,12 +89,9 @@ def search(
     )
 
 
-def _best(problem: DispatchProblem, pool: Float, count: int) -> Population:
-    """First population: what NSGA-II would keep of the pool, and in any case its first two (uncontrolled, last)."""
-    tried = problem.evaluate(pool, return_as_dictionary=True)
-    members = Population.new(X=pool, F=tried["F"], G=tried["G"])
-    kept = RankAndCrowding().do(problem, members[2:], n_survive=count - 2)
-    return Population.new(X=np.vstack([pool[:2], kept.get("X")]))
+def _stalled(reached: list[float]) -> bool:
+    since = -1 - STALL_GENERATIONS
+    return len(reached) > STALL_GENERATIONS and reached[-1] <= (1.0 + STALL_GAIN) * reached[since]
 
 
 class _Hypervolume:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.contract import Exogenous, Float, Int, Observation
+from cosim.contract.signals import Bool
 
 ERROR_PERSISTENCE = 0.5
 """Share of the forecast's last error that is expected to last into the coming period."""
@@ -33,11 +34,12 @@ class Cars:
     due_kwh : ndarray, shape (car,)
         Energy from the grid that the household wants to draw in its window.
     window_h : ndarray, shape (car,)
-        Hours left for it: plugged in, and not dearer than now.
+        Hours left for it: plugged in, at the present price.
     most_kw : ndarray, shape (car,)
         Largest mean power of the period.
     floor_kw : ndarray, shape (car,)
-        Smallest mean power of the period that leaves the rest of ``due_kwh`` within reach of the charger.
+        Smallest mean power of the period that leaves the rest of ``due_kwh`` within reach of the charger; where it is
+        ``most_kw`` nothing can be moved.
     """
 
     customer: Int
@@ -50,6 +52,11 @@ class Cars:
 
     def __len__(self) -> int:
         return len(self.customer)
+
+    @property
+    def fixed(self) -> Bool:
+        """Cars that must charge as much as they can, shape (car,)."""
+        return np.asarray(self.floor_kw >= self.most_kw)
 
     @property
     def pace_kw(self) -> float:
@@ -83,6 +90,8 @@ class Outlook:
         Customers whose sun is worth a limit.
     sun_kw : ndarray, shape (customer,)
         What the roofs could give in the period.
+    at_once : ndarray of bool, shape (customer,)
+        Homes whose cars charge although a cheaper hour is to come.
     """
 
     period_h: float
@@ -95,9 +104,10 @@ class Outlook:
     cars: Cars
     roofs: Int
     sun_kw: Float
+    at_once: Bool
 
 
-def look_ahead(seen: Observation, expected: Exogenous, period_steps: int) -> Outlook:
+def look_ahead(seen: Observation, expected: Exogenous, period_steps: int, known_at_once: Bool) -> Outlook:
     """Make the outlook of the period that begins.
 
     Parameters
@@ -108,6 +118,8 @@ def look_ahead(seen: Observation, expected: Exogenous, period_steps: int) -> Out
         The forecast, on the steps of the run.
     period_steps : int
         Steps until the next decision.
+    known_at_once : ndarray of bool, shape (customer,)
+        ``at_once`` of the last outlook: a car that was paused since does not show what it wants.
     """
     begin, last = seen.step, max(seen.step - 1, 0)
     period = slice(begin, min(begin + period_steps, expected.steps))
@@ -117,7 +129,7 @@ def look_ahead(seen: Observation, expected: Exogenous, period_steps: int) -> Out
         error = metered - forecast[last] if begin else 0.0
         return np.asarray(forecast[period].mean(axis=0) + ERROR_PERSISTENCE * error)
 
-    cars = _cars(seen, expected, period_h)
+    cars, at_once = _cars(seen, expected, period_h, known_at_once)
     rest_h = float((cars.window_h - period_h).max(initial=0.0))
     rest = slice(period.stop, min(period.stop + round(rest_h * 60.0 / seen.step_min), expected.steps))
     rest_h = (rest.stop - rest.start) * seen.step_min / 60.0
@@ -134,33 +146,35 @@ def look_ahead(seen: Observation, expected: Exogenous, period_steps: int) -> Out
         cars=cars,
         roofs=np.flatnonzero(sun_kw > _SMALL_KW),
         sun_kw=sun_kw,
+        at_once=at_once,
     )
 
 
-def _cars(seen: Observation, expected: Exogenous, period_h: float) -> Cars:
-    """Cars that would charge in the period, and within which bounds."""
+def _cars(seen: Observation, expected: Exogenous, period_h: float, known_at_once: Bool) -> tuple[Cars, Bool]:
+    """Cars that would charge in the period, within which bounds, and which homes do not wait for cheaper hours."""
     tariff = expected.tariff_eur_per_kwh[seen.step :]
     starts_min = (seen.step + np.arange(len(tariff))) * seen.step_min
     departure_min = np.nan_to_num(seen.departure_min)
     there_h = (departure_min - starts_min[:, None]).clip(0.0, seen.step_min) / 60.0  # (step, customer)
     cheaper_h = there_h[tariff < tariff[0] - _SAME_PRICE].sum(axis=0)
-    no_dearer_h = there_h[tariff <= tariff[0] + _SAME_PRICE].sum(axis=0)
+    # what does not fit into cheaper hours, all of them full, is left for the hours of the present price
+    as_dear_h = there_h[np.abs(tariff - tariff[0]) <= _SAME_PRICE].sum(axis=0)
     left_kwh = np.where(seen.plugged, seen.energy_left_kwh / seen.efficiency, 0.0)
     due_kwh = (left_kwh - seen.charger_kw * cheaper_h).clip(0.0)
 
-    # A household that was seen charging at this very price does not wait for a cheaper one.
+    # a household that was seen charging at this very price does not wait for a cheaper one
     same_price = seen.step > 0 and abs(expected.tariff_eur_per_kwh[seen.step - 1] - tariff[0]) <= _SAME_PRICE
-    at_once = same_price & (seen.ev_kw > _SMALL_KW) & (due_kwh <= 0.0)
+    at_once = same_price & seen.plugged & ((seen.ev_kw > _SMALL_KW) | known_at_once) & (due_kwh <= 0.0)
     due_kwh = np.where(at_once, left_kwh, due_kwh)
-    window_h = np.where(at_once, there_h.sum(axis=0), no_dearer_h)
+    window_h = np.where(at_once, there_h.sum(axis=0), as_dear_h)
 
     who = np.flatnonzero((due_kwh > _SMALL_KW * period_h) & (window_h > 0.0))
     due_kwh, window_h, charger_kw = due_kwh[who], window_h[who], seen.charger_kw[who]
-    most_kw = np.minimum(charger_kw, due_kwh / period_h)
-    # One period is kept in reserve: a charger cannot run between 0 and 6 A, and forecasts err.
+    most_kw = np.minimum(charger_kw * np.minimum(window_h / period_h, 1.0), due_kwh / period_h)
+    # one period is kept in reserve: a charger cannot run between 0 and 6 A, and forecasts err
     within_reach_kwh = charger_kw * (window_h - 2.0 * period_h).clip(0.0)
     floor_kw = ((due_kwh - within_reach_kwh) / period_h).clip(0.0)
-    return Cars(
+    cars = Cars(
         customer=who,
         charger_kw=charger_kw,
         least_kw=np.minimum(seen.charger_min_kw[who], charger_kw),
@@ -169,3 +183,4 @@ def _cars(seen: Observation, expected: Exogenous, period_h: float) -> Cars:
         most_kw=most_kw,
         floor_kw=np.minimum(floor_kw, most_kw),
     )
+    return cars, np.asarray(at_once)

@@ -1,8 +1,7 @@
-"""The decision of one control period as a pymoo problem: candidates in the unit cube, evaluated a population at once."""
+"""The decision of one control period as a pymoo problem, evaluated a population at once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from pymoo.core.problem import Problem
 from controllers.pareto.objectives import OBJECTIVES, Evaluated
 from controllers.pareto.outlook import Outlook
 from cosim.contract import Feeder, Float, Int, Prediction, Predictor
+from cosim.errors import Fault, InputError
 
 VOLTAGE_LIMITS_PU = (0.90, 1.10)
 """Of nominal: the band of EN 50160 for 95 % of a week, kept at all times."""
@@ -21,6 +21,7 @@ PAUSED_BELOW = 0.3
 
 UNLIMITED_FROM = 0.999
 
+_ROUNDING = 1e-9  # the same candidate in another batch differs by as little
 _HOPELESS = 1e9  # value of a candidate that has no power flow: finite, so that ranking works
 
 
@@ -53,9 +54,18 @@ class Surroundings:
 
     @classmethod
     def of(cls, feeder: Feeder, predictor: Predictor, objectives: tuple[str, ...]) -> Surroundings:
-        """Read them from a feeder; one power flow tells which branches the predictor watches."""
+        """Read them from a feeder; one power flow tells which branches the predictor watches.
+
+        Raises
+        ------
+        InputError
+            Where it watches none of the feeder's monitored branches.
+        """
         nothing = np.zeros((1, len(feeder.customers)))
         names = predictor.predict(nothing, nothing).branches
+        if not set(names) & set(feeder.monitored):
+            problem = "the predictor watches none of the feeder's monitored branches"
+            raise InputError(Fault(feeder.name, "monitored", problem, "name one in feeder.toml"))
         rating_a = np.array([feeder.network.branch(name).rating_a for name in names])
         return cls(
             predictor=predictor,
@@ -86,8 +96,8 @@ class DispatchProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
         self.around = surroundings
         self.outlook = outlook
         self.cars = len(outlook.cars)
-        self._limits = np.array([*VOLTAGE_LIMITS_PU[::-1], *np.ones(len(surroundings.rating_a))])
-        self._limits[1] *= -1.0
+        low, high = VOLTAGE_LIMITS_PU
+        self._limits = np.array([high, -low, *np.ones(len(surroundings.rating_a))])
         super().__init__(
             n_var=self.cars + len(outlook.roofs),
             n_obj=len(surroundings.objectives),
@@ -96,14 +106,13 @@ class DispatchProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
             xu=1.0,
         )
 
-    @property
-    def constraint_names(self) -> tuple[str, ...]:
-        """What the constraints limit, in their order."""
-        return ("voltage_high", "voltage_low", *(f"current_{k}" for k in range(len(self.around.rating_a))))
-
     def decode(self, x: Float) -> tuple[Float, Float]:
         """Mean power of cars and roofs, shapes (candidate, car) and (candidate, roof) [kW]."""
         return self._charging(x[:, : self.cars]), x[:, self.cars :] * self.outlook.sun_kw[self.outlook.roofs]
+
+    def excess(self, quantity: Float) -> Float:
+        """How far quantities are above their limits, same shape; negative within them."""
+        return np.asarray(quantity - self._limits)
 
     def relax_what_cannot_be_met(self, tried: Float, uncontrolled: Float) -> None:
         """Where no candidate tried keeps a limit, ask for "no worse than without control" instead.
@@ -116,7 +125,8 @@ class DispatchProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
             The same without control.
         """
         out_of_reach = tried.min(axis=0) > self._limits
-        self._limits = np.where(out_of_reach, np.maximum(self._limits, uncontrolled), self._limits)
+        no_worse = np.maximum(self._limits, uncontrolled + _ROUNDING)
+        self._limits = np.where(out_of_reach, no_worse, self._limits)
 
     def _evaluate(self, x: Float, out: dict[str, Any], *_: object, **__: object) -> None:
         ev_kw, pv_kw = self.decode(x)
@@ -126,7 +136,7 @@ class DispatchProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
             quantity = self._quantities(now)
         out["quantity"] = np.nan_to_num(quantity, nan=_HOPELESS)
         out["F"] = np.nan_to_num(objectives, nan=_HOPELESS)
-        out["G"] = out["quantity"] - self._limits
+        out["G"] = self.excess(out["quantity"])
 
     def _charging(self, x: Float) -> Float:
         """Semicontinuous charging power, raised to each car's floor and then to the common pace."""
@@ -182,53 +192,8 @@ def limits_for_customers(problem: DispatchProblem, x: Float, customers: int) -> 
     cars, outlook = problem.outlook.cars, problem.outlook
     ev_limit_kw, pv_limit_kw = np.full(customers, np.inf), np.full(customers, np.inf)
     running = np.maximum(ev_kw, cars.least_kw)
-    ev_limit_kw[cars.customer] = np.where(ev_kw <= 0.0, 0.0, np.where(running < cars.charger_kw, running, np.inf))
+    limited = (running < cars.charger_kw) & ~cars.fixed
+    ev_limit_kw[cars.customer] = np.where(ev_kw <= 0.0, 0.0, np.where(limited, running, np.inf))
     free = x[problem.cars :] >= UNLIMITED_FROM
     pv_limit_kw[outlook.roofs] = np.where(free, np.inf, pv_kw)
     return ev_limit_kw, pv_limit_kw
-
-
-def uncontrolled(problem: DispatchProblem) -> Float:
-    """The candidate without any limit."""
-    return np.ones(problem.n_var)
-
-
-def remembered(problem: DispatchProblem, ev_share: Mapping[int, float], pv_share: Mapping[int, float]) -> Float:
-    """The last decision as a candidate of this period; customers that were not limited are free."""
-    cars = [ev_share.get(int(customer), 1.0) for customer in problem.outlook.cars.customer]
-    roofs = [pv_share.get(int(customer), 1.0) for customer in problem.outlook.roofs]
-    return np.array([*cars, *roofs], dtype=float)
-
-
-def phase_patterns(problem: DispatchProblem, count: int, rng: np.random.Generator) -> Float:
-    """Candidates that treat the cars, and the roofs, of a phase alike: a level per phase, the same cut for each roof.
-
-    Unbalance is a matter of phases, so good candidates look like this; the search refines them customer by customer.
-    """
-    outlook, cars, share = problem.outlook, problem.outlook.cars, problem.around.phase_share
-    x = np.ones((count, problem.n_var))
-    if problem.cars:
-        # on each phase the most urgent cars run, as many as make a random multiple of the even pace
-        pace_kw = np.minimum(cars.due_kwh / cars.window_h, cars.most_kw)
-        wanted_kw = rng.gamma(2.0, 0.5, (count, 3)) * (pace_kw @ share[cars.customer])
-        rank = np.argsort(rng.permuted(np.tile(np.arange(problem.cars), (count, 1)), axis=1), axis=1)
-        rank[: count // 2] = cars.most_urgent_first
-        sorted_kw = cars.most_kw[rank][:, :, None] * share[cars.customer][rank]  # (count, car, phase)
-        before_kw = np.cumsum(sorted_kw, axis=1) - sorted_kw
-        runs = ((before_kw < wanted_kw[:, None, :]) & (sorted_kw > 0.0)).any(axis=2)
-        np.put_along_axis(x[:, : problem.cars], rank, runs.astype(float), axis=1)
-    if len(outlook.roofs):
-        roof_kw, roof_share = outlook.sun_kw[outlook.roofs], share[outlook.roofs]
-        deepest_kw = rng.random((count, 3)) ** 2 * (rng.random((count, 3)) < 0.6) * roof_kw.max()
-        x[:, problem.cars :] = (1.0 - (deepest_kw @ roof_share.T) / roof_kw).clip(0.0)
-    return x
-
-
-__all__ = [
-    "DispatchProblem",
-    "Surroundings",
-    "limits_for_customers",
-    "phase_patterns",
-    "remembered",
-    "uncontrolled",
-]

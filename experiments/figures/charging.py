@@ -39,7 +39,7 @@ def draw_heatmap(runs: Runs) -> style.Drawing:
     beside = panels[min(len(panels), 2) - 1].get_position()
     bar = figure.colorbar(image, cax=figure.add_axes((beside.x1 + 0.012, beside.y0, 0.009, beside.height)))
     bar.set_label("charging [kW]")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     prices = np.unique(reference.exogenous.tariff_eur_per_kwh)
     keys = [style.area_key(PLUGGED, "plugged in, not charging")]
     if len(prices) <= len(TARIFF_COLOURS):
@@ -126,8 +126,8 @@ def draw_caps(runs: Runs) -> style.Drawing:
     style.heading(figure, title, keys)
     without = f" No binding cap or limit in: {', '.join(idle)}." if idle else ""
     return style.Drawing(figure, title, (
-        "An import cap limits net draw at the meter (household and car less own generation), a charging limit the car "
-        "alone. A cap does not switch a household off: draw above the cap without charging is household demand." + without
+        "An import cap limits net draw at the meter (household and car less own generation), a charging limit the "
+        "car alone. A cap does not switch a household off: draw above it without charging is its own demand." + without
     ))  # fmt: skip
 
 

@@ -30,17 +30,17 @@ DEFINITIONS: dict[str, str] = {
     "voltage. Marked below 0.90 (EN 50160).",
     "voltage_max_pu": "Highest voltage at any customer's terminal and step. Marked above 1.10 (EN 50160).",
     "overvoltage_min": "Minutes in which at least one customer is above 1.10 pu.",
-    "en50160_compliant_customers_percent": "Customers whose 10-minute rms voltages all lie within +10/-15 % and 95 % of "
-    "them within ±10 % of nominal. The standard judges a week; a day is judged by the same shares (day-equivalent).",
-    "vuf_p95_percent": "Voltage unbalance factor 100·|V2/V1|, 10-minute rms, at customers' buses with three phases: 95 % "
-    "of all windows and buses are below. Limit 2 % (EN 50160).",
+    "en50160_compliant_customers_percent": "Customers whose 10-minute rms voltages all lie within +10/-15 % and 95 % "
+    "of them within ±10 % of nominal. The standard judges a week; a day is judged by the same shares (day-equivalent).",
+    "vuf_p95_percent": "Voltage unbalance factor 100·|V2/V1|, 10-minute rms, at customers' buses with three phases: 95 "
+    "% of all windows and buses are below. Limit 2 % (EN 50160).",
     "vuf_p95_worst_bus_percent": "The same at the bus where it is largest.",
     "vuf_max_percent": "Largest voltage unbalance factor of any bus and 10-minute window.",
     "v0_p95_percent": "Zero-sequence voltage 100·|V0/V1|, 10-minute rms, 95 % of windows and buses are below.",
     "pvur_max_percent": "Largest deviation of a phase voltage's magnitude from the mean of the three (IEEE 141).",
     "lvur_max_percent": "Largest deviation of a line-to-line voltage from the mean of the three (NEMA MG 1).",
-    "neutral_current_p95_a": "Residual current |Ia+Ib+Ic| at the monitored branches (the transformer's terminals unless "
-    "said otherwise), 95 % of steps are below.",
+    "neutral_current_p95_a": "Residual current |Ia+Ib+Ic| at the monitored branches (the transformer's terminals "
+    "unless said otherwise), 95 % of steps are below.",
     "i2_p95_a": "Negative-sequence current at the same places, 95 % of steps are below.",
     "pui_mean_percent": "Mean deviation of phase currents from their mean, where the mean exceeds 5 % of the rating. A "
     "ratio of magnitudes: read it beside the neutral current.",
@@ -59,15 +59,15 @@ DEFINITIONS: dict[str, str] = {
     "ev_served_min_percent": "Share of the possible energy that the worst-served home got.",
     "jain_ev_served": "Jain's index of the homes' shares of served energy: 1 where all are served alike.",
     "cost_eur": "All homes together: import × tariff - export × 0.05 EUR/kWh + unserved energy × 0.50 EUR/kWh.",
-    "withheld_kwh": "Freedom taken by import caps: connection less cap, summed over the time in which a car is plugged in.",
+    "withheld_kwh": "Freedom taken by import caps: connection less cap, summed over the time with a car plugged in.",
     "pv_available_kwh": "What the roofs could have given.",
     "pv_curtailed_kwh": "Of it, what was not taken.",
     "pv_curtailed_max_home_percent": "Curtailed share at the home that loses the largest share of its own.",
     "import_kwh": "Energy drawn at the meters; consumption and generation of a home cancel within a step.",
     "export_kwh": "Energy fed in at the meters.",
     "setpoint_error_max_kw": "Largest net import above its cap. Not shown for a run that sets no cap.",
-    "promise_error_max_kva": "Largest difference between planned and delivered power at the transformer. Not shown for a "
-    "run that promises nothing.",
+    "promise_error_max_kva": "Largest difference between planned and delivered power at the transformer. Not shown for "
+    "a run that promises nothing.",
     "solve_gap_max": "Largest relative gap between a solver's answer and its proven bound. Not shown for rules.",
     "degraded_steps": "Steps with a fallback, a clipped setpoint, curves that did not settle, or power not served as "
     "requested.",

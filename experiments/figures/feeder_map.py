@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from cosim.contract import Feeder, Float
 from cosim.trajectory import Trajectory
@@ -13,47 +19,82 @@ from experiments.figures import style
 from experiments.figures.runs import NothingToDrawError, Runs
 from experiments.figures.voltage import bus_to_neutral_v, limits_v
 
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class View:
+    """Which extreme of the day is shown, and on which scale."""
+
+    highest: bool
+    limit_v: float
+    scale: Normalize
+
+    @property
+    def colour_map(self) -> str:
+        """Dark is bad."""
+        return "YlOrRd" if self.highest else "YlOrRd_r"
+
+    @property
+    def extreme(self) -> str:
+        """In words."""
+        return "highest" if self.highest else "lowest"
+
+    @property
+    def beyond(self) -> str:
+        """The trouble in words."""
+        return f"{'above' if self.highest else 'below'} {self.limit_v:.5g} V"
+
+    def outside(self, voltage_v: Float) -> Bool:
+        """Whether voltages pass the limit."""
+        return voltage_v > self.limit_v if self.highest else voltage_v < self.limit_v
+
 
 def draw(runs: Runs) -> style.Drawing:
     """Extreme voltage of every bus over all steps, one map per run."""
     feeder = runs.reference.feeder
     buses = [bus for bus in feeder.coordinates if bus in _distances(feeder)]
-    if len(buses) < 2 or len({feeder.coordinates[bus] for bus in buses}) < 2:
+    if len({feeder.coordinates[bus] for bus in buses}) < 2:
         raise NothingToDrawError("the feeder gives no coordinates")
     highest = _high_is_worse(runs)
-    values = {label: customer_extreme_v(run, highest) for label, run in runs}
+    homes = {label: customer_extreme_v(run, highest) for label, run in runs}
     along = {label: bus_extreme_v(run, highest) for label, run in runs}
-    known = np.concatenate([*values.values(), *(np.array(list(of_bus.values())) for of_bus in along.values())])
-    norm = Normalize(float(known.min()), float(known.max()) if np.ptp(known) > 0 else float(known.min()) + 1.0)
+    known_v = np.concatenate([*homes.values(), *(np.array(list(of_bus.values())) for of_bus in along.values())])
+    low_v, high_v = float(known_v.min()), float(known_v.max())
+    view = View(highest, limits_v(feeder)[0 if highest else 1], Normalize(low_v, max(high_v, low_v + 0.1)))
+
     columns = min(len(runs), 4)
-    width_in = (style.WIDTH_IN - 1.9) / columns
-    height_in = float(np.clip(width_in * _aspect(feeder, buses), 1.6, 5.0))
+    x_limits, y_limits = _frame(feeder, buses)
+    shape = (y_limits[1] - y_limits[0]) / (x_limits[1] - x_limits[0])
+    height_in = float(np.clip((style.WIDTH_IN - 1.9) / columns * shape, 0.8, 5.0))
     block = style.Block(len(runs), columns, height_in)
     figure, (panels,) = style.sheet(block, right_in=1.2, gap_in=0.15, header_in=0.95)
-    colour_map = "YlOrRd" if highest else "YlOrRd_r"
-    limit_v = limits_v(feeder)[0] if highest else limits_v(feeder)[1]
-    beyond = f"{'above' if highest else 'below'} {limit_v:.5g} V"
     for axes, (label, run) in zip(panels, runs, strict=True):
-        points = _map(axes, run, along[label], values[label], norm, colour_map, limit_v, highest)
-        outside = int((values[label] > limit_v).sum() if highest else (values[label] < limit_v).sum())
-        count = f"{outside} of {len(values[label])} homes {beyond}"
+        points = _map(axes, run, along[label], homes[label], view)
+        count = f"{view.outside(homes[label]).sum()} of {len(homes[label])} homes {view.beyond}"
         axes.text(1.0, -0.01, count, transform=axes.transAxes, ha="right", va="top", fontsize=8.5, color="#333333")
         style.panel_title(axes, label, "", runs.stopped(label))
-    bar = figure.colorbar(points, cax=figure.add_axes((0.925, 0.12, 0.011, 0.62)))
-    extreme = "highest" if highest else "lowest"
-    bar.set_label(f"{extreme} voltage of the day [V]")
-    if norm.vmin is not None and norm.vmax is not None and norm.vmin < limit_v < norm.vmax:
-        bar.ax.axhline(limit_v, color="black", linewidth=1.2, linestyle="--")
-    title = f"Where homes are {beyond} at some step: {extreme} voltage of the day"
+    panels[0].set_xlim(*x_limits)
+    panels[0].set_ylim(*y_limits)
+    bar = figure.colorbar(points, cax=figure.add_axes((0.925, 0.14, 0.011, 0.6)))
+    bar.set_label("voltage [V]")
+    if low_v < view.limit_v < high_v:
+        bar.ax.axhline(view.limit_v, color="black", linewidth=1.2, linestyle="--")
+    return _described(figure, view, any(view.outside(of_run).any() for of_run in homes.values()))
+
+
+def _described(figure: Figure, view: View, passed: bool) -> style.Drawing:
+    title = f"Where homes are {view.beyond} at some step" if passed else f"No home is {view.beyond} at any step"
+    title += f": {view.extreme} voltage of the day"
     keys = [
-        style.line_key("none", "transformer", marker="s", markersize=8, markerfacecolor="black", markeredgecolor="white"),
-        style.line_key("none", "home", marker="o", markersize=5, markerfacecolor="#FD8D3C", markeredgecolor="#777777"),
-        style.line_key("none", f"home {beyond}", marker="o", markersize=6.5, markerfacecolor="#BD0026", markeredgecolor="black"),
-    ]  # fmt: skip
+        _key("transformer", "black", "white", marker="s", markersize=8),
+        _key("home", "#FD8D3C", "#777777", marker="o", markersize=5),
+        _key(f"home {view.beyond}", "#BD0026", "black", marker="o", markersize=6.5),
+    ]
     style.heading(figure, title, keys)
     return style.Drawing(figure, title, (
-        f"Lines and homes (dots) at their coordinates, coloured by the {extreme} voltage of the day: of a line the mean "
-        f"of its two ends' worst phase, of a home its own terminal. The number of homes {beyond} stands under each map."
+        f"Lines and homes (dots) at their coordinates, coloured by the {view.extreme} voltage of the day: of a line "
+        f"the mean of its two ends' worst phase, of a home its own terminal. Under each map: homes {view.beyond}."
     ))  # fmt: skip
 
 
@@ -94,39 +135,39 @@ def bus_extreme_v(run: Trajectory, highest: bool) -> dict[str, float]:
     return found
 
 
-def _aspect(feeder: Feeder, buses: list[str]) -> float:
+def _key(label: str, face: str, edge: str, **marker: Any) -> Line2D:
+    return style.line_key("none", label, markerfacecolor=face, markeredgecolor=edge, **marker)
+
+
+def _frame(feeder: Feeder, buses: list[str]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Limits of x and y with a margin; a feeder drawn as a line gets room on both sides of it."""
     xy = np.array([feeder.coordinates[bus] for bus in buses])
-    width, height = np.ptp(xy, axis=0)
-    return float(height / width) if width > 0 else 3.0
+    middle, half = (xy.max(axis=0) + xy.min(axis=0)) / 2, np.ptp(xy, axis=0) / 2
+    half = np.maximum(half, 0.2 * half.max()) + 0.06 * half.max()
+    (left, foot), (right, top) = middle - half, middle + half
+    return (float(left), float(right)), (float(foot), float(top))
 
 
-def _map(
-    axes: Axes, run: Trajectory, of_bus: dict[str, float], of_home: Float, norm: Normalize, colour_map: str,
-    limit_v: float, highest: bool,
-) -> PathCollection:  # fmt: skip
+def _map(axes: Axes, run: Trajectory, of_bus: dict[str, float], of_home: Float, view: View) -> PathCollection:
     feeder, place = run.feeder, run.feeder.coordinates
     lines = [line.buses for line in feeder.network.lines if all(b in place and b in of_bus for b in line.buses)]
     segments = [[place[bus] for bus in buses] for buses in lines]
-    colours = np.array([np.mean([of_bus[bus] for bus in buses]) for buses in lines])
     axes.add_collection(LineCollection(segments, colors="#B5B5B5", linewidths=3.0, capstyle="round"))
-    coloured = LineCollection(segments, cmap=colour_map, norm=norm, linewidths=2.0, capstyle="round")
-    coloured.set_array(colours)
+    coloured = LineCollection(segments, cmap=view.colour_map, norm=view.scale, linewidths=2.0, capstyle="round")
+    coloured.set_array(np.array([np.mean([of_bus[bus] for bus in buses]) for buses in lines]))
     axes.add_collection(coloured)
     known = [c for c, bus in enumerate(feeder.customer_bus) if bus in place]
     xy = np.array([place[feeder.customer_bus[c]] for c in known]).reshape(-1, 2)
-    value = of_home[known]
-    outside = value > limit_v if highest else value < limit_v
-    style_of = np.where(outside, 1.3, 0.5)
-    edge = np.where(outside, "black", "#777777")
+    outside = view.outside(of_home[known])
     points = axes.scatter(
-        xy[:, 0], xy[:, 1], c=value, cmap=colour_map, norm=norm, s=np.where(outside, 34, 20), linewidths=style_of,
-        edgecolors=list(edge), zorder=3,
+        xy[:, 0], xy[:, 1], c=of_home[known], cmap=view.colour_map, norm=view.scale, s=np.where(outside, 34, 20),
+        linewidths=[1.3 if bad else 0.5 for bad in outside],
+        edgecolors=["black" if bad else "#777777" for bad in outside], zorder=3,
     )  # fmt: skip
     if feeder.transformer is not None:
         ends = [bus for bus in feeder.network.branch(feeder.transformer).buses if bus in place and bus in of_bus]
         for bus in ends[:1]:
             axes.plot(*place[bus], marker="s", color="black", markersize=8, markeredgecolor="white", zorder=4)
     axes.set_aspect("equal", adjustable="box")
-    axes.margins(0.06)
     axes.set_axis_off()
     return points

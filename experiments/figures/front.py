@@ -10,19 +10,11 @@ from experiments.figures import style
 from experiments.figures.runs import NothingToDrawError, Runs, clock
 
 SHOWN = 6
-UNITS = {
-    "a2": "A²",
-    "kw2": "kW²",
-    "a": "A",
-    "kw": "kW",
-    "kva": "kVA",
-    "kwh": "kWh",
-    "eur": "EUR",
-    "v": "V",
-    "v2": "V²",
-    "pu": "pu",
-    "percent": "%",
+AXIS_NAMES = {
+    "unbalance_current": "unbalance current, squared [A²]",
+    "pv_curtailment": "PV curtailment, squared [kW²]",
 }
+"""Objectives of the shipped controllers; others are shown by their own names."""
 
 
 def draw(runs: Runs) -> style.Drawing:
@@ -85,13 +77,6 @@ def _front(axes: Axes, decision: Decision) -> None:
         x, y = points[decision.chosen, :2]
         axes.plot([x], [y], marker="*", markersize=13, color="#D55E00", markeredgecolor="black", linestyle="none")
     names = decision.front_names if len(decision.front_names) >= 2 else ("objective 1", "objective 2")
-    axes.set_xlabel(_spoken(names[0]))
-    axes.set_ylabel(_spoken(names[1]))
+    axes.set_xlabel(AXIS_NAMES.get(names[0], names[0].replace("_", " ")))
+    axes.set_ylabel(AXIS_NAMES.get(names[1], names[1].replace("_", " ")))
     axes.ticklabel_format(style="sci", scilimits=(-3, 5), useMathText=True)
-
-
-def _spoken(name: str) -> str:
-    """Name of an objective with its unit suffix in brackets."""
-    stem, _, suffix = name.rpartition("_")
-    unit = UNITS.get(suffix)
-    return name.replace("_", " ") if unit is None else f"{stem.replace('_', ' ')} [{unit}]"

@@ -84,4 +84,7 @@ def _title(runs: Runs, cutting: list[tuple[str, Trajectory]]) -> str:
     if not cutting:
         return "All available photovoltaic energy is used" + (" in every run" if len(runs) > 1 else "")
     most, run = max(cutting, key=lambda item: float(lost_kwh(item[1]).sum()))
-    return f"Photovoltaic energy is curtailed in {len(cutting)} of {len(runs)} runs, most in {most}: {lost_kwh(run).sum():.1f} kWh"
+    lost = float(lost_kwh(run).sum())
+    if len(runs) == 1:
+        return f"Of the available photovoltaic energy, {lost:.1f} kWh are curtailed"
+    return f"Photovoltaic energy is curtailed in {len(cutting)} of {len(runs)} runs, most in {most}: {lost:.1f} kWh"

@@ -86,7 +86,7 @@ def _title(runs: Runs, rated: bool) -> str:
     kva = runs.reference.feeder.transformer_kva
     machine = f"{kva:.0f} kVA transformer" if np.isfinite(kva) else "transformer"
     if not over:
-        return f"No phase of the {machine} is overloaded in any run"
+        return f"No phase of the {machine} is overloaded in {'any' if len(runs) > 1 else 'this'} run"
     if len(over) == len(runs):
         return f"A phase of the {machine} is overloaded in " + ("every run" if len(runs) > 1 else "this run")
     return f"A phase of the {machine} is overloaded in {len(over)} of {len(runs)} runs: {', '.join(over)}"
@@ -96,8 +96,8 @@ def _caption(rated: bool) -> str:
     if not rated:
         return "Currents at the low-voltage terminals, mean of each step. The feeder's files give no rating."
     return (
-        "Above: current of each phase at the low-voltage terminals over rated current, mean of each step; red where the "
-        "worst phase is above 100 %. “cable” marks the rating of the head line where it is the smaller. Below: winding "
-        "hot spot after IEC 60076-7 from the worst phase's current; 98 °C is ageing at the normal rate, 120 °C the limit "
-        "of normal cyclic loading."
+        "Above: current of each phase at the low-voltage terminals over rated current, mean of each step; red where "
+        "the worst phase is above 100 %. “cable” marks the rating of the head line where it is smaller. Below: "
+        "winding hot spot after IEC 60076-7 from the worst phase; 98 °C is ageing at the normal rate, 120 °C the "
+        "limit of normal cyclic loading."
     )

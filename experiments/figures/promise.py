@@ -47,8 +47,8 @@ def draw(runs: Runs) -> style.Drawing:
     others = [label for label in runs.labels if label not in worst]
     rest = f" No promise was made by {', '.join(others)}." if others else ""
     return style.Drawing(figure, title, (
-        "Apparent power of all phases at the low-voltage terminals: what the controller expected for each step, and what "
-        "the power flow delivered (forecast errors, households' choices and unmodelled losses in between)." + rest
+        "Apparent power of all phases at the low-voltage terminals: what the controller expected for each step, and "
+        "what the power flow delivered (forecast errors, households' choices and unmodelled losses in between)." + rest
     ))  # fmt: skip
 
 

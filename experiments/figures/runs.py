@@ -60,7 +60,7 @@ class Runs:
 
     @cached_property
     def span(self) -> tuple[float, float]:
-        """First and last moment of the longest run, as the time axis wants them."""
+        """First and last moment of the longest run, in days as on the time axis."""
         borders = [edges_of(run) for run in self.trajectories.values()]
         return float(min(b[0] for b in borders)), float(max(b[-1] for b in borders))
 

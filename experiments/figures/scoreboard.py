@@ -96,7 +96,7 @@ def _row(name: str, trajectories: Mapping[str, Trajectory], metrics: Mapping[str
     absent = {label: _inapplicable(name, run) for label, run in trajectories.items()}
     values = {label: _number(metrics.get(label, {}).get(name)) for label in trajectories}
     rivals = {
-        label: round(value, metric.digits)  # what looks the same is the same
+        label: value
         for label, value in values.items()
         if trajectories[label].complete and not absent[label] and name not in CHECKS
     }

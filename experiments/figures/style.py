@@ -14,7 +14,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib import dates as mdates
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -37,9 +36,10 @@ LIMIT = "#444444"
 REFERENCE = "#9A9A9A"
 USED, WITHHELD = "#0072B2", "#E69F00"
 
+_EPOCH = datetime(1970, 1, 1)
 _LEFT_IN, _RIGHT_IN, _BOTTOM_IN, _HEADER_IN = 0.75, 0.75, 0.5, 0.88
 _ROW_GAP_IN, _COLUMN_GAP_IN, _BLOCK_GAP_IN = 0.36, 0.75, 0.95
-_RC = {
+_RC: dict[Any, Any] = {
     "font.size": 9.0, "axes.titlesize": 9.0, "axes.labelsize": 9.0, "legend.fontsize": 9.0,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#E4E4E4",
     "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.1, "axes.titlepad": 4.0,
@@ -212,8 +212,8 @@ def panel_title(axes: Axes, label: str, summary: str = "", stopped: str = "", pa
 
 
 def edges(start: datetime, step_min: float, steps: int) -> Float:
-    """Borders of steps as the time axis wants them, shape (steps + 1,)."""
-    first = float(mdates.date2num(start))
+    """Borders of steps on the time axis, in days since 1970, shape (steps + 1,)."""
+    first = (start - _EPOCH).total_seconds() / 86400.0
     return np.asarray(first + np.arange(steps + 1) * step_min / 1440.0)
 
 
@@ -238,7 +238,7 @@ def clock_text(start: datetime, minute: float) -> str:
 
 
 def _clock(value: float, _position: int | None = None) -> str:
-    moment: datetime = mdates.num2date(value).replace(tzinfo=None) + timedelta(seconds=30)
+    moment = _EPOCH + timedelta(days=value, seconds=30)
     hour = moment.strftime("%H:%M")
     return f"{hour}\n{moment.day} {moment:%b}" if hour == "00:00" else hour
 

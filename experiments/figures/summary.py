@@ -53,9 +53,10 @@ def _setting(runs: Runs) -> str:
     longest = max((run for _, run in runs), key=lambda run: run.steps)
     day, feeder = longest.exogenous, longest.feeder
     cars, roofs = len(np.unique(day.sessions.customer)), int((day.inverter_kva > 0).sum())
+    things = f"{_many(len(feeder.customers), 'home')}, {_many(cars, 'car')}, {_many(roofs, 'roof')}"
     met = f"{len(runs)} controllers met the same day" if len(runs) > 1 else f"{runs.labels[0]} ran"
     return (
-        f"On {feeder.name} ({_many(len(feeder.customers), 'home')}, {_many(cars, 'car')}, {_many(roofs, 'roof')}) {met}: "
+        f"On {feeder.name} ({things}) {met}: "
         f"{span_words(day.start, day.step_min, longest.steps)}, in steps of {day.step_min:g} min."
     )
 
@@ -129,7 +130,7 @@ def _price(runs: Runs, others: list[str]) -> str:
     named = ", ".join(f"{label} {value:.1f} kWh" for label, value in short.items() if value >= 0.05)
     lost = {label: runs.metric(label, "pv_curtailed_kwh") for label in others}
     cut = ", ".join(f"{label} {value:.1f} kWh" for label, value in lost.items() if value >= 0.05)
-    text += f"; cars leave short of {named}" if named else "; no car leaves short"
+    text += f"; missing in cars at departure: {named}" if named else "; no car leaves short"
     return text + (f"; sun curtailed: {cut}." if cut else "; no sun is curtailed.")
 
 

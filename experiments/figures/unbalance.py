@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from cosim.contract import Float
-from cosim.measures import neutral_current_a, ten_minute_mean, ten_minute_rms, vuf_percent
+from cosim.measures import neutral_current_a, ten_minute_rms, vuf_percent
 from cosim.trajectory import Trajectory
 from experiments.figures import style
 from experiments.figures.runs import NothingToDrawError, Runs
@@ -17,15 +18,20 @@ VUF_LIMIT_PERCENT = 2.0
 WINDOW_MIN = 10.0
 
 
+@dataclass(frozen=True)
+class Side:
+    """One quantity: its axis, its values by run, the length of a value, and the metrics that sum it up."""
+
+    axis: str
+    of_run: Mapping[str, Float]
+    window_min: float
+    summary: Callable[[str], str]
+    limit: float | None = None
+
+
 def draw(runs: Runs) -> style.Drawing:
     """Unbalance factor (left) and neutral current (right) of every run, and duration curves of all runs below."""
-    vuf = {label: worst_vuf(run) for label, run in runs}
-    neutral = {label: neutral_a(run) for label, run in runs}
-    sides: list[tuple[str, Mapping[str, Float], str]] = []
-    if all(values.size for values in vuf.values()):
-        sides.append(("VUF [%]", vuf, "{:.2f} %"))
-    if all(values.size for values in neutral.values()):
-        sides.append(("neutral [A]", neutral, "{:.0f} A"))
+    sides = _sides(runs)
     if not sides:
         raise NothingToDrawError("no customer's bus and no monitored branch has three phases")
     width = len(sides)
@@ -33,18 +39,13 @@ def draw(runs: Runs) -> style.Drawing:
         style.Block(len(runs) * width, width, 0.95, share_y="column"),
         style.Block(width, width, 1.7, share_x=False, share_y=False),
     )
-    for column, (axis_name, of_run, pattern) in enumerate(sides):
-        for row, (label, run) in enumerate(runs):
+    for column, side in enumerate(sides):
+        for row, label in enumerate(runs.labels):
             axes = small[row * width + column]
-            _over_time(axes, runs, label, of_run, pattern)
-            axes.set_ylabel(axis_name)
-            if column == 0 and of_run is vuf:
-                style.limit_line(axes, VUF_LIMIT_PERCENT, "2 %")
+            _over_time(axes, runs, label, side)
             style.clock_axis(axes, runs.span)
         small[column].set_ylim(bottom=0)  # the column shares its scale
-        _duration(curves[column], runs, of_run, axis_name)
-    if sides[0][1] is vuf:
-        style.limit_line(curves[0], VUF_LIMIT_PERCENT, "2 %")
+        _duration(curves[column], runs, side)
     style.legend_above(curves[0], "Duration curves", columns=len(runs))
     title = _title(runs)
     others = [f"{runs.reference_label}, for comparison"] if len(runs) > 1 else []
@@ -53,8 +54,27 @@ def draw(runs: Runs) -> style.Drawing:
     return style.Drawing(figure, title, (
         "Left: voltage unbalance factor 100·|V2/V1| (10-minute rms) at the customers' three-phase bus where it is "
         "largest; EN 50160 asks for 95 % of the windows below 2 %. Right: residual current |Ia+Ib+Ic| at the monitored "
-        "branch (10-minute mean), what neutral and earth return together. Below: how long each value is exceeded."
+        "branch, mean of each step, what neutral and earth return together. Below: how long each value is exceeded."
     ))  # fmt: skip
+
+
+def _sides(runs: Runs) -> list[Side]:
+    vuf = {label: worst_vuf(run) for label, run in runs}
+    neutral = {label: neutral_a(run) for label, run in runs}
+    step_min = runs.reference.step_min
+
+    def vuf_words(label: str) -> str:
+        usual, most = runs.metric(label, "vuf_p95_percent"), runs.metric(label, "vuf_max_percent")
+        return f"95 % of all buses: {usual:.2f} %, max {most:.2f} %"
+
+    def neutral_words(label: str) -> str:
+        return f"95 %: {runs.metric(label, 'neutral_current_p95_a'):.0f} A, max {neutral[label].max():.0f} A"
+
+    both = (
+        Side("VUF [%]", vuf, max(WINDOW_MIN, step_min), vuf_words, VUF_LIMIT_PERCENT),
+        Side("neutral [A]", neutral, step_min, neutral_words),
+    )
+    return [side for side in both if all(values.size for values in side.of_run.values())]
 
 
 def worst_vuf(run: Trajectory) -> Float:
@@ -66,35 +86,36 @@ def worst_vuf(run: Trajectory) -> Float:
 
 
 def neutral_a(run: Trajectory) -> Float:
-    """10-minute residual current of the worst monitored branch, shape (window,) [A]; empty where there is none."""
+    """Residual current of the worst monitored branch, shape (step,) [A]; empty where there is none."""
     whole = [i for i, branch in enumerate(run.feeder.monitored_branches) if {1, 2, 3} <= set(branch.phases)]
     if not whole:
         return np.empty(0)
-    return np.asarray(ten_minute_mean(neutral_current_a(run.monitored_current_a[:, whole]), run.step_min).max(axis=1))
+    return np.asarray(neutral_current_a(run.monitored_current_a[:, whole]).max(axis=1))
 
 
-def _over_time(axes: Axes, runs: Runs, label: str, of_run: Mapping[str, Float], pattern: str) -> None:
+def _over_time(axes: Axes, runs: Runs, label: str, side: Side) -> None:
     for name, colour in ((runs.reference_label, style.REFERENCE), (label, style.USED)):
-        run, values = runs.trajectories[name], of_run[name]
-        window_min = max(WINDOW_MIN, run.step_min)
-        times = np.minimum(style.edges(run.exogenous.start, window_min, len(values)), runs.span[1])
+        start, values = runs.trajectories[name].exogenous.start, side.of_run[name]
+        times = np.minimum(style.edges(start, side.window_min, len(values)), runs.span[1])
         axes.step(times, style.hold(values), where="post", color=colour, linewidth=1.0)
-    values = of_run[label]
-    summary = f"95 %: {pattern.format(np.percentile(values, 95))}, max {pattern.format(values.max())}"
-    style.panel_title(axes, label, summary, runs.stopped(label))
+    axes.set_ylabel(side.axis)
+    if side.limit is not None:
+        style.limit_line(axes, side.limit, f"{side.limit:g} %")
+    style.panel_title(axes, label, side.summary(label), runs.stopped(label))
 
 
-def _duration(axes: Axes, runs: Runs, of_run: Mapping[str, Float], axis_name: str) -> None:
+def _duration(axes: Axes, runs: Runs, side: Side) -> None:
     whole = [label for label, run in runs if run.complete] or runs.labels  # part of a day has no share of the day
     for label in whole:
-        values = of_run[label]
-        ordered = np.sort(values)[::-1]
+        ordered = np.sort(side.of_run[label])[::-1]
         share = 100.0 * (np.arange(len(ordered)) + 0.5) / len(ordered)
         axes.plot(share, ordered, color=runs.colour(label), linestyle=runs.dashes(label), label=label)
+    if side.limit is not None:
+        style.limit_line(axes, side.limit, f"{side.limit:g} %")
     axes.set_xlim(0, 100)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("share of the time [%]")
-    axes.set_ylabel(axis_name)
+    axes.set_ylabel(side.axis)
 
 
 def _title(runs: Runs) -> str:

@@ -35,9 +35,9 @@ def draw_band(runs: Runs) -> style.Drawing:
     for axes, (label, run) in zip(panels, runs, strict=True):
         _band(axes, run)
         low, high = float(run.voltage_v.min()), float(run.voltage_v.max())
-        over = minutes(runs.metric(label, "overvoltage_min"))
+        long = minutes(runs.metric(label, "overvoltage_min"))
         limit = limits_v(run.feeder)[0]
-        summary = f"{low:.1f}–{high:.1f} V, {over} above {limit:.5g} V"
+        summary = f"{low:.1f}–{high:.1f} V, {long} above {limit:.5g} V"
         style.panel_title(axes, label, summary, runs.stopped(label))
         style.clock_axis(axes, runs.span)
     _frame(panels, runs, 0.04)
@@ -73,7 +73,7 @@ def _band(axes: Axes, run: Trajectory) -> None:
 def _band_title(over: list[str], runs: Runs) -> str:
     limit = f"{limits_v(runs.reference.feeder)[0]:.5g} V"
     if not over:
-        return f"No customer is above {limit} in any run"
+        return f"No customer is above {limit} in {'any' if len(runs) > 1 else 'this'} run"
     if len(over) == len(runs):
         return f"Some customer is above {limit} in " + ("every run" if len(runs) > 1 else "this run")
     return f"Some customer is above {limit} in {len(over)} of {len(runs)} runs: {', '.join(over)}"
@@ -109,11 +109,15 @@ def draw_profile(runs: Runs) -> style.Drawing:
         axes.set_xlabel("distance from the transformer [m]")
     keys = [style.line_key(c, f"phase L{p}, worst step", marker="o", markersize=3.5) for p, c in _phases()]
     keys.append(style.line_key("#999999", "customer's range over the day", linewidth=4, alpha=0.5))
-    title = "Where along the feeder the voltage leaves its band, phase by phase"
+    upper_v, _, lower_v = limits_v(feeder)
+    inside = all(lower_v <= run.voltage_v.min() and run.voltage_v.max() <= upper_v for _, run in runs)
+    title = "Voltage along the feeder, phase by phase: " + (
+        "all homes stay inside the limits" if inside else "where it leaves its band"
+    )
     style.heading(figure, title, [*keys, style.line_key(style.LIMIT, "limit", linestyle="--")])
     return style.Drawing(figure, title, (
-        "Lines: voltage of every bus at the step in which some customer is farthest from nominal, phase by phase. Dots: "
-        "customers at that step. Bars: lowest to highest voltage of each customer over all steps."
+        "Lines: voltage of every bus at the step in which some customer is farthest from nominal, phase by phase. "
+        "Dots: customers at that step. Bars: lowest to highest voltage of each customer over all steps."
     ))  # fmt: skip
 
 

@@ -98,6 +98,10 @@ def test_a_whole_circuit_has_no_warning_and_its_facts(write: Write) -> None:
             "1 of 3 loads connected to two phases",
         ),
         (
+            WHOLE + "New Load.C Phases=3 Bus1=home kV=0.23 kW=1 kvar=0 Model=1\n",
+            "1 of 3 loads rated for another voltage than their bus has",
+        ),
+        (
             WHOLE + TRANSFORMER.replace("T1", "T2").replace("[src lv]", "[src other]") + BASES,
             "2 transformers",
         ),

@@ -1,0 +1,146 @@
+"""What a phase may draw in kW: rated current, less reactive power, losses and margin, slot by slot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosim.contract import Complex, Feeder, Float, Predictor
+from cosim.contract.signals import Bool
+
+PHASES = 3
+ASSUMED_LOSS_SHARE = 0.04  # of the load, where no predictor tells
+ITERATIONS = 20
+NEAR_A = 0.01
+SOLVED_A = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Background:
+    """What flows before any car charges, per slot.
+
+    Attributes
+    ----------
+    p_kw, q_kvar : ndarray, shape (slot, customer)
+        Net load without cars.
+    source_pu : ndarray, shape (slot,)
+        Source voltage; nan: as in the feeder's file.
+    """
+
+    p_kw: Float
+    q_kvar: Float
+    source_pu: Float
+
+
+def phase_limits_kw(
+    feeder: Feeder, predictor: Predictor | None, background: Background, limit_a: float, has_car: Bool
+) -> Float:
+    """Return the load of each phase at which its current at the transformer reaches a limit.
+
+    Cars are raised together on all phases, evenly over the homes that have one, until each phase's predicted current
+    meets the limit: voltage drop, reactive power and losses of that very state are inside. Without a predictor the
+    voltage is nominal and losses are a share of the load.
+
+    Parameters
+    ----------
+    feeder : Feeder
+        The place.
+    predictor : Predictor or None
+        The power flow.
+    background : Background
+        Load without cars.
+    limit_a : float
+        Largest current of a phase, margin already taken off [A].
+    has_car : ndarray of bool, shape (customer,)
+        Homes that the extra load is laid on; all homes of a phase where none has a car.
+
+    Returns
+    -------
+    ndarray, shape (slot, phase)
+        Sum of the customers' loads [kW].
+    """
+    share = feeder.phase_matrix
+    base_kw, base_kvar = background.p_kw @ share, background.q_kvar @ share
+    apparent_kva = limit_a * feeder.nominal_voltage_v / 1e3
+    flat: Float = np.sqrt(np.maximum(apparent_kva**2 - base_kvar**2, 0.0)) / (1.0 + ASSUMED_LOSS_SHARE)
+    row = None if predictor is None else _transformer_row(feeder, predictor, background)
+    if predictor is None or row is None:
+        return flat
+    spread = _spread(share, has_car)
+    extra_kw = flat - base_kw
+    for _ in range(ITERATIONS):
+        current_a = np.abs(_currents(predictor, background, extra_kw @ spread.T)[:, row])
+        missing_a = np.where(spread.any(axis=0), limit_a - current_a, 0.0)  # nan where there is no power flow
+        extra_kw = extra_kw + np.nan_to_num(missing_a) * feeder.nominal_voltage_v / 1e3
+        if np.abs(np.nan_to_num(missing_a)).max() < NEAR_A:
+            break
+    solved = np.abs(missing_a) < SOLVED_A
+    limit_kw: Float = np.where(solved, base_kw + extra_kw, np.minimum(flat, base_kw + extra_kw))
+    return limit_kw
+
+
+def expected_kva(feeder: Feeder, predictor: Predictor | None, background: Background, ev_kw: Float) -> Float:
+    """Return the apparent power that a plan leads to at the transformer's low-voltage terminals, shape (slot,) [kVA].
+
+    Parameters
+    ----------
+    feeder, predictor, background
+        As in `phase_limits_kw`.
+    ev_kw : ndarray, shape (slot, customer)
+        What cars draw [kW].
+    """
+    row = None if predictor is None else _transformer_row(feeder, predictor, background)
+    p_kw = (background.p_kw + ev_kw).sum(axis=1) * (1.0 + ASSUMED_LOSS_SHARE)
+    flat: Float = np.hypot(p_kw, background.q_kvar.sum(axis=1))
+    if predictor is None or row is None or feeder.transformer is None:
+        return flat
+    current_a = _currents(predictor, background, ev_kw)[:, row]
+    machine = feeder.network.branch(feeder.transformer)
+    nodes = machine.nodes[machine.monitored][: len(machine.phases)]
+    if len(machine.phases) != PHASES or (nodes < 0).any():
+        return flat
+    conductors = slice(machine.monitored.start, machine.monitored.start + PHASES)
+    own_ohm = np.linalg.pinv(machine.admittance_s[conductors, conductors])
+    scale = np.where(np.isnan(background.source_pu), 1.0, background.source_pu / feeder.network.source_pu)
+    order = np.argsort(machine.phases)
+    no_load_v = feeder.network.no_load_v[nodes][order] * scale[:, None]
+    terminal_v = no_load_v - current_a @ own_ohm[np.ix_(order, order)].T
+    kva = np.abs((terminal_v * np.conj(current_a)).sum(axis=1)) / 1e3
+    expected: Float = np.where(np.isfinite(kva), kva, flat)
+    return expected
+
+
+def _transformer_row(feeder: Feeder, predictor: Predictor, background: Background) -> int | None:
+    """Which of the watched branches carries all customers: the transformer, else the head line."""
+    names = predictor.predict(background.p_kw[:1], background.q_kvar[:1]).branches
+    for name in (feeder.transformer, feeder.head_line):
+        if name is not None and name in names:
+            return names.index(name)
+    return None
+
+
+def _currents(predictor: Predictor, background: Background, ev_kw: Float) -> Complex:
+    """Currents of the watched branches, shape (slot, branch, 3); nan where there is no solution."""
+    current: Complex | None = None
+    keys = np.nan_to_num(background.source_pu, nan=-1.0)
+    for key in np.unique(keys):
+        rows = keys == key
+        answer = predictor.predict(
+            background.p_kw[rows] + ev_kw[rows], background.q_kvar[rows], None if key < 0 else float(key)
+        ).current_a
+        if current is None:
+            current = np.full((len(keys), *answer.shape[1:]), np.nan, complex)
+        current[rows] = answer
+    assert current is not None  # noqa: S101 - a horizon has at least one slot
+    return current
+
+
+def _spread(share: Float, has_car: Bool) -> Float:
+    """Part of a phase's extra load that each customer takes, shape (customer, phase)."""
+    single = (share > 0) & ((share > 0).sum(axis=1) == 1)[:, None]
+    with_car = single & has_car[:, None]
+    chosen = np.where(with_car.any(axis=0), with_car, np.where(single.any(axis=0), single, share > 0))
+    count = chosen.sum(axis=0)
+    even: Float = np.divide(chosen, count, out=np.zeros_like(share), where=count > 0)
+    return even

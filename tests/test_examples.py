@@ -1,0 +1,35 @@
+"""The README's Python is run, its printed output compared, and its commands are looked for in the program."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from experiments.cli import app
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_examples_print_what_the_readme_says():
+    blocks = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) == README.count("```python")
+    names: dict[str, object] = {}
+    for code, expected in blocks:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, "README.md", "exec"), names)  # noqa: S102 - our own README
+        assert printed.getvalue() == expected
+
+
+def test_every_command_of_the_readme_exists():
+    commands = set(re.findall(r"`cosim (\w+)", README))
+    assert {"run", "compare", "check", "list", "feeder", "bench"} == commands
+    for command in commands:
+        assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
+
+
+def test_files_that_the_readme_names_are_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (Path(__file__).parents[1] / target.replace("\\", "")).exists(), target

@@ -1,0 +1,129 @@
+"""The rooms and the arrows between them: what may import what, and proof that the checks can fail."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import grimp
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+ROOMS = ("cosim", "feeders", "controllers", "experiments")
+
+MAY_IMPORT = {
+    "cosim": {"numpy", "pandas", "pyarrow", "scipy", "opendssdirect"},
+    "feeders": {"numpy", "pandas", "pyarrow", "scipy", "pvlib"},
+    "controllers": {"numpy", "pyomo", "highspy", "pymoo"},
+}
+"""Distributions by room; experiments may import any."""
+
+MAY_KNOW = {"feeders": {"contract", "errors"}, "controllers": {"contract", "errors", "measures"}}
+"""Parts of cosim by room."""
+
+MAY_IMPORT_BY_NAME = {"cosim/loop.py", "feeders/read.py", "controllers/__init__.py", "experiments/cli.py"}
+"""Where a module's name is looked up in a table: engines, surveyors, controllers, benchmarks."""
+
+HEAVY = ("opendssdirect", "dss", "pyomo", "pymoo", "highspy", "matplotlib", "pvlib", "experiments")
+
+
+def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run code in a new interpreter that imports the rooms from a folder."""
+    return subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(folder), "NO_COLOR": "1", "COLUMNS": "200"},
+    )  # fmt: skip
+
+
+def contracts(folder: Path) -> dict[str, bool]:
+    """Check ``.importlinter`` in a folder; name of every contract, and whether it is kept."""
+    arguments = "['--no-cache', '--config', '.importlinter']"
+    done = python(f"from importlinter.cli import lint_imports_command; lint_imports_command({arguments})", folder)
+    verdicts = re.findall(r"^(\S.*?) (KEPT|BROKEN)", done.stdout, re.MULTILINE)
+    assert verdicts, done.stdout + done.stderr
+    assert done.returncode == int(any(verdict == "BROKEN" for _, verdict in verdicts))
+    return {name: verdict == "KEPT" for name, verdict in verdicts}
+
+
+def test_all_contracts_are_kept() -> None:
+    verdicts = contracts(PROJECT)
+    assert len(verdicts) == 10
+    assert [name for name, kept in verdicts.items() if not kept] == []
+
+
+PLANTS = {
+    "Rooms: imports point down only": ("cosim/record.py", "import controllers"),
+    "Inside cosim: loop on plant on devices and measures on trajectory on contract": (
+        "cosim/measures/energy.py", "from cosim.plant import Plant",
+    ),
+    "Feeders know the contract and the errors, not the machinery": ("feeders/read.py", "import cosim.trajectory"),
+    "Controllers know the contract, the errors and the measures, not the machinery": (
+        "controllers/droop.py", "def later():\n    from cosim.devices import EvFleet",
+    ),
+    "Only cosim.opendss speaks OpenDSS": ("experiments/compose.py", "import opendssdirect"),
+    "The engine is imported by name only, when a run begins": ("cosim/plant.py", "from cosim import opendss"),
+    "The front doors stay light": ("cosim/__init__.py", "from cosim.opendss import OpenDssEngine"),
+    "Only controllers speak to solvers": ("experiments/compose.py", "import highspy"),
+    "Only feeders.profiles asks pvlib": ("experiments/compose.py", "import pvlib"),
+    "Only experiments draws": ("controllers/equal_share.py", "import matplotlib.pyplot"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    for room in ROOMS:
+        shutil.copytree(PROJECT / room, tmp_path / room, ignore=shutil.ignore_patterns("*.parquet", "__pycache__"))
+    shutil.copy(PROJECT / ".importlinter", tmp_path)
+    return tmp_path
+
+
+def test_there_is_a_planted_violation_for_every_contract() -> None:
+    assert PLANTS.keys() == contracts(PROJECT).keys()
+
+
+@pytest.mark.parametrize("contract", PLANTS)
+def test_a_contract_catches_its_violation(copy: Path, contract: str) -> None:
+    file, line = PLANTS[contract]
+    with (copy / file).open("a", encoding="utf-8") as source:
+        source.write(f"\n{line}\n")
+    assert not contracts(copy)[contract]
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_imports_only_what_it_may(room: str) -> None:
+    graph = grimp.build_graph(*ROOMS, include_external_packages=True, cache_dir=None)
+    inside = {room} | graph.find_descendants(room)
+    direct = {imported for module in inside for imported in graph.find_modules_directly_imported_by(module)}
+    roots = {name.partition(".")[0] for name in direct}
+    foreign = roots - set(sys.stdlib_module_names) - {room, "cosim"}
+    assert foreign <= MAY_IMPORT[room]
+    if room in MAY_KNOW:
+        parts = {name.split(".")[1] for name in direct if name.startswith("cosim.")}
+        assert parts <= MAY_KNOW[room]
+        assert "cosim" not in direct  # the front door leads to everything
+
+
+def test_imports_by_name_are_where_they_are_known_to_be() -> None:
+    by_name = re.compile(r"\bimport_module\(|__import__\(|\bexec\(")
+    sources = (path for room in ROOMS for path in (PROJECT / room).rglob("*.py"))
+    found = {path.relative_to(PROJECT).as_posix() for path in sources if by_name.search(path.read_text("utf-8"))}
+    assert found == MAY_IMPORT_BY_NAME
+
+
+LOADED = "print(sorted(name for name in {names} if name in sys.modules))"
+
+
+@pytest.mark.parametrize("rooms", ["cosim, cosim.measures", "feeders", "controllers", "cosim, feeders, controllers"])
+def test_importing_a_room_loads_nothing_heavy(rooms: str) -> None:
+    done = python(f"import sys, {rooms}; {LOADED.format(names=HEAVY)}", PROJECT)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_a_baseline_loads_no_solver() -> None:
+    code = "import sys, controllers; [controllers.describe(n) for n in ('none', 'equal_share', 'dimming', 'droop')]; "
+    done = python(code + LOADED.format(names=HEAVY), PROJECT)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")

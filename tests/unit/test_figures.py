@@ -1,0 +1,214 @@
+"""Every figure on real runs of a small feeder, and on what a feeder or a run may lack."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+import numpy as np
+import pytest
+
+from cosim import run
+from cosim.contract import Decision, EvSessions, Setpoints
+from cosim.errors import PowerFlowError, RunStoppedError
+from cosim.measures import scoreboard
+from experiments import scenario as scenarios
+from experiments.compose import compose
+from experiments.figures import style, write_figures
+from experiments.figures.charging import binding_homes, homes_with_cars
+from experiments.figures.runs import Runs, minutes
+from experiments.figures.scoreboard import ABSENT, rows
+from experiments.figures.summary import paragraph
+from experiments.figures.voltage import worst_moment
+
+NAMES = {
+    "transformer_loading", "voltage_band", "voltage_profile", "unbalance", "charging", "caps", "photovoltaics",
+    "promise", "pareto_front", "feeder_map", "diversity",
+}  # fmt: skip
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class Planner:
+    """Caps every home at what is left of 5 kW, promises a power, and shows a front of three points."""
+
+    every_step = False
+
+    def __init__(self, customers: int) -> None:
+        self.free = np.full(customers, np.inf)
+
+    def plan(self, forecast):
+        self.expected_kw = forecast.expected.demand_kw.sum(axis=1)
+
+    def decide(self, observation):
+        front = np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]])
+        return Setpoints(
+            np.full_like(self.free, 5.0), self.free, np.full_like(self.free, 1.0),
+            planned_kva=float(self.expected_kw[observation.step]),
+            decision=Decision("optimal", 1.0, 1.0, 0.0, front=front, front_names=("unbalance_current", "x"), chosen=1),
+        )  # fmt: skip
+
+
+class Failing(Planner):
+    """Gives up after an hour, or when told to."""
+
+    def __init__(self, customers: int, after_min: float = 60.0) -> None:
+        super().__init__(customers)
+        self.after_min = after_min
+
+    def decide(self, observation):
+        if observation.minute >= self.after_min:
+            raise PowerFlowError("no solution")
+        return super().decide(observation)
+
+
+def composed(**updates):
+    path = scenarios.find("two_bus_evening")
+    data = scenarios.read("two_bus_evening").model_dump()
+    data["runs"] = [{"controller": "none"}, {"controller": "equal_share"}]
+    return compose(scenarios.parse({**data, **updates}, path), path)
+
+
+def trajectories(day, *, planner=True, failing=False):
+    found = {}
+    makers = {item.name: day.controller(item) for item in day.scenario.runs}
+    makers |= {"planner": Planner(3)} if planner else {}
+    makers |= {"failing": Failing(3)} if failing else {}
+    for label, controller in makers.items():
+        try:
+            found[label] = run(day.feeder, day.exogenous, controller, label=label)
+        except RunStoppedError as stop:
+            found[label] = stop.trajectory
+    return found
+
+
+@pytest.fixture(scope="module")
+def sunny():
+    """Noon to evening with cars and roofs, one run stopped early."""
+    day = composed(start=datetime(2026, 5, 15, 12), horizon_h=14.0, ev={"share": 1.0}, pv={"share": 1.0, "kwp": 4.0})
+    return day, trajectories(day, failing=True)
+
+
+def boards(runs):
+    return {label: scoreboard(trajectory) for label, trajectory in runs.items()}
+
+
+def test_all_figures_are_drawn(sunny, tmp_path):
+    day, runs = sunny
+    files = write_figures(runs, boards(runs), tmp_path, day=day.exogenous)
+    assert {file.name for file in files} == NAMES
+    assert [file.name for file in files if file.path is None] == []
+    for file in files:
+        content = file.path.read_bytes()
+        assert content.startswith(PNG)
+        assert len(content) > 5_000
+        assert file.title
+        assert file.caption.endswith(".")
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.png" for name in NAMES}
+
+
+def test_without_cars_and_roofs_the_reason_is_given_and_an_old_file_goes(tmp_path):
+    day = composed(ev={"share": 0.0}, pv={"share": 0.0}, horizon_h=3.0)
+    runs = trajectories(day, planner=False)
+    (tmp_path / "charging.png").write_bytes(b"of another day")
+    files = {file.name: file for file in write_figures(runs, boards(runs), tmp_path)}
+    missing = {name: file.caption for name, file in files.items() if file.path is None}
+    assert set(missing) == {"charging", "caps", "photovoltaics", "promise", "pareto_front"}
+    assert missing["charging"] == "there is no car on this feeder."
+    assert not (tmp_path / "charging.png").exists()
+
+
+def test_a_bare_feeder_has_no_map_no_profile_and_no_limit(sunny, tmp_path):
+    day, _ = sunny
+    bare = replace(
+        day.feeder, transformer=None, transformer_kva=float("nan"), head_line=None, monitored=(), coordinates={},
+        distance_m={},
+    )  # fmt: skip
+    only = {"planner": run(bare, day.exogenous.first(240), Planner(3), label="planner")}
+    files = {file.name: file for file in write_figures(only, boards(only), tmp_path)}
+    assert {name for name, file in files.items() if file.path is None} == {
+        "transformer_loading", "voltage_profile", "promise", "feeder_map"
+    }  # fmt: skip
+    assert files["feeder_map"].caption == "the feeder gives no coordinates."
+
+
+def test_a_transformer_without_rating_shows_amperes(sunny, tmp_path):
+    _, runs = sunny
+    feeder = runs["none"].feeder
+    unrated = [replace(branch, rating_a=float("nan")) for branch in feeder.network.branches]
+    place = replace(feeder, transformer_kva=float("nan"), network=replace(feeder.network, branches=tuple(unrated)))
+    single = {"none": replace(runs["none"], feeder=place)}
+    files = {file.name: file for file in write_figures(single, boards(single), tmp_path)}
+    assert "no rating" in files["transformer_loading"].title
+
+
+def test_no_step_at_all(sunny, tmp_path):
+    _, runs = sunny
+    with pytest.raises(RunStoppedError) as stop:
+        run(runs["none"].feeder, runs["none"].exogenous, Failing(3, after_min=0.0))
+    files = write_figures({"nothing": stop.value.trajectory}, {}, tmp_path)
+    assert {file.path for file in files} == {None}
+    assert {file.caption for file in files} == {"no run completed a step."}
+
+
+def test_scoreboard_marks_best_and_violated_but_never_a_run_that_stopped(sunny):
+    _, runs = sunny
+    metrics = boards(runs)
+    metrics["failing"]["cost_eur"] = -100.0
+    metrics["planner"]["cost_eur"] = -50.0
+    metrics["none"]["voltage_max_pu"] = 1.2
+    found = {row.name: row for _, group in rows(runs, metrics) for row in group}
+    column = {label: number for number, label in enumerate(runs)}
+    cost = found["cost_eur"]
+    assert [cell.best for cell in cost.cells] == [label == "planner" for label in runs]
+    assert cost.direction_words == "lower is better"
+    assert found["voltage_max_pu"].cells[column["none"]].violated
+    assert not found["voltage_max_pu"].cells[column["planner"]].violated
+    assert found["setpoint_error_max_kw"].cells[column["none"]].text == ABSENT
+    assert not any(cell.best for cell in found["import_kwh"].cells)
+
+
+def test_unknown_measures_are_shown_without_judgement(sunny):
+    _, runs = sunny
+    groups = dict(rows(runs, {label: {"something_new": float(k)} for k, label in enumerate(runs)}))
+    assert [cell.text for cell in groups["Others"][0].cells] == ["0.0", "1.0", "2.0", "3.0"]
+    assert not any(cell.best for cell in groups["Others"][0].cells)
+
+
+def test_summary_names_troubles_cures_and_stopped_runs(sunny):
+    _, runs = sunny
+    metrics = boards(runs)
+    metrics["none"].update(transformer_peak_percent=150.0, transformer_overload_min=45.0, overvoltage_min=130.0)
+    metrics["equal_share"].update(transformer_overload_min=0.0, overvoltage_min=130.0)
+    metrics["planner"].update(transformer_overload_min=20.0, overvoltage_min=60.0)
+    text = " ".join(paragraph(Runs(runs, metrics)))
+    assert "150 % of its rating, above its rating for 45 min" in text
+    assert "Overload of the transformer is gone under equal_share; left under others: planner 20 min." in text
+    assert "Voltage above its limit is shortest under planner: 60 min instead of 2 h 10 min." in text
+    assert "Stopped early: failing at 13:00" in text
+
+
+def test_which_homes_moments_and_orders_are_chosen(sunny):
+    _, runs = sunny
+    planner = runs["planner"]
+    step, customer = worst_moment(planner)
+    away = np.abs(planner.voltage_v - 230.0)
+    assert away[step, customer] == away.max()
+    assert binding_homes(runs["none"]).size == 0
+
+
+def test_homes_are_ordered_by_arrival(sunny):
+    _, runs = sunny
+    sessions = EvSessions(
+        np.array([0, 1, 2]), np.array([300.0, 0.0, 100.0]), np.array([400.0, 800.0, 600.0]), *[np.ones(3)] * 5
+    )
+    day = replace(runs["none"].exogenous, sessions=sessions)
+    assert homes_with_cars(replace(runs["none"], exogenous=day)).tolist() == [1, 2, 0]
+
+
+def test_clock_times_and_minutes():
+    start = datetime(2026, 5, 15, 22)
+    assert style.clock_text(start, 135.0) == "00:15"
+    borders = style.edges(start, 30.0, 4)
+    assert len(borders) == 5
+    assert np.diff(borders) * 24 == pytest.approx(0.5)
+    assert [minutes(value) for value in (45.0, 200.0, float("nan"))] == ["45 min", "3 h 20 min", "–"]

@@ -1,0 +1,158 @@
+"""Time: who sees what when, and what is kept of a run that stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cosim import run
+from cosim.contract import Feeder, Forecast, Observation, Setpoints
+from cosim.errors import InputError, RunStoppedError
+from cosim.measures import scoreboard
+
+Make = Callable[..., Any]
+
+
+def capped(observation: Observation) -> Setpoints:
+    """A different cap at every step, so that it can be told apart."""
+    return replace(Setpoints.free(3), import_cap_kw=np.full(3, 100.0 + observation.step))
+
+
+def test_a_controller_sees_the_step_before(
+    two_bus: Feeder, make_day: Make, make_sessions: Make, scripted: Make
+) -> None:
+    rng = np.random.default_rng(1)
+    day = make_day(
+        two_bus, 8, demand_kw=rng.uniform(0.5, 3.0, (8, 3)), demand_kvar=0.3, pv_available_kw=rng.uniform(0, 2, (8, 3)),
+        inverter_kva=4.0, sessions=make_sessions((0, 0.0, 40.0, 5.0, 7.4)), tariff_eur_per_kwh=rng.uniform(0.1, 0.3, 8),
+    )  # fmt: skip
+    controller = scripted(capped, every_step=True)
+    trajectory = run(two_bus, day, controller, control_min=5)
+    assert [seen.step for seen in controller.seen] == list(range(8))
+    assert [seen.minute for seen in controller.seen] == [5.0 * step for step in range(8)]
+    for step in range(1, 8):
+        seen = controller.seen[step]
+        for name in ("net_kw", "net_kvar", "ev_kw", "pv_kw", "voltage_v"):
+            np.testing.assert_array_equal(getattr(seen, name), getattr(trajectory, name)[step - 1], err_msg=name)
+        np.testing.assert_array_equal(seen.demand_kw, day.demand_kw[step - 1])
+        np.testing.assert_allclose(seen.transformer_current_a, trajectory.transformer_current_a[step - 1])
+        np.testing.assert_allclose(seen.current_a, trajectory.monitored_current_a[step - 1])
+        np.testing.assert_allclose(seen.head_current_a, seen.transformer_current_a, atol=1e-6)
+        assert seen.tariff_eur_per_kwh == day.tariff_eur_per_kwh[step]  # the price of what begins is known
+    # ... and what it answers acts in the step that begins
+    np.testing.assert_array_equal(trajectory.import_cap_kw[:, 0], 100.0 + np.arange(8))
+
+
+def test_the_first_observation_is_what_the_forecast_expects(two_bus: Feeder, make_day: Make, scripted: Make) -> None:
+    truth, told = make_day(two_bus, 2, demand_kw=3.0), make_day(two_bus, 2, demand_kw=[1.0, 2.0, 0.5])
+    controller = scripted(Setpoints.free(3))
+    run(two_bus, truth, controller, control_min=5, forecast=Forecast("persistence", told))
+    assert controller.seen[0].demand_kw.tolist() == [1.0, 2.0, 0.5]
+    assert controller.seen[0].net_kw.tolist() == [1.0, 2.0, 0.5]
+    assert controller.seen[1].demand_kw.tolist() == [3.0, 3.0, 3.0]
+    (forecast,) = controller.forecasts
+    assert forecast.kind == "persistence"
+    np.testing.assert_array_equal(forecast.expected.demand_kw, told.demand_kw)
+
+
+def test_without_a_forecast_it_is_an_oracle_and_says_so(two_bus: Feeder, make_day: Make, scripted: Make) -> None:
+    controller = scripted(Setpoints.free(3))
+    run(two_bus, make_day(two_bus, 4, demand_kw=1.0), controller, control_min=10)
+    assert [forecast.kind for forecast in controller.forecasts] == ["oracle"]
+    assert controller.forecasts[0].expected.steps == 4
+
+
+@pytest.mark.parametrize(("every_step", "called_at"), [(False, [0, 3, 6]), (True, list(range(8)))])
+def test_decisions_are_made_at_control_steps_and_stay_in_force(
+    two_bus: Feeder, make_day: Make, scripted: Make, every_step: bool, called_at: list[int]
+) -> None:
+    controller = scripted(capped, every_step=every_step)
+    trajectory = run(two_bus, make_day(two_bus, 8, demand_kw=1.0), controller, control_min=15)
+    assert [seen.step for seen in controller.seen] == called_at
+    assert [step for step, _ in trajectory.decisions] == called_at
+    last = [max(step for step in called_at if step <= k) for k in range(8)]
+    np.testing.assert_array_equal(trajectory.import_cap_kw[:, 0], 100.0 + np.array(last))
+
+
+def test_a_step_is_the_mean_of_its_minutes(two_bus: Feeder, make_day: Make, scripted: Make) -> None:
+    minutes = np.random.default_rng(2).uniform(0.0, 5.0, (30, 3))
+    trajectory = run(two_bus, make_day(two_bus, 30, 1.0, demand_kw=minutes), scripted(Setpoints.free(3)), step_min=10,
+                     control_min=10)  # fmt: skip
+    assert trajectory.steps == 3
+    np.testing.assert_allclose(trajectory.net_kw, minutes.reshape(3, 10, 3).mean(axis=1))
+
+
+def test_steps_that_do_not_fit_are_refused(two_bus: Feeder, make_day: Make, scripted: Make) -> None:
+    day, controller = make_day(two_bus, 30, 1.0), scripted(Setpoints.free(3))
+    with pytest.raises(ValueError, match="control_min=10 must be a whole multiple of step_min=4"):
+        run(two_bus, day, controller, step_min=4, control_min=10)
+    with pytest.raises(ValueError, match=r"step_min=4 must be .* divides 30"):
+        run(two_bus, day, controller, step_min=4, control_min=4)
+    with pytest.raises(ValueError, match=r"step_min=0.5 must be a whole multiple"):
+        run(two_bus, day, controller, step_min=0.5, control_min=5)
+    with pytest.raises(ValueError, match="engine='pypower' must be one of opendss, reduced"):
+        run(two_bus, day, controller, engine="pypower")
+
+
+def test_progress_is_reported_after_every_step(two_bus: Feeder, make_day: Make, scripted: Make) -> None:
+    heard: list[tuple[int, int]] = []
+    run(two_bus, make_day(two_bus, 3), scripted(Setpoints.free(3)), progress=lambda done, of: heard.append((done, of)))
+    assert heard == [(1, 3), (2, 3), (3, 3)]
+
+
+def raises_at(step: int, error: BaseException) -> Callable[[Observation], Setpoints]:
+    def answer(observation: Observation) -> Setpoints:
+        if observation.step == step:
+            raise error
+        return Setpoints.free(3)
+
+    return answer
+
+
+def test_an_interrupted_run_keeps_what_it_has(
+    two_bus: Feeder, make_day: Make, make_sessions: Make, scripted: Make
+) -> None:
+    day = make_day(two_bus, 8, demand_kw=1.0, sessions=make_sessions((0, 0.0, 40.0, 5.0, 7.4)))
+    with pytest.raises(RunStoppedError, match="my run: interrupted") as stopped:
+        run(two_bus, day, scripted(raises_at(3, KeyboardInterrupt())), control_min=5, label="my run")
+    assert stopped.value.exit_code == 130
+    partial: Any = stopped.value.trajectory
+    assert not partial.complete
+    assert partial.steps == partial.exogenous.steps == 3
+    whole = run(two_bus, day, scripted(Setpoints.free(3)), control_min=5)
+    assert whole.complete
+    for name in ("net_kw", "ev_kw", "node_v", "soc_kwh", "plugged", "planned_kva", "degraded"):
+        np.testing.assert_array_equal(getattr(partial, name), getattr(whole, name)[:3], err_msg=name)
+    assert scoreboard(partial)["balance_error_percent"] < 1e-3
+
+
+def test_a_run_interrupted_before_its_first_step_is_empty(two_bus: Feeder, make_day: Make, scripted: Make) -> None:
+    with pytest.raises(RunStoppedError) as stopped:
+        run(two_bus, make_day(two_bus, 4), scripted(raises_at(0, KeyboardInterrupt())))
+    partial: Any = stopped.value.trajectory
+    assert (partial.steps, partial.complete, stopped.value.exit_code) == (0, False, 130)
+
+
+def test_a_power_flow_without_solution_stops_the_run_and_names_the_step(
+    two_bus: Feeder, make_day: Make, scripted: Make
+) -> None:
+    demand = np.ones((6, 3))
+    demand[4] = 5000.0
+    with pytest.raises(RunStoppedError, match=r"step 4 of 6: OpenDSS did not converge") as stopped:
+        run(two_bus, make_day(two_bus, 6, demand_kw=demand), scripted(Setpoints.free(3)))
+    partial: Any = stopped.value.trajectory
+    assert (partial.steps, partial.complete, stopped.value.exit_code) == (4, False, 3)
+    assert np.isfinite(partial.node_v).all()
+
+
+def test_errors_of_a_controller_keep_their_exit_code(two_bus: Feeder, make_day: Make, scripted: Make) -> None:
+    with pytest.raises(RunStoppedError) as stopped:
+        run(two_bus, make_day(two_bus, 4), scripted(raises_at(1, InputError([]))), control_min=5)
+    assert stopped.value.exit_code == 2
+    # what is not raised on purpose is a bug, and is not dressed up as anything else
+    with pytest.raises(ZeroDivisionError):
+        run(two_bus, make_day(two_bus, 4), scripted(raises_at(1, ZeroDivisionError())), control_min=5)

@@ -1,0 +1,59 @@
+"""What follows from voltages alone: currents, losses, and the check on what was served."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cosim.contract import Complex, Feeder
+from cosim.network import ServedPower, branch_losses_kw, monitored_currents, terminal_currents
+from cosim.opendss import OpenDssEngine
+
+NET_KW = np.array([12.0, 6.0, 3.0])
+NET_KVAR = np.array([4.0, 2.0, 0.0])
+
+
+@pytest.fixture(scope="module")
+def voltages(two_bus: Feeder) -> Complex:
+    return OpenDssEngine(two_bus).solve(NET_KW, NET_KVAR, float("nan")).copy()[None, :]
+
+
+def test_currents_flow_towards_the_customers_and_agree_at_both_ends(two_bus: Feeder, voltages: Complex) -> None:
+    cable, machine = two_bus.network.branch("LINE1"), two_bus.network.branch("tr1")
+    in_cable, in_machine = monitored_currents((cable, machine), voltages)[0]
+    np.testing.assert_allclose(in_machine, in_cable, atol=1e-6)
+    np.testing.assert_allclose(np.abs(in_cable), [56.4326, 27.7883, 13.0644], atol=1e-3)  # SOURCE.md of the feeder
+    home_v = voltages[0, [nodes[0] for nodes in two_bus.customer_nodes]]
+    np.testing.assert_allclose(home_v * in_cable.conj() / 1e3, NET_KW + 1j * NET_KVAR, atol=1e-6)
+    (all_terminals,) = terminal_currents([cable], voltages)
+    np.testing.assert_allclose(all_terminals[0, :3], -all_terminals[0, 3:], atol=1e-6)
+
+
+def test_losses_are_those_of_the_hand_calculation(two_bus: Feeder, voltages: Complex) -> None:
+    losses = branch_losses_kw(two_bus.network.branches, voltages)[0]
+    by_name = dict(zip((branch.name for branch in two_bus.network.branches), losses, strict=True))
+    assert by_name == pytest.approx({"LINE1": 0.33020, "TR1": 0.08255}, abs=1e-4)
+
+
+def test_an_unknown_branch(two_bus: Feeder) -> None:
+    with pytest.raises(KeyError):
+        two_bus.network.branch("nowhere")
+
+
+def test_served_power_is_what_was_asked_for(two_bus: Feeder, voltages: Complex) -> None:
+    check = ServedPower(two_bus.network, two_bus.customer_nodes, two_bus.customer_neutral, per_node=True)
+    assert check.mismatch_kw(voltages[0], NET_KW) < 1e-5
+
+
+def test_served_power_sees_every_node_and_not_only_the_sum(two_bus: Feeder, voltages: Complex) -> None:
+    wrong = NET_KW + np.array([0.5, -0.5, 0.0])
+    per_node = ServedPower(two_bus.network, two_bus.customer_nodes, two_bus.customer_neutral, per_node=True)
+    assert per_node.mismatch_kw(voltages[0], wrong) == pytest.approx(0.5, abs=1e-4)
+    only_sum = ServedPower(two_bus.network, two_bus.customer_nodes, two_bus.customer_neutral, per_node=False)
+    assert only_sum.mismatch_kw(voltages[0], wrong) == pytest.approx(0.0, abs=1e-4)
+    assert only_sum.mismatch_kw(voltages[0], NET_KW + 0.1) == pytest.approx(0.3, abs=1e-4)
+
+
+def test_frozen_arrays_are_copies_that_cannot_be_written(two_bus: Feeder) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        two_bus.load_kw[0] = 99.0

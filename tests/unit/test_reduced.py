@@ -1,0 +1,203 @@
+"""The reduced network against OpenDSS, against hand calculation, and what it refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import feeders
+from controllers.none import NoControl
+from cosim import run
+from cosim.contract import Exogenous, Feeder
+from cosim.errors import InputError, PowerFlowError, UnsupportedError
+from cosim.loop import make_engine
+from cosim.network import monitored_currents
+from cosim.opendss import OpenDssEngine
+from cosim.reduced import ReducedEngine, ReducedNetwork
+
+LOG = logging.getLogger(__name__)
+SOURCE_PU = (0.95, 1.0, 1.02, 1.05)
+
+FOUR_WIRES = """
+Clear
+New Circuit.four_wire BasekV=0.4 pu=1.0 phases=3 Bus1=src MVAsc3=20 MVAsc1=20
+New LineCode.c nphases=4 Units=km Rmatrix=(.3 |.05 .3 |.05 .05 .3 |.05 .05 .05 .3)
+~ Xmatrix=(.35 |.25 .35 |.25 .25 .35 |.25 .25 .25 .35) Cmatrix=(0|0 0|0 0 0|0 0 0 0)
+New Reactor.earth Bus1=src.4 Bus2=src.0 phases=1 R=0.05 X=0
+New Line.L1 Bus1=src.1.2.3.4 Bus2=a.1.2.3.4 LineCode=c Length=0.2 units=km
+New Line.L2 Bus1=a.1.2.3.4 Bus2=b.1.2.3.4 LineCode=c Length=0.1 units=km
+New Load.one Phases=1 Bus1=b.1.4 kV=0.23 kW=3 kvar=1
+New Load.two Phases=1 Bus1=b.2.4 kV=0.23 kW=2 kvar=0.5
+New Load.three Phases=3 Bus1=a.1.2.3.4 kV=0.4 kW=9 kvar=3
+New Load.four Phases=3 Bus1=b.1.2.3 kV=0.4 kW=3 kvar=1
+{more}
+Set VoltageBases=[0.4]
+CalcVoltageBases
+"""
+
+
+@pytest.fixture
+def four_wires(tmp_path: Path) -> Callable[[str], Feeder]:
+    def make(more: str = "") -> Feeder:
+        master = tmp_path / "Master.dss"
+        master.write_text(FOUR_WIRES.format(more=more), encoding="utf-8")
+        return feeders.load(master)
+
+    return make
+
+
+def random_powers(rng: np.random.Generator, points: int, customers: int) -> tuple[np.ndarray, np.ndarray]:
+    """From 8 kW of export to 12 kW of import per home, with any power factor down to about 0.9."""
+    p_kw = rng.uniform(-8.0, 12.0, (points, customers))
+    return p_kw, p_kw * rng.uniform(-0.3, 0.5, (points, customers))
+
+
+def opendss_voltages(feeder: Feeder, p_kw: np.ndarray, q_kvar: np.ndarray, source_pu: np.ndarray) -> np.ndarray:
+    """Node voltages of every point; nan where OpenDSS itself does not converge."""
+    engine, found = OpenDssEngine(feeder), np.full((len(p_kw), len(feeder.network.node_names)), np.nan, complex)
+    for row, point in enumerate(zip(p_kw, q_kvar, source_pu, strict=True)):
+        with contextlib.suppress(PowerFlowError):
+            found[row] = engine.solve(*point)
+    return found
+
+
+def largest_deviation(feeder: Feeder, points: int, seed: int) -> tuple[float, float]:
+    """Largest difference to OpenDSS: node voltages over their own magnitude [pu], and watched currents [A]."""
+    rng = np.random.default_rng(seed)
+    p_kw, q_kvar = random_powers(rng, points, len(feeder.customers))
+    source_pu = rng.choice(SOURCE_PU, points)
+    solved_v = opendss_voltages(feeder, p_kw, q_kvar, source_pu)
+    solved = np.isfinite(solved_v[:, 0])
+    assert solved.mean() >= 0.99  # a few random points are beyond what the feeder can carry
+    solved_v = solved_v[solved]
+    network = ReducedNetwork(feeder, all_nodes=True)
+    reduced_v = network.node_voltages(p_kw, q_kvar, source_pu)[solved]
+    reduced_a = network.predict(p_kw, q_kvar, source_pu).current_a[solved]
+    solved_a = monitored_currents([feeder.network.branch(name) for name in network.branches], solved_v)
+    return float((np.abs(reduced_v - solved_v) / np.abs(solved_v)).max()), float(np.abs(reduced_a - solved_a).max())
+
+
+def test_agrees_with_opendss_at_1000_random_points(european_lv: Feeder) -> None:
+    voltage_pu, current_a = largest_deviation(european_lv, 1000, seed=1)
+    LOG.info("largest deviation from OpenDSS: %.1e pu at any node, %.1e A in any watched branch", voltage_pu, current_a)
+    assert voltage_pu <= 1e-6
+    assert current_a <= 1e-3
+
+
+def test_agrees_with_opendss_on_two_buses(two_bus: Feeder) -> None:
+    voltage_pu, current_a = largest_deviation(two_bus, 100, seed=2)
+    assert voltage_pu <= 1e-6
+    assert current_a <= 1e-3
+
+
+def test_agrees_with_opendss_with_a_neutral_conductor_and_three_phase_customers(
+    four_wires: Callable[[str], Feeder],
+) -> None:
+    feeder = four_wires("")
+    assert min(feeder.customer_neutral) < 0 <= max(feeder.customer_neutral)
+    p_kw, q_kvar = random_powers(np.random.default_rng(3), 50, 4)
+    solved_v = opendss_voltages(feeder, p_kw, q_kvar, np.ones(50))
+    network = ReducedNetwork(feeder, all_nodes=True)
+    # the neutral itself is near earth, so its own magnitude is no base
+    difference_v = np.abs(network.node_voltages(p_kw, q_kvar) - solved_v)
+    assert difference_v.max() <= 1e-6 * 230.0
+    ports = [pair for nodes, n in zip(feeder.customer_nodes, feeder.customer_neutral, strict=True) for pair in
+             ((node, n) for node in nodes)]  # fmt: skip
+    between = np.stack([solved_v[:, a] - (solved_v[:, n] if n >= 0 else 0.0) for a, n in ports], axis=1)
+    difference_v = np.abs(network.predict(p_kw, q_kvar).voltage_v - between)
+    assert difference_v.max() <= 1e-6 * 230.0
+    assert network.port_customer.tolist() == [0, 1, 2, 2, 2, 3, 3, 3]
+
+
+def test_two_buses_by_hand(two_bus: Feeder) -> None:
+    """The quadratic equation of ``feeders/two_bus/SOURCE.md``."""
+    found = ReducedNetwork(two_bus).predict(np.array([[12.0, 6.0, 3.0]]), np.array([[4.0, 2.0, 0.0]]))
+    assert np.abs(found.voltage_v[0]) == pytest.approx([224.1453, 227.5976, 229.6313], abs=1e-3)
+    transformer_a = found.current_a[0, found.branches.index("TR1")]
+    assert np.abs(transformer_a) == pytest.approx([56.4326, 27.7883, 13.0644], abs=1e-3)
+
+
+def test_watches_what_it_is_told_to(european_lv: Feeder) -> None:
+    assert ReducedNetwork(european_lv).branches == ("TR1", "LINE1")
+    p_kw = np.full((2, 55), 1.5)
+    found = ReducedNetwork(european_lv, watched=["line5", "TR1"]).predict(p_kw, 0.2 * p_kw)
+    assert found.branches == ("LINE5", "TR1")
+    assert found.current_a.shape == (2, 2, 3)
+    with pytest.raises(InputError, match="no branch 'NOWHERE'"):
+        ReducedNetwork(european_lv, watched=["nowhere"])
+
+
+def test_source_voltage(european_lv: Feeder) -> None:
+    network = ReducedNetwork(european_lv)
+    p_kw = np.full((1, 55), 1.0)
+    own = network.predict(p_kw, p_kw).voltage_v
+    assert (network.predict(p_kw, p_kw, float("nan")).voltage_v == own).all()
+    assert (network.predict(p_kw, p_kw, 1.02).voltage_v == own).all()
+    assert (np.abs(network.predict(p_kw, p_kw, 1.05).voltage_v) > np.abs(own) + 6.0).all()
+
+
+def test_a_hopeless_candidate_is_nan_and_leaves_the_others_alone(european_lv: Feeder) -> None:
+    network = ReducedNetwork(european_lv, all_nodes=True)
+    p_kw = np.random.default_rng(4).uniform(0.0, 4.0, (20, 55))
+    alone = network.predict(p_kw, 0.3 * p_kw)
+    p_kw[7] = 1e3  # far beyond what the feeder can carry
+    p_kw[11] = 40.0  # likewise, but not absurd
+    together = network.predict(p_kw, 0.3 * p_kw)
+    bad = np.isin(np.arange(20), [7, 11])
+    assert (np.isnan(together.voltage_v).all(axis=1) == bad).all()
+    assert (np.isnan(together.current_a).all(axis=(1, 2)) == bad).all()
+    assert np.abs(together.voltage_v[~bad] - alone.voltage_v[~bad]).max() <= 1e-6
+    assert np.isnan(network.node_voltages(p_kw[bad], p_kw[bad])).all()
+
+
+def test_the_engine_refuses_what_has_no_solution(two_bus: Feeder) -> None:
+    engine = ReducedEngine(two_bus)
+    with pytest.raises(PowerFlowError, match=r"no solution within 0.5..1.5 pu.*net load of 3000.0 kW"):
+        engine.solve(np.full(3, 1e3), np.zeros(3), float("nan"))
+    # the collapsed branch of the same equation is no answer either: 110 kW still solve, 150 kW do not
+    assert np.abs(engine.solve(np.full(3, 110.0), np.zeros(3), 1.0)).min() > 115.0
+    with pytest.raises(PowerFlowError):
+        engine.solve(np.full(3, 150.0), np.zeros(3), 1.0)
+
+
+def test_bad_calls(two_bus: Feeder) -> None:
+    network = ReducedNetwork(two_bus)
+    with pytest.raises(ValueError, match="all_nodes=True"):
+        network.node_voltages(np.zeros((1, 3)), np.zeros((1, 3)))
+    with pytest.raises(ValueError, match=r"must be \(candidate, 3\)"):
+        network.predict(np.zeros((1, 2)), np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ("New Generator.chp Phases=1 Bus1=a.1.4 kV=0.23 kW=2", "Generator.CHP"),
+        ("New PVSystem.roof Phases=1 Bus1=a.1.4 kV=0.23 kVA=2 Pmpp=2 irradiance=1", "PVSystem.ROOF"),
+        ("New Load.between Phases=3 Bus1=a.1.2.3 kV=0.4 conn=delta kW=3 kvar=0", "Load.BETWEEN"),
+        (
+            "New Transformer.boost Phases=1 Windings=2 Buses=[a.1.4 c.1.4] kVs=[.23 .23] kVAs=[10 10]\n"
+            "New RegControl.tap transformer=boost winding=2 vreg=120 ptratio=2 band=2",
+            "RegControl.TAP",
+        ),
+    ],
+)
+def test_refuses_what_it_cannot_represent_by_name(four_wires: Callable[[str], Feeder], more: str, named: str) -> None:
+    feeder = four_wires(more)
+    with pytest.raises(UnsupportedError, match=named):
+        ReducedNetwork(feeder)
+    with pytest.raises(UnsupportedError, match=named):
+        make_engine("reduced", feeder)
+
+
+def test_a_run_is_the_same_with_either_engine(european_lv: Feeder, busy_day: Callable[..., Exogenous]) -> None:
+    day = busy_day(european_lv, seed=5, minutes=360)
+    true, reduced = (run(european_lv, day, NoControl(european_lv), engine=name) for name in ("opendss", "reduced"))
+    assert reduced.engine == "reduced"
+    assert (reduced.net_kw == true.net_kw).all()
+    assert not reduced.degraded.any()
+    assert (np.abs(reduced.node_v - true.node_v) / np.abs(true.node_v)).max() <= 1e-6

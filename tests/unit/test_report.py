@@ -1,0 +1,131 @@
+"""The report as a page: whole, alone, and honest about what is missing or went wrong."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from cosim import run
+from cosim.measures import scoreboard
+from experiments import scenario as scenarios
+from experiments.compose import compose
+from experiments.figures import write_figures
+from experiments.manifest import assumptions, make_manifest
+from experiments.report import degradations, write_report
+
+OUTSIDE = re.compile(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//|url\(|@import|<script""", re.IGNORECASE)
+VOID = {"meta", "img", "br", "hr", "link", "input", "wbr"}
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and keeps text and images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.images: list[str] = []
+        self.targets: list[str] = []
+        self.ids: set[str] = set()
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.ids |= {found["id"]} if "id" in found else set()
+        if tag == "a":
+            self.targets.append(found["href"])
+        if tag == "img":
+            self.images.append(found["src"])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def day():
+    path = scenarios.find("two_bus_evening")
+    composition = compose(scenarios.read("two_bus_evening"), path)
+    runs = {
+        item.name: run(composition.feeder, composition.exogenous, composition.controller(item), label=item.name)
+        for item in composition.scenario.runs
+    }
+    return composition, path, runs
+
+
+def page(day, folder, runs=None, extra=(), manifest_changes=None):
+    composition, path, whole = day
+    runs = whole if runs is None else runs
+    metrics = {label: scoreboard(trajectory) for label, trajectory in runs.items()}
+    figures = write_figures(runs, metrics, folder / "figures")
+    manifest = make_manifest(runs, None, {}, composition, path, "opendss") | (manifest_changes or {})
+    stated = [*assumptions(composition, "opendss"), *extra]
+    file = write_report(folder, runs, metrics, manifest, figures, stated)
+    content = file.read_text(encoding="utf-8")
+    parsed = Page()
+    parsed.feed(content)
+    assert parsed.open == []
+    return content, parsed, figures
+
+
+def test_the_page_is_whole_and_needs_nothing_else(day, tmp_path):
+    content, parsed, figures = page(day, tmp_path)
+    assert OUTSIDE.search(content) is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "report.html"]
+    drawn = [figure for figure in figures if figure.path is not None]
+    assert len(parsed.images) == len(drawn)
+    assert all(source.startswith("data:image/png;base64,iVBOR") for source in parsed.images)
+    assert {target.removeprefix("#") for target in parsed.targets} <= parsed.ids
+
+
+def test_it_names_every_controller_assumption_and_reason(day, tmp_path):
+    composition, _, runs = day
+    content, parsed, figures = page(day, tmp_path, extra=["Warning: the moon <is> full"])
+    text = "".join(parsed.text)
+    for label in runs:
+        assert label in text
+    for line in assumptions(composition, "opendss"):
+        assert line in text
+    assert "Every home is metered" in text
+    assert "the moon <is> full" in text
+    assert "<is>" not in content
+    missing = [figure for figure in figures if figure.path is None]
+    assert missing
+    for figure in missing:
+        assert figure.caption in text
+    assert "cost to all homes" in text
+    assert "import × tariff - export × 0.05 EUR/kWh" in text
+    assert "inputs_sha256.feeder/Master.dss" in text
+
+
+def test_degraded_steps_and_stopped_runs_are_in_sight(day, tmp_path):
+    _, _, whole = day
+    marked = np.zeros(whole["none"].steps, dtype=bool)
+    marked[[3, 7, 9]] = True
+    notes = ((3, "curves 0.12 kW apart"), (7, "curves 3.4 kW apart"), (9, "fallback: no plan"))
+    runs = {**whole, "none": replace(whole["none"], degraded=marked, notes=notes, complete=False)}
+    content, parsed, _ = page(day, tmp_path, runs, manifest_changes={"stopped": "none: gave up"})
+    text = "".join(parsed.text)
+    assert 'class="alarm"' in content
+    assert "Run none stopped at" in text
+    assert "none: gave up" in text
+    assert [(item.reason, item.steps, item.first_step) for item in degradations("none", runs["none"])] == [
+        ("curves 0.12 kW apart", 2, 3),
+        ("fallback: no plan", 1, 9),
+    ]
+    assert "curves 0.12 kW apart" in text
+    assert "No step of any run is degraded" not in text
+
+
+def test_a_page_with_nothing_to_say_still_says_so(day, tmp_path):
+    file = write_report(tmp_path, {}, {}, {}, write_figures({}, {}, tmp_path / "figures"), [])
+    text = file.read_text(encoding="utf-8")
+    assert "No run completed a step" in text
+    assert "Every home is metered" in text
