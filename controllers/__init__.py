@@ -16,7 +16,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 from cosim.contract import Controller, Feeder, Predictor
 from cosim.errors import Fault, InputError
 
-__all__ = ["REGISTRY", "describe", "make", "names", "needs_predictor"]
+__all__ = ["REGISTRY", "describe", "make", "names", "needs_predictor", "options"]
 
 REGISTRY: dict[str, str] = {
     "none": "controllers.none:NoControl",
@@ -44,6 +44,11 @@ def describe(name: str) -> str:
 def needs_predictor(name: str) -> bool:
     """Whether the controller's constructor takes a predictor; InputError where there is no such controller."""
     return "predictor" in signature(_class(name)).parameters
+
+
+def options(name: str) -> dict[str, Any]:
+    """Options of a controller with their defaults; InputError where there is no such controller."""
+    return {key: value.default for key, value in _taken(_class(name)).items() if key not in _GIVEN}
 
 
 def make(
@@ -75,12 +80,16 @@ def make(
         whatever the constructor refuses.
     """
     kind = _class(name)
-    taken = {key: value for key, value in signature(kind).parameters.items() if value.kind is not Parameter.VAR_KEYWORD}
+    taken = _taken(kind)
     faults = list(_option_faults(name, kind, taken, predictor, options))
     if faults:
         raise InputError(faults)
     handed = {key: value for key, value in (("predictor", predictor), ("seed", seed)) if key in taken}
     return cast(Controller, kind(feeder, **handed, **options))
+
+
+def _taken(kind: type) -> dict[str, Parameter]:
+    return {key: value for key, value in signature(kind).parameters.items() if value.kind is not Parameter.VAR_KEYWORD}
 
 
 def _class(name: str) -> type:

@@ -80,7 +80,6 @@ class Dimming:
         calm = ~importing | (self._loading(observation, self._rebound_a(observation)) <= self._release)
         self._calm_min = np.where(calm, self._calm_min + observation.step_min, 0.0)
         self._dimmed = over | (self._dimmed & (self._calm_min < self._hold_min))
-        self._calm_min[over] = 0.0
         dimmed_customers = (self._shares[:, self._dimmed] > 0).any(axis=1)
         self._limit_kw = np.where(dimmed_customers, self._floor_kw, np.inf)
         unlimited = np.full(len(self._shares), np.inf)

@@ -237,8 +237,9 @@ def _load_fact(dss: Any, name: str) -> LoadFact:
     if neutral in (1, 2, 3):  # a star whose neutral is a phase: across two phases, whatever it is called
         delta, neutral, numbers = True, 0, [*numbers, neutral]
     model = int(_property(dss, element, "model"))
+    band_pu = float(_property(dss, element, "vminpu")), float(_property(dss, element, "vmaxpu"))
     shape = _load_shape(dss, _property(dss, element, "yearly") or _property(dss, element, "daily"), kw)
-    return LoadFact(name, bus, tuple(numbers), neutral, kw, kvar, kv, model, delta, shape)
+    return LoadFact(name, bus, tuple(numbers), neutral, kw, kvar, kv, model, delta, band_pu, shape)
 
 
 def _load_shape(dss: Any, name: str, kw: float) -> LoadShape | None:

@@ -200,7 +200,7 @@ def _only(scenario: Scenario, wanted: str, path: Path) -> Scenario:
         faults.append(Fault(str(path), "--controllers", "names nothing", "give at least one controller"))
     if faults:
         raise InputError(faults)
-    return scenario.model_copy(update={"runs": tuple(dict.fromkeys(runs))})
+    return scenario.model_copy(update={"runs": tuple({run.name: run for run in runs}.values())})
 
 
 def _writable(folder: Path) -> None:

@@ -65,6 +65,10 @@ class Composition:
 
     def controller(self, run: Run) -> Controller:
         """Make the controller of one run; InputError where its options are wrong."""
+        reserved = sorted({"seed", "predictor"} & set(run.options))
+        if reserved:
+            remedy = "leave it out: the scenario's seed and feeder decide"
+            raise InputError([Fault("options", key, "is not for a scenario to set", remedy) for key in reserved])
         predictor = self.predictor if controllers.needs_predictor(run.controller) else None
         seed = int(np.random.default_rng([self.scenario.seed, _STREAMS["controllers"]]).integers(2**31))
         return controllers.make(run.controller, self.feeder, predictor=predictor, seed=seed, **run.options)

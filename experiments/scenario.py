@@ -234,13 +234,9 @@ def _remedy(location: tuple[int | str, ...], kind: str) -> str:
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Scenario
-    for part in location[:-1]:
-        if isinstance(part, int):
-            continue
-        annotation = {
-            "grid": Grid, "transformer": Transformer, "households": Homes, "ev": Cars, "pv": Roofs,
-            "forecast": ForecastTable, "runs": Run,
-        }.get(part)  # fmt: skip
-        model = annotation or model
-    return list(model.model_fields)
+    tables: dict[str, type[BaseModel]] = {
+        "grid": Grid, "transformer": Transformer, "households": Homes, "ev": Cars, "pv": Roofs,
+        "forecast": ForecastTable, "runs": Run,
+    }  # fmt: skip
+    inside = [tables[part] for part in location[:-1] if isinstance(part, str) and part in tables]
+    return list((inside[-1] if inside else Scenario).model_fields)

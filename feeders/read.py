@@ -236,8 +236,12 @@ def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str,
             by_problem["connected between phases (delta): per-phase figures do not hold for them"].append(load.name)
         elif len(_phases(load)) == 2:
             by_problem["connected to two phases: measures assume one or three"].append(load.name)
-        if not 0.6 <= _voltage_over_rated(survey, load) <= 1.4:
+        over = _voltage_over_rated(survey, load)
+        if not 0.6 <= over <= 1.4:
             by_problem["rated for another voltage than their bus has: their power will not be served"].append(load.name)
+        elif load.model == 1 and not load.band_pu[0] <= over <= load.band_pu[1]:
+            trap = "outside vminpu..vmaxpu without load, where plain OpenDSS makes them impedances: runs do not"
+            by_problem[trap].append(load.name)
         if load.bus not in distance_m:
             by_problem["not reached by lines from the transformer"].append(load.name)
     found = [

@@ -176,7 +176,7 @@ def _status(solver: highspy.Highs, objective: float, bound: float, stop: Stop) -
     raise SolverError(f"HiGHS ended with {solver.modelStatusToString(end)!r}")
 
 
-def solve_in_turn(model: pyo.ConcreteModel, aims: Sequence[pyo.Expression], slack: float = 1e-7) -> list[float]:
+def solve_in_turn(model: pyo.ConcreteModel, aims: Sequence[pyo.Expression], slack: float = 1e-6) -> list[float]:
     """Minimise several linear aims of a linear programme, the first above all, the next among its optima, and so on.
 
     Parameters

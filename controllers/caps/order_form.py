@@ -97,6 +97,12 @@ def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
             finished = finished or last or held
 
 
+def _optional(variable: pyo.Var, c: int, k: int) -> pyo.Expression:
+    """Not every slot has every state."""
+    pair = (c, k)
+    return variable[pair] if pair in variable else 0  # noqa: SIM401 - an indexed variable has no get
+
+
 def _household_rows(m: pyo.ConcreteModel, part: Part) -> None:
     """What makes a plan the household's own choice: its slots in order, and its need met."""
     slots_of = _slots_of(part)
@@ -106,13 +112,13 @@ def _household_rows(m: pyo.ConcreteModel, part: Part) -> None:
         return float(part.usable_kw[k, c])
 
     def used(c: int, k: int) -> pyo.Expression:
-        return m.full[c, k] + m.throttled[c, k] + m.shut.get((c, k), 0)
+        return m.full[c, k] + m.throttled[c, k] + _optional(m.shut, c, k)
 
     def ends(c: int, k: int) -> pyo.Expression:
-        return m.last[c, k] + m.held.get((c, k), 0)
+        return m.last[c, k] + _optional(m.held, c, k)
 
     def drawn(c: int, k: int) -> pyo.Expression:
-        return usable(c, k) * m.full[c, k] + m.throttled_kw[c, k] + m.last_kw[c, k] + m.held_kw.get((c, k), 0)
+        return usable(c, k) * m.full[c, k] + m.throttled_kw[c, k] + m.last_kw[c, k] + _optional(m.held_kw, c, k)
 
     m.in_order = pyo.Constraint(
         m.pairs, rule=lambda _, c, k: used(c, k) + ends(c, k) == (used(c, before[c, k]) if (c, k) in before else 1)

@@ -97,15 +97,14 @@ def expected_kva(feeder: Feeder, predictor: Predictor | None, background: Backgr
         return flat
     current_a = _currents(predictor, background, ev_kw)[:, row]
     machine = feeder.network.branch(feeder.transformer)
-    nodes = machine.nodes[machine.monitored][: len(machine.phases)]
-    if len(machine.phases) != PHASES or (nodes < 0).any():
+    terminal = [machine.phases.index(phase) for phase in (1, 2, 3) if phase in machine.phases]
+    rows = np.arange(len(machine.nodes))[machine.monitored][terminal]
+    if len(terminal) != PHASES or (machine.nodes[rows] < 0).any():
         return flat
-    conductors = slice(machine.monitored.start, machine.monitored.start + PHASES)
-    own_ohm = np.linalg.pinv(machine.admittance_s[conductors, conductors])
+    own_ohm = np.linalg.pinv(machine.admittance_s[np.ix_(rows, rows)])
     scale = np.where(np.isnan(background.source_pu), 1.0, background.source_pu / feeder.network.source_pu)
-    order = np.argsort(machine.phases)
-    no_load_v = feeder.network.no_load_v[nodes][order] * scale[:, None]
-    terminal_v = no_load_v - current_a @ own_ohm[np.ix_(order, order)].T
+    no_load_v = feeder.network.no_load_v[machine.nodes[rows]] * scale[:, None]
+    terminal_v = no_load_v - current_a @ own_ohm.T
     kva = np.abs((terminal_v * np.conj(current_a)).sum(axis=1)) / 1e3
     expected: Float = np.where(np.isfinite(kva), kva, flat)
     return expected

@@ -139,7 +139,8 @@ class CapsProblem(FrozenArrays):
     def reachable_kwh(self) -> Float:
         """Energy in the battery by departure if the home alone set the limit, at most the need, shape (car,) [kWh]."""
         most = self.efficiency * self.slot_h * self.usable_kw.sum(axis=0)
-        return np.minimum(self.energy_need_kwh, most)
+        reachable: Float = np.minimum(self.energy_need_kwh, most)
+        return reachable
 
     def per_home(self, values: Float) -> Float:
         """Add up what belongs to cars over their homes: shape (slot, car) to (slot, home)."""

@@ -69,7 +69,7 @@ def sum_of_caps(problem: CapsProblem, service: Service, objective: str, floor_kw
                 break
         for k, c in pairs:
             room[k, c] = min(max(m.room[k, c].value, 0.0), problem.room_kw[k, c])
-    return _all_caps(problem, room), room
+    return _all_caps(problem, room)
 
 
 def _cost(problem: CapsProblem, m: pyo.ConcreteModel) -> pyo.Expression:
@@ -128,14 +128,16 @@ def _model(
     return m
 
 
-def _all_caps(problem: CapsProblem, room_kw: Float) -> Float:
-    """Add the homes without a plugged-in car: inflexible load and an equal part of what is left."""
-    caps = problem.inflexible_kw + problem.per_home(room_kw)
-    spare = np.maximum(problem.headroom_kw - LIMIT_SLACK_KW - room_kw @ problem.car_share, 0.0)
-    occupied = problem.per_home(problem.plugged) > 0
+def _all_caps(problem: CapsProblem, room_kw: Float) -> tuple[Float, Float]:
+    """Hand out what is left, first to plugged-in cars, then to homes without one; caps of all homes, and rooms."""
+    room, caps = room_kw.copy(), problem.inflexible_kw.copy()
+    idle = problem.per_home(problem.plugged) == 0
     for k in range(problem.slots):
-        idle = np.flatnonzero(~occupied[k])
-        wanted = np.maximum(problem.connection_kw - problem.inflexible_kw[k], 0.0)[idle]
-        level = levels(wanted, problem.phase_share[idle], spare[k])
-        caps[k, idle] += np.minimum(wanted, level)
-    return caps
+        left = np.maximum(problem.headroom_kw[k] - LIMIT_SLACK_KW - room[k] @ problem.car_share, 0.0)
+        wanted = np.where(problem.is_plugged[k], problem.room_kw[k] - room[k], 0.0)
+        more = np.minimum(wanted, levels(wanted, problem.car_share, left))
+        room[k] += more
+        left = np.maximum(left - more @ problem.car_share, 0.0)
+        free = np.where(idle[k], np.maximum(problem.connection_kw - problem.inflexible_kw[k], 0.0), 0.0)
+        caps[k] += np.minimum(free, levels(free, problem.phase_share, left))
+    return caps + problem.per_home(room), room

@@ -14,6 +14,8 @@ from cosim.contract import Float
 from cosim.contract.signals import Bool
 
 SERVED_KWH = 1e-6
+NEARLY_ALL_KW = 1e-4
+MISSING_KWH = 1e-5  # well above what a programme solved in turn may give away, per kWh that is missing in all
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +26,8 @@ class Service:
     ----------
     draw_kwh : ndarray, shape (car,)
         Energy that each car will draw from the grid [kWh].
-    unservable_kwh, unserved_kwh : ndarray, shape (car,)
-        Need that the stay itself cannot hold, and need that the limits cannot serve; in the battery [kWh].
+    unservable_kwh : ndarray, shape (car,)
+        Need that the stay itself cannot hold, in the battery [kWh].
     settled : ndarray of bool, shape (car,)
         Cars that use all they can get in every slot, so that nothing is left to decide for them.
     settled_kw : ndarray, shape (slot, car)
@@ -34,7 +36,6 @@ class Service:
 
     draw_kwh: Float
     unservable_kwh: Float
-    unserved_kwh: Float
     settled: Bool
     settled_kw: Float
 
@@ -45,15 +46,23 @@ def servable(problem: CapsProblem) -> Service:
     unservable = problem.energy_need_kwh - reachable
     charge = _most_served(problem) if problem.cars else np.zeros((problem.slots, 0))
     served = problem.efficiency * problem.slot_h * charge.sum(axis=0)
-    unserved = np.where(reachable - served > SERVED_KWH, reachable - served, 0.0)
+    missing = np.maximum(reachable - served, 0.0)
+    short = missing > MISSING_KWH * (1.0 + missing.sum())
     all_slots_kwh = problem.efficiency * problem.slot_h * problem.usable_kw.sum(axis=0)
-    settled = ((unserved > 0) | (reachable >= all_slots_kwh - SERVED_KWH)) & (reachable > SERVED_KWH)
-    too_little = (charge < problem.charger_min_kw) & (charge < problem.usable_kw) & settled
-    charge = np.where(too_little, 0.0, np.minimum(charge, problem.usable_kw))
-    settled_kw = np.where(settled, charge, 0.0)
+    settled = (short | (reachable >= all_slots_kwh - SERVED_KWH)) & (reachable > SERVED_KWH)
+    charge = _rounded_up(problem, charge)
+    too_little = (charge < problem.charger_min_kw) & (charge < problem.usable_kw)
+    settled_kw = np.where(settled & ~too_little, charge, 0.0)
     served = np.where(settled, problem.efficiency * problem.slot_h * settled_kw.sum(axis=0), reachable)
-    unserved = np.where(reachable - served > SERVED_KWH, reachable - served, 0.0)
-    return Service(served / problem.efficiency, unservable, unserved, settled, settled_kw)
+    return Service(served / problem.efficiency, unservable, settled, settled_kw)
+
+
+def _rounded_up(problem: CapsProblem, charge_kw: Float) -> Float:
+    """Take a solver's nearly all for all, in slots whose limits have room for it."""
+    full = np.where(problem.usable_kw - charge_kw < NEARLY_ALL_KW, problem.usable_kw, charge_kw)
+    fits = np.asarray(full @ problem.car_share <= problem.headroom_kw).all(axis=1)
+    rounded: Float = np.where(fits.reshape(-1, 1), full, np.minimum(charge_kw, problem.usable_kw))
+    return rounded
 
 
 def _most_served(problem: CapsProblem) -> Float:

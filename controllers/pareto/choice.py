@@ -50,7 +50,8 @@ def by_pseudo_weights(front: Float, weights: Float) -> int:
     distance[:, np.ptp(distance, axis=0) <= 0.0] = 0.0
     if not distance.any():
         return by_asf(front, weights)
-    pseudo = distance / distance.sum(axis=1, keepdims=True)
+    total = distance.sum(axis=1, keepdims=True)
+    pseudo = np.divide(distance, total, out=np.zeros_like(distance), where=total > 0.0)
     return int(np.argmin(np.abs(pseudo - weights).sum(axis=1)))
 
 

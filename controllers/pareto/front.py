@@ -64,7 +64,7 @@ def search(problem: DispatchProblem, last: Float, population: int, generations: 
     free, _, nothing = tried["F"][:3]
     problem.relax_what_cannot_be_met(tried["quantity"], tried["quantity"][0])
     members = Population.new(X=pool, F=tried["F"], G=problem.excess(tried["quantity"]))
-    kept = RankAndCrowding().do(problem, members[2:], n_survive=population - 2)
+    kept = RankAndCrowding().do(problem, members[2:], n_survive=population - 2, random_state=rng)
     scale = np.where(free > 0.0, free, nothing)
     volume = _Hypervolume(np.where(scale > 0.0, scale, 1.0))
 

@@ -178,6 +178,8 @@ class LoadFact:
         OpenDSS load model; 1 is constant power.
     delta : bool
         Connected between phases.
+    band_pu : tuple of float
+        Voltages, of the rated one, between which OpenDSS keeps the model; outside, the load turns into an impedance.
     shape : LoadShape or None
         Its yearly, else its daily shape.
     """
@@ -191,6 +193,7 @@ class LoadFact:
     kv: float
     model: int
     delta: bool
+    band_pu: tuple[float, float] = (0.95, 1.05)
     shape: LoadShape | None = None
 
 

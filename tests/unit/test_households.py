@@ -29,8 +29,9 @@ def charge(two_bus: Feeder, make_day: Make, make_sessions: Make) -> Callable[...
         behaviour: Behaviour | None = None,
         published_kw: np.ndarray | None = None,
         demand_kw: float = 0.0,
+        *others: tuple[float, ...],
     ) -> np.ndarray:
-        cars = make_sessions((0, 60 * arrival_h, 60 * departure_h, need_kwh, 4.0), efficiency=1.0)
+        cars = make_sessions((0, 60 * arrival_h, 60 * departure_h, need_kwh, 4.0), *others, efficiency=1.0)
         day = make_day(two_bus, STEPS, 60.0, sessions=cars, tariff_eur_per_kwh=PRICES, demand_kw=demand_kw)
         fleet = EvFleet(two_bus, day)
         homes = Households(behaviour or Behaviour(), fleet, day.tariff_eur_per_kwh, day)
@@ -60,6 +61,12 @@ def test_only_hours_before_departure_count(charge: Make) -> None:
     assert charge(3.0, arrival_h=2, departure_h=3).tolist() == [0.0, 0.0, 3.0, 0.0, 0.0, 0.0]
     # half of the fourth hour is worth half of it
     assert charge(6.0, arrival_h=2, departure_h=3.5).tolist() == [0.0, 0.0, 4.0, 2.0, 0.0, 0.0]
+
+
+def test_the_hours_of_the_next_car_are_not_those_of_this_one(charge: Make) -> None:
+    next_car = (0, 180.0, 360.0, 2.0, 4.0)  # it has two cheap hours; the first car leaves before them
+    drawn = charge(7.0, 0.0, 2.0, None, None, 0.0, next_car)
+    assert drawn.tolist() == [3.0, 4.0, 0.0, 2.0, 0.0, 0.0]
 
 
 def test_immediate(charge: Make) -> None:

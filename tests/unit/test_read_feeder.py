@@ -255,3 +255,13 @@ def test_replacing_the_transformer(write: Write) -> None:
     two = write(WHOLE + TRANSFORMER.replace("T1", "T2").replace("[src lv]", "[src other]"))
     with pytest.raises(InputError, match="2 transformers"):
         feeders.load(two, transformer=TransformerSpec(50.0, 4.0, 1.0))
+
+
+def test_loads_that_plain_opendss_would_turn_into_impedances(tmp_path):
+    text = "New Circuit.c basekv=0.4 pu=1.08 phases=3\nNew Line.L1 bus1=sourcebus bus2=b length=1 units=m\n"
+    band = " vminpu=0.5 vmaxpu=1.5"
+    for extra, warned in (("", True), (band, False)):
+        master = tmp_path / f"Master{warned}.dss"
+        master.write_text(f"{text}New Load.home bus1=b.1 phases=1 kv=0.23 kw=1{extra}\n", encoding="utf-8")
+        warnings = " ".join(feeders.load(master).warnings)
+        assert ("makes them impedances" in warnings) is warned

@@ -1,0 +1,148 @@
+"""The multi-objective controller on real runs: what it keeps, what it gains, and that it repeats itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from controllers.none import NoControl
+from controllers.pareto.controller import Pareto
+from cosim import Trajectory, run
+from cosim.contract import Exogenous, Feeder, Float, Forecast, Observation, Prediction, Setpoints
+from cosim.errors import InputError
+from cosim.measures import neutral_current_a
+from cosim.reduced import ReducedNetwork
+
+SMALL: dict[str, Any] = {"population": 16, "generations": 10}
+
+
+class Counting(ReducedNetwork):
+    """The real predictor, counting its calls."""
+
+    calls = 0
+
+    def predict(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> Prediction:
+        self.calls += 1
+        return super().predict(p_kw, q_kvar, source_pu)
+
+
+def dominated(front: Float) -> np.ndarray:
+    """Rows that another row beats."""
+    no_worse = (front[None, :, :] <= front[:, None, :]).all(axis=2)
+    better = (front[None, :, :] < front[:, None, :]).any(axis=2)
+    return np.asarray((no_worse & better).any(axis=1))
+
+
+@pytest.fixture(scope="module")
+def lopsided_night(
+    european_lv: Feeder, make_day: Callable[..., Exogenous], make_sessions: Callable[..., Any]
+) -> Exogenous:
+    """Eight hours: cars on phases 1 and 2 want to charge from the start, the sun rises on phase 3 in the last two."""
+    on_phase = [np.flatnonzero(european_lv.phase_matrix[:, phase]) for phase in range(3)]
+    rows = [(c, 0.0, 420.0, 9.0, 7.4) for c in on_phase[0][:8]] + [(c, 0.0, 450.0, 9.0, 3.7) for c in on_phase[1][:4]]
+    roofs = np.isin(np.arange(55), on_phase[2])
+    sun = np.where(np.arange(96)[:, None] >= 72, 1.0 * roofs, 0.0)
+    demand = np.random.default_rng(1).gamma(2.0, 0.15, (96, 55))
+    return make_day(
+        european_lv, 96, demand_kw=demand, demand_kvar=0.2 * demand, pv_available_kw=sun, inverter_kva=4.0 * roofs,
+        sessions=make_sessions(*sorted(rows)),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def both(european_lv: Feeder, lopsided_night: Exogenous) -> tuple[Trajectory, Trajectory]:
+    """The same night without control and with."""
+    controllers = NoControl(european_lv), Pareto(european_lv, ReducedNetwork(european_lv), **SMALL)
+    none, pareto = (run(european_lv, lopsided_night, controller, engine="reduced") for controller in controllers)
+    return none, pareto
+
+
+def neutral_p95_a(trajectory: Trajectory) -> float:
+    return float(np.percentile(neutral_current_a(trajectory.monitored_current_a[:, 0]), 95))
+
+
+def test_less_neutral_current_and_every_car_served(both: tuple[Trajectory, Trajectory]) -> None:
+    none, pareto = both
+    assert neutral_p95_a(pareto) < 0.8 * neutral_p95_a(none)
+    assert none.delivered_kwh == pytest.approx(9.0, abs=1e-6)
+    assert pareto.delivered_kwh == pytest.approx(9.0, abs=1e-6)
+    assert 0.0 < (none.pv_kw - pareto.pv_kw).sum() < 0.5 * none.pv_kw.sum()
+
+
+def test_every_front_is_kept_and_free_of_dominated_points(both: tuple[Trajectory, Trajectory]) -> None:
+    decisions = [decision for _, decision in both[1].decisions]
+    assert len(decisions) == 32
+    searched = [decision for decision in decisions if decision.status == "heuristic"]
+    assert len(searched) >= 30
+    for decision in searched:
+        assert decision.front is not None
+        assert decision.front_names == ("unbalance_current", "pv_curtailment")
+        assert not dominated(decision.front).any()
+        assert 0 <= decision.chosen < len(decision.front)
+        assert np.isnan([decision.objective, decision.bound, decision.gap]).all()  # nothing is proven
+        assert not decision.fallback
+    assert max(len(decision.front) for decision in searched if decision.front is not None) >= 8
+
+
+def test_same_seed_same_decisions(
+    european_lv: Feeder, lopsided_night: Exogenous, both: tuple[Trajectory, Trajectory]
+) -> None:
+    controller = Pareto(european_lv, ReducedNetwork(european_lv), **SMALL)
+    for _ in range(2):  # a controller begins anew with every plan
+        again = run(european_lv, lopsided_night, controller, engine="reduced")
+        assert (again.ev_limit_kw == both[1].ev_limit_kw).all()
+        assert (again.pv_limit_kw == both[1].pv_limit_kw).all()
+    other = Pareto(european_lv, ReducedNetwork(european_lv), seed=1, **SMALL)
+    assert (run(european_lv, lopsided_night, other, engine="reduced").ev_limit_kw != again.ev_limit_kw).any()
+
+
+def test_nothing_is_evaluated_when_nothing_can_move(
+    two_bus: Feeder, make_day: Callable[..., Exogenous], make_sessions: Callable[..., Any], scripted: type
+) -> None:
+    """Cars wait for the cheap hours that begin after two hours, and there is no sun."""
+    tariff = np.where(np.arange(96) < 24, 0.3, 0.1)
+    cars = make_sessions(*[(home, 0.0, 480.0, 8.0, 7.4) for home in range(3)])
+    day = make_day(two_bus, 96, demand_kw=0.5, sessions=cars, tariff_eur_per_kwh=tariff)
+    predictor = Counting(two_bus)
+    controller = Pareto(two_bus, predictor, **SMALL)
+    controller.plan(Forecast("oracle", day))
+    calls = [predictor.calls]
+
+    def decide(observation: Observation) -> Setpoints:
+        setpoints = controller.decide(observation)
+        calls.append(predictor.calls)
+        return setpoints
+
+    watched = scripted(decide)
+    trajectory = run(two_bus, day, watched, engine="reduced")
+    assert calls[:9] == calls[:1] * 9
+    for setpoints in watched.answered[:8]:
+        assert setpoints.decision.status == "idle"
+        assert np.isinf(setpoints.ev_limit_kw).all()
+        assert np.isinf(setpoints.pv_limit_kw).all()
+    assert calls[9] > calls[8]
+    assert watched.answered[8].decision.status == "heuristic"
+    assert trajectory.delivered_kwh == pytest.approx(8.0, abs=1e-6)
+
+
+def test_voltage_is_a_limit(two_bus: Feeder, make_day: Callable[..., Exogenous]) -> None:
+    """Roofs lift two buses above 253 V without control; the forecast is exact, so with control they never do."""
+    day = make_day(two_bus, 12, pv_available_kw=[75.0, 70.0, 65.0], inverter_kva=75.0)
+    none = run(two_bus, day, NoControl(two_bus), engine="reduced")
+    pareto = run(two_bus, day, Pareto(two_bus, ReducedNetwork(two_bus)), engine="reduced")
+    assert none.voltage_v.max() > 255.0
+    assert pareto.voltage_v.max() <= 253.0 + 1e-3
+    assert pareto.transformer_percent.max() < none.transformer_percent.max()
+
+
+def test_bad_options_are_named_together(two_bus: Feeder) -> None:
+    with pytest.raises(InputError) as caught:
+        Pareto(
+            two_bus, ReducedNetwork(two_bus), objectives=("losses_of_sleep", "pv_curtailment"), weights=(0.5, 0.6),
+            rule="best", population=2, generations=0, control_min=0.0,
+        )  # fmt: skip
+    keys = {fault.key for fault in caught.value.faults}
+    assert keys == {"objectives", "weights", "rule", "population", "generations", "control_min"}
