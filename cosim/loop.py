@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 
-from cosim.contract import Controller, Engine, Exogenous, Feeder, Forecast, Setpoints
+from threadpoolctl import threadpool_limits
+
+from cosim.contract import Controller, Engine, Exogenous, Feeder, Forecast
 from cosim.errors import CosimError, RunStoppedError
 from cosim.households import Behaviour
 from cosim.plant import Plant
@@ -77,34 +79,56 @@ def run(
         Forecast("oracle", day) if forecast is None else Forecast(forecast.kind, forecast.expected.resample(step_min))
     )
     plant = Plant(feeder, day, make_engine(engine, feeder), told.expected, behaviour or Behaviour())
-    every = 1 if controller.every_step else every
-    deciding_s = 0.0
+    watch = _Stopwatch()
 
     def finish() -> Trajectory:
-        return plant.trajectory(label, control_min, wall_s=time.perf_counter() - began, decide_s=deciding_s)
+        return plant.trajectory(label, control_min, wall_s=time.perf_counter() - began, decide_s=watch.total_s)
 
     try:
-        observation = plant.reset()
-        mark = time.perf_counter()
-        controller.plan(told)
-        deciding_s += time.perf_counter() - mark
-        setpoints = Setpoints.free(len(feeder.customers))
-        for k in range(day.steps):
-            if k % every == 0:
-                observation = plant.observe() if k else observation
-                mark = time.perf_counter()
-                setpoints = controller.decide(observation)
-                deciding_s += time.perf_counter() - mark
-                plant.announce(setpoints.decision)
-            plant.step(setpoints)
-            if progress is not None:
-                progress(k + 1, day.steps)
+        # On a busy machine a second BLAS thread makes the small products of the loop up to a hundred times slower.
+        with threadpool_limits(limits=1):
+            _advance(plant, controller, told, 1 if controller.every_step else every, watch, progress)
     except KeyboardInterrupt as stop:
         raise RunStoppedError(f"{label}: interrupted", finish(), 130) from stop
     except CosimError as error:
         message = f"{label}: step {plant.completed} of {day.steps}: {error}"
         raise RunStoppedError(message, finish(), error.exit_code) from error
     return finish()
+
+
+def _advance(
+    plant: Plant,
+    controller: Controller,
+    told: Forecast,
+    every: int,
+    watch: _Stopwatch,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """The loop itself: at every step the controller answers the last observation and the plant reacts."""
+    observation = plant.reset()
+    with watch:
+        controller.plan(told)
+    for k in range(plant.day.steps):
+        if k % every == 0:
+            observation = plant.observe() if k else observation
+            with watch:
+                setpoints = controller.decide(observation)
+            plant.announce(setpoints.decision)
+        plant.step(setpoints)
+        if progress is not None:
+            progress(k + 1, plant.day.steps)
+
+
+class _Stopwatch:
+    """Adds up the time spent inside it."""
+
+    total_s = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.total_s += time.perf_counter() - self._began
 
 
 def make_engine(name: str, feeder: Feeder) -> Engine:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from cosim import Trajectory, run
 from cosim.errors import RunStoppedError
@@ -85,31 +84,29 @@ def execute(
     """
     results = Results(folder)
     scenario = composition.scenario
-    # Two BLAS threads on a busy machine of two cores made small products over a hundred times slower.
-    with threadpool_limits(limits=1):
-        for item in runs or scenario.runs:
-            try:
-                trajectory = run(
-                    composition.feeder,
-                    composition.exogenous,
-                    composition.controller(item),
-                    engine=engine,
-                    step_min=scenario.step_min,
-                    control_min=scenario.control_min,
-                    forecast=composition.forecast,
-                    behaviour=composition.behaviour,
-                    label=item.name,
-                    progress=None if progress is None else lambda k, n, name=item.name: progress(name, k, n),  # type: ignore[misc]
-                )
-            except RunStoppedError as stop:
-                results.stopped = stop
-                if isinstance(stop.trajectory, Trajectory):
-                    trajectory = stop.trajectory
-            if trajectory.steps:
-                _keep(results, item.name, trajectory, engine)
-            if results.stopped:
-                break
-        _finish(results, composition, where, engine)
+    for item in runs or scenario.runs:
+        try:
+            trajectory = run(
+                composition.feeder,
+                composition.exogenous,
+                composition.controller(item),
+                engine=engine,
+                step_min=scenario.step_min,
+                control_min=scenario.control_min,
+                forecast=composition.forecast,
+                behaviour=composition.behaviour,
+                label=item.name,
+                progress=None if progress is None else lambda k, n, name=item.name: progress(name, k, n),  # type: ignore[misc]
+            )
+        except RunStoppedError as stop:
+            results.stopped = stop
+            if isinstance(stop.trajectory, Trajectory):
+                trajectory = stop.trajectory
+        if trajectory.steps:
+            _keep(results, item.name, trajectory, engine)
+        if results.stopped:
+            break
+    _finish(results, composition, where, engine)
     return results
 
 

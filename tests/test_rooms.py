@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 ROOMS = ("cosim", "feeders", "controllers", "experiments")
 
 MAY_IMPORT = {
-    "cosim": {"numpy", "pandas", "pyarrow", "scipy", "opendssdirect"},
+    "cosim": {"numpy", "pandas", "pyarrow", "scipy", "opendssdirect", "threadpoolctl"},
     "feeders": {"numpy", "pandas", "pyarrow", "scipy", "pvlib"},
     "controllers": {"numpy", "pyomo", "highspy", "pymoo"},
 }

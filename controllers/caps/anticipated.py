@@ -14,6 +14,7 @@ from controllers.caps.part import SMALLEST_KW, Part, Plan
 from controllers.caps.search import search
 from controllers.caps.sharing import SHY, floors, share_equally
 
+FLOOR_RESOLUTION_KW = 1e-3
 FLOOR_STEPS = (1.0, 0.5, 0.0)  # floors are halved, then given up, where they would keep a car from being served
 
 
@@ -44,24 +45,15 @@ class Outcome:
 
 
 def solve_part(part: Part, options: CapsOptions, rng: np.random.Generator) -> Outcome:
-    """Solve one piece for the objective of the options.
-
-    Where no plan keeps every room above what chargers can run at, that is given up before the piece is.
-    """
-    outcome = _by_objective(part, options, rng)
-    if outcome.plan is None and part.charger_min_kw.any():
-        outcome = _by_objective(replace(part, charger_min_kw=np.zeros_like(part.charger_min_kw)), options, rng)
-    return outcome
-
-
-def _by_objective(part: Part, options: CapsOptions, rng: np.random.Generator) -> Outcome:
+    """Solve one piece for the objective of the options."""
     if options.objective == "max_min":
         return _largest_floor(part, options, rng)
     if options.objective == "least_restriction" or options.floor_kw == 0.0:
         return least_withheld(part, options, rng)
     floor_kw = floors(part, options.floor_kw)
     for step in FLOOR_STEPS:
-        outcome = least_withheld(part.with_floor(step * floor_kw), options, rng)
+        kept_kw = np.where(step * floor_kw < part.charger_min_kw, 0.0, step * floor_kw)
+        outcome = least_withheld(part.with_floor(kept_kw), options, rng)
         if outcome.plan is not None:
             break
     return outcome
@@ -106,7 +98,7 @@ def _largest_floor(part: Part, options: CapsOptions, rng: np.random.Generator) -
     shared = float(share_equally(part)[1].min(initial=top)) * SHY
     low, high, refuted, undecided = 0.0, top, top, ""
     trials = [top, shared]
-    while high - low > options.gap / 2 * high:
+    while high - low > max(options.gap / 2 * high, FLOOR_RESOLUTION_KW):
         floor = trials.pop(0) if trials else (low + high) / 2
         if not low < floor <= high:
             continue
@@ -130,7 +122,7 @@ def _largest_floor(part: Part, options: CapsOptions, rng: np.random.Generator) -
 
 
 def _at_floor(part: Part, floor_kw: float) -> Part:
-    return part.with_floor(np.minimum(floor_kw, part.usable_kw))
+    return part.with_floor(np.where(part.usable_kw > SMALLEST_KW, floor_kw, 0.0))
 
 
 def _smallest_room(part: Part, plan: Plan) -> float:

@@ -138,7 +138,7 @@ def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
 
 
 def _room_floor(part: Part, c: int, k: int) -> float:
-    return min(float(part.floor_kw[k, c]), float(part.room_kw[k, c]))
+    return 0.0 if part.may_shut(c, k) else min(part.least_room_kw(c, k), float(part.room_kw[k, c]))
 
 
 def _lower_level(m: pyo.ConcreteModel, part: Part, big_m: BigM) -> None:

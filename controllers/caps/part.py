@@ -33,7 +33,8 @@ class Part:
     plugged : ndarray of bool, shape (slot, car)
         Whether the car is there.
     usable_kw, room_kw, floor_kw : ndarray, shape (slot, car)
-        Most that the car can draw; connection above inflexible load; least room that the cap must leave [kW].
+        Most that the car can draw; connection above inflexible load; least room that the cap must leave. Where the
+        floor is more than the car can use, it is not held back at all [kW].
     peak_kw : ndarray, shape (slot, car)
         What the car adds to the load that must respect the limits while nothing holds it back: ``usable_kw`` where the
         mean of a slot counts, its full power where the beginning of a slot counts too [kW].
@@ -83,6 +84,12 @@ class Part:
     def may_shut(self, car: int, slot: int) -> bool:
         """Whether the cap may leave no room at all."""
         return float(self.floor_kw[slot, car]) <= 0.0
+
+    def promised_kw(self, slot: int) -> Float:
+        """Least that each car gets of what it asks for: its floor, all (inf) where no cap can hold that, or nothing."""
+        least = np.maximum(self.floor_kw[slot], self.charger_min_kw)
+        held = np.where(least <= self.usable_kw[slot], least, np.inf)
+        return np.where(self.floor_kw[slot] > 0.0, held, 0.0)
 
     def asked_kw(self, slot: int, left_kw: Float) -> Float:
         """What cars with that need left would add to the load in a slot if nothing held them back [kW]."""

@@ -22,7 +22,7 @@ class Relaxation:
     ----------
     kind : str
         ``floor`` (a floor was lowered), ``need`` (energy that cannot be served), ``limit`` (inflexible load alone is
-        above it), ``charger`` (room below the least a charger can run at).
+        above it).
     where : str
         Phase, slots or homes.
     amount : float
@@ -58,7 +58,7 @@ class CapsResult(FrozenArrays):
         ``optimal``, ``gap_limit``, ``node_limit`` or ``time_limit``: the worst of all pieces.
     objective, bound, gap : float
         Withheld energy and its proven lower bound [kWh]; with ``max_min`` the smallest room and its proven upper
-        bound [kW]. The gap is relative to the plan: never to a figure that idle slots dilute.
+        bound [kW]. The gap is relative to the larger of the two: never to a figure that idle slots dilute.
     withheld_kwh, withheld_bound_kwh : float
         Sum over plugged-in slots of connection - cap, and the bound *at the floors used* [kWh].
     unserved_kwh : ndarray, shape (car,)

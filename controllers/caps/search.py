@@ -92,7 +92,7 @@ def _given(part: Part, slot: int, asked: Float, precedence: Int) -> tuple[Float,
     broken : ndarray of bool, shape (candidate,)
         Whether the floors alone exceed what there is.
     """
-    given = np.minimum(part.floor_kw[slot], asked)
+    given = np.minimum(part.promised_kw(slot), asked)
     available = part.headroom_kw[slot] - given @ part.share  # (candidate, phase)
     broken = (available < 0).any(axis=1)
     rows = np.arange(len(precedence))

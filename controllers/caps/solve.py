@@ -12,7 +12,7 @@ from controllers.caps.anticipated import Outcome, solve_part
 from controllers.caps.follower import best_response
 from controllers.caps.highs import relative_gap
 from controllers.caps.options import CapsOptions
-from controllers.caps.part import Part, split
+from controllers.caps.part import split
 from controllers.caps.problem import CapsProblem
 from controllers.caps.result import CapsResult, Relaxation, over_limit_kw, spans, worst_status
 from controllers.caps.safe import promised_floors, sum_of_caps
@@ -100,7 +100,7 @@ def _anticipated(problem: CapsProblem, service: Service, options: CapsOptions, r
         objective, bound = problem.withheld_kwh(caps), withheld_bound
     status = worst_status(outcome.status for outcome in outcomes)
     draft = _Draft(caps, charge, floor, status, options.form, objective, bound, withheld_bound)
-    return _verified(problem, service, options, draft, "", [o.part for o in outcomes])
+    return _verified(problem, service, options, draft, "")
 
 
 def _safe(problem: CapsProblem, service: Service, options: CapsOptions, fallback: str) -> CapsResult:
@@ -114,7 +114,7 @@ def _safe(problem: CapsProblem, service: Service, options: CapsOptions, fallback
         objective = float(np.min(room[problem.is_plugged & (problem.room_kw > 0)], initial=np.inf))
     floor = np.minimum(floor, room)
     draft = _Draft(caps, best_response(problem, caps), floor, "optimal", "lp", objective, objective, withheld)
-    return _verified(problem, service, replace(options, coordination="sum_of_caps"), draft, fallback, [])
+    return _verified(problem, service, replace(options, coordination="sum_of_caps"), draft, fallback)
 
 
 def _caps_of_room(problem: CapsProblem, room_kw: Float) -> Float:
@@ -125,16 +125,14 @@ def _caps_of_room(problem: CapsProblem, room_kw: Float) -> Float:
     return caps
 
 
-def _verified(
-    problem: CapsProblem, service: Service, options: CapsOptions, draft: _Draft, fallback: str, parts: list[Part]
-) -> CapsResult:
+def _verified(problem: CapsProblem, service: Service, options: CapsOptions, draft: _Draft, fallback: str) -> CapsResult:
     """Add what an independent look at the caps shows: the households' own best response, and the limits under it."""
     response = best_response(problem, draft.caps_kw)
     served = problem.efficiency * problem.slot_h * response.sum(axis=0)
     unserved = np.maximum(problem.reachable_kwh - served, 0.0)
     unserved[unserved < NAMED_KWH] = 0.0
-    sign = -1.0 if options.objective == "max_min" else 1.0
-    gap = relative_gap(sign * draft.objective, sign * draft.bound)
+    low, high = sorted((draft.bound, draft.objective))  # the bound of max_min is above
+    gap = relative_gap(high, low)
     return CapsResult(
         caps_kw=draft.caps_kw,
         charge_kw=response,
@@ -150,7 +148,7 @@ def _verified(
         withheld_bound_kwh=draft.withheld_bound_kwh,
         unserved_kwh=unserved,
         unservable_kwh=service.unservable_kwh,
-        relaxations=tuple(_relaxations(problem, options, draft, unserved, parts)),
+        relaxations=tuple(_relaxations(problem, options, draft, unserved)),
         fallback=fallback,
         max_response_error_kw=float(np.abs(response - draft.planned_kw).max(initial=0.0)),
         over_limit_kw=over_limit_kw(problem, response),
@@ -159,7 +157,7 @@ def _verified(
 
 
 def _relaxations(
-    problem: CapsProblem, options: CapsOptions, draft: _Draft, unserved_kwh: Float, parts: list[Part]
+    problem: CapsProblem, options: CapsOptions, draft: _Draft, unserved_kwh: Float
 ) -> Iterator[Relaxation]:
     over_kw = problem.base_kw - problem.limit_kw
     for phase in range(over_kw.shape[1]):
@@ -172,11 +170,6 @@ def _relaxations(
         yield Relaxation("need", where, float(unserved_kwh[car]), "kWh")
     if options.objective == "floor_then_least":
         yield from _lowered_floors(problem, options, draft)
-    for part in parts:
-        if not part.charger_min_kw.any() and problem.charger_min_kw[part.cars].any():
-            homes = spans(np.unique(problem.home[part.cars]).tolist())
-            amount = float(problem.charger_min_kw[part.cars].max())
-            yield Relaxation("charger", f"caps may leave chargers of homes {homes} less than their least", amount, "kW")
 
 
 def _lowered_floors(problem: CapsProblem, options: CapsOptions, draft: _Draft) -> Iterator[Relaxation]:

@@ -62,8 +62,8 @@ class Pareto:
         objectives: Sequence[str] = ("unbalance_current", "pv_curtailment"),
         weights: Sequence[float] = (0.2, 0.8),
         rule: str = "asf",
-        population: int = 50,
-        generations: int = 60,
+        population: int = 80,
+        generations: int = 80,
         control_min: float = 15.0,
         seed: int = 0,
     ) -> None:

@@ -13,7 +13,7 @@ from controllers.pareto.problem import DispatchProblem
 from controllers.pareto.start import first_candidates
 from cosim.contract import Float
 
-STALL_GENERATIONS = 6
+STALL_GENERATIONS = 8
 STALL_GAIN = 1e-3
 """The search ends when so many generations raise the hypervolume by less than this share."""
 

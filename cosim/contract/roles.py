@@ -43,14 +43,14 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Answer of a predictor.
+    """Answer of a predictor; a candidate without a solution is nan throughout.
 
     Attributes
     ----------
     voltage_v : ndarray of complex, shape (candidate, customer node)
-        Voltages at the customers' nodes, customer by customer, phase by phase.
+        Phase-to-neutral voltages at the customers, customer by customer, phase by phase [V].
     current_a : ndarray of complex, shape (candidate, branch, 3)
-        Currents of the watched branches towards the customers.
+        Currents of the watched branches towards the customers [A].
     branches : tuple of str
         Names of the watched branches.
     """

@@ -5,26 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from cosim.measures import energy, fairness, promise, transformer, unbalance, voltage_quality
 from cosim.measures._arrays import Float
 from cosim.network import terminal_currents
 from cosim.trajectory import Trajectory
 
-CONNECTION_KW = 14.0
-"""Import that a connection allows per phase: 60 A at 230 V, rounded up."""
 
-
-def scoreboard(trajectory: Trajectory, *, connection_kw: ArrayLike | None = None) -> dict[str, float]:
+def scoreboard(trajectory: Trajectory) -> dict[str, float]:
     """Measure a run.
 
     Parameters
     ----------
     trajectory : Trajectory
         What happened.
-    connection_kw : array_like, shape (customer,) or scalar, optional
-        Largest import of each home's connection, for ``withheld_kwh``; 14 kW per phase when omitted. [kW]
 
     Returns
     -------
@@ -43,7 +37,7 @@ def scoreboard(trajectory: Trajectory, *, connection_kw: ArrayLike | None = None
         **_unbalance_metrics(trajectory),
         **_loading_metrics(trajectory),
         **_energy_metrics(trajectory),
-        **_service_metrics(trajectory, connection_kw),
+        **_service_metrics(trajectory),
         **_promise_metrics(trajectory),
     }
 
@@ -138,7 +132,7 @@ def _energy_metrics(run: Trajectory) -> dict[str, float]:
     }
 
 
-def _service_metrics(run: Trajectory, connection_kw: ArrayLike | None) -> dict[str, float]:
+def _service_metrics(run: Trajectory) -> dict[str, float]:
     sessions = run.exogenous.sessions
     servable_kwh = np.maximum(sessions.energy_need_kwh - run.unservable_kwh, 0)
     unserved_kwh = float(np.maximum(servable_kwh - run.delivered_kwh, 0).sum())
@@ -150,8 +144,6 @@ def _service_metrics(run: Trajectory, connection_kw: ArrayLike | None) -> dict[s
     wanted_kwh = by_customer(servable_kwh)
     # what one stay got beyond its need does not make up for another stay of the same home
     credited_kwh = by_customer(np.minimum(run.delivered_kwh, servable_kwh))
-    if connection_kw is None:
-        connection_kw = CONNECTION_KW * np.array([len(phases) for phases in run.feeder.customer_phases])
     return {
         "ev_delivered_kwh": float(run.delivered_kwh.sum()),
         "ev_unserved_kwh": unserved_kwh,
@@ -159,7 +151,7 @@ def _service_metrics(run: Trajectory, connection_kw: ArrayLike | None) -> dict[s
         "ev_served_min_percent": fairness.ev_served_min_percent(credited_kwh, wanted_kwh),
         "jain_ev_served": fairness.jain(fairness.served_share(credited_kwh, wanted_kwh)),
         "cost_eur": energy.cost_eur(run.net_kw, run.exogenous.tariff_eur_per_kwh, unserved_kwh, run.step_min),
-        "withheld_kwh": energy.withheld_kwh(connection_kw, run.import_cap_kw, run.plugged, run.step_min),
+        "withheld_kwh": energy.withheld_kwh(run.feeder.connection_kw, run.import_cap_kw, run.plugged, run.step_min),
     }
 
 

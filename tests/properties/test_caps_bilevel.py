@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
 from controllers.caps.follower import best_response, best_response_lp, charging_cost_eur
-from controllers.caps.options import FORMS
+from controllers.caps.options import FORMS, LIMITS_ON, OBJECTIVES
 from controllers.caps.safe import promised_floors
 
 FEW = settings(max_examples=12, deadline=None, derandomize=True)
@@ -48,7 +48,7 @@ def problems(draw: st.DrawFn, cars: int = 3, slots: int = 6, whole_slots: bool =
     )
 
 
-@pytest.mark.parametrize("limit_on", ["mean", "peak"])
+@pytest.mark.parametrize("limit_on", LIMITS_ON)
 @given(problem=problems(whole_slots=True))
 @FEW
 def test_the_three_forms_withhold_the_same(limit_on: str, problem: CapsProblem) -> None:
@@ -62,15 +62,17 @@ def test_the_three_forms_withhold_the_same(limit_on: str, problem: CapsProblem) 
 
 @given(
     problem=problems(),
+    objective=st.sampled_from(OBJECTIVES),
     warm_start=st.booleans(),
     form=st.sampled_from(FORMS),
-    limit_on=st.sampled_from(["mean", "peak"]),
+    limit_on=st.sampled_from(LIMITS_ON),
 )
 @MANY
 def test_every_plan_is_each_households_own_optimum_and_keeps_the_limits(
-    problem: CapsProblem, warm_start: bool, form: str, limit_on: str
+    problem: CapsProblem, objective: str, warm_start: bool, form: str, limit_on: str
 ) -> None:
-    result = solve_caps(problem, CapsOptions("least_restriction", form=form, warm_start=warm_start, limit_on=limit_on))
+    result = solve_caps(problem, CapsOptions(objective, form=form, warm_start=warm_start, limit_on=limit_on))
+    assert bool(result.fallback) == (result.coordination == "sum_of_caps")
     response = best_response(problem, result.caps_kw)
     assert result.charge_kw == pytest.approx(response)
     assert result.max_response_error_kw < 1e-4
@@ -87,7 +89,7 @@ def test_every_plan_is_each_households_own_optimum_and_keeps_the_limits(
     assert served + result.unserved_kwh == pytest.approx(problem.reachable_kwh, abs=2e-3)
 
 
-@given(problem=problems(), objective=st.sampled_from(["least_restriction", "floor_then_least", "max_min"]))
+@given(problem=problems(), objective=st.sampled_from(OBJECTIVES))
 @MANY
 def test_the_sum_of_caps_is_safe_whatever_households_do(problem: CapsProblem, objective: str) -> None:
     result = solve_caps(problem, CapsOptions(objective, "sum_of_caps"))

@@ -38,7 +38,7 @@ def test_run_writes_the_documented_folder(run, tmp_path):
     assert list(metrics) == ["none", "equal_share"]
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["reproducible"]
-    assert manifest["seed"] == 1
+    assert manifest["seed"] == 4
     for label in metrics:
         tables = folder / "trajectories" / label
         steps = pd.read_parquet(tables / "steps.parquet")
@@ -46,9 +46,9 @@ def test_run_writes_the_documented_folder(run, tmp_path):
             "step", "time", "tariff_eur_per_kwh", "p_kw", "q_kvar", "s_kva", "worst_phase_percent", "hot_spot_c",
             "losses_kw", "degraded",
         ]  # fmt: skip
-        assert len(steps) == 144
+        assert len(steps) == 192
         customers = pd.read_parquet(tables / "customers.parquet")
-        assert len(customers) == 144 * 3
+        assert len(customers) == 192 * 3
         delivered = metrics[label]["transformer_peak_kva"]
         assert steps["s_kva"].max() == pytest.approx(delivered)
         assert (tables / "nodes.parquet").exists()
