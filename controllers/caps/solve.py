@@ -83,10 +83,7 @@ def _anticipated(problem: CapsProblem, service: Service, options: CapsOptions, r
     for part in split(problem, service.draw_kwh, headroom, to_plan, counts_peaks=options.limit_on == "peak"):
         outcome = solve_part(part, options, rng)
         if outcome.plan is None:
-            reason = (
-                f"{options.form} ended with {outcome.status} and no plan for the cars of homes "
-                f"{spans(np.unique(problem.home[part.cars]).tolist())}; caps are those of sum_of_caps"
-            )
+            reason = _no_plan(options, outcome.status, np.unique(problem.home[part.cars]).tolist())
             return _safe(problem, service, options, reason)
         where = np.ix_(problem.merit_order, part.cars)
         charge[where], room[where], floor[where] = outcome.plan.charge_kw, outcome.plan.room_kw, outcome.part.floor_kw
@@ -101,6 +98,12 @@ def _anticipated(problem: CapsProblem, service: Service, options: CapsOptions, r
     status = worst_status(outcome.status for outcome in outcomes)
     draft = _Draft(caps, charge, floor, status, options.form, objective, bound, withheld_bound)
     return _verified(problem, service, options, draft, "")
+
+
+def _no_plan(options: CapsOptions, status: str, homes: list[int]) -> str:
+    why = ", since no caps serve every need in pieces that chargers can run at" if status == "infeasible" else ""
+    ended = f"{options.form} ended with {status} and no plan for the cars of homes {spans(homes)}{why}"
+    return f"{ended}; caps are those of sum_of_caps"
 
 
 def _safe(problem: CapsProblem, service: Service, options: CapsOptions, fallback: str) -> CapsResult:
