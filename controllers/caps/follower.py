@@ -1,6 +1,6 @@
 """What a household does inside its caps: the lower level, in closed form and as a linear programme.
 
-The lower level of one car is a continuous knapsack (``maths`` of the product: cheapest slots first until the need is
+The lower level of one car is a continuous knapsack (cheapest slots first until the need is
 met), so its optimum is a sort and a running sum. The linear programme is kept as an independent witness of the same.
 """
 
