@@ -16,7 +16,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 from cosim.contract import Controller, Feeder, Predictor
 from cosim.errors import Fault, InputError
 
-__all__ = ["REGISTRY", "describe", "make", "names", "needs_predictor", "options"]
+__all__ = ["REGISTRY", "describe", "make", "names", "needs_predictor", "option_faults", "options"]
 
 REGISTRY: dict[str, str] = {
     "none": "controllers.none:NoControl",
@@ -25,6 +25,7 @@ REGISTRY: dict[str, str] = {
     "droop": "controllers.droop:Droop",
     "bilevel_caps": "controllers.caps.controller:BilevelCaps",
     "pareto": "controllers.pareto.controller:Pareto",
+    "cpo_planner": "controllers.planner.controller:CpoPlanner",
 }
 """Name in scenarios to ``module:Class``."""
 
@@ -41,14 +42,31 @@ def describe(name: str) -> str:
     return (getdoc(_class(name)) or "").partition("\n")[0]
 
 
-def needs_predictor(name: str) -> bool:
-    """Whether the controller's constructor takes a predictor; InputError where there is no such controller."""
-    return "predictor" in signature(_class(name)).parameters
+def needs_predictor(name: str, *, strictly: bool = False) -> bool:
+    """Whether the controller's constructor takes a predictor (``strictly``: and cannot do without one).
+
+    InputError where there is no such controller.
+    """
+    taken = signature(_class(name)).parameters.get("predictor")
+    return taken is not None and not (strictly and taken.default is not Parameter.empty)
 
 
 def options(name: str) -> dict[str, Any]:
     """Options of a controller with their defaults; InputError where there is no such controller."""
     return {key: value.default for key, value in _taken(_class(name)).items() if key not in _GIVEN}
+
+
+def option_faults(name: str, options: Mapping[str, Any]) -> list[Fault]:
+    """Faults of a controller's options that can be told without a feeder: unknown, missing or of the wrong type.
+
+    Raises
+    ------
+    InputError
+        Where there is no such controller.
+    """
+    kind = _class(name)
+    found = _option_faults(name, kind, _taken(kind), None, options)
+    return [fault for fault in found if fault.key in options or fault.key not in _GIVEN]
 
 
 def make(

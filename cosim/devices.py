@@ -9,7 +9,12 @@ import numpy as np
 from cosim.contract import Curve, EvSessions, Exogenous, Feeder, Float, Int, LocalCurves
 
 MINIMUM_CURRENT_A = 6.0
-"""A charger either pauses or draws at least this per phase (IEC 61851-1)."""
+"""A charger either pauses or draws at least this on every phase that it uses (IEC 61851-1).
+
+A charger uses all phases of its home. At a three-phase home this makes 4.1 kW, more than some chargers are rated for:
+in truth those are single-phase devices, and which phase they would be put on nobody tells. Such a charger is therefore
+modelled as one that cannot be slowed down: it draws its rating, evenly over the phases, or pauses.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +65,18 @@ class EvFleet:
         For the phases of every charger.
     exogenous : Exogenous
         Sessions, on the steps of the run.
+
+    Attributes
+    ----------
+    minimum_kw : ndarray, shape (customer,)
+        6 A on every phase of the customer, whatever the charger.
+    charger_kw, least_kw : ndarray, shape (step, customer)
+        Rating of the present car's charger, and the least that it draws unless it pauses: 6 A on every phase, or its
+        rating where that is smaller; 0 without a car.
+    efficiency : ndarray, shape (step, customer)
+        Of the present car's charger; 1 without a car.
+    room_kw : ndarray, shape (step, customer)
+        Largest mean power of a step.
     """
 
     def __init__(self, feeder: Feeder, exogenous: Exogenous) -> None:
@@ -75,6 +92,7 @@ class EvFleet:
         self._charger_kw = np.append(self.sessions.charger_kw, 0.0)
         self._efficiency = np.append(self.sessions.efficiency, 1.0)
         self.charger_kw = self._charger_kw[self.stays.session]
+        self.least_kw = np.minimum(self.minimum_kw, self.charger_kw)
         self.efficiency = self._efficiency[self.stays.session]
         self.room_kw = self.charger_kw * self.stays.share
 
@@ -109,21 +127,25 @@ class EvFleet:
         asked_kw : ndarray, shape (customer,)
             Mean power wanted over the step.
         limit_kw : ndarray, shape (customer,)
-            Largest power at any moment; a charger whose limit is below 6 A pauses.
+            Largest power at any moment; a charger whose limit is below the least that it can draw pauses.
         """
-        allowed = np.minimum(self.charger_kw[step], limit_kw)
-        allowed = np.where(allowed >= np.minimum(self.minimum_kw, self.charger_kw[step]) - 1e-9, allowed, 0.0)
+        allowed = self.within_kw(limit_kw, step)
         return np.asarray(np.minimum(asked_kw, allowed * self.stays.share[step]).clip(0.0))
+
+    def within_kw(self, limit_kw: Float, step: int | slice) -> Float:
+        """Largest power that chargers can draw under a limit, 0 where they pause, shape of the limit."""
+        allowed = np.minimum(self.charger_kw[step], limit_kw)
+        return np.where(allowed >= self.least_kw[step] - 1e-9, allowed, 0.0)
 
     def volt_watt_kw(self, step: int, voltage_v: Float, curve: Curve) -> Float:
         """What a local curve leaves to the chargers, shape (customer,).
 
-        A curve slows a charger down to its 6 A minimum and no further: it pauses only where the share is zero.
-        Otherwise chargers would switch on and off around their minimum, and no voltage would fit to either.
+        A curve slows a charger down to the least that it can draw and no further: it pauses only where the share is
+        zero. Otherwise chargers would switch on and off around their minimum, and no voltage would fit to either.
         """
-        rating_kw, share = self.charger_kw[step], curve(voltage_v)
-        floor_kw = np.where(share > 0.0, np.minimum(self.minimum_kw, rating_kw), 0.0)
-        return np.asarray(np.maximum(share * rating_kw, floor_kw))
+        share = curve(voltage_v)
+        floor_kw = np.where(share > 0.0, self.least_kw[step], 0.0)
+        return np.asarray(np.maximum(share * self.charger_kw[step], floor_kw))
 
     def charge(self, step: int, ev_kw: Float) -> None:
         """Put the energy of one step into the batteries."""

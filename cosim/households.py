@@ -91,5 +91,4 @@ class Households:
             self._room_kw = self._fleet.room_kw
             return
         headroom = np.where(self.obeys, self._announced - self._expected_kw, np.inf)
-        usable = np.where(headroom >= self._fleet.minimum_kw - 1e-9, headroom, 0.0)
-        self._room_kw = np.minimum(self._fleet.charger_kw, usable) * self._fleet.stays.share
+        self._room_kw = self._fleet.within_kw(headroom, slice(None)) * self._fleet.stays.share

@@ -96,6 +96,8 @@ class OpenDssEngine:
     def __init__(self, feeder: Feeder) -> None:
         dss = _compile(feeder.master, feeder.source_pu, feeder.replaced_transformer)
         _set_options(dss)
+        # The engine linearises loads where it first meets them: from a file's huge loads, small ones converge badly.
+        dss.Text.Command("batchedit load..* kw=1 kvar=0")
         dss.Solution.Solve()
         names = [name.upper() for name in dss.Circuit.YNodeOrder()]
         if sorted(names) != sorted(feeder.network.node_names):

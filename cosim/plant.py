@@ -17,6 +17,9 @@ from cosim.trajectory import Trajectory, meter_voltage_v
 SERVED_TOLERANCE_KW = 0.01
 """Largest difference between power requested and power that the solved voltages serve before a step is marked."""
 
+SERVED_BAND_PU = (0.5, 1.5)
+"""Voltages of nominal between which OpenDSS keeps loads at constant power; beyond, a "solution" serves other powers."""
+
 _CURVE_TOLERANCE_KW = 0.01
 _CURVE_ITERATIONS = 200
 _CUSTOMER_RECORDS = (
@@ -60,6 +63,7 @@ class Plant:
         self._done = 0
         self._passive = len(exogenous.sessions) == 0 and not exogenous.pv_available_kw.any()
         earthed_stars = not feeder.delta_customers and max(feeder.customer_neutral, default=-1) < 0
+        self._customer_nodes = np.array([node for nodes in feeder.customer_nodes for node in nodes], dtype=int)
         self._served = ServedPower(
             feeder.network, feeder.customer_nodes, feeder.customer_neutral, per_node=earthed_stars
         )
@@ -92,14 +96,16 @@ class Plant:
         Raises
         ------
         PowerFlowError
-            Where the engine finds no solution.
+            Where the engine finds no solution, or one at which customers are not served.
         """
         k, day, record = self._done, self.day, self._record
         if self._passive:
             net_kw, net_kvar = day.demand_kw[k], day.demand_kvar[k]
             voltage = self.engine.solve(net_kw, net_kvar, day.source_pu[k])
+            self._refuse_collapse(voltage)
         else:
             voltage, (ev_kw, pv_kw, pv_kvar) = self._react(k, setpoints)
+            self._refuse_collapse(voltage)
             net_kw = day.demand_kw[k] + ev_kw - pv_kw
             net_kvar = day.demand_kvar[k] + pv_kvar
             self.fleet.charge(k, ev_kw)
@@ -147,6 +153,18 @@ class Plant:
             reproducible=all(decision.reproducible for _, decision in self._decisions),
             **records,
             **outcome,
+        )
+
+    def _refuse_collapse(self, voltage: Complex) -> None:
+        """Refuse voltages at which loads are no longer constant power: the engine then solved another feeder."""
+        nominal_v, nodes = self.feeder.nominal_voltage_v, self._customer_nodes
+        magnitude = np.abs(voltage[nodes])
+        if magnitude.min() > SERVED_BAND_PU[0] * nominal_v and magnitude.max() < SERVED_BAND_PU[1] * nominal_v:
+            return
+        worst = int(np.abs(magnitude - nominal_v).argmax())
+        raise PowerFlowError(
+            f"voltage collapse: {magnitude[worst]:.1f} V at {self.feeder.network.node_names[nodes[worst]]}, outside "
+            f"{SERVED_BAND_PU[0]}..{SERVED_BAND_PU[1]} of {nominal_v:.0f} V, where the power asked for is not served"
         )
 
     def _mark(self, step: int, reason: str) -> None:
@@ -241,7 +259,7 @@ class Plant:
             soc_kwh=of_car(self.fleet.soc_kwh, 0.0),
             departure_min=of_car(sessions.departure_min, np.nan),
             charger_kw=of_car(sessions.charger_kw, 0.0),
-            charger_min_kw=np.where(there, self.fleet.minimum_kw, 0.0),
+            charger_min_kw=np.where(there, np.minimum(self.fleet.minimum_kw, of_car(sessions.charger_kw, 0.0)), 0.0),
             efficiency=of_car(sessions.efficiency, 1.0),
             inverter_kva=self.day.inverter_kva,
             tariff_eur_per_kwh=float(self.day.tariff_eur_per_kwh[next_step]),

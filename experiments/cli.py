@@ -1,9 +1,8 @@
-"""The command line: ``cosim run``, ``compare``, ``check``, ``list``, ``feeder``, ``bench``."""
+"""The command line: ``cosim run``, ``compare``, ``check``, ``list``, ``feeder``, ``bench``, ``plan``, ``reproduce``."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from datetime import datetime
 from enum import StrEnum
@@ -18,6 +17,9 @@ from rich.table import Table
 
 from cosim.errors import CosimError, Fault, InputError
 from experiments import scenario as scenarios
+from experiments.files import writable_folder
+from experiments.plan.command import plan_command
+from experiments.reproduce.command import studies
 from experiments.scenario import Run, Scenario
 
 app = typer.Typer(
@@ -26,6 +28,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(studies, name="reproduce")
+app.command("plan")(plan_command)
 _out = Console()
 _err = Console(stderr=True)
 
@@ -50,6 +54,8 @@ class Benchmark(StrEnum):
 
     step = "step"
     pareto = "pareto"
+    caps = "caps"
+    plan = "plan"
 
 
 @app.command("run")
@@ -72,9 +78,9 @@ def run_command(
     if controllers is not None:
         chosen = _only(chosen, controllers, path)
     folder = out or Path("runs") / f"{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    _writable(folder)
     with _out.status("Composing the day"):
         composition = compose(chosen, path)
+    writable_folder(folder)  # before the work, but not before the input is known to be right
     for warning in composition.warnings:
         _err.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)
     with _bars() as bars:
@@ -86,8 +92,10 @@ def run_command(
             bars.update(tasks[label], completed=done, total=total)
 
         results = execute(composition, folder, where=path, engine=engine.value, progress=progress)
-    print_scoreboard(results.metrics, _out)
-    _out.print(f"Written to [bold]{escape(str(folder))}[/bold]: open report.html for figures and all measures.")
+    if results.metrics:
+        print_scoreboard(results.metrics, _out)
+    report = ": open report.html for figures and all measures" if (folder / "report.html").exists() else ""
+    _out.print(f"Written to [bold]{escape(str(folder))}[/bold]{report}.")
     if results.stopped is not None:
         _err.print(f"[red]stopped:[/red] {escape(str(results.stopped))}; what was computed is kept and marked")
         raise typer.Exit(results.stopped.exit_code)
@@ -203,16 +211,6 @@ def _only(scenario: Scenario, wanted: str, path: Path) -> Scenario:
     return scenario.model_copy(update={"runs": tuple({run.name: run for run in runs}.values())})
 
 
-def _writable(folder: Path) -> None:
-    """Fail before the work, not after it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(Fault(str(folder), "--out", f"cannot be made ({error.strerror})", "give a folder")) from None
-    if not os.access(folder, os.W_OK):
-        raise InputError(Fault(str(folder), "--out", "is not writable", "give another folder"))
-
-
 def main() -> None:
     """Run the command line and turn errors into one message and an exit code."""
     try:
@@ -224,6 +222,10 @@ def main() -> None:
     except CosimError as error:
         _err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _err.print(f"[red]error:[/red] {escape(place)}{escape(error.strerror or str(error))}", highlight=False)
+        sys.exit(InputError.exit_code)
     except KeyboardInterrupt:
         _err.print("[red]interrupted[/red]")
         sys.exit(130)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from experiments.scenario import Run
 Progress = Callable[[str, int, int], None]
 
 _CROSS_CHECKED_STEPS = 24
+_OUTPUTS = ("trajectories", "figures", "manifest.json", "metrics.json", "metrics.csv", "timing.json", "report.html")
 
 
 @dataclass
@@ -83,31 +85,53 @@ def execute(
         ``stopped`` is set where a run failed or was interrupted; what was computed is on disk and marked.
     """
     results = Results(folder)
-    scenario = composition.scenario
-    for item in runs or scenario.runs:
+    _clear(folder)
+    for item in runs or composition.scenario.runs:
         try:
-            trajectory = run(
-                composition.feeder,
-                composition.exogenous,
-                composition.controller(item),
-                engine=engine,
-                step_min=scenario.step_min,
-                control_min=scenario.control_min,
-                forecast=composition.forecast,
-                behaviour=composition.behaviour,
-                label=item.name,
-                progress=None if progress is None else lambda k, n, name=item.name: progress(name, k, n),  # type: ignore[misc]
-            )
+            trajectory = _run_one(composition, item, engine, progress)
         except RunStoppedError as stop:
             results.stopped = stop
-            if isinstance(stop.trajectory, Trajectory):
-                trajectory = stop.trajectory
-        if trajectory.steps:
-            _keep(results, item.name, trajectory, engine)
+            if not isinstance(stop.trajectory, Trajectory):
+                break
+            trajectory = stop.trajectory
+        except KeyboardInterrupt:
+            results.stopped = RunStoppedError(f"{item.name}: interrupted before its first step", None, 130)
+            break
+        try:
+            if trajectory.steps:
+                _keep(results, item.name, trajectory, engine)
+        except KeyboardInterrupt:
+            results.stopped = RunStoppedError(f"{item.name}: interrupted while it was written", None, 130)
         if results.stopped:
             break
     _finish(results, composition, where, engine)
     return results
+
+
+def _run_one(composition: Composition, item: Run, engine: str, progress: Progress | None) -> Trajectory:
+    scenario = composition.scenario
+    return run(
+        composition.feeder,
+        composition.exogenous,
+        composition.controller(item),
+        engine=engine,
+        step_min=scenario.step_min,
+        control_min=scenario.control_min,
+        forecast=composition.forecast,
+        behaviour=composition.behaviour,
+        label=item.name,
+        progress=None if progress is None else lambda k, n: progress(item.name, k, n),
+    )
+
+
+def _clear(folder: Path) -> None:
+    """Take away what an earlier run wrote there, so that nothing stale stands beside the new results."""
+    for name in _OUTPUTS:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _keep(results: Results, label: str, trajectory: Trajectory, engine: str) -> None:

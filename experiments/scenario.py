@@ -9,9 +9,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from cosim.errors import Fault, InputError
+from cosim.errors import CosimError, Fault, InputError
+from experiments.mend import dotted, items, mended
 
 SHIPPED = Path(__file__).parent / "scenarios"
 DEFAULT = "european_lv_may_day"
@@ -20,7 +22,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Transformer(_Table):
@@ -100,7 +102,7 @@ class Scenario(_Table):
     name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
     feeder: str
     seed: int = Field(1, ge=0)
-    start: datetime
+    start: datetime = Field(strict=False)  # TOML's own, or ISO text
     horizon_h: float = Field(24.0, gt=0, le=24 * 31)
     step_min: int = Field(5, ge=1, le=60)
     control_min: int = Field(15, ge=1, le=240)
@@ -111,31 +113,21 @@ class Scenario(_Table):
     ev: Cars = Cars()
     pv: Roofs = Roofs()
     forecast: ForecastTable = ForecastTable()
-    runs: tuple[Run, ...] = Field(min_length=1)
+    runs: tuple[Run, ...] = Field(min_length=1, strict=False)  # a list in TOML
 
     @property
     def minutes(self) -> int:
         """Length of the horizon [min]."""
         return round(self.horizon_h * 60)
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Scenario:
-        problems = []
-        if self.control_min % self.step_min:
-            problems.append(f"control_min={self.control_min} must be a multiple of step_min={self.step_min}")
-        if self.minutes % self.step_min or abs(self.minutes - self.horizon_h * 60) > 1e-9:
-            problems.append(f"horizon_h={self.horizon_h} must be a whole number of steps of {self.step_min} min")
-        if self.start.tzinfo is not None:
-            problems.append("start must be a local clock time without a zone")
-        names = [run.name for run in self.runs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            problems.append(f"runs: label {', '.join(twice)} is used twice; give each run its own label")
-        if self.ev.sessions is not None and self.ev.share:
-            problems.append("ev: give either share or sessions, not both")
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+    @field_validator("start", mode="before")
+    @classmethod
+    def _no_number(cls, value: object) -> object:
+        try:
+            float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return value
+        raise PydanticCustomError("datetime_type", "input should be a local date and time")  # not seconds since 1970
 
 
 def shipped() -> tuple[str, ...]:
@@ -184,11 +176,55 @@ def read(name_or_path: str | Path) -> Scenario:
 
 def parse(data: dict[str, Any], path: Path) -> Scenario:
     """Validate the content of a scenario file; see `read`."""
+    faults: list[Fault] = []
+    wrong: set[str] = set()
     try:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
-        raise InputError(list(_faults(error, path))) from None
-    return _with_paths(scenario, path.parent)
+        faults.extend(_faults(error, path))
+        scenario, wrong = mended(Scenario, data, error)
+    misfits = [(keys, problem) for keys, problem in _misfits(scenario) if not wrong.intersection(keys)]
+    faults.extend(Fault(str(path), keys[0], problem, "make the keys agree") for keys, problem in misfits)
+    wrong.update(key for keys, _ in misfits for key in keys)
+    scenario = _with_paths(scenario, path.parent)
+    if faults:
+        raise InputError([*faults, *_faults_of_the_rest(scenario, path, wrong)])
+    return scenario
+
+
+def _misfits(scenario: Scenario) -> list[tuple[tuple[str, ...], str]]:
+    """Keys that do not fit together, each fine by itself, and why."""
+    step, control, hours = scenario.step_min, scenario.control_min, scenario.horizon_h
+    names = [run.name for run in scenario.runs]
+    twice = ", ".join(sorted({name for name in names if names.count(name) > 1}))
+    uneven = scenario.minutes % step or abs(scenario.minutes - hours * 60) > 1e-9
+    rules: tuple[tuple[tuple[str, ...], object, str], ...] = (
+        (("control_min", "step_min"), control % step, f"control_min={control} must be a multiple of step_min={step}"),
+        (("horizon_h", "step_min"), uneven, f"horizon_h={hours} must be a whole number of steps of {step} min"),
+        (("start",), scenario.start.tzinfo, "start must be a local clock time without a zone"),
+        (("runs",), twice, f"label {twice} is used twice; give each run its own label"),
+        (
+            ("ev.share", "ev.sessions"),
+            scenario.ev.sessions is not None and scenario.ev.share,
+            "give either share or sessions, not both",
+        ),
+    )
+    return [(keys, problem) for keys, is_broken, problem in rules if is_broken]
+
+
+def _faults_of_the_rest(scenario: Scenario, path: Path, wrong: set[str]) -> tuple[Fault, ...]:
+    """Faults of what the right keys name, found by composing the day with stand-ins for the wrong ones."""
+    from experiments.compose import compose  # needs this module, and much that a right scenario need not wait for
+
+    if any(key.startswith("ev") for key in wrong):
+        scenario = scenario.model_copy(update={"strict": False})  # nothing to say about cars that are not these
+    try:
+        compose(scenario, path, stand_ins=wrong)
+    except InputError as error:
+        return error.faults
+    except CosimError:
+        return ()  # the feeder cannot be solved: told when the keys are right
+    return ()
 
 
 def _with_paths(scenario: Scenario, folder: Path) -> Scenario:
@@ -206,8 +242,8 @@ def _with_paths(scenario: Scenario, folder: Path) -> Scenario:
 
 
 def _faults(error: ValidationError, path: Path) -> Iterator[Fault]:
-    for item in error.errors(include_url=False):
-        key = ".".join(str(part + 1) if isinstance(part, int) else part for part in item["loc"])
+    for item in items(error):
+        key = dotted(item["loc"])
         value = item.get("input")
         if item["type"] == "extra_forbidden":
             known = _known_keys(item["loc"])

@@ -114,15 +114,22 @@ def feeder_facts(feeder: Feeder, console: Console) -> None:
         if feeder.transformer is None
         else f"{feeder.transformer}, {feeder.transformer_kva:.0f} kVA, {feeder.transformer_rating_a:.1f} A a phase",
         "lines": f"{len(lines)}, {length_km:.3f} km, {len(rated)} rated",
-        "head line": "none"
-        if feeder.head_line is None
-        else f"{feeder.head_line}, {feeder.network.branch(feeder.head_line).rating_a:.0f} A",
+        "head line": "none" if feeder.head_line is None else _rated(feeder, feeder.head_line),
         "watched": ", ".join(feeder.monitored) or "nothing",
         "farthest customer": f"{max((feeder.distance_m.get(b, 0.0) for b in feeder.customer_bus), default=0.0):.0f} m",
         "coordinates": f"{len(feeder.coordinates)} buses",
+        "customers at": ", ".join(
+            f"{name} {bus}.{'.'.join(map(str, at))}"
+            for name, bus, at in zip(feeder.customers, feeder.customer_bus, feeder.customer_phases, strict=True)
+        ),
     }
     for key, value in rows.items():
         table.add_row(key, value)
     console.print(table)
     for warning in feeder.warnings:
         console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
+
+
+def _rated(feeder: Feeder, line: str) -> str:
+    rating_a = feeder.network.branch(line).rating_a
+    return f"{line}, {rating_a:.0f} A" if np.isfinite(rating_a) else f"{line}, no rating"

@@ -13,14 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cosim.errors import Fault, InputError
-from feeders.tables import find_faults, local_times, numbers, read_table
+from feeders.tables import TIME_COLUMN, find_faults, local_times, numbers, read_table
 
 Float = NDArray[np.float64]
 
 DATA = Path(__file__).parent / "data"
 DAY_MIN = 1440
 ABSURD_KW = 100.0
-TIME_COLUMN = "time"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +96,13 @@ def read_profiles(profiles: str | Path) -> Profiles:
 
 
 def draw_households(
-    profiles: str | Path, count: int, start: datetime, minutes: int, rng: np.random.Generator, *, day: int = 0
+    profiles: str | Path | Profiles,
+    count: int,
+    start: datetime,
+    minutes: int,
+    rng: np.random.Generator,
+    *,
+    day: int = 0,
 ) -> Float:
     """Give every customer a household and return their demand, minute by minute.
 
@@ -108,8 +113,8 @@ def draw_households(
 
     Parameters
     ----------
-    profiles : str or Path
-        Name of a shipped set, or path of own profiles (see `read_profiles`).
+    profiles : str, Path or Profiles
+        Name of a shipped set, path of own profiles, or what `read_profiles` made of either.
     count : int
         Number of customers.
     start : datetime
@@ -131,7 +136,7 @@ def draw_households(
     InputError
         As `read_profiles`, or where dated profiles do not cover the horizon.
     """
-    found = read_profiles(profiles)
+    found = profiles if isinstance(profiles, Profiles) else read_profiles(profiles)
     available = found.demand_kw.shape[1]
     in_order = available == count and found.source not in household_sets()
     columns = np.arange(count) if in_order else _columns(available, count, rng)

@@ -6,6 +6,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Mapping
 from importlib import import_module
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from cosim.contract import Branch, Feeder, Float, LoadFact, Survey, TransformerSpec
+from cosim.contract import Branch, Feeder, Float, LoadFact, Network, Survey, TransformerSpec
 from cosim.errors import Fault, InputError
 
 SURVEYORS = {".dss": "cosim.opendss:survey"}
@@ -22,6 +23,11 @@ Only the engine can read its own language, so this name is the one thread from h
 
 CONNECTION_KW_PER_PHASE = 14.0
 """Where ``feeder.toml`` declares none: about 60 A, the smaller of the main fuses usual in British homes."""
+
+NEARLY_EQUAL_VOLTAGES = 1.25
+"""Up to this ratio a transformer is a regulator or isolates, and customers behind it are on the same feeder."""
+
+Edge = tuple[str, str, float]  # two buses, and the metres between them
 
 _HERE = Path(__file__).parent
 _FACTS: dict[str, type | tuple[type, ...]] = {
@@ -126,8 +132,8 @@ def _assemble(
     row = {name: index for index, name in enumerate(network.node_names)}
     supply = _supply(survey)
     start = supply.buses[_low_voltage_terminal(supply)] if supply else network.node_names[0].split(".")[0]
-    distance_m = _distances(network.lines, start)
-    head = facts.get("head_line") or _head_line(network.lines, start)
+    distance_m = _distances([*_spans(network.lines), *_passages(network)], start)
+    head = facts.get("head_line") or _head_line(network, start)
     monitored = facts.get("monitored") or ([supply.name] if supply else [head] if head else [])
     nominal = facts.get("nominal_voltage_v") or _nominal_voltage_v(survey)
     known = {branch.name for branch in network.branches}
@@ -181,32 +187,55 @@ def _low_voltage_terminal(transformer: Branch) -> int:
 
 
 def _supply(survey: Survey) -> Branch | None:
-    """The transformer behind which most customers are, on lines alone."""
-    best: Branch | None = None
-    most = -1
-    for branch in survey.network.branches:
-        if branch.kind == "transformer":
-            reached = _distances(survey.network.lines, branch.buses[_low_voltage_terminal(branch)])
-            behind = sum(load.bus in reached for load in survey.loads)
-            if behind > most:
-                best, most = branch, behind
-    return best
+    """The transformer behind which most customers are; one that changes the voltage, where there is any."""
+    network = survey.network
+    edges = [*_spans(network.lines), *_passages(network)]
+    transformers = [branch for branch in network.branches if branch.kind == "transformer"]
+
+    def behind(branch: Branch) -> int:
+        reached = _distances(edges, branch.buses[_low_voltage_terminal(branch)])
+        return sum(load.bus in reached for load in survey.loads)
+
+    changing = [branch for branch in transformers if not _levels_joined(network, branch)]
+    return max(changing or transformers, key=behind, default=None)
 
 
-def _distances(lines: tuple[Branch, ...], start: str) -> dict[str, float]:
-    """Length of the shortest path along lines from a bus [m]; only buses that can be reached."""
-    buses = {bus: index for index, bus in enumerate(dict.fromkeys([start, *(bus for ln in lines for bus in ln.buses)]))}
-    ends = np.array([[buses[line.buses[0]], buses[line.buses[1]]] for line in lines]).reshape(-1, 2)
-    # A line without length still joins its ends; zero would mean "no edge" to the graph routine.
-    length = np.array([max(line.length_m, 1e-9) for line in lines])
+def _spans(lines: tuple[Branch, ...]) -> list[Edge]:
+    return [(line.buses[0], line.buses[1], line.length_m) for line in lines]
+
+
+def _passages(network: Network) -> list[Edge]:
+    """Transformers whose terminals have nearly the same voltage, as lines without length."""
+    transformers = (branch for branch in network.branches if branch.kind == "transformer")
+    return [(*pair, 0.0) for branch in transformers for pair in _levels_joined(network, branch)]
+
+
+def _levels_joined(network: Network, transformer: Branch) -> list[tuple[str, str]]:
+    """Pairs of buses that a transformer joins at nearly the same voltage."""
+    nodes = transformer.nodes.reshape(len(transformer.buses), -1)
+    at_terminal_v = np.where(nodes < 0, 0.0, np.abs(network.no_load_v[nodes])).max(axis=1)
+    return [
+        (one, other)
+        for (one, one_v), (other, other_v) in combinations(zip(transformer.buses, at_terminal_v, strict=True), 2)
+        if one != other and 0.0 < max(one_v, other_v) <= NEARLY_EQUAL_VOLTAGES * min(one_v, other_v)
+    ]
+
+
+def _distances(edges: list[Edge], start: str) -> dict[str, float]:
+    """Length of the shortest path from a bus [m]; only buses that can be reached."""
+    buses = {bus: index for index, bus in enumerate(dict.fromkeys([start, *(bus for e in edges for bus in e[:2])]))}
+    ends = np.array([[buses[one], buses[other]] for one, other, _ in edges]).reshape(-1, 2)
+    # An edge without length still joins its ends; zero would mean "no edge" to the graph routine.
+    length = np.array([max(metres, 1e-9) for _, _, metres in edges])
     graph = coo_matrix((length, (ends[:, 0], ends[:, 1])), shape=(len(buses), len(buses))).tocsr()
     metres = np.asarray(dijkstra(graph, directed=False, indices=[0])).reshape(-1)
     return {bus: round(float(metres[index]), 6) for bus, index in buses.items() if np.isfinite(metres[index])}
 
 
-def _head_line(lines: tuple[Branch, ...], start: str) -> str | None:
-    """The only line that leaves the transformer's bus; None where several share the load."""
-    leaving = [line.name for line in lines if start in line.buses]
+def _head_line(network: Network, start: str) -> str | None:
+    """The only line that leaves the transformer's bus, or the regulator there; None where several share the load."""
+    near = _distances(_passages(network), start)
+    leaving = [line.name for line in network.lines if (line.buses[0] in near) != (line.buses[1] in near)]
     return leaving[0] if len(leaving) == 1 else None
 
 
@@ -228,6 +257,7 @@ def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str,
     lines = survey.network.lines
     unrated = sum(not np.isfinite(line.rating_a) for line in lines)
     transformers = [branch for branch in survey.network.branches if branch.kind == "transformer"]
+    several = [branch.name for branch in transformers if len(branch.buses) > 2]
     by_problem: dict[str, list[str]] = defaultdict(list)
     for load in survey.loads:
         if load.model != 1:
@@ -258,6 +288,11 @@ def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str,
         (
             any(base == 0 for base in survey.voltage_bases_kv.values()),
             "no voltage bases (Set VoltageBases, CalcVoltageBases): OpenDSS gives volts where per unit is expected",
+        ),
+        (
+            bool(several),
+            f"more than two windings: only the one of lowest voltage is watched, of equal ones the first; currents in "
+            f"the others are left out ({', '.join(several[:5])})",
         ),
         (not survey.bus_xy, "no coordinates: the map is left out"),
         (

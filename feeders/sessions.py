@@ -160,7 +160,7 @@ def cut_to_horizon(sessions: EvSessions, minutes: float) -> EvSessions:
 
 
 def read_sessions(
-    path: str | Path, customers: Sequence[str], start: datetime, minutes: int, *, efficiency: float = 0.9
+    path: str | Path, customers: Sequence[str] | None, start: datetime, minutes: int, *, efficiency: float = 0.9
 ) -> EvSessions:
     """Read own sessions from a CSV or Parquet file.
 
@@ -168,13 +168,28 @@ def read_sessions(
     the battery), ``charger_kw``; optional ``battery_kwh`` (60, or the energy where that is more), ``soc_arrival_kwh``
     (what makes the battery 90 % full at departure) and ``efficiency``. Sessions outside the horizon are passed over,
     those across an edge are cut as `cut_to_horizon` says. A need that the stay cannot meet is not a fault here: it is
-    counted when the day is run.
+    counted when the day is run. Where the customers are not known (None), any name will do.
 
     Raises
     ------
     InputError
         With every fault found.
     """
+    sessions = _read_whole(path, customers, start, efficiency)
+    cut = cut_to_horizon(sessions, minutes)
+    if not len(cut):
+        problem = f"none of {len(sessions)} sessions lies within {minutes} min from {start}"
+        raise InputError(Fault(str(path), "arrival", problem, "change the start or the dates"))
+    return cut
+
+
+def check_sessions(path: str | Path, customers: Sequence[str] | None) -> None:
+    """Raise the InputError of `read_sessions` for what is wrong with a file whatever the horizon."""
+    _read_whole(path, customers, datetime(2000, 1, 1), efficiency=1.0)
+
+
+def _read_whole(path: str | Path, customers: Sequence[str] | None, start: datetime, efficiency: float) -> EvSessions:
+    """Sessions of the file in its own order, however far from the start."""
     table = read_table(path, "sessions", "give the path of a file of sessions")
     where = str(path)
     faults = [Fault(where, name, "column is missing", "add it") for name in REQUIRED if name not in table.columns]
@@ -184,7 +199,7 @@ def read_sessions(
         for name in table.columns
         if name not in known
     ]
-    if faults:
+    if not set(REQUIRED) <= set(table.columns):
         raise InputError(faults)
     times = {name: _minutes_after(start, table[name], where, faults) for name in ("arrival", "departure")}
     values = {name: numbers(table[name], where, faults) for name in known[3:] if name in table.columns}
@@ -193,24 +208,19 @@ def read_sessions(
     values.setdefault("efficiency", np.full(len(table), efficiency))
     values["battery_kwh"] = battery_kwh
     values.setdefault("soc_arrival_kwh", np.maximum(CHARGED_SHARE_DEFAULT * battery_kwh - energy_kwh, 0.0))
-    columns = {str(name): column for column, name in enumerate(customers)}
     named = table["customer"].astype(str).str.strip()
+    columns = {str(name): column for column, name in enumerate(named.unique() if customers is None else customers)}
     column: Float = np.array([columns.get(name, np.nan) for name in named], np.float64)
     faults += _odd_sessions(column, table["customer"], times, values, where)
     if faults:
         raise InputError(faults)
-    sessions = EvSessions(
+    return EvSessions(
         customer=column.astype(np.int64),
         arrival_min=times["arrival"],
         departure_min=times["departure"],
         energy_need_kwh=energy_kwh,
         **{name: values[name] for name in known[4:]},
     )
-    cut = cut_to_horizon(sessions, minutes)
-    if not len(cut):
-        problem = f"none of {len(table)} sessions lies within {minutes} min from {start}"
-        raise InputError(Fault(where, "arrival", problem, "change the start or the dates"))
-    return cut
 
 
 @lru_cache(maxsize=1)

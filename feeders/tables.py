@@ -14,20 +14,66 @@ from cosim.errors import Fault, InputError
 
 Float = NDArray[np.float64]
 
+TIME_COLUMN = "time"
+
 
 def read_table(path: str | Path, key: str, remedy: str) -> pd.DataFrame:
     """Read a CSV or, by its ending, a Parquet file; InputError with this key and remedy where there is none."""
     path = Path(path)
     if not path.is_file():
         raise InputError(Fault(str(path), key, "no such file", remedy))
+    is_parquet = path.suffix == ".parquet"
     try:
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, skipinitialspace=True)
+        fault = _no_table(path, key, is_parquet)
+        table = pd.DataFrame() if fault else _read(path, is_parquet)
+    except UnicodeDecodeError as error:
+        reason = f"is not UTF-8: {error.reason} at byte {error.start}"
+        fault = Fault(str(path), key, reason, "save it as CSV in UTF-8, or Parquet")
     except (ValueError, OSError) as error:  # parsing errors of pandas and pyarrow are one or the other
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         fault = Fault(
             str(path), key, f"cannot be read as a table ({reason})", "save it as CSV with a header, or Parquet"
         )
-        raise InputError(fault) from None
+    if fault is None and not isinstance(table.index, pd.RangeIndex):
+        fault = _odd_index(table.index, path, key, is_parquet)
+    if fault is not None:
+        raise InputError(fault)
+    return table
+
+
+def _read(path: Path, is_parquet: bool) -> pd.DataFrame:
+    if not is_parquet:
+        return pd.read_csv(path, skipinitialspace=True, encoding="utf-8")
+    table = pd.read_parquet(path)
+    if isinstance(table.index, pd.DatetimeIndex) and TIME_COLUMN not in table.columns:
+        table.insert(0, TIME_COLUMN, table.index)  # as pandas keeps a series in time
+        return table.reset_index(drop=True)
+    return table
+
+
+def _no_table(path: Path, key: str, is_parquet: bool) -> Fault | None:
+    """Tell what no reader would find out: an empty file, or fields that nothing separates but the wrong character."""
+    if not path.stat().st_size:
+        return Fault(str(path), key, "is empty", "give a header and rows")
+    if is_parquet:
+        return None
+    with path.open(encoding="utf-8-sig") as lines:
+        header = lines.readline()
+    for character, called in ((";", "semicolons"), ("\t", "tabs")):
+        if character in header and "," not in header:
+            remedy = "save it with commas between the columns and points in the numbers (0.5, not 0,5)"
+            return Fault(str(path), key, f"its columns are separated by {called}", remedy)
+    return None
+
+
+def _odd_index(index: pd.Index, path: Path, key: str, is_parquet: bool) -> Fault:
+    """Refuse a table whose rows pandas names by something other than their number: a column would be lost."""
+    if is_parquet:
+        shown = index.name or type(index).__name__
+        remedy = "save it with index=False, or turn the index into a column (reset_index)"
+        return Fault(str(path), key, f"its rows are named by an index ({shown})", remedy)
+    remedy = "name every column, drop a trailing comma, and write decimal points (0.5, not 0,5)"
+    return Fault(str(path), key, "its rows have more fields than the header has names", remedy)
 
 
 def place(where: str, row: int) -> str:
@@ -52,7 +98,7 @@ def find_faults(
 
 def numbers(column: pd.Series, where: str, faults: list[Fault]) -> Float:
     """Column as numbers, nan where there is none; text and gaps are added to the faults."""
-    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan, copy=True)
     text = np.isnan(values) & column.notna().to_numpy()
     key = str(column.name)
     faults += find_faults(text, column, where, key, "not a number: {!r}", "write a number with a decimal point")
@@ -60,6 +106,7 @@ def numbers(column: pd.Series, where: str, faults: list[Fault]) -> Float:
     faults += find_faults(
         gaps, column, where, key, "empty or not finite: {}", "fill the gap, or leave the row or column out"
     )
+    values[~np.isfinite(values)] = np.nan  # told above; no other rule need judge an infinity
     return values
 
 
@@ -67,8 +114,9 @@ def local_times(column: pd.Series, where: str, faults: list[Fault]) -> pd.Series
     """Column as local times without an offset, NaT where there is none; what is no such time is added to the faults."""
     remedy = "write ISO local times such as 2026-05-15T18:30, without an offset from UTC"
     key = str(column.name)
-    offset = column.astype(str).str.contains(r"T.*(?:Z|[+-]\d\d:?\d\d)$").to_numpy(bool)
+    written = column.astype(str)
+    offset = written.str.contains(r"[Tt ].*(?:[Zz]|[+-]\d\d(?::?\d\d)?)$").to_numpy(bool)
     faults += find_faults(offset, column, where, key, "has an offset: {}", remedy)
-    times = pd.to_datetime(column.mask(offset), errors="coerce", format="ISO8601")
+    times = pd.to_datetime(written.mask(offset), errors="coerce", format="ISO8601")
     faults += find_faults(times.isna().to_numpy() & ~offset, column, where, key, "not a time: {!r}", remedy)
     return times

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from controllers.caps import kkt, order_form
+from controllers.caps.decomposition import decompose, supports
 from controllers.caps.highs import OPTIMAL_GAP, Stop, relative_gap, solve
 from controllers.caps.options import CapsOptions
 from controllers.caps.part import SMALLEST_KW, Part, Plan
@@ -15,6 +16,7 @@ from controllers.caps.search import search
 from controllers.caps.sharing import SHY, floors, share_equally
 
 FLOOR_RESOLUTION_KW = 1e-3
+ORDER_FORM_PAIRS = 600  # slots of all cars of a piece; above, decomposition is both faster and closer
 FLOOR_STEPS = (1.0, 0.5, 0.0)  # floors are halved, then given up, where they would keep a car from being served
 
 
@@ -34,6 +36,8 @@ class Outcome:
         Withheld energy and its lower bound [kWh], or the smallest room and its upper bound [kW].
     withheld_bound_kwh : float
         Lower bound of withheld energy at these floors [kWh].
+    form : str
+        The form that was used.
     """
 
     plan: Plan | None
@@ -42,6 +46,7 @@ class Outcome:
     objective: float
     bound: float
     withheld_bound_kwh: float
+    form: str
 
 
 def solve_part(part: Part, options: CapsOptions, rng: np.random.Generator) -> Outcome:
@@ -62,26 +67,36 @@ def solve_part(part: Part, options: CapsOptions, rng: np.random.Generator) -> Ou
 def least_withheld(part: Part, options: CapsOptions, rng: np.random.Generator, stop: Stop | None = None) -> Outcome:
     """Withhold as little as the limits and the floors of the piece allow, in the form that the options ask for."""
     stop = stop or options.stop
+    used = _form(part, options, stop)
+    if used == "decomposition":
+        end = decompose(part, stop, rng)
+        return Outcome(end.plan, part, end.status, end.withheld_kwh, end.bound_kwh, end.bound_kwh, used)
     began = time.perf_counter()
     start = search(part, rng) if options.warm_start else None
     if start is not None and (start.withheld_kwh(part) <= 0.0 or stop.first_plan):
         status = "first_plan" if stop.first_plan else "optimal"
-        return Outcome(start, part, status, start.withheld_kwh(part), 0.0, 0.0)
-    form = order_form if options.form == "order" else kkt
-    model = (
-        order_form.build(part) if options.form == "order" else kkt.build(part, ordered=options.form == "kkt_ordered")
-    )
+        return Outcome(start, part, status, start.withheld_kwh(part), 0.0, 0.0, used)
+    form = order_form if used == "order" else kkt
+    model = order_form.build(part) if used == "order" else kkt.build(part, ordered=used == "kkt_ordered")
     if start is not None:
         form.write_start(part, model, start)
     left_s = max(stop.time_s - (time.perf_counter() - began), 0.0)
     ending = solve(model, replace(stop, time_s=left_s), use_start=start is not None)
     found = [plan for plan in (start, form.read(part, model) if ending.has_plan else None) if plan is not None]
     if not found:
-        return Outcome(None, part, ending.status, np.inf, ending.bound, ending.bound)
+        return Outcome(None, part, ending.status, np.inf, ending.bound, ending.bound, used)
     plan = min(found, key=lambda plan: plan.withheld_kwh(part))
     withheld, bound = plan.withheld_kwh(part), max(ending.bound, 0.0)
     status = "optimal" if relative_gap(withheld, bound) <= OPTIMAL_GAP else ending.status
-    return Outcome(plan, part, status, withheld, bound, bound)
+    return Outcome(plan, part, status, withheld, bound, bound, used)
+
+
+def _form(part: Part, options: CapsOptions, stop: Stop) -> str:
+    """Form to use: decomposition where it is asked for, or pays, and knows the piece; else the order form."""
+    if options.form not in ("auto", "decomposition"):
+        return options.form
+    wanted = options.form == "decomposition" or int((part.usable_kw > SMALLEST_KW).sum()) > ORDER_FORM_PAIRS
+    return "decomposition" if wanted and not stop.first_plan and supports(part) else "order"
 
 
 def _largest_floor(part: Part, options: CapsOptions, rng: np.random.Generator) -> Outcome:

@@ -26,7 +26,8 @@ class BilevelCaps:
 
     The lower level is each household's cheapest charging inside its caps; the upper level withholds as little of the
     connection as the limits allow. Limits are the smaller of transformer and head line, per phase, in kW after forecast
-    reactive power and losses. Homes where no car is expected are not capped.
+    reactive power and losses. Homes where no car is expected are not capped. No cap is below zero: what its own roof
+    gives is a home's to use, even where the plan counted on it for others; the margin has to bear what is then missing.
 
     Parameters
     ----------
@@ -157,10 +158,14 @@ class BilevelCaps:
         )
 
     def _published(self, problem: CapsProblem, result: CapsResult) -> Float:
-        """Caps of homes that are expected to have a car; no limit where there is nothing to steer."""
+        """Caps of homes that are expected to have a car; no limit where there is nothing to steer.
+
+        A plan may want a home to give its neighbours what its roof yields, a cap below zero. That would be an order to
+        export, so the cap is zero: the home may charge from its own roof.
+        """
         caps = np.full_like(result.caps_kw, np.inf)
         steered = np.unique(problem.home)
-        caps[:, steered] = result.caps_kw[:, steered]
+        caps[:, steered] = np.maximum(result.caps_kw[:, steered], 0.0)
         return caps
 
 

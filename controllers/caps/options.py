@@ -12,7 +12,8 @@ from cosim.errors import Fault, InputError
 OBJECTIVES = ("floor_then_least", "least_restriction", "max_min")
 COORDINATIONS = ("anticipated", "sum_of_caps")
 LIMITS_ON = ("mean", "peak")
-FORMS = ("order", "kkt_ordered", "kkt")
+FORMS = ("order", "kkt_ordered", "kkt")  # one programme for a whole piece
+ALL_FORMS = ("auto", *FORMS, "decomposition")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,9 @@ class CapsOptions:
         ``sum_of_caps``: the caps themselves do, whatever households do inside them.
     form : str
         ``order``: optimality conditions with their multipliers eliminated; ``kkt_ordered``: textbook conditions with
-        ordering rows; ``kkt``: textbook conditions.
+        ordering rows; ``kkt``: textbook conditions; ``decomposition``: columns per household, for many homes, where
+        the mean of a slot must respect the limits; ``auto``: ``order`` for few homes that share limits, else
+        ``decomposition`` where it can.
     floor_kw : float
         Floor of ``floor_then_least`` for chargers that can take it [kW].
     gap : float
@@ -53,7 +56,7 @@ class CapsOptions:
 
     objective: str = "floor_then_least"
     coordination: str = "anticipated"
-    form: str = "order"
+    form: str = "auto"
     floor_kw: float = FLOOR_KW
     gap: float = 0.01
     node_limit: int = 300
@@ -76,11 +79,14 @@ def _faults(options: CapsOptions) -> Iterator[Fault]:
     for key, known in (
         ("objective", OBJECTIVES),
         ("coordination", COORDINATIONS),
-        ("form", FORMS),
+        ("form", ALL_FORMS),
         ("limit_on", LIMITS_ON),
     ):
         if getattr(options, key) not in known:
             yield Fault("caps", key, f"is {getattr(options, key)!r}", f"use one of {', '.join(known)}")
+    if options.form == "decomposition" and options.limit_on == "peak":
+        remedy = "use limit_on='mean', or form='auto' or 'order'"
+        yield Fault("caps", "form", "is 'decomposition', which knows means of slots only", remedy)
     ranges = (
         ("floor_kw", 0.0, 1e4, "give a power in kW, 0 for no floor"),
         ("gap", 0.0, 1.0, "give a share from 0 to 1"),

@@ -38,9 +38,9 @@ def phase_limits_kw(
 ) -> Float:
     """Return the load of each phase at which its current at the transformer reaches a limit.
 
-    Cars are raised together on all phases, evenly over the homes that have one, until each phase's predicted current
-    meets the limit: voltage drop, reactive power and losses of that very state are inside. Without a predictor the
-    voltage is nominal and losses are a share of the load.
+    Cars are raised together on all phases, evenly over the single-phase homes that have one, until each phase's
+    predicted current meets the limit: voltage drop, reactive power and losses of that very state are inside. Without a
+    predictor, and on phases without a single-phase home, the voltage is nominal and losses are a share of the load.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def phase_limits_kw(
     limit_a : float
         Largest current of a phase, margin already taken off [A].
     has_car : ndarray of bool, shape (customer,)
-        Homes that the extra load is laid on; all homes of a phase where none has a car.
+        Homes that the extra load is laid on; all single-phase homes of a phase where none of them has a car.
 
     Returns
     -------
@@ -136,10 +136,14 @@ def _currents(predictor: Predictor, background: Background, ev_kw: Float) -> Com
 
 
 def _spread(share: Float, has_car: Bool) -> Float:
-    """Part of a phase's extra load that each customer takes, shape (customer, phase)."""
+    """Part of a phase's extra load that each customer takes, shape (customer, phase).
+
+    Only single-phase homes take part: what a home on several phases takes would load the others of its phases too, and
+    their limits would be found with load that is not theirs. Nothing is raised where a phase has no such home.
+    """
     single = (share > 0) & ((share > 0).sum(axis=1) == 1)[:, None]
     with_car = single & has_car[:, None]
-    chosen = np.where(with_car.any(axis=0), with_car, np.where(single.any(axis=0), single, share > 0))
+    chosen = np.where(with_car.any(axis=0), with_car, single)
     count = chosen.sum(axis=0)
     even: Float = np.divide(chosen, count, out=np.zeros_like(share), where=count > 0)
     return even

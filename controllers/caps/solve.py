@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from controllers.caps.anticipated import Outcome, solve_part
+from controllers.caps.decomposition import served_in_full
 from controllers.caps.follower import best_response
 from controllers.caps.highs import relative_gap
 from controllers.caps.options import CapsOptions
@@ -47,7 +48,7 @@ def solve_caps(problem: CapsProblem, options: CapsOptions | None = None, *, seed
     """
     options = options or CapsOptions()
     began = time.perf_counter()
-    service = servable(problem)
+    service = served_in_full(problem) or servable(problem)
     if options.coordination == "sum_of_caps":
         result = _safe(problem, service, options, "")
     else:
@@ -83,7 +84,7 @@ def _anticipated(problem: CapsProblem, service: Service, options: CapsOptions, r
     for part in split(problem, service.draw_kwh, headroom, to_plan, counts_peaks=options.limit_on == "peak"):
         outcome = solve_part(part, options, rng)
         if outcome.plan is None:
-            reason = _no_plan(options, outcome.status, np.unique(problem.home[part.cars]).tolist())
+            reason = _no_plan(outcome.form, outcome.status, np.unique(problem.home[part.cars]).tolist())
             return _safe(problem, service, options, reason)
         where = np.ix_(problem.merit_order, part.cars)
         charge[where], room[where], floor[where] = outcome.plan.charge_kw, outcome.plan.room_kw, outcome.part.floor_kw
@@ -96,13 +97,14 @@ def _anticipated(problem: CapsProblem, service: Service, options: CapsOptions, r
     else:
         objective, bound = problem.withheld_kwh(caps), withheld_bound
     status = worst_status(outcome.status for outcome in outcomes)
-    draft = _Draft(caps, charge, floor, status, options.form, objective, bound, withheld_bound)
+    forms = " and ".join(sorted({outcome.form for outcome in outcomes})) or options.form
+    draft = _Draft(caps, charge, floor, status, forms, objective, bound, withheld_bound)
     return _verified(problem, service, options, draft, "")
 
 
-def _no_plan(options: CapsOptions, status: str, homes: list[int]) -> str:
+def _no_plan(form: str, status: str, homes: list[int]) -> str:
     why = ", since no caps serve every need in pieces that chargers can run at" if status == "infeasible" else ""
-    ended = f"{options.form} ended with {status} and no plan for the cars of homes {spans(homes)}{why}"
+    ended = f"{form} ended with {status} and no plan for the cars of homes {spans(homes)}{why}"
     return f"{ended}; caps are those of sum_of_caps"
 
 

@@ -40,7 +40,8 @@ def jain(x: ArrayLike) -> float:
     if share.size == 0 or share.max() == 0:
         return 1.0
     share = share / share.max()  # the squares of very small or large entries would leave the range of a float
-    return float(share.sum() ** 2 / (share.size * np.square(share).sum()))
+    index = float(share.sum() ** 2 / (share.size * np.square(share).sum()))
+    return min(index, 1.0)  # rounding must not make anybody more than equal
 
 
 def gini(x: ArrayLike) -> float:

@@ -39,7 +39,7 @@ def promise_error_max_kva(planned_kva: ArrayLike, delivered_kva: ArrayLike) -> f
     Returns
     -------
     float
-        [kVA]; 0 where nothing was promised.
+        [kVA]; nan where nothing was promised: who promises nothing has not kept a promise either.
     """
     error = np.abs(np.asarray(planned_kva, dtype=float) - np.asarray(delivered_kva, dtype=float))
-    return float(np.fmax.reduce(error, axis=None, initial=0.0))
+    return float(np.fmax.reduce(error, axis=None, initial=np.nan))

@@ -11,6 +11,8 @@ from cosim.measures._arrays import Float
 from cosim.network import terminal_currents
 from cosim.trajectory import Trajectory
 
+_ROUNDING_KWH = 1e-9
+
 
 def scoreboard(trajectory: Trajectory) -> dict[str, float]:
     """Measure a run.
@@ -24,7 +26,8 @@ def scoreboard(trajectory: Trajectory) -> dict[str, float]:
     -------
     dict of str to float
         Metric by name, the unit at the end of the name. nan where a figure is undefined on this feeder or for this
-        controller (no rating, no bus with three phases, no solver bound); :func:`json_safe` writes those as null.
+        controller (no rating, no bus with three phases, no solver bound, no promise, other sources that feed in
+        unmeasured); :func:`json_safe` writes those as null.
 
     Notes
     -----
@@ -121,9 +124,15 @@ def _energy_metrics(run: Trajectory) -> dict[str, float]:
     lost_kwh = energy.losses_kwh(run.losses_kw, step_min)
     consumed_kwh = total_kwh(run.exogenous.demand_kw) + total_kwh(run.ev_kw)
     fed_in_kwh = total_kwh(_source_kw(run))
+    # what other sources feed in is not measured, so the balance cannot close and says nothing
+    balance_percent = (
+        float("nan")
+        if run.feeder.network.injectors
+        else energy.balance_error_percent(fed_in_kwh, total_kwh(run.pv_kw), consumed_kwh, lost_kwh)
+    )
     return {
         "losses_kwh": lost_kwh,
-        "balance_error_percent": energy.balance_error_percent(fed_in_kwh, total_kwh(run.pv_kw), consumed_kwh, lost_kwh),
+        "balance_error_percent": balance_percent,
         "import_kwh": float(energy.import_kwh(run.net_kw, step_min).sum()),
         "export_kwh": float(energy.export_kwh(run.net_kw, step_min).sum()),
         "pv_available_kwh": total_kwh(available_kw),
@@ -135,7 +144,9 @@ def _energy_metrics(run: Trajectory) -> dict[str, float]:
 def _service_metrics(run: Trajectory) -> dict[str, float]:
     sessions = run.exogenous.sessions
     servable_kwh = np.maximum(sessions.energy_need_kwh - run.unservable_kwh, 0)
-    unserved_kwh = float(np.maximum(servable_kwh - run.delivered_kwh, 0).sum())
+    short_kwh = servable_kwh - run.delivered_kwh
+    short_kwh = np.where(short_kwh < _ROUNDING_KWH, 0.0, short_kwh)  # of each session
+    unserved_kwh = float(short_kwh.sum())
 
     def by_customer(of_session: Float) -> Float:
         sums = np.bincount(sessions.customer, weights=of_session, minlength=len(run.feeder.customers))
@@ -143,7 +154,7 @@ def _service_metrics(run: Trajectory) -> dict[str, float]:
 
     wanted_kwh = by_customer(servable_kwh)
     # what one stay got beyond its need does not make up for another stay of the same home
-    credited_kwh = by_customer(np.minimum(run.delivered_kwh, servable_kwh))
+    credited_kwh = by_customer(servable_kwh - short_kwh)
     return {
         "ev_delivered_kwh": float(run.delivered_kwh.sum()),
         "ev_unserved_kwh": unserved_kwh,

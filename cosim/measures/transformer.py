@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.signal import lfilter
 
 from cosim.errors import Fault, InputError
 from cosim.measures._arrays import Float, positive, ratio
@@ -230,9 +229,12 @@ def overload_min(loading_percent: ArrayLike, step_min: float, limit_percent: flo
 
 def _lag(target: Float, start: Float, dt_over_tau: float) -> Float:
     """First-order lag towards a target that is constant within each step, in closed form."""
-    remains = float(np.exp(-dt_over_tau))
-    values, _ = lfilter([-np.expm1(-dt_over_tau)], [1.0, -remains], target, zi=[remains * float(start)])
-    return np.asarray(values, dtype=float)
+    closes, value = -float(np.expm1(-dt_over_tau)), float(start)
+    values = np.empty(len(target))
+    for step, wanted in enumerate(target.tolist()):  # scipy.signal would do the same and takes a second to import
+        value += closes * (wanted - value)
+        values[step] = value
+    return values
 
 
 def _checked(load_factor: ArrayLike, ambient_c: ArrayLike) -> tuple[Float, Float]:

@@ -48,7 +48,7 @@ def ten_minute_mean(x: ArrayLike, step_min: float) -> Float:
         return values
     count = _steps_of_window(len(values), step_min)
     if count:
-        return np.asarray(values.reshape(-1, count, *values.shape[1:]).mean(axis=1))
+        return np.asarray(values.reshape(len(values) // count, count, *values.shape[1:]).mean(axis=1))
     windows = [np.average(values[first:last], axis=0, weights=w) for first, last, w in _windows(len(values), step_min)]
     return np.stack(windows) if windows else values
 

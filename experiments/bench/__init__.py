@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich.table import Table
+from rich.console import Group
 
 from cosim.record import write_whole
 
@@ -72,17 +72,19 @@ def interleaved(
     return Row(name, ours, theirs, ours / theirs, repeats, median(times["product"]), median(times["reference"]), more)
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """Rows for the terminal."""
-    result = Table(title="Benchmark (best of repeats)", title_justify="left")
-    for column in ("what", "product [s]", "reference [s]", "ratio", "repeats", "more"):
-        result.add_column(column, justify="left" if column in ("what", "more") else "right")
+def table(rows: Sequence[Row]) -> Group:
+    """Rows for the terminal: the ratio first, then whatever else a row says, a line each."""
+    lines: list[str] = []
     for row in rows:
-        more = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.more.items())
-        result.add_row(
-            row.name, f"{row.product_s:.4g}", f"{row.reference_s:.4g}", f"{row.ratio:.3f}", str(row.repeats), more
+        lines.append(
+            f"[bold]{row.name}[/bold]: ratio {row.ratio:.3f} "
+            f"({row.product_s:.4g} s against {row.reference_s:.4g} s, best of {row.repeats})"
         )
-    return result
+        lines += [
+            f"    {key} = {value:.4g}" if isinstance(value, float) else f"    {key} = {value}"
+            for key, value in row.more.items()
+        ]
+    return Group(*lines)
 
 
 def write(rows: Sequence[Row], path: Path) -> None:

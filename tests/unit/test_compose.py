@@ -1,9 +1,14 @@
+from dataclasses import replace
+from datetime import datetime
+
 import numpy as np
 import pytest
 
+from cosim.contract.place import LoadShape
 from cosim.errors import InputError
 from experiments import scenario as scenarios
 from experiments.compose import compose
+from experiments.day import feeder_demand
 
 
 def changed(name="two_bus_evening", **updates):
@@ -72,6 +77,92 @@ def test_faults_of_several_parts_come_together():
     assert "runs.1" in text
     assert "runs.2" in text
     assert "did you mean 'margin_percent'?" in text
+
+
+EVERYTHING_WRONG = {
+    "tariff": "flat",
+    "households": {"profiles": "nope.csv"},
+    "ev": {"share": 0.0, "sessions": "nosess.csv"},
+    "pv": {"cloud": "fog", "share": 1.0},
+    "runs": [{"controller": "nonne"}, {"controller": "equal_share", "options": {"margin_pct": 10.0}}],
+}
+
+
+@pytest.mark.parametrize("feeder", ["two_bus", "two_buss"])
+def test_neither_a_wrong_feeder_nor_a_wrong_day_hides_the_rest(feeder):
+    with pytest.raises(InputError) as caught:
+        compose(changed(feeder=feeder, **EVERYTHING_WRONG), "mine.toml")
+    assert {fault.key for fault in caught.value.faults} - {"feeder"} == {
+        "tariff.name", "households.profiles", "ev.sessions", "pv.cloud", "runs.1.controller", "runs.2.margin_pct",
+    }  # fmt: skip
+    assert (feeder == "two_buss") == any(fault.key == "feeder" for fault in caught.value.faults)
+
+
+def test_own_files_are_held_against_the_horizon_without_a_feeder_but_not_without_a_start(tmp_path):
+    times = ["2026-01-15T12:00", "2026-01-15T12:30"]
+    homes, cars = tmp_path / "homes.csv", tmp_path / "cars.csv"
+    homes.write_text("time,home\n" + "".join(f"{time},0.5\n" for time in times), encoding="utf-8")
+    cars.write_text(
+        "customer,arrival,departure,energy_kwh,charger_kw\nX1,2020-01-15T18:00,2020-01-15T19:00,3,-7.4\n",
+        encoding="utf-8",
+    )
+    scenario = changed(feeder="two_buss", households={"profiles": str(homes)}, ev={"share": 0.0, "sessions": str(cars)})
+    with pytest.raises(InputError) as caught:
+        compose(scenario, "mine.toml")
+    assert [fault.key for fault in caught.value.faults] == ["feeder", "time", "charger_kw"]
+    with pytest.raises(InputError) as caught:
+        compose(scenario, "mine.toml", stand_ins={"start"})
+    assert [fault.key for fault in caught.value.faults] == ["feeder", "charger_kw"]
+
+
+def yearly(feeder, interval_min=60.0, days=365):
+    """Give every load of a feeder one shape whose value is the day of the year."""
+    kw = np.repeat(np.arange(1.0, days + 1), int(1440 // (interval_min or 60)))
+    return replace(feeder, load_shapes=(LoadShape(interval_min, kw),) * len(feeder.customers))
+
+
+def test_a_yearly_shape_is_entered_at_its_day_of_the_year(two_bus):
+    begin = datetime(2026, 5, 15, 12)
+    demand_kw, _ = feeder_demand(yearly(two_bus), begin, 1440)
+    assert (demand_kw[:720] == 135).all()  # 31 + 28 + 31 + 30 + 15
+    assert (demand_kw[720:] == 136).all()
+    over_new_year, _ = feeder_demand(yearly(two_bus), datetime(2026, 12, 31, 12), 1440)
+    assert set(over_new_year[:720].ravel()) == {365.0}
+    assert set(over_new_year[720:].ravel()) == {1.0}
+    a_week, _ = feeder_demand(yearly(two_bus, days=7), begin, 720)
+    assert (a_week == 1).all()
+
+
+def test_a_shape_without_an_interval_is_refused(two_bus):
+    with pytest.raises(InputError, match="interval=0") as caught:
+        feeder_demand(yearly(two_bus, interval_min=0.0), datetime(2026, 5, 15), 60)
+    assert len(caught.value.faults) == len(two_bus.customers)
+
+
+def test_a_forecast_by_the_day_before_that_is_the_same_day_is_told(tmp_path):
+    customer = compose(changed()).feeder.customers[0]
+    cars = tmp_path / "cars.csv"
+    cars.write_text(
+        f"customer,arrival,departure,energy_kwh,charger_kw\n{customer},2026-01-15T18:00,2026-01-15T22:00,5,7.4\n",
+        encoding="utf-8",
+    )
+    own = {"households": {"profiles": "feeder"}, "ev": {"share": 0.0, "sessions": str(cars)}}
+    told = compose(changed(forecast={"kind": "persistence"}, **own)).warnings
+    assert sum("homes' demand perfectly" in warning for warning in told) == 1
+    assert sum("cars' sessions perfectly" in warning for warning in told) == 1
+    for kind, parts in (("persistence", {}), ("oracle", own)):
+        assert not any(
+            "perfectly" in warning for warning in compose(changed(forecast={"kind": kind}, **parts)).warnings
+        )
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_profiles_that_several_homes_share_are_told(tmp_path, columns):
+    path = tmp_path / "own.csv"
+    path.write_text("\n".join([",".join("abc"[:columns])] + [",".join(["0.5"] * columns)] * 1440), encoding="utf-8")
+    composition = compose(changed(households={"profiles": str(path)}))
+    assert len(composition.feeder.customers) == 3
+    assert any("several homes share one" in warning for warning in composition.warnings) == (columns < 3)
 
 
 def test_an_unknown_feeder_is_named_with_the_known_ones():

@@ -57,6 +57,25 @@ def test_a_three_phase_charger_needs_six_amperes_on_each(european_lv: Feeder, ma
     assert minimum_kw[:2].tolist() == pytest.approx([4.14, 1.38])
 
 
+def test_a_small_charger_at_a_three_phase_home_draws_its_rating_or_pauses(
+    two_bus: Feeder, make_day: Make, make_sessions: Make
+) -> None:
+    feeder = replace(two_bus, customer_phases=((1, 2, 3),) * 3)
+    cars = make_sessions((0, 0.0, 20.0, 20.0, 3.7), (1, 0.0, 20.0, 20.0, 7.4), (2, 10.0, 20.0, 20.0, 11.0))
+    fleet = EvFleet(feeder, make_day(feeder, 2, 10.0, sessions=cars))
+    np.testing.assert_allclose(fleet.least_kw, [[3.7, 4.14, 0.0], [3.7, 4.14, 4.14]])
+    for limit_kw, drawn_kw in (
+        (3.6, [0.0] * 3),
+        (3.8, [3.7, 0.0, 0.0]),
+        (4.2, [3.7, 4.2, 4.2]),
+        (20.0, [3.7, 7.4, 11]),
+    ):
+        assert fleet.feasible_kw(1, ANY, np.full(3, limit_kw)).tolist() == pytest.approx(drawn_kw)
+        assert fleet.within_kw(np.full((2, 3), limit_kw), slice(None))[1].tolist() == pytest.approx(drawn_kw)
+    curve = Curve((200.0, 207.0), (0.0, 0.1), "test")
+    assert fleet.volt_watt_kw(1, np.full(3, 207.0), curve).tolist() == pytest.approx([3.7, 4.14, 4.14])
+
+
 def test_a_charger_smaller_than_six_amperes_runs_at_its_rating(fleet: Make) -> None:
     cars = fleet((0, 0.0, 120.0, 20.0, 1.0))
     assert cars.feasible_kw(0, ANY, ANY)[0] == pytest.approx(1.0)

@@ -80,6 +80,17 @@ def test_an_announced_cap_shrinks_the_room_in_cheap_hours(charge: Make) -> None:
     assert charge(8.0, published_kw=published, demand_kw=1.0).tolist() == [2.0, 0.0, 0.0, 2.0, 2.0, 2.0]
 
 
+def test_a_home_plans_with_what_its_charger_can_draw(two_bus: Feeder, make_day: Make, make_sessions: Make) -> None:
+    """3.7 kW at a three-phase home, below 6 A on three phases: a cap of 4 kW leaves room for it in the cheap hour."""
+    feeder = replace(two_bus, customer_phases=((1, 2, 3),) * 3)
+    cars = make_sessions((0, 0.0, 120.0, 3.7, 3.7), (1, 0.0, 120.0, 3.7, 7.4), efficiency=1.0)
+    day = make_day(feeder, 2, 60.0, sessions=cars, tariff_eur_per_kwh=[0.3, 0.1])
+    homes = Households(Behaviour(), EvFleet(feeder, day), day.tariff_eur_per_kwh, day)
+    announced = replace(Setpoints.free(3), published_cap_kw=np.full((2, 3), 4.0))
+    # the second home's charger needs 4.14 kW to run at all, so it cannot count on the cheap hour
+    assert homes.asked_kw(0, announced).tolist() == pytest.approx([0.0, 3.7, 0.0])
+
+
 def test_stubborn_homes_ignore_caps(charge: Make) -> None:
     stubborn = Behaviour(stubborn=np.array([True, False, False]))
     published = np.full((STEPS, 3), 2.0)

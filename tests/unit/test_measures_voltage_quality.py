@@ -93,3 +93,8 @@ def test_senseless_bases_are_refused():
         voltage_extremes_pu([230.0], 0.0)
     with pytest.raises(InputError, match="step_min"):
         ten_minute_mean([1.0], -5)
+
+
+@pytest.mark.parametrize(("step_min", "windows"), [(1, 2), (2.5, 3), (4, 5), (5, 6), (6, 8), (10, 12)])
+def test_windows_of_nothing_are_empty_but_counted(step_min, windows):
+    assert ten_minute_rms(np.empty((12, 0)), step_min).shape == (windows, 0)

@@ -96,9 +96,18 @@ def test_faults_of_the_time_column(tmp_path: Path) -> None:
     ("name", "content", "match"),
     [
         ("missing.csv", None, "no such file.*may_weekday"),
-        ("empty.csv", b"", "cannot be read as a table"),
+        ("empty.csv", b"", "is empty"),
+        ("blank.csv", b"  \n\n", "cannot be read as a table"),
+        ("empty.parquet", b"", "is empty"),
+        ("semicolons.csv", b"a;b\n" + b"0,5;0,5\n" * 1440, "separated by semicolons.*not 0,5"),
+        ("tabs.csv", b"a\tb\n" + b"0.5\t0.5\n" * 1440, "separated by tabs"),
+        ("one_comma.csv", b"a\n" + b"0,5\n" * 1440, "more fields than the header.*not 0,5"),
+        ("trailing.csv", b"a,b,c\n" + b"0.1,0.2,0.3,0.9\n" * 1440, "more fields than the header"),
+        ("latin.csv", "Käse,b\n1,2\n".encode("latin-1"), "not UTF-8"),
+        ("latin_below.csv", "a,b\n1,2\n1,ä\n".encode("latin-1"), "not UTF-8"),
+        ("utf16.csv", "a,b\n1,2\n".encode("utf-16"), "not UTF-8"),
         ("ragged.csv", b"a,b\n1,2\n1,2,3\n", "cannot be read as a table"),
-        ("binary.csv", bytes(range(128, 256)) * 20, "cannot be read as a table"),
+        ("binary.csv", bytes(range(128, 256)) * 20, "not UTF-8"),
         ("not.parquet", b"a,b\n1,2\n", "cannot be read as a table"),
         ("header.csv", b"a,b\n", "wrong length: 0 rows"),
         ("only_time.csv", b"time\n2026-05-15T12:00\n2026-05-15T12:01\n", "no profile"),
@@ -110,6 +119,39 @@ def test_what_is_no_table_is_said_so(tmp_path: Path, name: str, content: bytes |
         path.write_bytes(content)
     with pytest.raises(InputError, match=match):
         draw(path)
+
+
+def test_a_parquet_file_in_time_keeps_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "own.parquet"
+    table = pd.DataFrame(
+        {"home": np.arange(192) / 100}, index=pd.date_range("2026-05-14T12:00", periods=192, freq="15min")
+    )
+    table.to_parquet(path)
+    found = read_profiles(path)
+    assert (found.step_min, found.start, found.names) == (15, datetime(2026, 5, 14, 12), ("home",))
+    table.tz_localize("UTC").to_parquet(path)
+    with pytest.raises(InputError, match="has an offset"):
+        read_profiles(path)
+
+
+def test_a_parquet_file_with_another_index_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.parquet"
+    a_day().set_index("a").to_parquet(path)
+    with pytest.raises(InputError, match=r"named by an index \(a\).*index=False"):
+        read_profiles(path)
+
+
+def test_an_infinity_is_one_fault(tmp_path: Path) -> None:
+    table = a_day()
+    table.loc[3, "a"], table.loc[4, "b"] = np.inf, -np.inf
+    path = tmp_path / "own.csv"
+    table.to_csv(path, index=False)
+    with pytest.raises(InputError) as caught:
+        read_profiles(path)
+    assert [(fault.key, fault.problem) for fault in caught.value.faults] == [
+        ("a", "empty or not finite: inf"),
+        ("b", "empty or not finite: -inf"),
+    ]
 
 
 def test_a_set_that_does_not_exist_names_those_that_do() -> None:

@@ -138,6 +138,61 @@ def test_a_load_that_lines_do_not_reach_is_named(write: Write) -> None:
     assert "1 of 3 loads not reached by lines from the transformer (FAR)" in only_warning(feeder)
 
 
+REGULATOR = "New Transformer.REG Phases=3 Windings=2 Buses=[home behind] Conns=[Wye Wye] kVs=[0.4 0.4] kVAs=[50 50]\n"
+BEHIND = CABLE.replace("CABLE", "SECOND").replace("Bus1=lv Bus2=home", "Bus1=behind Bus2=end") + RATED
+FAR = "New Load.C Phases=1 Bus1=end.3 kV=0.23 kW=1 kvar=0 Model=1\n"
+
+
+@pytest.mark.parametrize("tap", ["", "Transformer.REG.Taps=[1 1.1]\n"])
+@pytest.mark.parametrize("regulator_first", [False, True])
+def test_a_regulator_is_on_the_way_to_the_customers_behind_it(write: Write, regulator_first: bool, tap: str) -> None:
+    transformers = REGULATOR + TRANSFORMER if regulator_first else TRANSFORMER + REGULATOR
+    feeder = feeders.load(write(HEAD + transformers + CABLE + RATED + BEHIND + HOMES + FAR + tap + BASES))
+    assert feeder.transformer == "T1"
+    assert feeder.head_line == "CABLE"
+    assert feeder.distance_m == {"LV": 0.0, "HOME": 1000.0, "BEHIND": 1000.0, "END": 2000.0}
+    assert not any("not reached" in warning for warning in feeder.warnings)
+
+
+def test_the_head_line_behind_a_regulator_at_the_transformer(write: Write) -> None:
+    regulator = REGULATOR.replace("[home behind]", "[lv regulated]")
+    cable = CABLE.replace("Bus1=lv", "Bus1=regulated") + RATED
+    feeder = feeders.load(write(HEAD + TRANSFORMER + regulator + cable + HOMES + BASES))
+    assert (feeder.transformer, feeder.head_line) == ("T1", "CABLE")
+    assert feeder.distance_m["HOME"] == 1000.0
+
+
+def test_a_transformer_that_changes_the_voltage_is_no_line(write: Write) -> None:
+    """Two transformers in a row: measures follow the lower one, which alone is before the customers."""
+    upper = "New Transformer.UP Phases=3 Windings=2 Buses=[src mv] Conns=[Wye Wye] kVs=[11 6] kVAs=[200 200]\n"
+    feeder = feeders.load(write(HEAD + upper + TRANSFORMER.replace("[src lv]", "[mv lv]").replace("[11", "[6")
+                                + CABLE + RATED + HOMES + BASES))  # fmt: skip
+    assert feeder.transformer == "T1"
+    assert set(feeder.distance_m) == {"LV", "HOME"}
+
+
+def test_a_feeder_of_one_voltage(write: Write) -> None:
+    """Only an isolating transformer: it is the one to follow, and nothing behind it is out of reach."""
+    head = HEAD.replace("BasekV=11", "BasekV=0.4")
+    feeder = feeders.load(write(head + TRANSFORMER.replace("[11 0.4]", "[0.4 0.4]") + CABLE + RATED + HOMES + BASES))
+    assert feeder.warnings == ()
+    assert (feeder.transformer, feeder.head_line) == ("T1", "CABLE")
+    assert feeder.distance_m["HOME"] == 1000.0
+
+
+def test_says_that_one_of_several_windings_is_watched(write: Write) -> None:
+    split = (
+        "New Transformer.T1 Phases=1 Windings=3 Buses=[src.1 lv.1.0 lv.0.2] kVs=[6.35 0.12 0.12] kVAs=[25 25 25] "
+        "XHL=2 XHT=2 XLT=1.3\n"
+    )
+    cable = CABLE.replace("Bus1=lv Bus2=home Phases=3", "Bus1=lv.1.2 Bus2=home.1.2 Phases=2") + RATED
+    homes = "New Load.A Phases=1 Bus1=home.1 kV=0.12 kW=3 kvar=1 Model=1\n"
+    feeder = feeders.load(write(HEAD + split + cable + homes + BASES, toml="nominal_voltage_v = 120.0\n"))
+    assert "more than two windings" in only_warning(feeder)
+    assert "T1" in only_warning(feeder)
+    assert feeder.distance_m == {"LV": 0.0, "HOME": 1000.0}
+
+
 def test_three_phase_customers(write: Write, make_day: MakeDay) -> None:
     feeder = feeders.load(write(WHOLE + "New Load.C Phases=3 Bus1=home kV=0.4 kW=9 kvar=0 Model=1\n"))
     assert feeder.warnings == ()

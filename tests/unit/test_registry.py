@@ -15,7 +15,7 @@ from cosim.errors import InputError
 
 
 def test_the_baselines_and_both_flagships_are_there() -> None:
-    assert controllers.names() == ("none", "equal_share", "dimming", "droop", "bilevel_caps", "pareto")
+    assert controllers.names() == ("none", "equal_share", "dimming", "droop", "bilevel_caps", "pareto", "cpo_planner")
     assert controllers.describe("none") == "Let everybody do as they like."
 
 

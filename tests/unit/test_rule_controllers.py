@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import feeders
 from controllers.dimming import Dimming
 from controllers.droop import STANDARDS, Droop
 from controllers.equal_share import EqualShare
+from controllers.none import NoControl
 from cosim import Behaviour, run
-from cosim.contract import Feeder, Forecast, Observation, Setpoints
+from cosim.contract import Feeder, Forecast, Observation, Setpoints, TransformerSpec
 from cosim.errors import InputError
 
 Make = Callable[..., Any]
@@ -225,3 +228,68 @@ def test_droop_in_the_loop_lowers_the_voltage(two_bus: Feeder, make_day: Make, s
     assert (trajectory.voltage_v < without.voltage_v - 1.0).all()
     assert (trajectory.pv_kvar > 0.5).all()
     assert without.pv_kvar.max() == 0.0
+
+
+FOUR_WIRES = """Clear
+Set DefaultBaseFrequency=50
+New Circuit.four Bus1=src BasekV=11 pu=1.0
+New Transformer.T1 Phases=3 Windings=2 Buses=[src lv.1.2.3.4] Conns=[Delta Wye] kVs=[11 0.4] kVAs=[40 40] %R=0.8 XHL=4
+New Reactor.EARTH Phases=1 Bus1=lv.4 Bus2=lv.0 R=0.01 X=0
+New Line.L1 Phases=4 Bus1=lv.1.2.3.4 Bus2=home.1.2.3.4 Length=0.2 Units=km NormAmps=200 EmergAmps=200
+~ RMatrix=[0.3|0 0.3|0 0 0.3|0 0 0 0.3] XMatrix=[0.1|0 0.1|0 0 0.1|0 0 0 0.1] CMatrix=[0|0 0|0 0 0|0 0 0 0]
+New Load.A Phases=1 Bus1=home.1.4 kV=0.23 kW=2 Model=1
+New Load.B Phases=1 Bus1=home.2.4 kV=0.23 kW=2 Model=1
+New Load.C Phases=1 Bus1=home.3.4 kV=0.23 kW=2 Model=1
+New Load.D Phases=1 Bus1=home.3.4 kV=0.23 kW=2 Model=1
+New Load.E Phases=3 Bus1=home.1.2.3.4 kV=0.4 kW=6 Model=1
+Set VoltageBases=[11 0.4]
+CalcVoltageBases
+"""
+
+
+@pytest.fixture
+def four_wires(tmp_path: Path) -> Feeder:
+    """A neutral of its own, four single-phase homes and one on three phases; 12 kW a phase."""
+    (tmp_path / "feeder.toml").write_text("nominal_voltage_v = 230.0\n")
+    (tmp_path / "Master.dss").write_text(FOUR_WIRES)
+    return feeders.load(tmp_path, transformer=TransformerSpec(36.0))
+
+
+def test_rules_on_four_wires_with_a_three_phase_home(four_wires: Feeder, make_day: Make, make_sessions: Make) -> None:
+    chargers = (7.4, 7.4, 7.4, 7.4, 11.0)
+    cars = make_sessions(*[(home, 10.0, 475.0, 20.0, kw) for home, kw in enumerate(chargers)])
+    day = make_day(four_wires, 96, demand_kw=0.4, demand_kvar=0.05, sessions=cars)
+    rating_a = four_wires.phase_limit_a
+
+    def delivered(controller: Any) -> Any:
+        trajectory = run(four_wires, day, controller, behaviour=Behaviour("immediate"))
+        assert trajectory.notes == ()
+        return trajectory, np.abs(trajectory.transformer_current_a)
+
+    free, free_a = delivered(NoControl(four_wires))
+    assert free_a.max(axis=0) == pytest.approx(np.array([51.0, 51.0, 85.0]), abs=5.0)
+    assert free_a[:, 2].max() > 1.5 * rating_a
+
+    shared, shared_a = delivered(EqualShare(four_wires, margin_percent=10.0))
+    assert (shared_a <= rating_a).all()
+    assert shared.net_kw.max() <= EqualShare(four_wires).cap_kw.max()
+    # phases 1 and 2 hold a home and a third, phase 3 two homes and a third, and 10 % are kept free
+    given_kw = 0.9 * rating_a * 0.230
+    small_kw, large_kw = given_kw / (7 / 3), given_kw / (4 / 3)
+    assert shared.import_cap_kw[0].tolist() == pytest.approx([large_kw, large_kw, small_kw, small_kw, small_kw])
+    assert shared.ev_kw[:, 4].max() == pytest.approx(small_kw - 0.4)  # 4.21 kW, just above 6 A on three phases
+
+    dimmed, dimmed_a = delivered(Dimming(four_wires))
+    over = np.flatnonzero(dimmed_a[:, 2] > rating_a)
+    assert len(over) <= 2  # seen one step late, then cured: 4.2 + 4.2 + 1.4 kW and 0.9 kW of demand
+    assert dimmed.ev_limit_kw[over[-1] + 1].tolist() == [np.inf, np.inf, 4.2, 4.2, 4.2]
+    assert dimmed.ev_kw[over[-1] + 1, 4] == pytest.approx(4.2)
+
+    droop, _ = delivered(Droop(four_wires))
+    lowered = droop.ev_kw[5] < free.ev_kw[5] - 0.1
+    assert lowered.tolist() == (free.voltage_v[5] < 0.95 * 230.0 - 1.0).tolist()
+    assert lowered[2:].all()
+    assert droop.voltage_v.min() > free.voltage_v.min() + 1.0
+    for trajectory in (free, shared, dimmed, droop):
+        running = trajectory.ev_kw[5][trajectory.ev_kw[5] > 0]
+        assert (running >= np.array([1.38, 1.38, 1.38, 1.38, 4.14])[trajectory.ev_kw[5] > 0] - 1e-6).all()

@@ -1,4 +1,5 @@
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,82 @@ def test_a_label_used_twice_is_refused(tmp_path):
     assert any(
         "used twice" in problem for problem in faults_of(tmp_path, GOOD + '[[runs]]\ncontroller = "none"\n').values()
     )
+
+
+def test_keys_that_do_not_fit_are_told_beside_wrong_ones_and_what_right_ones_name(tmp_path):
+    found = faults_of(
+        tmp_path,
+        """
+name = "not a name"
+feeder = "two_buss"
+start = "2026-05-15T12:00:00+02:00"
+step_min = 7
+tariff = "flat"
+[households]
+profiles = "nope.csv"
+stubborn_share = 20
+[ev]
+share = 0.5
+sessions = "cars.csv"
+[pv]
+cloud = "sunny"
+[[runs]]
+controller = "nonee"
+[[runs]]
+controller = "equal_share"
+label = "a label"
+options = { marginpercent = 5, seed = 3 }
+[[runs]]
+contrller = "none"
+[[runs]]
+controller = "none"
+[[runs]]
+controller = "none"
+""",
+    )
+    assert set(found) == {
+        "name", "feeder", "start", "control_min", "horizon_h", "tariff.name", "households.profiles",
+        "households.stubborn_share", "ev.share", "ev.sessions", "pv.cloud", "runs", "runs.1.controller", "runs.2.label",
+        "runs.2.marginpercent", "runs.2.seed", "runs.3.controller", "runs.3.contrller",
+    }  # fmt: skip
+    assert "multiple of step_min=7" in found["control_min"]
+    assert "label none is used twice" in found["runs"]
+    assert "did you mean 'margin_percent'" in found["runs.2.marginpercent"]
+
+
+def test_a_wrong_key_does_not_hide_a_range_that_only_the_controller_knows(tmp_path):
+    found = faults_of(
+        tmp_path, GOOD.replace("none", "equal_share") + "options = { margin_percent = -5.0 }\n[ev]\nshare = 2\n"
+    )
+    assert len(found) == 2
+    assert "ev.share" in found
+    assert "runs.1.margin_percent" in found
+
+
+def test_stand_ins_make_no_faults_of_their_own(tmp_path):
+    # the file's step would fit control_min = 12; the default that stands in for it would not
+    assert set(faults_of(tmp_path, 'control_min = 12\nstep_min = "4"\n' + GOOD)) == {"step_min"}
+    assert set(faults_of(tmp_path, GOOD.replace("2026-05-15T12:00:00", "20260515"))) == {"start"}
+    assert set(faults_of(tmp_path, 'name = "a"\nfeeder = "two_bus"\nruns = []\n')) == {"start", "runs"}
+    assert set(faults_of(tmp_path, GOOD + "[grid.transformer]\nuk_percent = 4\n")) == {"grid.transformer.kva"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("kwp", '"4"'), ("kwp", "true"), ("share", '"0.5"'), ("cloud", "3")],
+)
+def test_no_type_is_guessed(tmp_path, key, value):
+    assert set(faults_of(tmp_path, GOOD + f"[pv]\n{key} = {value}\n")) == {f"pv.{key}"}
+
+
+def test_whole_numbers_and_iso_text_are_as_good(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD.replace("2026-05-15T12:00:00", '"2026-05-15T12:00"') + "[pv]\nkwp = 4\n", encoding="utf-8")
+    scenario = scenarios.read(path)
+    assert (scenario.start, scenario.pv.kwp) == (datetime(2026, 5, 15, 12), 4.0)
+    path.write_text(GOOD.replace("2026-05-15T12:00:00", '"1778846400"'), encoding="utf-8")
+    with pytest.raises(InputError, match="local date and time"):
+        scenarios.read(path)
 
 
 def test_not_toml(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from cosim.contract import EvSessions
 from cosim.errors import InputError
 from feeders.households import DATA
-from feeders.sessions import cut_to_horizon, draw_sessions, read_sessions
+from feeders.sessions import check_sessions, cut_to_horizon, draw_sessions, read_sessions
 
 NOON = datetime(2026, 5, 15, 12)
 CUSTOMERS = ("LOAD1", "LOAD2", "LOAD3")
@@ -192,8 +192,34 @@ def test_columns_missing_or_unknown_and_dates_outside(tmp_path: Path) -> None:
         ("energy_kwh", "column is missing"),
         ("energy_kw", "unknown column"),
     ]
+    text = (
+        "customer,arrival,departure,energy_kwh,charger_kw,colour\nLOAD1,2026-05-15T18:00,2026-05-16T07:00,12,-7,red\n"
+    )
+    with pytest.raises(InputError) as caught:
+        read_sessions(own(tmp_path / "odd.csv", text), CUSTOMERS, NOON, 1440)
+    assert [fault.key for fault in caught.value.faults] == ["colour", "charger_kw"]
     text = "customer,arrival,departure,energy_kwh,charger_kw\nLOAD1,2025-05-15T18:00,2025-05-16T07:00,12,7.4\n"
     with pytest.raises(InputError, match="none of 1 sessions lies within 1440 min"):
         read_sessions(own(tmp_path / "old.csv", text), CUSTOMERS, NOON, 1440)
     with pytest.raises(InputError, match="no such file"):
         read_sessions(tmp_path / "none.csv", CUSTOMERS, NOON, 1440)
+
+
+def test_whatever_the_horizon_and_the_feeder_a_file_is_checked(tmp_path: Path) -> None:
+    text = "customer,arrival,departure,energy_kwh,charger_kw\n"
+    text += "A,2025-05-15T18:00,2025-05-16T07:00,12,7.4\nA,2025-05-16T06:00,2025-05-16T09:00,inf,7.4\n"
+    path = own(tmp_path / "cars.csv", text)
+    with pytest.raises(InputError) as caught:
+        check_sessions(path, None)
+    assert [fault.key for fault in caught.value.faults] == ["energy_kwh", "arrival"]  # an infinity is told once
+    with pytest.raises(InputError) as caught:
+        check_sessions(path, CUSTOMERS)
+    assert "customer" in {fault.key for fault in caught.value.faults}
+    check_sessions(own(tmp_path / "good.csv", text.splitlines()[0] + "\n" + text.splitlines()[1] + "\n"), None)
+
+
+@pytest.mark.parametrize("offset", ["T18:00Z", " 18:00+02:00", "T18:00-0530", " 18:00+02"])
+def test_an_offset_is_refused_however_it_is_written(tmp_path: Path, offset: str) -> None:
+    text = f"customer,arrival,departure,energy_kwh,charger_kw\nLOAD1,2026-05-15{offset},2026-05-16T07:00,12,7.4\n"
+    with pytest.raises(InputError, match="has an offset"):
+        read_sessions(own(tmp_path / "cars.csv", text), CUSTOMERS, NOON, 1440)

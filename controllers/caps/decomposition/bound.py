@@ -1,0 +1,136 @@
+"""Column generation: a proven lower bound on withheld energy, and the plans that attain it on average.
+
+For any prices of load, the best plans of all households less what the limits are worth bound the optimum from below
+(Lagrangian duality). Prices are smoothed between those of the best bound so far and those of the master programme,
+after Wentges, "Weighted Dantzig-Wolfe decomposition for linear mixed-integer programming", Int. Trans. Oper. Res. 4
+(1997), doi 10.1016/S0969-6016(97)00001-4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from controllers.caps.decomposition.clock import Clock
+from controllers.caps.decomposition.master import Master
+from controllers.caps.decomposition.pricing import Plans, Pricing, chosen
+from controllers.caps.part import Part
+from cosim.contract import Float, Int
+
+SMOOTHING = 0.5
+ROUNDS = 300
+IMPROVING_KWH = 1e-7
+SAMPLE = 200  # cars in the random subset that gives the first prices
+SAMPLE_FROM = 800  # cars from which that pays
+NO_LOAD_KW = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxed:
+    """The convexified problem, solved.
+
+    Attributes
+    ----------
+    bound_kwh : float
+        Proven lower bound.
+    master_kwh : float
+        Value of the restricted master programme, with what is above the limits.
+    price : ndarray, shape (slot, phase)
+        Prices of the best bound [kWh per kW].
+    plans : Plans
+        Every plan met.
+    weight : ndarray, shape (plan,)
+        Part of each in the optimum of the master programme.
+    rounds : int
+        Rounds of pricing.
+    struck : bool
+        Whether the clock ended it.
+    """
+
+    bound_kwh: float
+    master_kwh: float
+    price: Float
+    plans: Plans
+    weight: Float
+    rounds: int
+    struck: bool
+
+
+def relax(part: Part, gap: float, clock: Clock, rng: np.random.Generator) -> Relaxed:
+    """Solve the convexified problem of a piece to a relative gap, or as far as the clock allows.
+
+    Parameters
+    ----------
+    part : Part
+        The piece.
+    gap : float
+        Between the bound and the master programme, relative to the latter.
+    clock : Clock
+        Wall clock.
+    rng : numpy.random.Generator
+        Draws the subset of a large piece that gives the first prices.
+    """
+    pricing, master = Pricing(part), Master(part)
+    center, bound = np.zeros(part.headroom_kw.shape), 0.0
+    for price in (center, *_sampled_prices(part, gap, clock, rng)):
+        value, plans = pricing.best(price)
+        master.add(plans)
+        reached = _lagrangian(part, price, value)
+        if reached > bound:
+            center, bound = price, reached
+    smoothing, rounds, struck = SMOOTHING, 0, False
+    while True:
+        solution = master.solve()
+        small = solution.objective_kwh - bound <= gap * max(solution.objective_kwh, IMPROVING_KWH)
+        struck = clock.over
+        if (small and solution.overload_kw <= NO_LOAD_KW) or rounds >= ROUNDS or struck:
+            break
+        price = smoothing * center + (1.0 - smoothing) * solution.price
+        value, plans = pricing.best(price)
+        rounds += 1
+        reached = _lagrangian(part, price, value)
+        if reached > bound:
+            center, bound = price, reached
+        cost = plans.withheld_kwh + ((solution.price @ part.share.T) * plans.charge_kw).sum(axis=0)
+        improving = np.flatnonzero(cost < solution.value_kwh - IMPROVING_KWH)
+        master.add(chosen(plans, improving))
+        if len(improving):
+            smoothing = SMOOTHING
+        elif smoothing > 0.0:
+            smoothing = 0.0  # mispriced: ask at the prices of the master programme itself
+        else:
+            break
+    plans, weight = master.columns()
+    return Relaxed(bound, solution.objective_kwh, center, plans, weight, rounds, struck)
+
+
+def _lagrangian(part: Part, price: Float, value: Float) -> float:
+    return float(value.sum() - (price * part.headroom_kw).sum())
+
+
+def _sampled_prices(part: Part, gap: float, clock: Clock, rng: np.random.Generator) -> list[Float]:
+    """Prices of a random subset of the cars under limits scaled to it: nearly those of all."""
+    count = len(part.cars)
+    if count < SAMPLE_FROM:
+        return []
+    cars = np.sort(rng.choice(count, SAMPLE, replace=False))
+    scale = part.draw_kw[cars].sum() / part.draw_kw.sum()
+    return [relax(some(part, cars, part.headroom_kw * scale), gap, clock, rng).price]
+
+
+def some(part: Part, cars: Int, headroom_kw: Float) -> Part:
+    """Return the piece with only some of its cars, and other headroom."""
+    return replace(
+        part,
+        cars=part.cars[cars],
+        plugged=part.plugged[:, cars],
+        usable_kw=part.usable_kw[:, cars],
+        room_kw=part.room_kw[:, cars],
+        floor_kw=part.floor_kw[:, cars],
+        peak_kw=part.peak_kw[:, cars],
+        charger_min_kw=part.charger_min_kw[cars],
+        draw_kw=part.draw_kw[cars],
+        share=part.share[cars],
+        headroom_kw=headroom_kw,
+    )

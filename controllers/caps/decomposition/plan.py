@@ -1,0 +1,212 @@
+"""From the convexified problem to one plan per household: a small choice of structures, then neighbourhoods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from controllers.caps.decomposition.bound import Relaxed
+from controllers.caps.decomposition.clock import Clock
+from controllers.caps.decomposition.family import family
+from controllers.caps.decomposition.master import joined
+from controllers.caps.decomposition.pricing import LAST, Plans, chosen, plans_of
+from controllers.caps.decomposition.structures import Choice, Effort, choose
+from controllers.caps.part import Part
+from cosim.contract import Float, Int
+
+WHOLE = 1e-6
+FREE_CARS = 60  # cars whose structure is open in the first programme, at least
+FIRST_TOGETHER = 40  # with fewer cars, neighbourhoods alone are quicker than one programme for all
+NEIGHBOURS, NEIGHBOURS_MOST = 6, 14  # cars in a neighbourhood, at first and at most
+WIDER, PATIENCE = 4, 5  # cars more after so many neighbourhoods in a row without progress
+PROGRESS = 1e-5  # relative
+KICKED = 4  # cars that must take another structure where nothing else helps
+FAMILY = 16  # further structures offered there to each
+STRUCTURES = 8  # offered to each
+FIRST_PLANS, MANY_PLANS = 3, 1000  # better and better plans after which the same end
+NODES, FEW_NODES = 100, 60  # of the first programme, and of a neighbourhood
+NEIGHBOURHOODS = 120
+NOISE_KWH = 1.0
+FINISH_SLOTS = 3.0  # by which cars in a neighbourhood finish apart, about
+OVERLOAD_KW = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Incumbent:
+    """One plan for each car, in the order of the piece's cars.
+
+    Attributes
+    ----------
+    plans : Plans
+        Of all cars.
+    value_kwh : float
+        Energy withheld plus what overload costs.
+    overload_kw : float
+        Largest load above a limit.
+    timed_out : bool
+        Whether the wall clock ended the search.
+    """
+
+    plans: Plans
+    value_kwh: float
+    overload_kw: float
+    timed_out: bool
+
+
+class Offers:
+    """Distinct structures met, sorted by car and by what they cost at the prices of the bound.
+
+    Parameters
+    ----------
+    part : Part
+        The piece.
+    relaxed : Relaxed
+        Its convexified problem.
+    """
+
+    def __init__(self, part: Part, relaxed: Relaxed) -> None:
+        self.part = part
+        self.price = relaxed.price
+        self._more: dict[int, Plans] = {}
+        plans = relaxed.plans
+        kinds = np.ascontiguousarray(
+            np.vstack([plans.cars.astype(np.int32).view(np.int8).reshape(-1, 4).T, plans.state]).T
+        )
+        _, first, group = np.unique(kinds.view(f"V{kinds.shape[1]}").ravel(), return_index=True, return_inverse=True)
+        weight = np.bincount(group, relaxed.weight, len(first))
+        cost = self._cost(plans)[first]
+        order = np.lexsort((cost, plans.cars[first]))
+        self.plans, self.weight, cost = chosen(plans, first[order]), weight[order], cost[order]
+        count = np.bincount(self.plans.cars, minlength=len(part.cars))
+        self.begin = np.concatenate([[0], np.cumsum(count)])
+        self.rank = np.arange(len(cost)) - self.begin[self.plans.cars]
+        self.excess = cost - cost[self.begin[:-1]][self.plans.cars]
+
+    def _cost(self, plans: Plans) -> Float:
+        car_price = self.price @ self.part.share.T
+        cost = np.empty(len(plans.cars))
+        for begin in range(0, len(cost), 4096):
+            block = slice(begin, begin + 4096)
+            cost[block] = (car_price[:, plans.cars[block]] * plans.charge_kw[:, block]).sum(axis=0)
+        return cost + plans.withheld_kwh
+
+    def heaviest(self) -> Int:
+        """Return each car's structure with the largest weight, shape (car,)."""
+        order = np.lexsort((-self.weight, self.plans.cars))
+        rows: Int = order[self.begin[:-1]]
+        return rows
+
+    def runner_up(self) -> Float:
+        """Return by how much each car's second-best structure is dearer, inf where it has one only, shape (car,)."""
+        dearer = np.full(len(self.part.cars), np.inf)
+        second = np.flatnonzero(self.rank == 1)
+        dearer[self.plans.cars[second]] = self.excess[second]
+        return dearer
+
+    def of(self, cars: Int, most: int) -> Int:
+        """Return the rows of the best structures of some cars."""
+        return np.flatnonzero(np.isin(self.plans.cars, cars) & (self.rank < most))
+
+    def more(self, car: int, *, most_flexible: bool) -> Plans:
+        """Return further structures of a car, the cheapest at the prices of the bound; the first can do anything."""
+        if car not in self._more:
+            price = self.price @ self.part.share[car]
+            self._more[car] = family(self.part, car, price, FAMILY)
+        known = self._more[car]
+        return known if most_flexible else chosen(known, np.arange(1, len(known.cars)))
+
+
+def integer_plan(part: Part, relaxed: Relaxed, gap: float, clock: Clock, rng: np.random.Generator) -> Incumbent | None:
+    """Return one plan per car that withholds little, or None where none was found within the limits.
+
+    Parameters
+    ----------
+    part : Part
+        The piece.
+    relaxed : Relaxed
+        Its convexified problem.
+    gap : float
+        Relative gap to the bound at which the search stops.
+    clock : Clock
+        Wall clock.
+    rng : numpy.random.Generator
+        Draws neighbourhoods.
+    """
+    offers = Offers(part, relaxed)
+    target = relaxed.bound_kwh / (1.0 - gap) if gap < 1.0 else np.inf
+    heaviest = chosen(offers.plans, offers.heaviest())
+    first = np.argsort(offers.runner_up() + (offers.weight[offers.heaviest()] > 1 - WHOLE) * NOISE_KWH, kind="stable")
+    fractional = int((offers.weight[offers.heaviest()] <= 1 - WHOLE).sum())
+    free = np.sort(first[: max(FREE_CARS, fractional)])
+    best = Incumbent(heaviest, np.inf, np.inf, False)
+    if len(part.cars) > FIRST_TOGETHER:
+        best = _improved(part, offers, best, free, target, clock, more=False)
+    now, size, idle = best, NEIGHBOURS, 0
+    for _ in range(NEIGHBOURHOODS):
+        if best.value_kwh <= target or clock.over:
+            break
+        free = _neighbourhood(now.plans, min(size, len(part.cars)), rng)
+        before = now.value_kwh
+        now = _improved(part, offers, now, free, target, clock, more=True)
+        best = min(best, now, key=lambda incumbent: incumbent.value_kwh)
+        idle = 0 if now.value_kwh < before - PROGRESS * before else idle + 1
+        if idle >= PATIENCE:
+            idle, size = 0, size + WIDER
+        if size > NEIGHBOURS_MOST and now.overload_kw <= OVERLOAD_KW:
+            size = NEIGHBOURS
+            kicked = np.sort(rng.choice(len(part.cars), min(KICKED, len(part.cars)), replace=False))
+            now = _improved(part, offers, best, kicked, target, clock, more=True, kick=True)
+        size = min(size, NEIGHBOURS_MOST)
+    return best if np.isfinite(best.value_kwh) and best.overload_kw <= OVERLOAD_KW else None
+
+
+def _neighbourhood(plans: Plans, size: int, rng: np.random.Generator) -> Int:
+    """Draw cars: any, or such that finish at about the same time."""
+    count = len(plans.cars)
+    if rng.random() < 0.5:
+        drawn = rng.choice(count, size, replace=False)
+    else:
+        finish = (plans.state == LAST).argmax(axis=0) + rng.exponential(FINISH_SLOTS, count)
+        begin = int(rng.integers(count - size + 1))
+        drawn = np.argsort(finish, kind="stable")[begin : begin + size]
+    cars: Int = np.sort(drawn)
+    return cars
+
+
+def _improved(
+    part: Part,
+    offers: Offers,
+    best: Incumbent,
+    free: Int,
+    target_kwh: float,
+    clock: Clock,
+    *,
+    more: bool,
+    kick: bool = False,
+) -> Incumbent:
+    """Choose anew for some cars, the others as they are; keep the better, or with a kick whatever is different."""
+    others = np.setdiff1d(np.arange(len(part.cars)), free)
+    mine, fixed = chosen(best.plans, free), chosen(best.plans, others)
+    feasible = best.overload_kw <= OVERLOAD_KW
+    further = [offers.more(int(car), most_flexible=not feasible) for car in free] if more else []
+    others_of = joined([chosen(offers.plans, offers.of(free, STRUCTURES)), *further])
+    same = (others_of.state == mine.state[:, np.searchsorted(free, others_of.cars)]).all(axis=0)
+    fresh = chosen(others_of, np.flatnonzero(~same)) if more else others_of
+    kept = np.setdiff1d(free, fresh.cars) if kick else free
+    offered = joined([chosen(mine, np.searchsorted(free, kept)), fresh])
+    load = fixed.charge_kw @ part.share[others]
+    effort = Effort(FEW_NODES if more else NODES, MANY_PLANS if more else FIRST_PLANS, clock.left_s, target_kwh)
+    start = np.arange(len(free)) if np.isfinite(best.value_kwh) and not kick else None
+    found = choose(part, offered, part.headroom_kw - load, offers.price, float(fixed.withheld_kwh.sum()), effort, start)
+    if found is None or (found.objective_kwh >= best.value_kwh and not kick):
+        return best
+    return Incumbent(_with(part, best.plans, offered, found), found.objective_kwh, found.overload_kw, found.timed_out)
+
+
+def _with(part: Part, plans: Plans, offered: Plans, found: Choice) -> Plans:
+    """Put what was found in the place of what those cars had."""
+    cars = offered.cars[found.rows]
+    state, charge = plans.state.copy(), plans.charge_kw.copy()
+    state[:, cars], charge[:, cars] = offered.state[:, found.rows], found.charge_kw
+    return plans_of(part, plans.cars, state, charge)

@@ -1,0 +1,237 @@
+"""The best plan of every household at given slot prices, all households at once and in closed form.
+
+At prices for load in every slot and phase, a household's best plan has a slot in which it finishes. Every earlier slot
+is used in full (the charger binds and nothing is withheld), shut (the whole room is withheld) or, at most one of them,
+throttled: with two partly used slots, power can be moved from one to the other at a constant rate until one is full or
+shut. So a plan is a number of full slots fixed by the need, one remainder, and an order: a small dynamic programme over
+slots with two states, full slots still to place and whether the remainder is placed.
+
+Slots in which the car can draw less than elsewhere (it arrives or leaves, or the home's own load leaves little room)
+are enumerated: each is either among the full ones or not. The programme is exact where no floor is set and a car has
+few such slots; `supports` says so. The least power of a charger is ignored here, which keeps the value a lower bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from controllers.caps.part import SMALLEST_KW, Part
+from cosim.contract import Float, Int
+from cosim.contract.signals import Bool
+
+States = np.ndarray[tuple[Any, ...], np.dtype[np.int8]]
+
+IDLE, FULL, CAPPED, LAST = 0, 1, 2, 3
+"""What a slot is to a plan: not used or after the last, used in full, throttled or shut, the one that finishes."""
+
+ODD_MOST = 4  # slots of smaller power per car that are enumerated
+CHUNK = 512  # cars treated at once, so that the tables stay in the processor's cache
+NEARLY = 1e-7
+_FULL, _REST = 0, 1  # how a plan finishes: with a full slot, with the remainder, or (2) with a forced full slot
+
+
+@dataclass(frozen=True, eq=False)
+class Plans:
+    """One plan for each of several cars; columns are cars, rows slots in merit order.
+
+    Attributes
+    ----------
+    cars : ndarray of int, shape (car,)
+        Columns of the piece.
+    state : ndarray of int8, shape (slot, car)
+        ``IDLE``, ``FULL``, ``CAPPED`` or ``LAST``.
+    charge_kw : ndarray, shape (slot, car)
+        Power drawn [kW].
+    withheld_kwh : ndarray, shape (car,)
+        Energy withheld [kWh].
+    """
+
+    cars: Int
+    state: States
+    charge_kw: Float
+    withheld_kwh: Float
+
+
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    """Cars with equally many odd slots and similar needs; rows only where one of them can draw."""
+
+    cars: Int
+    rows: Int
+    usable_kw: Float
+    room_kw: Float
+    available: Bool
+    odd: Bool
+    odd_rows: Int
+    rating_kw: Float
+    draw_kw: Float
+
+
+class Pricing:
+    """Closed-form pricing for the cars of a piece.
+
+    Parameters
+    ----------
+    part : Part
+        The piece, without floors.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self._chunks = list(_chunks(part))
+
+    def best(self, price: Float) -> tuple[Float, Plans]:
+        """Return every car's best plan at given prices.
+
+        Parameters
+        ----------
+        price : ndarray, shape (slot, phase)
+            Price of load, at least 0 [kWh withheld per kW].
+
+        Returns
+        -------
+        value : ndarray, shape (car,)
+            Withheld energy plus what the load costs [kWh].
+        plans : Plans
+            Attaining it.
+        """
+        part = self.part
+        car_price = price @ part.share.T
+        value = np.empty(len(part.cars))
+        state = np.zeros(part.usable_kw.shape, np.int8)
+        charge = np.zeros(part.usable_kw.shape)
+        for chunk in self._chunks:
+            where = np.ix_(chunk.rows, chunk.cars)
+            value[chunk.cars], state[where], charge[where] = _best_of(chunk, part.slot_h, car_price[where])
+        return value, plans_of(part, np.arange(len(part.cars)), state, charge)
+
+
+def plans_of(part: Part, cars: Int, state: States, charge_kw: Float) -> Plans:
+    """Return plans with what they withhold."""
+    held = np.where(state == CAPPED, part.room_kw[:, cars] - charge_kw, 0.0)
+    return Plans(cars, state, charge_kw, part.slot_h * held.sum(axis=0))
+
+
+def chosen(plans: Plans, rows: Int) -> Plans:
+    """Return some of the plans."""
+    return Plans(plans.cars[rows], plans.state[:, rows], plans.charge_kw[:, rows], plans.withheld_kwh[rows])
+
+
+def supports(part: Part) -> bool:
+    """Whether pricing is exact for every car of the piece (apart from the least power of chargers)."""
+    return not part.counts_peaks and not (part.floor_kw > 0).any() and int(_odd(part).sum(axis=0).max()) <= ODD_MOST
+
+
+def _odd(part: Part) -> Bool:
+    available = part.usable_kw > SMALLEST_KW
+    odd: Bool = available & (part.usable_kw < part.usable_kw.max(axis=0) - NEARLY)
+    return odd
+
+
+def _chunks(part: Part) -> Iterator[_Chunk]:
+    odd, available = _odd(part), part.usable_kw > SMALLEST_KW
+    rating = part.usable_kw.max(axis=0)
+    count = odd.sum(axis=0)
+    similar = np.lexsort((part.draw_kw / rating, count))
+    for alike in np.unique(count):
+        members = similar[count[similar] == alike]
+        for begin in range(0, len(members), CHUNK):
+            cars = members[begin : begin + CHUNK]
+            rows = np.flatnonzero(available[:, cars].any(axis=1))
+            block = np.ix_(rows, cars)
+            odd_rows = np.nonzero(odd[block].T)[1].reshape(len(cars), int(alike)).T
+            yield _Chunk(
+                cars, rows, part.usable_kw[block], part.room_kw[block], available[block], odd[block], odd_rows,
+                rating[cars], part.draw_kw[cars],
+            )  # fmt: skip
+
+
+def _best_of(chunk: _Chunk, slot_h: float, price: Float) -> tuple[Float, States, Float]:
+    """Best over all choices of odd slots that are used in full."""
+    best = np.full(len(chunk.cars), np.inf)
+    state, charge = np.zeros(price.shape, np.int8), np.zeros(price.shape)
+    cars = np.arange(len(chunk.cars))
+    for choice in product((False, True), repeat=len(chunk.odd_rows)):
+        forced = np.zeros(price.shape, bool)
+        for rows, chosen in zip(chunk.odd_rows, choice, strict=True):
+            forced[rows, cars] = chosen
+        value, its_state, its_charge = _Programme(chunk, slot_h, price, forced).solve()
+        better = value < best
+        best[better] = value[better]
+        state[:, better], charge[:, better] = its_state[:, better], its_charge[:, better]
+    return best, state, charge
+
+
+class _Programme:
+    """The dynamic programme with the odd slots ``forced`` among the full ones.
+
+    Tables are (remainder placed, full slots still to place, car).
+    """
+
+    def __init__(self, chunk: _Chunk, slot_h: float, price: Float, forced: Bool) -> None:
+        self.chunk, self.forced = chunk, forced
+        drawn = np.where(forced, chunk.usable_kw, 0.0)
+        left = chunk.draw_kw - drawn.sum(axis=0)
+        self.feasible = left > -NEARLY
+        self.count = np.where(self.feasible, np.floor(left / chunk.rating_kw + NEARLY), 0).astype(np.int64)
+        rest = left - self.count * chunk.rating_kw
+        self.rest = np.where(rest > NEARLY, rest, 0.0)
+        regular = chunk.available & ~chunk.odd
+        takes_rest = chunk.available & ~forced & (self.rest <= chunk.usable_kw + NEARLY) & (self.rest > 0)
+        self.skip = np.where(chunk.available, slot_h * chunk.room_kw, 0.0)
+        self.skip[forced] = (price * chunk.usable_kw)[forced]
+        self.full = np.where(regular, price * chunk.usable_kw, np.inf)
+        self.finish = np.where(takes_rest, price * self.rest, np.inf)
+        self.throttle = self.finish + slot_h * (chunk.room_kw - self.rest)
+        self.forced_full = np.where(forced, price * chunk.usable_kw, np.inf)
+        self.settled = forced.sum(axis=0) - np.cumsum(forced, axis=0) == 0
+
+    def solve(self) -> tuple[Float, States, Float]:
+        """Return value, state and charge of the best plan of every car; inf where there is none."""
+        slots, cars = self.full.shape
+        every = np.arange(cars)
+        cost = np.full((2, int(self.count.max()) + 2, cars), np.inf)
+        cost[(self.rest == 0).astype(np.int64), self.count, every] = np.where(self.feasible, 0.0, np.inf)
+        steps = np.zeros((slots, *cost.shape), np.int8)
+        best, last, ending = np.full(cars, np.inf), np.zeros(cars, np.int64), np.zeros(cars, np.int64)
+        for k in range(slots):
+            ends = np.stack([cost[1, 1] + self.full[k], cost[0, 0] + self.finish[k], cost[1, 0] + self.forced_full[k]])
+            cheapest = ends.argmin(axis=0)
+            end = np.where(self.settled[k], ends[cheapest, every], np.inf)
+            better = end < best
+            best[better], last[better], ending[better] = end[better], k, cheapest[better]
+            after = cost + self.skip[k]
+            used = cost[:, 1:] + self.full[k]
+            taken = used < after[:, :-1]
+            after[:, :-1] = np.where(taken, used, after[:, :-1])
+            steps[k, :, :-1][taken] = FULL
+            partly = cost[0] + self.throttle[k]
+            taken = partly < after[1]
+            after[1] = np.where(taken, partly, after[1])
+            steps[k, 1][taken] = CAPPED
+            cost = after
+        return best, *self._trace(steps, last, ending, np.isfinite(best))
+
+    def _trace(self, steps: States, last: Int, ending: Int, known: Bool) -> tuple[States, Float]:
+        """Walk back from the finishing slots: full slots, the remainder, and what is shut between them."""
+        chunk, every = self.chunk, np.arange(len(last))
+        state, charge = np.zeros(self.full.shape, np.int8), np.zeros(self.full.shape)
+        state[last, every] = LAST
+        charge[last, every] = np.where(ending == _REST, self.rest, chunk.usable_kw[last, every])
+        placed, left = (ending != _REST).astype(np.int64), (ending == _FULL).astype(np.int64)
+        for k in range(int(last.max()) - 1, -1, -1):
+            step = np.where(k < last, steps[k, placed, left, every], IDLE)
+            before = chunk.available[k] & (k < last)
+            full = before & ((step == FULL) | self.forced[k])
+            rest = before & (step == CAPPED)
+            state[k, before] = np.where(full, FULL, CAPPED)[before]
+            charge[k, full], charge[k, rest] = chunk.usable_kw[k, full], self.rest[rest]
+            left += step == FULL
+            placed -= rest
+        state[:, ~known], charge[:, ~known] = IDLE, 0.0
+        return state, charge

@@ -1,0 +1,26 @@
+"""The charge-point operator's day-ahead planner: pure functions, tables in, result object out.
+
+``plan(make_requests(...), make_station(...), Options(...))`` returns a ``Planning``.
+"""
+
+from controllers.planner.options import Fairness, Formulation, Objective, Options
+from controllers.planner.plan import plan
+from controllers.planner.requests import Requests, Station, make_requests, make_station, request_faults
+from controllers.planner.result import Plan, Planning
+from controllers.planner.times import Rounding
+
+__all__ = [
+    "Fairness",
+    "Formulation",
+    "Objective",
+    "Options",
+    "Plan",
+    "Planning",
+    "Requests",
+    "Rounding",
+    "Station",
+    "make_requests",
+    "make_station",
+    "plan",
+    "request_faults",
+]

@@ -1,0 +1,245 @@
+r"""The planner as a sparse (mixed-integer) linear programme.
+
+Variables only for the pairs (vehicle :math:`v`, step :math:`t`) in which a vehicle is there, for the share
+:math:`a_{vt}` of the step: charging power while it is there :math:`p_{vt}` [kW], the switch :math:`z_{vt}` and the
+start :math:`y_{vt}` in the MILP; shortfall :math:`u_v` [kWh]; largest sum of powers; worst share of shortfall.
+
+.. math::
+
+    \sum_v p_{vt} \le C_t \qquad
+    n_v \le \eta_v \Delta \sum_t a_{vt} p_{vt} + u_v \le \max(n_v, h_v) \qquad
+    \underline p_v z_{vt} \le p_{vt} \le \overline p_v z_{vt}
+
+with need :math:`n_v` and room in the battery :math:`h_v`. As vehicles only charge, the content of the battery rises
+through the stay and its limit needs one row per vehicle instead of one state per step. A partial step counts with its
+full power against the capacity: the limit holds at every moment, not only on average.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controllers.planner.options import Options
+from controllers.planner.requests import Requests, Station
+from controllers.planner.times import presence
+from cosim.contract import Float, Int
+
+Index = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Where charging may happen, vehicle by vehicle, shape (pair,) each.
+
+    Attributes
+    ----------
+    vehicle, step : ndarray of int
+        Which vehicle in which step.
+    share : ndarray
+        Part of the step in which it is there.
+    low_kw, high_kw : ndarray
+        Range of power while charging.
+    battery_kwh_per_kw : ndarray
+        Energy in the battery per kW held through the pair.
+    """
+
+    vehicle: Int
+    step: Int
+    share: Float
+    low_kw: Float
+    high_kw: Float
+    battery_kwh_per_kw: Float
+
+    def __len__(self) -> int:
+        return len(self.vehicle)
+
+    def per_vehicle(self, values: Float, count: int) -> Float:
+        """Sum over each vehicle's pairs, shape (vehicle,)."""
+        return np.bincount(self.vehicle, values, count).astype(float)
+
+    def per_step(self, values: Float, steps: int) -> Float:
+        """Sum over each step's pairs, shape (step,)."""
+        return np.bincount(self.step, values, steps).astype(float)
+
+
+def find_pairs(requests: Requests, station: Station, options: Options) -> Pairs:
+    """Pairs that may charge: the vehicle is there, and the capacity of the step alone allows its least power."""
+    vehicle, step, share = presence(requests.arrival_step, requests.departure_step)
+    high_kw = np.minimum(requests.power_max_kw[vehicle], station.capacity_kw[step])
+    low_kw = requests.power_min_kw[vehicle] if options.switched else np.zeros(len(vehicle))
+    may = (high_kw > 0) & (high_kw >= low_kw)
+    battery_kwh_per_kw = requests.efficiency[vehicle] * station.step_h * share
+    return Pairs(vehicle[may], step[may], share[may], low_kw[may], high_kw[may], battery_kwh_per_kw[may])
+
+
+def servable_kwh(requests: Requests, pairs: Pairs) -> Float:
+    """Part of each need that the vehicle could get if it were alone, shape (vehicle,) [kWh].
+
+    What is missing no plan can serve: the stay is too short for the power or the capacity, or the least power for one
+    step is more than the battery can take.
+    """
+    count = len(requests)
+    alone_kwh = pairs.per_vehicle(pairs.battery_kwh_per_kw * pairs.high_kw, count)
+    least_kwh = np.full(count, np.inf)
+    np.minimum.at(least_kwh, pairs.vehicle, pairs.battery_kwh_per_kw * pairs.low_kw)
+    fits = least_kwh <= requests.headroom_kwh + 1e-9
+    return np.where(fits, np.minimum(requests.energy_need_kwh, alone_kwh), 0.0)
+
+
+@dataclass
+class Rows:
+    """Rows of a sparse matrix as they are added."""
+
+    row: list[Int] = field(default_factory=list)
+    column: list[Int] = field(default_factory=list)
+    value: list[Float] = field(default_factory=list)
+    low: list[Float] = field(default_factory=list)
+    high: list[Float] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, count: int, low: Float | float, high: Float | float, *entries: tuple[Int, Int, Float | float]) -> Int:
+        """Append rows with entries (row within the block, column, value); return their numbers."""
+        for row, column, value in entries:
+            self.row.append(row + self.count)
+            self.column.append(np.broadcast_to(column, row.shape))
+            self.value.append(np.broadcast_to(np.asarray(value, float), row.shape))
+        self.low.append(np.broadcast_to(np.asarray(low, float), count))
+        self.high.append(np.broadcast_to(np.asarray(high, float), count))
+        numbers = np.arange(self.count, self.count + count)
+        self.count += count
+        return numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Matrix in compressed rows, limits, and where each variable stands.
+
+    Attributes
+    ----------
+    power, shortfall : ndarray of int
+        Columns.
+    peak, worst : int
+        Columns, -1 where they are not there.
+    worst_row : ndarray of int, shape (vehicle,)
+        Rows that hold each share of shortfall below the worst; empty without.
+    switch, start : ndarray of int
+        Whole-number columns, the last ones; empty without on and off.
+    continuous : tuple of int
+        Numbers of leading rows and columns that have nothing to do with switches: alone, they are the linear programme.
+    """
+
+    row_start: Index
+    row_index: Index
+    row_value: Float
+    row_low: Float
+    row_high: Float
+    low: Float
+    high: Float
+    power: Int
+    shortfall: Int
+    peak: int
+    worst: int
+    worst_row: Int
+    switch: Int
+    start: Int
+    continuous: tuple[int, int]
+
+
+def build(requests: Requests, station: Station, options: Options, pairs: Pairs) -> Model:
+    """Build the model of these requests; costs come with each aim."""
+    count, number = len(requests), len(pairs)
+    power, shortfall = np.arange(number), number + np.arange(count)
+    columns = number + count
+    peak = columns if station.peak_eur_per_kw > 0 else -1
+    columns += peak >= 0
+    worst = columns if options.fairness == "maxmin" else -1
+    columns += worst >= 0
+    rows = Rows()
+    _capacity_rows(rows, station, pairs, power, peak)
+    need, room = requests.energy_need_kwh, np.maximum(requests.headroom_kwh, requests.energy_need_kwh)
+    every = np.arange(count)
+    rows.add(count, need, room, (pairs.vehicle, power, pairs.battery_kwh_per_kw), (every, shortfall, 1.0))
+    worst_row = np.empty(0, np.int64)
+    if worst >= 0:
+        least = servable_kwh(requests, pairs)
+        worst_row = rows.add(count, -np.inf, need - least, (every, shortfall, 1.0), (every, np.array(worst), -least))
+    continuous = (rows.count, columns)
+    starts = options.min_up_steps > 1 or options.max_starts is not None
+    switched = options.switched and (bool((pairs.low_kw > 0).any()) or starts)
+    switch = columns + np.arange(number if switched else 0)
+    start = columns + len(switch) + np.arange(number if starts else 0)
+    high = np.full(columns + len(switch) + len(start), np.inf)
+    high[power], high[shortfall], high[columns:] = pairs.high_kw, need, 1.0
+    if worst >= 0:
+        high[worst] = 1.0
+    if switched:
+        _switch_rows(rows, pairs, power, switch)
+    if starts:
+        _start_rows(rows, pairs, options, switch, start, high)
+    matrix = _compressed(rows)
+    return Model(
+        *matrix, np.zeros(len(high)), high, power, shortfall, peak, worst, worst_row, switch, start, continuous
+    )
+
+
+def _capacity_rows(rows: Rows, station: Station, pairs: Pairs, power: Int, peak: int) -> None:
+    """Rows only where all together could exceed the capacity, and below the peak where that has a price."""
+    used = np.flatnonzero(np.bincount(pairs.step, minlength=station.steps))
+    row_of = np.full(station.steps, -1)
+    if peak >= 0:
+        row_of[used] = np.arange(len(used))
+        sums = (row_of[pairs.step], power, 1.0)
+        rows.add(len(used), -np.inf, 0.0, sums, (np.arange(len(used)), np.array(peak), -1.0))
+    tight = used[pairs.per_step(pairs.high_kw, station.steps)[used] > station.capacity_kw[used]]
+    row_of[:] = -1
+    row_of[tight] = np.arange(len(tight))
+    bound = row_of[pairs.step] >= 0
+    rows.add(len(tight), -np.inf, station.capacity_kw[tight], (row_of[pairs.step[bound]], power[bound], 1.0))
+
+
+def _switch_rows(rows: Rows, pairs: Pairs, power: Int, switch: Int) -> None:
+    every = np.arange(len(pairs))
+    rows.add(len(every), -np.inf, 0.0, (every, power, 1.0), (every, switch, -pairs.high_kw))
+    least = np.flatnonzero(pairs.low_kw > 0)
+    row = np.arange(len(least))
+    rows.add(len(least), 0.0, np.inf, (row, power[least], 1.0), (row, switch[least], -pairs.low_kw[least]))
+
+
+def _start_rows(rows: Rows, pairs: Pairs, options: Options, switch: Int, start: Int, high: Float) -> None:
+    """A start is a switch that was off a step before; none where the rest of the stay is too short for it."""
+    number = len(pairs)
+    follows = np.zeros(number, bool)  # the pair before is the same vehicle, one step earlier
+    follows[1:] = (pairs.vehicle[1:] == pairs.vehicle[:-1]) & (pairs.step[1:] == pairs.step[:-1] + 1)
+    every, later = np.arange(number), np.flatnonzero(follows)
+    rows.add(number, 0.0, np.inf, (every, start, 1.0), (every, switch, -1.0), (later, switch[later - 1], 1.0))
+    if options.max_starts is not None:
+        vehicles = int(pairs.vehicle.max(initial=-1)) + 1
+        rows.add(vehicles, -np.inf, float(options.max_starts), (pairs.vehicle, start, 1.0))
+    if options.min_up_steps > 1:
+        spell = np.cumsum(~follows)
+        ahead = np.bincount(spell, minlength=spell[-1] + 1 if number else 1)[spell] - _place_in(follows)
+        high[start[ahead < options.min_up_steps]] = 0.0
+        entries = [(every, switch, -1.0)]
+        for back in range(options.min_up_steps):
+            same = np.flatnonzero(_place_in(follows) >= back)
+            entries.append((same, start[same - back], 1.0))
+        rows.add(number, -np.inf, 0.0, *entries)
+
+
+def _place_in(follows: NDArray[np.bool_]) -> Int:
+    """Place of each pair within its unbroken spell, from 0."""
+    every = np.arange(len(follows))
+    place: Int = every - np.maximum.accumulate(np.where(follows, 0, every)) if len(every) else every
+    return place
+
+
+def _compressed(rows: Rows) -> tuple[Index, Index, Float, Float, Float]:
+    row = np.concatenate(rows.row)
+    order = np.argsort(row, kind="stable")
+    start = np.searchsorted(row[order], np.arange(rows.count + 1)).astype(np.int32)
+    index = np.concatenate(rows.column)[order].astype(np.int32)
+    value = np.concatenate(rows.value)[order]
+    return start, index, value, np.concatenate(rows.low), np.concatenate(rows.high)

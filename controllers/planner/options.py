@@ -1,0 +1,89 @@
+"""How to plan: formulation, what comes first, how far to search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from cosim.errors import Fault, InputError
+
+Formulation = Literal["lp", "milp"]
+Objective = Literal["service", "weighted"]
+Fairness = Literal["total", "maxmin"]
+
+SEED_PENALTY_EUR = 100.0
+"""Seed 002's price of a shortfall as large as the battery: divided by the battery's capacity, so per kWh it is dearer
+for small batteries."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a plan.
+
+    Attributes
+    ----------
+    formulation : str
+        ``lp``: any power up to the largest. ``milp``: off, or at least the smallest power.
+    objective : str
+        ``service``: the least shortfall first, then the least cost among such plans. ``weighted``: one sum of cost
+        and priced shortfall, as seed 002 has it.
+    shortfall_eur_per_kwh : float or None
+        Price of a shortfall in the weighted form, the same for all; None: 100 EUR over the battery's capacity.
+    fairness : str
+        ``total``: the least sum of shortfalls. ``maxmin``: first raise the worst-served vehicle's share of what it
+        could get, then the next (the MILP raises the worst alone); with ``service`` only.
+    min_up_steps : int
+        Steps that a vehicle, once on, stays on; MILP only.
+    max_starts : int or None
+        How often a vehicle may be switched on; MILP only.
+    n_sols : int
+        Plans wanted: the best one and others near it.
+    pool_slack : float
+        How much more than the best cost another plan may have, relative.
+    gap : float
+        Relative gap at which the MILP may stop.
+    time_limit_s : float
+        Wall clock of all solves together [s].
+    """
+
+    formulation: Formulation = "lp"
+    objective: Objective = "service"
+    shortfall_eur_per_kwh: float | None = None
+    fairness: Fairness = "total"
+    min_up_steps: int = 1
+    max_starts: int | None = None
+    n_sols: int = 1
+    pool_slack: float = 0.01
+    gap: float = 1e-4
+    time_limit_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        faults = list(self._faults())
+        if faults:
+            raise InputError(faults)
+
+    @property
+    def switched(self) -> bool:
+        """Whether on and off are decided."""
+        return self.formulation == "milp"
+
+    def _faults(self) -> Iterator[Fault]:
+        for key, words in (("formulation", Formulation), ("objective", Objective), ("fairness", Fairness)):
+            if getattr(self, key) not in get_args(words):
+                yield Fault("planner", key, f"is {getattr(self, key)!r}", f"use one of {', '.join(get_args(words))}")
+        for key, least in (("min_up_steps", 1), ("max_starts", 1), ("n_sols", 1)):
+            value = getattr(self, key)
+            if value is not None and value < least:
+                yield Fault("planner", key, f"is {value}", f"give a whole number, {least} or more")
+        for key in ("pool_slack", "gap", "time_limit_s", "shortfall_eur_per_kwh"):
+            value = getattr(self, key)
+            if value is not None and not 0.0 <= value < np.inf:
+                yield Fault("planner", key, f"is {value}", "give a number, 0 or more")
+        if self.formulation == "lp" and (self.min_up_steps > 1 or self.max_starts is not None):
+            key = "min_up_steps" if self.min_up_steps > 1 else "max_starts"
+            yield Fault("planner", key, "needs on and off", "use formulation milp")
+        if self.fairness == "maxmin" and self.objective == "weighted":
+            yield Fault("planner", "fairness", "maxmin ranks aims, weighted adds them", "use objective service")

@@ -1,0 +1,120 @@
+"""What a plan is: powers, what each vehicle gets, and how sure the solver is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from controllers.planner.model import Pairs
+from controllers.planner.requests import Requests, Station
+from controllers.planner.solver import Ending
+from cosim.contract import Float
+from cosim.contract.place import FrozenArrays
+
+OFF_KW = 1e-7  # solver dust
+
+
+@dataclass(frozen=True, eq=False)
+class Plan(FrozenArrays):
+    """One plan.
+
+    Attributes
+    ----------
+    power_kw : ndarray, shape (step, vehicle)
+        Charging power while the vehicle is there [kW].
+    energy_kwh : ndarray, shape (step, vehicle)
+        Drawn in each step: less than power × step where the vehicle is there for a part of it [kWh].
+    delivered_kwh, unserved_kwh : ndarray, shape (vehicle,)
+        Into the battery by departure, and what is missing of the need [kWh].
+    objective : float
+        Value of the last aim: cost, with priced shortfall in the weighted form [EUR].
+    energy_cost_eur, peak_cost_eur : float
+        Tariff × energy drawn; peak charge.
+    """
+
+    power_kw: Float
+    energy_kwh: Float
+    delivered_kwh: Float
+    unserved_kwh: Float
+    objective: float
+    energy_cost_eur: float
+    peak_cost_eur: float
+
+    @property
+    def station_kw(self) -> Float:
+        """Sum of powers, shape (step,) [kW]; of vehicles that follow each other inside a step, both."""
+        return np.asarray(self.power_kw.sum(axis=1))
+
+    @property
+    def peak_kw(self) -> float:
+        """Largest sum of powers [kW]."""
+        return float(self.station_kw.max(initial=0.0))
+
+    @property
+    def cost_eur(self) -> float:
+        """Energy and peak charge [EUR]."""
+        return self.energy_cost_eur + self.peak_cost_eur
+
+
+@dataclass(frozen=True, eq=False)
+class Planning(FrozenArrays):
+    """Outcome of planning.
+
+    Attributes
+    ----------
+    requests, station : Requests, Station
+        As planned: with stays after rounding.
+    best : Plan
+        The best plan found.
+    others : tuple of Plan
+        Further plans near it, all different, cheapest first.
+    unservable_kwh : ndarray, shape (vehicle,)
+        Part of each need that no plan can serve, found before solving [kWh].
+    lost_step, gained_step : ndarray, shape (vehicle,)
+        What rounding took from each stay, and what it planned while the vehicle is not there [steps].
+    endings : tuple of Ending
+        Of every aim, in order.
+    status : str
+        ``optimal``, ``gap_limit`` or ``time_limit``: the least certain of the aims.
+    bound, gap : float
+        Proven bound of the last aim; largest gap of the aims.
+    build_s, solve_s : float
+        Time for the model, and in the solver for the best plan [s].
+    pool_s : float
+        Time in the solver for the other plans [s].
+    """
+
+    requests: Requests
+    station: Station
+    best: Plan
+    others: tuple[Plan, ...]
+    unservable_kwh: Float
+    lost_step: Float
+    gained_step: Float
+    endings: tuple[Ending, ...]
+    status: str
+    bound: float
+    gap: float
+    build_s: float
+    solve_s: float
+    pool_s: float = 0.0
+
+
+def plan_of(requests: Requests, station: Station, pairs: Pairs, pair_kw: Float, objective: float) -> Plan:
+    """Plan from the powers of the pairs, shape (pair,) [kW]."""
+    off = pair_kw < np.maximum(pairs.low_kw / 2.0, OFF_KW)  # a switch is whole up to the solver's tolerance only
+    held_kw = np.where(off, 0.0, np.clip(pair_kw, pairs.low_kw, pairs.high_kw))
+    power_kw, energy_kwh = np.zeros((2, station.steps, len(requests)))
+    power_kw[pairs.step, pairs.vehicle] = held_kw
+    energy_kwh[pairs.step, pairs.vehicle] = held_kw * pairs.share * station.step_h
+    delivered_kwh = pairs.per_vehicle(pairs.battery_kwh_per_kw * held_kw, len(requests))
+    return Plan(
+        power_kw,
+        energy_kwh,
+        delivered_kwh,
+        np.maximum(requests.energy_need_kwh - delivered_kwh, 0.0),
+        objective,
+        float(station.tariff_eur_per_kwh @ energy_kwh.sum(axis=1)),
+        station.peak_eur_per_kw * float(power_kw.sum(axis=1).max(initial=0.0)),
+    )

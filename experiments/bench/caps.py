@@ -1,0 +1,137 @@
+"""Household caps at growing size, with the textbook form given the same time beside it at small sizes."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from controllers.caps import CapsOptions, CapsProblem, solve_caps
+from controllers.caps.result import CapsResult
+from experiments.bench import Row
+from experiments.reproduce.host_options import Order
+from experiments.reproduce.host_sized import draw_problem
+
+SEED = 1
+TEXTBOOK_MOST = 2000  # homes times slots; above, writing the textbook model alone takes longer than solving otherwise
+WITHOUT_END = 10**9
+
+
+@dataclass(frozen=True)
+class Case:
+    """One size, with what was set as its target.
+
+    Attributes
+    ----------
+    homes, slots : int
+        Size.
+    limits : str
+        ``total``: one limit; ``per-phase``: three.
+    gap : float
+        Relative gap on withheld energy (``max_min``: on the smallest room) at which a solve stops.
+    within_s : float
+        Wall clock that the target allows; a safety limit for the solver [s].
+    objective : str
+        As in `CapsOptions`.
+    """
+
+    homes: int
+    slots: int
+    limits: str
+    gap: float
+    within_s: float
+    objective: str = "least_restriction"
+
+
+CASES = (
+    Case(10, 24, "total", 0.01, 10.0),
+    Case(30, 48, "total", 0.01, 10.0),
+    Case(55, 96, "total", 0.01, 10.0),
+    Case(200, 96, "total", 0.005, 10.0),
+    Case(1000, 96, "total", 0.002, 30.0),
+    Case(55, 96, "per-phase", 0.03, 60.0),
+    Case(1000, 96, "per-phase", 0.005, 60.0),
+)
+LONG_CASES = (
+    Case(55, 96, "total", 0.01, 30.0, "max_min"),
+    Case(10_000, 96, "total", 0.002, 300.0),
+)
+
+
+def measure(repeats: int, *, long: bool = False) -> list[Row]:
+    """Solve shipped homes at several sizes, one limit on the total or one per phase, without floors or margin.
+
+    Parameters
+    ----------
+    repeats : int
+        At most this often, and at most twice; cases that take more than a few seconds are solved once.
+    long : bool
+        Also the largest smallest room, where every trial floor is a solve, and 10,000 homes: about ten minutes more.
+
+    Returns
+    -------
+    list of Row
+        ``product_s`` is the best time of a solve, from the data to verified caps; the reference is the textbook form
+        where it was run, given the same time, and its gap is ``none`` where it found no plan.
+    """
+    with threadpool_limits(limits=1):
+        return [_row(case, min(repeats, 2)) for case in (*CASES, *(LONG_CASES if long else ()))]
+
+
+def draw(case: Case) -> CapsProblem:
+    """Return the shipped homes of a case; limits are the base peak plus a quarter of what cars add to it."""
+    order = Order(case.homes, case.slots, case.limits, 0.0, None, CapsOptions(), False, SEED)
+    return draw_problem(order)
+
+
+def _row(case: Case, repeats: int) -> Row:
+    problem = draw(case)
+    pieces = problem.limit_kw.shape[1]  # each solved for itself, one after the other
+    options = CapsOptions(case.objective, gap=case.gap, time_limit_s=case.within_s / pieces)
+    times: list[float] = []
+    while len(times) < repeats and (not times or times[0] < case.within_s / 4):
+        began = time.perf_counter()
+        result = solve_caps(problem, options)
+        times.append(time.perf_counter() - began)
+    more: dict[str, Any] = {
+        "homes": case.homes,
+        "slots": case.slots,
+        "objective": case.objective,
+        **_proof(result),
+        "target_gap": case.gap,
+        "target_s": case.within_s,
+        "target_met": result.gap <= case.gap and min(times) <= case.within_s,
+        "largest_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
+    }
+    reference_s = float("nan")
+    if case.homes * case.slots <= TEXTBOOK_MOST and case.objective == "least_restriction":
+        textbook = replace(
+            options, form="kkt", time_limit_s=max(times[0], 1.0), node_limit=WITHOUT_END, warm_start=False
+        )
+        began = time.perf_counter()
+        reference = solve_caps(problem, textbook)
+        reference_s = time.perf_counter() - began
+        more["textbook_gap"] = "none" if reference.fallback else reference.gap
+        more["textbook_status"] = "no plan" if reference.fallback else reference.status
+    name = f"caps {case.homes} x {case.slots}, {case.limits}, {case.objective}"
+    return Row(name, min(times), reference_s, min(times) / reference_s, len(times), _middle(times), reference_s, more)
+
+
+def _proof(result: CapsResult) -> dict[str, Any]:
+    return {
+        "form": result.form,
+        "status": result.status,
+        "gap": result.gap,
+        "bound": result.bound,
+        "withheld_kwh": result.withheld_kwh,
+        "withheld_bound_kwh": result.withheld_bound_kwh,
+        "max_response_error_kw": result.max_response_error_kw,
+    }
+
+
+def _middle(times: Sequence[float]) -> float:
+    return sorted(times)[len(times) // 2]

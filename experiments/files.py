@@ -1,0 +1,48 @@
+"""Where results go: folders that can be written to, JSON that is whole, versions of what made them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from cosim.errors import Fault, InputError
+from cosim.record import write_whole
+
+
+def writable_folder(folder: Path) -> Path:
+    """Make a folder, and fail before the work instead of after it where nothing can be written there.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be made, or is not writable.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(Fault(str(folder), "--out", f"cannot be made ({error.strerror})", "give a folder")) from None
+    if not os.access(folder, os.W_OK):
+        raise InputError(Fault(str(folder), "--out", "is not writable", "give another folder"))
+    return folder
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write strict JSON (no NaN), whole or not at all."""
+    text = json.dumps(content, indent=2, sort_keys=False, allow_nan=False) + "\n"
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def package_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the installed version of each distribution."""
+    return {name: _version(name) for name in packages}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

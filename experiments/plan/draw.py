@@ -1,0 +1,129 @@
+"""The plan drawn: vehicle by vehicle, and stacked under the capacity."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.ticker import MaxNLocator
+
+from controllers.planner import Planning
+from controllers.planner.times import presence
+from cosim.contract import Float
+from experiments.figures import style
+
+THERE = "#E6E6E6"
+HEADER_IN = 0.75
+MOST_NAMED = 60
+"""Up to so many vehicles are told apart; more are stacked by the hour of their arrival."""
+
+
+def draw_heatmap(planning: Planning, start: datetime | None, label: str = "") -> style.Drawing:
+    """Charging power, vehicle × time, the first arrival on top."""
+    requests, best = planning.requests, planning.best
+    order = np.lexsort((requests.departure_step, requests.arrival_step))
+    height_in = float(np.clip(0.13 * len(requests), 1.6, 6.0))
+    figure, ((axes,),) = style.sheet(style.Block(1, 1, height_in), header_in=HEADER_IN, right_in=1.0)
+    vehicle, step, _ = presence(requests.arrival_step, requests.departure_step)
+    there = np.zeros(best.power_kw.shape)
+    there[step, vehicle] = 1.0
+    times = _edges(planning, start)
+    extent = (times[0], times[-1], len(requests) - 0.5, -0.5)
+    plugged = np.ma.masked_less_equal(there[:, order].T, 0.0)
+    axes.imshow(plugged, extent=extent, aspect="auto", interpolation="nearest", cmap=ListedColormap([THERE]))
+    charging = np.ma.masked_less_equal(best.power_kw[:, order].T, 0.01)
+    norm = Normalize(0.0, float(requests.power_max_kw.max()))
+    image = axes.imshow(charging, extent=extent, aspect="auto", interpolation="nearest", cmap="viridis_r", norm=norm)
+    axes.grid(visible=False)
+    axes.set_ylabel("vehicle")
+    if len(requests) <= MOST_NAMED // 2:
+        axes.set_yticks(range(len(order)), [requests.vehicle[k] for k in order], fontsize=7)
+    else:
+        axes.set_yticks([])
+        axes.set_ylabel(f"{len(requests)} vehicles")
+    _time_axis(axes, planning, start)
+    place = axes.get_position()
+    bar = figure.colorbar(image, cax=figure.add_axes((place.x1 + 0.012, place.y0, 0.009, place.height)))
+    bar.set_label("charging [kW]")
+    bar.outline.set_visible(False)
+    title = "Who charges when" + (f" – {label}" if label else "")
+    style.heading(figure, title, [style.area_key(THERE, "there, not charging")])
+    return style.Drawing(
+        figure,
+        title,
+        "One row per vehicle, the first arrival on top. Colour: planned charging power; grey: plugged in.",
+    )
+
+
+def draw_stack(planning: Planning, start: datetime | None, label: str = "") -> style.Drawing:
+    """Charging powers on top of each other, with the capacity and, where it changes, the tariff below."""
+    station = planning.station
+    priced = bool(np.ptp(station.tariff_eur_per_kwh) > 0)
+    blocks = [style.Block(1, 1, 3.2)] + ([style.Block(1, 1, 0.7)] if priced else [])
+    figure, panels = style.sheet(*blocks, header_in=HEADER_IN)
+    axes = panels[0][0]
+    times = _edges(planning, start)
+    groups, colours = _groups(planning)
+    floor = np.zeros(len(times))
+    for power_kw, colour in zip(groups, colours, strict=True):
+        top = floor + style.hold(power_kw)
+        axes.fill_between(times, floor, top, step="post", facecolor=colour, edgecolor="white", linewidth=0.4)
+        floor = top
+    axes.step(times, floor, where="post", color="black", linewidth=1.0)
+    limited = np.isfinite(station.capacity_kw)
+    keys = [style.line_key("black", "all together")]
+    if limited.any():
+        capacity = np.where(limited, station.capacity_kw, np.nan)
+        axes.step(times, style.hold(capacity), where="post", color=style.BAD, linestyle="--", linewidth=1.2)
+        keys.append(style.line_key(style.BAD, "capacity", linestyle="--"))
+    highest = max(float(np.nanmax(station.capacity_kw[limited])) if limited.any() else 0.0, planning.best.peak_kw, 1e-3)
+    axes.set_ylim(0.0, 1.12 * highest)
+    axes.set_ylabel("power [kW]")
+    _time_axis(axes, planning, start)
+    if priced:
+        below = panels[1][0]
+        below.step(times, style.hold(station.tariff_eur_per_kwh), where="post", color=style.USED)
+        below.set_ylabel("EUR/kWh")
+        _time_axis(below, planning, start)
+    one = "one colour per vehicle" if len(planning.requests) <= MOST_NAMED else "one colour per hour of arrival"
+    title = "The station under its capacity" + (f" – {label}" if label else "")
+    style.heading(figure, title, [*keys, style.line_key("none", f"{one}, the earliest at the bottom")])
+    return style.Drawing(figure, title, f"Planned charging powers, stacked: {one}. The dashed line is the capacity.")
+
+
+def _groups(planning: Planning) -> tuple[list[Float], Float]:
+    """Powers to stack, each shape (step,), and their colours, early arrivals first."""
+    arrival, power_kw = planning.requests.arrival_step, planning.best.power_kw
+    if len(arrival) <= MOST_NAMED:
+        order = np.argsort(arrival, kind="stable")
+        groups = [power_kw[:, k] for k in order]
+    else:
+        hour = np.floor(arrival * planning.station.step_h)
+        groups = [power_kw[:, hour == value].sum(axis=1) for value in np.unique(hour)]
+    shades = np.linspace(0.08, 0.95, max(len(groups), 2))[: len(groups)]
+    colours: Float = mpl.colormaps["viridis"](shades)
+    return groups, colours
+
+
+def _edges(planning: Planning, start: datetime | None) -> Float:
+    station = planning.station
+    if start is None:
+        return np.arange(station.steps + 1.0)
+    return style.edges(start, station.step_s / 60.0, station.steps)
+
+
+def _time_axis(axes: Axes, planning: Planning, start: datetime | None) -> None:
+    """Clock times over the part of the horizon in which vehicles are there; steps where there are no dates."""
+    requests, times = planning.requests, _edges(planning, start)
+    first = max(int(np.floor(requests.arrival_step.min())) - 2, 0)
+    last = min(int(np.ceil(requests.departure_step.max())) + 2, planning.station.steps)
+    span = (float(times[first]), float(times[last]))
+    if start is not None:
+        style.clock_axis(axes, span, most=16)
+        return
+    axes.set_xlim(*span)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=16))
+    axes.set_xlabel(f"step of {planning.station.step_s:g} s")

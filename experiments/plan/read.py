@@ -1,0 +1,202 @@
+"""Demand of a station as the planner wants it, from a user's table; everything wrong with it is found at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from controllers.planner import Requests, make_requests, request_faults
+from controllers.planner.faults import row_faults
+from controllers.planner.requests import EFFICIENCY
+from cosim.contract import Float
+from cosim.errors import Fault, InputError
+from experiments.plan.table import Table, read_table
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "vehicle": ("vehicle", "vehicle_id"),
+    "power_max_kw": ("powerNom", "power_max_kw", "power_kw", "charger_kw"),
+    "energy_need_kwh": ("energyRequired", "energy_need_kwh", "energy_kwh"),
+    "battery_kwh": ("energyMax", "battery_kwh"),
+    "arrival_step": ("arrivalTime", "arrival", "arrival_step"),
+    "departure_step": ("departureTime", "departure", "departure_step"),
+    "soe_arrival_kwh": ("arrivalSOE", "soe_arrival_kwh", "soc_arrival_kwh"),
+    "power_min_kw": ("powerMin", "power_min_kw"),
+    "efficiency": ("efficiency",),
+}
+"""Quantity to the columns that may hold it: the name of seed 002 first, then names with units."""
+
+OPTIONAL = ("soe_arrival_kwh", "power_min_kw", "efficiency")
+IGNORED = ("", "parkingDuration", "feasible")
+DAY_S = 86_400
+LONGEST_DAYS = 7
+_OFFSET = r"(?:Z|[+-]\d\d:?\d\d)$"
+_ISO = r"^\d{4}-\d\d-\d\d"
+
+
+@dataclass(frozen=True, eq=False)
+class Demand:
+    """Requests with their horizon.
+
+    Attributes
+    ----------
+    requests : Requests
+        In steps, not yet rounded.
+    steps : int
+        Of the horizon: whole days.
+    start : datetime or None
+        Midnight at which it begins; None where times are step indices.
+    """
+
+    requests: Requests
+    steps: int
+    start: datetime | None
+
+
+def read_demand(path: Path, step_s: float, *, power_min_kw: float = 0.0, efficiency: float = EFFICIENCY) -> Demand:
+    """Read the requests of a CSV file or workbook.
+
+    Parameters
+    ----------
+    path : Path
+        Columns as in ``COLUMNS``. Times are dates (ISO, local) or step indices, all alike.
+    step_s : float
+        Length of a step [s].
+    power_min_kw, efficiency : float
+        For all vehicles, where the table has no such column [kW], [share].
+
+    Raises
+    ------
+    InputError
+        With all faults, each with file, row and column.
+    """
+    table = read_table(path)
+    names, faults = _column_names(table)
+    faults += table.faults
+    columns: dict[str, Any] = {"power_min_kw": power_min_kw, "efficiency": efficiency}
+    for key, name in names.items():
+        if key not in ("vehicle", "arrival_step", "departure_step"):
+            columns[key] = _numbers(table, name, faults)
+    if any(key not in names for key in COLUMNS if key not in OPTIONAL):
+        raise InputError(faults)
+    vehicle = ["" if cell is None else _name(cell) for cell in table.column(names["vehicle"])]
+    unnamed = np.array([not name for name in vehicle])
+    faults += row_faults(unnamed, vehicle, table.place, names["vehicle"], "is empty", "name the vehicle")
+    arrival, departure, start = _times(table, names, step_s, faults)
+    steps, late = _horizon(departure, step_s)
+    requests = make_requests(vehicle, arrival_step=arrival, departure_step=departure, **columns)
+    if late.any():
+        text = [f"makes the horizon longer than {LONGEST_DAYS} days"] * len(late)
+        remedy = "mend the date, or plan in parts"
+        faults += row_faults(late, text, table.place, names["departure_step"], "{}", remedy)
+    faults += [
+        replace(fault, key=names.get({"departure": "departure_step"}.get(fault.key, fault.key), fault.key))
+        for fault in request_faults(requests, steps, table.place)
+    ]
+    faults = list({(fault.where, fault.key): fault for fault in reversed(faults)}.values())[::-1]
+    if faults:
+        raise InputError(faults)
+    return Demand(requests, steps, start)
+
+
+def _column_names(table: Table) -> tuple[dict[str, str], list[Fault]]:
+    """Quantity to the column that holds it, and faults where columns are unknown, missing or there twice."""
+    known = {alias.lower(): key for key, aliases in COLUMNS.items() for alias in aliases}
+    names: dict[str, str] = {}
+    faults: list[Fault] = []
+    for name in table.header:
+        key = known.get(name.lower())
+        if key is not None and key in names:
+            problem = f"means the same as column '{names[key]}'"
+            faults.append(Fault(f"{table.where}, row 1", name, problem, "keep one of them"))
+        elif key is not None:
+            names[key] = name
+        elif name not in IGNORED and not name.startswith("Unnamed:"):
+            near = get_close_matches(name.lower(), known, n=1)
+            mine = next((alias for alias in (COLUMNS[known[near[0]]] if near else ()) if alias.lower() == near[0]), "")
+            remedy = f"did you mean '{mine}'?" if mine else "leave it out"
+            faults.append(Fault(f"{table.where}, row 1", name, "unknown column", remedy))
+    for key, aliases in COLUMNS.items():
+        if key not in names and key not in OPTIONAL:
+            remedy = f"add it, as {' or '.join(aliases)}"
+            faults.append(Fault(f"{table.where}, row 1", aliases[0], "column is missing", remedy))
+    return names, faults
+
+
+def _name(cell: Any) -> str:
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
+
+
+def _numbers(table: Table, name: str, faults: list[Fault]) -> Float:
+    cells = table.column(name)
+    values = pd.to_numeric(pd.Series(cells, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    empty = np.array([cell is None or cell == "" for cell in cells])
+    remedy = "write a number with a decimal point"
+    faults += row_faults(empty, cells, table.place, name, "is empty", remedy)
+    faults += row_faults(~np.isfinite(values) & ~empty, cells, table.place, name, "is not a number: {!r}", remedy)
+    return values
+
+
+def _times(
+    table: Table, names: Mapping[str, str], step_s: float, faults: list[Fault]
+) -> tuple[Float, Float, datetime | None]:
+    """Arrival and departure in steps, nan where there is none, and the midnight that dates count from."""
+    keys = ("arrival_step", "departure_step")
+    cells = {key: pd.Series(table.column(names[key]), dtype=object) for key in keys}
+    index, dates = {}, {}
+    for key in keys:
+        index[key], dates[key] = _either(cells[key], table, names[key], faults)
+    counts = {
+        "dates": sum(int(d.notna().sum()) for d in dates.values()),
+        "steps": sum(int(np.isfinite(i).sum()) for i in index.values()),
+    }
+    by_date = counts["dates"] >= counts["steps"]
+    for key in keys:
+        odd = np.isfinite(index[key]) if by_date else dates[key].notna().to_numpy()
+        problem = "is a step index among dates: {!r}" if by_date else "is a date among step indices: {!r}"
+        remedy = "write all arrivals and departures as dates, or all as step indices"
+        faults += row_faults(odd, cells[key].tolist(), table.place, names[key], problem, remedy)
+    if not by_date or not counts["dates"]:
+        return index[keys[0]], index[keys[1]], None
+    first = min(d.min() for d in dates.values() if d.notna().any()).normalize()
+    arrival, departure = ((dates[key] - first).dt.total_seconds().to_numpy(np.float64) / step_s for key in keys)
+    return arrival, departure, first.to_pydatetime()
+
+
+def _either(cells: pd.Series, table: Table, name: str, faults: list[Fault]) -> tuple[Float, pd.Series]:
+    """Cells as numbers and as dates, nan and NaT where they are not; what is neither is added to the faults."""
+    is_date = cells.map(lambda cell: isinstance(cell, datetime)).to_numpy(bool)
+    text = cells.where(~is_date, "").map(lambda cell: "" if cell is None else str(cell))
+    index = pd.to_numeric(text, errors="coerce").to_numpy(np.float64)
+    offset = text.str.contains(_ISO).to_numpy(bool) & text.str.contains(_OFFSET).to_numpy(bool)
+    offset &= text.str.len().to_numpy() > len("2025-08-18")
+    plain = text.where(text.str.contains(_ISO) & ~offset)
+    parsed = pd.to_datetime(plain, errors="coerce", format="ISO8601").astype("datetime64[us]")
+    parsed[is_date] = pd.to_datetime(cells[is_date]).astype("datetime64[us]")
+    remedy = "write dates such as 2026-05-15 18:30:00 in local time, or step indices"
+    faults += row_faults(offset, text.tolist(), table.place, name, "has an offset from UTC: {!r}", remedy)
+    neither = ~np.isfinite(index) & parsed.isna().to_numpy() & ~offset
+    faults += row_faults(neither, text.tolist(), table.place, name, "is neither date nor step index: {!r}", remedy)
+    return index, parsed
+
+
+def _horizon(departure: Float, step_s: float) -> tuple[int, NDArray[np.bool_]]:
+    """Whole days up to the last departure, at most ``LONGEST_DAYS``; which stays end after that."""
+    day = DAY_S / step_s
+    late = departure > LONGEST_DAYS * day + 1e-9
+    ends = np.where(np.isfinite(departure) & ~late, departure, 0.0)
+    days = max(1, ceil(float(ends.max(initial=0.0)) / day - 1e-9))
+    return (ceil(days * day) if not late.any() else ceil(LONGEST_DAYS * day)), late
+
+
+def step_times(start: datetime | None, steps: int, step_s: float) -> list[datetime] | None:
+    """Beginning of every step; None where there are no dates."""
+    return None if start is None else [start + timedelta(seconds=k * step_s) for k in range(steps)]

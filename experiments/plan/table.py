@@ -1,0 +1,144 @@
+"""A user's table as it stands in the file: a header and rows of cells, with the row numbers that an editor shows."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from controllers.planner.faults import row_faults
+from cosim.errors import Fault, InputError
+
+_FORMATS = "give a CSV file in UTF-8 with a header, or an .xlsx workbook"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table before it is understood.
+
+    Attributes
+    ----------
+    where : str
+        Its file.
+    header : list of str
+        Names of the columns; empty names are kept.
+    rows : list of list
+        Cells, as many as the header has: text from CSV, whatever Excel holds from a workbook; None or "" if empty.
+    line : list of int
+        Row of each in the file, from 1.
+    faults : tuple of Fault
+        Rows that are longer or shorter than the header; cells that they lack are None.
+    """
+
+    where: str
+    header: list[str]
+    rows: list[list[Any]]
+    line: list[int]
+    faults: tuple[Fault, ...]
+
+    def place(self, row: int) -> str:
+        """File and row, for a fault."""
+        return f"{self.where}, row {self.line[row]}"
+
+    def column(self, name: str) -> list[Any]:
+        """Cells of a column."""
+        index = self.header.index(name)
+        return [row[index] for row in self.rows]
+
+
+def read_table(path: Path) -> Table:
+    """Read a CSV file or the first sheet of a workbook; InputError with what is wrong with the file as such."""
+    if not path.is_file():
+        raise InputError(Fault(str(path), "DEMAND", "no such file", _FORMATS))
+    numbered = _workbook(path) if path.suffix.lower() in (".xlsx", ".xlsm") else _csv(path)
+    filled = [(line, row) for line, row in numbered if any(cell not in (None, "") for cell in row)]
+    if not filled:
+        raise InputError(Fault(str(path), "", "is empty", "write a header and one row per vehicle"))
+    header = ["" if cell is None else str(cell).strip() for cell in filled[0][1]]
+    if len(filled) == 1:
+        raise InputError(Fault(str(path), "", "has a header but no rows", "write one row per vehicle"))
+    rows, lines, wrong = [], [], []
+    for line, row in filled[1:]:
+        surplus = any(cell not in (None, "") for cell in row[len(header) :])
+        if surplus or len(row) < len(header):
+            wrong.append((line, len(row)))
+        rows.append([*row[: len(header)], *[None] * (len(header) - len(row))])
+        lines.append(line)
+    faults = row_faults(
+        np.ones(len(wrong), bool), [cells for _, cells in wrong], lambda k: f"{path}, row {wrong[k][0]}", "",
+        f"has {{}} cells, the header {len(header)}", "give every row one cell per column",
+    )  # fmt: skip
+    return Table(str(path), header, rows, lines, tuple(faults))
+
+
+def _csv(path: Path) -> list[tuple[int, list[Any]]]:
+    """Rows of a CSV file; semicolons with decimal commas, as some spreadsheets write them, are understood."""
+    raw = path.read_bytes()
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(Fault(str(path), "", "is in UTF-16", "save it as CSV in UTF-8"))
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(_encoding_fault(path, raw, error.start)) from None
+    if "\0" in text:
+        raise InputError(Fault(str(path), "", "is no text file", _FORMATS))
+    first = text.partition("\n")[0]
+    semicolons = ";" in first and "," not in first
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=";" if semicolons else ",", skipinitialspace=True)
+    try:
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise InputError(Fault(f"{path}, row {reader.line_num}", "", f"is no CSV ({error})", _FORMATS)) from None
+    if semicolons:
+        return [(line, [_decimal_point(cell) for cell in row]) for line, row in rows]
+    return rows
+
+
+def _decimal_point(cell: str) -> str:
+    changed = cell.replace(",", ".", 1)
+    try:
+        float(changed)
+    except ValueError:
+        return cell
+    return changed
+
+
+def _encoding_fault(path: Path, raw: bytes, position: int) -> Fault:
+    line = raw.count(b"\n", 0, position) + 1
+    begin = raw.rfind(b"\n", 0, position) + 1
+    header = raw.partition(b"\n")[0]
+    mark = b";" if b";" in header and b"," not in header else b","
+    names = [name.strip() for name in header.decode("utf-8-sig", "replace").split(mark.decode())]
+    index = raw.count(mark, begin, position)
+    key = names[index] if index < len(names) and line > 1 else ""
+    problem = f"is not in UTF-8 (byte 0x{raw[position]:02x})"
+    return Fault(f"{path}, row {line}", key, problem, "save it as CSV in UTF-8")
+
+
+def _workbook(path: Path) -> list[tuple[int, list[Any]]]:
+    try:
+        from openpyxl import load_workbook
+        from openpyxl.utils.exceptions import InvalidFileException
+    except ImportError:
+        remedy = "install it (pip install 'lv-feeder-cosim[plan]'), or save the sheet as CSV"
+        raise InputError(Fault(str(path), "", "reading .xlsx needs the package openpyxl", remedy)) from None
+    try:
+        book = load_workbook(path, read_only=True, data_only=True)
+    except (InvalidFileException, BadZipFile, KeyError, ValueError, OSError) as error:
+        problem = f"cannot be read as a workbook ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        raise InputError(Fault(str(path), "", problem, "save it as .xlsx or CSV")) from None
+    try:
+        sheet = book.worksheets[0]
+        return [(number, [_plain(cell) for cell in row]) for number, row in enumerate(sheet.values, start=1)]
+    finally:
+        book.close()
+
+
+def _plain(cell: Any) -> Any:
+    return cell.strip() if isinstance(cell, str) else cell

@@ -1,0 +1,139 @@
+"""Results of a plan as tables and JSON."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from controllers.planner import Options, Plan, Planning, Rounding
+from controllers.planner.times import presence
+from cosim.measures import jain, json_safe
+from cosim.measures.fairness import served_share
+from cosim.record import write_whole
+from experiments.files import write_json
+from experiments.plan.read import Demand, step_times
+
+
+def plan_table(planning: Planning, plan: Plan, demand: Demand) -> pd.DataFrame:
+    """One row per vehicle and step of its stay: ``step, time, vehicle, power_kw, energy_kwh``."""
+    requests = planning.requests
+    vehicle, step, _ = presence(requests.arrival_step, requests.departure_step)
+    times = step_times(demand.start, planning.station.steps, planning.station.step_s)
+    table = pd.DataFrame({"step": step})
+    if times is not None:
+        table["time"] = np.array(times, "datetime64[s]")[step]
+    table["vehicle"] = np.array(requests.vehicle, dtype=object)[vehicle]
+    table["power_kw"] = np.round(plan.power_kw[step, vehicle], 9)
+    table["energy_kwh"] = np.round(plan.energy_kwh[step, vehicle], 9)
+    return table.sort_values(["step", "vehicle"], kind="stable").reset_index(drop=True)
+
+
+def vehicle_kpis(planning: Planning) -> pd.DataFrame:
+    """One row per vehicle, units in the names.
+
+    ``workload_percent`` is seed 002's figure: energy *drawn* over energy wanted in the battery, so that it can exceed
+    100 %; ``served_percent`` compares in the battery.
+    """
+    requests, best = planning.requests, planning.best
+    drawn_kwh = best.energy_kwh.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        workload = 100.0 * drawn_kwh / requests.energy_need_kwh
+    step_min = planning.station.step_s / 60.0
+    return pd.DataFrame(
+        {
+            "vehicle": requests.vehicle,
+            "arrival_step": requests.arrival_step,
+            "departure_step": requests.departure_step,
+            "energy_need_kwh": requests.energy_need_kwh,
+            "energy_drawn_kwh": drawn_kwh,
+            "energy_delivered_kwh": best.delivered_kwh,
+            "unserved_kwh": best.unserved_kwh,
+            "unservable_kwh": planning.unservable_kwh,
+            "served_percent": 100.0 * served_share(best.delivered_kwh, requests.energy_need_kwh),
+            "workload_percent": workload,
+            "power_peak_kw": best.power_kw.max(axis=0),
+            "soe_departure_percent": 100.0 * (requests.soe_arrival_kwh + best.delivered_kwh) / requests.battery_kwh,
+            "stay_lost_min": planning.lost_step * step_min,
+            "stay_gained_min": planning.gained_step * step_min,
+        }
+    ).round(6)
+
+
+def station_kpis(planning: Planning) -> dict[str, float]:
+    """Figures of the whole station, units in the names."""
+    requests, best, station = planning.requests, planning.best, planning.station
+    need_kwh, drawn_kwh = float(requests.energy_need_kwh.sum()), float(best.energy_kwh.sum())
+    room_kwh = float(station.capacity_kw.sum() * station.step_h)
+    shares = served_share(best.delivered_kwh, requests.energy_need_kwh)
+    return {
+        "vehicles": len(requests),
+        "energy_planned_kwh": need_kwh,
+        "energy_kwh": drawn_kwh,
+        "delivered_kwh": float(best.delivered_kwh.sum()),
+        "workload_percent": 100.0 * drawn_kwh / need_kwh if need_kwh else math.nan,
+        "served_percent": 100.0 * (1.0 - float(best.unserved_kwh.sum()) / need_kwh) if need_kwh else math.nan,
+        "served_min_percent": 100.0 * float(np.nanmin(shares)) if np.isfinite(shares).any() else math.nan,
+        "jain_served": jain(shares),
+        "unserved_kwh": float(best.unserved_kwh.sum()),
+        "unservable_kwh": float(planning.unservable_kwh.sum()),
+        "unservable_vehicles": int((planning.unservable_kwh > 1e-6).sum()),
+        "peak_kw": round(best.peak_kw, 9),
+        "capacity_used_percent": 100.0 * drawn_kwh / room_kwh if 0 < room_kwh < math.inf else math.nan,
+        "energy_cost_eur": best.energy_cost_eur,
+        "peak_cost_eur": best.peak_cost_eur,
+    }
+
+
+def summary(planning: Planning, options: Options, rounding: Rounding) -> dict[str, Any]:
+    """Everything of ``plan.json``."""
+    station = json_safe(station_kpis(planning))
+    return {
+        "objective": planning.best.objective,
+        "status": planning.status,
+        **json_safe({"bound": planning.bound, "gap": planning.gap}),
+        "build_s": planning.build_s,
+        "solve_s": planning.solve_s,
+        **{key: station[key] for key in ("peak_kw", "energy_kwh", "unserved_kwh", "unservable_kwh")},
+        "cost_eur": planning.best.cost_eur,
+        "stays_shortened": int((planning.lost_step > 1e-9).sum()),
+        "stay_lost_max_min": float(planning.lost_step.max(initial=0.0)) * planning.station.step_s / 60.0,
+        "stays_lengthened": int((planning.gained_step > 1e-9).sum()),
+        "steps": planning.station.steps,
+        "time_step_s": planning.station.step_s,
+        "rounding": rounding,
+        "options": asdict(options),
+        "aims": [
+            {"aim": ending.aim, "status": ending.status, "solve_s": ending.solve_s,
+             **json_safe({"objective": ending.objective, "bound": ending.bound, "gap": ending.gap})}
+            for ending in planning.endings
+        ],
+        "station": station,
+        "other_plans": [
+            {"plan": number, "objective": other.objective, "peak_kw": round(other.peak_kw, 9),
+             "unserved_kwh": float(other.unserved_kwh.sum())}
+            for number, other in enumerate(planning.others, start=1)
+        ],
+        "pool_s": planning.pool_s,
+    }  # fmt: skip
+
+
+def write_plan(planning: Planning, demand: Demand, options: Options, rounding: Rounding, folder: Path) -> None:
+    """Write ``plan``, ``vehicles`` and, where there are any, ``other_plans`` as CSV and Parquet, and ``plan.json``."""
+    _both(plan_table(planning, planning.best, demand), folder / "plan")
+    _both(vehicle_kpis(planning), folder / "vehicles")
+    if planning.others:
+        tables = [plan_table(planning, other, demand) for other in planning.others]
+        for number, table in enumerate(tables, start=1):
+            table.insert(0, "plan", number)
+        _both(pd.concat(tables, ignore_index=True), folder / "other_plans")
+    write_json(folder / "plan.json", summary(planning, options, rounding))
+
+
+def _both(table: pd.DataFrame, path: Path) -> None:
+    write_whole(path.with_suffix(".csv"), lambda temporary: table.to_csv(temporary, index=False))
+    write_whole(path.with_suffix(".parquet"), lambda temporary: table.to_parquet(temporary, index=False))

@@ -1,0 +1,13 @@
+"""The seeds' studies, told again with this project's models: ``cosim reproduce STUDY``.
+
+A study is a module here with a function ``reproduce`` that computes and writes its folder, and a command of its own in
+``experiments.reproduce.command``, with the options that it takes. Nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+STUDIES: dict[str, str] = {
+    "host_capacity": "Household caps under a transformer limit: why the tariff had no effect, and what mends it.",
+    "cpo_planner": "A charge-point operator's day-ahead plan: forty vehicles behind 100 kW, LP and MILP.",
+}
+"""Name of each study, and what it is about."""

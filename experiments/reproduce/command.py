@@ -1,0 +1,80 @@
+"""``cosim reproduce STUDY``: one command per study, each with options of its own."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from experiments.files import writable_folder
+from experiments.reproduce import STUDIES
+
+studies = typer.Typer(
+    help="Tell a seed's study again: its data, its first formulation, what mends it; figures and numbers to check.",
+    no_args_is_help=True,
+)
+_out = Console()
+_err = Console(stderr=True)
+Out = Annotated[Path | None, typer.Option(help="Folder; default runs/<study>-<time>/.")]
+
+
+@studies.command("host_capacity", help=STUDIES["host_capacity"])
+def host_capacity(
+    out: Out = None,
+    households: Annotated[
+        int | None, typer.Option(help="Also run this many homes of the shipped profiles [55].")
+    ] = None,
+    slots: Annotated[int | None, typer.Option(help="Slots of the day; must divide 1440 minutes [96].")] = None,
+    form: Annotated[str | None, typer.Option(help="Form of the problem; the solver's choice without it.")] = None,
+    objective: Annotated[str | None, typer.Option(help="What caps are chosen for [least_restriction].")] = None,
+    coordination: Annotated[str | None, typer.Option(help="What must respect the limits [anticipated].")] = None,
+    ties: Annotated[str | None, typer.Option(help="How households choose among equals [unique].")] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Wall clock of the solver [s]; lifts its node limit.")
+    ] = None,
+    gap: Annotated[float | None, typer.Option(help="Relative gap at which the solver may stop.")] = None,
+    limits: Annotated[str | None, typer.Option(help="One limit on the 'total', or 'per-phase' [total].")] = None,
+    margin: Annotated[float | None, typer.Option(help="Share of the limits kept free [0].")] = None,
+    floor_kw: Annotated[float | None, typer.Option(help="Floor above inflexible load, of floor_then_least.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Own homes: a CSV with the columns of caps.csv.")] = None,
+    seed: Annotated[int, typer.Option(help="Of homes, cars and the search.")] = 1,
+) -> None:
+    """Run the study; any option about size or solver also runs the corrected model on the shipped profiles."""
+    from experiments.reproduce import host_capacity as study
+    from experiments.reproduce.host_options import Wishes, checked
+
+    wishes = Wishes(
+        households=households, slots=slots, limits=limits, margin=margin, data=data,
+        form=form, objective=objective, coordination=coordination, ties=ties, time_limit_s=time_limit, gap=gap,
+        floor_kw=floor_kw, seed=seed,
+    )  # fmt: skip
+    order = checked(wishes)
+    folder = writable_folder(out or Path("runs") / f"host_capacity-{datetime.now():%Y%m%d-%H%M%S}")
+    with _out.status("Telling the study again"):
+        told = study.reproduce(folder, order)
+    for line in told.lines:
+        _out.print(escape(line), highlight=False, soft_wrap=True)
+    for warning in told.warnings:
+        _err.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
+    _out.print(f"Written to [bold]{escape(str(folder))}[/bold]: open report.md for the story and the figures.")
+
+
+@studies.command("cpo_planner", help=STUDIES["cpo_planner"])
+def cpo_planner(
+    out: Out = None,
+    capacity_kw: Annotated[float, typer.Option(help="Of the connection.")] = 100.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the vehicles that are not published.")] = 1,
+) -> None:
+    """Run the study."""
+    from experiments.reproduce import cpo_planner as study
+
+    folder = writable_folder(out or Path("runs") / f"cpo_planner-{datetime.now():%Y%m%d-%H%M%S}")
+    with _out.status("Planning"):
+        told = study.reproduce(folder, capacity_kw=capacity_kw, seed=seed)
+    for line in told.lines:
+        _out.print(escape(line), highlight=False, soft_wrap=True)
+    _out.print(f"Written to [bold]{escape(str(folder))}[/bold]: open report.md for tables and figures.")

@@ -1,0 +1,165 @@
+"""The host-capacity study: compute, and write metrics, figures, checks and report."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
+from controllers.caps.follower import charging_cost_eur
+from cosim.measures import json_safe
+from experiments.caps_output import uncontrolled_kw, write_caps
+from experiments.files import package_versions, write_json
+from experiments.reproduce import host_sized
+from experiments.reproduce.host_figures import write_sized_figure, write_story_figures
+from experiments.reproduce.host_options import WHERE, Order
+from experiments.reproduce.host_report import write_report
+from experiments.reproduce.host_story import Cases, cases, tell
+from experiments.reproduce.host_table import read_problem
+
+SIZED = "own_size"
+PACKAGES = ("lv-feeder-cosim", "highspy", "pyomo", "scipy", "numpy", "pandas", "pyarrow", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a study says on the screen, and its numbers.
+
+    Attributes
+    ----------
+    cases : dict of str to dict
+        Metrics by case.
+    lines, warnings : list of str
+        For the screen.
+    """
+
+    cases: Cases
+    lines: list[str]
+    warnings: list[str]
+
+
+def reproduce(folder: Path, order: Order | None = None) -> Told:
+    """Tell the study and write its folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Receives ``metrics.json``, ``caps.csv``, ``responses.csv``, ``proof.json``, ``figures/*.png``, ``report.md`` and
+        ``manifest.json``. Caps and proof are those of the ordered size, else of the thirty houses.
+    order : Order, optional
+        A run at a size of one's own, besides the seed's cases.
+
+    Returns
+    -------
+    Told
+
+    Raises
+    ------
+    InputError
+        Where own data, or the size and options together, are unfit.
+    SolverError
+        Where a programme ends without an answer that can be trusted.
+    """
+    problem, households = _ordered(order)
+    story = tell()
+    told = cases(story)
+    figures = write_story_figures(story, folder / "figures")
+    if order is None or problem is None:
+        result = story.thirty.result
+        write_caps(folder, story.thirty.problem, result)
+        proof = None
+    else:
+        result = solve_caps(problem, _for_all_phases(order.options, problem), seed=order.seed)
+        proof = write_caps(folder, problem, result, households=households)
+        told[SIZED] = _sized_metrics(proof) | _costs(problem, result)
+        figures |= write_sized_figure(problem, result, folder / "figures")
+    write_json(folder / "metrics.json", {"cases": {name: json_safe(values) for name, values in told.items()}})
+    write_report(folder / "report.md", told, figures, proof)
+    write_json(folder / "manifest.json", _manifest(order, result))
+    return Told(told, _lines(told, proof), _warnings(result) if proof is not None else [])
+
+
+def _ordered(order: Order | None) -> tuple[CapsProblem | None, Sequence[str] | Sequence[int]]:
+    """Make the problem before anything else is computed, so that bad input fails at once."""
+    if order is None:
+        return None, []
+    households: Sequence[str] | Sequence[int]
+    if order.data is None:
+        problem = host_sized.draw_problem(order)
+        households, where = list(range(1, problem.homes + 1)), WHERE
+    else:
+        problem, households = read_problem(order.data, order.margin)
+        where = str(order.data)
+    floor_kw = order.options.floor_kw if order.strict_floor else None
+    host_sized.check(problem, households, floor_kw, where)
+    return problem, households
+
+
+def _for_all_phases(options: CapsOptions, problem: CapsProblem) -> CapsOptions:
+    """Share the time asked for over the phases: homes load one each, so each is a solve of its own, one by one."""
+    return replace(options, time_limit_s=options.time_limit_s / problem.limit_kw.shape[1])
+
+
+def _sized_metrics(proof: dict[str, Any]) -> dict[str, float]:
+    """Numbers of the proof, without durations."""
+    numeric = {key: value for key, value in proof.items() if isinstance(value, (int, float))}
+    return {key: float(value) for key, value in numeric.items() if key != "wall_s"}
+
+
+def _costs(problem: CapsProblem, result: CapsResult) -> dict[str, float]:
+    """What charging costs inside the caps, and what it would cost without any [EUR]."""
+    return {
+        "charging_cost_eur": float(charging_cost_eur(problem, result.charge_kw).sum()),
+        "uncontrolled_cost_eur": float(charging_cost_eur(problem, uncontrolled_kw(problem)).sum()),
+    }
+
+
+def _manifest(order: Order | None, result: CapsResult) -> dict[str, Any]:
+    options: dict[str, Any] | None = None
+    inputs: dict[str, str] = {}
+    if order is not None:
+        options = asdict(order) | {"data": None if order.data is None else order.data.name}
+        if order.data is not None:
+            inputs[order.data.name] = sha256(order.data.read_bytes()).hexdigest()
+    return {
+        "study": "host_capacity",
+        "command": " ".join(["cosim", *sys.argv[1:]]),
+        "seed": None if order is None else order.seed,
+        "options": options,
+        "reproducible": result.reproducible,
+        "versions": {"python": platform.python_version(), **package_versions(PACKAGES)},
+        "platform": platform.platform(),
+        "inputs_sha256": inputs,
+        "source": "github.com/TeraNYI/Thesis, figures read by pixel: experiments/reproduce/host_data.py",
+    }
+
+
+def _lines(told: Cases, proof: dict[str, Any] | None) -> list[str]:
+    one, thirty = told["single_house"], told["thirty_houses"]
+    alone, first = told["first_formulation_single_house"], told["first_formulation_thirty_houses"]
+    lines = [
+        f"First formulation, one house: {'feasible' if alone['feasible'] else 'infeasible'}; "
+        f"with a flat tariff: {'feasible' if alone['feasible_with_flat_tariff'] else 'infeasible'}",
+        f"First formulation, thirty houses: any cost from {first['first_formulation_least_cost']:.1f} to "
+        f"{first['first_formulation_most_cost']:.1f} $ (published: {thirty['published_cost']:.1f} $)",
+        f"Corrected, one house: {one['single_house_cost']:.4f} $, {one['peak_charging_kwh']:.2f} kWh in the peak",
+        f"Corrected, thirty houses: {thirty['thirty_house_cost']:.2f} $, "
+        f"{thirty['peak_charging_kwh']:.2f} kWh in the peak",
+    ]
+    if proof is not None:
+        gap = "unknown" if proof["gap"] is None else f"{100 * proof['gap']:.3f} %"
+        lines.append(
+            f"{proof['households']} homes x {proof['slots']} slots ({proof['form']}): {proof['status']}, withheld "
+            f"{proof['withheld_kwh']:.1f} kWh, gap {gap}, {proof['wall_s']:.1f} s"
+        )
+    return lines
+
+
+def _warnings(result: CapsResult) -> list[str]:
+    fallback = [result.fallback] if result.fallback else []
+    return fallback + [str(relaxation) for relaxation in result.relaxations]

@@ -1,0 +1,172 @@
+"""The corrected model at any size, on the shipped homes and cars: the problem, and what makes it unfit to be solved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+
+import numpy as np
+
+from controllers.caps import CapsProblem, share_of_phase
+from controllers.caps.result import spans
+from controllers.caps.sharing import water_level
+from cosim.contract import EvSessions, Float, Int
+from cosim.errors import Fault, InputError
+from experiments.caps_output import Names, uncontrolled_kw
+from experiments.reproduce.host_options import Order
+from feeders.households import DAY_MIN, draw_households
+from feeders.profiles import tariff_eur_per_kwh
+from feeders.sessions import FEASIBLE_SHARE, draw_sessions
+
+START = datetime(2026, 5, 15, 12)  # from noon to noon, so that nights at home are whole
+PROFILES = "may_weekday"
+BLOCK = 120  # homes in the shipped set; beyond it, it is drawn anew with a fresh seed
+CONNECTION_KW = 14.0
+LIMIT_SHARE = 0.25  # of the way from the peak of inflexible load to the peak without control
+PRESENT_SHARE = 0.5  # of a slot, for a car to count as there in it
+UNMET_KWH = 1e-6
+PRICE_DIGITS = 9  # a mean of equal prices is that price, whatever the sum rounds to
+_HOMES, _CARS, _PHASES = 0, 1, 2  # streams of draws
+
+
+def draw_problem(order: Order) -> CapsProblem:
+    """Draw homes and cars, and set the limits.
+
+    Every home has one car with one stay, the one with the largest need of its day, laid on whole slots; where these
+    hold less than the need, the need is lowered to 95 % of what they hold. The limits are constant: the peak of
+    inflexible load plus a quarter of what cars add to it without control, for all homes or phase by phase. Homes are
+    drawn in blocks of 120, so that a smaller instance of a seed is the beginning of a larger one.
+
+    Parameters
+    ----------
+    order : Order
+        Size, limits and seed.
+
+    Returns
+    -------
+    CapsProblem
+    """
+    blocks = [_block(order, number) for number in range(-(-order.households // BLOCK))]
+    inflexible, plugged = (np.concatenate([b[k] for b in blocks], axis=1)[:, : order.households] for k in (0, 1))
+    charger, need, efficiency = (np.concatenate([b[k] for b in blocks])[: order.households] for k in (2, 3, 4))
+    slot_min, homes = DAY_MIN // order.slots, order.households
+    usable = np.minimum(plugged * charger, np.maximum(CONNECTION_KW - inflexible, 0.0))
+    most = FEASIBLE_SHARE * efficiency * slot_min / 60 * usable.sum(axis=0)
+    if order.limits == "total":
+        share = np.ones((homes, 1))
+    else:
+        share = share_of_phase(np.random.default_rng([order.seed, _PHASES]).integers(3, size=homes))
+    tariff = tariff_eur_per_kwh(START, DAY_MIN).reshape(order.slots, slot_min).mean(axis=1)
+    tariff = np.round(tariff, PRICE_DIGITS)
+    unlimited = CapsProblem(
+        slot_h=slot_min / 60,
+        tariff_eur_per_kwh=tariff,
+        inflexible_kw=inflexible,
+        connection_kw=np.full(homes, CONNECTION_KW),
+        phase_share=share,
+        limit_kw=np.full((order.slots, share.shape[1]), homes * CONNECTION_KW),
+        home=np.arange(homes),
+        plugged=plugged,
+        charger_kw=charger,
+        charger_min_kw=np.zeros(homes),
+        energy_need_kwh=np.minimum(need, most),
+        efficiency=efficiency,
+    )
+    return replace(unlimited, limit_kw=default_limits_kw(unlimited) * (1.0 - order.margin))
+
+
+def default_limits_kw(problem: CapsProblem) -> Float:
+    """Peak of inflexible load plus a quarter of the rise to the peak without control, shape (slot, phase) [kW]."""
+    base_kw = problem.base_kw.max(axis=0)
+    peak_kw = (problem.base_kw + uncontrolled_kw(problem) @ problem.car_share).max(axis=0)
+    return np.tile(base_kw + LIMIT_SHARE * (peak_kw - base_kw), (problem.slots, 1))
+
+
+def check(problem: CapsProblem, households: Names, floor_kw: float | None, where: str) -> None:
+    """Refuse what cannot be solved as it stands.
+
+    Parameters
+    ----------
+    problem : CapsProblem
+        The data.
+    households : sequence, shape (home,)
+        Names.
+    floor_kw : float or None
+        Floor above inflexible load that every plugged-in car must keep [kW].
+    where : str
+        Source of the data, for messages.
+
+    Raises
+    ------
+    InputError
+        With every household whose need its stay cannot hold, every slot in which inflexible load is above a limit, and
+        every slot whose limit does not hold the floors.
+    """
+    faults = [*_need_faults(problem, households, where), *_limit_faults(problem, where)]
+    if floor_kw is not None:
+        faults += _floor_faults(problem, floor_kw, where)
+    if faults:
+        raise InputError(faults)
+
+
+def _block(order: Order, number: int) -> tuple[Float, Float, Float, Float, Float]:
+    """Inflexible load and presence, shape (slot, home); charger, need, efficiency, shape (home,), of 120 homes."""
+    demand_kw = draw_households(PROFILES, BLOCK, START, DAY_MIN, np.random.default_rng([order.seed, _HOMES, number]))
+    inflexible = demand_kw.reshape(order.slots, -1, BLOCK).mean(axis=1)
+    cars = draw_sessions(BLOCK, 1.0, START, DAY_MIN, np.random.default_rng([order.seed, _CARS, number]))
+    plugged, charger = np.zeros((order.slots, BLOCK)), np.full(BLOCK, cars.charger_kw.max())
+    need, efficiency = np.zeros(BLOCK), np.full(BLOCK, cars.efficiency.max())
+    chosen = _largest_of_home(cars)
+    home = cars.customer[chosen]
+    plugged[:, home] = _whole_slots(cars.arrival_min[chosen], cars.departure_min[chosen], order.slots)
+    charger[home], need[home] = cars.charger_kw[chosen], cars.energy_need_kwh[chosen]
+    efficiency[home] = cars.efficiency[chosen]
+    return inflexible, plugged, charger, need, efficiency
+
+
+def _largest_of_home(cars: EvSessions) -> Int:
+    by_need = np.argsort(-cars.energy_need_kwh, kind="stable")
+    _, first = np.unique(cars.customer[by_need], return_index=True)
+    return np.asarray(by_need[first], dtype=np.int64)
+
+
+def _whole_slots(arrival_min: Float, departure_min: Float, slots: int) -> Float:
+    """Slots that a car is there for at least half of, or else the one that it is there longest."""
+    edge_min = np.arange(slots + 1)[:, None] * (DAY_MIN / slots)
+    inside_min = np.minimum(edge_min[1:], departure_min) - np.maximum(edge_min[:-1], arrival_min)
+    share = np.clip(inside_min * slots / DAY_MIN, 0.0, 1.0)
+    there: Float = ((share >= PRESENT_SHARE) | (share == share.max(axis=0))).astype(np.float64)
+    there[share == 0.0] = 0.0
+    return there
+
+
+def _need_faults(problem: CapsProblem, households: Names, where: str) -> Iterator[Fault]:
+    for car in np.flatnonzero(problem.energy_need_kwh > problem.reachable_kwh + UNMET_KWH):
+        there = np.flatnonzero(problem.is_plugged[:, car])
+        stay = f"in slots {spans(there.tolist())}" if len(there) else "and is never plugged in"
+        problem_text = f"household {households[problem.home[car]]} needs {problem.energy_need_kwh[car]:.3g} kWh {stay}"
+        remedy = f"at most {problem.reachable_kwh[car]:.4g} kWh fit: lower the need, or lengthen the stay"
+        yield Fault(where, "energy_need_kwh", problem_text, remedy)
+
+
+def _limit_faults(problem: CapsProblem, where: str) -> Iterator[Fault]:
+    for phase in range(problem.limit_kw.shape[1]):
+        over_kw = problem.base_kw[:, phase] - problem.limit_kw[:, phase]
+        slots = np.flatnonzero(over_kw > UNMET_KWH)
+        if len(slots):
+            text = f"inflexible load is above the limit of phase {phase + 1} in slots {spans(slots.tolist())}"
+            yield Fault(where, "limit_kw", text, f"raise the limit there by up to {over_kw.max():.4g} kW")
+
+
+def _floor_faults(problem: CapsProblem, floor_kw: float, where: str) -> Iterator[Fault]:
+    floor = np.where(problem.is_plugged, np.minimum(np.minimum(floor_kw, problem.charger_kw), problem.room_kw), 0.0)
+    for phase in range(problem.limit_kw.shape[1]):
+        share, headroom = problem.car_share[:, phase], problem.headroom_kw[:, phase]
+        short = floor @ share - headroom
+        slots = np.flatnonzero(short > UNMET_KWH)
+        if len(slots):
+            fits = min(water_level(share * floor[k], float(headroom[k])) for k in slots)
+            text = f"{floor_kw:.4g} kW for every plugged-in car is above the limit of phase {phase + 1}"
+            remedy = f"a floor of {np.floor(1000 * fits) / 1000:.3f} kW fits, or {short.max():.4g} kW more of the limit"
+            yield Fault(where, "--floor-kw", f"{text} in slots {spans(slots.tolist())}", remedy)

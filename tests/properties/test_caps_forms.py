@@ -1,0 +1,82 @@
+"""Under unique ties the textbook form, the order form and the decomposition are one problem."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
+from controllers.caps.follower import best_response, best_response_lp
+
+CLOSE = 2e-4
+EXACT = CapsOptions("least_restriction", gap=1e-6, node_limit=100_000, warm_start=False)
+
+
+@st.composite
+def days(draw: st.DrawFn, cars: int, slots: int, phases: int) -> CapsProblem:
+    """Homes with a car each, one more without; limits from far too little to plenty; flat or mixed tariffs."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    start, stay = rng.integers(0, slots - 2, cars), rng.integers(2, slots + 1, cars)
+    slot = np.arange(slots)[:, None]
+    plugged = ((slot >= start) & (slot < start + stay)).astype(float)
+    if draw(st.booleans()):
+        plugged *= np.where(rng.random(plugged.shape) < 0.2, 0.4, 1.0)
+    charger = rng.choice([3.7, 7.4], cars)
+    prices = [0.2] if draw(st.booleans()) else [-0.02, 0.12, 0.22, 0.32]
+    limit_kw = cars / phases * draw(st.sampled_from([1.5, 2.5, 4.0])) * rng.uniform(0.8, 1.2, (slots, phases))
+    return CapsProblem(
+        slot_h=0.5,
+        tariff_eur_per_kwh=rng.choice(prices, slots),
+        inflexible_kw=rng.uniform(-1.0, 2.0, (slots, cars + 1)),
+        connection_kw=np.full(cars + 1, 14.0),
+        phase_share=share_of_phase(rng.integers(0, phases, cars + 1), phases),
+        limit_kw=limit_kw + 1.0,
+        home=rng.permutation(cars + 1)[:cars],
+        plugged=plugged,
+        charger_kw=charger,
+        charger_min_kw=np.full(cars, draw(st.sampled_from([0.0, 0.0, 1.38]))),
+        energy_need_kwh=rng.uniform(0.0, 0.9, cars) * 0.9 * 0.5 * (plugged * charger).sum(axis=0),
+        efficiency=np.full(cars, 0.9),
+    )
+
+
+@given(problem=days(cars=4, slots=6, phases=1))
+@settings(max_examples=12, deadline=None, derandomize=True)
+def test_the_three_forms_have_one_optimum(problem: CapsProblem) -> None:
+    textbook, order = (solve_caps(problem, replace(EXACT, form=form)) for form in ("kkt", "order"))
+    if textbook.fallback or order.fallback:
+        assert bool(textbook.fallback) == bool(order.fallback)
+        return
+    assert order.withheld_kwh == pytest.approx(textbook.withheld_kwh, rel=CLOSE, abs=1e-3)
+    _decomposition_brackets(problem, order.withheld_kwh)
+
+
+@given(problem=days(cars=9, slots=12, phases=1))
+@settings(max_examples=5, deadline=None, derandomize=True)
+def test_decomposition_brackets_the_optimum_of_the_order_form(problem: CapsProblem) -> None:
+    order = solve_caps(problem, replace(EXACT, form="order", gap=1e-4, warm_start=True))
+    if not order.fallback and order.status == "optimal":
+        _decomposition_brackets(problem, order.withheld_kwh)
+
+
+def _decomposition_brackets(problem: CapsProblem, optimum_kwh: float) -> None:
+    """Its bound is below the optimum, its plan above, and between the two lies no more than the gap it reports."""
+    result = solve_caps(problem, replace(EXACT, form="decomposition", gap=1e-3))
+    slack = CLOSE * (1.0 + optimum_kwh)
+    assert not result.fallback
+    assert result.withheld_bound_kwh <= optimum_kwh + slack
+    assert result.withheld_kwh >= optimum_kwh - slack
+    assert result.withheld_kwh * (1.0 - result.gap) <= optimum_kwh + slack
+    if result.status in ("optimal", "gap_limit"):
+        assert result.gap <= 1e-3
+    else:
+        assert result.status == "node_limit"
+    response = best_response(problem, result.caps_kw)
+    assert result.max_response_error_kw < 1e-5
+    assert result.over_limit_kw < 1e-6
+    for car in range(problem.cars):
+        assert best_response_lp(problem, result.caps_kw, car) == pytest.approx(response[:, car], abs=1e-5)

@@ -1,0 +1,143 @@
+"""The command of the host-capacity study: what it writes, its options, own data, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from controllers.caps import solve_caps
+from cosim.errors import InputError
+from experiments import caps_output, cli
+from experiments.reproduce import STUDIES, command, host_sized
+from experiments.reproduce.host_options import Order, Wishes, checked
+from experiments.reproduce.host_table import read_problem
+
+
+def order(households: int, **options: object) -> Order:
+    asked = checked(Wishes(households=households, slots=24, **options))  # type: ignore[arg-type]
+    assert asked is not None
+    return asked
+
+
+@pytest.fixture
+def cosim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cosim", "reproduce", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return call
+
+
+def test_the_command_writes_its_folder(cosim, tmp_path: Path) -> None:
+    code, out, _ = cosim("host_capacity", "--out", str(tmp_path))
+    assert code == 0
+    assert "infeasible" in out
+    told = json.loads((tmp_path / "metrics.json").read_text())["cases"]
+    assert told["single_house"]["single_house_cost"] == pytest.approx(2.4047, abs=1e-4)
+    assert told["thirty_houses"]["thirty_house_cost"] == pytest.approx(29.9, abs=0.05)
+    assert told["thirty_houses"]["published_cost"] == pytest.approx(62.8, abs=0.05)
+    assert told["thirty_houses"]["peak_charging_kwh"] == 0.0
+    assert len(pd.read_csv(tmp_path / "caps.csv")) == 30 * 24
+    names = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    assert names == {"without_ev", "with_ev", "charging", "cost", "single_house"}
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "2.4047 $" in report
+    assert all(f"figures/{name}.png" in report for name in names)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["reproducible"]
+    assert manifest["options"] is None
+
+
+def test_the_command_runs_a_size_of_ones_own(cosim, tmp_path: Path) -> None:
+    arguments = ("--households", "5", "--slots", "24", "--gap", "0.05", "--limits", "total", "--ties", "unique")
+    code, out, _ = cosim("host_capacity", "--out", str(tmp_path), *arguments)
+    assert code == 0
+    assert "5 homes x 24 slots" in out
+    told = json.loads((tmp_path / "metrics.json").read_text())["cases"]
+    proof = json.loads((tmp_path / "proof.json").read_text())
+    assert told["own_size"]["withheld_kwh"] == proof["withheld_kwh"]
+    assert "wall_s" not in told["own_size"]
+    assert "single_house" in told
+    assert (tmp_path / "figures" / "sized_load.png").stat().st_size > 0
+    assert json.loads((tmp_path / "manifest.json").read_text())["options"]["households"] == 5
+
+
+def test_wrong_options_are_named_all_at_once(cosim, tmp_path: Path) -> None:
+    wrong = {
+        "--households": "0", "--slots": "7", "--form": "magic", "--objective": "beauty", "--coordination": "none",
+        "--ties": "magic", "--limits": "none", "--gap": "3", "--margin": "1", "--time-limit": "-1", "--seed": "-1",
+        "--floor-kw": "3",
+    }  # fmt: skip
+    code, _, err = cosim("host_capacity", "--out", str(tmp_path), *(part for pair in wrong.items() for part in pair))
+    assert code == 2
+    for option in wrong:
+        assert f"{option}:" in err, option
+    for known in ("kkt_ordered", "least_restriction", "sum_of_caps", "unique", "per-phase"):  # what could be used
+        assert known in err, known
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_floor_that_does_not_fit_is_refused_with_one_that_does(cosim, tmp_path: Path) -> None:
+    base = ("host_capacity", "--households", "4", "--slots", "24", "--objective", "floor_then_least")
+    code, _, err = cosim(*base, "--floor-kw", "7", "--out", str(tmp_path))
+    assert code == 2
+    assert "slots" in err
+    fits = err.split("a floor of ")[1].split(" kW")[0]
+    asked = order(4, objective="floor_then_least", floor_kw=float(fits))
+    host_sized.check(host_sized.draw_problem(asked), range(4), float(fits), "here")
+    with pytest.raises(InputError):
+        host_sized.check(host_sized.draw_problem(asked), range(4), float(fits) + 0.002, "here")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> pd.DataFrame:
+    problem = host_sized.draw_problem(order(3))
+    return caps_output.caps_table(problem, solve_caps(problem), [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("rows", "column", "value", "words"),
+    [
+        ("household == 2 and slot == 3", "inflexible_kw", np.nan, "household 2, slots 3"),
+        ("household == 3 and slot < 2", "plugged", 2.0, "household 3, slots 0-1"),
+        ("household == 2", "energy_need_kwh", 900.0, "household 2 needs 900 kWh"),
+        ("household == 1 and slot == 7", "tariff_eur_per_kwh", 9.0, "several values for slot 7"),
+        ("slot == 5", "limit_kw", 0.01, "above the limit of phase 1 in slots 5"),
+        ("household == 1", "phase", 4, "household 1"),
+        ("household == 1 and slot == 2", "slot", 3, "household 1 lacks slots 2"),
+    ],
+)
+def test_own_data_are_refused_by_household_and_slot(
+    cosim, table: pd.DataFrame, tmp_path: Path, rows: str, column: str, value: float, words: str
+) -> None:
+    table[column] = table[column].astype(float) if column not in ("slot", "phase") else table[column]
+    table.loc[table.query(rows).index, column] = value
+    table.to_csv(tmp_path / "own.csv", index=False)
+    code, _, err = cosim("host_capacity", "--data", str(tmp_path / "own.csv"), "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert words in err
+    assert column in err
+
+
+def test_a_tariff_of_the_wrong_length_names_the_households_that_lack_slots(table: pd.DataFrame, tmp_path: Path) -> None:
+    table[~((table.household == 2) & (table.slot > 20))].to_csv(tmp_path / "own.csv", index=False)
+    with pytest.raises(InputError, match="household 2 lacks slots 21-23"):
+        read_problem(tmp_path / "own.csv")
+    table.drop(columns="tariff_eur_per_kwh").to_csv(tmp_path / "own.csv", index=False)
+    with pytest.raises(InputError, match="tariff_eur_per_kwh"):
+        read_problem(tmp_path / "own.csv")
+
+
+def test_every_study_has_a_command() -> None:
+    assert {info.name for info in command.studies.registered_commands} == set(STUDIES)
