@@ -133,7 +133,7 @@ def test_many_homes_come_close_to_the_bound_and_do_what_was_planned(phases: int,
     assert result.over_limit_kw <= 1e-6
     assert best_response(problem, result.caps_kw) == pytest.approx(result.charge_kw)
     assert result.unserved_kwh.sum() == 0.0
-    again = solve_caps(problem, CapsOptions("least_restriction", gap=gap))
+    again = solve_caps(problem, CapsOptions("least_restriction", gap=gap, form=form))
     assert (again.caps_kw == result.caps_kw).all()
 
 
