@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cosim import Trajectory, run
+from cosim import Controller, Feeder, Trajectory, run
 from cosim.errors import RunStoppedError
 from cosim.loop import make_engine
 from cosim.measures import json_safe, scoreboard
@@ -26,7 +26,16 @@ from experiments.scenario import Run
 Progress = Callable[[str, int, int], None]
 
 _CROSS_CHECKED_STEPS = 24
-_OUTPUTS = ("trajectories", "figures", "manifest.json", "metrics.json", "metrics.csv", "timing.json", "report.html")
+_OUTPUTS = (
+    "trajectories",
+    "figures",
+    "caps",
+    "manifest.json",
+    "metrics.json",
+    "metrics.csv",
+    "timing.json",
+    "report.html",
+)
 
 
 @dataclass
@@ -88,7 +97,8 @@ def execute(
     _clear(folder)
     for item in runs or composition.scenario.runs:
         try:
-            trajectory = _run_one(composition, item, engine, progress)
+            controller = composition.controller(item)
+            trajectory = _run_one(composition, item, controller, engine, progress)
         except RunStoppedError as stop:
             results.stopped = stop
             if not isinstance(stop.trajectory, Trajectory):
@@ -100,6 +110,7 @@ def execute(
         try:
             if trajectory.steps:
                 _keep(results, item.name, trajectory, engine)
+            _keep_proof(folder / "caps" / item.name, controller, composition.feeder)
         except KeyboardInterrupt:
             results.stopped = RunStoppedError(f"{item.name}: interrupted while it was written", None, 130)
         if results.stopped:
@@ -108,12 +119,14 @@ def execute(
     return results
 
 
-def _run_one(composition: Composition, item: Run, engine: str, progress: Progress | None) -> Trajectory:
+def _run_one(
+    composition: Composition, item: Run, controller: Controller, engine: str, progress: Progress | None
+) -> Trajectory:
     scenario = composition.scenario
     return run(
         composition.feeder,
         composition.exogenous,
-        composition.controller(item),
+        controller,
         engine=engine,
         step_min=scenario.step_min,
         control_min=scenario.control_min,
@@ -146,6 +159,15 @@ def _keep(results: Results, label: str, trajectory: Trajectory, engine: str) -> 
     if engine != "opendss":
         results.crosscheck[label] = cross_check(trajectory)
     write_trajectory(trajectory, results.folder / "trajectories" / label)
+
+
+def _keep_proof(folder: Path, controller: Controller, feeder: Feeder) -> None:
+    """Write the caps of a controller that planned some, with every household's own best response beside them."""
+    problem, result = getattr(controller, "problem", None), getattr(controller, "result", None)
+    if problem is not None and result is not None:
+        from experiments.caps_output import write_caps  # brings Pyomo, which other controllers do without
+
+        write_caps(folder, problem, result, households=feeder.customers)
 
 
 def cross_check(trajectory: Trajectory) -> dict[str, float]:

@@ -59,6 +59,17 @@ def test_run_writes_the_documented_folder(run, tmp_path):
     assert "equal_share" in out
 
 
+def test_planned_caps_come_with_their_proof(run, tmp_path):
+    folder = tmp_path / "out"
+    assert run("run", "two_bus_evening", "--out", str(folder), "--controllers", "none,bilevel_caps")[0] == 0
+    assert [path.name for path in (folder / "caps").iterdir()] == ["bilevel_caps"]
+    proof = json.loads((folder / "caps" / "bilevel_caps" / "proof.json").read_text())
+    assert proof["withheld_bound_kwh"] <= proof["withheld_kwh"] + 1e-9
+    assert proof["max_response_error_kw"] < 1e-6
+    caps = pd.read_csv(folder / "caps" / "bilevel_caps" / "caps.csv")
+    assert set(caps["household"]) == {"LOAD1", "LOAD2", "LOAD3"}
+
+
 def test_same_seed_same_bytes(run, tmp_path):
     for name in ("a", "b"):
         assert run("run", "two_bus_evening", "--out", str(tmp_path / name), "--controllers", "dimming")[0] == 0
