@@ -102,7 +102,7 @@ class CpoPlanner:
         return Setpoints(unlimited, limit_kw, unlimited, published_cap_kw=published_kw, decision=_decision(planning))
 
     def _steps_left(self, expected: Exogenous, minute: float) -> int:
-        """Planned steps: to the end of the horizon, or to the last departure that is known, whichever is later."""
+        """Planned steps: to the end of the horizon; stays that go on after it are planned as ending there."""
         end_min = expected.steps * expected.step_min
         return max(1, ceil((end_min - minute) / self._plan_step_min - 1e-9))
 

@@ -166,7 +166,8 @@ def _times(
         faults += row_faults(odd, cells[key].tolist(), table.place, names[key], problem, remedy)
     if not by_date or not counts["dates"]:
         return index[keys[0]], index[keys[1]], None
-    first = min(d.min() for d in dates.values() if d.notna().any()).normalize()
+    # Arrivals first: one departure in a wrong year must not make every other row look late.
+    first = next(d.min() for d in dates.values() if d.notna().any()).normalize()
     arrival, departure = ((dates[key] - first).dt.total_seconds().to_numpy(np.float64) / step_s for key in keys)
     return arrival, departure, first.to_pydatetime()
 

@@ -199,6 +199,13 @@ def test_tables_that_are_refused(tmp_path, text, expected):
     assert sorted(faults_of(write(tmp_path, text))) == sorted(expected)
 
 
+def test_one_departure_in_a_wrong_year_does_not_blame_the_other_rows(tmp_path):
+    head = "vehicle,powerNom,energyRequired,energyMax,arrivalTime,departureTime\n"
+    good = "a,11,5,50,2025-08-18 08:00,2025-08-18 12:00\n"
+    wrong = "b,11,5,50,2025-08-18 08:00,1925-08-18 12:00\n"
+    assert faults_of(write(tmp_path, head + good + wrong)) == [("row 3", "departureTime")]
+
+
 def test_other_encodings(tmp_path):
     text = STEPS.replace("\n2,", "\nBüro,")
     assert faults_of(write(tmp_path, text, encoding="latin-1")) == [("row 4", "vehicle")]
