@@ -53,6 +53,16 @@ class Incumbent:
     overload_kw: float
     timed_out: bool
 
+    @property
+    def feasible(self) -> bool:
+        """Whether the limits are kept."""
+        return self.overload_kw <= OVERLOAD_KW
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Smaller is better: within the limits above all, since a few watts above them cost less than a gap allows."""
+        return not self.feasible, self.value_kwh
+
 
 class Offers:
     """Distinct structures met, sorted by car and by what they cost at the prices of the bound.
@@ -144,24 +154,24 @@ def integer_plan(part: Part, relaxed: Relaxed, gap: float, clock: Clock, rng: np
         best = _improved(part, offers, best, free, target, clock, more=False)
     now, size, idle = best, NEIGHBOURS, 0
     for _ in range(NEIGHBOURHOODS):
-        if best.value_kwh <= target or clock.over:
+        if (best.feasible and best.value_kwh <= target) or clock.over:
             break
-        free = _neighbourhood(now.plans, min(size, len(part.cars)), rng)
+        free = (_neighbourhood if now.feasible else _overloading)(part, now.plans, min(size, len(part.cars)), rng)
         before = now.value_kwh
         now = _improved(part, offers, now, free, target, clock, more=True)
-        best = min(best, now, key=lambda incumbent: incumbent.value_kwh)
+        best = min(best, now, key=lambda incumbent: incumbent.rank)
         idle = 0 if now.value_kwh < before - PROGRESS * before else idle + 1
         if idle >= PATIENCE:
             idle, size = 0, size + WIDER
-        if size > NEIGHBOURS_MOST and now.overload_kw <= OVERLOAD_KW:
+        if size > NEIGHBOURS_MOST and now.feasible:
             size = NEIGHBOURS
             kicked = np.sort(rng.choice(len(part.cars), min(KICKED, len(part.cars)), replace=False))
             now = _improved(part, offers, best, kicked, target, clock, more=True, kick=True)
         size = min(size, NEIGHBOURS_MOST)
-    return best if np.isfinite(best.value_kwh) and best.overload_kw <= OVERLOAD_KW else None
+    return best if best.feasible else None
 
 
-def _neighbourhood(plans: Plans, size: int, rng: np.random.Generator) -> Int:
+def _neighbourhood(_: Part, plans: Plans, size: int, rng: np.random.Generator) -> Int:
     """Draw cars: any, or such that finish at about the same time."""
     count = len(plans.cars)
     if rng.random() < 0.5:
@@ -171,6 +181,17 @@ def _neighbourhood(plans: Plans, size: int, rng: np.random.Generator) -> Int:
         begin = int(rng.integers(count - size + 1))
         drawn = np.argsort(finish, kind="stable")[begin : begin + size]
     cars: Int = np.sort(drawn)
+    return cars
+
+
+def _overloading(part: Part, plans: Plans, size: int, rng: np.random.Generator) -> Int:
+    """Draw cars that load what is overloaded most, and as many others; of many cars any few hardly ever do."""
+    above = plans.charge_kw @ part.share - part.headroom_kw
+    slot, phase = np.unravel_index(above.argmax(), above.shape)
+    loading = np.flatnonzero(plans.charge_kw[slot] * part.share[:, phase] > OVERLOAD_KW)
+    some = rng.choice(loading, min(len(loading), (size + 1) // 2), replace=False)
+    others = rng.choice(np.setdiff1d(np.arange(len(part.cars)), some), size - len(some), replace=False)
+    cars: Int = np.sort(np.concatenate([some, others]))
     return cars
 
 
@@ -188,20 +209,25 @@ def _improved(
     """Choose anew for some cars, the others as they are; keep the better, or with a kick whatever is different."""
     others = np.setdiff1d(np.arange(len(part.cars)), free)
     mine, fixed = chosen(best.plans, free), chosen(best.plans, others)
-    feasible = best.overload_kw <= OVERLOAD_KW
-    further = [offers.more(int(car), most_flexible=not feasible) for car in free] if more else []
+    further = [offers.more(int(car), most_flexible=not best.feasible) for car in free] if more else []
     others_of = joined([chosen(offers.plans, offers.of(free, STRUCTURES)), *further])
     same = (others_of.state == mine.state[:, np.searchsorted(free, others_of.cars)]).all(axis=0)
-    fresh = chosen(others_of, np.flatnonzero(~same)) if more else others_of
-    kept = np.setdiff1d(free, fresh.cars) if kick else free
-    offered = joined([chosen(mine, np.searchsorted(free, kept)), fresh])
+    other = chosen(others_of, np.flatnonzero(~same)) if more else others_of
+    kept = np.setdiff1d(free, other.cars) if kick else free
+    offered = joined([chosen(mine, np.searchsorted(free, kept)), other])
     load = fixed.charge_kw @ part.share[others]
-    effort = Effort(FEW_NODES if more else NODES, MANY_PLANS if more else FIRST_PLANS, clock.left_s, target_kwh)
+    enough_kwh = target_kwh if best.feasible or not more else -np.inf  # what is overloaded may be at the target already
+    effort = Effort(FEW_NODES if more else NODES, MANY_PLANS if more else FIRST_PLANS, clock.left_s, enough_kwh)
     start = np.arange(len(free)) if np.isfinite(best.value_kwh) and not kick else None
-    found = choose(part, offered, part.headroom_kw - load, offers.price, float(fixed.withheld_kwh.sum()), effort, start)
-    if found is None or (found.objective_kwh >= best.value_kwh and not kick):
+    rest = (part, offered, part.headroom_kw - load, offers.price, float(fixed.withheld_kwh.sum()), effort)
+    found = choose(*rest, strict=True) if more and not best.feasible else None
+    if found is None:
+        found = choose(*rest, start)
+    if found is None:
         return best
-    return Incumbent(_with(part, best.plans, offered, found), found.objective_kwh, found.overload_kw, found.timed_out)
+    plans = _with(part, best.plans, offered, found)
+    fresh = Incumbent(plans, found.objective_kwh, found.overload_kw, found.timed_out)
+    return fresh if kick or fresh.rank < best.rank else best
 
 
 def _with(part: Part, plans: Plans, offered: Plans, found: Choice) -> Plans:

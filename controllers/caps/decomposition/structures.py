@@ -76,6 +76,8 @@ def choose(
     withheld_kwh: float,
     effort: Effort,
     start: Int | None = None,
+    *,
+    strict: bool = False,
 ) -> Choice | None:
     """Choose one structure for every car that is offered some.
 
@@ -95,11 +97,14 @@ def choose(
         Limits of the search.
     start : ndarray of int, optional
         Rows of a first choice.
+    strict : bool
+        Allow no overload at all. Else it has a price, and a few watts cost less than another structure does: good
+        for getting nearer to the limits, not for keeping them.
 
     Returns
     -------
     Choice or None
-        None where no choice was found within the limits.
+        None where no choice was found within the limits, or ``strict`` leaves none.
 
     Raises
     ------
@@ -113,7 +118,7 @@ def choose(
         ("objective_target", effort.target_kwh), ("mip_max_improving_sols", effort.plans),
     ):  # fmt: skip
         solver.setOptionValue(option, value)
-    solver.passModel(model.programme(withheld_kwh))
+    solver.passModel(model.programme(withheld_kwh, 0.0 if strict else np.inf))
     if start is not None:
         solver.setSolution(
             model.count,
@@ -123,6 +128,8 @@ def choose(
     solver.run()
     ends = highspy.HighsModelStatus
     end = solver.getModelStatus()
+    if strict and end in (ends.kInfeasible, ends.kUnboundedOrInfeasible):
+        return None
     if end in (ends.kSolveError, ends.kInfeasible, ends.kUnbounded, ends.kNotset, ends.kModelError):
         raise SolverError(f"choice of structures ended with {solver.modelStatusToString(end)!r}")
     info = solver.getInfo()
@@ -165,8 +172,8 @@ class _Model:
         rank[order] = np.arange(len(slots)) - np.repeat(np.cumsum(count) - count, count)
         return drawn | (rank < OPEN_SLOTS)
 
-    def programme(self, withheld_kwh: float) -> highspy.HighsLp:
-        """Return the mixed-integer programme, its objective with what is withheld from the others."""
+    def programme(self, withheld_kwh: float, overload_kw: float) -> highspy.HighsLp:
+        """Return the mixed-integer programme, its objective with what is withheld from the others; overload at most."""
         part, offered = self.part, self.offered
         phases, every = part.share.shape[1], np.arange(self.count)
         power = self.count + np.arange(len(self.slot))
@@ -213,7 +220,7 @@ class _Model:
         dear = np.full(limits, OVERLOAD_KWH_PER_KW)
         lp.col_cost_ = part.slot_h * np.concatenate([held, np.full(len(power), -1.0), dear])
         lp.col_lower_ = np.zeros(columns)
-        lp.col_upper_ = np.concatenate([np.ones(self.count), self.most_kw, np.full(limits, np.inf)])
+        lp.col_upper_ = np.concatenate([np.ones(self.count), self.most_kw, np.full(limits, overload_kw)])
         lp.row_lower_ = np.concatenate([low for low, _ in bounds])
         lp.row_upper_ = np.concatenate([high for _, high in bounds])
         lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
