@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -152,6 +152,8 @@ def integer_plan(part: Part, relaxed: Relaxed, gap: float, clock: Clock, rng: np
     best = Incumbent(heaviest, np.inf, np.inf, False)
     if len(part.cars) > FIRST_TOGETHER:
         best = _improved(part, offers, best, free, target, clock, more=False)
+        if not best.feasible:
+            best = _improved(part, offers, best, free, target, clock, more=False)
     now, size, idle = best, NEIGHBOURS, 0
     for _ in range(NEIGHBOURHOODS):
         if (best.feasible and best.value_kwh <= target) or clock.over:
@@ -216,13 +218,15 @@ def _improved(
     kept = np.setdiff1d(free, other.cars) if kick else free
     offered = joined([chosen(mine, np.searchsorted(free, kept)), other])
     load = fixed.charge_kw @ part.share[others]
-    enough_kwh = target_kwh if best.feasible or not more else -np.inf  # what is overloaded may be at the target already
-    effort = Effort(FEW_NODES if more else NODES, MANY_PLANS if more else FIRST_PLANS, clock.left_s, enough_kwh)
-    start = np.arange(len(free)) if np.isfinite(best.value_kwh) and not kick else None
-    rest = (part, offered, part.headroom_kw - load, offers.price, float(fixed.withheld_kwh.sum()), effort)
-    found = choose(*rest, strict=True) if more and not best.feasible else None
+    known = np.isfinite(best.value_kwh)
+    effort = Effort(FEW_NODES if more else NODES, MANY_PLANS if more else FIRST_PLANS, clock.left_s, target_kwh)
+    start = np.arange(len(free)) if known and not kick else None
+    given = (part, offered, part.headroom_kw - load, offers.price, float(fixed.withheld_kwh.sum()))
+    found = choose(*given, effort, strict=True) if known and not best.feasible else None
     if found is None:
-        found = choose(*rest, start)
+        if known and not best.feasible:  # what is overloaded may be at the target already
+            effort = replace(effort, target_kwh=-np.inf)
+        found = choose(*given, effort, start)
     if found is None:
         return best
     plans = _with(part, best.plans, offered, found)
