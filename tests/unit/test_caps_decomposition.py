@@ -137,6 +137,19 @@ def test_many_homes_come_close_to_the_bound_and_do_what_was_planned(phases: int,
     assert (again.caps_kw == result.caps_kw).all()
 
 
+@pytest.mark.parametrize(("homes", "seed", "tight"), [(60, 6, 0.2), (100, 1, 0.2)])
+def test_a_first_plan_a_little_above_a_limit_is_repaired(homes: int, seed: int, tight: float) -> None:
+    # a few watts above a limit are priced below another structure, and below the gap asked for
+    problem = street(homes, seed=seed, tight=tight)
+    result = solve_caps(problem, CapsOptions("least_restriction", gap=0.1, form="decomposition"))
+    assert result.fallback == ""
+    assert result.form == "decomposition"
+    assert result.status in ("optimal", "gap_limit")
+    assert result.gap <= 0.1
+    assert result.over_limit_kw <= 1e-6
+    assert result.unserved_kwh.sum() == 0.0
+
+
 def test_a_clock_that_strikes_is_said_and_the_bound_still_holds() -> None:
     problem = street(60)
     result = solve_caps(problem, CapsOptions("least_restriction", gap=1e-6, time_limit_s=0.0))
