@@ -30,6 +30,9 @@ NEIGHBOURHOODS = 120
 NOISE_KWH = 1.0
 FINISH_SLOTS = 3.0  # by which cars in a neighbourhood finish apart, about
 OVERLOAD_KW = 1e-6
+SPARE_KW = (
+    2e-6  # kept free: what counts as no overload, and as much again that the solver lets a row be above its limit
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +224,9 @@ def _improved(
     known = np.isfinite(best.value_kwh)
     effort = Effort(FEW_NODES if more else NODES, MANY_PLANS if more else FIRST_PLANS, clock.left_s, target_kwh)
     start = np.arange(len(free)) if known and not kick else None
-    given = (part, offered, part.headroom_kw - load, offers.price, float(fixed.withheld_kwh.sum()))
+    left = part.headroom_kw - load
+    left -= np.clip(left, 0.0, SPARE_KW)
+    given = (part, offered, left, offers.price, float(fixed.withheld_kwh.sum()))
     found = choose(*given, effort, strict=True) if known and not best.feasible else None
     if found is None:
         if known and not best.feasible:  # what is overloaded may be at the target already

@@ -21,6 +21,7 @@ from cosim.contract.signals import Bool
 from cosim.errors import SolverError
 
 OPEN_SLOTS = 4  # throttled slots of a structure whose power is left open
+WHOLE_TO = 1e-9
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def choose(
     for option, value in (
         ("mip_max_nodes", effort.nodes), ("time_limit", effort.time_s), ("mip_rel_gap", 1e-5),
         ("objective_target", effort.target_kwh), ("mip_max_improving_sols", effort.plans),
+        ("mip_feasibility_tolerance", WHOLE_TO),  # a structure taken a millionth less is a load that much too small
     ):  # fmt: skip
         solver.setOptionValue(option, value)
     solver.passModel(model.programme(withheld_kwh, 0.0 if strict else np.inf))
