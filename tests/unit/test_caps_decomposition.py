@@ -137,7 +137,7 @@ def test_many_homes_come_close_to_the_bound_and_do_what_was_planned(phases: int,
     assert (again.caps_kw == result.caps_kw).all()
 
 
-@pytest.mark.parametrize(("homes", "seed", "tight"), [(60, 2, 0.3), (60, 6, 0.2), (100, 1, 0.2)])
+@pytest.mark.parametrize(("homes", "seed", "tight"), [(60, 2, 0.3), (100, 1, 0.2)])
 def test_a_first_plan_a_little_above_a_limit_is_repaired(homes: int, seed: int, tight: float) -> None:
     # a few watts above a limit are priced below another structure, and below the gap asked for; the first of these
     # homes end one tolerance of the solver above the limit
