@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -92,6 +93,8 @@ def write(rows: Sequence[Row], path: Path) -> None:
     flat = []
     for row in rows:
         entries = asdict(row)
-        flat.append({**{k: v for k, v in entries.items() if k != "more"}, **entries["more"]})
+        one = {**{k: v for k, v in entries.items() if k != "more"}, **entries["more"]}
+        # JSON has no nan: a row without a reference has no ratio
+        flat.append({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in one.items()})
     content = {"rows": flat, "python": platform.python_version(), "machine": platform.platform()}
     write_whole(path, lambda temporary: temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))
