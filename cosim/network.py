@@ -102,6 +102,11 @@ class Network:
         return tuple(branch for branch in self.branches if branch.kind == "line")
 
 
+def _with_earth(voltages_v: Complex) -> Complex:
+    """Node voltages with a last column of zeros, so that node -1 reads earth."""
+    return np.concatenate([voltages_v, np.zeros((len(voltages_v), 1), complex)], axis=1)
+
+
 def terminal_currents(branches: Sequence[Branch], voltages_v: Complex) -> list[Complex]:
     """Current into every conductor of every terminal, for each branch.
 
@@ -117,7 +122,7 @@ def terminal_currents(branches: Sequence[Branch], voltages_v: Complex) -> list[C
     list of ndarray of complex
         Per branch, shape (step, terminal · conductor) [A], + into the element: ``I = Y_prim V``.
     """
-    padded = np.concatenate([voltages_v, np.zeros((len(voltages_v), 1), complex)], axis=1)  # column -1 is earth
+    padded = _with_earth(voltages_v)
     currents: list[Complex] = [np.empty(0, complex)] * len(branches)
     by_size = sorted(range(len(branches)), key=lambda i: len(branches[i].nodes))
     for _, group in groupby(by_size, key=lambda i: len(branches[i].nodes)):
@@ -172,7 +177,7 @@ def branch_losses_kw(branches: Sequence[Branch], voltages_v: Complex) -> Float:
     ndarray of float, shape (step, branch)
         Losses [kW]: ``Re(Σ V conj(I))`` over all terminals.
     """
-    padded = np.concatenate([voltages_v, np.zeros((len(voltages_v), 1), complex)], axis=1)
+    padded = _with_earth(voltages_v)
     losses = np.empty((len(voltages_v), len(branches)))
     for column, (branch, current) in enumerate(zip(branches, terminal_currents(branches, voltages_v), strict=True)):
         losses[:, column] = (padded[:, branch.nodes] * current.conj()).sum(axis=1).real / 1e3

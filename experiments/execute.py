@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +17,7 @@ from cosim.measures import json_safe, scoreboard
 from cosim.record import write_trajectory, write_whole
 from experiments.compose import Composition
 from experiments.figures import write_figures
+from experiments.files import write_json
 from experiments.manifest import assumptions, make_manifest
 from experiments.report import write_report
 from experiments.scenario import Run
@@ -196,17 +195,12 @@ def cross_check(trajectory: Trajectory) -> dict[str, float]:
 def _finish(results: Results, composition: Composition, where: Path, engine: str) -> None:
     folder = results.folder
     metrics = {"controllers": {label: json_safe(values) for label, values in results.metrics.items()}}
-    _write_json(folder / "metrics.json", metrics)
+    write_json(folder / "metrics.json", metrics)
     table = pd.DataFrame.from_dict(results.metrics, orient="index").rename_axis("controller")
     write_whole(folder / "metrics.csv", lambda path: table.to_csv(path, lineterminator="\n"))
-    _write_json(folder / "timing.json", results.timing)
+    write_json(folder / "timing.json", results.timing)
     manifest = make_manifest(results.trajectories, results.stopped, results.crosscheck, composition, where, engine)
-    _write_json(folder / "manifest.json", manifest)
+    write_json(folder / "manifest.json", manifest)
     if results.trajectories and not (results.stopped and results.stopped.exit_code == 130):
         figures = write_figures(results.trajectories, results.metrics, folder / "figures", day=composition.exogenous)
         write_report(folder, results.trajectories, results.metrics, manifest, figures, assumptions(composition, engine))
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, indent=2, sort_keys=False, allow_nan=False) + "\n"
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

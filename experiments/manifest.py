@@ -6,13 +6,13 @@ import hashlib
 import platform
 import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from cosim import Trajectory
 from cosim.errors import RunStoppedError
 from experiments.compose import Composition
+from experiments.files import package_versions
 
 _PACKAGES = (
     "lv-feeder-cosim", "opendssdirect.py", "dss-python", "dss-python-backend", "highspy", "pyomo", "pymoo", "numpy",
@@ -69,7 +69,7 @@ def make_manifest(
         },
         "engine_crosscheck": dict(crosscheck),
         "warnings": list(composition.warnings),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "versions": {"python": platform.python_version(), **package_versions(_PACKAGES)},
         "platform": platform.platform(),
         "inputs_sha256": input_hashes(composition, where),
     }
@@ -88,10 +88,3 @@ def input_hashes(composition: Composition, where: Path) -> Mapping[str, str]:
         if Path(own).is_file():
             files[f"own/{Path(own).name}"] = Path(own)
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
