@@ -19,12 +19,18 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.linalg import splu
 
-from cosim.contract import Branch, Complex, Feeder, Float, Prediction
-from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError
+from cosim.contract import Complex, Feeder, Float, Prediction
+from cosim.errors import PowerFlowError, UnsupportedError
 from cosim.network import monitored_currents
+from cosim.reduction import (
+    branches_of,
+    default_watched,
+    ports_of,
+    refuse_what_is_not_linear,
+    source_buses,
+    transfer_impedance,
+)
 
 TOLERANCE_PU = 1e-9
 """Largest change of a port voltage in the last iteration, of nominal voltage."""
@@ -35,8 +41,6 @@ NEWTON_ITERATIONS = 20
 
 VOLTAGE_BAND_PU = (0.5, 1.5)
 """Outside it OpenDSS turns loads into impedances; an answer that claims constant power there would be another model."""
-
-_SOURCE_SHARE = 1e-6  # of the largest injected current: what counts as a source, above rounding
 
 
 class ReducedNetwork:
@@ -70,12 +74,12 @@ class ReducedNetwork:
     """
 
     def __init__(self, feeder: Feeder, *, watched: Sequence[str] | None = None, all_nodes: bool = False) -> None:
-        _refuse_what_is_not_linear(feeder)
+        refuse_what_is_not_linear(feeder)
         network = feeder.network
-        names = _default_watched(feeder) if watched is None else tuple(name.upper() for name in watched)
-        branches = _branches(feeder, names)
-        ports = _ports(feeder)
-        to_nodes = _transfer_impedance(feeder, ports)  # voltage that one ampere drawn at a port takes from every node
+        names = default_watched(feeder) if watched is None else tuple(name.upper() for name in watched)
+        branches = branches_of(feeder, names)
+        ports = ports_of(feeder)
+        to_nodes = transfer_impedance(feeder, ports)  # voltage that one ampere drawn at a port takes from every node
 
         self.branches = names
         self.port_customer = np.array(
@@ -86,7 +90,7 @@ class ReducedNetwork:
         self._nominal_v = feeder.nominal_voltage_v
         self._customers = len(feeder.customers)
         self._network_pu = network.source_pu
-        self._sources = _source_buses(feeder)
+        self._sources = source_buses(feeder)
         self._no_load_v: Complex = np.asarray(ports.T @ network.no_load_v)
         # Row vectors times matrices, so every factor is kept transposed and contiguous.
         self._impedance = np.ascontiguousarray((ports.T @ to_nodes).T)
@@ -173,6 +177,8 @@ class ReducedNetwork:
 
     def _settle(self, power_va: Complex, no_load_v: Complex, done: int = 0) -> tuple[Complex, NDArray[np.bool_]]:
         """Iterate until every candidate stands still; those that lag behind go on alone."""
+        if len(power_va) == 1:
+            return self._settle_one(power_va[0], no_load_v[0], done)
         voltage, following = no_load_v.copy(), np.empty_like(power_va)
         current = np.empty_like(power_va)
         still = np.zeros(len(power_va), dtype=bool)
@@ -193,6 +199,18 @@ class ReducedNetwork:
         for row in np.flatnonzero(~still):
             voltage[row], still[row] = self._newton(power_va[row], no_load_v[row])
         return voltage, still
+
+    def _settle_one(self, power_va: Complex, no_load_v: Complex, done: int) -> tuple[Complex, NDArray[np.bool_]]:
+        """Settle a single candidate, without the bookkeeping of a batch: steps of a run are solved one by one."""
+        voltage, impedance = no_load_v, self._impedance
+        close_v = TOLERANCE_PU * self._nominal_v
+        for _ in range(done, FIXED_POINT_ITERATIONS):
+            following = no_load_v - (power_va / voltage).conj() @ impedance
+            change, voltage = following - voltage, following
+            if np.abs(change.view(float)).max(initial=0.0) <= close_v:
+                return voltage[None, :], np.ones(1, dtype=bool)
+        voltage, still = self._newton(power_va, no_load_v)
+        return voltage[None, :], np.array([still])
 
     def _stands_still(self, change_v: Complex) -> NDArray[np.bool_]:
         largest: Float = np.abs(change_v.view(float)).max(axis=-1, initial=0.0)
@@ -267,66 +285,3 @@ class ReducedEngine:
                 f"{p_kw.sum():.1f} kW (largest customer {p_kw.max():.1f} kW)"
             )
         return voltage
-
-
-def _refuse_what_is_not_linear(feeder: Feeder) -> None:
-    network = feeder.network
-    reasons = [
-        (network.injectors, "sources of power other than customers"),
-        (network.controls, "automatic switching or regulation"),
-        (tuple(f"Load.{name}" for name in feeder.delta_customers), "loads between phases (delta)"),
-    ]
-    found = [f"{what}: {', '.join(elements)}" for elements, what in reasons if elements]
-    if found:
-        raise UnsupportedError("the reduced network cannot represent " + "; ".join(found) + " (use the OpenDSS engine)")
-
-
-def _default_watched(feeder: Feeder) -> tuple[str, ...]:
-    wanted = (feeder.transformer, feeder.head_line, *feeder.monitored)
-    return tuple(dict.fromkeys(name for name in wanted if name))
-
-
-def _branches(feeder: Feeder, names: Sequence[str]) -> list[Branch]:
-    by_name = {branch.name: branch for branch in feeder.network.branches}
-    faults = [
-        Fault(feeder.name, "watched", f"there is no branch '{name}'", "name a Line or Transformer of the feeder")
-        for name in names
-        if name not in by_name
-    ]
-    if faults:
-        raise InputError(faults)
-    return [by_name[name] for name in names]
-
-
-def _ports(feeder: Feeder) -> sparse.csc_matrix:
-    """Incidence of ports, shape (node, port): +1 at the phase conductor, -1 at the neutral where there is one."""
-    pairs = [
-        (node, neutral)
-        for nodes, neutral in zip(feeder.customer_nodes, feeder.customer_neutral, strict=True)
-        for node in nodes
-    ]
-    rows = [node for node, _ in pairs] + [neutral for _, neutral in pairs if neutral >= 0]
-    columns = [*range(len(pairs)), *(port for port, (_, neutral) in enumerate(pairs) if neutral >= 0)]
-    signs = np.ones(len(rows))
-    signs[len(pairs) :] = -1.0
-    return sparse.csc_matrix((signs, (rows, columns)), shape=(len(feeder.network.node_names), len(pairs)))
-
-
-def _transfer_impedance(feeder: Feeder, ports: sparse.csc_matrix) -> Complex:
-    """Columns of the inverse of the admittance matrix that belong to the ports, shape (node, port) [ohm]."""
-    try:
-        factors = splu(feeder.network.admittance_s.tocsc())
-    except RuntimeError as error:
-        raise PowerFlowError(
-            f"{feeder.name}: the admittance matrix cannot be factorised ({error}): some part of the network has no "
-            "connection to the source or to earth"
-        ) from error
-    impedance: Complex = factors.solve(ports.toarray().astype(complex))
-    return impedance
-
-
-def _source_buses(feeder: Feeder) -> tuple[str, ...]:
-    network = feeder.network
-    injected_a = np.abs(network.admittance_s @ network.no_load_v)
-    nodes = np.flatnonzero(injected_a > _SOURCE_SHARE * injected_a.max())
-    return tuple(dict.fromkeys(network.node_names[node].rsplit(".", 1)[0] for node in nodes))

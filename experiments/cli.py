@@ -174,13 +174,15 @@ def bench(
     what: Annotated[Benchmark, typer.Argument(help="What to measure.")],
     out: Annotated[Path | None, typer.Option(help="Write the rows as JSON.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repetitions.")] = 5,
+    engine: Annotated[Engine, typer.Option(help="Power flow of the product, of 'step' only.")] = Engine.opendss,
 ) -> None:
     """Measure speed as ratios against a reference in the same run."""
     from importlib import import_module
 
     from experiments.bench import table, write
 
-    rows = import_module(f"experiments.bench.{what.value}").measure(repeats)
+    measure = import_module(f"experiments.bench.{what.value}").measure
+    rows = measure(repeats, engine.value) if what is Benchmark.step else measure(repeats)
     _out.print(table(rows))
     if out is not None:
         write(rows, out)

@@ -97,7 +97,7 @@ def execute(
     for item in runs or composition.scenario.runs:
         try:
             controller = composition.controller(item)
-            trajectory = _run_one(composition, item, controller, engine, progress)
+            trajectory = run_one(composition, item, controller, engine, progress)
         except RunStoppedError as stop:
             results.stopped = stop
             if not isinstance(stop.trajectory, Trajectory):
@@ -118,7 +118,7 @@ def execute(
     return results
 
 
-def _run_one(
+def run_one(
     composition: Composition, item: Run, controller: Controller, engine: str, progress: Progress | None
 ) -> Trajectory:
     scenario = composition.scenario

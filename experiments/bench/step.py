@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,41 +18,93 @@ from cosim import EvSessions, Exogenous, Feeder, Trajectory, run
 from cosim.contract import Complex, Float
 from cosim.opendss import OpenDssEngine
 from cosim.record import write_trajectory
+from cosim.reduced import ReducedNetwork
 from experiments.bench import Row, interleaved
+from experiments.compose import compose
+from experiments.execute import run_one
+from experiments.scenario import DEFAULT, read
 from feeders.households import draw_households
 
 _MINUTES = 1440
 
 
-def measure(repeats: int) -> list[Row]:
+def measure(repeats: int, engine: str = "opendss") -> list[Row]:
     """1440 one-minute steps of ``european_lv``: all node voltages and transformer power, 55 customers written each.
 
     The reference writes the same loads through the low-level library, solves without control loops and copies the
     voltages through a pointer; its compilation is not counted, the product's is.
+
+    Parameters
+    ----------
+    repeats : int
+        Interleaved repetitions.
+    engine : str
+        The power flow of the product. With ``reduced`` two rows more: its power flow alone, all steps at once, and
+        how far it is from OpenDSS where both get what every controller of the default day led to.
     """
     with threadpool_limits(limits=1):
         feeder = feeders.load("european_lv")
         start = datetime(2026, 1, 15)
         demand_kw = draw_households("january_weekday", len(feeder.customers), start, _MINUTES, np.random.default_rng(1))
         day = plain_day(start, demand_kw)
-        kept: list[Trajectory] = []
         bare = bare_loop(feeder, day)
+        rows = [_loop_row(feeder, day, bare, repeats, engine)]
+        if engine == "reduced":
+            rows += [_power_flow_row(feeder, day, bare, repeats), *_replayed(repeats)]
+    return rows
 
-        def product() -> None:
-            kept[:] = [run(feeder, day, controllers.make("none", feeder), step_min=1)]
-            kept[0].transformer_kva  # noqa: B018 - computed when first asked for; the reference records it too
 
-        row = interleaved("1440 steps, all node voltages, transformer power", product, bare, repeats)
-        voltages, power_kva = bare()
-        difference_v = float(np.abs(voltages - kept[0].node_v).max())
-        difference_kva = float(np.abs(power_kva - kept[0].transformer_kva).max())
-        with tempfile.TemporaryDirectory() as folder:
-            write_trajectory(kept[0], Path(folder))
-            size_mb = sum(path.stat().st_size for path in Path(folder).iterdir()) / 1e6
+def _loop_row(
+    feeder: Feeder, day: Exogenous, bare: Callable[[], tuple[Complex, Complex]], repeats: int, engine: str
+) -> Row:
+    kept: list[Trajectory] = []
+
+    def product() -> None:
+        kept[:] = [run(feeder, day, controllers.make("none", feeder), step_min=1, engine=engine)]
+        kept[0].transformer_kva  # noqa: B018 - computed when first asked for; the reference records it too
+
+    row = interleaved(f"1440 steps with {engine}, all node voltages, transformer power", product, bare, repeats)
+    voltages, power_kva = bare()
+    difference_v = float(np.abs(voltages - kept[0].node_v).max())
+    difference_kva = float(np.abs(power_kva - kept[0].transformer_kva).max())
+    with tempfile.TemporaryDirectory() as folder:
+        write_trajectory(kept[0], Path(folder))
+        size_mb = sum(path.stat().st_size for path in Path(folder).iterdir()) / 1e6
     row.more.update(
         trajectory_mb=size_mb, largest_voltage_difference_v=difference_v, largest_power_difference_kva=difference_kva
     )
-    return [row]
+    return row
+
+
+def _power_flow_row(feeder: Feeder, day: Exogenous, bare: Callable[[], tuple[Complex, Complex]], repeats: int) -> Row:
+    """The power flow alone: all voltages of all steps in one batch, the factorisation of the network included."""
+
+    def product() -> None:
+        ReducedNetwork(feeder, watched=(), all_nodes=True).node_voltages(day.demand_kw, day.demand_kvar)
+
+    return interleaved("power flow of 1440 steps alone, all node voltages", product, bare, repeats)
+
+
+def _replayed(repeats: int) -> Iterator[Row]:
+    """What each controller of the default day led to, solved again by the reduced network at one blow."""
+    composition = compose(read(DEFAULT))
+    for item in composition.scenario.runs:
+        began = time.perf_counter()
+        told = run_one(composition, item, composition.controller(item), "opendss", None)
+        whole_s = time.perf_counter() - began
+        network = ReducedNetwork(told.feeder, watched=(), all_nodes=True)
+        source_pu, times = told.exogenous.source_pu, []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            replayed_v = network.node_voltages(told.net_kw, told.net_kvar, source_pu)
+            times.append(time.perf_counter() - began)
+        off_pu = float(np.abs(replayed_v - told.node_v).max()) / told.feeder.nominal_voltage_v
+        name = f"replay of {item.name}, {told.steps} steps, against its run with OpenDSS"
+        middle_s = float(np.median(times))
+        yield Row(
+            name, min(times), whole_s, min(times) / whole_s, repeats, middle_s, whole_s,
+            {"largest_voltage_difference_pu": off_pu},
+        )  # fmt: skip
 
 
 def plain_day(start: datetime, demand_kw: Float) -> Exogenous:
