@@ -5,6 +5,7 @@ a run begins.
 """
 
 from cosim.contract import (
+    Connection,
     Controller,
     EvSessions,
     Exogenous,
@@ -20,6 +21,7 @@ from cosim.trajectory import Trajectory
 
 __all__ = [
     "Behaviour",
+    "Connection",
     "Controller",
     "EvSessions",
     "Exogenous",

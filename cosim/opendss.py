@@ -5,7 +5,6 @@ The engine has habits that produce wrong numbers silently; each is dealt with he
 * a failed solve raises nothing, so convergence is asked for after every solve;
 * loads turn into constant impedance outside ``vminpu..vmaxpu`` (0.95..1.05 by default), so the band is
   opened to 0.5..1.5 and all customers are constant power;
-* ``Lines.*`` and ``Loads.*`` keep active elements of their own, so ratings and nodes are read through ``CktElement``;
 * compiling changes the working directory and the engine is a process-wide singleton, unless told otherwise.
 
 A ``.dss`` file can run other files and write anywhere: it is code. Never compile one that you would not execute.
@@ -13,28 +12,36 @@ A ``.dss`` file can run other files and write anywhere: it is code. Never compil
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import opendssdirect
-from scipy import sparse
 
-from cosim.contract import Branch, Complex, Feeder, Float, LoadFact, LoadShape, Network, Survey, TransformerSpec
+from cosim.contract import (
+    Complex,
+    Connection,
+    Feeder,
+    Float,
+    Survey,
+    TransformerSpec,
+)
+from cosim.dss_reading import buses_of, elements, load_fact, network_of, property_of, windings_of
 from cosim.errors import Fault, InputError, PowerFlowError
 
 TOLERANCE = 1e-8
 """Relative convergence tolerance; the engine's own default of 1e-4 is 7e-6 pu off."""
 
-_DEFAULT_RATING_A = (400.0, 600.0)  # what OpenDSS reports for a line that nobody rated
-_NONLINEAR = ("Generator", "PVSystem", "Storage", "Isource", "VCCS", "UPFC", "IndMach012", "VSConverter")
-_CONTROLS = ("RegControl", "CapControl", "SwtControl", "InvControl", "StorageController")
-_METRES_PER_UNIT = {0: 1.0, 1: 1609.344, 2: 304.8, 3: 1000.0, 4: 1.0, 5: 0.3048, 6: 0.0254, 7: 0.01, 8: 0.001}
 
-
-def survey(master: Path, *, source_pu: float | None = None, transformer: TransformerSpec | None = None) -> Survey:
+def survey(
+    master: Path,
+    *,
+    source_pu: float | None = None,
+    transformer: TransformerSpec | None = None,
+    connections: Sequence[Connection] = (),
+) -> Survey:
     """Compile a circuit and report what is in it.
 
     Parameters
@@ -45,6 +52,8 @@ def survey(master: Path, *, source_pu: float | None = None, transformer: Transfo
         Source voltage to set instead of the file's.
     transformer : TransformerSpec, optional
         Machine to put in place of the only transformer.
+    connections : sequence of Connection, optional
+        Loads to move, or to add.
 
     Returns
     -------
@@ -54,12 +63,13 @@ def survey(master: Path, *, source_pu: float | None = None, transformer: Transfo
     Raises
     ------
     InputError
-        Where the file is missing, OpenDSS refuses it, or it does not converge even without loads.
+        Where the file is missing, OpenDSS refuses it, a bus or phase of ``connections`` is not in it, or it does not
+        converge even without loads.
     """
-    dss = _compile(master, source_pu, transformer)
+    dss = _compile(master, source_pu, transformer, connections)
     with _refusals(master):
         dss.Text.Command("makebuslist")  # a file that neither solves nor calculates bases has no nodes yet
-        loads = tuple(_load_fact(dss, name) for name in _elements(dss, "Load"))
+        loads = tuple(load_fact(dss, name) for name in elements(dss, "Load"))
         _set_options(dss)
         if loads:
             dss.Text.Command("batchedit load..* enabled=no")
@@ -67,11 +77,11 @@ def survey(master: Path, *, source_pu: float | None = None, transformer: Transfo
         if not dss.Solution.Converged():
             problem = "the power flow does not converge even without loads"
             raise InputError(Fault(str(master), "", problem, "check source, transformers and other sources of power"))
-        xy, bases = _buses(dss)
+        xy, bases = buses_of(dss)
         return Survey(
             loads=loads,
-            network=_network(dss),
-            transformer_kva={name: max(_windings(dss, name)[1]) for name in _elements(dss, "Transformer")},
+            network=network_of(dss),
+            transformer_kva={name: max(windings_of(dss, name)[1]) for name in elements(dss, "Transformer")},
             bus_xy=xy,
             voltage_bases_kv=bases,
         )
@@ -94,7 +104,7 @@ class OpenDssEngine:
     name = "opendss"
 
     def __init__(self, feeder: Feeder) -> None:
-        dss = _compile(feeder.master, feeder.source_pu, feeder.replaced_transformer)
+        dss = _compile(feeder.master, feeder.source_pu, feeder.replaced_transformer, feeder.connections)
         _set_options(dss)
         # The engine linearises loads where it first meets them: from a file's huge loads, small ones converge badly.
         dss.Text.Command("batchedit load..* kw=1 kvar=0")
@@ -164,7 +174,9 @@ class OpenDssEngine:
         return voltages if self._order is None else voltages[self._order]
 
 
-def _compile(master: Path, source_pu: float | None, transformer: TransformerSpec | None) -> Any:
+def _compile(
+    master: Path, source_pu: float | None, transformer: TransformerSpec | None, connections: Sequence[Connection]
+) -> Any:
     """Compile a circuit in an engine of its own, with the changes asked for."""
     if not master.is_file():
         raise InputError(Fault(str(master), "", "no such file", "give the path of an OpenDSS master file"))
@@ -180,6 +192,8 @@ def _compile(master: Path, source_pu: float | None, transformer: TransformerSpec
             dss.Text.Command(f"edit Vsource.{dss.Vsources.AllNames()[0]} pu={source_pu!r}")
         if transformer is not None:
             _replace_transformer(dss, master, transformer)
+        if connections:
+            _connect(dss, master, connections)
     return dss
 
 
@@ -216,103 +230,26 @@ def _replace_transformer(dss: Any, master: Path, spec: TransformerSpec) -> None:
     )
 
 
-def _elements(dss: Any, kind: str) -> Iterator[str]:
-    """Make each enabled element of a class the active circuit element, and yield its name in upper case."""
-    prefix = kind.lower() + "."
-    for full in dss.Circuit.AllElementNames():
-        if full.lower().startswith(prefix) and dss.Circuit.SetActiveElement(full) >= 0 and dss.CktElement.Enabled():
-            yield full.split(".", 1)[1].upper()
-
-
-def _property(dss: Any, element: str, key: str) -> str:
-    dss.Text.Command(f"? {element}.{key}")
-    return str(dss.Text.Result()).strip("[]() ")
-
-
-def _load_fact(dss: Any, name: str) -> LoadFact:
-    numbers = [int(number) for number in dss.CktElement.NodeOrder()]
-    bus = dss.CktElement.BusNames()[0].split(".")[0].upper()
-    element = f"Load.{name}"
-    kw, kvar, kv = (float(_property(dss, element, key)) for key in ("kw", "kvar", "kv"))
-    delta = _property(dss, element, "conn").lower() in ("delta", "ll")
-    neutral = 0 if delta else numbers.pop()
-    if neutral in (1, 2, 3):  # a star whose neutral is a phase: across two phases, whatever it is called
-        delta, neutral, numbers = True, 0, [*numbers, neutral]
-    model = int(_property(dss, element, "model"))
-    band_pu = float(_property(dss, element, "vminpu")), float(_property(dss, element, "vmaxpu"))
-    shape = _load_shape(dss, _property(dss, element, "yearly") or _property(dss, element, "daily"), kw)
-    return LoadFact(name, bus, tuple(numbers), neutral, kw, kvar, kv, model, delta, band_pu, shape)
-
-
-def _load_shape(dss: Any, name: str, kw: float) -> LoadShape | None:
-    known = [known.lower() for known in dss.LoadShape.AllNames()] if dss.LoadShape.Count() else []
-    if name.lower() not in known or name.lower() == "default":
-        return None
-    dss.LoadShape.Name(name)
-    multiplier = np.array(dss.LoadShape.PMult(), dtype=float)
-    actual = bool(dss.LoadShape.UseActual())
-    return LoadShape(float(dss.LoadShape.MinInterval()), multiplier if actual else multiplier * kw)
-
-
-def _buses(dss: Any) -> tuple[dict[str, tuple[float, float]], dict[str, float]]:
-    xy, bases = {}, {}
-    for bus in dss.Circuit.AllBusNames():
-        dss.Circuit.SetActiveBus(bus)
-        bases[bus.upper()] = float(dss.Bus.kVBase())
-        if dss.Bus.Coorddefined():
-            xy[bus.upper()] = (float(dss.Bus.X()), float(dss.Bus.Y()))
-    return xy, bases
-
-
-def _windings(dss: Any, name: str) -> tuple[list[float], list[float]]:
-    """Rated voltages [kV] and powers [kVA] of the windings of a transformer."""
-    element = f"Transformer.{name}"
-    kvs, kvas = (
-        [float(part) for part in _property(dss, element, key).replace(",", " ").split()] for key in ("kvs", "kvas")
-    )
-    return kvs, kvas
-
-
-def _network(dss: Any) -> Network:
-    """Read the linear network of a circuit whose loads are disabled and which is solved."""
-    names = tuple(name.upper() for name in dss.Circuit.YNodeOrder())
-    row = {name: index for index, name in enumerate(names)}
-    data, indices, pointers = dss.YMatrix.getYsparse()
-    matrix = sparse.csc_matrix((data, indices, pointers), shape=(len(names), len(names)), dtype=complex)
-    voltages = np.array(dss.YMatrix.getV(), dtype=float).view(complex)[1:]
-    branches = [_branch(dss, name, "line", row) for name in _elements(dss, "Line")]
-    branches += [_branch(dss, name, "transformer", row) for name in _elements(dss, "Transformer")]
-    injectors = tuple(f"{kind}.{name}" for kind in _NONLINEAR for name in _elements(dss, kind))
-    controls = tuple(f"{kind}.{name}" for kind in _CONTROLS for name in _elements(dss, kind))
-    dss.Vsources.First()
-    return Network(names, matrix, voltages, float(dss.Vsources.PU()), tuple(branches), injectors, controls)
-
-
-def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:
-    """Read the active circuit element, a line or a transformer."""
-    buses = tuple(bus.split(".")[0].upper() for bus in dss.CktElement.BusNames())
-    numbers = np.array(dss.CktElement.NodeOrder()).reshape(len(buses), -1)
-    conductors = numbers.shape[1]
-    admittance = np.array(dss.CktElement.YPrim()).view(complex).reshape(numbers.size, numbers.size).T.copy()
-    watched, length_m = 0, 0.0
-    if kind == "transformer":
-        phases = int(dss.CktElement.NumPhases())
-        kvs, kvas = _windings(dss, name)
-        watched = int(np.argmin(kvs))
-        rating_a = kvas[watched] / (kvs[watched] * (np.sqrt(3.0) if phases > 1 else 1.0))
-    else:
-        ratings = (dss.CktElement.NormalAmps(), dss.CktElement.EmergAmps())
-        rating_a = float("nan") if ratings == _DEFAULT_RATING_A or ratings[0] <= 0 else float(ratings[0])
-        dss.Lines.Name(name)
-        length_m = float(dss.Lines.Length()) * _METRES_PER_UNIT.get(int(dss.Lines.Units()), 1.0)
-    return Branch(
-        name=name,
-        kind=kind,
-        buses=buses,
-        nodes=np.array([row.get(f"{bus}.{n}", -1) for bus, line in zip(buses, numbers, strict=True) for n in line]),
-        phases=tuple(int(n) for n in numbers[watched]),
-        admittance_s=admittance,
-        monitored=slice(watched * conductors, (watched + 1) * conductors),
-        rating_a=float(rating_a),
-        length_m=length_m,
-    )
+def _connect(dss: Any, master: Path, connections: Sequence[Connection]) -> None:
+    """Move loads of the file, and add those that it does not have, with the voltage that its loads are rated for."""
+    dss.Text.Command("makebuslist")
+    nodes = {name.upper() for name in dss.Circuit.AllNodeNames()}
+    known = {name.upper() for name in dss.Loads.AllNames()} if dss.Loads.Count() else set()
+    asked = [(c.customer, f"{c.bus}.{phase}".upper()) for c in connections for phase in c.phases]
+    faults = [
+        Fault(str(master), f"connection of {who}", f"there is no node '{node}'", "name a bus and a phase of the feeder")
+        for who, node in asked
+        if node not in nodes
+    ]
+    if faults:
+        raise InputError(faults)
+    rated = [(name, int(property_of(dss, f"Load.{name}", "phases"))) for name in sorted(known)[:1]]
+    phase_kv = [float(property_of(dss, f"Load.{name}", "kv")) / np.sqrt(n if n > 1 else 1) for name, n in rated]
+    for one in connections:
+        dss.Circuit.SetActiveBus(one.bus)
+        kv = (phase_kv[0] if phase_kv else float(dss.Bus.kVBase())) * np.sqrt(3.0 if len(one.phases) > 1 else 1.0)
+        where = ".".join(str(n) for n in (*one.phases, *([one.neutral] if one.neutral else [])))
+        verb, power = ("edit", "") if one.customer.upper() in known else ("new", "kw=0 kvar=0")
+        dss.Text.Command(
+            f"{verb} Load.{one.customer} bus1={one.bus}.{where} phases={len(one.phases)} conn=wye kv={kv:.9g} {power}"
+        )

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import tomllib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import dijkstra
 
-from cosim.contract import Branch, Feeder, Float, LoadFact, Network, Survey, TransformerSpec
+from cosim.contract import Connection, Feeder, Float, LoadFact, Survey, TransformerSpec
 from cosim.errors import Fault, InputError
+from feeders.topology import distances_m, edges_of, head_line, low_voltage_terminal, supply_of
 
 SURVEYORS = {".dss": "cosim.opendss:survey"}
 """Who can read which kind of circuit file: suffix to ``module:function``, imported only when needed.
@@ -23,11 +22,6 @@ Only the engine can read its own language, so this name is the one thread from h
 
 CONNECTION_KW_PER_PHASE = 14.0
 """Where ``feeder.toml`` declares none: about 60 A, the smaller of the main fuses usual in British homes."""
-
-NEARLY_EQUAL_VOLTAGES = 1.25
-"""Up to this ratio a transformer is a regulator or isolates, and customers behind it are on the same feeder."""
-
-Edge = tuple[str, str, float]  # two buses, and the metres between them
 
 _HERE = Path(__file__).parent
 _FACTS: dict[str, type | tuple[type, ...]] = {
@@ -53,7 +47,11 @@ def title(name: str) -> str:
 
 
 def load(
-    name_or_path: str | Path, *, source_pu: float | None = None, transformer: TransformerSpec | None = None
+    name_or_path: str | Path,
+    *,
+    source_pu: float | None = None,
+    transformer: TransformerSpec | None = None,
+    connections: Sequence[Connection] = (),
 ) -> Feeder:
     """Load a shipped feeder by name, or any OpenDSS circuit by the path of its master file.
 
@@ -66,6 +64,8 @@ def load(
         Source voltage to set instead of the file's.
     transformer : TransformerSpec, optional
         Machine to put in place of the only transformer, impedance and all.
+    connections : sequence of Connection, optional
+        Customers of the file that are connected elsewhere, and customers that the file does not have.
 
     Returns
     -------
@@ -75,18 +75,25 @@ def load(
     Raises
     ------
     InputError
-        Where there is no such feeder, or it does not compile, or it holds no customer.
+        Where there is no such feeder, or it does not compile, it holds no customer, or a bus or phase of
+        ``connections`` does not exist.
     """
     master = _find(name_or_path)
     surveyor = SURVEYORS.get(master.suffix.lower())
     if surveyor is None:
         raise InputError(Fault(str(master), "", f"'{master.suffix}' is no circuit file", "give an OpenDSS .dss file"))
     module, function = surveyor.split(":")
-    survey: Survey = getattr(import_module(module), function)(master, source_pu=source_pu, transformer=transformer)
+    changes = {"source_pu": source_pu, "transformer": transformer, "connections": tuple(connections)}
+    survey: Survey = getattr(import_module(module), function)(master, **changes)
     facts = _facts(master.with_name("feeder.toml"))
     if not survey.loads:
         raise InputError(Fault(str(master), "", "has no load, so no customer", "define at least one Load"))
-    return _assemble(master, survey, facts, source_pu, transformer)
+    return replace(
+        _assemble(master, survey, facts),
+        source_pu=source_pu,
+        replaced_transformer=transformer,
+        connections=tuple(connections),
+    )
 
 
 def _find(name_or_path: str | Path) -> Path:
@@ -121,19 +128,13 @@ def _facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _assemble(
-    master: Path,
-    survey: Survey,
-    facts: Mapping[str, Any],
-    source_pu: float | None,
-    transformer: TransformerSpec | None,
-) -> Feeder:
+def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
     network = survey.network
     row = {name: index for index, name in enumerate(network.node_names)}
-    supply = _supply(survey)
-    start = supply.buses[_low_voltage_terminal(supply)] if supply else network.node_names[0].split(".")[0]
-    distance_m = _distances([*_spans(network.lines), *_passages(network)], start)
-    head = facts.get("head_line") or _head_line(network, start)
+    supply = supply_of(survey)
+    start = supply.buses[low_voltage_terminal(supply)] if supply else network.node_names[0].split(".")[0]
+    distance_m = distances_m(edges_of(network), start)
+    head = facts.get("head_line") or head_line(network, start)
     monitored = facts.get("monitored") or ([supply.name] if supply else [head] if head else [])
     nominal = facts.get("nominal_voltage_v") or _nominal_voltage_v(survey)
     known = {branch.name for branch in network.branches}
@@ -165,8 +166,6 @@ def _assemble(
         monitored=tuple(name.upper() for name in monitored),
         coordinates=dict(survey.bus_xy),
         distance_m=distance_m,
-        source_pu=source_pu,
-        replaced_transformer=transformer,
         latitude_deg=float(facts.get("latitude_deg", 53.48)),
         longitude_deg=float(facts.get("longitude_deg", -2.24)),
         delta_customers=tuple(load.name for load in survey.loads if load.delta),
@@ -180,63 +179,6 @@ def _phases(load: LoadFact) -> tuple[int, ...]:
 
 def _phase_count(survey: Survey) -> Float:
     return np.array([float(len(_phases(load))) for load in survey.loads])
-
-
-def _low_voltage_terminal(transformer: Branch) -> int:
-    return int(transformer.monitored.start) // len(transformer.phases)
-
-
-def _supply(survey: Survey) -> Branch | None:
-    """The transformer behind which most customers are; one that changes the voltage, where there is any."""
-    network = survey.network
-    edges = [*_spans(network.lines), *_passages(network)]
-    transformers = [branch for branch in network.branches if branch.kind == "transformer"]
-
-    def behind(branch: Branch) -> int:
-        reached = _distances(edges, branch.buses[_low_voltage_terminal(branch)])
-        return sum(load.bus in reached for load in survey.loads)
-
-    changing = [branch for branch in transformers if not _levels_joined(network, branch)]
-    return max(changing or transformers, key=behind, default=None)
-
-
-def _spans(lines: tuple[Branch, ...]) -> list[Edge]:
-    return [(line.buses[0], line.buses[1], line.length_m) for line in lines]
-
-
-def _passages(network: Network) -> list[Edge]:
-    """Transformers whose terminals have nearly the same voltage, as lines without length."""
-    transformers = (branch for branch in network.branches if branch.kind == "transformer")
-    return [(*pair, 0.0) for branch in transformers for pair in _levels_joined(network, branch)]
-
-
-def _levels_joined(network: Network, transformer: Branch) -> list[tuple[str, str]]:
-    """Pairs of buses that a transformer joins at nearly the same voltage."""
-    nodes = transformer.nodes.reshape(len(transformer.buses), -1)
-    at_terminal_v = np.where(nodes < 0, 0.0, np.abs(network.no_load_v[nodes])).max(axis=1)
-    return [
-        (one, other)
-        for (one, one_v), (other, other_v) in combinations(zip(transformer.buses, at_terminal_v, strict=True), 2)
-        if one != other and 0.0 < max(one_v, other_v) <= NEARLY_EQUAL_VOLTAGES * min(one_v, other_v)
-    ]
-
-
-def _distances(edges: list[Edge], start: str) -> dict[str, float]:
-    """Length of the shortest path from a bus [m]; only buses that can be reached."""
-    buses = {bus: index for index, bus in enumerate(dict.fromkeys([start, *(bus for e in edges for bus in e[:2])]))}
-    ends = np.array([[buses[one], buses[other]] for one, other, _ in edges]).reshape(-1, 2)
-    # An edge without length still joins its ends; zero would mean "no edge" to the graph routine.
-    length = np.array([max(metres, 1e-9) for _, _, metres in edges])
-    graph = coo_matrix((length, (ends[:, 0], ends[:, 1])), shape=(len(buses), len(buses))).tocsr()
-    metres = np.asarray(dijkstra(graph, directed=False, indices=[0])).reshape(-1)
-    return {bus: round(float(metres[index]), 6) for bus, index in buses.items() if np.isfinite(metres[index])}
-
-
-def _head_line(network: Network, start: str) -> str | None:
-    """The only line that leaves the transformer's bus, or the regulator there; None where several share the load."""
-    near = _distances(_passages(network), start)
-    leaving = [line.name for line in network.lines if (line.buses[0] in near) != (line.buses[1] in near)]
-    return leaving[0] if len(leaving) == 1 else None
 
 
 def _nominal_voltage_v(survey: Survey) -> float:

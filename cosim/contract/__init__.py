@@ -7,7 +7,7 @@ the order of the ``Feeder``. A limit of ``inf`` is no limit.
 """
 
 from cosim.contract.day import EvSessions, Exogenous, Forecast
-from cosim.contract.place import Feeder, LoadFact, LoadShape, Survey, TransformerSpec
+from cosim.contract.place import Connection, Feeder, LoadFact, LoadShape, Survey, TransformerSpec
 from cosim.contract.roles import Controller, Engine, Prediction, Predictor
 from cosim.contract.signals import Curve, Decision, LocalCurves, Observation, Setpoints
 from cosim.network import Branch, Complex, Float, Int, Network
@@ -15,6 +15,7 @@ from cosim.network import Branch, Complex, Float, Int, Network
 __all__ = [
     "Branch",
     "Complex",
+    "Connection",
     "Controller",
     "Curve",
     "Decision",

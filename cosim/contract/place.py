@@ -42,6 +42,28 @@ class TransformerSpec:
     load_loss_percent: float = 1.5
 
 
+@dataclass(frozen=True)
+class Connection:
+    """A customer that is connected elsewhere than the file says, or that the file does not have.
+
+    Attributes
+    ----------
+    customer : str
+        Its name; a load of the file is moved, any other is new.
+    bus : str
+        Where it is connected.
+    phases : tuple of int
+        Phases that it is connected to: one, or all three.
+    neutral : int
+        Node of its neutral conductor; 0 is earth.
+    """
+
+    customer: str
+    bus: str
+    phases: tuple[int, ...]
+    neutral: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class LoadShape(FrozenArrays):
     """Power of a load over time, as the circuit's file defines it.
@@ -98,7 +120,7 @@ class Feeder(FrozenArrays):
         As in the file; empty where there are none.
     distance_m : mapping of bus to float
         Length of the path from the transformer [m].
-    source_pu, replaced_transformer
+    source_pu, replaced_transformer, connections
         Changes that were made to the file's own circuit.
     latitude_deg, longitude_deg : float
         For the sun.
@@ -129,6 +151,7 @@ class Feeder(FrozenArrays):
     distance_m: Mapping[str, float]
     source_pu: float | None = None
     replaced_transformer: TransformerSpec | None = None
+    connections: tuple[Connection, ...] = ()
     latitude_deg: float = 53.48
     longitude_deg: float = -2.24
     delta_customers: tuple[str, ...] = ()

@@ -11,9 +11,11 @@ import pytest
 import feeders
 from controllers.none import NoControl
 from cosim import Trajectory, run
-from cosim.contract import Exogenous, Feeder, TransformerSpec
+from cosim.contract import Connection, Exogenous, Feeder, TransformerSpec
 from cosim.errors import InputError
 from cosim.measures import scoreboard
+from cosim.opendss import OpenDssEngine
+from cosim.reduced import ReducedEngine
 
 HEAD = """Clear
 Set DefaultBaseFrequency=50
@@ -320,3 +322,27 @@ def test_loads_that_plain_opendss_would_turn_into_impedances(tmp_path):
         master.write_text(f"{text}New Load.home bus1=b.1 phases=1 kv=0.23 kw=1{extra}\n", encoding="utf-8")
         warnings = " ".join(feeders.load(master).warnings)
         assert ("makes them impedances" in warnings) is warned
+
+
+def test_loads_can_be_moved_and_added():
+    changed = feeders.load(
+        "european_lv", connections=[Connection("LOAD1", "34", (2,)), Connection("HUB", "499", (1, 2, 3))]
+    )
+    assert changed.customers[-1] == "HUB"
+    assert changed.customer_phases[0] == (2,)
+    assert changed.customer_phases[-1] == (1, 2, 3)
+    assert changed.customer_nodes[0] == (changed.network.node_names.index("34.2"),)
+    assert changed.load_kw[-1] == 0.0
+    power_kw = np.random.default_rng(1).uniform(0.0, 4.0, len(changed.customers))
+    with_opendss = OpenDssEngine(changed).solve(power_kw, 0.3 * power_kw, np.nan)
+    without = ReducedEngine(changed).solve(power_kw, 0.3 * power_kw, np.nan)
+    assert np.abs(with_opendss - without).max() < 1e-5
+
+
+def test_every_place_that_does_not_exist_is_named():
+    wrong = [Connection("CP", "6910", (1,)), Connection("HUB", "499", (1, 4))]
+    with pytest.raises(InputError) as caught:
+        feeders.load("european_lv", connections=wrong)
+    assert [fault.key for fault in caught.value.faults] == ["connection of CP", "connection of HUB"]
+    assert "'6910.1'" in str(caught.value)
+    assert "'499.4'" in str(caught.value)

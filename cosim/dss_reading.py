@@ -1,0 +1,124 @@
+"""What a compiled OpenDSS circuit holds, in the words of the house; ``cosim.opendss`` hands the circuit over.
+
+``Lines.*`` and ``Loads.*`` keep active elements of their own, so ratings and nodes are read through ``CktElement``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from cosim.contract import Branch, LoadFact, LoadShape, Network
+
+_DEFAULT_RATING_A = (400.0, 600.0)  # what OpenDSS reports for a line that nobody rated
+_NONLINEAR = ("Generator", "PVSystem", "Storage", "Isource", "VCCS", "UPFC", "IndMach012", "VSConverter")
+_CONTROLS = ("RegControl", "CapControl", "SwtControl", "InvControl", "StorageController")
+_METRES_PER_UNIT = {0: 1.0, 1: 1609.344, 2: 304.8, 3: 1000.0, 4: 1.0, 5: 0.3048, 6: 0.0254, 7: 0.01, 8: 0.001}
+
+
+def elements(dss: Any, kind: str) -> Iterator[str]:
+    """Make each enabled element of a class the active circuit element, and yield its name in upper case."""
+    prefix = kind.lower() + "."
+    for full in dss.Circuit.AllElementNames():
+        if full.lower().startswith(prefix) and dss.Circuit.SetActiveElement(full) >= 0 and dss.CktElement.Enabled():
+            yield full.split(".", 1)[1].upper()
+
+
+def property_of(dss: Any, element: str, key: str) -> str:
+    """Text of a property, without brackets."""
+    dss.Text.Command(f"? {element}.{key}")
+    return str(dss.Text.Result()).strip("[]() ")
+
+
+def load_fact(dss: Any, name: str) -> LoadFact:
+    """Facts of the active circuit element, a load."""
+    numbers = [int(number) for number in dss.CktElement.NodeOrder()]
+    bus = dss.CktElement.BusNames()[0].split(".")[0].upper()
+    element = f"Load.{name}"
+    kw, kvar, kv = (float(property_of(dss, element, key)) for key in ("kw", "kvar", "kv"))
+    delta = property_of(dss, element, "conn").lower() in ("delta", "ll")
+    neutral = 0 if delta else numbers.pop()
+    if neutral in (1, 2, 3):  # a star whose neutral is a phase: across two phases, whatever it is called
+        delta, neutral, numbers = True, 0, [*numbers, neutral]
+    model = int(property_of(dss, element, "model"))
+    band_pu = float(property_of(dss, element, "vminpu")), float(property_of(dss, element, "vmaxpu"))
+    shape = _load_shape(dss, property_of(dss, element, "yearly") or property_of(dss, element, "daily"), kw)
+    return LoadFact(name, bus, tuple(numbers), neutral, kw, kvar, kv, model, delta, band_pu, shape)
+
+
+def _load_shape(dss: Any, name: str, kw: float) -> LoadShape | None:
+    known = [known.lower() for known in dss.LoadShape.AllNames()] if dss.LoadShape.Count() else []
+    if name.lower() not in known or name.lower() == "default":
+        return None
+    dss.LoadShape.Name(name)
+    multiplier = np.array(dss.LoadShape.PMult(), dtype=float)
+    actual = bool(dss.LoadShape.UseActual())
+    return LoadShape(float(dss.LoadShape.MinInterval()), multiplier if actual else multiplier * kw)
+
+
+def buses_of(dss: Any) -> tuple[dict[str, tuple[float, float]], dict[str, float]]:
+    """Coordinates where there are any, and the phase-to-neutral base of every bus [kV]."""
+    xy, bases = {}, {}
+    for bus in dss.Circuit.AllBusNames():
+        dss.Circuit.SetActiveBus(bus)
+        bases[bus.upper()] = float(dss.Bus.kVBase())
+        if dss.Bus.Coorddefined():
+            xy[bus.upper()] = (float(dss.Bus.X()), float(dss.Bus.Y()))
+    return xy, bases
+
+
+def windings_of(dss: Any, name: str) -> tuple[list[float], list[float]]:
+    """Rated voltages [kV] and powers [kVA] of the windings of a transformer."""
+    element = f"Transformer.{name}"
+    kvs, kvas = (
+        [float(part) for part in property_of(dss, element, key).replace(",", " ").split()] for key in ("kvs", "kvas")
+    )
+    return kvs, kvas
+
+
+def network_of(dss: Any) -> Network:
+    """Read the linear network of a circuit whose loads are disabled and which is solved."""
+    names = tuple(name.upper() for name in dss.Circuit.YNodeOrder())
+    row = {name: index for index, name in enumerate(names)}
+    data, indices, pointers = dss.YMatrix.getYsparse()
+    matrix = sparse.csc_matrix((data, indices, pointers), shape=(len(names), len(names)), dtype=complex)
+    voltages = np.array(dss.YMatrix.getV(), dtype=float).view(complex)[1:]
+    branches = [_branch(dss, name, "line", row) for name in elements(dss, "Line")]
+    branches += [_branch(dss, name, "transformer", row) for name in elements(dss, "Transformer")]
+    injectors = tuple(f"{kind}.{name}" for kind in _NONLINEAR for name in elements(dss, kind))
+    controls = tuple(f"{kind}.{name}" for kind in _CONTROLS for name in elements(dss, kind))
+    dss.Vsources.First()
+    return Network(names, matrix, voltages, float(dss.Vsources.PU()), tuple(branches), injectors, controls)
+
+
+def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:
+    """Read the active circuit element, a line or a transformer."""
+    buses = tuple(bus.split(".")[0].upper() for bus in dss.CktElement.BusNames())
+    numbers = np.array(dss.CktElement.NodeOrder()).reshape(len(buses), -1)
+    conductors = numbers.shape[1]
+    admittance = np.array(dss.CktElement.YPrim()).view(complex).reshape(numbers.size, numbers.size).T.copy()
+    watched, length_m = 0, 0.0
+    if kind == "transformer":
+        phases = int(dss.CktElement.NumPhases())
+        kvs, kvas = windings_of(dss, name)
+        watched = int(np.argmin(kvs))
+        rating_a = kvas[watched] / (kvs[watched] * (np.sqrt(3.0) if phases > 1 else 1.0))
+    else:
+        ratings = (dss.CktElement.NormalAmps(), dss.CktElement.EmergAmps())
+        rating_a = float("nan") if ratings == _DEFAULT_RATING_A or ratings[0] <= 0 else float(ratings[0])
+        dss.Lines.Name(name)
+        length_m = float(dss.Lines.Length()) * _METRES_PER_UNIT.get(int(dss.Lines.Units()), 1.0)
+    return Branch(
+        name=name,
+        kind=kind,
+        buses=buses,
+        nodes=np.array([row.get(f"{bus}.{n}", -1) for bus, line in zip(buses, numbers, strict=True) for n in line]),
+        phases=tuple(int(n) for n in numbers[watched]),
+        admittance_s=admittance,
+        monitored=slice(watched * conductors, (watched + 1) * conductors),
+        rating_a=float(rating_a),
+        length_m=length_m,
+    )

@@ -1,0 +1,79 @@
+"""How buses hang together: which transformer feeds the customers, which line carries them all, and how far they are."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import dijkstra
+
+from cosim.contract import Branch, Network, Survey
+
+NEARLY_EQUAL_VOLTAGES = 1.25
+"""Up to this ratio a transformer is a regulator or isolates, and customers behind it are on the same feeder."""
+
+Edge = tuple[str, str, float]  # two buses, and the metres between them
+
+
+def supply_of(survey: Survey) -> Branch | None:
+    """The transformer behind which most customers are; one that changes the voltage, where there is any."""
+    network = survey.network
+    edges = edges_of(network)
+    transformers = [branch for branch in network.branches if branch.kind == "transformer"]
+
+    def behind(branch: Branch) -> int:
+        reached = distances_m(edges, branch.buses[low_voltage_terminal(branch)])
+        return sum(load.bus in reached for load in survey.loads)
+
+    changing = [branch for branch in transformers if not _levels_joined(network, branch)]
+    return max(changing or transformers, key=behind, default=None)
+
+
+def low_voltage_terminal(transformer: Branch) -> int:
+    """Return which terminal of a transformer feeds the customers."""
+    return int(transformer.monitored.start) // len(transformer.phases)
+
+
+def distances_m(edges: list[Edge], start: str) -> dict[str, float]:
+    """Length of the shortest path from a bus [m]; only buses that can be reached."""
+    buses = {bus: index for index, bus in enumerate(dict.fromkeys([start, *(bus for e in edges for bus in e[:2])]))}
+    ends = np.array([[buses[one], buses[other]] for one, other, _ in edges]).reshape(-1, 2)
+    # An edge without length still joins its ends; zero would mean "no edge" to the graph routine.
+    length = np.array([max(metres, 1e-9) for _, _, metres in edges])
+    graph = coo_matrix((length, (ends[:, 0], ends[:, 1])), shape=(len(buses), len(buses))).tocsr()
+    metres = np.asarray(dijkstra(graph, directed=False, indices=[0])).reshape(-1)
+    return {bus: round(float(metres[index]), 6) for bus, index in buses.items() if np.isfinite(metres[index])}
+
+
+def head_line(network: Network, start: str) -> str | None:
+    """The only line that leaves the transformer's bus, or the regulator there; None where several share the load."""
+    near = distances_m(_passages(network), start)
+    leaving = [line.name for line in network.lines if (line.buses[0] in near) != (line.buses[1] in near)]
+    return leaving[0] if len(leaving) == 1 else None
+
+
+def edges_of(network: Network) -> list[Edge]:
+    """Lines, and transformers that do not change the voltage, as edges between buses."""
+    return [*_spans(network.lines), *_passages(network)]
+
+
+def _spans(lines: tuple[Branch, ...]) -> list[Edge]:
+    return [(line.buses[0], line.buses[1], line.length_m) for line in lines]
+
+
+def _passages(network: Network) -> list[Edge]:
+    """Transformers whose terminals have nearly the same voltage, as lines without length."""
+    transformers = (branch for branch in network.branches if branch.kind == "transformer")
+    return [(*pair, 0.0) for branch in transformers for pair in _levels_joined(network, branch)]
+
+
+def _levels_joined(network: Network, transformer: Branch) -> list[tuple[str, str]]:
+    """Pairs of buses that a transformer joins at nearly the same voltage."""
+    nodes = transformer.nodes.reshape(len(transformer.buses), -1)
+    at_terminal_v = np.where(nodes < 0, 0.0, np.abs(network.no_load_v[nodes])).max(axis=1)
+    return [
+        (one, other)
+        for (one, one_v), (other, other_v) in combinations(zip(transformer.buses, at_terminal_v, strict=True), 2)
+        if one != other and 0.0 < max(one_v, other_v) <= NEARLY_EQUAL_VOLTAGES * min(one_v, other_v)
+    ]
