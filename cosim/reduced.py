@@ -61,6 +61,8 @@ class ReducedNetwork:
         The watched branches.
     port_customer : ndarray of int, shape (port,)
         Customer of every port, in the order of ``Prediction.voltage_v``.
+    branch_share : ndarray of complex, shape (port, branch, 3)
+        Current in the watched branches, towards the customers, for one ampere drawn at a port.
 
     Raises
     ------
@@ -97,6 +99,7 @@ class ReducedNetwork:
         self._no_load_a = monitored_currents(branches, network.no_load_v[None, :])[0]
         drawn_a = monitored_currents(branches, -to_nodes.T)
         self._to_branches = np.ascontiguousarray(drawn_a.reshape(len(drawn_a), -1))
+        self.branch_share: Complex = drawn_a
         self._node_no_load_v = network.no_load_v
         self._to_nodes = np.ascontiguousarray(to_nodes.T) if all_nodes else None
 

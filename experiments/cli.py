@@ -1,4 +1,4 @@
-"""The command line: ``cosim run``, ``compare``, ``check``, ``list``, ``feeder``, ``bench``, ``plan``, ``reproduce``."""
+"""The command line: every ``cosim`` command; what it does lives in modules of its own, imported when asked for."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from cosim.errors import CosimError, Fault, InputError
 from experiments import scenario as scenarios
 from experiments.files import writable_folder
 from experiments.plan.command import plan_command
+from experiments.rephase.command import rephase_command
 from experiments.reproduce.command import studies
 from experiments.scenario import Run, Scenario
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(studies, name="reproduce")
 app.command("plan")(plan_command)
+app.command("rephase")(rephase_command)
 _out = Console()
 _err = Console(stderr=True)
 

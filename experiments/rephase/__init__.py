@@ -1,0 +1,1 @@
+"""Which customers to connect to another phase: ``cosim rephase``."""

@@ -1,0 +1,154 @@
+"""The best few moves: every one and every pair by enumeration, more of them greedily with exchanges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from cosim.contract import Complex, Float, Int
+
+ENUMERATED = 2  # moves up to which every combination is tried
+LEAST_CHECKED, MOST_CHECKED = 10, 400
+SAFETY = 2.0  # times the largest difference seen between linear model and power flow
+NEARLY_A2 = 1e-9
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Moves, and how sure it is that there are none better.
+
+    Attributes
+    ----------
+    moves : tuple of int
+        Rows of the moves chosen.
+    value_a2, before_a2 : float
+        Unbalance current of the day with and without them, by power flow [A²].
+    exact : bool
+        Whether every combination was compared, and those that the linear model cannot tell apart by power flow.
+    compared : int
+        Combinations compared by the linear model.
+    checked : int
+        Combinations solved by power flow.
+    largest_model_error_a2 : float
+        Between linear model and power flow, among those checked [A²].
+    """
+
+    moves: tuple[int, ...]
+    value_a2: float
+    before_a2: float
+    exact: bool
+    compared: int
+    checked: int
+    largest_model_error_a2: float
+
+
+class Quadratic:
+    """The day's unbalance current as a quadratic function of which moves are made.
+
+    Parameters
+    ----------
+    now : ndarray of complex, shape (entry,)
+        Sequence currents before.
+    change : ndarray of complex, shape (move, entry)
+        What each move adds.
+    """
+
+    def __init__(self, now: Complex, change: Complex) -> None:
+        self.before = float(np.vdot(now, now).real)
+        self.gram: Float = (change.conj() @ change.T).real
+        self.gain: Float = 2.0 * (change.conj() @ now).real + np.diag(self.gram)  # of a move alone
+
+    def value(self, moves: Sequence[int]) -> float:
+        """Return the unbalance current after some moves [A²]."""
+        rows = list(moves)
+        together = self.gram[np.ix_(rows, rows)]
+        return self.before + float(self.gain[rows].sum() + together.sum() - np.trace(together))
+
+    def added(self, moves: Sequence[int]) -> Float:
+        """Return the unbalance current after some moves and each further one, shape (move,) [A²]."""
+        result: Float = self.value(moves) + self.gain + 2.0 * self.gram[:, list(moves)].sum(axis=1)
+        return result
+
+
+def best_moves(quadratic: Quadratic, customer: Int, count: int, power_flow: Callable[[Sequence[int]], float]) -> Choice:
+    """Choose at most ``count`` moves that leave least unbalance current.
+
+    Up to two moves every combination is ranked by the linear model, and solved by power flow from the best on until
+    the next could not be better even if the model were wrong by twice the largest error seen. More moves are added one
+    by one to the best pair, each time exchanging moves while that helps; no proof comes with them.
+
+    Parameters
+    ----------
+    quadratic : Quadratic
+        The linear model.
+    customer : ndarray of int, shape (move,)
+        Whom each move concerns; nobody is moved twice.
+    count : int
+        Most moves.
+    power_flow : callable
+        Unbalance current after some moves [A²].
+    """
+    ranked = _enumerated(quadratic, customer, min(count, ENUMERATED))
+    compared = len(ranked)
+    if count > ENUMERATED:
+        grown = _grown(quadratic, customer, ranked[0], count)
+        compared += len(grown)
+        ranked = grown[::-1]
+    before = power_flow(())
+    best: tuple[float, tuple[int, ...]] = (before, ())
+    error, checked, exact = 0.0, 0, count <= ENUMERATED
+    for moves in ranked:
+        expected = quadratic.value(moves)
+        if checked >= LEAST_CHECKED and expected - SAFETY * error > best[0]:
+            break
+        if checked >= MOST_CHECKED:
+            exact = False
+            break
+        value = power_flow(moves) if moves else before
+        checked += 1
+        error = max(error, abs(value - expected))
+        best = min(best, (value, moves))
+    return Choice(best[1], best[0], before, exact, compared, checked, error)
+
+
+def _enumerated(quadratic: Quadratic, customer: Int, count: int) -> list[tuple[int, ...]]:
+    """All combinations of at most so many moves, the best first."""
+    every = range(len(customer))
+    found: list[tuple[int, ...]] = [()]
+    for size in range(1, count + 1):
+        found += [rows for rows in combinations(every, size) if len({int(customer[r]) for r in rows}) == size]
+    return sorted(found, key=quadratic.value)
+
+
+def _grown(quadratic: Quadratic, customer: Int, start: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
+    """From a first choice, one move more at a time, each followed by exchanges; only while it gets better."""
+    steps = [_exchanged(quadratic, customer, start)]
+    while len(steps[-1]) < count:
+        row, value = _best_addition(quadratic, customer, steps[-1])
+        if row < 0 or value >= quadratic.value(steps[-1]) - NEARLY_A2:
+            break
+        steps.append(_exchanged(quadratic, customer, (*steps[-1], row)))
+    return steps
+
+
+def _exchanged(quadratic: Quadratic, customer: Int, moves: tuple[int, ...]) -> tuple[int, ...]:
+    improving = True
+    while improving:
+        improving = False
+        for place in range(len(moves)):
+            others = moves[:place] + moves[place + 1 :]
+            row, value = _best_addition(quadratic, customer, others)
+            if row >= 0 and value < quadratic.value(moves) - NEARLY_A2:
+                moves, improving = (*others, row), True
+                break
+    return moves
+
+
+def _best_addition(quadratic: Quadratic, customer: Int, moves: tuple[int, ...]) -> tuple[int, float]:
+    value = quadratic.added(moves)
+    value[np.isin(customer, customer[list(moves)])] = np.inf
+    row = int(value.argmin())
+    return (row, float(value[row])) if np.isfinite(value[row]) else (-1, float("inf"))

@@ -1,0 +1,116 @@
+"""Re-phasing: the best moves by enumeration with the power flow itself, and what the command writes."""
+
+import json
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from cosim import Connection
+from cosim.measures import unbalance_current_a2
+from cosim.network import monitored_currents
+from cosim.opendss import OpenDssEngine
+from experiments.cli import app
+from experiments.compose import compose
+from experiments.execute import run_one
+from experiments.rephase.moves import Rephasing, with_connections
+from experiments.rephase.search import Quadratic, best_moves
+from experiments.scenario import Run, read
+from experiments.unbalance.tables import analyse, describe
+
+
+@pytest.fixture(scope="module")
+def evening():
+    composition = compose(read("two_bus_evening"))
+    feeder = composition.feeder
+    crowded = [Connection(name, bus, (1,)) for name, bus in zip(feeder.customers, feeder.customer_bus, strict=True)]
+    composition = replace(composition, feeder=with_connections(feeder, crowded))
+    run = Run(controller="none")
+    return composition, run_one(composition, run, composition.controller(run), "opendss", None)
+
+
+@pytest.fixture(scope="module")
+def day(evening):
+    return Rephasing(evening[1])
+
+
+def test_without_a_move_it_is_the_day_as_it_was(evening, day):
+    as_it_was = unbalance_current_a2(evening[1].monitored_current_a).sum(axis=1).mean()
+    assert day.value_a2() == pytest.approx(as_it_was, rel=1e-6)
+
+
+def test_the_quadratic_is_the_norm_of_the_linear_currents(day):
+    now, change = day.linear()
+    quadratic = Quadratic(now, change)
+    for moves in [(), (0,), (1, 2), (0, 3, 5)]:
+        assert quadratic.value(moves) == pytest.approx(np.linalg.norm(now + change[list(moves)].sum(axis=0)) ** 2)
+    assert quadratic.added((1,))[3] == pytest.approx(quadratic.value((1, 3)))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_up_to_two_moves_are_the_best_by_power_flow(day, count):
+    choice = best_moves(Quadratic(*day.linear()), day.customer, count, day.value_a2)
+    every = [()] + [
+        rows
+        for size in range(1, count + 1)
+        for rows in combinations(range(len(day.moves)), size)
+        if len(set(day.customer[list(rows)])) == size
+    ]
+    assert choice.exact
+    assert choice.value_a2 == pytest.approx(min(day.value_a2(rows) for rows in every))
+    assert choice.value_a2 < 0.7 * choice.before_a2
+
+
+def test_more_moves_are_no_worse_and_move_nobody_twice(day):
+    pair = best_moves(Quadratic(*day.linear()), day.customer, 2, day.value_a2)
+    more = best_moves(Quadratic(*day.linear()), day.customer, 3, day.value_a2)
+    assert more.value_a2 <= pair.value_a2 + 1e-9
+    assert not more.exact
+    assert len(set(day.customer[list(more.moves)])) == len(more.moves)
+
+
+def test_opendss_agrees_on_what_the_moves_bring(evening, day):
+    composition, before = evening
+    choice = best_moves(Quadratic(*day.linear()), day.customer, 1, day.value_a2)
+    moved = with_connections(composition.feeder, [day.moves[row].connection for row in choice.moves])
+    engine, column = OpenDssEngine(moved), moved.monitored_branches
+    current = [
+        monitored_currents(column, engine.solve(p, q, np.nan)[None, :])[0]
+        for p, q in zip(before.net_kw, before.net_kvar, strict=True)
+    ]
+    assert unbalance_current_a2(np.array(current)).sum(axis=1).mean() == pytest.approx(choice.value_a2, rel=1e-6)
+
+
+def test_indices_and_causes_agree_with_the_measures(evening):
+    _, run = evening
+    found = analyse(run)
+    assert found.buses["vuf_max_percent"].is_monotonic_decreasing
+    assert found.lines["neutral_max_a"].iloc[0] == pytest.approx(
+        np.abs(run.transformer_current_a.sum(axis=1)).max(), rel=1e-3
+    )
+    idle = found.causes[found.causes["net_kw_at_worst_line_time"] == 0]
+    assert (np.abs(idle["neutral_share_a"]) < 1e-9).all()
+    assert found.causes["neutral_share_a"].iloc[0] > 0
+    assert "neutral current" in describe(found)[1]
+
+
+def test_the_command_writes_moves_metrics_and_tables(tmp_path):
+    ended = CliRunner().invoke(app, ["rephase", "two_bus_evening", "--moves", "2", "--out", str(tmp_path)])
+    assert ended.exit_code == 0, ended.output
+    cases = json.loads((tmp_path / "metrics.json").read_text())["cases"]
+    assert cases["after"]["unbalance_current_mean_a2"] <= cases["before"]["unbalance_current_mean_a2"]
+    told = json.loads((tmp_path / "rephase.json").read_text())
+    assert told["exact"] is True
+    assert cases["after"]["unbalance_current_mean_a2"] == pytest.approx(told["unbalance_current_after_a2"], rel=1e-4)
+    assert len(pd.read_csv(tmp_path / "moves.csv")) == len(told["moves"])
+    for name in ("before/buses.csv", "after/lines.csv", "before/causes.csv", "phase_loads.csv", "rephase.png"):
+        assert (tmp_path / name).stat().st_size > 0
+
+
+def test_an_unknown_controller_is_named(tmp_path):
+    ended = CliRunner().invoke(app, ["rephase", "two_bus_evening", "--controller", "nobody", "--out", str(tmp_path)])
+    assert ended.exit_code != 0
+    assert "nobody" in str(ended.exception)
