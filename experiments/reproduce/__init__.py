@@ -7,6 +7,7 @@ A study is a module here with a function ``reproduce`` that computes and writes 
 from __future__ import annotations
 
 STUDIES: dict[str, str] = {
+    "powertrip": "Three charge points and twelve roofs: phase unbalance, what control does, and what the index hides.",
     "host_capacity": "Household caps under a transformer limit: why the tariff had no effect, and what mends it.",
     "cpo_planner": "A charge-point operator's day-ahead plan: forty vehicles behind 100 kW, LP and MILP.",
 }

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from experiments.files import writable_folder
 from experiments.reproduce import STUDIES
+from experiments.reproduce.trip_command import powertrip_command
 
 studies = typer.Typer(
     help="Tell a seed's study again: its data, its first formulation, what mends it; figures and numbers to check.",
@@ -19,6 +20,7 @@ studies = typer.Typer(
 )
 _out = Console()
 _err = Console(stderr=True)
+studies.command("powertrip", help=STUDIES["powertrip"])(powertrip_command)
 Out = Annotated[Path | None, typer.Option(help="Folder; default runs/<study>-<time>/.")]
 
 

@@ -1,0 +1,143 @@
+"""Figures of ``powertrip``: the seed's three, then what its index does not see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from cosim.contract import Float
+from experiments.figures import style
+from experiments.reproduce.trip_measures import Delivered
+from experiments.reproduce.trip_place import STEP_MIN, Place
+
+COLOURS = ("#9A9A9A", "#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+LOW_PU, HIGH_PU = 0.94, 1.10
+MARGIN_H = 0.5
+
+
+def write_figures(place: Place, shown: Mapping[str, Delivered], folder: Path) -> dict[str, str]:
+    """Write all figures of the cases to show, in their order; caption by file name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawings = {
+        "pui.png": draw_over_time(place, shown, "pui_percent", "PUI [%]", "The seed's index at the three lines"),
+        "neutral_current.png": draw_over_time(
+            place, shown, "neutral_a", "neutral current [A]", "Neutral current at the same lines"
+        ),
+        "voltage_unbalance.png": draw_voltage_unbalance(place, shown),
+        "lowest_voltage.png": draw_lowest_voltage(place, shown),
+        "pv_use.png": draw_pv_use(place, shown),
+        "pui_against_neutral.png": draw_disagreement(place, shown),
+    }
+    for name, drawing in drawings.items():
+        style.save(drawing.figure, folder / name)
+    return {name: drawing.caption for name, drawing in drawings.items()}
+
+
+def draw_over_time(
+    place: Place, shown: Mapping[str, Delivered], quantity: str, label: str, title: str
+) -> style.Drawing:
+    """One quantity at every line that feeds a charge point, all cases together."""
+    with style.house_style():
+        count = len(place.lines)
+        figure, (panels,) = style.sheet(style.Block(count, 1, 1.6), right_in=1.3)
+        for column, axes in enumerate(panels):
+            for colour, told in zip(COLOURS, shown.values(), strict=False):
+                _step(axes, place, getattr(told, quantity)[:, column], colour)
+            bus, phase = place.feeder.customer_bus[place.chargers[column]], _phase(place, column)
+            hours = np.flatnonzero(place.ev_kw[:, column]) * STEP_MIN / 60.0
+            busy = f"charging {hours[0]:.0f}-{hours[-1] + STEP_MIN / 60:.0f} h" if len(hours) else "idle"
+            style.panel_title(axes, f"{place.lines[column].name}, charge point at {bus}.{phase}", busy)
+            axes.set_ylabel(label)
+            axes.set_ylim(bottom=0)
+        panels[-1].set_xlabel("hour of the day")
+        style.heading(figure, title, _keys(shown))
+    return style.Drawing(figure, title, f"{label} of 5-minute steps at the lines that feed the charge points.")
+
+
+def draw_voltage_unbalance(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
+    """V2/V1 and V0/V1 at the charge points' buses, the worst of them."""
+    title = "Voltage unbalance at the charge points' buses, the worst of them"
+    with style.house_style():
+        figure, (panels,) = style.sheet(style.Block(2, 1, 1.7, share_y=False), right_in=1.3)
+        for axes, quantity, label in zip(
+            panels, ("vuf_percent", "v0_percent"), ("V2/V1 [%]", "V0/V1 [%]"), strict=True
+        ):
+            for colour, told in zip(COLOURS, shown.values(), strict=False):
+                _step(axes, place, getattr(told, quantity).max(axis=1), colour)
+            axes.set_ylabel(label)
+            axes.set_ylim(bottom=0)
+        style.limit_line(panels[0], 2.0, "EN 50160\n2 % (95 %)")
+        panels[-1].set_xlabel("hour of the day")
+        style.heading(figure, title, _keys(shown))
+    return style.Drawing(figure, title, "Negative and zero sequence over positive sequence, 5-minute steps.")
+
+
+def draw_lowest_voltage(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
+    """Lowest voltage of every bus over the active steps, against its distance."""
+    names = place.feeder.network.node_names
+    title = "Lowest voltage along the feeder while vehicles charge"
+    with style.house_style():
+        figure, ((axes,),) = style.sheet(style.Block(1, 1, 3.2), right_in=1.3)
+        for colour, told in zip(COLOURS, shown.values(), strict=False):
+            lowest: dict[str, float] = {}
+            for name, value in zip(names, told.node_lowest_pu, strict=True):
+                bus, phase = name.rsplit(".", 1)
+                if phase in "123" and np.isfinite(value) and bus in place.feeder.distance_m:
+                    lowest[bus] = min(lowest.get(bus, np.inf), value)
+            distance = [place.feeder.distance_m[bus] for bus in lowest]
+            axes.scatter(distance, list(lowest.values()), s=5, color=colour, linewidths=0)
+        style.limit_line(axes, LOW_PU, f"{LOW_PU} pu")
+        axes.set_xlabel("distance from the transformer [m]")
+        axes.set_ylabel("voltage [pu]")
+        style.heading(figure, title, _keys(shown))
+    return style.Drawing(figure, title, "Each dot is a bus: the lowest of its phases over all active steps.")
+
+
+def draw_pv_use(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
+    """Sun of all roofs, and what each case feeds in."""
+    title = "Use of the sun"
+    with style.house_style():
+        figure, ((axes,),) = style.sheet(style.Block(1, 1, 2.8), right_in=1.3)
+        _step(axes, place, place.sun_kw.sum(axis=1), "#BBBBBB", linewidth=3.0)
+        for colour, told in zip(COLOURS, shown.values(), strict=False):
+            _step(axes, place, told.schedule.pv_kw.sum(axis=1), colour)
+        axes.set_xlabel("hour of the day")
+        axes.set_ylabel("fed in by all roofs [kW]")
+        axes.set_ylim(bottom=0)
+        style.heading(figure, title, [style.line_key("#BBBBBB", "available", linewidth=3.0), *_keys(shown)])
+    return style.Drawing(figure, title, "What is missing below the grey line is curtailed.")
+
+
+def draw_disagreement(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
+    """PUI against neutral current: the same steps, two judgements."""
+    title = "PUI is not unbalance: the same steps, two judgements"
+    with style.house_style():
+        figure, (panels,) = style.sheet(style.Block(len(shown), min(3, len(shown)), 2.2), right_in=1.3)
+        for axes, colour, (name, told) in zip(panels, COLOURS, shown.items(), strict=False):
+            pui, neutral = told.pui_percent[place.active].ravel(), told.neutral_a[place.active].ravel()
+            axes.scatter(pui, neutral, s=8, color=colour, alpha=0.7, linewidths=0)
+            style.panel_title(axes, name, f"r = {np.corrcoef(pui, neutral)[0, 1]:+.2f}")
+            axes.set_xlabel("PUI [%]")
+        for axes in panels[:: min(3, len(shown))]:
+            axes.set_ylabel("neutral current [A]")
+        style.heading(figure, title)
+    return style.Drawing(figure, title, "Each dot: one active step at one of the lines. r: correlation.")
+
+
+def _step(axes: Axes, place: Place, values: Float, colour: str, linewidth: float = 1.1) -> None:
+    hour = np.arange(len(values) + 1) * STEP_MIN / 60.0
+    axes.step(hour, style.hold(values), where="post", color=colour, linewidth=linewidth)
+    first, last = place.active[0] * STEP_MIN / 60.0, (place.active[-1] + 1) * STEP_MIN / 60.0
+    axes.set_xlim(first - MARGIN_H, last + MARGIN_H)
+
+
+def _phase(place: Place, column: int) -> int:
+    return int(place.feeder.customer_phases[place.chargers[column]][0])
+
+
+def _keys(shown: Mapping[str, Delivered]) -> list[Line2D]:
+    return [style.line_key(colour, name) for colour, name in zip(COLOURS, shown, strict=False)]
