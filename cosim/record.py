@@ -149,6 +149,10 @@ def _decisions(decisions: tuple[tuple[int, Decision], ...]) -> pa.Table:
             "bound": pa.array([decision.bound for _, decision in decisions], type=pa.float64()),
             "gap": pa.array([decision.gap for _, decision in decisions], type=pa.float64()),
             "fallback": pa.array([decision.fallback for _, decision in decisions], type=pa.string()),
+            **{
+                name: pa.array([getattr(decision, name) for _, decision in decisions], type=pa.float64())
+                for name in ("hypervolume", "hypervolume_reference", "regret_a", "regret_kwh")
+            },
         }
     )
 

@@ -82,6 +82,10 @@ METRICS: dict[str, Metric] = {
     "promise_error_max_kva": Metric("planned against delivered, largest", "kVA", "low", None, False, 2),
     "solve_gap_max": Metric("largest solver gap", "1", "low", None, False, 4),
     "degraded_steps": Metric("degraded steps", "1", "low", 0.0, True, 0),
+    "hypervolume_ratio_mean": Metric("hypervolume of the fronts, mean", "of reference", "high", None, False, 4),
+    "hypervolume_ratio_min": Metric("hypervolume of the fronts, least", "of reference", "high", None, False, 4),
+    "regret_mean_a": Metric("unbalance current given away, mean", "A", "low", None, False, 2),
+    "regret_kwh": Metric("sun given away", "kWh", "low", None, False, 2),
 }
 
 

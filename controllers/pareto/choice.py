@@ -1,4 +1,4 @@
-"""Which point of a front to take: achievement scalarisation, pseudo-weights, or the knee."""
+"""Which point of a front to take: achievement scalarisation, pseudo-weights, the knee, trade-offs, hypervolume."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 from pymoo.decomposition.asf import ASF
+from pymoo.indicators.hv import HV
 
 from cosim.contract import Float
 from cosim.errors import Fault
@@ -64,10 +65,60 @@ def by_knee(front: Float, weights: Float) -> int:  # noqa: ARG001 - the knee is 
     return int(np.argmin(normalised(front).sum(axis=1)))
 
 
+def by_trade_off(front: Float, weights: Float) -> int:
+    """Point that every other point betters at the highest price: largest least ratio of sacrifice to gain.
+
+    L. Rachmawati, D. Srinivasan, "Multiobjective evolutionary algorithm with controllable focus on the knees of the
+    Pareto front", IEEE Transactions on Evolutionary Computation 13(4), 2009. Taken over all other points of the
+    normalised front, so that there is always exactly one answer (pymoo's ``HighTradeoffPoints`` returns outliers:
+    several, or none). Where the ratio is the same everywhere, `by_asf` decides.
+    """
+    scaled = normalised(front)
+    change = scaled[None, :, :] - scaled[:, None, :]  # from row to column
+    sacrifice, gain = change.clip(0.0).sum(axis=2), (-change).clip(0.0).sum(axis=2)
+    price = np.divide(sacrifice, gain, out=np.full(gain.shape, np.inf), where=gain > _FLAT)
+    least = price.min(axis=1)
+    if not np.isfinite(least).any() or np.ptp(least[np.isfinite(least)]) <= _FLAT:
+        return by_asf(front, weights)
+    return int(np.argmax(np.where(np.isfinite(least), least, -1.0)))
+
+
+def by_hypervolume(front: Float, weights: Float) -> int:
+    """Point whose loss would cost the most hypervolume of the normalised front, reference point at its nadir.
+
+    The ends of the front contribute nothing there. Where nothing contributes, `by_asf` decides.
+    """
+    scaled = normalised(front)
+    volume = HV(ref_point=np.ones(front.shape[1]))
+    whole = volume(scaled)
+    without = np.array([volume(np.delete(scaled, row, axis=0)) if len(front) > 1 else 0.0 for row in range(len(front))])
+    contribution = whole - without
+    if len(front) < 3 or contribution.max() <= _FLAT:
+        return by_asf(front, weights)
+    return int(np.argmax(contribution))
+
+
 RULES: Mapping[str, Callable[[Float, Float], int]] = MappingProxyType(
-    {"asf": by_asf, "pseudo_weights": by_pseudo_weights, "knee": by_knee}
+    {
+        "asf": by_asf,
+        "pseudo_weights": by_pseudo_weights,
+        "knee": by_knee,
+        "trade_off": by_trade_off,
+        "hypervolume": by_hypervolume,
+    }
 )
 """Decision rule by name: (front, weights) to the row of the chosen point."""
+
+
+def default_weights(objectives: Sequence[str]) -> tuple[float, ...]:
+    """Weights where none are given.
+
+    Curtailment of the default pair weighs three times as much as unbalance, because most of the gain comes from moving
+    cars, which costs nobody anything; any others weigh the same.
+    """
+    if tuple(objectives) == ("unbalance_current", "pv_curtailment"):
+        return (0.25, 0.75)
+    return (1.0 / len(objectives),) * len(objectives) if objectives else ()
 
 
 def choice_faults(rule: str, weights: Sequence[float], objectives: Sequence[str]) -> Iterator[Fault]:

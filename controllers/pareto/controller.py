@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 
-from controllers.pareto.choice import RULES, choice_faults
-from controllers.pareto.front import Front, search
-from controllers.pareto.objectives import OBJECTIVES
+from controllers.pareto.certificate import Certificate, certify, long_reference
+from controllers.pareto.choice import RULES, default_weights
+from controllers.pareto.dispatch import NO_MEMORY, LoopSpace, Memory
+from controllers.pareto.exact import ExactFront, applies, exact_front
+from controllers.pareto.faults import day_faults, option_faults
+from controllers.pareto.front import Front, Start, evenest, search, worth_considering
+from controllers.pareto.objectives import CONVEX_PAIR
 from controllers.pareto.outlook import Outlook, look_ahead
-from controllers.pareto.problem import DispatchProblem, Surroundings, limits_for_customers
-from controllers.pareto.start import remembered
-from cosim.contract import Decision, Feeder, Float, Forecast, Observation, Predictor, Setpoints
+from controllers.pareto.problem import DispatchProblem
+from controllers.pareto.start import first_candidates
+from controllers.pareto.surroundings import Surroundings
+from cosim.contract import Decision, Exogenous, Feeder, Float, Forecast, Observation, Predictor, Setpoints
 from cosim.errors import Fault, InputError
-
-_FEWEST = 8
 
 
 class Pareto:
@@ -33,14 +37,29 @@ class Pareto:
     predictor : Predictor
         Power flow for batches of candidates that watches the feeder's monitored branches and those with a limit.
     objectives : sequence of str
-        Names in ``controllers.pareto.objectives.OBJECTIVES``.
-    weights : sequence of float, shape (objective,)
-        Importance in the choice of the point; they sum to 1. Unless told otherwise curtailment weighs four times as
-        much as unbalance, because most of the gain comes from moving cars, which costs nobody anything.
+        Two or three names in ``controllers.pareto.objectives.OBJECTIVES``. ``pv_curtailment`` is left out on a day
+        without roofs where this option was not given, and refused where it was.
+    weights : sequence of float, optional, shape (objective,)
+        Importance in the choice of the point; they sum to 1. Without them, curtailment weighs three times as much as
+        unbalance; other objectives weigh the same.
     rule : str
-        ``asf``, ``pseudo_weights`` or ``knee``.
+        ``asf``, ``pseudo_weights``, ``knee``, ``trade_off`` or ``hypervolume``.
+    algorithm : str
+        ``nsga2``, ``nsga3`` or ``auto``: the second for three objectives.
     population, generations : int
-        Size of NSGA-II, and the most generations; it stops earlier when the front stops growing.
+        Size of the population, and the most generations; the search stops earlier when the front stops growing.
+    horizon_steps : int
+        Control periods that are decided together; only the first is carried out.
+    certificate : str
+        How the front is judged: ``qp`` (the exact front of the linearised network, for ``unbalance_current`` with
+        ``pv_curtailment``), ``long`` (ten times the effort, three seeds), ``off``, or ``auto``: ``qp`` where it
+        applies.
+    certificate_every : int
+        Only every so many decisions are judged.
+    lines : sequence of str, optional
+        Lines and transformers whose currents the objectives watch; the feeder's monitored ones without.
+    buses : sequence of str, optional
+        Buses whose unbalance the objectives watch; the customers' without.
     control_min : float
         Time to the second decision; from then on the time since the last one is taken [min].
     seed : int
@@ -49,37 +68,68 @@ class Pareto:
     Raises
     ------
     InputError
-        With every option that is unknown or out of range, and where the feeder has no branch to watch.
+        With every option that is unknown or out of range, every line or bus that does not exist, and where the feeder
+        has no branch to watch.
     """
 
     every_step = False
+    option_faults = staticmethod(option_faults)
 
     def __init__(
         self,
         feeder: Feeder,
         predictor: Predictor,
         *,
-        objectives: Sequence[str] = ("unbalance_current", "pv_curtailment"),
-        weights: Sequence[float] = (0.2, 0.8),
+        objectives: Sequence[str] | None = None,
+        weights: Sequence[float] | None = None,
         rule: str = "asf",
+        algorithm: Literal["auto", "nsga2", "nsga3"] = "auto",
         population: int = 80,
         generations: int = 80,
+        horizon_steps: int = 1,
+        certificate: Literal["auto", "off", "qp", "long"] = "auto",
+        certificate_every: int = 1,
+        lines: Sequence[str] | None = None,
+        buses: Sequence[str] | None = None,
         control_min: float = 15.0,
         seed: int = 0,
     ) -> None:
-        faults = [*choice_faults(rule, weights, objectives), *_faults(objectives, population, generations, control_min)]
+        given = {
+            "objectives": objectives, "weights": weights, "rule": rule, "population": population,
+            "generations": generations, "horizon_steps": horizon_steps, "certificate": certificate,
+            "certificate_every": certificate_every, "control_min": control_min,
+        }  # fmt: skip
+        faults = option_faults(given)
         if faults:
             raise InputError(faults)
-        self._around = Surroundings.of(feeder, predictor, tuple(objectives))
+        self._named = () if objectives is None else tuple(objectives)
+        names = self._named or CONVEX_PAIR
+        self._around = Surroundings.of(feeder, predictor, names, lines, buses)
         self._customers = len(feeder.customers)
-        self._weights, self._choose = np.array(weights, dtype=float), RULES[rule]
-        self._population, self._generations = population, generations
+        self._weights = np.array(default_weights(names) if weights is None else weights, dtype=float)
+        self._choose, self._algorithm = RULES[rule], algorithm
+        self._population, self._generations, self._periods = population, generations, horizon_steps
+        self._certificate, self._certificate_every = certificate, certificate_every
         self._control_min, self._seed = control_min, seed
         self._forecast: Forecast | None = None
+        self._memory: Memory = NO_MEMORY
         self._forget()
 
+    def day_faults(self, expected: Exogenous) -> list[Fault]:
+        """Objectives named in the options that have nothing to act on in a day: no roofs, no cars."""
+        return day_faults(self._named, expected)
+
     def plan(self, forecast: Forecast) -> None:
-        """Take note of the forecast and begin anew: the same seed gives the same run."""
+        """Take note of the forecast and begin anew: the same seed gives the same run.
+
+        Raises
+        ------
+        InputError
+            Where an objective needs roofs or cars and the day has none.
+        """
+        faults = self.day_faults(forecast.expected)
+        if faults:
+            raise InputError(faults)
         self._forecast = forecast
         self._forget()
 
@@ -87,23 +137,33 @@ class Pareto:
         """Search the front of the coming period and take one point of it."""
         began = time.perf_counter()
         outlook = self._look_ahead(observation)
-        problem = DispatchProblem(self._around, outlook)
-        if not problem.n_var:
-            self._remember(outlook, np.empty(0))
+        space = LoopSpace(outlook)
+        if not space.movable:
+            self._memory = NO_MEMORY
             return self._setpoints(Decision(status="idle", wall_s=time.perf_counter() - began))
-        last = remembered(problem, self._ev_share, self._pv_share)
-        front = search(problem, last, self._population, self._generations, self._rng)
-        chosen = self._choose(front.values, self._weights)
-        self._remember(outlook, front.x[chosen])
-        limits = limits_for_customers(problem, front.x[chosen], self._customers)
-        return self._setpoints(self._decision(front, chosen, time.perf_counter() - began), *limits)
+        problem = DispatchProblem(self._around, outlook.scene, space)
+        last = space.recall(self._memory)
+        pool = first_candidates(space, self._around.phase_share, last, self._population, self._rng)
+        start = Start.of(problem, pool)
+        exact = self._exact(problem, start)
+        if exact is not None and len(outlook.roofs):
+            start = start.joined_by(problem, space.encode(exact.kw))
+        front = search(problem, start, self._population, self._generations, self._rng, self._algorithm)
+        worth = worth_considering(front.values, front.scale)
+        chosen = int(worth[self._choose(front.values[worth], self._weights)])
+        front = evenest(front, chosen, space)
+        self._memory = space.remember(front.x[chosen])
+        limits = space.limits_kw(front.x[chosen], self._customers)
+        wall_s = time.perf_counter() - began
+        verdict = self._judge(problem, start, front, chosen, exact)
+        return self._setpoints(self._decision(front, chosen, verdict, wall_s), *limits)
 
     def _forget(self) -> None:
         self._rng = np.random.default_rng(self._seed)
-        self._ev_share: dict[int, float] = {}
-        self._pv_share: dict[int, float] = {}
+        self._memory = NO_MEMORY
         self._at_once = np.zeros(self._customers, dtype=bool)
         self._last_step: int | None = None
+        self._decided = 0
 
     def _look_ahead(self, observation: Observation) -> Outlook:
         if self._forecast is None:
@@ -113,23 +173,42 @@ class Pareto:
         else:
             steps = max(observation.step - self._last_step, 1)
         self._last_step = observation.step
-        outlook = look_ahead(observation, self._forecast.expected, steps, self._at_once)
+        outlook = look_ahead(observation, self._forecast.expected, steps, self._at_once, self._periods)
         self._at_once = outlook.at_once
         return outlook
 
-    def _remember(self, outlook: Outlook, x: Float) -> None:
-        cars = len(outlook.cars)
-        self._ev_share = dict(zip(outlook.cars.customer.tolist(), x[:cars].tolist(), strict=True))
-        self._pv_share = dict(zip(outlook.roofs.tolist(), x[cars:].tolist(), strict=True))
+    def _exact(self, problem: DispatchProblem, start: Start) -> ExactFront | None:
+        """Exact front of the convex pair: where the search begins, and what it is judged by."""
+        return exact_front(problem, start.scale, self._population) if applies(self._around.objectives) else None
 
-    def _decision(self, front: Front, chosen: int, wall_s: float) -> Decision:
+    def _judge(
+        self, problem: DispatchProblem, start: Start, front: Front, chosen: int, exact: ExactFront | None
+    ) -> Certificate | None:
+        """Judge a front, with draws of its own: being judged changes no decision."""
+        self._decided += 1
+        if self._certificate == "off" or (self._decided - 1) % self._certificate_every:
+            return None
+        if self._certificate == "long":
+            rng = np.random.default_rng([self._seed, self._decided])
+            found = long_reference(problem, start, front, self._population, self._generations, rng, self._algorithm)
+            return certify(problem, front, chosen, found)
+        return None if exact is None else certify(problem, front, chosen, exact)
+
+    def _decision(self, front: Front, chosen: int, verdict: Certificate | None, wall_s: float) -> Decision:
+        fallback = ""
+        if not front.feasible:
+            fallback = "no candidate keeps all limits: least violation taken"
+        elif front.relaxed:
+            fallback = f"no candidate keeps the limit of {', '.join(front.relaxed)}: least violation taken"
         return Decision(
-            status="heuristic",  # NSGA-II proves nothing: no bound, no gap
-            fallback="" if front.feasible else "no candidate keeps all limits: least violation taken",
+            status="heuristic",  # an evolutionary search proves nothing: no bound, no gap
+            fallback=fallback,
             wall_s=wall_s,
             front=front.values,
             front_names=self._around.objectives,
             chosen=chosen,
+            hypervolume=front.hypervolume,
+            **({} if verdict is None else _as_recorded(verdict)),
         )
 
     def _setpoints(
@@ -144,14 +223,10 @@ class Pareto:
         )
 
 
-def _faults(objectives: Sequence[str], population: int, generations: int, control_min: float) -> Iterator[Fault]:
-    where = "controller 'pareto'"
-    unknown = [name for name in objectives if name not in OBJECTIVES]
-    if unknown or not objectives:
-        problem = f"unknown: {', '.join(unknown)}" if unknown else "is empty"
-        yield Fault(where, "objectives", problem, f"use some of {', '.join(OBJECTIVES)}")
-    for key, value, least in (("population", population, _FEWEST), ("generations", generations, 1)):
-        if value < least:
-            yield Fault(where, key, f"is {value}", f"give at least {least}")
-    if not control_min > 0.0:
-        yield Fault(where, "control_min", f"is {control_min}", "give a time in minutes")
+def _as_recorded(verdict: Certificate) -> dict[str, Any]:
+    return {
+        "hypervolume_reference": verdict.hypervolume,
+        "regret_a": verdict.regret_a,
+        "regret_kwh": verdict.regret_kwh,
+        "reference": verdict.values,
+    }

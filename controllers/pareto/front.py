@@ -1,21 +1,74 @@
-"""The search: NSGA-II from a seeded start, until the front stops growing."""
+"""The search: NSGA-II or NSGA-III from a seeded start, until the front stops growing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import comb
+from typing import Any
 
 import numpy as np
 from pymoo.algorithms.moo.nsga2 import NSGA2, RankAndCrowding
+from pymoo.algorithms.moo.nsga3 import NSGA3
 from pymoo.core.population import Population
 from pymoo.indicators.hv import HV
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+from pymoo.util.ref_dirs import get_reference_directions
 
+from controllers.pareto.dispatch import LoopSpace
+from controllers.pareto.objectives import OBJECTIVES
 from controllers.pareto.problem import DispatchProblem
-from controllers.pareto.start import first_candidates
-from cosim.contract import Float
+from cosim.contract import Float, Int
+from cosim.contract.signals import Bool
 
 STALL_GENERATIONS = 8
 STALL_GAIN = 1e-3
 """The search ends when so many generations raise the hypervolume by less than this share."""
+
+LEAST_PRICE = 0.01
+"""Less of an objective, on its scale, for a whole unit of another is not worth considering."""
+
+_BARELY = 1e-6
+
+AS_GOOD = 5e-3
+"""Points that are worse by less than this, on the scale of the decision, count as equal."""
+
+FREE, NOTHING, LAST = 0, 1, 2
+"""Rows of a pool of first candidates that have a meaning: no limit, everything curtailed and paused, the last plan."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """Fixed scale of the objectives of one decision, on which hypervolumes are comparable.
+
+    An objective is divided by its value without control; one that is 0 there, such as curtailment, by its value when
+    everything is curtailed and paused. The reference point is (1, 1, ...).
+
+    Attributes
+    ----------
+    origin, width : ndarray, shape (objective,)
+        Value that counts as 0 (not 0 itself only for a signed objective), and distance from there to 1.
+    there_anyway : ndarray of bool, shape (objective,)
+        True where 1 is the value without control, False where control alone brings the objective about.
+    """
+
+    origin: Float
+    width: Float
+    there_anyway: Bool
+
+    @classmethod
+    def of(cls, problem: DispatchProblem, values: Float) -> Scale:
+        """Scale from the objectives of a pool of first candidates, shape (candidate, objective)."""
+        signed = np.array([OBJECTIVES[name].signed for name in problem.around.objectives])
+        origin = np.where(signed, values.min(axis=0), 0.0)
+        free, nothing = values[FREE] - origin, values[NOTHING] - origin
+        width = np.where(free > 0.0, free, nothing)
+        return cls(origin, np.where(width > 0.0, width, 1.0), free > 0.0)
+
+    def hypervolume(self, values: Float) -> float:
+        """Share of the unit box that points dominate; those beyond the reference point count for nothing."""
+        scaled = (values - self.origin) / self.width
+        inside = scaled[(scaled < 1.0 + 1e-9).all(axis=1)]
+        return float(HV(ref_point=np.ones(len(self.width)))(inside)) if len(inside) else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,80 +81,188 @@ class Front:
         Non-dominated candidates.
     values : ndarray, shape (point, objective)
         Their objectives, in the order of the first.
+    others_x, others : ndarray, shape (candidate, variable) and (candidate, objective)
+        Further candidates that keep all limits: the start and the last population.
     feasible : bool
         False where no candidate keeps all limits; the points are then those that violate least.
+    relaxed : tuple of str
+        Limits that no first candidate kept, replaced by the least violation among them.
     generations, evaluations : int
         Effort.
+    scale : Scale
+        Of the hypervolume.
     hypervolume : float
-        Share of the box between the ideal 0 and (objectives without control; those that are 0 there: with everything
-        curtailed and paused) that the front dominates.
+        On that scale.
     """
 
     x: Float
     values: Float
+    others_x: Float
+    others: Float
     feasible: bool
+    relaxed: tuple[str, ...]
     generations: int
     evaluations: int
+    scale: Scale
     hypervolume: float
 
 
-def search(problem: DispatchProblem, last: Float, population: int, generations: int, rng: np.random.Generator) -> Front:
-    """Approximate the front of one control period.
+@dataclass(frozen=True, eq=False)
+class Start:
+    """First candidates, evaluated.
+
+    Attributes
+    ----------
+    pool : ndarray, shape (candidate, variable)
+        Rows ``FREE``, ``NOTHING`` and ``LAST`` as named, then any others.
+    values, quantity : ndarray, shape (candidate, objective) and (candidate, constraint)
+        Of an evaluation.
+    relaxed : tuple of str
+        Limits that none of them kept, and that the problem replaced by the least violation.
+    scale : Scale
+        Of the decision.
+    """
+
+    pool: Float
+    values: Float
+    quantity: Float
+    relaxed: tuple[str, ...]
+    scale: Scale
+
+    @classmethod
+    def of(cls, problem: DispatchProblem, pool: Float) -> Start:
+        """Evaluate first candidates; the problem's limits are relaxed where none of them keeps them."""
+        tried = problem.evaluate(pool, return_as_dictionary=True)
+        relaxed = problem.relax_what_cannot_be_met(tried["quantity"])
+        return cls(pool, tried["F"], tried["quantity"], relaxed, Scale.of(problem, tried["F"]))
+
+    def joined_by(self, problem: DispatchProblem, pool: Float) -> Start:
+        """The same with further candidates; limits and scale stay."""
+        tried = problem.evaluate(pool, return_as_dictionary=True)
+        return Start(
+            np.vstack([self.pool, pool]),
+            np.vstack([self.values, tried["F"]]),
+            np.vstack([self.quantity, tried["quantity"]]),
+            self.relaxed,
+            self.scale,
+        )
+
+
+def search(
+    problem: DispatchProblem,
+    start: Start,
+    population: int,
+    generations: int,
+    rng: np.random.Generator,
+    algorithm: str = "auto",
+    stall_generations: int = STALL_GENERATIONS,
+) -> Front:
+    """Approximate the front of one decision.
 
     Parameters
     ----------
     problem : DispatchProblem
-        The period; its limits are relaxed where none of the first candidates keeps them.
-    last : ndarray, shape (variable,)
-        The last decision.
+        The decision.
+    start : Start
+        Its first candidates.
     population, generations : int
-        Size of NSGA-II, and the most generations.
+        Size of the population, and the most generations.
     rng : numpy.random.Generator
         Every draw.
+    algorithm : str
+        ``nsga2``, ``nsga3`` (Das-Dennis reference directions) or ``auto``: the second from three objectives on.
+    stall_generations : int
+        The search ends when so many generations gain less than ``STALL_GAIN``.
     """
-    pool = first_candidates(problem, last, population, rng)
-    tried = problem.evaluate(pool, return_as_dictionary=True)
-    free, _, nothing = tried["F"][:3]
-    problem.relax_what_cannot_be_met(tried["quantity"], tried["quantity"][0])
-    members = Population.new(X=pool, F=tried["F"], G=problem.excess(tried["quantity"]))
-    kept = RankAndCrowding().do(problem, members[2:], n_survive=population - 2, random_state=rng)
-    scale = np.where(free > 0.0, free, nothing)
-    volume = _Hypervolume(np.where(scale > 0.0, scale, 1.0))
+    members = Population.new(X=start.pool, F=start.values, G=problem.excess(start.quantity))
+    always = [FREE, LAST]
+    others = members[[row for row in range(len(start.pool)) if row not in always]]
+    kept = RankAndCrowding().do(problem, others, n_survive=population - len(always), random_state=rng)
 
-    algorithm = NSGA2(pop_size=population, sampling=np.vstack([pool[:2], kept.get("X")]))
-    algorithm.setup(problem, termination=("n_gen", generations), seed=int(rng.integers(2**31)), verbose=False)
+    sampling = np.vstack([start.pool[always], kept.get("X")])
+    evolving = _algorithm(algorithm, problem.n_obj, population, sampling)
+    evolving.setup(problem, termination=("n_gen", generations), seed=int(rng.integers(2**31)), verbose=False)
     reached = [0.0]
-    while algorithm.has_next():
-        algorithm.next()
-        reached.append(volume(algorithm))
-        if _stalled(reached) and algorithm.opt.get("feas").all():
+    while evolving.has_next():
+        evolving.next()
+        _, values, feasible = _best(evolving)
+        reached.append(start.scale.hypervolume(values) if feasible else 0.0)
+        if feasible and _stalled(reached, stall_generations):
             break
-    best = algorithm.opt
-    values = best.get("F")
+    x, values, feasible = _best(evolving)
     order = np.lexsort(values.T[::-1])
+    known = Population.merge(members, evolving.pop)
+    keeps = (known.get("G") <= 0.0).all(axis=1)
+    others_x, others = known.get("X")[keeps], known.get("F")[keeps]
     return Front(
-        x=best.get("X")[order],
+        x=x[order],
         values=values[order],
-        feasible=bool(best.get("feas").all()),
+        others_x=others_x,
+        others=others,
+        feasible=feasible,
+        relaxed=start.relaxed,
         generations=len(reached) - 1,
-        evaluations=len(pool) + algorithm.evaluator.n_eval,
+        evaluations=len(start.pool) + evolving.evaluator.n_eval,
+        scale=start.scale,
         hypervolume=reached[-1],
     )
 
 
-def _stalled(reached: list[float]) -> bool:
-    since = -1 - STALL_GENERATIONS
-    return len(reached) > STALL_GENERATIONS and reached[-1] <= (1.0 + STALL_GAIN) * reached[since]
+def worth_considering(values: Float, scale: Scale) -> Int:
+    """Rows of a front up to where its ends cost too much, for a rule to choose from.
+
+    An end is where less of an objective that is there without control takes over ``1 / LEAST_PRICE`` times as much of
+    the others, on the scale of the decision. Rules measure between the ends of what they are given, so that ends nobody
+    would take, and whether a search happened to find them, would decide what is taken.
+    """
+    scaled = (values - scale.origin) / scale.width
+    objectives = values.shape[1]
+    weights = np.where(np.eye(objectives, dtype=bool), 1.0, np.where(scale.there_anyway, LEAST_PRICE, _BARELY))
+    ends = scaled[np.argmin(scaled @ weights, axis=0)]
+    return np.flatnonzero((scaled <= ends.max(axis=0)).all(axis=1))
 
 
-class _Hypervolume:
-    """Dominated share of the unit box, on a scale that does not move during the search."""
+def evenest(front: Front, chosen: int, space: LoopSpace) -> Front:
+    """Put in the place of the chosen point the one, of all that are as good, that charges least at once.
 
-    def __init__(self, scale: Float) -> None:
-        self._scale = scale
-        self._indicator = HV(ref_point=np.ones(len(scale)))
+    As good is within ``AS_GOOD`` of the scale in objectives that are there without control, and no worse in those that
+    control brings about. Unbalance says nothing about how much is drawn on
+    all phases together, so without this the sum would be left to chance, and with it peaks and losses.
+    """
+    slack = np.where(front.scale.there_anyway, AS_GOOD * front.scale.width, 0.0)
+    rivals = (front.others <= front.values[chosen] + slack).all(axis=1)
+    x = np.vstack([front.x[chosen], front.others_x[rivals]])
+    values = np.vstack([front.values[chosen], front.others[rivals]])
+    best = int(np.argmin(space.decode(x)[:, ~space.roof].sum(axis=1)))
+    all_x, all_values = front.x.copy(), front.values.copy()
+    all_x[chosen], all_values[chosen] = x[best], values[best]
+    return replace(front, x=all_x, values=all_values)
 
-    def __call__(self, algorithm: NSGA2) -> float:
-        values = algorithm.opt.get("F") / self._scale
-        inside = values[algorithm.opt.get("feas") & (values < 1.0 + 1e-9).all(axis=1)]
-        return float(self._indicator(inside)) if len(inside) else 0.0
+
+def _algorithm(name: str, objectives: int, population: int, sampling: Float) -> Any:
+    if name == "nsga2" or (name == "auto" and objectives <= 2):
+        return NSGA2(pop_size=population, sampling=sampling)
+    partitions = 1
+    while comb(partitions + objectives, objectives - 1) <= population:  # directions with one partition more
+        partitions += 1
+    directions = get_reference_directions("das-dennis", objectives, n_partitions=partitions)
+    return NSGA3(ref_dirs=directions, pop_size=max(population, len(directions)), sampling=sampling)
+
+
+def _best(evolving: Any) -> tuple[Float, Float, bool]:
+    """Non-dominated members of the population that keep all limits; else those that violate least."""
+    members = evolving.pop
+    feasible = members.get("feas").reshape(len(members), -1).all(axis=1)
+    if not feasible.any():
+        return evolving.opt.get("X"), evolving.opt.get("F"), False
+    members = members[feasible]
+    values = members.get("F")
+    first = NonDominatedSorting().do(values, only_non_dominated_front=True)
+    _, distinct = np.unique(values[first], axis=0, return_index=True)
+    rows = first[np.sort(distinct)]
+    return members[rows].get("X"), values[rows], True
+
+
+def _stalled(reached: list[float], stall_generations: int) -> bool:
+    since = -1 - stall_generations
+    return len(reached) > stall_generations and reached[-1] <= (1.0 + STALL_GAIN) * reached[since]

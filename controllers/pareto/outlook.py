@@ -1,4 +1,4 @@
-"""What the controller believes of the coming control period: demand, sun, and what cars would draw.
+"""What the controller believes of the periods to come: demand, sun, and what cars would draw.
 
 It knows the forecast and the last observation, nothing else. Households are taken to fill their cheapest hours first,
 the earliest first among equals, because the tariff is public; a car that was seen charging all the same is taken to
@@ -11,11 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from controllers.pareto.scene import Scene
 from cosim.contract import Exogenous, Float, Int, Observation
 from cosim.contract.signals import Bool
 
 ERROR_PERSISTENCE = 0.5
-"""Share of the forecast's last error that is expected to last into the coming period."""
+"""Share of the forecast's last error that is expected to last into the coming period; halved with every further one."""
+
+LEAST_OF_ARRIVING_KW = 1.38
+"""Least power of a charger that no car has shown yet: 6 A on one phase of 230 V."""
 
 _SMALL_KW = 0.05  # below it a roof or a car is not worth a variable
 _SAME_PRICE = 1e-9
@@ -23,7 +27,7 @@ _SAME_PRICE = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Cars:
-    """Cars that will charge in the coming period unless they are limited.
+    """Charging that will take place in the coming periods unless it is limited, one row per car and price.
 
     Attributes
     ----------
@@ -34,12 +38,9 @@ class Cars:
     due_kwh : ndarray, shape (car,)
         Energy from the grid that the household wants to draw in its window.
     window_h : ndarray, shape (car,)
-        Hours left for it: plugged in, at the present price.
-    most_kw : ndarray, shape (car,)
-        Largest mean power of the period.
-    floor_kw : ndarray, shape (car,)
-        Smallest mean power of the period that leaves the rest of ``due_kwh`` within reach of the charger; where it is
-        ``most_kw`` nothing can be moved.
+        Hours left for it: plugged in, at the price in question.
+    there_h : ndarray, shape (period, car)
+        How much of them lies in each controlled period.
     """
 
     customer: Int
@@ -47,21 +48,10 @@ class Cars:
     least_kw: Float
     due_kwh: Float
     window_h: Float
-    most_kw: Float
-    floor_kw: Float
+    there_h: Float
 
     def __len__(self) -> int:
         return len(self.customer)
-
-    @property
-    def fixed(self) -> Bool:
-        """Cars that must charge as much as they can, shape (car,)."""
-        return np.asarray(self.floor_kw >= self.most_kw)
-
-    @property
-    def pace_kw(self) -> float:
-        """Power of all together that would finish every car at the end of its window, evenly."""
-        return float(np.minimum(self.due_kwh / self.window_h, self.most_kw).sum())
 
     @property
     def most_urgent_first(self) -> Int:
@@ -69,46 +59,60 @@ class Cars:
         order: Int = np.argsort(self.window_h - self.due_kwh / self.charger_kw, kind="stable")
         return order
 
+    def bounds_kw(self, period: int, hours: Float, left_kwh: Float) -> tuple[Float, Float, Float]:
+        """Bounds of the mean power of a period, given what is left to draw.
+
+        Parameters
+        ----------
+        period : int
+            Which of the controlled periods.
+        hours : ndarray, shape (period,)
+            Lengths of all.
+        left_kwh : ndarray, shape (..., car)
+            Of ``due_kwh`` at the beginning of the period.
+
+        Returns
+        -------
+        most_kw, floor_kw, pace_kw : ndarray, shape (..., car)
+            The most; the least that leaves the rest within reach of the charger (where both are equal nothing can be
+            moved); and what would finish at the end of the window, evenly.
+        """
+        window_h = self.window_h - self.there_h[:period].sum(axis=0)
+        there_h, length_h = self.there_h[period], hours[period]
+        most_kw = np.minimum(self.charger_kw * np.minimum(there_h / length_h, 1.0), left_kwh / length_h)
+        # one period is kept in reserve: a charger cannot run between 0 and 6 A, and forecasts err
+        within_reach_kwh = self.charger_kw * (window_h - there_h - length_h).clip(0.0)
+        floor_kw = np.minimum(((left_kwh - within_reach_kwh) / length_h).clip(0.0), most_kw)
+        pace_kw = np.minimum(left_kwh / np.maximum(window_h, length_h * 1e-6), most_kw)
+        return most_kw, floor_kw, pace_kw
+
 
 @dataclass(frozen=True, eq=False)
 class Outlook:
-    """The coming period, and the mean of the rest of the cars' window after it.
+    """The coming periods, and the mean of the rest of the cars' window after them.
 
     Attributes
     ----------
-    period_h, rest_h : float
-        Lengths [h]; the rest is 0 where no car waits.
-    net_kw, net_kvar : ndarray, shape (customer,)
-        Consumption in the period without cars and roofs.
-    rest_net_kw, rest_net_kvar : ndarray, shape (customer,)
-        The same of the rest, its roofs taken off.
-    source_pu : float or None
-        Source voltage; None for the feeder's own.
+    scene : Scene
+        What cannot be influenced.
     cars : Cars
         Who will charge.
     roofs : ndarray of int, shape (roof,)
         Customers whose sun is worth a limit.
-    sun_kw : ndarray, shape (customer,)
-        What the roofs could give in the period.
     at_once : ndarray of bool, shape (customer,)
         Homes whose cars charge although a cheaper hour is to come.
     """
 
-    period_h: float
-    rest_h: float
-    net_kw: Float
-    net_kvar: Float
-    rest_net_kw: Float
-    rest_net_kvar: Float
-    source_pu: float | None
+    scene: Scene
     cars: Cars
     roofs: Int
-    sun_kw: Float
     at_once: Bool
 
 
-def look_ahead(seen: Observation, expected: Exogenous, period_steps: int, known_at_once: Bool) -> Outlook:
-    """Make the outlook of the period that begins.
+def look_ahead(
+    seen: Observation, expected: Exogenous, period_steps: int, known_at_once: Bool, periods: int = 1
+) -> Outlook:
+    """Make the outlook of the periods that begin.
 
     Parameters
     ----------
@@ -120,67 +124,142 @@ def look_ahead(seen: Observation, expected: Exogenous, period_steps: int, known_
         Steps until the next decision.
     known_at_once : ndarray of bool, shape (customer,)
         ``at_once`` of the last outlook: a car that was paused since does not show what it wants.
+    periods : int
+        Number of periods with decisions of their own; only the first is carried out.
     """
-    begin, last = seen.step, max(seen.step - 1, 0)
-    period = slice(begin, min(begin + period_steps, expected.steps))
-    period_h = (period.stop - begin) * seen.step_min / 60.0
+    parts = _parts(seen.step, period_steps, periods, expected.steps)
+    hours = np.array([(part.stop - part.start) * seen.step_min / 60.0 for part in parts])
+    last, begin = max(seen.step - 1, 0), seen.step
 
     def corrected(forecast: Float, metered: Float) -> Float:
-        error = metered - forecast[last] if begin else 0.0
-        return np.asarray(forecast[period].mean(axis=0) + ERROR_PERSISTENCE * error)
+        error = metered - forecast[last] if begin else np.zeros_like(metered)
+        fading = ERROR_PERSISTENCE ** np.arange(1, len(parts) + 1)[:, None]
+        return np.stack([forecast[part].mean(axis=0) for part in parts]) + fading * error
 
-    cars, at_once = _cars(seen, expected, period_h, known_at_once)
-    rest_h = float((cars.window_h - period_h).max(initial=0.0))
-    rest = slice(period.stop, min(period.stop + round(rest_h * 60.0 / seen.step_min), expected.steps))
-    rest_h = (rest.stop - rest.start) * seen.step_min / 60.0
-    after = rest if rest_h else period
+    cars, at_once = _cars(seen, expected, parts, known_at_once)
     sun_kw = np.clip(corrected(expected.pv_available_kw, seen.pv_available_kw), 0.0, seen.inverter_kva)
-    return Outlook(
-        period_h=period_h,
-        rest_h=rest_h,
-        net_kw=corrected(expected.demand_kw, seen.demand_kw).clip(0.0),
-        net_kvar=corrected(expected.demand_kvar, seen.demand_kvar),
-        rest_net_kw=(expected.demand_kw[after] - expected.pv_available_kw[after]).mean(axis=0),
-        rest_net_kvar=expected.demand_kvar[after].mean(axis=0),
-        source_pu=seen.source_pu if np.isfinite(seen.source_pu) else None,
-        cars=cars,
-        roofs=np.flatnonzero(sun_kw > _SMALL_KW),
+    net_kw = corrected(expected.demand_kw, seen.demand_kw).clip(0.0)
+    net_kvar = corrected(expected.demand_kvar, seen.demand_kvar)
+    tariff = np.array([expected.tariff_eur_per_kwh[part].mean() for part in parts])
+    wanted_kw = _without_limits(cars, hours, len(seen.demand_kw))
+
+    rest_h = float((cars.window_h - cars.there_h.sum(axis=0)).max(initial=0.0))
+    end = parts[-1].stop
+    rest = slice(end, min(end + round(rest_h * 60.0 / seen.step_min), expected.steps))
+    if rest.stop > rest.start:
+        hours = np.append(hours, (rest.stop - rest.start) * seen.step_min / 60.0)
+        later_kw = (expected.demand_kw[rest] - expected.pv_available_kw[rest]).mean(axis=0)
+        net_kw = np.vstack([net_kw, later_kw])
+        net_kvar = np.vstack([net_kvar, expected.demand_kvar[rest].mean(axis=0)])
+        sun_kw, wanted_kw = (np.vstack([rows, np.zeros_like(later_kw)]) for rows in (sun_kw, wanted_kw))
+        tariff = np.append(tariff, expected.tariff_eur_per_kwh[rest].mean())
+    scene = Scene(
+        hours=hours,
+        controlled=len(parts),
+        net_kw=net_kw,
+        net_kvar=net_kvar,
         sun_kw=sun_kw,
-        at_once=at_once,
+        wanted_kw=wanted_kw,
+        tariff_eur_per_kwh=tariff,
+        source_pu=seen.source_pu if np.isfinite(seen.source_pu) else None,
     )
+    return Outlook(scene, cars, np.flatnonzero(sun_kw.max(axis=0) > _SMALL_KW), at_once)
 
 
-def _cars(seen: Observation, expected: Exogenous, period_h: float, known_at_once: Bool) -> tuple[Cars, Bool]:
-    """Cars that would charge in the period, within which bounds, and which homes do not wait for cheaper hours."""
+def _parts(begin: int, steps: int, periods: int, end: int) -> list[slice]:
+    """Steps of the controlled periods; fewer where the horizon ends."""
+    starts = [start for start in range(begin, begin + steps * periods, steps) if start < end]
+    return [slice(start, min(start + steps, end)) for start in starts]
+
+
+def _without_limits(cars: Cars, hours: Float, customers: int) -> Float:
+    """Charging when nothing is limited, shape (period, customer) [kW]."""
+    wanted_kw, left_kwh = np.zeros((len(hours), customers)), cars.due_kwh
+    for period, length_h in enumerate(hours):
+        most_kw, _, _ = cars.bounds_kw(period, hours, left_kwh)
+        left_kwh = left_kwh - most_kw * length_h
+        np.add.at(wanted_kw[period], cars.customer, most_kw)
+    return wanted_kw
+
+
+def _cars(seen: Observation, expected: Exogenous, parts: list[slice], known_at_once: Bool) -> tuple[Cars, Bool]:
+    """Cars that would charge in the periods, within which bounds, and which homes do not wait for cheaper hours."""
     tariff = expected.tariff_eur_per_kwh[seen.step :]
     starts_min = (seen.step + np.arange(len(tariff))) * seen.step_min
-    departure_min = np.nan_to_num(seen.departure_min)
-    there_h = (departure_min - starts_min[:, None]).clip(0.0, seen.step_min) / 60.0  # (step, customer)
-    cheaper_h = there_h[tariff < tariff[0] - _SAME_PRICE].sum(axis=0)
-    # what does not fit into cheaper hours, all of them full, is left for the hours of the present price
-    as_dear_h = there_h[np.abs(tariff - tariff[0]) <= _SAME_PRICE].sum(axis=0)
     left_kwh = np.where(seen.plugged, seen.energy_left_kwh / seen.efficiency, 0.0)
-    due_kwh = (left_kwh - seen.charger_kw * cheaper_h).clip(0.0)
+    charger_kw, least_kw = seen.charger_kw, np.minimum(seen.charger_min_kw, seen.charger_kw)
+    arrival_min, departure_min = np.zeros(len(left_kwh)), np.nan_to_num(seen.departure_min)
+    if len(parts) > 1:
+        coming = _arriving(seen, expected, starts_min[0], (parts[-1].stop - seen.step) * seen.step_min)
+        left_kwh, charger_kw, least_kw, arrival_min, departure_min = (
+            np.where(coming.who, new, old)
+            for new, old in (
+                (coming.left_kwh, left_kwh),
+                (coming.charger_kw, charger_kw),
+                (np.minimum(LEAST_OF_ARRIVING_KW, coming.charger_kw), least_kw),
+                (coming.arrival_min, arrival_min),
+                (coming.departure_min, departure_min),
+            )
+        )
+    ends_min = np.minimum(departure_min, starts_min[:, None] + seen.step_min)
+    there_h = (ends_min - np.maximum(arrival_min, starts_min[:, None])).clip(0.0) / 60.0  # (step, customer)
 
     # a household that was seen charging at this very price does not wait for a cheaper one
+    needs_now_kwh = _needs_at(tariff[0], tariff, there_h, left_kwh, charger_kw)
     same_price = seen.step > 0 and abs(expected.tariff_eur_per_kwh[seen.step - 1] - tariff[0]) <= _SAME_PRICE
-    at_once = same_price & seen.plugged & ((seen.ev_kw > _SMALL_KW) | known_at_once) & (due_kwh <= 0.0)
-    due_kwh = np.where(at_once, left_kwh, due_kwh)
-    window_h = np.where(at_once, there_h.sum(axis=0), as_dear_h)
+    at_once = same_price & seen.plugged & ((seen.ev_kw > _SMALL_KW) | known_at_once) & (needs_now_kwh <= 0.0)
 
-    who = np.flatnonzero((due_kwh > _SMALL_KW * period_h) & (window_h > 0.0))
-    due_kwh, window_h, charger_kw = due_kwh[who], window_h[who], seen.charger_kw[who]
-    most_kw = np.minimum(charger_kw * np.minimum(window_h / period_h, 1.0), due_kwh / period_h)
-    # one period is kept in reserve: a charger cannot run between 0 and 6 A, and forecasts err
-    within_reach_kwh = charger_kw * (window_h - 2.0 * period_h).clip(0.0)
-    floor_kw = ((due_kwh - within_reach_kwh) / period_h).clip(0.0)
+    prices = dict.fromkeys(float(tariff[part.start - seen.step]) for part in parts)
+    rows: list[tuple[Int, Float, Float, Float]] = []
+    for price in prices:
+        due_kwh = _needs_at(price, tariff, there_h, left_kwh, charger_kw)
+        hours_h = np.where((np.abs(tariff - price) <= _SAME_PRICE)[:, None], there_h, 0.0)
+        if price == float(tariff[0]):
+            due_kwh, hours_h = np.where(at_once, left_kwh, due_kwh), np.where(at_once, there_h, hours_h)
+        else:
+            # what is beyond these hours as well belongs to the dearer ones
+            due_kwh = np.where(at_once, 0.0, np.minimum(due_kwh, charger_kw * hours_h.sum(axis=0)))
+        in_parts_h = np.stack([hours_h[part.start - seen.step : part.stop - seen.step].sum(axis=0) for part in parts])
+        length_h = (parts[0].stop - parts[0].start) * seen.step_min / 60.0
+        who = np.flatnonzero((due_kwh > _SMALL_KW * length_h) & (in_parts_h.sum(axis=0) > 0.0))
+        rows.append((who, due_kwh[who], hours_h[:, who].sum(axis=0), in_parts_h[:, who]))
+    who = np.concatenate([row[0] for row in rows])
     cars = Cars(
         customer=who,
-        charger_kw=charger_kw,
-        least_kw=np.minimum(seen.charger_min_kw[who], charger_kw),
-        due_kwh=due_kwh,
-        window_h=window_h,
-        most_kw=most_kw,
-        floor_kw=np.minimum(floor_kw, most_kw),
+        charger_kw=charger_kw[who],
+        least_kw=least_kw[who],
+        due_kwh=np.concatenate([row[1] for row in rows]),
+        window_h=np.concatenate([row[2] for row in rows]),
+        there_h=np.concatenate([row[3] for row in rows], axis=1),
     )
     return cars, np.asarray(at_once)
+
+
+def _needs_at(price: float, tariff: Float, there_h: Float, left_kwh: Float, charger_kw: Float) -> Float:
+    """Energy that does not fit into cheaper hours, all of them full: left for the hours of this price and above."""
+    cheaper_h = there_h[tariff < price - _SAME_PRICE].sum(axis=0)
+    return np.asarray((left_kwh - charger_kw * cheaper_h).clip(0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class _Arriving:
+    """Cars that the forecast expects within the periods at homes without one, shape (customer,)."""
+
+    who: Bool
+    left_kwh: Float
+    charger_kw: Float
+    arrival_min: Float
+    departure_min: Float
+
+
+def _arriving(seen: Observation, expected: Exogenous, now_min: float, horizon_min: float) -> _Arriving:
+    stays, empty = expected.sessions, np.zeros(len(seen.plugged))
+    coming = _Arriving(empty.astype(bool), empty.copy(), empty.copy(), empty.copy(), empty.copy())
+    within = (stays.arrival_min > now_min) & (stays.arrival_min < now_min + horizon_min)
+    for row in np.flatnonzero(within & ~seen.plugged[stays.customer])[::-1]:  # the first of a home counts
+        customer = stays.customer[row]
+        coming.who[customer] = True
+        coming.left_kwh[customer] = stays.energy_need_kwh[row] / stays.efficiency[row]
+        coming.charger_kw[customer] = stays.charger_kw[row]
+        coming.arrival_min[customer], coming.departure_min[customer] = stays.arrival_min[row], stays.departure_min[row]
+    return coming

@@ -10,7 +10,7 @@ from cosim.contract.day import EvSessions, Exogenous, Forecast
 from cosim.contract.place import Connection, Feeder, LoadFact, LoadShape, Survey, TransformerSpec
 from cosim.contract.roles import Controller, Engine, Prediction, Predictor
 from cosim.contract.signals import Curve, Decision, LocalCurves, Observation, Setpoints
-from cosim.network import Branch, Complex, Float, Int, Network
+from cosim.network import Branch, Complex, Float, Int, Network, monitored_currents
 
 __all__ = [
     "Branch",
@@ -36,4 +36,5 @@ __all__ = [
     "Setpoints",
     "Survey",
     "TransformerSpec",
+    "monitored_currents",
 ]

@@ -137,6 +137,13 @@ class Decision:
         Time taken [s] (kept apart: never in metrics).
     front : ndarray or None, shape (point, objective)
         All non-dominated points, the chosen one at row ``chosen``.
+    reference : ndarray or None, shape (point, objective)
+        Points that the front was judged by.
+    hypervolume, hypervolume_reference : float
+        Share of a box of fixed scale that the front and the reference dominate; nan where there is none.
+    regret_a, regret_kwh : float
+        How much less unbalance current [A], and how much less curtailed energy [kWh], the reference offers at the
+        chosen point's other objectives; nan where nothing was judged.
     """
 
     status: str = "rule"
@@ -149,6 +156,11 @@ class Decision:
     front: Float | None = None
     front_names: tuple[str, ...] = ()
     chosen: int = -1
+    reference: Float | None = None
+    hypervolume: float = float("nan")
+    hypervolume_reference: float = float("nan")
+    regret_a: float = float("nan")
+    regret_kwh: float = float("nan")
 
 
 @dataclass(frozen=True, eq=False)

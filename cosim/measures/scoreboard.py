@@ -12,6 +12,7 @@ from cosim.network import terminal_currents
 from cosim.trajectory import Trajectory
 
 _ROUNDING_KWH = 1e-9
+_LEAST_HYPERVOLUME = 1e-4  # of the box: below it there is nothing to gain, and a share of it says nothing
 
 
 def scoreboard(trajectory: Trajectory) -> dict[str, float]:
@@ -42,6 +43,7 @@ def scoreboard(trajectory: Trajectory) -> dict[str, float]:
         **_energy_metrics(trajectory),
         **_service_metrics(trajectory),
         **_promise_metrics(trajectory),
+        **_front_metrics(trajectory),
     }
 
 
@@ -176,6 +178,26 @@ def _promise_metrics(run: Trajectory) -> dict[str, float]:
         # rules have nothing to close; a solver that proved no bound must not look as if it had
         "solve_gap_max": _highest(gaps) if solved else 0.0,
         "degraded_steps": float(run.degraded.sum()),
+    }
+
+
+def _front_metrics(run: Trajectory) -> dict[str, float]:
+    """How good the fronts of decisions are, against references on a fixed scale; nan where none was judged."""
+    judged = [decision for _, decision in run.decisions if np.isfinite(decision.hypervolume_reference)]
+    # where the reference gains nothing there is nothing to reach; beyond it, a front has reached all there is
+    shares = np.array(
+        [
+            min(decision.hypervolume / decision.hypervolume_reference, 1.0)
+            for decision in judged
+            if decision.hypervolume_reference > _LEAST_HYPERVOLUME
+        ]
+    )
+    regrets_kwh = [decision.regret_kwh for decision in judged if np.isfinite(decision.regret_kwh)]
+    return {
+        "hypervolume_ratio_mean": _mean(shares),
+        "hypervolume_ratio_min": float(shares.min()) if shares.size else float("nan"),
+        "regret_mean_a": _mean(np.array([decision.regret_a for decision in judged])),
+        "regret_kwh": float(sum(regrets_kwh)) if regrets_kwh else float("nan"),
     }
 
 

@@ -6,17 +6,51 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import feeders
+from cosim import Trajectory
 from cosim.contract import Float
+from cosim.measures import scoreboard
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
 from cosim.reduced import ReducedNetwork
+from experiments import scenario
 from experiments.bench import Row, interleaved
+from experiments.compose import compose
+from experiments.execute import run_one
 
 _CANDIDATES = 100
 _ROUNDS = 20
+_MOST_DAYS = 3
 
 
 def measure(repeats: int) -> list[Row]:
+    """The predictor alone, and a whole day of decisions."""
+    return [_predictor(repeats), _day(min(repeats, _MOST_DAYS))]
+
+
+def _day(repeats: int) -> Row:
+    """The default day under ``pareto`` on the reduced engine, certificate included, against the day without control."""
+    where = scenario.find(scenario.DEFAULT)
+    composition = compose(scenario.read(where), where)
+    runs = {run.controller: run for run in composition.scenario.runs}
+    done: dict[str, Trajectory] = {}
+
+    def a_day(name: str) -> None:
+        item = runs[name]
+        done[name] = run_one(composition, item, composition.controller(item), "reduced", None)
+
+    row = interleaved("default day, 96 decisions", lambda: a_day("pareto"), lambda: a_day("none"), repeats)
+    metrics, decisions = scoreboard(done["pareto"]), done["pareto"].decisions
+    judged = ("hypervolume_ratio_mean", "hypervolume_ratio_min", "regret_mean_a", "regret_kwh")
+    row.more.update(
+        decisions=len(decisions),
+        searched=sum(decision.front is not None for _, decision in decisions),
+        decision_mean_s=done["pareto"].decide_s / len(decisions),
+        **{name: metrics[name] for name in judged},
+    )
+    return row
+
+
+def _predictor(repeats: int) -> Row:
     """Batches of 100 candidates on ``european_lv``: voltages at the customers and currents at the watched branches.
 
     The reference writes every candidate to OpenDSS, solves it and reads the same voltages; it computes no currents.
@@ -56,4 +90,4 @@ def measure(repeats: int) -> list[Row]:
             ),
             largest_current_difference_a=float(current_difference),
         )
-    return [row]
+    return row

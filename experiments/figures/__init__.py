@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from cosim.contract import Exogenous
 from cosim.trajectory import Trajectory
 from experiments.figures import (
+    behaviour,
     charging,
     diversity,
     feeder_map,
@@ -23,6 +24,7 @@ from experiments.figures import (
     voltage,
 )
 from experiments.figures.runs import NothingToDrawError, Runs
+from experiments.promise_table import PromiseRow
 
 __all__ = ["FigureFile", "write_figures"]
 
@@ -56,6 +58,7 @@ def write_figures(
     *,
     day: Exogenous | None = None,
     rng: np.random.Generator | None = None,
+    promises: Sequence[PromiseRow] = (),
 ) -> list[FigureFile]:
     """Draw every figure that these runs can fill.
 
@@ -72,6 +75,8 @@ def write_figures(
         The day before it was averaged to the steps of the runs, for the diversity of short peaks.
     rng : numpy.random.Generator, optional
         Draws the groups of homes for the diversity figure; seeded with 0 where not given.
+    promises : sequence of PromiseRow
+        Promise against delivery of every run, for what households that ignore caps do to it.
 
     Returns
     -------
@@ -89,6 +94,7 @@ def write_figures(
         "caps": lambda: charging.draw_caps(runs),
         "photovoltaics": lambda: generation.draw(runs),
         "promise": lambda: promise.draw(runs),
+        "behaviour": lambda: behaviour.draw(runs, promises),
         "pareto_front": lambda: front.draw(runs),
         "feeder_map": lambda: feeder_map.draw(runs),
         "diversity": lambda: diversity.draw(runs, draws),

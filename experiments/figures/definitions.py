@@ -21,6 +21,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Promise and honesty": (
         "setpoint_error_max_kw", "promise_error_max_kva", "solve_gap_max", "degraded_steps", "balance_error_percent",
+        "hypervolume_ratio_mean", "hypervolume_ratio_min", "regret_mean_a", "regret_kwh",
     ),
 }  # fmt: skip
 """Measures in the order of the report; what is not named here follows under ``Others``."""
@@ -68,6 +69,13 @@ DEFINITIONS: dict[str, str] = {
     "setpoint_error_max_kw": "Largest net import above its cap. Not shown for a run that sets no cap.",
     "promise_error_max_kva": "Largest difference between planned and delivered power at the transformer. Not shown for "
     "a run that promises nothing.",
+    "hypervolume_ratio_mean": "Share of the reference's hypervolume that the fronts of decisions reach, mean of the "
+    "decisions that were judged; a front better than its reference counts as 1.",
+    "hypervolume_ratio_min": "The same of the worst decision.",
+    "regret_mean_a": "How much less unbalance current the reference offers at the chosen points' curtailment, mean of "
+    "the decisions that were judged.",
+    "regret_kwh": "How much less curtailment the reference offers at the chosen points' unbalance current, sum of the "
+    "decisions that were judged.",
     "solve_gap_max": "Largest relative gap between a solver's answer and its proven bound. Not shown for rules.",
     "degraded_steps": "Steps with a fallback, a clipped setpoint, curves that did not settle, or power not served as "
     "requested.",

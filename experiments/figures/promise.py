@@ -9,6 +9,9 @@ from cosim.trajectory import Trajectory
 from experiments.figures import style
 from experiments.figures.runs import NothingToDrawError, Runs, edges_of
 
+MOST_NAMED = 3
+"""Runs that a title can name one by one."""
+
 
 def draw(runs: Runs) -> style.Drawing:
     """Planned and delivered apparent power over time, for every run that made a plan."""
@@ -34,9 +37,7 @@ def draw(runs: Runs) -> style.Drawing:
     panels[0].set_ylim(bottom=0)
     for axes in panels[::columns]:
         axes.set_ylabel("transformer [kVA]")
-    title = "Planned and delivered power at the transformer differ by up to " + ", ".join(
-        f"{value:.1f} kVA ({label})" for label, value in worst.items()
-    )
+    title = f"Planned and delivered power at the transformer differ by up to {_named(worst)}"
     keys = [
         style.line_key("black", "planned", linestyle="--"),
         style.line_key(style.USED, "delivered"),
@@ -50,6 +51,15 @@ def draw(runs: Runs) -> style.Drawing:
         "Apparent power of all phases at the low-voltage terminals: what the controller expected for each step, and "
         "what the power flow delivered (forecast errors, households' choices and unmodelled losses in between)." + rest
     ))  # fmt: skip
+
+
+def _named(worst: dict[str, float]) -> str:
+    """Every run's largest difference; of many runs the smallest and the largest of them."""
+    shown = sorted(worst, key=lambda label: worst[label])
+    if len(shown) <= MOST_NAMED:
+        return ", ".join(f"{worst[label]:.1f} kVA ({label})" for label in worst)
+    least, most = shown[0], shown[-1]
+    return f"{worst[least]:.1f} kVA ({least}) to {worst[most]:.1f} kVA ({most})"
 
 
 def error_kva(run: Trajectory) -> Float:

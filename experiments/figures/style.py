@@ -38,6 +38,7 @@ USED, WITHHELD = "#0072B2", "#E69F00"
 
 _EPOCH = datetime(1970, 1, 1)
 _LEFT_IN, _RIGHT_IN, _BOTTOM_IN, _HEADER_IN = 0.75, 0.75, 0.5, 0.88
+_KEY_IN, _LETTER_IN, _SMALL = 0.48, 0.07, 0.75  # a legend's entry without its text, a letter, both in small print
 _ROW_GAP_IN, _COLUMN_GAP_IN, _BLOCK_GAP_IN = 0.36, 0.75, 0.95
 _RC: dict[Any, Any] = {
     "font.size": 9.0, "axes.titlesize": 9.0, "axes.labelsize": 9.0, "legend.fontsize": 9.0,
@@ -194,12 +195,19 @@ def limit_line(axes: Axes, value: float, text: str, *, colour: str = LIMIT) -> N
 
 
 def legend_above(axes: Axes, title: str = "", columns: int = 8) -> None:
-    """Put a panel's own legend above it, outside the data, after a bold title."""
+    """Put a panel's own legend above it, outside the data, after a bold title; many or long names take two rows."""
+    names = axes.get_legend_handles_labels()[1]
+    longest, room_in = max(map(len, names), default=1), axes.get_position().width * WIDTH_IN
+    small = len(names) > min(columns, int(room_in / (_KEY_IN + _LETTER_IN * longest)))
+    if small:
+        columns = max(int(room_in / (_SMALL * (_KEY_IN + _LETTER_IN * longest))), 1)
+    rows = -(-len(names) // columns) if names else 1
     if title:
-        axes.set_title(title, loc="left", fontweight="bold", pad=20.0)
+        axes.set_title(title, loc="left", fontweight="bold", pad=20.0 + 8.0 * (rows - 1))
     axes.legend(
         loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, frameon=False, borderaxespad=0.2, borderpad=0.0,
-        handlelength=2.2, columnspacing=1.4,
+        handlelength=2.2, columnspacing=1.0 if small else 1.4, labelspacing=0.15 if small else None,
+        fontsize=7.2 if small else None,
     )  # fmt: skip
 
 

@@ -7,7 +7,16 @@ import warnings
 import numpy as np
 import pytest
 
-from controllers.pareto.choice import RULES, by_asf, by_knee, by_pseudo_weights, choice_faults, normalised
+from controllers.pareto.choice import (
+    RULES,
+    by_asf,
+    by_hypervolume,
+    by_knee,
+    by_pseudo_weights,
+    by_trade_off,
+    choice_faults,
+    normalised,
+)
 
 OBJECTIVES = ("unbalance_current", "pv_curtailment")
 SHARE = np.linspace(0.0, 1.0, 101)
@@ -44,6 +53,15 @@ def test_pseudo_weights_as_in_pymoo(weights: tuple[float, float]) -> None:
 def test_knee_is_the_corner() -> None:
     front = np.array([[10.0, 0.0], [9.0, 0.4], [2.0, 1.0], [1.8, 6.0], [0.0, 10.0]])
     assert by_knee(front, np.array([0.5, 0.5])) == 2
+
+
+def test_trade_off_and_hypervolume_take_the_corner() -> None:
+    """At (2, 1) every way out costs more than it gains, and without it most of the dominated area is gone."""
+    front = np.array([[10.0, 0.0], [9.0, 0.4], [2.0, 1.0], [1.8, 6.0], [0.0, 10.0]])
+    for rule in (by_trade_off, by_hypervolume):
+        assert rule(front, np.array([0.5, 0.5])) == 2
+    straight = np.column_stack([SHARE, 1.0 - SHARE])  # the same price everywhere: the weights decide
+    assert by_trade_off(straight, np.array([0.5, 0.5])) == by_asf(straight, np.array([0.5, 0.5]))
 
 
 @pytest.mark.parametrize("rule", RULES)

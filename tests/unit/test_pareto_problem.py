@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controllers.pareto.objectives import Evaluated, pv_curtailment, unbalance_current
+from controllers.pareto.dispatch import LoopSpace
+from controllers.pareto.objectives import OBJECTIVES as KNOWN
 from controllers.pareto.outlook import Outlook, look_ahead
-from controllers.pareto.problem import DispatchProblem, Surroundings, limits_for_customers
-from controllers.pareto.start import first_candidates, remembered
+from controllers.pareto.problem import DispatchProblem
+from controllers.pareto.start import first_candidates
+from controllers.pareto.surroundings import Surroundings
 from cosim.contract import Exogenous, Feeder, Observation
 from cosim.errors import InputError
 from cosim.reduced import ReducedNetwork
@@ -53,11 +55,16 @@ def car(departure_min: float, grid_kwh: float, charger_kw: float = 7.4) -> dict[
 def look(two_bus: Feeder, make_day: Callable[..., Exogenous]) -> Look:
     """Outlook of the three homes of two buses on a day of eight hours."""
 
-    def make(observation: Observation, known_at_once: bool = False, **day: Any) -> Outlook:
+    def make(observation: Observation, known_at_once: bool = False, periods: int = 1, **day: Any) -> Outlook:
         expected = make_day(two_bus, 96, **day)
-        return look_ahead(observation, expected, PERIOD_STEPS, np.full(3, known_at_once))
+        return look_ahead(observation, expected, PERIOD_STEPS, np.full(3, known_at_once), periods)
 
     return make
+
+
+def bounds(outlook: Outlook) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Most, floor and pace of the first period."""
+    return outlook.cars.bounds_kw(0, outlook.scene.hours, outlook.cars.due_kwh)
 
 
 def dear_then_cheap(dear_steps: int) -> np.ndarray:
@@ -67,7 +74,7 @@ def dear_then_cheap(dear_steps: int) -> np.ndarray:
 def test_a_car_that_can_wait_for_cheaper_hours_is_left_alone(look: Look) -> None:
     waiting = look(seen(3, **car(480.0, 10.0)), tariff_eur_per_kwh=dear_then_cheap(12))
     assert len(waiting.cars) == 0
-    assert waiting.rest_h == 0.0
+    assert waiting.scene.hours.tolist() == [0.25]  # and no rest
 
 
 def test_what_does_not_fit_into_cheaper_hours_is_due_now(look: Look) -> None:
@@ -75,22 +82,23 @@ def test_what_does_not_fit_into_cheaper_hours_is_due_now(look: Look) -> None:
     outlook = look(seen(3, **car(90.0, 5.0)), tariff_eur_per_kwh=dear_then_cheap(12))
     assert outlook.cars.due_kwh == pytest.approx([1.3] * 3)
     assert outlook.cars.window_h == pytest.approx([1.0] * 3)
-    assert outlook.cars.most_kw == pytest.approx([1.3 / 0.25] * 3)
-    assert outlook.cars.pace_kw == pytest.approx(3.9)
-    assert outlook.rest_h == pytest.approx(0.75)
+    most_kw, _, pace_kw = bounds(outlook)
+    assert most_kw == pytest.approx([1.3 / 0.25] * 3)
+    assert pace_kw.sum() == pytest.approx(3.9)
+    assert outlook.scene.hours == pytest.approx([0.25, 0.75])
 
 
 def test_the_floor_keeps_the_rest_within_reach(look: Look) -> None:
     """Of one hour two quarters stay in reserve or behind: 3.7 kWh can come later, of 5 kWh 1.3 must come now."""
-    outlook = look(seen(3, **car(60.0, 5.0)))
-    assert outlook.cars.floor_kw == pytest.approx([1.3 / 0.25] * 3)
-    assert not outlook.cars.fixed.any()
-    late = look(seen(3, **car(20.0, 5.0)))  # cannot be met: everything the charger has
-    assert late.cars.floor_kw == pytest.approx([7.4] * 3)
-    assert late.cars.fixed.all()
-    leaving = look(seen(3, **car(10.0, 5.0)))  # gone within the period
-    assert leaving.cars.most_kw == pytest.approx([7.4 * 10 / 15] * 3)
-    assert leaving.cars.fixed.all()
+    most_kw, floor_kw, _ = bounds(look(seen(3, **car(60.0, 5.0))))
+    assert floor_kw == pytest.approx([1.3 / 0.25] * 3)
+    assert (floor_kw < most_kw).all()
+    most_kw, floor_kw, _ = bounds(look(seen(3, **car(20.0, 5.0))))  # cannot be met: everything the charger has
+    assert floor_kw == pytest.approx([7.4] * 3)
+    assert (floor_kw >= most_kw).all()
+    most_kw, floor_kw, _ = bounds(look(seen(3, **car(10.0, 5.0))))  # gone within the period
+    assert most_kw == pytest.approx([7.4 * 10 / 15] * 3)
+    assert (floor_kw >= most_kw).all()
 
 
 def test_a_home_that_charges_at_once_is_recognised_and_remembered(look: Look) -> None:
@@ -108,11 +116,22 @@ def test_half_of_the_last_forecast_error_is_carried_over(look: Look) -> None:
         seen(3, 1, demand_kw=3.0, pv_available_kw=0.0, inverter_kva=4.0),
         demand_kw=1.0, pv_available_kw=2.0, inverter_kva=4.0,
     )  # fmt: skip
-    assert outlook.net_kw == pytest.approx([2.0] * 3)
-    assert outlook.sun_kw == pytest.approx([1.0] * 3)
+    assert outlook.scene.net_kw[0] == pytest.approx([2.0] * 3)
+    assert outlook.scene.sun_kw[0] == pytest.approx([1.0] * 3)
     exact = look(seen(3, 1, demand_kw=1.0, pv_available_kw=2.0, inverter_kva=4.0), demand_kw=1.0, pv_available_kw=2.0)
-    assert exact.net_kw == pytest.approx([1.0] * 3)
+    assert exact.scene.net_kw[0] == pytest.approx([1.0] * 3)
     assert exact.roofs.tolist() == [0, 1, 2]
+
+
+def test_cars_of_later_periods(look: Look) -> None:
+    """Of three periods the first is dear: waiting cars come in only with the cheap ones, and only for what fits."""
+    outlook = look(seen(3, **car(60.0, 5.0)), periods=3, tariff_eur_per_kwh=dear_then_cheap(3))
+    assert outlook.scene.controlled == 3
+    assert outlook.cars.due_kwh == pytest.approx([5.0] * 3)
+    assert outlook.cars.there_h == pytest.approx(np.array([[0.0] * 3, [0.25] * 3, [0.25] * 3]))
+    assert outlook.scene.hours == pytest.approx([0.25, 0.25, 0.25, 0.25])
+    space = LoopSpace(outlook)
+    assert space.period.tolist() == [1, 1, 1, 2, 2, 2]
 
 
 @pytest.fixture
@@ -120,77 +139,118 @@ def around(two_bus: Feeder) -> Surroundings:
     return Surroundings.of(two_bus, ReducedNetwork(two_bus), OBJECTIVES)
 
 
-def test_no_candidate_can_trade_away_what_is_protected(around: Surroundings, look: Look) -> None:
+MIXED = {
+    "pv_available_kw": 2.0, "inverter_kva": 4.0, "departure_min": [60.0, 200.0, 480.0],
+    "energy_left_kwh": [4.5, 9.0, 6.0], "efficiency": 0.9, "charger_kw": [7.4, 7.4, 3.7], "charger_min_kw": 1.38,
+}  # fmt: skip
+
+
+def test_no_candidate_can_trade_away_what_is_protected(look: Look) -> None:
     """Chargers pause or run at 6 A or more, floors hold, and together they keep the even pace."""
-    observation = seen(
-        3, pv_available_kw=2.0, inverter_kva=4.0,
-        departure_min=[60.0, 200.0, 480.0], energy_left_kwh=[4.5, 9.0, 6.0], efficiency=0.9,
-        charger_kw=[7.4, 7.4, 3.7], charger_min_kw=1.38,
-    )  # fmt: skip
-    outlook = look(observation, pv_available_kw=2.0, inverter_kva=4.0)
-    problem, cars = DispatchProblem(around, outlook), outlook.cars
-    assert problem.n_var == 6
-    ev_kw, pv_kw = problem.decode(np.random.default_rng(1).random((500, 6)) ** 2)
-    assert ((ev_kw == 0.0) | (ev_kw >= np.minimum(cars.least_kw, cars.most_kw) - 1e-12)).all()
-    assert (ev_kw <= cars.most_kw + 1e-12).all()
-    assert (ev_kw >= cars.floor_kw - 1e-12).all()
-    assert (ev_kw.sum(axis=1) >= cars.pace_kw - 1e-9).all()
+    outlook = look(seen(3, **MIXED), pv_available_kw=2.0, inverter_kva=4.0)
+    space, cars = LoopSpace(outlook), outlook.cars
+    assert space.n_var == 6
+    kw = space.decode(np.random.default_rng(1).random((500, 6)) ** 2)
+    ev_kw, pv_kw = kw[:, ~space.roof], kw[:, space.roof]
+    most_kw, floor_kw, pace_kw = bounds(outlook)
+    assert ((ev_kw == 0.0) | (ev_kw >= np.minimum(cars.least_kw, most_kw) - 1e-12)).all()
+    assert (ev_kw <= most_kw + 1e-12).all()
+    assert (ev_kw >= floor_kw - 1e-12).all()
+    assert (ev_kw.sum(axis=1) >= pace_kw.sum() - 1e-9).all()
     assert (ev_kw == 0.0).any()  # pausing is possible all the same
     assert ((pv_kw >= 0.0) & (pv_kw <= 2.0)).all()
-    (all_out,), _ = problem.decode(np.zeros((1, 6)))
-    assert all_out.sum() == pytest.approx(cars.pace_kw)  # nothing more than the pace is forced
+    (all_out,) = space.decode(np.zeros((1, 6)))
+    assert all_out[~space.roof].sum() == pytest.approx(pace_kw.sum())  # nothing more than the pace is forced
 
 
-def test_limits_of_a_candidate(around: Surroundings, look: Look) -> None:
+def test_energy_is_protected_over_several_periods(look: Look) -> None:
+    """Whatever the variables: nobody draws more than is due, and what is left at the end can still be charged."""
+    outlook = look(seen(3, **MIXED), periods=4, pv_available_kw=2.0, inverter_kva=4.0)
+    space, cars, hours = LoopSpace(outlook), outlook.cars, outlook.scene.hours
+    kw = space.decode(np.random.default_rng(2).random((300, space.n_var)))
+    drawn_kwh = np.zeros((300, 3))
+    for period in range(4):
+        drawn_kwh[:, space.cars_in[period]] += kw[:, space.car_columns[period]] * hours[period]
+    left_kwh = cars.due_kwh - drawn_kwh
+    assert left_kwh.min() > -1e-9
+    after_h = cars.window_h - cars.there_h.sum(axis=0)
+    assert (left_kwh <= cars.charger_kw * after_h + 1e-9).all()
+    ev_kw, _ = space.powers(kw)
+    assert (ev_kw * hours[:, None]).sum(axis=1) == pytest.approx(np.tile(cars.due_kwh, (300, 1)))  # the rest included
+    inside = space.rows @ kw.T
+    assert (space.row_low - 1e-6 <= inside.T).all()  # the exact front's conditions hold for every candidate
+    assert (space.row_high + 1e-6 >= inside.T).all()
+    assert (kw >= space.low_kw - 1e-9).all()
+    assert (kw <= space.high_kw + 1e-9).all()
+
+
+def test_powers_come_back_from_their_encoding(look: Look) -> None:
+    space = LoopSpace(look(seen(3, **MIXED), pv_available_kw=2.0, inverter_kva=4.0))
+    kw = space.decode(np.random.default_rng(3).random((50, 6)))
+    assert space.decode(space.encode(kw)) == pytest.approx(kw, abs=1e-6)
+
+
+def test_limits_of_a_candidate(look: Look) -> None:
     observation = seen(3, pv_available_kw=2.0, inverter_kva=4.0, **car(480.0, 8.0))
-    problem = DispatchProblem(around, look(observation, pv_available_kw=2.0, inverter_kva=4.0))
-    ev_limit_kw, pv_limit_kw = limits_for_customers(problem, np.array([1.0, 0.0, 0.65, 1.0, 0.5, 0.0]), 3)
+    space = LoopSpace(look(observation, pv_available_kw=2.0, inverter_kva=4.0))
+    ev_limit_kw, pv_limit_kw = space.limits_kw(np.array([1.0, 0.0, 0.65, 1.0, 0.5, 0.0]), 3)
     assert ev_limit_kw == pytest.approx([np.inf, 0.0, 1.38 + 0.5 * (7.4 - 1.38)])
     assert pv_limit_kw == pytest.approx([np.inf, 1.0, 0.0])
-    last = remembered(problem, {0: 0.2}, {2: 0.7})
-    assert last.tolist() == [0.2, 1.0, 1.0, 1.0, 1.0, 0.7]
-
-
-def test_objectives_by_hand(look: Look) -> None:
-    outlook = look(seen(3, pv_available_kw=[3.0, 2.0, 0.0], inverter_kva=4.0), pv_available_kw=[3.0, 2.0, 0.0])
-    single = np.array([[[30.0, 0.0, 0.0]]], complex)  # I0 = I1 = I2 = 10 A
-    pv_kw = np.array([[1.0, 1.5, 0.0]])
-    batch = Evaluated(outlook, np.zeros((1, 3)), pv_kw, single, single)
-    assert unbalance_current(batch) == pytest.approx([200.0])
-    assert pv_curtailment(batch) == pytest.approx([2.0**2 + 0.5**2])
+    last = space.recall({(False, 0, 0): 0.2, (True, 0, 2): 0.7, (True, 0, 1): 0.9, (True, 1, 1): 0.4})
+    assert last.tolist() == [0.2, 1.0, 1.0, 1.0, 0.4, 0.7]  # of two planned periods the later is now
 
 
 def test_unbalance_sees_what_is_left_for_later(around: Surroundings, look: Look) -> None:
     """A car alone on its phase: what it does not draw now it draws later, so an even spread costs least."""
     outlook = look(seen(3, departure_min=60.0, energy_left_kwh=[1.8, 0.0, 0.0], efficiency=0.9, charger_kw=7.4))
-    problem = DispatchProblem(around, outlook)
+    space = LoopSpace(outlook)
+    problem = DispatchProblem(around, outlook.scene, space)
     spread = problem.evaluate(np.array([[1.0], [0.65], [0.0]]), return_as_dictionary=True)["F"][:, 0]
     assert spread[0] > spread[1] > spread[2]
-    (drawn,), _ = problem.decode(np.zeros((1, 1)))
-    assert drawn == pytest.approx([2.0])  # the pace: 2 kWh in one hour
+    assert space.decode(np.zeros((1, 1))) == pytest.approx(2.0)  # the pace: 2 kWh in one hour
 
 
-def test_limits_that_cannot_be_met_become_no_worse_than_uncontrolled(around: Surroundings, look: Look) -> None:
-    problem = DispatchProblem(around, look(seen(3, pv_available_kw=2.0, inverter_kva=4.0), pv_available_kw=2.0))
+def test_limits_that_cannot_be_met_become_the_least_violation(around: Surroundings, look: Look) -> None:
+    outlook = look(seen(3, pv_available_kw=2.0, inverter_kva=4.0), pv_available_kw=2.0)
+    problem = DispatchProblem(around, outlook.scene, LoopSpace(outlook))
     names = 2 + len(around.rating_a)
     tried = np.tile(np.array([1.2, -0.95, 0.5, 0.5])[:names], (2, 1))
     tried[1, 0] = 1.15
-    problem.relax_what_cannot_be_met(tried, tried[0])
+    assert problem.relax_what_cannot_be_met(tried) == ("highest voltage",)
     excess = problem.excess(tried)
-    assert (excess <= 0.0).all()
-    assert problem.excess(np.array([1.21, -0.85, 1.1, 0.5])[:names])[:3].min() > 0.0
+    assert (excess[1] <= 0.0).all()
+    assert excess[0, 0] > 0.0
+    assert problem.excess(np.array([1.15, -0.85, 1.1, 0.5])[:names])[1:3].min() > 0.0  # the others stand
 
 
 def test_first_candidates_are_valid_and_begin_with_the_named_ones(around: Surroundings, look: Look) -> None:
     observation = seen(3, pv_available_kw=2.0, inverter_kva=4.0, **car(480.0, 8.0))
-    problem = DispatchProblem(around, look(observation, pv_available_kw=2.0, inverter_kva=4.0))
-    last = np.full(6, 0.4)
-    pool = first_candidates(problem, last, 20, np.random.default_rng(0))
+    space = LoopSpace(look(observation, pv_available_kw=2.0, inverter_kva=4.0))
+    pool = first_candidates(space, around.phase_share, np.full(6, 0.4), 20, np.random.default_rng(0))
     assert pool.shape == (3 + 5 * 20, 6)
     assert ((pool >= 0.0) & (pool <= 1.0)).all()
-    assert pool[:3].tolist() == [[1.0] * 6, [0.4] * 6, [0.0] * 6]
+    assert pool[:3].tolist() == [[1.0] * 6, [0.0] * 6, [0.4] * 6]
 
 
-def test_a_predictor_that_watches_something_else_is_refused(two_bus: Feeder) -> None:
+def test_a_feeder_without_anything_to_watch_is_refused(two_bus: Feeder) -> None:
     with pytest.raises(InputError, match="monitored"):
-        Surroundings.of(two_bus, ReducedNetwork(two_bus, watched=["LINE1"]), OBJECTIVES)
+        Surroundings.of(two_bus, ReducedNetwork(two_bus), OBJECTIVES, lines=())
+
+
+def test_lines_and_buses_that_do_not_exist_are_named(two_bus: Feeder) -> None:
+    network = ReducedNetwork(two_bus)
+    with pytest.raises(InputError) as caught:
+        Surroundings.of(two_bus, network, ("vuf", "pui"), lines=("nowhere", "TR1"), buses=("no_bus",))
+    assert [(fault.key, "nowhere" in fault.problem.lower()) for fault in caught.value.faults] == [
+        ("lines", True), ("buses", False),
+    ]  # fmt: skip
+
+
+def test_every_objective_has_a_unit_and_is_finite(two_bus: Feeder, look: Look) -> None:
+    outlook = look(seen(3, **MIXED), pv_available_kw=2.0, inverter_kva=4.0)
+    around = Surroundings.of(two_bus, ReducedNetwork(two_bus), tuple(KNOWN))
+    problem = DispatchProblem(around, outlook.scene, LoopSpace(outlook))
+    values = problem.evaluate(np.random.default_rng(0).random((20, 6)), return_as_dictionary=True)["F"]
+    assert np.isfinite(values).all()
+    assert (np.ptp(values, axis=0) > 0.0).all()
+    assert all(objective.unit for objective in KNOWN.values())

@@ -1,0 +1,118 @@
+"""How good a front is, and how much its chosen point gives away: against a reference that is better if anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from controllers.pareto.exact import ExactFront
+from controllers.pareto.front import Front, Scale, Start, search
+from controllers.pareto.objectives import CONVEX_PAIR
+from controllers.pareto.problem import DispatchProblem
+from cosim.contract import Float
+
+LONG_EFFORT = 10
+LONG_SEEDS = 3
+"""A long reference takes so many times the generations, with so many seeds; the union of all is the reference."""
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """What a reference says about a front.
+
+    Attributes
+    ----------
+    values : ndarray, shape (point, objective)
+        The reference.
+    hypervolume : float
+        Of the reference, on the fixed scale of the decision.
+    regret_a, regret_kwh : float
+        How much less unbalance current the reference offers at the chosen point's other objectives [A], and how much
+        less curtailed energy [kWh]; nan where that is no objective, 0 where the reference offers nothing better.
+    """
+
+    values: Float
+    hypervolume: float
+    regret_a: float
+    regret_kwh: float
+
+
+def certify(problem: DispatchProblem, front: Front, chosen: int, reference: ExactFront | Float) -> Certificate:
+    """Judge a front and its chosen point.
+
+    Parameters
+    ----------
+    problem : DispatchProblem
+        The decision.
+    front : Front
+        What was found.
+    chosen : int
+        Row of the point taken.
+    reference : ExactFront or ndarray of shape (point, objective)
+        From `exact_front` or `long_reference`.
+    """
+    point, scale = front.values[chosen], front.scale
+    values = reference.values if isinstance(reference, ExactFront) else reference
+    best = _best_by_support(reference, scale, point) if isinstance(reference, ExactFront) else _best(values, point)
+    names = problem.around.objectives
+    regret_a = regret_kwh = float("nan")
+    if CONVEX_PAIR[0] in names:
+        row = names.index(CONVEX_PAIR[0])
+        regret_a = float(np.sqrt(point[row]) - np.sqrt(max(best[row], 0.0)))
+    if CONVEX_PAIR[1] in names:
+        row = names.index(CONVEX_PAIR[1])
+        # cuts are taken to shrink alike: energy goes with the root of the sum of squares
+        share = 1.0 - np.sqrt(max(best[row], 0.0) / point[row]) if point[row] > 0.0 else 0.0
+        regret_kwh = float(share * curtailed_kwh(problem, front.x[chosen]))
+    return Certificate(values, scale.hypervolume(values), regret_a, regret_kwh)
+
+
+def curtailed_kwh(problem: DispatchProblem, x: Float) -> float:
+    """Energy that a candidate curtails in the first period [kWh]."""
+    _, pv_kw = problem.space.powers(problem.space.decode(x[None, :]))
+    return float((problem.scene.sun_kw[0] - pv_kw[0, 0]).sum() * problem.scene.hours[0])
+
+
+def long_reference(
+    problem: DispatchProblem,
+    start: Start,
+    front: Front,
+    population: int,
+    generations: int,
+    rng: np.random.Generator,
+    algorithm: str,
+) -> Float:
+    """Union of the fronts of long searches and of the one that was found, shape (point, objective)."""
+    found = [front.values]
+    for _ in range(LONG_SEEDS):
+        effort = LONG_EFFORT * generations
+        found.append(search(problem, start, population, effort, rng, algorithm, stall_generations=effort).values)
+    union = np.concatenate(found)
+    no_worse = (union[None, :, :] <= union[:, None, :]).all(axis=2)
+    better = (union[None, :, :] < union[:, None, :]).any(axis=2)
+    dominated = np.asarray(no_worse & better).any(axis=1)
+    return np.asarray(union[~dominated])
+
+
+def _best(values: Float, point: Float) -> Float:
+    """Best of each objective among reference points that are no worse in all others, shape (objective,)."""
+    best = point.copy()
+    for row in range(len(point)):
+        others = [column for column in range(len(point)) if column != row]
+        fits = (values[:, others] <= point[others]).all(axis=1)
+        best[row] = min(best[row], values[fits, row].min(initial=np.inf))
+    return best
+
+
+def _best_by_support(exact: ExactFront, scale: Scale, point: Float) -> Float:
+    """The same below the supporting lines of a convex front: nothing attainable lies beyond them."""
+    support, scaled = exact.support / scale.width, point / scale.width
+    best = scaled.copy()
+    for row in range(2):
+        other = 1 - row
+        known = exact.weights[:, row] > 0.0
+        price = exact.weights[known, other] / exact.weights[known, row]
+        bound = support[known, row] + price * (support[known, other] - scaled[other])
+        best[row] = min(best[row], max(bound.max(initial=0.0), 0.0))
+    return np.asarray(best * scale.width)

@@ -1,0 +1,67 @@
+"""What can be wrong with the options, all of it named at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from controllers.pareto.choice import choice_faults, default_weights
+from controllers.pareto.exact import applies
+from controllers.pareto.objectives import CONVEX_PAIR, OBJECTIVES
+from cosim.contract import Exogenous
+from cosim.errors import Fault
+
+WHERE = "controller 'pareto'"
+FEWEST = 8
+_AT_LEAST = {"population": FEWEST, "generations": 1, "horizon_steps": 1, "certificate_every": 1}
+
+
+def option_faults(options: Mapping[str, Any]) -> list[Fault]:
+    """Faults of options of the right types that can be told without a feeder.
+
+    Parameters
+    ----------
+    options : mapping
+        Those that were given; defaults are sound.
+    """
+    objectives = options.get("objectives")
+    objectives = CONVEX_PAIR if objectives is None else tuple(objectives)
+    weights = options.get("weights")
+    weights = default_weights(objectives) if weights is None else weights
+    found = list(_name_faults(objectives))
+    found += choice_faults(options.get("rule", "asf"), weights, objectives)
+    for key, least in _AT_LEAST.items():
+        if options.get(key, least) < least:
+            found.append(Fault(WHERE, key, f"is {options[key]}", f"give at least {least}"))
+    if not options.get("control_min", 15.0) > 0.0:
+        found.append(Fault(WHERE, "control_min", f"is {options['control_min']}", "give a time in minutes"))
+    if options.get("certificate") == "qp" and not applies(objectives):
+        remedy = "use 'long' or 'auto'"
+        found.append(Fault(WHERE, "certificate", f"'qp' is for {' with '.join(CONVEX_PAIR)} only", remedy))
+    return found
+
+
+def day_faults(objectives: Sequence[str], expected: Exogenous) -> list[Fault]:
+    """Objectives that have nothing to act on in a day."""
+    return objective_faults(
+        objectives, {"roofs": bool((expected.inverter_kva > 0.0).any()), "cars": len(expected.sessions) > 0}
+    )
+
+
+def objective_faults(objectives: Sequence[str], there: Mapping[str, bool]) -> list[Fault]:
+    """Objectives that need something which is not there (``roofs``, ``cars``)."""
+    return [
+        Fault(WHERE, "objectives", f"'{name}' needs {OBJECTIVES[name].needs}, and there are none", "leave it out")
+        for name in objectives
+        if name in OBJECTIVES and not there.get(OBJECTIVES[name].needs, True)
+    ]
+
+
+def _name_faults(objectives: Sequence[str]) -> Iterator[Fault]:
+    unknown = [name for name in objectives if name not in OBJECTIVES]
+    if unknown:
+        yield Fault(WHERE, "objectives", f"unknown: {', '.join(unknown)}", f"use some of {', '.join(OBJECTIVES)}")
+    if not 2 <= len(objectives) <= 3:
+        yield Fault(WHERE, "objectives", f"{len(objectives)} given", f"give two or three of {', '.join(OBJECTIVES)}")
+    if len(set(objectives)) < len(objectives):
+        yield Fault(WHERE, "objectives", "names one twice", "name each once")

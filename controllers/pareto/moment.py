@@ -1,0 +1,227 @@
+"""One operating point, outside any loop: chosen charge points and roofs, objectives, weights, a front and a choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from controllers.pareto.certificate import Certificate, certify, long_reference
+from controllers.pareto.choice import RULES, default_weights
+from controllers.pareto.exact import applies, exact_front
+from controllers.pareto.faults import WHERE, objective_faults, option_faults
+from controllers.pareto.front import Front, Start, search
+from controllers.pareto.problem import DispatchProblem
+from controllers.pareto.scene import Scene
+from controllers.pareto.start import nearby
+from controllers.pareto.surroundings import Surroundings
+from cosim.contract import Float, Int
+from cosim.errors import Fault, InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """Charge points and roofs that can be set, one row each.
+
+    Attributes
+    ----------
+    customer : ndarray of int, shape (unit,)
+        Column of the customer at whose bus and phase the unit is; a customer may have one of each kind.
+    roof : ndarray of bool, shape (unit,)
+        True for generation, False for charging.
+    low_kw, high_kw : ndarray, shape (unit,)
+        Bounds; of a roof the upper one is what the sun gives.
+    """
+
+    customer: Int
+    roof: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+    low_kw: Float
+    high_kw: Float
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """What a decision about one operating point found.
+
+    Attributes
+    ----------
+    kw : ndarray, shape (point, unit)
+        Powers of the non-dominated points.
+    front : Front
+        Their objectives, hypervolume and effort.
+    chosen : int
+        Row of the point taken.
+    certificate : Certificate or None
+        How good the front is, where that was asked for.
+    """
+
+    kw: Float
+    front: Front
+    chosen: int
+    certificate: Certificate | None
+
+    @property
+    def chosen_kw(self) -> Float:
+        """Powers of the chosen point, shape (unit,)."""
+        return np.asarray(self.kw[self.chosen])
+
+    @property
+    def chosen_values(self) -> Float:
+        """Its objectives, shape (objective,)."""
+        return np.asarray(self.front.values[self.chosen])
+
+
+class MomentSpace:
+    """Powers between bounds, all of them attainable; a ``Space`` of one period."""
+
+    def __init__(self, units: Units, customers: int) -> None:
+        self._units, self._customers = units, customers
+        self.n_var = len(units.customer)
+        self.roof, self.period = units.roof, np.zeros(self.n_var, dtype=np.int64)
+        self.low_kw, self.high_kw, self.even_kw = units.low_kw, units.high_kw, units.high_kw
+        self.rows, self.row_low, self.row_high = np.empty((0, self.n_var)), np.empty(0), np.empty(0)
+
+    def decode(self, x: Float) -> Float:
+        """Powers, shape (candidate, unit) [kW]."""
+        return np.asarray(self.low_kw + x * (self.high_kw - self.low_kw))
+
+    def encode(self, kw: Float) -> Float:
+        """Variables of powers, shape (candidate, unit)."""
+        width_kw = self.high_kw - self.low_kw
+        share = np.divide(kw - self.low_kw, width_kw, out=np.ones_like(kw), where=width_kw > 0.0)
+        return np.asarray(share.clip(0.0, 1.0))
+
+    def powers(self, kw: Float) -> tuple[Float, Float]:
+        """Charging and generation, each of shape (candidate, 1, customer) [kW]."""
+        ev_kw, pv_kw = np.zeros((len(kw), 1, self._customers)), np.zeros((len(kw), 1, self._customers))
+        for power_kw, mine in ((ev_kw, ~self.roof), (pv_kw, self.roof)):
+            np.add.at(power_kw[:, 0].T, self._units.customer[mine], kw[:, mine].T)
+        return ev_kw, pv_kw
+
+
+def moment_scene(
+    units: Units,
+    net_kw: Float,
+    net_kvar: Float,
+    *,
+    hours: float = 1.0,
+    tariff_eur_per_kwh: float = 0.0,
+    source_pu: float | None = None,
+) -> Scene:
+    """The scene of one operating point; parameters as of `decide_moment`."""
+    wanted_kw, sun_kw = MomentSpace(units, len(net_kw)).powers(units.high_kw[None, :])
+    return Scene(
+        hours=np.array([hours]),
+        controlled=1,
+        net_kw=net_kw[None, :],
+        net_kvar=net_kvar[None, :],
+        sun_kw=sun_kw[0],
+        wanted_kw=wanted_kw[0],
+        tariff_eur_per_kwh=np.array([tariff_eur_per_kwh]),
+        source_pu=source_pu,
+    )
+
+
+def decide_moment(
+    surroundings: Surroundings,
+    units: Units,
+    net_kw: Float,
+    net_kvar: Float,
+    *,
+    rng: np.random.Generator,
+    weights: Sequence[float] | None = None,
+    rule: str = "asf",
+    algorithm: str = "auto",
+    population: int = 100,
+    generations: int = 100,
+    certificate: str = "off",
+    hours: float = 1.0,
+    tariff_eur_per_kwh: float = 0.0,
+    source_pu: float | None = None,
+    last_kw: Float | None = None,
+) -> Moment:
+    """Search the front of one operating point and choose from it.
+
+    Parameters
+    ----------
+    surroundings : Surroundings
+        From ``Surroundings.of(feeder, predictor, objectives, lines=..., buses=...)``; serves any number of moments.
+    units : Units
+        What can be set.
+    net_kw, net_kvar : ndarray, shape (customer,)
+        Everything else.
+    rng : numpy.random.Generator
+        Every draw.
+    weights : sequence of float, optional
+        Importance of the objectives; they sum to 1.
+    rule, algorithm, population, generations
+        As of the controller.
+    certificate : str
+        ``off``, ``qp`` or ``long``.
+    hours : float
+        Length of the period, for energies and cost [h].
+    tariff_eur_per_kwh : float
+        Price of import, for cost.
+    source_pu : float, optional
+        Source voltage; the feeder's own without.
+    last_kw : ndarray, shape (unit,), optional
+        Powers of the last moment, to begin with.
+
+    Returns
+    -------
+    Moment
+
+    Raises
+    ------
+    InputError
+        With everything that is wrong with units and options, and where an objective needs roofs or cars and there are
+        none.
+    """
+    names = surroundings.objectives
+    given = default_weights(names) if weights is None else tuple(weights)
+    faults = option_faults(
+        {
+            "objectives": names, "weights": given, "rule": rule, "population": population,
+            "generations": generations, "certificate": certificate,
+        }
+    )  # fmt: skip
+    there = {"roofs": bool(units.roof.any()), "cars": bool((~units.roof).any())}
+    faults += [*_unit_faults(units, len(net_kw)), *objective_faults(names, there)]
+    if faults:
+        raise InputError(faults)
+
+    space = MomentSpace(units, len(net_kw))
+    scene = moment_scene(
+        units, net_kw, net_kvar, hours=hours, tariff_eur_per_kwh=tariff_eur_per_kwh, source_pu=source_pu
+    )
+    problem = DispatchProblem(surroundings, scene, space)
+    free, nothing = np.ones(space.n_var), np.zeros(space.n_var)
+    last = free if last_kw is None else space.encode(last_kw[None, :])[0]
+    anywhere = rng.random((population, space.n_var))
+    start = Start.of(problem, np.vstack([free, nothing, last, anywhere, nearby(last, population, rng)]))
+    exact = exact_front(problem, start.scale, population) if applies(names) else None
+    if exact is not None:
+        start = start.joined_by(problem, space.encode(exact.kw))
+    front = search(problem, start, population, generations, rng, algorithm)
+    chosen = RULES[rule](front.values, np.array(given, dtype=float))
+    verdict = None
+    if certificate == "long":
+        found = long_reference(problem, start, front, population, generations, rng, algorithm)
+        verdict = certify(problem, front, chosen, found)
+    elif certificate == "qp" and exact is not None:
+        verdict = certify(problem, front, chosen, exact)
+    return Moment(space.decode(front.x), front, chosen, verdict)
+
+
+def _unit_faults(units: Units, customers: int) -> list[Fault]:
+    found = []
+    if not len(units.customer):
+        found.append(Fault(WHERE, "units", "there are none", "give at least one charge point or roof"))
+    for row, customer in enumerate(units.customer.tolist()):
+        if not 0 <= customer < customers:
+            found.append(Fault(WHERE, f"units.{row}", f"there is no customer {customer}", f"use 0 to {customers - 1}"))
+        low_kw, high_kw = float(units.low_kw[row]), float(units.high_kw[row])
+        if not 0.0 <= low_kw <= high_kw < np.inf:
+            found.append(Fault(WHERE, f"units.{row}", f"bounds {low_kw}..{high_kw} kW", "give 0 <= low <= high"))
+    return found

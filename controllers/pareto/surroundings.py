@@ -1,0 +1,226 @@
+"""What does not change from decision to decision: predictor, limits, and what the objectives watch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from controllers.pareto.objectives import OBJECTIVES
+from cosim.contract import Branch, Complex, Feeder, Float, Int, Predictor, monitored_currents
+from cosim.errors import Fault, InputError
+
+VOLTAGE_LIMITS_PU = (0.90, 1.10)
+"""Of nominal: the band of EN 50160 for 95 % of a week, kept at all times."""
+
+WHERE = "controller 'pareto'"
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What does not change from decision to decision.
+
+    Attributes
+    ----------
+    predictor : Predictor
+        Answers for batches.
+    nominal_v : float
+        Base of the voltage limits [V].
+    phase_share : ndarray, shape (customer, 3)
+        Share of a customer's power on each phase.
+    port_customer : ndarray of int, shape (port,)
+        Customer of every phase voltage that the predictor gives.
+    port_va_per_kw : ndarray, shape (port,)
+        Power of the port per kW of its customer.
+    no_load_v : ndarray of complex, shape (port,)
+        Voltages of the ports without any load, at the network's own source voltage.
+    network_pu : float
+        That source voltage.
+    branches : tuple of str
+        The predictor's branches.
+    rating_a : ndarray, shape (branch,)
+        Their rated current; inf where there is none.
+    lines : tuple of str
+        Lines and transformers that the objectives watch, all of them among ``branches`` or in ``probe``.
+    monitored : ndarray of int
+        Rows of ``lines`` in the currents of the predictor, followed by those of the probe.
+    probe : Probe
+        Bus voltages and further lines, as linear functions of the currents that customers draw.
+    objectives : tuple of str
+        Names in ``OBJECTIVES``.
+    """
+
+    predictor: Predictor
+    nominal_v: float
+    phase_share: Float
+    port_customer: Int
+    port_va_per_kw: Float
+    no_load_v: Complex
+    network_pu: float
+    branches: tuple[str, ...]
+    rating_a: Float
+    lines: tuple[str, ...]
+    monitored: Int
+    probe: Probe
+    objectives: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        feeder: Feeder,
+        predictor: Predictor,
+        objectives: Sequence[str],
+        lines: Sequence[str] | None = None,
+        buses: Sequence[str] | None = None,
+    ) -> Surroundings:
+        """Read them from a feeder; one power flow tells which branches the predictor watches.
+
+        Parameters
+        ----------
+        feeder : Feeder
+            The place.
+        predictor : Predictor
+            Of that place.
+        objectives : sequence of str
+            Names in ``OBJECTIVES``.
+        lines : sequence of str, optional
+            Lines and transformers that objectives watch; the feeder's monitored ones without.
+        buses : sequence of str, optional
+            Buses of three phases that objectives watch; those of the customers without.
+
+        Raises
+        ------
+        InputError
+            With every line or bus that does not exist or lacks phases, and where an objective has nothing to watch.
+        """
+        nothing = np.zeros((1, len(feeder.customers)))
+        answer = predictor.predict(nothing, nothing)
+        watch_lines = any(OBJECTIVES[name].needs == "lines" for name in objectives)
+        watch_buses = any(OBJECTIVES[name].needs == "buses" for name in objectives)
+        wanted = tuple(name.upper() for name in (feeder.monitored if lines is None else lines)) if watch_lines else ()
+        chosen = _default_buses(feeder) if buses is None else tuple(name.upper() for name in buses)
+        faults = list(_line_faults(feeder, wanted)) if watch_lines else []
+        if watch_buses:
+            faults += _bus_faults(feeder, chosen)
+        if faults:
+            raise InputError(faults)
+        further = tuple(name for name in wanted if name not in answer.branches)
+        probe = Probe(feeder, chosen if watch_buses else (), further)
+        rating_a = [feeder.network.branch(name).rating_a for name in (*answer.branches, *further)]
+        names = (*answer.branches, *further)
+        phases = np.array([len(nodes) for nodes in feeder.customer_nodes])
+        port_customer = np.repeat(np.arange(len(phases)), phases)
+        return cls(
+            predictor=predictor,
+            nominal_v=feeder.nominal_voltage_v,
+            phase_share=feeder.phase_matrix,
+            port_customer=port_customer,
+            port_va_per_kw=1e3 / phases[port_customer],
+            no_load_v=answer.voltage_v[0],
+            network_pu=feeder.network.source_pu,
+            branches=answer.branches,
+            rating_a=np.nan_to_num(np.array(rating_a, dtype=float), nan=np.inf),
+            lines=wanted,
+            monitored=np.array([names.index(name) for name in wanted], dtype=np.int64),
+            probe=probe,
+            objectives=tuple(objectives),
+        )
+
+
+class Probe:
+    """Voltages of buses and currents of lines beyond those that the predictor gives.
+
+    Both are linear in the currents that the customers draw, so one factorisation of the admittance matrix serves all
+    decisions.
+
+    Parameters
+    ----------
+    feeder : Feeder
+        The place.
+    buses, lines : sequence of str
+        What to watch; both may be empty.
+    """
+
+    def __init__(self, feeder: Feeder, buses: Sequence[str], lines: Sequence[str]) -> None:
+        network = feeder.network
+        nodes = _nodes_of(feeder)
+        rows = [nodes[bus][phase] for bus in buses for phase in (1, 2, 3)]
+        branches: list[Branch] = [network.branch(name) for name in lines]
+        self.buses, self.lines = tuple(buses), tuple(lines)
+        if not rows and not branches:
+            return
+        ports = _ports(feeder)
+        to_nodes: Complex = splu(network.admittance_s.tocsc()).solve(ports.toarray().astype(complex))
+        self._bus_no_load_v = network.no_load_v[rows]
+        self._to_buses = np.ascontiguousarray(to_nodes[rows].T)
+        self._line_no_load_a = monitored_currents(branches, network.no_load_v[None, :]).reshape(-1)
+        drawn_a = monitored_currents(branches, -to_nodes.T)
+        self._to_lines = np.ascontiguousarray(drawn_a.reshape(len(drawn_a), -1))
+
+    def bus_v(self, drawn_a: Complex, scale: float) -> Complex:
+        """Voltages of the buses, shape (candidate, bus, 3) [V]; currents are (candidate, port)."""
+        if not self.buses:
+            return np.empty((len(drawn_a), 0, 3), complex)
+        voltage_v = self._bus_no_load_v * scale - drawn_a @ self._to_buses
+        return np.asarray(voltage_v.reshape(len(drawn_a), -1, 3))
+
+    def line_a(self, drawn_a: Complex, scale: float) -> Complex:
+        """Currents of the lines towards the customers, shape (candidate, line, 3) [A]."""
+        if not self.lines:
+            return np.empty((len(drawn_a), 0, 3), complex)
+        current_a = self._line_no_load_a * scale + drawn_a @ self._to_lines
+        return np.asarray(current_a.reshape(len(drawn_a), -1, 3))
+
+
+def _ports(feeder: Feeder) -> sparse.csc_matrix:
+    """Incidence of ports, shape (node, port): +1 at the phase conductor, -1 at the neutral where there is one."""
+    incidence = sparse.lil_matrix((len(feeder.network.node_names), sum(map(len, feeder.customer_nodes))))
+    column = 0
+    for nodes, neutral in zip(feeder.customer_nodes, feeder.customer_neutral, strict=True):
+        for node in nodes:
+            incidence[node, column] = 1.0
+            if neutral >= 0:
+                incidence[neutral, column] = -1.0
+            column += 1
+    return incidence.tocsc()
+
+
+def _nodes_of(feeder: Feeder) -> dict[str, dict[int, int]]:
+    """Row of every phase of every bus."""
+    found: dict[str, dict[int, int]] = {}
+    for row, name in enumerate(feeder.network.node_names):
+        bus, _, phase = name.rpartition(".")
+        found.setdefault(bus.upper(), {})[int(phase)] = row
+    return found
+
+
+def _default_buses(feeder: Feeder) -> tuple[str, ...]:
+    nodes = _nodes_of(feeder)
+    buses = dict.fromkeys(bus.upper() for bus in feeder.customer_bus)
+    return tuple(bus for bus in buses if {1, 2, 3} <= set(nodes.get(bus, ())))
+
+
+def _line_faults(feeder: Feeder, lines: Sequence[str]) -> Iterator[Fault]:
+    known = {branch.name: branch for branch in feeder.network.branches}
+    if not lines:
+        remedy = "name lines, or 'monitored' in feeder.toml"
+        yield Fault(feeder.name, "lines", "there is no monitored line or transformer to watch", remedy)
+    for name in lines:
+        if name not in known:
+            yield Fault(WHERE, "lines", f"there is no branch '{name}'", f"name a line or transformer of {feeder.name}")
+        elif not {1, 2, 3} <= set(known[name].phases):
+            yield Fault(WHERE, "lines", f"'{name}' lacks a phase", "name a branch with phases 1, 2 and 3")
+
+
+def _bus_faults(feeder: Feeder, buses: Sequence[str]) -> Iterator[Fault]:
+    nodes = _nodes_of(feeder)
+    if not buses:
+        yield Fault(WHERE, "buses", f"{feeder.name} has no customer's bus with three phases", "name a bus that has")
+    for name in buses:
+        if name not in nodes:
+            yield Fault(WHERE, "buses", f"there is no bus '{name}'", f"name a bus of {feeder.name}")
+        elif not {1, 2, 3} <= set(nodes[name]):
+            yield Fault(WHERE, "buses", f"'{name}' lacks a phase", "name a bus with phases 1, 2 and 3")
