@@ -26,6 +26,7 @@ REGISTRY: dict[str, str] = {
     "bilevel_caps": "controllers.caps.controller:BilevelCaps",
     "pareto": "controllers.pareto.controller:Pareto",
     "cpo_planner": "controllers.planner.controller:CpoPlanner",
+    "aggregator": "controllers.aggregation.controller:Aggregator",
 }
 """Name in scenarios to ``module:Class``."""
 
@@ -57,7 +58,7 @@ def options(name: str) -> dict[str, Any]:
 
 
 def option_faults(name: str, options: Mapping[str, Any]) -> list[Fault]:
-    """Faults of a controller's options that can be told without a feeder: unknown, missing or of the wrong type.
+    """Faults of a controller's options that can be told without a feeder: unknown, missing, of the wrong type or value.
 
     Raises
     ------
@@ -66,7 +67,9 @@ def option_faults(name: str, options: Mapping[str, Any]) -> list[Fault]:
     """
     kind = _class(name)
     found = _option_faults(name, kind, _taken(kind), None, options)
-    return [fault for fault in found if fault.key in options or fault.key not in _GIVEN]
+    faults = [fault for fault in found if fault.key in options or fault.key not in _GIVEN]
+    of_values = getattr(kind, "option_faults", None)  # a controller may know more than the types of its options
+    return faults if faults or of_values is None else list(of_values(options))
 
 
 def make(

@@ -17,19 +17,28 @@ from pyarrow import csv
 
 from controllers.caps import CapsProblem, CapsResult
 from controllers.caps.follower import best_response, best_response_lp, charging_cost_eur
+from controllers.caps.receding import RunningPlan
 from cosim.contract import Float, Int
 from cosim.measures import json_safe
 from cosim.record import write_whole
+from experiments.deviation_output import Rows, write_deviations
 from experiments.files import write_json
+from experiments.verification_output import verification_of
 
 NOBODY = -1
 Names = Sequence[str] | Sequence[int]
 
 
 def write_caps(
-    folder: Path, problem: CapsProblem, result: CapsResult, *, households: Names | None = None
+    folder: Path,
+    problem: CapsProblem,
+    result: CapsResult,
+    *,
+    households: Names | None = None,
+    deviations: Rows | None = None,
+    running: RunningPlan | None = None,
 ) -> dict[str, Any]:
-    """Write ``caps.csv``, ``responses.csv`` and ``proof.json``.
+    """Write ``caps.csv``, ``responses.csv`` and ``proof.json``; where deviations are given, ``deviation.csv`` too.
 
     Parameters
     ----------
@@ -39,6 +48,10 @@ def write_caps(
         What was asked, and the answer.
     households : sequence of str or int, optional
         Names of the homes; numbers from 1 without them.
+    deviations : list of dict, optional
+        What households that do not react as modelled do to the limits, see `deviation_rows`.
+    running : RunningPlan, optional
+        Adds what the power flow says of the plan and what became of it during the day, see `verification_of`.
 
     Returns
     -------
@@ -47,9 +60,12 @@ def write_caps(
     """
     names = range(1, problem.homes + 1) if households is None else households
     answers = responses(problem, result, names)
-    proof = proof_of(problem, result, answers)
+    proof = proof_of(problem, result, answers) | ({} if running is None else verification_of(running))
     _write_csv(folder / "caps.csv", caps_table(problem, result, names))
     _write_csv(folder / "responses.csv", answers)
+    if deviations is not None:
+        proof["deviation"] = deviations
+        write_deviations(folder, deviations)
     write_json(folder / "proof.json", proof)
     return proof
 
@@ -70,7 +86,8 @@ def caps_table(problem: CapsProblem, result: CapsResult, households: Names) -> p
         ``slot`` counts from the horizon's start at 0. A home with several stays shows in each slot the one that is
         there, else the next to come, else the last. ``phase`` is the one that the home loads (1 where one limit counts
         for all), or all of them (``123``), and ``limit_kw`` its limit in this slot, the smallest where there are
-        several. Homes without a car have a charger of 0 kW.
+        several. Homes without a car have a charger of 0 kW. ``battery_room_kwh`` is there where prices below nil may
+        fill batteries beyond the need, ``worst_kw`` where ties are pessimistic: what the slot must reckon with.
     """
     slots, homes = problem.slots, problem.homes
     stay = _stay_of_slot(problem)
@@ -79,12 +96,12 @@ def caps_table(problem: CapsProblem, result: CapsResult, households: Names) -> p
     def of_stay(values: Float, otherwise: float) -> Float:
         return np.where(has_car, values[stay] if len(values) else 0.0, otherwise)
 
-    loaded = problem.phase_share > 0
+    loaded = problem.phase_share[:, : problem.phases] > 0
     phase = [int("".join(str(i + 1) for i in np.flatnonzero(row))) for row in loaded]
-    limit = np.stack([problem.limit_kw[:, row].min(axis=1) for row in loaded], axis=1)
+    limit = np.stack([problem.limit_kw[:, np.flatnonzero(row)].min(axis=1) for row in loaded], axis=1)
     per_slot = {
-        "tariff_eur_per_kwh": np.broadcast_to(problem.tariff_eur_per_kwh[:, None], (slots, homes)),
-        "order_cost": np.broadcast_to(problem.order_cost[:, None], (slots, homes)),
+        "tariff_eur_per_kwh": problem.per_slot_and_home(problem.tariff_eur_per_kwh),
+        "order_cost": problem.per_slot_and_home(problem.order_cost),
         "inflexible_kw": problem.inflexible_kw,
         "connection_kw": np.broadcast_to(problem.connection_kw, (slots, homes)),
         "charger_kw": of_stay(problem.charger_kw, 0.0),
@@ -97,6 +114,10 @@ def caps_table(problem: CapsProblem, result: CapsResult, households: Names) -> p
         "charger_min_kw": of_stay(problem.charger_min_kw, 0.0),
         "stay": stay,
     }
+    if problem.battery_room_kwh is not None:
+        per_slot["battery_room_kwh"] = of_stay(problem.battery_room_kwh, 0.0)
+    if result.worst_kw is not None:
+        per_slot["worst_kw"] = problem.per_home(result.worst_kw)
     columns: dict[str, Any] = {
         "household": np.repeat(np.asarray(households), slots),
         "phase": np.repeat(phase, slots),
@@ -147,6 +168,8 @@ def responses(problem: CapsProblem, result: CapsResult, households: Names) -> pd
 def proof_of(problem: CapsProblem, result: CapsResult, answers: pd.DataFrame) -> dict[str, Any]:
     """Return what is proven of a plan, and what an independent look at it finds, ready for JSON."""
     errors = answers[["greedy_error_kw", "lp_error_kw"]].to_numpy()
+    if result.ties == "optimistic":  # one of many cheapest ways to charge; that it is one is checked by its cost
+        errors = np.zeros((0, 2))
     values = {
         "objective": result.objective,
         "bound": result.bound,
@@ -166,6 +189,7 @@ def proof_of(problem: CapsProblem, result: CapsResult, answers: pd.DataFrame) ->
         "form": result.form,
         "objective_name": result.objective_name,
         "coordination": result.coordination,
+        "ties": result.ties,
         "fallback": result.fallback,
         "relaxations": [str(relaxation) for relaxation in result.relaxations],
         "households": problem.homes,

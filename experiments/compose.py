@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from cosim.errors import Fault, InputError, UnsupportedError
 from cosim.reduced import ReducedNetwork
 from experiments.day import check_parts, collecting, make_day, read_homes, stream
 from experiments.forecast import noisy
-from experiments.scenario import Run, Scenario
+from experiments.scenario import ForecastTable, Run, Scenario
 from feeders.households import Profiles
 
 _UNSERVABLE_KWH = 0.01
@@ -73,18 +73,39 @@ class Composition(Place):
     ----------
     exogenous : Exogenous
         The day at one minute.
-    forecast : Forecast
-        What is told beforehand.
-    behaviour : Behaviour
-        How households react.
+    forecasts : mapping of ForecastTable to Forecast
+        What is told beforehand, by how it is made: the scenario's own first, then those that only some runs are told.
     warnings : tuple of str
         Of the feeder and of the day.
     """
 
     exogenous: Exogenous
-    forecast: Forecast
-    behaviour: Behaviour
+    forecasts: Mapping[ForecastTable, Forecast]
     warnings: tuple[str, ...]
+
+    @property
+    def forecast(self) -> Forecast:
+        """What is told beforehand where a run says nothing else."""
+        return self.forecasts[self.scenario.forecast]
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """How households react where a run says nothing else."""
+        return self._behaviour(self.scenario.households.stubborn_share)
+
+    def forecast_of(self, run: Run) -> Forecast:
+        """What is told beforehand in one run."""
+        return self.forecasts[self.scenario.forecast_of(run)]
+
+    def behaviour_of(self, run: Run) -> Behaviour:
+        """How households react in one run; who ignores caps at a small share does so at every larger one."""
+        return self._behaviour(self.scenario.stubborn_share_of(run))
+
+    def _behaviour(self, stubborn_share: float) -> Behaviour:
+        count = len(self.feeder.customers)
+        stubborn = np.zeros(count, dtype=bool)
+        stubborn[stream(self.scenario, "stubborn").permutation(count)[: round(stubborn_share * count)]] = True
+        return Behaviour(response=self.scenario.households.response, stubborn=stubborn)
 
 
 def compose(scenario: Scenario, where: str | Path = "scenario", stand_ins: Collection[str] = ()) -> Composition:
@@ -126,10 +147,19 @@ def compose(scenario: Scenario, where: str | Path = "scenario", stand_ins: Colle
             if place is None:
                 _check_options(run)
             else:
-                place.controller(run)
+                _check_on_its_day(place.controller(run), composition, run)
     if faults or composition is None:
         raise InputError(faults)
     return _told_of_missing_predictor(composition)
+
+
+def _check_on_its_day(controller: Controller, composition: Composition | None, run: Run) -> None:
+    """Raise the InputError of what a controller finds wrong with the day that it will be told."""
+    day_faults = getattr(controller, "day_faults", None)
+    if composition is not None and day_faults is not None:
+        faults = day_faults(composition.forecast_of(run).expected)
+        if faults:
+            raise InputError(faults)
 
 
 def _told_of_missing_predictor(composition: Composition) -> Composition:
@@ -170,12 +200,14 @@ def _on_the_feeder(
     unservable = _unservable(unservable_kwh)
     if unservable and scenario.strict:
         faults.append(Fault(str(where), "ev", unservable[0], "mend the sessions, or set strict = false"))
-    expected = _expected(scenario, feeder, profiles, exogenous, where, faults)
-    forecast = Forecast(scenario.forecast.kind, expected)
-    warnings = [*feeder.warnings, *_reused(profiles, feeder), *unservable, *_too_perfect(forecast, exogenous)]
-    return Composition(
-        scenario, feeder, exogenous, forecast, _behaviour(scenario, feeder), tuple(dict.fromkeys(warnings))
-    )
+    tables = dict.fromkeys([scenario.forecast, *map(scenario.forecast_of, scenario.runs)])
+    forecasts = {
+        table: Forecast(table.kind, _expected(scenario, table, feeder, profiles, exogenous, where, faults))
+        for table in tables
+    }
+    perfect = [warning for forecast in forecasts.values() for warning in _too_perfect(forecast, exogenous)]
+    warnings = [*feeder.warnings, *_reused(profiles, feeder), *unservable, *perfect]
+    return Composition(scenario, feeder, exogenous, forecasts, tuple(dict.fromkeys(warnings)))
 
 
 def _unservable(unservable_kwh: Float) -> list[str]:
@@ -198,6 +230,7 @@ def _reused(profiles: Profiles | None, feeder: Feeder) -> list[str]:
 
 def _expected(
     scenario: Scenario,
+    table: ForecastTable,
     feeder: Feeder,
     profiles: Profiles | None,
     truth: Exogenous,
@@ -205,10 +238,9 @@ def _expected(
     faults: list[Fault],
 ) -> Exogenous:
     """The day as it is told beforehand."""
-    kind = scenario.forecast.kind
-    if kind == "noisy":
-        return noisy(truth, scenario.forecast, stream(scenario, "forecast"))
-    if kind == "persistence":
+    if table.kind == "noisy":
+        return noisy(truth, table, stream(scenario, "forecast"))
+    if table.kind == "persistence":
         of_yesterday: list[Fault] = []
         yesterday = make_day(scenario, feeder, profiles, where, of_yesterday, day=-1)
         faults.extend(fault for fault in of_yesterday if fault not in faults)
@@ -234,11 +266,3 @@ def _too_perfect(forecast: Forecast, truth: Exogenous) -> list[str]:
 
 def _same_sessions(one: EvSessions, other: EvSessions) -> bool:
     return all(np.array_equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
-
-
-def _behaviour(scenario: Scenario, feeder: Feeder) -> Behaviour:
-    homes, count = scenario.households, len(feeder.customers)
-    stubborn = np.zeros(count, dtype=bool)
-    chosen = stream(scenario, "stubborn").permutation(count)[: round(homes.stubborn_share * count)]
-    stubborn[chosen] = True
-    return Behaviour(response=homes.response, stubborn=stubborn)

@@ -10,17 +10,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cosim import Controller, Feeder, Trajectory, run
+from cosim import Controller, Trajectory, run
 from cosim.errors import RunStoppedError
 from cosim.loop import make_engine
 from cosim.measures import json_safe, scoreboard
 from cosim.record import write_trajectory, write_whole
 from experiments.compose import Composition
+from experiments.day import stream
 from experiments.figures import write_figures
 from experiments.files import write_json
 from experiments.manifest import assumptions, make_manifest
+from experiments.promise_table import FILE_NAME as PROMISES
+from experiments.promise_table import promise_rows, write_promises
 from experiments.report import write_report
 from experiments.scenario import Run
+from experiments.unbalance.tables import analyse, describe
+from experiments.unbalance.write import write_unbalance
 
 Progress = Callable[[str, int, int], None]
 
@@ -29,9 +34,11 @@ _OUTPUTS = (
     "trajectories",
     "figures",
     "caps",
+    "unbalance",
     "manifest.json",
     "metrics.json",
     "metrics.csv",
+    "promise.csv",
     "timing.json",
     "report.html",
 )
@@ -49,6 +56,8 @@ class Results:
         By label, in the order of the runs; a stopped run is there too, marked as incomplete.
     metrics : dict of str to dict
         Scoreboard by label.
+    unbalance : dict of str to list of str
+        Where unbalance is worst in each run, and who causes it.
     stopped : RunStoppedError or None
         Why the last run did not finish.
     """
@@ -58,6 +67,7 @@ class Results:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     timing: dict[str, dict[str, float]] = field(default_factory=dict)
     crosscheck: dict[str, dict[str, float]] = field(default_factory=dict)
+    unbalance: dict[str, list[str]] = field(default_factory=dict)
     stopped: RunStoppedError | None = None
 
 
@@ -67,7 +77,6 @@ def execute(
     *,
     where: Path,
     engine: str = "opendss",
-    runs: tuple[Run, ...] | None = None,
     progress: Progress | None = None,
 ) -> Results:
     """Run the controllers one after another, and write trajectories, metrics, manifest, figures and report.
@@ -82,8 +91,6 @@ def execute(
         The scenario's file.
     engine : str
         Which power flow.
-    runs : tuple of Run, optional
-        Which runs; all of the scenario's without one.
     progress : callable, optional
         Called with (label, completed steps, all steps).
 
@@ -94,7 +101,7 @@ def execute(
     """
     results = Results(folder)
     _clear(folder)
-    for item in runs or composition.scenario.runs:
+    for item in composition.scenario.runs:
         try:
             controller = composition.controller(item)
             trajectory = run_one(composition, item, controller, engine, progress)
@@ -109,7 +116,7 @@ def execute(
         try:
             if trajectory.steps:
                 _keep(results, item.name, trajectory, engine)
-            _keep_proof(folder / "caps" / item.name, controller, composition.feeder)
+            _keep_proof(folder / "caps" / item.name, controller, composition)
         except KeyboardInterrupt:
             results.stopped = RunStoppedError(f"{item.name}: interrupted while it was written", None, 130)
         if results.stopped:
@@ -121,6 +128,7 @@ def execute(
 def run_one(
     composition: Composition, item: Run, controller: Controller, engine: str, progress: Progress | None
 ) -> Trajectory:
+    """Simulate the day of one run, in the world that is its own."""
     scenario = composition.scenario
     return run(
         composition.feeder,
@@ -129,8 +137,8 @@ def run_one(
         engine=engine,
         step_min=scenario.step_min,
         control_min=scenario.control_min,
-        forecast=composition.forecast,
-        behaviour=composition.behaviour,
+        forecast=composition.forecast_of(item),
+        behaviour=composition.behaviour_of(item),
         label=item.name,
         progress=None if progress is None else lambda k, n: progress(item.name, k, n),
     )
@@ -158,15 +166,25 @@ def _keep(results: Results, label: str, trajectory: Trajectory, engine: str) -> 
     if engine != "opendss":
         results.crosscheck[label] = cross_check(trajectory)
     write_trajectory(trajectory, results.folder / "trajectories" / label)
+    found = analyse(trajectory)
+    write_unbalance(found, results.folder / "unbalance" / label)
+    results.unbalance[label] = describe(found)
 
 
-def _keep_proof(folder: Path, controller: Controller, feeder: Feeder) -> None:
-    """Write the caps of a controller that planned some, with every household's own best response beside them."""
+def _keep_proof(folder: Path, controller: Controller, composition: Composition) -> None:
+    """Write the caps of a controller that planned some, with every household's own best response beside them.
+
+    The deviation test is judged by the limits planned to, margin and all; its draws are the same for every run.
+    """
     problem, result = getattr(controller, "problem", None), getattr(controller, "result", None)
     if problem is not None and result is not None:
         from experiments.caps_output import write_caps  # brings Pyomo, which other controllers do without
+        from experiments.deviation_output import deviation_rows
 
-        write_caps(folder, problem, result, households=feeder.customers)
+        rng = stream(composition.scenario, "deviation")
+        deviations = deviation_rows(problem, result.caps_kw, rng, plan=folder.name)
+        running, names = getattr(controller, "running", None), composition.feeder.customers
+        write_caps(folder, problem, result, households=names, deviations=deviations, running=running)
 
 
 def cross_check(trajectory: Trajectory) -> dict[str, float]:
@@ -201,6 +219,13 @@ def _finish(results: Results, composition: Composition, where: Path, engine: str
     write_json(folder / "timing.json", results.timing)
     manifest = make_manifest(results.trajectories, results.stopped, results.crosscheck, composition, where, engine)
     write_json(folder / "manifest.json", manifest)
+    promises = promise_rows(results.trajectories, results.metrics, manifest["runs"])
+    write_promises(folder / PROMISES, promises)
     if results.trajectories and not (results.stopped and results.stopped.exit_code == 130):
-        figures = write_figures(results.trajectories, results.metrics, folder / "figures", day=composition.exogenous)
-        write_report(folder, results.trajectories, results.metrics, manifest, figures, assumptions(composition, engine))
+        figures = write_figures(
+            results.trajectories, results.metrics, folder / "figures", day=composition.exogenous, promises=promises
+        )
+        stated = assumptions(composition, engine)
+        write_report(
+            folder, results.trajectories, results.metrics, manifest, figures, stated, promises, results.unbalance
+        )

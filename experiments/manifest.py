@@ -5,30 +5,26 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cosim import Trajectory
 from cosim.errors import RunStoppedError
 from experiments.compose import Composition
 from experiments.files import package_versions
+from experiments.scenario import ForecastTable, Run, Scenario
 
 _PACKAGES = (
     "lv-feeder-cosim", "opendssdirect.py", "dss-python", "dss-python-backend", "highspy", "pyomo", "pymoo", "numpy",
     "scipy", "pandas", "pyarrow", "pvlib",
 )  # fmt: skip
+Key = TypeVar("Key", bound=Hashable)
 
 
 def assumptions(composition: Composition, engine: str) -> list[str]:
     """State in words what the results rest on."""
-    scenario, forecast = composition.scenario, composition.forecast.kind
-    told = {
-        "oracle": "perfect foresight of the day (oracle): an upper bound for every controller that plans",
-        "persistence": "yesterday's demand, sun and sessions (persistence)",
-        "noisy": "the truth with seeded errors (noisy)",
-    }[forecast]
-    homes = scenario.households
+    homes = composition.scenario.households
     response = {
         "cheapest": "in the cheapest hours before departure, the earliest first among equals",
         "immediate": "as soon and as fast as possible",
@@ -38,12 +34,59 @@ def assumptions(composition: Composition, engine: str) -> list[str]:
         + (", tolerance 1e-8, convergence checked at every step" if engine == "opendss" else ""),
         "Every home is metered: controllers see each customer's mean power and voltage of the last completed step, "
         "the available sun, and what each car's driver announced (departure, energy wanted).",
-        f"Controllers and households were told before the day began: {told}.",
-        f"Households charge {response}; {100 * homes.stubborn_share:.0f} % of homes ignore import caps.",
+        *_told_beforehand(composition.scenario),
+        f"Households charge {response}{_who_ignores_caps(composition)}.",
         "Setpoints act one step after the measurements they answer; an import cap binds the net import of a step.",
         "Customers are constant-power loads; chargers pause below 6 A per phase; cars do not discharge.",
         *[f"Warning: {warning}" for warning in composition.warnings],
     ]
+
+
+def _told_beforehand(scenario: Scenario) -> list[str]:
+    """Say what was told, of all runs at once where it was the same."""
+    groups = _grouped(scenario, scenario.forecast_of)
+    told = "Controllers and households were told before the day began"
+    if len(groups) == 1:
+        return [f"{told}: {_in_words(next(iter(groups)))}."]
+    return [f"{told} in {_names(runs)}: {_in_words(table)}." for table, runs in groups.items()]
+
+
+def _in_words(table: ForecastTable) -> str:
+    errors = (
+        f"of {table.demand_error_percent:g} % (demand), {table.pv_error_percent:g} % (sun), "
+        f"{table.arrival_error_min:g} min (arrivals, departures) and {table.energy_error_percent:g} % (needs)"
+    )
+    return {
+        "oracle": "perfect foresight of the day (oracle): an upper bound for every controller that plans",
+        "persistence": "yesterday's demand, sun and sessions (persistence)",
+        "noisy": f"the truth with seeded errors {errors} (noisy)",
+    }[table.kind]
+
+
+def _who_ignores_caps(composition: Composition) -> str:
+    scenario = composition.scenario
+    groups = _grouped(scenario, scenario.stubborn_share_of)
+    if len(groups) == 1:
+        return f"; {100 * next(iter(groups)):.0f} % of homes ignore import caps"
+    of_runs = [
+        f"{int(composition.behaviour_of(runs[0]).stubborn.sum())} of {len(composition.feeder.customers)} homes "
+        f"({100 * share:.0f} %) in {_names(runs)}"
+        for share, runs in groups.items()
+    ]
+    nested = "those of a smaller share are among those of a larger one"
+    return f"; homes that ignore import caps ({nested}): {'; '.join(of_runs)}"
+
+
+def _grouped(scenario: Scenario, key: Callable[[Run], Key]) -> dict[Key, list[Run]]:
+    """Runs by what they have in common, in order."""
+    groups: dict[Key, list[Run]] = {}
+    for run in scenario.runs:
+        groups.setdefault(key(run), []).append(run)
+    return groups
+
+
+def _names(runs: Sequence[Run]) -> str:
+    return ", ".join(run.name for run in runs)
 
 
 def make_manifest(
@@ -63,15 +106,27 @@ def make_manifest(
         "complete": stopped is None,
         "stopped": None if stopped is None else str(stopped),
         "reproducible": all(trajectory.reproducible for trajectory in runs.values()) and stopped is None,
-        "runs": {
-            label: {"complete": trajectory.complete, "steps": trajectory.steps, "engine": trajectory.engine}
-            for label, trajectory in runs.items()
-        },
+        "runs": {label: _of_run(label, trajectory, composition) for label, trajectory in runs.items()},
         "engine_crosscheck": dict(crosscheck),
         "warnings": list(composition.warnings),
         "versions": {"python": platform.python_version(), **package_versions(_PACKAGES)},
         "platform": platform.platform(),
         "inputs_sha256": input_hashes(composition, where),
+    }
+
+
+def _of_run(label: str, trajectory: Trajectory, composition: Composition) -> dict[str, Any]:
+    """How one run was obtained, and what was its own: the world it met, and what was told of it."""
+    run = next(run for run in composition.scenario.runs if run.name == label)
+    return {
+        "complete": trajectory.complete,
+        "steps": trajectory.steps,
+        "engine": trajectory.engine,
+        "controller": run.controller,
+        "options": run.options,
+        "forecast": composition.scenario.forecast_of(run).model_dump(),
+        "stubborn_share": composition.scenario.stubborn_share_of(run),
+        "stubborn_homes": int(composition.behaviour_of(run).stubborn.sum()),
     }
 
 

@@ -40,7 +40,10 @@ def _put_stand_in(data: dict[str, Any], location: tuple[int | str, ...]) -> None
         stand_ins = {location[:2]: {"controller": "none", "label": label}, (*location[:2], "label"): label}
     table: Any = data
     try:
-        for part in location[:-1]:
+        for depth, part in enumerate(location[:-1], start=1):
+            if not isinstance(table[part], (dict, list)):  # a word that stands for a table
+                location = location[:depth]
+                break
             table = table[part]
         if location in stand_ins:
             table[location[-1]] = stand_ins[location]

@@ -19,6 +19,8 @@ from experiments.figures import FigureFile
 from experiments.figures.runs import Runs, clock
 from experiments.figures.scoreboard import rows
 from experiments.figures.summary import paragraph, span_words
+from experiments.metric_table import METRICS
+from experiments.promise_table import ABOVE_KVA, PromiseRow, releases
 
 FILE_NAME = "report.html"
 
@@ -74,6 +76,8 @@ def write_report(
     manifest: Mapping[str, Any],
     figures: Sequence[FigureFile],
     assumptions: Sequence[str],
+    promises: Sequence[PromiseRow] = (),
+    unbalance: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Write ``report.html``, whole or not at all.
 
@@ -91,6 +95,10 @@ def write_report(
         From ``write_figures``; embedded, the missing ones listed with their reason.
     assumptions : sequence of str
         What the results rest on; those that begin with ``Warning:`` are set apart.
+    promises : sequence of PromiseRow
+        Promise against delivery of every run; shown where any run promised something.
+    unbalance : mapping of label to sequence of str, optional
+        Where unbalance is worst in each run, and who causes it.
 
     Returns
     -------
@@ -98,7 +106,7 @@ def write_report(
         Of the file.
     """
     path = folder / FILE_NAME
-    text = render(trajectories, metrics, manifest, figures, assumptions)
+    text = render(trajectories, metrics, manifest, figures, assumptions, promises, unbalance)
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return path
 
@@ -109,6 +117,8 @@ def render(
     manifest: Mapping[str, Any],
     figures: Sequence[FigureFile],
     assumptions: Sequence[str],
+    promises: Sequence[PromiseRow] = (),
+    unbalance: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """Return the page as text; see `write_report`."""
     shown = {label: run for label, run in trajectories.items() if run.steps}
@@ -123,6 +133,8 @@ def render(
         loader=PackageLoader("experiments"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined,
     )  # fmt: skip
+    environment.globals["violated"] = _violated
+    environment.filters["number"] = _number
     return environment.get_template("report.html.j2").render(
         title=_title(manifest, shown),
         facts=list(_facts(shown, manifest)),
@@ -132,6 +144,10 @@ def render(
         unstarted=[label for label, run in trajectories.items() if not run.steps],
         why_stopped=manifest.get("stopped") or "",
         groups=groups,
+        promises=promises if any(row.promised for row in promises) else (),
+        releases=releases(promises),
+        above_kva=ABOVE_KVA,
+        unbalance=unbalance or {},
         headlines=[row for _, found in groups for row in found if row.headline],
         pictures=[_picture(figure) for figure in figures if figure.path is not None],
         missing=[figure for figure in figures if figure.path is None],
@@ -190,8 +206,14 @@ def _facts(shown: Mapping[str, Trajectory], manifest: Mapping[str, Any]) -> Iter
         yield "day", span_words(run.exogenous.start, run.step_min, run.steps)
         yield "step", f"{run.step_min:g} min, decisions every {run.control_min:g} min"
         yield "engine", ", ".join(dict.fromkeys(one.engine for one in shown.values()))
+    of_runs = [fact for fact in manifest.get("runs", {}).values() if "forecast" in fact]
+    kinds = dict.fromkeys(fact["forecast"]["kind"] for fact in of_runs)
+    if kinds:
+        yield "forecast", ", ".join(kinds)
+    shares = dict.fromkeys(fact["stubborn_share"] for fact in of_runs)
+    if any(shares):
+        yield "homes that ignore caps", ", ".join(f"{100 * share:.0f} %" for share in shares)
     for name, keys in (
-        ("forecast", ("scenario", "forecast", "kind")),
         ("households", ("scenario", "households", "response")),
         ("seed", ("seed",)),
         ("reproducible", ("reproducible",)),
@@ -201,6 +223,18 @@ def _facts(shown: Mapping[str, Trajectory], manifest: Mapping[str, Any]) -> Iter
             value = value.get(key) if isinstance(value, Mapping) else None
         if value is not None:
             yield name, {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+def _violated(name: str, value: float) -> bool:
+    return METRICS[name].violated(value)
+
+
+def _number(value: float, digits: int = 1, sign: bool = False) -> str:
+    """Number in a table; a dash where there is none."""
+    if not np.isfinite(value):
+        return "–"
+    rounded = round(value, digits) + 0.0  # no minus before a zero
+    return f"{rounded:{'+' if sign and rounded else ''}.{digits}f}".replace("-", "−")
 
 
 def _picture(figure: FigureFile) -> Picture:

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from cosim.errors import CosimError, Fault, InputError
@@ -19,6 +19,7 @@ SHIPPED = Path(__file__).parent / "scenarios"
 DEFAULT = "european_lv_may_day"
 
 Share = Annotated[float, Field(ge=0, le=1)]
+ForecastKind = Literal["oracle", "persistence", "noisy"]
 
 
 class _Table(BaseModel):
@@ -74,7 +75,7 @@ class Roofs(_Table):
 class ForecastTable(_Table):
     """What controllers and households are told beforehand."""
 
-    kind: Literal["oracle", "persistence", "noisy"] = "oracle"
+    kind: ForecastKind = "oracle"
     demand_error_percent: float = Field(30.0, ge=0, le=200, description="noisy: deviation of each home's hour [%]")
     pv_error_percent: float = Field(20.0, ge=0, le=200, description="noisy: deviation of the feeder's hour [%]")
     arrival_error_min: float = Field(
@@ -83,12 +84,24 @@ class ForecastTable(_Table):
     energy_error_percent: float = Field(20.0, ge=0, le=200, description="noisy: deviation of needs [%]")
 
 
+def _kind_alone(value: object) -> object:
+    """Let a kind stand for a table that says nothing else."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+OwnForecast = Annotated[
+    ForecastTable | None, BeforeValidator(_kind_alone, json_schema_input_type=ForecastTable | ForecastKind | None)
+]
+
+
 class Run(_Table):
-    """One controller on the day."""
+    """One controller on the day; what the world is like and what is told of it may differ from run to run."""
 
     controller: str
     label: str | None = Field(None, pattern=r"^[A-Za-z0-9_.\-]+$")
     options: dict[str, Any] = Field(default_factory=dict)
+    stubborn_share: Share | None = Field(None, description="Instead of the scenario's")
+    forecast: OwnForecast = Field(None, description="A kind, or a table of what differs from the scenario's")
 
     @property
     def name(self) -> str:
@@ -128,6 +141,16 @@ class Scenario(_Table):
         except (TypeError, ValueError):
             return value
         raise PydanticCustomError("datetime_type", "input should be a local date and time")  # not seconds since 1970
+
+    def stubborn_share_of(self, run: Run) -> float:
+        """Share of homes that ignore import caps in this run."""
+        return self.households.stubborn_share if run.stubborn_share is None else run.stubborn_share
+
+    def forecast_of(self, run: Run) -> ForecastTable:
+        """What is told beforehand in this run: its own keys, and the scenario's for the rest."""
+        if run.forecast is None:
+            return self.forecast
+        return self.forecast.model_copy(update=run.forecast.model_dump(exclude_unset=True))
 
 
 def shipped() -> tuple[str, ...]:
@@ -186,7 +209,7 @@ def parse(data: dict[str, Any], path: Path) -> Scenario:
     misfits = [(keys, problem) for keys, problem in _misfits(scenario) if not wrong.intersection(keys)]
     faults.extend(Fault(str(path), keys[0], problem, "make the keys agree") for keys, problem in misfits)
     wrong.update(key for keys, _ in misfits for key in keys)
-    scenario = _with_paths(scenario, path.parent)
+    scenario = _with_whole_forecasts(_with_paths(scenario, path.parent))
     if faults:
         raise InputError([*faults, *_faults_of_the_rest(scenario, path, wrong)])
     return scenario
@@ -241,6 +264,15 @@ def _with_paths(scenario: Scenario, folder: Path) -> Scenario:
     return scenario.model_copy(update={"feeder": beside(scenario.feeder), "households": homes, "ev": cars})
 
 
+def _with_whole_forecasts(scenario: Scenario) -> Scenario:
+    """Complete the runs' own forecasts, so that what is recorded of a run is all that it was told."""
+    runs = [
+        run if run.forecast is None else run.model_copy(update={"forecast": scenario.forecast_of(run)})
+        for run in scenario.runs
+    ]
+    return scenario.model_copy(update={"runs": tuple(runs)})
+
+
 def _faults(error: ValidationError, path: Path) -> Iterator[Fault]:
     for item in items(error):
         key = dotted(item["loc"])
@@ -262,7 +294,7 @@ def _faults(error: ValidationError, path: Path) -> Iterator[Fault]:
 
 
 def _remedy(location: tuple[int | str, ...], kind: str) -> str:
-    if location[-1] == "share" and kind == "less_than_equal":
+    if str(location[-1]).endswith("share") and kind == "less_than_equal":
         return "a share above 1 would mean more of them than homes; give a share between 0 and 1"
     if str(location[-1]).endswith("_pu"):
         return "give per unit, for example 1.02 (not volts, not percent)"

@@ -2,66 +2,70 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from controllers.caps import kkt, order_form
-from controllers.caps.decomposition import decompose, supports
-from controllers.caps.highs import OPTIMAL_GAP, Stop, relative_gap, solve
+from controllers.caps.decomposition import Clock, at_floor, decompose, largest_floor, smallest_room_kw, supports
+from controllers.caps.highs import OPTIMAL_GAP, Stop, relative_gap
+from controllers.caps.leximin import next_levels
+from controllers.caps.min_cost import cheapest
 from controllers.caps.options import CapsOptions
-from controllers.caps.part import SMALLEST_KW, Part, Plan
-from controllers.caps.search import search
-from controllers.caps.sharing import SHY, floors, share_equally
+from controllers.caps.part import SMALLEST_KW, Part
+from controllers.caps.programme import Outcome, whole
+from controllers.caps.proportional import most_even
+from controllers.caps.sharing import SHY, floors, lowest_shared_kw
 
 FLOOR_RESOLUTION_KW = 1e-3
+SECOND_GAP = 0.03  # of what is withheld, where that is the second aim
 ORDER_FORM_PAIRS = 600  # slots of all cars of a piece; above, decomposition is both faster and closer
+FEWER_PAIRS = 200  # where the order form has a harder objective
+EASED_STEPS = (1.0, 0.95, 0.5, 0.0)
+ROUGH_GAP = 0.03
 FLOOR_STEPS = (1.0, 0.5, 0.0)  # floors are halved, then given up, where they would keep a car from being served
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """How a piece ended.
-
-    Attributes
-    ----------
-    plan : Plan or None
-        None where a limit struck before any plan was found, or where there is none.
-    part : Part
-        The piece with the floors that were kept.
-    status : str
-        As in ``highs.Ending``.
-    objective, bound : float
-        Withheld energy and its lower bound [kWh], or the smallest room and its upper bound [kW].
-    withheld_bound_kwh : float
-        Lower bound of withheld energy at these floors [kWh].
-    form : str
-        The form that was used.
-    """
-
-    plan: Plan | None
-    part: Part
-    status: str
-    objective: float
-    bound: float
-    withheld_bound_kwh: float
-    form: str
 
 
 def solve_part(part: Part, options: CapsOptions, rng: np.random.Generator) -> Outcome:
     """Solve one piece for the objective of the options."""
+    form = _form(part, options, options.stop)
+    if options.objective == "proportional":
+        return most_even(part, options, rng, form, least_withheld)
+    if options.objective == "min_cost":
+        return cheapest(part, options, rng, form, least_withheld)
+    if options.objective == "max_min" and form == "decomposition":
+        return _largest_floor_of_many(part, options, rng)
     if options.objective == "max_min":
-        return _largest_floor(part, options, rng)
+        clock = Clock(options.time_limit_s)
+        first = _largest_floor(part, options, rng)
+        if options.levels == 1:
+            return first
+        left = replace(options, time_limit_s=clock.left_s)
+        return next_levels(part, left, rng, form, first, max(first.bound - first.objective, 0.0))
     if options.objective == "least_restriction" or options.floor_kw == 0.0:
         return least_withheld(part, options, rng)
-    floor_kw = floors(part, options.floor_kw)
-    for step in FLOOR_STEPS:
-        kept_kw = np.where(step * floor_kw < part.charger_min_kw, 0.0, step * floor_kw)
-        outcome = least_withheld(part.with_floor(kept_kw), options, rng)
-        if outcome.plan is not None:
-            break
-    return outcome
+    return _above_floors(part, options, rng, form)
+
+
+def _above_floors(part: Part, options: CapsOptions, rng: np.random.Generator, form: str) -> Outcome:
+    """Withhold as little as floors allow; they are lowered where they would keep a car from being served.
+
+    Floors that had to be lowered to one level take the limits to the last watt, so that everybody has to draw exactly
+    that. Many cars can rarely be served so, and if they can, at a price: then 5 % less are kept.
+    """
+    clock, floor_kw = Clock(options.time_limit_s), floors(part, options.floor_kw)
+    lowered = floor_kw < np.minimum(options.floor_kw, part.usable_kw) * SHY
+    rough: Outcome | None = None
+    for step in FLOOR_STEPS if form != "decomposition" else EASED_STEPS:
+        kept_kw = step * floor_kw if step <= FLOOR_STEPS[1] else np.where(lowered, step * floor_kw, floor_kw)
+        kept_kw = np.where(kept_kw < part.charger_min_kw, 0.0, kept_kw)
+        first = step == 1.0 and form == "decomposition"
+        stop = replace(options.stop, time_s=clock.left_s * (0.5 if first else 1.0))
+        outcome = least_withheld(part.with_floor(kept_kw), options, rng, stop)
+        if first and lowered.any() and relative_gap(outcome.objective, outcome.bound) > max(ROUGH_GAP, options.gap):
+            rough = outcome
+        elif outcome.plan is not None:
+            return outcome
+    return outcome if rough is None or rough.plan is None else rough
 
 
 def least_withheld(part: Part, options: CapsOptions, rng: np.random.Generator, stop: Stop | None = None) -> Outcome:
@@ -71,32 +75,17 @@ def least_withheld(part: Part, options: CapsOptions, rng: np.random.Generator, s
     if used == "decomposition":
         end = decompose(part, stop, rng)
         return Outcome(end.plan, part, end.status, end.withheld_kwh, end.bound_kwh, end.bound_kwh, used)
-    began = time.perf_counter()
-    start = search(part, rng) if options.warm_start else None
-    if start is not None and (start.withheld_kwh(part) <= 0.0 or stop.first_plan):
-        status = "first_plan" if stop.first_plan else "optimal"
-        return Outcome(start, part, status, start.withheld_kwh(part), 0.0, 0.0, used)
-    form = order_form if used == "order" else kkt
-    model = order_form.build(part) if used == "order" else kkt.build(part, ordered=used == "kkt_ordered")
-    if start is not None:
-        form.write_start(part, model, start)
-    left_s = max(stop.time_s - (time.perf_counter() - began), 0.0)
-    ending = solve(model, replace(stop, time_s=left_s), use_start=start is not None)
-    found = [plan for plan in (start, form.read(part, model) if ending.has_plan else None) if plan is not None]
-    if not found:
-        return Outcome(None, part, ending.status, np.inf, ending.bound, ending.bound, used)
-    plan = min(found, key=lambda plan: plan.withheld_kwh(part))
-    withheld, bound = plan.withheld_kwh(part), max(ending.bound, 0.0)
-    status = "optimal" if relative_gap(withheld, bound) <= OPTIMAL_GAP else ending.status
-    return Outcome(plan, part, status, withheld, bound, bound, used)
+    return whole(part, options, stop, rng, used)
 
 
 def _form(part: Part, options: CapsOptions, stop: Stop) -> str:
     """Form to use: decomposition where it is asked for, or pays, and knows the piece; else the order form."""
     if options.form not in ("auto", "decomposition"):
         return options.form
-    wanted = options.form == "decomposition" or int((part.usable_kw > SMALLEST_KW).sum()) > ORDER_FORM_PAIRS
-    return "decomposition" if wanted and not stop.first_plan and supports(part) else "order"
+    most = FEWER_PAIRS if options.objective in ("proportional", "min_cost") else ORDER_FORM_PAIRS
+    wanted = options.form == "decomposition" or int((part.usable_kw > SMALLEST_KW).sum()) > most
+    wanted = wanted and not stop.first_plan and options.ties == "unique" and part.plain
+    return "decomposition" if wanted and supports(part) else "order"
 
 
 def _largest_floor(part: Part, options: CapsOptions, rng: np.random.Generator) -> Outcome:
@@ -105,19 +94,23 @@ def _largest_floor(part: Part, options: CapsOptions, rng: np.random.Generator) -
     A floor is kept where a plan is found, refuted where the solver proves that there is none. What it can neither find
     nor refute within its limits counts as not kept, but the bound stays at the smallest floor refuted.
     """
-    first_plan = replace(options.stop, first_plan=True)
-    best = least_withheld(part, options, rng, first_plan)
+    clock = Clock(options.time_limit_s)
+
+    def left(*, first_plan: bool) -> Stop:
+        return replace(options.stop, first_plan=first_plan, time_s=clock.left_s)
+
+    best = least_withheld(part, options, rng, left(first_plan=True))
     if best.plan is None:
         return best
     top = float(part.room_kw[part.plugged > 0].min(initial=np.inf))
-    shared = float(share_equally(part)[1].min(initial=top)) * SHY
+    shared = min(lowest_shared_kw(part), top) * SHY
     low, high, refuted, undecided = 0.0, top, top, ""
     trials = [top, shared]
     while high - low > max(options.gap / 2 * high, FLOOR_RESOLUTION_KW):
         floor = trials.pop(0) if trials else (low + high) / 2
         if not low < floor <= high:
             continue
-        tried = least_withheld(_at_floor(part, floor), options, rng, first_plan)
+        tried = least_withheld(at_floor(part, floor), options, rng, left(first_plan=True))
         if tried.plan is not None:
             low, best = floor, tried
             continue
@@ -126,20 +119,37 @@ def _largest_floor(part: Part, options: CapsOptions, rng: np.random.Generator) -
             refuted = floor
         else:
             undecided = tried.status
-    final = least_withheld(_at_floor(part, low), options, rng)
+    final = least_withheld(at_floor(part, low), options, rng, left(first_plan=False))
     if final.plan is None:  # the limits struck, but a plan at this floor is already known
         final, undecided = best, undecided or final.status
     assert final.plan is not None  # noqa: S101 - best has one
-    smallest = _smallest_room(part, final.plan)
+    smallest = smallest_room_kw(part, final.plan)
     bound = max(refuted, smallest)
     status = "optimal" if bound - smallest <= OPTIMAL_GAP * bound else undecided or "gap_limit"
     return replace(final, status=status, objective=smallest, bound=bound)
 
 
-def _at_floor(part: Part, floor_kw: float) -> Part:
-    return part.with_floor(np.where(part.usable_kw > SMALLEST_KW, floor_kw, 0.0))
+def _largest_floor_of_many(part: Part, options: CapsOptions, rng: np.random.Generator) -> Outcome:
+    """Raise the smallest room by decomposition; then withhold little, giving up to half the gap of it for that.
 
-
-def _smallest_room(part: Part, plan: Plan) -> float:
-    """Smallest room over slots in which the car could charge at all."""
-    return float(plan.room_kw[part.usable_kw > SMALLEST_KW].min(initial=np.inf))
+    At the very largest floor everybody has to draw exactly that, and nothing is left to choose.
+    """
+    clock = Clock(options.time_limit_s)
+    reached = largest_floor(part, options.gap, clock, rng)
+    kept = at_floor(part, min(reached.floor_kw, reached.bound_kw * (1.0 - options.gap / 2.0)) * SHY)
+    second = replace(options.stop, gap=max(options.gap, SECOND_GAP), time_s=clock.left_s)
+    end = decompose(kept, second, rng, reached.plan)
+    plan = end.plan or reached.plan
+    if plan is None:
+        ended = "time_limit" if reached.struck else end.status
+        return Outcome(None, part, ended, 0.0, reached.bound_kw, end.bound_kwh, "decomposition")
+    smallest = smallest_room_kw(part, plan)
+    bound = max(reached.bound_kw, smallest)
+    gap = relative_gap(bound, smallest)
+    if reached.struck or end.status == "time_limit":
+        status = "time_limit"
+    elif gap <= OPTIMAL_GAP:
+        status = "optimal"
+    else:
+        status = "gap_limit" if gap <= options.gap else "node_limit"
+    return Outcome(plan, kept, status, smallest, bound, end.bound_kwh, "decomposition")

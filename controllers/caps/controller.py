@@ -1,4 +1,4 @@
-"""The controller: caps for the whole day from the forecast, published in advance, applied slot by slot."""
+"""The controller: caps for the whole day, published in advance, applied slot by slot, planned anew where need be."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Literal
 
 import numpy as np
 
-from controllers.caps.day import background_of, excess_within_slots, stays_in_slots, steps_per_slot
-from controllers.caps.follower import best_response
+from controllers.caps.day import steps_per_slot
+from controllers.caps.horizon import Planner
 from controllers.caps.options import CapsOptions
-from controllers.caps.phase_limits import expected_kva, phase_limits_kw
 from controllers.caps.problem import CapsProblem
+from controllers.caps.receding import RunningPlan
 from controllers.caps.result import CapsResult
 from controllers.caps.sharing import FLOOR_KW
-from controllers.caps.solve import solve_caps
+from controllers.caps.study import Manner
 from controllers.limits import known_phase_limit_a
-from cosim.contract import Decision, Exogenous, Feeder, Float, Forecast, Observation, Predictor, Setpoints
+from cosim.contract import Feeder, Forecast, Observation, Predictor, Setpoints
 from cosim.errors import Fault, InputError
 
-PEAK_SHARE = 0.98  # of the rating that the highest forecast step of a slot may reach
+Objective = Literal["floor_then_least", "least_restriction", "max_min", "proportional", "min_cost"]
 
 
 class BilevelCaps:
@@ -26,8 +26,13 @@ class BilevelCaps:
 
     The lower level is each household's cheapest charging inside its caps; the upper level withholds as little of the
     connection as the limits allow. Limits are the smaller of transformer and head line, per phase, in kW after forecast
-    reactive power and losses. Homes where no car is expected are not capped. No cap is below zero: what its own roof
-    gives is a home's to use, even where the plan counted on it for others; the margin has to bear what is then missing.
+    reactive power and losses. With a predictor the power flow then judges what households are expected to do: where it
+    shows that charging overloads another rated cable or takes a customer's voltage too low, that becomes a limit too,
+    and it is tightened until the day is clean. During the day the rest is looked at again: caps of phases where cars
+    came otherwise than forecast are planned anew, from the next slot on.
+
+    Homes where no car is expected are not capped. No cap is below zero: what its own roof gives is a home's to use,
+    even where the plan counted on it for others; the margin has to bear what is then missing.
 
     Parameters
     ----------
@@ -37,17 +42,29 @@ class BilevelCaps:
         Predicts currents, so that losses and voltage drop are inside the limits; without one they are assumed.
     seed : int
         Of the search for a plan to start from.
-    objective, coordination, form, floor_kw, gap, node_limit, time_limit_s, limit_on
+    objective, coordination, form, ties, levels, floor_kw, gap, node_limit, time_limit_s
         See `CapsOptions`.
+    limit_on : str
+        See `CapsOptions`; ``auto``: the ``peak``, or the ``mean`` where form and ties know nothing else.
     margin : float
         Share of the limits kept free, for forecast errors and for peaks within a slot.
     slot_min : float
         Length of a slot [min].
+    network : str
+        ``all``: other rated cables and voltages are limits too, where a predictor is given; ``transformer``: not.
+    voltage_min_pu : float
+        Lowest voltage permitted at a customer; the statutory 230 V - 6 % of Great Britain (ESQCR 2002) by default.
+    rounds : int
+        Most solves of one plan while limits are tightened.
+    replan_min : float
+        Time after which the rest of the day is looked at again in any case; 0: the day-ahead plan stands [min].
 
     Attributes
     ----------
     problem, result : CapsProblem, CapsResult or None
-        Of the last plan.
+        Of the day-ahead plan.
+    running : RunningPlan or None
+        The plan as it stands, what was verified, and all later looks.
 
     Raises
     ------
@@ -63,119 +80,88 @@ class BilevelCaps:
         *,
         predictor: Predictor | None = None,
         seed: int = 0,
-        objective: Literal["floor_then_least", "least_restriction", "max_min"] = "floor_then_least",
+        objective: Objective = "floor_then_least",
         coordination: Literal["anticipated", "sum_of_caps"] = "anticipated",
-        form: Literal["order", "kkt_ordered", "kkt"] = "order",
+        form: Literal["auto", "order", "kkt_ordered", "kkt", "decomposition"] = "auto",
+        ties: Literal["unique", "optimistic", "pessimistic"] = "unique",
+        levels: int = 3,
         floor_kw: float = FLOOR_KW,
         margin: float = 0.1,
         slot_min: float = 30.0,
         gap: float = 0.01,
         node_limit: int = 300,
         time_limit_s: float = 120.0,
-        limit_on: Literal["peak", "mean"] = "peak",
+        limit_on: Literal["auto", "peak", "mean"] = "auto",
+        network: Literal["all", "transformer"] = "all",
+        voltage_min_pu: float = 0.94,
+        rounds: int = 6,
+        replan_min: float = 60.0,
     ) -> None:
         faults = []
         if not 0.0 <= margin < 1.0:
             faults.append(Fault("caps", "margin", f"is {margin}, out of range", "give a share from 0 to below 1"))
         if not slot_min > 0.0:
             faults.append(Fault("caps", "slot_min", f"is {slot_min}, out of range", "give minutes above 0"))
+        if not 0.5 <= voltage_min_pu < 1.0:
+            remedy = "give a voltage from 0.5 to below 1"
+            faults.append(Fault("caps", "voltage_min_pu", f"is {voltage_min_pu}, out of range", remedy))
+        if rounds < 1:
+            faults.append(Fault("caps", "rounds", f"is {rounds}, out of range", "give a whole number of at least 1"))
+        if not replan_min >= 0.0:
+            faults.append(Fault("caps", "replan_min", f"is {replan_min}, out of range", "give minutes, 0 for never"))
         try:
+            if limit_on == "auto":
+                limit_on = "mean" if form == "decomposition" or ties != "unique" else "peak"
             self.options = CapsOptions(
-                objective, coordination, form, floor_kw, gap, node_limit, time_limit_s, limit_on=limit_on
+                objective=objective,
+                coordination=coordination,
+                form=form,
+                floor_kw=floor_kw,
+                gap=gap,
+                node_limit=node_limit,
+                time_limit_s=time_limit_s,
+                limit_on=limit_on,
+                ties=ties,
+                levels=levels,
             )
         except InputError as error:
             faults.extend(error.faults)
         if faults:
             raise InputError(faults)
-        self.rated_a = known_phase_limit_a(feeder, "bilevel_caps")
-        self.margin = margin
-        self.feeder = feeder
-        self.predictor = predictor
-        self.seed = seed
-        self.slot_min = slot_min
-        self.peaks_count = limit_on == "peak"
-        self.problem: CapsProblem | None = None
-        self.result: CapsResult | None = None
-        self._caps_kw: Float | None = None
-        self._planned_kva = np.empty(0)
+        limit_a = known_phase_limit_a(feeder, "bilevel_caps")
+        manner = Manner(self.options, limit_a, margin, network == "all", voltage_min_pu, rounds)
+        self.feeder, self.slot_min, self.replan_min = feeder, slot_min, replan_min
+        self.running: RunningPlan | None = None
+        self._planner = Planner(feeder, predictor, manner, seed)
 
     def plan(self, forecast: Forecast) -> None:
         """Solve the day and keep its caps, step by step; the day may have any length."""
-        day = forecast.expected
-        steps = steps_per_slot(day, self.slot_min)
-        slots = day.resample(steps * day.step_min)
-        self.problem = self._problem(slots, self._limit_kw(day, slots, steps))
-        self.result = solve_caps(self.problem, self.options, seed=self.seed)
-        self._caps_kw = np.repeat(self._published(self.problem, self.result), steps, axis=0)
-        stepwise = self._problem(day, np.repeat(self.problem.limit_kw, steps, axis=0))
-        ev_kw = stepwise.per_home(best_response(stepwise, self._caps_kw))
-        self._planned_kva = expected_kva(self.feeder, self.predictor, background_of(day), ev_kw)
+        steps = steps_per_slot(forecast.expected, self.slot_min)
+        self.running = RunningPlan(self._planner, forecast.expected, steps, self.replan_min)
 
     def decide(self, observation: Observation) -> Setpoints:
         """Return the caps of the step that begins, and those of all steps as published."""
         unlimited = np.full(len(self.feeder.customers), np.inf)
-        if self._caps_kw is None or self.result is None:
+        running = self.running
+        if running is None:
             return Setpoints.free(len(unlimited))
-        step = min(observation.step, len(self._caps_kw) - 1)
+        running.learn(observation)
+        step = min(observation.step, len(running.caps_kw) - 1)
         return Setpoints(
-            import_cap_kw=self._caps_kw[step],
+            import_cap_kw=running.caps_kw[step],
             ev_limit_kw=unlimited,
             pv_limit_kw=unlimited,
-            published_cap_kw=self._caps_kw,
-            planned_kva=float(self._planned_kva[step]),
-            decision=_decision(self.result),
+            published_cap_kw=running.caps_kw,
+            planned_kva=float(running.planned_kva[step]),
+            decision=running.decision,
         )
 
-    def _limit_kw(self, day: Exogenous, slots: Exogenous, steps: int) -> Float:
-        """Limits of each slot; where its peaks count, what the highest forecast step exceeds its mean by comes off.
+    @property
+    def problem(self) -> CapsProblem | None:
+        """Of the plan of the day ahead."""
+        return None if self.running is None else self.running.day_ahead.problem
 
-        The margin is there for such peaks, so only what exceeds it is taken off.
-        """
-        has_car = np.zeros(len(self.feeder.customers), bool)
-        has_car[day.sessions.customer] = True
-        kept_a = self.rated_a * (1.0 - self.margin)
-        limit_kw = phase_limits_kw(self.feeder, self.predictor, background_of(slots), kept_a, has_car)
-        if not self.peaks_count:
-            return limit_kw
-        excess_kw = excess_within_slots(background_of(day).p_kw @ self.feeder.phase_matrix, steps)
-        return np.minimum(limit_kw, limit_kw * PEAK_SHARE / (1.0 - self.margin) - excess_kw)
-
-    def _problem(self, day: Exogenous, limit_kw: Float) -> CapsProblem:
-        stays = stays_in_slots(self.feeder, day.sessions, day.steps, day.step_min)
-        return CapsProblem(
-            slot_h=day.step_min / 60.0,
-            tariff_eur_per_kwh=day.tariff_eur_per_kwh,
-            inflexible_kw=background_of(day).p_kw,
-            connection_kw=self.feeder.connection_kw,
-            phase_share=self.feeder.phase_matrix,
-            limit_kw=limit_kw,
-            home=stays.home,
-            plugged=stays.plugged,
-            charger_kw=stays.charger_kw,
-            charger_min_kw=stays.charger_min_kw,
-            energy_need_kwh=stays.energy_need_kwh,
-            efficiency=stays.efficiency,
-        )
-
-    def _published(self, problem: CapsProblem, result: CapsResult) -> Float:
-        """Caps of homes that are expected to have a car; no limit where there is nothing to steer.
-
-        A plan may want a home to give its neighbours what its roof yields, a cap below zero. That would be an order to
-        export, so the cap is zero: the home may charge from its own roof.
-        """
-        caps = np.full_like(result.caps_kw, np.inf)
-        steered = np.unique(problem.home)
-        caps[:, steered] = np.maximum(result.caps_kw[:, steered], 0.0)
-        return caps
-
-
-def _decision(result: CapsResult) -> Decision:
-    return Decision(
-        status=result.status,
-        objective=result.objective,
-        bound=result.bound,
-        gap=result.gap,
-        fallback=result.fallback,
-        reproducible=result.reproducible,
-        wall_s=result.wall_s,
-    )
+    @property
+    def result(self) -> CapsResult | None:
+        """Of the plan of the day ahead."""
+        return None if self.running is None else self.running.day_ahead.result

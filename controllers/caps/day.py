@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from controllers.caps.phase_limits import Background
 from cosim.contract import EvSessions, Exogenous, Feeder, Float, Int
 
 MINIMUM_CURRENT_A = 6.0  # IEC 61851-1: a charger pauses below it
+_PER_STEP = ("demand_kw", "demand_kvar", "pv_available_kw", "tariff_eur_per_kwh", "ambient_c", "source_pu")
 
 
 def steps_per_slot(expected: Exogenous, slot_min: float) -> int:
@@ -21,6 +23,12 @@ def steps_per_slot(expected: Exogenous, slot_min: float) -> int:
 def background_of(day: Exogenous) -> Background:
     """Return the net load without cars of a day, on its own steps."""
     return Background(day.demand_kw - day.pv_available_kw, day.demand_kvar, day.source_pu)
+
+
+def rest_of(day: Exogenous, step: int, sessions: EvSessions) -> Exogenous:
+    """Return what is left of a day from a step on, with sessions in minutes from then."""
+    cut = {name: getattr(day, name)[step:] for name in _PER_STEP}
+    return replace(day, start=day.start + timedelta(minutes=step * day.step_min), sessions=sessions, **cut)
 
 
 def excess_within_slots(step_kw: Float, steps: int) -> Float:

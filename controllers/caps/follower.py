@@ -1,7 +1,9 @@
 """What a household does inside its caps: the lower level, in closed form and as a linear programme.
 
-The lower level of one car is a continuous knapsack (cheapest slots first until the need is
-met), so its optimum is a sort and a running sum. The linear programme is kept as an independent witness of the same.
+The lower level of one car is a continuous knapsack (cheapest slots first until the need is met; where the price is
+below nil, until the battery is full), so its optimum is a sort and a running sum. Linear programmes are kept as
+independent witnesses of the same. Where several ways to charge cost the same, the strict order picks one of them;
+`worst_draw` tells how much each slot could see from any of them.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import highspy
 import numpy as np
 
 from controllers.caps.highs import silent_highs
+from controllers.caps.merit_order import band_levels, strict_levels
 from controllers.caps.problem import CapsProblem
 from cosim.contract import Float
 from cosim.errors import SolverError
@@ -51,41 +54,117 @@ def best_response(problem: CapsProblem, caps_kw: Float) -> Float:
     ndarray, shape (slot, car)
         Power drawn, mean over the slot [kW]; unique, because the order of slots is strict.
     """
-    order = problem.merit_order
-    limits = car_limits(problem, caps_kw)[order]
-    wanted_kw = problem.energy_need_kwh / (problem.efficiency * problem.slot_h)  # as if drawn in a single slot
+    order = problem.merit_order_of_car
+    limits = np.take_along_axis(car_limits(problem, caps_kw), order, axis=0)
+    paid = strict_levels(np.take_along_axis(problem.tariff_of_car, order, axis=0)) < 0
     before = np.cumsum(limits, axis=0) - limits
     charge = np.empty_like(limits)
-    charge[order] = np.clip(wanted_kw - before, 0.0, limits)
+    wanted_kw = np.where(paid, problem.most_kw, problem.need_kw)
+    np.put_along_axis(charge, order, np.clip(wanted_kw - before, 0.0, limits), axis=0)
     return charge
+
+
+def worst_draw(problem: CapsProblem, caps_kw: Float) -> Float:
+    """Return the most that each car may draw in each slot in *some* cheapest way to charge inside its caps.
+
+    Inside the last price that it uses, a household may put what it still needs into any of the slots, as far as their
+    limits go. Where that price is nil, it may also charge beyond its need.
+
+    Parameters
+    ----------
+    problem : CapsProblem
+        The data.
+    caps_kw : ndarray, shape (slot, home)
+        Caps on net import [kW].
+
+    Returns
+    -------
+    ndarray, shape (slot, car)
+        Largest of each slot on its own; no single way to charge attains all of them [kW].
+    """
+    order = problem.merit_order_of_car
+    limits = np.take_along_axis(car_limits(problem, caps_kw), order, axis=0)
+    level = band_levels(np.take_along_axis(problem.tariff_of_car, order, axis=0))
+    before = np.cumsum(limits, axis=0) - limits
+    opens = np.diff(level, axis=0, prepend=level[:1] - 1) > 0
+    cheaper = np.maximum.accumulate(np.where(opens, before, 0.0), axis=0)  # limits of all slots at lower prices
+    wanted_kw = np.where(level <= 0, problem.most_kw, problem.need_kw)
+    worst = np.empty_like(limits)
+    np.put_along_axis(worst, order, np.clip(wanted_kw - cheaper, 0.0, limits), axis=0)
+    return worst
 
 
 def best_response_lp(problem: CapsProblem, caps_kw: Float, car: int) -> Float:
     """Return the same for one car from a linear programme, shape (slot,) [kW].
 
-    ``min Σ order_cost · Δ · p  s.t.  η Δ Σ p = need (or all that is possible),  0 <= p <= limit``.
+    ``min Σ level · p  s.t.  need (or all that is possible) <= η Δ Σ p <= room in the battery,  0 <= p <= limit``;
+    levels stand for the strict order of prices and have their signs.
 
     Raises
     ------
     SolverError
         Where the solver does not end at an optimum.
     """
+    order = problem.merit_order_of_car[:, [car]]
+    level = np.empty_like(order)
+    np.put_along_axis(level, order, strict_levels(problem.tariff_of_car[order[:, 0], [car]][:, None]), axis=0)
+    solver, _ = _charging_lp(problem, caps_kw, car, level[:, 0].astype(float))
+    return np.array(solver.getSolution().col_value)
+
+
+def least_cost_lp(problem: CapsProblem, caps_kw: Float, car: int) -> float:
+    """Return what one car's charging costs at least at the tariff itself, without any tie-break [EUR].
+
+    Raises
+    ------
+    SolverError
+        Where the solver does not end at an optimum.
+    """
+    solver, _ = _charging_lp(problem, caps_kw, car, problem.tariff_of_car[:, car])
+    return problem.slot_h * float(solver.getObjectiveValue())
+
+
+def worst_draw_lp(problem: CapsProblem, caps_kw: Float, car: int, slot: int, slack_eur: float = 1e-9) -> float:
+    """Return the most that one car may draw in a slot without paying more than it must, the witness of `worst_draw`.
+
+    Raises
+    ------
+    SolverError
+        Where the solver does not end at an optimum.
+    """
+    tariff = problem.tariff_of_car[:, car]
+    least_eur = least_cost_lp(problem, caps_kw, car)
+    solver, power = _charging_lp(problem, caps_kw, car, tariff)
+    cost = solver.qsum(problem.slot_h * float(price) * one for price, one in zip(tariff, power, strict=True))
+    solver.addConstr(cost <= least_eur + slack_eur)
+    solver.maximize(1.0 * power[slot])
+    return float(_ended(solver, car).getObjectiveValue())
+
+
+def _charging_lp(
+    problem: CapsProblem, caps_kw: Float, car: int, cost: Float
+) -> tuple[highspy.Highs, list[highspy.highs_var]]:
+    """Minimise a cost per kW over all ways to charge inside the caps; the solved programme and its powers."""
     limits = car_limits(problem, caps_kw)[:, car]
-    per_kw_kwh = float(problem.efficiency[car]) * problem.slot_h
-    need_kwh = min(float(problem.energy_need_kwh[car]), per_kw_kwh * float(limits.sum()))
+    need_kw, most_kw = float(problem.need_kw[car]), float(problem.most_kw[car])
     solver = silent_highs()
-    step = problem.order_cost - problem.order_cost.min()
-    scale = float(step[step > 0].min()) if (step > 0).any() else 1.0  # unit cost = the smallest step of the order
-    slots = range(problem.slots)
-    power = [solver.addVariable(lb=0.0, ub=float(limits[k]), obj=float(step[k] / scale)) for k in slots]
-    solver.addConstr(solver.qsum(power) == need_kwh / per_kw_kwh)
+    power = [
+        solver.addVariable(lb=0.0, ub=float(most), obj=float(price)) for most, price in zip(limits, cost, strict=True)
+    ]
+    drawn = solver.qsum(power)
+    solver.addConstr(drawn >= min(need_kw, float(limits.sum())))
+    solver.addConstr(drawn <= max(most_kw, 0.0))
     solver.minimize()
+    return _ended(solver, car), power
+
+
+def _ended(solver: highspy.Highs, car: int) -> highspy.Highs:
     if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
         raise SolverError(f"household response of car {car}: {solver.modelStatusToString(solver.getModelStatus())}")
-    return np.array(solver.getSolution().col_value)
+    return solver
 
 
 def charging_cost_eur(problem: CapsProblem, charge_kw: Float) -> Float:
     """Return what each car's charging costs at the tariff, shape (car,) [EUR]."""
-    cost: Float = problem.slot_h * (problem.tariff_eur_per_kwh @ charge_kw)
+    cost: Float = problem.slot_h * (problem.tariff_of_car * charge_kw).sum(axis=0)
     return cost

@@ -19,6 +19,7 @@ from pyomo.opt import WriterFactory
 from cosim.errors import SolverError
 
 OPTIMAL_GAP = 1e-4  # a relative gap up to here is called optimal
+LINEAR_S = 600.0  # for linear programmes that are not given a time
 ONE_PLAN = 1  # HiGHS option: stop at the first improving solution
 
 
@@ -68,6 +69,20 @@ class Ending:
     bound: float
     nodes: int
     wall_s: float
+
+
+class OutOfTimeError(SolverError):
+    """The wall clock struck before a linear programme had an optimum for each of its aims.
+
+    Attributes
+    ----------
+    reached : int
+        How many aims had one; variables hold that of the last of them.
+    """
+
+    def __init__(self, message: str, reached: int = 0) -> None:
+        super().__init__(message)
+        self.reached = reached
 
 
 def solve(model: pyo.ConcreteModel, stop: Stop | None = None, *, use_start: bool = False) -> Ending:
@@ -176,7 +191,9 @@ def _status(solver: highspy.Highs, objective: float, bound: float, stop: Stop) -
     raise SolverError(f"HiGHS ended with {solver.modelStatusToString(end)!r}")
 
 
-def solve_in_turn(model: pyo.ConcreteModel, aims: Sequence[pyo.Expression], slack: float = 1e-6) -> list[float]:
+def solve_in_turn(
+    model: pyo.ConcreteModel, aims: Sequence[pyo.Expression], slack: float = 1e-6, time_s: float = LINEAR_S
+) -> list[float]:
     """Minimise several linear aims of a linear programme, the first above all, the next among its optima, and so on.
 
     Parameters
@@ -187,6 +204,8 @@ def solve_in_turn(model: pyo.ConcreteModel, aims: Sequence[pyo.Expression], slac
         In order of importance.
     slack : float
         How much of what was reached may be given up later, relative to 1 + its size.
+    time_s : float
+        Wall clock for all of them [s].
 
     Returns
     -------
@@ -195,14 +214,21 @@ def solve_in_turn(model: pyo.ConcreteModel, aims: Sequence[pyo.Expression], slac
 
     Raises
     ------
+    OutOfTimeError
+        Where the wall clock strikes.
     SolverError
         Where an aim has no optimum.
     """
     model.kept = pyo.ConstraintList()
     reached: list[float] = []
+    end_s = time.perf_counter() + time_s
     for aim in aims:
         model.aim = pyo.Objective(expr=aim)
-        ending = solve(model)
+        ending = solve(model, Stop(time_s=max(end_s - time.perf_counter(), 0.0)))
+        if ending.status == "time_limit":  # what it holds then, if anything, is still as good for the aims before
+            model.del_component(model.aim)
+            model.del_component(model.kept)
+            raise OutOfTimeError(f"the clock struck at aim {len(reached) + 1} of {len(aims)}", len(reached))
         if ending.status != "optimal":
             raise SolverError(f"linear programme of the caps ended with {ending.status!r}")
         reached.append(ending.objective)

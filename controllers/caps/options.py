@@ -9,7 +9,8 @@ from controllers.caps.highs import Stop
 from controllers.caps.sharing import FLOOR_KW
 from cosim.errors import Fault, InputError
 
-OBJECTIVES = ("floor_then_least", "least_restriction", "max_min")
+OBJECTIVES = ("floor_then_least", "least_restriction", "max_min", "proportional", "min_cost")
+TIES = ("unique", "optimistic", "pessimistic")
 COORDINATIONS = ("anticipated", "sum_of_caps")
 LIMITS_ON = ("mean", "peak")
 FORMS = ("order", "kkt_ordered", "kkt")  # one programme for a whole piece
@@ -25,7 +26,10 @@ class CapsOptions:
     objective : str
         ``least_restriction``: least withheld energy, withheld = connection - cap over plugged-in slots;
         ``floor_then_least``: the same above a floor for every plugged-in car;
-        ``max_min``: the smallest room above inflexible load as large as possible, then least withheld.
+        ``max_min``: the smallest room above inflexible load as large as possible, then the next smallest home by home
+        (``levels``), then least withheld;
+        ``proportional``: the sum over homes of the logarithm of their mean room while plugged in as large as possible;
+        ``min_cost``: charging as cheap as the limits allow, then least withheld.
     coordination : str
         ``anticipated``: the load that follows from the caps respects the limits (the bilevel problem);
         ``sum_of_caps``: the caps themselves do, whatever households do inside them.
@@ -41,12 +45,20 @@ class CapsOptions:
     node_limit : int
         Branch-and-bound nodes of one solve.
     time_limit_s : float
-        Wall clock of one solve, for safety; where it strikes the result is flagged as not reproducible [s].
+        Wall clock of the whole solve, for safety: pieces share what is left by their size. Where it strikes, the result
+        is flagged as not reproducible; caps to fall back on may then take 5 s more [s].
     warm_start : bool
         Search for a plan first, and start from it.
     limit_on : str
         What of a slot must respect the limits: its ``mean``, or also its ``peak``, the beginning of a slot in which
         cars that need only a part of it draw all they can (``anticipated`` only; caps bind at any moment anyway).
+    ties : str
+        Which of its cheapest ways to charge a household takes (``anticipated`` only): ``unique``: the earliest slots of
+        a price first; ``optimistic``: the one that suits the limits best; ``pessimistic``: in every slot whichever
+        draws most there. The last two know means of slots, and one programme for all cars that share limits.
+    levels : int
+        Of ``max_min``: how many different smallest rooms are made as large as possible in turn. One programme for a
+        whole piece, and ``sum_of_caps``, know more than one; ``decomposition`` stops at the first.
 
     Raises
     ------
@@ -63,6 +75,8 @@ class CapsOptions:
     time_limit_s: float = 120.0
     warm_start: bool = True
     limit_on: str = "mean"
+    ties: str = "unique"
+    levels: int = 3
 
     def __post_init__(self) -> None:
         faults = list(_faults(self))
@@ -81,18 +95,33 @@ def _faults(options: CapsOptions) -> Iterator[Fault]:
         ("coordination", COORDINATIONS),
         ("form", ALL_FORMS),
         ("limit_on", LIMITS_ON),
+        ("ties", TIES),
     ):
         if getattr(options, key) not in known:
             yield Fault("caps", key, f"is {getattr(options, key)!r}", f"use one of {', '.join(known)}")
     if options.form == "decomposition" and options.limit_on == "peak":
         remedy = "use limit_on='mean', or form='auto' or 'order'"
         yield Fault("caps", "form", "is 'decomposition', which knows means of slots only", remedy)
+    if options.ties in TIES[1:]:
+        yield from _tie_faults(options)
     ranges = (
         ("floor_kw", 0.0, 1e4, "give a power in kW, 0 for no floor"),
         ("gap", 0.0, 1.0, "give a share from 0 to 1"),
         ("node_limit", 0, 10**9, "give a whole number of nodes"),
+        ("levels", 1, 10**6, "give a whole number from 1"),
         ("time_limit_s", 0.0, 1e6, "give seconds"),
     )
     for key, low, high, remedy in ranges:
         if not low <= getattr(options, key) <= high:
             yield Fault("caps", key, f"is {getattr(options, key)}, out of range", remedy)
+
+
+def _tie_faults(options: CapsOptions) -> Iterator[Fault]:
+    if options.limit_on == "peak":
+        yield Fault("caps", "ties", f"is {options.ties!r}, which knows means of slots only", "use limit_on='mean'")
+    if options.form == "decomposition":
+        text = f"is 'decomposition', which knows ties='unique', not {options.ties!r}"
+        yield Fault("caps", "form", text, "use 'auto' or 'order'")
+    if options.form == "kkt_ordered" or (options.form == "kkt" and options.ties == "pessimistic"):
+        text = f"is {options.form!r}, which has no rows for ties={options.ties!r}"
+        yield Fault("caps", "form", text, "use 'order'; the optimistic view has 'kkt' too")

@@ -7,6 +7,9 @@ of the need, the cap stays at the connection), or after the last. Where the begi
 slot may also be ``held``: its cap lies anywhere between the need left and what the car can draw, and counts as load.
 These are the optimality conditions of ``kkt`` with their multipliers eliminated: in merit order its complementarity
 binaries are monotone. No dual big-M remains, and every primal coefficient is a power that the home could really draw.
+
+Where a price is below nil a car charges until its battery is full: a last slot there means a full battery. A car that
+has drawn more than its need (``beyond``) stops before the slots that cost something (``done``).
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from itertools import pairwise
 import numpy as np
 import pyomo.environ as pyo
 
+from controllers.caps.merit_order import strict_levels
 from controllers.caps.part import NEARLY_KW, Part, Plan, freed
+from controllers.caps.upper_level import add_objective, limit_rows
 
 
 def build(part: Part) -> pyo.ConcreteModel:
@@ -41,17 +46,15 @@ def build(part: Part) -> pyo.ConcreteModel:
     m.held_kw = pyo.Var(holdable, within=pyo.NonNegativeReals)
     m.held_room_kw = pyo.Var(holdable, within=pyo.NonNegativeReals)
     _household_rows(m, part)
-    _limit_rows(m, part)
+    limit_rows(m, part, lambda c, k: _counted_kw(m, part, c, k))
     capped = [m.throttled, m.shut, m.held]
     left = [m.throttled_kw, m.held_room_kw]
-    m.withheld_kwh = pyo.Objective(
-        expr=part.slot_h
-        * sum(
-            float(part.room_kw[k, c]) * sum(state[c, k] for state in capped if (c, k) in state)
-            - sum(room_kw[c, k] for room_kw in left if (c, k) in room_kw)
-            for c, k in m.pairs
-        )
-    )
+
+    def withheld_kw(c: int, k: int) -> pyo.Expression:
+        states = sum(state[c, k] for state in capped if (c, k) in state)
+        return float(part.room_kw[k, c]) * states - sum(room_kw[c, k] for room_kw in left if (c, k) in room_kw)
+
+    add_objective(m, part, withheld_kw, lambda c, k: _drawn_kw(m, part, c, k))
     return m
 
 
@@ -75,9 +78,12 @@ def read(part: Part, m: pyo.ConcreteModel) -> Plan:
 
 def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
     """Set the model's variables to a plan, as a start for the solver."""
-    for c, slots in _slots_of(part).items():
-        finished = False
+    for c, slots in slots_of(part).items():
+        finished, drawn_kw = False, float(plan.charge_kw[:, c].sum())
         for k in slots:
+            if (c, k) in m.done:
+                stops = not finished and drawn_kw > part.draw_kw[c] + NEARLY_KW
+                m.done[c, k].value, finished = int(stops), finished or stops
             room, charge = plan.room_kw[k, c], plan.charge_kw[k, c]
             free = room >= part.peak_kw[k, c] - NEARLY_KW
             full = not finished and free and charge >= part.usable_kw[k, c] - NEARLY_KW
@@ -95,6 +101,8 @@ def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
                 m.held_kw[c, k].value = float(charge) if held else 0.0
                 m.held_room_kw[c, k].value = float(room) if held else 0.0
             finished = finished or last or held
+        if c in m.beyond:
+            m.beyond[c].value = int(drawn_kw > part.draw_kw[c] + NEARLY_KW)
 
 
 def _optional(variable: pyo.Var, c: int, k: int) -> pyo.Expression:
@@ -105,8 +113,8 @@ def _optional(variable: pyo.Var, c: int, k: int) -> pyo.Expression:
 
 def _household_rows(m: pyo.ConcreteModel, part: Part) -> None:
     """What makes a plan the household's own choice: its slots in order, and its need met."""
-    slots_of = _slots_of(part)
-    before = {(c, k): earlier for c, slots in slots_of.items() for earlier, k in pairwise(slots)}
+    slots = slots_of(part)
+    before = {(c, k): earlier for c, its in slots.items() for earlier, k in pairwise(its)}
 
     def usable(c: int, k: int) -> float:
         return float(part.usable_kw[k, c])
@@ -117,15 +125,18 @@ def _household_rows(m: pyo.ConcreteModel, part: Part) -> None:
     def ends(c: int, k: int) -> pyo.Expression:
         return m.last[c, k] + _optional(m.held, c, k)
 
-    def drawn(c: int, k: int) -> pyo.Expression:
-        return usable(c, k) * m.full[c, k] + m.throttled_kw[c, k] + m.last_kw[c, k] + _optional(m.held_kw, c, k)
-
+    m.done = pyo.Var(_first_costing(part, slots), within=pyo.Binary)
     m.in_order = pyo.Constraint(
-        m.pairs, rule=lambda _, c, k: used(c, k) + ends(c, k) == (used(c, before[c, k]) if (c, k) in before else 1)
+        m.pairs,
+        rule=lambda m, c, k: (
+            used(c, k) + ends(c, k) + _optional(m.done, c, k) == (used(c, before[c, k]) if (c, k) in before else 1)
+        ),
     )
+    exact = [c for c in slots if part.most_kw[c] <= part.draw_kw[c]]
     m.need = pyo.Constraint(
-        list(slots_of), rule=lambda _, c: sum(drawn(c, k) for k in slots_of[c]) == float(part.draw_kw[c])
+        exact, rule=lambda m, c: sum(_drawn_kw(m, part, c, k) for k in slots[c]) == float(part.draw_kw[c])
     )
+    _rows_beyond_need(m, part, {c: its for c, its in slots.items() if c not in exact})
     m.last_most = pyo.Constraint(m.pairs, rule=lambda m, c, k: m.last_kw[c, k] <= usable(c, k) * m.last[c, k])
     m.rooms = pyo.ConstraintList()
     for c, k in m.pairs:
@@ -140,24 +151,47 @@ def _household_rows(m: pyo.ConcreteModel, part: Part) -> None:
             m.rooms.add(room_kw >= part.least_room_kw(c, k) * state)
 
 
-def _limit_rows(m: pyo.ConcreteModel, part: Part) -> None:
-    """Anticipated load of each phase under its limit, slot by slot."""
+def _rows_beyond_need(m: pyo.ConcreteModel, part: Part, rows_of: dict[int, list[int]]) -> None:
+    """Energy of cars that a price below nil lets charge beyond their need."""
+    m.beyond = pyo.Var(list(rows_of), within=pyo.Binary)
+    m.energy = pyo.ConstraintList()
+    level = strict_levels(part.tariff_eur_per_kwh)
+    for c, slots in rows_of.items():
+        need, more = float(part.draw_kw[c]), float(part.most_kw[c] - part.draw_kw[c])
+        paid = [k for k in slots if level[k, c] < 0]
+        drawn = sum(_drawn_kw(m, part, c, k) for k in slots)
+        full = sum(m.last[c, k] + _optional(m.held, c, k) for k in paid)
+        m.energy.add(drawn <= need + more * m.beyond[c])
+        m.energy.add(drawn >= need + more * full)
+        if len(paid) < len(slots):
+            costing = sum(_drawn_kw(m, part, c, k) for k in slots if k not in paid)
+            m.energy.add(m.done[c, slots[len(paid)]] <= m.beyond[c])
+            m.energy.add(costing <= need * (1 - m.beyond[c]))
 
-    def load(c: int, k: int) -> pyo.Expression:
-        peak = float(part.peak_kw[k, c])
-        last = peak * m.last[c, k] + m.held_room_kw[c, k] if part.counts_peaks else m.last_kw[c, k]
-        return peak * m.full[c, k] + m.throttled_kw[c, k] + last
 
-    m.limit = pyo.ConstraintList()
-    for k in range(part.slots):
-        for phase in range(part.share.shape[1]):
-            drawing = [c for c in range(len(part.cars)) if (c, k) in m.pairs and part.share[c, phase] > 0]
-            if drawing:
-                total = sum(float(part.share[c, phase]) * load(c, k) for c in drawing)
-                m.limit.add(total <= float(part.headroom_kw[k, phase]))
+def _first_costing(part: Part, rows_of: dict[int, list[int]]) -> list[tuple[int, int]]:
+    """First row that costs something, of each car that a price below nil lets charge beyond its need."""
+    level = strict_levels(part.tariff_eur_per_kwh)
+    costing = {c: [k for k in rows if level[k, c] > 0] for c, rows in rows_of.items()}
+    return [(c, rows[0]) for c, rows in costing.items() if rows and part.most_kw[c] > part.draw_kw[c]]
 
 
-def _slots_of(part: Part) -> dict[int, list[int]]:
+def _drawn_kw(m: pyo.ConcreteModel, part: Part, c: int, k: int) -> pyo.Expression:
+    """What the car draws, mean over the slot."""
+    return (
+        float(part.usable_kw[k, c]) * m.full[c, k] + m.throttled_kw[c, k] + m.last_kw[c, k] + _optional(m.held_kw, c, k)
+    )
+
+
+def _counted_kw(m: pyo.ConcreteModel, part: Part, c: int, k: int) -> pyo.Expression:
+    """What the car adds to the load that must respect the limits."""
+    peak = float(part.peak_kw[k, c])
+    last = peak * m.last[c, k] + m.held_room_kw[c, k] if part.counts_peaks else m.last_kw[c, k]
+    return peak * m.full[c, k] + m.throttled_kw[c, k] + last
+
+
+def slots_of(part: Part) -> dict[int, list[int]]:
+    """Return the rows in which each car could draw, in merit order."""
     slots: dict[int, list[int]] = {c: [] for c in range(len(part.cars))}
     for c, k in part.pairs():
         slots[c].append(k)

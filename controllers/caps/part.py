@@ -7,9 +7,11 @@ three small mixed-integer problems are far easier than one large one. Three-phas
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
+from controllers.caps.merit_order import strict_levels
 from controllers.caps.problem import CapsProblem
 from cosim.contract import Float, Int
 
@@ -28,8 +30,10 @@ class Part:
         Columns of the whole problem.
     slot_h : float
         Length of a slot [h].
-    order_cost : ndarray, shape (slot,)
-        Increasing [EUR/kWh].
+    tariff_eur_per_kwh : ndarray, shape (slot, car)
+        Increasing down each column [EUR/kWh].
+    when : ndarray of int, shape (slot, car)
+        Slot of the day that a row is to a car.
     plugged : ndarray of bool, shape (slot, car)
         Whether the car is there.
     usable_kw, room_kw, floor_kw : ndarray, shape (slot, car)
@@ -40,19 +44,30 @@ class Part:
         mean of a slot counts, its full power where the beginning of a slot counts too [kW].
     charger_min_kw : ndarray, shape (car,)
         Least the charger runs at: no cap leaves a room between 0 and this [kW].
-    draw_kw : ndarray, shape (car,)
-        The energy needed from the grid, as if drawn in a single slot [kW].
+    draw_kw, most_kw : ndarray, shape (car,)
+        The energy needed from the grid, and the most that the battery takes, as if drawn in a single slot; they differ
+        only where the price lets the car charge beyond its need [kW].
     share : ndarray, shape (car, phase)
         Share of the car's power on each phase.
     headroom_kw : ndarray, shape (slot, phase)
-        What the cars may draw together [kW].
+        What the cars may draw together; its rows are those of the cars where all share one merit order, else the slots
+        of the day [kW].
     counts_peaks : bool
         Whether a car that needs only a part of its last slot counts with all it draws at the slot's beginning.
+    one_order, fills : bool
+        Whether all cars share one merit order; whether some car may charge beyond its need.
+    home : ndarray of int, shape (car,)
+        Home of the car.
+    home_slots : ndarray, shape (car,)
+        Slots in which any car is plugged in at its home.
+    elsewhere_kw : ndarray, shape (car,)
+        Room, summed over slots, that caps leave to those cars of its home which are not in this piece [kW].
     """
 
     cars: Int
     slot_h: float
-    order_cost: Float
+    tariff_eur_per_kwh: Float
+    when: Int
     plugged: Float
     usable_kw: Float
     room_kw: Float
@@ -60,14 +75,52 @@ class Part:
     peak_kw: Float
     charger_min_kw: Float
     draw_kw: Float
+    most_kw: Float
     share: Float
     headroom_kw: Float
     counts_peaks: bool
+    one_order: bool
+    fills: bool
+    home: Int
+    home_slots: Float
+    elsewhere_kw: Float
 
     @property
     def slots(self) -> int:
         """Number of slots."""
-        return len(self.order_cost)
+        return len(self.usable_kw)
+
+    @property
+    def plain(self) -> bool:
+        """Whether all cars share one merit order and none charges beyond its need."""
+        return self.one_order and not self.fills
+
+    @cached_property
+    def wanted_kw(self) -> Float:
+        """Energy up to which a car charges in a row and those before, as if drawn in one slot, (slot, car) [kW]."""
+        if not self.fills:
+            return np.broadcast_to(self.draw_kw, self.usable_kw.shape)
+        return np.where(strict_levels(self.tariff_eur_per_kwh) < 0, self.most_kw, self.draw_kw)
+
+    def load_kw(self, power_kw: Float) -> Float:
+        """Return what powers of shape (slot, car) add to each limit, shape as ``headroom_kw`` [kW]."""
+        if not self.one_order:
+            by_day = np.empty_like(power_kw)
+            np.put_along_axis(by_day, self.when, power_kw, axis=0)
+            power_kw = by_day
+        load: Float = power_kw @ self.share
+        return load
+
+    def limit_row(self, car: int, slot: int) -> int:
+        """Row of the limits that counts a car's row."""
+        return slot if self.one_order else int(self.when[slot, car])
+
+    def of_cars(self, cars: Int, headroom_kw: Float) -> Part:
+        """Return the piece with only some of its cars, and other headroom."""
+        per_slot = ("tariff_eur_per_kwh", "when", "plugged", "usable_kw", "room_kw", "floor_kw", "peak_kw")
+        per_car = ("cars", "charger_min_kw", "draw_kw", "most_kw", "share", "home", "home_slots", "elsewhere_kw")
+        columns = {key: getattr(self, key)[:, cars] for key in per_slot}
+        return replace(self, **columns, **{key: getattr(self, key)[cars] for key in per_car}, headroom_kw=headroom_kw)
 
     def pairs(self) -> list[tuple[int, int]]:
         """Return (car, slot) wherever the car could draw, each car's slots in merit order."""
@@ -98,6 +151,15 @@ class Part:
         mean_kw: Float = np.minimum(self.usable_kw[slot], left_kw)
         return mean_kw
 
+    def scaled(self, factor: Float) -> Part:
+        """Return the piece with the powers of each car multiplied, and their shares of the limits divided alike.
+
+        Loads stay what they are, while what a car's caps withhold counts that many times: weights, shape (car,).
+        """
+        powers = ("usable_kw", "room_kw", "floor_kw", "peak_kw", "charger_min_kw", "draw_kw", "most_kw")
+        larger = {key: getattr(self, key) * factor for key in powers}
+        return replace(self, **larger, share=self.share / factor[:, None])
+
     def with_floor(self, floor_kw: Float) -> Part:
         """Return the same piece with other floors."""
         return replace(self, floor_kw=floor_kw)
@@ -125,11 +187,20 @@ def respond(part: Part, room_kw: Float) -> Float:
     """Return what cars draw when caps leave that room: cheapest slots first, shape (slot, car) [kW]."""
     limits = np.minimum(part.usable_kw, room_kw)
     before = np.cumsum(limits, axis=0) - limits
-    charge: Float = np.clip(part.draw_kw - before, 0.0, limits)
+    charge: Float = np.clip(part.wanted_kw - before, 0.0, limits)
     return charge
 
 
-def split(problem: CapsProblem, draw_kwh: Float, headroom_kw: Float, cars: Int, *, counts_peaks: bool) -> list[Part]:
+def split(
+    problem: CapsProblem,
+    draw_kwh: Float,
+    headroom_kw: Float,
+    cars: Int,
+    *,
+    counts_peaks: bool,
+    beyond_at_nil: bool = False,
+    settled_room_kw: Float | None = None,
+) -> list[Part]:
     """Cut the problem into pieces that share no phase.
 
     Parameters
@@ -144,33 +215,60 @@ def split(problem: CapsProblem, draw_kwh: Float, headroom_kw: Float, cars: Int, 
         The cars to plan; others are taken as settled.
     counts_peaks : bool
         Whether the beginning of a slot must respect the limits, not only its mean.
+    beyond_at_nil : bool
+        Whether cars may charge beyond their need where the price is nil, as where it is below.
+    settled_room_kw : ndarray, shape (slot, car), optional
+        Room that the caps of settled cars leave; the whole connection without it [kW].
 
     Returns
     -------
     list of Part
         Without floors.
     """
-    order = problem.merit_order
+    room = problem.room_kw if settled_room_kw is None else settled_room_kw
+    room_sum, home_slots = np.zeros(problem.homes), np.zeros(problem.homes)
+    np.add.at(room_sum, problem.home, np.where(problem.is_plugged, room, 0.0).sum(axis=0))
+    np.add.at(home_slots, problem.home, problem.is_plugged.sum(axis=0))
+    draw_kw = draw_kwh / problem.slot_h
+    beyond = problem.charges_beyond(at_nil=beyond_at_nil)
+    most_kw = np.where(beyond, np.maximum(problem.most_kw, draw_kw), draw_kw)
     at_once = np.where(problem.usable_kw > 0, np.minimum(problem.charger_kw, problem.room_kw), 0.0)
     peak = at_once if counts_peaks else problem.usable_kw
     parts = []
     for phases in _joined_phases(problem.car_share[cars]):
         members = cars[problem.car_share[cars][:, phases].sum(axis=1) > 0]
+        order = problem.merit_order_of_car[:, members]
+        one_order = bool((order == order[:, :1]).all())
+        headroom = headroom_kw[order[:, 0]] if one_order else headroom_kw
+        home = problem.home[members]
+        mine = np.zeros(problem.homes)
+        np.add.at(mine, home, np.where(problem.is_plugged, room, 0.0)[:, members].sum(axis=0))
+
+        def sorted_kw(values: Float, members: Int = members, order: Int = order) -> Float:
+            return np.take_along_axis(values[:, members], order, axis=0)
+
         parts.append(
             Part(
                 cars=members,
                 slot_h=problem.slot_h,
-                order_cost=problem.order_cost[order],
-                plugged=problem.is_plugged[order][:, members].astype(float),
-                usable_kw=problem.usable_kw[order][:, members],
-                room_kw=problem.room_kw[order][:, members],
+                tariff_eur_per_kwh=sorted_kw(problem.tariff_of_car),
+                when=order,
+                plugged=sorted_kw(problem.is_plugged.astype(float)),
+                usable_kw=sorted_kw(problem.usable_kw),
+                room_kw=sorted_kw(problem.room_kw),
                 floor_kw=np.zeros((problem.slots, len(members))),
-                peak_kw=peak[order][:, members],
+                peak_kw=sorted_kw(peak),
                 charger_min_kw=problem.charger_min_kw[members],
-                draw_kw=draw_kwh[members] / problem.slot_h,
+                draw_kw=draw_kw[members],
+                most_kw=most_kw[members],
                 share=problem.car_share[members][:, phases],
-                headroom_kw=np.maximum(headroom_kw[order][:, phases] - LIMIT_SLACK_KW, 0.0),
+                headroom_kw=np.maximum(headroom[:, phases] - LIMIT_SLACK_KW, 0.0),
                 counts_peaks=counts_peaks,
+                one_order=one_order,
+                fills=bool(beyond[members].any()),
+                home=home,
+                home_slots=home_slots[home],
+                elsewhere_kw=(room_sum - mine)[home],
             )
         )
     return parts

@@ -10,6 +10,7 @@ from cosim.contract import Complex, Feeder, Float, Predictor
 from cosim.contract.signals import Bool
 
 PHASES = 3
+PEAK_SHARE = 0.98  # of a rating that the highest forecast step of a slot may reach
 ASSUMED_LOSS_SHARE = 0.04  # of the load, where no predictor tells
 ITERATIONS = 20
 NEAR_A = 0.01

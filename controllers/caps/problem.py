@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from controllers.caps.merit_order import merit_order, order_cost
+from controllers.caps.merit_order import merit_order, order_cost, price_in_steps
 from cosim.contract import Float, Int
 from cosim.contract.place import FrozenArrays
 from cosim.contract.signals import Bool
@@ -28,8 +29,8 @@ class CapsProblem(FrozenArrays):
     ----------
     slot_h : float
         Length of a slot [h].
-    tariff_eur_per_kwh : ndarray, shape (slot,)
-        Price of import [EUR/kWh].
+    tariff_eur_per_kwh : ndarray, shape (slot,) or (slot, home)
+        Price of import, for all homes or home by home [EUR/kWh].
     inflexible_kw : ndarray, shape (slot, home)
         Load that nobody moves, net of the home's own PV; negative while it exports [kW].
     connection_kw : ndarray, shape (home,)
@@ -48,6 +49,13 @@ class CapsProblem(FrozenArrays):
         Energy wanted *in the battery* [kWh].
     efficiency : ndarray, shape (car,)
         Battery energy per energy drawn.
+    battery_room_kwh : ndarray, shape (car,), optional
+        Most that the battery takes, at least the need: in slots of negative price a household charges up to it. Without
+        it batteries take what is needed and no more, as the simulated households (`cosim.households`) do at any price:
+        leave it out where they are to be foreseen [kWh].
+    extra_limits : tuple of str
+        Names of further limits, which are the last columns of ``phase_share`` and ``limit_kw``: there a share says how
+        much of a home's load counts, from 0 to 1 [kW].
 
     Raises
     ------
@@ -67,6 +75,8 @@ class CapsProblem(FrozenArrays):
     charger_min_kw: Float
     energy_need_kwh: Float
     efficiency: Float
+    battery_room_kwh: Float | None = None
+    extra_limits: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -85,19 +95,72 @@ class CapsProblem(FrozenArrays):
         return len(self.connection_kw)
 
     @property
+    def phases(self) -> int:
+        """Number of phases: limits that are not extra ones."""
+        return int(self.limit_kw.shape[1]) - len(self.extra_limits)
+
+    @property
+    def limit_names(self) -> tuple[str, ...]:
+        """What the columns of ``limit_kw`` are, to be read in a sentence."""
+        return (*(f"phase {phase + 1}" for phase in range(self.phases)), *self.extra_limits)
+
+    @property
     def cars(self) -> int:
         """Number of stays."""
         return len(self.home)
 
     @cached_property
     def order_cost(self) -> Float:
-        """Strict cost by which households rank slots, shape (slot,) [EUR/kWh]."""
+        """Strict cost by which households rank slots, shape as the tariff's [EUR/kWh]."""
         return order_cost(self.tariff_eur_per_kwh)
 
     @cached_property
     def merit_order(self) -> Int:
-        """Slots from the cheapest to the dearest, shape (slot,)."""
+        """Slots from the cheapest to the dearest, shape as the tariff's."""
         return merit_order(self.tariff_eur_per_kwh)
+
+    @cached_property
+    def merit_order_of_car(self) -> Int:
+        """Slots from the cheapest to the dearest at the car's home, shape (slot, car)."""
+        order: Int = self._of_car(self.merit_order)
+        return order
+
+    @cached_property
+    def tariff_of_car(self) -> Float:
+        """Price of import at the car's home, shape (slot, car) [EUR/kWh]."""
+        tariff: Float = self._of_car(self.tariff_eur_per_kwh)
+        return tariff
+
+    def per_slot_and_home(self, of_tariff: Float) -> Float:
+        """Spread what has the tariff's shape over slots and homes."""
+        one = of_tariff.reshape(self.slots, -1)
+        spread: Float = np.broadcast_to(one, (self.slots, self.homes))
+        return spread
+
+    def _of_car(self, of_tariff: Any) -> Any:
+        """Spread what has the tariff's shape over slots and cars."""
+        if of_tariff.ndim == 1:
+            return np.broadcast_to(of_tariff[:, None], (self.slots, self.cars))
+        return of_tariff[:, self.home]
+
+    @cached_property
+    def need_kw(self) -> Float:
+        """Energy needed from the grid, as if drawn in a single slot, shape (car,) [kW]."""
+        need: Float = self.energy_need_kwh / (self.efficiency * self.slot_h)
+        return need
+
+    @cached_property
+    def most_kw(self) -> Float:
+        """Energy from the grid that fills the battery, as if drawn in a single slot, shape (car,) [kW]."""
+        if self.battery_room_kwh is None:
+            return self.need_kw
+        return np.maximum(self.battery_room_kwh / (self.efficiency * self.slot_h), self.need_kw)
+
+    def charges_beyond(self, *, at_nil: bool = False) -> Bool:
+        """Whether a price below nil (or nil) lets the car charge beyond its need in some slot, shape (car,)."""
+        levels_below = 1.0 if at_nil else 0.0
+        paid = (price_in_steps(self.tariff_of_car) < levels_below) & (self.usable_kw > 0.0)
+        return np.asarray(paid.any(axis=0) & (self.most_kw > self.need_kw))
 
     @cached_property
     def is_plugged(self) -> Bool:
@@ -175,6 +238,10 @@ def _shape_faults(p: CapsProblem) -> Iterator[Fault]:
         "energy_need_kwh": (cars,),
         "efficiency": (cars,),
     }
+    if p.tariff_eur_per_kwh.ndim == 2:
+        wanted["tariff_eur_per_kwh"] = (slots, homes)
+    if p.battery_room_kwh is not None:
+        wanted["battery_room_kwh"] = (cars,)
     for key, shape in wanted.items():
         found = getattr(p, key).shape
         if found != shape:
@@ -184,12 +251,13 @@ def _shape_faults(p: CapsProblem) -> Iterator[Fault]:
 
 
 def _value_faults(p: CapsProblem) -> Iterator[Fault]:
+    of_phases = p.phase_share[:, : p.phases]
     with np.errstate(invalid="ignore"):
         rules = [
             ("slot_h", np.asarray(p.slot_h > 0), "is not positive", "give the length of a slot in hours"),
             ("connection_kw", p.connection_kw > 0, "is not positive", "give what the home may draw in kW"),
             ("phase_share", p.phase_share >= 0, "is negative", "give shares from 0 to 1"),
-            ("phase_share", np.isclose(p.phase_share.sum(axis=1), 1.0), "does not sum to 1", "let each row sum to 1"),
+            ("phase_share", np.isclose(of_phases.sum(axis=1), 1.0), "does not sum to 1", "let each row sum to 1"),
             ("home", (p.home >= 0) & (p.home < p.homes), "names no home", f"give a row from 0 to {p.homes - 1}"),
             ("plugged", (p.plugged >= 0) & (p.plugged <= 1), "is outside 0..1", "give the share of the slot"),
             ("charger_kw", p.charger_kw > 0, "is not positive", "give the charger's rating in kW"),
@@ -206,13 +274,28 @@ def _value_faults(p: CapsProblem) -> Iterator[Fault]:
         (key, np.isfinite(getattr(p, key)), "is not a finite number", "give a number everywhere")
         for key in ("tariff_eur_per_kwh", "inflexible_kw", "limit_kw")
     )
+    if p.battery_room_kwh is not None:
+        enough = p.battery_room_kwh >= p.energy_need_kwh - 1e-9
+        rules.append(("battery_room_kwh", enough, "is less than is needed", "give what the battery can take"))
     for key, good, problem, remedy in rules:
         bad = np.argwhere(~np.atleast_1d(good))
         if len(bad):
-            rows = ", ".join(str(tuple(int(i) for i in row)) for row in bad[:5])
+            rows = "; ".join(_place(p, key, row) for row in bad[:5])
             more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
             yield Fault(WHERE, key, f"{problem} at {rows}{more}", remedy)
     yield from _double_parking(p)
+
+
+def _place(p: CapsProblem, key: str, row: Int) -> str:
+    """Name the entry of a field: its slot, its home, its phase."""
+    indices = [int(index) for index in row]
+    if key in ("charger_kw", "charger_min_kw", "energy_need_kwh", "efficiency", "battery_room_kwh", "home"):
+        return f"car {indices[0]} of home {int(p.home[indices[0]])}"
+    if key == "plugged":
+        return f"slot {indices[0]}, car {indices[1]} of home {int(p.home[indices[1]])}"
+    axes = {"connection_kw": ("home",), "phase_share": ("home", "phase"), "limit_kw": ("slot", "phase")}
+    words = axes.get(key, ("slot", "home"))
+    return ", ".join(f"{word} {index}" for word, index in zip(words, indices, strict=False)) or "its only value"
 
 
 def _double_parking(p: CapsProblem) -> Iterator[Fault]:

@@ -22,7 +22,7 @@ class Relaxation:
     ----------
     kind : str
         ``floor`` (a floor was lowered), ``need`` (energy that cannot be served), ``limit`` (inflexible load alone is
-        above it).
+        above it, or no caps serve every need under it).
     where : str
         Phase, slots or homes.
     amount : float
@@ -58,7 +58,9 @@ class CapsResult(FrozenArrays):
         ``optimal``, ``gap_limit``, ``node_limit`` or ``time_limit``: the worst of all pieces.
     objective, bound, gap : float
         Withheld energy and its proven lower bound [kWh]; with ``max_min`` the smallest room and its proven upper
-        bound [kW]. The gap is relative to the larger of the two: never to a figure that idle slots dilute.
+        bound [kW]; with ``min_cost`` the cost of charging and its lower bound [EUR]; with ``proportional`` the sum over
+        homes of the logarithm of their mean room in kW, and its upper bound. The gap is relative to the larger of the
+        two, with ``proportional`` to what is lost against no caps: never to a figure that idle slots dilute.
     withheld_kwh, withheld_bound_kwh : float
         Sum over plugged-in slots of connection - cap, and the bound *at the floors used* [kWh].
     unserved_kwh : ndarray, shape (car,)
@@ -70,11 +72,16 @@ class CapsResult(FrozenArrays):
     fallback : str
         Empty, or why another coordination had to stand in.
     max_response_error_kw : float
-        Largest difference between the planned charge and the independently computed best response [kW].
+        Largest difference between the planned charge and the independently computed best response; where households
+        choose among equals as suits the limits, between the planned charge and the nearest cheapest one [kW].
     over_limit_kw : float
         Largest excess of the anticipated load over a limit that inflexible load alone does not break [kW].
     wall_s : float
         Wall clock [s].
+    ties : str
+        Which of its cheapest ways to charge a household was taken to choose.
+    worst_kw : ndarray, shape (slot, car), or None
+        With ``pessimistic`` ties: what each slot on its own must reckon with [kW].
     """
 
     caps_kw: Float
@@ -96,6 +103,8 @@ class CapsResult(FrozenArrays):
     max_response_error_kw: float
     over_limit_kw: float
     wall_s: float
+    ties: str = "unique"
+    worst_kw: Float | None = None
 
     @property
     def reproducible(self) -> bool:

@@ -9,11 +9,15 @@ from __future__ import annotations
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps.highs import solve_in_turn
+from controllers.caps.decomposition.clock import Clock
+from controllers.caps.highs import OutOfTimeError, solve_in_turn
+from controllers.caps.options import CapsOptions
 from controllers.caps.part import LIMIT_SLACK_KW
 from controllers.caps.problem import CapsProblem
-from controllers.caps.service import Service
+from controllers.caps.safe_fairness import add_losses, raise_next_levels
+from controllers.caps.service import Service, too_large
 from controllers.caps.sharing import SHY, levels
+from controllers.caps.urgency import urgent_charge
 from cosim.contract import Float
 
 ROUNDS = 4
@@ -33,12 +37,15 @@ def promised_floors(problem: CapsProblem, wanted_kw: float) -> Float:
     return floor
 
 
-def sum_of_caps(problem: CapsProblem, service: Service, objective: str, floor_kw: Float) -> tuple[Float, Float]:
+def sum_of_caps(
+    problem: CapsProblem, service: Service, options: CapsOptions, floor_kw: Float
+) -> tuple[Float, Float, float, bool]:
     """Return caps whose sum respects every limit.
 
-    In turn: most of the served energy of ``service``, the objective (floors missed least, or the smallest room
-    largest), least withheld, least cost of charging. A room smaller than a charger's least is of no use to it, which a
-    linear programme cannot know: such slots are taken out and it is solved again, a few times.
+    In turn: most of the served energy of ``service``, the objective (floors missed least, the smallest rooms largest,
+    the logarithms of mean rooms, or the cost), least withheld, least cost of charging. A room smaller than a charger's
+    least is of no use to it, which a linear programme cannot know: such slots are taken out and it is solved again, a
+    few times.
 
     Parameters
     ----------
@@ -46,8 +53,8 @@ def sum_of_caps(problem: CapsProblem, service: Service, objective: str, floor_kw
         The data.
     service : Service
         What can be served.
-    objective : str
-        ``least_restriction``, ``floor_then_least`` or ``max_min``.
+    options : CapsOptions
+        For the objective, and the levels of ``max_min``.
     floor_kw : ndarray, shape (slot, car)
         Floors, which fit under the limits; service goes before them.
 
@@ -57,23 +64,60 @@ def sum_of_caps(problem: CapsProblem, service: Service, objective: str, floor_kw
         Caps of all homes [kW].
     room_kw : ndarray, shape (slot, car)
         Cap above inflexible load where the car is plugged in; 0 elsewhere [kW].
+    least_loss : float
+        With ``proportional``: lower bound of the loss against no caps; 0 for the others.
+    struck : bool
+        Whether the clock struck between the levels of ``max_min``: later ones are left out.
+
+    Raises
+    ------
+    OutOfTimeError
+        Where the time limit of the options strikes, or is too short to begin with.
     """
+    objective, least_loss, struck = options.objective, 0.0, False
     pairs = [(int(k), int(c)) for k, c in np.argwhere(problem.is_plugged & (problem.room_kw > 0))]
-    room = np.zeros_like(floor_kw)
+    room, clock = np.zeros_like(floor_kw), Clock(options.time_limit_s)
+    if too_large(len(pairs), clock.left_s):
+        raise OutOfTimeError(f"{len(pairs)} slots of cars are too many for a linear programme in {clock.left_s:.3g} s")
     if pairs:
         m = _model(problem, service, pairs, None if objective == "max_min" else floor_kw)
-        aims = [sum(m.unserved.values()), -m.smallest, sum(m.missed.values()), -sum(m.room.values()), _cost(problem, m)]
-        for _ in range(ROUNDS):
-            solve_in_turn(m, aims)
+        wished = {"min_cost": _cost(problem, m), "proportional": 0.0}.get(objective, -m.smallest)
+        if objective == "proportional":
+            wished = add_losses(m, problem)
+        aims = [sum(m.unserved.values()), wished, sum(m.missed.values()), -sum(m.room.values()), _cost(problem, m)]
+        for number in range(ROUNDS):
+            reached = solve_in_turn(m, aims, time_s=clock.left_s)
+            if number == 0 and objective == "proportional":
+                least_loss = reached[1]
             if not _usable_rooms_only(problem, m):
                 break
-        for k, c in pairs:
-            room[k, c] = min(max(m.room[k, c].value, 0.0), problem.room_kw[k, c])
-    return _all_caps(problem, room)
+        room = _rooms(problem, m)
+        if objective == "max_min" and options.levels > 1:
+            try:
+                raise_next_levels(m, problem, options.levels, aims, clock)
+                room = _rooms(problem, m)
+            except OutOfTimeError:
+                struck = True
+    return *_all_caps(problem, room), least_loss, struck
+
+
+def _rooms(problem: CapsProblem, m: pyo.ConcreteModel) -> Float:
+    room = np.zeros_like(problem.room_kw)
+    for k, c in m.room:
+        room[k, c] = min(max(m.room[k, c].value, 0.0), problem.room_kw[k, c])
+    return room
+
+
+def at_once(problem: CapsProblem) -> tuple[Float, Float]:
+    """Return caps whose sum respects every limit, and rooms, without a programme: for when there is no time left.
+
+    Cars get what they draw in order of urgency, and an equal part of what is then left over.
+    """
+    return _all_caps(problem, urgent_charge(problem))
 
 
 def _cost(problem: CapsProblem, m: pyo.ConcreteModel) -> pyo.Expression:
-    return problem.slot_h * sum(float(problem.tariff_eur_per_kwh[k]) * m.p[k, c] for k, c in m.p)
+    return problem.slot_h * sum(float(problem.tariff_of_car[k, c]) * m.p[k, c] for k, c in m.p)
 
 
 def _usable_rooms_only(problem: CapsProblem, m: pyo.ConcreteModel) -> bool:
@@ -114,6 +158,12 @@ def _model(
             problem.slot_h * sum(m.p[k, c] for k in slots_of[c]) + m.unserved[c] >= float(service.draw_kwh[c])
         ),
     )
+    m.battery = pyo.Constraint(
+        list(slots_of),
+        rule=lambda m, c: sum(m.p[k, c] for k in slots_of[c]) <= max(
+            float(problem.most_kw[c]), float(service.draw_kwh[c]) / problem.slot_h
+        ),
+    )  # fmt: skip
     if floor_kw is None:
         m.promise = pyo.Constraint(pairs, rule=lambda m, k, c: m.room[k, c] >= m.smallest)
     else:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps.highs import solve_in_turn
+from controllers.caps.highs import LINEAR_S, OutOfTimeError, solve_in_turn
 from controllers.caps.part import LIMIT_SLACK_KW
 from controllers.caps.problem import CapsProblem
+from controllers.caps.urgency import urgent_charge
 from cosim.contract import Float
 from cosim.contract.signals import Bool
 
 SERVED_KWH = 1e-6
+WRITING_S = 2e-4  # about, for one slot of one car in a linear programme
 NEARLY_ALL_KW = 1e-4
 MISSING_KWH = 1e-5  # well above what a programme solved in turn may give away, per kWh that is missing in all
+SPARED_KW = 2e-5  # taken from cars that get too little anyway, so that rounding leaves nobody else without
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,29 +36,43 @@ class Service:
         Cars that use all they can get in every slot, so that nothing is left to decide for them.
     settled_kw : ndarray, shape (slot, car)
         What those draw; 0 for the others [kW].
+    struck : bool
+        Whether the clock struck before this was known to be the most.
     """
 
     draw_kwh: Float
     unservable_kwh: Float
     settled: Bool
     settled_kw: Float
+    struck: bool = False
 
 
-def servable(problem: CapsProblem) -> Service:
-    """Return the most energy that can be served under the limits, its shortfall shared as evenly as that allows."""
+def servable(problem: CapsProblem, time_s: float = LINEAR_S) -> Service:
+    """Return the most energy that can be served under the limits, its shortfall shared as evenly as that allows.
+
+    Parameters
+    ----------
+    problem : CapsProblem
+        The data.
+    time_s : float
+        Wall clock; where it is not enough, cars are served in order of urgency instead [s].
+    """
     reachable = problem.reachable_kwh
     unservable = problem.energy_need_kwh - reachable
-    charge = _most_served(problem) if problem.cars else np.zeros((problem.slots, 0))
+    charge, struck = np.zeros((problem.slots, 0)), False
+    if problem.cars:
+        charge, struck = _most_served(problem, time_s)
     served = problem.efficiency * problem.slot_h * charge.sum(axis=0)
     missing = np.maximum(reachable - served, 0.0)
     short = missing > MISSING_KWH * (1.0 + missing.sum())
     all_slots_kwh = problem.efficiency * problem.slot_h * problem.usable_kw.sum(axis=0)
     settled = (short | (reachable >= all_slots_kwh - SERVED_KWH)) & (reachable > SERVED_KWH)
     charge = _rounded_up(problem, charge)
+    charge = np.where(short & (charge < problem.usable_kw), np.maximum(charge - SPARED_KW, 0.0), charge)
     too_little = (charge < problem.charger_min_kw) & (charge < problem.usable_kw)
     settled_kw = np.where(settled & ~too_little, charge, 0.0)
     served = np.where(settled, problem.efficiency * problem.slot_h * settled_kw.sum(axis=0), reachable)
-    return Service(served / problem.efficiency, unservable, settled, settled_kw)
+    return Service(served / problem.efficiency, unservable, settled, settled_kw, struck)
 
 
 def _rounded_up(problem: CapsProblem, charge_kw: Float) -> Float:
@@ -65,9 +83,20 @@ def _rounded_up(problem: CapsProblem, charge_kw: Float) -> Float:
     return rounded
 
 
-def _most_served(problem: CapsProblem) -> Float:
-    """Charge that leaves least need unserved, then the least largest share unserved, then the cheapest."""
+def too_large(pairs: int, time_s: float) -> bool:
+    """Whether writing a linear programme for that many slots of cars would alone take longer than there is."""
+    return pairs * WRITING_S > time_s
+
+
+def _most_served(problem: CapsProblem, time_s: float) -> tuple[Float, bool]:
+    """Charge that leaves least need unserved, then the least largest share unserved, then the cheapest.
+
+    Also whether the clock struck: then later aims are left out, or what is served in order of urgency stands in.
+    """
+    began = time.perf_counter()
     usable, per_kw_kwh = problem.usable_kw, problem.efficiency * problem.slot_h
+    if too_large(int((usable > 0).sum()), time_s):
+        return urgent_charge(problem), True
     m = pyo.ConcreteModel()
     pairs = [(int(k), int(c)) for k, c in np.argwhere(usable > 0)]
     slots_of: dict[int, list[int]] = {c: [] for c in range(problem.cars)}
@@ -91,9 +120,15 @@ def _most_served(problem: CapsProblem) -> Float:
             if drawing:
                 load = sum(float(problem.car_share[c, phase]) * m.p[k, c] for c in drawing)
                 m.limit.add(load <= max(float(problem.headroom_kw[k, phase]) - 2 * LIMIT_SLACK_KW, 0.0))
-    cost = problem.slot_h * sum(float(problem.tariff_eur_per_kwh[k]) * m.p[k, c] for k, c in pairs)
-    solve_in_turn(m, [sum(m.missing.values()), m.worst_share, cost])
+    cost = problem.slot_h * sum(float(problem.tariff_of_car[k, c]) * m.p[k, c] for k, c in pairs)
+    struck, left_s = False, max(time_s - (time.perf_counter() - began), 0.0)
+    try:
+        solve_in_turn(m, [sum(m.missing.values()), m.worst_share, cost], time_s=left_s)
+    except OutOfTimeError as ended:
+        if not ended.reached:
+            return urgent_charge(problem), True
+        struck = True
     charge = np.zeros_like(usable)
     for k, c in pairs:
         charge[k, c] = max(m.p[k, c].value, 0.0)
-    return charge
+    return charge, struck

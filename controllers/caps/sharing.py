@@ -36,6 +36,8 @@ def water_level(wanted_kw: Float, available_kw: float) -> float:
 def share_equally(part: Part) -> tuple[Plan, Float]:
     """Fill slots from the cheapest to the dearest, every car that still needs energy getting the same.
 
+    All cars of the piece must share one merit order.
+
     Returns
     -------
     plan : Plan
@@ -43,18 +45,24 @@ def share_equally(part: Part) -> tuple[Plan, Float]:
     level_kw : ndarray, shape (slot, car)
         What equal sharing leaves to each car; inf where it is not held back.
     """
-    left = part.draw_kw.copy()
+    taken = np.zeros(len(part.cars))
     room, charge = part.room_kw.copy(), np.zeros_like(part.room_kw)
     level = np.full_like(part.room_kw, np.inf)
     for k in range(part.slots):
+        left = np.maximum(part.wanted_kw[k] - taken, 0.0)
         asked = part.asked_kw(k, left)
         level[k] = levels(asked, part.share, part.headroom_kw[k])
         given = useful(np.minimum(asked, level[k]), asked, part.usable_kw[k], part.charger_min_kw, np.zeros_like(left))
         held = given < asked
         room[k, held] = given[held]
         charge[k] = np.minimum(np.minimum(given, part.usable_kw[k]), left)
-        left = left - charge[k]
+        taken = taken + charge[k]
     return Plan(room, charge), level
+
+
+def lowest_shared_kw(part: Part) -> float:
+    """Return the lowest level that equal sharing slot by slot comes to, inf where it holds nobody back [kW]."""
+    return float(share_equally(part)[1].min(initial=np.inf)) if part.one_order else 0.0
 
 
 def useful(given_kw: Float, asked_kw: Float, usable_kw: Float, least_kw: Float, otherwise_kw: Float) -> Float:
@@ -68,7 +76,8 @@ def floors(part: Part, wanted_kw: float = FLOOR_KW) -> Float:
 
     The floor of a plugged-in car is ``min(wanted, its charger)``. Where the floors of all that are plugged in exceed
     the headroom, it is lowered to the larger of two levels that can be kept for everybody: that of sharing the slot
-    among all plugged in, and the lowest that occurs when sharing slot by slot among those who still need energy.
+    among all plugged in, and the lowest that occurs when sharing slot by slot among those who still need energy; the
+    first of the two only, where cars have merit orders of their own.
 
     Parameters
     ----------
@@ -78,11 +87,17 @@ def floors(part: Part, wanted_kw: float = FLOOR_KW) -> Float:
         Floor for chargers that can take it [kW].
     """
     wanted = np.minimum(wanted_kw, part.usable_kw)
-    _, level = share_equally(part)
-    common = level.min(initial=np.inf)
     floor = np.zeros_like(wanted)
-    for k in range(part.slots):
-        floor[k] = np.minimum(wanted[k], SHY * np.maximum(levels(wanted[k], part.share, part.headroom_kw[k]), common))
+    if part.one_order:
+        common = lowest_shared_kw(part)
+        for k in range(part.slots):
+            level = levels(wanted[k], part.share, part.headroom_kw[k])
+            floor[k] = np.minimum(wanted[k], SHY * np.maximum(level, common))
+    else:
+        for slot, available in enumerate(part.headroom_kw):
+            rows, cars = np.nonzero(part.when == slot)
+            level = levels(wanted[rows, cars], part.share[cars], available)
+            floor[rows, cars] = np.minimum(wanted[rows, cars], SHY * level)
     floor[floor < part.charger_min_kw] = 0.0  # the charger could not run on it
     return floor
 

@@ -8,19 +8,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controllers.caps.anticipated import Outcome, solve_part
-from controllers.caps.decomposition import served_in_full
-from controllers.caps.follower import best_response
-from controllers.caps.highs import relative_gap
+from controllers.caps.answers import answer
+from controllers.caps.anticipated import solve_part
+from controllers.caps.decomposition import Clock, served_in_full
+from controllers.caps.follower import best_response, worst_draw
+from controllers.caps.highs import OPTIMAL_GAP, OutOfTimeError
+from controllers.caps.objectives import log_worth, unproven, worth
 from controllers.caps.options import CapsOptions
 from controllers.caps.part import split
 from controllers.caps.problem import CapsProblem
+from controllers.caps.programme import Outcome
+from controllers.caps.relaxing import smallest_rise
 from controllers.caps.result import CapsResult, Relaxation, over_limit_kw, spans, worst_status
-from controllers.caps.safe import promised_floors, sum_of_caps
+from controllers.caps.safe import at_once, promised_floors, sum_of_caps
 from controllers.caps.service import SERVED_KWH, Service, servable
 from cosim.contract import Float
 
 TOLERANCE_KW = 1e-6
+AFTER_S = 5.0  # for caps to fall back on, where the time is used up
 NAMED_KWH = 1e-3  # less than this is rounding, not a need left unserved
 
 
@@ -39,7 +44,8 @@ def solve_caps(problem: CapsProblem, options: CapsOptions | None = None, *, seed
     Returns
     -------
     CapsResult
-        Always with caps: where a limit strikes before a plan is found, those of ``sum_of_caps``, and it says so.
+        Always with caps: where a limit strikes before a plan is found, those of ``sum_of_caps``, and it says so; where
+        the clock leaves no time for these either, such as serve cars in order of urgency, with status ``time_limit``.
 
     Raises
     ------
@@ -48,11 +54,12 @@ def solve_caps(problem: CapsProblem, options: CapsOptions | None = None, *, seed
     """
     options = options or CapsOptions()
     began = time.perf_counter()
-    service = served_in_full(problem) or servable(problem)
+    clock = Clock(options.time_limit_s)
+    service = served_in_full(problem) or servable(problem, clock.left_s)
     if options.coordination == "sum_of_caps":
-        result = _safe(problem, service, options, "")
+        result = _safe(problem, service, options, "", clock)
     else:
-        result = _anticipated(problem, service, options, np.random.default_rng(seed))
+        result = _anticipated(problem, service, options, np.random.default_rng(seed), clock)
     return replace(result, wall_s=time.perf_counter() - began)
 
 
@@ -68,37 +75,50 @@ class _Draft:
     objective: float
     bound: float
     withheld_bound_kwh: float
+    gap: float
+    relaxations: tuple[Relaxation, ...] = ()
 
 
-def _anticipated(problem: CapsProblem, service: Service, options: CapsOptions, rng: np.random.Generator) -> CapsResult:
+def _anticipated(
+    problem: CapsProblem, service: Service, options: CapsOptions, rng: np.random.Generator, clock: Clock
+) -> CapsResult:
     charge, room = service.settled_kw.copy(), problem.room_kw.copy()
     settled = np.flatnonzero(service.settled)
     held = charge[:, settled] < problem.usable_kw[:, settled] - TOLERANCE_KW
     room[:, settled] = np.where(held, charge[:, settled], room[:, settled])
     of_settled = float(problem.slot_h * (problem.room_kw - room)[problem.is_plugged].sum())
 
+    beyond = problem.charges_beyond(at_nil=options.ties != "unique")
     headroom = np.maximum(problem.headroom_kw - charge @ problem.car_share, 0.0)
-    to_plan = np.flatnonzero((service.draw_kwh > SERVED_KWH) & ~service.settled)
+    to_plan = np.flatnonzero(((service.draw_kwh > SERVED_KWH) | beyond) & ~service.settled)
     floor = np.zeros_like(room)
     outcomes: list[Outcome] = []
-    for part in split(problem, service.draw_kwh, headroom, to_plan, counts_peaks=options.limit_on == "peak"):
-        outcome = solve_part(part, options, rng)
+    parts = split(
+        problem,
+        service.draw_kwh,
+        headroom,
+        to_plan,
+        counts_peaks=options.limit_on == "peak",
+        beyond_at_nil=options.ties != "unique",
+        settled_room_kw=room,
+    )
+    for i, part in enumerate(parts):
+        sizes = [other.usable_kw.size for other in parts[i:]]
+        outcome = solve_part(part, _within(options, clock.left_s * sizes[0] / sum(sizes)), rng)
         if outcome.plan is None:
             reason = _no_plan(outcome.form, outcome.status, np.unique(problem.home[part.cars]).tolist())
-            return _safe(problem, service, options, reason)
-        where = np.ix_(problem.merit_order, part.cars)
+            infeasible = outcome.status == "infeasible"
+            rise = smallest_rise(part, _within(options, clock.left_s / 2)) if infeasible else None
+            return _safe(problem, service, options, reason, clock, () if rise is None else (rise,))
+        where = part.when, part.cars
         charge[where], room[where], floor[where] = outcome.plan.charge_kw, outcome.plan.room_kw, outcome.part.floor_kw
         outcomes.append(outcome)
     caps = _caps_of_room(problem, room)
     withheld_bound = of_settled + sum(outcome.withheld_bound_kwh for outcome in outcomes)
-    if options.objective == "max_min":
-        objective = min((o.objective for o in outcomes), default=float(np.min(room, initial=np.inf)))
-        bound = min((o.bound for o in outcomes), default=objective)
-    else:
-        objective, bound = problem.withheld_kwh(caps), withheld_bound
-    status = worst_status(outcome.status for outcome in outcomes)
+    of = worth(problem, options.objective, caps, charge, room, withheld_bound, outcomes)
+    status = worst_status([*(outcome.status for outcome in outcomes), *(["time_limit"] if service.struck else [])])
     forms = " and ".join(sorted({outcome.form for outcome in outcomes})) or options.form
-    draft = _Draft(caps, charge, floor, status, forms, objective, bound, withheld_bound)
+    draft = _Draft(caps, charge, floor, status, forms, of.value, of.bound, withheld_bound, of.gap)
     return _verified(problem, service, options, draft, "")
 
 
@@ -108,18 +128,52 @@ def _no_plan(form: str, status: str, homes: list[int]) -> str:
     return f"{ended}; caps are those of sum_of_caps"
 
 
-def _safe(problem: CapsProblem, service: Service, options: CapsOptions, fallback: str) -> CapsResult:
+def _safe(
+    problem: CapsProblem,
+    service: Service,
+    options: CapsOptions,
+    fallback: str,
+    clock: Clock,
+    relaxations: tuple[Relaxation, ...] = (),
+) -> CapsResult:
     floor = np.zeros_like(problem.room_kw)
     if options.objective == "floor_then_least":
         floor = promised_floors(problem, options.floor_kw)
-    caps, room = sum_of_caps(problem, service, options.objective, floor)
-    withheld = problem.withheld_kwh(caps)
-    objective = withheld
-    if options.objective == "max_min":
-        objective = float(np.min(room[problem.is_plugged & (problem.room_kw > 0)], initial=np.inf))
+    try:
+        asked = _within(options, max(clock.left_s, AFTER_S))
+        caps, room, least_loss, struck = sum_of_caps(problem, service, asked, floor)
+    except OutOfTimeError:
+        return _safe_at_once(problem, service, options, fallback, floor, relaxations)
+    withheld, charge = problem.withheld_kwh(caps), best_response(problem, caps)
+    of = worth(problem, options.objective, caps, charge, room, withheld, None)
+    if options.objective == "proportional":
+        of = log_worth(problem, caps, least_loss)
     floor = np.minimum(floor, room)
-    draft = _Draft(caps, best_response(problem, caps), floor, "optimal", "lp", objective, objective, withheld)
+    status = "optimal" if of.gap <= OPTIMAL_GAP else "gap_limit"
+    status = "time_limit" if service.struck or struck else status
+    draft = _Draft(caps, charge, floor, status, "lp", of.value, of.bound, withheld, of.gap, relaxations)
     return _verified(problem, service, replace(options, coordination="sum_of_caps"), draft, fallback)
+
+
+def _safe_at_once(
+    problem: CapsProblem,
+    service: Service,
+    options: CapsOptions,
+    fallback: str,
+    floor_kw: Float,
+    relaxations: tuple[Relaxation, ...],
+) -> CapsResult:
+    """Caps that are safe, and serve what an order of urgency does, where the clock leaves no time for a programme."""
+    caps, room = at_once(problem)
+    charge = best_response(problem, caps)
+    of = unproven(problem, options.objective, caps, charge, room)
+    floor = np.minimum(floor_kw, room)
+    draft = _Draft(caps, charge, floor, "time_limit", "urgency", of.value, of.bound, 0.0, of.gap, relaxations)
+    return _verified(problem, service, replace(options, coordination="sum_of_caps"), draft, fallback)
+
+
+def _within(options: CapsOptions, time_s: float) -> CapsOptions:
+    return replace(options, time_limit_s=time_s)
 
 
 def _caps_of_room(problem: CapsProblem, room_kw: Float) -> Float:
@@ -132,12 +186,11 @@ def _caps_of_room(problem: CapsProblem, room_kw: Float) -> Float:
 
 def _verified(problem: CapsProblem, service: Service, options: CapsOptions, draft: _Draft, fallback: str) -> CapsResult:
     """Add what an independent look at the caps shows: the households' own best response, and the limits under it."""
-    response = best_response(problem, draft.caps_kw)
+    response, error_kw = answer(problem, draft.caps_kw, draft.planned_kw, options)
+    worst = worst_draw(problem, draft.caps_kw) if _dreads_ties(options) else None
     served = problem.efficiency * problem.slot_h * response.sum(axis=0)
     unserved = np.maximum(problem.reachable_kwh - served, 0.0)
     unserved[unserved < NAMED_KWH] = 0.0
-    low, high = sorted((draft.bound, draft.objective))  # the bound of max_min is above
-    gap = relative_gap(high, low)
     return CapsResult(
         caps_kw=draft.caps_kw,
         charge_kw=response,
@@ -148,27 +201,33 @@ def _verified(problem: CapsProblem, service: Service, options: CapsOptions, draf
         status=draft.status,
         objective=draft.objective,
         bound=draft.bound,
-        gap=gap,
+        gap=draft.gap,
         withheld_kwh=problem.withheld_kwh(draft.caps_kw),
         withheld_bound_kwh=draft.withheld_bound_kwh,
         unserved_kwh=unserved,
         unservable_kwh=service.unservable_kwh,
-        relaxations=tuple(_relaxations(problem, options, draft, unserved)),
+        relaxations=(*draft.relaxations, *_relaxations(problem, options, draft, unserved)),
         fallback=fallback,
-        max_response_error_kw=float(np.abs(response - draft.planned_kw).max(initial=0.0)),
-        over_limit_kw=over_limit_kw(problem, response),
+        max_response_error_kw=error_kw,
+        over_limit_kw=over_limit_kw(problem, response if worst is None else worst),
         wall_s=0.0,
+        ties=options.ties if options.coordination == "anticipated" else "unique",
+        worst_kw=worst,
     )
+
+
+def _dreads_ties(options: CapsOptions) -> bool:
+    return options.ties == "pessimistic" and options.coordination == "anticipated"
 
 
 def _relaxations(
     problem: CapsProblem, options: CapsOptions, draft: _Draft, unserved_kwh: Float
 ) -> Iterator[Relaxation]:
     over_kw = problem.base_kw - problem.limit_kw
-    for phase in range(over_kw.shape[1]):
+    for phase, name in enumerate(problem.limit_names):
         slots = np.flatnonzero(over_kw[:, phase] > TOLERANCE_KW)
         if len(slots):
-            where = f"inflexible load alone is above the limit of phase {phase + 1} in slots {spans(slots.tolist())}"
+            where = f"inflexible load alone is above the limit of {name} in slots {spans(slots.tolist())}"
             yield Relaxation("limit", where, float(over_kw[slots, phase].max()), "kW")
     for car in np.flatnonzero(unserved_kwh > 0):
         where = f"the limits leave the car of home {int(problem.home[car])} unserved"
@@ -183,7 +242,7 @@ def _lowered_floors(problem: CapsProblem, options: CapsOptions, draft: _Draft) -
     room = (draft.caps_kw - problem.inflexible_kw)[:, problem.home]
     missed = np.where(problem.is_plugged, wanted - room, 0.0)
     missed[draft.planned_kw >= problem.usable_kw - TOLERANCE_KW] = 0.0
-    for phase in range(problem.limit_kw.shape[1]):
+    for phase in range(problem.phases):
         on = problem.car_share[:, phase] > 0
         slots = np.flatnonzero((missed[:, on] > 10 * TOLERANCE_KW).any(axis=1))
         if len(slots):

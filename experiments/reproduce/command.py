@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from experiments.files import writable_folder
 from experiments.reproduce import STUDIES
+from experiments.reproduce.station_command import station_command
 from experiments.reproduce.trip_command import powertrip_command
 
 studies = typer.Typer(
@@ -21,6 +22,7 @@ studies = typer.Typer(
 _out = Console()
 _err = Console(stderr=True)
 studies.command("powertrip", help=STUDIES["powertrip"])(powertrip_command)
+studies.command("station_pricing", help=STUDIES["station_pricing"])(station_command)
 Out = Annotated[Path | None, typer.Option(help="Folder; default runs/<study>-<time>/.")]
 
 
@@ -77,6 +79,30 @@ def cpo_planner(
     folder = writable_folder(out or Path("runs") / f"cpo_planner-{datetime.now():%Y%m%d-%H%M%S}")
     with _out.status("Planning"):
         told = study.reproduce(folder, capacity_kw=capacity_kw, seed=seed)
+    for line in told.lines:
+        _out.print(escape(line), highlight=False, soft_wrap=True)
+    _out.print(f"Written to [bold]{escape(str(folder))}[/bold]: open report.md for tables and figures.")
+
+
+@studies.command("fleet_aggregation", help=STUDIES["fleet_aggregation"])
+def fleet_aggregation(
+    out: Out = None,
+    vehicles: Annotated[int, typer.Option(help="Cars of the fleet.")] = 100,
+    training_weeks: Annotated[int, typer.Option(help="Weeks that factors are fitted to.")] = 4,
+    validation_weeks: Annotated[int, typer.Option(help="Weeks on which the aggregate is chosen.")] = 2,
+    test_weeks: Annotated[int, typer.Option(help="Weeks on which it is judged.")] = 2,
+    seed: Annotated[int, typer.Option(help="Of cars, trips, prices and searches.")] = 1,
+    discharge: Annotated[bool, typer.Option("--discharge", help="Cars may feed back.")] = False,
+    loop: Annotated[bool, typer.Option(help="Also run the default day on the feeder.")] = True,
+) -> None:
+    """Run the study."""
+    from experiments.reproduce import fleet_aggregation as study
+    from experiments.reproduce.fleet_story import Order
+
+    order = Order(vehicles, training_weeks, validation_weeks, test_weeks, seed, discharge).checked()
+    folder = writable_folder(out or Path("runs") / f"fleet_aggregation-{datetime.now():%Y%m%d-%H%M%S}")
+    with _out.status("Aggregating"):
+        told = study.reproduce(folder, order, loop=loop)
     for line in told.lines:
         _out.print(escape(line), highlight=False, soft_wrap=True)
     _out.print(f"Written to [bold]{escape(str(folder))}[/bold]: open report.md for tables and figures.")

@@ -5,24 +5,29 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
+import numpy as np
+
+from controllers.caps import CapsProblem, CapsResult, solve_caps
 from controllers.caps.follower import charging_cost_eur
 from cosim.measures import json_safe
 from experiments.caps_output import uncontrolled_kw, write_caps
+from experiments.deviation_output import deviation_rows
 from experiments.files import package_versions, write_json
 from experiments.reproduce import host_sized
 from experiments.reproduce.host_figures import write_sized_figure, write_story_figures
-from experiments.reproduce.host_options import WHERE, Order
+from experiments.reproduce.host_options import HOUSEHOLDS, SLOTS, WHERE, Order, Wishes, checked
+from experiments.reproduce.host_released import GAP, Comparison, compare
 from experiments.reproduce.host_report import write_report
-from experiments.reproduce.host_story import Cases, cases, tell
+from experiments.reproduce.host_story import Cases, Story, cases, tell
 from experiments.reproduce.host_table import read_problem
 
 SIZED = "own_size"
+DEVIATION_SEED = 7
 PACKAGES = ("lv-feeder-cosim", "highspy", "pyomo", "scipy", "numpy", "pandas", "pyarrow", "matplotlib")
 
 
@@ -49,10 +54,11 @@ def reproduce(folder: Path, order: Order | None = None) -> Told:
     Parameters
     ----------
     folder : Path
-        Receives ``metrics.json``, ``caps.csv``, ``responses.csv``, ``proof.json``, ``figures/*.png``, ``report.md`` and
-        ``manifest.json``. Caps and proof are those of the ordered size, else of the thirty houses.
+        Receives ``metrics.json``, ``caps.csv``, ``responses.csv``, ``deviation.csv``, ``proof.json``,
+        ``figures/*.png``, ``report.md`` and ``manifest.json``. Caps and proof are those of the ordered size, else of
+        the thirty houses.
     order : Order, optional
-        A run at a size of one's own, besides the seed's cases.
+        A run at a size of one's own, besides the seed's cases; plans are compared at 55 x 96 without one.
 
     Returns
     -------
@@ -65,29 +71,43 @@ def reproduce(folder: Path, order: Order | None = None) -> Told:
     SolverError
         Where a programme ends without an answer that can be trusted.
     """
-    problem, households = _ordered(order)
+    asked = order or _usual()
+    problem, households = _ordered(asked)
     story = tell()
     told = cases(story)
     figures = write_story_figures(story, folder / "figures")
-    if order is None or problem is None:
-        result = story.thirty.result
-        write_caps(folder, story.thirty.problem, result)
-        proof = None
+    options = asked.options
+    result = solve_caps(problem, options, seed=asked.seed)
+    compared = compare(problem, result, options, asked.margin, asked.seed)
+    proof = None
+    if order is None:
+        _write_thirty(folder, story, compared)
     else:
-        result = solve_caps(problem, _for_all_phases(order.options, problem), seed=order.seed)
-        proof = write_caps(folder, problem, result, households=households)
+        proof = write_caps(folder, problem, result, households=households, deviations=compared.deviations)
         told[SIZED] = _sized_metrics(proof) | _costs(problem, result)
         figures |= write_sized_figure(problem, result, folder / "figures")
+    told |= compared.metrics
     write_json(folder / "metrics.json", {"cases": {name: json_safe(values) for name, values in told.items()}})
-    write_report(folder / "report.md", told, figures, proof)
-    write_json(folder / "manifest.json", _manifest(order, result))
+    write_report(folder / "report.md", told, figures, proof, problem, compared)
+    write_json(folder / "manifest.json", _manifest(order, [plan.result for plan in compared.plans.values()]))
     return Told(told, _lines(told, proof), _warnings(result) if proof is not None else [])
 
 
-def _ordered(order: Order | None) -> tuple[CapsProblem | None, Sequence[str] | Sequence[int]]:
+def _usual() -> Order:
+    """Return the size at which plans are compared where none is asked for."""
+    order = checked(Wishes(households=HOUSEHOLDS, slots=SLOTS, gap=GAP))
+    assert order is not None  # noqa: S101 - it was asked for
+    return order
+
+
+def _write_thirty(folder: Path, story: Story, compared: Comparison) -> None:
+    problem, result = story.thirty.problem, story.thirty.result
+    own = deviation_rows(problem, result.caps_kw, np.random.default_rng(DEVIATION_SEED), plan="thirty_houses")
+    write_caps(folder, problem, result, deviations=[*own, *compared.deviations])
+
+
+def _ordered(order: Order) -> tuple[CapsProblem, Sequence[str] | Sequence[int]]:
     """Make the problem before anything else is computed, so that bad input fails at once."""
-    if order is None:
-        return None, []
     households: Sequence[str] | Sequence[int]
     if order.data is None:
         problem = host_sized.draw_problem(order)
@@ -98,11 +118,6 @@ def _ordered(order: Order | None) -> tuple[CapsProblem | None, Sequence[str] | S
     floor_kw = order.options.floor_kw if order.strict_floor else None
     host_sized.check(problem, households, floor_kw, where)
     return problem, households
-
-
-def _for_all_phases(options: CapsOptions, problem: CapsProblem) -> CapsOptions:
-    """Share the time asked for over the phases: homes load one each, so each is a solve of its own, one by one."""
-    return replace(options, time_limit_s=options.time_limit_s / problem.limit_kw.shape[1])
 
 
 def _sized_metrics(proof: dict[str, Any]) -> dict[str, float]:
@@ -119,7 +134,7 @@ def _costs(problem: CapsProblem, result: CapsResult) -> dict[str, float]:
     }
 
 
-def _manifest(order: Order | None, result: CapsResult) -> dict[str, Any]:
+def _manifest(order: Order | None, results: Sequence[CapsResult]) -> dict[str, Any]:
     options: dict[str, Any] | None = None
     inputs: dict[str, str] = {}
     if order is not None:
@@ -131,7 +146,7 @@ def _manifest(order: Order | None, result: CapsResult) -> dict[str, Any]:
         "command": " ".join(["cosim", *sys.argv[1:]]),
         "seed": None if order is None else order.seed,
         "options": options,
-        "reproducible": result.reproducible,
+        "reproducible": all(result.reproducible for result in results),
         "versions": {"python": platform.python_version(), **package_versions(PACKAGES)},
         "platform": platform.platform(),
         "inputs_sha256": inputs,
@@ -156,6 +171,13 @@ def _lines(told: Cases, proof: dict[str, Any] | None) -> list[str]:
         lines.append(
             f"{proof['households']} homes x {proof['slots']} slots ({proof['form']}): {proof['status']}, withheld "
             f"{proof['withheld_kwh']:.1f} kWh, gap {gap}, {proof['wall_s']:.1f} s"
+        )
+    if "released" in told:
+        released, plan, safe = (told[name] for name in ("released", "plan_anticipated", "plan_sum_of_caps"))
+        lines.append(
+            f"Anticipation releases {released['released_withheld_kwh']:.0f} of {safe['withheld_kwh']:.0f} kWh that "
+            f"sum_of_caps withholds; charging costs {plan['charging_cost_eur']:.2f} instead of "
+            f"{safe['charging_cost_eur']:.2f} EUR"
         )
     return lines
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,6 @@ LIMITS = ("total", "per-phase")
 HOUSEHOLDS, SLOTS = 55, 96
 MOST_HOUSEHOLDS = 100_000
 UNLIMITED_NODES = 10**9
-ONLY = {"ties": "unique"}
-"""The one value of options that a solver without them follows."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,6 @@ def _size_faults(wishes: Wishes) -> Iterator[Fault]:
 
 def _solver_options(wishes: Wishes) -> tuple[CapsOptions, list[Fault]]:
     """Options for the solver, and its objections in the words of the command line: it knows best what it can do."""
-    taken = {field.name for field in fields(CapsOptions)}
     asked: dict[str, Any] = {
         "objective": wishes.objective or "least_restriction",
         "coordination": wishes.coordination,
@@ -137,14 +134,11 @@ def _solver_options(wishes: Wishes) -> tuple[CapsOptions, list[Fault]]:
     }
     given = {key: value for key, value in asked.items() if value is not None}
     faults = []
-    for key, value in ONLY.items():
-        if key not in taken and given.get(key, value) != value:
-            faults.append(Fault(WHERE, _flag(key), f"is '{given[key]}', which the solver lacks", f"use {value}"))
     if wishes.floor_kw is not None and wishes.objective != "floor_then_least":
         remedy = "ask for --objective floor_then_least, or leave it out"
         faults.append(Fault(WHERE, "--floor-kw", "only counts with another objective", remedy))
     try:
-        options = CapsOptions(**{key: value for key, value in given.items() if key in taken})
+        options = CapsOptions(**given)
     except InputError as error:
         faults.extend(replace(fault, where=WHERE, key=_flag(fault.key)) for fault in error.faults)
         options = CapsOptions()

@@ -8,11 +8,20 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from controllers.caps import CapsProblem
 from cosim.record import write_whole
+from experiments.reproduce.host_released import Comparison
 from experiments.reproduce.host_story import Cases
 
 
-def write_report(path: Path, cases: Cases, figures: Mapping[str, str], proof: Mapping[str, Any] | None) -> None:
+def write_report(
+    path: Path,
+    cases: Cases,
+    figures: Mapping[str, str],
+    proof: Mapping[str, Any] | None,
+    problem: CapsProblem,
+    compared: Comparison,
+) -> None:
     """Write ``report.md``.
 
     Parameters
@@ -25,6 +34,8 @@ def write_report(path: Path, cases: Cases, figures: Mapping[str, str], proof: Ma
         Caption by file name.
     proof : mapping or None
         ``proof.json`` of a run at a size of one's own.
+    problem, compared : CapsProblem, Comparison
+        What plans were compared for, and what came out.
     """
     environment = Environment(  # noqa: S701 - plain text, not HTML
         loader=PackageLoader("experiments", "reproduce"),
@@ -41,6 +52,12 @@ def write_report(path: Path, cases: Cases, figures: Mapping[str, str], proof: Ma
         alone=cases["first_formulation_single_house"],
         first=cases["first_formulation_thirty_houses"],
         proof=proof,
+        compared_for=problem,
+        plans={name: cases[f"plan_{name}"] for name in compared.plans},
+        endings={name: plan.result.status for name, plan in compared.plans.items()},
+        released=cases.get("released"),
+        why_alone=compared.why_alone,
+        deviations=compared.deviations,
         figures=figures,
     )
     write_whole(path, lambda temporary: temporary.write_text(text.lstrip(), encoding="utf-8"))

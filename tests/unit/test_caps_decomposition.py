@@ -8,13 +8,17 @@ from itertools import product
 import numpy as np
 import pytest
 
-from controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
+from controllers.caps import CapsOptions, CapsProblem, order_form, share_of_phase, solve_caps
 from controllers.caps.decomposition import served_in_full, supports
 from controllers.caps.decomposition.bound import relax
+from controllers.caps.decomposition.branch import Tree, close
 from controllers.caps.decomposition.clock import Clock
+from controllers.caps.decomposition.counts import rounding_cuts
 from controllers.caps.decomposition.family import family
-from controllers.caps.decomposition.pricing import CAPPED, FULL, LAST, Pricing
+from controllers.caps.decomposition.plans import CAPPED, FULL, LAST, Surcharge
+from controllers.caps.decomposition.pricing import Pricing
 from controllers.caps.follower import best_response
+from controllers.caps.highs import Stop, solve
 from controllers.caps.part import Part, respond, split
 from controllers.caps.service import servable
 from cosim.errors import InputError
@@ -52,22 +56,26 @@ def piece(problem: CapsProblem) -> Part:
     return part
 
 
-def cheapest_by_enumeration(part: Part, car: int, price: np.ndarray) -> float:
+def cheapest_by_enumeration(part: Part, car: int, price: np.ndarray, extra: Surcharge | None = None) -> float:
     """Try every state of every slot before every last one, the power of one throttled slot at its extremes."""
     slots = np.flatnonzero(part.usable_kw[:, car] > 0)
     usable, room = part.usable_kw[slots, car], part.room_kw[slots, car]
+    nothing = np.zeros(len(slots))
+    states = (nothing,) * 3 if extra is None else (one[slots, car] for one in (extra.full, extra.capped, extra.last))
+    if_full, if_capped, if_last = states
     best = np.inf
     for last in range(len(slots)):
-        for states in product(("full", "shut"), repeat=last):
-            full = np.array([state == "full" for state in states], bool)
+        for choice in product((True, False), repeat=last):
+            full = np.array(choice, bool)
             drawn = np.where(full, usable[:last], 0.0)
             paid = price[slots[:last]] @ drawn + part.slot_h * room[:last][~full].sum()
+            paid += if_full[:last][full].sum() + if_capped[:last][~full].sum() + if_last[last]
             left = part.draw_kw[car] - drawn.sum()
             if -1e-9 <= left <= usable[last] + 1e-9:
                 best = min(best, paid + price[slots[last]] * left)
             for throttled in np.flatnonzero(~full):
-                for kw in (left, left - usable[last]):
-                    if 0.0 <= kw <= usable[throttled]:
+                for kw in (left, left - usable[last], usable[throttled]):
+                    if 0.0 <= kw <= usable[throttled] and -1e-9 <= left - kw <= usable[last] + 1e-9:
                         cost = (price[slots[throttled]] - part.slot_h) * kw + price[slots[last]] * (left - kw)
                         best = min(best, paid + cost)
     return float(best)
@@ -88,6 +96,63 @@ def test_pricing_finds_the_best_plan_of_every_household(seed: int) -> None:
     assert value == pytest.approx(plans.withheld_kwh + (price * plans.charge_kw).sum(axis=0))
     room = np.where(plans.state == CAPPED, plans.charge_kw, part.room_kw)
     assert respond(part, room) == pytest.approx(plans.charge_kw, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pricing_with_surcharges_finds_the_best_plan_of_every_household(seed: int) -> None:
+    problem = street(4, slots=8, seed=seed)
+    plugged = problem.plugged.copy()
+    plugged[plugged.argmax(axis=0), np.arange(4)] = 0.4
+    part = piece(replace(problem, plugged=plugged, limit_kw=np.full((8, 1), 1e3)))
+    rng = np.random.default_rng(seed)
+    price = rng.choice([0.0, 0.3, 0.8, 1.5], (8, 1))
+    extra = Surcharge(*rng.choice([-2.0, 0.0, 0.0, 1.0, 8.0], (3, *part.usable_kw.shape)))
+    value, plans = Pricing(part).best(price, extra)
+    for car in range(len(part.cars)):
+        assert value[car] == pytest.approx(cheapest_by_enumeration(part, car, price[:, 0], extra), abs=1e-9)
+    assert plans.charge_kw.sum(axis=0) == pytest.approx(part.draw_kw)
+    assert value == pytest.approx(plans.withheld_kwh + (price * plans.charge_kw).sum(axis=0) + extra.of(plans))
+
+
+def test_full_slots_are_cut_to_what_a_limit_holds_whole() -> None:
+    part = piece(street(20))
+    for count, most in rounding_cuts(part, np.arange(part.slots)):
+        weight, power = count.weight, part.usable_kw[count.slot]
+        for first in range(len(weight)):  # fill the limit car by car, from each of them on
+            order = np.roll(np.argsort(-weight / power.clip(1e-9), kind="stable"), -first)
+            fits = np.cumsum(power[order]) <= part.headroom_kw[count.slot, 0]
+            assert weight[order][fits].sum() <= most + 1e-6
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_branching_proves_the_optimum_of_the_order_form(seed: int) -> None:
+    part = piece(street(5, slots=9, seed=seed, tight=0.22))
+    exact = solve(order_form.build(part), Stop(1e-7))
+    assert exact.status == "optimal"
+    relaxed = relax(part, 1e-6, Clock(60.0), np.random.default_rng(0))
+    first = Tree(part, relaxed, 1e-4, Clock(60.0))
+    node, mixture = first.solve(first.root, np.inf, 100)
+    assert relaxed.bound_kwh - 1e-6 <= node.bound_kwh <= exact.objective + 1e-6
+    for child in first.divide(node, mixture, np.inf):
+        assert child.bound_kwh >= node.bound_kwh
+    closed = close(part, relaxed, None, 1e-3, Clock(60.0))
+    assert closed.incumbent is not None
+    assert closed.bound_kwh <= exact.objective + 1e-6 <= closed.incumbent.value_kwh + 1e-4
+    assert closed.bound_kwh >= (1 - 1e-3) * closed.incumbent.value_kwh
+    load = closed.incumbent.plans.charge_kw @ part.share
+    assert (load <= part.headroom_kw + 1e-6).all()
+
+
+def test_branching_halves_the_gap_of_few_homes_and_repeats_itself() -> None:
+    part = piece(street(10, slots=12, seed=3, tight=0.2))
+    relaxed = relax(part, 1e-6, Clock(60.0), np.random.default_rng(0))
+    closed, again = (close(part, relaxed, None, 0.02, Clock(60.0)) for _ in range(2))
+    assert closed.incumbent is not None
+    assert closed.nodes > 1
+    assert closed.incumbent.value_kwh - closed.bound_kwh < (closed.incumbent.value_kwh - relaxed.bound_kwh) / 2
+    assert again.bound_kwh == closed.bound_kwh
+    assert again.incumbent is not None
+    assert (again.incumbent.plans.charge_kw == closed.incumbent.plans.charge_kw).all()
 
 
 def test_further_structures_are_what_a_household_would_do() -> None:
@@ -160,9 +225,9 @@ def test_a_clock_that_strikes_is_said_and_the_bound_still_holds() -> None:
 
 
 def test_what_decomposition_cannot_do_is_left_to_the_order_form_or_refused() -> None:
-    problem = street(4, slots=9)
-    floored = solve_caps(problem, CapsOptions("floor_then_least", form="decomposition", floor_kw=1.0))
-    assert floored.form == "order"
+    part = piece(street(4, slots=9))
+    assert supports(part)
+    assert not supports(replace(part, counts_peaks=True))
     with pytest.raises(InputError, match="decomposition"):
         CapsOptions(form="decomposition", limit_on="peak")
 

@@ -112,7 +112,7 @@ def test_the_marginal_price_of_the_single_house_is_the_shoulder_tariff(ordered: 
     (part,) = split(problem, np.array([20.0]), problem.headroom_kw, np.array([0]), counts_peaks=False)
     model = kkt.build(part, ordered=ordered)
     assert solve(model).status == "optimal"
-    marginal = int(np.argmin(np.abs(kkt.proven_big_m(part).steps - model.price[0].value)))
+    marginal = int(np.argmin(np.abs(kkt.proven_big_m(part).level[:, 0] - model.price[0].value)))
     assert SEED_TARIFF[problem.merit_order][marginal] == 0.20
 
 
@@ -122,10 +122,10 @@ def test_proven_bounds_hold_the_multipliers_of_the_closed_form_and_none_is_large
     big_m = kkt.proven_big_m(part)
     usable = part.usable_kw[:, 0] > 0
     for marginal in np.flatnonzero(usable):
-        price = big_m.steps[marginal]
+        price = big_m.level[marginal, 0]
         assert big_m.price_low[0] <= price <= big_m.price_high[0]
-        assert (np.maximum(big_m.steps - price, 0.0)[usable] <= big_m.unused[usable, 0]).all()
-        assert (np.maximum(price - big_m.steps, 0.0)[usable] <= big_m.limited[usable, 0]).all()
+        assert (np.maximum(big_m.level[:, 0] - price, 0.0)[usable] <= big_m.unused[usable, 0]).all()
+        assert (np.maximum(price - big_m.level[:, 0], 0.0)[usable] <= big_m.limited[usable, 0]).all()
     dearest = np.flatnonzero(usable)[-1]
     assert big_m.unused[dearest, 0] == big_m.price_high[0] - big_m.price_low[0]  # attained by the cheapest price
     assert big_m.limited[dearest, 0] == 0.0

@@ -61,6 +61,31 @@ def test_stubborn_homes_are_counted():
     assert compose(changed(households={"stubborn_share": 0.34})).behaviour.stubborn.sum() == 1
 
 
+def test_runs_may_differ_in_what_is_told_and_in_who_complies_but_in_nothing_else():
+    runs = [
+        {"controller": "none", "label": "as_all"},
+        {"controller": "none", "label": "some", "stubborn_share": 0.4, "forecast": "noisy"},
+        {"controller": "none", "label": "more", "stubborn_share": 0.8, "forecast": {"kind": "noisy"}},
+    ]
+    composition = compose(changed(runs=runs))
+    as_all, some, more = composition.scenario.runs
+    few, many = (composition.behaviour_of(run).stubborn for run in (some, more))
+    assert (few.sum(), many.sum()) == (1, 2)
+    assert many[few].all()
+    assert not composition.behaviour_of(as_all).stubborn.any()
+    assert composition.forecast_of(as_all).expected is composition.exogenous
+    assert composition.forecast_of(some) is composition.forecast_of(more)
+    alone = compose(changed(forecast={"kind": "noisy"})).forecast.expected
+    assert (composition.forecast_of(some).expected.demand_kw == alone.demand_kw).all()
+
+
+def test_a_forecast_by_the_day_before_is_told_of_even_where_only_one_run_has_it():
+    own = {"profiles": "feeder"}
+    runs = [{"controller": "none"}, {"controller": "none", "label": "b", "forecast": "persistence"}]
+    warnings = compose(changed(runs=runs, households=own)).warnings
+    assert sum("homes' demand perfectly" in warning for warning in warnings) == 1
+
+
 def test_faults_of_several_parts_come_together():
     runs = [{"controller": "nonne"}, {"controller": "equal_share", "options": {"margin_pct": 10.0}}]
     with pytest.raises(InputError) as caught:

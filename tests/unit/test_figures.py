@@ -20,10 +20,11 @@ from experiments.figures.runs import Runs, minutes
 from experiments.figures.scoreboard import ABSENT, rows
 from experiments.figures.summary import paragraph
 from experiments.figures.voltage import worst_moment
+from experiments.promise_table import promise_rows
 
 NAMES = {
     "transformer_loading", "voltage_band", "voltage_profile", "unbalance", "charging", "caps", "photovoltaics",
-    "promise", "pareto_front", "feeder_map", "diversity",
+    "promise", "behaviour", "pareto_front", "feeder_map", "diversity",
 }  # fmt: skip
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -81,6 +82,11 @@ def trajectories(day, *, planner=True, failing=False):
     return found
 
 
+def of_run(stubborn_share):
+    """Facts of a run as the manifest has them."""
+    return {"controller": "none", "options": {}, "forecast": {"kind": "oracle"}, "stubborn_share": stubborn_share}
+
+
 @pytest.fixture(scope="module")
 def sunny():
     """Noon to evening with cars and roofs, one run stopped early."""
@@ -94,7 +100,9 @@ def boards(runs):
 
 def test_all_figures_are_drawn(sunny, tmp_path):
     day, runs = sunny
-    files = write_figures(runs, boards(runs), tmp_path, day=day.exogenous)
+    facts = {label: of_run(share) for label, share in zip(runs, (0.0, 0.0, 0.0, 0.5), strict=True)}
+    promises = promise_rows(runs, boards(runs), facts)
+    files = write_figures(runs, boards(runs), tmp_path, day=day.exogenous, promises=promises)
     assert {file.name for file in files} == NAMES
     assert [file.name for file in files if file.path is None] == []
     for file in files:
@@ -112,7 +120,7 @@ def test_without_cars_and_roofs_the_reason_is_given_and_an_old_file_goes(tmp_pat
     (tmp_path / "charging.png").write_bytes(b"of another day")
     files = {file.name: file for file in write_figures(runs, boards(runs), tmp_path)}
     missing = {name: file.caption for name, file in files.items() if file.path is None}
-    assert set(missing) == {"charging", "caps", "photovoltaics", "promise", "pareto_front"}
+    assert set(missing) == {"charging", "caps", "photovoltaics", "promise", "behaviour", "pareto_front"}
     assert missing["charging"] == "there is no car on this feeder."
     assert not (tmp_path / "charging.png").exists()
 
@@ -126,7 +134,7 @@ def test_a_bare_feeder_has_no_map_no_profile_and_no_limit(sunny, tmp_path):
     only = {"planner": run(bare, day.exogenous.first(240), Planner(3), label="planner")}
     files = {file.name: file for file in write_figures(only, boards(only), tmp_path)}
     assert {name for name, file in files.items() if file.path is None} == {
-        "transformer_loading", "voltage_profile", "promise", "feeder_map"
+        "transformer_loading", "voltage_profile", "promise", "behaviour", "feeder_map"
     }  # fmt: skip
     assert files["feeder_map"].caption == "the feeder gives no coordinates."
 

@@ -13,7 +13,7 @@ import pytest
 from controllers.caps import solve_caps
 from cosim.errors import InputError
 from experiments import caps_output, cli
-from experiments.reproduce import STUDIES, command, host_sized
+from experiments.reproduce import STUDIES, command, host_capacity, host_sized
 from experiments.reproduce.host_options import Order, Wishes, checked
 from experiments.reproduce.host_table import read_problem
 
@@ -39,7 +39,9 @@ def cosim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     return call
 
 
-def test_the_command_writes_its_folder(cosim, tmp_path: Path) -> None:
+def test_the_command_writes_its_folder(cosim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_capacity, "HOUSEHOLDS", 8)  # size at which plans are compared
+    monkeypatch.setattr(host_capacity, "SLOTS", 24)
     code, out, _ = cosim("host_capacity", "--out", str(tmp_path))
     assert code == 0
     assert "infeasible" in out
@@ -53,6 +55,11 @@ def test_the_command_writes_its_folder(cosim, tmp_path: Path) -> None:
     assert names == {"without_ev", "with_ev", "charging", "cost", "single_house"}
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "2.4047 $" in report
+    assert "8 homes and 24 slots" in report
+    assert told["released"]["released_withheld_kwh"] > 0
+    assert set(pd.read_csv(tmp_path / "deviation.csv")["plan"]) == {
+        "thirty_houses", "anticipated", "sum_of_caps", "anticipated_margin_15",
+    }  # fmt: skip
     assert all(f"figures/{name}.png" in report for name in names)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["reproducible"]

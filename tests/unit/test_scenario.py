@@ -174,6 +174,53 @@ def test_whole_numbers_and_iso_text_are_as_good(tmp_path):
         scenarios.read(path)
 
 
+OWN_WORLDS = """
+[households]
+stubborn_share = 0.1
+[forecast]
+kind = "noisy"
+pv_error_percent = 5.0
+[[runs]]
+controller = "none"
+label = "told_all"
+forecast = "oracle"
+[[runs]]
+controller = "none"
+label = "defied"
+stubborn_share = 0.5
+forecast = { demand_error_percent = 60.0 }
+"""
+
+
+def test_a_run_may_meet_a_world_of_its_own(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD + OWN_WORLDS, encoding="utf-8")
+    scenario = scenarios.read(path)
+    usual, told_all, defied = scenario.runs
+    assert [scenario.stubborn_share_of(run) for run in scenario.runs] == [0.1, 0.1, 0.5]
+    assert scenario.forecast_of(usual) == scenario.forecast
+    assert scenario.forecast_of(told_all).kind == "oracle"
+    own = scenario.forecast_of(defied)
+    assert (own.kind, own.demand_error_percent, own.pv_error_percent) == ("noisy", 60.0, 5.0)
+    assert defied.forecast == own  # what is recorded is whole
+    assert scenarios.parse(scenario.model_dump(), path) == scenario
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "words"),
+    [
+        ("stubborn_share = 1.5", "stubborn_share", "more of them than homes"),
+        ('forecast = "nosy"', "forecast.kind", "'oracle', 'persistence' or 'noisy'"),
+        ("forecast = { pv_error = 5.0 }", "forecast.pv_error", "did you mean 'pv_error_percent'?"),
+        ("forecast = 3", "forecast", "dictionary"),
+    ],
+)
+def test_faults_of_a_world_of_its_own_are_named_beside_others(tmp_path, line, key, words):
+    found = faults_of(tmp_path, GOOD + line + "\n[pv]\nkwp = -1\n")
+    assert set(found) == {f"runs.1.{key}", "pv.kwp"}
+    assert words in found[f"runs.1.{key}"]
+
+
 def test_not_toml(tmp_path):
     assert "not TOML" in next(iter(faults_of(tmp_path, "name = [").values()))
 

@@ -1,7 +1,11 @@
 """Caps for many homes: columns per household, priced in closed form, a bound by Lagrangian duality and a proven gap."""
 
+from controllers.caps.decomposition.clock import Clock
+from controllers.caps.decomposition.max_min import at_floor, largest_floor, smallest_room_kw
 from controllers.caps.decomposition.pricing import supports
 from controllers.caps.decomposition.serve import served_in_full
 from controllers.caps.decomposition.solve import Decomposed, decompose
 
-__all__ = ["Decomposed", "decompose", "served_in_full", "supports"]
+__all__ = [
+    "Clock", "Decomposed", "at_floor", "decompose", "largest_floor", "served_in_full", "smallest_room_kw", "supports",
+]  # fmt: skip

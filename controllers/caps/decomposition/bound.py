@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from controllers.caps.decomposition.clock import Clock
-from controllers.caps.decomposition.master import Master
-from controllers.caps.decomposition.pricing import Plans, Pricing, chosen
+from controllers.caps.decomposition.master import Master, joined
+from controllers.caps.decomposition.pricing import Plans, chosen, pricing_of
+from controllers.caps.highs import OutOfTimeError
 from controllers.caps.part import Part
 from cosim.contract import Float, Int
 
@@ -71,7 +72,7 @@ def relax(part: Part, gap: float, clock: Clock, rng: np.random.Generator) -> Rel
     rng : numpy.random.Generator
         Draws the subset of a large piece that gives the first prices.
     """
-    pricing, master = Pricing(part), Master(part)
+    pricing, master = pricing_of(part), Master(part)
     center, bound = np.zeros(part.headroom_kw.shape), 0.0
     for price in (center, *_sampled_prices(part, gap, clock, rng)):
         value, plans = pricing.best(price)
@@ -81,7 +82,11 @@ def relax(part: Part, gap: float, clock: Clock, rng: np.random.Generator) -> Rel
             center, bound = price, reached
     smoothing, rounds, struck = SMOOTHING, 0, False
     while True:
-        solution = master.solve()
+        try:
+            solution = master.solve(clock.left_s)
+        except OutOfTimeError:
+            plans = joined(master.pool)
+            return Relaxed(bound, np.inf, center, plans, np.zeros(len(plans.cars)), rounds, True)
         small = solution.objective_kwh - bound <= gap * max(solution.objective_kwh, IMPROVING_KWH)
         struck = clock.over
         if (small and solution.overload_kw <= NO_LOAD_KW) or rounds >= ROUNDS or struck:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csc_matrix, vstack
 
 from controllers.caps.decomposition.pricing import Plans, States
-from controllers.caps.highs import silent_highs
+from controllers.caps.highs import OutOfTimeError, silent_highs
 from controllers.caps.part import Part
 from cosim.contract import Float, Int
 from cosim.errors import SolverError
@@ -80,16 +80,26 @@ class Master:
             columns.nnz, columns.indptr[:-1].astype(np.int32), columns.indices.astype(np.int32), columns.data,
         )  # fmt: skip
 
-    def solve(self) -> MasterSolution:
+    def solve(self, time_s: float = np.inf) -> MasterSolution:
         """Return the optimum over the columns known.
+
+        Parameters
+        ----------
+        time_s : float
+            Wall clock [s].
 
         Raises
         ------
+        OutOfTimeError
+            Where the wall clock strikes.
         SolverError
             Where the programme has none.
         """
         solver = self._solver
+        solver.setOptionValue("time_limit", solver.getRunTime() + time_s)
         solver.run()
+        if solver.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
+            raise OutOfTimeError("the clock struck in the master programme of the caps")
         if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             ended = solver.modelStatusToString(solver.getModelStatus())
             raise SolverError(f"master programme of the caps ended with {ended!r}")

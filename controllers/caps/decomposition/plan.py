@@ -10,7 +10,7 @@ from controllers.caps.decomposition.bound import Relaxed
 from controllers.caps.decomposition.clock import Clock
 from controllers.caps.decomposition.family import family
 from controllers.caps.decomposition.master import joined
-from controllers.caps.decomposition.pricing import LAST, Plans, chosen, plans_of
+from controllers.caps.decomposition.pricing import IDLE, LAST, Plans, chosen, plans_of
 from controllers.caps.decomposition.structures import Choice, Effort, choose
 from controllers.caps.part import Part
 from cosim.contract import Float, Int
@@ -27,6 +27,7 @@ STRUCTURES = 8  # offered to each
 FIRST_PLANS, MANY_PLANS = 3, 1000  # better and better plans after which the same end
 NODES, FEW_NODES = 100, 60  # of the first programme, and of a neighbourhood
 NEIGHBOURHOODS = 120
+COMBINED = 5  # structures of each car in a choice for all
 NOISE_KWH = 1.0
 FINISH_SLOTS = 3.0  # by which cars in a neighbourhood finish apart, about
 OVERLOAD_KW = 1e-6
@@ -130,7 +131,15 @@ class Offers:
         return known if most_flexible else chosen(known, np.arange(1, len(known.cars)))
 
 
-def integer_plan(part: Part, relaxed: Relaxed, gap: float, clock: Clock, rng: np.random.Generator) -> Incumbent | None:
+def integer_plan(
+    part: Part,
+    relaxed: Relaxed,
+    gap: float,
+    clock: Clock,
+    rng: np.random.Generator,
+    start: Plans | None = None,
+    neighbourhoods: int = NEIGHBOURHOODS,
+) -> Incumbent | None:
     """Return one plan per car that withholds little, or None where none was found within the limits.
 
     Parameters
@@ -145,6 +154,10 @@ def integer_plan(part: Part, relaxed: Relaxed, gap: float, clock: Clock, rng: np
         Wall clock.
     rng : numpy.random.Generator
         Draws neighbourhoods.
+    start : Plans, optional
+        A plan for each car, within the limits, to go on from where the first programmes find none.
+    neighbourhoods : int
+        Most that are searched.
     """
     offers = Offers(part, relaxed)
     target = relaxed.bound_kwh / (1.0 - gap) if gap < 1.0 else np.inf
@@ -157,8 +170,10 @@ def integer_plan(part: Part, relaxed: Relaxed, gap: float, clock: Clock, rng: np
         best = _improved(part, offers, best, free, target, clock, more=False)
         if not best.feasible:
             best = _improved(part, offers, best, free, target, clock, more=False)
+    if start is not None and not best.feasible:
+        best = Incumbent(start, float(start.withheld_kwh.sum()), 0.0, False)
     now, size, idle = best, NEIGHBOURS, 0
-    for _ in range(NEIGHBOURHOODS):
+    for _ in range(neighbourhoods):
         if (best.feasible and best.value_kwh <= target) or clock.over:
             break
         free = (_neighbourhood if now.feasible else _overloading)(part, now.plans, min(size, len(part.cars)), rng)
@@ -174,6 +189,74 @@ def integer_plan(part: Part, relaxed: Relaxed, gap: float, clock: Clock, rng: np
             now = _improved(part, offers, best, kicked, target, clock, more=True, kick=True)
         size = min(size, NEIGHBOURS_MOST)
     return best if best.feasible else None
+
+
+def combined(
+    part: Part,
+    plans: Plans,
+    weight: Float,
+    cost_kwh: Float,
+    price: Float,
+    best: Incumbent | None,
+    target_kwh: float,
+    clock: Clock,
+) -> Incumbent | None:
+    """Choose for all cars among the structures of a mixture, those nearly as cheap, and those of the best plan known.
+
+    Parameters
+    ----------
+    part : Part
+        The piece.
+    plans : Plans
+        All plans known.
+    weight, cost_kwh : ndarray, shape (plan,)
+        Part of each in the mixture, and what it costs at its prices.
+    price : ndarray, shape (slot, phase)
+        Price of load there.
+    best : Incumbent or None
+        Best plan known.
+    target_kwh : float
+        Good enough.
+    clock : Clock
+        Wall clock.
+    """
+    plans = _finished(part, plans)
+    order = np.lexsort((cost_kwh, weight <= WHOLE, plans.cars))
+    kinds = np.vstack([plans.cars[order].astype(np.int32).view(np.int8).reshape(-1, 4).T, plans.state[:, order]]).T
+    kinds = np.ascontiguousarray(kinds).view(f"V{kinds.shape[1]}").ravel()
+    _, first, group = np.unique(kinds, return_index=True, return_inverse=True)
+    distinct, mean = order[np.sort(first)], plans.charge_kw.copy()
+    for one in np.flatnonzero(np.bincount(group, weight[order] > WHOLE) > 1):  # throttled now here, now there: in both
+        alike = order[group == one]
+        mean[:, order[first[one]]] = plans.charge_kw[:, alike] @ weight[alike] / weight[alike].sum()
+    plans = plans_of(part, plans.cars, plans.state, mean)
+    begin = np.searchsorted(plans.cars[distinct], plans.cars[distinct])
+    rank = np.arange(len(distinct)) - begin
+    offered = chosen(plans, distinct[(rank < COMBINED) | (weight[distinct] > WHOLE)])
+    start = None
+    if best is not None:
+        mine = best.plans.state[:, offered.cars]
+        offered = joined([best.plans, chosen(offered, np.flatnonzero((offered.state != mine).any(axis=0)))])
+        start = np.arange(len(part.cars))
+    left = part.headroom_kw - np.clip(part.headroom_kw, 0.0, SPARE_KW)
+    effort = Effort(FEW_NODES, MANY_PLANS, clock.left_s, target_kwh)
+    found = choose(part, offered, left, price, 0.0, effort, start, strict=True)
+    if found is None or (best is not None and found.objective_kwh >= best.value_kwh):
+        return best
+    fresh = chosen(offered, found.rows[np.argsort(offered.cars[found.rows])])
+    charge = np.empty_like(found.charge_kw)
+    charge[:, offered.cars[found.rows]] = found.charge_kw
+    fresh = plans_of(part, fresh.cars, fresh.state, charge)
+    return Incumbent(fresh, found.objective_kwh, found.overload_kw, found.timed_out)
+
+
+def _finished(part: Part, plans: Plans) -> Plans:
+    """Let cars that draw nothing in their last slot finish in the one before in which they do."""
+    drawing = plans.charge_kw > OVERLOAD_KW
+    last = part.slots - 1 - drawing[::-1].argmax(axis=0)
+    slot = np.arange(part.slots)[:, None]
+    state = np.where(slot < last, plans.state, np.where(slot == last, LAST, IDLE)).astype(np.int8)
+    return plans_of(part, plans.cars, state, plans.charge_kw)
 
 
 def _neighbourhood(_: Part, plans: Plans, size: int, rng: np.random.Generator) -> Int:

@@ -7,8 +7,8 @@ shut. So a plan is a number of full slots fixed by the need, one remainder, and 
 slots with two states, full slots still to place and whether the remainder is placed.
 
 Slots in which the car can draw less than elsewhere (it arrives or leaves, or the home's own load leaves little room)
-are enumerated: each is either among the full ones or not. The programme is exact where no floor is set and a car has
-few such slots; `supports` says so. The least power of a charger is ignored here, which keeps the value a lower bound.
+are enumerated: each is either among the full ones or not. The programme is for pieces without floors whose cars have
+few such slots and whose chargers run at any power; `floored` prices the others.
 """
 
 from __future__ import annotations
@@ -16,45 +16,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 
+from controllers.caps.decomposition.floored import FlooredPricing
+from controllers.caps.decomposition.plans import CAPPED, FULL, IDLE, LAST, Plans, States, Surcharge, chosen, plans_of
 from controllers.caps.part import SMALLEST_KW, Part
 from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
 
-States = np.ndarray[tuple[Any, ...], np.dtype[np.int8]]
-
-IDLE, FULL, CAPPED, LAST = 0, 1, 2, 3
-"""What a slot is to a plan: not used or after the last, used in full, throttled or shut, the one that finishes."""
+__all__ = [
+    "CAPPED", "FULL", "IDLE", "LAST", "Plans", "Pricing", "States", "chosen", "plans_of", "pricing_of", "supports",
+]  # fmt: skip
 
 ODD_MOST = 4  # slots of smaller power per car that are enumerated
 CHUNK = 512  # cars treated at once, so that the tables stay in the processor's cache
 NEARLY = 1e-7
-_FULL, _REST = 0, 1  # how a plan finishes: with a full slot, with the remainder, or (2) with a forced full slot
-
-
-@dataclass(frozen=True, eq=False)
-class Plans:
-    """One plan for each of several cars; columns are cars, rows slots in merit order.
-
-    Attributes
-    ----------
-    cars : ndarray of int, shape (car,)
-        Columns of the piece.
-    state : ndarray of int8, shape (slot, car)
-        ``IDLE``, ``FULL``, ``CAPPED`` or ``LAST``.
-    charge_kw : ndarray, shape (slot, car)
-        Power drawn [kW].
-    withheld_kwh : ndarray, shape (car,)
-        Energy withheld [kWh].
-    """
-
-    cars: Int
-    state: States
-    charge_kw: Float
-    withheld_kwh: Float
+_FULL, _REST, _NIL = 0, 1, 3  # how a plan finishes: a full slot, the remainder, (2) a forced full slot, nothing at all
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,18 +63,20 @@ class Pricing:
         self.part = part
         self._chunks = list(_chunks(part))
 
-    def best(self, price: Float) -> tuple[Float, Plans]:
+    def best(self, price: Float, surcharge: Surcharge | None = None) -> tuple[Float, Plans]:
         """Return every car's best plan at given prices.
 
         Parameters
         ----------
         price : ndarray, shape (slot, phase)
             Price of load, at least 0 [kWh withheld per kW].
+        surcharge : Surcharge, optional
+            What states of slots cost besides. A slot that finishes may then draw nothing: it is the limit of plans.
 
         Returns
         -------
         value : ndarray, shape (car,)
-            Withheld energy plus what the load costs [kWh].
+            Withheld energy plus what the load and its slots cost [kWh].
         plans : Plans
             Attaining it.
         """
@@ -107,24 +87,21 @@ class Pricing:
         charge = np.zeros(part.usable_kw.shape)
         for chunk in self._chunks:
             where = np.ix_(chunk.rows, chunk.cars)
-            value[chunk.cars], state[where], charge[where] = _best_of(chunk, part.slot_h, car_price[where])
+            extra = None if surcharge is None else surcharge.at(where)
+            value[chunk.cars], state[where], charge[where] = _best_of(chunk, part.slot_h, car_price[where], extra)
         return value, plans_of(part, np.arange(len(part.cars)), state, charge)
 
 
-def plans_of(part: Part, cars: Int, state: States, charge_kw: Float) -> Plans:
-    """Return plans with what they withhold."""
-    held = np.where(state == CAPPED, part.room_kw[:, cars] - charge_kw, 0.0)
-    return Plans(cars, state, charge_kw, part.slot_h * held.sum(axis=0))
-
-
-def chosen(plans: Plans, rows: Int) -> Plans:
-    """Return some of the plans."""
-    return Plans(plans.cars[rows], plans.state[:, rows], plans.charge_kw[:, rows], plans.withheld_kwh[rows])
-
-
 def supports(part: Part) -> bool:
-    """Whether pricing is exact for every car of the piece (apart from the least power of chargers)."""
-    return not part.counts_peaks and not (part.floor_kw > 0).any() and int(_odd(part).sum(axis=0).max()) <= ODD_MOST
+    """Whether a piece can be priced: the means of its slots must be what counts."""
+    return not part.counts_peaks
+
+
+def pricing_of(part: Part) -> Pricing | FlooredPricing:
+    """Return the pricing for a piece: in closed form where it is exact, else by knapsacks."""
+    held_to_least = bool((part.floor_kw > 0).any() or part.charger_min_kw.any())
+    few_odd = int(_odd(part).sum(axis=0).max(initial=0)) <= ODD_MOST
+    return Pricing(part) if few_odd and not held_to_least else FlooredPricing(part)
 
 
 def _odd(part: Part) -> Bool:
@@ -151,16 +128,16 @@ def _chunks(part: Part) -> Iterator[_Chunk]:
             )  # fmt: skip
 
 
-def _best_of(chunk: _Chunk, slot_h: float, price: Float) -> tuple[Float, States, Float]:
+def _best_of(chunk: _Chunk, slot_h: float, price: Float, extra: Surcharge | None) -> tuple[Float, States, Float]:
     """Best over all choices of odd slots that are used in full."""
     best = np.full(len(chunk.cars), np.inf)
     state, charge = np.zeros(price.shape, np.int8), np.zeros(price.shape)
     cars = np.arange(len(chunk.cars))
     for choice in product((False, True), repeat=len(chunk.odd_rows)):
         forced = np.zeros(price.shape, bool)
-        for rows, chosen in zip(chunk.odd_rows, choice, strict=True):
-            forced[rows, cars] = chosen
-        value, its_state, its_charge = _Programme(chunk, slot_h, price, forced).solve()
+        for rows, is_full in zip(chunk.odd_rows, choice, strict=True):
+            forced[rows, cars] = is_full
+        value, its_state, its_charge = _Programme(chunk, slot_h, price, forced, extra).solve()
         better = value < best
         best[better] = value[better]
         state[:, better], charge[:, better] = its_state[:, better], its_charge[:, better]
@@ -173,7 +150,7 @@ class _Programme:
     Tables are (remainder placed, full slots still to place, car).
     """
 
-    def __init__(self, chunk: _Chunk, slot_h: float, price: Float, forced: Bool) -> None:
+    def __init__(self, chunk: _Chunk, slot_h: float, price: Float, forced: Bool, extra: Surcharge | None) -> None:
         self.chunk, self.forced = chunk, forced
         drawn = np.where(forced, chunk.usable_kw, 0.0)
         left = chunk.draw_kw - drawn.sum(axis=0)
@@ -189,7 +166,25 @@ class _Programme:
         self.finish = np.where(takes_rest, price * self.rest, np.inf)
         self.throttle = self.finish + slot_h * (chunk.room_kw - self.rest)
         self.forced_full = np.where(forced, price * chunk.usable_kw, np.inf)
+        self.end_full, self.end_nil = self.full, np.full(self.full.shape, np.inf)
+        self.capped_full = np.zeros(price.shape, bool)
         self.settled = forced.sum(axis=0) - np.cumsum(forced, axis=0) == 0
+        if extra is not None:
+            self._surcharge(extra, slot_h)
+
+    def _surcharge(self, extra: Surcharge, slot_h: float) -> None:
+        """Add what states cost; a slot used in full may count as throttled instead, where that is cheaper."""
+        chunk, available = self.chunk, self.chunk.available
+        as_capped = slot_h * (chunk.room_kw - chunk.usable_kw) + extra.capped
+        self.capped_full = extra.full > as_capped
+        full = np.where(self.capped_full, as_capped, extra.full)
+        self.end_full = self.full + extra.last
+        self.finish = self.finish + extra.last
+        self.end_nil = np.where(available & ~self.forced, extra.last, np.inf)
+        self.throttle = self.throttle + extra.capped
+        self.full = self.full + full
+        self.skip = self.skip + np.where(available, np.where(self.forced, full, extra.capped), 0.0)
+        self.forced_full = self.forced_full + extra.last
 
     def solve(self) -> tuple[Float, States, Float]:
         """Return value, state and charge of the best plan of every car; inf where there is none."""
@@ -198,13 +193,9 @@ class _Programme:
         cost = np.full((2, int(self.count.max()) + 2, cars), np.inf)
         cost[(self.rest == 0).astype(np.int64), self.count, every] = np.where(self.feasible, 0.0, np.inf)
         steps = np.zeros((slots, *cost.shape), np.int8)
-        best, last, ending = np.full(cars, np.inf), np.zeros(cars, np.int64), np.zeros(cars, np.int64)
+        before = np.empty((3, slots, cars))  # cost of what comes before a slot that ends full, with the rest, or forced
         for k in range(slots):
-            ends = np.stack([cost[1, 1] + self.full[k], cost[0, 0] + self.finish[k], cost[1, 0] + self.forced_full[k]])
-            cheapest = ends.argmin(axis=0)
-            end = np.where(self.settled[k], ends[cheapest, every], np.inf)
-            better = end < best
-            best[better], last[better], ending[better] = end[better], k, cheapest[better]
+            before[:, k] = cost[(1, 0, 1), (1, 0, 0)]
             after = cost + self.skip[k]
             used = cost[:, 1:] + self.full[k]
             taken = used < after[:, :-1]
@@ -215,7 +206,16 @@ class _Programme:
             after[1] = np.where(taken, partly, after[1])
             steps[k, 1][taken] = CAPPED
             cost = after
-        return best, *self._trace(steps, last, ending, np.isfinite(best))
+        ends = np.stack([
+            before[0] + self.end_full, before[1] + self.finish, before[2] + self.forced_full, before[2] + self.end_nil
+        ])  # fmt: skip
+        cheapest = ends.argmin(axis=0)
+        end = np.where(self.settled, ends.min(axis=0), np.inf)
+        last = end.argmin(axis=0)
+        best = end[last, every]
+        state, charge = self._trace(steps, last, cheapest[last, every], np.isfinite(best))
+        state[(state == FULL) & self.capped_full] = CAPPED
+        return best, state, charge
 
     def _trace(self, steps: States, last: Int, ending: Int, known: Bool) -> tuple[States, Float]:
         """Walk back from the finishing slots: full slots, the remainder, and what is shut between them."""
@@ -223,6 +223,7 @@ class _Programme:
         state, charge = np.zeros(self.full.shape, np.int8), np.zeros(self.full.shape)
         state[last, every] = LAST
         charge[last, every] = np.where(ending == _REST, self.rest, chunk.usable_kw[last, every])
+        charge[last, every] = np.where(ending == _NIL, 0.0, charge[last, every])
         placed, left = (ending != _REST).astype(np.int64), (ending == _FULL).astype(np.int64)
         for k in range(int(last.max()) - 1, -1, -1):
             step = np.where(k < last, steps[k, placed, left, every], IDLE)

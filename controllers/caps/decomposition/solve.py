@@ -6,15 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.caps.decomposition.bound import relax
+from controllers.caps.decomposition.bound import Relaxed, relax
+from controllers.caps.decomposition.branch import close
 from controllers.caps.decomposition.clock import Clock
-from controllers.caps.decomposition.plan import integer_plan
-from controllers.caps.decomposition.pricing import CAPPED
+from controllers.caps.decomposition.first_plan import first_plan
+from controllers.caps.decomposition.floored import least_kw
+from controllers.caps.decomposition.plan import NEIGHBOURHOODS, integer_plan
+from controllers.caps.decomposition.plans import CAPPED, plans_from
+from controllers.caps.decomposition.pricing import Pricing, pricing_of
 from controllers.caps.highs import OPTIMAL_GAP, Stop, relative_gap
 from controllers.caps.part import NEARLY_KW, Part, Plan, freed, respond
 from controllers.caps.search import search
+from controllers.caps.sharing import share_equally
 
 RELAXED_GAP = 0.02  # of the gap asked for; to this the bound is computed
+IN_VAIN_KW = 1e-4
+FEW_CARS, MANY_CARS = 40, 150  # from where fewer and from where more of them are searched before branching
+FEW_NEIGHBOURHOODS, FEWER_NEIGHBOURHOODS = 8, 2
 SEARCHED_CARS = 40  # up to here precedence search finds a plan where rounding does not
 
 
@@ -27,7 +35,8 @@ class Decomposed:
     plan : Plan or None
         None where none was found.
     status : str
-        ``optimal``, ``gap_limit``, ``node_limit`` or ``time_limit``.
+        ``optimal``, ``gap_limit``, ``node_limit`` or ``time_limit``; ``infeasible`` where some car has no plan at all,
+        whatever the limits.
     withheld_kwh, bound_kwh : float
         Energy withheld (inf without a plan) and its proven lower bound [kWh].
     """
@@ -38,7 +47,7 @@ class Decomposed:
     bound_kwh: float
 
 
-def decompose(part: Part, stop: Stop, rng: np.random.Generator) -> Decomposed:
+def decompose(part: Part, stop: Stop, rng: np.random.Generator, start: Plan | None = None) -> Decomposed:
     """Withhold as little as the limits of the piece allow.
 
     Parameters
@@ -49,33 +58,87 @@ def decompose(part: Part, stop: Stop, rng: np.random.Generator) -> Decomposed:
         Gap and wall clock; the rounds of pricing and the neighbourhoods searched have limits of their own.
     rng : numpy.random.Generator
         Of the subset that gives first prices, and of neighbourhoods.
+    start : Plan, optional
+        A plan known; with floors, which rounding may not be able to keep, a sweep over the slots stands in.
     """
     clock = Clock(stop.time_s)
+    pricing = pricing_of(part)
+    if not np.isfinite(pricing.best(np.zeros(part.headroom_kw.shape))[0]).all():
+        return Decomposed(None, "infeasible", float("inf"), float("inf"))
+    has_floors = bool((part.floor_kw > 0.0).any())
+    known = _known(part, start, at_once=has_floors)
     relaxed = relax(part, max(RELAXED_GAP * stop.gap, 1e-9), clock, rng)
-    found = integer_plan(part, relaxed, stop.gap, clock, rng)
+    found, bound = None, relaxed.bound_kwh
+    if relaxed.struck or _overload_kw(part, relaxed) <= IN_VAIN_KW:
+        first = None if known is None else plans_from(part, known)
+        branching = isinstance(pricing, Pricing)
+        searched = _before_branching(len(part.cars)) if branching else NEIGHBOURHOODS
+        found = integer_plan(part, relaxed, stop.gap, clock, rng, first, searched)
+        if branching and not relaxed.struck:
+            closed = close(part, relaxed, found, stop.gap, clock)
+            bound, found = closed.bound_kwh, closed.incumbent
     plan = None
     if found is not None:
         room = np.where(found.plans.state == CAPPED, found.plans.charge_kw, part.room_kw)
         plan = _kept(part, freed(part, Plan(room, found.plans.charge_kw)))
-    if plan is None and len(part.cars) <= SEARCHED_CARS:
+    if plan is None and known is None and len(part.cars) <= SEARCHED_CARS:
         plan = search(part, rng)
+    if plan is None and known is None:
+        known = _known(part, None, at_once=True)
+    plan = _better(part, plan, known)
     struck = relaxed.struck or clock.over or (found is not None and found.timed_out)
     if plan is None:
-        return Decomposed(None, "time_limit" if struck else "node_limit", float("inf"), relaxed.bound_kwh)
+        return Decomposed(None, "time_limit" if struck else "node_limit", float("inf"), bound)
     withheld = plan.withheld_kwh(part)
-    gap = relative_gap(withheld, relaxed.bound_kwh)
+    gap = relative_gap(withheld, bound)
     if gap <= OPTIMAL_GAP:
         status = "optimal"
     elif gap <= stop.gap:
         status = "gap_limit"
     else:
         status = "time_limit" if struck else "node_limit"
-    return Decomposed(plan, status, withheld, min(relaxed.bound_kwh, withheld))
+    return Decomposed(plan, status, withheld, min(bound, withheld))
+
+
+def _known(part: Part, start: Plan | None, *, at_once: bool) -> Plan | None:
+    """Return the best plan at hand: the one given, or where asked for those that one sweep over the slots gives."""
+    plans = [start]
+    if start is None and at_once:
+        plans = [share_equally(part)[0], first_plan(part)]
+    best: Plan | None = None
+    for plan in plans:
+        if plan is not None:
+            best = _better(part, best, _kept(part, freed(part, plan)))
+    return best
+
+
+def _before_branching(cars: int) -> int:
+    """Return how many neighbourhoods are searched first: few cars are quickly done, for many it is what helps."""
+    if cars > MANY_CARS:
+        return NEIGHBOURHOODS
+    return FEW_NEIGHBOURHOODS if cars <= FEW_CARS else FEWER_NEIGHBOURHOODS
+
+
+def _overload_kw(part: Part, relaxed: Relaxed) -> float:
+    """Return by how much even plans in parts are above the limits: no whole plans will keep what they cannot [kW]."""
+    load = (relaxed.plans.charge_kw * relaxed.weight) @ part.share[relaxed.plans.cars]
+    return float((load - part.headroom_kw).max(initial=0.0))
+
+
+def _better(part: Part, plan: Plan | None, known: Plan | None) -> Plan | None:
+    if plan is None or known is None:
+        return known if plan is None else plan
+    return min(plan, known, key=lambda one: one.withheld_kwh(part))
 
 
 def _kept(part: Part, plan: Plan) -> Plan | None:
-    """Return the plan if it is what cars do under its caps, within the limits; rounding in a solver may break that."""
+    """Return the plan if it is what cars do under its caps, within the limits and above the floors.
+
+    Rounding in a solver may break that.
+    """
     charge = respond(part, plan.room_kw)
     over_kw = float((charge @ part.share - part.headroom_kw).max(initial=0.0))
     unserved_kw = float(np.abs(part.draw_kw - charge.sum(axis=0)).max(initial=0.0))
-    return Plan(plan.room_kw, charge) if over_kw <= 10 * NEARLY_KW and unserved_kw <= 10 * NEARLY_KW else None
+    below_kw = float((least_kw(part) - np.minimum(plan.room_kw, part.usable_kw)).max(initial=0.0))
+    broken_kw = max(over_kw, unserved_kw, below_kw)
+    return Plan(plan.room_kw, charge) if broken_kw <= 10 * NEARLY_KW else None

@@ -105,7 +105,7 @@ def choose(
     Returns
     -------
     Choice or None
-        None where no choice was found within the limits, or ``strict`` leaves none.
+        None where no choice was found within the limits, or ``strict`` or the least power of chargers leave none.
 
     Raises
     ------
@@ -130,9 +130,9 @@ def choose(
     solver.run()
     ends = highspy.HighsModelStatus
     end = solver.getModelStatus()
-    if strict and end in (ends.kInfeasible, ends.kUnboundedOrInfeasible):
+    if end in (ends.kInfeasible, ends.kUnboundedOrInfeasible):
         return None
-    if end in (ends.kSolveError, ends.kInfeasible, ends.kUnbounded, ends.kNotset, ends.kModelError):
+    if end in (ends.kSolveError, ends.kUnbounded, ends.kNotset, ends.kModelError):
         raise SolverError(f"choice of structures ended with {solver.modelStatusToString(end)!r}")
     info = solver.getInfo()
     if info.primal_solution_status != highspy.kSolutionStatusFeasible:
@@ -148,16 +148,18 @@ class _Model:
         self.part, self.offered, self.headroom_kw = part, offered, headroom_kw
         self.count = len(offered.cars)
         usable = part.usable_kw[:, offered.cars]
-        self.full_kw = np.where(offered.state == FULL, usable, 0.0)
-        self.left_kw = part.draw_kw[offered.cars] - self.full_kw.sum(axis=0)
+        self.fixed_kw = np.where(offered.state == FULL, usable, 0.0)
         slots, owners = np.nonzero(offered.state == CAPPED)
         least = np.maximum(part.floor_kw[slots, offered.cars[owners]], 0.0)
         shut = (
             np.maximum(least, part.charger_min_kw[offered.cars[owners]]) > offered.charge_kw[slots, owners] + NEARLY_KW
         )
         self.floor_kw = np.where(shut, 0.0, np.maximum(least, part.charger_min_kw[offered.cars[owners]]))
+        free = ~shut & self._worthwhile(price, slots, owners)
+        self.fixed_kw[slots[~free], owners[~free]] = self.floor_kw[~free]
+        self.left_kw = part.draw_kw[offered.cars] - self.fixed_kw.sum(axis=0)
         most = np.minimum(usable[slots, owners], self.left_kw[owners])
-        free = ~shut & (most > NEARLY_KW) & self._worthwhile(price, slots, owners)
+        free &= most > NEARLY_KW
         self.slot, self.owner = slots[free], owners[free]
         self.least_kw, self.most_kw = self.floor_kw[free], most[free]
         self.last = (offered.state == LAST).argmax(axis=0)
@@ -167,7 +169,7 @@ class _Model:
         """Few of each structure's throttled slots; power left open everywhere makes the programme slow, not better."""
         offered = self.offered
         car_price = (price @ self.part.share.T)[slots, offered.cars[owners]]
-        drawn = offered.charge_kw[slots, owners] > NEARLY_KW
+        drawn = offered.charge_kw[slots, owners] > self.floor_kw + NEARLY_KW
         order = np.lexsort((car_price - np.where(drawn, np.inf, 0.0), owners))
         count = np.bincount(owners, minlength=self.count)
         rank = np.empty(len(slots), np.int64)
@@ -179,7 +181,7 @@ class _Model:
         part, offered = self.part, self.offered
         phases, every = part.share.shape[1], np.arange(self.count)
         power = self.count + np.arange(len(self.slot))
-        held = np.where(offered.state == CAPPED, part.room_kw[:, offered.cars], 0.0).sum(axis=0)
+        held = np.where(offered.state == CAPPED, part.room_kw[:, offered.cars] - self.fixed_kw, 0.0).sum(axis=0)
         entries: list[tuple[Int, Int, Float]] = []
         bounds: list[tuple[Float, Float]] = []
         rows = 0
@@ -189,8 +191,8 @@ class _Model:
 
         share = part.share[offered.cars]
         for phase in range(phases):
-            at, who = np.nonzero(self.full_kw)
-            more(at * phases + phase, who, self.full_kw[at, who] * share[who, phase])
+            at, who = np.nonzero(self.fixed_kw)
+            more(at * phases + phase, who, self.fixed_kw[at, who] * share[who, phase])
             more(self.last * phases + phase, every, self.left_kw * share[:, phase])
             more(self.slot * phases + phase, power, share[self.owner, phase])
             more(self.last[self.owner] * phases + phase, power, -share[self.owner, phase])
@@ -234,9 +236,9 @@ class _Model:
     def read(self, values: Float) -> tuple[Int, Float, float]:
         """Return the structures chosen, what their cars draw, and the largest overload."""
         rows = np.flatnonzero(values[: self.count] > 0.5)
-        power = np.zeros(self.full_kw.shape)
+        power = np.zeros(self.fixed_kw.shape)
         power[self.slot, self.owner] = np.clip(values[self.count : self.count + len(self.slot)], 0.0, self.most_kw)
-        charge = self.full_kw[:, rows] + power[:, rows]
+        charge = self.fixed_kw[:, rows] + power[:, rows]
         last = self.left_kw[rows] - power[:, rows].sum(axis=0)
         charge[self.last[rows], np.arange(len(rows))] = np.clip(last, 0.0, self.last_kw[rows])
         overload = float(values[self.count + len(self.slot) :].max(initial=0.0))

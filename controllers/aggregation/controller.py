@@ -1,0 +1,200 @@
+"""The aggregator in the loop: promises the power of a fleet by its aggregate, and makes the cars keep it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from math import ceil
+from typing import Literal
+
+import numpy as np
+
+from controllers.aggregation.aggregate import MAPS_H
+from controllers.aggregation.disaggregate import Shares, disaggregate
+from controllers.aggregation.fit import Wishes
+from controllers.aggregation.model import ENVELOPE, SIMPLE, Model, Recipe, Week, make_week, train
+from controllers.aggregation.stays import Stays, expected_stays, fleet_of_stays, stays_from_now, within
+from cosim.contract import Decision, Exogenous, Feeder, Float, Forecast, Observation, Setpoints
+from cosim.errors import Fault, InputError
+
+WHERE = "controller 'aggregator'"
+REGULARISATION = 0.01
+OTHER_PRICES, PRICE_NOISE = 3, 0.2  # days to learn from beside the forecast one: its tariff, each step up to 20 % off
+KICKS = 3
+
+
+class Aggregator:
+    """Plan all cars of a feeder as one battery, promise its power, and share that out among the cars.
+
+    Before the day, the fleet of the forecast is aggregated, scheduled on the tariff, and its power promised. At every
+    control step the promise for the rest of the horizon is shared out among the cars that are there and those still to
+    come, by an exact linear programme: every need that can be met is met first, then the promise is followed as
+    closely as the cars can. What they cannot do is the decision's ``objective`` [kWh]; it is known beforehand, too
+    (``promised_short_kwh``). The grid is not looked at: what the promise does to it, the power flow shows.
+
+    Parameters
+    ----------
+    feeder : Feeder
+        Only for the number of customers.
+    aggregate : {"bilevel", "sum", "envelope"}
+        Units with factors on the envelope, fitted to the forecast fleet; the simple sum; the virtual storage.
+    units : int
+        Of the bilevel aggregate; at most one for each stay.
+    block_h : int
+        Hours that share a factor, one of 1, 2, 3, 4, 6, 8, 12, 24, 168.
+    plan_step_min : float
+        Step of the promise [min].
+    seed : int
+        Of the search for factors, and of the prices that they are fitted to beside the tariff.
+
+    Attributes
+    ----------
+    promise_kw : ndarray, shape (plan step,)
+        Charging promised for the day; empty before ``plan`` [kW].
+    promised_short_kwh : float
+        Part of the promised energy that the forecast's own cars cannot take when promised [kWh].
+
+    Raises
+    ------
+    InputError
+        Where an option is out of range.
+    """
+
+    every_step = False
+
+    def __init__(
+        self,
+        feeder: Feeder,
+        *,
+        aggregate: Literal["bilevel", "sum", "envelope"] = "bilevel",
+        units: int = 4,
+        block_h: int = 6,
+        plan_step_min: float = 15.0,
+        seed: int = 0,
+    ) -> None:
+        faults = list(_option_faults(units, block_h, plan_step_min))
+        if faults:
+            raise InputError(faults)
+        self._customers = len(feeder.customers)
+        self._kind, self._units, self._block_h, self._seed = aggregate, units, block_h, seed
+        self._step_min = plan_step_min
+        self._expected: Exogenous | None = None
+        self.promise_kw: Float = np.empty(0)
+        self.promised_short_kwh = 0.0
+
+    def plan(self, forecast: Forecast) -> None:
+        """Aggregate the forecast fleet and promise its power."""
+        expected = forecast.expected
+        self._expected = expected
+        steps = max(1, ceil(expected.steps * expected.step_min / self._step_min - 1e-9))
+        stays = within(expected_stays(expected), steps * self._step_min)
+        self.promise_kw, self.promised_short_kwh = np.zeros(steps), 0.0
+        if not len(stays):
+            return
+        fleet = fleet_of_stays(stays, steps, self._step_min / 60.0)
+        tariff = np.array([expected.tariff_eur_per_kwh[self._slot(k)].mean() for k in range(steps)])
+        first_h = expected.start.hour + expected.start.minute / 60.0
+        week = make_week(fleet, tariff, first_h)
+        self.promise_kw = self._model(week).schedule(fleet, tariff, first_h).charge_kw
+        self.promised_short_kwh = float(disaggregate(fleet, self.promise_kw).short_kw.sum() * fleet.step_h)
+
+    def decide(self, observation: Observation) -> Setpoints:
+        """Share out the promise for the rest of the horizon and hand out its first step."""
+        if self._expected is None:
+            raise InputError(Fault(WHERE, "plan", "was not called", "call plan(forecast) first"))
+        began = time.perf_counter()
+        first = min(int(observation.minute / self._step_min + 1e-9), len(self.promise_kw) - 1)
+        wanted_kw = self.promise_kw[first:]
+        stays = within(stays_from_now(self._expected, observation), len(wanted_kw) * self._step_min)
+        unlimited, limit_kw = np.full(self._customers, np.inf), np.zeros(self._customers)
+        planned_kva = self._planned_kva(self._expected, first)
+        if not len(stays):
+            missed_kwh = float(wanted_kw.sum() * self._step_min / 60.0)
+            return Setpoints(
+                unlimited, limit_kw, unlimited, planned_kva=planned_kva, decision=_decision(missed_kwh, began)
+            )
+        shares = disaggregate(fleet_of_stays(stays, len(wanted_kw), self._step_min / 60.0), wanted_kw)
+        now = stays.arrival_min <= 1e-6
+        power_kw = np.zeros(self._customers)
+        np.add.at(power_kw, stays.customer[now], shares.charge_kw[0, now])
+        limit_kw = keep_minimum(power_kw, observation)
+        return Setpoints(
+            unlimited, limit_kw, unlimited,
+            published_cap_kw=self._published(self._expected, first, stays, shares, limit_kw),
+            planned_kva=planned_kva, decision=_decision(shares.missed_kwh(self._step_min / 60.0), began),
+        )  # fmt: skip
+
+    def _model(self, week: Week) -> Model:
+        """Train the aggregate on the forecast fleet: on its tariff, and on others so that it is not made for one."""
+        rng = np.random.default_rng(self._seed)
+        if self._kind != "bilevel":
+            return train([week], SIMPLE if self._kind == "sum" else ENVELOPE, rng)
+        weeks = [week]
+        for _ in range(OTHER_PRICES):
+            price = week.price_eur_per_kwh * rng.uniform(1.0 - PRICE_NOISE, 1.0 + PRICE_NOISE, week.fleet.steps)
+            weeks.append(make_week(week.fleet, price, week.first_h))
+        recipe = Recipe("envelope", min(self._units, week.fleet.cars), self._block_h, REGULARISATION)
+        return train(weeks, recipe, rng, Wishes(kicks=KICKS))
+
+    def _slot(self, k: int) -> slice:
+        """Steps of the run inside a step of the promise."""
+        expected = self._expected
+        assert expected is not None  # noqa: S101 - callers have checked
+        first = min(int(k * self._step_min / expected.step_min + 1e-9), expected.steps - 1)
+        last = min(ceil((k + 1) * self._step_min / expected.step_min - 1e-9), expected.steps)
+        return slice(first, max(last, first + 1))
+
+    def _planned_kva(self, expected: Exogenous, k: int) -> float:
+        """Apparent power expected at the transformer: homes and roofs as forecast, cars as promised."""
+        slot = self._slot(k)
+        net_kw = float((expected.demand_kw - expected.pv_available_kw)[slot].sum(axis=1).mean()) + self.promise_kw[k]
+        return float(np.hypot(net_kw, expected.demand_kvar[slot].sum(axis=1).mean()))
+
+    def _published(self, expected: Exogenous, first: int, stays: Stays, shares: Shares, limit_kw: Float) -> Float:
+        """Announce each home's expected net demand with its share, so that it does not wait for a cheaper step."""
+        planned_kw = np.zeros((len(shares.charge_kw), self._customers))
+        np.add.at(planned_kw.T, stays.customer, shares.charge_kw.T)
+        planned_kw[0] = limit_kw
+        published_kw = np.zeros((expected.steps, self._customers))
+        for k, row in enumerate(planned_kw):
+            published_kw[self._slot(first + k)] = row
+        return np.maximum(published_kw + expected.demand_kw - expected.pv_available_kw, 0.0)
+
+
+def keep_minimum(power_kw: Float, now: Observation) -> Float:
+    """Round small powers to a pause or to the charger's least, their sum kept as nearly as that allows.
+
+    Those with the least time to spare come first.
+
+    Parameters
+    ----------
+    power_kw : ndarray, shape (customer,)
+        Wanted [kW].
+    now : Observation
+        Chargers and cars.
+    """
+    limit_kw = np.where(power_kw >= now.charger_min_kw - 1e-6, power_kw, 0.0)
+    left_kw = float(power_kw.sum() - limit_kw.sum())
+    small = np.flatnonzero((power_kw > 1e-6) & (limit_kw == 0.0) & now.plugged)
+    hours = np.maximum(now.departure_min - now.minute, 1.0) / 60.0
+    spare_h = hours - now.energy_left_kwh / np.maximum(now.efficiency * now.charger_kw, 1e-6)
+    for customer in small[np.argsort(spare_h[small], kind="stable")]:
+        least_kw = float(now.charger_min_kw[customer])
+        if left_kw >= 0.5 * least_kw or spare_h[customer] < now.step_min / 60.0:
+            limit_kw[customer] = least_kw
+            left_kw -= least_kw
+    return limit_kw
+
+
+def _decision(missed_kwh: float, began: float) -> Decision:
+    """The sharing is a linear programme, solved to its optimum: the least energy by which the promise is missed."""
+    return Decision("optimal", missed_kwh, missed_kwh, 0.0, wall_s=time.perf_counter() - began)
+
+
+def _option_faults(units: int, block_h: int, plan_step_min: float) -> Iterator[Fault]:
+    if units < 1:
+        yield Fault(WHERE, "units", f"is {units}", "give 1 or more")
+    if block_h not in MAPS_H:
+        yield Fault(WHERE, "block_h", f"is {block_h}", f"choose among {', '.join(map(str, MAPS_H))}")
+    if not 1.0 <= plan_step_min <= 240.0:
+        yield Fault(WHERE, "plan_step_min", f"is {plan_step_min}", "give 1 to 240 minutes")

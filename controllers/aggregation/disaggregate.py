@@ -1,0 +1,117 @@
+"""From one power for the fleet back to cars: can they do it, and what is missing where they cannot.
+
+A linear programme over all cars at once, hence exact: the shortfall is nil if and only if some schedule of the cars
+adds up to the wanted power.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+from scipy import sparse
+
+from controllers.aggregation.fleet import Fleet
+from controllers.caps.highs import silent_highs
+from cosim.contract import Float
+from cosim.contract.place import FrozenArrays
+from cosim.errors import Fault, InputError, SolverError
+
+LATE = 1e-4  # of a missing kWh: what a wanted kWh costs more per horizon of delay, so that equals are decided
+
+
+@dataclass(frozen=True, eq=False)
+class Shares(FrozenArrays):
+    """What every car does.
+
+    Attributes
+    ----------
+    charge_kw : ndarray, shape (step, car)
+        On the grid side; net of feeding back [kW].
+    level_kwh : ndarray, shape (step, car)
+        At the end of each step [kWh].
+    short_kw, excess_kw : ndarray, shape (step,)
+        Wanted power that the cars cannot take, and power that they must take beyond it [kW].
+    """
+
+    charge_kw: Float
+    level_kwh: Float
+    short_kw: Float
+    excess_kw: Float
+
+    def missed_kwh(self, step_h: float = 1.0) -> float:
+        """Energy by which the cars miss the wanted power, both ways [kWh]."""
+        return float((self.short_kw + self.excess_kw).sum() * step_h)
+
+
+def disaggregate(fleet: Fleet, wanted_kw: Float) -> Shares:
+    """Follow a power as closely as the cars can, all their driving met.
+
+    Parameters
+    ----------
+    fleet : Fleet
+        Feasible cars (see ``checked_fleet``).
+    wanted_kw : ndarray, shape (step,)
+        Charging less feeding back of all cars [kW].
+
+    Raises
+    ------
+    InputError
+        Where the wanted power is not a finite number for every step.
+    SolverError
+        Where there is no schedule: a car cannot drive as it should.
+    """
+    wanted = np.asarray(wanted_kw, dtype=np.float64)
+    if wanted.shape != (fleet.steps,) or not np.isfinite(wanted).all():
+        raise InputError(Fault("disaggregation", "wanted_kw", "is not a finite number for every step", "give one"))
+    steps, cars = fleet.steps, fleet.cars
+    rows, low, high, cost, right = _programme(fleet, wanted)
+    highs = silent_highs()
+    highs.passModel(_model(rows, low, high, cost, right))
+    highs.run()
+    if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        raise SolverError(f"sharing a fleet's power ended with {highs.modelStatusToString(highs.getModelStatus())}")
+    point = np.clip(np.array(highs.getSolution().col_value), low, high)
+    charge, discharge, level = point[: 3 * steps * cars].reshape(3, steps, cars)
+    return Shares(charge - discharge, level, *point[3 * steps * cars :].reshape(2, steps))
+
+
+def _programme(fleet: Fleet, wanted: Float) -> tuple[sparse.csc_array, Float, Float, Float, Float]:
+    """Rows, bounds, costs and right-hand side; columns: charge, discharge, level by (step, car), short, excess."""
+    steps, cars = fleet.steps, fleet.cars
+    count = steps * cars
+    each, per_step = sparse.eye_array(count, format="csc"), sparse.eye_array(steps, format="csc")
+    before = sparse.csc_array((np.ones(count), (np.arange(count), (np.arange(count) - cars) % count)), (count, count))
+    into = np.tile(fleet.step_h * fleet.charge_efficiency, steps)
+    out = np.tile(fleet.step_h / fleet.discharge_efficiency, steps)
+    adding = sparse.csc_array(sparse.kron(per_step, np.ones((1, cars))))
+    nothing = sparse.csc_array((count, steps))
+    level = each - fleet.keep * before
+    balance = sparse.hstack([-each * into, each * out, level, nothing, nothing])
+    sums = sparse.hstack([adding, -adding, sparse.csc_array((steps, count)), per_step, -per_step])
+    rows = sparse.csc_array(sparse.vstack([balance, sums], format="csc"))
+    free = np.full(steps, np.inf)
+    names = ("charge", "discharge", "level")
+    units = ("kw", "kw", "kwh")
+    low = [getattr(fleet, f"{name}_low_{unit}").ravel() for name, unit in zip(names, units, strict=True)]
+    high = [getattr(fleet, f"{name}_high_{unit}").ravel() for name, unit in zip(names, units, strict=True)]
+    late = LATE * np.repeat(np.arange(steps) / steps, cars) * fleet.step_h
+    cost = [late, late, np.zeros(count), np.full(2 * steps, fleet.step_h)]
+    return (
+        rows,
+        np.concatenate([*low, np.zeros(2 * steps)]),
+        np.concatenate([*high, free, free]),
+        np.concatenate(cost),
+        np.concatenate([-fleet.driving_kwh.ravel(), wanted]),
+    )
+
+
+def _model(rows: sparse.csc_array, low: Float, high: Float, cost: Float, right: Float) -> highspy.HighsLp:
+    model = highspy.HighsLp()
+    model.num_row_, model.num_col_ = rows.shape
+    model.col_cost_, model.col_lower_, model.col_upper_ = cost, low, high
+    model.row_lower_ = model.row_upper_ = right
+    model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    model.a_matrix_.start_, model.a_matrix_.index_, model.a_matrix_.value_ = rows.indptr, rows.indices, rows.data
+    return model

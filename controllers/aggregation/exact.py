@@ -1,0 +1,199 @@
+"""The bilevel aggregation as a mixed-integer programme: its optimum proven, for cases of a few dozen steps.
+
+The inner programme is replaced by its Karush-Kuhn-Tucker conditions. Every big-M is proven, none is guessed:
+
+* primal: a column is never farther from its bound than the largest scaled bound, ``high * H``;
+* dual: energy missing or in surplus costs ``penalty``, so the dual of the balance is within +-penalty, and reduced
+  costs are sums of it and of known costs.
+
+Factors with which the balance cannot be kept are excluded, as in ``fit``. The absolute deviation makes this a MILP.
+The squared one would make it a mixed-integer *quadratic* programme, which HiGHS cannot solve; it is solved by a
+sequence of MILPs whose squares are replaced by tangents (outer approximation: M. A. Duran and I. E. Grossmann, Math.
+Program. 36 (1986) 307-339, doi:10.1007/BF02592064). Tangents lie below a square, so every MILP's bound is a bound of
+the true problem, and every MILP's point, valued with the true squares, is a solution: the gap between them is proven.
+Branching on complementarities over quadratic programmes would need a tree of our own over a weaker solver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyomo.environ as pyo
+
+from controllers.aggregation.aggregate import Factors, block_of_step
+from controllers.aggregation.deviation import Case, Weights, free_families
+from controllers.aggregation.kkt import Kkt, build
+from controllers.aggregation.programme import penalty_eur_per_kwh
+from controllers.aggregation.store import Schedule
+from controllers.caps.highs import Stop, relative_gap, solve
+from cosim.errors import Fault, InputError, SolverError
+
+MOST_STEPS = 96
+FIRST_TANGENTS = 7
+MOST_ROUNDS = 40
+NEGLIGIBLE = 1e-6  # a mean square of a watt: an exact fit, whatever the relative gap
+
+
+@dataclass(frozen=True, eq=False)
+class Exact:
+    """Proven outcome.
+
+    Attributes
+    ----------
+    factors : Factors
+        Best factors.
+    schedule : Schedule
+        The aggregate's schedule as the MILP has it.
+    objective, bound, gap : float
+        Weighted mean deviation (absolute or squared) plus regularisation, its proven bound, relative distance.
+    status : str
+        ``optimal``, or the limit that struck.
+    rounds : int
+        MILPs solved.
+    wall_s : float
+        Wall clock [s].
+    """
+
+    factors: Factors
+    schedule: Schedule
+    objective: float
+    bound: float
+    gap: float
+    status: str
+    rounds: int
+    wall_s: float
+
+
+def fit_exactly(
+    case: Case,
+    block_h: int,
+    *,
+    deviation: Literal["absolute", "squared"] = "absolute",
+    weights: Weights | None = None,
+    regularisation: float = 0.0,
+    low: float = 0.0,
+    high: float = 1.5,
+    stop: Stop | None = None,
+) -> Exact:
+    """Find the best factors of one short horizon, with proof.
+
+    Parameters
+    ----------
+    case : Case
+        Unscaled aggregate, prices, reference; at most 96 steps.
+    block_h : int
+        Hours that share a factor.
+    deviation : {"absolute", "squared"}
+        Of the outer objective.
+    weights : Weights, optional
+        Of charging, discharging and level.
+    regularisation : float
+        Weight of the mean distance (absolute or squared, as ``deviation``) of the factors from 1.
+    low, high : float
+        Bounds of every factor.
+    stop : Stop, optional
+        Gap, nodes and time of each MILP; the gap also ends the sequence.
+
+    Raises
+    ------
+    InputError
+        Where the horizon is too long or the bounds of the factors exclude 1.
+    SolverError
+        Where no solution is found within the limits.
+    """
+    if case.store.steps > MOST_STEPS or not 0.0 <= low <= 1.0 <= high:
+        problem = f"{case.store.steps} steps, factors within {low}..{high}"
+        raise InputError(Fault("exact fit", "case", problem, f"at most {MOST_STEPS} steps and a range around 1"))
+    stop = stop or Stop()
+    tau = block_of_step(case.store.steps, case.store.step_h, block_h, case.first_h)
+    families = free_families([case.store])
+    model = build(case, tau, families, low, high, penalty_eur_per_kwh(case.store, case.price_eur_per_kwh))
+    terms = _terms(model, case, weights or Weights(), regularisation, tau)
+    search = _absolute if deviation == "absolute" else _squared
+    objective, bound, status, rounds, wall_s = search(model.model, terms, stop)
+    gap = 0.0 if objective <= NEGLIGIBLE else relative_gap(objective, bound)
+    return Exact(model.factors(block_h), model.schedule(), objective, bound, gap, status, rounds, wall_s)
+
+
+@dataclass(frozen=True)
+class _Term:
+    """One deviation of the outer objective: weight, expression, and the range it can have."""
+
+    weight: float
+    expression: pyo.Expression
+    low: float
+    high: float
+
+
+def _terms(kkt: Kkt, case: Case, weights: Weights, regularisation: float, tau: np.ndarray) -> list[_Term]:
+    steps = case.store.steps
+    rows = (
+        (weights.charge, kkt.charge_kw, case.target.charge_kw),
+        (weights.discharge, kkt.discharge_kw, case.target.discharge_kw),
+        (weights.level, kkt.level_kwh, case.target.level_kwh),
+    )
+    terms = [
+        _Term(weight / steps, column[t] - float(target[t]), -float(target[t]), kkt.most(kind, t) - float(target[t]))
+        for kind, (weight, column, target) in enumerate(rows)
+        if weight > 0.0
+        for t in range(steps)
+        if kkt.most(kind, t) > 0.0 or target[t] > 0.0
+    ]
+    if regularisation > 0.0:
+        share = np.bincount(tau) / steps
+        terms += [
+            _Term(regularisation * float(share[block]), factor - 1.0, kkt.low - 1.0, kkt.high - 1.0)
+            for (_, block), factor in kkt.factor.items()
+        ]
+    return terms
+
+
+def _absolute(model: pyo.ConcreteModel, terms: list[_Term], stop: Stop) -> tuple[float, float, str, int, float]:
+    model.apart = pyo.Var(range(len(terms)), bounds=(0.0, None))
+    model.apart_rows = pyo.ConstraintList()
+    for k, term in enumerate(terms):
+        model.apart_rows.add(model.apart[k] >= term.expression)
+        model.apart_rows.add(model.apart[k] >= -term.expression)
+    model.outer = pyo.Objective(expr=sum(term.weight * model.apart[k] for k, term in enumerate(terms)))
+    ending = solve(model, stop)
+    if not ending.has_plan:
+        raise SolverError(f"the exact fit ended with {ending.status!r} and no solution")
+    return ending.objective, ending.bound, ending.status, 1, ending.wall_s
+
+
+def _squared(model: pyo.ConcreteModel, terms: list[_Term], stop: Stop) -> tuple[float, float, str, int, float]:
+    model.square = pyo.Var(range(len(terms)), bounds=(0.0, None))
+    model.tangents = pyo.ConstraintList()
+    for k, term in enumerate(terms):
+        for at in np.linspace(term.low, term.high, FIRST_TANGENTS):
+            _add_tangent(model, k, term, float(at))
+    model.outer = pyo.Objective(expr=sum(term.weight * model.square[k] for k, term in enumerate(terms)))
+    best, bound, wall_s = np.inf, -np.inf, 0.0
+    variables = list(model.component_data_objects(pyo.Var))
+    kept: list[float | None] = []
+    for rounds in range(1, MOST_ROUNDS + 1):
+        ending = solve(model, stop, use_start=rounds > 1)
+        wall_s += ending.wall_s
+        if not ending.has_plan:
+            raise SolverError(f"the exact fit ended with {ending.status!r} and no solution")
+        bound = max(bound, ending.bound)
+        reached = [float(pyo.value(term.expression)) for term in terms]
+        value = sum(term.weight * at**2 for term, at in zip(terms, reached, strict=True))
+        if value < best:
+            best = value
+            kept = [variable.value for variable in variables]
+        if relative_gap(best, bound) <= stop.gap or best <= NEGLIGIBLE or ending.status not in ("optimal", "gap_limit"):
+            break
+        for k, term in enumerate(terms):
+            _add_tangent(model, k, term, reached[k])
+    for variable, held in zip(variables, kept, strict=True):
+        variable.set_value(held, skip_validation=True)
+    done = relative_gap(best, bound) <= stop.gap or best <= NEGLIGIBLE
+    status = "optimal" if done else (ending.status if ending.status not in ("optimal", "gap_limit") else "round_limit")
+    return best, min(bound, best), status, rounds, wall_s
+
+
+def _add_tangent(model: pyo.ConcreteModel, k: int, term: _Term, at: float) -> None:
+    model.tangents.add(model.square[k] >= 2.0 * at * term.expression - at * at)

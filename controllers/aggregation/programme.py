@@ -1,0 +1,193 @@
+"""The linear programme of a battery on prices, in HiGHS, solved again and again from the last basis.
+
+Columns are kilowatt-hours on the battery's side: charged c, taken out d, level s, missing m, surplus r; for each step t
+
+    s[t] = keep s[t-1] + c[t] - d[t] - driving[t] + m[t] - r[t],   s[-1] = s[steps-1]
+
+with the cost price/eta_c on c and -price*eta_d on d. So the matrix is the same for every battery of one horizon.
+Missing and surplus energy cost more than any energy can be worth (``penalty_eur_per_kwh``): they are nil wherever the
+bounds can be kept at all, they make every problem with uncrossed bounds solvable, and they bound the dual of the
+balance, which is what makes the bounds of ``exact`` proven. Formulation: P. Härtel and M. von Bonin,
+arXiv:2506.04843 (2025), as far as its nomenclature is public.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from controllers.aggregation.store import Schedule, Store
+from controllers.caps.highs import silent_highs
+from cosim.contract import Float, Int
+from cosim.errors import SolverError
+
+TIE_EUR_PER_KWH = 1e-7
+"""Added to the price per step of delay, so that equal prices leave one answer: the earliest."""
+PENALTY_FACTOR = 1.5
+_SCALE = 1000.0  # costs in EUR/MWh inside, so that HiGHS's tolerances are far below the tie-break
+_TOLERANCE = 1e-9
+_ROUNDING_KWH = 1e-5  # bounds crossed by less, as a mixed-integer solver's tolerance may leave them, are equal
+CHARGE, DISCHARGE, LEVEL, MISSING, SURPLUS = range(5)
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """Optimum of one battery.
+
+    Attributes
+    ----------
+    schedule : Schedule
+        The optimum.
+    value_eur : float
+        Objective, tie-break and penalties included [EUR].
+    """
+
+    schedule: Schedule
+    value_eur: float
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Where the columns and rows of an optimum stand.
+
+    Attributes
+    ----------
+    columns : ndarray of int
+        Columns in the basis (of ``matrix(steps, keep)``).
+    rows : ndarray of int
+        Rows whose slack is in the basis: redundant ones.
+    at_high : ndarray of bool, shape (5 * step,)
+        Columns that are at their upper bound.
+    """
+
+    columns: Int
+    rows: Int
+    at_high: NDArray[np.bool_]
+
+
+def penalty_eur_per_kwh(store: Store, price_eur_per_kwh: Float) -> float:
+    """Cost of a kWh missing or in surplus: above all that a kWh in the battery can be worth within the horizon.
+
+    Energy in the battery is worth at most the dearest price, divided by what charging and storing leave of it.
+    """
+    dearest = float(np.abs(price_eur_per_kwh).max()) + TIE_EUR_PER_KWH * store.steps + 0.01
+    return PENALTY_FACTOR * dearest / (store.charge_efficiency * store.keep**store.steps)
+
+
+def costs(store: Store, price_eur_per_kwh: Float) -> Float:
+    """Cost of every column per kWh on the battery's side, shape (5 * step,) [EUR/kWh]."""
+    late = TIE_EUR_PER_KWH * np.arange(store.steps)
+    penalty = np.full(store.steps, penalty_eur_per_kwh(store, price_eur_per_kwh))
+    charge = (price_eur_per_kwh + late) / store.charge_efficiency
+    discharge = -(price_eur_per_kwh - late) * store.discharge_efficiency
+    return np.concatenate([charge, discharge, np.zeros(store.steps), penalty, penalty])
+
+
+def limits(store: Store) -> tuple[Float, Float]:
+    """Bounds of every column [kWh], shape (5 * step,) each."""
+    into, out = store.step_h * store.charge_efficiency, store.step_h / store.discharge_efficiency
+    nil, free = np.zeros(store.steps), np.full(store.steps, np.inf)
+    low = [into * store.charge_low_kw, out * store.discharge_low_kw, store.level_low_kwh, nil, nil]
+    high = [into * store.charge_high_kw, out * store.discharge_high_kw, store.level_high_kwh, free, free]
+    return np.concatenate(low), np.concatenate(high)
+
+
+def matrix(steps: int, keep: float) -> sparse.csc_array:
+    """Rows of the balance, shape (step, 5 * step)."""
+    one = sparse.eye_array(steps, format="csc")
+    before = sparse.csc_array((np.ones(steps), (np.arange(steps), (np.arange(steps) - 1) % steps)), (steps, steps))
+    level = one - keep * before
+    return sparse.csc_array(sparse.hstack([-one, one, level, -one, one], format="csc"))
+
+
+class StoreLp:
+    """Schedules batteries of one horizon, one after the other.
+
+    Parameters
+    ----------
+    steps : int
+        Length of the horizon.
+    keep : float
+        Share of the content that a step leaves.
+    """
+
+    def __init__(self, steps: int, keep: float) -> None:
+        self.steps, self.keep = steps, keep
+        self.matrix = matrix(steps, keep)
+        self._columns = np.arange(5 * steps, dtype=np.int32)
+        self._rows = np.arange(steps, dtype=np.int32)
+        self._highs = silent_highs()
+        for name, value in (("solver", "simplex"), ("presolve", "off"), ("primal_feasibility_tolerance", _TOLERANCE),
+                            ("dual_feasibility_tolerance", _TOLERANCE)):  # fmt: skip
+            self._highs.setOptionValue(name, value)
+        self._highs.passModel(_model(self.matrix))
+
+    def solve(self, store: Store, price_eur_per_kwh: Float) -> Solved:
+        """Schedule a battery at least cost.
+
+        Parameters
+        ----------
+        store : Store
+            Of this horizon; low bounds at most at the high ones.
+        price_eur_per_kwh : ndarray, shape (step,)
+            Finite [EUR/kWh].
+
+        Raises
+        ------
+        SolverError
+            Where HiGHS does not end at an optimum; ValueError where the store is of another horizon.
+        """
+        if store.steps != self.steps or abs(store.keep - self.keep) > 1e-15:
+            raise ValueError("a store of another horizon or self-discharge")
+        highs, (low, high) = self._highs, limits(store)
+        high = np.where(high >= low - _ROUNDING_KWH, np.maximum(high, low), high)
+        cost = costs(store, price_eur_per_kwh)
+        highs.changeColsCost(len(cost), self._columns, _SCALE * cost)
+        highs.changeColsBounds(len(cost), self._columns, low, high)
+        highs.changeRowsBounds(  # type: ignore[attr-defined]
+            self.steps, self._rows, -store.driving_kwh, -store.driving_kwh
+        )
+        highs.run()
+        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            highs.clearSolver()
+            highs.run()
+        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            raise SolverError(
+                f"the schedule of a battery ended with {highs.modelStatusToString(highs.getModelStatus())}"
+            )
+        return self._read(store, low, high, cost)
+
+    def _read(self, store: Store, low: Float, high: Float, cost: Float) -> Solved:
+        point = np.clip(np.array(self._highs.getSolution().col_value), low, high)
+        part = point.reshape(5, self.steps)
+        schedule = Schedule(
+            part[CHARGE] / (store.step_h * store.charge_efficiency),
+            part[DISCHARGE] * store.discharge_efficiency / store.step_h,
+            part[LEVEL],
+            part[MISSING] - part[SURPLUS],
+        )
+        return Solved(schedule, float(cost @ point))
+
+    def basis(self) -> Basis:
+        """Read the basis of the last solve."""
+        basis, known = self._highs.getBasis(), highspy.HighsBasisStatus
+        columns = np.array(basis.col_status, dtype=object)
+        rows = np.array(basis.row_status, dtype=object)
+        return Basis(
+            np.flatnonzero(columns == known.kBasic), np.flatnonzero(rows == known.kBasic), columns == known.kUpper
+        )
+
+
+def _model(rows: sparse.csc_array) -> highspy.HighsLp:
+    model = highspy.HighsLp()
+    model.num_row_, model.num_col_ = rows.shape
+    count = rows.shape[1]
+    model.col_cost_, model.col_lower_, model.col_upper_ = np.zeros(count), np.zeros(count), np.full(count, np.inf)
+    model.row_lower_, model.row_upper_ = np.zeros(rows.shape[0]), np.zeros(rows.shape[0])
+    model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    model.a_matrix_.start_, model.a_matrix_.index_, model.a_matrix_.value_ = rows.indptr, rows.indices, rows.data
+    return model

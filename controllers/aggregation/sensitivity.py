@@ -1,0 +1,86 @@
+"""How an optimal schedule moves with the bounds, exactly, from the optimal basis.
+
+Within the set of bounds for which a basis stays optimal, the optimum is linear in the bounds: basic columns answer
+x_B = B^-1 (b - N x_N), and columns out of the basis move with the bound they sit at. That derivative, not a difference
+of two solves, is what the scalable fit follows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from controllers.aggregation.programme import CHARGE, DISCHARGE, LEVEL, Basis
+from controllers.aggregation.store import BOUNDS, Store
+from cosim.contract import Float, Int
+from cosim.errors import SolverError
+
+
+def column_moves(store: Store, basis: Basis, tau: Int, blocks: int, families: Int) -> sparse.csc_array:
+    """Move of the columns out of the basis per unit of every factor, shape (5 * step, families * block)."""
+    steps = store.steps
+    into, out = store.step_h * store.charge_efficiency, store.step_h / store.discharge_efficiency
+    weight = {CHARGE: into, DISCHARGE: out, LEVEL: 1.0}
+    in_basis = np.zeros(5 * steps, dtype=bool)
+    in_basis[basis.columns] = True
+    rows, columns, values = [], [], []
+    for place, family in enumerate(families):
+        kind, is_high = divmod(int(family), 2)
+        at = np.arange(kind * steps, (kind + 1) * steps)
+        moves = ~in_basis[at] & (basis.at_high[at] == bool(is_high))
+        rows.append(at[moves])
+        columns.append(place * blocks + tau[moves])
+        values.append(weight[kind] * getattr(store, BOUNDS[family])[moves])
+    size = (5 * steps, len(families) * blocks)
+    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+    return sparse.csc_array(entries, size)
+
+
+def sensitivity(
+    matrix: sparse.csc_array, store: Store, basis: Basis, tau: Int, blocks: int, families: Int
+) -> tuple[Float, Float, Float]:
+    """Derivatives of charging, discharging and level with respect to the factors.
+
+    Parameters
+    ----------
+    matrix : sparse array
+        Rows of the programme (``StoreLp.matrix``).
+    store : Store
+        The *unscaled* aggregate.
+    basis : Basis
+        Of the optimum of the scaled one.
+    tau : ndarray of int, shape (step,)
+        Block of each step.
+    blocks : int
+        Number of blocks.
+    families : ndarray of int
+        Rows of ``BOUNDS`` that are free.
+
+    Returns
+    -------
+    charge_kw, discharge_kw, level_kwh : ndarray, shape (step, family * block)
+
+    Raises
+    ------
+    SolverError
+        Where the basis is singular.
+    """
+    steps = store.steps
+    moves = column_moves(store, basis, tau, blocks, families)
+    slack = sparse.csc_array(
+        (np.ones(len(basis.rows)), (basis.rows, np.arange(len(basis.rows)))),
+        (steps, len(basis.rows)),
+    )
+    square = sparse.csc_array(sparse.hstack([matrix[:, basis.columns], slack], format="csc"))
+    if square.shape[0] != square.shape[1]:
+        raise SolverError("the schedule of a battery has no basis")
+    try:
+        answer = splu(square).solve(-(matrix @ moves).toarray())
+    except RuntimeError as error:
+        raise SolverError(f"the basis of a battery's schedule is singular: {error}") from None
+    all_moves = moves.toarray()
+    all_moves[basis.columns] = answer[: len(basis.columns)]
+    part = all_moves.reshape(5, steps, -1)
+    into, out = store.step_h * store.charge_efficiency, store.step_h / store.discharge_efficiency
+    return part[CHARGE] / into, part[DISCHARGE] / out, part[LEVEL]

@@ -1,0 +1,246 @@
+"""What happens to the limits when households do not react as a plan of caps expects them to.
+
+``anticipated`` caps rely on what households choose; here seeded draws of other choices are set against the same caps.
+In all of them but the last the car stays inside its cap, so that ``sum_of_caps`` must hold; in the last one the load
+that nobody moves differs from its forecast, which can break a cap by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from controllers.caps.follower import best_response, car_limits
+from controllers.caps.merit_order import price_in_steps
+from controllers.caps.problem import CapsProblem
+from cosim.contract import Float, Int
+from cosim.contract.signals import Bool
+
+DRAWS = 100
+SHARE = 0.2
+MORE_ENERGY = 1.2
+LATE_H = 2.0
+NOISE = 0.3
+SHIFT_H = (1.0, 12.0)
+OVER_KW = 1e-3
+"""Excess that counts: more than a solver's tolerance."""
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One kind of deviation, many draws.
+
+    Attributes
+    ----------
+    behaviour : str
+        What homes do instead.
+    homes_share : float
+        Share of the homes with a car that do so in each draw.
+    respects_caps : bool
+        Whether every home stays inside its cap while it does so.
+    draws : int
+        How many times it was drawn; once where nothing is left to chance.
+    over_limit_share : float
+        Share of the draws in which a limit is broken.
+    mean_excess_kw : float
+        Mean over *those* draws of the largest excess over a limit, 0 where there is none [kW].
+    max_excess_kw : float
+        The largest of all draws [kW].
+    """
+
+    behaviour: str
+    homes_share: float
+    respects_caps: bool
+    draws: int
+    over_limit_share: float
+    mean_excess_kw: float
+    max_excess_kw: float
+
+
+def deviation_test(
+    problem: CapsProblem,
+    caps_kw: Float,
+    rng: np.random.Generator,
+    *,
+    share: float = SHARE,
+    draws: int = DRAWS,
+    limit_kw: Float | None = None,
+) -> list[Deviation]:
+    """Draw households that deviate from what caps anticipate, and measure what that does to the limits.
+
+    Parameters
+    ----------
+    problem : CapsProblem
+        The data that the caps were made for.
+    caps_kw : ndarray, shape (slot, home)
+        Caps on net import [kW].
+    rng : numpy.random.Generator
+        Source of the draws.
+    share : float
+        Share of the homes with a car that deviate in a draw, chosen anew each time, at least one.
+    draws : int
+        Draws of every kind of deviation.
+    limit_kw : ndarray, shape (slot, phase), optional
+        Limits to judge by [kW]; those of the problem, margin and all, without them.
+
+    Returns
+    -------
+    list of Deviation
+        ``as modelled`` first, for comparison.
+
+    Notes
+    -----
+    A slot in which expected inflexible load alone is above the limit is judged by that load: no cap is to blame.
+    Homes that do not deviate react as modelled: cheapest slots first, the earlier of two that cost the same.
+    """
+    test = _Test(problem, caps_kw, problem.limit_kw if limit_kw is None else limit_kw)
+    nobody, everybody = np.zeros(problem.cars, dtype=bool), np.ones(problem.cars, dtype=bool)
+    rows = [_row("as modelled", 0.0, [test.excess_kw(nobody, test.expected_kw[:, nobody])])]
+    for behaviour, react in OF_SOME.items():
+        excess = []
+        for _ in range(draws):
+            cars = _drawn(problem, share, rng)
+            excess.append(test.excess_kw(cars, react(test, cars, rng)))
+        rows.append(_row(behaviour, share, excess))
+    rows.append(
+        _row("everybody latest first inside the band", 1.0, [test.excess_kw(everybody, _latest_first(test, everybody))])
+    )
+    noisy = [_excess_of_noise_kw(test, rng) for _ in range(draws)]
+    rows.append(_row(f"inflexible load {100 * NOISE:.0f} % off everywhere", 1.0, noisy, respects_caps=False))
+    return rows
+
+
+@dataclass(frozen=True, eq=False)
+class _Test:
+    """Caps under test, and what does not change from draw to draw."""
+
+    problem: CapsProblem
+    caps_kw: Float
+    limit_kw: Float
+
+    @cached_property
+    def room_kw(self) -> Float:
+        """What each car can draw at most inside its cap, shape (slot, car) [kW]."""
+        return car_limits(self.problem, self.caps_kw)
+
+    @cached_property
+    def expected_kw(self) -> Float:
+        """What each car draws as modelled, shape (slot, car) [kW]."""
+        return best_response(self.problem, self.caps_kw)
+
+    @cached_property
+    def expected_load_kw(self) -> Float:
+        """Load of each phase as modelled, shape (slot, phase) [kW]."""
+        load: Float = self.problem.base_kw + self.expected_kw @ self.problem.car_share
+        return load
+
+    def wanted_kw(self, cars: Bool, tariff_eur_per_kwh: Float, more: float = 1.0) -> Float:
+        """What these cars draw at most in all slots up to one of that price, as if in a single slot [kW]."""
+        need = more * self.problem.need_kw[cars]
+        return np.where(price_in_steps(tariff_eur_per_kwh) < 0, np.maximum(self.problem.most_kw[cars], need), need)
+
+    def excess_kw(self, cars: Bool, charge_kw: Float) -> float:
+        """Largest excess over a limit where these cars draw that, (slot, chosen car), and others as modelled [kW]."""
+        change = (charge_kw - self.expected_kw[:, cars]) @ self.problem.car_share[cars]
+        return self.above_limit_kw(self.expected_load_kw + change)
+
+    def above_limit_kw(self, load_kw: Float) -> float:
+        """Largest excess of a load of shape (slot, phase) over what caps can be held to [kW]."""
+        return float(np.max(load_kw - np.maximum(self.limit_kw, self.problem.base_kw), initial=0.0))
+
+
+def _at_once(test: _Test, cars: Bool, _rng: np.random.Generator) -> Float:
+    return _filled(test.room_kw[:, cars], test.problem.need_kw[cars], np.arange(test.problem.slots)[:, None])
+
+
+def _shuffled(test: _Test, cars: Bool, rng: np.random.Generator) -> Float:
+    tariff = test.problem.tariff_of_car[:, cars]
+    return _cheapest(test, cars, tariff, rng.random(tariff.shape))
+
+
+def _more_energy(test: _Test, cars: Bool, _rng: np.random.Generator) -> Float:
+    wanted = test.wanted_kw(cars, test.problem.tariff_of_car[:, cars], MORE_ENERGY)
+    return _filled(test.room_kw[:, cars], wanted, test.problem.merit_order_of_car[:, cars])
+
+
+def _another_tariff(test: _Test, cars: Bool, rng: np.random.Generator) -> Float:
+    """The same prices at other hours: all who deviate have changed to one other supplier."""
+    p = test.problem
+    shift = round(rng.uniform(*SHIFT_H) * rng.choice((-1.0, 1.0)) / p.slot_h)
+    other = np.roll(p.tariff_of_car[:, cars], shift, axis=0)
+    return _cheapest(test, cars, other, np.broadcast_to(np.arange(p.slots)[:, None], other.shape))
+
+
+def _late(test: _Test, cars: Bool, _rng: np.random.Generator) -> Float:
+    p = test.problem
+    missed = np.arange(p.slots)[:, None] < p.is_plugged[:, cars].argmax(axis=0) + max(round(LATE_H / p.slot_h), 1)
+    wanted = test.wanted_kw(cars, p.tariff_of_car[:, cars])
+    return _filled(np.where(missed, 0.0, test.room_kw[:, cars]), wanted, p.merit_order_of_car[:, cars])
+
+
+def _latest_first(test: _Test, cars: Bool) -> Float:
+    tariff = test.problem.tariff_of_car[:, cars]
+    return _cheapest(test, cars, tariff, np.broadcast_to(-np.arange(len(tariff))[:, None], tariff.shape))
+
+
+def _excess_of_noise_kw(test: _Test, rng: np.random.Generator) -> float:
+    """Every home's load differs by a log-normal factor of mean 1 per hour; homes know their own load."""
+    p = test.problem
+    sigma = np.sqrt(np.log1p(NOISE**2))
+    hour = np.floor(np.arange(p.slots) * p.slot_h).astype(int)
+    factor = np.exp(rng.normal(-(sigma**2) / 2.0, sigma, (hour[-1] + 1, p.homes)))[hour]
+    more_kw = (factor - 1.0) * p.inflexible_kw
+    # what is left of a cap shrinks by what the home draws more
+    charge = best_response(p, np.minimum(test.caps_kw, p.connection_kw) - more_kw)
+    return test.above_limit_kw(p.base_kw + more_kw @ p.phase_share + charge @ p.car_share)
+
+
+Reaction = Callable[[_Test, Bool, np.random.Generator], Float]
+OF_SOME: dict[str, Reaction] = {
+    "charging at once": _at_once,
+    "shuffled inside the tariff band": _shuffled,
+    f"{100 * (MORE_ENERGY - 1):.0f} % more energy": _more_energy,
+    "another tariff": _another_tariff,
+    f"{LATE_H:.0f} h late": _late,
+}
+"""What only some homes do in a draw, as charging of these cars, shape (slot, chosen car) [kW]."""
+
+
+def _cheapest(test: _Test, cars: Bool, tariff_eur_per_kwh: Float, key: Float | Int) -> Float:
+    """Charge in the cheapest slots of a tariff of shape (slot, car), inside a price band in the order of a key."""
+    order = np.lexsort((key, price_in_steps(tariff_eur_per_kwh)), axis=0)
+    return _filled(test.room_kw[:, cars], test.wanted_kw(cars, tariff_eur_per_kwh), order)
+
+
+def _filled(room_kw: Float, wanted_kw: Float, order: Int) -> Float:
+    """Fill slots in an order of one's own, shape (slot, car) or (slot, 1), up to what is wanted by then."""
+    order = np.broadcast_to(order, room_kw.shape)
+    wanted = np.take_along_axis(np.broadcast_to(wanted_kw, room_kw.shape), order, axis=0)
+    ranked = np.take_along_axis(room_kw, order, axis=0)
+    charge = np.empty_like(room_kw)
+    np.put_along_axis(charge, order, np.clip(wanted - (np.cumsum(ranked, axis=0) - ranked), 0.0, ranked), axis=0)
+    return charge
+
+
+def _drawn(problem: CapsProblem, share: float, rng: np.random.Generator) -> Bool:
+    """Cars of a random share of the homes that have one, shape (car,)."""
+    homes = np.unique(problem.home)
+    chosen = rng.permutation(homes)[: max(round(share * len(homes)), 1)]
+    return np.isin(problem.home, chosen)
+
+
+def _row(behaviour: str, share: float, excess_kw: list[float], *, respects_caps: bool = True) -> Deviation:
+    excess = np.array(excess_kw)
+    over = excess > OVER_KW
+    return Deviation(
+        behaviour=behaviour,
+        homes_share=share,
+        respects_caps=respects_caps,
+        draws=len(excess),
+        over_limit_share=float(over.mean()),
+        mean_excess_kw=float(excess[over].mean()) if over.any() else 0.0,
+        max_excess_kw=float(excess.max()),
+    )

@@ -1,0 +1,94 @@
+"""Planning a day, or what is left of it: caps from the first step of a horizon to its last."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+
+from controllers.caps.network import Elements
+from controllers.caps.study import HorizonPlan, Manner, Study
+from cosim.contract import Exogenous, Feeder, Float, Predictor
+
+BY_WITHHELD = ("floor_then_least", "least_restriction")  # objectives that tell a kept plan from a better one
+AGAIN_GAP = 0.05  # a plan that is soon made anew need not be proven as closely as that of the day ahead
+
+
+class Planner:
+    """Plans horizons of one feeder.
+
+    Parameters
+    ----------
+    feeder : Feeder
+        The place.
+    predictor : Predictor or None
+        The power flow.
+    manner : Manner
+        How.
+    seed : int
+        Of every search.
+    """
+
+    def __init__(self, feeder: Feeder, predictor: Predictor | None, manner: Manner, seed: int) -> None:
+        self.feeder, self.predictor, self.manner, self.seed = feeder, predictor, manner, seed
+
+    @cached_property
+    def elements(self) -> Elements | None:
+        """Everything that has a limit; None where only the transformer's limits are planned with."""
+        if self.predictor is None or not self.manner.whole_network:
+            return None
+        return Elements(self.feeder, self.predictor, self.manner.voltage_min_pu)
+
+    def plan(self, day: Exogenous, steps: int) -> HorizonPlan:
+        """Choose caps for a horizon.
+
+        Parameters
+        ----------
+        day : Exogenous
+            What is expected, step by step.
+        steps : int
+            Steps of a slot.
+        """
+        study = Study(self.feeder, self.predictor, self.elements, self.manner, self.seed, day, steps)
+        if self.elements is None:
+            return study.solved(())
+        return study.within_the_network(self.elements, [], None)
+
+    def again(
+        self, day: Exogenous, steps: int, before: HorizonPlan, caps_kw: Float, freed: Collection[int]
+    ) -> HorizonPlan:
+        """Choose caps for what is left of a horizon.
+
+        The caps published before stand on phases where they keep every limit and serve every need that can be served.
+        Where less is needed than was expected, other caps take their place if less is withheld then.
+
+        Parameters
+        ----------
+        day : Exogenous
+            What is expected from now on.
+        steps : int
+            Steps of a slot.
+        before : HorizonPlan
+            Whose extra limits are known to be needed.
+        caps_kw : ndarray, shape (step, home)
+            Published before, from now on [kW].
+        freed : collection of int
+            Homes that need less than was expected, where a better plan is worth looking for.
+        """
+        options = self.manner.options
+        manner = replace(self.manner, options=replace(options, gap=max(options.gap, AGAIN_GAP)))
+        study = Study(self.feeder, self.predictor, self.elements, manner, self.seed, day, steps)
+        study.standing_kw = caps_kw
+        broken, kept = study.judged(before.rows, caps_kw)
+        homes = np.flatnonzero(broken)
+        study.cars = study.phase_mates(np.union1d(homes, np.array(sorted(freed), np.int64)))
+        if not study.cars.any():
+            return kept
+        if self.elements is None:
+            new = study.solved(())
+        else:
+            new = study.within_the_network(self.elements, list(before.rows), study.response(caps_kw))
+        as_good = options.objective in BY_WITHHELD and kept.withheld_kwh <= new.withheld_kwh
+        return kept if not len(homes) and as_good else new

@@ -1,0 +1,250 @@
+"""The cheapest charging that the limits allow, then the least withheld among its optima.
+
+Any schedule that serves the needs inside the limits is what households do under caps at inflexible load + schedule. So
+what the upper level sees only through load, such as the bill, is a plain linear programme, and its optimum is what
+charging costs at least. Among the caps that attain it the mixed-integer programme finds those that withhold least.
+
+A charger's least power is the exception: a cap that leaves less is of no use, so where the programme finds no plan at
+the least cost, the least cost itself comes from the mixed-integer programme.
+
+Where one programme for the whole piece is too large, the second level is left to decomposition: prices dearer than any
+that a car pays in some optimum of the linear programme (its reduced costs tell) are taken out, which no plan of least
+cost minds. The plan found counts if it costs no more than it must; else the schedule of the linear programme does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import highspy
+import numpy as np
+import pyomo.environ as pyo
+from scipy.sparse import coo_matrix, vstack
+
+from controllers.caps.decomposition.clock import Clock
+from controllers.caps.highs import relative_gap, silent_highs
+from controllers.caps.merit_order import band_levels, price_in_steps, strict_levels
+from controllers.caps.options import CapsOptions
+from controllers.caps.part import NEARLY_KW, SMALLEST_KW, Part, Plan, freed, respond
+from controllers.caps.programme import Aim, Outcome, whole
+from controllers.caps.search import search
+from controllers.caps.upper_level import cost_eur
+from cosim.contract import Float
+from cosim.contract.signals import Bool
+from cosim.errors import SolverError
+
+SLACK = 1e-6  # of the least cost (of 1 EUR, where it is less) that caps which withhold less may cost more
+SERVED_KW = 1e-5
+REDUCED = 1e-6  # of the dearest price: a reduced cost above it keeps a slot out of every optimum
+
+
+def cost_of(part: Part, plan: Plan) -> float:
+    """Return what a plan's charging costs at the tariff [EUR]."""
+    return float(part.slot_h * (part.tariff_eur_per_kwh * plan.charge_kw).sum())
+
+
+class LeastWithheldAtCost(Aim):
+    """Energy withheld, among plans that cost no more than they must.
+
+    Parameters
+    ----------
+    most_eur : float
+        What a plan may cost [EUR].
+    """
+
+    def __init__(self, most_eur: float) -> None:
+        self.most_eur = most_eur
+
+    def shape(self, m: pyo.ConcreteModel, part: Part) -> None:
+        """Add the row."""
+        m.most_eur = pyo.Constraint(expr=cost_eur(m, part) <= self.most_eur)
+
+    def value(self, part: Part, plan: Plan) -> float:
+        """Return what is withheld, inf for a plan that costs too much."""
+        return plan.withheld_kwh(part) if cost_of(part, plan) <= self.most_eur + SLACK else float("inf")
+
+
+class LeastCost(Aim):
+    """What charging costs more than a known lower bound.
+
+    Parameters
+    ----------
+    least_eur : float
+        The bound [EUR].
+    """
+
+    def __init__(self, least_eur: float) -> None:
+        self.least_eur = least_eur
+
+    def shape(self, m: pyo.ConcreteModel, part: Part) -> None:
+        """Replace the objective."""
+        m.withheld_kwh.deactivate()
+        m.least_cost = pyo.Objective(expr=cost_eur(m, part) - self.least_eur)
+
+    def value(self, part: Part, plan: Plan) -> float:
+        """Return the cost above the bound."""
+        return max(cost_of(part, plan) - self.least_eur, 0.0)
+
+
+def cheapest(
+    part: Part,
+    options: CapsOptions,
+    rng: np.random.Generator,
+    form: str,
+    least_withheld: Callable[[Part, CapsOptions, np.random.Generator], Outcome],
+) -> Outcome:
+    """Return caps of a piece under which charging costs least [EUR], and of those the least restrictive."""
+    cheapest_charge = least_cost_schedule(part)
+    if cheapest_charge is None:
+        return Outcome(None, part, "infeasible", np.inf, -np.inf, 0.0, form)
+    least_eur, schedule, never = cheapest_charge
+    if form == "decomposition":
+        usable, peak = (np.where(never, 0.0, kw) for kw in (part.usable_kw, part.peak_kw))
+        least = least_withheld(replace(part, usable_kw=usable, peak_kw=peak), options, rng)
+        return _large(part, replace(least, part=part), least_eur, schedule)
+    clock = Clock(options.time_limit_s)
+    scheduled = plan_of_schedule(part, schedule, pessimistic=options.ties == "pessimistic")
+    if scheduled is not None:
+        found = _at_cost(part, options, rng, form, least_eur, scheduled)
+        if found.plan is not None:
+            return replace(found, objective=max(cost_of(part, found.plan), least_eur), bound=least_eur)
+    first = whole(part, options, _within(options, clock).stop, rng, form, LeastCost(least_eur))
+    if first.plan is None:
+        return first
+    reached_eur = least_eur + first.objective
+    found = _at_cost(part, _within(options, clock), rng, form, reached_eur, first.plan)
+    plan = found.plan or first.plan
+    status = "optimal" if first.status == found.status == "optimal" else first.status
+    if first.status == "optimal" and found.plan is not None:
+        status = found.status
+    return replace(
+        found, plan=plan, status=status, objective=cost_of(part, plan), bound=min(least_eur + first.bound, reached_eur)
+    )
+
+
+def _within(options: CapsOptions, clock: Clock) -> CapsOptions:
+    return replace(options, time_limit_s=clock.left_s)
+
+
+def _at_cost(
+    part: Part, options: CapsOptions, rng: np.random.Generator, form: str, reached_eur: float, known: Plan
+) -> Outcome:
+    """Withhold as little as possible at that cost."""
+    aim = LeastWithheldAtCost(reached_eur + SLACK * max(abs(reached_eur), 1.0))
+    found = whole(part, options, options.stop, rng, form, aim, known=_better_start(part, aim, rng, options, known))
+    return replace(found, withheld_bound_kwh=max(found.bound, 0.0))
+
+
+def _better_start(part: Part, aim: Aim, rng: np.random.Generator, options: CapsOptions, known: Plan) -> Plan:
+    other = search(part, rng, options.ties) if options.warm_start else None
+    return min((plan for plan in (known, other) if plan is not None), key=lambda plan: aim.value(part, plan))
+
+
+def _large(part: Part, least: Outcome, least_eur: float, schedule: Float) -> Outcome:
+    """Take the plan that withholds least where it costs least too, else the schedule; no programme for the second."""
+    restricted = (
+        None if least.plan is None else freed(part, Plan(least.plan.room_kw, respond(part, least.plan.room_kw)))
+    )
+    plans = [plan for plan in (restricted, plan_of_schedule(part, schedule)) if plan is not None]
+    if not plans:
+        return least
+    most_eur = least_eur + SLACK * max(abs(least_eur), 1.0)
+    plan = min(plans, key=lambda plan: (max(cost_of(part, plan), most_eur), plan.withheld_kwh(part)))
+    bound = least.withheld_bound_kwh
+    kept = plan is restricted or relative_gap(plan.withheld_kwh(part), bound) == 0.0
+    status = least.status if kept else "node_limit"
+    return replace(
+        least, plan=plan, status=status, objective=max(cost_of(part, plan), least_eur), bound=least_eur,
+        withheld_bound_kwh=bound,
+    )  # fmt: skip
+
+
+def least_cost_schedule(part: Part) -> tuple[float, Float, Bool] | None:
+    """Return the least cost of serving every need inside the limits, and one schedule that attains it.
+
+    Parameters
+    ----------
+    part : Part
+        The piece; its needs must be servable.
+
+    Returns
+    -------
+    cost : float
+        [EUR].
+    schedule : ndarray, shape (slot, car)
+        Of the optima one that is early in the cars' own orders [kW].
+    never : ndarray of bool, shape (slot, car)
+        Slots dearer than any that the car uses in some optimum. None instead of all three where there is no optimum.
+
+    Raises
+    ------
+    SolverError
+        Where the solver ends in a way that says nothing.
+    """
+    rows, cars = np.nonzero(part.usable_kw > SMALLEST_KW)
+    column = np.arange(len(rows))
+    limit_row = rows if part.one_order else part.when[rows, cars]
+    phases = part.share.shape[1]
+    load = vstack([
+        coo_matrix((part.share[cars, phase], (limit_row, column)), shape=(len(part.headroom_kw), len(rows)))
+        for phase in range(phases)
+    ])  # fmt: skip
+    energy = coo_matrix((np.ones(len(rows)), (cars, column)), shape=(len(part.cars), len(rows)))
+    matrix = vstack([load, energy]).tocsc()
+    price = part.slot_h * part.tariff_eur_per_kwh[rows, cars]
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = len(rows), matrix.shape[0]
+    lp.col_lower_, lp.col_upper_ = np.zeros(len(rows)), part.usable_kw[rows, cars]
+    lp.row_lower_ = np.concatenate([np.full(load.shape[0], -np.inf), part.draw_kw])
+    lp.row_upper_ = np.concatenate([part.headroom_kw.T.ravel(), np.maximum(part.most_kw, part.draw_kw)])
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+    smallest = np.abs(price[price != 0.0]).min(initial=1.0)
+    early = 1e-4 * smallest / part.slots  # too little to pass another price by more than rounding
+    at_tariff, when_early = _minimised(lp, price), _minimised(lp, price + early * rows)
+    if at_tariff is None or when_early is None:
+        return None
+    charge, exact = when_early[0], float(price @ at_tariff[0])
+    if exact < float(price @ charge) - SLACK * max(abs(exact), 1.0):
+        charge = at_tariff[0]
+    dearest = np.full(len(part.cars), -np.inf)
+    open_in_some = at_tariff[1] <= REDUCED * max(float(np.abs(price).max(initial=0.0)), SLACK)
+    np.maximum.at(dearest, cars[open_in_some], part.tariff_eur_per_kwh[rows, cars][open_in_some])
+    never = price_in_steps(part.tariff_eur_per_kwh) > price_in_steps(dearest)
+    schedule = np.zeros_like(part.usable_kw)
+    schedule[rows, cars] = charge
+    return exact, schedule, never
+
+
+def _minimised(lp: highspy.HighsLp, cost: Float) -> tuple[Float, Float] | None:
+    """Return the optimum's variables and their reduced costs, None where there is no optimum."""
+    lp.col_cost_ = cost
+    solver = silent_highs()
+    solver.passModel(lp)
+    solver.run()
+    if solver.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
+        return None
+    if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        raise SolverError(f"cheapest charging: {solver.modelStatusToString(solver.getModelStatus())}")
+    return np.array(solver.getSolution().col_value), np.array(solver.getSolution().col_dual)
+
+
+def plan_of_schedule(part: Part, schedule_kw: Float, *, pessimistic: bool = False) -> Plan | None:
+    """Return caps that enforce a schedule, free after what the car needs; None where a charger cannot run at it."""
+    used = schedule_kw > NEARLY_KW
+    level = (band_levels if pessimistic else strict_levels)(part.tariff_eur_per_kwh)
+    last = np.where(used, level, level.min(initial=0) - 1).max(axis=0)
+    unfilled = (part.most_kw > part.draw_kw) & (schedule_kw.sum(axis=0) < part.most_kw - NEARLY_KW)
+    last = np.where(unfilled, np.maximum(last, 0), last)  # it would go on wherever that costs nothing
+    free = (level > last) | ((level == last) & (not pessimistic)) | (schedule_kw >= part.usable_kw - NEARLY_KW)
+    room = np.where(free, part.room_kw, np.where(used, schedule_kw, 0.0))
+    held = ~free & (part.usable_kw > SMALLEST_KW)
+    floored = held & (room < part.floor_kw - NEARLY_KW)
+    weak = held & used & (room < part.charger_min_kw)
+    if floored.any() or weak.any():
+        return None
+    plan = Plan(room, respond(part, room))
+    off_kw = np.abs(plan.charge_kw.sum(axis=0) - schedule_kw.sum(axis=0)).max(initial=0.0)
+    over_kw = (part.load_kw(plan.charge_kw) - part.headroom_kw).max(initial=0.0)
+    return freed(part, plan) if off_kw <= SERVED_KW and over_kw <= 10 * NEARLY_KW else None

@@ -1,0 +1,137 @@
+"""Everything that has a limit, conductors of rated branches and voltages at customers, on one scale: 1 is the limit.
+
+A conductor's loading is its current over its rating. A customer's is the share used of the voltage drop that is
+allowed: 0 at the voltage without any load, 1 at the lowest voltage permitted. So that a plan can treat both alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from controllers.caps.phase_limits import Background
+from cosim.contract import Branch, Complex, Feeder, Float, Int, Predictor, monitored_currents
+
+LEAST_DROP_PU = 0.02  # the drop allowed counts as at least this, or a high lower limit would make loadings meaningless
+SAME_CURRENT = 3  # digits: conductors that carry the same current are one, with the smallest of their ratings
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """What the power flow says of some states; nan where there is none.
+
+    Attributes
+    ----------
+    loading : ndarray, shape (state, element)
+        1 is the limit.
+    voltage_pu : ndarray, shape (state, port)
+        Of the declared voltage, customer by customer, phase by phase.
+    """
+
+    loading: Float
+    voltage_pu: Float
+
+
+class Elements:
+    """Conductors and customers of a feeder, and their loading in states of the network.
+
+    Parameters
+    ----------
+    feeder : Feeder
+        The place.
+    predictor : Predictor
+        Gives the voltages at customers; currents of all rated branches follow from them by Ohm's law.
+    voltage_min_pu : float
+        Lowest voltage permitted at a customer, of the declared one.
+
+    Attributes
+    ----------
+    names : tuple of str, shape (element,)
+        Conductors first, then customers.
+    phase : ndarray of int, shape (element,)
+        1, 2 or 3.
+    conductors : int
+        How many of the elements are conductors.
+    lines : ndarray of bool, shape (element,)
+        Conductors of lines, which leaves out those of the transformer.
+    """
+
+    def __init__(self, feeder: Feeder, predictor: Predictor, voltage_min_pu: float) -> None:
+        self.feeder, self._predictor = feeder, predictor
+        self._minimum_v = voltage_min_pu * feeder.nominal_voltage_v
+        phases = feeder.customer_phases
+        self._port_customer = np.array([c for c, on in enumerate(phases) for _ in on], np.int64)
+        port_phase = np.array([phase for on in phases for phase in on], np.int64)
+        none = np.zeros((1, len(phases)))
+        no_load_v = np.abs(predictor.predict(none, none).voltage_v[0])
+        self._drop_v = np.maximum(no_load_v - self._minimum_v, LEAST_DROP_PU * feeder.nominal_voltage_v)
+        names, is_line, phase = self._conductors
+        self.conductors = len(names)
+        self.names = (*names, *(f"{feeder.customers[customer]}" for customer in self._port_customer))
+        self.lines = np.concatenate([is_line, np.zeros(len(port_phase), bool)])
+        self.phase: Int = np.concatenate([phase, port_phase])
+
+    def where(self, element: int) -> str:
+        """Name a conductor or a customer, with its phase."""
+        return f"{self.names[element]} phase {self.phase[element]}"
+
+    def flow(self, background: Background, ev_kw: Float) -> Flow:
+        """Solve states, shape (state, customer) each."""
+        loading = np.full((len(ev_kw), len(self.names)), np.nan)
+        voltage_v = np.full((len(ev_kw), len(self._port_customer)), np.nan)
+        keys = np.nan_to_num(background.source_pu, nan=-1.0)
+        for key in np.unique(keys):
+            rows = keys == key
+            source_pu = None if key < 0 else float(key)
+            p_kw, q_kvar = background.p_kw[rows] + ev_kw[rows], background.q_kvar[rows]
+            port_v = self._predictor.predict(p_kw, q_kvar, source_pu).voltage_v
+            scale = 1.0 if source_pu is None else source_pu / self.feeder.network.source_pu
+            loading[rows, : self.conductors] = np.abs(self._currents(p_kw, q_kvar, port_v, scale)) / self._rated_a
+            voltage_v[rows] = np.abs(port_v)
+        loading[:, self.conductors :] = 1.0 + (self._minimum_v - voltage_v) / self._drop_v
+        return Flow(loading, voltage_v / self.feeder.nominal_voltage_v)
+
+    def _currents(self, p_kw: Float, q_kvar: Float, port_v: Complex, scale: float) -> Complex:
+        phases = np.bincount(self._port_customer)[self._port_customer]
+        port_va = (p_kw + 1j * q_kvar)[:, self._port_customer] * (1e3 / phases)
+        flowing: Complex = np.conj(port_va / port_v) @ self._per_port + self._no_load_a * scale
+        return flowing
+
+    @cached_property
+    def _conductors(self) -> tuple[tuple[str, ...], np.ndarray[tuple[int], np.dtype[np.bool_]], Int]:
+        """Name, kind and phase of every conductor that is told apart; prepares how currents follow from the ports'."""
+        branches = [b for b in self.feeder.network.branches if np.isfinite(b.rating_a)]
+        rated = np.repeat([b.rating_a for b in branches], 3)
+        there = np.array([[phase in b.phases for phase in (1, 2, 3)] for b in branches], bool).reshape(-1)
+        no_load_a, per_port = _currents_of_ports(self.feeder, branches)
+        order = np.flatnonzero(there)[np.argsort(rated[there], kind="stable")]  # of equals, the smallest rating
+        line = np.array([branches[row // 3].kind == "line" for row in order], bool)
+        told_apart = np.concatenate([np.round(per_port[:, order], SAME_CURRENT), line[None, :]])
+        _, first = np.unique(told_apart, axis=1, return_index=True)
+        kept = order[np.sort(first)]
+        self._rated_a, self._no_load_a, self._per_port = rated[kept], no_load_a[kept], per_port[:, kept]
+        names = tuple(branches[row // 3].name for row in kept)
+        return names, line[np.sort(first)], (kept % 3 + 1).astype(np.int64)
+
+
+def _currents_of_ports(feeder: Feeder, branches: list[Branch]) -> tuple[Complex, Complex]:
+    """Currents [A] without load, shape (conductor,), and per ampere drawn at each port, shape (port, conductor)."""
+    pairs = [
+        (node, neutral)
+        for nodes, neutral in zip(feeder.customer_nodes, feeder.customer_neutral, strict=True)
+        for node in nodes
+    ]
+    network = feeder.network
+    drawn = sparse.lil_matrix((len(network.node_names), len(pairs)), dtype=complex)
+    for port, (node, neutral) in enumerate(pairs):
+        drawn[node, port] = -1.0
+        if neutral >= 0:
+            drawn[neutral, port] = 1.0
+    node_v = splu(network.admittance_s.tocsc()).solve(drawn.toarray())
+    states_v = np.concatenate([network.no_load_v[None, :], node_v.T])
+    currents = monitored_currents(branches, states_v).reshape(len(states_v), -1)
+    return currents[0], currents[1:]

@@ -1,0 +1,148 @@
+"""One mixed-integer programme for a whole piece, in any form, under any tie rule, for any aim."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyomo.environ as pyo
+
+from controllers.caps import kkt, order_form, ties
+from controllers.caps.highs import OPTIMAL_GAP, Stop, relative_gap, solve
+from controllers.caps.options import CapsOptions
+from controllers.caps.part import Part, Plan
+from controllers.caps.search import search
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How a piece ended.
+
+    Attributes
+    ----------
+    plan : Plan or None
+        None where a limit struck before any plan was found, or where there is none.
+    part : Part
+        The piece with the floors that were kept.
+    status : str
+        As in ``highs.Ending``.
+    objective, bound : float
+        Of the objective asked for, and the proven bound on it.
+    withheld_bound_kwh : float
+        Lower bound of withheld energy at these floors [kWh].
+    form : str
+        The form that was used.
+    """
+
+    plan: Plan | None
+    part: Part
+    status: str
+    objective: float
+    bound: float
+    withheld_bound_kwh: float
+    form: str
+
+
+class Aim:
+    """What a programme is minimised for: here the energy withheld; others say how they differ.
+
+    Nothing withheld is the best that any aim can ask for.
+    """
+
+    def shape(self, m: pyo.ConcreteModel, part: Part) -> None:
+        """Add rows, or put another objective in the place of ``m.withheld_kwh``."""
+
+    def value(self, part: Part, plan: Plan) -> float:
+        """Return what a plan is worth, at least 0 and smaller is better; inf where it does not qualify."""
+        return plan.withheld_kwh(part)
+
+    def look_at(self, part: Part, plan: Plan) -> None:
+        """Take note of what the solver found."""
+
+    def write_start(self, m: pyo.ConcreteModel, part: Part, plan: Plan) -> None:
+        """Set the variables that ``shape`` added to what belongs to a plan."""
+
+
+LEAST_WITHHELD = Aim()
+
+
+def whole(
+    part: Part,
+    options: CapsOptions,
+    stop: Stop,
+    rng: np.random.Generator,
+    form: str,
+    aim: Aim = LEAST_WITHHELD,
+    known: Plan | None = None,
+) -> Outcome:
+    """Solve one programme for a whole piece.
+
+    Parameters
+    ----------
+    part : Part
+        The piece.
+    options : CapsOptions
+        For the tie rule, and whether to search for a plan to start from.
+    stop : Stop
+        Limits of the solve.
+    rng : numpy.random.Generator
+        Of the search.
+    form : str
+        ``order``, ``kkt_ordered`` or ``kkt``.
+    aim : Aim
+        What is minimised.
+    known : Plan, optional
+        A plan to start from.
+
+    Returns
+    -------
+    Outcome
+        Whose objective and bound are those of the aim.
+    """
+    began = time.perf_counter()
+    start = known
+    if start is None and options.warm_start:
+        start = search(part, rng, options.ties)
+    worth = np.inf if start is None else aim.value(part, start)
+    if start is not None and (start.withheld_kwh(part) <= 0.0 or (stop.first_plan and np.isfinite(worth))):
+        status = "first_plan" if stop.first_plan else "optimal"
+        return Outcome(start, part, status, worth, worth if status == "optimal" else 0.0, 0.0, form)
+    model = built(part, options.ties, form)
+    aim.shape(model, part)
+    usable = start is not None and np.isfinite(worth) and _start(part, model, start, options.ties, form)
+    if usable and start is not None:
+        aim.write_start(model, part, start)
+    left_s = max(stop.time_s - (time.perf_counter() - began), 0.0)
+    ending = solve(model, replace(stop, time_s=left_s), use_start=usable)
+    read = _read(part, model, options.ties, form) if ending.has_plan else None
+    if read is not None:
+        aim.look_at(part, read)
+    found = [plan for plan in (start, read) if plan is not None and np.isfinite(aim.value(part, plan))]
+    if not found:
+        return Outcome(None, part, ending.status, np.inf, ending.bound, max(ending.bound, 0.0), form)
+    plan = min(found, key=lambda plan: aim.value(part, plan))
+    value, bound = aim.value(part, plan), max(ending.bound, 0.0)
+    status = "optimal" if relative_gap(value, bound) <= OPTIMAL_GAP else ending.status
+    return Outcome(plan, part, status, value, bound, bound if aim is LEAST_WITHHELD else 0.0, form)
+
+
+def built(part: Part, rule: str, form: str) -> pyo.ConcreteModel:
+    """Return the model of a piece in a form and under a tie rule, least withheld as its objective."""
+    if rule != "unique":
+        return kkt.build(part, ordered=False, bands=True) if form == "kkt" else ties.build(part, rule)
+    return order_form.build(part) if form == "order" else kkt.build(part, ordered=form == "kkt_ordered")
+
+
+def _start(part: Part, model: pyo.ConcreteModel, plan: Plan, rule: str, form: str) -> bool:
+    """Write a plan into the model; the textbook form under shared levels has no use for one."""
+    if rule != "unique" and form == "kkt":
+        return False
+    (ties if rule != "unique" else order_form if form == "order" else kkt).write_start(part, model, plan)
+    return True
+
+
+def _read(part: Part, model: pyo.ConcreteModel, rule: str, form: str) -> Plan:
+    if form != "order":
+        return kkt.read(part, model)
+    return order_form.read(part, model) if rule == "unique" else ties.read(part, model)

@@ -1,0 +1,301 @@
+"""One horizon while it is planned: problem, solution, power flow, tighter limits where that shows an excess, again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from controllers.caps.day import background_of, excess_within_slots, stays_in_slots
+from controllers.caps.follower import best_response, car_limits
+from controllers.caps.network import Answers, Elements, Round, Row
+from controllers.caps.options import CapsOptions
+from controllers.caps.phase_limits import PEAK_SHARE, expected_kva, phase_limits_kw
+from controllers.caps.problem import CapsProblem
+from controllers.caps.result import CapsResult
+from controllers.caps.solve import solve_caps
+from cosim.contract import Exogenous, Feeder, Float, Int, Predictor
+from cosim.contract.signals import Bool
+
+KEPT_OVER_KW = 0.5  # a phase may be above its limit by this before caps are planned anew: the margin is far more
+KEPT_SHORT_KWH = 0.05  # a car may be left short by this before caps are planned anew
+_OF_CARS = (
+    "home", "plugged", "charger_kw", "charger_min_kw", "energy_need_kwh", "efficiency", "battery_room_kwh",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How caps are planned.
+
+    Attributes
+    ----------
+    options : CapsOptions
+        Of the solver.
+    limit_a : float
+        Rated current of a phase of the transformer or the head line, whichever carries less [A].
+    margin : float
+        Share of all limits that the mean of a slot leaves free.
+    whole_network : bool
+        Whether other rated cables and voltages are kept too (with a predictor only).
+    voltage_min_pu : float
+        Lowest voltage permitted at a customer.
+    rounds : int
+        Most solves of one plan: limits are tightened between them until the power flow shows no excess.
+    """
+
+    options: CapsOptions
+    limit_a: float
+    margin: float
+    whole_network: bool
+    voltage_min_pu: float
+    rounds: int
+
+    @property
+    def peaks_count(self) -> bool:
+        """Whether the highest step of a slot counts, not only its mean."""
+        return self.options.limit_on == "peak"
+
+
+@dataclass(frozen=True, eq=False)
+class HorizonPlan:
+    """Caps from the first step of a horizon to its last, and what they lead to.
+
+    Attributes
+    ----------
+    problem : CapsProblem
+        In slots, extra limits included.
+    result : CapsResult or None
+        Its solution; None where caps published before were kept.
+    caps_kw : ndarray, shape (step, home)
+        As published; inf where nothing is steered [kW].
+    planned_kva : ndarray, shape (step,)
+        Apparent power expected at the transformer [kVA].
+    rows : tuple of Row
+        Extra limits.
+    rounds : tuple of Round
+        What the power flow found after each solve; empty where only the transformer's limits are planned with.
+    kept_round : int
+        Which of them belongs to these caps; 0 where there is none.
+    not_from_charging : tuple of str
+        Limits that are broken without any car.
+    """
+
+    problem: CapsProblem
+    result: CapsResult | None
+    caps_kw: Float
+    planned_kva: Float
+    rows: tuple[Row, ...]
+    rounds: tuple[Round, ...]
+    kept_round: int
+    not_from_charging: tuple[str, ...]
+
+    @property
+    def verified(self) -> Round | None:
+        """What the power flow says of these caps; None where it was not asked."""
+        return self.rounds[self.kept_round - 1] if self.kept_round else None
+
+    @property
+    def withheld_kwh(self) -> float:
+        """Sum over plugged-in slots of connection - cap [kWh]."""
+        return self.problem.withheld_kwh(self.caps_kw[:: len(self.caps_kw) // self.problem.slots])
+
+    @property
+    def fallback(self) -> str:
+        """Empty, or what could not be had."""
+        verified, fallback = self.verified, "" if self.result is None else self.result.fallback
+        if verified is None or verified.clean:
+            return fallback
+        over = f"{100.0 * verified.over_limit:.2g} % over its limit after {len(self.rounds)} rounds"
+        return "; ".join(part for part in (fallback, f"{verified.over_limit_where} is {over}") if part)
+
+
+class Study:
+    """One horizon while it is planned.
+
+    Parameters
+    ----------
+    feeder, predictor, elements, manner, seed
+        The place, its power flow, what has a limit, how to plan, and the seed of searches.
+    day : Exogenous
+        What is expected, step by step.
+    steps : int
+        Steps of a slot.
+
+    Attributes
+    ----------
+    problem : CapsProblem
+        Of all cars.
+    cars : ndarray of bool, shape (car,)
+        Which of them are to be planned; the caps of the others' homes are ``standing_kw``, shape (step, home).
+    """
+
+    def __init__(
+        self,
+        feeder: Feeder,
+        predictor: Predictor | None,
+        elements: Elements | None,
+        manner: Manner,
+        seed: int,
+        day: Exogenous,
+        steps: int,
+    ) -> None:
+        self.feeder, self.predictor, self.elements = feeder, predictor, elements
+        self.manner, self.seed, self.day, self.steps = manner, seed, day, steps
+        self.slots = day.resample(steps * day.step_min)
+        self.by_step, self.by_slot = background_of(day), background_of(self.slots)
+        self.problem = _problem(feeder, self.slots, self._limit_kw())
+        self.cars = np.ones(self.problem.cars, bool)  # to be planned; the others' caps stand
+        self.standing_kw = np.full_like(day.demand_kw, np.inf)
+
+    def solved(self, rows: Sequence[Row], limit_kw: Float | None = None) -> HorizonPlan:
+        """Solve once, with extra limits."""
+        problem = self.problem
+        if limit_kw is not None and len(rows):
+            names = tuple(self.elements.where(row.element) for row in rows) if self.elements else ()
+            problem = replace(
+                problem,
+                phase_share=np.column_stack([problem.phase_share, *(row.share for row in rows)]),
+                limit_kw=np.column_stack([problem.limit_kw, limit_kw]),
+                extra_limits=names,
+            )
+        result = solve_caps(_of_cars(problem, self.cars), self.manner.options, seed=self.seed)
+        caps_kw = self._published(result)
+        planned_kva = expected_kva(self.feeder, self.predictor, self.by_step, self.response(caps_kw))
+        return HorizonPlan(problem, result, caps_kw, planned_kva, tuple(rows), (), 0, ())
+
+    def _published(self, result: CapsResult) -> Float:
+        """Caps of homes that are expected to have a car; no limit where there is nothing to steer.
+
+        A plan may want a home to give its neighbours what its roof yields, a cap below zero. That would be an order to
+        export, so the cap is zero: the home may charge from its own roof.
+        """
+        planned = np.repeat(np.maximum(result.caps_kw, 0.0), self.steps, axis=0)
+        caps = np.full_like(planned, np.inf)
+        standing = np.unique(self.problem.home[~self.cars])
+        caps[:, standing] = self.standing_kw[:, standing]
+        steered = np.unique(self.problem.home[self.cars])
+        caps[:, steered] = planned[:, steered]
+        return caps
+
+    def response(self, caps_kw: Float) -> Float:
+        """What cars draw under caps, shape (step, home)."""
+        stepwise = _problem(self.feeder, self.day, np.repeat(self.problem.limit_kw, self.steps, axis=0))
+        return stepwise.per_home(best_response(stepwise, caps_kw))
+
+    def judged(self, rows: Sequence[Row], caps_kw: Float) -> tuple[Bool, HorizonPlan]:
+        """Look at caps published before: homes where they overload a phase or leave a car short, and all as a plan."""
+        problem = self.problem
+        charge = best_response(problem, np.minimum(caps_kw[:: self.steps], problem.connection_kw))
+        counted = charge
+        if self.manner.options.coordination == "sum_of_caps":  # whatever households do inside their caps
+            counted = np.where(problem.is_plugged, car_limits(problem, caps_kw[:: self.steps]), 0.0)
+        over = counted @ problem.car_share - problem.headroom_kw > KEPT_OVER_KW
+        broken: Bool = (problem.phase_share[:, over.any(axis=0)] > 0).sum(axis=1) > 0
+        served = problem.efficiency * problem.slot_h * charge.sum(axis=0)
+        broken[problem.home[problem.reachable_kwh - served > KEPT_SHORT_KWH]] = True
+        ev_kw = self.response(caps_kw)
+        rounds: tuple[Round, ...] = ()
+        elements = self.elements
+        if elements is not None:
+            look = self._network(elements).look(ev_kw, 1, len(rows))
+            rounds = (look.found,)
+            phases = np.unique(elements.phase[(look.excess > 0).any(axis=0)])
+            broken |= np.array([bool(set(on) & set(phases)) for on in self.feeder.customer_phases])
+        kva = expected_kva(self.feeder, self.predictor, self.by_step, ev_kw)
+        return broken, HorizonPlan(problem, None, caps_kw, kva, tuple(rows), rounds, len(rounds), ())
+
+    def phase_mates(self, homes: Int) -> Bool:
+        """Return the cars that share a phase with homes, and with their mates in turn, shape (car,)."""
+        share = self.problem.car_share > 0
+        phases = (self.problem.phase_share[homes] > 0).any(axis=0)
+        while True:
+            cars: Bool = share[:, phases].sum(axis=1) > 0
+            more = phases | share[cars].any(axis=0)
+            if (more == phases).all():
+                return cars
+            phases = more
+
+    def within_the_network(self, elements: Elements, rows: list[Row], guide_kw: Float | None) -> HorizonPlan:
+        """Solve, ask the power flow, tighten what it shows to be broken, and solve again.
+
+        Rows that are known from an earlier plan are laid through an operating point, what cars would draw there.
+        """
+        network = self._network(elements)
+        limit_kw = None if guide_kw is None or not rows else network.limits(rows, guide_kw)
+        rounds: list[Round] = []
+        best: HorizonPlan | None = None
+        best_rank = (np.inf, np.inf)
+        for number in range(1, self.manner.rounds + 1):
+            plan = self.solved(rows, limit_kw)
+            ev_kw = self.response(plan.caps_kw)
+            look = network.look(ev_kw, number, len(rows))
+            rounds.append(look.found)
+            rank = look.found.over_limit, float(look.excess.max())
+            if best is None or rank < best_rank:
+                best_rank = rank
+                best = replace(plan, kept_round=number, not_from_charging=look.not_from_charging)
+            if not look.worst:
+                break
+            known = {row.element for row in rows}
+            fresh = network.rows_for([pair for pair in look.worst if pair[0] not in known], ev_kw)
+            tighter = network.tightened(rows, limit_kw, look, ev_kw)
+            rows = [*rows, *fresh]
+            if not rows:
+                break  # nobody's charging has an influence
+            limit_kw = np.column_stack([tighter, network.limits(fresh, ev_kw)])
+        assert best is not None  # noqa: S101 - there is at least one round
+        return replace(best, rounds=tuple(rounds))
+
+    def _network(self, elements: Elements) -> Answers:
+        return Answers(
+            elements,
+            self.by_step,
+            self.by_slot,
+            start=self.day.start,
+            step_min=self.day.step_min,
+            margin=self.manner.margin,
+            peaks_count=self.manner.peaks_count,
+        )
+
+    def _limit_kw(self) -> Float:
+        """Limits of each slot; where its peaks count, what the highest forecast step exceeds its mean by comes off.
+
+        The margin is there for such peaks, so only what exceeds it is taken off.
+        """
+        feeder, margin = self.feeder, self.manner.margin
+        has_car = np.zeros(len(feeder.customers), bool)
+        has_car[self.day.sessions.customer] = True
+        kept_a = self.manner.limit_a * (1.0 - margin)
+        limit_kw = phase_limits_kw(feeder, self.predictor, self.by_slot, kept_a, has_car)
+        if not self.manner.peaks_count:
+            return limit_kw
+        excess_kw = excess_within_slots(self.by_step.p_kw @ feeder.phase_matrix, self.steps)
+        return np.minimum(limit_kw, limit_kw * PEAK_SHARE / (1.0 - margin) - excess_kw)
+
+
+def _problem(feeder: Feeder, day: Exogenous, limit_kw: Float) -> CapsProblem:
+    stays = stays_in_slots(feeder, day.sessions, day.steps, day.step_min)
+    return CapsProblem(
+        slot_h=day.step_min / 60.0,
+        tariff_eur_per_kwh=day.tariff_eur_per_kwh,
+        inflexible_kw=background_of(day).p_kw,
+        connection_kw=feeder.connection_kw,
+        phase_share=feeder.phase_matrix,
+        limit_kw=limit_kw,
+        home=stays.home,
+        plugged=stays.plugged,
+        charger_kw=stays.charger_kw,
+        charger_min_kw=stays.charger_min_kw,
+        energy_need_kwh=stays.energy_need_kwh,
+        efficiency=stays.efficiency,
+    )
+
+
+def _of_cars(problem: CapsProblem, cars: Bool) -> CapsProblem:
+    """Return the same problem with some of its cars."""
+    if cars.all():
+        return problem
+    columns = {key: getattr(problem, key)[..., cars] for key in _OF_CARS if getattr(problem, key) is not None}
+    return replace(problem, **columns)

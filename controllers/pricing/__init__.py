@@ -1,0 +1,49 @@
+"""Prices at charging stations when drivers choose by cost and time: a bilevel problem with two objectives below.
+
+``Leader(make_instance(...))`` is the operator; ``best_prices(leader, "optimistic")`` is exact, ``evolve`` the slides'
+evolutionary algorithm; ``Follower`` answers prices as the users do.
+"""
+
+from controllers.pricing.answer import Answer, better_moves, evaluate
+from controllers.pricing.evolution import Evolved, evolve
+from controllers.pricing.exact import MOST_VECTORS, Best, best_prices
+from controllers.pricing.follower import OPTIMISTIC_WEIGHTS, PESSIMISTIC_WEIGHTS, Follower, Rules
+from controllers.pricing.generate import generate
+from controllers.pricing.instance import Instance, make_instance, servable_levels, unservable_faults, with_periods
+from controllers.pricing.leader import MODERATE, READINGS, Leader
+from controllers.pricing.model import CONGESTIONS, FORMULATIONS, Model, build
+from controllers.pricing.solvers import SOLVERS, Found, Stop, TooLongError, minimise, scip_missing
+
+__all__ = [
+    "CONGESTIONS",
+    "FORMULATIONS",
+    "MODERATE",
+    "MOST_VECTORS",
+    "OPTIMISTIC_WEIGHTS",
+    "PESSIMISTIC_WEIGHTS",
+    "READINGS",
+    "SOLVERS",
+    "Answer",
+    "Best",
+    "Evolved",
+    "Follower",
+    "Found",
+    "Instance",
+    "Leader",
+    "Model",
+    "Rules",
+    "Stop",
+    "TooLongError",
+    "best_prices",
+    "better_moves",
+    "build",
+    "evaluate",
+    "evolve",
+    "generate",
+    "make_instance",
+    "minimise",
+    "scip_missing",
+    "servable_levels",
+    "unservable_faults",
+    "with_periods",
+]

@@ -1,0 +1,224 @@
+"""What can be asked of caps besides withholding least, on days small enough to check by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
+from controllers.caps.follower import best_response, best_response_lp, charging_cost_eur, least_cost_lp
+from controllers.caps.merit_order import band_levels, strict_levels
+from controllers.caps.min_cost import least_cost_schedule, plan_of_schedule
+from controllers.caps.part import respond, split
+from controllers.caps.proportional import log_room
+from cosim.errors import InputError
+
+EXACT: dict[str, Any] = {"gap": 1e-6, "node_limit": 100_000}
+
+
+def day(cars: int = 2, slots: int = 4, **changes: Any) -> CapsProblem:
+    """Homes without other load, a 4 kW charger and 4 kWh to fetch each, 10 kW of connection, one price."""
+    data: dict[str, Any] = {
+        "slot_h": 1.0,
+        "tariff_eur_per_kwh": np.full(slots, 0.1),
+        "inflexible_kw": np.zeros((slots, cars)),
+        "connection_kw": np.full(cars, 10.0),
+        "phase_share": share_of_phase(np.zeros(cars, int)),
+        "limit_kw": np.full((slots, 3), 4.0 + 1e-5),
+        "home": np.arange(cars),
+        "plugged": np.ones((slots, cars)),
+        "charger_kw": np.full(cars, 4.0),
+        "charger_min_kw": np.zeros(cars),
+        "energy_need_kwh": np.full(cars, 4.0),
+        "efficiency": np.ones(cars),
+    }
+    return CapsProblem(**(data | changes))
+
+
+# objectives
+
+
+def test_proportional_spreads_what_least_restriction_heaps_on_one_home() -> None:
+    """Three cars one after the other: 10 kWh withheld of the second, 20 kWh of the third; no other order is fairer."""
+    problem = day(3)
+    result = solve_caps(problem, CapsOptions("proportional", form="order", **EXACT))
+    assert result.status == "optimal"
+    assert result.objective == pytest.approx(log_room(problem, result.caps_kw))
+    assert result.objective == pytest.approx(np.log([10.0, 7.5, 5.0]).sum(), abs=1e-3)
+    assert result.objective <= result.bound <= result.objective + 1e-3
+    assert result.bound == pytest.approx(result.objective, abs=1e-4)
+
+
+def test_a_mean_room_below_a_tenth_of_a_kw_counts_as_that_much() -> None:
+    problem = day(2)
+    caps = np.column_stack([np.full(4, 10.0), np.full(4, 0.01)])
+    assert log_room(problem, caps) == pytest.approx(np.log(10.0) + np.log(0.1))
+
+
+def test_the_bound_of_many_homes_holds_and_the_gap_is_on_what_is_lost() -> None:
+    rng = np.random.default_rng(7)
+    problem = day(5, 8, energy_need_kwh=rng.uniform(2.0, 9.0, 5), limit_kw=np.full((8, 3), 7.0))
+    by_shares = solve_caps(problem, CapsOptions("proportional", form="decomposition", gap=0.1))
+    whole = solve_caps(problem, CapsOptions("proportional", form="order", gap=0.05, node_limit=20))
+    assert by_shares.form == "decomposition"
+    assert by_shares.objective <= min(by_shares.bound, whole.bound) + 1e-9
+    assert whole.objective <= by_shares.bound + 1e-9
+    lost = 5 * np.log(10.0) - by_shares.objective
+    assert by_shares.gap == pytest.approx((by_shares.bound - by_shares.objective) / lost)
+    assert by_shares.max_response_error_kw < 1e-6
+    assert by_shares.over_limit_kw < 1e-6
+
+
+@pytest.mark.parametrize("form", ["order", "kkt_ordered", "decomposition"])
+def test_the_least_cost_is_that_of_a_linear_programme_and_withholds_no_more_than_it_must(form: str) -> None:
+    """In the one cheap slot, one car is served; which of them is all the same, and its neighbour waits for slot 1."""
+    problem = day(tariff_eur_per_kwh=np.array([0.1, 0.3, 0.3, 0.3]))
+    result = solve_caps(problem, CapsOptions("min_cost", form=form, gap=1e-4, node_limit=100_000))
+    assert result.objective == pytest.approx(0.4 + 1.2, abs=1e-4)
+    assert result.bound == pytest.approx(result.objective, abs=1e-4)
+    assert result.withheld_kwh == pytest.approx(10.0, abs=1e-3)
+    assert charging_cost_eur(problem, result.charge_kw).sum() == pytest.approx(result.objective, abs=1e-6)
+    for car in range(2):
+        own = least_cost_lp(problem, result.caps_kw, car)
+        assert charging_cost_eur(problem, result.charge_kw)[car] == pytest.approx(own, abs=1e-6)
+
+
+def test_caps_at_a_schedule_enforce_it() -> None:
+    rng = np.random.default_rng(3)
+    problem = day(
+        5, 8, tariff_eur_per_kwh=rng.choice([0.1, 0.2, 0.3], (8, 5)), energy_need_kwh=rng.uniform(3.0, 12.0, 5),
+        limit_kw=np.full((8, 3), 6.0),
+    )  # fmt: skip
+    (part,) = split(problem, problem.energy_need_kwh, problem.headroom_kw, np.arange(5), counts_peaks=False)
+    assert not part.one_order
+    found = least_cost_schedule(part)
+    assert found is not None
+    least_eur, schedule, never = found
+    assert least_eur == pytest.approx((part.tariff_eur_per_kwh * schedule).sum(), abs=1e-5)
+    assert not schedule[never].any()
+    plan = plan_of_schedule(part, schedule)
+    assert plan is not None
+    assert respond(part, plan.room_kw) == pytest.approx(schedule, abs=1e-5)
+
+
+@pytest.mark.parametrize("coordination", ["anticipated", "sum_of_caps"])
+def test_leximin_raises_those_who_can_be_raised(coordination: str) -> None:
+    """Three cars share 4 kW early and two share it late: the latter need not stay at the former's 1.33 kW."""
+    plugged = np.zeros((4, 5))
+    plugged[:2, :3] = plugged[2:, 3:] = 1.0
+    problem = day(5, plugged=plugged, energy_need_kwh=np.array([2.4, 2.4, 2.4, 3.9, 3.9]))
+    found = {
+        levels: solve_caps(problem, CapsOptions("max_min", coordination, form="order", levels=levels, gap=1e-3))
+        for levels in (1, 4)
+    }
+    smallest = {n: np.sort(np.where(plugged > 0, r.caps_kw, np.inf).min(axis=0)) for n, r in found.items()}
+    assert smallest[1] == pytest.approx([4 / 3, 4 / 3, 4 / 3, 4 / 3, smallest[1][4]], abs=3e-3)
+    assert smallest[4] == pytest.approx([4 / 3, 4 / 3, 4 / 3, 2.0, 2.0], abs=3e-3)
+    assert found[4].objective == pytest.approx(4 / 3, abs=2e-3)
+    assert found[4].bound >= found[4].objective
+    assert found[4].over_limit_kw < 1e-6
+    assert found[4].status in ("optimal", "gap_limit")
+
+
+def test_leximin_under_sum_of_caps_by_hand() -> None:
+    """One slot, 3 kW for two homes of phase 1 and 8 kW for two of phase 2, one of which can take 2.5 kW only."""
+    problem = day(
+        4, 1, phase_share=share_of_phase(np.array([0, 0, 1, 1])), limit_kw=np.array([[3.0, 8.0, 9.0]]) + 1e-5,
+        connection_kw=np.array([10.0, 10.0, 2.5, 10.0]), energy_need_kwh=np.full(4, 1.0),
+    )  # fmt: skip
+    result = solve_caps(problem, CapsOptions("max_min", "sum_of_caps", levels=3))
+    assert result.caps_kw[0] == pytest.approx([1.5, 1.5, 2.5, 5.5], abs=1e-3)
+
+
+@pytest.mark.parametrize("objective", ["proportional", "min_cost"])
+def test_the_sum_of_caps_knows_all_objectives(objective: str) -> None:
+    problem = day(3, 6, tariff_eur_per_kwh=np.array([0.3, 0.1, 0.1, 0.2, 0.2, 0.2]))
+    result = solve_caps(problem, CapsOptions(objective, "sum_of_caps"))
+    assert (result.caps_kw.sum(axis=1) <= 4.0 + 1e-4).all()
+    assert result.unserved_kwh.sum() == 0.0
+    if objective == "proportional":  # each a third of what there is, but for the 0.2 % that tangents may miss
+        assert result.objective == pytest.approx(3 * np.log(4.0 / 3.0), rel=2e-2)
+        assert result.objective <= result.bound
+        assert result.gap < 2.5e-3
+    else:
+        assert result.objective == pytest.approx(0.1 * 8.0 + 0.2 * 4.0, abs=1e-3)
+
+
+# several tariffs, prices below nil
+
+
+def test_each_home_follows_its_own_tariff() -> None:
+    tariff = np.array([[0.1, 0.4], [0.2, 0.3], [0.3, 0.2], [0.4, 0.1]])
+    problem = day(tariff_eur_per_kwh=tariff)
+    free = best_response(problem, np.full((4, 2), 10.0))
+    assert free[:, 0] == pytest.approx([4.0, 0.0, 0.0, 0.0])
+    assert free[:, 1] == pytest.approx([0.0, 0.0, 0.0, 4.0])
+    result = solve_caps(problem, CapsOptions("least_restriction"))
+    assert (result.status, result.withheld_kwh) == ("optimal", 0.0)
+    assert charging_cost_eur(problem, result.charge_kw) == pytest.approx([0.4, 0.4])
+
+
+def test_tariffs_of_one_order_share_the_fast_rows() -> None:
+    steep = np.array([0.1, 0.2, 0.3, 0.4])
+    problem = day(tariff_eur_per_kwh=np.column_stack([steep, 2 * steep]))
+    (part,) = split(problem, np.full(2, 4.0), problem.headroom_kw, np.arange(2), counts_peaks=False)
+    assert part.one_order
+    assert part.plain
+    assert part.tariff_eur_per_kwh[:, 1] == pytest.approx(2 * steep)
+
+
+@pytest.mark.parametrize("form", ["order", "kkt_ordered", "kkt"])
+def test_a_price_below_nil_fills_the_battery_and_caps_reckon_with_it(form: str) -> None:
+    """Each car needs 4 kWh and takes 8: both would draw 4 kW in both paid slots, and only one may."""
+    problem = day(tariff_eur_per_kwh=np.array([-0.1, -0.1, 0.2, 0.2]), battery_room_kwh=np.full(2, 8.0))
+    free = best_response(problem, np.full((4, 2), 10.0))
+    assert free == pytest.approx(np.tile([[4.0], [4.0], [0.0], [0.0]], 2))
+    result = solve_caps(problem, CapsOptions("least_restriction", form=form, warm_start=False, **EXACT))
+    assert result.withheld_kwh == pytest.approx(20.0, abs=1e-3)
+    assert result.charge_kw.sum(axis=1).max() <= 4.0 + 1e-4
+    for car in range(2):
+        assert best_response_lp(problem, result.caps_kw, car) == pytest.approx(result.charge_kw[:, car], abs=1e-6)
+
+
+def test_levels_are_in_the_order_of_prices_and_have_their_signs() -> None:
+    tariff = np.array([[-0.2, 0.0], [-0.1, 0.0], [-0.1, 0.3], [0.0, 0.3]])
+    assert strict_levels(tariff).T.tolist() == [[-3, -2, -1, 1], [1, 2, 3, 4]]
+    assert band_levels(tariff).T.tolist() == [[-2, -1, -1, 0], [0, 0, 1, 1]]
+
+
+# bad input, and what would have to give
+
+
+def test_faults_name_slots_and_homes() -> None:
+    inflexible = np.zeros((4, 2))
+    inflexible[2, 1] = np.nan
+    with pytest.raises(InputError) as raised:
+        day(inflexible_kw=inflexible, battery_room_kwh=np.array([4.0, 1.0]), energy_need_kwh=np.array([4.0, np.nan]))
+    text = str(raised.value)
+    assert "slot 2, home 1" in text
+    assert "car 1 of home 1" in text
+    with pytest.raises(InputError, match=r"give shape \(4, 2\)"):
+        day(tariff_eur_per_kwh=np.zeros((4, 3)))
+
+
+def test_an_infeasible_day_comes_back_with_the_smallest_rise_of_its_limits() -> None:
+    """5 kWh each for two chargers that run at 4 kW only, in two slots: both must run in the first, which is 8 kW."""
+
+    def limited(kw: float) -> CapsProblem:
+        least, need = np.full(2, 4.0), np.full(2, 5.0)
+        return day(2, 2, charger_min_kw=least, energy_need_kwh=need, limit_kw=np.full((2, 3), kw))
+
+    options = CapsOptions("least_restriction", form="order", gap=1e-4)
+    result = solve_caps(limited(5.2), options)
+    assert result.coordination == "sum_of_caps"
+    assert "infeasible" in result.fallback
+    (rise,) = [relaxation for relaxation in result.relaxations if relaxation.kind == "limit"]
+    assert rise.unit == "kW"
+    assert rise.amount == pytest.approx(2.8, abs=1e-3)
+    assert "homes 0-1" in rise.where
+    assert "slots 0" in rise.where
+    assert result.over_limit_kw < 1e-6
+    assert not solve_caps(limited(5.2 + rise.amount + 1e-5), options).fallback
+    assert solve_caps(limited(5.2 + 0.98 * rise.amount), options).fallback

@@ -1,0 +1,201 @@
+"""During the day: who came and who did not, caps that stand, and caps that are planned anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from controllers.caps.beliefs import LATE_MIN, Beliefs
+from controllers.caps.controller import BilevelCaps
+from controllers.caps.day import rest_of
+from cosim import Trajectory, run
+from cosim.contract import EvSessions, Exogenous, Feeder, Forecast, Observation, Setpoints
+from cosim.reduced import ReducedNetwork
+from experiments.verification_output import verification_of
+
+STEPS, STEP_MIN = 72, 10.0
+COME = 60.0
+QUICK: dict[str, Any] = {"gap": 0.1, "node_limit": 5, "slot_min": 60.0}
+SLOT = 6  # steps
+
+
+@pytest.fixture(scope="module")
+def predictor(european_lv: Feeder) -> ReducedNetwork:
+    return ReducedNetwork(european_lv)
+
+
+@pytest.fixture(scope="module")
+def forecast(european_lv: Feeder, make_day: Callable[..., Exogenous], make_sessions: Callable[..., Any]) -> Exogenous:
+    """Twelve hours in which 20 cars wait for the cheap ones from the fourth on; most are expected after an hour."""
+    rng = np.random.default_rng(7)
+    homes = np.sort(rng.permutation(len(european_lv.customers))[:20])
+    needs = rng.uniform(6.0, 14.0, homes.size)
+    rows = [(home, COME, 700.0, need, 7.4) for home, need in zip(homes, needs, strict=True)]
+    tariff = np.where(np.arange(STEPS) < 24, 0.3, 0.15)
+    return make_day(
+        european_lv, STEPS, STEP_MIN, demand_kw=0.5, demand_kvar=0.1, sessions=make_sessions(*rows),
+        tariff_eur_per_kwh=tariff,
+    )  # fmt: skip
+
+
+def delivered(feeder: Feeder, day: Exogenous, told: Exogenous, controller: BilevelCaps) -> Trajectory:
+    return run(
+        feeder, day, controller, engine="reduced", step_min=STEP_MIN, control_min=STEP_MIN,
+        forecast=Forecast("noisy", told),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def otherwise(forecast: Exogenous, european_lv: Feeder) -> Exogenous:
+    """What really happens: needs are half as large again, four cars come where none is expected, two never come."""
+    s = forecast.sessions
+    count = len(s)
+    others = np.setdiff1d(np.arange(len(european_lv.customers)), s.customer)[:4]
+    kept = np.arange(2, count)
+    rows = np.concatenate([kept, np.zeros(4, np.int64)])
+    columns = {key: getattr(s, key)[rows] for key in EvSessions.__dataclass_fields__}
+    columns["customer"] = np.concatenate([s.customer[kept], others])
+    columns["energy_need_kwh"] = 1.5 * columns["energy_need_kwh"]
+    order = np.argsort(columns["customer"], kind="stable")
+    return replace(forecast, sessions=EvSessions(**{key: values[order] for key, values in columns.items()}))
+
+
+def test_a_day_as_forecast_is_planned_once(european_lv: Feeder, predictor: ReducedNetwork, forecast: Exogenous) -> None:
+    controller = BilevelCaps(european_lv, predictor=predictor, **QUICK)
+    delivered(european_lv, forecast, forecast, controller)
+    assert controller.running is not None
+    assert len(controller.running.replans) >= 10
+    assert {replan.decision.status for replan in controller.running.replans} == {"kept"}
+    assert controller.running.caps_kw.tobytes() == controller.running.day_ahead.caps_kw.tobytes()
+
+
+Ran = tuple[BilevelCaps, Trajectory, list[Setpoints]]
+
+
+@pytest.fixture(scope="module")
+def ran(
+    european_lv: Feeder, predictor: ReducedNetwork, forecast: Exogenous, otherwise: Exogenous, scripted: type
+) -> dict[float, Ran]:
+    """The other day under the forecast, planned once (0) and looked at again every hour (60)."""
+    runs = {}
+    for minutes in (0.0, 60.0):
+        controller = BilevelCaps(european_lv, predictor=predictor, replan_min=minutes, **QUICK)
+        controller.plan(Forecast("noisy", forecast))
+        witness = scripted(controller.decide, every_step=True)
+        runs[minutes] = controller, delivered(european_lv, otherwise, forecast, witness), witness.answered
+    return runs
+
+
+def test_what_came_otherwise_is_planned_for(
+    ran: dict[float, Ran], predictor: ReducedNetwork, otherwise: Exogenous
+) -> None:
+    peak = {minutes: _head_percent(trajectory, predictor) for minutes, (_, trajectory, _) in ran.items()}
+    assert peak[0.0] > 102.0
+    assert peak[60.0] <= 100.0
+    controller, trajectory, _ = ran[60.0]
+    assert (trajectory.delivered_kwh >= otherwise.sessions.energy_need_kwh - 0.1).all()
+    once, running = ran[0.0][0].running, controller.running
+    assert once is not None
+    assert once.replans == []
+    assert running is not None
+    anew = [replan for replan in running.replans if replan.plan.result is not None]
+    assert anew
+    assert all(replan.minute % 60.0 == 0.0 for replan in anew)  # a slot that has begun stays as it is
+    first = once.decision.status
+    statuses = {decision.status for _, decision in trajectory.decisions}
+    assert statuses == {first} | {replan.decision.status for replan in running.replans}
+
+
+def _head_percent(trajectory: Trajectory, predictor: ReducedNetwork) -> float:
+    flow = predictor.predict(trajectory.net_kw, trajectory.net_kvar)
+    current_a = np.abs(flow.current_a[:, flow.branches.index(trajectory.feeder.head_line or "")])
+    return float(100.0 * current_a.max() / trajectory.feeder.phase_limit_a)
+
+
+def test_proof_tells_what_was_verified_and_planned_anew(ran: dict[float, Ran]) -> None:
+    running = ran[60.0][0].running
+    assert running is not None
+    told = json.loads(json.dumps(verification_of(running), allow_nan=False))
+    assert told["verified_clean"] is True
+    assert [entry["round"] for entry in told["verification"]] == list(range(1, len(told["verification"]) + 1))
+    last = told["verification"][told["verified_round"] - 1]
+    assert 0.0 < last["worst_line_percent"] <= 100.0
+    assert last["worst_line"].startswith("LINE1 phase ")
+    assert 0.94 <= last["voltage_min_pu"] <= 1.05
+    assert len(told["replans"]) == len(running.replans)
+    anew = [entry for entry in told["replans"] if entry["status"] != "kept"]
+    assert anew
+    assert all(entry["verified_clean"] and entry["gap"] is not None and not entry["fallback"] for entry in anew)
+
+
+def test_published_caps_of_begun_slots_never_change(ran: dict[float, Ran]) -> None:
+    published = [answer.published_cap_kw for answer in ran[60.0][2]]
+    for step in range(1, STEPS):
+        slot = step // SLOT * SLOT
+        begun = slot + SLOT if step % SLOT else slot  # at its beginning a slot may still change
+        assert (published[step][:begun] == published[step - 1][:begun]).all()  # type: ignore[index]
+    assert any((late != early).any() for late, early in zip(published[1:], published[:-1], strict=True))  # type: ignore[union-attr]
+
+
+def seen_at(minute: float, homes: int, **cars: tuple[float, float]) -> Observation:
+    """An observation with cars at given homes (``h3=(need_kwh, departure_min)``)."""
+    zero = np.zeros(homes)
+    values = dict.fromkeys(Observation.__dataclass_fields__, zero)
+    plugged, left, departure = np.zeros(homes, bool), zero.copy(), np.full(homes, np.nan)
+    for home, (need, until) in cars.items():
+        row = int(home[1:])
+        plugged[row], left[row], departure[row] = True, need, until
+    scalars = {"step": round(minute / STEP_MIN), "minute": minute, "step_min": STEP_MIN}
+    scalars |= {"tariff_eur_per_kwh": 0.2, "source_pu": 1.0}
+    values |= {"plugged": plugged, "energy_left_kwh": left, "departure_min": departure, "soc_kwh": zero + 5.0}
+    return Observation(**(values | scalars | {"charger_kw": zero + 7.4, "efficiency": zero + 0.9}))  # type: ignore[arg-type]
+
+
+def test_a_car_that_is_there_stands_for_the_one_forecast(make_sessions: Callable[..., EvSessions]) -> None:
+    beliefs = Beliefs(make_sessions((1, 60.0, 300.0, 8.0, 7.4), (1, 400.0, 500.0, 3.0, 7.4)), 3)
+    beliefs.learn(seen_at(0.0, 3))
+    assert not beliefs.came
+    seen = seen_at(30.0, 3, h1=(5.0, 350.0))  # early, and it needs less
+    beliefs.learn(seen)
+    assert beliefs.came
+    assert beliefs.freed == {1}
+    sessions = beliefs.sessions(seen)
+    assert sessions.arrival_min.tolist() == [0.0, 370.0]
+    assert sessions.departure_min.tolist() == [320.0, 470.0]
+    assert sessions.energy_need_kwh.tolist() == [5.0, 3.0]
+    assert (sessions.battery_kwh - sessions.soc_arrival_kwh >= sessions.energy_need_kwh).all()
+    beliefs.came, beliefs.freed = False, set()
+    beliefs.learn(seen_at(40.0, 3, h1=(4.0, 350.0)))
+    assert not beliefs.came
+    later = seen_at(360.0, 3)
+    beliefs.learn(later)
+    assert beliefs.sessions(later).arrival_min.tolist() == [40.0]
+    assert beliefs.freed == set()
+
+
+def test_a_late_car_is_waited_for_and_then_given_up(make_sessions: Callable[..., EvSessions]) -> None:
+    beliefs = Beliefs(make_sessions((0, 60.0, 600.0, 8.0, 7.4), (2, 60.0, 130.0, 2.0, 7.4)), 3)
+    late = seen_at(100.0, 3)
+    beliefs.learn(late)
+    assert beliefs.sessions(late).arrival_min.tolist() == [0.0, 0.0]  # at any moment
+    assert beliefs.sessions(late).energy_need_kwh.tolist() == [8.0, 2.0]
+    over = seen_at(150.0, 3)  # the second would have left by now
+    beliefs.learn(over)
+    assert beliefs.sessions(over).customer.tolist() == [0]
+    given_up = seen_at(60.0 + LATE_MIN, 3)
+    beliefs.learn(given_up)
+    assert len(beliefs.sessions(given_up)) == 0
+    assert beliefs.freed == {0, 2}
+
+
+def test_the_rest_of_a_day(forecast: Exogenous) -> None:
+    rest = rest_of(forecast, 24, EvSessions.none())
+    assert rest.steps == STEPS - 24
+    assert rest.start == forecast.times[24]
+    assert (rest.tariff_eur_per_kwh == 0.15).all()
+    assert rest.demand_kw.tobytes() == forecast.demand_kw[24:].tobytes()

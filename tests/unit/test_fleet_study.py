@@ -1,0 +1,94 @@
+"""The fleet study at a small size, whole: numbers, files, figures, command and its refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from controllers.aggregation.fit import Wishes
+from experiments.cli import app
+from experiments.reproduce import fleet_aggregation, fleet_exact, fleet_loop, fleet_story
+from experiments.reproduce.fleet_data import HOURS, draw_cars, draw_prices, draw_week
+from experiments.reproduce.fleet_story import Order
+
+SMALL = Order(vehicles=10, training_weeks=2, validation_weeks=1, test_weeks=1)
+WANTED = ("rmse_simple_kw", "rmse_envelope_kw", "rmse_bilevel_kw", "reduction_in_sample_percent",
+          "reduction_out_of_sample_percent")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, fleet_aggregation.Told]:
+    folder = tmp_path_factory.mktemp("fleet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fleet_story, "MAPS_H", (168, 24, 12))
+        patch.setattr(fleet_story, "FAMILY_UNITS", (1, 4))
+        patch.setattr(fleet_story, "FAMILY_MAPS_H", (168, 24))
+        patch.setattr(fleet_story, "FAMILY_REGULARISATION", (0.1,))
+        patch.setattr(fleet_story, "MAP_WISHES", Wishes(kicks=0, most_steps=5))
+        patch.setattr(fleet_story, "FAMILY_WISHES", Wishes(kicks=0, most_steps=5))
+        patch.setattr(fleet_exact, "MAPS_H", (24,))
+        patch.setattr(fleet_exact, "HOURS", 12)
+        patch.setattr(fleet_loop, "RUNS", {"simple": {"aggregate": "sum"}})
+        # the report speaks of the hourly map, which is too long for a test: the finest one stands in for it
+        patch.setattr(fleet_aggregation, "HOURLY", "map_12h")
+        return folder, fleet_aggregation.reproduce(folder, SMALL)
+
+
+def test_every_case_has_its_numbers(told: tuple[Path, fleet_aggregation.Told]) -> None:
+    folder, study = told
+    written = json.loads((folder / "metrics.json").read_text())
+    assert written["cases"].keys() == study.cases.keys()
+    for case in written["cases"].values():
+        assert all(isinstance(case[key], float) for key in WANTED)
+        expected = 100.0 * (1.0 - case["rmse_bilevel_kw"] / case["rmse_simple_kw"])
+        assert case["reduction_out_of_sample_percent"] == pytest.approx(expected)
+
+
+def test_finer_nested_maps_fit_the_training_weeks_better(told: tuple[Path, fleet_aggregation.Told]) -> None:
+    errors = [told[1].cases[f"map_{hours}h"]["rmse_bilevel_in_sample_kw"] for hours in (168, 24, 12)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] < told[1].cases["simple"]["rmse_bilevel_in_sample_kw"]
+
+
+def test_the_chosen_aggregate_is_the_best_on_validation_and_beats_the_baselines(
+    told: tuple[Path, fleet_aggregation.Told],
+) -> None:
+    cases = told[1].cases
+    chosen = cases["chosen"]
+    assert chosen["rmse_bilevel_validation_kw"] <= min(case["rmse_bilevel_validation_kw"] for case in cases.values())
+    assert chosen["rmse_bilevel_kw"] <= min(chosen["rmse_simple_kw"], chosen["rmse_envelope_kw"])
+    assert cases["one_week_hourly"]["reduction_in_sample_percent"] > 95.0
+    assert chosen["unfollowed_percent"] < cases["simple"]["unfollowed_percent"]
+
+
+def test_everything_is_written(told: tuple[Path, fleet_aggregation.Told]) -> None:
+    folder, _ = told
+    report = (folder / "report.md").read_text()
+    for name in ("factors.png", "family.png", "week.png", "promise.png"):
+        assert (folder / "figures" / name).stat().st_size > 10_000
+        assert f"figures/{name}" in report
+    check = json.loads((folder / "metrics.json").read_text())["exact"][0]
+    assert check["bound"] <= check["exact"] + 1e-9 <= check["scalable"] + 2e-3 * check["exact"] + 1e-6
+    assert check["same_kw"] < 1e-5
+    assert json.loads((folder / "manifest.json").read_text())["vehicles"] == 10
+    assert "family.csv" in {path.name for path in folder.iterdir()}
+
+
+def test_the_same_seed_draws_the_same_weeks() -> None:
+    one, two = ([draw_week(draw_cars(5, rng), rng), draw_prices(rng)] for rng in map(np.random.default_rng, (3, 3)))
+    assert one[0].driving_kwh.tobytes() == two[0].driving_kwh.tobytes()
+    assert one[1].tobytes() == two[1].tobytes()
+    assert one[1].shape == (HOURS,)
+    assert (one[0].charge_high_kw[one[0].driving_kwh > 0.0] == 0.0).all()
+
+
+def test_sizes_out_of_range_are_refused_all_at_once() -> None:
+    arguments = ["reproduce", "fleet_aggregation", "--vehicles", "2", "--training-weeks", "0", "--test-weeks", "99"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code != 0
+    faults = str(done.exception) if done.exception else ""
+    assert all(key in faults + done.output for key in ("--vehicles", "--training-weeks", "--test-weeks"))

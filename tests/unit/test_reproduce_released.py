@@ -1,0 +1,100 @@
+"""What anticipation releases over caps that are safe by their sum: plans side by side, and their deviation tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from controllers.caps import CapsOptions, solve_caps
+from experiments import deviation_output
+from experiments.deviation_output import DRAWS, FEWEST_DRAWS, deviation_rows
+from experiments.reproduce import host_released, host_sized
+from experiments.reproduce.host_options import Wishes, checked
+from experiments.reproduce.host_released import CAREFUL, Comparison, compare
+
+
+def compared(**options: object) -> Comparison:
+    order = checked(Wishes(households=8, slots=24, gap=0.1, **options))  # type: ignore[arg-type]
+    assert order is not None
+    problem = host_sized.draw_problem(order)
+    result = solve_caps(problem, order.options, seed=order.seed)
+    return compare(problem, result, order.options, order.margin, order.seed)
+
+
+@pytest.fixture(scope="module")
+def plain() -> Comparison:
+    return compared()
+
+
+def test_anticipation_releases_freedom_and_the_numbers_are_those_of_the_caps(plain: Comparison) -> None:
+    assert list(plain.plans) == ["anticipated", "sum_of_caps", CAREFUL]
+    assert plain.metrics["released"]["released_withheld_kwh"] > 0.0
+    assert plain.metrics["released"]["fewer_h_below_4_2_kw_per_home"] > 0.0
+    for name, plan in plain.plans.items():
+        metrics, problem, caps = plain.metrics[f"plan_{name}"], plan.problem, plan.result.caps_kw
+        assert metrics["nominal_capacity_kwh"] == pytest.approx(caps.sum())  # slots of an hour
+        short = 0
+        for car, home in enumerate(problem.home):
+            for slot in range(problem.slots):
+                room = max(caps[slot, home] - problem.inflexible_kw[slot, home], 0.0)
+                short += problem.plugged[slot, car] > 0 and room < min(4.2, problem.charger_kw[car]) - 1e-6
+        assert metrics["below_4_2_kw_h_per_home"] == pytest.approx(short / problem.homes)
+
+
+def test_the_safe_plan_holds_whatever_homes_do_inside_their_caps(plain: Comparison) -> None:
+    def largest(plan: str, *, inside: bool = True) -> dict[str, float]:
+        rows = [row for row in plain.deviations if row["plan"] == plan and row["respects_caps"] == inside]
+        return {row["behaviour"]: row["max_excess_kw"] for row in rows}
+
+    assert max(largest("sum_of_caps").values()) < 1e-3
+    assert max(largest("anticipated").values()) > 1.0
+    assert largest("anticipated")["as modelled"] < 1e-3
+    (noise,), (noise_with_margin,) = (largest(name, inside=False).values() for name in ("anticipated", CAREFUL))
+    assert noise_with_margin < noise
+    careful, whole = plain.plans[CAREFUL].problem.limit_kw, plain.plans["anticipated"].problem.limit_kw
+    assert careful == pytest.approx(0.85 * whole)
+
+
+def test_a_plan_that_was_asked_for_is_not_solved_again_under_any_name() -> None:
+    safe = compared(coordination="sum_of_caps", margin=0.1)
+    assert list(safe.plans) == ["anticipated", "sum_of_caps", CAREFUL]
+    own = safe.plans["sum_of_caps"].problem
+    assert safe.plans["anticipated"].problem is own
+    assert safe.plans[CAREFUL].problem.limit_kw == pytest.approx(own.limit_kw / 0.9 * 0.85)
+    careful = compared(margin=0.15)
+    assert careful.plans[CAREFUL].problem.limit_kw == pytest.approx(careful.plans["sum_of_caps"].problem.limit_kw)
+
+
+def test_many_homes_are_not_compared_but_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_released, "MOST_COMPARED", 5)
+    alone = compared()
+    assert list(alone.plans) == ["anticipated"]
+    assert "up to 5 homes" in alone.why_alone
+    assert "released" not in alone.metrics
+    assert {row["plan"] for row in alone.deviations} == {"anticipated"}
+
+
+def test_a_plan_that_fell_back_does_not_pass_for_what_was_asked(
+    plain: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_released, "MOST_COMPARED", 5)
+    plan = plain.plans["sum_of_caps"]
+    fallen = replace(plan.result, fallback="no plan in time; caps are those of sum_of_caps")
+    told = compare(plan.problem, fallen, CapsOptions("least_restriction", "anticipated"), 0.0, 1)
+    assert list(told.plans) == ["anticipated_fell_back"]
+    assert set(told.metrics) == {"plan_anticipated_fell_back"}
+    assert {row["plan"] for row in told.deviations} == {"anticipated_fell_back"}
+
+
+def test_draws_are_fewer_with_many_homes(plain: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plain.plans["anticipated"]
+    cells = plan.problem.slots * plan.problem.cars
+
+    def draws(room: float) -> set[int]:
+        monkeypatch.setattr(deviation_output, "CELLS", room * cells)
+        rows = deviation_rows(plan.problem, plan.result.caps_kw, np.random.default_rng(1), plan="some")
+        return {row["draws"] for row in rows} - {1}
+
+    assert [draws(room) for room in (1, 30, 1000)] == [{FEWEST_DRAWS}, {30}, {DRAWS}]
