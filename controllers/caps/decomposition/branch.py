@@ -6,7 +6,6 @@ of the piece. Its mixture of plans, nearer and nearer to one plan per car, offer
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,11 +48,14 @@ class Closed:
         Best plan known.
     nodes : int
         Branches made.
+    struck : bool
+        Whether the clock ended it.
     """
 
     bound_kwh: float
     incumbent: Incumbent | None
     nodes: int
+    struck: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,11 +203,14 @@ def close(part: Part, relaxed: Relaxed, incumbent: Incumbent | None, gap: float,
         Wall clock.
     """
     if incumbent is not None and relaxed.bound_kwh >= incumbent.value_kwh * (1.0 - gap):
-        return Closed(relaxed.bound_kwh, incumbent, 0)
+        return Closed(relaxed.bound_kwh, incumbent, 0, False)
     search = _Search(Tree(part, relaxed, gap, clock), incumbent, gap, clock)
-    with suppress(OutOfTimeError):
+    try:
         search.run()
-    return Closed(max(search.bound_kwh, relaxed.bound_kwh), search.incumbent, search.made)
+        struck = clock.over
+    except OutOfTimeError:
+        struck = True
+    return Closed(max(search.bound_kwh, relaxed.bound_kwh), search.incumbent, search.made, struck)
 
 
 class _Search:

@@ -68,7 +68,7 @@ def decompose(part: Part, stop: Stop, rng: np.random.Generator, start: Plan | No
     has_floors = bool((part.floor_kw > 0.0).any())
     known = _known(part, start, at_once=has_floors)
     relaxed = relax(part, max(RELAXED_GAP * stop.gap, 1e-9), clock, rng)
-    found, bound = None, relaxed.bound_kwh
+    found, bound, struck = None, relaxed.bound_kwh, relaxed.struck
     if relaxed.struck or _overload_kw(part, relaxed) <= IN_VAIN_KW:
         first = None if known is None else plans_from(part, known)
         branching = isinstance(pricing, Pricing)
@@ -76,7 +76,7 @@ def decompose(part: Part, stop: Stop, rng: np.random.Generator, start: Plan | No
         found = integer_plan(part, relaxed, stop.gap, clock, rng, first, searched)
         if branching and not relaxed.struck:
             closed = close(part, relaxed, found, stop.gap, clock)
-            bound, found = closed.bound_kwh, closed.incumbent
+            bound, found, struck = closed.bound_kwh, closed.incumbent, closed.struck
     plan = None
     if found is not None:
         room = np.where(found.plans.state == CAPPED, found.plans.charge_kw, part.room_kw)
@@ -86,7 +86,7 @@ def decompose(part: Part, stop: Stop, rng: np.random.Generator, start: Plan | No
     if plan is None and known is None:
         known = _known(part, None, at_once=True)
     plan = _better(part, plan, known)
-    struck = relaxed.struck or clock.over or (found is not None and found.timed_out)
+    struck = struck or clock.over or (found is not None and found.timed_out)
     if plan is None:
         return Decomposed(None, "time_limit" if struck else "node_limit", float("inf"), bound)
     withheld = plan.withheld_kwh(part)
