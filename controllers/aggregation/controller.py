@@ -15,7 +15,7 @@ from controllers.aggregation.fit import Wishes
 from controllers.aggregation.model import ENVELOPE, SIMPLE, Model, Recipe, Week, make_week, train
 from controllers.aggregation.stays import Stays, expected_stays, fleet_of_stays, stays_from_now, within
 from cosim.contract import Decision, Exogenous, Feeder, Float, Forecast, Observation, Setpoints
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, SolverError
 
 WHERE = "controller 'aggregator'"
 REGULARISATION = 0.01
@@ -113,10 +113,16 @@ class Aggregator:
             return Setpoints(
                 unlimited, limit_kw, unlimited, planned_kva=planned_kva, decision=_decision(missed_kwh, began)
             )
-        shares = disaggregate(fleet_of_stays(stays, len(wanted_kw), self._step_min / 60.0), wanted_kw)
+        fleet = fleet_of_stays(stays, len(wanted_kw), self._step_min / 60.0)
+        try:
+            shares = disaggregate(fleet, wanted_kw)
+        except SolverError as error:
+            decision = Decision("no plan", fallback=f"every car as fast as it can: {error}")
+            return Setpoints(unlimited, unlimited, unlimited, planned_kva=planned_kva, decision=decision)
         now = stays.arrival_min <= 1e-6
+        share = fleet.charge_high_kw[0, now] / stays.charger_kw[now]  # a car that leaves within the step has less time
         power_kw = np.zeros(self._customers)
-        np.add.at(power_kw, stays.customer[now], shares.charge_kw[0, now])
+        np.add.at(power_kw, stays.customer[now], shares.charge_kw[0, now] / np.maximum(share, 1e-6))
         limit_kw = keep_minimum(power_kw, observation)
         return Setpoints(
             unlimited, limit_kw, unlimited,

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from controllers.aggregation.fleet import Fleet
+from controllers.aggregation.programme import equality_model
 from controllers.caps.highs import silent_highs
 from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
@@ -68,7 +69,7 @@ def disaggregate(fleet: Fleet, wanted_kw: Float) -> Shares:
     steps, cars = fleet.steps, fleet.cars
     rows, low, high, cost, right = _programme(fleet, wanted)
     highs = silent_highs()
-    highs.passModel(_model(rows, low, high, cost, right))
+    highs.passModel(equality_model(rows, right, low, high, cost))
     highs.run()
     if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
         raise SolverError(f"sharing a fleet's power ended with {highs.modelStatusToString(highs.getModelStatus())}")
@@ -105,13 +106,3 @@ def _programme(fleet: Fleet, wanted: Float) -> tuple[sparse.csc_array, Float, Fl
         np.concatenate(cost),
         np.concatenate([-fleet.driving_kwh.ravel(), wanted]),
     )
-
-
-def _model(rows: sparse.csc_array, low: Float, high: Float, cost: Float, right: Float) -> highspy.HighsLp:
-    model = highspy.HighsLp()
-    model.num_row_, model.num_col_ = rows.shape
-    model.col_cost_, model.col_lower_, model.col_upper_ = cost, low, high
-    model.row_lower_ = model.row_upper_ = right
-    model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    model.a_matrix_.start_, model.a_matrix_.index_, model.a_matrix_.value_ = rows.indptr, rows.indices, rows.data
-    return model

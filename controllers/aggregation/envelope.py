@@ -7,10 +7,14 @@ virtual storage; written as levels they need no convention about where the horiz
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from controllers.aggregation.fleet import Fleet
 from cosim.contract import Float
+
+if TYPE_CHECKING:  # a fleet is checked with its envelope
+    from controllers.aggregation.fleet import Fleet
 
 _ROUNDS = 12  # around the closed horizon; a car that is plugged in once within it settles in two
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from controllers.aggregation.envelope import reachable
 from controllers.aggregation.store import BOUNDS, PAIRS, Store
 from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
@@ -133,8 +134,6 @@ def _value_faults(fleet: Fleet, where: str) -> list[Fault]:
 
 def _need_faults(fleet: Fleet, where: str) -> list[Fault]:
     """Cars that cannot drive as they should, whatever the charging."""
-    from controllers.aggregation.envelope import reachable
-
     low, high = reachable(fleet)
     short_kwh = (low - high).max(axis=0)
     return [

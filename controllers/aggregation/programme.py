@@ -124,7 +124,8 @@ class StoreLp:
         for name, value in (("solver", "simplex"), ("presolve", "off"), ("primal_feasibility_tolerance", _TOLERANCE),
                             ("dual_feasibility_tolerance", _TOLERANCE)):  # fmt: skip
             self._highs.setOptionValue(name, value)
-        self._highs.passModel(_model(self.matrix))
+        nil = np.zeros(5 * steps)
+        self._highs.passModel(equality_model(self.matrix, np.zeros(steps), nil, nil, nil))  # numbers come with a store
 
     def solve(self, store: Store, price_eur_per_kwh: Float) -> Solved:
         """Schedule a battery at least cost.
@@ -182,12 +183,12 @@ class StoreLp:
         )
 
 
-def _model(rows: sparse.csc_array) -> highspy.HighsLp:
+def equality_model(rows: sparse.csc_array, right: Float, low: Float, high: Float, cost: Float) -> highspy.HighsLp:
+    """Return ``min cost z`` over ``rows z = right`` and ``low <= z <= high`` as HiGHS takes it."""
     model = highspy.HighsLp()
     model.num_row_, model.num_col_ = rows.shape
-    count = rows.shape[1]
-    model.col_cost_, model.col_lower_, model.col_upper_ = np.zeros(count), np.zeros(count), np.full(count, np.inf)
-    model.row_lower_, model.row_upper_ = np.zeros(rows.shape[0]), np.zeros(rows.shape[0])
+    model.col_cost_, model.col_lower_, model.col_upper_ = cost, low, high
+    model.row_lower_ = model.row_upper_ = right
     model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
     model.a_matrix_.start_, model.a_matrix_.index_, model.a_matrix_.value_ = rows.indptr, rows.indices, rows.data
     return model

@@ -102,7 +102,7 @@ def _anticipated(
         beyond_at_nil=options.ties != "unique",
         settled_room_kw=room,
     )
-    parts.sort(key=lambda part: -len(part.cars))  # the fewer cars, the wider the gap: what others leave of the time helps
+    parts.sort(key=lambda part: -len(part.cars))  # fewer cars, wider gap: those get the time that others leave
     for i, part in enumerate(parts):
         sizes = [other.usable_kw.size for other in parts[i:]]
         outcome = solve_part(part, _within(options, clock.left_s * sizes[0] / sum(sizes)), rng)

@@ -33,7 +33,7 @@ from controllers.aggregation.sensitivity import sensitivity
 from controllers.aggregation.stays import Stays, fleet_of_stays
 from cosim import run
 from cosim.contract import EvSessions, Exogenous, Feeder, Forecast
-from cosim.errors import InputError
+from cosim.errors import InputError, SolverError
 from experiments.reproduce.fleet_exact import small_case
 
 
@@ -286,6 +286,25 @@ def test_options_out_of_range_are_refused(two_bus: Feeder, options: dict[str, An
 def test_deciding_before_planning_is_refused(two_bus: Feeder) -> None:
     with pytest.raises(InputError, match="plan"):
         controllers.make("aggregator", two_bus).decide(None)  # type: ignore[arg-type]
+
+
+def test_where_sharing_fails_cars_charge_freely_and_the_decision_says_so(
+    two_bus: Feeder, make_day: Any, make_sessions: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = make_day(two_bus, 12, sessions=make_sessions((0, 0.0, 60.0, 2.0, 7.4)))
+    controller = controllers.make("aggregator", two_bus)
+
+    def fail(*_: Any) -> None:
+        raise SolverError("out of order")
+
+    planned = controller.plan
+    controller.plan = lambda forecast: (  # type: ignore[method-assign,func-returns-value]
+        planned(forecast), monkeypatch.setattr("controllers.aggregation.controller.disaggregate", fail)
+    )  # fmt: skip
+    done = run(two_bus, day, controller)
+    assert done.degraded.any()
+    assert all("out of order" in decision.fallback for _, decision in done.decisions)
+    assert done.delivered_kwh.sum() == pytest.approx(2.0, abs=0.05)
 
 
 def test_a_store_of_another_horizon_is_refused(two_cars: Fleet) -> None:
