@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from controllers.aggregation import fleet_total
 from controllers.aggregation.disaggregate import disaggregate
@@ -46,20 +45,20 @@ WEEKS = {"training": (SIMPLE, "o"), "validation": ("#7F7F7F", "^"), "test": (CAR
 
 def draw_factors(story: Story) -> style.Drawing:
     """Every error of one unit against the number of factors, in and out of sample."""
-    blocks = np.array([168 // block_h for block_h in story.maps])
+    places = np.arange(len(story.maps))
     one_week = story.cases[ONE_WEEK]
     with style.house_style():
         figure, (panels,) = style.sheet(style.Block(len(MEASURES), 2, 2.4, share_y=False), right_in=1.2, gap_in=1.0)
         for axes, (measure, text) in zip(panels, MEASURES.items(), strict=True):
             for name, (colour, mark) in WEEKS.items():
                 error = [getattr(getattr(one, name), measure) for one in story.maps.values()]
-                axes.plot(blocks, error, color=colour, marker=mark, markersize=4.5)
+                axes.plot(places, error, color=colour, marker=mark, markersize=4.5)
                 alone = getattr(getattr(one_week, name), measure)
-                axes.plot([168], [alone], mark, color=colour, mfc="white", clip_on=False, zorder=4)
+                axes.plot(places[-1:], [alone], mark, color=colour, mfc="white", clip_on=False, zorder=4)
             style.limit_line(axes, getattr(story.simple.test, measure), "simple, test")
             style.limit_line(axes, getattr(story.cases[CHOSEN].test, measure), "chosen, test", colour=BEST)
             style.panel_title(axes, text, "by factors per family (hours per factor)")
-            _count_axis(axes, blocks)
+            _map_axis(axes, tuple(story.maps))
             if measure.startswith("rmse"):
                 axes.set_ylim(bottom=0.0)
         title = "More factors fit the training weeks better; other weeks only up to a point"
@@ -161,8 +160,7 @@ def _night(axes: Axes, hours: Float) -> None:
     axes.set_xlim(hours[0], hours[0] + 24.0)
 
 
-def _count_axis(axes: Axes, blocks: np.ndarray) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(list(blocks)))
-    axes.xaxis.set_major_formatter(FixedFormatter([f"{count}\n({168 // count} h)" for count in blocks]))
-    axes.xaxis.set_minor_locator(NullLocator())
+def _map_axis(axes: Axes, maps_h: Sequence[int]) -> None:
+    """Name every map by its number of factors; evenly spaced."""
+    names = [f"{168 // block_h}\n({block_h} h)" for block_h in maps_h]
+    axes.set_xticks(range(len(names)), names)
