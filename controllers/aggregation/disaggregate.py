@@ -14,7 +14,7 @@ from scipy import sparse
 
 from controllers.aggregation.fleet import Fleet
 from controllers.aggregation.programme import equality_model
-from controllers.caps.highs import silent_highs
+from controllers.highs import silent_highs
 from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
 from cosim.errors import Fault, InputError, SolverError

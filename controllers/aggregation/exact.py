@@ -27,7 +27,8 @@ from controllers.aggregation.deviation import Case, Weights, free_families
 from controllers.aggregation.kkt import Kkt, build
 from controllers.aggregation.programme import penalty_eur_per_kwh
 from controllers.aggregation.store import Schedule
-from controllers.caps.highs import Stop, relative_gap, solve
+from controllers.caps.highs import Stop, solve
+from controllers.highs import relative_gap
 from cosim.errors import Fault, InputError, SolverError
 
 MOST_STEPS = 96

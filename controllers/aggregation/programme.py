@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from controllers.aggregation.store import Schedule, Store
-from controllers.caps.highs import silent_highs
+from controllers.highs import silent_highs
 from cosim.contract import Float, Int
 from cosim.errors import SolverError
 

@@ -16,6 +16,8 @@ import highspy
 import numpy as np
 from numpy.typing import NDArray
 
+from controllers.highs import silent_highs
+
 Floats = NDArray[np.float64]
 
 FEASIBILITY = 1e-9  # how far a row may be violated, after the rows are scaled to coefficients of about 1
@@ -121,20 +123,13 @@ class WarmLp:
 
 
 def _silent_simplex() -> highspy.Highs:
-    highs = highspy.Highs()  # type: ignore[no-untyped-call]
-    highs.silent()
-    options: dict[str, str | int | float | bool] = {
-        "threads": 1,
-        "random_seed": 1,
-        "solver": "simplex",
-        "presolve": "off",  # the basis of the last solve is worth more
-        "primal_feasibility_tolerance": FEASIBILITY,
-        "dual_feasibility_tolerance": FEASIBILITY,
-        "allow_unbounded_or_infeasible": False,
-    }
-    for name, value in options.items():
-        highs.setOptionValue(name, value)
-    return highs
+    return silent_highs(
+        solver="simplex",
+        presolve="off",  # the basis of the last solve is worth more
+        primal_feasibility_tolerance=FEASIBILITY,
+        dual_feasibility_tolerance=FEASIBILITY,
+        allow_unbounded_or_infeasible=False,
+    )
 
 
 def _model(

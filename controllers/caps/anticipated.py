@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from controllers.caps.decomposition import Clock, at_floor, decompose, largest_floor, smallest_room_kw, supports
-from controllers.caps.highs import OPTIMAL_GAP, Stop, relative_gap
+from controllers.caps.highs import OPTIMAL_GAP, Stop
 from controllers.caps.leximin import next_levels
 from controllers.caps.min_cost import cheapest
 from controllers.caps.options import CapsOptions
@@ -15,6 +15,7 @@ from controllers.caps.part import SMALLEST_KW, Part
 from controllers.caps.programme import Outcome, whole
 from controllers.caps.proportional import most_even
 from controllers.caps.sharing import SHY, floors, lowest_shared_kw
+from controllers.highs import relative_gap
 
 FLOOR_RESOLUTION_KW = 1e-3
 SECOND_GAP = 0.03  # of what is withheld, where that is the second aim

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from controllers.caps.day import steps_per_slot
+from controllers.caps.export import ExportManner, RunningBothWays, export_faults
 from controllers.caps.horizon import Planner
 from controllers.caps.options import CapsOptions
 from controllers.caps.problem import CapsProblem
@@ -58,6 +59,14 @@ class BilevelCaps:
         Most solves of one plan while limits are tightened.
     replan_min : float
         Time after which the rest of the day is looked at again in any case; 0: the day-ahead plan stands [min].
+    export : bool
+        Cap what homes feed in too: phases of transformer and head line both ways, and with a predictor the other rated
+        cables and customers' highest voltage.
+    export_objective : str
+        ``max_min``: the largest share of its export that any home loses as small as possible, then least withheld;
+        ``least``: least withheld energy; ``equal_share``: every roof the same share of its rating.
+    voltage_max_pu : float
+        Highest voltage permitted at a customer, for export caps.
 
     Attributes
     ----------
@@ -96,6 +105,9 @@ class BilevelCaps:
         voltage_min_pu: float = 0.94,
         rounds: int = 6,
         replan_min: float = 60.0,
+        export: bool = False,
+        export_objective: Literal["max_min", "least", "equal_share"] = "max_min",
+        voltage_max_pu: float = 1.10,
     ) -> None:
         faults = []
         if not 0.0 <= margin < 1.0:
@@ -126,6 +138,9 @@ class BilevelCaps:
             )
         except InputError as error:
             faults.extend(error.faults)
+        self._export = ExportManner(export_objective, voltage_max_pu, rounds) if export else None
+        if self._export is not None:
+            faults.extend(export_faults(self._export, coordination))
         if faults:
             raise InputError(faults)
         limit_a = known_phase_limit_a(feeder, "bilevel_caps")
@@ -137,7 +152,11 @@ class BilevelCaps:
     def plan(self, forecast: Forecast) -> None:
         """Solve the day and keep its caps, step by step; the day may have any length."""
         steps = steps_per_slot(forecast.expected, self.slot_min)
-        self.running = RunningPlan(self._planner, forecast.expected, steps, self.replan_min)
+        day = forecast.expected
+        if self._export is None:
+            self.running = RunningPlan(self._planner, day, steps, self.replan_min)
+        else:
+            self.running = RunningBothWays(self._planner, day, steps, self.replan_min, self._export)
 
     def decide(self, observation: Observation) -> Setpoints:
         """Return the caps of the step that begins, and those of all steps as published."""
@@ -150,7 +169,7 @@ class BilevelCaps:
         return Setpoints(
             import_cap_kw=running.caps_kw[step],
             ev_limit_kw=unlimited,
-            pv_limit_kw=unlimited,
+            pv_limit_kw=running.export.pv_limit_kw(observation) if isinstance(running, RunningBothWays) else unlimited,
             published_cap_kw=running.caps_kw,
             planned_kva=float(running.planned_kva[step]),
             decision=running.decision,

@@ -11,9 +11,9 @@ from __future__ import annotations
 import highspy
 import numpy as np
 
-from controllers.caps.highs import silent_highs
 from controllers.caps.merit_order import band_levels, strict_levels
 from controllers.caps.problem import CapsProblem
+from controllers.highs import silent_highs
 from cosim.contract import Float
 from cosim.errors import SolverError
 

@@ -16,6 +16,7 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.opt import WriterFactory
 
+from controllers.highs import relative_gap, silent_highs
 from cosim.errors import SolverError
 
 OPTIMAL_GAP = 1e-4  # a relative gap up to here is called optimal
@@ -122,22 +123,6 @@ def solve(model: pyo.ConcreteModel, stop: Stop | None = None, *, use_start: bool
     if status == "infeasible":
         has_plan, objective, bound = False, float("inf"), float("inf")
     return Ending(status, has_plan, objective, bound, max(int(info.mip_node_count), 0), wall_s)
-
-
-def silent_highs() -> highspy.Highs:
-    """Return a solver that prints nothing and uses one thread, so that the same data give the same answer."""
-    solver = highspy.Highs()  # type: ignore[no-untyped-call]
-    solver.silent()
-    solver.setOptionValue("threads", 1)
-    solver.setOptionValue("random_seed", 1)
-    return solver
-
-
-def relative_gap(objective: float, bound: float) -> float:
-    """(objective - bound) / objective, 0 where both are nil, inf where nothing is known."""
-    if not np.isfinite(objective) or not np.isfinite(bound):
-        return float("inf")
-    return max(objective - bound, 0.0) / max(abs(objective), 1e-9)
 
 
 def _loaded(form: Any, stop: Stop) -> highspy.Highs:

@@ -23,13 +23,13 @@ import pyomo.environ as pyo
 from scipy.sparse import coo_matrix, vstack
 
 from controllers.caps.decomposition.clock import Clock
-from controllers.caps.highs import relative_gap, silent_highs
 from controllers.caps.merit_order import band_levels, price_in_steps, strict_levels
 from controllers.caps.options import CapsOptions
 from controllers.caps.part import NEARLY_KW, SMALLEST_KW, Part, Plan, freed, respond
 from controllers.caps.programme import Aim, Outcome, whole
 from controllers.caps.search import search
 from controllers.caps.upper_level import cost_eur
+from controllers.highs import relative_gap, silent_highs
 from cosim.contract import Float
 from cosim.contract.signals import Bool
 from cosim.errors import SolverError

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from controllers.caps.follower import best_response, charging_cost_eur
-from controllers.caps.highs import relative_gap
 from controllers.caps.problem import CapsProblem
 from controllers.caps.programme import Outcome
 from controllers.caps.proportional import log_room
+from controllers.highs import relative_gap
 from cosim.contract import Float
 
 

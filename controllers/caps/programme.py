@@ -9,10 +9,11 @@ import numpy as np
 import pyomo.environ as pyo
 
 from controllers.caps import kkt, order_form, ties
-from controllers.caps.highs import OPTIMAL_GAP, Stop, relative_gap, solve
+from controllers.caps.highs import OPTIMAL_GAP, Stop, solve
 from controllers.caps.options import CapsOptions
 from controllers.caps.part import Part, Plan
 from controllers.caps.search import search
+from controllers.highs import relative_gap
 
 
 @dataclass(frozen=True, eq=False)

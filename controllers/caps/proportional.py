@@ -22,11 +22,12 @@ from dataclasses import replace
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps.highs import OPTIMAL_GAP, relative_gap
+from controllers.caps.highs import OPTIMAL_GAP
 from controllers.caps.options import CapsOptions
 from controllers.caps.part import Part, Plan
 from controllers.caps.problem import CapsProblem
 from controllers.caps.programme import Aim, Outcome, whole
+from controllers.highs import relative_gap
 from cosim.contract import Float, Int
 
 LEAST_MEAN_KW = 0.1  # a mean room below counts as this

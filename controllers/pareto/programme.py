@@ -8,6 +8,7 @@ import highspy
 import numpy as np
 from scipy import sparse
 
+from controllers.highs import silent_highs
 from cosim.contract import Float
 from cosim.errors import SolverError
 
@@ -120,10 +121,7 @@ def solve(quadratic: Quadratic) -> tuple[Float, float]:
     SolverError
         Where HiGHS ends without an optimum, or the gap exceeds ``GAP``.
     """
-    highs = highspy.Highs()  # type: ignore[no-untyped-call]
-    highs.silent()
-    for name, value in {"threads": 1, "random_seed": 1, "qp_iteration_limit": 5000, "time_limit": 10.0}.items():
-        highs.setOptionValue(name, value)
+    highs = silent_highs(qp_iteration_limit=5000, time_limit=10.0)
     highs.passModel(_model(quadratic))
     highs.run()
     status = highs.getModelStatus()

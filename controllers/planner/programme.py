@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import highspy
 import numpy as np
 
+from controllers.highs import silent_highs
 from controllers.planner.model import Model
 from cosim.contract import Float, Int
 from cosim.errors import SolverError
@@ -52,10 +53,7 @@ class Programme:
         self._integer = integer
         rows, columns = (len(model.row_low), len(model.high)) if integer else model.continuous
         self._columns = np.arange(columns, dtype=np.int32)
-        self._highs = highspy.Highs()  # type: ignore[no-untyped-call]
-        self._highs.silent()
-        for name, value in {"threads": 1, "random_seed": 1}.items():
-            self._highs.setOptionValue(name, value)
+        self._highs = silent_highs()
         self._highs.passModel(_lp(model, rows, columns))
         self._solved = False
 

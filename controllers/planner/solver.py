@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from controllers.highs import relative_gap
 from controllers.planner.model import Model
 from controllers.planner.options import Options
 from controllers.planner.programme import Outcome, Programme, now_s
@@ -98,7 +99,7 @@ class Solver:
                 raise SolverError(f"HiGHS finds no plan for {aim}, although there is one")
             raise SolverError(f"no plan found within the time limit when planning for {aim}: give a longer one")
         self.point = outcome.point
-        apart = relative_gap(outcome.objective, outcome.bound)
+        apart = relative_gap(outcome.objective, outcome.bound, NEGLIGIBLE)
         ended = "optimal" if apart <= OPTIMAL_GAP else "gap_limit"
         status = ended if outcome.complete else "time_limit"
         return Ending(aim, status, outcome.objective, outcome.bound, apart, now_s() - began)
@@ -165,16 +166,8 @@ NO_DUAL: Float = np.empty(0)
 
 
 def _closed(outcome: Outcome, gap: float) -> bool:
-    return bool(len(outcome.point)) and relative_gap(outcome.objective, outcome.bound) <= gap
+    return bool(len(outcome.point)) and relative_gap(outcome.objective, outcome.bound, NEGLIGIBLE) <= gap
 
 
 def _complete(outcome: Outcome) -> Outcome:
     return Outcome(True, outcome.objective, outcome.bound, outcome.point, outcome.row_dual)
-
-
-def relative_gap(objective: float, bound: float) -> float:
-    """(objective - bound) / abs(objective), 0 where they agree, inf where no bound is known."""
-    if not np.isfinite(bound):
-        return float("inf")
-    apart = objective - bound
-    return 0.0 if apart <= NEGLIGIBLE else apart / max(abs(objective), 1e-9)

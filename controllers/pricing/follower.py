@@ -21,11 +21,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from controllers.highs import relative_gap
 from controllers.pricing.answer import SAME, Answer, evaluate
 from controllers.pricing.instance import Instance
 from controllers.pricing.local import rounded_assignment
 from controllers.pricing.model import SHARE, Congestion, Formulation, Model, build
-from controllers.pricing.solvers import PROVEN_GAP, TIME_LIMIT_S, Found, Limit, SolverName, Stop, minimise, relative_gap
+from controllers.pricing.solvers import PROVEN_GAP, ROUNDING, TIME_LIMIT_S, Found, Limit, SolverName, Stop, minimise
 from cosim.contract import Float
 from cosim.errors import SolverError
 
@@ -173,7 +174,7 @@ class Follower:
         if quick is None:
             return False, None
         answer = evaluate(self.instance, prices, quick, congestion)
-        gap = relative_gap(weights[0] * answer.cost_eur + weights[1] * answer.potential_h, relaxed.value)
+        gap = relative_gap(weights[0] * answer.cost_eur + weights[1] * answer.potential_h, relaxed.value, ROUNDING)
         if gap > max(self.rules.gap, PROVEN_GAP):
             return False, None
         self.worst_gap = max(self.worst_gap, gap)

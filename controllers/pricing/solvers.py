@@ -11,6 +11,7 @@ import highspy
 import numpy as np
 from scipy import sparse
 
+from controllers.highs import relative_gap, silent_highs
 from controllers.pricing.model import Model
 from cosim.contract import Float
 from cosim.errors import Fault, InputError, SolverError
@@ -18,6 +19,7 @@ from cosim.errors import Fault, InputError, SolverError
 SolverName = Literal["highs", "scip"]
 SOLVERS: tuple[str, ...] = get_args(SolverName)
 ABSOLUTE_GAP = 1e-7  # EUR, hours or their weighted sum; the gap that is called none
+ROUNDING = 10.0 * ABSOLUTE_GAP  # values that differ by less are one value
 FEASIBILITY = 1e-9  # far below what tells two answers apart
 PROVEN_GAP = 1e-8  # a relative gap up to here is rounding
 PROCESSOR_CLOCK = 1  # SCIP option: times are processor time
@@ -105,13 +107,10 @@ def _with_highs(model: Model, cost: Float, limits: Sequence[Limit], stop: Stop, 
     if model.squares:
         problem = "'nonlinear' has quadratic rows with binaries, which HiGHS does not solve"
         raise InputError(Fault("station pricing", "formulation", problem, "use solver 'scip', or formulation 'cuts'"))
-    highs = highspy.Highs()  # type: ignore[no-untyped-call]
-    highs.silent()
-    options = {"threads": 1, "random_seed": 1, "mip_rel_gap": stop.gap, "mip_abs_gap": ABSOLUTE_GAP,
-               "mip_feasibility_tolerance": FEASIBILITY, "primal_feasibility_tolerance": FEASIBILITY,
-               "mip_allow_restart": False, "time_limit": stop.time_limit_s}  # fmt: skip
-    for name, value in options.items():
-        highs.setOptionValue(name, value)
+    highs = silent_highs(
+        mip_rel_gap=stop.gap, mip_abs_gap=ABSOLUTE_GAP, mip_allow_restart=False, time_limit=stop.time_limit_s,
+        mip_feasibility_tolerance=FEASIBILITY, primal_feasibility_tolerance=FEASIBILITY,
+    )  # fmt: skip
     highs.passModel(_lp(model, cost, limits, relaxed=relaxed))
     began = time.process_time()
     highs.run()
@@ -123,7 +122,7 @@ def _with_highs(model: Model, cost: Float, limits: Sequence[Limit], stop: Stop, 
         raise TooLongError(f"no proven answer of the users within {stop.time_limit_s:g} s: {_REMEDY}")
     info = highs.getInfo()
     value = info.objective_function_value
-    gap = 0.0 if relaxed else relative_gap(value, info.mip_dual_bound)
+    gap = 0.0 if relaxed else relative_gap(value, info.mip_dual_bound, ROUNDING)
     if status != known.kOptimal or gap > max(stop.gap, PROVEN_GAP):
         raise SolverError(f"HiGHS ended with {highs.modelStatusToString(status)!r} and a gap of {gap:.1e}")
     return Found(np.array(highs.getSolution().col_value), value, gap, max(int(info.mip_node_count), 0), process_s)
@@ -185,14 +184,8 @@ def _with_scip(model: Model, cost: Float, limits: Sequence[Limit], stop: Stop) -
     results.solution_loader.load_vars()
     point = np.array([column.value for column in problem.x.values()])
     value = float(cost @ point)
-    gap = relative_gap(value, float(results.objective_bound))
+    gap = relative_gap(value, float(results.objective_bound), ROUNDING)
     return Found(point, value, gap, int(results.extra_info["NNodes"]), process_s)
-
-
-def relative_gap(value: float, bound: float) -> float:
-    """(value - bound) / abs(value); 0 where they differ by rounding only."""
-    apart = value - bound
-    return 0.0 if apart <= 10.0 * ABSOLUTE_GAP else apart / max(abs(value), 1e-9)
 
 
 def _pyomo(model: Model, cost: Float, limits: Sequence[Limit]) -> Any:

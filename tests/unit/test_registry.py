@@ -15,7 +15,8 @@ from cosim.errors import InputError
 
 
 def test_the_baselines_and_both_flagships_are_there() -> None:
-    rules, optimising = ("none", "equal_share", "dimming", "droop"), ("bilevel_caps", "pareto", "cpo_planner", "aggregator")
+    rules = ("none", "equal_share", "dimming", "droop")
+    optimising = ("bilevel_caps", "pareto", "cpo_planner", "aggregator")
     assert controllers.names() == rules + optimising
     assert controllers.describe("none") == "Let everybody do as they like."
 

@@ -13,8 +13,9 @@ from controllers.caps.decomposition.clock import Clock
 from controllers.caps.decomposition.counts import Count
 from controllers.caps.decomposition.master import OVERLOAD_KWH_PER_KW, joined
 from controllers.caps.decomposition.plans import Plans, chosen
-from controllers.caps.highs import OutOfTimeError, silent_highs
+from controllers.caps.highs import OutOfTimeError
 from controllers.caps.part import Part
+from controllers.highs import silent_highs
 from cosim.contract import Float
 from cosim.errors import SolverError
 

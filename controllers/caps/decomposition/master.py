@@ -9,8 +9,9 @@ import numpy as np
 from scipy.sparse import csc_matrix, vstack
 
 from controllers.caps.decomposition.pricing import Plans, States
-from controllers.caps.highs import OutOfTimeError, silent_highs
+from controllers.caps.highs import OutOfTimeError
 from controllers.caps.part import Part
+from controllers.highs import silent_highs
 from cosim.contract import Float, Int
 from cosim.errors import SolverError
 

@@ -14,8 +14,8 @@ from scipy.sparse import csc_matrix
 
 from controllers.caps.decomposition.clock import Clock
 from controllers.caps.decomposition.plans import Plans, chosen
-from controllers.caps.highs import silent_highs
 from controllers.caps.part import LIMIT_SLACK_KW, SMALLEST_KW, Part, Plan
+from controllers.highs import silent_highs
 from cosim.contract import Float, Int
 
 FREE_CARS = 20  # households that choose anew, at least

@@ -14,10 +14,11 @@ from controllers.caps.decomposition.floored import least_kw
 from controllers.caps.decomposition.plan import NEIGHBOURHOODS, integer_plan
 from controllers.caps.decomposition.plans import CAPPED, plans_from
 from controllers.caps.decomposition.pricing import Pricing, pricing_of
-from controllers.caps.highs import OPTIMAL_GAP, Stop, relative_gap
+from controllers.caps.highs import OPTIMAL_GAP, Stop
 from controllers.caps.part import NEARLY_KW, Part, Plan, freed, respond
 from controllers.caps.search import search
 from controllers.caps.sharing import share_equally
+from controllers.highs import relative_gap
 
 RELAXED_GAP = 0.02  # of the gap asked for; to this the bound is computed
 IN_VAIN_KW = 1e-4

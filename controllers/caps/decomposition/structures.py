@@ -14,8 +14,8 @@ from scipy.sparse import csc_matrix
 
 from controllers.caps.decomposition.master import OVERLOAD_KWH_PER_KW
 from controllers.caps.decomposition.pricing import CAPPED, FULL, LAST, Plans
-from controllers.caps.highs import silent_highs
 from controllers.caps.part import NEARLY_KW, Part
+from controllers.highs import silent_highs
 from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
 from cosim.errors import SolverError
