@@ -16,12 +16,14 @@ import pyarrow as pa
 from pyarrow import csv
 
 from controllers.caps import CapsProblem, CapsResult
+from controllers.caps.export import RunningBothWays
 from controllers.caps.follower import best_response, best_response_lp, charging_cost_eur
 from controllers.caps.receding import RunningPlan
 from cosim.contract import Float, Int
 from cosim.measures import json_safe
 from cosim.record import write_whole
 from experiments.deviation_output import Rows, write_deviations
+from experiments.export_output import export_proof, export_table
 from experiments.files import write_json
 from experiments.verification_output import verification_of
 
@@ -39,6 +41,8 @@ def write_caps(
     running: RunningPlan | None = None,
 ) -> dict[str, Any]:
     """Write ``caps.csv``, ``responses.csv`` and ``proof.json``; where deviations are given, ``deviation.csv`` too.
+
+    Where export is capped, ``export_caps.csv`` as well, and its proof under ``export``.
 
     Parameters
     ----------
@@ -63,6 +67,9 @@ def write_caps(
     proof = proof_of(problem, result, answers) | ({} if running is None else verification_of(running))
     _write_csv(folder / "caps.csv", caps_table(problem, result, names))
     _write_csv(folder / "responses.csv", answers)
+    if isinstance(running, RunningBothWays):
+        proof["export"] = export_proof(running.export)
+        _write_csv(folder / "export_caps.csv", export_table(running.export.plan, names))
     if deviations is not None:
         proof["deviation"] = deviations
         write_deviations(folder, deviations)

@@ -23,7 +23,7 @@ Objective = Literal["floor_then_least", "least_restriction", "max_min", "proport
 
 
 class BilevelCaps:
-    """Cap every home's import, day-ahead, so that the charging its household chooses at the tariff fits every phase.
+    """Cap every home's import (and export, if asked), day-ahead, so that what its household chooses fits every phase.
 
     The lower level is each household's cheapest charging inside its caps; the upper level withholds as little of the
     connection as the limits allow. Limits are the smaller of transformer and head line, per phase, in kW after forecast
@@ -138,9 +138,9 @@ class BilevelCaps:
             )
         except InputError as error:
             faults.extend(error.faults)
-        self._export = ExportManner(export_objective, voltage_max_pu, rounds) if export else None
-        if self._export is not None:
-            faults.extend(export_faults(self._export, coordination))
+        of_export = ExportManner(export_objective, voltage_max_pu, rounds)
+        faults.extend(export_faults(of_export, coordination))
+        self._export = of_export if export else None
         if faults:
             raise InputError(faults)
         limit_a = known_phase_limit_a(feeder, "bilevel_caps")

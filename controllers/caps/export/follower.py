@@ -19,8 +19,8 @@ Charging in a slot is worth, block by block (``S`` = surplus, ``x`` = what of it
 
 Where the tariff is below nil a home imports all it can and curtails its sun: there the blocks are ``cap - demand`` at
 ``t``, then the sun at 0. In both cases the prices of a slot's blocks do not fall, so the optimum is a continuous
-knapsack over all (slot, block) segments: by price level (`ExportProblem.levels`), then the earlier slot, then the block.
-Segments of equal price in different slots are thereby strictly ordered, and the response is unique.
+knapsack over all (slot, block) segments: by price level (`ExportProblem.levels`), then the earlier slot, then the
+block. Segments of equal price in different slots are thereby strictly ordered, and the response is unique.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import highspy
 import numpy as np
 
 from controllers.caps.export.problem import ExportProblem
-from controllers.caps.highs import silent_highs
+from controllers.highs import silent_highs
 from cosim.contract import Float
 from cosim.errors import SolverError
 
@@ -131,7 +131,9 @@ def uncontrolled(problem: ExportProblem) -> Response:
     return best_response(problem, free, np.broadcast_to(problem.rated_kw, shape))
 
 
-def best_response_lp(problem: ExportProblem, import_cap_kw: Float, export_cap_kw: Float, home: int) -> tuple[Float, Float]:
+def best_response_lp(
+    problem: ExportProblem, import_cap_kw: Float, export_cap_kw: Float, home: int
+) -> tuple[Float, Float]:
     """Return charging, shape (slot, car of the home), and net load, shape (slot,), from a linear programme [kW].
 
     Its costs are price levels; what they leave open is settled by an even smaller price on late charging.

@@ -2,8 +2,8 @@
 
 Without caps the power flow shows which conductors and customers are beyond their limits and when. Each of them becomes
 a row, linear in what homes send back, with sensitivities found by the power flow itself; the caps are found, the power
-flow is asked again, rows are laid through the new operating point and those that are still missing are added, until
-nothing is above its limit, or nothing more can be curtailed.
+flow is asked again, rows that did not hold are tightened and those that are still missing are added, until nothing is
+above its limit, or nothing more can be curtailed.
 """
 
 from __future__ import annotations
@@ -14,20 +14,24 @@ from datetime import timedelta
 
 import numpy as np
 
+from controllers.caps.day import stays_in_slots
 from controllers.caps.export.problem import ExportProblem, ExportRow
 from controllers.caps.export.solve import ExportResult, solve_export
 from controllers.caps.network import Elements
 from controllers.caps.phase_limits import Background
-from cosim.contract import Exogenous, Feeder, Float, Int, Predictor
+from cosim.contract import EvSessions, Exogenous, Feeder, Float, Int
 from cosim.contract.signals import Bool
 
 RISE_PU = 0.05  # a voltage this far above its limit counts as twice the limit
 HARDLY = 0.02  # of the largest influence on a limit: homes with less are left out of its row
 NEAR = 0.02  # limits are given rows where they are this close, so that few rounds are needed
+NEAR_AT_WILL = 0.3  # the same where limits hold whatever homes do, which is far from what is expected
 BROKEN = 1e-3  # of a limit: less is rounding (0.01 V)
 KEPT_SHORT = 2e-3  # rows aim this far below the limit
+ROWS_PER_STEP = 9  # new ones in one round: neighbours are alike, and what is missing is added in the next
 PROBES = 6  # states at which influences are found in one round
 PROBE_KW = 0.5
+FEED_IN_EUR_PER_KWH = 0.05  # any price above nil: charging is given, so it only says that homes sell
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class ExportRound:
         the declared one. 0: verified.
     over_limit_where : str
         Element and time of it.
+    of_voltage : bool
+        Whether it is a voltage.
     """
 
     round: int
@@ -55,11 +61,21 @@ class ExportRound:
     highest_voltage: str
     over_limit: float
     over_limit_where: str
+    of_voltage: bool
 
     @property
     def clean(self) -> bool:
         """Whether export breaks no limit."""
         return self.over_limit <= 0.0
+
+    @property
+    def words(self) -> str:
+        """What is broken most, in words; empty where nothing is."""
+        if self.clean:
+            return ""
+        if self.of_voltage:
+            return f"{self.over_limit_where} {RISE_PU * self.over_limit:.4f} pu above the highest voltage permitted"
+        return f"{self.over_limit_where} {100.0 * self.over_limit:.2g} % above its limit"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,42 +100,56 @@ class ExportPlan:
     not_from_export: tuple[str, ...]
 
     @property
+    def verified(self) -> ExportRound | None:
+        """What the power flow says of these caps; None where it was not asked."""
+        return min(self.rounds[1:], key=lambda found: found.over_limit, default=None)
+
+    @property
     def caps_kw(self) -> Float:
         """As applied, inf where nothing is withheld, shape (step, home) [kW]."""
         held = self.result.caps_kw < self.problem.rated_kw
         return np.where(held, self.result.caps_kw, np.inf)
 
 
-def export_problem(
-    feeder: Feeder, day: Exogenous, ev_kw: Float, limit_a: float, margin: float, feed_in_eur_per_kwh: float = 0.05
-) -> ExportProblem:
+def export_problem(feeder: Feeder, day: Exogenous, ev_kw: Float | None, limit_a: float, margin: float) -> ExportProblem:
     """Return the problem of a day on which cars draw what is known, shape (step, home), one slot a step.
 
-    What may flow back over a phase is its rated current at the declared voltage, after reactive power and margin.
+    With None, cars are there but need nothing: limits that hold whatever they do reckon with them. What may flow back
+    over a phase is its rated current at the declared voltage, after reactive power and margin.
     """
     apparent_kva = limit_a * (1.0 - margin) * feeder.nominal_voltage_v / 1e3
     kvar = day.demand_kvar @ feeder.phase_matrix
     back_kw = np.sqrt(np.maximum(apparent_kva**2 - kvar**2, 0.0))
-    none = np.empty(0)
-    prices = np.full(day.steps, feed_in_eur_per_kwh)
+    at_will = ev_kw is None
+    stays = stays_in_slots(feeder, day.sessions if at_will else EvSessions.none(), day.steps, day.step_min)
+    drawn_kw = np.zeros_like(day.demand_kw) if ev_kw is None else ev_kw
+    prices = np.full(day.steps, FEED_IN_EUR_PER_KWH)
     return ExportProblem(
         slot_h=day.step_min / 60.0,
-        tariff_eur_per_kwh=np.maximum(day.tariff_eur_per_kwh, prices),  # charging is given: only feed-in matters
+        tariff_eur_per_kwh=np.maximum(day.tariff_eur_per_kwh, prices),
         feed_in_eur_per_kwh=prices,
-        demand_kw=np.maximum(day.demand_kw, 0.0) + ev_kw,
+        demand_kw=np.maximum(day.demand_kw, 0.0) + drawn_kw,
         sun_kw=np.minimum(day.pv_available_kw, day.inverter_kva),
         rated_kw=day.inverter_kva,
         connection_kw=feeder.connection_kw,
-        import_cap_kw=np.broadcast_to(feeder.connection_kw, ev_kw.shape),
+        import_cap_kw=np.broadcast_to(feeder.connection_kw, drawn_kw.shape),
         phase_share=feeder.phase_matrix,
         limit_kw=np.full(kvar.shape, np.inf),
         reverse_limit_kw=back_kw,
-        home=np.empty(0, np.int64),
-        plugged=np.empty((day.steps, 0)),
-        charger_kw=none,
-        energy_need_kwh=none,
-        efficiency=none,
+        home=stays.home,
+        plugged=stays.plugged,
+        charger_kw=stays.charger_kw,
+        energy_need_kwh=np.zeros(len(stays.home)),
+        efficiency=stays.efficiency,
     )
+
+
+@dataclass(frozen=True)
+class _Laid:
+    """A row, and the stress per kW of the home that counts most in it."""
+
+    row: ExportRow
+    per_kw: float
 
 
 class Verified:
@@ -127,10 +157,8 @@ class Verified:
 
     Parameters
     ----------
-    feeder : Feeder
-        The place.
-    predictor : Predictor
-        The power flow.
+    elements : Elements
+        Everything that has a limit, and its loading.
     day : Exogenous
         As forecast.
     voltage_max_pu : float
@@ -141,37 +169,37 @@ class Verified:
         Most solves.
     """
 
-    def __init__(
-        self, feeder: Feeder, predictor: Predictor, day: Exogenous, voltage_max_pu: float, margin: float, rounds: int
-    ) -> None:
-        self._elements = Elements(feeder, predictor, voltage_min_pu=0.9)
+    def __init__(self, elements: Elements, day: Exogenous, voltage_max_pu: float, margin: float, rounds: int) -> None:
+        self._elements = elements
         self._day, self._highest_pu, self._margin, self._rounds = day, voltage_max_pu, margin, rounds
 
     def plan(self, problem: ExportProblem, objective: str, coordination: str) -> ExportPlan:
         """Solve and verify until the power flow is content, the rounds are used up, or rows change no more."""
-        found = solve_export(problem, objective, coordination)
+        anticipated = coordination == "anticipated"
+        near, most = (NEAR, ROWS_PER_STEP) if anticipated else (NEAR_AT_WILL, len(self._elements.names))
         uncapped = problem.demand_kw - problem.sun_kw
         stress, voltage = self._stress(uncapped)
         causes = self._causes(problem, uncapped, stress)
-        rows: dict[tuple[int, int], ExportRow] = {}
+        rows: dict[tuple[int, int], _Laid] = {}
         rounds = [self._round(0, 0, stress, voltage, causes)]
         net = uncapped
-        best, best_over, best_rows = found, np.inf, problem.rows
+        best: tuple[float, ExportResult, ExportProblem] | None = None
         for number in range(1, self._rounds + 1):
-            known = sum(len(row.share) for row in rows.values())
-            self._add_rows(rows, net, stress, causes)
-            fresh = sum(len(row.share) for row in rows.values()) > known
-            with_rows = replace(problem, rows=(*problem.rows, *rows.values()))
+            known = len(rows)
+            self._add_rows(rows, net, stress, _most_stressed(causes & (stress > 1.0 - near), stress, most))
+            fresh = len(rows) > known
+            with_rows = replace(problem, rows=(*problem.rows, *(laid.row for laid in rows.values())))
             found = solve_export(with_rows, objective, coordination)
             net = found.response.net_kw
             stress, voltage = self._stress(net)
             rounds.append(self._round(number, len(rows), stress, voltage, causes))
-            if rounds[-1].over_limit < best_over:
-                best, best_over, best_rows = found, rounds[-1].over_limit, with_rows.rows
+            if best is None or rounds[-1].over_limit < best[0]:
+                best = rounds[-1].over_limit, found, with_rows
             if rounds[-1].clean or (found.relaxations and not fresh):
                 break
         others = tuple(self._other_faults(stress, voltage, causes))
-        return ExportPlan(replace(problem, rows=best_rows), best, tuple(rounds), others)
+        assert best is not None  # noqa: S101 - there is at least one round
+        return ExportPlan(best[2], best[1], tuple(rounds), others)
 
     def _stress(self, net_kw: Float, steps: Int | None = None) -> tuple[Float, Float]:
         """Loading of conductors and of customers' highest voltage, 1 at the limit; voltages [pu]."""
@@ -199,26 +227,31 @@ class Verified:
         stress, _ = self._stress(states, np.full(homes + 1, step))
         return np.asarray((stress[1:] - stress[0]).T / PROBE_KW)
 
-    def _add_rows(
-        self, rows: dict[tuple[int, int], ExportRow], net_kw: Float, stress: Float, causes: Bool
-    ) -> None:
-        """Lay rows through the operating point: those that are known anew, and all that are near their limit."""
+    def _add_rows(self, rows: dict[tuple[int, int], _Laid], net_kw: Float, stress: Float, near: Bool) -> None:
+        """Lower the limits of rows that did not hold, and lay rows through the operating point for all that are near.
+
+        A row is never made looser: as caps move from solve to solve, that is what ends it.
+        """
         kept = 1.0 - KEPT_SHORT
-        wanted = [(int(k), int(e)) for k, e in np.argwhere((stress > 1.0 - NEAR) & causes)]
-        pairs = sorted(set(wanted) | set(rows))
-        if not pairs:
+        for (k, e), laid in rows.items():
+            excess_kw = max(float(stress[k, e]) - kept, 0.0) / laid.per_kw
+            rows[k, e] = _Laid(replace(laid.row, limit_kw=laid.row.limit_kw - excess_kw), laid.per_kw)
+        fresh = [(int(k), int(e)) for k, e in np.argwhere(near) if (int(k), int(e)) not in rows]
+        if not fresh:
             return
-        worst = {e: max((k for k, other in pairs if other == e), key=lambda k: stress[k, e]) for _, e in pairs}
+        worst: dict[int, int] = {}
+        for k, e in fresh:
+            worst[e] = max(k, worst.get(e, k), key=lambda step: float(stress[step, e]))
         steps = sorted(set(worst.values()), key=lambda k: -max(stress[k, e] for e, at in worst.items() if at == k))
         influence = {k: self._influence(net_kw, k) for k in steps[:PROBES]}
-        for k, e in pairs:
+        for k, e in fresh:
             of_element = influence.get(worst[e], influence[steps[0]])[e]
             largest = float(of_element.max())
             if largest <= 0.0:
                 continue
             share = np.where(np.abs(of_element) >= HARDLY * largest, of_element / largest, 0.0)
             limit = float(-(share @ net_kw[k])) + (kept - float(stress[k, e])) / largest
-            rows[k, e] = ExportRow(k, share, limit, self._elements.where(e))
+            rows[k, e] = _Laid(ExportRow(k, share, limit, self._elements.where(e)), largest)
 
     def _round(self, number: int, rows: int, stress: Float, voltage: Float, causes: Bool) -> ExportRound:
         over = np.where(causes & (stress > 1.0 + BROKEN), stress - 1.0, 0.0)
@@ -232,6 +265,7 @@ class Verified:
             highest_voltage=self._at(k, port + self._elements.conductors),
             over_limit=float(over[at, element]),
             over_limit_where=self._at(at, element) if over[at, element] > 0 else "",
+            of_voltage=bool(over[at, element] > 0) and element >= self._elements.conductors,
         )
 
     def _other_faults(self, stress: Float, voltage: Float, causes: Bool) -> Iterator[str]:
@@ -246,3 +280,13 @@ class Verified:
     def _at(self, step: int, element: int) -> str:
         clock = self._day.start + timedelta(minutes=step * self._day.step_min)
         return f"{self._elements.where(element)} at {clock:%H:%M}"
+
+
+def _most_stressed(near: Bool, stress: Float, most: int) -> Bool:
+    """Keep the elements of each step that are nearest to their limits, at most so many, shape (step, element)."""
+    if most >= near.shape[1]:
+        return near
+    ranked = np.where(near, stress, -np.inf)
+    bar = -np.partition(-ranked, most - 1, axis=1)[:, [most - 1]]
+    kept: Bool = near & (ranked >= bar)
+    return kept

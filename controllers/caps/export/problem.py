@@ -145,9 +145,10 @@ class ExportProblem(FrozenArrays):
         """
         tariff, feed_in = price_in_steps(self.tariff), price_in_steps(self.feed_in)
         known = np.unique(np.concatenate([tariff.ravel(), feed_in.ravel()]))
-        level = np.arange(len(known)) - np.count_nonzero(known < 0)
-        level = np.where(known < 0, level, level + 1).astype(float)
-        return level[np.searchsorted(known, tariff)], level[np.searchsorted(known, feed_in)]
+        rank = np.arange(len(known)) - np.count_nonzero(known < 0)
+        level: Float = np.where(known < 0, rank, rank + 1).astype(np.float64)
+        bought, sold = level[np.searchsorted(known, tariff)], level[np.searchsorted(known, feed_in)]
+        return bought, sold
 
     @cached_property
     def surplus_kw(self) -> Float:

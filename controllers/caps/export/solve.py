@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from controllers.caps.export.allocation import CLOSE_KW, Allocation
 from controllers.caps.export.follower import Response, best_response
-from controllers.caps.export.given import CLOSE_KW, Allocation, Given
+from controllers.caps.export.given import Given
 from controllers.caps.export.problem import WHERE, ExportProblem
 from controllers.caps.highs import OPTIMAL_GAP
 from controllers.caps.result import Relaxation
@@ -77,9 +78,7 @@ class ExportResult(FrozenArrays):
     withheld_import_kwh: float = 0.0
 
 
-def solve_export(
-    problem: ExportProblem, objective: str = "least", coordination: str = "anticipated"
-) -> ExportResult:
+def solve_export(problem: ExportProblem, objective: str = "least", coordination: str = "anticipated") -> ExportResult:
     """Choose export caps for given import caps.
 
     Parameters
@@ -100,14 +99,16 @@ def solve_export(
     SolverError
         Where a linear programme that always has an optimum ends without one.
     """
-    _refuse(objective, coordination)
+    faults = list(option_faults(objective, coordination))
+    if faults:
+        raise InputError(faults)
     began = time.perf_counter()
     given = Given(problem)
     safe = coordination == "sum_of_caps"
     shared = objective == "equal_share"
     found = given.shared_equally() if shared else given.solve(objective, safe=safe)
     best = found
-    if shared or given.kinds.mixed.any():
+    if shared or (given.kinds.mixed.any() and not safe):
         best = given.solve("least" if shared else objective, bound=True, safe=safe)
     value, bound = (
         (found.worst_share, best.worst_share)
@@ -142,24 +143,22 @@ def solve_export(
     )
 
 
-def _refuse(objective: str, coordination: str) -> None:
+def option_faults(objective: str, coordination: str) -> Iterator[Fault]:
+    """Yield what is unknown, and what does not go together."""
     pairs = (("objective", objective, OBJECTIVES), ("coordination", coordination, COORDINATIONS))
-    faults = [
-        Fault(WHERE, key, f"is {value!r}", f"use one of {', '.join(known)}")
-        for key, value, known in pairs
-        if value not in known
-    ]
-    if not faults and objective == "equal_share" and coordination == "sum_of_caps":
-        faults.append(Fault(WHERE, "objective", "is 'equal_share', a rule for what is anticipated", "use 'max_min'"))
-    if faults:
-        raise InputError(faults)
+    for key, value, known in pairs:
+        if value not in known:
+            yield Fault(WHERE, key, f"is {value!r}", f"use one of {', '.join(known)}")
+    if objective == "equal_share" and coordination == "sum_of_caps":
+        remedy = "use 'max_min' with coordination='sum_of_caps'"
+        yield Fault(WHERE, "objective", "is 'equal_share', a rule for what is anticipated", remedy)
 
 
 def _caps(given: Given, found: Allocation, safe: bool) -> Float:
     """Export where it is withheld, the rating elsewhere; as planned also where a sated stay would else charge anew."""
     problem, rated = given.problem, np.broadcast_to(given.problem.rated_kw, given.wanted_kw.shape)
     if safe:
-        return np.where(found.export_kw < problem.sellable_kw - CLOSE_KW, found.export_kw, rated)
+        return np.where(found.export_kw < problem.surplus_kw - CLOSE_KW, found.export_kw, rated)
     held = found.export_kw < given.wanted_kw - CLOSE_KW
     loose = np.where(held, found.export_kw, rated)
     if not given.sated_home.any() and not given.kinds.mixed.any():
