@@ -17,11 +17,12 @@ from rich.table import Table
 
 from cosim.errors import CosimError, Fault, InputError
 from experiments import scenario as scenarios
+from experiments.choose import only, with_options
 from experiments.files import writable_folder
 from experiments.plan.command import plan_command
 from experiments.rephase.command import rephase_command
 from experiments.reproduce.command import studies
-from experiments.scenario import Run, Scenario
+from experiments.scenario import Scenario
 
 app = typer.Typer(
     help="Power-flow co-simulation of low-voltage feeders: OpenDSS stepped in time, controllers in the loop.",
@@ -64,6 +65,9 @@ class Benchmark(StrEnum):
 def run_command(
     scenario: Annotated[str, typer.Argument(help="Path or shipped name.")] = scenarios.DEFAULT,
     controllers: Annotated[str | None, typer.Option(help="Only these runs or controllers, comma-separated.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="RUN.OPTION=VALUE, e.g. pareto.weights=[0.4,0.6]; may be repeated.")
+    ] = None,
     engine: Annotated[Engine, typer.Option(help="Power flow.")] = Engine.opendss,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/<scenario>-<time>/.")] = None,
@@ -78,7 +82,8 @@ def run_command(
     if seed is not None:
         chosen = chosen.model_copy(update={"seed": seed})
     if controllers is not None:
-        chosen = _only(chosen, controllers, path)
+        chosen = only(chosen, controllers, path)
+    chosen = with_options(chosen, option or [], path)
     folder = out or Path("runs") / f"{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
     with _out.status("Composing the day"):
         composition = compose(chosen, path)
@@ -195,24 +200,6 @@ def _bars() -> Progress:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"),
         TimeElapsedColumn(), TimeRemainingColumn(), console=_err,
     )  # fmt: skip
-
-
-def _only(scenario: Scenario, wanted: str, path: Path) -> Scenario:
-    """Keep the runs of those labels or controllers; one that the scenario does not name joins without options."""
-    import controllers
-
-    runs, faults = [], []
-    for name in [part.strip() for part in wanted.split(",") if part.strip()]:
-        found = [run for run in scenario.runs if run.name == name] or [r for r in scenario.runs if r.controller == name]
-        if not found and name not in controllers.names():
-            known = ", ".join(dict.fromkeys([*[run.name for run in scenario.runs], *controllers.names()]))
-            faults.append(Fault(str(path), "--controllers", f"no run or controller '{name}'", f"use some of {known}"))
-        runs.extend(found or [Run(controller=name)])
-    if not runs and not faults:
-        faults.append(Fault(str(path), "--controllers", "names nothing", "give at least one controller"))
-    if faults:
-        raise InputError(faults)
-    return scenario.model_copy(update={"runs": tuple({run.name: run for run in runs}.values())})
 
 
 def main() -> None:

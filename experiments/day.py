@@ -22,7 +22,12 @@ from feeders.sessions import check_sessions, draw_sessions, read_sessions
 OF_THE_FEEDER = "feeder"
 """As ``households.profiles``: the loads of the circuit's own file."""
 
-_STREAMS = {"households": 0, "cars": 1, "roofs": 2, "stubborn": 3, "forecast": 4, "controllers": 5, "deviation": 6}
+_STREAMS = {
+    name: row
+    for row, name in enumerate(
+        ("households", "cars", "roofs", "stubborn", "forecast", "controllers", "deviation", "rephase")
+    )
+}
 _YEAR_DAYS = 365
 
 

@@ -22,7 +22,7 @@ from cosim.reduced import ReducedNetwork
 from experiments.bench import Row, interleaved
 from experiments.compose import compose
 from experiments.execute import run_one
-from experiments.scenario import DEFAULT, read
+from experiments.scenario import DEFAULT, Run, read
 from feeders.households import draw_households
 
 _MINUTES = 1440
@@ -88,7 +88,9 @@ def _power_flow_row(feeder: Feeder, day: Exogenous, bare: Callable[[], tuple[Com
 def _replayed(repeats: int) -> Iterator[Row]:
     """What each controller of the default day led to, solved again by the reduced network at one blow."""
     composition = compose(read(DEFAULT))
-    for item in composition.scenario.runs:
+    named = {run.controller for run in composition.scenario.runs}
+    others = [Run(controller=name) for name in controllers.names() if name not in named]
+    for item in (*composition.scenario.runs, *others):
         began = time.perf_counter()
         told = run_one(composition, item, composition.controller(item), "opendss", None)
         whole_s = time.perf_counter() - began

@@ -24,7 +24,7 @@ def rephase_command(
 ) -> None:
     """Find the re-phasings of customers that lower the day's unbalance current most, and run the day before and after.
 
-    Up to two moves are the best there are, compared one by one; more are added greedily with exchanges.
+    Up to two moves are the best of all combinations, verified by power flow; more are added greedily with exchanges.
     """
     from experiments import scenario as scenarios
     from experiments.rephase.study import rephase

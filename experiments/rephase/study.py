@@ -11,6 +11,7 @@ from cosim import Trajectory
 from cosim.errors import Fault, InputError
 from cosim.measures import json_safe, scoreboard, unbalance_current_a2
 from experiments.compose import Composition, compose
+from experiments.day import stream
 from experiments.execute import run_one
 from experiments.files import package_versions, write_json
 from experiments.rephase.draw import draw
@@ -75,7 +76,7 @@ def rephase(scenario: Scenario, where: Path, folder: Path, *, moves: int, contro
     item = _run_of(composition, controller, where)
     before = run_one(composition, item, composition.controller(item), "opendss", None)
     day = Rephasing(before)
-    choice = best_moves(Quadratic(*day.linear()), day.customer, moves, day.value_a2)
+    choice = best_moves(Quadratic(*day.linear()), day.customer, moves, day.value_a2, stream(scenario, "rephase"))
     chosen = tuple(day.moves[row] for row in choice.moves)
     moved = replace(composition, feeder=with_connections(composition.feeder, [move.connection for move in chosen]))
     after = run_one(moved, item, moved.controller(item), "opendss", None)
@@ -114,10 +115,10 @@ def _write(told: Told, folder: Path, scenario: Scenario, item: Run) -> list[str]
     write_json(folder / "metrics.json", {"cases": {label: json_safe(values) for label, values in metrics.items()}})
     write_json(folder / "rephase.json", {
         "scenario": scenario.name, "seed": scenario.seed, "controller": item.name,
-        "moves": listed.to_dict(orient="records"), "exact": choice.exact,
+        "moves": listed.to_dict(orient="records"), "verified": choice.verified,
         "unbalance_current_before_a2": choice.before_a2, "unbalance_current_after_a2": choice.value_a2,
         "combinations_compared": choice.compared, "combinations_checked_by_power_flow": choice.checked,
-        "largest_model_error_a2": choice.largest_model_error_a2, "versions": package_versions(PACKAGES),
+        "largest_overstatement_a2": choice.largest_overstatement_a2, "versions": package_versions(PACKAGES),
     })  # fmt: skip
     draw(told.before, told.after, folder / "rephase.png")
     lines = _lines(told, metrics)
@@ -132,7 +133,11 @@ def _lines(told: Told, metrics: dict[str, dict[str, float]]) -> list[str]:
     if not told.moves:
         return [f"No move lowers the day's unbalance current of {choice.before_a2:.1f} A²."]
     before, after = (metrics[label] for label in ("before", "after"))
-    sure = "the best there is" if choice.exact else "found greedily with exchanges, no proof that there is none better"
+    sure = (
+        "best of all combinations, verified by power flow"
+        if choice.verified
+        else "found greedily with exchanges, no proof that there is none better"
+    )
     return [
         *(str(move) for move in told.moves),
         f"Unbalance current, mean of the day: {before['unbalance_current_mean_a2']:.1f} -> "

@@ -11,14 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cosim.measures import json_safe
 from experiments.files import package_versions, write_json
+from experiments.reproduce.trip_command import weights_name
 from experiments.reproduce.trip_control import CONTROLS, Control, Controlled, Weights, control
 from experiments.reproduce.trip_figures import write_figures
-from experiments.reproduce.trip_measures import Delivered, Schedule, deliver, disagreements, metrics
+from experiments.reproduce.trip_measures import (
+    Delivered,
+    Schedule,
+    change_percent,
+    deliver,
+    disagreement_metrics,
+    disagreements,
+    metrics,
+)
 from experiments.reproduce.trip_place import Place, make_place, parse_charge_points, parse_pv
 from experiments.reproduce.trip_report import write_report
+from experiments.reproduce.trip_words import findings
 
 WEIGHTS: tuple[Weights, ...] = ((0.5, 0.5), (0.8, 0.2))
 PACKAGES = ("lv-feeder-cosim", "opendssdirect.py", "pymoo", "numpy", "pandas", "pvlib", "matplotlib")
@@ -39,6 +50,8 @@ class Question:
         Of the first objective and of curtailment; the last pair also names the case without a suffix.
     voltage_pu : tuple of float
         Limits of ``voltage_control``.
+    source_pu : float or None
+        Source voltage; the feeder's own without.
     population, generations : int
         Of NSGA-II.
     seed : int
@@ -51,6 +64,7 @@ class Question:
     households: str | None = None
     weights: tuple[Weights, ...] = WEIGHTS
     voltage_pu: tuple[float, float] = (0.94, 1.10)
+    source_pu: float | None = None
     population: int = 100
     generations: int = 200
     seed: int = 1
@@ -80,13 +94,14 @@ def place_of(question: Question) -> Place:
         parse_pv(question.pv),
         question.households,
         question.seed,
+        question.source_pu,
     )
 
 
 def reproduce(
     folder: Path, question: Question, place: Place, progress: Callable[[str], object] = lambda _: None
 ) -> Told:
-    """Run every case, and write ``metrics.json``, ``cases.csv``, figures, ``report.md`` and ``manifest.json``.
+    """Run every case, and write its metrics, tables, figures, ``report.md`` and ``manifest.json``.
 
     Parameters
     ----------
@@ -113,21 +128,31 @@ def reproduce(
         for pair, schedule in decided[name].schedules.items():
             delivered[case_name(name, pair)] = deliver(place, schedule)
     cases = {name: metrics(place, told) for name, told in delivered.items()}
+    differing = []
+    for name, told in delivered.items():
+        compared = disagreements(delivered[_before(name)], told, place)
+        differing.append(compared[compared["verdict"] != ""].assign(case=name))
+        cases[name] |= _against(cases[name], cases[BASELINE]) | disagreement_metrics(compared)
+    listed = dict(cases)
     for name in decided:  # the plain name stands for the last pair of weights
         cases[name] = cases[case_name(name, question.weights[-1])]
-    for name, told in delivered.items():
-        cases[name] |= _against(cases[name], cases[BASELINE]) | disagreements(delivered[BASELINE], told, place)
     write_json(folder / "metrics.json", {"cases": {name: json_safe(values) for name, values in cases.items()}})
-    shown = _shown(delivered, question)
-    figures = write_figures(place, shown, folder / "figures")
-    write_report(folder, place, cases, decided, figures, question.weights)
+    found = findings(place, cases, decided, question.weights[-1], question.voltage_pu[1])
+    figures = write_figures(place, _shown(delivered, question), folder / "figures")
+    table = pd.concat(differing, ignore_index=True)
+    write_report(folder, place, listed, table[["case", *table.columns.drop("case")]], found, figures)
     write_json(folder / "manifest.json", _manifest(question, place, decided))
     return Told(cases, _lines(cases, decided, question))
 
 
+def _before(case: str) -> str:
+    """Return what a case is compared with: roofs with no roofs, everything else with roofs and no control."""
+    return "ev_no_pv" if case == BASELINE else BASELINE
+
+
 def case_name(control_name: str, pair: Weights) -> str:
     """Return the name of a case: control and weights in percent."""
-    return f"{control_name}_{100 * pair[0]:.0f}_{100 * pair[1]:.0f}"
+    return f"{control_name}_{weights_name(pair)}"
 
 
 def _controls(question: Question) -> dict[str, Control]:
@@ -137,7 +162,7 @@ def _controls(question: Question) -> dict[str, Control]:
 def _against(case: dict[str, float], base: dict[str, float]) -> dict[str, float]:
     """Changes against the baseline that has the same roofs and vehicles but no control [%]."""
     return {
-        f"{key}_change_percent": 100.0 * (case[f"{key}{unit}"] / base[f"{key}{unit}"] - 1.0)
+        f"{key}_change_percent": change_percent(base[f"{key}{unit}"], case[f"{key}{unit}"])
         for key, unit in (("f1_mean", ""), ("neutral_current_mean", "_a"), ("ev", "_kwh"))
     }
 
@@ -182,6 +207,7 @@ def _manifest(question: Question, place: Place, decided: dict[str, Controlled]) 
                 "households",
                 "weights",
                 "voltage_pu",
+                "source_pu",
                 "population",
                 "generations",
             )

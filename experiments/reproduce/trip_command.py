@@ -29,6 +29,9 @@ def powertrip_command(
     households: Annotated[
         str | None, typer.Option(help="Profiles of the feeder's customers: a set, a path, or 'feeder'.")
     ] = None,
+    source_pu: Annotated[
+        float | None, typer.Option(min=0.8, max=1.2, help="Source voltage; the feeder's own without.")
+    ] = None,
     weights: Annotated[str, typer.Option(help="Pairs for unbalance and curtailment.")] = "0.5/0.5,0.8/0.2",
     voltage_pu: Annotated[str, typer.Option(help="Limits of voltage_control.")] = "0.94-1.10",
     population: Annotated[int, typer.Option(min=10, help="Of NSGA-II.")] = 100,
@@ -44,6 +47,7 @@ def powertrip_command(
         charge_points=CHARGE_POINTS if charge_points is None else charge_points,
         pv=PV_UNITS if pv is None else pv,
         households=households,
+        source_pu=source_pu,
         weights=parse_weights(weights),
         voltage_pu=parse_band(voltage_pu),
         population=population,
@@ -60,15 +64,20 @@ def powertrip_command(
 
 
 def parse_weights(text: str) -> tuple[tuple[float, float], ...]:
-    """Read ``0.5/0.5,0.8/0.2``; InputError names every pair that is none or does not sum to 1."""
-    pairs, faults = [], []
+    """Read ``0.5/0.5,0.8/0.2``; InputError names every pair that is none, is negative, repeats or does not sum to 1."""
+    pairs: list[tuple[float, float]] = []
+    faults = []
     for entry in [part.strip() for part in text.split(",") if part.strip()]:
         try:
             first, second = (float(part) for part in entry.split("/"))
         except ValueError:
             faults.append(Fault(WHERE, "--weights", f"'{entry}' is no pair", "give two numbers, e.g. 0.8/0.2"))
             continue
-        if not (first >= 0 and second >= 0 and abs(first + second - 1) < 1e-6):
+        if first < 0 or second < 0:
+            faults.append(Fault(WHERE, "--weights", f"'{entry}' holds a negative weight", "give shares, e.g. 0.8/0.2"))
+        elif any(weights_name((first, second)) == weights_name(other) for other in pairs):
+            faults.append(Fault(WHERE, "--weights", f"'{entry}' is there twice", "give each pair once"))
+        elif not abs(first + second - 1) < 1e-6:
             faults.append(Fault(WHERE, "--weights", f"'{entry}' does not sum to 1", "give shares, e.g. 0.8/0.2"))
         pairs.append((first, second))
     if not pairs and not faults:
@@ -76,6 +85,11 @@ def parse_weights(text: str) -> tuple[tuple[float, float], ...]:
     if faults:
         raise InputError(faults)
     return tuple(pairs)
+
+
+def weights_name(pair: tuple[float, float]) -> str:
+    """Return the part of a case's name that tells its weights, in percent: ``80_20``, ``33.3_66.7``."""
+    return "_".join(f"{100 * weight:g}" for weight in pair)
 
 
 def parse_band(text: str) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,8 +16,11 @@ from experiments.reproduce.trip_measures import Delivered
 from experiments.reproduce.trip_place import STEP_MIN, Place
 
 COLOURS = ("#9A9A9A", "#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
-LOW_PU, HIGH_PU = 0.94, 1.10
-MARGIN_H = 0.5
+LOW_PU = 0.94
+MARGIN_H = 0.25
+NEAR_PU = 0.03  # a limit this near is drawn, one farther away is only named
+VUF_LIMIT_PERCENT = 2.0
+HEADROOM = 1.05  # of the largest value, so that its line is not cut by the panel's edge
 
 
 def write_figures(place: Place, shown: Mapping[str, Delivered], folder: Path) -> dict[str, str]:
@@ -52,10 +56,12 @@ def draw_over_time(
             busy = f"charging {hours[0]:.0f}-{hours[-1] + STEP_MIN / 60:.0f} h" if len(hours) else "idle"
             style.panel_title(axes, f"{place.lines[column].name}, charge point at {bus}.{phase}", busy)
             axes.set_ylabel(label)
-            axes.set_ylim(bottom=0)
+        panels[0].set_ylim(0.0, HEADROOM * _largest(place, shown, quantity))
         panels[-1].set_xlabel("hour of the day")
         style.heading(figure, title, _keys(shown))
-    return style.Drawing(figure, title, f"{label} of 5-minute steps at the lines that feed the charge points.")
+    return style.Drawing(
+        figure, title, f"{label} at the lines that feed the charge points, in the active steps of 5 minutes."
+    )
 
 
 def draw_voltage_unbalance(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
@@ -69,8 +75,15 @@ def draw_voltage_unbalance(place: Place, shown: Mapping[str, Delivered]) -> styl
             for colour, told in zip(COLOURS, shown.values(), strict=False):
                 _step(axes, place, getattr(told, quantity).max(axis=1), colour)
             axes.set_ylabel(label)
-            axes.set_ylim(bottom=0)
-        style.limit_line(panels[0], 2.0, "EN 50160\n2 % (95 %)")
+            axes.set_ylim(0.0, HEADROOM * _largest(place, shown, quantity))
+        worst = _largest(place, shown, "vuf_percent")
+        style.panel_title(
+            panels[0], "Negative sequence",
+            f"highest {worst:.2f} %; EN 50160: at most {VUF_LIMIT_PERCENT:g} % in 95 % of a week's 10-minute means",
+        )  # fmt: skip
+        if worst > VUF_LIMIT_PERCENT:
+            style.limit_line(panels[0], VUF_LIMIT_PERCENT, f"{VUF_LIMIT_PERCENT:g} %")
+        style.panel_title(panels[1], "Zero sequence", "no limit in EN 50160")
         panels[-1].set_xlabel("hour of the day")
         style.heading(figure, title, _keys(shown))
     return style.Drawing(figure, title, "Negative and zero sequence over positive sequence, 5-minute steps.")
@@ -90,10 +103,14 @@ def draw_lowest_voltage(place: Place, shown: Mapping[str, Delivered]) -> style.D
                     lowest[bus] = min(lowest.get(bus, np.inf), value)
             distance = [place.feeder.distance_m[bus] for bus in lowest]
             axes.scatter(distance, list(lowest.values()), s=5, color=colour, linewidths=0)
-        style.limit_line(axes, LOW_PU, f"{LOW_PU} pu")
+        least = min(float(np.nanmin(told.node_lowest_pu)) for told in shown.values())
+        if least < LOW_PU + NEAR_PU:
+            style.limit_line(axes, LOW_PU, f"{LOW_PU} pu")
+        limit = f"{abs(least - LOW_PU):.3f} pu {'above' if least >= LOW_PU else 'BELOW'} the limit of {LOW_PU} pu"
+        style.panel_title(axes, "Every bus", f"lowest {least:.3f} pu: {limit}")
         axes.set_xlabel("distance from the transformer [m]")
         axes.set_ylabel("voltage [pu]")
-        style.heading(figure, title, _keys(shown))
+        style.heading(figure, title, _keys(shown, linestyle="none", marker="o", markersize=5))
     return style.Drawing(figure, title, "Each dot is a bus: the lowest of its phases over all active steps.")
 
 
@@ -114,13 +131,14 @@ def draw_pv_use(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
 
 def draw_disagreement(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
     """PUI against neutral current: the same steps, two judgements."""
-    title = "PUI is not unbalance: the same steps, two judgements"
+    title = "PUI and neutral current: the same steps, two judgements"
     with style.house_style():
         figure, (panels,) = style.sheet(style.Block(len(shown), min(3, len(shown)), 2.2), right_in=1.3)
         for axes, colour, (name, told) in zip(panels, COLOURS, shown.items(), strict=False):
             pui, neutral = told.pui_percent[place.active].ravel(), told.neutral_a[place.active].ravel()
             axes.scatter(pui, neutral, s=8, color=colour, alpha=0.7, linewidths=0)
-            style.panel_title(axes, name, f"r = {np.corrcoef(pui, neutral)[0, 1]:+.2f}")
+            style.panel_title(axes, name, _correlation(pui, neutral))
+        for axes in panels[-min(3, len(shown)) :]:
             axes.set_xlabel("PUI [%]")
         for axes in panels[:: min(3, len(shown))]:
             axes.set_ylabel("neutral current [A]")
@@ -129,15 +147,28 @@ def draw_disagreement(place: Place, shown: Mapping[str, Delivered]) -> style.Dra
 
 
 def _step(axes: Axes, place: Place, values: Float, colour: str, linewidth: float = 1.1) -> None:
-    hour = np.arange(len(values) + 1) * STEP_MIN / 60.0
-    axes.step(hour, style.hold(values), where="post", color=colour, linewidth=linewidth)
+    """Draw the active steps, run by run: outside them all controls do the same, and the last would hide the rest."""
+    for run in np.split(place.active, np.flatnonzero(np.diff(place.active) > 1) + 1):
+        hour = np.append(run, run[-1] + 1) * STEP_MIN / 60.0
+        axes.step(hour, style.hold(values[run]), where="post", color=colour, linewidth=linewidth)
     first, last = place.active[0] * STEP_MIN / 60.0, (place.active[-1] + 1) * STEP_MIN / 60.0
     axes.set_xlim(first - MARGIN_H, last + MARGIN_H)
+
+
+def _largest(place: Place, shown: Mapping[str, Delivered], quantity: str) -> float:
+    """Largest value in the active steps of any case; 1 where all are 0."""
+    return max(float(getattr(told, quantity)[place.active].max()) for told in shown.values()) or 1.0
+
+
+def _correlation(first: Float, second: Float) -> str:
+    if np.ptp(first) <= 0.0 or np.ptp(second) <= 0.0:
+        return ""
+    return f"r = {np.corrcoef(first, second)[0, 1]:+.2f}"
 
 
 def _phase(place: Place, column: int) -> int:
     return int(place.feeder.customer_phases[place.chargers[column]][0])
 
 
-def _keys(shown: Mapping[str, Delivered]) -> list[Line2D]:
-    return [style.line_key(colour, name) for colour, name in zip(COLOURS, shown, strict=False)]
+def _keys(shown: Mapping[str, Delivered], **look: Any) -> list[Line2D]:
+    return [style.line_key(colour, name, **look) for colour, name in zip(COLOURS, shown, strict=False)]

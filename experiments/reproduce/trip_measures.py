@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from cosim.contract import Complex, Float
 from cosim.measures import (
@@ -19,6 +20,7 @@ from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
 from experiments.reproduce.trip_place import STEP_MIN, Place
 
+LEAST_CHANGE = 1e-6  # [%], [A]: less is rounding of two power flows
 LOW_VOLTAGE_BAND = (0.5, 1.5)  # of nominal: nodes behind the transformer
 
 
@@ -38,8 +40,8 @@ class Delivered:
     ----------
     schedule : Schedule
         The whole day.
-    pui_percent, neutral_a, i2_a, unbalance_a2 : ndarray, shape (step, line)
-        At the lines that feed the charge points.
+    pui_percent, mean_a, neutral_a, i2_a, unbalance_a2 : ndarray, shape (step, line)
+        At the lines that feed the charge points; ``mean_a`` is the mean over the phases, which PUI divides by.
     vuf_percent, v0_percent : ndarray, shape (step, charge point)
         At their buses.
     lowest_pu : ndarray, shape (step,)
@@ -52,6 +54,7 @@ class Delivered:
 
     schedule: Schedule
     pui_percent: Float
+    mean_a: Float
     neutral_a: Float
     i2_a: Float
     unbalance_a2: Float
@@ -84,6 +87,7 @@ def deliver(place: Place, schedule: Schedule) -> Delivered:
         schedule=schedule,
         # the study's index has no least current: a line without load would be undefined, never 0
         pui_percent=pui_percent(np.abs(current), 1.0, least_share=0.0),
+        mean_a=np.abs(current).mean(axis=2),
         neutral_a=neutral_current_a(current),
         i2_a=negative_sequence_current_a(current),
         unbalance_a2=unbalance_current_a2(current),
@@ -96,7 +100,11 @@ def deliver(place: Place, schedule: Schedule) -> Delivered:
 
 
 def metrics(place: Place, told: Delivered) -> dict[str, float]:
-    """Sum a schedule up over the active steps, names as in ``metrics.json``."""
+    """Sum a schedule up over the active steps, names as in ``metrics.json``.
+
+    A number at the end of a name is that of a charge point, in the order of the command line, for the line that feeds
+    its bus; ``pui_own_percent_1`` is the mean over the steps in which that charge point itself is busy.
+    """
     active = place.active
     hours = STEP_MIN / 60.0
     sun_kwh = float(place.sun_kw[active].sum()) * hours
@@ -106,6 +114,7 @@ def metrics(place: Place, told: Delivered) -> dict[str, float]:
         "f2_mean_kw2": float(((place.sun_kw - told.schedule.pv_kw)[active] ** 2).sum(axis=1).mean()),
         "pui_mean_percent": float(told.pui_percent[active].mean()),
         "pui_max_percent": float(told.pui_percent[active].max()),
+        "phase_current_mean_a": float(told.mean_a[active].mean()),
         "neutral_current_mean_a": float(told.neutral_a[active].mean()),
         "neutral_current_max_a": float(told.neutral_a[active].max()),
         "i2_mean_a": float(told.i2_a[active].mean()),
@@ -113,29 +122,67 @@ def metrics(place: Place, told: Delivered) -> dict[str, float]:
         "vuf_mean_percent": float(told.vuf_percent[active].mean()),
         "vuf_max_percent": float(told.vuf_percent[active].max()),
         "v0_mean_percent": float(told.v0_percent[active].mean()),
-        "pv_use_percent": 100.0 * pv_kwh / sun_kwh if sun_kwh > 0 else float("nan"),
+        "pv_use_percent": 100.0 * pv_kwh / sun_kwh,
         "pv_curtailed_kwh": sun_kwh - pv_kwh,
         "ev_kwh": float(told.schedule.ev_kw[active].sum()) * hours,
         "voltage_min_pu": float(told.lowest_pu[active].min()),
         "voltage_max_pu": float(told.highest_pu[active].max()),
+        **_by_line(place, told),
     }
 
 
-def disagreements(first: Delivered, second: Delivered, place: Place) -> dict[str, float]:
-    """Count where PUI and the neutral current tell opposite stories of two schedules.
+def _by_line(place: Place, told: Delivered) -> dict[str, float]:
+    active, found = place.active, {}
+    for column in range(len(place.lines)):
+        own = place.ev_kw[:, column] > 0.0
+        pui, neutral = told.pui_percent[:, column], told.neutral_a[:, column]
+        found |= {
+            f"pui_mean_percent_{column + 1}": float(pui[active].mean()),
+            f"pui_max_percent_{column + 1}": float(pui[active].max()),
+            f"pui_own_percent_{column + 1}": float(pui[own].mean()),
+            f"neutral_current_mean_a_{column + 1}": float(neutral[active].mean()),
+            f"neutral_current_own_a_{column + 1}": float(neutral[own].mean()),
+        }
+    return found
+
+
+def change_percent(before: float, after: float) -> float:
+    """Return the change in percent of what was before; nan where there was nothing."""
+    return 100.0 * (after / before - 1.0) if before > 0.0 else float("nan")
+
+
+def disagreements(first: Delivered, second: Delivered, place: Place) -> pd.DataFrame:
+    """Where PUI and the neutral current tell opposite stories of two schedules, and where they agree.
 
     Returns
     -------
-    dict
-        Share of active steps and lines in which the second schedule has the lower PUI but the higher neutral current
-        (``pui_praises_percent``), the reverse (``pui_blames_percent``), and the largest such rise of neutral current.
+    DataFrame
+        A row per active step and line: time, line, both quantities before and after, and ``verdict``: ``praised`` where
+        PUI falls while the neutral current rises, ``blamed`` for the reverse, empty where they agree.
     """
     active = place.active
-    pui = (second.pui_percent - first.pui_percent)[active]
-    neutral = (second.neutral_a - first.neutral_a)[active]
-    praised, blamed = (pui < 0) & (neutral > 0), (pui > 0) & (neutral < 0)
+    table = pd.DataFrame(
+        {
+            "time": np.repeat([f"{k * STEP_MIN // 60:02d}:{k * STEP_MIN % 60:02d}" for k in active], len(place.lines)),
+            "line": [line.name for line in place.lines] * len(active),
+            "pui_before_percent": first.pui_percent[active].ravel(),
+            "pui_after_percent": second.pui_percent[active].ravel(),
+            "neutral_before_a": first.neutral_a[active].ravel(),
+            "neutral_after_a": second.neutral_a[active].ravel(),
+        }
+    )
+    pui = (table["pui_after_percent"] - table["pui_before_percent"]).to_numpy()
+    neutral = (table["neutral_after_a"] - table["neutral_before_a"]).to_numpy()
+    praised, blamed = (pui < -LEAST_CHANGE) & (neutral > LEAST_CHANGE), (pui > LEAST_CHANGE) & (neutral < -LEAST_CHANGE)
+    table["verdict"] = np.select([praised, blamed], ["praised", "blamed"], "")
+    return table
+
+
+def disagreement_metrics(table: pd.DataFrame) -> dict[str, float]:
+    """Shares of steps and lines that PUI praises or blames against the neutral current, and the worst such rise."""
+    rise = (table["neutral_after_a"] - table["neutral_before_a"])[table["verdict"] == "praised"]
     return {
-        "pui_praises_percent": 100.0 * float(praised.mean()),
-        "pui_blames_percent": 100.0 * float(blamed.mean()),
-        "neutral_rise_where_praised_max_a": float(neutral[praised].max(initial=0.0)),
+        "pui_praises_percent": 100.0 * float((table["verdict"] == "praised").mean()),
+        "pui_blames_percent": 100.0 * float((table["verdict"] == "blamed").mean()),
+        "neutral_rise_where_praised_max_a": float(rise.max()) if len(rise) else 0.0,
     }

@@ -39,6 +39,11 @@ class ChargePoint:
     begin_h: int
     end_h: int
 
+    @property
+    def entry(self) -> str:
+        """As on the command line."""
+        return f"{self.bus}.{self.phase}@{self.begin_h:02d}-{self.end_h:02d}"
+
 
 @dataclass(frozen=True)
 class PvUnit:
@@ -47,6 +52,11 @@ class PvUnit:
     bus: str
     phase: int
     kwp: float
+
+    @property
+    def entry(self) -> str:
+        """As on the command line."""
+        return f"{self.bus}.{self.phase}:{self.kwp:g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +143,12 @@ def parse_pv(text: str) -> tuple[PvUnit, ...]:
 
 
 def make_place(
-    feeder: str, charge_points: Sequence[ChargePoint], pv_units: Sequence[PvUnit], households: str | None, seed: int
+    feeder: str,
+    charge_points: Sequence[ChargePoint],
+    pv_units: Sequence[PvUnit],
+    households: str | None,
+    seed: int,
+    source_pu: float | None = None,
 ) -> Place:
     """Put charge points and roofs on a feeder.
 
@@ -148,18 +163,25 @@ def make_place(
         the circuit's file. None: those, if the file has them for every load, else the shipped ``may_weekday``.
     seed : int
         Of the draw of profiles.
+    source_pu : float, optional
+        Source voltage; the feeder's own without.
 
     Raises
     ------
     InputError
-        Where a bus or phase does not exist, or no line with three phases feeds a charge point's bus.
+        Where a bus or phase does not exist, no line with three phases feeds a charge point's bus, or there is no sun
+        in any step in which a vehicle charges.
     """
+    bare = feeders.load(feeder)
+    faults = list(_node_faults(bare, charge_points, pv_units))
+    if faults:
+        raise InputError(faults)
     connections = [
         *(Connection(f"CP_{row}", cp.bus, (cp.phase,)) for row, cp in enumerate(charge_points, 1)),
         *(Connection(f"PV_{row}", pv.bus, (pv.phase,)) for row, pv in enumerate(pv_units, 1)),
     ]
-    place = feeders.load(feeder, connections=connections)
-    taken = set(feeders.load(feeder).customers) & {one.customer for one in connections}
+    place = feeders.load(feeder, connections=connections, source_pu=source_pu)
+    taken = set(bare.customers) & {one.customer for one in connections}
     if taken:
         problem = f"the feeder has customers of the names {', '.join(sorted(taken))}"
         raise InputError(Fault(str(place.master), "customers", problem, "rename them in the circuit's file"))
@@ -169,9 +191,22 @@ def make_place(
     busy = np.array([(cp.begin_h <= hour) & (hour < cp.end_h) for cp in charge_points]).T
     sky = clear_sky(place.latitude_deg, place.longitude_deg, DAY, STEPS * STEP_MIN)
     specific = _steps(specific_power(sky, TILT_DEG, AZIMUTH_DEG)[:, None])
-    return Place(
-        place, tuple(lines), demand_kw, demand_kvar, CHARGER_KW * busy, specific * np.array([pv.kwp for pv in pv_units])
-    )
+    sun_kw = specific * np.array([pv.kwp for pv in pv_units])
+    if not (sun_kw[busy.any(axis=1)] > 0.0).any():
+        problem = "no sun reaches any roof while a vehicle charges, but curtailed sun is one of the two objectives"
+        raise InputError(Fault(WHERE, "--charge-points", problem, "choose hours of daylight, e.g. 12-13"))
+    return Place(place, tuple(lines), demand_kw, demand_kvar, CHARGER_KW * busy, sun_kw)
+
+
+def _node_faults(feeder: Feeder, charge_points: Sequence[ChargePoint], pv_units: Sequence[PvUnit]) -> Iterator[Fault]:
+    """Name every entry of the command line whose bus or phase does not exist."""
+    nodes = {name.upper() for name in feeder.network.node_names}
+    asked = [*(("--charge-points", one) for one in charge_points), *(("--pv", one) for one in pv_units)]
+    for option, one in asked:
+        node = f"{one.bus}.{one.phase}"
+        if node.upper() not in nodes:
+            problem = f"'{one.entry}': there is no node '{node}' on {feeder.name}"
+            yield Fault(WHERE, option, problem, "name a bus and a phase of the feeder")
 
 
 def _demand(place: Feeder, added: int, households: str | None, seed: int) -> tuple[Float, Float]:
@@ -213,8 +248,8 @@ def _feeding_lines(feeder: Feeder, charge_points: Sequence[ChargePoint]) -> Iter
         if arriving:
             found.append(arriving[0])
         else:
-            problem = f"no line with three phases feeds bus {point.bus}, so there is no unbalance to measure"
-            faults.append(Fault(str(feeder.master), "--charge-points", problem, "choose a bus on a three-phase line"))
+            problem = f"'{point.entry}': no line with three phases feeds bus {point.bus}, so no unbalance to measure"
+            faults.append(Fault(WHERE, "--charge-points", problem, "choose a bus on a three-phase line"))
     if faults:
         raise InputError(faults)
     yield from found

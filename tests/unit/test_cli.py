@@ -176,3 +176,18 @@ def test_nothing_is_written_where_nothing_may_be(run, tmp_path):
     code, _, err = run("run", "two_bus_evening", "--out", str(Path(blocker) / "out"))
     assert code == 2
     assert "--out" in err
+
+
+def test_options_of_single_runs_can_be_set(run, tmp_path):
+    command = ["run", "two_bus_evening", "--controllers", "none,equal_share", "--out", str(tmp_path)]
+    assert run(*command, "--option", "equal_share.margin_percent=5.0")[0] == 0
+    runs = json.loads((tmp_path / "manifest.json").read_text())["runs"]
+    assert runs["equal_share"]["options"] == {"margin_percent": 5.0}
+    assert runs["none"]["options"] == {}
+
+
+@pytest.mark.parametrize(("entry", "said"), [("margin=5", "RUN.OPTION=VALUE"), ("nobody.margin=5", "nobody")])
+def test_wrong_options_are_named(run, entry, said):
+    code, _, err = run("run", "two_bus_evening", "--option", entry)
+    assert code == 2
+    assert said in err

@@ -1,0 +1,85 @@
+"""What the command line changes in a scenario: which runs, and single options of them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import controllers
+from cosim.errors import Fault, InputError
+from experiments.scenario import Run, Scenario
+
+
+def only(scenario: Scenario, wanted: str, path: Path) -> Scenario:
+    """Keep the runs of those labels or controllers; one that the scenario does not name joins without options.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        As read.
+    wanted : str
+        Comma-separated.
+    path : Path
+        The scenario's file, for messages.
+
+    Raises
+    ------
+    InputError
+        With every name that is neither a run nor a controller, or where there is none.
+    """
+    runs, faults = [], []
+    for name in [part.strip() for part in wanted.split(",") if part.strip()]:
+        found = [run for run in scenario.runs if run.name == name] or [r for r in scenario.runs if r.controller == name]
+        if not found and name not in controllers.names():
+            known = ", ".join(dict.fromkeys([*[run.name for run in scenario.runs], *controllers.names()]))
+            faults.append(Fault(str(path), "--controllers", f"no run or controller '{name}'", f"use some of {known}"))
+        runs.extend(found or [Run(controller=name)])
+    if not runs and not faults:
+        faults.append(Fault(str(path), "--controllers", "names nothing", "give at least one controller"))
+    if faults:
+        raise InputError(faults)
+    return scenario.model_copy(update={"runs": tuple({run.name: run for run in runs}.values())})
+
+
+def with_options(scenario: Scenario, given: Sequence[str], path: Path) -> Scenario:
+    """Set options of single runs, as in ``pareto.weights=[0.4, 0.6]``.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        As read; options in its file that are not named stay.
+    given : sequence of str
+        ``RUN.OPTION=VALUE``, values as in TOML; what is no TOML is a text.
+    path : Path
+        The scenario's file, for messages.
+
+    Raises
+    ------
+    InputError
+        With every entry that is of another form, or names no run.
+    """
+    changes: dict[str, dict[str, Any]] = {}
+    faults = []
+    labels = [run.name for run in scenario.runs]
+    for entry in given:
+        place, equals, value = entry.partition("=")
+        label, dot, option = place.strip().rpartition(".")
+        if not equals or not dot or not option:
+            faults.append(Fault(str(path), "--option", f"'{entry}' is no RUN.OPTION=VALUE", "e.g. pareto.rule=knee"))
+        elif label not in labels:
+            faults.append(Fault(str(path), "--option", f"there is no run '{label}'", f"use one of {', '.join(labels)}"))
+        else:
+            changes.setdefault(label, {})[option] = _value(value.strip())
+    if faults:
+        raise InputError(faults)
+    runs = [run.model_copy(update={"options": run.options | changes.get(run.name, {})}) for run in scenario.runs]
+    return scenario.model_copy(update={"runs": tuple(runs)})
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
