@@ -179,7 +179,7 @@ def feeder(name_or_path: Annotated[str, typer.Argument(help="Shipped name, or pa
 @app.command()
 def bench(
     what: Annotated[Benchmark, typer.Argument(help="What to measure.")],
-    out: Annotated[Path | None, typer.Option(help="Write the rows as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the rows as JSON (and, of caps, a figure beside it).")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repetitions.")] = 5,
     engine: Annotated[Engine, typer.Option(help="Power flow of the product, of 'step' only.")] = Engine.opendss,
 ) -> None:
@@ -188,11 +188,13 @@ def bench(
 
     from experiments.bench import table, write
 
-    measure = import_module(f"experiments.bench.{what.value}").measure
-    rows = measure(repeats, engine.value) if what is Benchmark.step else measure(repeats)
+    benchmark = import_module(f"experiments.bench.{what.value}")
+    rows = benchmark.measure(repeats, engine.value) if what is Benchmark.step else benchmark.measure(repeats)
     _out.print(table(rows))
     if out is not None:
         write(rows, out)
+        if what is Benchmark.caps:
+            benchmark.figure(rows, out.with_suffix(".png"))
 
 
 def _bars() -> Progress:
