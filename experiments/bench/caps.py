@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -150,11 +151,13 @@ def figure(rows: Sequence[Row], path: Path) -> None:
 
 def _memory_mb(case: Case) -> float:
     """Peak memory of a process that solves the case and nothing else."""
-    with get_context("spawn").Pool(1) as pool:
-        return float(pool.apply(_solve_alone, (case,)))
+    code = f"from experiments.bench.caps import Case, solve_alone; print(solve_alone({case!r}))"
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
+    return float(ended.stdout)
 
 
-def _solve_alone(case: Case) -> float:
+def solve_alone(case: Case) -> float:
+    """Solve a case, and return the peak memory of this process [MB]."""
     solve_caps(draw(case), CapsOptions(case.objective, gap=case.gap, time_limit_s=case.within_s))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
 
