@@ -15,6 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from controllers.pareto.feasible import STEP_KW, around, limit_rows
 from controllers.pareto.front import Scale
 from controllers.pareto.objectives import CONVEX_PAIR, sequence_residuals
 from controllers.pareto.problem import DispatchProblem
@@ -28,10 +29,11 @@ POINTS = 14
 UNKNOWN = 5e-4
 """The sweep ends when no gap between neighbours could hide more hypervolume than this."""
 
-_STEP_KW = 0.05  # of the difference quotients
 _END = 1e-3  # weight of the other objective at the ends of the front
 _STAY = 3e-6  # per kW² away from an even pace: of many optima that which loads the network least in one go
-_PASSES = 4  # linearisations of an end of the front, at most
+_PASSES = 5  # linearisations of a corner, at most
+_HALVINGS = 3  # of a step that overshoots
+_ROUNDS = 2 * POINTS
 _SETTLED = 1e-5  # of the scale
 
 
@@ -124,27 +126,39 @@ def _sweep(problem: DispatchProblem, scale: Scale) -> list[_Corner]:
         only = np.array([1.0, 0.0] if problem.around.objectives[0] == CONVEX_PAIR[0] else [0.0, 1.0])
         return [_settled(problem, scale, start, only)]
     ends = np.array([1.0, _END]), np.array([_END, 1.0])
-    corners = [_settled(problem, scale, start, end) for end in ends]
+    corners = _undominated([_settled(problem, scale, start, end) for end in ends])
     done: set[tuple[int, int]] = set()
-    while len(corners) < POINTS:
-        corners.sort(key=_along)
+    for _ in range(_ROUNDS):
         gaps = [
             (float(np.prod(np.abs(left.scaled - right.scaled))), index)
             for index, (left, right) in enumerate(pairwise(corners))
             if (id(left), id(right)) not in done
         ]
         unknown, index = max(gaps, default=(0.0, 0))
-        if unknown < UNKNOWN:
+        if unknown < UNKNOWN or len(corners) >= POINTS:
             break
         left, right = corners[index], corners[index + 1]
         done.add((id(left), id(right)))
         across = np.abs(left.scaled - right.scaled)[::-1]
         weights = across / across.sum()
         near = min((left, right), key=lambda corner: float(weights @ corner.scaled))
-        found = _corner(problem, scale, near.local, weights)
+        found = _settled(problem, scale, near.local, weights)
         if weights @ found.scaled < min(weights @ left.scaled, weights @ right.scaled) - 1e-6:
-            corners.append(found)
-    return sorted(corners, key=_along)
+            corners = _undominated([*corners, found])
+    return corners
+
+
+def _undominated(corners: list[_Corner]) -> list[_Corner]:
+    """Corners that no other betters, in the order of the first objective.
+
+    On the full network an end of the front can come out worse in both objectives than a corner found later. Kept, it
+    would stand between two others and hide the gap that is still to be looked into.
+    """
+    values = np.array([corner.scaled for corner in corners])
+    no_worse = (values[None, :, :] <= values[:, None, :]).all(axis=2)
+    better = (values[None, :, :] < values[:, None, :]).any(axis=2)
+    kept = np.flatnonzero(~(no_worse & better).any(axis=1))
+    return sorted((corners[row] for row in kept), key=_along)
 
 
 def _along(corner: _Corner) -> tuple[float, float]:
@@ -152,10 +166,14 @@ def _along(corner: _Corner) -> tuple[float, float]:
 
 
 def _settled(problem: DispatchProblem, scale: Scale, start: _Linear, weights: Float) -> _Corner:
-    """Linearise and minimise until that gains nothing."""
+    """Linearise and minimise until that gains nothing; a step that overshoots is halved."""
     best = _corner(problem, scale, start, weights)
     for _ in range(_PASSES - 1):
         again = _corner(problem, scale, best.local, weights)
+        for _ in range(_HALVINGS):
+            if weights @ (best.scaled - again.scaled) > 0.0:
+                break
+            again = _placed(problem, scale, 0.5 * (best.kw + again.kw), weights, max(best.gap, again.gap))
         gained = weights @ (best.scaled - again.scaled)
         best = again if gained > 0.0 else best
         if gained < _SETTLED:
@@ -184,6 +202,11 @@ def _corner(problem: DispatchProblem, scale: Scale, local: _Linear, weights: Flo
         row_high=space.row_high,
     )
     kw, gap = solve_within(quadratic, local.rows, local.row_high)
+    return _placed(problem, scale, kw, weights, gap)
+
+
+def _placed(problem: DispatchProblem, scale: Scale, kw: Float, weights: Float, gap: float) -> _Corner:
+    """A point on the full network."""
     there = _linear(problem, scale, kw)
     return _Corner(kw, there.scaled, weights, there, gap)
 
@@ -191,29 +214,14 @@ def _corner(problem: DispatchProblem, scale: Scale, local: _Linear, weights: Flo
 def _linear(problem: DispatchProblem, scale: Scale, kw: Float) -> _Linear:
     """Difference quotients of everything that counts, in one batch."""
     unbalance = problem.around.objectives.index(CONVEX_PAIR[0])
-    around = np.vstack([kw, kw + _STEP_KW * np.eye(len(kw))])
-    batch, loading_a = problem.evaluated(around)
+    batch, loading_a = problem.evaluated(around(kw))
     if not np.isfinite(batch.voltage_v).all():
         raise SolverError("there is no power flow around a point of the exact front")
     residual = sequence_residuals(batch) / np.sqrt(scale.width[unbalance])
-    slope = (residual[1:] - residual[0]).T / _STEP_KW
+    slope = (residual[1:] - residual[0]).T / STEP_KW
     values, _ = problem.values(kw[None, :])
-    rows, row_high = _limit_rows(problem, kw, problem.margins(batch, loading_a))
+    rows, row_high = limit_rows(problem, kw, problem.margins(batch, loading_a))
     return _Linear(values[0] / scale.width, slope, residual[0] - slope @ kw, rows, row_high)
-
-
-def _limit_rows(problem: DispatchProblem, kw: Float, margin: Float) -> tuple[Float, Float]:
-    """Limits, linear in the powers, that some point within the bounds could break.
-
-    ``margin`` is the distance beyond each limit at the point and at its neighbours, shape (1 + variable, limit).
-    """
-    slope = ((margin[1:] - margin[0]) / _STEP_KW).T
-    low, high = problem.space.low_kw - kw, problem.space.high_kw - kw
-    worst = margin[0] + np.maximum(slope * low, slope * high).sum(axis=1)
-    binding = worst > 0.0
-    size = np.abs(slope[binding]).max(axis=1, initial=1e-12)[:, None]
-    slope = slope[binding] / size
-    return slope, slope @ kw - margin[0][binding] / size[:, 0]
 
 
 def _between(kw: Float, points: int) -> Float:

@@ -9,10 +9,11 @@ from pymoo.core.problem import Problem
 
 from controllers.pareto.objectives import OBJECTIVES
 from controllers.pareto.scene import Evaluated, Scene, Space
-from controllers.pareto.surroundings import VOLTAGE_LIMITS_PU, Surroundings
+from controllers.pareto.surroundings import Surroundings
 from cosim.contract import Complex, Float
 
 _HOPELESS = 1e9  # value of a candidate that has no power flow: finite, so that ranking works
+_NO_LIMIT = 1e6  # far beyond any voltage and loading, and below the hopeless: no power flow is never within limits
 _ROOM = np.array([1e-5, 1e-5])  # beside the least violation: voltages [pu]
 _ROOM_LOADING = 1e-4
 
@@ -34,8 +35,10 @@ class DispatchProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
 
     def __init__(self, surroundings: Surroundings, scene: Scene, space: Space) -> None:
         self.around, self.scene, self.space = surroundings, scene, space
-        low, high = VOLTAGE_LIMITS_PU
-        self._limits = np.array([high, -low, *np.ones(len(surroundings.rating_a))])
+        low, high = surroundings.voltage_limits_pu or (-_NO_LIMIT, _NO_LIMIT)
+        percent = surroundings.loading_limit_percent
+        loading = _NO_LIMIT if percent is None else percent / 100.0
+        self._limits = np.array([high, -low, *np.full(len(surroundings.rating_a), loading)])
         super().__init__(
             n_var=space.n_var,
             n_obj=len(surroundings.objectives),
@@ -142,7 +145,8 @@ class DispatchProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
         rating_a = self.around.rating_a[:, None]
         loading = np.abs(loading_a[:, :controlled]) / rating_a - self._limits[2:, None]
         loading = loading[:, :, np.isfinite(self.around.rating_a)].reshape(count, -1)
-        return np.hstack([voltage_pu - self._limits[0], -voltage_pu - self._limits[1], loading])
+        margins = np.hstack([voltage_pu - self._limits[0], -voltage_pu - self._limits[1], loading])
+        return np.asarray(margins[:, margins[0] > -_NO_LIMIT / 2.0])
 
     def _quantities(self, batch: Evaluated, loading_a: Complex) -> Float:
         """What is limited: highest voltage, lowest (negative) [pu], worst phase of every branch over its rating."""

@@ -16,6 +16,9 @@ from cosim.errors import Fault, InputError
 VOLTAGE_LIMITS_PU = (0.90, 1.10)
 """Of nominal: the band of EN 50160 for 95 % of a week, kept at all times."""
 
+LOADING_LIMIT_PERCENT = 100.0
+"""Of the rated current, on every phase."""
+
 WHERE = "controller 'pareto'"
 
 
@@ -42,7 +45,11 @@ class Surroundings:
     branches : tuple of str
         The predictor's branches.
     rating_a : ndarray, shape (branch,)
-        Their rated current; inf where there is none.
+        Rated current of these and of the probe's lines; inf where there is none.
+    voltage_limits_pu : tuple of (float, float) or None
+        Lowest and highest voltage at every terminal of a customer, of nominal; None for no limit.
+    loading_limit_percent : float or None
+        Highest current of every phase of every branch, of its rating; None for no limit.
     lines : tuple of str
         Lines and transformers that the objectives watch, all of them among ``branches`` or in ``probe``.
     monitored : ndarray of int
@@ -62,6 +69,8 @@ class Surroundings:
     network_pu: float
     branches: tuple[str, ...]
     rating_a: Float
+    voltage_limits_pu: tuple[float, float] | None
+    loading_limit_percent: float | None
     lines: tuple[str, ...]
     monitored: Int
     probe: Probe
@@ -75,6 +84,8 @@ class Surroundings:
         objectives: Sequence[str],
         lines: Sequence[str] | None = None,
         buses: Sequence[str] | None = None,
+        voltage_limits_pu: tuple[float, float] | None = VOLTAGE_LIMITS_PU,
+        loading_limit_percent: float | None = LOADING_LIMIT_PERCENT,
     ) -> Surroundings:
         """Read them from a feeder; one power flow tells which branches the predictor watches.
 
@@ -90,6 +101,11 @@ class Surroundings:
             Lines and transformers that objectives watch; the feeder's monitored ones without.
         buses : sequence of str, optional
             Buses of three phases that objectives watch; those of the customers without.
+        voltage_limits_pu : tuple of (float, float), optional
+            Lowest and highest voltage at every terminal of a customer, of nominal; None for no limit.
+        loading_limit_percent : float, optional
+            Highest current of every phase of every branch that the predictor watches or ``lines`` names, of its
+            rating; None for no limit. Branches without a rating have none either.
 
         Raises
         ------
@@ -123,6 +139,8 @@ class Surroundings:
             network_pu=feeder.network.source_pu,
             branches=answer.branches,
             rating_a=np.nan_to_num(np.array(rating_a, dtype=float), nan=np.inf),
+            voltage_limits_pu=voltage_limits_pu,
+            loading_limit_percent=loading_limit_percent,
             lines=wanted,
             monitored=np.array([names.index(name) for name in wanted], dtype=np.int64),
             probe=probe,
