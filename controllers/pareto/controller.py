@@ -13,12 +13,20 @@ from controllers.pareto.choice import RULES, default_weights
 from controllers.pareto.dispatch import NO_MEMORY, LoopSpace, Memory
 from controllers.pareto.exact import ExactFront, applies, exact_front
 from controllers.pareto.faults import day_faults, option_faults
-from controllers.pareto.front import Front, Start, evenest, search, worth_considering
+from controllers.pareto.front import (
+    LONG_PATIENCE,
+    PATIENCE,
+    Front,
+    Start,
+    evenest,
+    search,
+    worth_considering,
+)
 from controllers.pareto.objectives import CONVEX_PAIR
 from controllers.pareto.outlook import Outlook, look_ahead
 from controllers.pareto.problem import DispatchProblem
-from controllers.pareto.start import first_candidates
-from controllers.pareto.surroundings import Surroundings
+from controllers.pareto.start import first_candidates, within_reach
+from controllers.pareto.surroundings import LOADING_LIMIT_PERCENT, VOLTAGE_LIMITS_PU, Surroundings, watch_faults
 from cosim.contract import Decision, Exogenous, Feeder, Float, Forecast, Observation, Predictor, Setpoints
 from cosim.errors import Fault, InputError
 
@@ -37,8 +45,9 @@ class Pareto:
     predictor : Predictor
         Power flow for batches of candidates that watches the feeder's monitored branches and those with a limit.
     objectives : sequence of str
-        Two or three names in ``controllers.pareto.objectives.OBJECTIVES``. ``pv_curtailment`` is left out on a day
-        without roofs where this option was not given, and refused where it was.
+        Two or three of ``unbalance_current``, ``pv_curtailment``, ``neutral_current``, ``pui``, ``vuf``,
+        ``voltage_deviation``, ``losses``, ``ev_shortfall``, ``cost``; the first two of them where this is not given.
+        One that the day has nothing for (roofs for ``pv_curtailment``, cars for ``ev_shortfall``) is refused.
     weights : sequence of float, optional, shape (objective,)
         Importance in the choice of the point; they sum to 1. Without them, curtailment weighs three times as much as
         unbalance; other objectives weigh the same.
@@ -52,12 +61,21 @@ class Pareto:
         Control periods that are decided together; only the first is carried out.
     certificate : str
         How the front is judged: ``qp`` (the exact front of the linearised network, for ``unbalance_current`` with
-        ``pv_curtailment``), ``long`` (ten times the effort, three seeds), ``off``, or ``auto``: ``qp`` where it
-        applies.
+        ``pv_curtailment``), ``long`` (ten times the generations but at most 300, three seeds: 5 s and more of CPU for
+        every decision judged, so give ``certificate_every``), ``off``, or ``auto``: ``qp`` where it applies.
     certificate_every : int
         Only every so many decisions are judged.
+    certificate_seeds : bool
+        Whether the exact front is also where the search begins. It then judges a search that knew it, and the share of
+        its hypervolume says how much of it was kept; ``false`` shows how far the search comes by itself.
+    voltage_limits_pu : (float, float)
+        Lowest and highest voltage at every terminal of a customer, of nominal; ``[0.0, inf]`` for no limit.
+    loading_limit_percent : float
+        Highest current of every phase of transformer, head line, monitored and named lines, of the rating; ``inf`` for
+        no limit. Branches without a rating have none either.
     lines : sequence of str, optional
-        Lines and transformers whose currents the objectives watch; the feeder's monitored ones without.
+        Lines and transformers whose currents the objectives watch and the loading limit holds; the feeder's monitored
+        ones without.
     buses : sequence of str, optional
         Buses whose unbalance the objectives watch; the customers' without.
     control_min : float
@@ -89,6 +107,9 @@ class Pareto:
         horizon_steps: int = 1,
         certificate: Literal["auto", "off", "qp", "long"] = "auto",
         certificate_every: int = 1,
+        certificate_seeds: bool = True,
+        voltage_limits_pu: Sequence[float] | None = VOLTAGE_LIMITS_PU,
+        loading_limit_percent: float | None = LOADING_LIMIT_PERCENT,
         lines: Sequence[str] | None = None,
         buses: Sequence[str] | None = None,
         control_min: float = 15.0,
@@ -98,13 +119,16 @@ class Pareto:
             "objectives": objectives, "weights": weights, "rule": rule, "population": population,
             "generations": generations, "horizon_steps": horizon_steps, "certificate": certificate,
             "certificate_every": certificate_every, "control_min": control_min,
+            "voltage_limits_pu": voltage_limits_pu, "loading_limit_percent": loading_limit_percent,
         }  # fmt: skip
-        faults = option_faults(given)
-        if faults:
-            raise InputError(faults)
         self._named = () if objectives is None else tuple(objectives)
         names = self._named or CONVEX_PAIR
-        self._around = Surroundings.of(feeder, predictor, names, lines, buses)
+        faults = [*option_faults(given), *watch_faults(feeder, names, lines, buses)]
+        if faults:
+            raise InputError(faults)
+        limits_pu = None if voltage_limits_pu is None else (float(voltage_limits_pu[0]), float(voltage_limits_pu[1]))
+        self._around = Surroundings.of(feeder, predictor, names, lines, buses, limits_pu, loading_limit_percent)
+        self._seeds = certificate_seeds
         self._customers = len(feeder.customers)
         self._weights = np.array(default_weights(names) if weights is None else weights, dtype=float)
         self._choose, self._algorithm = RULES[rule], algorithm
@@ -144,14 +168,16 @@ class Pareto:
         problem = DispatchProblem(self._around, outlook.scene, space)
         last = space.recall(self._memory)
         pool = first_candidates(space, self._around.phase_share, last, self._population, self._rng)
-        start = Start.of(problem, pool)
+        seeded = self._seeds and applies(self._around.objectives)
+        start = Start.of(problem, pool) if seeded else within_reach(problem, pool)
         exact = self._exact(problem, start)
-        if exact is not None and len(outlook.roofs):
+        if seeded and exact is not None:
             start = start.joined_by(problem, space.encode(exact.kw))
-        front = search(problem, start, self._population, self._generations, self._rng, self._algorithm)
+        patience = PATIENCE if seeded else LONG_PATIENCE
+        front = search(problem, start, self._population, self._generations, self._rng, self._algorithm, patience)
         worth = worth_considering(front.values, front.scale)
         chosen = int(worth[self._choose(front.values[worth], self._weights)])
-        front = evenest(front, chosen, space)
+        front, chosen = evenest(front, chosen, space)
         self._memory = space.remember(front.x[chosen])
         limits = space.limits_kw(front.x[chosen], self._customers)
         wall_s = time.perf_counter() - began
@@ -179,7 +205,9 @@ class Pareto:
 
     def _exact(self, problem: DispatchProblem, start: Start) -> ExactFront | None:
         """Exact front of the convex pair: where the search begins, and what it is judged by."""
-        return exact_front(problem, start.scale, self._population) if applies(self._around.objectives) else None
+        wanted = self._seeds or self._certificate in ("auto", "qp")
+        there = wanted and applies(self._around.objectives)
+        return exact_front(problem, start.scale, self._population) if there else None
 
     def _judge(
         self, problem: DispatchProblem, start: Start, front: Front, chosen: int, exact: ExactFront | None
@@ -207,6 +235,7 @@ class Pareto:
             front=front.values,
             front_names=self._around.objectives,
             chosen=chosen,
+            scale=front.scale.ends,
             hypervolume=front.hypervolume,
             **({} if verdict is None else _as_recorded(verdict)),
         )

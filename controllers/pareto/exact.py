@@ -157,7 +157,8 @@ def _undominated(corners: list[_Corner]) -> list[_Corner]:
     values = np.array([corner.scaled for corner in corners])
     no_worse = (values[None, :, :] <= values[:, None, :]).all(axis=2)
     better = (values[None, :, :] < values[:, None, :]).any(axis=2)
-    kept = np.flatnonzero(~(no_worse & better).any(axis=1))
+    dominated = np.asarray(no_worse & better).any(axis=1)
+    kept = np.flatnonzero(~dominated)
     return sorted((corners[row] for row in kept), key=_along)
 
 

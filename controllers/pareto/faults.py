@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 from controllers.pareto.choice import choice_faults, default_weights
@@ -35,10 +36,24 @@ def option_faults(options: Mapping[str, Any]) -> list[Fault]:
             found.append(Fault(WHERE, key, f"is {options[key]}", f"give at least {least}"))
     if not options.get("control_min", 15.0) > 0.0:
         found.append(Fault(WHERE, "control_min", f"is {options['control_min']}", "give a time in minutes"))
+    found += _limit_faults(options)
     if options.get("certificate") == "qp" and not applies(objectives):
         remedy = "use 'long' or 'auto'"
         found.append(Fault(WHERE, "certificate", f"'qp' is for {' with '.join(CONVEX_PAIR)} only", remedy))
     return found
+
+
+def _limit_faults(options: Mapping[str, Any]) -> Iterator[Fault]:
+    limits = options.get("voltage_limits_pu")
+    if limits is not None:
+        sound = len(limits) == 2 and all(isinstance(limit, Real) for limit in limits)
+        if not sound or not 0.0 <= limits[0] < limits[1]:
+            remedy = "give the lowest and the highest, such as [0.9, 1.1]; [0.0, inf] for none"
+            yield Fault(WHERE, "voltage_limits_pu", f"is {list(limits)}", remedy)
+    percent = options.get("loading_limit_percent")
+    if percent is not None and not percent > 0.0:
+        remedy = "give a number above 0, such as 100; inf for none"
+        yield Fault(WHERE, "loading_limit_percent", f"is {percent}", remedy)
 
 
 def day_faults(objectives: Sequence[str], expected: Exogenous) -> list[Fault]:

@@ -20,14 +20,20 @@ from controllers.pareto.problem import DispatchProblem
 from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
 
-STALL_GENERATIONS = 8
-STALL_GAIN = 1e-3
-"""The search ends when so many generations raise the hypervolume by less than this share."""
+Patience = tuple[int, float]
+"""The search ends when so many generations raise the hypervolume by less than this share of it."""
+
+PATIENCE: Patience = (8, 1e-3)
+"""Where the search begins on the exact front, and has little to add to it."""
+
+LONG_PATIENCE: Patience = (25, 1e-3)
+"""Where it has to find the front."""
 
 LEAST_PRICE = 0.01
 """Less of an objective, on its scale, for a whole unit of another is not worth considering."""
 
 _BARELY = 1e-6
+_BEYOND = 1.1
 
 AS_GOOD = 5e-3
 """Points that are worse by less than this, on the scale of the decision, count as equal."""
@@ -63,6 +69,16 @@ class Scale:
         free, nothing = values[FREE] - origin, values[NOTHING] - origin
         width = np.where(free > 0.0, free, nothing)
         return cls(origin, np.where(width > 0.0, width, 1.0), free > 0.0)
+
+    def as_far_as(self, values: Float) -> Scale:
+        """A scale on which points count that are beyond the reference point, as all can be where limits bind."""
+        width = np.maximum(self.width, _BEYOND * (values - self.origin).max(axis=0))
+        return Scale(self.origin, width, self.there_anyway)
+
+    @property
+    def ends(self) -> Float:
+        """Values that count as 0 and as 1, shape (2, objective): with them hypervolumes can be computed again."""
+        return np.array([self.origin, self.origin + self.width])
 
     def hypervolume(self, values: Float) -> float:
         """Share of the unit box that points dominate; those beyond the reference point count for nothing."""
@@ -138,6 +154,8 @@ class Start:
 
     def joined_by(self, problem: DispatchProblem, pool: Float) -> Start:
         """The same with further candidates; limits and scale stay."""
+        if not len(pool):
+            return self
         tried = problem.evaluate(pool, return_as_dictionary=True)
         return Start(
             np.vstack([self.pool, pool]),
@@ -155,7 +173,7 @@ def search(
     generations: int,
     rng: np.random.Generator,
     algorithm: str = "auto",
-    stall_generations: int = STALL_GENERATIONS,
+    patience: Patience | None = PATIENCE,
 ) -> Front:
     """Approximate the front of one decision.
 
@@ -171,8 +189,9 @@ def search(
         Every draw.
     algorithm : str
         ``nsga2``, ``nsga3`` (Das-Dennis reference directions) or ``auto``: the second from three objectives on.
-    stall_generations : int
-        The search ends when so many generations gain less than ``STALL_GAIN``.
+    patience : (int, float), optional
+        The search ends when so many generations gain less than this share of the hypervolume; without it, it goes on
+        to the last generation.
     """
     members = Population.new(X=start.pool, F=start.values, G=problem.excess(start.quantity))
     always = [FREE, LAST]
@@ -182,12 +201,17 @@ def search(
     sampling = np.vstack([start.pool[always], kept.get("X")])
     evolving = _algorithm(algorithm, problem.n_obj, population, sampling)
     evolving.setup(problem, termination=("n_gen", generations), seed=int(rng.integers(2**31)), verbose=False)
-    reached = [0.0]
+    growth, reached, generations_done = start.scale, [0.0], 0
     while evolving.has_next():
         evolving.next()
+        generations_done += 1
+        if patience is None:
+            continue
         _, values, feasible = _best(evolving)
-        reached.append(start.scale.hypervolume(values) if feasible else 0.0)
-        if feasible and _stalled(reached, stall_generations):
+        if feasible and growth.hypervolume(values) <= 0.0:
+            growth, reached = growth.as_far_as(values), [0.0]
+        reached.append(growth.hypervolume(values) if feasible else 0.0)
+        if feasible and _stalled(reached, patience):
             break
     x, values, feasible = _best(evolving)
     order = np.lexsort(values.T[::-1])
@@ -201,10 +225,10 @@ def search(
         others=others,
         feasible=feasible,
         relaxed=start.relaxed,
-        generations=len(reached) - 1,
+        generations=generations_done,
         evaluations=len(start.pool) + evolving.evaluator.n_eval,
         scale=start.scale,
-        hypervolume=reached[-1],
+        hypervolume=start.scale.hypervolume(values) if feasible else 0.0,
     )
 
 
@@ -222,21 +246,32 @@ def worth_considering(values: Float, scale: Scale) -> Int:
     return np.flatnonzero((scaled <= ends.max(axis=0)).all(axis=1))
 
 
-def evenest(front: Front, chosen: int, space: LoopSpace) -> Front:
-    """Put in the place of the chosen point the one, of all that are as good, that charges least at once.
+def evenest(front: Front, chosen: int, space: LoopSpace) -> tuple[Front, int]:
+    """Prefer to the chosen point the one, of all that are as good, that charges least at once.
 
     As good is within ``AS_GOOD`` of the scale in objectives that are there without control, and no worse in those that
-    control brings about. Unbalance says nothing about how much is drawn on
-    all phases together, so without this the sum would be left to chance, and with it peaks and losses.
+    control brings about. Unbalance says nothing about how much is drawn on all phases together, so without this the sum
+    would be left to chance, and with it peaks and losses.
+
+    Returns
+    -------
+    front : Front
+        Joined by that point where it is not one of it, as its last row: what the front is worth, and what the choice
+        gives away, stay apart. The hypervolume is that of the joined front.
+    chosen : int
+        Its row.
     """
     slack = np.where(front.scale.there_anyway, AS_GOOD * front.scale.width, 0.0)
     rivals = (front.others <= front.values[chosen] + slack).all(axis=1)
     x = np.vstack([front.x[chosen], front.others_x[rivals]])
     values = np.vstack([front.values[chosen], front.others[rivals]])
     best = int(np.argmin(space.decode(x)[:, ~space.roof].sum(axis=1)))
-    all_x, all_values = front.x.copy(), front.values.copy()
-    all_x[chosen], all_values[chosen] = x[best], values[best]
-    return replace(front, x=all_x, values=all_values)
+    if best == 0:
+        return front, chosen
+    all_values = np.vstack([front.values, values[best]])
+    hypervolume = front.scale.hypervolume(all_values) if front.feasible else 0.0
+    joined = replace(front, x=np.vstack([front.x, x[best]]), values=all_values, hypervolume=hypervolume)
+    return joined, len(front.x)
 
 
 def _algorithm(name: str, objectives: int, population: int, sampling: Float) -> Any:
@@ -263,6 +298,6 @@ def _best(evolving: Any) -> tuple[Float, Float, bool]:
     return members[rows].get("X"), values[rows], True
 
 
-def _stalled(reached: list[float], stall_generations: int) -> bool:
-    since = -1 - stall_generations
-    return len(reached) > stall_generations and reached[-1] <= (1.0 + STALL_GAIN) * reached[since]
+def _stalled(reached: list[float], patience: Patience) -> bool:
+    generations, gain = patience
+    return len(reached) > generations and reached[-1] <= (1.0 + gain) * reached[-1 - generations]

@@ -11,10 +11,10 @@ from controllers.pareto.certificate import Certificate, certify, long_reference
 from controllers.pareto.choice import RULES, default_weights
 from controllers.pareto.exact import applies, exact_front
 from controllers.pareto.faults import WHERE, objective_faults, option_faults
-from controllers.pareto.front import Front, Start, search
+from controllers.pareto.front import LONG_PATIENCE, PATIENCE, Front, Patience, search
 from controllers.pareto.problem import DispatchProblem
 from controllers.pareto.scene import Scene
-from controllers.pareto.start import nearby
+from controllers.pareto.start import nearby, within_reach
 from controllers.pareto.surroundings import Surroundings
 from cosim.contract import Float, Int
 from cosim.errors import Fault, InputError
@@ -134,8 +134,10 @@ def decide_moment(
     rule: str = "asf",
     algorithm: str = "auto",
     population: int = 100,
-    generations: int = 100,
+    generations: int = 200,
     certificate: str = "off",
+    certificate_seeds: bool = True,
+    patience: Patience | None = None,
     hours: float = 1.0,
     tariff_eur_per_kwh: float = 0.0,
     source_pu: float | None = None,
@@ -146,7 +148,8 @@ def decide_moment(
     Parameters
     ----------
     surroundings : Surroundings
-        From ``Surroundings.of(feeder, predictor, objectives, lines=..., buses=...)``; serves any number of moments.
+        From ``Surroundings.of(feeder, predictor, objectives, lines=..., buses=..., voltage_limits_pu=...)``; serves any
+        number of moments.
     units : Units
         What can be set.
     net_kw, net_kvar : ndarray, shape (customer,)
@@ -159,6 +162,11 @@ def decide_moment(
         As of the controller.
     certificate : str
         ``off``, ``qp`` or ``long``.
+    certificate_seeds : bool
+        Whether the exact front, where there is one, is among the first candidates.
+    patience : (int, float), optional
+        The search ends when so many generations raise the hypervolume by less than this share. Without it,
+        ``PATIENCE`` where it begins on an exact front and ``LONG_PATIENCE`` where it does not.
     hours : float
         Length of the period, for energies and cost [h].
     tariff_eur_per_kwh : float
@@ -199,11 +207,14 @@ def decide_moment(
     free, nothing = np.ones(space.n_var), np.zeros(space.n_var)
     last = free if last_kw is None else space.encode(last_kw[None, :])[0]
     anywhere = rng.random((population, space.n_var))
-    start = Start.of(problem, np.vstack([free, nothing, last, anywhere, nearby(last, population, rng)]))
-    exact = exact_front(problem, start.scale, population) if applies(names) else None
-    if exact is not None:
+    start = within_reach(problem, np.vstack([free, nothing, last, anywhere, nearby(last, population, rng)]))
+    wanted = applies(names) and (certificate_seeds or certificate == "qp")
+    exact = exact_front(problem, start.scale, population) if wanted else None
+    seeded = exact is not None and certificate_seeds
+    if exact is not None and seeded:
         start = start.joined_by(problem, space.encode(exact.kw))
-    front = search(problem, start, population, generations, rng, algorithm)
+    patience = patience or (PATIENCE if seeded else LONG_PATIENCE)
+    front = search(problem, start, population, generations, rng, algorithm, patience)
     chosen = RULES[rule](front.values, np.array(given, dtype=float))
     verdict = None
     if certificate == "long":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ class DispatchProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
         low, high = surroundings.voltage_limits_pu or (-_NO_LIMIT, _NO_LIMIT)
         percent = surroundings.loading_limit_percent
         loading = _NO_LIMIT if percent is None else percent / 100.0
-        self._limits = np.array([high, -low, *np.full(len(surroundings.rating_a), loading)])
+        limits = np.array([high, -low, *np.full(len(surroundings.rating_a), loading)])
+        self._limits = np.clip(limits, -_NO_LIMIT, _NO_LIMIT)
         super().__init__(
             n_var=space.n_var,
             n_obj=len(surroundings.objectives),
@@ -47,10 +49,17 @@ class DispatchProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
             xu=1.0,
         )
 
+    def with_objectives(self, objectives: tuple[str, ...]) -> DispatchProblem:
+        """The same decision and limits for other objectives, which must watch nothing further."""
+        twin = DispatchProblem(replace(self.around, objectives=objectives), self.scene, self.space)
+        twin._limits = self._limits.copy()
+        return twin
+
     @property
     def limits(self) -> Float:
         """Limits in force: highest and lowest (negative) voltage [pu], loading of every branch."""
-        return self._limits.copy()
+        limits: Float = self._limits.copy()
+        return limits
 
     def excess(self, quantity: Float) -> Float:
         """How far quantities are above their limits, same shape; negative within them."""
@@ -146,7 +155,8 @@ class DispatchProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
         loading = np.abs(loading_a[:, :controlled]) / rating_a - self._limits[2:, None]
         loading = loading[:, :, np.isfinite(self.around.rating_a)].reshape(count, -1)
         margins = np.hstack([voltage_pu - self._limits[0], -voltage_pu - self._limits[1], loading])
-        return np.asarray(margins[:, margins[0] > -_NO_LIMIT / 2.0])
+        in_force: Float = margins[:, margins[0] > -_NO_LIMIT / 2.0]
+        return in_force
 
     def _quantities(self, batch: Evaluated, loading_a: Complex) -> Float:
         """What is limited: highest voltage, lowest (negative) [pu], worst phase of every branch over its rating."""

@@ -5,8 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from controllers.pareto.dispatch import LoopSpace
+from controllers.pareto.exact import applies, exact_front
+from controllers.pareto.feasible import within_limits
+from controllers.pareto.front import Scale, Start
+from controllers.pareto.objectives import CONVEX_PAIR
+from controllers.pareto.problem import DispatchProblem
+from controllers.pareto.scene import Space
 from cosim.contract import Float
 
+SUN_SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
+_RELATED = 40
+_ALIKE = "neutral_current"
 _PATTERNS = 4  # per member of the population
 _NEARBY = 0.15  # standard deviation of the variables around the last decision
 
@@ -21,6 +30,44 @@ def first_candidates(
     free, nothing = np.ones(space.n_var), np.zeros(space.n_var)
     around = nearby(last, population, rng)
     return np.vstack([free, nothing, last, phase_patterns(space, phase_share, _PATTERNS * population, rng), around])
+
+
+def within_reach(problem: DispatchProblem, pool: Float) -> Start:
+    """Evaluate first candidates, joined by `levels` and, for those of them that break limits, the nearest that do not.
+
+    Limits that nothing keeps are relaxed, and candidates within the relaxed limits join. Where neutral current is
+    traded against curtailment, so does the exact front of unbalance current, which is much like it.
+    """
+    space = problem.space
+    some = np.unique(levels(space), axis=0)
+    some_kw = space.decode(some)
+    start = Start.of(problem, np.vstack([pool, some, space.encode(within_limits(problem, some_kw))]))
+    if start.relaxed:
+        start = start.joined_by(problem, space.encode(within_limits(problem, some_kw)))
+    related = _related(problem, start)
+    return start if related is None else start.joined_by(problem, space.encode(related))
+
+
+def _related(problem: DispatchProblem, start: Start) -> Float | None:
+    """Powers of the exact front of the convex pair, where that resembles the objectives and is not the one wanted.
+
+    It does not for the phase unbalance index, which is smallest where much flows.
+    """
+    names = problem.around.objectives
+    alike = _ALIKE in names and CONVEX_PAIR[1] in names
+    if applies(names) or not alike or not problem.space.roof.any():
+        return None
+    twin = problem.with_objectives(CONVEX_PAIR)
+    values, _ = twin.values(problem.space.decode(start.pool))
+    exact = exact_front(twin, Scale.of(twin, values), _RELATED)
+    return None if exact is None else exact.kw
+
+
+def levels(space: Space) -> Float:
+    """Shares of the sun from all to none, cars without limit and at their least, shape (candidate, variable)."""
+    share = np.repeat(SUN_SHARES, 2)[:, None]
+    cars = np.tile([1.0, 0.0], len(SUN_SHARES))[:, None]
+    return np.where(space.roof, share, cars)
 
 
 def nearby(centre: Float, count: int, rng: np.random.Generator) -> Float:

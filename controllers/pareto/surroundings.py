@@ -98,7 +98,8 @@ class Surroundings:
         objectives : sequence of str
             Names in ``OBJECTIVES``.
         lines : sequence of str, optional
-            Lines and transformers that objectives watch; the feeder's monitored ones without.
+            Lines and transformers whose currents objectives watch and the loading limit holds; the feeder's monitored
+            ones without.
         buses : sequence of str, optional
             Buses of three phases that objectives watch; those of the customers without.
         voltage_limits_pu : tuple of (float, float), optional
@@ -110,21 +111,17 @@ class Surroundings:
         Raises
         ------
         InputError
-            With every line or bus that does not exist or lacks phases, and where an objective has nothing to watch.
+            With every line or bus that does not exist or lacks phases, where an objective has nothing to watch, and
+            where buses are named that no objective watches.
         """
-        nothing = np.zeros((1, len(feeder.customers)))
-        answer = predictor.predict(nothing, nothing)
-        watch_lines = any(OBJECTIVES[name].needs == "lines" for name in objectives)
-        watch_buses = any(OBJECTIVES[name].needs == "buses" for name in objectives)
-        wanted = tuple(name.upper() for name in (feeder.monitored if lines is None else lines)) if watch_lines else ()
-        chosen = _default_buses(feeder) if buses is None else tuple(name.upper() for name in buses)
-        faults = list(_line_faults(feeder, wanted)) if watch_lines else []
-        if watch_buses:
-            faults += _bus_faults(feeder, chosen)
+        faults = watch_faults(feeder, objectives, lines, buses)
         if faults:
             raise InputError(faults)
+        wanted, chosen = _watched(feeder, objectives, lines, buses)
+        nothing = np.zeros((1, len(feeder.customers)))
+        answer = predictor.predict(nothing, nothing)
         further = tuple(name for name in wanted if name not in answer.branches)
-        probe = Probe(feeder, chosen if watch_buses else (), further)
+        probe = Probe(feeder, chosen, further)
         rating_a = [feeder.network.branch(name).rating_a for name in (*answer.branches, *further)]
         names = (*answer.branches, *further)
         phases = np.array([len(nodes) for nodes in feeder.customer_nodes])
@@ -191,6 +188,39 @@ class Probe:
             return np.empty((len(drawn_a), 0, 3), complex)
         current_a = self._line_no_load_a * scale + drawn_a @ self._to_lines
         return np.asarray(current_a.reshape(len(drawn_a), -1, 3))
+
+
+def watch_faults(
+    feeder: Feeder, objectives: Sequence[str], lines: Sequence[str] | None, buses: Sequence[str] | None
+) -> list[Fault]:
+    """What is wrong with lines and buses, whether or not objectives watch them; unknown objectives watch nothing."""
+    wanted, chosen = _watched(feeder, objectives, lines, buses)
+    found = list(_line_faults(feeder, wanted)) if lines is not None or _needed("lines", objectives) else []
+    if buses is not None:
+        chosen = tuple(name.upper() for name in buses)
+    if buses is not None or _needed("buses", objectives):
+        found += _bus_faults(feeder, chosen)
+    if buses and not _needed("buses", objectives) and all(name in OBJECTIVES for name in objectives):
+        remedy = f"leave it out, or add {' or '.join(name for name in OBJECTIVES if _needed('buses', [name]))}"
+        found.append(Fault(WHERE, "buses", "no objective watches buses", remedy))
+    return found
+
+
+def _watched(
+    feeder: Feeder, objectives: Sequence[str], lines: Sequence[str] | None, buses: Sequence[str] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of lines and buses; none of those that were not named where no objective needs them."""
+    if lines is None:
+        lines = feeder.monitored if _needed("lines", objectives) else ()
+    if not _needed("buses", objectives):
+        buses = ()
+    elif buses is None:
+        buses = _default_buses(feeder)
+    return tuple(name.upper() for name in lines), tuple(name.upper() for name in buses)
+
+
+def _needed(kind: str, objectives: Sequence[str]) -> bool:
+    return any(OBJECTIVES[name].needs == kind for name in objectives if name in OBJECTIVES)
 
 
 def _ports(feeder: Feeder) -> sparse.csc_matrix:

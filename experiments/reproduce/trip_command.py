@@ -34,8 +34,8 @@ def powertrip_command(
     ] = None,
     weights: Annotated[str, typer.Option(help="Pairs for unbalance and curtailment.")] = "0.5/0.5,0.8/0.2",
     voltage_pu: Annotated[str, typer.Option(help="Limits of voltage_control.")] = "0.94-1.10",
-    population: Annotated[int, typer.Option(min=10, help="Of NSGA-II.")] = 100,
-    generations: Annotated[int, typer.Option(min=1, help="Of NSGA-II, at most.")] = 200,
+    population: Annotated[int, typer.Option(min=10, help="Of NSGA-II.")] = 40,
+    generations: Annotated[int, typer.Option(min=1, help="Of NSGA-II, at most.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Of profiles and search.")] = 1,
 ) -> None:
     """Run the study on any feeder, with charge points and roofs anywhere on it."""

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.pareto.choice import by_asf
-from controllers.pareto.snapshot import front_of
+from controllers.pareto.choice import RULES
+from controllers.pareto.moment import Moment, Units, decide_moment
+from controllers.pareto.objectives import CONVEX_PAIR
+from controllers.pareto.surroundings import Surroundings
 from cosim.contract import Float
-from cosim.measures import pui_percent, unbalance_current_a2
 from cosim.reduced import ReducedNetwork
 from experiments.reproduce.trip_measures import Schedule
-from experiments.reproduce.trip_place import Place
+from experiments.reproduce.trip_place import STEP_MIN, Place
+from experiments.reproduce.trip_polish import Local, best_achievement, polished
 
 Weights = tuple[float, float]
-SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the sun, in the setpoints that the search begins with
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,15 @@ class Control:
     least, most : float
         Charging power, of what the vehicle asks for.
     objective : str
-        First objective: ``pui_squared`` (the seed's) or ``unbalance_current``; the second is the squared curtailment.
+        First objective of the search: ``pui`` (the seed's, squared) or ``unbalance_current``; the second is the squared
+        curtailment.
     voltage_pu : tuple of float or None
         Limits at all customers, charge points and roofs, of nominal voltage.
     """
 
     least: float
     most: float
-    objective: str = "pui_squared"
+    objective: str = "pui"
     voltage_pu: tuple[float, float] | None = None
 
 
@@ -45,7 +47,7 @@ CONTROLS = {
     "voltage_control": Control(0.95, 1.0, voltage_pu=(0.94, 1.10)),
     "unbalance_current": Control(0.95, 1.0, objective="unbalance_current"),
 }
-"""The study's controls; the last is the third one's with a better objective."""
+"""The study's controls; the last is the second one's with a better objective."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +59,34 @@ class Controlled:
     schedules : dict of weights to Schedule
         The whole day; nothing is controlled outside the active steps.
     infeasible_steps : int
-        Active steps in which no setpoint keeps the voltage limits; those that violate them least are then taken.
+        Active steps in which no setpoint that keeps the voltage limits was found; those that violate them least are
+        then taken.
     evaluations : int
-        Candidates solved by power flow.
+        Candidates that the search solved by power flow, without those of the descents.
+    hypervolume_ratio : ndarray, shape (step,) or (0,)
+        The front's hypervolume over that of the exact front, where there is one: the convex pair.
+    regret_a, regret_kwh : ndarray, shape (step,) or (0,)
+        What the choice with the last weights gives away against that front.
     """
 
     schedules: dict[Weights, Schedule]
     infeasible_steps: int
     evaluations: int
+    hypervolume_ratio: Float
+    regret_a: Float
+    regret_kwh: Float
+
+    @property
+    def certificate(self) -> dict[str, float]:
+        """Metrics of the certificate; none where there is none."""
+        if not len(self.hypervolume_ratio):
+            return {}
+        return {
+            "hypervolume_ratio_mean": float(self.hypervolume_ratio.mean()),
+            "hypervolume_ratio_min": float(self.hypervolume_ratio.min()),
+            "regret_mean_a": float(self.regret_a.mean()),
+            "regret_kwh": float(self.regret_kwh.sum()),
+        }
 
 
 def control(
@@ -88,51 +110,69 @@ def control(
     progress : callable
         Called after each step.
     """
-    network = ReducedNetwork(place.feeder, watched=[line.name for line in place.lines])
+    lines = [line.name for line in place.lines]
+    network = ReducedNetwork(place.feeder, watched=lines)
+    around = Surroundings.of(
+        place.feeder, network, (rules.objective, CONVEX_PAIR[1]), lines=lines,
+        voltage_limits_pu=rules.voltage_pu, loading_limit_percent=None,
+    )  # fmt: skip
     chosen = {pair: Schedule(place.ev_kw.copy(), place.sun_kw.copy()) for pair in weights}
-    infeasible = evaluations = 0
-    for step in place.active:
+    certificate = "qp" if rules.objective == CONVEX_PAIR[0] else "off"
+    moments: list[Moment] = []
+    infeasible = 0
+    for step in place.active.tolist():
         on = np.flatnonzero(place.ev_kw[step])
-        asked, sun = place.ev_kw[step, on], place.sun_kw[step]
-        lower = np.concatenate([rules.least * asked, np.zeros_like(sun)])
-        upper = np.concatenate([rules.most * asked, sun])
-        full = np.clip(asked, rules.least * asked, rules.most * asked)
-        start = np.array(
-            [np.concatenate([charged, share * sun]) for share in SHARES for charged in (full, lower[: len(on)])]
-        )
-        found = front_of(
-            _Moment(place, network, rules, int(step), on), lower, upper,
-            start=start, population=population, generations=generations, seed=seed + int(step),
+        moment = decide_moment(
+            around, _units(place, rules, step, on), place.demand_kw[step], place.demand_kvar[step],
+            rng=np.random.default_rng([seed, step]), weights=weights[-1], population=population,
+            generations=generations, hours=STEP_MIN / 60.0, certificate=certificate,
         )  # fmt: skip
-        infeasible += not found.feasible
-        evaluations += found.evaluations
-        for pair, schedule in chosen.items():
-            x = found.x[by_asf(found.values, np.array(pair))]
-            schedule.ev_kw[step, on], schedule.pv_kw[step] = x[: len(on)], x[len(on) :]
+        moments.append(moment)
+        local = _local(place, network, rules, step, on)
+        found, kept = _choices(moment, local, rules, weights)
+        infeasible += not kept
+        for schedule, kw in zip(chosen.values(), found, strict=True):
+            schedule.ev_kw[step, on], schedule.pv_kw[step] = kw[: len(on)], kw[len(on) :]
         progress()
-    return Controlled(chosen, infeasible, evaluations)
+    certified = [(m.front.hypervolume, m.certificate) for m in moments if m.certificate is not None]
+    return Controlled(
+        schedules=chosen,
+        infeasible_steps=infeasible,
+        evaluations=sum(moment.front.evaluations for moment in moments),
+        hypervolume_ratio=np.array([reached / exact.hypervolume for reached, exact in certified]),
+        regret_a=np.array([exact.regret_a for _, exact in certified]),
+        regret_kwh=np.array([exact.regret_kwh for _, exact in certified]),
+    )
 
 
-class _Moment:
-    """Objectives and voltage limits of one step, for a batch of candidates."""
+def _choices(moment: Moment, local: Local, rules: Control, weights: Sequence[Weights]) -> tuple[list[Float], bool]:
+    """Powers per pair of weights, and whether they keep the limits."""
+    pairs = [np.array(pair) for pair in weights]
+    if rules.objective != "pui":
+        return [moment.kw[RULES["asf"](moment.front.values, pair)] for pair in pairs], moment.front.feasible
+    kw = polished(local, moment.kw)
+    if not len(kw):
+        return [moment.kw[RULES["asf"](moment.front.values, pair)] for pair in pairs], False
+    return [best_achievement(local, kw, pair) for pair in pairs], True
 
-    def __init__(self, place: Place, network: ReducedNetwork, rules: Control, step: int, on: np.ndarray) -> None:
-        self.place, self.network, self.rules, self.step, self.on = place, network, rules, step, on
 
-    def __call__(self, x: Float) -> tuple[Float, Float]:
-        place, step, count = self.place, self.step, len(self.on)
-        ev_kw = np.zeros((len(x), place.ev_kw.shape[1]))
-        ev_kw[:, self.on] = x[:, :count]
-        pv_kw = x[:, count:]
-        net_kw = place.net_kw(step, ev_kw, pv_kw)
-        found = self.network.predict(net_kw, np.repeat(place.demand_kvar[[step]], len(x), axis=0))
-        if self.rules.objective == "pui_squared":
-            first = (pui_percent(np.abs(found.current_a), 1.0, least_share=0.0) ** 2).sum(axis=1)
-        else:
-            first = unbalance_current_a2(found.current_a).sum(axis=1)
-        values = np.column_stack([first, ((place.sun_kw[step] - pv_kw) ** 2).sum(axis=1)])
-        if self.rules.voltage_pu is None:
-            return values, np.zeros((len(x), 0))
-        low, high = self.rules.voltage_pu
-        voltage = np.abs(found.voltage_v) / place.feeder.nominal_voltage_v
-        return values, np.column_stack([low - voltage.min(axis=1), voltage.max(axis=1) - high])
+def _units(place: Place, rules: Control, step: int, on: np.ndarray) -> Units:
+    asked, sun_kw = place.ev_kw[step, on], place.sun_kw[step]
+    return Units(
+        customer=np.concatenate([place.chargers[on], place.roofs]),
+        roof=np.arange(len(on) + len(sun_kw)) >= len(on),
+        low_kw=np.concatenate([rules.least * asked, np.zeros_like(sun_kw)]),
+        high_kw=np.concatenate([rules.most * asked, sun_kw]),
+    )
+
+
+def _local(place: Place, network: ReducedNetwork, rules: Control, step: int, on: np.ndarray) -> Local:
+    def flow(kw: Float) -> tuple[Float, Float]:
+        ev_kw = np.zeros((len(kw), place.ev_kw.shape[1]))
+        ev_kw[:, on] = kw[:, : len(on)]
+        net_kw = place.net_kw(step, ev_kw, kw[:, len(on) :])
+        found = network.predict(net_kw, np.repeat(place.demand_kvar[[step]], len(kw), axis=0))
+        return np.abs(found.current_a), np.abs(found.voltage_v) / place.feeder.nominal_voltage_v
+
+    units = _units(place, rules, step, on)
+    return Local(flow, units.low_kw, units.high_kw, units.roof, rules.voltage_pu)

@@ -34,7 +34,7 @@ class Schedule:
 
 @dataclass(frozen=True, eq=False)
 class Delivered:
-    """A schedule, and what the power flow makes of it; arrays by step of the day.
+    """A schedule, and what the power flow makes of it; arrays by step of the day, nan at steps that are not active.
 
     Attributes
     ----------
@@ -66,13 +66,14 @@ class Delivered:
 
 
 def deliver(place: Place, schedule: Schedule) -> Delivered:
-    """Solve every step of a schedule by OpenDSS and measure it."""
+    """Solve the active steps of a schedule by OpenDSS and measure them; arrays are nan at the others."""
     engine = OpenDssEngine(place.feeder)
+    active = place.active
     voltage = np.array([
         engine.solve(
             place.net_kw(k, schedule.ev_kw[[k]], schedule.pv_kw[[k]])[0], place.demand_kvar[k], np.nan
         ).copy()
-        for k in range(len(schedule.ev_kw))
+        for k in active
     ])  # fmt: skip
     current = monitored_currents(place.lines, voltage)
     row = {name: index for index, name in enumerate(place.feeder.network.node_names)}
@@ -82,19 +83,25 @@ def deliver(place: Place, schedule: Schedule) -> Delivered:
     low, high = LOW_VOLTAGE_BAND
     behind = (magnitude[0] > low) & (magnitude[0] < high)
     terminals = [node for nodes in place.feeder.customer_nodes for node in nodes]
-    lowest = np.where(behind, magnitude[place.active].min(axis=0), np.nan)
+    lowest = np.where(behind, magnitude.min(axis=0), np.nan)
+
+    def by_step(values: Float) -> Float:
+        whole = np.full((len(schedule.ev_kw), *values.shape[1:]), np.nan)
+        whole[active] = values
+        return whole
+
     return Delivered(
         schedule=schedule,
         # the study's index has no least current: a line without load would be undefined, never 0
-        pui_percent=pui_percent(np.abs(current), 1.0, least_share=0.0),
-        mean_a=np.abs(current).mean(axis=2),
-        neutral_a=neutral_current_a(current),
-        i2_a=negative_sequence_current_a(current),
-        unbalance_a2=unbalance_current_a2(current),
-        vuf_percent=vuf_percent(at_bus),
-        v0_percent=v0_percent(at_bus),
-        lowest_pu=magnitude[:, behind].min(axis=1),
-        highest_pu=magnitude[:, terminals].max(axis=1),
+        pui_percent=by_step(pui_percent(np.abs(current), 1.0, least_share=0.0)),
+        mean_a=by_step(np.abs(current).mean(axis=2)),
+        neutral_a=by_step(neutral_current_a(current)),
+        i2_a=by_step(negative_sequence_current_a(current)),
+        unbalance_a2=by_step(unbalance_current_a2(current)),
+        vuf_percent=by_step(vuf_percent(at_bus)),
+        v0_percent=by_step(v0_percent(at_bus)),
+        lowest_pu=by_step(magnitude[:, behind].min(axis=1)),
+        highest_pu=by_step(magnitude[:, terminals].max(axis=1)),
         node_lowest_pu=lowest,
     )
 
@@ -132,7 +139,8 @@ def metrics(place: Place, told: Delivered) -> dict[str, float]:
 
 
 def _by_line(place: Place, told: Delivered) -> dict[str, float]:
-    active, found = place.active, {}
+    active = place.active
+    found: dict[str, float] = {}
     for column in range(len(place.lines)):
         own = place.ev_kw[:, column] > 0.0
         pui, neutral = told.pui_percent[:, column], told.neutral_a[:, column]

@@ -201,7 +201,10 @@ def make_place(
 def _node_faults(feeder: Feeder, charge_points: Sequence[ChargePoint], pv_units: Sequence[PvUnit]) -> Iterator[Fault]:
     """Name every entry of the command line whose bus or phase does not exist."""
     nodes = {name.upper() for name in feeder.network.node_names}
-    asked = [*(("--charge-points", one) for one in charge_points), *(("--pv", one) for one in pv_units)]
+    asked: list[tuple[str, ChargePoint | PvUnit]] = [
+        *(("--charge-points", one) for one in charge_points),
+        *(("--pv", one) for one in pv_units),
+    ]
     for option, one in asked:
         node = f"{one.bus}.{one.phase}"
         if node.upper() not in nodes:

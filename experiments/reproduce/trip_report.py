@@ -80,7 +80,8 @@ def write_report(
         "# PowerTrip, told again\n",
         f"{len(place.lines)} single-phase charge points of 11 kW and {place.sun_kw.shape[1]} roofs on "
         f"`{place.feeder.name}`; {len(place.active)} active steps of 5 minutes, each decided by itself (NSGA-II on the "
-        "reduced network, then one point of its front by weights); every case solved again by OpenDSS.\n",
+        "reduced network, its front refined by descents where the index is minimised, then one point by weights); "
+        "every case solved again by OpenDSS.\n",
         "## What the seed published\n",
         markdown(PUBLISHED),
         "The published gain compares control *with* roofs against charging *without* any. Against the same roofs and "
@@ -91,8 +92,8 @@ def write_report(
         "".join(f"- {said}\n" for said in findings),
         "`f1` is the mean over the active steps of the sum of PUI² over the lines; shares are against `ev_all_pv`, "
         "which has the same vehicles and roofs. `pui_praises_percent`: share of steps and lines in which PUI falls "
-        "while the neutral current rises, `pui_blames_percent` the reverse, against `ev_all_pv` (of `ev_all_pv`: against "
-        "`ev_no_pv`).\n",
+        "while the neutral current rises, `pui_blames_percent` the reverse, against `ev_all_pv` (of "
+        "`ev_all_pv`: against `ev_no_pv`).\n",
         "## At each charge point's line\n",
         markdown(_per_line(place, cases)),
         "Means and the maximum over the active steps; 'own': only while that line's own charge point is busy.\n",

@@ -24,7 +24,7 @@ def findings(
     rated, unbalance, voltage = (cases[name] for name in ("rated_control", "unbalance_current", "voltage_control"))
     said = [
         _of_roofs(bare, base),
-        _of_control(f"Control within the ratings, weights {last[0]:g}/{last[1]:g}", base, rated),
+        of_control(f"Control within the ratings, weights {last[0]:g}/{last[1]:g}", base, rated),
         _of_objective(base, rated, unbalance),
         _of_disagreement("Where `rated_control` lowers PUI", rated),
         _of_disagreement("Where the roofs lower PUI", base),
@@ -32,6 +32,14 @@ def findings(
         _of_source(place),
     ]
     for name, found in decided.items():
+        if found.certificate:
+            told = found.certificate
+            said.append(
+                f"Fronts of `{name}` against the exact ones (convex programmes): hypervolume "
+                f"{100 * told['hypervolume_ratio_mean']:.1f} % on the mean, "
+                f"{100 * told['hypervolume_ratio_min']:.1f} % at worst; what is chosen gives away "
+                f"{told['regret_mean_a']:.2f} A or {told['regret_kwh']:.2f} kWh."
+            )
         if found.infeasible_steps:
             said.append(
                 f"`{name}`: in {found.infeasible_steps} of {len(place.active)} active steps no setpoint keeps the "
@@ -72,11 +80,14 @@ def _of_roofs(bare: Case, base: Case) -> str:
     return f"{said}; the mean phase current, which the index divides by, goes from {before:.1f} to {after:.1f} A."
 
 
-def _of_control(who: str, base: Case, case: Case) -> str:
+def of_control(who: str, base: Case, case: Case) -> str:
+    """Say what a control does to the index and to the neutral current."""
     f1, neutral = _changes(base, case)
     said = (
         f"{who}: f1 {moves(f1)}, the neutral current {moves(neutral)}, {case['pv_use_percent']:.0f} % of the sun used"
     )
+    if _sign(f1) == 0 > _sign(neutral):
+        return f"{said}: the index does not see what is gained."
     if _sign(f1) < 0 < _sign(neutral):
         return f"{said}: the index praises what loads the neutral more."
     if _sign(f1) < 0 and neutral > 0.5 * f1:

@@ -3,29 +3,74 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from controllers.pareto.snapshot import front_of
 from cosim.errors import InputError
 from experiments.cli import app
-from experiments.reproduce.trip_command import parse_band, parse_weights
+from experiments.reproduce import trip_polish
+from experiments.reproduce.trip_command import parse_band, parse_weights, weights_name
 from experiments.reproduce.trip_place import CHARGE_POINTS, PV_UNITS, make_place, parse_charge_points, parse_pv
+from experiments.reproduce.trip_polish import Local, polished
+from experiments.reproduce.trip_words import moves, of_control
 
 
 @pytest.fixture(scope="module")
-def cases(tmp_path_factory):
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("powertrip")
     # two charge points and four roofs on one hour, so that the search is short
     command = [
         "reproduce", "powertrip", "--out", str(folder), "--charge-points", "691.1@12-13,179.3@12-13",
-        "--pv", "691.1:7.2,691.2:7.2,179.3:7.2,100.1:7.2", "--population", "20", "--generations", "10",
+        "--pv", "691.1:7.2,691.2:7.2,179.3:7.2,100.1:7.2", "--population", "10", "--generations", "5",
     ]  # fmt: skip
-    ended = CliRunner().invoke(app, command)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trip_polish, "LEVELS", 1)  # and so are the descents
+        patch.setattr(trip_polish, "STARTS", 1)
+        patch.setattr(trip_polish, "NEAREST", 1)
+        patch.setattr(trip_polish, "ITERATIONS", 12)
+        ended = CliRunner().invoke(app, command)
     assert ended.exit_code == 0, ended.output
-    assert "NaN" not in (folder / "metrics.json").read_text()
-    assert (folder / "report.md").read_text().count("figures/") == 6
-    return json.loads((folder / "metrics.json").read_text())["cases"]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cases(folder):
+    text = (folder / "metrics.json").read_text()
+    assert "NaN" not in text
+    return json.loads(text)["cases"]
+
+
+def test_the_report_has_its_figures_and_every_line_its_index(folder, cases):
+    text = (folder / "report.md").read_text()
+    assert text.count("](figures/") == 6
+    assert "so little room for feed-in" in text
+    case = cases["rated_control_80_20"]
+    assert case["pui_mean_percent"] == pytest.approx((case["pui_mean_percent_1"] + case["pui_mean_percent_2"]) / 2)
+    assert case["pui_max_percent"] == max(case["pui_max_percent_1"], case["pui_max_percent_2"])
+    assert case["pui_own_percent_1"] == pytest.approx(case["pui_mean_percent_1"])  # busy in every active step
+    table = pd.read_csv(folder / "cases.csv").set_index("case")
+    assert table.loc["rated_control_80_20", "pui_own_percent_2"] == pytest.approx(case["pui_own_percent_2"], abs=1e-6)
+
+
+def test_disagreements_are_listed_step_by_step(folder, cases):
+    table = pd.read_csv(folder / "disagreements.csv")
+    pui = table["pui_after_percent"] - table["pui_before_percent"]
+    neutral = table["neutral_after_a"] - table["neutral_before_a"]
+    praised = table["verdict"] == "praised"
+    assert ((pui < 0) == praised).all()
+    assert ((neutral > 0) == praised).all()
+    shares = 100.0 * table[praised].groupby("case").size() / (12 * 2)
+    for name, case in cases.items():
+        if name[-1].isdigit() or name.startswith("ev_"):
+            assert case["pui_praises_percent"] == pytest.approx(shares.get(name, 0.0)), name
+
+
+def test_the_convex_pair_is_certified(cases):
+    case = cases["unbalance_current"]
+    assert 0.97 < case["hypervolume_ratio_min"] <= case["hypervolume_ratio_mean"] < 1.001
+    assert case["regret_mean_a"] >= 0.0
+    assert "hypervolume_ratio_mean" not in cases["rated_control"]
 
 
 def test_every_case_is_there_with_its_metrics(cases):
@@ -62,7 +107,9 @@ def test_charge_points_stand_on_three_phase_lines_and_are_busy_in_their_hours():
 @pytest.mark.parametrize(
     ("charge_points", "pv", "said"),
     [
-        ("9999.1@09-10", PV_UNITS, "9999.1"),
+        ("9999.1@09-10", PV_UNITS, r"--charge-points: '9999.1@09-10': there is no node '9999.1'"),
+        (CHARGE_POINTS, "99999.1:7.2", r"--pv: '99999.1:7.2': there is no node '99999.1'"),
+        ("34.1@23-24", PV_UNITS, "no sun reaches any roof"),
         ("691.1", PV_UNITS, "691.1"),
         ("691.1@12-11", PV_UNITS, "691.1@12-11"),
         (CHARGE_POINTS, "", "names no roof"),
@@ -77,19 +124,70 @@ def test_wrong_places_are_named(charge_points, pv, said):
 def test_wrong_weights_and_bands_are_named():
     with pytest.raises(InputError, match=r"'0.5/0.6' does not sum to 1"):
         parse_weights("0.5/0.5,0.5/0.6")
+    with pytest.raises(InputError, match="'-1/2' holds a negative weight"):
+        parse_weights("-1/2")
+    with pytest.raises(InputError, match=r"'0.8/0.2' is there twice"):
+        parse_weights("0.8/0.2,0.8/0.2")
+    assert weights_name((0.333, 0.667)) != weights_name((0.334, 0.666))
     with pytest.raises(InputError, match="'half' is no pair"):
         parse_weights("half")
     with pytest.raises(InputError, match="no band"):
         parse_band("1.1-0.9")
 
 
-def test_the_front_of_two_parabolas_is_found():
-    def evaluate(x):
-        return np.column_stack([(x**2).sum(axis=1), ((x - 1) ** 2).sum(axis=1)]), np.zeros((len(x), 0))
+def two_roofs(limit_pu):
+    """One line; a steady 10 A on each phase, less the roofs on phases 1 and 2, whose feed-in lifts the voltage."""
 
-    found = front_of(
-        evaluate, np.zeros(2), np.ones(2), start=np.array([[0.5, 0.5]]), population=40, generations=60, seed=1
-    )
-    share = np.sqrt(found.values[:, 0] / 2)  # on the front both variables are equal
-    assert np.abs(found.values[:, 1] - 2 * (1 - share) ** 2).mean() < 0.03
-    assert found.feasible
+    def flow(kw):
+        current_a = 10.0 - np.column_stack([kw, np.zeros(len(kw))])
+        return np.abs(current_a)[:, None, :], 1.0 + 0.01 * kw
+
+    return Local(flow, np.zeros(2), np.array([4.0, 6.0]), np.ones(2, dtype=bool), (0.9, limit_pu))
+
+
+def test_descents_find_known_optima():
+    """Least curtailment is the limit itself; without any feed-in the phases are level."""
+    local = two_roofs(1.03)
+    least = local.least_curtailment(np.array([1.0, 1.0]))
+    assert least == pytest.approx([3.0, 3.0], abs=1e-4)
+    level = local.least_index(np.array([1.0, 2.0]))
+    assert local.values(level[None, :])[0, 0] == pytest.approx(0.0, abs=1e-3)
+    kw = local.least_index(np.array([1.0, 2.0]), most_cut=20.0)  # on the circle of cuts, both roofs as little as can be
+    cut, index = local.cut(kw[None, :])[0], local.values(kw[None, :])[0, 0]
+    angle = np.linspace(0.0, np.pi / 2.0, 2001)
+    circle = np.array([4.0, 6.0]) - np.sqrt(20.0) * np.column_stack([np.cos(angle), np.sin(angle)])
+    circle = circle[[local.keeps(one) and (one >= 0).all() for one in circle]]
+    assert cut <= 20.0 + 1e-5
+    assert index == pytest.approx(local.values(circle)[:, 0].min(), rel=1e-3)
+    assert two_roofs(0.95).least_curtailment(np.array([1.0, 1.0])) is None  # the limit is below what nothing gives
+
+
+def test_a_polished_front_keeps_its_limits_and_betters_its_start():
+    local = two_roofs(1.03)
+    rough = np.array([[0.5, 1.0], [2.0, 1.0], [2.9, 2.0]])
+    fine = polished(local, rough)
+    values = local.values(fine)
+    assert all(local.keeps(one) for one in fine)
+    for row in local.values(rough):
+        assert (values <= row + 1e-9).all(axis=1).any()
+    assert len(fine) > len(rough)
+
+
+BARE = {"f1_mean": 100.0, "neutral_current_mean_a": 10.0, "phase_current_mean_a": 5.0, "pv_use_percent": 90.0}
+
+
+@pytest.mark.parametrize(
+    ("f1", "neutral", "said"),
+    [
+        (40.0, 12.0, "the index praises what loads the neutral more"),
+        (40.0, 9.0, "much less is gained"),
+        (99.8, 9.0, "the index does not see"),
+        (120.0, 9.0, "worse than no control"),
+        (40.0, 4.0, "90 % of the sun used."),
+    ],
+)
+def test_sentences_follow_the_numbers(f1, neutral, said):
+    after = BARE | {"f1_mean": f1, "neutral_current_mean_a": neutral}
+    assert said in of_control("Control", BARE, after)
+    assert moves(0.4) == "hardly changes (+0.4 %)"
+    assert moves(-12.0) == "falls by 12 %"
