@@ -28,6 +28,7 @@ from experiments.files import write_json
 from experiments.verification_output import verification_of
 
 NOBODY = -1
+DAY_H = 24.0
 Names = Sequence[str] | Sequence[int]
 
 
@@ -93,7 +94,8 @@ def caps_table(problem: CapsProblem, result: CapsResult, households: Names) -> p
         ``slot`` counts from the horizon's start at 0. A home with several stays shows in each slot the one that is
         there, else the next to come, else the last. ``phase`` is the one that the home loads (1 where one limit counts
         for all), or all of them (``123``), and ``limit_kw`` its limit in this slot, the smallest where there are
-        several. Homes without a car have a charger of 0 kW. ``battery_room_kwh`` is there where prices below nil may
+        several: then ``limit_1_kw`` and so on tell those of all phases. Homes without a car have a charger of 0 kW.
+        ``slot_h`` is there where slots do not make up a day, ``battery_room_kwh`` is there where prices below nil may
         fill batteries beyond the need, ``worst_kw`` where ties are pessimistic: what the slot must reckon with.
     """
     slots, homes = problem.slots, problem.homes
@@ -120,7 +122,13 @@ def caps_table(problem: CapsProblem, result: CapsResult, households: Names) -> p
         "limit_kw": limit,
         "charger_min_kw": of_stay(problem.charger_min_kw, 0.0),
         "stay": stay,
+        "planned_kw": problem.per_home(result.planned_kw),
     }
+    if problem.slots * problem.slot_h != DAY_H:
+        per_slot["slot_h"] = np.full((slots, homes), problem.slot_h)
+    if (loaded.sum(axis=1) > 1).any():
+        for number in range(problem.phases):
+            per_slot[f"limit_{number + 1}_kw"] = np.broadcast_to(problem.limit_kw[:, [number]], (slots, homes))
     if problem.battery_room_kwh is not None:
         per_slot["battery_room_kwh"] = of_stay(problem.battery_room_kwh, 0.0)
     if result.worst_kw is not None:
@@ -134,20 +142,24 @@ def caps_table(problem: CapsProblem, result: CapsResult, households: Names) -> p
 
 
 def responses(problem: CapsProblem, result: CapsResult, households: Names) -> pd.DataFrame:
-    """Return one row per stay: what was anticipated, and what the household's own optimum is, found in two ways.
+    """Return one row per stay: what was planned for it, and what the household's own optimum is, found in two ways.
+
+    Where ties are not ``unique`` a household has many cheapest ways to charge, and the plan is one of them: then costs
+    can be compared, schedules cannot.
 
     Returns
     -------
     DataFrame
         Energies drawn from the grid [kWh], costs at the tariff [EUR], largest differences of power [kW];
-        ``cost_difference_eur`` is anticipated minus the linear programme's.
+        ``anticipated_*`` is the plan, not what was computed from its caps afterwards; ``cost_difference_eur`` is the
+        plan's cost minus the linear programme's.
 
     Raises
     ------
     SolverError
         Where a linear programme ends without an optimum.
     """
-    planned, greedy = result.charge_kw, best_response(problem, result.caps_kw)
+    planned, greedy = result.planned_kw, best_response(problem, result.caps_kw)
     programme = np.zeros_like(planned)
     for car in range(problem.cars):
         programme[:, car] = best_response_lp(problem, result.caps_kw, car)
@@ -175,7 +187,7 @@ def responses(problem: CapsProblem, result: CapsResult, households: Names) -> pd
 def proof_of(problem: CapsProblem, result: CapsResult, answers: pd.DataFrame) -> dict[str, Any]:
     """Return what is proven of a plan, and what an independent look at it finds, ready for JSON."""
     errors = answers[["greedy_error_kw", "lp_error_kw"]].to_numpy()
-    if result.ties == "optimistic":  # one of many cheapest ways to charge; that it is one is checked by its cost
+    if result.ties != "unique":  # one of many cheapest ways to charge; that it is one is checked by its cost
         errors = np.zeros((0, 2))
     values = {
         "objective": result.objective,
@@ -194,6 +206,7 @@ def proof_of(problem: CapsProblem, result: CapsResult, answers: pd.DataFrame) ->
     return json_safe(values) | {
         "status": result.status,
         "form": result.form,
+        "plan_from": result.plan_from,
         "objective_name": result.objective_name,
         "coordination": result.coordination,
         "ties": result.ties,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from datetime import datetime
 from enum import StrEnum
+from inspect import Parameter
 from pathlib import Path
 from typing import Annotated
 
@@ -162,8 +164,10 @@ def list_command(
             )
     else:
         for name in controllers.names():
-            shown = ", ".join(f"{key}={value!r}" for key, value in controllers.options(name).items()) if options else ""
-            table.add_row(name, escape(controllers.describe(name) + (f"\n{shown}" if shown else "")))
+            table.add_row(name, escape(controllers.describe(name)))
+            texts = controllers.option_texts(name) if options else {}
+            for key, default in (controllers.options(name) if options else {}).items():
+                table.add_row("", escape(f"{key} = {_default(default)}\n    {texts[key].replace('``', '')}"))
     _out.print(table)
 
 
@@ -195,6 +199,17 @@ def bench(
         write(rows, out)
         if what is Benchmark.caps:
             benchmark.figure(rows, out.with_suffix(".png"))
+
+
+def _default(value: object) -> str:
+    """A default as it would be written in a scenario; words where it would be left out."""
+    if value is None:
+        return "(not given)"
+    if value is Parameter.empty:
+        return "(must be given)"
+    if isinstance(value, float) and math.isinf(value):
+        return "inf"
+    return json.dumps(list(value) if isinstance(value, tuple) else value, default=str)
 
 
 def _bars() -> Progress:

@@ -47,7 +47,7 @@ class Place:
 
     def controller(self, run: Run) -> Controller:
         """Make the controller of one run; InputError where its options are wrong."""
-        _check_options(run)
+        _check_options(run, self.feeder)
         # a controller that can do without a predictor is not refused for a feeder that has none
         asks = controllers.needs_predictor(run.controller)
         wanted = asks and controllers.needs_predictor(run.controller, strictly=bool(self.without_predictor))
@@ -181,13 +181,13 @@ def _feeder(scenario: Scenario, where: str | Path, faults: list[Fault]) -> Feede
     return None
 
 
-def _check_options(run: Run) -> None:
-    """Raise the InputError of what is wrong with a run wherever it takes place."""
+def _check_options(run: Run, feeder: Feeder | None = None) -> None:
+    """Raise the InputError of what is wrong with a run wherever it takes place, and at this place."""
     remedy = "leave it out: the scenario's seed and feeder decide"
     reserved = sorted({"seed", "predictor"} & set(run.options))
     faults = [Fault("options", key, "is not for a scenario to set", remedy) for key in reserved]
     others = {key: value for key, value in run.options.items() if key not in reserved}
-    faults += controllers.option_faults(run.controller, others)
+    faults += controllers.option_faults(run.controller, others, feeder)
     if faults:
         raise InputError(faults)
 

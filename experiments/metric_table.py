@@ -84,6 +84,7 @@ METRICS: dict[str, Metric] = {
     "degraded_steps": Metric("degraded steps", "1", "low", 0.0, True, 0),
     "hypervolume_ratio_mean": Metric("hypervolume of the fronts, mean", "of reference", "high", None, False, 4),
     "hypervolume_ratio_min": Metric("hypervolume of the fronts, least", "of reference", "high", None, False, 4),
+    "hypervolume_ratio_above_one": Metric("fronts better than their reference", "1", "", None, False, 0),
     "regret_mean_a": Metric("unbalance current given away, mean", "A", "low", None, False, 2),
     "regret_kwh": Metric("sun given away", "kWh", "low", None, False, 2),
 }

@@ -11,10 +11,11 @@ from controllers.caps.highs import OPTIMAL_GAP, Stop
 from controllers.caps.leximin import next_levels
 from controllers.caps.min_cost import cheapest
 from controllers.caps.options import CapsOptions
-from controllers.caps.part import SMALLEST_KW, Part
+from controllers.caps.part import SMALLEST_KW, Part, Plan
 from controllers.caps.programme import Outcome, whole
 from controllers.caps.proportional import most_even
 from controllers.caps.sharing import SHY, floors, lowest_shared_kw
+from controllers.caps.start import holds
 from controllers.highs import relative_gap
 
 FLOOR_RESOLUTION_KW = 1e-3
@@ -26,8 +27,20 @@ ROUGH_GAP = 0.03
 FLOOR_STEPS = (1.0, 0.5, 0.0)  # floors are halved, then given up, where they would keep a car from being served
 
 
-def solve_part(part: Part, options: CapsOptions, rng: np.random.Generator) -> Outcome:
-    """Solve one piece for the objective of the options."""
+def solve_part(part: Part, options: CapsOptions, rng: np.random.Generator, near: Plan | None = None) -> Outcome:
+    """Solve one piece for the objective of the options.
+
+    Parameters
+    ----------
+    part : Part
+        The piece.
+    options : CapsOptions
+        What is asked for.
+    rng : numpy.random.Generator
+        Of every search.
+    near : Plan, optional
+        A plan for nearly the same data: what withholds least starts from it.
+    """
     form = _form(part, options, options.stop)
     if options.objective == "proportional":
         return most_even(part, options, rng, form, least_withheld)
@@ -43,25 +56,32 @@ def solve_part(part: Part, options: CapsOptions, rng: np.random.Generator) -> Ou
         left = replace(options, time_limit_s=clock.left_s)
         return next_levels(part, left, rng, form, first, max(first.bound - first.objective, 0.0))
     if options.objective == "least_restriction" or options.floor_kw == 0.0:
-        return least_withheld(part, options, rng)
-    return _above_floors(part, options, rng, form)
+        return least_withheld(part, options, rng, near=near)
+    return _above_floors(part, options, rng, form, near)
 
 
-def _above_floors(part: Part, options: CapsOptions, rng: np.random.Generator, form: str) -> Outcome:
+def _above_floors(part: Part, options: CapsOptions, rng: np.random.Generator, form: str, near: Plan | None) -> Outcome:
     """Withhold as little as floors allow; they are lowered where they would keep a car from being served.
 
     Floors that had to be lowered to one level take the limits to the last watt, so that everybody has to draw exactly
-    that. Many cars can rarely be served so, and if they can, at a price: then 5 % less are kept.
+    that. Many cars can rarely be served so, and if they can, at a price: then 5 % less are kept. Anticipation can keep
+    floors that equal sharing cannot: where they are wanted whole, that is tried first.
     """
     clock, floor_kw = Clock(options.time_limit_s), floors(part, options.floor_kw)
-    lowered = floor_kw < np.minimum(options.floor_kw, part.usable_kw) * SHY
+    wanted_kw = np.minimum(options.floor_kw, part.usable_kw)
+    lowered = floor_kw < wanted_kw * SHY
+    if options.whole_floor and lowered.any():
+        stop = replace(options.stop, time_s=clock.left_s * 0.5)
+        outcome = least_withheld(part.with_floor(wanted_kw * SHY), options, rng, stop, near)
+        if outcome.plan is not None:
+            return outcome
     rough: Outcome | None = None
     for step in FLOOR_STEPS if form != "decomposition" else EASED_STEPS:
         kept_kw = step * floor_kw if step <= FLOOR_STEPS[1] else np.where(lowered, step * floor_kw, floor_kw)
         kept_kw = np.where(kept_kw < part.charger_min_kw, 0.0, kept_kw)
         first = step == 1.0 and form == "decomposition"
         stop = replace(options.stop, time_s=clock.left_s * (0.5 if first else 1.0))
-        outcome = least_withheld(part.with_floor(kept_kw), options, rng, stop)
+        outcome = least_withheld(part.with_floor(kept_kw), options, rng, stop, near)
         if first and lowered.any() and relative_gap(outcome.objective, outcome.bound) > max(ROUGH_GAP, options.gap):
             rough = outcome
         elif outcome.plan is not None:
@@ -69,14 +89,20 @@ def _above_floors(part: Part, options: CapsOptions, rng: np.random.Generator, fo
     return outcome if rough is None or rough.plan is None else rough
 
 
-def least_withheld(part: Part, options: CapsOptions, rng: np.random.Generator, stop: Stop | None = None) -> Outcome:
+def least_withheld(
+    part: Part,
+    options: CapsOptions,
+    rng: np.random.Generator,
+    stop: Stop | None = None,
+    near: Plan | None = None,
+) -> Outcome:
     """Withhold as little as the limits and the floors of the piece allow, in the form that the options ask for."""
     stop = stop or options.stop
     used = _form(part, options, stop)
     if used == "decomposition":
-        end = decompose(part, stop, rng)
-        return Outcome(end.plan, part, end.status, end.withheld_kwh, end.bound_kwh, end.bound_kwh, used)
-    return whole(part, options, stop, rng, used)
+        end = decompose(part, stop, rng, near if near is not None and holds(part, near) else None)
+        return Outcome(end.plan, part, end.status, end.withheld_kwh, end.bound_kwh, end.bound_kwh, used, used)
+    return whole(part, options, stop, rng, used, near=near)
 
 
 def _form(part: Part, options: CapsOptions, stop: Stop) -> str:
@@ -153,4 +179,4 @@ def _largest_floor_of_many(part: Part, options: CapsOptions, rng: np.random.Gene
         status = "optimal"
     else:
         status = "gap_limit" if gap <= options.gap else "node_limit"
-    return Outcome(plan, kept, status, smallest, bound, end.bound_kwh, "decomposition")
+    return Outcome(plan, kept, status, smallest, bound, end.bound_kwh, "decomposition", "decomposition")

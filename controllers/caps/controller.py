@@ -19,6 +19,7 @@ from controllers.limits import known_phase_limit_a
 from cosim.contract import Feeder, Forecast, Observation, Predictor, Setpoints
 from cosim.errors import Fault, InputError
 
+LONGEST_S = 1e6
 Objective = Literal["floor_then_least", "least_restriction", "max_min", "proportional", "min_cost"]
 
 
@@ -59,6 +60,9 @@ class BilevelCaps:
         Most solves of one plan while limits are tightened.
     replan_min : float
         Time after which the rest of the day is looked at again in any case; 0: the day-ahead plan stands [min].
+    replan_time_limit_s : float
+        Wall clock of one such look, all its solves together: keep it well below the control interval. A look that it
+        ends is flagged as not reproducible; its gap (5 %) and nodes (100) are meant to end it long before [s].
     export : bool
         Cap what homes feed in too: phases of transformer and head line both ways, and with a predictor the other rated
         cables and customers' highest voltage.
@@ -105,6 +109,7 @@ class BilevelCaps:
         voltage_min_pu: float = 0.94,
         rounds: int = 6,
         replan_min: float = 60.0,
+        replan_time_limit_s: float = 10.0,
         export: bool = False,
         export_objective: Literal["max_min", "least", "equal_share"] = "max_min",
         voltage_max_pu: float = 1.10,
@@ -121,6 +126,9 @@ class BilevelCaps:
             faults.append(Fault("caps", "rounds", f"is {rounds}, out of range", "give a whole number of at least 1"))
         if not replan_min >= 0.0:
             faults.append(Fault("caps", "replan_min", f"is {replan_min}, out of range", "give minutes, 0 for never"))
+        if not 0.0 < replan_time_limit_s <= LONGEST_S:
+            remedy = "give seconds above 0"
+            faults.append(Fault("caps", "replan_time_limit_s", f"is {replan_time_limit_s}, out of range", remedy))
         try:
             if limit_on == "auto":
                 limit_on = "mean" if form == "decomposition" or ties != "unique" else "peak"
@@ -144,7 +152,7 @@ class BilevelCaps:
         if faults:
             raise InputError(faults)
         limit_a = known_phase_limit_a(feeder, "bilevel_caps")
-        manner = Manner(self.options, limit_a, margin, network == "all", voltage_min_pu, rounds)
+        manner = Manner(self.options, limit_a, margin, network == "all", voltage_min_pu, rounds, replan_time_limit_s)
         self.feeder, self.slot_min, self.replan_min = feeder, slot_min, replan_min
         self.running: RunningPlan | None = None
         self._planner = Planner(feeder, predictor, manner, seed)

@@ -17,6 +17,8 @@ from controllers.highs import silent_highs
 from cosim.contract import Float
 from cosim.errors import SolverError
 
+LINEAR_S = 60.0
+
 
 def car_limits(problem: CapsProblem, caps_kw: Float) -> Float:
     """Return what each car can draw at most under the caps, mean over the slot.
@@ -147,7 +149,7 @@ def _charging_lp(
     """Minimise a cost per kW over all ways to charge inside the caps; the solved programme and its powers."""
     limits = car_limits(problem, caps_kw)[:, car]
     need_kw, most_kw = float(problem.need_kw[car]), float(problem.most_kw[car])
-    solver = silent_highs()
+    solver = silent_highs(time_limit=LINEAR_S)  # a few dozen variables: it takes milliseconds
     power = [
         solver.addVariable(lb=0.0, ub=float(most), obj=float(price)) for most, price in zip(limits, cost, strict=True)
     ]

@@ -13,6 +13,7 @@ from controllers.caps.study import HorizonPlan, Manner, Study
 from cosim.contract import Exogenous, Feeder, Float, Predictor
 
 BY_WITHHELD = ("floor_then_least", "least_restriction")  # objectives that tell a kept plan from a better one
+AGAIN_NODES = 100  # the wall clock must not be what ends a look
 AGAIN_GAP = 0.05  # a plan that is soon made anew need not be proven as closely as that of the day ahead
 
 
@@ -62,7 +63,8 @@ class Planner:
         """Choose caps for what is left of a horizon.
 
         The caps published before stand on phases where they keep every limit and serve every need that can be served.
-        Where less is needed than was expected, other caps take their place if less is withheld then.
+        Where less is needed than was expected, other caps take their place if less is withheld then. Either way they
+        are what the solver starts from, and one clock counts for all that it does.
 
         Parameters
         ----------
@@ -78,9 +80,15 @@ class Planner:
             Homes that need less than was expected, where a better plan is worth looking for.
         """
         options = self.manner.options
-        manner = replace(self.manner, options=replace(options, gap=max(options.gap, AGAIN_GAP)))
+        quick = replace(
+            options,
+            gap=max(options.gap, AGAIN_GAP),
+            node_limit=min(options.node_limit, AGAIN_NODES),
+            time_limit_s=min(options.time_limit_s, self.manner.again_s),
+        )
+        manner = replace(self.manner, options=quick)
         study = Study(self.feeder, self.predictor, self.elements, manner, self.seed, day, steps)
-        study.standing_kw = caps_kw
+        study.standing_kw, study.start_kw = caps_kw, caps_kw[::steps]
         broken, kept = study.judged(before.rows, caps_kw)
         homes = np.flatnonzero(broken)
         study.cars = study.phase_mates(np.union1d(homes, np.array(sorted(freed), np.int64)))
@@ -91,4 +99,4 @@ class Planner:
         else:
             new = study.within_the_network(self.elements, list(before.rows), study.response(caps_kw))
         as_good = options.objective in BY_WITHHELD and kept.withheld_kwh <= new.withheld_kwh
-        return kept if not len(homes) and as_good else new
+        return replace(kept, struck=not new.reproducible) if not len(homes) and as_good else new

@@ -133,24 +133,25 @@ def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
             m.need_binds[c].value, m.battery_full[c].value = int(price > 0), int(price < 0)
         m.price[c].value = price
         for position, k in enumerate(slots):
-            room, usable = float(plan.room_kw[k, c]), float(part.usable_kw[k, c])
-            early = position < last
+            usable, charge = float(part.usable_kw[k, c]), float(plan.charge_kw[k, c])
+            room = min(max(float(plan.room_kw[k, c]), _room_floor(part, c, k)), float(part.room_kw[k, c]))
+            charge = min(max(charge, 0.0), usable)
+            early, idle = position < last, charge <= NEARLY_KW
             cap_binds, slack = early and room < usable, max(price - float(level[k, c]), 0.0)
-            m.p[c, k].value, m.room[c, k].value = float(plan.charge_kw[k, c]), room
+            m.p[c, k].value, m.room[c, k].value = charge, room
             m.l2[c, k].value = max(float(level[k, c]) - price, 0.0)
             m.l3[c, k].value, m.l4[c, k].value = (slack, 0.0) if cap_binds else (0.0, slack)
-            m.z2[c, k].value, m.z3[c, k].value = int(position > last), int(cap_binds)
+            m.z2[c, k].value = int(position > last or (position == last and idle))
+            m.z3[c, k].value = int(cap_binds)
             m.z4[c, k].value = int(early and not cap_binds)
             if (c, k) in m.open:
                 m.open[c, k].value = int(room > NEARLY_KW)
             if part.counts_peaks:
-                held = position == last and NEARLY_KW < float(plan.charge_kw[k, c]) < room < float(part.peak_kw[k, c])
+                peak = float(part.peak_kw[k, c])
+                held = position <= last and not idle and not cap_binds and room < peak
                 m.held[c, k].value = int(held)
-                drawing, free = float(plan.charge_kw[k, c]), position <= last and not held and not cap_binds
-                idle = drawing <= NEARLY_KW
-                m.counted_kw[c, k].value = (
-                    0.0 if idle else float(part.peak_kw[k, c]) if free else room if held else drawing
-                )
+                free = position <= last and not held and not cap_binds
+                m.counted_kw[c, k].value = 0.0 if idle else peak if free else room if held else charge
             if m.find_component("used") is not None:
                 m.used[c, k].value = int(early)
 

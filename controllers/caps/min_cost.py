@@ -4,6 +4,9 @@ Any schedule that serves the needs inside the limits is what households do under
 what the upper level sees only through load, such as the bill, is a plain linear programme, and its optimum is what
 charging costs at least. Among the caps that attain it the mixed-integer programme finds those that withhold least.
 
+So it is where the beginning of a slot counts too: what is drawn under a cap at the schedule is the schedule all slot
+long, and in the slot that ends it the cap stays there unless the limits have room for more.
+
 A charger's least power is the exception: a cap that leaves less is of no use, so where the programme finds no plan at
 the least cost, the least cost itself comes from the mixed-integer programme.
 
@@ -23,11 +26,13 @@ import pyomo.environ as pyo
 from scipy.sparse import coo_matrix, vstack
 
 from controllers.caps.decomposition.clock import Clock
+from controllers.caps.highs import LINEAR_S, OutOfTimeError
 from controllers.caps.merit_order import band_levels, price_in_steps, strict_levels
 from controllers.caps.options import CapsOptions
 from controllers.caps.part import NEARLY_KW, SMALLEST_KW, Part, Plan, freed, respond
 from controllers.caps.programme import Aim, Outcome, whole
 from controllers.caps.search import search
+from controllers.caps.start import over_kw
 from controllers.caps.upper_level import cost_eur
 from controllers.highs import relative_gap, silent_highs
 from cosim.contract import Float
@@ -95,18 +100,21 @@ def cheapest(
     least_withheld: Callable[[Part, CapsOptions, np.random.Generator], Outcome],
 ) -> Outcome:
     """Return caps of a piece under which charging costs least [EUR], and of those the least restrictive."""
-    cheapest_charge = least_cost_schedule(part)
+    clock = Clock(options.time_limit_s)
+    try:
+        cheapest_charge = least_cost_schedule(part, clock)
+    except OutOfTimeError:
+        return Outcome(None, part, "time_limit", np.inf, -np.inf, 0.0, form)
     if cheapest_charge is None:
         return Outcome(None, part, "infeasible", np.inf, -np.inf, 0.0, form)
     least_eur, schedule, never = cheapest_charge
     if form == "decomposition":
         usable, peak = (np.where(never, 0.0, kw) for kw in (part.usable_kw, part.peak_kw))
-        least = least_withheld(replace(part, usable_kw=usable, peak_kw=peak), options, rng)
+        least = least_withheld(replace(part, usable_kw=usable, peak_kw=peak), _within(options, clock), rng)
         return _large(part, replace(least, part=part), least_eur, schedule)
-    clock = Clock(options.time_limit_s)
     scheduled = plan_of_schedule(part, schedule, pessimistic=options.ties == "pessimistic")
     if scheduled is not None:
-        found = _at_cost(part, options, rng, form, least_eur, scheduled)
+        found = _at_cost(part, _within(options, clock), rng, form, least_eur, scheduled)
         if found.plan is not None:
             return replace(found, objective=max(cost_of(part, found.plan), least_eur), bound=least_eur)
     first = whole(part, options, _within(options, clock).stop, rng, form, LeastCost(least_eur))
@@ -151,7 +159,8 @@ def _large(part: Part, least: Outcome, least_eur: float, schedule: Float) -> Out
         return least
     most_eur = least_eur + SLACK * max(abs(least_eur), 1.0)
     plan = min(plans, key=lambda plan: (max(cost_of(part, plan), most_eur), plan.withheld_kwh(part)))
-    bound = least.withheld_bound_kwh
+    at_least_cost = cost_of(part, plan) <= most_eur + SLACK
+    bound = min(least.withheld_bound_kwh, plan.withheld_kwh(part)) if at_least_cost else 0.0
     kept = plan is restricted or relative_gap(plan.withheld_kwh(part), bound) == 0.0
     status = least.status if kept else "node_limit"
     return replace(
@@ -160,13 +169,15 @@ def _large(part: Part, least: Outcome, least_eur: float, schedule: Float) -> Out
     )  # fmt: skip
 
 
-def least_cost_schedule(part: Part) -> tuple[float, Float, Bool] | None:
+def least_cost_schedule(part: Part, clock: Clock | None = None) -> tuple[float, Float, Bool] | None:
     """Return the least cost of serving every need inside the limits, and one schedule that attains it.
 
     Parameters
     ----------
     part : Part
         The piece; its needs must be servable.
+    clock : Clock, optional
+        What is left for it; ten minutes without one.
 
     Returns
     -------
@@ -179,6 +190,8 @@ def least_cost_schedule(part: Part) -> tuple[float, Float, Bool] | None:
 
     Raises
     ------
+    OutOfTimeError
+        Where the clock strikes.
     SolverError
         Where the solver ends in a way that says nothing.
     """
@@ -202,7 +215,7 @@ def least_cost_schedule(part: Part) -> tuple[float, Float, Bool] | None:
     lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
     smallest = np.abs(price[price != 0.0]).min(initial=1.0)
     early = 1e-4 * smallest / part.slots  # too little to pass another price by more than rounding
-    at_tariff, when_early = _minimised(lp, price), _minimised(lp, price + early * rows)
+    at_tariff, when_early = (_minimised(lp, cost, clock) for cost in (price, price + early * rows))
     if at_tariff is None or when_early is None:
         return None
     charge, exact = when_early[0], float(price @ at_tariff[0])
@@ -217,28 +230,46 @@ def least_cost_schedule(part: Part) -> tuple[float, Float, Bool] | None:
     return exact, schedule, never
 
 
-def _minimised(lp: highspy.HighsLp, cost: Float) -> tuple[Float, Float] | None:
+def _minimised(lp: highspy.HighsLp, cost: Float, clock: Clock | None) -> tuple[Float, Float] | None:
     """Return the optimum's variables and their reduced costs, None where there is no optimum."""
     lp.col_cost_ = cost
-    solver = silent_highs()
+    solver = silent_highs(time_limit=LINEAR_S if clock is None else clock.left_s)
     solver.passModel(lp)
     solver.run()
     if solver.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
         return None
+    if solver.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
+        raise OutOfTimeError("the clock struck before the cheapest charging was known")
     if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
         raise SolverError(f"cheapest charging: {solver.modelStatusToString(solver.getModelStatus())}")
     return np.array(solver.getSolution().col_value), np.array(solver.getSolution().col_dual)
 
 
 def plan_of_schedule(part: Part, schedule_kw: Float, *, pessimistic: bool = False) -> Plan | None:
-    """Return caps that enforce a schedule, free after what the car needs; None where a charger cannot run at it."""
+    """Return caps that enforce a schedule, free after what the car needs; None where a charger cannot run at it.
+
+    The slot that ends a car's charging is free too, as far as the limits allow.
+    """
+    for last_is_free in (True, False) if part.counts_peaks else (True,):
+        plan = _enforced(part, schedule_kw, pessimistic=pessimistic, last_is_free=last_is_free)
+        if plan is not None:
+            return plan
+    return None
+
+
+def _enforced(part: Part, schedule_kw: Float, *, pessimistic: bool, last_is_free: bool) -> Plan | None:
     used = schedule_kw > NEARLY_KW
     level = (band_levels if pessimistic else strict_levels)(part.tariff_eur_per_kwh)
     last = np.where(used, level, level.min(initial=0) - 1).max(axis=0)
     unfilled = (part.most_kw > part.draw_kw) & (schedule_kw.sum(axis=0) < part.most_kw - NEARLY_KW)
     last = np.where(unfilled, np.maximum(last, 0), last)  # it would go on wherever that costs nothing
-    free = (level > last) | ((level == last) & (not pessimistic)) | (schedule_kw >= part.usable_kw - NEARLY_KW)
-    room = np.where(free, part.room_kw, np.where(used, schedule_kw, 0.0))
+    ends, full = level == last, schedule_kw >= part.usable_kw - NEARLY_KW
+    free = (level > last) | (ends & (not pessimistic) & last_is_free) | (full & last_is_free)
+    held_kw = np.where(full, np.maximum(part.usable_kw, part.charger_min_kw), np.where(used, schedule_kw, 0.0))
+    room = np.where(free, part.room_kw, held_kw)
+    if not last_is_free:  # exactly what is left: a rest, however small, would be drawn at full power elsewhere
+        before = np.where(ends, 0.0, np.minimum(room, part.usable_kw)) * (level <= last)
+        room = np.where(ends, np.maximum(part.wanted_kw - before.sum(axis=0), part.charger_min_kw), room)
     held = ~free & (part.usable_kw > SMALLEST_KW)
     floored = held & (room < part.floor_kw - NEARLY_KW)
     weak = held & used & (room < part.charger_min_kw)
@@ -246,5 +277,4 @@ def plan_of_schedule(part: Part, schedule_kw: Float, *, pessimistic: bool = Fals
         return None
     plan = Plan(room, respond(part, room))
     off_kw = np.abs(plan.charge_kw.sum(axis=0) - schedule_kw.sum(axis=0)).max(initial=0.0)
-    over_kw = (part.load_kw(plan.charge_kw) - part.headroom_kw).max(initial=0.0)
-    return freed(part, plan) if off_kw <= SERVED_KW and over_kw <= 10 * NEARLY_KW else None
+    return freed(part, plan) if off_kw <= SERVED_KW and over_kw(part, plan) <= 10 * NEARLY_KW else None

@@ -37,6 +37,7 @@ def worth(
     room_kw: Float,
     withheld_bound_kwh: float,
     outcomes: Sequence[Outcome] | None,
+    at_best_caps_kw: Float | None = None,
 ) -> Worth:
     """Add up pieces.
 
@@ -54,6 +55,8 @@ def worth(
         Lower bound of what must be withheld [kWh].
     outcomes : sequence of Outcome or None
         Of the pieces; None where one linear programme gave the optimum.
+    at_best_caps_kw : ndarray, shape (slot, home), optional
+        What the bounds of the pieces were reckoned with, where the caps had to withhold more from settled cars [kW].
 
     Returns
     -------
@@ -71,7 +74,8 @@ def worth(
     away = sum(outcome.bound - outcome.objective for outcome in outcomes or ())
     if objective == "proportional":
         free = log_room(problem, free_caps(problem))
-        return log_worth(problem, caps_kw, free - log_room(problem, caps_kw) - away)
+        reckoned_kw = caps_kw if at_best_caps_kw is None else at_best_caps_kw
+        return log_worth(problem, caps_kw, free - log_room(problem, reckoned_kw) - away)
     if objective == "min_cost":
         value = float(charging_cost_eur(problem, charge_kw).sum())
         return Worth(value, value + away, relative_gap(value, value + away))

@@ -56,6 +56,9 @@ class CapsOptions:
         Which of its cheapest ways to charge a household takes (``anticipated`` only): ``unique``: the earliest slots of
         a price first; ``optimistic``: the one that suits the limits best; ``pessimistic``: in every slot whichever
         draws most there. The last two know means of slots, and one programme for all cars that share limits.
+    whole_floor : bool
+        Try the floor as asked for before any that equal sharing can promise: closer to what is possible, slower where
+        it is not (``anticipated`` only; a floor that is lowered is reported in any case).
     levels : int
         Of ``max_min``: how many different smallest rooms are made as large as possible in turn. One programme for a
         whole piece, and ``sum_of_caps``, know more than one; ``decomposition`` stops at the first.
@@ -77,6 +80,7 @@ class CapsOptions:
     limit_on: str = "mean"
     ties: str = "unique"
     levels: int = 3
+    whole_floor: bool = False
 
     def __post_init__(self) -> None:
         faults = list(_faults(self))

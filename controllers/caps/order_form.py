@@ -4,7 +4,8 @@ With a strict order, a plan is the household's response to its caps exactly if, 
 it uses every slot to its limit, then one slot in part, then none. So each slot of a car is one of four things:
 ``full`` (the charger binds, the cap stays at the connection), ``throttled`` (the cap binds), ``last`` (what remains
 of the need, the cap stays at the connection), or after the last. Where the beginning of a slot counts too, a last
-slot may also be ``held``: its cap lies anywhere between the need left and what the car can draw, and counts as load.
+slot may also be ``held``: its cap lies anywhere between the need left and all that the car draws at once, and counts as
+load. So may the cap of a slot in which a car is plugged in for a part only, that it uses to the full: it is ``wide``.
 These are the optimality conditions of ``kkt`` with their multipliers eliminated: in merit order its complementarity
 binaries are monotone. No dual big-M remains, and every primal coefficient is a power that the home could really draw.
 
@@ -45,10 +46,13 @@ def build(part: Part) -> pyo.ConcreteModel:
     m.held = pyo.Var(holdable, within=pyo.Binary)
     m.held_kw = pyo.Var(holdable, within=pyo.NonNegativeReals)
     m.held_room_kw = pyo.Var(holdable, within=pyo.NonNegativeReals)
+    widenable = [(c, k) for c, k in holdable if part.peak_kw[k, c] > part.usable_kw[k, c] + NEARLY_KW]
+    m.wide = pyo.Var(widenable, within=pyo.Binary)
+    m.wide_room_kw = pyo.Var(widenable, within=pyo.NonNegativeReals)
     _household_rows(m, part)
     limit_rows(m, part, lambda c, k: _counted_kw(m, part, c, k))
-    capped = [m.throttled, m.shut, m.held]
-    left = [m.throttled_kw, m.held_room_kw]
+    capped = [m.throttled, m.shut, m.held, m.wide]
+    left = [m.throttled_kw, m.held_room_kw, m.wide_room_kw]
 
     def withheld_kw(c: int, k: int) -> pyo.Expression:
         states = sum(state[c, k] for state in capped if (c, k) in state)
@@ -71,6 +75,9 @@ def read(part: Part, m: pyo.ConcreteModel) -> Plan:
         elif (c, k) in m.held and m.held[c, k].value > 0.5:
             room[k, c] = max(m.held_room_kw[c, k].value, part.least_room_kw(c, k))
             charge[k, c] = max(m.held_kw[c, k].value, 0.0)
+        elif (c, k) in m.wide and m.wide[c, k].value > 0.5:
+            room[k, c] = max(m.wide_room_kw[c, k].value, part.least_room_kw(c, k))
+            charge[k, c] = part.usable_kw[k, c]
         else:
             charge[k, c] = max(m.last_kw[c, k].value, 0.0)
     return freed(part, Plan(room, charge))
@@ -80,17 +87,21 @@ def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
     """Set the model's variables to a plan, as a start for the solver."""
     for c, slots in slots_of(part).items():
         finished, drawn_kw = False, float(plan.charge_kw[:, c].sum())
+        drawing = [k for k in slots if plan.charge_kw[k, c] > NEARLY_KW]
+        ending = drawing[-1] if drawing and part.counts_peaks and c not in m.beyond else -1
         for k in slots:
             if (c, k) in m.done:
                 stops = not finished and drawn_kw > part.draw_kw[c] + NEARLY_KW
                 m.done[c, k].value, finished = int(stops), finished or stops
             room, charge = plan.room_kw[k, c], plan.charge_kw[k, c]
             free = room >= part.peak_kw[k, c] - NEARLY_KW
-            full = not finished and free and charge >= part.usable_kw[k, c] - NEARLY_KW
-            capped = not finished and not full and room <= charge + NEARLY_KW
+            to_limit = not finished and k != ending and charge >= part.usable_kw[k, c] - NEARLY_KW
+            full = to_limit and free
+            capped = not (finished or full or k == ending) and room <= charge + NEARLY_KW
+            wide = to_limit and not (full or capped) and (c, k) in m.wide
             shut = capped and charge <= NEARLY_KW and (c, k) in m.shut
-            held = not (finished or full or capped or free) and (c, k) in m.held
-            throttled, last = capped and not shut, not (finished or full or capped or held)
+            held = not (finished or full or capped or wide or free) and (c, k) in m.held
+            throttled, last = capped and not shut, not (finished or full or capped or wide or held)
             m.full[c, k].value, m.throttled[c, k].value, m.last[c, k].value = int(full), int(throttled), int(last)
             m.throttled_kw[c, k].value = float(charge) if throttled else 0.0
             m.last_kw[c, k].value = float(charge) if last else 0.0
@@ -100,6 +111,8 @@ def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
                 m.held[c, k].value = int(held)
                 m.held_kw[c, k].value = float(charge) if held else 0.0
                 m.held_room_kw[c, k].value = float(room) if held else 0.0
+            if (c, k) in m.wide:
+                m.wide[c, k].value, m.wide_room_kw[c, k].value = int(wide), float(room) if wide else 0.0
             finished = finished or last or held
         if c in m.beyond:
             m.beyond[c].value = int(drawn_kw > part.draw_kw[c] + NEARLY_KW)
@@ -120,7 +133,7 @@ def _household_rows(m: pyo.ConcreteModel, part: Part) -> None:
         return float(part.usable_kw[k, c])
 
     def used(c: int, k: int) -> pyo.Expression:
-        return m.full[c, k] + m.throttled[c, k] + _optional(m.shut, c, k)
+        return m.full[c, k] + m.throttled[c, k] + _optional(m.shut, c, k) + _optional(m.wide, c, k)
 
     def ends(c: int, k: int) -> pyo.Expression:
         return m.last[c, k] + _optional(m.held, c, k)
@@ -140,15 +153,19 @@ def _household_rows(m: pyo.ConcreteModel, part: Part) -> None:
     m.last_most = pyo.Constraint(m.pairs, rule=lambda m, c, k: m.last_kw[c, k] <= usable(c, k) * m.last[c, k])
     m.rooms = pyo.ConstraintList()
     for c, k in m.pairs:
-        states = [(m.throttled[c, k], m.throttled_kw[c, k])]
+        least, peak = part.least_room_kw(c, k), float(part.peak_kw[k, c])
+        states = [(m.throttled[c, k], m.throttled_kw[c, k], least, usable(c, k))]
         if (c, k) in m.held:
-            states.append((m.held[c, k], m.held_room_kw[c, k]))
+            states.append((m.held[c, k], m.held_room_kw[c, k], least, peak))
             m.rooms.add(m.held_kw[c, k] <= m.held_room_kw[c, k])
-        for state, room_kw in states:
-            if part.least_room_kw(c, k) > usable(c, k):
+            m.rooms.add(m.held_kw[c, k] <= usable(c, k) * m.held[c, k])
+        if (c, k) in m.wide:
+            states.append((m.wide[c, k], m.wide_room_kw[c, k], max(least, usable(c, k)), peak))
+        for state, room_kw, lowest, highest in states:
+            if lowest > highest:
                 state.fix(0)  # no room that the car could use lies between nothing and all it can draw
-            m.rooms.add(room_kw <= usable(c, k) * state)
-            m.rooms.add(room_kw >= part.least_room_kw(c, k) * state)
+            m.rooms.add(room_kw <= highest * state)
+            m.rooms.add(room_kw >= lowest * state)
 
 
 def _rows_beyond_need(m: pyo.ConcreteModel, part: Part, rows_of: dict[int, list[int]]) -> None:
@@ -165,7 +182,6 @@ def _rows_beyond_need(m: pyo.ConcreteModel, part: Part, rows_of: dict[int, list[
         m.energy.add(drawn >= need + more * full)
         if len(paid) < len(slots):
             costing = sum(_drawn_kw(m, part, c, k) for k in slots if k not in paid)
-            m.energy.add(m.done[c, slots[len(paid)]] <= m.beyond[c])
             m.energy.add(costing <= need * (1 - m.beyond[c]))
 
 
@@ -178,16 +194,15 @@ def _first_costing(part: Part, rows_of: dict[int, list[int]]) -> list[tuple[int,
 
 def _drawn_kw(m: pyo.ConcreteModel, part: Part, c: int, k: int) -> pyo.Expression:
     """What the car draws, mean over the slot."""
-    return (
-        float(part.usable_kw[k, c]) * m.full[c, k] + m.throttled_kw[c, k] + m.last_kw[c, k] + _optional(m.held_kw, c, k)
-    )
+    full = m.full[c, k] + _optional(m.wide, c, k)
+    return float(part.usable_kw[k, c]) * full + m.throttled_kw[c, k] + m.last_kw[c, k] + _optional(m.held_kw, c, k)
 
 
 def _counted_kw(m: pyo.ConcreteModel, part: Part, c: int, k: int) -> pyo.Expression:
     """What the car adds to the load that must respect the limits."""
     peak = float(part.peak_kw[k, c])
     last = peak * m.last[c, k] + m.held_room_kw[c, k] if part.counts_peaks else m.last_kw[c, k]
-    return peak * m.full[c, k] + m.throttled_kw[c, k] + last
+    return peak * m.full[c, k] + m.throttled_kw[c, k] + _optional(m.wide_room_kw, c, k) + last
 
 
 def slots_of(part: Part) -> dict[int, list[int]]:

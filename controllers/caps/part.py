@@ -232,8 +232,7 @@ def split(
     draw_kw = draw_kwh / problem.slot_h
     beyond = problem.charges_beyond(at_nil=beyond_at_nil)
     most_kw = np.where(beyond, np.maximum(problem.most_kw, draw_kw), draw_kw)
-    at_once = np.where(problem.usable_kw > 0, np.minimum(problem.charger_kw, problem.room_kw), 0.0)
-    peak = at_once if counts_peaks else problem.usable_kw
+    peak = most_counted_kw(problem, counts_peaks=counts_peaks)
     parts = []
     for phases in _joined_phases(problem.car_share[cars]):
         members = cars[problem.car_share[cars][:, phases].sum(axis=1) > 0]
@@ -272,6 +271,13 @@ def split(
             )
         )
     return parts
+
+
+def most_counted_kw(problem: CapsProblem, *, counts_peaks: bool) -> Float:
+    """What each car adds to the load that must respect the limits where nothing holds it back, (slot, car) [kW]."""
+    if not counts_peaks:
+        return problem.usable_kw
+    return np.where(problem.usable_kw > 0, np.minimum(problem.charger_kw, problem.room_kw), 0.0)
 
 
 def _joined_phases(share: Float) -> list[Int]:

@@ -13,7 +13,10 @@ from controllers.caps.highs import OPTIMAL_GAP, Stop, solve
 from controllers.caps.options import CapsOptions
 from controllers.caps.part import Part, Plan
 from controllers.caps.search import search
+from controllers.caps.start import holds, over_kw, precedence_key
 from controllers.highs import relative_gap
+
+BREAKS_KW = 1e-5  # over a limit; less is rounding in a solver
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,8 @@ class Outcome:
         Lower bound of withheld energy at these floors [kWh].
     form : str
         The form that was used.
+    plan_from : str
+        ``solver``, ``search`` (orders of precedence) or ``start`` (a plan known before); ``decomposition``.
     """
 
     plan: Plan | None
@@ -43,6 +48,7 @@ class Outcome:
     bound: float
     withheld_bound_kwh: float
     form: str
+    plan_from: str = "solver"
 
 
 class Aim:
@@ -76,6 +82,7 @@ def whole(
     form: str,
     aim: Aim = LEAST_WITHHELD,
     known: Plan | None = None,
+    near: Plan | None = None,
 ) -> Outcome:
     """Solve one programme for a whole piece.
 
@@ -94,7 +101,9 @@ def whole(
     aim : Aim
         What is minimised.
     known : Plan, optional
-        A plan to start from.
+        A plan to start from; one that breaks a limit is not used.
+    near : Plan, optional
+        A plan for nearly the same data, which may not hold any more: the search for a start stays near it.
 
     Returns
     -------
@@ -102,13 +111,16 @@ def whole(
         Whose objective and bound are those of the aim.
     """
     began = time.perf_counter()
-    start = known
+    start = known if known is not None and over_kw(part, known) <= BREAKS_KW else None
+    if start is None and near is not None:
+        start = _start_near(part, rng, options, aim, near)
     if start is None and options.warm_start:
         start = search(part, rng, options.ties)
     worth = np.inf if start is None else aim.value(part, start)
+    origin = "start" if start is not None and (start is known or start is near) else "search"
     if start is not None and (start.withheld_kwh(part) <= 0.0 or (stop.first_plan and np.isfinite(worth))):
         status = "first_plan" if stop.first_plan else "optimal"
-        return Outcome(start, part, status, worth, worth if status == "optimal" else 0.0, 0.0, form)
+        return Outcome(start, part, status, worth, worth if status == "optimal" else 0.0, 0.0, form, origin)
     model = built(part, options.ties, form)
     aim.shape(model, part)
     usable = start is not None and np.isfinite(worth) and _start(part, model, start, options.ties, form)
@@ -125,7 +137,17 @@ def whole(
     plan = min(found, key=lambda plan: aim.value(part, plan))
     value, bound = aim.value(part, plan), max(ending.bound, 0.0)
     status = "optimal" if relative_gap(value, bound) <= OPTIMAL_GAP else ending.status
-    return Outcome(plan, part, status, value, bound, bound if aim is LEAST_WITHHELD else 0.0, form)
+    least_kwh = bound if aim is LEAST_WITHHELD else 0.0
+    return Outcome(plan, part, status, value, bound, least_kwh, form, origin if plan is start else "solver")
+
+
+def _start_near(part: Part, rng: np.random.Generator, options: CapsOptions, aim: Aim, near: Plan) -> Plan | None:
+    """Return the better of a plan from before, where it still holds, and the best that orders like its own give."""
+    plans = [search(part, rng, options.ties, precedence_key(part, near))]
+    if options.ties == "unique" and holds(part, near):
+        plans.append(near)
+    found = [plan for plan in plans if plan is not None and np.isfinite(aim.value(part, plan))]
+    return min(found, key=lambda plan: aim.value(part, plan), default=None)
 
 
 def built(part: Part, rule: str, form: str) -> pyo.ConcreteModel:

@@ -22,6 +22,9 @@ from dataclasses import replace
 import numpy as np
 import pyomo.environ as pyo
 
+from controllers.caps.decomposition.bound import relax
+from controllers.caps.decomposition.clock import Clock
+from controllers.caps.decomposition.pricing import supports
 from controllers.caps.highs import OPTIMAL_GAP
 from controllers.caps.options import CapsOptions
 from controllers.caps.part import Part, Plan
@@ -34,6 +37,7 @@ LEAST_MEAN_KW = 0.1  # a mean room below counts as this
 TOUCHES_KW = float(np.e) * LEAST_MEAN_KW  # below, tangents would be above the loss at the floor
 CURVE = 0.004  # of the places of tangents, i^2 apart
 ROUNDS = 8  # of further tangents
+BOUND_S = 5.0  # for the bound on what is withheld, which this objective does not need
 
 
 def log_room(problem: CapsProblem, caps_kw: Float) -> float:
@@ -156,6 +160,7 @@ def most_even(
         return _by_shares(part, aim, options, rng, least_withheld)
     began = time.perf_counter()
     found = whole(part, options, options.stop, rng, form, aim)
+    origin = found.plan_from
     for _ in range(ROUNDS):
         left_s = options.time_limit_s - (time.perf_counter() - began)
         if found.plan is None or left_s <= 0.0 or found.status in ("time_limit", "node_limit"):
@@ -164,10 +169,27 @@ def most_even(
             break
         stop = replace(options.stop, time_s=left_s)
         found = whole(part, options, stop, rng, form, aim, known=found.plan)
+        origin = origin if found.plan_from == "start" else found.plan_from
+    found = replace(found, plan_from=origin)
     gap = relative_gap(found.objective, found.bound)
     if found.status == "optimal" and gap > OPTIMAL_GAP:  # of the tangents, but not of the loss
         found = replace(found, status="gap_limit" if gap <= options.gap else "node_limit")
+    if found.plan is not None:
+        left_s = options.time_limit_s - (time.perf_counter() - began)
+        least_kwh = _least_withheld_kwh(part, options, rng, left_s)
+        found = replace(found, withheld_bound_kwh=min(least_kwh, found.plan.withheld_kwh(part)))
     return _in_logarithms(aim.homes, found)
+
+
+def _least_withheld_kwh(part: Part, options: CapsOptions, rng: np.random.Generator, left_s: float) -> float:
+    """Return what any caps must withhold, by column generation where it knows the piece, else 0 [kWh].
+
+    Caps that keep limits at the beginning of slots, or for the worst split at a price, keep them for the means too.
+    """
+    of_means = replace(part, counts_peaks=False, peak_kw=part.usable_kw)
+    if options.ties == "optimistic" or not (part.plain and supports(of_means)):
+        return 0.0
+    return max(relax(of_means, options.gap, Clock(min(left_s, BOUND_S)), rng).bound_kwh, 0.0)
 
 
 def _by_shares(

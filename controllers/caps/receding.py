@@ -103,13 +103,19 @@ class RunningPlan:
 def _decision(plan: HorizonPlan, wall_s: float) -> Decision:
     result = plan.result
     if result is None:
-        return Decision(status="kept", objective=plan.withheld_kwh, fallback=plan.fallback, wall_s=wall_s)
+        return Decision(
+            status="kept",
+            objective=plan.withheld_kwh,
+            fallback=plan.fallback,
+            reproducible=plan.reproducible,
+            wall_s=wall_s,
+        )
     return Decision(
         status=result.status,
         objective=result.objective,
         bound=result.bound,
         gap=result.gap,
         fallback=plan.fallback,
-        reproducible=result.reproducible,
+        reproducible=plan.reproducible,
         wall_s=wall_s,
     )

@@ -46,7 +46,7 @@ def smallest_rise(part: Part, options: CapsOptions) -> Relaxation | None:
     slots = sorted({int(part.when[row, 0]) if part.one_order else int(row) for row in rows})
     homes = np.unique(part.home).tolist()
     sure = "" if ending.status in ("optimal", "gap_limit") else f", or less: at least {max(ending.bound, 0.0):.3g} kW"
-    where = f"chargers of homes {spans(homes)} cannot run at less; above the limit in slots {spans(slots)}{sure}"
+    where = f"chargers of homes {spans(homes, 3)} cannot run at less; above the limit in slots {spans(slots)}{sure}"
     return Relaxation("limit", where, rise_kw, "kW")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from controllers.caps.part import SMALLEST_KW
 from controllers.caps.problem import CapsProblem
 from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
@@ -49,7 +50,9 @@ class CapsResult(FrozenArrays):
     caps_kw : ndarray, shape (slot, home)
         Largest net import [kW].
     charge_kw : ndarray, shape (slot, car)
-        What cars are expected to draw [kW].
+        What cars are expected to draw: their best response, with optimistic ties the plan [kW].
+    planned_kw : ndarray, shape (slot, car)
+        What the programme, or the decomposition, planned them to draw [kW].
     floor_kw : ndarray, shape (slot, car)
         Room above inflexible load that was promised to each car [kW].
     objective_name, coordination, form : str
@@ -62,7 +65,8 @@ class CapsResult(FrozenArrays):
         homes of the logarithm of their mean room in kW, and its upper bound. The gap is relative to the larger of the
         two, with ``proportional`` to what is lost against no caps: never to a figure that idle slots dilute.
     withheld_kwh, withheld_bound_kwh : float
-        Sum over plugged-in slots of connection - cap, and the bound *at the floors used* [kWh].
+        Sum over plugged-in slots of connection - cap, and the bound *at the floors used*; 0, which is always true,
+        where ``proportional`` knows none (several tariffs, prices below nil, optimistic ties) [kWh].
     unserved_kwh : ndarray, shape (car,)
         Need that these caps leave unserved though the stay could hold it, in the battery [kWh].
     unservable_kwh : ndarray, shape (car,)
@@ -75,17 +79,23 @@ class CapsResult(FrozenArrays):
         Largest difference between the planned charge and the independently computed best response; where households
         choose among equals as suits the limits, between the planned charge and the nearest cheapest one [kW].
     over_limit_kw : float
-        Largest excess of the anticipated load over a limit that inflexible load alone does not break [kW].
+        Largest excess of the anticipated load over a limit that inflexible load alone does not break; where limits
+        hold at the beginning of a slot too, of the load then [kW].
     wall_s : float
         Wall clock [s].
     ties : str
         Which of its cheapest ways to charge a household was taken to choose.
     worst_kw : ndarray, shape (slot, car), or None
         With ``pessimistic`` ties: what each slot on its own must reckon with [kW].
+    plan_from : str
+        Where the caps come from: ``solver`` (the programme in ``form``), ``search`` (orders of precedence, from which
+        the programme starts and which it could not improve), ``start`` (known before), ``decomposition``; ``lp`` or
+        ``urgency`` with ``sum_of_caps``; several where pieces differ, nothing where there was nothing to plan.
     """
 
     caps_kw: Float
     charge_kw: Float
+    planned_kw: Float
     floor_kw: Float
     objective_name: str
     coordination: str
@@ -105,6 +115,7 @@ class CapsResult(FrozenArrays):
     wall_s: float
     ties: str = "unique"
     worst_kw: Float | None = None
+    plan_from: str = ""
 
     @property
     def reproducible(self) -> bool:
@@ -123,18 +134,37 @@ def load_kw(problem: CapsProblem, charge_kw: Float) -> Float:
     return load
 
 
+def at_once_kw(problem: CapsProblem, caps_kw: Float, charge_kw: Float) -> Float:
+    """Return what each car draws at the beginning of a slot under its cap, if it draws in it at all.
+
+    Parameters
+    ----------
+    problem : CapsProblem
+        The data.
+    caps_kw : ndarray, shape (slot, home)
+        Caps [kW].
+    charge_kw : ndarray, shape (slot, car)
+        What cars draw, mean over the slot [kW].
+    """
+    room = np.maximum(np.minimum(caps_kw, problem.connection_kw) - problem.inflexible_kw, 0.0)[:, problem.home]
+    return np.where(charge_kw > SMALLEST_KW, np.minimum(problem.charger_kw, room), 0.0)
+
+
 def over_limit_kw(problem: CapsProblem, charge_kw: Float) -> float:
     """Return by how much cars drive a phase over what is left to them, at most over all slots [kW]."""
     excess = charge_kw @ problem.car_share - problem.headroom_kw
     return float(np.max(excess, initial=0.0))
 
 
-def spans(slots: Iterable[int]) -> str:
-    """Write slots briefly: 3-5, 9."""
+def spans(slots: Iterable[int], most: int | None = None) -> str:
+    """Write slots (or homes) briefly: 3-5, 9; of more than ``most`` spans the first, and how many are left out."""
     pieces: list[list[int]] = []
     for slot in sorted(slots):
         if pieces and slot == pieces[-1][-1] + 1:
             pieces[-1].append(slot)
         else:
             pieces.append([slot])
-    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in pieces)
+    shown = pieces if most is None else pieces[:most]
+    left = sum(len(piece) for piece in pieces[len(shown) :])
+    written = ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in shown)
+    return f"{written} and {left} more" if left else written

@@ -20,12 +20,14 @@ from cosim.contract.signals import Bool
 CANDIDATES = 1500
 ENTRIES = 15_000_000  # candidates by slots by cars, at most, where cars are treated one after the other
 ROUNDS = 20
+NEAR_CANDIDATES, NEAR_ROUNDS = 160, 6
+NUDGES = (0.1, 0.3, 1.0)  # of the spread of keys
 KEPT = 40
 FAILED = 1e4  # per kW and slot of need left over, and per slot over the limit: such a plan loses against any other
 SERVED_KW = 1e-6
 
 
-def search(part: Part, rng: np.random.Generator, ties: str = "unique") -> Plan | None:
+def search(part: Part, rng: np.random.Generator, ties: str = "unique", near: Float | None = None) -> Plan | None:
     """Return a plan with little withheld, or None where no order of precedence tried serves every need.
 
     Parameters
@@ -36,6 +38,8 @@ def search(part: Part, rng: np.random.Generator, ties: str = "unique") -> Plan |
         Source of every draw.
     ties : str
         Which of its cheapest ways to charge a household is reckoned to choose, as in ``CapsOptions``.
+    near : ndarray, shape (car,), optional
+        Key of an order of precedence known to be nearly right, the smallest first: then far fewer are tried, near it.
     """
     cars = len(part.cars)
     quickest = part.draw_kw / np.maximum(part.usable_kw.max(axis=0), SERVED_KW)
@@ -43,9 +47,18 @@ def search(part: Part, rng: np.random.Generator, ties: str = "unique") -> Plan |
     count = CANDIDATES
     if _one_by_one(part, ties):
         count = min(max(ENTRIES // part.usable_kw.size, 2 * KEPT), CANDIDATES)
-    keys = np.concatenate([np.stack([part.draw_kw, quickest, stay]), rng.random((count, cars))])
+    rounds = ROUNDS
+    if near is None:
+        others = rng.random((count, cars))
+    else:
+        count, rounds = min(count, NEAR_CANDIDATES), NEAR_ROUNDS
+        others = near + rng.normal(size=(count, cars)) * rng.choice(NUDGES, size=(count, 1)) * max(
+            near.std(), NUDGES[0]
+        )
+        others[0] = near
+    keys = np.concatenate([np.stack([part.draw_kw, quickest, stay]), others])
     best_key, best_cost = keys[0], np.inf
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         cost = _costs(part, np.argsort(keys, axis=1, kind="stable"), ties)
         leaders = keys[np.argsort(cost, kind="stable")[:KEPT]]
         if cost.min() < best_cost:

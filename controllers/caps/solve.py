@@ -10,26 +10,31 @@ import numpy as np
 
 from controllers.caps.answers import answer
 from controllers.caps.anticipated import solve_part
+from controllers.caps.bursts import held_back, rooms_of_bursts
 from controllers.caps.decomposition import Clock, served_in_full
 from controllers.caps.follower import best_response, worst_draw
 from controllers.caps.highs import OPTIMAL_GAP, OutOfTimeError
 from controllers.caps.objectives import log_worth, unproven, worth
 from controllers.caps.options import CapsOptions
-from controllers.caps.part import split
+from controllers.caps.part import SMALLEST_KW, most_counted_kw, split
 from controllers.caps.problem import CapsProblem
 from controllers.caps.programme import Outcome
 from controllers.caps.relaxing import smallest_rise
-from controllers.caps.result import CapsResult, Relaxation, over_limit_kw, spans, worst_status
+from controllers.caps.result import CapsResult, Relaxation, at_once_kw, over_limit_kw, spans, worst_status
 from controllers.caps.safe import at_once, promised_floors, sum_of_caps
 from controllers.caps.service import SERVED_KWH, Service, servable
+from controllers.caps.start import plan_of_caps
 from cosim.contract import Float
 
 TOLERANCE_KW = 1e-6
 AFTER_S = 5.0  # for caps to fall back on, where the time is used up
+NAMED_SPANS = 3  # of homes; ten thousand make no message
 NAMED_KWH = 1e-3  # less than this is rounding, not a need left unserved
 
 
-def solve_caps(problem: CapsProblem, options: CapsOptions | None = None, *, seed: int = 0) -> CapsResult:
+def solve_caps(
+    problem: CapsProblem, options: CapsOptions | None = None, *, seed: int = 0, start_kw: Float | None = None
+) -> CapsResult:
     """Choose day-ahead caps for every household and slot.
 
     Parameters
@@ -40,6 +45,9 @@ def solve_caps(problem: CapsProblem, options: CapsOptions | None = None, *, seed
         Objective, coordination, form and limits of the solver.
     seed : int
         Of the search for a plan to start from.
+    start_kw : ndarray, shape (slot, home), optional
+        Caps known from before, inf where there are none: where they still hold, or nearly, ``anticipated`` starts from
+        them, and searches near them instead of everywhere [kW].
 
     Returns
     -------
@@ -59,7 +67,7 @@ def solve_caps(problem: CapsProblem, options: CapsOptions | None = None, *, seed
     if options.coordination == "sum_of_caps":
         result = _safe(problem, service, options, "", clock)
     else:
-        result = _anticipated(problem, service, options, np.random.default_rng(seed), clock)
+        result = _anticipated(problem, service, options, np.random.default_rng(seed), clock, start_kw)
     return replace(result, wall_s=time.perf_counter() - began)
 
 
@@ -77,19 +85,30 @@ class _Draft:
     withheld_bound_kwh: float
     gap: float
     relaxations: tuple[Relaxation, ...] = ()
+    plan_from: str = ""
 
 
 def _anticipated(
-    problem: CapsProblem, service: Service, options: CapsOptions, rng: np.random.Generator, clock: Clock
+    problem: CapsProblem,
+    service: Service,
+    options: CapsOptions,
+    rng: np.random.Generator,
+    clock: Clock,
+    start_kw: Float | None = None,
 ) -> CapsResult:
     charge, room = service.settled_kw.copy(), problem.room_kw.copy()
-    settled = np.flatnonzero(service.settled)
-    held = charge[:, settled] < problem.usable_kw[:, settled] - TOLERANCE_KW
-    room[:, settled] = np.where(held, charge[:, settled], room[:, settled])
+    counts_peaks = options.limit_on == "peak"
+    most_kw = most_counted_kw(problem, counts_peaks=counts_peaks)
+    gets_all = service.settled & (charge >= problem.usable_kw - TOLERANCE_KW)
+    charge, least_kw = held_back(problem, charge, gets_all & (charge < most_kw - TOLERANCE_KW))
+    held = service.settled & (charge < problem.usable_kw - TOLERANCE_KW)
+    room[held] = charge[held]
+    bursts = service.settled & ~held & (charge < most_kw - TOLERANCE_KW)
+    room[bursts] = rooms_of_bursts(problem, least_kw, least_kw, most_kw, bursts, each_alone=True)[bursts]
     of_settled = float(problem.slot_h * (problem.room_kw - room)[problem.is_plugged].sum())
 
     beyond = problem.charges_beyond(at_nil=options.ties != "unique")
-    headroom = np.maximum(problem.headroom_kw - charge @ problem.car_share, 0.0)
+    headroom = np.maximum(problem.headroom_kw - least_kw @ problem.car_share, 0.0)
     to_plan = np.flatnonzero(((service.draw_kwh > SERVED_KWH) | beyond) & ~service.settled)
     floor = np.zeros_like(room)
     outcomes: list[Outcome] = []
@@ -98,14 +117,15 @@ def _anticipated(
         service.draw_kwh,
         headroom,
         to_plan,
-        counts_peaks=options.limit_on == "peak",
+        counts_peaks=counts_peaks,
         beyond_at_nil=options.ties != "unique",
         settled_room_kw=room,
     )
     parts.sort(key=lambda part: -len(part.cars))  # fewer cars, wider gap: those get the time that others leave
     for i, part in enumerate(parts):
         sizes = [other.usable_kw.size for other in parts[i:]]
-        outcome = solve_part(part, _within(options, clock.left_s * sizes[0] / sum(sizes)), rng)
+        near = None if start_kw is None else plan_of_caps(part, problem.inflexible_kw, start_kw)
+        outcome = solve_part(part, _within(options, clock.left_s * sizes[0] / sum(sizes)), rng, near)
         if outcome.plan is None:
             reason = _no_plan(outcome.form, outcome.status, np.unique(problem.home[part.cars]).tolist())
             infeasible = outcome.status == "infeasible"
@@ -114,18 +134,27 @@ def _anticipated(
         where = part.when, part.cars
         charge[where], room[where], floor[where] = outcome.plan.charge_kw, outcome.plan.room_kw, outcome.part.floor_kw
         outcomes.append(outcome)
+    at_best = _caps_of_room(problem, room)
+    room[bursts] = least_kw[bursts]
+    counted = np.where(charge > SMALLEST_KW, np.minimum(most_kw, room), 0.0)
+    room[bursts] = rooms_of_bursts(problem, counted, least_kw, most_kw, bursts, each_alone=False)[bursts]
     caps = _caps_of_room(problem, room)
     withheld_bound = of_settled + sum(outcome.withheld_bound_kwh for outcome in outcomes)
-    of = worth(problem, options.objective, caps, charge, room, withheld_bound, outcomes)
+    of = worth(problem, options.objective, caps, charge, room, withheld_bound, outcomes, at_best)
     status = worst_status([*(outcome.status for outcome in outcomes), *(["time_limit"] if service.struck else [])])
+    if status == "optimal" and of.gap > OPTIMAL_GAP:
+        status = "gap_limit" if of.gap <= options.gap else "node_limit"
+    origins = " and ".join(sorted({outcome.plan_from for outcome in outcomes}))
     forms = " and ".join(sorted({outcome.form for outcome in outcomes})) or options.form
-    draft = _Draft(caps, charge, floor, status, forms, of.value, of.bound, withheld_bound, of.gap)
+    draft = _Draft(
+        caps, charge, floor, status, forms, of.value, of.bound, withheld_bound, of.gap, plan_from=origins
+    )  # fmt: skip
     return _verified(problem, service, options, draft, "")
 
 
 def _no_plan(form: str, status: str, homes: list[int]) -> str:
     why = ", since no caps serve every need in pieces that chargers can run at" if status == "infeasible" else ""
-    ended = f"{form} ended with {status} and no plan for the cars of homes {spans(homes)}{why}"
+    ended = f"{form} ended with {status} and no plan for the cars of homes {spans(homes, NAMED_SPANS)}{why}"
     return f"{ended}; caps are those of sum_of_caps"
 
 
@@ -152,7 +181,7 @@ def _safe(
     floor = np.minimum(floor, room)
     status = "optimal" if of.gap <= OPTIMAL_GAP else "gap_limit"
     status = "time_limit" if service.struck or struck else status
-    draft = _Draft(caps, charge, floor, status, "lp", of.value, of.bound, withheld, of.gap, relaxations)
+    draft = _Draft(caps, charge, floor, status, "lp", of.value, of.bound, withheld, of.gap, relaxations, "lp")
     return _verified(problem, service, replace(options, coordination="sum_of_caps"), draft, fallback)
 
 
@@ -169,7 +198,8 @@ def _safe_at_once(
     charge = best_response(problem, caps)
     of = unproven(problem, options.objective, caps, charge, room)
     floor = np.minimum(floor_kw, room)
-    draft = _Draft(caps, charge, floor, "time_limit", "urgency", of.value, of.bound, 0.0, of.gap, relaxations)
+    ended = "time_limit", "urgency"
+    draft = _Draft(caps, charge, floor, *ended, of.value, of.bound, 0.0, of.gap, relaxations, "urgency")
     return _verified(problem, service, replace(options, coordination="sum_of_caps"), draft, fallback)
 
 
@@ -189,12 +219,16 @@ def _verified(problem: CapsProblem, service: Service, options: CapsOptions, draf
     """Add what an independent look at the caps shows: the households' own best response, and the limits under it."""
     response, error_kw = answer(problem, draft.caps_kw, draft.planned_kw, options)
     worst = worst_draw(problem, draft.caps_kw) if _dreads_ties(options) else None
+    counted = response if worst is None else worst
+    if options.limit_on == "peak":
+        counted = at_once_kw(problem, draft.caps_kw, response)
     served = problem.efficiency * problem.slot_h * response.sum(axis=0)
     unserved = np.maximum(problem.reachable_kwh - served, 0.0)
     unserved[unserved < NAMED_KWH] = 0.0
     return CapsResult(
         caps_kw=draft.caps_kw,
         charge_kw=response,
+        planned_kw=draft.planned_kw,
         floor_kw=draft.floor_kw,
         objective_name=options.objective,
         coordination=options.coordination,
@@ -210,10 +244,11 @@ def _verified(problem: CapsProblem, service: Service, options: CapsOptions, draf
         relaxations=(*draft.relaxations, *_relaxations(problem, options, draft, unserved)),
         fallback=fallback,
         max_response_error_kw=error_kw,
-        over_limit_kw=over_limit_kw(problem, response if worst is None else worst),
+        over_limit_kw=over_limit_kw(problem, counted),
         wall_s=0.0,
         ties=options.ties if options.coordination == "anticipated" else "unique",
         worst_kw=worst,
+        plan_from=draft.plan_from,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from controllers.caps.day import background_of, excess_within_slots, stays_in_slots
+from controllers.caps.decomposition import Clock
 from controllers.caps.follower import best_response, car_limits
 from controllers.caps.network import Answers, Elements, Round, Row
 from controllers.caps.options import CapsOptions
@@ -43,6 +44,8 @@ class Manner:
         Lowest voltage permitted at a customer.
     rounds : int
         Most solves of one plan: limits are tightened between them until the power flow shows no excess.
+    again_s : float
+        Wall clock of one look at the rest of a day, its rounds and pieces together [s].
     """
 
     options: CapsOptions
@@ -51,6 +54,7 @@ class Manner:
     whole_network: bool
     voltage_min_pu: float
     rounds: int
+    again_s: float = 10.0
 
     @property
     def peaks_count(self) -> bool:
@@ -80,6 +84,8 @@ class HorizonPlan:
         Which of them belongs to these caps; 0 where there is none.
     not_from_charging : tuple of str
         Limits that are broken without any car.
+    struck : bool
+        Whether the wall clock left no time for a further round.
     """
 
     problem: CapsProblem
@@ -90,6 +96,7 @@ class HorizonPlan:
     rounds: tuple[Round, ...]
     kept_round: int
     not_from_charging: tuple[str, ...]
+    struck: bool = False
 
     @property
     def verified(self) -> Round | None:
@@ -100,6 +107,11 @@ class HorizonPlan:
     def withheld_kwh(self) -> float:
         """Sum over plugged-in slots of connection - cap [kWh]."""
         return self.problem.withheld_kwh(self.caps_kw[:: len(self.caps_kw) // self.problem.slots])
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether no wall-clock limit struck."""
+        return not self.struck and (self.result is None or self.result.reproducible)
 
     @property
     def fallback(self) -> str:
@@ -129,6 +141,10 @@ class Study:
         Of all cars.
     cars : ndarray of bool, shape (car,)
         Which of them are to be planned; the caps of the others' homes are ``standing_kw``, shape (step, home).
+    clock : Clock
+        Of all solves together.
+    start_kw : ndarray, shape (slot, home), or None
+        Caps to start from: those that stand, later those of the round before.
     """
 
     def __init__(
@@ -148,6 +164,8 @@ class Study:
         self.problem = _problem(feeder, self.slots, self._limit_kw())
         self.cars = np.ones(self.problem.cars, bool)  # to be planned; the others' caps stand
         self.standing_kw = np.full_like(day.demand_kw, np.inf)
+        self.clock = Clock(manner.options.time_limit_s)
+        self.start_kw: Float | None = None
 
     def solved(self, rows: Sequence[Row], limit_kw: Float | None = None) -> HorizonPlan:
         """Solve once, with extra limits."""
@@ -160,7 +178,9 @@ class Study:
                 limit_kw=np.column_stack([problem.limit_kw, limit_kw]),
                 extra_limits=names,
             )
-        result = solve_caps(_of_cars(problem, self.cars), self.manner.options, seed=self.seed)
+        options = replace(self.manner.options, time_limit_s=self.clock.left_s)
+        result = solve_caps(_of_cars(problem, self.cars), options, seed=self.seed, start_kw=self.start_kw)
+        self.start_kw = result.caps_kw
         caps_kw = self._published(result)
         planned_kva = expected_kva(self.feeder, self.predictor, self.by_step, self.response(caps_kw))
         return HorizonPlan(problem, result, caps_kw, planned_kva, tuple(rows), (), 0, ())
@@ -244,6 +264,9 @@ class Study:
             rows = [*rows, *fresh]
             if not rows:
                 break  # nobody's charging has an influence
+            if self.clock.over:
+                best = replace(best, struck=True)
+                break
             limit_kw = np.column_stack([tighter, network.limits(fresh, ev_kw)])
         assert best is not None  # noqa: S101 - there is at least one round
         return replace(best, rounds=tuple(rounds))

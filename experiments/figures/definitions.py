@@ -21,7 +21,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Promise and honesty": (
         "setpoint_error_max_kw", "promise_error_max_kva", "solve_gap_max", "degraded_steps", "balance_error_percent",
-        "hypervolume_ratio_mean", "hypervolume_ratio_min", "regret_mean_a", "regret_kwh",
+        "hypervolume_ratio_mean", "hypervolume_ratio_min", "hypervolume_ratio_above_one", "regret_mean_a", "regret_kwh",
     ),
 }  # fmt: skip
 """Measures in the order of the report; what is not named here follows under ``Others``."""
@@ -70,8 +70,12 @@ DEFINITIONS: dict[str, str] = {
     "promise_error_max_kva": "Largest difference between planned and delivered power at the transformer. Not shown for "
     "a run that promises nothing.",
     "hypervolume_ratio_mean": "Share of the reference's hypervolume that the fronts of decisions reach, mean of the "
-    "decisions that were judged; a front better than its reference counts as 1.",
+    "decisions that were judged; a front better than its reference counts as 1. The exact front that judges also seeds "
+    "the search while there is sun, so this says how much of it was kept, not how well the search does alone: for "
+    "that, run pareto with certificate_seeds = false. A long reference is the same search, run longer.",
     "hypervolume_ratio_min": "The same of the worst decision.",
+    "hypervolume_ratio_above_one": "Decisions whose front is better than its reference: there the reference, and what "
+    "is said of regret, fall short.",
     "regret_mean_a": "How much less unbalance current the reference offers at the chosen points' curtailment, mean of "
     "the decisions that were judged.",
     "regret_kwh": "How much less curtailment the reference offers at the chosen points' unbalance current, sum of the "

@@ -30,19 +30,17 @@ Out = Annotated[Path | None, typer.Option(help="Folder; default runs/<study>-<ti
 def host_capacity(
     out: Out = None,
     households: Annotated[
-        int | None, typer.Option(help="Also run this many homes of the shipped profiles [55].")
+        int | None, typer.Option(help="Also run this many homes of the shipped profiles; default 55.")
     ] = None,
-    slots: Annotated[int | None, typer.Option(help="Slots of the day; must divide 1440 minutes [96].")] = None,
+    slots: Annotated[int | None, typer.Option(help="Slots of the day; must divide 1440 minutes; default 96.")] = None,
     form: Annotated[str | None, typer.Option(help="Form of the problem; the solver's choice without it.")] = None,
-    objective: Annotated[str | None, typer.Option(help="What caps are chosen for [least_restriction].")] = None,
-    coordination: Annotated[str | None, typer.Option(help="What must respect the limits [anticipated].")] = None,
-    ties: Annotated[str | None, typer.Option(help="How households choose among equals [unique].")] = None,
-    time_limit: Annotated[
-        float | None, typer.Option(help="Wall clock of the solver [s]; lifts its node limit.")
-    ] = None,
+    objective: Annotated[str | None, typer.Option(help="What caps are chosen for; default least_restriction.")] = None,
+    coordination: Annotated[str | None, typer.Option(help="What must respect the limits; default anticipated.")] = None,
+    ties: Annotated[str | None, typer.Option(help="How households choose among equals; default unique.")] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds for the solver; lifts its node limit.")] = None,
     gap: Annotated[float | None, typer.Option(help="Relative gap at which the solver may stop.")] = None,
-    limits: Annotated[str | None, typer.Option(help="One limit on the 'total', or 'per-phase' [total].")] = None,
-    margin: Annotated[float | None, typer.Option(help="Share of the limits kept free [0].")] = None,
+    limits: Annotated[str | None, typer.Option(help="One limit on the 'total', or 'per-phase'; default total.")] = None,
+    margin: Annotated[float | None, typer.Option(help="Share of the limits kept free; default 0.")] = None,
     floor_kw: Annotated[float | None, typer.Option(help="Floor above inflexible load, of floor_then_least.")] = None,
     data: Annotated[Path | None, typer.Option(help="Own homes: a CSV with the columns of caps.csv.")] = None,
     seed: Annotated[int, typer.Option(help="Of homes, cars and the search.")] = 1,

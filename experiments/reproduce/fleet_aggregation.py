@@ -71,6 +71,7 @@ def reproduce(folder: Path, order: Order | None = None, *, loop: bool = True) ->
     write_json(folder / "metrics.json", {
         "cases": cases,
         "exact": [json_safe_row(asdict(check)) for check in checks],
+        "cycled_kwh": story.cycled_kwh,
         "loop": {name: one.metrics for name, one in kept.items()},
     })  # fmt: skip
     _write_table(folder / "family.csv", family_table(story))
@@ -145,7 +146,7 @@ def _report(
         hourly=cases[HOURLY], chosen=cases[CHOSEN], single=cases[ONE_UNIT],
         best_map=min(maps.values(), key=lambda case: case["rmse_bilevel_kw"]), checks=checks, figures=figures,
         loop={name: one.metrics for name, one in kept.items()}, tried=len(story.family),
-        recipe=story.cases[CHOSEN].model.recipe,
+        recipe=story.cases[CHOSEN].model.recipe, cycled_kwh=story.cycled_kwh,
     ).lstrip()  # fmt: skip
 
 

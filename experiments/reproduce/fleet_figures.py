@@ -111,19 +111,21 @@ def draw_week(story: Story) -> style.Drawing:
     shown = (("simple sum", story.simple, SIMPLE), ("chosen, one unit", story.cases[ONE_UNIT], SINGLE),
              ("chosen", story.cases[CHOSEN], BEST))  # fmt: skip
     with style.house_style():
-        figure, (panels, (price,)) = style.sheet(style.Block(3, 1, 1.45), style.Block(1, 1, 1.0), right_in=0.3)
+        figure, ((*panels, price),) = style.sheet(style.Block(len(shown) + 1, 1, 1.35, share_y=False), right_in=0.3)
+        top_kw = 0.0
         for axes, (name, one, colour) in zip(panels, shown, strict=True):
             wanted = one.model.schedule(week.fleet, week.price_eur_per_kwh).charge_kw
             axes.fill_between(hours, cars[: len(hours)], step="post", color="#D9D9D9", linewidth=0)
             axes.step(hours, wanted[: len(hours)], where="post", color=colour, linewidth=1.3)
-            possible = wanted - disaggregate(week.fleet, wanted).short_kw
-            short_percent = 100.0 * (1.0 - possible.sum() / wanted.sum())
+            top_kw = max(top_kw, wanted.max(), cars.max())
+            short_percent = 100.0 * disaggregate(week.fleet, wanted).short_kw.sum() / wanted.sum()
             style.panel_title(axes, name, f"{short_percent:.0f} % of the energy cannot be followed by the cars")
             axes.set_ylabel("charging [kW]")
         price.step(hours, 1000.0 * week.price_eur_per_kwh[: len(hours)], where="post", color=CARS)
         price.set(ylabel="EUR/MWh", xlabel="days from Monday 00:00", xlim=(0, SHOWN_DAYS))
         for axes in panels:
-            axes.set_xlim(0, SHOWN_DAYS)
+            axes.set(xlim=(0, SHOWN_DAYS), ylim=(0.0, 1.05 * top_kw))
+        style.panel_title(price, "price", "what all of them follow")
         title = "A week that no aggregate has seen: what the cars do, and what one battery would do"
         keys = [style.area_key("#D9D9D9", "cars, each by itself"), style.line_key(SIMPLE, "simple sum"),
                 style.line_key(SINGLE, "one unit with factors"), style.line_key(BEST, "chosen aggregate")]  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 
 import controllers
 from controllers.aggregation.controller import Aggregator
+from controllers.aggregation.disaggregate import missed_kwh
 from cosim import run
 from cosim.contract import Float
 from cosim.measures import json_safe
@@ -48,6 +49,7 @@ class Kept:
 class _Metrics:
     promised_kwh: float
     unfollowed_forecast_kwh: float
+    cut_kwh: float
     missed_kwh: float
     promise_rmse_kw: float
     promise_error_max_kw: float
@@ -72,7 +74,8 @@ def run_loop(seed: int) -> dict[str, Kept]:
         numbers = _Metrics(
             promised_kwh=float(promise.sum() * step_h),
             unfollowed_forecast_kwh=controller.promised_short_kwh,
-            missed_kwh=float(np.maximum(-error, 0.0).sum() * step_h),
+            cut_kwh=controller.cut_kwh,
+            missed_kwh=missed_kwh(promise, delivered, step_h),
             promise_rmse_kw=float(np.sqrt(np.mean(error**2))),
             promise_error_max_kw=float(np.abs(error).max()),
             unserved_kwh=float((trajectory.exogenous.sessions.energy_need_kwh - trajectory.delivered_kwh).sum()),

@@ -20,6 +20,7 @@ from experiments.deviation_output import deviation_rows
 from experiments.files import package_versions, write_json
 from experiments.reproduce import host_sized
 from experiments.reproduce.host_figures import write_sized_figure, write_story_figures
+from experiments.reproduce.host_floor import lowered
 from experiments.reproduce.host_options import HOUSEHOLDS, SLOTS, WHERE, Order, Wishes, checked
 from experiments.reproduce.host_released import GAP, Comparison, compare
 from experiments.reproduce.host_report import write_report
@@ -28,6 +29,7 @@ from experiments.reproduce.host_table import read_problem
 
 SIZED = "own_size"
 DEVIATION_SEED = 7
+MOST_WARNINGS = 5
 PACKAGES = ("lv-feeder-cosim", "highspy", "pyomo", "scipy", "numpy", "pandas", "pyarrow", "matplotlib")
 
 
@@ -73,11 +75,14 @@ def reproduce(folder: Path, order: Order | None = None) -> Told:
     """
     asked = order or _usual()
     problem, households = _ordered(asked)
+    options = asked.options
+    result = solve_caps(problem, options, seed=asked.seed)
+    refusal = lowered(problem, result, options, households, asked.seed) if asked.strict_floor else None
+    if refusal is not None:
+        raise refusal
     story = tell()
     told = cases(story)
     figures = write_story_figures(story, folder / "figures")
-    options = asked.options
-    result = solve_caps(problem, options, seed=asked.seed)
     compared = compare(problem, result, options, asked.margin, asked.seed)
     proof = None
     if order is None:
@@ -89,8 +94,8 @@ def reproduce(folder: Path, order: Order | None = None) -> Told:
     told |= compared.metrics
     write_json(folder / "metrics.json", {"cases": {name: json_safe(values) for name, values in told.items()}})
     write_report(folder / "report.md", told, figures, proof, problem, compared)
-    write_json(folder / "manifest.json", _manifest(order, [plan.result for plan in compared.plans.values()]))
-    return Told(told, _lines(told, proof), _warnings(result) if proof is not None else [])
+    write_json(folder / "manifest.json", _manifest(order, compared))
+    return Told(told, _lines(told, proof), _warnings(result if proof is not None else None, compared))
 
 
 def _usual() -> Order:
@@ -115,7 +120,8 @@ def _ordered(order: Order) -> tuple[CapsProblem, Sequence[str] | Sequence[int]]:
     else:
         problem, households = read_problem(order.data, order.margin)
         where = str(order.data)
-    floor_kw = order.options.floor_kw if order.strict_floor else None
+    by_sum = order.strict_floor and order.options.coordination == "sum_of_caps"
+    floor_kw = order.options.floor_kw if by_sum else None
     host_sized.check(problem, households, floor_kw, where)
     return problem, households
 
@@ -134,7 +140,7 @@ def _costs(problem: CapsProblem, result: CapsResult) -> dict[str, float]:
     }
 
 
-def _manifest(order: Order | None, results: Sequence[CapsResult]) -> dict[str, Any]:
+def _manifest(order: Order | None, compared: Comparison) -> dict[str, Any]:
     options: dict[str, Any] | None = None
     inputs: dict[str, str] = {}
     if order is not None:
@@ -146,7 +152,7 @@ def _manifest(order: Order | None, results: Sequence[CapsResult]) -> dict[str, A
         "command": " ".join(["cosim", *sys.argv[1:]]),
         "seed": None if order is None else order.seed,
         "options": options,
-        "reproducible": all(result.reproducible for result in results),
+        "reproducible": not compared.skipped and all(p.result.reproducible for p in compared.plans.values()),
         "versions": {"python": platform.python_version(), **package_versions(PACKAGES)},
         "platform": platform.platform(),
         "inputs_sha256": inputs,
@@ -182,6 +188,14 @@ def _lines(told: Cases, proof: dict[str, Any] | None) -> list[str]:
     return lines
 
 
-def _warnings(result: CapsResult) -> list[str]:
-    fallback = [result.fallback] if result.fallback else []
-    return fallback + [str(relaxation) for relaxation in result.relaxations]
+def _warnings(result: CapsResult | None, compared: Comparison) -> list[str]:
+    """What could not be had; of many relaxations the first, and how many more there are."""
+    warnings = [f"no time was left to compare with {name}" for name in compared.skipped]
+    if result is None:
+        return warnings
+    relaxed = [str(relaxation) for relaxation in result.relaxations]
+    warnings += [result.fallback] if result.fallback else []
+    warnings += relaxed[:MOST_WARNINGS]
+    if len(relaxed) > MOST_WARNINGS:
+        warnings.append(f"{len(relaxed) - MOST_WARNINGS} more relaxations: see proof.json")
+    return warnings

@@ -130,6 +130,7 @@ def _solver_options(wishes: Wishes) -> tuple[CapsOptions, list[Fault]]:
         "gap": wishes.gap,
         "time_limit_s": wishes.time_limit_s,
         "floor_kw": wishes.floor_kw,
+        "whole_floor": None if wishes.floor_kw is None else True,
         "node_limit": None if wishes.time_limit_s is None else UNLIMITED_NODES,
     }
     given = {key: value for key, value in asked.items() if value is not None}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
+from controllers.caps.decomposition import Clock
 from controllers.caps.follower import charging_cost_eur
 from experiments.deviation_output import Rows, deviation_rows
 from experiments.reproduce.host_story import Cases
@@ -19,6 +20,8 @@ MOST_COMPARED = 1000
 """Homes up to which plans are compared; the linear programme of ``sum_of_caps`` is slow beyond."""
 MARGIN = 0.15
 GAP, MOST_TIME_S = 0.02, 20.0
+ALL_TIME_S, LEAST_TIME_S = 40.0, 2.0
+"""Wall clock of all further plans together; with less than the second left, a plan is not begun [s]."""
 LEAST_USEFUL_KW = 4.2
 """Below it, a device may be dimmed under section 14a of the German Energy Industry Act: the usual floor."""
 _DEVIATIONS = 3  # stream of draws
@@ -47,12 +50,15 @@ class Comparison:
         Rows of the deviation test of all plans, judged by the whole limits.
     why_alone : str
         Why there is no other plan to compare with; empty where there is.
+    skipped : tuple of str
+        Plans for which there was no time.
     """
 
     plans: Mapping[str, Plan]
     metrics: Cases
     deviations: Rows
     why_alone: str
+    skipped: tuple[str, ...] = ()
 
 
 def compare(problem: CapsProblem, result: CapsResult, options: CapsOptions, margin: float, seed: int) -> Comparison:
@@ -64,7 +70,7 @@ def compare(problem: CapsProblem, result: CapsResult, options: CapsOptions, marg
         The plan that was asked for.
     options : CapsOptions
         How it was asked for; counterparts take the same objective, the solver's own choice of form, a gap of at least
-        2 % and at most 20 s a solve.
+        2 % and at most 20 s a solve, 40 s together: what these leave no time for is skipped, and named.
     margin : float
         Share of the limits that this plan keeps free.
     seed : int
@@ -87,6 +93,7 @@ def compare(problem: CapsProblem, result: CapsResult, options: CapsOptions, marg
         why_alone = f"plans are compared for up to {MOST_COMPARED} homes"
     else:
         plans = dict(_counterparts(plans, options, margin, seed))
+    skipped = () if why_alone else tuple(name for name in (ANTICIPATED, SAFE, CAREFUL) if name not in plans)
     plans = {f"{name}{FELL_BACK}" if plan.result.fallback else name: plan for name, plan in plans.items()}
     whole_kw = problem.limit_kw / (1.0 - margin)
     rng = np.random.default_rng([seed, _DEVIATIONS])
@@ -98,16 +105,16 @@ def compare(problem: CapsProblem, result: CapsResult, options: CapsOptions, marg
     metrics: Cases = {f"plan_{name}": _metrics(plan) for name, plan in plans.items()}
     if ANTICIPATED in plans and SAFE in plans:
         metrics["released"] = _released(metrics[f"plan_{ANTICIPATED}"], metrics[f"plan_{SAFE}"])
-    return Comparison(plans, metrics, deviations, why_alone)
+    return Comparison(plans, metrics, deviations, why_alone, skipped)
 
 
 def _counterparts(
     plans: Mapping[str, Plan], options: CapsOptions, margin: float, seed: int
 ) -> Iterator[tuple[str, Plan]]:
-    """All plans in a fixed order, the one that is there already among them."""
+    """Plans in a fixed order, the one that is there already among them, as far as there is time."""
+    clock = Clock(ALL_TIME_S)
     problem = next(iter(plans.values())).problem
-    time_s = min(options.time_limit_s, MOST_TIME_S)
-    others = replace(options, form="auto", gap=max(options.gap, GAP), time_limit_s=time_s)
+    others = replace(options, form="auto", gap=max(options.gap, GAP), whole_floor=False)
     careful = replace(problem, limit_kw=problem.limit_kw * (1.0 - MARGIN) / (1.0 - margin))
     wanted = {
         ANTICIPATED: (problem, replace(others, coordination=ANTICIPATED)),
@@ -115,7 +122,11 @@ def _counterparts(
         CAREFUL: (careful, replace(others, coordination=ANTICIPATED)),
     }
     for name, (data, how) in wanted.items():
-        yield name, plans[name] if name in plans else Plan(data, solve_caps(data, how, seed=seed))
+        if name in plans:
+            yield name, plans[name]
+        elif clock.left_s > LEAST_TIME_S:
+            time_s = min(options.time_limit_s, MOST_TIME_S, clock.left_s)
+            yield name, Plan(data, solve_caps(data, replace(how, time_limit_s=time_s), seed=seed))
 
 
 def _metrics(plan: Plan) -> dict[str, float]:

@@ -57,6 +57,7 @@ def write_report(
         endings={name: plan.result.status for name, plan in compared.plans.items()},
         released=cases.get("released"),
         why_alone=compared.why_alone,
+        skipped=compared.skipped,
         deviations=compared.deviations,
         figures=figures,
     )

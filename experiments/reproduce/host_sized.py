@@ -10,10 +10,10 @@ import numpy as np
 
 from controllers.caps import CapsProblem, share_of_phase
 from controllers.caps.result import spans
-from controllers.caps.sharing import water_level
 from cosim.contract import EvSessions, Float, Int
 from cosim.errors import Fault, InputError
 from experiments.caps_output import Names, uncontrolled_kw
+from experiments.reproduce.host_floor import sum_faults
 from experiments.reproduce.host_options import Order
 from feeders.households import DAY_MIN, draw_households
 from feeders.profiles import tariff_eur_per_kwh
@@ -93,7 +93,8 @@ def check(problem: CapsProblem, households: Names, floor_kw: float | None, where
     households : sequence, shape (home,)
         Names.
     floor_kw : float or None
-        Floor above inflexible load that every plugged-in car must keep [kW].
+        Floor above inflexible load that every plugged-in car must keep whatever the others do, so that the sum of all
+        floors has to fit; None where there is none, or where anticipation may keep more (`host_floor.lowered`) [kW].
     where : str
         Source of the data, for messages.
 
@@ -105,7 +106,7 @@ def check(problem: CapsProblem, households: Names, floor_kw: float | None, where
     """
     faults = [*_need_faults(problem, households, where), *_limit_faults(problem, where)]
     if floor_kw is not None:
-        faults += _floor_faults(problem, floor_kw, where)
+        faults += sum_faults(problem, floor_kw)
     if faults:
         raise InputError(faults)
 
@@ -157,16 +158,3 @@ def _limit_faults(problem: CapsProblem, where: str) -> Iterator[Fault]:
         if len(slots):
             text = f"inflexible load is above the limit of phase {phase + 1} in slots {spans(slots.tolist())}"
             yield Fault(where, "limit_kw", text, f"raise the limit there by up to {over_kw.max():.4g} kW")
-
-
-def _floor_faults(problem: CapsProblem, floor_kw: float, where: str) -> Iterator[Fault]:
-    floor = np.where(problem.is_plugged, np.minimum(np.minimum(floor_kw, problem.charger_kw), problem.room_kw), 0.0)
-    for phase in range(problem.limit_kw.shape[1]):
-        share, headroom = problem.car_share[:, phase], problem.headroom_kw[:, phase]
-        short = floor @ share - headroom
-        slots = np.flatnonzero(short > UNMET_KWH)
-        if len(slots):
-            fits = min(water_level(share * floor[k], float(headroom[k])) for k in slots)
-            text = f"{floor_kw:.4g} kW for every plugged-in car is above the limit of phase {phase + 1}"
-            remedy = f"a floor of {np.floor(1000 * fits) / 1000:.3f} kW fits, or {short.max():.4g} kW more of the limit"
-            yield Fault(where, "--floor-kw", f"{text} in slots {spans(slots.tolist())}", remedy)

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from controllers.caps import CapsProblem, share_of_phase
+from controllers.caps import CapsProblem
 from controllers.caps.result import spans
 from cosim.contract import Float
 from cosim.errors import Fault, InputError
 from feeders.tables import read_table
 
 DAY_H = 24.0
-PER_SLOT = ("inflexible_kw", "plugged")
-PER_HOME = ("connection_kw", "charger_kw", "energy_need_kwh", "efficiency")
-KEYS = ("household", "phase", "slot")
-REQUIRED = (*KEYS, "tariff_eur_per_kwh", *PER_SLOT, *PER_HOME, "limit_kw")
-REMEDY = "give a CSV with the columns " + ", ".join(REQUIRED)
+PER_HOME = ("phase", "connection_kw")
+PER_STAY = ("charger_kw", "charger_min_kw", "energy_need_kwh", "efficiency", "battery_room_kwh")
+REQUIRED = (
+    "household", "phase", "slot", "tariff_eur_per_kwh", "inflexible_kw", "plugged", "connection_kw", "charger_kw",
+    "energy_need_kwh", "efficiency", "limit_kw",
+)  # fmt: skip
+LIMITS = ("limit_1_kw", "limit_2_kw", "limit_3_kw")
+OPTIONAL = ("stay", "charger_min_kw", "battery_room_kwh", "slot_h", *LIMITS)
+PHASES = ("1", "2", "3", "12", "13", "23", "123")
+REMEDY = f"give a CSV with the columns {', '.join(REQUIRED)} (and, as needed, {', '.join(OPTIONAL)})"
+NOBODY = -1  # stay of a home without a car
+AGREE_KW = 1e-6
 MOST_NAMED = 20  # faults of single cells that are spelled out
 
 
 def read_problem(path: Path, margin: float = 0.0) -> tuple[CapsProblem, list[str]]:
-    """Read homes, tariff and limits from a table.
+    """Read homes, tariffs and limits from a table, so that a ``caps.csv`` written earlier can be read again.
 
-    One row per household and slot; slots 0, 1, ... share a day. Tariff and limit must be the same for all households of
-    a slot (of a slot and phase); connection, charger, need and efficiency the same in all slots of a household. One
-    stay per household. ``phase`` is 1, 2 or 3 (1 throughout where one limit counts for all). Other columns are passed
-    over, so that a ``caps.csv`` written earlier can be read again.
+    One row per household and slot; slots 0, 1, ... share a day unless ``slot_h`` says how long they are. The tariff may
+    differ by household. ``phase`` is 1, 2 or 3, or all that a home loads in equal parts (``123``); 1 throughout where
+    one limit counts for all. ``limit_kw`` is that of the phase and slot, the smallest where a home loads several: then
+    ``limit_1_kw`` and so on tell them apart, and without these a phase of no other home has the largest that its homes
+    say. A household with several stays numbers them in ``stay`` (-1: no car), and in each slot shows the one that is
+    there, or any. Charger, need, efficiency and what the battery takes are the same in all slots of a stay. Other
+    columns are passed over; limits of cables and voltages are not in the table.
 
     Parameters
     ----------
@@ -47,58 +58,94 @@ def read_problem(path: Path, margin: float = 0.0) -> tuple[CapsProblem, list[str
     Raises
     ------
     InputError
-        With every fault found, households and slots named.
+        With every fault found: file, column, and households, slots and rows where they are.
     """
     table, where = read_table(path, "data", REMEDY), str(path)
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing or table.empty:
-        problem = f"misses the columns {', '.join(missing)}" if missing else "has no row"
-        raise InputError(Fault(where, "columns", problem, REMEDY))
-    table = table.assign(household=table["household"].astype(str))
+        text = f"misses the columns {', '.join(missing)}" if missing else "has no row"
+        raise InputError(Fault(where, "columns", text, REMEDY))
+    given = [*REQUIRED, *(name for name in OPTIONAL if name in table.columns)]
+    table = table[given].assign(household=table["household"].astype(str))
     faults = list(_number_faults(table, where)) or list(_layout_faults(table, where))
     if faults:
         raise InputError(faults)
-    table = table.astype(dict.fromkeys(REQUIRED[3:], float))
+    table = table.astype(dict.fromkeys(given[1:], float)).astype({"slot": int})
+    if "stay" not in table.columns:
+        table["stay"] = np.where(table["charger_kw"] > 0, 0, NOBODY)
     faults = list(_value_faults(table, where)) + list(_agreement_faults(table, where))
     if faults:
         raise InputError(faults)
-    return _problem(table, margin), list(table["household"].unique())
+    problem, limit_faults = _problem(table, where)
+    if limit_faults:
+        raise InputError(limit_faults)
+    return replace(problem, limit_kw=problem.limit_kw * (1.0 - margin)), list(table["household"].unique())
 
 
-def _problem(table: pd.DataFrame, margin: float) -> CapsProblem:
-    names = table["household"].unique()
-    slots = table["slot"].nunique()
-    ordered = table.set_index(["slot", "household"]).sort_index(level="slot")
+def _problem(table: pd.DataFrame, where: str) -> tuple[CapsProblem, list[Fault]]:
+    code, names = pd.factorize(table["household"])
+    ordered = table.iloc[np.lexsort((table["slot"].to_numpy(int), code))]
+    homes, slots = len(names), len(table) // len(names)
 
-    def cells(column: str) -> Float:
-        return np.asarray(ordered[column].unstack("household")[names], dtype=np.float64)  # noqa: PD010 - keys are unique
+    def grid(column: str) -> Float:
+        """Shape (slot, home)."""
+        return ordered[column].to_numpy(float).reshape(homes, slots).T
 
-    first = table.drop_duplicates("household")
-    phase = first["phase"].to_numpy(int) - 1
-    phases = 1 if phase.max() == 0 else 3
-    limit = table.drop_duplicates(["slot", "phase"]).pivot_table(index="slot", columns="phase", values="limit_kw")
-    nobody_kw = float(first["connection_kw"].sum())  # limit of a phase that no home loads
-    limit = limit.reindex(columns=range(1, phases + 1)).fillna(nobody_kw)
-    driven = first[first["charger_kw"].to_numpy(float) > 0]
-    home = np.flatnonzero(first["charger_kw"].to_numpy(float) > 0)
-    return CapsProblem(
-        slot_h=DAY_H / slots,
-        tariff_eur_per_kwh=cells("tariff_eur_per_kwh")[:, 0],
-        inflexible_kw=cells("inflexible_kw"),
-        connection_kw=first["connection_kw"].to_numpy(float),
-        phase_share=share_of_phase(phase, phases),
-        limit_kw=limit.to_numpy(float) * (1.0 - margin),
+    stay = grid("stay").astype(int)
+    slot_of, home_of = (index.ravel() for index in np.indices(stay.shape))
+    keys, first = np.unique(np.stack([stay.ravel(), home_of]), axis=1, return_index=True)
+    cars = keys[0] > NOBODY
+    home, at = keys[1, cars], (slot_of[first[cars]], keys[1, cars])
+    tariff = grid("tariff_eur_per_kwh")
+    loaded = _loaded(grid("phase")[0])
+    limit = _limits(ordered, grid, loaded)
+    problem = CapsProblem(
+        slot_h=float(ordered["slot_h"].iloc[0]) if "slot_h" in ordered else DAY_H / slots,
+        tariff_eur_per_kwh=tariff[:, 0] if (tariff == tariff[:, :1]).all() else tariff,
+        inflexible_kw=grid("inflexible_kw"),
+        connection_kw=grid("connection_kw")[0],
+        phase_share=loaded / loaded.sum(axis=1, keepdims=True),
+        limit_kw=limit,
         home=home,
-        plugged=cells("plugged")[:, home],
-        charger_kw=driven["charger_kw"].to_numpy(float),
-        charger_min_kw=np.zeros(len(home)),
-        energy_need_kwh=driven["energy_need_kwh"].to_numpy(float),
-        efficiency=driven["efficiency"].to_numpy(float),
+        plugged=np.where(stay[:, home] == keys[0, cars], grid("plugged")[:, home], 0.0),
+        charger_kw=grid("charger_kw")[at],
+        charger_min_kw=grid("charger_min_kw")[at] if "charger_min_kw" in ordered else np.zeros(len(home)),
+        energy_need_kwh=grid("energy_need_kwh")[at],
+        efficiency=grid("efficiency")[at],
+        battery_room_kwh=grid("battery_room_kwh")[at] if "battery_room_kwh" in ordered else None,
     )
+    smallest = np.stack([limit[:, row > 0].min(axis=1) for row in loaded], axis=1)
+    off = np.abs(smallest - grid("limit_kw")) > AGREE_KW
+    bad = ordered[off.T.ravel()]
+    problem_text = "is not the smallest limit of the household's phases in that slot, as others say"
+    return problem, list(_named(bad, "limit_kw", problem_text, "give one limit for each phase and slot", where))
+
+
+def _loaded(phase: Float) -> Float:
+    """Which phases homes load, shape (home, phase); one phase where one limit counts for all."""
+    written = [str(int(number)) for number in phase]
+    if set(written) == {"1"}:
+        return np.ones((len(written), 1))
+    return np.array([[float(name in digits) for name in "123"] for digits in written])
+
+
+def _limits(table: pd.DataFrame, grid: Callable[[str], Float], loaded: Float) -> Float:
+    """Limit of each phase, shape (slot, phase); what all homes together may draw for a phase that no home loads."""
+    of_home, alone = grid("limit_kw"), loaded.sum(axis=1) == 1
+    limit = np.full((len(of_home), loaded.shape[1]), grid("connection_kw")[0].sum())
+    for phase in range(loaded.shape[1]):
+        on = loaded[:, phase] > 0
+        if LIMITS[phase] in table.columns:
+            limit[:, phase] = grid(LIMITS[phase])[:, 0]
+        elif (on & alone).any():
+            limit[:, phase] = of_home[:, int(np.argmax(on & alone))]
+        elif on.any():
+            limit[:, phase] = of_home[:, on].max(axis=1)
+    return limit
 
 
 def _number_faults(table: pd.DataFrame, where: str) -> Iterator[Fault]:
-    for column in REQUIRED[1:]:
+    for column in table.columns[1:]:
         values = pd.to_numeric(table[column], errors="coerce")
         bad = table[~np.isfinite(values.to_numpy(float))]
         yield from _named(bad, column, "is not a finite number", "give a number", where)
@@ -120,39 +167,62 @@ def _layout_faults(table: pd.DataFrame, where: str) -> Iterator[Fault]:
 
 
 def _value_faults(table: pd.DataFrame, where: str) -> Iterator[Fault]:
-    rules = (
-        ("phase", table["phase"].isin([1, 2, 3]), "is not 1, 2 or 3", "name the phase of the home"),
+    has_car = table["stay"] > NOBODY
+    phase = table["phase"]
+    rules = [
+        (
+            "phase",
+            phase.astype(int).astype(str).isin(PHASES) & (phase % 1 == 0),
+            "names no phases",
+            "give 1, 2, 3 or 123",
+        ),
         ("plugged", table["plugged"].between(0, 1), "is outside 0..1", "give the share of the slot"),
+        ("plugged", (table["plugged"] == 0) | has_car, "is there without a car", "give 0, or a charger and a stay"),
         ("connection_kw", table["connection_kw"] > 0, "is not positive", "give a power in kW"),
         ("charger_kw", table["charger_kw"] >= 0, "is negative", "give a power in kW"),
         ("energy_need_kwh", table["energy_need_kwh"] >= 0, "is negative", "give an energy in kWh"),
         (
             "charger_kw",
-            (table["charger_kw"] > 0) | (table["energy_need_kwh"] <= 0),
+            (table["charger_kw"] > 0) | ((table["energy_need_kwh"] <= 0) & ~has_car),
             "is nil, but the home has a need",
             "give the charger's rating",
         ),
         ("efficiency", table["efficiency"].between(1e-6, 1), "is outside 0..1", "give a share above 0"),
-    )
+        ("stay", (table["stay"] % 1 == 0) & (table["stay"] >= NOBODY), "is no number of a stay", "give -1, 0, 1, ..."),
+    ]
+    if "charger_min_kw" in table:
+        good = table["charger_min_kw"].between(0, table["charger_kw"]) | ~has_car
+        rules.append(("charger_min_kw", good, "is outside 0..charger_kw", "give the least the charger runs at"))
+    if "battery_room_kwh" in table:
+        good = (table["battery_room_kwh"] >= table["energy_need_kwh"] - AGREE_KW) | ~has_car
+        rules.append(("battery_room_kwh", good, "is less than is needed", "give what the battery takes"))
+    if "slot_h" in table:
+        rules.append(("slot_h", table["slot_h"] > 0, "is not positive", "give the length of a slot in hours"))
     for column, good, problem, remedy in rules:
         yield from _named(table[~good], column, problem, remedy, where)
 
 
 def _agreement_faults(table: pd.DataFrame, where: str) -> Iterator[Fault]:
-    """What belongs to a slot must be the same for all homes, what belongs to a home in all slots."""
-    for column, keys in (
-        ("tariff_eur_per_kwh", ["slot"]),
-        ("limit_kw", ["slot", "phase"]),
-        *((name, ["household"]) for name in ("phase", *PER_HOME)),
+    """What belongs to a home must be the same in all its slots, what belongs to a stay in all slots of that."""
+    if "slot_h" in table and (table["slot_h"] != table["slot_h"].iloc[0]).any():
+        yield Fault(where, "slot_h", "has several values", "give one length for all slots")
+    for columns, keys in (
+        (PER_HOME, ["household"]),
+        (PER_STAY, ["household", "stay"]),
+        (LIMITS, ["slot"]),
     ):
-        several = table.groupby(keys, sort=False)[column].nunique()
-        for key in several.index[several > 1][:MOST_NAMED]:
-            place = " ".join(f"{name} {part}" for name, part in zip(keys, np.atleast_1d(key), strict=True))
-            yield Fault(where, column, f"has several values for {place}", "give one value")
+        for column in (name for name in columns if name in table):
+            several = table.groupby(keys, sort=False)[column].nunique()
+            for key in several.index[several > 1][:MOST_NAMED]:
+                parts = key if isinstance(key, tuple) else (key,)
+                place = ", ".join(f"{name} {part:g}" if isinstance(part, float) else f"{name} {part}"
+                                  for name, part in zip(keys, parts, strict=True))  # fmt: skip
+                yield Fault(where, column, f"has several values for {place}", "give one value")
 
 
 def _named(bad: pd.DataFrame, column: str, problem: str, remedy: str, where: str) -> Iterator[Fault]:
     for household, rows in list(bad.groupby("household", sort=False))[:MOST_NAMED]:
         slots = pd.to_numeric(rows["slot"], errors="coerce").dropna().astype(int).tolist()
         at = f"household {household}, slots {spans(slots)}" if slots else f"household {household}"
-        yield Fault(where, column, f"{problem} ({at}: {rows[column].iloc[0]})", remedy)
+        row = int(rows.index[0]) + 1
+        yield Fault(where, column, f"{problem} ({at}, row {row}: {rows[column].iloc[0]})", remedy)

@@ -15,8 +15,9 @@ from experiments.reproduce.station_read import stream
 if TYPE_CHECKING:
     from experiments.reproduce.station_pricing import Told
 
-SIZES = ((8, 3), (10, 3), (12, 3), (8, 4), (10, 4))
-"""Drivers and stations, taken in turn."""
+SMALL = ((8, 3), (10, 3), (12, 3), (8, 4), (10, 4))
+SIZES = (*SMALL, *SMALL, (15, 4), (20, 4))
+"""Drivers and stations, taken in turn; the last two take longer than all others together."""
 
 READ = ("weighted_optimistic", "weighted_pessimistic")
 SAME_EUR = 1e-5

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from cosim.errors import InputError
 from experiments.files import writable_folder
 
 _out = Console()
@@ -53,8 +54,13 @@ def station_command(
         gap=gap, certify=certify, scaling=scaling, feeder=feeder, stations=stations,
     ))  # fmt: skip
     folder = writable_folder(out or Path("runs") / f"station_pricing-{datetime.now():%Y%m%d-%H%M%S}")
-    with _out.status("Pricing") as status:
-        told = study.reproduce(folder, order, status.update)
+    try:
+        with _out.status("Pricing") as status:
+            told = study.reproduce(folder, order, status.update)
+    except InputError:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        raise
     for line in told.lines:
         _out.print(escape(line), highlight=False, soft_wrap=True)
     for warning in told.warnings:

@@ -161,11 +161,12 @@ def draw_loop(loops: dict[str, dict[str, Any]]) -> style.Drawing:
     """What the feeder feels of each price vector."""
     shown = (("voltage_min_pu", "lowest voltage [pu]"), ("vuf_p95_percent", "VUF, 95 % [%]"),
              ("neutral_current_p95_a", "neutral current, 95 % [A]"),
-             ("transformer_peak_percent", "transformer, worst phase [%]"))  # fmt: skip
+             ("transformer_peak_percent", "transformer, worst phase [%]"),
+             ("ev_delivered_kwh", "energy delivered to drivers [kWh]"))  # fmt: skip
     prices = list(dict.fromkeys(case["price_vector"] for case in loops.values()))
     controllers = list(dict.fromkeys(case["controller"] for case in loops.values()))
     with style.house_style():
-        figure, (panels,) = style.sheet(style.Block(4, 2, 2.0, share_x=False, share_y=False), header_in=1.0)
+        figure, (panels,) = style.sheet(style.Block(len(shown), 2, 2.0, share_x=False, share_y=False), header_in=1.0)
         width = 0.8 / len(controllers)
         for axes, (metric, label) in zip(panels, shown, strict=True):
             for k, controller in enumerate(controllers):
@@ -180,9 +181,15 @@ def draw_loop(loops: dict[str, dict[str, Any]]) -> style.Drawing:
             axes.grid(visible=False, axis="x")
             if metric == "voltage_min_pu":
                 axes.set_ylim(bottom=0.8)
+            if metric == "ev_delivered_kwh":
+                for k, name in enumerate(prices):
+                    wanted = next(c for c in loops.values() if c["price_vector"] == name)
+                    bought_kwh = wanted["ev_delivered_kwh"] + wanted["ev_unserved_kwh"]
+                    axes.plot([k - 0.4, k + 0.4], [bought_kwh, bought_kwh], color="black", linewidth=1.2)
         title = "Prices on the wires: the same drivers and homes, other prices"
         style.heading(figure, title, [style.area_key(style.RUN_COLOURS[k + 1], c) for k, c in enumerate(controllers)])
     caption = (
-        "One day of the feeder for each price vector and controller; only the stations that drivers choose differ."
+        "One day of the feeder for each price vector and controller; only the stations that drivers choose differ. "
+        "Black: what drivers paid for; a controller that delivers little relieves the grid by not charging."
     )
     return style.Drawing(figure, title, caption)

@@ -29,6 +29,7 @@ from controllers.pricing import (
     unservable_faults,
 )
 from cosim.contract import Float
+from cosim.errors import Fault, InputError
 from experiments.files import package_versions, write_json
 from experiments.reproduce.station_read import Order, stream
 
@@ -100,6 +101,11 @@ def reproduce(folder: Path, order: Order, progress: Callable[[str], None] = lamb
     Returns
     -------
     Told
+
+    Raises
+    ------
+    InputError
+        Where it is proven that no price vector can be served.
     """
     from experiments.reproduce import pricing_loop, station_certify, station_figures, station_report, station_scaling
 
@@ -182,7 +188,13 @@ def _exact(leader: Leader, told: Told) -> None:
     best = {reading: best_prices(leader, reading) for reading in (*READINGS, MODERATE)}
     optimistic = best["optimistic"]
     if not len(optimistic.prices):
-        return
+        rooms = ", ".join(f"{kwh:g}" for kwh in leader.instance.capacity_kwh)
+        problem = (
+            f"stations of {rooms} kWh cannot serve those who must be served at any of the {optimistic.vectors} price "
+            "vectors that may be set (proven)"
+        )
+        remedy = "raise capacities, or allow lost sales at a penalty (--lost-sales)"
+        raise InputError(Fault("station_pricing", "capacity_kwh", problem, remedy))
     case: Case = {
         "best_optimistic": optimistic.income_eur,
         "best_pessimistic": best["pessimistic"].income_eur,
@@ -221,6 +233,11 @@ def _evolution_case(told: Told, searcher: Leader) -> None:
     evolved = told.evolved
     if evolved is None or not len(evolved.optimistic):
         told.lines.append("Evolutionary algorithm: met no price vector that can be served")
+        if "best" not in told.cases:
+            told.warnings.append(
+                f"no price vector that can be served was met in a search that proves nothing ({searcher.known_vectors} "
+                f"of {searcher.count} tried): raise capacities, allow lost sales, or search longer"
+            )
         return
     case: Case = {
         "weighted_optimistic": evolved.optimistic_eur,

@@ -154,10 +154,32 @@ def _loop(told: Told) -> str:
     return "\n".join([
         "## On the wires", "",
         "Drivers charge where they chose, after the time it takes to get there; each station has plugs at its bus. "
-        "What differs between rows of one controller is the prices alone.", "",
+        "What differs between rows of one controller is the prices alone. "
+        f"{_equal_share_words(loops)}", "",
         "| prices for | controller | drivers | " + " | ".join(f"`{metric}`" for metric in LOOP_METRICS) + " |",
         "|---|---|---:|" + "---:|" * len(LOOP_METRICS), *rows,
     ])  # fmt: skip
+
+
+def _equal_share_words(loops: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why a plug gets so little of an equal share."""
+    mine = [case for case in loops.values() if case["controller"] == "equal_share"]
+    if not mine:
+        return ""
+    given = [case["ev_delivered_kwh"] for case in mine]
+    wanted = [case["ev_delivered_kwh"] + case["ev_unserved_kwh"] for case in mine]
+    return (
+        "`equal_share` divides what a phase can carry among all homes and plugs on it, used or not: a plug of 22 or "
+        "50 kW gets as much as a home, often less than the charger's least power, which then is a pause. "
+        f"So it delivers {_range(given)} of the {_range(wanted)} kWh that drivers paid for; its kind figures for "
+        "voltage and transformer are those of a station that hardly charges, not of a good sharing. `cpo_planner`, "
+        "which gives all plugs together what the homes leave, is the one to compare with."
+    )
+
+
+def _range(values: list[float]) -> str:
+    low, high = (f"{value:.0f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
 
 
 def _prices(case: Mapping[str, Any]) -> str:

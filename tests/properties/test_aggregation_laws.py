@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,17 +17,19 @@ from controllers.aggregation import (
     aggregate,
     block_of_step,
     envelope,
+    exact,
     fleet_total,
     reference,
     scaled,
     simple_sum,
 )
-from controllers.aggregation.deviation import Case, Weights, deviation
+from controllers.aggregation.deviation import Case, Weights, deviation, parts
 from controllers.aggregation.disaggregate import disaggregate
 from controllers.aggregation.exact import fit_exactly
 from controllers.aggregation.fit import Wishes, fit_factors
 from controllers.aggregation.fleet import PER_CAR, PER_STEP
 from controllers.aggregation.model import ENVELOPE, SIMPLE, Recipe, judge, make_week, train
+from controllers.aggregation.programme import LEVEL_TIE_EUR_PER_KWH, TIE_EUR_PER_KWH
 from controllers.bilevel import BilevelLP, solve_bilevel
 from controllers.caps.highs import Stop
 from experiments.reproduce.fleet_data import draw_cars, draw_prices, draw_week
@@ -100,7 +102,7 @@ def test_what_cars_do_can_be_shared_out_again(seed: int) -> None:
     fleet, price = week_of(seed)
     wanted_kw = fleet_total(reference(fleet, price)).charge_kw
     shares = disaggregate(fleet, wanted_kw)
-    assert shares.missed_kwh() == pytest.approx(0.0, abs=1e-6)
+    assert shares.apart_kwh() == pytest.approx(0.0, abs=1e-6)
     assert shares.charge_kw.sum(axis=1) == pytest.approx(wanted_kw, abs=1e-6)
     assert (shares.charge_kw <= fleet.charge_high_kw + 1e-9).all()
     into = shares.charge_kw * fleet.charge_efficiency
@@ -114,7 +116,7 @@ def test_the_best_sharing_is_no_worse_than_the_cars_own_schedule(seed: int) -> N
     fleet, price = week_of(seed)
     wanted_kw = StoreLp(168, 1.0).solve(simple_sum(fleet), price).schedule.charge_kw
     own_kw = fleet_total(reference(fleet, price)).charge_kw
-    assert disaggregate(fleet, wanted_kw).missed_kwh() <= np.abs(wanted_kw - own_kw).sum() + 1e-4
+    assert disaggregate(fleet, wanted_kw).apart_kwh() <= np.abs(wanted_kw - own_kw).sum() + 1e-4
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -131,6 +133,59 @@ def test_the_milp_s_schedule_is_the_inner_optimum_at_its_factors(seed: int) -> N
             np.mean(np.abs(off) if kind == "absolute" else off**2), rel=1e-6, abs=1e-8
         )
         assert best.bound <= best.objective + 1e-9
+
+
+TIME_OF_USE = np.where(np.arange(24) < 6, 0.1, np.where((np.arange(24) >= 17) & (np.arange(24) < 20), 0.5, 0.2))
+
+
+def tied_case(seed: int, cars: int, hours: int, *, discharge: bool) -> Case:
+    """A case on a tariff of three prices: nearly every step ties with others."""
+    fleet, _ = week_of(seed, cars, discharge=discharge)
+    fleet = replace(fleet, **{name: getattr(fleet, name)[:hours] for name in PER_STEP})
+    price = TIME_OF_USE[:hours]
+    return Case(aggregate(fleet, "sum"), price, fleet_total(reference(fleet, price)))
+
+
+@pytest.mark.parametrize(("seed", "cars", "hours", "discharge"), [(5, 4, 24, False), (6, 4, 12, True)])
+@pytest.mark.parametrize("kind", ["absolute", "squared"])
+def test_ties_of_a_tariff_leave_the_milp_no_choice(
+    seed: int, cars: int, hours: int, discharge: bool, kind: Literal["absolute", "squared"]
+) -> None:
+    """Charging, discharging and levels: all are those of the inner programme solved again, and so is the value."""
+    case = tied_case(seed, cars, hours, discharge=discharge)
+    best = fit_exactly(case, 24, deviation=kind, stop=QUICK)
+    assert best.status in ("optimal", "gap_limit")
+    store = scaled(case.store, best.factors, block_of_step(hours, 1.0, 24))
+    again = StoreLp(hours, 1.0).solve(store, case.price_eur_per_kwh).schedule
+    for name in ("charge_kw", "discharge_kw", "level_kwh"):
+        assert getattr(best.schedule, name) == pytest.approx(getattr(again, name), abs=1e-4), name
+    apart = [(weight, off) for weight, off in parts(case.target, again, Weights())]
+    value = sum(weight * np.mean(np.abs(off) if kind == "absolute" else off**2) for weight, off in apart)
+    assert best.objective == pytest.approx(value, rel=1e-9, abs=1e-12)
+    assert best.bound <= best.objective + 1e-6
+
+
+def test_blocks_whose_bounds_are_all_nil_keep_a_factor_of_one() -> None:
+    case = tied_case(6, 4, 12, discharge=True)
+    nothing = np.where(np.arange(12) < 6, 0.0, 1.0)
+    store = replace(case.store, discharge_high_kw=case.store.discharge_high_kw * nothing)
+    best = fit_exactly(replace(case, store=store), 6, stop=QUICK)
+    assert np.isfinite(best.factors.value).all()
+    assert best.factors.value[3, 0] == 1.0
+
+
+def test_a_milp_whose_schedule_is_not_the_inner_optimum_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = tied_case(5, 4, 16, discharge=True)
+    honest = exact._absolute
+
+    def flattered(*given: Any) -> tuple[float, float, str, int, float]:
+        value, bound, *others = honest(*given)
+        return 0.5 * value, 0.5 * bound, *others
+
+    monkeypatch.setattr(exact, "_absolute", flattered)
+    best = fit_exactly(case, 24, stop=QUICK)
+    assert best.status == "not_proven"
+    assert best.objective > 0.01
 
 
 def test_finer_nested_maps_fit_no_worse_with_proof() -> None:
@@ -186,7 +241,7 @@ def _as_bilevel(case: Case, low: float, high: float) -> BilevelLP:
     """The same problem for ``solve_bilevel``: x is factors of charging and levels, then deviations; y is c, then s."""
     store, steps = case.store, case.store.steps
     eta, one = store.charge_efficiency, np.eye(steps)
-    late = 1e-7 * np.arange(steps)
+    late = TIE_EUR_PER_KWH * (1.0 + np.arange(steps))
     nil = np.zeros((steps, steps))
     column = lambda values: values[:, None]  # noqa: E731
     zero = np.zeros((steps, 1))
@@ -207,7 +262,7 @@ def _as_bilevel(case: Case, low: float, high: float) -> BilevelLP:
         c_x=np.concatenate([np.zeros(3), np.full(steps, 1.0 / steps)]), c_y=np.zeros(2 * steps),
         A=leader_x, B=leader_y, a=np.concatenate([target, -target]),
         C=follower_x, D=follower_y, b=right,
-        d=np.concatenate([(case.price_eur_per_kwh + late) / eta, np.zeros(steps)]),
+        d=np.concatenate([(case.price_eur_per_kwh + late) / eta, np.full(steps, LEVEL_TIE_EUR_PER_KWH)]),
         x_bounds=[(low, high)] * 3 + [(0.0, 1e3)] * steps, y_bounds=[(0.0, 1e4)] * (2 * steps),
     )  # fmt: skip
 

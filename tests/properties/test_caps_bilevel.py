@@ -49,13 +49,16 @@ def problems(draw: st.DrawFn, cars: int = 3, slots: int = 6, whole_slots: bool =
 
 
 @pytest.mark.parametrize("limit_on", LIMITS_ON)
-@given(problem=problems(whole_slots=True))
+@given(problem=problems())
 @FEW
 def test_the_three_forms_withhold_the_same(limit_on: str, problem: CapsProblem) -> None:
     for objective in ("least_restriction", "floor_then_least"):
         options = CapsOptions(objective, limit_on=limit_on, gap=1e-6, node_limit=100_000, warm_start=False)
         results = [solve_caps(problem, replace(options, form=form)) for form in FORMS]
-        assert {result.status for result in results} == {"optimal"}
+        gaps = [result.gap for result in results]
+        assert max(gaps) - min(gaps) < CLOSE  # nil, but where settled cars compete for room at once
+        if max(gaps) < CLOSE:
+            assert {result.status for result in results} == {"optimal"}
         withheld = [result.withheld_kwh for result in results]
         assert withheld == pytest.approx([withheld[0]] * len(FORMS), rel=CLOSE, abs=1e-3)
 
@@ -81,8 +84,13 @@ def test_every_plan_is_each_households_own_optimum_and_keeps_the_limits(
         assert lp == pytest.approx(response[:, car], abs=1e-5)
         cost = charging_cost_eur(problem, response)[car]
         assert cost == pytest.approx(0.5 * problem.tariff_eur_per_kwh @ lp, abs=1e-6)
-    load = problem.base_kw + response @ problem.car_share
+    counted = response
+    if limit_on == "peak":  # whoever draws at all, draws all it can at first
+        room = (result.caps_kw - problem.inflexible_kw)[:, problem.home]
+        counted = np.where(response > 1e-6, np.minimum(problem.charger_kw, room), 0.0)
+    load = problem.base_kw + counted @ problem.car_share
     assert (load <= np.maximum(problem.limit_kw, problem.base_kw) + 1e-5).all()
+    assert result.over_limit_kw <= 1e-5
     assert result.withheld_bound_kwh <= result.withheld_kwh + 1e-6
     assert (result.caps_kw <= problem.connection_kw + 1e-9).all()
     served = problem.efficiency * problem.slot_h * response.sum(axis=0)

@@ -18,6 +18,7 @@ from controllers.caps.follower import (
     worst_draw,
     worst_draw_lp,
 )
+from controllers.caps.options import LIMITS_ON
 
 CLOSE = 2e-4
 EXACT = CapsOptions("least_restriction", gap=1e-6, node_limit=100_000, warm_start=False)
@@ -31,6 +32,8 @@ def mixed_days(draw: st.DrawFn) -> CapsProblem:
     start, stay = rng.integers(0, slots - 2, cars), rng.integers(2, slots + 1, cars)
     slot = np.arange(slots)[:, None]
     plugged = ((slot >= start) & (slot < start + stay)).astype(float)
+    if draw(st.booleans()):
+        plugged *= rng.choice([1.0, 1.0, 0.4], plugged.shape)
     charger = rng.choice([3.7, 7.4], cars)
     need = rng.uniform(0.0, 0.8, cars) * 0.9 * 0.5 * (plugged * charger).sum(axis=0)
     share = share_of_phase(rng.integers(0, 2, cars))
@@ -55,12 +58,12 @@ def mixed_days(draw: st.DrawFn) -> CapsProblem:
 
 
 @pytest.mark.parametrize("objective", ["least_restriction", "proportional", "min_cost"])
-@given(problem=mixed_days())
-@settings(max_examples=6, deadline=None, derandomize=True)
+@given(problem=mixed_days(), limit_on=st.sampled_from(LIMITS_ON))
+@settings(max_examples=8, deadline=None, derandomize=True)
 def test_the_forms_agree_on_mixed_tariffs_prices_below_nil_and_three_phase_homes(
-    objective: str, problem: CapsProblem
+    objective: str, problem: CapsProblem, limit_on: str
 ) -> None:
-    exact = replace(EXACT, objective=objective)
+    exact = replace(EXACT, objective=objective, limit_on=limit_on)
     results = [solve_caps(problem, replace(exact, form=form)) for form in ("order", "kkt_ordered", "kkt")]
     if any(result.fallback for result in results):
         assert all(result.fallback for result in results)

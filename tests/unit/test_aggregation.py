@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-import controllers
 from controllers.aggregation import (
     Factors,
     Fleet,
@@ -24,16 +22,13 @@ from controllers.aggregation import (
 )
 from controllers.aggregation.aggregate import applied
 from controllers.aggregation.boxed import minimise_in_box
-from controllers.aggregation.controller import Aggregator, keep_minimum
-from controllers.aggregation.disaggregate import disaggregate
+from controllers.aggregation.disaggregate import disaggregate, missed_kwh
 from controllers.aggregation.envelope import reachable
 from controllers.aggregation.fit import Wishes, fit_factors
 from controllers.aggregation.model import SIMPLE, Recipe, Score, choose, make_week, train, units_of
 from controllers.aggregation.sensitivity import sensitivity
 from controllers.aggregation.stays import Stays, fleet_of_stays
-from cosim import run
-from cosim.contract import EvSessions, Exogenous, Feeder, Forecast
-from cosim.errors import InputError, SolverError
+from cosim.errors import InputError
 from experiments.reproduce.fleet_exact import small_case
 
 
@@ -79,6 +74,30 @@ def test_discharging_earns_the_difference_of_prices() -> None:
     cars = reference(fleet, np.array([0.1, 0.4, 0.1, 0.4]))
     assert cars.charge_kw[:, 0] == pytest.approx([10, 0, 10, 0])
     assert cars.discharge_kw[:, 0] == pytest.approx([0, 10, 0, 10])
+
+
+def test_no_battery_charges_and_feeds_back_at_once_to_burn_energy() -> None:
+    """At a negative price that would pay, as the losses are paid for; leaving room for a lower price still does."""
+    fleet = make_fleet(
+        [[1]] * 4, [[0]] * 4, battery=20.0, discharge_high_kw=np.full((4, 1), 10.0),
+        charge_efficiency=np.array([0.9]), discharge_efficiency=np.array([0.9]),
+    )  # fmt: skip
+    for price in ([-0.05, -0.01, -0.05, 0.3], [-0.05, -0.05, -0.05, -0.05], [-0.1, 0.0, 0.0, -0.1]):
+        cars = reference(fleet, np.array(price))
+        assert np.minimum(cars.charge_kw, cars.discharge_kw).max() == pytest.approx(0.0, abs=1e-9)
+    assert reference(fleet, np.array([-0.1, 0.3, 0.3, 0.3])).discharge_kw.sum() > 1.0
+
+
+def test_levels_are_the_lowest_that_will_do() -> None:
+    fleet = make_fleet([[1]] * 3, [[0], [6], [0]], level_low_kwh=np.full((3, 1), 8.0))
+    assert reference(fleet, np.array([0.1, 0.3, 0.3])).level_kwh[:, 0] == pytest.approx([14, 8, 8])
+
+
+def test_a_promise_is_missed_by_what_is_not_delivered_then() -> None:
+    assert missed_kwh(np.array([4.0, 0.0, 2.0]), np.array([1.0, 3.0, 2.0]), 0.5) == pytest.approx(1.5)
+    fleet = make_fleet([[1]] * 3, [[0], [0], [5]])
+    shares = disaggregate(fleet, np.array([3.0, 0.0, 0.0]))
+    assert shares.short_kwh() == pytest.approx(missed_kwh(np.array([3.0, 0, 0]), shares.charge_kw.sum(axis=1), 1.0))
 
 
 def test_self_discharge_and_efficiency_are_paid_for() -> None:
@@ -223,88 +242,7 @@ def test_stays_close_by_themselves() -> None:
     fleet = checked_fleet(fleet_of_stays(stays, 2, 1.0))
     assert fleet.charge_high_kw.tolist() == [[4.0, 5.0], [2.0, 10.0]]
     assert fleet.driving_kwh.sum(axis=0) == pytest.approx([5.0, 13.5])  # the second need is cut to what fits
-    assert disaggregate(fleet, np.array([9.0, 11.0])).missed_kwh() == pytest.approx(0.0, abs=1e-6)
-
-
-def test_the_aggregator_keeps_a_promise_that_can_be_kept(
-    two_bus: Feeder, make_day: Callable[..., Exogenous], make_sessions: Callable[..., EvSessions]
-) -> None:
-    day = make_day(two_bus, 48, tariff_eur_per_kwh=np.repeat([0.3, 0.1], 24), demand_kw=0.5, demand_kvar=0.1,
-                   sessions=make_sessions((0, 0.0, 240.0, 6.0, 7.4), (1, 0.0, 240.0, 6.0, 7.4)))  # fmt: skip
-    controller = controllers.make("aggregator", two_bus)
-    assert isinstance(controller, Aggregator)
-    done = run(two_bus, day, controller)
-    delivered = done.ev_kw.sum(axis=1).reshape(-1, 3).mean(axis=1)
-    assert controller.promise_kw.sum() / 4.0 == pytest.approx(12.0 / 0.9, rel=1e-3)
-    assert delivered == pytest.approx(controller.promise_kw, abs=0.8)  # the chargers' least power is 1.4 kW
-    assert controller.promise_kw[:8] == pytest.approx(0.0, abs=1e-6)
-    assert done.delivered_kwh.sum() == pytest.approx(12.0, abs=0.1)
-    assert controller.promised_short_kwh == pytest.approx(0.0, abs=1e-3)
-
-
-def test_the_simple_promise_of_unlike_cars_is_broken_and_known_to_be(
-    two_bus: Feeder, make_day: Callable[..., Exogenous], make_sessions: Callable[..., EvSessions]
-) -> None:
-    day = make_day(two_bus, 48, tariff_eur_per_kwh=np.linspace(0.3, 0.1, 48),
-                   sessions=make_sessions((0, 0.0, 120.0, 10.0, 7.4), (1, 120.0, 240.0, 2.0, 7.4)))  # fmt: skip
-    promised = {}
-    for kind in ("sum", "bilevel"):
-        controller = controllers.make("aggregator", two_bus, aggregate=kind)
-        controller.plan(Forecast("oracle", day))
-        assert isinstance(controller, Aggregator)
-        promised[kind] = controller.promised_short_kwh
-    assert promised["bilevel"] <= promised["sum"] + 1e-6
-
-
-def test_small_powers_become_a_pause_or_the_least(two_bus: Feeder, make_day: Any, make_sessions: Any) -> None:
-    day = make_day(two_bus, 12, sessions=make_sessions((0, 0.0, 60.0, 2.0, 7.4), (1, 0.0, 60.0, 2.0, 7.4)))
-    seen: list[Any] = []
-
-    class Look:
-        every_step = False
-
-        def plan(self, forecast: Forecast) -> None: ...
-
-        def decide(self, observation: Any) -> Any:
-            seen.append(observation)
-            return controllers.make("none", two_bus).decide(observation)
-
-    run(two_bus, day, Look())
-    now = seen[0]
-    least = now.charger_min_kw[0]
-    limit = keep_minimum(np.array([0.5 * least, 0.6 * least, 0.0]), now)
-    assert sorted(limit[:2]) == pytest.approx([0.0, least])
-    assert keep_minimum(np.array([5.0, 0.1, 0.0]), now)[:2] == pytest.approx([5.0, 0.0])
-
-
-@pytest.mark.parametrize("options", [{"units": 0}, {"block_h": 5}, {"plan_step_min": 0.0}])
-def test_options_out_of_range_are_refused(two_bus: Feeder, options: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=next(iter(options))):
-        controllers.make("aggregator", two_bus, **options)
-
-
-def test_deciding_before_planning_is_refused(two_bus: Feeder) -> None:
-    with pytest.raises(InputError, match="plan"):
-        controllers.make("aggregator", two_bus).decide(None)  # type: ignore[arg-type]
-
-
-def test_where_sharing_fails_cars_charge_freely_and_the_decision_says_so(
-    two_bus: Feeder, make_day: Any, make_sessions: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    day = make_day(two_bus, 12, sessions=make_sessions((0, 0.0, 60.0, 2.0, 7.4)))
-    controller = controllers.make("aggregator", two_bus)
-
-    def fail(*_: Any) -> None:
-        raise SolverError("out of order")
-
-    planned = controller.plan
-    controller.plan = lambda forecast: (  # type: ignore[method-assign,func-returns-value]
-        planned(forecast), monkeypatch.setattr("controllers.aggregation.controller.disaggregate", fail)
-    )  # fmt: skip
-    done = run(two_bus, day, controller)
-    assert done.degraded.any()
-    assert "out of order" in done.decisions[0][1].fallback
-    assert done.delivered_kwh.sum() == pytest.approx(2.0, abs=0.05)
+    assert disaggregate(fleet, np.array([9.0, 11.0])).apart_kwh() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_store_of_another_horizon_is_refused(two_cars: Fleet) -> None:

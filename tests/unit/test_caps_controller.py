@@ -20,6 +20,7 @@ from controllers.caps.day import (
 )
 from controllers.caps.follower import charging_cost_eur
 from controllers.caps.phase_limits import Background, expected_kva, phase_limits_kw
+from controllers.caps.result import spans
 from cosim import Behaviour, Trajectory, run
 from cosim.contract import Exogenous, Feeder, Forecast, TransformerSpec
 from cosim.errors import InputError
@@ -27,7 +28,7 @@ from cosim.measures import energy
 from cosim.reduced import ReducedNetwork
 
 CONTROL_MIN = 15.0
-QUICK: dict[str, Any] = {"gap": 0.1, "node_limit": 10}
+QUICK: dict[str, Any] = {"gap": 0.1, "node_limit": 10, "time_limit_s": 10.0}
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +267,21 @@ def test_a_day_of_three_phase_homes(
     assert capped.delivered_kwh == pytest.approx(day.sessions.energy_need_kwh, abs=0.01)
     assert capped.import_cap_kw.min() >= 0.0
     assert bool((capped.import_cap_kw < feeder.connection_kw).any()) is tight
+
+
+def test_an_unknown_word_is_called_unknown_not_of_the_wrong_type() -> None:
+    told = {fault.key: str(fault) for fault in controllers.option_faults("bilevel_caps", {"ties": "magic", "gap": "x"})}
+    assert "is 'magic', an unknown value" in told["ties"]
+    assert "one of unique, optimistic, pessimistic" in told["ties"]
+    assert "of the wrong type" in told["gap"]
+    with pytest.raises(InputError, match="replan_time_limit_s"):
+        BilevelCaps(feeders.load("european_lv", transformer=TransformerSpec(160.0)), replan_time_limit_s=0.0)
+
+
+def test_many_homes_are_named_in_a_few_spans() -> None:
+    assert spans(range(10_000), 3) == "0-9999"
+    assert spans(range(0, 20, 2), 3) == "0, 2, 4 and 7 more"
+    assert spans([5, 1, 2], 3) == "1-2, 5"
 
 
 def test_no_cap_is_below_zero(european_lv: Feeder, predictor: ReducedNetwork, evening: Exogenous) -> None:

@@ -107,9 +107,9 @@ def test_pieces_share_one_clock(monkeypatch: pytest.MonkeyPatch, street: MakeStr
     module = importlib.import_module("controllers.caps.solve")
     solve_part = module.solve_part
 
-    def noting(part, options, rng):  # type: ignore[no-untyped-def]
+    def noting(part, options, rng, near=None):  # type: ignore[no-untyped-def]
         given.append(options.time_limit_s)
-        return solve_part(part, options, rng)
+        return solve_part(part, options, rng, near)
 
     monkeypatch.setattr(module, "solve_part", noting)
     solve_caps(problem, CapsOptions("least_restriction", time_limit_s=60.0))

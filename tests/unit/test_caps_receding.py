@@ -10,17 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from controllers.caps import programme, solve_caps
 from controllers.caps.beliefs import LATE_MIN, Beliefs
 from controllers.caps.controller import BilevelCaps
 from controllers.caps.day import rest_of
+from controllers.caps.search import search
 from cosim import Trajectory, run
 from cosim.contract import EvSessions, Exogenous, Feeder, Forecast, Observation, Setpoints
 from cosim.reduced import ReducedNetwork
+from experiments.reproduce import host_sized
+from experiments.reproduce.host_options import Wishes, checked
 from experiments.verification_output import verification_of
 
 STEPS, STEP_MIN = 72, 10.0
 COME = 60.0
-QUICK: dict[str, Any] = {"gap": 0.1, "node_limit": 5, "slot_min": 60.0}
+QUICK: dict[str, Any] = {"gap": 0.1, "node_limit": 5, "slot_min": 60.0, "time_limit_s": 10.0}
 SLOT = 6  # steps
 
 
@@ -72,6 +76,40 @@ def test_a_day_as_forecast_is_planned_once(european_lv: Feeder, predictor: Reduc
     assert len(controller.running.replans) >= 10
     assert {replan.decision.status for replan in controller.running.replans} == {"kept"}
     assert controller.running.caps_kw.tobytes() == controller.running.day_ahead.caps_kw.tobytes()
+
+
+def test_one_clock_counts_for_a_look_and_its_striking_is_told(
+    european_lv: Feeder, predictor: ReducedNetwork, forecast: Exogenous, otherwise: Exogenous
+) -> None:
+    controller = BilevelCaps(european_lv, predictor=predictor, replan_time_limit_s=1e-3, **QUICK)
+    delivered(european_lv, otherwise, forecast, controller)
+    assert controller.running is not None
+    anew = [replan for replan in controller.running.replans if replan.plan.result is not None]
+    assert anew
+    for replan in anew:
+        assert len(replan.plan.rounds) == 1  # no time for a second
+        assert not replan.decision.reproducible
+        assert np.isfinite(replan.plan.result.caps_kw).all()  # type: ignore[union-attr]
+
+
+def test_a_plan_starts_from_caps_known_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = checked(Wishes(households=6, slots=24, gap=0.2))
+    assert asked is not None
+    problem = host_sized.draw_problem(asked)
+    for form in ("order", "decomposition"):
+        options = replace(asked.options, form=form, gap=0.3)
+        known = solve_caps(problem, replace(options, gap=0.02))
+        again = solve_caps(problem, options, seed=3, start_kw=known.caps_kw)
+        assert again.withheld_kwh <= known.withheld_kwh * (1 + 1e-9), form
+    tighter = replace(problem, limit_kw=0.98 * problem.limit_kw)  # the caps known do not hold any more
+    options = replace(asked.options, form="order")
+    tried = []
+    monkeypatch.setattr(programme, "search", lambda *a: tried.append(len(a)) or search(*a))
+    near = solve_caps(tighter, options, start_kw=solve_caps(problem, options).caps_kw)
+    assert tried == [3, 4]  # everywhere for the first, near it for the second
+    assert near.gap <= options.gap
+    assert near.over_limit_kw <= 1e-5
+    assert not near.unserved_kwh.any()
 
 
 Ran = tuple[BilevelCaps, Trajectory, list[Setpoints]]

@@ -15,7 +15,7 @@ from experiments.reproduce import fleet_aggregation, fleet_exact, fleet_loop, fl
 from experiments.reproduce.fleet_data import HOURS, draw_cars, draw_prices, draw_week
 from experiments.reproduce.fleet_story import Order
 
-SMALL = Order(vehicles=10, training_weeks=2, validation_weeks=1, test_weeks=1)
+SMALL = Order(vehicles=16, training_weeks=2, validation_weeks=1, test_weeks=1)
 WANTED = ("rmse_simple_kw", "rmse_envelope_kw", "rmse_bilevel_kw", "reduction_in_sample_percent",
           "reduction_out_of_sample_percent")  # fmt: skip
 
@@ -74,7 +74,7 @@ def test_everything_is_written(told: tuple[Path, fleet_aggregation.Told]) -> Non
     check = json.loads((folder / "metrics.json").read_text())["exact"][0]
     assert check["bound"] <= check["exact"] + 1e-9 <= check["scalable"] + 2e-3 * check["exact"] + 1e-6
     assert check["same_kw"] < 1e-5
-    assert json.loads((folder / "manifest.json").read_text())["vehicles"] == 10
+    assert json.loads((folder / "manifest.json").read_text())["vehicles"] == 16
     assert "family.csv" in {path.name for path in folder.iterdir()}
 
 
@@ -84,6 +84,15 @@ def test_the_same_seed_draws_the_same_weeks() -> None:
     assert one[1].tobytes() == two[1].tobytes()
     assert one[1].shape == (HOURS,)
     assert (one[0].charge_high_kw[one[0].driving_kwh > 0.0] == 0.0).all()
+
+
+def test_units_are_never_nearly_the_cars(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_story, "FAMILY_MAPS_H", (168,))
+    monkeypatch.setattr(fleet_story, "FAMILY_WISHES", Wishes(kicks=0, most_steps=1))
+    order = Order(vehicles=8, training_weeks=1, validation_weeks=1, test_weeks=1)
+    training, _, _ = fleet_story.draw_weeks(order)
+    made = fleet_story.fit_family(training, np.random.default_rng(0), order)
+    assert {model.recipe.units for model in made} == {1, 2}
 
 
 def test_sizes_out_of_range_are_refused_all_at_once() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -122,6 +124,72 @@ def test_a_front_with_its_choice_and_certificate(
         assert moment.certificate.regret_kwh >= 0.0
     assert bold.chosen_values[0] < careful.chosen_values[0]
     assert bold.chosen_values[1] > careful.chosen_values[1]
+
+
+def test_the_exact_front_need_not_seed(
+    european_lv: Feeder, network: ReducedNetwork, demand_kw: Float, units: Units
+) -> None:
+    """A search that has to find the front by itself is judged by the same reference, and comes out behind."""
+    around = Surroundings.of(european_lv, network, PAIR)
+    seeded, alone = (
+        decide_moment(
+            around, units, demand_kw, 0.2 * demand_kw, rng=np.random.default_rng(1), population=40, generations=12,
+            certificate="qp", certificate_seeds=seeds,
+        )
+        for seeds in (True, False)
+    )  # fmt: skip
+    assert seeded.certificate is not None
+    assert alone.certificate is not None
+    assert alone.certificate.hypervolume == pytest.approx(seeded.certificate.hypervolume)
+    assert alone.front.hypervolume < seeded.front.hypervolume <= 1.01 * seeded.certificate.hypervolume
+
+
+@pytest.mark.parametrize("objectives", [("pui", "pv_curtailment"), ("neutral_current", "pv_curtailment"), PAIR])
+def test_limits_are_kept_where_they_can_be(
+    european_lv: Feeder, network: ReducedNetwork, demand_kw: Float, units: Units, objectives: tuple[str, str]
+) -> None:
+    """All the sun lifts a home above the limit asked for; every point of the front stays below it and the least."""
+
+    def around(**limits: Any) -> Surroundings:
+        return Surroundings.of(european_lv, network, objectives, lines=LINES, **limits)
+
+    def voltages_pu(where: Surroundings, kw: Float) -> Float:
+        problem = DispatchProblem(where, moment_scene(units, demand_kw, 0.2 * demand_kw), MomentSpace(units, 55))
+        return np.abs(problem.evaluated(kw)[0].voltage_v[:, 0]) / 230.0
+
+    free = around(voltage_limits_pu=None, loading_limit_percent=None)
+    extremes_pu = voltages_pu(free, np.array([np.where(units.roof, units.high_kw, units.low_kw), units.high_kw]))
+    low, high = float(extremes_pu[1].min()) + 0.002, float(extremes_pu[0].max()) - 0.006
+    limited = around(voltage_limits_pu=(low, high))
+    found = decide_moment(
+        limited, units, demand_kw, 0.2 * demand_kw, rng=np.random.default_rng(1), population=30, generations=30
+    )
+    assert found.front.feasible
+    assert not found.front.relaxed
+    assert len(found.kw) >= 8
+    assert voltages_pu(limited, found.kw).max() <= high + 1e-9
+    assert voltages_pu(limited, found.kw).min() >= low - 1e-9
+
+
+def test_loading_is_a_limit_of_every_phase_of_named_lines(
+    european_lv: Feeder, network: ReducedNetwork, demand_kw: Float, units: Units
+) -> None:
+    """Lines that objectives do not watch are limited as well; the worst phase counts."""
+    scene, space = moment_scene(units, demand_kw, 0.2 * demand_kw), MomentSpace(units, 55)
+    names = ("losses", "pv_curtailment")
+
+    def problem(percent: float | None) -> DispatchProblem:
+        around = Surroundings.of(european_lv, network, names, lines=LINES, loading_limit_percent=percent)
+        return DispatchProblem(around, scene, space)
+
+    _, loading_a = problem(None).evaluated(units.high_kw[None, :])
+    around = problem(None).around
+    row = (*around.branches, *around.probe.lines).index("TR1")
+    percent = 100.0 * float(np.abs(loading_a[0, 0, row]).max()) / float(around.rating_a[row])
+    for limit, kept in ((percent + 0.01, True), (percent - 0.01, False), (None, True)):
+        _, quantity = problem(limit).values(units.high_kw[None, :])
+        assert (problem(limit).excess(quantity)[0, 2 + row] <= 0.0) == kept
+    assert "LINE161" in around.probe.lines
 
 
 @pytest.mark.parametrize("algorithm", ["auto", "nsga2"])

@@ -107,6 +107,23 @@ def test_an_unservable_instance_runs_with_lost_sales(cosim, tmp_path) -> None:
     assert best["best_optimistic"] == pytest.approx(20 * 0.3 - 0.1 * 95)  # only the smallest need fits
 
 
+def test_needs_that_fit_nowhere_are_refused_where_that_is_proven(cosim, tmp_path) -> None:
+    """60 kWh fit into 70 in all, and the largest need into one station, but not two needs of 30 into 50 and 20."""
+    (tmp_path / "own.toml").write_text(
+        "demands_kwh = [30, 30]\npower_kw = [22, 50]\nbeta_h = [0.05, 0.05]\nbudgets = [0.4, 0.4]\n"
+        "travel_h = [[0.1, 0.2], [0.3, 0.1]]\ncapacity_kwh = [50, 20]\n", encoding="utf-8",
+    )  # fmt: skip
+    asked = ("--instance", str(tmp_path / "own.toml"), "--out", str(tmp_path / "out"))
+    code, _, err = cosim(*asked)
+    assert code == 2
+    for word in ("capacity_kwh", "50, 20 kWh", "proven", "lost sales"):
+        assert word in err, err
+    assert not (tmp_path / "out").exists()
+    code, _, err = cosim(*asked, "--gap", "0.01", "--generations", "1", "--population", "4")  # proves nothing
+    assert code == 0
+    assert "no price vector that can be served was met" in err
+
+
 def test_prices_that_leave_no_room_are_said(cosim, tmp_path) -> None:
     (tmp_path / "own.toml").write_text(TOML.replace("[80, 80]", "[50, 50]"), encoding="utf-8")
     code, _, err = cosim("--instance", str(tmp_path / "own.toml"), "--out", str(tmp_path / "out"))
@@ -149,7 +166,10 @@ def test_scaling_measures_every_way_and_answers(monkeypatch) -> None:
     assert all(row["unproven"] == 0 and row["solves"] == 2 for row in rows)
     sizes = {(row["formulation"], row["users"]): row["columns"] for row in rows}
     assert sizes["products", 6] > sizes["cuts", 6]
-    assert "cuts" in station_scaling.answer(rows)[0]
+    assert "cuts" in " ".join(station_scaling.answer(rows))
+    without = station_scaling.answer([row for row in rows if row["solver"] == "highs"])
+    assert "not answered" in without[0]
+    assert "The linear forms alone" in without[1]
 
 
 def test_the_certificate_compares_with_the_proven_optimum(monkeypatch) -> None:

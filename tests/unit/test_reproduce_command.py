@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 
-from controllers.caps import solve_caps
+from controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
 from cosim.errors import InputError
 from experiments import caps_output, cli
 from experiments.reproduce import STUDIES, command, host_capacity, host_sized
+from experiments.reproduce.host_floor import lowered
 from experiments.reproduce.host_options import Order, Wishes, checked
 from experiments.reproduce.host_table import read_problem
 
@@ -100,11 +106,30 @@ def test_a_floor_that_does_not_fit_is_refused_with_one_that_does(cosim, tmp_path
     code, _, err = cosim(*base, "--floor-kw", "7", "--out", str(tmp_path))
     assert code == 2
     assert "slots" in err
-    fits = err.split("a floor of ")[1].split(" kW")[0]
-    asked = order(4, objective="floor_then_least", floor_kw=float(fits))
-    host_sized.check(host_sized.draw_problem(asked), range(4), float(fits), "here")
+    assert "households" in err
+    fits = float(err.split("a floor of ")[1].split(" kW")[0])
+    asked = order(4, objective="floor_then_least", floor_kw=fits)
+    problem = host_sized.draw_problem(asked)
+    result = solve_caps(problem, asked.options, seed=asked.seed)
+    assert lowered(problem, result, asked.options, range(4), asked.seed) is None
+    room = (result.caps_kw - problem.inflexible_kw)[:, problem.home]
+    held = problem.is_plugged & (result.charge_kw < problem.usable_kw - 1e-5)
+    assert room[held].min() >= fits - 1e-5
+    proven = float(err.split("more than ")[1].split(" kW")[0])
+    assert fits <= proven <= fits * 1.02
+    more = replace(asked.options, floor_kw=proven + 0.01)
+    refused = lowered(problem, solve_caps(problem, more, seed=asked.seed), more, range(4), asked.seed)
+    assert refused is not None
+
+
+def test_floors_under_sum_of_caps_have_to_fit_by_their_sum() -> None:
+    problem = host_sized.draw_problem(order(4))
+    with pytest.raises(InputError) as refused:
+        host_sized.check(problem, range(4), 7.0, "here")
+    fits = float(str(refused.value).split("a floor of ")[1].split(" kW")[0])
+    host_sized.check(problem, range(4), fits, "here")
     with pytest.raises(InputError):
-        host_sized.check(host_sized.draw_problem(asked), range(4), float(fits) + 0.002, "here")
+        host_sized.check(problem, range(4), fits + 0.002, "here")
 
 
 @pytest.fixture
@@ -119,7 +144,9 @@ def table(tmp_path: Path) -> pd.DataFrame:
         ("household == 2 and slot == 3", "inflexible_kw", np.nan, "household 2, slots 3"),
         ("household == 3 and slot < 2", "plugged", 2.0, "household 3, slots 0-1"),
         ("household == 2", "energy_need_kwh", 900.0, "household 2 needs 900 kWh"),
-        ("household == 1 and slot == 7", "tariff_eur_per_kwh", 9.0, "several values for slot 7"),
+        ("household == 1 and slot == 7", "charger_kw", 9.0, "several values for household 1"),
+        ("household == 2 and slot == 6", "limit_kw", 90.0, "household 2, slots 6"),
+        ("household == 3 and slot == 4", "stay", 0.5, "household 3, slots 4, row 53"),
         ("slot == 5", "limit_kw", 0.01, "above the limit of phase 1 in slots 5"),
         ("household == 1", "phase", 4, "household 1"),
         ("household == 1 and slot == 2", "slot", 3, "household 1 lacks slots 2"),
@@ -137,6 +164,32 @@ def test_own_data_are_refused_by_household_and_slot(
     assert column in err
 
 
+def test_a_run_with_everything_in_it_is_read_back(tmp_path: Path) -> None:
+    """Tariffs home by home, phases alone and together, two stays, batteries beyond the need, twelve hours."""
+    rng = np.random.default_rng(5)
+    slots, homes = 24, 5
+    plugged = np.zeros((slots, 5))
+    for car, (begin, end) in enumerate(((0, 9), (2, 20), (12, 24), (5, 22), (3, 24))):
+        plugged[begin:end, car] = 1.0
+    plugged[2, 1] = 0.4
+    share = np.vstack([share_of_phase(np.array([0, 1, 2, 0])), np.full((1, 3), 1 / 3)])
+    problem = CapsProblem(
+        slot_h=0.5, tariff_eur_per_kwh=rng.uniform(-0.05, 0.4, (slots, homes)),
+        inflexible_kw=rng.uniform(-1.0, 1.0, (slots, homes)), connection_kw=np.array([9.0, 14, 14, 14, 22]),
+        phase_share=share, limit_kw=rng.uniform(9.0, 12.0, (slots, 3)), home=np.array([1, 0, 1, 2, 4]), plugged=plugged,
+        charger_kw=np.array([3.7, 7.4, 7.4, 3.7, 11.0]), charger_min_kw=np.array([1.4, 1.4, 0.0, 1.4, 4.1]),
+        energy_need_kwh=np.array([4.0, 9.0, 6.0, 5.0, 8.0]), efficiency=np.array([0.9, 0.9, 0.92, 0.88, 0.9]),
+        battery_room_kwh=np.array([5.0, 9.0, 8.0, 5.0, 12.0]),
+    )  # fmt: skip
+    result = solve_caps(problem, CapsOptions("least_restriction", "sum_of_caps"))
+    caps_output.write_caps(tmp_path, problem, result, households=list("abcde"))
+    again, names = read_problem(tmp_path / "caps.csv")
+    assert names == list("abcde")
+    for field in fields(CapsProblem):
+        mine, read = getattr(problem, field.name), getattr(again, field.name)
+        assert read == (pytest.approx(mine) if isinstance(mine, np.ndarray) else mine), field.name
+
+
 def test_a_tariff_of_the_wrong_length_names_the_households_that_lack_slots(table: pd.DataFrame, tmp_path: Path) -> None:
     table[~((table.household == 2) & (table.slot > 20))].to_csv(tmp_path / "own.csv", index=False)
     with pytest.raises(InputError, match="household 2 lacks slots 21-23"):
@@ -144,6 +197,20 @@ def test_a_tariff_of_the_wrong_length_names_the_households_that_lack_slots(table
     table.drop(columns="tariff_eur_per_kwh").to_csv(tmp_path / "own.csv", index=False)
     with pytest.raises(InputError, match="tariff_eur_per_kwh"):
         read_problem(tmp_path / "own.csv")
+
+
+def test_no_help_text_loses_words_in_brackets() -> None:
+    """Rich takes what looks like a tag for one."""
+
+    def texts(command: click.Command) -> Iterator[str]:
+        yield command.help or ""
+        yield from (getattr(parameter, "help", None) or "" for parameter in command.params)
+        for one in getattr(command, "commands", {}).values():
+            yield from texts(one)
+
+    everything = list(texts(typer.main.get_command(cli.app)))
+    assert any("default least_restriction" in text for text in everything)
+    assert [text for text in everything if re.search(r"\[[a-z#/@]", text)] == []
 
 
 def test_every_study_has_a_command() -> None:

@@ -197,9 +197,28 @@ def test_the_files_prove_the_plan_by_themselves(tmp_path: Path, limits: str) -> 
 def test_a_wrong_plan_is_found_out() -> None:
     problem = host_sized.draw_problem(order(4))
     result = solve_caps(problem, CapsOptions("least_restriction"))
-    moved = replace(result, charge_kw=np.roll(result.charge_kw, 1, axis=0))
+    moved = replace(result, planned_kw=np.roll(result.planned_kw, 1, axis=0))
     proof = caps_output.proof_of(problem, moved, caps_output.responses(problem, moved, range(4)))
     assert proof["max_response_error_kw"] > 0.1
+
+
+def test_what_was_planned_is_compared_with_what_households_do_not_with_itself() -> None:
+    problem = host_sized.draw_problem(order(4))
+    result = solve_caps(problem, CapsOptions("least_restriction"))
+    dearer = result.planned_kw.copy()
+    car = int(np.argmax(dearer.sum(axis=0)))
+    dearest = int(np.argmax(problem.tariff_eur_per_kwh))
+    dearer[:, car] = 0.0
+    dearer[dearest, car] = result.planned_kw[:, car].sum()
+    answers = caps_output.responses(problem, replace(result, planned_kw=dearer), range(4))
+    assert answers.cost_difference_eur[car] > 0.01
+    assert answers.greedy_cost_eur.to_numpy() == pytest.approx(answers.lp_cost_eur.to_numpy())
+    others = answers.drop(index=car)
+    assert others.cost_difference_eur.abs().max() < 1e-5
+    optimistic = solve_caps(problem, CapsOptions("least_restriction", ties="optimistic"))
+    answers = caps_output.responses(problem, optimistic, range(4))
+    assert answers.cost_difference_eur.abs().max() < 1e-5
+    assert caps_output.proof_of(problem, optimistic, answers)["max_response_error_kw"] < 1e-5
 
 
 def test_homes_with_two_stays_and_with_none_are_told_apart() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from controllers.caps import CapsOptions, solve_caps
 from experiments import deviation_output
 from experiments.deviation_output import DRAWS, FEWEST_DRAWS, deviation_rows
-from experiments.reproduce import host_released, host_sized
+from experiments.reproduce import host_capacity, host_released, host_sized
 from experiments.reproduce.host_options import Wishes, checked
 from experiments.reproduce.host_released import CAREFUL, Comparison, compare
 
@@ -74,6 +76,20 @@ def test_many_homes_are_not_compared_but_tested(monkeypatch: pytest.MonkeyPatch)
     assert "up to 5 homes" in alone.why_alone
     assert "released" not in alone.metrics
     assert {row["plan"] for row in alone.deviations} == {"anticipated"}
+
+
+def test_plans_for_which_there_is_no_time_are_skipped_and_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(host_released, "ALL_TIME_S", 0.0)
+    order = checked(Wishes(households=5, slots=24, gap=0.2))
+    assert order is not None
+    told = host_capacity.reproduce(tmp_path, order)
+    assert "released" not in told.cases
+    assert "plan_sum_of_caps" not in told.cases
+    assert sum("no time was left" in warning for warning in told.warnings) == 2
+    assert f"No time was left for `sum_of_caps`, `{CAREFUL}`" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert not json.loads((tmp_path / "manifest.json").read_text())["reproducible"]
 
 
 def test_a_plan_that_fell_back_does_not_pass_for_what_was_asked(

@@ -8,7 +8,7 @@ after Wentges, "Weighted Dantzig-Wolfe decomposition for linear mixed-integer pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from controllers.caps.decomposition.master import Master, joined
 from controllers.caps.decomposition.pricing import Plans, chosen, pricing_of
 from controllers.caps.highs import OutOfTimeError
 from controllers.caps.part import Part
-from cosim.contract import Float, Int
+from cosim.contract import Float
 
 SMOOTHING = 0.5
 ROUNDS = 300
@@ -121,21 +121,4 @@ def _sampled_prices(part: Part, gap: float, clock: Clock, rng: np.random.Generat
         return []
     cars = np.sort(rng.choice(count, SAMPLE, replace=False))
     scale = part.draw_kw[cars].sum() / part.draw_kw.sum()
-    return [relax(some(part, cars, part.headroom_kw * scale), gap, clock, rng).price]
-
-
-def some(part: Part, cars: Int, headroom_kw: Float) -> Part:
-    """Return the piece with only some of its cars, and other headroom."""
-    return replace(
-        part,
-        cars=part.cars[cars],
-        plugged=part.plugged[:, cars],
-        usable_kw=part.usable_kw[:, cars],
-        room_kw=part.room_kw[:, cars],
-        floor_kw=part.floor_kw[:, cars],
-        peak_kw=part.peak_kw[:, cars],
-        charger_min_kw=part.charger_min_kw[cars],
-        draw_kw=part.draw_kw[cars],
-        share=part.share[cars],
-        headroom_kw=headroom_kw,
-    )
+    return [relax(part.of_cars(cars, part.headroom_kw * scale), gap, clock, rng).price]

@@ -1,0 +1,168 @@
+"""Limits that hold at the beginning of a slot too: cars that need a part of it draw all that they can at first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
+from controllers.caps.part import Plan, respond, split
+from controllers.caps.programme import whole
+from controllers.caps.result import at_once_kw, over_limit_kw
+from controllers.caps.start import over_kw
+
+FORMS = ("order", "kkt_ordered", "kkt")
+EXACT = CapsOptions("least_restriction", limit_on="peak", gap=1e-6, node_limit=100_000)
+
+
+def two_cars(**changes: Any) -> CapsProblem:
+    """One hour is cheap, one is dear; two 4 kW chargers at 10 kW connections that nothing else loads."""
+    data: dict[str, Any] = {
+        "slot_h": 1.0,
+        "tariff_eur_per_kwh": np.array([0.1, 0.2]),
+        "inflexible_kw": np.zeros((2, 2)),
+        "connection_kw": np.full(2, 10.0),
+        "phase_share": share_of_phase(np.zeros(2, int)),
+        "limit_kw": np.full((2, 3), 7.0 + 1e-5),
+        "home": np.arange(2),
+        "plugged": np.array([[0.5, 1.0], [1.0, 1.0]]),
+        "charger_kw": np.full(2, 4.0),
+        "charger_min_kw": np.zeros(2),
+        "energy_need_kwh": np.full(2, 4.0),
+        "efficiency": np.ones(2),
+    }
+    return CapsProblem(**(data | changes))
+
+
+def short_stays() -> CapsProblem:
+    """Three cars whose stays begin and end inside slots, found at random: caps at the cheapest means break limits."""
+    limit_kw = np.full((6, 3), 9.0)
+    limit_kw[:, 0] = [7.676, 7.454, 8.665, 8.753, 7.301, 7.461]
+    limit_kw[:, 1] = [7.783, 8.246, 8.574, 7.117, 7.901, 7.104]
+    inflexible_kw = np.array(
+        [
+            [0.707, -0.501, 0.113, -1.858],
+            [-1.379, 1.353, 1.236, 1.077],
+            [-0.082, 2.986, 2.904, 1.428],
+            [1.252, 1.442, -0.055, -1.325],
+            [1.607, 0.627, -0.449, 0.429],
+            [2.447, 2.670, -0.211, 0.858],
+        ]
+    )
+    return CapsProblem(
+        slot_h=0.5,
+        tariff_eur_per_kwh=np.array([0.12, 0.32, 0.32, 0.32, 0.12, 0.12]),
+        inflexible_kw=inflexible_kw,
+        connection_kw=np.full(4, 14.0),
+        phase_share=share_of_phase(np.array([1, 0, 0, 1])),
+        limit_kw=limit_kw,
+        home=np.array([2, 3, 0]),
+        plugged=np.array([[0, 0, 0], [0, 0, 0], [0, 1, 0.4], [0.4, 1, 1], [1, 0.4, 0], [0.4, 0, 0]], float),
+        charger_kw=np.array([3.7, 7.4, 7.4]),
+        charger_min_kw=np.zeros(3),
+        energy_need_kwh=np.array([0.272, 4.638, 1.3925]),
+        efficiency=np.full(3, 0.9),
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("warm_start", [True, False])
+def test_a_short_stay_gets_all_that_the_limit_has_room_for_at_once(form: str, warm_start: bool) -> None:
+    """Car 0 can use 2 kW of the cheap hour and draws 4 kW at first: beside car 1 it is held to 3 kW, 7 kWh withheld."""
+    result = solve_caps(two_cars(), replace(EXACT, form=form, warm_start=warm_start))
+    assert result.status == "optimal"
+    assert result.withheld_kwh == pytest.approx(7.0, abs=1e-3)
+    assert result.caps_kw[0] == pytest.approx([3.0, 10.0], abs=1e-3)
+    assert result.charge_kw[:, 0] == pytest.approx([2.0, 2.0], abs=1e-4)
+    assert result.over_limit_kw < 1e-6
+
+
+@pytest.mark.parametrize(("objective", "optimum"), [("least_restriction", 24.008), ("min_cost", 1.8845)])
+def test_no_form_breaks_a_limit_at_the_beginning_of_a_slot_or_its_own_bound(objective: str, optimum: float) -> None:
+    problem = short_stays()
+    for form in FORMS:
+        result = solve_caps(problem, replace(EXACT, objective=objective, form=form))
+        assert result.status == "optimal"
+        assert result.objective == pytest.approx(optimum, rel=1e-3)
+        assert result.withheld_kwh == pytest.approx(24.008, abs=5e-3)
+        assert result.withheld_bound_kwh <= result.withheld_kwh + 1e-6
+        counted = at_once_kw(problem, result.caps_kw, result.charge_kw)
+        assert (counted @ problem.car_share <= problem.headroom_kw + 1e-6).all()
+
+
+def test_the_largest_floor_may_be_above_what_a_short_stay_can_use() -> None:
+    for form in FORMS:
+        result = solve_caps(short_stays(), replace(EXACT, objective="max_min", form=form, gap=1e-3))
+        assert result.objective == pytest.approx(3.535, abs=5e-3)
+        assert result.bound == pytest.approx(result.objective, rel=2e-3)
+
+
+def test_what_is_over_a_limit_at_once_is_seen_where_means_keep_it() -> None:
+    problem = two_cars(limit_kw=np.full((2, 3), 6.5))
+    free = solve_caps(problem, replace(EXACT, limit_on="mean"))
+    assert (free.withheld_kwh, free.over_limit_kw) == (0.0, 0.0)
+    at_once = at_once_kw(problem, free.caps_kw, free.charge_kw)
+    assert at_once[0] == pytest.approx([4.0, 4.0])
+    assert over_limit_kw(problem, at_once) == pytest.approx(1.5)
+
+
+def test_cars_that_are_settled_are_held_back_too_and_what_that_costs_is_not_called_proven() -> None:
+    """Both are there for half an hour and need all of it: 2 kW each in the mean, 8 kW at once."""
+    stays = np.array([[0.5, 0.5], [0.0, 0.0]])
+    problem = two_cars(plugged=stays, energy_need_kwh=np.full(2, 2.0), limit_kw=np.full((2, 3), 6.0 + 1e-5))
+    result = solve_caps(problem, EXACT)
+    assert result.charge_kw[0] == pytest.approx([2.0, 2.0])
+    assert np.sort(result.caps_kw[0]) == pytest.approx([2.0, 10.0], abs=1e-4)
+    assert result.over_limit_kw < 1e-6
+    assert result.withheld_bound_kwh <= result.withheld_kwh
+    assert (result.status == "optimal") == (result.gap < 1e-4)
+    alone = solve_caps(replace(problem, plugged=np.array([[0.5, 0.0], [0.0, 1.0]])), EXACT)
+    assert (alone.status, alone.withheld_kwh) == ("optimal", 0.0)
+
+
+def test_a_settled_car_is_shut_out_where_its_charger_cannot_run_at_what_the_limit_leaves() -> None:
+    stays = np.array([[0.25, 0.25], [0.0, 0.0]])
+    problem = two_cars(
+        plugged=stays, energy_need_kwh=np.full(2, 1.0), charger_min_kw=np.full(2, 3.0), limit_kw=np.full((2, 3), 4.5)
+    )
+    result = solve_caps(problem, EXACT)
+    assert np.sort(result.charge_kw[0]) == pytest.approx([0.0, 1.0])
+    assert np.sort(result.unserved_kwh) == pytest.approx([0.0, 1.0])
+    assert [relaxation.kind for relaxation in result.relaxations] == ["need"]
+    assert result.over_limit_kw < 1e-6
+    assert result.max_response_error_kw < 1e-6
+
+
+def test_where_a_plan_comes_from_is_told() -> None:
+    found = solve_caps(two_cars(), EXACT)
+    assert found.plan_from in ("search", "solver")
+    assert solve_caps(two_cars(), replace(EXACT, warm_start=False)).plan_from == "solver"
+    assert solve_caps(two_cars(), replace(EXACT, time_limit_s=0.0)).plan_from == "search"
+    assert solve_caps(two_cars(), replace(EXACT, coordination="sum_of_caps")).plan_from == "lp"
+
+
+@pytest.mark.parametrize("limit_on", ["mean", "peak"])
+def test_the_fairest_caps_know_what_any_caps_must_withhold(limit_on: str) -> None:
+    problem = two_cars(limit_kw=np.full((2, 3), 5.0 + 1e-5))
+    options = replace(EXACT, limit_on=limit_on)
+    fair = solve_caps(problem, replace(options, objective="proportional"))
+    least = solve_caps(problem, options)
+    assert 0.0 < fair.withheld_bound_kwh <= least.withheld_kwh + 1e-6
+    assert fair.withheld_bound_kwh <= fair.withheld_kwh
+
+
+@pytest.mark.parametrize("limit_on", ["mean", "peak"])
+def test_a_plan_that_breaks_a_limit_is_no_start(limit_on: str) -> None:
+    problem, options = two_cars(limit_kw=np.full((2, 3), 5.0 + 1e-5)), replace(EXACT, limit_on=limit_on)
+    (part,) = split(
+        problem, problem.energy_need_kwh, problem.headroom_kw, np.arange(2), counts_peaks=limit_on == "peak"
+    )
+    free = Plan(part.room_kw, respond(part, part.room_kw))
+    assert over_kw(part, free) > 0.9
+    found = whole(part, options, options.stop, np.random.default_rng(0), "order", known=free)
+    assert found.plan is not None
+    assert over_kw(part, found.plan) < 1e-6
+    assert found.objective > 1.0
