@@ -16,7 +16,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 from cosim.contract import Controller, Feeder, Predictor
 from cosim.errors import Fault, InputError
 
-__all__ = ["REGISTRY", "describe", "make", "names", "needs_predictor", "option_faults", "options"]
+__all__ = ["REGISTRY", "describe", "make", "names", "needs_predictor", "option_faults", "option_texts", "options"]
 
 REGISTRY: dict[str, str] = {
     "none": "controllers.none:NoControl",
@@ -57,8 +57,34 @@ def options(name: str) -> dict[str, Any]:
     return {key: value.default for key, value in _taken(_class(name)).items() if key not in _GIVEN}
 
 
-def option_faults(name: str, options: Mapping[str, Any]) -> list[Fault]:
-    """Faults of a controller's options that can be told without a feeder: unknown, missing, of the wrong type or value.
+def option_texts(name: str) -> dict[str, str]:
+    """What the class's docstring says of each option; InputError where there is no such controller."""
+    lines = iter((getdoc(_class(name)) or "").splitlines())
+    texts: dict[str, str] = {}
+    for line in lines:
+        if line == "Parameters":
+            break
+    next(lines, None)
+    keys: list[str] = []
+    for line in lines:
+        if line.startswith("----"):  # the line before it was the next section's heading
+            break
+        if line and not line.startswith(" "):
+            keys = [key.strip() for key in line.partition(" : ")[0].split(",")]
+        for key in keys if line.startswith(" ") else ():
+            texts[key] = f"{texts.get(key, '')} {line.strip()}".strip()
+    hints = get_type_hints(_class(name).__init__)  # type: ignore[misc]
+    for key in options(name):
+        choices = get_args(hints.get(key)) if get_origin(hints.get(key)) is Literal else ()
+        if any(str(choice) not in texts.get(key, "") for choice in choices):
+            texts[key] = f"{texts.get(key, '')} One of {', '.join(map(str, choices))}.".strip()
+    return {key: texts.get(key, "") for key in options(name)}
+
+
+def option_faults(name: str, options: Mapping[str, Any], feeder: Feeder | None = None) -> list[Fault]:
+    """Faults of options that can be told without making the controller: unknown, missing, of the wrong type or value.
+
+    With a feeder, also what options name and the feeder does not have, where the controller can tell.
 
     Raises
     ------
@@ -68,8 +94,15 @@ def option_faults(name: str, options: Mapping[str, Any]) -> list[Fault]:
     kind = _class(name)
     found = _option_faults(name, kind, _taken(kind), None, options)
     faults = [fault for fault in found if fault.key in options or fault.key not in _GIVEN]
-    of_values = getattr(kind, "option_faults", None)  # a controller may know more than the types of its options
-    return faults if faults or of_values is None else list(of_values(options))
+    if faults:
+        return faults
+    # a controller may know more than the types of its options
+    of_values, of_places = getattr(kind, "option_faults", None), getattr(kind, "place_faults", None)
+    if of_values is not None:
+        faults += of_values(options)
+    if of_places is not None and feeder is not None:
+        faults += of_places(feeder, options)
+    return faults
 
 
 def make(
@@ -141,7 +174,8 @@ def _option_faults(
             )
             yield Fault(where, key, "unknown option", remedy)
         elif not _fits(value, hints.get(key, Any)):
-            yield Fault(where, key, f"is {value!r}, of the wrong type", f"give {_named(hints[key])}")
+            wrong = "an unknown value" if get_origin(hints[key]) is Literal else "of the wrong type"
+            yield Fault(where, key, f"is {value!r}, {wrong}", f"give {_named(hints[key])}")
     if "predictor" in taken and taken["predictor"].default is Parameter.empty and predictor is None:
         yield Fault(where, "predictor", "is missing", "hand one over, such as cosim.reduced.ReducedNetwork(feeder)")
     for key in known:

@@ -46,8 +46,8 @@ def write_trajectory(trajectory: Trajectory, folder: Path) -> None:
     trajectory : Trajectory
         A whole run, or the completed part of one.
     folder : Path
-        Receives ``steps``, ``customers``, ``nodes``, ``lines``, ``decisions`` and, where a controller keeps one,
-        ``front``, each as ``.parquet``.
+        Receives ``steps``, ``customers``, ``nodes``, ``lines``, ``decisions`` and, where a controller keeps them,
+        ``front`` and ``reference``, each as ``.parquet``.
     """
     tables = {
         "steps": _steps(trajectory),
@@ -56,6 +56,7 @@ def write_trajectory(trajectory: Trajectory, folder: Path) -> None:
         "lines": _lines(trajectory),
         "decisions": _decisions(trajectory.decisions),
         "front": _front(trajectory.decisions),
+        "reference": _reference(trajectory.decisions),
     }
     for name, table in tables.items():
         if table is not None:
@@ -153,22 +154,50 @@ def _decisions(decisions: tuple[tuple[int, Decision], ...]) -> pa.Table:
                 name: pa.array([getattr(decision, name) for _, decision in decisions], type=pa.float64())
                 for name in ("hypervolume", "hypervolume_reference", "regret_a", "regret_kwh")
             },
+            **_scales(decisions),
         }
     )
 
 
+def _scales(decisions: tuple[tuple[int, Decision], ...]) -> dict[str, pa.Array]:
+    """What counts as 0 and as 1 of every objective in the hypervolumes: with front and reference they can be redone."""
+    ends = [decision.scale for _, decision in decisions]
+    scaled = [(decision, decision.scale) for _, decision in decisions if decision.scale is not None]
+    names = [_objective_names(decision, len(scale[0])) for decision, scale in scaled]
+    return {
+        f"{name}_at_{row}": pa.array([None if two is None else two[row, index] for two in ends], type=pa.float64())
+        for index, name in enumerate(names[0] if names else ())
+        for row in (0, 1)
+    }
+
+
 def _front(decisions: tuple[tuple[int, Decision], ...]) -> pa.Table | None:
     kept = [(step, decision) for step, decision in decisions if decision.front is not None]
-    if not kept:
+    table = _points([(step, decision, decision.front) for step, decision in kept])
+    if table is None:
         return None
-    points = [decision.front for _, decision in kept if decision.front is not None]
-    names = kept[0][1].front_names or tuple(f"objective_{i + 1}" for i in range(points[0].shape[1]))
-    stacked = np.concatenate(points)
-    row_in_front = np.concatenate([np.arange(len(front)) for front in points])
-    chosen = np.repeat([decision.chosen for _, decision in kept], [len(front) for front in points])
+    chosen = np.concatenate([np.arange(len(d.front)) == d.chosen for _, d in kept if d.front is not None])
+    return table.add_column(2, "chosen", pa.array(chosen))
+
+
+def _reference(decisions: tuple[tuple[int, Decision], ...]) -> pa.Table | None:
+    """Points that fronts were judged by."""
+    return _points([(step, decision, decision.reference) for step, decision in decisions])
+
+
+def _points(kept: list[tuple[int, Decision, NDArray[np.float64] | None]]) -> pa.Table | None:
+    """Points of several decisions one below the other: step, number in the decision, one column per objective."""
+    there = [(step, decision, points) for step, decision, points in kept if points is not None]
+    if not there:
+        return None
+    sizes, stacked = [len(points) for *_, points in there], np.concatenate([points for *_, points in there])
     columns = {
-        "step": np.repeat(np.array([step for step, _ in kept], dtype=np.int32), [len(front) for front in points]),
-        "point": row_in_front.astype(np.int32),
-        "chosen": row_in_front == chosen,
+        "step": np.repeat(np.array([step for step, *_ in there], dtype=np.int32), sizes),
+        "point": np.concatenate([np.arange(size) for size in sizes]).astype(np.int32),
     }
+    names = _objective_names(there[0][1], stacked.shape[1])
     return pa.table({**columns, **{name: stacked[:, index] for index, name in enumerate(names)}})
+
+
+def _objective_names(decision: Decision, objectives: int) -> tuple[str, ...]:
+    return decision.front_names or tuple(f"objective_{index + 1}" for index in range(objectives))

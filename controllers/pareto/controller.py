@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -66,8 +66,9 @@ class Pareto:
     certificate_every : int
         Only every so many decisions are judged.
     certificate_seeds : bool
-        Whether the exact front is also where the search begins. It then judges a search that knew it, and the share of
-        its hypervolume says how much of it was kept; ``false`` shows how far the search comes by itself.
+        Whether the exact front is also where the search begins, while roofs are in the sun. It then judges a search
+        that knew it, and the share of its hypervolume says how much of it was kept; ``false`` shows how far the search
+        comes by itself.
     voltage_limits_pu : (float, float)
         Lowest and highest voltage at every terminal of a customer, of nominal; ``[0.0, inf]`` for no limit.
     loading_limit_percent : float
@@ -92,6 +93,12 @@ class Pareto:
 
     every_step = False
     option_faults = staticmethod(option_faults)
+
+    @staticmethod
+    def place_faults(feeder: Feeder, options: Mapping[str, Any]) -> list[Fault]:
+        """Lines and buses named in the options that a feeder does not have, or that nothing watches."""
+        objectives = options.get("objectives") or CONVEX_PAIR
+        return watch_faults(feeder, objectives, options.get("lines"), options.get("buses"))
 
     def __init__(
         self,
@@ -171,7 +178,7 @@ class Pareto:
         seeded = self._seeds and applies(self._around.objectives)
         start = Start.of(problem, pool) if seeded else within_reach(problem, pool)
         exact = self._exact(problem, start)
-        if seeded and exact is not None:
+        if seeded and exact is not None and len(outlook.roofs):
             start = start.joined_by(problem, space.encode(exact.kw))
         patience = PATIENCE if seeded else LONG_PATIENCE
         front = search(problem, start, self._population, self._generations, self._rng, self._algorithm, patience)

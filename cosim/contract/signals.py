@@ -136,9 +136,11 @@ class Decision:
     wall_s : float
         Time taken [s] (kept apart: never in metrics).
     front : ndarray or None, shape (point, objective)
-        All non-dominated points, the chosen one at row ``chosen``.
+        All non-dominated points, and the chosen one at row ``chosen``, which a controller may prefer to one of them.
     reference : ndarray or None, shape (point, objective)
         Points that the front was judged by.
+    scale : ndarray or None, shape (2, objective)
+        Values of the objectives that count as 0 and as 1 in the hypervolumes; the second is their reference point.
     hypervolume, hypervolume_reference : float
         Share of a box of fixed scale that the front and the reference dominate; nan where there is none.
     regret_a, regret_kwh : float
@@ -157,6 +159,7 @@ class Decision:
     front_names: tuple[str, ...] = ()
     chosen: int = -1
     reference: Float | None = None
+    scale: Float | None = None
     hypervolume: float = float("nan")
     hypervolume_reference: float = float("nan")
     regret_a: float = float("nan")

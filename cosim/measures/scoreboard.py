@@ -13,6 +13,7 @@ from cosim.trajectory import Trajectory
 
 _ROUNDING_KWH = 1e-9
 _LEAST_HYPERVOLUME = 1e-4  # of the box: below it there is nothing to gain, and a share of it says nothing
+_ROUNDING = 1e-6  # of a ratio of hypervolumes: less above 1 is no better
 
 
 def scoreboard(trajectory: Trajectory) -> dict[str, float]:
@@ -184,18 +185,20 @@ def _promise_metrics(run: Trajectory) -> dict[str, float]:
 def _front_metrics(run: Trajectory) -> dict[str, float]:
     """How good the fronts of decisions are, against references on a fixed scale; nan where none was judged."""
     judged = [decision for _, decision in run.decisions if np.isfinite(decision.hypervolume_reference)]
-    # where the reference gains nothing there is nothing to reach; beyond it, a front has reached all there is
-    shares = np.array(
+    # where the reference gains nothing there is nothing to reach
+    ratios = np.array(
         [
-            min(decision.hypervolume / decision.hypervolume_reference, 1.0)
+            decision.hypervolume / decision.hypervolume_reference
             for decision in judged
             if decision.hypervolume_reference > _LEAST_HYPERVOLUME
         ]
     )
+    shares = np.minimum(ratios, 1.0)  # beyond it a front has reached all there is, and the reference is in doubt
     regrets_kwh = [decision.regret_kwh for decision in judged if np.isfinite(decision.regret_kwh)]
     return {
         "hypervolume_ratio_mean": _mean(shares),
         "hypervolume_ratio_min": float(shares.min()) if shares.size else float("nan"),
+        "hypervolume_ratio_above_one": float((ratios > 1.0 + _ROUNDING).sum()) if ratios.size else float("nan"),
         "regret_mean_a": _mean(np.array([decision.regret_a for decision in judged])),
         "regret_kwh": float(sum(regrets_kwh)) if regrets_kwh else float("nan"),
     }

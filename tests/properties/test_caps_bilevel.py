@@ -14,8 +14,8 @@ from controllers.caps.follower import best_response, best_response_lp, charging_
 from controllers.caps.options import FORMS, LIMITS_ON, OBJECTIVES
 from controllers.caps.safe import promised_floors
 
-FEW = settings(max_examples=12, deadline=None, derandomize=True)
-MANY = settings(max_examples=60, deadline=None, derandomize=True)
+FEW = settings(max_examples=8, deadline=None, derandomize=True)
+MANY = settings(max_examples=40, deadline=None, derandomize=True)
 CLOSE = 2e-4
 
 
