@@ -13,8 +13,8 @@ from controllers.aggregation.aggregate import MAPS_H
 from controllers.aggregation.disaggregate import Shares, disaggregate
 from controllers.aggregation.fit import Wishes
 from controllers.aggregation.model import ENVELOPE, SIMPLE, Model, Recipe, Week, make_week, train
-from controllers.aggregation.stays import Stays, expected_stays, fleet_of_stays, stays_from_now, within
-from cosim.contract import Decision, Exogenous, Feeder, Float, Forecast, Observation, Setpoints
+from controllers.aggregation.stays import Stays, cut_kwh, expected_stays, fleet_of_stays, stays_from_now, within
+from cosim.contract import Decision, Exogenous, Feeder, Float, Forecast, Int, Observation, Setpoints
 from cosim.errors import Fault, InputError, SolverError
 
 WHERE = "controller 'aggregator'"
@@ -29,8 +29,10 @@ class Aggregator:
     Before the day, the fleet of the forecast is aggregated, scheduled on the tariff, and its power promised. At every
     control step the promise for the rest of the horizon is shared out among the cars that are there and those still to
     come, by an exact linear programme: every need that can be met is met first, then the promise is followed as
-    closely as the cars can. What they cannot do is the decision's ``objective`` [kWh]; it is known beforehand, too
-    (``promised_short_kwh``). The grid is not looked at: what the promise does to it, the power flow shows.
+    closely as the cars can. What is promised for the rest of the horizon and cannot be delivered is the decision's
+    ``objective`` [kWh]; it is known beforehand, too (``promised_short_kwh``). A car that is forecast to come before the
+    next decision finds its share waiting, or all of its charger where it has no time to spare; one that nobody expected
+    waits for the next decision. The grid is not looked at: what the promise does to it, the power flow shows.
 
     Parameters
     ----------
@@ -53,6 +55,8 @@ class Aggregator:
         Charging promised for the day; empty before ``plan`` [kW].
     promised_short_kwh : float
         Part of the promised energy that the forecast's own cars cannot take when promised [kWh].
+    cut_kwh : float
+        Wanted by the forecast's cars beyond what their chargers can give while they stay: never promised [kWh].
 
     Raises
     ------
@@ -80,7 +84,7 @@ class Aggregator:
         self._step_min = plan_step_min
         self._expected: Exogenous | None = None
         self.promise_kw: Float = np.empty(0)
-        self.promised_short_kwh = 0.0
+        self.promised_short_kwh = self.cut_kwh = 0.0
 
     def plan(self, forecast: Forecast) -> None:
         """Aggregate the forecast fleet and promise its power."""
@@ -88,10 +92,11 @@ class Aggregator:
         self._expected = expected
         steps = max(1, ceil(expected.steps * expected.step_min / self._step_min - 1e-9))
         stays = within(expected_stays(expected), steps * self._step_min)
-        self.promise_kw, self.promised_short_kwh = np.zeros(steps), 0.0
+        self.promise_kw, self.promised_short_kwh, self.cut_kwh = np.zeros(steps), 0.0, 0.0
         if not len(stays):
             return
         fleet = fleet_of_stays(stays, steps, self._step_min / 60.0)
+        self.cut_kwh = cut_kwh(stays, fleet)
         tariff = np.array([expected.tariff_eur_per_kwh[self._slot(k)].mean() for k in range(steps)])
         first_h = expected.start.hour + expected.start.minute / 60.0
         week = make_week(fleet, tariff, first_h)
@@ -119,15 +124,19 @@ class Aggregator:
         except SolverError as error:
             decision = Decision("no plan", fallback=f"every car as fast as it can: {error}")
             return Setpoints(unlimited, unlimited, unlimited, planned_kva=planned_kva, decision=decision)
-        now = stays.arrival_min <= 1e-6
-        share = fleet.charge_high_kw[0, now] / stays.charger_kw[now]  # a car that leaves within the step has less time
+        share = fleet.charge_high_kw[0] / stays.charger_kw  # a car that is not there for all of the step has less time
+        wanted_now_kw = shares.charge_kw[0] / np.maximum(share, 1e-6)
+        here = stays.arrival_min <= 1e-6
         power_kw = np.zeros(self._customers)
-        np.add.at(power_kw, stays.customer[now], shares.charge_kw[0, now] / np.maximum(share, 1e-6))
+        power_kw[stays.customer[here]] = wanted_now_kw[here]
         limit_kw = keep_minimum(power_kw, observation)
+        coming = np.flatnonzero(~here & (stays.arrival_min < self._step_min - 1e-6))
+        coming_kw = awaiting_kw(stays, wanted_now_kw, coming, self._step_min)
+        np.maximum.at(limit_kw, stays.customer[coming], coming_kw)
         return Setpoints(
             unlimited, limit_kw, unlimited,
             published_cap_kw=self._published(self._expected, first, stays, shares, limit_kw),
-            planned_kva=planned_kva, decision=_decision(shares.missed_kwh(self._step_min / 60.0), began),
+            planned_kva=planned_kva, decision=_decision(shares.short_kwh(self._step_min / 60.0), began),
         )  # fmt: skip
 
     def _model(self, week: Week) -> Model:
@@ -167,6 +176,28 @@ class Aggregator:
         return np.maximum(published_kw + expected.demand_kw - expected.pv_available_kw, 0.0)
 
 
+def awaiting_kw(stays: Stays, wanted_kw: Float, coming: Int, step_min: float) -> Float:
+    """Limit that a car finds when it comes before the next decision, shape (coming,) [kW].
+
+    Its share; all of its charger where waiting until the next decision would leave its need short.
+
+    Parameters
+    ----------
+    stays : Stays
+        All stays.
+    wanted_kw : ndarray, shape (stay,)
+        Share of each in this step, while it is there [kW].
+    coming : ndarray of int
+        Stays that begin within this step.
+    step_min : float
+        Until the next decision [min].
+    """
+    rating_kw = stays.charger_kw[coming]
+    later_h = np.maximum(stays.departure_min[coming] - step_min, 0.0) / 60.0
+    short = stays.need_kwh[coming] > rating_kw * stays.efficiency[coming] * later_h - 1e-6
+    return np.where(short, rating_kw, np.minimum(wanted_kw[coming], rating_kw))
+
+
 def keep_minimum(power_kw: Float, now: Observation) -> Float:
     """Round small powers to a pause or to the charger's least, their sum kept as nearly as that allows.
 
@@ -193,7 +224,7 @@ def keep_minimum(power_kw: Float, now: Observation) -> Float:
 
 
 def _decision(missed_kwh: float, began: float) -> Decision:
-    """The sharing is a linear programme, solved to its optimum: the least energy by which the promise is missed."""
+    """The sharing is a linear programme, solved to its optimum; its value: what is promised and not delivered."""
     return Decision("optimal", missed_kwh, missed_kwh, 0.0, wall_s=time.perf_counter() - began)
 
 

@@ -34,16 +34,40 @@ class Shares(FrozenArrays):
         At the end of each step [kWh].
     short_kw, excess_kw : ndarray, shape (step,)
         Wanted power that the cars cannot take, and power that they must take beyond it [kW].
+    cycled_kw : ndarray, shape (step, car)
+        Power that a car takes and feeds back at once, which burns energy in its losses. The programme does not forbid
+        it: where it is not nil, the wanted power was followed on paper only [kW].
     """
 
     charge_kw: Float
     level_kwh: Float
     short_kw: Float
     excess_kw: Float
+    cycled_kw: Float
 
-    def missed_kwh(self, step_h: float = 1.0) -> float:
-        """Energy by which the cars miss the wanted power, both ways [kWh]."""
+    def short_kwh(self, step_h: float = 1.0) -> float:
+        """Wanted energy that the cars do not take when it is wanted: ``missed_kwh`` of this sharing [kWh]."""
+        return float(self.short_kw.sum() * step_h)
+
+    def apart_kwh(self, step_h: float = 1.0) -> float:
+        """Energy by which the cars are off the wanted power, both ways [kWh]."""
         return float((self.short_kw + self.excess_kw).sum() * step_h)
+
+
+def missed_kwh(promised_kw: Float, delivered_kw: Float, step_h: float) -> float:
+    """Energy that was promised and not delivered when it was [kWh].
+
+    The one definition of the missed part of a promise, whether in a plan or on the feeder: more than promised, at
+    another time, does not make up for it.
+
+    Parameters
+    ----------
+    promised_kw, delivered_kw : ndarray, shape (step,)
+        Means over the steps of the promise [kW].
+    step_h : float
+        Length of a step [h].
+    """
+    return float(np.maximum(promised_kw - delivered_kw, 0.0).sum() * step_h)
 
 
 def disaggregate(fleet: Fleet, wanted_kw: Float) -> Shares:
@@ -75,7 +99,8 @@ def disaggregate(fleet: Fleet, wanted_kw: Float) -> Shares:
         raise SolverError(f"sharing a fleet's power ended with {highs.modelStatusToString(highs.getModelStatus())}")
     point = np.clip(np.array(highs.getSolution().col_value), low, high)
     charge, discharge, level = point[: 3 * steps * cars].reshape(3, steps, cars)
-    return Shares(charge - discharge, level, *point[3 * steps * cars :].reshape(2, steps))
+    short, excess = point[3 * steps * cars :].reshape(2, steps)
+    return Shares(charge - discharge, level, short, excess, np.minimum(charge, discharge))
 
 
 def _programme(fleet: Fleet, wanted: Float) -> tuple[sparse.csc_array, Float, Float, Float, Float]:

@@ -10,7 +10,7 @@ import pyomo.environ as pyo
 
 from controllers.aggregation.aggregate import Factors
 from controllers.aggregation.deviation import Case
-from controllers.aggregation.programme import CHARGE, DISCHARGE, LEVEL, costs, limits
+from controllers.aggregation.programme import CHARGE, DISCHARGE, LEVEL, SCALE, costs, limits
 from controllers.aggregation.store import Schedule, Store
 from cosim.contract import Float, Int
 
@@ -49,7 +49,8 @@ class Kkt:
         """Read the factors."""
         value = Factors.ones(block_h).value.copy()
         for (family, block), variable in self.factor.items():
-            value[family, block] = variable.value
+            if variable.value is not None:  # in no row where all its bounds are nil: it stays at 1
+                value[family, block] = min(max(variable.value, self.low), self.high)
         return Factors(value, block_h)
 
     def schedule(self) -> Schedule:
@@ -77,24 +78,29 @@ def build(case: Case, tau: Int, families: Int, low: float, high: float, penalty:
         Bounds of every factor.
     penalty : float
         Bound of the balance's dual [EUR/kWh].
+
+    Notes
+    -----
+    Multipliers and reduced costs are in EUR/MWh: HiGHS tolerates 1e-6 of a row, which must be far below the tie-break.
     """
     store, steps = case.store, range(case.store.steps)
     m = pyo.ConcreteModel()
     pairs = [(int(f), int(b)) for f in families for b in np.unique(tau)]
     m.factor = pyo.Var(pairs, bounds=(low, high))
     m.x = pyo.Var(KINDS, steps, bounds=(0.0, None))
+    penalty *= SCALE
     m.dual = pyo.Var(steps, bounds=(-penalty, penalty))
     m.rows = pyo.ConstraintList()
     for t in steps:
         stays = store.keep * m.x[LEVEL, (t - 1) % store.steps]
         m.rows.add(m.x[LEVEL, t] == stays + m.x[CHARGE, t] - m.x[DISCHARGE, t] - float(store.driving_kwh[t]))
     bottom, top = (values.reshape(5, -1) for values in limits(store))
-    cost = costs(store, case.price_eur_per_kwh).reshape(5, -1)
+    cost = SCALE * costs(store, case.price_eur_per_kwh).reshape(5, -1)
     following = [store.keep * m.dual[(t + 1) % store.steps] for t in steps]
     reduced = {
         (CHARGE, t): cost[CHARGE, t] + m.dual[t] for t in steps
     } | {(DISCHARGE, t): cost[DISCHARGE, t] - m.dual[t] for t in steps} | {
-        (LEVEL, t): following[t] - m.dual[t] for t in steps
+        (LEVEL, t): cost[LEVEL, t] + following[t] - m.dual[t] for t in steps
     }  # fmt: skip
     spread = {CHARGE: penalty, DISCHARGE: penalty, LEVEL: (1.0 + store.keep) * penalty}
     for kind in KINDS:

@@ -4,7 +4,9 @@ Columns are kilowatt-hours on the battery's side: charged c, taken out d, level 
 
     s[t] = keep s[t-1] + c[t] - d[t] - driving[t] + m[t] - r[t],   s[-1] = s[steps-1]
 
-with the cost price/eta_c on c and -price*eta_d on d. So the matrix is the same for every battery of one horizon.
+with the cost price/eta_c on c and -price*eta_d on d (-price/eta_c where the price is negative: then charging and
+feeding back at once gains nothing, and no binary is needed to forbid it). So the matrix is the same for every battery
+of one horizon. Ties are broken: earliest first, and the lowest level that will do.
 Missing and surplus energy cost more than any energy can be worth (``penalty_eur_per_kwh``): they are nil wherever the
 bounds can be kept at all, they make every problem with uncrossed bounds solvable, and they bound the dual of the
 balance, which is what makes the bounds of ``exact`` proven. Formulation: P. Härtel and M. von Bonin,
@@ -25,10 +27,15 @@ from controllers.highs import silent_highs
 from cosim.contract import Float, Int
 from cosim.errors import SolverError
 
-TIE_EUR_PER_KWH = 1e-7
-"""Added to the price per step of delay, so that equal prices leave one answer: the earliest."""
+TIE_EUR_PER_KWH = 2e-6
+"""Added to the price per step of delay, so that equal prices leave one answer: the earliest. It is far above what a
+mixed-integer solver tolerates (``exact``), and over a week below half a EUR/MWh."""
+LEVEL_TIE_EUR_PER_KWH = TIE_EUR_PER_KWH / 4.0
+"""Cost of holding a kWh for a step, below the cost of delay: without it, a battery that loses nothing could be
+scheduled at any offset of its level."""
 PENALTY_FACTOR = 1.5
-_SCALE = 1000.0  # costs in EUR/MWh inside, so that HiGHS's tolerances are far below the tie-break
+SCALE = 1000.0
+"""Costs and multipliers are in EUR/MWh inside solvers, so that their tolerances are far below the tie-break."""
 _TOLERANCE = 1e-9
 _ROUNDING_KWH = 1e-5  # bounds crossed by less, as a mixed-integer solver's tolerance may leave them, are equal
 CHARGE, DISCHARGE, LEVEL, MISSING, SURPLUS = range(5)
@@ -74,17 +81,23 @@ def penalty_eur_per_kwh(store: Store, price_eur_per_kwh: Float) -> float:
 
     Energy in the battery is worth at most the dearest price, divided by what charging and storing leave of it.
     """
-    dearest = float(np.abs(price_eur_per_kwh).max()) + TIE_EUR_PER_KWH * store.steps + 0.01
+    dearest = float(np.abs(price_eur_per_kwh).max()) + 2.0 * TIE_EUR_PER_KWH * (1 + store.steps) + 0.01
     return PENALTY_FACTOR * dearest / (store.charge_efficiency * store.keep**store.steps)
 
 
 def costs(store: Store, price_eur_per_kwh: Float) -> Float:
     """Cost of every column per kWh on the battery's side, shape (5 * step,) [EUR/kWh]."""
-    late = TIE_EUR_PER_KWH * np.arange(store.steps)
+    late = TIE_EUR_PER_KWH * (1.0 + np.arange(store.steps))
     penalty = np.full(store.steps, penalty_eur_per_kwh(store, price_eur_per_kwh))
     charge = (price_eur_per_kwh + late) / store.charge_efficiency
-    discharge = -(price_eur_per_kwh - late) * store.discharge_efficiency
-    return np.concatenate([charge, discharge, np.zeros(store.steps), penalty, penalty])
+    # feeding back at a negative price costs what charging there earns: else both at once, burning energy, would pay
+    worth = np.where(
+        price_eur_per_kwh < 0.0,
+        price_eur_per_kwh / store.charge_efficiency,
+        price_eur_per_kwh * store.discharge_efficiency,
+    )
+    discharge = late * store.discharge_efficiency - worth
+    return np.concatenate([charge, discharge, np.full(store.steps, LEVEL_TIE_EUR_PER_KWH), penalty, penalty])
 
 
 def limits(store: Store) -> tuple[Float, Float]:
@@ -147,7 +160,7 @@ class StoreLp:
         highs, (low, high) = self._highs, limits(store)
         high = np.where(high >= low - _ROUNDING_KWH, np.maximum(high, low), high)
         cost = costs(store, price_eur_per_kwh)
-        highs.changeColsCost(len(cost), self._columns, _SCALE * cost)
+        highs.changeColsCost(len(cost), self._columns, SCALE * cost)
         highs.changeColsBounds(len(cost), self._columns, low, high)
         highs.changeRowsBounds(  # type: ignore[attr-defined]
             self.steps, self._rows, -store.driving_kwh, -store.driving_kwh

@@ -106,6 +106,11 @@ def fleet_of_stays(stays: Stays, steps: int, step_h: float) -> Fleet:
     return Fleet(nil, charge_high_kw, nil, nil, nil, level_high_kwh, driving_kwh, stays.efficiency, one, step_h=step_h)
 
 
+def cut_kwh(stays: Stays, fleet: Fleet) -> float:
+    """What ``fleet_of_stays`` cut from needs: no schedule could charge it while the cars are there [kWh]."""
+    return float(stays.need_kwh.sum() - fleet.driving_kwh.sum() / (1.0 - _ROUNDING))
+
+
 def within(stays: Stays, horizon_min: float) -> Stays:
     """Stays that have some time inside the horizon."""
     kept = (stays.arrival_min < horizon_min - 1e-6) & (stays.departure_min > np.maximum(stays.arrival_min, 0.0) + 1e-6)
