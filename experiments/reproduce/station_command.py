@@ -39,7 +39,9 @@ def station_command(
     gap: Annotated[
         float | None, typer.Option(help="Relative gap of each lower level [0; 0.01 above 25 drivers].")
     ] = None,
-    certify: Annotated[int, typer.Option(help="Check the algorithm against the optimum of so many instances.")] = 0,
+    certify: Annotated[
+        int, typer.Option(help="Check the algorithm against the optimum of so many instances; 30 take minutes.")
+    ] = 0,
     scaling: Annotated[bool, typer.Option("--scaling", help="Measure every formulation against size.")] = False,
     feeder: Annotated[str | None, typer.Option(help="Charge on this feeder at the prices found.")] = None,
     stations: Annotated[str | None, typer.Option(help="Buses of the stations, comma-separated.")] = None,

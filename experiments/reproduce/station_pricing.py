@@ -190,8 +190,8 @@ def _exact(leader: Leader, told: Told) -> None:
     if not len(optimistic.prices):
         rooms = ", ".join(f"{kwh:g}" for kwh in leader.instance.capacity_kwh)
         problem = (
-            f"stations of {rooms} kWh cannot serve those who must be served at any of the {optimistic.vectors} price "
-            "vectors that may be set (proven)"
+            f"stations of {rooms} kWh cannot serve those who must be served at any prices that may be set "
+            f"(price vectors: {optimistic.vectors}; proven)"
         )
         remedy = "raise capacities, or allow lost sales at a penalty (--lost-sales)"
         raise InputError(Fault("station_pricing", "capacity_kwh", problem, remedy))
