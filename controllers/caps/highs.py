@@ -125,6 +125,25 @@ def solve(model: pyo.ConcreteModel, stop: Stop | None = None, *, use_start: bool
     return Ending(status, has_plan, objective, bound, max(int(info.mip_node_count), 0), wall_s)
 
 
+def run_linear(solver: highspy.Highs, time_s: float, what: str) -> None:
+    """Run a linear programme that has an optimum, for at most so long.
+
+    Raises
+    ------
+    OutOfTimeError
+        Where the clock struck first.
+    SolverError
+        Where it ends without an optimum; the message names ``what``.
+    """
+    solver.setOptionValue("time_limit", solver.getRunTime() + time_s)
+    solver.run()
+    ended = solver.getModelStatus()
+    if ended == highspy.HighsModelStatus.kTimeLimit:
+        raise OutOfTimeError(f"the clock struck in {what}")
+    if ended != highspy.HighsModelStatus.kOptimal:
+        raise SolverError(f"{what} ended with {solver.modelStatusToString(ended)!r}")
+
+
 def _loaded(form: Any, stop: Stop) -> highspy.Highs:
     columns, matrix = form.columns, form.A.tocsc()
     rows_of = np.array([row.bound_type for row in form.rows])

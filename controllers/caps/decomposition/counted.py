@@ -13,11 +13,10 @@ from controllers.caps.decomposition.clock import Clock
 from controllers.caps.decomposition.counts import Count
 from controllers.caps.decomposition.master import OVERLOAD_KWH_PER_KW, joined
 from controllers.caps.decomposition.plans import Plans, chosen
-from controllers.caps.highs import OutOfTimeError
+from controllers.caps.highs import run_linear
 from controllers.caps.part import Part
 from controllers.highs import silent_highs
 from cosim.contract import Float
-from cosim.errors import SolverError
 
 MISCOUNT_KWH = 1000.0  # what a count costs by which a bound is broken, well above what one is ever worth
 TRIAL_STEPS = 25  # of the simplex method, for a first idea of what a bound on a count is worth
@@ -157,13 +156,7 @@ class CountedMaster:
             Where the programme has none.
         """
         solver = self._solver
-        solver.setOptionValue("time_limit", solver.getRunTime() + self._clock.left_s)
-        solver.run()
-        if solver.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
-            raise OutOfTimeError("the clock struck in a branch of the caps")
-        if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-            ended = solver.modelStatusToString(solver.getModelStatus())
-            raise SolverError(f"master programme of a branch of the caps ended with {ended!r}")
+        run_linear(solver, self._clock.left_s, "the master programme of a branch of the caps")
         solution = solver.getSolution()
         dual = np.array(solution.row_dual)
         price = np.maximum(-dual[: self._limits], 0.0).reshape(self.part.headroom_kw.shape)

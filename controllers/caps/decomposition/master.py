@@ -9,11 +9,10 @@ import numpy as np
 from scipy.sparse import csc_matrix, vstack
 
 from controllers.caps.decomposition.pricing import Plans, States
-from controllers.caps.highs import OutOfTimeError
+from controllers.caps.highs import run_linear
 from controllers.caps.part import Part
 from controllers.highs import silent_highs
 from cosim.contract import Float, Int
-from cosim.errors import SolverError
 
 OVERLOAD_KWH_PER_KW = 1000.0  # per hour of a slot; what a kW above a limit costs, well above what a limit is ever worth
 
@@ -97,13 +96,7 @@ class Master:
             Where the programme has none.
         """
         solver = self._solver
-        solver.setOptionValue("time_limit", solver.getRunTime() + time_s)
-        solver.run()
-        if solver.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
-            raise OutOfTimeError("the clock struck in the master programme of the caps")
-        if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-            ended = solver.modelStatusToString(solver.getModelStatus())
-            raise SolverError(f"master programme of the caps ended with {ended!r}")
+        run_linear(solver, time_s, "the master programme of the caps")
         solution = solver.getSolution()
         dual = np.array(solution.row_dual)
         price = np.maximum(-dual[: self._limits], 0.0).reshape(self.part.headroom_kw.shape)
