@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import sys
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,20 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def package_versions(packages: Iterable[str]) -> dict[str, str]:
     """Return the installed version of each distribution."""
     return {name: _version(name) for name in packages}
+
+
+def origin(packages: Iterable[str]) -> dict[str, Any]:
+    """Return what made a result: the command, versions of Python and of each distribution, the platform."""
+    return {
+        "command": " ".join(["cosim", *sys.argv[1:]]),
+        "versions": {"python": platform.python_version(), **package_versions(packages)},
+        "platform": platform.platform(),
+    }
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    return sha256(path.read_bytes()).hexdigest()
 
 
 def _version(package: str) -> str:

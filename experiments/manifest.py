@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any, TypeVar
 from cosim import Trajectory
 from cosim.errors import RunStoppedError
 from experiments.compose import Composition
-from experiments.files import package_versions
+from experiments.files import origin, sha256_of
 from experiments.scenario import ForecastTable, Run, Scenario
 
 _PACKAGES = (
@@ -102,15 +100,13 @@ def make_manifest(
         "scenario": composition.scenario.model_dump(mode="json"),
         "seed": composition.scenario.seed,
         "engine": engine,
-        "command": " ".join(["cosim", *sys.argv[1:]]),
         "complete": stopped is None,
         "stopped": None if stopped is None else str(stopped),
         "reproducible": all(trajectory.reproducible for trajectory in runs.values()) and stopped is None,
         "runs": {label: _of_run(label, trajectory, composition) for label, trajectory in runs.items()},
         "engine_crosscheck": dict(crosscheck),
         "warnings": list(composition.warnings),
-        "versions": {"python": platform.python_version(), **package_versions(_PACKAGES)},
-        "platform": platform.platform(),
+        **origin(_PACKAGES),
         "inputs_sha256": input_hashes(composition, where),
     }
 
@@ -142,4 +138,4 @@ def input_hashes(composition: Composition, where: Path) -> Mapping[str, str]:
     for own in (composition.scenario.households.profiles, composition.scenario.ev.sessions or ""):
         if Path(own).is_file():
             files[f"own/{Path(own).name}"] = Path(own)
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    return {name: sha256_of(path) for name, path in files.items()}

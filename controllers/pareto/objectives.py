@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 
 from controllers.pareto.scene import Evaluated
-from cosim.contract import Complex, Float
+from cosim.contract import Float
 from cosim.measures import neutral_current_a, pui_percent, sequence_components, vuf_percent
 from cosim.measures.energy import EXPORT_EUR_PER_KWH
 
@@ -139,8 +139,3 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
 
 CONVEX_PAIR = ("unbalance_current", "pv_curtailment")
 """Convex quadratics of the powers on a linear network: their front can be computed."""
-
-
-def complex_nothing(batch: int, periods: int) -> Complex:
-    """Phasors of nothing watched, shape (batch, period, 0, 3)."""
-    return np.empty((batch, periods, 0, 3), complex)

@@ -19,8 +19,9 @@ from experiments.rephase.moves import Move, Rephasing, with_connections
 from experiments.rephase.search import Choice, Quadratic, best_moves
 from experiments.rephase.tables import metric_table, phase_loads, report
 from experiments.scenario import Run, Scenario
+from experiments.tables import write_table
 from experiments.unbalance.tables import analyse, describe
-from experiments.unbalance.write import write_table, write_unbalance
+from experiments.unbalance.write import write_unbalance
 
 PACKAGES = ("lv-feeder-cosim", "opendssdirect.py", "numpy", "pandas", "scipy")
 

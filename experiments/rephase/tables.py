@@ -9,6 +9,7 @@ import pandas as pd
 
 from cosim import Trajectory
 from experiments.scenario import Run, Scenario
+from experiments.tables import markdown
 
 SHOWN = (
     "unbalance_current_mean_a2", "neutral_current_p95_a", "i2_p95_a", "vuf_p95_percent", "vuf_max_percent",
@@ -71,17 +72,3 @@ def report(
         "them. How the indices differ, and when each misleads, is in docs/unbalance.md of the project.\n",
     ]
     return "\n".join(parts)
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """Return a table as Markdown, numbers to four digits."""
-    if table.empty:
-        return "(none)\n"
-
-    def cell(value: object) -> str:
-        return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-    head = "| " + " | ".join(map(str, table.columns)) + " |"
-    rule = "|" + "---|" * len(table.columns)
-    rows = ["| " + " | ".join(cell(value) for value in row) + " |" for row in table.itertuples(index=False)]
-    return "\n".join([head, rule, *rows]) + "\n"

@@ -6,8 +6,6 @@ are, with the optima computed for them beforehand by an independent model, and t
 
 from __future__ import annotations
 
-import platform
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import pandas as pd
 from controllers.planner import Options, Planning, Requests, Rounding, make_requests, make_station, plan
 from cosim.measures import json_safe
 from cosim.record import write_whole
-from experiments.files import package_versions, write_json
+from experiments.files import origin, write_json
 from experiments.plan.generate import generate_demand
 from experiments.plan.read import Demand, read_demand
 from experiments.plan.report import write_all
@@ -97,9 +95,8 @@ def reproduce(folder: Path, *, capacity_kw: float = CAPACITY_KW, seed: int = 1) 
     write_json(folder / "metrics.json", {"cases": cases})
     write_json(folder / "timing.json", timing)
     write_json(folder / "manifest.json", {
-        "study": "cpo_planner", "command": " ".join(["cosim", *sys.argv[1:]]), "seed": seed, "capacity_kw": capacity_kw,
-        "versions": {"python": platform.python_version(), **package_versions(PACKAGES)},
-        "platform": platform.platform(), "source": "seed 002: five rows of its table, formulation, default prices",
+        "study": "cpo_planner", **origin(PACKAGES), "seed": seed, "capacity_kw": capacity_kw,
+        "source": "seed 002: five rows of its table, formulation, default prices",
     })  # fmt: skip
     report = _report(table, cases)
     write_whole(folder / "report.md", lambda temporary: temporary.write_text(report, encoding="utf-8"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cosim.measures import json_safe
 from cosim.record import write_whole
-from experiments.files import package_versions, write_json
+from experiments.files import origin, write_json
 from experiments.reproduce import fleet_exact, fleet_loop
 from experiments.reproduce.fleet_figures import write_figures
 from experiments.reproduce.fleet_story import CHOSEN, ONE_UNIT, ONE_WEEK, Order, Story, metrics, tell
@@ -117,12 +115,10 @@ def _write_table(path: Path, table: pd.DataFrame) -> None:
 def _manifest(order: Order, story: Story) -> dict[str, Any]:
     return {
         "study": "fleet_aggregation",
-        "command": " ".join(["cosim", *sys.argv[1:]]),
         **asdict(order),
         "reproducible": True,
         "chosen": asdict(story.cases[CHOSEN].model.recipe),
-        "versions": {"python": platform.python_version(), **package_versions(PACKAGES)},
-        "platform": platform.platform(),
+        **origin(PACKAGES),
         "source": "model: arXiv:2506.04843 (nomenclature, abstract); cars, trips and prices drawn: fleet_data.py",
     }
 

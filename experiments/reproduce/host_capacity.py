@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import platform
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ from controllers.caps.follower import charging_cost_eur
 from cosim.measures import json_safe
 from experiments.caps_output import uncontrolled_kw, write_caps
 from experiments.deviation_output import deviation_rows
-from experiments.files import package_versions, write_json
+from experiments.files import origin, sha256_of, write_json
 from experiments.reproduce import host_sized
 from experiments.reproduce.host_figures import write_sized_figure, write_story_figures
 from experiments.reproduce.host_floor import lowered
@@ -146,15 +143,13 @@ def _manifest(order: Order | None, compared: Comparison) -> dict[str, Any]:
     if order is not None:
         options = asdict(order) | {"data": None if order.data is None else order.data.name}
         if order.data is not None:
-            inputs[order.data.name] = sha256(order.data.read_bytes()).hexdigest()
+            inputs[order.data.name] = sha256_of(order.data)
     return {
         "study": "host_capacity",
-        "command": " ".join(["cosim", *sys.argv[1:]]),
         "seed": None if order is None else order.seed,
         "options": options,
         "reproducible": not compared.skipped and all(p.result.reproducible for p in compared.plans.values()),
-        "versions": {"python": platform.python_version(), **package_versions(PACKAGES)},
-        "platform": platform.platform(),
+        **origin(PACKAGES),
         "inputs_sha256": inputs,
         "source": "github.com/TeraNYI/Thesis, figures read by pixel: experiments/reproduce/host_data.py",
     }

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import platform
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cosim.measures import json_safe
-from experiments.files import package_versions, write_json
+from experiments.files import origin, sha256_of, write_json
 from experiments.reproduce.trip_command import weights_name
 from experiments.reproduce.trip_control import CONTROLS, Control, Controlled, Weights, control
 from experiments.reproduce.trip_figures import write_figures
@@ -198,7 +195,6 @@ def _lines(cases: dict[str, dict[str, float]], decided: dict[str, Controlled], q
 def _manifest(question: Question, place: Place, decided: dict[str, Controlled]) -> dict[str, Any]:
     return {
         "study": "powertrip",
-        "command": " ".join(["cosim", *sys.argv[1:]]),
         "seed": question.seed,
         "options": {
             key: getattr(question, key)
@@ -217,12 +213,7 @@ def _manifest(question: Question, place: Place, decided: dict[str, Controlled]) 
         "reproducible": True,
         "evaluations": {name: found.evaluations for name, found in decided.items()},
         "infeasible_steps": {name: found.infeasible_steps for name, found in decided.items()},
-        "versions": {"python": platform.python_version(), **package_versions(PACKAGES)},
-        "platform": platform.platform(),
-        "inputs_sha256": _hashes(sorted(place.feeder.master.parent.glob("*.dss"))),
+        **origin(PACKAGES),
+        "inputs_sha256": {path.name: sha256_of(path) for path in sorted(place.feeder.master.parent.glob("*.dss"))},
         "source": "github.com/imenhbibi/Power_Trip at 0a50910; its data have no licence and are not shipped",
     }
-
-
-def _hashes(paths: Sequence[Path]) -> dict[str, str]:
-    return {path.name: sha256(path.read_bytes()).hexdigest() for path in paths}

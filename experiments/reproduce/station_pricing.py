@@ -6,8 +6,6 @@ known, any other instance, the exact optimum where it can be had, and the slides
 
 from __future__ import annotations
 
-import platform
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,7 +28,7 @@ from controllers.pricing import (
 )
 from cosim.contract import Float
 from cosim.errors import Fault, InputError
-from experiments.files import package_versions, write_json
+from experiments.files import origin, write_json
 from experiments.reproduce.station_read import Order, stream
 
 Case = dict[str, Any]
@@ -271,7 +269,6 @@ def _manifest(order: Order) -> dict[str, Any]:
     instance, wishes = order.instance, order.wishes
     return {
         "study": "station_pricing",
-        "command": " ".join(["cosim", *sys.argv[1:]]),
         "seed": wishes.seed,
         "instance": {
             "name": order.name,
@@ -279,7 +276,6 @@ def _manifest(order: Order) -> dict[str, Any]:
                ("budgets", "demands_kwh", "travel_h", "power_kw", "capacity_kwh", "beta_h", "period")},
         },
         "rules": {key: getattr(order.rules, key) for key in order.rules.__dataclass_fields__},
-        "versions": {"python": platform.python_version(), **package_versions(PACKAGES)},
-        "platform": platform.platform(),
+        **origin(PACKAGES),
         "source": "seed 004: model, weights and algorithm of the slides; instances of this project",
     }  # fmt: skip

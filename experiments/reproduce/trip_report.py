@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from cosim.record import write_whole
-from experiments.rephase.tables import markdown
 from experiments.reproduce.trip_place import Place
+from experiments.tables import markdown, write_table
 
 COLUMNS = (
     "f1_mean", "f1_mean_change_percent", "pui_mean_percent", "phase_current_mean_a", "neutral_current_mean_a",
@@ -74,8 +74,8 @@ def write_report(
     table = pd.DataFrame(
         [{"case": name} | {key: case[key] for key in (*COLUMNS, *by_line)} for name, case in cases.items()]
     )
-    _csv(folder / "cases.csv", table)
-    _csv(folder / "disagreements.csv", differing)
+    write_table(table, folder / "cases.csv")
+    write_table(differing, folder / "disagreements.csv")
     parts = [
         "# PowerTrip, told again\n",
         f"{len(place.lines)} single-phase charge points of 11 kW and {place.sun_kw.shape[1]} roofs on "
@@ -120,7 +120,3 @@ def _per_line(place: Place, cases: Mapping[str, Mapping[str, float]]) -> pd.Data
             for name, case in cases.items()
         ]
     )
-
-
-def _csv(path: Path, table: pd.DataFrame) -> None:
-    write_whole(path, lambda new: table.round(6).to_csv(new, index=False, lineterminator="\n"))

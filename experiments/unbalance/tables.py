@@ -76,9 +76,10 @@ def bus_table(run: Trajectory) -> pd.DataFrame:
         magnitude = np.abs(phase_v)
         # a bus before the transformer is measured at its own voltage level
         level_v = nominal_v if 0.5 * nominal_v < magnitude.mean() < 1.5 * nominal_v else float(magnitude.mean())
-        factor = ten_minute_rms(vuf_percent(phase_v)[:, None], run.step_min)[:, 0]
+        of_step = vuf_percent(phase_v)
+        factor = ten_minute_rms(of_step[:, None], run.step_min)[:, 0]
         zero = ten_minute_rms(v0_percent(phase_v)[:, None], run.step_min)[:, 0]
-        worst = int(np.argmax(vuf_percent(phase_v)))
+        worst = int(np.argmax(of_step))
         records.append({
             "bus": bus,
             "distance_m": feeder.distance_m.get(bus, np.nan),

@@ -1,0 +1,30 @@
+"""Tables on disk and in Markdown, in one way for all studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from cosim.record import write_whole
+
+DIGITS = 6
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a CSV, whole or not at all."""
+    write_whole(path, lambda temporary: table.round(DIGITS).to_csv(temporary, index=False, lineterminator="\n"))
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return a table as Markdown, numbers to four digits."""
+    if table.empty:
+        return "(none)\n"
+
+    def cell(value: object) -> str:
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    head = "| " + " | ".join(map(str, table.columns)) + " |"
+    rule = "|" + "---|" * len(table.columns)
+    rows = ["| " + " | ".join(cell(value) for value in row) + " |" for row in table.itertuples(index=False)]
+    return "\n".join([head, rule, *rows]) + "\n"
