@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import highspy
 import numpy as np
-from scipy.sparse import csc_matrix, vstack
 
 from controllers.caps.decomposition.clock import Clock
 from controllers.caps.decomposition.counts import Count
-from controllers.caps.decomposition.master import OVERLOAD_KWH_PER_KW, joined
+from controllers.caps.decomposition.master import OVERLOAD_KWH_PER_KW, add_columns, joined
 from controllers.caps.decomposition.plans import Plans, chosen
 from controllers.caps.highs import run_linear
 from controllers.caps.part import Part
@@ -103,15 +102,8 @@ class CountedMaster:
             return 0
         plans, count = chosen(plans, np.array(fresh)), len(fresh)
         self._pool.append(plans)
-        share = self.part.share[plans.cars]
-        load = (plans.charge_kw[:, None, :] * share.T[None]).reshape(self._limits, count)
-        convexity = csc_matrix((np.ones(count), (plans.cars, np.arange(count))), (len(self.part.cars), count))
         counted = np.array([one.of(plans) for one in self.counts]).reshape(-1, count)
-        columns = vstack([csc_matrix(load), convexity, csc_matrix(counted)], format="csc")
-        self._solver.addCols(
-            count, plans.withheld_kwh, np.zeros(count), np.full(count, np.inf),
-            columns.nnz, columns.indptr[:-1].astype(np.int32), columns.indices.astype(np.int32), columns.data,
-        )  # fmt: skip
+        add_columns(self._solver, self.part, plans, counted)
         self._column_of = np.concatenate([self._column_of, self._columns + np.arange(count)])
         self._columns += count
         return count

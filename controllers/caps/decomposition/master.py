@@ -67,18 +67,10 @@ class Master:
 
     def add(self, plans: Plans) -> None:
         """Add one column for each plan."""
-        count = len(plans.cars)
-        if not count:
+        if not len(plans.cars):
             return
         self.pool.append(plans)
-        share = self.part.share[plans.cars]
-        load = (plans.charge_kw[:, None, :] * share.T[None]).reshape(self._limits, count)
-        convexity = csc_matrix((np.ones(count), (plans.cars, np.arange(count))), (len(self.part.cars), count))
-        columns = vstack([csc_matrix(load), convexity], format="csc")
-        self._solver.addCols(
-            count, plans.withheld_kwh, np.zeros(count), np.full(count, np.inf),
-            columns.nnz, columns.indptr[:-1].astype(np.int32), columns.indices.astype(np.int32), columns.data,
-        )  # fmt: skip
+        add_columns(self._solver, self.part, plans)
 
     def solve(self, time_s: float = np.inf) -> MasterSolution:
         """Return the optimum over the columns known.
@@ -112,6 +104,32 @@ class Master:
         """Return all columns as one, and their weights in the last solution."""
         weight = np.array(self._solver.getSolution().col_value[self._limits :])
         return joined(self.pool), weight
+
+
+def add_columns(solver: highspy.Highs, part: Part, plans: Plans, counted: Float | None = None) -> None:
+    """Add one column for each plan: its load in the rows of the limits, one in its car's, and what further rows count.
+
+    Parameters
+    ----------
+    solver : Highs
+        Holds a master programme of the piece.
+    part : Part
+        The piece.
+    plans : Plans
+        What is added.
+    counted : ndarray, shape (row, plan), optional
+        Entries in the rows after those of the cars.
+    """
+    count = len(plans.cars)
+    share = part.share[plans.cars]
+    load = (plans.charge_kw[:, None, :] * share.T[None]).reshape(part.headroom_kw.size, count)
+    convexity = csc_matrix((np.ones(count), (plans.cars, np.arange(count))), (len(part.cars), count))
+    rows = [csc_matrix(load), convexity, *([] if counted is None else [csc_matrix(counted)])]
+    columns = vstack(rows, format="csc")
+    solver.addCols(
+        count, plans.withheld_kwh, np.zeros(count), np.full(count, np.inf),
+        columns.nnz, columns.indptr[:-1].astype(np.int32), columns.indices.astype(np.int32), columns.data,
+    )  # fmt: skip
 
 
 def joined(pool: list[Plans]) -> Plans:
