@@ -16,17 +16,20 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 from cosim.contract import Controller, Feeder, Predictor
 from cosim.errors import Fault, InputError
 
+if not __name__.startswith("cosim."):  # from the project's root a second copy of every class would load
+    raise ImportError("import cosim.controllers, not controllers")
+
 __all__ = ["REGISTRY", "describe", "make", "names", "needs_predictor", "option_faults", "option_texts", "options"]
 
 REGISTRY: dict[str, str] = {
-    "none": "controllers.none:NoControl",
-    "equal_share": "controllers.equal_share:EqualShare",
-    "dimming": "controllers.dimming:Dimming",
-    "droop": "controllers.droop:Droop",
-    "bilevel_caps": "controllers.caps.controller:BilevelCaps",
-    "pareto": "controllers.pareto.controller:Pareto",
-    "cpo_planner": "controllers.planner.controller:CpoPlanner",
-    "aggregator": "controllers.aggregation.controller:Aggregator",
+    "none": "cosim.controllers.none:NoControl",
+    "equal_share": "cosim.controllers.equal_share:EqualShare",
+    "dimming": "cosim.controllers.dimming:Dimming",
+    "droop": "cosim.controllers.droop:Droop",
+    "bilevel_caps": "cosim.controllers.caps.controller:BilevelCaps",
+    "pareto": "cosim.controllers.pareto.controller:Pareto",
+    "cpo_planner": "cosim.controllers.planner.controller:CpoPlanner",
+    "aggregator": "cosim.controllers.aggregation.controller:Aggregator",
 }
 """Name in scenarios to ``module:Class``."""
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from controllers.limits import known_phase_limit_a, percent_fault
 from cosim.contract import Feeder, Float, Forecast, Observation, Setpoints
+from cosim.controllers.limits import known_phase_limit_a, percent_fault
 from cosim.errors import Fault, InputError
 
 GUARANTEED_KW = 4.2

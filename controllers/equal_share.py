@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from controllers.limits import known_phase_limit_a, percent_fault
 from cosim.contract import Feeder, Forecast, Observation, Setpoints
+from cosim.controllers.limits import known_phase_limit_a, percent_fault
 from cosim.errors import InputError
 
 

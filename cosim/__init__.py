@@ -4,6 +4,11 @@
 a run begins.
 """
 
+from pathlib import Path
+
+if not (Path(__file__).parent / "controllers").is_dir():  # a checkout without links (Windows): the rooms are beside
+    __path__.append(str(Path(__file__).parents[1]))
+
 from cosim.contract import (
     Connection,
     Controller,

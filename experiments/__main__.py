@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run ``cosim``."""
     try:
-        from experiments.cli import main as command_line
+        from cosim.experiments.cli import main as command_line
 
         command_line()
     except KeyboardInterrupt:

@@ -15,17 +15,17 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-from controllers.caps import CapsProblem, CapsResult
-from controllers.caps.export import RunningBothWays
-from controllers.caps.follower import best_response, best_response_lp, charging_cost_eur
-from controllers.caps.receding import RunningPlan
 from cosim.contract import Float, Int
+from cosim.controllers.caps import CapsProblem, CapsResult
+from cosim.controllers.caps.export import RunningBothWays
+from cosim.controllers.caps.follower import best_response, best_response_lp, charging_cost_eur
+from cosim.controllers.caps.receding import RunningPlan
+from cosim.experiments.deviation_output import Rows, write_deviations
+from cosim.experiments.export_output import export_proof, export_table
+from cosim.experiments.files import write_json
+from cosim.experiments.verification_output import verification_of
 from cosim.measures import json_safe
 from cosim.record import write_whole
-from experiments.deviation_output import Rows, write_deviations
-from experiments.export_output import export_proof, export_table
-from experiments.files import write_json
-from experiments.verification_output import verification_of
 
 NOBODY = -1
 DAY_H = 24.0

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import controllers
+from cosim import controllers
 from cosim.errors import Fault, InputError
-from experiments.scenario import Run, Scenario
+from cosim.experiments.scenario import Run, Scenario
 
 
 def only(scenario: Scenario, wanted: str, path: Path) -> Scenario:

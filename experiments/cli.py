@@ -18,13 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cosim.errors import CosimError, Fault, InputError
-from experiments import scenario as scenarios
-from experiments.choose import only, with_options
-from experiments.files import writable_folder
-from experiments.plan.command import plan_command
-from experiments.rephase.command import rephase_command
-from experiments.reproduce.command import studies
-from experiments.scenario import Scenario
+from cosim.experiments import scenario as scenarios
+from cosim.experiments.choose import only, with_options
+from cosim.experiments.files import writable_folder
+from cosim.experiments.plan.command import plan_command
+from cosim.experiments.rephase.command import rephase_command
+from cosim.experiments.reproduce.command import studies
+from cosim.experiments.scenario import Scenario
 
 app = typer.Typer(
     help="Power-flow co-simulation of low-voltage feeders: OpenDSS stepped in time, controllers in the loop.",
@@ -75,9 +75,9 @@ def run_command(
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/<scenario>-<time>/.")] = None,
 ) -> None:
     """Run one scenario under every controller named in it, and write the results."""
-    from experiments.compose import compose
-    from experiments.execute import execute
-    from experiments.show import print_scoreboard
+    from cosim.experiments.compose import compose
+    from cosim.experiments.execute import execute
+    from cosim.experiments.show import print_scoreboard
 
     path = scenarios.find(scenario)
     chosen = scenarios.read(scenario)
@@ -116,7 +116,7 @@ def compare(
     everything: Annotated[bool, typer.Option("--all", help="All metrics, not only the headlines.")] = False,
 ) -> None:
     """Show the scoreboard again, from files alone."""
-    from experiments.show import print_scoreboard, read_metrics
+    from cosim.experiments.show import print_scoreboard, read_metrics
 
     print_scoreboard(read_metrics(folder), _out, everything=everything)
 
@@ -132,7 +132,7 @@ def check(
         return
     if scenario is None:
         raise InputError(Fault("cosim check", "SCENARIO", "is missing", "give a path or name, or --schema"))
-    from experiments.compose import compose
+    from cosim.experiments.compose import compose
 
     composition = compose(scenarios.read(scenario), scenarios.find(scenario))
     for warning in composition.warnings:
@@ -150,8 +150,7 @@ def list_command(
     options: Annotated[bool, typer.Option("--options", help="Of controllers: their options and defaults.")] = False,
 ) -> None:
     """List the feeders, controllers or scenarios that there are."""
-    import controllers
-    import feeders
+    from cosim import controllers, feeders
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     if kind is Kind.feeders:
@@ -174,8 +173,8 @@ def list_command(
 @app.command()
 def feeder(name_or_path: Annotated[str, typer.Argument(help="Shipped name, or path of an OpenDSS file.")]) -> None:
     """Show facts about a feeder, with warnings. A .dss file is code: it can run other files and write anywhere."""
-    import feeders
-    from experiments.show import feeder_facts
+    from cosim import feeders
+    from cosim.experiments.show import feeder_facts
 
     feeder_facts(feeders.load(name_or_path), _out)
 
@@ -190,9 +189,9 @@ def bench(
     """Measure speed as ratios against a reference in the same run."""
     from importlib import import_module
 
-    from experiments.bench import table, write
+    from cosim.experiments.bench import table, write
 
-    benchmark = import_module(f"experiments.bench.{what.value}")
+    benchmark = import_module(f"cosim.experiments.bench.{what.value}")
     rows = benchmark.measure(repeats, engine.value) if what is Benchmark.step else benchmark.measure(repeats)
     _out.print(table(rows))
     if out is not None:

@@ -9,17 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-import controllers
-import feeders
-from cosim import Behaviour, Controller, EvSessions, Exogenous, Feeder, Forecast, TransformerSpec
+from cosim import Behaviour, Controller, EvSessions, Exogenous, Feeder, Forecast, TransformerSpec, controllers, feeders
 from cosim.contract import Float, Predictor
 from cosim.devices import EvFleet
 from cosim.errors import Fault, InputError, UnsupportedError
+from cosim.experiments.day import check_parts, collecting, make_day, read_homes, stream
+from cosim.experiments.forecast import noisy
+from cosim.experiments.scenario import ForecastTable, Run, Scenario
+from cosim.feeders.households import Profiles
 from cosim.reduced import ReducedNetwork
-from experiments.day import check_parts, collecting, make_day, read_homes, stream
-from experiments.forecast import noisy
-from experiments.scenario import ForecastTable, Run, Scenario
-from feeders.households import Profiles
 
 _UNSERVABLE_KWH = 0.01
 _TIMES = {"start", "horizon_h", "step_min"}

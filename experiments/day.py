@@ -14,10 +14,10 @@ from cosim import EvSessions, Exogenous, Feeder
 from cosim.contract import Float
 from cosim.contract.place import LoadShape
 from cosim.errors import CosimError, Fault, InputError
-from experiments.scenario import Scenario
-from feeders.households import DAY_MIN, Profiles, draw_households, read_profiles
-from feeders.profiles import ambient_temperature_c, draw_pv, tariff_eur_per_kwh
-from feeders.sessions import check_sessions, draw_sessions, read_sessions
+from cosim.experiments.scenario import Scenario
+from cosim.feeders.households import DAY_MIN, Profiles, draw_households, read_profiles
+from cosim.feeders.profiles import ambient_temperature_c, draw_pv, tariff_eur_per_kwh
+from cosim.feeders.sessions import check_sessions, draw_sessions, read_sessions
 
 OF_THE_FEEDER = "feeder"
 """As ``households.profiles``: the loads of the circuit's own file."""

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from controllers.caps import CapsProblem
-from controllers.caps.deviation import DRAWS, deviation_test
 from cosim.contract import Float
+from cosim.controllers.caps import CapsProblem
+from cosim.controllers.caps.deviation import DRAWS, deviation_test
 from cosim.record import write_whole
 
 FILE_NAME = "deviation.csv"

@@ -12,20 +12,20 @@ import pandas as pd
 
 from cosim import Controller, Trajectory, run
 from cosim.errors import RunStoppedError
+from cosim.experiments.compose import Composition
+from cosim.experiments.day import stream
+from cosim.experiments.figures import write_figures
+from cosim.experiments.files import write_json
+from cosim.experiments.manifest import assumptions, make_manifest
+from cosim.experiments.promise_table import FILE_NAME as PROMISES
+from cosim.experiments.promise_table import promise_rows, write_promises
+from cosim.experiments.report import write_report
+from cosim.experiments.scenario import Run
+from cosim.experiments.unbalance.tables import analyse, describe
+from cosim.experiments.unbalance.write import write_unbalance
 from cosim.loop import make_engine
 from cosim.measures import json_safe, scoreboard
 from cosim.record import write_trajectory, write_whole
-from experiments.compose import Composition
-from experiments.day import stream
-from experiments.figures import write_figures
-from experiments.files import write_json
-from experiments.manifest import assumptions, make_manifest
-from experiments.promise_table import FILE_NAME as PROMISES
-from experiments.promise_table import promise_rows, write_promises
-from experiments.report import write_report
-from experiments.scenario import Run
-from experiments.unbalance.tables import analyse, describe
-from experiments.unbalance.write import write_unbalance
 
 Progress = Callable[[str, int, int], None]
 
@@ -178,8 +178,8 @@ def _keep_proof(folder: Path, controller: Controller, composition: Composition) 
     """
     problem, result = getattr(controller, "problem", None), getattr(controller, "result", None)
     if problem is not None and result is not None:
-        from experiments.caps_output import write_caps  # brings Pyomo, which other controllers do without
-        from experiments.deviation_output import deviation_rows
+        from cosim.experiments.caps_output import write_caps  # brings Pyomo, which other controllers do without
+        from cosim.experiments.deviation_output import deviation_rows
 
         rng = stream(composition.scenario, "deviation")
         deviations = deviation_rows(problem, result.caps_kw, rng, plan=folder.name)

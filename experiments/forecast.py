@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from cosim.contract import EvSessions, Exogenous, Float
-from experiments.scenario import ForecastTable
+from cosim.experiments.scenario import ForecastTable
 
 _LEAST_STAY_MIN = 15.0
 

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from cosim import Trajectory
 from cosim.errors import RunStoppedError
-from experiments.compose import Composition
-from experiments.files import origin, sha256_of
-from experiments.scenario import ForecastTable, Run, Scenario
+from cosim.experiments.compose import Composition
+from cosim.experiments.files import origin, sha256_of
+from cosim.experiments.scenario import ForecastTable, Run, Scenario
 
 _PACKAGES = (
     "lv-feeder-cosim", "opendssdirect.py", "dss-python", "dss-python-backend", "highspy", "pyomo", "pymoo", "numpy",
@@ -133,7 +133,7 @@ def input_hashes(composition: Composition, where: Path) -> Mapping[str, str]:
     for path in sorted(feeder.iterdir()):
         if path.suffix.lower() in {".dss", ".csv", ".txt", ".toml"}:
             files[f"feeder/{path.name}"] = path
-    for path in sorted((Path(sys.modules["feeders"].__file__ or "").parent / "data").glob("*.parquet")):
+    for path in sorted((Path(sys.modules["cosim.feeders"].__file__ or "").parent / "data").glob("*.parquet")):
         files[f"data/{path.name}"] = path
     for own in (composition.scenario.households.profiles, composition.scenario.ev.sessions or ""):
         if Path(own).is_file():

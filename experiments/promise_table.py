@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import controllers
+from cosim import controllers
 from cosim.contract import Float
 from cosim.measures.transformer import overload_min, worst_phase_percent
 from cosim.record import write_whole

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cosim.experiments.figures import FigureFile
+from cosim.experiments.figures.runs import Runs, clock
+from cosim.experiments.figures.scoreboard import rows
+from cosim.experiments.figures.summary import paragraph, span_words
+from cosim.experiments.metric_table import METRICS
+from cosim.experiments.promise_table import ABOVE_KVA, PromiseRow, releases
 from cosim.record import write_whole
 from cosim.trajectory import Trajectory
-from experiments.figures import FigureFile
-from experiments.figures.runs import Runs, clock
-from experiments.figures.scoreboard import rows
-from experiments.figures.summary import paragraph, span_words
-from experiments.metric_table import METRICS
-from experiments.promise_table import ABOVE_KVA, PromiseRow, releases
 
 FILE_NAME = "report.html"
 
@@ -130,7 +130,7 @@ def render(
         stated.insert(0, _METERING)
     groups = rows(shown, metrics)
     environment = Environment(
-        loader=PackageLoader("experiments"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        loader=PackageLoader("cosim.experiments"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined,
     )  # fmt: skip
     environment.globals["violated"] = _violated

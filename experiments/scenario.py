@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 
 from cosim.errors import CosimError, Fault, InputError
-from experiments.mend import dotted, items, mended
+from cosim.experiments.mend import dotted, items, mended
 
 SHIPPED = Path(__file__).parent / "scenarios"
 DEFAULT = "european_lv_may_day"
@@ -237,7 +237,7 @@ def _misfits(scenario: Scenario) -> list[tuple[tuple[str, ...], str]]:
 
 def _faults_of_the_rest(scenario: Scenario, path: Path, wrong: set[str]) -> tuple[Fault, ...]:
     """Faults of what the right keys name, found by composing the day with stand-ins for the wrong ones."""
-    from experiments.compose import compose  # needs this module, and much that a right scenario need not wait for
+    from cosim.experiments.compose import compose  # needs this module, and much that a right scenario need not wait for
 
     if any(key.startswith("ev") for key in wrong):
         scenario = scenario.model_copy(update={"strict": False})  # nothing to say about cars that are not these

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from cosim import Feeder
 from cosim.errors import Fault, InputError
-from experiments.metric_table import METRICS, Metric, best
+from cosim.experiments.metric_table import METRICS, Metric, best
 
 
 def print_scoreboard(metrics: Mapping[str, Mapping[str, float]], console: Console, *, everything: bool = False) -> None:

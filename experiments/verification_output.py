@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from controllers.caps.network import Round
-from controllers.caps.receding import Replan, RunningPlan
+from cosim.controllers.caps.network import Round
+from cosim.controllers.caps.receding import Replan, RunningPlan
 from cosim.measures import json_safe
 
 

@@ -1,5 +1,8 @@
 """Places: the feeders that are shipped, and any OpenDSS feeder that a user brings."""
 
-from feeders.read import load, names, title
+from cosim.feeders.read import load, names, title
+
+if not __name__.startswith("cosim."):  # from the project's root a second copy of every class would load
+    raise ImportError("import cosim.feeders, not feeders")
 
 __all__ = ["load", "names", "title"]

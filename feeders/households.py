@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cosim.errors import Fault, InputError
-from feeders.tables import TIME_COLUMN, find_faults, local_times, numbers, read_table
+from cosim.feeders.tables import TIME_COLUMN, find_faults, local_times, numbers, read_table
 
 Float = NDArray[np.float64]
 

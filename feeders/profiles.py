@@ -12,7 +12,7 @@ import pvlib
 from numpy.typing import NDArray
 
 from cosim.errors import Fault, InputError
-from feeders.clouds import CLOUDS, DAY_MIN, clear_sky_index
+from cosim.feeders.clouds import CLOUDS, DAY_MIN, clear_sky_index
 
 Float = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from cosim.contract import Connection, Feeder, Float, LoadFact, Survey, TransformerSpec
 from cosim.errors import Fault, InputError
-from feeders.topology import distances_m, edges_of, head_line, low_voltage_terminal, supply_of
+from cosim.feeders.topology import distances_m, edges_of, head_line, low_voltage_terminal, supply_of
 
 SURVEYORS = {".dss": "cosim.opendss:survey"}
 """Who can read which kind of circuit file: suffix to ``module:function``, imported only when needed.

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from cosim.contract import EvSessions
 from cosim.errors import Fault, InputError
-from feeders.households import DATA, DAY_MIN
-from feeders.tables import local_times, numbers, place, read_table
+from cosim.feeders.households import DATA, DAY_MIN
+from cosim.feeders.tables import local_times, numbers, place, read_table
 
 Float = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import feeders
+from cosim import feeders
 from cosim.contract import EvSessions, Exogenous, Feeder, Forecast, Observation, Setpoints, TransformerSpec
 
 MakeDay = Callable[..., Exogenous]

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from controllers.aggregation.envelope import reachable
-from controllers.aggregation.fleet import PER_STEP, Fleet
-from controllers.aggregation.store import BOUNDS, PAIRS, Store
 from cosim.contract import Float, Int
 from cosim.contract.place import FrozenArrays
+from cosim.controllers.aggregation.envelope import reachable
+from cosim.controllers.aggregation.fleet import PER_STEP, Fleet
+from cosim.controllers.aggregation.store import BOUNDS, PAIRS, Store
 from cosim.errors import Fault, InputError
 
 WEEK_H = 168

@@ -9,12 +9,12 @@ from typing import Literal
 
 import numpy as np
 
-from controllers.aggregation.aggregate import MAPS_H
-from controllers.aggregation.disaggregate import Shares, disaggregate
-from controllers.aggregation.fit import Wishes
-from controllers.aggregation.model import ENVELOPE, SIMPLE, Model, Recipe, Week, make_week, train
-from controllers.aggregation.stays import Stays, cut_kwh, expected_stays, fleet_of_stays, stays_from_now, within
 from cosim.contract import Decision, Exogenous, Feeder, Float, Forecast, Int, Observation, Setpoints
+from cosim.controllers.aggregation.aggregate import MAPS_H
+from cosim.controllers.aggregation.disaggregate import Shares, disaggregate
+from cosim.controllers.aggregation.fit import Wishes
+from cosim.controllers.aggregation.model import ENVELOPE, SIMPLE, Model, Recipe, Week, make_week, train
+from cosim.controllers.aggregation.stays import Stays, cut_kwh, expected_stays, fleet_of_stays, stays_from_now, within
 from cosim.errors import Fault, InputError, SolverError
 
 WHERE = "controller 'aggregator'"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.aggregation.store import BOUNDS, Schedule, Store
 from cosim.contract import Float, Int
+from cosim.controllers.aggregation.store import BOUNDS, Schedule, Store
 
 
 @dataclass(frozen=True, eq=False)

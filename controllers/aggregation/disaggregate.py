@@ -12,11 +12,11 @@ import highspy
 import numpy as np
 from scipy import sparse
 
-from controllers.aggregation.fleet import Fleet
-from controllers.aggregation.programme import equality_model
-from controllers.highs import silent_highs
 from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
+from cosim.controllers.aggregation.fleet import Fleet
+from cosim.controllers.aggregation.programme import equality_model
+from cosim.controllers.highs import silent_highs
 from cosim.errors import Fault, InputError, SolverError
 
 LATE = 1e-4  # of a missing kWh: what a wanted kWh costs more per horizon of delay, so that equals are decided

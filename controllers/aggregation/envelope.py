@@ -14,7 +14,7 @@ import numpy as np
 from cosim.contract import Float
 
 if TYPE_CHECKING:  # a fleet is checked with its envelope
-    from controllers.aggregation.fleet import Fleet
+    from cosim.controllers.aggregation.fleet import Fleet
 
 _ROUNDS = 12  # around the closed horizon; a car that is plugged in once within it settles in two
 

@@ -25,14 +25,14 @@ from typing import Literal
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.aggregation.aggregate import Factors, block_of_step, scaled
-from controllers.aggregation.deviation import Case, Weights, free_families, parts
-from controllers.aggregation.kkt import Kkt, build
-from controllers.aggregation.programme import StoreLp, penalty_eur_per_kwh
-from controllers.aggregation.store import Schedule
-from controllers.caps.highs import OPTIMAL_GAP, Stop, solve
-from controllers.highs import relative_gap
 from cosim.contract import Int
+from cosim.controllers.aggregation.aggregate import Factors, block_of_step, scaled
+from cosim.controllers.aggregation.deviation import Case, Weights, free_families, parts
+from cosim.controllers.aggregation.kkt import Kkt, build
+from cosim.controllers.aggregation.programme import StoreLp, penalty_eur_per_kwh
+from cosim.controllers.aggregation.store import Schedule
+from cosim.controllers.caps.highs import OPTIMAL_GAP, Stop, solve
+from cosim.controllers.highs import relative_gap
 from cosim.errors import Fault, InputError, SolverError
 
 MOST_STEPS = 96

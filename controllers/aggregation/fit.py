@@ -16,14 +16,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.aggregation.aggregate import Factors, block_of_step, scaled
-from controllers.aggregation.boxed import minimise_in_box
-from controllers.aggregation.deviation import Case, Weights, deviation, free_families, parts
-from controllers.aggregation.programme import Solved, StoreLp
-from controllers.aggregation.sensitivity import sensitivity
-from controllers.aggregation.start import factors_from_reference
-from controllers.aggregation.store import PAIRS
 from cosim.contract import Float
+from cosim.controllers.aggregation.aggregate import Factors, block_of_step, scaled
+from cosim.controllers.aggregation.boxed import minimise_in_box
+from cosim.controllers.aggregation.deviation import Case, Weights, deviation, free_families, parts
+from cosim.controllers.aggregation.programme import Solved, StoreLp
+from cosim.controllers.aggregation.sensitivity import sensitivity
+from cosim.controllers.aggregation.start import factors_from_reference
+from cosim.controllers.aggregation.store import PAIRS
 from cosim.errors import Fault, InputError
 
 FIRST_RADIUS, LEAST_RADIUS, MOST_RADIUS = 0.25, 1e-3, 1.0

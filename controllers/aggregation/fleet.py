@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from controllers.aggregation.envelope import reachable
-from controllers.aggregation.store import BOUNDS, PAIRS, Store
 from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
+from cosim.controllers.aggregation.envelope import reachable
+from cosim.controllers.aggregation.store import BOUNDS, PAIRS, Store
 from cosim.errors import Fault, InputError
 
 PER_STEP = (*BOUNDS, "driving_kwh")

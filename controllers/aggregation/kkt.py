@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.aggregation.aggregate import Factors
-from controllers.aggregation.deviation import Case
-from controllers.aggregation.programme import CHARGE, DISCHARGE, LEVEL, SCALE, costs, limits
-from controllers.aggregation.store import Schedule, Store
 from cosim.contract import Float, Int
+from cosim.controllers.aggregation.aggregate import Factors
+from cosim.controllers.aggregation.deviation import Case
+from cosim.controllers.aggregation.programme import CHARGE, DISCHARGE, LEVEL, SCALE, costs, limits
+from cosim.controllers.aggregation.store import Schedule, Store
 
 KINDS = (CHARGE, DISCHARGE, LEVEL)
 

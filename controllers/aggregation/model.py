@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controllers.aggregation.aggregate import Base, Factors, aggregate, applied, block_of_step
-from controllers.aggregation.deviation import Case, rmse
-from controllers.aggregation.fit import Wishes, fit_factors
-from controllers.aggregation.fleet import Fleet, checked_fleet
-from controllers.aggregation.programme import StoreLp
-from controllers.aggregation.reference import fleet_total, reference
-from controllers.aggregation.store import Schedule, checked_price, total
 from cosim.contract import Float, Int
+from cosim.controllers.aggregation.aggregate import Base, Factors, aggregate, applied, block_of_step
+from cosim.controllers.aggregation.deviation import Case, rmse
+from cosim.controllers.aggregation.fit import Wishes, fit_factors
+from cosim.controllers.aggregation.fleet import Fleet, checked_fleet
+from cosim.controllers.aggregation.programme import StoreLp
+from cosim.controllers.aggregation.reference import fleet_total, reference
+from cosim.controllers.aggregation.store import Schedule, checked_price, total
 from cosim.errors import Fault, InputError
 
 

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from controllers.aggregation.store import Schedule, Store
-from controllers.highs import silent_highs
 from cosim.contract import Float, Int
+from cosim.controllers.aggregation.store import Schedule, Store
+from cosim.controllers.highs import silent_highs
 from cosim.errors import SolverError
 
 TIE_EUR_PER_KWH = 2e-6

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from controllers.aggregation.fleet import Fleet
-from controllers.aggregation.programme import StoreLp
-from controllers.aggregation.store import Schedule, checked_price
 from cosim.contract import Float
+from cosim.controllers.aggregation.fleet import Fleet
+from cosim.controllers.aggregation.programme import StoreLp
+from cosim.controllers.aggregation.store import Schedule, checked_price
 from cosim.errors import Fault, InputError
 
 _MET_KWH = 1e-6

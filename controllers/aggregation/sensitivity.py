@@ -11,9 +11,9 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from controllers.aggregation.programme import CHARGE, DISCHARGE, LEVEL, Basis
-from controllers.aggregation.store import BOUNDS, Store
 from cosim.contract import Float, Int
+from cosim.controllers.aggregation.programme import CHARGE, DISCHARGE, LEVEL, Basis
+from cosim.controllers.aggregation.store import BOUNDS, Store
 from cosim.errors import SolverError
 
 

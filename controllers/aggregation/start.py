@@ -7,10 +7,10 @@ from itertools import product
 
 import numpy as np
 
-from controllers.aggregation.aggregate import Factors, block_of_step
-from controllers.aggregation.deviation import Case
-from controllers.aggregation.store import BOUNDS
 from cosim.contract import Float
+from cosim.controllers.aggregation.aggregate import Factors, block_of_step
+from cosim.controllers.aggregation.deviation import Case
+from cosim.controllers.aggregation.store import BOUNDS
 
 IN_USE = 0.15  # share of the summed power above which the cars are taken to be charging
 ROOM = 1.002  # beside the largest use: the aggregate's efficiency is a mean, so it may need a little more

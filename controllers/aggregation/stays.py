@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.aggregation.fleet import Fleet
 from cosim.contract import Exogenous, Float, Int, Observation
 from cosim.contract.place import FrozenArrays
+from cosim.controllers.aggregation.fleet import Fleet
 
 WORTH_KWH = 0.01  # a smaller need is met
 _ROUNDING = 1e-9

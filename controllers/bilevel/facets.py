@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from controllers.bilevel.game import Game, primal_columns, primal_cost, primal_matrix
-from controllers.bilevel.lp import NOTHING, Answer, Ending, WarmLp
+from cosim.controllers.bilevel.game import Game, primal_columns, primal_cost, primal_matrix
+from cosim.controllers.bilevel.lp import NOTHING, Answer, Ending, WarmLp
 
 FALLING = 1e-9  # a direction whose cost per unit is not below this is no proof of unboundedness
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.bilevel.game import Game
-from controllers.bilevel.lp import Ending, WarmLp
+from cosim.controllers.bilevel.game import Game
+from cosim.controllers.bilevel.lp import Ending, WarmLp
 
 Floats = NDArray[np.float64]
 

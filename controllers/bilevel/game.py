@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.bilevel.problem import Data
+from cosim.controllers.bilevel.problem import Data
 
 Floats = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ import highspy
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.highs import silent_highs
+from cosim.controllers.highs import silent_highs
 
 Floats = NDArray[np.float64]
 

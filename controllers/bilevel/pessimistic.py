@@ -24,10 +24,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.bilevel.follower import Follower, Proof
-from controllers.bilevel.game import game_of, split
-from controllers.bilevel.problem import Data
-from controllers.bilevel.search import Found, Limits, Search
+from cosim.controllers.bilevel.follower import Follower, Proof
+from cosim.controllers.bilevel.game import game_of, split
+from cosim.controllers.bilevel.problem import Data
+from cosim.controllers.bilevel.search import Found, Limits, Search
 
 Floats = NDArray[np.float64]
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.bilevel.game import Game, primal_columns, primal_cost, primal_matrix
-from controllers.bilevel.lp import Answer, WarmLp
+from cosim.controllers.bilevel.game import Game, primal_columns, primal_cost, primal_matrix
+from cosim.controllers.bilevel.lp import Answer, WarmLp
 
 Floats = NDArray[np.float64]
 Rows = frozenset[int]

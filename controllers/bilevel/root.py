@@ -12,8 +12,8 @@ import time
 
 import numpy as np
 
-from controllers.bilevel.lp import Ending
-from controllers.bilevel.relaxation import Relaxation
+from cosim.controllers.bilevel.lp import Ending
+from cosim.controllers.bilevel.relaxation import Relaxation
 
 Rows = frozenset[int]
 

@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.bilevel.facets import Facets
-from controllers.bilevel.follower import Follower, Proof
-from controllers.bilevel.game import Game, split
-from controllers.bilevel.lp import Answer, Ending
-from controllers.bilevel.relaxation import Relaxation, Rows
-from controllers.bilevel.root import strengthen
+from cosim.controllers.bilevel.facets import Facets
+from cosim.controllers.bilevel.follower import Follower, Proof
+from cosim.controllers.bilevel.game import Game, split
+from cosim.controllers.bilevel.lp import Answer, Ending
+from cosim.controllers.bilevel.relaxation import Relaxation, Rows
+from cosim.controllers.bilevel.root import strengthen
 
 Floats = NDArray[np.float64]
 

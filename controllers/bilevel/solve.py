@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.bilevel.game import game_of, primal_columns, primal_matrix, split
-from controllers.bilevel.lp import Ending, WarmLp
-from controllers.bilevel.pessimistic import search_pessimistic
-from controllers.bilevel.problem import WHERE, BilevelLP, Data, checked
-from controllers.bilevel.result import BilevelResult
-from controllers.bilevel.search import PROVEN_GAP, Found, Limits, Search
-from controllers.bilevel.verify import objections
+from cosim.controllers.bilevel.game import game_of, primal_columns, primal_matrix, split
+from cosim.controllers.bilevel.lp import Ending, WarmLp
+from cosim.controllers.bilevel.pessimistic import search_pessimistic
+from cosim.controllers.bilevel.problem import WHERE, BilevelLP, Data, checked
+from cosim.controllers.bilevel.result import BilevelResult
+from cosim.controllers.bilevel.search import PROVEN_GAP, Found, Limits, Search
+from cosim.controllers.bilevel.verify import objections
 from cosim.errors import Fault, InputError
 
 Floats = NDArray[np.float64]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.bilevel.follower import Follower, Proof
-from controllers.bilevel.game import game_of
-from controllers.bilevel.pessimistic import worst_excess
-from controllers.bilevel.problem import Data
+from cosim.controllers.bilevel.follower import Follower, Proof
+from cosim.controllers.bilevel.game import game_of
+from cosim.controllers.bilevel.pessimistic import worst_excess
+from cosim.controllers.bilevel.problem import Data
 
 Floats = NDArray[np.float64]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from controllers.caps.follower import best_response, car_limits
-from controllers.caps.merit_order import band_levels
-from controllers.caps.options import CapsOptions
-from controllers.caps.problem import CapsProblem
 from cosim.contract import Float
+from cosim.controllers.caps.follower import best_response, car_limits
+from cosim.controllers.caps.merit_order import band_levels
+from cosim.controllers.caps.options import CapsOptions
+from cosim.controllers.caps.problem import CapsProblem
 
 
 def answer(problem: CapsProblem, caps_kw: Float, planned_kw: Float, options: CapsOptions) -> tuple[Float, float]:

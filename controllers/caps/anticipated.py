@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from controllers.caps.decomposition import Clock, at_floor, decompose, largest_floor, smallest_room_kw, supports
-from controllers.caps.highs import OPTIMAL_GAP, Stop
-from controllers.caps.leximin import next_levels
-from controllers.caps.min_cost import cheapest
-from controllers.caps.options import CapsOptions
-from controllers.caps.part import SMALLEST_KW, Part, Plan
-from controllers.caps.programme import Outcome, whole
-from controllers.caps.proportional import most_even
-from controllers.caps.sharing import SHY, floors, lowest_shared_kw
-from controllers.caps.start import holds
-from controllers.highs import relative_gap
+from cosim.controllers.caps.decomposition import Clock, at_floor, decompose, largest_floor, smallest_room_kw, supports
+from cosim.controllers.caps.highs import OPTIMAL_GAP, Stop
+from cosim.controllers.caps.leximin import next_levels
+from cosim.controllers.caps.min_cost import cheapest
+from cosim.controllers.caps.options import CapsOptions
+from cosim.controllers.caps.part import SMALLEST_KW, Part, Plan
+from cosim.controllers.caps.programme import Outcome, whole
+from cosim.controllers.caps.proportional import most_even
+from cosim.controllers.caps.sharing import SHY, floors, lowest_shared_kw
+from cosim.controllers.caps.start import holds
+from cosim.controllers.highs import relative_gap
 
 FLOOR_RESOLUTION_KW = 1e-3
 SECOND_GAP = 0.03  # of what is withheld, where that is the second aim

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from controllers.caps.part import LIMIT_SLACK_KW, SMALLEST_KW
-from controllers.caps.problem import CapsProblem
 from cosim.contract import Float
 from cosim.contract.signals import Bool
+from cosim.controllers.caps.part import LIMIT_SLACK_KW, SMALLEST_KW
+from cosim.controllers.caps.problem import CapsProblem
 
 
 def held_back(problem: CapsProblem, charge_kw: Float, bursts: Bool) -> tuple[Float, Float]:

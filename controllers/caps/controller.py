@@ -6,17 +6,17 @@ from typing import Literal
 
 import numpy as np
 
-from controllers.caps.day import steps_per_slot
-from controllers.caps.export import ExportManner, RunningBothWays, export_faults
-from controllers.caps.horizon import Planner
-from controllers.caps.options import CapsOptions
-from controllers.caps.problem import CapsProblem
-from controllers.caps.receding import RunningPlan
-from controllers.caps.result import CapsResult
-from controllers.caps.sharing import FLOOR_KW
-from controllers.caps.study import Manner
-from controllers.limits import known_phase_limit_a
 from cosim.contract import Feeder, Forecast, Observation, Predictor, Setpoints
+from cosim.controllers.caps.day import steps_per_slot
+from cosim.controllers.caps.export import ExportManner, RunningBothWays, export_faults
+from cosim.controllers.caps.horizon import Planner
+from cosim.controllers.caps.options import CapsOptions
+from cosim.controllers.caps.problem import CapsProblem
+from cosim.controllers.caps.receding import RunningPlan
+from cosim.controllers.caps.result import CapsResult
+from cosim.controllers.caps.sharing import FLOOR_KW
+from cosim.controllers.caps.study import Manner
+from cosim.controllers.limits import known_phase_limit_a
 from cosim.errors import Fault, InputError
 
 LONGEST_S = 1e6

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import numpy as np
 
-from controllers.caps.phase_limits import Background
 from cosim.contract import EvSessions, Exogenous, Feeder, Float, Int
+from cosim.controllers.caps.phase_limits import Background
 
 MINIMUM_CURRENT_A = 6.0  # IEC 61851-1: a charger pauses below it
 _PER_STEP = ("demand_kw", "demand_kvar", "pv_available_kw", "tariff_eur_per_kwh", "ambient_c", "source_pu")

@@ -13,11 +13,11 @@ from functools import cached_property
 
 import numpy as np
 
-from controllers.caps.follower import best_response, car_limits
-from controllers.caps.merit_order import price_in_steps
-from controllers.caps.problem import CapsProblem
 from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
+from cosim.controllers.caps.follower import best_response, car_limits
+from cosim.controllers.caps.merit_order import price_in_steps
+from cosim.controllers.caps.problem import CapsProblem
 
 DRAWS = 100
 SHARE = 0.2

@@ -11,10 +11,10 @@ from __future__ import annotations
 import highspy
 import numpy as np
 
-from controllers.caps.merit_order import band_levels, strict_levels
-from controllers.caps.problem import CapsProblem
-from controllers.highs import silent_highs
 from cosim.contract import Float
+from cosim.controllers.caps.merit_order import band_levels, strict_levels
+from cosim.controllers.caps.problem import CapsProblem
+from cosim.controllers.highs import silent_highs
 from cosim.errors import SolverError
 
 LINEAR_S = 60.0

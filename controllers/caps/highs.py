@@ -16,7 +16,7 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.opt import WriterFactory
 
-from controllers.highs import relative_gap, silent_highs
+from cosim.controllers.highs import relative_gap, silent_highs
 from cosim.errors import SolverError
 
 OPTIMAL_GAP = 1e-4  # a relative gap up to here is called optimal

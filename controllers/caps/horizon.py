@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from controllers.caps.network import Elements
-from controllers.caps.study import HorizonPlan, Manner, Study
 from cosim.contract import Exogenous, Feeder, Float, Predictor
+from cosim.controllers.caps.network import Elements
+from cosim.controllers.caps.study import HorizonPlan, Manner, Study
 
 BY_WITHHELD = ("floor_then_least", "least_restriction")  # objectives that tell a kept plan from a better one
 AGAIN_NODES = 100  # the wall clock must not be what ends a look

@@ -35,10 +35,10 @@ from itertools import pairwise
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps.merit_order import band_levels, strict_levels
-from controllers.caps.part import NEARLY_KW, Part, Plan, freed
-from controllers.caps.upper_level import add_objective, limit_rows
 from cosim.contract import Float
+from cosim.controllers.caps.merit_order import band_levels, strict_levels
+from cosim.controllers.caps.part import NEARLY_KW, Part, Plan, freed
+from cosim.controllers.caps.upper_level import add_objective, limit_rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps.highs import Stop
-from controllers.caps.options import CapsOptions
-from controllers.caps.part import SMALLEST_KW, Part, Plan
-from controllers.caps.programme import Aim, Outcome, whole
-from controllers.caps.result import worst_status
 from cosim.contract import Float
+from cosim.controllers.caps.highs import Stop
+from cosim.controllers.caps.options import CapsOptions
+from cosim.controllers.caps.part import SMALLEST_KW, Part, Plan
+from cosim.controllers.caps.programme import Aim, Outcome, whole
+from cosim.controllers.caps.result import worst_status
 
 STEP_KW = 2e-3  # a room that much larger is another level
 SLACK_KW = 1e-6

@@ -25,18 +25,18 @@ import numpy as np
 import pyomo.environ as pyo
 from scipy.sparse import coo_matrix, vstack
 
-from controllers.caps.decomposition.clock import Clock
-from controllers.caps.highs import LINEAR_S, OutOfTimeError
-from controllers.caps.merit_order import band_levels, price_in_steps, strict_levels
-from controllers.caps.options import CapsOptions
-from controllers.caps.part import NEARLY_KW, SMALLEST_KW, Part, Plan, freed, respond
-from controllers.caps.programme import Aim, Outcome, whole
-from controllers.caps.search import search
-from controllers.caps.start import over_kw
-from controllers.caps.upper_level import cost_eur
-from controllers.highs import relative_gap, silent_highs
 from cosim.contract import Float
 from cosim.contract.signals import Bool
+from cosim.controllers.caps.decomposition.clock import Clock
+from cosim.controllers.caps.highs import LINEAR_S, OutOfTimeError
+from cosim.controllers.caps.merit_order import band_levels, price_in_steps, strict_levels
+from cosim.controllers.caps.options import CapsOptions
+from cosim.controllers.caps.part import NEARLY_KW, SMALLEST_KW, Part, Plan, freed, respond
+from cosim.controllers.caps.programme import Aim, Outcome, whole
+from cosim.controllers.caps.search import search
+from cosim.controllers.caps.start import over_kw
+from cosim.controllers.caps.upper_level import cost_eur
+from cosim.controllers.highs import relative_gap, silent_highs
 from cosim.errors import SolverError
 
 SLACK = 1e-6  # of the least cost (of 1 EUR, where it is less) that caps which withhold less may cost more

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from controllers.caps.highs import Stop
-from controllers.caps.sharing import FLOOR_KW
+from cosim.controllers.caps.highs import Stop
+from cosim.controllers.caps.sharing import FLOOR_KW
 from cosim.errors import Fault, InputError
 
 OBJECTIVES = ("floor_then_least", "least_restriction", "max_min", "proportional", "min_cost")

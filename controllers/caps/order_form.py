@@ -20,9 +20,9 @@ from itertools import pairwise
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps.merit_order import strict_levels
-from controllers.caps.part import NEARLY_KW, Part, Plan, freed
-from controllers.caps.upper_level import add_objective, limit_rows
+from cosim.controllers.caps.merit_order import strict_levels
+from cosim.controllers.caps.part import NEARLY_KW, Part, Plan, freed
+from cosim.controllers.caps.upper_level import add_objective, limit_rows
 
 
 def build(part: Part) -> pyo.ConcreteModel:

@@ -11,9 +11,9 @@ from functools import cached_property
 
 import numpy as np
 
-from controllers.caps.merit_order import strict_levels
-from controllers.caps.problem import CapsProblem
 from cosim.contract import Float, Int
+from cosim.controllers.caps.merit_order import strict_levels
+from cosim.controllers.caps.problem import CapsProblem
 
 LIMIT_SLACK_KW = 1e-6  # kept free so that rounding in a solver cannot break a limit
 NEARLY_KW = 1e-7  # solvers return a little less than all

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps import kkt, order_form, ties
-from controllers.caps.highs import OPTIMAL_GAP, Stop, solve
-from controllers.caps.options import CapsOptions
-from controllers.caps.part import Part, Plan
-from controllers.caps.search import search
-from controllers.caps.start import holds, over_kw, precedence_key
-from controllers.highs import relative_gap
+from cosim.controllers.caps import kkt, order_form, ties
+from cosim.controllers.caps.highs import OPTIMAL_GAP, Stop, solve
+from cosim.controllers.caps.options import CapsOptions
+from cosim.controllers.caps.part import Part, Plan
+from cosim.controllers.caps.search import search
+from cosim.controllers.caps.start import holds, over_kw, precedence_key
+from cosim.controllers.highs import relative_gap
 
 BREAKS_KW = 1e-5  # over a limit; less is rounding in a solver
 

@@ -22,16 +22,16 @@ from dataclasses import replace
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps.decomposition.bound import relax
-from controllers.caps.decomposition.clock import Clock
-from controllers.caps.decomposition.pricing import supports
-from controllers.caps.highs import OPTIMAL_GAP
-from controllers.caps.options import CapsOptions
-from controllers.caps.part import Part, Plan
-from controllers.caps.problem import CapsProblem
-from controllers.caps.programme import Aim, Outcome, whole
-from controllers.highs import relative_gap
 from cosim.contract import Float, Int
+from cosim.controllers.caps.decomposition.bound import relax
+from cosim.controllers.caps.decomposition.clock import Clock
+from cosim.controllers.caps.decomposition.pricing import supports
+from cosim.controllers.caps.highs import OPTIMAL_GAP
+from cosim.controllers.caps.options import CapsOptions
+from cosim.controllers.caps.part import Part, Plan
+from cosim.controllers.caps.problem import CapsProblem
+from cosim.controllers.caps.programme import Aim, Outcome, whole
+from cosim.controllers.highs import relative_gap
 
 LEAST_MEAN_KW = 0.1  # a mean room below counts as this
 TOUCHES_KW = float(np.e) * LEAST_MEAN_KW  # below, tangents would be above the loss at the floor

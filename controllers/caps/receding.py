@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.caps.beliefs import Beliefs
-from controllers.caps.day import rest_of
-from controllers.caps.horizon import Planner
-from controllers.caps.study import HorizonPlan
 from cosim.contract import Decision, Exogenous, Observation
+from cosim.controllers.caps.beliefs import Beliefs
+from cosim.controllers.caps.day import rest_of
+from cosim.controllers.caps.horizon import Planner
+from cosim.controllers.caps.study import HorizonPlan
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps.highs import Stop, solve
-from controllers.caps.options import CapsOptions
-from controllers.caps.part import NEARLY_KW, Part
-from controllers.caps.programme import built
-from controllers.caps.result import Relaxation, spans
 from cosim.contract import Float
+from cosim.controllers.caps.highs import Stop, solve
+from cosim.controllers.caps.options import CapsOptions
+from cosim.controllers.caps.part import NEARLY_KW, Part
+from cosim.controllers.caps.programme import built
+from cosim.controllers.caps.result import Relaxation, spans
 
 
 def smallest_rise(part: Part, options: CapsOptions) -> Relaxation | None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.caps.part import SMALLEST_KW
-from controllers.caps.problem import CapsProblem
 from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
+from cosim.controllers.caps.part import SMALLEST_KW
+from cosim.controllers.caps.problem import CapsProblem
 
 WORST_LAST = ("optimal", "gap_limit", "node_limit", "time_limit")
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps.decomposition.clock import Clock
-from controllers.caps.highs import OutOfTimeError, solve_in_turn
-from controllers.caps.options import CapsOptions
-from controllers.caps.part import LIMIT_SLACK_KW
-from controllers.caps.problem import CapsProblem
-from controllers.caps.safe_fairness import add_losses, raise_next_levels
-from controllers.caps.service import Service, too_large
-from controllers.caps.sharing import SHY, levels
-from controllers.caps.urgency import urgent_charge
 from cosim.contract import Float
+from cosim.controllers.caps.decomposition.clock import Clock
+from cosim.controllers.caps.highs import OutOfTimeError, solve_in_turn
+from cosim.controllers.caps.options import CapsOptions
+from cosim.controllers.caps.part import LIMIT_SLACK_KW
+from cosim.controllers.caps.problem import CapsProblem
+from cosim.controllers.caps.safe_fairness import add_losses, raise_next_levels
+from cosim.controllers.caps.service import Service, too_large
+from cosim.controllers.caps.sharing import SHY, levels
+from cosim.controllers.caps.urgency import urgent_charge
 
 ROUNDS = 4
 

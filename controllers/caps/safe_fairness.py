@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps.decomposition.clock import Clock
-from controllers.caps.highs import OutOfTimeError, Stop, solve, solve_in_turn
-from controllers.caps.problem import CapsProblem
-from controllers.caps.proportional import places
 from cosim.contract import Float
+from cosim.controllers.caps.decomposition.clock import Clock
+from cosim.controllers.caps.highs import OutOfTimeError, Stop, solve, solve_in_turn
+from cosim.controllers.caps.problem import CapsProblem
+from cosim.controllers.caps.proportional import places
 from cosim.errors import SolverError
 
 STEP_KW = 1e-3  # a home that can be raised by that much is not at its level

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from controllers.caps.merit_order import band_levels, strict_levels
-from controllers.caps.part import Part, Plan, respond
-from controllers.caps.sharing import useful
 from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
+from cosim.controllers.caps.merit_order import band_levels, strict_levels
+from cosim.controllers.caps.part import Part, Plan, respond
+from cosim.controllers.caps.sharing import useful
 
 CANDIDATES = 1500
 ENTRIES = 15_000_000  # candidates by slots by cars, at most, where cars are treated one after the other

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps.highs import LINEAR_S, OutOfTimeError, solve_in_turn
-from controllers.caps.part import LIMIT_SLACK_KW
-from controllers.caps.problem import CapsProblem
-from controllers.caps.urgency import urgent_charge
 from cosim.contract import Float
 from cosim.contract.signals import Bool
+from cosim.controllers.caps.highs import LINEAR_S, OutOfTimeError, solve_in_turn
+from cosim.controllers.caps.part import LIMIT_SLACK_KW
+from cosim.controllers.caps.problem import CapsProblem
+from cosim.controllers.caps.urgency import urgent_charge
 
 SERVED_KWH = 1e-6
 WRITING_S = 2e-4  # about, for one slot of one car in a linear programme

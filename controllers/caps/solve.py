@@ -8,23 +8,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controllers.caps.answers import answer
-from controllers.caps.anticipated import solve_part
-from controllers.caps.bursts import held_back, rooms_of_bursts
-from controllers.caps.decomposition import Clock, served_in_full
-from controllers.caps.follower import best_response, worst_draw
-from controllers.caps.highs import OPTIMAL_GAP, OutOfTimeError
-from controllers.caps.objectives import log_worth, unproven, worth
-from controllers.caps.options import CapsOptions
-from controllers.caps.part import SMALLEST_KW, most_counted_kw, split
-from controllers.caps.problem import CapsProblem
-from controllers.caps.programme import Outcome
-from controllers.caps.relaxing import smallest_rise
-from controllers.caps.result import CapsResult, Relaxation, at_once_kw, over_limit_kw, spans, worst_status
-from controllers.caps.safe import at_once, promised_floors, sum_of_caps
-from controllers.caps.service import SERVED_KWH, Service, servable
-from controllers.caps.start import plan_of_caps
 from cosim.contract import Float
+from cosim.controllers.caps.answers import answer
+from cosim.controllers.caps.anticipated import solve_part
+from cosim.controllers.caps.bursts import held_back, rooms_of_bursts
+from cosim.controllers.caps.decomposition import Clock, served_in_full
+from cosim.controllers.caps.follower import best_response, worst_draw
+from cosim.controllers.caps.highs import OPTIMAL_GAP, OutOfTimeError
+from cosim.controllers.caps.objectives import log_worth, unproven, worth
+from cosim.controllers.caps.options import CapsOptions
+from cosim.controllers.caps.part import SMALLEST_KW, most_counted_kw, split
+from cosim.controllers.caps.problem import CapsProblem
+from cosim.controllers.caps.programme import Outcome
+from cosim.controllers.caps.relaxing import smallest_rise
+from cosim.controllers.caps.result import CapsResult, Relaxation, at_once_kw, over_limit_kw, spans, worst_status
+from cosim.controllers.caps.safe import at_once, promised_floors, sum_of_caps
+from cosim.controllers.caps.service import SERVED_KWH, Service, servable
+from cosim.controllers.caps.start import plan_of_caps
 
 TOLERANCE_KW = 1e-6
 AFTER_S = 5.0  # for caps to fall back on, where the time is used up

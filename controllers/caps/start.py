@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from controllers.caps.part import NEARLY_KW, SMALLEST_KW, Part, Plan, freed, respond
 from cosim.contract import Float
+from cosim.controllers.caps.part import NEARLY_KW, SMALLEST_KW, Part, Plan, freed, respond
 
 SERVED_KW = 1e-6
 

@@ -25,11 +25,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps.merit_order import band_levels
-from controllers.caps.order_form import slots_of
-from controllers.caps.part import NEARLY_KW, Part, Plan, freed, respond
-from controllers.caps.upper_level import add_objective, limit_rows
 from cosim.contract import Int
+from cosim.controllers.caps.merit_order import band_levels
+from cosim.controllers.caps.order_form import slots_of
+from cosim.controllers.caps.part import NEARLY_KW, Part, Plan, freed, respond
+from cosim.controllers.caps.upper_level import add_objective, limit_rows
 
 VIEWS = ("optimistic", "pessimistic")
 

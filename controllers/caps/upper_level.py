@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pyomo.environ as pyo
 
-from controllers.caps.part import Part
+from cosim.controllers.caps.part import Part
 
 Expression = Callable[[int, int], pyo.Expression]
 """Of a car and its row."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from controllers.caps.part import LIMIT_SLACK_KW
-from controllers.caps.problem import CapsProblem
 from cosim.contract import Float
+from cosim.controllers.caps.part import LIMIT_SLACK_KW
+from cosim.controllers.caps.problem import CapsProblem
 
 
 def urgent_charge(problem: CapsProblem) -> Float:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.pareto.exact import ExactFront
-from controllers.pareto.front import Front, Scale, Start, search
-from controllers.pareto.objectives import CONVEX_PAIR
-from controllers.pareto.problem import DispatchProblem
 from cosim.contract import Float
+from cosim.controllers.pareto.exact import ExactFront
+from cosim.controllers.pareto.front import Front, Scale, Start, search
+from cosim.controllers.pareto.objectives import CONVEX_PAIR
+from cosim.controllers.pareto.problem import DispatchProblem
 
 LONG_EFFORT = 10
 LONG_SEEDS = 3

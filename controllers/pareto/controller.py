@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from controllers.pareto.certificate import Certificate, certify, long_reference
-from controllers.pareto.choice import RULES, default_weights
-from controllers.pareto.dispatch import NO_MEMORY, LoopSpace, Memory
-from controllers.pareto.exact import ExactFront, applies, exact_front
-from controllers.pareto.faults import day_faults, option_faults
-from controllers.pareto.front import (
+from cosim.contract import Decision, Exogenous, Feeder, Float, Forecast, Observation, Predictor, Setpoints
+from cosim.controllers.pareto.certificate import Certificate, certify, long_reference
+from cosim.controllers.pareto.choice import RULES, default_weights
+from cosim.controllers.pareto.dispatch import NO_MEMORY, LoopSpace, Memory
+from cosim.controllers.pareto.exact import ExactFront, applies, exact_front
+from cosim.controllers.pareto.faults import day_faults, option_faults
+from cosim.controllers.pareto.front import (
     LONG_PATIENCE,
     PATIENCE,
     Front,
@@ -22,12 +23,11 @@ from controllers.pareto.front import (
     search,
     worth_considering,
 )
-from controllers.pareto.objectives import CONVEX_PAIR
-from controllers.pareto.outlook import Outlook, look_ahead
-from controllers.pareto.problem import DispatchProblem
-from controllers.pareto.start import first_candidates, within_reach
-from controllers.pareto.surroundings import LOADING_LIMIT_PERCENT, VOLTAGE_LIMITS_PU, Surroundings, watch_faults
-from cosim.contract import Decision, Exogenous, Feeder, Float, Forecast, Observation, Predictor, Setpoints
+from cosim.controllers.pareto.objectives import CONVEX_PAIR
+from cosim.controllers.pareto.outlook import Outlook, look_ahead
+from cosim.controllers.pareto.problem import DispatchProblem
+from cosim.controllers.pareto.start import first_candidates, within_reach
+from cosim.controllers.pareto.surroundings import LOADING_LIMIT_PERCENT, VOLTAGE_LIMITS_PU, Surroundings, watch_faults
 from cosim.errors import Fault, InputError
 
 

@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from controllers.pareto.outlook import Outlook
 from cosim.contract import Float, Int
+from cosim.controllers.pareto.outlook import Outlook
 
 PAUSED_BELOW = 0.3
 """A car's variable below this pauses it; from here to 1 it runs from the least the charger can do to its rating."""

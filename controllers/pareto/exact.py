@@ -15,12 +15,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from controllers.pareto.feasible import STEP_KW, around, limit_rows
-from controllers.pareto.front import Scale
-from controllers.pareto.objectives import CONVEX_PAIR, sequence_residuals
-from controllers.pareto.problem import DispatchProblem
-from controllers.pareto.programme import Quadratic, solve_within
 from cosim.contract import Float
+from cosim.controllers.pareto.feasible import STEP_KW, around, limit_rows
+from cosim.controllers.pareto.front import Scale
+from cosim.controllers.pareto.objectives import CONVEX_PAIR, sequence_residuals
+from cosim.controllers.pareto.problem import DispatchProblem
+from cosim.controllers.pareto.programme import Quadratic, solve_within
 from cosim.errors import SolverError
 
 POINTS = 14

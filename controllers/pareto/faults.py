@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-from controllers.pareto.choice import choice_faults, default_weights
-from controllers.pareto.exact import applies
-from controllers.pareto.objectives import CONVEX_PAIR, OBJECTIVES
 from cosim.contract import Exogenous
+from cosim.controllers.pareto.choice import choice_faults, default_weights
+from cosim.controllers.pareto.exact import applies
+from cosim.controllers.pareto.objectives import CONVEX_PAIR, OBJECTIVES
 from cosim.errors import Fault
 
 WHERE = "controller 'pareto'"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from controllers.pareto.problem import DispatchProblem
-from controllers.pareto.programme import Quadratic, solve_within
 from cosim.contract import Float
+from cosim.controllers.pareto.problem import DispatchProblem
+from cosim.controllers.pareto.programme import Quadratic, solve_within
 from cosim.errors import SolverError
 
 STEP_KW = 0.05  # of difference quotients

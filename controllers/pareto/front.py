@@ -14,11 +14,11 @@ from pymoo.indicators.hv import HV
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 from pymoo.util.ref_dirs import get_reference_directions
 
-from controllers.pareto.dispatch import LoopSpace
-from controllers.pareto.objectives import OBJECTIVES
-from controllers.pareto.problem import DispatchProblem
 from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
+from cosim.controllers.pareto.dispatch import LoopSpace
+from cosim.controllers.pareto.objectives import OBJECTIVES
+from cosim.controllers.pareto.problem import DispatchProblem
 
 Patience = tuple[int, float]
 """The search ends when so many generations raise the hypervolume by less than this share of it."""

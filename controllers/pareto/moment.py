@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.pareto.certificate import Certificate, certify, long_reference
-from controllers.pareto.choice import RULES, default_weights
-from controllers.pareto.exact import applies, exact_front
-from controllers.pareto.faults import WHERE, objective_faults, option_faults
-from controllers.pareto.front import LONG_PATIENCE, PATIENCE, Front, Patience, search
-from controllers.pareto.problem import DispatchProblem
-from controllers.pareto.scene import Scene
-from controllers.pareto.start import nearby, within_reach
-from controllers.pareto.surroundings import Surroundings
 from cosim.contract import Float, Int
+from cosim.controllers.pareto.certificate import Certificate, certify, long_reference
+from cosim.controllers.pareto.choice import RULES, default_weights
+from cosim.controllers.pareto.exact import applies, exact_front
+from cosim.controllers.pareto.faults import WHERE, objective_faults, option_faults
+from cosim.controllers.pareto.front import LONG_PATIENCE, PATIENCE, Front, Patience, search
+from cosim.controllers.pareto.problem import DispatchProblem
+from cosim.controllers.pareto.scene import Scene
+from cosim.controllers.pareto.start import nearby, within_reach
+from cosim.controllers.pareto.surroundings import Surroundings
 from cosim.errors import Fault, InputError
 
 

@@ -13,8 +13,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from controllers.pareto.scene import Evaluated
 from cosim.contract import Float
+from cosim.controllers.pareto.scene import Evaluated
 from cosim.measures import neutral_current_a, pui_percent, sequence_components, vuf_percent
 from cosim.measures.energy import EXPORT_EUR_PER_KWH
 

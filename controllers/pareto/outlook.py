@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.pareto.scene import Scene
 from cosim.contract import Exogenous, Float, Int, Observation
 from cosim.contract.signals import Bool
+from cosim.controllers.pareto.scene import Scene
 
 ERROR_PERSISTENCE = 0.5
 """Share of the forecast's last error that is expected to last into the coming period; halved with every further one."""

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from pymoo.core.problem import Problem
 
-from controllers.pareto.objectives import OBJECTIVES
-from controllers.pareto.scene import Evaluated, Scene, Space
-from controllers.pareto.surroundings import Surroundings
 from cosim.contract import Complex, Float
+from cosim.controllers.pareto.objectives import OBJECTIVES
+from cosim.controllers.pareto.scene import Evaluated, Scene, Space
+from cosim.controllers.pareto.surroundings import Surroundings
 
 _HOPELESS = 1e9  # value of a candidate that has no power flow: finite, so that ranking works
 _NO_LIMIT = 1e6  # far beyond any voltage and loading, and below the hopeless: no power flow is never within limits

@@ -8,8 +8,8 @@ import highspy
 import numpy as np
 from scipy import sparse
 
-from controllers.highs import silent_highs
 from cosim.contract import Float
+from cosim.controllers.highs import silent_highs
 from cosim.errors import SolverError
 
 GAP = 1e-3

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from controllers.pareto.dispatch import LoopSpace
-from controllers.pareto.exact import applies, exact_front
-from controllers.pareto.feasible import within_limits
-from controllers.pareto.front import Scale, Start
-from controllers.pareto.objectives import CONVEX_PAIR
-from controllers.pareto.problem import DispatchProblem
-from controllers.pareto.scene import Space
 from cosim.contract import Float
+from cosim.controllers.pareto.dispatch import LoopSpace
+from cosim.controllers.pareto.exact import applies, exact_front
+from cosim.controllers.pareto.feasible import within_limits
+from cosim.controllers.pareto.front import Scale, Start
+from cosim.controllers.pareto.objectives import CONVEX_PAIR
+from cosim.controllers.pareto.problem import DispatchProblem
+from cosim.controllers.pareto.scene import Space
 
 SUN_SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 _RELATED = 40

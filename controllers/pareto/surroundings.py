@@ -9,8 +9,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from controllers.pareto.objectives import OBJECTIVES
 from cosim.contract import Branch, Complex, Feeder, Float, Int, Predictor, monitored_currents
+from cosim.controllers.pareto.objectives import OBJECTIVES
 from cosim.errors import Fault, InputError
 
 VOLTAGE_LIMITS_PU = (0.90, 1.10)

@@ -3,11 +3,11 @@
 ``plan(make_requests(...), make_station(...), Options(...))`` returns a ``Planning``.
 """
 
-from controllers.planner.options import Fairness, Formulation, Objective, Options
-from controllers.planner.plan import plan
-from controllers.planner.requests import Requests, Station, make_requests, make_station, request_faults
-from controllers.planner.result import Plan, Planning
-from controllers.planner.times import Rounding
+from cosim.controllers.planner.options import Fairness, Formulation, Objective, Options
+from cosim.controllers.planner.plan import plan
+from cosim.controllers.planner.requests import Requests, Station, make_requests, make_station, request_faults
+from cosim.controllers.planner.result import Plan, Planning
+from cosim.controllers.planner.times import Rounding
 
 __all__ = [
     "Fairness",

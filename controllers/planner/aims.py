@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from controllers.planner.model import Model, Pairs, servable_kwh
-from controllers.planner.options import SEED_PENALTY_EUR, Options
-from controllers.planner.requests import Requests, Station
-from controllers.planner.solver import Ending, Solver
 from cosim.contract import Float
+from cosim.controllers.planner.model import Model, Pairs, servable_kwh
+from cosim.controllers.planner.options import SEED_PENALTY_EUR, Options
+from cosim.controllers.planner.requests import Requests, Station
+from cosim.controllers.planner.solver import Ending, Solver
 from cosim.errors import SolverError
 
 KEPT_KWH, KEPT_SHARE = 1e-7, 1e-9  # how much of what an aim reached a later one may give up

@@ -7,12 +7,12 @@ from math import ceil
 
 import numpy as np
 
-from controllers.limits import known_phase_limit_a, percent_fault
-from controllers.planner.options import Fairness, Formulation, Options
-from controllers.planner.plan import plan
-from controllers.planner.requests import Requests, Station, make_requests, make_station
-from controllers.planner.result import Planning
 from cosim.contract import Decision, Exogenous, Feeder, Float, Forecast, Int, Observation, Setpoints
+from cosim.controllers.limits import known_phase_limit_a, percent_fault
+from cosim.controllers.planner.options import Fairness, Formulation, Options
+from cosim.controllers.planner.plan import plan
+from cosim.controllers.planner.requests import Requests, Station, make_requests, make_station
+from cosim.controllers.planner.result import Planning
 from cosim.errors import Fault, InputError, SolverError
 
 _MINIMUM_CURRENT_A = 6.0  # IEC 61851-1

@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.planner.options import Options
-from controllers.planner.requests import Requests, Station
-from controllers.planner.times import presence
 from cosim.contract import Float, Int
+from cosim.controllers.planner.options import Options
+from cosim.controllers.planner.requests import Requests, Station
+from cosim.controllers.planner.times import presence
 
 Index = NDArray[np.int32]
 

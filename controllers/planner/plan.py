@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from controllers.planner.aims import cost_of, service_first, shortfall_price, weighted
-from controllers.planner.model import build, find_pairs, servable_kwh
-from controllers.planner.options import Options
-from controllers.planner.pool import other_points
-from controllers.planner.requests import Requests, Station, request_faults
-from controllers.planner.result import Planning, plan_of
-from controllers.planner.solver import Solver, worst_of
-from controllers.planner.times import Rounding, round_stays, stay_change_step
+from cosim.controllers.planner.aims import cost_of, service_first, shortfall_price, weighted
+from cosim.controllers.planner.model import build, find_pairs, servable_kwh
+from cosim.controllers.planner.options import Options
+from cosim.controllers.planner.pool import other_points
+from cosim.controllers.planner.requests import Requests, Station, request_faults
+from cosim.controllers.planner.result import Planning, plan_of
+from cosim.controllers.planner.solver import Solver, worst_of
+from cosim.controllers.planner.times import Rounding, round_stays, stay_change_step
 from cosim.errors import Fault, InputError
 
 UNSERVABLE_KWH = 1e-9  # less is rounding of numbers

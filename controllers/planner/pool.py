@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from controllers.planner.model import Model, Pairs
-from controllers.planner.options import Options
-from controllers.planner.solver import Solver
 from cosim.contract import Float
+from cosim.controllers.planner.model import Model, Pairs
+from cosim.controllers.planner.options import Options
+from cosim.controllers.planner.solver import Solver
 from cosim.errors import SolverError
 
 MOVED_SHARE = 0.01

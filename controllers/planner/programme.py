@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import highspy
 import numpy as np
 
-from controllers.highs import silent_highs
-from controllers.planner.model import Model
 from cosim.contract import Float, Int
+from cosim.controllers.highs import silent_highs
+from cosim.controllers.planner.model import Model
 from cosim.errors import SolverError
 
 PRIMAL = 4  # HiGHS option: primal simplex

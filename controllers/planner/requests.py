@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from controllers.planner.faults import Place, row_faults
 from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
+from cosim.controllers.planner.faults import Place, row_faults
 from cosim.errors import Fault, InputError
 
 EFFICIENCY = 0.9

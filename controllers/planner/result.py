@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.planner.model import Pairs
-from controllers.planner.requests import Requests, Station
-from controllers.planner.solver import Ending
 from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
+from cosim.controllers.planner.model import Pairs
+from cosim.controllers.planner.requests import Requests, Station
+from cosim.controllers.planner.solver import Ending
 
 OFF_KW = 1e-7  # solver dust
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.highs import relative_gap
-from controllers.planner.model import Model
-from controllers.planner.options import Options
-from controllers.planner.programme import Outcome, Programme, now_s
 from cosim.contract import Float, Int
+from cosim.controllers.highs import relative_gap
+from cosim.controllers.planner.model import Model
+from cosim.controllers.planner.options import Options
+from cosim.controllers.planner.programme import Outcome, Programme, now_s
 from cosim.errors import SolverError
 
 OPTIMAL_GAP = 1e-4  # a relative gap up to here is called optimal

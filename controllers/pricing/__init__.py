@@ -4,15 +4,15 @@
 evolutionary algorithm; ``Follower`` answers prices as the users do.
 """
 
-from controllers.pricing.answer import Answer, better_moves, evaluate
-from controllers.pricing.evolution import Evolved, evolve
-from controllers.pricing.exact import MOST_VECTORS, Best, best_prices
-from controllers.pricing.follower import OPTIMISTIC_WEIGHTS, PESSIMISTIC_WEIGHTS, Follower, Rules
-from controllers.pricing.generate import generate
-from controllers.pricing.instance import Instance, make_instance, servable_levels, unservable_faults, with_periods
-from controllers.pricing.leader import MODERATE, READINGS, Leader
-from controllers.pricing.model import CONGESTIONS, FORMULATIONS, Model, build
-from controllers.pricing.solvers import SOLVERS, Found, Stop, TooLongError, minimise, scip_missing
+from cosim.controllers.pricing.answer import Answer, better_moves, evaluate
+from cosim.controllers.pricing.evolution import Evolved, evolve
+from cosim.controllers.pricing.exact import MOST_VECTORS, Best, best_prices
+from cosim.controllers.pricing.follower import OPTIMISTIC_WEIGHTS, PESSIMISTIC_WEIGHTS, Follower, Rules
+from cosim.controllers.pricing.generate import generate
+from cosim.controllers.pricing.instance import Instance, make_instance, servable_levels, unservable_faults, with_periods
+from cosim.controllers.pricing.leader import MODERATE, READINGS, Leader
+from cosim.controllers.pricing.model import CONGESTIONS, FORMULATIONS, Model, build
+from cosim.controllers.pricing.solvers import SOLVERS, Found, Stop, TooLongError, minimise, scip_missing
 
 __all__ = [
     "CONGESTIONS",

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.pricing.instance import SAME_EUR_PER_KWH, Instance
-from controllers.pricing.model import Congestion
 from cosim.contract import Float, Int
 from cosim.contract.place import FrozenArrays
+from cosim.controllers.pricing.instance import SAME_EUR_PER_KWH, Instance
+from cosim.controllers.pricing.model import Congestion
 
 SAME = 1e-6  # EUR, hours, kWh: values that differ by less are one
 

@@ -16,8 +16,8 @@ from pymoo.operators.crossover.ux import UniformCrossover
 from pymoo.operators.sampling.rnd import IntegerRandomSampling
 from pymoo.operators.selection.rnd import RandomSelection
 
-from controllers.pricing.leader import Leader
 from cosim.contract import Float
+from cosim.controllers.pricing.leader import Leader
 
 Fitness = Literal["weighted", "lexicographic"]
 _GUIDES = {"weighted": ("weighted_optimistic", "weighted_pessimistic"), "lexicographic": ("optimistic", "pessimistic")}

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.pricing.answer import SAME, Answer, evaluate
-from controllers.pricing.follower import OPTIMISTIC_WEIGHTS, PESSIMISTIC_WEIGHTS
-from controllers.pricing.leader import MODERATE, Leader
-from controllers.pricing.local import rounded_assignment
-from controllers.pricing.model import SHARE, build
-from controllers.pricing.solvers import minimise
 from cosim.contract import Float
+from cosim.controllers.pricing.answer import SAME, Answer, evaluate
+from cosim.controllers.pricing.follower import OPTIMISTIC_WEIGHTS, PESSIMISTIC_WEIGHTS
+from cosim.controllers.pricing.leader import MODERATE, Leader
+from cosim.controllers.pricing.local import rounded_assignment
+from cosim.controllers.pricing.model import SHARE, build
+from cosim.controllers.pricing.solvers import minimise
 from cosim.errors import Fault, InputError
 
 MOST_VECTORS = 200_000

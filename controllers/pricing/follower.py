@@ -21,13 +21,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.highs import relative_gap
-from controllers.pricing.answer import SAME, Answer, evaluate
-from controllers.pricing.instance import Instance
-from controllers.pricing.local import rounded_assignment
-from controllers.pricing.model import SHARE, Congestion, Formulation, Model, build
-from controllers.pricing.solvers import PROVEN_GAP, ROUNDING, TIME_LIMIT_S, Found, Limit, SolverName, Stop, minimise
 from cosim.contract import Float
+from cosim.controllers.highs import relative_gap
+from cosim.controllers.pricing.answer import SAME, Answer, evaluate
+from cosim.controllers.pricing.instance import Instance
+from cosim.controllers.pricing.local import rounded_assignment
+from cosim.controllers.pricing.model import SHARE, Congestion, Formulation, Model, build
+from cosim.controllers.pricing.solvers import (
+    PROVEN_GAP,
+    ROUNDING,
+    TIME_LIMIT_S,
+    Found,
+    Limit,
+    SolverName,
+    Stop,
+    minimise,
+)
 from cosim.errors import SolverError
 
 OPTIMISTIC_WEIGHTS, PESSIMISTIC_WEIGHTS = (0.1, 0.9), (0.9, 0.1)

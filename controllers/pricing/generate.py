@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from controllers.pricing.instance import WHERE, Instance, make_instance, servable_levels
+from cosim.controllers.pricing.instance import WHERE, Instance, make_instance, servable_levels
 from cosim.errors import Fault, InputError
 
 TOWN_KM, SPEED_KM_PER_H = 20.0, 40.0

@@ -8,10 +8,10 @@ from itertools import product
 
 import numpy as np
 
-from controllers.pricing.answer import Answer
-from controllers.pricing.follower import OPTIMISTIC_WEIGHTS, PESSIMISTIC_WEIGHTS, Follower, Rules
-from controllers.pricing.instance import Instance
 from cosim.contract import Float
+from cosim.controllers.pricing.answer import Answer
+from cosim.controllers.pricing.follower import OPTIMISTIC_WEIGHTS, PESSIMISTIC_WEIGHTS, Follower, Rules
+from cosim.controllers.pricing.instance import Instance
 
 READINGS = ("optimistic", "pessimistic", "weighted_optimistic", "weighted_pessimistic")
 """The lexicographic ends of the users' efficient set, and the slides' weighted sums."""

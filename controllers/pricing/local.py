@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from controllers.pricing.instance import Instance
-from controllers.pricing.model import Model
 from cosim.contract import Float, Int
+from cosim.controllers.pricing.instance import Instance
+from cosim.controllers.pricing.model import Model
 
 _ROUNDS = 200
 _GAIN = 1e-9

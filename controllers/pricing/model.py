@@ -13,8 +13,8 @@ from typing import Literal, get_args
 import numpy as np
 from scipy import sparse
 
-from controllers.pricing.instance import Instance
 from cosim.contract import Float, Int
+from cosim.controllers.pricing.instance import Instance
 
 Formulation = Literal["products", "products_lean", "cuts", "nonlinear"]
 Congestion = Literal["system", "equilibrium"]

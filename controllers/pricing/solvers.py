@@ -11,9 +11,9 @@ import highspy
 import numpy as np
 from scipy import sparse
 
-from controllers.highs import relative_gap, silent_highs
-from controllers.pricing.model import Model
 from cosim.contract import Float
+from cosim.controllers.highs import relative_gap, silent_highs
+from cosim.controllers.pricing.model import Model
 from cosim.errors import Fault, InputError, SolverError
 
 SolverName = Literal["highs", "scip"]

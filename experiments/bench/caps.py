@@ -13,12 +13,12 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from controllers.caps import CapsOptions, CapsProblem, solve_caps
-from controllers.caps.result import CapsResult
-from experiments.bench import Row
-from experiments.figures import style
-from experiments.reproduce.host_options import Order
-from experiments.reproduce.host_sized import draw_problem
+from cosim.controllers.caps import CapsOptions, CapsProblem, solve_caps
+from cosim.controllers.caps.result import CapsResult
+from cosim.experiments.bench import Row
+from cosim.experiments.figures import style
+from cosim.experiments.reproduce.host_options import Order
+from cosim.experiments.reproduce.host_sized import draw_problem
 
 SEED = 1
 TEXTBOOK_MOST = 6000  # homes times slots; above, writing the textbook model alone takes longer than solving otherwise

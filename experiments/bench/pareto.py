@@ -5,17 +5,16 @@ from __future__ import annotations
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-import feeders
-from cosim import Trajectory
+from cosim import Trajectory, feeders
 from cosim.contract import Float
+from cosim.experiments import scenario
+from cosim.experiments.bench import Row, interleaved
+from cosim.experiments.compose import compose
+from cosim.experiments.execute import run_one
 from cosim.measures import scoreboard
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
 from cosim.reduced import ReducedNetwork
-from experiments import scenario
-from experiments.bench import Row, interleaved
-from experiments.compose import compose
-from experiments.execute import run_one
 
 _CANDIDATES = 100
 _ROUNDS = 20

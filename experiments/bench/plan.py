@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from controllers.planner import Options, Planning, Requests, Station, make_requests, make_station, plan
+from cosim.controllers.planner import Options, Planning, Requests, Station, make_requests, make_station, plan
 from cosim.errors import Fault, InputError
-from experiments.bench import Row, interleaved
-from experiments.plan.generate import FIRST_DAY, generate_demand
+from cosim.experiments.bench import Row, interleaved
+from cosim.experiments.plan.generate import FIRST_DAY, generate_demand
 
 STEPS, STEP_S, CAPACITY_KW_PER_VEHICLE = 96, 900.0, 2.5
 LEAST_POWER_KW = 4.14  # 6 A on three phases

@@ -12,18 +12,16 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-import controllers
-import feeders
-from cosim import EvSessions, Exogenous, Feeder, Trajectory, run
+from cosim import EvSessions, Exogenous, Feeder, Trajectory, controllers, feeders, run
 from cosim.contract import Complex, Float
+from cosim.experiments.bench import Row, interleaved
+from cosim.experiments.compose import compose
+from cosim.experiments.execute import run_one
+from cosim.experiments.scenario import DEFAULT, Run, read
+from cosim.feeders.households import draw_households
 from cosim.opendss import OpenDssEngine
 from cosim.record import write_trajectory
 from cosim.reduced import ReducedNetwork
-from experiments.bench import Row, interleaved
-from experiments.compose import compose
-from experiments.execute import run_one
-from experiments.scenario import DEFAULT, Run, read
-from feeders.households import draw_households
 
 _MINUTES = 1440
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cosim.contract import Exogenous
-from cosim.trajectory import Trajectory
-from experiments.figures import (
+from cosim.experiments.figures import (
     behaviour,
     charging,
     diversity,
@@ -23,8 +22,9 @@ from experiments.figures import (
     unbalance,
     voltage,
 )
-from experiments.figures.runs import NothingToDrawError, Runs
-from experiments.promise_table import PromiseRow
+from cosim.experiments.figures.runs import NothingToDrawError, Runs
+from cosim.experiments.promise_table import PromiseRow
+from cosim.trajectory import Trajectory
 
 __all__ = ["FigureFile", "write_figures"]
 

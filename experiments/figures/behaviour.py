@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from experiments.figures import style
-from experiments.figures.runs import NothingToDrawError, Runs, minutes
-from experiments.promise_table import ANTICIPATED, SAFE, PromiseRow
+from cosim.experiments.figures import style
+from cosim.experiments.figures.runs import NothingToDrawError, Runs, minutes
+from cosim.experiments.promise_table import ANTICIPATED, SAFE, PromiseRow
 
 LOOKS = ((style.USED, "o", "-"), (style.WITHHELD, "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"))
 ROWS = (

@@ -8,9 +8,9 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.image import AxesImage
 
 from cosim.contract import Float, Int
+from cosim.experiments.figures import style
+from cosim.experiments.figures.runs import NothingToDrawError, Runs, edges_of
 from cosim.trajectory import Trajectory
-from experiments.figures import style
-from experiments.figures.runs import NothingToDrawError, Runs, edges_of
 
 TARIFF_COLOURS = ("#009E73", "#F0E442", "#E69F00", "#D55E00", "#8B3A00")
 PLUGGED = "#E6E6E6"

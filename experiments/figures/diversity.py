@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.ticker import NullLocator
 
 from cosim.contract import Exogenous
-from experiments.figures import style
-from experiments.figures.runs import NothingToDrawError, Runs
-from feeders.households import admd_kw
+from cosim.experiments.figures import style
+from cosim.experiments.figures.runs import NothingToDrawError, Runs
+from cosim.feeders.households import admd_kw
 
 IEEE_HOMES = (1, 5, 10, 25, 55, 100)
 IEEE_ADMD_KW = (4.68, 2.27, 1.68, 1.15, 0.89, 0.743)

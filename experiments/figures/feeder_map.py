@@ -14,10 +14,10 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from cosim.contract import Feeder, Float
+from cosim.experiments.figures import style
+from cosim.experiments.figures.runs import NothingToDrawError, Runs
+from cosim.experiments.figures.voltage import bus_to_neutral_v, limits_v
 from cosim.trajectory import Trajectory
-from experiments.figures import style
-from experiments.figures.runs import NothingToDrawError, Runs
-from experiments.figures.voltage import bus_to_neutral_v, limits_v
 
 Bool = NDArray[np.bool_]
 

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
-from controllers.pareto.objectives import OBJECTIVES
 from cosim.contract import Decision, Float
-from experiments.figures import style
-from experiments.figures.runs import NothingToDrawError, Runs, clock
+from cosim.controllers.pareto.objectives import OBJECTIVES
+from cosim.experiments.figures import style
+from cosim.experiments.figures.runs import NothingToDrawError, Runs, clock
 
 SHOWN = 6
 _REFERENCE = "#bbbbbb"

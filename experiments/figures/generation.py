@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from cosim.contract import Float
+from cosim.experiments.figures import style
+from cosim.experiments.figures.runs import NothingToDrawError, Runs, edges_of
 from cosim.measures import curtailed_kwh, energy_kwh
 from cosim.trajectory import Trajectory
-from experiments.figures import style
-from experiments.figures.runs import NothingToDrawError, Runs, edges_of
 
 NOTICEABLE_KWH = 0.05
 

@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from cosim.contract import Float
+from cosim.experiments.figures import style
+from cosim.experiments.figures.runs import NothingToDrawError, Runs, edges_of, minutes
 from cosim.measures import hot_spot_c
 from cosim.trajectory import Trajectory
-from experiments.figures import style
-from experiments.figures.runs import NothingToDrawError, Runs, edges_of, minutes
 
 RATED_HOT_SPOT_C, CYCLIC_HOT_SPOT_C = 98.0, 120.0
 """IEC 60076-7: normal ageing of normal paper; limit of normal cyclic loading."""

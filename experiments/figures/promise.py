@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from cosim.contract import Float
+from cosim.experiments.figures import style
+from cosim.experiments.figures.runs import NothingToDrawError, Runs, edges_of
 from cosim.trajectory import Trajectory
-from experiments.figures import style
-from experiments.figures.runs import NothingToDrawError, Runs, edges_of
 
 MOST_NAMED = 3
 """Runs that a title can name one by one."""

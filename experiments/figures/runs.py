@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from cosim.contract import Exogenous, Float
+from cosim.experiments.figures import style
 from cosim.trajectory import Trajectory
-from experiments.figures import style
 
 UNCONTROLLED = "none"
 

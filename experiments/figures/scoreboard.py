@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cosim.experiments.figures.definitions import CHECKS, DEFINITIONS, GROUPS
+from cosim.experiments.metric_table import METRICS, Metric, best
 from cosim.trajectory import Trajectory
-from experiments.figures.definitions import CHECKS, DEFINITIONS, GROUPS
-from experiments.metric_table import METRICS, Metric, best
 
 ABSENT = "–"
 _DIRECTION = {"low": "↓", "high": "↑"}

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from experiments.figures.runs import Runs, minutes
-from experiments.figures.voltage import limits_v
+from cosim.experiments.figures.runs import Runs, minutes
+from cosim.experiments.figures.voltage import limits_v
 
 
 def paragraph(runs: Runs) -> list[str]:

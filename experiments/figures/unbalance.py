@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from cosim.contract import Float
+from cosim.experiments.figures import style
+from cosim.experiments.figures.runs import NothingToDrawError, Runs
 from cosim.measures import neutral_current_a, ten_minute_rms, vuf_percent
 from cosim.trajectory import Trajectory
-from experiments.figures import style
-from experiments.figures.runs import NothingToDrawError, Runs
 
 VUF_LIMIT_PERCENT = 2.0
 WINDOW_MIN = 10.0

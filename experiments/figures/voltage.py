@@ -8,9 +8,9 @@ from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
 from cosim.contract import Feeder, Float
+from cosim.experiments.figures import style
+from cosim.experiments.figures.runs import NothingToDrawError, Runs, clock, edges_of, minutes
 from cosim.trajectory import Trajectory
-from experiments.figures import style
-from experiments.figures.runs import NothingToDrawError, Runs, clock, edges_of, minutes
 
 HIGH_PU, LOW_PU, LOWER_STATUTORY_PU = 1.10, 0.90, 0.94
 """EN 50160: ±10 % of nominal; the British statutory lower limit (ESQCR): -6 %."""

@@ -15,7 +15,7 @@ from rich.table import Table
 from cosim.errors import Fault, InputError
 
 if TYPE_CHECKING:
-    from controllers.planner import Planning
+    from cosim.controllers.planner import Planning
 
 _out, _err = Console(), Console(stderr=True)
 
@@ -81,10 +81,10 @@ def plan_command(
     missing = [Fault("cosim plan", key, "is missing", "give it") for key, value in given.items() if value is None]
     if demand is None or capacity_kw is None:
         raise InputError(missing)
-    from controllers.planner import Options, make_station, plan
-    from experiments.files import writable_folder
-    from experiments.plan.read import read_demand
-    from experiments.plan.report import write_all
+    from cosim.controllers.planner import Options, make_station, plan
+    from cosim.experiments.files import writable_folder
+    from cosim.experiments.plan.read import read_demand
+    from cosim.experiments.plan.report import write_all
 
     faults: list[Fault] = []
     options = _collect(faults, Options, formulation=formulation.value, objective=objective.value,
@@ -118,8 +118,8 @@ def _collect(faults: list[Fault], make: Any, *values: Any, **options: Any) -> An
 def _make_demand(count: int, seed: int, out: Path | None, *, feasible: bool, efficiency: float) -> None:
     import numpy as np
 
+    from cosim.experiments.plan.generate import generate_demand
     from cosim.record import write_whole
-    from experiments.plan.generate import generate_demand
 
     if out is None or out.suffix.lower() != ".csv":
         raise InputError(Fault("cosim plan --generate", "--out", "is no CSV file", "give a file, such as demand.csv"))
@@ -136,7 +136,7 @@ def _make_demand(count: int, seed: int, out: Path | None, *, feasible: bool, eff
 
 
 def _tell(planning: Planning, folder: Path) -> None:
-    from experiments.plan.write import station_kpis
+    from cosim.experiments.plan.write import station_kpis
 
     table = Table(title="Plan", title_justify="left", show_header=False)
     gap = "unknown" if planning.gap == float("inf") else f"{100 * planning.gap:.3g} %"

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.ticker import MaxNLocator
 
-from controllers.planner import Planning
-from controllers.planner.times import presence
 from cosim.contract import Float
-from experiments.figures import style
+from cosim.controllers.planner import Planning
+from cosim.controllers.planner.times import presence
+from cosim.experiments.figures import style
 
 THERE = "#E6E6E6"
 HEADER_IN = 0.75

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.random import Generator
 
-from controllers.planner.requests import EFFICIENCY
+from cosim.controllers.planner.requests import EFFICIENCY
 
 POWER_KW = (6.0, 7.0, 11.0, 22.0)
 BATTERY_KWH = (30.0, 52.0, 88.0, 100.0)

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from controllers.planner import Requests, make_requests, request_faults
-from controllers.planner.faults import row_faults
-from controllers.planner.requests import EFFICIENCY
 from cosim.contract import Float
+from cosim.controllers.planner import Requests, make_requests, request_faults
+from cosim.controllers.planner.faults import row_faults
+from cosim.controllers.planner.requests import EFFICIENCY
 from cosim.errors import Fault, InputError
-from experiments.plan.table import Table, read_table
+from cosim.experiments.plan.table import Table, read_table
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "vehicle": ("vehicle", "vehicle_id"),

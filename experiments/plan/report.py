@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from controllers.planner import Options, Planning, Rounding
-from experiments.figures import style
-from experiments.plan.draw import draw_heatmap, draw_stack
-from experiments.plan.read import Demand
-from experiments.plan.write import write_plan
+from cosim.controllers.planner import Options, Planning, Rounding
+from cosim.experiments.figures import style
+from cosim.experiments.plan.draw import draw_heatmap, draw_stack
+from cosim.experiments.plan.read import Demand
+from cosim.experiments.plan.write import write_plan
 
 
 def write_all(

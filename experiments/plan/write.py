@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from controllers.planner import Options, Plan, Planning, Rounding
-from controllers.planner.times import presence
+from cosim.controllers.planner import Options, Plan, Planning, Rounding
+from cosim.controllers.planner.times import presence
+from cosim.experiments.files import write_json
+from cosim.experiments.plan.read import Demand, step_times
 from cosim.measures import jain, json_safe
 from cosim.measures.fairness import served_share
 from cosim.record import write_whole
-from experiments.files import write_json
-from experiments.plan.read import Demand, step_times
 
 
 def plan_table(planning: Planning, plan: Plan, demand: Demand) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from experiments.files import writable_folder
+from cosim.experiments.files import writable_folder
 
 _out = Console()
 
@@ -26,8 +26,8 @@ def rephase_command(
 
     Up to two moves are the best of all combinations, verified by power flow; more are added greedily with exchanges.
     """
-    from experiments import scenario as scenarios
-    from experiments.rephase.study import rephase
+    from cosim.experiments import scenario as scenarios
+    from cosim.experiments.rephase.study import rephase
 
     name = scenario or scenarios.DEFAULT
     question = scenarios.read(name)

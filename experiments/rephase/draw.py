@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from cosim import Trajectory
 from cosim.contract import Float
+from cosim.experiments.figures import style
 from cosim.measures import neutral_current_a
-from experiments.figures import style
 
 AFTER = style.RUN_COLOURS[0]
 

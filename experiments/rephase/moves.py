@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-import feeders
-from cosim import Connection, Feeder, Trajectory
+from cosim import Connection, Feeder, Trajectory, feeders
 from cosim.contract import Complex, Float, Int
 from cosim.errors import Fault, InputError
 from cosim.measures import sequence_components, unbalance_current_a2

@@ -9,19 +9,19 @@ import pandas as pd
 
 from cosim import Trajectory
 from cosim.errors import Fault, InputError
+from cosim.experiments.compose import Composition, compose
+from cosim.experiments.day import stream
+from cosim.experiments.execute import run_one
+from cosim.experiments.files import package_versions, write_json
+from cosim.experiments.rephase.draw import draw
+from cosim.experiments.rephase.moves import Move, Rephasing, with_connections
+from cosim.experiments.rephase.search import Choice, Quadratic, best_moves
+from cosim.experiments.rephase.tables import metric_table, phase_loads, report
+from cosim.experiments.scenario import Run, Scenario
+from cosim.experiments.tables import write_table
+from cosim.experiments.unbalance.tables import analyse, describe
+from cosim.experiments.unbalance.write import write_unbalance
 from cosim.measures import json_safe, scoreboard, unbalance_current_a2
-from experiments.compose import Composition, compose
-from experiments.day import stream
-from experiments.execute import run_one
-from experiments.files import package_versions, write_json
-from experiments.rephase.draw import draw
-from experiments.rephase.moves import Move, Rephasing, with_connections
-from experiments.rephase.search import Choice, Quadratic, best_moves
-from experiments.rephase.tables import metric_table, phase_loads, report
-from experiments.scenario import Run, Scenario
-from experiments.tables import write_table
-from experiments.unbalance.tables import analyse, describe
-from experiments.unbalance.write import write_unbalance
 
 PACKAGES = ("lv-feeder-cosim", "opendssdirect.py", "numpy", "pandas", "scipy")
 
@@ -86,7 +86,7 @@ def rephase(scenario: Scenario, where: Path, folder: Path, *, moves: int, contro
 
 
 def _run_of(composition: Composition, name: str, where: Path) -> Run:
-    import controllers
+    from cosim import controllers
 
     known = [run for run in composition.scenario.runs if name in (run.name, run.controller)]
     if not known and name not in controllers.names():

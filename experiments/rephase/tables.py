@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from cosim import Trajectory
-from experiments.scenario import Run, Scenario
-from experiments.tables import markdown
+from cosim.experiments.scenario import Run, Scenario
+from cosim.experiments.tables import markdown
 
 SHOWN = (
     "unbalance_current_mean_a2", "neutral_current_p95_a", "i2_p95_a", "vuf_p95_percent", "vuf_max_percent",

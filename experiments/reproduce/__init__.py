@@ -1,7 +1,7 @@
 """The seeds' studies, told again with this project's models: ``cosim reproduce STUDY``.
 
 A study is a module here with a function ``reproduce`` that computes and writes its folder, and a command of its own in
-``experiments.reproduce.command``, with the options that it takes. Nothing is imported before it is asked for.
+``cosim.experiments.reproduce.command``, with the options that it takes. Nothing is imported before it is asked for.
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from experiments.files import writable_folder
-from experiments.reproduce import STUDIES
-from experiments.reproduce.station_command import station_command
-from experiments.reproduce.trip_command import powertrip_command
+from cosim.experiments.files import writable_folder
+from cosim.experiments.reproduce import STUDIES
+from cosim.experiments.reproduce.station_command import station_command
+from cosim.experiments.reproduce.trip_command import powertrip_command
 
 studies = typer.Typer(
     help="Tell a seed's study again: its data, its first formulation, what mends it; figures and numbers to check.",
@@ -46,8 +46,8 @@ def host_capacity(
     seed: Annotated[int, typer.Option(help="Of homes, cars and the search.")] = 1,
 ) -> None:
     """Run the study; any option about size or solver also runs the corrected model on the shipped profiles."""
-    from experiments.reproduce import host_capacity as study
-    from experiments.reproduce.host_options import Wishes, checked
+    from cosim.experiments.reproduce import host_capacity as study
+    from cosim.experiments.reproduce.host_options import Wishes, checked
 
     wishes = Wishes(
         households=households, slots=slots, limits=limits, margin=margin, data=data,
@@ -72,7 +72,7 @@ def cpo_planner(
     seed: Annotated[int, typer.Option(min=0, help="Of the vehicles that are not published.")] = 1,
 ) -> None:
     """Run the study."""
-    from experiments.reproduce import cpo_planner as study
+    from cosim.experiments.reproduce import cpo_planner as study
 
     folder = writable_folder(out or Path("runs") / f"cpo_planner-{datetime.now():%Y%m%d-%H%M%S}")
     with _out.status("Planning"):
@@ -94,8 +94,8 @@ def fleet_aggregation(
     loop: Annotated[bool, typer.Option(help="Also run the default day on the feeder.")] = True,
 ) -> None:
     """Run the study."""
-    from experiments.reproduce import fleet_aggregation as study
-    from experiments.reproduce.fleet_story import Order
+    from cosim.experiments.reproduce import fleet_aggregation as study
+    from cosim.experiments.reproduce.fleet_story import Order
 
     order = Order(vehicles, training_weeks, validation_weeks, test_weeks, seed, discharge).checked()
     folder = writable_folder(out or Path("runs") / f"fleet_aggregation-{datetime.now():%Y%m%d-%H%M%S}")

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from controllers.planner import Options, Planning, Requests, Rounding, make_requests, make_station, plan
+from cosim.controllers.planner import Options, Planning, Requests, Rounding, make_requests, make_station, plan
+from cosim.experiments.files import origin, write_json
+from cosim.experiments.plan.generate import generate_demand
+from cosim.experiments.plan.read import Demand, read_demand
+from cosim.experiments.plan.report import write_all
+from cosim.experiments.plan.write import station_kpis
 from cosim.measures import json_safe
 from cosim.record import write_whole
-from experiments.files import origin, write_json
-from experiments.plan.generate import generate_demand
-from experiments.plan.read import Demand, read_demand
-from experiments.plan.report import write_all
-from experiments.plan.write import station_kpis
 
 VEHICLES, CAPACITY_KW, STEP_S = 40, 100.0, 900.0
 LEAST_POWER_KW = 4.14  # 6 A on three phases at 230 V (IEC 61851-1)

@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cosim.experiments.files import origin, write_json
+from cosim.experiments.reproduce import fleet_exact, fleet_loop
+from cosim.experiments.reproduce.fleet_figures import write_figures
+from cosim.experiments.reproduce.fleet_story import CHOSEN, ONE_UNIT, ONE_WEEK, Order, Story, metrics, tell
 from cosim.measures import json_safe
 from cosim.record import write_whole
-from experiments.files import origin, write_json
-from experiments.reproduce import fleet_exact, fleet_loop
-from experiments.reproduce.fleet_figures import write_figures
-from experiments.reproduce.fleet_story import CHOSEN, ONE_UNIT, ONE_WEEK, Order, Story, metrics, tell
 
 PACKAGES = ("lv-feeder-cosim", "highspy", "pyomo", "scipy", "numpy", "pandas", "matplotlib", "opendssdirect.py")
 
@@ -132,7 +132,7 @@ def _report(
     figures: Mapping[str, str],
 ) -> str:
     environment = Environment(  # noqa: S701 - plain text, not HTML
-        loader=PackageLoader("experiments", "reproduce"), trim_blocks=True, lstrip_blocks=True,
+        loader=PackageLoader("cosim.experiments", "reproduce"), trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined, keep_trailing_newline=True,
     )  # fmt: skip
     template = environment.get_template("fleet_aggregation.md.j2")

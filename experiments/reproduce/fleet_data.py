@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.aggregation import Fleet
-from controllers.aggregation.envelope import reachable
 from cosim.contract import Float
+from cosim.controllers.aggregation import Fleet
+from cosim.controllers.aggregation.envelope import reachable
 
 HOURS = 168
 CHARGER_KW, CHARGER_SHARE = (3.7, 7.4, 11.0), (0.3, 0.4, 0.3)

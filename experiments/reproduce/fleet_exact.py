@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controllers.aggregation import Factors, Fleet, aggregate, block_of_step, fleet_total, reference, scaled
-from controllers.aggregation.deviation import Case, Weights, deviation
-from controllers.aggregation.exact import fit_exactly
-from controllers.aggregation.fit import Wishes, fit_factors
-from controllers.aggregation.fleet import PER_STEP, checked_fleet
-from controllers.aggregation.programme import StoreLp
-from controllers.caps.highs import Stop
 from cosim.contract import Float
-from experiments.reproduce.fleet_data import draw_cars, draw_prices, draw_week
+from cosim.controllers.aggregation import Factors, Fleet, aggregate, block_of_step, fleet_total, reference, scaled
+from cosim.controllers.aggregation.deviation import Case, Weights, deviation
+from cosim.controllers.aggregation.exact import fit_exactly
+from cosim.controllers.aggregation.fit import Wishes, fit_factors
+from cosim.controllers.aggregation.fleet import PER_STEP, checked_fleet
+from cosim.controllers.aggregation.programme import StoreLp
+from cosim.controllers.caps.highs import Stop
+from cosim.experiments.reproduce.fleet_data import draw_cars, draw_prices, draw_week
 
 CARS, HOURS, MAPS_H = 6, 24, (24, 12, 6)
 STOP = Stop(gap=1e-3, nodes=20_000)

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from controllers.aggregation import fleet_total
-from controllers.aggregation.disaggregate import disaggregate
 from cosim.contract import Float
-from experiments.figures import style
-from experiments.reproduce.fleet_loop import Kept
-from experiments.reproduce.fleet_story import CHOSEN, ONE_UNIT, ONE_WEEK, Story
+from cosim.controllers.aggregation import fleet_total
+from cosim.controllers.aggregation.disaggregate import disaggregate
+from cosim.experiments.figures import style
+from cosim.experiments.reproduce.fleet_loop import Kept
+from cosim.experiments.reproduce.fleet_story import CHOSEN, ONE_UNIT, ONE_WEEK, Story
 
 CARS, SIMPLE, SINGLE, BEST = "#000000", "#D55E00", "#56B4E9", "#009E73"
 SHOWN_DAYS = 7

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-import controllers
-from controllers.aggregation.controller import Aggregator
-from controllers.aggregation.disaggregate import missed_kwh
-from cosim import run
+from cosim import controllers, run
 from cosim.contract import Float
+from cosim.controllers.aggregation.controller import Aggregator
+from cosim.controllers.aggregation.disaggregate import missed_kwh
+from cosim.experiments.compose import compose
+from cosim.experiments.scenario import read
 from cosim.measures import json_safe
-from experiments.compose import compose
-from experiments.scenario import read
 
 SCENARIO = "european_lv_may_day"
 RUNS: dict[str, dict[str, Any]] = {

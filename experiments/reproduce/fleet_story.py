@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from controllers.aggregation import MAPS_H
-from controllers.aggregation.disaggregate import disaggregate
-from controllers.aggregation.fit import Wishes
-from controllers.aggregation.model import (
+from cosim.controllers.aggregation import MAPS_H
+from cosim.controllers.aggregation.disaggregate import disaggregate
+from cosim.controllers.aggregation.fit import Wishes
+from cosim.controllers.aggregation.model import (
     ENVELOPE,
     MISSING_KWH,
     SIMPLE,
@@ -24,7 +24,7 @@ from controllers.aggregation.model import (
     train,
 )
 from cosim.errors import Fault, InputError
-from experiments.reproduce.fleet_data import draw_cars, draw_prices, draw_week
+from cosim.experiments.reproduce.fleet_data import draw_cars, draw_prices, draw_week
 
 MAP_REGULARISATION = 0.001
 FAMILY_UNITS, FAMILY_MAPS_H, FAMILY_REGULARISATION = (1, 2, 4, 8), (168, 24, 6), (0.01, 0.3)

@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from controllers.caps import CapsProblem, CapsResult, solve_caps
-from controllers.caps.follower import charging_cost_eur
+from cosim.controllers.caps import CapsProblem, CapsResult, solve_caps
+from cosim.controllers.caps.follower import charging_cost_eur
+from cosim.experiments.caps_output import uncontrolled_kw, write_caps
+from cosim.experiments.deviation_output import deviation_rows
+from cosim.experiments.files import origin, sha256_of, write_json
+from cosim.experiments.reproduce import host_sized
+from cosim.experiments.reproduce.host_figures import write_sized_figure, write_story_figures
+from cosim.experiments.reproduce.host_floor import lowered
+from cosim.experiments.reproduce.host_options import HOUSEHOLDS, SLOTS, WHERE, Order, Wishes, checked
+from cosim.experiments.reproduce.host_released import GAP, Comparison, compare
+from cosim.experiments.reproduce.host_report import write_report
+from cosim.experiments.reproduce.host_story import Cases, Story, cases, tell
+from cosim.experiments.reproduce.host_table import read_problem
 from cosim.measures import json_safe
-from experiments.caps_output import uncontrolled_kw, write_caps
-from experiments.deviation_output import deviation_rows
-from experiments.files import origin, sha256_of, write_json
-from experiments.reproduce import host_sized
-from experiments.reproduce.host_figures import write_sized_figure, write_story_figures
-from experiments.reproduce.host_floor import lowered
-from experiments.reproduce.host_options import HOUSEHOLDS, SLOTS, WHERE, Order, Wishes, checked
-from experiments.reproduce.host_released import GAP, Comparison, compare
-from experiments.reproduce.host_report import write_report
-from experiments.reproduce.host_story import Cases, Story, cases, tell
-from experiments.reproduce.host_table import read_problem
 
 SIZED = "own_size"
 DEVIATION_SEED = 7

@@ -8,12 +8,12 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
-from controllers.caps import CapsProblem, CapsResult
 from cosim.contract import Float
-from experiments.caps_output import uncontrolled_kw
-from experiments.figures import style
-from experiments.reproduce.host_data import HOURS, PUBLISHED_EV_KW, Houses
-from experiments.reproduce.host_story import Story
+from cosim.controllers.caps import CapsProblem, CapsResult
+from cosim.experiments.caps_output import uncontrolled_kw
+from cosim.experiments.figures import style
+from cosim.experiments.reproduce.host_data import HOURS, PUBLISHED_EV_KW, Houses
+from cosim.experiments.reproduce.host_story import Story
 
 INFLEXIBLE, CAR = "#9A9A9A", "#0072B2"
 BANDS = {0.10: "#FFFFFF", 0.20: "#FFF3CC", 0.50: "#F9D5C4"}

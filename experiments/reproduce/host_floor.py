@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
-from controllers.caps.result import spans
-from controllers.caps.sharing import water_level
 from cosim.contract import Float
+from cosim.controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
+from cosim.controllers.caps.result import spans
+from cosim.controllers.caps.sharing import water_level
 from cosim.errors import Fault, InputError
-from experiments.caps_output import Names
+from cosim.experiments.caps_output import Names
 
 OPTION = "--floor-kw"
 WHERE = "cosim reproduce host_capacity"

@@ -24,7 +24,7 @@ from scipy.sparse import coo_array, csr_array, vstack
 
 from cosim.contract import Float, Int
 from cosim.errors import SolverError
-from experiments.reproduce.host_data import HOURS, Houses
+from cosim.experiments.reproduce.host_data import HOURS, Houses
 
 Aim = Literal["least", "most"]
 GAP = 1e-6

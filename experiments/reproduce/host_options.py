@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from controllers.caps import CapsOptions
+from cosim.controllers.caps import CapsOptions
 from cosim.errors import Fault, InputError
-from feeders.households import DAY_MIN
+from cosim.feeders.households import DAY_MIN
 
 WHERE = "cosim reproduce host_capacity"
 LIMITS = ("total", "per-phase")

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
-from controllers.caps.decomposition import Clock
-from controllers.caps.follower import charging_cost_eur
-from experiments.deviation_output import Rows, deviation_rows
-from experiments.reproduce.host_story import Cases
+from cosim.controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
+from cosim.controllers.caps.decomposition import Clock
+from cosim.controllers.caps.follower import charging_cost_eur
+from cosim.experiments.deviation_output import Rows, deviation_rows
+from cosim.experiments.reproduce.host_story import Cases
 
 ANTICIPATED, SAFE, CAREFUL = "anticipated", "sum_of_caps", "anticipated_margin_15"
 FELL_BACK = "_fell_back"

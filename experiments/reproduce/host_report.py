@@ -8,10 +8,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from controllers.caps import CapsProblem
+from cosim.controllers.caps import CapsProblem
+from cosim.experiments.reproduce.host_released import Comparison
+from cosim.experiments.reproduce.host_story import Cases
 from cosim.record import write_whole
-from experiments.reproduce.host_released import Comparison
-from experiments.reproduce.host_story import Cases
 
 
 def write_report(
@@ -38,7 +38,7 @@ def write_report(
         What plans were compared for, and what came out.
     """
     environment = Environment(  # noqa: S701 - plain text, not HTML
-        loader=PackageLoader("experiments", "reproduce"),
+        loader=PackageLoader("cosim.experiments", "reproduce"),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,

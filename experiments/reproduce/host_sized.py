@@ -8,16 +8,16 @@ from datetime import datetime
 
 import numpy as np
 
-from controllers.caps import CapsProblem, share_of_phase
-from controllers.caps.result import spans
 from cosim.contract import EvSessions, Float, Int
+from cosim.controllers.caps import CapsProblem, share_of_phase
+from cosim.controllers.caps.result import spans
 from cosim.errors import Fault, InputError
-from experiments.caps_output import Names, uncontrolled_kw
-from experiments.reproduce.host_floor import sum_faults
-from experiments.reproduce.host_options import Order
-from feeders.households import DAY_MIN, draw_households
-from feeders.profiles import tariff_eur_per_kwh
-from feeders.sessions import FEASIBLE_SHARE, draw_sessions
+from cosim.experiments.caps_output import Names, uncontrolled_kw
+from cosim.experiments.reproduce.host_floor import sum_faults
+from cosim.experiments.reproduce.host_options import Order
+from cosim.feeders.households import DAY_MIN, draw_households
+from cosim.feeders.profiles import tariff_eur_per_kwh
+from cosim.feeders.sessions import FEASIBLE_SHARE, draw_sessions
 
 START = datetime(2026, 5, 15, 12)  # from noon to noon, so that nights at home are whole
 PROFILES = "may_weekday"

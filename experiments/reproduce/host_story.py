@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
 from cosim.contract import Float
-from experiments.reproduce.host_data import (
+from cosim.controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
+from cosim.experiments.reproduce.host_data import (
     HOURS,
     OFF_PEAK_PRICE,
     PUBLISHED_EV_KW,
@@ -17,7 +17,7 @@ from experiments.reproduce.host_data import (
     single_house,
     thirty_houses,
 )
-from experiments.reproduce.host_kkt import KktPoint, extreme_cost
+from cosim.experiments.reproduce.host_kkt import KktPoint, extreme_cost
 
 SPLIT_SEED = 7
 CHARGING_KW = 1e-6  # less is the solver's tolerance, not charging

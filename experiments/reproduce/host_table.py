@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from controllers.caps import CapsProblem
-from controllers.caps.result import spans
 from cosim.contract import Float
+from cosim.controllers.caps import CapsProblem
+from cosim.controllers.caps.result import spans
 from cosim.errors import Fault, InputError
-from feeders.tables import read_table
+from cosim.feeders.tables import read_table
 
 DAY_H = 24.0
 PER_HOME = ("phase", "connection_kw")

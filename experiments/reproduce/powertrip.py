@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cosim.measures import json_safe
-from experiments.files import origin, sha256_of, write_json
-from experiments.reproduce.trip_command import weights_name
-from experiments.reproduce.trip_control import CONTROLS, Control, Controlled, Weights, control
-from experiments.reproduce.trip_figures import write_figures
-from experiments.reproduce.trip_measures import (
+from cosim.experiments.files import origin, sha256_of, write_json
+from cosim.experiments.reproduce.trip_command import weights_name
+from cosim.experiments.reproduce.trip_control import CONTROLS, Control, Controlled, Weights, control
+from cosim.experiments.reproduce.trip_figures import write_figures
+from cosim.experiments.reproduce.trip_measures import (
     Delivered,
     Schedule,
     change_percent,
@@ -24,9 +23,10 @@ from experiments.reproduce.trip_measures import (
     disagreements,
     metrics,
 )
-from experiments.reproduce.trip_place import Place, make_place, parse_charge_points, parse_pv
-from experiments.reproduce.trip_report import write_report
-from experiments.reproduce.trip_words import findings
+from cosim.experiments.reproduce.trip_place import Place, make_place, parse_charge_points, parse_pv
+from cosim.experiments.reproduce.trip_report import write_report
+from cosim.experiments.reproduce.trip_words import findings
+from cosim.measures import json_safe
 
 WEIGHTS: tuple[Weights, ...] = ((0.5, 0.5), (0.8, 0.2))
 PACKAGES = ("lv-feeder-cosim", "opendssdirect.py", "pymoo", "numpy", "pandas", "pvlib", "matplotlib")

@@ -14,19 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import controllers
-import feeders
-from controllers.pricing import Answer, Instance, Leader
-from cosim import Behaviour, Connection, EvSessions, Exogenous, Feeder, TransformerSpec, run
+from cosim import Behaviour, Connection, EvSessions, Exogenous, Feeder, TransformerSpec, controllers, feeders, run
 from cosim.contract import Float, Int
+from cosim.controllers.pricing import Answer, Instance, Leader
 from cosim.errors import Fault, InputError
+from cosim.experiments.reproduce.station_read import WHERE, Order, stream
+from cosim.feeders.households import draw_households, read_profiles
+from cosim.feeders.profiles import ambient_temperature_c, tariff_eur_per_kwh
 from cosim.measures import json_safe, scoreboard
-from experiments.reproduce.station_read import WHERE, Order, stream
-from feeders.households import draw_households, read_profiles
-from feeders.profiles import ambient_temperature_c, tariff_eur_per_kwh
 
 if TYPE_CHECKING:
-    from experiments.reproduce.station_pricing import Told
+    from cosim.experiments.reproduce.station_pricing import Told
 
 START, HOURS, STEP_MIN = datetime(2026, 5, 15, 12), 24, 5
 LEAVES_MIN = (300.0, 420.0)  # 17 to 19 h

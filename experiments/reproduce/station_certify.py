@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from controllers.pricing import Leader, best_prices, evolve, generate
-from experiments.files import write_json
-from experiments.reproduce.station_read import stream
+from cosim.controllers.pricing import Leader, best_prices, evolve, generate
+from cosim.experiments.files import write_json
+from cosim.experiments.reproduce.station_read import stream
 
 if TYPE_CHECKING:
-    from experiments.reproduce.station_pricing import Told
+    from cosim.experiments.reproduce.station_pricing import Told
 
 SMALL = ((8, 3), (10, 3), (12, 3), (8, 4), (10, 4))
 SIZES = (*SMALL, *SMALL, (15, 4), (20, 4))

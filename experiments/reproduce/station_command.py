@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cosim.errors import InputError
-from experiments.files import writable_folder
+from cosim.experiments.files import writable_folder
 
 _out = Console()
 _err = Console(stderr=True)
@@ -47,8 +47,8 @@ def station_command(
     stations: Annotated[str | None, typer.Option(help="Buses of the stations, comma-separated.")] = None,
 ) -> None:
     """Run the study on the reference instance, an own one or a drawn one."""
-    from experiments.reproduce import station_pricing as study
-    from experiments.reproduce.station_read import Wishes, checked
+    from cosim.experiments.reproduce import station_pricing as study
+    from cosim.experiments.reproduce.station_read import Wishes, checked
 
     order = checked(Wishes(
         instance=instance, generate=generate, seed=seed, formulation=formulation, lost_sales=lost_sales,

@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from controllers.pricing import Leader
 from cosim.contract import Float
-from experiments.figures import style
+from cosim.controllers.pricing import Leader
+from cosim.experiments.figures import style
 
 if TYPE_CHECKING:
-    from experiments.reproduce.station_pricing import Told
+    from cosim.experiments.reproduce.station_pricing import Told
 
 HIGH, LOW, MEAN = "#0072B2", "#D55E00", "#009E73"
 FORM_COLOURS = {"cuts": "#009E73", "products": "#D55E00", "products_lean": "#E69F00", "nonlinear": "#0072B2"}

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from controllers.pricing import (
+from cosim.contract import Float
+from cosim.controllers.pricing import (
     MODERATE,
     OPTIMISTIC_WEIGHTS,
     PESSIMISTIC_WEIGHTS,
@@ -26,10 +27,9 @@ from controllers.pricing import (
     evolve,
     unservable_faults,
 )
-from cosim.contract import Float
 from cosim.errors import Fault, InputError
-from experiments.files import origin, write_json
-from experiments.reproduce.station_read import Order, stream
+from cosim.experiments.files import origin, write_json
+from cosim.experiments.reproduce.station_read import Order, stream
 
 Case = dict[str, Any]
 MOST_LISTED = 100
@@ -105,7 +105,13 @@ def reproduce(folder: Path, order: Order, progress: Callable[[str], None] = lamb
     InputError
         Where it is proven that no price vector can be served.
     """
-    from experiments.reproduce import pricing_loop, station_certify, station_figures, station_report, station_scaling
+    from cosim.experiments.reproduce import (
+        pricing_loop,
+        station_certify,
+        station_figures,
+        station_report,
+        station_scaling,
+    )
 
     told, wishes = Told(), order.wishes
     leader = make_leader(order)

@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from controllers.pricing import FORMULATIONS, Instance, Rules, generate, make_instance, scip_missing, with_periods
-from controllers.pricing.generate import POWER_KW
-from controllers.pricing.model import Formulation
+from cosim.controllers.pricing import FORMULATIONS, Instance, Rules, generate, make_instance, scip_missing, with_periods
+from cosim.controllers.pricing.generate import POWER_KW
+from cosim.controllers.pricing.model import Formulation
 from cosim.errors import Fault, InputError
 
 WHERE = "cosim reproduce station_pricing"

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cosim.experiments.reproduce.station_read import Order
 from cosim.record import write_whole
-from experiments.reproduce.station_read import Order
 
 if TYPE_CHECKING:
-    from experiments.reproduce.station_pricing import Told
+    from cosim.experiments.reproduce.station_pricing import Told
 
 LOOP_METRICS = ("voltage_min_pu", "vuf_p95_percent", "neutral_current_p95_a", "transformer_peak_percent",
                 "ev_delivered_kwh", "ev_unserved_kwh")  # fmt: skip
@@ -124,7 +124,7 @@ def _evolution(told: Told) -> str:
 def _scaling(told: Told) -> str:
     if not told.scaling:
         return ""
-    from experiments.reproduce.station_scaling import answer
+    from cosim.experiments.reproduce.station_scaling import answer
 
     rows = [
         f"| {r['users']} × {r['stations']} | {r['formulation']} | {r['solver']} | {r['columns']} | "

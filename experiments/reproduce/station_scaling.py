@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from controllers.pricing import (
+from cosim.contract import Float
+from cosim.controllers.pricing import (
     OPTIMISTIC_WEIGHTS,
     PESSIMISTIC_WEIGHTS,
     Follower,
@@ -18,9 +19,8 @@ from controllers.pricing import (
     minimise,
     scip_missing,
 )
-from controllers.pricing.model import Formulation
-from controllers.pricing.solvers import SolverName
-from cosim.contract import Float
+from cosim.controllers.pricing.model import Formulation
+from cosim.controllers.pricing.solvers import SolverName
 
 USERS, AT_STATIONS = (6, 9, 12, 15, 20, 30), 3
 STATIONS, AT_USERS = (2, 3, 4, 5, 6), 12

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cosim.errors import Fault, InputError
-from experiments.files import writable_folder
+from cosim.experiments.files import writable_folder
 
 _out = Console()
 WHERE = "powertrip"
@@ -39,8 +39,8 @@ def powertrip_command(
     seed: Annotated[int, typer.Option(min=0, help="Of profiles and search.")] = 1,
 ) -> None:
     """Run the study on any feeder, with charge points and roofs anywhere on it."""
-    from experiments.reproduce import powertrip as study
-    from experiments.reproduce.trip_place import CHARGE_POINTS, PV_UNITS
+    from cosim.experiments.reproduce import powertrip as study
+    from cosim.experiments.reproduce.trip_place import CHARGE_POINTS, PV_UNITS
 
     question = study.Question(
         feeder=feeder,

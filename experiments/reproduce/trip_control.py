@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.pareto.choice import RULES
-from controllers.pareto.moment import Moment, Units, decide_moment
-from controllers.pareto.objectives import CONVEX_PAIR
-from controllers.pareto.surroundings import Surroundings
 from cosim.contract import Float
+from cosim.controllers.pareto.choice import RULES
+from cosim.controllers.pareto.moment import Moment, Units, decide_moment
+from cosim.controllers.pareto.objectives import CONVEX_PAIR
+from cosim.controllers.pareto.surroundings import Surroundings
+from cosim.experiments.reproduce.trip_measures import Schedule
+from cosim.experiments.reproduce.trip_place import STEP_MIN, Place
+from cosim.experiments.reproduce.trip_polish import Local, best_achievement, polished
 from cosim.reduced import ReducedNetwork
-from experiments.reproduce.trip_measures import Schedule
-from experiments.reproduce.trip_place import STEP_MIN, Place
-from experiments.reproduce.trip_polish import Local, best_achievement, polished
 
 Weights = tuple[float, float]
 

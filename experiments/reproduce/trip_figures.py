@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from cosim.contract import Float
-from experiments.figures import style
-from experiments.reproduce.trip_measures import Delivered
-from experiments.reproduce.trip_place import STEP_MIN, Place
+from cosim.experiments.figures import style
+from cosim.experiments.reproduce.trip_measures import Delivered
+from cosim.experiments.reproduce.trip_place import STEP_MIN, Place
 
 COLOURS = ("#9A9A9A", "#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 LOW_PU = 0.94

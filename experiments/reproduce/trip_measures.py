@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cosim.contract import Complex, Float
+from cosim.experiments.reproduce.trip_place import STEP_MIN, Place
 from cosim.measures import (
     negative_sequence_current_a,
     neutral_current_a,
@@ -18,7 +19,6 @@ from cosim.measures import (
 )
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
-from experiments.reproduce.trip_place import STEP_MIN, Place
 
 LEAST_CHANGE = 1e-6  # [%], [A]: less is rounding of two power flows
 LOW_VOLTAGE_BAND = (0.5, 1.5)  # of nominal: nodes behind the transformer

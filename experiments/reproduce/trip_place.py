@@ -9,13 +9,12 @@ from datetime import datetime
 
 import numpy as np
 
-import feeders
-from cosim import Connection, Feeder
+from cosim import Connection, Feeder, feeders
 from cosim.contract import Branch, Float, Int
 from cosim.errors import Fault, InputError
-from experiments.day import OF_THE_FEEDER, feeder_demand
-from feeders.households import draw_households, read_profiles
-from feeders.profiles import clear_sky, specific_power
+from cosim.experiments.day import OF_THE_FEEDER, feeder_demand
+from cosim.feeders.households import draw_households, read_profiles
+from cosim.feeders.profiles import clear_sky, specific_power
 
 STEP_MIN, STEPS = 5, 288
 DAY = datetime(2024, 5, 28)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from cosim.experiments.reproduce.trip_place import Place
+from cosim.experiments.tables import markdown, write_table
 from cosim.record import write_whole
-from experiments.reproduce.trip_place import Place
-from experiments.tables import markdown, write_table
 
 COLUMNS = (
     "f1_mean", "f1_mean_change_percent", "pui_mean_percent", "phase_current_mean_a", "neutral_current_mean_a",

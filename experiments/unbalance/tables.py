@@ -10,6 +10,7 @@ import pandas as pd
 from cosim import Trajectory
 from cosim.contract import Branch, Complex, Float
 from cosim.errors import UnsupportedError
+from cosim.experiments.figures.style import clock_text
 from cosim.measures import (
     line_to_line,
     lvur_percent,
@@ -25,7 +26,6 @@ from cosim.measures import (
 )
 from cosim.network import monitored_currents
 from cosim.reduced import ReducedNetwork
-from experiments.figures.style import clock_text
 
 PHASES = (1, 2, 3)
 LINE_BLOCK = 200  # lines whose currents are held in memory at once

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.tables import write_table
-from experiments.unbalance.tables import Unbalance
+from cosim.experiments.tables import write_table
+from cosim.experiments.unbalance.tables import Unbalance
 
 
 def write_unbalance(found: Unbalance, folder: Path) -> None:

@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import controllers
-import feeders
-from cosim import Trajectory, run
+from cosim import Trajectory, controllers, feeders, run
 from cosim.contract import (
     Controller,
     EvSessions,
@@ -202,9 +200,9 @@ def test_it_never_sees_the_future(name: str, feeder: Feeder, day: Exogenous) -> 
 
 WITHOUT_ENGINE = """
 import pickle, sys
-for blocked in ("opendssdirect", "dss", "altdss", "feeders", "experiments"):
+for blocked in ("opendssdirect", "dss", "altdss", "cosim.feeders", "cosim.experiments"):
     sys.modules[blocked] = None
-import controllers
+from cosim import controllers
 from cosim.reduced import ReducedNetwork
 path = sys.argv[1]
 with open(path, "rb") as file:

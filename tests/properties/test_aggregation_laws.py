@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controllers.aggregation import (
+from cosim.controllers.aggregation import (
     Factors,
     Fleet,
     StoreLp,
@@ -23,17 +23,17 @@ from controllers.aggregation import (
     scaled,
     simple_sum,
 )
-from controllers.aggregation.deviation import Case, Weights, deviation, parts
-from controllers.aggregation.disaggregate import disaggregate
-from controllers.aggregation.exact import fit_exactly
-from controllers.aggregation.fit import Wishes, fit_factors
-from controllers.aggregation.fleet import PER_CAR, PER_STEP
-from controllers.aggregation.model import ENVELOPE, SIMPLE, Recipe, judge, make_week, train
-from controllers.aggregation.programme import LEVEL_TIE_EUR_PER_KWH, TIE_EUR_PER_KWH
-from controllers.bilevel import BilevelLP, solve_bilevel
-from controllers.caps.highs import Stop
-from experiments.reproduce.fleet_data import draw_cars, draw_prices, draw_week
-from experiments.reproduce.fleet_exact import small_case
+from cosim.controllers.aggregation.deviation import Case, Weights, deviation, parts
+from cosim.controllers.aggregation.disaggregate import disaggregate
+from cosim.controllers.aggregation.exact import fit_exactly
+from cosim.controllers.aggregation.fit import Wishes, fit_factors
+from cosim.controllers.aggregation.fleet import PER_CAR, PER_STEP
+from cosim.controllers.aggregation.model import ENVELOPE, SIMPLE, Recipe, judge, make_week, train
+from cosim.controllers.aggregation.programme import LEVEL_TIE_EUR_PER_KWH, TIE_EUR_PER_KWH
+from cosim.controllers.bilevel import BilevelLP, solve_bilevel
+from cosim.controllers.caps.highs import Stop
+from cosim.experiments.reproduce.fleet_data import draw_cars, draw_prices, draw_week
+from cosim.experiments.reproduce.fleet_exact import small_case
 
 seeds = st.integers(0, 10_000)
 few = settings(max_examples=8, deadline=None, derandomize=True)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, linprog
 
-from controllers.bilevel import BilevelLP, BilevelResult, search, solve_bilevel
+from cosim.controllers.bilevel import BilevelLP, BilevelResult, search, solve_bilevel
 
 Floats = NDArray[np.float64]
 SEEDS = st.integers(0, 2**32 - 1)

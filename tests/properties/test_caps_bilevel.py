@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
-from controllers.caps.follower import best_response, best_response_lp, charging_cost_eur
-from controllers.caps.options import FORMS, LIMITS_ON, OBJECTIVES
-from controllers.caps.safe import promised_floors
+from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
+from cosim.controllers.caps.follower import best_response, best_response_lp, charging_cost_eur
+from cosim.controllers.caps.options import FORMS, LIMITS_ON, OBJECTIVES
+from cosim.controllers.caps.safe import promised_floors
 
 FEW = settings(max_examples=8, deadline=None, derandomize=True)
 MANY = settings(max_examples=40, deadline=None, derandomize=True)

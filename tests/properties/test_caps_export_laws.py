@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from controllers.caps.export import ExportProblem, ExportRow, solve_export
-from controllers.caps.export.allocation import rows_of
-from controllers.caps.export.follower import best_response, best_response_lp, cost_eur, uncontrolled
-from controllers.caps.export.forms import solve_form
-from controllers.caps.export.given import kinds_of
-from controllers.caps.highs import Stop
-from controllers.caps.merit_order import price_in_steps
+from cosim.controllers.caps.export import ExportProblem, ExportRow, solve_export
+from cosim.controllers.caps.export.allocation import rows_of
+from cosim.controllers.caps.export.follower import best_response, best_response_lp, cost_eur, uncontrolled
+from cosim.controllers.caps.export.forms import solve_form
+from cosim.controllers.caps.export.given import kinds_of
+from cosim.controllers.caps.highs import Stop
+from cosim.controllers.caps.merit_order import price_in_steps
 from cosim.errors import SolverError
 
 CLOSE = 1e-4

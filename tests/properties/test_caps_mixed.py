@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
-from controllers.caps.follower import (
+from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
+from cosim.controllers.caps.follower import (
     best_response_lp,
     charging_cost_eur,
     least_cost_lp,
     worst_draw,
     worst_draw_lp,
 )
-from controllers.caps.options import LIMITS_ON
+from cosim.controllers.caps.options import LIMITS_ON
 
 CLOSE = 2e-4
 EXACT = CapsOptions("least_restriction", gap=1e-6, node_limit=100_000, warm_start=False)

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import controllers
-from cosim import Behaviour, Trajectory, run
+from cosim import Behaviour, Trajectory, controllers, run
 from cosim.contract import Exogenous, Feeder, Setpoints
 from cosim.measures import scoreboard
 from cosim.network import branch_losses_kw, terminal_currents

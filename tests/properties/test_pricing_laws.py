@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controllers.pricing import Follower, Instance, Leader, Rules, better_moves, evaluate, make_instance
+from cosim.controllers.pricing import Follower, Instance, Leader, Rules, better_moves, evaluate, make_instance
 
 FEW = settings(max_examples=15, deadline=None, derandomize=True)
 SAME = 1e-5

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from controllers.caps import CapsProblem, share_of_phase
-from controllers.caps.part import Part, split
-from controllers.caps.service import servable
+from cosim.controllers.caps import CapsProblem, share_of_phase
+from cosim.controllers.caps.part import Part, split
+from cosim.controllers.caps.service import servable
 
 MakeStreet = Callable[..., CapsProblem]
 MakePiece = Callable[[CapsProblem], Part]

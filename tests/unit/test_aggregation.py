@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controllers.aggregation import (
+from cosim.controllers.aggregation import (
     Factors,
     Fleet,
     Store,
@@ -20,16 +20,16 @@ from controllers.aggregation import (
     scaled,
     simple_sum,
 )
-from controllers.aggregation.aggregate import applied
-from controllers.aggregation.boxed import minimise_in_box
-from controllers.aggregation.disaggregate import disaggregate, missed_kwh
-from controllers.aggregation.envelope import reachable
-from controllers.aggregation.fit import Wishes, fit_factors
-from controllers.aggregation.model import SIMPLE, Recipe, Score, choose, make_week, train, units_of
-from controllers.aggregation.sensitivity import sensitivity
-from controllers.aggregation.stays import Stays, fleet_of_stays
+from cosim.controllers.aggregation.aggregate import applied
+from cosim.controllers.aggregation.boxed import minimise_in_box
+from cosim.controllers.aggregation.disaggregate import disaggregate, missed_kwh
+from cosim.controllers.aggregation.envelope import reachable
+from cosim.controllers.aggregation.fit import Wishes, fit_factors
+from cosim.controllers.aggregation.model import SIMPLE, Recipe, Score, choose, make_week, train, units_of
+from cosim.controllers.aggregation.sensitivity import sensitivity
+from cosim.controllers.aggregation.stays import Stays, fleet_of_stays
 from cosim.errors import InputError
-from experiments.reproduce.fleet_exact import small_case
+from cosim.experiments.reproduce.fleet_exact import small_case
 
 
 def make_fleet(plugged: Any, driving: Any, *, charger: float = 10.0, battery: float = 40.0, **given: Any) -> Fleet:

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import controllers
-from controllers.aggregation.controller import Aggregator, awaiting_kw, keep_minimum
-from controllers.aggregation.stays import Stays, cut_kwh, fleet_of_stays
-from cosim import run
+from cosim import controllers, run
 from cosim.contract import EvSessions, Exogenous, Feeder, Forecast
+from cosim.controllers.aggregation.controller import Aggregator, awaiting_kw, keep_minimum
+from cosim.controllers.aggregation.stays import Stays, cut_kwh, fleet_of_stays
 from cosim.errors import InputError, SolverError
 
 
@@ -89,7 +88,7 @@ def test_where_sharing_fails_cars_charge_freely_and_the_decision_says_so(
 
     planned = controller.plan
     controller.plan = lambda forecast: (  # type: ignore[method-assign,func-returns-value]
-        planned(forecast), monkeypatch.setattr("controllers.aggregation.controller.disaggregate", fail)
+        planned(forecast), monkeypatch.setattr("cosim.controllers.aggregation.controller.disaggregate", fail)
     )  # fmt: skip
     done = run(two_bus, day, controller)
     assert done.degraded.any()

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controllers.bilevel import BilevelLP, BilevelResult, solve_bilevel
-from controllers.bilevel.game import game_of
-from controllers.bilevel.problem import checked
-from controllers.bilevel.relaxation import Relaxation
-from controllers.bilevel.root import strengthen
-from controllers.bilevel.verify import objections
+from cosim.controllers.bilevel import BilevelLP, BilevelResult, solve_bilevel
+from cosim.controllers.bilevel.game import game_of
+from cosim.controllers.bilevel.problem import checked
+from cosim.controllers.bilevel.relaxation import Relaxation
+from cosim.controllers.bilevel.root import strengthen
+from cosim.controllers.bilevel.verify import objections
 from cosim.errors import InputError
 
 EMPTY = np.zeros((0, 1))

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from controllers.bilevel import BilevelLP, solve_bilevel
+from cosim.controllers.bilevel import BilevelLP, solve_bilevel
 
 FREE = None
 POSITIVE = (0, None)

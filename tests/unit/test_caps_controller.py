@@ -10,19 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-import controllers
-import feeders
-from controllers.caps.controller import BilevelCaps
-from controllers.caps.day import (
+from cosim import Behaviour, Trajectory, controllers, feeders, run
+from cosim.contract import Exogenous, Feeder, Forecast, TransformerSpec
+from cosim.controllers.caps.controller import BilevelCaps
+from cosim.controllers.caps.day import (
     background_of,
     excess_within_slots,
     steps_per_slot,
 )
-from controllers.caps.follower import charging_cost_eur
-from controllers.caps.phase_limits import Background, expected_kva, phase_limits_kw
-from controllers.caps.result import spans
-from cosim import Behaviour, Trajectory, run
-from cosim.contract import Exogenous, Feeder, Forecast, TransformerSpec
+from cosim.controllers.caps.follower import charging_cost_eur
+from cosim.controllers.caps.phase_limits import Background, expected_kva, phase_limits_kw
+from cosim.controllers.caps.result import spans
 from cosim.errors import InputError
 from cosim.measures import energy
 from cosim.reduced import ReducedNetwork

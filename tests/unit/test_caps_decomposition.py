@@ -8,19 +8,19 @@ from itertools import product
 import numpy as np
 import pytest
 
-from controllers.caps import CapsOptions, CapsProblem, order_form, share_of_phase, solve_caps
-from controllers.caps.decomposition import served_in_full, supports
-from controllers.caps.decomposition.bound import relax
-from controllers.caps.decomposition.branch import Tree, close
-from controllers.caps.decomposition.clock import Clock
-from controllers.caps.decomposition.counts import rounding_cuts
-from controllers.caps.decomposition.family import family
-from controllers.caps.decomposition.plans import CAPPED, FULL, LAST, Surcharge
-from controllers.caps.decomposition.pricing import Pricing
-from controllers.caps.follower import best_response
-from controllers.caps.highs import Stop, solve
-from controllers.caps.part import Part, respond, split
-from controllers.caps.service import servable
+from cosim.controllers.caps import CapsOptions, CapsProblem, order_form, share_of_phase, solve_caps
+from cosim.controllers.caps.decomposition import served_in_full, supports
+from cosim.controllers.caps.decomposition.bound import relax
+from cosim.controllers.caps.decomposition.branch import Tree, close
+from cosim.controllers.caps.decomposition.clock import Clock
+from cosim.controllers.caps.decomposition.counts import rounding_cuts
+from cosim.controllers.caps.decomposition.family import family
+from cosim.controllers.caps.decomposition.plans import CAPPED, FULL, LAST, Surcharge
+from cosim.controllers.caps.decomposition.pricing import Pricing
+from cosim.controllers.caps.follower import best_response
+from cosim.controllers.caps.highs import Stop, solve
+from cosim.controllers.caps.part import Part, respond, split
+from cosim.controllers.caps.service import servable
 from cosim.errors import InputError
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from controllers.caps import CapsProblem
-from controllers.caps.deviation import Deviation, deviation_test
-from experiments.reproduce import host_sized
-from experiments.reproduce.host_options import Wishes, checked
+from cosim.controllers.caps import CapsProblem
+from cosim.controllers.caps.deviation import Deviation, deviation_test
+from cosim.experiments.reproduce import host_sized
+from cosim.experiments.reproduce.host_options import Wishes, checked
 
 
 def two_homes(**changes: object) -> tuple[CapsProblem, np.ndarray]:

@@ -12,17 +12,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import controllers
-from controllers.caps.controller import BilevelCaps
-from controllers.caps.export import ExportProblem, ExportRow, RunningBothWays, Verified, export_problem, solve_export
-from controllers.caps.export.follower import best_response, uncontrolled
-from controllers.caps.export.forms import solve_form
-from controllers.caps.network import Elements
-from cosim import run
+from cosim import controllers, run
 from cosim.contract import Exogenous, Feeder, Forecast
+from cosim.controllers.caps.controller import BilevelCaps
+from cosim.controllers.caps.export import (
+    ExportProblem,
+    ExportRow,
+    RunningBothWays,
+    Verified,
+    export_problem,
+    solve_export,
+)
+from cosim.controllers.caps.export.follower import best_response, uncontrolled
+from cosim.controllers.caps.export.forms import solve_form
+from cosim.controllers.caps.network import Elements
 from cosim.errors import InputError, SolverError
+from cosim.experiments.caps_output import write_caps
 from cosim.reduced import ReducedNetwork
-from experiments.caps_output import write_caps
 
 HIGHEST_PU = 1.10
 

@@ -9,16 +9,16 @@ from itertools import product
 import numpy as np
 import pytest
 
-from controllers.caps import CapsOptions, CapsProblem, solve_caps
-from controllers.caps.decomposition import decompose, supports
-from controllers.caps.decomposition.first_plan import first_plan
-from controllers.caps.decomposition.floored import FlooredPricing, least_kw
-from controllers.caps.decomposition.plans import CAPPED
-from controllers.caps.decomposition.pricing import Pricing, pricing_of
-from controllers.caps.follower import best_response
-from controllers.caps.highs import Stop
-from controllers.caps.part import Part, respond
-from controllers.caps.programme import whole
+from cosim.controllers.caps import CapsOptions, CapsProblem, solve_caps
+from cosim.controllers.caps.decomposition import decompose, supports
+from cosim.controllers.caps.decomposition.first_plan import first_plan
+from cosim.controllers.caps.decomposition.floored import FlooredPricing, least_kw
+from cosim.controllers.caps.decomposition.plans import CAPPED
+from cosim.controllers.caps.decomposition.pricing import Pricing, pricing_of
+from cosim.controllers.caps.follower import best_response
+from cosim.controllers.caps.highs import Stop
+from cosim.controllers.caps.part import Part, respond
+from cosim.controllers.caps.programme import whole
 
 MakeStreet = Callable[..., CapsProblem]
 MakePiece = Callable[[CapsProblem], Part]

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from controllers.caps import CapsOptions, CapsProblem, kkt, share_of_phase, solve_caps
-from controllers.caps.follower import best_response, best_response_lp, charging_cost_eur
-from controllers.caps.highs import solve
-from controllers.caps.part import split
+from cosim.controllers.caps import CapsOptions, CapsProblem, kkt, share_of_phase, solve_caps
+from cosim.controllers.caps.follower import best_response, best_response_lp, charging_cost_eur
+from cosim.controllers.caps.highs import solve
+from cosim.controllers.caps.part import split
 
 HOURS = np.arange(1, 25)
 SEED_TARIFF = np.select(

@@ -9,15 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
-from controllers.caps.decomposition import Clock, at_floor, largest_floor, smallest_room_kw
-from controllers.caps.decomposition.master import Master
-from controllers.caps.decomposition.max_min_plan import Effort, finish
-from controllers.caps.decomposition.pricing import pricing_of
-from controllers.caps.follower import best_response
-from controllers.caps.highs import OutOfTimeError
-from controllers.caps.part import Part, respond
-from controllers.caps.service import servable
+from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
+from cosim.controllers.caps.decomposition import Clock, at_floor, largest_floor, smallest_room_kw
+from cosim.controllers.caps.decomposition.master import Master
+from cosim.controllers.caps.decomposition.max_min_plan import Effort, finish
+from cosim.controllers.caps.decomposition.pricing import pricing_of
+from cosim.controllers.caps.follower import best_response
+from cosim.controllers.caps.highs import OutOfTimeError
+from cosim.controllers.caps.part import Part, respond
+from cosim.controllers.caps.service import servable
 
 MakeStreet = Callable[..., CapsProblem]
 MakePiece = Callable[[CapsProblem], Part]
@@ -104,7 +104,7 @@ def test_pieces_share_one_clock(monkeypatch: pytest.MonkeyPatch, street: MakeStr
         limit_kw=np.tile(problem.limit_kw / 2, (1, 3)),
     )
     given: list[float] = []
-    module = importlib.import_module("controllers.caps.solve")
+    module = importlib.import_module("cosim.controllers.caps.solve")
     solve_part = module.solve_part
 
     def noting(part, options, rng, near=None):  # type: ignore[no-untyped-def]
@@ -132,7 +132,7 @@ def test_safe_caps_without_time_for_a_programme_are_safe(
     monkeypatch: pytest.MonkeyPatch, objective: str, street: MakeStreet
 ) -> None:
     problem = street(12, 18, seed=1, tight=0.25)
-    monkeypatch.setattr("controllers.caps.solve.AFTER_S", 0.0)
+    monkeypatch.setattr("cosim.controllers.caps.solve.AFTER_S", 0.0)
     result = solve_caps(problem, CapsOptions(objective, "sum_of_caps", time_limit_s=0.0))
     assert (result.status, result.form) == ("time_limit", "urgency")
     assert (result.caps_kw @ problem.phase_share <= problem.limit_kw + 1e-6).all()

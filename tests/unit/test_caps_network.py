@@ -9,18 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-import feeders
-from controllers.caps.controller import BilevelCaps
-from controllers.caps.day import background_of
-from controllers.caps.network import Elements
-from controllers.caps.network.rows import limits_of_rows, new_rows
-from controllers.caps.options import CapsOptions
-from controllers.caps.phase_limits import Background
-from controllers.caps.problem import CapsProblem
-from controllers.caps.result import load_kw
-from controllers.caps.solve import solve_caps
-from cosim import run
+from cosim import feeders, run
 from cosim.contract import Exogenous, Feeder, Forecast, TransformerSpec
+from cosim.controllers.caps.controller import BilevelCaps
+from cosim.controllers.caps.day import background_of
+from cosim.controllers.caps.network import Elements
+from cosim.controllers.caps.network.rows import limits_of_rows, new_rows
+from cosim.controllers.caps.options import CapsOptions
+from cosim.controllers.caps.phase_limits import Background
+from cosim.controllers.caps.problem import CapsProblem
+from cosim.controllers.caps.result import load_kw
+from cosim.controllers.caps.solve import solve_caps
 from cosim.reduced import ReducedNetwork
 
 WEAK = """Clear

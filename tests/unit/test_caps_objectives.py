@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
-from controllers.caps.follower import best_response, best_response_lp, charging_cost_eur, least_cost_lp
-from controllers.caps.merit_order import band_levels, strict_levels
-from controllers.caps.min_cost import least_cost_schedule, plan_of_schedule
-from controllers.caps.part import respond, split
-from controllers.caps.proportional import log_room
+from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
+from cosim.controllers.caps.follower import best_response, best_response_lp, charging_cost_eur, least_cost_lp
+from cosim.controllers.caps.merit_order import band_levels, strict_levels
+from cosim.controllers.caps.min_cost import least_cost_schedule, plan_of_schedule
+from cosim.controllers.caps.part import respond, split
+from cosim.controllers.caps.proportional import log_room
 from cosim.errors import InputError
 
 EXACT: dict[str, Any] = {"gap": 1e-6, "node_limit": 100_000}

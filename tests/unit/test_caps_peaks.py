@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
-from controllers.caps.part import Plan, respond, split
-from controllers.caps.programme import whole
-from controllers.caps.result import at_once_kw, over_limit_kw
-from controllers.caps.start import over_kw
+from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
+from cosim.controllers.caps.part import Plan, respond, split
+from cosim.controllers.caps.programme import whole
+from cosim.controllers.caps.result import at_once_kw, over_limit_kw
+from cosim.controllers.caps.start import over_kw
 
 FORMS = ("order", "kkt_ordered", "kkt")
 EXACT = CapsOptions("least_restriction", limit_on="peak", gap=1e-6, node_limit=100_000)

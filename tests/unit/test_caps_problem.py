@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controllers.caps import CapsOptions, CapsProblem, share_of_phase
-from controllers.caps.merit_order import merit_order, order_cost, tie_break_eur_per_kwh
-from controllers.caps.part import split
+from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase
+from cosim.controllers.caps.merit_order import merit_order, order_cost, tie_break_eur_per_kwh
+from cosim.controllers.caps.part import split
 from cosim.errors import InputError
 
 

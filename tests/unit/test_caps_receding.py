@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controllers.caps import programme, solve_caps
-from controllers.caps.beliefs import LATE_MIN, Beliefs
-from controllers.caps.controller import BilevelCaps
-from controllers.caps.day import rest_of
-from controllers.caps.search import search
 from cosim import Trajectory, run
 from cosim.contract import EvSessions, Exogenous, Feeder, Forecast, Observation, Setpoints
+from cosim.controllers.caps import programme, solve_caps
+from cosim.controllers.caps.beliefs import LATE_MIN, Beliefs
+from cosim.controllers.caps.controller import BilevelCaps
+from cosim.controllers.caps.day import rest_of
+from cosim.controllers.caps.search import search
+from cosim.experiments.reproduce import host_sized
+from cosim.experiments.reproduce.host_options import Wishes, checked
+from cosim.experiments.verification_output import verification_of
 from cosim.reduced import ReducedNetwork
-from experiments.reproduce import host_sized
-from experiments.reproduce.host_options import Wishes, checked
-from experiments.verification_output import verification_of
 
 STEPS, STEP_MIN = 72, 10.0
 COME = 60.0

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
-from controllers.caps.follower import best_response
+from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
+from cosim.controllers.caps.follower import best_response
 
 NIGHT = np.array([0.3, 0.1, 0.1, 0.1, 0.1, 0.3])
 

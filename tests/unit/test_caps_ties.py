@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
-from controllers.caps.follower import (
+from cosim.controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
+from cosim.controllers.caps.follower import (
     best_response,
     charging_cost_eur,
     least_cost_lp,

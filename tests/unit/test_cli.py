@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments import cli
+from cosim.experiments import cli
 
 ODD_CIRCUIT = "New Circuit.odd basekv=0.4 pu=1.0 phases=3\nNew Line.L1 bus1=sourcebus bus2=b length=0.1 units=km\n"
 

@@ -6,9 +6,9 @@ import pytest
 
 from cosim.contract.place import LoadShape
 from cosim.errors import InputError
-from experiments import scenario as scenarios
-from experiments.compose import compose
-from experiments.day import feeder_demand
+from cosim.experiments import scenario as scenarios
+from cosim.experiments.compose import compose
+from cosim.experiments.day import feeder_demand
 
 
 def changed(name="two_bus_evening", **updates):

@@ -11,16 +11,16 @@ import pytest
 from cosim import run
 from cosim.contract import Decision, EvSessions, Setpoints
 from cosim.errors import PowerFlowError, RunStoppedError
+from cosim.experiments import scenario as scenarios
+from cosim.experiments.compose import compose
+from cosim.experiments.figures import style, write_figures
+from cosim.experiments.figures.charging import binding_homes, homes_with_cars
+from cosim.experiments.figures.runs import Runs, minutes
+from cosim.experiments.figures.scoreboard import ABSENT, rows
+from cosim.experiments.figures.summary import paragraph
+from cosim.experiments.figures.voltage import worst_moment
+from cosim.experiments.promise_table import promise_rows
 from cosim.measures import scoreboard
-from experiments import scenario as scenarios
-from experiments.compose import compose
-from experiments.figures import style, write_figures
-from experiments.figures.charging import binding_homes, homes_with_cars
-from experiments.figures.runs import Runs, minutes
-from experiments.figures.scoreboard import ABSENT, rows
-from experiments.figures.summary import paragraph
-from experiments.figures.voltage import worst_moment
-from experiments.promise_table import promise_rows
 
 NAMES = {
     "transformer_loading", "voltage_band", "voltage_profile", "unbalance", "charging", "caps", "photovoltaics",

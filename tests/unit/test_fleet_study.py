@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from controllers.aggregation.fit import Wishes
-from experiments.cli import app
-from experiments.reproduce import fleet_aggregation, fleet_exact, fleet_loop, fleet_story
-from experiments.reproduce.fleet_data import HOURS, draw_cars, draw_prices, draw_week
-from experiments.reproduce.fleet_story import Order
+from cosim.controllers.aggregation.fit import Wishes
+from cosim.experiments.cli import app
+from cosim.experiments.reproduce import fleet_aggregation, fleet_exact, fleet_loop, fleet_story
+from cosim.experiments.reproduce.fleet_data import HOURS, draw_cars, draw_prices, draw_week
+from cosim.experiments.reproduce.fleet_story import Order
 
 SMALL = Order(vehicles=16, training_weeks=2, validation_weeks=1, test_weeks=1)
 WANTED = ("rmse_simple_kw", "rmse_envelope_kw", "rmse_bilevel_kw", "reduction_in_sample_percent",

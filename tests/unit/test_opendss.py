@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import feeders
+from cosim import feeders
 from cosim.contract import Feeder
 from cosim.errors import InputError, PowerFlowError
 from cosim.opendss import OpenDssEngine

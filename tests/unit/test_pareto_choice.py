@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from controllers.pareto.choice import (
+from cosim.controllers.pareto.choice import (
     RULES,
     by_asf,
     by_hypervolume,

@@ -11,13 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from pymoo.indicators.hv import HV
 
-import controllers
-from controllers.none import NoControl
-from controllers.pareto.choice import RULES
-from controllers.pareto.controller import Pareto
-from controllers.pareto.objectives import OBJECTIVES
-from cosim import Trajectory, run
+from cosim import Trajectory, controllers, run
 from cosim.contract import Exogenous, Feeder, Float, Forecast, Observation, Prediction, Setpoints
+from cosim.controllers.none import NoControl
+from cosim.controllers.pareto.choice import RULES
+from cosim.controllers.pareto.controller import Pareto
+from cosim.controllers.pareto.objectives import OBJECTIVES
 from cosim.errors import InputError
 from cosim.measures import neutral_current_a, scoreboard
 from cosim.record import write_trajectory

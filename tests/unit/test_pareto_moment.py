@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controllers.pareto.exact import exact_front
-from controllers.pareto.front import Scale
-from controllers.pareto.moment import MomentSpace, Units, decide_moment, moment_scene
-from controllers.pareto.problem import DispatchProblem
-from controllers.pareto.programme import Quadratic, duality_gap, solve, solve_within
-from controllers.pareto.surroundings import Surroundings
 from cosim.contract import Feeder, Float
+from cosim.controllers.pareto.exact import exact_front
+from cosim.controllers.pareto.front import Scale
+from cosim.controllers.pareto.moment import MomentSpace, Units, decide_moment, moment_scene
+from cosim.controllers.pareto.problem import DispatchProblem
+from cosim.controllers.pareto.programme import Quadratic, duality_gap, solve, solve_within
+from cosim.controllers.pareto.surroundings import Surroundings
 from cosim.errors import InputError
 from cosim.measures import neutral_current_a, pui_percent, unbalance_current_a2, vuf_percent
 from cosim.network import branch_losses_kw, monitored_currents

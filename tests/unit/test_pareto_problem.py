@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controllers.pareto.dispatch import LoopSpace
-from controllers.pareto.objectives import OBJECTIVES as KNOWN
-from controllers.pareto.outlook import Outlook, look_ahead
-from controllers.pareto.problem import DispatchProblem
-from controllers.pareto.start import first_candidates
-from controllers.pareto.surroundings import Surroundings
 from cosim.contract import Exogenous, Feeder, Observation
+from cosim.controllers.pareto.dispatch import LoopSpace
+from cosim.controllers.pareto.objectives import OBJECTIVES as KNOWN
+from cosim.controllers.pareto.outlook import Outlook, look_ahead
+from cosim.controllers.pareto.problem import DispatchProblem
+from cosim.controllers.pareto.start import first_candidates
+from cosim.controllers.pareto.surroundings import Surroundings
 from cosim.errors import InputError
 from cosim.reduced import ReducedNetwork
 

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from cosim.errors import InputError
-from experiments import cli
-from experiments.plan.generate import generate_demand
-from experiments.plan.read import read_demand
+from cosim.experiments import cli
+from cosim.experiments.plan.generate import generate_demand
+from cosim.experiments.plan.read import read_demand
 
 HEADER = "vehicle,powerNom,energyRequired,energyMax,arrivalTime,departureTime"
 STEPS = f"""{HEADER}

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-import controllers
-from cosim import EvSessions, Exogenous, Feeder, run
+from cosim import EvSessions, Exogenous, Feeder, controllers, run
 from cosim.contract import Forecast
 from cosim.errors import InputError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from controllers.planner import Options, make_requests, make_station, plan
+from cosim.controllers.planner import Options, make_requests, make_station, plan
 from cosim.errors import InputError, SolverError
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from controllers.planner import Options, make_station, plan
+from cosim.controllers.planner import Options, make_station, plan
 from cosim.errors import InputError
-from experiments.bench import plan as bench
-from experiments.reproduce.cpo_planner import PUBLISHED, REFERENCE, demand_table, reproduce
+from cosim.experiments.bench import plan as bench
+from cosim.experiments.reproduce.cpo_planner import PUBLISHED, REFERENCE, demand_table, reproduce
 
 
 def test_the_study(tmp_path):

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import feeders
-from cosim import Behaviour, Trajectory, run
+from cosim import Behaviour, Trajectory, feeders, run
 from cosim.contract import Curve, Decision, Feeder, LocalCurves, Setpoints
 from cosim.devices import pv_output
 from cosim.errors import RunStoppedError

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from controllers.pricing import (
+from cosim.controllers.pricing import (
     OPTIMISTIC_WEIGHTS,
     PESSIMISTIC_WEIGHTS,
     READINGS,

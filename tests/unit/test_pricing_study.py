@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from controllers.pricing import Leader, scip_missing
+from cosim.controllers.pricing import Leader, scip_missing
 from cosim.errors import InputError
-from experiments import cli
-from experiments.reproduce import pricing_loop, station_certify, station_scaling
-from experiments.reproduce.station_pricing import Told, prices_text, reproduce
-from experiments.reproduce.station_read import REFERENCE, Wishes, checked, read_instance, stream
+from cosim.experiments import cli
+from cosim.experiments.reproduce import pricing_loop, station_certify, station_scaling
+from cosim.experiments.reproduce.station_pricing import Told, prices_text, reproduce
+from cosim.experiments.reproduce.station_read import REFERENCE, Wishes, checked, read_instance, stream
 
 TOML = REFERENCE.read_text(encoding="utf-8")
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from cosim.errors import InputError
-from feeders.clouds import CLOUDS, clear_sky_index
-from feeders.households import DATA, admd_kw, draw_households, household_sets, read_profiles
-from feeders.profiles import ambient_temperature_c, clear_sky, draw_pv, specific_power, tariff_eur_per_kwh
+from cosim.feeders.clouds import CLOUDS, clear_sky_index
+from cosim.feeders.households import DATA, admd_kw, draw_households, household_sets, read_profiles
+from cosim.feeders.profiles import ambient_temperature_c, clear_sky, draw_pv, specific_power, tariff_eur_per_kwh
 
 NOON = datetime(2026, 5, 15, 12)
 MANCHESTER = (53.48, -2.24)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from cosim.errors import InputError
-from feeders.households import draw_households, read_profiles
+from cosim.feeders.households import draw_households, read_profiles
 
 NOON = datetime(2026, 5, 15, 12)
 

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import scenario as scenarios
-from experiments.compose import compose
-from experiments.execute import Results, execute
-from experiments.promise_table import ABOVE_KVA, PromiseRow, excess_kva, promise_rows, releases, write_promises
+from cosim.experiments import scenario as scenarios
+from cosim.experiments.compose import compose
+from cosim.experiments.execute import Results, execute
+from cosim.experiments.promise_table import ABOVE_KVA, PromiseRow, excess_kva, promise_rows, releases, write_promises
 
 RUNS = [
     {"controller": "none"},

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import feeders
-from controllers.none import NoControl
-from cosim import Trajectory, run
+from cosim import Trajectory, feeders, run
 from cosim.contract import Connection, Exogenous, Feeder, TransformerSpec
+from cosim.controllers.none import NoControl
 from cosim.errors import InputError
 from cosim.measures import scoreboard
 from cosim.opendss import OpenDssEngine

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import feeders
-from controllers.none import NoControl
-from cosim import run
+from cosim import feeders, run
 from cosim.contract import Exogenous, Feeder
+from cosim.controllers.none import NoControl
 from cosim.errors import InputError, PowerFlowError, UnsupportedError
 from cosim.loop import make_engine
 from cosim.network import monitored_currents

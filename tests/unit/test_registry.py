@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-import controllers
+from cosim import controllers
 from cosim.contract import Feeder
 from cosim.errors import InputError
 

@@ -10,16 +10,16 @@ import pytest
 from typer.testing import CliRunner
 
 from cosim import Connection
+from cosim.experiments.cli import app
+from cosim.experiments.compose import compose
+from cosim.experiments.execute import run_one
+from cosim.experiments.rephase.moves import Rephasing, with_connections
+from cosim.experiments.rephase.search import Quadratic, best_moves
+from cosim.experiments.scenario import Run, read
+from cosim.experiments.unbalance.tables import analyse, describe
 from cosim.measures import unbalance_current_a2
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
-from experiments.cli import app
-from experiments.compose import compose
-from experiments.execute import run_one
-from experiments.rephase.moves import Rephasing, with_connections
-from experiments.rephase.search import Quadratic, best_moves
-from experiments.scenario import Run, read
-from experiments.unbalance.tables import analyse, describe
 
 RNG = np.random.default_rng
 

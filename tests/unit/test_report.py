@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from cosim import run
+from cosim.experiments import scenario as scenarios
+from cosim.experiments.compose import compose
+from cosim.experiments.figures import write_figures
+from cosim.experiments.manifest import assumptions, make_manifest
+from cosim.experiments.report import degradations, write_report
 from cosim.measures import scoreboard
-from experiments import scenario as scenarios
-from experiments.compose import compose
-from experiments.figures import write_figures
-from experiments.manifest import assumptions, make_manifest
-from experiments.report import degradations, write_report
 
 OUTSIDE = re.compile(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//|url\(|@import|<script""", re.IGNORECASE)
 VOID = {"meta", "img", "br", "hr", "link", "input", "wbr"}

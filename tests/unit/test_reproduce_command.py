@@ -15,13 +15,13 @@ import pandas as pd
 import pytest
 import typer
 
-from controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
+from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
 from cosim.errors import InputError
-from experiments import caps_output, cli
-from experiments.reproduce import STUDIES, command, host_capacity, host_sized
-from experiments.reproduce.host_floor import lowered
-from experiments.reproduce.host_options import Order, Wishes, checked
-from experiments.reproduce.host_table import read_problem
+from cosim.experiments import caps_output, cli
+from cosim.experiments.reproduce import STUDIES, command, host_capacity, host_sized
+from cosim.experiments.reproduce.host_floor import lowered
+from cosim.experiments.reproduce.host_options import Order, Wishes, checked
+from cosim.experiments.reproduce.host_table import read_problem
 
 
 def order(households: int, **options: object) -> Order:

@@ -10,24 +10,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from controllers.caps import CapsOptions, solve_caps
-from controllers.caps.controller import BilevelCaps
-from experiments import caps_output
-from experiments import scenario as scenarios
-from experiments.compose import compose
-from experiments.reproduce import host_sized
-from experiments.reproduce.host_data import (
+from cosim.controllers.caps import CapsOptions, solve_caps
+from cosim.controllers.caps.controller import BilevelCaps
+from cosim.experiments import caps_output
+from cosim.experiments import scenario as scenarios
+from cosim.experiments.compose import compose
+from cosim.experiments.reproduce import host_sized
+from cosim.experiments.reproduce.host_data import (
     PUBLISHED_EV_KW,
     TOTAL_INFLEXIBLE_KW,
     single_house,
     tariff,
     thirty_houses,
 )
-from experiments.reproduce.host_kkt import extreme_cost
-from experiments.reproduce.host_options import Order, Wishes, checked
-from experiments.reproduce.host_story import Story, cases, tell
-from experiments.reproduce.host_table import read_problem
-from experiments.scenario import Run
+from cosim.experiments.reproduce.host_kkt import extreme_cost
+from cosim.experiments.reproduce.host_options import Order, Wishes, checked
+from cosim.experiments.reproduce.host_story import Story, cases, tell
+from cosim.experiments.reproduce.host_table import read_problem
+from cosim.experiments.scenario import Run
 
 CAPS_COLUMNS = [
     "household", "phase", "slot", "tariff_eur_per_kwh", "order_cost", "inflexible_kw", "connection_kw", "charger_kw",

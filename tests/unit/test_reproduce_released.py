@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from controllers.caps import CapsOptions, solve_caps
-from experiments import deviation_output
-from experiments.deviation_output import DRAWS, FEWEST_DRAWS, deviation_rows
-from experiments.reproduce import host_capacity, host_released, host_sized
-from experiments.reproduce.host_options import Wishes, checked
-from experiments.reproduce.host_released import CAREFUL, Comparison, compare
+from cosim.controllers.caps import CapsOptions, solve_caps
+from cosim.experiments import deviation_output
+from cosim.experiments.deviation_output import DRAWS, FEWEST_DRAWS, deviation_rows
+from cosim.experiments.reproduce import host_capacity, host_released, host_sized
+from cosim.experiments.reproduce.host_options import Wishes, checked
+from cosim.experiments.reproduce.host_released import CAREFUL, Comparison, compare
 
 
 def compared(**options: object) -> Comparison:

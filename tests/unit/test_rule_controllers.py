@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import feeders
-from controllers.dimming import Dimming
-from controllers.droop import STANDARDS, Droop
-from controllers.equal_share import EqualShare
-from controllers.none import NoControl
-from cosim import Behaviour, run
+from cosim import Behaviour, feeders, run
 from cosim.contract import Feeder, Forecast, Observation, Setpoints, TransformerSpec
+from cosim.controllers.dimming import Dimming
+from cosim.controllers.droop import STANDARDS, Droop
+from cosim.controllers.equal_share import EqualShare
+from cosim.controllers.none import NoControl
 from cosim.errors import InputError
 
 Make = Callable[..., Any]

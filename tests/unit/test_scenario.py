@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cosim.errors import InputError
-from experiments import scenario as scenarios
+from cosim.experiments import scenario as scenarios
 
 GOOD = """
 name = "mine"

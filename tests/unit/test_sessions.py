@@ -11,8 +11,8 @@ import pytest
 
 from cosim.contract import EvSessions
 from cosim.errors import InputError
-from feeders.households import DATA
-from feeders.sessions import check_sessions, cut_to_horizon, draw_sessions, read_sessions
+from cosim.feeders.households import DATA
+from cosim.feeders.sessions import check_sessions, cut_to_horizon, draw_sessions, read_sessions
 
 NOON = datetime(2026, 5, 15, 12)
 CUSTOMERS = ("LOAD1", "LOAD2", "LOAD3")

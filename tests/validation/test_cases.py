@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import feeders
+from cosim import feeders
 from cosim.contract import Complex, Feeder, Float
 from cosim.network import branch_losses_kw, monitored_currents
 from cosim.opendss import OpenDssEngine

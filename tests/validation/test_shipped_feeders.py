@@ -9,7 +9,7 @@ import numpy as np
 import opendssdirect
 import pytest
 
-import feeders
+from cosim import feeders
 
 FOLDER = Path(feeders.__file__).resolve().parent
 SHIPPED = ("european_lv", "two_bus")

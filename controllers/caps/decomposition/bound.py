@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.caps.decomposition.clock import Clock
-from controllers.caps.decomposition.master import Master, joined
-from controllers.caps.decomposition.pricing import Plans, chosen, pricing_of
-from controllers.caps.highs import OutOfTimeError
-from controllers.caps.part import Part
 from cosim.contract import Float
+from cosim.controllers.caps.decomposition.clock import Clock
+from cosim.controllers.caps.decomposition.master import Master, joined
+from cosim.controllers.caps.decomposition.pricing import Plans, chosen, pricing_of
+from cosim.controllers.caps.highs import OutOfTimeError
+from cosim.controllers.caps.part import Part
 
 SMOOTHING = 0.5
 ROUNDS = 300

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controllers.caps.decomposition.bound import Relaxed
-from controllers.caps.decomposition.clock import Clock
-from controllers.caps.decomposition.counted import Bounds, CountedMaster, Mixture
-from controllers.caps.decomposition.counts import Count, Fractions, rounding_cuts, surcharge
-from controllers.caps.decomposition.plan import Incumbent, combined
-from controllers.caps.decomposition.plans import chosen
-from controllers.caps.decomposition.pricing import Pricing
-from controllers.caps.highs import OutOfTimeError
-from controllers.caps.part import Part
 from cosim.contract import Float
+from cosim.controllers.caps.decomposition.bound import Relaxed
+from cosim.controllers.caps.decomposition.clock import Clock
+from cosim.controllers.caps.decomposition.counted import Bounds, CountedMaster, Mixture
+from cosim.controllers.caps.decomposition.counts import Count, Fractions, rounding_cuts, surcharge
+from cosim.controllers.caps.decomposition.plan import Incumbent, combined
+from cosim.controllers.caps.decomposition.plans import chosen
+from cosim.controllers.caps.decomposition.pricing import Pricing
+from cosim.controllers.caps.highs import OutOfTimeError
+from cosim.controllers.caps.part import Part
 
 NODES = 100_000
 ROUNDS, CHILD_ROUNDS = 30, 12  # of pricing, when a branch is divided and when it is made

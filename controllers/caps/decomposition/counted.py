@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import highspy
 import numpy as np
 
-from controllers.caps.decomposition.clock import Clock
-from controllers.caps.decomposition.counts import Count
-from controllers.caps.decomposition.master import OVERLOAD_KWH_PER_KW, add_columns, joined
-from controllers.caps.decomposition.plans import Plans, chosen
-from controllers.caps.highs import run_linear
-from controllers.caps.part import Part
-from controllers.highs import silent_highs
 from cosim.contract import Float
+from cosim.controllers.caps.decomposition.clock import Clock
+from cosim.controllers.caps.decomposition.counts import Count
+from cosim.controllers.caps.decomposition.master import OVERLOAD_KWH_PER_KW, add_columns, joined
+from cosim.controllers.caps.decomposition.plans import Plans, chosen
+from cosim.controllers.caps.highs import run_linear
+from cosim.controllers.caps.part import Part
+from cosim.controllers.highs import silent_highs
 
 MISCOUNT_KWH = 1000.0  # what a count costs by which a bound is broken, well above what one is ever worth
 TRIAL_STEPS = 25  # of the simplex method, for a first idea of what a bound on a count is worth

@@ -14,10 +14,10 @@ from enum import Enum
 
 import numpy as np
 
-from controllers.caps.decomposition.plans import CAPPED, FULL, LAST, Plans, Surcharge
-from controllers.caps.part import NEARLY_KW, Part
 from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
+from cosim.controllers.caps.decomposition.plans import CAPPED, FULL, LAST, Plans, Surcharge
+from cosim.controllers.caps.part import NEARLY_KW, Part
 
 WHOLE = 1e-6
 FRACTIONAL = 1e-3

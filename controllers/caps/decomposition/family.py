@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from controllers.caps.decomposition.pricing import CAPPED, FULL, LAST, Plans, States, chosen, plans_of
-from controllers.caps.part import NEARLY_KW, SMALLEST_KW, Part
 from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
+from cosim.controllers.caps.decomposition.pricing import CAPPED, FULL, LAST, Plans, States, chosen, plans_of
+from cosim.controllers.caps.part import NEARLY_KW, SMALLEST_KW, Part
 
 FEWER_FULL = 3  # numbers of full slots tried below the largest possible
 

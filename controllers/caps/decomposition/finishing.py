@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controllers.caps.part import SMALLEST_KW, Part
 from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
+from cosim.controllers.caps.part import SMALLEST_KW, Part
 
 NEARLY = 1e-7
 WORTH_KWH = 1e-7  # branches that promise less than this are left

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from controllers.caps.decomposition.floored import least_kw
-from controllers.caps.part import Part, Plan
+from cosim.controllers.caps.decomposition.floored import least_kw
+from cosim.controllers.caps.part import Part, Plan
 
 SERVED_KW = 1e-7
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from controllers.caps.decomposition.finishing import NEARLY, blocks, cheapest
-from controllers.caps.decomposition.plans import CAPPED, FULL, LAST, Plans, plans_of
-from controllers.caps.part import Part
 from cosim.contract import Float
+from cosim.controllers.caps.decomposition.finishing import NEARLY, blocks, cheapest
+from cosim.controllers.caps.decomposition.plans import CAPPED, FULL, LAST, Plans, plans_of
+from cosim.controllers.caps.part import Part
 
 NO_PLAN_KWH = 1e9  # for a car that has none, or for which branching ended before one was found
 

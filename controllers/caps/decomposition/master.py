@@ -8,11 +8,11 @@ import highspy
 import numpy as np
 from scipy.sparse import csc_matrix, vstack
 
-from controllers.caps.decomposition.pricing import Plans, States
-from controllers.caps.highs import run_linear
-from controllers.caps.part import Part
-from controllers.highs import silent_highs
 from cosim.contract import Float, Int
+from cosim.controllers.caps.decomposition.pricing import Plans, States
+from cosim.controllers.caps.highs import run_linear
+from cosim.controllers.caps.part import Part
+from cosim.controllers.highs import silent_highs
 
 OVERLOAD_KWH_PER_KW = 1000.0  # per hour of a slot; what a kW above a limit costs, well above what a limit is ever worth
 

@@ -12,11 +12,11 @@ import highspy
 import numpy as np
 from scipy.sparse import csc_matrix
 
-from controllers.caps.decomposition.clock import Clock
-from controllers.caps.decomposition.plans import Plans, chosen
-from controllers.caps.part import LIMIT_SLACK_KW, SMALLEST_KW, Part, Plan
-from controllers.highs import silent_highs
 from cosim.contract import Float, Int
+from cosim.controllers.caps.decomposition.clock import Clock
+from cosim.controllers.caps.decomposition.plans import Plans, chosen
+from cosim.controllers.caps.part import LIMIT_SLACK_KW, SMALLEST_KW, Part, Plan
+from cosim.controllers.highs import silent_highs
 
 FREE_CARS = 20  # households that choose anew, at least
 ATTEMPTS = 2  # each with more of them

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from controllers.caps.part import NEARLY_KW, SMALLEST_KW, Part, Plan
 from cosim.contract import Float, Int
+from cosim.controllers.caps.part import NEARLY_KW, SMALLEST_KW, Part, Plan
 
 States = np.ndarray[tuple[Any, ...], np.dtype[np.int8]]
 

@@ -19,11 +19,21 @@ from itertools import product
 
 import numpy as np
 
-from controllers.caps.decomposition.floored import FlooredPricing
-from controllers.caps.decomposition.plans import CAPPED, FULL, IDLE, LAST, Plans, States, Surcharge, chosen, plans_of
-from controllers.caps.part import SMALLEST_KW, Part
 from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
+from cosim.controllers.caps.decomposition.floored import FlooredPricing
+from cosim.controllers.caps.decomposition.plans import (
+    CAPPED,
+    FULL,
+    IDLE,
+    LAST,
+    Plans,
+    States,
+    Surcharge,
+    chosen,
+    plans_of,
+)
+from cosim.controllers.caps.part import SMALLEST_KW, Part
 
 __all__ = [
     "CAPPED", "FULL", "IDLE", "LAST", "Plans", "Pricing", "States", "chosen", "plans_of", "pricing_of", "supports",

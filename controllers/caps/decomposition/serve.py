@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from controllers.caps.problem import CapsProblem
-from controllers.caps.service import SERVED_KWH, Service
-from controllers.caps.urgency import urgent_charge
+from cosim.controllers.caps.problem import CapsProblem
+from cosim.controllers.caps.service import SERVED_KWH, Service
+from cosim.controllers.caps.urgency import urgent_charge
 
 
 def served_in_full(problem: CapsProblem) -> Service | None:

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.caps.decomposition.bound import Relaxed, relax
-from controllers.caps.decomposition.branch import close
-from controllers.caps.decomposition.clock import Clock
-from controllers.caps.decomposition.first_plan import first_plan
-from controllers.caps.decomposition.floored import least_kw
-from controllers.caps.decomposition.plan import NEIGHBOURHOODS, integer_plan
-from controllers.caps.decomposition.plans import CAPPED, plans_from
-from controllers.caps.decomposition.pricing import Pricing, pricing_of
-from controllers.caps.highs import OPTIMAL_GAP, Stop
-from controllers.caps.part import NEARLY_KW, Part, Plan, freed, respond
-from controllers.caps.search import search
-from controllers.caps.sharing import share_equally
-from controllers.highs import relative_gap
+from cosim.controllers.caps.decomposition.bound import Relaxed, relax
+from cosim.controllers.caps.decomposition.branch import close
+from cosim.controllers.caps.decomposition.clock import Clock
+from cosim.controllers.caps.decomposition.first_plan import first_plan
+from cosim.controllers.caps.decomposition.floored import least_kw
+from cosim.controllers.caps.decomposition.plan import NEIGHBOURHOODS, integer_plan
+from cosim.controllers.caps.decomposition.plans import CAPPED, plans_from
+from cosim.controllers.caps.decomposition.pricing import Pricing, pricing_of
+from cosim.controllers.caps.highs import OPTIMAL_GAP, Stop
+from cosim.controllers.caps.part import NEARLY_KW, Part, Plan, freed, respond
+from cosim.controllers.caps.search import search
+from cosim.controllers.caps.sharing import share_equally
+from cosim.controllers.highs import relative_gap
 
 RELAXED_GAP = 0.02  # of the gap asked for; to this the bound is computed
 IN_VAIN_KW = 1e-4

@@ -12,12 +12,12 @@ import highspy
 import numpy as np
 from scipy.sparse import csc_matrix
 
-from controllers.caps.decomposition.master import OVERLOAD_KWH_PER_KW
-from controllers.caps.decomposition.pricing import CAPPED, FULL, LAST, Plans
-from controllers.caps.part import NEARLY_KW, Part
-from controllers.highs import silent_highs
 from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
+from cosim.controllers.caps.decomposition.master import OVERLOAD_KWH_PER_KW
+from cosim.controllers.caps.decomposition.pricing import CAPPED, FULL, LAST, Plans
+from cosim.controllers.caps.part import NEARLY_KW, Part
+from cosim.controllers.highs import silent_highs
 from cosim.errors import SolverError
 
 OPEN_SLOTS = 4  # throttled slots of a structure whose power is left open

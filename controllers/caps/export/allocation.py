@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.caps.export.problem import ExportProblem
 from cosim.contract import Float, Int
+from cosim.controllers.caps.export.problem import ExportProblem
 
 CLOSE_KW = 1e-7
 

@@ -30,9 +30,9 @@ from dataclasses import dataclass
 import highspy
 import numpy as np
 
-from controllers.caps.export.problem import ExportProblem
-from controllers.highs import silent_highs
 from cosim.contract import Float
+from cosim.controllers.caps.export.problem import ExportProblem
+from cosim.controllers.highs import silent_highs
 from cosim.errors import SolverError
 
 BLOCKS = 3

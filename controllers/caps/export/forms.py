@@ -6,14 +6,14 @@ import time
 
 import numpy as np
 
-from controllers.caps.export import kkt, order_form
-from controllers.caps.export.allocation import rows_of, worst_share
-from controllers.caps.export.follower import best_response, uncontrolled
-from controllers.caps.export.problem import WHERE, ExportProblem
-from controllers.caps.export.solve import ExportResult
-from controllers.caps.export.upper_level import import_most_kw
-from controllers.caps.highs import Stop, solve
-from controllers.highs import relative_gap
+from cosim.controllers.caps.export import kkt, order_form
+from cosim.controllers.caps.export.allocation import rows_of, worst_share
+from cosim.controllers.caps.export.follower import best_response, uncontrolled
+from cosim.controllers.caps.export.problem import WHERE, ExportProblem
+from cosim.controllers.caps.export.solve import ExportResult
+from cosim.controllers.caps.export.upper_level import import_most_kw
+from cosim.controllers.caps.highs import Stop, solve
+from cosim.controllers.highs import relative_gap
 from cosim.errors import Fault, InputError, SolverError
 
 FORMS = ("kkt", "order")

@@ -35,12 +35,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controllers.caps.export.allocation import CLOSE_KW, Allocation, rows_of
-from controllers.caps.export.follower import Response, best_response, uncontrolled
-from controllers.caps.export.linear import Programme
-from controllers.caps.export.problem import ExportProblem
 from cosim.contract import Float
 from cosim.contract.signals import Bool
+from cosim.controllers.caps.export.allocation import CLOSE_KW, Allocation, rows_of
+from cosim.controllers.caps.export.follower import Response, best_response, uncontrolled
+from cosim.controllers.caps.export.linear import Programme
+from cosim.controllers.caps.export.problem import ExportProblem
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import linprog
 
-from controllers.caps.export.allocation import CLOSE_KW, Allocation, Rows
-from controllers.caps.export.problem import ExportProblem
 from cosim.contract import Float
+from cosim.controllers.caps.export.allocation import CLOSE_KW, Allocation, Rows
+from cosim.controllers.caps.export.problem import ExportProblem
 from cosim.errors import SolverError
 
 SLACK = 1e-7  # of what an aim reached, that later aims may give up

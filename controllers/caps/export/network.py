@@ -14,13 +14,13 @@ from datetime import timedelta
 
 import numpy as np
 
-from controllers.caps.day import stays_in_slots
-from controllers.caps.export.problem import ExportProblem, ExportRow
-from controllers.caps.export.solve import ExportResult, solve_export
-from controllers.caps.network import Elements
-from controllers.caps.phase_limits import Background
 from cosim.contract import EvSessions, Exogenous, Feeder, Float, Int
 from cosim.contract.signals import Bool
+from cosim.controllers.caps.day import stays_in_slots
+from cosim.controllers.caps.export.problem import ExportProblem, ExportRow
+from cosim.controllers.caps.export.solve import ExportResult, solve_export
+from cosim.controllers.caps.network import Elements
+from cosim.controllers.caps.phase_limits import Background
 
 RISE_PU = 0.05  # a voltage this far above its limit counts as twice the limit
 HARDLY = 0.02  # of the largest influence on a limit: homes with less are left out of its row

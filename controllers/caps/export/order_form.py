@@ -13,10 +13,10 @@ from itertools import pairwise
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps.export.follower import BLOCKS
-from controllers.caps.export.problem import WHERE, ExportProblem
-from controllers.caps.export.upper_level import add_import_caps, add_upper_level, cells, import_most_kw, stays
 from cosim.contract import Float
+from cosim.controllers.caps.export.follower import BLOCKS
+from cosim.controllers.caps.export.problem import WHERE, ExportProblem
+from cosim.controllers.caps.export.upper_level import add_import_caps, add_upper_level, cells, import_most_kw, stays
 from cosim.errors import Fault, InputError
 
 

@@ -12,9 +12,9 @@ from functools import cached_property
 
 import numpy as np
 
-from controllers.caps.merit_order import price_in_steps
 from cosim.contract import Float, Int
 from cosim.contract.place import FrozenArrays
+from cosim.controllers.caps.merit_order import price_in_steps
 from cosim.errors import Fault, InputError
 
 WHERE = "export caps"

@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controllers.caps.day import rest_of
-from controllers.caps.export.network import ExportPlan, Verified, export_problem
-from controllers.caps.export.problem import WHERE
-from controllers.caps.export.solve import option_faults, solve_export
-from controllers.caps.horizon import Planner
-from controllers.caps.network import Elements
-from controllers.caps.receding import RunningPlan
-from controllers.caps.study import Manner, Study
 from cosim.contract import Decision, Exogenous, Feeder, Float, Observation, Predictor
+from cosim.controllers.caps.day import rest_of
+from cosim.controllers.caps.export.network import ExportPlan, Verified, export_problem
+from cosim.controllers.caps.export.problem import WHERE
+from cosim.controllers.caps.export.solve import option_faults, solve_export
+from cosim.controllers.caps.horizon import Planner
+from cosim.controllers.caps.network import Elements
+from cosim.controllers.caps.receding import RunningPlan
+from cosim.controllers.caps.study import Manner, Study
 from cosim.errors import Fault
 
 LOWEST_PU = 0.9  # of no matter here: export does not lower voltages

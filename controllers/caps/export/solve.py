@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.caps.export.allocation import CLOSE_KW, Allocation
-from controllers.caps.export.follower import Response, best_response
-from controllers.caps.export.given import Given
-from controllers.caps.export.problem import WHERE, ExportProblem
-from controllers.caps.highs import OPTIMAL_GAP
-from controllers.caps.result import Relaxation
 from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
+from cosim.controllers.caps.export.allocation import CLOSE_KW, Allocation
+from cosim.controllers.caps.export.follower import Response, best_response
+from cosim.controllers.caps.export.given import Given
+from cosim.controllers.caps.export.problem import WHERE, ExportProblem
+from cosim.controllers.caps.highs import OPTIMAL_GAP
+from cosim.controllers.caps.result import Relaxation
 from cosim.errors import Fault, InputError
 
 OBJECTIVES = ("least", "max_min", "equal_share")

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pyomo.environ as pyo
 
-from controllers.caps.export.allocation import rows_of
-from controllers.caps.export.problem import ExportProblem
 from cosim.contract import Float
+from cosim.controllers.caps.export.allocation import rows_of
+from cosim.controllers.caps.export.problem import ExportProblem
 
 Of = Callable[[int, int], pyo.Expression]
 """Of a slot and a home."""

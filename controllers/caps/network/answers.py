@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from controllers.caps.network.elements import Elements, Flow
-from controllers.caps.network.rows import Row, limits_of_rows, new_rows
-from controllers.caps.network.verify import Look, look_at
-from controllers.caps.phase_limits import PEAK_SHARE, Background
 from cosim.contract import Float
+from cosim.controllers.caps.network.elements import Elements, Flow
+from cosim.controllers.caps.network.rows import Row, limits_of_rows, new_rows
+from cosim.controllers.caps.network.verify import Look, look_at
+from cosim.controllers.caps.phase_limits import PEAK_SHARE, Background
 
 ROWS_PER_ROUND = 6
 

@@ -13,8 +13,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from controllers.caps.phase_limits import Background
 from cosim.contract import Branch, Complex, Feeder, Float, Int, Predictor, monitored_currents
+from cosim.controllers.caps.phase_limits import Background
 
 LEAST_DROP_PU = 0.02  # the drop allowed counts as at least this, or a high lower limit would make loadings meaningless
 SAME_CURRENT = 3  # digits: conductors that carry the same current are one, with the smallest of their ratings

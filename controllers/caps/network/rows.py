@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.caps.network.elements import Elements
-from controllers.caps.phase_limits import Background
 from cosim.contract import Float, Int
+from cosim.controllers.caps.network.elements import Elements
+from cosim.controllers.caps.phase_limits import Background
 
 HARDLY = 0.05  # of the largest sensitivity: homes with less are left out
 ALIKE = 0.98  # cosine between sensitivities above which two elements need one row only

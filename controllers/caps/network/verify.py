@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controllers.caps.network.elements import Elements, Flow
 from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
+from cosim.controllers.caps.network.elements import Elements, Flow
 
 NOISE = 0.002  # of a limit: what charging may add where other loads alone are above it
 MEAN_NOISE = 0.02  # what the mean of a slot may exceed the margin by before a row is made of it
