@@ -4,6 +4,8 @@ CosimError
 ├── InputError        the input is wrong; lists every fault found (exit code 2)
 ├── PowerFlowError    the power flow gave no answer that can be trusted (exit code 3)
 ├── SolverError       an optimisation gave no answer that can be trusted (exit code 3)
+├── ControllerError   a controller raised, or answered with what nobody could follow (exit code 3)
+│   └── TooLateError  a decision took longer than it may
 ├── RunStoppedError   a run ended before its last step; carries what was computed (exit code 3 or 130)
 └── UnsupportedError  the model holds something that the reduced network cannot represent (exit code 2)
 """
@@ -68,6 +70,14 @@ class PowerFlowError(CosimError):
 
 class SolverError(CosimError):
     """An optimisation ended without an answer that can be trusted."""
+
+
+class ControllerError(CosimError):
+    """A controller raised, changed what it was shown, or answered with setpoints that nobody could follow."""
+
+
+class TooLateError(ControllerError):
+    """A decision took longer than it may."""
 
 
 class RunStoppedError(CosimError):

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from importlib import import_module
+from dataclasses import replace
 
-from threadpoolctl import threadpool_limits
-
-from cosim.contract import Controller, Engine, Exogenous, Feeder, Forecast
-from cosim.errors import CosimError, RunStoppedError
+from cosim.contract import Controller, Decision, Exogenous, Feeder, Forecast, Setpoints
+from cosim.errors import CosimError, RunStoppedError, TooLateError
+from cosim.guard import guarded_decide, guarded_plan
 from cosim.households import Behaviour
-from cosim.plant import Plant
+from cosim.stepper import Stepper
 from cosim.trajectory import Trajectory
-
-ENGINES = {"opendss": "cosim.opendss:OpenDssEngine", "reduced": "cosim.reduced:ReducedEngine"}
-"""Power flows by name, imported only when used."""
 
 
 def run(
@@ -29,6 +25,7 @@ def run(
     forecast: Forecast | None = None,
     behaviour: Behaviour | None = None,
     label: str = "run",
+    decide_limit_s: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trajectory:
     """Step a feeder through a day under a controller.
@@ -54,6 +51,9 @@ def run(
         How households react; cheapest hours first, all obeying, without one.
     label : str
         Name of the run.
+    decide_limit_s : float, optional
+        Longest time of a decision [s]. A later one is dropped: the setpoints before it stay in force (before the first:
+        no limits), the step is marked and the run is not reproducible.
     progress : callable, optional
         Called with (completed steps, all steps).
 
@@ -66,7 +66,8 @@ def run(
     ------
     RunStoppedError
         Where a power flow or the controller failed (exit code 3) or the user interrupted (130); it carries the
-        trajectory of the completed steps.
+        trajectory of the completed steps. A controller fails where it raises, changes what it is shown, or answers
+        with something else than possible setpoints; the message names the step and the reason.
     ValueError
         Where the steps do not fit each other, or the engine is unknown.
     """
@@ -74,49 +75,52 @@ def run(
     if every < 1 or abs(every * step_min - control_min) > 1e-9:
         raise ValueError(f"control_min={control_min} must be a whole multiple of step_min={step_min}")
     began = time.perf_counter()
-    day = exogenous.resample(step_min)
-    told = (
-        Forecast("oracle", day) if forecast is None else Forecast(forecast.kind, forecast.expected.resample(step_min))
-    )
-    plant = Plant(feeder, day, make_engine(engine, feeder), told.expected, behaviour or Behaviour())
+    stepper = Stepper(feeder, exogenous, engine=engine, step_min=step_min, forecast=forecast, behaviour=behaviour)
     watch = _Stopwatch()
+    every = 1 if getattr(controller, "every_step", False) else every
 
     def finish() -> Trajectory:
-        return plant.trajectory(label, control_min, wall_s=time.perf_counter() - began, decide_s=watch.total_s)
+        return stepper.trajectory(
+            label, control_min=control_min, wall_s=time.perf_counter() - began, decide_s=watch.total_s
+        )
 
     try:
-        # On a busy machine a second BLAS thread makes the small products of the loop up to a hundred times slower.
-        with threadpool_limits(limits=1):
-            _advance(plant, controller, told, 1 if controller.every_step else every, watch, progress)
+        with stepper.one_thread():
+            _advance(stepper, controller, every, watch, decide_limit_s, progress)
     except KeyboardInterrupt as stop:
         raise RunStoppedError(f"{label}: interrupted", finish(), 130) from stop
     except CosimError as error:
-        message = f"{label}: step {plant.completed} of {day.steps}: {error}"
+        message = f"{label}: step {stepper.plant.completed} of {stepper.steps}: {error}"
         raise RunStoppedError(message, finish(), error.exit_code) from error
     return finish()
 
 
 def _advance(
-    plant: Plant,
+    stepper: Stepper,
     controller: Controller,
-    told: Forecast,
     every: int,
     watch: _Stopwatch,
+    limit_s: float | None,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """The loop itself: at every step the controller answers the last observation and the plant reacts."""
-    observation = plant.reset()
+    observation = stepper.reset()
+    plant, steps, customers = stepper.plant, stepper.steps, len(stepper.feeder.customers)
+    setpoints = Setpoints.free(customers)
     with watch:
-        controller.plan(told)
-    for k in range(plant.day.steps):
+        guarded_plan(controller, stepper.forecast)
+    for k in range(steps):
         if k % every == 0:
             observation = plant.observe() if k else observation
-            with watch:
-                setpoints = controller.decide(observation)
+            try:
+                with watch:
+                    setpoints = guarded_decide(controller, observation, customers, steps, limit_s)
+            except TooLateError as late:
+                setpoints = replace(setpoints, decision=Decision(fallback=str(late), reproducible=False))
             plant.announce(setpoints.decision)
         plant.step(setpoints)
         if progress is not None:
-            progress(k + 1, plant.day.steps)
+            progress(k + 1, steps)
 
 
 class _Stopwatch:
@@ -129,12 +133,3 @@ class _Stopwatch:
 
     def __exit__(self, *_: object) -> None:
         self.total_s += time.perf_counter() - self._began
-
-
-def make_engine(name: str, feeder: Feeder) -> Engine:
-    """Make the power flow of that name for a feeder; ValueError where there is none."""
-    if name not in ENGINES:
-        raise ValueError(f"engine={name!r} must be one of {', '.join(ENGINES)}")
-    module, attribute = ENGINES[name].split(":")
-    engine: Engine = getattr(import_module(module), attribute)(feeder)
-    return engine

@@ -23,9 +23,9 @@ from cosim.experiments.report import write_report
 from cosim.experiments.scenario import Run
 from cosim.experiments.unbalance.tables import analyse, describe
 from cosim.experiments.unbalance.write import write_unbalance
-from cosim.loop import make_engine
 from cosim.measures import json_safe, scoreboard
 from cosim.record import write_trajectory, write_whole
+from cosim.stepper import make_engine
 
 Progress = Callable[[str, int, int], None]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -153,6 +154,84 @@ def test_errors_of_a_controller_keep_their_exit_code(two_bus: Feeder, make_day: 
     with pytest.raises(RunStoppedError) as stopped:
         run(two_bus, make_day(two_bus, 4), scripted(raises_at(1, InputError([]))), control_min=5)
     assert stopped.value.exit_code == 2
-    # what is not raised on purpose is a bug, and is not dressed up as anything else
-    with pytest.raises(ZeroDivisionError):
-        run(two_bus, make_day(two_bus, 4), scripted(raises_at(1, ZeroDivisionError())), control_min=5)
+
+
+BAD_ANSWERS: dict[str, tuple[Any, str]] = {
+    "nan": (replace(Setpoints.free(3), import_cap_kw=np.array([1.0, np.nan, 1.0])), "import_cap_kw is nan at 1"),
+    "negative": (replace(Setpoints.free(3), ev_limit_kw=np.array([1.0, 1.0, -2.0])), "ev_limit_kw is -2 at 2"),
+    "one for all": (replace(Setpoints.free(3), pv_limit_kw=np.ones(1)), r"pv_limit_kw has shape \(1,\), not \(3,\)"),
+    "a number": (replace(Setpoints.free(3), import_cap_kw=5.0), "import_cap_kw is float, not an array of numbers"),
+    "booleans": (replace(Setpoints.free(3), import_cap_kw=np.ones(3, bool)), "import_cap_kw is an array of bool"),
+    "short caps": (replace(Setpoints.free(3), published_cap_kw=np.ones((2, 3))), r"published_cap_kw has shape \(2, 3\)"),
+    "promise": (replace(Setpoints.free(3), planned_kva=-1.0), "planned_kva is -1.0, below 0"),
+    "nothing": (None, "the answer is NoneType, not Setpoints"),
+}
+
+
+@pytest.mark.parametrize(("answer", "reason"), BAD_ANSWERS.values(), ids=BAD_ANSWERS)
+def test_impossible_setpoints_stop_the_run_and_are_named(
+    two_bus: Feeder, make_day: Make, scripted: Make, answer: Any, reason: str
+) -> None:
+    controller = scripted(lambda seen: Setpoints.free(3) if seen.step < 2 else answer, every_step=True)
+    with pytest.raises(RunStoppedError, match=f"mine: step 2 of 4: {reason}") as stopped:
+        run(two_bus, make_day(two_bus, 4, demand_kw=1.0), controller, label="mine")
+    partial: Any = stopped.value.trajectory
+    assert (partial.steps, partial.complete, stopped.value.exit_code) == (2, False, 3)
+
+
+def test_a_controller_that_raises_is_named_with_its_step_and_keeps_what_was_computed(
+    two_bus: Feeder, make_day: Make, scripted: Make
+) -> None:
+    with pytest.raises(RunStoppedError, match=r"step 1 of 4: decide\(\) raised KeyError: 'home'") as stopped:
+        run(two_bus, make_day(two_bus, 4), scripted(raises_at(1, KeyError("home"))), control_min=5)
+    partial: Any = stopped.value.trajectory
+    assert (partial.steps, stopped.value.exit_code) == (1, 3)
+    assert isinstance(stopped.value.__cause__.__cause__, KeyError)  # the way to the line at fault is kept
+
+
+def test_a_controller_that_changes_what_it_is_shown_is_stopped(
+    two_bus: Feeder, make_day: Make, scripted: Make
+) -> None:
+    def meddling(observation: Observation) -> Setpoints:
+        observation.voltage_v.setflags(write=True)
+        observation.voltage_v[0] = 230.0
+        return Setpoints.free(3)
+
+    with pytest.raises(RunStoppedError, match="changed the observation"):
+        run(two_bus, make_day(two_bus, 4, demand_kw=1.0), scripted(meddling))
+
+    def naive(observation: Observation) -> Setpoints:
+        observation.voltage_v[0] = 230.0
+        return Setpoints.free(3)
+
+    with pytest.raises(RunStoppedError, match="read-only"):
+        run(two_bus, make_day(two_bus, 4, demand_kw=1.0), scripted(naive))
+
+
+def test_a_decision_that_comes_too_late_is_dropped(two_bus: Feeder, make_day: Make, scripted: Make) -> None:
+    def slow_at_one(observation: Observation) -> Setpoints:
+        until = time.perf_counter() + (30.0 if observation.step == 1 else 0.0)
+        while time.perf_counter() < until:
+            pass
+        return capped(observation)
+
+    began = time.perf_counter()
+    controller = scripted(slow_at_one, every_step=True)
+    trajectory = run(two_bus, make_day(two_bus, 3, demand_kw=1.0), controller, decide_limit_s=0.2)
+    assert time.perf_counter() - began < 20.0
+    assert trajectory.import_cap_kw[:, 0].tolist() == [100.0, 100.0, 102.0]
+    assert trajectory.degraded.tolist() == [False, True, False]
+    assert trajectory.notes == ((1, "fallback: decide() was stopped after 0.2 s"),)
+    assert trajectory.complete
+    assert not trajectory.reproducible
+
+
+def test_a_controller_needs_no_more_than_plan_and_decide(two_bus: Feeder, make_day: Make) -> None:
+    class Least:
+        def plan(self, forecast: Forecast) -> None:
+            pass
+
+        def decide(self, observation: Observation) -> Setpoints:
+            return Setpoints.free(3)
+
+    assert run(two_bus, make_day(two_bus, 4), Least()).complete  # type: ignore[arg-type]

@@ -14,10 +14,10 @@ from cosim import feeders, run
 from cosim.contract import Exogenous, Feeder
 from cosim.controllers.none import NoControl
 from cosim.errors import InputError, PowerFlowError, UnsupportedError
-from cosim.loop import make_engine
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
 from cosim.reduced import ReducedEngine, ReducedNetwork
+from cosim.stepper import make_engine
 
 LOG = logging.getLogger(__name__)
 SOURCE_PU = (0.95, 1.0, 1.02, 1.05)

@@ -1,0 +1,137 @@
+"""The border between a controller and the world: what comes back is looked at before anything acts on it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from cosim.contract import Controller, Forecast, Observation, Setpoints
+from cosim.errors import ControllerError, CosimError, TooLateError
+
+
+def guarded_plan(controller: Controller, forecast: Forecast) -> None:
+    """Let a controller prepare the horizon; ControllerError where it raises something that it should not."""
+    with _named("plan()"):
+        controller.plan(forecast)
+
+
+def guarded_decide(
+    controller: Controller, observation: Observation, customers: int, steps: int, limit_s: float | None = None
+) -> Setpoints:
+    """Ask a controller for setpoints, and refuse what nobody could follow.
+
+    Parameters
+    ----------
+    controller : Controller
+        Asked.
+    observation : Observation
+        Shown to it; it must be the same afterwards.
+    customers, steps : int
+        Of the feeder and of the day.
+    limit_s : float, optional
+        Longest time that the decision may take [s].
+
+    Raises
+    ------
+    TooLateError
+        Where it took longer. Python code is interrupted at the limit where the system allows it (POSIX, main thread);
+        elsewhere, and inside a solver's compiled code, the answer is dropped when it comes.
+    ControllerError
+        Where it raised, changed the observation, or answered with something else than possible setpoints.
+    """
+    shown = _contents(observation)
+    with _named("decide()"), _deadline(limit_s):
+        setpoints = controller.decide(observation)
+    if _contents(observation) != shown:
+        raise ControllerError("decide() changed the observation that it was shown")
+    check_setpoints(setpoints, customers, steps)
+    return setpoints
+
+
+def check_setpoints(setpoints: Any, customers: int, steps: int) -> None:
+    """Refuse setpoints that no feeder could follow.
+
+    A shape that would merely broadcast is refused too: one number for all homes is nearly always a mistake, and nan as
+    a cap would silently stop all charging.
+
+    Parameters
+    ----------
+    setpoints : Setpoints
+        What a controller answered.
+    customers, steps : int
+        Of the feeder and of the day.
+
+    Raises
+    ------
+    ControllerError
+        With every field at fault, and why.
+    """
+    if not isinstance(setpoints, Setpoints):
+        raise ControllerError(f"the answer is {type(setpoints).__name__}, not Setpoints")
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("import_cap_kw", "ev_limit_kw", "pv_limit_kw"), (customers,))
+    if setpoints.published_cap_kw is not None:
+        shapes["published_cap_kw"] = (steps, customers)
+    problems = {name: _problem(getattr(setpoints, name), shape) for name, shape in shapes.items()}
+    problems["planned_kva"] = f"is {setpoints.planned_kva}, below 0" if setpoints.planned_kva < 0.0 else ""
+    wrong = [f"{name} {problem}" for name, problem in problems.items() if problem]
+    if wrong:
+        raise ControllerError("; ".join(wrong))
+
+
+def _problem(values: Any, shape: tuple[int, ...]) -> str:
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+        kind = f"an array of {values.dtype}" if isinstance(values, np.ndarray) else type(values).__name__
+        return f"is {kind}, not an array of numbers"
+    if values.shape != shape:
+        return f"has shape {values.shape}, not {shape}"
+    bad = ~(values >= 0.0)  # nan too
+    if bad.any():
+        place = np.argwhere(bad)[0]
+        return f"is {values[tuple(place)]:g} at {', '.join(map(str, place))} (a limit is 0 or more; inf: none)"
+    return ""
+
+
+def _contents(observation: Observation) -> bytes:
+    return b"".join(np.asarray(getattr(observation, spec.name)).tobytes() for spec in fields(observation))
+
+
+@contextmanager
+def _named(door: str) -> Iterator[None]:
+    """Name what a controller raises that is none of the product's own errors."""
+    try:
+        yield
+    except CosimError:
+        raise
+    except Exception as error:
+        raise ControllerError(f"{door} raised {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _deadline(limit_s: float | None) -> Iterator[None]:
+    if limit_s is None:
+        yield
+        return
+
+    def strike(*_: object) -> None:
+        raise TooLateError(f"decide() was stopped after {limit_s:g} s")
+
+    can_interrupt = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    began, before = time.perf_counter(), None
+    if can_interrupt:
+        before = signal.signal(signal.SIGALRM, strike)
+        signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        if can_interrupt:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.signal(signal.SIGALRM, before)
+    if (took_s := time.perf_counter() - began) > limit_s:
+        raise TooLateError(f"decide() took {took_s:.3g} s, longer than {limit_s:g} s")

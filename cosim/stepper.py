@@ -1,0 +1,203 @@
+"""A day, one step at a time: for whoever wants to hold the loop in own hands."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+from threadpoolctl import ThreadpoolController
+
+from cosim.contract import Engine, Exogenous, Feeder, Forecast, Observation, Setpoints
+from cosim.guard import check_setpoints
+from cosim.households import Behaviour
+from cosim.plant import Plant
+from cosim.trajectory import Trajectory
+
+ENGINES = {"opendss": "cosim.opendss:OpenDssEngine", "reduced": "cosim.reduced:ReducedEngine"}
+"""Power flows by name, imported only when used."""
+
+
+class World(Protocol):
+    """A feeder with a day on it, as ``cosim.load`` makes it."""
+
+    @property
+    def feeder(self) -> Feeder:
+        """The place."""
+
+    @property
+    def exogenous(self) -> Exogenous:
+        """What nobody controls."""
+
+    @property
+    def forecast(self) -> Forecast:
+        """What is told beforehand."""
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """How households react."""
+
+    def redraw(self, seed: int) -> World:
+        """Return the same question with everything that is drawn drawn from another seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """A world of a feeder and own arrays."""
+
+    feeder: Feeder
+    exogenous: Exogenous
+    forecast: Forecast
+    behaviour: Behaviour
+
+    def redraw(self, seed: int) -> World:
+        raise ValueError(f"reset(seed={seed}): this day was given, not drawn; make the stepper from cosim.load")
+
+
+class Stepper:
+    """A feeder and a day, stepped by hand: the loop of ``cosim.run`` turned inside out.
+
+    >>> stepper = Stepper(cosim.load("two_bus_evening"), engine="reduced")
+    >>> observation = stepper.reset()
+    >>> while not stepper.done:
+    ...     observation = stepper.step(Setpoints.free(3))
+
+    Parameters
+    ----------
+    world : Feeder or World
+        A day as ``cosim.load`` gives it, or a feeder, and then ``exogenous`` too.
+    exogenous : Exogenous, optional
+        What nobody controls; averaged to ``step_min``.
+    engine : str
+        ``opendss`` or ``reduced``.
+    step_min : float
+        Length of a step [min].
+    forecast : Forecast, optional
+        What households and controllers are told beforehand; of the world itself, else perfect foresight (``oracle``).
+    behaviour : Behaviour, optional
+        How households react; of the world itself, else cheapest hours first, all obeying.
+
+    Raises
+    ------
+    ValueError
+        Where the steps do not fit the day, or the engine is unknown.
+    """
+
+    def __init__(
+        self,
+        world: Feeder | World,
+        exogenous: Exogenous | None = None,
+        *,
+        engine: str = "opendss",
+        step_min: float = 5,
+        forecast: Forecast | None = None,
+        behaviour: Behaviour | None = None,
+    ) -> None:
+        if isinstance(world, Feeder):
+            if exogenous is None:
+                raise TypeError("a feeder needs a day: give exogenous too, or a day as cosim.load makes it")
+            world = _Given(world, exogenous, Forecast("oracle", exogenous), Behaviour())
+        self._world, self._engine_name, self._given = world, engine, (forecast, behaviour)
+        self._plant: Plant | None = None
+        self.step_min = step_min
+        self._take(world)
+        # The libraries are looked for once: a second BLAS thread makes the small products of a step up to a hundred
+        # times slower on a busy machine, and looking for them at every step would cost as much as the step.
+        self._threads = ThreadpoolController()
+
+    def reset(self, seed: int | None = None) -> Observation:
+        """Return to the first moment; what is observed there is the power flow that the forecast expects.
+
+        Parameters
+        ----------
+        seed : int, optional
+            Draw homes, cars and clouds anew from it; without one, the same day again.
+
+        Raises
+        ------
+        ValueError
+            Where a seed is given but the day was not drawn (a feeder and own arrays).
+        """
+        if seed is not None:
+            self._take(self._world.redraw(seed))
+        self._plant = Plant(self.feeder, self.exogenous, self._engine, self.forecast.expected, self.behaviour)
+        with self.one_thread():
+            return self._plant.reset()
+
+    def step(self, setpoints: Setpoints) -> Observation:
+        """Let setpoints act for one step, and return what the meters then report.
+
+        Parameters
+        ----------
+        setpoints : Setpoints
+            What acts in this step.
+
+        Returns
+        -------
+        Observation
+            Means of the step that ended, for the decision about the next.
+
+        Raises
+        ------
+        ControllerError
+            Where the setpoints have wrong shapes, nan or negative limits.
+        PowerFlowError
+            Where there is no power flow, or one at which customers are not served.
+        ValueError
+            Before ``reset``, and after the last step.
+        """
+        if self.done:
+            raise ValueError(f"all {self.steps} steps are done: reset() begins again")
+        check_setpoints(setpoints, len(self.feeder.customers), self.steps)
+        with self.one_thread():
+            self.plant.announce(setpoints.decision)
+            self.plant.step(setpoints)
+            return self.plant.observe()
+
+    def trajectory(self, label: str = "run", *, control_min: float | None = None, **outcome: Any) -> Trajectory:
+        """Everything that happened since ``reset``, for measures and figures; incomplete before the last step."""
+        return self.plant.trajectory(label, self.step_min if control_min is None else control_min, **outcome)
+
+    @property
+    def plant(self) -> Plant:
+        """The physical world of the day that runs; ValueError before ``reset``."""
+        if self._plant is None:
+            raise ValueError("reset() comes first")
+        return self._plant
+
+    @property
+    def steps(self) -> int:
+        """Number of steps of the day."""
+        return self.exogenous.steps
+
+    @property
+    def done(self) -> bool:
+        """Whether the last step is over; ValueError before ``reset``."""
+        return self.plant.completed == self.steps
+
+    def one_thread(self) -> AbstractContextManager[Any]:
+        """Hold the linear algebra to one thread, as every step does; for whoever wraps many steps."""
+        return self._threads.limit(limits=1)
+
+    def _take(self, world: World) -> None:
+        forecast, behaviour = self._given
+        told = forecast or world.forecast
+        if getattr(self, "feeder", None) is not world.feeder:
+            self._engine = make_engine(self._engine_name, world.feeder)
+        self.feeder = world.feeder
+        self.exogenous = world.exogenous.resample(self.step_min)
+        self.forecast = Forecast(
+            told.kind,
+            self.exogenous if told.expected is world.exogenous else told.expected.resample(self.step_min),
+        )
+        self.behaviour = behaviour or world.behaviour
+
+
+def make_engine(name: str, feeder: Feeder) -> Engine:
+    """Make the power flow of that name for a feeder; ValueError where there is none."""
+    if name not in ENGINES:
+        raise ValueError(f"engine={name!r} must be one of {', '.join(ENGINES)}")
+    module, attribute = ENGINES[name].split(":")
+    engine: Engine = getattr(import_module(module), attribute)(feeder)
+    return engine
