@@ -1,40 +1,81 @@
 """Power-flow co-simulation of low-voltage feeders: a day on a real feeder, with a controller in the loop.
 
-``run`` steps a feeder through a day; ``cosim.measures`` judges what happened. No power-flow engine is imported until
-a run begins.
+Everything is imported under this one name: ``cosim.feeders``, ``cosim.controllers`` and ``cosim.experiments`` are its
+rooms. What is listed here is the public surface; each name is imported when it is first used, so ``import cosim`` loads
+no power-flow engine, no solver and no plotting.
 """
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cosim.contract import (
+        Connection,
+        Controller,
+        Decision,
+        EvSessions,
+        Exogenous,
+        Feeder,
+        Forecast,
+        Observation,
+        Setpoints,
+        TransformerSpec,
+    )
+    from cosim.experiments.compose import load
+    from cosim.experiments.day import Day, Run, compare
+    from cosim.households import Behaviour
+    from cosim.loop import run
+    from cosim.stepper import Stepper
+    from cosim.trajectory import Trajectory
 
 if not (Path(__file__).parent / "controllers").is_dir():  # a checkout without links (Windows): the rooms are beside
     __path__.append(str(Path(__file__).parents[1]))
 
-from cosim.contract import (
-    Connection,
-    Controller,
-    EvSessions,
-    Exogenous,
-    Feeder,
-    Forecast,
-    Observation,
-    Setpoints,
-    TransformerSpec,
-)
-from cosim.households import Behaviour
-from cosim.loop import run
-from cosim.trajectory import Trajectory
+__version__ = "0.1.0"
 
 __all__ = [
     "Behaviour",
     "Connection",
     "Controller",
+    "Day",
+    "Decision",
     "EvSessions",
     "Exogenous",
     "Feeder",
     "Forecast",
     "Observation",
+    "Run",
     "Setpoints",
+    "Stepper",
     "Trajectory",
     "TransformerSpec",
+    "__version__",
+    "compare",
+    "load",
     "run",
 ]
+
+_HOMES = {
+    "Behaviour": "cosim.households",
+    "Day": "cosim.experiments.day",
+    "Run": "cosim.experiments.day",
+    "Stepper": "cosim.stepper",
+    "Trajectory": "cosim.trajectory",
+    "compare": "cosim.experiments.day",
+    "load": "cosim.experiments.compose",
+    "run": "cosim.loop",
+}
+"""Where each name lives; all others in ``cosim.contract``."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'cosim' has no attribute '{name}'")
+    value = getattr(import_module(_HOMES.get(name, "cosim.contract")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

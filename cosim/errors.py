@@ -12,8 +12,10 @@ CosimError
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 
 class CosimError(Exception):
@@ -103,3 +105,37 @@ class UnsupportedError(CosimError):
     """The reduced network cannot represent an element; the message names it."""
 
     exit_code = 2
+
+
+@contextmanager
+def collecting(faults: list[Fault], key: str = "", where: str | Path = "") -> Iterator[None]:
+    """Turn errors of one part of an input into faults, and go on with the next.
+
+    Parameters
+    ----------
+    faults : list of Fault
+        Takes what is found.
+    key : str
+        Key of the part in the input.
+    where : str or Path
+        The input's file. Faults that name a file of their own (one that exists) keep it; of all others this is the
+        place to mend them, and what they said of their place becomes part of the problem.
+    """
+    try:
+        yield
+    except InputError as error:
+        faults.extend(_rehomed(fault, key, str(where)) for fault in error.faults)
+    except CosimError as error:
+        if error.exit_code != InputError.exit_code:
+            raise
+        faults.append(Fault(str(where), key, str(error), "choose another feeder or controller"))
+
+
+def _rehomed(fault: Fault, key: str, where: str) -> Fault:
+    if Path(fault.where.split(",")[0]).is_file():  # the file, perhaps followed by a line
+        return fault
+    inner = f"{key}.{fault.key}" if key and fault.key not in ("", key) else fault.key or key
+    if not where:
+        return replace(fault, key=inner)
+    told = f"{fault.where}: {fault.problem}" if fault.where else fault.problem
+    return replace(fault, where=where, key=inner, problem=told)

@@ -178,7 +178,8 @@ class Stepper:
 
     def one_thread(self) -> AbstractContextManager[Any]:
         """Hold the linear algebra to one thread, as every step does; for whoever wraps many steps."""
-        return self._threads.limit(limits=1)
+        limited: AbstractContextManager[Any] = self._threads.limit(limits=1)
+        return limited
 
     def _take(self, world: World) -> None:
         forecast, behaviour = self._given

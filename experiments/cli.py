@@ -75,12 +75,12 @@ def run_command(
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/<scenario>-<time>/.")] = None,
 ) -> None:
     """Run one scenario under every controller named in it, and write the results."""
-    from cosim.experiments.compose import compose
+    from cosim.experiments.compose import compose, read_scenario
     from cosim.experiments.execute import execute
     from cosim.experiments.show import print_scoreboard
 
     path = scenarios.find(scenario)
-    chosen = scenarios.read(scenario)
+    chosen = read_scenario(scenario)
     if seed is not None:
         chosen = chosen.model_copy(update={"seed": seed})
     if controllers is not None:
@@ -132,9 +132,9 @@ def check(
         return
     if scenario is None:
         raise InputError(Fault("cosim check", "SCENARIO", "is missing", "give a path or name, or --schema"))
-    from cosim.experiments.compose import compose
+    from cosim.experiments.compose import load
 
-    composition = compose(scenarios.read(scenario), scenarios.find(scenario))
+    composition = load(scenario)
     for warning in composition.warnings:
         _err.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)
     homes, cars = len(composition.feeder.customers), len(set(composition.exogenous.sessions.customer.tolist()))

@@ -1,217 +1,257 @@
-"""The day of a scenario: households, cars, roofs and prices, each drawn from a stream of its own."""
+"""A day: everything that a scenario names, ready to run under any controller; and what a run of it gives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from cosim import EvSessions, Exogenous, Feeder
-from cosim.contract import Float
-from cosim.contract.place import LoadShape
-from cosim.errors import CosimError, Fault, InputError
-from cosim.experiments.scenario import Scenario
-from cosim.feeders.households import DAY_MIN, Profiles, draw_households, read_profiles
-from cosim.feeders.profiles import ambient_temperature_c, draw_pv, tariff_eur_per_kwh
-from cosim.feeders.sessions import check_sessions, draw_sessions, read_sessions
-
-OF_THE_FEEDER = "feeder"
-"""As ``households.profiles``: the loads of the circuit's own file."""
-
-_STREAMS = {
-    name: row
-    for row, name in enumerate(
-        ("households", "cars", "roofs", "stubborn", "forecast", "controllers", "deviation", "rephase")
-    )
-}
-_YEAR_DAYS = 365
+from cosim import controllers
+from cosim.contract import Controller, Exogenous, Feeder, Forecast, Predictor
+from cosim.errors import Fault, InputError, UnsupportedError
+from cosim.experiments.scenario import ForecastTable, Scenario
+from cosim.experiments.scenario import Run as RunSpec
+from cosim.households import Behaviour
+from cosim.loop import run
+from cosim.measures import scoreboard
+from cosim.reduced import ReducedNetwork
+from cosim.stepper import Stepper
+from cosim.trajectory import Trajectory
 
 
-def stream(scenario: Scenario, name: str) -> np.random.Generator:
-    """Random stream of one part, derived from the scenario's seed: changing another part leaves it as it is."""
-    return np.random.default_rng([scenario.seed, _STREAMS[name]])
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A scenario and its feeder, which is all that controllers are made of.
 
-
-@contextmanager
-def collecting(faults: list[Fault], where: str | Path, key: str) -> Iterator[None]:
-    """Turn errors of a part into faults of the scenario's file, and go on."""
-    try:
-        yield
-    except InputError as error:
-        for fault in error.faults:
-            if _names_a_file(fault.where):
-                faults.append(fault)
-            else:
-                # a fault of a file that is not there, or of a function: the scenario's key is where to mend it
-                inner = f"{key}.{fault.key}" if fault.key not in ("", key) else key
-                faults.append(replace(fault, where=str(where), key=inner, problem=f"{fault.where}: {fault.problem}"))
-    except CosimError as error:
-        if error.exit_code != InputError.exit_code:
-            raise
-        faults.append(Fault(str(where), key, str(error), "choose another feeder or controller"))
-
-
-def _names_a_file(where: str) -> bool:
-    """Whether a fault already says in which file it is (perhaps followed by a line), not only in which function."""
-    return Path(where.split(",")[0]).is_file()
-
-
-def read_homes(scenario: Scenario, where: str | Path, faults: list[Fault]) -> Profiles | None:
-    """Household profiles that the scenario names; None where it names the feeder's own, or they are at fault."""
-    if scenario.households.profiles != OF_THE_FEEDER:
-        with collecting(faults, where, "households"):
-            return read_profiles(scenario.households.profiles)
-    return None
-
-
-def make_day(
-    scenario: Scenario,
-    feeder: Feeder,
-    profiles: Profiles | None,
-    where: str | Path,
-    faults: list[Fault],
-    day: int = 0,
-) -> Exogenous:
-    """Make the day at one minute.
-
-    Parameters
+    Attributes
     ----------
     scenario : Scenario
         The question.
+    path : Path
+        The scenario's file.
     feeder : Feeder
-        The place.
-    profiles : Profiles or None
-        As `read_homes` gives them.
-    where : str or Path
-        The scenario's file, for messages.
-    faults : list of Fault
-        Takes what is wrong; a part at fault is zero in the day, which is then only good for finding more faults.
-    day : int
-        -1 is the day before, of the same homes, cars and roofs.
+        The place, with the scenario's changes.
     """
-    start, minutes, count = scenario.start, scenario.minutes, len(feeder.customers)
-    empty = np.zeros((minutes, count))
-    demand_kw, demand_kvar, pv_kw, inverter_kva = empty, empty, empty, np.zeros(count)
-    sessions, tariff = EvSessions.none(), np.zeros(minutes)
-    with collecting(faults, where, "households"):
-        if scenario.households.profiles == OF_THE_FEEDER:
-            demand_kw, demand_kvar = feeder_demand(feeder, start + timedelta(days=day), minutes)
-        elif profiles is not None:
-            demand_kw = draw_households(profiles, count, start, minutes, stream(scenario, "households"), day=day)
-            demand_kvar = demand_kw * float(np.tan(np.arccos(scenario.households.power_factor)))
-    with collecting(faults, where, "ev"):
-        cars, rng = scenario.ev, stream(scenario, "cars")
-        sessions = (
-            read_sessions(cars.sessions, feeder.customers, start, minutes, efficiency=cars.efficiency)
-            if cars.sessions is not None
-            else draw_sessions(count, cars.share, start, minutes, rng, efficiency=cars.efficiency, day=day)
+
+    scenario: Scenario
+    path: Path
+    feeder: Feeder
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The reduced network of this feeder; made when first asked for."""
+        return ReducedNetwork(self.feeder)
+
+    def controller(self, run: RunSpec) -> Controller:
+        """Make the controller of one run; InputError where its options are wrong."""
+        check_options(run, self.feeder)
+        # a controller that can do without a predictor is not refused for a feeder that has none
+        asks = controllers.needs_predictor(run.controller)
+        wanted = asks and controllers.needs_predictor(run.controller, strictly=bool(self.without_predictor))
+        predictor = self.predictor if wanted else None
+        seed = int(self.scenario.stream("controllers").integers(2**31))
+        return controllers.make(run.controller, self.feeder, predictor=predictor, seed=seed, **run.options)
+
+    @cached_property
+    def without_predictor(self) -> str:
+        """Why the reduced network cannot represent this feeder; empty where it can."""
+        try:
+            self.predictor  # noqa: B018 - made here to see whether it can be
+        except UnsupportedError as error:
+            return str(error)
+        return ""
+
+
+@dataclass(frozen=True, eq=False)
+class Day(Place):
+    """A feeder with a day on it: everything that a scenario's runs share.
+
+    Made by ``cosim.load``.
+
+    Attributes
+    ----------
+    exogenous : Exogenous
+        The day at one minute.
+    forecasts : mapping of ForecastTable to Forecast
+        What is told beforehand, by how it is made: the scenario's own first, then those that only some runs are told.
+    warnings : tuple of str
+        Of the feeder and of the day.
+    redraw : callable
+        Makes the same day from another seed: other homes, cars and clouds on the same feeder.
+    """
+
+    exogenous: Exogenous
+    forecasts: Mapping[ForecastTable, Forecast]
+    warnings: tuple[str, ...]
+    redraw: Callable[[int], Day]
+
+    def run(
+        self,
+        controller: str | Controller | Callable[..., Controller],
+        *,
+        label: str | None = None,
+        engine: str = "opendss",
+        progress: Callable[[int, int], None] | None = None,
+        **options: Any,
+    ) -> Run:
+        """Run the day under a controller.
+
+        Parameters
+        ----------
+        controller : str, Controller or type
+            A name of ``cosim list controllers`` (or ``module:Class``, ``file.py:Class``), a controller, or a class that
+            is made from the feeder.
+        label : str, optional
+            Name of the run; the controller's where not given.
+        engine : str
+            ``opendss`` or ``reduced``.
+        progress : callable, optional
+            Called with (completed steps, all steps).
+        **options
+            Of the controller, where it is named or a class.
+
+        Returns
+        -------
+        Run
+
+        Raises
+        ------
+        InputError
+            Where there is no such controller, or its options are wrong.
+        RunStoppedError
+            Where a power flow or the controller failed, or the user interrupted.
+        """
+        given = controller
+        if isinstance(given, str):
+            spec = RunSpec(controller=given, label=label, options=options)
+            return self.run_spec(spec, engine=engine, progress=progress)
+        made = given(self.feeder, **options) if callable(given) else given
+        spec = RunSpec(controller=type(made).__name__, label=label, options=options)
+        return self.run_spec(spec, made, engine=engine, progress=progress)
+
+    def run_spec(
+        self,
+        spec: RunSpec,
+        controller: Controller | None = None,
+        *,
+        engine: str = "opendss",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Run:
+        """Run one of the scenario's own runs, in the world that is its own (who complies, what is foreseen)."""
+        controller = controller or self.controller(spec)
+        trajectory = run(
+            self.feeder,
+            self.exogenous,
+            controller,
+            engine=engine,
+            step_min=self.scenario.step_min,
+            control_min=self.scenario.control_min,
+            forecast=self.forecast_of(spec),
+            behaviour=self.behaviour_of(spec),
+            label=spec.name,
+            decide_limit_s=self.scenario.decide_limit_s,
+            progress=progress,
         )
-    with collecting(faults, where, "pv"):
-        roofs = scenario.pv
-        pv = draw_pv(
-            count, roofs.share, roofs.kwp, feeder.latitude_deg, feeder.longitude_deg, start, minutes,
-            stream(scenario, "roofs"), cloud=roofs.cloud, day=day,
-        )  # fmt: skip
-        pv_kw, inverter_kva = pv.pv_available_kw, pv.inverter_kva
-    with collecting(faults, where, "tariff"):
-        tariff = tariff_eur_per_kwh(start, minutes, scenario.tariff)
-    return Exogenous(
-        start=start,
-        step_min=1.0,
-        demand_kw=demand_kw,
-        demand_kvar=demand_kvar,
-        pv_available_kw=pv_kw,
-        inverter_kva=inverter_kva,
-        sessions=sessions,
-        tariff_eur_per_kwh=tariff,
-        ambient_c=ambient_temperature_c(start, minutes, feeder.latitude_deg),
-        source_pu=np.full(minutes, np.nan),
-    )
+        return Run(self, spec, controller, trajectory)
+
+    def stepper(self, *, engine: str = "opendss") -> Stepper:
+        """The day one step at a time; ``reset(seed)`` draws it anew."""
+        return Stepper(self, engine=engine, step_min=self.scenario.step_min)
+
+    @property
+    def forecast(self) -> Forecast:
+        """What is told beforehand where a run says nothing else."""
+        return self.forecasts[self.scenario.forecast]
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """How households react where a run says nothing else."""
+        return self._behaviour(self.scenario.households.stubborn_share)
+
+    def forecast_of(self, run: RunSpec) -> Forecast:
+        """What is told beforehand in one run."""
+        return self.forecasts[self.scenario.forecast_of(run)]
+
+    def behaviour_of(self, run: RunSpec) -> Behaviour:
+        """How households react in one run; who ignores caps at a small share does so at every larger one."""
+        return self._behaviour(self.scenario.stubborn_share_of(run))
+
+    def _behaviour(self, stubborn_share: float) -> Behaviour:
+        count = len(self.feeder.customers)
+        stubborn = np.zeros(count, dtype=bool)
+        stubborn[self.scenario.stream("stubborn").permutation(count)[: round(stubborn_share * count)]] = True
+        return Behaviour(response=self.scenario.households.response, stubborn=stubborn)
 
 
-def check_parts(
-    scenario: Scenario,
-    profiles: Profiles | None,
-    customers: Sequence[str] | None,
-    where: str | Path,
-    faults: list[Fault],
-    *,
-    timed: bool,
-) -> None:
-    """Find the faults of a day that cannot be made: of what a scenario names, each part looked at alone.
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One controller on a day: what happened, and what it measures.
 
-    Parameters
+    Attributes
     ----------
-    scenario, profiles, where, faults
-        As for `make_day`.
-    customers : sequence of str, optional
-        Names of the feeder's customers, where it is known.
-    timed : bool
-        Whether start and horizon are right, so that what has dates can be held against them.
+    day : Day
+        The day.
+    spec : experiments.scenario.Run
+        Controller, label and options.
+    controller : Controller
+        As it was at the end.
+    trajectory : Trajectory
+        Everything that happened.
     """
-    start = scenario.start.replace(tzinfo=None)  # where a zone is one of the faults
-    minutes, sessions = scenario.minutes, scenario.ev.sessions
-    with collecting(faults, where, "households"):
-        if timed and profiles is not None:
-            draw_households(profiles, 1, start, minutes, stream(scenario, "households"))
-    with collecting(faults, where, "ev"):
-        if sessions is not None and timed:
-            read_sessions(sessions, customers, start, minutes)
-        elif sessions is not None:
-            check_sessions(sessions, customers)
-    with collecting(faults, where, "pv"):
-        draw_pv(1, 0.0, 0.0, 0.0, 0.0, start, 1, stream(scenario, "roofs"), cloud=scenario.pv.cloud)
-    with collecting(faults, where, "tariff"):
-        tariff_eur_per_kwh(start, 1, scenario.tariff)
+
+    day: Day
+    spec: RunSpec
+    controller: Controller
+    trajectory: Trajectory
+
+    @property
+    def label(self) -> str:
+        """Name of the run."""
+        return self.spec.name
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """Every measure of the scoreboard, by name."""
+        return scoreboard(self.trajectory)
 
 
-def feeder_demand(feeder: Feeder, begin: datetime, minutes: int) -> tuple[Float, Float]:
-    """Demand that the circuit's own file gives its loads, by the shapes of the file.
+def compare(runs: Iterable[Run]) -> pd.DataFrame:
+    """Set runs side by side.
 
     Parameters
     ----------
-    feeder : Feeder
-        The place.
-    begin : datetime
-        Local clock of the first minute. A shape of a year or more is entered at its day of the year (its first value
-        is 1 January, 0 h); a shorter one begins at midnight of that day.
-    minutes : int
-        Length [min].
+    runs : iterable of Run
+        Of any days.
 
     Returns
     -------
-    demand_kw, demand_kvar : ndarray, shape (minute, customer)
-        [kW], [kvar].
+    pandas.DataFrame
+        One row per measure, one column per run, named by its label.
 
     Raises
     ------
-    InputError
-        Where a shape has no values or no fixed interval.
+    ValueError
+        Where two runs have the same label.
     """
-    shapes = list(zip(feeder.customers, feeder.load_kw, feeder.load_shapes, strict=True))
-    faults = [
-        Fault(
-            str(feeder.master), f"Load.{name}", "its LoadShape has no values at a fixed interval (interval=0?)",
-            "give the shape an interval, or the scenario other profiles",
-        )
-        for name, _, shape in shapes
-        if shape is not None and not (shape.interval_min > 0 and len(shape.kw))
-    ]  # fmt: skip
+    board = {}
+    for one in runs:
+        if one.label in board:
+            raise ValueError(f"two runs are labelled '{one.label}': give each its own, run(..., label=...)")
+        board[one.label] = one.metrics
+    return pd.DataFrame(board).rename_axis("metric")
+
+
+def check_options(run: RunSpec, feeder: Feeder | None = None) -> None:
+    """Raise the InputError of what is wrong with a run wherever it takes place, and at this place."""
+    remedy = "leave it out: the scenario's seed and feeder decide"
+    reserved = sorted({"seed", "predictor"} & set(run.options))
+    faults = [Fault("options", key, "is not for a scenario to set", remedy) for key in reserved]
+    others = {key: value for key, value in run.options.items() if key not in reserved}
+    faults += controllers.option_faults(run.controller, others, feeder)
     if faults:
         raise InputError(faults)
-    columns = [np.full(minutes, kw) if shape is None else _shape_kw(shape, begin, minutes) for _, kw, shape in shapes]
-    demand_kw = np.stack(columns, axis=1)
-    ratio = np.divide(feeder.load_kvar, feeder.load_kw, out=np.zeros_like(feeder.load_kw), where=feeder.load_kw != 0)
-    return demand_kw, demand_kw * ratio
-
-
-def _shape_kw(shape: LoadShape, begin: datetime, minutes: int) -> Float:
-    whole_year = len(shape.kw) * shape.interval_min >= _YEAR_DAYS * DAY_MIN
-    first_min = begin.hour * 60 + begin.minute + (begin.timetuple().tm_yday - 1) * DAY_MIN * whole_year
-    step = ((first_min + np.arange(minutes)) // shape.interval_min).astype(int) % len(shape.kw)
-    kw: Float = shape.kw[step]
-    return kw

@@ -5,22 +5,21 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cosim import Controller, Trajectory, run
+from cosim import Controller, Trajectory
 from cosim.errors import RunStoppedError
-from cosim.experiments.compose import Composition
-from cosim.experiments.day import stream
+from cosim.experiments.day import Day
 from cosim.experiments.figures import write_figures
 from cosim.experiments.files import write_json
 from cosim.experiments.manifest import assumptions, make_manifest
 from cosim.experiments.promise_table import FILE_NAME as PROMISES
 from cosim.experiments.promise_table import promise_rows, write_promises
 from cosim.experiments.report import write_report
-from cosim.experiments.scenario import Run
 from cosim.experiments.unbalance.tables import analyse, describe
 from cosim.experiments.unbalance.write import write_unbalance
 from cosim.measures import json_safe, scoreboard
@@ -72,7 +71,7 @@ class Results:
 
 
 def execute(
-    composition: Composition,
+    composition: Day,
     folder: Path,
     *,
     where: Path,
@@ -83,7 +82,7 @@ def execute(
 
     Parameters
     ----------
-    composition : Composition
+    composition : Day
         The scenario's parts.
     folder : Path
         Receives the results.
@@ -103,8 +102,9 @@ def execute(
     _clear(folder)
     for item in composition.scenario.runs:
         try:
+            report = None if progress is None else partial(progress, item.name)
             controller = composition.controller(item)
-            trajectory = run_one(composition, item, controller, engine, progress)
+            trajectory = composition.run_spec(item, controller, engine=engine, progress=report).trajectory
         except RunStoppedError as stop:
             results.stopped = stop
             if not isinstance(stop.trajectory, Trajectory):
@@ -123,25 +123,6 @@ def execute(
             break
     _finish(results, composition, where, engine)
     return results
-
-
-def run_one(
-    composition: Composition, item: Run, controller: Controller, engine: str, progress: Progress | None
-) -> Trajectory:
-    """Simulate the day of one run, in the world that is its own."""
-    scenario = composition.scenario
-    return run(
-        composition.feeder,
-        composition.exogenous,
-        controller,
-        engine=engine,
-        step_min=scenario.step_min,
-        control_min=scenario.control_min,
-        forecast=composition.forecast_of(item),
-        behaviour=composition.behaviour_of(item),
-        label=item.name,
-        progress=None if progress is None else lambda k, n: progress(item.name, k, n),
-    )
 
 
 def _clear(folder: Path) -> None:
@@ -171,7 +152,7 @@ def _keep(results: Results, label: str, trajectory: Trajectory, engine: str) -> 
     results.unbalance[label] = describe(found)
 
 
-def _keep_proof(folder: Path, controller: Controller, composition: Composition) -> None:
+def _keep_proof(folder: Path, controller: Controller, composition: Day) -> None:
     """Write the caps of a controller that planned some, with every household's own best response beside them.
 
     The deviation test is judged by the limits planned to, margin and all; its draws are the same for every run.
@@ -181,7 +162,7 @@ def _keep_proof(folder: Path, controller: Controller, composition: Composition) 
         from cosim.experiments.caps_output import write_caps  # brings Pyomo, which other controllers do without
         from cosim.experiments.deviation_output import deviation_rows
 
-        rng = stream(composition.scenario, "deviation")
+        rng = composition.scenario.stream("deviation")
         deviations = deviation_rows(problem, result.caps_kw, rng, plan=folder.name)
         running, names = getattr(controller, "running", None), composition.feeder.customers
         write_caps(folder, problem, result, households=names, deviations=deviations, running=running)
@@ -210,7 +191,7 @@ def cross_check(trajectory: Trajectory) -> dict[str, float]:
     return {"steps": float(len(steps)), "voltage_max_pu": worst}
 
 
-def _finish(results: Results, composition: Composition, where: Path, engine: str) -> None:
+def _finish(results: Results, composition: Day, where: Path, engine: str) -> None:
     folder = results.folder
     metrics = {"controllers": {label: json_safe(values) for label, values in results.metrics.items()}}
     write_json(folder / "metrics.json", metrics)

@@ -2,14 +2,58 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import fields, replace
 
 import numpy as np
 
-from cosim.contract import EvSessions, Exogenous, Float
+from cosim.contract import EvSessions, Exogenous, Float, Forecast
 from cosim.experiments.scenario import ForecastTable
 
 _LEAST_STAY_MIN = 15.0
+
+
+def make_forecast(
+    truth: Exogenous, table: ForecastTable, rng: np.random.Generator, yesterday: Callable[[], Exogenous]
+) -> Forecast:
+    """Tell a day beforehand.
+
+    Parameters
+    ----------
+    truth : Exogenous
+        The day as it will be.
+    table : ForecastTable
+        How it is told.
+    rng : numpy.random.Generator
+        Source of errors.
+    yesterday : callable
+        Draws the day before, for ``persistence``.
+    """
+    if table.kind == "noisy":
+        return Forecast(table.kind, noisy(truth, table, rng))
+    if table.kind == "persistence":
+        return Forecast(table.kind, replace(yesterday(), tariff_eur_per_kwh=truth.tariff_eur_per_kwh))
+    return Forecast(table.kind, truth)
+
+
+def too_perfect(forecast: Forecast, truth: Exogenous) -> list[str]:
+    """Say where a forecast by the day before is the truth, because there is no other day to take it from."""
+    if forecast.kind != "persistence":
+        return []
+    expected = forecast.expected
+    same = {
+        "the homes' demand": truth.demand_kw.any() and np.array_equal(expected.demand_kw, truth.demand_kw),
+        "the cars' sessions": len(truth.sessions) and _same_sessions(expected.sessions, truth.sessions),
+    }
+    return [
+        f"forecast 'persistence' knows {what} perfectly: the day before is the same, for want of other data"
+        for what, is_same in same.items()
+        if is_same
+    ]
+
+
+def _same_sessions(one: EvSessions, other: EvSessions) -> bool:
+    return all(np.array_equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
 
 
 def noisy(truth: Exogenous, table: ForecastTable, rng: np.random.Generator) -> Exogenous:

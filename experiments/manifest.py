@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from cosim import Trajectory
 from cosim.errors import RunStoppedError
-from cosim.experiments.compose import Composition
+from cosim.experiments.day import Day
 from cosim.experiments.files import origin, sha256_of
 from cosim.experiments.scenario import ForecastTable, Run, Scenario
 
@@ -20,7 +20,7 @@ _PACKAGES = (
 Key = TypeVar("Key", bound=Hashable)
 
 
-def assumptions(composition: Composition, engine: str) -> list[str]:
+def assumptions(composition: Day, engine: str) -> list[str]:
     """State in words what the results rest on."""
     homes = composition.scenario.households
     response = {
@@ -61,7 +61,7 @@ def _in_words(table: ForecastTable) -> str:
     }[table.kind]
 
 
-def _who_ignores_caps(composition: Composition) -> str:
+def _who_ignores_caps(composition: Day) -> str:
     scenario = composition.scenario
     groups = _grouped(scenario, scenario.stubborn_share_of)
     if len(groups) == 1:
@@ -91,7 +91,7 @@ def make_manifest(
     runs: Mapping[str, Trajectory],
     stopped: RunStoppedError | None,
     crosscheck: Mapping[str, Mapping[str, float]],
-    composition: Composition,
+    composition: Day,
     where: Path,
     engine: str,
 ) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def make_manifest(
     }
 
 
-def _of_run(label: str, trajectory: Trajectory, composition: Composition) -> dict[str, Any]:
+def _of_run(label: str, trajectory: Trajectory, composition: Day) -> dict[str, Any]:
     """How one run was obtained, and what was its own: the world it met, and what was told of it."""
     run = next(run for run in composition.scenario.runs if run.name == label)
     return {
@@ -126,7 +126,7 @@ def _of_run(label: str, trajectory: Trajectory, composition: Composition) -> dic
     }
 
 
-def input_hashes(composition: Composition, where: Path) -> Mapping[str, str]:
+def input_hashes(composition: Day, where: Path) -> Mapping[str, str]:
     """SHA-256 of the scenario, of the feeder's files and of the profiles, by name relative to their folder."""
     files = {f"scenario/{where.name}": where}
     feeder = composition.feeder.master.parent

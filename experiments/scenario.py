@@ -7,16 +7,21 @@ from collections.abc import Iterator
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from cosim.errors import CosimError, Fault, InputError
+from cosim.errors import Fault, InputError
 from cosim.experiments.mend import dotted, items, mended
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SHIPPED = Path(__file__).parent / "scenarios"
 DEFAULT = "european_lv_may_day"
+
+_STREAMS = ("households", "cars", "roofs", "stubborn", "forecast", "controllers", "deviation", "rephase")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 ForecastKind = Literal["oracle", "persistence", "noisy"]
@@ -121,6 +126,9 @@ class Scenario(_Table):
     control_min: int = Field(15, ge=1, le=240)
     tariff: str = Field("three_band", description="A shipped tariff")
     strict: bool = Field(False, description="Refuse a day with a car that nothing could serve")
+    decide_limit_s: float | None = Field(
+        None, gt=0, description="Longest time of a decision; a later one is dropped [s]"
+    )
     grid: Grid = Grid()
     households: Homes = Homes()
     ev: Cars = Cars()
@@ -141,6 +149,12 @@ class Scenario(_Table):
         except (TypeError, ValueError):
             return value
         raise PydanticCustomError("datetime_type", "input should be a local date and time")  # not seconds since 1970
+
+    def stream(self, name: str) -> np.random.Generator:
+        """Random numbers of one part, from the scenario's seed: changing another part leaves them as they are."""
+        from numpy.random import default_rng  # a scenario is refused without waiting for it
+
+        return default_rng([self.seed, _STREAMS.index(name)])
 
     def stubborn_share_of(self, run: Run) -> float:
         """Share of homes that ignore import caps in this run."""
@@ -171,6 +185,14 @@ def find(name_or_path: str | Path) -> Path:
     return path
 
 
+class Parsed(NamedTuple):
+    """What became of a scenario's file: with faults, a scenario with stand-ins for the keys at fault."""
+
+    scenario: Scenario
+    faults: tuple[Fault, ...]
+    wrong: frozenset[str]
+
+
 def read(name_or_path: str | Path) -> Scenario:
     """Read and validate a scenario.
 
@@ -187,18 +209,30 @@ def read(name_or_path: str | Path) -> Scenario:
     Raises
     ------
     InputError
-        With every fault of the file.
+        With every fault of the file itself; what its keys name is looked at by ``compose``.
     """
     path = find(name_or_path)
+    return parse(load_toml(path), path)
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """Content of a TOML file; InputError where it is none."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(Fault(str(path), "", f"is not TOML: {error}", "mend the syntax there")) from None
-    return parse(data, path)
 
 
 def parse(data: dict[str, Any], path: Path) -> Scenario:
     """Validate the content of a scenario file; see `read`."""
+    scenario, faults, _ = parse_partly(data, path)
+    if faults:
+        raise InputError(faults)
+    return scenario
+
+
+def parse_partly(data: dict[str, Any], path: Path) -> Parsed:
+    """Validate the content of a scenario file, and keep what is right where something is wrong."""
     faults: list[Fault] = []
     wrong: set[str] = set()
     try:
@@ -210,9 +244,7 @@ def parse(data: dict[str, Any], path: Path) -> Scenario:
     faults.extend(Fault(str(path), keys[0], problem, "make the keys agree") for keys, problem in misfits)
     wrong.update(key for keys, _ in misfits for key in keys)
     scenario = _with_whole_forecasts(_with_paths(scenario, path.parent))
-    if faults:
-        raise InputError([*faults, *_faults_of_the_rest(scenario, path, wrong)])
-    return scenario
+    return Parsed(scenario, tuple(faults), frozenset(wrong))
 
 
 def _misfits(scenario: Scenario) -> list[tuple[tuple[str, ...], str]]:
@@ -233,21 +265,6 @@ def _misfits(scenario: Scenario) -> list[tuple[tuple[str, ...], str]]:
         ),
     )
     return [(keys, problem) for keys, is_broken, problem in rules if is_broken]
-
-
-def _faults_of_the_rest(scenario: Scenario, path: Path, wrong: set[str]) -> tuple[Fault, ...]:
-    """Faults of what the right keys name, found by composing the day with stand-ins for the wrong ones."""
-    from cosim.experiments.compose import compose  # needs this module, and much that a right scenario need not wait for
-
-    if any(key.startswith("ev") for key in wrong):
-        scenario = scenario.model_copy(update={"strict": False})  # nothing to say about cars that are not these
-    try:
-        compose(scenario, path, stand_ins=wrong)
-    except InputError as error:
-        return error.faults
-    except CosimError:
-        return ()  # the feeder cannot be solved: told when the keys are right
-    return ()
 
 
 def _with_paths(scenario: Scenario, folder: Path) -> Scenario:

@@ -26,7 +26,13 @@ MAY_IMPORT = {
 MAY_KNOW = {"feeders": {"contract", "errors"}, "controllers": {"contract", "errors", "measures"}}
 """Parts of cosim by room."""
 
-MAY_IMPORT_BY_NAME = {"cosim/stepper.py", "feeders/read.py", "controllers/__init__.py", "experiments/cli.py"}
+MAY_IMPORT_BY_NAME = {
+    "cosim/__init__.py",
+    "cosim/stepper.py",
+    "feeders/read.py",
+    "controllers/__init__.py",
+    "experiments/cli.py",
+}
 """Where a module's name is looked up in a table: engines, surveyors, controllers, benchmarks."""
 
 HEAVY = ("opendssdirect", "dss", "pyomo", "pymoo", "highspy", "matplotlib", "pvlib", "cosim.experiments")

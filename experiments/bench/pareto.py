@@ -10,7 +10,6 @@ from cosim.contract import Float
 from cosim.experiments import scenario
 from cosim.experiments.bench import Row, interleaved
 from cosim.experiments.compose import compose
-from cosim.experiments.execute import run_one
 from cosim.measures import scoreboard
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
@@ -35,7 +34,7 @@ def _day(repeats: int) -> Row:
 
     def a_day(name: str) -> None:
         item = runs[name]
-        done[name] = run_one(composition, item, composition.controller(item), "reduced", None)
+        done[name] = composition.run_spec(item, engine="reduced").trajectory
 
     row = interleaved("default day, 96 decisions", lambda: a_day("pareto"), lambda: a_day("none"), repeats)
     metrics, decisions = scoreboard(done["pareto"]), done["pareto"].decisions

@@ -16,7 +16,6 @@ from cosim import EvSessions, Exogenous, Feeder, Trajectory, controllers, feeder
 from cosim.contract import Complex, Float
 from cosim.experiments.bench import Row, interleaved
 from cosim.experiments.compose import compose
-from cosim.experiments.execute import run_one
 from cosim.experiments.scenario import DEFAULT, Run, read
 from cosim.feeders.households import draw_households
 from cosim.opendss import OpenDssEngine
@@ -90,7 +89,7 @@ def _replayed(repeats: int) -> Iterator[Row]:
     others = [Run(controller=name) for name in controllers.names() if name not in named]
     for item in (*composition.scenario.runs, *others):
         began = time.perf_counter()
-        told = run_one(composition, item, composition.controller(item), "opendss", None)
+        told = composition.run_spec(item).trajectory
         whole_s = time.perf_counter() - began
         network = ReducedNetwork(told.feeder, watched=(), all_nodes=True)
         source_pu, times = told.exogenous.source_pu, []

@@ -9,9 +9,8 @@ import pandas as pd
 
 from cosim import Trajectory
 from cosim.errors import Fault, InputError
-from cosim.experiments.compose import Composition, compose
-from cosim.experiments.day import stream
-from cosim.experiments.execute import run_one
+from cosim.experiments.compose import compose
+from cosim.experiments.day import Day
 from cosim.experiments.files import package_versions, write_json
 from cosim.experiments.rephase.draw import draw
 from cosim.experiments.rephase.moves import Move, Rephasing, with_connections
@@ -75,17 +74,17 @@ def rephase(scenario: Scenario, where: Path, folder: Path, *, moves: int, contro
     """
     composition = compose(scenario, where)
     item = _run_of(composition, controller, where)
-    before = run_one(composition, item, composition.controller(item), "opendss", None)
+    before = composition.run_spec(item).trajectory
     day = Rephasing(before)
-    choice = best_moves(Quadratic(*day.linear()), day.customer, moves, day.value_a2, stream(scenario, "rephase"))
+    choice = best_moves(Quadratic(*day.linear()), day.customer, moves, day.value_a2, scenario.stream("rephase"))
     chosen = tuple(day.moves[row] for row in choice.moves)
     moved = replace(composition, feeder=with_connections(composition.feeder, [move.connection for move in chosen]))
-    after = run_one(moved, item, moved.controller(item), "opendss", None)
+    after = moved.run_spec(item).trajectory
     told = Told(before, after, chosen, choice)
     return _write(told, folder, scenario, item)
 
 
-def _run_of(composition: Composition, name: str, where: Path) -> Run:
+def _run_of(composition: Day, name: str, where: Path) -> Run:
     from cosim import controllers
 
     known = [run for run in composition.scenario.runs if name in (run.name, run.controller)]

@@ -12,7 +12,7 @@ import numpy as np
 from cosim import Connection, Feeder, feeders
 from cosim.contract import Branch, Float, Int
 from cosim.errors import Fault, InputError
-from cosim.experiments.day import OF_THE_FEEDER, feeder_demand
+from cosim.feeders.draw import OF_THE_FEEDER, feeder_demand
 from cosim.feeders.households import draw_households, read_profiles
 from cosim.feeders.profiles import clear_sky, specific_power
 

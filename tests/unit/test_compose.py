@@ -8,7 +8,7 @@ from cosim.contract.place import LoadShape
 from cosim.errors import InputError
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
-from cosim.experiments.day import feeder_demand
+from cosim.feeders.draw import feeder_demand
 
 
 def changed(name="two_bus_evening", **updates):

@@ -162,7 +162,10 @@ BAD_ANSWERS: dict[str, tuple[Any, str]] = {
     "one for all": (replace(Setpoints.free(3), pv_limit_kw=np.ones(1)), r"pv_limit_kw has shape \(1,\), not \(3,\)"),
     "a number": (replace(Setpoints.free(3), import_cap_kw=5.0), "import_cap_kw is float, not an array of numbers"),
     "booleans": (replace(Setpoints.free(3), import_cap_kw=np.ones(3, bool)), "import_cap_kw is an array of bool"),
-    "short caps": (replace(Setpoints.free(3), published_cap_kw=np.ones((2, 3))), r"published_cap_kw has shape \(2, 3\)"),
+    "short caps": (
+        replace(Setpoints.free(3), published_cap_kw=np.ones((2, 3))),
+        r"published_cap_kw has shape \(2, 3\)",
+    ),
     "promise": (replace(Setpoints.free(3), planned_kva=-1.0), "planned_kva is -1.0, below 0"),
     "nothing": (None, "the answer is NoneType, not Setpoints"),
 }
@@ -189,9 +192,7 @@ def test_a_controller_that_raises_is_named_with_its_step_and_keeps_what_was_comp
     assert isinstance(stopped.value.__cause__.__cause__, KeyError)  # the way to the line at fault is kept
 
 
-def test_a_controller_that_changes_what_it_is_shown_is_stopped(
-    two_bus: Feeder, make_day: Make, scripted: Make
-) -> None:
+def test_a_controller_that_changes_what_it_is_shown_is_stopped(two_bus: Feeder, make_day: Make, scripted: Make) -> None:
     def meddling(observation: Observation) -> Setpoints:
         observation.voltage_v.setflags(write=True)
         observation.voltage_v[0] = 230.0
@@ -232,6 +233,6 @@ def test_a_controller_needs_no_more_than_plan_and_decide(two_bus: Feeder, make_d
             pass
 
         def decide(self, observation: Observation) -> Setpoints:
-            return Setpoints.free(3)
+            return Setpoints.free(observation.voltage_v.size)
 
     assert run(two_bus, make_day(two_bus, 4), Least()).complete  # type: ignore[arg-type]

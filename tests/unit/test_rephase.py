@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from cosim import Connection
 from cosim.experiments.cli import app
 from cosim.experiments.compose import compose
-from cosim.experiments.execute import run_one
 from cosim.experiments.rephase.moves import Rephasing, with_connections
 from cosim.experiments.rephase.search import Quadratic, best_moves
 from cosim.experiments.scenario import Run, read
@@ -31,7 +30,7 @@ def evening():
     crowded = [Connection(name, bus, (1,)) for name, bus in zip(feeder.customers, feeder.customer_bus, strict=True)]
     composition = replace(composition, feeder=with_connections(feeder, crowded))
     run = Run(controller="none")
-    return composition, run_one(composition, run, composition.controller(run), "opendss", None)
+    return composition, composition.run_spec(run).trajectory
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import pytest
 
 from cosim.errors import InputError
 from cosim.experiments import scenario as scenarios
+from cosim.experiments.compose import read_scenario
 
 GOOD = """
 name = "mine"
@@ -20,7 +21,7 @@ def faults_of(tmp_path: Path, text: str) -> dict[str, str]:
     path = tmp_path / "mine.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError) as caught:
-        scenarios.read(path)
+        read_scenario(path)
     assert all(str(path) in fault.where and fault.remedy for fault in caught.value.faults)
     return {fault.key: f"{fault.problem} -> {fault.remedy}" for fault in caught.value.faults}
 

@@ -1,0 +1,214 @@
+"""A day on a feeder, drawn: households, cars, roofs and prices, each from a stream of random numbers of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from cosim.contract import Exogenous, Feeder, Float, LoadShape
+from cosim.errors import Fault, InputError, collecting
+from cosim.feeders.households import DAY_MIN, Profiles, draw_households, read_profiles
+from cosim.feeders.profiles import ambient_temperature_c, draw_pv, tariff_eur_per_kwh
+from cosim.feeders.sessions import check_sessions, draw_sessions, read_sessions
+
+OF_THE_FEEDER = "feeder"
+"""As ``DaySpec.profiles``: the loads of the circuit's own file."""
+
+_YEAR_DAYS = 365
+
+Streams = Callable[[str], np.random.Generator]
+"""Gives the random numbers of a part by its name, always from the stream's beginning: a part that draws more or less
+leaves all others as they are, and the day before is of the same homes and cars."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaySpec:
+    """What a day on a feeder is drawn from.
+
+    Attributes
+    ----------
+    start : datetime
+        Local clock of the first minute.
+    minutes : int
+        Length [min].
+    profiles : str or Profiles
+        Household demand: a shipped set, a path, profiles as read, or ``feeder`` for the loads of the circuit's file.
+    power_factor : float
+        Of household demand, inductive.
+    ev_share : float
+        Share of homes with a car.
+    ev_sessions : str, optional
+        Path of own sessions, instead of a share.
+    ev_efficiency : float
+        Battery energy per energy drawn.
+    pv_share, pv_kwp : float
+        Share of homes with a roof plant, and its size [kWp].
+    cloud : str
+        Kind of day: ``clear``, ``partly_cloudy``, ``overcast``.
+    tariff : str
+        A shipped tariff.
+    """
+
+    start: datetime
+    minutes: int
+    profiles: str | Profiles = "may_weekday"
+    power_factor: float = 0.95
+    ev_share: float = 0.0
+    ev_sessions: str | None = None
+    ev_efficiency: float = 0.9
+    pv_share: float = 0.0
+    pv_kwp: float = 4.0
+    cloud: str = "partly_cloudy"
+    tariff: str = "three_band"
+
+
+def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0) -> Exogenous:
+    """Draw a day at one minute.
+
+    Parameters
+    ----------
+    feeder : Feeder
+        The place.
+    spec : DaySpec
+        What it is drawn from.
+    rng : callable
+        Random numbers by part: ``households``, ``cars``, ``roofs``.
+    day : int
+        -1 is the day before, of the same homes, cars and roofs.
+
+    Returns
+    -------
+    Exogenous
+        In steps of one minute; the source's voltage as in the feeder's file.
+
+    Raises
+    ------
+    InputError
+        With the faults of all parts, their keys beginning with ``households``, ``ev``, ``pv`` or ``tariff``.
+    """
+    start, minutes, count = spec.start, spec.minutes, len(feeder.customers)
+    faults: list[Fault] = []
+    with collecting(faults, "households"):
+        if spec.profiles == OF_THE_FEEDER:
+            demand_kw, demand_kvar = feeder_demand(feeder, start + timedelta(days=day), minutes)
+        else:
+            profiles = spec.profiles if isinstance(spec.profiles, Profiles) else read_profiles(spec.profiles)
+            demand_kw = draw_households(profiles, count, start, minutes, rng("households"), day=day)
+            demand_kvar = demand_kw * float(np.tan(np.arccos(spec.power_factor)))
+    with collecting(faults, "ev"):
+        sessions = (
+            read_sessions(spec.ev_sessions, feeder.customers, start, minutes, efficiency=spec.ev_efficiency)
+            if spec.ev_sessions is not None
+            else draw_sessions(
+                count, spec.ev_share, start, minutes, rng("cars"), efficiency=spec.ev_efficiency, day=day
+            )
+        )
+    with collecting(faults, "pv"):
+        pv = draw_pv(
+            count, spec.pv_share, spec.pv_kwp, feeder.latitude_deg, feeder.longitude_deg, start, minutes, rng("roofs"),
+            cloud=spec.cloud, day=day,
+        )  # fmt: skip
+    with collecting(faults, "tariff"):
+        tariff = tariff_eur_per_kwh(start, minutes, spec.tariff)
+    if faults:
+        raise InputError(faults)
+    return Exogenous(
+        start=start,
+        step_min=1.0,
+        demand_kw=demand_kw,
+        demand_kvar=demand_kvar,
+        pv_available_kw=pv.pv_available_kw,
+        inverter_kva=pv.inverter_kva,
+        sessions=sessions,
+        tariff_eur_per_kwh=tariff,
+        ambient_c=ambient_temperature_c(start, minutes, feeder.latitude_deg),
+        source_pu=np.full(minutes, np.nan),
+    )
+
+
+def check_day(spec: DaySpec, customers: Sequence[str] | None, rng: Streams, *, timed: bool) -> None:
+    """Look for faults of a day that cannot be drawn yet, because the feeder or the times are wrong.
+
+    Parameters
+    ----------
+    spec, rng
+        As for `draw_day`.
+    customers : sequence of str, optional
+        Names of the feeder's customers, where it is known.
+    timed : bool
+        Whether start and length are right, so that what has dates can be held against them.
+
+    Raises
+    ------
+    InputError
+        As `draw_day` does, of each part looked at alone.
+    """
+    faults: list[Fault] = []
+    with collecting(faults, "households"):
+        profiles = spec.profiles
+        if isinstance(profiles, str) and profiles != OF_THE_FEEDER:
+            profiles = read_profiles(profiles)
+        if timed and isinstance(profiles, Profiles):
+            draw_households(profiles, 1, spec.start, spec.minutes, rng("households"))
+    with collecting(faults, "ev"):
+        if spec.ev_sessions is not None and timed:
+            read_sessions(spec.ev_sessions, customers, spec.start, spec.minutes)
+        elif spec.ev_sessions is not None:
+            check_sessions(spec.ev_sessions, customers)
+    with collecting(faults, "pv"):
+        draw_pv(1, 0.0, 0.0, 0.0, 0.0, spec.start, 1, rng("roofs"), cloud=spec.cloud)
+    with collecting(faults, "tariff"):
+        tariff_eur_per_kwh(spec.start, 1, spec.tariff)
+    if faults:
+        raise InputError(faults)
+
+
+def feeder_demand(feeder: Feeder, begin: datetime, minutes: int) -> tuple[Float, Float]:
+    """Demand that the circuit's own file gives its loads, by the shapes of the file.
+
+    Parameters
+    ----------
+    feeder : Feeder
+        The place.
+    begin : datetime
+        Local clock of the first minute. A shape of a year or more is entered at its day of the year (its first value
+        is 1 January, 0 h); a shorter one begins at midnight of that day.
+    minutes : int
+        Length [min].
+
+    Returns
+    -------
+    demand_kw, demand_kvar : ndarray, shape (minute, customer)
+        [kW], [kvar].
+
+    Raises
+    ------
+    InputError
+        Where a shape has no values or no fixed interval.
+    """
+    shapes = list(zip(feeder.customers, feeder.load_kw, feeder.load_shapes, strict=True))
+    faults = [
+        Fault(
+            str(feeder.master), f"Load.{name}", "its LoadShape has no values at a fixed interval (interval=0?)",
+            "give the shape an interval, or the scenario other profiles",
+        )
+        for name, _, shape in shapes
+        if shape is not None and not (shape.interval_min > 0 and len(shape.kw))
+    ]  # fmt: skip
+    if faults:
+        raise InputError(faults)
+    columns = [np.full(minutes, kw) if shape is None else _shape_kw(shape, begin, minutes) for _, kw, shape in shapes]
+    demand_kw = np.stack(columns, axis=1)
+    ratio = np.divide(feeder.load_kvar, feeder.load_kw, out=np.zeros_like(feeder.load_kw), where=feeder.load_kw != 0)
+    return demand_kw, demand_kw * ratio
+
+
+def _shape_kw(shape: LoadShape, begin: datetime, minutes: int) -> Float:
+    whole_year = len(shape.kw) * shape.interval_min >= _YEAR_DAYS * DAY_MIN
+    first_min = begin.hour * 60 + begin.minute + (begin.timetuple().tm_yday - 1) * DAY_MIN * whole_year
+    step = ((first_min + np.arange(minutes)) // shape.interval_min).astype(int) % len(shape.kw)
+    kw: Float = shape.kw[step]
+    return kw
