@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import grimp
@@ -124,6 +125,13 @@ def test_a_room_imports_only_what_it_may(room: str, direct_imports: dict[str, se
         parts = {name.split(".")[1] for name in direct if name.startswith("cosim.")}
         assert parts - {room} <= MAY_KNOW[room]
         assert "cosim" not in direct  # the front door leads to everything
+
+
+def test_nothing_is_imported_in_a_circle() -> None:
+    """Between modules; what only the type checker imports does not count."""
+    graph = grimp.build_graph("cosim", exclude_type_checking_imports=True, cache_dir=None)
+    arrows = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    TopologicalSorter(arrows).prepare()  # CycleError names the circle
 
 
 def test_imports_by_name_are_where_they_are_known_to_be() -> None:
