@@ -57,7 +57,7 @@ class Households:
         self.response = behaviour.response
         self._fleet = fleet
         self._tariff = tariff_eur_per_kwh
-        self._expected_kw = expected.demand_kw - expected.pv_available_kw
+        self._expected_kw = expected.inflexible_kw
         self._room_kw = fleet.room_kw
         self._announced: Float | None = None
 
