@@ -188,6 +188,8 @@ class Setpoints(FrozenArrays):
         Local laws, from now on.
     published_cap_kw : ndarray or None, shape (step, customer)
         Caps announced for the whole horizon, so that households can plan their charging.
+    ev_at_once : ndarray of bool, shape (customer,), or None
+        Homes whose cars charge as soon as their limits allow, whatever the tariff; None: every home chooses its hours.
     planned_kva : float
         Apparent power that the controller expects at the transformer in this step; nan: no promise.
     decision : Decision
@@ -199,6 +201,7 @@ class Setpoints(FrozenArrays):
     pv_limit_kw: Float
     curves: LocalCurves | None = None
     published_cap_kw: Float | None = None
+    ev_at_once: Bool | None = None
     planned_kva: float = float("nan")
     decision: Decision = field(default_factory=Decision)
 
