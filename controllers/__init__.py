@@ -22,10 +22,12 @@ if not __name__.startswith("cosim."):  # from the project's root a second copy o
 __all__ = ["REGISTRY", "describe", "make", "names", "needs_predictor", "option_faults", "option_texts", "options"]
 
 REGISTRY: dict[str, str] = {
-    "none": "cosim.controllers.none:NoControl",
-    "equal_share": "cosim.controllers.equal_share:EqualShare",
-    "dimming": "cosim.controllers.dimming:Dimming",
-    "droop": "cosim.controllers.droop:Droop",
+    "none": "cosim.controllers.rules.none:NoControl",
+    "on_arrival": "cosim.controllers.rules.on_arrival:OnArrival",
+    "even": "cosim.controllers.rules.even:Even",
+    "equal_share": "cosim.controllers.rules.equal_share:EqualShare",
+    "dimming": "cosim.controllers.rules.dimming:Dimming",
+    "droop": "cosim.controllers.rules.droop:Droop",
     "bilevel_caps": "cosim.controllers.caps.controller:BilevelCaps",
     "pareto": "cosim.controllers.pareto.controller:Pareto",
     "cpo_planner": "cosim.controllers.planner.controller:CpoPlanner",

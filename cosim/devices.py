@@ -8,14 +8,6 @@ import numpy as np
 
 from cosim.contract import Curve, EvSessions, Exogenous, Feeder, Float, Int, LocalCurves
 
-MINIMUM_CURRENT_A = 6.0
-"""A charger either pauses or draws at least this on every phase that it uses (IEC 61851-1).
-
-A charger uses all phases of its home. At a three-phase home this makes 4.1 kW, more than some chargers are rated for:
-in truth those are single-phase devices, and which phase they would be put on nobody tells. Such a charger is therefore
-modelled as one that cannot be slowed down: it draws its rating, evenly over the phases, or pauses.
-"""
-
 
 @dataclass(frozen=True, eq=False)
 class Stays:
@@ -59,6 +51,10 @@ def lay_out(sessions: EvSessions, steps: int, step_min: float, customers: int) -
 class EvFleet:
     """State of every car: what is in the battery and what its driver still wants.
 
+    A charger uses all phases of its home. 6 A on three phases are 4.1 kW, more than some chargers are rated for: in
+    truth those are single-phase devices, and which phase they would be put on nobody tells. Such a charger is therefore
+    modelled as one that cannot be slowed down: it draws its rating, evenly over the phases, or pauses.
+
     Parameters
     ----------
     feeder : Feeder
@@ -84,8 +80,7 @@ class EvFleet:
         self.step_min = exogenous.step_min
         customers = len(feeder.customers)
         self.stays = lay_out(self.sessions, exogenous.steps, self.step_min, customers)
-        phases = np.array([len(phases) for phases in feeder.customer_phases], dtype=float)
-        self.minimum_kw = MINIMUM_CURRENT_A * phases * feeder.nominal_voltage_v / 1e3
+        self.minimum_kw = feeder.charger_min_kw
         self.left_kwh = self.sessions.energy_need_kwh.copy()
         self.soc_kwh = self.sessions.soc_arrival_kwh.copy()
         # One row of zeros at the end, so that session -1 reads "no car" without a branch.
@@ -163,6 +158,13 @@ class EvFleet:
         minute = step * self.step_min
         here = (self.sessions.arrival_min[session] <= minute) & (self.sessions.departure_min[session] > minute)
         return np.where((session >= 0) & here, session, -1)
+
+    def last_left_minutes(self, step: int) -> Float:
+        """When the last car left before a step, minutes from the start; nan where none has, shape (customer,)."""
+        gone = self.sessions.departure_min <= step * self.step_min
+        left = np.full(len(self.minimum_kw), np.nan)
+        np.fmax.at(left, self.sessions.customer[gone], self.sessions.departure_min[gone])
+        return left
 
 
 def pv_output(

@@ -57,7 +57,7 @@ class Households:
         self.response = behaviour.response
         self._fleet = fleet
         self._tariff = tariff_eur_per_kwh
-        self._expected_kw = expected.demand_kw - expected.pv_available_kw
+        self._expected_kw = expected.inflexible_kw
         self._room_kw = fleet.room_kw
         self._announced: Float | None = None
 
@@ -65,7 +65,8 @@ class Households:
         """Mean power that each home wants to charge with in this step, before its cap, shape (customer,).
 
         A home charges now what does not fit into the *cheaper* steps that are still to come before departure: the
-        closed form of "sort the hours by price and fill them" seen from the present step.
+        closed form of "sort the hours by price and fill them" seen from the present step. A home that is asked to
+        charge at once (``ev_at_once``) does so.
         """
         wanted = self._fleet.wanted_kw(step)
         if self.response == "immediate":
@@ -76,7 +77,8 @@ class Households:
             return wanted
         same_car = self._fleet.stays.session[step + 1 :] == self._fleet.stays.session[step]
         later_kw = (self._room_kw[step + 1 :] * (same_car & cheaper[:, None])).sum(axis=0)
-        return np.asarray((wanted - later_kw).clip(0.0))
+        waiting = (wanted - later_kw).clip(0.0)
+        return waiting if setpoints.ev_at_once is None else np.where(setpoints.ev_at_once, wanted, waiting)
 
     def cap_limit_kw(self, import_cap_kw: Float, demand_kw: Float, pv_kw: Float) -> Float:
         """Charging power that the import cap leaves, shape (customer,); inf for homes that ignore it."""

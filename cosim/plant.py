@@ -79,7 +79,7 @@ class Plant:
         """Return to the first moment; the first observation is the power flow that the forecast expects of it."""
         self._done = 0
         expected = self._expected
-        net = expected.demand_kw[0] - expected.pv_available_kw[0]
+        net = expected.inflexible_kw[0]
         voltage = self.engine.solve(net, expected.demand_kvar[0], self.day.source_pu[0])
         pv = expected.pv_available_kw[0]
         return self._observe(expected, 0, voltage, np.zeros_like(net), pv, pv, net, expected.demand_kvar[0])
@@ -258,6 +258,7 @@ class Plant:
             energy_left_kwh=of_car(self.fleet.left_kwh, 0.0),
             soc_kwh=of_car(self.fleet.soc_kwh, 0.0),
             departure_min=of_car(sessions.departure_min, np.nan),
+            last_left_minutes=self.fleet.last_left_minutes(self._done),
             charger_kw=of_car(sessions.charger_kw, 0.0),
             charger_min_kw=np.where(there, np.minimum(self.fleet.minimum_kw, of_car(sessions.charger_kw, 0.0)), 0.0),
             efficiency=of_car(sessions.efficiency, 1.0),

@@ -70,14 +70,14 @@ PLANTS = {
     ),
     "Feeders know the contract and the errors, not the machinery": ("feeders/read.py", "import cosim.trajectory"),
     "Controllers know the contract, the errors and the measures, not the machinery": (
-        "controllers/droop.py", "def later():\n    from cosim.devices import EvFleet",
+        "controllers/rules/droop.py", "def later():\n    from cosim.devices import EvFleet",
     ),
     "Only cosim.opendss speaks OpenDSS": ("experiments/compose.py", "import opendssdirect"),
     "The engine is imported by name only, when a run begins": ("cosim/plant.py", "from cosim import opendss"),
     "The front doors stay light": ("cosim/__init__.py", "from cosim.opendss import OpenDssEngine"),
     "Only controllers speak to solvers": ("experiments/compose.py", "import highspy"),
     "Only feeders.profiles asks pvlib": ("experiments/compose.py", "import pvlib"),
-    "Only experiments draws": ("controllers/equal_share.py", "import matplotlib.pyplot"),
+    "Only experiments draws": ("controllers/rules/equal_share.py", "import matplotlib.pyplot"),
 }  # fmt: skip
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from math import ceil
 from typing import Literal
 
 import numpy as np
 
-from cosim.contract import Decision, Exogenous, Feeder, Float, Forecast, Int, Observation, Setpoints
+from cosim.contract import Decision, EvSessions, Exogenous, Feeder, Float, Forecast, Int, Observation, Setpoints
 from cosim.controllers.aggregation.aggregate import MAPS_H
 from cosim.controllers.aggregation.disaggregate import Shares, disaggregate
 from cosim.controllers.aggregation.fit import Wishes
 from cosim.controllers.aggregation.model import ENVELOPE, SIMPLE, Model, Recipe, Week, make_week, train
-from cosim.controllers.aggregation.stays import Stays, cut_kwh, expected_stays, fleet_of_stays, stays_from_now, within
+from cosim.controllers.aggregation.stays import cut_kwh, fleet_of_stays, within
+from cosim.controllers.nowcast import longer_steps, rest_of_day
 from cosim.errors import Fault, InputError, SolverError
 
 WHERE = "controller 'aggregator'"
@@ -83,6 +83,7 @@ class Aggregator:
         self._kind, self._units, self._block_h, self._seed = aggregate, units, block_h, seed
         self._step_min = plan_step_min
         self._expected: Exogenous | None = None
+        self._slots: list[slice] = []  # steps of the run inside each step of the promise
         self.promise_kw: Float = np.empty(0)
         self.promised_short_kwh = self.cut_kwh = 0.0
 
@@ -90,14 +91,15 @@ class Aggregator:
         """Aggregate the forecast fleet and promise its power."""
         expected = forecast.expected
         self._expected = expected
-        steps = max(1, ceil(expected.steps * expected.step_min / self._step_min - 1e-9))
-        stays = within(expected_stays(expected), steps * self._step_min)
+        self._slots = longer_steps(expected, self._step_min)
+        steps = len(self._slots)
+        stays = within(expected.sessions, steps * self._step_min)
         self.promise_kw, self.promised_short_kwh, self.cut_kwh = np.zeros(steps), 0.0, 0.0
         if not len(stays):
             return
         fleet = fleet_of_stays(stays, steps, self._step_min / 60.0)
         self.cut_kwh = cut_kwh(stays, fleet)
-        tariff = np.array([expected.tariff_eur_per_kwh[self._slot(k)].mean() for k in range(steps)])
+        tariff = np.array([expected.tariff_eur_per_kwh[slot].mean() for slot in self._slots])
         first_h = expected.start.hour + expected.start.minute / 60.0
         week = make_week(fleet, tariff, first_h)
         self.promise_kw = self._model(week).schedule(fleet, tariff, first_h).charge_kw
@@ -110,7 +112,7 @@ class Aggregator:
         began = time.perf_counter()
         first = min(int(observation.minute / self._step_min + 1e-9), len(self.promise_kw) - 1)
         wanted_kw = self.promise_kw[first:]
-        stays = within(stays_from_now(self._expected, observation), len(wanted_kw) * self._step_min)
+        stays = within(rest_of_day(self._expected, observation).sessions, len(wanted_kw) * self._step_min)
         unlimited, limit_kw = np.full(self._customers, np.inf), np.zeros(self._customers)
         planned_kva = self._planned_kva(self._expected, first)
         if not len(stays):
@@ -126,7 +128,7 @@ class Aggregator:
             return Setpoints(unlimited, unlimited, unlimited, planned_kva=planned_kva, decision=decision)
         share = fleet.charge_high_kw[0] / stays.charger_kw  # a car that is not there for all of the step has less time
         wanted_now_kw = shares.charge_kw[0] / np.maximum(share, 1e-6)
-        here = stays.arrival_min <= 1e-6
+        here = observation.plugged[stays.customer] & (stays.arrival_min <= 1e-6)
         power_kw = np.zeros(self._customers)
         power_kw[stays.customer[here]] = wanted_now_kw[here]
         limit_kw = keep_minimum(power_kw, observation)
@@ -151,39 +153,31 @@ class Aggregator:
         recipe = Recipe("envelope", min(self._units, week.fleet.cars), self._block_h, REGULARISATION)
         return train(weeks, recipe, rng, Wishes(kicks=KICKS))
 
-    def _slot(self, k: int) -> slice:
-        """Steps of the run inside a step of the promise."""
-        expected = self._expected
-        assert expected is not None  # noqa: S101 - callers have checked
-        first = min(int(k * self._step_min / expected.step_min + 1e-9), expected.steps - 1)
-        last = min(ceil((k + 1) * self._step_min / expected.step_min - 1e-9), expected.steps)
-        return slice(first, max(last, first + 1))
-
     def _planned_kva(self, expected: Exogenous, k: int) -> float:
         """Apparent power expected at the transformer: homes and roofs as forecast, cars as promised."""
-        slot = self._slot(k)
-        net_kw = float((expected.demand_kw - expected.pv_available_kw)[slot].sum(axis=1).mean()) + self.promise_kw[k]
+        slot = self._slots[k]
+        net_kw = float(expected.inflexible_kw[slot].sum(axis=1).mean()) + self.promise_kw[k]
         return float(np.hypot(net_kw, expected.demand_kvar[slot].sum(axis=1).mean()))
 
-    def _published(self, expected: Exogenous, first: int, stays: Stays, shares: Shares, limit_kw: Float) -> Float:
+    def _published(self, expected: Exogenous, first: int, stays: EvSessions, shares: Shares, limit_kw: Float) -> Float:
         """Announce each home's expected net demand with its share, so that it does not wait for a cheaper step."""
         planned_kw = np.zeros((len(shares.charge_kw), self._customers))
         np.add.at(planned_kw.T, stays.customer, shares.charge_kw.T)
         planned_kw[0] = limit_kw
         published_kw = np.zeros((expected.steps, self._customers))
         for k, row in enumerate(planned_kw):
-            published_kw[self._slot(first + k)] = row
-        return np.maximum(published_kw + expected.demand_kw - expected.pv_available_kw, 0.0)
+            published_kw[self._slots[first + k]] = row
+        return np.maximum(published_kw + expected.inflexible_kw, 0.0)
 
 
-def awaiting_kw(stays: Stays, wanted_kw: Float, coming: Int, step_min: float) -> Float:
+def awaiting_kw(stays: EvSessions, wanted_kw: Float, coming: Int, step_min: float) -> Float:
     """Limit that a car finds when it comes before the next decision, shape (coming,) [kW].
 
     Its share; all of its charger where waiting until the next decision would leave its need short.
 
     Parameters
     ----------
-    stays : Stays
+    stays : EvSessions
         All stays.
     wanted_kw : ndarray, shape (stay,)
         Share of each in this step, while it is there [kW].
@@ -194,7 +188,7 @@ def awaiting_kw(stays: Stays, wanted_kw: Float, coming: Int, step_min: float) ->
     """
     rating_kw = stays.charger_kw[coming]
     later_h = np.maximum(stays.departure_min[coming] - step_min, 0.0) / 60.0
-    short = stays.need_kwh[coming] > rating_kw * stays.efficiency[coming] * later_h - 1e-6
+    short = stays.energy_need_kwh[coming] > rating_kw * stays.efficiency[coming] * later_h - 1e-6
     return np.where(short, rating_kw, np.minimum(wanted_kw[coming], rating_kw))
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosim.contract import Decision, Exogenous, Observation
-from cosim.controllers.caps.beliefs import Beliefs
-from cosim.controllers.caps.day import rest_of
+from cosim.contract import Decision, EvSessions, Exogenous, Observation
 from cosim.controllers.caps.horizon import Planner
 from cosim.controllers.caps.study import HorizonPlan
+from cosim.controllers.nowcast import rest_of_day
+
+FREED_KWH = 2.0  # a need that is smaller by less than this is as forecast
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,27 +72,41 @@ class RunningPlan:
         self.decision = _decision(self.day_ahead, time.perf_counter() - began)
         self.replans: list[Replan] = []
         self._looked_min = 0.0
-        self._beliefs = Beliefs(day.sessions, len(planner.feeder.customers))
+        homes = len(planner.feeder.customers)
+        self._departure_min = np.full(homes, np.nan)  # of the car that was there when last looked; nan without one
+        self._awaited_kwh = np.bincount(day.sessions.customer, day.sessions.energy_need_kwh, homes)
+        self._came = False
+        self._freed: set[int] = set()
 
     def learn(self, seen: Observation) -> None:
         """Take note of an observation; look at the rest of the day again where it is time, or a car came otherwise."""
         if self._replan_min <= 0 or seen.step >= self._day.steps:
             return
-        self._beliefs.learn(seen)
+        rest = rest_of_day(self._day, seen)
+        self._compare(seen, rest.sessions)
         if not seen.step or seen.step % self._steps:
             return
         due = seen.minute - self._looked_min >= self._replan_min - 1e-9
-        if due or self._beliefs.came:
-            self._look_again(seen, due=due)
+        if due or self._came:
+            self._look_again(seen, rest, due=due)
 
-    def _look_again(self, seen: Observation, *, due: bool) -> None:
-        began, beliefs = time.perf_counter(), self._beliefs
-        rest = rest_of(self._day, seen.step, beliefs.sessions(seen))
-        freed = beliefs.freed if due else set()
+    def _compare(self, seen: Observation, cars: EvSessions) -> None:
+        """Note that a car came, and homes that need less than was expected: of the one that came, or as none comes."""
+        new = seen.plugged & ~np.isclose(seen.departure_min, self._departure_min)
+        coming = cars[~seen.plugged[cars.customer] | (cars.arrival_min > 0.0)]
+        awaited_kwh = np.bincount(coming.customer, coming.energy_need_kwh, len(new))
+        freed_kwh = self._awaited_kwh - awaited_kwh - np.where(new, seen.energy_left_kwh, 0.0)
+        self._came |= bool(new.any())
+        self._freed.update(np.flatnonzero(freed_kwh > FREED_KWH).tolist())
+        self._departure_min, self._awaited_kwh = seen.departure_min, awaited_kwh
+
+    def _look_again(self, seen: Observation, rest: Exogenous, *, due: bool) -> None:
+        began = time.perf_counter()
+        freed = self._freed if due else set()
         plan = self._planner.again(rest, self._steps, self._latest, self.caps_kw[seen.step :], freed)
-        beliefs.came = False
+        self._came = False
         if due:
-            self._looked_min, beliefs.freed = seen.minute, set()
+            self._looked_min, self._freed = seen.minute, set()
         if plan.result is not None:
             self._latest = plan
             self.caps_kw = np.concatenate([self.caps_kw[: seen.step], plan.caps_kw])

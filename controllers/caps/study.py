@@ -9,7 +9,7 @@ import numpy as np
 
 from cosim.contract import Exogenous, Feeder, Float, Int, Predictor
 from cosim.contract.signals import Bool
-from cosim.controllers.caps.day import background_of, excess_within_slots, stays_in_slots
+from cosim.controllers.caps.day import background_of, excess_within_slots, in_slots
 from cosim.controllers.caps.decomposition import Clock
 from cosim.controllers.caps.follower import best_response, car_limits
 from cosim.controllers.caps.network import Answers, Elements, Round, Row
@@ -299,20 +299,17 @@ class Study:
 
 
 def _problem(feeder: Feeder, day: Exogenous, limit_kw: Float) -> CapsProblem:
-    stays = stays_in_slots(feeder, day.sessions, day.steps, day.step_min)
+    cars = day.sessions
     return CapsProblem(
         slot_h=day.step_min / 60.0,
         tariff_eur_per_kwh=day.tariff_eur_per_kwh,
-        inflexible_kw=background_of(day).p_kw,
+        inflexible_kw=day.inflexible_kw,
         connection_kw=feeder.connection_kw,
         phase_share=feeder.phase_matrix,
         limit_kw=limit_kw,
-        home=stays.home,
-        plugged=stays.plugged,
-        charger_kw=stays.charger_kw,
-        charger_min_kw=stays.charger_min_kw,
-        energy_need_kwh=stays.energy_need_kwh,
-        efficiency=stays.efficiency,
+        charger_min_kw=np.minimum(feeder.charger_min_kw[cars.customer], cars.charger_kw),
+        energy_need_kwh=np.minimum(cars.energy_need_kwh, cars.battery_kwh - cars.soc_arrival_kwh),
+        **in_slots(cars, day.steps, day.step_min),
     )
 
 

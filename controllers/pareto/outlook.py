@@ -13,6 +13,7 @@ import numpy as np
 
 from cosim.contract import Exogenous, Float, Int, Observation
 from cosim.contract.signals import Bool
+from cosim.controllers.nowcast import rest_of_day
 from cosim.controllers.pareto.scene import Scene
 
 ERROR_PERSISTENCE = 0.5
@@ -148,7 +149,7 @@ def look_ahead(
     rest = slice(end, min(end + round(rest_h * 60.0 / seen.step_min), expected.steps))
     if rest.stop > rest.start:
         hours = np.append(hours, (rest.stop - rest.start) * seen.step_min / 60.0)
-        later_kw = (expected.demand_kw[rest] - expected.pv_available_kw[rest]).mean(axis=0)
+        later_kw = expected.inflexible_kw[rest].mean(axis=0)
         net_kw = np.vstack([net_kw, later_kw])
         net_kvar = np.vstack([net_kvar, expected.demand_kvar[rest].mean(axis=0)])
         sun_kw, wanted_kw = (np.vstack([rows, np.zeros_like(later_kw)]) for rows in (sun_kw, wanted_kw))
@@ -186,21 +187,22 @@ def _cars(seen: Observation, expected: Exogenous, parts: list[slice], known_at_o
     """Cars that would charge in the periods, within which bounds, and which homes do not wait for cheaper hours."""
     tariff = expected.tariff_eur_per_kwh[seen.step :]
     starts_min = (seen.step + np.arange(len(tariff))) * seen.step_min
-    left_kwh = np.where(seen.plugged, seen.energy_left_kwh / seen.efficiency, 0.0)
-    charger_kw, least_kw = seen.charger_kw, np.minimum(seen.charger_min_kw, seen.charger_kw)
-    arrival_min, departure_min = np.zeros(len(left_kwh)), np.nan_to_num(seen.departure_min)
-    if len(parts) > 1:
-        coming = _arriving(seen, expected, starts_min[0], (parts[-1].stop - seen.step) * seen.step_min)
-        left_kwh, charger_kw, least_kw, arrival_min, departure_min = (
-            np.where(coming.who, new, old)
-            for new, old in (
-                (coming.left_kwh, left_kwh),
-                (coming.charger_kw, charger_kw),
-                (np.minimum(LEAST_OF_ARRIVING_KW, coming.charger_kw), least_kw),
-                (coming.arrival_min, arrival_min),
-                (coming.departure_min, departure_min),
-            )
-        )
+    near_min = (parts[-1].stop - seen.step) * seen.step_min if len(parts) > 1 else 0.0
+    stays = rest_of_day(expected, seen).sessions
+    there = seen.plugged[stays.customer] & (stays.arrival_min <= 0.0)
+    stays = stays[there | (stays.arrival_min < near_min)]
+    customers, first = np.unique(stays.customer, return_index=True)  # the first of a home counts
+    stays = stays[first]
+
+    def of_car(values: Float) -> Float:
+        per_customer = np.zeros(len(seen.plugged))
+        per_customer[customers] = values
+        return per_customer
+
+    left_kwh, charger_kw = of_car(stays.energy_need_kwh / stays.efficiency), of_car(stays.charger_kw)
+    least_kw = np.minimum(np.where(seen.plugged, seen.charger_min_kw, LEAST_OF_ARRIVING_KW), charger_kw)
+    arrival_min = seen.minute + of_car(stays.arrival_min)
+    departure_min = seen.minute + of_car(stays.departure_min)
     ends_min = np.minimum(departure_min, starts_min[:, None] + seen.step_min)
     there_h = (ends_min - np.maximum(arrival_min, starts_min[:, None])).clip(0.0) / 60.0  # (step, customer)
 
@@ -239,27 +241,3 @@ def _needs_at(price: float, tariff: Float, there_h: Float, left_kwh: Float, char
     """Energy that does not fit into cheaper hours, all of them full: left for the hours of this price and above."""
     cheaper_h = there_h[tariff < price - _SAME_PRICE].sum(axis=0)
     return np.asarray((left_kwh - charger_kw * cheaper_h).clip(0.0))
-
-
-@dataclass(frozen=True, eq=False)
-class _Arriving:
-    """Cars that the forecast expects within the periods at homes without one, shape (customer,)."""
-
-    who: Bool
-    left_kwh: Float
-    charger_kw: Float
-    arrival_min: Float
-    departure_min: Float
-
-
-def _arriving(seen: Observation, expected: Exogenous, now_min: float, horizon_min: float) -> _Arriving:
-    stays, empty = expected.sessions, np.zeros(len(seen.plugged))
-    coming = _Arriving(empty.astype(bool), empty.copy(), empty.copy(), empty.copy(), empty.copy())
-    within = (stays.arrival_min > now_min) & (stays.arrival_min < now_min + horizon_min)
-    for row in np.flatnonzero(within & ~seen.plugged[stays.customer])[::-1]:  # the first of a home counts
-        customer = stays.customer[row]
-        coming.who[customer] = True
-        coming.left_kwh[customer] = stays.energy_need_kwh[row] / stays.efficiency[row]
-        coming.charger_kw[customer] = stays.charger_kw[row]
-        coming.arrival_min[customer], coming.departure_min[customer] = stays.arrival_min[row], stays.departure_min[row]
-    return coming

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import ceil
 
 import numpy as np
 
-from cosim.contract import Decision, Exogenous, Feeder, Float, Forecast, Int, Observation, Setpoints
+from cosim.contract import Decision, EvSessions, Exogenous, Feeder, Float, Forecast, Int, Observation, Setpoints
 from cosim.controllers.limits import known_phase_limit_a, percent_fault
+from cosim.controllers.nowcast import longer_steps, rest_of_day
 from cosim.controllers.planner.options import Fairness, Formulation, Options
 from cosim.controllers.planner.plan import plan
 from cosim.controllers.planner.requests import Requests, Station, make_requests, make_station
 from cosim.controllers.planner.result import Planning
 from cosim.errors import Fault, InputError, SolverError
 
-_MINIMUM_CURRENT_A = 6.0  # IEC 61851-1
-_WORTH_KWH = 0.01  # a smaller need is met
-
 
 class CpoPlanner:
     """Plan all chargers as one operator's terminals under a common capacity, again at every control step.
 
-    Cars that are plugged in are planned with what their drivers announced, cars that are still to come as forecast;
-    a car that is expected but not there has no claim until it comes, and one that nobody expected waits for the next
-    control step. The capacity is given, or what three phases of the transformer or head line, whichever carries less,
-    leave beside the demand forecast. It is one number for the station: how the cars load each phase is not planned.
+    Cars that are plugged in are planned with what their drivers announced, cars that are still to come as forecast
+    (see `cosim.controllers.nowcast`); one that nobody expected waits for the next control step. The capacity is given,
+    or what three phases of the transformer or head line, whichever carries less, leave beside the demand forecast. It
+    is one number for the station: how the cars load each phase is not planned.
 
     Parameters
     ----------
@@ -72,8 +69,7 @@ class CpoPlanner:
         if capacity_kw is None:
             limit_a = known_phase_limit_a(feeder, "cpo_planner")
             self._rating_kw = 3.0 * limit_a * feeder.nominal_voltage_v / 1e3 * (1.0 - margin_percent / 100.0)
-        phases = (feeder.phase_matrix > 0).sum(axis=1)
-        self._least_kw = _MINIMUM_CURRENT_A * phases * feeder.nominal_voltage_v / 1e3
+        self._least_kw = feeder.charger_min_kw
         self._plan_step_min = plan_step_min
         self._expected: Exogenous | None = None
 
@@ -85,100 +81,59 @@ class CpoPlanner:
         """Plan the rest of the horizon and hand out its first step."""
         if self._expected is None:
             raise InputError(Fault("controller 'cpo_planner'", "plan", "was not called", "call plan(forecast) first"))
-        customers = len(observation.plugged)
-        steps = self._steps_left(self._expected, observation.minute)
-        customer, requests = self._requests(self._expected, observation, steps)
-        unlimited, limit_kw = np.full(customers, np.inf), np.zeros(customers)
-        if not len(requests):
+        rest = rest_of_day(self._expected, observation)
+        slots, cars = longer_steps(rest, self._plan_step_min), rest.sessions
+        unlimited, limit_kw = np.full(len(self._least_kw), np.inf), np.zeros(len(self._least_kw))
+        if not len(cars):
             return Setpoints(unlimited, limit_kw, unlimited)
+        station = self._station(rest, slots)
         try:
-            planning = plan(requests, self._station(self._expected, observation.minute, steps), self._options)
+            planning = plan(self._requests(cars, len(slots)), station, self._options)
         except SolverError as error:
-            limit_kw = self._equal_kw(self._expected, observation)
+            limit_kw[observation.plugged] = station.capacity_kw[0] / max(int(observation.plugged.sum()), 1)
             decision = Decision(status="no plan", fallback=f"equal shares: {error}", reproducible=False)
             return Setpoints(unlimited, limit_kw, unlimited, decision=decision)
-        np.add.at(limit_kw, customer, planning.best.power_kw[0])
-        published_kw = self._published(self._expected, observation, customer, planning)
+        np.add.at(limit_kw, cars.customer, planning.best.power_kw[0])
+        published_kw = self._published(self._expected, slots, cars.customer, planning)
         return Setpoints(unlimited, limit_kw, unlimited, published_cap_kw=published_kw, decision=_decision(planning))
 
-    def _steps_left(self, expected: Exogenous, minute: float) -> int:
-        """Planned steps: to the end of the horizon; stays that go on after it are planned as ending there."""
-        end_min = expected.steps * expected.step_min
-        return max(1, ceil((end_min - minute) / self._plan_step_min - 1e-9))
-
-    def _requests(self, expected: Exogenous, now: Observation, steps: int) -> tuple[Int, Requests]:
-        """Columns of customers and their requests in steps from now: cars that are there, then those to come."""
-        here = np.flatnonzero(
-            now.plugged & (now.energy_left_kwh > _WORTH_KWH) & (now.departure_min > now.minute + 1e-6)
-        )
-        cars = expected.sessions
-        leaves_min = np.where(now.plugged, np.nan_to_num(now.departure_min, nan=0.0), now.minute)
-        end_min = now.minute + steps * self._plan_step_min
-        comes = (cars.arrival_min >= leaves_min[cars.customer] - 1e-6) & (cars.arrival_min > now.minute - 1e-6)
-        later = np.flatnonzero(comes & (cars.energy_need_kwh > _WORTH_KWH) & (cars.arrival_min < end_min - 1e-6))
-        customer = np.concatenate([here, cars.customer[later]])
-
-        def both(present: Float, coming: Float) -> Float:
-            return np.concatenate([present[here], coming[later]])
-
-        need_kwh = both(now.energy_left_kwh, cars.energy_need_kwh)
-        high_kw = both(now.charger_kw, cars.charger_kw)
-        arrival = both(np.full(len(now.plugged), now.minute), cars.arrival_min)
-        departure = np.minimum(both(now.departure_min, cars.departure_min), end_min)
-        least_kw = np.minimum(both(now.charger_min_kw, self._least_kw[cars.customer]), high_kw)
-        requests = make_requests(
-            [str(row) for row in range(len(customer))],
-            high_kw,
+    def _requests(self, cars: EvSessions, steps: int) -> Requests:
+        """Requests in steps from now; stays that go on after the last one are planned as ending there."""
+        need_kwh = cars.energy_need_kwh
+        return make_requests(
+            [str(row) for row in range(len(cars))],
+            cars.charger_kw,
             need_kwh,
             need_kwh * 1.02 + 0.1,  # room for a last step at the least power
-            (arrival - now.minute) / self._plan_step_min,
-            (departure - now.minute) / self._plan_step_min,
-            power_min_kw=least_kw,
-            efficiency=both(now.efficiency, cars.efficiency),
+            cars.arrival_min / self._plan_step_min,
+            np.minimum(cars.departure_min / self._plan_step_min, steps),
+            power_min_kw=np.minimum(self._least_kw[cars.customer], cars.charger_kw),
+            efficiency=cars.efficiency,
         )
-        return customer.astype(np.int64), requests
 
-    def _station(self, expected: Exogenous, minute: float, steps: int) -> Station:
+    def _station(self, rest: Exogenous, slots: list[slice]) -> Station:
         """Capacity and tariff of the steps from now."""
-        net_kw = (expected.demand_kw - expected.pv_available_kw).sum(axis=1)
+        net_kw = rest.inflexible_kw.sum(axis=1)
         if self._capacity_kw is None:
-            capacity_kw = np.maximum(self._rating_kw - self._worst(expected, net_kw, minute, steps), 0.0)
+            worst_kw = np.array([net_kw[slot].max() for slot in slots])
+            capacity_kw = np.maximum(self._rating_kw - worst_kw, 0.0)
         else:
-            capacity_kw = np.full(steps, self._capacity_kw)
-        tariff = self._mean(expected, expected.tariff_eur_per_kwh, minute, steps)
-        return make_station(steps, capacity_kw, step_s=60.0 * self._plan_step_min, tariff_eur_per_kwh=tariff)
+            capacity_kw = np.full(len(slots), self._capacity_kw)
+        tariff = np.array([rest.tariff_eur_per_kwh[slot].mean() for slot in slots])
+        return make_station(len(slots), capacity_kw, step_s=60.0 * self._plan_step_min, tariff_eur_per_kwh=tariff)
 
-    def _slots(self, expected: Exogenous, minute: float, steps: int) -> Iterator[slice]:
-        """Steps of the run inside each step of the plan; the last one where the plan goes on after the horizon."""
-        for k in range(steps):
-            first = int((minute + k * self._plan_step_min) / expected.step_min + 1e-9)
-            last = ceil((minute + (k + 1) * self._plan_step_min) / expected.step_min - 1e-9)
-            first = min(first, expected.steps - 1)
-            yield slice(first, max(min(last, expected.steps), first + 1))
-
-    def _mean(self, expected: Exogenous, values: Float, minute: float, steps: int) -> Float:
-        return np.array([values[slot].mean() for slot in self._slots(expected, minute, steps)])
-
-    def _worst(self, expected: Exogenous, values: Float, minute: float, steps: int) -> Float:
-        return np.array([values[slot].max() for slot in self._slots(expected, minute, steps)])
-
-    def _equal_kw(self, expected: Exogenous, now: Observation) -> Float:
-        """Capacity of this step shared by the cars that are there, shape (customer,) [kW]."""
-        capacity_kw = float(self._station(expected, now.minute, 1).capacity_kw[0])
-        return np.where(now.plugged, capacity_kw / max(int(now.plugged.sum()), 1), 0.0)
-
-    def _published(self, expected: Exogenous, now: Observation, customer: Int, planning: Planning) -> Float:
+    def _published(self, expected: Exogenous, slots: list[slice], customer: Int, planning: Planning) -> Float:
         """Announce each home's expected net demand with its planned charging, shape (step, customer) [kW].
 
         So a home knows that cheaper steps to come hold no more than what is planned for it there.
         """
-        planned_kw = np.zeros((planning.station.steps, len(now.plugged)))
+        planned_kw = np.zeros((len(slots), len(self._least_kw)))
         np.add.at(planned_kw.T, customer, planning.best.power_kw.T)
-        published_kw = np.zeros((expected.steps, len(now.plugged)))
-        for k, slot in enumerate(self._slots(expected, now.minute, planning.station.steps)):
-            published_kw[slot] = planned_kw[k]
-        net_kw = expected.demand_kw - expected.pv_available_kw
-        return np.maximum(published_kw + net_kw, 0.0)
+        charging_kw = np.zeros_like(expected.demand_kw)
+        rest_kw = charging_kw[expected.steps - slots[-1].stop :]
+        for slot, row_kw in zip(slots, planned_kw, strict=True):
+            rest_kw[slot] = row_kw
+        return np.maximum(charging_kw + expected.inflexible_kw, 0.0)
 
 
 def _decision(planning: Planning) -> Decision:

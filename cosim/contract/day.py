@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cosim.contract.place import FrozenArrays
 from cosim.network import Float, Int
@@ -43,6 +44,10 @@ class EvSessions(FrozenArrays):
 
     def __len__(self) -> int:
         return len(self.customer)
+
+    def __getitem__(self, rows: Int | NDArray[np.bool_]) -> EvSessions:
+        """Some of the sessions, by their rows or a mask."""
+        return EvSessions(*(getattr(self, spec.name)[rows] for spec in fields(self)))
 
     @classmethod
     def none(cls) -> EvSessions:
@@ -90,6 +95,11 @@ class Exogenous(FrozenArrays):
     def steps(self) -> int:
         """Number of steps."""
         return len(self.demand_kw)
+
+    @property
+    def inflexible_kw(self) -> Float:
+        """Net load without cars and without limits, below 0 where PV exceeds demand; shape (step, customer) [kW]."""
+        return self.demand_kw - self.pv_available_kw
 
     @property
     def times(self) -> list[datetime]:

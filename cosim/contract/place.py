@@ -10,6 +10,9 @@ import numpy as np
 
 from cosim.network import Branch, Float, Network, freeze
 
+MINIMUM_CURRENT_A = 6.0
+"""A charger either pauses or draws at least this on every phase that it uses (IEC 61851-1)."""
+
 
 class FrozenArrays:
     """Base of frozen dataclasses whose arrays are copied and made read-only."""
@@ -175,6 +178,12 @@ class Feeder(FrozenArrays):
             for phase in phases:
                 shares[row, phase - 1] = 1.0 / len(phases)
         return shares
+
+    @property
+    def charger_min_kw(self) -> Float:
+        """6 A on every phase of each customer, at nominal voltage; shape (customer,) [kW]."""
+        phases = np.array([len(phases) for phases in self.customer_phases], dtype=float)
+        return MINIMUM_CURRENT_A * phases * self.nominal_voltage_v / 1e3
 
     @property
     def phase_limit_a(self) -> float:

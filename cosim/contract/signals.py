@@ -35,6 +35,8 @@ class Observation(FrozenArrays):
         What its driver still wants in the battery, and its content; 0 without a car.
     departure_min : ndarray, shape (customer,)
         Announced departure, minutes from the start of the horizon; nan without a car.
+    last_left_minutes : ndarray, shape (customer,)
+        When the last car left, minutes from the start of the horizon; nan where none has yet.
     charger_kw, charger_min_kw, efficiency : ndarray, shape (customer,)
         Of the present car's charger; 0, 0 and 1 without a car.
     inverter_kva : ndarray, shape (customer,)
@@ -66,6 +68,7 @@ class Observation(FrozenArrays):
     energy_left_kwh: Float
     soc_kwh: Float
     departure_min: Float
+    last_left_minutes: Float
     charger_kw: Float
     charger_min_kw: Float
     efficiency: Float
@@ -75,6 +78,11 @@ class Observation(FrozenArrays):
     current_a: Complex
     transformer_current_a: Complex
     head_current_a: Complex
+
+    @property
+    def inflexible_kw(self) -> Float:
+        """Net load without cars and without limits, below 0 where PV exceeds demand; shape (customer,) [kW]."""
+        return self.demand_kw - self.pv_available_kw
 
 
 @dataclass(frozen=True)
@@ -180,6 +188,8 @@ class Setpoints(FrozenArrays):
         Local laws, from now on.
     published_cap_kw : ndarray or None, shape (step, customer)
         Caps announced for the whole horizon, so that households can plan their charging.
+    ev_at_once : ndarray of bool, shape (customer,), or None
+        Homes whose cars charge as soon as their limits allow, whatever the tariff; None: every home chooses its hours.
     planned_kva : float
         Apparent power that the controller expects at the transformer in this step; nan: no promise.
     decision : Decision
@@ -191,6 +201,7 @@ class Setpoints(FrozenArrays):
     pv_limit_kw: Float
     curves: LocalCurves | None = None
     published_cap_kw: Float | None = None
+    ev_at_once: Bool | None = None
     planned_kva: float = float("nan")
     decision: Decision = field(default_factory=Decision)
 

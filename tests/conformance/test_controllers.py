@@ -144,7 +144,8 @@ def test_it_has_something_to_do_on_this_day(name: str, ran: Callable[[str], Ran]
     assert (ran("none")[0].transformer_percent > 100.0).any()
     assert trajectory.node_v.tobytes() != ran("none")[0].node_v.tobytes()
     limits = np.array([(sp.import_cap_kw, sp.ev_limit_kw, sp.pv_limit_kw) for sp in witness.answered])
-    assert np.isfinite(limits).any() or any(setpoints.curves is not None for setpoints in witness.answered)
+    asks = any(setpoints.curves is not None or setpoints.ev_at_once is not None for setpoints in witness.answered)
+    assert np.isfinite(limits).any() or asks
 
 
 @every_controller

@@ -18,7 +18,7 @@ from cosim.network import branch_losses_kw, terminal_currents
 
 Make = Callable[..., Any]
 SEEDS = st.integers(0, 2**32 - 1)
-RULES = ("none", "equal_share", "dimming", "droop")
+RULES = ("none", "on_arrival", "even", "equal_share", "dimming", "droop")
 
 law = settings(
     max_examples=12,

@@ -1,12 +1,14 @@
-"""Streets of homes whose caps several tests choose."""
+"""Streets of homes whose caps several tests choose, and observations made by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
+from cosim.contract import Observation
 from cosim.controllers.caps import CapsProblem, share_of_phase
 from cosim.controllers.caps.part import Part, split
 from cosim.controllers.caps.service import servable
@@ -25,6 +27,25 @@ def street() -> MakeStreet:
 def piece() -> MakePiece:
     """Return the one piece of a problem."""
     return _piece
+
+
+@pytest.fixture(scope="session")
+def seen_at() -> Callable[..., Observation]:
+    """Make an observation of three homes with cars: ``seen_at(30.0, h1=(need_kwh, departure_min))``."""
+    return _seen_at
+
+
+def _seen_at(minute: float, left: tuple[float, ...] = (np.nan,) * 3, **cars: tuple[float, float]) -> Observation:
+    zero, nobody = np.zeros(3), np.full(3, np.nan)
+    values: dict[str, Any] = dict.fromkeys(Observation.__dataclass_fields__, zero)
+    plugged, need_kwh, departure_min = np.zeros(3, bool), zero.copy(), nobody.copy()
+    for home, (need, until) in cars.items():
+        row = int(home[1:])
+        plugged[row], need_kwh[row], departure_min[row] = True, need, until
+    values |= {"step": round(minute / 5.0), "minute": minute, "step_min": 5.0, "tariff_eur_per_kwh": 0.2}
+    values |= {"plugged": plugged, "energy_left_kwh": need_kwh, "departure_min": departure_min, "source_pu": 1.0}
+    values |= {"soc_kwh": zero + 5.0, "charger_kw": zero + 7.4, "charger_min_kw": zero + 1.38, "efficiency": zero + 0.9}
+    return Observation(**(values | {"last_left_minutes": np.array(left)}))
 
 
 def _street(homes: int, slots: int, seed: int, tight: float = 0.3, least_kw: float = 0.0) -> CapsProblem:

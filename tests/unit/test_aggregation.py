@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from cosim.contract import EvSessions
 from cosim.controllers.aggregation import (
     Factors,
     Fleet,
@@ -27,7 +29,7 @@ from cosim.controllers.aggregation.envelope import reachable
 from cosim.controllers.aggregation.fit import Wishes, fit_factors
 from cosim.controllers.aggregation.model import SIMPLE, Recipe, Score, choose, make_week, train, units_of
 from cosim.controllers.aggregation.sensitivity import sensitivity
-from cosim.controllers.aggregation.stays import Stays, fleet_of_stays
+from cosim.controllers.aggregation.stays import fleet_of_stays
 from cosim.errors import InputError
 from cosim.experiments.reproduce.fleet_exact import small_case
 
@@ -236,9 +238,8 @@ def test_the_choice_passes_over_models_that_break_their_balance(two_cars: Fleet)
     assert scores[0].missing_kwh == pytest.approx(15.0)
 
 
-def test_stays_close_by_themselves() -> None:
-    stays = Stays(np.array([0, 2]), np.array([0.0, 30.0]), np.array([90.0, 120.0]), np.array([5.0, 50.0]),
-                  np.array([4.0, 10.0]), np.array([1.0, 0.9]))  # fmt: skip
+def test_stays_close_by_themselves(make_sessions: Callable[..., EvSessions]) -> None:
+    stays = make_sessions((0, 0.0, 90.0, 5.0, 4.0), (2, 30.0, 120.0, 50.0, 10.0), efficiency=np.array([1.0, 0.9]))
     fleet = checked_fleet(fleet_of_stays(stays, 2, 1.0))
     assert fleet.charge_high_kw.tolist() == [[4.0, 5.0], [2.0, 10.0]]
     assert fleet.driving_kwh.sum(axis=0) == pytest.approx([5.0, 13.5])  # the second need is cut to what fits

@@ -11,7 +11,7 @@ import pytest
 from cosim import controllers, run
 from cosim.contract import EvSessions, Exogenous, Feeder, Forecast
 from cosim.controllers.aggregation.controller import Aggregator, awaiting_kw, keep_minimum
-from cosim.controllers.aggregation.stays import Stays, cut_kwh, fleet_of_stays
+from cosim.controllers.aggregation.stays import cut_kwh, fleet_of_stays
 from cosim.errors import InputError, SolverError
 
 
@@ -109,13 +109,11 @@ def test_a_car_that_comes_between_decisions_does_not_wait_for_the_next(
     assert controller.cut_kwh == pytest.approx(0.0, abs=1e-6)
 
 
-def test_who_comes_in_a_hurry_finds_the_whole_charger() -> None:
-    stays = Stays(np.array([0, 1]), np.array([5.0, 5.0]), np.array([60.0, 300.0]), np.array([6.0, 6.0]),
-                  np.array([7.4, 7.4]), np.array([1.0, 1.0]))  # fmt: skip
+def test_who_comes_in_a_hurry_finds_the_whole_charger(make_sessions: Callable[..., EvSessions]) -> None:
+    stays = make_sessions((0, 5.0, 60.0, 6.0, 7.4), (1, 5.0, 300.0, 6.0, 7.4), efficiency=1.0)
     assert awaiting_kw(stays, np.array([0.0, 2.0]), np.array([0, 1]), 15.0) == pytest.approx([7.4, 2.0])
 
 
-def test_what_no_schedule_can_charge_is_reported() -> None:
-    stays = Stays(np.array([0, 1]), np.array([0.0, 0.0]), np.array([60.0, 60.0]), np.array([10.0, 3.0]),
-                  np.array([7.0, 7.0]), np.array([1.0, 1.0]))  # fmt: skip
+def test_what_no_schedule_can_charge_is_reported(make_sessions: Callable[..., EvSessions]) -> None:
+    stays = make_sessions((0, 0.0, 60.0, 10.0, 7.0), (1, 0.0, 60.0, 3.0, 7.0), efficiency=1.0)
     assert cut_kwh(stays, fleet_of_stays(stays, 4, 0.25)) == pytest.approx(3.0, abs=1e-6)

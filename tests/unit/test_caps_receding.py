@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from cosim import Trajectory, run
-from cosim.contract import EvSessions, Exogenous, Feeder, Forecast, Observation, Setpoints
+from cosim.contract import EvSessions, Exogenous, Feeder, Forecast, Setpoints
 from cosim.controllers.caps import programme, solve_caps
-from cosim.controllers.caps.beliefs import LATE_MIN, Beliefs
 from cosim.controllers.caps.controller import BilevelCaps
-from cosim.controllers.caps.day import rest_of
+from cosim.controllers.caps.receding import RunningPlan
 from cosim.controllers.caps.search import search
 from cosim.experiments.reproduce import host_sized
 from cosim.experiments.reproduce.host_options import Wishes, checked
@@ -180,60 +180,44 @@ def test_published_caps_of_begun_slots_never_change(ran: dict[float, Ran]) -> No
     assert any((late != early).any() for late, early in zip(published[1:], published[:-1], strict=True))  # type: ignore[union-attr]
 
 
-def seen_at(minute: float, homes: int, **cars: tuple[float, float]) -> Observation:
-    """An observation with cars at given homes (``h3=(need_kwh, departure_min)``)."""
-    zero = np.zeros(homes)
-    values = dict.fromkeys(Observation.__dataclass_fields__, zero)
-    plugged, left, departure = np.zeros(homes, bool), zero.copy(), np.full(homes, np.nan)
-    for home, (need, until) in cars.items():
-        row = int(home[1:])
-        plugged[row], left[row], departure[row] = True, need, until
-    scalars = {"step": round(minute / STEP_MIN), "minute": minute, "step_min": STEP_MIN}
-    scalars |= {"tariff_eur_per_kwh": 0.2, "source_pu": 1.0}
-    values |= {"plugged": plugged, "energy_left_kwh": left, "departure_min": departure, "soc_kwh": zero + 5.0}
-    return Observation(**(values | scalars | {"charger_kw": zero + 7.4, "efficiency": zero + 0.9}))  # type: ignore[arg-type]
+class _Waits:
+    """Stands in for the planner of caps: it plans nothing and keeps what it is asked for."""
+
+    def __init__(self, feeder: Feeder) -> None:
+        self.feeder, self.asked = feeder, []
+
+    def plan(self, day: Exogenous, _: int) -> Any:
+        return SimpleNamespace(
+            caps_kw=np.full_like(day.demand_kw, np.inf), planned_kva=np.zeros(day.steps), result=None, withheld_kwh=0.0,
+            fallback="", reproducible=True,
+        )  # fmt: skip
+
+    def again(self, day: Exogenous, steps: int, _: Any, caps_kw: np.ndarray, freed: set[int]) -> Any:
+        self.asked.append((day, caps_kw.shape, set(freed)))
+        return self.plan(day, steps)
 
 
-def test_a_car_that_is_there_stands_for_the_one_forecast(make_sessions: Callable[..., EvSessions]) -> None:
-    beliefs = Beliefs(make_sessions((1, 60.0, 300.0, 8.0, 7.4), (1, 400.0, 500.0, 3.0, 7.4)), 3)
-    beliefs.learn(seen_at(0.0, 3))
-    assert not beliefs.came
-    seen = seen_at(30.0, 3, h1=(5.0, 350.0))  # early, and it needs less
-    beliefs.learn(seen)
-    assert beliefs.came
-    assert beliefs.freed == {1}
-    sessions = beliefs.sessions(seen)
-    assert sessions.arrival_min.tolist() == [0.0, 370.0]
-    assert sessions.departure_min.tolist() == [320.0, 470.0]
-    assert sessions.energy_need_kwh.tolist() == [5.0, 3.0]
-    assert (sessions.battery_kwh - sessions.soc_arrival_kwh >= sessions.energy_need_kwh).all()
-    beliefs.came, beliefs.freed = False, set()
-    beliefs.learn(seen_at(40.0, 3, h1=(4.0, 350.0)))
-    assert not beliefs.came
-    later = seen_at(360.0, 3)
-    beliefs.learn(later)
-    assert beliefs.sessions(later).arrival_min.tolist() == [40.0]
-    assert beliefs.freed == set()
-
-
-def test_a_late_car_is_waited_for_and_then_given_up(make_sessions: Callable[..., EvSessions]) -> None:
-    beliefs = Beliefs(make_sessions((0, 60.0, 600.0, 8.0, 7.4), (2, 60.0, 130.0, 2.0, 7.4)), 3)
-    late = seen_at(100.0, 3)
-    beliefs.learn(late)
-    assert beliefs.sessions(late).arrival_min.tolist() == [0.0, 0.0]  # at any moment
-    assert beliefs.sessions(late).energy_need_kwh.tolist() == [8.0, 2.0]
-    over = seen_at(150.0, 3)  # the second would have left by now
-    beliefs.learn(over)
-    assert beliefs.sessions(over).customer.tolist() == [0]
-    given_up = seen_at(60.0 + LATE_MIN, 3)
-    beliefs.learn(given_up)
-    assert len(beliefs.sessions(given_up)) == 0
-    assert beliefs.freed == {0, 2}
-
-
-def test_the_rest_of_a_day(forecast: Exogenous) -> None:
-    rest = rest_of(forecast, 24, EvSessions.none())
-    assert rest.steps == STEPS - 24
-    assert rest.start == forecast.times[24]
-    assert (rest.tariff_eur_per_kwh == 0.15).all()
-    assert rest.demand_kw.tobytes() == forecast.demand_kw[24:].tobytes()
+def test_it_is_planned_anew_where_a_car_came_or_needs_less(
+    two_bus: Feeder, make_day: Callable[..., Exogenous], make_sessions: Callable[..., EvSessions], seen_at: Any
+) -> None:
+    cars = make_sessions((0, 60.0, 230.0, 5.0, 7.4), (1, 60.0, 230.0, 8.0, 7.4), (2, 200.0, 230.0, 3.0, 7.4))
+    day, waits = make_day(two_bus, 48, sessions=cars), _Waits(two_bus)
+    running = RunningPlan(waits, day, steps=3, replan_min=60.0)  # type: ignore[arg-type]
+    for minute in (0.0, 15.0):
+        running.learn(seen_at(minute))
+    assert waits.asked == []  # as forecast: nothing to look at before an hour has passed
+    running.learn(seen_at(20.0, h1=(5.0, 230.0)))  # early, and 3 kWh less than forecast, within a slot
+    assert waits.asked == []
+    running.learn(seen_at(30.0, h1=(4.5, 230.0)))
+    (day_left, shape, freed), *others = waits.asked
+    assert others == []
+    assert day_left.sessions.energy_need_kwh.tolist() == [5.0, 4.5, 3.0]
+    assert shape == (42, 3)
+    assert freed == set()  # room that became free is looked at when it is time
+    running.learn(seen_at(60.0, h1=(2.5, 230.0)))
+    assert waits.asked[-1][2] == {1}
+    for minute in (120.0, 175.0, 180.0):  # the car of the first home has not come within two hours
+        running.learn(seen_at(minute, h1=(0.0, 230.0)))
+    assert [asked[2] for asked in waits.asked[2:]] == [set(), {0}]
+    running.learn(seen_at(195.0, h1=(0.0, 230.0), h0=(4.0, 230.0)))  # it comes all the same
+    assert len(waits.asked) == 5

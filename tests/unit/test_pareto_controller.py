@@ -13,10 +13,10 @@ from pymoo.indicators.hv import HV
 
 from cosim import Trajectory, controllers, run
 from cosim.contract import Exogenous, Feeder, Float, Forecast, Observation, Prediction, Setpoints
-from cosim.controllers.none import NoControl
 from cosim.controllers.pareto.choice import RULES
 from cosim.controllers.pareto.controller import Pareto
 from cosim.controllers.pareto.objectives import OBJECTIVES
+from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError
 from cosim.measures import neutral_current_a, scoreboard
 from cosim.record import write_trajectory

@@ -10,7 +10,7 @@ import pytest
 
 from cosim import Trajectory, feeders, run
 from cosim.contract import Connection, Exogenous, Feeder, TransformerSpec
-from cosim.controllers.none import NoControl
+from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError
 from cosim.measures import scoreboard
 from cosim.opendss import OpenDssEngine

@@ -12,7 +12,7 @@ import pytest
 
 from cosim import feeders, run
 from cosim.contract import Exogenous, Feeder
-from cosim.controllers.none import NoControl
+from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError, PowerFlowError, UnsupportedError
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine

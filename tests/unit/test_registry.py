@@ -15,7 +15,7 @@ from cosim.errors import InputError
 
 
 def test_the_baselines_and_both_flagships_are_there() -> None:
-    rules = ("none", "equal_share", "dimming", "droop")
+    rules = ("none", "on_arrival", "even", "equal_share", "dimming", "droop")
     optimising = ("bilevel_caps", "pareto", "cpo_planner", "aggregator")
     assert controllers.names() == rules + optimising
     assert controllers.describe("none") == "Let everybody do as they like."
@@ -24,14 +24,14 @@ def test_the_baselines_and_both_flagships_are_there() -> None:
 def test_who_needs_a_predictor() -> None:
     needing = {name for name in controllers.names() if controllers.needs_predictor(name)}
     assert "pareto" in needing
-    assert not needing & {"none", "equal_share", "dimming", "droop"}
+    assert not needing & {"none", "on_arrival", "even", "equal_share", "dimming", "droop"}
 
 
 @pytest.mark.parametrize(("typo", "meant"), [("paretto", "pareto"), ("equal-share", "equal_share"), ("Droop", "droop")])
 def test_an_unknown_name_gets_a_suggestion(two_bus: Feeder, typo: str, meant: str) -> None:
     with pytest.raises(InputError, match=f"no controller '{typo}' → did you mean '{meant}'"):
         controllers.make(typo, two_bus)
-    with pytest.raises(InputError, match="known: none, equal_share"):
+    with pytest.raises(InputError, match="known: none, on_arrival, even, equal_share"):
         controllers.describe("zzz")
 
 

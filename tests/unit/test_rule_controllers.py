@@ -1,4 +1,4 @@
-"""Equal share, dimming and droop against figures worked out by hand."""
+"""The rules against figures worked out by hand."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import pytest
 
 from cosim import Behaviour, feeders, run
 from cosim.contract import Feeder, Forecast, Observation, Setpoints, TransformerSpec
-from cosim.controllers.dimming import Dimming
-from cosim.controllers.droop import STANDARDS, Droop
-from cosim.controllers.equal_share import EqualShare
-from cosim.controllers.none import NoControl
+from cosim.controllers.rules.dimming import Dimming
+from cosim.controllers.rules.droop import STANDARDS, Droop
+from cosim.controllers.rules.equal_share import EqualShare
+from cosim.controllers.rules.even import Even
+from cosim.controllers.rules.none import NoControl
+from cosim.controllers.rules.on_arrival import OnArrival
 from cosim.errors import InputError
 
 Make = Callable[..., Any]
@@ -227,6 +229,71 @@ def test_droop_in_the_loop_lowers_the_voltage(two_bus: Feeder, make_day: Make, s
     assert (trajectory.voltage_v < without.voltage_v - 1.0).all()
     assert (trajectory.pv_kvar > 0.5).all()
     assert without.pv_kvar.max() == 0.0
+
+
+PRICES = np.repeat([0.3, 0.2, 0.1, 0.3], 12)  # four hours
+RESPONSES = pytest.mark.parametrize("response", ["cheapest", "immediate"])
+
+
+@RESPONSES
+def test_on_arrival_nobody_waits(two_bus: Feeder, make_day: Make, make_sessions: Make, response: str) -> None:
+    """Even homes that ignore caps and would wait for the cheap hour."""
+    cars = make_sessions((0, 2.0, 240.0, 4.0, 6.0), (2, 40.0, 240.0, 5.0, 6.0), efficiency=1.0)
+    day = make_day(two_bus, 48, sessions=cars, tariff_eur_per_kwh=PRICES)
+    noncompliant = Behaviour(response, np.array([True, False, False]))
+    drawn_kw = run(two_bus, day, OnArrival(two_bus), behaviour=noncompliant).ev_kw
+    assert drawn_kw[:9, 0].tolist() == pytest.approx([6.0 * 0.6, *[6.0] * 7, 2.4])  # three fifths of the first step
+    assert drawn_kw[9:, 0].max() == 0.0
+    assert drawn_kw[8:18, 2].tolist() == pytest.approx([6.0] * 10)
+    waited = run(two_bus, day, NoControl(two_bus), behaviour=noncompliant).ev_kw
+    assert (waited[:24].max() == 0.0) == (response == "cheapest")
+
+
+@RESPONSES
+@pytest.mark.parametrize(
+    ("need_kwh", "until_min", "hourly_kw"),
+    [
+        (3.0, 240.0, [0.0, 0.0, 3.0, 0.0]),  # over all of the cheapest hour
+        (1.0, 240.0, [0.0, 0.0, 1.0, 0.0]),  # at 6 A it takes less than the hour
+        (8.0, 240.0, [0.0, 2.0, 6.0, 0.0]),  # what the cheapest hour cannot hold is spread over the next price
+        (16.0, 240.0, [2.0, 6.0, 6.0, 2.0]),  # and over the next, before and after
+        (3.0, 150.0, [0.0, 0.0, 3.0, 0.0]),  # it leaves after half of the cheap hour: full power
+        (4.5, 150.0, [0.0, 1.5, 3.0, 0.0]),
+        (30.0, 240.0, [6.0, 6.0, 6.0, 6.0]),  # more than it can have
+    ],
+)
+def test_even_spreads_over_the_cheapest_hours(
+    two_bus: Feeder, make_day: Make, make_sessions: Make, response: str, need_kwh: float, until_min: float,
+    hourly_kw: list[float],
+) -> None:  # fmt: skip
+    day = make_day(
+        two_bus, 48, sessions=make_sessions((1, 0.0, until_min, need_kwh, 6.0), efficiency=1.0), demand_kw=0.5,
+        tariff_eur_per_kwh=PRICES,
+    )  # fmt: skip
+    trajectory = run(two_bus, day, Even(two_bus), behaviour=Behaviour(response))
+    drawn_kw = trajectory.ev_kw[:, 1]
+    assert drawn_kw.reshape(4, 12).mean(axis=1).tolist() == pytest.approx(hourly_kw, abs=0.01)
+    running = drawn_kw[drawn_kw > 0.0]
+    assert running[:-1].min(initial=6.0) >= 1.38 - 1e-9  # the last step may end early
+    level = running.max()
+    if need_kwh == 3.0:
+        assert running == pytest.approx(level)  # no peak at the beginning or the end
+
+
+def test_even_paces_a_car_that_comes_within_a_step_and_one_that_should_have_left(
+    two_bus: Feeder, make_day: Make, make_sessions: Make, seen_at: Make
+) -> None:
+    cars = make_sessions((1, 12.0, 60.0, 3.0, 6.0), efficiency=1.0)
+    day = make_day(two_bus, 12, sessions=cars)
+    drawn_kw = run(two_bus, day, Even(two_bus), behaviour=Behaviour("immediate")).ev_kw[:, 1]
+    assert drawn_kw[2] == pytest.approx(1.38 * 0.6)  # 6 A until it was seen, from minute 12 on
+    assert drawn_kw[3:] == pytest.approx((3.0 - 0.069) * 60.0 / 45.0)
+    even = Even(two_bus)
+    even.plan(Forecast("oracle", day))
+    limit_kw = even.decide(seen_at(30.0, h0=(2.0, 30.0), h1=(0.0, 60.0))).ev_limit_kw
+    assert limit_kw.tolist() == pytest.approx([7.4, 0.0, 1.38])
+    with pytest.raises(InputError, match="plan"):
+        Even(two_bus).decide(seen_at(0.0))
 
 
 FOUR_WIRES = """Clear

@@ -16,7 +16,7 @@ import numpy as np
 
 from cosim.contract import EvSessions, Exogenous, Feeder, Float, Int
 from cosim.contract.signals import Bool
-from cosim.controllers.caps.day import stays_in_slots
+from cosim.controllers.caps.day import in_slots
 from cosim.controllers.caps.export.problem import ExportProblem, ExportRow
 from cosim.controllers.caps.export.solve import ExportResult, solve_export
 from cosim.controllers.caps.network import Elements
@@ -121,7 +121,7 @@ def export_problem(feeder: Feeder, day: Exogenous, ev_kw: Float | None, limit_a:
     kvar = day.demand_kvar @ feeder.phase_matrix
     back_kw = np.sqrt(np.maximum(apparent_kva**2 - kvar**2, 0.0))
     at_will = ev_kw is None
-    stays = stays_in_slots(feeder, day.sessions if at_will else EvSessions.none(), day.steps, day.step_min)
+    cars = day.sessions if at_will else EvSessions.none()
     drawn_kw = np.zeros_like(day.demand_kw) if ev_kw is None else ev_kw
     prices = np.full(day.steps, FEED_IN_EUR_PER_KWH)
     return ExportProblem(
@@ -136,11 +136,8 @@ def export_problem(feeder: Feeder, day: Exogenous, ev_kw: Float | None, limit_a:
         phase_share=feeder.phase_matrix,
         limit_kw=np.full(kvar.shape, np.inf),
         reverse_limit_kw=back_kw,
-        home=stays.home,
-        plugged=stays.plugged,
-        charger_kw=stays.charger_kw,
-        energy_need_kwh=np.zeros(len(stays.home)),
-        efficiency=stays.efficiency,
+        energy_need_kwh=np.zeros(len(cars)),
+        **in_slots(cars, day.steps, day.step_min),
     )
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cosim.contract import Decision, Exogenous, Feeder, Float, Observation, Predictor
-from cosim.controllers.caps.day import rest_of
 from cosim.controllers.caps.export.network import ExportPlan, Verified, export_problem
 from cosim.controllers.caps.export.problem import WHERE
 from cosim.controllers.caps.export.solve import option_faults, solve_export
@@ -22,6 +21,7 @@ from cosim.controllers.caps.horizon import Planner
 from cosim.controllers.caps.network import Elements
 from cosim.controllers.caps.receding import RunningPlan
 from cosim.controllers.caps.study import Manner, Study
+from cosim.controllers.nowcast import rest_of_day
 from cosim.errors import Fault
 
 LOWEST_PU = 0.9  # of no matter here: export does not lower voltages
@@ -134,10 +134,7 @@ class ExportCaps:
 
     def _as_seen(self, seen: Observation, step: int) -> tuple[Exogenous, Float, float]:
         """Return the step that begins as a day of its own, with its charging, and how far the last was off [kW]."""
-        sessions, gone_min = self._day.sessions, step * self._day.step_min
-        arrival_min, departure_min = sessions.arrival_min - gone_min, sessions.departure_min - gone_min
-        sessions = replace(sessions, arrival_min=arrival_min, departure_min=departure_min)
-        day, last = rest_of(self._day, step, sessions).first(1), max(step - 1, 0)
+        day, last = rest_of_day(self._day, seen).first(1), max(step - 1, 0)
         was = {
             "demand_kw": seen.demand_kw - self._day.demand_kw[last],
             "demand_kvar": seen.demand_kvar - self._day.demand_kvar[last],
@@ -148,7 +145,7 @@ class ExportCaps:
         for key in ("demand_kw", "pv_available_kw"):
             changed[key] = np.maximum(changed[key], 0.0)
         ev_kw = np.maximum(self._ev_kw[[step]] + ev_off_kw, 0.0)
-        off_kw = np.abs(was["demand_kw"] - was["pv_available_kw"] + ev_off_kw).max(initial=0.0)
+        off_kw = np.abs(seen.inflexible_kw - self._day.inflexible_kw[last] + ev_off_kw).max(initial=0.0)
         return replace(day, **changed), ev_kw, float(off_kw)
 
     def joined(self, decision: Decision) -> Decision:

@@ -13,7 +13,6 @@ from cosim.errors import Fault, InputError
 GUARANTEED_KW = 4.2
 """Power that a dimmed device keeps: section 14a EnWG and BNetzA, decision BK6-22-300 (2023-11-27)."""
 
-_MINIMUM_CURRENT_A = 6.0  # IEC 61851-1: below it a charger pauses, and 4.2 kW are guaranteed, not a pause
 _AT_LIMIT_KW = 0.05  # a car that draws this close to its limit would draw more without it
 
 
@@ -60,8 +59,8 @@ class Dimming:
         self._rating_a = np.array([[feeder.transformer_rating_a], [head_a]])
         self._trigger, self._release, self._hold_min = trigger_percent / 100.0, release_percent / 100.0, hold_min
         self._shares = feeder.phase_matrix
-        phases = (self._shares > 0).sum(axis=1)
-        self._floor_kw = np.maximum(GUARANTEED_KW, _MINIMUM_CURRENT_A * phases * feeder.nominal_voltage_v / 1e3)
+        # below 6 A a charger pauses, and 4.2 kW are guaranteed, not a pause
+        self._floor_kw = np.maximum(GUARANTEED_KW, feeder.charger_min_kw)
         self._dimmed = np.zeros(3, dtype=bool)
         self._calm_min = np.zeros(3)
         self._limit_kw = np.full(len(self._shares), np.inf)

@@ -15,6 +15,7 @@ class EqualShare:
     The limit is the smaller of transformer and head line, at nominal voltage. A three-phase home counts for a third
     on each phase and gets the share of the fullest of its phases. If every home draws its cap at unity power factor
     and nominal voltage, no phase exceeds its limit; reactive power, losses and low voltage need ``margin_percent``.
+    Only import is capped: nothing keeps PV from overloading a phase by export, nor a home that ignores its cap.
 
     Parameters
     ----------
