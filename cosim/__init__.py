@@ -10,6 +10,7 @@ if not (Path(__file__).parent / "controllers").is_dir():  # a checkout without l
     __path__.append(str(Path(__file__).parents[1]))
 
 from cosim.contract import (
+    BaseController,
     Connection,
     Controller,
     EvSessions,
@@ -25,6 +26,7 @@ from cosim.loop import run
 from cosim.trajectory import Trajectory
 
 __all__ = [
+    "BaseController",
     "Behaviour",
     "Connection",
     "Controller",

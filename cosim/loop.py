@@ -8,7 +8,7 @@ from importlib import import_module
 
 from threadpoolctl import threadpool_limits
 
-from cosim.contract import Controller, Engine, Exogenous, Feeder, Forecast
+from cosim.contract import Artifact, BaseController, Controller, Engine, Exogenous, Feeder, Forecast
 from cosim.errors import CosimError, RunStoppedError
 from cosim.households import Behaviour
 from cosim.plant import Plant
@@ -81,13 +81,23 @@ def run(
     plant = Plant(feeder, day, make_engine(engine, feeder), told.expected, behaviour or Behaviour())
     watch = _Stopwatch()
 
+    left: dict[str, Artifact] = {}
+
     def finish() -> Trajectory:
-        return plant.trajectory(label, control_min, wall_s=time.perf_counter() - began, decide_s=watch.total_s)
+        return plant.trajectory(
+            label, control_min, artifacts=left, wall_s=time.perf_counter() - began, decide_s=watch.total_s
+        )
 
     try:
         # On a busy machine a second BLAS thread makes the small products of the loop up to a hundred times slower.
         with threadpool_limits(limits=1):
-            _advance(plant, controller, told, 1 if controller.every_step else every, watch, progress)
+            try:
+                every_step = getattr(controller, "every_step", BaseController.every_step)
+                _advance(plant, controller, told, 1 if every_step else every, watch, progress)
+            finally:  # of a run that is stopped too
+                from cosim.artifacts import artifacts_of  # brings pandas, for which importing cosim need not wait
+
+                left.update(artifacts_of(controller))
     except KeyboardInterrupt as stop:
         raise RunStoppedError(f"{label}: interrupted", finish(), 130) from stop
     except CosimError as error:

@@ -17,6 +17,7 @@ from cosim.experiments.day import check_parts, collecting, make_day, read_homes,
 from cosim.experiments.forecast import noisy
 from cosim.experiments.scenario import ForecastTable, Run, Scenario
 from cosim.feeders.households import Profiles
+from cosim.measures.own import find_own
 from cosim.reduced import ReducedNetwork
 
 _UNSERVABLE_KWH = 0.01
@@ -45,7 +46,7 @@ class Place:
 
     def controller(self, run: Run) -> Controller:
         """Make the controller of one run; InputError where its options are wrong."""
-        _check_options(run, self.feeder)
+        _check_options(run)
         # a controller that can do without a predictor is not refused for a feeder that has none
         asks = controllers.needs_predictor(run.controller)
         wanted = asks and controllers.needs_predictor(run.controller, strictly=bool(self.without_predictor))
@@ -132,6 +133,8 @@ def compose(scenario: Scenario, where: str | Path = "scenario", stand_ins: Colle
     faults: list[Fault] = []
     feeder = None if "feeder" in stand_ins else _feeder(scenario, where, faults)
     profiles = read_homes(scenario, where, faults)
+    with collecting(faults, where, "metrics"):
+        find_own(scenario.metrics)
     timed = not _TIMES & set(stand_ins)
     composition = None
     if feeder is not None and timed:
@@ -153,9 +156,8 @@ def compose(scenario: Scenario, where: str | Path = "scenario", stand_ins: Colle
 
 def _check_on_its_day(controller: Controller, composition: Composition | None, run: Run) -> None:
     """Raise the InputError of what a controller finds wrong with the day that it will be told."""
-    day_faults = getattr(controller, "day_faults", None)
-    if composition is not None and day_faults is not None:
-        faults = day_faults(composition.forecast_of(run).expected)
+    if composition is not None:
+        faults = controllers.check(controller, composition.feeder, composition.forecast_of(run).expected)
         if faults:
             raise InputError(faults)
 
@@ -179,13 +181,13 @@ def _feeder(scenario: Scenario, where: str | Path, faults: list[Fault]) -> Feede
     return None
 
 
-def _check_options(run: Run, feeder: Feeder | None = None) -> None:
-    """Raise the InputError of what is wrong with a run wherever it takes place, and at this place."""
+def _check_options(run: Run) -> None:
+    """Raise the InputError of what is wrong with a run wherever it takes place."""
     remedy = "leave it out: the scenario's seed and feeder decide"
     reserved = sorted({"seed", "predictor"} & set(run.options))
     faults = [Fault("options", key, "is not for a scenario to set", remedy) for key in reserved]
     others = {key: value for key, value in run.options.items() if key not in reserved}
-    faults += controllers.option_faults(run.controller, others, feeder)
+    faults += controllers.option_faults(run.controller, others)
     if faults:
         raise InputError(faults)
 
