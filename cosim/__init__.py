@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cosim.contract import (
+        BaseController,
         Connection,
         Controller,
         Decision,
@@ -35,6 +36,7 @@ if not (Path(__file__).parent / "controllers").is_dir():  # a checkout without l
 __version__ = "0.1.0"
 
 __all__ = [
+    "BaseController",
     "Behaviour",
     "Connection",
     "Controller",

@@ -79,6 +79,9 @@ def check_setpoints(setpoints: Any, customers: int, steps: int) -> None:
     if setpoints.published_cap_kw is not None:
         shapes["published_cap_kw"] = (steps, customers)
     problems = {name: _problem(getattr(setpoints, name), shape) for name, shape in shapes.items()}
+    at_once = setpoints.ev_at_once
+    if at_once is not None and (np.shape(at_once) != (customers,) or np.asarray(at_once).dtype != bool):
+        problems["ev_at_once"] = f"is no array of {customers} booleans"
     problems["planned_kva"] = f"is {setpoints.planned_kva}, below 0" if setpoints.planned_kva < 0.0 else ""
     wrong = [f"{name} {problem}" for name, problem in problems.items() if problem]
     if wrong:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from cosim.contract import Controller, Decision, Exogenous, Feeder, Forecast, Setpoints
+from cosim.contract import Artifact, BaseController, Controller, Decision, Exogenous, Feeder, Forecast, Setpoints
 from cosim.errors import CosimError, RunStoppedError, TooLateError
 from cosim.guard import guarded_decide, guarded_plan
 from cosim.households import Behaviour
@@ -77,16 +77,27 @@ def run(
     began = time.perf_counter()
     stepper = Stepper(feeder, exogenous, engine=engine, step_min=step_min, forecast=forecast, behaviour=behaviour)
     watch = _Stopwatch()
-    every = 1 if getattr(controller, "every_step", False) else every
+    every = 1 if getattr(controller, "every_step", BaseController.every_step) else every
+
+    left: dict[str, Artifact] = {}
 
     def finish() -> Trajectory:
         return stepper.trajectory(
-            label, control_min=control_min, wall_s=time.perf_counter() - began, decide_s=watch.total_s
+            label,
+            control_min=control_min,
+            artifacts=left,
+            wall_s=time.perf_counter() - began,
+            decide_s=watch.total_s,
         )
 
     try:
         with stepper.one_thread():
-            _advance(stepper, controller, every, watch, decide_limit_s, progress)
+            try:
+                _advance(stepper, controller, every, watch, decide_limit_s, progress)
+            finally:  # of a run that is stopped too
+                from cosim.artifacts import artifacts_of  # brings pandas, for which importing cosim need not wait
+
+                left.update(artifacts_of(controller))
     except KeyboardInterrupt as stop:
         raise RunStoppedError(f"{label}: interrupted", finish(), 130) from stop
     except CosimError as error:

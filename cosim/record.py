@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,8 @@ def write_trajectory(trajectory: Trajectory, folder: Path) -> None:
     trajectory : Trajectory
         A whole run, or the completed part of one.
     folder : Path
-        Receives ``steps``, ``customers``, ``nodes``, ``lines``, ``decisions`` and, where a controller keeps them,
-        ``front`` and ``reference``, each as ``.parquet``.
+        Receives ``steps``, ``customers``, ``nodes``, ``lines``, ``decisions`` and the tables that the controller left
+        behind, each as ``.parquet`` (an index is not written), and its plain data as ``.json``.
     """
     tables = {
         "steps": _steps(trajectory),
@@ -55,12 +56,15 @@ def write_trajectory(trajectory: Trajectory, folder: Path) -> None:
         "nodes": _wide(trajectory.feeder.network.node_names, np.abs(trajectory.node_v)),
         "lines": _lines(trajectory),
         "decisions": _decisions(trajectory.decisions),
-        "front": _front(trajectory.decisions),
-        "reference": _reference(trajectory.decisions),
     }
+    for name, left in trajectory.artifacts.items():
+        if isinstance(left, Mapping):
+            text = json.dumps(left, indent=2, allow_nan=False) + "\n"
+            write_whole(folder / f"{name}.json", lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+        else:
+            tables[name] = pa.Table.from_pandas(left, preserve_index=False).replace_schema_metadata(None)
     for name, table in tables.items():
-        if table is not None:
-            write_whole(folder / f"{name}.parquet", lambda path, table=table: _write(table, path))  # type: ignore[misc]
+        write_whole(folder / f"{name}.parquet", lambda path, table=table: _write(table, path))  # type: ignore[misc]
 
 
 def _write(table: pa.Table, path: Path) -> None:
@@ -150,54 +154,5 @@ def _decisions(decisions: tuple[tuple[int, Decision], ...]) -> pa.Table:
             "bound": pa.array([decision.bound for _, decision in decisions], type=pa.float64()),
             "gap": pa.array([decision.gap for _, decision in decisions], type=pa.float64()),
             "fallback": pa.array([decision.fallback for _, decision in decisions], type=pa.string()),
-            **{
-                name: pa.array([getattr(decision, name) for _, decision in decisions], type=pa.float64())
-                for name in ("hypervolume", "hypervolume_reference", "regret_a", "regret_kwh")
-            },
-            **_scales(decisions),
         }
     )
-
-
-def _scales(decisions: tuple[tuple[int, Decision], ...]) -> dict[str, pa.Array]:
-    """What counts as 0 and as 1 of every objective in the hypervolumes: with front and reference they can be redone."""
-    ends = [decision.scale for _, decision in decisions]
-    scaled = [(decision, decision.scale) for _, decision in decisions if decision.scale is not None]
-    names = [_objective_names(decision, len(scale[0])) for decision, scale in scaled]
-    return {
-        f"{name}_at_{row}": pa.array([None if two is None else two[row, index] for two in ends], type=pa.float64())
-        for index, name in enumerate(names[0] if names else ())
-        for row in (0, 1)
-    }
-
-
-def _front(decisions: tuple[tuple[int, Decision], ...]) -> pa.Table | None:
-    kept = [(step, decision) for step, decision in decisions if decision.front is not None]
-    table = _points([(step, decision, decision.front) for step, decision in kept])
-    if table is None:
-        return None
-    chosen = np.concatenate([np.arange(len(d.front)) == d.chosen for _, d in kept if d.front is not None])
-    return table.add_column(2, "chosen", pa.array(chosen))
-
-
-def _reference(decisions: tuple[tuple[int, Decision], ...]) -> pa.Table | None:
-    """Points that fronts were judged by."""
-    return _points([(step, decision, decision.reference) for step, decision in decisions])
-
-
-def _points(kept: list[tuple[int, Decision, NDArray[np.float64] | None]]) -> pa.Table | None:
-    """Points of several decisions one below the other: step, number in the decision, one column per objective."""
-    there = [(step, decision, points) for step, decision, points in kept if points is not None]
-    if not there:
-        return None
-    sizes, stacked = [len(points) for *_, points in there], np.concatenate([points for *_, points in there])
-    columns = {
-        "step": np.repeat(np.array([step for step, *_ in there], dtype=np.int32), sizes),
-        "point": np.concatenate([np.arange(size) for size in sizes]).astype(np.int32),
-    }
-    names = _objective_names(there[0][1], stacked.shape[1])
-    return pa.table({**columns, **{name: stacked[:, index] for index, name in enumerate(names)}})
-
-
-def _objective_names(decision: Decision, objectives: int) -> tuple[str, ...]:
-    return decision.front_names or tuple(f"objective_{index + 1}" for index in range(objectives))

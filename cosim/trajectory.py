@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cosim.contract import Branch, Complex, Decision, Exogenous, Feeder, Float
+from cosim.contract import Artifact, Branch, Complex, Decision, Exogenous, Feeder, Float
 from cosim.network import branch_losses_kw, monitored_currents
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +49,8 @@ class Trajectory:
         Apparent power at the transformer that the controller promised; nan where it promised nothing.
     delivered_kwh, unservable_kwh : ndarray, shape (session,)
         Energy in the battery by departure, and the part of the need that no control could have delivered [kWh].
+    artifacts : mapping of str to DataFrame or plain data
+        What the controller left behind, see `cosim.artifacts`.
     complete : bool
         False where the run was interrupted or failed before its last step.
     reproducible : bool
@@ -74,6 +81,7 @@ class Trajectory:
     planned_kva: Float
     delivered_kwh: Float
     unservable_kwh: Float
+    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
     complete: bool = True
     reproducible: bool = True
     wall_s: float = float("nan")
@@ -93,6 +101,11 @@ class Trajectory:
     def step_h(self) -> float:
         """Length of a step [h]."""
         return self.exogenous.step_min / 60.0
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """Table that the controller left behind under a name; None where there is none, or it is empty."""
+        left = self.artifacts.get(name)
+        return None if left is None or isinstance(left, Mapping) or left.empty else left
 
     @cached_property
     def voltage_v(self) -> Float:

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cosim import controllers
+from cosim import controllers, plugins
 from cosim.errors import Fault, InputError
 from cosim.experiments.scenario import Run, Scenario
 
 
 def only(scenario: Scenario, wanted: str, path: Path) -> Scenario:
     """Keep the runs of those labels or controllers; one that the scenario does not name joins without options.
+
+    Targets of files are seen from the working directory. Where two have one name, the second is numbered.
 
     Parameters
     ----------
@@ -29,18 +31,31 @@ def only(scenario: Scenario, wanted: str, path: Path) -> Scenario:
     InputError
         With every name that is neither a run nor a controller, or where there is none.
     """
-    runs, faults = [], []
-    for name in [part.strip() for part in wanted.split(",") if part.strip()]:
+    runs: list[Run] = []
+    faults: list[Fault] = []
+    for part in [part.strip() for part in wanted.split(",") if part.strip()]:
+        name = plugins.resolved(part, Path.cwd())
         found = [run for run in scenario.runs if run.name == name] or [r for r in scenario.runs if r.controller == name]
-        if not found and name not in controllers.names():
+        if not found and not plugins.is_target(name) and name not in controllers.names():
             known = ", ".join(dict.fromkeys([*[run.name for run in scenario.runs], *controllers.names()]))
-            faults.append(Fault(str(path), "--controllers", f"no run or controller '{name}'", f"use some of {known}"))
-        runs.extend(found or [Run(controller=name)])
+            remedy = f"name its class: {name}:MyController" if name.endswith(".py") else f"use some of {known}"
+            faults.append(Fault(str(path), "--controllers", f"no run or controller '{name}'", remedy))
+        runs.extend(found or [_joining(name, runs)])
     if not runs and not faults:
         faults.append(Fault(str(path), "--controllers", "names nothing", "give at least one controller"))
     if faults:
         raise InputError(faults)
     return scenario.model_copy(update={"runs": tuple({run.name: run for run in runs}.values())})
+
+
+def _joining(controller: str, others: Sequence[Run]) -> Run:
+    run = Run(controller=controller)
+    taken = {other.name: other.controller for other in others}
+    number = 1
+    while taken.get(run.name, controller) != controller:
+        number += 1
+        run = Run(controller=controller, label=f"{plugins.safe_label(controller)}_{number}")
+    return run
 
 
 def with_options(scenario: Scenario, given: Sequence[str], path: Path) -> Scenario:
@@ -76,6 +91,19 @@ def with_options(scenario: Scenario, given: Sequence[str], path: Path) -> Scenar
         raise InputError(faults)
     runs = [run.model_copy(update={"options": run.options | changes.get(run.name, {})}) for run in scenario.runs]
     return scenario.model_copy(update={"runs": tuple(runs)})
+
+
+def options_of(given: Sequence[str]) -> dict[str, Any]:
+    """Read options of one controller from ``OPTION=VALUE``; InputError with every entry of another form."""
+    parted = {entry: entry.partition("=") for entry in given}
+    faults = [
+        Fault("check-controller", "--option", f"'{entry}' is no OPTION=VALUE", "e.g. margin_percent=5.0")
+        for entry, (_, equals, _) in parted.items()
+        if not equals
+    ]
+    if faults:
+        raise InputError(faults)
+    return {option.strip(): _value(value.strip()) for option, _, value in parted.values()}
 
 
 def _value(text: str) -> Any:

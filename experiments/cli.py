@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from inspect import Parameter
@@ -17,9 +18,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cosim import plugins
 from cosim.errors import CosimError, Fault, InputError
 from cosim.experiments import scenario as scenarios
-from cosim.experiments.choose import only, with_options
+from cosim.experiments.choose import only, options_of, with_options
 from cosim.experiments.files import writable_folder
 from cosim.experiments.plan.command import plan_command
 from cosim.experiments.rephase.command import rephase_command
@@ -144,6 +146,25 @@ def check(
     )
 
 
+@app.command("check-controller")
+def check_controller_command(
+    target: Annotated[str, typer.Argument(help="Name, path/to/file.py:Class or package.module:Class.")],
+    option: Annotated[list[str] | None, typer.Option(help="OPTION=VALUE of the controller; may be repeated.")] = None,
+) -> None:
+    """Check that a controller keeps the rules of the loop, on a small day; exit code 2 names every rule it breaks."""
+    from cosim.testing import examine
+
+    seen = examine(plugins.resolved(target, Path.cwd()), **options_of(option or []))
+    if seen.faults:
+        raise InputError(seen.faults)
+    mean_ms, max_ms = 1e3 * seen.decide_mean_s, 1e3 * seen.decide_max_s
+    _out.print(
+        f"{escape(target)}: keeps every rule; a decision takes {mean_ms:.3g} ms on the mean, {max_ms:.3g} ms at most "
+        f"(three homes, {len(seen.answered)} decisions).",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
 @app.command("list")
 def list_command(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
@@ -155,7 +176,7 @@ def list_command(
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     if kind is Kind.feeders:
         for name in feeders.names():
-            table.add_row(name, feeders.title(name))
+            table.add_row(name, _or_why_not(feeders.title, name))
     elif kind is Kind.scenarios:
         for name in scenarios.shipped():
             table.add_row(
@@ -163,9 +184,10 @@ def list_command(
             )
     else:
         for name in controllers.names():
-            table.add_row(name, escape(controllers.describe(name)))
-            texts = controllers.option_texts(name) if options else {}
-            for key, default in (controllers.options(name) if options else {}).items():
+            table.add_row(name, about := _or_why_not(controllers.describe, name))
+            shown = options and not about.startswith("[red]")
+            texts = controllers.option_texts(name) if shown else {}
+            for key, default in (controllers.options(name) if shown else {}).items():
                 table.add_row("", escape(f"{key} = {_default(default)}\n    {texts[key].replace('``', '')}"))
     _out.print(table)
 
@@ -198,6 +220,14 @@ def bench(
         write(rows, out)
         if what is Benchmark.caps:
             benchmark.figure(rows, out.with_suffix(".png"))
+
+
+def _or_why_not(describe: Callable[[str], str], name: str) -> str:
+    """Description of a plug-in, or what is wrong with it: the others are there all the same."""
+    try:
+        return escape(describe(name))
+    except InputError as error:
+        return f"[red]{escape(str(error))}[/red]"
 
 
 def _default(value: object) -> str:

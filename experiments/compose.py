@@ -15,6 +15,7 @@ from cosim.experiments.forecast import make_forecast, too_perfect
 from cosim.experiments.scenario import ForecastTable, Run, Scenario, find, load_toml, parse_partly
 from cosim.feeders.draw import OF_THE_FEEDER, DaySpec, check_day, draw_day
 from cosim.feeders.households import Profiles, read_profiles
+from cosim.measures.own import find_own
 
 _UNSERVABLE_KWH = 0.01
 _TIMES = {"start", "horizon_h", "step_min"}
@@ -99,6 +100,8 @@ def compose(
     if feeder is None and "feeder" not in stand_ins:
         feeder = _feeder(scenario, where, faults)
     spec = _day_spec(scenario, where, faults)
+    with collecting(faults, "metrics", where):
+        find_own(scenario.metrics)
     timed = not _TIMES & set(stand_ins)
     day = None
     if feeder is not None and timed and spec is not None:
@@ -146,9 +149,8 @@ def _day_spec(scenario: Scenario, where: str | Path, faults: list[Fault]) -> Day
 
 def _check_on_its_day(controller: Controller, day: Day | None, run: Run) -> None:
     """Raise the InputError of what a controller finds wrong with the day that it will be told."""
-    day_faults = getattr(controller, "day_faults", None)
-    if day is not None and day_faults is not None:
-        faults = day_faults(day.forecast_of(run).expected)
+    if day is not None:
+        faults = controllers.check(controller, day.feeder, day.forecast_of(run).expected)
         if faults:
             raise InputError(faults)
 

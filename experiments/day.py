@@ -19,6 +19,7 @@ from cosim.experiments.scenario import Run as RunSpec
 from cosim.households import Behaviour
 from cosim.loop import run
 from cosim.measures import scoreboard
+from cosim.measures.own import find_own, measure_own
 from cosim.reduced import ReducedNetwork
 from cosim.stepper import Stepper
 from cosim.trajectory import Trajectory
@@ -49,7 +50,7 @@ class Place:
 
     def controller(self, run: RunSpec) -> Controller:
         """Make the controller of one run; InputError where its options are wrong."""
-        check_options(run, self.feeder)
+        check_options(run)
         # a controller that can do without a predictor is not refused for a feeder that has none
         asks = controllers.needs_predictor(run.controller)
         wanted = asks and controllers.needs_predictor(run.controller, strictly=bool(self.without_predictor))
@@ -216,8 +217,9 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """Every measure of the scoreboard, by name."""
-        return scoreboard(self.trajectory)
+        """Every measure of the scoreboard by name, and those of others that the scenario wants or that are installed."""
+        board = scoreboard(self.trajectory)
+        return board | measure_own(self.trajectory, find_own(self.day.scenario.metrics), board)
 
 
 def compare(runs: Iterable[Run]) -> pd.DataFrame:
@@ -246,12 +248,12 @@ def compare(runs: Iterable[Run]) -> pd.DataFrame:
     return pd.DataFrame(board).rename_axis("metric")
 
 
-def check_options(run: RunSpec, feeder: Feeder | None = None) -> None:
-    """Raise the InputError of what is wrong with a run wherever it takes place, and at this place."""
+def check_options(run: RunSpec) -> None:
+    """Raise the InputError of what is wrong with a run wherever it takes place."""
     remedy = "leave it out: the scenario's seed and feeder decide"
     reserved = sorted({"seed", "predictor"} & set(run.options))
     faults = [Fault("options", key, "is not for a scenario to set", remedy) for key in reserved]
     others = {key: value for key, value in run.options.items() if key not in reserved}
-    faults += controllers.option_faults(run.controller, others, feeder)
+    faults += controllers.option_faults(run.controller, others)
     if faults:
         raise InputError(faults)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cosim import Controller, Trajectory
-from cosim.errors import RunStoppedError
+from cosim.errors import CosimError, RunStoppedError
 from cosim.experiments.day import Day
 from cosim.experiments.figures import write_figures
 from cosim.experiments.files import write_json
@@ -23,6 +23,7 @@ from cosim.experiments.report import write_report
 from cosim.experiments.unbalance.tables import analyse, describe
 from cosim.experiments.unbalance.write import write_unbalance
 from cosim.measures import json_safe, scoreboard
+from cosim.measures.own import find_own, measure_own
 from cosim.record import write_trajectory, write_whole
 from cosim.stepper import make_engine
 
@@ -116,9 +117,14 @@ def execute(
         try:
             if trajectory.steps:
                 _keep(results, item.name, trajectory, engine)
+                results.metrics[item.name] |= measure_own(
+                    trajectory, find_own(composition.scenario.metrics), results.metrics[item.name]
+                )
             _keep_proof(folder / "caps" / item.name, controller, composition)
         except KeyboardInterrupt:
             results.stopped = RunStoppedError(f"{item.name}: interrupted while it was written", None, 130)
+        except CosimError as error:
+            results.stopped = results.stopped or RunStoppedError(f"{item.name}: {error}", None, error.exit_code)
         if results.stopped:
             break
     _finish(results, composition, where, engine)

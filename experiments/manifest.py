@@ -7,11 +7,13 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cosim import Trajectory
+from cosim import Trajectory, controllers, feeders, plugins
+from cosim.controllers import registry
 from cosim.errors import RunStoppedError
 from cosim.experiments.day import Day
 from cosim.experiments.files import origin, sha256_of
 from cosim.experiments.scenario import ForecastTable, Run, Scenario
+from cosim.measures import own as own_measures
 
 _PACKAGES = (
     "lv-feeder-cosim", "opendssdirect.py", "dss-python", "dss-python-backend", "highspy", "pyomo", "pymoo", "numpy",
@@ -106,8 +108,22 @@ def make_manifest(
         "runs": {label: _of_run(label, trajectory, composition) for label, trajectory in runs.items()},
         "engine_crosscheck": dict(crosscheck),
         "warnings": list(composition.warnings),
+        "plugins": _plugins(composition.scenario),
         **origin(_PACKAGES),
         "inputs_sha256": input_hashes(composition, where),
+    }
+
+
+def _plugins(scenario: Scenario) -> dict[str, dict[str, Any]]:
+    """Say where everything comes from that is not shipped."""
+    outside = [run for run in scenario.runs if run.controller not in controllers.REGISTRY]
+    places = [scenario.feeder] if feeders.is_installed(scenario.feeder) else []
+    return {
+        "controllers": {run.name: plugins.origin(registry.GROUP, run.controller) for run in outside},
+        "feeders": {name: plugins.origin(feeders.GROUP, name) for name in places},
+        "metrics": {
+            name: plugins.origin(own_measures.GROUP, name) for name in own_measures.own_names(scenario.metrics)
+        },
     }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from cosim import plugins
 from cosim.errors import Fault, InputError
 from cosim.experiments.mend import dotted, items, mended
 
@@ -102,7 +103,7 @@ OwnForecast = Annotated[
 class Run(_Table):
     """One controller on the day; what the world is like and what is told of it may differ from run to run."""
 
-    controller: str
+    controller: str = Field(description="A name, my_file.py:MyClass (seen from the scenario), or a module:Class")
     label: str | None = Field(None, pattern=r"^[A-Za-z0-9_.\-]+$")
     options: dict[str, Any] = Field(default_factory=dict)
     stubborn_share: Share | None = Field(None, description="Instead of the scenario's")
@@ -110,8 +111,8 @@ class Run(_Table):
 
     @property
     def name(self) -> str:
-        """Label, or the controller's name where none is given."""
-        return self.label or self.controller
+        """Label, or the controller's name (of a target: its class's) where none is given."""
+        return self.label or plugins.safe_label(self.controller)
 
 
 class Scenario(_Table):
@@ -125,6 +126,7 @@ class Scenario(_Table):
     step_min: int = Field(5, ge=1, le=60)
     control_min: int = Field(15, ge=1, le=240)
     tariff: str = Field("three_band", description="A shipped tariff")
+    metrics: tuple[str, ...] = Field((), strict=False, description="Own measures: my_file.py:function, or a name")
     strict: bool = Field(False, description="Refuse a day with a car that nothing could serve")
     decide_limit_s: float | None = Field(
         None, gt=0, description="Longest time of a decision; a later one is dropped [s]"
@@ -278,7 +280,14 @@ def _with_paths(scenario: Scenario, folder: Path) -> Scenario:
     cars = scenario.ev
     if cars.sessions is not None:
         cars = cars.model_copy(update={"sessions": beside(cars.sessions)})
-    return scenario.model_copy(update={"feeder": beside(scenario.feeder), "households": homes, "ev": cars})
+    named = {
+        "feeder": beside(scenario.feeder),
+        "runs": tuple(
+            run.model_copy(update={"controller": plugins.resolved(run.controller, folder)}) for run in scenario.runs
+        ),
+        "metrics": tuple(plugins.resolved(metric, folder) for metric in scenario.metrics),
+    }
+    return scenario.model_copy(update={**named, "households": homes, "ev": cars})
 
 
 def _with_whole_forecasts(scenario: Scenario) -> Scenario:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from cosim import plugins
 from cosim.contract import Connection, Feeder, Float, LoadFact, Survey, TransformerSpec
 from cosim.errors import Fault, InputError
 from cosim.feeders.topology import distances_m, edges_of, head_line, low_voltage_terminal, supply_of
@@ -22,6 +23,9 @@ Only the engine can read its own language, so this name is the one thread from h
 
 CONNECTION_KW_PER_PHASE = 14.0
 """Where ``feeder.toml`` declares none: about 60 A, the smaller of the main fuses usual in British homes."""
+
+GROUP = "cosim.feeders"
+"""Entry points by which installed packages offer feeders: a path, or a function that returns one."""
 
 _HERE = Path(__file__).parent
 _FACTS: dict[str, type | tuple[type, ...]] = {
@@ -37,13 +41,19 @@ _FACTS: dict[str, type | tuple[type, ...]] = {
 
 
 def names() -> tuple[str, ...]:
-    """Names of the feeders that are shipped."""
-    return tuple(sorted(folder.parent.name for folder in _HERE.glob("*/feeder.toml")))
+    """Names of the feeders that are shipped, then of those of installed packages; shipped names win."""
+    shipped = tuple(sorted(folder.parent.name for folder in _HERE.glob("*/feeder.toml")))
+    return (*shipped, *[name for name in plugins.offered(GROUP) if name not in shipped])
 
 
 def title(name: str) -> str:
-    """One line about a shipped feeder, from its ``feeder.toml``."""
-    return str(_facts(_HERE / name / "feeder.toml").get("title", ""))
+    """One line about a feeder of ``names()``, from its ``feeder.toml``."""
+    return str(_facts(_find(name).with_name("feeder.toml")).get("title", ""))
+
+
+def is_installed(name: str) -> bool:
+    """Whether a feeder of that name comes from an installed package."""
+    return not (_HERE / name / "feeder.toml").is_file() and name in plugins.offered(GROUP)
 
 
 def load(
@@ -53,7 +63,7 @@ def load(
     transformer: TransformerSpec | None = None,
     connections: Sequence[Connection] = (),
 ) -> Feeder:
-    """Load a shipped feeder by name, or any OpenDSS circuit by the path of its master file.
+    """Load a shipped or installed feeder by name, or any OpenDSS circuit by the path of its master file.
 
     Parameters
     ----------
@@ -97,7 +107,13 @@ def load(
 
 
 def _find(name_or_path: str | Path) -> Path:
-    path = _HERE / str(name_or_path) / "Master.dss" if str(name_or_path) in names() else Path(name_or_path)
+    name = str(name_or_path)
+    if is_installed(name):
+        target = plugins.target_of(GROUP, name)
+        offered = plugins.load(target, "feeder") if target else name
+        path = Path(offered() if callable(offered) else offered)
+    else:
+        path = _HERE / name if name in names() else Path(name_or_path)
     if path.is_dir():
         path = path / "Master.dss"
     if not path.is_file():

@@ -24,17 +24,13 @@ MAY_IMPORT = {
 }
 """Distributions by room; experiments may import any."""
 
-MAY_KNOW = {"feeders": {"contract", "errors"}, "controllers": {"contract", "errors", "measures"}}
+MAY_KNOW = {"feeders": {"contract", "errors", "plugins"}, "controllers": {"contract", "errors", "measures", "plugins"}}
 """Parts of cosim by room."""
 
 MAY_IMPORT_BY_NAME = {
-    "cosim/__init__.py",
-    "cosim/stepper.py",
-    "feeders/read.py",
-    "controllers/__init__.py",
-    "experiments/cli.py",
-}
-"""Where a module's name is looked up in a table: engines, surveyors, controllers, benchmarks."""
+    "cosim/__init__.py", "cosim/stepper.py", "feeders/read.py", "cosim/plugins.py", "experiments/cli.py",
+}  # fmt: skip
+"""Where a module's name is looked up: public names, engines, controllers and code of others, benchmarks."""
 
 HEAVY = ("opendssdirect", "dss", "pyomo", "pymoo", "highspy", "matplotlib", "pvlib", "cosim.experiments")
 

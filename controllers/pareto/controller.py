@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from cosim.contract import Decision, Exogenous, Feeder, Float, Forecast, Observation, Predictor, Setpoints
+from cosim.contract import (
+    Artifact,
+    BaseController,
+    Decision,
+    Exogenous,
+    Feeder,
+    Float,
+    Forecast,
+    Observation,
+    Predictor,
+    Setpoints,
+)
+from cosim.controllers.pareto.artifacts import Found, front_tables
 from cosim.controllers.pareto.certificate import Certificate, certify, long_reference
 from cosim.controllers.pareto.choice import RULES, default_weights
 from cosim.controllers.pareto.dispatch import NO_MEMORY, LoopSpace, Memory
@@ -31,7 +43,7 @@ from cosim.controllers.pareto.surroundings import LOADING_LIMIT_PERCENT, VOLTAGE
 from cosim.errors import Fault, InputError
 
 
-class Pareto:
+class Pareto(BaseController):
     """Trade unbalance against PV curtailment with NSGA-II on a predictor, and keep the whole front.
 
     At every control step it limits the cars that would charge and the roofs in the sun, on what the forecast and the
@@ -91,14 +103,7 @@ class Pareto:
         has no branch to watch.
     """
 
-    every_step = False
     option_faults = staticmethod(option_faults)
-
-    @staticmethod
-    def place_faults(feeder: Feeder, options: Mapping[str, Any]) -> list[Fault]:
-        """Lines and buses named in the options that a feeder does not have, or that nothing watches."""
-        objectives = options.get("objectives") or CONVEX_PAIR
-        return watch_faults(feeder, objectives, options.get("lines"), options.get("buses"))
 
     def __init__(
         self,
@@ -146,9 +151,9 @@ class Pareto:
         self._memory: Memory = NO_MEMORY
         self._forget()
 
-    def day_faults(self, expected: Exogenous) -> list[Fault]:
+    def check(self, feeder: Feeder, day: Exogenous) -> list[Fault]:  # noqa: ARG002 - the constructor saw the feeder
         """Objectives named in the options that have nothing to act on in a day: no roofs, no cars."""
-        return day_faults(self._named, expected)
+        return day_faults(self._named, day)
 
     def plan(self, forecast: Forecast) -> None:
         """Take note of the forecast and begin anew: the same seed gives the same run.
@@ -158,7 +163,7 @@ class Pareto:
         InputError
             Where an objective needs roofs or cars and the day has none.
         """
-        faults = self.day_faults(forecast.expected)
+        faults = day_faults(self._named, forecast.expected)
         if faults:
             raise InputError(faults)
         self._forecast = forecast
@@ -189,9 +194,15 @@ class Pareto:
         limits = space.limits_kw(front.x[chosen], self._customers)
         wall_s = time.perf_counter() - began
         verdict = self._judge(problem, start, front, chosen, exact)
-        return self._setpoints(self._decision(front, chosen, verdict, wall_s), *limits)
+        self._found.append(Found(observation.step, front, chosen, verdict))
+        return self._setpoints(self._decision(front, wall_s), *limits)
+
+    def artifacts(self) -> Mapping[str, Artifact]:
+        """Every front with its chosen point, what fronts were judged by, and the verdicts."""
+        return front_tables(self._around.objectives, self._found)
 
     def _forget(self) -> None:
+        self._found: list[Found] = []
         self._rng = np.random.default_rng(self._seed)
         self._memory = NO_MEMORY
         self._at_once = np.zeros(self._customers, dtype=bool)
@@ -229,23 +240,14 @@ class Pareto:
             return certify(problem, front, chosen, found)
         return None if exact is None else certify(problem, front, chosen, exact)
 
-    def _decision(self, front: Front, chosen: int, verdict: Certificate | None, wall_s: float) -> Decision:
+    def _decision(self, front: Front, wall_s: float) -> Decision:
         fallback = ""
         if not front.feasible:
             fallback = "no candidate keeps all limits: least violation taken"
         elif front.relaxed:
             fallback = f"no candidate keeps the limit of {', '.join(front.relaxed)}: least violation taken"
-        return Decision(
-            status="heuristic",  # an evolutionary search proves nothing: no bound, no gap
-            fallback=fallback,
-            wall_s=wall_s,
-            front=front.values,
-            front_names=self._around.objectives,
-            chosen=chosen,
-            scale=front.scale.ends,
-            hypervolume=front.hypervolume,
-            **({} if verdict is None else _as_recorded(verdict)),
-        )
+        # an evolutionary search proves nothing: no bound, no gap
+        return Decision(status="heuristic", fallback=fallback, wall_s=wall_s)
 
     def _setpoints(
         self, decision: Decision, ev_limit_kw: Float | None = None, pv_limit_kw: Float | None = None
@@ -257,12 +259,3 @@ class Pareto:
             pv_limit_kw=free if pv_limit_kw is None else pv_limit_kw,
             decision=decision,
         )
-
-
-def _as_recorded(verdict: Certificate) -> dict[str, Any]:
-    return {
-        "hypervolume_reference": verdict.hypervolume,
-        "regret_a": verdict.regret_a,
-        "regret_kwh": verdict.regret_kwh,
-        "reference": verdict.values,
-    }

@@ -8,11 +8,13 @@ the order of the ``Feeder``. A limit of ``inf`` is no limit.
 
 from cosim.contract.day import EvSessions, Exogenous, Forecast
 from cosim.contract.place import Connection, Feeder, LoadFact, LoadShape, Survey, TransformerSpec
-from cosim.contract.roles import Controller, Engine, Prediction, Predictor
+from cosim.contract.roles import Artifact, BaseController, Controller, Engine, Prediction, Predictor
 from cosim.contract.signals import Curve, Decision, LocalCurves, Observation, Setpoints
 from cosim.network import Branch, Complex, Float, Int, Network, monitored_currents
 
 __all__ = [
+    "Artifact",
+    "BaseController",
     "Branch",
     "Complex",
     "Connection",

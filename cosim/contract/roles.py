@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union, runtime_checkable
 
-from cosim.contract.day import Forecast
+from cosim.contract.day import Exogenous, Forecast
+from cosim.contract.place import Feeder
 from cosim.contract.signals import Observation, Setpoints
+from cosim.errors import Fault
 from cosim.network import Complex, Float
+
+if TYPE_CHECKING:  # nobody who imports cosim waits for pandas
+    import pandas as pd
+
+Artifact: TypeAlias = Union["pd.DataFrame", Mapping[str, Any]]
+"""A table, as a DataFrame or as columns of one length by name; or nested plain data."""
 
 
 @runtime_checkable
 class Controller(Protocol):
-    """A decision maker. ``every_step`` asks to be called at every step, not only at control steps."""
-
-    every_step: bool
+    """A decision maker: what every one must have. `BaseController` says what it may have, with defaults."""
 
     def plan(self, forecast: Forecast) -> None:
         """Prepare the horizon; called once, before the first step."""
@@ -23,6 +30,47 @@ class Controller(Protocol):
     def decide(self, observation: Observation) -> Setpoints:
         """Answer the last observation with setpoints that act in the step that begins."""
         ...
+
+
+class BaseController:
+    """Defaults of everything but ``decide``; a controller may inherit from it, or simply have the parts it needs.
+
+    Attributes
+    ----------
+    every_step : bool
+        Whether it is called at every step, not only at control steps.
+    """
+
+    every_step: bool = False
+
+    @staticmethod
+    def option_faults(options: Mapping[str, Any]) -> list[Fault]:  # noqa: ARG004 - the protocol's signature
+        """What is wrong with values of options, as far as it can be told without a place.
+
+        Parameters
+        ----------
+        options : mapping
+            Those that were given, of the right types.
+        """
+        return []
+
+    def check(self, feeder: Feeder, day: Exogenous) -> list[Fault]:  # noqa: ARG002 - the protocol's signature
+        """What is wrong with a place and the day that will be told; asked before any run of the scenario begins."""
+        return []
+
+    def plan(self, forecast: Forecast) -> None:
+        """Prepare the horizon: nothing."""
+
+    def artifacts(self) -> Mapping[str, Artifact]:
+        """What a run leaves behind beside its trajectory, asked once, after the last step.
+
+        Returns
+        -------
+        mapping of str to DataFrame, columns by name, or nested plain data
+            Written as ``trajectories/<label>/<name>.parquet``, or ``.json`` where it is no table. Figures and measures
+            read ``front``, ``reference`` and ``certificates`` where they are there, see `cosim.artifacts`.
+        """
+        return {}
 
 
 class Predictor(Protocol):

@@ -143,17 +143,6 @@ class Decision:
         False where a wall-clock limit struck.
     wall_s : float
         Time taken [s] (kept apart: never in metrics).
-    front : ndarray or None, shape (point, objective)
-        All non-dominated points, and the chosen one at row ``chosen``, which a controller may prefer to one of them.
-    reference : ndarray or None, shape (point, objective)
-        Points that the front was judged by.
-    scale : ndarray or None, shape (2, objective)
-        Values of the objectives that count as 0 and as 1 in the hypervolumes; the second is their reference point.
-    hypervolume, hypervolume_reference : float
-        Share of a box of fixed scale that the front and the reference dominate; nan where there is none.
-    regret_a, regret_kwh : float
-        How much less unbalance current [A], and how much less curtailed energy [kWh], the reference offers at the
-        chosen point's other objectives; nan where nothing was judged.
     """
 
     status: str = "rule"
@@ -163,15 +152,6 @@ class Decision:
     fallback: str = ""
     reproducible: bool = True
     wall_s: float = 0.0
-    front: Float | None = None
-    front_names: tuple[str, ...] = ()
-    chosen: int = -1
-    reference: Float | None = None
-    scale: Float | None = None
-    hypervolume: float = float("nan")
-    hypervolume_reference: float = float("nan")
-    regret_a: float = float("nan")
-    regret_kwh: float = float("nan")
 
 
 @dataclass(frozen=True, eq=False)

@@ -184,22 +184,21 @@ def _promise_metrics(run: Trajectory) -> dict[str, float]:
 
 def _front_metrics(run: Trajectory) -> dict[str, float]:
     """How good the fronts of decisions are, against references on a fixed scale; nan where none was judged."""
-    judged = [decision for _, decision in run.decisions if np.isfinite(decision.hypervolume_reference)]
-    # where the reference gains nothing there is nothing to reach
-    ratios = np.array(
-        [
-            decision.hypervolume / decision.hypervolume_reference
-            for decision in judged
-            if decision.hypervolume_reference > _LEAST_HYPERVOLUME
-        ]
+    table = run.table("certificates")
+    reached, known, regret_a, regret_kwh = (
+        np.array([]) if table is None else table[name].to_numpy(float)
+        for name in ("hypervolume", "hypervolume_reference", "regret_a", "regret_kwh")
     )
+    judged = np.isfinite(known)
+    there = known > _LEAST_HYPERVOLUME  # where the reference gains nothing there is nothing to reach
+    ratios = reached[there] / known[there]
     shares = np.minimum(ratios, 1.0)  # beyond it a front has reached all there is, and the reference is in doubt
-    regrets_kwh = [decision.regret_kwh for decision in judged if np.isfinite(decision.regret_kwh)]
+    regrets_kwh = regret_kwh[judged & np.isfinite(regret_kwh)].tolist()
     return {
         "hypervolume_ratio_mean": _mean(shares),
         "hypervolume_ratio_min": float(shares.min()) if shares.size else float("nan"),
         "hypervolume_ratio_above_one": float((ratios > 1.0 + _ROUNDING).sum()) if ratios.size else float("nan"),
-        "regret_mean_a": _mean(np.array([decision.regret_a for decision in judged])),
+        "regret_mean_a": _mean(regret_a[judged]),
         "regret_kwh": float(sum(regrets_kwh)) if regrets_kwh else float("nan"),
     }
 

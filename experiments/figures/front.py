@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
-from cosim.contract import Decision, Float
+from cosim.artifacts import COLUMNS
+from cosim.contract import Float
 from cosim.controllers.pareto.objectives import OBJECTIVES
 from cosim.experiments.figures import style
 from cosim.experiments.figures.runs import NothingToDrawError, Runs, clock
+from cosim.trajectory import Trajectory
 
 SHOWN = 6
 _REFERENCE = "#bbbbbb"
@@ -18,82 +24,122 @@ _SHORT = FormatStrFormatter("%.4g")  # a common factor above the axis would stan
 _ROOM = 1.15  # of the front found: the reference may reach further than is worth drawing
 
 
+@dataclass(frozen=True, eq=False)
+class Front:
+    """What one decision had to choose from.
+
+    Attributes
+    ----------
+    step : int
+        At which it took effect.
+    names : tuple of str
+        Of the objectives.
+    points : ndarray, shape (point, objective)
+        Of the front, and at the row ``chosen`` the one taken (-1: none of them).
+    reference : ndarray or None, shape (point, objective)
+        Points that it was judged by, where two axes can show them.
+    reached : float
+        Its share of their hypervolume; nan where it was not judged.
+    """
+
+    step: int
+    names: tuple[str, ...]
+    points: Float
+    chosen: int
+    reference: Float | None
+    reached: float
+
+
 def draw(runs: Runs) -> style.Drawing:
     """Fronts of decisions spread over the day, for every run that keeps them; the first two objectives."""
-    shown = [(label, decisions_shown(run.decisions)) for label, run in runs]
-    shown = [(label, decisions) for label, decisions in shown if decisions]
+    shown = [(label, fronts_shown(run)) for label, run in runs]
+    shown = [(label, fronts) for label, fronts in shown if fronts]
     if not shown:
         raise NothingToDrawError("no controller keeps a front of several points")
     columns = 3
     figure, blocks = style.sheet(
-        *(style.Block(len(decisions), columns, 1.7, share_x=False, share_y=False) for _, decisions in shown)
+        *(style.Block(len(fronts), columns, 1.7, share_x=False, share_y=False) for _, fronts in shown)
     )
-    for panels, (label, decisions) in zip(blocks, shown, strict=True):
-        for axes, (step, decision) in zip(panels, decisions, strict=True):
-            _front(axes, decision)
-            style.panel_title(axes, f"{label}, {clock(runs.trajectories[label], step)}", _words(decision))
-    drawn = [decision for _, decisions in shown for _, decision in decisions]
+    for panels, (label, fronts) in zip(blocks, shown, strict=True):
+        for axes, front in zip(panels, fronts, strict=True):
+            _front(axes, front)
+            style.panel_title(axes, f"{label}, {clock(runs.trajectories[label], front.step)}", _words(front))
+    drawn = [front for _, fronts in shown for front in fronts]
     title = "What a decision had to choose from: trade-offs found, and the point chosen"
     style.heading(figure, title, _keys(drawn))
     return style.Drawing(figure, title, _caption(drawn))
 
 
-def _keys(drawn: list[Decision]) -> list[Line2D]:
+def _keys(drawn: list[Front]) -> list[Line2D]:
     keys = [
         style.line_key(
             "none", "found", marker="o", markersize=5, markerfacecolor="#56B4E9", markeredgecolor=style.USED
         ),
         style.line_key("none", "chosen", marker="*", markersize=12, markerfacecolor="#D55E00", markeredgecolor="black"),
     ]
-    judged = any(_has_reference(decision) for decision in drawn)
+    judged = any(front.reference is not None for front in drawn)
     return [style.line_key(_REFERENCE, "reference", linewidth=4), *keys] if judged else keys
 
 
-def _caption(drawn: list[Decision]) -> str:
+def _caption(drawn: list[Front]) -> str:
     words = [
         f"Non-dominated points of up to {SHOWN} decisions of each run: the richest in each part of the day. Lower and "
         "further left is better."
     ]
-    if any(_has_reference(decision) for decision in drawn):
+    if any(front.reference is not None for front in drawn):
         words.append(
             "Grey: the reference by which a front was judged, of unbalance current against curtailment the exact front "
             "of the linearised network (chargers' 6 A minimum left out), evaluated on the full one; the search began "
             "with it unless it was told not to."
         )
-    if any(decision.hypervolume_reference > 0.0 for decision in drawn):
+    if any(np.isfinite(front.reached) for front in drawn):
         words.append("hv: share of the reference's hypervolume.")
-    if any(_third(decision) is not None for decision in drawn):
+    if any(front.points.shape[1] > 2 for front in drawn):
         words.append(
             "The third objective, where it varies, is the colour of the points: dark is better, light is worse."
         )
     return " ".join([*words, "Scales differ between panels."])
 
 
-def _has_reference(decision: Decision) -> bool:
-    """Whether there is a reference that two axes can show."""
-    return decision.reference is not None and decision.reference.shape[1] == 2
+def fronts_of(run: Trajectory) -> list[Front]:
+    """Fronts that the controller of a run left behind, in order of time."""
+    table, judged = run.table("front"), run.table("certificates")
+    if table is None:
+        return []
+    names = tuple(str(name) for name in table.columns if name not in COLUMNS["front"])
+    references = _by_step(run.table("reference"))
+    ratios: dict[int, float] = {}
+    if judged is not None:
+        known = judged["hypervolume_reference"].to_numpy(float)
+        reached = judged["hypervolume"].to_numpy(float) / np.where(known > 0.0, known, np.nan)
+        ratios = dict(zip(judged["step"], reached, strict=True))
+    fronts = []
+    for step, points in _by_step(table).items():
+        taken = np.flatnonzero(points["chosen"])
+        reference = references[step][list(names)].to_numpy(float) if step in references and len(names) == 2 else None
+        fronts.append(
+            Front(step, names, points[list(names)].to_numpy(float), int(taken[0]) if taken.size else -1, reference,
+                  float(ratios.get(step, np.nan)))
+        )  # fmt: skip
+    return fronts
 
 
-def _third(decision: Decision) -> Float | None:
-    """The third objective of the points, where there is one."""
-    points = decision.front
-    return None if points is None or points.shape[1] < 3 else np.asarray(points[:, 2])
+def _by_step(table: pd.DataFrame | None) -> dict[Any, pd.DataFrame]:
+    return {} if table is None else dict(iter(table.groupby("step")))
 
 
-def decisions_shown(decisions: tuple[tuple[int, Decision], ...]) -> list[tuple[int, Decision]]:
-    """Decisions with the richest fronts, each from its own part of the day, in order of time."""
-    kept = [(step, d) for step, d in decisions if d.front is not None and d.front.shape[1] >= 2 and _choice(d)[0]]
+def fronts_shown(run: Trajectory) -> list[Front]:
+    """The richest fronts, each from its own part of the day, in order of time."""
+    kept = [front for front in fronts_of(run) if front.points.shape[1] >= 2 and _choice(front)[0]]
     if len(kept) <= SHOWN:
         return kept
     parts = np.array_split(np.arange(len(kept)), SHOWN)
-    return [kept[max(part, key=lambda index: _choice(kept[index][1]))] for part in parts]
+    return [kept[max(part, key=lambda index: _choice(kept[index]))] for part in parts]
 
 
-def _words(decision: Decision) -> str:
-    points = 0 if decision.front is None else len(decision.front)
-    if not decision.hypervolume_reference > 0.0:
-        return f"{points} points"
-    return f"{points} points, hv {100.0 * decision.hypervolume / decision.hypervolume_reference:.1f} %"
+def _words(front: Front) -> str:
+    points = f"{len(front.points)} points"
+    return f"{points}, hv {100.0 * front.reached:.1f} %" if np.isfinite(front.reached) else points
 
 
 def axis_name(objective: str) -> str:
@@ -102,29 +148,20 @@ def axis_name(objective: str) -> str:
     return objective.replace("_", " ") if known is None else f"{known.about} [{known.unit}]"
 
 
-def _choice(decision: Decision) -> tuple[bool, int]:
+def _choice(front: Front) -> tuple[bool, int]:
     """How much there is to choose: whether there is a trade-off to see, and the number of points."""
-    front = decision.front
-    return (False, 0) if front is None else (bool((np.ptp(front[:, :2], axis=0) > 0).all()), len(front))
+    return bool((np.ptp(front.points[:, :2], axis=0) > 0).all()), len(front.points)
 
 
-def _names(decision: Decision) -> tuple[str, ...]:
-    objectives = 0 if decision.front is None else decision.front.shape[1]
-    known = decision.front_names
-    return known if len(known) == objectives else tuple(f"objective {index + 1}" for index in range(objectives))
-
-
-def _front(axes: Axes, decision: Decision) -> None:
-    points = decision.front
-    if points is None:
-        return
+def _front(axes: Axes, front: Front) -> None:
+    points, names = front.points, front.names
     order = np.argsort(points[:, 0])
-    if decision.reference is not None and _has_reference(decision):
+    if front.reference is not None:
         reach = points[:, :2].min(axis=0) + _ROOM * np.ptp(points[:, :2], axis=0)
-        near = decision.reference[(decision.reference[:, :2] <= reach).all(axis=1)]
+        near = front.reference[(front.reference <= reach).all(axis=1)]
         near = near[np.argsort(near[:, 0])]
         axes.plot(near[:, 0], near[:, 1], color=_REFERENCE, linewidth=5, solid_capstyle="round")
-    third, names = _third(decision), _names(decision)
+    third = points[:, 2] if points.shape[1] > 2 else None
     if third is None:
         axes.plot(
             points[order, 0], points[order, 1], color="#56B4E9", marker="o", markersize=4, markeredgecolor=style.USED,
@@ -138,8 +175,8 @@ def _front(axes: Axes, decision: Decision) -> None:
         bar.set_label(axis_name(names[2]), fontsize="small")
         bar.ax.tick_params(labelsize="small")
         bar.ax.yaxis.set_major_formatter(_SHORT)
-    if 0 <= decision.chosen < len(points):
-        x, y = points[decision.chosen, :2]
+    if front.chosen >= 0:
+        x, y = points[front.chosen, :2]
         axes.plot([x], [y], marker="*", markersize=13, color="#D55E00", markeredgecolor="black", linestyle="none")
     axes.set_xlabel(axis_name(names[0]))
     axes.set_ylabel(axis_name(names[1]))

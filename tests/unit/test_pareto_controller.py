@@ -79,24 +79,31 @@ def test_less_neutral_current_and_every_car_served(both: tuple[Trajectory, Traje
 
 
 def test_every_front_is_kept_and_free_of_dominated_points(both: tuple[Trajectory, Trajectory]) -> None:
-    decisions = [decision for _, decision in both[1].decisions]
-    assert len(decisions) == 32
-    searched = [decision for decision in decisions if decision.status == "heuristic"]
+    trajectory = both[1]
+    assert len(trajectory.decisions) == 32
+    searched = {step: decision for step, decision in trajectory.decisions if decision.status == "heuristic"}
     assert len(searched) >= 30
-    for decision in searched:
-        assert decision.front is not None
-        assert decision.front_names == ("unbalance_current", "pv_curtailment")
-        beaten = np.flatnonzero(dominated(decision.front))
-        assert set(beaten) <= {decision.chosen}  # which may give way by a hair for less charging at once
-        assert 0 <= decision.chosen < len(decision.front)
+    table = trajectory.table("front")
+    assert table is not None
+    assert list(table.columns) == ["step", "point", "chosen", "unbalance_current", "pv_curtailment"]
+    fronts = dict(iter(table.groupby("step")))
+    assert fronts.keys() == searched.keys()
+    for step, decision in searched.items():
+        beaten = np.flatnonzero(dominated(fronts[step].iloc[:, 3:].to_numpy()))
+        chosen = np.flatnonzero(fronts[step]["chosen"])
+        assert len(chosen) == 1
+        assert set(beaten) <= set(chosen)  # which may give way by a hair for less charging at once
         assert np.isnan([decision.objective, decision.bound, decision.gap]).all()  # nothing is proven
         assert not decision.fallback
-    assert max(len(decision.front) for decision in searched if decision.front is not None) >= 8
+    assert max(map(len, fronts.values())) >= 8
+    assert both[0].artifacts == {}
 
 
 def test_fronts_are_judged_by_the_exact_one(both: tuple[Trajectory, Trajectory]) -> None:
-    decisions = [decision for _, decision in both[1].decisions if decision.front is not None]
-    assert all(decision.reference is not None for decision in decisions)
+    front, reference = both[1].table("front"), both[1].table("reference")
+    assert front is not None
+    assert reference is not None
+    assert set(front["step"]) == set(reference["step"])
     metrics = scoreboard(both[1])
     assert metrics["hypervolume_ratio_mean"] > 0.97
     assert 0.8 < metrics["hypervolume_ratio_min"] <= metrics["hypervolume_ratio_mean"] <= 1.0
@@ -114,11 +121,13 @@ def test_several_periods_and_three_objectives(european_lv: Feeder, lopsided_nigh
     )  # fmt: skip
     trajectory = run(european_lv, lopsided_night, controller, engine="reduced")
     assert trajectory.delivered_kwh == pytest.approx(9.0, abs=1e-6)
-    judged = [d for _, d in trajectory.decisions if np.isfinite(d.hypervolume_reference)]
+    table = trajectory.table("certificates")
+    assert table is not None
+    judged = table[np.isfinite(table["hypervolume_reference"])]
     assert len(judged) == 2
-    for decision in judged:
-        assert 0.0 < decision.hypervolume <= decision.hypervolume_reference + 1e-12
-        assert np.isnan(decision.regret_a)  # of an objective that was not asked for
+    for row in judged.itertuples():
+        assert 0.0 < row.hypervolume <= row.hypervolume_reference + 1e-12
+        assert np.isnan(row.regret_a)  # of an objective that was not asked for
 
 
 def test_an_objective_without_anything_to_act_on_is_refused(
@@ -228,12 +237,12 @@ def test_the_options_texts_name_all_that_can_be_chosen() -> None:
 
 def test_ratios_can_be_computed_again_from_the_files(both: tuple[Trajectory, Trajectory], tmp_path: Path) -> None:
     write_trajectory(both[1], tmp_path)
-    decisions, front, reference = (
-        pq.read_table(tmp_path / f"{name}.parquet").to_pandas() for name in ("decisions", "front", "reference")
+    certificates, front, reference = (
+        pq.read_table(tmp_path / f"{name}.parquet").to_pandas() for name in ("certificates", "front", "reference")
     )
     names = ["unbalance_current", "pv_curtailment"]
     assert len(front) > 100
-    for row in decisions[decisions.hypervolume.notna()].itertuples():
+    for row in certificates.itertuples():
         zero, one = ([getattr(row, f"{name}_at_{end}") for name in names] for end in (0, 1))
         for table, expected in ((front, row.hypervolume), (reference, row.hypervolume_reference)):
             scaled = (table.loc[table.step == row.step, names].to_numpy() - zero) / (np.array(one) - zero)

@@ -1,0 +1,244 @@
+"""Controllers by name or target: found, described, their options checked, made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from inspect import Parameter, getdoc, getsourcefile, signature
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+
+from cosim import plugins
+from cosim.contract import BaseController, Controller, Exogenous, Feeder, Predictor
+from cosim.controllers import REGISTRY
+from cosim.errors import CosimError, Fault, InputError
+
+GROUP = "cosim.controllers"
+"""Entry points by which installed packages offer controllers."""
+
+_GIVEN = ("predictor", "seed")  # what the caller hands over; never an option
+_POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+_VARIABLE = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+_ASKED = ("plan(self, forecast)", "decide(self, observation)")
+
+
+def names() -> tuple[str, ...]:
+    """Names of all controllers, baselines first, those of installed packages last; shipped names win."""
+    return (*REGISTRY, *[name for name in plugins.offered(GROUP) if name not in REGISTRY])
+
+
+def describe(name: str | type) -> str:
+    """First line of the class's docstring; InputError where there is no such controller."""
+    return (getdoc(find(name)) or "").partition("\n")[0]
+
+
+def needs_predictor(name: str | type, *, strictly: bool = False) -> bool:
+    """Whether the controller's constructor takes a predictor (``strictly``: and cannot do without one).
+
+    InputError where there is no such controller.
+    """
+    taken = _taken(find(name)).get("predictor")
+    return taken is not None and not (strictly and taken.default is not Parameter.empty)
+
+
+def options(name: str | type) -> dict[str, Any]:
+    """Options of a controller with their defaults; InputError where there is no such controller."""
+    return {key: value.default for key, value in _taken(find(name)).items() if key not in _GIVEN}
+
+
+def option_texts(name: str | type) -> dict[str, str]:
+    """What the class's docstring says of each option; InputError where there is no such controller."""
+    kind = find(name)
+    lines = iter((getdoc(kind) or "").splitlines())
+    texts: dict[str, str] = {}
+    for line in lines:
+        if line == "Parameters":
+            break
+    next(lines, None)
+    keys: list[str] = []
+    for line in lines:
+        if line.startswith("----"):  # the line before it was the next section's heading
+            break
+        if line and not line.startswith(" "):
+            keys = [key.strip() for key in line.partition(" : ")[0].split(",")]
+        for key in keys if line.startswith(" ") else ():
+            texts[key] = f"{texts.get(key, '')} {line.strip()}".strip()
+    hints = _hints(kind)
+    for key in options(kind):
+        choices = get_args(hints.get(key)) if get_origin(hints.get(key)) is Literal else ()
+        if any(str(choice) not in texts.get(key, "") for choice in choices):
+            texts[key] = f"{texts.get(key, '')} One of {', '.join(map(str, choices))}.".strip()
+    return {key: texts.get(key, "") for key in options(kind)}
+
+
+def option_faults(name: str | type, options: Mapping[str, Any]) -> list[Fault]:
+    """Faults of options that can be told without making the controller: unknown, missing, of the wrong type or value.
+
+    Raises
+    ------
+    InputError
+        Where there is no such controller.
+    """
+    kind = find(name)
+    found = _option_faults(_label(name), kind, None, options)
+    faults = [fault for fault in found if fault.key in options or fault.key not in _GIVEN]
+    # a controller may know more than the types of its options
+    return faults or list(getattr(kind, "option_faults", BaseController.option_faults)(options))
+
+
+def make(
+    name: str | type, feeder: Feeder, /, *, predictor: Predictor | None = None, seed: int = 0, **options: Any
+) -> Controller:
+    """Make a controller.
+
+    Parameters
+    ----------
+    name : str or type
+        One of ``names()``, a target (``my_file.py:MyClass``), or the class itself.
+    feeder : Feeder
+        The place.
+    predictor : Predictor, optional
+        Handed to controllers whose constructor takes one.
+    seed : int
+        Handed to controllers whose constructor takes one.
+    **options
+        Of the controller itself, by keyword.
+
+    Returns
+    -------
+    Controller
+
+    Raises
+    ------
+    InputError
+        Where there is no such controller; where options are unknown, missing or of the wrong type (all at once); and
+        whatever the constructor refuses. An error in a constructor from outside is one too, with its line.
+    """
+    kind = find(name)
+    faults = list(_option_faults(_label(name), kind, predictor, options))
+    if faults:
+        raise InputError(faults)
+    taken = _taken(kind)
+    handed = {key: value for key, value in (("predictor", predictor), ("seed", seed)) if key in taken}
+    try:
+        return cast(Controller, kind(feeder, **handed, **options))
+    except Exception as error:
+        raise _told(error, kind, "cannot be made") from error
+
+
+def check(controller: Controller, feeder: Feeder, day: Exogenous) -> list[Fault]:
+    """What a controller finds wrong with a place and the day that it will be told; InputError where it fails itself."""
+    own = getattr(controller, "check", None)
+    if own is None:
+        return []
+    try:
+        return list(own(feeder, day))
+    except Exception as error:
+        raise _told(error, type(controller), "check() failed") from error
+
+
+def find(name: str | type) -> type:
+    """Find the class of a controller by name, target or itself; InputError where it is none."""
+    if isinstance(name, str) and name in REGISTRY:
+        return cast(type, plugins.shipped(REGISTRY[name]))
+    kind: Any = name
+    if isinstance(name, str):
+        target = name if plugins.is_target(name) else plugins.target_of(GROUP, name)
+        if target is None:
+            near = get_close_matches(name, names(), n=1)
+            remedy = f"did you mean '{near[0]}'?" if near else "use another"
+            remedy = f"name its class: {name}:MyController" if name.endswith(".py") else remedy
+            problem = f"there is no controller {name!r}"
+            raise InputError(Fault("controllers", "controller", problem, f"{remedy} (known: {', '.join(names())})"))
+        kind = plugins.load(target, "controller")
+    _refuse_unusable(kind, _label(name))
+    return cast(type, kind)
+
+
+def _refuse_unusable(kind: Any, label: str) -> None:
+    if not isinstance(kind, type):
+        raise InputError(Fault("controllers", "controller", f"'{label}' is no class", "name a class"))
+    where, faults = getsourcefile(kind) or "controllers", []
+    for wanted in _ASKED:
+        method = wanted.partition("(")[0]
+        if not callable(getattr(kind, method, None)):
+            remedy = (
+                f"write def {wanted}, or inherit from cosim.BaseController" if method == "plan" else f"write {wanted}"
+            )
+            faults.append(Fault(where, "controller", f"class '{kind.__name__}' has no {method}()", remedy))
+    if not any(value.kind in _POSITIONAL for value in signature(kind).parameters.values()):
+        faults.append(
+            Fault(where, "controller", f"{kind.__name__}() takes no feeder", "write def __init__(self, feeder)")
+        )
+    if faults:
+        raise InputError(faults)
+
+
+def _told(error: Exception, kind: type, doing: str) -> Exception:
+    """An error in code from outside as a fault of the input; ours stays what it is."""
+    if isinstance(error, CosimError) or kind.__module__.startswith("cosim."):
+        return error
+    return InputError(plugins.fault_inside(error, getsourcefile(kind), "controller", f"{kind.__name__} {doing}"))
+
+
+def _label(name: str | type) -> str:
+    return plugins.safe_label(name) if isinstance(name, str) else name.__name__
+
+
+def _taken(kind: type) -> dict[str, Parameter]:
+    """What a constructor takes beside the feeder, which comes first whatever its name."""
+    taken = [(key, value) for key, value in signature(kind).parameters.items() if value.kind not in _VARIABLE]
+    return dict(taken[1:])
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    try:
+        return get_type_hints(kind.__init__)  # type: ignore[misc]
+    except NameError:  # names that are there for type checkers only
+        return {}
+
+
+def _option_faults(name: str, kind: type, predictor: Predictor | None, options: Mapping[str, Any]) -> Iterator[Fault]:
+    where, taken, hints = f"controller '{name}'", _taken(kind), _hints(kind)
+    known = [key for key in taken if key not in _GIVEN]
+    for key, value in options.items():
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            remedy = (
+                f"did you mean '{near[0]}'?" if near else f"use one of {', '.join(known)}" if known else "leave it out"
+            )
+            yield Fault(where, key, "unknown option", remedy)
+        elif not _fits(value, hints.get(key, Any)):
+            wrong = "an unknown value" if get_origin(hints[key]) is Literal else "of the wrong type"
+            yield Fault(where, key, f"is {value!r}, {wrong}", f"give {_named(hints[key])}")
+    if "predictor" in taken and taken["predictor"].default is Parameter.empty and predictor is None:
+        yield Fault(where, "predictor", "is missing", "hand one over, such as cosim.reduced.ReducedNetwork(feeder)")
+    for key in known:
+        if taken[key].default is Parameter.empty and key not in options:
+            yield Fault(where, key, "is missing", f"give {_named(hints.get(key, Any))}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from a scenario file fits a constructor's annotation; generous where that is not a plain type."""
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    if origin is Literal:
+        return value in get_args(hint)
+    if origin is Sequence:
+        return isinstance(value, (list, tuple)) and all(_fits(part, get_args(hint)[0]) for part in value)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint) if hint in (bool, str, NoneType) else True
+
+
+def _named(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(str, get_args(hint)))}"
+    if get_origin(hint) is Sequence:
+        return f"a list, each {_named(get_args(hint)[0])}"
+    plain = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
+    parts = [plain[part] for part in (get_args(hint) or (hint,)) if part in plain]
+    return " or ".join(parts) or "another value"

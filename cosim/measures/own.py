@@ -1,0 +1,89 @@
+"""Measures of others: functions from a trajectory to named figures, from files, modules and installed packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import get_close_matches
+
+from cosim import plugins
+from cosim.errors import CosimError, Fault, InputError
+from cosim.trajectory import Trajectory
+
+GROUP = "cosim.metrics"
+"""Entry points by which installed packages offer measures; those are taken of every run."""
+
+OwnMetric = Callable[[Trajectory], Mapping[str, float]]
+
+
+def own_names(wanted: Sequence[str]) -> tuple[str, ...]:
+    """Names and targets of all measures of others: what is installed, and what a scenario wants beside it."""
+    return tuple(dict.fromkeys([*plugins.offered(GROUP), *wanted]))
+
+
+def find_own(wanted: Sequence[str]) -> dict[str, OwnMetric]:
+    """Find the measures of others, by name or target.
+
+    Parameters
+    ----------
+    wanted : sequence of str
+        Targets (``my_metrics.py:neutral_energy``), or names of installed ones.
+
+    Raises
+    ------
+    InputError
+        With every one that is not there, cannot be imported, or is no function.
+    """
+    found: dict[str, OwnMetric] = {}
+    faults: list[Fault] = []
+    for name in own_names(wanted):
+        try:
+            target = name if plugins.is_target(name) else plugins.target_of(GROUP, name)
+            if target is None:
+                near = get_close_matches(name, plugins.offered(GROUP), n=1)
+                remedy = f"did you mean '{near[0]}'?" if near else "name a target: my_metrics.py:function"
+                raise InputError(Fault("measures", "metrics", f"no installed measure is called '{name}'", remedy))
+            found[name] = plugins.load(target, "metrics")
+            if not callable(found[name]):
+                raise InputError(Fault("measures", "metrics", f"'{name}' is no function", "name a function"))
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    return found
+
+
+def measure_own(run: Trajectory, functions: Mapping[str, OwnMetric], taken: Collection[str]) -> dict[str, float]:
+    """Take measures of others of one run.
+
+    Parameters
+    ----------
+    run : Trajectory
+        What happened.
+    functions : mapping of str to callable
+        See `find_own`.
+    taken : collection of str
+        Names of measures that are taken already.
+
+    Returns
+    -------
+    dict of str to float
+        Figures by name.
+
+    Raises
+    ------
+    CosimError
+        Where a function fails, returns anything but numbers by name, or a name is taken.
+    """
+    found: dict[str, float] = {}
+    for name, function in functions.items():
+        try:
+            figures = {str(key): float(value) for key, value in function(run).items()}
+        except Exception as error:
+            raise CosimError(f"metrics: '{name}' failed: {type(error).__name__}: {error}") from error
+        twice = sorted({*taken, *found} & figures.keys())
+        if twice:
+            raise CosimError(
+                f"metrics: '{name}' returns {', '.join(twice)}, which is measured already: use other names"
+            )
+        found |= figures
+    return found

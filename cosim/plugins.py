@@ -1,0 +1,262 @@
+"""Doors for code of others: targets such as ``my_file.py:MyClass``, and what installed packages offer."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import reduce
+from hashlib import sha256
+from importlib import import_module, invalidate_caches
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points, packages_distributions
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cosim.errors import Fault, InputError
+
+_folders: set[Path] = set()
+"""Folders of files loaded so far, which stand at the end of ``sys.path`` for the helpers beside them."""
+_hashes: dict[Path, Mapping[str, str]] = {}
+"""Of every file loaded: the hashes of what was run, though the file may have changed since."""
+
+
+def is_target(text: str) -> bool:
+    """Whether a text is a target, not a name."""
+    return ":" in text
+
+
+def split_target(target: str) -> tuple[str, str]:
+    r"""Split at the last colon into file or module, and attribute: ``C:\x.py:K`` is ``C:\x.py`` and ``K``."""
+    place, _, attribute = target.rpartition(":")
+    return place, attribute
+
+
+def resolved(target: str, folder: Path) -> str:
+    """Return a target with the path of its file made absolute, from a folder; names and modules stay."""
+    place, attribute = split_target(target)
+    return f"{(folder / Path(place).expanduser()).resolve()}:{attribute}" if _is_path(place) else target
+
+
+def safe_label(name_or_target: str) -> str:
+    """Return a name for folders and tables: of a target its attribute, with ``_`` for what a label may not hold."""
+    return re.sub(r"[^A-Za-z0-9_.\-]", "_", split_target(name_or_target)[1])
+
+
+def load(target: str, key: str) -> Any:
+    """Import what a target names.
+
+    A file is run under a module name of its own, so two files of one name do not collide, and again only when its
+    text has changed. Helper modules beside it can be imported; installed packages win against them.
+
+    Parameters
+    ----------
+    target : str
+        ``path/to/file.py:Name`` or ``package.module:Name``.
+    key : str
+        What it is wanted for, for messages: ``controller``, ``feeder``, ``metrics``.
+
+    Raises
+    ------
+    InputError
+        Where there is no such file, module or name, and where importing it fails: with file and line.
+    """
+    place, attribute = split_target(target)
+    if not place or not all(part.isidentifier() for part in attribute.split(".")):
+        remedy = "write path/to/file.py:Name or package.module:Name"
+        raise InputError(Fault("target", key, f"{target!r} does not end in a colon and a Python name", remedy))
+    module = _run_file(Path(place), key) if _is_path(place) else _import(place, key)
+    try:
+        return _attribute(module, attribute)
+    except AttributeError:
+        near = get_close_matches(attribute, vars(module), n=1)
+        remedy = f"did you mean '{near[0]}'?" if near else "define it there, or name another"
+        raise InputError(Fault(module.__file__ or place, key, f"has no '{attribute}'", remedy)) from None
+
+
+def shipped(target: str) -> Any:
+    """Import what a table of our own names: an error in it is no fault of the input."""
+    place, attribute = split_target(target)
+    return _attribute(import_module(place), attribute)
+
+
+def offered(group: str) -> dict[str, list[EntryPoint]]:
+    """Entry points of installed distributions in a group, by name in alphabetical order."""
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in sorted(entry_points(group=group), key=lambda entry: entry.name):
+        found.setdefault(entry.name, []).append(entry)
+    return found
+
+
+def target_of(group: str, name: str) -> str | None:
+    """Target of an installed plug-in; None where there is none of that name.
+
+    Raises
+    ------
+    InputError
+        Where two distributions offer the same name.
+    """
+    entries = offered(group).get(name, [])
+    if len(entries) > 1:
+        who = " and ".join(sorted(_distribution(entry)["distribution"] for entry in entries))
+        remedy = f"uninstall one, or name a target: {' or '.join(sorted(entry.value for entry in entries))}"
+        raise InputError(Fault(group, name, f"is offered by {who}", remedy))
+    return f"{entries[0].module}:{entries[0].attr}" if entries else None
+
+
+def origin(group: str, name_or_target: str) -> dict[str, Any]:
+    """Say where a plug-in comes from: target, distribution and version where installed, hashes of its files.
+
+    Parameters
+    ----------
+    group : str
+        Of entry points, where a name may be one.
+    name_or_target : str
+        As it was asked for; it has been loaded before.
+    """
+    entries = [] if is_target(name_or_target) else offered(group)[name_or_target]
+    target = f"{entries[0].module}:{entries[0].attr}" if entries else name_or_target
+    place, _ = split_target(target)
+    if _is_path(place):
+        return {"target": target, "sha256": dict(_hashes[Path(place).resolve()])}
+    file = Path(sys.modules[place].__file__ or "")
+    hashes = {"sha256": {file.name: _sha256(file)}} if file.is_file() else {}
+    return {"target": target, **(_distribution(entries[0]) if entries else _distribution_of(place)), **hashes}
+
+
+def fault_inside(error: BaseException, file: str | None, key: str, doing: str) -> Fault:
+    """Turn an error raised by code of others into a fault that names its line.
+
+    Parameters
+    ----------
+    error : BaseException
+        As it was raised.
+    file : str or None
+        Of the plug-in, whose deepest line on the way to the error is named.
+    key : str
+        What the plug-in is wanted for.
+    doing : str
+        What failed, such as ``cannot be imported``.
+    """
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    if isinstance(error, SyntaxError) and error.filename == file:
+        lines.append(error.lineno)
+    where = f"{file}, line {lines[-1]}" if lines else file or "plug-in"
+    return Fault(where, key, f"{doing}: {type(error).__name__}: {error}", "mend it there")
+
+
+def _attribute(module: ModuleType, dotted: str) -> Any:
+    return reduce(getattr, dotted.split("."), module)
+
+
+def _is_path(place: str) -> bool:
+    return place.endswith(".py") or "/" in place or "\\" in place
+
+
+def _import(name: str, key: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
+            remedy = "install it, or name a file: path/to/file.py:Name"
+            raise InputError(Fault("target", key, f"there is no module '{error.name}'", remedy)) from None
+        spec = find_spec(name)
+        file = None if spec is None else spec.origin
+        raise InputError(fault_inside(error, file, key, f"'{name}' cannot be imported")) from error
+
+
+def _run_file(path: Path, key: str) -> ModuleType:
+    path = path.resolve()
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise InputError(Fault("target", key, f"cannot read '{path}': {error.strerror}", "name another file")) from None
+    name = f"cosim_plugin_{sha256(str(path).encode() + source).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # dataclasses and annotations look their module up here
+    if path.parent not in _folders:  # at the end: whatever is installed keeps its name
+        _folders.add(path.parent)
+        sys.path.append(str(path.parent))
+    invalidate_caches()
+    try:
+        code = compile(source, str(path), "exec")
+        helpers = dict(_helpers(path, key))
+        exec(code, module.__dict__)  # noqa: S102 - the code that was named; the very bytes that were hashed
+    except InputError:
+        del sys.modules[name]
+        raise
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise InputError(fault_inside(error, str(path), key, "cannot be imported")) from error
+    _hashes[path] = {path.name: sha256(source).hexdigest(), **helpers}
+    return module
+
+
+def _helpers(path: Path, key: str) -> Iterator[tuple[str, str]]:
+    """Hashes of modules beside a file that it imports, straight or through each other, by path from its folder.
+
+    Raises InputError where the name of one is taken by a helper of a file in another folder: Python would hand over
+    that one without a word.
+    """
+    folder, seen, waiting = path.parent, {"cosim"}, [path]
+    while waiting:
+        for name in sorted(_imported(waiting.pop()) - seen):
+            seen.add(name)
+            found = next((f for f in (folder / f"{name}.py", folder / name / "__init__.py") if f.is_file()), None)
+            if found is None or found == path:
+                continue
+            winner = _file_of(name)
+            if winner is not None and winner != found and {winner.parent, winner.parent.parent} & _folders:
+                problem = f"its helper '{name}' has the name of one that is loaded from {winner}"
+                raise InputError(Fault(str(path), key, problem, "rename one of the two"))
+            if winner == found:
+                files = [found] if found.parent == folder else sorted(found.parent.rglob("*.py"))
+                yield from ((file.relative_to(folder).as_posix(), _sha256(file)) for file in files)
+                waiting += files
+
+
+def _imported(file: Path) -> set[str]:
+    """First parts of the modules that a file imports by absolute names."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_bytes(), str(file))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def _file_of(name: str) -> Path | None:
+    """File that an import of that name would hand over."""
+    if name in sys.modules:
+        file = getattr(sys.modules[name], "__file__", None)
+    else:
+        spec = find_spec(name)
+        file = spec.origin if spec is not None and spec.has_location else None
+    return None if file is None else Path(file).resolve()
+
+
+def _distribution(entry: EntryPoint) -> dict[str, str]:
+    assert entry.dist is not None  # noqa: S101 - entry points come from distributions
+    return {"distribution": entry.dist.name, "version": entry.dist.version}
+
+
+def _distribution_of(module: str) -> dict[str, str]:
+    """Name and version of the distribution that installed a module; empty where none did."""
+    for name in packages_distributions().get(module.partition(".")[0], ()):
+        try:
+            return {"distribution": name, "version": distribution(name).version}
+        except PackageNotFoundError:
+            continue
+    return {}
+
+
+def _sha256(file: Path) -> str:
+    return sha256(file.read_bytes()).hexdigest()
