@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-# Before any linear algebra is loaded: a second thread makes the small products of this work slower on a busy machine, up
-# to a hundred times. Whoever sets the variable knows better.
+# Before any linear algebra is loaded: a second thread makes the small products of this work slower on a busy machine,
+# up to a hundred times. Whoever sets the variable knows better.
 for _library in ("OPENBLAS", "OMP", "MKL"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 

@@ -217,7 +217,7 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """Every measure of the scoreboard by name, and those of others that the scenario wants or that are installed."""
+        """Every measure of the scoreboard by name, and those of others that are installed or wanted."""
         board = scoreboard(self.trajectory)
         return board | measure_own(self.trajectory, find_own(self.day.scenario.metrics), board)
 
