@@ -198,7 +198,7 @@ class _Witness:
             yield self.told("setpoints", f"is a {type(answer).__name__} {when}", "return cosim.Setpoints")
             return
         homes = len(self.seen[0].net_kw if self.seen else small_place().customers)
-        wanted = dict.fromkeys(_LIMITS, (homes,))
+        wanted: dict[str, tuple[int, ...]] = dict.fromkeys(_LIMITS, (homes,))
         if answer.published_cap_kw is not None:
             wanted["published_cap_kw"] = (self.steps, homes)
         for key, shape in wanted.items():
