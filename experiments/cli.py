@@ -69,7 +69,7 @@ class Benchmark(StrEnum):
 def run_command(
     scenario: Annotated[str, typer.Argument(help="Path or shipped name.")] = scenarios.DEFAULT,
     controllers: Annotated[
-        str | None, typer.Option(help="Only these runs or controllers (my_file.py:MyClass too), by commas.")
+        str | None, typer.Option(help="Only these runs, controllers or file.py:Class, by commas.")
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="RUN.OPTION=VALUE, e.g. pareto.weights=[0.4,0.6]; may be repeated.")
