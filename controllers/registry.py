@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from inspect import Parameter, getdoc, getsourcefile, signature
+from inspect import Parameter, getdoc, signature
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
@@ -158,7 +158,7 @@ def find(name: str | type) -> type:
 def _refuse_unusable(kind: Any, label: str) -> None:
     if not isinstance(kind, type):
         raise InputError(Fault("controllers", "controller", f"'{label}' is no class", "name a class"))
-    where, faults = getsourcefile(kind) or "controllers", []
+    where, faults = plugins.source_of(kind) or "controllers", []
     for wanted in _ASKED:
         method = wanted.partition("(")[0]
         if not callable(getattr(kind, method, None)):
@@ -178,7 +178,7 @@ def _told(error: Exception, kind: type, doing: str) -> Exception:
     """An error in code from outside as a fault of the input; ours stays what it is."""
     if isinstance(error, CosimError) or kind.__module__.startswith("cosim."):
         return error
-    return InputError(plugins.fault_inside(error, getsourcefile(kind), "controller", f"{kind.__name__} {doing}"))
+    return InputError(plugins.fault_inside(error, plugins.source_of(kind), "controller", f"{kind.__name__} {doing}"))
 
 
 def _label(name: str | type) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ def artifacts_of(controller: Controller) -> dict[str, Artifact]:
     Returns
     -------
     dict of str to DataFrame or plain data
-        Columns of one length have become a DataFrame, arrays and numbers in other data lists and numbers of Python.
+        Columns of one length have become a DataFrame, arrays and numbers in other data lists and numbers of Python;
+        dataclasses stay what they are.
 
     Raises
     ------
@@ -54,7 +56,9 @@ def artifacts_of(controller: Controller) -> dict[str, Artifact]:
             raise CosimError(f"{who}: '{name}' is no name for an artifact: use letters, digits, _ and - (not of a run)")
     found = {name: _artifact(content, f"{who}: '{name}'") for name, content in given.items()}
     for name, wanted in COLUMNS.items():
-        missing = [column for column in wanted if name in found and column not in found[name]]
+        table = found.get(name)
+        columns = table.columns if isinstance(table, pd.DataFrame) else ()
+        missing = [column for column in wanted if table is not None and column not in columns]
         if missing:
             raise CosimError(f"{who}: '{name}' has no column {', '.join(missing)}, see cosim.artifacts")
     return found
@@ -63,6 +67,8 @@ def artifacts_of(controller: Controller) -> dict[str, Artifact]:
 def _artifact(content: Any, where: str) -> Artifact:
     if isinstance(content, pd.DataFrame):
         return _storable(content, where)
+    if is_dataclass(content) and not isinstance(content, type):
+        return content
     if not isinstance(content, Mapping):
         raise CosimError(f"{where} is a {type(content).__name__}: give a DataFrame, columns by name, or a dict")
     if all(map(_is_column, content.values())) and len({len(part) for part in content.values()}) == 1:

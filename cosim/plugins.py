@@ -13,6 +13,7 @@ from hashlib import sha256
 from importlib import import_module, invalidate_caches
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points, packages_distributions
 from importlib.util import find_spec
+from inspect import getsourcefile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -151,6 +152,14 @@ def fault_inside(error: BaseException, file: str | None, key: str, doing: str) -
 
 def _attribute(module: ModuleType, dotted: str) -> Any:
     return reduce(getattr, dotted.split("."), module)
+
+
+def source_of(kind: type) -> str | None:
+    """File that a class is written in; None where it was typed in."""
+    try:
+        return getsourcefile(kind)
+    except TypeError:
+        return None
 
 
 def _is_path(place: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ def write_trajectory(trajectory: Trajectory, folder: Path) -> None:
         if isinstance(left, Mapping):
             text = json.dumps(left, indent=2, allow_nan=False) + "\n"
             write_whole(folder / f"{name}.json", lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
-        else:
+        elif isinstance(left, pd.DataFrame):
             tables[name] = pa.Table.from_pandas(left, preserve_index=False).replace_schema_metadata(None)
     for name, table in tables.items():
         write_whole(folder / f"{name}.parquet", lambda path, table=table: _write(table, path))  # type: ignore[misc]

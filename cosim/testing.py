@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import cache
-from inspect import getsourcefile
 from typing import Any
 
 import numpy as np
@@ -142,7 +141,7 @@ class _Witness:
     """Stands between loop and controller: keeps what passes, and lets the run go on whatever the controller does."""
 
     def __init__(self, controller: Controller, kind: type) -> None:
-        self.controller, self.kind, self.file = controller, kind, getsourcefile(kind)
+        self.controller, self.kind, self.file = controller, kind, plugins.source_of(kind)
         self.every_step = bool(getattr(controller, "every_step", False))
         self.faults: list[Fault] = []
         self.seen: list[Observation] = []

@@ -104,8 +104,10 @@ class Trajectory:
 
     def table(self, name: str) -> pd.DataFrame | None:
         """Table that the controller left behind under a name; None where there is none, or it is empty."""
+        import pandas as pd
+
         left = self.artifacts.get(name)
-        return None if left is None or isinstance(left, Mapping) or left.empty else left
+        return left if isinstance(left, pd.DataFrame) and len(left) else None
 
     @cached_property
     def voltage_v(self) -> Float:

@@ -17,9 +17,8 @@ from pyarrow import csv
 
 from cosim.contract import Float, Int
 from cosim.controllers.caps import CapsProblem, CapsResult
-from cosim.controllers.caps.export import RunningBothWays
 from cosim.controllers.caps.follower import best_response, best_response_lp, charging_cost_eur
-from cosim.controllers.caps.receding import RunningPlan
+from cosim.controllers.caps.record import CapsRecord
 from cosim.experiments.deviation_output import Rows, write_deviations
 from cosim.experiments.export_output import export_proof, export_table
 from cosim.experiments.files import write_json
@@ -39,7 +38,7 @@ def write_caps(
     *,
     households: Names | None = None,
     deviations: Rows | None = None,
-    running: RunningPlan | None = None,
+    record: CapsRecord | None = None,
 ) -> dict[str, Any]:
     """Write ``caps.csv``, ``responses.csv`` and ``proof.json``; where deviations are given, ``deviation.csv`` too.
 
@@ -55,7 +54,7 @@ def write_caps(
         Names of the homes; numbers from 1 without them.
     deviations : list of dict, optional
         What households that do not react as modelled do to the limits, see `deviation_rows`.
-    running : RunningPlan, optional
+    record : CapsRecord, optional
         Adds what the power flow says of the plan and what became of it during the day, see `verification_of`.
 
     Returns
@@ -65,12 +64,12 @@ def write_caps(
     """
     names = range(1, problem.homes + 1) if households is None else households
     answers = responses(problem, result, names)
-    proof = proof_of(problem, result, answers) | ({} if running is None else verification_of(running))
+    proof = proof_of(problem, result, answers) | ({} if record is None else verification_of(record))
     _write_csv(folder / "caps.csv", caps_table(problem, result, names))
     _write_csv(folder / "responses.csv", answers)
-    if isinstance(running, RunningBothWays):
-        proof["export"] = export_proof(running.export)
-        _write_csv(folder / "export_caps.csv", export_table(running.export.plan, names))
+    if record is not None and record.export is not None:
+        proof["export"] = export_proof(record.export)
+        _write_csv(folder / "export_caps.csv", export_table(record.export.plan, names))
     if deviations is not None:
         proof["deviation"] = deviations
         write_deviations(folder, deviations)

@@ -68,7 +68,9 @@ class Benchmark(StrEnum):
 @app.command("run")
 def run_command(
     scenario: Annotated[str, typer.Argument(help="Path or shipped name.")] = scenarios.DEFAULT,
-    controllers: Annotated[str | None, typer.Option(help="Only these runs or controllers, comma-separated.")] = None,
+    controllers: Annotated[
+        str | None, typer.Option(help="Only these runs, controllers or file.py:Class, by commas.")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="RUN.OPTION=VALUE, e.g. pareto.weights=[0.4,0.6]; may be repeated.")
     ] = None,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cosim import Controller, Trajectory
+from cosim import Trajectory
 from cosim.errors import CosimError, RunStoppedError
 from cosim.experiments.day import Day
 from cosim.experiments.figures import write_figures
@@ -120,7 +120,7 @@ def execute(
                 results.metrics[item.name] |= measure_own(
                     trajectory, find_own(composition.scenario.metrics), results.metrics[item.name]
                 )
-            _keep_proof(folder / "caps" / item.name, controller, composition)
+            _keep_proof(folder / "caps" / item.name, trajectory, composition)
         except KeyboardInterrupt:
             results.stopped = RunStoppedError(f"{item.name}: interrupted while it was written", None, 130)
         except CosimError as error:
@@ -158,20 +158,22 @@ def _keep(results: Results, label: str, trajectory: Trajectory, engine: str) -> 
     results.unbalance[label] = describe(found)
 
 
-def _keep_proof(folder: Path, controller: Controller, composition: Day) -> None:
-    """Write the caps of a controller that planned some, with every household's own best response beside them.
+def _keep_proof(folder: Path, trajectory: Trajectory, composition: Day) -> None:
+    """Write the caps of a controller that left a record of some, with every household's own best response beside them.
 
     The deviation test is judged by the limits planned to, margin and all; its draws are the same for every run.
     """
-    problem, result = getattr(controller, "problem", None), getattr(controller, "result", None)
-    if problem is not None and result is not None:
-        from cosim.experiments.caps_output import write_caps  # brings Pyomo, which other controllers do without
+    record = trajectory.artifacts.get("caps")
+    if is_dataclass(record):
+        from cosim.controllers.caps.record import CapsRecord  # brings Pyomo, which other controllers do without
+        from cosim.experiments.caps_output import write_caps
         from cosim.experiments.deviation_output import deviation_rows
 
-        rng = composition.scenario.stream("deviation")
-        deviations = deviation_rows(problem, result.caps_kw, rng, plan=folder.name)
-        running, names = getattr(controller, "running", None), composition.feeder.customers
-        write_caps(folder, problem, result, households=names, deviations=deviations, running=running)
+        if isinstance(record, CapsRecord) and record.day_ahead.result is not None:
+            problem, result = record.day_ahead.problem, record.day_ahead.result
+            rng, names = composition.scenario.stream("deviation"), composition.feeder.customers
+            deviations = deviation_rows(problem, result.caps_kw, rng, plan=folder.name)
+            write_caps(folder, problem, result, households=names, deviations=deviations, record=record)
 
 
 def cross_check(trajectory: Trajectory) -> dict[str, float]:

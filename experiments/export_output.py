@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cosim.controllers.caps.export import ExportCaps, ExportPlan
+from cosim.controllers.caps.export import ExportPlan
+from cosim.controllers.caps.record import ExportRecord
 from cosim.measures import json_safe
 
 
@@ -51,7 +52,7 @@ def export_table(plan: ExportPlan, households: Sequence[str] | Sequence[int]) ->
     return pd.DataFrame(columns | {key: np.ravel(values[:, roofs].T) for key, values in per_slot.items()})
 
 
-def export_proof(export: ExportCaps) -> dict[str, Any]:
+def export_proof(export: ExportRecord) -> dict[str, Any]:
     """Return what is proven of export caps, and what the power flow found, ready for JSON."""
     plan = export.plan
     result, slot_h = plan.result, plan.problem.slot_h

@@ -6,11 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from cosim.controllers.caps.network import Round
-from cosim.controllers.caps.receding import Replan, RunningPlan
+from cosim.controllers.caps.receding import Replan
+from cosim.controllers.caps.record import CapsRecord
 from cosim.measures import json_safe
 
 
-def verification_of(running: RunningPlan) -> dict[str, Any]:
+def verification_of(record: CapsRecord) -> dict[str, Any]:
     """Return what was verified of the day-ahead plan, solve by solve, and of every later look at the rest of the day.
 
     Returns
@@ -20,14 +21,14 @@ def verification_of(running: RunningPlan) -> dict[str, Any]:
         per solve), ``verified_round`` (which of them the caps are from), ``extra_limits`` (those planned with beside
         the phases), ``not_from_charging`` (limits that are broken without any car), ``replans`` (one entry per look).
     """
-    plan = running.day_ahead
+    plan = record.day_ahead
     return {
         "verified_clean": None if plan.verified is None else plan.verified.clean,
         "verification": [_of_round(found) for found in plan.rounds],
         "verified_round": plan.kept_round,
         "extra_limits": list(plan.problem.extra_limits),
         "not_from_charging": list(plan.not_from_charging),
-        "replans": [_of_replan(replan) for replan in running.replans],
+        "replans": [_of_replan(replan) for replan in record.replans],
     }
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 
-from cosim.contract import Feeder, Forecast, Observation, Predictor, Setpoints
+from cosim.contract import Artifact, Feeder, Forecast, Observation, Predictor, Setpoints
 from cosim.controllers.caps.day import steps_per_slot
 from cosim.controllers.caps.export import ExportManner, RunningBothWays, export_faults
 from cosim.controllers.caps.horizon import Planner
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.receding import RunningPlan
+from cosim.controllers.caps.record import CapsRecord
 from cosim.controllers.caps.result import CapsResult
 from cosim.controllers.caps.sharing import FLOOR_KW
 from cosim.controllers.caps.study import Manner
@@ -182,6 +184,10 @@ class BilevelCaps:
             planned_kva=float(running.planned_kva[step]),
             decision=running.decision,
         )
+
+    def artifacts(self) -> Mapping[str, Artifact]:
+        """The plan, what was verified, and all later looks, from which a run writes ``caps/<label>/``."""
+        return {} if self.running is None or self.result is None else {"caps": CapsRecord.of(self.running)}
 
     @property
     def problem(self) -> CapsProblem | None:

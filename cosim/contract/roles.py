@@ -14,9 +14,10 @@ from cosim.network import Complex, Float
 
 if TYPE_CHECKING:  # nobody who imports cosim waits for pandas
     import pandas as pd
+    from _typeshed import DataclassInstance
 
-Artifact: TypeAlias = Union["pd.DataFrame", Mapping[str, Any]]
-"""A table, as a DataFrame or as columns of one length by name; or nested plain data."""
+Artifact: TypeAlias = Union["pd.DataFrame", Mapping[str, Any], "DataclassInstance"]
+"""A table, as a DataFrame or as columns of one length by name; nested plain data; a record for who knows its class."""
 
 
 @runtime_checkable
@@ -66,9 +67,10 @@ class BaseController:
 
         Returns
         -------
-        mapping of str to DataFrame, columns by name, or nested plain data
-            Written as ``trajectories/<label>/<name>.parquet``, or ``.json`` where it is no table. Figures and measures
-            read ``front``, ``reference`` and ``certificates`` where they are there, see `cosim.artifacts`.
+        mapping of str to DataFrame, columns by name, nested plain data, or dataclass
+            Written as ``trajectories/<label>/<name>.parquet``, or ``.json`` where it is no table; a dataclass is kept
+            in the trajectory only. Figures and measures read ``front``, ``reference`` and ``certificates`` where they
+            are there, see `cosim.artifacts`.
         """
         return {}
 

@@ -85,10 +85,11 @@ def rephase(scenario: Scenario, where: Path, folder: Path, *, moves: int, contro
 
 
 def _run_of(composition: Day, name: str, where: Path) -> Run:
-    from cosim import controllers
+    from cosim import controllers, plugins
 
+    name = plugins.resolved(name, Path.cwd())
     known = [run for run in composition.scenario.runs if name in (run.name, run.controller)]
-    if not known and name not in controllers.names():
+    if not known and not plugins.is_target(name) and name not in controllers.names():
         raise InputError(
             Fault(str(where), "--controller", f"no run or controller '{name}'", f"use one of {controllers.names()}")
         )

@@ -26,6 +26,7 @@ from cosim.controllers.caps.export import (
 from cosim.controllers.caps.export.follower import best_response, uncontrolled
 from cosim.controllers.caps.export.forms import solve_form
 from cosim.controllers.caps.network import Elements
+from cosim.controllers.caps.record import CapsRecord
 from cosim.errors import InputError, SolverError
 from cosim.experiments.caps_output import write_caps
 from cosim.reduced import ReducedNetwork
@@ -245,8 +246,9 @@ def test_a_day_under_the_controller_keeps_the_voltage_and_writes_its_proof(
     assert controller.problem is not None
     assert controller.result is not None
     write_caps(
-        tmp_path, controller.problem, controller.result, households=european_lv.customers, running=controller.running
-    )
+        tmp_path, controller.problem, controller.result, households=european_lv.customers,
+        record=CapsRecord.of(controller.running),
+    )  # fmt: skip
     table, proof = pd.read_csv(tmp_path / "export_caps.csv"), json.loads((tmp_path / "proof.json").read_text())
     assert len(table) == noon.steps * int((noon.inverter_kva > 0).sum())
     assert (table["export_kw"] <= table["export_cap_kw"] + 1e-9).all()

@@ -16,6 +16,7 @@ from cosim.contract import EvSessions, Exogenous, Feeder, Forecast, Setpoints
 from cosim.controllers.caps import programme, solve_caps
 from cosim.controllers.caps.controller import BilevelCaps
 from cosim.controllers.caps.receding import RunningPlan
+from cosim.controllers.caps.record import CapsRecord
 from cosim.controllers.caps.search import search
 from cosim.experiments.reproduce import host_sized
 from cosim.experiments.reproduce.host_options import Wishes, checked
@@ -158,7 +159,7 @@ def _head_percent(trajectory: Trajectory, predictor: ReducedNetwork) -> float:
 def test_proof_tells_what_was_verified_and_planned_anew(ran: dict[float, Ran]) -> None:
     running = ran[60.0][0].running
     assert running is not None
-    told = json.loads(json.dumps(verification_of(running), allow_nan=False))
+    told = json.loads(json.dumps(verification_of(CapsRecord.of(running)), allow_nan=False))
     assert told["verified_clean"] is True
     assert [entry["round"] for entry in told["verification"]] == list(range(1, len(told["verification"]) + 1))
     last = told["verification"][told["verified_round"] - 1]
