@@ -37,10 +37,7 @@ def lay_out(sessions: EvSessions, steps: int, step_min: float, customers: int) -
     """
     session = np.full((steps, customers), -1, dtype=np.int64)
     share = np.zeros((steps, customers))
-    edges = np.arange(steps + 1) * step_min
-    for row in range(len(sessions)):
-        inside = np.minimum(edges[1:], sessions.departure_min[row]) - np.maximum(edges[:-1], sessions.arrival_min[row])
-        part = np.clip(inside / step_min, 0.0, 1.0)
+    for row, part in enumerate(sessions.share_of_steps(steps, step_min).T):
         column = int(sessions.customer[row])
         wins = part > share[:, column]
         session[wins, column] = row

@@ -10,7 +10,7 @@ import numpy as np
 
 from cosim.contract import Decision, EvSessions, Exogenous, Feeder, Float, Forecast, Int, Observation, Setpoints
 from cosim.controllers.aggregation.aggregate import MAPS_H
-from cosim.controllers.aggregation.disaggregate import Shares, disaggregate
+from cosim.controllers.aggregation.disaggregate import disaggregate
 from cosim.controllers.aggregation.fit import Wishes
 from cosim.controllers.aggregation.model import ENVELOPE, SIMPLE, Model, Recipe, Week, make_week, train
 from cosim.controllers.aggregation.stays import cut_kwh, fleet_of_stays, within
@@ -137,7 +137,7 @@ class Aggregator:
         np.maximum.at(limit_kw, stays.customer[coming], coming_kw)
         return Setpoints(
             unlimited, limit_kw, unlimited,
-            published_cap_kw=self._published(self._expected, first, stays, shares, limit_kw),
+            ev_at_once=np.ones(self._customers, dtype=bool),  # or homes wait for hours that are planned for others
             planned_kva=planned_kva, decision=_decision(shares.short_kwh(self._step_min / 60.0), began),
         )  # fmt: skip
 
@@ -158,16 +158,6 @@ class Aggregator:
         slot = self._slots[k]
         net_kw = float(expected.inflexible_kw[slot].sum(axis=1).mean()) + self.promise_kw[k]
         return float(np.hypot(net_kw, expected.demand_kvar[slot].sum(axis=1).mean()))
-
-    def _published(self, expected: Exogenous, first: int, stays: EvSessions, shares: Shares, limit_kw: Float) -> Float:
-        """Announce each home's expected net demand with its share, so that it does not wait for a cheaper step."""
-        planned_kw = np.zeros((len(shares.charge_kw), self._customers))
-        np.add.at(planned_kw.T, stays.customer, shares.charge_kw.T)
-        planned_kw[0] = limit_kw
-        published_kw = np.zeros((expected.steps, self._customers))
-        for k, row in enumerate(planned_kw):
-            published_kw[self._slots[first + k]] = row
-        return np.maximum(published_kw + expected.inflexible_kw, 0.0)
 
 
 def awaiting_kw(stays: EvSessions, wanted_kw: Float, coming: Int, step_min: float) -> Float:

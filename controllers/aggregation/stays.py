@@ -27,11 +27,7 @@ def fleet_of_stays(stays: EvSessions, steps: int, step_h: float) -> Fleet:
     step_h : float
         Length of a step [h].
     """
-    edges_min = np.arange(steps + 1) * step_h * 60.0
-    inside_min = np.minimum(edges_min[1:, None], stays.departure_min) - np.maximum(
-        edges_min[:-1, None], stays.arrival_min
-    )
-    share = np.clip(inside_min / (step_h * 60.0), 0.0, 1.0)
+    share = stays.share_of_steps(steps, step_h * 60.0)
     charge_high_kw = share * stays.charger_kw
     most_kwh = charge_high_kw.sum(axis=0) * step_h * stays.efficiency
     need_kwh = np.minimum(stays.energy_need_kwh, most_kwh) * (1.0 - _ROUNDING)

@@ -46,9 +46,7 @@ def in_slots(sessions: EvSessions, slots: int, slot_min: float) -> dict[str, Any
 
     A slot that two cars of one home share belongs to the one that is there longer.
     """
-    edge_min = np.arange(slots + 1)[:, None] * slot_min
-    inside = np.minimum(edge_min[1:], sessions.departure_min) - np.maximum(edge_min[:-1], sessions.arrival_min)
-    plugged = np.clip(inside / slot_min, 0.0, 1.0)
+    plugged = sessions.share_of_steps(slots, slot_min)
     for home in np.unique(sessions.customer):
         columns = np.flatnonzero(sessions.customer == home)
         longest = columns[plugged[:, columns].argmax(axis=1)]

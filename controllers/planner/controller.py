@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cosim.contract import Decision, EvSessions, Exogenous, Feeder, Float, Forecast, Int, Observation, Setpoints
+from cosim.contract import Decision, EvSessions, Exogenous, Feeder, Forecast, Observation, Setpoints
 from cosim.controllers.limits import known_phase_limit_a, percent_fault
 from cosim.controllers.nowcast import longer_steps, rest_of_day
 from cosim.controllers.planner.options import Fairness, Formulation, Options
@@ -94,8 +94,9 @@ class CpoPlanner:
             decision = Decision(status="no plan", fallback=f"equal shares: {error}", reproducible=False)
             return Setpoints(unlimited, limit_kw, unlimited, decision=decision)
         np.add.at(limit_kw, cars.customer, planning.best.power_kw[0])
-        published_kw = self._published(self._expected, slots, cars.customer, planning)
-        return Setpoints(unlimited, limit_kw, unlimited, published_cap_kw=published_kw, decision=_decision(planning))
+        # or homes wait for hours that are cheaper and planned for others
+        at_once = np.ones(len(limit_kw), dtype=bool)
+        return Setpoints(unlimited, limit_kw, unlimited, ev_at_once=at_once, decision=_decision(planning))
 
     def _requests(self, cars: EvSessions, steps: int) -> Requests:
         """Requests in steps from now; stays that go on after the last one are planned as ending there."""
@@ -121,19 +122,6 @@ class CpoPlanner:
             capacity_kw = np.full(len(slots), self._capacity_kw)
         tariff = np.array([rest.tariff_eur_per_kwh[slot].mean() for slot in slots])
         return make_station(len(slots), capacity_kw, step_s=60.0 * self._plan_step_min, tariff_eur_per_kwh=tariff)
-
-    def _published(self, expected: Exogenous, slots: list[slice], customer: Int, planning: Planning) -> Float:
-        """Announce each home's expected net demand with its planned charging, shape (step, customer) [kW].
-
-        So a home knows that cheaper steps to come hold no more than what is planned for it there.
-        """
-        planned_kw = np.zeros((len(slots), len(self._least_kw)))
-        np.add.at(planned_kw.T, customer, planning.best.power_kw.T)
-        charging_kw = np.zeros_like(expected.demand_kw)
-        rest_kw = charging_kw[expected.steps - slots[-1].stop :]
-        for slot, row_kw in zip(slots, planned_kw, strict=True):
-            rest_kw[slot] = row_kw
-        return np.maximum(charging_kw + expected.inflexible_kw, 0.0)
 
 
 def _decision(planning: Planning) -> Decision:

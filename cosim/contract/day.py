@@ -49,6 +49,12 @@ class EvSessions(FrozenArrays):
         """Some of the sessions, by their rows or a mask."""
         return EvSessions(*(getattr(self, spec.name)[rows] for spec in fields(self)))
 
+    def share_of_steps(self, steps: int, step_min: float) -> Float:
+        """Part of each step in which each car is there, shape (step, session)."""
+        edges = np.arange(steps + 1)[:, None] * step_min
+        inside = np.minimum(edges[1:], self.departure_min) - np.maximum(edges[:-1], self.arrival_min)
+        return np.asarray((inside / step_min).clip(0.0, 1.0))
+
     @classmethod
     def none(cls) -> EvSessions:
         """No car at all."""

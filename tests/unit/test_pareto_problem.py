@@ -146,6 +146,19 @@ MIXED = {
 }  # fmt: skip
 
 
+def test_periods_to_come_hold_the_cars_that_are_awaited(look: Look, make_sessions: Any) -> None:
+    """At minute 15: one is there, one is late, one comes in ten minutes; a first period alone holds the one there."""
+    cars = make_sessions((0, 20.0, 200.0, 5.0, 3.7), (1, 5.0, 90.0, 9.0, 7.4), (2, 25.0, 90.0, 4.5, 3.7))
+    observation = seen(3, step=3, **{key: np.array([value, 0.0, 0.0]) for key, value in car(90.0, 5.0).items()} | {
+        "departure_min": np.array([90.0, np.nan, np.nan]), "efficiency": np.array([0.9, 1.0, 1.0])})  # fmt: skip
+    alone, together = (look(observation, periods=periods, sessions=cars).cars for periods in (1, 3))
+    assert alone.customer.tolist() == [0]
+    assert together.customer.tolist() == [0, 1, 2]
+    assert together.due_kwh == pytest.approx([5.0, 10.0, 5.0])
+    assert together.there_h == pytest.approx(np.array([[0.25, 0.25, 1 / 12], [0.25] * 3, [0.25] * 3]))
+    assert together.window_h == pytest.approx([1.25, 1.25, 65 / 60])
+
+
 def test_no_candidate_can_trade_away_what_is_protected(look: Look) -> None:
     """Chargers pause or run at 6 A or more, floors hold, and together they keep the even pace."""
     outlook = look(seen(3, **MIXED), pv_available_kw=2.0, inverter_kva=4.0)

@@ -54,3 +54,15 @@ def test_bad_options(two_bus: Feeder) -> None:
     with pytest.raises(InputError) as caught:
         controllers.make("cpo_planner", two_bus, capacity_kw=-1.0, margin_percent=120.0, plan_step_min=0.0)
     assert {fault.key for fault in caught.value.faults} == {"capacity_kw", "margin_percent", "plan_step_min"}
+
+
+def test_room_is_kept_for_a_car_that_is_late(
+    two_bus: Feeder, make_day: Callable[..., Exogenous], make_sessions: Callable[..., EvSessions]
+) -> None:
+    """It was expected from the beginning, comes at minute 25 and finds its charger open; decisions are at 15 and 30."""
+    told = make_day(two_bus, STEPS, sessions=make_sessions((0, 0.0, 60.0, 6.0, 7.4), (2, 0.0, 60.0, 6.0, 7.4)))
+    true = make_day(two_bus, STEPS, sessions=make_sessions((0, 25.0, 60.0, 3.5, 7.4), (2, 0.0, 60.0, 6.0, 7.4)))
+    controller = controllers.make("cpo_planner", two_bus, capacity_kw=14.8)
+    done = run(two_bus, true, controller, control_min=15, forecast=Forecast("noisy", told))
+    assert done.ev_kw[5, 0] == pytest.approx(7.4)
+    assert done.delivered_kwh == pytest.approx([3.5, 6.0], abs=0.05)
