@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cosim.controllers.caps.export import ExportCaps, ExportPlan
+from cosim.controllers.caps import ExportCaps, ExportPlan
 from cosim.measures import json_safe
 
 

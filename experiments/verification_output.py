@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from cosim.controllers.caps.network import Round
-from cosim.controllers.caps.receding import Replan, RunningPlan
+from cosim.controllers.caps import Replan, Round, RunningPlan
 from cosim.measures import json_safe
 
 
