@@ -1,9 +1,10 @@
 """The segment-order form: a home fills (slot, block) segments in a known order, so no multiplier is needed.
 
 With the blocks of a home's choice (`BLOCKS`) a plan is the response to caps exactly if, along the home's order of
-segments, each is used to its limit (all of its width, or all that the charger has left in that slot) until the need is met. Orders do not
-depend on caps, only widths do: ``surplus - x``, ``x`` and ``room``, ``x`` being what of the surplus may be sold. Hence
-one falling binary per segment, one that says which limit binds, and powers of the home itself as the only big-M.
+segments, each is used to its limit (all of its width, or all that the charger has left in that slot) until the need is
+met. Orders do not depend on caps, only widths do: ``surplus - x``, ``x`` and ``room``, ``x`` being what of the surplus
+may be sold. Hence one falling binary per segment, one that says which limit binds, and powers of the home itself as the
+only big-M.
 """
 
 from __future__ import annotations
