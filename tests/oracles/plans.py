@@ -79,7 +79,6 @@ def least_withheld_kwh(problem: CapsProblem, floor_kw: Float | None = None, *, i
         return float("inf")
     every = [one for group in of_cars for one in group]
     sizes = np.array([len(one.slots) for one in every])
-    first = len(every) + np.concatenate([[0], np.cumsum(sizes)[:-1]])
     columns = len(every) + int(sizes.sum())
     low, high, room = (np.concatenate([getattr(one, key) for one in every]) for key in ("low_kw", "high_kw", "room_kw"))
     pattern, power = np.repeat(np.arange(len(every)), sizes), np.arange(len(every), columns)
@@ -87,15 +86,13 @@ def least_withheld_kwh(problem: CapsProblem, floor_kw: Float | None = None, *, i
     def rows(row: Int, column: Int, value: Float, count: int) -> sparse.csr_array:
         return sparse.csr_array((value, (row, column)), shape=(count, columns))
 
-    own, one_each = np.arange(len(power)), np.ones(len(power))
-    pick = rows(np.repeat(np.arange(len(of_cars)), [len(g) for g in of_cars]), np.arange(len(every)),
-                np.ones(len(every)), len(of_cars))  # fmt: skip
+    own, one_each, each = np.arange(len(power)), np.ones(len(power)), np.arange(len(every))
+    of_car = np.repeat(np.arange(len(of_cars)), [len(group) for group in of_cars])
+    pick = rows(of_car, each, np.ones(len(every)), len(of_cars))
     at_least = rows(own, power, one_each, len(power)) - rows(own, pattern, low, len(power))
     at_most = rows(own, power, one_each, len(power)) - rows(own, pattern, high, len(power))
     need = np.array([problem.need_kw[one.car] for one in every])
-    met = rows(pattern, power, one_each, len(every)) - rows(
-        np.arange(len(every)), np.arange(len(every)), need, len(every)
-    )
+    met = rows(pattern, power, one_each, len(every)) - rows(each, each, need, len(every))
     slot, car = np.concatenate([one.slots for one in every]), np.repeat([one.car for one in every], sizes)
     load = [
         rows(slot, power, problem.car_share[car, phase], problem.slots) for phase in range(problem.limit_kw.shape[1])

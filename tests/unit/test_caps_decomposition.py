@@ -73,7 +73,7 @@ def test_branching_halves_the_gap_of_few_homes_and_repeats_itself() -> None:
     problem = street(8, slots=10, seed=3, tight=0.2)
     in_parts = least_withheld_kwh(problem, in_parts=True)  # what prices alone can prove
     closed, again = (
-        solve_caps(problem, CapsOptions("least_restriction", form="decomposition", gap=0.03)) for _ in range(2)
+        solve_caps(problem, CapsOptions("least_restriction", form="decomposition", gap=0.05)) for _ in range(2)
     )
     assert closed.withheld_kwh - closed.withheld_bound_kwh < (closed.withheld_kwh - in_parts) / 2
     assert again.withheld_bound_kwh == closed.withheld_bound_kwh

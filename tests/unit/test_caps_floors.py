@@ -15,8 +15,8 @@ MakeStreet = Callable[..., CapsProblem]
 CLOSE_KWH = 1e-4
 
 
-@pytest.mark.parametrize("form", ["order", "kkt_ordered", "decomposition"])
-@pytest.mark.parametrize(("seed", "floor_kw"), [(0, 1.0), (1, 1.0), (2, 2.0), (1, 0.0)])
+@pytest.mark.parametrize("form", ["order", "decomposition"])
+@pytest.mark.parametrize(("seed", "floor_kw"), [(0, 1.0), (1, 1.0), (2, 2.0)])
 def test_every_form_finds_the_least_of_all_plans_above_floors(
     seed: int, floor_kw: float, form: str, street: MakeStreet
 ) -> None:
