@@ -16,9 +16,14 @@ import pyarrow as pa
 from pyarrow import csv
 
 from cosim.contract import Float, Int
-from cosim.controllers.caps import CapsProblem, CapsResult
-from cosim.controllers.caps.follower import best_response, best_response_lp, charging_cost_eur
-from cosim.controllers.caps.record import CapsRecord
+from cosim.controllers.caps import (
+    CapsProblem,
+    CapsRecord,
+    CapsResult,
+    best_response,
+    best_response_lp,
+    charging_cost_eur,
+)
 from cosim.experiments.deviation_output import Rows, write_deviations
 from cosim.experiments.export_output import export_proof, export_table
 from cosim.experiments.files import write_json

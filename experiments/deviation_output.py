@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cosim.contract import Float
-from cosim.controllers.caps import CapsProblem
-from cosim.controllers.caps.deviation import DRAWS, deviation_test
+from cosim.controllers.caps import DRAWS, CapsProblem, deviation_test
 from cosim.record import write_whole
 
 FILE_NAME = "deviation.csv"

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cosim.controllers.caps.export import ExportPlan
-from cosim.controllers.caps.record import ExportRecord
+from cosim.controllers.caps import ExportPlan, ExportRecord
 from cosim.measures import json_safe
 
 

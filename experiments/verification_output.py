@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from cosim.controllers.caps.network import Round
-from cosim.controllers.caps.receding import Replan
-from cosim.controllers.caps.record import CapsRecord
+from cosim.controllers.caps import CapsRecord, Replan, Round
 from cosim.measures import json_safe
 
 

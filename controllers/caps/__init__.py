@@ -1,8 +1,32 @@
-"""Day-ahead import caps for every household and slot: the bilevel problem of capacity limits under a tariff."""
+"""Day-ahead caps for every household and slot: the bilevel problem of capacity limits under a tariff.
 
-from cosim.controllers.caps.options import CapsOptions
+Import is capped by `solve_caps`, export by `solve_export`; `BilevelCaps` does both on a feeder, day by day. What homes
+do inside their caps is `best_response`, with a roof `export_response`; `deviation_test` asks what if they do otherwise.
+What is not exported here may change without notice.
+"""
+
+from cosim.controllers.caps.controller import BilevelCaps
+from cosim.controllers.caps.deviation import DRAWS, Deviation, deviation_test
+from cosim.controllers.caps.export.follower import Response as ExportResponse
+from cosim.controllers.caps.export.follower import best_response as export_response
+from cosim.controllers.caps.export.network import ExportPlan
+from cosim.controllers.caps.export.problem import ExportProblem, ExportRow
+from cosim.controllers.caps.export.running import ExportCaps, RunningBothWays
+from cosim.controllers.caps.export.solve import ExportResult, solve_export
+from cosim.controllers.caps.follower import best_response, best_response_lp, charging_cost_eur, worst_draw
+from cosim.controllers.caps.network import Round
+from cosim.controllers.caps.options import COORDINATIONS, FORMS, LIMITS_ON, OBJECTIVES, CapsOptions
 from cosim.controllers.caps.problem import CapsProblem, share_of_phase
+from cosim.controllers.caps.receding import Replan, RunningPlan
+from cosim.controllers.caps.record import CapsRecord, ExportRecord
 from cosim.controllers.caps.result import CapsResult, Relaxation
 from cosim.controllers.caps.solve import solve_caps
 
-__all__ = ["CapsOptions", "CapsProblem", "CapsResult", "Relaxation", "share_of_phase", "solve_caps"]
+__all__ = [
+    "COORDINATIONS", "DRAWS", "FORMS", "LIMITS_ON", "OBJECTIVES", "BilevelCaps", "CapsOptions", "CapsProblem",
+    "CapsRecord", "CapsResult", "Deviation", "ExportCaps", "ExportPlan",
+    "ExportProblem", "ExportRecord", "ExportResponse", "ExportResult",
+    "ExportRow", "Relaxation", "Replan", "Round", "RunningBothWays", "RunningPlan", "best_response",
+    "best_response_lp", "charging_cost_eur", "deviation_test", "export_response", "share_of_phase", "solve_caps",
+    "solve_export", "worst_draw",
+]  # fmt: skip

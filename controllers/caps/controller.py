@@ -9,7 +9,7 @@ import numpy as np
 
 from cosim.contract import Artifact, Feeder, Forecast, Observation, Predictor, Setpoints
 from cosim.controllers.caps.day import steps_per_slot
-from cosim.controllers.caps.export import ExportManner, RunningBothWays, export_faults
+from cosim.controllers.caps.export.running import ExportManner, RunningBothWays, export_faults
 from cosim.controllers.caps.horizon import Planner
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.problem import CapsProblem

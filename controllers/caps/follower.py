@@ -1,9 +1,9 @@
 """What a household does inside its caps: the lower level, in closed form and as a linear programme.
 
 The lower level of one car is a continuous knapsack (cheapest slots first until the need is met; where the price is
-below nil, until the battery is full), so its optimum is a sort and a running sum. Linear programmes are kept as
-independent witnesses of the same. Where several ways to charge cost the same, the strict order picks one of them;
-`worst_draw` tells how much each slot could see from any of them.
+below nil, until the battery is full), so its optimum is a sort and a running sum. A linear programme is kept as an
+independent witness of the same, for the files that come with the caps. Where several ways to charge cost the same, the
+strict order picks one of them; `worst_draw` tells how much each slot could see from any of them.
 """
 
 from __future__ import annotations
@@ -110,60 +110,16 @@ def best_response_lp(problem: CapsProblem, caps_kw: Float, car: int) -> Float:
     order = problem.merit_order_of_car[:, [car]]
     level = np.empty_like(order)
     np.put_along_axis(level, order, strict_levels(problem.tariff_of_car[order[:, 0], [car]][:, None]), axis=0)
-    solver, _ = _charging_lp(problem, caps_kw, car, level[:, 0].astype(float))
-    return np.array(solver.getSolution().col_value)
-
-
-def least_cost_lp(problem: CapsProblem, caps_kw: Float, car: int) -> float:
-    """Return what one car's charging costs at least at the tariff itself, without any tie-break [EUR].
-
-    Raises
-    ------
-    SolverError
-        Where the solver does not end at an optimum.
-    """
-    solver, _ = _charging_lp(problem, caps_kw, car, problem.tariff_of_car[:, car])
-    return problem.slot_h * float(solver.getObjectiveValue())
-
-
-def worst_draw_lp(problem: CapsProblem, caps_kw: Float, car: int, slot: int, slack_eur: float = 1e-9) -> float:
-    """Return the most that one car may draw in a slot without paying more than it must, the witness of `worst_draw`.
-
-    Raises
-    ------
-    SolverError
-        Where the solver does not end at an optimum.
-    """
-    tariff = problem.tariff_of_car[:, car]
-    least_eur = least_cost_lp(problem, caps_kw, car)
-    solver, power = _charging_lp(problem, caps_kw, car, tariff)
-    cost = solver.qsum(problem.slot_h * float(price) * one for price, one in zip(tariff, power, strict=True))
-    solver.addConstr(cost <= least_eur + slack_eur)
-    solver.maximize(1.0 * power[slot])
-    return float(_ended(solver, car).getObjectiveValue())
-
-
-def _charging_lp(
-    problem: CapsProblem, caps_kw: Float, car: int, cost: Float
-) -> tuple[highspy.Highs, list[highspy.highs_var]]:
-    """Minimise a cost per kW over all ways to charge inside the caps; the solved programme and its powers."""
     limits = car_limits(problem, caps_kw)[:, car]
-    need_kw, most_kw = float(problem.need_kw[car]), float(problem.most_kw[car])
     solver = silent_highs(time_limit=LINEAR_S)  # a few dozen variables: it takes milliseconds
-    power = [
-        solver.addVariable(lb=0.0, ub=float(most), obj=float(price)) for most, price in zip(limits, cost, strict=True)
-    ]
-    drawn = solver.qsum(power)
-    solver.addConstr(drawn >= min(need_kw, float(limits.sum())))
-    solver.addConstr(drawn <= max(most_kw, 0.0))
+    pairs = zip(limits.tolist(), level[:, 0].tolist(), strict=True)
+    drawn = solver.qsum([solver.addVariable(lb=0.0, ub=most, obj=float(cost)) for most, cost in pairs])
+    solver.addConstr(drawn >= min(float(problem.need_kw[car]), float(limits.sum())))
+    solver.addConstr(drawn <= float(problem.most_kw[car]))
     solver.minimize()
-    return _ended(solver, car), power
-
-
-def _ended(solver: highspy.Highs, car: int) -> highspy.Highs:
     if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
         raise SolverError(f"household response of car {car}: {solver.modelStatusToString(solver.getModelStatus())}")
-    return solver
+    return np.array(solver.getSolution().col_value)
 
 
 def charging_cost_eur(problem: CapsProblem, charge_kw: Float) -> Float:

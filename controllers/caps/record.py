@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cosim.controllers.caps.export import ExportPlan, RunningBothWays
+from cosim.controllers.caps.export.network import ExportPlan
+from cosim.controllers.caps.export.running import RunningBothWays
 from cosim.controllers.caps.receding import Replan, RunningPlan
 from cosim.controllers.caps.study import HorizonPlan
 

@@ -61,16 +61,6 @@ class Moment:
     chosen: int
     certificate: Certificate | None
 
-    @property
-    def chosen_kw(self) -> Float:
-        """Powers of the chosen point, shape (unit,)."""
-        return np.asarray(self.kw[self.chosen])
-
-    @property
-    def chosen_values(self) -> Float:
-        """Its objectives, shape (objective,)."""
-        return np.asarray(self.front.values[self.chosen])
-
 
 class MomentSpace:
     """Powers between bounds, all of them attainable; a ``Space`` of one period."""

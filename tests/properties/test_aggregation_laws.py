@@ -11,24 +11,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosim.controllers.aggregation import (
+    ENVELOPE,
+    PER_CAR,
+    PER_STEP,
+    SIMPLE,
+    Case,
     Factors,
     Fleet,
+    Recipe,
     StoreLp,
+    Weights,
+    Wishes,
     aggregate,
     block_of_step,
+    deviation,
+    disaggregate,
     envelope,
     exact,
+    fit_exactly,
+    fit_factors,
     fleet_total,
+    judge,
+    make_week,
+    parts,
     reference,
     scaled,
     simple_sum,
+    train,
 )
-from cosim.controllers.aggregation.deviation import Case, Weights, deviation, parts
-from cosim.controllers.aggregation.disaggregate import disaggregate
-from cosim.controllers.aggregation.exact import fit_exactly
-from cosim.controllers.aggregation.fit import Wishes, fit_factors
-from cosim.controllers.aggregation.fleet import PER_CAR, PER_STEP
-from cosim.controllers.aggregation.model import ENVELOPE, SIMPLE, Recipe, judge, make_week, train
 from cosim.controllers.aggregation.programme import LEVEL_TIE_EUR_PER_KWH, TIE_EUR_PER_KWH
 from cosim.controllers.bilevel import BilevelLP, solve_bilevel
 from cosim.controllers.caps.highs import Stop

@@ -9,10 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
-from cosim.controllers.caps.follower import best_response, best_response_lp, charging_cost_eur
-from cosim.controllers.caps.options import FORMS, LIMITS_ON, OBJECTIVES
-from cosim.controllers.caps.safe import promised_floors
+from cosim.controllers.caps import (
+    FORMS,
+    LIMITS_ON,
+    OBJECTIVES,
+    CapsOptions,
+    CapsProblem,
+    best_response,
+    best_response_lp,
+    charging_cost_eur,
+    share_of_phase,
+    solve_caps,
+)
 
 FEW = settings(max_examples=8, deadline=None, derandomize=True)
 MANY = settings(max_examples=40, deadline=None, derandomize=True)
@@ -121,7 +129,10 @@ def test_anticipation_never_withholds_more_than_safety_and_floors_cost_something
 @given(problem=problems())
 @MANY
 def test_promised_floors_fit_under_the_limits_together(problem: CapsProblem) -> None:
-    floor = promised_floors(problem, 4.2)
+    result = solve_caps(problem, CapsOptions("floor_then_least", "sum_of_caps", floor_kw=4.2))
+    floor = result.floor_kw
+    room = (result.caps_kw - problem.inflexible_kw)[:, problem.home]
+    assert (floor <= room + 1e-6)[problem.is_plugged].all()
     assert (floor @ problem.car_share <= problem.headroom_kw + 1e-9).all()
     assert (floor <= np.minimum(4.2, problem.charger_kw) + 1e-12).all()
     assert not floor[~problem.is_plugged].any()

@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
-from cosim.controllers.caps.follower import best_response, best_response_lp
+from cosim.controllers.caps import (
+    CapsOptions,
+    CapsProblem,
+    best_response,
+    best_response_lp,
+    share_of_phase,
+    solve_caps,
+)
 
 CLOSE = 2e-4
 EXACT = CapsOptions("least_restriction", gap=1e-6, node_limit=100_000, warm_start=False)

@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
-from cosim.controllers.caps.follower import (
+from cosim.controllers.caps import (
+    LIMITS_ON,
+    CapsOptions,
+    CapsProblem,
     best_response_lp,
     charging_cost_eur,
-    least_cost_lp,
+    share_of_phase,
+    solve_caps,
     worst_draw,
-    worst_draw_lp,
 )
-from cosim.controllers.caps.options import LIMITS_ON
+from oracles.household import least_cost_eur, most_drawn_kw
 
 CLOSE = 2e-4
 EXACT = CapsOptions("least_restriction", gap=1e-6, node_limit=100_000, warm_start=False)
@@ -80,7 +82,7 @@ def test_the_forms_agree_on_mixed_tariffs_prices_below_nil_and_three_phase_homes
             own = best_response_lp(problem, result.caps_kw, car)
             assert own == pytest.approx(result.charge_kw[:, car], abs=1e-5)
             cost = charging_cost_eur(problem, result.charge_kw)[car]
-            assert cost == pytest.approx(least_cost_lp(problem, result.caps_kw, car), abs=1e-5)
+            assert cost == pytest.approx(least_cost_eur(problem, result.caps_kw, car), abs=1e-5)
 
 
 @given(problem=mixed_days())
@@ -98,8 +100,8 @@ def test_the_views_of_ties_are_in_order_and_keep_what_they_promise(problem: Caps
         assert (counted @ problem.car_share <= problem.headroom_kw + 1e-5).all()
         for car in range(problem.cars):
             cost = charging_cost_eur(problem, result.charge_kw)[car]
-            assert cost == pytest.approx(least_cost_lp(problem, result.caps_kw, car), abs=1e-5)
+            assert cost == pytest.approx(least_cost_eur(problem, result.caps_kw, car), abs=1e-5)
             slot = int(counted[:, car].argmax())
             if view == "pessimistic":
-                worst = worst_draw_lp(problem, result.caps_kw, car, slot)
+                worst = most_drawn_kw(problem, result.caps_kw, car, slot)
                 assert worst == pytest.approx(counted[slot, car], abs=1e-4)

@@ -10,23 +10,14 @@ import pytest
 
 from cosim.contract import Observation
 from cosim.controllers.caps import CapsProblem, share_of_phase
-from cosim.controllers.caps.part import Part, split
-from cosim.controllers.caps.service import servable
 
 MakeStreet = Callable[..., CapsProblem]
-MakePiece = Callable[[CapsProblem], Part]
 
 
 @pytest.fixture(scope="session")
 def street() -> MakeStreet:
     """Draw homes with a car each under one limit."""
     return _street
-
-
-@pytest.fixture(scope="session")
-def piece() -> MakePiece:
-    """Return the one piece of a problem."""
-    return _piece
 
 
 @pytest.fixture(scope="session")
@@ -69,10 +60,3 @@ def _street(homes: int, slots: int, seed: int, tight: float = 0.3, least_kw: flo
         energy_need_kwh=rng.uniform(0.1, 0.5, homes) * 0.9 * 0.5 * (plugged * charger).sum(axis=0),
         efficiency=np.full(homes, 0.9),
     )
-
-
-def _piece(problem: CapsProblem) -> Part:
-    service = servable(problem)
-    planned = np.flatnonzero(~service.settled & (service.draw_kwh > 0))
-    (part,) = split(problem, service.draw_kwh, problem.headroom_kw, planned, counts_peaks=False)
-    return part

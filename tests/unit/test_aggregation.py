@@ -11,24 +11,32 @@ import pytest
 
 from cosim.contract import EvSessions
 from cosim.controllers.aggregation import (
+    SIMPLE,
     Factors,
     Fleet,
+    Recipe,
+    Score,
     Store,
     StoreLp,
+    Wishes,
+    applied,
     block_of_step,
     checked_fleet,
+    choose,
+    disaggregate,
     envelope,
+    fit_factors,
+    make_week,
+    minimise_in_box,
+    missed_kwh,
+    reachable,
     reference,
     scaled,
+    sensitivity,
     simple_sum,
+    train,
+    units_of,
 )
-from cosim.controllers.aggregation.aggregate import applied
-from cosim.controllers.aggregation.boxed import minimise_in_box
-from cosim.controllers.aggregation.disaggregate import disaggregate, missed_kwh
-from cosim.controllers.aggregation.envelope import reachable
-from cosim.controllers.aggregation.fit import Wishes, fit_factors
-from cosim.controllers.aggregation.model import SIMPLE, Recipe, Score, choose, make_week, train, units_of
-from cosim.controllers.aggregation.sensitivity import sensitivity
 from cosim.controllers.aggregation.stays import fleet_of_stays
 from cosim.errors import InputError
 from cosim.experiments.reproduce.fleet_exact import small_case

@@ -11,16 +11,8 @@ import numpy as np
 import pytest
 
 from cosim import Behaviour, Trajectory, controllers, feeders, run
-from cosim.contract import Exogenous, Feeder, Forecast, TransformerSpec
-from cosim.controllers.caps.controller import BilevelCaps
-from cosim.controllers.caps.day import (
-    background_of,
-    excess_within_slots,
-    steps_per_slot,
-)
-from cosim.controllers.caps.follower import charging_cost_eur
-from cosim.controllers.caps.phase_limits import Background, expected_kva, phase_limits_kw
-from cosim.controllers.caps.result import spans
+from cosim.contract import EvSessions, Exogenous, Feeder, Forecast, TransformerSpec
+from cosim.controllers.caps import BilevelCaps, CapsOptions, CapsProblem, charging_cost_eur, share_of_phase, solve_caps
 from cosim.errors import InputError
 from cosim.measures import energy
 from cosim.reduced import ReducedNetwork
@@ -60,32 +52,52 @@ def head_current_a(trajectory: Trajectory, predictor: ReducedNetwork) -> np.ndar
     return np.abs(flow.current_a[:, flow.branches.index(trajectory.feeder.transformer)])
 
 
-def test_limits_are_where_the_power_flow_meets_the_current(european_lv: Feeder, predictor: ReducedNetwork) -> None:
+def planned(feeder: Feeder, day: Exogenous, **options: Any) -> CapsProblem:
+    """The problem of a day on slots of one step, its limits without margin unless one is given."""
+    whole = {"margin": 0.0, "slot_min": day.step_min, "limit_on": "mean", "network": "transformer", **QUICK}
+    controller = BilevelCaps(feeder, **(whole | options))
+    controller.plan(Forecast("oracle", day))
+    assert controller.problem is not None
+    return controller.problem
+
+
+def test_limits_are_where_the_power_flow_meets_the_current(
+    european_lv: Feeder,
+    predictor: ReducedNetwork,
+    make_day: Callable[..., Exogenous],
+    make_sessions: Callable[..., Any],
+) -> None:
     rng = np.random.default_rng(1)
     homes = len(european_lv.customers)
     base = rng.uniform(-2.0, 1.5, (6, homes))
-    background = Background(base, 0.2 * np.abs(base), np.full(6, np.nan))
     has_car = rng.random(homes) < 0.6
-    limit_kw = phase_limits_kw(european_lv, predictor, background, 160.0, has_car)
+    sessions = make_sessions(*((home, 0.0, 30.0, 0.1, 3.7) for home in np.flatnonzero(has_car)))
+    day = make_day(
+        european_lv, 6, demand_kw=base.clip(0.0), pv_available_kw=(-base).clip(0.0), inverter_kva=2.0,
+        demand_kvar=0.2 * np.abs(base), sessions=sessions,
+    )  # fmt: skip
+    limit_kw = planned(european_lv, day, predictor=predictor).limit_kw
     share = european_lv.phase_matrix
     spread = share * has_car[:, None] / (share * has_car[:, None]).sum(axis=0)
     at_limit = base + (limit_kw - base @ share) @ spread.T
     flow = predictor.predict(at_limit, 0.2 * np.abs(base))
     current = np.abs(flow.current_a[:, flow.branches.index(european_lv.transformer)])
-    assert current == pytest.approx(np.full((6, 3), 160.0), abs=0.05)
-    flat = phase_limits_kw(european_lv, None, background, 160.0, has_car)
+    assert current == pytest.approx(np.full((6, 3), european_lv.phase_limit_a), abs=0.05)
+    flat = planned(european_lv, day).limit_kw
     assert (np.abs(limit_kw / flat - 1.0) < 0.12).all()
 
 
+@pytest.mark.parametrize(("knows_the_network", "within"), [(True, 0.01), (False, 0.06)])
 def test_expected_apparent_power_is_that_of_the_power_flow(
-    european_lv: Feeder, predictor: ReducedNetwork, evening: Exogenous
+    european_lv: Feeder, predictor: ReducedNetwork, evening: Exogenous, knows_the_network: bool, within: float
 ) -> None:
     trajectory = delivered(european_lv, evening, controllers.make("none", european_lv))
-    expected = expected_kva(european_lv, predictor, background_of(evening), trajectory.ev_kw)
+    as_it_was = replace(evening, demand_kw=trajectory.net_kw, sessions=EvSessions.none())
+    controller = BilevelCaps(european_lv, predictor=predictor if knows_the_network else None)
+    controller.plan(Forecast("oracle", as_it_was))
+    assert controller.running is not None
     truth = np.abs(trajectory.transformer_kva.sum(axis=1))
-    assert expected == pytest.approx(truth, rel=0.01)
-    assumed = expected_kva(european_lv, None, background_of(evening), trajectory.ev_kw)
-    assert assumed == pytest.approx(truth, rel=0.06)
+    assert controller.running.planned_kva == pytest.approx(truth, rel=within)
 
 
 @pytest.fixture(scope="module")
@@ -179,18 +191,25 @@ def test_the_decision_says_how_the_caps_were_obtained(
     ) == pytest.approx(result.withheld_kwh, rel=0.05)  # by the minute instead of by the slot
 
 
-def test_slots_divide_the_horizon() -> None:
-    class Day:
-        steps, step_min = 96, 5.0
+@pytest.mark.parametrize(
+    ("steps", "slot_min", "of_a_slot"), [(96, 30.0, 6), (96, 25.0, 6), (96, 1.0, 1), (96, 500.0, 96), (7, 10.0, 7)]
+)
+def test_slots_divide_the_horizon(
+    two_bus: Feeder, make_day: Callable[..., Exogenous], steps: int, slot_min: float, of_a_slot: int
+) -> None:
+    problem = planned(two_bus, make_day(two_bus, steps), slot_min=slot_min)
+    assert (problem.slots, problem.slot_h) == (steps // of_a_slot, pytest.approx(of_a_slot * 5.0 / 60.0))
 
-    assert [steps_per_slot(Day(), m) for m in (30.0, 25.0, 1.0, 500.0)] == [6, 6, 1, 96]  # type: ignore[arg-type]
-    Day.steps = 7
-    assert steps_per_slot(Day(), 10.0) == 7  # type: ignore[arg-type]
 
-
-def test_what_a_slots_highest_step_exceeds_its_mean_by() -> None:
-    load = np.array([[1.0, 4.0], [3.0, 4.0], [0.0, -1.0], [0.0, 3.0]])
-    assert excess_within_slots(load, 2) == pytest.approx(np.array([[1.0, 0.0], [0.0, 2.0]]))
+def test_what_a_slots_highest_step_exceeds_its_mean_by_comes_off_its_limit(
+    two_bus: Feeder, make_day: Callable[..., Exogenous]
+) -> None:
+    load = np.zeros((4, len(two_bus.customers)))
+    load[:, 0] = [1.0, 3.0, 0.0, 4.0]
+    day = make_day(two_bus, 4, demand_kw=load)
+    rated, with_peaks = (planned(two_bus, day, slot_min=10.0, limit_on=on).limit_kw for on in ("mean", "peak"))
+    excess_kw = np.array([[1.0], [2.0]]) * two_bus.phase_matrix[0]
+    assert with_peaks == pytest.approx(0.98 * rated - excess_kw)
 
 
 def test_a_day_without_cars_withholds_nothing(two_bus: Feeder, make_day: Callable[..., Exogenous]) -> None:
@@ -226,21 +245,27 @@ def three_phase(tmp_path: Path) -> Callable[[float], Feeder]:
     return lambda kva: feeders.load(tmp_path, transformer=TransformerSpec(kva))
 
 
-def test_limits_of_phases_without_a_single_phase_home(three_phase: Callable[[float], Feeder]) -> None:
+def test_limits_of_phases_without_a_single_phase_home(
+    three_phase: Callable[[float], Feeder], make_day: Callable[..., Exogenous], make_sessions: Callable[..., Any]
+) -> None:
     feeder = three_phase(50.0)
     base = np.array([[0.9, 0.6, 1.2], [-3.0, 1.5, 0.0]])
-    background = Background(base, 0.2 * np.abs(base), np.full(2, np.nan))
-    network = ReducedNetwork(feeder)
-    flat = phase_limits_kw(feeder, None, background, 65.0, np.ones(3, bool))
-    for has_car in (np.ones(3, bool), np.array([True, True, False]), np.zeros(3, bool)):
-        limit_kw = phase_limits_kw(feeder, network, background, 65.0, has_car)
+    day = make_day(
+        feeder, 2, demand_kw=base.clip(0.0), pv_available_kw=(-base).clip(0.0), inverter_kva=3.0,
+        demand_kvar=0.2 * np.abs(base),
+    )  # fmt: skip
+    network, rated_a = ReducedNetwork(feeder), feeder.phase_limit_a
+    for cars in ((0, 1, 2), (0, 1), ()):
+        sessions = make_sessions(*((home, 0.0, 10.0, 0.1, 3.7) for home in cars)) if cars else day.sessions
+        there = replace(day, sessions=sessions)
+        limit_kw, flat = planned(feeder, there, predictor=network).limit_kw, planned(feeder, there).limit_kw
         np.testing.assert_array_equal(limit_kw[:, 1:], flat[:, 1:])
         assert (np.abs(limit_kw / flat - 1.0) < 0.15).all()
         alone = base.copy()
         alone[:, 2] += limit_kw[:, 0] - (base @ feeder.phase_matrix)[:, 0]
-        flow = network.predict(alone, background.q_kvar)
+        flow = network.predict(alone, day.demand_kvar)
         current_a = np.abs(flow.current_a[:, flow.branches.index("T1"), 0])
-        assert current_a == pytest.approx([65.0, 65.0], abs=0.05)
+        assert current_a == pytest.approx([rated_a, rated_a], abs=0.05)
 
 
 @pytest.mark.parametrize(("kva", "tight"), [(50.0, False), (25.0, True)])
@@ -276,10 +301,28 @@ def test_an_unknown_word_is_called_unknown_not_of_the_wrong_type() -> None:
         BilevelCaps(feeders.load("european_lv", transformer=TransformerSpec(160.0)), replan_time_limit_s=0.0)
 
 
-def test_many_homes_are_named_in_a_few_spans() -> None:
-    assert spans(range(10_000), 3) == "0-9999"
-    assert spans(range(0, 20, 2), 3) == "0, 2, 4 and 7 more"
-    assert spans([5, 1, 2], 3) == "1-2, 5"
+def test_slots_and_homes_are_named_in_a_few_spans() -> None:
+    """Two homes on phase 1 alone above its limit in some slots; many homes whose chargers all must run at once."""
+    over = np.zeros((8, 2))
+    over[[1, 2, 5], 0] = 3.0
+    stays = np.zeros((8, 2))
+    problem = CapsProblem(
+        slot_h=1.0, tariff_eur_per_kwh=np.full(8, 0.1), inflexible_kw=over, connection_kw=np.full(2, 10.0),
+        phase_share=share_of_phase(np.zeros(2, int)), limit_kw=np.full((8, 3), 2.0), home=np.arange(2), plugged=stays,
+        charger_kw=np.full(2, 4.0), charger_min_kw=np.zeros(2), energy_need_kwh=np.zeros(2), efficiency=np.ones(2),
+    )  # fmt: skip
+    (told,) = solve_caps(problem).relaxations
+    assert told.where.endswith("phase 1 in slots 1-2, 5")
+    homes, alternate = 20, np.arange(20) % 2 == 0
+    must_run = CapsProblem(
+        slot_h=1.0, tariff_eur_per_kwh=np.full(2, 0.1), inflexible_kw=np.zeros((2, homes)),
+        connection_kw=np.full(homes, 10.0), phase_share=share_of_phase(np.where(alternate, 0, 1)),
+        limit_kw=np.column_stack([np.full(2, 26.0), np.full((2, 2), 1e3)]), home=np.arange(homes),
+        plugged=np.ones((2, homes)), charger_kw=np.full(homes, 4.0), charger_min_kw=np.full(homes, 4.0),
+        energy_need_kwh=np.where(alternate, 5.0, 4.0), efficiency=np.ones(homes),
+    )  # fmt: skip
+    fallback = solve_caps(must_run, CapsOptions("least_restriction", form="order", gap=1e-3)).fallback
+    assert "homes 0, 2, 4 and 7 more" in fallback
 
 
 def test_no_cap_is_below_zero(european_lv: Feeder, predictor: ReducedNetwork, evening: Exogenous) -> None:

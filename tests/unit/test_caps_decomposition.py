@@ -1,27 +1,18 @@
-"""Pricing against enumeration, the bound, and plans of many homes."""
+"""Decomposition against the enumeration of all plans, its bound, and plans of many homes."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
-from cosim.controllers.caps import CapsOptions, CapsProblem, order_form, share_of_phase, solve_caps
-from cosim.controllers.caps.decomposition import served_in_full, supports
-from cosim.controllers.caps.decomposition.bound import relax
-from cosim.controllers.caps.decomposition.branch import Tree, close
-from cosim.controllers.caps.decomposition.clock import Clock
-from cosim.controllers.caps.decomposition.counts import rounding_cuts
-from cosim.controllers.caps.decomposition.family import family
-from cosim.controllers.caps.decomposition.plans import CAPPED, FULL, LAST, Surcharge
-from cosim.controllers.caps.decomposition.pricing import Pricing
-from cosim.controllers.caps.follower import best_response
-from cosim.controllers.caps.highs import Stop, solve
-from cosim.controllers.caps.part import Part, respond, split
-from cosim.controllers.caps.service import servable
+from cosim.controllers.caps import CapsOptions, CapsProblem, best_response, share_of_phase, solve_caps
 from cosim.errors import InputError
+from oracles.plans import least_withheld_kwh
+
+CLOSE_KWH = 1e-4
 
 
 def street(homes: int, slots: int = 24, seed: int = 1, phases: int = 1, tight: float = 0.3) -> CapsProblem:
@@ -49,139 +40,44 @@ def street(homes: int, slots: int = 24, seed: int = 1, phases: int = 1, tight: f
     )
 
 
-def piece(problem: CapsProblem) -> Part:
-    service = servable(problem)
-    planned = np.flatnonzero(~service.settled & (service.draw_kwh > 0))
-    (part,) = split(problem, service.draw_kwh, problem.headroom_kw, planned, counts_peaks=False)
-    return part
-
-
-def cheapest_by_enumeration(part: Part, car: int, price: np.ndarray, extra: Surcharge | None = None) -> float:
-    """Try every state of every slot before every last one, the power of one throttled slot at its extremes."""
-    slots = np.flatnonzero(part.usable_kw[:, car] > 0)
-    usable, room = part.usable_kw[slots, car], part.room_kw[slots, car]
-    nothing = np.zeros(len(slots))
-    states = (nothing,) * 3 if extra is None else (one[slots, car] for one in (extra.full, extra.capped, extra.last))
-    if_full, if_capped, if_last = states
-    best = np.inf
-    for last in range(len(slots)):
-        for choice in product((True, False), repeat=last):
-            full = np.array(choice, bool)
-            drawn = np.where(full, usable[:last], 0.0)
-            paid = price[slots[:last]] @ drawn + part.slot_h * room[:last][~full].sum()
-            paid += if_full[:last][full].sum() + if_capped[:last][~full].sum() + if_last[last]
-            left = part.draw_kw[car] - drawn.sum()
-            if -1e-9 <= left <= usable[last] + 1e-9:
-                best = min(best, paid + price[slots[last]] * left)
-            for throttled in np.flatnonzero(~full):
-                for kw in (left, left - usable[last], usable[throttled]):
-                    if 0.0 <= kw <= usable[throttled] and -1e-9 <= left - kw <= usable[last] + 1e-9:
-                        cost = (price[slots[throttled]] - part.slot_h) * kw + price[slots[last]] * (left - kw)
-                        best = min(best, paid + cost)
-    return float(best)
-
-
+@pytest.mark.parametrize("form", ["order", "kkt", "decomposition"])
 @pytest.mark.parametrize("seed", range(6))
-def test_pricing_finds_the_best_plan_of_every_household(seed: int) -> None:
+def test_every_form_finds_the_least_of_all_plans(seed: int, form: str) -> None:
     problem = street(4, slots=9, seed=seed)
     plugged = problem.plugged.copy()
     plugged[plugged.argmax(axis=0), np.arange(4)] = 0.4  # they arrive within a slot
-    part = piece(replace(problem, plugged=plugged, limit_kw=np.full((9, 1), 1e3)))
-    assert supports(part)
-    price = np.random.default_rng(seed).choice([0.0, 0.3, 0.8, 1.5], (9, 1))
-    value, plans = Pricing(part).best(price)
-    for car in range(len(part.cars)):
-        assert value[car] == pytest.approx(cheapest_by_enumeration(part, car, price[:, 0]), abs=1e-9)
-    assert plans.charge_kw.sum(axis=0) == pytest.approx(part.draw_kw)
-    assert value == pytest.approx(plans.withheld_kwh + (price * plans.charge_kw).sum(axis=0))
-    room = np.where(plans.state == CAPPED, plans.charge_kw, part.room_kw)
-    assert respond(part, room) == pytest.approx(plans.charge_kw, abs=1e-9)
+    problem = replace(problem, plugged=plugged, energy_need_kwh=0.8 * problem.energy_need_kwh)
+    optimum = least_withheld_kwh(problem)
+    assert optimum > 1.0  # or the limits would decide nothing
+    gap = 1e-2 if form == "decomposition" else 1e-6
+    result = solve_caps(problem, CapsOptions("least_restriction", form=form, gap=gap, node_limit=100_000))
+    assert result.status in ("optimal", "gap_limit")
+    assert result.unserved_kwh.sum() == 0.0
+    assert result.withheld_bound_kwh - CLOSE_KWH <= optimum <= result.withheld_kwh + CLOSE_KWH
+    assert result.withheld_bound_kwh >= (1 - gap) * optimum - CLOSE_KWH
+    assert best_response(problem, result.caps_kw) == pytest.approx(result.planned_kw, abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_pricing_with_surcharges_finds_the_best_plan_of_every_household(seed: int) -> None:
-    problem = street(4, slots=8, seed=seed)
-    plugged = problem.plugged.copy()
-    plugged[plugged.argmax(axis=0), np.arange(4)] = 0.4
-    part = piece(replace(problem, plugged=plugged, limit_kw=np.full((8, 1), 1e3)))
-    rng = np.random.default_rng(seed)
-    price = rng.choice([0.0, 0.3, 0.8, 1.5], (8, 1))
-    extra = Surcharge(*rng.choice([-2.0, 0.0, 0.0, 1.0, 8.0], (3, *part.usable_kw.shape)))
-    value, plans = Pricing(part).best(price, extra)
-    for car in range(len(part.cars)):
-        assert value[car] == pytest.approx(cheapest_by_enumeration(part, car, price[:, 0], extra), abs=1e-9)
-    assert plans.charge_kw.sum(axis=0) == pytest.approx(part.draw_kw)
-    assert value == pytest.approx(plans.withheld_kwh + (price * plans.charge_kw).sum(axis=0) + extra.of(plans))
-
-
-def test_full_slots_are_cut_to_what_a_limit_holds_whole() -> None:
-    part = piece(street(20))
-    for count, most in rounding_cuts(part, np.arange(part.slots)):
-        weight, power = count.weight, part.usable_kw[count.slot]
-        for first in range(len(weight)):  # fill the limit car by car, from each of them on
-            order = np.roll(np.argsort(-weight / power.clip(1e-9), kind="stable"), -first)
-            fits = np.cumsum(power[order]) <= part.headroom_kw[count.slot, 0]
-            assert weight[order][fits].sum() <= most + 1e-6
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_branching_proves_the_optimum_of_the_order_form(seed: int) -> None:
-    part = piece(street(5, slots=9, seed=seed, tight=0.22))
-    exact = solve(order_form.build(part), Stop(1e-7))
-    assert exact.status == "optimal"
-    relaxed = relax(part, 1e-6, Clock(60.0), np.random.default_rng(0))
-    first = Tree(part, relaxed, 1e-4, Clock(60.0))
-    node, mixture = first.solve(first.root, np.inf, 100)
-    assert relaxed.bound_kwh - 1e-6 <= node.bound_kwh <= exact.objective + 1e-6
-    for child in first.divide(node, mixture, np.inf):
-        assert child.bound_kwh >= node.bound_kwh
-    closed = close(part, relaxed, None, 3e-3, Clock(60.0))
-    assert closed.incumbent is not None
-    assert closed.bound_kwh <= exact.objective + 1e-6 <= closed.incumbent.value_kwh + 1e-4
-    assert closed.bound_kwh >= (1 - 3e-3) * closed.incumbent.value_kwh
-    load = closed.incumbent.plans.charge_kw @ part.share
-    assert (load <= part.headroom_kw + 1e-6).all()
+def test_branching_proves_the_optimum(seed: int) -> None:
+    problem = street(5, slots=9, seed=seed, tight=0.22)
+    optimum, in_parts = least_withheld_kwh(problem), least_withheld_kwh(problem, in_parts=True)
+    result = solve_caps(problem, CapsOptions("least_restriction", form="decomposition", gap=3e-3))
+    assert in_parts - CLOSE_KWH <= result.withheld_bound_kwh <= optimum + CLOSE_KWH
+    assert optimum <= result.withheld_kwh + CLOSE_KWH
+    assert result.withheld_bound_kwh >= (1 - 3e-3) * result.withheld_kwh
+    assert result.over_limit_kw <= 1e-6
 
 
 def test_branching_halves_the_gap_of_few_homes_and_repeats_itself() -> None:
-    part = piece(street(8, slots=10, seed=3, tight=0.2))
-    relaxed = relax(part, 1e-6, Clock(60.0), np.random.default_rng(0))
-    closed, again = (close(part, relaxed, None, 0.03, Clock(60.0)) for _ in range(2))
-    assert closed.incumbent is not None
-    assert closed.nodes > 1
-    assert closed.incumbent.value_kwh - closed.bound_kwh < (closed.incumbent.value_kwh - relaxed.bound_kwh) / 2
-    assert again.bound_kwh == closed.bound_kwh
-    assert again.incumbent is not None
-    assert (again.incumbent.plans.charge_kw == closed.incumbent.plans.charge_kw).all()
-
-
-def test_further_structures_are_what_a_household_would_do() -> None:
-    part = piece(street(3))
-    price = np.random.default_rng(0).uniform(0.0, 1.0, part.slots)
-    value, _ = Pricing(part).best(price[:, None])
-    for car in range(3):
-        plans = family(part, car, price, 20)
-        assert len(plans.cars) > 3
-        assert ((plans.state == LAST).sum(axis=0) == 1).all()
-        assert plans.charge_kw[plans.state == FULL] == pytest.approx(
-            np.repeat(part.usable_kw[:, [car]], len(plans.cars), axis=1)[plans.state == FULL]
-        )
-        cost = plans.withheld_kwh + price @ plans.charge_kw
-        assert cost.min() >= value[car] - 1e-9
-        alike = replace(part, usable_kw=part.usable_kw[:, plans.cars], draw_kw=part.draw_kw[plans.cars])
-        room = np.where(plans.state == CAPPED, plans.charge_kw, part.room_kw[:, plans.cars])
-        assert respond(alike, room) == pytest.approx(plans.charge_kw, abs=1e-6)
-
-
-def test_the_bound_is_the_value_of_the_convexified_problem() -> None:
-    part = piece(street(40))
-    relaxed = relax(part, 1e-6, Clock(60.0), np.random.default_rng(0))
-    assert not relaxed.struck
-    assert relaxed.bound_kwh == pytest.approx(relaxed.master_kwh, rel=1e-5)
-    load = (relaxed.plans.charge_kw * relaxed.weight) @ part.share[relaxed.plans.cars]
-    assert (load <= part.headroom_kw + 1e-6).all()
-    assert np.bincount(relaxed.plans.cars, relaxed.weight) == pytest.approx(np.ones(len(part.cars)), abs=1e-6)
-    assert relaxed.plans.withheld_kwh @ relaxed.weight == pytest.approx(relaxed.master_kwh, abs=1e-6)
+    problem = street(8, slots=10, seed=3, tight=0.2)
+    in_parts = least_withheld_kwh(problem, in_parts=True)  # what prices alone can prove
+    closed, again = (
+        solve_caps(problem, CapsOptions("least_restriction", form="decomposition", gap=0.05)) for _ in range(2)
+    )
+    assert closed.withheld_kwh - closed.withheld_bound_kwh < (closed.withheld_kwh - in_parts) / 2
+    assert again.withheld_bound_kwh == closed.withheld_bound_kwh
+    assert (again.caps_kw == closed.caps_kw).all()
 
 
 @pytest.mark.parametrize(("phases", "gap"), [(1, 0.04), (3, 0.1)])
@@ -225,18 +121,34 @@ def test_a_clock_that_strikes_is_said_and_the_bound_still_holds() -> None:
 
 
 def test_what_decomposition_cannot_do_is_left_to_the_order_form_or_refused() -> None:
-    part = piece(street(4, slots=9))
-    assert supports(part)
-    assert not supports(replace(part, counts_peaks=True))
+    few = solve_caps(street(4, slots=9), CapsOptions("least_restriction", limit_on="peak"))
+    assert few.form == "order"
     with pytest.raises(InputError, match="decomposition"):
         CapsOptions(form="decomposition", limit_on="peak")
 
 
-def test_service_by_urgency_agrees_with_the_linear_programme() -> None:
+@pytest.mark.parametrize("share", [1.0, 0.2])
+def test_all_that_the_limits_let_through_is_served(share: float) -> None:
     problem = street(30)
-    quick, exact = served_in_full(problem), servable(problem)
-    assert quick is not None
-    assert quick.draw_kwh == pytest.approx(exact.draw_kwh, abs=1e-4)
-    assert (quick.settled == exact.settled).all()
-    short = replace(problem, limit_kw=problem.limit_kw * 0.2)
-    assert served_in_full(short) is None
+    problem = replace(problem, limit_kw=share * problem.limit_kw)
+    result = solve_caps(problem, CapsOptions("least_restriction", gap=0.1, node_limit=10))
+    served_kwh = problem.efficiency * problem.slot_h * result.charge_kw.sum(axis=0)
+    assert served_kwh + result.unserved_kwh == pytest.approx(problem.reachable_kwh, abs=1e-3)
+    assert (result.unserved_kwh.sum() == 0.0) == (share == 1.0)
+    assert served_kwh.sum() == pytest.approx(most_served_kwh(problem), rel=1e-4)
+
+
+def most_served_kwh(problem: CapsProblem) -> float:
+    """Most energy under the limits of one phase, in batteries, whatever the tariff says."""
+    assert problem.limit_kw.shape[1] == 1
+    slots, cars = problem.usable_kw.shape
+    per_kw = np.tile(problem.efficiency * problem.slot_h, slots)
+    of_slot, of_car = np.kron(np.eye(slots), np.ones(cars)), np.tile(np.eye(cars), slots)
+    found = linprog(
+        -per_kw,
+        A_ub=np.vstack([of_slot, of_car * per_kw]),
+        b_ub=np.concatenate([problem.headroom_kw[:, 0], problem.reachable_kwh]),
+        bounds=np.column_stack([0.0 * per_kw, problem.usable_kw.ravel()]),
+    )
+    assert found.success
+    return -float(found.fun)

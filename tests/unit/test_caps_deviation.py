@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cosim.controllers.caps import CapsProblem
-from cosim.controllers.caps.deviation import Deviation, deviation_test
+from cosim.controllers.caps import CapsProblem, Deviation, deviation_test
 from cosim.experiments.reproduce import host_sized
 from cosim.experiments.reproduce.host_options import Wishes, checked
 

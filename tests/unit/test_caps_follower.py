@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from cosim.controllers.caps import CapsOptions, CapsProblem, kkt, share_of_phase, solve_caps
-from cosim.controllers.caps.follower import best_response, best_response_lp, charging_cost_eur
-from cosim.controllers.caps.highs import solve
-from cosim.controllers.caps.part import split
+from cosim.controllers.caps import (
+    CapsOptions,
+    CapsProblem,
+    best_response,
+    best_response_lp,
+    charging_cost_eur,
+    share_of_phase,
+    solve_caps,
+)
 
 HOURS = np.arange(1, 25)
 SEED_TARIFF = np.select(
@@ -104,28 +107,3 @@ def test_the_single_house_of_the_seed_study_in_every_form(form: str) -> None:
     assert result.status == "optimal"
     assert result.max_response_error_kw < 1e-5
     check_single_house(problem, result.charge_kw)
-
-
-@pytest.mark.parametrize("ordered", [False, True])
-def test_the_marginal_price_of_the_single_house_is_the_shoulder_tariff(ordered: bool) -> None:
-    problem = the_single_house()
-    (part,) = split(problem, np.array([20.0]), problem.headroom_kw, np.array([0]), counts_peaks=False)
-    model = kkt.build(part, ordered=ordered)
-    assert solve(model).status == "optimal"
-    marginal = int(np.argmin(np.abs(kkt.proven_big_m(part).level[:, 0] - model.price[0].value)))
-    assert SEED_TARIFF[problem.merit_order][marginal] == 0.20
-
-
-def test_proven_bounds_hold_the_multipliers_of_the_closed_form_and_none_is_larger_than_needed() -> None:
-    problem = replace(one_home(), plugged=np.array([[1.0], [1.0], [0.0], [1.0]]))
-    (part,) = split(problem, np.array([2.0]), problem.headroom_kw, np.array([0]), counts_peaks=False)
-    big_m = kkt.proven_big_m(part)
-    usable = part.usable_kw[:, 0] > 0
-    for marginal in np.flatnonzero(usable):
-        price = big_m.level[marginal, 0]
-        assert big_m.price_low[0] <= price <= big_m.price_high[0]
-        assert (np.maximum(big_m.level[:, 0] - price, 0.0)[usable] <= big_m.unused[usable, 0]).all()
-        assert (np.maximum(price - big_m.level[:, 0], 0.0)[usable] <= big_m.limited[usable, 0]).all()
-    dearest = np.flatnonzero(usable)[-1]
-    assert big_m.unused[dearest, 0] == big_m.price_high[0] - big_m.price_low[0]  # attained by the cheapest price
-    assert big_m.limited[dearest, 0] == 0.0

@@ -11,15 +11,7 @@ import pytest
 
 from cosim import feeders, run
 from cosim.contract import Exogenous, Feeder, Forecast, TransformerSpec
-from cosim.controllers.caps.controller import BilevelCaps
-from cosim.controllers.caps.day import background_of
-from cosim.controllers.caps.network import Elements
-from cosim.controllers.caps.network.rows import limits_of_rows, new_rows
-from cosim.controllers.caps.options import CapsOptions
-from cosim.controllers.caps.phase_limits import Background
-from cosim.controllers.caps.problem import CapsProblem
-from cosim.controllers.caps.result import load_kw
-from cosim.controllers.caps.solve import solve_caps
+from cosim.controllers.caps import BilevelCaps, CapsOptions, CapsProblem, best_response, solve_caps
 from cosim.reduced import ReducedNetwork
 
 WEAK = """Clear
@@ -75,47 +67,67 @@ def loadings(weak: Feeder, day: Exogenous, controller: BilevelCaps, engine: str 
     return float(thin_a / 60.0), float(np.abs(trajectory.voltage_v).min() / 230.0)
 
 
-def test_loadings_are_those_of_the_power_flow(weak: Feeder, network: ReducedNetwork) -> None:
-    rng = np.random.default_rng(3)
-    p_kw, q_kvar = rng.uniform(-3.0, 9.0, (5, 7)), rng.uniform(0.0, 1.0, (5, 7))
-    source_pu = np.array([np.nan, 0.98, 1.02, np.nan, 1.02])
-    elements = Elements(weak, network, 0.94)
-    found = elements.flow(Background(0.5 * p_kw, q_kvar, source_pu), 0.5 * p_kw)
-    all_rated = ReducedNetwork(weak, watched=["HEAD", "THIN", "LONG", "T1"])
-    truth = all_rated.predict(p_kw, q_kvar, source_pu)
-    rated_a = {"HEAD": 300.0, "THIN": 60.0, "LONG": 300.0, "T1": weak.transformer_rating_a}
-    for element in range(elements.conductors):
-        name, phase = elements.names[element], elements.phase[element]
-        current_a = np.abs(truth.current_a[:, truth.branches.index(name), phase - 1])
-        assert found.loading[:, element] == pytest.approx(current_a / rated_a[name], rel=1e-6, abs=1e-9)
-    voltage_v = np.abs(truth.voltage_v)
-    assert found.voltage_pu == pytest.approx(voltage_v / 230.0)
-    below = found.loading[:, elements.conductors :] > 1.0
-    assert (below == (voltage_v < 0.94 * 230.0)).all()
-    assert elements.where(elements.conductors + 3) == "B1 phase 2"
+RATED_A = {"HEAD": 300.0, "THIN": 60.0, "LONG": 300.0}
+
+
+def expected_kw(problem: CapsProblem, day: Exogenous, caps_kw: np.ndarray) -> np.ndarray:
+    """Net load of every home and step under caps, from the problem in slots."""
+    minute = np.arange(day.steps)[:, None] * day.step_min
+    there = (minute >= day.sessions.arrival_min) & (minute < day.sessions.departure_min)
+    by_step = replace(
+        problem,
+        slot_h=day.step_min / 60.0,
+        tariff_eur_per_kwh=day.tariff_eur_per_kwh,
+        inflexible_kw=day.demand_kw,
+        limit_kw=np.repeat(problem.limit_kw, day.steps // problem.slots, axis=0),
+        plugged=there.astype(float),
+    )
+    return day.demand_kw + by_step.per_home(best_response(by_step, caps_kw))
+
+
+@pytest.mark.parametrize("rounds", [1, 6])
+def test_what_was_verified_is_what_the_power_flow_says(
+    weak: Feeder, network: ReducedNetwork, night: Exogenous, rounds: int
+) -> None:
+    controller = BilevelCaps(weak, predictor=network, rounds=rounds)
+    controller.plan(Forecast("oracle", night))
+    assert controller.running is not None
+    plan = controller.running.day_ahead
+    assert plan.verified is not None
+    net_kw = expected_kw(plan.problem, night, plan.caps_kw)
+    truth = ReducedNetwork(weak, watched=[*RATED_A, "T1"]).predict(net_kw, night.demand_kvar, night.source_pu)
+    current_a = {name: np.abs(truth.current_a[:, truth.branches.index(name)]).max() for name in (*RATED_A, "T1")}
+    lines = {name: 100.0 * current_a[name] / rated for name, rated in RATED_A.items()}
+    assert plan.verified.worst_line_percent == pytest.approx(max(lines.values()), rel=1e-6)
+    assert plan.verified.worst_line.startswith(f"{max(lines, key=lines.__getitem__)} phase ")
+    assert plan.verified.transformer_percent == pytest.approx(100.0 * current_a["T1"] / weak.transformer_rating_a)
+    voltage_pu = np.abs(truth.voltage_v) / 230.0
+    assert plan.verified.voltage_min_pu == pytest.approx(voltage_pu.min())
+    assert plan.verified.lowest_voltage[:2] in ("B1", "B2")  # the end of the long cable
+    assert plan.verified.clean == (max(lines.values()) <= 100.0 and voltage_pu.min() >= 0.94) == (rounds > 1)
 
 
 def test_a_row_foretells_what_more_load_does(weak: Feeder, network: ReducedNetwork, night: Exogenous) -> None:
-    elements, background = Elements(weak, network, 0.94), background_of(night)
-    ev_kw = np.zeros_like(night.demand_kw)
-    ev_kw[:, :5] = 3.0
-    thin = next(e for e in range(elements.conductors) if elements.names[e] == "THIN")
-    low = elements.conductors + 4
-    rows = new_rows(elements, background, ev_kw, [(thin, 0), (low, 1), (low, 2)], most=5)
-    assert [row.element for row in rows] == [thin, low]  # the third is like the second
-    for row, home, phase_mate in ((rows[0], 1, 2), (rows[1], 4, 3)):
-        assert row.share[home] == pytest.approx(row.share[phase_mate], rel=0.01)
-        assert row.share.max() == 1.0
-        more_kw = ev_kw.copy()
-        more_kw[:, home] += 2.0
-        before = elements.flow(background, ev_kw).loading[:, row.element]
-        after = elements.flow(background, more_kw).loading[:, row.element]
-        assert after - before == pytest.approx(2.0 * row.share[home] * row.per_kw, rel=0.1)
-    flow = elements.flow(background, ev_kw)
-    limit_kw = limits_of_rows(rows, flow.loading, ev_kw, 0.9)
-    at_limit = ev_kw.copy()
-    at_limit[:, :3] += ((limit_kw[:, 0] - ev_kw @ rows[0].share) / 3.0)[:, None]
-    assert elements.flow(background, at_limit).loading[:, thin] == pytest.approx(0.9, abs=0.02)
+    controller = BilevelCaps(weak, predictor=network, limit_on="mean")
+    controller.plan(Forecast("oracle", night))
+    problem = controller.problem
+    assert problem is not None
+    thin, low = (problem.phases + problem.extra_limits.index(name) for name in ("THIN phase 1", "B2 phase 2"))
+    of_thin, of_low = problem.phase_share[:, thin], problem.phase_share[:, low]
+    assert of_thin[:3] == pytest.approx(np.ones(3), rel=0.01)
+    assert of_low[3:5] == pytest.approx(np.ones(2), rel=0.01)
+    assert max(of_thin.max(), of_low.max()) == 1.0
+    assert of_thin[3:].max() < 0.2
+    net_kw = np.tile(problem.inflexible_kw.mean(axis=0), (2, 1))
+    slot = 5  # in the cheap middle
+    net_kw[0, :3] += (problem.limit_kw[slot, thin] - net_kw[0] @ of_thin) / of_thin[:3].sum()
+    net_kw[1, 3:5] += (problem.limit_kw[slot, low] - net_kw[1] @ of_low) / of_low[3:5].sum()
+    watched = ReducedNetwork(weak, watched=["THIN"])
+    at_limit = watched.predict(net_kw, np.full_like(net_kw, 0.1))
+    thin_a = np.abs(at_limit.current_a[0, at_limit.branches.index("THIN"), 0])
+    assert thin_a / 60.0 == pytest.approx(0.9, abs=0.03)
+    drop_pu = 1.0 - np.abs(at_limit.voltage_v[1]).min() / 230.0
+    assert 0.85 * 0.06 < drop_pu < 0.06
 
 
 @pytest.mark.parametrize("engine", ["reduced", "opendss"])
@@ -178,7 +190,8 @@ def test_forms_agree_on_extra_limits(extra_problem: CapsProblem) -> None:
         options = CapsOptions("least_restriction", form=form, gap=0.0, node_limit=100_000, limit_on="mean")
         result = solve_caps(extra_problem, options)
         found[form] = result.withheld_kwh
-        assert (load_kw(extra_problem, result.charge_kw) <= extra_problem.limit_kw + 1e-5).all()
+        load_kw = extra_problem.base_kw + result.charge_kw @ extra_problem.car_share
+        assert (load_kw <= extra_problem.limit_kw + 1e-5).all()
     free = replace(extra_problem, limit_kw=extra_problem.limit_kw + 1e3)
     options = CapsOptions("least_restriction", gap=0.0, limit_on="mean")
     assert found["order"] > solve_caps(free, options).withheld_kwh + 1.0

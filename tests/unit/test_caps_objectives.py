@@ -6,14 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
-from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
-from cosim.controllers.caps.follower import best_response, best_response_lp, charging_cost_eur, least_cost_lp
-from cosim.controllers.caps.merit_order import band_levels, strict_levels
-from cosim.controllers.caps.min_cost import least_cost_schedule, plan_of_schedule
-from cosim.controllers.caps.part import respond, split
-from cosim.controllers.caps.proportional import log_room
+from cosim.controllers.caps import (
+    CapsOptions,
+    CapsProblem,
+    best_response,
+    best_response_lp,
+    charging_cost_eur,
+    share_of_phase,
+    solve_caps,
+)
 from cosim.errors import InputError
+from oracles.household import least_cost_eur
 
 EXACT: dict[str, Any] = {"gap": 1e-6, "node_limit": 100_000}
 
@@ -45,16 +50,19 @@ def test_proportional_spreads_what_least_restriction_heaps_on_one_home() -> None
     problem = day(3)
     result = solve_caps(problem, CapsOptions("proportional", form="order", **EXACT))
     assert result.status == "optimal"
-    assert result.objective == pytest.approx(log_room(problem, result.caps_kw))
+    assert result.objective == pytest.approx(np.log(result.caps_kw.mean(axis=0)).sum())
     assert result.objective == pytest.approx(np.log([10.0, 7.5, 5.0]).sum(), abs=1e-3)
     assert result.objective <= result.bound <= result.objective + 1e-3
     assert result.bound == pytest.approx(result.objective, abs=1e-4)
 
 
 def test_a_mean_room_below_a_tenth_of_a_kw_counts_as_that_much() -> None:
-    problem = day(2)
-    caps = np.column_stack([np.full(4, 10.0), np.full(4, 0.01)])
-    assert log_room(problem, caps) == pytest.approx(np.log(10.0) + np.log(0.1))
+    inflexible = np.column_stack([np.zeros(4), np.full(4, 9.99)])
+    problem = day(2, inflexible_kw=inflexible, limit_kw=np.full((4, 3), 30.0), energy_need_kwh=np.array([4.0, 0.04]))
+    for coordination in ("anticipated", "sum_of_caps"):
+        result = solve_caps(problem, CapsOptions("proportional", coordination))
+        assert result.withheld_kwh == pytest.approx(0.0, abs=1e-6)
+        assert result.objective == pytest.approx(np.log(10.0) + np.log(0.1))
 
 
 def test_the_bound_of_many_homes_holds_and_the_gap_is_on_what_is_lost() -> None:
@@ -81,26 +89,29 @@ def test_the_least_cost_is_that_of_a_linear_programme_and_withholds_no_more_than
     assert result.withheld_kwh == pytest.approx(10.0, abs=1e-3)
     assert charging_cost_eur(problem, result.charge_kw).sum() == pytest.approx(result.objective, abs=1e-6)
     for car in range(2):
-        own = least_cost_lp(problem, result.caps_kw, car)
+        own = least_cost_eur(problem, result.caps_kw, car)
         assert charging_cost_eur(problem, result.charge_kw)[car] == pytest.approx(own, abs=1e-6)
 
 
-def test_caps_at_a_schedule_enforce_it() -> None:
+@pytest.mark.parametrize("form", ["order", "kkt_ordered"])
+def test_caps_enforce_the_cheapest_schedule_of_homes_with_tariffs_of_their_own(form: str) -> None:
     rng = np.random.default_rng(3)
     problem = day(
         5, 8, tariff_eur_per_kwh=rng.choice([0.1, 0.2, 0.3], (8, 5)), energy_need_kwh=rng.uniform(3.0, 12.0, 5),
         limit_kw=np.full((8, 3), 6.0),
     )  # fmt: skip
-    (part,) = split(problem, problem.energy_need_kwh, problem.headroom_kw, np.arange(5), counts_peaks=False)
-    assert not part.one_order
-    found = least_cost_schedule(part)
-    assert found is not None
-    least_eur, schedule, never = found
-    assert least_eur == pytest.approx((part.tariff_eur_per_kwh * schedule).sum(), abs=1e-5)
-    assert not schedule[never].any()
-    plan = plan_of_schedule(part, schedule)
-    assert plan is not None
-    assert respond(part, plan.room_kw) == pytest.approx(schedule, abs=1e-5)
+    result = solve_caps(problem, CapsOptions("min_cost", form=form, gap=0.05, node_limit=50))
+    each_slot, each_car = np.kron(np.eye(8), np.ones(5)), np.tile(np.eye(5), 8)
+    least = linprog(
+        problem.tariff_eur_per_kwh.ravel(), A_ub=each_slot, b_ub=np.full(8, 6.0), A_eq=each_car,
+        b_eq=problem.energy_need_kwh, bounds=(0.0, 4.0),
+    )  # fmt: skip
+    assert result.objective == pytest.approx(least.fun, abs=1e-4)
+    assert result.bound == pytest.approx(least.fun, abs=1e-4)
+    assert charging_cost_eur(problem, best_response(problem, result.caps_kw)).sum() == pytest.approx(
+        least.fun, abs=1e-4
+    )
+    assert result.over_limit_kw < 1e-5
 
 
 @pytest.mark.parametrize("coordination", ["anticipated", "sum_of_caps"])
@@ -160,13 +171,15 @@ def test_each_home_follows_its_own_tariff() -> None:
     assert charging_cost_eur(problem, result.charge_kw) == pytest.approx([0.4, 0.4])
 
 
-def test_tariffs_of_one_order_share_the_fast_rows() -> None:
-    steep = np.array([0.1, 0.2, 0.3, 0.4])
-    problem = day(tariff_eur_per_kwh=np.column_stack([steep, 2 * steep]))
-    (part,) = split(problem, np.full(2, 4.0), problem.headroom_kw, np.arange(2), counts_peaks=False)
-    assert part.one_order
-    assert part.plain
-    assert part.tariff_eur_per_kwh[:, 1] == pytest.approx(2 * steep)
+@pytest.mark.parametrize("form", ["order", "decomposition"])
+def test_only_the_order_of_a_homes_prices_matters_to_what_is_withheld(form: str) -> None:
+    steep, exact = np.array([0.1, 0.2, 0.3, 0.4]), CapsOptions("least_restriction", form=form, **EXACT)
+    withheld = [
+        solve_caps(day(tariff_eur_per_kwh=tariff), exact).withheld_kwh
+        for tariff in (steep, np.column_stack([steep, 2 * steep]), np.column_stack([steep**2, steep]))
+    ]
+    assert withheld[0] > 1.0
+    assert withheld == pytest.approx([withheld[0]] * 3, abs=1e-3)
 
 
 @pytest.mark.parametrize("form", ["order", "kkt_ordered", "kkt"])
@@ -180,12 +193,6 @@ def test_a_price_below_nil_fills_the_battery_and_caps_reckon_with_it(form: str) 
     assert result.charge_kw.sum(axis=1).max() <= 4.0 + 1e-4
     for car in range(2):
         assert best_response_lp(problem, result.caps_kw, car) == pytest.approx(result.charge_kw[:, car], abs=1e-6)
-
-
-def test_levels_are_in_the_order_of_prices_and_have_their_signs() -> None:
-    tariff = np.array([[-0.2, 0.0], [-0.1, 0.0], [-0.1, 0.3], [0.0, 0.3]])
-    assert strict_levels(tariff).T.tolist() == [[-3, -2, -1, 1], [1, 2, 3, 4]]
-    assert band_levels(tariff).T.tolist() == [[-2, -1, -1, 0], [0, 0, 1, 1]]
 
 
 # bad input, and what would have to give

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase
-from cosim.controllers.caps.merit_order import merit_order, order_cost, tie_break_eur_per_kwh
-from cosim.controllers.caps.part import split
+from cosim.controllers.caps import CapsOptions, CapsProblem, best_response, share_of_phase, solve_caps
 from cosim.errors import InputError
 
 
@@ -83,19 +82,41 @@ def test_two_cars_at_one_home_in_one_slot_are_refused_but_one_after_the_other_is
     assert problem.per_home(np.ones((3, 2)))[:, 0] == pytest.approx([2.0, 2.0, 2.0])
 
 
+def one_car(tariff: np.ndarray) -> CapsProblem:
+    slots = len(tariff)
+    return CapsProblem(
+        **given(
+            tariff_eur_per_kwh=tariff, inflexible_kw=np.zeros((slots, 2)), limit_kw=np.full((slots, 3), 10.0),
+            plugged=np.ones((slots, 1)),
+        )
+    )  # fmt: skip
+
+
+def filled(problem: CapsProblem) -> list[int]:
+    """Slots in the order in which the car fills them as it needs more."""
+    order: list[int] = []
+    for slots in range(1, problem.slots + 1):
+        need = np.array([slots * 7.4 * 0.5 * 0.9])
+        charge = best_response(replace(problem, energy_need_kwh=need), np.full((problem.slots, 2), 14.0))[:, 0]
+        assert charge == pytest.approx(np.where(charge > 1.0, 7.4, 0.0))
+        order += [slot for slot in np.flatnonzero(charge > 1.0).tolist() if slot not in order]
+    return order
+
+
 def test_the_cheapest_slots_come_first_and_the_earlier_of_equals() -> None:
     tariff = np.array([0.3, 0.1, 0.2, 0.1, 0.3, 0.2])
-    assert merit_order(tariff).tolist() == [1, 3, 2, 5, 0, 4]
-    cost = order_cost(tariff)
-    assert (np.diff(cost[merit_order(tariff)]) > 0).all()
+    problem = one_car(tariff)
+    assert filled(problem) == problem.merit_order.tolist() == [1, 3, 2, 5, 0, 4]
+    cost = problem.order_cost
+    assert (np.diff(cost[problem.merit_order]) > 0).all()
     assert np.abs(cost - tariff).max() < 0.1 / 2  # never enough to pass another price
 
 
 def test_a_flat_tariff_is_ordered_by_time_and_rounding_does_not_reorder() -> None:
-    assert merit_order(np.full(4, 0.2)).tolist() == [0, 1, 2, 3]
-    rounded = np.array([0.1 + 0.2, 0.3, 0.1 + 0.2, 0.3])  # two floats, one price
-    assert merit_order(rounded).tolist() == [0, 1, 2, 3]
-    assert tie_break_eur_per_kwh(rounded) > 1e-4
+    assert filled(one_car(np.full(4, 0.2))) == [0, 1, 2, 3]
+    rounded = one_car(np.array([0.1 + 0.2, 0.3, 0.1 + 0.2, 0.3]))  # two floats, one price
+    assert filled(rounded) == [0, 1, 2, 3]
+    assert np.diff(rounded.order_cost).min() > 1e-4
 
 
 def test_single_phase_homes_fall_apart_and_a_three_phase_car_joins_its_phases() -> None:
@@ -104,20 +125,26 @@ def test_single_phase_homes_fall_apart_and_a_three_phase_car_joins_its_phases() 
         "connection_kw": np.full(3, 14.0),
         "home": np.arange(3),
         "plugged": np.ones((3, 3)),
-        **{key: np.repeat(given()[key], 3) for key in ("charger_kw", "charger_min_kw", "energy_need_kwh")},
+        **{key: np.repeat(given()[key], 3) for key in ("charger_kw", "charger_min_kw")},
+        "energy_need_kwh": np.full(3, 6.0),
         "efficiency": np.full(3, 0.9),
     }
-    apart = CapsProblem(**given(**homes, phase_share=share_of_phase(np.array([2, 0, 2]))))
-    joined = CapsProblem(**given(**homes, phase_share=np.array([[0, 0, 1], [1, 0, 0], [0, 0.5, 0.5]])))
+    exact = CapsOptions("least_restriction", form="order", gap=1e-6)
 
-    def groups(problem: CapsProblem) -> list[list[int]]:
-        parts = split(problem, np.ones(3), problem.headroom_kw, np.arange(3), counts_peaks=False)
-        return [part.cars.tolist() for part in parts]
+    def withheld_kwh(share: np.ndarray, *only: int) -> float:
+        problem = CapsProblem(**given(**homes, phase_share=share))
+        drawn = np.array([car in only or not only for car in range(3)])
+        found = solve_caps(replace(problem, energy_need_kwh=np.where(drawn, problem.energy_need_kwh, 0.0)), exact)
+        load = problem.base_kw + found.charge_kw @ problem.car_share
+        assert (load <= problem.limit_kw + 1e-6).all()
+        return found.withheld_kwh
 
-    assert groups(apart) == [[1], [0, 2]]
-    assert groups(joined) == [[1], [0, 2]]
+    apart = share_of_phase(np.array([2, 0, 2]))
+    assert withheld_kwh(apart, 0, 2) > 1.0
+    assert withheld_kwh(apart) == pytest.approx(withheld_kwh(apart, 0, 2) + withheld_kwh(apart, 1), abs=1e-3)
     three_phase = np.array([[0, 0, 1], [1, 0, 0], [1 / 3, 1 / 3, 1 / 3]])
-    assert groups(CapsProblem(**given(**homes, phase_share=three_phase))) == [[0, 1, 2]]
+    parts = withheld_kwh(three_phase, 0) + withheld_kwh(three_phase, 1) + withheld_kwh(three_phase, 2)
+    assert withheld_kwh(three_phase) >= parts - 1e-3
 
 
 def test_unknown_options_are_refused_together() -> None:

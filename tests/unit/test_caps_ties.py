@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cosim.controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
-from cosim.controllers.caps.follower import (
+from cosim.controllers.caps import (
+    CapsOptions,
+    CapsProblem,
+    CapsResult,
     best_response,
     charging_cost_eur,
-    least_cost_lp,
+    solve_caps,
     worst_draw,
-    worst_draw_lp,
 )
 from cosim.errors import InputError
+from oracles.household import least_cost_eur, most_drawn_kw
 
 ROOM_KW, CHARGER_KW, STEP_KW = 3.0, 2.0, 0.5
 EXACT: dict[str, Any] = {"gap": 1e-6, "node_limit": 100_000}
@@ -79,12 +81,12 @@ def check_view(problem: CapsProblem, result: CapsResult) -> None:
     """Look at the promise of a view with nothing but linear programmes of single households."""
     cost = charging_cost_eur(problem, result.charge_kw)
     for car in range(problem.cars):
-        assert cost[car] == pytest.approx(least_cost_lp(problem, result.caps_kw, car), abs=1e-6)
+        assert cost[car] == pytest.approx(least_cost_eur(problem, result.caps_kw, car), abs=1e-6)
     counted = result.charge_kw
     if result.ties == "pessimistic":
         counted = np.array(
             [
-                [worst_draw_lp(problem, result.caps_kw, car, slot) for car in range(problem.cars)]
+                [most_drawn_kw(problem, result.caps_kw, car, slot) for car in range(problem.cars)]
                 for slot in range(problem.slots)
             ]
         )

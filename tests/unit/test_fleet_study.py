@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cosim.controllers.aggregation.fit import Wishes
+from cosim.controllers.aggregation import Wishes
 from cosim.experiments.cli import app
 from cosim.experiments.reproduce import fleet_aggregation, fleet_exact, fleet_loop, fleet_story
 from cosim.experiments.reproduce.fleet_data import HOURS, draw_cars, draw_prices, draw_week

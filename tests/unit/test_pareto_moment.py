@@ -122,8 +122,9 @@ def test_a_front_with_its_choice_and_certificate(
         assert 0.97 < moment.front.hypervolume / moment.certificate.hypervolume < 1.01
         assert moment.certificate.regret_a >= 0.0
         assert moment.certificate.regret_kwh >= 0.0
-    assert bold.chosen_values[0] < careful.chosen_values[0]
-    assert bold.chosen_values[1] > careful.chosen_values[1]
+    bold_values, careful_values = (moment.front.values[moment.chosen] for moment in (bold, careful))
+    assert bold_values[0] < careful_values[0]
+    assert bold_values[1] > careful_values[1]
 
 
 def test_the_exact_front_need_not_seed(

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cosim.controllers.caps import CapsOptions, solve_caps
-from cosim.controllers.caps.controller import BilevelCaps
+from cosim.controllers.caps import BilevelCaps, CapsOptions, solve_caps
 from cosim.experiments import caps_output
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose

@@ -35,8 +35,6 @@ class Relaxed:
     ----------
     bound_kwh : float
         Proven lower bound.
-    master_kwh : float
-        Value of the restricted master programme, with what is above the limits.
     price : ndarray, shape (slot, phase)
         Prices of the best bound [kWh per kW].
     plans : Plans
@@ -50,7 +48,6 @@ class Relaxed:
     """
 
     bound_kwh: float
-    master_kwh: float
     price: Float
     plans: Plans
     weight: Float
@@ -86,7 +83,7 @@ def relax(part: Part, gap: float, clock: Clock, rng: np.random.Generator) -> Rel
             solution = master.solve(clock.left_s)
         except OutOfTimeError:
             plans = joined(master.pool)
-            return Relaxed(bound, np.inf, center, plans, np.zeros(len(plans.cars)), rounds, True)
+            return Relaxed(bound, center, plans, np.zeros(len(plans.cars)), rounds, True)
         small = solution.objective_kwh - bound <= gap * max(solution.objective_kwh, IMPROVING_KWH)
         struck = clock.over
         if (small and solution.overload_kw <= NO_LOAD_KW) or rounds >= ROUNDS or struck:
@@ -107,7 +104,7 @@ def relax(part: Part, gap: float, clock: Clock, rng: np.random.Generator) -> Rel
         else:
             break
     plans, weight = master.columns()
-    return Relaxed(bound, solution.objective_kwh, center, plans, weight, rounds, struck)
+    return Relaxed(bound, center, plans, weight, rounds, struck)
 
 
 def _lagrangian(part: Part, price: Float, value: Float) -> float:

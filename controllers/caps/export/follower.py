@@ -1,4 +1,4 @@
-"""What a home does inside its import and export caps: the lower level, in closed form and as a linear programme.
+"""What a home does inside its import and export caps: the lower level, in closed form.
 
 Lower level of one home, slots ``k``, tariff ``t``, feed-in price ``f <= t``::
 
@@ -27,13 +27,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import highspy
 import numpy as np
 
 from cosim.contract import Float
 from cosim.controllers.caps.export.problem import ExportProblem
-from cosim.controllers.highs import silent_highs
-from cosim.errors import SolverError
 
 BLOCKS = 3
 
@@ -129,47 +126,3 @@ def uncontrolled(problem: ExportProblem) -> Response:
     shape = problem.demand_kw.shape
     free = np.broadcast_to(np.maximum(problem.connection_kw, problem.import_cap_kw), shape)
     return best_response(problem, free, np.broadcast_to(problem.rated_kw, shape))
-
-
-def best_response_lp(
-    problem: ExportProblem, import_cap_kw: Float, export_cap_kw: Float, home: int
-) -> tuple[Float, Float]:
-    """Return charging, shape (slot, car of the home), and net load, shape (slot,), from a linear programme [kW].
-
-    Its costs are price levels; what they leave open is settled by an even smaller price on late charging.
-
-    Raises
-    ------
-    SolverError
-        Where the solver does not end at an optimum.
-    """
-    slots, cars = problem.slots, np.flatnonzero(problem.home == home)
-    bought, sold = (level[:, home] * slots for level in problem.levels)
-    solver = silent_highs()
-
-    def variables(most: Float, cost: Float) -> list[highspy.highs_var]:
-        pairs = zip(most.tolist(), cost.tolist(), strict=True)
-        return [solver.addVariable(lb=0.0, ub=float(high), obj=float(one)) for high, one in pairs]
-
-    load = problem.demand_kw[:, home]
-    drawn = variables(np.maximum(import_cap_kw, problem.deficit_kw)[:, home], bought)
-    sent = variables(np.minimum(export_cap_kw[:, home], problem.rated_kw[home]), -sold)
-    curtailed = variables(problem.sun_kw[:, home], np.zeros(slots))
-    charged = [variables(problem.car_kw[:, car], np.arange(slots, dtype=float)) for car in cars]
-    for k in range(slots):
-        use = solver.qsum([one[k] for one in charged])
-        solver.addConstr(drawn[k] - sent[k] - curtailed[k] - use == float(load[k] - problem.sun_kw[k, home]))
-    for car, its in zip(cars, charged, strict=True):
-        solver.addConstr(solver.qsum(its) == float(problem.need_kw[car]))
-    solver.minimize()
-    if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-        raise SolverError(f"response of home {home}: {solver.modelStatusToString(solver.getModelStatus())}")
-    value = np.array(solver.getSolution().col_value).reshape(-1, slots)
-    return value[3:].T, value[0] - value[1]
-
-
-def cost_eur(problem: ExportProblem, net_kw: Float) -> Float:
-    """Return what each home pays for import less what it earns by export, shape (home,) [EUR]."""
-    price = np.where(net_kw > 0, problem.tariff, problem.feed_in)
-    cost: Float = problem.slot_h * (price * net_kw).sum(axis=0)
-    return cost

@@ -25,8 +25,8 @@ are looked at afterwards.
 
 Deciding import caps at the same time gains nothing where every home is on one phase, no stay is mixed, and only phases
 are limited: a tighter import cap moves charging to congested slots at the price of at least as many kWh of import cap,
-and each of them lets at most one kWh more be exported. In general it does (``forms``): a three-phase home counts with a
-third, and limits on import may leave a choice.
+and each of them lets at most one kWh more be exported. In general it does: a three-phase home counts with a third,
+and limits on import may leave a choice.
 """
 
 from __future__ import annotations

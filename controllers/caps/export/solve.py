@@ -30,8 +30,6 @@ class ExportResult(FrozenArrays):
     ----------
     caps_kw : ndarray, shape (slot, home)
         Largest export; the rating where nothing is withheld [kW].
-    import_cap_kw : ndarray, shape (slot, home)
-        Import caps that they were found for, or together with [kW].
     response : Response
         What homes do inside them.
     wanted_kw : ndarray, shape (slot, home)
@@ -53,12 +51,9 @@ class ExportResult(FrozenArrays):
         Largest excess of the anticipated flow over a limit, back and forth, beyond what is relaxed [kW].
     wall_s : float
         Wall clock [s].
-    withheld_import_kwh : float
-        Import that is withheld over plugged-in slots, where import caps are decided too [kWh].
     """
 
     caps_kw: Float
-    import_cap_kw: Float
     response: Response
     wanted_kw: Float
     objective_name: str
@@ -75,7 +70,6 @@ class ExportResult(FrozenArrays):
     over_reverse_kw: float
     over_limit_kw: float
     wall_s: float
-    withheld_import_kwh: float = 0.0
 
 
 def solve_export(problem: ExportProblem, objective: str = "least", coordination: str = "anticipated") -> ExportResult:
@@ -123,7 +117,6 @@ def solve_export(problem: ExportProblem, objective: str = "least", coordination:
     loads = np.maximum(response.net_kw @ problem.phase_share - problem.limit_kw, 0.0)
     return ExportResult(
         caps_kw=caps,
-        import_cap_kw=problem.import_cap_kw,
         response=response,
         wanted_kw=given.wanted_kw,
         objective_name=objective,

@@ -21,8 +21,8 @@ import numpy as np
 import pyomo.environ as pyo
 
 from cosim.contract import Float
-from cosim.controllers.caps.export.problem import ExportProblem
-from cosim.controllers.caps.export.upper_level import add_import_caps, add_upper_level, cells, import_most_kw, stays
+from cosim.controllers.caps import ExportProblem
+from oracles.export.upper_level import add_import_caps, add_upper_level, cells, import_most_kw, stays
 
 
 def build(problem: ExportProblem, wanted_kw: Float, *, decide_import: bool) -> pyo.ConcreteModel:

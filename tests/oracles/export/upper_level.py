@@ -8,8 +8,7 @@ import numpy as np
 import pyomo.environ as pyo
 
 from cosim.contract import Float
-from cosim.controllers.caps.export.allocation import rows_of
-from cosim.controllers.caps.export.problem import ExportProblem
+from cosim.controllers.caps import ExportProblem, ExportResponse, export_response
 
 Of = Callable[[int, int], pyo.Expression]
 """Of a slot and a home."""
@@ -28,6 +27,20 @@ def stays(problem: ExportProblem) -> list[tuple[int, int]]:
 def import_most_kw(problem: ExportProblem) -> Float:
     """Return the highest import caps, shape (slot, home): load that nobody moves is always served [kW]."""
     return np.maximum(problem.import_cap_kw, problem.deficit_kw)
+
+
+def uncontrolled(problem: ExportProblem) -> ExportResponse:
+    """Return what homes do without any cap but their connection and their rating."""
+    shape = problem.demand_kw.shape
+    free = np.broadcast_to(np.maximum(problem.connection_kw, problem.import_cap_kw), shape)
+    return export_response(problem, free, np.broadcast_to(problem.rated_kw, shape))
+
+
+def reverse_rows(problem: ExportProblem) -> list[tuple[int, Float, float]]:
+    """Return every limit on what flows back as slot, share of each home, and most [kW]."""
+    finite = np.argwhere(np.isfinite(problem.reverse_limit_kw)).tolist()
+    of_phases = [(k, problem.phase_share[:, j], float(problem.reverse_limit_kw[k, j])) for k, j in finite]
+    return of_phases + [(row.slot, row.share, float(row.limit_kw)) for row in problem.rows]
 
 
 def add_import_caps(m: pyo.ConcreteModel, problem: ExportProblem, *, decided: bool) -> None:
@@ -56,14 +69,14 @@ def add_upper_level(
     sold, drawn, allowed : callable
         Export, import, and the export cap, or what of it matters.
     """
-    rows, homes = rows_of(problem), range(problem.homes)
+    homes = range(problem.homes)
     m.limits = pyo.ConstraintList()
 
     def add(expression: pyo.Expression, most: float) -> None:
         if not isinstance(expression, (int, float)):
             m.limits.add(expression <= most)
 
-    for slot, share, limit in zip(rows.slot.tolist(), rows.share, rows.limit_kw.tolist(), strict=True):
+    for slot, share, limit in reverse_rows(problem):
         add(sum(float(share[h]) * (sold(slot, h) - drawn(slot, h)) for h in homes if share[h]), limit)
     for slot, phase in np.argwhere(np.isfinite(problem.limit_kw)).tolist():
         share = problem.phase_share[:, phase]

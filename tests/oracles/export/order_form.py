@@ -1,9 +1,10 @@
 """The segment-order form: a home fills (slot, block) segments in a known order, so no multiplier is needed.
 
-With the blocks of `follower` a plan is the response to caps exactly if, along the home's order of segments, each is
-used to its limit (all of its width, or all that the charger has left in that slot) until the need is met. Orders do not
-depend on caps, only widths do: ``surplus - x``, ``x`` and ``room``, ``x`` being what of the surplus may be sold. Hence
-one falling binary per segment, one that says which limit binds, and powers of the home itself as the only big-M.
+With the blocks of a home's choice (`BLOCKS`) a plan is the response to caps exactly if, along the home's order of
+segments, each is used to its limit (all of its width, or all that the charger has left in that slot) until the need is
+met. Orders do not depend on caps, only widths do: ``surplus - x``, ``x`` and ``room``, ``x`` being what of the surplus
+may be sold. Hence one falling binary per segment, one that says which limit binds, and powers of the home itself as the
+only big-M.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import numpy as np
 import pyomo.environ as pyo
 
 from cosim.contract import Float
-from cosim.controllers.caps.export.follower import BLOCKS
-from cosim.controllers.caps.export.problem import WHERE, ExportProblem
-from cosim.controllers.caps.export.upper_level import add_import_caps, add_upper_level, cells, import_most_kw, stays
-from cosim.errors import Fault, InputError
+from cosim.controllers.caps import ExportProblem
+from oracles.export.upper_level import add_import_caps, add_upper_level, cells, import_most_kw, stays
+
+BLOCKS = 3  # sun that would be curtailed, sun that would be sold, import
 
 
 def build(problem: ExportProblem, wanted_kw: Float, *, decide_import: bool) -> pyo.ConcreteModel:
@@ -31,16 +32,9 @@ def build(problem: ExportProblem, wanted_kw: Float, *, decide_import: bool) -> p
         Export without caps [kW].
     decide_import : bool
         Whether import caps are decided too, below those given.
-
-    Raises
-    ------
-    InputError
-        Where a tariff is below nil while a car is there.
     """
     there = problem.per_home(problem.car_kw) > 0
-    if (problem.levels[0][there] < 0).any():
-        remedy = "use form='kkt', or 'auto' where import caps are given"
-        raise InputError(Fault(WHERE, "form", "is 'order', which knows no tariff below nil", remedy))
+    assert (problem.levels[0][there] >= 0).all(), "the order of segments knows no tariff below nil"
     most = import_most_kw(problem)
     m = pyo.ConcreteModel()
     m.cells = pyo.Set(initialize=cells(problem), dimen=2, ordered=True)
