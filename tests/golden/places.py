@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cosim import Behaviour, EvSessions, Exogenous, Feeder, Forecast, feeders
+from cosim import EvSessions, Exogenous, Feeder, Forecast, feeders
 
 STEPS, STEP_MIN = 48, 5.0
 HOMES, PHASE_A = 7, (0, 2, 4)
@@ -59,6 +59,15 @@ def day(phase_a_only: bool = False) -> Exogenous:
         ambient_c=np.full(STEPS, 20.0),
         source_pu=np.full(STEPS, np.nan),
     )
+
+
+def shaken(day: Exogenous, by: float) -> Exogenous:
+    """The same day with every load and need changed by less than a share: what moves then is a matter of ties."""
+    rng = np.random.default_rng(99)
+    cars = day.sessions
+    need_kwh = cars.energy_need_kwh * (1.0 + by * rng.uniform(-1.0, 1.0, len(cars)))
+    demand_kw = day.demand_kw * (1.0 + by * rng.uniform(-1.0, 1.0, day.demand_kw.shape))
+    return replace(day, demand_kw=demand_kw, sessions=replace(cars, energy_need_kwh=need_kwh))
 
 
 @cache

@@ -70,7 +70,7 @@ def one_percent(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The street's rule-based caps as they are when a margin is 1 % larger than it was."""
     make = controllers.make
 
-    def changed(name, feeder, /, **given):  # noqa: ANN001, ANN003, ANN202
+    def changed(name, feeder, /, **given):
         if "margin_percent" in given:
             given["margin_percent"] *= 1.01
         return make(name, feeder, **given)
