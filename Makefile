@@ -1,6 +1,6 @@
 # Everything sets itself up: a virtual environment in .venv from the locked requirements.
-#   make demo    run the default day            make test    the whole test suite
-#   make test-all  with the slow ones too        make golden  what differs from the golden outputs (WRITE=1 renews them)
+#   make demo    run the default day            make test    the test suite; make test-all: slow cases too
+#   make golden  what differs from the golden outputs; with WRITE=1 they are renewed
 #   make lint    style, rooms                   make types   static types
 #   make bench   speed against references       make lock    renew requirements.lock (needs uv)
 PYTHON ?= python3

@@ -1,7 +1,7 @@
 """Compare the goldens with what the code does now, and renew them.
 
 ``python -m tests.golden`` shows every difference and writes nothing; ``--write`` also writes the new values; words
-after it choose cases by parts of their names; ``--fast`` leaves the slow ones as they are.
+after it choose cases by parts of their names; ``--fast`` leaves the slow ones as they are. See ``README.md`` here.
 """
 
 from __future__ import annotations

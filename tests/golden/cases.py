@@ -46,7 +46,7 @@ class ControllerCase(Case):
     """A controller with options, on the street's afternoon.
 
     ``world``: ``oracle``; ``phase_a``: only the cars of phase a, which keeps hard programmes small;
-    ``wrong_forecast``, see ``places``; ``stubborn``: two homes ignore their caps.
+    ``wrong_forecast``, ``high_voltage`` and ``low_voltage``, see ``places``; ``stubborn``: two homes ignore their caps.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class ControllerCase(Case):
 
     def run(self, shake: float = 0.0) -> Trajectory:
         """Run it, with a predictor where the controller takes one."""
-        feeder, day = places.street(), places.shaken(places.day(phase_a_only=self.world == "phase_a"), shake)
+        feeder, day = places.street(), places.shaken(places.day(self.world), shake)
         predictor = _predictor() if controllers.needs_predictor(self.controller) else None
         controller = controllers.make(self.controller, feeder, predictor=predictor, seed=3, **self.options)
         homes = np.arange(places.HOMES)
@@ -118,7 +118,7 @@ def _scenarios() -> Iterator[Case]:
         yield ScenarioCase(f"scenarios example {label}")
     shortened = {
         "european_lv_may_day": {
-            3: ("none", "equal_share", "dimming", "droop", "bilevel_caps"),
+            3: ("none", "equal_share", "droop", "bilevel_caps"),
             1: ("pareto",),
         },
         "european_lv_winter_day": {6: ("dimming", "bilevel_caps")},
@@ -137,12 +137,18 @@ def _rules() -> Iterator[Case]:
     yield from _of("none", {}, engine="reduced")
     yield from _of("equal_share", {}, {"margin_percent": 10.0})
     yield from _of("equal_share", {}, world="stubborn")
-    yield from _of("dimming", {}, {"trigger_percent": 80.0, "release_percent": 60.0}, {"hold_min": 30.0})
-    yield from _of("droop", {}, *({"standard": name} for name in choices("droop", "standard")[1:]))
-    yield from _of("droop", *({f"{device}_{law}": False} for device, law in _LAWS))
-
-
-_LAWS = (("pv", "volt_watt"), ("pv", "volt_var"), ("ev", "volt_watt"))
+    often = {"trigger_percent": 150.0, "release_percent": 145.0, "hold_min": 5.0}  # dimmed and released again
+    yield from _of("dimming", {})
+    yield from _of("dimming", often, often | {"release_percent": 60.0}, often | {"hold_min": 15.0})
+    yield from _of(
+        "droop",
+        {},
+        *({"standard": name} for name in choices("droop", "standard")[1:]),
+        {"pv_volt_watt": False},
+        {"pv_volt_var": False},
+        world="high_voltage",
+    )
+    yield from _of("droop", {}, {"ev_volt_watt": False}, world="low_voltage")
 
 
 def _planner() -> Iterator[Case]:
@@ -210,7 +216,7 @@ def _caps() -> Iterator[Case]:
         yield from _of(name, summed, base=exact)
     for form in choices(name, "form")[1:]:
         if form != "decomposition":
-            yield from _of(name, {"form": form, "limit_on": "mean"}, base=exact)
+            yield from _of(name, {"form": form, "limit_on": "mean"}, base=exact)  # all of them the same optimum
             yield from _of(name, {"form": form, "limit_on": "peak"}, base=exact, slow=True)
     for objective in choices(name, "objective"):
         columns = {"form": "decomposition", "objective": objective}
@@ -218,16 +224,16 @@ def _caps() -> Iterator[Case]:
         yield from _of(name, columns, base=exact | {"gap": 0.01}, world="phase_a", slow=long)
         yield from _of(name, columns, base=exact | {"gap": 0.01, "node_limit": 100}, slow=True)
     for ties in choices(name, "ties")[1:]:
-        yield from _of(name, {"ties": ties}, base=exact)
+        yield from _of(name, {"ties": ties}, base=exact | {"slot_min": 30.0})
     yield from _of(name, {"ties": "optimistic", "form": "kkt"}, base=exact, slow=True)
     for aim in choices(name, "export_objective"):
-        both = {"export": True, "export_objective": aim}
+        both = {"export": True, "export_objective": aim, "voltage_max_pu": 1.06}
         yield from _of(name, both, base=exact, world="phase_a")
         yield from _of(name, both | {"network": "transformer"}, base=exact, slow=True)
     yield from _of(name, {"coordination": "sum_of_caps", "export": True}, base=exact)
     yield from _of(name, {"network": "transformer"}, {"margin": 0.2}, base=exact)
     yield from _of(name, {"floor_kw": 2.5}, {"voltage_min_pu": 0.99}, {"rounds": 1}, base=exact, world="phase_a")
-    yield from _of(name, {"export": True, "voltage_max_pu": 1.06}, base=exact, world="phase_a")
+    yield from _of(name, {"export": True}, base=exact, world="phase_a")
     yield from _of(name, {"objective": "max_min", "levels": 1}, base=exact, world="phase_a", slow=True)
     yield from _of(name, {"slot_min": 30.0}, base=exact)
     running = exact | {"replan_min": 60.0}
@@ -252,6 +258,7 @@ TIED = frozenset(
         "pareto lines=[LINE2]",
         "bilevel_caps objective=floor_then_least",
         "bilevel_caps objective=least_restriction",
+        "bilevel_caps objective=max_min phase_a",
         "bilevel_caps form=order limit_on=peak",
         "bilevel_caps export=True export_objective=least network=transformer",
         "bilevel_caps export=True export_objective=equal_share network=transformer",

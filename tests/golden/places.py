@@ -13,6 +13,8 @@ from cosim import EvSessions, Exogenous, Feeder, Forecast, feeders
 
 STEPS, STEP_MIN = 48, 5.0
 HOMES, PHASE_A = 7, (0, 2, 4)
+SOURCE_PU = {"high_voltage": 1.08, "low_voltage": 0.96}
+"""Where the curves of local control begin to act, at both ends; elsewhere as in the circuit's file."""
 
 # customer, arrival [min], departure [min], need [kWh], charger [kW]; no two alike, so that plans have few ties
 CARS = (
@@ -40,7 +42,7 @@ def _sessions(rows: tuple[tuple[float, ...], ...]) -> EvSessions:
 
 
 @cache
-def day(phase_a_only: bool = False) -> Exogenous:
+def day(world: str = "oracle") -> Exogenous:
     """From noon: sun and a dear tariff first, then cheap hours that every car waits for, and they are not all alike."""
     rng = np.random.default_rng(11)
     hours = np.arange(STEPS) * STEP_MIN / 60.0
@@ -54,10 +56,10 @@ def day(phase_a_only: bool = False) -> Exogenous:
         demand_kvar=0.25 * demand_kw,
         pv_available_kw=sun[:, None] * 1.05 * kva,
         inverter_kva=kva,
-        sessions=_sessions(tuple(car for car in CARS if car[0] in PHASE_A or not phase_a_only)),
+        sessions=_sessions(tuple(car for car in CARS if car[0] in PHASE_A or world != "phase_a")),
         tariff_eur_per_kwh=np.select([hours < 1.0, hours < 2.5], [0.31, 0.23], 0.12),
         ambient_c=np.full(STEPS, 20.0),
-        source_pu=np.full(STEPS, np.nan),
+        source_pu=np.full(STEPS, SOURCE_PU.get(world, np.nan)),
     )
 
 

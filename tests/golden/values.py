@@ -19,7 +19,7 @@ FOLDER = Path(__file__).with_name("values")
 RENEW = "python -m tests.golden --write"
 
 TOLERANCES = {
-    "metrics": (2e-4, 2e-4),
+    "metrics": (5e-4, 5e-4),
     "decisions": (2e-4, 2e-4),
     "about": (0.05, 0.5),
     "within_gap": (0.01, 1e-3),
@@ -86,7 +86,7 @@ def _samples(run: Trajectory) -> Iterator[tuple[str, Any]]:
     for step in (run.steps // 8, run.steps // 2, 7 * run.steps // 8):
         for key in ("net_kw", "ev_kw", "pv_kw", "import_cap_kw", "ev_limit_kw", "pv_limit_kw"):
             power_kw = getattr(run, key)[step]
-            if np.isinf(power_kw).all() or not power_kw.any():
+            if np.isinf(power_kw).all() or (np.abs(power_kw) < 1e-6).all():
                 continue  # no limit, no car, no sun: what is left out must be left out again
             yield f"step {step}.{key}", power_kw[customers]
             if np.isfinite(power_kw).all():
