@@ -1,18 +1,25 @@
 # Everything sets itself up: a virtual environment in .venv from the locked requirements.
-#   make demo    run the default day            make test    the whole test suite
+#   make demo    run the default day            make test    the test suite; make test-all: slow cases too
+#   make golden  what differs from the golden outputs; with WRITE=1 they are renewed
 #   make lint    style, rooms                   make types   static types
 #   make bench   speed against references       make lock    renew requirements.lock (needs uv)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types bench lock wheels clean
+.PHONY: demo test test-all golden lint types bench lock wheels clean
 
 demo: $(VENV)/ready
 	$(BIN)/cosim run
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
+
+test-all: $(VENV)/ready
+	$(BIN)/python -m pytest -m ""
+
+golden: $(VENV)/ready
+	$(BIN)/python -m tests.golden $(if $(WRITE),--write)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
