@@ -53,7 +53,7 @@ def service_first(
     shortfall = np.zeros_like(cost)
     shortfall[model.shortfall] = 1.0
     endings["shortfall"] = least = solver.minimise("shortfall", shortfall)
-    solver.keep(shortfall, max(least.value, 0.0) * (1.0 + KEPT_SHARE) + KEPT_KWH)
+    solver.keep(shortfall, max(least.value, 0.0) * (1.0 + KEPT_SHARE), KEPT_KWH)
     endings["cost"] = solver.minimise("cost", cost)
     return endings, cost
 
@@ -80,7 +80,7 @@ def _fair_shares(solver: AimSolver, model: PlanModel, requests: Requests, pairs:
         stuck = open_ & (np.abs(solver.row_dual[model.worst_row]) > 1e-9) if clear else open_
         if not stuck.any():  # a degenerate optimum: hold everybody there
             stuck = open_
-        solver.limit(model.shortfall[stuck], unservable[stuck] + level * least[stuck] + KEPT_KWH)
+        solver.limit(model.shortfall[stuck], unservable[stuck] + level * least[stuck], KEPT_KWH)
         solver.release(model.worst_row[stuck])
         open_ = open_ & ~stuck
     if not results:

@@ -39,7 +39,7 @@ def other_points(
     wanted = options.n_sols - 1
     if wanted < 1 or not len(pairs):
         return []
-    solver.keep(last_aim, value + options.pool_slack * abs(value) + KEPT_EUR)
+    solver.keep(last_aim, value + options.pool_slack * abs(value), KEPT_EUR)
     energy = np.zeros(len(model.high))
     energy[model.power] = pairs.battery_kwh_per_kw
     points = [solver.point * energy]

@@ -9,14 +9,26 @@ the second attempt is nearly always enough.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from cosim.contract import Float, Int
 from cosim.controllers.planner.model import PlanModel
 from cosim.controllers.planner.options import Options
-from cosim.controllers.solver import UNLIMITED, Clock, Limits, Solver, SolveResult, Termination, judged, relative_gap
+from cosim.controllers.solver import (
+    UNLIMITED,
+    WIDER,
+    Clock,
+    Limits,
+    Solver,
+    SolveResult,
+    Termination,
+    judged,
+    relative_gap,
+)
 from cosim.errors import SolverError
 
 NEGLIGIBLE = 1e-6  # an absolute difference, in kWh, EUR or shares, up to here is none
@@ -43,9 +55,10 @@ class AimSolver:
 
     def __init__(self, model: PlanModel, options: Options) -> None:
         self._model, self._gap, self._clock = model, options.gap, Clock(options.time_limit_s)
-        self._continuous = len(model.relaxed.cost)
         self._relaxed = Solver(model.relaxed)
         self._mixed = None if model.mixed is None else Solver(model.mixed)
+        self._solvers = [self._relaxed] if self._mixed is None else [self._relaxed, self._mixed]
+        self._kept: list[tuple[Callable[[float], None], float]] = []
         self.point: Float = np.empty(0)
         self.row_dual: Float = np.empty(0)
 
@@ -61,41 +74,61 @@ class AimSolver:
             Where there is no plan: the time is over before one is found, or HiGHS fails.
         """
         began_s, gap = self._clock.passed_s, self._gap if gap is None else gap
-        relaxed = self._solve(self._relaxed, cost[: self._continuous], 0.0)
-        self._relaxed.set_options(simplex_strategy=PRIMAL)  # the last optimum stays feasible for another objective
-        self.row_dual = relaxed.row_dual if relaxed.is_proven else np.empty(0)
-        found = relaxed if self._mixed is None else self._decide_switches(self._mixed, cost, relaxed, gap)
+        found = self._minimise(cost, gap)
+        if found.termination is Termination.INFEASIBLE and self._kept:
+            # what aims before reached was kept more tightly than a mixed-integer solver knows its own points
+            for hold, slack in self._kept:
+                hold(WIDER * slack)
+            found = self._minimise(cost, gap)
         if not found.has_point:
-            known = self._known(cost)
-            if not known.has_point and found.termination is Termination.TIME_LIMIT:
+            if found.termination is Termination.TIME_LIMIT:
                 raise SolverError(f"no plan found within the time limit when planning for {aim}: give a longer one")
-            if not known.has_point:  # charging nothing is always a plan
-                raise SolverError(f"HiGHS finds no plan for {aim}, although there is one: {found.termination}")
-            is_late = found.termination is Termination.TIME_LIMIT
-            found = replace(known, termination=Termination.TIME_LIMIT if is_late else Termination.FEASIBLE)
+            raise SolverError(f"HiGHS finds no plan for {aim}, although charging nothing is one: {found.termination}")
         self.point = found.x
         ended = judged(found.value, found.bound, gap, found.termination, NEGLIGIBLE)
+        if ended in (Termination.INFEASIBLE, Termination.ERROR):
+            ended = Termination.FEASIBLE
         return replace(found, termination=ended, rounding=NEGLIGIBLE, wall_s=self._clock.passed_s - began_s)
 
-    def keep(self, cost: Float, value: float) -> None:
-        """Hold ``cost @ columns`` at most at this value from now on."""
-        self._relaxed.add_rows(cost[None, : self._continuous], -np.inf, value)
-        if self._mixed is not None:
-            self._mixed.add_rows(cost[None], -np.inf, value)
+    def keep(self, cost: Float, value: float, slack: float) -> None:
+        """Hold ``cost @ columns`` at most at this value, and a little more, from now on."""
 
-    def limit(self, columns: Int, high: Float) -> None:
-        """Lower the upper limits of some columns."""
-        for solver in filter(None, (self._relaxed, self._mixed)):
-            solver.set_columns(columns, np.zeros(len(columns)), high)
+        def hold(solver: Solver, row: Int, slack: float) -> None:
+            solver.set_rows(row, np.array([-np.inf]), np.array([value + slack]))
+
+        for solver in self._solvers:
+            row = solver.add_rows(cost[None, : solver.columns], -np.inf, value + slack)
+            self._kept.append((partial(hold, solver, row), slack))
+
+    def limit(self, columns: Int, high: Float, slack: float) -> None:
+        """Lower the upper limits of some columns, to a little above what is given."""
+
+        def hold(solver: Solver, slack: float) -> None:
+            solver.set_columns(columns, np.zeros(len(columns)), high + slack)
+
+        for solver in self._solvers:
+            hold(solver, slack)
+            self._kept.append((partial(hold, solver), slack))
 
     def release(self, rows: Int) -> None:
         """Take rows out of force."""
         free = np.full(len(rows), np.inf)
-        for solver in filter(None, (self._relaxed, self._mixed)):
+        for solver in self._solvers:
             solver.set_rows(rows, -free, free)
 
+    def _minimise(self, cost: Float, gap: float) -> SolveResult:
+        """Best point found or known, and its bound; how it ended where that closes no gap."""
+        relaxed = self._solve(self._relaxed, cost, 0.0)
+        self._relaxed.set_options(simplex_strategy=PRIMAL)  # the last optimum stays feasible for another objective
+        self.row_dual = relaxed.row_dual if relaxed.is_proven else np.empty(0)
+        if self._mixed is not None:
+            return self._decide_switches(self._mixed, cost, relaxed, gap)
+        if relaxed.has_point:
+            return relaxed
+        return replace(self._known(cost), termination=relaxed.termination)
+
     def _solve(self, solver: Solver, cost: Float, gap: float, start: Float | None = None) -> SolveResult:
-        solver.set_cost(cost)
+        solver.set_cost(cost[: solver.columns])
         return solver.solve(Limits(gap, UNLIMITED, self._clock.left_s), start=start)
 
     def _known(self, cost: Float, bound: float = -np.inf) -> SolveResult:
@@ -113,7 +146,7 @@ class AimSolver:
             return best
         whole = self._solve(mixed, cost, gap, best.x if best.has_point else None)
         if not whole.has_point:
-            return replace(best, termination=whole.termination) if not best.has_point else best
+            return replace(best, termination=whole.termination)
         better = whole if whole.value <= best.value else best
         return replace(whole, value=better.value, x=better.x, bound=max(whole.bound, relaxed.bound))
 

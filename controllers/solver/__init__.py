@@ -7,7 +7,7 @@ Only ``highs`` imports HiGHS. Models written in Pyomo come in by ``pyomo_model``
 """
 
 from cosim.controllers.solver.highs import Basis, Solver, solve
-from cosim.controllers.solver.in_turn import SLACK, InTurn, minimise_in_turn, solve_in_turn
+from cosim.controllers.solver.in_turn import SLACK, WIDER, InTurn, minimise_in_turn, solve_in_turn
 from cosim.controllers.solver.model import Model, Rows
 from cosim.controllers.solver.result import (
     OPTIMAL_GAP,
@@ -26,6 +26,7 @@ __all__ = [
     "OPTIMAL_GAP",
     "SLACK",
     "UNLIMITED",
+    "WIDER",
     "Basis",
     "Clock",
     "InTurn",

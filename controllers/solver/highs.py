@@ -19,6 +19,7 @@ from cosim.controllers.solver.result import UNLIMITED, Clock, Limits, SolveResul
 from cosim.errors import SolverError
 
 VIOLATION = 1e-5  # a point further outside its rows than this is not believed
+MIP_ROUNDING = 1e-6  # HiGHS ends at this absolute gap too
 _NOTHING: Float = np.empty(0)
 _DEFAULTS: dict[str, Any] = {
     "threads": 1, "random_seed": 1, "solver": "choose", "presolve": "choose",
@@ -73,6 +74,8 @@ class Solver:
         Where HiGHS does not take the model, such as for coefficients that are not finite.
     """
 
+    violation = VIOLATION
+
     def __init__(self, model: Model, **settings: str | float | bool) -> None:
         self._settings = {**_DEFAULTS, **settings}
         self._is_mixed = model.whole is not None and bool(model.whole.any())
@@ -119,7 +122,7 @@ class Solver:
 
     def add_columns(self, cost: Float, matrix: Any) -> Int:
         """Append columns from 0 upwards, shape (row, new column); return their numbers."""
-        columns, first, count = sparse.csc_array(matrix), len(self._columns), len(cost)
+        columns, first, count = sparse.csc_array(matrix), self.columns, len(cost)
         self._highs.addCols(
             count, cost, np.zeros(count), np.full(count, np.inf), columns.nnz, columns.indptr[:-1].astype(np.int32),
             columns.indices.astype(np.int32), columns.data,
@@ -130,6 +133,11 @@ class Solver:
     def delete_rows(self, rows: Int) -> None:
         """Take rows out; those behind them move up."""
         self._highs.deleteRows(len(rows), rows.astype(np.int32))
+
+    @property
+    def columns(self) -> int:
+        """Number of columns."""
+        return len(self._columns)
 
     @property
     def rows(self) -> int:
@@ -170,7 +178,7 @@ class Solver:
                 tried.append(name)
                 self._highs.clearSolver()
                 self.set_options(**settings)
-            self._prepare(limits, clock.left_s, start)
+            self._prepare(limits, clock.left_s, None if name else start)
             self._run()
             result = self._result(limits, read=read)
             if result.termination is not Termination.ERROR:
@@ -213,13 +221,13 @@ class Solver:
             worth = math.inf if ended is Termination.INFEASIBLE else -math.inf
             return SolveResult(ended, worth, worth)
         is_feasible = info.primal_solution_status == highspy.kSolutionStatusFeasible
-        is_feasible = is_feasible and info.max_primal_infeasibility <= VIOLATION
+        is_feasible = is_feasible and info.max_primal_infeasibility <= self.violation
         is_feasible = is_feasible and not math.isnan(info.objective_function_value)
         is_complete = ended is Termination.OPTIMAL
         value = info.objective_function_value if is_feasible else math.inf
         bound = info.mip_dual_bound if self._is_mixed else value if is_complete else -math.inf
         if is_complete:
-            ended = judged(value, bound, math.inf) if is_feasible else Termination.ERROR
+            ended = judged(value, bound, limits.gap if self._is_mixed else 0.0, Termination.ERROR, MIP_ROUNDING)
         elif ended is Termination.NODE_LIMIT and limits.plans < UNLIMITED and is_feasible:
             ended = Termination.FIRST_PLAN
         elif ended is Termination.ITERATION_LIMIT:  # of the simplex method: what it reached, though nothing is proven
