@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -168,7 +169,7 @@ class Solver:
             Whether the point is wanted, or its value only, which is quicker.
         """
         limits = limits or Limits()
-        clock, tried = Clock(limits.time_s), []
+        clock, began_s, tried = Clock(limits.time_s), time.process_time(), []
         result = SolveResult(Termination.TIME_LIMIT)
         for name, settings in (("", {}), *self._other_settings()):
             if clock.over:
@@ -186,7 +187,8 @@ class Solver:
         self._is_warm = True
         if tried:
             self.set_options(**self._settings)
-        return replace(result, wall_s=clock.passed_s, retries=tuple(tried))
+        process_s = time.process_time() - began_s
+        return replace(result, wall_s=clock.passed_s, process_s=process_s, retries=tuple(tried))
 
     def _other_settings(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """What is tried in turn, each on top of the one before."""

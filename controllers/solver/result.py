@@ -133,8 +133,8 @@ class SolveResult:
         Multipliers of a linear programme, non-positive for a binding upper limit; else empty.
     nodes : int
         Branch-and-bound nodes.
-    wall_s : float
-        Wall clock [s].
+    wall_s, process_s : float
+        Wall clock, and processor time [s].
     retries : tuple of str
         Settings that were tried after a failure, the last of them those that the result is from.
     rounding : float
@@ -148,6 +148,7 @@ class SolveResult:
     row_dual: Float = field(default_factory=lambda: _NOTHING)
     nodes: int = 0
     wall_s: float = 0.0
+    process_s: float = 0.0
     retries: tuple[str, ...] = ()
     rounding: float = 0.0
 
