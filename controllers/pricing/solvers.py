@@ -55,7 +55,9 @@ def minimise(
         Where the solver is not installed, or cannot do the formulation.
     """
     found = (
-        _with_scip(model, cost, limits, stop) if solver == "scip" else _with_highs(model, cost, limits, stop, relaxed)
+        _with_scip(model, cost, limits, stop)
+        if solver == "scip"
+        else _with_highs(model, cost, limits, stop, relaxed=relaxed)
     )
     if found.termination is Termination.TIME_LIMIT:
         remedy = "allow a longer time limit or a gap"
