@@ -26,6 +26,7 @@ class Termination(StrEnum):
     FEASIBLE = "feasible"  # a point, and nothing proven about it
     FIRST_PLAN = "first_plan"  # as good, or as many, points as were asked for
     NODE_LIMIT = "node_limit"
+    ROUND_LIMIT = "round_limit"  # of a sequence of models
     ITERATION_LIMIT = "iteration_limit"
     TIME_LIMIT = "time_limit"
     INFEASIBLE = "infeasible"
