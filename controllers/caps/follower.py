@@ -8,16 +8,16 @@ independent witnesses of the same. Where several ways to charge cost the same, t
 
 from __future__ import annotations
 
-import highspy
+from dataclasses import replace
+
 import numpy as np
 
 from cosim.contract import Float
 from cosim.controllers.caps.merit_order import band_levels, strict_levels
 from cosim.controllers.caps.problem import CapsProblem
-from cosim.controllers.highs import silent_highs
-from cosim.errors import SolverError
+from cosim.controllers.solver import Limits, Model, SolveResult, solve
 
-LINEAR_S = 60.0
+LINEAR_S = 60.0  # of a few dozen variables: they take milliseconds
 
 
 def car_limits(problem: CapsProblem, caps_kw: Float) -> Float:
@@ -110,8 +110,7 @@ def best_response_lp(problem: CapsProblem, caps_kw: Float, car: int) -> Float:
     order = problem.merit_order_of_car[:, [car]]
     level = np.empty_like(order)
     np.put_along_axis(level, order, strict_levels(problem.tariff_of_car[order[:, 0], [car]][:, None]), axis=0)
-    solver, _ = _charging_lp(problem, caps_kw, car, level[:, 0].astype(float))
-    return np.array(solver.getSolution().col_value)
+    return _answer(_charging(problem, caps_kw, car, level[:, 0].astype(float)), car).x
 
 
 def least_cost_lp(problem: CapsProblem, caps_kw: Float, car: int) -> float:
@@ -122,8 +121,7 @@ def least_cost_lp(problem: CapsProblem, caps_kw: Float, car: int) -> float:
     SolverError
         Where the solver does not end at an optimum.
     """
-    solver, _ = _charging_lp(problem, caps_kw, car, problem.tariff_of_car[:, car])
-    return problem.slot_h * float(solver.getObjectiveValue())
+    return problem.slot_h * _answer(_charging(problem, caps_kw, car, problem.tariff_of_car[:, car]), car).value
 
 
 def worst_draw_lp(problem: CapsProblem, caps_kw: Float, car: int, slot: int, slack_eur: float = 1e-9) -> float:
@@ -135,35 +133,22 @@ def worst_draw_lp(problem: CapsProblem, caps_kw: Float, car: int, slot: int, sla
         Where the solver does not end at an optimum.
     """
     tariff = problem.tariff_of_car[:, car]
-    least_eur = least_cost_lp(problem, caps_kw, car)
-    solver, power = _charging_lp(problem, caps_kw, car, tariff)
-    cost = solver.qsum(problem.slot_h * float(price) * one for price, one in zip(tariff, power, strict=True))
-    solver.addConstr(cost <= least_eur + slack_eur)
-    solver.maximize(1.0 * power[slot])
-    return float(_ended(solver, car).getObjectiveValue())
+    most_eur = least_cost_lp(problem, caps_kw, car) + slack_eur
+    model = _charging(problem, caps_kw, car, -np.eye(problem.slots)[slot])
+    matrix, high = np.vstack([model.matrix, problem.slot_h * tariff]), np.append(model.row_high, most_eur)
+    return -_answer(replace(model, matrix=matrix, row_low=np.append(model.row_low, -np.inf), row_high=high), car).value
 
 
-def _charging_lp(
-    problem: CapsProblem, caps_kw: Float, car: int, cost: Float
-) -> tuple[highspy.Highs, list[highspy.highs_var]]:
-    """Minimise a cost per kW over all ways to charge inside the caps; the solved programme and its powers."""
+def _charging(problem: CapsProblem, caps_kw: Float, car: int, cost: Float) -> Model:
+    """All ways to charge inside the caps, and a cost per kW."""
     limits = car_limits(problem, caps_kw)[:, car]
-    need_kw, most_kw = float(problem.need_kw[car]), float(problem.most_kw[car])
-    solver = silent_highs(time_limit=LINEAR_S)  # a few dozen variables: it takes milliseconds
-    power = [
-        solver.addVariable(lb=0.0, ub=float(most), obj=float(price)) for most, price in zip(limits, cost, strict=True)
-    ]
-    drawn = solver.qsum(power)
-    solver.addConstr(drawn >= min(need_kw, float(limits.sum())))
-    solver.addConstr(drawn <= max(most_kw, 0.0))
-    solver.minimize()
-    return _ended(solver, car), power
+    least, most = min(float(problem.need_kw[car]), float(limits.sum())), max(float(problem.most_kw[car]), 0.0)
+    drawn = np.ones((2, len(limits)))
+    return Model(cost, drawn, np.array([least, -np.inf]), np.array([np.inf, most]), 0.0, limits)
 
 
-def _ended(solver: highspy.Highs, car: int) -> highspy.Highs:
-    if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-        raise SolverError(f"household response of car {car}: {solver.modelStatusToString(solver.getModelStatus())}")
-    return solver
+def _answer(model: Model, car: int) -> SolveResult:
+    return solve(model, Limits(time_s=LINEAR_S)).proven(f"household response of car {car}")
 
 
 def charging_cost_eur(problem: CapsProblem, charge_kw: Float) -> Float:

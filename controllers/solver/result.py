@@ -24,6 +24,7 @@ class Termination(StrEnum):
     OPTIMAL = "optimal"  # proven within OPTIMAL_GAP
     GAP_LIMIT = "gap_limit"  # proven within the gap asked for
     FEASIBLE = "feasible"  # a point, and nothing proven about it
+    FALLBACK = "fallback"  # what stands in for what was asked for, whatever is proven about that
     FIRST_PLAN = "first_plan"  # as good, or as many, points as were asked for
     NODE_LIMIT = "node_limit"
     ROUND_LIMIT = "round_limit"  # of a sequence of models
@@ -161,7 +162,7 @@ class SolveResult:
     @property
     def has_point(self) -> bool:
         """Whether there is a feasible point."""
-        return math.isfinite(self.value)
+        return math.isfinite(self.value) and self.termination is not Termination.ITERATION_LIMIT
 
     @property
     def is_proven(self) -> bool:

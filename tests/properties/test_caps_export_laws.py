@@ -16,12 +16,12 @@ from cosim.controllers.caps.export.allocation import rows_of
 from cosim.controllers.caps.export.follower import best_response, best_response_lp, cost_eur, uncontrolled
 from cosim.controllers.caps.export.forms import solve_form
 from cosim.controllers.caps.export.given import kinds_of
-from cosim.controllers.caps.highs import Stop
 from cosim.controllers.caps.merit_order import price_in_steps
+from cosim.controllers.solver import Limits
 from cosim.errors import SolverError
 
 CLOSE = 1e-4
-EXACT = Stop(1e-7, 200_000, 60.0)
+EXACT = Limits(1e-7, 200_000, 60.0)
 FEED_IN = (-0.03, 0.0, 0.05)
 PRICES = (-0.05, 0.0, 0.05, 0.12, 0.22)
 

@@ -12,15 +12,15 @@ from cosim.controllers.caps import CapsOptions, CapsProblem, order_form, share_o
 from cosim.controllers.caps.decomposition import served_in_full, supports
 from cosim.controllers.caps.decomposition.bound import relax
 from cosim.controllers.caps.decomposition.branch import Tree, close
-from cosim.controllers.caps.decomposition.clock import Clock
 from cosim.controllers.caps.decomposition.counts import rounding_cuts
 from cosim.controllers.caps.decomposition.family import family
 from cosim.controllers.caps.decomposition.plans import CAPPED, FULL, LAST, Surcharge
 from cosim.controllers.caps.decomposition.pricing import Pricing
 from cosim.controllers.caps.follower import best_response
-from cosim.controllers.caps.highs import Stop, solve
 from cosim.controllers.caps.part import Part, respond, split
 from cosim.controllers.caps.service import servable
+from cosim.controllers.solver import Clock, Limits
+from cosim.controllers.solver.pyomo_model import solve
 from cosim.errors import InputError
 
 
@@ -127,17 +127,17 @@ def test_full_slots_are_cut_to_what_a_limit_holds_whole() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_branching_proves_the_optimum_of_the_order_form(seed: int) -> None:
     part = piece(street(5, slots=9, seed=seed, tight=0.22))
-    exact = solve(order_form.build(part), Stop(1e-7))
-    assert exact.status == "optimal"
+    exact = solve(order_form.build(part), Limits(1e-7))
+    assert exact.termination == "optimal"
     relaxed = relax(part, 1e-6, Clock(60.0), np.random.default_rng(0))
     first = Tree(part, relaxed, 1e-4, Clock(60.0))
     node, mixture = first.solve(first.root, np.inf, 100)
-    assert relaxed.bound_kwh - 1e-6 <= node.bound_kwh <= exact.objective + 1e-6
+    assert relaxed.bound_kwh - 1e-6 <= node.bound_kwh <= exact.value + 1e-6
     for child in first.divide(node, mixture, np.inf):
         assert child.bound_kwh >= node.bound_kwh
     closed = close(part, relaxed, None, 3e-3, Clock(60.0))
     assert closed.incumbent is not None
-    assert closed.bound_kwh <= exact.objective + 1e-6 <= closed.incumbent.value_kwh + 1e-4
+    assert closed.bound_kwh <= exact.value + 1e-6 <= closed.incumbent.value_kwh + 1e-4
     assert closed.bound_kwh >= (1 - 3e-3) * closed.incumbent.value_kwh
     load = closed.incumbent.plans.charge_kw @ part.share
     assert (load <= part.headroom_kw + 1e-6).all()

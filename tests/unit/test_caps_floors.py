@@ -16,9 +16,9 @@ from cosim.controllers.caps.decomposition.floored import FlooredPricing, least_k
 from cosim.controllers.caps.decomposition.plans import CAPPED
 from cosim.controllers.caps.decomposition.pricing import Pricing, pricing_of
 from cosim.controllers.caps.follower import best_response
-from cosim.controllers.caps.highs import Stop
 from cosim.controllers.caps.part import Part, respond
 from cosim.controllers.caps.programme import whole
+from cosim.controllers.solver import Limits
 
 MakeStreet = Callable[..., CapsProblem]
 MakePiece = Callable[[CapsProblem], Part]
@@ -90,8 +90,8 @@ def test_decomposition_brackets_the_optimum_above_floors(
     part = piece(street(5, 8, seed, tight=0.35, least_kw=1.38 * (seed == 1)))
     part = part.with_floor(np.where(part.usable_kw > 0, np.minimum(floor_kw, part.usable_kw), 0.0))
     assert supports(part)
-    order = whole(part, EXACT, Stop(1e-6, 100_000, 20.0), np.random.default_rng(0), "order")
-    end = decompose(part, Stop(0.2, 100, 2.0), np.random.default_rng(0))
+    order = whole(part, EXACT, Limits(1e-6, 100_000, 20.0), np.random.default_rng(0), "order")
+    end = decompose(part, Limits(0.2, 100, 2.0), np.random.default_rng(0))
     if order.status == "infeasible":
         assert end.plan is None
         return

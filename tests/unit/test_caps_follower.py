@@ -9,8 +9,8 @@ import pytest
 
 from cosim.controllers.caps import CapsOptions, CapsProblem, kkt, share_of_phase, solve_caps
 from cosim.controllers.caps.follower import best_response, best_response_lp, charging_cost_eur
-from cosim.controllers.caps.highs import solve
 from cosim.controllers.caps.part import split
+from cosim.controllers.solver.pyomo_model import solve
 
 HOURS = np.arange(1, 25)
 SEED_TARIFF = np.select(
@@ -111,7 +111,7 @@ def test_the_marginal_price_of_the_single_house_is_the_shoulder_tariff(ordered: 
     problem = the_single_house()
     (part,) = split(problem, np.array([20.0]), problem.headroom_kw, np.array([0]), counts_peaks=False)
     model = kkt.build(part, ordered=ordered)
-    assert solve(model).status == "optimal"
+    assert solve(model).termination == "optimal"
     marginal = int(np.argmin(np.abs(kkt.proven_big_m(part).level[:, 0] - model.price[0].value)))
     assert SEED_TARIFF[problem.merit_order][marginal] == 0.20
 

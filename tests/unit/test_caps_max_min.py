@@ -15,9 +15,9 @@ from cosim.controllers.caps.decomposition.master import Master
 from cosim.controllers.caps.decomposition.max_min_plan import Effort, finish
 from cosim.controllers.caps.decomposition.pricing import pricing_of
 from cosim.controllers.caps.follower import best_response
-from cosim.controllers.caps.highs import OutOfTimeError
 from cosim.controllers.caps.part import Part, respond
 from cosim.controllers.caps.service import servable
+from cosim.controllers.solver import OutOfTimeError
 
 MakeStreet = Callable[..., CapsProblem]
 MakePiece = Callable[[CapsProblem], Part]

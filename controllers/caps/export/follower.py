@@ -27,13 +27,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import highspy
 import numpy as np
 
 from cosim.contract import Float
 from cosim.controllers.caps.export.problem import ExportProblem
-from cosim.controllers.highs import silent_highs
-from cosim.errors import SolverError
+from cosim.controllers.solver import Rows, solve
 
 BLOCKS = 3
 
@@ -145,26 +143,21 @@ def best_response_lp(
     """
     slots, cars = problem.slots, np.flatnonzero(problem.home == home)
     bought, sold = (level[:, home] * slots for level in problem.levels)
-    solver = silent_highs()
-
-    def variables(most: Float, cost: Float) -> list[highspy.highs_var]:
-        pairs = zip(most.tolist(), cost.tolist(), strict=True)
-        return [solver.addVariable(lb=0.0, ub=float(high), obj=float(one)) for high, one in pairs]
-
-    load = problem.demand_kw[:, home]
-    drawn = variables(np.maximum(import_cap_kw, problem.deficit_kw)[:, home], bought)
-    sent = variables(np.minimum(export_cap_kw[:, home], problem.rated_kw[home]), -sold)
-    curtailed = variables(problem.sun_kw[:, home], np.zeros(slots))
-    charged = [variables(problem.car_kw[:, car], np.arange(slots, dtype=float)) for car in cars]
-    for k in range(slots):
-        use = solver.qsum([one[k] for one in charged])
-        solver.addConstr(drawn[k] - sent[k] - curtailed[k] - use == float(load[k] - problem.sun_kw[k, home]))
-    for car, its in zip(cars, charged, strict=True):
-        solver.addConstr(solver.qsum(its) == float(problem.need_kw[car]))
-    solver.minimize()
-    if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-        raise SolverError(f"response of home {home}: {solver.modelStatusToString(solver.getModelStatus())}")
-    value = np.array(solver.getSolution().col_value).reshape(-1, slots)
+    every, charged, rows = np.arange(slots), (3 + np.arange(len(cars))) * slots, Rows()
+    net = problem.demand_kw[:, home] - problem.sun_kw[:, home]
+    used = [(every, first + every, -1.0) for first in (slots, 2 * slots, *charged.tolist())]
+    rows.add(slots, net, net, (every, every, 1.0), *used)
+    need = problem.need_kw[cars]
+    rows.add(len(cars), need, need, (np.arange(len(cars)).repeat(slots), 3 * slots + np.arange(len(cars) * slots), 1.0))
+    high = [
+        np.maximum(import_cap_kw, problem.deficit_kw)[:, home],
+        np.minimum(export_cap_kw[:, home], problem.rated_kw[home]),
+        problem.sun_kw[:, home],
+        *problem.car_kw[:, cars].T,
+    ]
+    cost = np.concatenate([bought, -sold, np.zeros(slots), np.tile(np.arange(slots, dtype=float), len(cars))])
+    found = solve(rows.model(cost, np.zeros(len(cost)), np.concatenate(high))).proven(f"response of home {home}")
+    value = found.x.reshape(-1, slots)
     return value[3:].T, value[0] - value[1]
 
 

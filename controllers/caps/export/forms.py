@@ -12,15 +12,15 @@ from cosim.controllers.caps.export.follower import best_response, uncontrolled
 from cosim.controllers.caps.export.problem import WHERE, ExportProblem
 from cosim.controllers.caps.export.solve import ExportResult
 from cosim.controllers.caps.export.upper_level import import_most_kw
-from cosim.controllers.caps.highs import Stop, solve
-from cosim.controllers.highs import relative_gap
+from cosim.controllers.solver import Limits, relative_gap
+from cosim.controllers.solver.pyomo_model import solve
 from cosim.errors import Fault, InputError, SolverError
 
 FORMS = ("kkt", "order")
 
 
 def solve_form(
-    problem: ExportProblem, form: str = "order", *, decide_import: bool = False, stop: Stop | None = None
+    problem: ExportProblem, form: str = "order", *, decide_import: bool = False, stop: Limits | None = None
 ) -> ExportResult:
     """Choose export caps, and import caps where wished, so that least of both is withheld.
 
@@ -32,7 +32,7 @@ def solve_form(
         ``kkt``: textbook conditions, for a handful of homes; ``order``: order of segments.
     decide_import : bool
         Whether import caps are decided too. Every need that is servable under the highest caps is served.
-    stop : Stop, optional
+    stop : Limits, optional
         Limits of the solver.
 
     Raises
@@ -49,8 +49,8 @@ def solve_form(
     wanted = uncontrolled(problem).export_kw
     model = module.build(problem, wanted, decide_import=decide_import)
     ending = solve(model, stop)
-    if not ending.has_plan:
-        raise SolverError(f"export caps by form {form!r}: {ending.status}, no caps found that keep all limits")
+    if not ending.has_point:
+        raise SolverError(f"export caps by form {form!r}: {ending.termination}, no caps found that keep all limits")
     import_cap, caps, net = module.read(problem, model)
     import_cap = import_cap if decide_import else problem.import_cap_kw
     response = best_response(problem, import_cap, caps)
@@ -66,10 +66,10 @@ def solve_form(
         objective_name="least",
         coordination="anticipated",
         form=form,
-        status=ending.status,
-        objective=ending.objective,
+        status=ending.termination,
+        objective=ending.value,
         bound=bound,
-        gap=relative_gap(ending.objective, bound) if ending.objective > 0 else 0.0,
+        gap=relative_gap(ending.value, bound) if ending.value > 0 else 0.0,
         withheld_kwh=float(lost.sum() * problem.slot_h),
         worst_share=worst_share(lost, wanted),
         relaxations=(),
