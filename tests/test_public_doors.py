@@ -13,13 +13,6 @@ from cosim.controllers import caps
 
 TESTS = Path(__file__).parent
 CAPS = "cosim.controllers.caps"
-ALLOWED = {
-    ("unit/test_caps_receding.py", f"{CAPS}.beliefs.LATE_MIN"),
-    ("unit/test_caps_receding.py", f"{CAPS}.beliefs.Beliefs"),
-    ("unit/test_caps_receding.py", f"{CAPS}.day.rest_of"),
-    ("properties/test_aggregation_laws.py", f"{CAPS}.highs.Stop"),
-}
-"""What is not the caps' own: beliefs about the rest of a day, and limits of a solver."""
 
 
 def reached(source: str) -> Iterator[str]:
@@ -44,7 +37,7 @@ def test_tests_import_only_what_the_caps_export() -> None:
     files = {path.relative_to(TESTS).as_posix(): path for path in TESTS.rglob("*.py")}
     assert sum(CAPS in path.read_text("utf-8") for path in files.values()) > 15  # or it looks in the wrong place
     found = {(name, one) for name, path in files.items() for one in private(path.read_text("utf-8"))}
-    assert found - ALLOWED == set()
+    assert found == set()
 
 
 @pytest.mark.parametrize(

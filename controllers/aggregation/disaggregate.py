@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import highspy
 import numpy as np
 from scipy import sparse
 
 from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
 from cosim.controllers.aggregation.fleet import Fleet
-from cosim.controllers.aggregation.programme import equality_model
-from cosim.controllers.highs import silent_highs
-from cosim.errors import Fault, InputError, SolverError
+from cosim.controllers.solver import Model, solve
+from cosim.errors import Fault, InputError
 
 LATE = 1e-4  # of a missing kWh: what a wanted kWh costs more per horizon of delay, so that equals are decided
 
@@ -92,12 +90,8 @@ def disaggregate(fleet: Fleet, wanted_kw: Float) -> Shares:
         raise InputError(Fault("disaggregation", "wanted_kw", "is not a finite number for every step", "give one"))
     steps, cars = fleet.steps, fleet.cars
     rows, low, high, cost, right = _programme(fleet, wanted)
-    highs = silent_highs()
-    highs.passModel(equality_model(rows, right, low, high, cost))
-    highs.run()
-    if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-        raise SolverError(f"sharing a fleet's power ended with {highs.modelStatusToString(highs.getModelStatus())}")
-    point = np.clip(np.array(highs.getSolution().col_value), low, high)
+    found = solve(Model(cost, rows, right, right, low, high)).proven("sharing a fleet's power")
+    point = np.clip(found.x, low, high)
     charge, discharge, level = point[: 3 * steps * cars].reshape(3, steps, cars)
     short, excess = point[3 * steps * cars :].reshape(2, steps)
     return Shares(charge - discharge, level, short, excess, np.minimum(charge, discharge))

@@ -19,7 +19,7 @@ value of *that* schedule is the objective. Where the two differ, tolerances have
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -31,8 +31,8 @@ from cosim.controllers.aggregation.deviation import Case, Weights, free_families
 from cosim.controllers.aggregation.kkt import Kkt, build
 from cosim.controllers.aggregation.programme import StoreLp, penalty_eur_per_kwh
 from cosim.controllers.aggregation.store import Schedule
-from cosim.controllers.caps.highs import OPTIMAL_GAP, Stop, solve
-from cosim.controllers.highs import relative_gap
+from cosim.controllers.solver import Limits, SolveResult, Termination, judged, relative_gap
+from cosim.controllers.solver.pyomo_model import solve
 from cosim.errors import Fault, InputError, SolverError
 
 MOST_STEPS = 96
@@ -84,7 +84,7 @@ def fit_exactly(
     regularisation: float = 0.0,
     low: float = 0.0,
     high: float = 1.5,
-    stop: Stop | None = None,
+    stop: Limits | None = None,
 ) -> Exact:
     """Find the best factors of one short horizon, with proof.
 
@@ -102,7 +102,7 @@ def fit_exactly(
         Weight of the mean distance (absolute or squared, as ``deviation``) of the factors from 1.
     low, high : float
         Bounds of every factor.
-    stop : Stop, optional
+    stop : Limits, optional
         Gap, nodes and time of each MILP; the gap also ends the sequence.
 
     Raises
@@ -115,34 +115,32 @@ def fit_exactly(
     if case.store.steps > MOST_STEPS or not 0.0 <= low <= 1.0 <= high:
         problem = f"{case.store.steps} steps, factors within {low}..{high}"
         raise InputError(Fault("exact fit", "case", problem, f"at most {MOST_STEPS} steps and a range around 1"))
-    stop = stop or Stop()
+    stop = stop or Limits()
     tau = block_of_step(case.store.steps, case.store.step_h, block_h, case.first_h)
     families = free_families([case.store])
     model = build(case, tau, families, low, high, penalty_eur_per_kwh(case.store, case.price_eur_per_kwh))
     weights = weights or Weights()
     terms = _terms(model, case, weights, regularisation, tau)
     search = _absolute if deviation == "absolute" else _squared
-    claimed, bound, status, rounds, wall_s = search(model.model, terms, stop)
+    found, rounds = search(model.model, terms, stop)
     factors, schedule = model.factors(block_h), model.schedule()
     objective = _value(case, factors, tau, weights, deviation) + _pull(
         factors, families, tau, regularisation, deviation
     )
-    gap = 0.0 if objective <= NEGLIGIBLE else relative_gap(objective, bound)
-    if not abs(objective - claimed) <= SAME + SAME_SHARE * abs(objective):
+    gap = 0.0 if objective <= NEGLIGIBLE else relative_gap(objective, found.bound)
+    within = stop.gap + 2.0 * SAME_SHARE
+    if abs(objective - found.value) <= SAME + SAME_SHARE * abs(objective):
+        ended = Termination.OPTIMAL if gap == 0.0 else judged(objective, found.bound, within, found.termination)
+        status = "not_proven" if ended is Termination.FEASIBLE else str(ended)
+    else:
         status = "not_proven"
-    elif gap <= OPTIMAL_GAP:
-        status = "optimal"
-    elif gap <= stop.gap + 2.0 * SAME_SHARE:
-        status = "gap_limit"
-    elif status in ("optimal", "gap_limit"):
-        status = "not_proven"
-    return Exact(factors, schedule, objective, bound, gap, status, rounds, wall_s)
+    return Exact(factors, schedule, objective, found.bound, gap, status, rounds, found.wall_s)
 
 
 def _value(case: Case, factors: Factors, tau: Int, weights: Weights, kind: str) -> float:
     """Weighted mean deviation of the inner optimum at some factors; inf where its balance cannot be kept."""
     lp = StoreLp(case.store.steps, case.store.keep)
-    mine = lp.solve(scaled(case.store, factors, tau), case.price_eur_per_kwh).schedule
+    mine = lp.solve(scaled(case.store, factors, tau), case.price_eur_per_kwh)
     if np.abs(mine.missing_kwh).max() > MISSING_KWH:
         return float("inf")
     power = 1 if kind == "absolute" else 2
@@ -191,20 +189,17 @@ def _terms(kkt: Kkt, case: Case, weights: Weights, regularisation: float, tau: n
     return terms
 
 
-def _absolute(model: pyo.ConcreteModel, terms: list[_Term], stop: Stop) -> tuple[float, float, str, int, float]:
+def _absolute(model: pyo.ConcreteModel, terms: list[_Term], stop: Limits) -> tuple[SolveResult, int]:
     model.apart = pyo.Var(range(len(terms)), bounds=(0.0, None))
     model.apart_rows = pyo.ConstraintList()
     for k, term in enumerate(terms):
         model.apart_rows.add(model.apart[k] >= term.expression)
         model.apart_rows.add(model.apart[k] >= -term.expression)
     model.outer = pyo.Objective(expr=sum(term.weight * model.apart[k] for k, term in enumerate(terms)))
-    ending = solve(model, stop)
-    if not ending.has_plan:
-        raise SolverError(f"the exact fit ended with {ending.status!r} and no solution")
-    return ending.objective, ending.bound, ending.status, 1, ending.wall_s
+    return _solved(model, stop), 1
 
 
-def _squared(model: pyo.ConcreteModel, terms: list[_Term], stop: Stop) -> tuple[float, float, str, int, float]:
+def _squared(model: pyo.ConcreteModel, terms: list[_Term], stop: Limits) -> tuple[SolveResult, int]:
     model.square = pyo.Var(range(len(terms)), bounds=(0.0, None))
     model.tangents = pyo.ConstraintList()
     for k, term in enumerate(terms):
@@ -215,25 +210,30 @@ def _squared(model: pyo.ConcreteModel, terms: list[_Term], stop: Stop) -> tuple[
     variables = list(model.component_data_objects(pyo.Var))
     kept: list[float | None] = []
     for rounds in range(1, MOST_ROUNDS + 1):
-        ending = solve(model, stop, use_start=rounds > 1)
-        wall_s += ending.wall_s
-        if not ending.has_plan:
-            raise SolverError(f"the exact fit ended with {ending.status!r} and no solution")
-        bound = max(bound, ending.bound)
+        found = _solved(model, stop, use_start=rounds > 1)
+        wall_s += found.wall_s
+        bound = max(bound, found.bound)
         reached = [float(pyo.value(term.expression)) for term in terms]
         value = sum(term.weight * at**2 for term, at in zip(terms, reached, strict=True))
         if value < best:
             best = value
             kept = [variable.value for variable in variables]
-        if relative_gap(best, bound) <= stop.gap or best <= NEGLIGIBLE or ending.status not in ("optimal", "gap_limit"):
+        done = relative_gap(best, bound) <= stop.gap or best <= NEGLIGIBLE
+        if done or not found.is_proven:
             break
         for k, term in enumerate(terms):
             _add_tangent(model, k, term, reached[k])
     for variable, held in zip(variables, kept, strict=True):
         variable.set_value(held, skip_validation=True)
-    done = relative_gap(best, bound) <= stop.gap or best <= NEGLIGIBLE
-    status = "round_limit" if ending.status in ("optimal", "gap_limit") and not done else ending.status
-    return best, min(bound, best), status, rounds, wall_s
+    ended = Termination.ROUND_LIMIT if found.is_proven and not done else found.termination
+    return replace(found, value=best, bound=min(bound, best), termination=ended, wall_s=wall_s), rounds
+
+
+def _solved(model: pyo.ConcreteModel, stop: Limits, *, use_start: bool = False) -> SolveResult:
+    found = solve(model, stop, use_start=use_start)
+    if not found.has_point:
+        raise SolverError(f"the exact fit ended with '{found.termination}' and no solution")
+    return found
 
 
 def _add_tangent(model: pyo.ConcreteModel, k: int, term: _Term, at: float) -> None:

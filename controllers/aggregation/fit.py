@@ -20,10 +20,10 @@ from cosim.contract import Float
 from cosim.controllers.aggregation.aggregate import Factors, block_of_step, scaled
 from cosim.controllers.aggregation.boxed import minimise_in_box
 from cosim.controllers.aggregation.deviation import Case, Weights, deviation, free_families, parts
-from cosim.controllers.aggregation.programme import Solved, StoreLp
+from cosim.controllers.aggregation.programme import StoreLp
 from cosim.controllers.aggregation.sensitivity import sensitivity
 from cosim.controllers.aggregation.start import factors_from_reference
-from cosim.controllers.aggregation.store import PAIRS
+from cosim.controllers.aggregation.store import PAIRS, Schedule
 from cosim.errors import Fault, InputError
 
 FIRST_RADIUS, LEAST_RADIUS, MOST_RADIUS = 0.25, 1e-3, 1.0
@@ -128,7 +128,7 @@ def fit_factors(
 @dataclass(frozen=True, eq=False)
 class _Seen:
     value: Float
-    solved: tuple[Solved, ...]
+    solved: tuple[Schedule, ...]
     deviation: float
     objective: float
 
@@ -158,10 +158,10 @@ class _Problem:
             lp.solve(store, case.price_eur_per_kwh)
             for lp, store, case in zip(self._lps, stores, self.cases, strict=True)
         )
-        if any(np.abs(one.schedule.missing_kwh).max() > NEGLIGIBLE_KWH for one in solved):
+        if any(np.abs(one.missing_kwh).max() > NEGLIGIBLE_KWH for one in solved):
             return _Seen(value, (), np.inf, np.inf)
         weights = self.wishes.weights
-        apart = [deviation(case.target, one.schedule, weights) for case, one in zip(self.cases, solved, strict=True)]
+        apart = [deviation(case.target, one, weights) for case, one in zip(self.cases, solved, strict=True)]
         mean = float(np.mean(apart))
         away = float((self._share * (value - 1.0) ** 2).sum())
         return _Seen(value, solved, mean, mean + self.wishes.regularisation * self._unscaled * away)
@@ -213,7 +213,7 @@ class _Problem:
             lp.solve(scaled(case.store, _factors(seen.value), tau), case.price_eur_per_kwh)  # back to this optimum
             moves = sensitivity(lp.matrix, case.store, lp.basis(), tau, self._blocks, self._families)
             scale = 2.0 / (case.store.steps * len(self.cases))
-            for (weight, off), move in zip(parts(case.target, solved.schedule, weights), moves, strict=True):
+            for (weight, off), move in zip(parts(case.target, solved, weights), moves, strict=True):
                 if weight > 0.0:
                     hessian += scale * weight * move.T @ move
                     gradient += scale * weight * move.T @ off

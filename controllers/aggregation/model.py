@@ -125,7 +125,7 @@ class Model:
         for cars, factors in zip(self.members, self.factors, strict=True):
             tau = block_of_step(fleet.steps, fleet.step_h, factors.block_h, first_h)
             store = aggregate(fleet.only(cars), self.recipe.base)
-            parts.append(lp.solve(applied(store, factors, tau), price).schedule)
+            parts.append(lp.solve(applied(store, factors, tau), price))
         return total(parts)
 
 

@@ -15,17 +15,12 @@ arXiv:2506.04843 (2025), as far as its nomenclature is public.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import highspy
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
-from cosim.contract import Float, Int
+from cosim.contract import Float
 from cosim.controllers.aggregation.store import Schedule, Store
-from cosim.controllers.highs import silent_highs
-from cosim.errors import SolverError
+from cosim.controllers.solver import Basis, Model, Solver
 
 TIE_EUR_PER_KWH = 2e-6
 """Added to the price per step of delay, so that equal prices leave one answer: the earliest. It is far above what a
@@ -39,41 +34,6 @@ SCALE = 1000.0
 _TOLERANCE = 1e-9
 _ROUNDING_KWH = 1e-5  # bounds crossed by less, as a mixed-integer solver's tolerance may leave them, are equal
 CHARGE, DISCHARGE, LEVEL, MISSING, SURPLUS = range(5)
-
-
-@dataclass(frozen=True, eq=False)
-class Solved:
-    """Optimum of one battery.
-
-    Attributes
-    ----------
-    schedule : Schedule
-        The optimum.
-    value_eur : float
-        Objective, tie-break and penalties included [EUR].
-    """
-
-    schedule: Schedule
-    value_eur: float
-
-
-@dataclass(frozen=True, eq=False)
-class Basis:
-    """Where the columns and rows of an optimum stand.
-
-    Attributes
-    ----------
-    columns : ndarray of int
-        Columns in the basis (of ``matrix(steps, keep)``).
-    rows : ndarray of int
-        Rows whose slack is in the basis: redundant ones.
-    at_high : ndarray of bool, shape (5 * step,)
-        Columns that are at their upper bound.
-    """
-
-    columns: Int
-    rows: Int
-    at_high: NDArray[np.bool_]
 
 
 def penalty_eur_per_kwh(store: Store, price_eur_per_kwh: Float) -> float:
@@ -131,16 +91,13 @@ class StoreLp:
     def __init__(self, steps: int, keep: float) -> None:
         self.steps, self.keep = steps, keep
         self.matrix = matrix(steps, keep)
-        self._columns = np.arange(5 * steps, dtype=np.int32)
-        self._rows = np.arange(steps, dtype=np.int32)
-        self._highs = silent_highs()
-        for name, value in (("solver", "simplex"), ("presolve", "off"), ("primal_feasibility_tolerance", _TOLERANCE),
-                            ("dual_feasibility_tolerance", _TOLERANCE)):  # fmt: skip
-            self._highs.setOptionValue(name, value)
-        nil = np.zeros(5 * steps)
-        self._highs.passModel(equality_model(self.matrix, np.zeros(steps), nil, nil, nil))  # numbers come with a store
+        nil = np.zeros(5 * steps)  # numbers come with a store
+        self._solver = Solver(
+            Model(nil, self.matrix, 0.0, 0.0, 0.0, 0.0), solver="simplex", presolve="off",
+            primal_feasibility_tolerance=_TOLERANCE, dual_feasibility_tolerance=_TOLERANCE,
+        )  # fmt: skip
 
-    def solve(self, store: Store, price_eur_per_kwh: Float) -> Solved:
+    def solve(self, store: Store, price_eur_per_kwh: Float) -> Schedule:
         """Schedule a battery at least cost.
 
         Parameters
@@ -157,51 +114,20 @@ class StoreLp:
         """
         if store.steps != self.steps or abs(store.keep - self.keep) > 1e-15:
             raise ValueError("a store of another horizon or self-discharge")
-        highs, (low, high) = self._highs, limits(store)
+        low, high = limits(store)
         high = np.where(high >= low - _ROUNDING_KWH, np.maximum(high, low), high)
-        cost = costs(store, price_eur_per_kwh)
-        highs.changeColsCost(len(cost), self._columns, SCALE * cost)
-        highs.changeColsBounds(len(cost), self._columns, low, high)
-        highs.changeRowsBounds(  # type: ignore[attr-defined]
-            self.steps, self._rows, -store.driving_kwh, -store.driving_kwh
-        )
-        highs.run()
-        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-            highs.clearSolver()
-            highs.run()
-        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-            raise SolverError(
-                f"the schedule of a battery ended with {highs.modelStatusToString(highs.getModelStatus())}"
-            )
-        return self._read(store, low, high, cost)
-
-    def _read(self, store: Store, low: Float, high: Float, cost: Float) -> Solved:
-        point = np.clip(np.array(self._highs.getSolution().col_value), low, high)
-        part = point.reshape(5, self.steps)
-        schedule = Schedule(
+        self._solver.set_cost(SCALE * costs(store, price_eur_per_kwh))
+        self._solver.set_columns(np.arange(len(low)), low, high)
+        self._solver.set_rows(np.arange(self.steps), -store.driving_kwh, -store.driving_kwh)
+        found = self._solver.solve().proven("the schedule of a battery")
+        part = np.clip(found.x, low, high).reshape(5, self.steps)
+        return Schedule(
             part[CHARGE] / (store.step_h * store.charge_efficiency),
             part[DISCHARGE] * store.discharge_efficiency / store.step_h,
             part[LEVEL],
             part[MISSING] - part[SURPLUS],
         )
-        return Solved(schedule, float(cost @ point))
 
     def basis(self) -> Basis:
         """Read the basis of the last solve."""
-        basis, known = self._highs.getBasis(), highspy.HighsBasisStatus
-        columns = np.array(basis.col_status, dtype=object)
-        rows = np.array(basis.row_status, dtype=object)
-        return Basis(
-            np.flatnonzero(columns == known.kBasic), np.flatnonzero(rows == known.kBasic), columns == known.kUpper
-        )
-
-
-def equality_model(rows: sparse.csc_array, right: Float, low: Float, high: Float, cost: Float) -> highspy.HighsLp:
-    """Return ``min cost z`` over ``rows z = right`` and ``low <= z <= high`` as HiGHS takes it."""
-    model = highspy.HighsLp()
-    model.num_row_, model.num_col_ = rows.shape
-    model.col_cost_, model.col_lower_, model.col_upper_ = cost, low, high
-    model.row_lower_ = model.row_upper_ = right
-    model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    model.a_matrix_.start_, model.a_matrix_.index_, model.a_matrix_.value_ = rows.indptr, rows.indices, rows.data
-    return model
+        return self._solver.basis()

@@ -30,7 +30,7 @@ def reference(fleet: Fleet, price_eur_per_kwh: Float) -> Schedule:
     """
     price = checked_price(price_eur_per_kwh, fleet.steps)
     lp = StoreLp(fleet.steps, fleet.keep)
-    each = [lp.solve(fleet.store(car), price).schedule for car in range(fleet.cars)]
+    each = [lp.solve(fleet.store(car), price) for car in range(fleet.cars)]
     short = [car for car, one in enumerate(each) if np.abs(one.missing_kwh).max() > _MET_KWH]
     if short:
         remedy = "plug it in for longer, charge faster, or drive less"

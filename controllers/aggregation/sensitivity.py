@@ -12,8 +12,9 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from cosim.contract import Float, Int
-from cosim.controllers.aggregation.programme import CHARGE, DISCHARGE, LEVEL, Basis
+from cosim.controllers.aggregation.programme import CHARGE, DISCHARGE, LEVEL
 from cosim.controllers.aggregation.store import BOUNDS, Store
+from cosim.controllers.solver import Basis
 from cosim.errors import SolverError
 
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from cosim.controllers.bilevel.game import Game, primal_columns, primal_cost, primal_matrix
-from cosim.controllers.bilevel.lp import NOTHING, Answer, Ending, WarmLp
+from cosim.controllers.bilevel.lp import WarmLp
+from cosim.controllers.solver import SolveResult, Termination
 
 FALLING = 1e-9  # a direction whose cost per unit is not below this is no proof of unboundedness
 
@@ -35,9 +36,9 @@ class Facets:
         unlimited = np.full(len(self._limit), -np.inf)
         self._lp = WarmLp(self._matrix, (unlimited, self._limit), primal_columns(game), primal_cost(game), deadline)
         self._held: frozenset[int] = frozenset()
-        self._known: dict[frozenset[int], Answer] = {}
+        self._known: dict[frozenset[int], SolveResult] = {}
 
-    def best(self, tight: frozenset[int]) -> Answer:
+    def best(self, tight: frozenset[int]) -> SolveResult:
         """Best point where these rows, counted over all followers, are tight.
 
         The second time only the ending and the value are there: the point was no better than what was known by then.
@@ -45,10 +46,10 @@ class Facets:
         if tight in self._known:
             return self._known[tight]
         self._hold(tight)
-        answer = self._lp.solve()
-        if answer.ending is Ending.UNBOUNDED and not self._falls(tight):
-            answer = Answer(Ending.UNKNOWN, float("nan"), NOTHING, NOTHING)
-        self._known[tight] = Answer(answer.ending, answer.value, NOTHING, NOTHING)
+        answer = self._lp.best()
+        if answer.termination is Termination.UNBOUNDED and not self._falls(tight):
+            answer = SolveResult(Termination.ERROR)
+        self._known[tight] = SolveResult(answer.termination, answer.value)
         return answer
 
     def _hold(self, tight: frozenset[int]) -> None:
@@ -63,12 +64,12 @@ class Facets:
         """Whether the facet has a point, and a direction along which the objective falls for ever."""
         cost = primal_cost(self._game)
         self._lp.set_cost(np.zeros_like(cost))
-        has_point = self._lp.solve().ending is Ending.OPTIMAL
+        has_point = self._lp.best().termination is Termination.OPTIMAL
         self._lp.set_cost(cost)
         low, high = primal_columns(self._game)
         level = np.zeros(len(self._limit))
         floor = np.full(len(level), -np.inf)
         floor[np.array(sorted(tight), dtype=int) + self._first] = 0.0
         box = (np.where(np.isfinite(low), 0.0, -1.0), np.where(np.isfinite(high), 0.0, 1.0))
-        ray = WarmLp(self._matrix, (floor, level), box, cost, self._deadline).solve()
-        return has_point and ray.ending is Ending.OPTIMAL and ray.value < -FALLING
+        ray = WarmLp(self._matrix, (floor, level), box, cost, self._deadline).best()
+        return has_point and ray.termination is Termination.OPTIMAL and ray.value < -FALLING

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.controllers.bilevel.game import Game
-from cosim.controllers.bilevel.lp import Ending, WarmLp
+from cosim.controllers.bilevel.lp import WarmLp
+from cosim.controllers.solver import Termination
 
 Floats = NDArray[np.float64]
 
@@ -62,7 +63,7 @@ class Follower:
         self._unlimited = np.full(game.rows, -np.inf)
         self._lp = WarmLp(game.H, (self._unlimited, game.h), (-free, free), game.d, deadline)
 
-    def prove(self, x: Floats, y: Floats, without: Collection[int] = ()) -> Proof | Ending:
+    def prove(self, x: Floats, y: Floats, without: Collection[int] = ()) -> Proof | Termination:
         """Best answer to x, some rows left out, and its multipliers.
 
         Parameters
@@ -75,26 +76,26 @@ class Follower:
 
         Returns
         -------
-        Proof or Ending
-            ``Ending.UNBOUNDED`` where no multipliers exist, hence no optimum, whatever x.
+        Proof or Termination
+            ``Termination.UNBOUNDED`` where no multipliers exist, hence no optimum, whatever x.
         """
         game = self._game
         limit = np.maximum(game.h - game.G @ x, game.H @ y)
         limit[list(without)] = np.inf
         self._lp.set_rows(self._rows, self._unlimited, limit)
         self._lp.set_cost(game.d)
-        reply = self._lp.solve()
-        if reply.ending is not Ending.OPTIMAL:
-            return reply.ending
+        reply = self._lp.best()
+        if reply.termination is not Termination.OPTIMAL:
+            return reply.termination
         first = np.maximum(-reply.row_dual, 0.0)
         positive = first > NIL * (1.0 + first.max(initial=0.0))
         second = np.zeros(game.rows)
         if self._second is not None:
             self._lp.set_rows(self._rows, np.where(positive, limit, -np.inf), limit)
             self._lp.set_cost(-self._second)
-            reply = self._lp.solve()
-            if reply.ending is not Ending.OPTIMAL:
-                return reply.ending
+            reply = self._lp.best()
+            if reply.termination is not Termination.OPTIMAL:
+                return reply.termination
             second = -reply.row_dual
             positive = positive | (second > NIL * (1.0 + np.abs(second).max(initial=0.0)))
-        return Proof(np.where(first > 0.0, first, 0.0), second, positive, reply.point)
+        return Proof(np.where(first > 0.0, first, 0.0), second, positive, reply.x)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.controllers.bilevel.game import Game, primal_columns, primal_cost, primal_matrix
-from cosim.controllers.bilevel.lp import Answer, WarmLp
+from cosim.controllers.bilevel.lp import WarmLp
+from cosim.controllers.solver import SolveResult
 
 Floats = NDArray[np.float64]
 Rows = frozenset[int]
@@ -65,16 +66,16 @@ class Relaxation:
         self._tight: Rows = frozenset()
         self._zero: Rows = frozenset()
 
-    def solve(self, tight: Rows, zero: Rows) -> Answer:
+    def solve(self, tight: Rows, zero: Rows) -> SolveResult:
         """Bound of the leader's objective where some rows are tight and some multipliers nil."""
         self._fix(tight, zero)
-        return self._lp.solve()
+        return self._lp.best()
 
-    def any_point(self) -> Answer:
+    def any_point(self) -> SolveResult:
         """Some point of the node just solved, for where it has no best one."""
         return self._extreme(np.zeros(len(self._cost)))
 
-    def reach(self, row: int, tight: Rows, zero: Rows) -> Answer:
+    def reach(self, row: int, tight: Rows, zero: Rows) -> SolveResult:
         """Largest ``G_i x`` of a row (the answer's value is its negative)."""
         self._fix(tight, zero)
         cost = np.zeros(len(self._cost))
@@ -119,9 +120,9 @@ class Relaxation:
             self._lp.set_coefficients(self._first_cut + follower, own.tolist(), np.zeros(len(own)))
         self._lp.set_rows(np.arange(count, dtype=np.int32) + self._first_cut, -open_rows, open_rows)
 
-    def _extreme(self, cost: Floats) -> Answer:
+    def _extreme(self, cost: Floats) -> SolveResult:
         self._lp.set_cost(cost)
-        answer = self._lp.solve()
+        answer = self._lp.best()
         self._lp.set_cost(self._cost)
         return answer
 

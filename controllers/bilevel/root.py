@@ -12,8 +12,8 @@ import time
 
 import numpy as np
 
-from cosim.controllers.bilevel.lp import Ending
 from cosim.controllers.bilevel.relaxation import Relaxation
+from cosim.controllers.solver import Termination
 
 Rows = frozenset[int]
 
@@ -50,17 +50,17 @@ def strengthen(relaxation: Relaxation, tight: Rows, zero: Rows, best_value: floa
         if row in zero:
             continue
         at_most = relaxation.reach(row, tight | {row}, zero)
-        if at_most.ending is Ending.INFEASIBLE:
+        if at_most.termination is Termination.INFEASIBLE:
             zero |= {row}
             continue
-        if at_most.ending is Ending.OPTIMAL:
+        if at_most.termination is Termination.OPTIMAL:
             reach[row] = -at_most.value
-        if row not in tight and relaxation.solve(tight, zero | {row}).ending is Ending.INFEASIBLE:
+        if row not in tight and relaxation.solve(tight, zero | {row}).termination is Termination.INFEASIBLE:
             tight |= {row}
     before = relaxation.solve(tight, zero)
     if relaxation.cut(reach, zero):
         after = relaxation.solve(tight, zero)
-        helps = before.ending is not Ending.OPTIMAL or after.ending is not Ending.OPTIMAL
+        helps = before.termination is not Termination.OPTIMAL or after.termination is not Termination.OPTIMAL
         if not helps and after.value - before.value <= WORTH_KEEPING * (1.0 + abs(before.value)):
             relaxation.uncut()
     return tight, zero

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from cosim.controllers.bilevel.facets import Facets
 from cosim.controllers.bilevel.follower import Follower, Proof
 from cosim.controllers.bilevel.game import Game, split
-from cosim.controllers.bilevel.lp import Answer, Ending
 from cosim.controllers.bilevel.relaxation import Relaxation, Rows
 from cosim.controllers.bilevel.root import strengthen
+from cosim.controllers.solver import SolveResult, Termination
 
 Floats = NDArray[np.float64]
 
@@ -165,45 +165,45 @@ class Search:
             return
         self._found.nodes += 1
         relaxed = self._relaxation.solve(tight, zero)
-        if relaxed.ending is Ending.INFEASIBLE:
+        if relaxed.termination is Termination.INFEASIBLE:
             return
         bound = parent_bound
-        if relaxed.ending is Ending.OPTIMAL:
+        if relaxed.termination is Termination.OPTIMAL:
             bound = max(bound, relaxed.value)
-        elif relaxed.ending is Ending.UNBOUNDED:
+        elif relaxed.termination is Termination.UNBOUNDED:
             relaxed = self._relaxation.any_point()
-        if relaxed.ending is not Ending.OPTIMAL:
-            self._doubt(relaxed.ending, bound)
+        if relaxed.termination is not Termination.OPTIMAL:
+            self._doubt(relaxed.termination, bound)
         elif bound >= self._cutoff():
             self._settled = min(self._settled, bound)
         else:
             self._explore(tight, zero, bound, relaxed)
 
-    def _explore(self, tight: Rows, zero: Rows, bound: float, relaxed: Answer) -> None:
+    def _explore(self, tight: Rows, zero: Rows, bound: float, relaxed: SolveResult) -> None:
         """Find the answer at a node's decision, the facet that it lies on, and where to branch."""
-        score = self._positive_rows(relaxed.point, zero)
-        if isinstance(score, Ending):
-            if score is not Ending.UNBOUNDED:  # otherwise no multipliers exist in this node
+        score = self._positive_rows(relaxed.x, zero)
+        if isinstance(score, Termination):
+            if score is not Termination.UNBOUNDED:  # otherwise no multipliers exist in this node
                 self._doubt(score, bound)
             return
         best = self._facets.best(frozenset(score))
-        if best.ending is Ending.UNBOUNDED:
+        if best.termination is Termination.UNBOUNDED:
             self._found.status, self._found.value = "unbounded", -math.inf
             return
-        if best.ending is Ending.OPTIMAL and best.value < self._found.value:
-            self._found.value, self._found.point = best.value, best.point
+        if best.termination is Termination.OPTIMAL and best.value < self._found.value:
+            self._found.value, self._found.point = best.value, best.x
         if bound >= self._cutoff():
             self._settled = min(self._settled, bound)
             return
         candidates = score.keys() - tight
-        if not candidates or best.ending is Ending.OUT_OF_TIME:  # the former by rounding only
-            self._doubt(best.ending, bound)
+        if not candidates or best.termination is Termination.TIME_LIMIT:  # the former by rounding only
+            self._doubt(best.termination, bound)
             return
         row = max(sorted(candidates), key=lambda candidate: score[candidate])
         depth = len(tight) + len(zero)
         heapq.heappush(self._open, Node(bound, -depth, next(self._number), tight, zero, row))
 
-    def _positive_rows(self, point: Floats, zero: Rows) -> dict[int, float] | Ending:
+    def _positive_rows(self, point: Floats, zero: Rows) -> dict[int, float] | Termination:
         """Rows of all followers whose multipliers are positive at a decision, with multiplier times slack."""
         game = self._game
         x, answers = split(game, point)
@@ -213,7 +213,7 @@ class Search:
             without = [row - first_row for row in zero if first_row <= row < first_row + game.rows]
             proof = follower.prove(x, y, without)
             if not isinstance(proof, Proof):
-                if not without and proof is Ending.UNBOUNDED:
+                if not without and proof is Termination.UNBOUNDED:
                     self._found.note = "the follower's optima are unbounded in a direction that costs the leader"
                 return proof
             slack = np.maximum(game.h - game.G @ x - game.H @ y, 0.0)
@@ -221,9 +221,9 @@ class Search:
             score.update({first_row + int(row): float(weight[row]) for row in np.flatnonzero(proof.positive)})
         return score
 
-    def _doubt(self, ending: Ending, bound: float) -> None:
+    def _doubt(self, ending: Termination, bound: float) -> None:
         self._unresolved = min(self._unresolved, bound)
-        if ending is Ending.OUT_OF_TIME:
+        if ending is Termination.TIME_LIMIT:
             self._found.status = "time_limit"
 
     def _conclude(self) -> Found:

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.controllers.bilevel.game import game_of, primal_columns, primal_matrix, split
-from cosim.controllers.bilevel.lp import Ending, WarmLp
+from cosim.controllers.bilevel.lp import WarmLp
 from cosim.controllers.bilevel.pessimistic import search_pessimistic
 from cosim.controllers.bilevel.problem import WHERE, BilevelLP, Data, checked
 from cosim.controllers.bilevel.result import BilevelResult
 from cosim.controllers.bilevel.search import PROVEN_GAP, Found, Limits, Search
 from cosim.controllers.bilevel.verify import objections
+from cosim.controllers.solver import Termination
 from cosim.errors import Fault, InputError
 
 Floats = NDArray[np.float64]
@@ -121,11 +122,11 @@ def _why_infeasible(data: Data) -> str:
     matrix, limit = primal_matrix(game)
     rows = (np.full(len(limit), -np.inf), limit)
     cost = np.zeros(matrix.shape[1])
-    if WarmLp(matrix, rows, primal_columns(game), cost).solve().ending is Ending.INFEASIBLE:
+    if WarmLp(matrix, rows, primal_columns(game), cost).best().termination is Termination.INFEASIBLE:
         return "no decision and answer satisfy all rows"
     free = np.full(game.ny, np.inf)
     falling = (np.full(game.rows, -np.inf), np.zeros(game.rows))
-    ray = WarmLp(game.H, falling, (-free, free), game.d).solve()
-    if ray.ending is Ending.UNBOUNDED:
+    ray = WarmLp(game.H, falling, (-free, free), game.d).best()
+    if ray.termination is Termination.UNBOUNDED:
         return "the follower is unbounded below for every decision that it can answer"
     return "no optimum of the follower satisfies the leader's rows"

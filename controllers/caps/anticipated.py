@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cosim.controllers.caps.decomposition import Clock, at_floor, decompose, largest_floor, smallest_room_kw, supports
-from cosim.controllers.caps.highs import OPTIMAL_GAP, Stop
+from cosim.controllers.caps.decomposition import at_floor, decompose, largest_floor, smallest_room_kw, supports
 from cosim.controllers.caps.leximin import next_levels
 from cosim.controllers.caps.min_cost import cheapest
 from cosim.controllers.caps.options import CapsOptions
@@ -16,7 +15,7 @@ from cosim.controllers.caps.programme import Outcome, whole
 from cosim.controllers.caps.proportional import most_even
 from cosim.controllers.caps.sharing import SHY, floors, lowest_shared_kw
 from cosim.controllers.caps.start import holds
-from cosim.controllers.highs import relative_gap
+from cosim.controllers.solver import OPTIMAL_GAP, UNLIMITED, Clock, Limits, Termination, judged, relative_gap
 
 FLOOR_RESOLUTION_KW = 1e-3
 SECOND_GAP = 0.03  # of what is withheld, where that is the second aim
@@ -93,7 +92,7 @@ def least_withheld(
     part: Part,
     options: CapsOptions,
     rng: np.random.Generator,
-    stop: Stop | None = None,
+    stop: Limits | None = None,
     near: Plan | None = None,
 ) -> Outcome:
     """Withhold as little as the limits and the floors of the piece allow, in the form that the options ask for."""
@@ -105,13 +104,13 @@ def least_withheld(
     return whole(part, options, stop, rng, used, near=near)
 
 
-def _form(part: Part, options: CapsOptions, stop: Stop) -> str:
+def _form(part: Part, options: CapsOptions, stop: Limits) -> str:
     """Form to use: decomposition where it is asked for, or pays, and knows the piece; else the order form."""
     if options.form not in ("auto", "decomposition"):
         return options.form
     most = FEWER_PAIRS if options.objective in ("proportional", "min_cost") else ORDER_FORM_PAIRS
     wanted = options.form == "decomposition" or int((part.usable_kw > SMALLEST_KW).sum()) > most
-    wanted = wanted and not stop.first_plan and options.ties == "unique" and part.plain
+    wanted = wanted and stop.plans > 1 and options.ties == "unique" and part.plain
     return "decomposition" if wanted and supports(part) else "order"
 
 
@@ -123,36 +122,37 @@ def _largest_floor(part: Part, options: CapsOptions, rng: np.random.Generator) -
     """
     clock = Clock(options.time_limit_s)
 
-    def left(*, first_plan: bool) -> Stop:
-        return replace(options.stop, first_plan=first_plan, time_s=clock.left_s)
+    def left(plans: int) -> Limits:
+        return replace(options.stop, plans=plans, time_s=clock.left_s)
 
-    best = least_withheld(part, options, rng, left(first_plan=True))
+    best = least_withheld(part, options, rng, left(1))
     if best.plan is None:
         return best
     top = float(part.room_kw[part.plugged > 0].min(initial=np.inf))
     shared = min(lowest_shared_kw(part), top) * SHY
-    low, high, refuted, undecided = 0.0, top, top, ""
+    low, high, refuted, undecided = 0.0, top, top, Termination.GAP_LIMIT
     trials = [top, shared]
     while high - low > max(options.gap / 2 * high, FLOOR_RESOLUTION_KW):
         floor = trials.pop(0) if trials else (low + high) / 2
         if not low < floor <= high:
             continue
-        tried = least_withheld(at_floor(part, floor), options, rng, left(first_plan=True))
+        tried = least_withheld(at_floor(part, floor), options, rng, left(1))
         if tried.plan is not None:
             low, best = floor, tried
             continue
         high = floor
-        if tried.status == "infeasible":
+        if tried.status is Termination.INFEASIBLE:
             refuted = floor
         else:
             undecided = tried.status
-    final = least_withheld(at_floor(part, low), options, rng, left(first_plan=False))
+    final = least_withheld(at_floor(part, low), options, rng, left(UNLIMITED))
     if final.plan is None:  # the limits struck, but a plan at this floor is already known
-        final, undecided = best, undecided or final.status
+        is_settled = undecided is Termination.GAP_LIMIT
+        final, undecided = best, final.status if is_settled else undecided
     assert final.plan is not None  # noqa: S101 - best has one
     smallest = smallest_room_kw(part, final.plan)
     bound = max(refuted, smallest)
-    status = "optimal" if bound - smallest <= OPTIMAL_GAP * bound else undecided or "gap_limit"
+    status = Termination.OPTIMAL if relative_gap(bound, smallest) <= OPTIMAL_GAP else undecided
     return replace(final, status=status, objective=smallest, bound=bound)
 
 
@@ -168,15 +168,11 @@ def _largest_floor_of_many(part: Part, options: CapsOptions, rng: np.random.Gene
     end = decompose(kept, second, rng, reached.plan)
     plan = end.plan or reached.plan
     if plan is None:
-        ended = "time_limit" if reached.struck else end.status
+        ended = Termination.TIME_LIMIT if reached.struck else end.status
         return Outcome(None, part, ended, 0.0, reached.bound_kw, end.bound_kwh, "decomposition")
     smallest = smallest_room_kw(part, plan)
     bound = max(reached.bound_kw, smallest)
-    gap = relative_gap(bound, smallest)
-    if reached.struck or end.status == "time_limit":
-        status = "time_limit"
-    elif gap <= OPTIMAL_GAP:
-        status = "optimal"
-    else:
-        status = "gap_limit" if gap <= options.gap else "node_limit"
+    is_late = reached.struck or end.status is Termination.TIME_LIMIT
+    ended = judged(bound, smallest, options.gap, Termination.NODE_LIMIT)
+    status = Termination.TIME_LIMIT if is_late else ended
     return Outcome(plan, kept, status, smallest, bound, end.bound_kwh, "decomposition", "decomposition")

@@ -8,16 +8,14 @@ strict order picks one of them; `worst_draw` tells how much each slot could see 
 
 from __future__ import annotations
 
-import highspy
 import numpy as np
 
 from cosim.contract import Float
 from cosim.controllers.caps.merit_order import band_levels, strict_levels
 from cosim.controllers.caps.problem import CapsProblem
-from cosim.controllers.highs import silent_highs
-from cosim.errors import SolverError
+from cosim.controllers.solver import Limits, Model, SolveResult, solve
 
-LINEAR_S = 60.0
+LINEAR_S = 60.0  # of a few dozen variables: they take milliseconds
 
 
 def car_limits(problem: CapsProblem, caps_kw: Float) -> Float:
@@ -110,16 +108,19 @@ def best_response_lp(problem: CapsProblem, caps_kw: Float, car: int) -> Float:
     order = problem.merit_order_of_car[:, [car]]
     level = np.empty_like(order)
     np.put_along_axis(level, order, strict_levels(problem.tariff_of_car[order[:, 0], [car]][:, None]), axis=0)
+    return _answer(_charging(problem, caps_kw, car, level[:, 0].astype(float)), car).x
+
+
+def _charging(problem: CapsProblem, caps_kw: Float, car: int, cost: Float) -> Model:
+    """All ways to charge inside the caps, and a cost per kW."""
     limits = car_limits(problem, caps_kw)[:, car]
-    solver = silent_highs(time_limit=LINEAR_S)  # a few dozen variables: it takes milliseconds
-    pairs = zip(limits.tolist(), level[:, 0].tolist(), strict=True)
-    drawn = solver.qsum([solver.addVariable(lb=0.0, ub=most, obj=float(cost)) for most, cost in pairs])
-    solver.addConstr(drawn >= min(float(problem.need_kw[car]), float(limits.sum())))
-    solver.addConstr(drawn <= float(problem.most_kw[car]))
-    solver.minimize()
-    if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-        raise SolverError(f"household response of car {car}: {solver.modelStatusToString(solver.getModelStatus())}")
-    return np.array(solver.getSolution().col_value)
+    least, most = min(float(problem.need_kw[car]), float(limits.sum())), max(float(problem.most_kw[car]), 0.0)
+    drawn = np.ones((2, len(limits)))
+    return Model(cost, drawn, np.array([least, -np.inf]), np.array([np.inf, most]), 0.0, limits)
+
+
+def _answer(model: Model, car: int) -> SolveResult:
+    return solve(model, Limits(time_s=LINEAR_S)).proven(f"household response of car {car}")
 
 
 def charging_cost_eur(problem: CapsProblem, charge_kw: Float) -> Float:

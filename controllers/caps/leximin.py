@@ -8,7 +8,6 @@ itself a choice: the programmes have a binary per home and level, and bind only 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,11 +15,10 @@ import numpy as np
 import pyomo.environ as pyo
 
 from cosim.contract import Float
-from cosim.controllers.caps.highs import Stop
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.part import SMALLEST_KW, Part, Plan
 from cosim.controllers.caps.programme import Aim, Outcome, whole
-from cosim.controllers.caps.result import worst_status
+from cosim.controllers.solver import Clock, Termination, worst
 
 STEP_KW = 2e-3  # a room that much larger is another level
 SLACK_KW = 1e-6
@@ -174,17 +172,15 @@ def next_levels(
     """
     if first.plan is None:
         return first
-    began = time.perf_counter()
-    step_kw = max(STEP_KW, gap_kw)
+    clock, step_kw = Clock(options.time_limit_s), max(STEP_KW, gap_kw)
     plan, levels, statuses = first.plan, [Level(max(first.objective - SLACK_KW, 0.0), 0)], [first.status]
     homes = smallest_rooms(part, plan)
     top_kw = float(part.room_kw[part.usable_kw > SMALLEST_KW].max(initial=0.0))
 
     def solved(aim: AtLevels) -> Outcome:
-        left_s = max(options.time_limit_s - (time.perf_counter() - began), 0.0)
-        stop = Stop(options.gap, options.node_limit, left_s)
+        stop = replace(options.stop, time_s=clock.left_s)
         found = whole(part, options, stop, rng, form, aim, known=plan)
-        statuses.append(found.status if found.status in ("optimal", "gap_limit", "node_limit") else "time_limit")
+        statuses.append(Termination.TIME_LIMIT if found.plan is None else found.status)
         return found
 
     for _ in range(options.levels - 1):
@@ -212,7 +208,7 @@ def next_levels(
         first,
         plan=plan,
         part=part.with_floor(_floors(part, plan, levels)),
-        status=worst_status(statuses),
+        status=worst(statuses),
         withheld_bound_kwh=bound_kwh,
         form=form,
     )

@@ -20,15 +20,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import highspy
 import numpy as np
 import pyomo.environ as pyo
 from scipy.sparse import coo_matrix, vstack
 
 from cosim.contract import Float
 from cosim.contract.signals import Bool
-from cosim.controllers.caps.decomposition.clock import Clock
-from cosim.controllers.caps.highs import LINEAR_S, OutOfTimeError
 from cosim.controllers.caps.merit_order import band_levels, price_in_steps, strict_levels
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.part import NEARLY_KW, SMALLEST_KW, Part, Plan, freed, respond
@@ -36,8 +33,8 @@ from cosim.controllers.caps.programme import Aim, Outcome, whole
 from cosim.controllers.caps.search import search
 from cosim.controllers.caps.start import over_kw
 from cosim.controllers.caps.upper_level import cost_eur
-from cosim.controllers.highs import relative_gap, silent_highs
-from cosim.errors import SolverError
+from cosim.controllers.solver import Clock, Limits, Model, OutOfTimeError, Termination, relative_gap, solve
+from cosim.controllers.solver.pyomo_model import LINEAR_S
 
 SLACK = 1e-6  # of the least cost (of 1 EUR, where it is less) that caps which withhold less may cost more
 SERVED_KW = 1e-5
@@ -104,9 +101,9 @@ def cheapest(
     try:
         cheapest_charge = least_cost_schedule(part, clock)
     except OutOfTimeError:
-        return Outcome(None, part, "time_limit", np.inf, -np.inf, 0.0, form)
+        return Outcome(None, part, Termination.TIME_LIMIT, np.inf, -np.inf, 0.0, form)
     if cheapest_charge is None:
-        return Outcome(None, part, "infeasible", np.inf, -np.inf, 0.0, form)
+        return Outcome(None, part, Termination.INFEASIBLE, np.inf, -np.inf, 0.0, form)
     least_eur, schedule, never = cheapest_charge
     if form == "decomposition":
         usable, peak = (np.where(never, 0.0, kw) for kw in (part.usable_kw, part.peak_kw))
@@ -123,9 +120,8 @@ def cheapest(
     reached_eur = least_eur + first.objective
     found = _at_cost(part, _within(options, clock), rng, form, reached_eur, first.plan)
     plan = found.plan or first.plan
-    status = "optimal" if first.status == found.status == "optimal" else first.status
-    if first.status == "optimal" and found.plan is not None:
-        status = found.status
+    is_least = first.status is Termination.OPTIMAL and found.plan is not None
+    status = found.status if is_least else first.status
     return replace(
         found, plan=plan, status=status, objective=cost_of(part, plan), bound=min(least_eur + first.bound, reached_eur)
     )
@@ -162,7 +158,7 @@ def _large(part: Part, least: Outcome, least_eur: float, schedule: Float) -> Out
     at_least_cost = cost_of(part, plan) <= most_eur + SLACK
     bound = min(least.withheld_bound_kwh, plan.withheld_kwh(part)) if at_least_cost else 0.0
     kept = plan is restricted or relative_gap(plan.withheld_kwh(part), bound) == 0.0
-    status = least.status if kept else "node_limit"
+    status = least.status if kept else Termination.NODE_LIMIT
     return replace(
         least, plan=plan, status=status, objective=max(cost_of(part, plan), least_eur), bound=least_eur,
         withheld_bound_kwh=bound,
@@ -206,43 +202,28 @@ def least_cost_schedule(part: Part, clock: Clock | None = None) -> tuple[float, 
     energy = coo_matrix((np.ones(len(rows)), (cars, column)), shape=(len(part.cars), len(rows)))
     matrix = vstack([load, energy]).tocsc()
     price = part.slot_h * part.tariff_eur_per_kwh[rows, cars]
-    lp = highspy.HighsLp()
-    lp.num_col_, lp.num_row_ = len(rows), matrix.shape[0]
-    lp.col_lower_, lp.col_upper_ = np.zeros(len(rows)), part.usable_kw[rows, cars]
-    lp.row_lower_ = np.concatenate([np.full(load.shape[0], -np.inf), part.draw_kw])
-    lp.row_upper_ = np.concatenate([part.headroom_kw.T.ravel(), np.maximum(part.most_kw, part.draw_kw)])
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+    row_low = np.concatenate([np.full(load.shape[0], -np.inf), part.draw_kw])
+    row_high = np.concatenate([part.headroom_kw.T.ravel(), np.maximum(part.most_kw, part.draw_kw)])
+    model = Model(price, matrix, row_low, row_high, 0.0, part.usable_kw[rows, cars])
+    clock = clock or Clock(LINEAR_S)
+    at_tariff = solve(model, Limits(time_s=clock.left_s))
+    if at_tariff.termination is Termination.INFEASIBLE:
+        return None
+    at_tariff.proven("the cheapest charging")
     smallest = np.abs(price[price != 0.0]).min(initial=1.0)
     early = 1e-4 * smallest / part.slots  # too little to pass another price by more than rounding
-    at_tariff, when_early = (_minimised(lp, cost, clock) for cost in (price, price + early * rows))
-    if at_tariff is None or when_early is None:
-        return None
-    charge, exact = when_early[0], float(price @ at_tariff[0])
-    if exact < float(price @ charge) - SLACK * max(abs(exact), 1.0):
-        charge = at_tariff[0]
+    when_early = solve(replace(model, cost=price + early * rows), Limits(time_s=clock.left_s))
+    charge, exact = at_tariff.x, at_tariff.value
+    if when_early.is_proven and float(price @ when_early.x) <= exact + SLACK * max(abs(exact), 1.0):
+        charge = when_early.x
+    reduced = price - matrix.T @ at_tariff.row_dual
     dearest = np.full(len(part.cars), -np.inf)
-    open_in_some = at_tariff[1] <= REDUCED * max(float(np.abs(price).max(initial=0.0)), SLACK)
+    open_in_some = reduced <= REDUCED * max(float(np.abs(price).max(initial=0.0)), SLACK)
     np.maximum.at(dearest, cars[open_in_some], part.tariff_eur_per_kwh[rows, cars][open_in_some])
     never = price_in_steps(part.tariff_eur_per_kwh) > price_in_steps(dearest)
     schedule = np.zeros_like(part.usable_kw)
     schedule[rows, cars] = charge
     return exact, schedule, never
-
-
-def _minimised(lp: highspy.HighsLp, cost: Float, clock: Clock | None) -> tuple[Float, Float] | None:
-    """Return the optimum's variables and their reduced costs, None where there is no optimum."""
-    lp.col_cost_ = cost
-    solver = silent_highs(time_limit=LINEAR_S if clock is None else clock.left_s)
-    solver.passModel(lp)
-    solver.run()
-    if solver.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
-        return None
-    if solver.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
-        raise OutOfTimeError("the clock struck before the cheapest charging was known")
-    if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-        raise SolverError(f"cheapest charging: {solver.modelStatusToString(solver.getModelStatus())}")
-    return np.array(solver.getSolution().col_value), np.array(solver.getSolution().col_dual)
 
 
 def plan_of_schedule(part: Part, schedule_kw: Float, *, pessimistic: bool = False) -> Plan | None:

@@ -12,7 +12,7 @@ from cosim.controllers.caps.follower import best_response, charging_cost_eur
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.programme import Outcome
 from cosim.controllers.caps.proportional import log_room
-from cosim.controllers.highs import relative_gap
+from cosim.controllers.solver import relative_gap
 
 
 @dataclass(frozen=True)

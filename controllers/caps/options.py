@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cosim.controllers.caps.highs import Stop
 from cosim.controllers.caps.sharing import FLOOR_KW
+from cosim.controllers.solver import Limits
 from cosim.errors import Fault, InputError
 
 OBJECTIVES = ("floor_then_least", "least_restriction", "max_min", "proportional", "min_cost")
@@ -88,9 +88,9 @@ class CapsOptions:
             raise InputError(faults)
 
     @property
-    def stop(self) -> Stop:
+    def stop(self) -> Limits:
         """Limits of one mixed-integer solve."""
-        return Stop(self.gap, self.node_limit, self.time_limit_s)
+        return Limits(self.gap, self.node_limit, self.time_limit_s)
 
 
 def _faults(options: CapsOptions) -> Iterator[Fault]:

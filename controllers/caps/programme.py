@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyomo.environ as pyo
 
 from cosim.controllers.caps import kkt, order_form, ties
-from cosim.controllers.caps.highs import OPTIMAL_GAP, Stop, solve
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.part import Part, Plan
 from cosim.controllers.caps.search import search
 from cosim.controllers.caps.start import holds, over_kw, precedence_key
-from cosim.controllers.highs import relative_gap
+from cosim.controllers.solver import Clock, Limits, Termination, judged
+from cosim.controllers.solver.pyomo_model import solve
 
 BREAKS_KW = 1e-5  # over a limit; less is rounding in a solver
 
@@ -29,8 +28,8 @@ class Outcome:
         None where a limit struck before any plan was found, or where there is none.
     part : Part
         The piece with the floors that were kept.
-    status : str
-        As in ``highs.Ending``.
+    status : Termination
+        What is proven about the plan.
     objective, bound : float
         Of the objective asked for, and the proven bound on it.
     withheld_bound_kwh : float
@@ -43,12 +42,17 @@ class Outcome:
 
     plan: Plan | None
     part: Part
-    status: str
+    status: Termination
     objective: float
     bound: float
     withheld_bound_kwh: float
     form: str
     plan_from: str = "solver"
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the plan is optimal, or within the gap asked for."""
+        return self.status in (Termination.OPTIMAL, Termination.GAP_LIMIT)
 
 
 class Aim:
@@ -77,7 +81,7 @@ LEAST_WITHHELD = Aim()
 def whole(
     part: Part,
     options: CapsOptions,
-    stop: Stop,
+    stop: Limits,
     rng: np.random.Generator,
     form: str,
     aim: Aim = LEAST_WITHHELD,
@@ -92,7 +96,7 @@ def whole(
         The piece.
     options : CapsOptions
         For the tie rule, and whether to search for a plan to start from.
-    stop : Stop
+    stop : Limits
         Limits of the solve.
     rng : numpy.random.Generator
         Of the search.
@@ -110,7 +114,7 @@ def whole(
     Outcome
         Whose objective and bound are those of the aim.
     """
-    began = time.perf_counter()
+    clock, at_first = Clock(stop.time_s), stop.plans == 1
     start = known if known is not None and over_kw(part, known) <= BREAKS_KW else None
     if start is None and near is not None:
         start = _start_near(part, rng, options, aim, near)
@@ -118,25 +122,24 @@ def whole(
         start = search(part, rng, options.ties)
     worth = np.inf if start is None else aim.value(part, start)
     origin = "start" if start is not None and (start is known or start is near) else "search"
-    if start is not None and (start.withheld_kwh(part) <= 0.0 or (stop.first_plan and np.isfinite(worth))):
-        status = "first_plan" if stop.first_plan else "optimal"
-        return Outcome(start, part, status, worth, worth if status == "optimal" else 0.0, 0.0, form, origin)
+    if start is not None and (start.withheld_kwh(part) <= 0.0 or (at_first and np.isfinite(worth))):
+        status = Termination.FIRST_PLAN if at_first else Termination.OPTIMAL
+        return Outcome(start, part, status, worth, 0.0 if at_first else worth, 0.0, form, origin)
     model = built(part, options.ties, form)
     aim.shape(model, part)
     usable = start is not None and np.isfinite(worth) and _start(part, model, start, options.ties, form)
     if usable and start is not None:
         aim.write_start(model, part, start)
-    left_s = max(stop.time_s - (time.perf_counter() - began), 0.0)
-    ending = solve(model, replace(stop, time_s=left_s), use_start=usable)
-    read = _read(part, model, options.ties, form) if ending.has_plan else None
+    ending = solve(model, replace(stop, time_s=clock.left_s), use_start=usable)
+    read = _read(part, model, options.ties, form) if ending.has_point else None
     if read is not None:
         aim.look_at(part, read)
     found = [plan for plan in (start, read) if plan is not None and np.isfinite(aim.value(part, plan))]
     if not found:
-        return Outcome(None, part, ending.status, np.inf, ending.bound, max(ending.bound, 0.0), form)
+        return Outcome(None, part, ending.termination, np.inf, ending.bound, max(ending.bound, 0.0), form)
     plan = min(found, key=lambda plan: aim.value(part, plan))
     value, bound = aim.value(part, plan), max(ending.bound, 0.0)
-    status = "optimal" if relative_gap(value, bound) <= OPTIMAL_GAP else ending.status
+    status = judged(value, bound, stop.gap, ending.termination)
     least_kwh = bound if aim is LEAST_WITHHELD else 0.0
     return Outcome(plan, part, status, value, bound, least_kwh, form, origin if plan is start else "solver")
 

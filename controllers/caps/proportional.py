@@ -15,7 +15,6 @@ on the loss, and the plan is fair up to the spread of the shares.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,14 +23,12 @@ import pyomo.environ as pyo
 
 from cosim.contract import Float, Int
 from cosim.controllers.caps.decomposition.bound import relax
-from cosim.controllers.caps.decomposition.clock import Clock
 from cosim.controllers.caps.decomposition.pricing import supports
-from cosim.controllers.caps.highs import OPTIMAL_GAP
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.part import Part, Plan
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.programme import Aim, Outcome, whole
-from cosim.controllers.highs import relative_gap
+from cosim.controllers.solver import OPTIMAL_GAP, Clock, Termination, judged, relative_gap
 
 LEAST_MEAN_KW = 0.1  # a mean room below counts as this
 TOUCHES_KW = float(np.e) * LEAST_MEAN_KW  # below, tangents would be above the loss at the floor
@@ -158,25 +155,22 @@ def most_even(
     aim = LeastLoss(part)
     if form == "decomposition":
         return _by_shares(part, aim, options, rng, least_withheld)
-    began = time.perf_counter()
+    clock = Clock(options.time_limit_s)
     found = whole(part, options, options.stop, rng, form, aim)
     origin = found.plan_from
     for _ in range(ROUNDS):
-        left_s = options.time_limit_s - (time.perf_counter() - began)
-        if found.plan is None or left_s <= 0.0 or found.status in ("time_limit", "node_limit"):
+        if found.plan is None or clock.over or found.status in (Termination.TIME_LIMIT, Termination.NODE_LIMIT):
             break
         if relative_gap(found.objective, found.bound) <= max(options.gap, OPTIMAL_GAP):
             break
-        stop = replace(options.stop, time_s=left_s)
+        stop = replace(options.stop, time_s=clock.left_s)
         found = whole(part, options, stop, rng, form, aim, known=found.plan)
         origin = origin if found.plan_from == "start" else found.plan_from
     found = replace(found, plan_from=origin)
-    gap = relative_gap(found.objective, found.bound)
-    if found.status == "optimal" and gap > OPTIMAL_GAP:  # of the tangents, but not of the loss
-        found = replace(found, status="gap_limit" if gap <= options.gap else "node_limit")
+    if found.is_proven:  # of the tangents, but perhaps not of the loss
+        found = replace(found, status=judged(found.objective, found.bound, options.gap, Termination.NODE_LIMIT))
     if found.plan is not None:
-        left_s = options.time_limit_s - (time.perf_counter() - began)
-        least_kwh = _least_withheld_kwh(part, options, rng, left_s)
+        least_kwh = _least_withheld_kwh(part, options, rng, clock.left_s)
         found = replace(found, withheld_bound_kwh=min(least_kwh, found.plan.withheld_kwh(part)))
     return _in_logarithms(aim.homes, found)
 
@@ -209,10 +203,8 @@ def _by_shares(
     count = len(homes.name)
     shares = found.withheld_bound_kwh / part.slot_h * float(weight.mean())  # their least sum
     loss, bound = aim.value(part, plan), -count * float(np.log1p(-min(shares / count, 1.0 - 1e-9)))
-    gap = relative_gap(loss, bound)
-    status = "optimal" if gap <= OPTIMAL_GAP else "gap_limit" if gap <= options.gap else found.status
-    if gap > options.gap and status in ("optimal", "gap_limit"):
-        status = "node_limit"  # the shares are known, what their spread costs is not
+    # where the shares are known, what their spread costs is not
+    status = judged(loss, bound, options.gap, Termination.NODE_LIMIT if found.is_proven else found.status)
     least_kwh = found.withheld_bound_kwh / float(factor.max())
     return _in_logarithms(
         homes,

@@ -10,11 +10,11 @@ import numpy as np
 import pyomo.environ as pyo
 
 from cosim.contract import Float
-from cosim.controllers.caps.highs import Stop, solve
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.part import NEARLY_KW, Part
 from cosim.controllers.caps.programme import built
 from cosim.controllers.caps.result import Relaxation, spans
+from cosim.controllers.solver.pyomo_model import solve
 
 
 def smallest_rise(part: Part, options: CapsOptions) -> Relaxation | None:
@@ -37,15 +37,15 @@ def smallest_rise(part: Part, options: CapsOptions) -> Relaxation | None:
     m.more_kw.unfix()
     m.withheld_kwh.deactivate()
     m.rise = pyo.Objective(expr=m.more_kw)
-    ending = solve(m, Stop(options.gap, options.node_limit, options.time_limit_s))
-    if not ending.has_plan or ending.status == "infeasible":
+    ending = solve(m, options.stop)
+    if not ending.has_point:
         return None
     rise_kw = float(m.more_kw.value)
     over = _loads(part, m) > part.headroom_kw + NEARLY_KW
     rows = np.flatnonzero(over.any(axis=1))
     slots = sorted({int(part.when[row, 0]) if part.one_order else int(row) for row in rows})
     homes = np.unique(part.home).tolist()
-    sure = "" if ending.status in ("optimal", "gap_limit") else f", or less: at least {max(ending.bound, 0.0):.3g} kW"
+    sure = "" if ending.is_proven else f", or less: at least {max(ending.bound, 0.0):.3g} kW"
     where = f"chargers of homes {spans(homes, 3)} cannot run at less; above the limit in slots {spans(slots)}{sure}"
     return Relaxation("limit", where, rise_kw, "kW")
 

@@ -11,8 +11,7 @@ from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
 from cosim.controllers.caps.part import SMALLEST_KW
 from cosim.controllers.caps.problem import CapsProblem
-
-WORST_LAST = ("optimal", "gap_limit", "node_limit", "time_limit")
+from cosim.controllers.solver import Termination
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,8 @@ class CapsResult(FrozenArrays):
         Room above inflexible load that was promised to each car [kW].
     objective_name, coordination, form : str
         What was solved and how.
-    status : str
-        ``optimal``, ``gap_limit``, ``node_limit`` or ``time_limit``: the worst of all pieces.
+    status : Termination
+        The least proven of all pieces; ``fallback`` where another coordination stands in, unless the clock struck.
     objective, bound, gap : float
         Withheld energy and its proven lower bound [kWh]; with ``max_min`` the smallest room and its proven upper
         bound [kW]; with ``min_cost`` the cost of charging and its lower bound [EUR]; with ``proportional`` the sum over
@@ -100,7 +99,7 @@ class CapsResult(FrozenArrays):
     objective_name: str
     coordination: str
     form: str
-    status: str
+    status: Termination
     objective: float
     bound: float
     gap: float
@@ -120,12 +119,7 @@ class CapsResult(FrozenArrays):
     @property
     def reproducible(self) -> bool:
         """Whether the same data give the same caps on any machine: no wall-clock limit struck."""
-        return self.status != "time_limit" and "time_limit" not in self.fallback
-
-
-def worst_status(statuses: Iterable[str]) -> str:
-    """Return the least proven of several endings."""
-    return max(statuses, key=WORST_LAST.index, default="optimal")
+        return self.status is not Termination.TIME_LIMIT and "time_limit" not in self.fallback
 
 
 def load_kw(problem: CapsProblem, charge_kw: Float) -> Float:

@@ -6,12 +6,12 @@ programme gives it, any other with its inflexible load and an equal part of what
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyomo.environ as pyo
 
 from cosim.contract import Float
-from cosim.controllers.caps.decomposition.clock import Clock
-from cosim.controllers.caps.highs import OutOfTimeError, solve_in_turn
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.part import LIMIT_SLACK_KW
 from cosim.controllers.caps.problem import CapsProblem
@@ -19,6 +19,9 @@ from cosim.controllers.caps.safe_fairness import add_losses, raise_next_levels
 from cosim.controllers.caps.service import Service, too_large
 from cosim.controllers.caps.sharing import SHY, levels
 from cosim.controllers.caps.urgency import urgent_charge
+from cosim.controllers.solver import Clock, OutOfTimeError, Termination, worst
+from cosim.controllers.solver.pyomo_model import minimise_in_turn
+from cosim.errors import SolverError
 
 ROUNDS = 4
 
@@ -37,9 +40,32 @@ def promised_floors(problem: CapsProblem, wanted_kw: float) -> Float:
     return floor
 
 
-def sum_of_caps(
-    problem: CapsProblem, service: Service, options: CapsOptions, floor_kw: Float
-) -> tuple[Float, Float, float, bool]:
+@dataclass(frozen=True, eq=False)
+class SafeCaps:
+    """Caps whose sum respects every limit, as far as they got.
+
+    Attributes
+    ----------
+    caps_kw : ndarray, shape (slot, home)
+        Caps of all homes [kW].
+    room_kw : ndarray, shape (slot, car)
+        Cap above inflexible load where the car is plugged in; 0 elsewhere [kW].
+    ended : Termination
+        ``optimal`` where every aim was reached; else what cut a later one off.
+    is_best : bool
+        Whether the aim that the objective stands for was reached.
+    least_loss : float
+        With ``proportional``: lower bound of the loss against no caps; 0 for the others.
+    """
+
+    caps_kw: Float
+    room_kw: Float
+    ended: Termination
+    is_best: bool
+    least_loss: float = 0.0
+
+
+def sum_of_caps(problem: CapsProblem, service: Service, options: CapsOptions, floor_kw: Float) -> SafeCaps:
     """Return caps whose sum respects every limit.
 
     In turn: most of the served energy of ``service``, the objective (floors missed least, the smallest rooms largest,
@@ -58,23 +84,14 @@ def sum_of_caps(
     floor_kw : ndarray, shape (slot, car)
         Floors, which fit under the limits; service goes before them.
 
-    Returns
-    -------
-    caps_kw : ndarray, shape (slot, home)
-        Caps of all homes [kW].
-    room_kw : ndarray, shape (slot, car)
-        Cap above inflexible load where the car is plugged in; 0 elsewhere [kW].
-    least_loss : float
-        With ``proportional``: lower bound of the loss against no caps; 0 for the others.
-    struck : bool
-        Whether the clock struck between the levels of ``max_min``: later ones are left out.
-
     Raises
     ------
     OutOfTimeError
-        Where the time limit of the options strikes, or is too short to begin with.
+        Where the time limit of the options strikes before the first aim is reached, or is too short to begin with.
+    SolverError
+        Where the solver ends in a way that says nothing.
     """
-    objective, least_loss, struck = options.objective, 0.0, False
+    objective, least_loss, ended, is_best = options.objective, 0.0, Termination.OPTIMAL, True
     pairs = [(int(k), int(c)) for k, c in np.argwhere(problem.is_plugged & (problem.room_kw > 0))]
     room, clock = np.zeros_like(floor_kw), Clock(options.time_limit_s)
     if too_large(len(pairs), clock.left_s):
@@ -85,20 +102,28 @@ def sum_of_caps(
         if objective == "proportional":
             wished = add_losses(m, problem)
         aims = [sum(m.unserved.values()), wished, sum(m.missed.values()), -sum(m.room.values()), _cost(problem, m)]
+        own_aim = 4 if objective in ("floor_then_least", "least_restriction") else 2
         for number in range(ROUNDS):
-            reached = solve_in_turn(m, aims, time_s=clock.left_s)
-            if number == 0 and objective == "proportional":
-                least_loss = reached[1]
-            if not _usable_rooms_only(problem, m):
+            found = minimise_in_turn(m, aims, time_s=clock.left_s)
+            if number == 0:
+                if not found.reached:
+                    raise OutOfTimeError("the clock struck before any caps were found")
+                is_best = found.reached >= own_aim
+                least_loss = found.values[1] if objective == "proportional" and is_best else 0.0
+            ended = worst((ended, found.termination))
+            if found.reached:  # else the caps of the round before stand
+                room = _rooms(problem, m)
+            if found.reached < len(aims) or not _usable_rooms_only(problem, m):
                 break
-        room = _rooms(problem, m)
-        if objective == "max_min" and options.levels > 1:
+        if objective == "max_min" and options.levels > 1 and ended is Termination.OPTIMAL:
             try:
                 raise_next_levels(m, problem, options.levels, aims, clock)
                 room = _rooms(problem, m)
             except OutOfTimeError:
-                struck = True
-    return *_all_caps(problem, room), least_loss, struck
+                ended = Termination.TIME_LIMIT
+            except SolverError:  # the levels before it stand
+                ended = Termination.FEASIBLE
+    return SafeCaps(*_all_caps(problem, room), ended, is_best, least_loss)
 
 
 def _rooms(problem: CapsProblem, m: pyo.ConcreteModel) -> Float:

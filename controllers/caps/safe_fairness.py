@@ -12,11 +12,10 @@ import numpy as np
 import pyomo.environ as pyo
 
 from cosim.contract import Float
-from cosim.controllers.caps.decomposition.clock import Clock
-from cosim.controllers.caps.highs import OutOfTimeError, Stop, solve, solve_in_turn
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.proportional import places
-from cosim.errors import SolverError
+from cosim.controllers.solver import Clock, Limits
+from cosim.controllers.solver.pyomo_model import minimise_in_turn, solve
 
 STEP_KW = 1e-3  # a home that can be raised by that much is not at its level
 SLACK_KW = 1e-6
@@ -96,7 +95,7 @@ def raise_next_levels(
         m.del_component(m.raised)
         for home in free:
             m.own[home].setlb(level_kw)
-    solve_in_turn(m, [aims[0], *aims[2:]], time_s=clock.left_s)
+    minimise_in_turn(m, [aims[0], *aims[2:]], time_s=clock.left_s)
 
 
 def _stuck(m: pyo.ConcreteModel, free: Sequence[int], level_kw: float, clock: Clock) -> set[int]:
@@ -115,9 +114,6 @@ def _stuck(m: pyo.ConcreteModel, free: Sequence[int], level_kw: float, clock: Cl
 
 def _maximise(m: pyo.ConcreteModel, aim: pyo.Expression, clock: Clock) -> None:
     m.largest = pyo.Objective(expr=-aim)
-    ending = solve(m, Stop(time_s=clock.left_s))
+    found = solve(m, Limits(time_s=clock.left_s))
     m.del_component(m.largest)
-    if ending.status == "time_limit":
-        raise OutOfTimeError("the clock struck between levels")
-    if ending.status != "optimal":
-        raise SolverError(f"levels of the caps ended with {ending.status!r}")
+    found.proven("levels of the caps")

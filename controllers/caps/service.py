@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +9,11 @@ import pyomo.environ as pyo
 
 from cosim.contract import Float
 from cosim.contract.signals import Bool
-from cosim.controllers.caps.highs import LINEAR_S, OutOfTimeError, solve_in_turn
 from cosim.controllers.caps.part import LIMIT_SLACK_KW
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.urgency import urgent_charge
+from cosim.controllers.solver import Clock, Termination
+from cosim.controllers.solver.pyomo_model import LINEAR_S, minimise_in_turn
 
 SERVED_KWH = 1e-6
 WRITING_S = 2e-4  # about, for one slot of one car in a linear programme
@@ -93,7 +93,7 @@ def _most_served(problem: CapsProblem, time_s: float) -> tuple[Float, bool]:
 
     Also whether the clock struck: then later aims are left out, or what is served in order of urgency stands in.
     """
-    began = time.perf_counter()
+    clock = Clock(time_s)
     usable, per_kw_kwh = problem.usable_kw, problem.efficiency * problem.slot_h
     if too_large(int((usable > 0).sum()), time_s):
         return urgent_charge(problem), True
@@ -121,14 +121,10 @@ def _most_served(problem: CapsProblem, time_s: float) -> tuple[Float, bool]:
                 load = sum(float(problem.car_share[c, phase]) * m.p[k, c] for c in drawing)
                 m.limit.add(load <= max(float(problem.headroom_kw[k, phase]) - 2 * LIMIT_SLACK_KW, 0.0))
     cost = problem.slot_h * sum(float(problem.tariff_of_car[k, c]) * m.p[k, c] for k, c in pairs)
-    struck, left_s = False, max(time_s - (time.perf_counter() - began), 0.0)
-    try:
-        solve_in_turn(m, [sum(m.missing.values()), m.worst_share, cost], time_s=left_s)
-    except OutOfTimeError as ended:
-        if not ended.reached:
-            return urgent_charge(problem), True
-        struck = True
+    found = minimise_in_turn(m, [sum(m.missing.values()), m.worst_share, cost], time_s=clock.left_s)
+    if not found.reached:
+        return urgent_charge(problem), True
     charge = np.zeros_like(usable)
     for k, c in pairs:
         charge[k, c] = max(m.p[k, c].value, 0.0)
-    return charge, struck
+    return charge, found.termination is Termination.TIME_LIMIT

@@ -12,19 +12,20 @@ from cosim.contract import Float
 from cosim.controllers.caps.answers import answer
 from cosim.controllers.caps.anticipated import solve_part
 from cosim.controllers.caps.bursts import held_back, rooms_of_bursts
-from cosim.controllers.caps.decomposition import Clock, served_in_full
+from cosim.controllers.caps.decomposition import served_in_full
 from cosim.controllers.caps.follower import best_response, worst_draw
-from cosim.controllers.caps.highs import OPTIMAL_GAP, OutOfTimeError
 from cosim.controllers.caps.objectives import log_worth, unproven, worth
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.part import SMALLEST_KW, most_counted_kw, split
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.programme import Outcome
 from cosim.controllers.caps.relaxing import smallest_rise
-from cosim.controllers.caps.result import CapsResult, Relaxation, at_once_kw, over_limit_kw, spans, worst_status
+from cosim.controllers.caps.result import CapsResult, Relaxation, at_once_kw, over_limit_kw, spans
 from cosim.controllers.caps.safe import at_once, promised_floors, sum_of_caps
 from cosim.controllers.caps.service import SERVED_KWH, Service, servable
 from cosim.controllers.caps.start import plan_of_caps
+from cosim.controllers.solver import OPTIMAL_GAP, Clock, OutOfTimeError, Termination, worst
+from cosim.errors import SolverError
 
 TOLERANCE_KW = 1e-6
 AFTER_S = 5.0  # for caps to fall back on, where the time is used up
@@ -78,7 +79,7 @@ class _Draft:
     caps_kw: Float
     planned_kw: Float
     floor_kw: Float
-    status: str
+    status: Termination
     form: str
     objective: float
     bound: float
@@ -128,7 +129,7 @@ def _anticipated(
         outcome = solve_part(part, _within(options, clock.left_s * sizes[0] / sum(sizes)), rng, near)
         if outcome.plan is None:
             reason = _no_plan(outcome.form, outcome.status, np.unique(problem.home[part.cars]).tolist())
-            infeasible = outcome.status == "infeasible"
+            infeasible = outcome.status is Termination.INFEASIBLE
             rise = smallest_rise(part, _within(options, clock.left_s / 2)) if infeasible else None
             return _safe(problem, service, options, reason, clock, () if rise is None else (rise,))
         where = part.when, part.cars
@@ -141,9 +142,9 @@ def _anticipated(
     caps = _caps_of_room(problem, room)
     withheld_bound = of_settled + sum(outcome.withheld_bound_kwh for outcome in outcomes)
     of = worth(problem, options.objective, caps, charge, room, withheld_bound, outcomes, at_best)
-    status = worst_status([*(outcome.status for outcome in outcomes), *(["time_limit"] if service.struck else [])])
-    if status == "optimal" and of.gap > OPTIMAL_GAP:
-        status = "gap_limit" if of.gap <= options.gap else "node_limit"
+    status = worst([*(outcome.status for outcome in outcomes), *([Termination.TIME_LIMIT] if service.struck else [])])
+    if status is Termination.OPTIMAL and of.gap > OPTIMAL_GAP:  # of the pieces, but not of what became of them
+        status = Termination.GAP_LIMIT if of.gap <= options.gap else Termination.NODE_LIMIT
     origins = " and ".join(sorted({outcome.plan_from for outcome in outcomes}))
     forms = " and ".join(sorted({outcome.form for outcome in outcomes})) or options.form
     draft = _Draft(
@@ -152,8 +153,12 @@ def _anticipated(
     return _verified(problem, service, options, draft, "")
 
 
-def _no_plan(form: str, status: str, homes: list[int]) -> str:
-    why = ", since no caps serve every need in pieces that chargers can run at" if status == "infeasible" else ""
+def _no_plan(form: str, status: Termination, homes: list[int]) -> str:
+    why = (
+        ", since no caps serve every need in pieces that chargers can run at"
+        if status is Termination.INFEASIBLE
+        else ""
+    )
     ended = f"{form} ended with {status} and no plan for the cars of homes {spans(homes, NAMED_SPANS)}{why}"
     return f"{ended}; caps are those of sum_of_caps"
 
@@ -171,17 +176,25 @@ def _safe(
         floor = promised_floors(problem, options.floor_kw)
     try:
         asked = _within(options, max(clock.left_s, AFTER_S))
-        caps, room, least_loss, struck = sum_of_caps(problem, service, asked, floor)
-    except OutOfTimeError:
-        return _safe_at_once(problem, service, options, fallback, floor, relaxations)
+        found = sum_of_caps(problem, service, asked, floor)
+    except SolverError as error:
+        return _safe_at_once(problem, service, options, error, fallback, floor, relaxations)
+    caps, room = found.caps_kw, found.room_kw
     withheld, charge = problem.withheld_kwh(caps), best_response(problem, caps)
-    of = worth(problem, options.objective, caps, charge, room, withheld, None)
     if options.objective == "proportional":
-        of = log_worth(problem, caps, least_loss)
+        of = log_worth(problem, caps, found.least_loss)
+    elif found.is_best:
+        of = worth(problem, options.objective, caps, charge, room, withheld, None)
+    else:
+        of = unproven(problem, options.objective, caps, charge, room)
     floor = np.minimum(floor, room)
-    status = "optimal" if of.gap <= OPTIMAL_GAP else "gap_limit"
-    status = "time_limit" if service.struck or struck else status
-    draft = _Draft(caps, charge, floor, status, "lp", of.value, of.bound, withheld, of.gap, relaxations, "lp")
+    statuses = [Termination.OPTIMAL if of.gap <= OPTIMAL_GAP else Termination.GAP_LIMIT, found.ended]
+    statuses += [Termination.TIME_LIMIT] if service.struck else []
+    statuses += [Termination.FALLBACK] if fallback else []
+    draft = _Draft(
+        caps, charge, floor, worst(statuses), "lp", of.value, of.bound, withheld if found.is_best else 0.0, of.gap,
+        relaxations, "lp",
+    )  # fmt: skip
     return _verified(problem, service, replace(options, coordination="sum_of_caps"), draft, fallback)
 
 
@@ -189,18 +202,26 @@ def _safe_at_once(
     problem: CapsProblem,
     service: Service,
     options: CapsOptions,
+    error: SolverError,
     fallback: str,
     floor_kw: Float,
     relaxations: tuple[Relaxation, ...],
 ) -> CapsResult:
-    """Caps that are safe, and serve what an order of urgency does, where the clock leaves no time for a programme."""
+    """Caps that are safe, and serve what an order of urgency does, where the programme has no answer or no time."""
     caps, room = at_once(problem)
     charge = best_response(problem, caps)
     of = unproven(problem, options.objective, caps, charge, room)
     floor = np.minimum(floor_kw, room)
-    ended = "time_limit", "urgency"
+    is_late = isinstance(error, OutOfTimeError)
+    ended = Termination.TIME_LIMIT if is_late else Termination.FALLBACK, "urgency"
     draft = _Draft(caps, charge, floor, *ended, of.value, of.bound, 0.0, of.gap, relaxations, "urgency")
-    return _verified(problem, service, replace(options, coordination="sum_of_caps"), draft, fallback)
+    return _verified(
+        problem,
+        service,
+        replace(options, coordination="sum_of_caps"),
+        draft,
+        fallback or ("" if is_late else str(error)),
+    )
 
 
 def _within(options: CapsOptions, time_s: float) -> CapsOptions:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import highspy
 import numpy as np
-from scipy import sparse
 
 from cosim.contract import Float
-from cosim.controllers.highs import silent_highs
+from cosim.controllers.solver import Limits, Model
+from cosim.controllers.solver import solve as solve_model
 from cosim.errors import SolverError
 
 GAP = 1e-3
@@ -121,15 +120,14 @@ def solve(quadratic: Quadratic) -> tuple[Float, float]:
     SolverError
         Where HiGHS ends without an optimum, or the gap exceeds ``GAP``.
     """
-    highs = silent_highs(qp_iteration_limit=5000, time_limit=10.0)
-    highs.passModel(_model(quadratic))
-    highs.run()
-    status = highs.getModelStatus()
-    if status != highspy.HighsModelStatus.kOptimal:
-        raise SolverError(f"the quadratic programme ended as {highs.modelStatusToString(status)}")
-    solution, variables = highs.getSolution(), len(quadratic.low)
-    kw = np.clip(np.array(solution.col_value[:variables]), quadratic.low, quadratic.high)
-    gap = duality_gap(quadratic, kw, np.array(solution.row_dual) / _LOUDER)
+    squares = quadratic.slope.T @ quadratic.slope + np.diag(quadratic.diagonal)
+    model = Model(
+        _LOUDER * quadratic.gradient(np.zeros(len(quadratic.low))), quadratic.rows, quadratic.row_low,
+        quadratic.row_high, quadratic.low, quadratic.high, hessian=2.0 * _LOUDER * squares,
+    )  # fmt: skip
+    found = solve_model(model, Limits(time_s=10.0), qp_iteration_limit=5000).proven("the quadratic programme")
+    kw = np.clip(found.x, quadratic.low, quadratic.high)
+    gap = duality_gap(quadratic, kw, found.row_dual / _LOUDER)
     if not gap <= GAP:
         raise SolverError(f"the quadratic programme is {gap:.2g} from its optimum")
     return kw, gap
@@ -145,21 +143,3 @@ def duality_gap(quadratic: Quadratic, kw: Float, multiplier: Float) -> float:
     at = np.where(multiplier == 0.0, 0.0, at)
     of_rows = (multiplier * (quadratic.rows @ kw - at)).sum()
     return float(of_bounds + of_rows)
-
-
-def _model(quadratic: Quadratic) -> highspy.HighsModel:
-    model, lp, variables = highspy.HighsModel(), highspy.HighsLp(), len(quadratic.low)
-    lp.num_col_, lp.num_row_ = variables, len(quadratic.rows)
-    lp.col_cost_ = _LOUDER * quadratic.gradient(np.zeros(variables))
-    lp.col_lower_, lp.col_upper_ = quadratic.low, quadratic.high
-    lp.row_lower_, lp.row_upper_ = quadratic.row_low, quadratic.row_high
-    matrix = sparse.csr_matrix(quadratic.rows)
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
-    squares = 2.0 * _LOUDER * (quadratic.slope.T @ quadratic.slope + np.diag(quadratic.diagonal))
-    lower = sparse.csc_matrix(np.tril(squares))
-    model.lp_ = lp
-    model.hessian_.dim_ = variables
-    model.hessian_.format_ = highspy.HessianFormat.kTriangular
-    model.hessian_.start_, model.hessian_.index_, model.hessian_.value_ = lower.indptr, lower.indices, lower.data
-    return model

@@ -17,7 +17,7 @@ full power against the capacity: the limit holds at every moment, not only on av
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,7 @@ from cosim.contract import Float, Int
 from cosim.controllers.planner.options import Options
 from cosim.controllers.planner.requests import Requests, Station
 from cosim.controllers.planner.times import presence
-
-Index = NDArray[np.int32]
+from cosim.controllers.solver import Model, Rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,36 +88,18 @@ def servable_kwh(requests: Requests, pairs: Pairs) -> Float:
     return np.where(fits, np.minimum(requests.energy_need_kwh, alone_kwh), 0.0)
 
 
-@dataclass
-class Rows:
-    """Rows of a sparse matrix as they are added."""
-
-    row: list[Int] = field(default_factory=list)
-    column: list[Int] = field(default_factory=list)
-    value: list[Float] = field(default_factory=list)
-    low: list[Float] = field(default_factory=list)
-    high: list[Float] = field(default_factory=list)
-    count: int = 0
-
-    def add(self, count: int, low: Float | float, high: Float | float, *entries: tuple[Int, Int, Float | float]) -> Int:
-        """Append rows with entries (row within the block, column, value); return their numbers."""
-        for row, column, value in entries:
-            self.row.append(row + self.count)
-            self.column.append(np.broadcast_to(column, row.shape))
-            self.value.append(np.broadcast_to(np.asarray(value, float), row.shape))
-        self.low.append(np.broadcast_to(np.asarray(low, float), count))
-        self.high.append(np.broadcast_to(np.asarray(high, float), count))
-        numbers = np.arange(self.count, self.count + count)
-        self.count += count
-        return numbers
-
-
 @dataclass(frozen=True, eq=False)
-class Model:
-    """Matrix in compressed rows, limits, and where each variable stands.
+class PlanModel:
+    """The model, and where each variable stands.
 
     Attributes
     ----------
+    relaxed : Model
+        The leading rows and columns that have nothing to do with switches: the linear programme.
+    mixed : Model or None
+        All of them; None without on and off.
+    high : ndarray, shape (column,)
+        Upper limits of the columns; the lower ones are 0.
     power, shortfall : ndarray of int
         Columns.
     peak, worst : int
@@ -127,16 +108,10 @@ class Model:
         Rows that hold each share of shortfall below the worst; empty without.
     switch, start : ndarray of int
         Whole-number columns, the last ones; empty without on and off.
-    continuous : tuple of int
-        Numbers of leading rows and columns that have nothing to do with switches: alone, they are the linear programme.
     """
 
-    row_start: Index
-    row_index: Index
-    row_value: Float
-    row_low: Float
-    row_high: Float
-    low: Float
+    relaxed: Model
+    mixed: Model | None
     high: Float
     power: Int
     shortfall: Int
@@ -145,10 +120,9 @@ class Model:
     worst_row: Int
     switch: Int
     start: Int
-    continuous: tuple[int, int]
 
 
-def build(requests: Requests, station: Station, options: Options, pairs: Pairs) -> Model:
+def build(requests: Requests, station: Station, options: Options, pairs: Pairs) -> PlanModel:
     """Build the model of these requests; costs come with each aim."""
     count, number = len(requests), len(pairs)
     power, shortfall = np.arange(number), number + np.arange(count)
@@ -166,22 +140,23 @@ def build(requests: Requests, station: Station, options: Options, pairs: Pairs) 
     if worst >= 0:
         least = servable_kwh(requests, pairs)
         worst_row = rows.add(count, -np.inf, need - least, (every, shortfall, 1.0), (every, np.array(worst), -least))
-    continuous = (rows.count, columns)
+    lower, upper = np.zeros(columns), np.full(columns, np.inf)
+    upper[power], upper[shortfall] = pairs.high_kw, need
+    if worst >= 0:
+        upper[worst] = 1.0
+    relaxed = rows.model(lower, lower, upper)
     starts = options.min_up_steps > 1 or options.max_starts is not None
     switched = options.switched and (bool((pairs.low_kw > 0).any()) or starts)
     switch = columns + np.arange(number if switched else 0)
     start = columns + len(switch) + np.arange(number if starts else 0)
-    high = np.full(columns + len(switch) + len(start), np.inf)
-    high[power], high[shortfall], high[columns:] = pairs.high_kw, need, 1.0
-    if worst >= 0:
-        high[worst] = 1.0
+    high = np.concatenate([upper, np.ones(len(switch) + len(start))])
     if switched:
         _switch_rows(rows, pairs, power, switch)
     if starts:
         _start_rows(rows, pairs, options, switch, start, high)
-    matrix = _compressed(rows)
-    return Model(
-        *matrix, np.zeros(len(high)), high, power, shortfall, peak, worst, worst_row, switch, start, continuous
+    mixed = rows.model(np.zeros_like(high), np.zeros_like(high), high, np.arange(len(high)) >= columns)
+    return PlanModel(
+        relaxed, mixed if switched else None, high, power, shortfall, peak, worst, worst_row, switch, start
     )
 
 
@@ -234,12 +209,3 @@ def _place_in(follows: NDArray[np.bool_]) -> Int:
     every = np.arange(len(follows))
     place: Int = every - np.maximum.accumulate(np.where(follows, 0, every)) if len(every) else every
     return place
-
-
-def _compressed(rows: Rows) -> tuple[Index, Index, Float, Float, Float]:
-    row = np.concatenate(rows.row)
-    order = np.argsort(row, kind="stable")
-    start = np.searchsorted(row[order], np.arange(rows.count + 1)).astype(np.int32)
-    index = np.concatenate(rows.column)[order].astype(np.int32)
-    value = np.concatenate(rows.value)[order]
-    return start, index, value, np.concatenate(rows.low), np.concatenate(rows.high)

@@ -13,8 +13,9 @@ from cosim.controllers.planner.options import Options
 from cosim.controllers.planner.pool import other_points
 from cosim.controllers.planner.requests import Requests, Station, request_faults
 from cosim.controllers.planner.result import Planning, plan_of
-from cosim.controllers.planner.solver import Solver, worst_of
+from cosim.controllers.planner.solver import AimSolver
 from cosim.controllers.planner.times import Rounding, round_stays, stay_change_step
+from cosim.controllers.solver import worst
 from cosim.errors import Fault, InputError
 
 UNSERVABLE_KWH = 1e-9  # less is rounding of numbers
@@ -60,17 +61,18 @@ def plan(
     rounded = replace(requests, arrival_step=arrival, departure_step=departure)
     pairs = find_pairs(rounded, station, options)
     model = build(rounded, station, options, pairs)
-    solver = Solver(model, options)
+    solver = AimSolver(model, options)
     cost = cost_of(model, station, pairs)
     build_s = time.perf_counter() - began
     if options.objective == "weighted":
         endings, last_aim = weighted(solver, model, cost, shortfall_price(rounded, options))
     else:
         endings, last_aim = service_first(solver, model, rounded, pairs, cost, options)
-    last = endings[-1]
-    best = plan_of(rounded, station, pairs, solver.point[model.power], last.objective)
+    results = tuple(endings.values())
+    last = results[-1]
+    best = plan_of(rounded, station, pairs, solver.point[model.power], last.value)
     pool_began = time.perf_counter()
-    points = other_points(solver, model, pairs, last_aim, last.objective, options)
+    points = other_points(solver, model, pairs, last_aim, last.value, options)
     pool_s = time.perf_counter() - pool_began
     others = [plan_of(rounded, station, pairs, point[model.power], float(last_aim @ point)) for point in points]
     missing_kwh = rounded.energy_need_kwh - servable_kwh(rounded, pairs)
@@ -82,11 +84,11 @@ def plan(
         np.where(missing_kwh > UNSERVABLE_KWH, missing_kwh, 0.0),
         lost,
         gained,
-        tuple(endings),
-        worst_of(tuple(endings)),
+        endings,
+        worst(result.termination for result in results),
         last.bound,
-        max(ending.gap for ending in endings),
+        max(result.gap for result in results),
         build_s,
-        sum(ending.solve_s for ending in endings),
+        sum(result.wall_s for result in results),
         pool_s,
     )

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from cosim.contract import Float
-from cosim.controllers.planner.model import Model, Pairs
+from cosim.controllers.planner.model import Pairs, PlanModel
 from cosim.controllers.planner.options import Options
-from cosim.controllers.planner.solver import Solver
-from cosim.errors import SolverError
+from cosim.controllers.planner.solver import AimSolver
 
 MOVED_SHARE = 0.01
 """Plans are different where at least this share of the energy is drawn by another vehicle or in another step."""
@@ -24,13 +23,13 @@ KEPT_EUR = 1e-6
 
 
 def other_points(
-    solver: Solver, model: Model, pairs: Pairs, last_aim: Float, value: float, options: Options
+    solver: AimSolver, model: PlanModel, pairs: Pairs, last_aim: Float, value: float, options: Options
 ) -> list[Float]:
     """Points of further plans, at most ``n_sols - 1``; fewer where no more are found.
 
     Parameters
     ----------
-    solver : Solver
+    solver : AimSolver
         After its last aim, whose point is the best plan.
     last_aim : ndarray, shape (column,)
         Its coefficients; the sum may be worse by ``pool_slack``.
@@ -40,17 +39,14 @@ def other_points(
     wanted = options.n_sols - 1
     if wanted < 1 or not len(pairs):
         return []
-    solver.keep(last_aim, value + options.pool_slack * abs(value) + KEPT_EUR)
+    solver.keep(last_aim, value + options.pool_slack * abs(value), KEPT_EUR)
     energy = np.zeros(len(model.high))
     energy[model.power] = pairs.battery_kwh_per_kw
     points = [solver.point * energy]
     found: list[Float] = []
     directions = _directions(pairs, points, energy, model)
     for direction in directions:
-        try:
-            solver.minimise("another plan", direction, gap=ENOUGH_GAP)
-        except SolverError:  # the time is over: the plans found so far stand
-            break
+        solver.minimise("another plan", direction, gap=ENOUGH_GAP)
         drawn = solver.point * energy
         if min(_moved_share(drawn, other) for other in points) < MOVED_SHARE:
             continue
@@ -65,7 +61,7 @@ def _moved_share(one: Float, other: Float) -> float:
     return float(np.abs(one - other).sum() / 2.0 / max(one.sum(), other.sum(), 1e-9))
 
 
-def _directions(pairs: Pairs, points: list[Float], energy: Float, model: Model) -> Iterator[Float]:
+def _directions(pairs: Pairs, points: list[Float], energy: Float, model: PlanModel) -> Iterator[Float]:
     """Away from what the plans use, for as long as that finds new ones; then early, late, and vehicle by vehicle."""
     while True:
         before = len(points)

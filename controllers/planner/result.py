@@ -10,7 +10,7 @@ from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
 from cosim.controllers.planner.model import Pairs
 from cosim.controllers.planner.requests import Requests, Station
-from cosim.controllers.planner.solver import Ending
+from cosim.controllers.solver import SolveResult, Termination
 
 OFF_KW = 1e-7  # solver dust
 
@@ -73,10 +73,10 @@ class Planning(FrozenArrays):
         Part of each need that no plan can serve, found before solving [kWh].
     lost_step, gained_step : ndarray, shape (vehicle,)
         What rounding took from each stay, and what it planned while the vehicle is not there [steps].
-    endings : tuple of Ending
-        Of every aim, in order.
-    status : str
-        ``optimal``, ``gap_limit`` or ``time_limit``: the least certain of the aims.
+    endings : dict of str to SolveResult
+        Of every aim by its name, in order.
+    status : Termination
+        The least proven of the aims.
     bound, gap : float
         Proven bound of the last aim; largest gap of the aims.
     build_s, solve_s : float
@@ -92,8 +92,8 @@ class Planning(FrozenArrays):
     unservable_kwh: Float
     lost_step: Float
     gained_step: Float
-    endings: tuple[Ending, ...]
-    status: str
+    endings: dict[str, SolveResult]
+    status: Termination
     bound: float
     gap: float
     build_s: float

@@ -9,58 +9,38 @@ the second attempt is nearly always enough.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from cosim.contract import Float, Int
-from cosim.controllers.highs import relative_gap
-from cosim.controllers.planner.model import Model
+from cosim.controllers.planner.model import PlanModel
 from cosim.controllers.planner.options import Options
-from cosim.controllers.planner.programme import Outcome, Programme, now_s
+from cosim.controllers.solver import (
+    UNLIMITED,
+    WIDER,
+    Clock,
+    Limits,
+    Solver,
+    SolveResult,
+    Termination,
+    judged,
+    relative_gap,
+)
 from cosim.errors import SolverError
 
-OPTIMAL_GAP = 1e-4  # a relative gap up to here is called optimal
 NEGLIGIBLE = 1e-6  # an absolute difference, in kWh, EUR or shares, up to here is none
-_RANK = ("optimal", "gap_limit", "time_limit")
+PRIMAL = 4  # HiGHS option: primal simplex
 
 
-@dataclass(frozen=True)
-class Ending:
-    """How the solve of one aim ended.
-
-    Attributes
-    ----------
-    aim : str
-        What was minimised.
-    status : str
-        ``optimal`` (proven within a relative gap of 1e-4), ``gap_limit`` (proven within the gap asked for) or
-        ``time_limit``.
-    objective, bound, gap : float
-        Value, proven lower bound, and (objective - bound) / objective.
-    solve_s : float
-        Time in the solver [s].
-    """
-
-    aim: str
-    status: str
-    objective: float
-    bound: float
-    gap: float
-    solve_s: float
-
-
-def worst_of(endings: tuple[Ending, ...]) -> str:
-    """Status of the least certain ending."""
-    return max((ending.status for ending in endings), key=_RANK.index)
-
-
-class Solver:
+class AimSolver:
     """A planner's model, ready for aims.
 
     Parameters
     ----------
-    model : Model
+    model : PlanModel
         Rows and limits.
     options : Options
         Gap and time limit; the time runs from here.
@@ -70,104 +50,121 @@ class Solver:
     point : ndarray, shape (column,)
         Of the last aim.
     row_dual : ndarray, shape (row,)
-        Multipliers of the linear programme of the last aim.
+        Multipliers of the linear programme of the last aim; empty where it had no optimum.
     """
 
-    def __init__(self, model: Model, options: Options) -> None:
-        self._model, self._gap = model, options.gap
-        self._deadline_s = now_s() + options.time_limit_s
-        self._relaxed = Programme(model, integer=False)
-        self._mixed = Programme(model, integer=True) if len(model.switch) else None
+    def __init__(self, model: PlanModel, options: Options) -> None:
+        self._model, self._gap, self._clock = model, options.gap, Clock(options.time_limit_s)
+        self._relaxed = Solver(model.relaxed)
+        self._mixed = None if model.mixed is None else Solver(model.mixed)
+        self._solvers = [self._relaxed] if self._mixed is None else [self._relaxed, self._mixed]
+        self._kept: list[tuple[Callable[[float], None], float]] = []
         self.point: Float = np.empty(0)
         self.row_dual: Float = np.empty(0)
 
-    def minimise(self, aim: str, cost: Float, *, gap: float | None = None) -> Ending:
+    def minimise(self, aim: str, cost: Float, *, gap: float | None = None) -> SolveResult:
         """Minimise ``cost @ columns``; the point found is kept as the start of the next aim.
+
+        Where the time is over, or HiGHS fails, the point of the aims before is kept: it is a plan, though nothing is
+        proven about it for this aim.
 
         Raises
         ------
         SolverError
             Where there is no plan: the time is over before one is found, or HiGHS fails.
         """
-        began = now_s()
-        outcome = self._relaxed.minimise(cost, self._left_s(aim))
-        self.row_dual = outcome.row_dual
-        if self._mixed is not None:
-            outcome = self._decide_switches(self._mixed, aim, cost, outcome, self._gap if gap is None else gap)
-        if not len(outcome.point):
-            if outcome.complete:  # charging nothing is always a plan, unless an earlier aim was kept too tightly
-                raise SolverError(f"HiGHS finds no plan for {aim}, although there is one")
-            raise SolverError(f"no plan found within the time limit when planning for {aim}: give a longer one")
-        self.point = outcome.point
-        apart = relative_gap(outcome.objective, outcome.bound, NEGLIGIBLE)
-        ended = "optimal" if apart <= OPTIMAL_GAP else "gap_limit"
-        status = ended if outcome.complete else "time_limit"
-        return Ending(aim, status, outcome.objective, outcome.bound, apart, now_s() - began)
+        began_s, gap = self._clock.passed_s, self._gap if gap is None else gap
+        found = self._minimise(cost, gap)
+        if found.termination is Termination.INFEASIBLE and self._kept:
+            # what aims before reached was kept more tightly than a mixed-integer solver knows its own points
+            for hold, slack in self._kept:
+                hold(WIDER * slack)
+            found = self._minimise(cost, gap)
+        if not found.has_point:
+            if found.termination is Termination.TIME_LIMIT:
+                raise SolverError(f"no plan found within the time limit when planning for {aim}: give a longer one")
+            raise SolverError(f"HiGHS finds no plan for {aim}, although charging nothing is one: {found.termination}")
+        self.point = found.x
+        ended = judged(found.value, found.bound, gap, found.termination, NEGLIGIBLE)
+        if ended in (Termination.INFEASIBLE, Termination.ERROR):
+            ended = Termination.FEASIBLE
+        return replace(found, termination=ended, rounding=NEGLIGIBLE, wall_s=self._clock.passed_s - began_s)
 
-    def keep(self, cost: Float, value: float) -> None:
-        """Hold ``cost @ columns`` at most at this value from now on."""
-        for programme in self._programmes():
-            programme.keep(cost, value)
+    def keep(self, cost: Float, value: float, slack: float) -> None:
+        """Hold ``cost @ columns`` at most at this value, and a little more, from now on."""
 
-    def limit(self, columns: Int, high: Float) -> None:
-        """Lower the upper limits of some columns."""
-        for programme in self._programmes():
-            programme.limit(columns, np.zeros(len(columns)), high)
+        def hold(solver: Solver, row: Int, slack: float) -> None:
+            solver.set_rows(row, np.array([-np.inf]), np.array([value + slack]))
+
+        for solver in self._solvers:
+            row = solver.add_rows(cost[None, : solver.columns], -np.inf, value + slack)
+            self._kept.append((partial(hold, solver, row), slack))
+
+    def limit(self, columns: Int, high: Float, slack: float) -> None:
+        """Lower the upper limits of some columns, to a little above what is given."""
+
+        def hold(solver: Solver, slack: float) -> None:
+            solver.set_columns(columns, np.zeros(len(columns)), high + slack)
+
+        for solver in self._solvers:
+            hold(solver, slack)
+            self._kept.append((partial(hold, solver), slack))
 
     def release(self, rows: Int) -> None:
         """Take rows out of force."""
-        for programme in self._programmes():
-            programme.release(rows)
+        free = np.full(len(rows), np.inf)
+        for solver in self._solvers:
+            solver.set_rows(rows, -free, free)
 
-    def _programmes(self) -> list[Programme]:
-        return [self._relaxed] if self._mixed is None else [self._relaxed, self._mixed]
+    def _minimise(self, cost: Float, gap: float) -> SolveResult:
+        """Best point found or known, and its bound; how it ended where that closes no gap."""
+        relaxed = self._solve(self._relaxed, cost, 0.0)
+        self._relaxed.set_options(simplex_strategy=PRIMAL)  # the last optimum stays feasible for another objective
+        self.row_dual = relaxed.row_dual if relaxed.is_proven else np.empty(0)
+        if self._mixed is not None:
+            return self._decide_switches(self._mixed, cost, relaxed, gap)
+        if relaxed.has_point:
+            return relaxed
+        return replace(self._known(cost), termination=relaxed.termination)
 
-    def _left_s(self, aim: str) -> float:
-        left_s = self._deadline_s - now_s()
-        if left_s <= 0.0:
-            raise SolverError(f"no time left to plan for {aim}: give a longer time limit")
-        return left_s
+    def _solve(self, solver: Solver, cost: Float, gap: float, start: Float | None = None) -> SolveResult:
+        solver.set_cost(cost[: solver.columns])
+        return solver.solve(Limits(gap, UNLIMITED, self._clock.left_s), start=start)
 
-    def _decide_switches(self, mixed: Programme, aim: str, cost: Float, relaxed: Outcome, gap: float) -> Outcome:
+    def _known(self, cost: Float, bound: float = -np.inf) -> SolveResult:
+        """The point of the aims before, as far as a bound says something about it."""
+        if not len(self.point):
+            return SolveResult(Termination.TIME_LIMIT, bound=bound)
+        return SolveResult(Termination.TIME_LIMIT, float(cost @ self.point), bound, self.point)
+
+    def _decide_switches(self, mixed: Solver, cost: Float, relaxed: SolveResult, gap: float) -> SolveResult:
         """Best point found, with the better of the relaxation's and the tree's bound."""
-        known = self.point if len(self.point) else None
-        best = Outcome(False, np.inf if known is None else float(cost @ known), relaxed.bound, self.point, NO_DUAL)
-        if _closed(best, gap):
-            return _complete(best)
-        if len(relaxed.point):
-            best = self._round(mixed, aim, cost, relaxed, best, gap)
-        if _closed(best, gap):
-            return _complete(best)
-        start = best.point if len(best.point) else None
-        whole = mixed.minimise(cost, self._left_s(aim), gap=gap, start=start)
-        bound = max(whole.bound, relaxed.bound)
-        better = whole if whole.objective <= best.objective else best
-        found = Outcome(whole.complete, better.objective, bound, better.point, NO_DUAL)
-        return _complete(found) if _closed(found, gap) else found
+        best = self._known(cost, relaxed.bound)
+        if relaxed.has_point and not _is_closed(best, gap):
+            best = self._round(mixed, cost, relaxed, best, gap)
+        if _is_closed(best, gap):
+            return best
+        whole = self._solve(mixed, cost, gap, best.x if best.has_point else None)
+        if not whole.has_point:
+            return replace(best, termination=whole.termination)
+        better = whole if whole.value <= best.value else best
+        return replace(whole, value=better.value, x=better.x, bound=max(whole.bound, relaxed.bound))
 
-    def _round(self, mixed: Programme, aim: str, cost: Float, relaxed: Outcome, best: Outcome, gap: float) -> Outcome:
+    def _round(self, mixed: Solver, cost: Float, relaxed: SolveResult, best: SolveResult, gap: float) -> SolveResult:
         """Hold the switches on which the relaxation (and the best point so far) is clear; decide the others."""
         switch, whole = self._model.switch, np.concatenate([self._model.switch, self._model.start])
-        power_kw, high_kw = relaxed.point[self._model.power], self._model.high[self._model.power]
+        power_kw, high_kw = relaxed.x[self._model.power], self._model.high[self._model.power]
         on, off = power_kw >= high_kw - NEGLIGIBLE, power_kw <= NEGLIGIBLE
-        if len(best.point):
-            was_on = best.point[switch] > 0.5
+        if best.has_point:
+            was_on = best.x[switch] > 0.5
             on, off = on & was_on, off & ~was_on
-        mixed.limit(switch, on.astype(float), 1.0 - off.astype(float))
-        start = best.point if len(best.point) else None
-        rounded = mixed.minimise(cost, self._left_s(aim), gap=gap / 2.0, start=start)
-        mixed.limit(whole, np.zeros(len(whole)), self._model.high[whole])
-        if not len(rounded.point) or rounded.objective > best.objective:
+        mixed.set_columns(switch, on.astype(float), 1.0 - off.astype(float))
+        rounded = self._solve(mixed, cost, gap / 2.0, best.x if best.has_point else None)
+        mixed.set_columns(whole, np.zeros(len(whole)), self._model.high[whole])
+        if not rounded.has_point or rounded.value > best.value:
             return best
-        return Outcome(False, rounded.objective, relaxed.bound, rounded.point, NO_DUAL)
+        return replace(rounded, termination=Termination.TIME_LIMIT, bound=relaxed.bound)
 
 
-NO_DUAL: Float = np.empty(0)
-
-
-def _closed(outcome: Outcome, gap: float) -> bool:
-    return bool(len(outcome.point)) and relative_gap(outcome.objective, outcome.bound, NEGLIGIBLE) <= gap
-
-
-def _complete(outcome: Outcome) -> Outcome:
-    return Outcome(True, outcome.objective, outcome.bound, outcome.point, outcome.row_dual)
+def _is_closed(found: SolveResult, gap: float) -> bool:
+    return found.has_point and relative_gap(found.value, found.bound, NEGLIGIBLE) <= gap

@@ -12,7 +12,7 @@ from cosim.controllers.pricing.generate import generate
 from cosim.controllers.pricing.instance import Instance, make_instance, servable_levels, unservable_faults, with_periods
 from cosim.controllers.pricing.leader import MODERATE, READINGS, Leader
 from cosim.controllers.pricing.model import CONGESTIONS, FORMULATIONS, Model, build
-from cosim.controllers.pricing.solvers import SOLVERS, Found, Stop, TooLongError, minimise, scip_missing
+from cosim.controllers.pricing.solvers import SOLVERS, minimise, scip_missing
 
 __all__ = [
     "CONGESTIONS",
@@ -27,13 +27,10 @@ __all__ = [
     "Best",
     "Evolved",
     "Follower",
-    "Found",
     "Instance",
     "Leader",
     "Model",
     "Rules",
-    "Stop",
-    "TooLongError",
     "best_prices",
     "better_moves",
     "build",

@@ -134,12 +134,12 @@ def bound_eur(leader: Leader, reading: str, prices: Float) -> float:
         return 0.0
     aim = cost * model.cost_eur + time * model.time_h
     relaxed = minimise(model, aim, relaxed=True)
-    if not len(relaxed.point):
+    if not relaxed.has_point:
         return -np.inf
-    quick = rounded_assignment(instance, prices, (cost, time), model, relaxed.point, SHARE[congestion])
+    quick = rounded_assignment(instance, prices, (cost, time), model, relaxed.x, SHARE[congestion])
     reached = None if quick is None else evaluate(instance, prices, quick, congestion)
     if reached is not None and reading == "pessimistic":
         return reached.cost_eur
     within = [] if reached is None else [(aim, cost * reached.cost_eur + time * reached.potential_h + SAME)]
     dearest = minimise(model, -model.cost_eur, within, relaxed=True)
-    return -dearest.value if len(dearest.point) else np.inf
+    return -dearest.value if dearest.has_point else np.inf

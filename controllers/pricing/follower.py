@@ -22,21 +22,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.contract import Float
-from cosim.controllers.highs import relative_gap
 from cosim.controllers.pricing.answer import SAME, Answer, evaluate
 from cosim.controllers.pricing.instance import Instance
 from cosim.controllers.pricing.local import rounded_assignment
 from cosim.controllers.pricing.model import SHARE, Congestion, Formulation, Model, build
-from cosim.controllers.pricing.solvers import (
-    PROVEN_GAP,
-    ROUNDING,
-    TIME_LIMIT_S,
-    Found,
-    Limit,
-    SolverName,
-    Stop,
-    minimise,
-)
+from cosim.controllers.pricing.solvers import PROVEN_GAP, ROUNDING, TIME_LIMIT_S, Limit, SolverName, minimise
+from cosim.controllers.solver import UNLIMITED, Limits, SolveResult, Termination, relative_gap
 from cosim.errors import SolverError
 
 OPTIMISTIC_WEIGHTS, PESSIMISTIC_WEIGHTS = (0.1, 0.9), (0.9, 0.1)
@@ -176,10 +167,10 @@ class Follower:
         Where no capacity binds, the relaxation of ``cuts`` is whole by itself: a flow of convex costs.
         """
         relaxed = minimise(model, aim, relaxed=True)
-        if not len(relaxed.point):
+        if not relaxed.has_point:
             return True, None
         congestion = self.rules.congestion
-        quick = rounded_assignment(self.instance, prices, weights, model, relaxed.point, SHARE[congestion])
+        quick = rounded_assignment(self.instance, prices, weights, model, relaxed.x, SHARE[congestion])
         if quick is None:
             return False, None
         answer = evaluate(self.instance, prices, quick, congestion)
@@ -201,7 +192,7 @@ class Follower:
             return model, []
         free = build(self.instance, prices, rules.formulation, rules.congestion, compulsory=False)
         all_kwh = self.instance.demands_kwh[able.any(axis=1)].sum()
-        if all_kwh <= self.instance.capacity_kwh.sum() and len(self._minimise(model, model.lost_kwh, []).point):
+        if all_kwh <= self.instance.capacity_kwh.sum() and len(self._minimise(model, model.lost_kwh, []).x):
             return model, []
         fullest = self._answer(free, prices, self._minimise(free, free.lost_kwh, []))
         if fullest is None:  # nobody going anywhere is always possible
@@ -215,19 +206,19 @@ class Follower:
         need_kwh = self.instance.demands_kwh
         return bool((need_kwh[must] <= largest_kwh[must]).all() and need_kwh[must].sum() <= room_kwh.sum())
 
-    def _minimise(self, model: Model, cost: Float, limits: Sequence[Limit]) -> Found:
+    def _minimise(self, model: Model, cost: Float, limits: Sequence[Limit]) -> SolveResult:
         self.solves += 1
         if not len(model.user):
-            return Found(np.zeros(len(cost)))
+            return SolveResult(Termination.OPTIMAL, 0.0, 0.0, np.zeros(len(cost)))
         found = minimise(model, cost, limits, solver=self.rules.solver,
-                         stop=Stop(self.rules.gap, self.rules.time_limit_s))  # fmt: skip
-        self.worst_gap = max(self.worst_gap, found.gap)
+                         stop=Limits(self.rules.gap, UNLIMITED, self.rules.time_limit_s))  # fmt: skip
+        self.worst_gap = max(self.worst_gap, found.gap if found.has_point else 0.0)
         self.process_s += found.process_s
         return found
 
-    def _answer(self, model: Model, prices: Float, found: Found) -> Answer | None:
+    def _answer(self, model: Model, prices: Float, found: SolveResult) -> Answer | None:
         """Exact values of a point, from its assignment alone."""
-        if not len(found.point):
+        if not found.has_point:
             return None
-        return evaluate(self.instance, np.asarray(prices), model.assignment(found.point, self.instance.users),
+        return evaluate(self.instance, np.asarray(prices), model.assignment(found.x, self.instance.users),
                         self.rules.congestion)  # fmt: skip

@@ -108,9 +108,9 @@ def summary(planning: Planning, options: Options, rounding: Rounding) -> dict[st
         "rounding": rounding,
         "options": asdict(options),
         "aims": [
-            {"aim": ending.aim, "status": ending.status, "solve_s": ending.solve_s,
-             **json_safe({"objective": ending.objective, "bound": ending.bound, "gap": ending.gap})}
-            for ending in planning.endings
+            {"aim": aim, "status": ending.termination, "solve_s": ending.wall_s,
+             **json_safe({"objective": ending.value, "bound": ending.bound, "gap": ending.gap})}
+            for aim, ending in planning.endings.items()
         ],
         "station": station,
         "other_plans": [

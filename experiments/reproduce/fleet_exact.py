@@ -13,11 +13,11 @@ from cosim.controllers.aggregation.exact import fit_exactly
 from cosim.controllers.aggregation.fit import Wishes, fit_factors
 from cosim.controllers.aggregation.fleet import PER_STEP, checked_fleet
 from cosim.controllers.aggregation.programme import StoreLp
-from cosim.controllers.caps.highs import Stop
+from cosim.controllers.solver import Limits
 from cosim.experiments.reproduce.fleet_data import draw_cars, draw_prices, draw_week
 
 CARS, HOURS, MAPS_H = 6, 24, (24, 12, 6)
-STOP = Stop(gap=1e-3, nodes=20_000)
+STOP = Limits(gap=1e-3, nodes=20_000)
 REGULARISATION = 0.0
 
 
@@ -66,7 +66,7 @@ def check(seed: int = 3) -> list[Check]:
     """Fit the small case both ways, on several maps."""
     case, weights = small_case(seed, CARS, HOURS), Weights()
     lp = StoreLp(case.store.steps, case.store.keep)
-    unscaled = deviation(case.target, lp.solve(case.store, case.price_eur_per_kwh).schedule, weights)
+    unscaled = deviation(case.target, lp.solve(case.store, case.price_eur_per_kwh), weights)
     made = []
     for block_h in MAPS_H:
         wishes = Wishes(regularisation=REGULARISATION, kicks=30)
@@ -83,7 +83,7 @@ def check(seed: int = 3) -> list[Check]:
 
 def _solved_charge_kw(lp: StoreLp, case: Case, factors: Factors) -> Float:
     tau = block_of_step(case.store.steps, case.store.step_h, factors.block_h)
-    return lp.solve(scaled(case.store, factors, tau), case.price_eur_per_kwh).schedule.charge_kw
+    return lp.solve(scaled(case.store, factors, tau), case.price_eur_per_kwh).charge_kw
 
 
 def _first_hours(fleet: Fleet, hours: int) -> Fleet:

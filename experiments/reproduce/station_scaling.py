@@ -12,8 +12,6 @@ from cosim.controllers.pricing import (
     PESSIMISTIC_WEIGHTS,
     Follower,
     Instance,
-    Stop,
-    TooLongError,
     build,
     generate,
     minimise,
@@ -21,6 +19,7 @@ from cosim.controllers.pricing import (
 )
 from cosim.controllers.pricing.model import Formulation
 from cosim.controllers.pricing.solvers import SolverName
+from cosim.controllers.solver import UNLIMITED, Limits, OutOfTimeError
 
 USERS, AT_STATIONS = (6, 9, 12, 15, 20, 30), 3
 STATIONS, AT_USERS = (2, 3, 4, 5, 6), 12
@@ -86,6 +85,7 @@ def _row(
     time_limit_s: float,
 ) -> dict[str, Any]:
     formulation, solver = way
+    limits = Limits(0.0, UNLIMITED, time_limit_s * WALL_PER_PROCESSOR[solver])
     taken_s, unproven, columns = [], 0, 0
     for number, (instance, prices) in enumerate(problems):
         model = build(instance, prices, formulation)
@@ -93,8 +93,8 @@ def _row(
         for k, weights in enumerate((OPTIMISTIC_WEIGHTS, PESSIMISTIC_WEIGHTS)):
             cost = weights[0] * model.cost_eur + weights[1] * model.time_h
             try:
-                found = minimise(model, cost, solver=solver, stop=Stop(0.0, time_limit_s * WALL_PER_PROCESSOR[solver]))
-            except TooLongError:
+                found = minimise(model, cost, solver=solver, stop=limits)
+            except OutOfTimeError:
                 unproven += 1
                 taken_s.append(time_limit_s)
                 continue

@@ -41,14 +41,14 @@ from cosim.controllers.aggregation import (
 )
 from cosim.controllers.aggregation.programme import LEVEL_TIE_EUR_PER_KWH, TIE_EUR_PER_KWH
 from cosim.controllers.bilevel import BilevelLP, solve_bilevel
-from cosim.controllers.caps.highs import Stop
+from cosim.controllers.solver import Limits, SolveResult
 from cosim.experiments.reproduce.fleet_data import draw_cars, draw_prices, draw_week
 from cosim.experiments.reproduce.fleet_exact import small_case
 
 seeds = st.integers(0, 10_000)
 few = settings(max_examples=8, deadline=None, derandomize=True)
 ABSOLUTE = Weights(1.0, 1.0, 0.0)
-QUICK = Stop(gap=1e-3)
+QUICK = Limits(gap=1e-3)
 
 
 def week_of(seed: int, cars: int = 5, *, discharge: bool = False) -> tuple[Fleet, np.ndarray]:
@@ -81,9 +81,7 @@ def test_a_sum_with_one_efficiency_is_a_relaxation(seed: int) -> None:
     fleet = alike(fleet)
     cars_eur = fleet_total(reference(fleet, price)).cost_eur(price)
     lp = StoreLp(fleet.steps, fleet.keep)
-    sum_eur, envelope_eur = (
-        lp.solve(store, price).schedule.cost_eur(price) for store in (simple_sum(fleet), envelope(fleet))
-    )
+    sum_eur, envelope_eur = (lp.solve(store, price).cost_eur(price) for store in (simple_sum(fleet), envelope(fleet)))
     assert sum_eur <= envelope_eur + 1e-4
     assert envelope_eur <= cars_eur + 1e-4
 
@@ -99,11 +97,11 @@ def test_energy_balances_whatever_the_factors(seed: int, high: float) -> None:
     mine = StoreLp(fleet.steps, fleet.keep).solve(
         scaled(store, Factors(factors, 24), block_of_step(168, 1.0, 24)), price
     )
-    assert np.abs(mine.schedule.missing_kwh).max() < 1e-6
+    assert np.abs(mine.missing_kwh).max() < 1e-6
     driven_kwh = fleet.driving_kwh.sum()
-    assert mine.schedule.charge_kw.sum() * store.charge_efficiency == pytest.approx(driven_kwh, abs=1e-5)
+    assert mine.charge_kw.sum() * store.charge_efficiency == pytest.approx(driven_kwh, abs=1e-5)
     assert (reference(fleet, price).charge_kw * fleet.charge_efficiency).sum() == pytest.approx(driven_kwh, abs=1e-5)
-    assert mine.schedule.charge_kw.sum() == pytest.approx(cars.charge_kw.sum(), rel=0.02)  # its efficiency is a mean
+    assert mine.charge_kw.sum() == pytest.approx(cars.charge_kw.sum(), rel=0.02)  # its efficiency is a mean
 
 
 @few
@@ -124,7 +122,7 @@ def test_what_cars_do_can_be_shared_out_again(seed: int) -> None:
 @given(seeds)
 def test_the_best_sharing_is_no_worse_than_the_cars_own_schedule(seed: int) -> None:
     fleet, price = week_of(seed)
-    wanted_kw = StoreLp(168, 1.0).solve(simple_sum(fleet), price).schedule.charge_kw
+    wanted_kw = StoreLp(168, 1.0).solve(simple_sum(fleet), price).charge_kw
     own_kw = fleet_total(reference(fleet, price)).charge_kw
     assert disaggregate(fleet, wanted_kw).apart_kwh() <= np.abs(wanted_kw - own_kw).sum() + 1e-4
 
@@ -135,7 +133,7 @@ def test_the_milp_s_schedule_is_the_inner_optimum_at_its_factors(seed: int) -> N
     lp = StoreLp(12, 1.0)
     for kind in ("absolute", "squared"):
         best = fit_exactly(case, 6, deviation=kind, weights=ABSOLUTE, stop=QUICK)
-        again = lp.solve(scaled(case.store, best.factors, block_of_step(12, 1.0, 6)), case.price_eur_per_kwh).schedule
+        again = lp.solve(scaled(case.store, best.factors, block_of_step(12, 1.0, 6)), case.price_eur_per_kwh)
         assert best.schedule.charge_kw == pytest.approx(again.charge_kw, abs=1e-5)
         assert best.status in ("optimal", "gap_limit")
         off = best.schedule.charge_kw - case.target.charge_kw
@@ -163,10 +161,10 @@ def test_ties_of_a_tariff_leave_the_milp_no_choice(
 ) -> None:
     """Charging, discharging and levels: all are those of the inner programme solved again, and so is the value."""
     case = tied_case(seed, cars, hours, discharge=discharge)
-    best = fit_exactly(case, 24, deviation=kind, stop=Stop(gap=1e-2))
+    best = fit_exactly(case, 24, deviation=kind, stop=Limits(gap=1e-2))
     assert best.status in ("optimal", "gap_limit")
     store = scaled(case.store, best.factors, block_of_step(hours, 1.0, 24))
-    again = StoreLp(hours, 1.0).solve(store, case.price_eur_per_kwh).schedule
+    again = StoreLp(hours, 1.0).solve(store, case.price_eur_per_kwh)
     for name in ("charge_kw", "discharge_kw", "level_kwh"):
         assert getattr(best.schedule, name) == pytest.approx(getattr(again, name), abs=1e-4), name
     apart = [(weight, off) for weight, off in parts(case.target, again, Weights())]
@@ -188,9 +186,9 @@ def test_a_milp_whose_schedule_is_not_the_inner_optimum_proves_nothing(monkeypat
     case = tied_case(5, 4, 16, discharge=True)
     honest = exact._absolute
 
-    def flattered(*given: Any) -> tuple[float, float, str, int, float]:
-        value, bound, *others = honest(*given)
-        return 0.5 * value, 0.5 * bound, *others
+    def flattered(*given: Any) -> tuple[SolveResult, int]:
+        found, rounds = honest(*given)
+        return replace(found, value=0.5 * found.value, bound=0.5 * found.bound), rounds
 
     monkeypatch.setattr(exact, "_absolute", flattered)
     best = fit_exactly(case, 24, stop=QUICK)
@@ -201,7 +199,7 @@ def test_a_milp_whose_schedule_is_not_the_inner_optimum_proves_nothing(monkeypat
 def test_finer_nested_maps_fit_no_worse_with_proof() -> None:
     case = small_case(3, cars=4, hours=12)
     lp = StoreLp(12, 1.0)
-    before = deviation(case.target, lp.solve(case.store, case.price_eur_per_kwh).schedule, ABSOLUTE)
+    before = deviation(case.target, lp.solve(case.store, case.price_eur_per_kwh), ABSOLUTE)
     for block_h in (12, 6, 3):
         best = fit_exactly(case, block_h, deviation="squared", weights=ABSOLUTE, stop=QUICK)
         assert best.bound <= before + 1e-9

@@ -72,7 +72,7 @@ def test_equal_prices_are_taken_earliest_first(two_cars: Fleet) -> None:
 
 def test_one_battery_for_all_drives_one_car_with_the_other_s_energy(two_cars: Fleet) -> None:
     price = np.array([0.3, 0.1, 0.05, 0.2])
-    mine = StoreLp(4, 1.0).solve(simple_sum(two_cars), price).schedule
+    mine = StoreLp(4, 1.0).solve(simple_sum(two_cars), price)
     assert mine.charge_kw == pytest.approx([0, 5, 10, 0])  # hour 2 is cheapest, but car 0 is not there
     shares = disaggregate(two_cars, mine.charge_kw)
     assert shares.short_kw == pytest.approx([0, 0, 5, 0], abs=1e-9)
@@ -199,7 +199,7 @@ def test_the_derivative_is_that_of_the_schedule(seed: int) -> None:
     lp = StoreLp(24, 1.0)
 
     def solved(factors: np.ndarray) -> np.ndarray:
-        return lp.solve(scaled(case.store, Factors(factors, 6), tau), case.price_eur_per_kwh).schedule.charge_kw
+        return lp.solve(scaled(case.store, Factors(factors, 6), tau), case.price_eur_per_kwh).charge_kw
 
     here = solved(value)
     moves, _, _ = sensitivity(lp.matrix, case.store, lp.basis(), tau, 28, families)

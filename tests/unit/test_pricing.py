@@ -15,8 +15,6 @@ from cosim.controllers.pricing import (
     Follower,
     Leader,
     Rules,
-    Stop,
-    TooLongError,
     best_prices,
     better_moves,
     build,
@@ -28,6 +26,7 @@ from cosim.controllers.pricing import (
     scip_missing,
     with_periods,
 )
+from cosim.controllers.solver import Limits, OutOfTimeError
 from cosim.errors import InputError
 
 REFERENCE = {
@@ -195,8 +194,8 @@ def test_the_relaxation_of_the_cuts_is_whole_without_capacities_and_that_of_the_
 def test_no_answer_is_called_proven_when_time_is_over():
     instance = generate(40, 5, np.random.default_rng(1), spare=1.05)
     model = build(instance, np.full(5, instance.levels[0]), "products")
-    with pytest.raises(TooLongError, match="no proven answer of the users within"):
-        minimise(model, model.time_h, stop=Stop(time_limit_s=0.2))
+    with pytest.raises(OutOfTimeError, match="no proven answer of the users within"):
+        minimise(model, model.time_h, stop=Limits(time_s=0.2))
 
 
 def test_highs_does_not_pretend_to_solve_the_nonlinear_form(reference):

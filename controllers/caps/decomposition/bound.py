@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.contract import Float
-from cosim.controllers.caps.decomposition.clock import Clock
 from cosim.controllers.caps.decomposition.master import Master, joined
 from cosim.controllers.caps.decomposition.pricing import Plans, chosen, pricing_of
-from cosim.controllers.caps.highs import OutOfTimeError
 from cosim.controllers.caps.part import Part
+from cosim.controllers.solver import Clock, OutOfTimeError
 
 SMOOTHING = 0.5
 ROUNDS = 300

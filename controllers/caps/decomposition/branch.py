@@ -12,14 +12,13 @@ import numpy as np
 
 from cosim.contract import Float
 from cosim.controllers.caps.decomposition.bound import Relaxed
-from cosim.controllers.caps.decomposition.clock import Clock
 from cosim.controllers.caps.decomposition.counted import Bounds, CountedMaster, Mixture
 from cosim.controllers.caps.decomposition.counts import Count, Fractions, rounding_cuts, surcharge
 from cosim.controllers.caps.decomposition.plan import Incumbent, combined
 from cosim.controllers.caps.decomposition.plans import chosen
 from cosim.controllers.caps.decomposition.pricing import Pricing
-from cosim.controllers.caps.highs import OutOfTimeError
 from cosim.controllers.caps.part import Part
+from cosim.controllers.solver import Clock, OutOfTimeError
 
 NODES = 100_000
 ROUNDS, CHILD_ROUNDS = 30, 12  # of pricing, when a branch is divided and when it is made
@@ -110,7 +109,7 @@ class Tree:
         """Raise the bound of a branch until it is the value of its mixture, or reaches the cutoff."""
         master, best, smoothing = self.master, node, SMOOTHING
         master.bound(node.bounds)
-        mixture = master.solve()
+        mixture = master.mixture()
         for _ in range(rounds):
             wide = mixture.objective_kwh - best.bound_kwh > self.node_gap * mixture.objective_kwh
             if best.bound_kwh >= cutoff_kwh or not wide:
@@ -122,7 +121,7 @@ class Tree:
                 break
             smoothing = SMOOTHING if added else 0.0
             if added:
-                mixture = master.solve()
+                mixture = master.mixture()
         return best, mixture
 
     def _padded(self, count_price: Float) -> Float:

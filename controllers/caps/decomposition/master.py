@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import highspy
 import numpy as np
-from scipy.sparse import csc_matrix, vstack
+from scipy.sparse import csc_matrix, identity, vstack
 
 from cosim.contract import Float, Int
 from cosim.controllers.caps.decomposition.pricing import Plans, States
-from cosim.controllers.caps.highs import run_linear
 from cosim.controllers.caps.part import Part
-from cosim.controllers.highs import silent_highs
+from cosim.controllers.solver import Limits, Model, Solver
 
 OVERLOAD_KWH_PER_KW = 1000.0  # per hour of a slot; what a kW above a limit costs, well above what a limit is ever worth
 
@@ -27,8 +25,8 @@ class MasterSolution:
         Energy withheld, plus the cost of load above the limits.
     price : ndarray, shape (slot, phase)
         Shadow price of the limits, at least 0 [kWh per kW].
-    value_kwh : ndarray, shape (car,)
-        Shadow price of each car's convexity row [kWh].
+    value_kwh : ndarray, shape (car + further row,)
+        Shadow price of each car's convexity row, then of further rows [kWh].
     overload_kw : float
         Largest load above a limit [kW].
     """
@@ -46,31 +44,38 @@ class Master:
     ----------
     part : Part
         The piece.
+    **settings : int
+        Options of the solver.
     """
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, **settings: int) -> None:
         self.part = part
         self.pool: list[Plans] = []
-        self._limits = part.headroom_kw.size
-        rows = self._limits + len(part.cars)
-        lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = self._limits, rows
-        lp.col_cost_ = np.full(self._limits, OVERLOAD_KWH_PER_KW * part.slot_h)
-        lp.col_lower_, lp.col_upper_ = np.zeros(self._limits), np.full(self._limits, np.inf)
-        lp.row_lower_ = np.concatenate([np.full(self._limits, -np.inf), np.ones(len(part.cars))])
-        lp.row_upper_ = np.concatenate([part.headroom_kw.ravel(), np.ones(len(part.cars))])
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_ = np.arange(self._limits + 1)
-        lp.a_matrix_.index_, lp.a_matrix_.value_ = np.arange(self._limits), np.full(self._limits, -1.0)
-        self._solver = silent_highs()
-        self._solver.passModel(lp)
+        self._limits = limits = part.headroom_kw.size
+        cars = len(part.cars)
+        overload = vstack([-identity(limits), csc_matrix((cars, limits))])
+        low = np.concatenate([np.full(limits, -np.inf), np.ones(cars)])
+        high = np.concatenate([part.headroom_kw.ravel(), np.ones(cars)])
+        self._solver = Solver(
+            Model(np.full(limits, OVERLOAD_KWH_PER_KW * part.slot_h), overload, low, high), **settings
+        )
+        self._x = np.zeros(0)
 
-    def add(self, plans: Plans) -> None:
-        """Add one column for each plan."""
-        if not len(plans.cars):
-            return
-        self.pool.append(plans)
-        add_columns(self._solver, self.part, plans)
+    def add(self, plans: Plans) -> int:
+        """Add one column for each plan; return how many."""
+        if len(plans.cars):
+            self.pool.append(plans)
+            self._add_columns(plans)
+        return len(plans.cars)
+
+    def _add_columns(self, plans: Plans, counted: Float | None = None) -> Int:
+        """Its load in the rows of the limits, one in its car's, and what further rows count, shape (row, plan)."""
+        part, count = self.part, len(plans.cars)
+        share = part.share[plans.cars]
+        load = (plans.charge_kw[:, None, :] * share.T[None]).reshape(part.headroom_kw.size, count)
+        convexity = csc_matrix((np.ones(count), (plans.cars, np.arange(count))), (len(part.cars), count))
+        rows = [csc_matrix(load), convexity, *([] if counted is None else [csc_matrix(counted)])]
+        return self._solver.add_columns(plans.withheld_kwh, vstack(rows, format="csc"))
 
     def solve(self, time_s: float = np.inf) -> MasterSolution:
         """Return the optimum over the columns known.
@@ -87,49 +92,15 @@ class Master:
         SolverError
             Where the programme has none.
         """
-        solver = self._solver
-        run_linear(solver, time_s, "the master programme of the caps")
-        solution = solver.getSolution()
-        dual = np.array(solution.row_dual)
-        price = np.maximum(-dual[: self._limits], 0.0).reshape(self.part.headroom_kw.shape)
-        overload = np.array(solution.col_value[: self._limits])
-        return MasterSolution(
-            float(solver.getInfo().objective_function_value),
-            price,
-            dual[self._limits :],
-            float(overload.max(initial=0.0)),
-        )
+        found = self._solver.solve(Limits(time_s=time_s)).proven("the master programme of the caps")
+        self._x = found.x
+        price = np.maximum(-found.row_dual[: self._limits], 0.0).reshape(self.part.headroom_kw.shape)
+        overload_kw = float(found.x[: self._limits].max(initial=0.0))
+        return MasterSolution(found.value, price, found.row_dual[self._limits :], overload_kw)
 
     def columns(self) -> tuple[Plans, Float]:
         """Return all columns as one, and their weights in the last solution."""
-        weight = np.array(self._solver.getSolution().col_value[self._limits :])
-        return joined(self.pool), weight
-
-
-def add_columns(solver: highspy.Highs, part: Part, plans: Plans, counted: Float | None = None) -> None:
-    """Add one column for each plan: its load in the rows of the limits, one in its car's, and what further rows count.
-
-    Parameters
-    ----------
-    solver : Highs
-        Holds a master programme of the piece.
-    part : Part
-        The piece.
-    plans : Plans
-        What is added.
-    counted : ndarray, shape (row, plan), optional
-        Entries in the rows after those of the cars.
-    """
-    count = len(plans.cars)
-    share = part.share[plans.cars]
-    load = (plans.charge_kw[:, None, :] * share.T[None]).reshape(part.headroom_kw.size, count)
-    convexity = csc_matrix((np.ones(count), (plans.cars, np.arange(count))), (len(part.cars), count))
-    rows = [csc_matrix(load), convexity, *([] if counted is None else [csc_matrix(counted)])]
-    columns = vstack(rows, format="csc")
-    solver.addCols(
-        count, plans.withheld_kwh, np.zeros(count), np.full(count, np.inf),
-        columns.nnz, columns.indptr[:-1].astype(np.int32), columns.indices.astype(np.int32), columns.data,
-    )  # fmt: skip
+        return joined(self.pool), self._x[self._limits :]
 
 
 def joined(pool: list[Plans]) -> Plans:

@@ -14,14 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cosim.contract import Float
-from cosim.controllers.caps.decomposition.clock import Clock
 from cosim.controllers.caps.decomposition.finishing import Block, blocks, cheapest
 from cosim.controllers.caps.decomposition.master import Master
 from cosim.controllers.caps.decomposition.max_min_plan import Effort, finish
 from cosim.controllers.caps.decomposition.plans import Plans
-from cosim.controllers.caps.highs import OutOfTimeError
 from cosim.controllers.caps.part import NEARLY_KW, SMALLEST_KW, Part, Plan, freed, respond
 from cosim.controllers.caps.sharing import share_equally
+from cosim.controllers.solver import Clock, OutOfTimeError
 
 REFUTED_KWH = 1e-6  # at prices of up to the cost of overload, far above what rounding can add up to
 OVERLOAD_KW = 1e-6

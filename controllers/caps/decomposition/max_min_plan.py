@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import highspy
 import numpy as np
-from scipy.sparse import csc_matrix
 
 from cosim.contract import Float, Int
-from cosim.controllers.caps.decomposition.clock import Clock
 from cosim.controllers.caps.decomposition.plans import Plans, chosen
 from cosim.controllers.caps.part import LIMIT_SLACK_KW, SMALLEST_KW, Part, Plan
-from cosim.controllers.highs import silent_highs
+from cosim.controllers.solver import Clock, Limits, Model, Rows, solve
 
 FREE_CARS = 20  # households that choose anew, at least
 ATTEMPTS = 2  # each with more of them
@@ -117,17 +114,12 @@ class _Programme:
 
     def solve(self, effort: Effort) -> tuple[Float, Int] | None:
         """Return power of shape (slot, car) and last slots, or None."""
-        solver = silent_highs()
-        for option, value in (
-            ("time_limit", effort.clock.left_s), ("mip_max_nodes", effort.nodes), ("mip_rel_gap", 1e-5),
-            ("objective_target", -self.most_kw * (1.0 - effort.gap / 2.0)), ("mip_feasibility_tolerance", 1e-9),
-        ):  # fmt: skip
-            solver.setOptionValue(option, value)
-        solver.passModel(self._model())
-        solver.run()
-        if solver.getInfo().primal_solution_status != highspy.kSolutionStatusFeasible:
+        target = -self.most_kw * (1.0 - effort.gap / 2.0)
+        limits = Limits(1e-5, effort.nodes, effort.clock.left_s, target=target)
+        found = solve(self._model(), limits, mip_feasibility_tolerance=1e-9)
+        if not found.has_point:
             return None
-        values = np.array(solver.getSolution().col_value)
+        values = found.x
         count = len(self.slot)
         charge = np.zeros((self.part.slots, len(self.free)))
         used = values[:count] > 0.5
@@ -137,58 +129,33 @@ class _Programme:
         first = np.searchsorted(self.owner, np.arange(len(self.free)))
         return charge, self.slot[first + rank]
 
-    def _model(self) -> highspy.HighsLp:
-        part, count = self.part, len(self.slot)
-        every, power, floor = np.arange(count), count + np.arange(count), 2 * count
-        entries: list[tuple[Int, Int, Float]] = []
-        bounds: list[tuple[Float, Float]] = []
-        rows = 0
-
-        def row(terms: list[tuple[Int, Int, Float]], low: Float, high: Float) -> None:
-            nonlocal rows
-            entries.extend((rows + at, column, value) for at, column, value in terms)
-            bounds.append((low, high))
-            rows += len(high)
-
-        minus, plus = np.full(count, -1.0), np.ones(count)
+    def _model(self) -> Model:
+        part, count, rows = self.part, len(self.slot), Rows()
+        every, power, floor = np.arange(count), count + np.arange(count), np.array(2 * count)
         follows = np.flatnonzero(self.owner[1:] == self.owner[:-1]) + 1
         after = np.arange(len(follows))
-        begins = np.ones(count, bool)
-        begins[follows] = False
         phases = part.share.shape[1]
         share = part.share[self.free[self.owner]]
         loads = [(self.slot * phases + phase, power, share[:, phase]) for phase in range(phases)]
-        row(loads, np.full(self.headroom_kw.size, -np.inf), self.headroom_kw.ravel() - LIMIT_SLACK_KW)
+        rows.add(self.headroom_kw.size, -np.inf, self.headroom_kw.ravel() - LIMIT_SLACK_KW, *loads)
         need = part.draw_kw[self.free]
-        row([(self.owner, power, plus)], need, need)
+        rows.add(len(need), need, need, (self.owner, power, 1.0))
         # goes on after a slot only if it went on after the one before; draws only while it goes on
-        row([(after, follows, plus[follows]), (after, follows - 1, minus[follows])],
-            np.full(len(after), -np.inf), np.zeros(len(after)))  # fmt: skip
-        row([(after, power[follows], plus[follows]), (after, follows - 1, -self.usable_kw[follows])],
-            np.full(len(after), -np.inf), np.zeros(len(after)))  # fmt: skip
-        row([(every, power, plus), (every, every, -self.low_kw)], np.zeros(count), np.full(count, np.inf))
+        rows.add(len(after), -np.inf, 0.0, (after, follows, 1.0), (after, follows - 1, -1.0))
+        rows.add(len(after), -np.inf, 0.0, (after, power[follows], 1.0), (after, follows - 1, -self.usable_kw[follows]))
+        rows.add(count, 0.0, np.inf, (every, power, 1.0), (every, every, -self.low_kw))
         # slots that hold the highest floor in question: it is a variable there; all others are used in full
         width = self.most_kw - self.floor_kw
         open_ = np.flatnonzero(self.usable_kw > self.most_kw)
         at = np.arange(len(open_))
-        row([(at, power[open_], plus[open_]), (at, np.full(len(open_), floor), minus[open_]),
-             (at, open_, np.full(len(open_), -self.floor_kw - width))],
-            np.full(len(open_), -self.most_kw), np.full(len(open_), np.inf))  # fmt: skip
+        rows.add(
+            len(open_), -self.most_kw, np.inf,
+            (at, power[open_], 1.0), (at, floor, -1.0), (at, open_, -self.floor_kw - width),
+        )  # fmt: skip
         short = np.flatnonzero(self.usable_kw <= self.most_kw)
         at = np.arange(len(short))
-        row([(at, power[short], plus[short]), (at, short, -self.usable_kw[short])],
-            np.zeros(len(short)), np.full(len(short), np.inf))  # fmt: skip
-        line, column, value = (np.concatenate([entry[i] for entry in entries]) for i in range(3))
-        matrix = csc_matrix((value, (line, column)), (rows, 2 * count + 1))
-        lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = 2 * count + 1, rows
-        lp.col_cost_ = np.concatenate([np.zeros(2 * count), [-1.0]])
-        lp.col_lower_ = np.concatenate([self.must.astype(float), np.zeros(count), [self.floor_kw]])
-        lp.col_upper_ = np.concatenate([self.may.astype(float), self.usable_kw, [self.most_kw]])
-        lp.row_lower_ = np.concatenate([low for low, _ in bounds])
-        lp.row_upper_ = np.concatenate([high for _, high in bounds])
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
-        kind = highspy.HighsVarType
-        lp.integrality_ = [kind.kInteger] * count + [kind.kContinuous] * (count + 1)
-        return lp
+        rows.add(len(short), 0.0, np.inf, (at, power[short], 1.0), (at, short, -self.usable_kw[short]))
+        low = np.concatenate([self.must.astype(float), np.zeros(count), [self.floor_kw]])
+        high = np.concatenate([self.may.astype(float), self.usable_kw, [self.most_kw]])
+        cost = np.where(np.arange(2 * count + 1) == floor, -1.0, 0.0)
+        return rows.model(cost, low, high, np.arange(2 * count + 1) < count)

@@ -8,12 +8,12 @@ import numpy as np
 
 from cosim.contract import Float, Int
 from cosim.controllers.caps.decomposition.bound import Relaxed
-from cosim.controllers.caps.decomposition.clock import Clock
 from cosim.controllers.caps.decomposition.family import family
 from cosim.controllers.caps.decomposition.master import joined
 from cosim.controllers.caps.decomposition.pricing import IDLE, LAST, Plans, chosen, plans_of
 from cosim.controllers.caps.decomposition.structures import Choice, Effort, choose
 from cosim.controllers.caps.part import Part
+from cosim.controllers.solver import Clock
 
 WHOLE = 1e-6
 FREE_CARS = 60  # cars whose structure is open in the first programme, at least

@@ -8,17 +8,15 @@ import numpy as np
 
 from cosim.controllers.caps.decomposition.bound import Relaxed, relax
 from cosim.controllers.caps.decomposition.branch import close
-from cosim.controllers.caps.decomposition.clock import Clock
 from cosim.controllers.caps.decomposition.first_plan import first_plan
 from cosim.controllers.caps.decomposition.floored import least_kw
 from cosim.controllers.caps.decomposition.plan import NEIGHBOURHOODS, integer_plan
 from cosim.controllers.caps.decomposition.plans import CAPPED, plans_from
 from cosim.controllers.caps.decomposition.pricing import Pricing, pricing_of
-from cosim.controllers.caps.highs import OPTIMAL_GAP, Stop
 from cosim.controllers.caps.part import NEARLY_KW, Part, Plan, freed, respond
 from cosim.controllers.caps.search import search
 from cosim.controllers.caps.sharing import share_equally
-from cosim.controllers.highs import relative_gap
+from cosim.controllers.solver import Clock, Limits, Termination, judged
 
 RELAXED_GAP = 0.02  # of the gap asked for; to this the bound is computed
 IN_VAIN_KW = 1e-4
@@ -35,7 +33,7 @@ class Decomposed:
     ----------
     plan : Plan or None
         None where none was found.
-    status : str
+    status : Termination
         ``optimal``, ``gap_limit``, ``node_limit`` or ``time_limit``; ``infeasible`` where some car has no plan at all,
         whatever the limits.
     withheld_kwh, bound_kwh : float
@@ -43,19 +41,19 @@ class Decomposed:
     """
 
     plan: Plan | None
-    status: str
+    status: Termination
     withheld_kwh: float
     bound_kwh: float
 
 
-def decompose(part: Part, stop: Stop, rng: np.random.Generator, start: Plan | None = None) -> Decomposed:
+def decompose(part: Part, stop: Limits, rng: np.random.Generator, start: Plan | None = None) -> Decomposed:
     """Withhold as little as the limits of the piece allow.
 
     Parameters
     ----------
     part : Part
         A piece that `supports` accepts; its needs must be servable.
-    stop : Stop
+    stop : Limits
         Gap and wall clock; the rounds of pricing and the neighbourhoods searched have limits of their own.
     rng : numpy.random.Generator
         Of the subset that gives first prices, and of neighbourhoods.
@@ -65,7 +63,7 @@ def decompose(part: Part, stop: Stop, rng: np.random.Generator, start: Plan | No
     clock = Clock(stop.time_s)
     pricing = pricing_of(part)
     if not np.isfinite(pricing.best(np.zeros(part.headroom_kw.shape))[0]).all():
-        return Decomposed(None, "infeasible", float("inf"), float("inf"))
+        return Decomposed(None, Termination.INFEASIBLE, float("inf"), float("inf"))
     has_floors = bool((part.floor_kw > 0.0).any())
     known = _known(part, start, at_once=has_floors)
     relaxed = relax(part, max(RELAXED_GAP * stop.gap, 1e-9), clock, rng)
@@ -88,16 +86,11 @@ def decompose(part: Part, stop: Stop, rng: np.random.Generator, start: Plan | No
         known = _known(part, None, at_once=True)
     plan = _better(part, plan, known)
     struck = struck or clock.over or (found is not None and found.timed_out)
+    ended = Termination.TIME_LIMIT if struck else Termination.NODE_LIMIT
     if plan is None:
-        return Decomposed(None, "time_limit" if struck else "node_limit", float("inf"), bound)
+        return Decomposed(None, ended, float("inf"), bound)
     withheld = plan.withheld_kwh(part)
-    gap = relative_gap(withheld, bound)
-    if gap <= OPTIMAL_GAP:
-        status = "optimal"
-    elif gap <= stop.gap:
-        status = "gap_limit"
-    else:
-        status = "time_limit" if struck else "node_limit"
+    status = judged(withheld, bound, stop.gap, ended)
     return Decomposed(plan, status, withheld, min(bound, withheld))
 
 

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import highspy
 import numpy as np
-from scipy.sparse import csc_matrix
 
 from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
 from cosim.controllers.caps.decomposition.master import OVERLOAD_KWH_PER_KW
 from cosim.controllers.caps.decomposition.pricing import CAPPED, FULL, LAST, Plans
 from cosim.controllers.caps.part import NEARLY_KW, Part
-from cosim.controllers.highs import silent_highs
-from cosim.errors import SolverError
+from cosim.controllers.solver import Limits, Model, Rows, Termination, solve
 
 OPEN_SLOTS = 4  # throttled slots of a structure whose power is left open
 WHOLE_TO = 1e-9
@@ -112,36 +109,24 @@ def choose(
     SolverError
         Where the solver ends in a way that says nothing.
     """
-    model = _Model(part, offered, headroom_kw, price)
-    solver = silent_highs()
-    for option, value in (
-        ("mip_max_nodes", effort.nodes), ("time_limit", effort.time_s), ("mip_rel_gap", 1e-5),
-        ("objective_target", effort.target_kwh), ("mip_max_improving_sols", effort.plans),
-        ("mip_feasibility_tolerance", WHOLE_TO),  # a structure taken a millionth less is a load that much too small
-    ):  # fmt: skip
-        solver.setOptionValue(option, value)
-    solver.passModel(model.programme(withheld_kwh, 0.0 if strict else np.inf))
+    structures = _Structures(part, offered, headroom_kw, price)
+    model = structures.model(withheld_kwh, 0.0 if strict else np.inf)
+    first = None
     if start is not None:
-        solver.setSolution(
-            model.count,
-            np.arange(model.count, dtype=np.int32),
-            np.isin(np.arange(model.count), start).astype(np.float64),
-        )
-    solver.run()
-    ends = highspy.HighsModelStatus
-    end = solver.getModelStatus()
-    if end in (ends.kInfeasible, ends.kUnboundedOrInfeasible):
+        first = np.full(len(model.cost), np.nan)
+        first[: structures.count] = np.isin(np.arange(structures.count), start)
+    limits = Limits(1e-5, effort.nodes, effort.time_s, effort.plans, effort.target_kwh)
+    # a structure taken a millionth less is a load that much too small
+    found = solve(model, limits, start=first, mip_feasibility_tolerance=WHOLE_TO)
+    if found.termination is Termination.ERROR:
+        found.proven("choice of structures")
+    if not found.has_point:
         return None
-    if end in (ends.kSolveError, ends.kUnbounded, ends.kNotset, ends.kModelError):
-        raise SolverError(f"choice of structures ended with {solver.modelStatusToString(end)!r}")
-    info = solver.getInfo()
-    if info.primal_solution_status != highspy.kSolutionStatusFeasible:
-        return None
-    rows, charge, overload = model.read(np.array(solver.getSolution().col_value))
-    return Choice(rows, charge, info.objective_function_value, overload, end == ends.kTimeLimit)
+    rows, charge, overload = structures.read(found.x)
+    return Choice(rows, charge, found.value, overload, found.termination is Termination.TIME_LIMIT)
 
 
-class _Model:
+class _Structures:
     """Columns: structures, then powers of throttled slots, then overload of each slot and phase."""
 
     def __init__(self, part: Part, offered: Plans, headroom_kw: Float, price: Float) -> None:
@@ -176,62 +161,36 @@ class _Model:
         rank[order] = np.arange(len(slots)) - np.repeat(np.cumsum(count) - count, count)
         return drawn | (rank < OPEN_SLOTS)
 
-    def programme(self, withheld_kwh: float, overload_kw: float) -> highspy.HighsLp:
+    def model(self, withheld_kwh: float, overload_kw: float) -> Model:
         """Return the mixed-integer programme, its objective with what is withheld from the others; overload at most."""
         part, offered = self.part, self.offered
         phases, every = part.share.shape[1], np.arange(self.count)
         power = self.count + np.arange(len(self.slot))
         held = np.where(offered.state == CAPPED, part.room_kw[:, offered.cars] - self.fixed_kw, 0.0).sum(axis=0)
-        entries: list[tuple[Int, Int, Float]] = []
-        bounds: list[tuple[Float, Float]] = []
-        rows = 0
-
-        def more(rows_of: Int, columns: Int, values: Float) -> None:
-            entries.append((rows_of, columns, values))
-
         share = part.share[offered.cars]
+        limits = self.headroom_kw.size
+        loads: list[tuple[Int, Int, Float | float]] = []
         for phase in range(phases):
             at, who = np.nonzero(self.fixed_kw)
-            more(at * phases + phase, who, self.fixed_kw[at, who] * share[who, phase])
-            more(self.last * phases + phase, every, self.left_kw * share[:, phase])
-            more(self.slot * phases + phase, power, share[self.owner, phase])
-            more(self.last[self.owner] * phases + phase, power, -share[self.owner, phase])
-        limits = self.headroom_kw.size
+            loads += [
+                (at * phases + phase, who, self.fixed_kw[at, who] * share[who, phase]),
+                (self.last * phases + phase, every, self.left_kw * share[:, phase]),
+                (self.slot * phases + phase, power, share[self.owner, phase]),
+                (self.last[self.owner] * phases + phase, power, -share[self.owner, phase]),
+            ]
         overload = self.count + len(power) + np.arange(limits)
-        more(np.arange(limits), overload, np.full(limits, -1.0))
-        bounds.append((np.full(limits, -np.inf), self.headroom_kw.ravel()))
-        rows += limits
+        rows = Rows()
+        rows.add(limits, -np.inf, self.headroom_kw.ravel(), *loads, (np.arange(limits), overload, -1.0))
         cars, car_row = np.unique(offered.cars, return_inverse=True)
-        more(rows + car_row, every, np.ones(self.count))
-        bounds.append((np.ones(len(cars)), np.ones(len(cars))))
-        rows += len(cars)
+        rows.add(len(cars), 1.0, 1.0, (car_row, every, 1.0))
         for sign, limit in ((1.0, self.left_kw), (-1.0, self.last_kw - self.left_kw)):
-            more(rows + self.owner, power, np.full(len(power), sign))
-            more(rows + every, every, -limit)
-            bounds.append((np.full(self.count, -np.inf), np.zeros(self.count)))
-            rows += self.count
+            rows.add(self.count, -np.inf, 0.0, (self.owner, power, sign), (every, every, -limit))
+        each = np.arange(len(power))
         for sign, limit in ((1.0, self.most_kw), (-1.0, -self.least_kw)):
-            more(rows + np.arange(len(power)), power, np.full(len(power), sign))
-            more(rows + np.arange(len(power)), self.owner, -limit)
-            bounds.append((np.full(len(power), -np.inf), np.zeros(len(power))))
-            rows += len(power)
-        columns = self.count + len(power) + limits
-        row, column, value = (np.concatenate([entry[i] for entry in entries]) for i in range(3))
-        matrix = csc_matrix((value, (row, column)), (rows, columns))
-        lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = columns, rows
-        lp.offset_ = withheld_kwh
-        dear = np.full(limits, OVERLOAD_KWH_PER_KW)
-        lp.col_cost_ = part.slot_h * np.concatenate([held, np.full(len(power), -1.0), dear])
-        lp.col_lower_ = np.zeros(columns)
-        lp.col_upper_ = np.concatenate([np.ones(self.count), self.most_kw, np.full(limits, overload_kw)])
-        lp.row_lower_ = np.concatenate([low for low, _ in bounds])
-        lp.row_upper_ = np.concatenate([high for _, high in bounds])
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
-        kind = highspy.HighsVarType
-        lp.integrality_ = [kind.kInteger] * self.count + [kind.kContinuous] * (columns - self.count)
-        return lp
+            rows.add(len(power), -np.inf, 0.0, (each, power, sign), (each, self.owner, -limit))
+        cost = part.slot_h * np.concatenate([held, np.full(len(power), -1.0), np.full(limits, OVERLOAD_KWH_PER_KW)])
+        high = np.concatenate([np.ones(self.count), self.most_kw, np.full(limits, overload_kw)])
+        return rows.model(cost, np.zeros(len(cost)), high, np.arange(len(cost)) < self.count, withheld_kwh)
 
     def read(self, values: Float) -> tuple[Int, Float, float]:
         """Return the structures chosen, what their cars draw, and the largest overload."""

@@ -14,8 +14,8 @@ from cosim.controllers.caps.export.allocation import CLOSE_KW, Allocation
 from cosim.controllers.caps.export.follower import Response, best_response
 from cosim.controllers.caps.export.given import Given
 from cosim.controllers.caps.export.problem import WHERE, ExportProblem
-from cosim.controllers.caps.highs import OPTIMAL_GAP
 from cosim.controllers.caps.result import Relaxation
+from cosim.controllers.solver import Termination, judged, relative_gap
 from cosim.errors import Fault, InputError
 
 OBJECTIVES = ("least", "max_min", "equal_share")
@@ -34,8 +34,10 @@ class ExportResult(FrozenArrays):
         What homes do inside them.
     wanted_kw : ndarray, shape (slot, home)
         What they would export without caps [kW].
-    objective_name, coordination, form, status : str
-        What was solved, how, and how it ended.
+    objective_name, coordination, form : str
+        What was solved, and how.
+    status : Termination
+        How it ended.
     objective, bound, gap : float
         Withheld energy and its proven lower bound [kWh]; with ``max_min`` the largest share of its export that a home
         loses, and its lower bound; with ``equal_share``, a rule, the withheld energy against the least possible.
@@ -59,7 +61,7 @@ class ExportResult(FrozenArrays):
     objective_name: str
     coordination: str
     form: str
-    status: str
+    status: Termination
     objective: float
     bound: float
     gap: float
@@ -109,7 +111,7 @@ def solve_export(problem: ExportProblem, objective: str = "least", coordination:
         if objective == "max_min"
         else (found.withheld_kw * problem.slot_h, best.withheld_kw * problem.slot_h)
     )
-    gap = max(value - bound, 0.0) / value if value > CLOSE_KW else 0.0
+    gap = relative_gap(value, bound, CLOSE_KW)
     caps = _caps(given, found, safe)
     response = best_response(problem, problem.import_cap_kw, caps)
     error = np.where(found.export_kw < given.wanted_kw - CLOSE_KW, response.export_kw - found.export_kw, 0.0)
@@ -122,7 +124,7 @@ def solve_export(problem: ExportProblem, objective: str = "least", coordination:
         objective_name=objective,
         coordination=coordination,
         form="rule" if shared else "lp",
-        status="optimal" if gap <= OPTIMAL_GAP else "gap_limit",
+        status=judged(value, bound, np.inf, rounding=CLOSE_KW),
         objective=value,
         bound=bound,
         gap=gap,
