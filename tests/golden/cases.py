@@ -260,8 +260,8 @@ TIED = frozenset(
         "bilevel_caps objective=least_restriction",
         "bilevel_caps objective=max_min phase_a",
         "bilevel_caps form=order limit_on=peak",
-        "bilevel_caps export=True export_objective=least network=transformer",
-        "bilevel_caps export=True export_objective=equal_share network=transformer",
+        "bilevel_caps export=True export_objective=least voltage_max_pu=1.06 network=transformer",
+        "bilevel_caps export=True export_objective=equal_share voltage_max_pu=1.06 network=transformer",
         "bilevel_caps network=transformer",
         "bilevel_caps floor_kw=2.5 phase_a",
     }
@@ -303,8 +303,9 @@ def all_cases() -> dict[str, Case]:
     """Every case by its name."""
     makers = (_scenarios, _rules, _planner, _aggregator, _pareto, _caps)
     found = [case for maker in makers for case in maker()]
-    names = [case.name for case in found]
-    assert len(set(names)) == len(names), sorted(name for name in set(names) if names.count(name) > 1)
+    names = {case.name for case in found}
+    assert len(names) == len(found), "two cases have the same name"
+    assert names >= TIED, sorted(TIED - names)
     return {case.name: replace(case, tied=case.name in TIED) for case in found}
 
 
