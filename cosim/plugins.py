@@ -198,11 +198,10 @@ def _run_file(path: Path, key: str) -> ModuleType:
         code = compile(source, str(path), "exec")
         helpers = dict(_helpers(path, key))
         exec(code, module.__dict__)  # noqa: S102 - the code that was named; the very bytes that were hashed
-    except InputError:
+    except BaseException as error:
         del sys.modules[name]
-        raise
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
+        if isinstance(error, (InputError, KeyboardInterrupt)):
+            raise
         raise InputError(fault_inside(error, str(path), key, "cannot be imported")) from error
     _hashes[path] = {path.name: sha256(source).hexdigest(), **helpers}
     return module

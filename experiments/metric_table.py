@@ -90,14 +90,9 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def metric_of(name: str) -> Metric:
-    """How to read a metric; one of others is shown without judgement."""
-    return METRICS.get(name, Metric(name.replace("_", " "), "", "", digits=3))
-
-
 def best(name: str, values: Mapping[str, float]) -> set[str]:
     """Labels with the best value as printed; none where all are alike or neither direction is better."""
-    metric = metric_of(name)
+    metric = METRICS.get(name, Metric("", "", ""))
     finite = {label: round(value, metric.digits) for label, value in values.items() if math.isfinite(value)}
     if not metric.better or len(set(finite.values())) < 2:
         return set()

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from cosim import Feeder
 from cosim.errors import Fault, InputError
-from cosim.experiments.metric_table import Metric, best, metric_of
+from cosim.experiments.metric_table import METRICS, Metric, best
 
 
 def print_scoreboard(metrics: Mapping[str, Mapping[str, float]], console: Console, *, everything: bool = False) -> None:
@@ -32,7 +32,7 @@ def print_scoreboard(metrics: Mapping[str, Mapping[str, float]], console: Consol
         All metrics, not only the headlines.
     """
     present = dict.fromkeys(name for values in metrics.values() for name in values)
-    names = [name for name in present if everything or metric_of(name).headline]
+    names = [name for name in present if everything or METRICS.get(name, Metric(name, "")).headline]
     cells = {label: [_cell_of(name, label, metrics) for name in names] for label in metrics}
     room = console.width - max((len(name) for name in names), default=0) - 3
     console.print("[bold]Scoreboard[/bold]   * best   ! limit violated")
@@ -63,7 +63,7 @@ def _side_by_side(cells: Mapping[str, list[str]], room: int) -> Iterator[list[st
 
 def _cell_of(name: str, label: str, metrics: Mapping[str, Mapping[str, float]]) -> str:
     row = {other: values.get(name, float("nan")) for other, values in metrics.items()}
-    return _cell(row[label], metric_of(name), label in best(name, row))
+    return _cell(row[label], METRICS.get(name, Metric(name, "")), label in best(name, row))
 
 
 def _cell(value: float, metric: Metric, is_best: bool) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.experiments.figures.definitions import CHECKS, DEFINITIONS, GROUPS
-from cosim.experiments.metric_table import Metric, best, metric_of
+from cosim.experiments.metric_table import METRICS, Metric, best
 from cosim.trajectory import Trajectory
 
 ABSENT = "–"
@@ -92,7 +92,7 @@ def rows(
 
 
 def _row(name: str, trajectories: Mapping[str, Trajectory], metrics: Mapping[str, Mapping[str, float]]) -> Row:
-    metric = metric_of(name)
+    metric = METRICS.get(name, Metric(name.replace("_", " "), "", ""))
     absent = {label: _inapplicable(name, run) for label, run in trajectories.items()}
     values = {label: _number(metrics.get(label, {}).get(name)) for label in trajectories}
     rivals = {

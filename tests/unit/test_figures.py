@@ -181,7 +181,7 @@ def test_scoreboard_marks_best_and_violated_but_never_a_run_that_stopped(sunny):
 def test_unknown_measures_are_shown_without_judgement(sunny):
     _, runs = sunny
     groups = dict(rows(runs, {label: {"something_new": float(k)} for k, label in enumerate(runs)}))
-    assert [cell.text for cell in groups["Others"][0].cells] == ["0.000", "1.000", "2.000", "3.000"]
+    assert [cell.text for cell in groups["Others"][0].cells] == ["0.0", "1.0", "2.0", "3.0"]
     assert not any(cell.best for cell in groups["Others"][0].cells)
 
 

@@ -77,8 +77,10 @@ class Peeks(Good):
     """Finds the plant behind the loop, and reads tomorrow's paper."""
 
     def decide(self, observation):
-        plant = next(found for found in gc.get_objects() if isinstance(found, Plant) and found.completed < STEPS)
-        return Setpoints(plant.day.demand_kw[min(observation.step + 6, STEPS - 1)], *[np.full(3, np.inf)] * 2)
+        if not hasattr(self, "plant"):
+            plants = [found for found in gc.get_objects() if isinstance(found, Plant)]
+            self.plant = next(plant for plant in plants if plant.completed < STEPS)
+        return Setpoints(self.plant.day.demand_kw[min(observation.step + 6, STEPS - 1)], *[np.full(3, np.inf)] * 2)
 
 
 class Fails(Good):
