@@ -12,7 +12,7 @@ import numpy as np
 
 from cosim import Behaviour, Trajectory, controllers, run
 from cosim.errors import InputError
-from cosim.experiments import compose, execute, scenario
+from cosim.experiments import compose, scenario
 from cosim.reduced import ReducedNetwork
 from tests.golden import places
 
@@ -85,7 +85,7 @@ class ScenarioCase(Case):
         made = _composed(shipped, self.hours)
         made = replace(made, exogenous=places.shaken(made.exogenous, shake)) if shake else made
         (item,) = (item for item in made.scenario.runs if item.name == label)
-        return execute.run_one(made, item, made.controller(item), "opendss", None)
+        return made.run_spec(item).trajectory
 
 
 @cache
