@@ -13,10 +13,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 
 from cosim.errors import CosimError, Fault, InputError
+from cosim.experiments import DEFAULT as DEFAULT
 from cosim.experiments.mend import dotted, items, mended
 
 SHIPPED = Path(__file__).parent / "scenarios"
-DEFAULT = "european_lv_may_day"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 ForecastKind = Literal["oracle", "persistence", "noisy"]

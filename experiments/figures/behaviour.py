@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from cosim.experiments.figures import style
-from cosim.experiments.figures.runs import NothingToDrawError, Runs, minutes
+from cosim.experiments.figures.runs import NothingToDrawError, Runs
 from cosim.experiments.promise_table import ANTICIPATED, SAFE, PromiseRow
+from cosim.experiments.words import minutes
 
 LOOKS = ((style.USED, "o", "-"), (style.WITHHELD, "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"))
 ROWS = (

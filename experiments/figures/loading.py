@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 
 from cosim.contract import Float
 from cosim.experiments.figures import style
-from cosim.experiments.figures.runs import NothingToDrawError, Runs, edges_of, minutes
+from cosim.experiments.figures.runs import NothingToDrawError, Runs, edges_of
+from cosim.experiments.words import minutes
 from cosim.measures import hot_spot_c
 from cosim.trajectory import Trajectory
 

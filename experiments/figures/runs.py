@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from cosim.contract import Exogenous, Float
 from cosim.experiments.figures import style
+from cosim.experiments.words import clock_text
 from cosim.trajectory import Trajectory
 
 UNCONTROLLED = "none"
@@ -90,12 +89,4 @@ def edges_of(run: Trajectory) -> Float:
 
 def clock(run: Trajectory, step: int) -> str:
     """Clock time at the start of a step."""
-    return style.clock_text(run.exogenous.start, step * run.step_min)
-
-
-def minutes(value: float) -> str:
-    """Minutes as a reader says them: 45 min, 3 h 20 min."""
-    if not np.isfinite(value):
-        return "–"
-    whole = round(value)
-    return f"{whole} min" if whole < 120 else f"{whole // 60} h {whole % 60:02d} min"
+    return clock_text(run.exogenous.start, step * run.step_min)

@@ -240,11 +240,6 @@ def clock_axis(axes: Axes, span: tuple[float, float], most: int = 9) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(_clock))
 
 
-def clock_text(start: datetime, minute: float) -> str:
-    """Clock time so many minutes after a moment, to the nearest minute."""
-    return (start + timedelta(minutes=minute, seconds=30)).strftime("%H:%M")
-
-
 def _clock(value: float, _position: int | None = None) -> str:
     moment = _EPOCH + timedelta(days=value, seconds=30)
     hour = moment.strftime("%H:%M")

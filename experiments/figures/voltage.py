@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from cosim.contract import Feeder, Float
 from cosim.experiments.figures import style
-from cosim.experiments.figures.runs import NothingToDrawError, Runs, clock, edges_of, minutes
+from cosim.experiments.figures.runs import NothingToDrawError, Runs, clock, edges_of
+from cosim.experiments.words import minutes
 from cosim.trajectory import Trajectory
 
 HIGH_PU, LOW_PU, LOWER_STATUTORY_PU = 1.10, 0.90, 0.94
