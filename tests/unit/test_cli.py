@@ -231,7 +231,8 @@ def broken(tmp_path) -> Path:
     scenario = tmp_path / "mine.toml"
     scenario.write_text(
         'name = "mine"\nfeeder = "Master.dss"\nstart = 2026-05-15T12:00:00\nhorizon_h = 2\n'
-        '[households]\nprofiles = "homes.csv"\n[[runs]]\ncontroller = "none"\n[[runs]]\ncontroller = "none"\nlabel = "again"\n',
+        '[households]\nprofiles = "homes.csv"\n[[runs]]\ncontroller = "none"\n'
+        '[[runs]]\ncontroller = "none"\nlabel = "again"\n',
         encoding="utf-8",
     )
     return scenario
