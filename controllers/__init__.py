@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from cosim.contract import Controller, Feeder, Predictor
+from cosim.controllers.texts import parameter_texts
 from cosim.errors import Fault, InputError
 
 if not __name__.startswith("cosim."):  # from the project's root a second copy of every class would load
@@ -62,20 +63,7 @@ def options(name: str) -> dict[str, Any]:
 
 def option_texts(name: str) -> dict[str, str]:
     """What the class's docstring says of each option; InputError where there is no such controller."""
-    lines = iter((getdoc(_class(name)) or "").splitlines())
-    texts: dict[str, str] = {}
-    for line in lines:
-        if line == "Parameters":
-            break
-    next(lines, None)
-    keys: list[str] = []
-    for line in lines:
-        if line.startswith("----"):  # the line before it was the next section's heading
-            break
-        if line and not line.startswith(" "):
-            keys = [key.strip() for key in line.partition(" : ")[0].split(",")]
-        for key in keys if line.startswith(" ") else ():
-            texts[key] = f"{texts.get(key, '')} {line.strip()}".strip()
+    texts = parameter_texts(_class(name))
     hints = get_type_hints(_class(name).__init__)  # type: ignore[misc]
     for key in options(name):
         choices = get_args(hints.get(key)) if get_origin(hints.get(key)) is Literal else ()
