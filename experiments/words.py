@@ -40,3 +40,10 @@ def listed(names: Sequence[str]) -> str:
 def counted(count: int, noun: str) -> str:
     """Say how many there are: no car, 1 car, 2 cars."""
     return f"{'no' if count == 0 else count} {noun}{'' if count == 1 else 's'}"
+
+
+def in_runs(found: Sequence[str], count: int) -> str:
+    """Say in which of so many runs something was found: in every run, in this run, in any run, in 2 of 3 runs: a, b."""
+    if len(found) in (0, count):
+        return "in this run" if count == 1 else "in every run" if found else "in any run"
+    return f"in {len(found)} of {count} runs: {', '.join(found)}"

@@ -91,11 +91,11 @@ def _described(figure: Figure, view: View, passed: bool) -> style.Drawing:
         _key("home", "#FD8D3C", "#777777", marker="o", markersize=5),
         _key(f"home {view.beyond}", "#BD0026", "black", marker="o", markersize=6.5),
     ]
-    style.heading(figure, title, keys)
-    return style.Drawing(figure, title, (
+    caption = (
         f"Lines and homes (dots) at their coordinates, coloured by the {view.extreme} voltage of the day: of a line "
         f"the mean of its two ends' worst phase, of a home its own terminal. Under each map: homes {view.beyond}."
-    ))  # fmt: skip
+    )
+    return style.finish(figure, title, caption, keys)
 
 
 def _distances(feeder: Feeder) -> set[str]:
@@ -152,7 +152,7 @@ def _map(axes: Axes, run: Trajectory, of_bus: dict[str, float], of_home: Float, 
     feeder, place = run.feeder, run.feeder.coordinates
     lines = [line.buses for line in feeder.network.lines if all(b in place and b in of_bus for b in line.buses)]
     segments = [[place[bus] for bus in buses] for buses in lines]
-    axes.add_collection(LineCollection(segments, colors="#B5B5B5", linewidths=3.0, capstyle="round"))
+    style.broken_line(axes, segments, "#B5B5B5", linewidth=3.0, solid_capstyle="round")
     coloured = LineCollection(segments, cmap=view.colour_map, norm=view.scale, linewidths=2.0, capstyle="round")
     coloured.set_array(np.array([np.mean([of_bus[bus] for bus in buses]) for buses in lines]))
     axes.add_collection(coloured)

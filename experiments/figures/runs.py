@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
 from cosim.contract import Exogenous, Float
 from cosim.experiments.figures import style
 from cosim.experiments.words import clock_text
@@ -62,6 +65,24 @@ class Runs:
         """First and last moment of the longest run, in days as on the time axis."""
         borders = [edges_of(run) for run in self.trajectories.values()]
         return float(min(b[0] for b in borders)), float(max(b[-1] for b in borders))
+
+    def grid(
+        self,
+        labels: list[str],
+        height_in: float,
+        scale: str,
+        *below: style.Block,
+        timed: bool = True,
+        **room: float,
+    ) -> tuple[Figure, list[list[Axes]]]:
+        """Make a sheet with a panel for each of some runs, and blocks of other panels below; see `style.sheet`."""
+        columns = style.columns_for(len(labels))
+        figure, panels = style.sheet(style.Block(len(labels), columns, height_in), *below, **room)
+        for axes in panels[0][::columns]:
+            axes.set_ylabel(scale)
+        if timed:
+            style.clock_axis(panels[0][0], self.span)
+        return figure, panels
 
     def colour(self, label: str) -> str:
         """Colour of a run, the same in every figure."""
