@@ -40,8 +40,8 @@ def draw_band(runs: Runs) -> style.Drawing:
         style.panel_title(axes, label, summary, runs.stopped(label))
     _frame(panels, runs, 0.04)
     over = [label for label in runs.labels if runs.metric(label, "overvoltage_min") > 0]
-    who, limit = "Some" if over else "No", f"{limits_v(runs.reference.feeder)[0]:.5g} V"
-    title = f"{who} customer is above {limit} {in_runs(over, len(runs))}"
+    who, upper_v = "Some" if over else "No", limits_v(runs.reference.feeder)[0]
+    title = f"{who} customer is above {upper_v:.5g} V {in_runs(over, len(runs))}"
     keys = [
         style.area_key("#56B4E9", "lowest to highest customer", alpha=0.45),
         style.line_key(style.PHASE_COLOURS[0], "median customer"),
@@ -60,8 +60,8 @@ def _band(axes: Axes, run: Trajectory) -> None:
     low, high = run.voltage_v.min(axis=1), run.voltage_v.max(axis=1)
     upper, _, lower = limits_v(run.feeder)
     style.between(axes, times, low, high, "#56B4E9", alpha=0.45)
-    for limit, extreme, beyond in ((upper, high, high > upper), (lower, low, low < lower)):
-        style.between(axes, times, limit, extreme, style.BAD, where=style.hold(beyond), alpha=0.55)
+    for edge_v, extreme, beyond in ((upper, high, high > upper), (lower, low, low < lower)):
+        style.between(axes, times, edge_v, extreme, style.BAD, where=style.hold(beyond), alpha=0.55)
     style.steps(axes, times, np.median(run.voltage_v, axis=1), style.PHASE_COLOURS[0])
     draw_limits(axes, run.feeder)
 
