@@ -134,7 +134,7 @@ def run_command(
 
 @app.command()
 def compare(
-    folders: Annotated[list[Path], typer.Argument(help="Folders that 'cosim run' wrote.", metavar="FOLDER...")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders that 'cosim run' wrote.", metavar="FOLDER")],
     everything: Annotated[bool, typer.Option("--all", help="All metrics, not only the headlines.")] = False,
 ) -> None:
     """Show the scoreboard again, from files alone; of several folders run by run, with the change from the first."""

@@ -18,8 +18,7 @@ from cosim.experiments.files import write_json
 from cosim.experiments.manifest import assumptions, make_manifest
 from cosim.experiments.promise_table import FILE_NAME as PROMISES
 from cosim.experiments.promise_table import promise_rows, write_promises
-from cosim.experiments.unbalance.tables import Unbalance, analyse, describe
-from cosim.experiments.unbalance.write import write_unbalance
+from cosim.experiments.unbalance_tables import Unbalance, analyse, describe, write_unbalance
 from cosim.loop import make_engine
 from cosim.measures import json_safe, scoreboard
 from cosim.record import write_trajectory, write_whole

@@ -1,9 +1,10 @@
-"""Every index at every three-phase bus and line of a run, where the worst is, and which customers cause it."""
+"""Unbalance for people: every index at every three-phase bus and line, where the worst is, and who causes it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from cosim import Trajectory
 from cosim.contract import Complex, Float
 from cosim.errors import UnsupportedError
+from cosim.experiments.tables import write_table
 from cosim.experiments.words import clock_text
 from cosim.measures import (
     line_to_line,
@@ -203,3 +205,11 @@ def describe(found: Unbalance, most: int = 3) -> list[str]:
         )
         lines.append(f"its neutral current would be less without {named}")
     return lines
+
+
+def write_unbalance(found: Unbalance, folder: Path) -> None:
+    """Write ``buses.csv``, ``lines.csv`` and ``causes.csv``; tables without rows are left out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in vars(found).items():
+        if not table.empty:
+            write_table(table, folder / f"{name}.csv")
