@@ -8,10 +8,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from enum import StrEnum
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -41,28 +40,9 @@ _out = Console()
 _err = Console(stderr=True)
 
 
-class Engine(StrEnum):
-    """Power flows."""
-
-    opendss = "opendss"
-    reduced = "reduced"
-
-
-class Kind(StrEnum):
-    """What can be listed."""
-
-    feeders = "feeders"
-    controllers = "controllers"
-    scenarios = "scenarios"
-
-
-class Benchmark(StrEnum):
-    """Benchmarks."""
-
-    step = "step"
-    pareto = "pareto"
-    caps = "caps"
-    plan = "plan"
+Engine = Literal["opendss", "reduced"]
+Kind = Literal["feeders", "controllers", "scenarios"]
+Benchmark = Literal["step", "pareto", "caps", "plan"]
 
 
 def _version(asked: bool) -> None:
@@ -87,7 +67,7 @@ def run_command(
     option: Annotated[
         list[str] | None, typer.Option(help="RUN.OPTION=VALUE, e.g. pareto.weights=[0.4,0.6]; may be repeated.")
     ] = None,
-    engine: Annotated[Engine, typer.Option(help="Power flow.")] = Engine.opendss,
+    engine: Annotated[Engine, typer.Option(help="Power flow.")] = "opendss",
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/<scenario>-<time>/.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once, each in a process of its own.")] = 1,
@@ -118,7 +98,7 @@ def run_command(
         from cosim.experiments.execute import execute
 
         results = execute(
-            composition, folder, where=path, engine=engine.value, progress=progress, jobs=jobs, figures=not no_figures
+            composition, folder, where=path, engine=engine, progress=progress, jobs=jobs, figures=not no_figures
         )
     if not quiet:
         from cosim.experiments.show import print_scoreboard
@@ -182,10 +162,10 @@ def list_command(
     from cosim.experiments import scenario as scenarios
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    if kind is Kind.feeders:
+    if kind == "feeders":
         for name in feeders.names():
             table.add_row(name, feeders.title(name))
-    elif kind is Kind.scenarios:
+    elif kind == "scenarios":
         for name in scenarios.shipped():
             table.add_row(
                 name, f"{scenarios.read(name).feeder}: " + ", ".join(r.name for r in scenarios.read(name).runs)
@@ -213,19 +193,19 @@ def bench(
     what: Annotated[Benchmark, typer.Argument(help="What to measure.")],
     out: Annotated[Path | None, typer.Option(help="Write the rows as JSON (and, of caps, a figure beside it).")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repetitions.")] = 5,
-    engine: Annotated[Engine, typer.Option(help="Power flow of the product, of 'step' only.")] = Engine.opendss,
+    engine: Annotated[Engine, typer.Option(help="Power flow of the product, of 'step' only.")] = "opendss",
 ) -> None:
     """Measure speed as ratios against a reference in the same run."""
     from importlib import import_module
 
     from cosim.experiments.bench import table, write
 
-    benchmark = import_module(f"cosim.experiments.bench.{what.value}")
-    rows = benchmark.measure(repeats, engine.value) if what is Benchmark.step else benchmark.measure(repeats)
+    benchmark = import_module(f"cosim.experiments.bench.{what}")
+    rows = benchmark.measure(repeats, engine) if what == "step" else benchmark.measure(repeats)
     _out.print(table(rows))
     if out is not None:
         write(rows, out)
-        if what is Benchmark.caps:
+        if what == "caps":
             benchmark.figure(rows, out.with_suffix(".png"))
 
 
