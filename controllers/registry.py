@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 from cosim import plugins
 from cosim.contract import BaseController, Controller, Exogenous, Feeder, Predictor
 from cosim.controllers import REGISTRY
+from cosim.controllers.texts import parameter_texts
 from cosim.errors import CosimError, Fault, InputError
 
 GROUP = "cosim.controllers"
@@ -49,20 +50,7 @@ def options(name: str | type) -> dict[str, Any]:
 def option_texts(name: str | type) -> dict[str, str]:
     """What the class's docstring says of each option; InputError where there is no such controller."""
     kind = find(name)
-    lines = iter((getdoc(kind) or "").splitlines())
-    texts: dict[str, str] = {}
-    for line in lines:
-        if line == "Parameters":
-            break
-    next(lines, None)
-    keys: list[str] = []
-    for line in lines:
-        if line.startswith("----"):  # the line before it was the next section's heading
-            break
-        if line and not line.startswith(" "):
-            keys = [key.strip() for key in line.partition(" : ")[0].split(",")]
-        for key in keys if line.startswith(" ") else ():
-            texts[key] = f"{texts.get(key, '')} {line.strip()}".strip()
+    texts = parameter_texts(kind)
     hints = _hints(kind)
     for key in options(kind):
         choices = get_args(hints.get(key)) if get_origin(hints.get(key)) is Literal else ()

@@ -6,7 +6,7 @@ losses and powers are computed for a whole horizon at once, after the power flow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -102,9 +102,23 @@ class Network:
         return tuple(branch for branch in self.branches if branch.kind == "line")
 
 
-def _with_earth(voltages_v: Complex) -> Complex:
-    """Node voltages with a last column of zeros, so that node -1 reads earth."""
-    return np.concatenate([voltages_v, np.zeros((len(voltages_v), 1), complex)], axis=1)
+_BLOCK = 64  # branches at once: their voltages and currents over a day stay in the processor's cache
+
+
+def _at_terminals(branches: Sequence[Branch], voltages_v: Complex) -> Iterator[tuple[int, Complex, Complex]]:
+    """Give for each branch its position, and voltages at and currents into all its conductors: (step, conductor)."""
+    by_size = sorted(range(len(branches)), key=lambda i: len(branches[i].nodes))
+    for _, group in groupby(by_size, key=lambda i: len(branches[i].nodes)):
+        members = list(group)
+        for first in range(0, len(members), _BLOCK):
+            block = members[first : first + _BLOCK]
+            nodes, place = np.unique([branches[i].nodes for i in block], return_inverse=True)
+            admittance = np.stack([branches[i].admittance_s for i in block])
+            of_node = np.ascontiguousarray(voltages_v[:, nodes].T)
+            of_node[nodes < 0] = 0.0  # earth
+            v = of_node[place.reshape(len(block), -1)]
+            v = np.ascontiguousarray(v.transpose(0, 2, 1))  # (branch, step, conductor)
+            yield from zip(block, v, v @ admittance.transpose(0, 2, 1), strict=True)
 
 
 def terminal_currents(branches: Sequence[Branch], voltages_v: Complex) -> list[Complex]:
@@ -122,18 +136,8 @@ def terminal_currents(branches: Sequence[Branch], voltages_v: Complex) -> list[C
     list of ndarray of complex
         Per branch, shape (step, terminal · conductor) [A], + into the element: ``I = Y_prim V``.
     """
-    padded = _with_earth(voltages_v)
-    currents: list[Complex] = [np.empty(0, complex)] * len(branches)
-    by_size = sorted(range(len(branches)), key=lambda i: len(branches[i].nodes))
-    for _, group in groupby(by_size, key=lambda i: len(branches[i].nodes)):
-        members = list(group)
-        nodes = np.stack([branches[i].nodes for i in members])
-        admittance = np.stack([branches[i].admittance_s for i in members])
-        v = np.ascontiguousarray(padded[:, nodes].transpose(1, 0, 2))  # (branch, step, conductor)
-        i_all = v @ admittance.transpose(0, 2, 1)
-        for row, member in enumerate(members):
-            currents[member] = i_all[row]
-    return currents
+    currents = {position: current for position, _, current in _at_terminals(branches, voltages_v)}
+    return [currents[position] for position in range(len(branches))]
 
 
 def monitored_currents(branches: Sequence[Branch], voltages_v: Complex) -> Complex:
@@ -152,7 +156,8 @@ def monitored_currents(branches: Sequence[Branch], voltages_v: Complex) -> Compl
         Current flowing *towards the customers* in phases 1, 2, 3 [A]; 0 where a phase is not there.
     """
     result = np.zeros((len(voltages_v), len(branches), 3), complex)
-    for column, (branch, current) in enumerate(zip(branches, terminal_currents(branches, voltages_v), strict=True)):
+    for column, _, current in _at_terminals(branches, voltages_v):
+        branch = branches[column]
         # at a transformer's low-voltage terminal the current towards the customers leaves the element
         sign = -1.0 if branch.kind == "transformer" else 1.0
         at_terminal = current[:, branch.monitored]
@@ -177,10 +182,9 @@ def branch_losses_kw(branches: Sequence[Branch], voltages_v: Complex) -> Float:
     ndarray of float, shape (step, branch)
         Losses [kW]: ``Re(Σ V conj(I))`` over all terminals.
     """
-    padded = _with_earth(voltages_v)
     losses = np.empty((len(voltages_v), len(branches)))
-    for column, (branch, current) in enumerate(zip(branches, terminal_currents(branches, voltages_v), strict=True)):
-        losses[:, column] = (padded[:, branch.nodes] * current.conj()).sum(axis=1).real / 1e3
+    for column, v, current in _at_terminals(branches, voltages_v):
+        losses[:, column] = (v * current.conj()).sum(axis=1).real / 1e3
     return losses
 
 

@@ -5,33 +5,34 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from enum import StrEnum
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from cosim import plugins
 from cosim.errors import CosimError, Fault, InputError
-from cosim.experiments import scenario as scenarios
-from cosim.experiments.choose import only, options_of, with_options
-from cosim.experiments.files import writable_folder
+from cosim.experiments import DEFAULT
+from cosim.experiments.files import package_versions, writable_folder
 from cosim.experiments.plan.command import plan_command
 from cosim.experiments.rephase.command import rephase_command
 from cosim.experiments.reproduce.command import studies
-from cosim.experiments.scenario import Scenario
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from cosim.experiments.results import Progress
+    from cosim.experiments.scenario import Scenario
 
 app = typer.Typer(
     help="Power-flow co-simulation of low-voltage feeders: OpenDSS stepped in time, controllers in the loop.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(studies, name="reproduce")
@@ -41,74 +42,75 @@ _out = Console()
 _err = Console(stderr=True)
 
 
-class Engine(StrEnum):
-    """Power flows."""
-
-    opendss = "opendss"
-    reduced = "reduced"
+Engine = Literal["opendss", "reduced"]
+Kind = Literal["feeders", "controllers", "scenarios"]
+Benchmark = Literal["step", "pareto", "caps", "plan"]
 
 
-class Kind(StrEnum):
-    """What can be listed."""
-
-    feeders = "feeders"
-    controllers = "controllers"
-    scenarios = "scenarios"
+def _version(asked: bool) -> None:
+    if asked:
+        print("cosim", *package_versions(["lv-feeder-cosim"]).values())  # noqa: T201 - for scripts
+        raise typer.Exit
 
 
-class Benchmark(StrEnum):
-    """Benchmarks."""
-
-    step = "step"
-    pareto = "pareto"
-    caps = "caps"
-    plan = "plan"
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
 
 
 @app.command("run")
 def run_command(
-    scenario: Annotated[str, typer.Argument(help="Path or shipped name.")] = scenarios.DEFAULT,
+    scenario: Annotated[str, typer.Argument(help="Path or shipped name.")] = DEFAULT,
     controllers: Annotated[
         str | None, typer.Option(help="Only these runs, controllers or file.py:Class, by commas.")
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="RUN.OPTION=VALUE, e.g. pareto.weights=[0.4,0.6]; may be repeated.")
     ] = None,
-    engine: Annotated[Engine, typer.Option(help="Power flow.")] = Engine.opendss,
+    engine: Annotated[Engine, typer.Option(help="Power flow.")] = "opendss",
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/<scenario>-<time>/.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at once, each in a process of its own.")] = 1,
+    no_figures: Annotated[bool, typer.Option("--no-figures", help="A report without figures, for speed.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
 ) -> None:
     """Run one scenario under every controller named in it, and write the results."""
-    from cosim.experiments.compose import compose, read_scenario
-    from cosim.experiments.execute import execute
-    from cosim.experiments.show import print_scoreboard
+    from cosim.experiments import scenario as scenarios
+    from cosim.experiments.choose import only, with_options
 
     path = scenarios.find(scenario)
-    chosen = read_scenario(scenario)
+    chosen = _read(scenario)
     if seed is not None:
         chosen = chosen.model_copy(update={"seed": seed})
     if controllers is not None:
         chosen = only(chosen, controllers, path)
     chosen = with_options(chosen, option or [], path)
     folder = out or Path("runs") / f"{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    with _out.status("Composing the day"):
+    with _progress(quiet) as progress:
+        progress("the day", "composing", 0, 1)
+        from cosim.experiments.compose import compose
+
         composition = compose(chosen, path)
-    writable_folder(folder)  # before the work, but not before the input is known to be right
-    for warning in composition.warnings:
-        _err.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)
-    with _bars() as bars:
-        tasks = {run.name: bars.add_task(run.name, total=None, start=False) for run in chosen.runs}
+        writable_folder(folder)  # before the work, but not before the input is known to be right
+        if not quiet:
+            _warn(composition.warnings)
+        progress("the day", "composed", 1, 1)
+        from cosim.experiments.execute import execute
 
-        def progress(label: str, done: int, total: int) -> None:
-            if done == 1:
-                bars.start_task(tasks[label])
-            bars.update(tasks[label], completed=done, total=total)
+        results = execute(
+            composition, folder, where=path, engine=engine, progress=progress, jobs=jobs, figures=not no_figures
+        )
+    if not quiet:
+        from cosim.experiments.show import print_scoreboard
 
-        results = execute(composition, folder, where=path, engine=engine.value, progress=progress)
-    if results.metrics:
-        print_scoreboard(results.metrics, _out)
-    report = ": open report.html for figures and all measures" if (folder / "report.html").exists() else ""
-    _out.print(f"Written to [bold]{escape(str(folder))}[/bold]{report}.")
+        if results.metrics:
+            print_scoreboard(results.metrics, _out)
+        report = ": open report.html for figures and all measures" if (folder / "report.html").exists() else ""
+        _out.print(f"Written to [bold]{escape(str(folder))}[/bold]{report}.")
     if results.stopped is not None:
         _err.print(f"[red]stopped:[/red] {escape(str(results.stopped))}; what was computed is kept and marked")
         raise typer.Exit(results.stopped.exit_code)
@@ -116,13 +118,16 @@ def run_command(
 
 @app.command()
 def compare(
-    folder: Annotated[Path, typer.Argument(help="Folder that 'cosim run' wrote.")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders that 'cosim run' wrote.", metavar="FOLDER")],
     everything: Annotated[bool, typer.Option("--all", help="All metrics, not only the headlines.")] = False,
 ) -> None:
-    """Show the scoreboard again, from files alone."""
-    from cosim.experiments.show import print_scoreboard, read_metrics
+    """Show the scoreboard again, from files alone; of several folders run by run, with the change from the first."""
+    from cosim.experiments.show import print_comparison, print_scoreboard, read_metrics
 
-    print_scoreboard(read_metrics(folder), _out, everything=everything)
+    if len(folders) == 1:
+        print_scoreboard(read_metrics(folders[0]), _out, everything=everything)
+    else:
+        print_comparison(folders, _out, everything=everything)
 
 
 @app.command()
@@ -131,16 +136,17 @@ def check(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a scenario.")] = False,
 ) -> None:
     """Validate a scenario without running it, or print the schema."""
+    from cosim.experiments import scenario as scenarios
+
     if schema:
-        print(json.dumps(Scenario.model_json_schema(), indent=2))  # noqa: T201 - for pipes, without markup
+        print(json.dumps(scenarios.Scenario.model_json_schema(), indent=2))  # noqa: T201 - for pipes, without markup
         return
     if scenario is None:
         raise InputError(Fault("cosim check", "SCENARIO", "is missing", "give a path or name, or --schema"))
     from cosim.experiments.compose import load
 
     composition = load(scenario)
-    for warning in composition.warnings:
-        _err.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)
+    _warn(composition.warnings)
     homes, cars = len(composition.feeder.customers), len(set(composition.exogenous.sessions.customer.tolist()))
     _out.print(
         f"{scenario}: valid. {homes} customers, {cars} cars, {(composition.exogenous.inverter_kva > 0).sum()} roofs, "
@@ -154,6 +160,7 @@ def check_controller_command(
     option: Annotated[list[str] | None, typer.Option(help="OPTION=VALUE of the controller; may be repeated.")] = None,
 ) -> None:
     """Check that a controller keeps the rules of the loop, on a small day; exit code 2 names every rule it breaks."""
+    from cosim.experiments.choose import options_of
     from cosim.testing import examine
 
     seen = examine(plugins.resolved(target, Path.cwd()), **options_of(option or []))
@@ -173,13 +180,16 @@ def list_command(
     options: Annotated[bool, typer.Option("--options", help="Of controllers: their options and defaults.")] = False,
 ) -> None:
     """List the feeders, controllers or scenarios that there are."""
+    from rich.table import Table
+
     from cosim import controllers, feeders
+    from cosim.experiments import scenario as scenarios
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    if kind is Kind.feeders:
+    if kind == "feeders":
         for name in feeders.names():
             table.add_row(name, _or_why_not(feeders.title, name))
-    elif kind is Kind.scenarios:
+    elif kind == "scenarios":
         for name in scenarios.shipped():
             table.add_row(
                 name, f"{scenarios.read(name).feeder}: " + ", ".join(r.name for r in scenarios.read(name).runs)
@@ -208,20 +218,31 @@ def bench(
     what: Annotated[Benchmark, typer.Argument(help="What to measure.")],
     out: Annotated[Path | None, typer.Option(help="Write the rows as JSON (and, of caps, a figure beside it).")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repetitions.")] = 5,
-    engine: Annotated[Engine, typer.Option(help="Power flow of the product, of 'step' only.")] = Engine.opendss,
+    engine: Annotated[Engine, typer.Option(help="Power flow of the product, of 'step' only.")] = "opendss",
 ) -> None:
     """Measure speed as ratios against a reference in the same run."""
     from importlib import import_module
 
     from cosim.experiments.bench import table, write
 
-    benchmark = import_module(f"cosim.experiments.bench.{what.value}")
-    rows = benchmark.measure(repeats, engine.value) if what is Benchmark.step else benchmark.measure(repeats)
+    benchmark = import_module(f"cosim.experiments.bench.{what}")
+    rows = benchmark.measure(repeats, engine) if what == "step" else benchmark.measure(repeats)
     _out.print(table(rows))
     if out is not None:
         write(rows, out)
-        if what is Benchmark.caps:
+        if what == "caps":
             benchmark.figure(rows, out.with_suffix(".png"))
+
+
+def _read(scenario: str) -> Scenario:
+    from cosim.experiments import scenario as scenarios
+
+    try:
+        return scenarios.read(scenario)
+    except InputError:
+        from cosim.experiments.compose import read_scenario  # which also looks at what the right keys name
+
+        return read_scenario(scenario)
 
 
 def _or_why_not(describe: Callable[[str], str], name: str) -> str:
@@ -243,11 +264,30 @@ def _default(value: object) -> str:
     return json.dumps(list(value) if isinstance(value, tuple) else value, default=str)
 
 
-def _bars() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"),
-        TimeElapsedColumn(), TimeRemainingColumn(), console=_err,
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        _err.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Progress]:
+    """Show a line for each run and one for what all share, with the phase that is under way."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    bars = Bars(
+        TextColumn("{task.description}"), TextColumn("{task.fields[phase]}"), BarColumn(), MofNCompleteColumn(),
+        TimeElapsedColumn(), TimeRemainingColumn(), console=_err, disable=quiet,
     )  # fmt: skip
+    tasks: dict[str, TaskID] = {}
+
+    def progress(label: str, phase: str, done: int, total: int) -> None:
+        if label not in tasks:
+            tasks[label] = bars.add_task(label, phase=phase)
+        bars.update(tasks[label], completed=done, total=total, phase=phase)
+
+    with bars:
+        yield progress
 
 
 def main() -> None:

@@ -1,74 +1,40 @@
-"""Run every controller of a scenario and write everything that follows from it."""
+"""Run every controller of a scenario, one after another or several at once, and write what follows from it."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field, is_dataclass
-from functools import partial
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from cosim import Trajectory
 from cosim.errors import CosimError, RunStoppedError
+from cosim.experiments.compose import compose
 from cosim.experiments.day import Day
-from cosim.experiments.figures import write_figures
-from cosim.experiments.files import write_json
-from cosim.experiments.manifest import assumptions, make_manifest
-from cosim.experiments.promise_table import FILE_NAME as PROMISES
-from cosim.experiments.promise_table import promise_rows, write_promises
-from cosim.experiments.report import write_report
-from cosim.experiments.unbalance.tables import analyse, describe
-from cosim.experiments.unbalance.write import write_unbalance
-from cosim.measures import json_safe, scoreboard
-from cosim.measures.own import find_own, measure_own
-from cosim.record import write_trajectory, write_whole
-from cosim.stepper import make_engine
-
-Progress = Callable[[str, int, int], None]
-
-_CROSS_CHECKED_STEPS = 24
-_OUTPUTS = (
-    "trajectories",
-    "figures",
-    "caps",
-    "unbalance",
-    "manifest.json",
-    "metrics.json",
-    "metrics.csv",
-    "promise.csv",
-    "timing.json",
-    "report.html",
+from cosim.experiments.results import (
+    Progress,
+    Results,
+    RunResult,
+    clear,
+    clear_run,
+    measure_run,
+    nobody,
+    write_proof,
+    write_run,
+    write_shared,
 )
+from cosim.experiments.scenario import Run, Scenario
+from cosim.measures.own import find_own
 
-
-@dataclass
-class Results:
-    """What came out so far.
-
-    Attributes
-    ----------
-    folder : Path
-        Where it is written.
-    trajectories : dict of str to Trajectory
-        By label, in the order of the runs; a stopped run is there too, marked as incomplete.
-    metrics : dict of str to dict
-        Scoreboard by label.
-    unbalance : dict of str to list of str
-        Where unbalance is worst in each run, and who causes it.
-    stopped : RunStoppedError or None
-        Why the last run did not finish.
-    """
-
-    folder: Path
-    trajectories: dict[str, Trajectory] = field(default_factory=dict)
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    timing: dict[str, dict[str, float]] = field(default_factory=dict)
-    crosscheck: dict[str, dict[str, float]] = field(default_factory=dict)
-    unbalance: dict[str, list[str]] = field(default_factory=dict)
-    stopped: RunStoppedError | None = None
+_PATIENCE_S = 3.0
+"""A worker that does not end by itself within that time is killed."""
 
 
 def execute(
@@ -77,9 +43,11 @@ def execute(
     *,
     where: Path,
     engine: str = "opendss",
-    progress: Progress | None = None,
+    progress: Progress = nobody,
+    jobs: int = 1,
+    figures: bool = True,
 ) -> Results:
-    """Run the controllers one after another, and write trajectories, metrics, manifest, figures and report.
+    """Run the controllers, and write trajectories, metrics, manifest, figures and report.
 
     Parameters
     ----------
@@ -92,7 +60,12 @@ def execute(
     engine : str
         Which power flow.
     progress : callable, optional
-        Called with (label, completed steps, all steps).
+        Called with (label of a run or ``all runs``, phase, completed parts, all parts).
+    jobs : int
+        Runs at once, each in a process of its own, which composes the day anew from the scenario. Trajectories and
+        metrics are the same bytes, unless a controller has a wall-clock limit that strikes.
+    figures : bool
+        False leaves figures out, of the report too.
 
     Returns
     -------
@@ -100,121 +73,133 @@ def execute(
         ``stopped`` is set where a run failed or was interrupted; what was computed is on disk and marked.
     """
     results = Results(folder)
-    _clear(folder)
-    for item in composition.scenario.runs:
-        try:
-            report = None if progress is None else partial(progress, item.name)
-            controller = composition.controller(item)
-            trajectory = composition.run_spec(item, controller, engine=engine, progress=report).trajectory
-        except RunStoppedError as stop:
-            results.stopped = stop
-            if not isinstance(stop.trajectory, Trajectory):
-                break
-            trajectory = stop.trajectory
-        except KeyboardInterrupt:
-            results.stopped = RunStoppedError(f"{item.name}: interrupted before its first step", None, 130)
-            break
-        try:
-            if trajectory.steps:
-                _keep(results, item.name, trajectory, engine)
-                results.metrics[item.name] |= measure_own(
-                    trajectory, find_own(composition.scenario.metrics), results.metrics[item.name]
-                )
-            _keep_proof(folder / "caps" / item.name, trajectory, composition)
-        except KeyboardInterrupt:
-            results.stopped = RunStoppedError(f"{item.name}: interrupted while it was written", None, 130)
-        except CosimError as error:
-            results.stopped = results.stopped or RunStoppedError(f"{item.name}: {error}", None, error.exit_code)
-        if results.stopped:
-            break
-    _finish(results, composition, where, engine)
+    clear(folder)
+    at_once = min(jobs, len(composition.scenario.runs))
+    # beside other work on the machine, BLAS threads make small products slower by far, in the measures as in the loop
+    with threadpool_limits(limits=1):
+        if at_once > 1:
+            _at_once(results, composition, where, engine, progress, at_once)
+        else:
+            _in_turn(results, composition, engine, progress)
+        write_shared(results, composition, where=where, engine=engine, figures=figures, progress=progress)
     return results
 
 
-def _clear(folder: Path) -> None:
-    """Take away what an earlier run wrote there, so that nothing stale stands beside the new results."""
-    for name in _OUTPUTS:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _keep(results: Results, label: str, trajectory: Trajectory, engine: str) -> None:
-    results.trajectories[label] = trajectory
-    results.metrics[label] = scoreboard(trajectory)
-    decisions = [decision.wall_s for _, decision in trajectory.decisions]
-    results.timing[label] = {
-        "wall_s": trajectory.wall_s,
-        "decide_s": trajectory.decide_s,
-        "decide_max_s": max(decisions, default=0.0),
-    }
-    if engine != "opendss":
-        results.crosscheck[label] = cross_check(trajectory)
-    write_trajectory(trajectory, results.folder / "trajectories" / label)
-    found = analyse(trajectory)
-    write_unbalance(found, results.folder / "unbalance" / label)
-    results.unbalance[label] = describe(found)
-
-
-def _keep_proof(folder: Path, trajectory: Trajectory, composition: Day) -> None:
-    """Write the caps of a controller that left a record of some, with every household's own best response beside them.
-
-    The deviation test is judged by the limits planned to, margin and all; its draws are the same for every run.
-    """
-    record = trajectory.artifacts.get("caps")
-    if is_dataclass(record):
-        from cosim.controllers.caps.record import CapsRecord  # brings Pyomo, which other controllers do without
-        from cosim.experiments.caps_output import write_caps
-        from cosim.experiments.deviation_output import deviation_rows
-
-        if isinstance(record, CapsRecord) and record.day_ahead.result is not None:
-            problem, result = record.day_ahead.problem, record.day_ahead.result
-            rng, names = composition.scenario.stream("deviation"), composition.feeder.customers
-            deviations = deviation_rows(problem, result.caps_kw, rng, plan=folder.name)
-            write_caps(folder, problem, result, households=names, deviations=deviations, record=record)
-
-
-def cross_check(trajectory: Trajectory) -> dict[str, float]:
-    """Replay sampled steps of a run in OpenDSS and compare all node voltages.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-        A run on another engine.
+def perform(
+    composition: Day, item: Run, folder: Path, engine: str, progress: Progress = nobody
+) -> tuple[RunResult | None, RunStoppedError | None]:
+    """Run one controller, measure the run and write it.
 
     Returns
     -------
-    dict
-        ``steps`` compared, and the largest difference ``voltage_max_pu`` of the declared nominal voltage.
+    result : RunResult or None
+        None where no step was completed.
+    stopped : RunStoppedError or None
+        Why the run did not finish, where it did not.
     """
-    truth = make_engine("opendss", trajectory.feeder)
-    steps = np.unique(np.linspace(0, trajectory.steps - 1, _CROSS_CHECKED_STEPS).astype(int))
-    base = trajectory.feeder.nominal_voltage_v
-    worst = 0.0
-    for k in steps:
-        voltage = truth.solve(trajectory.net_kw[k], trajectory.net_kvar[k], float(trajectory.exogenous.source_pu[k]))
-        worst = max(worst, float(np.abs(voltage - trajectory.node_v[k]).max()) / base)
-    return {"steps": float(len(steps)), "voltage_max_pu": worst}
+    result, stopped = None, None
+    try:
+        progress(item.name, "planning", 0, 1)
+        trajectory = composition.run_spec(
+            item, engine=engine, progress=lambda done, total: progress(item.name, "steps", done, total)
+        ).trajectory
+    except RunStoppedError as stop:
+        if not isinstance(stop.trajectory, Trajectory):
+            return None, stop
+        trajectory, stopped = stop.trajectory, stop
+    except KeyboardInterrupt:
+        return None, RunStoppedError(f"{item.name}: interrupted before its first step", None, 130)
+    try:
+        if trajectory.steps:
+            result = measure_run(trajectory, find_own(composition.scenario.metrics), progress=progress)
+            write_run(folder, result, progress=progress)
+        write_proof(folder / "caps" / item.name, trajectory, composition)
+    except KeyboardInterrupt:
+        stopped = RunStoppedError(f"{item.name}: interrupted while it was written", None, 130)
+    except CosimError as error:  # a measure of others
+        stopped = stopped or RunStoppedError(f"{item.name}: {error}", None, error.exit_code)
+    return result, stopped
 
 
-def _finish(results: Results, composition: Day, where: Path, engine: str) -> None:
-    folder = results.folder
-    metrics = {"controllers": {label: json_safe(values) for label, values in results.metrics.items()}}
-    write_json(folder / "metrics.json", metrics)
-    table = pd.DataFrame.from_dict(results.metrics, orient="index").rename_axis("controller")
-    write_whole(folder / "metrics.csv", lambda path: table.to_csv(path, lineterminator="\n"))
-    write_json(folder / "timing.json", results.timing)
-    manifest = make_manifest(results.trajectories, results.stopped, results.crosscheck, composition, where, engine)
-    write_json(folder / "manifest.json", manifest)
-    promises = promise_rows(results.trajectories, results.metrics, manifest["runs"])
-    write_promises(folder / PROMISES, promises)
-    if results.trajectories and not (results.stopped and results.stopped.exit_code == 130):
-        figures = write_figures(
-            results.trajectories, results.metrics, folder / "figures", day=composition.exogenous, promises=promises
-        )
-        stated = assumptions(composition, engine)
-        write_report(
-            folder, results.trajectories, results.metrics, manifest, figures, stated, promises, results.unbalance
-        )
+def _in_turn(results: Results, composition: Day, engine: str, progress: Progress) -> None:
+    for item in composition.scenario.runs:
+        result, results.stopped = perform(composition, item, results.folder, engine, progress)
+        if result is not None:
+            results.runs[item.name] = result
+        if results.stopped:
+            break
+
+
+def _at_once(results: Results, composition: Day, where: Path, engine: str, progress: Progress, jobs: int) -> None:
+    """Keep so many processes busy. A run that fails lets those that have begun finish, and no other begin."""
+    context = get_context("spawn")  # a fork would copy the threads' locks, and the engine with them
+    scenario = composition.scenario
+    stopped: dict[str, RunStoppedError] = {}
+    waiting = list(scenario.runs)
+    working: dict[Connection, tuple[str, BaseProcess]] = {}
+    try:
+        while working or (waiting and not stopped):
+            while len(working) < jobs and waiting and not stopped:
+                item = waiting.pop(0)
+                ours, theirs = context.Pipe(duplex=False)
+                alone = scenario.model_copy(update={"runs": (item,)})
+                begun = context.Process(target=_work, args=(alone, where, results.folder, engine, theirs))
+                begun.start()
+                theirs.close()  # so that a process that dies is heard of
+                working[ours] = item.name, begun
+            ready = wait(list(working))
+            for heard in [connection for connection in working if connection in ready]:
+                label, process = working[heard]
+                try:
+                    kind, *content = heard.recv()
+                except EOFError:
+                    process.join()
+                    clear_run(results.folder, label)
+                    problem = f"{label}: its process ended without a result (exit code {process.exitcode})"
+                    kind, content = "result", [None, (problem, CosimError.exit_code)]
+                if kind == "progress":
+                    progress(label, *content)
+                    continue
+                result, why = content
+                if result is not None:
+                    results.runs[label] = result
+                if why is not None:
+                    stopped[label] = RunStoppedError(why[0], None, why[1])
+                del working[heard]
+    except KeyboardInterrupt:
+        unfinished = [label for label, _ in working.values()] + [item.name for item in waiting]
+        why = f"interrupted; not finished: {', '.join(unfinished) or 'nothing'}"
+        stopped = {scenario.runs[0].name: RunStoppedError(why, None, 130)}
+    finally:
+        _end([process for _, process in working.values()])
+    for label, _ in working.values():
+        clear_run(results.folder, label)
+    results.runs = {item.name: results.runs[item.name] for item in scenario.runs if item.name in results.runs}
+    results.stopped = next((stopped[item.name] for item in scenario.runs if item.name in stopped), None)
+
+
+def _end(processes: list[BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(_PATIENCE_S)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _work(scenario: Scenario, where: Path, folder: Path, engine: str, to_parent: Any) -> None:
+    """Compose the day of a scenario with one run, perform it, and send back what is kept of it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption ends
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that a controller's own processes end as well
+    (item,) = scenario.runs
+
+    def progress(_label: str, *phase: Any) -> None:
+        to_parent.send(("progress", *phase))
+
+    progress(item.name, "composing", 0, 1)
+    with threadpool_limits(limits=1), suppress(BrokenPipeError):
+        result, stopped = perform(compose(scenario, where), item, folder, engine, progress)
+        if result is not None:  # without what it has derived so far: that is quicker computed again than sent
+            result = replace(result, trajectory=replace(result.trajectory))
+        to_parent.send(("result", result, None if stopped is None else (str(stopped), stopped.exit_code)))

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from cosim.errors import Fault, InputError
-from cosim.record import write_whole
 
 
 def writable_folder(folder: Path) -> Path:
@@ -35,6 +34,8 @@ def writable_folder(folder: Path) -> Path:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write strict JSON (no NaN), whole or not at all."""
+    from cosim.record import write_whole  # brings pyarrow, which the command line does without until it writes
+
     text = json.dumps(content, indent=2, sort_keys=False, allow_nan=False) + "\n"
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 

@@ -24,6 +24,10 @@ FILE_NAME = "promise.csv"
 ABOVE_KVA = 1.0
 """More than this above the promise counts as above it; less is what predicted losses and voltages are off by."""
 ANTICIPATED, SAFE = "anticipated", "sum_of_caps"
+_MEASURED = (
+    "transformer_peak_percent", "transformer_overload_min", "line_peak_percent", "line_overload_min", "withheld_kwh",
+    "ev_unserved_kwh", "cost_eur", "degraded_steps",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -196,17 +200,10 @@ def _row(label: str, run: Trajectory, metrics: Mapping[str, float], fact: Mappin
         delivered_peak_kva=measured("transformer_peak_kva"),
         excess_max_kva=float(np.fmax.reduce(excess, initial=0.0)) if has_promise else float("nan"),
         above_promise_min=float((excess > ABOVE_KVA).sum() * run.step_min) if has_promise else float("nan"),
-        transformer_peak_percent=measured("transformer_peak_percent"),
-        transformer_overload_min=measured("transformer_overload_min"),
-        line_peak_percent=measured("line_peak_percent"),
-        line_overload_min=measured("line_overload_min"),
         overload_min=_overload_min(run),
-        withheld_kwh=measured("withheld_kwh"),
-        ev_unserved_kwh=measured("ev_unserved_kwh"),
-        cost_eur=measured("cost_eur"),
-        degraded_steps=measured("degraded_steps"),
         complete=run.complete,
         options="; ".join(_apart(options, fact["forecast"])),
+        **{name: measured(name) for name in _MEASURED},
     )
 
 

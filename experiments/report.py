@@ -16,9 +16,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from cosim.experiments.figures import FigureFile
 from cosim.experiments.figures.runs import Runs, clock
 from cosim.experiments.figures.scoreboard import rows
-from cosim.experiments.figures.summary import paragraph, span_words
-from cosim.experiments.metric_table import METRICS
+from cosim.experiments.figures.summary import paragraph
+from cosim.experiments.metric_table import metric_of
 from cosim.experiments.promise_table import ABOVE_KVA, PromiseRow, releases
+from cosim.experiments.words import span_words
 from cosim.record import write_whole
 from cosim.trajectory import Trajectory
 
@@ -31,17 +32,6 @@ _METERING = (
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure as the page embeds it."""
-
-    name: str
-    topic: str
-    title: str
-    caption: str
-    png_base64: str
-
-
-@dataclass(frozen=True)
 class Degradation:
     """One reason of degraded steps or warnings of a run."""
 
@@ -50,23 +40,6 @@ class Degradation:
     steps: int
     first_step: int
     first_time: str
-
-
-@dataclass(frozen=True)
-class RunFact:
-    """How one run was obtained."""
-
-    label: str
-    complete: bool
-    engine: str
-    steps: int
-    until: str
-    decisions: str
-    fallbacks: int
-    degraded: int
-    reproducible: bool
-    wall_s: float
-    decide_s: float
 
 
 def write_report(
@@ -105,22 +78,6 @@ def write_report(
     Path
         Of the file.
     """
-    path = folder / FILE_NAME
-    text = render(trajectories, metrics, manifest, figures, assumptions, promises, unbalance)
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    return path
-
-
-def render(
-    trajectories: Mapping[str, Trajectory],
-    metrics: Mapping[str, Mapping[str, float]],
-    manifest: Mapping[str, Any],
-    figures: Sequence[FigureFile],
-    assumptions: Sequence[str],
-    promises: Sequence[PromiseRow] = (),
-    unbalance: Mapping[str, Sequence[str]] | None = None,
-) -> str:
-    """Return the page as text; see `write_report`."""
     shown = {label: run for label, run in trajectories.items() if run.steps}
     runs = Runs(shown, metrics)
     warnings = [line.removeprefix("Warning: ") for line in assumptions if line.startswith("Warning: ")]
@@ -133,9 +90,9 @@ def render(
         loader=PackageLoader("cosim.experiments"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined,
     )  # fmt: skip
-    environment.globals["violated"] = _violated
-    environment.filters["number"] = _number
-    return environment.get_template("report.html.j2").render(
+    environment.globals["violated"] = lambda name, value: metric_of(name).violated(value)
+    environment.filters.update(number=_number, embedded=_embedded)
+    text = environment.get_template("report.html.j2").render(
         title=_title(manifest, shown),
         facts=list(_facts(shown, manifest)),
         summary=paragraph(runs),
@@ -148,15 +105,18 @@ def render(
         releases=releases(promises),
         above_kva=ABOVE_KVA,
         unbalance=unbalance or {},
-        headlines=[row for _, found in groups for row in found if row.headline],
-        pictures=[_picture(figure) for figure in figures if figure.path is not None],
+        headlines=[row for _, found in groups for row in found if row.metric.headline],
+        pictures=[figure for figure in figures if figure.path is not None],
         missing=[figure for figure in figures if figure.path is None],
         assumptions=stated,
         warnings=list(dict.fromkeys(warnings)),
-        run_facts=[_run_fact(label, run) for label, run in trajectories.items()],
+        runs=[_run_facts(label, run) for label, run in trajectories.items()],
         degradations=[item for label, run in trajectories.items() for item in degradations(label, run)],
         manifest=list(_flat(manifest)),
     )
+    path = folder / FILE_NAME
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return path
 
 
 def degradations(label: str, run: Trajectory) -> list[Degradation]:
@@ -173,21 +133,17 @@ def degradations(label: str, run: Trajectory) -> list[Degradation]:
     ]
 
 
-def _run_fact(label: str, run: Trajectory) -> RunFact:
+def _run_facts(label: str, run: Trajectory) -> dict[str, Any]:
+    """How a run was obtained."""
     statuses = Counter(decision.status for _, decision in run.decisions)
-    return RunFact(
-        label=label,
-        complete=run.complete,
-        engine=run.engine,
-        steps=run.steps,
-        until=clock(run, run.steps),
-        decisions=", ".join(f"{count} × {status}" for status, count in statuses.most_common()) or "none",
-        fallbacks=sum(bool(decision.fallback) for _, decision in run.decisions),
-        degraded=int(np.sum(run.degraded)),
-        reproducible=run.reproducible,
-        wall_s=run.wall_s,
-        decide_s=run.decide_s,
-    )
+    return {
+        "label": label,
+        "trajectory": run,
+        "until": clock(run, run.steps),
+        "decisions": ", ".join(f"{count} × {status}" for status, count in statuses.most_common()) or "none",
+        "fallbacks": sum(bool(decision.fallback) for _, decision in run.decisions),
+        "degraded": int(np.sum(run.degraded)),
+    }
 
 
 def _title(manifest: Mapping[str, Any], shown: Mapping[str, Trajectory]) -> str:
@@ -225,10 +181,6 @@ def _facts(shown: Mapping[str, Trajectory], manifest: Mapping[str, Any]) -> Iter
             yield name, {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
-def _violated(name: str, value: float) -> bool:
-    return METRICS[name].violated(value)
-
-
 def _number(value: float, digits: int = 1, sign: bool = False) -> str:
     """Number in a table; a dash where there is none."""
     if not np.isfinite(value):
@@ -237,10 +189,8 @@ def _number(value: float, digits: int = 1, sign: bool = False) -> str:
     return f"{rounded:{'+' if sign and rounded else ''}.{digits}f}".replace("-", "−")
 
 
-def _picture(figure: FigureFile) -> Picture:
-    content = b"" if figure.path is None else figure.path.read_bytes()
-    topic = figure.name.replace("_", " ").capitalize()
-    return Picture(figure.name, topic, figure.title, figure.caption, base64.b64encode(content).decode("ascii"))
+def _embedded(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode("ascii")
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

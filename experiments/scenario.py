@@ -14,13 +14,13 @@ from pydantic_core import PydanticCustomError
 
 from cosim import plugins
 from cosim.errors import Fault, InputError
+from cosim.experiments import DEFAULT as DEFAULT
 from cosim.experiments.mend import dotted, items, mended
 
 if TYPE_CHECKING:
     import numpy as np
 
 SHIPPED = Path(__file__).parent / "scenarios"
-DEFAULT = "european_lv_may_day"
 
 _STREAMS = ("households", "cars", "roofs", "stubborn", "forecast", "controllers", "deviation", "rephase")
 

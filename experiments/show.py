@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from rich.text import Text
 
 from cosim import Feeder
 from cosim.errors import Fault, InputError
-from cosim.experiments.metric_table import METRICS, Metric, best
+from cosim.experiments.metric_table import Metric, best, metric_of
+
+Metrics = Mapping[str, Mapping[str, float]]
 
 
-def print_scoreboard(metrics: Mapping[str, Mapping[str, float]], console: Console, *, everything: bool = False) -> None:
+def print_scoreboard(metrics: Metrics, console: Console, *, everything: bool = False) -> None:
     """Controllers × measures: the best of a row in green with a star, a violated limit in red with an exclamation mark.
 
     Parameters
@@ -31,39 +33,82 @@ def print_scoreboard(metrics: Mapping[str, Mapping[str, float]], console: Consol
     everything : bool
         All metrics, not only the headlines.
     """
-    present = dict.fromkeys(name for values in metrics.values() for name in values)
-    names = [name for name in present if everything or METRICS.get(name, Metric(name, "")).headline]
-    cells = {label: [_cell_of(name, label, metrics) for name in names] for label in metrics}
-    room = console.width - max((len(name) for name in names), default=0) - 3
+    names = _shown(metrics, everything)
+    cells = _cells(metrics, names)
     console.print("[bold]Scoreboard[/bold]   * best   ! limit violated")
-    for labels in _side_by_side(cells, room):
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("measure", no_wrap=True)
-        for label in labels:
-            table.add_column(label, justify="right", no_wrap=True)
-        for row, name in enumerate(names):
-            table.add_row(name, *[cells[label][row] for label in labels])
-        console.print(table)
+    _print_table(console, "measure", names, {label: [cells[label, name] for name in names] for label in metrics})
 
 
-def _side_by_side(cells: Mapping[str, list[str]], room: int) -> Iterator[list[str]]:
-    """Split labels into groups whose columns fit the width."""
-    group: list[str] = []
-    used = 0
-    for label, column in cells.items():
-        width = max([len(label), *[Text.from_markup(cell).cell_len for cell in column]]) + 2
-        if group and used + width > room:
-            yield group
-            group, used = [], 0
-        group.append(label)
-        used += width
-    if group:
-        yield group
+def print_comparison(folders: Sequence[Path], console: Console, *, everything: bool = False) -> None:
+    """Runs of several folders × measures, runs of one name below each other, with the change from the first of them.
+
+    A run whose name comes once is compared with the first of all.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Folders that ``cosim run`` wrote.
+    console : Console
+        Where measures do not fit side by side, they follow in further tables.
+    everything : bool
+        All metrics, not only the headlines.
+
+    Raises
+    ------
+    InputError
+        With the faults of all folders.
+    """
+    read: list[dict[str, dict[str, float]]] = []
+    faults: list[Fault] = []
+    for folder in folders:
+        try:
+            read.append(read_metrics(folder))
+        except InputError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise InputError(faults)
+    alike = len({folder.resolve().name for folder in folders}) < len(folders)
+    names = [str(folder) if alike else folder.resolve().name for folder in folders]
+    labels = dict.fromkeys(label for found in read for label in found)
+    runs = {
+        f"{label}@{name}": (label, found[label])
+        for label in labels
+        for name, found in zip(names, read, strict=True)
+        if label in found
+    }
+    metrics = {key: values for key, (_, values) in runs.items()}
+    keys = {label: [key for key, (own, _) in runs.items() if own == label] for label in labels}
+    base = {key: keys[label][0] if len(keys[label]) > 1 else next(iter(runs)) for key, (label, _) in runs.items()}
+    shown = _shown(metrics, everything)
+    cells = _cells(metrics, shown)
+
+    def cell(key: str, name: str) -> str:
+        change = metrics[key].get(name, math.nan) - metrics[base[key]].get(name, math.nan)
+        digits = metric_of(name).digits
+        said = f" ({change:+.{digits}f})" if round(change, digits) and math.isfinite(change) else ""
+        return cells[key, name] + said
+
+    console.print(
+        "[bold]Comparison[/bold]   * best   ! limit violated   (change from the first run of the name, "
+        "or from the first of all)"
+    )
+    _print_table(console, "run", list(metrics), {_folded(name): [cell(key, name) for key in metrics] for name in shown})
 
 
-def _cell_of(name: str, label: str, metrics: Mapping[str, Mapping[str, float]]) -> str:
-    row = {other: values.get(name, float("nan")) for other, values in metrics.items()}
-    return _cell(row[label], METRICS.get(name, Metric(name, "")), label in best(name, row))
+def _shown(metrics: Metrics, everything: bool) -> list[str]:
+    present = dict.fromkeys(name for values in metrics.values() for name in values)
+    return [name for name in present if everything or metric_of(name).headline]
+
+
+def _cells(metrics: Metrics, names: Sequence[str]) -> dict[tuple[str, str], str]:
+    """Value of every run and measure as it is printed, in colour."""
+    cells = {}
+    for name in names:
+        row = {label: values.get(name, math.nan) for label, values in metrics.items()}
+        winners = best(name, row)
+        for label, value in row.items():
+            cells[label, name] = _cell(value, metric_of(name), label in winners)
+    return cells
 
 
 def _cell(value: float, metric: Metric, is_best: bool) -> str:
@@ -73,6 +118,38 @@ def _cell(value: float, metric: Metric, is_best: bool) -> str:
     if metric.violated(value):
         return f"[red]{text} ![/red]" + ("[green]*[/green]" if is_best else "")
     return f"[green]{text} *[/green]" if is_best else text
+
+
+def _folded(name: str, most: int = 14) -> str:
+    """Break the name of a measure at its underscores, so that a column need not be as wide as its title."""
+    lines = [""]
+    for part in name.split("_"):
+        if lines[-1] and len(lines[-1]) + len(part) >= most:
+            lines.append("")
+        lines[-1] += f"{part}_"
+    return "\n".join(lines).removesuffix("_")
+
+
+def _print_table(console: Console, corner: str, rows: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
+    """Print columns of cells beside the names of the rows, in as many tables as the width asks for."""
+    room = console.width - max(map(len, [corner, *rows])) - 3
+    tables: list[list[str]] = []
+    left = 0
+    for title, cells in columns.items():
+        width = max(*map(len, title.split("\n")), *[Text.from_markup(cell).cell_len for cell in cells]) + 3
+        if not tables or left < width:
+            tables.append([])
+            left = room
+        tables[-1].append(title)
+        left -= width
+    for titles in tables:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column(corner, no_wrap=True)
+        for title in titles:
+            table.add_column(title, justify="right", no_wrap=True)
+        for number, row in enumerate(rows):
+            table.add_row(row, *[columns[title][number] for title in titles])
+        console.print(table)
 
 
 def read_metrics(folder: Path) -> dict[str, dict[str, float]]:

@@ -39,7 +39,8 @@ class Aggregator:
     feeder : Feeder
         Only for the number of customers.
     aggregate : {"bilevel", "sum", "envelope"}
-        Units with factors on the envelope, fitted to the forecast fleet; the simple sum; the virtual storage.
+        ``bilevel``: units with factors on the envelope, fitted to the forecast fleet; ``sum``: the simple sum;
+        ``envelope``: the virtual storage.
     units : int
         Of the bilevel aggregate; at most one for each stay.
     block_h : int

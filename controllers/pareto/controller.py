@@ -67,8 +67,10 @@ class Pareto(BaseController):
         ``asf``, ``pseudo_weights``, ``knee``, ``trade_off`` or ``hypervolume``.
     algorithm : str
         ``nsga2``, ``nsga3`` or ``auto``: the second for three objectives.
-    population, generations : int
-        Size of the population, and the most generations; the search stops earlier when the front stops growing.
+    population : int
+        Candidates of one generation.
+    generations : int
+        The most generations; the search stops earlier when the front stops growing.
     horizon_steps : int
         Control periods that are decided together; only the first is carried out.
     certificate : str

@@ -35,7 +35,7 @@ class CpoPlanner:
     formulation : str
         ``milp``: chargers keep the 6 A rule; ``lp``: any power.
     fairness : str
-        ``total`` or ``maxmin``, see ``Options``.
+        See `Options`.
     plan_step_min : float
         Step of the plan [min].
     time_limit_s : float

@@ -34,7 +34,7 @@ class Dimming:
     release_percent : float
         Loading below which the phase would have to stay undimmed [%]; at most ``trigger_percent``.
     hold_min : float
-        How long [min].
+        How long a phase would have to stay below ``release_percent`` without a break before it is released [min].
 
     Raises
     ------

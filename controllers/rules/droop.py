@@ -51,9 +51,13 @@ class Droop:
     feeder : Feeder
         For the nominal voltage.
     standard : str
-        A name in ``STANDARDS``.
-    pv_volt_watt, pv_volt_var, ev_volt_watt : bool
-        Which curves are switched on.
+        Whose curves: ``as_nzs_4777_2_australia_a``, ``vde_ar_n_4105`` or ``vde_ar_n_4105_above_4_6_kva``.
+    pv_volt_watt : bool
+        Inverters lower their power when the voltage is high, where the standard has such a curve.
+    pv_volt_var : bool
+        Inverters supply or absorb reactive power with the voltage.
+    ev_volt_watt : bool
+        Chargers lower their power when the voltage is low.
 
     Raises
     ------

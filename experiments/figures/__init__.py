@@ -50,6 +50,11 @@ class FigureFile:
     caption: str
     path: Path | None
 
+    @property
+    def topic(self) -> str:
+        """The name as words."""
+        return self.name.replace("_", " ").capitalize()
+
 
 def write_figures(
     trajectories: Mapping[str, Trajectory],
@@ -59,6 +64,7 @@ def write_figures(
     day: Exogenous | None = None,
     rng: np.random.Generator | None = None,
     promises: Sequence[PromiseRow] = (),
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> list[FigureFile]:
     """Draw every figure that these runs can fill.
 
@@ -77,6 +83,8 @@ def write_figures(
         Draws the groups of homes for the diversity figure; seeded with 0 where not given.
     promises : sequence of PromiseRow
         Promise against delivery of every run, for what households that ignore caps do to it.
+    progress : callable, optional
+        Called with (name of the next figure, figures done, all figures).
 
     Returns
     -------
@@ -99,8 +107,13 @@ def write_figures(
         "feeder_map": lambda: feeder_map.draw(runs),
         "diversity": lambda: diversity.draw(runs, draws),
     }
+    files = []
     with style.house_style():
-        return [_write(name, draw if len(runs) else _no_steps, folder) for name, draw in plan.items()]
+        for done, (name, draw) in enumerate(plan.items()):
+            if progress is not None:
+                progress(name, done, len(plan))
+            files.append(_write(name, draw if len(runs) else _no_steps, folder))
+    return files
 
 
 def _write(name: str, draw: Callable[[], style.Drawing], folder: Path) -> FigureFile:

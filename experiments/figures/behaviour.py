@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from cosim.experiments.figures import style
-from cosim.experiments.figures.runs import NothingToDrawError, Runs, minutes
+from cosim.experiments.figures.runs import NothingToDrawError, Runs
 from cosim.experiments.promise_table import ANTICIPATED, SAFE, PromiseRow
+from cosim.experiments.words import minutes
 
 LOOKS = ((style.USED, "o", "-"), (style.WITHHELD, "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"))
 ROWS = (
@@ -56,9 +57,7 @@ def draw(runs: Runs, promises: Sequence[PromiseRow]) -> style.Drawing:
         for (colour, marker, dashes), name in zip(_looks(len(names)), names, strict=True)
     ]
     keys += [style.line_key(style.LIMIT, "limit", linestyle="--"), style.line_key(style.REFERENCE, "without control")]
-    title = _title(planned)
-    style.heading(figure, title, keys)
-    return style.Drawing(figure, title, CAPTION)
+    return style.finish(figure, _title(planned), CAPTION, keys)
 
 
 def _looks(count: int) -> list[tuple[str, str, str]]:

@@ -27,15 +27,13 @@ def draw_heatmap(runs: Runs) -> style.Drawing:
         raise NothingToDrawError("there is no car on this feeder")
     top_kw = max(float(run.ev_kw.max()) for _, run in runs) or 1.0
     height_in = float(np.clip(0.06 * len(rows), 1.2, 3.2))
-    figure, (panels,) = style.sheet(style.Block(len(runs), style.columns_for(len(runs)), height_in), header_in=0.95)
+    figure, (panels,) = runs.grid(runs.labels, height_in, f"{len(rows)} homes with a car", header_in=0.95)
     for axes, (label, run) in zip(panels, runs, strict=True):
         image = _heat(axes, run, rows, top_kw)
         _tariff_strip(axes, run)
         delivered = f"{runs.metric(label, 'ev_delivered_kwh'):.0f} kWh delivered"
         style.panel_title(axes, label, delivered, runs.stopped(label), pad=11.0)
-        style.clock_axis(axes, runs.span)
-    for axes in panels[:: style.columns_for(len(runs))]:
-        axes.set_ylabel(f"{len(rows)} homes with a car")
+    panels[0].set_xlim(*runs.span)  # an image takes the scale to itself
     beside = panels[min(len(panels), 2) - 1].get_position()
     bar = figure.colorbar(image, cax=figure.add_axes((beside.x1 + 0.012, beside.y0, 0.009, beside.height)))
     bar.set_label("charging [kW]")
@@ -44,12 +42,11 @@ def draw_heatmap(runs: Runs) -> style.Drawing:
     keys = [style.area_key(PLUGGED, "plugged in, not charging")]
     if len(prices) <= len(TARIFF_COLOURS):
         keys += [style.area_key(_price_colour(price, prices), f"tariff {price:.2f} EUR/kWh") for price in prices]
-    title = "Who charges when, against the tariff bands"
-    style.heading(figure, title, keys)
-    return style.Drawing(figure, title, (
+    caption = (
         "One row per home with a car, ordered by arrival, the same order in every panel. Colour: charging power at the "
         "meter, mean of each step; grey: plugged in without charging. The strip above each panel is the tariff."
-    ))  # fmt: skip
+    )
+    return style.finish(figure, "Who charges when, against the tariff bands", caption, keys)
 
 
 def homes_with_cars(run: Trajectory) -> Int:
@@ -111,11 +108,10 @@ def draw_caps(runs: Runs) -> style.Drawing:
             _cap_panel(axes, run, int(homes[column]))
             stopped = runs.stopped(label)
             style.panel_title(axes, f"{label}: {run.feeder.customers[homes[column]]}", "", stopped)
-            style.clock_axis(axes, runs.span, most=5)
         _scale(panels[row * width], run, homes[:width])
         panels[row * width].set_ylabel("power [kW]")
+    style.clock_axis(panels[0], runs.span, most=5)
     idle = [label for label in runs.labels if label not in {name for name, _, _ in capped}]
-    title = "Caps against draw, at the homes where they bind most"
     keys = [
         style.area_key(PLUGGED, "plugged in"),
         style.line_key(NET, "net draw at the meter"),
@@ -123,12 +119,12 @@ def draw_caps(runs: Runs) -> style.Drawing:
         style.line_key(style.BAD, "import cap, net"),
         style.line_key("#CC79A7", "charging limit"),
     ]
-    style.heading(figure, title, keys)
     without = f" No binding cap or limit in: {', '.join(idle)}." if idle else ""
-    return style.Drawing(figure, title, (
+    caption = (
         "An import cap limits net draw at the meter (household and car less own generation), a charging limit the "
-        "car alone. A cap does not switch a household off: draw above it without charging is its own demand." + without
-    ))  # fmt: skip
+        f"car alone. A cap does not switch a household off: draw above it without charging is its own demand.{without}"
+    )
+    return style.finish(figure, "Caps against draw, at the homes where they bind most", caption, keys)
 
 
 def binding_homes(run: Trajectory) -> Int:
@@ -148,11 +144,10 @@ def _cap_panel(axes: Axes, run: Trajectory, home: int) -> None:
     axes.fill_between(
         times, 0, 1, where=there, step="post", color=PLUGGED, linewidth=0, transform=axes.get_xaxis_transform()
     )
-    axes.step(times, style.hold(run.net_kw[:, home]), where="post", color=NET, linewidth=0.8)
-    axes.step(times, style.hold(run.ev_kw[:, home]), where="post", color=style.USED, linewidth=1.3)
+    style.steps(axes, times, run.net_kw[:, home], NET, linewidth=0.8)
+    style.steps(axes, times, run.ev_kw[:, home], style.USED, linewidth=1.3)
     for limit_kw, colour in ((run.import_cap_kw[:, home], style.BAD), (run.ev_limit_kw[:, home], "#CC79A7")):
-        known = np.where(np.isfinite(limit_kw), limit_kw, np.nan)
-        axes.step(times, style.hold(known), where="post", color=colour, linewidth=1.2)
+        style.steps(axes, times, np.where(np.isfinite(limit_kw), limit_kw, np.nan), colour, linewidth=1.2)
     axes.axhline(0.0, color="#888888", linewidth=0.6)
 
 

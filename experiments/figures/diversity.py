@@ -40,9 +40,9 @@ def draw(runs: Runs, rng: np.random.Generator) -> style.Drawing:
     axes.set_xlabel("number of homes")
     axes.set_ylabel("peak per home [kW]")
     title = f"Diversity: one home alone peaks at {own_kw[0]:.1f} kW, {homes} together at {own_kw[-1]:.2f} kW each"
-    style.heading(figure, title, axes.get_lines())
     longer = "" if day.step_min <= 1 else f" Means over {day.step_min:g} min hide short peaks, most for few homes."
-    return style.Drawing(figure, title, (
+    caption = (
         "After-diversity maximum demand: expected peak of a random group of homes, per home; household demand without "
-        "cars and roofs. Points: the 100 profiles of the IEEE European LV test feeder." + longer
-    ))  # fmt: skip
+        f"cars and roofs. Points: the 100 profiles of the IEEE European LV test feeder.{longer}"
+    )
+    return style.finish(figure, title, caption, axes.get_lines())

@@ -31,16 +31,6 @@ class View:
     scale: Normalize
 
     @property
-    def colour_map(self) -> str:
-        """Dark is bad."""
-        return "YlOrRd" if self.highest else "YlOrRd_r"
-
-    @property
-    def extreme(self) -> str:
-        """In words."""
-        return "highest" if self.highest else "lowest"
-
-    @property
     def beyond(self) -> str:
         """The trouble in words."""
         return f"{'above' if self.highest else 'below'} {self.limit_v:.5g} V"
@@ -85,17 +75,18 @@ def draw(runs: Runs) -> style.Drawing:
 
 def _described(figure: Figure, view: View, passed: bool) -> style.Drawing:
     title = f"Where homes are {view.beyond} at some step" if passed else f"No home is {view.beyond} at any step"
-    title += f": {view.extreme} voltage of the day"
+    extreme = "highest" if view.highest else "lowest"
+    title += f": {extreme} voltage of the day"
     keys = [
         _key("transformer", "black", "white", marker="s", markersize=8),
         _key("home", "#FD8D3C", "#777777", marker="o", markersize=5),
         _key(f"home {view.beyond}", "#BD0026", "black", marker="o", markersize=6.5),
     ]
-    style.heading(figure, title, keys)
-    return style.Drawing(figure, title, (
-        f"Lines and homes (dots) at their coordinates, coloured by the {view.extreme} voltage of the day: of a line "
+    caption = (
+        f"Lines and homes (dots) at their coordinates, coloured by the {extreme} voltage of the day: of a line "
         f"the mean of its two ends' worst phase, of a home its own terminal. Under each map: homes {view.beyond}."
-    ))  # fmt: skip
+    )
+    return style.finish(figure, title, caption, keys)
 
 
 def _distances(feeder: Feeder) -> set[str]:
@@ -152,15 +143,16 @@ def _map(axes: Axes, run: Trajectory, of_bus: dict[str, float], of_home: Float, 
     feeder, place = run.feeder, run.feeder.coordinates
     lines = [line.buses for line in feeder.network.lines if all(b in place and b in of_bus for b in line.buses)]
     segments = [[place[bus] for bus in buses] for buses in lines]
-    axes.add_collection(LineCollection(segments, colors="#B5B5B5", linewidths=3.0, capstyle="round"))
-    coloured = LineCollection(segments, cmap=view.colour_map, norm=view.scale, linewidths=2.0, capstyle="round")
+    style.broken_line(axes, segments, "#B5B5B5", linewidth=3.0, solid_capstyle="round")
+    colour_map = "YlOrRd" if view.highest else "YlOrRd_r"  # dark is bad
+    coloured = LineCollection(segments, cmap=colour_map, norm=view.scale, linewidths=2.0, capstyle="round")
     coloured.set_array(np.array([np.mean([of_bus[bus] for bus in buses]) for buses in lines]))
     axes.add_collection(coloured)
     known = [c for c, bus in enumerate(feeder.customer_bus) if bus in place]
     xy = np.array([place[feeder.customer_bus[c]] for c in known]).reshape(-1, 2)
     outside = view.outside(of_home[known])
     points = axes.scatter(
-        xy[:, 0], xy[:, 1], c=of_home[known], cmap=view.colour_map, norm=view.scale, s=np.where(outside, 34, 20),
+        xy[:, 0], xy[:, 1], c=of_home[known], cmap=colour_map, norm=view.scale, s=np.where(outside, 34, 20),
         linewidths=[1.3 if bad else 0.5 for bad in outside],
         edgecolors=["black" if bad else "#777777" for bad in outside], zorder=3,
     )  # fmt: skip

@@ -31,17 +31,14 @@ def draw(runs: Runs) -> style.Drawing:
         _all_roofs(panels[row * width], run, label, stopped)
         if width == 2:
             _worst_home(panels[row * width + 1], run, stopped)
-        for axes in panels[row * width : (row + 1) * width]:
-            style.clock_axis(axes, runs.span)
+    style.clock_axis(panels[0], runs.span)
     for axes in panels[-width:]:
         axes.set_ylim(bottom=0)  # the column shares its scale
-    title = _title(runs, cutting)
     keys = [style.area_key(style.USED, "used", alpha=0.75), style.area_key(style.WITHHELD, "available, curtailed")]
-    style.heading(figure, title, keys)
     caption = "Generation of all roofs (left) and of the home that loses the largest share of its own (right)."
     if using_all and cutting:
         caption += f" Nothing was curtailed in {', '.join(using_all)}; they share one panel."
-    return style.Drawing(figure, title, caption)
+    return style.finish(figure, _title(runs, cutting), caption, keys)
 
 
 def lost_kwh(run: Trajectory) -> Float:
@@ -50,9 +47,8 @@ def lost_kwh(run: Trajectory) -> Float:
 
 
 def _used(axes: Axes, run: Trajectory, available_kw: Float, used_kw: Float) -> None:
-    times, top, used = edges_of(run), style.hold(available_kw), style.hold(used_kw)
-    axes.fill_between(times, used, top, step="post", color=style.WITHHELD, linewidth=0)
-    axes.fill_between(times, 0, used, step="post", color=style.USED, alpha=0.75, linewidth=0)
+    style.between(axes, edges_of(run), used_kw, available_kw, style.WITHHELD)
+    style.between(axes, edges_of(run), 0.0, used_kw, style.USED, alpha=0.75)
 
 
 def _all_roofs(axes: Axes, run: Trajectory, label: str, stopped: str) -> None:

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 
 from cosim.contract import Float
 from cosim.experiments.figures import style
-from cosim.experiments.figures.runs import NothingToDrawError, Runs, edges_of, minutes
+from cosim.experiments.figures.runs import NothingToDrawError, Runs, edges_of
+from cosim.experiments.words import in_runs, minutes
 from cosim.measures import hot_spot_c
 from cosim.trajectory import Trajectory
 
@@ -21,30 +22,23 @@ def draw(runs: Runs) -> style.Drawing:
     if feeder.transformer is None and feeder.head_line is None:
         raise NothingToDrawError("the feeder has neither a transformer nor a line that carries all customers")
     rated = bool(np.isfinite(feeder.transformer_rating_a))
-    blocks = [style.Block(len(runs), style.columns_for(len(runs)), 1.45)]
-    if rated:
-        blocks.append(style.Block(1, 1, 1.7))
-    figure, panels = style.sheet(*blocks)
+    scale = "phase current\n[% of rated]" if rated else "phase current [A]"
+    figure, panels = runs.grid(runs.labels, 1.45, scale, *([style.Block(1, 1, 1.7)] if rated else []))
     for axes, (label, run) in zip(panels[0], runs, strict=True):
         _phases(axes, run, rated)
         style.panel_title(axes, label, _summary(runs, label) if rated else "", runs.stopped(label))
-        style.clock_axis(axes, runs.span)
     panels[0][0].set_ylim(bottom=0)
-    for axes in panels[0][:: style.columns_for(len(runs))]:
-        axes.set_ylabel("phase current\n[% of rated]" if rated else "phase current [A]")
     keys = [style.line_key(colour, f"phase L{p}") for p, colour in enumerate(style.PHASE_COLOURS, 1)]
     if rated:
         keys.append(style.line_key(style.LIMIT, "limit", linestyle="--"))
         _hot_spots(panels[1][0], runs)
-    title = _title(runs, rated)
-    style.heading(figure, title, keys)
-    return style.Drawing(figure, title, _caption(rated))
+    return style.finish(figure, _title(runs, rated), _caption(rated), keys)
 
 
 def _phases(axes: Axes, run: Trajectory, rated: bool) -> None:
-    values = run.transformer_percent if rated else np.abs(run.transformer_current_a)
+    values, times = run.transformer_percent if rated else np.abs(run.transformer_current_a), edges_of(run)
     for phase, colour in enumerate(style.PHASE_COLOURS):
-        axes.step(edges_of(run), style.hold(values[:, phase]), where="post", color=colour, linewidth=0.9)
+        style.steps(axes, times, values[:, phase], colour, linewidth=0.9)
     if not rated:
         return
     style.limit_line(axes, 100.0, "100 %")
@@ -52,11 +46,7 @@ def _phases(axes: Axes, run: Trajectory, rated: bool) -> None:
     if head_percent < 99.0:
         style.limit_line(axes, head_percent, f"cable {head_percent:.0f} %")
     worst = values.max(axis=1)
-    times = edges_of(run)
-    over = np.append(worst > 100.0, False)
-    axes.fill_between(
-        times, 100.0, style.hold(worst), where=over, step="post", color=style.BAD, alpha=0.25, linewidth=0
-    )
+    style.between(axes, times, 100.0, worst, style.BAD, where=np.append(worst > 100.0, False), alpha=0.25)
 
 
 def _summary(runs: Runs, label: str) -> str:
@@ -85,11 +75,7 @@ def _title(runs: Runs, rated: bool) -> str:
     over = [label for label in runs.labels if runs.metric(label, "transformer_overload_min") > 0]
     kva = runs.reference.feeder.transformer_kva
     machine = f"{kva:.0f} kVA transformer" if np.isfinite(kva) else "transformer"
-    if not over:
-        return f"No phase of the {machine} is overloaded in {'any' if len(runs) > 1 else 'this'} run"
-    if len(over) == len(runs):
-        return f"A phase of the {machine} is overloaded in " + ("every run" if len(runs) > 1 else "this run")
-    return f"A phase of the {machine} is overloaded in {len(over)} of {len(runs)} runs: {', '.join(over)}"
+    return f"{'A' if over else 'No'} phase of the {machine} is overloaded {in_runs(over, len(runs))}"
 
 
 def _caption(rated: bool) -> str:

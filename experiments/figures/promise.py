@@ -18,25 +18,20 @@ def draw(runs: Runs) -> style.Drawing:
     planned = [(label, run) for label, run in runs if np.isfinite(error_kva(run)).any()]
     if not planned:
         raise NothingToDrawError("no controller promised a power at the transformer")
-    columns = style.columns_for(len(planned))
-    figure, (panels,) = style.sheet(style.Block(len(planned), columns, 1.7))
+    figure, (panels,) = runs.grid([label for label, _ in planned], 1.7, "transformer [kVA]")
     worst: dict[str, float] = {}
     for axes, (label, run) in zip(panels, planned, strict=True):
-        times, plan = edges_of(run), style.hold(run.planned_kva)
-        delivered = style.hold(np.abs(run.transformer_kva.sum(axis=1)))
-        axes.fill_between(times, plan, delivered, step="post", color=style.WITHHELD, alpha=0.45, linewidth=0)
-        axes.step(times, plan, where="post", color="black", linewidth=1.0, linestyle="--")
-        axes.step(times, delivered, where="post", color=style.USED, linewidth=1.1)
+        times, delivered = edges_of(run), np.abs(run.transformer_kva.sum(axis=1))
+        style.between(axes, times, run.planned_kva, delivered, style.WITHHELD, alpha=0.45)
+        style.steps(axes, times, run.planned_kva, "black", linewidth=1.0, linestyle="--")
+        style.steps(axes, times, delivered, style.USED, linewidth=1.1)
         if np.isfinite(run.feeder.transformer_kva):
             style.limit_line(axes, run.feeder.transformer_kva, f"{run.feeder.transformer_kva:.0f} kVA")
         error = error_kva(run)
         worst[label] = float(np.nanmax(error))
         summary = f"error: mean {np.nanmean(error):.1f}, max {worst[label]:.1f} kVA"
         style.panel_title(axes, label, summary, runs.stopped(label))
-        style.clock_axis(axes, runs.span)
     panels[0].set_ylim(bottom=0)
-    for axes in panels[::columns]:
-        axes.set_ylabel("transformer [kVA]")
     title = f"Planned and delivered power at the transformer differ by up to {_named(worst)}"
     keys = [
         style.line_key("black", "planned", linestyle="--"),
@@ -44,13 +39,13 @@ def draw(runs: Runs) -> style.Drawing:
         style.area_key(style.WITHHELD, "difference", alpha=0.45),
         style.line_key(style.LIMIT, "rating", linestyle="--"),
     ]
-    style.heading(figure, title, keys)
     others = [label for label in runs.labels if label not in worst]
     rest = f" No promise was made by {', '.join(others)}." if others else ""
-    return style.Drawing(figure, title, (
+    caption = (
         "Apparent power of all phases at the low-voltage terminals: what the controller expected for each step, and "
-        "what the power flow delivered (forecast errors, households' choices and unmodelled losses in between)." + rest
-    ))  # fmt: skip
+        f"what the power flow delivered (forecast errors, households' choices and unmodelled losses in between).{rest}"
+    )
+    return style.finish(figure, title, caption, keys)
 
 
 def _named(worst: dict[str, float]) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from cosim.contract import Exogenous, Float
 from cosim.experiments.figures import style
+from cosim.experiments.words import clock_text
 from cosim.trajectory import Trajectory
 
 UNCONTROLLED = "none"
@@ -64,6 +66,24 @@ class Runs:
         borders = [edges_of(run) for run in self.trajectories.values()]
         return float(min(b[0] for b in borders)), float(max(b[-1] for b in borders))
 
+    def grid(
+        self,
+        labels: list[str],
+        height_in: float,
+        scale: str,
+        *below: style.Block,
+        timed: bool = True,
+        **room: float,
+    ) -> tuple[Figure, list[list[Axes]]]:
+        """Make a sheet with a panel for each of some runs, and blocks of other panels below; see `style.sheet`."""
+        columns = style.columns_for(len(labels))
+        figure, panels = style.sheet(style.Block(len(labels), columns, height_in), *below, **room)
+        for axes in panels[0][::columns]:
+            axes.set_ylabel(scale)
+        if timed:
+            style.clock_axis(panels[0][0], self.span)
+        return figure, panels
+
     def colour(self, label: str) -> str:
         """Colour of a run, the same in every figure."""
         return style.RUN_COLOURS[self.labels.index(label) % len(style.RUN_COLOURS)]
@@ -90,12 +110,4 @@ def edges_of(run: Trajectory) -> Float:
 
 def clock(run: Trajectory, step: int) -> str:
     """Clock time at the start of a step."""
-    return style.clock_text(run.exogenous.start, step * run.step_min)
-
-
-def minutes(value: float) -> str:
-    """Minutes as a reader says them: 45 min, 3 h 20 min."""
-    if not np.isfinite(value):
-        return "–"
-    whole = round(value)
-    return f"{whole} min" if whole < 120 else f"{whole // 60} h {whole % 60:02d} min"
+    return clock_text(run.exogenous.start, step * run.step_min)

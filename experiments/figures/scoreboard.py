@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosim.experiments.figures.definitions import CHECKS, DEFINITIONS, GROUPS
-from cosim.experiments.metric_table import METRICS, Metric, best
+from cosim.experiments.metric_table import METRICS, Metric, best, metric_of
 from cosim.trajectory import Trajectory
 
 ABSENT = "–"
-_DIRECTION = {"low": "↓", "high": "↑"}
-_DIRECTION_WORDS = {"low": "lower is better", "high": "higher is better"}
+_DIRECTIONS = {"low": ("↓", "lower is better"), "high": ("↑", "higher is better")}
 
 
 @dataclass(frozen=True)
@@ -43,25 +41,20 @@ class Row:
 
     Attributes
     ----------
-    name, meaning, unit : str
-        Its fixed name, what it is in a few words, and its unit.
+    name : str
+        Its fixed name.
+    metric : Metric
+        How to read it.
     direction, direction_words : str
         Arrow and words of the better direction; empty where there is none.
-    definition : str
-        In sentences.
-    headline : bool
-        One of the measures that matter most.
     cells : tuple of Cell
         One per run.
     """
 
     name: str
-    meaning: str
-    unit: str
+    metric: Metric
     direction: str
     direction_words: str
-    definition: str
-    headline: bool
     cells: tuple[Cell, ...]
 
 
@@ -83,30 +76,25 @@ def rows(
         Title of a group, and its rows; measures that nobody has are left out.
     """
     present = dict.fromkeys(name for label in trajectories for name in metrics.get(label, {}))
-    groups: list[tuple[str, list[Row]]] = []
-    for title, names in GROUPS.items():
-        groups.append((title, [_row(name, trajectories, metrics) for name in names if name in present]))
-    known = {name for names in GROUPS.values() for name in names}
-    groups.append(("Others", [_row(name, trajectories, metrics) for name in present if name not in known]))
-    return [(title, found) for title, found in groups if found]
+    groups: dict[str, list[Row]] = {}
+    for name in [*METRICS, *(name for name in present if name not in METRICS)]:
+        if name in present:
+            groups.setdefault(metric_of(name).group, []).append(_row(name, trajectories, metrics))
+    return list(groups.items())
 
 
 def _row(name: str, trajectories: Mapping[str, Trajectory], metrics: Mapping[str, Mapping[str, float]]) -> Row:
-    metric = METRICS.get(name, Metric(name.replace("_", " "), "", ""))
+    metric = metric_of(name)
     absent = {label: _inapplicable(name, run) for label, run in trajectories.items()}
     values = {label: _number(metrics.get(label, {}).get(name)) for label in trajectories}
     rivals = {
         label: value
         for label, value in values.items()
-        if trajectories[label].complete and not absent[label] and name not in CHECKS
+        if trajectories[label].complete and not absent[label] and not metric.check
     }
     winners = best(name, rivals)
     cells = tuple(_cell(values[label], metric, label in winners, absent[label]) for label in trajectories)
-    direction = "" if name in CHECKS else metric.better
-    return Row(
-        name, metric.meaning, metric.unit, _DIRECTION.get(direction, ""), _DIRECTION_WORDS.get(direction, ""),
-        DEFINITIONS.get(name, metric.meaning), metric.headline, cells,
-    )  # fmt: skip
+    return Row(name, metric, *_DIRECTIONS.get("" if metric.check else metric.better, ("", "")), cells)
 
 
 def _cell(value: float, metric: Metric, is_best: bool, why_absent: str) -> Cell:

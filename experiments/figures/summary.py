@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta
 
 import numpy as np
 
-from cosim.experiments.figures.runs import Runs, minutes
+from cosim.experiments.figures.runs import Runs
 from cosim.experiments.figures.voltage import limits_v
+from cosim.experiments.words import counted, listed, minutes, signed, span_words
 
 
 def paragraph(runs: Runs) -> list[str]:
@@ -42,18 +42,11 @@ _TROUBLES = (
 )
 
 
-def span_words(start: datetime, step_min: float, steps: int) -> str:
-    """Say from when to when: 15 May 2026 12:00 to 16 May 12:00."""
-    end = start + timedelta(minutes=step_min * steps)
-    last = f"{end:%H:%M}" if end.date() == start.date() else f"{end.day} {end:%B %H:%M}"
-    return f"{start.day} {start:%B %Y %H:%M} to {last}"
-
-
 def _setting(runs: Runs) -> str:
     longest = max((run for _, run in runs), key=lambda run: run.steps)
     day, feeder = longest.exogenous, longest.feeder
     cars, roofs = len(np.unique(day.sessions.customer)), int((day.inverter_kva > 0).sum())
-    things = f"{_many(len(feeder.customers), 'home')}, {_many(cars, 'car')}, {_many(roofs, 'roof')}"
+    things = f"{counted(len(feeder.customers), 'home')}, {counted(cars, 'car')}, {counted(roofs, 'roof')}"
     met = f"{len(runs)} controllers met the same day" if len(runs) > 1 else f"{runs.labels[0]} ran"
     return (
         f"On {feeder.name} ({things}) {met}: "
@@ -95,7 +88,7 @@ def _remedy(runs: Runs, others: list[str], metric: str, trouble: str) -> str:
     cured = [label for label, value in left.items() if value <= 0]
     if cured:
         rest = ", ".join(f"{label} {minutes(value)}" for label, value in left.items() if value > 0)
-        return f"{trouble} is gone under {_and(cured)}" + (f"; left under others: {rest}." if rest else ".")
+        return f"{trouble} is gone under {listed(cured)}" + (f"; left under others: {rest}." if rest else ".")
     least = min(left, key=lambda label: left[label])
     if left[least] >= before:
         return f"{trouble} is shortened by no controller."
@@ -142,19 +135,6 @@ def _distrust(runs: Runs) -> str:
     return " ".join(part for part in said if part)
 
 
-def signed(value: float, pattern: str) -> str:
-    """Number with its sign, with a typographic minus."""
-    return f"{value:+{pattern}}".replace("-", "−")
-
-
 def _lowest(runs: Runs, labels: list[str], metric: str) -> str:
     known = [label for label in labels if math.isfinite(runs.metric(label, metric))]
     return min(known, key=lambda label: runs.metric(label, metric), default="")
-
-
-def _and(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{'no' if count == 0 else count} {noun}{'' if count == 1 else 's'}"

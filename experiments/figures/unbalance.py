@@ -41,21 +41,19 @@ def draw(runs: Runs) -> style.Drawing:
     )
     for column, side in enumerate(sides):
         for row, label in enumerate(runs.labels):
-            axes = small[row * width + column]
-            _over_time(axes, runs, label, side)
-            style.clock_axis(axes, runs.span)
+            _over_time(small[row * width + column], runs, label, side)
         small[column].set_ylim(bottom=0)  # the column shares its scale
         _duration(curves[column], runs, side)
+    style.clock_axis(small[0], runs.span)
     style.legend_above(curves[0], "Duration curves", columns=len(runs))
-    title = _title(runs)
     others = [f"{runs.reference_label}, for comparison"] if len(runs) > 1 else []
     keys = [style.line_key(style.USED, "this run"), *(style.line_key(style.REFERENCE, name) for name in others)]
-    style.heading(figure, title, keys)
-    return style.Drawing(figure, title, (
+    caption = (
         "Left: voltage unbalance factor 100·|V2/V1| (10-minute rms) at the customers' three-phase bus where it is "
         "largest; EN 50160 asks for 95 % of the windows below 2 %. Right: residual current |Ia+Ib+Ic| at the monitored "
         "branch, mean of each step, what neutral and earth return together. Below: how long each value is exceeded."
-    ))  # fmt: skip
+    )
+    return style.finish(figure, _title(runs), caption, keys)
 
 
 def _sides(runs: Runs) -> list[Side]:
@@ -97,7 +95,7 @@ def _over_time(axes: Axes, runs: Runs, label: str, side: Side) -> None:
     for name, colour in ((runs.reference_label, style.REFERENCE), (label, style.USED)):
         start, values = runs.trajectories[name].exogenous.start, side.of_run[name]
         times = np.minimum(style.edges(start, side.window_min, len(values)), runs.span[1])
-        axes.step(times, style.hold(values), where="post", color=colour, linewidth=1.0)
+        style.steps(axes, times, values, colour, linewidth=1.0)
     axes.set_ylabel(side.axis)
     if side.limit is not None:
         style.limit_line(axes, side.limit, f"{side.limit:g} %")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
 from cosim.contract import Feeder, Float
 from cosim.experiments.figures import style
-from cosim.experiments.figures.runs import NothingToDrawError, Runs, clock, edges_of, minutes
+from cosim.experiments.figures.runs import NothingToDrawError, Runs, clock, edges_of
+from cosim.experiments.words import in_runs, minutes
 from cosim.trajectory import Trajectory
 
 HIGH_PU, LOW_PU, LOWER_STATUTORY_PU = 1.10, 0.90, 0.94
@@ -30,8 +30,7 @@ def draw_limits(axes: Axes, feeder: Feeder) -> None:
 
 def draw_band(runs: Runs) -> style.Drawing:
     """Lowest, median and highest customer over time, one panel per run."""
-    columns = style.columns_for(len(runs))
-    figure, (panels,) = style.sheet(style.Block(len(runs), columns, 1.45))
+    figure, (panels,) = runs.grid(runs.labels, 1.45, "customers'\nvoltage [V]")
     for axes, (label, run) in zip(panels, runs, strict=True):
         _band(axes, run)
         low, high = float(run.voltage_v.min()), float(run.voltage_v.max())
@@ -39,44 +38,32 @@ def draw_band(runs: Runs) -> style.Drawing:
         limit = limits_v(run.feeder)[0]
         summary = f"{low:.1f}–{high:.1f} V, {long} above {limit:.5g} V"
         style.panel_title(axes, label, summary, runs.stopped(label))
-        style.clock_axis(axes, runs.span)
     _frame(panels, runs, 0.04)
-    for axes in panels[::columns]:
-        axes.set_ylabel("customers'\nvoltage [V]")
     over = [label for label in runs.labels if runs.metric(label, "overvoltage_min") > 0]
-    title = _band_title(over, runs)
+    who, upper_v = "Some" if over else "No", limits_v(runs.reference.feeder)[0]
+    title = f"{who} customer is above {upper_v:.5g} V {in_runs(over, len(runs))}"
     keys = [
         style.area_key("#56B4E9", "lowest to highest customer", alpha=0.45),
         style.line_key(style.PHASE_COLOURS[0], "median customer"),
         style.area_key(style.BAD, "outside the limits", alpha=0.5),
         style.line_key(style.LIMIT, "limit", linestyle="--"),
     ]
-    style.heading(figure, title, keys)
-    return style.Drawing(figure, title, (
+    caption = (
         "Phase-to-neutral voltage at the customers' terminals, mean of each step; of a three-phase customer the phase "
         "farthest from nominal. Limits: ±10 % of nominal (EN 50160) and -6 % (British statutory limit)."
-    ))  # fmt: skip
+    )
+    return style.finish(figure, title, caption, keys)
 
 
 def _band(axes: Axes, run: Trajectory) -> None:
     times = edges_of(run)
-    low, high = (style.hold(values) for values in (run.voltage_v.min(axis=1), run.voltage_v.max(axis=1)))
-    middle = style.hold(np.median(run.voltage_v, axis=1))
+    low, high = run.voltage_v.min(axis=1), run.voltage_v.max(axis=1)
     upper, _, lower = limits_v(run.feeder)
-    axes.fill_between(times, low, high, step="post", color="#56B4E9", alpha=0.45, linewidth=0)
-    axes.fill_between(times, upper, high, where=high > upper, step="post", color=style.BAD, alpha=0.55, linewidth=0)
-    axes.fill_between(times, low, lower, where=low < lower, step="post", color=style.BAD, alpha=0.55, linewidth=0)
-    axes.step(times, middle, where="post", color=style.PHASE_COLOURS[0])
+    style.between(axes, times, low, high, "#56B4E9", alpha=0.45)
+    for edge_v, extreme, beyond in ((upper, high, high > upper), (lower, low, low < lower)):
+        style.between(axes, times, edge_v, extreme, style.BAD, where=style.hold(beyond), alpha=0.55)
+    style.steps(axes, times, np.median(run.voltage_v, axis=1), style.PHASE_COLOURS[0])
     draw_limits(axes, run.feeder)
-
-
-def _band_title(over: list[str], runs: Runs) -> str:
-    limit = f"{limits_v(runs.reference.feeder)[0]:.5g} V"
-    if not over:
-        return f"No customer is above {limit} in {'any' if len(runs) > 1 else 'this'} run"
-    if len(over) == len(runs):
-        return f"Some customer is above {limit} in " + ("every run" if len(runs) > 1 else "this run")
-    return f"Some customer is above {limit} in {len(over)} of {len(runs)} runs: {', '.join(over)}"
 
 
 def _frame(panels: list[Axes], runs: Runs, margin: float) -> None:
@@ -93,8 +80,7 @@ def draw_profile(runs: Runs) -> style.Drawing:
     reach_m = max(feeder.distance_m.values(), default=0.0)
     if not reach_m > 0:
         raise NothingToDrawError("the feeder gives no line lengths, hence no distance from the transformer")
-    columns = style.columns_for(len(runs))
-    figure, (panels,) = style.sheet(style.Block(len(runs), columns, 2.0))
+    figure, (panels,) = runs.grid(runs.labels, 2.0, "voltage [V]", timed=False)
     for axes, (label, run) in zip(panels, runs, strict=True):
         step, customer = worst_moment(run)
         _profile(axes, run, step)
@@ -103,9 +89,7 @@ def draw_profile(runs: Runs) -> style.Drawing:
         style.panel_title(axes, label, summary, runs.stopped(label))
     panels[0].set_xlim(-0.02 * reach_m, 1.02 * reach_m)
     _frame(panels, runs, 0.04)
-    for axes in panels[::columns]:
-        axes.set_ylabel("voltage [V]")
-    for axes in panels[-columns:]:
+    for axes in panels[-style.columns_for(len(runs)) :]:
         axes.set_xlabel("distance from the transformer [m]")
     keys = [style.line_key(c, f"phase L{p}, worst step", marker="o", markersize=3.5) for p, c in _phases()]
     keys.append(style.line_key("#999999", "customer's range over the day", linewidth=4, alpha=0.5))
@@ -114,11 +98,11 @@ def draw_profile(runs: Runs) -> style.Drawing:
     title = "Voltage along the feeder, phase by phase: " + (
         "all homes stay inside the limits" if inside else "where it leaves its band"
     )
-    style.heading(figure, title, [*keys, style.line_key(style.LIMIT, "limit", linestyle="--")])
-    return style.Drawing(figure, title, (
+    caption = (
         "Lines: voltage of every bus at the step in which some customer is farthest from nominal, phase by phase. "
         "Dots: customers at that step. Bars: lowest to highest voltage of each customer over all steps."
-    ))  # fmt: skip
+    )
+    return style.finish(figure, title, caption, [*keys, style.line_key(style.LIMIT, "limit", linestyle="--")])
 
 
 def worst_moment(run: Trajectory) -> tuple[int, int]:
@@ -139,7 +123,7 @@ def _profile(axes: Axes, run: Trajectory, step: int) -> None:
         low, high = of_day[:, known].min(axis=0), of_day[:, known].max(axis=0)
         axes.vlines(at_m, low, high, color=colour, alpha=0.22, linewidth=3.0, zorder=2)
         segments = _line_segments(feeder, magnitude, phase)
-        axes.add_collection(LineCollection(segments, colors=colour, linewidths=0.9, zorder=2.5), autolim=False)
+        style.broken_line(axes, segments, colour, linewidth=0.9, zorder=2.5, solid_capstyle="butt")
         node = np.array([feeder.customer_nodes[c][feeder.customer_phases[c].index(phase)] for c in known], dtype=int)
         axes.plot(at_m, magnitude[node], "o", color=colour, markersize=3.0, markeredgewidth=0, zorder=3)
     draw_limits(axes, feeder)

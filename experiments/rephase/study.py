@@ -18,8 +18,7 @@ from cosim.experiments.rephase.search import Choice, Quadratic, best_moves
 from cosim.experiments.rephase.tables import metric_table, phase_loads, report
 from cosim.experiments.scenario import Run, Scenario
 from cosim.experiments.tables import write_table
-from cosim.experiments.unbalance.tables import analyse, describe
-from cosim.experiments.unbalance.write import write_unbalance
+from cosim.experiments.unbalance_tables import analyse, describe, write_unbalance
 from cosim.measures import json_safe, scoreboard, unbalance_current_a2
 
 PACKAGES = ("lv-feeder-cosim", "opendssdirect.py", "numpy", "pandas", "scipy")

@@ -1,11 +1,19 @@
 import json
+import multiprocessing
+import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from cosim.experiments import cli
+from cosim.experiments import scenario as scenarios
+from cosim.experiments.choose import only
+from cosim.experiments.compose import compose
+from cosim.experiments.execute import execute
 
 ODD_CIRCUIT = "New Circuit.odd basekv=0.4 pu=1.0 phases=3\nNew Line.L1 bus1=sourcebus bus2=b length=0.1 units=km\n"
 
@@ -135,33 +143,6 @@ def test_a_circuit_that_does_not_compile(run, tmp_path):
     assert "OpenDSS refuses it" in err
 
 
-def test_a_power_flow_that_fails_keeps_what_was_computed(run, tmp_path):
-    (tmp_path / "Master.dss").write_text(
-        ODD_CIRCUIT + "New Load.home bus1=b phases=3 kv=0.4 kw=1 kvar=0\n", encoding="utf-8"
-    )
-    minutes = ["time,home", *(f"2026-05-15T{12 + k // 60:02}:{k % 60:02},{1 if k < 60 else 99}" for k in range(120))]
-    (tmp_path / "homes.csv").write_text("\n".join(minutes) + "\n", encoding="utf-8")
-    (tmp_path / "Master.dss").write_text(
-        ODD_CIRCUIT.replace("length=0.1", "length=5 r1=1 x1=1 r0=1 x0=1")
-        + "New Load.home bus1=b phases=3 kv=0.4 kw=1 kvar=0\n",
-        encoding="utf-8",
-    )
-    scenario = tmp_path / "mine.toml"
-    scenario.write_text(
-        'name = "mine"\nfeeder = "Master.dss"\nstart = 2026-05-15T12:00:00\nhorizon_h = 2\n'
-        '[households]\nprofiles = "homes.csv"\n[[runs]]\ncontroller = "none"\n',
-        encoding="utf-8",
-    )
-    folder = tmp_path / "out"
-    code, _, err = run("run", str(scenario), "--out", str(folder))
-    assert code == 3
-    assert "step 12 of 24" in err.replace("\n", " ")
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["complete"] is False
-    assert manifest["runs"]["none"]["steps"] == 12
-    assert len(pd.read_parquet(folder / "trajectories" / "none" / "steps.parquet")) == 12
-
-
 def test_lists(run):
     assert "european_lv" in run("list", "feeders")[1]
     assert "pareto" in run("list", "controllers", "--options")[1]
@@ -191,3 +172,149 @@ def test_wrong_options_are_named(run, entry, said):
     code, _, err = run("run", "two_bus_evening", "--option", entry)
     assert code == 2
     assert said in err
+
+
+def test_the_version_is_that_of_the_distribution(run):
+    code, out, _ = run("--version")
+    assert code == 0
+    assert out.split() == ["cosim", version("lv-feeder-cosim")]
+
+
+def test_quiet_says_nothing_and_no_figures_draws_none(run, tmp_path):
+    command = ["run", "two_bus_evening", "--controllers", "none", "--out", str(tmp_path)]
+    assert run(*command, "--quiet", "--no-figures") == (0, "", "")
+    assert not (tmp_path / "figures").exists()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Figures</h2>" not in page
+    assert "<img" not in page
+    code, out, err = run("run", "two_bus_evening", "--controllers", "magic", "--quiet")
+    assert (code, out) == (2, "")
+    assert "magic" in err
+
+
+def test_every_phase_of_a_run_is_told(tmp_path):
+    path = scenarios.find("two_bus_evening")
+    composition = compose(only(scenarios.read("two_bus_evening"), "none", path), path)
+    told: dict[str, list[str]] = {}
+    execute(
+        composition, tmp_path, where=path, progress=lambda label, phase, *_: told.setdefault(label, []).append(phase)
+    )
+    assert list(dict.fromkeys(told["none"])) == ["planning", "steps", "measures", "unbalance", "writing", "done"]
+    drawn = [phase.removeprefix("figures: ") for phase in told["all runs"] if phase.startswith("figures: ")]
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} <= set(drawn)
+    assert told["all runs"][-2:] == ["report", "done"]
+
+
+def test_runs_at_once_write_the_same_bytes(run, tmp_path):
+    command = ["run", "two_bus_evening", "--controllers", "none,equal_share,bilevel_caps", "--no-figures", "--quiet"]
+    for name, jobs in (("one", "1"), ("two", "2")):
+        assert run(*command, "--out", str(tmp_path / name), "--jobs", jobs)[0] == 0
+    written = {path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()}
+    assert written == {path.relative_to(tmp_path / "two") for path in (tmp_path / "two").rglob("*") if path.is_file()}
+    timed = {Path(name) for name in ("manifest.json", "timing.json", "report.html", "caps/bilevel_caps/proof.json")}
+    for path in written - timed:
+        assert (tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes(), path
+    one, two = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("one", "two"))
+    assert {**one, "command": ""} == {**two, "command": ""}
+
+
+@pytest.fixture
+def broken(tmp_path) -> Path:
+    """A scenario whose power flow fails in the second hour, under every controller."""
+    (tmp_path / "Master.dss").write_text(
+        ODD_CIRCUIT.replace("length=0.1", "length=5 r1=1 x1=1 r0=1 x0=1")
+        + "New Load.home bus1=b phases=3 kv=0.4 kw=1 kvar=0\n",
+        encoding="utf-8",
+    )
+    minutes = ["time,home", *(f"2026-05-15T{12 + k // 60:02}:{k % 60:02},{1 if k < 60 else 99}" for k in range(120))]
+    (tmp_path / "homes.csv").write_text("\n".join(minutes) + "\n", encoding="utf-8")
+    scenario = tmp_path / "mine.toml"
+    scenario.write_text(
+        'name = "mine"\nfeeder = "Master.dss"\nstart = 2026-05-15T12:00:00\nhorizon_h = 2\n'
+        '[households]\nprofiles = "homes.csv"\n[[runs]]\ncontroller = "none"\n'
+        '[[runs]]\ncontroller = "none"\nlabel = "again"\n',
+        encoding="utf-8",
+    )
+    return scenario
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_power_flow_that_fails_keeps_what_was_computed(run, broken, tmp_path, jobs):
+    folder = tmp_path / "out"
+    code, _, err = run("run", str(broken), "--out", str(folder), "--jobs", jobs)
+    assert code == 3
+    assert "none: step 12 of 24" in err.replace("\n", " ")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["complete"] is False
+    assert manifest["runs"]["none"]["steps"] == 12
+    assert len(pd.read_parquet(folder / "trajectories" / "none" / "steps.parquet")) == 12
+    assert (folder / "report.html").exists()
+
+
+def test_an_interruption_ends_all_workers_and_keeps_what_was_finished(tmp_path):
+    path, folder = scenarios.find("two_bus_evening"), tmp_path / "out"
+    data = scenarios.read("two_bus_evening").model_dump()
+    long = {"controller": "pareto", "label": "long", "options": {"generations": 5000}}
+    scenario = scenarios.parse({**data, "runs": [{"controller": "none"}, long]}, path)
+    finished: list[str] = []
+
+    def progress(label: str, phase: str, done: int, _total: int) -> None:
+        finished.extend([label] if phase == "done" else [])
+        if finished and label == "long" and phase in ("planning", "steps") and multiprocessing.active_children():
+            raise KeyboardInterrupt
+
+    results = execute(compose(scenario, path), folder, where=path, jobs=2, progress=progress)
+    assert results.stopped is not None
+    assert results.stopped.exit_code == 130
+    assert "long" in str(results.stopped)
+    assert not multiprocessing.active_children()
+    assert list(results.runs) == ["none"]
+    assert [path.name for path in (folder / "trajectories").iterdir()] == ["none"]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["complete"], list(manifest["runs"])) == (False, ["none"])
+    assert not (folder / "report.html").exists()
+
+
+def test_folders_are_compared_run_by_run(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "_out", Console(width=400))
+    for name, margin in (("loose", "0.0"), ("tight", "20.0")):
+        command = ["run", "two_bus_evening", "--controllers", "none,equal_share", "--out", str(tmp_path / name)]
+        assert run(*command, "--option", f"equal_share.margin_percent={margin}", "--quiet", "--no-figures")[0] == 0
+    code, out, _ = run("compare", str(tmp_path / "loose"), str(tmp_path / "tight"))
+    assert code == 0
+    rows = {line.split()[0]: line for line in out.splitlines() if "@" in line}
+    assert list(rows) == ["none@loose", "none@tight", "equal_share@loose", "equal_share@tight"]
+    peak_kva = [
+        json.loads((tmp_path / name / "metrics.json").read_text())["controllers"]["equal_share"]["transformer_peak_kva"]
+        for name in ("loose", "tight")
+    ]
+    assert f"({peak_kva[1] - peak_kva[0]:+.1f})" in rows["equal_share@tight"]
+    assert "(" not in rows["none@loose"] + rows["none@tight"] + rows["equal_share@loose"]
+    assert "lvur" not in out
+    assert "lvur" in run("compare", "--all", str(tmp_path / "loose"), str(tmp_path / "tight"))[1]
+    code, _, err = run("compare", str(tmp_path / "loose"), "nowhere", "neither")
+    assert code == 2
+    assert "nowhere" in err
+    assert "neither" in err
+
+
+def test_the_command_line_alone_loads_nothing_heavy():
+    heavy = {
+        "pandas",
+        "pyarrow",
+        "pydantic",
+        "matplotlib",
+        "jinja2",
+        "highspy",
+        "pyomo",
+        "pymoo",
+        "pvlib",
+        "opendssdirect",
+    }
+    code = (
+        "import sys, cosim; before = set(sys.modules)\n"  # what the package itself loads is its own affair
+        "import cosim.experiments.cli\n"
+        f"print(*({heavy!r} & (set(sys.modules) - before)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - own text
+    assert done.stdout.split() == []

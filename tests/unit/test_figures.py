@@ -15,11 +15,12 @@ from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
 from cosim.experiments.figures import style, write_figures
 from cosim.experiments.figures.charging import binding_homes, homes_with_cars
-from cosim.experiments.figures.runs import Runs, minutes
+from cosim.experiments.figures.runs import Runs
 from cosim.experiments.figures.scoreboard import ABSENT, rows
 from cosim.experiments.figures.summary import paragraph
 from cosim.experiments.figures.voltage import worst_moment
 from cosim.experiments.promise_table import promise_rows
+from cosim.experiments.words import clock_text, minutes
 from cosim.measures import scoreboard
 
 NAMES = {
@@ -218,7 +219,7 @@ def test_homes_are_ordered_by_arrival(sunny):
 
 def test_clock_times_and_minutes():
     start = datetime(2026, 5, 15, 22)
-    assert style.clock_text(start, 135.0) == "00:15"
+    assert clock_text(start, 135.0) == "00:15"
     borders = style.edges(start, 30.0, 4)
     assert len(borders) == 5
     assert np.diff(borders) * 24 == pytest.approx(0.5)

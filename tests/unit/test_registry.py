@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -19,6 +20,25 @@ def test_the_baselines_and_both_flagships_are_there() -> None:
     optimising = ("bilevel_caps", "pareto", "cpo_planner", "aggregator")
     assert controllers.names() == rules + optimising
     assert controllers.describe("none") == "Let everybody do as they like."
+
+
+@pytest.mark.parametrize("name", controllers.names())
+def test_every_option_is_explained_itself(name: str) -> None:
+    texts = controllers.option_texts(name)
+    assert list(texts) == list(controllers.options(name))
+    for key, text in texts.items():
+        assert len(text) > len("[kW]."), key
+        assert not text.startswith("See"), key
+        assert not re.search(r"see ``|(?<!`)`\w+`(?!`)|``[A-Z]", text), f"{key} sends the reader elsewhere: {text}"
+    for key, value in texts.items():  # a text that two options share explains neither
+        assert list(texts.values()).count(value) == 1, key
+
+
+def test_an_option_is_described_where_it_is_defined() -> None:
+    texts = controllers.option_texts("bilevel_caps")
+    assert "stops at the first" in texts["levels"]
+    assert "the beginning of a slot" in texts["limit_on"]
+    assert texts["limit_on"].endswith("where form and ties know nothing else.")
 
 
 def test_who_needs_a_predictor() -> None:

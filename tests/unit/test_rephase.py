@@ -15,7 +15,7 @@ from cosim.experiments.compose import compose
 from cosim.experiments.rephase.moves import Rephasing, with_connections
 from cosim.experiments.rephase.search import Quadratic, best_moves
 from cosim.experiments.scenario import Run, read
-from cosim.experiments.unbalance.tables import analyse, describe
+from cosim.experiments.unbalance_tables import analyse, describe
 from cosim.measures import unbalance_current_a2
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine

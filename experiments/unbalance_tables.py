@@ -1,16 +1,20 @@
-"""Every index at every three-phase bus and line of a run, where the worst is, and which customers cause it."""
+"""Unbalance for people: every index at every three-phase bus and line, where the worst is, and who causes it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from cosim import Trajectory
-from cosim.contract import Branch, Complex, Float
+from cosim.contract import Complex, Float
 from cosim.errors import UnsupportedError
-from cosim.experiments.figures.style import clock_text
+from cosim.experiments.tables import write_table
+from cosim.experiments.words import clock_text
 from cosim.measures import (
     line_to_line,
     lvur_percent,
@@ -24,11 +28,13 @@ from cosim.measures import (
     vuf_percent,
     worst_phase_percent,
 )
+from cosim.measures._arrays import ratio
 from cosim.network import monitored_currents
 from cosim.reduced import ReducedNetwork
 
 PHASES = (1, 2, 3)
-LINE_BLOCK = 200  # lines whose currents are held in memory at once
+BLOCK = 64  # places whose values over the day are held in memory at once
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,82 +69,80 @@ def analyse(run: Trajectory) -> Unbalance:
 
 def bus_table(run: Trajectory) -> pd.DataFrame:
     """Return indices of voltage at every bus with three phases."""
-    feeder = run.feeder
+    feeder, nominal_v = run.feeder, run.feeder.nominal_voltage_v
     row = {name: index for index, name in enumerate(feeder.network.node_names)}
     neutral_of = dict(zip(feeder.customer_bus, feeder.customer_neutral, strict=True))
-    names = [name[:-2] for name in row if name.endswith(".1") and all(f"{name[:-2]}.{p}" in row for p in PHASES)]
-    nominal_v, records = feeder.nominal_voltage_v, []
-    for bus in names:
-        phase_v: Complex = run.node_v[:, [row[f"{bus}.{p}"] for p in PHASES]]
-        neutral = neutral_of.get(bus, -1)
-        if neutral >= 0:
-            phase_v = phase_v - run.node_v[:, [neutral]]
+    every = [name[:-2] for name in row if name.endswith(".1") and all(f"{name[:-2]}.{p}" in row for p in PHASES)]
+    tables = []
+    for buses in _blocks(every):
+        phase_v: Complex = run.node_v[:, [[row[f"{bus}.{p}"] for p in PHASES] for bus in buses]]
+        neutral = np.array([neutral_of.get(bus, -1) for bus in buses])
+        phase_v -= np.where(neutral >= 0, run.node_v[:, neutral], 0.0)[:, :, None]
         magnitude = np.abs(phase_v)
+        mean_v = magnitude.mean(axis=(0, 2))
         # a bus before the transformer is measured at its own voltage level
-        level_v = nominal_v if 0.5 * nominal_v < magnitude.mean() < 1.5 * nominal_v else float(magnitude.mean())
+        level_v = np.where((0.5 * nominal_v < mean_v) & (mean_v < 1.5 * nominal_v), nominal_v, mean_v)
         of_step = vuf_percent(phase_v)
-        factor = ten_minute_rms(of_step[:, None], run.step_min)[:, 0]
-        zero = ten_minute_rms(v0_percent(phase_v)[:, None], run.step_min)[:, 0]
-        worst = int(np.argmax(of_step))
-        records.append({
-            "bus": bus,
-            "distance_m": feeder.distance_m.get(bus, np.nan),
-            "voltage_min_pu": magnitude.min() / level_v,
-            "voltage_max_pu": magnitude.max() / level_v,
-            "vuf_max_percent": factor.max(),
-            "vuf_p95_percent": np.percentile(factor, 95),
-            "v0_max_percent": zero.max(),
-            "v0_p95_percent": np.percentile(zero, 95),
-            "pvur_max_percent": pvur_percent(magnitude).max(),
-            "lvur_max_percent": lvur_percent(np.abs(line_to_line(phase_v))).max(),
-            "worst_step": worst,
-            "worst_time": clock_text(run.exogenous.start, worst * run.step_min),
-        })  # fmt: skip
-    table = pd.DataFrame(records)
-    return _worst_first(table, "vuf_max_percent")
+        factor, zero = (ten_minute_rms(values, run.step_min) for values in (of_step, v0_percent(phase_v)))
+        tables.append(pd.DataFrame({
+            "bus": buses,
+            "distance_m": [feeder.distance_m.get(bus, np.nan) for bus in buses],
+            "voltage_min_pu": magnitude.min(axis=(0, 2)) / level_v,
+            "voltage_max_pu": magnitude.max(axis=(0, 2)) / level_v,
+            **_largest_and_p95("vuf_{}_percent", factor),
+            **_largest_and_p95("v0_{}_percent", zero),
+            "pvur_max_percent": pvur_percent(magnitude).max(axis=0),
+            "lvur_max_percent": lvur_percent(np.abs(line_to_line(phase_v))).max(axis=0),
+            **_worst_moment(run, of_step),
+        }))  # fmt: skip
+    return _worst_first(tables, "vuf_max_percent")
 
 
 def line_table(run: Trajectory) -> pd.DataFrame:
     """Return indices of current in every line and transformer with three phases."""
-    branches = [branch for branch in run.feeder.network.branches if set(PHASES) <= set(branch.phases)]
-    records = []
-    for begin in range(0, len(branches), LINE_BLOCK):
-        block = branches[begin : begin + LINE_BLOCK]
-        current = monitored_currents(block, run.node_v)
-        records += [_line_record(run, branch, current[:, column]) for column, branch in enumerate(block)]
-    table = pd.DataFrame(records)
-    return _worst_first(table, "neutral_max_a")
+    tables = []
+    for branches in _blocks([branch for branch in run.feeder.network.branches if set(PHASES) <= set(branch.phases)]):
+        current_a = monitored_currents(branches, run.node_v)
+        rating_a = np.array([branch.rating_a for branch in branches])
+        neutral, index = neutral_current_a(current_a), pui_percent(np.abs(current_a), rating_a)
+        known = np.isfinite(index)
+        tables.append(pd.DataFrame({
+            "branch": [branch.name for branch in branches],
+            "from_bus": [branch.buses[0] for branch in branches],
+            "to_bus": [branch.buses[-1] for branch in branches],
+            **_largest_and_p95("neutral_{}_a", neutral),
+            **_largest_and_p95("i2_{}_a", negative_sequence_current_a(current_a)),
+            "unbalance_current_mean_a2": unbalance_current_a2(current_a).mean(axis=0),
+            "pui_mean_percent": ratio(np.where(known, index, 0.0).sum(axis=0), known.sum(axis=0)),
+            "pui_max_percent": np.fmax.reduce(index, axis=0),
+            "peak_percent": worst_phase_percent(np.abs(current_a), rating_a).max(axis=0),
+            **_worst_moment(run, neutral),
+        }))  # fmt: skip
+    return _worst_first(tables, "neutral_max_a")
 
 
-def _worst_first(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Sort, places that differ by rounding alone in the feeder's own order."""
-    if table.empty:
-        return table
+def _blocks(items: list[Item]) -> Iterator[list[Item]]:
+    return (items[first : first + BLOCK] for first in range(0, len(items), BLOCK))
+
+
+def _largest_and_p95(name: str, values: Float) -> dict[str, Float]:
+    """Both of values of shape (step or window, place), by place."""
+    return {name.format("max"): values.max(axis=0), name.format("p95"): np.percentile(values, 95, axis=0)}
+
+
+def _worst_moment(run: Trajectory, values: Float) -> dict[str, list[Any]]:
+    steps = values.argmax(axis=0).tolist()
+    times = [clock_text(run.exogenous.start, step * run.step_min) for step in steps]
+    return {"worst_step": steps, "worst_time": times}
+
+
+def _worst_first(tables: Sequence[pd.DataFrame], column: str) -> pd.DataFrame:
+    """Put tables into one and sort it, places that differ by rounding alone in the feeder's own order."""
+    if not tables:
+        return pd.DataFrame()
+    table = pd.concat(tables, ignore_index=True)
     order = np.argsort(-table[column].round(6).to_numpy(), kind="stable")
     return table.iloc[order].reset_index(drop=True)
-
-
-def _line_record(run: Trajectory, branch: Branch, current_a: Complex) -> dict[str, object]:
-    neutral, negative = neutral_current_a(current_a), negative_sequence_current_a(current_a)
-    index = pui_percent(np.abs(current_a), np.full(len(current_a), branch.rating_a))
-    known = index[np.isfinite(index)]
-    worst = int(neutral.argmax())
-    loading = worst_phase_percent(np.abs(current_a)[:, None, :], np.array([branch.rating_a]))
-    return {
-        "branch": branch.name,
-        "from_bus": branch.buses[0],
-        "to_bus": branch.buses[-1],
-        "neutral_max_a": neutral.max(),
-        "neutral_p95_a": np.percentile(neutral, 95),
-        "i2_max_a": negative.max(),
-        "i2_p95_a": np.percentile(negative, 95),
-        "unbalance_current_mean_a2": unbalance_current_a2(current_a).mean(),
-        "pui_mean_percent": known.mean() if len(known) else np.nan,
-        "pui_max_percent": known.max() if len(known) else np.nan,
-        "peak_percent": loading.max() if np.isfinite(branch.rating_a) else np.nan,
-        "worst_step": worst,
-        "worst_time": clock_text(run.exogenous.start, worst * run.step_min),
-    }
 
 
 def causes(run: Trajectory, buses: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
@@ -201,3 +205,11 @@ def describe(found: Unbalance, most: int = 3) -> list[str]:
         )
         lines.append(f"its neutral current would be less without {named}")
     return lines
+
+
+def write_unbalance(found: Unbalance, folder: Path) -> None:
+    """Write ``buses.csv``, ``lines.csv`` and ``causes.csv``; tables without rows are left out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in vars(found).items():
+        if not table.empty:
+            write_table(table, folder / f"{name}.csv")
