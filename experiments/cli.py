@@ -23,8 +23,9 @@ from cosim.experiments.choose import only, with_options
 from cosim.experiments.files import writable_folder
 from cosim.experiments.plan.command import plan_command
 from cosim.experiments.rephase.command import rephase_command
-from cosim.experiments.reproduce.command import studies
+from cosim.experiments.reproduce import command as _others  # noqa: F401 - gives `studies` more commands
 from cosim.experiments.scenario import Scenario
+from cosim.experiments.studies.command import studies
 
 app = typer.Typer(
     help="Power-flow co-simulation of low-voltage feeders: OpenDSS stepped in time, controllers in the loop.",

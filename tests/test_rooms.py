@@ -26,8 +26,9 @@ MAY_IMPORT = {
 MAY_KNOW = {"feeders": {"contract", "errors"}, "controllers": {"contract", "errors", "measures"}}
 """Parts of cosim by room."""
 
-MAY_IMPORT_BY_NAME = {"cosim/loop.py", "feeders/read.py", "controllers/__init__.py", "experiments/cli.py"}
-"""Where a module's name is looked up in a table: engines, surveyors, controllers, benchmarks."""
+MAY_IMPORT_BY_NAME = {"cosim/loop.py", "feeders/read.py", "controllers/__init__.py", "experiments/cli.py",
+                      "experiments/studies/command.py"}  # fmt: skip
+"""Where a module's name is looked up in a table: engines, surveyors, controllers, benchmarks, studies."""
 
 HEAVY = ("opendssdirect", "dss", "pyomo", "pymoo", "highspy", "matplotlib", "pvlib", "cosim.experiments")
 

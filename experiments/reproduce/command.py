@@ -12,13 +12,10 @@ from rich.markup import escape
 
 from cosim.experiments.files import writable_folder
 from cosim.experiments.reproduce import STUDIES
-from cosim.experiments.reproduce.station_command import station_command
-from cosim.experiments.reproduce.trip_command import powertrip_command
+from cosim.experiments.studies.command import studies
+from cosim.experiments.studies.powertrip.command import powertrip_command
+from cosim.experiments.studies.station_pricing.command import station_command
 
-studies = typer.Typer(
-    help="Tell a seed's study again: its data, its first formulation, what mends it; figures and numbers to check.",
-    no_args_is_help=True,
-)
 _out = Console()
 _err = Console(stderr=True)
 studies.command("powertrip", help=STUDIES["powertrip"])(powertrip_command)
@@ -65,23 +62,6 @@ def host_capacity(
     _out.print(f"Written to [bold]{escape(str(folder))}[/bold]: open report.md for the story and the figures.")
 
 
-@studies.command("cpo_planner", help=STUDIES["cpo_planner"])
-def cpo_planner(
-    out: Out = None,
-    capacity_kw: Annotated[float, typer.Option(help="Of the connection.")] = 100.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the vehicles that are not published.")] = 1,
-) -> None:
-    """Run the study."""
-    from cosim.experiments.reproduce import cpo_planner as study
-
-    folder = writable_folder(out or Path("runs") / f"cpo_planner-{datetime.now():%Y%m%d-%H%M%S}")
-    with _out.status("Planning"):
-        told = study.reproduce(folder, capacity_kw=capacity_kw, seed=seed)
-    for line in told.lines:
-        _out.print(escape(line), highlight=False, soft_wrap=True)
-    _out.print(f"Written to [bold]{escape(str(folder))}[/bold]: open report.md for tables and figures.")
-
-
 @studies.command("fleet_aggregation", help=STUDIES["fleet_aggregation"])
 def fleet_aggregation(
     out: Out = None,
@@ -94,8 +74,8 @@ def fleet_aggregation(
     loop: Annotated[bool, typer.Option(help="Also run the default day on the feeder.")] = True,
 ) -> None:
     """Run the study."""
-    from cosim.experiments.reproduce import fleet_aggregation as study
-    from cosim.experiments.reproduce.fleet_story import Order
+    from cosim.experiments.studies.fleet_aggregation import report as study
+    from cosim.experiments.studies.fleet_aggregation.model import Order
 
     order = Order(vehicles, training_weeks, validation_weeks, test_weeks, seed, discharge).checked()
     folder = writable_folder(out or Path("runs") / f"fleet_aggregation-{datetime.now():%Y%m%d-%H%M%S}")

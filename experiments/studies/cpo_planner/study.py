@@ -6,26 +6,30 @@ are, with the optima computed for them beforehand by an independent model, and t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+import typer
 
 from cosim.controllers.planner import Options, Planning, Requests, Rounding, make_requests, make_station, plan
-from cosim.experiments.files import origin, write_json
+from cosim.experiments.figures.style import Drawing
+from cosim.experiments.plan.draw import draw_heatmap, draw_stack
 from cosim.experiments.plan.generate import generate_demand
 from cosim.experiments.plan.read import Demand, read_demand
-from cosim.experiments.plan.report import write_all
-from cosim.experiments.plan.write import station_kpis
-from cosim.measures import json_safe
-from cosim.record import write_whole
+from cosim.experiments.plan.table import Table
+from cosim.experiments.plan.write import station_kpis, write_plan
+from cosim.experiments.studies.base import Cases, Progress, Study, StudyConfig, StudyResult
+from cosim.experiments.tables import markdown
 
-VEHICLES, CAPACITY_KW, STEP_S = 40, 100.0, 900.0
+VEHICLES, STEP_S = 40, 900.0
 LEAST_POWER_KW = 4.14  # 6 A on three phases at 230 V (IEC 61851-1)
 ROUNDING: Rounding = "down"  # the seed's: 11:59:53 is step 47, 16:46:38 step 67
-PACKAGES = ("lv-feeder-cosim", "highspy", "numpy", "pandas", "pyarrow", "matplotlib")
+DRAWN = ("lp", "milp")
+"""Plans that get tables and figures."""
 
 PUBLISHED = pd.DataFrame(
     [
@@ -49,58 +53,64 @@ _PAIR = ((7, 16.59, 52, 31, 41), (11, 8.72, 100, 38, 43))
 _DASHBOARD = ((7, 16, 52, 21, 36), (7, 16, 52, 21, 36))
 
 
-@dataclass(frozen=True)
-class Told:
-    """What the study says on the screen, and its numbers."""
+@dataclass(frozen=True, kw_only=True)
+class CpoConfig(StudyConfig):
+    """Options of the study."""
 
-    cases: dict[str, dict[str, Any]]
-    lines: list[str]
+    capacity_kw: Annotated[float, typer.Option(help="Of the connection.")] = 100.0
+    seed: Annotated[int, typer.Option(min=0, help="Of the vehicles that are not published.")] = 1
 
 
-def reproduce(folder: Path, *, capacity_kw: float = CAPACITY_KW, seed: int = 1) -> Told:
-    """Plan the forty vehicles in several ways and write the study's folder.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CpoResult(StudyResult):
+    """Adds the demand and how each plan of it was made."""
 
-    Parameters
-    ----------
-    folder : Path
-        Receives ``demand.csv``, ``demand_steps.csv``, ``metrics.json``, ``timing.json``, ``report.md``,
-        ``manifest.json`` and a folder with plan and figures for each of ``lp`` and ``milp``.
-    capacity_kw : float
-        Of the connection [kW].
-    seed : int
-        Of the vehicles that are not published.
+    demand: Demand
+    plans: Mapping[str, tuple[Options, Planning]]
 
-    Returns
-    -------
-    Told
 
-    Raises
-    ------
-    InputError
-        Where the capacity is no number of kW.
-    """
-    station = make_station(round(86_400 / STEP_S), capacity_kw, step_s=STEP_S)
-    table = demand_table(seed)
-    write_whole(folder / "demand.csv", lambda temporary: table.to_csv(temporary, index=False))
-    demand = read_demand(folder / "demand.csv", STEP_S, power_min_kw=LEAST_POWER_KW)
-    cases: dict[str, dict[str, Any]] = reference_cases()
-    timing = {}
-    for name, requests, options in _runs(demand.requests):
-        planning = plan(requests, station, options, rounding=ROUNDING)
-        cases[name] = _metrics(planning)
-        timing[name] = {"build_s": planning.build_s, "solve_s": planning.solve_s}
-        if name in ("lp", "milp"):
-            write_all(planning, demand, options, ROUNDING, folder / name, name.upper())
-    _write_steps(folder, table, demand)
-    write_json(folder / "metrics.json", {"cases": cases})
-    write_json(folder / "timing.json", timing)
-    write_json(folder / "manifest.json", {
-        "study": "cpo_planner", **origin(PACKAGES), "seed": seed, "capacity_kw": capacity_kw,
-        "source": "seed 002: five rows of its table, formulation, default prices",
-    })  # fmt: skip
-    report = _report(table, cases)
-    write_whole(folder / "report.md", lambda temporary: temporary.write_text(report, encoding="utf-8"))
-    return Told(cases, _lines(cases))
+class CpoPlanner(Study[CpoConfig, CpoResult]):
+    """Plans the forty vehicles in several ways."""
+
+    name, config = "cpo_planner", CpoConfig
+    packages = ("lv-feeder-cosim", "highspy", "numpy", "pandas", "pyarrow", "matplotlib")
+    source = "seed 002: five rows of its table, formulation, default prices"
+
+    def run(self, config: CpoConfig, progress: Progress) -> CpoResult:
+        """Solve the cases whose optima are known, then every plan of the forty."""
+        station = make_station(round(86_400 / STEP_S), config.capacity_kw, step_s=STEP_S)
+        table = demand_table(config.seed)
+        rows = [list(row) for row in table.itertuples(index=False)]
+        cells = Table("demand.csv", list(table.columns), rows, list(range(2, len(rows) + 2)), ())
+        demand = read_demand(cells, STEP_S, power_min_kw=LEAST_POWER_KW)
+        cases, plans = reference_cases(), {}
+        for name, requests, options in _runs(demand.requests):
+            progress(f"Planning {name}")
+            plans[name] = options, plan(requests, station, options, rounding=ROUNDING)
+            cases[name] = _metrics(plans[name][1])
+        return CpoResult(
+            cases=cases, lines=_lines(cases), demand=demand, plans=plans,
+            tables={"demand.csv": table, "demand_steps.csv": _in_steps(table, demand)},
+            timing={name: {"build_s": made.build_s, "solve_s": made.solve_s} for name, (_, made) in plans.items()},
+        )  # fmt: skip
+
+    def figures(self, result: CpoResult) -> dict[str, Drawing]:
+        """Draw who charges when, and the station under its capacity."""
+        return {
+            f"{name}/{stem}.png": draw(result.plans[name][1], result.demand.start, name.upper())
+            for name in DRAWN
+            for stem, draw in (("heatmap", draw_heatmap), ("stack", draw_stack))
+        }
+
+    def write(self, result: CpoResult, folder: Path) -> None:
+        """Write the plans as ``cosim plan`` does."""
+        for name in DRAWN:
+            options, planning = result.plans[name]
+            write_plan(planning, result.demand, options, ROUNDING, folder / name)
+
+    def report(self, result: CpoResult, captions: Mapping[str, str]) -> str:
+        """Tell what the published MILP lacked, and what each plan costs."""
+        return _report(result.tables["demand.csv"], result.cases, captions)
 
 
 def demand_table(seed: int) -> pd.DataFrame:
@@ -116,7 +126,7 @@ def demand_table(seed: int) -> pd.DataFrame:
     return table
 
 
-def reference_cases() -> dict[str, dict[str, Any]]:
+def reference_cases() -> Cases:
     """Solve the small cases whose optima are known."""
     sizes: dict[str, tuple[tuple[tuple[float, ...], ...], float, float, float]] = {
         "five_100kw": (_FIVE, 100.0, 900.0, 0.0),
@@ -126,7 +136,7 @@ def reference_cases() -> dict[str, dict[str, Any]]:
         "pair_18kw_600s": (_PAIR, 18.0, 600.0, 0.0),
         "dashboard_pair": (_DASHBOARD, 100.0, 900.0, 0.0),
     }
-    cases: dict[str, dict[str, Any]] = {}
+    cases: Cases = {}
     for name, (rows, capacity_kw, step_s, low_kw) in sizes.items():
         requests = make_requests([str(k) for k in range(len(rows))], *np.array(rows).T, power_min_kw=low_kw)
         options = Options(formulation="milp" if low_kw else "lp", objective="weighted")
@@ -152,19 +162,18 @@ def _runs(requests: Requests) -> list[tuple[str, Requests, Options]]:
 def _metrics(planning: Planning) -> dict[str, Any]:
     """Numbers that do not depend on the clock."""
     numbers = {"objective_eur": planning.best.objective, "bound_eur": planning.bound, "gap": planning.gap}
-    return {"status": planning.status, **json_safe({**numbers, **station_kpis(planning)})}
+    return {"status": planning.status, **numbers, **station_kpis(planning)}
 
 
-def _write_steps(folder: Path, table: pd.DataFrame, demand: Demand) -> None:
+def _in_steps(table: pd.DataFrame, demand: Demand) -> pd.DataFrame:
     """The seed's second table: the same demand in step indices."""
-    steps = table.drop(columns="parkingDuration").assign(
+    return table.drop(columns="parkingDuration").assign(
         arrivalTime=np.floor(demand.requests.arrival_step + 1e-9).astype(int),
         departureTime=np.floor(demand.requests.departure_step + 1e-9).astype(int),
     )
-    write_whole(folder / "demand_steps.csv", lambda temporary: steps.to_csv(temporary, index=False))
 
 
-def _lines(cases: dict[str, dict[str, Any]]) -> list[str]:
+def _lines(cases: Cases) -> list[str]:
     far = max(abs(cases[name]["objective_eur"] - value) for name, value in REFERENCE.items())
     lines = [f"Reference optima: {len(REFERENCE)} met within {far:.1e} EUR"]
     for name, case in cases.items():
@@ -177,20 +186,20 @@ def _lines(cases: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _compared(cases: dict[str, dict[str, Any]], name: str) -> str:
+def _compared(cases: Cases, name: str) -> str:
     """How an objective differs from the LP's, in words."""
     more_eur = cases[name]["objective_eur"] - cases["lp"]["objective_eur"]
     return "at no cost here" if more_eur < 1e-4 else f"{more_eur:.2f} EUR more than the LP"
 
 
-def _report(table: pd.DataFrame, cases: dict[str, dict[str, Any]]) -> str:
-    head = "| " + " | ".join(table.columns) + " |\n|" + "---|" * len(table.columns)
-    first = "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in table.head().to_numpy())
-    plans = "\n".join(
-        f"| {name} | {c['status']} | {c['objective_eur']:.4f} | {c['energy_kwh']:.1f} | {c['unserved_kwh']:.2f} | "
-        f"{c['served_min_percent']:.1f} | {c['peak_kw']:.1f} |"
-        for name, c in cases.items()
-    )
+def _report(table: pd.DataFrame, cases: Cases, captions: Mapping[str, str]) -> str:
+    columns = {
+        "status": "status", "objective_eur": "objective [EUR]", "energy_kwh": "drawn [kWh]",
+        "unserved_kwh": "unserved [kWh]", "served_min_percent": "worst served [%]", "peak_kw": "peak [kW]",
+    }  # fmt: skip
+    plans = pd.DataFrame([{"case": name, **{shown: case[key] for key, shown in columns.items()}}
+                          for name, case in cases.items()])  # fmt: skip
+    pictures = "\n".join(f"![{text}]({name})" for name, text in captions.items())
     return f"""# A charge-point operator's day ahead: {len(table)} vehicles behind one connection
 
 The seed plans with an LP and a MILP. As published, its MILP has a switch that costs nothing and has no least power, so
@@ -203,15 +212,7 @@ kilowatt-hours alike, and `lp_fair` raises the worst-served vehicle first.
 
 The first rows of the demand, as published (all of it: `demand.csv`, in steps: `demand_steps.csv`):
 
-{head}
-{first}
-
-| case | status | objective [EUR] | drawn [kWh] | unserved [kWh] | worst served [%] | peak [kW] |
-|---|---|---|---|---|---|---|
-{plans}
-
-![Who charges when](lp/heatmap.png)
-![The station under its capacity](lp/stack.png)
-![Who charges when, MILP](milp/heatmap.png)
-![The station under its capacity, MILP](milp/stack.png)
+{markdown(table.head(), digits=6)}
+{markdown(plans, digits=6)}
+{pictures}
 """

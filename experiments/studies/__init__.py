@@ -1,0 +1,25 @@
+"""Studies: config -> run -> result -> figures, report, metrics, manifest; each a folder here, see `base.Study`.
+
+A new study is a folder with a subclass of `base.Study`, and a line in `STUDIES`. Nothing of it is imported before its
+command is called.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """Where a study is, as ``module:class``, and what it is about."""
+
+    target: str
+    about: str
+
+
+STUDIES: dict[str, Entry] = {
+    "cpo_planner": Entry(
+        "cosim.experiments.studies.cpo_planner.study:CpoPlanner",
+        "A charge-point operator's day-ahead plan: forty vehicles behind 100 kW, LP and MILP.",
+    ),
+}
+"""Studies by name, in the order in which ``cosim reproduce`` lists them."""
