@@ -8,8 +8,6 @@ from __future__ import annotations
 
 STUDIES: dict[str, str] = {
     "powertrip": "Three charge points and twelve roofs: phase unbalance, what control does, and what the index hides.",
-    "host_capacity": "Household caps under a transformer limit: why the tariff had no effect, and what mends it.",
     "fleet_aggregation": "A fleet as one battery: what it promises on other weeks, and what the cars deliver.",
-    "station_pricing": "Prices at charging stations when drivers choose by cost and time, and the wires.",
 }
 """Name of each study, and what it is about."""

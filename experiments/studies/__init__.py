@@ -17,9 +17,17 @@ class Entry(NamedTuple):
 
 
 STUDIES: dict[str, Entry] = {
+    "host_capacity": Entry(
+        "cosim.experiments.studies.host_capacity.study:HostCapacity",
+        "Household caps under a transformer limit: why the tariff had no effect, and what mends it.",
+    ),
     "cpo_planner": Entry(
         "cosim.experiments.studies.cpo_planner.study:CpoPlanner",
         "A charge-point operator's day-ahead plan: forty vehicles behind 100 kW, LP and MILP.",
+    ),
+    "station_pricing": Entry(
+        "cosim.experiments.studies.station_pricing.study:StationPricing",
+        "Prices at charging stations when drivers choose by cost and time, and the wires.",
     ),
 }
 """Studies by name, in the order in which ``cosim reproduce`` lists them."""

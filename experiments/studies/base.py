@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from threadpoolctl import threadpool_limits
 
 from cosim.errors import Fault, InputError
 from cosim.experiments.figures import style
@@ -161,7 +162,8 @@ class Study(ABC, Generic[Config, Result]):
         missing = not folder.exists()
         writable_folder(folder)
         try:
-            result = self.run(config, progress)
+            with threadpool_limits(limits=1):  # these matrices are small: threads cost up to ten times what they bring
+                result = self.run(config, progress)
         except InputError:
             if missing:
                 folder.rmdir()

@@ -11,9 +11,12 @@ from typer.testing import CliRunner
 
 from cosim.controllers.aggregation.fit import Wishes
 from cosim.experiments.cli import app
-from cosim.experiments.reproduce import fleet_aggregation, fleet_exact, fleet_loop, fleet_story
-from cosim.experiments.reproduce.fleet_data import HOURS, draw_cars, draw_prices, draw_week
-from cosim.experiments.reproduce.fleet_story import Order
+from cosim.experiments.studies.fleet_aggregation import day as fleet_loop
+from cosim.experiments.studies.fleet_aggregation import exact as fleet_exact
+from cosim.experiments.studies.fleet_aggregation import model as fleet_story
+from cosim.experiments.studies.fleet_aggregation import report as fleet_aggregation
+from cosim.experiments.studies.fleet_aggregation.data import HOURS, draw_cars, draw_prices, draw_week
+from cosim.experiments.studies.fleet_aggregation.model import Order
 
 SMALL = Order(vehicles=16, training_weeks=2, validation_weeks=1, test_weeks=1)
 WANTED = ("rmse_simple_kw", "rmse_envelope_kw", "rmse_bilevel_kw", "reduction_in_sample_percent",

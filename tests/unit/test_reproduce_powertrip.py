@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 
 from cosim.errors import InputError
 from cosim.experiments.cli import app
-from cosim.experiments.reproduce import trip_polish
-from cosim.experiments.reproduce.trip_command import parse_band, parse_weights, weights_name
-from cosim.experiments.reproduce.trip_place import CHARGE_POINTS, PV_UNITS, make_place, parse_charge_points, parse_pv
-from cosim.experiments.reproduce.trip_polish import Local, polished
-from cosim.experiments.reproduce.trip_words import moves, of_control
+from cosim.experiments.studies.powertrip import descent as trip_polish
+from cosim.experiments.studies.powertrip.command import parse_band, parse_weights, weights_name
+from cosim.experiments.studies.powertrip.data import CHARGE_POINTS, PV_UNITS, make_place, parse_charge_points, parse_pv
+from cosim.experiments.studies.powertrip.descent import Local, polished
+from cosim.experiments.studies.powertrip.findings import moves, of_control
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cosim.experiments.reproduce.trip_place import Place
+from cosim.experiments.studies.powertrip.data import Place
 from cosim.experiments.tables import markdown, write_table
 from cosim.record import write_whole
 

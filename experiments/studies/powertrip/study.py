@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from cosim.experiments.files import origin, sha256_of, write_json
-from cosim.experiments.reproduce.trip_command import weights_name
-from cosim.experiments.reproduce.trip_control import CONTROLS, Control, Controlled, Weights, control
-from cosim.experiments.reproduce.trip_figures import write_figures
-from cosim.experiments.reproduce.trip_measures import (
+from cosim.experiments.studies.powertrip.command import weights_name
+from cosim.experiments.studies.powertrip.data import Place, make_place, parse_charge_points, parse_pv
+from cosim.experiments.studies.powertrip.figures import write_figures
+from cosim.experiments.studies.powertrip.findings import findings
+from cosim.experiments.studies.powertrip.measures import (
     Delivered,
     Schedule,
     change_percent,
@@ -23,9 +24,8 @@ from cosim.experiments.reproduce.trip_measures import (
     disagreements,
     metrics,
 )
-from cosim.experiments.reproduce.trip_place import Place, make_place, parse_charge_points, parse_pv
-from cosim.experiments.reproduce.trip_report import write_report
-from cosim.experiments.reproduce.trip_words import findings
+from cosim.experiments.studies.powertrip.model import CONTROLS, Control, Controlled, Weights, control
+from cosim.experiments.studies.powertrip.report import write_report
 from cosim.measures import json_safe
 
 WEIGHTS: tuple[Weights, ...] = ((0.5, 0.5), (0.8, 0.2))

@@ -14,7 +14,7 @@ from cosim.controllers.aggregation.fit import Wishes, fit_factors
 from cosim.controllers.aggregation.fleet import PER_STEP, checked_fleet
 from cosim.controllers.aggregation.programme import StoreLp
 from cosim.controllers.caps.highs import Stop
-from cosim.experiments.reproduce.fleet_data import draw_cars, draw_prices, draw_week
+from cosim.experiments.studies.fleet_aggregation.data import draw_cars, draw_prices, draw_week
 
 CARS, HOURS, MAPS_H = 6, 24, (24, 12, 6)
 STOP = Stop(gap=1e-3, nodes=20_000)

@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 
 from cosim.contract import Float
 from cosim.experiments.figures import style
-from cosim.experiments.reproduce.trip_measures import Delivered
-from cosim.experiments.reproduce.trip_place import STEP_MIN, Place
+from cosim.experiments.studies.powertrip.data import STEP_MIN, Place
+from cosim.experiments.studies.powertrip.measures import Delivered
 
 COLOURS = ("#9A9A9A", "#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 LOW_PU = 0.94

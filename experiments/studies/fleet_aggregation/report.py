@@ -12,9 +12,10 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cosim.experiments.files import origin, write_json
-from cosim.experiments.reproduce import fleet_exact, fleet_loop
-from cosim.experiments.reproduce.fleet_figures import write_figures
-from cosim.experiments.reproduce.fleet_story import CHOSEN, ONE_UNIT, ONE_WEEK, Order, Story, metrics, tell
+from cosim.experiments.studies.fleet_aggregation import day as fleet_loop
+from cosim.experiments.studies.fleet_aggregation import exact as fleet_exact
+from cosim.experiments.studies.fleet_aggregation.figures import write_figures
+from cosim.experiments.studies.fleet_aggregation.model import CHOSEN, ONE_UNIT, ONE_WEEK, Order, Story, metrics, tell
 from cosim.measures import json_safe
 from cosim.record import write_whole
 
@@ -132,10 +133,10 @@ def _report(
     figures: Mapping[str, str],
 ) -> str:
     environment = Environment(  # noqa: S701 - plain text, not HTML
-        loader=PackageLoader("cosim.experiments", "reproduce"), trim_blocks=True, lstrip_blocks=True,
+        loader=PackageLoader("cosim.experiments", "studies/fleet_aggregation"), trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined, keep_trailing_newline=True,
     )  # fmt: skip
-    template = environment.get_template("fleet_aggregation.md.j2")
+    template = environment.get_template("report.md.j2")
     maps = {f"map_{block_h}h": cases[f"map_{block_h}h"] for block_h in story.maps}
     return template.render(
         order=order, cases=cases, maps=maps, one_week=cases[ONE_WEEK],

@@ -12,9 +12,9 @@ from cosim.controllers.pareto.choice import RULES
 from cosim.controllers.pareto.moment import Moment, Units, decide_moment
 from cosim.controllers.pareto.objectives import CONVEX_PAIR
 from cosim.controllers.pareto.surroundings import Surroundings
-from cosim.experiments.reproduce.trip_measures import Schedule
-from cosim.experiments.reproduce.trip_place import STEP_MIN, Place
-from cosim.experiments.reproduce.trip_polish import Local, best_achievement, polished
+from cosim.experiments.studies.powertrip.data import STEP_MIN, Place
+from cosim.experiments.studies.powertrip.descent import Local, best_achievement, polished
+from cosim.experiments.studies.powertrip.measures import Schedule
 from cosim.reduced import ReducedNetwork
 
 Weights = tuple[float, float]

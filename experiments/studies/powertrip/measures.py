@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cosim.contract import Complex, Float
-from cosim.experiments.reproduce.trip_place import STEP_MIN, Place
+from cosim.experiments.studies.powertrip.data import STEP_MIN, Place
 from cosim.measures import (
     negative_sequence_current_a,
     neutral_current_a,

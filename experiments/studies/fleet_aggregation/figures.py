@@ -12,8 +12,8 @@ from cosim.contract import Float
 from cosim.controllers.aggregation import fleet_total
 from cosim.controllers.aggregation.disaggregate import disaggregate
 from cosim.experiments.figures import style
-from cosim.experiments.reproduce.fleet_loop import Kept
-from cosim.experiments.reproduce.fleet_story import CHOSEN, ONE_UNIT, ONE_WEEK, Story
+from cosim.experiments.studies.fleet_aggregation.day import Kept
+from cosim.experiments.studies.fleet_aggregation.model import CHOSEN, ONE_UNIT, ONE_WEEK, Story
 
 CARS, SIMPLE, SINGLE, BEST = "#000000", "#D55E00", "#56B4E9", "#009E73"
 SHOWN_DAYS = 7

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,13 +18,11 @@ from cosim import Behaviour, Connection, EvSessions, Exogenous, Feeder, Transfor
 from cosim.contract import Float, Int
 from cosim.controllers.pricing import Answer, Instance, Leader
 from cosim.errors import Fault, InputError
-from cosim.experiments.reproduce.station_read import WHERE, Order, stream
+from cosim.experiments.studies.base import Cases
+from cosim.experiments.studies.station_pricing.data import WHERE, PricingConfig, PricingData, stream
 from cosim.feeders.households import draw_households, read_profiles
 from cosim.feeders.profiles import ambient_temperature_c, tariff_eur_per_kwh
-from cosim.measures import json_safe, scoreboard
-
-if TYPE_CHECKING:
-    from cosim.experiments.reproduce.station_pricing import Told
+from cosim.measures import scoreboard
 
 START, HOURS, STEP_MIN = datetime(2026, 5, 15, 12), 24, 5
 LEAVES_MIN = (300.0, 420.0)  # 17 to 19 h
@@ -34,12 +32,14 @@ STAY, SPARE_MIN = 1.25, 15.0  # how much longer than needed a driver stays, by a
 BATTERY_KWH = 100.0
 PROFILES, POWER_FACTOR = "may_weekday", 0.95
 DEFAULT_DAY = {"european_lv": {"source_pu": 1.02, "transformer": TransformerSpec(160.0, 4.0, 1.47)}}
-CONTROLLERS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("none", {}), ("equal_share", {"margin_percent": 5.0}), ("cpo_planner", {"formulation": "lp"}),
-)  # fmt: skip
+CONTROLLERS: dict[str, dict[str, Any]] = {
+    "none": {}, "equal_share": {"margin_percent": 5.0}, "cpo_planner": {"formulation": "lp"},
+}  # fmt: skip
 """Nobody; as much for a plug as for a home; one operator of all plugs within what the homes leave of each phase."""
-SHOWN = ("voltage_min_pu", "vuf_p95_percent", "neutral_current_p95_a", "transformer_peak_percent",
-         "transformer_overload_min", "losses_kwh", "ev_delivered_kwh", "ev_unserved_kwh")  # fmt: skip
+
+REPORTED = ("voltage_min_pu", "vuf_p95_percent", "neutral_current_p95_a", "transformer_peak_percent",
+            "ev_delivered_kwh", "ev_unserved_kwh")  # fmt: skip
+METRICS = (*REPORTED, "transformer_overload_min", "losses_kwh")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,34 +64,57 @@ class Site:
     buses: tuple[str, ...]
 
 
-def add(told: Told, order: Order, leader: Leader) -> None:
-    """Run a day for the optimistic, pessimistic and flat prices under each controller, one case each."""
-    if not told.chosen:
-        told.warnings.append("no price vector that can be served, so nothing to put on the feeder")
-        return
-    wanted = behaviours(told.chosen, leader)
-    places = order.instance.stations // order.wishes.periods
-    most = max(_busiest(answer, places) for _, answer in wanted.values())
-    site = make_site(str(order.wishes.feeder), order.wishes.stations, order.instance.power_kw[:places], most)
-    base = make_day(site, order.wishes.seed)
-    leaves_min = stream(order.wishes.seed, "periods").uniform(*LEAVES_MIN, order.instance.users)
+def charge(
+    config: PricingConfig, data: PricingData, leader: Leader, chosen: Mapping[str, Float]
+) -> tuple[Cases, list[str], list[str]]:
+    """Run a day for the optimistic, pessimistic and flat prices under each controller.
+
+    Returns
+    -------
+    dict
+        Metrics, by prices and controller.
+    list of str
+        Lines for the screen.
+    list of str
+        Warnings: what could not be run.
+    """
+    if not chosen:
+        return {}, [], ["no price vector that can be served, so nothing to put on the feeder"]
+    instance, places = data.instance, data.instance.stations // config.periods
+    wanted = behaviours(chosen, leader)
+    at_place = {  # drivers of every place, over all periods
+        name: np.bincount(answer.station[answer.station >= 0] % places, minlength=places)
+        for name, (_, answer) in wanted.items()
+    }
+    plugs = max(int(count.max()) for count in at_place.values())
+    site = make_site(str(config.feeder), config.stations, instance.power_kw[:places], plugs)
+    homes = make_day(site, config.seed)
+    leaves_min = stream(config.seed, "periods").uniform(*LEAVES_MIN, instance.users)
+    cases: Cases = {}
+    lines, warnings = [], []
     for name, (prices, answer) in wanted.items():
-        day = with_sessions(base, sessions(order.instance, answer, site, leaves_min))
-        for controller, options in CONTROLLERS:
+        exogenous = replace(homes, sessions=sessions(instance, answer, site, leaves_min))
+        for controller, options in CONTROLLERS.items():
             try:
                 made = controllers.make(controller, site.feeder, **options)
             except InputError as error:
-                told.warnings.append(f"{controller} does not run on this feeder: {error}")
+                warnings.append(f"{controller} does not run on this feeder: {error}")
                 continue
-            measured = scoreboard(run(site.feeder, day, made, step_min=STEP_MIN, behaviour=Behaviour("immediate")))
-            case = {
-                "price_vector": name, "controller": controller, "prices": prices.tolist(), "buses": list(site.buses),
-                "drivers": answer.served, "income_eur": leader.earned_eur(answer),
-                "drivers_by_station": _by_place(answer, places).tolist(),
-                **json_safe({metric: measured[metric] for metric in SHOWN}),
+            trajectory = run(site.feeder, exogenous, made, step_min=STEP_MIN, behaviour=Behaviour("immediate"))
+            measured = scoreboard(trajectory)
+            cases[f"loop_{name}_{controller}"] = {
+                "price_vector": name, "controller": controller, "prices": prices, "buses": site.buses,
+                "drivers": answer.served, "income_eur": leader.earned_eur(answer), "drivers_by_station": at_place[name],
+                **{metric: measured[metric] for metric in METRICS},
+                "bought_kwh": measured["ev_delivered_kwh"] + measured["ev_unserved_kwh"],
             }  # fmt: skip
-            told.cases[f"loop_{name}_{controller}"] = case
-            told.lines.append(f"On {site.feeder.name}, {name} prices, {controller}: {_sum_up(measured)}")
+            lines.append(
+                f"On {site.feeder.name}, {name} prices, {controller}: lowest voltage {measured['voltage_min_pu']:.3f} "
+                f"pu, VUF {measured['vuf_p95_percent']:.2f} %, neutral {measured['neutral_current_p95_a']:.0f} A, "
+                f"transformer {measured['transformer_peak_percent']:.0f} %, {measured['ev_delivered_kwh']:.0f} kWh "
+                "charged"
+            )
+    return cases, lines, warnings
 
 
 def behaviours(chosen: Mapping[str, Float], leader: Leader) -> dict[str, tuple[Float, Answer]]:
@@ -99,13 +122,13 @@ def behaviours(chosen: Mapping[str, Float], leader: Leader) -> dict[str, tuple[F
 
     The flat price is the level that earns most; all stations alike, drivers choose by time.
     """
-    exact = leader.rules.gap == 0.0
-    ends = {"optimistic": "optimistic" if exact else "weighted_optimistic",
-            "pessimistic": "pessimistic" if exact else "weighted_pessimistic"}  # fmt: skip
-    found = {name: (chosen[name], leader.answer(reading, chosen[name])) for name, reading in ends.items()}
+    weighted = "" if leader.rules.gap == 0.0 else "weighted_"
+    by_time, by_cost = f"{weighted}optimistic", f"{weighted}pessimistic"
     flat = [np.full(leader.instance.stations, level) for level in leader.instance.levels]
-    best = max(flat, key=lambda prices: leader.income_eur(ends["optimistic"], prices))
-    found["flat"] = (best, leader.answer(ends["optimistic"], best))
+    best = max(flat, key=lambda prices: leader.income_eur(by_time, prices))
+    asked = {"optimistic": (chosen["optimistic"], by_time), "pessimistic": (chosen["pessimistic"], by_cost),
+             "flat": (best, by_time)}  # fmt: skip
+    found = {name: (prices, leader.answer(reading, prices)) for name, (prices, reading) in asked.items()}
     return {name: (prices, answer) for name, (prices, answer) in found.items() if answer is not None}
 
 
@@ -140,9 +163,8 @@ def make_site(feeder: str, buses: str | None, power_kw: Float, plugs: int) -> Si
         for k in range(plugs)
     ]
     place = feeders.load(feeder, connections=added, **changes)
-    column = {name: k for k, name in enumerate(place.customers)}
-    table = [[column[f"STATION{j + 1}_PLUG{k + 1}"] for k in range(plugs)] for j in range(len(named))]
-    return Site(place, len(bare.customers), np.array(table, dtype=np.int64).reshape(len(named), plugs), tuple(named))
+    homes = len(bare.customers)
+    return Site(place, homes, homes + np.arange(len(added)).reshape(len(named), plugs), tuple(named))
 
 
 def make_day(site: Site, seed: int) -> Exogenous:
@@ -164,11 +186,6 @@ def make_day(site: Site, seed: int) -> Exogenous:
         ambient_c=ambient_temperature_c(START, minutes, site.feeder.latitude_deg),
         source_pu=np.full(minutes, np.nan),
     )
-
-
-def with_sessions(day: Exogenous, cars: EvSessions) -> Exogenous:
-    """The same day with other cars."""
-    return replace(day, sessions=cars)
 
 
 def sessions(instance: Instance, answer: Answer, site: Site, leaves_min: Float) -> EvSessions:
@@ -200,7 +217,10 @@ def sessions(instance: Instance, answer: Answer, site: Site, leaves_min: Float) 
     arrival = leaves_min[going] + PERIOD_MIN * instance.period[chosen] + 60.0 * (way_h + wait_h)
     need_kwh, power_kw = instance.demands_kwh[going], instance.power_kw[chosen]
     stay = STAY * 60.0 * need_kwh / power_kw + SPARE_MIN
-    plug = _plugs(chosen % places, arrival, site.plugs)
+    plug = np.zeros(len(going), dtype=np.int64)  # one of its own for each driver of a place, in the order of arrival
+    for place, columns in enumerate(site.plugs):
+        here = np.flatnonzero(chosen % places == place)
+        plug[here[np.argsort(arrival[here], kind="stable")]] = columns[: len(here)]
     order = np.lexsort((arrival, plug))
     battery_kwh = np.maximum(BATTERY_KWH, need_kwh)
     return EvSessions(
@@ -212,33 +232,6 @@ def sessions(instance: Instance, answer: Answer, site: Site, leaves_min: Float) 
         efficiency=np.ones(len(order)),
         battery_kwh=battery_kwh[order],
         soc_arrival_kwh=(battery_kwh - need_kwh)[order],
-    )
-
-
-def _plugs(place: Int, arrival: Float, plugs: Int) -> Int:
-    """A plug of its own for each driver of a place, in the order of arrival, shape (driver,)."""
-    column = np.zeros(len(place), dtype=np.int64)
-    for j in range(len(plugs)):
-        here = np.flatnonzero(place == j)
-        column[here[np.argsort(arrival[here], kind="stable")]] = plugs[j, : len(here)]
-    return column
-
-
-def _busiest(answer: Answer, places: int) -> int:
-    """Most drivers of any place, over all periods."""
-    return int(_by_place(answer, places).max())
-
-
-def _by_place(answer: Answer, places: int) -> Int:
-    """Drivers of every place, over all periods, shape (place,)."""
-    return np.bincount(answer.station[answer.station >= 0] % places, minlength=places)
-
-
-def _sum_up(measured: Mapping[str, float]) -> str:
-    return (
-        f"lowest voltage {measured['voltage_min_pu']:.3f} pu, VUF {measured['vuf_p95_percent']:.2f} %, neutral "
-        f"{measured['neutral_current_p95_a']:.0f} A, transformer {measured['transformer_peak_percent']:.0f} %, "
-        f"{measured['ev_delivered_kwh']:.0f} kWh charged"
     )
 
 

@@ -24,7 +24,7 @@ from cosim.controllers.aggregation.model import (
     train,
 )
 from cosim.errors import Fault, InputError
-from cosim.experiments.reproduce.fleet_data import draw_cars, draw_prices, draw_week
+from cosim.experiments.studies.fleet_aggregation.data import draw_cars, draw_prices, draw_week
 
 MAP_REGULARISATION = 0.001
 FAMILY_UNITS, FAMILY_MAPS_H, FAMILY_REGULARISATION = (1, 2, 4, 8), (168, 24, 6), (0.01, 0.3)

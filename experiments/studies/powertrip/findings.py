@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cosim.experiments.reproduce.trip_control import Controlled, Weights
-from cosim.experiments.reproduce.trip_measures import change_percent
-from cosim.experiments.reproduce.trip_place import Place
+from cosim.experiments.studies.powertrip.data import Place
+from cosim.experiments.studies.powertrip.measures import change_percent
+from cosim.experiments.studies.powertrip.model import Controlled, Weights
 
 HARDLY_PERCENT = 1.0  # smaller changes are called none
 NARROW_PU = 0.02  # room between the no-load voltage and the limit that is worth a warning

@@ -39,8 +39,8 @@ def powertrip_command(
     seed: Annotated[int, typer.Option(min=0, help="Of profiles and search.")] = 1,
 ) -> None:
     """Run the study on any feeder, with charge points and roofs anywhere on it."""
-    from cosim.experiments.reproduce import powertrip as study
-    from cosim.experiments.reproduce.trip_place import CHARGE_POINTS, PV_UNITS
+    from cosim.experiments.studies.powertrip import study
+    from cosim.experiments.studies.powertrip.data import CHARGE_POINTS, PV_UNITS
 
     question = study.Question(
         feeder=feeder,
