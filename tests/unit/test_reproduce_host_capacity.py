@@ -15,19 +15,18 @@ from cosim.controllers.caps.controller import BilevelCaps
 from cosim.experiments import caps_output
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
-from cosim.experiments.reproduce import host_sized
-from cosim.experiments.reproduce.host_data import (
+from cosim.experiments.scenario import Run
+from cosim.experiments.studies.host_capacity.data import (
     PUBLISHED_EV_KW,
     TOTAL_INFLEXIBLE_KW,
     single_house,
     tariff,
     thirty_houses,
 )
-from cosim.experiments.reproduce.host_kkt import extreme_cost
-from cosim.experiments.reproduce.host_options import Order, Wishes, checked
-from cosim.experiments.reproduce.host_story import Story, cases, tell
-from cosim.experiments.reproduce.host_table import read_problem
-from cosim.experiments.scenario import Run
+from cosim.experiments.studies.host_capacity.homes import check, draw_problem
+from cosim.experiments.studies.host_capacity.kkt import extreme_cost
+from cosim.experiments.studies.host_capacity.replication import Replication, cases, replicate
+from cosim.experiments.studies.host_capacity.table import read_problem
 
 CAPS_COLUMNS = [
     "household", "phase", "slot", "tariff_eur_per_kwh", "order_cost", "inflexible_kw", "connection_kw", "charger_kw",
@@ -40,14 +39,8 @@ PROOF_KEYS = {
 
 
 @pytest.fixture(scope="module")
-def story() -> Story:
-    return tell()
-
-
-def order(households: int = 8, slots: int = 24, **options: object) -> Order:
-    asked = checked(Wishes(households=households, slots=slots, **options))  # type: ignore[arg-type]
-    assert asked is not None
-    return asked
+def story() -> Replication:
+    return replicate()
 
 
 def test_the_single_house_is_that_of_the_seed() -> None:
@@ -67,7 +60,7 @@ def test_what_is_published_costs_what_it_costs() -> None:
     assert (TOTAL_INFLEXIBLE_KW + PUBLISHED_EV_KW).max() <= houses.limit_kw + 0.2  # as exact as the pixels
 
 
-def test_the_first_formulation_has_no_solution_for_one_house_unless_the_tariff_is_flat(story: Story) -> None:
+def test_the_first_formulation_has_no_solution_for_one_house_unless_the_tariff_is_flat(story: Replication) -> None:
     one = single_house()
     fixed = np.full((24, 1), one.limit_kw)
     assert not extreme_cost(one, "least", bound_multiplier=False, caps_kw=fixed).feasible
@@ -75,7 +68,7 @@ def test_the_first_formulation_has_no_solution_for_one_house_unless_the_tariff_i
     assert story.flat.charge_kw.sum() == pytest.approx(20.0)
 
 
-def test_the_first_formulation_admits_any_cost_for_thirty_houses(story: Story) -> None:
+def test_the_first_formulation_admits_any_cost_for_thirty_houses(story: Replication) -> None:
     low, high = story.first_least, story.first_most
     assert low.cost == pytest.approx(29.87, abs=0.01)
     assert high.cost == pytest.approx(83.11, abs=0.01)
@@ -86,7 +79,7 @@ def test_the_first_formulation_admits_any_cost_for_thirty_houses(story: Story) -
     assert not story.thirty.first.feasible  # no freedom is left to it inside the right caps
 
 
-def test_the_range_of_the_first_formulation_is_what_a_sort_gives(story: Story) -> None:
+def test_the_range_of_the_first_formulation_is_what_a_sort_gives(story: Replication) -> None:
     """Without any bilevel structure left: total headroom filled from the cheapest hour, or from the dearest."""
     houses = thirty_houses()
     for point, order_of_hours in ((story.first_least, 1), (story.first_most, -1)):
@@ -96,7 +89,7 @@ def test_the_range_of_the_first_formulation_is_what_a_sort_gives(story: Story) -
         assert point.cost == pytest.approx(float(houses.price[hours] @ drawn), abs=1e-4)
 
 
-def test_one_house_follows_the_tariff(story: Story) -> None:
+def test_one_house_follows_the_tariff(story: Replication) -> None:
     one = story.single
     assert one.cost == pytest.approx(2.4047, abs=1e-4)
     assert one.least.cost == pytest.approx(one.cost, abs=1e-6)
@@ -111,7 +104,7 @@ def test_one_house_follows_the_tariff(story: Story) -> None:
 
 
 @pytest.mark.parametrize("case", ["thirty_houses", "thirty_houses_another_split"])
-def test_thirty_houses_follow_the_tariff_however_the_total_is_split(story: Story, case: str) -> None:
+def test_thirty_houses_follow_the_tariff_however_the_total_is_split(story: Replication, case: str) -> None:
     told = cases(story)[case]
     assert told["thirty_house_cost"] == pytest.approx(29.9, abs=0.05)
     assert told["peak_charging_kwh"] == 0.0
@@ -144,17 +137,17 @@ def test_the_right_conditions_are_the_households_optimum_for_random_caps() -> No
 
 
 def test_drawn_homes_are_nested_and_their_limits_are_a_quarter_of_the_way_up() -> None:
-    small, large = host_sized.draw_problem(order(5)), host_sized.draw_problem(order(130))
+    small, large = draw_problem(5, 24), draw_problem(130, 24)
     assert large.inflexible_kw[:, :5].tobytes() == small.inflexible_kw.tobytes()
     assert large.energy_need_kwh[:5].tobytes() == small.energy_need_kwh.tobytes()
     assert set(np.unique(large.plugged)) == {0.0, 1.0}
     base, peak = large.base_kw.max(), caps_output.uncontrolled_peak_kw(large)
     assert large.limit_kw == pytest.approx(np.full((24, 1), base + 0.25 * (peak - base)))
-    phases = host_sized.draw_problem(order(30, limits="per-phase", margin=0.1))
+    phases = draw_problem(30, 24, limits="per-phase", margin=0.1)
     assert phases.limit_kw.shape == (24, 3)
-    free = host_sized.draw_problem(order(30, limits="per-phase"))
+    free = draw_problem(30, 24, limits="per-phase")
     assert phases.limit_kw == pytest.approx(0.9 * free.limit_kw)
-    host_sized.check(large, range(1, 131), None, "here")
+    check(large, range(1, 131), "here")
 
 
 def independent_response(rows: pd.DataFrame, slot_h: float) -> np.ndarray:
@@ -169,9 +162,9 @@ def independent_response(rows: pd.DataFrame, slot_h: float) -> np.ndarray:
 
 @pytest.mark.parametrize("limits", ["total", "per-phase"])
 def test_the_files_prove_the_plan_by_themselves(tmp_path: Path, limits: str) -> None:
-    asked = order(6, limits=limits, gap=0.02)
-    problem = host_sized.draw_problem(asked)
-    proof = caps_output.write_caps(tmp_path, problem, solve_caps(problem, asked.options))
+    problem = draw_problem(6, 24, limits=limits)
+    result = solve_caps(problem, CapsOptions("least_restriction", gap=0.02))
+    proof = caps_output.write_caps(tmp_path, problem, result)
     assert proof == json.loads((tmp_path / "proof.json").read_text())
     assert proof.keys() >= PROOF_KEYS
     table = pd.read_csv(tmp_path / "caps.csv")
@@ -195,7 +188,7 @@ def test_the_files_prove_the_plan_by_themselves(tmp_path: Path, limits: str) -> 
 
 
 def test_a_wrong_plan_is_found_out() -> None:
-    problem = host_sized.draw_problem(order(4))
+    problem = draw_problem(4, 24)
     result = solve_caps(problem, CapsOptions("least_restriction"))
     moved = replace(result, planned_kw=np.roll(result.planned_kw, 1, axis=0))
     proof = caps_output.proof_of(problem, moved, caps_output.responses(problem, moved, range(4)))
@@ -203,7 +196,7 @@ def test_a_wrong_plan_is_found_out() -> None:
 
 
 def test_what_was_planned_is_compared_with_what_households_do_not_with_itself() -> None:
-    problem = host_sized.draw_problem(order(4))
+    problem = draw_problem(4, 24)
     result = solve_caps(problem, CapsOptions("least_restriction"))
     dearer = result.planned_kw.copy()
     car = int(np.argmax(dearer.sum(axis=0)))
@@ -222,7 +215,7 @@ def test_what_was_planned_is_compared_with_what_households_do_not_with_itself() 
 
 
 def test_homes_with_two_stays_and_with_none_are_told_apart() -> None:
-    drawn = host_sized.draw_problem(order(3))
+    drawn = draw_problem(3, 24)
     plugged = np.zeros((24, 2))
     plugged[2:6, 0] = plugged[12:20, 1] = 1.0
     problem = replace(

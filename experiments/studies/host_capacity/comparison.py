@@ -11,7 +11,7 @@ from cosim.controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_c
 from cosim.controllers.caps.decomposition import Clock
 from cosim.controllers.caps.follower import charging_cost_eur
 from cosim.experiments.deviation_output import Rows, deviation_rows
-from cosim.experiments.reproduce.host_story import Cases
+from cosim.experiments.studies.base import Cases
 
 ANTICIPATED, SAFE, CAREFUL = "anticipated", "sum_of_caps", "anticipated_margin_15"
 FELL_BACK = "_fell_back"
@@ -41,6 +41,8 @@ class Comparison:
 
     Attributes
     ----------
+    problem : CapsProblem
+        With the limits of the plan that was asked for.
     plans : mapping of str to Plan
         ``anticipated``, ``sum_of_caps`` and ``anticipated_margin_15``, or only the one that was asked for; with
         ``_fell_back`` at the end of the name where the solver ended without a plan and gave safe caps instead.
@@ -54,6 +56,7 @@ class Comparison:
         Plans for which there was no time.
     """
 
+    problem: CapsProblem
     plans: Mapping[str, Plan]
     metrics: Cases
     deviations: Rows
@@ -105,7 +108,7 @@ def compare(problem: CapsProblem, result: CapsResult, options: CapsOptions, marg
     metrics: Cases = {f"plan_{name}": _metrics(plan) for name, plan in plans.items()}
     if ANTICIPATED in plans and SAFE in plans:
         metrics["released"] = _released(metrics[f"plan_{ANTICIPATED}"], metrics[f"plan_{SAFE}"])
-    return Comparison(plans, metrics, deviations, why_alone, skipped)
+    return Comparison(problem, plans, metrics, deviations, why_alone, skipped)
 
 
 def _counterparts(

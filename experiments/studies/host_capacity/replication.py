@@ -1,4 +1,4 @@
-"""The seed's story, computed: one house and thirty, the first formulation and the right one, and their numbers."""
+"""The seed's own cases, computed again: one house and thirty, the first formulation and the right one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 
 from cosim.contract import Float
 from cosim.controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
-from cosim.experiments.reproduce.host_data import (
+from cosim.experiments.studies.base import Cases
+from cosim.experiments.studies.host_capacity.data import (
     HOURS,
     OFF_PEAK_PRICE,
     PUBLISHED_EV_KW,
@@ -17,12 +18,10 @@ from cosim.experiments.reproduce.host_data import (
     single_house,
     thirty_houses,
 )
-from cosim.experiments.reproduce.host_kkt import KktPoint, extreme_cost
+from cosim.experiments.studies.host_capacity.kkt import KktPoint, extreme_cost
 
 SPLIT_SEED = 7
 CHARGING_KW = 1e-6  # less is the solver's tolerance, not charging
-
-Cases = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +60,7 @@ class Corrected:
 
 
 @dataclass(frozen=True, eq=False)
-class Story:
+class Replication:
     """Everything that the study computes at the seed's own size.
 
     Attributes
@@ -112,11 +111,11 @@ def correct(houses: Houses) -> Corrected:
     return Corrected(houses, problem, result, least, most, first)
 
 
-def tell() -> Story:
-    """Compute the whole story."""
+def replicate() -> Replication:
+    """Solve all of it."""
     one, thirty = single_house(), thirty_houses()
     flat = replace(one, price=np.full(HOURS, one.price.mean()))
-    return Story(
+    return Replication(
         single=correct(one),
         thirty=correct(thirty),
         resplit=correct(thirty_houses(np.random.default_rng(SPLIT_SEED))),
@@ -126,13 +125,13 @@ def tell() -> Story:
     )
 
 
-def cases(story: Story) -> Cases:
+def cases(found: Replication) -> Cases:
     """Return the numbers of every case.
 
     ``peak_charging_kwh`` is that of the right model; what is published and what the first formulation admits go by
     names of their own.
     """
-    single, thirty = story.single, story.thirty
+    single, thirty = found.single, found.thirty
     published_cost = thirty.houses.cost(PUBLISHED_EV_KW)
     published = thirty.houses.charged_kwh(PUBLISHED_EV_KW)
     return {
@@ -156,9 +155,9 @@ def cases(story: Story) -> Cases:
             **_conditions(thirty),
         },
         "thirty_houses_another_split": {
-            "thirty_house_cost": story.resplit.cost,
-            **_bands(story.resplit),
-            **_conditions(story.resplit),
+            "thirty_house_cost": found.resplit.cost,
+            **_bands(found.resplit),
+            **_conditions(found.resplit),
         },
         "published": {
             "published_cost": published_cost,
@@ -167,15 +166,15 @@ def cases(story: Story) -> Cases:
         },
         "first_formulation_single_house": {
             "feasible": float(single.first.feasible),
-            "feasible_with_flat_tariff": float(story.flat.feasible),
+            "feasible_with_flat_tariff": float(found.flat.feasible),
             "forced_charging_kwh": sum(_headroom_kwh(single.houses, p) for p in (OFF_PEAK_PRICE, SHOULDER_PRICE)),
             "need_kwh": float(single.houses.need_kwh.sum()),
         },
         "first_formulation_thirty_houses": {
-            "first_formulation_least_cost": story.first_least.cost,
-            "first_formulation_most_cost": story.first_most.cost,
-            "first_formulation_least_peak_charging_kwh": _peak_kwh(thirty.houses, story.first_least.charge_kw),
-            "first_formulation_most_peak_charging_kwh": _peak_kwh(thirty.houses, story.first_most.charge_kw),
+            "first_formulation_least_cost": found.first_least.cost,
+            "first_formulation_most_cost": found.first_most.cost,
+            "first_formulation_least_peak_charging_kwh": _peak_kwh(thirty.houses, found.first_least.charge_kw),
+            "first_formulation_most_peak_charging_kwh": _peak_kwh(thirty.houses, found.first_most.charge_kw),
             "feasible_with_the_right_caps": float(thirty.first.feasible),
         },
     }  # fmt: skip

@@ -35,10 +35,10 @@ def sum_faults(problem: CapsProblem, floor_kw: float) -> Iterator[Fault]:
             yield Fault(WHERE, OPTION, f"{text} in slots {spans(slots.tolist())}", remedy)
 
 
-def lowered(
+def refuse_lowered(
     problem: CapsProblem, result: CapsResult, options: CapsOptions, households: Names, seed: int
-) -> InputError | None:
-    """Return the error for a floor that anticipation could not keep; None where it was kept.
+) -> None:
+    """Refuse a floor that anticipation could not keep.
 
     The largest floor that can be kept comes from a solve of its own, ``max_min``; homes and slots that would have less
     than was asked for are those of its plan.
@@ -53,16 +53,19 @@ def lowered(
         Names.
     seed : int
         Of the search.
+
+    Raises
+    ------
+    InputError
+        With the floor that fits, and what is proven impossible.
     """
     if not any(relaxation.kind == "floor" for relaxation in result.relaxations):
-        return None
+        return
     time_s = min(options.time_limit_s, MOST_TIME_S)
     best = solve_caps(problem, replace(options, objective="max_min", levels=1, time_limit_s=time_s), seed=seed)
     fits_kw, most_kw = float(best.objective), float(best.bound)
     short = _short_kw(problem, best, options.floor_kw)
-    if (
-        short.max(initial=0.0) <= SHORT_KW
-    ):  # it can be kept, as far as this plan shows; the solve above did not get there
+    if short.max(initial=0.0) <= SHORT_KW:  # it can be kept, as far as this plan shows: the other did not get there
         short = _short_kw(problem, result, options.floor_kw)
     slots = np.flatnonzero((short > SHORT_KW).any(axis=1))
     homes = np.unique(problem.home[(short > SHORT_KW).any(axis=0)])
@@ -73,7 +76,7 @@ def lowered(
         f"in slots {spans(slots.tolist())}"
     )
     proven = f"more than {most_kw:.3f} kW is proven impossible" if np.isfinite(most_kw) else "no bound was proven"
-    return InputError(Fault(WHERE, OPTION, text, f"a floor of {_down(fits_kw):.3f} kW fits ({proven})"))
+    raise InputError(Fault(WHERE, OPTION, text, f"a floor of {_down(fits_kw):.3f} kW fits ({proven})"))
 
 
 def _wanted_kw(problem: CapsProblem, floor_kw: float) -> Float:

@@ -13,8 +13,7 @@ from cosim.controllers.caps import CapsProblem, share_of_phase
 from cosim.controllers.caps.result import spans
 from cosim.errors import Fault, InputError
 from cosim.experiments.caps_output import Names, uncontrolled_kw
-from cosim.experiments.reproduce.host_floor import sum_faults
-from cosim.experiments.reproduce.host_options import Order
+from cosim.experiments.studies.host_capacity.floors import sum_faults
 from cosim.feeders.households import DAY_MIN, draw_households
 from cosim.feeders.profiles import tariff_eur_per_kwh
 from cosim.feeders.sessions import FEASIBLE_SHARE, draw_sessions
@@ -30,7 +29,9 @@ PRICE_DIGITS = 9  # a mean of equal prices is that price, whatever the sum round
 _HOMES, _CARS, _PHASES = 0, 1, 2  # streams of draws
 
 
-def draw_problem(order: Order) -> CapsProblem:
+def draw_problem(
+    households: int, slots: int, *, limits: str = "total", margin: float = 0.0, seed: int = 1
+) -> CapsProblem:
     """Draw homes and cars, and set the limits.
 
     Every home has one car with one stay, the one with the largest need of its day, laid on whole slots; where these
@@ -40,40 +41,41 @@ def draw_problem(order: Order) -> CapsProblem:
 
     Parameters
     ----------
-    order : Order
-        Size, limits and seed.
-
-    Returns
-    -------
-    CapsProblem
+    households, slots : int
+        Size; the slots share a day.
+    limits : str
+        ``total``: one limit; ``per-phase``: three.
+    margin : float
+        Share of the limits kept free.
+    seed : int
+        Of all draws.
     """
-    blocks = [_block(order, number) for number in range(-(-order.households // BLOCK))]
-    inflexible, plugged = (np.concatenate([b[k] for b in blocks], axis=1)[:, : order.households] for k in (0, 1))
-    charger, need, efficiency = (np.concatenate([b[k] for b in blocks])[: order.households] for k in (2, 3, 4))
-    slot_min, homes = DAY_MIN // order.slots, order.households
+    blocks = [_block(slots, seed, number) for number in range(-(-households // BLOCK))]
+    inflexible, plugged, charger, need, efficiency = (
+        np.concatenate(parts, axis=-1)[..., :households] for parts in zip(*blocks, strict=True)
+    )
+    slot_min = DAY_MIN // slots
     usable = np.minimum(plugged * charger, np.maximum(CONNECTION_KW - inflexible, 0.0))
     most = FEASIBLE_SHARE * efficiency * slot_min / 60 * usable.sum(axis=0)
-    if order.limits == "total":
-        share = np.ones((homes, 1))
-    else:
-        share = share_of_phase(np.random.default_rng([order.seed, _PHASES]).integers(3, size=homes))
-    tariff = tariff_eur_per_kwh(START, DAY_MIN).reshape(order.slots, slot_min).mean(axis=1)
-    tariff = np.round(tariff, PRICE_DIGITS)
+    share = np.ones((households, 1))
+    if limits != "total":
+        share = share_of_phase(np.random.default_rng([seed, _PHASES]).integers(3, size=households))
+    tariff = tariff_eur_per_kwh(START, DAY_MIN).reshape(slots, slot_min).mean(axis=1)
     unlimited = CapsProblem(
         slot_h=slot_min / 60,
-        tariff_eur_per_kwh=tariff,
+        tariff_eur_per_kwh=np.round(tariff, PRICE_DIGITS),
         inflexible_kw=inflexible,
-        connection_kw=np.full(homes, CONNECTION_KW),
+        connection_kw=np.full(households, CONNECTION_KW),
         phase_share=share,
-        limit_kw=np.full((order.slots, share.shape[1]), homes * CONNECTION_KW),
-        home=np.arange(homes),
+        limit_kw=np.full((slots, share.shape[1]), households * CONNECTION_KW),
+        home=np.arange(households),
         plugged=plugged,
         charger_kw=charger,
-        charger_min_kw=np.zeros(homes),
+        charger_min_kw=np.zeros(households),
         energy_need_kwh=np.minimum(need, most),
         efficiency=efficiency,
     )
-    return replace(unlimited, limit_kw=default_limits_kw(unlimited) * (1.0 - order.margin))
+    return replace(unlimited, limit_kw=default_limits_kw(unlimited) * (1.0 - margin))
 
 
 def default_limits_kw(problem: CapsProblem) -> Float:
@@ -83,7 +85,7 @@ def default_limits_kw(problem: CapsProblem) -> Float:
     return np.tile(base_kw + LIMIT_SHARE * (peak_kw - base_kw), (problem.slots, 1))
 
 
-def check(problem: CapsProblem, households: Names, floor_kw: float | None, where: str) -> None:
+def check(problem: CapsProblem, households: Names, where: str, sum_floor_kw: float | None = None) -> None:
     """Refuse what cannot be solved as it stands.
 
     Parameters
@@ -92,11 +94,11 @@ def check(problem: CapsProblem, households: Names, floor_kw: float | None, where
         The data.
     households : sequence, shape (home,)
         Names.
-    floor_kw : float or None
-        Floor above inflexible load that every plugged-in car must keep whatever the others do, so that the sum of all
-        floors has to fit; None where there is none, or where anticipation may keep more (`host_floor.lowered`) [kW].
     where : str
         Source of the data, for messages.
+    sum_floor_kw : float, optional
+        Floor above inflexible load that every plugged-in car must keep whatever the others do, so that the sum of all
+        floors has to fit; not where anticipation may keep more, see `floors.refuse_lowered` [kW].
 
     Raises
     ------
@@ -105,22 +107,22 @@ def check(problem: CapsProblem, households: Names, floor_kw: float | None, where
         every slot whose limit does not hold the floors.
     """
     faults = [*_need_faults(problem, households, where), *_limit_faults(problem, where)]
-    if floor_kw is not None:
-        faults += sum_faults(problem, floor_kw)
+    if sum_floor_kw is not None:
+        faults += sum_faults(problem, sum_floor_kw)
     if faults:
         raise InputError(faults)
 
 
-def _block(order: Order, number: int) -> tuple[Float, Float, Float, Float, Float]:
+def _block(slots: int, seed: int, number: int) -> tuple[Float, Float, Float, Float, Float]:
     """Inflexible load and presence, shape (slot, home); charger, need, efficiency, shape (home,), of 120 homes."""
-    demand_kw = draw_households(PROFILES, BLOCK, START, DAY_MIN, np.random.default_rng([order.seed, _HOMES, number]))
-    inflexible = demand_kw.reshape(order.slots, -1, BLOCK).mean(axis=1)
-    cars = draw_sessions(BLOCK, 1.0, START, DAY_MIN, np.random.default_rng([order.seed, _CARS, number]))
-    plugged, charger = np.zeros((order.slots, BLOCK)), np.full(BLOCK, cars.charger_kw.max())
+    demand_kw = draw_households(PROFILES, BLOCK, START, DAY_MIN, np.random.default_rng([seed, _HOMES, number]))
+    inflexible = demand_kw.reshape(slots, -1, BLOCK).mean(axis=1)
+    cars = draw_sessions(BLOCK, 1.0, START, DAY_MIN, np.random.default_rng([seed, _CARS, number]))
+    plugged, charger = np.zeros((slots, BLOCK)), np.full(BLOCK, cars.charger_kw.max())
     need, efficiency = np.zeros(BLOCK), np.full(BLOCK, cars.efficiency.max())
     chosen = _largest_of_home(cars)
     home = cars.customer[chosen]
-    plugged[:, home] = _whole_slots(cars.arrival_min[chosen], cars.departure_min[chosen], order.slots)
+    plugged[:, home] = _whole_slots(cars.arrival_min[chosen], cars.departure_min[chosen], slots)
     charger[home], need[home] = cars.charger_kw[chosen], cars.energy_need_kwh[chosen]
     efficiency[home] = cars.efficiency[chosen]
     return inflexible, plugged, charger, need, efficiency
