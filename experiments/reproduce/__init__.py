@@ -8,6 +8,5 @@ from __future__ import annotations
 
 STUDIES: dict[str, str] = {
     "powertrip": "Three charge points and twelve roofs: phase unbalance, what control does, and what the index hides.",
-    "fleet_aggregation": "A fleet as one battery: what it promises on other weeks, and what the cars deliver.",
 }
 """Name of each study, and what it is about."""

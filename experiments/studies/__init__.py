@@ -25,6 +25,10 @@ STUDIES: dict[str, Entry] = {
         "cosim.experiments.studies.cpo_planner.study:CpoPlanner",
         "A charge-point operator's day-ahead plan: forty vehicles behind 100 kW, LP and MILP.",
     ),
+    "fleet_aggregation": Entry(
+        "cosim.experiments.studies.fleet_aggregation.study:FleetAggregation",
+        "A fleet as one battery: what it promises on other weeks, and what the cars deliver.",
+    ),
     "station_pricing": Entry(
         "cosim.experiments.studies.station_pricing.study:StationPricing",
         "Prices at charging stations when drivers choose by cost and time, and the wires.",

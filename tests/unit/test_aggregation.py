@@ -29,7 +29,7 @@ from cosim.controllers.aggregation.model import SIMPLE, Recipe, Score, choose, m
 from cosim.controllers.aggregation.sensitivity import sensitivity
 from cosim.controllers.aggregation.stays import Stays, fleet_of_stays
 from cosim.errors import InputError
-from cosim.experiments.studies.fleet_aggregation.exact import small_case
+from cosim.experiments.studies.fleet_aggregation.data import small_case
 
 
 def make_fleet(plugged: Any, driving: Any, *, charger: float = 10.0, battery: float = 40.0, **given: Any) -> Fleet:

@@ -1,1 +1,1 @@
-"""A study of its own."""
+"""How well one battery stands for many cars, on weeks it has not seen and on a feeder."""

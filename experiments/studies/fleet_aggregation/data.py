@@ -1,14 +1,21 @@
-"""Cars, their weeks and prices of the fleet study, all drawn from one seed."""
+"""Options of the fleet study, and its cars, their weeks and prices, all drawn from one seed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+import typer
 
 from cosim.contract import Float
-from cosim.controllers.aggregation import Fleet
+from cosim.controllers.aggregation import Fleet, aggregate, fleet_total, reference
+from cosim.controllers.aggregation.deviation import Case
 from cosim.controllers.aggregation.envelope import reachable
+from cosim.controllers.aggregation.fleet import PER_STEP, checked_fleet
+from cosim.errors import Fault
+from cosim.experiments.studies.base import StudyConfig
 
 HOURS = 168
 CHARGER_KW, CHARGER_SHARE = (3.7, 7.4, 11.0), (0.3, 0.4, 0.3)
@@ -17,6 +24,30 @@ KINDS, KIND_SHARE = ("commuter", "occasional", "long distance"), (0.6, 0.25, 0.1
 LOWEST_SHARE, HIGHEST_SHARE = 0.2, 0.9  # of the battery: what drivers keep in reserve, and charge up to
 LARGEST_TRIP_SHARE = 0.55  # of the battery; what is driven beyond it is charged on the road
 SPEED_KM_PER_H = 35.0
+RANGES = {
+    "vehicles": (8, 1000), "training_weeks": (1, 12), "validation_weeks": (1, 12), "test_weeks": (1, 12),
+    "seed": (0, 2**32 - 1),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetConfig(StudyConfig):
+    """Options of the study: its size."""
+
+    vehicles: Annotated[int, typer.Option(help="Cars of the fleet.")] = 100
+    training_weeks: Annotated[int, typer.Option(help="Weeks that factors are fitted to.")] = 4
+    validation_weeks: Annotated[int, typer.Option(help="Weeks on which the aggregate is chosen.")] = 2
+    test_weeks: Annotated[int, typer.Option(help="Weeks on which it is judged.")] = 2
+    seed: Annotated[int, typer.Option(help="Of cars, trips, prices and searches.")] = 1
+    discharge: Annotated[bool, typer.Option("--discharge", help="Cars may feed back.")] = False
+    loop: Annotated[bool, typer.Option(help="Also run the default day on the feeder.")] = True
+
+    def faults(self) -> Iterator[Fault]:
+        """Sizes out of range."""
+        for key, (low, high) in RANGES.items():
+            if not low <= (value := getattr(self, key)) <= high:
+                option = f"--{key.replace('_', '-')}"
+                yield Fault("fleet_aggregation", option, f"is {value}", f"give {low} to {high}")
 
 
 @dataclass(frozen=True)
@@ -169,3 +200,12 @@ def _walk(rng: np.random.Generator, count: int, memory: float, deviation: float)
         last = memory * last + shocks[k]
         values[k] = last
     return values
+
+
+def small_case(seed: int, cars: int, hours: int) -> Case:
+    """Draw the first day of a small fleet's week, closed by itself."""
+    rng = np.random.default_rng(seed)
+    drivers = draw_cars(cars, rng)
+    week, price = draw_week(drivers, rng), draw_prices(rng)[:hours]
+    fleet = replace(week, **{name: getattr(week, name)[:hours] for name in PER_STEP})
+    return Case(aggregate(fleet, "sum"), price, fleet_total(reference(checked_fleet(fleet), price)))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,52 +23,17 @@ from cosim.controllers.aggregation.model import (
     make_week,
     train,
 )
-from cosim.errors import Fault, InputError
-from cosim.experiments.studies.fleet_aggregation.data import draw_cars, draw_prices, draw_week
+from cosim.experiments.studies.base import Cases, StudyResult
+from cosim.experiments.studies.fleet_aggregation.checks import Kept
+from cosim.experiments.studies.fleet_aggregation.data import FleetConfig, draw_cars, draw_prices, draw_week
 
 MAP_REGULARISATION = 0.001
 FAMILY_UNITS, FAMILY_MAPS_H, FAMILY_REGULARISATION = (1, 2, 4, 8), (168, 24, 6), (0.01, 0.3)
 MAP_WISHES, FAMILY_WISHES = Wishes(kicks=30), Wishes(kicks=2)
 CARS_PER_UNIT = 4  # at least, on average: with fewer, units come near the cars themselves, and nothing is aggregated
 MORE_ROUNDS = 4  # of search, for a map that is not nested in a coarser one that fits better
-LEAST_VEHICLES, MOST_VEHICLES, MOST_WEEKS = 8, 1000, 12
-ONE_WEEK = "one_week_hourly"
+ONE_WEEK, HOURLY = "one_week_hourly", "map_1h"
 CHOSEN, ONE_UNIT, NO_FACTORS = "chosen", "chosen_one_unit", "chosen_without_factors"
-
-
-@dataclass(frozen=True)
-class Order:
-    """Size of the study; ``checked`` refuses what makes no sense."""
-
-    vehicles: int = 100
-    training_weeks: int = 4
-    validation_weeks: int = 2
-    test_weeks: int = 2
-    seed: int = 1
-    discharge: bool = False
-
-    def checked(self) -> Order:
-        """Return the order.
-
-        Raises
-        ------
-        InputError
-            Sizes out of range, all at once.
-        """
-        ranges = {
-            "vehicles": (LEAST_VEHICLES, MOST_VEHICLES), "training_weeks": (1, MOST_WEEKS),
-            "validation_weeks": (1, MOST_WEEKS), "test_weeks": (1, MOST_WEEKS), "seed": (0, 2**32 - 1),
-        }  # fmt: skip
-        faults = [
-            Fault(
-                "fleet_aggregation", f"--{key.replace('_', '-')}", f"is {getattr(self, key)}", f"give {low} to {high}"
-            )
-            for key, (low, high) in ranges.items()
-            if not low <= getattr(self, key) <= high
-        ]
-        if faults:
-            raise InputError(faults)
-        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,75 +47,83 @@ class Judged:
 
 
 @dataclass(frozen=True, eq=False)
-class Story:
-    """Everything the report tells.
+class Fitted:
+    """All aggregates.
 
     Attributes
     ----------
     training, validation, test : list of Week
         Weeks by use.
-    simple, envelope : Judged
-        Baselines.
     maps : dict of int to Judged
         One unit on the sum's bounds, by hours per factor.
     family : list of Judged
         Every aggregate among which the choice was made.
-    cases : dict of str to Judged
-        By the names of ``metrics.json``.
-    unfollowed_percent : dict of str to float
-        Share of the charged energy, over the test weeks, that the cars cannot take when the aggregate wants it.
+    judged : dict of str to Judged
+        By the names of ``metrics.json``; the baselines are ``simple`` and ``envelope``.
     """
 
     training: list[Week]
     validation: list[Week]
     test: list[Week]
-    simple: Judged
-    envelope: Judged
     maps: dict[int, Judged]
     family: list[Judged]
-    cases: dict[str, Judged]
-    unfollowed_percent: dict[str, float] = field(default_factory=dict)
+    judged: dict[str, Judged]
 
     @property
     def cycled_kwh(self) -> float:
         """Energy that cars take and feed back in the same step, over the test weeks, which would be burnt [kWh]."""
-        both_kw = [np.minimum(week.reference.charge_kw, week.reference.discharge_kw) for week in self.test]
-        return float(sum(kw.sum() * week.fleet.step_h for kw, week in zip(both_kw, self.test, strict=True)))
+        schedules = ((week.reference, week.fleet.step_h) for week in self.test)
+        return float(sum(np.minimum(one.charge_kw, one.discharge_kw).sum() * step_h for one, step_h in schedules))
 
 
-def tell(order: Order) -> Story:
-    """Compute the study.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FleetResult(StudyResult):
+    """What the study found.
 
-    Parameters
+    Attributes
     ----------
-    order : Order
-        Its size.
+    config : FleetConfig
+        What was asked.
+    fitted : Fitted
+        All aggregates.
+    kept : mapping of str to Kept
+        Promise and delivery on the feeder, by aggregate; none where that was not asked for.
+    checks : list of dict
+        Rows of the comparison with the exact method.
     """
-    training, validation, test = draw_weeks(order)
-    search = np.random.default_rng([order.seed, 1])
-    sets = (training, validation, test)
-    simple, envelope = (judged(train(training, recipe, search), sets) for recipe in (SIMPLE, ENVELOPE))
-    maps = {block_h: judged(model, sets) for block_h, model in fit_maps(training, search).items()}
-    family = [simple, envelope, *maps.values(), *(judged(model, sets) for model in fit_family(training, search, order))]
-    single = Recipe("sum", 1, 1, 0.0)
-    cases = {f"map_{block_h}h": one for block_h, one in maps.items()}
-    cases[ONE_WEEK] = judged(train(training[:1], single, search, MAP_WISHES), (training[:1], validation, test))
-    cases[CHOSEN] = _best(family)
-    cases[ONE_UNIT] = _best([one for one in family if one.model.recipe.units == 1])
-    chosen = cases[CHOSEN].model.recipe
-    cases[NO_FACTORS] = judged(train(training, Recipe(chosen.base, chosen.units), search), sets)
-    asked = {"simple": simple, "envelope": envelope, ONE_UNIT: cases[ONE_UNIT], CHOSEN: cases[CHOSEN]}
-    unfollowed = {name: unfollowed_percent(one.model, test) for name, one in asked.items()}
-    return Story(training, validation, test, simple, envelope, maps, family, cases, unfollowed)
+
+    config: FleetConfig
+    fitted: Fitted
+    kept: Mapping[str, Kept]
+    checks: list[dict[str, Any]]
 
 
-def draw_weeks(order: Order) -> tuple[list[Week], list[Week], list[Week]]:
+def fit(config: FleetConfig) -> Fitted:
+    """Fit and judge all aggregates, and choose."""
+    training, validation, test = sets = draw_weeks(config)
+    search = np.random.default_rng([config.seed, 1])
+    judged = {"simple": score(train(training, SIMPLE, search), sets)}
+    judged["envelope"] = score(train(training, ENVELOPE, search), sets)
+    maps = {block_h: score(model, sets) for block_h, model in fit_maps(training, search).items()}
+    more = fit_family(training, search, config.vehicles)
+    family = [*judged.values(), *maps.values(), *(score(model, sets) for model in more)]
+    judged |= {f"map_{block_h}h": one for block_h, one in maps.items()}
+    hourly = train(training[:1], Recipe("sum", 1, 1, 0.0), search, MAP_WISHES)
+    judged[ONE_WEEK] = score(hourly, (training[:1], validation, test))
+    judged[CHOSEN] = _best(family)
+    judged[ONE_UNIT] = _best([one for one in family if one.model.recipe.units == 1])
+    chosen = judged[CHOSEN].model.recipe
+    judged[NO_FACTORS] = score(train(training, Recipe(chosen.base, chosen.units), search), sets)
+    return Fitted(*sets, maps, family, judged)
+
+
+def draw_weeks(config: FleetConfig) -> tuple[list[Week], list[Week], list[Week]]:
     """Draw cars, and weeks of trips and prices for training, validation and test, in this order from one seed."""
-    rng = np.random.default_rng(order.seed)
-    cars = draw_cars(order.vehicles, rng)
-    sizes = (order.training_weeks, order.validation_weeks, order.test_weeks)
+    rng = np.random.default_rng(config.seed)
+    cars = draw_cars(config.vehicles, rng)
+    sizes = (config.training_weeks, config.validation_weeks, config.test_weeks)
     training, validation, test = (
-        [make_week(draw_week(cars, rng, discharge=order.discharge), draw_prices(rng)) for _ in range(size)]
+        [make_week(draw_week(cars, rng, discharge=config.discharge), draw_prices(rng)) for _ in range(size)]
         for size in sizes
     )
     return training, validation, test
@@ -170,10 +143,10 @@ def fit_maps(weeks: Sequence[Week], search: np.random.Generator) -> dict[int, Mo
     return fitted
 
 
-def fit_family(weeks: Sequence[Week], search: np.random.Generator, order: Order) -> list[Model]:
+def fit_family(weeks: Sequence[Week], search: np.random.Generator, vehicles: int) -> list[Model]:
     """Fit both bases, several numbers of units, maps and regularisations, without and with factors."""
     made: list[Model] = []
-    most = max(order.vehicles // CARS_PER_UNIT, 1)
+    most = max(vehicles // CARS_PER_UNIT, 1)
     for units in (count for count in FAMILY_UNITS if count <= most):
         for base in ("sum", "envelope"):
             made.append(train(weeks, Recipe(base, units), search))
@@ -186,7 +159,7 @@ def fit_family(weeks: Sequence[Week], search: np.random.Generator, order: Order)
     return made
 
 
-def judged(model: Model, sets: tuple[list[Week], list[Week], list[Week]]) -> Judged:
+def score(model: Model, sets: tuple[list[Week], list[Week], list[Week]]) -> Judged:
     """Score a model on training, validation and test weeks."""
     return Judged(model, *(judge(model, weeks) for weeks in sets))
 
@@ -199,56 +172,49 @@ def unfollowed_percent(model: Model, weeks: Sequence[Week]) -> float:
     missed_kwh = wanted_kwh = 0.0
     for week in weeks:
         mine = model.schedule(week.fleet, week.price_eur_per_kwh, week.first_h)
-        power_kw = mine.charge_kw - mine.discharge_kw
-        shares = disaggregate(week.fleet, power_kw)
+        shares = disaggregate(week.fleet, mine.charge_kw - mine.discharge_kw)
         missed_kwh += shares.short_kwh(week.fleet.step_h) + float(shares.cycled_kw.sum()) * week.fleet.step_h
         wanted_kwh += float(mine.charge_kw.sum()) * week.fleet.step_h
     return 100.0 * missed_kwh / wanted_kwh
 
 
-def metrics(story: Story) -> dict[str, dict[str, Any]]:
+def metrics(fitted: Fitted) -> Cases:
     """Numbers of every case; errors without a suffix are out of sample."""
-    told: dict[str, dict[str, Any]] = {}
-    for name, one in {"simple": story.simple, "envelope": story.envelope, **story.cases}.items():
-        simple = judge(story.simple.model, story.training[:1]) if name == ONE_WEEK else story.simple.training
+    simple, envelope = fitted.judged["simple"], fitted.judged["envelope"]
+    weights = len(fitted.validation), len(fitted.test)
+    others = ("rmse_level_kwh", "cost_gap_percent", "peak_error_kw", "missing_kwh")
+    cases: Cases = {}
+
+    def less_percent(mine: Sequence[Score], plain: Sequence[Score], weeks: Sequence[int] = (1,)) -> float:
+        """Error below the simple sum's, over weeks that are so many of each kind."""
+        pooled = [np.average([one.rmse_charge_kw**2 for one in scores], weights=weeks) for scores in (mine, plain)]
+        return 100.0 * (1.0 - float(np.sqrt(pooled[0] / pooled[1])))
+
+    for name, one in fitted.judged.items():
+        base = judge(simple.model, fitted.training[:1]) if name == ONE_WEEK else simple.training
         recipe = one.model.recipe
-        told[name] = {
+        cases[name] = {
             "units": recipe.units,
             "factors_per_family": recipe.factors,
             "block_h": recipe.block_h,
             "envelope_base": int(recipe.base == "envelope"),
-            "rmse_simple_kw": story.simple.test.rmse_charge_kw,
-            "rmse_envelope_kw": story.envelope.test.rmse_charge_kw,
+            "rmse_simple_kw": simple.test.rmse_charge_kw,
+            "rmse_envelope_kw": envelope.test.rmse_charge_kw,
             "rmse_bilevel_kw": one.test.rmse_charge_kw,
-            "rmse_simple_in_sample_kw": simple.rmse_charge_kw,
+            "rmse_simple_in_sample_kw": base.rmse_charge_kw,
             "rmse_bilevel_in_sample_kw": one.training.rmse_charge_kw,
             "rmse_bilevel_validation_kw": one.validation.rmse_charge_kw,
-            "reduction_in_sample_percent": _less_percent(one.training, simple),
-            "reduction_out_of_sample_percent": _less_percent(one.test, story.simple.test),
-            "reduction_validation_and_test_percent": _pooled_percent(one, story),
-            **{f"{key}_in_sample": getattr(one.training, key) for key in _OTHERS},
-            **{key: getattr(one.test, key) for key in _OTHERS},
+            "reduction_in_sample_percent": less_percent([one.training], [base]),
+            "reduction_out_of_sample_percent": less_percent([one.test], [simple.test]),
+            "reduction_validation_and_test_percent": less_percent(
+                [one.validation, one.test], [simple.validation, simple.test], weights
+            ),
+            **{f"{key}_in_sample": getattr(one.training, key) for key in others},
+            **{key: getattr(one.test, key) for key in others},
         }
-        if name in story.unfollowed_percent:
-            told[name]["unfollowed_percent"] = story.unfollowed_percent[name]
-    return told
-
-
-_OTHERS = ("rmse_level_kwh", "cost_gap_percent", "peak_error_kw", "missing_kwh")
-
-
-def _less_percent(one: Score, simple: Score) -> float:
-    return 100.0 * (1.0 - one.rmse_charge_kw / simple.rmse_charge_kw)
-
-
-def _pooled_percent(one: Judged, story: Story) -> float:
-    """Reduction over all weeks that a model was not fitted to."""
-    weeks = len(story.validation), len(story.test)
-
-    def square(judged: Judged) -> float:
-        return weeks[0] * judged.validation.rmse_charge_kw**2 + weeks[1] * judged.test.rmse_charge_kw**2
-
-    return 100.0 * (1.0 - float(np.sqrt(square(one) / square(story.simple))))
+        if name in ("simple", "envelope", ONE_UNIT, CHOSEN):
+            cases[name]["unfollowed_percent"] = unfollowed_percent(one.model, fitted.test)
+    return cases
 
 
 def _best(family: list[Judged]) -> Judged:
