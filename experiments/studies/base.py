@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from cosim.errors import Fault, InputError
 from cosim.experiments.figures import style
 from cosim.experiments.files import json_ready, origin, sha256_of, writable_folder, write_json
-from cosim.experiments.tables import write_table
+from cosim.experiments.tables import markdown, write_table
 from cosim.record import write_whole
 
 Cases = dict[str, dict[str, Any]]
@@ -211,9 +211,13 @@ def timed(timing: dict[str, Any], name: str) -> Iterator[None]:
 
 
 def from_template(study: str, **values: Any) -> str:
-    """Return a report from ``report.md.j2`` in a study's folder; a value that the template misses is an error."""
+    """Return a report from ``report.md.j2`` in a study's folder.
+
+    A value that the template misses is an error; a table becomes text by the filter ``markdown``.
+    """
     environment = Environment(  # noqa: S701 - plain text, not HTML
         loader=PackageLoader("cosim.experiments.studies", study), trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined, keep_trailing_newline=True,
     )  # fmt: skip
+    environment.filters["markdown"] = markdown
     return environment.get_template("report.md.j2").render(**values).lstrip()

@@ -22,8 +22,7 @@ from cosim.experiments import caps_output, cli
 from cosim.experiments.studies import STUDIES
 from cosim.experiments.studies.command import study_command
 from cosim.experiments.studies.host_capacity import study
-from cosim.experiments.studies.host_capacity.floors import refuse_lowered
-from cosim.experiments.studies.host_capacity.homes import check, draw_problem
+from cosim.experiments.studies.host_capacity.homes import check, draw_problem, refuse_lowered
 from cosim.experiments.studies.host_capacity.table import read_problem
 
 

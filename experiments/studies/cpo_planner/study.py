@@ -22,8 +22,7 @@ from cosim.experiments.plan.generate import generate_demand
 from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.table import Table
 from cosim.experiments.plan.write import station_kpis, write_plan
-from cosim.experiments.studies.base import Cases, Progress, Study, StudyConfig, StudyResult
-from cosim.experiments.tables import markdown
+from cosim.experiments.studies.base import Cases, Progress, Study, StudyConfig, StudyResult, from_template
 
 VEHICLES, STEP_S = 40, 900.0
 LEAST_POWER_KW = 4.14  # 6 A on three phases at 230 V (IEC 61851-1)
@@ -43,14 +42,20 @@ PUBLISHED = pd.DataFrame(
 )
 """First rows of the seed's table."""
 
-REFERENCE = {"five_100kw": 37.2029, "five_20kw": 38.9883, "five_20kw_milp": 39.7672,
-             "pair_18kw_900s": 5.1499, "pair_18kw_600s": 14.8899, "dashboard_pair": 4.6222}  # fmt: skip
-"""Optima of the weighted form, computed beforehand with an independent model [EUR]."""
-
 _FIVE = ((22, 26, 52, 47, 67), (7, 17.6711, 30, 33, 43), (11, 45.815, 52, 41, 58), (11, 27.9156, 88, 59, 69),
          (6, 20.305, 88, 32, 46))  # fmt: skip
 _PAIR = ((7, 16.59, 52, 31, 41), (11, 8.72, 100, 38, 43))
 _DASHBOARD = ((7, 16, 52, 21, 36), (7, 16, 52, 21, 36))
+
+REFERENCE: dict[str, tuple[tuple[tuple[float, ...], ...], float, float, float, float]] = {
+    "five_100kw": (_FIVE, 100.0, 900.0, 0.0, 37.2029),
+    "five_20kw": (_FIVE, 20.0, 900.0, 0.0, 38.9883),
+    "five_20kw_milp": (_FIVE, 20.0, 900.0, 4.2, 39.7672),
+    "pair_18kw_900s": (_PAIR, 18.0, 900.0, 0.0, 5.1499),
+    "pair_18kw_600s": (_PAIR, 18.0, 600.0, 0.0, 14.8899),
+    "dashboard_pair": (_DASHBOARD, 100.0, 900.0, 0.0, 4.6222),
+}
+"""Requests, capacity [kW], step [s], least power [kW], and the weighted optimum [EUR], known from another model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +115,10 @@ class CpoPlanner(Study[CpoConfig, CpoResult]):
 
     def report(self, result: CpoResult, captions: Mapping[str, str]) -> str:
         """Tell what the published MILP lacked, and what each plan costs."""
-        return _report(result.tables["demand.csv"], result.cases, captions)
+        demand = result.tables["demand.csv"]
+        return from_template(
+            self.name, demand=demand, cases=result.cases, least_power_kw=LEAST_POWER_KW, figures=captions
+        )
 
 
 def demand_table(seed: int) -> pd.DataFrame:
@@ -128,20 +136,12 @@ def demand_table(seed: int) -> pd.DataFrame:
 
 def reference_cases() -> Cases:
     """Solve the small cases whose optima are known."""
-    sizes: dict[str, tuple[tuple[tuple[float, ...], ...], float, float, float]] = {
-        "five_100kw": (_FIVE, 100.0, 900.0, 0.0),
-        "five_20kw": (_FIVE, 20.0, 900.0, 0.0),
-        "five_20kw_milp": (_FIVE, 20.0, 900.0, 4.2),
-        "pair_18kw_900s": (_PAIR, 18.0, 900.0, 0.0),
-        "pair_18kw_600s": (_PAIR, 18.0, 600.0, 0.0),
-        "dashboard_pair": (_DASHBOARD, 100.0, 900.0, 0.0),
-    }
     cases: Cases = {}
-    for name, (rows, capacity_kw, step_s, low_kw) in sizes.items():
+    for name, (rows, capacity_kw, step_s, low_kw, optimum_eur) in REFERENCE.items():
         requests = make_requests([str(k) for k in range(len(rows))], *np.array(rows).T, power_min_kw=low_kw)
         options = Options(formulation="milp" if low_kw else "lp", objective="weighted")
         planning = plan(requests, make_station(96, capacity_kw, step_s=step_s), options)
-        cases[name] = {**_metrics(planning), "reference_objective_eur": REFERENCE[name]}
+        cases[name] = {**_metrics(planning), "reference_objective_eur": optimum_eur}
     return cases
 
 
@@ -174,7 +174,7 @@ def _in_steps(table: pd.DataFrame, demand: Demand) -> pd.DataFrame:
 
 
 def _lines(cases: Cases) -> list[str]:
-    far = max(abs(cases[name]["objective_eur"] - value) for name, value in REFERENCE.items())
+    far = max(abs(cases[name]["objective_eur"] - cases[name]["reference_objective_eur"]) for name in REFERENCE)
     lines = [f"Reference optima: {len(REFERENCE)} met within {far:.1e} EUR"]
     for name, case in cases.items():
         if name not in REFERENCE:
@@ -184,35 +184,3 @@ def _lines(cases: Cases) -> list[str]:
                 f"peak {case['peak_kw']:.1f} kW"
             )
     return lines
-
-
-def _compared(cases: Cases, name: str) -> str:
-    """How an objective differs from the LP's, in words."""
-    more_eur = cases[name]["objective_eur"] - cases["lp"]["objective_eur"]
-    return "at no cost here" if more_eur < 1e-4 else f"{more_eur:.2f} EUR more than the LP"
-
-
-def _report(table: pd.DataFrame, cases: Cases, captions: Mapping[str, str]) -> str:
-    columns = {
-        "status": "status", "objective_eur": "objective [EUR]", "energy_kwh": "drawn [kWh]",
-        "unserved_kwh": "unserved [kWh]", "served_min_percent": "worst served [%]", "peak_kw": "peak [kW]",
-    }  # fmt: skip
-    plans = pd.DataFrame([{"case": name, **{shown: case[key] for key, shown in columns.items()}}
-                          for name, case in cases.items()])  # fmt: skip
-    pictures = "\n".join(f"![{text}]({name})" for name, text in captions.items())
-    return f"""# A charge-point operator's day ahead: {len(table)} vehicles behind one connection
-
-The seed plans with an LP and a MILP. As published, its MILP has a switch that costs nothing and has no least power, so
-that it equals the LP (`milp_as_published`). `milp` obeys the 6 A rule of the charging standard ({LEAST_POWER_KW} kW on
-three phases): {_compared(cases, "milp")}. `milp_calm` also stays on for four steps and starts once per vehicle:
-{_compared(cases, "milp_calm")}.
-
-The seed divides its penalty by the battery's capacity, which favours small batteries; `lp_service_first` counts all
-kilowatt-hours alike, and `lp_fair` raises the worst-served vehicle first.
-
-The first rows of the demand, as published (all of it: `demand.csv`, in steps: `demand_steps.csv`):
-
-{markdown(table.head(), digits=6)}
-{markdown(plans, digits=6)}
-{pictures}
-"""

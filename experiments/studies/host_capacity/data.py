@@ -68,6 +68,10 @@ class Houses(FrozenArrays):
         left: Float = self.limit_kw - self.inflexible_kw.sum(axis=1)
         return left
 
+    def headroom_kwh(self, price: float) -> float:
+        """What the limit leaves for all cars in the hours of one price [kWh]."""
+        return float(self.headroom_kw[self.price == price].sum())
+
     def cost(self, charge_kw: Float) -> float:
         """What charging of shape (hour,) or (hour, house) costs [$]."""
         return float((self.price @ charge_kw).sum())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -21,42 +23,52 @@ WRONG, RANGE, RIGHT = "#D55E00", "#E69F00", "#009E73"
 
 def draw_replication(found: Replication) -> dict[str, style.Drawing]:
     """Draw the seed's own cases; by name."""
+    thirty, one = found.thirty, found.single
+    kwh = one.houses.charged_kwh(one.charge_kw)
+    bill = (
+        f"{one.cost:.4f} $: {kwh['off_peak_charging_kwh']:.2f} kWh off-peak, "
+        f"{kwh['shoulder_charging_kwh']:.2f} shoulder, {kwh['peak_charging_kwh']:.2f} peak"
+    )
     return {
-        "without_ev": draw_before(found),
-        "with_ev": draw_after(found),
+        "without_ev": draw_loads(
+            thirty.houses,
+            [("", np.zeros(HOURS), "")],
+            "Before: thirty houses without cars just fit under the transformer's limit",
+            "Bars: hourly total read from the published figure. Background: tariff bands.",
+        ),
+        "with_ev": draw_loads(
+            thirty.houses,
+            [(name, charge_kw, f"{thirty.houses.cost(charge_kw):.1f} $")
+             for name, charge_kw in (("as published", PUBLISHED_EV_KW), ("corrected", thirty.charge_kw))],
+            "After: both respect the limit, but only the corrected model follows the tariff",
+            "Bars: hourly totals of thirty houses; the dashed line is the limit.",
+        ),
         "charging": draw_charging(found),
         "cost": draw_costs(found),
-        "single_house": draw_single(found),
-    }
+        "single_house": draw_loads(
+            one.houses,
+            [("one house, 20 kWh", one.charge_kw, bill)],
+            "One house: the first formulation has no solution, the corrected one fills the cheap hours",
+            "Among hours of one price the earlier ones are filled first.",
+        ),
+    }  # fmt: skip
 
 
-def draw_before(found: Replication) -> style.Drawing:
-    """Inflexible load of the thirty houses under the limit."""
-    houses = found.thirty.houses
-    figure, ((axes,),) = style.sheet(style.Block(1, 1, 3.0), right_in=1.0)
-    _stack(axes, houses, np.zeros(HOURS))
-    title = "Before: thirty houses without cars just fit under the transformer's limit"
-    style.heading(figure, title, [style.area_key(INFLEXIBLE, "inflexible load, published total"), *_band_keys()])
-    caption = "Bars: hourly total read from the published figure. Background: tariff bands."
-    return style.Drawing(figure, title, caption)
-
-
-def draw_after(found: Replication) -> style.Drawing:
-    """Total load with cars: as published, and as households that follow the tariff would charge."""
-    houses = found.thirty.houses
-    shown = (
-        ("as published", PUBLISHED_EV_KW, _cost_text(houses, PUBLISHED_EV_KW)),
-        ("corrected", found.thirty.charge_kw, _cost_text(houses, found.thirty.charge_kw)),
-    )
-    figure, (panels,) = style.sheet(style.Block(2, 2, 3.0), right_in=1.0)
-    for axes, (name, charge, text) in zip(panels, shown, strict=True):
-        _stack(axes, houses, charge, named_limit=name == "corrected")
+def draw_loads(houses: Houses, shown: Sequence[tuple[str, Float, str]], title: str, caption: str) -> style.Drawing:
+    """Charging on top of inflexible load under the limit; a panel for each name, charging and text."""
+    hour, base = np.arange(1, HOURS + 1), houses.inflexible_kw.sum(axis=1)
+    figure, (panels,) = style.sheet(style.Block(len(shown), len(shown), 3.0), right_in=1.0)
+    for axes, (name, charge_kw, text) in zip(panels, shown, strict=True):
+        _bands(axes, houses)
+        axes.bar(hour, base, width=0.9, color=INFLEXIBLE)
+        axes.bar(hour, charge_kw, width=0.9, bottom=base, color=CAR)
+        style.limit_line(axes, houses.limit_kw, f"limit {houses.limit_kw:g} kW" if axes is panels[-1] else "")
+        axes.set_ylim(0, 1.12 * houses.limit_kw)
+        axes.set_xlabel("hour of the day")
         style.panel_title(axes, name, text)
-    panels[1].set_ylabel("")
-    title = "After: both respect the limit, but only the corrected model follows the tariff"
-    keys = [style.area_key(INFLEXIBLE, "inflexible load"), style.area_key(CAR, "charging"), *_band_keys()]
-    style.heading(figure, title, keys)
-    caption = "Bars: hourly totals of thirty houses; the dashed line is the limit."
+    panels[0].set_ylabel("load [kW]")
+    cars = [style.area_key(CAR, "charging")] if any(charge_kw.any() for _, charge_kw, _ in shown) else []
+    style.heading(figure, title, [style.area_key(INFLEXIBLE, "inflexible load"), *cars, *_band_keys()])
     return style.Drawing(figure, title, caption)
 
 
@@ -74,7 +86,7 @@ def draw_charging(found: Replication) -> style.Drawing:
         _bands(axes, houses)
         axes.bar(np.arange(1, HOURS + 1), charge, width=0.9, color=colour)
         peak = houses.charged_kwh(charge)["peak_charging_kwh"]
-        style.panel_title(axes, name, f"{_cost_text(houses, charge)}, {peak:.1f} kWh in the peak")
+        style.panel_title(axes, name, f"{houses.cost(charge):.1f} $, {peak:.1f} kWh in the peak")
     for axes in panels[::2]:
         axes.set_ylabel("charging [kW]")
     for axes in panels[2:]:
@@ -94,18 +106,13 @@ def draw_costs(found: Replication) -> style.Drawing:
     low, high, right = found.first_least.cost, found.first_most.cost, found.thirty.cost
     published = houses.cost(PUBLISHED_EV_KW)
     figure, ((axes,),) = style.sheet(style.Block(1, 1, 1.9), header_in=0.6)
-    labels = ("published", "first formulation:\nany of these", "corrected")
     axes.barh([2, 0], [published, right], color=[WRONG, RIGHT], height=0.6)
     axes.barh([1], [high - low], left=[low], color=RANGE, height=0.6)
-    axes.set_yticks([2, 1, 0], labels)
+    axes.set_yticks([2, 1, 0], ("published", "first formulation:\nany of these", "corrected"))
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
-    marks = (
-        (published, 2, f"{published:.1f} $"),
-        (high, 1, f"{low:.1f} to {high:.1f} $"),
-        (right, 0, f"{right:.1f} $"),
-    )
-    for value, row, text in marks:
+    texts = {published: f"{published:.1f} $", high: f"{low:.1f} to {high:.1f} $", right: f"{right:.1f} $"}
+    for row, (value, text) in zip((2, 1, 0), texts.items(), strict=True):
         axes.annotate(text, (value, row), xytext=(4, 0), textcoords="offset points", va="center")
     axes.set_xlim(0, 1.15 * high)
     axes.set_xlabel("cost of charging thirty cars [$]")
@@ -114,24 +121,6 @@ def draw_costs(found: Replication) -> style.Drawing:
     title = f"Following the tariff costs {100 * (1 - right / published):.0f} % less than what was published"
     style.heading(figure, title)
     return style.Drawing(figure, title, "Energy that all thirty cars need, at the tariff of the hour it is drawn in.")
-
-
-def draw_single(found: Replication) -> style.Drawing:
-    """The single house: cheap hours filled to the limit, the rest in the shoulder, nothing in the peak."""
-    one = found.single
-    figure, ((axes,),) = style.sheet(style.Block(1, 1, 3.0), right_in=1.0)
-    _stack(axes, one.houses, one.charge_kw)
-    kwh = one.houses.charged_kwh(one.charge_kw)
-    style.panel_title(
-        axes,
-        "one house, 20 kWh",
-        f"{one.cost:.4f} $: {kwh['off_peak_charging_kwh']:.2f} kWh off-peak, "
-        f"{kwh['shoulder_charging_kwh']:.2f} shoulder, {kwh['peak_charging_kwh']:.2f} peak",
-    )  # fmt: skip
-    title = "One house: the first formulation has no solution, the corrected one fills the cheap hours"
-    keys = [style.area_key(INFLEXIBLE, "inflexible load"), style.area_key(CAR, "charging"), *_band_keys()]
-    style.heading(figure, title, keys)
-    return style.Drawing(figure, title, "Among hours of one price the earlier ones are filled first.")
 
 
 def draw_sized(problem: CapsProblem, result: CapsResult) -> style.Drawing:
@@ -167,17 +156,6 @@ def draw_sized(problem: CapsProblem, result: CapsResult) -> style.Drawing:
     return style.Drawing(figure, title, caption)
 
 
-def _stack(axes: Axes, houses: Houses, charge_kw: Float, *, named_limit: bool = True) -> None:
-    hour, base = np.arange(1, HOURS + 1), houses.inflexible_kw.sum(axis=1)
-    _bands(axes, houses)
-    axes.bar(hour, base, width=0.9, color=INFLEXIBLE)
-    axes.bar(hour, charge_kw, width=0.9, bottom=base, color=CAR)
-    style.limit_line(axes, houses.limit_kw, f"limit {houses.limit_kw:g} kW" if named_limit else "")
-    axes.set_ylim(0, 1.12 * houses.limit_kw)
-    axes.set_ylabel("load [kW]")
-    axes.set_xlabel("hour of the day")
-
-
 def _bands(axes: Axes, houses: Houses) -> None:
     for hour, price in enumerate(houses.price, start=1):
         axes.axvspan(hour - 0.5, hour + 0.5, facecolor=BANDS[float(price)], edgecolor="none", zorder=0)
@@ -188,7 +166,3 @@ def _bands(axes: Axes, houses: Houses) -> None:
 
 def _band_keys() -> list[Artist]:
     return [style.area_key(BANDS[p], BAND_NAMES[p], edgecolor="#BBBBBB", linewidth=0.6) for p in sorted(BANDS)]
-
-
-def _cost_text(houses: Houses, charge_kw: Float) -> str:
-    return f"{houses.cost(charge_kw):.1f} $"

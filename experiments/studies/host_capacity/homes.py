@@ -9,15 +9,16 @@ from datetime import datetime
 import numpy as np
 
 from cosim.contract import EvSessions, Float, Int
-from cosim.controllers.caps import CapsProblem, share_of_phase
+from cosim.controllers.caps import CapsOptions, CapsProblem, CapsResult, share_of_phase, solve_caps
 from cosim.controllers.caps.result import spans
+from cosim.controllers.caps.sharing import water_level
 from cosim.errors import Fault, InputError
 from cosim.experiments.caps_output import Names, uncontrolled_kw
-from cosim.experiments.studies.host_capacity.floors import sum_faults
 from cosim.feeders.households import DAY_MIN, draw_households
 from cosim.feeders.profiles import tariff_eur_per_kwh
 from cosim.feeders.sessions import FEASIBLE_SHARE, draw_sessions
 
+WHERE = "cosim reproduce host_capacity"
 START = datetime(2026, 5, 15, 12)  # from noon to noon, so that nights at home are whole
 PROFILES = "may_weekday"
 BLOCK = 120  # homes in the shipped set; beyond it, it is drawn anew with a fresh seed
@@ -26,6 +27,9 @@ LIMIT_SHARE = 0.25  # of the way from the peak of inflexible load to the peak wi
 PRESENT_SHARE = 0.5  # of a slot, for a car to count as there in it
 UNMET_KWH = 1e-6
 PRICE_DIGITS = 9  # a mean of equal prices is that price, whatever the sum rounds to
+SHORT_KW = 1e-5  # of a floor
+MOST_TIME_S = 20.0  # for the largest floor
+MOST_NAMED = 8  # households
 _HOMES, _CARS, _PHASES = 0, 1, 2  # streams of draws
 
 
@@ -98,7 +102,7 @@ def check(problem: CapsProblem, households: Names, where: str, sum_floor_kw: flo
         Source of the data, for messages.
     sum_floor_kw : float, optional
         Floor above inflexible load that every plugged-in car must keep whatever the others do, so that the sum of all
-        floors has to fit; not where anticipation may keep more, see `floors.refuse_lowered` [kW].
+        floors has to fit; not where anticipation may keep more, see `refuse_lowered` [kW].
 
     Raises
     ------
@@ -108,9 +112,53 @@ def check(problem: CapsProblem, households: Names, where: str, sum_floor_kw: flo
     """
     faults = [*_need_faults(problem, households, where), *_limit_faults(problem, where)]
     if sum_floor_kw is not None:
-        faults += sum_faults(problem, sum_floor_kw)
+        faults += _floor_faults(problem, sum_floor_kw)
     if faults:
         raise InputError(faults)
+
+
+def refuse_lowered(
+    problem: CapsProblem, result: CapsResult, options: CapsOptions, households: Names, seed: int
+) -> None:
+    """Refuse a floor that anticipation could not keep.
+
+    The largest floor that can be kept comes from a solve of its own, ``max_min``; homes and slots that would have less
+    than was asked for are those of its plan.
+
+    Parameters
+    ----------
+    problem, result : CapsProblem, CapsResult
+        What was asked, and the answer.
+    options : CapsOptions
+        With the floor, under ``anticipated``.
+    households : sequence, shape (home,)
+        Names.
+    seed : int
+        Of the search.
+
+    Raises
+    ------
+    InputError
+        With the floor that fits, and what is proven impossible.
+    """
+    if not any(relaxation.kind == "floor" for relaxation in result.relaxations):
+        return
+    time_s = min(options.time_limit_s, MOST_TIME_S)
+    best = solve_caps(problem, replace(options, objective="max_min", levels=1, time_limit_s=time_s), seed=seed)
+    fits_kw, most_kw = float(best.objective), float(best.bound)
+    short = _short_kw(problem, best, options.floor_kw)
+    if short.max(initial=0.0) <= SHORT_KW:  # it can be kept, as far as this plan shows: the other did not get there
+        short = _short_kw(problem, result, options.floor_kw)
+    slots = np.flatnonzero((short > SHORT_KW).any(axis=1))
+    homes = np.unique(problem.home[(short > SHORT_KW).any(axis=0)])
+    named = ", ".join(str(households[home]) for home in homes[:MOST_NAMED])
+    more = f" and {len(homes) - MOST_NAMED} more" if len(homes) > MOST_NAMED else ""
+    text = (
+        f"{options.floor_kw:.4g} kW was not kept: households {named}{more} fall short by up to {short.max():.3g} kW "
+        f"in slots {spans(slots.tolist())}"
+    )
+    proven = f"more than {most_kw:.3f} kW is proven impossible" if np.isfinite(most_kw) else "no bound was proven"
+    raise InputError(Fault(WHERE, "--floor-kw", text, f"a floor of {_down(fits_kw):.3f} kW fits ({proven})"))
 
 
 def _block(slots: int, seed: int, number: int) -> tuple[Float, Float, Float, Float, Float]:
@@ -160,3 +208,34 @@ def _limit_faults(problem: CapsProblem, where: str) -> Iterator[Fault]:
         if len(slots):
             text = f"inflexible load is above the limit of phase {phase + 1} in slots {spans(slots.tolist())}"
             yield Fault(where, "limit_kw", text, f"raise the limit there by up to {over_kw.max():.4g} kW")
+
+
+def _floor_faults(problem: CapsProblem, floor_kw: float) -> Iterator[Fault]:
+    """Tell in which slots the floors of all plugged-in cars together are above a limit: what ``sum_of_caps`` needs."""
+    floor = _wanted_kw(problem, floor_kw)
+    for phase in range(problem.limit_kw.shape[1]):
+        share, headroom = problem.car_share[:, phase], problem.headroom_kw[:, phase]
+        short = floor @ share - headroom
+        slots = np.flatnonzero(short > SHORT_KW)
+        if len(slots):
+            fits = min(water_level(share * floor[k], float(headroom[k])) for k in slots)
+            text = f"{floor_kw:.4g} kW for every plugged-in car is above the limit of phase {phase + 1}"
+            remedy = f"a floor of {_down(fits):.3f} kW fits, or {short.max():.4g} kW more of the limit"
+            yield Fault(WHERE, "--floor-kw", f"{text} in slots {spans(slots.tolist())}", remedy)
+
+
+def _wanted_kw(problem: CapsProblem, floor_kw: float) -> Float:
+    least = np.minimum(np.minimum(floor_kw, problem.charger_kw), problem.room_kw)
+    return np.where(problem.is_plugged, least, 0.0)
+
+
+def _short_kw(problem: CapsProblem, result: CapsResult, floor_kw: float) -> Float:
+    """By how much rooms are below the floor, shape (slot, car); nothing where the car takes all that it could [kW]."""
+    room = (result.caps_kw - problem.inflexible_kw)[:, problem.home]
+    short = np.maximum(_wanted_kw(problem, floor_kw) - room, 0.0)
+    short[result.planned_kw >= problem.usable_kw - SHORT_KW] = 0.0
+    return short
+
+
+def _down(floor_kw: float) -> float:
+    return float(np.floor(1000 * floor_kw) / 1000)

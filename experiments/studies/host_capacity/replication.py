@@ -58,6 +58,18 @@ class Corrected:
         """What it costs [$]."""
         return self.houses.cost(self.result.charge_kw)
 
+    def numbers(self, cost_name: str) -> dict[str, float]:
+        """Cost, energies, what the right conditions admit inside the caps, and the load under the limit."""
+        charge_kw = self.result.charge_kw
+        return {
+            cost_name: self.cost,
+            **self.houses.charged_kwh(np.where(charge_kw > CHARGING_KW, charge_kw, 0.0)),
+            "conditions_least_cost": self.least.cost,
+            "conditions_most_cost": self.most.cost,
+            "load_peak_kw": float((self.houses.inflexible_kw.sum(axis=1) + self.charge_kw).max()),
+            "limit_kw": self.houses.limit_kw,
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Replication:
@@ -131,74 +143,39 @@ def cases(found: Replication) -> Cases:
     ``peak_charging_kwh`` is that of the right model; what is published and what the first formulation admits go by
     names of their own.
     """
-    single, thirty = found.single, found.thirty
-    published_cost = thirty.houses.cost(PUBLISHED_EV_KW)
-    published = thirty.houses.charged_kwh(PUBLISHED_EV_KW)
+    one, thirty = found.single.houses, found.thirty.houses
+    published_cost, thirty_cost = thirty.cost(PUBLISHED_EV_KW), found.thirty.cost
     return {
-        "single_house": {
-            "single_house_cost": single.cost,
-            **_bands(single),
-            "single_house_bill": single.cost + single.houses.cost(single.houses.inflexible_kw),
-            "marginal_price": float(single.least.marginal_price[0]),
-            "off_peak_headroom_kwh": _headroom_kwh(single.houses, OFF_PEAK_PRICE),
-            "need_kwh": float(single.houses.need_kwh.sum()),
-            **_conditions(single),
+        "single_house": found.single.numbers("single_house_cost") | {
+            "single_house_bill": found.single.cost + one.cost(one.inflexible_kw),
+            "marginal_price": float(found.single.least.marginal_price[0]),
+            "off_peak_headroom_kwh": one.headroom_kwh(OFF_PEAK_PRICE),
+            "need_kwh": float(one.need_kwh.sum()),
         },
-        "thirty_houses": {
-            "thirty_house_cost": thirty.cost,
+        "thirty_houses": found.thirty.numbers("thirty_house_cost") | {
             "published_cost": published_cost,
-            **_bands(thirty),
-            "saving_percent": 100.0 * (1.0 - thirty.cost / published_cost),
-            "off_peak_headroom_kwh": _headroom_kwh(thirty.houses, OFF_PEAK_PRICE),
-            "shoulder_headroom_kwh": _headroom_kwh(thirty.houses, SHOULDER_PRICE),
-            "need_kwh": float(thirty.houses.need_kwh.sum()),
-            **_conditions(thirty),
+            "saving_percent": 100.0 * (1.0 - thirty_cost / published_cost),
+            "off_peak_headroom_kwh": thirty.headroom_kwh(OFF_PEAK_PRICE),
+            "shoulder_headroom_kwh": thirty.headroom_kwh(SHOULDER_PRICE),
+            "need_kwh": float(thirty.need_kwh.sum()),
         },
-        "thirty_houses_another_split": {
-            "thirty_house_cost": found.resplit.cost,
-            **_bands(found.resplit),
-            **_conditions(found.resplit),
-        },
+        "thirty_houses_another_split": found.resplit.numbers("thirty_house_cost"),
         "published": {
             "published_cost": published_cost,
             "published_charging_kwh": float(PUBLISHED_EV_KW.sum()),
-            **{f"published_{key}": value for key, value in published.items()},
+            **{f"published_{key}": value for key, value in thirty.charged_kwh(PUBLISHED_EV_KW).items()},
         },
         "first_formulation_single_house": {
-            "feasible": float(single.first.feasible),
+            "feasible": float(found.single.first.feasible),
             "feasible_with_flat_tariff": float(found.flat.feasible),
-            "forced_charging_kwh": sum(_headroom_kwh(single.houses, p) for p in (OFF_PEAK_PRICE, SHOULDER_PRICE)),
-            "need_kwh": float(single.houses.need_kwh.sum()),
+            "forced_charging_kwh": one.headroom_kwh(OFF_PEAK_PRICE) + one.headroom_kwh(SHOULDER_PRICE),
+            "need_kwh": float(one.need_kwh.sum()),
         },
         "first_formulation_thirty_houses": {
             "first_formulation_least_cost": found.first_least.cost,
             "first_formulation_most_cost": found.first_most.cost,
-            "first_formulation_least_peak_charging_kwh": _peak_kwh(thirty.houses, found.first_least.charge_kw),
-            "first_formulation_most_peak_charging_kwh": _peak_kwh(thirty.houses, found.first_most.charge_kw),
-            "feasible_with_the_right_caps": float(thirty.first.feasible),
+            **{f"first_formulation_{end}_peak_charging_kwh": thirty.charged_kwh(point.charge_kw)["peak_charging_kwh"]
+               for end, point in (("least", found.first_least), ("most", found.first_most))},
+            "feasible_with_the_right_caps": float(found.thirty.first.feasible),
         },
     }  # fmt: skip
-
-
-def _bands(corrected: Corrected) -> dict[str, float]:
-    charge = corrected.result.charge_kw
-    return corrected.houses.charged_kwh(np.where(charge > CHARGING_KW, charge, 0.0))
-
-
-def _peak_kwh(houses: Houses, charge_kw: Float) -> float:
-    return houses.charged_kwh(charge_kw)["peak_charging_kwh"]
-
-
-def _headroom_kwh(houses: Houses, price: float) -> float:
-    return float(houses.headroom_kw[houses.price == price].sum())
-
-
-def _conditions(corrected: Corrected) -> dict[str, float]:
-    """What the right conditions admit inside the caps, and how far the households' own optimum is from the plan."""
-    load = corrected.houses.inflexible_kw.sum(axis=1) + corrected.charge_kw
-    return {
-        "conditions_least_cost": corrected.least.cost,
-        "conditions_most_cost": corrected.most.cost,
-        "load_peak_kw": float(load.max()),
-        "limit_kw": corrected.houses.limit_kw,
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,10 +18,9 @@ from cosim.experiments.caps_output import Names, proof_of, responses, uncontroll
 from cosim.experiments.deviation_output import Rows, deviation_rows
 from cosim.experiments.figures.style import Drawing
 from cosim.experiments.studies.base import Cases, Progress, Study, StudyConfig, StudyResult, from_template
-from cosim.experiments.studies.host_capacity import homes
 from cosim.experiments.studies.host_capacity.comparison import GAP, Comparison, compare
 from cosim.experiments.studies.host_capacity.figures import draw_replication, draw_sized
-from cosim.experiments.studies.host_capacity.floors import WHERE, refuse_lowered
+from cosim.experiments.studies.host_capacity.homes import WHERE, check, draw_problem, refuse_lowered
 from cosim.experiments.studies.host_capacity.replication import Replication, cases, replicate
 from cosim.experiments.studies.host_capacity.table import read_problem
 from cosim.feeders.households import DAY_MIN
@@ -80,18 +79,17 @@ class HostConfig(StudyConfig):
 
     def faults(self) -> Iterator[Fault]:
         """Tell every option that is unknown, unsupported or out of range."""
-        if self.households is not None and not 1 <= self.households <= MOST_HOUSEHOLDS:
-            remedy = f"give a number from 1 to {MOST_HOUSEHOLDS}"
-            yield Fault(WHERE, "--households", f"is {self.households}", remedy)
-        if self.slots is not None and (self.slots < 1 or DAY_MIN % self.slots):
-            remedy = f"give a number that divides the {DAY_MIN} minutes of the day, such as 24, 48 or 96"
-            yield Fault(WHERE, "--slots", f"is {self.slots}", remedy)
-        if self.limits is not None and self.limits not in LIMITS:
-            yield Fault(WHERE, "--limits", f"is '{self.limits}'", f"use one of {', '.join(LIMITS)}")
-        if self.margin is not None and not 0.0 <= self.margin < 1.0:
-            yield Fault(WHERE, "--margin", f"is {self.margin}", "give a share from 0 to below 1")
-        if self.seed < 0:
-            yield Fault(WHERE, "--seed", f"is {self.seed}", "give a whole number from 0")
+        ranges: dict[str, tuple[Callable[[Any], bool], str]] = {
+            "households": (lambda n: 1 <= n <= MOST_HOUSEHOLDS, f"give a number from 1 to {MOST_HOUSEHOLDS}"),
+            "slots": (lambda n: n > 0 and DAY_MIN % n == 0, f"give a divisor of {DAY_MIN} minutes, such as 24 or 96"),
+            "limits": (lambda word: word in LIMITS, f"use one of {', '.join(LIMITS)}"),
+            "margin": (lambda share: 0.0 <= share < 1.0, "give a share from 0 to below 1"),
+            "seed": (lambda n: n >= 0, "give a whole number from 0"),
+        }
+        for key, (fits, remedy) in ranges.items():
+            value = getattr(self, key)
+            if value is not None and not fits(value):
+                yield Fault(WHERE, f"--{key}", f"is {value}", remedy)
         if self.data is not None:
             given = [f"--{key}" for key in ("households", "slots", "limits") if getattr(self, key) is not None]
             if given:
@@ -111,13 +109,13 @@ class HostConfig(StudyConfig):
         margin, households = self.margin or 0.0, self.households or HOUSEHOLDS
         names: Names = range(1, households + 1)
         if self.data is None:
-            problem = homes.draw_problem(
+            problem = draw_problem(
                 households, self.slots or SLOTS, limits=self.limits or LIMITS[0], margin=margin, seed=self.seed
             )
         else:
             problem, names = read_problem(self.data, margin)
         sum_floor_kw = self.floor_kw if self.coordination == "sum_of_caps" else None
-        homes.check(problem, names, str(self.data or WHERE), sum_floor_kw)
+        check(problem, names, str(self.data or WHERE), sum_floor_kw)
         return problem, names
 
 

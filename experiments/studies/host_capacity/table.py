@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +26,7 @@ REQUIRED = (
 )  # fmt: skip
 LIMITS = ("limit_1_kw", "limit_2_kw", "limit_3_kw")
 OPTIONAL = ("stay", "charger_min_kw", "battery_room_kwh", "slot_h", *LIMITS)
-PHASES = ("1", "2", "3", "12", "13", "23", "123")
+PHASES = (1, 2, 3, 12, 13, 23, 123)
 REMEDY = f"give a CSV with the columns {', '.join(REQUIRED)} (and, as needed, {', '.join(OPTIONAL)})"
 NOBODY = -1  # stay of a home without a car
 AGREE_KW = 1e-6
@@ -67,29 +69,37 @@ def read_problem(path: Path, margin: float = 0.0) -> tuple[CapsProblem, list[str
         raise InputError(Fault(where, "columns", text, REMEDY))
     given = [*REQUIRED, *(name for name in OPTIONAL if name in table.columns)]
     table = table[given].assign(household=table["household"].astype(str))
-    faults = list(_number_faults(table, where)) or list(_layout_faults(table, where))
-    if faults:
-        raise InputError(faults)
+    _refuse(_number_faults(table, where))
+    _refuse(_layout_faults(table, where))
     table = table.astype(dict.fromkeys(given[1:], float)).astype({"slot": int})
-    if "stay" not in table.columns:
-        table["stay"] = np.where(table["charger_kw"] > 0, 0, NOBODY)
-    faults = list(_value_faults(table, where)) + list(_agreement_faults(table, where))
-    if faults:
-        raise InputError(faults)
-    problem, limit_faults = _problem(table, where)
-    if limit_faults:
-        raise InputError(limit_faults)
+    usual: dict[str, Any] = {
+        "stay": np.where(table["charger_kw"] > 0, 0.0, NOBODY),
+        "charger_min_kw": 0.0,
+        "slot_h": DAY_H / table["slot"].nunique(),
+    }
+    table = table.assign(**{name: value for name, value in usual.items() if name not in given})
+    _refuse(chain(_value_faults(table, where), _agreement_faults(table, where)))
+    problem, off = _problem(table)
+    _refuse(_named(off, "limit_kw", "is not the smallest limit of its phases in that slot, as others say",
+                   "give one limit for each phase and slot", where))  # fmt: skip
     return replace(problem, limit_kw=problem.limit_kw * (1.0 - margin)), list(table["household"].unique())
 
 
-def _problem(table: pd.DataFrame, where: str) -> tuple[CapsProblem, list[Fault]]:
+def _refuse(faults: Iterable[Fault]) -> None:
+    """Stop where there is any fault: what comes after could not make sense of the table."""
+    found = list(faults)
+    if found:
+        raise InputError(found)
+
+
+def _problem(table: pd.DataFrame) -> tuple[CapsProblem, pd.DataFrame]:
+    """Return the problem, and rows whose limit is another than that of their phases."""
     code, names = pd.factorize(table["household"])
     ordered = table.iloc[np.lexsort((table["slot"].to_numpy(int), code))]
-    homes, slots = len(names), len(table) // len(names)
 
     def grid(column: str) -> Float:
         """Shape (slot, home)."""
-        return ordered[column].to_numpy(float).reshape(homes, slots).T
+        return ordered[column].to_numpy(float).reshape(len(names), -1).T
 
     stay = grid("stay").astype(int)
     slot_of, home_of = (index.ravel() for index in np.indices(stay.shape))
@@ -100,7 +110,7 @@ def _problem(table: pd.DataFrame, where: str) -> tuple[CapsProblem, list[Fault]]
     loaded = _loaded(grid("phase")[0])
     limit = _limits(ordered, grid, loaded)
     problem = CapsProblem(
-        slot_h=float(ordered["slot_h"].iloc[0]) if "slot_h" in ordered else DAY_H / slots,
+        slot_h=float(ordered["slot_h"].iloc[0]),
         tariff_eur_per_kwh=tariff[:, 0] if (tariff == tariff[:, :1]).all() else tariff,
         inflexible_kw=grid("inflexible_kw"),
         connection_kw=grid("connection_kw")[0],
@@ -108,17 +118,10 @@ def _problem(table: pd.DataFrame, where: str) -> tuple[CapsProblem, list[Fault]]
         limit_kw=limit,
         home=home,
         plugged=np.where(stay[:, home] == keys[0, cars], grid("plugged")[:, home], 0.0),
-        charger_kw=grid("charger_kw")[at],
-        charger_min_kw=grid("charger_min_kw")[at] if "charger_min_kw" in ordered else np.zeros(len(home)),
-        energy_need_kwh=grid("energy_need_kwh")[at],
-        efficiency=grid("efficiency")[at],
-        battery_room_kwh=grid("battery_room_kwh")[at] if "battery_room_kwh" in ordered else None,
+        **{name: grid(name)[at] for name in PER_STAY if name in ordered},
     )
     smallest = np.stack([limit[:, row > 0].min(axis=1) for row in loaded], axis=1)
-    off = np.abs(smallest - grid("limit_kw")) > AGREE_KW
-    bad = ordered[off.T.ravel()]
-    problem_text = "is not the smallest limit of the household's phases in that slot, as others say"
-    return problem, list(_named(bad, "limit_kw", problem_text, "give one limit for each phase and slot", where))
+    return problem, ordered[(np.abs(smallest - grid("limit_kw")) > AGREE_KW).T.ravel()]
 
 
 def _loaded(phase: Float) -> Float:
@@ -153,70 +156,53 @@ def _number_faults(table: pd.DataFrame, where: str) -> Iterator[Fault]:
 
 def _layout_faults(table: pd.DataFrame, where: str) -> Iterator[Fault]:
     """Every household must have every slot once."""
-    slots = range(int(table["slot"].max()) + 1)
+    slots = set(range(int(table["slot"].max()) + 1))
     for household, rows in table.groupby("household", sort=False)["slot"]:
-        lacking = sorted(set(slots) - set(rows.tolist()))
-        odd = sorted(set(rows[rows.duplicated()].tolist()) | (set(rows.tolist()) - set(slots)))
+        lacking, odd = slots - set(rows), (set(rows) - slots) | set(rows[rows.duplicated()])
         if lacking:
             text = f"household {household} lacks slots {spans(lacking)}: {len(set(rows))} of {len(slots)}"
             yield Fault(where, "slot", text, "give every household every slot, from 0")
         if odd:
-            yield Fault(
-                where, "slot", f"household {household} has slots {odd[:5]} twice, or not whole", "mend the rows"
-            )
+            text = f"household {household} has slots {sorted(odd)[:5]} twice, or not whole"
+            yield Fault(where, "slot", text, "mend the rows")
 
 
 def _value_faults(table: pd.DataFrame, where: str) -> Iterator[Fault]:
-    has_car = table["stay"] > NOBODY
-    phase = table["phase"]
+    phase, plugged, stay, charger_kw, need_kwh = (
+        table[name] for name in ("phase", "plugged", "stay", "charger_kw", "energy_need_kwh")
+    )
+    has_car = stay > NOBODY
+    battery_kwh = table.get("battery_room_kwh", need_kwh)
     rules = [
-        (
-            "phase",
-            phase.astype(int).astype(str).isin(PHASES) & (phase % 1 == 0),
-            "names no phases",
-            "give 1, 2, 3 or 123",
-        ),
-        ("plugged", table["plugged"].between(0, 1), "is outside 0..1", "give the share of the slot"),
-        ("plugged", (table["plugged"] == 0) | has_car, "is there without a car", "give 0, or a charger and a stay"),
+        ("phase", phase.isin(PHASES), "names no phases", "give 1, 2, 3 or 123"),
+        ("plugged", plugged.between(0, 1), "is outside 0..1", "give the share of the slot"),
+        ("plugged", (plugged == 0) | has_car, "is there without a car", "give 0, or a charger and a stay"),
         ("connection_kw", table["connection_kw"] > 0, "is not positive", "give a power in kW"),
-        ("charger_kw", table["charger_kw"] >= 0, "is negative", "give a power in kW"),
-        ("energy_need_kwh", table["energy_need_kwh"] >= 0, "is negative", "give an energy in kWh"),
-        (
-            "charger_kw",
-            (table["charger_kw"] > 0) | ((table["energy_need_kwh"] <= 0) & ~has_car),
-            "is nil, but the home has a need",
-            "give the charger's rating",
-        ),
+        ("charger_kw", charger_kw >= 0, "is negative", "give a power in kW"),
+        ("energy_need_kwh", need_kwh >= 0, "is negative", "give an energy in kWh"),
+        ("charger_kw", (charger_kw > 0) | ((need_kwh <= 0) & ~has_car), "is zero, but the home has a need",
+         "give the charger's rating"),
         ("efficiency", table["efficiency"].between(1e-6, 1), "is outside 0..1", "give a share above 0"),
-        ("stay", (table["stay"] % 1 == 0) & (table["stay"] >= NOBODY), "is no number of a stay", "give -1, 0, 1, ..."),
-    ]
-    if "charger_min_kw" in table:
-        good = table["charger_min_kw"].between(0, table["charger_kw"]) | ~has_car
-        rules.append(("charger_min_kw", good, "is outside 0..charger_kw", "give the least the charger runs at"))
-    if "battery_room_kwh" in table:
-        good = (table["battery_room_kwh"] >= table["energy_need_kwh"] - AGREE_KW) | ~has_car
-        rules.append(("battery_room_kwh", good, "is less than is needed", "give what the battery takes"))
-    if "slot_h" in table:
-        rules.append(("slot_h", table["slot_h"] > 0, "is not positive", "give the length of a slot in hours"))
+        ("stay", (stay % 1 == 0) & (stay >= NOBODY), "is no number of a stay", "give -1, 0, 1, ..."),
+        ("charger_min_kw", table["charger_min_kw"].between(0, charger_kw) | ~has_car, "is outside 0..charger_kw",
+         "give the least the charger runs at"),
+        ("battery_room_kwh", (battery_kwh >= need_kwh - AGREE_KW) | ~has_car, "is less than is needed",
+         "give what the battery takes"),
+        ("slot_h", table["slot_h"] > 0, "is not positive", "give the length of a slot in hours"),
+    ]  # fmt: skip
     for column, good, problem, remedy in rules:
         yield from _named(table[~good], column, problem, remedy, where)
 
 
 def _agreement_faults(table: pd.DataFrame, where: str) -> Iterator[Fault]:
     """What belongs to a home must be the same in all its slots, what belongs to a stay in all slots of that."""
-    if "slot_h" in table and (table["slot_h"] != table["slot_h"].iloc[0]).any():
+    if (table["slot_h"] != table["slot_h"].iloc[0]).any():
         yield Fault(where, "slot_h", "has several values", "give one length for all slots")
-    for columns, keys in (
-        (PER_HOME, ["household"]),
-        (PER_STAY, ["household", "stay"]),
-        (LIMITS, ["slot"]),
-    ):
+    for columns, keys in ((PER_HOME, ["household"]), (PER_STAY, ["household", "stay"]), (LIMITS, ["slot"])):
         for column in (name for name in columns if name in table):
             several = table.groupby(keys, sort=False)[column].nunique()
-            for key in several.index[several > 1][:MOST_NAMED]:
-                parts = key if isinstance(key, tuple) else (key,)
-                place = ", ".join(f"{name} {part:g}" if isinstance(part, float) else f"{name} {part}"
-                                  for name, part in zip(keys, parts, strict=True))  # fmt: skip
+            for _, row in several[several > 1].reset_index()[:MOST_NAMED].iterrows():
+                place = ", ".join(f"{name} {row[name]}".removesuffix(".0") for name in keys)
                 yield Fault(where, column, f"has several values for {place}", "give one value")
 
 
