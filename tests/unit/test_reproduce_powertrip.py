@@ -9,11 +9,10 @@ from typer.testing import CliRunner
 
 from cosim.errors import InputError
 from cosim.experiments.cli import app
-from cosim.experiments.studies.powertrip import descent as trip_polish
-from cosim.experiments.studies.powertrip.command import parse_band, parse_weights, weights_name
-from cosim.experiments.studies.powertrip.data import CHARGE_POINTS, PV_UNITS, make_place, parse_charge_points, parse_pv
+from cosim.experiments.studies.powertrip import descent
+from cosim.experiments.studies.powertrip.data import TripConfig, make_place, parse_weights, weights_name
 from cosim.experiments.studies.powertrip.descent import Local, polished
-from cosim.experiments.studies.powertrip.findings import moves, of_control
+from cosim.experiments.studies.powertrip.report import moves, of_control
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +24,10 @@ def folder(tmp_path_factory):
         "--pv", "691.1:7.2,691.2:7.2,179.3:7.2,100.1:7.2", "--population", "10", "--generations", "5",
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trip_polish, "LEVELS", 1)  # and so are the descents
-        patch.setattr(trip_polish, "STARTS", 1)
-        patch.setattr(trip_polish, "NEAREST", 1)
-        patch.setattr(trip_polish, "ITERATIONS", 12)
+        patch.setattr(descent, "LEVELS", 1)  # and so are the descents
+        patch.setattr(descent, "STARTS", 1)
+        patch.setattr(descent, "NEAREST", 1)
+        patch.setattr(descent, "ITERATIONS", 12)
         ended = CliRunner().invoke(app, command)
     assert ended.exit_code == 0, ended.output
     return folder
@@ -96,7 +95,7 @@ def test_controls_keep_their_bounds_and_lower_what_they_are_after(cases):
 
 
 def test_charge_points_stand_on_three_phase_lines_and_are_busy_in_their_hours():
-    place = make_place("european_lv", parse_charge_points(CHARGE_POINTS), parse_pv(PV_UNITS), None, 1)
+    place = make_place(TripConfig())
     assert [line.name for line in place.lines] == ["LINE690", "LINE498", "LINE178"]
     assert len(place.active) == 48
     assert place.ev_kw.sum() / 12 == pytest.approx(44.0)
@@ -105,34 +104,38 @@ def test_charge_points_stand_on_three_phase_lines_and_are_busy_in_their_hours():
 
 
 @pytest.mark.parametrize(
-    ("charge_points", "pv", "said"),
+    ("options", "said"),
     [
-        ("9999.1@09-10", PV_UNITS, r"--charge-points: '9999.1@09-10': there is no node '9999.1'"),
-        (CHARGE_POINTS, "99999.1:7.2", r"--pv: '99999.1:7.2': there is no node '99999.1'"),
-        ("34.1@23-24", PV_UNITS, "no sun reaches any roof"),
-        ("691.1", PV_UNITS, "691.1"),
-        ("691.1@12-11", PV_UNITS, "691.1@12-11"),
-        (CHARGE_POINTS, "", "names no roof"),
-        (CHARGE_POINTS, "691.7:3", "691.7:3"),
+        ({"charge_points": "9999.1@09-10"}, r"--charge-points: '9999.1@09-10': there is no node '9999.1'"),
+        ({"pv": "99999.1:7.2"}, r"--pv: '99999.1:7.2': there is no node '99999.1'"),
+        ({"charge_points": "34.1@23-24"}, "no sun reaches any roof"),
+        ({"charge_points": "691.1"}, "691.1"),
+        ({"charge_points": "691.1@12-11"}, "691.1@12-11"),
+        ({"charge_points": ""}, "names none"),
+        ({"pv": ""}, "names no roof"),
+        ({"pv": "691.7:3"}, "691.7:3"),
+        ({"weights": "0.5/0.5,0.5/0.6"}, r"'0.5/0.6' does not sum to 1"),
+        ({"weights": "-1/2"}, r"'-1/2' holds a negative weight"),
+        ({"weights": "0.8/0.2,0.8/0.2"}, r"'0.8/0.2' is there twice"),
+        ({"weights": "half"}, "'half' is no pair"),
+        ({"weights": ""}, "names none"),
+        ({"voltage_pu": "1.1-0.9"}, "no band"),
     ],
 )
-def test_wrong_places_are_named(charge_points, pv, said):
+def test_wrong_options_are_named(options, said):
     with pytest.raises(InputError, match=said):
-        make_place("european_lv", parse_charge_points(charge_points), parse_pv(pv), None, 1)
+        make_place(TripConfig(**options))
 
 
-def test_wrong_weights_and_bands_are_named():
-    with pytest.raises(InputError, match=r"'0.5/0.6' does not sum to 1"):
-        parse_weights("0.5/0.5,0.5/0.6")
-    with pytest.raises(InputError, match="'-1/2' holds a negative weight"):
-        parse_weights("-1/2")
-    with pytest.raises(InputError, match=r"'0.8/0.2' is there twice"):
-        parse_weights("0.8/0.2,0.8/0.2")
+def test_wrong_options_are_named_all_at_once():
+    with pytest.raises(InputError) as raised:
+        TripConfig(charge_points="", pv="", weights="half", voltage_pu="high")
+    assert {fault.key for fault in raised.value.faults} == {"--charge-points", "--pv", "--weights", "--voltage-pu"}
+
+
+def test_weights_are_read_and_named_apart():
+    assert parse_weights("0.5/0.5, 0.8/0.2") == ((0.5, 0.5), (0.8, 0.2))
     assert weights_name((0.333, 0.667)) != weights_name((0.334, 0.666))
-    with pytest.raises(InputError, match="'half' is no pair"):
-        parse_weights("half")
-    with pytest.raises(InputError, match="no band"):
-        parse_band("1.1-0.9")
 
 
 def two_roofs(limit_pu):

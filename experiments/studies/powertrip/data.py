@@ -1,18 +1,21 @@
-"""Charge points, roofs and the feeder they stand on: what ``powertrip`` is told on the command line, as arrays."""
+"""Options of ``powertrip``, and what they say as arrays: charge points, roofs and the feeder they stand on."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated, TypeVar
 
 import numpy as np
+import typer
 
 from cosim import Connection, Feeder, feeders
 from cosim.contract import Branch, Float, Int
 from cosim.errors import Fault, InputError
 from cosim.experiments.day import OF_THE_FEEDER, feeder_demand
+from cosim.experiments.studies.base import StudyConfig
 from cosim.feeders.households import draw_households, read_profiles
 from cosim.feeders.profiles import clear_sky, specific_power
 
@@ -25,37 +28,66 @@ TILT_DEG, AZIMUTH_DEG = 35.0, 180.0
 PROFILES, POWER_FACTOR = "may_weekday", 0.95
 WHERE = "powertrip"
 
-_CHARGE_POINT = re.compile(r"(?P<bus>[^.@:]+)\.(?P<phase>[123])@(?P<begin>\d{1,2})-(?P<end>\d{1,2})")
-_PV_UNIT = re.compile(r"(?P<bus>[^.@:]+)\.(?P<phase>[123]):(?P<kwp>\d+(\.\d+)?)")
+Weights = tuple[float, float]
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TripConfig(StudyConfig):
+    """Options of the study: any feeder, with charge points and roofs anywhere on it."""
+
+    feeder: Annotated[str, typer.Option(help="Shipped name, or path of an OpenDSS file.")] = "european_lv"
+    charge_points: Annotated[str, typer.Option(help="BUS.PHASE@HH-HH,...")] = CHARGE_POINTS
+    pv: Annotated[
+        str, typer.Option(help="BUS.PHASE:KWP,...", show_default="7.2 on every phase of 691, 499, 179 and 100")
+    ] = PV_UNITS
+    households: Annotated[
+        str | None, typer.Option(help="Profiles of the feeder's customers: a set, a path, or 'feeder'.")
+    ] = None
+    source_pu: Annotated[
+        float | None, typer.Option(min=0.8, max=1.2, help="Source voltage; the feeder's own without.")
+    ] = None
+    weights: Annotated[str, typer.Option(help="Pairs for unbalance and curtailment.")] = "0.5/0.5,0.8/0.2"
+    voltage_pu: Annotated[str, typer.Option(help="Limits of voltage_control.")] = "0.94-1.10"
+    population: Annotated[int, typer.Option(min=10, help="Of NSGA-II.")] = 40
+    generations: Annotated[int, typer.Option(min=1, help="Of NSGA-II, at most.")] = 40
+    seed: Annotated[int, typer.Option(min=0, help="Of profiles and search.")] = 1
+
+    def faults(self) -> Iterator[Fault]:
+        """Every entry of every option that cannot be read."""
+        read: tuple[tuple[Callable[[str], object], str], ...] = (
+            (parse_charge_points, self.charge_points), (parse_pv, self.pv), (parse_weights, self.weights),
+            (parse_band, self.voltage_pu),
+        )  # fmt: skip
+        for parse, text in read:
+            try:
+                parse(text)
+            except InputError as error:
+                yield from error.faults
 
 
 @dataclass(frozen=True)
-class ChargePoint:
-    """A single-phase charger, busy in its own hours."""
+class Unit:
+    """A single-phase unit, and how it was written on the command line."""
 
+    entry: str
     bus: str
     phase: int
+
+
+@dataclass(frozen=True)
+class ChargePoint(Unit):
+    """A charger, busy in its own hours."""
+
     begin_h: int
     end_h: int
 
-    @property
-    def entry(self) -> str:
-        """As on the command line."""
-        return f"{self.bus}.{self.phase}@{self.begin_h:02d}-{self.end_h:02d}"
-
 
 @dataclass(frozen=True)
-class PvUnit:
-    """A single-phase roof."""
+class PvUnit(Unit):
+    """A roof."""
 
-    bus: str
-    phase: int
     kwp: float
-
-    @property
-    def entry(self) -> str:
-        """As on the command line."""
-        return f"{self.bus}.{self.phase}:{self.kwp:g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,60 +142,93 @@ class Place:
 
 def parse_charge_points(text: str) -> tuple[ChargePoint, ...]:
     """Read ``BUS.PHASE@HH-HH,…``; InputError names every entry that is none."""
-    found, faults = [], []
-    for entry in _entries(text):
-        match = _CHARGE_POINT.fullmatch(entry)
-        if not match or not int(match["begin"]) < int(match["end"]) <= 24:
-            faults.append(Fault(WHERE, "--charge-points", f"'{entry}' is no BUS.PHASE@HH-HH", "e.g. 691.1@09-10"))
-        else:
-            found.append(ChargePoint(match["bus"], int(match["phase"]), int(match["begin"]), int(match["end"])))
-    if not found and not faults:
-        faults.append(Fault(WHERE, "--charge-points", "names none", "give at least one, e.g. 691.1@09-10"))
-    if faults:
-        raise InputError(faults)
-    return tuple(found)
+
+    def read(entry: str) -> ChargePoint | None:
+        match = re.fullmatch(r"([^.@:]+)\.([123])@(\d{1,2})-(\d{1,2})", entry)
+        if not match or not int(match[3]) < int(match[4]) <= 24:
+            return None
+        return ChargePoint(entry, match[1], int(match[2]), int(match[3]), int(match[4]))
+
+    return _parse("--charge-points", text, read, "BUS.PHASE@HH-HH", "691.1@09-10")
 
 
 def parse_pv(text: str) -> tuple[PvUnit, ...]:
     """Read ``BUS.PHASE:KWP,…``; InputError names every entry that is none, and that there must be one."""
+
+    def read(entry: str) -> PvUnit | None:
+        match = re.fullmatch(r"([^.@:]+)\.([123]):(\d+(?:\.\d+)?)", entry)
+        return PvUnit(entry, match[1], int(match[2]), float(match[3])) if match and float(match[3]) > 0 else None
+
+    nothing = "names no roof, but curtailed sun is one of the two objectives"
+    return _parse("--pv", text, read, "BUS.PHASE:KWP", "691.1:7.2", nothing)
+
+
+def parse_weights(text: str) -> tuple[Weights, ...]:
+    """Read ``0.5/0.5,0.8/0.2``; InputError names every pair that is none, is negative, repeats or does not sum to 1."""
+
+    def read(entry: str) -> Weights | None:
+        try:
+            first, second = (float(part) for part in entry.split("/"))
+        except ValueError:
+            return None
+        return first, second
+
+    pairs = _parse("--weights", text, read, "pair of numbers", "0.8/0.2")
+    names = [weights_name(pair) for pair in pairs]
+    faults = []
+    for row, (first, second) in enumerate(pairs):
+        problem = (
+            "holds a negative weight" if min(first, second) < 0
+            else "is there twice" if names[row] in names[:row]
+            else "" if abs(first + second - 1) < 1e-6 else "does not sum to 1"
+        )  # fmt: skip
+        if problem:
+            faults.append(Fault(WHERE, "--weights", f"'{first:g}/{second:g}' {problem}", "give shares, e.g. 0.8/0.2"))
+    if faults:
+        raise InputError(faults)
+    return pairs
+
+
+def parse_band(text: str) -> tuple[float, float]:
+    """Read ``0.94-1.10``; InputError where it is no band of voltages in pu."""
+    try:
+        low, high = (float(part) for part in text.split("-"))
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not 0.5 < low < high < 1.5:
+        remedy = "give two voltages in pu, e.g. 0.94-1.10"
+        raise InputError(Fault(WHERE, "--voltage-pu", f"'{text}' is no band", remedy))
+    return low, high
+
+
+def weights_name(pair: Weights) -> str:
+    """Return the part of a case's name that tells its weights, in percent: ``80_20``, ``33.3_66.7``."""
+    return "_".join(f"{100 * weight:g}" for weight in pair)
+
+
+def _parse(
+    option: str, text: str, read: Callable[[str], Read | None], wanted: str, example: str, nothing: str = "names none"
+) -> tuple[Read, ...]:
+    """Read a list's entries; InputError names those that are none, or that there is none."""
     found, faults = [], []
-    for entry in _entries(text):
-        match = _PV_UNIT.fullmatch(entry)
-        if not match or float(match["kwp"]) <= 0:
-            faults.append(Fault(WHERE, "--pv", f"'{entry}' is no BUS.PHASE:KWP", "e.g. 691.1:7.2"))
+    for entry in [part.strip() for part in text.split(",") if part.strip()]:
+        one = read(entry)
+        if one is None:
+            faults.append(Fault(WHERE, option, f"'{entry}' is no {wanted}", f"e.g. {example}"))
         else:
-            found.append(PvUnit(match["bus"], int(match["phase"]), float(match["kwp"])))
+            found.append(one)
     if not found and not faults:
-        problem = "names no roof, but curtailed sun is one of the two objectives"
-        faults.append(Fault(WHERE, "--pv", problem, "give at least one, e.g. 691.1:7.2"))
+        faults.append(Fault(WHERE, option, nothing, f"give at least one, e.g. {example}"))
     if faults:
         raise InputError(faults)
     return tuple(found)
 
 
-def make_place(
-    feeder: str,
-    charge_points: Sequence[ChargePoint],
-    pv_units: Sequence[PvUnit],
-    households: str | None,
-    seed: int,
-    source_pu: float | None = None,
-) -> Place:
+def make_place(config: TripConfig) -> Place:
     """Put charge points and roofs on a feeder.
 
-    Parameters
-    ----------
-    feeder : str
-        Shipped name, or path of an OpenDSS file.
-    charge_points, pv_units : sequence
-        Where they are connected.
-    households : str or None
-        What the feeder's own customers draw: a shipped set of profiles, a path, or ``feeder`` for the load shapes of
-        the circuit's file. None: those, if the file has them for every load, else the shipped ``may_weekday``.
-    seed : int
-        Of the draw of profiles.
-    source_pu : float, optional
-        Source voltage; the feeder's own without.
+    The feeder's own customers draw what ``households`` says: a shipped set of profiles, a path, or ``feeder`` for the
+    load shapes of the circuit's file. Without it those, if the file has them for every load, else ``may_weekday``.
 
     Raises
     ------
@@ -171,53 +236,48 @@ def make_place(
         Where a bus or phase does not exist, no line with three phases feeds a charge point's bus, or there is no sun
         in any step in which a vehicle charges.
     """
-    bare = feeders.load(feeder)
-    faults = list(_node_faults(bare, charge_points, pv_units))
-    if faults:
-        raise InputError(faults)
+    points, roofs = parse_charge_points(config.charge_points), parse_pv(config.pv)
+    bare = feeders.load(config.feeder)
+    nodes = {name.upper() for name in bare.network.node_names}
+    unknown = [
+        Fault(WHERE, option, f"'{one.entry}': there is no node '{one.bus}.{one.phase}' on {bare.name}",
+              "name a bus and a phase of the feeder")
+        for option, units in (("--charge-points", points), ("--pv", roofs))
+        for one in units
+        if f"{one.bus}.{one.phase}".upper() not in nodes
+    ]  # fmt: skip
+    if unknown:
+        raise InputError(unknown)
     connections = [
-        *(Connection(f"CP_{row}", cp.bus, (cp.phase,)) for row, cp in enumerate(charge_points, 1)),
-        *(Connection(f"PV_{row}", pv.bus, (pv.phase,)) for row, pv in enumerate(pv_units, 1)),
+        Connection(f"{kind}_{row}", one.bus, (one.phase,))
+        for kind, units in (("CP", points), ("PV", roofs))
+        for row, one in enumerate(units, 1)
     ]
-    place = feeders.load(feeder, connections=connections, source_pu=source_pu)
+    feeder = feeders.load(config.feeder, connections=connections, source_pu=config.source_pu)
     taken = set(bare.customers) & {one.customer for one in connections}
     if taken:
         problem = f"the feeder has customers of the names {', '.join(sorted(taken))}"
-        raise InputError(Fault(str(place.master), "customers", problem, "rename them in the circuit's file"))
-    lines = list(_feeding_lines(place, charge_points))
-    demand_kw, demand_kvar = _demand(place, len(connections), households, seed)
+        raise InputError(Fault(str(feeder.master), "customers", problem, "rename them in the circuit's file"))
+    lines = _feeding_lines(feeder, points)
+    demand_kw, demand_kvar = _demand(feeder, len(connections), config.households, config.seed)
     hour = np.arange(STEPS) * STEP_MIN / 60.0
-    busy = np.array([(cp.begin_h <= hour) & (hour < cp.end_h) for cp in charge_points]).T
-    sky = clear_sky(place.latitude_deg, place.longitude_deg, DAY, STEPS * STEP_MIN)
+    busy = np.array([(point.begin_h <= hour) & (hour < point.end_h) for point in points]).T
+    sky = clear_sky(feeder.latitude_deg, feeder.longitude_deg, DAY, STEPS * STEP_MIN)
     specific = _steps(specific_power(sky, TILT_DEG, AZIMUTH_DEG)[:, None])
-    sun_kw = specific * np.array([pv.kwp for pv in pv_units])
+    sun_kw = specific * np.array([roof.kwp for roof in roofs])
     if not (sun_kw[busy.any(axis=1)] > 0.0).any():
         problem = "no sun reaches any roof while a vehicle charges, but curtailed sun is one of the two objectives"
         raise InputError(Fault(WHERE, "--charge-points", problem, "choose hours of daylight, e.g. 12-13"))
-    return Place(place, tuple(lines), demand_kw, demand_kvar, CHARGER_KW * busy, sun_kw)
+    return Place(feeder, lines, demand_kw, demand_kvar, CHARGER_KW * busy, sun_kw)
 
 
-def _node_faults(feeder: Feeder, charge_points: Sequence[ChargePoint], pv_units: Sequence[PvUnit]) -> Iterator[Fault]:
-    """Name every entry of the command line whose bus or phase does not exist."""
-    nodes = {name.upper() for name in feeder.network.node_names}
-    asked: list[tuple[str, ChargePoint | PvUnit]] = [
-        *(("--charge-points", one) for one in charge_points),
-        *(("--pv", one) for one in pv_units),
-    ]
-    for option, one in asked:
-        node = f"{one.bus}.{one.phase}"
-        if node.upper() not in nodes:
-            problem = f"'{one.entry}': there is no node '{node}' on {feeder.name}"
-            yield Fault(WHERE, option, problem, "name a bus and a phase of the feeder")
-
-
-def _demand(place: Feeder, added: int, households: str | None, seed: int) -> tuple[Float, Float]:
+def _demand(feeder: Feeder, added: int, households: str | None, seed: int) -> tuple[Float, Float]:
     """Demand of the feeder's own customers; nothing of those that were added."""
-    own, minutes = len(place.customers) - added, STEPS * STEP_MIN
-    shaped = own > 0 and all(shape is not None for shape in place.load_shapes[:own])
+    own, minutes = len(feeder.customers) - added, STEPS * STEP_MIN
+    shaped = own > 0 and all(shape is not None for shape in feeder.load_shapes[:own])
     profiles = households or (OF_THE_FEEDER if shaped else PROFILES)
     if profiles == OF_THE_FEEDER:
-        demand_kw, demand_kvar = feeder_demand(place, DAY, minutes)
+        demand_kw, demand_kvar = feeder_demand(feeder, DAY, minutes)
     else:
         drawn = draw_households(read_profiles(profiles), own, DAY, minutes, np.random.default_rng(seed))
         demand_kw = np.hstack([drawn, np.zeros((minutes, added))])
@@ -225,20 +285,15 @@ def _demand(place: Feeder, added: int, households: str | None, seed: int) -> tup
     return _steps(demand_kw), _steps(demand_kvar)
 
 
-def _entries(text: str) -> list[str]:
-    return [entry.strip() for entry in text.split(",") if entry.strip()]
-
-
 def _steps(minutes: Float) -> Float:
     """Means over steps of a series by the minute."""
-    means: Float = minutes.reshape(STEPS, STEP_MIN, -1).mean(axis=1)
-    return means
+    return np.asarray(minutes.reshape(STEPS, STEP_MIN, -1).mean(axis=1))
 
 
-def _feeding_lines(feeder: Feeder, charge_points: Sequence[ChargePoint]) -> Iterator[Branch]:
+def _feeding_lines(feeder: Feeder, points: Sequence[ChargePoint]) -> tuple[Branch, ...]:
     """Of each charge point, the line that ends at its bus, seen from the transformer."""
     distance, faults, found = feeder.distance_m, [], []
-    for point in charge_points:
+    for point in points:
         bus = point.bus.upper()
         arriving = [
             line
@@ -247,11 +302,10 @@ def _feeding_lines(feeder: Feeder, charge_points: Sequence[ChargePoint]) -> Iter
             and bus in line.buses
             and all(distance.get(other, np.inf) < distance.get(bus, np.inf) for other in line.buses if other != bus)
         ]
-        if arriving:
-            found.append(arriving[0])
-        else:
+        found += arriving[:1]
+        if not arriving:
             problem = f"'{point.entry}': no line with three phases feeds bus {point.bus}, so no unbalance to measure"
             faults.append(Fault(WHERE, "--charge-points", problem, "choose a bus on a three-phase line"))
     if faults:
         raise InputError(faults)
-    yield from found
+    return tuple(found)

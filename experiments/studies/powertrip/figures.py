@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from cosim.experiments.studies.powertrip.data import STEP_MIN, Place
 from cosim.experiments.studies.powertrip.measures import Delivered
 
 COLOURS = ("#9A9A9A", "#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+SUN = "#BBBBBB"
 LOW_PU = 0.94
 MARGIN_H = 0.25
 NEAR_PU = 0.03  # a limit this near is drawn, one farther away is only named
@@ -23,127 +23,116 @@ VUF_LIMIT_PERCENT = 2.0
 HEADROOM = 1.05  # of the largest value, so that its line is not cut by the panel's edge
 
 
-def write_figures(place: Place, shown: Mapping[str, Delivered], folder: Path) -> dict[str, str]:
-    """Write all figures of the cases to show, in their order; caption by file name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    drawings = {
-        "pui.png": draw_over_time(place, shown, "pui_percent", "PUI [%]", "The seed's index at the three lines"),
-        "neutral_current.png": draw_over_time(
+def draw(place: Place, shown: Mapping[str, Delivered]) -> dict[str, style.Drawing]:
+    """Draw the cases to show, in their order; figures by name."""
+    return {
+        "pui": draw_over_time(place, shown, "pui_percent", "PUI [%]", "The seed's index at the three lines"),
+        "neutral_current": draw_over_time(
             place, shown, "neutral_a", "neutral current [A]", "Neutral current at the same lines"
         ),
-        "voltage_unbalance.png": draw_voltage_unbalance(place, shown),
-        "lowest_voltage.png": draw_lowest_voltage(place, shown),
-        "pv_use.png": draw_pv_use(place, shown),
-        "pui_against_neutral.png": draw_disagreement(place, shown),
+        "voltage_unbalance": draw_voltage_unbalance(place, shown),
+        "lowest_voltage": draw_lowest_voltage(place, shown),
+        "pv_use": draw_pv_use(place, shown),
+        "pui_against_neutral": draw_disagreement(place, shown),
     }
-    for name, drawing in drawings.items():
-        style.save(drawing.figure, folder / name)
-    return {name: drawing.caption for name, drawing in drawings.items()}
 
 
 def draw_over_time(
     place: Place, shown: Mapping[str, Delivered], quantity: str, label: str, title: str
 ) -> style.Drawing:
     """One quantity at every line that feeds a charge point, all cases together."""
-    with style.house_style():
-        count = len(place.lines)
-        figure, (panels,) = style.sheet(style.Block(count, 1, 1.6), right_in=1.3)
-        for column, axes in enumerate(panels):
-            for colour, told in zip(COLOURS, shown.values(), strict=False):
-                _step(axes, place, getattr(told, quantity)[:, column], colour)
-            bus, phase = place.feeder.customer_bus[place.chargers[column]], _phase(place, column)
-            hours = np.flatnonzero(place.ev_kw[:, column]) * STEP_MIN / 60.0
-            busy = f"charging {hours[0]:.0f}-{hours[-1] + STEP_MIN / 60:.0f} h" if len(hours) else "idle"
-            style.panel_title(axes, f"{place.lines[column].name}, charge point at {bus}.{phase}", busy)
-            axes.set_ylabel(label)
-        panels[0].set_ylim(0.0, HEADROOM * _largest(place, shown, quantity))
-        panels[-1].set_xlabel("hour of the day")
-        style.heading(figure, title, _keys(shown))
-    return style.Drawing(
-        figure, title, f"{label} at the lines that feed the charge points, in the active steps of 5 minutes."
-    )
+    values = {name: getattr(told, quantity) for name, told in shown.items()}
+    figure, (panels,) = style.sheet(style.Block(len(place.lines), 1, 1.6), right_in=1.3)
+    for column, axes in enumerate(panels):
+        _steps(axes, place, {name: of_lines[:, column] for name, of_lines in values.items()}, label)
+        customer = place.chargers[column]
+        at = f"{place.feeder.customer_bus[customer]}.{place.feeder.customer_phases[customer][0]}"
+        hours = np.flatnonzero(place.ev_kw[:, column]) * STEP_MIN / 60.0
+        busy = f"charging {hours[0]:.0f}-{hours[-1] + STEP_MIN / 60:.0f} h" if len(hours) else "idle"
+        style.panel_title(axes, f"{place.lines[column].name}, charge point at {at}", busy)
+    panels[0].set_ylim(0.0, HEADROOM * _largest(place, values))
+    panels[-1].set_xlabel("hour of the day")
+    style.heading(figure, title, _keys(shown))
+    return style.Drawing(figure, title, "At the lines that feed the charge points, in the active steps of 5 minutes.")
 
 
 def draw_voltage_unbalance(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
     """V2/V1 and V0/V1 at the charge points' buses, the worst of them."""
     title = "Voltage unbalance at the charge points' buses, the worst of them"
-    with style.house_style():
-        figure, (panels,) = style.sheet(style.Block(2, 1, 1.7, share_y=False), right_in=1.3)
-        for axes, quantity, label in zip(
-            panels, ("vuf_percent", "v0_percent"), ("V2/V1 [%]", "V0/V1 [%]"), strict=True
-        ):
-            for colour, told in zip(COLOURS, shown.values(), strict=False):
-                _step(axes, place, getattr(told, quantity).max(axis=1), colour)
-            axes.set_ylabel(label)
-            axes.set_ylim(0.0, HEADROOM * _largest(place, shown, quantity))
-        worst = _largest(place, shown, "vuf_percent")
-        style.panel_title(
-            panels[0], "Negative sequence",
-            f"highest {worst:.2f} %; EN 50160: at most {VUF_LIMIT_PERCENT:g} % in 95 % of a week's 10-minute means",
-        )  # fmt: skip
-        if worst > VUF_LIMIT_PERCENT:
-            style.limit_line(panels[0], VUF_LIMIT_PERCENT, f"{VUF_LIMIT_PERCENT:g} %")
-        style.panel_title(panels[1], "Zero sequence", "no limit in EN 50160")
-        panels[-1].set_xlabel("hour of the day")
-        style.heading(figure, title, _keys(shown))
+    negative = {name: told.vuf_percent.max(axis=1) for name, told in shown.items()}
+    zero = {name: told.v0_percent.max(axis=1) for name, told in shown.items()}
+    figure, (panels,) = style.sheet(style.Block(2, 1, 1.7, share_y=False), right_in=1.3)
+    for axes, values, label in zip(panels, (negative, zero), ("V2/V1 [%]", "V0/V1 [%]"), strict=True):
+        _steps(axes, place, values, label)
+        axes.set_ylim(0.0, HEADROOM * _largest(place, values))
+    worst = _largest(place, negative)
+    limit = f"EN 50160: at most {VUF_LIMIT_PERCENT:g} % in 95 % of a week's 10-minute means"
+    style.panel_title(panels[0], "Negative sequence", f"highest {worst:.2f} %; {limit}")
+    if worst > VUF_LIMIT_PERCENT:
+        style.limit_line(panels[0], VUF_LIMIT_PERCENT, f"{VUF_LIMIT_PERCENT:g} %")
+    style.panel_title(panels[1], "Zero sequence", "no limit in EN 50160")
+    panels[-1].set_xlabel("hour of the day")
+    style.heading(figure, title, _keys(shown))
     return style.Drawing(figure, title, "Negative and zero sequence over positive sequence, 5-minute steps.")
 
 
 def draw_lowest_voltage(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
     """Lowest voltage of every bus over the active steps, against its distance."""
-    names = place.feeder.network.node_names
     title = "Lowest voltage along the feeder while vehicles charge"
-    with style.house_style():
-        figure, ((axes,),) = style.sheet(style.Block(1, 1, 3.2), right_in=1.3)
-        for colour, told in zip(COLOURS, shown.values(), strict=False):
-            lowest: dict[str, float] = {}
-            for name, value in zip(names, told.node_lowest_pu, strict=True):
-                bus, phase = name.rsplit(".", 1)
-                if phase in "123" and np.isfinite(value) and bus in place.feeder.distance_m:
-                    lowest[bus] = min(lowest.get(bus, np.inf), value)
-            distance = [place.feeder.distance_m[bus] for bus in lowest]
-            axes.scatter(distance, list(lowest.values()), s=5, color=colour, linewidths=0)
-        least = min(float(np.nanmin(told.node_lowest_pu)) for told in shown.values())
-        if least < LOW_PU + NEAR_PU:
-            style.limit_line(axes, LOW_PU, f"{LOW_PU} pu")
-        limit = f"{abs(least - LOW_PU):.3f} pu {'above' if least >= LOW_PU else 'BELOW'} the limit of {LOW_PU} pu"
-        style.panel_title(axes, "Every bus", f"lowest {least:.3f} pu: {limit}")
-        axes.set_xlabel("distance from the transformer [m]")
-        axes.set_ylabel("voltage [pu]")
-        style.heading(figure, title, _keys(shown, linestyle="none", marker="o", markersize=5))
+    figure, ((axes,),) = style.sheet(style.Block(1, 1, 3.2), right_in=1.3)
+    for colour, told in zip(COLOURS, shown.values(), strict=False):
+        lowest: dict[str, float] = {}
+        for name, value in zip(place.feeder.network.node_names, told.node_lowest_pu, strict=True):
+            bus, phase = name.rsplit(".", 1)
+            if phase in "123" and np.isfinite(value) and bus in place.feeder.distance_m:
+                lowest[bus] = min(lowest.get(bus, np.inf), value)
+        distance = [place.feeder.distance_m[bus] for bus in lowest]
+        axes.scatter(distance, list(lowest.values()), s=5, color=colour, linewidths=0)
+    least = min(float(np.nanmin(told.node_lowest_pu)) for told in shown.values())
+    if least < LOW_PU + NEAR_PU:
+        style.limit_line(axes, LOW_PU, f"{LOW_PU} pu")
+    limit = f"{abs(least - LOW_PU):.3f} pu {'above' if least >= LOW_PU else 'BELOW'} the limit of {LOW_PU} pu"
+    style.panel_title(axes, "Every bus", f"lowest {least:.3f} pu: {limit}")
+    axes.set(xlabel="distance from the transformer [m]", ylabel="voltage [pu]")
+    style.heading(figure, title, _keys(shown, linestyle="none", marker="o", markersize=5))
     return style.Drawing(figure, title, "Each dot is a bus: the lowest of its phases over all active steps.")
 
 
 def draw_pv_use(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
     """Sun of all roofs, and what each case feeds in."""
     title = "Use of the sun"
-    with style.house_style():
-        figure, ((axes,),) = style.sheet(style.Block(1, 1, 2.8), right_in=1.3)
-        _step(axes, place, place.sun_kw.sum(axis=1), "#BBBBBB", linewidth=3.0)
-        for colour, told in zip(COLOURS, shown.values(), strict=False):
-            _step(axes, place, told.schedule.pv_kw.sum(axis=1), colour)
-        axes.set_xlabel("hour of the day")
-        axes.set_ylabel("fed in by all roofs [kW]")
-        axes.set_ylim(bottom=0)
-        style.heading(figure, title, [style.line_key("#BBBBBB", "available", linewidth=3.0), *_keys(shown)])
+    figure, ((axes,),) = style.sheet(style.Block(1, 1, 2.8), right_in=1.3)
+    _step(axes, place, place.sun_kw.sum(axis=1), SUN, linewidth=3.0)
+    fed_in = {name: told.schedule.pv_kw.sum(axis=1) for name, told in shown.items()}
+    _steps(axes, place, fed_in, "fed in by all roofs [kW]")
+    axes.set_xlabel("hour of the day")
+    axes.set_ylim(bottom=0)
+    style.heading(figure, title, [style.line_key(SUN, "available", linewidth=3.0), *_keys(shown)])
     return style.Drawing(figure, title, "What is missing below the grey line is curtailed.")
 
 
 def draw_disagreement(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
     """PUI against neutral current: the same steps, two judgements."""
-    title = "PUI and neutral current: the same steps, two judgements"
-    with style.house_style():
-        figure, (panels,) = style.sheet(style.Block(len(shown), min(3, len(shown)), 2.2), right_in=1.3)
-        for axes, colour, (name, told) in zip(panels, COLOURS, shown.items(), strict=False):
-            pui, neutral = told.pui_percent[place.active].ravel(), told.neutral_a[place.active].ravel()
-            axes.scatter(pui, neutral, s=8, color=colour, alpha=0.7, linewidths=0)
-            style.panel_title(axes, name, _correlation(pui, neutral))
-        for axes in panels[-min(3, len(shown)) :]:
-            axes.set_xlabel("PUI [%]")
-        for axes in panels[:: min(3, len(shown))]:
-            axes.set_ylabel("neutral current [A]")
-        style.heading(figure, title)
+    title, columns = "PUI and neutral current: the same steps, two judgements", min(3, len(shown))
+    figure, (panels,) = style.sheet(style.Block(len(shown), columns, 2.2), right_in=1.3)
+    for axes, colour, (name, told) in zip(panels, COLOURS, shown.items(), strict=False):
+        pui, neutral = told.pui_percent[place.active].ravel(), told.neutral_a[place.active].ravel()
+        axes.scatter(pui, neutral, s=8, color=colour, alpha=0.7, linewidths=0)
+        varied = np.ptp(pui) > 0.0 and np.ptp(neutral) > 0.0
+        style.panel_title(axes, name, f"r = {np.corrcoef(pui, neutral)[0, 1]:+.2f}" if varied else "")
+    for axes in panels[-columns:]:
+        axes.set_xlabel("PUI [%]")
+    for axes in panels[::columns]:
+        axes.set_ylabel("neutral current [A]")
+    style.heading(figure, title)
     return style.Drawing(figure, title, "Each dot: one active step at one of the lines. r: correlation.")
+
+
+def _steps(axes: Axes, place: Place, values: Mapping[str, Float], label: str) -> None:
+    """Draw one quantity of all cases."""
+    for colour, series in zip(COLOURS, values.values(), strict=False):
+        _step(axes, place, series, colour)
+    axes.set_ylabel(label)
 
 
 def _step(axes: Axes, place: Place, values: Float, colour: str, linewidth: float = 1.1) -> None:
@@ -155,19 +144,9 @@ def _step(axes: Axes, place: Place, values: Float, colour: str, linewidth: float
     axes.set_xlim(first - MARGIN_H, last + MARGIN_H)
 
 
-def _largest(place: Place, shown: Mapping[str, Delivered], quantity: str) -> float:
+def _largest(place: Place, values: Mapping[str, Float]) -> float:
     """Largest value in the active steps of any case; 1 where all are 0."""
-    return max(float(getattr(told, quantity)[place.active].max()) for told in shown.values()) or 1.0
-
-
-def _correlation(first: Float, second: Float) -> str:
-    if np.ptp(first) <= 0.0 or np.ptp(second) <= 0.0:
-        return ""
-    return f"r = {np.corrcoef(first, second)[0, 1]:+.2f}"
-
-
-def _phase(place: Place, column: int) -> int:
-    return int(place.feeder.customer_phases[place.chargers[column]][0])
+    return max(float(series[place.active].max()) for series in values.values()) or 1.0
 
 
 def _keys(shown: Mapping[str, Delivered], **look: Any) -> list[Line2D]:

@@ -112,54 +112,41 @@ def metrics(place: Place, told: Delivered) -> dict[str, float]:
     A number at the end of a name is that of a charge point, in the order of the command line, for the line that feeds
     its bus; ``pui_own_percent_1`` is the mean over the steps in which that charge point itself is busy.
     """
-    active = place.active
-    hours = STEP_MIN / 60.0
-    sun_kwh = float(place.sun_kw[active].sum()) * hours
-    pv_kwh = float(told.schedule.pv_kw[active].sum()) * hours
-    return {
-        "f1_mean": float((told.pui_percent[active] ** 2).sum(axis=1).mean()),
-        "f2_mean_kw2": float(((place.sun_kw - told.schedule.pv_kw)[active] ** 2).sum(axis=1).mean()),
-        "pui_mean_percent": float(told.pui_percent[active].mean()),
-        "pui_max_percent": float(told.pui_percent[active].max()),
-        "phase_current_mean_a": float(told.mean_a[active].mean()),
-        "neutral_current_mean_a": float(told.neutral_a[active].mean()),
-        "neutral_current_max_a": float(told.neutral_a[active].max()),
-        "i2_mean_a": float(told.i2_a[active].mean()),
-        "unbalance_current_mean_a2": float(told.unbalance_a2[active].sum(axis=1).mean()),
-        "vuf_mean_percent": float(told.vuf_percent[active].mean()),
-        "vuf_max_percent": float(told.vuf_percent[active].max()),
-        "v0_mean_percent": float(told.v0_percent[active].mean()),
-        "pv_use_percent": 100.0 * pv_kwh / sun_kwh,
-        "pv_curtailed_kwh": sun_kwh - pv_kwh,
-        "ev_kwh": float(told.schedule.ev_kw[active].sum()) * hours,
-        "voltage_min_pu": float(told.lowest_pu[active].min()),
-        "voltage_max_pu": float(told.highest_pu[active].max()),
-        **_by_line(place, told),
+    active, hours = place.active, STEP_MIN / 60.0
+    pui, neutral = told.pui_percent[active], told.neutral_a[active]
+    sun, pv, ev = place.sun_kw[active], told.schedule.pv_kw[active], told.schedule.ev_kw[active]
+    found = {
+        "f1_mean": (pui**2).sum(axis=1).mean(),
+        "f2_mean_kw2": ((sun - pv) ** 2).sum(axis=1).mean(),
+        "pui_mean_percent": pui.mean(),
+        "pui_max_percent": pui.max(),
+        "phase_current_mean_a": told.mean_a[active].mean(),
+        "neutral_current_mean_a": neutral.mean(),
+        "neutral_current_max_a": neutral.max(),
+        "i2_mean_a": told.i2_a[active].mean(),
+        "unbalance_current_mean_a2": told.unbalance_a2[active].sum(axis=1).mean(),
+        "vuf_mean_percent": told.vuf_percent[active].mean(),
+        "vuf_max_percent": told.vuf_percent[active].max(),
+        "v0_mean_percent": told.v0_percent[active].mean(),
+        "pv_use_percent": 100.0 * pv.sum() / sun.sum(),
+        "pv_curtailed_kwh": (sun.sum() - pv.sum()) * hours,
+        "ev_kwh": ev.sum() * hours,
+        "voltage_min_pu": told.lowest_pu[active].min(),
+        "voltage_max_pu": told.highest_pu[active].max(),
     }
-
-
-def _by_line(place: Place, told: Delivered) -> dict[str, float]:
-    active = place.active
-    found: dict[str, float] = {}
     for column in range(len(place.lines)):
-        own = place.ev_kw[:, column] > 0.0
-        pui, neutral = told.pui_percent[:, column], told.neutral_a[:, column]
+        own = place.ev_kw[active, column] > 0.0
         found |= {
-            f"pui_mean_percent_{column + 1}": float(pui[active].mean()),
-            f"pui_max_percent_{column + 1}": float(pui[active].max()),
-            f"pui_own_percent_{column + 1}": float(pui[own].mean()),
-            f"neutral_current_mean_a_{column + 1}": float(neutral[active].mean()),
-            f"neutral_current_own_a_{column + 1}": float(neutral[own].mean()),
+            f"pui_mean_percent_{column + 1}": pui[:, column].mean(),
+            f"pui_max_percent_{column + 1}": pui[:, column].max(),
+            f"pui_own_percent_{column + 1}": pui[own, column].mean(),
+            f"neutral_current_mean_a_{column + 1}": neutral[:, column].mean(),
+            f"neutral_current_own_a_{column + 1}": neutral[own, column].mean(),
         }
-    return found
+    return {name: float(value) for name, value in found.items()}
 
 
-def change_percent(before: float, after: float) -> float:
-    """Return the change in percent of what was before; nan where there was nothing."""
-    return 100.0 * (after / before - 1.0) if before > 0.0 else float("nan")
-
-
-def disagreements(first: Delivered, second: Delivered, place: Place) -> pd.DataFrame:
+def compare(first: Delivered, second: Delivered, place: Place) -> pd.DataFrame:
     """Where PUI and the neutral current tell opposite stories of two schedules, and where they agree.
 
     Returns
@@ -169,28 +156,29 @@ def disagreements(first: Delivered, second: Delivered, place: Place) -> pd.DataF
         PUI falls while the neutral current rises, ``blamed`` for the reverse, empty where they agree.
     """
     active = place.active
-    table = pd.DataFrame(
-        {
-            "time": np.repeat([f"{k * STEP_MIN // 60:02d}:{k * STEP_MIN % 60:02d}" for k in active], len(place.lines)),
-            "line": [line.name for line in place.lines] * len(active),
-            "pui_before_percent": first.pui_percent[active].ravel(),
-            "pui_after_percent": second.pui_percent[active].ravel(),
-            "neutral_before_a": first.neutral_a[active].ravel(),
-            "neutral_after_a": second.neutral_a[active].ravel(),
-        }
-    )
-    pui = (table["pui_after_percent"] - table["pui_before_percent"]).to_numpy()
-    neutral = (table["neutral_after_a"] - table["neutral_before_a"]).to_numpy()
+    table = pd.DataFrame({
+        "time": np.repeat([f"{k * STEP_MIN // 60:02d}:{k * STEP_MIN % 60:02d}" for k in active], len(place.lines)),
+        "line": [line.name for line in place.lines] * len(active),
+        "pui_before_percent": first.pui_percent[active].ravel(),
+        "pui_after_percent": second.pui_percent[active].ravel(),
+        "neutral_before_a": first.neutral_a[active].ravel(),
+        "neutral_after_a": second.neutral_a[active].ravel(),
+    })  # fmt: skip
+    pui, neutral = table["pui_after_percent"] - table["pui_before_percent"], _rise(table)
     praised, blamed = (pui < -LEAST_CHANGE) & (neutral > LEAST_CHANGE), (pui > LEAST_CHANGE) & (neutral < -LEAST_CHANGE)
     table["verdict"] = np.select([praised, blamed], ["praised", "blamed"], "")
     return table
 
 
-def disagreement_metrics(table: pd.DataFrame) -> dict[str, float]:
+def disagreement(table: pd.DataFrame) -> dict[str, float]:
     """Shares of steps and lines that PUI praises or blames against the neutral current, and the worst such rise."""
-    rise = (table["neutral_after_a"] - table["neutral_before_a"])[table["verdict"] == "praised"]
+    praised = table["verdict"] == "praised"
     return {
-        "pui_praises_percent": 100.0 * float((table["verdict"] == "praised").mean()),
+        "pui_praises_percent": 100.0 * float(praised.mean()),
         "pui_blames_percent": 100.0 * float((table["verdict"] == "blamed").mean()),
-        "neutral_rise_where_praised_max_a": float(rise.max()) if len(rise) else 0.0,
+        "neutral_rise_where_praised_max_a": float(_rise(table)[praised].max()) if praised.any() else 0.0,
     }
+
+
+def _rise(table: pd.DataFrame) -> pd.Series:
+    return table["neutral_after_a"] - table["neutral_before_a"]

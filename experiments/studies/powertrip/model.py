@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cosim.contract import Float
+from cosim.contract import Float, Int
 from cosim.controllers.pareto.choice import RULES
 from cosim.controllers.pareto.moment import Moment, Units, decide_moment
 from cosim.controllers.pareto.objectives import CONVEX_PAIR
 from cosim.controllers.pareto.surroundings import Surroundings
-from cosim.experiments.studies.powertrip.data import STEP_MIN, Place
+from cosim.experiments.studies.powertrip.data import STEP_MIN, Place, TripConfig, Weights
 from cosim.experiments.studies.powertrip.descent import Local, best_achievement, polished
 from cosim.experiments.studies.powertrip.measures import Schedule
 from cosim.reduced import ReducedNetwork
-
-Weights = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -63,36 +61,18 @@ class Controlled:
         then taken.
     evaluations : int
         Candidates that the search solved by power flow, without those of the descents.
-    hypervolume_ratio : ndarray, shape (step,) or (0,)
-        The front's hypervolume over that of the exact front, where there is one: the convex pair.
-    regret_a, regret_kwh : ndarray, shape (step,) or (0,)
-        What the choice with the last weights gives away against that front.
+    certificate : dict
+        Metrics of fronts against the exact ones, where there are such: of the convex pair. The front's hypervolume over
+        that of the exact one, and what the choice with the last weights gives away.
     """
 
     schedules: dict[Weights, Schedule]
     infeasible_steps: int
     evaluations: int
-    hypervolume_ratio: Float
-    regret_a: Float
-    regret_kwh: Float
-
-    @property
-    def certificate(self) -> dict[str, float]:
-        """Metrics of the certificate; none where there is none."""
-        if not len(self.hypervolume_ratio):
-            return {}
-        return {
-            "hypervolume_ratio_mean": float(self.hypervolume_ratio.mean()),
-            "hypervolume_ratio_min": float(self.hypervolume_ratio.min()),
-            "regret_mean_a": float(self.regret_a.mean()),
-            "regret_kwh": float(self.regret_kwh.sum()),
-        }
+    certificate: dict[str, float]
 
 
-def control(
-    place: Place, rules: Control, weights: Sequence[Weights], *, population: int, generations: int, seed: int,
-    progress: Callable[[], object] = lambda: None,
-) -> Controlled:  # fmt: skip
+def control(place: Place, rules: Control, weights: Sequence[Weights], config: TripConfig) -> Controlled:
     """Decide every active step by itself, as the seed does.
 
     Parameters
@@ -103,12 +83,8 @@ def control(
         Bounds, first objective, limits.
     weights : sequence of (float, float)
         Of the first and the second objective, for the achievement scalarising function.
-    population, generations : int
-        Of NSGA-II.
-    seed : int
-        Every draw; each step has its own stream.
-    progress : callable
-        Called after each step.
+    config : TripConfig
+        Effort of the search, and its seed; each step has its own stream.
     """
     lines = [line.name for line in place.lines]
     network = ReducedNetwork(place.feeder, watched=lines)
@@ -117,46 +93,51 @@ def control(
         voltage_limits_pu=rules.voltage_pu, loading_limit_percent=None,
     )  # fmt: skip
     chosen = {pair: Schedule(place.ev_kw.copy(), place.sun_kw.copy()) for pair in weights}
-    certificate = "qp" if rules.objective == CONVEX_PAIR[0] else "off"
     moments: list[Moment] = []
     infeasible = 0
     for step in place.active.tolist():
         on = np.flatnonzero(place.ev_kw[step])
+        units = _units(place, rules, step, on)
         moment = decide_moment(
-            around, _units(place, rules, step, on), place.demand_kw[step], place.demand_kvar[step],
-            rng=np.random.default_rng([seed, step]), weights=weights[-1], population=population,
-            generations=generations, hours=STEP_MIN / 60.0, certificate=certificate,
+            around, units, place.demand_kw[step], place.demand_kvar[step],
+            rng=np.random.default_rng([config.seed, step]), weights=weights[-1], population=config.population,
+            generations=config.generations, hours=STEP_MIN / 60.0,
+            certificate="qp" if rules.objective == CONVEX_PAIR[0] else "off",
         )  # fmt: skip
         moments.append(moment)
-        local = _local(place, network, rules, step, on)
-        found, kept = _choices(moment, local, rules, weights)
+        found, kept = _choices(moment, _local(place, network, rules, units, step, on), rules, weights)
         infeasible += not kept
         for schedule, kw in zip(chosen.values(), found, strict=True):
             schedule.ev_kw[step, on], schedule.pv_kw[step] = kw[: len(on)], kw[len(on) :]
-        progress()
+    evaluations = sum(moment.front.evaluations for moment in moments)
+    return Controlled(chosen, infeasible, evaluations, _certificate(moments))
+
+
+def _certificate(moments: Sequence[Moment]) -> dict[str, float]:
     certified = [(m.front.hypervolume, m.certificate) for m in moments if m.certificate is not None]
-    return Controlled(
-        schedules=chosen,
-        infeasible_steps=infeasible,
-        evaluations=sum(moment.front.evaluations for moment in moments),
-        hypervolume_ratio=np.array([reached / exact.hypervolume for reached, exact in certified]),
-        regret_a=np.array([exact.regret_a for _, exact in certified]),
-        regret_kwh=np.array([exact.regret_kwh for _, exact in certified]),
-    )
+    if not certified:
+        return {}
+    ratio = [reached / exact.hypervolume for reached, exact in certified]
+    return {
+        "hypervolume_ratio_mean": float(np.mean(ratio)),
+        "hypervolume_ratio_min": float(min(ratio)),
+        "regret_mean_a": float(np.mean([exact.regret_a for _, exact in certified])),
+        "regret_kwh": float(np.sum([exact.regret_kwh for _, exact in certified])),
+    }
 
 
 def _choices(moment: Moment, local: Local, rules: Control, weights: Sequence[Weights]) -> tuple[list[Float], bool]:
     """Powers per pair of weights, and whether they keep the limits."""
     pairs = [np.array(pair) for pair in weights]
-    if rules.objective != "pui":
-        return [moment.kw[RULES["asf"](moment.front.values, pair)] for pair in pairs], moment.front.feasible
-    kw = polished(local, moment.kw)
-    if not len(kw):
-        return [moment.kw[RULES["asf"](moment.front.values, pair)] for pair in pairs], False
-    return [best_achievement(local, kw, pair) for pair in pairs], True
+    refined = polished(local, moment.kw) if rules.objective == "pui" else moment.kw[:0]
+    if len(refined):
+        return [best_achievement(local, refined, pair) for pair in pairs], True
+    # the convex objective needs no descent; of the index, none was found that keeps the limits
+    kept = moment.front.feasible and rules.objective != "pui"
+    return [moment.kw[RULES["asf"](moment.front.values, pair)] for pair in pairs], kept
 
 
-def _units(place: Place, rules: Control, step: int, on: np.ndarray) -> Units:
+def _units(place: Place, rules: Control, step: int, on: Int) -> Units:
     asked, sun_kw = place.ev_kw[step, on], place.sun_kw[step]
     return Units(
         customer=np.concatenate([place.chargers[on], place.roofs]),
@@ -166,7 +147,7 @@ def _units(place: Place, rules: Control, step: int, on: np.ndarray) -> Units:
     )
 
 
-def _local(place: Place, network: ReducedNetwork, rules: Control, step: int, on: np.ndarray) -> Local:
+def _local(place: Place, network: ReducedNetwork, rules: Control, units: Units, step: int, on: Int) -> Local:
     def flow(kw: Float) -> tuple[Float, Float]:
         ev_kw = np.zeros((len(kw), place.ev_kw.shape[1]))
         ev_kw[:, on] = kw[:, : len(on)]
@@ -174,5 +155,4 @@ def _local(place: Place, network: ReducedNetwork, rules: Control, step: int, on:
         found = network.predict(net_kw, np.repeat(place.demand_kvar[[step]], len(kw), axis=0))
         return np.abs(found.current_a), np.abs(found.voltage_v) / place.feeder.nominal_voltage_v
 
-    units = _units(place, rules, step, on)
     return Local(flow, units.low_kw, units.high_kw, units.roof, rules.voltage_pu)
