@@ -22,10 +22,8 @@ from cosim.experiments import scenario as scenarios
 from cosim.experiments.choose import only, with_options
 from cosim.experiments.files import writable_folder
 from cosim.experiments.plan.command import plan_command
-from cosim.experiments.rephase.command import rephase_command
-from cosim.experiments.reproduce import command as _others  # noqa: F401 - gives `studies` more commands
 from cosim.experiments.scenario import Scenario
-from cosim.experiments.studies.command import studies
+from cosim.experiments.studies.command import add_studies, studies
 
 app = typer.Typer(
     help="Power-flow co-simulation of low-voltage feeders: OpenDSS stepped in time, controllers in the loop.",
@@ -35,7 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(studies, name="reproduce")
 app.command("plan")(plan_command)
-app.command("rephase")(rephase_command)
+add_studies(app, "")
 _out = Console()
 _err = Console(stderr=True)
 

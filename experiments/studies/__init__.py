@@ -10,13 +10,18 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """Where a study is, as ``module:class``, and what it is about."""
+    """Where a study is, as ``module:class``, what it is about, and the command that it belongs to (none: its own)."""
 
     target: str
     about: str
+    group: str = "reproduce"
 
 
 STUDIES: dict[str, Entry] = {
+    "powertrip": Entry(
+        "cosim.experiments.studies.powertrip.study:PowerTrip",
+        "Three charge points and twelve roofs: phase unbalance, what control does, and what the index hides.",
+    ),
     "host_capacity": Entry(
         "cosim.experiments.studies.host_capacity.study:HostCapacity",
         "Household caps under a transformer limit: why the tariff had no effect, and what mends it.",
@@ -33,5 +38,11 @@ STUDIES: dict[str, Entry] = {
         "cosim.experiments.studies.station_pricing.study:StationPricing",
         "Prices at charging stations when drivers choose by cost and time, and the wires.",
     ),
+    "rephase": Entry(
+        "cosim.experiments.studies.rephase.study:Rephase",
+        "Find the re-phasings of customers that lower the day's unbalance current most, and run the day before and "
+        "after. Up to two moves are the best of all combinations, verified by power flow; more are added greedily.",
+        group="",
+    ),
 }
-"""Studies by name, in the order in which ``cosim reproduce`` lists them."""
+"""Studies by name, in the order in which they are listed."""

@@ -62,5 +62,11 @@ def study_command(name: str) -> Any:
     return typer.main.get_command(app)
 
 
-for _name, _entry in STUDIES.items():
-    studies.command(_name, cls=StudyCommand, help=_entry.about)(lambda: None)
+def add_studies(app: typer.Typer, group: str) -> None:
+    """Give an app the commands of the studies of a group."""
+    for name, entry in STUDIES.items():
+        if entry.group == group:
+            app.command(name, cls=StudyCommand, help=entry.about)(lambda: None)
+
+
+add_studies(studies, "reproduce")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -15,26 +13,29 @@ from cosim.measures import neutral_current_a
 AFTER = style.RUN_COLOURS[0]
 
 
-def draw(before: Trajectory, after: Trajectory, path: Path) -> None:
-    """Write the figure."""
-    with style.house_style():
-        figure, (phases, neutral) = style.sheet(
-            style.Block(2, 2, 2.0), style.Block(2, 2, 2.0, share_x=False, share_y=False)
-        )
-        edges = style.edges(before.exogenous.start, before.step_min, before.steps)
-        for axes, run, label in zip(phases, (before, after), ("before", "after"), strict=True):
-            _phases(axes, edges, run)
-            peak_a = float(np.abs(run.transformer_current_a).max())
-            style.panel_title(axes, f"Phases {label}", f"peak {peak_a:.0f} A")
-            style.clock_axis(axes, (edges[0], edges[-1]))
-        phases[0].set_ylabel("current [A]")
-        residual = [neutral_current_a(run.transformer_current_a) for run in (before, after)]
-        _over_time(neutral[0], edges, residual)
-        _duration(neutral[1], before.step_h, residual)
-        keys = [style.line_key(c, f"phase {p}") for p, c in enumerate(style.PHASE_COLOURS, 1)]
-        keys += [style.line_key(style.REFERENCE, "neutral before"), style.line_key(AFTER, "neutral after")]
-        style.heading(figure, _title(residual), keys)
-        style.save(figure, path)
+def draw(before: Trajectory, after: Trajectory) -> style.Drawing:
+    """Draw phases and neutral of both days."""
+    figure, (phases, neutral) = style.sheet(
+        style.Block(2, 2, 2.0), style.Block(2, 2, 2.0, share_x=False, share_y=False)
+    )
+    edges = style.edges(before.exogenous.start, before.step_min, before.steps)
+    for axes, run, label in zip(phases, (before, after), ("before", "after"), strict=True):
+        _phases(axes, edges, run)
+        peak_a = float(np.abs(run.transformer_current_a).max())
+        style.panel_title(axes, f"Phases {label}", f"peak {peak_a:.0f} A")
+        style.clock_axis(axes, (edges[0], edges[-1]))
+    phases[0].set_ylabel("current [A]")
+    residual = [neutral_current_a(run.transformer_current_a) for run in (before, after)]
+    _over_time(neutral[0], edges, residual)
+    _duration(neutral[1], before.step_h, residual)
+    keys = [style.line_key(c, f"phase {p}") for p, c in enumerate(style.PHASE_COLOURS, 1)]
+    keys += [style.line_key(style.REFERENCE, "neutral before"), style.line_key(AFTER, "neutral after")]
+    title = _title(residual)
+    style.heading(figure, title, keys)
+    caption = (
+        "Above: currents of the transformer's phases. Below: what is left of them in the neutral, over time and sorted."
+    )
+    return style.Drawing(figure, title, caption)
 
 
 def _phases(axes: Axes, edges: Float, run: Trajectory) -> None:
