@@ -21,7 +21,6 @@ from cosim.errors import CosimError, Fault, InputError
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.choose import only, with_options
 from cosim.experiments.files import writable_folder
-from cosim.experiments.plan.command import plan_command
 from cosim.experiments.scenario import Scenario
 from cosim.experiments.studies.command import add_studies, studies
 
@@ -32,7 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(studies, name="reproduce")
-app.command("plan")(plan_command)
 add_studies(app, "")
 _out = Console()
 _err = Console(stderr=True)

@@ -44,5 +44,10 @@ STUDIES: dict[str, Entry] = {
         "after. Up to two moves are the best of all combinations, verified by power flow; more are added greedily.",
         group="",
     ),
+    "plan": Entry(
+        "cosim.experiments.plan.study:PlanStudy",
+        "Plan a day of charging behind one connection, or make demand to plan (--generate N --seed S --out FILE).",
+        group="",
+    ),
 }
 """Studies by name, in the order in which they are listed."""

@@ -44,13 +44,14 @@ def study_command(name: str) -> Any:
     def call(out: Path | None, **values: Any) -> None:
         config = study.config(**values)
         folder = out or Path("runs") / f"{study.folder_name(config)}-{datetime.now():%Y%m%d-%H%M%S}"
-        with _out.status(f"Running {name}") as status:
+        with _err.status(f"Running {name}") as status:
             result = study.conduct(config, folder, status.update)
         for line in result.lines:
             _out.print(escape(line), highlight=False, soft_wrap=True)
         for warning in result.warnings:
             _err.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
-        _out.print(f"Written to [bold]{escape(str(folder))}[/bold]: open report.md for tables and figures.")
+        report = ": open report.md for tables and figures." if (folder / "report.md").exists() else ""
+        _out.print(f"Written to [bold]{escape(str(folder))}[/bold]{report}")
 
     call.__annotations__ = {key: annotation for key, (annotation, _) in options.items()}
     call.__dict__["__signature__"] = Signature([

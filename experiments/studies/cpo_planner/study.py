@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -17,11 +17,11 @@ import typer
 
 from cosim.controllers.planner import Options, Planning, Requests, Rounding, make_requests, make_station, plan
 from cosim.experiments.figures.style import Drawing
-from cosim.experiments.plan.draw import draw_heatmap, draw_stack
+from cosim.experiments.plan.draw import draw_plan
 from cosim.experiments.plan.generate import generate_demand
 from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.table import Table
-from cosim.experiments.plan.write import station_kpis, write_plan
+from cosim.experiments.plan.write import plan_metrics, write_plan
 from cosim.experiments.studies.base import Cases, Progress, Study, StudyConfig, StudyResult, from_template
 
 VEHICLES, STEP_S = 40, 900.0
@@ -92,7 +92,7 @@ class CpoPlanner(Study[CpoConfig, CpoResult]):
         for name, requests, options in _runs(demand.requests):
             progress(f"Planning {name}")
             plans[name] = options, plan(requests, station, options, rounding=ROUNDING)
-            cases[name] = _metrics(plans[name][1])
+            cases[name] = plan_metrics(plans[name][1])
         return CpoResult(
             cases=cases, lines=_lines(cases), demand=demand, plans=plans,
             tables={"demand.csv": table, "demand_steps.csv": _in_steps(table, demand)},
@@ -102,9 +102,9 @@ class CpoPlanner(Study[CpoConfig, CpoResult]):
     def figures(self, result: CpoResult) -> dict[str, Drawing]:
         """Draw who charges when, and the station under its capacity."""
         return {
-            f"{name}/{stem}.png": draw(result.plans[name][1], result.demand.start, name.upper())
+            f"{name}/{file}": drawing
             for name in DRAWN
-            for stem, draw in (("heatmap", draw_heatmap), ("stack", draw_stack))
+            for file, drawing in draw_plan(result.plans[name][1], result.demand.start, name.upper()).items()
         }
 
     def write(self, result: CpoResult, folder: Path) -> None:
@@ -141,7 +141,7 @@ def reference_cases() -> Cases:
         requests = make_requests([str(k) for k in range(len(rows))], *np.array(rows).T, power_min_kw=low_kw)
         options = Options(formulation="milp" if low_kw else "lp", objective="weighted")
         planning = plan(requests, make_station(96, capacity_kw, step_s=step_s), options)
-        cases[name] = {**_metrics(planning), "reference_objective_eur": optimum_eur}
+        cases[name] = {**plan_metrics(planning), "reference_objective_eur": optimum_eur}
     return cases
 
 
@@ -157,12 +157,6 @@ def _runs(requests: Requests) -> list[tuple[str, Requests, Options]]:
         ("lp_fair", requests, Options(fairness="maxmin")),
         ("milp_calm", requests, replace(milp, min_up_steps=4, max_starts=1, gap=0.01)),
     ]
-
-
-def _metrics(planning: Planning) -> dict[str, Any]:
-    """Numbers that do not depend on the clock."""
-    numbers = {"objective_eur": planning.best.objective, "bound_eur": planning.bound, "gap": planning.gap}
-    return {"status": planning.status, **numbers, **station_kpis(planning)}
 
 
 def _in_steps(table: pd.DataFrame, demand: Demand) -> pd.DataFrame:
