@@ -112,7 +112,7 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
         """Name the folder after the table."""
         return f"plan-{config.demand.stem}" if config.demand else self.name
 
-    def conduct(
+    def conduct(  # type: ignore[override] - demand that is made is no plan
         self, config: PlanConfig, folder: Path, progress: Progress = lambda _: None
     ) -> PlanResult | StudyResult:
         """Plan and write a folder, or make demand and write a file."""
@@ -149,8 +149,6 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
         warnings, pictures = (f"- {text}" for text in result.warnings), (f"![{t}]({n})" for n, t in captions.items())
         title = f"# {self.folder_name(result.config)}\n"
         return "\n".join([title, *warnings, "", markdown(kpis, digits=6), *pictures, ""])
-            [f"# {self.folder_name(result.config)}\n", *warnings, "", markdown(kpis, digits=6), *pictures, ""]
-        )
 
 
 def make_demand(config: PlanConfig, out: Path) -> StudyResult:
