@@ -112,7 +112,7 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
         """Name the folder after the table."""
         return f"plan-{config.demand.stem}" if config.demand else self.name
 
-    def conduct(  # type: ignore[override] - demand that is made is no plan
+    def conduct(  # type: ignore[override]  # demand that is made is no plan
         self, config: PlanConfig, folder: Path, progress: Progress = lambda _: None
     ) -> PlanResult | StudyResult:
         """Plan and write a folder, or make demand and write a file."""
