@@ -1,7 +1,7 @@
 """Studies: config -> run -> result -> figures, report, metrics, manifest; each a folder here, see `base.Study`.
 
-A new study is a folder with a subclass of `base.Study`, and a line in `STUDIES`. Nothing of it is imported before its
-command is called.
+A new study is a folder whose ``study.py`` holds a subclass of `base.Study`, with data, model, figures and a template of
+its report beside it, and an entry in `STUDIES`. Nothing of it is imported before its command is called.
 """
 
 from __future__ import annotations

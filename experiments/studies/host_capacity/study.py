@@ -63,19 +63,13 @@ class HostConfig(StudyConfig):
     @property
     def options(self) -> CapsOptions:
         """For the solver; InputError where it knows better."""
-        asked = {
-            "objective": self.objective or "least_restriction",
-            "coordination": self.coordination,
-            "form": self.form,
-            "ties": self.ties,
-            "gap": self.gap,
-            "time_limit_s": self.time_limit,
-            "floor_kw": self.floor_kw,
-            "whole_floor": None if self.floor_kw is None else True,
-            "node_limit": None if self.time_limit is None else UNLIMITED_NODES,
-        }
+        asked = {key: getattr(self, key) for key in ("coordination", "form", "ties", "gap", "floor_kw")}
+        if self.time_limit is not None:
+            asked |= {"time_limit_s": self.time_limit, "node_limit": UNLIMITED_NODES}
+        if self.floor_kw is not None:
+            asked["whole_floor"] = True
         given: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
-        return CapsOptions(**given)
+        return CapsOptions(self.objective or "least_restriction", **given)
 
     def faults(self) -> Iterator[Fault]:
         """Tell every option that is unknown, unsupported or out of range."""
