@@ -9,20 +9,10 @@ from typing import Any
 import numpy as np
 
 from cosim.controllers.aggregation import MAPS_H
+from cosim.controllers.aggregation import model as aggregates
 from cosim.controllers.aggregation.disaggregate import disaggregate
 from cosim.controllers.aggregation.fit import Wishes
-from cosim.controllers.aggregation.model import (
-    ENVELOPE,
-    MISSING_KWH,
-    SIMPLE,
-    Model,
-    Recipe,
-    Score,
-    Week,
-    judge,
-    make_week,
-    train,
-)
+from cosim.controllers.aggregation.model import Model, Recipe, Score, Week
 from cosim.experiments.studies.base import Cases, StudyResult
 from cosim.experiments.studies.fleet_aggregation.checks import Kept
 from cosim.experiments.studies.fleet_aggregation.data import FleetConfig, draw_cars, draw_prices, draw_week
@@ -102,18 +92,18 @@ def fit(config: FleetConfig) -> Fitted:
     """Fit and judge all aggregates, and choose."""
     training, validation, test = sets = draw_weeks(config)
     search = np.random.default_rng([config.seed, 1])
-    judged = {"simple": score(train(training, SIMPLE, search), sets)}
-    judged["envelope"] = score(train(training, ENVELOPE, search), sets)
+    judged = {"simple": score(aggregates.train(training, aggregates.SIMPLE, search), sets)}
+    judged["envelope"] = score(aggregates.train(training, aggregates.ENVELOPE, search), sets)
     maps = {block_h: score(model, sets) for block_h, model in fit_maps(training, search).items()}
     more = fit_family(training, search, config.vehicles)
     family = [*judged.values(), *maps.values(), *(score(model, sets) for model in more)]
     judged |= {f"map_{block_h}h": one for block_h, one in maps.items()}
-    hourly = train(training[:1], Recipe("sum", 1, 1, 0.0), search, MAP_WISHES)
+    hourly = aggregates.train(training[:1], Recipe("sum", 1, 1, 0.0), search, MAP_WISHES)
     judged[ONE_WEEK] = score(hourly, (training[:1], validation, test))
     judged[CHOSEN] = _best(family)
     judged[ONE_UNIT] = _best([one for one in family if one.model.recipe.units == 1])
     chosen = judged[CHOSEN].model.recipe
-    judged[NO_FACTORS] = score(train(training, Recipe(chosen.base, chosen.units), search), sets)
+    judged[NO_FACTORS] = score(aggregates.train(training, Recipe(chosen.base, chosen.units), search), sets)
     return Fitted(*sets, maps, family, judged)
 
 
@@ -123,7 +113,7 @@ def draw_weeks(config: FleetConfig) -> tuple[list[Week], list[Week], list[Week]]
     cars = draw_cars(config.vehicles, rng)
     sizes = (config.training_weeks, config.validation_weeks, config.test_weeks)
     training, validation, test = (
-        [make_week(draw_week(cars, rng, discharge=config.discharge), draw_prices(rng)) for _ in range(size)]
+        [aggregates.make_week(draw_week(cars, rng, discharge=config.discharge), draw_prices(rng)) for _ in range(size)]
         for size in sizes
     )
     return training, validation, test
@@ -134,11 +124,11 @@ def fit_maps(weeks: Sequence[Week], search: np.random.Generator) -> dict[int, Mo
     fitted: dict[int, Model] = {}
     for block_h in MAPS_H:
         recipe = Recipe("sum", 1, block_h, MAP_REGULARISATION)
-        model = train(weeks, recipe, search, MAP_WISHES, coarser=list(fitted.values()))
+        model = aggregates.train(weeks, recipe, search, MAP_WISHES, coarser=list(fitted.values()))
         for _ in range(MORE_ROUNDS):
             if model.objective <= min((other.objective for other in fitted.values()), default=np.inf):
                 break
-            model = train(weeks, recipe, search, MAP_WISHES, coarser=[model])
+            model = aggregates.train(weeks, recipe, search, MAP_WISHES, coarser=[model])
         fitted[block_h] = model
     return fitted
 
@@ -149,19 +139,19 @@ def fit_family(weeks: Sequence[Week], search: np.random.Generator, vehicles: int
     most = max(vehicles // CARS_PER_UNIT, 1)
     for units in (count for count in FAMILY_UNITS if count <= most):
         for base in ("sum", "envelope"):
-            made.append(train(weeks, Recipe(base, units), search))
+            made.append(aggregates.train(weeks, Recipe(base, units), search))
             for regularisation in FAMILY_REGULARISATION:
                 nested: list[Model] = []
                 for block_h in FAMILY_MAPS_H:
                     recipe = Recipe(base, units, block_h, regularisation)
-                    nested.append(train(weeks, recipe, search, FAMILY_WISHES, coarser=nested))
+                    nested.append(aggregates.train(weeks, recipe, search, FAMILY_WISHES, coarser=nested))
                 made += nested
     return made
 
 
 def score(model: Model, sets: tuple[list[Week], list[Week], list[Week]]) -> Judged:
     """Score a model on training, validation and test weeks."""
-    return Judged(model, *(judge(model, weeks) for weeks in sets))
+    return Judged(model, *(aggregates.judge(model, weeks) for weeks in sets))
 
 
 def unfollowed_percent(model: Model, weeks: Sequence[Week]) -> float:
@@ -191,7 +181,7 @@ def metrics(fitted: Fitted) -> Cases:
         return 100.0 * (1.0 - float(np.sqrt(pooled[0] / pooled[1])))
 
     for name, one in fitted.judged.items():
-        base = judge(simple.model, fitted.training[:1]) if name == ONE_WEEK else simple.training
+        base = aggregates.judge(simple.model, fitted.training[:1]) if name == ONE_WEEK else simple.training
         recipe = one.model.recipe
         cases[name] = {
             "units": recipe.units,
@@ -219,5 +209,5 @@ def metrics(fitted: Fitted) -> Cases:
 
 def _best(family: list[Judged]) -> Judged:
     """Least charging error on the validation weeks, among those whose own balance is kept there."""
-    kept = [one for one in family if one.validation.missing_kwh < MISSING_KWH]
+    kept = [one for one in family if one.validation.missing_kwh < aggregates.MISSING_KWH]
     return min(kept, key=lambda one: one.validation.rmse_charge_kw)

@@ -38,15 +38,9 @@ class TripConfig(StudyConfig):
 
     feeder: Annotated[str, typer.Option(help="Shipped name, or path of an OpenDSS file.")] = "european_lv"
     charge_points: Annotated[str, typer.Option(help="BUS.PHASE@HH-HH,...")] = CHARGE_POINTS
-    pv: Annotated[
-        str, typer.Option(help="BUS.PHASE:KWP,...", show_default="7.2 on every phase of 691, 499, 179 and 100")
-    ] = PV_UNITS
-    households: Annotated[
-        str | None, typer.Option(help="Profiles of the feeder's customers: a set, a path, or 'feeder'.")
-    ] = None
-    source_pu: Annotated[
-        float | None, typer.Option(min=0.8, max=1.2, help="Source voltage; the feeder's own without.")
-    ] = None
+    pv: Annotated[str, typer.Option(help="BUS.PHASE:KWP,...", show_default="7.2 on all of 4 buses")] = PV_UNITS
+    households: Annotated[str | None, typer.Option(help="Its customers' profiles: a set, a path or 'feeder'.")] = None
+    source_pu: Annotated[float | None, typer.Option(min=0.8, max=1.2, help="Source voltage, if not its own.")] = None
     weights: Annotated[str, typer.Option(help="Pairs for unbalance and curtailment.")] = "0.5/0.5,0.8/0.2"
     voltage_pu: Annotated[str, typer.Option(help="Limits of voltage_control.")] = "0.94-1.10"
     population: Annotated[int, typer.Option(min=10, help="Of NSGA-II.")] = 40

@@ -8,7 +8,8 @@ that is left is smooth, but for currents through zero.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -18,7 +19,7 @@ from cosim.contract import Float
 STEP_KW = 0.01  # of difference quotients
 ITERATIONS = 40
 PRECISION = 1e-6  # of the objective, on its scale
-ROOM_PU = 0.005  # limits that the linear model comes this near to are watched
+NEAR_PU = 0.005  # limits that the linear model comes this near to are watched
 NEAREST = 2  # points of the front to begin the last descents with
 STARTS, LEVELS = 3, 8  # of descents to the least index; levels of curtailment between the ends
 KEEPS = 1e-6  # per unit: what counts as within limits
@@ -60,30 +61,26 @@ class Local:
 
     def least_curtailment(self, start_kw: Float) -> Float | None:
         """Least f2 from a start; None where nothing is found that keeps the limits."""
-        return self._descend(start_kw, _Goal(linear=np.array([0.0, 1.0])))
+        return self._descend(start_kw, _Goal(np.array([0.0, 1.0])))
 
     def least_index(self, start_kw: Float, most_cut: float = np.inf) -> Float | None:
         """Least f1 from a start, with f2 at most so much; None where nothing is found that keeps the limits."""
-        return self._descend(start_kw, _Goal(linear=np.array([1.0, 0.0]), most_cut=most_cut))
+        return self._descend(start_kw, _Goal(np.array([1.0, 0.0]), most_cut=most_cut))
 
     def least_achievement(self, start_kw: Float, ideal: Float, nadir: Float, weights: Float) -> Float | None:
         """Least ``max_i w_i (f_i - ideal_i) / (nadir_i - ideal_i)``; None where nothing keeps the limits."""
         width = np.maximum(nadir - ideal, 1e-9)
-        return self._descend(start_kw, _Goal(ideal=ideal, slope=np.maximum(weights, 1e-6) / width))
+        return self._descend(start_kw, _Goal(np.zeros(2), ideal=ideal, slope=np.maximum(weights, 1e-6) / width))
 
     def _descend(self, start_kw: Float, goal: _Goal) -> Float | None:
         model = _Model(self, start_kw, goal)
         if not model.free.any():
             return start_kw
+        constraint: Any = {"type": "ineq", "fun": model.headroom, "jac": model.headroom_slope}
         found = minimize(
-            model.objective,
-            model.start,
-            jac=model.objective_slope,
-            bounds=model.bounds,
-            method="SLSQP",
-            constraints={"type": "ineq", "fun": model.room, "jac": model.room_slope},
-            options={"maxiter": ITERATIONS, "ftol": PRECISION},
-        )  # type: ignore[call-overload]  # a mapping is a constraint to SciPy, whose types ask for its own name
+            model.objective, model.start, jac=model.objective_slope, bounds=model.bounds, method="SLSQP",
+            constraints=constraint, options={"maxiter": ITERATIONS, "ftol": PRECISION},
+        )  # fmt: skip
         kw = model.powers(found.x)
         return kw if np.isfinite(kw).all() and self.keeps(kw) else None
 
@@ -109,10 +106,15 @@ class Local:
 class _Goal:
     """What a descent minimises: a weighted sum of both objectives, or, with a slope, the achievement."""
 
-    linear: Float = field(default_factory=lambda: np.zeros(2))
+    linear: Float
     most_cut: float = np.inf
-    ideal: Float = field(default_factory=lambda: np.zeros(2))
+    ideal: Float | float = 0.0
     slope: Float | None = None
+
+    @property
+    def achievement(self) -> float:
+        """1 where the last variable, the achievement, is minimised, else 0."""
+        return float(self.slope is not None)
 
 
 class _Model:
@@ -131,8 +133,8 @@ class _Model:
         values = np.array([1e4 * (index**2).sum(), local.cut(start_kw[None, :])[0]])
         self._scale = np.maximum(values, [10.0, 0.1])
         achieved = 0.0 if goal.slope is None else float(((values - goal.ideal) * goal.slope).max())
-        self.start = np.concatenate([share, index, [achieved]])
         most = 0.0 if goal.slope is None else np.inf
+        self.start = np.concatenate([share, index, [achieved]])
         self.bounds = [(0.0, 1.0)] * self._count + [(0.0, None)] * self._lines + [(-most, most)]
 
     def powers(self, z: Float) -> Float:
@@ -142,16 +144,13 @@ class _Model:
 
     def objective(self, z: Float) -> float:
         value, _ = self._objectives(z)
-        return float(z[-1]) if self.goal.slope is not None else float(self.goal.linear @ (value / self._scale))
+        return float(self.goal.linear @ (value / self._scale) + self.goal.achievement * z[-1])
 
     def objective_slope(self, z: Float) -> Float:
         _, slope = self._objectives(z)
-        if self.goal.slope is not None:
-            slope = np.eye(len(z))[-1:]
-            return np.asarray(slope[0])
-        return np.asarray((self.goal.linear / self._scale) @ slope)
+        return np.asarray((self.goal.linear / self._scale) @ slope + self.goal.achievement * np.eye(len(z))[-1])
 
-    def room(self, z: Float) -> Float:
+    def headroom(self, z: Float) -> Float:
         """What must not be negative."""
         deviation, excess, _, _ = self._local(z)
         value, _ = self._objectives(z)
@@ -163,15 +162,13 @@ class _Model:
             parts.append(z[-1] - (value - self.goal.ideal) * self.goal.slope)
         return np.concatenate(parts)
 
-    def room_slope(self, z: Float) -> Float:
+    def headroom_slope(self, z: Float) -> Float:
         _, _, deviation, excess = self._local(z)
         _, slope = self._objectives(z)
-        rows = 3 * self._lines
-        by_index = np.repeat(np.eye(self._lines), 3, axis=0)
-        none = np.zeros((rows, 1))
+        by_index = np.pad(np.repeat(np.eye(self._lines), 3, axis=0), ((0, 0), (0, 1)))
         parts = [
-            np.hstack([-deviation, by_index, none]),
-            np.hstack([deviation, by_index, none]),
+            np.hstack([-deviation, by_index]),
+            np.hstack([deviation, by_index]),
             np.hstack([-100.0 * excess, np.zeros((len(excess), self._lines + 1))]),
         ]
         if np.isfinite(self.goal.most_cut):
@@ -212,7 +209,7 @@ class _Model:
         """Limits that some point between the bounds could break, by the linear model."""
         _, excess, _, slope = self._around(share)
         reach = excess + np.maximum(-slope * share, slope * (1.0 - share)).sum(axis=1)
-        return np.asarray(reach > -ROOM_PU)
+        return np.asarray(reach > -NEAR_PU)
 
 
 def polished(local: Local, found_kw: Float) -> Float:

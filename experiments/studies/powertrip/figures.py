@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from cosim.contract import Float
 from cosim.experiments.figures import style
+from cosim.experiments.studies.base import finished
 from cosim.experiments.studies.powertrip.data import STEP_MIN, Place
 from cosim.experiments.studies.powertrip.measures import Delivered
 
@@ -52,8 +53,9 @@ def draw_over_time(
         style.panel_title(axes, f"{place.lines[column].name}, charge point at {at}", busy)
     panels[0].set_ylim(0.0, HEADROOM * _largest(place, values))
     panels[-1].set_xlabel("hour of the day")
-    style.heading(figure, title, _keys(shown))
-    return style.Drawing(figure, title, "At the lines that feed the charge points, in the active steps of 5 minutes.")
+    return finished(
+        figure, title, "At the lines that feed the charge points, in the active steps of 5 minutes.", _keys(shown)
+    )
 
 
 def draw_voltage_unbalance(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
@@ -72,8 +74,7 @@ def draw_voltage_unbalance(place: Place, shown: Mapping[str, Delivered]) -> styl
         style.limit_line(panels[0], VUF_LIMIT_PERCENT, f"{VUF_LIMIT_PERCENT:g} %")
     style.panel_title(panels[1], "Zero sequence", "no limit in EN 50160")
     panels[-1].set_xlabel("hour of the day")
-    style.heading(figure, title, _keys(shown))
-    return style.Drawing(figure, title, "Negative and zero sequence over positive sequence, 5-minute steps.")
+    return finished(figure, title, "Negative and zero sequence over positive sequence, 5-minute steps.", _keys(shown))
 
 
 def draw_lowest_voltage(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
@@ -94,8 +95,12 @@ def draw_lowest_voltage(place: Place, shown: Mapping[str, Delivered]) -> style.D
     limit = f"{abs(least - LOW_PU):.3f} pu {'above' if least >= LOW_PU else 'BELOW'} the limit of {LOW_PU} pu"
     style.panel_title(axes, "Every bus", f"lowest {least:.3f} pu: {limit}")
     axes.set(xlabel="distance from the transformer [m]", ylabel="voltage [pu]")
-    style.heading(figure, title, _keys(shown, linestyle="none", marker="o", markersize=5))
-    return style.Drawing(figure, title, "Each dot is a bus: the lowest of its phases over all active steps.")
+    return finished(
+        figure,
+        title,
+        "Each dot is a bus: the lowest of its phases over all active steps.",
+        _keys(shown, linestyle="none", marker="o", markersize=5),
+    )
 
 
 def draw_pv_use(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
@@ -107,8 +112,12 @@ def draw_pv_use(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
     _steps(axes, place, fed_in, "fed in by all roofs [kW]")
     axes.set_xlabel("hour of the day")
     axes.set_ylim(bottom=0)
-    style.heading(figure, title, [style.line_key(SUN, "available", linewidth=3.0), *_keys(shown)])
-    return style.Drawing(figure, title, "What is missing below the grey line is curtailed.")
+    return finished(
+        figure,
+        title,
+        "What is missing below the grey line is curtailed.",
+        [style.line_key(SUN, "available", linewidth=3.0), *_keys(shown)],
+    )
 
 
 def draw_disagreement(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
@@ -124,8 +133,7 @@ def draw_disagreement(place: Place, shown: Mapping[str, Delivered]) -> style.Dra
         axes.set_xlabel("PUI [%]")
     for axes in panels[::columns]:
         axes.set_ylabel("neutral current [A]")
-    style.heading(figure, title)
-    return style.Drawing(figure, title, "Each dot: one active step at one of the lines. r: correlation.")
+    return finished(figure, title, "Each dot: one active step at one of the lines. r: correlation.")
 
 
 def _steps(axes: Axes, place: Place, values: Mapping[str, Float], label: str) -> None:

@@ -7,16 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cosim import measures
 from cosim.contract import Complex, Float
 from cosim.experiments.studies.powertrip.data import STEP_MIN, Place
-from cosim.measures import (
-    negative_sequence_current_a,
-    neutral_current_a,
-    pui_percent,
-    unbalance_current_a2,
-    v0_percent,
-    vuf_percent,
-)
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
 
@@ -93,13 +86,13 @@ def deliver(place: Place, schedule: Schedule) -> Delivered:
     return Delivered(
         schedule=schedule,
         # the study's index has no least current: a line without load would be undefined, never 0
-        pui_percent=by_step(pui_percent(np.abs(current), 1.0, least_share=0.0)),
+        pui_percent=by_step(measures.pui_percent(np.abs(current), 1.0, least_share=0.0)),
         mean_a=by_step(np.abs(current).mean(axis=2)),
-        neutral_a=by_step(neutral_current_a(current)),
-        i2_a=by_step(negative_sequence_current_a(current)),
-        unbalance_a2=by_step(unbalance_current_a2(current)),
-        vuf_percent=by_step(vuf_percent(at_bus)),
-        v0_percent=by_step(v0_percent(at_bus)),
+        neutral_a=by_step(measures.neutral_current_a(current)),
+        i2_a=by_step(measures.negative_sequence_current_a(current)),
+        unbalance_a2=by_step(measures.unbalance_current_a2(current)),
+        vuf_percent=by_step(measures.vuf_percent(at_bus)),
+        v0_percent=by_step(measures.v0_percent(at_bus)),
         lowest_pu=by_step(magnitude[:, behind].min(axis=1)),
         highest_pu=by_step(magnitude[:, terminals].max(axis=1)),
         node_lowest_pu=lowest,

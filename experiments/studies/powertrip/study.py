@@ -9,17 +9,9 @@ import numpy as np
 import pandas as pd
 
 from cosim.experiments.figures.style import Drawing
-from cosim.experiments.studies.base import Progress, Study, StudyResult, from_template
-from cosim.experiments.studies.powertrip import figures, report
-from cosim.experiments.studies.powertrip.data import (
-    Place,
-    TripConfig,
-    Weights,
-    make_place,
-    parse_band,
-    parse_weights,
-    weights_name,
-)
+from cosim.experiments.studies.base import Cases, Progress, Study, StudyResult, from_template
+from cosim.experiments.studies.powertrip import data, figures, report
+from cosim.experiments.studies.powertrip.data import Place, TripConfig, Weights
 from cosim.experiments.studies.powertrip.measures import Delivered, Schedule, compare, deliver, disagreement, metrics
 from cosim.experiments.studies.powertrip.model import CONTROLS, Controlled, control
 
@@ -59,13 +51,13 @@ class PowerTrip(Study[TripConfig, TripResult]):
 
     def run(self, config: TripConfig, progress: Progress) -> TripResult:
         """Run both days without control, then every control with every pair of weights."""
-        place, pairs = make_place(config), parse_weights(config.weights)
+        place, pairs = data.make_place(config), data.parse_weights(config.weights)
         progress("Both days without control")
         delivered = {
             BARE: deliver(place, Schedule(place.ev_kw, np.zeros_like(place.sun_kw))),
             BASELINE: deliver(place, Schedule(place.ev_kw, place.sun_kw)),
         }
-        limited = replace(CONTROLS["voltage_control"], voltage_pu=parse_band(config.voltage_pu))
+        limited = replace(CONTROLS["voltage_control"], voltage_pu=data.parse_band(config.voltage_pu))
         decided: dict[str, Controlled] = {}
         for name, rules in (CONTROLS | {"voltage_control": limited}).items():
             progress(f"Searching fronts of {name}")
@@ -90,7 +82,7 @@ class PowerTrip(Study[TripConfig, TripResult]):
             cases[case_name(name, pairs[-1])] |= found.certificate
         of_last = {name: cases[case_name(name, pairs[-1])] for name in decided}  # the plain name: the last weights
         return TripResult(
-            cases=cases | of_last, lines=_lines(cases, decided, pairs), tables=tables,
+            cases=cases | of_last, lines=_lines(cases, decided), tables=tables,
             facts={
                 "evaluations": {name: found.evaluations for name, found in decided.items()},
                 "infeasible_steps": {name: found.infeasible_steps for name, found in decided.items()},
@@ -101,7 +93,7 @@ class PowerTrip(Study[TripConfig, TripResult]):
 
     def figures(self, result: TripResult) -> dict[str, Drawing]:
         """Draw both cases without control, and every control with the last weights."""
-        last = parse_weights(result.config.weights)[-1]
+        last = data.parse_weights(result.config.weights)[-1]
         names = (BARE, BASELINE, *(case_name(name, last) for name in result.decided))
         drawn = figures.draw(result.place, {name: result.delivered[name] for name in names})
         return {f"figures/{name}.png": drawing for name, drawing in drawn.items()}
@@ -114,8 +106,8 @@ class PowerTrip(Study[TripConfig, TripResult]):
         listed = {name: result.cases[name] for name in result.delivered}
         return from_template(
             self.name, cases=result.cases, decided=result.decided, feeder=feeder, lines=len(place.lines),
-            roofs=len(place.roofs), steps=len(place.active), weights=parse_weights(result.config.weights)[-1],
-            limit_pu=parse_band(result.config.voltage_pu)[1], no_load_pu=no_load_pu,
+            roofs=len(place.roofs), steps=len(place.active), weights=data.parse_weights(result.config.weights)[-1],
+            limit_pu=data.parse_band(result.config.voltage_pu)[1], no_load_pu=no_load_pu,
             headroom_pu=STATUTORY_V / feeder.nominal_voltage_v - no_load_pu,
             table=result.tables["cases.csv"][["case", *report.COLUMNS]],
             by_line=report.line_table(listed, [line.name for line in place.lines]), captions=captions,
@@ -125,26 +117,19 @@ class PowerTrip(Study[TripConfig, TripResult]):
 
 def case_name(control_name: str, pair: Weights) -> str:
     """Return the name of a case: control and weights in percent."""
-    return f"{control_name}_{weights_name(pair)}"
+    return f"{control_name}_{data.weights_name(pair)}"
 
 
-def _lines(
-    cases: Mapping[str, Mapping[str, float]], decided: Mapping[str, Controlled], pairs: tuple[Weights, ...]
-) -> list[str]:
-    bare, base = cases[BARE], cases[BASELINE]
+def _lines(cases: Cases, decided: Mapping[str, Controlled]) -> list[str]:
     lines = [
-        f"Adding the roofs, without any control: f1 {bare['f1_mean']:.0f} -> {base['f1_mean']:.0f}, neutral current "
-        f"{bare['neutral_current_mean_a']:.1f} -> {base['neutral_current_mean_a']:.1f} A"
+        f"{name}: f1 {case['f1_mean']:.0f} ({case['f1_mean_change_percent']:+.0f} %), neutral current "
+        f"{case['neutral_current_mean_a']:.1f} A ({case['neutral_current_mean_change_percent']:+.0f} %), sun used "
+        f"{case['pv_use_percent']:.0f} %, charged {case['ev_kwh']:.1f} kWh, highest voltage "
+        f"{case['voltage_max_pu']:.3f} pu"
+        for name, case in cases.items()
     ]
-    for name, found in decided.items():
-        for pair in pairs:
-            case = cases[case_name(name, pair)]
-            lines.append(
-                f"{case_name(name, pair)}: f1 {case['f1_mean']:.0f} ({case['f1_mean_change_percent']:+.0f} %), neutral "
-                f"current {case['neutral_current_mean_a']:.1f} A ({case['neutral_current_mean_change_percent']:+.0f} "
-                f"%), sun used {case['pv_use_percent']:.0f} %, charged {case['ev_kwh']:.1f} kWh, highest "
-                f"voltage {case['voltage_max_pu']:.3f} pu"
-            )
-        if found.infeasible_steps:
-            lines.append(f"{name}: in {found.infeasible_steps} steps no setpoint keeps the voltage limits")
-    return lines
+    return lines + [
+        f"{name}: in {found.infeasible_steps} steps no setpoint keeps the voltage limits"
+        for name, found in decided.items()
+        if found.infeasible_steps
+    ]

@@ -11,25 +11,12 @@ from typing import Any
 import numpy as np
 
 from cosim.contract import Float
-from cosim.controllers.pricing import (
-    OPTIMISTIC_WEIGHTS,
-    PESSIMISTIC_WEIGHTS,
-    Follower,
-    Instance,
-    Leader,
-    Stop,
-    TooLongError,
-    best_prices,
-    build,
-    evolve,
-    generate,
-    minimise,
-    scip_missing,
-)
+from cosim.controllers import pricing
 from cosim.controllers.pricing.model import Formulation
 from cosim.controllers.pricing.solvers import SolverName
 from cosim.experiments.studies.station_pricing.data import stream
 
+Problem = tuple[pricing.Instance, Float]
 SMALL = ((8, 3), (10, 3), (12, 3), (8, 4), (10, 4))
 CERTIFIED = (*SMALL, *SMALL, (15, 4), (20, 4))
 """Drivers and stations, taken in turn; the last two take longer than all others together."""
@@ -64,13 +51,13 @@ def certify(count: int, seed: int) -> list[dict[str, Any]]:
     rows = []
     for number in range(count):
         users, stations = CERTIFIED[number % len(CERTIFIED)]
-        instance = generate(users, stations, rng)
+        instance = pricing.generate(users, stations, rng)
         search_seed = int(rng.integers(2**31))
-        leader, solved = Leader(instance), Leader(instance)
+        leader, solved = pricing.Leader(instance), pricing.Leader(instance)
         began = time.process_time()
-        evolved = evolve(leader, np.random.default_rng(search_seed))
+        evolved = pricing.evolve(leader, np.random.default_rng(search_seed))
         between = time.process_time()
-        exact = [best_prices(solved, reading).income_eur for reading in _READ]
+        exact = [pricing.best_prices(solved, reading).income_eur for reading in _READ]
         row: dict[str, Any] = {
             "users": users, "stations": stations, "price_vectors": leader.count, "evaluated": evolved.evaluated,
             "generations": evolved.generations, "evolution_s": between - began,
@@ -131,7 +118,7 @@ def measure(rng: np.random.Generator, draws: int = DRAWS) -> list[dict[str, Any]
     rows: list[dict[str, Any]] = []
     series = {"users": [(n, AT_STATIONS) for n in USERS], "stations": [(AT_USERS, m) for m in STATIONS]}
     for name, sizes in series.items():
-        ways = [way for way in WAYS if way[1] != "scip" or not scip_missing()]
+        ways = [way for way in WAYS if way[1] != "scip" or not pricing.scip_missing()]
         for users, stations in sizes:
             problems = [_draw(users, stations, rng) for _ in range(draws)]
             values: dict[tuple[int, int], float] = {}
@@ -144,19 +131,19 @@ def measure(rng: np.random.Generator, draws: int = DRAWS) -> list[dict[str, Any]
 
 
 def _row(
-    way: tuple[Formulation, SolverName], problems: list[tuple[Instance, Float]], values: dict[tuple[int, int], float]
+    way: tuple[Formulation, SolverName], problems: list[Problem], values: dict[tuple[int, int], float]
 ) -> dict[str, Any]:
     formulation, solver = way
-    stop = Stop(0.0, TIME_LIMIT_S * WALL_PER_PROCESSOR[solver])
+    stop = pricing.Stop(0.0, TIME_LIMIT_S * WALL_PER_PROCESSOR[solver])
     taken_s, unproven, columns = [], 0, 0
     for number, (instance, prices) in enumerate(problems):
-        model = build(instance, prices, formulation)
+        model = pricing.build(instance, prices, formulation)
         columns = max(columns, len(model.high))
-        for k, weights in enumerate((OPTIMISTIC_WEIGHTS, PESSIMISTIC_WEIGHTS)):
+        for k, weights in enumerate((pricing.OPTIMISTIC_WEIGHTS, pricing.PESSIMISTIC_WEIGHTS)):
             cost = weights[0] * model.cost_eur + weights[1] * model.time_h
             try:
-                found = minimise(model, cost, solver=solver, stop=stop)
-            except TooLongError:
+                found = pricing.minimise(model, cost, solver=solver, stop=stop)
+            except pricing.TooLongError:
                 unproven += 1
                 taken_s.append(TIME_LIMIT_S)
                 continue
@@ -171,12 +158,13 @@ def _row(
     }  # fmt: skip
 
 
-def _draw(users: int, stations: int, rng: np.random.Generator) -> tuple[Instance, Float]:
+def _draw(users: int, stations: int, rng: np.random.Generator) -> Problem:
     """Instance, and prices at which most drivers charge and all who must be served can be."""
     for _ in range(_ATTEMPTS):
-        instance = generate(users, stations, rng)
+        instance = pricing.generate(users, stations, rng)
         prices = rng.choice(instance.levels, stations)
-        if instance.affordable(prices).any(axis=1).sum() >= 0.75 * users and Follower(instance).cheapest(prices):
+        charging = instance.affordable(prices).any(axis=1).sum()
+        if charging >= 0.75 * users and pricing.Follower(instance).cheapest(prices):
             return instance, prices
     raise AssertionError("no servable prices drawn")
 
@@ -189,7 +177,7 @@ def answer(rows: list[dict[str, Any]]) -> list[str]:
         return [question, f"The linear forms in HiGHS: {linear}"]
     return [
         "The slides' open question (as it stands, or linearised) is not answered here: the non-linear form takes "
-        f"SCIP: {scip_missing()}",
+        f"SCIP: {pricing.scip_missing()}",
         f"The linear forms alone, in HiGHS: {linear}",
     ]
 

@@ -13,16 +13,7 @@ from typing import Annotated, Any, cast
 import numpy as np
 import typer
 
-from cosim.controllers.pricing import (
-    FORMULATIONS,
-    Instance,
-    Leader,
-    Rules,
-    generate,
-    make_instance,
-    scip_missing,
-    with_periods,
-)
+from cosim.controllers import pricing
 from cosim.controllers.pricing.generate import POWER_KW
 from cosim.controllers.pricing.model import Formulation
 from cosim.errors import Fault, InputError
@@ -49,24 +40,15 @@ class PricingConfig(StudyConfig):
     seed: Annotated[int, typer.Option(help="Of every draw.")] = 1
     formulation: Annotated[str, typer.Option(help="Lower level: cuts, products, products_lean, nonlinear.")] = "cuts"
     lost_sales: Annotated[
-        float | None,
-        typer.Option(
-            help="Drivers may be turned away, at so many EUR/kWh; without it prices that leave no room are refused."
-        ),
+        float | None, typer.Option(help="Drivers may be turned away, at EUR/kWh; else prices without room are refused.")
     ] = None
     price_order: Annotated[bool, typer.Option("--price-order", help="More power must not be cheaper.")] = False
-    selfish: Annotated[bool, typer.Option("--selfish", help="Each driver looks after itself (user equilibrium).")] = (
-        False
-    )
+    selfish: Annotated[bool, typer.Option("--selfish", help="Each driver for itself (user equilibrium).")] = False
     periods: Annotated[int, typer.Option(help="Prices and capacities of so many periods.")] = 1
     population: Annotated[int, typer.Option(help="Of the evolutionary algorithm.")] = 40
     generations: Annotated[int, typer.Option(help="Of the evolutionary algorithm, at most.")] = 60
-    gap: Annotated[float | None, typer.Option(help="Relative gap of each lower level [0; 0.01 above 25 drivers].")] = (
-        None
-    )
-    certify: Annotated[
-        int, typer.Option(help="Check the algorithm against the optimum of so many instances; 30 take minutes.")
-    ] = 0
+    gap: Annotated[float | None, typer.Option(help="Relative gap of a lower level [0; 0.01 above 25 drivers].")] = None
+    certify: Annotated[int, typer.Option(help="Instances to check the algorithm on; 30 take minutes.")] = 0
     scaling: Annotated[bool, typer.Option("--scaling", help="Measure every formulation against size.")] = False
     feeder: Annotated[str | None, typer.Option(help="Charge on this feeder at the prices found.")] = None
     stations: Annotated[str | None, typer.Option(help="Buses of the stations, comma-separated.")] = None
@@ -81,10 +63,10 @@ class PricingConfig(StudyConfig):
     def faults(self) -> Iterator[Fault]:
         """Every option that is out of range or does not go with another."""
         lost, gap = self.lost_sales, self.gap
-        missing = scip_missing() if self.formulation == "nonlinear" else ""
+        missing = pricing.scip_missing() if self.formulation == "nonlinear" else ""
         rules = (
-            (self.formulation not in FORMULATIONS, "--formulation", f"is '{self.formulation}'",
-             f"use one of {', '.join(FORMULATIONS)}"),
+            (self.formulation not in pricing.FORMULATIONS, "--formulation", f"is '{self.formulation}'",
+             f"use one of {', '.join(pricing.FORMULATIONS)}"),
             (missing, "--formulation", f"nonlinear needs SCIP: {missing}", "pip install 'lv-feeder-cosim[scip]'"),
             (self.instance and self.generate is not None, "--generate", "is given together with --instance",
              "give one of them"),
@@ -118,12 +100,12 @@ class PricingData:
     """
 
     name: str
-    instance: Instance
-    rules: Rules
+    instance: pricing.Instance
+    rules: pricing.Rules
 
-    def leader(self, config: PricingConfig) -> Leader:
+    def leader(self, config: PricingConfig) -> pricing.Leader:
         """Operator of the stations."""
-        return Leader(
+        return pricing.Leader(
             self.instance, self.rules, lost_eur_per_kwh=config.lost_sales or 0.0, price_order=config.price_order
         )
 
@@ -139,7 +121,7 @@ def read_data(config: PricingConfig) -> PricingData:
     if config.size is not None:
         name = "generated, {} drivers and {} stations".format(*config.size)
         power_kw = POWER_KW if config.feeder is None else STREET_KW
-        instance = generate(*config.size, stream(config.seed, "instance"), power_kw=power_kw)
+        instance = pricing.generate(*config.size, stream(config.seed, "instance"), power_kw=power_kw)
     else:
         path = config.instance or REFERENCE
         name = "reference" if config.instance is None else path.name
@@ -147,9 +129,9 @@ def read_data(config: PricingConfig) -> PricingData:
     if config.periods > 1:
         drawn = stream(config.seed, "periods").integers(config.periods, size=instance.users)
         own, delay_h = more.get("preferred_period", drawn), float(more.get("delay_h", DELAY_H))
-        instance = with_periods(instance, own, delay_h, [1.0 / config.periods] * config.periods)
+        instance = pricing.with_periods(instance, own, delay_h, [1.0 / config.periods] * config.periods)
     default_gap = LARGE_GAP if instance.users > LARGE_USERS else 0.0
-    rules = Rules(
+    rules = pricing.Rules(
         congestion="equilibrium" if config.selfish else "system",
         lost_sales=config.lost_sales is not None,
         formulation=cast(Formulation, config.formulation),
@@ -159,7 +141,7 @@ def read_data(config: PricingConfig) -> PricingData:
     return PricingData(name, instance, rules)
 
 
-def read_instance(path: Path, *, refuse_unservable: bool = True) -> tuple[Instance, dict[str, Any]]:
+def read_instance(path: Path, *, refuse_unservable: bool = True) -> tuple[pricing.Instance, dict[str, Any]]:
     """Read an instance from a TOML file, and its optional keys.
 
     Raises
@@ -177,7 +159,7 @@ def read_instance(path: Path, *, refuse_unservable: bool = True) -> tuple[Instan
     if set(REQUIRED) <= set(table):
         given: Any = {key: table[key] for key in REQUIRED}
         try:
-            instance = make_instance(**given, where=str(path), refuse_unservable=refuse_unservable)
+            instance = pricing.make_instance(**given, where=str(path), refuse_unservable=refuse_unservable)
         except InputError as error:
             faults += error.faults
     if faults:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from cosim.contract import Float
 from cosim.controllers.pricing import Leader
 from cosim.experiments.figures import style
-from cosim.experiments.studies.base import Cases
+from cosim.experiments.studies.base import Cases, finished
 
 HIGH, LOW = "#0072B2", "#D55E00"
 FORM_COLOURS = {"cuts": "#009E73", "products": "#D55E00", "products_lean": "#E69F00", "nonlinear": "#0072B2"}
@@ -47,9 +47,8 @@ def draw_incomes(listed: Cases) -> style.Drawing:
     axes.grid(visible=False, axis="x")
     title = "What each price vector earns, whichever efficient answer drivers choose"
     keys = [style.line_key(colour, text, marker=mark, linestyle="") for text, _, mark, colour in marks.values()]
-    style.heading(figure, title, keys)
     caption = "Bars: between both ends of the drivers' efficient answers, dearest first. Crosses: the slides' weights."
-    return style.Drawing(figure, title, caption)
+    return finished(figure, title, caption, keys)
 
 
 def draw_efficient(listed: Cases, leader: Leader) -> style.Drawing:
@@ -63,9 +62,8 @@ def draw_efficient(listed: Cases, leader: Leader) -> style.Drawing:
     axes.set(xlabel="what all drivers pay [EUR]: the operator's income", ylabel="time of all drivers [h]")
     axes.legend(title="prices", loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, borderaxespad=0.0)
     title = "Efficient answers of the drivers: who saves time pays more"
-    style.heading(figure, title)
     caption = "Every point is an answer that no other beats in both cost and time (epsilon-constraint method)."
-    return style.Drawing(figure, title, caption)
+    return finished(figure, title, caption)
 
 
 def draw_evolution(history_eur: Float, best: dict[str, Any]) -> style.Drawing:
@@ -82,10 +80,10 @@ def draw_evolution(history_eur: Float, best: dict[str, Any]) -> style.Drawing:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="generation", ylabel="best fitness so far [EUR]")
     title = "The slides' evolutionary algorithm: best income of each group"
-    style.heading(figure, title, [style.line_key(HIGH, "optimistic group (0.1 cost, 0.9 time)"),
-                                  style.line_key(LOW, "pessimistic group (0.9 cost, 0.1 time)")])  # fmt: skip
     caption = "Lines end with the search. Dashed: the proven optimum over all price vectors, where it is known."
-    return style.Drawing(figure, title, caption)
+    keys = [style.line_key(HIGH, "optimistic group (0.1 cost, 0.9 time)"),
+            style.line_key(LOW, "pessimistic group (0.9 cost, 0.1 time)")]  # fmt: skip
+    return finished(figure, title, caption, keys)
 
 
 def draw_scaling(rows: list[dict[str, Any]]) -> style.Drawing:
@@ -110,12 +108,11 @@ def draw_scaling(rows: list[dict[str, Any]]) -> style.Drawing:
         for form, solver in ways
     ]
     title = "The slides' open question: time to prove the drivers' answer, by formulation"
-    style.heading(figure, title, keys)
     caption = (
         "Same problems for all; both of the slides' weights. Open circles: some solve was not proven within its limit "
         "and counts as the limit; a line ends where a way proved less than half."
     )
-    return style.Drawing(figure, title, caption)
+    return finished(figure, title, caption, keys)
 
 
 def draw_loop(loops: Cases) -> style.Drawing:
@@ -136,9 +133,10 @@ def draw_loop(loops: Cases) -> style.Drawing:
         axes.grid(visible=False, axis="x")
     panels[0].set_ylim(bottom=0.8)
     title = "Prices on the wires: the same drivers and homes, other prices"
-    style.heading(figure, title, [style.area_key(style.RUN_COLOURS[k + 1], c) for k, c in enumerate(controllers)])
     caption = (
         "One day of the feeder for each price vector and controller; only the stations that drivers choose differ. "
         "Black: what drivers paid for; a controller that delivers little relieves the grid by not charging."
     )
-    return style.Drawing(figure, title, caption)
+    return finished(
+        figure, title, caption, [style.area_key(style.RUN_COLOURS[k + 1], c) for k, c in enumerate(controllers)]
+    )

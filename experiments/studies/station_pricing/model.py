@@ -6,16 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cosim.contract import Float
-from cosim.controllers.pricing import (
-    MODERATE,
-    OPTIMISTIC_WEIGHTS,
-    PESSIMISTIC_WEIGHTS,
-    READINGS,
-    Evolved,
-    Leader,
-    best_prices,
-    better_moves,
-)
+from cosim.controllers import pricing
+from cosim.controllers.pricing import MODERATE, READINGS, Evolved, Leader
 from cosim.errors import Fault, InputError
 from cosim.experiments.studies.base import Cases, StudyResult
 from cosim.experiments.studies.station_pricing.data import PricingConfig
@@ -98,9 +90,10 @@ def vector_case(leader: Leader, prices: Float) -> Case | None:
     if leader.count <= MOST_WITH_ALL_ANSWERS and leader.instance.users <= MOST_ALL_ANSWERS:
         case["efficient_answers"] = len(leader.follower.efficient(prices))
     if leader.rules.congestion == "equilibrium":
-        weighted = {"weighted_optimistic": OPTIMISTIC_WEIGHTS, "weighted_pessimistic": PESSIMISTIC_WEIGHTS}
+        weights = (pricing.OPTIMISTIC_WEIGHTS, pricing.PESSIMISTIC_WEIGHTS)
         case["better_moves"] = sum(
-            len(better_moves(leader.instance, prices, answers[name], weights)) for name, weights in weighted.items()
+            len(pricing.better_moves(leader.instance, prices, answers[reading], of_reading))
+            for reading, of_reading in zip(READINGS[2:], weights, strict=True)
         )
     return case
 
@@ -113,7 +106,7 @@ def exact_cases(leader: Leader) -> tuple[Cases, Prices, list[str]]:
     InputError
         Where it is proven that no price vector can be served.
     """
-    best = {reading: best_prices(leader, reading) for reading in (*READINGS, MODERATE)}
+    best = {reading: pricing.best_prices(leader, reading) for reading in (*READINGS, MODERATE)}
     first = best["optimistic"]
     if not len(first.prices):
         rooms = ", ".join(f"{kwh:g}" for kwh in leader.instance.capacity_kwh)

@@ -10,16 +10,9 @@ import numpy as np
 from cosim.controllers.pricing import evolve, unservable_faults
 from cosim.experiments.figures.style import Drawing
 from cosim.experiments.studies.base import Cases, Progress, Study, from_template, timed
-from cosim.experiments.studies.station_pricing import benchmarks, day, figures
+from cosim.experiments.studies.station_pricing import benchmarks, day, figures, model
 from cosim.experiments.studies.station_pricing.data import PricingConfig, read_data, stream
-from cosim.experiments.studies.station_pricing.model import (
-    Prices,
-    PricingResult,
-    evolved_case,
-    evolved_prices,
-    exact_cases,
-    provable,
-)
+from cosim.experiments.studies.station_pricing.model import PricingResult
 
 
 class StationPricing(Study[PricingConfig, PricingResult]):
@@ -37,21 +30,21 @@ class StationPricing(Study[PricingConfig, PricingResult]):
         timing: dict[str, float] = {}
         documents: dict[str, dict[str, Any]] = {}
         cases: Cases = {}
-        chosen: Prices = {}
+        chosen: model.Prices = {}
         lines, scaling = list[str](), list[dict[str, Any]]()
         warnings = [] if leader.rules.lost_sales else [str(f) for f in unservable_faults(data.instance, data.name)]
-        if provable(leader):
+        if model.provable(leader):
             progress("Pricing")
             with timed(timing, "exact_s"):
-                cases, chosen, lines = exact_cases(leader)
+                cases, chosen, lines = model.exact_cases(leader)
         progress("Evolving prices")
         searcher = data.leader(config)  # one of its own, so that its time and its evaluations are its own
         with timed(timing, "evolution_s"):
             evolved = evolve(searcher, stream(config.seed, "search"),
                              population=config.population, generations=config.generations)  # fmt: skip
         if len(evolved.optimistic):
-            cases["evolutionary"], line = evolved_case(evolved, searcher, cases.get("best"))
-            chosen = chosen or evolved_prices(evolved)
+            cases["evolutionary"], line = model.evolved_case(evolved, searcher, cases.get("best"))
+            chosen = chosen or model.evolved_prices(evolved)
             lines.append(line)
         else:
             lines.append("Evolutionary algorithm: met no price vector that can be served")
@@ -79,10 +72,7 @@ class StationPricing(Study[PricingConfig, PricingResult]):
             with timed(timing, "loop_s"):
                 loops, told, refused = day.charge(config, data, leader, chosen)
             cases, lines, warnings = cases | loops, lines + told, warnings + refused
-        facts = {
-            "instance": {"name": data.name, **vars(data.instance)},
-            "rules": vars(data.rules),
-        }
+        facts = {"instance": {"name": data.name, **vars(data.instance)}, "rules": vars(data.rules)}
         return PricingResult(
             cases=cases, lines=lines, warnings=warnings, documents=documents, timing={"processor_s": timing},
             facts=facts, config=config, leader=leader, evolved=evolved, scaling=scaling,
@@ -90,15 +80,13 @@ class StationPricing(Study[PricingConfig, PricingResult]):
 
     def figures(self, result: PricingResult) -> dict[str, Drawing]:
         """Draw what there is to show."""
-        drawn = {}
+        drawn, best, history_eur = {}, result.cases.get("best", {}), result.evolved.history_eur
         if result.listed:
             drawn["figures/incomes.png"] = figures.draw_incomes(result.listed)
         if any("efficient_answers" in case for case in result.listed.values()):
             drawn["figures/efficient.png"] = figures.draw_efficient(result.listed, result.leader)
-        if np.isfinite(result.evolved.history_eur).any():
-            drawn["figures/evolution.png"] = figures.draw_evolution(
-                result.evolved.history_eur, result.cases.get("best", {})
-            )
+        if np.isfinite(history_eur).any():
+            drawn["figures/evolution.png"] = figures.draw_evolution(history_eur, best)
         if result.scaling:
             drawn["figures/scaling.png"] = figures.draw_scaling(result.scaling)
         if result.loops:
