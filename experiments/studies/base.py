@@ -26,7 +26,7 @@ Cases = dict[str, dict[str, Any]]
 """Metrics by name, by case."""
 
 Progress = Callable[[str], object]
-"""Told what is being done."""
+"""Called with what is being done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ Result = TypeVar("Result", bound=StudyResult)
 
 
 class Study(ABC, Generic[Config, Result]):
-    """A study: say what it is called and rests on, and how it is run and told.
+    """A study: say what it is called and rests on, and how it is run and reported.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ class Study(ABC, Generic[Config, Result]):
             Receives ``metrics.json``, ``manifest.json``, ``report.md``, where there are durations ``timing.json``, and
             the study's own tables and figures. Made where it is missing; left behind empty by no wrong input.
         progress : callable
-            Told what is being done.
+            Called with what is being done.
 
         Returns
         -------

@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 from cosim.experiments.studies import STUDIES
 
 studies = typer.Typer(
-    help="Tell a seed's study again: its data, its first formulation, what mends it; figures and numbers to check.",
+    help="Replicate a study: its data, its first formulation, what corrects it; figures and numbers to check.",
     no_args_is_help=True,
 )
 _out = Console()

@@ -39,7 +39,7 @@ PROOF_KEYS = {
 
 
 @pytest.fixture(scope="module")
-def story() -> Replication:
+def found() -> Replication:
     return replicate()
 
 
@@ -60,43 +60,43 @@ def test_what_is_published_costs_what_it_costs() -> None:
     assert (TOTAL_INFLEXIBLE_KW + PUBLISHED_EV_KW).max() <= houses.limit_kw + 0.2  # as exact as the pixels
 
 
-def test_the_first_formulation_has_no_solution_for_one_house_unless_the_tariff_is_flat(story: Replication) -> None:
+def test_the_first_formulation_has_no_solution_for_one_house_unless_the_tariff_is_flat(found: Replication) -> None:
     one = single_house()
     fixed = np.full((24, 1), one.limit_kw)
     assert not extreme_cost(one, "least", bound_multiplier=False, caps_kw=fixed).feasible
-    assert story.flat.feasible
-    assert story.flat.charge_kw.sum() == pytest.approx(20.0)
+    assert found.flat.feasible
+    assert found.flat.charge_kw.sum() == pytest.approx(20.0)
 
 
-def test_the_first_formulation_admits_any_cost_for_thirty_houses(story: Replication) -> None:
-    low, high = story.first_least, story.first_most
+def test_the_first_formulation_admits_any_cost_for_thirty_houses(found: Replication) -> None:
+    low, high = found.first_least, found.first_most
     assert low.cost == pytest.approx(29.87, abs=0.01)
     assert high.cost == pytest.approx(83.11, abs=0.01)
     for point in (low, high):
         assert point.cost == pytest.approx(point.bound, rel=1e-5)
         assert point.charge_kw.sum(axis=0) == pytest.approx(thirty_houses().need_kwh, abs=1e-5)
         assert point.cap_kw.sum(axis=1).max() <= thirty_houses().limit_kw + 1e-6
-    assert not story.thirty.first.feasible  # no freedom is left to it inside the right caps
+    assert not found.thirty.first.feasible  # no freedom is left to it inside the right caps
 
 
-def test_the_range_of_the_first_formulation_is_what_a_sort_gives(story: Replication) -> None:
+def test_the_range_of_the_first_formulation_is_what_a_sort_gives(found: Replication) -> None:
     """Without any bilevel structure left: total headroom filled from the cheapest hour, or from the dearest."""
     houses = thirty_houses()
-    for point, order_of_hours in ((story.first_least, 1), (story.first_most, -1)):
+    for point, order_of_hours in ((found.first_least, 1), (found.first_most, -1)):
         hours = np.argsort(order_of_hours * houses.price, kind="stable")
         room = houses.headroom_kw[hours]
         drawn = np.clip(houses.need_kwh.sum() - (np.cumsum(room) - room), 0.0, room)
         assert point.cost == pytest.approx(float(houses.price[hours] @ drawn), abs=1e-4)
 
 
-def test_one_house_follows_the_tariff(story: Replication) -> None:
-    one = story.single
+def test_one_house_follows_the_tariff(found: Replication) -> None:
+    one = found.single
     assert one.cost == pytest.approx(2.4047, abs=1e-4)
     assert one.least.cost == pytest.approx(one.cost, abs=1e-6)
     assert one.most.cost == pytest.approx(one.cost, abs=1e-6)
     assert one.least.marginal_price == pytest.approx([0.20])
     assert one.result.charge_kw[[0, 5, 20, 23], 0] == pytest.approx([1.897, 1.263, 0.867, 1.857], abs=1e-3)
-    told = cases(story)["single_house"]
+    told = cases(found)["single_house"]
     assert told["single_house_cost"] == one.cost
     assert told["single_house_bill"] == pytest.approx(10.0410, abs=1e-4)
     assert told["shoulder_charging_kwh"] == pytest.approx(4.0472, abs=1e-4)
@@ -104,14 +104,14 @@ def test_one_house_follows_the_tariff(story: Replication) -> None:
 
 
 @pytest.mark.parametrize("case", ["thirty_houses", "thirty_houses_another_split"])
-def test_thirty_houses_follow_the_tariff_however_the_total_is_split(story: Replication, case: str) -> None:
-    told = cases(story)[case]
+def test_thirty_houses_follow_the_tariff_however_the_total_is_split(found: Replication, case: str) -> None:
+    told = cases(found)[case]
     assert told["thirty_house_cost"] == pytest.approx(29.9, abs=0.05)
     assert told["peak_charging_kwh"] == 0.0
     assert told["shoulder_charging_kwh"] == pytest.approx(19.2, abs=1e-3)
     assert told["conditions_least_cost"] == pytest.approx(told["conditions_most_cost"], abs=1e-6)
     assert told["load_peak_kw"] <= told["limit_kw"]
-    assert cases(story)["thirty_houses"]["saving_percent"] == pytest.approx(52, abs=1)
+    assert cases(found)["thirty_houses"]["saving_percent"] == pytest.approx(52, abs=1)
 
 
 def test_another_split_is_another_split_of_the_same_total() -> None:

@@ -122,9 +122,9 @@ class Rephasing:
         return _sequences(predicted.current_a, steps), np.array(changes)
 
     def _powers(self, moves: Sequence[int]) -> tuple[Float, Float]:
-        told = self._trajectory
-        nothing = np.zeros((told.steps, len(self.moves)))
-        p_kw, q_kvar = np.hstack([told.net_kw, nothing]), np.hstack([told.net_kvar, nothing])
+        day = self._trajectory
+        nothing = np.zeros((day.steps, len(self.moves)))
+        p_kw, q_kvar = np.hstack([day.net_kw, nothing]), np.hstack([day.net_kvar, nothing])
         for row in moves:
             old, new = self.customer[row], self._count + row
             for power in (p_kw, q_kvar):
