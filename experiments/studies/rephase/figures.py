@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from cosim import Trajectory
 from cosim.contract import Float
 from cosim.experiments.figures import style
+from cosim.experiments.studies.base import finished
 from cosim.measures import neutral_current_a
 
 AFTER = style.RUN_COLOURS[0]
@@ -30,12 +31,10 @@ def draw(before: Trajectory, after: Trajectory) -> style.Drawing:
     _duration(neutral[1], before.step_h, residual)
     keys = [style.line_key(c, f"phase {p}") for p, c in enumerate(style.PHASE_COLOURS, 1)]
     keys += [style.line_key(style.REFERENCE, "neutral before"), style.line_key(AFTER, "neutral after")]
-    title = _title(residual)
-    style.heading(figure, title, keys)
     caption = (
         "Above: currents of the transformer's phases. Below: what is left of them in the neutral, over time and sorted."
     )
-    return style.Drawing(figure, title, caption)
+    return finished(figure, _title(residual), caption, keys)
 
 
 def _phases(axes: Axes, edges: Float, run: Trajectory) -> None:
