@@ -20,7 +20,7 @@ class Entry(NamedTuple):
 STUDIES: dict[str, Entry] = {
     "powertrip": Entry(
         "cosim.experiments.studies.powertrip.study:PowerTrip",
-        "Three charge points and twelve roofs: phase unbalance, what control does, and what the index hides.",
+        "Three charge points and twelve PV units: phase unbalance, what control does, and what the index hides.",
     ),
     "host_capacity": Entry(
         "cosim.experiments.studies.host_capacity.study:HostCapacity",

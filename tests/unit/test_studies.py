@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import typer
 from matplotlib.figure import Figure
+from threadpoolctl import threadpool_info
 from typer.testing import CliRunner
 
 from cosim.errors import Fault, InputError
@@ -124,3 +125,15 @@ def test_the_command_line_imports_no_study_before_it_is_called() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
     assert done.stdout.strip() == "['cosim.experiments.studies.command']\nFalse"
+
+
+def test_a_study_runs_on_one_thread_of_linear_algebra(tmp_path: Path) -> None:
+    class Counting(Dice):
+        def run(self, config: DiceConfig, progress: Progress) -> StudyResult:
+            found = super().run(config, progress)
+            found.cases["die"]["threads"] = [pool["num_threads"] for pool in threadpool_info()]
+            return found
+
+    threads = Counting().conduct(DiceConfig(), tmp_path).cases["die"]["threads"]
+    assert threads
+    assert set(threads) == {1}

@@ -166,9 +166,9 @@ def _fleet(cars: list[Car], plugged: Float, driving: Float, *, discharge: bool) 
     charger = np.array([car.charger_kw for car in cars])
     battery = np.broadcast_to(np.array([car.battery_kwh for car in cars]), plugged.shape)
     efficiency = np.array([car.efficiency for car in cars])
-    nil = np.zeros_like(plugged)
+    zero = np.zeros_like(plugged)
     return Fleet(
-        nil, plugged * charger, nil, plugged * charger if discharge else nil, LOWEST_SHARE * battery,
+        zero, plugged * charger, zero, plugged * charger if discharge else zero, LOWEST_SHARE * battery,
         HIGHEST_SHARE * battery, driving, efficiency, efficiency, self_discharge=0.0, step_h=1.0,
     )  # fmt: skip
 

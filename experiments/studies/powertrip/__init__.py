@@ -1,1 +1,1 @@
-"""PowerTrip on other feeders: what adding roofs did, what control does, and what the index does not see."""
+"""PowerTrip on other feeders: what adding PV did, what control does, and what the index does not see."""

@@ -1,4 +1,4 @@
-"""Options of ``powertrip``, and what they say as arrays: charge points, roofs and the feeder they stand on."""
+"""Options of ``powertrip``, and what they say as arrays: charge points, PV units and the feeder they stand on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True, kw_only=True)
 class TripConfig(StudyConfig):
-    """Options of the study: any feeder, with charge points and roofs anywhere on it."""
+    """Options of the study: any feeder, with charge points and PV units anywhere on it."""
 
     feeder: Annotated[str, typer.Option(help="Shipped name, or path of an OpenDSS file.")] = "european_lv"
     charge_points: Annotated[str, typer.Option(help="BUS.PHASE@HH-HH,...")] = CHARGE_POINTS
@@ -79,27 +79,27 @@ class ChargePoint(Unit):
 
 @dataclass(frozen=True)
 class PvUnit(Unit):
-    """A roof."""
+    """A PV unit."""
 
     kwp: float
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """The feeder with charge points and roofs, and one day of 5-minute steps.
+    """The feeder with charge points and PV units, and one day of 5-minute steps.
 
     Attributes
     ----------
     feeder : Feeder
-        Its own customers first, then charge points, then roofs.
+        Its own customers first, then charge points, then PV units.
     lines : tuple of Branch
         The line that feeds each charge point's bus.
     demand_kw, demand_kvar : ndarray, shape (step, customer)
         Of the feeder's own customers; 0 of the others [kW], [kvar].
     ev_kw : ndarray, shape (step, charge point)
         What vehicles ask for [kW].
-    sun_kw : ndarray, shape (step, roof)
-        What roofs could feed in [kW].
+    pv_available_kw : ndarray, shape (step, PV unit)
+        What PV units could feed in [kW].
     """
 
     feeder: Feeder
@@ -107,19 +107,19 @@ class Place:
     demand_kw: Float
     demand_kvar: Float
     ev_kw: Float
-    sun_kw: Float
+    pv_available_kw: Float
 
     @property
     def chargers(self) -> Int:
         """Columns of the charge points."""
-        first = len(self.feeder.customers) - self.ev_kw.shape[1] - self.sun_kw.shape[1]
+        first = len(self.feeder.customers) - self.ev_kw.shape[1] - self.pv_available_kw.shape[1]
         return np.arange(first, first + self.ev_kw.shape[1])
 
     @property
-    def roofs(self) -> Int:
-        """Columns of the roofs."""
+    def pv_columns(self) -> Int:
+        """Columns of the PV units."""
         count = len(self.feeder.customers)
-        return np.arange(count - self.sun_kw.shape[1], count)
+        return np.arange(count - self.pv_available_kw.shape[1], count)
 
     @property
     def active(self) -> Int:
@@ -130,7 +130,7 @@ class Place:
         """Net load of all customers for a batch of candidates, shape (candidate, customer) [kW]."""
         net = np.repeat(self.demand_kw[step][None, :], len(ev_kw), axis=0)
         net[:, self.chargers] += ev_kw
-        net[:, self.roofs] -= pv_kw
+        net[:, self.pv_columns] -= pv_kw
         return net
 
 
@@ -153,7 +153,7 @@ def parse_pv(text: str) -> tuple[PvUnit, ...]:
         match = re.fullmatch(r"([^.@:]+)\.([123]):(\d+(?:\.\d+)?)", entry)
         return PvUnit(entry, match[1], int(match[2]), float(match[3])) if match and float(match[3]) > 0 else None
 
-    nothing = "names no roof, but curtailed sun is one of the two objectives"
+    nothing = "names no unit, but PV curtailed is one of the two objectives"
     return _parse("--pv", text, read, "BUS.PHASE:KWP", "691.1:7.2", nothing)
 
 
@@ -219,7 +219,7 @@ def _parse(
 
 
 def make_place(config: TripConfig) -> Place:
-    """Put charge points and roofs on a feeder.
+    """Put charge points and PV units on a feeder.
 
     The feeder's own customers draw what ``households`` says: a shipped set of profiles, a path, or ``feeder`` for the
     load shapes of the circuit's file. Without it those, if the file has them for every load, else ``may_weekday``.
@@ -227,16 +227,16 @@ def make_place(config: TripConfig) -> Place:
     Raises
     ------
     InputError
-        Where a bus or phase does not exist, no line with three phases feeds a charge point's bus, or there is no sun
+        Where a bus or phase does not exist, no line with three phases feeds a charge point's bus, or no PV power
         in any step in which a vehicle charges.
     """
-    points, roofs = parse_charge_points(config.charge_points), parse_pv(config.pv)
+    points, pv_units = parse_charge_points(config.charge_points), parse_pv(config.pv)
     bare = feeders.load(config.feeder)
     nodes = {name.upper() for name in bare.network.node_names}
     unknown = [
         Fault(WHERE, option, f"'{one.entry}': there is no node '{one.bus}.{one.phase}' on {bare.name}",
               "name a bus and a phase of the feeder")
-        for option, units in (("--charge-points", points), ("--pv", roofs))
+        for option, units in (("--charge-points", points), ("--pv", pv_units))
         for one in units
         if f"{one.bus}.{one.phase}".upper() not in nodes
     ]  # fmt: skip
@@ -244,7 +244,7 @@ def make_place(config: TripConfig) -> Place:
         raise InputError(unknown)
     connections = [
         Connection(f"{kind}_{row}", one.bus, (one.phase,))
-        for kind, units in (("CP", points), ("PV", roofs))
+        for kind, units in (("CP", points), ("PV", pv_units))
         for row, one in enumerate(units, 1)
     ]
     feeder = feeders.load(config.feeder, connections=connections, source_pu=config.source_pu)
@@ -258,11 +258,11 @@ def make_place(config: TripConfig) -> Place:
     busy = np.array([(point.begin_h <= hour) & (hour < point.end_h) for point in points]).T
     sky = clear_sky(feeder.latitude_deg, feeder.longitude_deg, DAY, STEPS * STEP_MIN)
     specific = _steps(specific_power(sky, TILT_DEG, AZIMUTH_DEG)[:, None])
-    sun_kw = specific * np.array([roof.kwp for roof in roofs])
-    if not (sun_kw[busy.any(axis=1)] > 0.0).any():
-        problem = "no sun reaches any roof while a vehicle charges, but curtailed sun is one of the two objectives"
+    pv_available_kw = specific * np.array([unit.kwp for unit in pv_units])
+    if not (pv_available_kw[busy.any(axis=1)] > 0.0).any():
+        problem = "no PV unit has any sun while a vehicle charges, but PV curtailed is one of the two objectives"
         raise InputError(Fault(WHERE, "--charge-points", problem, "choose hours of daylight, e.g. 12-13"))
-    return Place(feeder, lines, demand_kw, demand_kvar, CHARGER_KW * busy, sun_kw)
+    return Place(feeder, lines, demand_kw, demand_kvar, CHARGER_KW * busy, pv_available_kw)
 
 
 def _demand(feeder: Feeder, added: int, households: str | None, seed: int) -> tuple[Float, Float]:

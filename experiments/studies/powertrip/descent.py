@@ -38,7 +38,7 @@ class Local:
         As `Flow`; magnitudes.
     low_kw, high_kw : ndarray, shape (unit,)
         Bounds.
-    roof : ndarray of bool, shape (unit,)
+    pv : ndarray of bool, shape (unit,)
         Units whose distance from the upper bound is curtailment.
     voltage_pu : tuple of float or None
         Limits.
@@ -47,7 +47,7 @@ class Local:
     flow: Flow
     low_kw: Float
     high_kw: Float
-    roof: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+    pv: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
     voltage_pu: tuple[float, float] | None
 
     def values(self, kw: Float) -> Float:
@@ -86,7 +86,7 @@ class Local:
 
     def cut(self, kw: Float) -> Float:
         """f2 of candidates, shape (candidate,) [kW²]."""
-        return np.asarray(((self.high_kw - kw)[:, self.roof] ** 2).sum(axis=1))
+        return np.asarray(((self.high_kw - kw)[:, self.pv] ** 2).sum(axis=1))
 
     @staticmethod
     def deviation(current_a: Float) -> Float:
@@ -180,7 +180,7 @@ class _Model:
     def _objectives(self, z: Float) -> tuple[Float, Float]:
         """Both objectives, and their slopes, shape (2, variable)."""
         index = z[self._count : -1]
-        cut_kw = np.where(self.local.roof, self.local.high_kw - self.powers(z), 0.0)
+        cut_kw = np.where(self.local.pv, self.local.high_kw - self.powers(z), 0.0)
         slope = np.zeros((2, len(z)))
         slope[0, self._count : -1] = 2e4 * index
         slope[1, : self._count] = -2.0 * cut_kw[self.free] * self._width_kw[self.free]

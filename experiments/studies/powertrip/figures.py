@@ -16,7 +16,7 @@ from cosim.experiments.studies.powertrip.data import STEP_MIN, Place
 from cosim.experiments.studies.powertrip.measures import Delivered
 
 COLOURS = ("#9A9A9A", "#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
-SUN = "#BBBBBB"
+AVAILABLE = "#BBBBBB"
 LOW_PU = 0.94
 MARGIN_H = 0.25
 NEAR_PU = 0.03  # a limit this near is drawn, one farther away is only named
@@ -42,7 +42,7 @@ def draw_over_time(
     place: Place, shown: Mapping[str, Delivered], quantity: str, label: str, title: str
 ) -> style.Drawing:
     """One quantity at every line that feeds a charge point, all cases together."""
-    values = {name: getattr(told, quantity) for name, told in shown.items()}
+    values = {name: getattr(case, quantity) for name, case in shown.items()}
     figure, (panels,) = style.sheet(style.Block(len(place.lines), 1, 1.6), right_in=1.3)
     for column, axes in enumerate(panels):
         _steps(axes, place, {name: of_lines[:, column] for name, of_lines in values.items()}, label)
@@ -61,8 +61,8 @@ def draw_over_time(
 def draw_voltage_unbalance(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
     """V2/V1 and V0/V1 at the charge points' buses, the worst of them."""
     title = "Voltage unbalance at the charge points' buses, the worst of them"
-    negative = {name: told.vuf_percent.max(axis=1) for name, told in shown.items()}
-    zero = {name: told.v0_percent.max(axis=1) for name, told in shown.items()}
+    negative = {name: case.vuf_percent.max(axis=1) for name, case in shown.items()}
+    zero = {name: case.v0_percent.max(axis=1) for name, case in shown.items()}
     figure, (panels,) = style.sheet(style.Block(2, 1, 1.7, share_y=False), right_in=1.3)
     for axes, values, label in zip(panels, (negative, zero), ("V2/V1 [%]", "V0/V1 [%]"), strict=True):
         _steps(axes, place, values, label)
@@ -81,15 +81,15 @@ def draw_lowest_voltage(place: Place, shown: Mapping[str, Delivered]) -> style.D
     """Lowest voltage of every bus over the active steps, against its distance."""
     title = "Lowest voltage along the feeder while vehicles charge"
     figure, ((axes,),) = style.sheet(style.Block(1, 1, 3.2), right_in=1.3)
-    for colour, told in zip(COLOURS, shown.values(), strict=False):
+    for colour, case in zip(COLOURS, shown.values(), strict=False):
         lowest: dict[str, float] = {}
-        for name, value in zip(place.feeder.network.node_names, told.node_lowest_pu, strict=True):
+        for name, value in zip(place.feeder.network.node_names, case.node_lowest_pu, strict=True):
             bus, phase = name.rsplit(".", 1)
             if phase in "123" and np.isfinite(value) and bus in place.feeder.distance_m:
                 lowest[bus] = min(lowest.get(bus, np.inf), value)
         distance = [place.feeder.distance_m[bus] for bus in lowest]
         axes.scatter(distance, list(lowest.values()), s=5, color=colour, linewidths=0)
-    least = min(float(np.nanmin(told.node_lowest_pu)) for told in shown.values())
+    least = min(float(np.nanmin(case.node_lowest_pu)) for case in shown.values())
     if least < LOW_PU + NEAR_PU:
         style.limit_line(axes, LOW_PU, f"{LOW_PU} pu")
     limit = f"{abs(least - LOW_PU):.3f} pu {'above' if least >= LOW_PU else 'BELOW'} the limit of {LOW_PU} pu"
@@ -104,19 +104,19 @@ def draw_lowest_voltage(place: Place, shown: Mapping[str, Delivered]) -> style.D
 
 
 def draw_pv_use(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
-    """Sun of all roofs, and what each case feeds in."""
-    title = "Use of the sun"
+    """Available power of all PV units, and what each case feeds in."""
+    title = "Use of PV"
     figure, ((axes,),) = style.sheet(style.Block(1, 1, 2.8), right_in=1.3)
-    _step(axes, place, place.sun_kw.sum(axis=1), SUN, linewidth=3.0)
-    fed_in = {name: told.schedule.pv_kw.sum(axis=1) for name, told in shown.items()}
-    _steps(axes, place, fed_in, "fed in by all roofs [kW]")
+    _step(axes, place, place.pv_available_kw.sum(axis=1), AVAILABLE, linewidth=3.0)
+    fed_in = {name: case.schedule.pv_kw.sum(axis=1) for name, case in shown.items()}
+    _steps(axes, place, fed_in, "fed in by all PV units [kW]")
     axes.set_xlabel("hour of the day")
     axes.set_ylim(bottom=0)
     return finished(
         figure,
         title,
         "What is missing below the grey line is curtailed.",
-        [style.line_key(SUN, "available", linewidth=3.0), *_keys(shown)],
+        [style.line_key(AVAILABLE, "available", linewidth=3.0), *_keys(shown)],
     )
 
 
@@ -124,8 +124,8 @@ def draw_disagreement(place: Place, shown: Mapping[str, Delivered]) -> style.Dra
     """PUI against neutral current: the same steps, two judgements."""
     title, columns = "PUI and neutral current: the same steps, two judgements", min(3, len(shown))
     figure, (panels,) = style.sheet(style.Block(len(shown), columns, 2.2), right_in=1.3)
-    for axes, colour, (name, told) in zip(panels, COLOURS, shown.items(), strict=False):
-        pui, neutral = told.pui_percent[place.active].ravel(), told.neutral_a[place.active].ravel()
+    for axes, colour, (name, case) in zip(panels, COLOURS, shown.items(), strict=False):
+        pui, neutral = case.pui_percent[place.active].ravel(), case.neutral_a[place.active].ravel()
         axes.scatter(pui, neutral, s=8, color=colour, alpha=0.7, linewidths=0)
         varied = np.ptp(pui) > 0.0 and np.ptp(neutral) > 0.0
         style.panel_title(axes, name, f"r = {np.corrcoef(pui, neutral)[0, 1]:+.2f}" if varied else "")

@@ -1,4 +1,4 @@
-"""What a schedule of charge points and roofs does to the feeder, by OpenDSS, and how every index sees it."""
+"""What a schedule of charge points and PV units does to the feeder, by OpenDSS, and how every index sees it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOW_VOLTAGE_BAND = (0.5, 1.5)  # of nominal: nodes behind the transformer
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """What charge points draw and roofs feed in, shape (step, unit) [kW]; a day or a part of it."""
+    """What charge points draw and PV units feed in, shape (step, unit) [kW]; a day or a part of it."""
 
     ev_kw: Float
     pv_kw: Float
@@ -40,7 +40,7 @@ class Delivered:
     lowest_pu : ndarray, shape (step,)
         Lowest phase-to-earth voltage of any low-voltage node.
     highest_pu : ndarray, shape (step,)
-        Highest at any customer, charge point or roof.
+        Highest at any customer, charge point or PV unit.
     node_lowest_pu : ndarray, shape (node,)
         Lowest voltage of every low-voltage node over the active steps; nan of the others.
     """
@@ -99,33 +99,33 @@ def deliver(place: Place, schedule: Schedule) -> Delivered:
     )
 
 
-def metrics(place: Place, told: Delivered) -> dict[str, float]:
+def metrics(place: Place, case: Delivered) -> dict[str, float]:
     """Sum a schedule up over the active steps, names as in ``metrics.json``.
 
     A number at the end of a name is that of a charge point, in the order of the command line, for the line that feeds
     its bus; ``pui_own_percent_1`` is the mean over the steps in which that charge point itself is busy.
     """
     active, hours = place.active, STEP_MIN / 60.0
-    pui, neutral = told.pui_percent[active], told.neutral_a[active]
-    sun, pv, ev = place.sun_kw[active], told.schedule.pv_kw[active], told.schedule.ev_kw[active]
+    pui, neutral = case.pui_percent[active], case.neutral_a[active]
+    available, pv, ev = place.pv_available_kw[active], case.schedule.pv_kw[active], case.schedule.ev_kw[active]
     found = {
         "f1_mean": (pui**2).sum(axis=1).mean(),
-        "f2_mean_kw2": ((sun - pv) ** 2).sum(axis=1).mean(),
+        "f2_mean_kw2": ((available - pv) ** 2).sum(axis=1).mean(),
         "pui_mean_percent": pui.mean(),
         "pui_max_percent": pui.max(),
-        "phase_current_mean_a": told.mean_a[active].mean(),
+        "phase_current_mean_a": case.mean_a[active].mean(),
         "neutral_current_mean_a": neutral.mean(),
         "neutral_current_max_a": neutral.max(),
-        "i2_mean_a": told.i2_a[active].mean(),
-        "unbalance_current_mean_a2": told.unbalance_a2[active].sum(axis=1).mean(),
-        "vuf_mean_percent": told.vuf_percent[active].mean(),
-        "vuf_max_percent": told.vuf_percent[active].max(),
-        "v0_mean_percent": told.v0_percent[active].mean(),
-        "pv_use_percent": 100.0 * pv.sum() / sun.sum(),
-        "pv_curtailed_kwh": (sun.sum() - pv.sum()) * hours,
+        "i2_mean_a": case.i2_a[active].mean(),
+        "unbalance_current_mean_a2": case.unbalance_a2[active].sum(axis=1).mean(),
+        "vuf_mean_percent": case.vuf_percent[active].mean(),
+        "vuf_max_percent": case.vuf_percent[active].max(),
+        "v0_mean_percent": case.v0_percent[active].mean(),
+        "pv_use_percent": 100.0 * pv.sum() / available.sum(),
+        "pv_curtailed_kwh": (available.sum() - pv.sum()) * hours,
         "ev_kwh": ev.sum() * hours,
-        "voltage_min_pu": told.lowest_pu[active].min(),
-        "voltage_max_pu": told.highest_pu[active].max(),
+        "voltage_min_pu": case.lowest_pu[active].min(),
+        "voltage_max_pu": case.highest_pu[active].max(),
     }
     for column in range(len(place.lines)):
         own = place.ev_kw[active, column] > 0.0

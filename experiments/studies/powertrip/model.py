@@ -30,7 +30,7 @@ class Control:
         First objective of the search: ``pui`` (the seed's, squared) or ``unbalance_current``; the second is the squared
         curtailment.
     voltage_pu : tuple of float or None
-        Limits at all customers, charge points and roofs, of nominal voltage.
+        Limits at all customers, charge points and PV units, of nominal voltage.
     """
 
     least: float
@@ -92,7 +92,7 @@ def control(place: Place, rules: Control, weights: Sequence[Weights], config: Tr
         place.feeder, network, (rules.objective, CONVEX_PAIR[1]), lines=lines,
         voltage_limits_pu=rules.voltage_pu, loading_limit_percent=None,
     )  # fmt: skip
-    chosen = {pair: Schedule(place.ev_kw.copy(), place.sun_kw.copy()) for pair in weights}
+    chosen = {pair: Schedule(place.ev_kw.copy(), place.pv_available_kw.copy()) for pair in weights}
     moments: list[Moment] = []
     infeasible = 0
     for step in place.active.tolist():
@@ -138,12 +138,12 @@ def _choices(moment: Moment, local: Local, rules: Control, weights: Sequence[Wei
 
 
 def _units(place: Place, rules: Control, step: int, on: Int) -> Units:
-    asked, sun_kw = place.ev_kw[step, on], place.sun_kw[step]
+    asked, pv_available_kw = place.ev_kw[step, on], place.pv_available_kw[step]
     return Units(
-        customer=np.concatenate([place.chargers[on], place.roofs]),
-        roof=np.arange(len(on) + len(sun_kw)) >= len(on),
-        low_kw=np.concatenate([rules.least * asked, np.zeros_like(sun_kw)]),
-        high_kw=np.concatenate([rules.most * asked, sun_kw]),
+        customer=np.concatenate([place.chargers[on], place.pv_columns]),
+        roof=np.arange(len(on) + len(pv_available_kw)) >= len(on),
+        low_kw=np.concatenate([rules.least * asked, np.zeros_like(pv_available_kw)]),
+        high_kw=np.concatenate([rules.most * asked, pv_available_kw]),
     )
 
 

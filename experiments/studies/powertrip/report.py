@@ -68,5 +68,5 @@ def of_control(who: str, base: Case, case: Case) -> str:
         (direction(f1) > 0, ": its bounds and weights leave it worse than no control, by its own index."),
     )
     end = next((text for holds, text in ends if holds), ".")
-    used = f"{case['pv_use_percent']:.0f} % of the sun used"
+    used = f"{case['pv_use_percent']:.0f} % of the PV used"
     return f"{who}: f1 {moves(f1)}, the neutral current {moves(neutral)}, {used}{end}"

@@ -54,8 +54,8 @@ class PowerTrip(Study[TripConfig, TripResult]):
         place, pairs = data.make_place(config), data.parse_weights(config.weights)
         progress("Both days without control")
         delivered = {
-            BARE: deliver(place, Schedule(place.ev_kw, np.zeros_like(place.sun_kw))),
-            BASELINE: deliver(place, Schedule(place.ev_kw, place.sun_kw)),
+            BARE: deliver(place, Schedule(place.ev_kw, np.zeros_like(place.pv_available_kw))),
+            BASELINE: deliver(place, Schedule(place.ev_kw, place.pv_available_kw)),
         }
         limited = replace(CONTROLS["voltage_control"], voltage_pu=data.parse_band(config.voltage_pu))
         decided: dict[str, Controlled] = {}
@@ -67,7 +67,7 @@ class PowerTrip(Study[TripConfig, TripResult]):
         cases = {name: metrics(place, one) for name, one in delivered.items()}
         differing: dict[str, pd.DataFrame] = {}
         for name, one in delivered.items():
-            # roofs are compared with no roofs, every control with roofs and no control
+            # PV is compared with no PV, every control with PV and no control
             table = compare(delivered[BARE if name in (BARE, BASELINE) else BASELINE], one, place)
             differing[name] = table[table["verdict"] != ""]
             cases[name] |= disagreement(table) | {
@@ -106,8 +106,9 @@ class PowerTrip(Study[TripConfig, TripResult]):
         listed = {name: result.cases[name] for name in result.delivered}
         return from_template(
             self.name, cases=result.cases, decided=result.decided, feeder=feeder, lines=len(place.lines),
-            roofs=len(place.roofs), steps=len(place.active), weights=data.parse_weights(result.config.weights)[-1],
-            limit_pu=data.parse_band(result.config.voltage_pu)[1], no_load_pu=no_load_pu,
+            pv_units=len(place.pv_columns), steps=len(place.active), no_load_pu=no_load_pu,
+            weights=data.parse_weights(result.config.weights)[-1],
+            limit_pu=data.parse_band(result.config.voltage_pu)[1],
             headroom_pu=STATUTORY_V / feeder.nominal_voltage_v - no_load_pu,
             table=result.tables["cases.csv"][["case", *report.COLUMNS]],
             by_line=report.line_table(listed, [line.name for line in place.lines]), captions=captions,
@@ -123,7 +124,7 @@ def case_name(control_name: str, pair: Weights) -> str:
 def _lines(cases: Cases, decided: Mapping[str, Controlled]) -> list[str]:
     lines = [
         f"{name}: f1 {case['f1_mean']:.0f} ({case['f1_mean_change_percent']:+.0f} %), neutral current "
-        f"{case['neutral_current_mean_a']:.1f} A ({case['neutral_current_mean_change_percent']:+.0f} %), sun used "
+        f"{case['neutral_current_mean_a']:.1f} A ({case['neutral_current_mean_change_percent']:+.0f} %), PV used "
         f"{case['pv_use_percent']:.0f} %, charged {case['ev_kwh']:.1f} kWh, highest voltage "
         f"{case['voltage_max_pu']:.3f} pu"
         for name, case in cases.items()

@@ -70,8 +70,8 @@ class StationPricing(Study[PricingConfig, PricingResult]):
         if config.feeder is not None:
             progress(f"Charging on {config.feeder}")
             with timed(timing, "loop_s"):
-                loops, told, refused = day.charge(config, data, leader, chosen)
-            cases, lines, warnings = cases | loops, lines + told, warnings + refused
+                loops, said, refused = day.charge(config, data, leader, chosen)
+            cases, lines, warnings = cases | loops, lines + said, warnings + refused
         facts = {"instance": {"name": data.name, **vars(data.instance)}, "rules": vars(data.rules)}
         return PricingResult(
             cases=cases, lines=lines, warnings=warnings, documents=documents, timing={"processor_s": timing},
