@@ -34,7 +34,7 @@ def draw(place: Place, shown: Mapping[str, Delivered]) -> dict[str, style.Drawin
         "voltage_unbalance": draw_voltage_unbalance(place, shown),
         "lowest_voltage": draw_lowest_voltage(place, shown),
         "pv_use": draw_pv_use(place, shown),
-        "pui_against_neutral": draw_disagreement(place, shown),
+        "pui_against_neutral": draw_disagreement(shown),
     }
 
 
@@ -51,7 +51,7 @@ def draw_over_time(
         hours = np.flatnonzero(place.ev_kw[:, column]) * STEP_MIN / 60.0
         busy = f"charging {hours[0]:.0f}-{hours[-1] + STEP_MIN / 60:.0f} h" if len(hours) else "idle"
         style.panel_title(axes, f"{place.lines[column].name}, charge point at {at}", busy)
-    panels[0].set_ylim(0.0, HEADROOM * _largest(place, values))
+    panels[0].set_ylim(0.0, _top(values))
     panels[-1].set_xlabel("hour of the day")
     return finished(
         figure, title, "At the lines that feed the charge points, in the active steps of 5 minutes.", _keys(shown)
@@ -66,8 +66,8 @@ def draw_voltage_unbalance(place: Place, shown: Mapping[str, Delivered]) -> styl
     figure, (panels,) = style.sheet(style.Block(2, 1, 1.7, share_y=False), right_in=1.3)
     for axes, values, label in zip(panels, (negative, zero), ("V2/V1 [%]", "V0/V1 [%]"), strict=True):
         _steps(axes, place, values, label)
-        axes.set_ylim(0.0, HEADROOM * _largest(place, values))
-    worst = _largest(place, negative)
+        axes.set_ylim(0.0, _top(values))
+    worst = max(float(series.max()) for series in negative.values())
     limit = f"EN 50160: at most {VUF_LIMIT_PERCENT:g} % in 95 % of a week's 10-minute means"
     style.panel_title(panels[0], "Negative sequence", f"highest {worst:.2f} %; {limit}")
     if worst > VUF_LIMIT_PERCENT:
@@ -107,8 +107,8 @@ def draw_pv_use(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
     """Available power of all PV units, and what each case feeds in."""
     title = "Use of PV"
     figure, ((axes,),) = style.sheet(style.Block(1, 1, 2.8), right_in=1.3)
-    _step(axes, place, place.pv_available_kw.sum(axis=1), AVAILABLE, linewidth=3.0)
-    fed_in = {name: case.schedule.pv_kw.sum(axis=1) for name, case in shown.items()}
+    _step(axes, place, place.pv_available_kw[place.active].sum(axis=1), AVAILABLE, linewidth=3.0)
+    fed_in = {name: case.schedule.pv_kw[place.active].sum(axis=1) for name, case in shown.items()}
     _steps(axes, place, fed_in, "fed in by all PV units [kW]")
     axes.set_xlabel("hour of the day")
     axes.set_ylim(bottom=0)
@@ -120,12 +120,12 @@ def draw_pv_use(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
     )
 
 
-def draw_disagreement(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
+def draw_disagreement(shown: Mapping[str, Delivered]) -> style.Drawing:
     """PUI against neutral current: the same steps, two judgements."""
     title, columns = "PUI and neutral current: the same steps, two judgements", min(3, len(shown))
     figure, (panels,) = style.sheet(style.Block(len(shown), columns, 2.2), right_in=1.3)
     for axes, colour, (name, case) in zip(panels, COLOURS, shown.items(), strict=False):
-        pui, neutral = case.pui_percent[place.active].ravel(), case.neutral_a[place.active].ravel()
+        pui, neutral = case.pui_percent.ravel(), case.neutral_a.ravel()
         axes.scatter(pui, neutral, s=8, color=colour, alpha=0.7, linewidths=0)
         varied = np.ptp(pui) > 0.0 and np.ptp(neutral) > 0.0
         style.panel_title(axes, name, f"r = {np.corrcoef(pui, neutral)[0, 1]:+.2f}" if varied else "")
@@ -145,16 +145,17 @@ def _steps(axes: Axes, place: Place, values: Mapping[str, Float], label: str) ->
 
 def _step(axes: Axes, place: Place, values: Float, colour: str, linewidth: float = 1.1) -> None:
     """Draw the active steps, run by run: outside them all controls do the same, and the last would hide the rest."""
-    for run in np.split(place.active, np.flatnonzero(np.diff(place.active) > 1) + 1):
-        hour = np.append(run, run[-1] + 1) * STEP_MIN / 60.0
-        axes.step(hour, style.hold(values[run]), where="post", color=colour, linewidth=linewidth)
+    breaks = np.flatnonzero(np.diff(place.active) > 1) + 1
+    for steps, shown in zip(np.split(place.active, breaks), np.split(values, breaks), strict=True):
+        hour = np.append(steps, steps[-1] + 1) * STEP_MIN / 60.0
+        axes.step(hour, style.hold(shown), where="post", color=colour, linewidth=linewidth)
     first, last = place.active[0] * STEP_MIN / 60.0, (place.active[-1] + 1) * STEP_MIN / 60.0
     axes.set_xlim(first - MARGIN_H, last + MARGIN_H)
 
 
-def _largest(place: Place, values: Mapping[str, Float]) -> float:
-    """Largest value in the active steps of any case; 1 where all are 0."""
-    return max(float(series[place.active].max()) for series in values.values()) or 1.0
+def _top(values: Mapping[str, Float]) -> float:
+    """Upper end of an axis: a little above the largest value of any case; of 1 where all are 0."""
+    return HEADROOM * (max(float(series.max()) for series in values.values()) or 1.0)
 
 
 def _keys(shown: Mapping[str, Delivered], **look: Any) -> list[Line2D]:

@@ -27,7 +27,7 @@ class Schedule:
 
 @dataclass(frozen=True, eq=False)
 class Delivered:
-    """A schedule, and what the power flow makes of it; arrays by step of the day, nan at steps that are not active.
+    """A schedule, and what the power flow makes of it; arrays by active step.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Delivered:
 
 
 def deliver(place: Place, schedule: Schedule) -> Delivered:
-    """Solve the active steps of a schedule by OpenDSS and measure them; arrays are nan at the others."""
+    """Solve the active steps of a schedule by OpenDSS and measure them."""
     engine = OpenDssEngine(place.feeder)
     active = place.active
     voltage = np.array([
@@ -78,23 +78,18 @@ def deliver(place: Place, schedule: Schedule) -> Delivered:
     terminals = [node for nodes in place.feeder.customer_nodes for node in nodes]
     lowest = np.where(behind, magnitude.min(axis=0), np.nan)
 
-    def by_step(values: Float) -> Float:
-        whole = np.full((len(schedule.ev_kw), *values.shape[1:]), np.nan)
-        whole[active] = values
-        return whole
-
     return Delivered(
         schedule=schedule,
         # the study's index has no least current: a line without load would be undefined, never 0
-        pui_percent=by_step(measures.pui_percent(np.abs(current), 1.0, least_share=0.0)),
-        mean_a=by_step(np.abs(current).mean(axis=2)),
-        neutral_a=by_step(measures.neutral_current_a(current)),
-        i2_a=by_step(measures.negative_sequence_current_a(current)),
-        unbalance_a2=by_step(measures.unbalance_current_a2(current)),
-        vuf_percent=by_step(measures.vuf_percent(at_bus)),
-        v0_percent=by_step(measures.v0_percent(at_bus)),
-        lowest_pu=by_step(magnitude[:, behind].min(axis=1)),
-        highest_pu=by_step(magnitude[:, terminals].max(axis=1)),
+        pui_percent=measures.pui_percent(np.abs(current), 1.0, least_share=0.0),
+        mean_a=np.abs(current).mean(axis=2),
+        neutral_a=measures.neutral_current_a(current),
+        i2_a=measures.negative_sequence_current_a(current),
+        unbalance_a2=measures.unbalance_current_a2(current),
+        vuf_percent=measures.vuf_percent(at_bus),
+        v0_percent=measures.v0_percent(at_bus),
+        lowest_pu=magnitude[:, behind].min(axis=1),
+        highest_pu=magnitude[:, terminals].max(axis=1),
         node_lowest_pu=lowest,
     )
 
@@ -106,26 +101,26 @@ def metrics(place: Place, case: Delivered) -> dict[str, float]:
     its bus; ``pui_own_percent_1`` is the mean over the steps in which that charge point itself is busy.
     """
     active, hours = place.active, STEP_MIN / 60.0
-    pui, neutral = case.pui_percent[active], case.neutral_a[active]
+    pui, neutral = case.pui_percent, case.neutral_a
     available, pv, ev = place.pv_available_kw[active], case.schedule.pv_kw[active], case.schedule.ev_kw[active]
     found = {
         "f1_mean": (pui**2).sum(axis=1).mean(),
         "f2_mean_kw2": ((available - pv) ** 2).sum(axis=1).mean(),
         "pui_mean_percent": pui.mean(),
         "pui_max_percent": pui.max(),
-        "phase_current_mean_a": case.mean_a[active].mean(),
+        "phase_current_mean_a": case.mean_a.mean(),
         "neutral_current_mean_a": neutral.mean(),
         "neutral_current_max_a": neutral.max(),
-        "i2_mean_a": case.i2_a[active].mean(),
-        "unbalance_current_mean_a2": case.unbalance_a2[active].sum(axis=1).mean(),
-        "vuf_mean_percent": case.vuf_percent[active].mean(),
-        "vuf_max_percent": case.vuf_percent[active].max(),
-        "v0_mean_percent": case.v0_percent[active].mean(),
+        "i2_mean_a": case.i2_a.mean(),
+        "unbalance_current_mean_a2": case.unbalance_a2.sum(axis=1).mean(),
+        "vuf_mean_percent": case.vuf_percent.mean(),
+        "vuf_max_percent": case.vuf_percent.max(),
+        "v0_mean_percent": case.v0_percent.mean(),
         "pv_use_percent": 100.0 * pv.sum() / available.sum(),
         "pv_curtailed_kwh": (available.sum() - pv.sum()) * hours,
         "ev_kwh": ev.sum() * hours,
-        "voltage_min_pu": case.lowest_pu[active].min(),
-        "voltage_max_pu": case.highest_pu[active].max(),
+        "voltage_min_pu": case.lowest_pu.min(),
+        "voltage_max_pu": case.highest_pu.max(),
     }
     for column in range(len(place.lines)):
         own = place.ev_kw[active, column] > 0.0
@@ -152,10 +147,10 @@ def compare(first: Delivered, second: Delivered, place: Place) -> pd.DataFrame:
     table = pd.DataFrame({
         "time": np.repeat([f"{k * STEP_MIN // 60:02d}:{k * STEP_MIN % 60:02d}" for k in active], len(place.lines)),
         "line": [line.name for line in place.lines] * len(active),
-        "pui_before_percent": first.pui_percent[active].ravel(),
-        "pui_after_percent": second.pui_percent[active].ravel(),
-        "neutral_before_a": first.neutral_a[active].ravel(),
-        "neutral_after_a": second.neutral_a[active].ravel(),
+        "pui_before_percent": first.pui_percent.ravel(),
+        "pui_after_percent": second.pui_percent.ravel(),
+        "neutral_before_a": first.neutral_a.ravel(),
+        "neutral_after_a": second.neutral_a.ravel(),
     })  # fmt: skip
     pui, neutral = table["pui_after_percent"] - table["pui_before_percent"], _rise(table)
     praised, blamed = (pui < -LEAST_CHANGE) & (neutral > LEAST_CHANGE), (pui > LEAST_CHANGE) & (neutral < -LEAST_CHANGE)
