@@ -44,6 +44,7 @@ def write_caps(
     households: Names | None = None,
     deviations: Rows | None = None,
     record: CapsRecord | None = None,
+    answers: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Write ``caps.csv``, ``responses.csv`` and ``proof.json``; where deviations are given, ``deviation.csv`` too.
 
@@ -62,13 +63,16 @@ def write_caps(
     record : CapsRecord, optional
         Adds what the power flow says of the plan and what became of it during the day, see `verification_of`.
 
+    answers : DataFrame, optional
+        Of `responses`, where they are known already.
+
     Returns
     -------
     dict
         What ``proof.json`` holds.
     """
     names = range(1, problem.homes + 1) if households is None else households
-    answers = responses(problem, result, names)
+    answers = responses(problem, result, names) if answers is None else answers
     proof = proof_of(problem, result, answers) | ({} if record is None else verification_of(record))
     _write_csv(folder / "caps.csv", caps_table(problem, result, names))
     _write_csv(folder / "responses.csv", answers)

@@ -20,9 +20,7 @@ from cosim import plugins
 from cosim.errors import CosimError, Fault, InputError
 from cosim.experiments import DEFAULT
 from cosim.experiments.files import package_versions, writable_folder
-from cosim.experiments.plan.command import plan_command
-from cosim.experiments.rephase.command import rephase_command
-from cosim.experiments.reproduce.command import studies
+from cosim.experiments.studies.command import add_studies, studies
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -36,8 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(studies, name="reproduce")
-app.command("plan")(plan_command)
-app.command("rephase")(rephase_command)
+add_studies(app, "")
 _out = Console()
 _err = Console(stderr=True)
 

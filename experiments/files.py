@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
@@ -11,6 +12,8 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from cosim.errors import Fault, InputError
 
@@ -38,6 +41,23 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
     text = json.dumps(content, indent=2, sort_keys=False, allow_nan=False) + "\n"
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def json_ready(value: Any) -> Any:
+    """Return nested mappings and sequences as JSON holds them.
+
+    Arrays become lists, numpy's numbers Python's, a path its name (where it lies is nobody's business), and nan and the
+    infinities None: there is no such figure.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): json_ready(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_ready(inner) for inner in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return json_ready(value.tolist())
+    if isinstance(value, Path):
+        return value.name
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def package_versions(packages: Iterable[str]) -> dict[str, str]:

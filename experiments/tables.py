@@ -13,16 +13,17 @@ DIGITS = 6
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a CSV, whole or not at all."""
-    write_whole(path, lambda temporary: table.round(DIGITS).to_csv(temporary, index=False, lineterminator="\n"))
+    rounded = table.round(dict.fromkeys(table.select_dtypes("number").columns, DIGITS))
+    write_whole(path, lambda temporary: rounded.to_csv(temporary, index=False, lineterminator="\n"))
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """Return a table as Markdown, numbers to four digits."""
+def markdown(table: pd.DataFrame, digits: int = 4) -> str:
+    """Return a table as Markdown, numbers to four digits or as many as are asked for."""
     if table.empty:
         return "(none)\n"
 
     def cell(value: object) -> str:
-        return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
     head = "| " + " | ".join(map(str, table.columns)) + " |"
     rule = "|" + "---|" * len(table.columns)

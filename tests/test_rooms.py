@@ -29,8 +29,9 @@ MAY_KNOW = {"feeders": {"contract", "errors", "plugins"}, "controllers": {"contr
 
 MAY_IMPORT_BY_NAME = {
     "cosim/__init__.py", "cosim/stepper.py", "feeders/read.py", "cosim/plugins.py", "experiments/cli.py",
+    "experiments/studies/command.py",
 }  # fmt: skip
-"""Where a module's name is looked up: public names, engines, controllers and code of others, benchmarks."""
+"""Where a module's name is looked up: public names, engines, controllers and code of others, benchmarks, studies."""
 
 HEAVY = ("opendssdirect", "dss", "pyomo", "pymoo", "highspy", "matplotlib", "pvlib", "cosim.experiments")
 

@@ -17,8 +17,7 @@ from cosim.controllers.caps import CapsOptions, CapsProblem, solve_caps
 from cosim.controllers.caps.result import CapsResult
 from cosim.experiments.bench import Row
 from cosim.experiments.figures import style
-from cosim.experiments.reproduce.host_options import Order
-from cosim.experiments.reproduce.host_sized import draw_problem
+from cosim.experiments.studies.host_capacity.homes import draw_problem
 
 SEED = 1
 TEXTBOOK_MOST = 6000  # homes times slots; above, writing the textbook model alone takes longer than solving otherwise
@@ -85,8 +84,7 @@ def measure(repeats: int) -> list[Row]:
 
 def draw(case: Case) -> CapsProblem:
     """Return the shipped homes of a case; limits are the base peak plus a quarter of what cars add to it."""
-    order = Order(case.homes, case.slots, case.limits, 0.0, None, CapsOptions(), False, SEED)
-    return draw_problem(order)
+    return draw_problem(case.homes, case.slots, limits=case.limits, seed=SEED)
 
 
 def _row(case: Case, repeats: int) -> Row:

@@ -21,6 +21,14 @@ MOST_NAMED = 60
 """Up to so many vehicles are told apart; more are stacked by the hour of their arrival."""
 
 
+def draw_plan(planning: Planning, start: datetime | None, label: str = "") -> dict[str, style.Drawing]:
+    """Both figures by file name."""
+    return {
+        "heatmap.png": draw_heatmap(planning, start, label),
+        "stack.png": draw_stack(planning, start, label),
+    }
+
+
 def draw_heatmap(planning: Planning, start: datetime | None, label: str = "") -> style.Drawing:
     """Charging power, vehicle × time, the first arrival on top."""
     requests, best = planning.requests, planning.best

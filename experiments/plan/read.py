@@ -61,13 +61,16 @@ class Demand:
     start: datetime | None
 
 
-def read_demand(path: Path, step_s: float, *, power_min_kw: float = 0.0, efficiency: float = EFFICIENCY) -> Demand:
+def read_demand(
+    source: Path | Table, step_s: float, *, power_min_kw: float = 0.0, efficiency: float = EFFICIENCY
+) -> Demand:
     """Read the requests of a CSV file or workbook.
 
     Parameters
     ----------
-    path : Path
-        Columns as in ``COLUMNS``. Times are dates (ISO, local) or step indices, all alike.
+    source : Path or Table
+        File, or a table that was read, with columns as in ``COLUMNS``. Times are dates (ISO, local) or step
+        indices, all alike.
     step_s : float
         Length of a step [s].
     power_min_kw, efficiency : float
@@ -78,7 +81,7 @@ def read_demand(path: Path, step_s: float, *, power_min_kw: float = 0.0, efficie
     InputError
         With all faults, each with file, row and column.
     """
-    table = read_table(path)
+    table = read_table(source) if isinstance(source, Path) else source
     names, faults = _column_names(table)
     faults += table.faults
     columns: dict[str, Any] = {"power_min_kw": power_min_kw, "efficiency": efficiency}

@@ -89,6 +89,12 @@ def station_kpis(planning: Planning) -> dict[str, float]:
     }
 
 
+def plan_metrics(planning: Planning) -> dict[str, Any]:
+    """Status, objective and bound, and the figures of the whole station: what does not depend on the clock."""
+    numbers = {"objective_eur": planning.best.objective, "bound_eur": planning.bound, "gap": planning.gap}
+    return {"status": planning.status, **numbers, **station_kpis(planning)}
+
+
 def summary(planning: Planning, options: Options, rounding: Rounding) -> dict[str, Any]:
     """Everything of ``plan.json``."""
     station = json_safe(station_kpis(planning))

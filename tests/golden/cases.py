@@ -94,7 +94,7 @@ def _predictor() -> ReducedNetwork:
 
 
 @cache
-def _composed(name: str, hours: int) -> compose.Composition:
+def _composed(name: str, hours: int) -> compose.Day:
     whole = scenario.read(name)
     return compose.compose(whole.model_copy(update={"horizon_h": hours}) if hours else whole)
 

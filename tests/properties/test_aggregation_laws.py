@@ -42,8 +42,7 @@ from cosim.controllers.aggregation import (
 from cosim.controllers.aggregation.programme import LEVEL_TIE_EUR_PER_KWH, TIE_EUR_PER_KWH
 from cosim.controllers.bilevel import BilevelLP, solve_bilevel
 from cosim.controllers.solver import Limits, SolveResult
-from cosim.experiments.reproduce.fleet_data import draw_cars, draw_prices, draw_week
-from cosim.experiments.reproduce.fleet_exact import small_case
+from cosim.experiments.studies.fleet_aggregation.data import draw_cars, draw_prices, draw_week, small_case
 
 seeds = st.integers(0, 10_000)
 few = settings(max_examples=8, deadline=None, derandomize=True)

@@ -39,7 +39,7 @@ from cosim.controllers.aggregation import (
 )
 from cosim.controllers.aggregation.stays import fleet_of_stays
 from cosim.errors import InputError
-from cosim.experiments.reproduce.fleet_exact import small_case
+from cosim.experiments.studies.fleet_aggregation.data import small_case
 
 
 def make_fleet(plugged: Any, driving: Any, *, charger: float = 10.0, battery: float = 40.0, **given: Any) -> Fleet:

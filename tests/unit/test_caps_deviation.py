@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from cosim.controllers.caps import CapsProblem, Deviation, deviation_test
-from cosim.experiments.reproduce import host_sized
-from cosim.experiments.reproduce.host_options import Wishes, checked
+from cosim.experiments.studies.host_capacity.homes import draw_problem
 
 
 def two_homes(**changes: object) -> tuple[CapsProblem, np.ndarray]:
@@ -92,8 +91,7 @@ def test_the_same_seed_gives_the_same_draws():
 
 @pytest.mark.parametrize("limits", ["total", "per-phase"])
 def test_caps_whose_sum_respects_the_limits_are_safe_for_all_who_respect_their_caps(limits):
-    order = checked(Wishes(households=30, slots=48, limits=limits))
-    problem = host_sized.draw_problem(order)
+    problem = draw_problem(30, 48, limits=limits)
     homes = problem.phase_share.sum(axis=0)
     share = (problem.headroom_kw / homes) @ problem.phase_share.T
     rows = outcome(problem, problem.inflexible_kw + share, draws=30)

@@ -13,9 +13,8 @@ import pytest
 
 from cosim import Trajectory, run
 from cosim.contract import EvSessions, Exogenous, Feeder, Forecast, Setpoints
-from cosim.controllers.caps import BilevelCaps, CapsRecord, RunningPlan, solve_caps
-from cosim.experiments.reproduce import host_sized
-from cosim.experiments.reproduce.host_options import Wishes, checked
+from cosim.controllers.caps import BilevelCaps, CapsOptions, CapsRecord, RunningPlan, solve_caps
+from cosim.experiments.studies.host_capacity.homes import draw_problem
 from cosim.experiments.verification_output import verification_of
 from cosim.reduced import ReducedNetwork
 
@@ -90,16 +89,14 @@ def test_one_clock_counts_for_a_look_and_its_striking_is_told(
 
 
 def test_a_plan_starts_from_caps_known_before() -> None:
-    asked = checked(Wishes(households=6, slots=24, gap=0.2))
-    assert asked is not None
-    problem = host_sized.draw_problem(asked)
+    problem = draw_problem(6, 24)
     for form in ("order", "decomposition"):
-        options = replace(asked.options, form=form, gap=0.3)
+        options = CapsOptions("least_restriction", form=form, gap=0.3)
         known = solve_caps(problem, replace(options, gap=0.02))
         again = solve_caps(problem, options, seed=3, start_kw=known.caps_kw)
         assert again.withheld_kwh <= known.withheld_kwh * (1 + 1e-9), form
     tighter = replace(problem, limit_kw=0.98 * problem.limit_kw)  # the caps known do not hold any more
-    options = replace(asked.options, form="order")
+    options = CapsOptions("least_restriction", form="order", gap=0.2)
     near = solve_caps(tighter, options, start_kw=solve_caps(problem, options).caps_kw)
     assert near.gap <= options.gap
     assert near.over_limit_kw <= 1e-5

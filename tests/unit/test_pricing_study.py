@@ -12,9 +12,10 @@ import pytest
 from cosim.controllers.pricing import Leader, scip_missing
 from cosim.errors import InputError
 from cosim.experiments import cli
-from cosim.experiments.reproduce import pricing_loop, station_certify, station_scaling
-from cosim.experiments.reproduce.station_pricing import Told, prices_text, reproduce
-from cosim.experiments.reproduce.station_read import REFERENCE, Wishes, checked, read_instance, stream
+from cosim.experiments.studies.station_pricing import benchmarks, day
+from cosim.experiments.studies.station_pricing.data import REFERENCE, PricingConfig, read_data, read_instance, stream
+from cosim.experiments.studies.station_pricing.model import prices_text
+from cosim.experiments.studies.station_pricing.study import StationPricing
 
 TOML = REFERENCE.read_text(encoding="utf-8")
 
@@ -57,8 +58,8 @@ def test_the_study_of_the_reference_instance(cosim, tmp_path: Path) -> None:
 
 def test_the_same_seed_gives_the_same_numbers(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        reproduce(tmp_path / name, checked(Wishes(generate="4,2", seed=4, generations=2, population=4)))
+        config = PricingConfig(generate="4,2", seed=4, generations=2, population=4)
+        StationPricing().conduct(config, tmp_path / name)
     assert (tmp_path / "one/metrics.json").read_bytes() == (tmp_path / "two/metrics.json").read_bytes()
 
 
@@ -150,43 +151,46 @@ def test_the_nonlinear_form_says_what_it_needs(cosim, tmp_path) -> None:
 
 
 def test_an_instance_too_large_to_prove_is_searched(tmp_path) -> None:
-    told = reproduce(tmp_path, checked(Wishes(generate="26,4", gap=0.05, generations=1, population=4)))
-    assert "best" not in told.cases
-    assert told.cases["evolutionary"]["lower_level_gap"] <= 0.05
-    assert not told.cases["evolutionary"]["proven"]
+    config = PricingConfig(generate="26,4", gap=0.05, generations=1, population=4)
+    cases = StationPricing().conduct(config, tmp_path).cases
+    assert "best" not in cases
+    assert cases["evolutionary"]["lower_level_gap"] <= 0.05
+    assert not cases["evolutionary"]["proven"]
     assert "too many price vectors" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_scaling_measures_every_way_and_answers(monkeypatch) -> None:
-    monkeypatch.setattr(station_scaling, "USERS", (4, 6))
-    monkeypatch.setattr(station_scaling, "STATIONS", (2,))
-    monkeypatch.setattr(station_scaling, "AT_USERS", 5)
-    rows = station_scaling.measure(stream(1, "scaling"), draws=1)
+    monkeypatch.setattr(benchmarks, "USERS", (4, 6))
+    monkeypatch.setattr(benchmarks, "STATIONS", (2,))
+    monkeypatch.setattr(benchmarks, "AT_USERS", 5)
+    rows = benchmarks.measure(stream(1, "scaling"), draws=1)
     assert {row["formulation"] for row in rows} >= {"cuts", "products", "products_lean"}
     assert all(row["unproven"] == 0 and row["solves"] == 2 for row in rows)
     sizes = {(row["formulation"], row["users"]): row["columns"] for row in rows}
     assert sizes["products", 6] > sizes["cuts", 6]
-    assert "cuts" in " ".join(station_scaling.answer(rows))
-    without = station_scaling.answer([row for row in rows if row["solver"] == "highs"])
+    assert "cuts" in " ".join(benchmarks.answer(rows))
+    without = benchmarks.answer([row for row in rows if row["solver"] == "highs"])
     assert "not answered" in without[0]
     assert "The linear forms alone" in without[1]
 
 
 def test_the_certificate_compares_with_the_proven_optimum(monkeypatch) -> None:
-    monkeypatch.setattr(station_certify, "SIZES", ((5, 2), (4, 3)))
-    case = station_certify.summary(station_certify.certify(2, seed=3))
+    monkeypatch.setattr(benchmarks, "CERTIFIED", ((5, 2), (4, 3)))
+    case = benchmarks.summary(benchmarks.certify(2, seed=3))
     assert case["instances"] == 2
     assert 0.0 <= case["share_optimal"] <= min(case["share_optimal_weighted_optimistic"], 1.0)
     assert case["mean_gap_percent"] >= 0.0
-    assert "2 instances" in station_certify.text(case)
+    assert "2 instances" in benchmarks.certificate_text(case)
 
 
 def test_drivers_load_the_feeder_where_they_charge(tmp_path) -> None:
     # two_bus has one bus behind its cable: a station at each end
-    order = checked(Wishes(feeder="two_bus", stations="1,2", generations=2, population=6))
-    told = Told(chosen={"optimistic": np.array([0.3, 0.4]), "pessimistic": np.array([0.5, 0.3])})
-    pricing_loop.add(told, order, Leader(order.instance, order.rules))
-    cases = told.cases
+    config = PricingConfig(feeder="two_bus", stations="1,2")
+    data = read_data(config)
+    chosen = {"optimistic": np.array([0.3, 0.4]), "pessimistic": np.array([0.5, 0.3])}
+    cases, lines, warnings = day.charge(config, data, Leader(data.instance, data.rules), chosen)
+    assert len(lines) == len(cases) == 9
+    assert not warnings
     assert {case["price_vector"] for case in cases.values()} == {"optimistic", "pessimistic", "flat"}
     free = cases["loop_optimistic_none"]
     assert free["drivers"] == 4
@@ -194,19 +198,19 @@ def test_drivers_load_the_feeder_where_they_charge(tmp_path) -> None:
     assert free["ev_delivered_kwh"] == pytest.approx(115.0, abs=0.1)
     assert free["ev_unserved_kwh"] == pytest.approx(0.0, abs=0.1)
     assert cases["loop_optimistic_equal_share"]["transformer_peak_percent"] < free["transformer_peak_percent"]
-    assert free["prices"] == [0.3, 0.4]
+    assert free["prices"].tolist() == [0.3, 0.4]
     with pytest.raises(InputError, match="--stations"):
-        pricing_loop.make_site("two_bus", "1", np.array([22.0, 50.0]), 2)
+        day.make_site("two_bus", "1", np.array([22.0, 50.0]), 2)
 
 
 def test_sessions_are_what_drivers_paid_for() -> None:
-    order = checked(Wishes(feeder="two_bus", stations="1,2", periods=2))
-    leader = Leader(order.instance, order.rules)
+    data = read_data(PricingConfig(feeder="two_bus", stations="1,2", periods=2))
+    leader = Leader(data.instance, data.rules)
     assert leader.count == 3**4  # a price for each station in each period
     answer = leader.answer("optimistic", np.full(4, 0.3))
     assert answer is not None
-    site = pricing_loop.make_site("two_bus", "1,2", order.instance.power_kw[:2], 4)
-    cars = pricing_loop.sessions(order.instance, answer, site, np.full(4, 300.0))
+    site = day.make_site("two_bus", "1,2", data.instance.power_kw[:2], 4)
+    cars = day.sessions(data.instance, answer, site, np.full(4, 300.0))
     assert sorted(cars.energy_need_kwh) == [20, 25, 30, 40]
     assert len(set(cars.customer.tolist())) == 4  # a plug for each
     assert (cars.departure_min - cars.arrival_min > 60.0 * cars.energy_need_kwh / cars.charger_kw).all()

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from cosim import Connection
 from cosim.experiments.cli import app
 from cosim.experiments.compose import compose
-from cosim.experiments.rephase.moves import Rephasing, with_connections
-from cosim.experiments.rephase.search import Quadratic, best_moves
 from cosim.experiments.scenario import Run, read
+from cosim.experiments.studies.rephase.moves import Rephasing, with_connections
+from cosim.experiments.studies.rephase.search import Quadratic, best_moves
 from cosim.experiments.unbalance_tables import analyse, describe
 from cosim.measures import unbalance_current_a2
 from cosim.network import monitored_currents
@@ -105,9 +105,17 @@ def test_the_command_writes_moves_metrics_and_tables(tmp_path):
     assert cases["after"]["unbalance_current_mean_a2"] <= cases["before"]["unbalance_current_mean_a2"]
     told = json.loads((tmp_path / "rephase.json").read_text())
     assert told["verified"] is True
+    assert json.loads((tmp_path / "manifest.json").read_text())["seed"] == told["seed"]
     assert cases["after"]["unbalance_current_mean_a2"] == pytest.approx(told["unbalance_current_after_a2"], rel=1e-4)
     assert len(pd.read_csv(tmp_path / "moves.csv")) == len(told["moves"])
-    for name in ("before/buses.csv", "after/lines.csv", "before/causes.csv", "phase_loads.csv", "rephase.png"):
+    for name in (
+        "before/buses.csv",
+        "after/lines.csv",
+        "before/causes.csv",
+        "phase_loads.csv",
+        "rephase.png",
+        "manifest.json",
+    ):
         assert (tmp_path / name).stat().st_size > 0
 
 

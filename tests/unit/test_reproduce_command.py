@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -18,16 +19,11 @@ import typer
 from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
 from cosim.errors import InputError
 from cosim.experiments import caps_output, cli
-from cosim.experiments.reproduce import STUDIES, command, host_capacity, host_sized
-from cosim.experiments.reproduce.host_floor import lowered
-from cosim.experiments.reproduce.host_options import Order, Wishes, checked
-from cosim.experiments.reproduce.host_table import read_problem
-
-
-def order(households: int, **options: object) -> Order:
-    asked = checked(Wishes(households=households, slots=24, **options))  # type: ignore[arg-type]
-    assert asked is not None
-    return asked
+from cosim.experiments.studies import STUDIES
+from cosim.experiments.studies.command import study_command
+from cosim.experiments.studies.host_capacity import study
+from cosim.experiments.studies.host_capacity.homes import check, draw_problem, refuse_lowered
+from cosim.experiments.studies.host_capacity.table import read_problem
 
 
 @pytest.fixture
@@ -46,8 +42,8 @@ def cosim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 
 
 def test_the_command_writes_its_folder(cosim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_capacity, "HOUSEHOLDS", 8)  # size at which plans are compared
-    monkeypatch.setattr(host_capacity, "SLOTS", 24)
+    monkeypatch.setattr(study, "HOUSEHOLDS", 8)  # size at which plans are compared
+    monkeypatch.setattr(study, "SLOTS", 24)
     code, out, _ = cosim("host_capacity", "--out", str(tmp_path))
     assert code == 0
     assert "infeasible" in out
@@ -69,7 +65,7 @@ def test_the_command_writes_its_folder(cosim, tmp_path: Path, monkeypatch: pytes
     assert all(f"figures/{name}.png" in report for name in names)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["reproducible"]
-    assert manifest["options"] is None
+    assert manifest["options"]["households"] is None
 
 
 def test_the_command_runs_a_size_of_ones_own(cosim, tmp_path: Path) -> None:
@@ -108,33 +104,33 @@ def test_a_floor_that_does_not_fit_is_refused_with_one_that_does(cosim, tmp_path
     assert "slots" in err
     assert "households" in err
     fits = float(err.split("a floor of ")[1].split(" kW")[0])
-    asked = order(4, objective="floor_then_least", floor_kw=fits)
-    problem = host_sized.draw_problem(asked)
-    result = solve_caps(problem, asked.options, seed=asked.seed)
-    assert lowered(problem, result, asked.options, range(4), asked.seed) is None
+    config = study.HostConfig(households=4, slots=24, objective="floor_then_least", floor_kw=fits)
+    problem, _ = config.problem()
+    result = solve_caps(problem, config.options)
+    refuse_lowered(problem, result, config.options, range(4), 1)
     room = (result.caps_kw - problem.inflexible_kw)[:, problem.home]
     held = problem.is_plugged & (result.charge_kw < problem.usable_kw - 1e-5)
     assert room[held].min() >= fits - 1e-5
     proven = float(err.split("more than ")[1].split(" kW")[0])
     assert fits <= proven <= fits * 1.02
-    more = replace(asked.options, floor_kw=proven + 0.01)
-    refused = lowered(problem, solve_caps(problem, more, seed=asked.seed), more, range(4), asked.seed)
-    assert refused is not None
+    more = replace(config.options, floor_kw=proven + 0.01)
+    with pytest.raises(InputError, match="was not kept"):
+        refuse_lowered(problem, solve_caps(problem, more), more, range(4), 1)
 
 
 def test_floors_under_sum_of_caps_have_to_fit_by_their_sum() -> None:
-    problem = host_sized.draw_problem(order(4))
+    problem = draw_problem(4, 24)
     with pytest.raises(InputError) as refused:
-        host_sized.check(problem, range(4), 7.0, "here")
+        check(problem, range(4), "here", 7.0)
     fits = float(str(refused.value).split("a floor of ")[1].split(" kW")[0])
-    host_sized.check(problem, range(4), fits, "here")
+    check(problem, range(4), "here", fits)
     with pytest.raises(InputError):
-        host_sized.check(problem, range(4), fits + 0.002, "here")
+        check(problem, range(4), "here", fits + 0.002)
 
 
 @pytest.fixture
 def table(tmp_path: Path) -> pd.DataFrame:
-    problem = host_sized.draw_problem(order(3))
+    problem = draw_problem(3, 24)
     return caps_output.caps_table(problem, solve_caps(problem), [1, 2, 3])
 
 
@@ -208,10 +204,26 @@ def test_no_help_text_loses_words_in_brackets() -> None:
         for one in getattr(command, "commands", {}).values():
             yield from texts(one)
 
-    everything = list(texts(typer.main.get_command(cli.app)))
+    commands = [typer.main.get_command(cli.app), *map(study_command, STUDIES)]
+    everything = [text for command in commands for text in texts(command)]
     assert any("default least_restriction" in text for text in everything)
     assert [text for text in everything if re.search(r"\[[a-z#/@]", text)] == []
 
 
-def test_every_study_has_a_command() -> None:
-    assert {info.name for info in command.studies.registered_commands} == set(STUDIES)
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_goes_by_its_name_and_says_what_each_option_means(name: str) -> None:
+    command = study_command(name)
+    module, _, attribute = STUDIES[name].target.partition(":")
+    found = getattr(import_module(module), attribute)
+    assert command.name == found.name == name
+    assert found.source
+    assert [parameter.name for parameter in command.params] == ["out", *(f.name for f in fields(found.config))]
+    assert all(parameter.help for parameter in command.params)
+
+
+def test_a_folder_that_was_made_for_nothing_is_taken_away(cosim, tmp_path: Path) -> None:
+    out = tmp_path / "new"
+    code, _, err = cosim("host_capacity", "--data", str(tmp_path / "none.csv"), "--out", str(out))
+    assert code == 2
+    assert "no such file" in err
+    assert not out.exists()

@@ -14,19 +14,18 @@ from cosim.controllers.caps import BilevelCaps, CapsOptions, solve_caps
 from cosim.experiments import caps_output
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
-from cosim.experiments.reproduce import host_sized
-from cosim.experiments.reproduce.host_data import (
+from cosim.experiments.scenario import Run
+from cosim.experiments.studies.host_capacity.data import (
     PUBLISHED_EV_KW,
     TOTAL_INFLEXIBLE_KW,
     single_house,
     tariff,
     thirty_houses,
 )
-from cosim.experiments.reproduce.host_kkt import extreme_cost
-from cosim.experiments.reproduce.host_options import Order, Wishes, checked
-from cosim.experiments.reproduce.host_story import Story, cases, tell
-from cosim.experiments.reproduce.host_table import read_problem
-from cosim.experiments.scenario import Run
+from cosim.experiments.studies.host_capacity.homes import check, draw_problem
+from cosim.experiments.studies.host_capacity.kkt import extreme_cost
+from cosim.experiments.studies.host_capacity.replication import Replication, cases, replicate
+from cosim.experiments.studies.host_capacity.table import read_problem
 
 CAPS_COLUMNS = [
     "household", "phase", "slot", "tariff_eur_per_kwh", "order_cost", "inflexible_kw", "connection_kw", "charger_kw",
@@ -39,14 +38,8 @@ PROOF_KEYS = {
 
 
 @pytest.fixture(scope="module")
-def story() -> Story:
-    return tell()
-
-
-def order(households: int = 8, slots: int = 24, **options: object) -> Order:
-    asked = checked(Wishes(households=households, slots=slots, **options))  # type: ignore[arg-type]
-    assert asked is not None
-    return asked
+def found() -> Replication:
+    return replicate()
 
 
 def test_the_single_house_is_that_of_the_seed() -> None:
@@ -66,43 +59,43 @@ def test_what_is_published_costs_what_it_costs() -> None:
     assert (TOTAL_INFLEXIBLE_KW + PUBLISHED_EV_KW).max() <= houses.limit_kw + 0.2  # as exact as the pixels
 
 
-def test_the_first_formulation_has_no_solution_for_one_house_unless_the_tariff_is_flat(story: Story) -> None:
+def test_the_first_formulation_has_no_solution_for_one_house_unless_the_tariff_is_flat(found: Replication) -> None:
     one = single_house()
     fixed = np.full((24, 1), one.limit_kw)
     assert not extreme_cost(one, "least", bound_multiplier=False, caps_kw=fixed).feasible
-    assert story.flat.feasible
-    assert story.flat.charge_kw.sum() == pytest.approx(20.0)
+    assert found.flat.feasible
+    assert found.flat.charge_kw.sum() == pytest.approx(20.0)
 
 
-def test_the_first_formulation_admits_any_cost_for_thirty_houses(story: Story) -> None:
-    low, high = story.first_least, story.first_most
+def test_the_first_formulation_admits_any_cost_for_thirty_houses(found: Replication) -> None:
+    low, high = found.first_least, found.first_most
     assert low.cost == pytest.approx(29.87, abs=0.01)
     assert high.cost == pytest.approx(83.11, abs=0.01)
     for point in (low, high):
         assert point.cost == pytest.approx(point.bound, rel=1e-5)
         assert point.charge_kw.sum(axis=0) == pytest.approx(thirty_houses().need_kwh, abs=1e-5)
         assert point.cap_kw.sum(axis=1).max() <= thirty_houses().limit_kw + 1e-6
-    assert not story.thirty.first.feasible  # no freedom is left to it inside the right caps
+    assert not found.thirty.first.feasible  # no freedom is left to it inside the right caps
 
 
-def test_the_range_of_the_first_formulation_is_what_a_sort_gives(story: Story) -> None:
+def test_the_range_of_the_first_formulation_is_what_a_sort_gives(found: Replication) -> None:
     """Without any bilevel structure left: total headroom filled from the cheapest hour, or from the dearest."""
     houses = thirty_houses()
-    for point, order_of_hours in ((story.first_least, 1), (story.first_most, -1)):
+    for point, order_of_hours in ((found.first_least, 1), (found.first_most, -1)):
         hours = np.argsort(order_of_hours * houses.price, kind="stable")
         room = houses.headroom_kw[hours]
         drawn = np.clip(houses.need_kwh.sum() - (np.cumsum(room) - room), 0.0, room)
         assert point.cost == pytest.approx(float(houses.price[hours] @ drawn), abs=1e-4)
 
 
-def test_one_house_follows_the_tariff(story: Story) -> None:
-    one = story.single
+def test_one_house_follows_the_tariff(found: Replication) -> None:
+    one = found.single
     assert one.cost == pytest.approx(2.4047, abs=1e-4)
     assert one.least.cost == pytest.approx(one.cost, abs=1e-6)
     assert one.most.cost == pytest.approx(one.cost, abs=1e-6)
     assert one.least.marginal_price == pytest.approx([0.20])
     assert one.result.charge_kw[[0, 5, 20, 23], 0] == pytest.approx([1.897, 1.263, 0.867, 1.857], abs=1e-3)
-    told = cases(story)["single_house"]
+    told = cases(found)["single_house"]
     assert told["single_house_cost"] == one.cost
     assert told["single_house_bill"] == pytest.approx(10.0410, abs=1e-4)
     assert told["shoulder_charging_kwh"] == pytest.approx(4.0472, abs=1e-4)
@@ -110,14 +103,14 @@ def test_one_house_follows_the_tariff(story: Story) -> None:
 
 
 @pytest.mark.parametrize("case", ["thirty_houses", "thirty_houses_another_split"])
-def test_thirty_houses_follow_the_tariff_however_the_total_is_split(story: Story, case: str) -> None:
-    told = cases(story)[case]
+def test_thirty_houses_follow_the_tariff_however_the_total_is_split(found: Replication, case: str) -> None:
+    told = cases(found)[case]
     assert told["thirty_house_cost"] == pytest.approx(29.9, abs=0.05)
     assert told["peak_charging_kwh"] == 0.0
     assert told["shoulder_charging_kwh"] == pytest.approx(19.2, abs=1e-3)
     assert told["conditions_least_cost"] == pytest.approx(told["conditions_most_cost"], abs=1e-6)
     assert told["load_peak_kw"] <= told["limit_kw"]
-    assert cases(story)["thirty_houses"]["saving_percent"] == pytest.approx(52, abs=1)
+    assert cases(found)["thirty_houses"]["saving_percent"] == pytest.approx(52, abs=1)
 
 
 def test_another_split_is_another_split_of_the_same_total() -> None:
@@ -143,17 +136,17 @@ def test_the_right_conditions_are_the_households_optimum_for_random_caps() -> No
 
 
 def test_drawn_homes_are_nested_and_their_limits_are_a_quarter_of_the_way_up() -> None:
-    small, large = host_sized.draw_problem(order(5)), host_sized.draw_problem(order(130))
+    small, large = draw_problem(5, 24), draw_problem(130, 24)
     assert large.inflexible_kw[:, :5].tobytes() == small.inflexible_kw.tobytes()
     assert large.energy_need_kwh[:5].tobytes() == small.energy_need_kwh.tobytes()
     assert set(np.unique(large.plugged)) == {0.0, 1.0}
     base, peak = large.base_kw.max(), caps_output.uncontrolled_peak_kw(large)
     assert large.limit_kw == pytest.approx(np.full((24, 1), base + 0.25 * (peak - base)))
-    phases = host_sized.draw_problem(order(30, limits="per-phase", margin=0.1))
+    phases = draw_problem(30, 24, limits="per-phase", margin=0.1)
     assert phases.limit_kw.shape == (24, 3)
-    free = host_sized.draw_problem(order(30, limits="per-phase"))
+    free = draw_problem(30, 24, limits="per-phase")
     assert phases.limit_kw == pytest.approx(0.9 * free.limit_kw)
-    host_sized.check(large, range(1, 131), None, "here")
+    check(large, range(1, 131), "here")
 
 
 def independent_response(rows: pd.DataFrame, slot_h: float) -> np.ndarray:
@@ -168,9 +161,9 @@ def independent_response(rows: pd.DataFrame, slot_h: float) -> np.ndarray:
 
 @pytest.mark.parametrize("limits", ["total", "per-phase"])
 def test_the_files_prove_the_plan_by_themselves(tmp_path: Path, limits: str) -> None:
-    asked = order(6, limits=limits, gap=0.02)
-    problem = host_sized.draw_problem(asked)
-    proof = caps_output.write_caps(tmp_path, problem, solve_caps(problem, asked.options))
+    problem = draw_problem(6, 24, limits=limits)
+    result = solve_caps(problem, CapsOptions("least_restriction", gap=0.02))
+    proof = caps_output.write_caps(tmp_path, problem, result)
     assert proof == json.loads((tmp_path / "proof.json").read_text())
     assert proof.keys() >= PROOF_KEYS
     table = pd.read_csv(tmp_path / "caps.csv")
@@ -194,7 +187,7 @@ def test_the_files_prove_the_plan_by_themselves(tmp_path: Path, limits: str) -> 
 
 
 def test_a_wrong_plan_is_found_out() -> None:
-    problem = host_sized.draw_problem(order(4))
+    problem = draw_problem(4, 24)
     result = solve_caps(problem, CapsOptions("least_restriction"))
     moved = replace(result, planned_kw=np.roll(result.planned_kw, 1, axis=0))
     proof = caps_output.proof_of(problem, moved, caps_output.responses(problem, moved, range(4)))
@@ -202,7 +195,7 @@ def test_a_wrong_plan_is_found_out() -> None:
 
 
 def test_what_was_planned_is_compared_with_what_households_do_not_with_itself() -> None:
-    problem = host_sized.draw_problem(order(4))
+    problem = draw_problem(4, 24)
     result = solve_caps(problem, CapsOptions("least_restriction"))
     dearer = result.planned_kw.copy()
     car = int(np.argmax(dearer.sum(axis=0)))
@@ -221,7 +214,7 @@ def test_what_was_planned_is_compared_with_what_households_do_not_with_itself() 
 
 
 def test_homes_with_two_stays_and_with_none_are_told_apart() -> None:
-    drawn = host_sized.draw_problem(order(3))
+    drawn = draw_problem(3, 24)
     plugged = np.zeros((24, 2))
     plugged[2:6, 0] = plugged[12:20, 1] = 1.0
     problem = replace(

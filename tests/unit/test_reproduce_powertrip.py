@@ -9,26 +9,25 @@ from typer.testing import CliRunner
 
 from cosim.errors import InputError
 from cosim.experiments.cli import app
-from cosim.experiments.reproduce import trip_polish
-from cosim.experiments.reproduce.trip_command import parse_band, parse_weights, weights_name
-from cosim.experiments.reproduce.trip_place import CHARGE_POINTS, PV_UNITS, make_place, parse_charge_points, parse_pv
-from cosim.experiments.reproduce.trip_polish import Local, polished
-from cosim.experiments.reproduce.trip_words import moves, of_control
+from cosim.experiments.studies.powertrip import descent
+from cosim.experiments.studies.powertrip.data import TripConfig, make_place, parse_weights, weights_name
+from cosim.experiments.studies.powertrip.descent import Local, polished
+from cosim.experiments.studies.powertrip.report import moves, of_control
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("powertrip")
-    # two charge points and four roofs on one hour, so that the search is short
+    # two charge points and four PV units on one hour, so that the search is short
     command = [
         "reproduce", "powertrip", "--out", str(folder), "--charge-points", "691.1@12-13,179.3@12-13",
         "--pv", "691.1:7.2,691.2:7.2,179.3:7.2,100.1:7.2", "--population", "10", "--generations", "5",
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trip_polish, "LEVELS", 1)  # and so are the descents
-        patch.setattr(trip_polish, "STARTS", 1)
-        patch.setattr(trip_polish, "NEAREST", 1)
-        patch.setattr(trip_polish, "ITERATIONS", 12)
+        patch.setattr(descent, "LEVELS", 1)  # and so are the descents
+        patch.setattr(descent, "STARTS", 1)
+        patch.setattr(descent, "NEAREST", 1)
+        patch.setattr(descent, "ITERATIONS", 12)
         ended = CliRunner().invoke(app, command)
     assert ended.exit_code == 0, ended.output
     return folder
@@ -44,7 +43,7 @@ def cases(folder):
 def test_the_report_has_its_figures_and_every_line_its_index(folder, cases):
     text = (folder / "report.md").read_text()
     assert text.count("](figures/") == 6
-    assert "so little room for feed-in" in text
+    assert "so little headroom for feed-in" in text
     case = cases["rated_control_80_20"]
     assert case["pui_mean_percent"] == pytest.approx((case["pui_mean_percent_1"] + case["pui_mean_percent_2"]) / 2)
     assert case["pui_max_percent"] == max(case["pui_max_percent_1"], case["pui_max_percent_2"])
@@ -96,47 +95,51 @@ def test_controls_keep_their_bounds_and_lower_what_they_are_after(cases):
 
 
 def test_charge_points_stand_on_three_phase_lines_and_are_busy_in_their_hours():
-    place = make_place("european_lv", parse_charge_points(CHARGE_POINTS), parse_pv(PV_UNITS), None, 1)
+    place = make_place(TripConfig())
     assert [line.name for line in place.lines] == ["LINE690", "LINE498", "LINE178"]
     assert len(place.active) == 48
     assert place.ev_kw.sum() / 12 == pytest.approx(44.0)
-    assert place.sun_kw.shape == (288, 12)
+    assert place.pv_available_kw.shape == (288, 12)
     assert not place.demand_kw[:, place.chargers].any()
 
 
 @pytest.mark.parametrize(
-    ("charge_points", "pv", "said"),
+    ("options", "said"),
     [
-        ("9999.1@09-10", PV_UNITS, r"--charge-points: '9999.1@09-10': there is no node '9999.1'"),
-        (CHARGE_POINTS, "99999.1:7.2", r"--pv: '99999.1:7.2': there is no node '99999.1'"),
-        ("34.1@23-24", PV_UNITS, "no sun reaches any roof"),
-        ("691.1", PV_UNITS, "691.1"),
-        ("691.1@12-11", PV_UNITS, "691.1@12-11"),
-        (CHARGE_POINTS, "", "names no roof"),
-        (CHARGE_POINTS, "691.7:3", "691.7:3"),
+        ({"charge_points": "9999.1@09-10"}, r"--charge-points: '9999.1@09-10': there is no node '9999.1'"),
+        ({"pv": "99999.1:7.2"}, r"--pv: '99999.1:7.2': there is no node '99999.1'"),
+        ({"charge_points": "34.1@23-24"}, "no PV unit has any sun"),
+        ({"charge_points": "691.1"}, "691.1"),
+        ({"charge_points": "691.1@12-11"}, "691.1@12-11"),
+        ({"charge_points": ""}, "names none"),
+        ({"pv": ""}, "names no unit"),
+        ({"pv": "691.7:3"}, "691.7:3"),
+        ({"weights": "0.5/0.5,0.5/0.6"}, r"'0.5/0.6' does not sum to 1"),
+        ({"weights": "-1/2"}, r"'-1/2' holds a negative weight"),
+        ({"weights": "0.8/0.2,0.8/0.2"}, r"'0.8/0.2' is there twice"),
+        ({"weights": "half"}, "'half' is no pair"),
+        ({"weights": ""}, "names none"),
+        ({"voltage_pu": "1.1-0.9"}, "no band"),
     ],
 )
-def test_wrong_places_are_named(charge_points, pv, said):
+def test_wrong_options_are_named(options, said):
     with pytest.raises(InputError, match=said):
-        make_place("european_lv", parse_charge_points(charge_points), parse_pv(pv), None, 1)
+        make_place(TripConfig(**options))
 
 
-def test_wrong_weights_and_bands_are_named():
-    with pytest.raises(InputError, match=r"'0.5/0.6' does not sum to 1"):
-        parse_weights("0.5/0.5,0.5/0.6")
-    with pytest.raises(InputError, match="'-1/2' holds a negative weight"):
-        parse_weights("-1/2")
-    with pytest.raises(InputError, match=r"'0.8/0.2' is there twice"):
-        parse_weights("0.8/0.2,0.8/0.2")
+def test_wrong_options_are_named_all_at_once():
+    with pytest.raises(InputError) as raised:
+        TripConfig(charge_points="", pv="", weights="half", voltage_pu="high")
+    assert {fault.key for fault in raised.value.faults} == {"--charge-points", "--pv", "--weights", "--voltage-pu"}
+
+
+def test_weights_are_read_and_named_apart():
+    assert parse_weights("0.5/0.5, 0.8/0.2") == ((0.5, 0.5), (0.8, 0.2))
     assert weights_name((0.333, 0.667)) != weights_name((0.334, 0.666))
-    with pytest.raises(InputError, match="'half' is no pair"):
-        parse_weights("half")
-    with pytest.raises(InputError, match="no band"):
-        parse_band("1.1-0.9")
 
 
-def two_roofs(limit_pu):
-    """One line; a steady 10 A on each phase, less the roofs on phases 1 and 2, whose feed-in lifts the voltage."""
+def two_pv_units(limit_pu):
+    """One line; a steady 10 A on each phase, less the PV units on phases 1 and 2, whose feed-in lifts the voltage."""
 
     def flow(kw):
         current_a = 10.0 - np.column_stack([kw, np.zeros(len(kw))])
@@ -147,23 +150,23 @@ def two_roofs(limit_pu):
 
 def test_descents_find_known_optima():
     """Least curtailment is the limit itself; without any feed-in the phases are level."""
-    local = two_roofs(1.03)
+    local = two_pv_units(1.03)
     least = local.least_curtailment(np.array([1.0, 1.0]))
     assert least == pytest.approx([3.0, 3.0], abs=1e-4)
     level = local.least_index(np.array([1.0, 2.0]))
     assert local.values(level[None, :])[0, 0] == pytest.approx(0.0, abs=1e-3)
-    kw = local.least_index(np.array([1.0, 2.0]), most_cut=20.0)  # on the circle of cuts, both roofs as little as can be
+    kw = local.least_index(np.array([1.0, 2.0]), most_cut=20.0)  # on the circle of cuts, both as little as can be
     cut, index = local.cut(kw[None, :])[0], local.values(kw[None, :])[0, 0]
     angle = np.linspace(0.0, np.pi / 2.0, 2001)
     circle = np.array([4.0, 6.0]) - np.sqrt(20.0) * np.column_stack([np.cos(angle), np.sin(angle)])
     circle = circle[[local.keeps(one) and (one >= 0).all() for one in circle]]
     assert cut <= 20.0 + 1e-5
     assert index == pytest.approx(local.values(circle)[:, 0].min(), rel=1e-3)
-    assert two_roofs(0.95).least_curtailment(np.array([1.0, 1.0])) is None  # the limit is below what nothing gives
+    assert two_pv_units(0.95).least_curtailment(np.array([1.0, 1.0])) is None  # the limit is below what nothing gives
 
 
 def test_a_polished_front_keeps_its_limits_and_betters_its_start():
-    local = two_roofs(1.03)
+    local = two_pv_units(1.03)
     rough = np.array([[0.5, 1.0], [2.0, 1.0], [2.9, 2.0]])
     fine = polished(local, rough)
     values = local.values(fine)
@@ -183,7 +186,7 @@ BARE = {"f1_mean": 100.0, "neutral_current_mean_a": 10.0, "phase_current_mean_a"
         (40.0, 9.0, "much less is gained"),
         (99.8, 9.0, "the index does not see"),
         (120.0, 9.0, "worse than no control"),
-        (40.0, 4.0, "90 % of the sun used."),
+        (40.0, 4.0, "90 % of the PV used."),
     ],
 )
 def test_sentences_follow_the_numbers(f1, neutral, said):

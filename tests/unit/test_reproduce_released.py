@@ -12,17 +12,16 @@ import pytest
 from cosim.controllers.caps import CapsOptions, solve_caps
 from cosim.experiments import deviation_output
 from cosim.experiments.deviation_output import DRAWS, FEWEST_DRAWS, deviation_rows
-from cosim.experiments.reproduce import host_capacity, host_released, host_sized
-from cosim.experiments.reproduce.host_options import Wishes, checked
-from cosim.experiments.reproduce.host_released import CAREFUL, Comparison, compare
+from cosim.experiments.studies.host_capacity import comparison
+from cosim.experiments.studies.host_capacity.comparison import CAREFUL, Comparison, compare
+from cosim.experiments.studies.host_capacity.study import HostCapacity, HostConfig
 
 
 def compared(**options: object) -> Comparison:
-    order = checked(Wishes(households=8, slots=24, gap=0.1, **options))  # type: ignore[arg-type]
-    assert order is not None
-    problem = host_sized.draw_problem(order)
-    result = solve_caps(problem, order.options, seed=order.seed)
-    return compare(problem, result, order.options, order.margin, order.seed)
+    config = HostConfig(households=8, slots=24, gap=0.1, **options)  # type: ignore[arg-type]
+    problem, _ = config.problem()
+    result = solve_caps(problem, config.options, seed=config.seed)
+    return compare(problem, result, config.options, config.margin or 0.0, config.seed)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,7 @@ def test_a_plan_that_was_asked_for_is_not_solved_again_under_any_name() -> None:
 
 
 def test_many_homes_are_not_compared_but_tested(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_released, "MOST_COMPARED", 5)
+    monkeypatch.setattr(comparison, "MOST_COMPARED", 5)
     alone = compared()
     assert list(alone.plans) == ["anticipated"]
     assert "up to 5 homes" in alone.why_alone
@@ -81,10 +80,8 @@ def test_many_homes_are_not_compared_but_tested(monkeypatch: pytest.MonkeyPatch)
 def test_plans_for_which_there_is_no_time_are_skipped_and_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(host_released, "ALL_TIME_S", 0.0)
-    order = checked(Wishes(households=5, slots=24, gap=0.2))
-    assert order is not None
-    told = host_capacity.reproduce(tmp_path, order)
+    monkeypatch.setattr(comparison, "ALL_TIME_S", 0.0)
+    told = HostCapacity().conduct(HostConfig(households=5, slots=24, gap=0.2), tmp_path)
     assert "released" not in told.cases
     assert "plan_sum_of_caps" not in told.cases
     assert sum("no time was left" in warning for warning in told.warnings) == 2
@@ -95,7 +92,7 @@ def test_plans_for_which_there_is_no_time_are_skipped_and_named(
 def test_a_plan_that_fell_back_does_not_pass_for_what_was_asked(
     plain: Comparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host_released, "MOST_COMPARED", 5)
+    monkeypatch.setattr(comparison, "MOST_COMPARED", 5)
     plan = plain.plans["sum_of_caps"]
     fallen = replace(plan.result, fallback="no plan in time; caps are those of sum_of_caps")
     told = compare(plan.problem, fallen, CapsOptions("least_restriction", "anticipated"), 0.0, 1)

@@ -1,0 +1,53 @@
+"""Studies: config -> run -> result -> figures, report, metrics, manifest; each a folder here, see `base.Study`.
+
+A new study is a folder whose ``study.py`` holds a subclass of `base.Study`, with data, model, figures and a template of
+its report beside it, and an entry in `STUDIES`. Nothing of it is imported before its command is called.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """Where a study is, as ``module:class``, what it is about, and the command that it belongs to (none: its own)."""
+
+    target: str
+    about: str
+    group: str = "reproduce"
+
+
+STUDIES: dict[str, Entry] = {
+    "powertrip": Entry(
+        "cosim.experiments.studies.powertrip.study:PowerTrip",
+        "Three charge points and twelve PV units: phase unbalance, what control does, and what the index hides.",
+    ),
+    "host_capacity": Entry(
+        "cosim.experiments.studies.host_capacity.study:HostCapacity",
+        "Household caps under a transformer limit: why the tariff had no effect, and what mends it.",
+    ),
+    "cpo_planner": Entry(
+        "cosim.experiments.studies.cpo_planner.study:CpoPlanner",
+        "A charge-point operator's day-ahead plan: forty vehicles behind 100 kW, LP and MILP.",
+    ),
+    "fleet_aggregation": Entry(
+        "cosim.experiments.studies.fleet_aggregation.study:FleetAggregation",
+        "A fleet as one battery: what it promises on other weeks, and what the cars deliver.",
+    ),
+    "station_pricing": Entry(
+        "cosim.experiments.studies.station_pricing.study:StationPricing",
+        "Prices at charging stations when drivers choose by cost and time, and the wires.",
+    ),
+    "rephase": Entry(
+        "cosim.experiments.studies.rephase.study:Rephase",
+        "Find the re-phasings of customers that lower the day's unbalance current most, and run the day before and "
+        "after. Up to two moves are the best of all combinations, verified by power flow; more are added greedily.",
+        group="",
+    ),
+    "plan": Entry(
+        "cosim.experiments.plan.study:PlanStudy",
+        "Plan a day of charging behind one connection, or make demand to plan (--generate N --seed S --out FILE).",
+        group="",
+    ),
+}
+"""Studies by name, in the order in which they are listed."""

@@ -1,0 +1,73 @@
+"""Commands of studies, made from their configs when they are called."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import datetime
+from importlib import import_module
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperCommand
+
+from cosim.experiments.studies import STUDIES
+
+studies = typer.Typer(
+    help="Replicate a study: its data, its first formulation, what corrects it; figures and numbers to check.",
+    no_args_is_help=True,
+)
+_out = Console()
+_err = Console(stderr=True)
+
+
+class StudyCommand(TyperCommand):
+    """A command of which only name and help are known until it is called: a list of commands imports no study."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> Any:
+        """Parse with the options of the study's config."""
+        return study_command(str(self.name)).make_context(*arguments, **extra)
+
+
+def study_command(name: str) -> Any:
+    """Import a study and return its command: ``--out``, and one option for each field of its config."""
+    module, _, attribute = STUDIES[name].target.partition(":")
+    study = getattr(import_module(module), attribute)()
+    hints = get_type_hints(study.config, include_extras=True)
+    options = {field.name: (hints[field.name], field.default) for field in fields(study.config)}
+    help_text = f"Folder; default runs/{study.name}-<time>/."
+    options = {"out": (Annotated[Path | None, typer.Option(help=help_text)], None), **options}
+
+    def call(out: Path | None, **values: Any) -> None:
+        config = study.config(**values)
+        folder = out or Path("runs") / f"{study.folder_name(config)}-{datetime.now():%Y%m%d-%H%M%S}"
+        with _err.status(f"Running {name}") as status:
+            result = study.conduct(config, folder, status.update)
+        for line in result.lines:
+            _out.print(escape(line), highlight=False, soft_wrap=True)
+        for warning in result.warnings:
+            _err.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
+        report = ": open report.md for tables and figures." if (folder / "report.md").exists() else ""
+        _out.print(f"Written to [bold]{escape(str(folder))}[/bold]{report}")
+
+    call.__annotations__ = {key: annotation for key, (annotation, _) in options.items()}
+    call.__dict__["__signature__"] = Signature([
+        Parameter(key, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for key, (annotation, default) in options.items()
+    ])  # fmt: skip
+    app = typer.Typer(add_completion=False)
+    app.command(name, help=STUDIES[name].about)(call)
+    return typer.main.get_command(app)
+
+
+def add_studies(app: typer.Typer, group: str) -> None:
+    """Give an app the commands of the studies of a group."""
+    for name, entry in STUDIES.items():
+        if entry.group == group:
+            app.command(name, cls=StudyCommand, help=entry.about)(lambda: None)
+
+
+add_studies(studies, "reproduce")

@@ -1,0 +1,1 @@
+"""A charge-point operator plans a day: ``cosim reproduce cpo_planner``."""

@@ -1,0 +1,1 @@
+"""How well one battery stands for many cars, on weeks it has not seen and on a feeder."""

@@ -1,0 +1,1 @@
+"""Household caps under a transformer limit: ``cosim reproduce host_capacity``."""

@@ -1,0 +1,178 @@
+"""The day before, the moves that help most, and the day after them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+
+from cosim import Trajectory
+from cosim.experiments import scenario as scenarios
+from cosim.experiments.choose import only
+from cosim.experiments.compose import compose
+from cosim.experiments.figures.style import Drawing
+from cosim.experiments.scenario import Run, Scenario
+from cosim.experiments.studies.base import Cases, Progress, Study, StudyConfig, StudyResult, from_template
+from cosim.experiments.studies.rephase.figures import draw
+from cosim.experiments.studies.rephase.moves import Move, Rephasing, with_connections
+from cosim.experiments.studies.rephase.search import Choice, Quadratic, best_moves
+from cosim.experiments.unbalance_tables import Unbalance, analyse, describe, write_unbalance
+from cosim.measures import scoreboard, unbalance_current_a2
+
+SHOWN = (
+    "unbalance_current_mean_a2", "neutral_current_p95_a", "i2_p95_a", "vuf_p95_percent", "vuf_max_percent",
+    "v0_p95_percent", "pui_mean_percent", "pvur_max_percent", "voltage_min_pu", "voltage_max_pu", "overvoltage_min",
+    "transformer_peak_percent", "transformer_overload_min", "line_peak_percent", "losses_kwh",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class RephaseConfig(StudyConfig):
+    """Which day, and how many moves."""
+
+    scenario: Annotated[str, typer.Argument(help="Path or shipped name.")] = scenarios.DEFAULT
+    moves: Annotated[int, typer.Option(min=1, max=50, help="Most customers to connect to another phase.")] = 2
+    controller: Annotated[str, typer.Option(help="Controller under which the day is run.")] = "none"
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's.")] = None
+
+    @property
+    def day(self) -> Scenario:
+        """The scenario, read."""
+        day = scenarios.read(self.scenario)
+        return day if self.seed is None else day.model_copy(update={"seed": self.seed})
+
+    def run(self, day: Scenario) -> Run:
+        """Return the run of the day that goes by the controller's name, or a new one."""
+        return only(day, self.controller, scenarios.find(self.scenario)).runs[0]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RephaseResult(StudyResult):
+    """Adds the day and the run, both trajectories by OpenDSS, and the unbalance in them, ``before`` and ``after``."""
+
+    day: Scenario
+    item: Run
+    days: Mapping[str, Trajectory]
+    unbalance: Mapping[str, Unbalance]
+
+
+class Rephase(Study[RephaseConfig, RephaseResult]):
+    """Writes ``rephase.json``, ``moves.csv``, ``phase_loads.csv`` and unbalance before and after, besides the usual."""
+
+    name, config = "rephase", RephaseConfig
+    packages = ("lv-feeder-cosim", "opendssdirect.py", "numpy", "pandas", "scipy")
+    source = "the scenario; what is minimised is in docs/unbalance.md"
+
+    def folder_name(self, config: RephaseConfig) -> str:
+        """Name the folder after the scenario."""
+        return f"rephase-{config.day.name}"
+
+    def run(self, config: RephaseConfig, progress: Progress) -> RephaseResult:
+        """Run the day, compare moves, and run it again with the best of them; InputError where nobody can be moved."""
+        day, where = config.day, scenarios.find(config.scenario)
+        item = config.run(day)
+        composition = compose(day, where)
+        progress("Running the day")
+        before = composition.run_spec(item).trajectory
+        progress("Comparing moves")
+        loads = Rephasing(before)
+        quadratic = Quadratic(*loads.linear())
+        choice = best_moves(quadratic, loads.customer, config.moves, loads.value_a2, day.stream("rephase"))
+        moves = [loads.moves[row] for row in choice.moves]
+        moved = replace(composition, feeder=with_connections(composition.feeder, [move.connection for move in moves]))
+        progress("Running the day with the moves")
+        days = {"before": before, "after": moved.run_spec(item).trajectory}
+        cases: Cases = {label: _metrics(run) for label, run in days.items()}
+        listed = pd.DataFrame(
+            [(move.customer, move.connection.bus, move.from_phase, move.to_phase) for move in moves],
+            columns=["customer", "bus", "from_phase", "to_phase"],
+        )
+        how = {"scenario": day.name, "seed": day.seed, "controller": item.name}
+        return RephaseResult(
+            cases=cases, lines=_lines(moves, choice, cases), day=day, item=item, days=days,
+            tables={"phase_loads.csv": phase_loads(days), "moves.csv": listed},
+            documents={"rephase.json": {**how, "moves": listed.to_dict(orient="records"), **_found(choice)}},
+            facts=how, inputs=[where], reproducible=all(run.reproducible for run in days.values()),
+            unbalance={label: analyse(run) for label, run in days.items()},
+        )  # fmt: skip
+
+    def figures(self, result: RephaseResult) -> dict[str, Drawing]:
+        """Draw the transformer's currents before and after."""
+        return {"rephase.png": draw(result.days["before"], result.days["after"])}
+
+    def write(self, result: RephaseResult, folder: Path) -> None:
+        """Write every index at every bus and line, and what customers add to the worst, of both days."""
+        for label, found in result.unbalance.items():
+            write_unbalance(found, folder / label)
+
+    def report(self, result: RephaseResult, captions: Mapping[str, str]) -> str:
+        """Tell what is moved, and what that changes."""
+        table = pd.DataFrame(result.cases).reindex([name for name in SHOWN if name in result.cases["before"]])
+        changed = table.assign(change=table["after"] - table["before"]).rename_axis("metric").reset_index()
+        return from_template(
+            self.name, result=result, changed=changed, figures=captions,
+            worst={label: describe(found) for label, found in result.unbalance.items()},
+        )  # fmt: skip
+
+
+def phase_loads(days: Mapping[str, Trajectory]) -> pd.DataFrame:
+    """Return customers, energy and peaks of each phase, a row per day and phase."""
+    rows = []
+    for label, run in days.items():
+        share = run.feeder.phase_matrix
+        phase_kw, current_a = run.net_kw @ share, np.abs(run.transformer_current_a)
+        for phase in range(3):
+            mine = phase_kw[:, phase]
+            rows.append({
+                "day": label,
+                "phase": phase + 1,
+                "customers": int((share[:, phase] > 0).sum()),
+                "import_kwh": float(np.maximum(mine, 0.0).sum() * run.step_h),
+                "export_kwh": float(np.maximum(-mine, 0.0).sum() * run.step_h),
+                "peak_import_kw": float(mine.max()),
+                "peak_export_kw": float(max(-mine.min(), 0.0)),
+                "mean_current_a": float(current_a[:, phase].mean()),
+                "peak_current_a": float(current_a[:, phase].max()),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _metrics(run: Trajectory) -> dict[str, float]:
+    unbalance_a2 = unbalance_current_a2(run.monitored_current_a).sum(axis=1)
+    return {**scoreboard(run), "unbalance_current_mean_a2": float(unbalance_a2.mean())}
+
+
+def _found(choice: Choice) -> dict[str, Any]:
+    """How the moves were found, as ``rephase.json`` names it."""
+    names = {
+        "verified": "verified", "before_a2": "unbalance_current_before_a2", "value_a2": "unbalance_current_after_a2",
+        "compared": "combinations_compared", "checked": "combinations_checked_by_power_flow",
+        "largest_overstatement_a2": "largest_overstatement_a2",
+    }  # fmt: skip
+    return {name: asdict(choice)[key] for key, name in names.items()}
+
+
+def _lines(moves: list[Move], choice: Choice, cases: Cases) -> list[str]:
+    if not moves:
+        return [f"No move lowers the day's unbalance current of {choice.before_a2:.1f} A²."]
+    before, after = (cases[label] for label in ("before", "after"))
+    sure = (
+        "best of all combinations, verified by power flow"
+        if choice.verified
+        else "found greedily with exchanges, no proof that there is none better"
+    )
+    return [
+        *(str(move) for move in moves),
+        f"Unbalance current, mean of the day: {before['unbalance_current_mean_a2']:.1f} -> "
+        f"{after['unbalance_current_mean_a2']:.1f} A² ({sure}; {choice.compared} combinations compared, "
+        f"{choice.checked} of them by power flow)",
+        f"Neutral current, 95 %: {before['neutral_current_p95_a']:.1f} -> {after['neutral_current_p95_a']:.1f} A; "
+        f"VUF, 95 %: {before['vuf_p95_percent']:.2f} -> {after['vuf_p95_percent']:.2f} %; "
+        f"worst phase of the transformer: {before['transformer_peak_percent']:.0f} -> "
+        f"{after['transformer_peak_percent']:.0f} %",
+    ]
