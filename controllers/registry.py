@@ -10,9 +10,22 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 
 from cosim import plugins
 from cosim.contract import BaseController, Controller, Exogenous, Feeder, Predictor
-from cosim.controllers import REGISTRY
 from cosim.controllers.texts import parameter_texts
 from cosim.errors import CosimError, Fault, InputError
+
+REGISTRY: dict[str, str] = {
+    "none": "cosim.controllers.rules.none:NoControl",
+    "on_arrival": "cosim.controllers.rules.on_arrival:OnArrival",
+    "even": "cosim.controllers.rules.even:Even",
+    "equal_share": "cosim.controllers.rules.equal_share:EqualShare",
+    "dimming": "cosim.controllers.rules.dimming:Dimming",
+    "droop": "cosim.controllers.rules.droop:Droop",
+    "bilevel_caps": "cosim.controllers.caps.controller:BilevelCaps",
+    "pareto": "cosim.controllers.pareto.controller:Pareto",
+    "cpo_planner": "cosim.controllers.planner.controller:CpoPlanner",
+    "aggregator": "cosim.controllers.aggregation.controller:Aggregator",
+}
+"""Name in scenarios to ``module:Class``."""
 
 GROUP = "cosim.controllers"
 """Entry points by which installed packages offer controllers."""
