@@ -31,7 +31,7 @@ from cosim.experiments.results import (
     write_shared,
 )
 from cosim.experiments.scenario import Run, Scenario
-from cosim.measures.own import find_own
+from cosim.measures.own import find_own, measure_own
 
 _PATIENCE_S = 3.0
 """A worker that does not end by itself within that time is killed."""
@@ -111,8 +111,9 @@ def perform(
         return None, RunStoppedError(f"{item.name}: interrupted before its first step", None, 130)
     try:
         if trajectory.steps:
-            result = measure_run(trajectory, find_own(composition.scenario.metrics), progress=progress)
+            result = measure_run(trajectory, progress=progress)
             write_run(folder, result, progress=progress)
+            result.metrics.update(measure_own(trajectory, find_own(composition.scenario.metrics), result.metrics))
         write_proof(folder / "caps" / item.name, trajectory, composition)
     except KeyboardInterrupt:
         stopped = RunStoppedError(f"{item.name}: interrupted while it was written", None, 130)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from cosim.experiments.promise_table import FILE_NAME as PROMISES
 from cosim.experiments.promise_table import promise_rows, write_promises
 from cosim.experiments.unbalance_tables import Unbalance, analyse, describe, write_unbalance
 from cosim.measures import json_safe, scoreboard
-from cosim.measures.own import OwnMetric, measure_own
 from cosim.record import write_trajectory, write_whole
 from cosim.stepper import make_engine
 
@@ -90,27 +89,19 @@ def nobody(_label: str, _phase: str, _done: int, _total: int) -> None:
     """Progress that nobody watches."""
 
 
-def measure_run(trajectory: Trajectory, own: Mapping[str, OwnMetric], *, progress: Progress = nobody) -> RunResult:
+def measure_run(trajectory: Trajectory, *, progress: Progress = nobody) -> RunResult:
     """Compute everything that is said of one run.
 
     Parameters
     ----------
     trajectory : Trajectory
         With at least one step.
-    own : mapping of str to callable
-        Measures of others, see `cosim.measures.own.find_own`.
     progress : callable, optional
         Told of each phase.
-
-    Raises
-    ------
-    CosimError
-        Where a measure of others fails.
     """
     label = trajectory.label
     progress(label, "measures", 0, 2)
     metrics = scoreboard(trajectory)
-    metrics |= measure_own(trajectory, own, metrics)
     progress(label, "unbalance", 1, 2)
     decisions = [decision.wall_s for _, decision in trajectory.decisions]
     return RunResult(
