@@ -165,6 +165,16 @@ def test_mypy_sees_the_whole_house(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({source.path for source in sources}) >= 0.95 * len(SOURCES)
 
 
+def test_coverage_names_all_four_folders(tmp_path: Path) -> None:
+    pytest.importorskip("coverage")
+    data = ["--rcfile", str(PROJECT / "pyproject.toml"), "--data-file", str(tmp_path / "coverage")]
+    program = [str(PROJECT / "experiments" / "__main__.py"), "list", "controllers"]
+    assert python(PROJECT, "-m", "coverage", "run", *data, *program).returncode == 0
+    told = python(PROJECT, "-m", "coverage", "report", *data).stdout
+    measured = {line.partition("/")[0] for line in told.splitlines() if ".py" in line and not line.endswith(" 0%")}
+    assert measured == set(ROOMS)
+
+
 @pytest.mark.slow
 def test_a_users_file_gets_real_types(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
