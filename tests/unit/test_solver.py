@@ -10,6 +10,8 @@ import numpy as np
 import pyomo.environ as pyo
 import pytest
 
+from cosim.controllers.caps import CapsOptions, solve_caps
+from cosim.controllers.planner import make_requests, make_station, plan
 from cosim.controllers.solver import (
     OPTIMAL_GAP,
     Clock,
@@ -309,3 +311,59 @@ def test_a_clock_counts_down() -> None:
     clock = Clock(1e6)
     assert 0.0 < clock.left_s <= 1e6
     assert clock.passed_s >= 0.0
+
+
+def late_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the clock strike for every Pyomo model after so many."""
+    honest, made = pyomo_model.door.solve, []
+
+    def solve_or_late(*given: Any, **options: Any) -> SolveResult:
+        made.append(1)
+        return honest(*given, **options) if len(made) <= calls else SolveResult(Termination.TIME_LIMIT)
+
+    monkeypatch.setattr(pyomo_model.door, "solve", solve_or_late)
+
+
+@pytest.mark.parametrize("objective", ["least_restriction", "max_min"])
+def test_caps_found_for_the_first_aims_are_kept_when_a_later_one_is_cut_off(
+    objective: str, street: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of five aims of ``sum_of_caps`` (everything can be served) the first two are reached."""
+    options = CapsOptions(objective, "sum_of_caps", levels=1)
+    whole = solve_caps(street(4, 8, 0), options)
+    late_after(2, monkeypatch)
+    cut = solve_caps(street(4, 8, 0), options)
+    assert (whole.status, cut.status, cut.form) == (Termination.OPTIMAL, Termination.TIME_LIMIT, "lp")
+    assert not cut.reproducible
+    assert cut.unserved_kwh == pytest.approx(whole.unserved_kwh, abs=1e-4)
+    assert (cut.over_limit_kw <= 1e-6) == (whole.over_limit_kw <= 1e-6)
+    if objective == "max_min":  # its own aim was reached: the bound is still its value
+        assert (cut.objective, cut.gap) == (pytest.approx(whole.objective, abs=1e-4), 0.0)
+    else:  # nothing is claimed for what was not reached
+        assert (cut.bound, cut.gap > OPTIMAL_GAP) == (0.0, True)
+
+
+def test_caps_that_stand_in_for_others_are_never_called_optimal(street: Any) -> None:
+    options = CapsOptions("least_restriction", form="kkt", warm_start=False, node_limit=0)
+    result = solve_caps(street(8, 10, 2), options)
+    assert "sum_of_caps" in result.fallback
+    assert (result.status, result.coordination) == (Termination.FALLBACK, "sum_of_caps")
+
+
+def test_a_planner_keeps_its_plan_when_cost_has_no_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = make_requests(["a", "b"], 10.0, [9.0, 9.0], 50.0, [0, 0], [4, 4])
+    station = make_station(4, 3.0, tariff_eur_per_kwh=[0.3, 0.2, 0.1, 0.2])
+    honest, made = Solver.solve, []
+
+    def solve_or_late(self: Solver, limits: Limits | None = None, **options: Any) -> SolveResult:
+        made.append(1)
+        return honest(self, limits, **options) if len(made) == 1 else SolveResult(Termination.TIME_LIMIT)
+
+    full = plan(requests, station)
+    monkeypatch.setattr(Solver, "solve", solve_or_late)
+    cut = plan(requests, station)
+    assert {aim: result.termination for aim, result in cut.endings.items()} == {
+        "shortfall": Termination.OPTIMAL, "cost": Termination.TIME_LIMIT,
+    }  # fmt: skip
+    assert cut.status is Termination.TIME_LIMIT
+    assert cut.best.unserved_kwh.sum() == pytest.approx(full.best.unserved_kwh.sum(), abs=1e-5)
