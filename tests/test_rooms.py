@@ -72,7 +72,9 @@ PLANTS = {
     "Only cosim.opendss speaks OpenDSS": ("experiments/compose.py", "import opendssdirect"),
     "The engine is imported by name only, when a run begins": ("cosim/plant.py", "from cosim import opendss"),
     "The front doors stay light": ("cosim/__init__.py", "from cosim.opendss import OpenDssEngine"),
-    "Only controllers speak to solvers": ("experiments/compose.py", "import highspy"),
+    "Only controllers speak to solvers, and only their solver door to HiGHS": (
+        "controllers/planner/plan.py", "import highspy",
+    ),
     "Only feeders.profiles asks pvlib": ("experiments/compose.py", "import pvlib"),
     "Only experiments draws": ("controllers/rules/equal_share.py", "import matplotlib.pyplot"),
 }  # fmt: skip
@@ -145,6 +147,11 @@ LOADED = "print(sorted(name for name in {names} if name in sys.modules))"
 def test_importing_a_room_loads_nothing_heavy(rooms: str) -> None:
     done = python(f"import sys, {rooms}; {LOADED.format(names=HEAVY)}", PROJECT)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_the_solver_door_loads_no_pyomo() -> None:
+    done = python(f"import sys, cosim.controllers.solver; {LOADED.format(names=('highspy', 'pyomo'))}", PROJECT)
+    assert (done.stdout.strip(), done.stderr) == ("['highspy']", "")
 
 
 def test_a_baseline_loads_no_solver() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from cosim.controllers.bilevel.game import Game, primal_columns, primal_cost, primal_matrix
 from cosim.controllers.bilevel.lp import WarmLp
-from cosim.controllers.solver import SolveResult, Termination
+from cosim.controllers.solver import Clock, SolveResult, Termination
 
 FALLING = 1e-9  # a direction whose cost per unit is not below this is no proof of unboundedness
 
@@ -25,16 +25,16 @@ class Facets:
     ----------
     game : Game
         Standard form.
-    deadline : float
-        ``time.perf_counter()`` at which to stop.
+    clock : Clock
+        When to stop.
     """
 
-    def __init__(self, game: Game, deadline: float) -> None:
-        self._game, self._deadline = game, deadline
+    def __init__(self, game: Game, clock: Clock) -> None:
+        self._game, self._clock = game, clock
         self._matrix, self._limit = primal_matrix(game)
         self._first = game.followers * len(game.a)
         unlimited = np.full(len(self._limit), -np.inf)
-        self._lp = WarmLp(self._matrix, (unlimited, self._limit), primal_columns(game), primal_cost(game), deadline)
+        self._lp = WarmLp(self._matrix, (unlimited, self._limit), primal_columns(game), primal_cost(game), clock)
         self._held: frozenset[int] = frozenset()
         self._known: dict[frozenset[int], SolveResult] = {}
 
@@ -71,5 +71,5 @@ class Facets:
         floor = np.full(len(level), -np.inf)
         floor[np.array(sorted(tight), dtype=int) + self._first] = 0.0
         box = (np.where(np.isfinite(low), 0.0, -1.0), np.where(np.isfinite(high), 0.0, 1.0))
-        ray = WarmLp(self._matrix, (floor, level), box, cost, self._deadline).best()
+        ray = WarmLp(self._matrix, (floor, level), box, cost, self._clock).best()
         return has_point and ray.termination is Termination.OPTIMAL and ray.value < -FALLING

@@ -7,7 +7,6 @@ feasible set whose positive rows are tight is an answer; that is complementary s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from cosim.controllers.bilevel.game import Game
 from cosim.controllers.bilevel.lp import WarmLp
-from cosim.controllers.solver import Termination
+from cosim.controllers.solver import Clock, Termination
 
 Floats = NDArray[np.float64]
 
@@ -52,16 +51,16 @@ class Follower:
         Standard form.
     second : ndarray or None
         Second objective, to be maximised.
-    deadline : float
-        ``time.perf_counter()`` at which to stop.
+    clock : Clock, optional
+        When to stop.
     """
 
-    def __init__(self, game: Game, second: Floats | None, deadline: float = math.inf) -> None:
+    def __init__(self, game: Game, second: Floats | None, clock: Clock | None = None) -> None:
         self._game, self._second = game, second
         free = np.full(game.ny, np.inf)
         self._rows = np.arange(game.rows, dtype=np.int32)
         self._unlimited = np.full(game.rows, -np.inf)
-        self._lp = WarmLp(game.H, (self._unlimited, game.h), (-free, free), game.d, deadline)
+        self._lp = WarmLp(game.H, (self._unlimited, game.h), (-free, free), game.d, clock)
 
     def prove(self, x: Floats, y: Floats, without: Collection[int] = ()) -> Proof | Termination:
         """Best answer to x, some rows left out, and its multipliers.

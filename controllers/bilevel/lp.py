@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cosim.controllers.solver import Limits, Model, Solver, SolveResult
+from cosim.controllers.solver import Clock, Limits, Model, Solver, SolveResult
 
 Floats = NDArray[np.float64]
 
@@ -27,8 +26,8 @@ class WarmLp(Solver):
         Lower and upper limits; infinite where there is none.
     cost : ndarray, shape (column,)
         Objective.
-    deadline : float
-        ``time.perf_counter()`` at which every solve must stop.
+    clock : Clock, optional
+        By which every solve must stop.
     """
 
     violation = TRUSTED_VIOLATION
@@ -39,9 +38,9 @@ class WarmLp(Solver):
         rows: tuple[Floats, Floats],
         columns: tuple[Floats, Floats],
         cost: Floats,
-        deadline: float = math.inf,
+        clock: Clock | None = None,
     ) -> None:
-        self.deadline = deadline
+        self._clock = clock or Clock(math.inf)
         super().__init__(
             Model(cost, matrix, *rows, *columns),
             solver="simplex",
@@ -52,4 +51,4 @@ class WarmLp(Solver):
 
     def best(self) -> SolveResult:
         """Solve from the last basis."""
-        return self.solve(Limits(time_s=self.deadline - time.perf_counter()))
+        return self.solve(Limits(time_s=self._clock.left_s))

@@ -27,21 +27,22 @@ from numpy.typing import NDArray
 from cosim.controllers.bilevel.follower import Follower, Proof
 from cosim.controllers.bilevel.game import game_of, split
 from cosim.controllers.bilevel.problem import Data
-from cosim.controllers.bilevel.search import Found, Limits, Search
+from cosim.controllers.bilevel.search import Found, Search
+from cosim.controllers.solver import Clock, Limits
 
 Floats = NDArray[np.float64]
 
 ROW_TOLERANCE = 1e-7  # violation of a coupling row, per unit of its largest coefficient
 
 
-def search_pessimistic(data: Data, limits: Limits) -> Found:
+def search_pessimistic(data: Data, limits: Limits, clock: Clock) -> Found:
     """Solve the pessimistic problem; the point holds x and first the answer that is worst for the objective."""
     coupling = [row for row in range(len(data.a)) if data.B[row].any()]
     followed: list[int] = []
     nodes = 0
     while True:
         game = game_of(data, [data.c_y, *(data.B[row] for row in followed)])
-        found = Search(game, replace(limits, nodes=max(limits.nodes - nodes, 1))).run()
+        found = Search(game, replace(limits, nodes=max(limits.nodes - nodes, 1)), clock).run()
         nodes += found.nodes
         found.nodes = nodes
         missing = [row for row in coupling if row not in followed]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cosim.controllers.bilevel.game import Game, primal_columns, primal_cost, primal_matrix
 from cosim.controllers.bilevel.lp import WarmLp
-from cosim.controllers.solver import SolveResult
+from cosim.controllers.solver import Clock, SolveResult
 
 Floats = NDArray[np.float64]
 Rows = frozenset[int]
@@ -34,11 +34,11 @@ class Relaxation:
     ----------
     game : Game
         Standard form.
-    deadline : float
-        ``time.perf_counter()`` at which to stop.
+    clock : Clock
+        When to stop.
     """
 
-    def __init__(self, game: Game, deadline: float) -> None:
+    def __init__(self, game: Game, clock: Clock) -> None:
         self.game = game
         primal, limit = primal_matrix(game)
         count, points = game.followers, primal.shape[1]
@@ -62,7 +62,7 @@ class Relaxation:
         high = np.concatenate([limit, stationary, open_rows])
         point_low, point_high = primal_columns(game)
         columns = np.append(point_low, np.zeros(multipliers)), np.append(point_high, np.full(multipliers, np.inf))
-        self._lp = WarmLp(matrix, (low, high), columns, self._cost, deadline)
+        self._lp = WarmLp(matrix, (low, high), columns, self._cost, clock)
         self._tight: Rows = frozenset()
         self._zero: Rows = frozenset()
 

@@ -8,12 +8,11 @@ makes them stronger.
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 
 from cosim.controllers.bilevel.relaxation import Relaxation
-from cosim.controllers.solver import Termination
+from cosim.controllers.solver import Clock, Termination
 
 Rows = frozenset[int]
 
@@ -21,7 +20,7 @@ CUTOFF_MARGIN = 1e-7  # relative room above the best value, so that the best poi
 WORTH_KEEPING = 1e-6  # relative rise of the bound below which the cut only slows the tree down
 
 
-def strengthen(relaxation: Relaxation, tight: Rows, zero: Rows, best_value: float, until: float) -> tuple[Rows, Rows]:
+def strengthen(relaxation: Relaxation, tight: Rows, zero: Rows, best_value: float, until: Clock) -> tuple[Rows, Rows]:
     """Fix rows for the whole tree, and add the root cut where it raises the bound.
 
     Parameters
@@ -32,8 +31,8 @@ def strengthen(relaxation: Relaxation, tight: Rows, zero: Rows, best_value: floa
         Rows already known to be tight, or to have a nil multiplier.
     best_value : float
         Leader's best value so far, inf where there is none.
-    until : float
-        ``time.perf_counter()`` at which to leave the rest unproven.
+    until : Clock
+        When to leave the rest unproven.
 
     Returns
     -------
@@ -45,7 +44,7 @@ def strengthen(relaxation: Relaxation, tight: Rows, zero: Rows, best_value: floa
     count = relaxation.game.followers * relaxation.game.rows
     reach = np.full(count, math.inf)
     for row in range(count):
-        if time.perf_counter() >= until:
+        if until.over:
             break
         if row in zero:
             continue

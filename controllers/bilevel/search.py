@@ -14,7 +14,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,7 +24,7 @@ from cosim.controllers.bilevel.follower import Follower, Proof
 from cosim.controllers.bilevel.game import Game, split
 from cosim.controllers.bilevel.relaxation import Relaxation, Rows
 from cosim.controllers.bilevel.root import strengthen
-from cosim.controllers.solver import SolveResult, Termination
+from cosim.controllers.solver import Clock, Limits, SolveResult, Termination
 
 Floats = NDArray[np.float64]
 
@@ -34,25 +33,6 @@ SMALLEST_UNIT = 1e-3  # of the scaled objective: below, the gap would be finer t
 STRENGTHEN_AFTER = 50  # nodes: most problems end before the effort at the root would pay
 STRENGTHEN_SHARE = 0.25  # of the time left
 SECOND_WEIGHT = 1e-3  # of the second objective's multipliers in the choice of a row: the first decide
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a search may stop.
-
-    Attributes
-    ----------
-    nodes : float
-        Nodes of the tree; the same on every machine.
-    gap : float
-        (value - bound) / (1 + |value|) to reach.
-    deadline : float
-        ``time.perf_counter()`` at which to stop: a safety, where it strikes results differ between machines.
-    """
-
-    nodes: float
-    gap: float
-    deadline: float
 
 
 @dataclass
@@ -101,15 +81,17 @@ class Search:
     game : Game
         Standard form.
     limits : Limits
-        When to stop.
+        Nodes of the tree, and the gap, (value - bound) / (1 + |value|), at which to stop.
+    clock : Clock
+        A safety: where it strikes, results differ between machines.
     """
 
-    def __init__(self, game: Game, limits: Limits) -> None:
-        self._game, self._limits = game, limits
+    def __init__(self, game: Game, limits: Limits, clock: Clock) -> None:
+        self._game, self._limits, self._clock = game, limits, clock
         self._unit = min(1.0, max(1.0 / game.cost_scale, SMALLEST_UNIT))  # 1 of the problem's own objective, scaled
-        self._relaxation = Relaxation(game, limits.deadline)
-        self._facets = Facets(game, limits.deadline)
-        self._followers = [Follower(game, second, limits.deadline) for second in game.seconds]
+        self._relaxation = Relaxation(game, clock)
+        self._facets = Facets(game, clock)
+        self._followers = [Follower(game, second, clock) for second in game.seconds]
         self._found = Found()
         self._open: list[Node] = []
         self._settled = math.inf  # lowest bound among nodes given up as no better than the best point
@@ -140,13 +122,12 @@ class Search:
         return self._conclude()
 
     def _limit_reached(self) -> str:
-        if time.perf_counter() >= self._limits.deadline:
+        if self._clock.over:
             return "time_limit"
         return "node_limit" if self._found.nodes >= self._limits.nodes else ""
 
     def _strengthen(self) -> None:
-        now = time.perf_counter()
-        until = now + STRENGTHEN_SHARE * (self._limits.deadline - now)
+        until = Clock(STRENGTHEN_SHARE * self._clock.left_s)
         self._tight, self._zero = strengthen(self._relaxation, self._tight, self._zero, self._found.value, until)
 
     def _cutoff(self) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from numbers import Real
 from typing import Any
 
@@ -15,9 +14,9 @@ from cosim.controllers.bilevel.lp import WarmLp
 from cosim.controllers.bilevel.pessimistic import search_pessimistic
 from cosim.controllers.bilevel.problem import WHERE, BilevelLP, Data, checked
 from cosim.controllers.bilevel.result import BilevelResult
-from cosim.controllers.bilevel.search import PROVEN_GAP, Found, Limits, Search
+from cosim.controllers.bilevel.search import PROVEN_GAP, Found, Search
 from cosim.controllers.bilevel.verify import objections
-from cosim.controllers.solver import Termination
+from cosim.controllers.solver import UNLIMITED, Clock, Limits, Termination
 from cosim.errors import Fault, InputError
 
 Floats = NDArray[np.float64]
@@ -65,13 +64,13 @@ def solve_bilevel(problem: BilevelLP, view: str = "optimistic", **limits: float)
     lunch: on the hardness of choosing a correct big-M in bilevel optimization", Oper. Res. 68 (2020), doi
     10.1287/opre.2019.1944.
     """
-    began = time.perf_counter()
     options = _options(view, limits)
+    clock = Clock(options["time_limit_s"])
     data = checked(problem)
-    stop = Limits(options["node_limit"], options["gap"], began + options["time_limit_s"])
+    stop = Limits(options["gap"], int(min(options["node_limit"], UNLIMITED)))
     pessimistic = view == "pessimistic"
     game = game_of(data)
-    found = search_pessimistic(data, stop) if pessimistic else Search(game, stop).run()
+    found = search_pessimistic(data, stop, clock) if pessimistic else Search(game, stop, clock).run()
     if found.status == "infeasible":
         found.note = found.note or _why_infeasible(data)
     x: Floats | None = None
@@ -84,8 +83,7 @@ def solve_bilevel(problem: BilevelLP, view: str = "optimistic", **limits: float)
         bound = min(bound, value)
         _check(found, data, x, y, pessimistic=pessimistic)
     proven = found.status in (*DECIDED, "optimal")
-    wall_s = time.perf_counter() - began
-    return BilevelResult(x, y, value, bound, found.status, proven, found.note, found.nodes, wall_s)
+    return BilevelResult(x, y, value, bound, found.status, proven, found.note, found.nodes, clock.passed_s)
 
 
 def _check(found: Found, data: Data, x: Floats, y: Floats, *, pessimistic: bool) -> None:

@@ -20,27 +20,10 @@ from cosim.controllers.solver.result import (
     judged,
     relative_gap,
     worst,
-)
+)  # fmt: skip
 
 __all__ = [
-    "OPTIMAL_GAP",
-    "SLACK",
-    "UNLIMITED",
-    "WIDER",
-    "Basis",
-    "Clock",
-    "InTurn",
-    "Limits",
-    "Model",
-    "OutOfTimeError",
-    "Rows",
-    "SolveResult",
-    "Solver",
-    "Termination",
-    "judged",
-    "minimise_in_turn",
-    "relative_gap",
-    "solve",
-    "solve_in_turn",
-    "worst",
-]
+    "OPTIMAL_GAP", "SLACK", "UNLIMITED", "WIDER", "Basis", "Clock", "InTurn", "Limits", "Model", "OutOfTimeError",
+    "Rows", "SolveResult", "Solver", "Termination", "judged", "minimise_in_turn", "relative_gap", "solve",
+    "solve_in_turn", "worst",
+]  # fmt: skip

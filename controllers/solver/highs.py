@@ -156,6 +156,10 @@ class Solver:
         """Start the next solve from a basis."""
         self._highs.setBasis(basis.raw)
 
+    def forget(self) -> None:
+        """Start the next solve from scratch."""
+        self._highs.clearSolver()
+
     def solve(self, limits: Limits | None = None, *, start: Float | None = None, read: bool = True) -> SolveResult:
         """Minimise.
 
@@ -177,7 +181,7 @@ class Solver:
                 break
             if name:
                 tried.append(name)
-                self._highs.clearSolver()
+                self.forget()
                 self.set_options(**settings)
             self._prepare(limits, clock.left_s, None if name else start)
             self._run()

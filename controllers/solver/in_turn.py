@@ -75,7 +75,9 @@ def solve_in_turn(solve_aim: Callable[[int, list[float]], SolveResult], aims: in
     return InTurn(result.termination if is_limit else Termination.FEASIBLE, values, reached[-1].x)
 
 
-def minimise_in_turn(solver: Solver, aims: Sequence[Float], time_s: float = 600.0, slack: float = SLACK) -> InTurn:
+def minimise_in_turn(
+    solver: Solver, aims: Sequence[Float], time_s: float = 600.0, slack: float = SLACK, *, warm: bool = True
+) -> InTurn:
     """Minimise ``aim @ x`` for several aims in order of importance; the solver's own objective is lost.
 
     Parameters
@@ -88,6 +90,9 @@ def minimise_in_turn(solver: Solver, aims: Sequence[Float], time_s: float = 600.
         Wall clock for all of them [s].
     slack : float
         As for `solve_in_turn`.
+    warm : bool
+        Start each aim from the optimum of the one before; else from scratch, so that of several optima of the last
+        aim the one found does not depend on what the others came by.
     """
     clock, kept = Clock(time_s), solver.rows
 
@@ -96,6 +101,8 @@ def minimise_in_turn(solver: Solver, aims: Sequence[Float], time_s: float = 600.
         if solver.rows < kept + len(most):
             solver.add_rows(aims[aim - 1], -math.inf, most[-1])
         solver.set_rows(np.arange(kept, solver.rows), np.full(len(most), -math.inf), np.array(most))
+        if not warm:
+            solver.forget()
         return solver.solve(Limits(time_s=clock.left_s))
 
     found = solve_in_turn(solve_aim, len(aims), slack)

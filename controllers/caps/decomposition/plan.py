@@ -11,9 +11,9 @@ from cosim.controllers.caps.decomposition.bound import Relaxed
 from cosim.controllers.caps.decomposition.family import family
 from cosim.controllers.caps.decomposition.master import joined
 from cosim.controllers.caps.decomposition.pricing import IDLE, LAST, Plans, chosen, plans_of
-from cosim.controllers.caps.decomposition.structures import Choice, Effort, choose
+from cosim.controllers.caps.decomposition.structures import Choice, choose
 from cosim.controllers.caps.part import Part
-from cosim.controllers.solver import Clock
+from cosim.controllers.solver import Clock, Limits
 
 WHOLE = 1e-6
 FREE_CARS = 60  # cars whose structure is open in the first programme, at least
@@ -25,6 +25,7 @@ KICKED = 4  # cars that must take another structure where nothing else helps
 FAMILY = 16  # further structures offered there to each
 STRUCTURES = 8  # offered to each
 FIRST_PLANS, MANY_PLANS = 3, 1000  # better and better plans after which the same end
+CHOICE_GAP = 1e-5
 NODES, FEW_NODES = 100, 60  # of the first programme, and of a neighbourhood
 NEIGHBOURHOODS = 120
 COMBINED = 5  # structures of each car in a choice for all
@@ -239,8 +240,8 @@ def combined(
         offered = joined([best.plans, chosen(offered, np.flatnonzero((offered.state != mine).any(axis=0)))])
         start = np.arange(len(part.cars))
     left = part.headroom_kw - np.clip(part.headroom_kw, 0.0, SPARE_KW)
-    effort = Effort(FEW_NODES, MANY_PLANS, clock.left_s, target_kwh)
-    found = choose(part, offered, left, price, 0.0, effort, start, strict=True)
+    limits = Limits(CHOICE_GAP, FEW_NODES, clock.left_s, MANY_PLANS, target_kwh)
+    found = choose(part, offered, left, price, 0.0, limits, start, strict=True)
     if found is None or (best is not None and found.objective_kwh >= best.value_kwh):
         return best
     fresh = chosen(offered, found.rows[np.argsort(offered.cars[found.rows])])
@@ -305,16 +306,17 @@ def _improved(
     offered = joined([chosen(mine, np.searchsorted(free, kept)), other])
     load = fixed.charge_kw @ part.share[others]
     known = np.isfinite(best.value_kwh)
-    effort = Effort(FEW_NODES if more else NODES, MANY_PLANS if more else FIRST_PLANS, clock.left_s, target_kwh)
+    nodes, most = (FEW_NODES, MANY_PLANS) if more else (NODES, FIRST_PLANS)
+    limits = Limits(CHOICE_GAP, nodes, clock.left_s, most, target_kwh)
     start = np.arange(len(free)) if known and not kick else None
     left = part.headroom_kw - load
     left -= np.clip(left, 0.0, SPARE_KW)
     given = (part, offered, left, offers.price, float(fixed.withheld_kwh.sum()))
-    found = choose(*given, effort, strict=True) if known and not best.feasible else None
+    found = choose(*given, limits, strict=True) if known and not best.feasible else None
     if found is None:
         if known and not best.feasible:  # what is overloaded may be at the target already
-            effort = replace(effort, target_kwh=-np.inf)
-        found = choose(*given, effort, start)
+            limits = replace(limits, target=-np.inf)
+        found = choose(*given, limits, start)
     if found is None:
         return best
     plans = _with(part, best.plans, offered, found)

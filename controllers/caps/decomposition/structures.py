@@ -21,28 +21,6 @@ OPEN_SLOTS = 4  # throttled slots of a structure whose power is left open
 WHOLE_TO = 1e-9
 
 
-@dataclass(frozen=True)
-class Effort:
-    """When the search for a choice of structures ends.
-
-    Attributes
-    ----------
-    nodes : int
-        Of branch and bound.
-    plans : int
-        Better and better plans found.
-    time_s : float
-        Wall clock, a safety [s].
-    target_kwh : float
-        Stop at a plan that withholds no more than this in all [kWh].
-    """
-
-    nodes: int
-    plans: int
-    time_s: float
-    target_kwh: float
-
-
 @dataclass(frozen=True, eq=False)
 class Choice:
     """Which structures were chosen, and what each car draws.
@@ -72,7 +50,7 @@ def choose(
     headroom_kw: Float,
     price: Float,
     withheld_kwh: float,
-    effort: Effort,
+    limits: Limits,
     start: Int | None = None,
     *,
     strict: bool = False,
@@ -91,8 +69,8 @@ def choose(
         Price of load; of a structure's throttled slots only the cheapest, and those it draws in, are left open.
     withheld_kwh : float
         Withheld from the others.
-    effort : Effort
-        Limits of the search.
+    limits : Limits
+        Of the search; the target counts what is withheld in all [kWh].
     start : ndarray of int, optional
         Rows of a first choice.
     strict : bool
@@ -115,7 +93,6 @@ def choose(
     if start is not None:
         first = np.full(len(model.cost), np.nan)
         first[: structures.count] = np.isin(np.arange(structures.count), start)
-    limits = Limits(1e-5, effort.nodes, effort.time_s, effort.plans, effort.target_kwh)
     # a structure taken a millionth less is a load that much too small
     found = solve(model, limits, start=first, mip_feasibility_tolerance=WHOLE_TO)
     if found.termination is Termination.ERROR:

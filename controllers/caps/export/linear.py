@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from scipy import sparse
-from scipy.optimize import linprog
 
 from cosim.contract import Float
 from cosim.controllers.caps.export.allocation import CLOSE_KW, Allocation, Rows
 from cosim.controllers.caps.export.problem import ExportProblem
+from cosim.controllers.solver import Rows as ModelRows
+from cosim.controllers.solver import Solver, Termination, minimise_in_turn
 from cosim.errors import SolverError
 
 SLACK = 1e-7  # of what an aim reached, that later aims may give up
-_INFEASIBLE = 2
-_SOLVE: Any = linprog  # HiGHS; its type stubs know no sparse matrices
 
 
 class Programme:
@@ -52,7 +50,7 @@ class Programme:
         self.tight = np.flatnonzero(tight)
         self.columns = 2 * pairs + own + len(self.tight) + 1
         slot, home = self.pairs.T
-        self.high = np.concatenate(
+        high = np.concatenate(
             [
                 most[slot, home],
                 wanted[slot, home],
@@ -61,30 +59,34 @@ class Programme:
                 [1.0],
             ]
         )
-        self._rows: list[tuple[Any, Float]] = []
-        eye = sparse.identity(pairs, format="csr")
-        self._below(0, -eye, -wanted[slot, home], (pairs, -eye))  # withheld >= wanted - export
+        slot, home = self.pairs.T
+        every, charged, model = np.arange(pairs), 2 * pairs + np.arange(own), ModelRows()
+        # withheld >= wanted - export
+        model.add(pairs, -np.inf, -wanted[slot, home], (every, every, -1.0), (every, pairs + every, -1.0))
         k, car = self.charging.T
         column = at[k, problem.home[car]]
         sells = np.flatnonzero(column >= 0)
-        take = sparse.csr_matrix((np.ones(len(sells)), (column[sells], sells)), (pairs, own))
         shared = np.flatnonzero(np.bincount(column[sells], minlength=pairs))
-        self._below(0, eye[shared], problem.surplus_kw[slot[shared], home[shared]], (2 * pairs, take[shared]))
-        counted = sparse.lil_matrix((len(self.tight), pairs))
-        for row, original in enumerate(self.tight):
-            homes = np.flatnonzero((at[rows.slot[original]] >= 0) & (rows.share[original] != 0))
-            counted[row, at[rows.slot[original], homes]] = rows.share[original, homes]
-        give = (2 * pairs + own, -sparse.identity(len(self.tight)))
-        self._below(0, counted.tocsr(), (rows.limit_kw + helps)[self.tight], give)
+        taken = np.searchsorted(shared, column[sells]), charged[sells], 1.0
+        surplus = problem.surplus_kw[slot[shared], home[shared]]
+        model.add(len(shared), -np.inf, surplus, (np.arange(len(shared)), shared, 1.0), taken)
+        pair, share = at[rows.slot[self.tight]], rows.share[self.tight]
+        row, homes = np.nonzero((pair >= 0) & (share != 0))
+        each = np.arange(len(self.tight))
+        give = each, 2 * pairs + own + each, -1.0
+        limit = (rows.limit_kw + helps)[self.tight]
+        model.add(len(self.tight), -np.inf, limit, (row, pair[row, homes], share[row, homes]), give)
         lost = wanted.sum(axis=0)
         losing = np.flatnonzero(lost > CLOSE_KW)
-        of_home = sparse.csr_matrix((np.ones(pairs), (home, np.arange(pairs))), (problem.homes, pairs))[losing]
-        self._below(
-            pairs, of_home, np.zeros(len(losing)), (self.columns - 1, sparse.csr_matrix(-lost[losing][:, None]))
-        )
+        of_losing = np.flatnonzero(np.isin(home, losing))
+        withheld = np.searchsorted(losing, home[of_losing]), pairs + of_losing, 1.0
+        worst = np.arange(len(losing)), np.array(self.columns - 1), -lost[losing]
+        model.add(len(losing), -np.inf, 0.0, withheld, worst)
         cars = np.unique(car)
-        need = sparse.csr_matrix((np.ones(own), (np.searchsorted(cars, car), np.arange(own))), (len(cars), own))
-        self._needs = self._placed((2 * pairs, need)), problem.need_kw[cars]
+        need = problem.need_kw[cars]
+        model.add(len(cars), need, need, (np.searchsorted(cars, car), charged, 1.0))
+        nothing = np.zeros(self.columns)
+        self._model = model.model(nothing, nothing, high)
 
     def solve(self, objective: str) -> Allocation:
         """Minimise what is withheld and the worst share, in the order that the objective asks for.
@@ -102,7 +104,7 @@ class Programme:
         if value is None:
             relaxed = np.zeros(self.columns)
             relaxed[self._relaxations] = 1.0
-            self.high[self._relaxations] = np.inf
+            self._model = replace(self._model, high=np.where(relaxed > 0.0, np.inf, self._model.high))
             value = self._in_turn([relaxed, *aims, export])
         if value is None:
             raise SolverError("linear programme of export caps has no point even with its limits relaxed")
@@ -119,31 +121,10 @@ class Programme:
 
     def _in_turn(self, aims: list[Float]) -> Float | None:
         """Minimise aims in order of importance; None where there is no feasible point."""
-        matrix = sparse.vstack([row for row, _ in self._rows], format="csr")
-        limit = np.concatenate([one for _, one in self._rows])
-        needs, need = self._needs
-        value: Float | None = None
-        for aim in aims:
-            ended = _SOLVE(
-                aim, A_ub=matrix, b_ub=limit, A_eq=needs, b_eq=need,
-                bounds=np.column_stack([np.zeros(self.columns), self.high]), method="highs",
-            )  # fmt: skip
-            if ended.status == _INFEASIBLE and value is None:
-                return None
-            if ended.status != 0:
-                raise SolverError(f"linear programme of export caps: {ended.message}")
-            value = np.asarray(ended.x)
-            matrix = sparse.vstack([matrix, sparse.csr_matrix(aim)], format="csr")
-            limit = np.append(limit, ended.fun + SLACK * (1.0 + abs(ended.fun)))
-        return value
-
-    def _below(self, start: int, block: Any, limit: Float, *more: tuple[int, Any]) -> None:
-        self._rows.append((self._placed((start, block), *more), np.asarray(limit, float)))
-
-    def _placed(self, *blocks: tuple[int, Any]) -> Any:
-        """Put blocks of rows at their columns."""
-        total = sparse.csr_matrix((blocks[0][1].shape[0], self.columns))
-        for start, block in blocks:
-            entries = sparse.coo_matrix(block)
-            total = total + sparse.csr_matrix((entries.data, (entries.row, entries.col + start)), total.shape)
-        return total
+        # of equal optima, that which caps have been since they come from a linear programme: the seed decides
+        found = minimise_in_turn(Solver(self._model, random_seed=0), aims, slack=SLACK, warm=False)
+        if found.termination is Termination.INFEASIBLE:
+            return None
+        if found.reached < len(aims) - 1:  # only the last one, which frees what may be exported, can be done without
+            raise SolverError(f"linear programme of export caps ended with '{found.termination}'")
+        return found.x
