@@ -88,8 +88,12 @@ def read_profiles(profiles: str | Path) -> Profiles:
     if not len(table.columns):
         faults.append(Fault(where, "columns", "no profile", "give one column of kW per household"))
     demand_kw = np.column_stack([numbers(table[name], where, faults) for name in table.columns] or [np.empty(0)])
-    for column, name in enumerate(table.columns):
-        faults.extend(_odd_demand(demand_kw[:, column], str(name), where))
+    watts = f"give kW, not W (a household above {ABSURD_KW:g} kW is refused)"
+    for column, name in enumerate(map(str, table.columns)):
+        values_kw, negative = demand_kw[:, column], "give demand without generation; roofs are modelled apart"
+        faults += find_faults(values_kw < 0, values_kw, where, name, "negative demand: {:g} kW", negative)
+        problem = "absurd demand: {:g} kW looks like watts"
+        faults += find_faults(values_kw > ABSURD_KW, values_kw, where, name, problem, watts)
     if faults:
         raise InputError(faults)
     return Profiles(demand_kw, step_min, tuple(map(str, table.columns)), start, where)
@@ -197,15 +201,6 @@ def admd_kw(demand_kw: Float, groups: Sequence[int], rng: np.random.Generator, *
         return [float(demand_kw[:, pick].sum(axis=1).max()) for pick in picks]
 
     return np.array([np.mean(peaks_kw(size)) / size for size in groups])
-
-
-def _odd_demand(values_kw: Float, name: str, where: str) -> list[Fault]:
-    negative = "give demand without generation; roofs are modelled apart"
-    watts = f"give kW, not W (a household above {ABSURD_KW:g} kW is refused)"
-    return [
-        *find_faults(values_kw < 0, values_kw, where, name, "negative demand: {:g} kW", negative),
-        *find_faults(values_kw > ABSURD_KW, values_kw, where, name, "absurd demand: {:g} kW looks like watts", watts),
-    ]
 
 
 def _read_time(column: pd.Series, where: str, faults: list[Fault]) -> tuple[datetime | None, int]:
