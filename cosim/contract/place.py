@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cosim.network import Branch, Float, Network, freeze
+from cosim.network import Branch, Float, Network
 
 MINIMUM_CURRENT_A = 6.0
 """A charger either pauses or draws at least this on every phase that it uses (IEC 61851-1)."""
@@ -22,7 +22,7 @@ class FrozenArrays:
             value = getattr(self, spec.name)
             if isinstance(value, np.ndarray):
                 copy = value.copy()
-                freeze(copy)
+                copy.setflags(write=False)
                 object.__setattr__(self, spec.name, copy)
 
 

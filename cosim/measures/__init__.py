@@ -8,10 +8,8 @@ from cosim.measures.energy import curtailed_max_home_percent as curtailed_max_ho
 from cosim.measures.energy import energy_kwh as energy_kwh
 from cosim.measures.energy import export_kwh as export_kwh
 from cosim.measures.energy import import_kwh as import_kwh
-from cosim.measures.energy import losses_kwh as losses_kwh
 from cosim.measures.energy import withheld_kwh as withheld_kwh
 from cosim.measures.fairness import ev_served_min_percent as ev_served_min_percent
-from cosim.measures.fairness import gini as gini
 from cosim.measures.fairness import jain as jain
 from cosim.measures.fairness import served_share as served_share
 from cosim.measures.promise import promise_error_max_kva as promise_error_max_kva

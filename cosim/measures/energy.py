@@ -144,24 +144,6 @@ def cost_eur(
     return import_eur - export_eur_per_kwh * exported_kwh + unserved_eur_per_kwh * unserved_kwh
 
 
-def losses_kwh(losses_kw: ArrayLike, step_min: float) -> float:
-    """Energy lost in lines and transformer.
-
-    Parameters
-    ----------
-    losses_kw : array_like, shape (step,) or (step, element)
-        Active losses from the elements' own currents. [kW]
-    step_min : float
-        Length of a step. [min]
-
-    Returns
-    -------
-    float
-        [kWh]
-    """
-    return float(energy_kwh(losses_kw, step_min).sum())
-
-
 def withheld_kwh(connection_kw: ArrayLike, cap_kw: ArrayLike, plugged: ArrayLike, step_min: float) -> float:
     """Freedom that caps take away: sum over plugged-in slots of connection − cap.
 

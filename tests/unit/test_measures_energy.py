@@ -14,7 +14,6 @@ from cosim.measures import (
     energy_kwh,
     export_kwh,
     import_kwh,
-    losses_kwh,
     withheld_kwh,
 )
 
@@ -23,8 +22,7 @@ NET_KW = np.array([[2.0, -1.0], [-3.0, 4.0], [0.5, 0.0]])
 
 def test_energy_of_means():
     assert energy_kwh(NET_KW, 15).tolist() == [-0.125, 0.75]
-    assert losses_kwh([0.4, 0.8], 30) == pytest.approx(0.6)
-    assert losses_kwh([[0.1, 0.3], [0.4, 0.4]], 30) == pytest.approx(0.6)
+    assert energy_kwh([0.4, 0.8], 30) == pytest.approx(0.6)
 
 
 def test_import_and_export_are_counted_at_each_meter():
