@@ -21,7 +21,6 @@ from cosim.measures.transformer import ageing_h as ageing_h
 from cosim.measures.transformer import ageing_rate as ageing_rate
 from cosim.measures.transformer import hot_spot_c as hot_spot_c
 from cosim.measures.transformer import overload_min as overload_min
-from cosim.measures.transformer import peak_percent as peak_percent
 from cosim.measures.transformer import worst_phase_percent as worst_phase_percent
 from cosim.measures.unbalance import cigre_vuf_percent as cigre_vuf_percent
 from cosim.measures.unbalance import line_to_line as line_to_line

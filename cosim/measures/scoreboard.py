@@ -109,11 +109,11 @@ def _loading_metrics(run: Trajectory) -> dict[str, float]:
     lines = transformer.worst_phase_percent(np.abs(run.line_current_a), line_ratings_a)
     return {
         "transformer_peak_kva": _highest(np.abs(run.transformer_kva.sum(axis=1))),
-        "transformer_peak_percent": transformer.peak_percent(worst_phase),
+        "transformer_peak_percent": _highest(worst_phase),
         "transformer_overload_min": transformer.overload_min(worst_phase, run.step_min),
         "transformer_hot_spot_max_c": _highest(hot_spot),
         "transformer_ageing_h": transformer.ageing_h(hot_spot, run.step_min),
-        "line_peak_percent": transformer.peak_percent(lines),
+        "line_peak_percent": _highest(lines),
         "line_overload_min": transformer.overload_min(lines, run.step_min),
     }
 

@@ -187,22 +187,6 @@ def worst_phase_percent(i_abs: ArrayLike, rating_a: float | Float) -> Float:
     return 100 * ratio(worst_a, rating_a)
 
 
-def peak_percent(loading_percent: ArrayLike) -> float:
-    """Highest loading of all elements over all steps.
-
-    Parameters
-    ----------
-    loading_percent : array_like, any shape
-        Worst-phase current over rated current; nan (no rating) is skipped. [%]
-
-    Returns
-    -------
-    float
-        [%]; nan when nothing is rated.
-    """
-    return float(np.fmax.reduce(np.asarray(loading_percent, dtype=float), axis=None, initial=np.nan))
-
-
 def overload_min(loading_percent: ArrayLike, step_min: float, limit_percent: float = 100.0) -> float:
     """Minutes in which the loading of at least one element is above a limit.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cosim.errors import InputError
-from cosim.measures import OilTransformer, ageing_h, ageing_rate, hot_spot_c, overload_min, peak_percent
+from cosim.measures import OilTransformer, ageing_h, ageing_rate, hot_spot_c, overload_min
 
 
 @pytest.mark.parametrize(
@@ -76,15 +76,13 @@ def test_bad_input_is_reported_all_at_once():
         hot_spot_c([], 20.0, 5)
 
 
-def test_peak_and_minutes_of_overload():
+def test_minutes_of_overload():
     loading = np.array([[90.0, np.nan], [100.0, np.nan], [100.1, np.nan], [99.0, 130.0]])
-    assert peak_percent(loading) == 130
     assert overload_min(loading, 5) == 10
     assert overload_min(loading[:, 0], 5) == 5
     assert overload_min(loading, 5, limit_percent=89) == 20
 
 
 def test_without_rating_there_is_no_loading():
-    assert np.isnan(peak_percent(np.full(3, np.nan)))
     assert np.isnan(overload_min(np.full(3, np.nan), 5))
     assert np.isnan(overload_min(np.empty((3, 0)), 5))
