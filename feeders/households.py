@@ -143,7 +143,9 @@ def draw_households(
     found = profiles if isinstance(profiles, Profiles) else read_profiles(profiles)
     available = found.demand_kw.shape[1]
     in_order = available == count and found.source not in household_sets()
-    columns = np.arange(count) if in_order else _columns(available, count, rng)
+    columns = np.arange(count)
+    if not in_order:
+        columns = np.concatenate([rng.permutation(available) for _ in range(-(-count // available))])[:count]
     if found.start is None:
         days = len(found.demand_kw) // DAY_MIN
         first_min = ((1 if days >= 3 else 0) + day) * DAY_MIN + start.hour * 60 + start.minute
@@ -224,8 +226,3 @@ def _shipped(name: str) -> Profiles:
     demand_kw = table.to_numpy(np.float64) / 1000.0
     demand_kw.setflags(write=False)
     return Profiles(demand_kw, 1, tuple(table.columns), None, name)
-
-
-def _columns(available: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    rounds = [rng.permutation(available) for _ in range(-(-count // available))]
-    return np.concatenate(rounds)[:count]

@@ -199,7 +199,8 @@ def _read_whole(path: str | Path, customers: Sequence[str] | None, start: dateti
     ]
     if not set(REQUIRED) <= set(table.columns):
         raise InputError(faults)
-    times = {name: _minutes_after(start, table[name], where, faults) for name in ("arrival", "departure")}
+    elapsed = {name: local_times(table[name], where, faults) - start for name in ("arrival", "departure")}
+    times = {name: np.asarray(since / pd.Timedelta(minutes=1), np.float64) for name, since in elapsed.items()}
     values = {name: numbers(table[name], where, faults) for name in known[3:] if name in table.columns}
     energy_kwh = values["energy_kwh"]
     battery_kwh = values.get("battery_kwh", np.fmax(BATTERY_DEFAULT_KWH, energy_kwh))
@@ -248,12 +249,6 @@ def _draw_day(
     need_kwh = np.minimum(need_kwh, 0.95 * battery_kwh)
     full_kwh = np.maximum(rng.uniform(0.8, 1.0, cars) * battery_kwh, need_kwh + 0.05 * battery_kwh)
     return arrival_min, stay_min, need_kwh, full_kwh - need_kwh
-
-
-def _minutes_after(start: datetime, column: pd.Series, where: str, faults: list[Fault]) -> Float:
-    elapsed = local_times(column, where, faults) - start
-    minutes: Float = np.asarray(elapsed / pd.Timedelta(minutes=1), np.float64)
-    return minutes
 
 
 def _odd_sessions(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -193,13 +194,12 @@ def _front_metrics(run: Trajectory) -> dict[str, float]:
     there = known > _LEAST_HYPERVOLUME  # where the reference gains nothing there is nothing to reach
     ratios = reached[there] / known[there]
     shares = np.minimum(ratios, 1.0)  # beyond it a front has reached all there is, and the reference is in doubt
-    regrets_kwh = regret_kwh[judged & np.isfinite(regret_kwh)].tolist()
     return {
         "hypervolume_ratio_mean": _mean(shares),
         "hypervolume_ratio_min": float(shares.min()) if shares.size else float("nan"),
         "hypervolume_ratio_above_one": float((ratios > 1.0 + _ROUNDING).sum()) if ratios.size else float("nan"),
         "regret_mean_a": _mean(regret_a[judged]),
-        "regret_kwh": float(sum(regrets_kwh)) if regrets_kwh else float("nan"),
+        "regret_kwh": _of_known(regret_kwh[judged], lambda known: sum(known.tolist())),
     }
 
 
@@ -233,10 +233,13 @@ def _highest(values: Float) -> float:
 
 
 def _mean(values: Float) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else float("nan")
+    return _of_known(values, np.mean)
 
 
 def _p95(values: Float) -> float:
+    return _of_known(values, lambda known: np.percentile(known, 95))
+
+
+def _of_known(values: Float, figure: Callable[[Float], Any]) -> float:
     known = values[np.isfinite(values)]
-    return float(np.percentile(known, 95)) if known.size else float("nan")
+    return float(figure(known)) if known.size else float("nan")

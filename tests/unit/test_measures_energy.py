@@ -47,8 +47,6 @@ def test_bill_by_hand():
     tariff = np.array([0.30, 0.10, 0.20])
     drawn = 2.0 * 0.30 + 4.0 * 0.10 + 0.5 * 0.20
     assert cost_eur(NET_KW, tariff, 3.0, 60) == pytest.approx(drawn - 0.05 * 4 + 0.50 * 3)
-    changed = cost_eur(NET_KW, tariff, 3.0, 60, export_eur_per_kwh=0.1, unserved_eur_per_kwh=0)
-    assert changed == pytest.approx(drawn - 0.4)
 
 
 def test_withheld_counts_only_slots_with_a_car_and_a_cap():

@@ -60,12 +60,9 @@ def test_the_horizon_starts_in_the_steady_state_of_its_mean_load():
     assert top_oil == pytest.approx([61.35, 61.35], abs=0.005)
 
 
-def test_ageing_of_both_papers():
+def test_ageing():
     assert ageing_rate([98.0, 104.0, 92.0]) == pytest.approx([1, 2, 0.5])
-    assert ageing_rate([110.0, 120.0], "upgraded") == pytest.approx([1, np.exp(15000 / 383 - 15000 / 393)])
     assert ageing_h([98.0, 104.0], 30) == pytest.approx(1.5)
-    with pytest.raises(InputError, match="paper"):
-        ageing_rate([98.0], "kraft")  # type: ignore[arg-type]
 
 
 def test_bad_input_is_reported_all_at_once():
