@@ -157,7 +157,7 @@ def source_of(kind: type) -> str | None:
     """File that a class is written in; None where it was typed in."""
     try:
         return getsourcefile(kind)
-    except TypeError:
+    except (TypeError, OSError):  # of a class without a module's file, which of the two depends on the version
         return None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -212,10 +211,9 @@ class _Witness:
 
 
 def _repeats(first: _Witness, again: _Witness) -> list[Fault]:
-    step = _first_difference(first, again, first.seen)
-    problem = f"answers otherwise at step {step} when it is made and asked again with the same seed"
+    problem = "answers otherwise at step {} when it is made and asked again with the same seed"
     remedy = "draw from np.random.default_rng(seed), and take nothing from outside"
-    return [] if step is None else [first.told("repeatable", problem, remedy)]
+    return _first_difference(first, again, STEPS, "repeatable", problem, remedy)
 
 
 def _sees_the_future(controller: str | type, options: dict[str, Any], kind: type) -> list[Fault]:
@@ -235,14 +233,13 @@ def _sees_the_future(controller: str | type, options: dict[str, Any], kind: type
     for world, witness in ((day, one), (other, two)):
         run(feeder, world, witness, control_min=CONTROL_MIN, forecast=told)
     # the decision for the first step that differs is made before it
-    step = _first_difference(one, two, [seen for seen in one.seen if seen.step <= parting])
-    problem = f"answers otherwise at step {step} on a day that differs from step {parting} on only"
+    problem = f"answers otherwise at step {{}} on a day that differs from step {parting} on only"
     remedy = "use what decide() and plan() are given, and nothing else"
-    return [] if step is None else [one.told("future", problem, remedy)]
+    return _first_difference(one, two, parting, "future", problem, remedy)
 
 
-def _first_difference(one: _Witness, other: _Witness, seen: Sequence[Observation]) -> int | None:
-    for observation, mine, theirs in zip(seen, one.answered, other.answered, strict=False):
-        if contents(mine, _NOT_COMPARED) != contents(theirs, _NOT_COMPARED):
-            return observation.step
-    return None
+def _first_difference(one: _Witness, other: _Witness, last: int, rule: str, problem: str, remedy: str) -> list[Fault]:
+    for observation, mine, theirs in zip(one.seen, one.answered, other.answered, strict=False):
+        if observation.step <= last and contents(mine, _NOT_COMPARED) != contents(theirs, _NOT_COMPARED):
+            return [one.told(rule, problem.format(observation.step), remedy)]
+    return []
