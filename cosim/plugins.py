@@ -197,11 +197,10 @@ def _run_file(path: Path, key: str) -> ModuleType:
         # the very bytes that are hashed
         exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 - the code that was named
         helpers = _helpers(path, key)
-    except InputError:
+    except BaseException as error:
         del sys.modules[name]
-        raise
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
+        if isinstance(error, (InputError, KeyboardInterrupt)):
+            raise
         raise InputError(fault_inside(error, str(path), key, "cannot be imported")) from error
     _hashes[path] = {path.name: sha256(source).hexdigest(), **helpers}
     return module

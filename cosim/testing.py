@@ -161,8 +161,8 @@ class _Witness:
         self._compare(before, contents(forecast.expected), "the forecast")
 
     def decide(self, observation: Observation) -> Setpoints:
-        # A copy is shown: the loop would stop at a change, and here the run goes on.
-        shown, before, when = replace(observation), contents(observation), f"at step {observation.step}"
+        before, when = contents(observation), f"at step {observation.step}"
+        shown = replace(observation)  # a copy: the loop would stop at the first that is changed
         free = answer = Setpoints.free(len(observation.net_kw))
         began = time.perf_counter()
         try:
