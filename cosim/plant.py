@@ -68,7 +68,7 @@ class Plant:
         self.completed = 0
         self._passive = len(exogenous.sessions) == 0 and not exogenous.pv_available_kw.any()
         earthed_stars = not feeder.delta_customers and max(feeder.customer_neutral, default=-1) < 0
-        self._customer_nodes = np.array([node for nodes in feeder.customer_nodes for node in nodes], dtype=int)
+        _, self._customer_nodes, _ = feeder.terminals
         self._served = ServedPower(
             feeder.network, feeder.customer_nodes, feeder.customer_neutral, per_node=earthed_stars
         )

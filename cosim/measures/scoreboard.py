@@ -205,11 +205,9 @@ def _front_metrics(run: Trajectory) -> dict[str, float]:
 
 def _terminal_v(run: Trajectory) -> Float:
     """Phase-to-neutral voltage of every customer's every phase, shape (step, terminal) [V]."""
-    feeder = run.feeder
-    phases = [node for nodes in feeder.customer_nodes for node in nodes]
-    neutrals = np.repeat(feeder.customer_neutral, [len(nodes) for nodes in feeder.customer_nodes])
+    _, nodes, neutrals = run.feeder.terminals
     neutral_v = np.where(neutrals >= 0, run.node_v[:, neutrals], 0)  # -1: the load returns to earth
-    return np.asarray(np.abs(run.node_v[:, phases] - neutral_v))
+    return np.asarray(np.abs(run.node_v[:, nodes] - neutral_v))
 
 
 def _source_kw(run: Trajectory) -> Float:
