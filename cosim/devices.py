@@ -80,12 +80,10 @@ class EvFleet:
         self.minimum_kw = feeder.charger_min_kw
         self.left_kwh = self.sessions.energy_need_kwh.copy()
         self.soc_kwh = self.sessions.soc_arrival_kwh.copy()
-        # One row of zeros at the end, so that session -1 reads "no car" without a branch.
-        self._charger_kw = np.append(self.sessions.charger_kw, 0.0)
-        self._efficiency = np.append(self.sessions.efficiency, 1.0)
-        self.charger_kw = self._charger_kw[self.stays.session]
+        # One more at the end, so that session -1 reads "no car" without a branch.
+        self.charger_kw = np.append(self.sessions.charger_kw, 0.0)[self.stays.session]
         self.least_kw = np.minimum(self.minimum_kw, self.charger_kw)
-        self.efficiency = self._efficiency[self.stays.session]
+        self.efficiency = np.append(self.sessions.efficiency, 1.0)[self.stays.session]
         self.room_kw = self.charger_kw * self.stays.share
 
     @property

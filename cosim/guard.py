@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
@@ -46,17 +46,24 @@ def guarded_decide(
     ControllerError
         Where it raised, changed the observation, or answered with something else than possible setpoints.
     """
-    shown = _contents(observation)
+    shown = contents(observation)
     with _named("decide()"), _deadline(limit_s):
         setpoints = controller.decide(observation)
-    if _contents(observation) != shown:
+    if contents(observation) != shown:
         raise ControllerError("decide() changed the observation that it was shown")
     check_setpoints(setpoints, customers, steps)
     return setpoints
 
 
 def check_setpoints(setpoints: Any, customers: int, steps: int) -> None:
-    """Refuse setpoints that no feeder could follow.
+    """Refuse setpoints that no feeder could follow; ControllerError with all of `setpoint_problems`."""
+    problems = setpoint_problems(setpoints, customers, steps)
+    if problems:
+        raise ControllerError("; ".join(problems))
+
+
+def setpoint_problems(setpoints: Any, customers: int, steps: int) -> list[str]:
+    """Look for what no feeder could follow.
 
     A shape that would merely broadcast is refused too: one number for all homes is nearly always a mistake, and nan as
     a cap would silently stop all charging.
@@ -68,13 +75,13 @@ def check_setpoints(setpoints: Any, customers: int, steps: int) -> None:
     customers, steps : int
         Of the feeder and of the day.
 
-    Raises
-    ------
-    ControllerError
-        With every field at fault, and why.
+    Returns
+    -------
+    list of str
+        Every field at fault, and why.
     """
     if not isinstance(setpoints, Setpoints):
-        raise ControllerError(f"the answer is {type(setpoints).__name__}, not Setpoints")
+        return [f"the answer is {type(setpoints).__name__}, not Setpoints"]
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("import_cap_kw", "ev_limit_kw", "pv_limit_kw"), (customers,))
     if setpoints.published_cap_kw is not None:
         shapes["published_cap_kw"] = (steps, customers)
@@ -83,9 +90,7 @@ def check_setpoints(setpoints: Any, customers: int, steps: int) -> None:
     if at_once is not None and (np.shape(at_once) != (customers,) or np.asarray(at_once).dtype != bool):
         problems["ev_at_once"] = f"is no array of {customers} booleans"
     problems["planned_kva"] = f"is {setpoints.planned_kva}, below 0" if setpoints.planned_kva < 0.0 else ""
-    wrong = [f"{name} {problem}" for name, problem in problems.items() if problem]
-    if wrong:
-        raise ControllerError("; ".join(wrong))
+    return [f"{name} {problem}" for name, problem in problems.items() if problem]
 
 
 def _problem(values: Any, shape: tuple[int, ...]) -> str:
@@ -101,8 +106,10 @@ def _problem(values: Any, shape: tuple[int, ...]) -> str:
     return ""
 
 
-def _contents(observation: Observation) -> bytes:
-    return b"".join(np.asarray(getattr(observation, spec.name)).tobytes() for spec in fields(observation))
+def contents(thing: Any, left_out: Collection[str] = ()) -> bytes:
+    """Fields of a frozen dataclass as bytes, to compare two."""
+    values = [getattr(thing, spec.name) for spec in fields(thing) if spec.name not in left_out]
+    return b"".join(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode() for value in values)
 
 
 @contextmanager

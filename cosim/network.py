@@ -19,11 +19,6 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 
-def freeze(array: NDArray[np.generic]) -> None:
-    """Make an array read-only (frozen dataclasses of arrays call this on their own copies)."""
-    array.setflags(write=False)
-
-
 @dataclass(frozen=True, eq=False)
 class Branch:
     """A line or a transformer: its primitive admittance and the nodes it joins.
@@ -217,13 +212,9 @@ class ServedPower:
         self._rows = np.array(sorted(nodes), dtype=np.int64)
         self._admittance = network.admittance_s.tocsr()[self._rows]
         self._possible = not network.injectors
-        position = {int(node): index for index, node in enumerate(self._rows)}
         self._share = np.zeros((len(self._rows), len(customer_nodes)))
         for column, phases in enumerate(customer_nodes):
-            for node in phases:
-                self._share[position[node], column] += 1.0 / len(phases)
-        if not per_node:
-            self._share = np.ones((1, len(customer_nodes)))
+            self._share[np.searchsorted(self._rows, phases), column] = 1.0 / len(phases)
         self._per_node = per_node
 
     def mismatch_kw(self, voltage_v: Complex, net_kw: Float) -> float:

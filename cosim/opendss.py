@@ -20,14 +20,7 @@ from typing import Any
 import numpy as np
 import opendssdirect
 
-from cosim.contract import (
-    Complex,
-    Connection,
-    Feeder,
-    Float,
-    Survey,
-    TransformerSpec,
-)
+from cosim.contract import Complex, Connection, Feeder, Float, Survey, TransformerSpec
 from cosim.dss_reading import buses_of, elements, load_fact, network_of, property_of, windings_of
 from cosim.errors import Fault, InputError, PowerFlowError
 
@@ -95,6 +88,11 @@ class OpenDssEngine:
     feeder : Feeder
         The place.
 
+    Attributes
+    ----------
+    context
+        The compiled OpenDSSDirect context.
+
     Raises
     ------
     InputError
@@ -120,16 +118,11 @@ class OpenDssEngine:
         self._loads = [load_index[name] for name in feeder.customers]
         self._nodes = len(names)
         self._own_pu = self._source_pu = feeder.network.source_pu
-        self._dss = dss  # keeps the engine's context alive
+        self.context = dss  # stays alive with the engine; benchmarks solve with it
         # The low-level library: writing 55 loads through the object layer costs more than the power flow itself.
         self._lib = dss.dss_lib
         self._ffi = dss.dss_ffi
         self._pointer = self._ffi.new("double**")
-
-    @property
-    def context(self) -> Any:
-        """The compiled OpenDSSDirect context, for benchmarks that need the bare engine."""
-        return self._dss
 
     def solve(self, p_kw: Float, q_kvar: Float, source_pu: float) -> Complex:
         """Solve one operating point.
@@ -154,8 +147,8 @@ class OpenDssEngine:
         lib = self._lib
         wanted_pu = source_pu if source_pu == source_pu else self._own_pu
         if wanted_pu != self._source_pu:
-            self._dss.Vsources.First()
-            self._dss.Vsources.PU(wanted_pu)
+            self.context.Vsources.First()
+            self.context.Vsources.PU(wanted_pu)
             self._source_pu = wanted_pu
         select, set_kw, set_kvar = lib.Loads_Set_idx, lib.Loads_Set_kW, lib.Loads_Set_kvar
         for index, kw, kvar in zip(self._loads, p_kw.tolist(), q_kvar.tolist(), strict=True):

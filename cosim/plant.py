@@ -42,6 +42,11 @@ class Plant:
         What households expect of their own day (the forecast).
     behaviour : Behaviour
         How households react.
+
+    Attributes
+    ----------
+    completed : int
+        Number of completed steps.
     """
 
     def __init__(
@@ -60,35 +65,30 @@ class Plant:
         self._planned_kva = np.full(exogenous.steps, np.nan)
         self._notes: list[tuple[int, str]] = []
         self._decisions: list[tuple[int, Decision]] = []
-        self._done = 0
+        self.completed = 0
         self._passive = len(exogenous.sessions) == 0 and not exogenous.pv_available_kw.any()
         earthed_stars = not feeder.delta_customers and max(feeder.customer_neutral, default=-1) < 0
-        self._customer_nodes = np.array([node for nodes in feeder.customer_nodes for node in nodes], dtype=int)
+        _, self._customer_nodes, _ = feeder.terminals
         self._served = ServedPower(
             feeder.network, feeder.customer_nodes, feeder.customer_neutral, per_node=earthed_stars
         )
         watched = [*feeder.monitored, *[name for name in (feeder.transformer, feeder.head_line) if name]]
         self._watched = tuple(feeder.network.branch(name) for name in watched)
 
-    @property
-    def completed(self) -> int:
-        """Number of completed steps."""
-        return self._done
-
     def reset(self) -> Observation:
         """Return to the first moment; the first observation is the power flow that the forecast expects of it."""
-        self._done = 0
+        self.completed = 0
         expected = self._expected
         net = expected.inflexible_kw[0]
         voltage = self.engine.solve(net, expected.demand_kvar[0], self.day.source_pu[0])
         pv = expected.pv_available_kw[0]
-        return self._observe(expected, 0, voltage, np.zeros_like(net), pv, pv, net, expected.demand_kvar[0])
+        return self._observe(expected, 0, voltage, np.zeros_like(net), pv, net, expected.demand_kvar[0])
 
     def announce(self, decision: Decision) -> None:
         """Record a decision that acts from the step that begins."""
-        self._decisions.append((self._done, decision))
+        self._decisions.append((self.completed, decision))
         if decision.fallback:
-            self._mark(self._done, f"fallback: {decision.fallback}")
+            self._mark(self.completed, f"fallback: {decision.fallback}")
 
     def step(self, setpoints: Setpoints) -> None:
         """Let devices and homes react for one step, solve the power flow, check it, record it.
@@ -98,7 +98,7 @@ class Plant:
         PowerFlowError
             Where the engine finds no solution, or one at which customers are not served.
         """
-        k, day, record = self._done, self.day, self._record
+        k, day, record = self.completed, self.day, self._record
         if self._passive:
             net_kw, net_kvar = day.demand_kw[k], day.demand_kvar[k]
             voltage = self.engine.solve(net_kw, net_kvar, day.source_pu[k])
@@ -116,24 +116,21 @@ class Plant:
         if not mismatch_kw <= SERVED_TOLERANCE_KW:
             self._mark(k, f"power served differs from power requested by {mismatch_kw:.3f} kW")
         record["net_kw"][k], record["net_kvar"][k] = net_kw, net_kvar
-        record["import_cap_kw"][k] = setpoints.import_cap_kw
-        record["ev_limit_kw"][k] = setpoints.ev_limit_kw
-        record["pv_limit_kw"][k] = setpoints.pv_limit_kw
+        for name in ("import_cap_kw", "ev_limit_kw", "pv_limit_kw"):
+            record[name][k] = getattr(setpoints, name)
         self._planned_kva[k] = setpoints.planned_kva
         self._node_v[k] = voltage
-        self._done = k + 1
+        self.completed = k + 1
 
     def observe(self) -> Observation:
         """What the meters report at the start of the step to come: means of the last completed step."""
-        k, record = self._done - 1, self._record
-        return self._observe(
-            self.day, k, self._node_v[k], record["ev_kw"][k], record["pv_kw"][k], self.day.pv_available_kw[k],
-            record["net_kw"][k], record["net_kvar"][k],
-        )  # fmt: skip
+        k, record = self.completed - 1, self._record
+        powers = (record[name][k] for name in ("ev_kw", "pv_kw", "net_kw", "net_kvar"))
+        return self._observe(self.day, k, self._node_v[k], *powers)
 
     def trajectory(self, label: str, control_min: float, **outcome: Any) -> Trajectory:
         """Everything that happened so far; shorter than the day where the run was stopped."""
-        n, day, share = self._done, self.day, self.fleet.stays.share
+        n, day, share = self.completed, self.day, self.fleet.stays.share
         records: dict[str, Any] = {name: values[:n] for name, values in self._record.items()}
         return Trajectory(
             label=label,
@@ -201,11 +198,9 @@ class Plant:
         on a weak feeder hunts for ever. All powers on the way lie between answers, so none is more than is possible.
         """
         feeder = self.feeder
-        felt_v = (
-            meter_voltage_v(feeder, self._node_v[k - 1 : k])[0]
-            if k
-            else np.full(len(feeder.customers), feeder.nominal_voltage_v)
-        )
+        felt_v = np.full(len(feeder.customers), feeder.nominal_voltage_v)
+        if k:
+            felt_v = meter_voltage_v(feeder, self._node_v[k - 1 : k])[0]
         powers = np.array(answer(felt_v))
         part, last_gap = np.full(powers.shape, 0.5), np.zeros(powers.shape)
         for attempt in range(_CURVE_ITERATIONS):
@@ -224,15 +219,14 @@ class Plant:
             part = np.where(gap * last_gap < 0.0, part / 2.0, np.minimum(part * 1.2, 1.0))
             powers, last_gap = powers + part * gap, gap
         else:
-            reason = f"{distance_kw:.2f} kW apart after {_CURVE_ITERATIONS} power flows"
-            self._mark(k, f"local curves did not settle: {reason}")
+            apart = f"{distance_kw:.2f} kW apart after {_CURVE_ITERATIONS} power flows"
+            self._mark(k, f"local curves did not settle: {apart}")
         return voltage, (applied[0], applied[1], applied[2])
 
     def _observe(
-        self, day: Exogenous, k: int, voltage: Complex, ev_kw: Float, pv_kw: Float, available_kw: Float,
-        net_kw: Float, net_kvar: Float,
-    ) -> Observation:  # fmt: skip
-        session = self.fleet.present(self._done)
+        self, day: Exogenous, k: int, voltage: Complex, ev_kw: Float, pv_kw: Float, net_kw: Float, net_kvar: Float
+    ) -> Observation:
+        session = self.fleet.present(self.completed)
         sessions, there = self.fleet.sessions, session >= 0
         currents = monitored_currents(self._watched, voltage[None, :])[0]
         monitored = len(self.feeder.monitored)
@@ -241,16 +235,16 @@ class Plant:
         def of_car(values: Float, otherwise: float) -> Float:
             return np.where(there, np.append(values, otherwise)[session], otherwise)
 
-        next_step = min(self._done, self.day.steps - 1)
+        next_step = min(self.completed, self.day.steps - 1)
         return Observation(
-            step=self._done,
-            minute=self._done * self.day.step_min,
+            step=self.completed,
+            minute=self.completed * self.day.step_min,
             step_min=self.day.step_min,
             voltage_v=meter_voltage_v(self.feeder, voltage[None, :])[0],
             demand_kw=day.demand_kw[k],
             demand_kvar=day.demand_kvar[k],
             pv_kw=pv_kw,
-            pv_available_kw=available_kw,
+            pv_available_kw=day.pv_available_kw[k],
             ev_kw=ev_kw,
             net_kw=net_kw,
             net_kvar=net_kvar,
@@ -258,7 +252,7 @@ class Plant:
             energy_left_kwh=of_car(self.fleet.left_kwh, 0.0),
             soc_kwh=of_car(self.fleet.soc_kwh, 0.0),
             departure_min=of_car(sessions.departure_min, np.nan),
-            last_left_minutes=self.fleet.last_left_minutes(self._done),
+            last_left_minutes=self.fleet.last_left_minutes(self.completed),
             charger_kw=of_car(sessions.charger_kw, 0.0),
             charger_min_kw=np.where(there, np.minimum(self.fleet.minimum_kw, of_car(sessions.charger_kw, 0.0)), 0.0),
             efficiency=of_car(sessions.efficiency, 1.0),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import reduce
 from hashlib import sha256
@@ -158,7 +157,7 @@ def source_of(kind: type) -> str | None:
     """File that a class is written in; None where it was typed in."""
     try:
         return getsourcefile(kind)
-    except TypeError:
+    except (TypeError, OSError):  # of a class without a module's file, which of the two depends on the version
         return None
 
 
@@ -195,9 +194,9 @@ def _run_file(path: Path, key: str) -> ModuleType:
         sys.path.append(str(path.parent))
     invalidate_caches()
     try:
-        code = compile(source, str(path), "exec")
-        helpers = dict(_helpers(path, key))
-        exec(code, module.__dict__)  # noqa: S102 - the code that was named; the very bytes that were hashed
+        # the very bytes that are hashed
+        exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 - the code that was named
+        helpers = _helpers(path, key)
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, (InputError, KeyboardInterrupt)):
@@ -207,48 +206,25 @@ def _run_file(path: Path, key: str) -> ModuleType:
     return module
 
 
-def _helpers(path: Path, key: str) -> Iterator[tuple[str, str]]:
-    """Hashes of modules beside a file that it imports, straight or through each other, by path from its folder.
+def _helpers(path: Path, key: str) -> dict[str, str]:
+    """Hashes of the modules beside a file that are loaded, by path from its folder.
 
-    Raises InputError where the name of one is taken by a helper of a file in another folder: Python would hand over
-    that one without a word.
+    Raises InputError where one that is loaded from the folder of another file has the name of a helper: Python hands
+    over that one without a word.
     """
-    folder, seen, waiting = path.parent, {"cosim"}, [path]
-    while waiting:
-        for name in sorted(_imported(waiting.pop()) - seen):
-            seen.add(name)
-            found = next((f for f in (folder / f"{name}.py", folder / name / "__init__.py") if f.is_file()), None)
-            if found is None or found == path:
-                continue
-            winner = _file_of(name)
-            if winner is not None and winner != found and {winner.parent, winner.parent.parent} & _folders:
-                problem = f"its helper '{name}' has the name of one that is loaded from {winner}"
-                raise InputError(Fault(str(path), key, problem, "rename one of the two"))
-            if winner == found:
-                files = [found] if found.parent == folder else sorted(found.parent.rglob("*.py"))
-                yield from ((file.relative_to(folder).as_posix(), _sha256(file)) for file in files)
-                waiting += files
-
-
-def _imported(file: Path) -> set[str]:
-    """First parts of the modules that a file imports by absolute names."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_bytes(), str(file))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            names.add(node.module.partition(".")[0])
-    return names
-
-
-def _file_of(name: str) -> Path | None:
-    """File that an import of that name would hand over."""
-    if name in sys.modules:
-        file = getattr(sys.modules[name], "__file__", None)
-    else:
-        spec = find_spec(name)
-        file = spec.origin if spec is not None and spec.has_location else None
-    return None if file is None else Path(file).resolve()
+    hashes = {}
+    for name, module in list(sys.modules.items()):
+        if f"{name}.".startswith("cosim.") or not getattr(module, "__file__", None):
+            continue
+        file = Path(str(module.__file__)).resolve()
+        beside = path.parent.joinpath(*name.split("."))
+        candidates = (beside.with_name(f"{beside.name}.py"), beside / "__init__.py")
+        if file in candidates:
+            hashes[file.relative_to(path.parent).as_posix()] = _sha256(file)
+        elif {file.parent, file.parent.parent} & _folders and any(one.is_file() for one in candidates):
+            problem = f"its helper '{name}' has the name of one that is loaded from {file}"
+            raise InputError(Fault(str(path), key, problem, "rename one of the two"))
+    return hashes
 
 
 def _distribution(entry: EntryPoint) -> dict[str, str]:

@@ -20,6 +20,15 @@ from cosim.trajectory import Trajectory
 _CURRENT_STEP_A = 2.0**-10
 """Line currents are stored to the nearest 1/1024 A: a quarter of the size, far below any meter's accuracy."""
 
+_CUSTOMER_COLUMNS = (
+    "demand_kw", "pv_available_kw", "pv_kw", "ev_kw", "soc_kwh", "plugged", "import_cap_kw", "ev_limit_kw",
+    "pv_limit_kw", "net_kw", "voltage_v", "net_kvar",
+)  # fmt: skip
+"""Of a run, or of its day."""
+
+_FLOAT, _TEXT = pa.float64(), pa.string()
+_DECISION_COLUMNS = {"status": _TEXT, "objective": _FLOAT, "bound": _FLOAT, "gap": _FLOAT, "fallback": _TEXT}
+
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name and move it into place, so that no reader ever meets half of it.
@@ -102,20 +111,7 @@ def _customers(run: Trajectory) -> pa.Table:
     names = run.feeder.customers
     step = np.repeat(np.arange(run.steps, dtype=np.int32), len(names))
     index = pa.array(np.tile(np.arange(len(names), dtype=np.int32), run.steps))
-    columns = {
-        "demand_kw": run.exogenous.demand_kw,
-        "pv_available_kw": run.exogenous.pv_available_kw,
-        "pv_kw": run.pv_kw,
-        "ev_kw": run.ev_kw,
-        "soc_kwh": run.soc_kwh,
-        "plugged": run.plugged,
-        "import_cap_kw": run.import_cap_kw,
-        "ev_limit_kw": run.ev_limit_kw,
-        "pv_limit_kw": run.pv_limit_kw,
-        "net_kw": run.net_kw,
-        "voltage_v": run.voltage_v,
-        "net_kvar": run.net_kvar,
-    }
+    columns = {name: getattr(run if hasattr(run, name) else run.exogenous, name) for name in _CUSTOMER_COLUMNS}
     return pa.table(
         {
             "step": step,
@@ -147,13 +143,8 @@ def _lines(run: Trajectory) -> pa.Table:
 
 
 def _decisions(decisions: tuple[tuple[int, Decision], ...]) -> pa.Table:
-    return pa.table(
-        {
-            "step": pa.array([step for step, _ in decisions], type=pa.int32()),
-            "status": pa.array([decision.status for _, decision in decisions], type=pa.string()),
-            "objective": pa.array([decision.objective for _, decision in decisions], type=pa.float64()),
-            "bound": pa.array([decision.bound for _, decision in decisions], type=pa.float64()),
-            "gap": pa.array([decision.gap for _, decision in decisions], type=pa.float64()),
-            "fallback": pa.array([decision.fallback for _, decision in decisions], type=pa.string()),
-        }
-    )
+    columns = {
+        name: pa.array([getattr(decision, name) for _, decision in decisions], type=kind)
+        for name, kind in _DECISION_COLUMNS.items()
+    }
+    return pa.table({"step": pa.array([step for step, _ in decisions], type=pa.int32()), **columns})

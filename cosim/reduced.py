@@ -84,11 +84,8 @@ class ReducedNetwork:
         to_nodes = transfer_impedance(feeder, ports)  # voltage that one ampere drawn at a port takes from every node
 
         self.branches = names
-        self.port_customer = np.array(
-            [column for column, nodes in enumerate(feeder.customer_nodes) for _ in nodes], dtype=np.int64
-        )
-        phases = np.array([len(nodes) for nodes in feeder.customer_nodes], dtype=float)
-        self._va_per_kw = 1e3 / phases[self.port_customer]
+        self.port_customer, _, _ = feeder.terminals
+        self._va_per_kw = 1e3 / np.bincount(self.port_customer)[self.port_customer]
         self._nominal_v = feeder.nominal_voltage_v
         self._customers = len(feeder.customers)
         self._network_pu = network.source_pu

@@ -48,16 +48,12 @@ def branches_of(feeder: Feeder, names: Sequence[str]) -> list[Branch]:
 
 def ports_of(feeder: Feeder) -> sparse.csc_matrix:
     """Incidence of ports, shape (node, port): +1 at the phase conductor, -1 at the neutral where there is one."""
-    pairs = [
-        (node, neutral)
-        for nodes, neutral in zip(feeder.customer_nodes, feeder.customer_neutral, strict=True)
-        for node in nodes
-    ]
-    rows = [node for node, _ in pairs] + [neutral for _, neutral in pairs if neutral >= 0]
-    columns = [*range(len(pairs)), *(port for port, (_, neutral) in enumerate(pairs) if neutral >= 0)]
-    signs = np.ones(len(rows))
-    signs[len(pairs) :] = -1.0
-    return sparse.csc_matrix((signs, (rows, columns)), shape=(len(feeder.network.node_names), len(pairs)))
+    _, node, neutral = feeder.terminals
+    wired = np.flatnonzero(neutral >= 0)  # ports that return by a conductor, not by earth
+    rows = np.concatenate([node, neutral[wired]])
+    columns = np.concatenate([np.arange(len(node)), wired])
+    signs = np.repeat([1.0, -1.0], [len(node), len(wired)])
+    return sparse.csc_matrix((signs, (rows, columns)), shape=(len(feeder.network.node_names), len(node)))
 
 
 def transfer_impedance(feeder: Feeder, ports: sparse.csc_matrix) -> Complex:

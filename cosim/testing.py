@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -26,13 +25,14 @@ from cosim.contract import (
     TransformerSpec,
 )
 from cosim.errors import CosimError, Fault, InputError
+from cosim.guard import contents, setpoint_problems
 from cosim.loop import run
 from cosim.reduced import ReducedNetwork
 from cosim.trajectory import Trajectory
 
 STEPS, CONTROL_MIN = 48, 15.0
 _LIMITS = ("import_cap_kw", "ev_limit_kw", "pv_limit_kw")
-_NOT_COMPARED = ("wall_s", "decision")
+_NOT_COMPARED = ("decision",)  # how an answer was obtained
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +171,7 @@ class _Witness:
             self.faults.append(self._raised(error, "decide", f"raised {when}"))
         self.took_s.append(time.perf_counter() - began)
         self._compare(before, contents(shown), f"the observation {when}")
-        impossible = list(self._impossible(answer, when))
+        impossible = self._impossible(answer, len(observation.net_kw), when)
         self.faults += impossible
         self.seen.append(observation)
         self.answered.append(free if impossible else answer)
@@ -189,44 +189,31 @@ class _Witness:
             rule, doing = "unchanged", f"wants to change what it is shown: {rule}() {doing}"
         return plugins.fault_inside(error, self.file, rule, doing)
 
-    def _compare(self, before: list[bytes], after: list[bytes], what: str) -> None:
+    def _compare(self, before: bytes, after: bytes, what: str) -> None:
         if before != after:
             self.faults.append(self.told("unchanged", f"changes {what}", "copy what you want to change"))
 
-    def _impossible(self, answer: Any, when: str) -> Iterator[Fault]:
-        if not isinstance(answer, Setpoints):
-            yield self.told("setpoints", f"is a {type(answer).__name__} {when}", "return cosim.Setpoints")
-            return
-        homes = len(self.seen[0].net_kw if self.seen else small_place().customers)
-        wanted: dict[str, tuple[int, ...]] = dict.fromkeys(_LIMITS, (homes,))
-        if answer.published_cap_kw is not None:
-            wanted["published_cap_kw"] = (self.steps, homes)
-        for key, shape in wanted.items():
-            values = np.asarray(getattr(answer, key))
-            problem = (
-                f"has shape {values.shape}, not {shape}" if values.shape != shape
-                else f"is of {values.dtype}" if values.dtype != float
-                else "is nan" if np.isnan(values).any()
-                else "is negative" if (values < 0.0).any()
-                else ""
-            )  # fmt: skip
-            if problem:
-                remedy = "give one number of kW per customer, 0 or more; inf is no limit"
-                yield self.told("setpoints", f"{key} {problem} {when}", remedy)
-        if not (answer.planned_kva >= 0.0 or np.isnan(answer.planned_kva)):
-            yield self.told("setpoints", f"planned_kva is {answer.planned_kva} {when}", "give kVA, or nan for none")
+    def _impossible(self, answer: Any, homes: int, when: str) -> list[Fault]:
+        problems = setpoint_problems(answer, homes, self.steps)
+        if isinstance(answer, Setpoints) and not problems:
+            dtypes = {name: getattr(answer, name).dtype for name in _LIMITS}
+            problems = [f"{name} is of {dtype}" for name, dtype in dtypes.items() if dtype != np.float64]
+        if problems:
+            remedy = "return cosim.Setpoints: one number of kW per customer, 0 or more; inf is no limit"
+            return [self.told("setpoints", f"{problem} {when}", remedy) for problem in problems]
         decision = answer.decision
         if not decision.status or not decision.wall_s >= 0.0:
-            yield self.told("decision", f"is {decision} {when}", "give a status, and a duration of 0 s or more")
-        elif not decision.reproducible:
-            yield self.told("decision", f"is not reproducible {when}", "end by effort, not by the clock")
+            remedy = "give a status, and a duration of 0 s or more"
+            return [self.told("decision", f"is {decision} {when}", remedy)]
+        if not decision.reproducible:
+            return [self.told("decision", f"is not reproducible {when}", "end by effort, not by the clock")]
+        return []
 
 
 def _repeats(first: _Witness, again: _Witness) -> list[Fault]:
-    step = _first_difference(first, again, first.seen)
-    problem = f"answers otherwise at step {step} when it is made and asked again with the same seed"
+    problem = "answers otherwise at step {} when it is made and asked again with the same seed"
     remedy = "draw from np.random.default_rng(seed), and take nothing from outside"
-    return [] if step is None else [first.told("repeatable", problem, remedy)]
+    return _first_difference(first, again, STEPS, "repeatable", problem, remedy)
 
 
 def _sees_the_future(controller: str | type, options: dict[str, Any], kind: type) -> list[Fault]:
@@ -246,20 +233,13 @@ def _sees_the_future(controller: str | type, options: dict[str, Any], kind: type
     for world, witness in ((day, one), (other, two)):
         run(feeder, world, witness, control_min=CONTROL_MIN, forecast=told)
     # the decision for the first step that differs is made before it
-    step = _first_difference(one, two, [seen for seen in one.seen if seen.step <= parting])
-    problem = f"answers otherwise at step {step} on a day that differs from step {parting} on only"
+    problem = f"answers otherwise at step {{}} on a day that differs from step {parting} on only"
     remedy = "use what decide() and plan() are given, and nothing else"
-    return [] if step is None else [one.told("future", problem, remedy)]
+    return _first_difference(one, two, parting, "future", problem, remedy)
 
 
-def _first_difference(one: _Witness, other: _Witness, seen: Sequence[Observation]) -> int | None:
-    for observation, mine, theirs in zip(seen, one.answered, other.answered, strict=False):
-        if contents(mine) != contents(theirs):
-            return observation.step
-    return None
-
-
-def contents(thing: Any) -> list[bytes]:
-    """Every field of a frozen dataclass as bytes, to compare two; how a decision was obtained is left out."""
-    parts = [getattr(thing, field.name) for field in fields(thing) if field.name not in _NOT_COMPARED]
-    return [part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode() for part in parts]
+def _first_difference(one: _Witness, other: _Witness, last: int, rule: str, problem: str, remedy: str) -> list[Fault]:
+    for observation, mine, theirs in zip(one.seen, one.answered, other.answered, strict=False):
+        if observation.step <= last and contents(mine, _NOT_COMPARED) != contents(theirs, _NOT_COMPARED):
+            return [one.told(rule, problem.format(observation.step), remedy)]
+    return []

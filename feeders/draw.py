@@ -10,7 +10,7 @@ import numpy as np
 
 from cosim.contract import Exogenous, Feeder, Float, LoadShape
 from cosim.errors import Fault, InputError, collecting
-from cosim.feeders.households import DAY_MIN, Profiles, draw_households, read_profiles
+from cosim.feeders.households import DAY_MIN, Profiles, draw_households
 from cosim.feeders.profiles import ambient_temperature_c, draw_pv, tariff_eur_per_kwh
 from cosim.feeders.sessions import check_sessions, draw_sessions, read_sessions
 
@@ -95,8 +95,7 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0) -> Ex
         if spec.profiles == OF_THE_FEEDER:
             demand_kw, demand_kvar = feeder_demand(feeder, start + timedelta(days=day), minutes)
         else:
-            profiles = spec.profiles if isinstance(spec.profiles, Profiles) else read_profiles(spec.profiles)
-            demand_kw = draw_households(profiles, count, start, minutes, rng("households"), day=day)
+            demand_kw = draw_households(spec.profiles, count, start, minutes, rng("households"), day=day)
             demand_kvar = demand_kw * float(np.tan(np.arccos(spec.power_factor)))
     with collecting(faults, "ev"):
         sessions = (
@@ -148,11 +147,8 @@ def check_day(spec: DaySpec, customers: Sequence[str] | None, rng: Streams, *, t
     """
     faults: list[Fault] = []
     with collecting(faults, "households"):
-        profiles = spec.profiles
-        if isinstance(profiles, str) and profiles != OF_THE_FEEDER:
-            profiles = read_profiles(profiles)
-        if timed and isinstance(profiles, Profiles):
-            draw_households(profiles, 1, spec.start, spec.minutes, rng("households"))
+        if timed and spec.profiles != OF_THE_FEEDER:
+            draw_households(spec.profiles, 1, spec.start, spec.minutes, rng("households"))
     with collecting(faults, "ev"):
         if spec.ev_sessions is not None and timed:
             read_sessions(spec.ev_sessions, customers, spec.start, spec.minutes)

@@ -88,8 +88,12 @@ def read_profiles(profiles: str | Path) -> Profiles:
     if not len(table.columns):
         faults.append(Fault(where, "columns", "no profile", "give one column of kW per household"))
     demand_kw = np.column_stack([numbers(table[name], where, faults) for name in table.columns] or [np.empty(0)])
-    for column, name in enumerate(table.columns):
-        faults.extend(_odd_demand(demand_kw[:, column], str(name), where))
+    watts = f"give kW, not W (a household above {ABSURD_KW:g} kW is refused)"
+    for column, name in enumerate(map(str, table.columns)):
+        values_kw, negative = demand_kw[:, column], "give demand without generation; roofs are modelled apart"
+        faults += find_faults(values_kw < 0, values_kw, where, name, "negative demand: {:g} kW", negative)
+        problem = "absurd demand: {:g} kW looks like watts"
+        faults += find_faults(values_kw > ABSURD_KW, values_kw, where, name, problem, watts)
     if faults:
         raise InputError(faults)
     return Profiles(demand_kw, step_min, tuple(map(str, table.columns)), start, where)
@@ -139,7 +143,9 @@ def draw_households(
     found = profiles if isinstance(profiles, Profiles) else read_profiles(profiles)
     available = found.demand_kw.shape[1]
     in_order = available == count and found.source not in household_sets()
-    columns = np.arange(count) if in_order else _columns(available, count, rng)
+    columns = np.arange(count)
+    if not in_order:
+        columns = np.concatenate([rng.permutation(available) for _ in range(-(-count // available))])[:count]
     if found.start is None:
         days = len(found.demand_kw) // DAY_MIN
         first_min = ((1 if days >= 3 else 0) + day) * DAY_MIN + start.hour * 60 + start.minute
@@ -199,15 +205,6 @@ def admd_kw(demand_kw: Float, groups: Sequence[int], rng: np.random.Generator, *
     return np.array([np.mean(peaks_kw(size)) / size for size in groups])
 
 
-def _odd_demand(values_kw: Float, name: str, where: str) -> list[Fault]:
-    negative = "give demand without generation; roofs are modelled apart"
-    watts = f"give kW, not W (a household above {ABSURD_KW:g} kW is refused)"
-    return [
-        *find_faults(values_kw < 0, values_kw, where, name, "negative demand: {:g} kW", negative),
-        *find_faults(values_kw > ABSURD_KW, values_kw, where, name, "absurd demand: {:g} kW looks like watts", watts),
-    ]
-
-
 def _read_time(column: pd.Series, where: str, faults: list[Fault]) -> tuple[datetime | None, int]:
     times = local_times(column, where, faults)
     if len(times) < 2:
@@ -229,8 +226,3 @@ def _shipped(name: str) -> Profiles:
     demand_kw = table.to_numpy(np.float64) / 1000.0
     demand_kw.setflags(write=False)
     return Profiles(demand_kw, 1, tuple(table.columns), None, name)
-
-
-def _columns(available: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    rounds = [rng.permutation(available) for _ in range(-(-count // available))]
-    return np.concatenate(rounds)[:count]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cosim.errors import Fault, InputError
 from cosim.feeders.clouds import CLOUDS, DAY_MIN, clear_sky_index
+from cosim.feeders.tables import refuse_out_of_range
 
 Float = NDArray[np.float64]
 
@@ -114,7 +115,14 @@ def draw_pv(
     Assumptions of this project: roofs face the equator within a deviation of 45 degrees (90 at most) and are tilted
     35 +- 7 degrees; inverters are rated at 85-100 % of the modules. A passing edge reaches the roofs within a minute.
     """
-    _check_pv(share, kwp, latitude, longitude, cloud)
+    rules = (
+        ("share", 0.0 <= share <= 1.0, share, "give a share of homes between 0 and 1"),
+        ("kwp", 0.0 <= kwp <= 100.0, kwp, "give kWp per roof between 0 and 100"),
+        ("latitude", -90.0 <= latitude <= 90.0, latitude, "give degrees north"),
+        ("longitude", -180.0 <= longitude <= 180.0, longitude, "give degrees east"),
+        ("cloud", cloud in CLOUDS, cloud, f"use one of {', '.join(CLOUDS)}"),
+    )
+    refuse_out_of_range("roofs", rules)
     roofs = round(share * count)
     customer = rng.choice(count, roofs, replace=False)
     equator_deg = 180.0 if latitude >= 0 else 0.0
@@ -242,21 +250,6 @@ def ambient_temperature_c(start: datetime, minutes: int, latitude: float = REFER
 def _hour_of_day(start: datetime, minutes: int) -> Float:
     hour: Float = (start.hour * 60 + start.minute + np.arange(minutes)) % DAY_MIN / 60.0
     return hour
-
-
-def _check_pv(share: float, kwp: float, latitude: float, longitude: float, cloud: str) -> None:
-    rules = (
-        ("share", 0.0 <= share <= 1.0, share, "give a share of homes between 0 and 1"),
-        ("kwp", 0.0 <= kwp <= 100.0, kwp, "give kWp per roof between 0 and 100"),
-        ("latitude", -90.0 <= latitude <= 90.0, latitude, "give degrees north"),
-        ("longitude", -180.0 <= longitude <= 180.0, longitude, "give degrees east"),
-        ("cloud", cloud in CLOUDS, cloud, f"use one of {', '.join(CLOUDS)}"),
-    )
-    faults = [
-        Fault("roofs", key, f"{value!r} is out of range", remedy) for key, good, value, remedy in rules if not good
-    ]
-    if faults:
-        raise InputError(faults)
 
 
 def _under_cloud(clear: Sky, index: Float) -> Sky:

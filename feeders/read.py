@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import tomllib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cosim import plugins
-from cosim.contract import Connection, Feeder, Float, LoadFact, Survey, TransformerSpec
+from cosim.contract import Connection, Feeder, LoadFact, Survey, TransformerSpec
 from cosim.errors import Fault, InputError
 from cosim.feeders.topology import distances_m, edges_of, head_line, low_voltage_terminal, supply_of
 
-SURVEYORS = {".dss": "cosim.opendss:survey"}
-"""Who can read which kind of circuit file: suffix to ``module:function``, imported only when needed.
-Only the engine can read its own language, so this name is the one thread from here to the engine."""
+SURVEYOR = "cosim.opendss:survey"
+"""Who reads a circuit's file, imported only when needed. Only the engine can read its own language, so this name is the
+one thread from here to the engine."""
 
 CONNECTION_KW_PER_PHASE = 14.0
 """Where ``feeder.toml`` declares none: about 60 A, the smaller of the main fuses usual in British homes."""
@@ -89,21 +88,15 @@ def load(
         ``connections`` does not exist.
     """
     master = _find(name_or_path)
-    surveyor = SURVEYORS.get(master.suffix.lower())
-    if surveyor is None:
+    if master.suffix.lower() != ".dss":
         raise InputError(Fault(str(master), "", f"'{master.suffix}' is no circuit file", "give an OpenDSS .dss file"))
-    module, function = surveyor.split(":")
-    changes = {"source_pu": source_pu, "transformer": transformer, "connections": tuple(connections)}
-    survey: Survey = getattr(import_module(module), function)(master, **changes)
+    changes: dict[str, Any] = {"source_pu": source_pu, "transformer": transformer, "connections": tuple(connections)}
+    survey: Survey = plugins.shipped(SURVEYOR)(master, **changes)
     facts = _facts(master.with_name("feeder.toml"))
     if not survey.loads:
         raise InputError(Fault(str(master), "", "has no load, so no customer", "define at least one Load"))
-    return replace(
-        _assemble(master, survey, facts),
-        source_pu=source_pu,
-        replaced_transformer=transformer,
-        connections=tuple(connections),
-    )
+    changes["replaced_transformer"] = changes.pop("transformer")
+    return replace(_assemble(master, survey, facts), **changes)
 
 
 def _find(name_or_path: str | Path) -> Path:
@@ -162,6 +155,7 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
     ]
     if faults:
         raise InputError(faults)
+    kw_per_phase = float(facts.get("connection_kw_per_phase", CONNECTION_KW_PER_PHASE))
     return Feeder(
         name=facts.get("name") or master.parent.name,
         master=master,
@@ -174,7 +168,7 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
         load_kw=np.array([load.kw for load in survey.loads]),
         load_kvar=np.array([load.kvar for load in survey.loads]),
         load_shapes=tuple(load.shape for load in survey.loads),
-        connection_kw=_phase_count(survey) * float(facts.get("connection_kw_per_phase", CONNECTION_KW_PER_PHASE)),
+        connection_kw=kw_per_phase * np.array([len(_phases(load)) for load in survey.loads], float),
         network=network,
         transformer=supply.name if supply else None,
         transformer_kva=survey.transformer_kva[supply.name] if supply else float("nan"),
@@ -193,13 +187,14 @@ def _phases(load: LoadFact) -> tuple[int, ...]:
     return tuple(number for number in load.node_numbers if 1 <= number <= 3) or (1,)
 
 
-def _phase_count(survey: Survey) -> Float:
-    return np.array([float(len(_phases(load))) for load in survey.loads])
+def _rated_v(load: LoadFact) -> float:
+    """Rated phase-to-neutral voltage [V]."""
+    return float(1e3 * load.kv / (np.sqrt(3) if len(load.node_numbers) > 1 else 1.0))
 
 
 def _nominal_voltage_v(survey: Survey) -> float:
     """Median rated phase-to-neutral voltage of the loads [V]."""
-    return float(np.median([1e3 * ld.kv / (np.sqrt(3) if len(ld.node_numbers) > 1 else 1.0) for ld in survey.loads]))
+    return float(np.median([_rated_v(load) for load in survey.loads]))
 
 
 def _voltage_over_rated(survey: Survey, load: LoadFact) -> float:
@@ -208,68 +203,57 @@ def _voltage_over_rated(survey: Survey, load: LoadFact) -> float:
     at_bus_v = abs(network.no_load_v[network.node_names.index(f"{load.bus}.{load.node_numbers[0]}")])
     if load.delta:
         return float(np.sqrt(3) * at_bus_v / (1e3 * load.kv))
-    return float(at_bus_v / (1e3 * load.kv / (np.sqrt(3) if len(load.node_numbers) > 1 else 1.0)))
+    return float(at_bus_v / _rated_v(load))
 
 
-def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, float]) -> list[str]:
-    lines = survey.network.lines
+def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, float]) -> Iterator[str]:
+    lines, controls, injectors = survey.network.lines, survey.network.controls, survey.network.injectors
     unrated = sum(not np.isfinite(line.rating_a) for line in lines)
+    if unrated == len(lines):
+        yield "no line has a rating: line loading cannot be judged (set normamps)"
+    elif unrated:
+        yield f"{unrated} of {len(lines)} lines have no rating of their own (OpenDSS default 400 A)"
     transformers = [branch for branch in survey.network.branches if branch.kind == "transformer"]
+    if not transformers:
+        yield "no transformer: transformer measures are empty"
+    if len(transformers) > 1:
+        yield f"{len(transformers)} transformers: measures follow the one with most customers behind it"
+    if any(base == 0 for base in survey.voltage_bases_kv.values()):
+        yield "no voltage bases (Set VoltageBases, CalcVoltageBases): OpenDSS gives volts where per unit is expected"
     several = [branch.name for branch in transformers if len(branch.buses) > 2]
+    if several:
+        watched = "only the one of lowest voltage is watched, of equal ones the first"
+        named = ", ".join(several[:5])
+        yield f"more than two windings: {watched}; currents in the others are left out ({named})"
+    if not survey.bus_xy:
+        yield "no coordinates: the map is left out"
+    if controls:
+        yield f"regulators and switches stay as they are at the start: {', '.join(controls[:5])}"
+    if "nominal_voltage_v" not in facts:
+        rated_v = _nominal_voltage_v(survey)
+        yield f"nominal voltage not declared (feeder.toml): {rated_v:.1f} V from the loads' ratings"
+    if injectors:
+        yield f"other sources run as in the file, so served power cannot be checked: {', '.join(injectors[:5])}"
     by_problem: dict[str, list[str]] = defaultdict(list)
     for load in survey.loads:
-        if load.model != 1:
-            by_problem["not constant power (model ≠ 1): runs treat them as constant power"].append(load.name)
-        if load.delta:
-            by_problem["connected between phases (delta): per-phase figures do not hold for them"].append(load.name)
-        elif len(_phases(load)) == 2:
-            by_problem["connected to two phases: measures assume one or three"].append(load.name)
-        over = _voltage_over_rated(survey, load)
-        if not 0.6 <= over <= 1.4:
-            by_problem["rated for another voltage than their bus has: their power will not be served"].append(load.name)
-        elif load.model == 1 and not load.band_pu[0] <= over <= load.band_pu[1]:
-            trap = "outside vminpu..vmaxpu without load, where plain OpenDSS makes them impedances: runs do not"
-            by_problem[trap].append(load.name)
-        if load.bus not in distance_m:
-            by_problem["not reached by lines from the transformer"].append(load.name)
-    found = [
-        (unrated == len(lines), "no line has a rating: line loading cannot be judged (set normamps)"),
-        (
-            0 < unrated < len(lines),
-            f"{unrated} of {len(lines)} lines have no rating of their own (OpenDSS default 400 A)",
-        ),
-        (not transformers, "no transformer: transformer measures are empty"),
-        (
-            len(transformers) > 1,
-            f"{len(transformers)} transformers: measures follow the one with most customers behind it",
-        ),
-        (
-            any(base == 0 for base in survey.voltage_bases_kv.values()),
-            "no voltage bases (Set VoltageBases, CalcVoltageBases): OpenDSS gives volts where per unit is expected",
-        ),
-        (
-            bool(several),
-            f"more than two windings: only the one of lowest voltage is watched, of equal ones the first; currents in "
-            f"the others are left out ({', '.join(several[:5])})",
-        ),
-        (not survey.bus_xy, "no coordinates: the map is left out"),
-        (
-            bool(survey.network.controls),
-            f"regulators and switches stay as they are at the start: {', '.join(survey.network.controls[:5])}",
-        ),
-        (
-            "nominal_voltage_v" not in facts,
-            f"nominal voltage not declared (feeder.toml): {_nominal_voltage_v(survey):.1f} V from the loads' ratings",
-        ),
-        (
-            bool(survey.network.injectors),
-            "other sources run as in the file, so served power cannot be checked: "
-            + ", ".join(survey.network.injectors[:5]),
-        ),
-    ]
-    warnings = [text for applies, text in found if applies]
+        for problem in _load_problems(survey, load, distance_m):
+            by_problem[problem].append(load.name)
     for problem, who in by_problem.items():
-        warnings.append(
-            f"{len(who)} of {len(survey.loads)} loads {problem} ({', '.join(who[:3])}{', …' * (len(who) > 3)})"
-        )
-    return warnings
+        shown = f"{', '.join(who[:3])}{', …' * (len(who) > 3)}"
+        yield f"{len(who)} of {len(survey.loads)} loads {problem} ({shown})"
+
+
+def _load_problems(survey: Survey, load: LoadFact, distance_m: Mapping[str, float]) -> Iterator[str]:
+    if load.model != 1:
+        yield "not constant power (model ≠ 1): runs treat them as constant power"
+    if load.delta:
+        yield "connected between phases (delta): per-phase figures do not hold for them"
+    elif len(_phases(load)) == 2:
+        yield "connected to two phases: measures assume one or three"
+    over = _voltage_over_rated(survey, load)
+    if not 0.6 <= over <= 1.4:
+        yield "rated for another voltage than their bus has: their power will not be served"
+    elif load.model == 1 and not load.band_pu[0] <= over <= load.band_pu[1]:
+        yield "outside vminpu..vmaxpu without load, where plain OpenDSS makes them impedances: runs do not"
+    if load.bus not in distance_m:
+        yield "not reached by lines from the transformer"

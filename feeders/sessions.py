@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cosim.contract import EvSessions
 from cosim.errors import Fault, InputError
 from cosim.feeders.households import DATA, DAY_MIN
-from cosim.feeders.tables import local_times, numbers, place, read_table
+from cosim.feeders.tables import local_times, numbers, place, read_table, refuse_out_of_range
 
 Float = NDArray[np.float64]
 
@@ -86,13 +86,11 @@ def draw_sessions(
     95 % of what the charger can put into the battery during the stay; two thirds of the chargers have 7.4 kW, one third
     3.7 kW; batteries hold 40, 52, 60 or 77 kWh and are left at 80-100 %.
     """
-    faults = []
-    if not 0.0 <= share <= 1.0:
-        faults.append(Fault("cars", "share", f"{share} is not between 0 and 1", "give a share of homes"))
-    if not 0.0 < efficiency <= 1.0:
-        faults.append(Fault("cars", "efficiency", f"{efficiency} is not in (0, 1]", "0.9 is usual"))
-    if faults:
-        raise InputError(faults)
+    rules = (
+        ("share", 0.0 <= share <= 1.0, share, "give a share of homes between 0 and 1"),
+        ("efficiency", 0.0 < efficiency <= 1.0, efficiency, "give a number above 0 and up to 1; 0.9 is usual"),
+    )
+    refuse_out_of_range("cars", rules)
     cars = round(share * count)
     customer = rng.choice(count, cars, replace=False)
     charger_kw = np.where(rng.permutation(cars) < round(FAST_SHARE * cars), *CHARGER_KW)
@@ -156,7 +154,7 @@ def cut_to_horizon(sessions: EvSessions, minutes: float) -> EvSessions:
     )
     rows = np.lexsort((cut.arrival_min, cut.customer))
     rows = rows[cut.energy_need_kwh[rows] >= LEAST_NEED_KWH]
-    return EvSessions(*(getattr(cut, field.name)[rows] for field in fields(cut)))
+    return cut[rows]
 
 
 def read_sessions(
@@ -201,7 +199,8 @@ def _read_whole(path: str | Path, customers: Sequence[str] | None, start: dateti
     ]
     if not set(REQUIRED) <= set(table.columns):
         raise InputError(faults)
-    times = {name: _minutes_after(start, table[name], where, faults) for name in ("arrival", "departure")}
+    elapsed = {name: local_times(table[name], where, faults) - start for name in ("arrival", "departure")}
+    times = {name: np.asarray(since / pd.Timedelta(minutes=1), np.float64) for name, since in elapsed.items()}
     values = {name: numbers(table[name], where, faults) for name in known[3:] if name in table.columns}
     energy_kwh = values["energy_kwh"]
     battery_kwh = values.get("battery_kwh", np.fmax(BATTERY_DEFAULT_KWH, energy_kwh))
@@ -250,12 +249,6 @@ def _draw_day(
     need_kwh = np.minimum(need_kwh, 0.95 * battery_kwh)
     full_kwh = np.maximum(rng.uniform(0.8, 1.0, cars) * battery_kwh, need_kwh + 0.05 * battery_kwh)
     return arrival_min, stay_min, need_kwh, full_kwh - need_kwh
-
-
-def _minutes_after(start: datetime, column: pd.Series, where: str, faults: list[Fault]) -> Float:
-    elapsed = local_times(column, where, faults) - start
-    minutes: Float = np.asarray(elapsed / pd.Timedelta(minutes=1), np.float64)
-    return minutes
 
 
 def _odd_sessions(

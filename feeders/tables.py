@@ -20,30 +20,38 @@ TIME_COLUMN = "time"
 def read_table(path: str | Path, key: str, remedy: str) -> pd.DataFrame:
     """Read a CSV or, by its ending, a Parquet file; InputError with this key and remedy where there is none."""
     path = Path(path)
+
+    def refuse(problem: str, remedy: str) -> InputError:
+        return InputError(Fault(str(path), key, problem, remedy))
+
     if not path.is_file():
-        raise InputError(Fault(str(path), key, "no such file", remedy))
+        raise refuse("no such file", remedy)
+    if not path.stat().st_size:
+        raise refuse("is empty", "give a header and rows")
     is_parquet = path.suffix == ".parquet"
     try:
-        fault = _no_table(path, key, is_parquet)
-        table = pd.DataFrame() if fault else _read(path, is_parquet)
+        separator = "" if is_parquet else _wrong_separator(path)
+        if separator:
+            remedy = "save it with commas between the columns and points in the numbers (0.5, not 0,5)"
+            raise refuse(f"its columns are separated by {separator}", remedy)
+        table = _read_parquet(path) if is_parquet else pd.read_csv(path, skipinitialspace=True, encoding="utf-8")
     except UnicodeDecodeError as error:
-        reason = f"is not UTF-8: {error.reason} at byte {error.start}"
-        fault = Fault(str(path), key, reason, "save it as CSV in UTF-8, or Parquet")
+        problem = f"is not UTF-8: {error.reason} at byte {error.start}"
+        raise refuse(problem, "save it as CSV in UTF-8, or Parquet") from None
     except (ValueError, OSError) as error:  # parsing errors of pandas and pyarrow are one or the other
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        fault = Fault(
-            str(path), key, f"cannot be read as a table ({reason})", "save it as CSV with a header, or Parquet"
-        )
-    if fault is None and not isinstance(table.index, pd.RangeIndex):
-        fault = _odd_index(table.index, path, key, is_parquet)
-    if fault is not None:
-        raise InputError(fault)
-    return table
+        raise refuse(f"cannot be read as a table ({reason})", "save it as CSV with a header, or Parquet") from None
+    if isinstance(table.index, pd.RangeIndex):
+        return table
+    # rows named by something other than their number: a column would be lost
+    if is_parquet:
+        remedy = "save it with index=False, or turn the index into a column (reset_index)"
+        raise refuse(f"its rows are named by an index ({table.index.name or type(table.index).__name__})", remedy)
+    remedy = "name every column, drop a trailing comma, and write decimal points (0.5, not 0,5)"
+    raise refuse("its rows have more fields than the header has names", remedy)
 
 
-def _read(path: Path, is_parquet: bool) -> pd.DataFrame:
-    if not is_parquet:
-        return pd.read_csv(path, skipinitialspace=True, encoding="utf-8")
+def _read_parquet(path: Path) -> pd.DataFrame:
     table = pd.read_parquet(path)
     if isinstance(table.index, pd.DatetimeIndex) and TIME_COLUMN not in table.columns:
         table.insert(0, TIME_COLUMN, table.index)  # as pandas keeps a series in time
@@ -51,29 +59,19 @@ def _read(path: Path, is_parquet: bool) -> pd.DataFrame:
     return table
 
 
-def _no_table(path: Path, key: str, is_parquet: bool) -> Fault | None:
-    """Tell what no reader would find out: an empty file, or fields that nothing separates but the wrong character."""
-    if not path.stat().st_size:
-        return Fault(str(path), key, "is empty", "give a header and rows")
-    if is_parquet:
-        return None
+def _wrong_separator(path: Path) -> str:
+    """What separates the columns of a CSV file where it is no comma, which no reader would find out; else empty."""
     with path.open(encoding="utf-8-sig") as lines:
         header = lines.readline()
-    for character, called in ((";", "semicolons"), ("\t", "tabs")):
-        if character in header and "," not in header:
-            remedy = "save it with commas between the columns and points in the numbers (0.5, not 0,5)"
-            return Fault(str(path), key, f"its columns are separated by {called}", remedy)
-    return None
+    named = {";": "semicolons", "\t": "tabs"}
+    return next((name for character, name in named.items() if character in header and "," not in header), "")
 
 
-def _odd_index(index: pd.Index, path: Path, key: str, is_parquet: bool) -> Fault:
-    """Refuse a table whose rows pandas names by something other than their number: a column would be lost."""
-    if is_parquet:
-        shown = index.name or type(index).__name__
-        remedy = "save it with index=False, or turn the index into a column (reset_index)"
-        return Fault(str(path), key, f"its rows are named by an index ({shown})", remedy)
-    remedy = "name every column, drop a trailing comma, and write decimal points (0.5, not 0,5)"
-    return Fault(str(path), key, "its rows have more fields than the header has names", remedy)
+def refuse_out_of_range(where: str, rules: Sequence[tuple[str, bool, object, str]]) -> None:
+    """Raise the InputError of all that is out of range: rules of key, whether it is good, value and remedy."""
+    faults = [Fault(where, key, f"{value!r} is out of range", remedy) for key, good, value, remedy in rules if not good]
+    if faults:
+        raise InputError(faults)
 
 
 def place(where: str, row: int) -> str:

@@ -55,11 +55,8 @@ def head_line(network: Network, start: str) -> str | None:
 
 def edges_of(network: Network) -> list[Edge]:
     """Lines, and transformers that do not change the voltage, as edges between buses."""
-    return [*_spans(network.lines), *_passages(network)]
-
-
-def _spans(lines: tuple[Branch, ...]) -> list[Edge]:
-    return [(line.buses[0], line.buses[1], line.length_m) for line in lines]
+    lines = [(line.buses[0], line.buses[1], line.length_m) for line in network.lines]
+    return [*lines, *_passages(network)]
 
 
 def _passages(network: Network) -> list[Edge]:

@@ -6,37 +6,30 @@ likewise: ``+`` is consumed; ``pv_kvar`` is what the inverter *consumes*. Arrays
 the order of the ``Feeder``. A limit of ``inf`` is no limit.
 """
 
-from cosim.contract.day import EvSessions, Exogenous, Forecast
-from cosim.contract.place import Connection, Feeder, LoadFact, LoadShape, Survey, TransformerSpec
-from cosim.contract.roles import Artifact, BaseController, Controller, Engine, Prediction, Predictor
-from cosim.contract.signals import Curve, Decision, LocalCurves, Observation, Setpoints
-from cosim.network import Branch, Complex, Float, Int, Network, monitored_currents
-
-__all__ = [
-    "Artifact",
-    "BaseController",
-    "Branch",
-    "Complex",
-    "Connection",
-    "Controller",
-    "Curve",
-    "Decision",
-    "Engine",
-    "EvSessions",
-    "Exogenous",
-    "Feeder",
-    "Float",
-    "Forecast",
-    "Int",
-    "LoadFact",
-    "LoadShape",
-    "LocalCurves",
-    "Network",
-    "Observation",
-    "Prediction",
-    "Predictor",
-    "Setpoints",
-    "Survey",
-    "TransformerSpec",
-    "monitored_currents",
-]
+# "x as x" says that a name is meant for others to import from here.
+from cosim.contract.day import EvSessions as EvSessions
+from cosim.contract.day import Exogenous as Exogenous
+from cosim.contract.day import Forecast as Forecast
+from cosim.contract.place import Connection as Connection
+from cosim.contract.place import Feeder as Feeder
+from cosim.contract.place import LoadFact as LoadFact
+from cosim.contract.place import LoadShape as LoadShape
+from cosim.contract.place import Survey as Survey
+from cosim.contract.place import TransformerSpec as TransformerSpec
+from cosim.contract.roles import Artifact as Artifact
+from cosim.contract.roles import BaseController as BaseController
+from cosim.contract.roles import Controller as Controller
+from cosim.contract.roles import Engine as Engine
+from cosim.contract.roles import Prediction as Prediction
+from cosim.contract.roles import Predictor as Predictor
+from cosim.contract.signals import Curve as Curve
+from cosim.contract.signals import Decision as Decision
+from cosim.contract.signals import LocalCurves as LocalCurves
+from cosim.contract.signals import Observation as Observation
+from cosim.contract.signals import Setpoints as Setpoints
+from cosim.network import Branch as Branch
+from cosim.network import Complex as Complex
+from cosim.network import Float as Float
+from cosim.network import Int as Int
+from cosim.network import Network as Network
+from cosim.network import monitored_currents as monitored_currents

@@ -133,13 +133,9 @@ class Exogenous(FrozenArrays):
             )
         if every == 1:
             return self
-
-        def mean(values: Float) -> Float:
-            grouped: Float = values.reshape(-1, every, *values.shape[1:]).mean(axis=1)
-            return grouped
-
-        changed: dict[str, Any] = {name: mean(getattr(self, name)) for name in _PER_STEP}
-        return replace(self, step_min=step_min, **changed)
+        whole = {name: getattr(self, name) for name in _PER_STEP}
+        means: dict[str, Any] = {k: x.reshape(-1, every, *x.shape[1:]).mean(axis=1) for k, x in whole.items()}
+        return replace(self, step_min=step_min, **means)
 
     def first(self, steps: int) -> Exogenous:
         """Return the beginning of the same day; sessions are kept whole."""

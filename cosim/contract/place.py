@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cosim.network import Branch, Float, Network, freeze
+from cosim.network import Branch, Float, Int, Network
 
 MINIMUM_CURRENT_A = 6.0
 """A charger either pauses or draws at least this on every phase that it uses (IEC 61851-1)."""
@@ -22,7 +22,7 @@ class FrozenArrays:
             value = getattr(self, spec.name)
             if isinstance(value, np.ndarray):
                 copy = value.copy()
-                freeze(copy)
+                copy.setflags(write=False)
                 object.__setattr__(self, spec.name, copy)
 
 
@@ -178,6 +178,13 @@ class Feeder(FrozenArrays):
             for phase in phases:
                 shares[row, phase - 1] = 1.0 / len(phases)
         return shares
+
+    @property
+    def terminals(self) -> tuple[Int, Int, Int]:
+        """Customer, node and neutral's node (-1: earth) of every phase of every customer, each of shape (terminal,)."""
+        customer = np.repeat(np.arange(len(self.customers)), [len(nodes) for nodes in self.customer_nodes])
+        node = np.array([node for nodes in self.customer_nodes for node in nodes], dtype=np.int64)
+        return customer, node, np.array(self.customer_neutral, dtype=np.int64)[customer]
 
     @property
     def charger_min_kw(self) -> Float:

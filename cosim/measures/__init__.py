@@ -1,88 +1,40 @@
 """What a run is judged by: pure functions of arrays, and the scoreboard of a whole trajectory."""
 
-from cosim.measures.energy import (
-    balance_error_percent,
-    cost_eur,
-    curtailed_kwh,
-    curtailed_max_home_percent,
-    energy_kwh,
-    export_kwh,
-    import_kwh,
-    losses_kwh,
-    withheld_kwh,
-)
-from cosim.measures.fairness import ev_served_min_percent, gini, jain, served_share
-from cosim.measures.promise import promise_error_max_kva, setpoint_error_max_kw
-from cosim.measures.scoreboard import json_safe, scoreboard
-from cosim.measures.transformer import (
-    OilTransformer,
-    ageing_h,
-    ageing_rate,
-    hot_spot_c,
-    overload_min,
-    peak_percent,
-    worst_phase_percent,
-)
-from cosim.measures.unbalance import (
-    cigre_vuf_percent,
-    line_to_line,
-    lvur_percent,
-    negative_sequence_current_a,
-    neutral_current_a,
-    pui_percent,
-    pvur_percent,
-    sequence_components,
-    unbalance_current_a2,
-    v0_percent,
-    vuf_percent,
-)
-from cosim.measures.voltage_quality import (
-    en50160_compliant,
-    overvoltage_min,
-    ten_minute_mean,
-    ten_minute_rms,
-    voltage_extremes_pu,
-)
-
-__all__ = [
-    "OilTransformer",
-    "ageing_h",
-    "ageing_rate",
-    "balance_error_percent",
-    "cigre_vuf_percent",
-    "cost_eur",
-    "curtailed_kwh",
-    "curtailed_max_home_percent",
-    "en50160_compliant",
-    "energy_kwh",
-    "ev_served_min_percent",
-    "export_kwh",
-    "gini",
-    "hot_spot_c",
-    "import_kwh",
-    "jain",
-    "json_safe",
-    "line_to_line",
-    "losses_kwh",
-    "lvur_percent",
-    "negative_sequence_current_a",
-    "neutral_current_a",
-    "overload_min",
-    "overvoltage_min",
-    "peak_percent",
-    "promise_error_max_kva",
-    "pui_percent",
-    "pvur_percent",
-    "scoreboard",
-    "sequence_components",
-    "served_share",
-    "setpoint_error_max_kw",
-    "ten_minute_mean",
-    "ten_minute_rms",
-    "unbalance_current_a2",
-    "v0_percent",
-    "voltage_extremes_pu",
-    "vuf_percent",
-    "withheld_kwh",
-    "worst_phase_percent",
-]
+# "x as x" says that a name is meant for others to import from here.
+from cosim.measures.energy import balance_error_percent as balance_error_percent
+from cosim.measures.energy import cost_eur as cost_eur
+from cosim.measures.energy import curtailed_kwh as curtailed_kwh
+from cosim.measures.energy import curtailed_max_home_percent as curtailed_max_home_percent
+from cosim.measures.energy import energy_kwh as energy_kwh
+from cosim.measures.energy import export_kwh as export_kwh
+from cosim.measures.energy import import_kwh as import_kwh
+from cosim.measures.energy import withheld_kwh as withheld_kwh
+from cosim.measures.fairness import ev_served_min_percent as ev_served_min_percent
+from cosim.measures.fairness import jain as jain
+from cosim.measures.fairness import served_share as served_share
+from cosim.measures.promise import promise_error_max_kva as promise_error_max_kva
+from cosim.measures.promise import setpoint_error_max_kw as setpoint_error_max_kw
+from cosim.measures.scoreboard import json_safe as json_safe
+from cosim.measures.scoreboard import scoreboard as scoreboard
+from cosim.measures.transformer import OilTransformer as OilTransformer
+from cosim.measures.transformer import ageing_h as ageing_h
+from cosim.measures.transformer import ageing_rate as ageing_rate
+from cosim.measures.transformer import hot_spot_c as hot_spot_c
+from cosim.measures.transformer import overload_min as overload_min
+from cosim.measures.transformer import worst_phase_percent as worst_phase_percent
+from cosim.measures.unbalance import cigre_vuf_percent as cigre_vuf_percent
+from cosim.measures.unbalance import line_to_line as line_to_line
+from cosim.measures.unbalance import lvur_percent as lvur_percent
+from cosim.measures.unbalance import negative_sequence_current_a as negative_sequence_current_a
+from cosim.measures.unbalance import neutral_current_a as neutral_current_a
+from cosim.measures.unbalance import pui_percent as pui_percent
+from cosim.measures.unbalance import pvur_percent as pvur_percent
+from cosim.measures.unbalance import sequence_components as sequence_components
+from cosim.measures.unbalance import unbalance_current_a2 as unbalance_current_a2
+from cosim.measures.unbalance import v0_percent as v0_percent
+from cosim.measures.unbalance import vuf_percent as vuf_percent
+from cosim.measures.voltage_quality import en50160_compliant as en50160_compliant
+from cosim.measures.voltage_quality import overvoltage_min as overvoltage_min
+from cosim.measures.voltage_quality import ten_minute_mean as ten_minute_mean
+from cosim.measures.voltage_quality import ten_minute_rms as ten_minute_rms
+from cosim.measures.voltage_quality import voltage_extremes_pu as voltage_extremes_pu

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -13,11 +15,13 @@ __all__ = ["Bool", "Complex", "Float", "positive", "ratio", "three_phases"]
 Bool = NDArray[np.bool_]
 
 
-def three_phases(values: NDArray[np.generic], where: str, key: str) -> None:
-    """Raise ``InputError`` unless the last axis holds the three phases."""
-    if values.ndim == 0 or values.shape[-1] != 3:
-        problem = f"shape {values.shape} has no last axis of three phases"
+def three_phases(values: ArrayLike, where: str, key: str) -> NDArray[Any]:
+    """Return an array whose last axis holds the three phases; ``InputError`` where it does not."""
+    array = np.asarray(values)
+    if array.ndim == 0 or array.shape[-1] != 3:
+        problem = f"shape {array.shape} has no last axis of three phases"
         raise InputError(Fault(where, key, problem, "pass phases a, b, c on the last axis"))
+    return array
 
 
 def positive(value: float, where: str, key: str) -> None:

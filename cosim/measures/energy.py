@@ -107,15 +107,7 @@ def curtailed_max_home_percent(pv_available_kw: ArrayLike, pv_kw: ArrayLike) -> 
     return float(np.fmax.reduce(100 * ratio(lost, available), axis=None, initial=0.0))
 
 
-def cost_eur(
-    net_kw: ArrayLike,
-    tariff_eur_per_kwh: ArrayLike,
-    unserved_kwh: float,
-    step_min: float,
-    *,
-    export_eur_per_kwh: float = EXPORT_EUR_PER_KWH,
-    unserved_eur_per_kwh: float = UNSERVED_EUR_PER_KWH,
-) -> float:
+def cost_eur(net_kw: ArrayLike, tariff_eur_per_kwh: ArrayLike, unserved_kwh: float, step_min: float) -> float:
     """Bill of all homes: import × tariff − export × feed-in price + unserved energy × its price.
 
     The price of unserved energy makes a controller that simply does not charge the cars pay for it.
@@ -130,8 +122,6 @@ def cost_eur(
         Energy that cars wanted by departure, could have had, and did not get. [kWh]
     step_min : float
         Length of a step. [min]
-    export_eur_per_kwh, unserved_eur_per_kwh : float
-        [EUR/kWh]
 
     Returns
     -------
@@ -141,25 +131,7 @@ def cost_eur(
     drawn_kw = np.maximum(net_kw, 0).sum(axis=1)
     import_eur = float(energy_kwh(drawn_kw * np.asarray(tariff_eur_per_kwh, dtype=float), step_min))
     exported_kwh = float(export_kwh(net_kw, step_min).sum())
-    return import_eur - export_eur_per_kwh * exported_kwh + unserved_eur_per_kwh * unserved_kwh
-
-
-def losses_kwh(losses_kw: ArrayLike, step_min: float) -> float:
-    """Energy lost in lines and transformer.
-
-    Parameters
-    ----------
-    losses_kw : array_like, shape (step,) or (step, element)
-        Active losses from the elements' own currents. [kW]
-    step_min : float
-        Length of a step. [min]
-
-    Returns
-    -------
-    float
-        [kWh]
-    """
-    return float(energy_kwh(losses_kw, step_min).sum())
+    return import_eur - EXPORT_EUR_PER_KWH * exported_kwh + UNSERVED_EUR_PER_KWH * unserved_kwh
 
 
 def withheld_kwh(connection_kw: ArrayLike, cap_kw: ArrayLike, plugged: ArrayLike, step_min: float) -> float:

@@ -1,7 +1,7 @@
 """How evenly service is spread over homes.
 
 Conventions where there is nothing to share, so that every figure stays a number: nobody, or everybody with nothing,
-is *equal* (Jain 1, Gini 0); without any car nobody was served short (100 %).
+is *equal* (Jain 1); without any car nobody was served short (100 %).
 """
 
 from __future__ import annotations
@@ -36,37 +36,15 @@ def jain(x: ArrayLike) -> float:
     .. [1] R. Jain, D. Chiu, W. Hawe, "A quantitative measure of fairness and discrimination for resource allocation
            in shared computer systems", DEC TR-301 (1984), arXiv:cs/9809099.
     """
-    share = _shares(x, "jain")
+    share = np.asarray(x, dtype=float).ravel()
+    share = share[~np.isnan(share)]
+    if (share < 0).any():
+        raise InputError(Fault("jain", "x", f"{share.min()} is negative", "pass amounts of zero or more"))
     if share.size == 0 or share.max() == 0:
         return 1.0
     share = share / share.max()  # the squares of very small or large entries would leave the range of a float
     index = float(share.sum() ** 2 / (share.size * np.square(share).sum()))
     return min(index, 1.0)  # rounding must not make anybody more than equal
-
-
-def gini(x: ArrayLike) -> float:
-    r"""Gini coefficient, :math:`\sum_{ij} |x_i - x_j| / (2 n \sum x)`.
-
-    Parameters
-    ----------
-    x : array_like
-        What each one gets, not negative; nan entries take no part. [any unit]
-
-    Returns
-    -------
-    float
-        0 (all equal) to 1 − 1/n (one has all); 0 when nobody takes part or nobody gets anything.
-
-    Raises
-    ------
-    InputError
-        A negative entry.
-    """
-    share = np.sort(_shares(x, "gini"))
-    if share.size == 0 or share.max() == 0:
-        return 0.0
-    rank = np.arange(1, share.size + 1)
-    return float(((2 * rank - share.size - 1) * share).sum() / (share.size * share.sum()))
 
 
 def served_share(delivered_kwh: ArrayLike, wanted_kwh: ArrayLike) -> Float:
@@ -99,11 +77,3 @@ def ev_served_min_percent(delivered_kwh: ArrayLike, wanted_kwh: ArrayLike) -> fl
         [%]; 100 where nobody wanted anything.
     """
     return float(np.fmin.reduce(100 * served_share(delivered_kwh, wanted_kwh), axis=None, initial=100.0))
-
-
-def _shares(x: ArrayLike, where: str) -> Float:
-    values = np.asarray(x, dtype=float).ravel()
-    values = values[~np.isnan(values)]
-    if (values < 0).any():
-        raise InputError(Fault(where, "x", f"{values.min()} is negative", "pass amounts of zero or more"))
-    return np.asarray(values)

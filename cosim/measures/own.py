@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 
 from cosim import plugins
-from cosim.errors import CosimError, Fault, InputError
+from cosim.errors import CosimError, Fault, InputError, collecting
 from cosim.trajectory import Trajectory
 
 GROUP = "cosim.metrics"
@@ -36,7 +36,7 @@ def find_own(wanted: Sequence[str]) -> dict[str, OwnMetric]:
     found: dict[str, OwnMetric] = {}
     faults: list[Fault] = []
     for name in own_names(wanted):
-        try:
+        with collecting(faults):
             target = name if plugins.is_target(name) else plugins.target_of(GROUP, name)
             if target is None:
                 near = get_close_matches(name, plugins.offered(GROUP), n=1)
@@ -45,8 +45,6 @@ def find_own(wanted: Sequence[str]) -> dict[str, OwnMetric]:
             found[name] = plugins.load(target, "metrics")
             if not callable(found[name]):
                 raise InputError(Fault("measures", "metrics", f"'{name}' is no function", "name a function"))
-        except InputError as error:
-            faults += error.faults
     if faults:
         raise InputError(faults)
     return found

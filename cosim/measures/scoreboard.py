@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -109,11 +110,11 @@ def _loading_metrics(run: Trajectory) -> dict[str, float]:
     lines = transformer.worst_phase_percent(np.abs(run.line_current_a), line_ratings_a)
     return {
         "transformer_peak_kva": _highest(np.abs(run.transformer_kva.sum(axis=1))),
-        "transformer_peak_percent": transformer.peak_percent(worst_phase),
+        "transformer_peak_percent": _highest(worst_phase),
         "transformer_overload_min": transformer.overload_min(worst_phase, run.step_min),
         "transformer_hot_spot_max_c": _highest(hot_spot),
         "transformer_ageing_h": transformer.ageing_h(hot_spot, run.step_min),
-        "line_peak_percent": transformer.peak_percent(lines),
+        "line_peak_percent": _highest(lines),
         "line_overload_min": transformer.overload_min(lines, run.step_min),
     }
 
@@ -124,7 +125,7 @@ def _energy_metrics(run: Trajectory) -> dict[str, float]:
     def total_kwh(power_kw: Float) -> float:
         return float(energy.energy_kwh(power_kw, step_min).sum())
 
-    lost_kwh = energy.losses_kwh(run.losses_kw, step_min)
+    lost_kwh = total_kwh(run.losses_kw)
     consumed_kwh = total_kwh(run.exogenous.demand_kw) + total_kwh(run.ev_kw)
     fed_in_kwh = total_kwh(_source_kw(run))
     # what other sources feed in is not measured, so the balance cannot close and says nothing
@@ -193,23 +194,20 @@ def _front_metrics(run: Trajectory) -> dict[str, float]:
     there = known > _LEAST_HYPERVOLUME  # where the reference gains nothing there is nothing to reach
     ratios = reached[there] / known[there]
     shares = np.minimum(ratios, 1.0)  # beyond it a front has reached all there is, and the reference is in doubt
-    regrets_kwh = regret_kwh[judged & np.isfinite(regret_kwh)].tolist()
     return {
         "hypervolume_ratio_mean": _mean(shares),
         "hypervolume_ratio_min": float(shares.min()) if shares.size else float("nan"),
         "hypervolume_ratio_above_one": float((ratios > 1.0 + _ROUNDING).sum()) if ratios.size else float("nan"),
         "regret_mean_a": _mean(regret_a[judged]),
-        "regret_kwh": float(sum(regrets_kwh)) if regrets_kwh else float("nan"),
+        "regret_kwh": _of_known(regret_kwh[judged], lambda known: sum(known.tolist())),
     }
 
 
 def _terminal_v(run: Trajectory) -> Float:
     """Phase-to-neutral voltage of every customer's every phase, shape (step, terminal) [V]."""
-    feeder = run.feeder
-    phases = [node for nodes in feeder.customer_nodes for node in nodes]
-    neutrals = np.repeat(feeder.customer_neutral, [len(nodes) for nodes in feeder.customer_nodes])
+    _, nodes, neutrals = run.feeder.terminals
     neutral_v = np.where(neutrals >= 0, run.node_v[:, neutrals], 0)  # -1: the load returns to earth
-    return np.asarray(np.abs(run.node_v[:, phases] - neutral_v))
+    return np.asarray(np.abs(run.node_v[:, nodes] - neutral_v))
 
 
 def _source_kw(run: Trajectory) -> Float:
@@ -233,10 +231,13 @@ def _highest(values: Float) -> float:
 
 
 def _mean(values: Float) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else float("nan")
+    return _of_known(values, np.mean)
 
 
 def _p95(values: Float) -> float:
+    return _of_known(values, lambda known: np.percentile(known, 95))
+
+
+def _of_known(values: Float, figure: Callable[[Float], Any]) -> float:
     known = values[np.isfinite(values)]
-    return float(np.percentile(known, 95)) if known.size else float("nan")
+    return float(figure(known)) if known.size else float("nan")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cosim.errors import Fault, InputError
 from cosim.measures._arrays import Float, positive, ratio
-
-Paper = Literal["normal", "upgraded"]
 
 
 @dataclass(frozen=True)
@@ -113,38 +110,25 @@ def hot_spot_c(
     return top_oil, top_oil + machine.k21 * fast - (machine.k21 - 1) * slow
 
 
-def ageing_rate(hot_spot_c: ArrayLike, paper: Paper = "normal") -> Float:
-    r"""Relative ageing rate of the winding insulation (IEC 60076-7, clause 6.3).
+def ageing_rate(hot_spot_c: ArrayLike) -> Float:
+    r"""Relative ageing rate of winding insulation of normal paper (IEC 60076-7, clause 6.3).
 
-    Normal paper: :math:`V = 2^{(\theta_h - 98)/6}`, 1 at 98 °C. Thermally upgraded paper:
-    :math:`V = \exp(15000/383 - 15000/(\theta_h + 273))`, 1 at 110 °C.
+    :math:`V = 2^{(\theta_h - 98)/6}`, 1 at 98 °C.
 
     Parameters
     ----------
     hot_spot_c : array_like
         Hot-spot temperature. [°C]
-    paper : {"normal", "upgraded"}
-        Insulation.
 
     Returns
     -------
     ndarray
         [unitless], 1 is ageing in real time.
-
-    Raises
-    ------
-    InputError
-        Another kind of paper.
     """
-    temperature = np.asarray(hot_spot_c, dtype=float)
-    if paper == "normal":
-        return np.asarray(np.exp2((temperature - 98) / 6))
-    if paper == "upgraded":
-        return np.asarray(np.exp(15000 / 383 - 15000 / (temperature + 273)))
-    raise InputError(Fault("ageing_rate", "paper", f"{paper!r} is not known", 'pass "normal" or "upgraded"'))
+    return np.asarray(np.exp2((np.asarray(hot_spot_c, dtype=float) - 98) / 6))
 
 
-def ageing_h(hot_spot_c: ArrayLike, step_min: float, paper: Paper = "normal") -> float:
+def ageing_h(hot_spot_c: ArrayLike, step_min: float) -> float:
     """Insulation life used up, the sum of the ageing rate times the step.
 
     Parameters
@@ -153,15 +137,13 @@ def ageing_h(hot_spot_c: ArrayLike, step_min: float, paper: Paper = "normal") ->
         Hot-spot temperature. [°C]
     step_min : float
         Length of a step. [min]
-    paper : {"normal", "upgraded"}
-        Insulation.
 
     Returns
     -------
     float
         Hours of life at the rated hot spot; less than the hours that passed means ageing slower than rated. [h]
     """
-    return float(ageing_rate(hot_spot_c, paper).sum() * step_min / 60)
+    return float(ageing_rate(hot_spot_c).sum() * step_min / 60)
 
 
 def worst_phase_percent(i_abs: ArrayLike, rating_a: float | Float) -> Float:
@@ -185,22 +167,6 @@ def worst_phase_percent(i_abs: ArrayLike, rating_a: float | Float) -> Float:
         positive(float(rating_a), "worst_phase_percent", "rating_a")
     worst_a = np.fmax.reduce(np.asarray(i_abs, dtype=float), axis=-1)
     return 100 * ratio(worst_a, rating_a)
-
-
-def peak_percent(loading_percent: ArrayLike) -> float:
-    """Highest loading of all elements over all steps.
-
-    Parameters
-    ----------
-    loading_percent : array_like, any shape
-        Worst-phase current over rated current; nan (no rating) is skipped. [%]
-
-    Returns
-    -------
-    float
-        [%]; nan when nothing is rated.
-    """
-    return float(np.fmax.reduce(np.asarray(loading_percent, dtype=float), axis=None, initial=np.nan))
 
 
 def overload_min(loading_percent: ArrayLike, step_min: float, limit_percent: float = 100.0) -> float:

@@ -46,9 +46,7 @@ def sequence_components(phasors: ArrayLike) -> tuple[Complex, Complex, Complex]:
     InputError
         The last axis does not hold three phases.
     """
-    x = np.asarray(phasors, dtype=np.complex128)
-    three_phases(x, "sequence_components", "phasors")
-    sequence: Complex = x @ _INVERSE_FORTESCUE.T
+    sequence: Complex = three_phases(phasors, "sequence_components", "phasors") @ _INVERSE_FORTESCUE.T
     return sequence[..., 0], sequence[..., 1], sequence[..., 2]
 
 
@@ -146,8 +144,7 @@ def cigre_vuf_percent(line_to_line_abs: ArrayLike) -> Float:
     VUF :math:`= 100 \sqrt e / (1 + \sqrt{1 - e})`: nothing cancels for nearly balanced voltages, where the form above
     loses half of the digits. Magnitudes do not tell the rotation: with :math:`|V_2| > |V_1|` this is the inverse ratio.
     """
-    side = np.asarray(line_to_line_abs, dtype=float)
-    three_phases(side, "cigre_vuf_percent", "line_to_line_abs")
+    side = three_phases(line_to_line_abs, "cigre_vuf_percent", "line_to_line_abs").astype(float)
     following = np.roll(side, -1, axis=-1)
     differences = (side - following) * (side + following)
     e = 2 * ratio(np.sum(differences**2, axis=-1), np.sum(side**2, axis=-1) ** 2)
@@ -169,8 +166,7 @@ def line_to_line(v: ArrayLike) -> Complex:
     ndarray of complex, shape (..., 3)
         ``Va - Vb``, ``Vb - Vc``, ``Vc - Va``. [V]
     """
-    phase = np.asarray(v, dtype=np.complex128)
-    three_phases(phase, "line_to_line", "v")
+    phase = three_phases(v, "line_to_line", "v").astype(np.complex128)
     return np.asarray(phase - np.roll(phase, -1, axis=-1))
 
 
@@ -256,8 +252,7 @@ def unbalance_current_a2(i: ArrayLike) -> Float:
 
 
 def _largest_deviation_percent(magnitudes: ArrayLike, where: str, key: str) -> Float:
-    values = np.asarray(magnitudes, dtype=float)
-    three_phases(values, where, key)
+    values = three_phases(magnitudes, where, key).astype(float)
     mean = values.mean(axis=-1)
     deviation = np.abs(values - mean[..., None]).max(axis=-1)
     return 100 * ratio(deviation, mean)

@@ -46,10 +46,16 @@ def ten_minute_mean(x: ArrayLike, step_min: float) -> Float:
     values = np.asarray(x, dtype=float)
     if step_min >= WINDOW_MIN:
         return values
-    count = _steps_of_window(len(values), step_min)
-    if count:
+    count = round(WINDOW_MIN / step_min)
+    if math.isclose(count * step_min, WINDOW_MIN, rel_tol=_ROUNDING) and len(values) % count == 0:
         return np.asarray(values.reshape(len(values) // count, count, *values.shape[1:]).mean(axis=1))
-    windows = [np.average(values[first:last], axis=0, weights=w) for first, last, w in _windows(len(values), step_min)]
+    start_min = step_min * np.arange(len(values))
+    windows = []
+    for window in range(math.ceil(len(values) * step_min / WINDOW_MIN - _ROUNDING)):
+        low, high = WINDOW_MIN * window, WINDOW_MIN * (window + 1)
+        inside_min = np.minimum(start_min + step_min, high) - np.maximum(start_min, low)
+        held = inside_min > _ROUNDING
+        windows.append(np.average(values[held], axis=0, weights=inside_min[held]))
     return np.stack(windows) if windows else values
 
 
@@ -146,24 +152,3 @@ def overvoltage_min(voltage_v: ArrayLike, nominal_voltage_v: float, step_min: fl
     voltage = np.asarray(voltage_v, dtype=float)
     above = (voltage > limit_pu * nominal_voltage_v * (1 + _ROUNDING)).any(axis=1)
     return float(above.sum() * step_min)
-
-
-def _steps_of_window(steps: int, step_min: float) -> int:
-    """Steps in a window where all windows hold the same whole number of them, else 0."""
-    count = round(WINDOW_MIN / step_min)
-    divides = math.isclose(count * step_min, WINDOW_MIN, rel_tol=_ROUNDING)
-    return count if divides and steps and steps % count == 0 else 0
-
-
-def _windows(steps: int, step_min: float) -> list[tuple[int, int, Float]]:
-    """First step, end and minutes of each step, for every window."""
-    start_min = step_min * np.arange(steps)
-    number = math.ceil(steps * step_min / WINDOW_MIN - _ROUNDING)
-    windows = []
-    for window in range(number):
-        low, high = WINDOW_MIN * window, WINDOW_MIN * (window + 1)
-        inside_min = np.minimum(start_min + step_min, high) - np.maximum(start_min, low)
-        held = np.flatnonzero(inside_min > _ROUNDING)
-        first, last = int(held[0]), int(held[-1]) + 1
-        windows.append((first, last, inside_min[first:last]))
-    return windows

@@ -1,4 +1,4 @@
-"""Convert pandapower's IEEE European LV test feeder into the OpenDSS files beside this script.
+"""Convert pandapower's IEEE European LV test feeder into the files that Master.dss beside this script redirects to.
 
 Run once, by hand, in an environment of its own; pandapower is not a dependency of the project::
 
@@ -42,29 +42,6 @@ LINE_CODES = {
     "4c_70": ("4c_70", 179),
     "4c_95_SAC_XC": ("4c_95_SAC_XC", 215),
 }
-
-MASTER = """\
-! IEEE European LV test feeder: 906 buses at 416 V, 905 cables, 55 single-phase customers.
-! Compiles by itself: redirects are relative to this file. Provenance, repairs and assumptions: SOURCE.md.
-{made_by}
-
-Clear
-Set DefaultBaseFrequency=50
-New Circuit.european_lv Bus1={source_bus} BasekV=11 pu=1.05 phases=3 ISC3=3000 ISC1=5
-
-Redirect LineCode.dss
-Redirect Lines.dss
-Redirect Transformers.dss
-Redirect Loads.dss
-
-Set VoltageBases=[11 0.416]
-CalcVoltageBases
-Buscoords Buscoords.csv
-
-Set Mode=Snapshot
-Set Tolerance=1e-8
-Set MaxIterations=100
-"""
 
 
 def number(value: float, digits: int) -> str:
@@ -146,17 +123,14 @@ def bus_coordinates(net: pandapowerNet) -> Iterable[str]:
 
 
 def write_feeder(folder: Path) -> None:
-    """Write Master.dss and the files that it redirects to."""
+    """Write the files that Master.dss redirects to."""
     net = pandapower.networks.ieee_european_lv_asymmetric(SCENARIO)
-    (source_bus,) = (bus_names(net)[bus] for bus in net.ext_grid["bus"])
     folder.mkdir(parents=True, exist_ok=True)
     parts = {"LineCode": line_codes, "Lines": lines, "Transformers": transformers, "Loads": loads}
     for name, rows in parts.items():
         text = "\n".join([MADE_BY, *rows(net)]) + "\n"
         (folder / f"{name}.dss").write_text(text, encoding="ascii", newline="\n")
     (folder / "Buscoords.csv").write_text("\n".join(bus_coordinates(net)) + "\n", encoding="ascii", newline="\n")
-    master = MASTER.format(made_by=MADE_BY, source_bus=source_bus)
-    (folder / "Master.dss").write_text(master, encoding="ascii", newline="\n")
 
 
 if __name__ == "__main__":

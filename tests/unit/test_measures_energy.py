@@ -14,7 +14,6 @@ from cosim.measures import (
     energy_kwh,
     export_kwh,
     import_kwh,
-    losses_kwh,
     withheld_kwh,
 )
 
@@ -23,8 +22,7 @@ NET_KW = np.array([[2.0, -1.0], [-3.0, 4.0], [0.5, 0.0]])
 
 def test_energy_of_means():
     assert energy_kwh(NET_KW, 15).tolist() == [-0.125, 0.75]
-    assert losses_kwh([0.4, 0.8], 30) == pytest.approx(0.6)
-    assert losses_kwh([[0.1, 0.3], [0.4, 0.4]], 30) == pytest.approx(0.6)
+    assert energy_kwh([0.4, 0.8], 30) == pytest.approx(0.6)
 
 
 def test_import_and_export_are_counted_at_each_meter():
@@ -49,8 +47,6 @@ def test_bill_by_hand():
     tariff = np.array([0.30, 0.10, 0.20])
     drawn = 2.0 * 0.30 + 4.0 * 0.10 + 0.5 * 0.20
     assert cost_eur(NET_KW, tariff, 3.0, 60) == pytest.approx(drawn - 0.05 * 4 + 0.50 * 3)
-    changed = cost_eur(NET_KW, tariff, 3.0, 60, export_eur_per_kwh=0.1, unserved_eur_per_kwh=0)
-    assert changed == pytest.approx(drawn - 0.4)
 
 
 def test_withheld_counts_only_slots_with_a_car_and_a_cap():

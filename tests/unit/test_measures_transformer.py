@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cosim.errors import InputError
-from cosim.measures import OilTransformer, ageing_h, ageing_rate, hot_spot_c, overload_min, peak_percent
+from cosim.measures import OilTransformer, ageing_h, ageing_rate, hot_spot_c, overload_min
 
 
 @pytest.mark.parametrize(
@@ -60,12 +60,9 @@ def test_the_horizon_starts_in_the_steady_state_of_its_mean_load():
     assert top_oil == pytest.approx([61.35, 61.35], abs=0.005)
 
 
-def test_ageing_of_both_papers():
+def test_ageing():
     assert ageing_rate([98.0, 104.0, 92.0]) == pytest.approx([1, 2, 0.5])
-    assert ageing_rate([110.0, 120.0], "upgraded") == pytest.approx([1, np.exp(15000 / 383 - 15000 / 393)])
     assert ageing_h([98.0, 104.0], 30) == pytest.approx(1.5)
-    with pytest.raises(InputError, match="paper"):
-        ageing_rate([98.0], "kraft")  # type: ignore[arg-type]
 
 
 def test_bad_input_is_reported_all_at_once():
@@ -76,15 +73,13 @@ def test_bad_input_is_reported_all_at_once():
         hot_spot_c([], 20.0, 5)
 
 
-def test_peak_and_minutes_of_overload():
+def test_minutes_of_overload():
     loading = np.array([[90.0, np.nan], [100.0, np.nan], [100.1, np.nan], [99.0, 130.0]])
-    assert peak_percent(loading) == 130
     assert overload_min(loading, 5) == 10
     assert overload_min(loading[:, 0], 5) == 5
     assert overload_min(loading, 5, limit_percent=89) == 20
 
 
 def test_without_rating_there_is_no_loading():
-    assert np.isnan(peak_percent(np.full(3, np.nan)))
     assert np.isnan(overload_min(np.full(3, np.nan), 5))
     assert np.isnan(overload_min(np.empty((3, 0)), 5))

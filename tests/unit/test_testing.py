@@ -105,10 +105,10 @@ class Refuses(BaseController, Good):
 
 
 BREAKS = {
-    "setpoints: is a NoneType": wrong(lambda *_: None),
+    "setpoints: the answer is NoneType": wrong(lambda *_: None),
     r"setpoints: ev_limit_kw has shape \(2,\), not \(3,\)": limits(np.zeros(2)),
     "setpoints: ev_limit_kw is nan": limits(np.full(3, np.nan)),
-    "setpoints: ev_limit_kw is negative": limits(np.full(3, -1.0)),
+    "setpoints: ev_limit_kw is -1 at 0": limits(np.full(3, -1.0)),
     "setpoints: ev_limit_kw is of int64": limits(np.zeros(3, int)),
     r"setpoints: published_cap_kw has shape \(3,\), not \(48, 3\)": wrong(
         lambda good, _: Setpoints(*[good.ev_limit_kw] * 3, published_cap_kw=np.zeros(3))
@@ -175,7 +175,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(sys, "path", list(sys.path))
     for arguments, code, said in (
         (["file.py:Kept"], 0, r"keeps every rule; a decision takes [\d.e-]+ ms on the mean.*16 decisions"),
-        (["file.py:Kept", "--option", "value=-1.0"], 2, "setpoints: import_cap_kw is negative at step 0"),
+        (["file.py:Kept", "--option", "value=-1.0"], 2, "setpoints: import_cap_kw is -1 at 0"),
         (["file.py:Kept", "--option", "value"], 2, "is no OPTION=VALUE"),
         (["equal_share", "--option", "margin_percent=5.0"], 0, "keeps every rule"),
         (["file.py:Gone"], 2, "has no 'Gone'"),
