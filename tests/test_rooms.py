@@ -28,8 +28,7 @@ MAY_KNOW = {"feeders": {"contract", "errors", "plugins"}, "controllers": {"contr
 """Parts of cosim by room."""
 
 MAY_IMPORT_BY_NAME = {
-    "cosim/__init__.py", "cosim/stepper.py", "feeders/read.py", "cosim/plugins.py", "experiments/cli.py",
-    "experiments/studies/command.py",
+    "cosim/__init__.py", "cosim/stepper.py", "cosim/plugins.py", "experiments/cli.py", "experiments/studies/command.py",
 }  # fmt: skip
 """Where a module's name is looked up: public names, engines, controllers and code of others, benchmarks, studies."""
 
