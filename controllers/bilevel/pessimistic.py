@@ -22,14 +22,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cosim.controllers.bilevel.follower import Follower, Proof
+from cosim.contract import Float
+from cosim.controllers.bilevel.follower import Proof, prove
 from cosim.controllers.bilevel.game import game_of, split
 from cosim.controllers.bilevel.problem import Data
 from cosim.controllers.bilevel.search import Found, Limits, Search
-
-Floats = NDArray[np.float64]
 
 ROW_TOLERANCE = 1e-7  # violation of a coupling row, per unit of its largest coefficient
 
@@ -59,10 +57,9 @@ def search_pessimistic(data: Data, limits: Limits) -> Found:
         followed += broken
 
 
-def worst_excess(data: Data, row: int, x: Floats, y: Floats) -> float:
+def worst_excess(data: Data, row: int, x: Float, y: Float) -> float:
     """By how much a coupling row is violated beyond the tolerance for the worst of the follower's optima at x."""
-    follower = Follower(game_of(data), data.B[row])
-    proof = follower.prove(x, y)
+    proof = prove(data, data.B[row], x, y)
     if not isinstance(proof, Proof):
         return np.inf
     scale = max(float(np.abs(np.append(data.A[row], data.B[row])).max()), ROW_TOLERANCE)

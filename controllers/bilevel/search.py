@@ -14,20 +14,15 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-import time
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cosim.controllers.bilevel.facets import Facets
-from cosim.controllers.bilevel.follower import Follower, Proof
-from cosim.controllers.bilevel.game import Game, split
-from cosim.controllers.bilevel.relaxation import Relaxation, Rows
-from cosim.controllers.bilevel.root import strengthen
-from cosim.controllers.solver import SolveResult, Termination
-
-Floats = NDArray[np.float64]
+from cosim.contract import Float
+from cosim.controllers.bilevel.follower import Facets, Follower, Proof
+from cosim.controllers.bilevel.game import Game, Rows, split
+from cosim.controllers.bilevel.relaxation import Relaxation, strengthen
+from cosim.controllers.solver import Clock, SolveResult, Termination
 
 PROVEN_GAP = 1e-6  # (value - bound) / (1 + |value|) up to which a value is called optimal
 SMALLEST_UNIT = 1e-3  # of the scaled objective: below, the gap would be finer than linear programmes are solved
@@ -46,13 +41,13 @@ class Limits:
         Nodes of the tree; the same on every machine.
     gap : float
         (value - bound) / (1 + |value|) to reach.
-    deadline : float
-        ``time.perf_counter()`` at which to stop: a safety, where it strikes results differ between machines.
+    clock : Clock
+        A safety: where it strikes, results differ between machines.
     """
 
     nodes: float
     gap: float
-    deadline: float
+    clock: Clock
 
 
 @dataclass
@@ -76,7 +71,7 @@ class Found:
     status: str = ""
     value: float = math.inf
     bound: float = -math.inf
-    point: Floats | None = None
+    point: Float | None = None
     nodes: int = 0
     note: str = ""
 
@@ -107,9 +102,9 @@ class Search:
     def __init__(self, game: Game, limits: Limits) -> None:
         self._game, self._limits = game, limits
         self._unit = min(1.0, max(1.0 / game.cost_scale, SMALLEST_UNIT))  # 1 of the problem's own objective, scaled
-        self._relaxation = Relaxation(game, limits.deadline)
-        self._facets = Facets(game, limits.deadline)
-        self._followers = [Follower(game, second, limits.deadline) for second in game.seconds]
+        self._relaxation = Relaxation(game, limits.clock)
+        self._facets = Facets(game, limits.clock)
+        self._followers = [Follower(game, second, limits.clock) for second in game.seconds]
         self._found = Found()
         self._open: list[Node] = []
         self._settled = math.inf  # lowest bound among nodes given up as no better than the best point
@@ -124,11 +119,12 @@ class Search:
         self._look(frozenset(), frozenset(), -math.inf)
         strengthened = False
         while self._open and not found.status:
-            found.status = self._limit_reached()
-            if found.status:
+            if self._limits.clock.over or found.nodes >= self._limits.nodes:
+                found.status = "time_limit" if self._limits.clock.over else "node_limit"
                 break
             if not strengthened and (found.nodes >= STRENGTHEN_AFTER or self._open[0].bound == -math.inf):
-                self._strengthen()
+                until = Clock(STRENGTHEN_SHARE * self._limits.clock.left_s)
+                self._tight, self._zero = strengthen(self._relaxation, self._tight, self._zero, found.value, until)
                 strengthened = True
             node = heapq.heappop(self._open)
             if node.bound >= self._cutoff():
@@ -138,16 +134,6 @@ class Search:
             self._look(tight | {node.row}, zero, node.bound)
             self._look(tight, zero | {node.row}, node.bound)
         return self._conclude()
-
-    def _limit_reached(self) -> str:
-        if time.perf_counter() >= self._limits.deadline:
-            return "time_limit"
-        return "node_limit" if self._found.nodes >= self._limits.nodes else ""
-
-    def _strengthen(self) -> None:
-        now = time.perf_counter()
-        until = now + STRENGTHEN_SHARE * (self._limits.deadline - now)
-        self._tight, self._zero = strengthen(self._relaxation, self._tight, self._zero, self._found.value, until)
 
     def _cutoff(self) -> float:
         """Bound from which on a node is no better than the best point."""
@@ -203,7 +189,7 @@ class Search:
         depth = len(tight) + len(zero)
         heapq.heappush(self._open, Node(bound, -depth, next(self._number), tight, zero, row))
 
-    def _positive_rows(self, point: Floats, zero: Rows) -> dict[int, float] | Termination:
+    def _positive_rows(self, point: Float, zero: Rows) -> dict[int, float] | Termination:
         """Rows of all followers whose multipliers are positive at a decision, with multiplier times slack."""
         game = self._game
         x, answers = split(game, point)
