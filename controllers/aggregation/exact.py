@@ -54,8 +54,8 @@ class Exact:
     schedule : Schedule
         The aggregate's schedule as the MILP has it.
     objective, bound, gap : float
-        Weighted mean deviation (absolute or squared) plus regularisation, of the inner programme solved again at the
-        factors; its proven bound; relative distance.
+        Weighted mean deviation (absolute or squared) of the inner programme solved again at the factors; its proven
+        bound; relative distance.
     status : str
         ``optimal``: a gap of at most 1e-4, or an exact fit; ``gap_limit``: of at most what was asked for; otherwise
         the limit that struck; ``not_proven``: the MILP's schedule is not the inner optimum at its factors.
@@ -81,7 +81,6 @@ def fit_exactly(
     *,
     deviation: Literal["absolute", "squared"] = "absolute",
     weights: Weights | None = None,
-    regularisation: float = 0.0,
     low: float = 0.0,
     high: float = 1.5,
     stop: Limits | None = None,
@@ -98,8 +97,6 @@ def fit_exactly(
         Of the outer objective.
     weights : Weights, optional
         Of charging, discharging and level.
-    regularisation : float
-        Weight of the mean distance (absolute or squared, as ``deviation``) of the factors from 1.
     low, high : float
         Bounds of every factor.
     stop : Limits, optional
@@ -120,20 +117,17 @@ def fit_exactly(
     families = free_families([case.store])
     model = build(case, tau, families, low, high, penalty_eur_per_kwh(case.store, case.price_eur_per_kwh))
     weights = weights or Weights()
-    terms = _terms(model, case, weights, regularisation, tau)
+    terms = _terms(model, case, weights)
     search = _absolute if deviation == "absolute" else _squared
     found, rounds = search(model.model, terms, stop)
     factors, schedule = model.factors(block_h), model.schedule()
-    objective = _value(case, factors, tau, weights, deviation) + _pull(
-        factors, families, tau, regularisation, deviation
-    )
+    objective = _value(case, factors, tau, weights, deviation)
     gap = 0.0 if objective <= NEGLIGIBLE else relative_gap(objective, found.bound)
-    within = stop.gap + 2.0 * SAME_SHARE
-    if abs(objective - found.value) <= SAME + SAME_SHARE * abs(objective):
-        ended = Termination.OPTIMAL if gap == 0.0 else judged(objective, found.bound, within, found.termination)
-        status = "not_proven" if ended is Termination.FEASIBLE else str(ended)
-    else:
-        status = "not_proven"
+    ended = Termination.OPTIMAL if gap == 0.0 else judged(
+        objective, found.bound, stop.gap + 2.0 * SAME_SHARE, found.termination
+    )  # fmt: skip
+    is_same = abs(objective - found.value) <= SAME + SAME_SHARE * abs(objective)
+    status = str(ended) if is_same and ended is not Termination.FEASIBLE else "not_proven"
     return Exact(factors, schedule, objective, found.bound, gap, status, rounds, found.wall_s)
 
 
@@ -147,15 +141,6 @@ def _value(case: Case, factors: Factors, tau: Int, weights: Weights, kind: str) 
     return float(sum(weight * np.mean(np.abs(off) ** power) for weight, off in parts(case.target, mine, weights)))
 
 
-def _pull(factors: Factors, families: Int, tau: Int, regularisation: float, kind: str) -> float:
-    """What the distance of the factors from 1 adds to the outer objective."""
-    if regularisation <= 0.0:
-        return 0.0
-    power = 1 if kind == "absolute" else 2
-    apart = np.abs(factors.per_step(tau)[families] - 1.0) ** power
-    return regularisation * float(apart.mean(axis=1).sum())
-
-
 @dataclass(frozen=True)
 class _Term:
     """One deviation of the outer objective: weight, expression, and the range it can have."""
@@ -166,27 +151,20 @@ class _Term:
     high: float
 
 
-def _terms(kkt: Kkt, case: Case, weights: Weights, regularisation: float, tau: np.ndarray) -> list[_Term]:
+def _terms(kkt: Kkt, case: Case, weights: Weights) -> list[_Term]:
     steps = case.store.steps
     rows = (
         (weights.charge, kkt.charge_kw, case.target.charge_kw),
         (weights.discharge, kkt.discharge_kw, case.target.discharge_kw),
         (weights.level, kkt.level_kwh, case.target.level_kwh),
     )
-    terms = [
+    return [
         _Term(weight / steps, column[t] - float(target[t]), -float(target[t]), kkt.most(kind, t) - float(target[t]))
         for kind, (weight, column, target) in enumerate(rows)
         if weight > 0.0
         for t in range(steps)
         if kkt.most(kind, t) > 0.0 or target[t] > 0.0
     ]
-    if regularisation > 0.0:
-        share = np.bincount(tau) / steps
-        terms += [
-            _Term(regularisation * float(share[block]), factor - 1.0, kkt.low - 1.0, kkt.high - 1.0)
-            for (_, block), factor in kkt.factor.items()
-        ]
-    return terms
 
 
 def _absolute(model: pyo.ConcreteModel, terms: list[_Term], stop: Limits) -> tuple[SolveResult, int]:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 
 from cosim.contract import Float
 from cosim.controllers.aggregation.aggregate import Factors, block_of_step, scaled
-from cosim.controllers.aggregation.boxed import minimise_in_box
 from cosim.controllers.aggregation.deviation import Case, Weights, deviation, free_families, parts
 from cosim.controllers.aggregation.programme import StoreLp
 from cosim.controllers.aggregation.sensitivity import sensitivity
@@ -32,6 +32,7 @@ DESCENTS = 3  # from the best points to start from
 KICK_SIZES, KICK_REACHES = (0.05, 0.15, 0.4), (0.1, 0.5, 1.0)
 NEGLIGIBLE_KWH = 1e-6
 _RIDGE = 1e-9
+_BOX_ROUNDS, _FLAT = 60, 1e-10
 
 
 @dataclass(frozen=True)
@@ -222,6 +223,48 @@ class _Problem:
         ridge = _RIDGE * (1.0 + np.trace(hessian) / count)
         hessian[np.diag_indices(count)] += pull + ridge
         return hessian, gradient
+
+
+def minimise_in_box(hessian: Float, gradient: Float, low: Float, high: Float) -> Float:
+    """Minimise ``z H z / 2 + g z`` over ``low <= z <= high`` where 0 lies in the box.
+
+    Parameters
+    ----------
+    hessian : ndarray, shape (n, n)
+        Positive definite.
+    gradient, low, high : ndarray, shape (n,)
+        With ``low <= 0 <= high``.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Never worse than 0. Near the optimum; the caller only needs descent.
+
+    Notes
+    -----
+    D. P. Bertsekas, "Projected Newton methods for optimization problems with simple constraints", SIAM J. Control
+    Optim. 20 (1982) 221-246, doi:10.1137/0320018.
+    """
+    z = np.zeros_like(gradient)
+    value = 0.0
+    for _ in range(_BOX_ROUNDS):
+        slope = hessian @ z + gradient
+        held = ((z <= low) & (slope > 0.0)) | ((z >= high) & (slope < 0.0))
+        free = np.flatnonzero(~held)
+        if not len(free) or np.abs(slope[free]).max() <= _FLAT * (1.0 + np.abs(gradient).max()):
+            break
+        step = np.zeros_like(z)
+        step[free] = -cho_solve(cho_factor(hessian[np.ix_(free, free)]), slope[free])
+        length, better = 1.0, False
+        while length > 1e-6 and not better:
+            trial = np.clip(z + length * step, low, high)
+            reached = float(trial @ (0.5 * hessian @ trial + gradient))
+            better = reached < value - 1e-14 * (1.0 + abs(value))
+            length *= 0.5
+        if not better:
+            break
+        z, value = trial, reached
+    return z
 
 
 def _factors(value: Float) -> Factors:

@@ -91,6 +91,7 @@ def build(case: Case, tau: Int, families: Int, low: float, high: float, penalty:
     penalty *= SCALE
     m.dual = pyo.Var(steps, bounds=(-penalty, penalty))
     m.rows = pyo.ConstraintList()
+    m.switch = pyo.VarList(domain=pyo.Binary)
     for t in steps:
         stays = store.keep * m.x[LEVEL, (t - 1) % store.steps]
         m.rows.add(m.x[LEVEL, t] == stays + m.x[CHARGE, t] - m.x[DISCHARGE, t] - float(store.driving_kwh[t]))
@@ -107,40 +108,31 @@ def build(case: Case, tau: Int, families: Int, low: float, high: float, penalty:
         for t in steps:
             known = float(cost[kind, t])
             most = (known + spread[kind], spread[kind] - known)
-            ends = _bound(m, kind, 0, tau[t], bottom[kind, t], low), _bound(m, kind, 1, tau[t], top[kind, t], high)
-            _complement(m, m.x[kind, t], reduced[kind, t], most, ends, high * float(top[kind, t]))
-    into, out = store.step_h * store.charge_efficiency, store.step_h / store.discharge_efficiency
+            ends = (
+                float(size) * m.factor[2 * kind + side, int(tau[t])] if size > 0.0 else 0.0
+                for side, size in enumerate((bottom[kind, t], top[kind, t]))
+            )
+            _complement(m, m.x[kind, t], reduced[kind, t], most, (*ends,), high * float(top[kind, t]))
     return Kkt(
-        m, {pair: m.factor[pair] for pair in pairs}, [m.x[CHARGE, t] / into for t in steps],
-        [m.x[DISCHARGE, t] / out for t in steps], [m.x[LEVEL, t] for t in steps], store, low, high,
+        m, {pair: m.factor[pair] for pair in pairs}, [m.x[CHARGE, t] / store.into for t in steps],
+        [m.x[DISCHARGE, t] / store.out for t in steps], [m.x[LEVEL, t] for t in steps], store, low, high,
     )  # fmt: skip
 
 
-def _bound(m: pyo.ConcreteModel, kind: int, side: int, block: int, size: float, extreme: float) -> Any:  # noqa: ARG001
-    """A scaled bound: a number where it is nil, else factor times size."""
-    return float(size) * m.factor[2 * kind + side, int(block)] if size > 0.0 else 0.0
-
-
 def _complement(
-    m: pyo.ConcreteModel, x: Any, reduced: Any, most: tuple[float, float], ends: tuple[Any, Any], room: float
+    m: pyo.ConcreteModel, x: Any, reduced: Any, most: tuple[float, float], ends: tuple[Any, ...], span: float
 ) -> None:
     """A column between its bounds; its reduced cost is positive only at the low one, negative only at the high one.
 
-    ``most`` are the largest positive and negative reduced costs, ``room`` is the largest distance between the bounds.
+    ``most`` are the largest positive and negative reduced costs, ``span`` is the largest distance between the bounds.
     """
-    if room <= 0.0:  # both bounds nil: any reduced cost will do
+    if span <= 0.0:  # both bounds nil: any reduced cost will do
         m.rows.add(x == 0.0)
         return
-    at_low, at_high = _switch(m), _switch(m)
+    at_low, at_high = m.switch.add(), m.switch.add()
     m.rows.add(x >= ends[0])
     m.rows.add(x <= ends[1])
     m.rows.add(reduced <= max(most[0], 0.0) * at_low)
     m.rows.add(-reduced <= max(most[1], 0.0) * at_high)
-    m.rows.add(x - ends[0] <= room * (1.0 - at_low))
-    m.rows.add(ends[1] - x <= room * (1.0 - at_high))
-
-
-def _switch(m: pyo.ConcreteModel) -> Any:
-    if not hasattr(m, "switch"):
-        m.switch = pyo.VarList(domain=pyo.Binary)
-    return m.switch.add()
+    m.rows.add(x - ends[0] <= span * (1.0 - at_low))
+    m.rows.add(ends[1] - x <= span * (1.0 - at_high))

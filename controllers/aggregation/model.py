@@ -18,8 +18,7 @@ from cosim.controllers.aggregation.aggregate import Base, Factors, aggregate, ap
 from cosim.controllers.aggregation.deviation import Case, rmse
 from cosim.controllers.aggregation.fit import Wishes, fit_factors
 from cosim.controllers.aggregation.fleet import Fleet, checked_fleet
-from cosim.controllers.aggregation.programme import StoreLp
-from cosim.controllers.aggregation.reference import fleet_total, reference
+from cosim.controllers.aggregation.programme import StoreLp, fleet_total, reference
 from cosim.controllers.aggregation.store import Schedule, checked_price, total
 from cosim.errors import Fault, InputError
 
@@ -233,16 +232,6 @@ def judge(model: Model, weeks: Sequence[Week]) -> Score:
         float(np.mean([one.charge_kw.max() - other.charge_kw.max() for one, other in zip(mine, cars, strict=True)])),
         float(sum(np.abs(one.missing_kwh).sum() for one in mine)),
     )
-
-
-def choose(models: Sequence[Model], weeks: Sequence[Week]) -> tuple[Model, list[Score]]:
-    """Model with the least charging error on validation weeks; the first among equals, and all scores.
-
-    A model whose factors leave its own balance short on these weeks is passed over.
-    """
-    scores = [judge(model, weeks) for model in models]
-    best = int(np.argmin([score.rmse_charge_kw if score.missing_kwh < MISSING_KWH else np.inf for score in scores]))
-    return models[best], scores
 
 
 def _full_power_h(fleet: Fleet) -> Float:

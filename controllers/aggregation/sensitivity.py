@@ -21,8 +21,7 @@ from cosim.errors import SolverError
 def column_moves(store: Store, basis: Basis, tau: Int, blocks: int, families: Int) -> sparse.csc_array:
     """Move of the columns out of the basis per unit of every factor, shape (5 * step, families * block)."""
     steps = store.steps
-    into, out = store.step_h * store.charge_efficiency, store.step_h / store.discharge_efficiency
-    weight = {CHARGE: into, DISCHARGE: out, LEVEL: 1.0}
+    weight = {CHARGE: store.into, DISCHARGE: store.out, LEVEL: 1.0}
     in_basis = np.zeros(5 * steps, dtype=bool)
     in_basis[basis.columns] = True
     rows, columns, values = [], [], []
@@ -83,5 +82,4 @@ def sensitivity(
     all_moves = moves.toarray()
     all_moves[basis.columns] = answer[: len(basis.columns)]
     part = all_moves.reshape(5, steps, -1)
-    into, out = store.step_h * store.charge_efficiency, store.step_h / store.discharge_efficiency
-    return part[CHARGE] / into, part[DISCHARGE] / out, part[LEVEL]
+    return part[CHARGE] / store.into, part[DISCHARGE] / store.out, part[LEVEL]
