@@ -11,18 +11,16 @@ from cosim.controllers.pricing.follower import OPTIMISTIC_WEIGHTS, PESSIMISTIC_W
 from cosim.controllers.pricing.generate import generate
 from cosim.controllers.pricing.instance import Instance, make_instance, servable_levels, unservable_faults, with_periods
 from cosim.controllers.pricing.leader import MODERATE, READINGS, Leader
-from cosim.controllers.pricing.model import CONGESTIONS, FORMULATIONS, Model, build
-from cosim.controllers.pricing.solvers import SOLVERS, minimise, scip_missing
+from cosim.controllers.pricing.model import FORMULATIONS, Model, build
+from cosim.controllers.pricing.solvers import minimise, scip_missing
 
 __all__ = [
-    "CONGESTIONS",
     "FORMULATIONS",
     "MODERATE",
     "MOST_VECTORS",
     "OPTIMISTIC_WEIGHTS",
     "PESSIMISTIC_WEIGHTS",
     "READINGS",
-    "SOLVERS",
     "Answer",
     "Best",
     "Evolved",

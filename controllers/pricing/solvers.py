@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
@@ -16,7 +16,6 @@ from cosim.controllers.solver import UNLIMITED, Limits, OutOfTimeError, SolveRes
 from cosim.errors import Fault, InputError, SolverError
 
 SolverName = Literal["highs", "scip"]
-SOLVERS: tuple[str, ...] = get_args(SolverName)
 ABSOLUTE_GAP = 1e-7  # EUR, hours or their weighted sum; the gap that is called none
 ROUNDING = 10.0 * ABSOLUTE_GAP  # values that differ by less are one value
 FEASIBILITY = 1e-9  # far below what tells two answers apart
@@ -27,7 +26,7 @@ TIME_LIMIT_S = 600.0
 Limit = tuple[Float, float]
 """A row: coefficients of all columns, and what they may reach."""
 
-
+Squares = tuple[tuple[int, int], ...]
 EXACT = Limits(0.0, UNLIMITED, TIME_LIMIT_S)
 
 
@@ -54,11 +53,14 @@ def minimise(
     InputError
         Where the solver is not installed, or cannot do the formulation.
     """
-    found = (
-        _with_scip(model, cost, limits, stop)
-        if solver == "scip"
-        else _with_highs(model, cost, limits, stop, relaxed=relaxed)
-    )
+    rows, high = (np.array([limit[part] for limit in limits]) for part in (0, 1))
+    numbers = replace(
+        model.numbers, cost=cost, whole=None if relaxed else model.numbers.whole,
+        matrix=sparse.vstack([model.numbers.matrix, rows.reshape(-1, len(cost))]).tocsr(),
+        row_low=np.append(model.numbers.row_low, np.full(len(limits), -np.inf)),
+        row_high=np.append(model.numbers.row_high, high),
+    )  # fmt: skip
+    found = _with_scip(numbers, model.squares, stop) if solver == "scip" else _with_highs(numbers, model.squares, stop)
     if found.termination is Termination.TIME_LIMIT:
         remedy = "allow a longer time limit or a gap"
         raise OutOfTimeError(f"no proven answer of the users within {stop.time_s:g} s: {remedy}")
@@ -67,14 +69,10 @@ def minimise(
     return found
 
 
-def _with_highs(model: Model, cost: Float, limits: Sequence[Limit], stop: Limits, *, relaxed: bool) -> SolveResult:
-    if model.squares:
+def _with_highs(numbers: door.Model, squares: Squares, stop: Limits) -> SolveResult:
+    if squares:
         problem = "'nonlinear' has quadratic rows with binaries, which HiGHS does not solve"
         raise InputError(Fault("station pricing", "formulation", problem, "use solver 'scip', or formulation 'cuts'"))
-    rows = sparse.vstack([model.rows, *(sparse.csr_matrix(row) for row, _ in limits)])
-    low = np.concatenate([model.row_low, np.full(len(limits), -np.inf)])
-    high = np.concatenate([model.row_high, [bound for _, bound in limits]])
-    numbers = door.Model(cost, rows, low, high, 0.0, model.high, None if relaxed else model.whole)
     found = door.solve(
         numbers, stop, mip_abs_gap=ABSOLUTE_GAP, mip_allow_restart=False,
         mip_feasibility_tolerance=FEASIBILITY, primal_feasibility_tolerance=FEASIBILITY,
@@ -91,14 +89,14 @@ def scip_missing() -> str:
     return "" if ScipDirect().available() else "the package pyscipopt is not installed"
 
 
-def _with_scip(model: Model, cost: Float, limits: Sequence[Limit], stop: Limits) -> SolveResult:
+def _with_scip(numbers: door.Model, squares: Squares, stop: Limits) -> SolveResult:
     missing = scip_missing()
     if missing:
         raise InputError(Fault("station pricing", "solver", missing, "pip install 'lv-feeder-cosim[scip]'"))
     from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondition
     from pyomo.contrib.solver.solvers.scip.scip_direct import ScipDirect
 
-    problem = _pyomo(model, cost, limits)
+    problem = _pyomo(numbers, squares)
     results = ScipDirect().solve(
         problem,
         time_limit=stop.time_s,
@@ -119,34 +117,31 @@ def _with_scip(model: Model, cost: Float, limits: Sequence[Limit], stop: Limits)
         raise SolverError(f"SCIP ended with {ended.name!r}")
     results.solution_loader.load_vars()
     point = np.array([column.value for column in problem.x.values()])
-    value, bound = float(cost @ point), float(results.objective_bound)
+    value, bound = float(numbers.cost @ point), float(results.objective_bound)
     proven, nodes = judged(value, bound, stop.gap, rounding=ROUNDING), int(results.extra_info["NNodes"])
     return SolveResult(proven, value, bound, point, nodes=nodes, process_s=process_s, rounding=ROUNDING)
 
 
-def _pyomo(model: Model, cost: Float, limits: Sequence[Limit]) -> Any:
+def _pyomo(numbers: door.Model, squares: Squares) -> Any:
     import pyomo.environ as pyo
 
-    problem = pyo.ConcreteModel()
-    whole, high = model.whole, model.high
+    problem, rows = pyo.ConcreteModel(), numbers.matrix
+    whole, high = np.asarray(numbers.whole), np.asarray(numbers.high)
 
     def domain(_: Any, k: int) -> Any:
         return (pyo.Binary if high[k] <= 1.0 else pyo.NonNegativeIntegers) if whole[k] else pyo.NonNegativeReals
 
     problem.x = pyo.Var(range(len(high)), domain=domain, bounds=lambda _, k: (0.0, float(high[k])))
     problem.rows = pyo.ConstraintList()
-    rows = model.rows
     columns = list(problem.x.values())
-    for row, (low, top) in enumerate(zip(model.row_low.tolist(), model.row_high.tolist(), strict=True)):
+    for row, (low, top) in enumerate(np.column_stack([numbers.row_low, numbers.row_high]).tolist()):
         span = slice(rows.indptr[row], rows.indptr[row + 1])
         body = pyo.quicksum(
             value * columns[k] for k, value in zip(rows.indices[span].tolist(), rows.data[span].tolist(), strict=True)
         )
         if rows.indptr[row] < rows.indptr[row + 1]:
             problem.rows.add((None if low == -np.inf else low, body, None if top == np.inf else top))
-    for row_of, bound in limits:
-        problem.rows.add(pyo.quicksum(value * columns[k] for k, value in enumerate(row_of.tolist()) if value) <= bound)
-    for square, count in model.squares:
+    for square, count in squares:
         problem.rows.add(columns[count] ** 2 <= columns[square])
-    problem.aim = pyo.Objective(expr=pyo.quicksum(value * columns[k] for k, value in enumerate(cost.tolist())))
+    problem.aim = pyo.Objective(expr=pyo.quicksum(value * columns[k] for k, value in enumerate(numbers.cost.tolist())))
     return problem
