@@ -11,6 +11,7 @@ from scipy import sparse
 
 from cosim.contract import Float
 from cosim.controllers import solver as door
+from cosim.controllers.pricing.instance import WHERE
 from cosim.controllers.pricing.model import Model
 from cosim.controllers.solver import UNLIMITED, Limits, OutOfTimeError, SolveResult, Termination, judged
 from cosim.errors import Fault, InputError, SolverError
@@ -72,7 +73,7 @@ def minimise(
 def _with_highs(numbers: door.Model, squares: Squares, stop: Limits) -> SolveResult:
     if squares:
         problem = "'nonlinear' has quadratic rows with binaries, which HiGHS does not solve"
-        raise InputError(Fault("station pricing", "formulation", problem, "use solver 'scip', or formulation 'cuts'"))
+        raise InputError(Fault(WHERE, "formulation", problem, "use solver 'scip', or formulation 'cuts'"))
     found = door.solve(
         numbers, stop, mip_abs_gap=ABSOLUTE_GAP, mip_allow_restart=False,
         mip_feasibility_tolerance=FEASIBILITY, primal_feasibility_tolerance=FEASIBILITY,
@@ -92,7 +93,7 @@ def scip_missing() -> str:
 def _with_scip(numbers: door.Model, squares: Squares, stop: Limits) -> SolveResult:
     missing = scip_missing()
     if missing:
-        raise InputError(Fault("station pricing", "solver", missing, "pip install 'lv-feeder-cosim[scip]'"))
+        raise InputError(Fault(WHERE, "solver", missing, "pip install 'lv-feeder-cosim[scip]'"))
     from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondition
     from pyomo.contrib.solver.solvers.scip.scip_direct import ScipDirect
 

@@ -7,18 +7,21 @@ Only ``highs`` imports HiGHS. Models written in Pyomo come in by ``pyomo_model``
 """
 
 from cosim.controllers.solver.highs import Basis, Solver, solve
-from cosim.controllers.solver.in_turn import SLACK, WIDER, InTurn, minimise_in_turn, solve_in_turn
 from cosim.controllers.solver.model import Model, Rows
 from cosim.controllers.solver.result import (
     OPTIMAL_GAP,
+    SLACK,
     UNLIMITED,
+    WIDER,
     Clock,
+    InTurn,
     Limits,
     OutOfTimeError,
     SolveResult,
     Termination,
     judged,
     relative_gap,
+    solve_in_turn,
     worst,
 )
 
@@ -38,7 +41,6 @@ __all__ = [
     "Solver",
     "Termination",
     "judged",
-    "minimise_in_turn",
     "relative_gap",
     "solve",
     "solve_in_turn",
