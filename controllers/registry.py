@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from inspect import Parameter, getdoc, signature
@@ -49,20 +50,12 @@ def options(name: str | type) -> dict[str, Any]:
 def option_texts(name: str | type) -> dict[str, str]:
     """What the class's docstring says of each option; InputError where there is no such controller."""
     kind = find(name)
-    lines = iter((getdoc(kind) or "").splitlines())
+    _, _, section = (getdoc(kind) or "").partition("\nParameters\n----------\n")
+    section = re.split(r"\n.*\n----", section)[0]  # up to the next section's heading
     texts: dict[str, str] = {}
-    for line in lines:
-        if line == "Parameters":
-            break
-    next(lines, None)
-    keys: list[str] = []
-    for line in lines:
-        if line.startswith("----"):  # the line before it was the next section's heading
-            break
-        if line and not line.startswith(" "):
-            keys = [key.strip() for key in line.partition(" : ")[0].split(",")]
-        for key in keys if line.startswith(" ") else ():
-            texts[key] = f"{texts.get(key, '')} {line.strip()}".strip()
+    for keys, lines in re.findall(r"^(\S.*?)(?: : .*)?\n((?: .*\n?|\n)+)", section, re.MULTILINE):
+        text = " ".join(line.strip() for line in lines.splitlines() if line)
+        texts |= dict.fromkeys(map(str.strip, keys.split(",")), text)
     hints = _hints(kind)
     for key in options(kind):
         choices = get_args(hints.get(key)) if get_origin(hints.get(key)) is Literal else ()

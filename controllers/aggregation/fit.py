@@ -11,7 +11,7 @@ small enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,14 +73,11 @@ class Fit:
         Weighted mean squared deviation over all weeks, without regularisation.
     objective : float
         With regularisation.
-    solves : int
-        Weeks solved on the way.
     """
 
     factors: Factors
     deviation: float
     objective: float
-    solves: int
 
 
 def fit_factors(
@@ -119,11 +116,11 @@ def fit_factors(
     seen = sorted((problem.look(point.value) for point in points), key=lambda one: one.objective)
     kept = [one for one in seen if np.isfinite(one.objective)][:DESCENTS]
     best = min((problem.descend(one) for one in kept), key=lambda one: one.objective)
-    for value in problem.kicked(rng):
-        one = problem.look(value(best.value))
+    for _ in range(wishes.kicks):
+        one = problem.look(problem.kicked(best.value, rng))
         if np.isfinite(one.objective):
             best = min(best, problem.descend(one), key=lambda one: one.objective)
-    return Fit(Factors(best.value, block_h), best.deviation, best.objective, problem.solves)
+    return Fit(Factors(best.value, block_h), best.deviation, best.objective)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +136,7 @@ class _Problem:
 
     def __init__(self, cases: Sequence[Case], block_h: int, wishes: Wishes) -> None:
         _check(cases, wishes)
-        self.cases, self.wishes, self.solves = cases, wishes, 0
+        self.cases, self.wishes = cases, wishes
         first = cases[0].store
         self._lps = [StoreLp(first.steps, first.keep) for _ in cases]  # one each: the last basis is worth most
         self._tau = [block_of_step(case.store.steps, case.store.step_h, block_h, case.first_h) for case in cases]
@@ -154,7 +151,6 @@ class _Problem:
         stores = [scaled(case.store, _factors(value), tau) for case, tau in zip(self.cases, self._tau, strict=True)]
         if any((getattr(s, low) > getattr(s, high) + 1e-9).any() for s in stores for low, high in PAIRS):
             return _Seen(value, (), np.inf, np.inf)
-        self.solves += len(stores)
         solved = tuple(
             lp.solve(store, case.price_eur_per_kwh)
             for lp, store, case in zip(self._lps, stores, self.cases, strict=True)
@@ -191,19 +187,13 @@ class _Problem:
             seen = trial
         return seen
 
-    def kicked(self, rng: np.random.Generator) -> Iterator[Callable[[Float], Float]]:
-        """Kicks of different size and reach."""
-        shape = (len(self._families), self._blocks)
-        for _ in range(self.wishes.kicks):
-            size, reach = rng.choice(KICK_SIZES), rng.choice(KICK_REACHES)
-            kick = size * rng.standard_normal(shape) * (rng.uniform(size=shape) < reach)
-
-            def apply(value: Float, kick: Float = kick) -> Float:
-                moved = value.copy()
-                moved[self._families] = np.clip(value[self._families] + kick, self.wishes.low, self.wishes.high)
-                return moved
-
-            yield apply
+    def kicked(self, value: Float, rng: np.random.Generator) -> Float:
+        """Factors after a kick of random size and reach."""
+        moved = value.copy()
+        shape, size, reach = moved[self._families].shape, rng.choice(KICK_SIZES), rng.choice(KICK_REACHES)
+        kick = size * rng.standard_normal(shape) * (rng.uniform(size=shape) < reach)
+        moved[self._families] = np.clip(value[self._families] + kick, self.wishes.low, self.wishes.high)
+        return moved
 
     def _model(self, seen: _Seen) -> tuple[Float, Float]:
         """Hessian and gradient of the objective where the schedule is linear in the factors."""

@@ -71,14 +71,6 @@ def limits(store: Store) -> tuple[Float, Float]:
     return np.concatenate([*low, nothing, nothing]), np.concatenate([*high, free, free])
 
 
-def matrix(steps: int, keep: float) -> sparse.csc_array:
-    """Rows of the balance, shape (step, 5 * step)."""
-    one = sparse.eye_array(steps, format="csc")
-    before = sparse.csc_array((np.ones(steps), (np.arange(steps), (np.arange(steps) - 1) % steps)), (steps, steps))
-    level = one - keep * before
-    return sparse.csc_array(sparse.hstack([-one, one, level, -one, one], format="csc"))
-
-
 class StoreLp:
     """Schedules batteries of one horizon, one after the other.
 
@@ -92,7 +84,9 @@ class StoreLp:
 
     def __init__(self, steps: int, keep: float) -> None:
         self.steps, self.keep = steps, keep
-        self.matrix = matrix(steps, keep)
+        one = sparse.eye_array(steps, format="csc")
+        before = sparse.csc_array((np.ones(steps), (np.arange(steps), np.arange(-1, steps - 1) % steps)))
+        self.matrix = sparse.csc_array(sparse.hstack([-one, one, one - keep * before, -one, one], format="csc"))
         nil = np.zeros(5 * steps)  # numbers come with a store
         self._solver = Solver(
             Model(nil, self.matrix, 0.0, 0.0, 0.0, 0.0), solver="simplex", presolve="off",

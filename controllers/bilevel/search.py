@@ -107,8 +107,7 @@ class Search:
         self._followers = [Follower(game, second, limits.clock) for second in game.seconds]
         self._found = Found()
         self._open: list[Node] = []
-        self._settled = math.inf  # lowest bound among nodes given up as no better than the best point
-        self._unresolved = math.inf  # lowest bound among nodes that a linear programme left without an answer
+        self._closed = math.inf  # lowest bound of nodes no better than the best point, or left without an answer
         self._tight: Rows = frozenset()
         self._zero: Rows = frozenset()
         self._number = itertools.count()
@@ -128,7 +127,7 @@ class Search:
                 strengthened = True
             node = heapq.heappop(self._open)
             if node.bound >= self._cutoff():
-                self._settled = min(self._settled, node.bound)
+                self._closed = min(self._closed, node.bound)
                 continue
             tight, zero = node.tight | self._tight, node.zero | self._zero
             self._look(tight | {node.row}, zero, node.bound)
@@ -147,7 +146,7 @@ class Search:
     def _look(self, tight: Rows, zero: Rows, parent_bound: float) -> None:
         """Solve a node: settle it, or put it with a row to branch on among the open ones."""
         if self._found.status:
-            self._unresolved = min(self._unresolved, parent_bound)
+            self._closed = min(self._closed, parent_bound)
             return
         self._found.nodes += 1
         relaxed = self._relaxation.solve(tight, zero)
@@ -161,7 +160,7 @@ class Search:
         if relaxed.termination is not Termination.OPTIMAL:
             self._doubt(relaxed.termination, bound)
         elif bound >= self._cutoff():
-            self._settled = min(self._settled, bound)
+            self._closed = min(self._closed, bound)
         else:
             self._explore(tight, zero, bound, relaxed)
 
@@ -179,7 +178,7 @@ class Search:
         if best.termination is Termination.OPTIMAL and best.value < self._found.value:
             self._found.value, self._found.point = best.value, best.x
         if bound >= self._cutoff():
-            self._settled = min(self._settled, bound)
+            self._closed = min(self._closed, bound)
             return
         candidates = score.keys() - tight
         if not candidates or best.termination is Termination.TIME_LIMIT:  # the former by rounding only
@@ -208,7 +207,7 @@ class Search:
         return score
 
     def _doubt(self, ending: Termination, bound: float) -> None:
-        self._unresolved = min(self._unresolved, bound)
+        self._closed = min(self._closed, bound)
         if ending is Termination.TIME_LIMIT:
             self._found.status = "time_limit"
 
@@ -218,7 +217,7 @@ class Search:
             found.bound, found.point = -math.inf, None
             return found
         lowest_open = min((node.bound for node in self._open), default=math.inf)
-        found.bound = min(lowest_open, self._unresolved, self._settled, found.value)
+        found.bound = min(lowest_open, self._closed, found.value)
         if found.point is None:
             found.status = "infeasible" if found.bound == math.inf else found.status or "not_proven"
             return found

@@ -11,7 +11,7 @@ import numpy as np
 
 from cosim.contract import Float, Int
 from cosim.contract.place import FrozenArrays
-from cosim.controllers.pricing.instance import SAME_EUR_PER_KWH, Instance
+from cosim.controllers.pricing.instance import Instance
 from cosim.controllers.pricing.model import SHARE, Congestion, Model
 from cosim.controllers.pricing.solvers import minimise
 from cosim.controllers.solver import SolveResult
@@ -93,17 +93,11 @@ def better_moves(
     used_kwh = np.bincount(going[going >= 0], instance.demands_kwh[going >= 0], instance.stations)
     room_kwh = instance.capacity_kwh - used_kwh
     each = cost * prices * instance.demands_kwh[:, None] + time * instance.fixed_h
-    moves = []
-    for user in np.flatnonzero(going >= 0):
-        now = each[user, going[user]] + time * instance.beta_h[going[user]] * users_at[going[user]]
-        for other in range(instance.stations):
-            able = prices[other] <= instance.budgets[user] + SAME_EUR_PER_KWH
-            if other == going[user] or not able or instance.demands_kwh[user] > room_kwh[other] + 1e-9:
-                continue
-            gain = now - each[user, other] - time * instance.beta_h[other] * (users_at[other] + 1)
-            if gain > SAME:
-                moves.append((int(user), other, float(gain)))
-    return moves
+    now = each[np.arange(len(going)), going] + (time * instance.beta_h * users_at)[going]
+    gain = now[:, None] - each - time * instance.beta_h * (users_at + 1)
+    may_move = instance.affordable(prices) & (instance.demands_kwh[:, None] <= room_kwh + 1e-9)
+    may_move &= (going[:, None] >= 0) & (going[:, None] != np.arange(instance.stations))
+    return [(int(user), int(other), float(gain[user, other])) for user, other in np.argwhere(may_move & (gain > SAME))]
 
 
 def quick_assignment(

@@ -72,17 +72,14 @@ class Follower:
 
     Attributes
     ----------
-    solves : int
-        Mixed-integer programmes solved so far.
-    worst_gap, process_s : float
-        Largest proven gap of them, and the processor time in the solver [s].
+    worst_gap : float
+        Largest proven gap of the mixed-integer programmes solved so far.
     """
 
     def __init__(self, instance: Instance, rules: Rules | None = None) -> None:
         self.instance = instance
         self.rules = rules or Rules()
-        self.solves = 0
-        self.worst_gap = self.process_s = 0.0
+        self.worst_gap = 0.0
 
     def weighted(self, prices: Float, weights: tuple[float, float]) -> Answer | None:
         """Minimise ``w1 f1 + w2 f2``; None where the stations have no room for those who must be served."""
@@ -200,13 +197,11 @@ class Follower:
         return bool((need_kwh[must] <= largest_kwh[must]).all() and need_kwh[must].sum() <= room_kwh.sum())
 
     def _minimise(self, model: Model, cost: Float, limits: Sequence[Limit]) -> SolveResult:
-        self.solves += 1
         if not len(model.user):
             return SolveResult(Termination.OPTIMAL, 0.0, 0.0, np.zeros(len(cost)))
         found = minimise(model, cost, limits, solver=self.rules.solver,
                          stop=Limits(self.rules.gap, UNLIMITED, self.rules.time_limit_s))  # fmt: skip
         self.worst_gap = max(self.worst_gap, found.gap if found.has_point else 0.0)
-        self.process_s += found.process_s
         return found
 
     def _answer(self, model: Model, prices: Float, found: SolveResult) -> Answer | None:
