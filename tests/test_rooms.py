@@ -20,7 +20,7 @@ ROOMS = ("cosim", "feeders", "controllers", "experiments")
 MAY_IMPORT = {
     "cosim": {"numpy", "pandas", "pyarrow", "scipy", "opendssdirect", "threadpoolctl"},
     "feeders": {"numpy", "pandas", "pyarrow", "scipy", "pvlib"},
-    "controllers": {"numpy", "scipy", "pyomo", "highspy", "pymoo"},
+    "controllers": {"numpy", "scipy", "pyomo", "highspy", "pymoo", "pyscipopt"},
 }
 """Distributions by room; experiments may import any."""
 

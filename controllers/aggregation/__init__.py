@@ -10,35 +10,20 @@ from cosim.controllers.aggregation.aggregate import (
     scaled,
     simple_sum,
 )
-from cosim.controllers.aggregation.boxed import minimise_in_box
-from cosim.controllers.aggregation.controller import Aggregator
 from cosim.controllers.aggregation.deviation import Case, Weights, deviation, parts
 from cosim.controllers.aggregation.disaggregate import disaggregate, missed_kwh
 from cosim.controllers.aggregation.envelope import reachable
 from cosim.controllers.aggregation.exact import fit_exactly
-from cosim.controllers.aggregation.fit import Wishes, fit_factors
+from cosim.controllers.aggregation.fit import Wishes, fit_factors, minimise_in_box
 from cosim.controllers.aggregation.fleet import PER_CAR, PER_STEP, Fleet, checked_fleet
-from cosim.controllers.aggregation.model import (
-    ENVELOPE,
-    SIMPLE,
-    Recipe,
-    Score,
-    choose,
-    judge,
-    make_week,
-    train,
-    units_of,
-)
-from cosim.controllers.aggregation.programme import StoreLp
-from cosim.controllers.aggregation.reference import fleet_total, reference
+from cosim.controllers.aggregation.model import ENVELOPE, SIMPLE, Recipe, judge, make_week, train, units_of
+from cosim.controllers.aggregation.programme import StoreLp, fleet_total, reference
 from cosim.controllers.aggregation.sensitivity import sensitivity
-from cosim.controllers.aggregation.stays import cut_kwh, fleet_of_stays
-from cosim.controllers.aggregation.store import BOUNDS, Schedule, Store
+from cosim.controllers.aggregation.store import Store
 
 __all__ = [
-    "BOUNDS", "ENVELOPE", "MAPS_H", "PER_CAR", "PER_STEP", "SIMPLE", "Aggregator", "Case", "Factors", "Fleet",
-    "Recipe", "Schedule", "Score", "Store", "StoreLp", "Weights", "Wishes", "aggregate", "applied",
-    "block_of_step", "checked_fleet", "choose", "cut_kwh", "deviation", "disaggregate", "envelope", "fit_exactly",
-    "fit_factors", "fleet_of_stays", "fleet_total", "judge", "make_week", "minimise_in_box", "missed_kwh", "parts",
-    "reachable", "reference", "scaled", "sensitivity", "simple_sum", "train", "units_of",
+    "ENVELOPE", "MAPS_H", "PER_CAR", "PER_STEP", "SIMPLE", "Case", "Factors", "Fleet", "Recipe", "Store", "StoreLp",
+    "Weights", "Wishes", "aggregate", "applied", "block_of_step", "checked_fleet", "deviation", "disaggregate",
+    "envelope", "fit_exactly", "fit_factors", "fleet_total", "judge", "make_week", "minimise_in_box", "missed_kwh",
+    "parts", "reachable", "reference", "scaled", "sensitivity", "simple_sum", "train", "units_of",
 ]  # fmt: skip

@@ -99,14 +99,10 @@ class Factors(FrozenArrays):
         hourly = np.repeat(self.value, self.block_h, axis=1)
         return Factors(hourly.reshape(len(BOUNDS), -1, block_h).mean(axis=2), block_h)
 
-    def per_step(self, tau: Int) -> Float:
-        """Factors of each step, shape (6, step)."""
-        return self.value[:, tau]
-
 
 def scaled(store: Store, factors: Factors, tau: Int) -> Store:
     """Multiply every bound by its factor."""
-    per_step = factors.per_step(tau)
+    per_step = factors.value[:, tau]
     changed = {name: getattr(store, name) * per_step[row] for row, name in enumerate(BOUNDS)}
     return replace(store, **changed)
 

@@ -12,15 +12,16 @@ from cosim.contract import Decision, EvSessions, Exogenous, Feeder, Float, Forec
 from cosim.controllers.aggregation.aggregate import MAPS_H
 from cosim.controllers.aggregation.disaggregate import disaggregate
 from cosim.controllers.aggregation.fit import Wishes
+from cosim.controllers.aggregation.fleet import Fleet
 from cosim.controllers.aggregation.model import ENVELOPE, SIMPLE, Model, Recipe, Week, make_week, train
-from cosim.controllers.aggregation.stays import cut_kwh, fleet_of_stays, within
-from cosim.controllers.nowcast import longer_steps, rest_of_day
+from cosim.controllers.nowcast import WORTH_KWH, longer_steps, rest_of_day
 from cosim.errors import Fault, InputError, SolverError
 
 WHERE = "controller 'aggregator'"
 REGULARISATION = 0.01
 OTHER_PRICES, PRICE_NOISE = 3, 0.2  # days to learn from beside the forecast one: its tariff, each step up to 20 % off
 KICKS = 3
+_ROUNDING = 1e-9
 
 
 class Aggregator:
@@ -159,6 +160,48 @@ class Aggregator:
         slot = self._slots[k]
         net_kw = float(expected.inflexible_kw[slot].sum(axis=1).mean()) + self.promise_kw[k]
         return float(np.hypot(net_kw, expected.demand_kvar[slot].sum(axis=1).mean()))
+
+
+def fleet_of_stays(stays: EvSessions, steps: int, step_h: float) -> Fleet:
+    """Lay stays on steps.
+
+    A level counts what a stay has charged so far; it is zero before arrival, and the need leaves as driving at
+    departure, so that the horizon closes by itself. Needs that do not fit into a stay within the horizon are cut to
+    what does.
+
+    Parameters
+    ----------
+    stays : EvSessions
+        At least one; each with some time inside the horizon.
+    steps : int
+        Length of the horizon.
+    step_h : float
+        Length of a step [h].
+    """
+    share = stays.share_of_steps(steps, step_h * 60.0)
+    charge_high_kw = share * stays.charger_kw
+    most_kwh = charge_high_kw.sum(axis=0) * step_h * stays.efficiency
+    need_kwh = np.minimum(stays.energy_need_kwh, most_kwh) * (1.0 - _ROUNDING)
+    zero = np.zeros_like(share)
+    driving_kwh = zero.copy()
+    last = steps - np.argmax(share[::-1] > 0.0, axis=0)  # first step after the stay
+    driving_kwh[last % steps, np.arange(len(stays))] = need_kwh
+    level_high_kwh = np.where(share > 0.0, need_kwh, 0.0)
+    one = np.ones(len(stays))
+    return Fleet(
+        zero, charge_high_kw, zero, zero, zero, level_high_kwh, driving_kwh, stays.efficiency, one, step_h=step_h
+    )
+
+
+def cut_kwh(stays: EvSessions, fleet: Fleet) -> float:
+    """What ``fleet_of_stays`` cut from needs: no schedule could charge it while the cars are there [kWh]."""
+    return float(stays.energy_need_kwh.sum() - fleet.driving_kwh.sum() / (1.0 - _ROUNDING))
+
+
+def within(stays: EvSessions, horizon_min: float) -> EvSessions:
+    """Stays that need something and have some time inside the horizon."""
+    kept = (stays.arrival_min < horizon_min - 1e-6) & (stays.departure_min > np.maximum(stays.arrival_min, 0.0) + 1e-6)
+    return stays[kept & (stays.energy_need_kwh > WORTH_KWH)]
 
 
 def awaiting_kw(stays: EvSessions, wanted_kw: Float, coming: Int, step_min: float) -> Float:

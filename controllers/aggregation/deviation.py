@@ -56,11 +56,6 @@ def deviation(target: Schedule, mine: Schedule, weights: Weights) -> float:
     return float(sum(weight * np.mean(off**2) for weight, off in parts(target, mine, weights)))
 
 
-def rmse(one: Float, other: Float) -> float:
-    """Root of the mean squared difference, in the unit of the values."""
-    return float(np.sqrt(np.mean((np.asarray(one) - np.asarray(other)) ** 2)))
-
-
 def free_families(stores: Sequence[Store]) -> Int:
     """Families of bounds that a factor can move: those that are not nil throughout."""
     return np.array(

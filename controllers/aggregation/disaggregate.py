@@ -14,6 +14,7 @@ from scipy import sparse
 from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
 from cosim.controllers.aggregation.fleet import Fleet
+from cosim.controllers.aggregation.store import PAIRS
 from cosim.controllers.solver import Model, solve
 from cosim.errors import Fault, InputError
 
@@ -89,39 +90,29 @@ def disaggregate(fleet: Fleet, wanted_kw: Float) -> Shares:
     if wanted.shape != (fleet.steps,) or not np.isfinite(wanted).all():
         raise InputError(Fault("disaggregation", "wanted_kw", "is not a finite number for every step", "give one"))
     steps, cars = fleet.steps, fleet.cars
-    rows, low, high, cost, right = _programme(fleet, wanted)
-    found = solve(Model(cost, rows, right, right, low, high)).proven("sharing a fleet's power")
-    point = np.clip(found.x, low, high)
+    model = _model(fleet, wanted)
+    point = np.clip(solve(model).proven("sharing a fleet's power").x, model.low, model.high)
     charge, discharge, level = point[: 3 * steps * cars].reshape(3, steps, cars)
     short, excess = point[3 * steps * cars :].reshape(2, steps)
     return Shares(charge - discharge, level, short, excess, np.minimum(charge, discharge))
 
 
-def _programme(fleet: Fleet, wanted: Float) -> tuple[sparse.csc_array, Float, Float, Float, Float]:
-    """Rows, bounds, costs and right-hand side; columns: charge, discharge, level by (step, car), short, excess."""
+def _model(fleet: Fleet, wanted: Float) -> Model:
+    """Columns: charge, discharge, level by (step, car), short, excess."""
     steps, cars = fleet.steps, fleet.cars
     count = steps * cars
     each, per_step = sparse.eye_array(count, format="csc"), sparse.eye_array(steps, format="csc")
     before = sparse.csc_array((np.ones(count), (np.arange(count), (np.arange(count) - cars) % count)), (count, count))
-    into = np.tile(fleet.step_h * fleet.charge_efficiency, steps)
-    out = np.tile(fleet.step_h / fleet.discharge_efficiency, steps)
+    into, out = np.tile(fleet.into, steps), np.tile(fleet.out, steps)
     adding = sparse.csc_array(sparse.kron(per_step, np.ones((1, cars))))
     nothing = sparse.csc_array((count, steps))
     level = each - fleet.keep * before
     balance = sparse.hstack([-each * into, each * out, level, nothing, nothing])
     sums = sparse.hstack([adding, -adding, sparse.csc_array((steps, count)), per_step, -per_step])
     rows = sparse.csc_array(sparse.vstack([balance, sums], format="csc"))
-    free = np.full(steps, np.inf)
-    names = ("charge", "discharge", "level")
-    units = ("kw", "kw", "kwh")
-    low = [getattr(fleet, f"{name}_low_{unit}").ravel() for name, unit in zip(names, units, strict=True)]
-    high = [getattr(fleet, f"{name}_high_{unit}").ravel() for name, unit in zip(names, units, strict=True)]
+    low, high = ([getattr(fleet, pair[side]).ravel() for pair in PAIRS] for side in (0, 1))
     late = LATE * np.repeat(np.arange(steps) / steps, cars) * fleet.step_h
-    cost = [late, late, np.zeros(count), np.full(2 * steps, fleet.step_h)]
-    return (
-        rows,
-        np.concatenate([*low, np.zeros(2 * steps)]),
-        np.concatenate([*high, free, free]),
-        np.concatenate(cost),
-        np.concatenate([-fleet.driving_kwh.ravel(), wanted]),
-    )
+    cost = np.concatenate([late, late, np.zeros(count), np.full(2 * steps, fleet.step_h)])
+    right = np.concatenate([-fleet.driving_kwh.ravel(), wanted])
+    low, high = [*low, np.zeros(2 * steps)], [*high, np.full(2 * steps, np.inf)]
+    return Model(cost, rows, right, right, np.concatenate(low), np.concatenate(high))

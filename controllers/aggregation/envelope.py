@@ -35,7 +35,7 @@ def reachable(fleet: Fleet) -> tuple[Float, Float]:
     low, high : ndarray, shape (step, car)
         Levels as late and as early as possible [kWh].
     """
-    into, out = fleet.step_h * fleet.charge_efficiency, fleet.step_h / fleet.discharge_efficiency
+    into, out = fleet.into, fleet.out
     most = into * fleet.charge_high_kw - out * fleet.discharge_low_kw - fleet.driving_kwh
     least = into * fleet.charge_low_kw - out * fleet.discharge_high_kw - fleet.driving_kwh
     low, high, keep, steps = fleet.level_low_kwh.copy(), fleet.level_high_kwh.copy(), fleet.keep, fleet.steps

@@ -23,16 +23,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import pyomo.environ as pyo
 
 from cosim.contract import Int
 from cosim.controllers.aggregation.aggregate import Factors, block_of_step, scaled
 from cosim.controllers.aggregation.deviation import Case, Weights, free_families, parts
-from cosim.controllers.aggregation.kkt import Kkt, build
+from cosim.controllers.aggregation.kkt import Kkt
 from cosim.controllers.aggregation.programme import StoreLp, penalty_eur_per_kwh
 from cosim.controllers.aggregation.store import Schedule
-from cosim.controllers.solver import Limits, SolveResult, Termination, judged, relative_gap
-from cosim.controllers.solver.pyomo_model import solve
+from cosim.controllers.solver import Limits, SolveResult, Termination, judged, relative_gap, solve
 from cosim.errors import Fault, InputError, SolverError
 
 MOST_STEPS = 96
@@ -53,26 +51,22 @@ class Exact:
         Best factors.
     schedule : Schedule
         The aggregate's schedule as the MILP has it.
-    objective, bound, gap : float
-        Weighted mean deviation (absolute or squared) plus regularisation, of the inner programme solved again at the
-        factors; its proven bound; relative distance.
+    objective, bound : float
+        Weighted mean deviation (absolute or squared) of the inner programme solved again at the factors; its proven
+        bound.
     status : str
         ``optimal``: a gap of at most 1e-4, or an exact fit; ``gap_limit``: of at most what was asked for; otherwise
         the limit that struck; ``not_proven``: the MILP's schedule is not the inner optimum at its factors.
     rounds : int
         MILPs solved.
-    wall_s : float
-        Wall clock [s].
     """
 
     factors: Factors
     schedule: Schedule
     objective: float
     bound: float
-    gap: float
     status: str
     rounds: int
-    wall_s: float
 
 
 def fit_exactly(
@@ -81,7 +75,6 @@ def fit_exactly(
     *,
     deviation: Literal["absolute", "squared"] = "absolute",
     weights: Weights | None = None,
-    regularisation: float = 0.0,
     low: float = 0.0,
     high: float = 1.5,
     stop: Limits | None = None,
@@ -98,8 +91,6 @@ def fit_exactly(
         Of the outer objective.
     weights : Weights, optional
         Of charging, discharging and level.
-    regularisation : float
-        Weight of the mean distance (absolute or squared, as ``deviation``) of the factors from 1.
     low, high : float
         Bounds of every factor.
     stop : Limits, optional
@@ -118,123 +109,55 @@ def fit_exactly(
     stop = stop or Limits()
     tau = block_of_step(case.store.steps, case.store.step_h, block_h, case.first_h)
     families = free_families([case.store])
-    model = build(case, tau, families, low, high, penalty_eur_per_kwh(case.store, case.price_eur_per_kwh))
-    weights = weights or Weights()
-    terms = _terms(model, case, weights, regularisation, tau)
-    search = _absolute if deviation == "absolute" else _squared
-    found, rounds = search(model.model, terms, stop)
-    factors, schedule = model.factors(block_h), model.schedule()
-    objective = _value(case, factors, tau, weights, deviation) + _pull(
-        factors, families, tau, regularisation, deviation
-    )
+    weights, is_squared = weights or Weights(), deviation == "squared"
+    penalty = penalty_eur_per_kwh(case.store, case.price_eur_per_kwh)
+    model = Kkt(case, tau, families, low, high, penalty, weights)
+    found, rounds = _search(model, stop, is_squared=is_squared)
+    factors, schedule = model.factors(found.x, block_h), model.schedule(found.x)
+    objective = _value(case, factors, tau, weights, power=2 if is_squared else 1)
     gap = 0.0 if objective <= NEGLIGIBLE else relative_gap(objective, found.bound)
-    within = stop.gap + 2.0 * SAME_SHARE
-    if abs(objective - found.value) <= SAME + SAME_SHARE * abs(objective):
-        ended = Termination.OPTIMAL if gap == 0.0 else judged(objective, found.bound, within, found.termination)
-        status = "not_proven" if ended is Termination.FEASIBLE else str(ended)
-    else:
-        status = "not_proven"
-    return Exact(factors, schedule, objective, found.bound, gap, status, rounds, found.wall_s)
+    ended = Termination.OPTIMAL if gap == 0.0 else judged(
+        objective, found.bound, stop.gap + 2.0 * SAME_SHARE, found.termination
+    )  # fmt: skip
+    is_same = abs(objective - found.value) <= SAME + SAME_SHARE * abs(objective)
+    status = str(ended) if is_same and ended is not Termination.FEASIBLE else "not_proven"
+    return Exact(factors, schedule, objective, found.bound, status, rounds)
 
 
-def _value(case: Case, factors: Factors, tau: Int, weights: Weights, kind: str) -> float:
+def _value(case: Case, factors: Factors, tau: Int, weights: Weights, *, power: int) -> float:
     """Weighted mean deviation of the inner optimum at some factors; inf where its balance cannot be kept."""
     lp = StoreLp(case.store.steps, case.store.keep)
     mine = lp.solve(scaled(case.store, factors, tau), case.price_eur_per_kwh)
     if np.abs(mine.missing_kwh).max() > MISSING_KWH:
         return float("inf")
-    power = 1 if kind == "absolute" else 2
     return float(sum(weight * np.mean(np.abs(off) ** power) for weight, off in parts(case.target, mine, weights)))
 
 
-def _pull(factors: Factors, families: Int, tau: Int, regularisation: float, kind: str) -> float:
-    """What the distance of the factors from 1 adds to the outer objective."""
-    if regularisation <= 0.0:
-        return 0.0
-    power = 1 if kind == "absolute" else 2
-    apart = np.abs(factors.per_step(tau)[families] - 1.0) ** power
-    return regularisation * float(apart.mean(axis=1).sum())
-
-
-@dataclass(frozen=True)
-class _Term:
-    """One deviation of the outer objective: weight, expression, and the range it can have."""
-
-    weight: float
-    expression: pyo.Expression
-    low: float
-    high: float
-
-
-def _terms(kkt: Kkt, case: Case, weights: Weights, regularisation: float, tau: np.ndarray) -> list[_Term]:
-    steps = case.store.steps
-    rows = (
-        (weights.charge, kkt.charge_kw, case.target.charge_kw),
-        (weights.discharge, kkt.discharge_kw, case.target.discharge_kw),
-        (weights.level, kkt.level_kwh, case.target.level_kwh),
-    )
-    terms = [
-        _Term(weight / steps, column[t] - float(target[t]), -float(target[t]), kkt.most(kind, t) - float(target[t]))
-        for kind, (weight, column, target) in enumerate(rows)
-        if weight > 0.0
-        for t in range(steps)
-        if kkt.most(kind, t) > 0.0 or target[t] > 0.0
-    ]
-    if regularisation > 0.0:
-        share = np.bincount(tau) / steps
-        terms += [
-            _Term(regularisation * float(share[block]), factor - 1.0, kkt.low - 1.0, kkt.high - 1.0)
-            for (_, block), factor in kkt.factor.items()
-        ]
-    return terms
-
-
-def _absolute(model: pyo.ConcreteModel, terms: list[_Term], stop: Limits) -> tuple[SolveResult, int]:
-    model.apart = pyo.Var(range(len(terms)), bounds=(0.0, None))
-    model.apart_rows = pyo.ConstraintList()
-    for k, term in enumerate(terms):
-        model.apart_rows.add(model.apart[k] >= term.expression)
-        model.apart_rows.add(model.apart[k] >= -term.expression)
-    model.outer = pyo.Objective(expr=sum(term.weight * model.apart[k] for k, term in enumerate(terms)))
-    return _solved(model, stop), 1
-
-
-def _squared(model: pyo.ConcreteModel, terms: list[_Term], stop: Limits) -> tuple[SolveResult, int]:
-    model.square = pyo.Var(range(len(terms)), bounds=(0.0, None))
-    model.tangents = pyo.ConstraintList()
-    for k, term in enumerate(terms):
-        for at in np.linspace(term.low, term.high, FIRST_TANGENTS):
-            _add_tangent(model, k, term, float(at))
-    model.outer = pyo.Objective(expr=sum(term.weight * model.square[k] for k, term in enumerate(terms)))
-    best, bound, wall_s = np.inf, -np.inf, 0.0
-    variables = list(model.component_data_objects(pyo.Var))
-    kept: list[float | None] = []
+def _search(model: Kkt, stop: Limits, *, is_squared: bool) -> tuple[SolveResult, int]:
+    """Solve the MILP, for squares again and again with tangents at what was found; the best point, and rounds."""
+    terms = model.terms
+    for term, (target, most) in enumerate(zip(terms.target, terms.most, strict=True)):
+        if is_squared:
+            for at in np.linspace(-target, most - target, FIRST_TANGENTS):
+                model.add_cut(term, 2.0 * at, at * at)
+        else:
+            model.add_cut(term, 1.0, 0.0)
+            model.add_cut(term, -1.0, 0.0)
+    best, bound, found = SolveResult(Termination.ERROR), -np.inf, SolveResult(Termination.ERROR)
     for rounds in range(1, MOST_ROUNDS + 1):
-        found = _solved(model, stop, use_start=rounds > 1)
-        wall_s += found.wall_s
-        bound = max(bound, found.bound)
-        reached = [float(pyo.value(term.expression)) for term in terms]
-        value = sum(term.weight * at**2 for term, at in zip(terms, reached, strict=True))
-        if value < best:
-            best = value
-            kept = [variable.value for variable in variables]
-        done = relative_gap(best, bound) <= stop.gap or best <= NEGLIGIBLE
+        found = solve(model.model(), stop, start=found.x if rounds > 1 else None)
+        if not found.has_point:
+            raise SolverError(f"the exact fit ended with '{found.termination}' and no solution")
+        if not is_squared:
+            return found, rounds
+        bound, off = max(bound, found.bound), terms.off(found.x)
+        value = float(sum(terms.weight * off**2))
+        if value < best.value:
+            best = replace(found, value=value)
+        done = relative_gap(best.value, bound) <= stop.gap or best.value <= NEGLIGIBLE
         if done or not found.is_proven:
             break
-        for k, term in enumerate(terms):
-            _add_tangent(model, k, term, reached[k])
-    for variable, held in zip(variables, kept, strict=True):
-        variable.set_value(held, skip_validation=True)
+        for term, at in enumerate(off.tolist()):
+            model.add_cut(term, 2.0 * at, at * at)
     ended = Termination.ROUND_LIMIT if found.is_proven and not done else found.termination
-    return replace(found, value=best, bound=min(bound, best), termination=ended, wall_s=wall_s), rounds
-
-
-def _solved(model: pyo.ConcreteModel, stop: Limits, *, use_start: bool = False) -> SolveResult:
-    found = solve(model, stop, use_start=use_start)
-    if not found.has_point:
-        raise SolverError(f"the exact fit ended with '{found.termination}' and no solution")
-    return found
-
-
-def _add_tangent(model: pyo.ConcreteModel, k: int, term: _Term, at: float) -> None:
-    model.tangents.add(model.square[k] >= 2.0 * at * term.expression - at * at)
+    return replace(best, bound=min(bound, best.value), termination=ended), rounds

@@ -11,14 +11,14 @@ small enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 
 from cosim.contract import Float
 from cosim.controllers.aggregation.aggregate import Factors, block_of_step, scaled
-from cosim.controllers.aggregation.boxed import minimise_in_box
 from cosim.controllers.aggregation.deviation import Case, Weights, deviation, free_families, parts
 from cosim.controllers.aggregation.programme import StoreLp
 from cosim.controllers.aggregation.sensitivity import sensitivity
@@ -32,6 +32,7 @@ DESCENTS = 3  # from the best points to start from
 KICK_SIZES, KICK_REACHES = (0.05, 0.15, 0.4), (0.1, 0.5, 1.0)
 NEGLIGIBLE_KWH = 1e-6
 _RIDGE = 1e-9
+_BOX_ROUNDS, _FLAT = 60, 1e-10
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,11 @@ class Fit:
         Weighted mean squared deviation over all weeks, without regularisation.
     objective : float
         With regularisation.
-    solves : int
-        Weeks solved on the way.
     """
 
     factors: Factors
     deviation: float
     objective: float
-    solves: int
 
 
 def fit_factors(
@@ -118,11 +116,11 @@ def fit_factors(
     seen = sorted((problem.look(point.value) for point in points), key=lambda one: one.objective)
     kept = [one for one in seen if np.isfinite(one.objective)][:DESCENTS]
     best = min((problem.descend(one) for one in kept), key=lambda one: one.objective)
-    for value in problem.kicked(rng):
-        one = problem.look(value(best.value))
+    for _ in range(wishes.kicks):
+        one = problem.look(problem.kicked(best.value, rng))
         if np.isfinite(one.objective):
             best = min(best, problem.descend(one), key=lambda one: one.objective)
-    return Fit(Factors(best.value, block_h), best.deviation, best.objective, problem.solves)
+    return Fit(Factors(best.value, block_h), best.deviation, best.objective)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +136,7 @@ class _Problem:
 
     def __init__(self, cases: Sequence[Case], block_h: int, wishes: Wishes) -> None:
         _check(cases, wishes)
-        self.cases, self.wishes, self.solves = cases, wishes, 0
+        self.cases, self.wishes = cases, wishes
         first = cases[0].store
         self._lps = [StoreLp(first.steps, first.keep) for _ in cases]  # one each: the last basis is worth most
         self._tau = [block_of_step(case.store.steps, case.store.step_h, block_h, case.first_h) for case in cases]
@@ -153,7 +151,6 @@ class _Problem:
         stores = [scaled(case.store, _factors(value), tau) for case, tau in zip(self.cases, self._tau, strict=True)]
         if any((getattr(s, low) > getattr(s, high) + 1e-9).any() for s in stores for low, high in PAIRS):
             return _Seen(value, (), np.inf, np.inf)
-        self.solves += len(stores)
         solved = tuple(
             lp.solve(store, case.price_eur_per_kwh)
             for lp, store, case in zip(self._lps, stores, self.cases, strict=True)
@@ -190,19 +187,13 @@ class _Problem:
             seen = trial
         return seen
 
-    def kicked(self, rng: np.random.Generator) -> Iterator[Callable[[Float], Float]]:
-        """Kicks of different size and reach."""
-        shape = (len(self._families), self._blocks)
-        for _ in range(self.wishes.kicks):
-            size, reach = rng.choice(KICK_SIZES), rng.choice(KICK_REACHES)
-            kick = size * rng.standard_normal(shape) * (rng.uniform(size=shape) < reach)
-
-            def apply(value: Float, kick: Float = kick) -> Float:
-                moved = value.copy()
-                moved[self._families] = np.clip(value[self._families] + kick, self.wishes.low, self.wishes.high)
-                return moved
-
-            yield apply
+    def kicked(self, value: Float, rng: np.random.Generator) -> Float:
+        """Factors after a kick of random size and reach."""
+        moved = value.copy()
+        shape, size, reach = moved[self._families].shape, rng.choice(KICK_SIZES), rng.choice(KICK_REACHES)
+        kick = size * rng.standard_normal(shape) * (rng.uniform(size=shape) < reach)
+        moved[self._families] = np.clip(value[self._families] + kick, self.wishes.low, self.wishes.high)
+        return moved
 
     def _model(self, seen: _Seen) -> tuple[Float, Float]:
         """Hessian and gradient of the objective where the schedule is linear in the factors."""
@@ -222,6 +213,48 @@ class _Problem:
         ridge = _RIDGE * (1.0 + np.trace(hessian) / count)
         hessian[np.diag_indices(count)] += pull + ridge
         return hessian, gradient
+
+
+def minimise_in_box(hessian: Float, gradient: Float, low: Float, high: Float) -> Float:
+    """Minimise ``z H z / 2 + g z`` over ``low <= z <= high`` where 0 lies in the box.
+
+    Parameters
+    ----------
+    hessian : ndarray, shape (n, n)
+        Positive definite.
+    gradient, low, high : ndarray, shape (n,)
+        With ``low <= 0 <= high``.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Never worse than 0. Near the optimum; the caller only needs descent.
+
+    Notes
+    -----
+    D. P. Bertsekas, "Projected Newton methods for optimization problems with simple constraints", SIAM J. Control
+    Optim. 20 (1982) 221-246, doi:10.1137/0320018.
+    """
+    z = np.zeros_like(gradient)
+    value = 0.0
+    for _ in range(_BOX_ROUNDS):
+        slope = hessian @ z + gradient
+        held = ((z <= low) & (slope > 0.0)) | ((z >= high) & (slope < 0.0))
+        free = np.flatnonzero(~held)
+        if not len(free) or np.abs(slope[free]).max() <= _FLAT * (1.0 + np.abs(gradient).max()):
+            break
+        step = np.zeros_like(z)
+        step[free] = -cho_solve(cho_factor(hessian[np.ix_(free, free)]), slope[free])
+        length, better = 1.0, False
+        while length > 1e-6 and not better:
+            trial = np.clip(z + length * step, low, high)
+            reached = float(trial @ (0.5 * hessian @ trial + gradient))
+            better = reached < value - 1e-14 * (1.0 + abs(value))
+            length *= 0.5
+        if not better:
+            break
+        z, value = trial, reached
+    return z
 
 
 def _factors(value: Float) -> Factors:

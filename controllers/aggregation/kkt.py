@@ -1,70 +1,50 @@
-"""The inner programme's optimality conditions with factors as variables, as rows of a MILP (see ``exact``)."""
+"""The inner programme's optimality conditions with factors as columns, as rows of a MILP (see ``exact``)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pyomo.environ as pyo
 
 from cosim.contract import Float, Int
 from cosim.controllers.aggregation.aggregate import Factors
-from cosim.controllers.aggregation.deviation import Case
+from cosim.controllers.aggregation.deviation import Case, Weights
 from cosim.controllers.aggregation.programme import CHARGE, DISCHARGE, LEVEL, SCALE, costs, limits
-from cosim.controllers.aggregation.store import Schedule, Store
+from cosim.controllers.aggregation.store import BOUNDS, PAIRS, Schedule
+from cosim.controllers.solver import Model, Rows
 
-KINDS = (CHARGE, DISCHARGE, LEVEL)
+ONE = np.zeros(1, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
-class Kkt:
-    """Model of the inner optimum.
+class Terms:
+    """Deviations of the outer objective, one for each quantity and step that can deviate.
 
     Attributes
     ----------
-    model : ConcreteModel
-        Rows; without an objective.
-    factor : mapping of (family, block) to variable
-        Factors that are free.
-    charge_kw, discharge_kw, level_kwh : list of expressions, length (step,)
-        The schedule.
+    column : ndarray of int, shape (term,)
+        Of charging, discharging or level, on the battery's side [kWh].
+    unit, target, most, weight : ndarray, shape (term,)
+        What a kilowatt-hour on the battery's side is in the schedule; what the cars did; the largest value of the
+        schedule; weight in the objective.
     """
 
-    model: pyo.ConcreteModel
-    factor: dict[tuple[int, int], Any]
-    charge_kw: list[Any]
-    discharge_kw: list[Any]
-    level_kwh: list[Any]
-    store: Store
-    low: float
-    high: float
+    column: Int
+    unit: Float
+    target: Float
+    most: Float
+    weight: Float
 
-    def most(self, kind: int, step: int) -> float:
-        """Largest value of a column, on the grid side."""
-        bounds = (self.store.charge_high_kw, self.store.discharge_high_kw, self.store.level_high_kwh)
-        return self.high * float(bounds[kind][step])
-
-    def factors(self, block_h: int) -> Factors:
-        """Read the factors."""
-        value = Factors.ones(block_h).value.copy()
-        for (family, block), variable in self.factor.items():
-            if variable.value is not None:  # in no row where all its bounds are nil: it stays at 1
-                value[family, block] = min(max(variable.value, self.low), self.high)
-        return Factors(value, block_h)
-
-    def schedule(self) -> Schedule:
-        """Read the schedule."""
-
-        def read(part: list[Any]) -> Float:
-            return np.array([float(pyo.value(one)) for one in part])
-
-        level_kwh = read(self.level_kwh)
-        return Schedule(read(self.charge_kw), read(self.discharge_kw), level_kwh, np.zeros_like(level_kwh))
+    def off(self, point: Float) -> Float:
+        """Deviations at a point."""
+        return point[self.column] * self.unit - self.target
 
 
-def build(case: Case, tau: Int, families: Int, low: float, high: float, penalty: float) -> Kkt:
-    """Write feasibility, stationarity and complementarity.
+class Kkt:
+    """Feasibility, stationarity and complementarity of the inner programme.
+
+    Columns: one for each term of the outer objective, charged, taken out and level by step, factors that are free, the
+    duals of the balance, and the switches of complementarity.
 
     Parameters
     ----------
@@ -78,69 +58,110 @@ def build(case: Case, tau: Int, families: Int, low: float, high: float, penalty:
         Bounds of every factor.
     penalty : float
         Bound of the balance's dual [EUR/kWh].
+    weights : Weights
+        Of the outer objective.
 
     Notes
     -----
     Multipliers and reduced costs are in EUR/MWh: HiGHS tolerates 1e-6 of a row, which must be far below the tie-break.
     """
-    store, steps = case.store, range(case.store.steps)
-    m = pyo.ConcreteModel()
-    pairs = [(int(f), int(b)) for f in families for b in np.unique(tau)]
-    m.factor = pyo.Var(pairs, bounds=(low, high))
-    m.x = pyo.Var(KINDS, steps, bounds=(0.0, None))
-    penalty *= SCALE
-    m.dual = pyo.Var(steps, bounds=(-penalty, penalty))
-    m.rows = pyo.ConstraintList()
-    for t in steps:
-        stays = store.keep * m.x[LEVEL, (t - 1) % store.steps]
-        m.rows.add(m.x[LEVEL, t] == stays + m.x[CHARGE, t] - m.x[DISCHARGE, t] - float(store.driving_kwh[t]))
-    bottom, top = (values.reshape(5, -1) for values in limits(store))
-    cost = SCALE * costs(store, case.price_eur_per_kwh).reshape(5, -1)
-    following = [store.keep * m.dual[(t + 1) % store.steps] for t in steps]
-    reduced = {
-        (CHARGE, t): cost[CHARGE, t] + m.dual[t] for t in steps
-    } | {(DISCHARGE, t): cost[DISCHARGE, t] - m.dual[t] for t in steps} | {
-        (LEVEL, t): cost[LEVEL, t] + following[t] - m.dual[t] for t in steps
-    }  # fmt: skip
-    spread = {CHARGE: penalty, DISCHARGE: penalty, LEVEL: (1.0 + store.keep) * penalty}
-    for kind in KINDS:
-        for t in steps:
-            known = float(cost[kind, t])
-            most = (known + spread[kind], spread[kind] - known)
-            ends = _bound(m, kind, 0, tau[t], bottom[kind, t], low), _bound(m, kind, 1, tau[t], top[kind, t], high)
-            _complement(m, m.x[kind, t], reduced[kind, t], most, ends, high * float(top[kind, t]))
-    into, out = store.step_h * store.charge_efficiency, store.step_h / store.discharge_efficiency
-    return Kkt(
-        m, {pair: m.factor[pair] for pair in pairs}, [m.x[CHARGE, t] / into for t in steps],
-        [m.x[DISCHARGE, t] / out for t in steps], [m.x[LEVEL, t] for t in steps], store, low, high,
+
+    def __init__(
+        self, case: Case, tau: Int, families: Int, low: float, high: float, penalty: float, weights: Weights
+    ) -> None:
+        store, self._steps, self._ends = case.store, case.store.steps, (low, high)
+        steps, self._rows = self._steps, Rows()
+        size = {kind: [values.reshape(5, -1)[kind] for values in limits(store)] for kind in (CHARGE, DISCHARGE, LEVEL)}
+        # factors whose bounds are all zero are in no row: they stay at 1
+        self._pairs = [
+            (int(family), int(block)) for family in families for block in np.unique(tau)
+            if (getattr(store, BOUNDS[family])[tau == block] > 0.0).any()
+        ]  # fmt: skip
+        self.terms = _terms(case, high, weights)
+        self._x = len(self.terms.weight) + np.arange(3 * steps).reshape(3, steps)
+        self._unit = np.array([[1.0 / store.into], [1.0 / store.out], [1.0]])
+        factor = {pair: self._x.size + len(self.terms.weight) + k for k, pair in enumerate(self._pairs)}
+        dual = len(factor) + self._x.size + len(self.terms.weight) + np.arange(steps)
+        self._penalty, self._switches, switch = SCALE * penalty, 0, dual[-1] + 1
+        cost = SCALE * costs(store, case.price_eur_per_kwh).reshape(5, -1)
+        step, before = np.arange(steps), np.roll(self._x[LEVEL], 1)
+        self._rows.add(
+            steps, -store.driving_kwh, -store.driving_kwh, (step, self._x[LEVEL], 1.0), (step, before, -store.keep),
+            (step, self._x[CHARGE], -1.0), (step, self._x[DISCHARGE], 1.0),
+        )  # fmt: skip
+        for kind, (bottom, top) in size.items():
+            sign = -1.0 if kind == DISCHARGE else 1.0
+            spread = (1.0 + store.keep if kind == LEVEL else 1.0) * self._penalty
+            for t in range(steps):
+                column, span, known = int(self._x[kind, t]), high * float(top[t]), float(cost[kind, t])
+                if span <= 0.0:  # both bounds zero: any reduced cost will do
+                    self._row(0.0, 0.0, (column, 1.0))
+                    continue
+                reduced = [(int(dual[t]), sign)]
+                if kind == LEVEL:
+                    reduced = [(int(dual[(t + 1) % steps]), store.keep), (int(dual[t]), -1.0)]
+                low_end, high_end = (
+                    [(factor[2 * kind + side, int(tau[t])], float(bound[t]))] if bound[t] > 0.0 else []
+                    for side, bound in enumerate((bottom, top))
+                )
+                at_low, at_high = switch + self._switches, switch + self._switches + 1
+                self._switches += 2
+                # the column between its ends; its reduced cost is positive at the low end only, negative at the high
+                self._row(-np.inf, 0.0, (column, -1.0), *low_end)
+                self._row(-np.inf, 0.0, (column, 1.0), *_minus(high_end))
+                self._row(-np.inf, -known, *reduced, (at_low, -max(known + spread, 0.0)))
+                self._row(-np.inf, known, *_minus(reduced), (at_high, -max(spread - known, 0.0)))
+                self._row(-np.inf, span, (column, 1.0), *_minus(low_end), (at_low, span))
+                self._row(-np.inf, span, (column, -1.0), *high_end, (at_high, span))
+
+    def add_cut(self, term: int, slope: float, height: float) -> None:
+        """Keep a term's column at least at ``slope * deviation - height``."""
+        of = self.terms
+        entry = int(of.column[term]), slope * of.unit[term]
+        self._row(-np.inf, height + slope * of.target[term], entry, (term, -1.0))
+
+    def model(self) -> Model:
+        """Return the MILP of the rows so far."""
+        free, count = np.full(self._x.size + len(self.terms.weight), np.inf), self._switches
+        low, high = (np.full(len(self._pairs), end) for end in self._ends)
+        dual = np.full(self._steps, self._penalty)
+        low = np.concatenate([np.zeros(len(free)), low, -dual, np.zeros(count)])
+        high = np.concatenate([free, high, dual, np.ones(count)])
+        cost = np.append(self.terms.weight, np.zeros(len(low) - len(self.terms.weight)))
+        return self._rows.model(cost, low, high, np.arange(len(low)) >= len(low) - count)
+
+    def factors(self, point: Float, block_h: int) -> Factors:
+        """Read the factors."""
+        value, first = Factors.ones(block_h).value.copy(), int(self._x[-1, -1]) + 1
+        for k, pair in enumerate(self._pairs):
+            value[pair] = np.clip(point[first + k], *self._ends)
+        return Factors(value, block_h)
+
+    def schedule(self, point: Float) -> Schedule:
+        """Read the schedule."""
+        charge_kw, discharge_kw, level_kwh = point[self._x] * self._unit
+        return Schedule(charge_kw, discharge_kw, level_kwh, np.zeros(self._steps))
+
+    def _row(self, low: float, high: float, *entries: tuple[int, float]) -> None:
+        self._rows.add(1, low, high, *((ONE, np.array([column]), value) for column, value in entries if value))
+
+
+def _terms(case: Case, high: float, weights: Weights) -> Terms:
+    store, target, steps = case.store, case.target, case.store.steps
+    quantities = zip(
+        (weights.charge, weights.discharge, weights.level), (1.0 / store.into, 1.0 / store.out, 1.0), PAIRS,
+        (target.charge_kw, target.discharge_kw, target.level_kwh), strict=True,
     )  # fmt: skip
+    found = []
+    for kind, (weight, unit, (_, bound), done) in enumerate(quantities):
+        most = high * getattr(store, bound)
+        found += [
+            (kind * steps + t, unit, done[t], most[t], weight / steps)
+            for t in range(steps) if weight > 0.0 and (most[t] > 0.0 or done[t] > 0.0)
+        ]  # fmt: skip
+    values = np.array(found, dtype=float).reshape(-1, 5)
+    return Terms(values[:, 0].astype(np.int64) + len(found), *values[:, 1:].T)
 
 
-def _bound(m: pyo.ConcreteModel, kind: int, side: int, block: int, size: float, extreme: float) -> Any:  # noqa: ARG001
-    """A scaled bound: a number where it is nil, else factor times size."""
-    return float(size) * m.factor[2 * kind + side, int(block)] if size > 0.0 else 0.0
-
-
-def _complement(
-    m: pyo.ConcreteModel, x: Any, reduced: Any, most: tuple[float, float], ends: tuple[Any, Any], room: float
-) -> None:
-    """A column between its bounds; its reduced cost is positive only at the low one, negative only at the high one.
-
-    ``most`` are the largest positive and negative reduced costs, ``room`` is the largest distance between the bounds.
-    """
-    if room <= 0.0:  # both bounds nil: any reduced cost will do
-        m.rows.add(x == 0.0)
-        return
-    at_low, at_high = _switch(m), _switch(m)
-    m.rows.add(x >= ends[0])
-    m.rows.add(x <= ends[1])
-    m.rows.add(reduced <= max(most[0], 0.0) * at_low)
-    m.rows.add(-reduced <= max(most[1], 0.0) * at_high)
-    m.rows.add(x - ends[0] <= room * (1.0 - at_low))
-    m.rows.add(ends[1] - x <= room * (1.0 - at_high))
-
-
-def _switch(m: pyo.ConcreteModel) -> Any:
-    if not hasattr(m, "switch"):
-        m.switch = pyo.VarList(domain=pyo.Binary)
-    return m.switch.add()
+def _minus(entries: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    return [(column, -value) for column, value in entries]

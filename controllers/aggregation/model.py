@@ -15,11 +15,10 @@ import numpy as np
 
 from cosim.contract import Float, Int
 from cosim.controllers.aggregation.aggregate import Base, Factors, aggregate, applied, block_of_step
-from cosim.controllers.aggregation.deviation import Case, rmse
+from cosim.controllers.aggregation.deviation import Case
 from cosim.controllers.aggregation.fit import Wishes, fit_factors
 from cosim.controllers.aggregation.fleet import Fleet, checked_fleet
-from cosim.controllers.aggregation.programme import StoreLp
-from cosim.controllers.aggregation.reference import fleet_total, reference
+from cosim.controllers.aggregation.programme import StoreLp, fleet_total, reference
 from cosim.controllers.aggregation.store import Schedule, checked_price, total
 from cosim.errors import Fault, InputError
 
@@ -140,7 +139,10 @@ def units_of(fleets: Sequence[Fleet], count: int) -> tuple[Int, ...]:
     cars = fleets[0].cars
     if not 1 <= count <= cars:
         raise InputError(Fault("aggregate", "units", f"{count} for {cars} cars", f"give 1 to {cars}"))
-    hours = np.mean([_full_power_h(fleet) for fleet in fleets], axis=0)
+    hours = np.mean([
+        fleet.driving_kwh.sum(axis=0) / fleet.charge_efficiency / np.maximum(fleet.charge_high_kw.max(axis=0), 1e-9)
+        for fleet in fleets
+    ], axis=0)  # fmt: skip
     order = np.argsort(hours, kind="stable")
     return tuple(np.sort(part) for part in np.array_split(order, count))
 
@@ -223,32 +225,18 @@ def judge(model: Model, weeks: Sequence[Week]) -> Score:
     """Compare a model's schedules with the cars' on weeks."""
     mine = [model.schedule(week.fleet, week.price_eur_per_kwh, week.first_h) for week in weeks]
     cars = [fleet_total(week.reference) for week in weeks]
-    paid = sum(one.cost_eur(week.price_eur_per_kwh) for one, week in zip(mine, weeks, strict=True))
-    due = sum(one.cost_eur(week.price_eur_per_kwh) for one, week in zip(cars, weeks, strict=True))
-    flat = sum(one.charge_kw.sum() * week.price_eur_per_kwh.mean() for one, week in zip(cars, weeks, strict=True))
-    return Score(
-        rmse(np.concatenate([one.charge_kw for one in mine]), np.concatenate([one.charge_kw for one in cars])),
-        rmse(np.concatenate([one.level_kwh for one in mine]), np.concatenate([one.level_kwh for one in cars])),
-        100.0 * (paid - due) / abs(float(flat)),
-        float(np.mean([one.charge_kw.max() - other.charge_kw.max() for one, other in zip(mine, cars, strict=True)])),
-        float(sum(np.abs(one.missing_kwh).sum() for one in mine)),
-    )
+    prices = [week.price_eur_per_kwh for week in weeks]
+    paid, due = (sum(map(Schedule.cost_eur, schedules, prices)) for schedules in (mine, cars))
+    flat = sum(one.charge_kw.sum() * price.mean() for one, price in zip(cars, prices, strict=True))
 
+    def rmse(name: str) -> float:
+        one, other = (np.concatenate([getattr(schedule, name) for schedule in kind]) for kind in (mine, cars))
+        return float(np.sqrt(np.mean((one - other) ** 2)))
 
-def choose(models: Sequence[Model], weeks: Sequence[Week]) -> tuple[Model, list[Score]]:
-    """Model with the least charging error on validation weeks; the first among equals, and all scores.
-
-    A model whose factors leave its own balance short on these weeks is passed over.
-    """
-    scores = [judge(model, weeks) for model in models]
-    best = int(np.argmin([score.rmse_charge_kw if score.missing_kwh < MISSING_KWH else np.inf for score in scores]))
-    return models[best], scores
-
-
-def _full_power_h(fleet: Fleet) -> Float:
-    power = np.maximum(fleet.charge_high_kw.max(axis=0), 1e-9)
-    hours: Float = fleet.driving_kwh.sum(axis=0) / fleet.charge_efficiency / power
-    return hours
+    peaks = [one.charge_kw.max() - other.charge_kw.max() for one, other in zip(mine, cars, strict=True)]
+    missing_kwh = float(sum(np.abs(one.missing_kwh).sum() for one in mine))
+    off = rmse("charge_kw"), rmse("level_kwh")
+    return Score(*off, 100.0 * (paid - due) / abs(float(flat)), float(np.mean(peaks)), missing_kwh)
 
 
 def _only(schedule: Schedule, cars: Int) -> Schedule:

@@ -19,8 +19,10 @@ import numpy as np
 from scipy import sparse
 
 from cosim.contract import Float
-from cosim.controllers.aggregation.store import Schedule, Store
+from cosim.controllers.aggregation.fleet import Fleet
+from cosim.controllers.aggregation.store import Schedule, Store, checked_price
 from cosim.controllers.solver import Basis, Model, Solver
+from cosim.errors import Fault, InputError
 
 TIE_EUR_PER_KWH = 2e-6
 """Added to the price per step of delay, so that equal prices leave one answer: the earliest. It is far above what a
@@ -33,6 +35,7 @@ SCALE = 1000.0
 """Costs and multipliers are in EUR/MWh inside solvers, so that their tolerances are far below the tie-break."""
 _TOLERANCE = 1e-9
 _ROUNDING_KWH = 1e-5  # bounds crossed by less, as a mixed-integer solver's tolerance may leave them, are equal
+_MET_KWH = 1e-6
 CHARGE, DISCHARGE, LEVEL, MISSING, SURPLUS = range(5)
 
 
@@ -62,19 +65,10 @@ def costs(store: Store, price_eur_per_kwh: Float) -> Float:
 
 def limits(store: Store) -> tuple[Float, Float]:
     """Bounds of every column [kWh], shape (5 * step,) each."""
-    into, out = store.step_h * store.charge_efficiency, store.step_h / store.discharge_efficiency
-    nil, free = np.zeros(store.steps), np.full(store.steps, np.inf)
-    low = [into * store.charge_low_kw, out * store.discharge_low_kw, store.level_low_kwh, nil, nil]
-    high = [into * store.charge_high_kw, out * store.discharge_high_kw, store.level_high_kwh, free, free]
-    return np.concatenate(low), np.concatenate(high)
-
-
-def matrix(steps: int, keep: float) -> sparse.csc_array:
-    """Rows of the balance, shape (step, 5 * step)."""
-    one = sparse.eye_array(steps, format="csc")
-    before = sparse.csc_array((np.ones(steps), (np.arange(steps), (np.arange(steps) - 1) % steps)), (steps, steps))
-    level = one - keep * before
-    return sparse.csc_array(sparse.hstack([-one, one, level, -one, one], format="csc"))
+    nothing, free = np.zeros(store.steps), np.full(store.steps, np.inf)
+    low = [store.into * store.charge_low_kw, store.out * store.discharge_low_kw, store.level_low_kwh]
+    high = [store.into * store.charge_high_kw, store.out * store.discharge_high_kw, store.level_high_kwh]
+    return np.concatenate([*low, nothing, nothing]), np.concatenate([*high, free, free])
 
 
 class StoreLp:
@@ -90,7 +84,9 @@ class StoreLp:
 
     def __init__(self, steps: int, keep: float) -> None:
         self.steps, self.keep = steps, keep
-        self.matrix = matrix(steps, keep)
+        one = sparse.eye_array(steps, format="csc")
+        before = sparse.csc_array((np.ones(steps), (np.arange(steps), np.arange(-1, steps - 1) % steps)))
+        self.matrix = sparse.csc_array(sparse.hstack([-one, one, one - keep * before, -one, one], format="csc"))
         nil = np.zeros(5 * steps)  # numbers come with a store
         self._solver = Solver(
             Model(nil, self.matrix, 0.0, 0.0, 0.0, 0.0), solver="simplex", presolve="off",
@@ -122,7 +118,7 @@ class StoreLp:
         found = self._solver.solve().proven("the schedule of a battery")
         part = np.clip(found.x, low, high).reshape(5, self.steps)
         return Schedule(
-            part[CHARGE] / (store.step_h * store.charge_efficiency),
+            part[CHARGE] / store.into,
             part[DISCHARGE] * store.discharge_efficiency / store.step_h,
             part[LEVEL],
             part[MISSING] - part[SURPLUS],
@@ -131,3 +127,33 @@ class StoreLp:
     def basis(self) -> Basis:
         """Read the basis of the last solve."""
         return self._solver.basis()
+
+
+def reference(fleet: Fleet, price_eur_per_kwh: Float) -> Schedule:
+    """Cheapest schedule of every car by itself, arrays (step, car).
+
+    Parameters
+    ----------
+    fleet : Fleet
+        The cars (see ``checked_fleet``).
+    price_eur_per_kwh : ndarray, shape (step,)
+        Prices [EUR/kWh].
+
+    Raises
+    ------
+    InputError
+        Where prices are not finite or of another length, or a car cannot drive as it should.
+    """
+    price = checked_price(price_eur_per_kwh, fleet.steps)
+    lp = StoreLp(fleet.steps, fleet.keep)
+    each = [lp.solve(fleet.store(car), price) for car in range(fleet.cars)]
+    short = [car for car, one in enumerate(each) if np.abs(one.missing_kwh).max() > _MET_KWH]
+    if short:
+        remedy = "plug it in for longer, charge faster, or drive less"
+        raise InputError([Fault("fleet", f"car {car}", "cannot meet its driving", remedy) for car in short[:20]])
+    return Schedule(*(np.stack([getattr(one, name) for one in each], axis=1) for name in Schedule.__dataclass_fields__))
+
+
+def fleet_total(schedule: Schedule) -> Schedule:
+    """Sum over cars, arrays (step,)."""
+    return Schedule(*(getattr(schedule, name).sum(axis=1) for name in Schedule.__dataclass_fields__))

@@ -18,26 +18,6 @@ from cosim.controllers.solver import Basis
 from cosim.errors import SolverError
 
 
-def column_moves(store: Store, basis: Basis, tau: Int, blocks: int, families: Int) -> sparse.csc_array:
-    """Move of the columns out of the basis per unit of every factor, shape (5 * step, families * block)."""
-    steps = store.steps
-    into, out = store.step_h * store.charge_efficiency, store.step_h / store.discharge_efficiency
-    weight = {CHARGE: into, DISCHARGE: out, LEVEL: 1.0}
-    in_basis = np.zeros(5 * steps, dtype=bool)
-    in_basis[basis.columns] = True
-    rows, columns, values = [], [], []
-    for place, family in enumerate(families):
-        kind, is_high = divmod(int(family), 2)
-        at = np.arange(kind * steps, (kind + 1) * steps)
-        moves = ~in_basis[at] & (basis.at_high[at] == bool(is_high))
-        rows.append(at[moves])
-        columns.append(place * blocks + tau[moves])
-        values.append(weight[kind] * getattr(store, BOUNDS[family])[moves])
-    size = (5 * steps, len(families) * blocks)
-    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    return sparse.csc_array(entries, size)
-
-
 def sensitivity(
     matrix: sparse.csc_array, store: Store, basis: Basis, tau: Int, blocks: int, families: Int
 ) -> tuple[Float, Float, Float]:
@@ -67,8 +47,16 @@ def sensitivity(
     SolverError
         Where the basis is singular.
     """
-    steps = store.steps
-    moves = column_moves(store, basis, tau, blocks, families)
+    steps, count = store.steps, len(families) * blocks
+    weight = {CHARGE: store.into, DISCHARGE: store.out, LEVEL: 1.0}
+    in_basis = np.zeros(5 * steps, dtype=bool)
+    in_basis[basis.columns] = True
+    moves = np.zeros((5 * steps, count), order="F")  # of the columns out of the basis, per unit of every factor
+    for place, family in enumerate(families):
+        kind, is_high = divmod(int(family), 2)
+        at = np.arange(kind * steps, (kind + 1) * steps)
+        free = ~in_basis[at] & (basis.at_high[at] == bool(is_high))
+        moves[at[free], place * blocks + tau[free]] = weight[kind] * getattr(store, BOUNDS[family])[free]
     slack = sparse.csc_array(
         (np.ones(len(basis.rows)), (basis.rows, np.arange(len(basis.rows)))),
         (steps, len(basis.rows)),
@@ -77,11 +65,9 @@ def sensitivity(
     if square.shape[0] != square.shape[1]:
         raise SolverError("the schedule of a battery has no basis")
     try:
-        answer = splu(square).solve(-(matrix @ moves).toarray())
+        answer = splu(square).solve(-(matrix @ sparse.csc_array(moves)).toarray())
     except RuntimeError as error:
         raise SolverError(f"the basis of a battery's schedule is singular: {error}") from None
-    all_moves = moves.toarray()
-    all_moves[basis.columns] = answer[: len(basis.columns)]
-    part = all_moves.reshape(5, steps, -1)
-    into, out = store.step_h * store.charge_efficiency, store.step_h / store.discharge_efficiency
-    return part[CHARGE] / into, part[DISCHARGE] / out, part[LEVEL]
+    moves[basis.columns] = answer[: len(basis.columns)]
+    part = moves.reshape(5, steps, count)
+    return part[CHARGE] / store.into, part[DISCHARGE] / store.out, part[LEVEL]

@@ -32,38 +32,28 @@ def factors_from_reference(cases: Sequence[Case], block_h: int, low: float, high
     low, high : float
         Bounds of every factor.
     """
-    taus = [block_of_step(case.store.steps, case.store.step_h, block_h, case.first_h) for case in cases]
-    charge, discharge, level = "charge_high_kw", "discharge_high_kw", "level_kwh"
+    tau = np.concatenate([block_of_step(case.store.steps, case.store.step_h, block_h, case.first_h) for case in cases])
 
     def read(of_store: str, of_target: str, reading: Reading) -> Float:
         found = np.ones(Factors.ones(block_h).value.shape[1])
+        bound = np.concatenate([getattr(case.store, of_store) for case in cases])
+        done = np.concatenate([getattr(case.target, of_target) for case in cases])
         for block in range(len(found)):
-            bound, done = (
-                np.concatenate([getattr(part(case), name)[tau == block] for case, tau in zip(cases, taus, strict=True)])
-                for part, name in ((_store, of_store), (_target, of_target))
-            )
-            if (bound > 0.0).any():
-                found[block] = reading(bound[bound > 0.0], done[bound > 0.0])
+            here = (tau == block) & (bound > 0.0)
+            if here.any():
+                found[block] = reading(bound[here], done[here])
         return np.clip(found, low, high)
 
     made = []
     for power, with_level in product((_mean_use, _largest_use), (True, False)):
         value = Factors.ones(block_h).value.copy()
-        value[BOUNDS.index(charge)] = read(charge, "charge_kw", power)
-        value[BOUNDS.index(discharge)] = read(discharge, "discharge_kw", power)
+        readings = [("charge_high_kw", "charge_kw", power), ("discharge_high_kw", "discharge_kw", power)]
         if with_level:
-            value[BOUNDS.index("level_low_kwh")] = read("level_low_kwh", level, _least)
-            value[BOUNDS.index("level_high_kwh")] = read("level_high_kwh", level, _most)
+            readings += [("level_low_kwh", "level_kwh", _least), ("level_high_kwh", "level_kwh", _most)]
+        for of_store, of_target, reading in readings:
+            value[BOUNDS.index(of_store)] = read(of_store, of_target, reading)
         made.append(Factors(value, block_h))
     return made
-
-
-def _store(case: Case) -> object:
-    return case.store
-
-
-def _target(case: Case) -> object:
-    return case.target
 
 
 def _mean_use(bound: Float, done: Float) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -21,21 +22,24 @@ PAIRS = (("charge_low_kw", "charge_high_kw"), ("discharge_low_kw", "discharge_hi
          ("level_low_kwh", "level_high_kwh"))  # fmt: skip
 
 
+Efficiency = TypeVar("Efficiency", float, Float)
+
+
 @dataclass(frozen=True, eq=False)
-class Store(FrozenArrays):
-    """Bounds of a battery over a horizon that closes: its level at the end is its level at the start.
+class Bounds(FrozenArrays, Generic[Efficiency]):
+    """Bounds of one battery or of many over a horizon that closes: the level at the end is that at the start.
 
     Attributes
     ----------
-    charge_low_kw, charge_high_kw : ndarray, shape (step,)
+    charge_low_kw, charge_high_kw : ndarray, shape (step,) or (step, car)
         Charging, on the grid side; 0 where nothing is plugged in [kW].
-    discharge_low_kw, discharge_high_kw : ndarray, shape (step,)
+    discharge_low_kw, discharge_high_kw : ndarray, shape (step,) or (step, car)
         Feeding back, on the grid side; 0 without that ability [kW].
-    level_low_kwh, level_high_kwh : ndarray, shape (step,)
+    level_low_kwh, level_high_kwh : ndarray, shape (step,) or (step, car)
         Content at the end of each step [kWh].
-    driving_kwh : ndarray, shape (step,)
+    driving_kwh : ndarray, shape (step,) or (step, car)
         What driving and heating take from the battery in each step [kWh].
-    charge_efficiency, discharge_efficiency : float
+    charge_efficiency, discharge_efficiency : float, or ndarray of shape (car,)
         Into and out of the battery.
     self_discharge : float
         Share of the content lost in a step.
@@ -50,8 +54,8 @@ class Store(FrozenArrays):
     level_low_kwh: Float
     level_high_kwh: Float
     driving_kwh: Float
-    charge_efficiency: float = 0.9
-    discharge_efficiency: float = 0.9
+    charge_efficiency: Efficiency
+    discharge_efficiency: Efficiency
     self_discharge: float = 0.0
     step_h: float = 1.0
 
@@ -64,6 +68,20 @@ class Store(FrozenArrays):
     def keep(self) -> float:
         """Share of the content that a step leaves."""
         return 1.0 - self.self_discharge
+
+    @property
+    def into(self) -> Efficiency:
+        """What a kilowatt of charging adds to the battery in a step [kWh/kW]."""
+        return self.step_h * self.charge_efficiency
+
+    @property
+    def out(self) -> Efficiency:
+        """What a kilowatt of feeding back takes from the battery in a step [kWh/kW]."""
+        return self.step_h / self.discharge_efficiency
+
+
+class Store(Bounds[float]):
+    """One battery, arrays (step,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,14 +113,14 @@ def total(schedules: Sequence[Schedule]) -> Schedule:
     return Schedule(*(np.sum([getattr(one, spec.name) for one in schedules], axis=0) for spec in fields(Schedule)))
 
 
-def checked_price(price_eur_per_kwh: Float, steps: int, where: str = "prices") -> Float:
+def checked_price(price_eur_per_kwh: Float, steps: int) -> Float:
     """Return prices as an array; InputError where they are not one finite number for each step."""
     price = np.asarray(price_eur_per_kwh, dtype=np.float64)
     if price.shape != (steps,):
         problem = f"have shape {price.shape} for {steps} steps"
-        raise InputError(Fault(where, "price_eur_per_kwh", problem, "give one price for every step"))
+        raise InputError(Fault("prices", "price_eur_per_kwh", problem, "give one price for every step"))
     bad = np.flatnonzero(~np.isfinite(price))
     if len(bad):
         problem = f"{len(bad)} of {steps} are not numbers, the first at step {bad[0]}"
-        raise InputError(Fault(where, "price_eur_per_kwh", problem, "give finite prices in EUR/kWh"))
+        raise InputError(Fault("prices", "price_eur_per_kwh", problem, "give finite prices in EUR/kWh"))
     return price

@@ -1,4 +1,4 @@
-"""The standard form that the search works on: one leader, one or more followers who see the same rows.
+"""The standard form that the search works on, and the linear programmes over it: one leader, one or more followers.
 
 A follower minimises d y and, among its optima, maximises a second objective where it has one (lexicographically). All
 followers have the same feasible set; they differ in the second objective alone. The optimistic problem has one
@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cosim.contract import Float
 from cosim.controllers.bilevel.problem import Data
+from cosim.controllers.solver import Clock, Limits, Model, Solver, SolveResult
 
-Floats = NDArray[np.float64]
+FEASIBILITY = 1e-9  # how far a row may be violated, after the rows are scaled to coefficients of about 1
+TRUSTED_VIOLATION = 1e-6  # an "optimal" point further outside its rows than this is not believed
+Rows = frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -43,19 +46,19 @@ class Game:
         Bounds of the leader's variables.
     """
 
-    cost_x: Floats
-    cost_y: Floats
+    cost_x: Float
+    cost_y: Float
     cost_scale: float
-    A: Floats
-    B: Floats
-    a: Floats
-    G: Floats
-    H: Floats
-    h: Floats
-    d: Floats
-    seconds: tuple[Floats | None, ...]
-    x_low: Floats
-    x_high: Floats
+    A: Float
+    B: Float
+    a: Float
+    G: Float
+    H: Float
+    h: Float
+    d: Float
+    seconds: tuple[Float | None, ...]
+    x_low: Float
+    x_high: Float
 
     @property
     def nx(self) -> int:
@@ -78,7 +81,7 @@ class Game:
         return len(self.seconds)
 
 
-def game_of(data: Data, seconds: Sequence[Floats | None] = (None,)) -> Game:
+def game_of(data: Data, seconds: Sequence[Float | None] = (None,)) -> Game:
     """Bring a problem into standard form."""
     G, H, h = _follower_rows(data)
     sees_y = H.any(axis=1)
@@ -94,35 +97,64 @@ def game_of(data: Data, seconds: Sequence[Floats | None] = (None,)) -> Game:
     )  # fmt: skip
 
 
-def primal_matrix(game: Game) -> tuple[Floats, Floats]:
-    """Rows of x and all answers, and their upper limits: the leader's for every follower, then every follower's own."""
+def primal(game: Game) -> Model:
+    """Leader's objective over x and all answers: the leader's rows for every follower, then every follower's own.
+
+    The answers' own bounds are rows.
+    """
     count, ny = game.followers, game.ny
-    each = np.eye(count)
+    each, free = np.eye(count), np.full(count * ny, np.inf)
     leader = np.hstack([np.tile(game.A, (count, 1)), np.kron(each, game.B)])
     follower = np.hstack([np.tile(game.G, (count, 1)), np.kron(each, game.H)])
     matrix = np.vstack([leader, follower]).reshape(-1, game.nx + count * ny)
-    return matrix, np.concatenate([np.tile(game.a, count), np.tile(game.h, count)])
+    limit = np.concatenate([np.tile(game.a, count), np.tile(game.h, count)])
+    cost = np.concatenate([game.cost_x, game.cost_y, np.zeros((count - 1) * ny)])
+    low, high = np.concatenate([game.x_low, -free]), np.concatenate([game.x_high, free])
+    return Model(cost, matrix, -np.inf, limit, low, high)
 
 
-def primal_columns(game: Game) -> tuple[Floats, Floats]:
-    """Bounds of x and of all answers; the answers' own bounds are rows."""
-    free = np.full(game.followers * game.ny, np.inf)
-    return np.concatenate([game.x_low, -free]), np.concatenate([game.x_high, free])
+class WarmLp(Solver):
+    """A linear programme that is solved again and again, with other bounds, costs and right-hand sides.
+
+    Parameters
+    ----------
+    model : Model
+        What to minimise.
+    clock : Clock
+        When every solve must stop.
+    """
+
+    violation = TRUSTED_VIOLATION
+
+    def __init__(self, model: Model, clock: Clock) -> None:
+        self._clock = clock
+        super().__init__(
+            model,
+            solver="simplex",
+            presolve="off",  # the basis of the last solve is worth more
+            primal_feasibility_tolerance=FEASIBILITY,
+            dual_feasibility_tolerance=FEASIBILITY,
+        )
+
+    def best(self) -> SolveResult:
+        """Solve from the last basis."""
+        return self.solve(Limits(time_s=self._clock.left_s))
+
+    def hold(self, changed: Rows, tight: Rows, limit: Float, first: int) -> None:
+        """Of the changed rows, counted from ``first``, those in ``tight`` become equations; others are limited."""
+        rows = sorted(changed)
+        if rows:
+            at_least = np.where([row in tight for row in rows], limit[rows], -np.inf)
+            self.set_rows(np.array(rows) + first, at_least, limit[rows])
 
 
-def primal_cost(game: Game) -> Floats:
-    """Leader's objective over x and all answers."""
-    others = np.zeros((game.followers - 1) * game.ny)
-    return np.concatenate([game.cost_x, game.cost_y, others])
-
-
-def split(game: Game, point: Floats) -> tuple[Floats, Floats]:
+def split(game: Game, point: Float) -> tuple[Float, Float]:
     """Decision x, and answers of shape (follower, variable), of a point that starts with them."""
     end = game.nx + game.followers * game.ny
     return point[: game.nx], point[game.nx : end].reshape(game.followers, game.ny)
 
 
-def _follower_rows(data: Data) -> tuple[Floats, Floats, Floats]:
+def _follower_rows(data: Data) -> tuple[Float, Float, Float]:
     """Rows and bounds of the follower in one block."""
     each = np.eye(len(data.d))
     has_low, has_high = np.isfinite(data.y_low), np.isfinite(data.y_high)
@@ -131,16 +163,16 @@ def _follower_rows(data: Data) -> tuple[Floats, Floats, Floats]:
     return G, H, np.concatenate([data.b, -data.y_low[has_low], data.y_high[has_high]])
 
 
-def _scaled(left: Floats, right: Floats, limit: Floats) -> tuple[Floats, Floats, Floats]:
+def _scaled(left: Float, right: Float, limit: Float) -> tuple[Float, Float, Float]:
     scale = _power_of_two(np.abs(np.hstack([left, right])).max(axis=1, initial=0.0))
     return left / scale[:, None], right / scale[:, None], limit / scale
 
 
-def _unit(values: Floats) -> Floats:
+def _unit(values: Float) -> Float:
     return values / float(_power_of_two(np.abs(values).max(initial=0.0)))
 
 
-def _power_of_two(size: Floats | float) -> NDArray[np.float64]:
+def _power_of_two(size: Float | float) -> Float:
     """Nearest power of two, which scales without rounding; 1 for nil."""
     size = np.asarray(size, dtype=np.float64)
     return np.where(size > 0.0, np.exp2(np.round(np.log2(np.where(size > 0.0, size, 1.0)))), 1.0)

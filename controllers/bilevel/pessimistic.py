@@ -22,27 +22,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cosim.controllers.bilevel.follower import Follower, Proof
+from cosim.contract import Float
+from cosim.controllers.bilevel.follower import Proof, prove
 from cosim.controllers.bilevel.game import game_of, split
 from cosim.controllers.bilevel.problem import Data
-from cosim.controllers.bilevel.search import Found, Search
-from cosim.controllers.solver import Clock, Limits
-
-Floats = NDArray[np.float64]
+from cosim.controllers.bilevel.search import Found, Limits, Search
 
 ROW_TOLERANCE = 1e-7  # violation of a coupling row, per unit of its largest coefficient
 
 
-def search_pessimistic(data: Data, limits: Limits, clock: Clock) -> Found:
+def search_pessimistic(data: Data, limits: Limits) -> Found:
     """Solve the pessimistic problem; the point holds x and first the answer that is worst for the objective."""
     coupling = [row for row in range(len(data.a)) if data.B[row].any()]
     followed: list[int] = []
     nodes = 0
     while True:
         game = game_of(data, [data.c_y, *(data.B[row] for row in followed)])
-        found = Search(game, replace(limits, nodes=max(limits.nodes - nodes, 1)), clock).run()
+        found = Search(game, replace(limits, nodes=max(limits.nodes - nodes, 1))).run()
         nodes += found.nodes
         found.nodes = nodes
         missing = [row for row in coupling if row not in followed]
@@ -60,10 +57,9 @@ def search_pessimistic(data: Data, limits: Limits, clock: Clock) -> Found:
         followed += broken
 
 
-def worst_excess(data: Data, row: int, x: Floats, y: Floats) -> float:
+def worst_excess(data: Data, row: int, x: Float, y: Float) -> float:
     """By how much a coupling row is violated beyond the tolerance for the worst of the follower's optima at x."""
-    follower = Follower(game_of(data), data.B[row])
-    proof = follower.prove(x, y)
+    proof = prove(data, data.B[row], x, y)
     if not isinstance(proof, Proof):
         return np.inf
     scale = max(float(np.abs(np.append(data.A[row], data.B[row])).max()), ROW_TOLERANCE)

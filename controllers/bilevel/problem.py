@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from cosim.contract import Float
 from cosim.errors import Fault, InputError
 
-Floats = NDArray[np.float64]
 Matrix = ArrayLike | None
 Pair = Sequence[float | None] | None
-Bounds = Pair | Sequence[Pair] | NDArray[np.float64]
+Bounds = Pair | Sequence[Pair] | Float
 
 WHERE = "bilevel problem"
 NO_LIMIT = 1e20  # a bound or right-hand side from here on is none, as HiGHS reads it
@@ -77,19 +77,19 @@ class Data:
         Bounds, infinite where there is none.
     """
 
-    c_x: Floats
-    c_y: Floats
-    A: Floats
-    B: Floats
-    a: Floats
-    d: Floats
-    C: Floats
-    D: Floats
-    b: Floats
-    x_low: Floats
-    x_high: Floats
-    y_low: Floats
-    y_high: Floats
+    c_x: Float
+    c_y: Float
+    A: Float
+    B: Float
+    a: Float
+    d: Float
+    C: Float
+    D: Float
+    b: Float
+    x_low: Float
+    x_high: Float
+    y_low: Float
+    y_high: Float
 
 
 def checked(problem: BilevelLP) -> Data:
@@ -100,22 +100,32 @@ def checked(problem: BilevelLP) -> Data:
     InputError
         With every fault found: a shape that does not fit, a number that is not finite, a lower bound above its upper.
     """
-    read = _Reader()
-    c_x = read("c_x", np.zeros(0), _vector, problem.c_x)
-    d = read("d", np.zeros(0), _vector, problem.d)
+    faults: list[Fault] = []
+
+    def read(key: str, instead: Any, reader: Callable[..., Any], *size: int) -> Any:
+        """One argument; something harmless in its place where it cannot be read."""
+        try:
+            return reader(getattr(problem, key), *size)
+        except _ShapeError as fault:
+            faults.append(Fault(WHERE, key, "has the wrong shape", str(fault)))
+        except (TypeError, ValueError) as fault:
+            faults.append(Fault(WHERE, key, f"cannot be read ({fault})", "give numbers, in rows of equal length"))
+        return instead
+
+    c_x, d = read("c_x", np.zeros(0), _vector), read("d", np.zeros(0), _vector)
     nx, ny = len(c_x), len(d)
-    if ny == 0 and not read.faults:
-        read.faults.append(Fault(WHERE, "d", "no follower variable", "give the follower at least one variable"))
-    c_y = read("c_y", np.zeros(ny), _vector, problem.c_y, ny)
-    a, b = read("a", np.zeros(0), _vector, problem.a), read("b", np.zeros(0), _vector, problem.b)
-    A = read("A", np.zeros((len(a), nx)), _matrix, problem.A, len(a), nx)
-    B = read("B", np.zeros((len(a), ny)), _matrix, problem.B, len(a), ny)
-    C = read("C", np.zeros((len(b), nx)), _matrix, problem.C, len(b), nx)
-    D = read("D", np.zeros((len(b), ny)), _matrix, problem.D, len(b), ny)
-    x_low, x_high = read("x_bounds", (np.zeros(nx), np.zeros(nx)), _bounds, problem.x_bounds, nx)
-    y_low, y_high = read("y_bounds", (np.zeros(ny), np.zeros(ny)), _bounds, problem.y_bounds, ny)
-    arrays = {"c_x": c_x, "c_y": c_y, "A": A, "B": B, "a": a, "d": d, "C": C, "D": D, "b": b}
-    faults = read.faults + _not_finite(arrays)
+    if ny == 0 and not faults:
+        faults.append(Fault(WHERE, "d", "no follower variable", "give the follower at least one variable"))
+    c_y = read("c_y", np.zeros(ny), _vector, ny)
+    a, b = read("a", np.zeros(0), _vector), read("b", np.zeros(0), _vector)
+    A, B, C, D = (
+        read(key, np.zeros((len(limit), count)), _matrix, len(limit), count)
+        for key, limit, count in (("A", a, nx), ("B", a, ny), ("C", b, nx), ("D", b, ny))
+    )
+    (x_low, x_high), (y_low, y_high) = (
+        read(key, np.zeros((2, count)), _bounds, count) for key, count in (("x_bounds", nx), ("y_bounds", ny))
+    )
+    faults += _not_finite({"c_x": c_x, "c_y": c_y, "A": A, "B": B, "a": a, "d": d, "C": C, "D": D, "b": b})
     faults += _crossed("x_bounds", x_low, x_high) + _crossed("y_bounds", y_low, y_high)
     if faults:
         raise InputError(faults)
@@ -124,36 +134,18 @@ def checked(problem: BilevelLP) -> Data:
     return Data(c_x, c_y, *leader, d, *follower, x_low, x_high, y_low, y_high)
 
 
-class _Reader:
-    """Reads one argument after the other, and collects what is wrong with them."""
-
-    def __init__(self) -> None:
-        self.faults: list[Fault] = []
-
-    def __call__(self, key: str, instead: Any, read: Callable[..., Any], *arguments: Any) -> Any:
-        """What ``read`` makes of its arguments; something harmless in its place where it cannot."""
-        try:
-            return read(*arguments)
-        except _ShapeError as fault:
-            self.faults.append(Fault(WHERE, key, "has the wrong shape", str(fault)))
-        except (TypeError, ValueError) as fault:
-            remedy = "give numbers, in rows of equal length"
-            self.faults.append(Fault(WHERE, key, f"cannot be read ({fault})", remedy))
-        return instead
-
-
 class _ShapeError(ValueError):
     """A shape that does not fit; the message is the remedy."""
 
 
-def _plain(values: Any) -> Floats:
-    """Floats of a list, an array or a sparse matrix; nothing for None."""
+def _plain(values: Any) -> Float:
+    """Float of a list, an array or a sparse matrix; nothing for None."""
     if values is None:
         return np.zeros(0)
     return np.array(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float64)
 
 
-def _vector(values: Any, length: int | None = None) -> Floats:
+def _vector(values: Any, length: int | None = None) -> Float:
     vector = np.atleast_1d(np.squeeze(_plain(values)))
     if values is None and length is not None:
         return np.zeros(length)
@@ -162,7 +154,7 @@ def _vector(values: Any, length: int | None = None) -> Floats:
     return vector
 
 
-def _matrix(values: Any, rows: int, columns: int) -> Floats:
+def _matrix(values: Any, rows: int, columns: int) -> Float:
     matrix = _plain(values)
     if matrix.size == 0 and (values is None or matrix.ndim < 2 or 0 in (rows, columns)):
         return np.zeros((rows, columns))
@@ -175,7 +167,7 @@ def _matrix(values: Any, rows: int, columns: int) -> Floats:
     return matrix
 
 
-def _bounds(bounds: Any, count: int) -> tuple[Floats, Floats]:
+def _bounds(bounds: Any, count: int) -> tuple[Float, Float]:
     if bounds is None:
         return np.full(count, -np.inf), np.full(count, np.inf)
     pairs = list(bounds)
@@ -191,7 +183,7 @@ def _bounds(bounds: Any, count: int) -> tuple[Floats, Floats]:
     return np.where(low <= -NO_LIMIT, -np.inf, low), np.where(high >= NO_LIMIT, np.inf, high)
 
 
-def _not_finite(arrays: dict[str, Floats]) -> list[Fault]:
+def _not_finite(arrays: dict[str, Float]) -> list[Fault]:
     faults = []
     for key, values in arrays.items():
         may_be_unlimited = key in ("a", "b")
@@ -205,7 +197,7 @@ def _not_finite(arrays: dict[str, Floats]) -> list[Fault]:
     return faults
 
 
-def _crossed(key: str, low: Floats, high: Floats) -> list[Fault]:
+def _crossed(key: str, low: Float, high: Float) -> list[Fault]:
     wrong = ~(low <= high) | np.isposinf(low) | np.isneginf(high)
     return [
         Fault(WHERE, f"{key}[{i}]", f"no number lies between {low[i]} and {high[i]}", "give low <= high")

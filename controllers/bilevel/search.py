@@ -17,22 +17,37 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cosim.controllers.bilevel.facets import Facets
-from cosim.controllers.bilevel.follower import Follower, Proof
-from cosim.controllers.bilevel.game import Game, split
-from cosim.controllers.bilevel.relaxation import Relaxation, Rows
-from cosim.controllers.bilevel.root import strengthen
-from cosim.controllers.solver import Clock, Limits, SolveResult, Termination
-
-Floats = NDArray[np.float64]
+from cosim.contract import Float
+from cosim.controllers.bilevel.follower import Facets, Follower, Proof
+from cosim.controllers.bilevel.game import Game, Rows, split
+from cosim.controllers.bilevel.relaxation import Relaxation, strengthen
+from cosim.controllers.solver import Clock, SolveResult, Termination
 
 PROVEN_GAP = 1e-6  # (value - bound) / (1 + |value|) up to which a value is called optimal
 SMALLEST_UNIT = 1e-3  # of the scaled objective: below, the gap would be finer than linear programmes are solved
 STRENGTHEN_AFTER = 50  # nodes: most problems end before the effort at the root would pay
 STRENGTHEN_SHARE = 0.25  # of the time left
 SECOND_WEIGHT = 1e-3  # of the second objective's multipliers in the choice of a row: the first decide
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a search may stop.
+
+    Attributes
+    ----------
+    nodes : float
+        Nodes of the tree; the same on every machine.
+    gap : float
+        (value - bound) / (1 + |value|) to reach.
+    clock : Clock
+        A safety: where it strikes, results differ between machines.
+    """
+
+    nodes: float
+    gap: float
+    clock: Clock
 
 
 @dataclass
@@ -56,7 +71,7 @@ class Found:
     status: str = ""
     value: float = math.inf
     bound: float = -math.inf
-    point: Floats | None = None
+    point: Float | None = None
     nodes: int = 0
     note: str = ""
 
@@ -81,21 +96,18 @@ class Search:
     game : Game
         Standard form.
     limits : Limits
-        Nodes of the tree, and the gap, (value - bound) / (1 + |value|), at which to stop.
-    clock : Clock
-        A safety: where it strikes, results differ between machines.
+        When to stop.
     """
 
-    def __init__(self, game: Game, limits: Limits, clock: Clock) -> None:
-        self._game, self._limits, self._clock = game, limits, clock
+    def __init__(self, game: Game, limits: Limits) -> None:
+        self._game, self._limits = game, limits
         self._unit = min(1.0, max(1.0 / game.cost_scale, SMALLEST_UNIT))  # 1 of the problem's own objective, scaled
-        self._relaxation = Relaxation(game, clock)
-        self._facets = Facets(game, clock)
-        self._followers = [Follower(game, second, clock) for second in game.seconds]
+        self._relaxation = Relaxation(game, limits.clock)
+        self._facets = Facets(game, limits.clock)
+        self._followers = [Follower(game, second, limits.clock) for second in game.seconds]
         self._found = Found()
         self._open: list[Node] = []
-        self._settled = math.inf  # lowest bound among nodes given up as no better than the best point
-        self._unresolved = math.inf  # lowest bound among nodes that a linear programme left without an answer
+        self._closed = math.inf  # lowest bound of nodes no better than the best point, or left without an answer
         self._tight: Rows = frozenset()
         self._zero: Rows = frozenset()
         self._number = itertools.count()
@@ -106,29 +118,21 @@ class Search:
         self._look(frozenset(), frozenset(), -math.inf)
         strengthened = False
         while self._open and not found.status:
-            found.status = self._limit_reached()
-            if found.status:
+            if self._limits.clock.over or found.nodes >= self._limits.nodes:
+                found.status = "time_limit" if self._limits.clock.over else "node_limit"
                 break
             if not strengthened and (found.nodes >= STRENGTHEN_AFTER or self._open[0].bound == -math.inf):
-                self._strengthen()
+                until = Clock(STRENGTHEN_SHARE * self._limits.clock.left_s)
+                self._tight, self._zero = strengthen(self._relaxation, self._tight, self._zero, found.value, until)
                 strengthened = True
             node = heapq.heappop(self._open)
             if node.bound >= self._cutoff():
-                self._settled = min(self._settled, node.bound)
+                self._closed = min(self._closed, node.bound)
                 continue
             tight, zero = node.tight | self._tight, node.zero | self._zero
             self._look(tight | {node.row}, zero, node.bound)
             self._look(tight, zero | {node.row}, node.bound)
         return self._conclude()
-
-    def _limit_reached(self) -> str:
-        if self._clock.over:
-            return "time_limit"
-        return "node_limit" if self._found.nodes >= self._limits.nodes else ""
-
-    def _strengthen(self) -> None:
-        until = Clock(STRENGTHEN_SHARE * self._clock.left_s)
-        self._tight, self._zero = strengthen(self._relaxation, self._tight, self._zero, self._found.value, until)
 
     def _cutoff(self) -> float:
         """Bound from which on a node is no better than the best point."""
@@ -142,7 +146,7 @@ class Search:
     def _look(self, tight: Rows, zero: Rows, parent_bound: float) -> None:
         """Solve a node: settle it, or put it with a row to branch on among the open ones."""
         if self._found.status:
-            self._unresolved = min(self._unresolved, parent_bound)
+            self._closed = min(self._closed, parent_bound)
             return
         self._found.nodes += 1
         relaxed = self._relaxation.solve(tight, zero)
@@ -156,7 +160,7 @@ class Search:
         if relaxed.termination is not Termination.OPTIMAL:
             self._doubt(relaxed.termination, bound)
         elif bound >= self._cutoff():
-            self._settled = min(self._settled, bound)
+            self._closed = min(self._closed, bound)
         else:
             self._explore(tight, zero, bound, relaxed)
 
@@ -174,7 +178,7 @@ class Search:
         if best.termination is Termination.OPTIMAL and best.value < self._found.value:
             self._found.value, self._found.point = best.value, best.x
         if bound >= self._cutoff():
-            self._settled = min(self._settled, bound)
+            self._closed = min(self._closed, bound)
             return
         candidates = score.keys() - tight
         if not candidates or best.termination is Termination.TIME_LIMIT:  # the former by rounding only
@@ -184,7 +188,7 @@ class Search:
         depth = len(tight) + len(zero)
         heapq.heappush(self._open, Node(bound, -depth, next(self._number), tight, zero, row))
 
-    def _positive_rows(self, point: Floats, zero: Rows) -> dict[int, float] | Termination:
+    def _positive_rows(self, point: Float, zero: Rows) -> dict[int, float] | Termination:
         """Rows of all followers whose multipliers are positive at a decision, with multiplier times slack."""
         game = self._game
         x, answers = split(game, point)
@@ -203,7 +207,7 @@ class Search:
         return score
 
     def _doubt(self, ending: Termination, bound: float) -> None:
-        self._unresolved = min(self._unresolved, bound)
+        self._closed = min(self._closed, bound)
         if ending is Termination.TIME_LIMIT:
             self._found.status = "time_limit"
 
@@ -213,7 +217,7 @@ class Search:
             found.bound, found.point = -math.inf, None
             return found
         lowest_open = min((node.bound for node in self._open), default=math.inf)
-        found.bound = min(lowest_open, self._unresolved, self._settled, found.value)
+        found.bound = min(lowest_open, self._closed, found.value)
         if found.point is None:
             found.status = "infeasible" if found.bound == math.inf else found.status or "not_proven"
             return found

@@ -6,23 +6,19 @@ evolutionary algorithm; ``Follower`` answers prices as the users do.
 
 from cosim.controllers.pricing.answer import Answer, better_moves, evaluate
 from cosim.controllers.pricing.evolution import Evolved, evolve
-from cosim.controllers.pricing.exact import MOST_VECTORS, Best, best_prices
 from cosim.controllers.pricing.follower import OPTIMISTIC_WEIGHTS, PESSIMISTIC_WEIGHTS, Follower, Rules
 from cosim.controllers.pricing.generate import generate
-from cosim.controllers.pricing.instance import Instance, make_instance, servable_levels, unservable_faults, with_periods
-from cosim.controllers.pricing.leader import MODERATE, READINGS, Leader
-from cosim.controllers.pricing.model import CONGESTIONS, FORMULATIONS, Model, build
-from cosim.controllers.pricing.solvers import SOLVERS, minimise, scip_missing
+from cosim.controllers.pricing.instance import Instance, make_instance, unservable_faults, with_periods
+from cosim.controllers.pricing.leader import MODERATE, READINGS, Best, Leader, best_prices
+from cosim.controllers.pricing.model import FORMULATIONS, Model, build
+from cosim.controllers.pricing.solvers import minimise, scip_missing
 
 __all__ = [
-    "CONGESTIONS",
     "FORMULATIONS",
     "MODERATE",
-    "MOST_VECTORS",
     "OPTIMISTIC_WEIGHTS",
     "PESSIMISTIC_WEIGHTS",
     "READINGS",
-    "SOLVERS",
     "Answer",
     "Best",
     "Evolved",
@@ -40,7 +36,6 @@ __all__ = [
     "make_instance",
     "minimise",
     "scip_missing",
-    "servable_levels",
     "unservable_faults",
     "with_periods",
 ]

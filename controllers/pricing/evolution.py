@@ -106,17 +106,11 @@ def evolve(
         if stale or not problem.fresh:
             break
     optimistic, pessimistic, moderate = problem.best
+    optimistic_eur, pessimistic_eur, moderate_eur = problem.best_eur.tolist()
     return Evolved(
-        optimistic=optimistic,
-        pessimistic=pessimistic,
-        moderate=moderate,
-        optimistic_eur=float(problem.best_eur[0]),
-        pessimistic_eur=float(problem.best_eur[1]),
-        moderate_eur=float(problem.best_eur[2]),
-        generations=len(reached),
-        evaluated=problem.seen,
-        history_eur=np.array(reached)[:, :2],
-    )
+        optimistic, pessimistic, moderate, optimistic_eur, pessimistic_eur, moderate_eur,
+        generations=len(reached), evaluated=len(problem.known), history_eur=np.array(reached)[:, :2],
+    )  # fmt: skip
 
 
 class _PriceProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
@@ -125,31 +119,26 @@ class _PriceProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
     def __init__(self, leader: Leader, guides: tuple[str, str]) -> None:
         self._leader, self._guides = leader, guides
         self._levels = leader.instance.levels
-        self._known: dict[bytes, Float] = {}
+        self.known: dict[bytes, Float] = {}  # incomes of every price vector evaluated
         self.best_eur: Float = np.full(3, -np.inf)
         self.best: list[Float] = [np.empty(0)] * 3
         self.fresh = True
         super().__init__(n_var=leader.instance.stations, n_obj=2, xl=0, xu=len(self._levels) - 1, vtype=int)
 
-    @property
-    def seen(self) -> int:
-        """Different price vectors evaluated."""
-        return len(self._known)
-
     def _evaluate(self, x: Any, out: dict[str, Any], *_: object, **__: object) -> None:
-        self.fresh = self.seen < self._leader.count
+        self.fresh = len(self.known) < self._leader.count
         income = np.array([self._income(self._leader.mended(self._levels[row.astype(int)])) for row in x])
         out["F"] = np.where(np.isfinite(income), -income, _UNSERVABLE)
 
     def _income(self, prices: Float) -> Float:
         key = prices.tobytes()
-        if key not in self._known:
+        if key not in self.known:
             both = np.array([self._leader.income_eur(guide, prices) for guide in self._guides])
-            self._known[key] = both
+            self.known[key] = both
             for k, income in enumerate((*both, both.mean())):
                 if income > self.best_eur[k]:
                     self.best_eur[k], self.best[k] = income, prices
-        return self._known[key]
+        return self.known[key]
 
 
 class _AnyOtherLevel(Mutation):  # type: ignore[misc]

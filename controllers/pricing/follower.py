@@ -22,16 +22,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.contract import Float
-from cosim.controllers.pricing.answer import SAME, Answer, evaluate
+from cosim.controllers.pricing.answer import SAME, Answer, evaluate, relaxed_answer
 from cosim.controllers.pricing.instance import Instance
-from cosim.controllers.pricing.local import rounded_assignment
-from cosim.controllers.pricing.model import SHARE, Congestion, Formulation, Model, build
+from cosim.controllers.pricing.model import Congestion, Formulation, Model, build
 from cosim.controllers.pricing.solvers import PROVEN_GAP, ROUNDING, TIME_LIMIT_S, Limit, SolverName, minimise
 from cosim.controllers.solver import UNLIMITED, Limits, SolveResult, Termination, relative_gap
 from cosim.errors import SolverError
 
 OPTIMISTIC_WEIGHTS, PESSIMISTIC_WEIGHTS = (0.1, 0.9), (0.9, 0.1)
 """The slides': of cost in EUR and of time in hours."""
+WEIGHTS = {"weighted_optimistic": OPTIMISTIC_WEIGHTS, "weighted_pessimistic": PESSIMISTIC_WEIGHTS}
 
 
 @dataclass(frozen=True)
@@ -72,28 +72,25 @@ class Follower:
 
     Attributes
     ----------
-    solves : int
-        Mixed-integer programmes solved so far.
-    worst_gap, process_s : float
-        Largest proven gap of them, and the processor time in the solver [s].
+    worst_gap : float
+        Largest proven gap of the mixed-integer programmes solved so far.
     """
 
     def __init__(self, instance: Instance, rules: Rules | None = None) -> None:
         self.instance = instance
         self.rules = rules or Rules()
-        self.solves = 0
-        self.worst_gap = self.process_s = 0.0
+        self.worst_gap = 0.0
 
     def weighted(self, prices: Float, weights: tuple[float, float]) -> Answer | None:
         """Minimise ``w1 f1 + w2 f2``; None where the stations have no room for those who must be served."""
         model, limits = self._served(prices)
         if model is None:
             return None
-        aim = weights[0] * model.cost_eur + weights[1] * model.time_h
         if not limits and not model.squares and len(model.user):
-            is_settled, near = self._rounded(model, np.asarray(prices, float), weights, aim)
+            is_settled, near = self._rounded(model, np.asarray(prices, float), weights)
             if is_settled:
                 return near
+        aim = weights[0] * model.cost_eur + weights[1] * model.time_h
         return self._answer(model, prices, self._minimise(model, aim, limits))
 
     def cheapest(self, prices: Float) -> Answer | None:
@@ -159,21 +156,14 @@ class Follower:
         held = self._minimise(model, second, [*limits, (first, reached + SAME)])
         return self._answer(model, prices, held) or best
 
-    def _rounded(
-        self, model: Model, prices: Float, weights: tuple[float, float], aim: Float
-    ) -> tuple[bool, Answer | None]:
+    def _rounded(self, model: Model, prices: Float, weights: tuple[float, float]) -> tuple[bool, Answer | None]:
         """Round the linear relaxation; settled where it is infeasible, or rounded within the gap asked for.
 
         Where no capacity binds, the relaxation of ``cuts`` is whole by itself: a flow of convex costs.
         """
-        relaxed = minimise(model, aim, relaxed=True)
-        if not relaxed.has_point:
-            return True, None
-        congestion = self.rules.congestion
-        quick = rounded_assignment(self.instance, prices, weights, model, relaxed.x, SHARE[congestion])
-        if quick is None:
-            return False, None
-        answer = evaluate(self.instance, prices, quick, congestion)
+        relaxed, answer = relaxed_answer(self.instance, prices, weights, model, self.rules.congestion)
+        if answer is None:
+            return not relaxed.has_point, None
         gap = relative_gap(weights[0] * answer.cost_eur + weights[1] * answer.potential_h, relaxed.value, ROUNDING)
         if gap > max(self.rules.gap, PROVEN_GAP):
             return False, None
@@ -207,13 +197,11 @@ class Follower:
         return bool((need_kwh[must] <= largest_kwh[must]).all() and need_kwh[must].sum() <= room_kwh.sum())
 
     def _minimise(self, model: Model, cost: Float, limits: Sequence[Limit]) -> SolveResult:
-        self.solves += 1
         if not len(model.user):
             return SolveResult(Termination.OPTIMAL, 0.0, 0.0, np.zeros(len(cost)))
         found = minimise(model, cost, limits, solver=self.rules.solver,
                          stop=Limits(self.rules.gap, UNLIMITED, self.rules.time_limit_s))  # fmt: skip
         self.worst_gap = max(self.worst_gap, found.gap if found.has_point else 0.0)
-        self.process_s += found.process_s
         return found
 
     def _answer(self, model: Model, prices: Float, found: SolveResult) -> Answer | None:

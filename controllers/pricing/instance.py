@@ -130,21 +130,26 @@ def servable_levels(instance: Instance) -> np.ndarray[tuple[int, ...], np.dtype[
     Necessary, and not sufficient: all who can pay the lowest price must be served (``sum_j x_ij = y_i``), so their
     energy must fit into all stations, and the largest need among them into one.
     """
-    fits = []
-    for level in instance.levels:
-        must_kwh = instance.demands_kwh[instance.budgets >= level - SAME_EUR_PER_KWH]
-        small = must_kwh.sum() <= instance.capacity_kwh.sum() * (1 + 1e-9)
-        fits.append(bool(small and must_kwh.max() <= instance.capacity_kwh.max(initial=0.0) * (1 + 1e-9)))
-    return np.array(fits)
+    all_kwh, largest_kwh = instance.capacity_kwh.sum(), instance.capacity_kwh.max(initial=0.0)
+    must = _must_kwh(instance)
+    return np.array([
+        bool(kwh.sum() <= all_kwh * (1 + 1e-9) and kwh.max() <= largest_kwh * (1 + 1e-9)) for kwh in must
+    ])  # fmt: skip
+
+
+def _must_kwh(instance: Instance) -> list[Float]:
+    """Energy of those who must be served, for each level as the lowest price."""
+    return [instance.demands_kwh[instance.budgets >= level - SAME_EUR_PER_KWH] for level in instance.levels]
 
 
 def unservable_faults(instance: Instance, where: str = WHERE) -> list[Fault]:
     """Name the lowest prices at which those who must be served cannot be, and their energy."""
-    told = []
-    for level, fits in zip(instance.levels, servable_levels(instance), strict=True):
-        if not fits:
-            must_kwh = instance.demands_kwh[instance.budgets >= level - SAME_EUR_PER_KWH]
-            told.append(f"{level:.2f} EUR/kWh ({must_kwh.sum():g} kWh, the largest need {must_kwh.max():g})")
+    levels = zip(instance.levels, _must_kwh(instance), servable_levels(instance), strict=True)
+    told = [
+        f"{level:.2f} EUR/kWh ({kwh.sum():g} kWh, the largest need {kwh.max():g})"
+        for level, kwh, fits in levels
+        if not fits
+    ]
     problem = (
         f"stations of {', '.join(f'{kwh:g}' for kwh in instance.capacity_kwh)} kWh cannot serve those who must be "
         f"served where the lowest price is {'; '.join(told)}"

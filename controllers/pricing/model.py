@@ -8,24 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
-from scipy import sparse
 
 from cosim.contract import Float, Int
+from cosim.controllers import solver as door
 from cosim.controllers.pricing.instance import Instance
 
 Formulation = Literal["products", "products_lean", "cuts", "nonlinear"]
 Congestion = Literal["system", "equilibrium"]
 FORMULATIONS: tuple[str, ...] = get_args(Formulation)
-CONGESTIONS: tuple[str, ...] = get_args(Congestion)
-LINEAR = tuple(name for name in FORMULATIONS if name != "nonlinear")
 
 SHARE = {"system": 1.0, "equilibrium": 0.5}
 """The users of a station count beta (share f² + (1 - share) f)."""
-
-Rows = tuple[sparse.csr_matrix, Float, Float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +33,8 @@ class Model:
     ----------
     user, station : ndarray of int, shape (pair,)
         Of the leading columns, which are binary.
-    rows : csr_matrix, shape (row, column)
-    row_low, row_high : ndarray, shape (row,)
-    high : ndarray, shape (column,)
-        Upper bounds; the lower ones are 0.
-    whole : ndarray of bool, shape (column,)
-        Integer columns.
+    numbers : solver.Model
+        Rows, limits and integer columns; its cost is zero.
     squares : tuple of (int, int)
         Columns (s, f) with s >= f², which no row says: of the non-linear formulation only.
     cost_eur, time_h, lost_kwh : ndarray, shape (column,)
@@ -50,15 +43,16 @@ class Model:
 
     user: Int
     station: Int
-    rows: sparse.csr_matrix
-    row_low: Float
-    row_high: Float
-    high: Float
-    whole: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+    numbers: door.Model
     squares: tuple[tuple[int, int], ...]
     cost_eur: Float
     time_h: Float
     lost_kwh: Float
+
+    @property
+    def high(self) -> Float:
+        """Upper bounds of the columns, shape (column,); the lower ones are 0."""
+        return np.asarray(self.numbers.high)
 
     def assignment(self, point: Float, users: int) -> Int:
         """Station of every user, -1 for none, shape (user,)."""
@@ -103,123 +97,80 @@ def build(
     able = instance.affordable(prices)
     user, station = np.nonzero(able)
     pairs, stations = len(user), instance.stations
-    ones = np.ones(pairs)
-    by_user = sparse.csr_matrix((ones, (user, np.arange(pairs))), shape=(instance.users, pairs))
-    by_station = sparse.csr_matrix((ones, (station, np.arange(pairs))), shape=(stations, pairs))
-    energy = sparse.csr_matrix(by_station.multiply(instance.demands_kwh[user]))
-    none, many = sparse.csr_matrix((instance.users, stations)), sparse.csr_matrix((stations, stations))
-    itself = sparse.csr_matrix(sparse.identity(stations))
+    pair, each = np.arange(pairs), np.arange(stations)
     must = able.any(axis=1).astype(float)
-    blocks: list[Rows] = [
-        (sparse.hstack([by_user, none]), must if compulsory else np.zeros(instance.users), must),
-        (sparse.hstack([energy, many]), np.full(stations, -np.inf), instance.capacity_kwh),
-        (sparse.hstack([by_station, -itself]), np.zeros(stations), np.zeros(stations)),
-    ]
-    first = pairs + stations
-    share = SHARE[congestion]
-    beta_h = instance.beta_h[station]
-    time_h = np.concatenate([instance.fixed_h[user, station], (1.0 - share) * instance.beta_h])
-    square = SQUARES[formulation](instance, by_station, first)
-    time_h[:pairs] += share * beta_h * square.per_user
-    columns = first + len(square.weight_h)
-    blocks += square.rows
-    rows = sparse.vstack([_widened(block, columns) for block, _, _ in blocks]).tocsr()
-    counted = np.asarray(by_station.sum(axis=1)).ravel()
+    rows = door.Rows()
+    rows.add(instance.users, must if compulsory else 0.0, must, (user, pair, 1.0))
+    rows.add(stations, -np.inf, instance.capacity_kwh, (station, pair, instance.demands_kwh[user]))
+    rows.add(stations, 0.0, 0.0, (station, pair, 1.0), (each, pairs + each, -1.0))
+    square = SQUARES[formulation](instance, station, rows)
+    share, added = SHARE[congestion], len(square.weight_h)
+    pair_h = instance.fixed_h[user, station] + share * instance.beta_h[station] * square.per_user
+    count_h = (1.0 - share) * instance.beta_h
+    counted = np.bincount(station, minlength=stations).astype(float)
+    high = np.concatenate([np.ones(pairs), counted, square.high])
+    whole = np.repeat([True, False, square.whole], [pairs, stations, added])
+    nothing = np.zeros(stations + added)
     return Model(
         user=user,
         station=station,
-        rows=rows,
-        row_low=np.concatenate([low for _, low, _ in blocks]),
-        row_high=np.concatenate([high for _, _, high in blocks]),
-        high=np.concatenate([ones, counted, square.high]),
-        whole=np.concatenate([ones > 0, np.zeros(stations, bool), square.whole]),
+        numbers=rows.model(np.zeros(len(high)), np.zeros(len(high)), high, whole),
         squares=square.pairs,
-        cost_eur=_padded(prices[station] * instance.demands_kwh[user], columns),
-        time_h=_padded(np.concatenate([time_h, share * square.weight_h]), columns),
-        lost_kwh=_padded(-instance.demands_kwh[user], columns),
+        cost_eur=np.concatenate([prices[station] * instance.demands_kwh[user], nothing]),
+        time_h=np.concatenate([pair_h, count_h, share * square.weight_h]),
+        lost_kwh=np.concatenate([-instance.demands_kwh[user], nothing]),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class Square:
-    """Columns and rows that a formulation adds to say what the square of a number of users is.
+    """Columns that a formulation adds to say what the square of a number of users is.
 
     The square, times beta, is ``per_user`` × beta for every user there, and ``weight_h`` for the columns added.
     """
 
     weight_h: Float
     high: Float
-    whole: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-    rows: list[Rows]
+    whole: bool = False
     per_user: float = 0.0
     pairs: tuple[tuple[int, int], ...] = ()
 
 
-def _cuts(instance: Instance, by_station: sparse.csr_matrix, first: int) -> Square:
+def _cuts(instance: Instance, station: Int, rows: door.Rows) -> Square:
     """One row for each number k of users but the last: the chord of the square from k to k + 1."""
-    able, stations = np.diff(by_station.indptr), instance.stations
-    station = np.repeat(np.arange(stations), able)
-    k = np.concatenate([np.arange(count) for count in able]) if able.sum() else np.zeros(0)
+    stations, users_at = instance.stations, len(station)
+    able = np.bincount(station, minlength=stations)
+    at = np.repeat(np.arange(stations), able)
+    k = np.concatenate([np.arange(count) for count in able]).astype(float)
     row = np.arange(len(k))
-    users_at = first - stations + station
-    matrix = sparse.csr_matrix(
-        (
-            np.concatenate([np.ones(len(k)), -(2.0 * k + 1.0)]),
-            (np.concatenate([row, row]), np.concatenate([first + station, users_at])),
-        ),
-        shape=(len(k), first + stations),
-    )
-    rows = [(matrix, -k * (k + 1.0), np.full(len(k), np.inf))]
-    return Square(instance.beta_h, able.astype(float) ** 2, np.zeros(stations, bool), rows)
+    square = (row, users_at + stations + at, 1.0)
+    rows.add(len(k), -k * (k + 1.0), np.inf, square, (row, users_at + at, -(2.0 * k + 1.0)))
+    return Square(instance.beta_h, able.astype(float) ** 2)
 
 
-def _nonlinear(instance: Instance, by_station: sparse.csr_matrix, first: int) -> Square:
-    able, stations = np.diff(by_station.indptr), instance.stations
-    pairs = tuple((first + j, first - stations + j) for j in range(stations))
-    return Square(instance.beta_h, able.astype(float) ** 2, np.zeros(stations, bool), [], pairs=pairs)
+def _nonlinear(instance: Instance, station: Int, rows: door.Rows) -> Square:  # noqa: ARG001 - the same for all
+    users_at, stations = len(station), instance.stations
+    able = np.bincount(station, minlength=stations)
+    pairs = tuple((users_at + stations + j, users_at + j) for j in range(stations))
+    return Square(instance.beta_h, able.astype(float) ** 2, pairs=pairs)
 
 
-def _products(instance: Instance, by_station: sparse.csr_matrix, first: int, *, lean: bool = False) -> Square:
+def _products(instance: Instance, station: Int, rows: door.Rows, *, lean: bool = False) -> Square:
     """A column g for every two users who can afford a station; f² = f + 2 sum g."""
-    one, other, where = [], [], []
-    for station in range(instance.stations):
-        columns = by_station.indices[by_station.indptr[station] : by_station.indptr[station + 1]]
-        left, right = np.triu_indices(len(columns), k=1)
-        one.append(columns[left])
-        other.append(columns[right])
-        where.append(np.full(len(left), station))
-    i, k, j = (np.concatenate(part).astype(np.int64) for part in (one, other, where))
+    at = [np.flatnonzero(station == j) for j in range(instance.stations)]
+    both = [np.triu_indices(len(columns), k=1) for columns in at]
+    i, k = (np.concatenate([c[two[side]] for c, two in zip(at, both, strict=True)]) for side in (0, 1))
     count = len(i)
-    row, g = np.arange(count), first + np.arange(count)
-
-    def rows(*entries: tuple[Int, float], low: float) -> Rows:
-        values = np.concatenate([np.full(count, value) for _, value in entries])
-        places = (np.tile(row, len(entries)), np.concatenate([columns for columns, _ in entries]))
-        matrix = sparse.csr_matrix((values, places), shape=(count, first + count))
-        return matrix, np.full(count, low), np.full(count, np.inf)
-
-    added = [rows((g, 1.0), (i, -1.0), (k, -1.0), low=-1.0)]
-    if not lean:
-        added += [rows((i, 1.0), (g, -1.0), low=0.0), rows((k, 1.0), (g, -1.0), low=0.0)]
-    return Square(2.0 * instance.beta_h[j], np.ones(count), np.full(count, not lean), added, per_user=1.0)
+    row, g = np.arange(count), len(station) + instance.stations + np.arange(count)
+    rows.add(count, -1.0, np.inf, (row, g, 1.0), (row, i, -1.0), (row, k, -1.0))
+    for user in () if lean else (i, k):
+        rows.add(count, 0.0, np.inf, (row, user, 1.0), (row, g, -1.0))
+    return Square(2.0 * instance.beta_h[station[i]], np.ones(count), not lean, per_user=1.0)
 
 
-def _products_lean(instance: Instance, by_station: sparse.csr_matrix, first: int) -> Square:
-    return _products(instance, by_station, first, lean=True)
-
-
-SQUARES: dict[str, Callable[[Instance, sparse.csr_matrix, int], Square]] = {
+SQUARES: dict[str, Callable[[Instance, Int, door.Rows], Square]] = {
     "products": _products,
-    "products_lean": _products_lean,
+    "products_lean": partial(_products, lean=True),
     "cuts": _cuts,
     "nonlinear": _nonlinear,
 }
-
-
-def _padded(values: Float, columns: int) -> Float:
-    return np.concatenate([values, np.zeros(columns - len(values))])
-
-
-def _widened(block: sparse.csr_matrix, columns: int) -> sparse.csr_matrix:
-    rows, own = block.shape
-    return block if own == columns else sparse.hstack([block, sparse.csr_matrix((rows, columns - own))])

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from importlib.util import find_spec
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
 
 from cosim.contract import Float
 from cosim.controllers import solver as door
+from cosim.controllers.pricing.instance import WHERE
 from cosim.controllers.pricing.model import Model
 from cosim.controllers.solver import UNLIMITED, Limits, OutOfTimeError, SolveResult, Termination, judged
 from cosim.errors import Fault, InputError, SolverError
 
 SolverName = Literal["highs", "scip"]
-SOLVERS: tuple[str, ...] = get_args(SolverName)
 ABSOLUTE_GAP = 1e-7  # EUR, hours or their weighted sum; the gap that is called none
 ROUNDING = 10.0 * ABSOLUTE_GAP  # values that differ by less are one value
 FEASIBILITY = 1e-9  # far below what tells two answers apart
@@ -27,7 +28,7 @@ TIME_LIMIT_S = 600.0
 Limit = tuple[Float, float]
 """A row: coefficients of all columns, and what they may reach."""
 
-
+Squares = tuple[tuple[int, int], ...]
 EXACT = Limits(0.0, UNLIMITED, TIME_LIMIT_S)
 
 
@@ -54,11 +55,14 @@ def minimise(
     InputError
         Where the solver is not installed, or cannot do the formulation.
     """
-    found = (
-        _with_scip(model, cost, limits, stop)
-        if solver == "scip"
-        else _with_highs(model, cost, limits, stop, relaxed=relaxed)
-    )
+    rows = np.array([row for row, _ in limits]).reshape(-1, len(cost))
+    numbers = replace(
+        model.numbers, cost=cost, whole=None if relaxed else model.numbers.whole,
+        matrix=sparse.vstack([model.numbers.matrix, sparse.csr_array(rows)], format="csr"),
+        row_low=np.append(model.numbers.row_low, np.full(len(limits), -np.inf)),
+        row_high=np.append(model.numbers.row_high, [high for _, high in limits]),
+    )  # fmt: skip
+    found = _with_scip(numbers, model.squares, stop) if solver == "scip" else _with_highs(numbers, model.squares, stop)
     if found.termination is Termination.TIME_LIMIT:
         remedy = "allow a longer time limit or a gap"
         raise OutOfTimeError(f"no proven answer of the users within {stop.time_s:g} s: {remedy}")
@@ -67,14 +71,10 @@ def minimise(
     return found
 
 
-def _with_highs(model: Model, cost: Float, limits: Sequence[Limit], stop: Limits, *, relaxed: bool) -> SolveResult:
-    if model.squares:
+def _with_highs(numbers: door.Model, squares: Squares, stop: Limits) -> SolveResult:
+    if squares:
         problem = "'nonlinear' has quadratic rows with binaries, which HiGHS does not solve"
-        raise InputError(Fault("station pricing", "formulation", problem, "use solver 'scip', or formulation 'cuts'"))
-    rows = sparse.vstack([model.rows, *(sparse.csr_matrix(row) for row, _ in limits)])
-    low = np.concatenate([model.row_low, np.full(len(limits), -np.inf)])
-    high = np.concatenate([model.row_high, [bound for _, bound in limits]])
-    numbers = door.Model(cost, rows, low, high, 0.0, model.high, None if relaxed else model.whole)
+        raise InputError(Fault(WHERE, "formulation", problem, "use solver 'scip', or formulation 'cuts'"))
     found = door.solve(
         numbers, stop, mip_abs_gap=ABSOLUTE_GAP, mip_allow_restart=False,
         mip_feasibility_tolerance=FEASIBILITY, primal_feasibility_tolerance=FEASIBILITY,
@@ -84,69 +84,41 @@ def _with_highs(model: Model, cost: Float, limits: Sequence[Limit], stop: Limits
 
 def scip_missing() -> str:
     """Why SCIP cannot be used; empty where it can."""
-    try:
-        from pyomo.contrib.solver.solvers.scip.scip_direct import ScipDirect
-    except ImportError:
-        return "this Pyomo does not know SCIP: it takes 6.10 or later"
-    return "" if ScipDirect().available() else "the package pyscipopt is not installed"
+    return "" if find_spec("pyscipopt") else "the package pyscipopt is not installed"
 
 
-def _with_scip(model: Model, cost: Float, limits: Sequence[Limit], stop: Limits) -> SolveResult:
+def _with_scip(numbers: door.Model, squares: Squares, stop: Limits) -> SolveResult:
     missing = scip_missing()
     if missing:
-        raise InputError(Fault("station pricing", "solver", missing, "pip install 'lv-feeder-cosim[scip]'"))
-    from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondition
-    from pyomo.contrib.solver.solvers.scip.scip_direct import ScipDirect
+        raise InputError(Fault(WHERE, "solver", missing, "pip install 'lv-feeder-cosim[scip]'"))
+    import pyscipopt
 
-    problem = _pyomo(model, cost, limits)
-    results = ScipDirect().solve(
-        problem,
-        time_limit=stop.time_s,
-        rel_gap=stop.gap,
-        abs_gap=ABSOLUTE_GAP,
-        threads=1,
-        load_solutions=False,
-        raise_exception_on_nonoptimal_result=False,
-        solver_options={"numerics/feastol": FEASIBILITY, "timing/clocktype": PROCESSOR_CLOCK},
-    )
-    process_s = float(results.timing_info.scip_time)
-    ended, ends = results.termination_condition, TerminationCondition
-    if ended in (ends.provenInfeasible, ends.infeasibleOrUnbounded, ends.locallyInfeasible):
+    scip, matrix = pyscipopt.Model(), numbers.matrix
+    scip.hideOutput()
+    scip.setParams({
+        "limits/time": stop.time_s, "limits/gap": stop.gap, "limits/absgap": ABSOLUTE_GAP,
+        "numerics/feastol": FEASIBILITY, "timing/clocktype": PROCESSOR_CLOCK, "parallel/maxnthreads": 1,
+    })  # fmt: skip
+    kinds = zip(np.asarray(numbers.high).tolist(), np.asarray(numbers.whole).tolist(), strict=True)
+    columns = [scip.addVar(vtype="I" if whole else "C", lb=0.0, ub=high) for high, whole in kinds]
+    for row, (low, high) in enumerate(np.column_stack([numbers.row_low, numbers.row_high]).tolist()):
+        span = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        entries = list(zip(matrix.indices[span].tolist(), matrix.data[span].tolist(), strict=True))
+        if entries:
+            body = pyscipopt.quicksum(value * columns[k] for k, value in entries)
+            scip.addCons(body >= low if high == np.inf else body <= high if low == -np.inf else (body <= high) >= low)
+    for square, count in squares:
+        scip.addCons(columns[count] ** 2 <= columns[square])
+    scip.setObjective(pyscipopt.quicksum(value * columns[k] for k, value in enumerate(numbers.cost.tolist())))
+    scip.optimize()
+    ended, process_s = scip.getStatus(), float(scip.getSolvingTime())
+    if ended in ("infeasible", "inforunbd"):
         return SolveResult(Termination.INFEASIBLE, bound=float("inf"), process_s=process_s)
-    if ended == ends.maxTimeLimit:
+    if ended == "timelimit":
         return SolveResult(Termination.TIME_LIMIT, process_s=process_s)
-    if ended != ends.convergenceCriteriaSatisfied or results.solution_status != SolutionStatus.optimal:
-        raise SolverError(f"SCIP ended with {ended.name!r}")
-    results.solution_loader.load_vars()
-    point = np.array([column.value for column in problem.x.values()])
-    value, bound = float(cost @ point), float(results.objective_bound)
-    proven, nodes = judged(value, bound, stop.gap, rounding=ROUNDING), int(results.extra_info["NNodes"])
+    if ended not in ("optimal", "gaplimit"):
+        raise SolverError(f"SCIP ended with {ended!r}")
+    point = np.array([scip.getVal(column) for column in columns])
+    value, bound = float(numbers.cost @ point), float(scip.getDualbound())
+    proven, nodes = judged(value, bound, stop.gap, rounding=ROUNDING), int(scip.getNNodes())
     return SolveResult(proven, value, bound, point, nodes=nodes, process_s=process_s, rounding=ROUNDING)
-
-
-def _pyomo(model: Model, cost: Float, limits: Sequence[Limit]) -> Any:
-    import pyomo.environ as pyo
-
-    problem = pyo.ConcreteModel()
-    whole, high = model.whole, model.high
-
-    def domain(_: Any, k: int) -> Any:
-        return (pyo.Binary if high[k] <= 1.0 else pyo.NonNegativeIntegers) if whole[k] else pyo.NonNegativeReals
-
-    problem.x = pyo.Var(range(len(high)), domain=domain, bounds=lambda _, k: (0.0, float(high[k])))
-    problem.rows = pyo.ConstraintList()
-    rows = model.rows
-    columns = list(problem.x.values())
-    for row, (low, top) in enumerate(zip(model.row_low.tolist(), model.row_high.tolist(), strict=True)):
-        span = slice(rows.indptr[row], rows.indptr[row + 1])
-        body = pyo.quicksum(
-            value * columns[k] for k, value in zip(rows.indices[span].tolist(), rows.data[span].tolist(), strict=True)
-        )
-        if rows.indptr[row] < rows.indptr[row + 1]:
-            problem.rows.add((None if low == -np.inf else low, body, None if top == np.inf else top))
-    for row_of, bound in limits:
-        problem.rows.add(pyo.quicksum(value * columns[k] for k, value in enumerate(row_of.tolist()) if value) <= bound)
-    for square, count in model.squares:
-        problem.rows.add(columns[count] ** 2 <= columns[square])
-    problem.aim = pyo.Objective(expr=pyo.quicksum(value * columns[k] for k, value in enumerate(cost.tolist())))
-    return problem

@@ -6,19 +6,22 @@ the result says so. Aims in order of importance are solved by `solve_in_turn`, w
 Only ``highs`` imports HiGHS. Models written in Pyomo come in by ``pyomo_model``, which is imported where they are.
 """
 
-from cosim.controllers.solver.highs import Basis, Solver, solve
-from cosim.controllers.solver.in_turn import SLACK, WIDER, InTurn, minimise_in_turn, solve_in_turn
+from cosim.controllers.solver.highs import Basis, Solver, minimise_in_turn, solve
 from cosim.controllers.solver.model import Model, Rows
 from cosim.controllers.solver.result import (
     OPTIMAL_GAP,
+    SLACK,
     UNLIMITED,
+    WIDER,
     Clock,
+    InTurn,
     Limits,
     OutOfTimeError,
     SolveResult,
     Termination,
     judged,
     relative_gap,
+    solve_in_turn,
     worst,
 )  # fmt: skip
 

@@ -16,7 +16,17 @@ from scipy import sparse
 from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
 from cosim.controllers.solver.model import Model
-from cosim.controllers.solver.result import UNLIMITED, Clock, Limits, SolveResult, Termination, judged
+from cosim.controllers.solver.result import (
+    SLACK,
+    UNLIMITED,
+    Clock,
+    InTurn,
+    Limits,
+    SolveResult,
+    Termination,
+    judged,
+    solve_in_turn,
+)
 from cosim.errors import SolverError
 
 VIOLATION = 1e-5  # a point further outside its rows than this is not believed
@@ -273,3 +283,35 @@ def _as_highs(model: Model) -> highspy.HighsModel:
         made.hessian_.start_, made.hessian_.index_ = lower.indptr.astype(np.int32), lower.indices.astype(np.int32)
         made.hessian_.value_ = lower.data
     return made
+
+
+def minimise_in_turn(solver: Solver, aims: Sequence[Float], time_s: float = 600.0, slack: float = SLACK) -> InTurn:
+    """Minimise ``aim @ x`` for several aims in order of importance; the solver's own objective is lost.
+
+    Each aim starts from scratch, so that of several optima of the last one the one found does not depend on what the
+    others came by.
+
+    Parameters
+    ----------
+    solver : Solver
+        A model; rows added for the aims are taken out again.
+    aims : sequence of ndarray, shape (column,)
+        In order of importance.
+    time_s : float
+        Wall clock for all of them [s].
+    slack : float
+        As for `solve_in_turn`.
+    """
+    clock, kept = Clock(time_s), solver.rows
+
+    def solve_aim(aim: int, most: list[float]) -> SolveResult:
+        solver.set_cost(aims[aim])
+        if solver.rows < kept + len(most):
+            solver.add_rows(aims[aim - 1], -math.inf, most[-1])
+        solver.set_rows(np.arange(kept, solver.rows), np.full(len(most), -math.inf), np.array(most))
+        solver.forget()
+        return solver.solve(Limits(time_s=clock.left_s))
+
+    found = solve_in_turn(solve_aim, len(aims), slack)
+    solver.delete_rows(np.arange(kept, solver.rows))
+    return found

@@ -1,10 +1,13 @@
-"""How a solve may end, when it may end, and what was proven."""
+"""How a solve may end, when it may end, and what was proven; and several aims in order of importance.
+
+A plan once found is never given up because a later aim has no time left.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -15,6 +18,8 @@ from cosim.errors import SolverError
 
 OPTIMAL_GAP = 1e-4  # a relative gap up to here is called optimal
 UNLIMITED = 2**31 - 1
+SLACK = 1e-6  # of what an aim reached, relative to 1 + its size, that later aims may give up
+WIDER = 10.0  # times as much, where rounding in a solver leaves the next aim no point at all
 _NOTHING: Float = np.empty(0)
 
 
@@ -185,3 +190,59 @@ class SolveResult:
             tried = f", with {', '.join(self.retries)} too" if self.retries else ""
             raise SolverError(f"{what} ended with '{self.termination}'{tried}")
         return self
+
+
+@dataclass(frozen=True, eq=False)
+class InTurn:
+    """What came of several aims.
+
+    Attributes
+    ----------
+    termination : Termination
+        The least proven of the aims; where one was cut off, how that ended (``feasible`` where HiGHS found no point
+        for it, though there is one).
+    values : tuple of float
+        What each aim reached; those that were cut off are missing.
+    x : ndarray, shape (column,)
+        The plan of the last aim that was reached; where the first was cut off, what was found by then, if anything.
+    """
+
+    termination: Termination
+    values: tuple[float, ...]
+    x: Float
+
+    @property
+    def reached(self) -> int:
+        """How many aims were reached."""
+        return len(self.values)
+
+
+def solve_in_turn(solve_aim: Callable[[int, list[float]], SolveResult], aims: int, slack: float = SLACK) -> InTurn:
+    """Minimise several aims, the first above all, the next among its optima, and so on, as far as time allows.
+
+    Parameters
+    ----------
+    solve_aim : callable
+        Given the number of an aim, and how much each aim before it may be at most, minimises it.
+    aims : int
+        How many there are.
+    slack : float
+        How much of what was reached may be given up later, relative to 1 + its size; ten times as much where rounding
+        leaves the next aim without any point.
+    """
+    reached: list[SolveResult] = []
+    for aim in range(aims):
+        for wide in (slack, WIDER * slack):
+            result = solve_aim(aim, [one.value + wide * (1.0 + abs(one.value)) for one in reached])
+            if result.has_point or result.termination is Termination.TIME_LIMIT or not reached:
+                break
+        if not result.is_proven:
+            break
+        reached.append(result)
+    values = tuple(one.value for one in reached)
+    if len(reached) == aims:
+        return InTurn(worst(one.termination for one in reached), values, result.x)
+    if not reached:
+        return InTurn(result.termination, values, result.x)
+    is_limit = result.has_point or result.termination is Termination.TIME_LIMIT
+    return InTurn(result.termination if is_limit else Termination.FEASIBLE, values, reached[-1].x)

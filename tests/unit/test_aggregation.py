@@ -15,17 +15,16 @@ from cosim.controllers.aggregation import (
     Factors,
     Fleet,
     Recipe,
-    Score,
     Store,
     StoreLp,
     Wishes,
     applied,
     block_of_step,
     checked_fleet,
-    choose,
     disaggregate,
     envelope,
     fit_factors,
+    judge,
     make_week,
     minimise_in_box,
     missed_kwh,
@@ -37,7 +36,7 @@ from cosim.controllers.aggregation import (
     train,
     units_of,
 )
-from cosim.controllers.aggregation.stays import fleet_of_stays
+from cosim.controllers.aggregation.controller import fleet_of_stays
 from cosim.errors import InputError
 from cosim.experiments.studies.fleet_aggregation.data import small_case
 
@@ -234,16 +233,14 @@ def test_units_hold_cars_that_need_like_hours() -> None:
     assert [part.tolist() for part in units_of([fleet], 2)] == [[1, 3], [0, 2]]
 
 
-def test_the_choice_passes_over_models_that_break_their_balance(two_cars: Fleet) -> None:
+def test_a_model_that_breaks_its_balance_is_found_out(two_cars: Fleet) -> None:
     week = make_week(two_cars, np.array([0.3, 0.1, 0.05, 0.2]))
     simple = train([week], SIMPLE, np.random.default_rng(0))
     value = np.ones((6, 1))
     value[1] = 0.0  # no charging at all
     broken = replace(simple, factors=(Factors(value, 168),))
-    model, scores = choose([broken, simple], [week])
-    assert model is simple
-    assert isinstance(scores[0], Score)
-    assert scores[0].missing_kwh == pytest.approx(15.0)
+    assert judge(simple, [week]).missing_kwh == pytest.approx(0.0, abs=1e-6)
+    assert judge(broken, [week]).missing_kwh == pytest.approx(15.0)
 
 
 def test_stays_close_by_themselves(make_sessions: Callable[..., EvSessions]) -> None:

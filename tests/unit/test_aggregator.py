@@ -10,8 +10,7 @@ import pytest
 
 from cosim import controllers, run
 from cosim.contract import EvSessions, Exogenous, Feeder, Forecast
-from cosim.controllers.aggregation.controller import Aggregator, awaiting_kw, keep_minimum
-from cosim.controllers.aggregation.stays import cut_kwh, fleet_of_stays
+from cosim.controllers.aggregation.controller import Aggregator, awaiting_kw, cut_kwh, fleet_of_stays, keep_minimum
 from cosim.errors import InputError, SolverError
 
 

@@ -12,14 +12,14 @@ import pytest
 from cosim.controllers.bilevel import BilevelLP, BilevelResult, solve_bilevel
 from cosim.controllers.bilevel.game import game_of
 from cosim.controllers.bilevel.problem import checked
-from cosim.controllers.bilevel.relaxation import Relaxation
-from cosim.controllers.bilevel.root import strengthen
-from cosim.controllers.bilevel.verify import objections
+from cosim.controllers.bilevel.relaxation import Relaxation, strengthen
+from cosim.controllers.bilevel.solve import objections
 from cosim.controllers.solver import Clock
 from cosim.errors import InputError
 
 EMPTY = np.zeros((0, 1))
 NO_ROOT = frozenset[int]()
+ENDLESS = Clock(np.inf)
 
 SPIKE = BilevelLP([-1], [-1], None, None, None, [1], [1], [-0.01], [1], (0, 2), (0, None))
 """Max x + y, follower min y with y >= 0 and x - 0.01 y <= 1; optimum 102 at (2, 100), guessed M stops at 1."""
@@ -244,9 +244,9 @@ def test_same_answer_every_time() -> None:
 
 def test_root_cut_bounds_what_the_relaxation_leaves_open() -> None:
     """Without it the relaxation of the spike is unbounded; with it, y is at most its largest multiplier, 100."""
-    relaxation = Relaxation(game_of(checked(SPIKE)), Clock(np.inf))
+    relaxation = Relaxation(game_of(checked(SPIKE)), ENDLESS)
     assert relaxation.solve(NO_ROOT, NO_ROOT).value == -np.inf
-    tight, zero = strengthen(relaxation, NO_ROOT, NO_ROOT, np.inf, Clock(np.inf))
+    tight, zero = strengthen(relaxation, NO_ROOT, NO_ROOT, np.inf, ENDLESS)
     assert relaxation.solve(tight, zero).value == pytest.approx(-102.0, rel=1e-5)
 
 
@@ -255,8 +255,8 @@ def test_root_keeps_every_better_point() -> None:
     for seed in range(30):
         problem = small_random(seed, rows=8)
         best = solve_bilevel(problem)
-        relaxation = Relaxation(game_of(checked(problem)), Clock(np.inf))
-        tight, zero = strengthen(relaxation, NO_ROOT, NO_ROOT, np.inf, Clock(np.inf))
+        relaxation = Relaxation(game_of(checked(problem)), ENDLESS)
+        tight, zero = strengthen(relaxation, NO_ROOT, NO_ROOT, np.inf, ENDLESS)
         scale = game_of(checked(problem)).cost_scale
         if best.status == "optimal":
             assert relaxation.solve(tight, zero).value * scale <= best.value + 1e-6

@@ -122,7 +122,7 @@ class Programme:
     def _in_turn(self, aims: list[Float]) -> Float | None:
         """Minimise aims in order of importance; None where there is no feasible point."""
         # of equal optima, that which caps have been since they come from a linear programme: the seed decides
-        found = minimise_in_turn(Solver(self._model, random_seed=0), aims, slack=SLACK, warm=False)
+        found = minimise_in_turn(Solver(self._model, random_seed=0), aims, slack=SLACK)
         if found.termination is Termination.INFEASIBLE:
             return None
         if found.reached < len(aims) - 1:  # only the last one, which frees what may be exported, can be done without
