@@ -14,10 +14,6 @@ Formulation = Literal["lp", "milp"]
 Objective = Literal["service", "weighted"]
 Fairness = Literal["total", "maxmin"]
 
-SEED_PENALTY_EUR = 100.0
-"""Seed 002's price of a shortfall as large as the battery: divided by the battery's capacity, so per kWh it is dearer
-for small batteries."""
-
 
 @dataclass(frozen=True)
 class Options:
@@ -29,9 +25,7 @@ class Options:
         ``lp``: any power up to the largest. ``milp``: off, or at least the smallest power.
     objective : str
         ``service``: the least shortfall first, then the least cost among such plans. ``weighted``: one sum of cost
-        and priced shortfall, as seed 002 has it.
-    shortfall_eur_per_kwh : float or None
-        Price of a shortfall in the weighted form, the same for all; None: 100 EUR over the battery's capacity.
+        and shortfall at 100 EUR over the battery's capacity, as seed 002 has it.
     fairness : str
         ``total``: the least sum of shortfalls. ``maxmin``: first raise the worst-served vehicle's share of what it
         could get, then the next (the MILP raises the worst alone); with ``service`` only.
@@ -40,9 +34,7 @@ class Options:
     max_starts : int or None
         How often a vehicle may be switched on; MILP only.
     n_sols : int
-        Plans wanted: the best one and others near it.
-    pool_slack : float
-        How much more than the best cost another plan may have, relative.
+        Plans wanted: the best one and others that cost at most 1 % more.
     gap : float
         Relative gap at which the MILP may stop.
     time_limit_s : float
@@ -51,12 +43,10 @@ class Options:
 
     formulation: Formulation = "lp"
     objective: Objective = "service"
-    shortfall_eur_per_kwh: float | None = None
     fairness: Fairness = "total"
     min_up_steps: int = 1
     max_starts: int | None = None
     n_sols: int = 1
-    pool_slack: float = 0.01
     gap: float = 1e-4
     time_limit_s: float = 60.0
 
@@ -78,9 +68,8 @@ class Options:
             value = getattr(self, key)
             if value is not None and value < least:
                 yield Fault("planner", key, f"is {value}", f"give a whole number, {least} or more")
-        for key in ("pool_slack", "gap", "time_limit_s", "shortfall_eur_per_kwh"):
-            value = getattr(self, key)
-            if value is not None and not 0.0 <= value < np.inf:
+        for key in ("gap", "time_limit_s"):
+            if not 0.0 <= (value := getattr(self, key)) < np.inf:
                 yield Fault("planner", key, f"is {value}", "give a number, 0 or more")
         if self.formulation == "lp" and (self.min_up_steps > 1 or self.max_starts is not None):
             key = "min_up_steps" if self.min_up_steps > 1 else "max_starts"

@@ -17,7 +17,6 @@ import numpy as np
 
 from cosim.contract import Float, Int
 from cosim.controllers.planner.model import PlanModel
-from cosim.controllers.planner.options import Options
 from cosim.controllers.solver import (
     UNLIMITED,
     WIDER,
@@ -41,9 +40,7 @@ class AimSolver:
     Parameters
     ----------
     model : PlanModel
-        Rows and limits.
-    options : Options
-        Gap and time limit; the time runs from here.
+        Rows and limits, gap and time limit; the time runs from here.
 
     Attributes
     ----------
@@ -53,8 +50,8 @@ class AimSolver:
         Multipliers of the linear programme of the last aim; empty where it had no optimum.
     """
 
-    def __init__(self, model: PlanModel, options: Options) -> None:
-        self._model, self._gap, self._clock = model, options.gap, Clock(options.time_limit_s)
+    def __init__(self, model: PlanModel) -> None:
+        self._model, self._gap, self._clock = model, model.options.gap, Clock(model.options.time_limit_s)
         self._relaxed = Solver(model.relaxed)
         self._mixed = None if model.mixed is None else Solver(model.mixed)
         self._solvers = [self._relaxed] if self._mixed is None else [self._relaxed, self._mixed]

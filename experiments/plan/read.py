@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from cosim.contract import Float
 from cosim.controllers.planner import Requests, make_requests, request_faults
-from cosim.controllers.planner.faults import row_faults
-from cosim.controllers.planner.requests import EFFICIENCY
+from cosim.controllers.planner.requests import EFFICIENCY, row_faults
 from cosim.errors import Fault, InputError
 from cosim.experiments.plan.table import Table, read_table
 

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from cosim.controllers.planner.faults import row_faults
+from cosim.controllers.planner.requests import row_faults
 from cosim.errors import Fault, InputError
 
 _FORMATS = "give a CSV file in UTF-8 with a header, or an .xlsx workbook"
