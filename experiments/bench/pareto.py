@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from cosim import Trajectory, feeders
+from cosim import Trajectory, feeders, load
 from cosim.contract import Float
-from cosim.experiments import scenario
 from cosim.experiments.bench import Row, interleaved
-from cosim.experiments.compose import compose
+from cosim.experiments.scenario import DEFAULT
 from cosim.measures import scoreboard
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
@@ -27,14 +26,12 @@ def measure(repeats: int) -> list[Row]:
 
 def _day(repeats: int) -> Row:
     """The default day under ``pareto`` on the reduced engine, certificate included, against the day without control."""
-    where = scenario.find(scenario.DEFAULT)
-    composition = compose(scenario.read(where), where)
-    runs = {run.controller: run for run in composition.scenario.runs}
+    day = load(DEFAULT)
+    runs = {run.controller: run for run in day.scenario.runs}
     done: dict[str, Trajectory] = {}
 
     def a_day(name: str) -> None:
-        item = runs[name]
-        done[name] = composition.run_spec(item, engine="reduced").trajectory
+        done[name] = day.run_spec(runs[name], engine="reduced").trajectory
 
     row = interleaved("default day, 96 decisions", lambda: a_day("pareto"), lambda: a_day("none"), repeats)
     metrics, decisions = scoreboard(done["pareto"]), done["pareto"].decisions

@@ -40,7 +40,6 @@ class FleetConfig(StudyConfig):
     test_weeks: Annotated[int, typer.Option(help="Weeks on which it is judged.")] = 2
     seed: Annotated[int, typer.Option(help="Of cars, trips, prices and searches.")] = 1
     discharge: Annotated[bool, typer.Option("--discharge", help="Cars may feed back.")] = False
-    loop: Annotated[bool, typer.Option(help="Also run the default day on the feeder.")] = True
 
     def faults(self) -> Iterator[Fault]:
         """Sizes out of range."""

@@ -77,7 +77,7 @@ class FleetResult(StudyResult):
     fitted : Fitted
         All aggregates.
     kept : mapping of str to Kept
-        Promise and delivery on the feeder, by aggregate; none where that was not asked for.
+        Promise and delivery on the feeder, by aggregate.
     checks : list of dict
         Rows of the comparison with the exact method.
     """

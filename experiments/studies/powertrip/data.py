@@ -15,8 +15,7 @@ from cosim import Connection, Feeder, feeders
 from cosim.contract import Branch, Float, Int
 from cosim.errors import Fault, InputError
 from cosim.experiments.studies.base import StudyConfig
-from cosim.feeders.draw import OF_THE_FEEDER, feeder_demand
-from cosim.feeders.households import draw_households, read_profiles
+from cosim.feeders.draw import OF_THE_FEEDER, DaySpec, draw_day
 from cosim.feeders.profiles import clear_sky, specific_power
 
 STEP_MIN, STEPS = 5, 288
@@ -25,7 +24,7 @@ CHARGER_KW = 11.0
 CHARGE_POINTS = "691.1@09-10,499.2@12-13,179.3@14-16"
 PV_UNITS = ",".join(f"{bus}.{phase}:7.2" for bus in ("691", "499", "179", "100") for phase in (1, 2, 3))
 TILT_DEG, AZIMUTH_DEG = 35.0, 180.0
-PROFILES, POWER_FACTOR = "may_weekday", 0.95
+PROFILES = "may_weekday"
 WHERE = "powertrip"
 
 Weights = tuple[float, float]
@@ -253,7 +252,7 @@ def make_place(config: TripConfig) -> Place:
         problem = f"the feeder has customers of the names {', '.join(sorted(taken))}"
         raise InputError(Fault(str(feeder.master), "customers", problem, "rename them in the circuit's file"))
     lines = _feeding_lines(feeder, points)
-    demand_kw, demand_kvar = _demand(feeder, len(connections), config.households, config.seed)
+    demand_kw, demand_kvar = _demand(bare, len(connections), config.households, config.seed)
     hour = np.arange(STEPS) * STEP_MIN / 60.0
     busy = np.array([(point.begin_h <= hour) & (hour < point.end_h) for point in points]).T
     sky = clear_sky(feeder.latitude_deg, feeder.longitude_deg, DAY, STEPS * STEP_MIN)
@@ -265,17 +264,12 @@ def make_place(config: TripConfig) -> Place:
     return Place(feeder, lines, demand_kw, demand_kvar, CHARGER_KW * busy, pv_available_kw)
 
 
-def _demand(feeder: Feeder, added: int, households: str | None, seed: int) -> tuple[Float, Float]:
-    """Demand of the feeder's own customers; nothing of those that were added."""
-    own, minutes = len(feeder.customers) - added, STEPS * STEP_MIN
-    shaped = own > 0 and all(shape is not None for shape in feeder.load_shapes[:own])
-    profiles = households or (OF_THE_FEEDER if shaped else PROFILES)
-    if profiles == OF_THE_FEEDER:
-        demand_kw, demand_kvar = feeder_demand(feeder, DAY, minutes)
-    else:
-        drawn = draw_households(read_profiles(profiles), own, DAY, minutes, np.random.default_rng(seed))
-        demand_kw = np.hstack([drawn, np.zeros((minutes, added))])
-        demand_kvar = demand_kw * float(np.tan(np.arccos(POWER_FACTOR)))
+def _demand(bare: Feeder, added: int, households: str | None, seed: int) -> tuple[Float, Float]:
+    """Demand of the feeder's own customers; nothing of those that are added."""
+    shaped = all(shape is not None for shape in bare.load_shapes)
+    spec = DaySpec(start=DAY, minutes=STEPS * STEP_MIN, profiles=households or (OF_THE_FEEDER if shaped else PROFILES))
+    day = draw_day(bare, spec, lambda _: np.random.default_rng(seed))
+    demand_kw, demand_kvar = (np.pad(power, ((0, 0), (0, added))) for power in (day.demand_kw, day.demand_kvar))
     return _steps(demand_kw), _steps(demand_kvar)
 
 

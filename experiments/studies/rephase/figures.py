@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from cosim import Trajectory
 from cosim.contract import Float
 from cosim.experiments.figures import style
-from cosim.experiments.studies.base import finished
 from cosim.measures import neutral_current_a
 
 AFTER = style.RUN_COLOURS[0]
@@ -34,7 +33,7 @@ def draw(before: Trajectory, after: Trajectory) -> style.Drawing:
     caption = (
         "Above: currents of the transformer's phases. Below: what is left of them in the neutral, over time and sorted."
     )
-    return finished(figure, _title(residual), caption, keys)
+    return style.finish(figure, _title(residual), caption, keys)
 
 
 def _phases(axes: Axes, edges: Float, run: Trajectory) -> None:
