@@ -23,9 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.contract import Float, Int
-from cosim.controllers.planner.options import Options
+from cosim.controllers.planner.options import Options, presence
 from cosim.controllers.planner.requests import Requests, Station
-from cosim.controllers.planner.times import presence
 from cosim.controllers.solver import Model, Rows
 
 

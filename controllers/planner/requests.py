@@ -139,23 +139,18 @@ def make_station(
             faults.append(Fault("station", key, f"has shape {values.shape}", f"give one number or {steps} of them"))
             values = np.zeros(())
         arrays.append(np.broadcast_to(values, steps))
-    faults += _station_faults(steps, step_s, arrays[0], arrays[1], peak_eur_per_kw)
+    capacity, tariff = arrays
+    rules = (
+        (steps >= 1, "steps", f"is {steps}", "give at least one step"),
+        (0.0 < step_s < np.inf, "step_s", f"is {step_s}", "give seconds above 0"),
+        ((capacity >= 0.0).all(), "capacity_kw", "is negative or no number", "give kW, 0 or more"),
+        (np.isfinite(tariff).all(), "tariff_eur_per_kwh", "is not finite", "give a price for every step"),
+        (0.0 <= peak_eur_per_kw < np.inf, "peak_eur_per_kw", f"is {peak_eur_per_kw}", "give EUR/kW, 0 or more"),
+    )
+    faults += [Fault("station", *words) for holds, *words in rules if not holds]
     if faults:
         raise InputError(faults)
-    return Station(step_s, arrays[0], arrays[1], peak_eur_per_kw)
-
-
-def _station_faults(steps: int, step_s: float, capacity_kw: Float, tariff: Float, peak: float) -> Iterator[Fault]:
-    if steps < 1:
-        yield Fault("station", "steps", f"is {steps}", "give at least one step")
-    if not 0.0 < step_s < np.inf:
-        yield Fault("station", "step_s", f"is {step_s}", "give seconds above 0")
-    if (np.isnan(capacity_kw) | (capacity_kw < 0)).any():
-        yield Fault("station", "capacity_kw", "is negative or no number", "give kW, 0 or more")
-    if not np.isfinite(tariff).all():
-        yield Fault("station", "tariff_eur_per_kwh", "is not finite", "give a price for every step")
-    if not 0.0 <= peak < np.inf:
-        yield Fault("station", "peak_eur_per_kw", f"is {peak}", "give EUR/kW, 0 or more")
+    return Station(step_s, capacity, tariff, peak_eur_per_kw)
 
 
 def request_faults(requests: Requests, steps: int, place: Place | None = None) -> list[Fault]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -78,11 +78,7 @@ class PlanConfig(StudyConfig):
 
     def options(self) -> Options:
         """How to plan."""
-        return Options(
-            formulation=self.formulation, objective=self.objective, fairness=self.fairness,
-            min_up_steps=self.min_up_steps, max_starts=self.max_starts, n_sols=self.n_sols, gap=self.gap,
-            time_limit_s=self.time_limit_s,
-        )  # fmt: skip
+        return Options(**{option.name: getattr(self, option.name) for option in fields(Options)})  # by the same names
 
     def station(self, steps: int) -> Station:
         """What stands behind the connection, over so many steps."""

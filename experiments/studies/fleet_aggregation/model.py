@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -78,14 +77,11 @@ class FleetResult(StudyResult):
         All aggregates.
     kept : mapping of str to Kept
         Promise and delivery on the feeder, by aggregate.
-    checks : list of dict
-        Rows of the comparison with the exact method.
     """
 
     config: FleetConfig
     fitted: Fitted
     kept: Mapping[str, Kept]
-    checks: list[dict[str, Any]]
 
 
 def fit(config: FleetConfig) -> Fitted:

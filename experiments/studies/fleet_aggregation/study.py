@@ -52,7 +52,7 @@ class FleetAggregation(Study[FleetConfig, FleetResult]):
             metrics={"exact": exact, "cycled_kwh": fitted.cycled_kwh, "loop": loop},
             tables={"family.csv": family_table(fitted), "factors.csv": factor_table(fitted)},
             facts={"chosen": asdict(fitted.judged[CHOSEN].model.recipe)},
-            config=config, fitted=fitted, kept=kept, checks=exact,
+            config=config, fitted=fitted, kept=kept,
         )  # fmt: skip
 
     def figures(self, result: FleetResult) -> dict[str, Drawing]:
@@ -72,7 +72,7 @@ class FleetAggregation(Study[FleetConfig, FleetResult]):
         return from_template(
             self.name, config=result.config, cases=cases, one_week=cases[ONE_WEEK], hourly=cases[model.HOURLY],
             chosen=cases[CHOSEN], single=cases[ONE_UNIT], best_map=min(maps, key=lambda one: one["rmse_bilevel_kw"]),
-            checks=result.checks, captions=captions, tried=len(fitted.family),
+            captions=captions, tried=len(fitted.family),
             recipe=fitted.judged[CHOSEN].model.recipe, **result.metrics,
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ import typer
 
 from cosim import Connection, Feeder, feeders
 from cosim.contract import Branch, Float, Int
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, collecting
 from cosim.experiments.studies.base import StudyConfig
 from cosim.feeders.draw import OF_THE_FEEDER, DaySpec, draw_day
 from cosim.feeders.profiles import clear_sky, specific_power
@@ -38,7 +38,6 @@ class TripConfig(StudyConfig):
     feeder: Annotated[str, typer.Option(help="Shipped name, or path of an OpenDSS file.")] = "european_lv"
     charge_points: Annotated[str, typer.Option(help="BUS.PHASE@HH-HH,...")] = CHARGE_POINTS
     pv: Annotated[str, typer.Option(help="BUS.PHASE:KWP,...", show_default="7.2 on all of 4 buses")] = PV_UNITS
-    households: Annotated[str | None, typer.Option(help="Its customers' profiles: a set, a path or 'feeder'.")] = None
     source_pu: Annotated[float | None, typer.Option(min=0.8, max=1.2, help="Source voltage, if not its own.")] = None
     weights: Annotated[str, typer.Option(help="Pairs for unbalance and curtailment.")] = "0.5/0.5,0.8/0.2"
     voltage_pu: Annotated[str, typer.Option(help="Limits of voltage_control.")] = "0.94-1.10"
@@ -52,11 +51,11 @@ class TripConfig(StudyConfig):
             (parse_charge_points, self.charge_points), (parse_pv, self.pv), (parse_weights, self.weights),
             (parse_band, self.voltage_pu),
         )  # fmt: skip
+        found: list[Fault] = []
         for parse, text in read:
-            try:
+            with collecting(found):
                 parse(text)
-            except InputError as error:
-                yield from error.faults
+        yield from found
 
 
 @dataclass(frozen=True)
@@ -220,8 +219,8 @@ def _parse(
 def make_place(config: TripConfig) -> Place:
     """Put charge points and PV units on a feeder.
 
-    The feeder's own customers draw what ``households`` says: a shipped set of profiles, a path, or ``feeder`` for the
-    load shapes of the circuit's file. Without it those, if the file has them for every load, else ``may_weekday``.
+    The feeder's own customers draw what the load shapes of the circuit's file say, if it has them for every load, else
+    ``may_weekday``.
 
     Raises
     ------
@@ -252,7 +251,7 @@ def make_place(config: TripConfig) -> Place:
         problem = f"the feeder has customers of the names {', '.join(sorted(taken))}"
         raise InputError(Fault(str(feeder.master), "customers", problem, "rename them in the circuit's file"))
     lines = _feeding_lines(feeder, points)
-    demand_kw, demand_kvar = _demand(bare, len(connections), config.households, config.seed)
+    demand_kw, demand_kvar = _demand(bare, len(connections), config.seed)
     hour = np.arange(STEPS) * STEP_MIN / 60.0
     busy = np.array([(point.begin_h <= hour) & (hour < point.end_h) for point in points]).T
     sky = clear_sky(feeder.latitude_deg, feeder.longitude_deg, DAY, STEPS * STEP_MIN)
@@ -264,10 +263,10 @@ def make_place(config: TripConfig) -> Place:
     return Place(feeder, lines, demand_kw, demand_kvar, CHARGER_KW * busy, pv_available_kw)
 
 
-def _demand(bare: Feeder, added: int, households: str | None, seed: int) -> tuple[Float, Float]:
+def _demand(bare: Feeder, added: int, seed: int) -> tuple[Float, Float]:
     """Demand of the feeder's own customers; nothing of those that are added."""
     shaped = all(shape is not None for shape in bare.load_shapes)
-    spec = DaySpec(start=DAY, minutes=STEPS * STEP_MIN, profiles=households or (OF_THE_FEEDER if shaped else PROFILES))
+    spec = DaySpec(start=DAY, minutes=STEPS * STEP_MIN, profiles=OF_THE_FEEDER if shaped else PROFILES)
     day = draw_day(bare, spec, lambda _: np.random.default_rng(seed))
     demand_kw, demand_kvar = (np.pad(power, ((0, 0), (0, added))) for power in (day.demand_kw, day.demand_kvar))
     return _steps(demand_kw), _steps(demand_kvar)

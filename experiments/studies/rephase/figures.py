@@ -25,44 +25,30 @@ def draw(before: Trajectory, after: Trajectory) -> style.Drawing:
         style.panel_title(axes, f"Phases {label}", f"peak {peak_a:.0f} A")
         style.clock_axis(axes, (edges[0], edges[-1]))
     phases[0].set_ylabel("current [A]")
-    residual = [neutral_current_a(run.transformer_current_a) for run in (before, after)]
-    _over_time(neutral[0], edges, residual)
-    _duration(neutral[1], before.step_h, residual)
+    before_a, after_a = (neutral_current_a(run.transformer_current_a) for run in (before, after))
+    for values, colour in ((before_a, style.REFERENCE), (after_a, AFTER)):
+        style.steps(neutral[0], edges, values, colour)
+        neutral[1].plot(np.arange(1, len(values) + 1) * before.step_h, np.sort(values)[::-1], color=colour)
+    style.clock_axis(neutral[0], (edges[0], edges[-1]))
+    neutral[1].set_xlabel("exceeded for [h]")
+    for axes, name in zip(neutral, ("Neutral current at the transformer |Ia+Ib+Ic|", "Duration curve"), strict=True):
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("neutral current [A]")
+        style.panel_title(axes, name)
     keys = [style.line_key(c, f"phase {p}") for p, c in enumerate(style.PHASE_COLOURS, 1)]
     keys += [style.line_key(style.REFERENCE, "neutral before"), style.line_key(AFTER, "neutral after")]
+    usual_a, better_a = (float(np.percentile(values, 95)) for values in (before_a, after_a))
+    title = f"Re-phasing: 95 % of the neutral current {usual_a:.0f} A before, {better_a:.0f} A after"
     caption = (
         "Above: currents of the transformer's phases. Below: what is left of them in the neutral, over time and sorted."
     )
-    return style.finish(figure, _title(residual), caption, keys)
+    return style.finish(figure, title, caption, keys)
 
 
 def _phases(axes: Axes, edges: Float, run: Trajectory) -> None:
-    for phase, colour in enumerate(style.PHASE_COLOURS):
-        axes.step(edges, style.hold(np.abs(run.transformer_current_a[:, phase])), color=colour, where="post")
+    for current_a, colour in zip(np.abs(run.transformer_current_a).T, style.PHASE_COLOURS, strict=False):
+        style.steps(axes, edges, current_a, colour)
     rating_a = run.feeder.transformer_rating_a
     if np.isfinite(rating_a):
         style.limit_line(axes, rating_a, f"rated\n{rating_a:.0f} A")
     axes.set_ylim(bottom=0)
-
-
-def _over_time(axes: Axes, edges: Float, residual: list[Float]) -> None:
-    for values, colour in zip(residual, (style.REFERENCE, AFTER), strict=True):
-        axes.step(edges, style.hold(values), color=colour, where="post")
-    style.clock_axis(axes, (edges[0], edges[-1]))
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("neutral current [A]")
-    style.panel_title(axes, "Neutral current at the transformer |Ia+Ib+Ic|")
-
-
-def _duration(axes: Axes, step_h: float, residual: list[Float]) -> None:
-    for values, colour in zip(residual, (style.REFERENCE, AFTER), strict=True):
-        axes.plot(np.arange(1, len(values) + 1) * step_h, np.sort(values)[::-1], color=colour)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("exceeded for [h]")
-    axes.set_ylabel("neutral current [A]")
-    style.panel_title(axes, "Duration curve")
-
-
-def _title(residual: list[Float]) -> str:
-    before, after = (float(np.percentile(values, 95)) for values in residual)
-    return f"Re-phasing: 95 % of the neutral current {before:.0f} A before, {after:.0f} A after"

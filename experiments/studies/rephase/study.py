@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import typer
 
-from cosim import Trajectory
+from cosim import Trajectory, load
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.choose import only
-from cosim.experiments.compose import compose
 from cosim.experiments.figures.style import Drawing
-from cosim.experiments.scenario import Run, Scenario
 from cosim.experiments.studies.base import Cases, Progress, Study, StudyConfig, StudyResult, from_template
 from cosim.experiments.studies.rephase.figures import draw
 from cosim.experiments.studies.rephase.moves import Move, Rephasing, with_connections
@@ -40,23 +38,11 @@ class RephaseConfig(StudyConfig):
     controller: Annotated[str, typer.Option(help="Controller under which the day is run.")] = "none"
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's.")] = None
 
-    @property
-    def day(self) -> Scenario:
-        """The scenario, read."""
-        day = scenarios.read(self.scenario)
-        return day if self.seed is None else day.model_copy(update={"seed": self.seed})
-
-    def run(self, day: Scenario) -> Run:
-        """Return the run of the day that goes by the controller's name, or a new one."""
-        return only(day, self.controller, scenarios.find(self.scenario)).runs[0]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RephaseResult(StudyResult):
-    """Adds the day and the run, both trajectories by OpenDSS, and the unbalance in them, ``before`` and ``after``."""
+    """Adds both trajectories by OpenDSS, and the unbalance in them, ``before`` and ``after``."""
 
-    day: Scenario
-    item: Run
     days: Mapping[str, Trajectory]
     unbalance: Mapping[str, Unbalance]
 
@@ -70,21 +56,20 @@ class Rephase(Study[RephaseConfig, RephaseResult]):
 
     def folder_name(self, config: RephaseConfig) -> str:
         """Name the folder after the scenario."""
-        return f"rephase-{config.day.name}"
+        return f"rephase-{scenarios.read(config.scenario).name}"
 
     def run(self, config: RephaseConfig, progress: Progress) -> RephaseResult:
         """Run the day, compare moves, and run it again with the best of them; InputError where nobody can be moved."""
-        day, where = config.day, scenarios.find(config.scenario)
-        item = config.run(day)
-        composition = compose(day, where)
+        day = load(config.scenario, seed=config.seed)
+        item = only(day.scenario, config.controller, day.path).runs[0]
         progress("Running the day")
-        before = composition.run_spec(item).trajectory
+        before = day.run_spec(item).trajectory
         progress("Comparing moves")
         loads = Rephasing(before)
         quadratic = Quadratic(*loads.linear())
-        choice = best_moves(quadratic, loads.customer, config.moves, loads.value_a2, day.stream("rephase"))
+        choice = best_moves(quadratic, loads.customer, config.moves, loads.value_a2, day.scenario.stream("rephase"))
         moves = [loads.moves[row] for row in choice.moves]
-        moved = replace(composition, feeder=with_connections(composition.feeder, [move.connection for move in moves]))
+        moved = replace(day, feeder=with_connections(day.feeder, [move.connection for move in moves]))
         progress("Running the day with the moves")
         days = {"before": before, "after": moved.run_spec(item).trajectory}
         cases: Cases = {label: _metrics(run) for label, run in days.items()}
@@ -92,12 +77,12 @@ class Rephase(Study[RephaseConfig, RephaseResult]):
             [(move.customer, move.connection.bus, move.from_phase, move.to_phase) for move in moves],
             columns=["customer", "bus", "from_phase", "to_phase"],
         )
-        how = {"scenario": day.name, "seed": day.seed, "controller": item.name}
+        how = {"scenario": day.scenario.name, "seed": day.scenario.seed, "controller": item.name}
         return RephaseResult(
-            cases=cases, lines=_lines(moves, choice, cases), day=day, item=item, days=days,
+            cases=cases, lines=_lines(moves, choice, cases), days=days,
             tables={"phase_loads.csv": phase_loads(days), "moves.csv": listed},
-            documents={"rephase.json": {**how, "moves": listed.to_dict(orient="records"), **_found(choice)}},
-            facts=how, inputs=[where], reproducible=all(run.reproducible for run in days.values()),
+            documents={"rephase.json": {**how, **asdict(choice), "moves": listed.to_dict(orient="records")}},
+            facts=how, inputs=[day.path], reproducible=all(run.reproducible for run in days.values()),
             unbalance={label: analyse(run) for label, run in days.items()},
         )  # fmt: skip
 
@@ -147,19 +132,9 @@ def _metrics(run: Trajectory) -> dict[str, float]:
     return {**scoreboard(run), "unbalance_current_mean_a2": float(unbalance_a2.mean())}
 
 
-def _found(choice: Choice) -> dict[str, Any]:
-    """How the moves were found, as ``rephase.json`` names it."""
-    names = {
-        "verified": "verified", "before_a2": "unbalance_current_before_a2", "value_a2": "unbalance_current_after_a2",
-        "compared": "combinations_compared", "checked": "combinations_checked_by_power_flow",
-        "largest_overstatement_a2": "largest_overstatement_a2",
-    }  # fmt: skip
-    return {name: asdict(choice)[key] for key, name in names.items()}
-
-
 def _lines(moves: list[Move], choice: Choice, cases: Cases) -> list[str]:
     if not moves:
-        return [f"No move lowers the day's unbalance current of {choice.before_a2:.1f} A²."]
+        return [f"No move lowers the day's unbalance current of {choice.unbalance_current_before_a2:.1f} A²."]
     before, after = (cases[label] for label in ("before", "after"))
     sure = (
         "best of all combinations, verified by power flow"
@@ -169,8 +144,8 @@ def _lines(moves: list[Move], choice: Choice, cases: Cases) -> list[str]:
     return [
         *(str(move) for move in moves),
         f"Unbalance current, mean of the day: {before['unbalance_current_mean_a2']:.1f} -> "
-        f"{after['unbalance_current_mean_a2']:.1f} A² ({sure}; {choice.compared} combinations compared, "
-        f"{choice.checked} of them by power flow)",
+        f"{after['unbalance_current_mean_a2']:.1f} A² ({sure}; {choice.combinations_compared} combinations "
+        f"compared, {choice.combinations_checked_by_power_flow} of them by power flow)",
         f"Neutral current, 95 %: {before['neutral_current_p95_a']:.1f} -> {after['neutral_current_p95_a']:.1f} A; "
         f"VUF, 95 %: {before['vuf_p95_percent']:.2f} -> {after['vuf_p95_percent']:.2f} %; "
         f"worst phase of the transformer: {before['transformer_peak_percent']:.0f} -> "

@@ -16,7 +16,7 @@ import typer
 from cosim.controllers import pricing
 from cosim.controllers.pricing.generate import POWER_KW
 from cosim.controllers.pricing.model import Formulation
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, collecting
 from cosim.experiments.studies.base import StudyConfig
 
 WHERE = "cosim reproduce station_pricing"
@@ -158,10 +158,8 @@ def read_instance(path: Path, *, refuse_unservable: bool = True) -> tuple[pricin
     faults = list(_key_faults(str(path), table))
     if set(REQUIRED) <= set(table):
         given: Any = {key: table[key] for key in REQUIRED}
-        try:
+        with collecting(faults):
             instance = pricing.make_instance(**given, where=str(path), refuse_unservable=refuse_unservable)
-        except InputError as error:
-            faults += error.faults
     if faults:
         raise InputError(faults)
     return instance, {key: table[key] for key in OPTIONAL if key in table}

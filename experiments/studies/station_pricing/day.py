@@ -169,7 +169,7 @@ def make_day(site: Site, seed: int) -> Exogenous:
     spec = DaySpec(start=START, minutes=60 * HOURS, profiles=PROFILES)
     day = draw_day(site.bare, spec, lambda _: stream(seed, "day"))
     names, plugs = ("demand_kw", "demand_kvar", "pv_available_kw"), (0, site.plugs.size)
-    powers = {name: np.pad(getattr(day, name), ((0, 0), plugs)) for name in names}
+    powers: dict[str, Any] = {name: np.pad(getattr(day, name), ((0, 0), plugs)) for name in names}
     return replace(day, **powers, inverter_kva=np.pad(day.inverter_kva, plugs))
 
 
