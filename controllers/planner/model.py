@@ -58,10 +58,6 @@ class Pairs:
         """Sum over each vehicle's pairs, shape (vehicle,)."""
         return np.bincount(self.vehicle, values, count).astype(float)
 
-    def per_step(self, values: Float, steps: int) -> Float:
-        """Sum over each step's pairs, shape (step,)."""
-        return np.bincount(self.step, values, steps).astype(float)
-
 
 def find_pairs(requests: Requests, station: Station, options: Options) -> Pairs:
     """Pairs that may charge: the vehicle is there, and the capacity of the step alone allows its least power."""
@@ -175,7 +171,7 @@ def _capacity_rows(rows: Rows, station: Station, pairs: Pairs, power: Int, peak:
         row_of[used] = np.arange(len(used))
         sums = (row_of[pairs.step], power, 1.0)
         rows.add(len(used), -np.inf, 0.0, sums, (np.arange(len(used)), peak, -1.0))
-    tight = used[pairs.per_step(pairs.high_kw, station.steps)[used] > station.capacity_kw[used]]
+    tight = used[np.bincount(pairs.step, pairs.high_kw, station.steps)[used] > station.capacity_kw[used]]
     row_of[:] = -1
     row_of[tight] = np.arange(len(tight))
     bound = row_of[pairs.step] >= 0

@@ -48,14 +48,9 @@ class Plan(FrozenArrays):
     peak_cost_eur: float
 
     @property
-    def station_kw(self) -> Float:
-        """Sum of powers, shape (step,) [kW]; of vehicles that follow each other inside a step, both."""
-        return np.asarray(self.power_kw.sum(axis=1))
-
-    @property
     def peak_kw(self) -> float:
-        """Largest sum of powers [kW]."""
-        return float(self.station_kw.max(initial=0.0))
+        """Largest sum of powers [kW]; of vehicles that follow each other inside a step, both."""
+        return float(self.power_kw.sum(axis=1).max(initial=0.0))
 
     @property
     def cost_eur(self) -> float:

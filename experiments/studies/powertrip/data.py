@@ -231,20 +231,16 @@ def make_place(config: TripConfig) -> Place:
     points, pv_units = parse_charge_points(config.charge_points), parse_pv(config.pv)
     bare = feeders.load(config.feeder)
     nodes = {name.upper() for name in bare.network.node_names}
-    unknown = [
-        Fault(WHERE, option, f"'{one.entry}': there is no node '{one.bus}.{one.phase}' on {bare.name}",
-              "name a bus and a phase of the feeder")
-        for option, units in (("--charge-points", points), ("--pv", pv_units))
-        for one in units
-        if f"{one.bus}.{one.phase}".upper() not in nodes
-    ]  # fmt: skip
+    connections: list[Connection] = []
+    unknown: list[Fault] = []
+    for option, kind, units in (("--charge-points", "CP", points), ("--pv", "PV", pv_units)):
+        for row, one in enumerate(units, 1):
+            connections.append(Connection(f"{kind}_{row}", one.bus, (one.phase,)))
+            if f"{one.bus}.{one.phase}".upper() not in nodes:
+                problem = f"'{one.entry}': there is no node '{one.bus}.{one.phase}' on {bare.name}"
+                unknown.append(Fault(WHERE, option, problem, "name a bus and a phase of the feeder"))
     if unknown:
         raise InputError(unknown)
-    connections = [
-        Connection(f"{kind}_{row}", one.bus, (one.phase,))
-        for kind, units in (("CP", points), ("PV", pv_units))
-        for row, one in enumerate(units, 1)
-    ]
     feeder = feeders.load(config.feeder, connections=connections, source_pu=config.source_pu)
     taken = set(bare.customers) & {one.customer for one in connections}
     if taken:
