@@ -117,15 +117,9 @@ def round_stays(arrival_step: Float, departure_step: Float, rounding: Rounding) 
     if rounding == "prorata":
         return arrival_step, departure_step
     both = np.array([arrival_step, departure_step])
-    up_to, down_to = np.ceil(both - _TOUCH), np.floor(both + _TOUCH)
-    if rounding == "inside":
-        arrival, departure = up_to[0], down_to[1]
-    elif rounding == "outside":
-        arrival, departure = down_to[0], up_to[1]
-    elif rounding == "down":
-        arrival, departure = down_to
-    else:
-        arrival, departure = np.floor(both + 0.5)
+    up_to, down_to, nearest = np.ceil(both - _TOUCH), np.floor(both + _TOUCH), np.floor(both + 0.5)
+    ends = {"inside": (up_to[0], down_to[1]), "outside": (down_to[0], up_to[1]), "down": down_to, "nearest": nearest}
+    arrival, departure = ends[rounding]
     return arrival, np.maximum(departure, arrival)
 
 

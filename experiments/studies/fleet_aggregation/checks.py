@@ -69,15 +69,12 @@ class Kept:
     ----------
     promise_kw, delivered_kw : ndarray, shape (plan step,)
         Charging of all cars.
-    step_h : float
-        Length of a plan step [h].
     metrics : dict
         Numbers of this run.
     """
 
     promise_kw: Float
     delivered_kw: Float
-    step_h: float
     metrics: dict[str, float]
 
 
@@ -93,7 +90,7 @@ def run_day(seed: int) -> dict[str, Kept]:
         delivered = trajectory.ev_kw.sum(axis=1).reshape(len(promise), -1).mean(axis=1)
         step_h, error = 24.0 / len(promise), delivered - promise
         need_kwh = trajectory.exogenous.sessions.energy_need_kwh
-        kept[name] = Kept(promise, delivered, step_h, {
+        kept[name] = Kept(promise, delivered, {
             "promised_kwh": float(promise.sum() * step_h),
             "unfollowed_forecast_kwh": controller.promised_short_kwh,
             "cut_kwh": controller.cut_kwh,

@@ -112,7 +112,7 @@ def draw_promise(kept: Mapping[str, Kept]) -> style.Drawing:
     clock_h = np.arange(12, 37, 4)
     figure, (panels,) = style.sheet(style.Block(len(kept), 2, 1.9), right_in=0.3)
     for axes, (name, one) in zip(panels, kept.items(), strict=True):
-        hours = 12.0 + np.arange(len(one.promise_kw)) * one.step_h
+        hours = np.linspace(12.0, 36.0, len(one.promise_kw), endpoint=False)
         axes.fill_between(hours, one.delivered_kw, step="post", color=AREA, linewidth=0)
         axes.step(hours, one.promise_kw, where="post", color=KEPT_COLOURS.get(name, BEST))
         missed, all_kwh = one.metrics["missed_kwh"], one.metrics["promised_kwh"]
