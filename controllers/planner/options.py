@@ -118,8 +118,8 @@ def round_stays(arrival_step: Float, departure_step: Float, rounding: Rounding) 
         return arrival_step, departure_step
     both = np.array([arrival_step, departure_step])
     up_to, down_to, nearest = np.ceil(both - _TOUCH), np.floor(both + _TOUCH), np.floor(both + 0.5)
-    ends = {"inside": (up_to[0], down_to[1]), "outside": (down_to[0], up_to[1]), "down": down_to, "nearest": nearest}
-    arrival, departure = ends[rounding]
+    ends = {"inside": (up_to, down_to), "outside": (down_to, up_to), "down": (down_to,) * 2, "nearest": (nearest,) * 2}
+    arrival, departure = ends[rounding][0][0], ends[rounding][1][1]
     return arrival, np.maximum(departure, arrival)
 
 

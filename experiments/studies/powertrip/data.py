@@ -202,18 +202,15 @@ def _parse(
     option: str, text: str, read: Callable[[str], Read | None], wanted: str, example: str, nothing: str = "names none"
 ) -> tuple[Read, ...]:
     """Read a list's entries; InputError names those that are none, or that there is none."""
-    found, faults = [], []
-    for entry in [part.strip() for part in text.split(",") if part.strip()]:
-        one = read(entry)
-        if one is None:
-            faults.append(Fault(WHERE, option, f"'{entry}' is no {wanted}", f"e.g. {example}"))
-        else:
-            found.append(one)
-    if not found and not faults:
-        faults.append(Fault(WHERE, option, nothing, f"give at least one, e.g. {example}"))
+    found = [(part.strip(), read(part.strip())) for part in text.split(",") if part.strip()]
+    faults = [
+        Fault(WHERE, option, f"'{entry}' is no {wanted}", f"e.g. {example}") for entry, one in found if one is None
+    ]
+    if not found:
+        faults = [Fault(WHERE, option, nothing, f"give at least one, e.g. {example}")]
     if faults:
         raise InputError(faults)
-    return tuple(found)
+    return tuple(one for _, one in found if one is not None)
 
 
 def make_place(config: TripConfig) -> Place:
