@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.contract import Float
+from cosim.controllers.pareto.choice import undominated
 from cosim.controllers.pareto.exact import ExactFront
 from cosim.controllers.pareto.front import Front, Scale, Start, search
 from cosim.controllers.pareto.objectives import CONVEX_PAIR
@@ -100,10 +101,7 @@ def long_reference(
         effort = min(LONG_EFFORT * generations, max(LONG_GENERATIONS, generations))
         found.append(search(problem, start, population, effort, rng, algorithm, patience=None).values)
     union = np.concatenate(found)
-    no_worse = (union[None, :, :] <= union[:, None, :]).all(axis=2)
-    better = (union[None, :, :] < union[:, None, :]).any(axis=2)
-    dominated = np.asarray(no_worse & better).any(axis=1)
-    return np.asarray(union[~dominated])
+    return np.asarray(union[undominated(union)])
 
 
 def _best(values: Float, point: Float) -> Float:

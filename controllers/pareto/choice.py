@@ -9,11 +9,24 @@ import numpy as np
 from pymoo.decomposition.asf import ASF
 from pymoo.indicators.hv import HV
 
-from cosim.contract import Float
+from cosim.contract import Float, Int
 from cosim.errors import Fault
 
 _LEAST_WEIGHT = 1e-6
 _FLAT = 1e-12
+
+
+def undominated(values: Float) -> Int:
+    """Rows of the points that no other betters, in their order.
+
+    Parameters
+    ----------
+    values : ndarray, shape (point, objective)
+        Less is better; of equal points all stay.
+    """
+    no_worse = (values[None, :, :] <= values[:, None, :]).all(axis=2)
+    better = (values[None, :, :] < values[:, None, :]).any(axis=2)
+    return np.flatnonzero(~np.asarray(no_worse & better).any(axis=1))
 
 
 def normalised(front: Float) -> Float:

@@ -16,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from cosim.contract import Float
+from cosim.controllers.pareto.choice import undominated
 from cosim.controllers.pareto.feasible import STEP_KW, around, limit_rows
 from cosim.controllers.pareto.front import Scale
 from cosim.controllers.pareto.objectives import CONVEX_PAIR, sequence_residuals
@@ -154,11 +155,7 @@ def _undominated(corners: list[_Corner]) -> list[_Corner]:
     On the full network an end of the front can come out worse in both objectives than a corner found later. Kept, it
     would stand between two others and hide the gap that is still to be looked into.
     """
-    values = np.array([corner.scaled for corner in corners])
-    no_worse = (values[None, :, :] <= values[:, None, :]).all(axis=2)
-    better = (values[None, :, :] < values[:, None, :]).any(axis=2)
-    dominated = np.asarray(no_worse & better).any(axis=1)
-    kept = np.flatnonzero(~dominated)
+    kept = undominated(np.array([corner.scaled for corner in corners]))
     return sorted((corners[row] for row in kept), key=_along)
 
 

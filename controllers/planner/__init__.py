@@ -3,11 +3,9 @@
 ``plan(make_requests(...), make_station(...), Options(...))`` returns a ``Planning``.
 """
 
-from cosim.controllers.planner.options import Fairness, Formulation, Objective, Options
-from cosim.controllers.planner.plan import plan
+from cosim.controllers.planner.options import Fairness, Formulation, Objective, Options, Rounding
+from cosim.controllers.planner.plan import Plan, Planning, plan
 from cosim.controllers.planner.requests import Requests, Station, make_requests, make_station, request_faults
-from cosim.controllers.planner.result import Plan, Planning
-from cosim.controllers.planner.times import Rounding
 
 __all__ = [
     "Fairness",

@@ -1,56 +1,53 @@
-"""What is minimised, one aim after the other."""
+"""What is minimised, one aim after the other; then other plans, nearly as good and different from each other.
+
+These after E. D. Brill, S.-Y. Chang, L. D. Hopkins, "Modeling to generate alternatives", Management Science 28 (1982)
+221-235 (hop, skip and jump): hold the aims at nearly their best values and minimise what the plans found so far use.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from cosim.contract import Float
-from cosim.controllers.planner.model import Pairs, PlanModel, servable_kwh
-from cosim.controllers.planner.options import SEED_PENALTY_EUR, Options
-from cosim.controllers.planner.requests import Requests, Station
+from cosim.controllers.planner.model import PlanModel, servable_kwh
 from cosim.controllers.planner.solver import AimSolver
 from cosim.controllers.solver import SolveResult, Termination, worst
 
+SEED_PENALTY_EUR = 100.0
+"""Seed 002's price of a shortfall as large as the battery: divided by the battery's capacity, so per kWh it is dearer
+for small batteries."""
+
 KEPT_KWH, KEPT_SHARE = 1e-7, 1e-9  # how much of what an aim reached a later one may give up
 LEVEL = 1e-7  # a share of shortfall below this is none
+
+MOVED_SHARE = 0.01
+"""Plans are different where at least this share of the energy is drawn by another vehicle or in another step."""
+
+POOL_SLACK = 0.01  # how much more than the best cost another plan may have
+ENOUGH_GAP = 0.05  # of the distance: any plan that is different will do
+KEPT_EUR = 1e-6
 
 Endings = dict[str, SolveResult]
 """How each aim ended, in order."""
 
 
-def cost_of(model: PlanModel, station: Station, pairs: Pairs) -> Float:
-    """Energy and peak charge, coefficient of every column [EUR]."""
-    cost = np.zeros(len(model.high))
+def pursue(solver: AimSolver, model: PlanModel) -> tuple[Endings, Float]:
+    """Minimise the aims, of which the last, shape (column,), is what other plans have to hold.
+
+    ``weighted``: cost and priced shortfall in one sum. ``service``: least shortfall (after the fairest shares, where
+    wanted), then least cost among such plans.
+    """
+    station, pairs, options = model.station, model.pairs, model.options
+    cost, shortfall = np.zeros((2, len(model.high)))
     cost[model.power] = station.tariff_eur_per_kwh[pairs.step] * station.step_h * pairs.share
-    if model.peak >= 0:
-        cost[model.peak] = station.peak_eur_per_kw
-    return cost
-
-
-def shortfall_price(requests: Requests, options: Options) -> Float:
-    """Price of a missing kWh, shape (vehicle,) [EUR/kWh]."""
-    if options.shortfall_eur_per_kwh is None:
-        return np.asarray(SEED_PENALTY_EUR / requests.battery_kwh)
-    return np.full(len(requests), options.shortfall_eur_per_kwh)
-
-
-def weighted(solver: AimSolver, model: PlanModel, cost: Float, price: Float) -> tuple[Endings, Float]:
-    """Cost and priced shortfall in one sum; also what the pool has to hold."""
-    total = cost.copy()
-    total[model.shortfall] = price
-    return {"cost and shortfall": solver.minimise("cost and shortfall", total)}, total
-
-
-def service_first(
-    solver: AimSolver, model: PlanModel, requests: Requests, pairs: Pairs, cost: Float, options: Options
-) -> tuple[Endings, Float]:
-    """Least shortfall (after the fairest shares, where wanted), then least cost among such plans."""
-    endings: Endings = {}
-    if options.fairness == "maxmin":
-        endings |= _fair_shares(solver, model, requests, pairs, single=options.switched)
-    shortfall = np.zeros_like(cost)
+    cost[model.peak] = station.peak_eur_per_kw
+    if options.objective == "weighted":
+        cost[model.shortfall] = SEED_PENALTY_EUR / model.requests.battery_kwh
+        return {"cost and shortfall": solver.minimise("cost and shortfall", cost)}, cost
+    endings = _fair_shares(solver, model) if options.fairness == "maxmin" else {}
     shortfall[model.shortfall] = 1.0
     endings["shortfall"] = least = solver.minimise("shortfall", shortfall)
     solver.keep(shortfall, max(least.value, 0.0) * (1.0 + KEPT_SHARE), KEPT_KWH)
@@ -58,14 +55,14 @@ def service_first(
     return endings, cost
 
 
-def _fair_shares(solver: AimSolver, model: PlanModel, requests: Requests, pairs: Pairs, *, single: bool) -> Endings:
+def _fair_shares(solver: AimSolver, model: PlanModel) -> Endings:
     """Make the worst share of shortfall as small as it can be, then the next worst, until none is left.
 
     Shares are of what a vehicle could get alone. After each round the vehicles whose rows have a multiplier are at
     their level and cannot be helped; the multipliers of a MILP say nothing, so that it stops after one round.
     """
-    least = servable_kwh(requests, pairs)
-    unservable = requests.energy_need_kwh - least
+    single, least = model.options.switched, servable_kwh(model.requests, model.pairs)
+    unservable = model.requests.energy_need_kwh - least
     worst_share = np.zeros(len(model.high))
     worst_share[model.worst] = 1.0
     aim, open_, results = "worst share of shortfall", least > 0, []
@@ -87,3 +84,57 @@ def _fair_shares(solver: AimSolver, model: PlanModel, requests: Requests, pairs:
         return {}
     ended = worst(result.termination for result in results)
     return {aim: replace(results[0], termination=ended, wall_s=sum(result.wall_s for result in results))}
+
+
+def other_points(solver: AimSolver, model: PlanModel, last_aim: Float, value: float) -> list[Float]:
+    """Points of further plans, at most ``n_sols - 1``; fewer where no more are found.
+
+    Parameters
+    ----------
+    solver : AimSolver
+        After its last aim, whose point is the best plan.
+    last_aim : ndarray, shape (column,)
+        Its coefficients; the sum may be worse by ``POOL_SLACK``.
+    value : float
+        What it reached.
+    """
+    wanted = model.options.n_sols - 1
+    if wanted < 1 or not len(model.pairs):
+        return []
+    solver.keep(last_aim, value + POOL_SLACK * abs(value), KEPT_EUR)
+    energy = np.zeros(len(model.high))
+    energy[model.power] = model.pairs.battery_kwh_per_kw
+    points = [solver.point * energy]
+    found: list[Float] = []
+    for direction in _directions(model, points, energy):
+        solver.minimise("another plan", direction, gap=ENOUGH_GAP)
+        drawn = solver.point * energy
+        if min(_moved_share(drawn, other) for other in points) < MOVED_SHARE:
+            continue
+        points.append(drawn)
+        found.append(solver.point.copy())
+        if len(found) == wanted:
+            break
+    return found
+
+
+def _moved_share(one: Float, other: Float) -> float:
+    return float(np.abs(one - other).sum() / 2.0 / max(one.sum(), other.sum(), 1e-9))
+
+
+def _directions(model: PlanModel, points: list[Float], energy: Float) -> Iterator[Float]:
+    """Away from what the plans use, for as long as that finds new ones; then early, late, and vehicle by vehicle."""
+    while True:
+        before = len(points)
+        used = np.sum([point > 1e-6 for point in points], axis=0)
+        yield energy * used
+        if len(points) == before:
+            break
+    pairs, position = model.pairs, np.zeros_like(energy)
+    position[model.power] = (pairs.step - pairs.step.min()) / (1.0 + np.ptp(pairs.step))
+    yield energy * position
+    yield -energy * position
+    owner = np.zeros(len(energy), np.int64)
+    owner[model.power] = pairs.vehicle
+    for turn in range(1, 8):  # other orders of the vehicles: neighbours first, then those farther apart
+        yield energy * position * np.where(owner >> (turn - 1) & 1, 1.0, -1.0)

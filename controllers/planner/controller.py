@@ -10,9 +10,8 @@ from cosim.contract import Decision, EvSessions, Exogenous, Feeder, Forecast, Ob
 from cosim.controllers.limits import known_phase_limit_a, percent_fault
 from cosim.controllers.nowcast import longer_steps, rest_of_day
 from cosim.controllers.planner.options import Fairness, Formulation, Options
-from cosim.controllers.planner.plan import plan
+from cosim.controllers.planner.plan import Planning, plan
 from cosim.controllers.planner.requests import Requests, Station, make_requests, make_station
-from cosim.controllers.planner.result import Planning
 from cosim.errors import Fault, InputError, SolverError
 
 

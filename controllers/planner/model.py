@@ -23,9 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.contract import Float, Int
-from cosim.controllers.planner.options import Options
+from cosim.controllers.planner.options import Options, presence
 from cosim.controllers.planner.requests import Requests, Station
-from cosim.controllers.planner.times import presence
 from cosim.controllers.solver import Model, Rows
 
 
@@ -59,10 +58,6 @@ class Pairs:
         """Sum over each vehicle's pairs, shape (vehicle,)."""
         return np.bincount(self.vehicle, values, count).astype(float)
 
-    def per_step(self, values: Float, steps: int) -> Float:
-        """Sum over each step's pairs, shape (step,)."""
-        return np.bincount(self.step, values, steps).astype(float)
-
 
 def find_pairs(requests: Requests, station: Station, options: Options) -> Pairs:
     """Pairs that may charge: the vehicle is there, and the capacity of the step alone allows its least power."""
@@ -90,10 +85,14 @@ def servable_kwh(requests: Requests, pairs: Pairs) -> Float:
 
 @dataclass(frozen=True, eq=False)
 class PlanModel:
-    """The model, and where each variable stands.
+    """The model, what it was made from, and where each variable stands.
 
     Attributes
     ----------
+    requests, station, options : Requests, Station, Options
+        What was asked, with stays as they are planned.
+    pairs : Pairs
+        Where charging may happen.
     relaxed : Model
         The leading rows and columns that have nothing to do with switches: the linear programme.
     mixed : Model or None
@@ -102,73 +101,77 @@ class PlanModel:
         Upper limits of the columns; the lower ones are 0.
     power, shortfall : ndarray of int
         Columns.
-    peak, worst : int
-        Columns, -1 where they are not there.
+    peak, worst : ndarray of int
+        Column of the largest sum of powers and of the worst share of shortfall; empty where they are not there.
     worst_row : ndarray of int, shape (vehicle,)
         Rows that hold each share of shortfall below the worst; empty without.
     switch, start : ndarray of int
         Whole-number columns, the last ones; empty without on and off.
     """
 
+    requests: Requests
+    station: Station
+    options: Options
+    pairs: Pairs
     relaxed: Model
     mixed: Model | None
     high: Float
     power: Int
     shortfall: Int
-    peak: int
-    worst: int
+    peak: Int
+    worst: Int
     worst_row: Int
     switch: Int
     start: Int
 
 
-def build(requests: Requests, station: Station, options: Options, pairs: Pairs) -> PlanModel:
+def build(requests: Requests, station: Station, options: Options) -> PlanModel:
     """Build the model of these requests; costs come with each aim."""
+    pairs = find_pairs(requests, station, options)
     count, number = len(requests), len(pairs)
-    power, shortfall = np.arange(number), number + np.arange(count)
-    columns = number + count
-    peak = columns if station.peak_eur_per_kw > 0 else -1
-    columns += peak >= 0
-    worst = columns if options.fairness == "maxmin" else -1
-    columns += worst >= 0
+    starts = options.min_up_steps > 1 or options.max_starts is not None
+    switched = options.switched and (bool((pairs.low_kw > 0).any()) or starts)
+    sizes = (
+        number,
+        count,
+        station.peak_eur_per_kw > 0,
+        options.fairness == "maxmin",
+        number * switched,
+        number * starts,
+    )
+    power, shortfall, peak, worst, switch, start = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
     rows = Rows()
     _capacity_rows(rows, station, pairs, power, peak)
     need, room = requests.energy_need_kwh, np.maximum(requests.headroom_kwh, requests.energy_need_kwh)
     every = np.arange(count)
     rows.add(count, need, room, (pairs.vehicle, power, pairs.battery_kwh_per_kw), (every, shortfall, 1.0))
     worst_row = np.empty(0, np.int64)
-    if worst >= 0:
+    if len(worst):
         least = servable_kwh(requests, pairs)
-        worst_row = rows.add(count, -np.inf, need - least, (every, shortfall, 1.0), (every, np.array(worst), -least))
-    lower, upper = np.zeros(columns), np.full(columns, np.inf)
-    upper[power], upper[shortfall] = pairs.high_kw, need
-    if worst >= 0:
-        upper[worst] = 1.0
-    relaxed = rows.model(lower, lower, upper)
-    starts = options.min_up_steps > 1 or options.max_starts is not None
-    switched = options.switched and (bool((pairs.low_kw > 0).any()) or starts)
-    switch = columns + np.arange(number if switched else 0)
-    start = columns + len(switch) + np.arange(number if starts else 0)
-    high = np.concatenate([upper, np.ones(len(switch) + len(start))])
+        worst_row = rows.add(count, -np.inf, need - least, (every, shortfall, 1.0), (every, worst, -least))
+    high = np.ones(sum(sizes))
+    high[power], high[shortfall], high[peak] = pairs.high_kw, need, np.inf
+    low, linear = np.zeros_like(high), sum(sizes[:4])
+    relaxed, mixed = rows.model(low[:linear], low[:linear], high[:linear]), None
     if switched:
         _switch_rows(rows, pairs, power, switch)
-    if starts:
-        _start_rows(rows, pairs, options, switch, start, high)
-    mixed = rows.model(np.zeros_like(high), np.zeros_like(high), high, np.arange(len(high)) >= columns)
+        if starts:
+            _start_rows(rows, pairs, options, switch, start, high)
+        mixed = rows.model(low, low, high, np.arange(len(high)) >= linear)
     return PlanModel(
-        relaxed, mixed if switched else None, high, power, shortfall, peak, worst, worst_row, switch, start
+        requests, station, options, pairs, relaxed, mixed, high, power, shortfall, peak, worst, worst_row, switch, start
     )
 
 
-def _capacity_rows(rows: Rows, station: Station, pairs: Pairs, power: Int, peak: int) -> None:
+def _capacity_rows(rows: Rows, station: Station, pairs: Pairs, power: Int, peak: Int) -> None:
     """Rows only where all together could exceed the capacity, and below the peak where that has a price."""
     used = np.flatnonzero(np.bincount(pairs.step, minlength=station.steps))
     row_of = np.full(station.steps, -1)
-    if peak >= 0:
+    if len(peak):
         row_of[used] = np.arange(len(used))
         sums = (row_of[pairs.step], power, 1.0)
-        rows.add(len(used), -np.inf, 0.0, sums, (np.arange(len(used)), np.array(peak), -1.0))
-    tight = used[pairs.per_step(pairs.high_kw, station.steps)[used] > station.capacity_kw[used]]
+        rows.add(len(used), -np.inf, 0.0, sums, (np.arange(len(used)), peak, -1.0))
+    tight = used[np.bincount(pairs.step, pairs.high_kw, station.steps)[used] > station.capacity_kw[used]]
     row_of[:] = -1
     row_of[tight] = np.arange(len(tight))
     bound = row_of[pairs.step] >= 0

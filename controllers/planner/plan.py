@@ -1,24 +1,105 @@
-"""Planning: requests and a station in, a plan out."""
+"""Planning: requests and a station in, a plan out, with what each vehicle gets and how sure the solver is."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cosim.controllers.planner.aims import cost_of, service_first, shortfall_price, weighted
-from cosim.controllers.planner.model import build, find_pairs, servable_kwh
-from cosim.controllers.planner.options import Options
-from cosim.controllers.planner.pool import other_points
+from cosim.contract import Float
+from cosim.contract.place import FrozenArrays
+from cosim.controllers.planner.aims import other_points, pursue
+from cosim.controllers.planner.model import PlanModel, build, servable_kwh
+from cosim.controllers.planner.options import Options, Rounding, round_stays, stay_change_step
 from cosim.controllers.planner.requests import Requests, Station, request_faults
-from cosim.controllers.planner.result import Planning, plan_of
 from cosim.controllers.planner.solver import AimSolver
-from cosim.controllers.planner.times import Rounding, round_stays, stay_change_step
-from cosim.controllers.solver import worst
+from cosim.controllers.solver import SolveResult, Termination, worst
 from cosim.errors import Fault, InputError
 
+OFF_KW = 1e-7  # solver dust
 UNSERVABLE_KWH = 1e-9  # less is rounding of numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Plan(FrozenArrays):
+    """One plan.
+
+    Attributes
+    ----------
+    power_kw : ndarray, shape (step, vehicle)
+        Charging power while the vehicle is there [kW].
+    energy_kwh : ndarray, shape (step, vehicle)
+        Drawn in each step: less than power × step where the vehicle is there for a part of it [kWh].
+    delivered_kwh, unserved_kwh : ndarray, shape (vehicle,)
+        Into the battery by departure, and what is missing of the need [kWh].
+    objective : float
+        Value of the last aim: cost, with priced shortfall in the weighted form [EUR].
+    energy_cost_eur, peak_cost_eur : float
+        Tariff × energy drawn; peak charge.
+    """
+
+    power_kw: Float
+    energy_kwh: Float
+    delivered_kwh: Float
+    unserved_kwh: Float
+    objective: float
+    energy_cost_eur: float
+    peak_cost_eur: float
+
+    @property
+    def peak_kw(self) -> float:
+        """Largest sum of powers [kW]; of vehicles that follow each other inside a step, both."""
+        return float(self.power_kw.sum(axis=1).max(initial=0.0))
+
+    @property
+    def cost_eur(self) -> float:
+        """Energy and peak charge [EUR]."""
+        return self.energy_cost_eur + self.peak_cost_eur
+
+
+@dataclass(frozen=True, eq=False)
+class Planning(FrozenArrays):
+    """Outcome of planning.
+
+    Attributes
+    ----------
+    requests, station : Requests, Station
+        As planned: with stays after rounding.
+    best : Plan
+        The best plan found.
+    others : tuple of Plan
+        Further plans near it, all different, cheapest first.
+    unservable_kwh : ndarray, shape (vehicle,)
+        Part of each need that no plan can serve, found before solving [kWh].
+    lost_step, gained_step : ndarray, shape (vehicle,)
+        What rounding took from each stay, and what it planned while the vehicle is not there [steps].
+    endings : dict of str to SolveResult
+        Of every aim by its name, in order.
+    status : Termination
+        The least proven of the aims.
+    bound, gap : float
+        Proven bound of the last aim; largest gap of the aims.
+    build_s, solve_s : float
+        Time for the model, and in the solver for the best plan [s].
+    pool_s : float
+        Time in the solver for the other plans [s].
+    """
+
+    requests: Requests
+    station: Station
+    best: Plan
+    others: tuple[Plan, ...]
+    unservable_kwh: Float
+    lost_step: Float
+    gained_step: Float
+    endings: dict[str, SolveResult]
+    status: Termination
+    bound: float
+    gap: float
+    build_s: float
+    solve_s: float
+    pool_s: float = 0.0
 
 
 def plan(
@@ -59,23 +140,18 @@ def plan(
     arrival, departure = round_stays(requests.arrival_step, requests.departure_step, rounding)
     lost, gained = stay_change_step(requests.arrival_step, requests.departure_step, arrival, departure)
     rounded = replace(requests, arrival_step=arrival, departure_step=departure)
-    pairs = find_pairs(rounded, station, options)
-    model = build(rounded, station, options, pairs)
-    solver = AimSolver(model, options)
-    cost = cost_of(model, station, pairs)
+    model = build(rounded, station, options)
+    solver = AimSolver(model)
     build_s = time.perf_counter() - began
-    if options.objective == "weighted":
-        endings, last_aim = weighted(solver, model, cost, shortfall_price(rounded, options))
-    else:
-        endings, last_aim = service_first(solver, model, rounded, pairs, cost, options)
+    endings, last_aim = pursue(solver, model)
     results = tuple(endings.values())
     last = results[-1]
-    best = plan_of(rounded, station, pairs, solver.point[model.power], last.value)
+    best = _plan_of(model, solver.point[model.power], last.value)
     pool_began = time.perf_counter()
-    points = other_points(solver, model, pairs, last_aim, last.value, options)
+    points = other_points(solver, model, last_aim, last.value)
     pool_s = time.perf_counter() - pool_began
-    others = [plan_of(rounded, station, pairs, point[model.power], float(last_aim @ point)) for point in points]
-    missing_kwh = rounded.energy_need_kwh - servable_kwh(rounded, pairs)
+    others = [_plan_of(model, point[model.power], float(last_aim @ point)) for point in points]
+    missing_kwh = rounded.energy_need_kwh - servable_kwh(rounded, model.pairs)
     return Planning(
         rounded,
         station,
@@ -91,4 +167,24 @@ def plan(
         build_s,
         sum(result.wall_s for result in results),
         pool_s,
+    )
+
+
+def _plan_of(model: PlanModel, pair_kw: Float, objective: float) -> Plan:
+    """Plan from the powers of the pairs, shape (pair,) [kW]."""
+    requests, station, pairs = model.requests, model.station, model.pairs
+    off = pair_kw < np.maximum(pairs.low_kw / 2.0, OFF_KW)  # a switch is whole up to the solver's tolerance only
+    held_kw = np.where(off, 0.0, np.clip(pair_kw, pairs.low_kw, pairs.high_kw))
+    power_kw, energy_kwh = np.zeros((2, station.steps, len(requests)))
+    power_kw[pairs.step, pairs.vehicle] = held_kw
+    energy_kwh[pairs.step, pairs.vehicle] = held_kw * pairs.share * station.step_h
+    delivered_kwh = pairs.per_vehicle(pairs.battery_kwh_per_kw * held_kw, len(requests))
+    return Plan(
+        power_kw,
+        energy_kwh,
+        delivered_kwh,
+        np.maximum(requests.energy_need_kwh - delivered_kwh, 0.0),
+        objective,
+        float(station.tariff_eur_per_kwh @ energy_kwh.sum(axis=1)),
+        station.peak_eur_per_kw * float(power_kw.sum(axis=1).max(initial=0.0)),
     )

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
-from cosim.controllers.planner.faults import Place, row_faults
+from cosim.contract.signals import Bool
 from cosim.errors import Fault, InputError
+
+MOST_ROWS = 20
+"""Rows named for one kind of fault; the others are counted."""
+
+Place = Callable[[int], str]
+"""From the row of a request to the words that lead a reader there."""
 
 EFFICIENCY = 0.9
 ROUNDING_KWH = 1e-6  # a table's last digit is no fault
@@ -132,23 +139,18 @@ def make_station(
             faults.append(Fault("station", key, f"has shape {values.shape}", f"give one number or {steps} of them"))
             values = np.zeros(())
         arrays.append(np.broadcast_to(values, steps))
-    faults += _station_faults(steps, step_s, arrays[0], arrays[1], peak_eur_per_kw)
+    capacity, tariff = arrays
+    rules = (
+        (steps >= 1, "steps", f"is {steps}", "give at least one step"),
+        (0.0 < step_s < np.inf, "step_s", f"is {step_s}", "give seconds above 0"),
+        ((capacity >= 0.0).all(), "capacity_kw", "is negative or no number", "give kW, 0 or more"),
+        (np.isfinite(tariff).all(), "tariff_eur_per_kwh", "is not finite", "give a price for every step"),
+        (0.0 <= peak_eur_per_kw < np.inf, "peak_eur_per_kw", f"is {peak_eur_per_kw}", "give EUR/kW, 0 or more"),
+    )
+    faults += [Fault("station", *words) for holds, *words in rules if not holds]
     if faults:
         raise InputError(faults)
-    return Station(step_s, arrays[0], arrays[1], peak_eur_per_kw)
-
-
-def _station_faults(steps: int, step_s: float, capacity_kw: Float, tariff: Float, peak: float) -> Iterator[Fault]:
-    if steps < 1:
-        yield Fault("station", "steps", f"is {steps}", "give at least one step")
-    if not 0.0 < step_s < np.inf:
-        yield Fault("station", "step_s", f"is {step_s}", "give seconds above 0")
-    if (np.isnan(capacity_kw) | (capacity_kw < 0)).any():
-        yield Fault("station", "capacity_kw", "is negative or no number", "give kW, 0 or more")
-    if not np.isfinite(tariff).all():
-        yield Fault("station", "tariff_eur_per_kwh", "is not finite", "give a price for every step")
-    if not 0.0 <= peak < np.inf:
-        yield Fault("station", "peak_eur_per_kw", f"is {peak}", "give EUR/kW, 0 or more")
+    return Station(step_s, capacity, tariff, peak_eur_per_kw)
 
 
 def request_faults(requests: Requests, steps: int, place: Place | None = None) -> list[Fault]:
@@ -164,50 +166,59 @@ def request_faults(requests: Requests, steps: int, place: Place | None = None) -
         Words for a row; the vehicle's name otherwise.
     """
     where = place or (lambda row: f"vehicle {requests.vehicle[row]!r}")
-    faults = _number_faults(requests, where)
-    names = np.array(requests.vehicle, dtype=object)
-    _, first, group = np.unique(names.astype(str), return_index=True, return_inverse=True)
-    again = first[group] != np.arange(len(names)) if len(names) else np.zeros(0, bool)
-    faults += row_faults(again, names, where, "vehicle", "{!r} is there twice", "give every vehicle a name of its own")
-    arrival, departure = requests.arrival_step, requests.departure_step
-    backwards = departure <= arrival
-    faults += row_faults(
-        backwards, departure, where, "departure", "step {:.6g} is not after the arrival", "let it stay for some time"
-    )
-    late = (departure > steps + 1e-9) & ~backwards
-    remedy = f"make the horizon longer than {steps} steps, or end the stay there"
-    faults += row_faults(late, departure, where, "departure", "step {:.6g} is after the horizon", remedy)
-    need, room = requests.energy_need_kwh, requests.headroom_kwh
-    above = (need > room + ROUNDING_KWH) & (room >= 0)
-    text = [f"{wanted:.6g} kWh wanted, {free:.6g} kWh of room in the battery" for wanted, free in zip(need, room)]  # noqa: B905
-    faults += row_faults(above, text, where, "energy_need_kwh", "{}", "ask for what the battery can take")
-    return faults
+    rules = _rules(requests, steps)
+    return [fault for bad, values, *words in rules for fault in row_faults(bad, values, where, *words)]
 
 
-def _number_faults(requests: Requests, where: Place) -> list[Fault]:
-    faults: list[Fault] = []
+def _rules(requests: Requests, steps: int) -> Iterator[tuple[Bool, Sequence[Any] | Float, str, str, str]]:
+    """Rows that break a rule, what stands there, and key, problem and remedy of the fault."""
     for key in ("power_max_kw", "energy_need_kwh", "battery_kwh", "soe_arrival_kwh", "arrival_step", "power_min_kw"):
         values = getattr(requests, key)
         least = "above 0" if key in ("power_max_kw", "battery_kwh") else "0 or more"
         bad = ~np.isfinite(values) | (values < 0) | ((values == 0) & (least == "above 0"))
-        faults += row_faults(bad, values, where, key, "is {:.6g}", f"give a number, {least}")
-    faults += row_faults(
-        ~np.isfinite(requests.departure_step), requests.departure_step, where, "departure_step", "is {}", "give a step"
-    )
-    wrong = ~((requests.efficiency > 0) & (requests.efficiency <= 1))
-    faults += row_faults(
-        wrong, requests.efficiency, where, "efficiency", "is {:.6g}", "give a share above 0, at most 1"
-    )
-    high = (requests.power_min_kw > requests.power_max_kw) & (requests.power_max_kw > 0)
-    text = [f"{low:.6g} kW" for low in requests.power_min_kw]
-    faults += row_faults(high, text, where, "power_min_kw", "{} is above the largest power", "lower it")
-    over = requests.soe_arrival_kwh > requests.battery_kwh
-    faults += row_faults(
-        over,
-        requests.soe_arrival_kwh,
-        where,
-        "soe_arrival_kwh",
-        "{:.6g} kWh is more than the battery holds",
-        "lower it",
-    )
+        yield bad, values, key, "is {:.6g}", f"give a number, {least}"
+    arrival, departure, efficiency = requests.arrival_step, requests.departure_step, requests.efficiency
+    yield ~np.isfinite(departure), departure, "departure_step", "is {}", "give a step"
+    wrong = ~((efficiency > 0) & (efficiency <= 1))
+    yield wrong, efficiency, "efficiency", "is {:.6g}", "give a share above 0, at most 1"
+    low_kw, high_kw, soe_kwh = requests.power_min_kw, requests.power_max_kw, requests.soe_arrival_kwh
+    problem = "{:.6g} kW is above the largest power"
+    yield (low_kw > high_kw) & (high_kw > 0), low_kw, "power_min_kw", problem, "lower it"
+    problem = "{:.6g} kWh is more than the battery holds"
+    yield soe_kwh > requests.battery_kwh, soe_kwh, "soe_arrival_kwh", problem, "lower it"
+    names = np.array(requests.vehicle, dtype=object)
+    _, first, group = np.unique(names.astype(str), return_index=True, return_inverse=True)
+    again = first[group] != np.arange(len(names))
+    yield again, requests.vehicle, "vehicle", "{!r} is there twice", "give every vehicle a name of its own"
+    backwards = departure <= arrival
+    yield backwards, departure, "departure", "step {:.6g} is not after the arrival", "let it stay for some time"
+    late, remedy = departure > steps + 1e-9, f"make the horizon longer than {steps} steps, or end the stay there"
+    yield late & ~backwards, departure, "departure", "step {:.6g} is after the horizon", remedy
+    need, room = requests.energy_need_kwh, requests.headroom_kwh
+    both, problem = np.column_stack([need, room]), "{0[0]:.6g} kWh wanted, {0[1]:.6g} kWh of room in the battery"
+    above = (need > room + ROUNDING_KWH) & (room >= 0)
+    yield above, both, "energy_need_kwh", problem, "ask for what the battery can take"
+
+
+def row_faults(
+    bad: Bool, values: Sequence[Any] | Float, place: Place, key: str, problem: str, remedy: str
+) -> list[Fault]:
+    """One fault for every bad row, up to ``MOST_ROWS``; the last of them counts those that follow.
+
+    Parameters
+    ----------
+    bad : ndarray of bool, shape (row,)
+        Which rows are at fault.
+    values : sequence, length (row,)
+        What stands there; ``problem`` is formatted with it.
+    place : callable
+        Words for a row.
+    key, problem, remedy : str
+        Of the fault.
+    """
+    rows = np.flatnonzero(bad)
+    faults = [Fault(place(int(row)), key, problem.format(values[int(row)]), remedy) for row in rows[:MOST_ROWS]]
+    if len(rows) > MOST_ROWS:
+        last = faults[-1]
+        faults[-1] = Fault(last.where, key, f"{last.problem} (and {len(rows) - MOST_ROWS} more rows)", remedy)
     return faults

@@ -11,13 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
 from cosim.contract import Float, Int
 from cosim.controllers.planner.model import PlanModel
-from cosim.controllers.planner.options import Options
 from cosim.controllers.solver import (
     UNLIMITED,
     WIDER,
@@ -41,9 +39,7 @@ class AimSolver:
     Parameters
     ----------
     model : PlanModel
-        Rows and limits.
-    options : Options
-        Gap and time limit; the time runs from here.
+        Rows and limits, gap and time limit; the time runs from here.
 
     Attributes
     ----------
@@ -53,8 +49,8 @@ class AimSolver:
         Multipliers of the linear programme of the last aim; empty where it had no optimum.
     """
 
-    def __init__(self, model: PlanModel, options: Options) -> None:
-        self._model, self._gap, self._clock = model, options.gap, Clock(options.time_limit_s)
+    def __init__(self, model: PlanModel) -> None:
+        self._model, self._gap, self._clock = model, model.options.gap, Clock(model.options.time_limit_s)
         self._relaxed = Solver(model.relaxed)
         self._mixed = None if model.mixed is None else Solver(model.mixed)
         self._solvers = [self._relaxed] if self._mixed is None else [self._relaxed, self._mixed]
@@ -92,23 +88,23 @@ class AimSolver:
 
     def keep(self, cost: Float, value: float, slack: float) -> None:
         """Hold ``cost @ columns`` at most at this value, and a little more, from now on."""
+        rows = [(one, one.add_rows(cost[None, : one.columns], -np.inf, value + slack)) for one in self._solvers]
 
-        def hold(solver: Solver, row: Int, slack: float) -> None:
-            solver.set_rows(row, np.array([-np.inf]), np.array([value + slack]))
+        def hold(slack: float) -> None:
+            for solver, row in rows:
+                solver.set_rows(row, np.array([-np.inf]), np.array([value + slack]))
 
-        for solver in self._solvers:
-            row = solver.add_rows(cost[None, : solver.columns], -np.inf, value + slack)
-            self._kept.append((partial(hold, solver, row), slack))
+        self._kept.append((hold, slack))
 
     def limit(self, columns: Int, high: Float, slack: float) -> None:
         """Lower the upper limits of some columns, to a little above what is given."""
 
-        def hold(solver: Solver, slack: float) -> None:
-            solver.set_columns(columns, np.zeros(len(columns)), high + slack)
+        def hold(slack: float) -> None:
+            for solver in self._solvers:
+                solver.set_columns(columns, np.zeros(len(columns)), high + slack)
 
-        for solver in self._solvers:
-            hold(solver, slack)
-            self._kept.append((partial(hold, solver), slack))
+        hold(slack)
+        self._kept.append((hold, slack))
 
     def release(self, rows: Int) -> None:
         """Take rows out of force."""

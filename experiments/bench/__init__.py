@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +12,7 @@ from typing import Any
 
 from rich.console import Group
 
-from cosim.record import write_whole
+from cosim.experiments.files import json_ready, write_json
 
 
 @dataclass(frozen=True)
@@ -90,11 +88,8 @@ def table(rows: Sequence[Row]) -> Group:
 
 def write(rows: Sequence[Row], path: Path) -> None:
     """Write rows as JSON, with the machine they were measured on."""
-    flat = []
-    for row in rows:
-        entries = asdict(row)
-        one = {**{k: v for k, v in entries.items() if k != "more"}, **entries["more"]}
-        # JSON has no nan: a row without a reference has no ratio
-        flat.append({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in one.items()})
-    content = {"rows": flat, "python": platform.python_version(), "machine": platform.platform()}
-    write_whole(path, lambda temporary: temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))
+    flat = [asdict(row) for row in rows]
+    for one in flat:
+        one.update(one.pop("more"))
+    # JSON has no nan: a row without a reference has no ratio
+    write_json(path, json_ready({"rows": flat, "python": platform.python_version(), "machine": platform.platform()}))

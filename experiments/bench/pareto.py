@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from cosim import Trajectory, feeders
+from cosim import Trajectory, feeders, load
 from cosim.contract import Float
-from cosim.experiments import scenario
 from cosim.experiments.bench import Row, interleaved
-from cosim.experiments.compose import compose
+from cosim.experiments.scenario import DEFAULT
 from cosim.measures import scoreboard
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
@@ -27,14 +26,12 @@ def measure(repeats: int) -> list[Row]:
 
 def _day(repeats: int) -> Row:
     """The default day under ``pareto`` on the reduced engine, certificate included, against the day without control."""
-    where = scenario.find(scenario.DEFAULT)
-    composition = compose(scenario.read(where), where)
-    runs = {run.controller: run for run in composition.scenario.runs}
+    day = load(DEFAULT)
+    runs = {run.controller: run for run in day.scenario.runs}
     done: dict[str, Trajectory] = {}
 
     def a_day(name: str) -> None:
-        item = runs[name]
-        done[name] = composition.run_spec(item, engine="reduced").trajectory
+        done[name] = day.run_spec(runs[name], engine="reduced").trajectory
 
     row = interleaved("default day, 96 decisions", lambda: a_day("pareto"), lambda: a_day("none"), repeats)
     metrics, decisions = scoreboard(done["pareto"]), done["pareto"].decisions
@@ -52,7 +49,7 @@ def _day(repeats: int) -> Row:
 def _predictor(repeats: int) -> Row:
     """Batches of 100 candidates on ``european_lv``: voltages at the customers and currents at the watched branches.
 
-    The reference writes every candidate to OpenDSS, solves it and reads the same voltages; it computes no currents.
+    The reference writes every candidate to OpenDSS, solves it and reads the voltages; it computes no currents.
     """
     with threadpool_limits(limits=1):
         feeder = feeders.load("european_lv")
@@ -61,7 +58,6 @@ def _predictor(repeats: int) -> Row:
         p_kw = rng.uniform(-4.0, 8.0, (_CANDIDATES, len(feeder.customers)))
         q_kvar: Float = 0.2 * p_kw
         nodes = np.array([node for phases in feeder.customer_nodes for node in phases])
-        voltages = np.empty((_CANDIDATES, len(nodes)), complex)
         whole = np.empty((_CANDIDATES, len(feeder.network.node_names)), complex)
 
         def product() -> None:
@@ -71,12 +67,10 @@ def _predictor(repeats: int) -> Row:
         def reference() -> None:
             for _ in range(_ROUNDS):
                 for row in range(_CANDIDATES):
-                    voltages[row] = engine.solve(p_kw[row], q_kvar[row], np.nan)[nodes]
+                    whole[row] = engine.solve(p_kw[row], q_kvar[row], np.nan)
 
         row = interleaved("predictor, 100 candidates a batch", product, reference, repeats)
         prediction = predictor.predict(p_kw, q_kvar)
-        for index in range(_CANDIDATES):
-            whole[index] = engine.solve(p_kw[index], q_kvar[index], np.nan)
         branches = tuple(feeder.network.branch(name) for name in prediction.branches)
         current_difference = np.abs(prediction.current_a - monitored_currents(branches, whole)).max()
         solves = _ROUNDS * _CANDIDATES
@@ -85,7 +79,7 @@ def _predictor(repeats: int) -> Row:
             reference_us_per_candidate=1e6 * row.reference_s / solves,
             times_faster=1.0 / row.ratio,
             largest_voltage_difference_pu=float(
-                np.abs(prediction.voltage_v - voltages).max() / feeder.nominal_voltage_v
+                np.abs(prediction.voltage_v - whole[:, nodes]).max() / feeder.nominal_voltage_v
             ),
             largest_current_difference_a=float(current_difference),
         )

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from cosim.controllers.planner import Options, Planning, Requests, Station, make_requests, make_station, plan
+from cosim.controllers.planner import (
+    Formulation,
+    Options,
+    Planning,
+    Requests,
+    Station,
+    make_requests,
+    make_station,
+    plan,
+)
 from cosim.errors import Fault, InputError
 from cosim.experiments.bench import Row, interleaved
 from cosim.experiments.plan.generate import FIRST_DAY, generate_demand
@@ -32,7 +41,7 @@ def measure(repeats: int) -> list[Row]:
         for count in SIZES:
             requests = draw_requests(count)
             station = make_station(STEPS, CAPACITY_KW_PER_VEHICLE * count, step_s=STEP_S)
-            for formulation in ("lp", "milp"):
+            for formulation in get_args(Formulation):
                 times = 1 if (count, formulation) == (SIZES[-1], "milp") else repeats
                 rows.append(_row(requests, station, formulation, times))
     return rows
@@ -52,28 +61,22 @@ def draw_requests(count: int) -> Requests:
     )  # fmt: skip
 
 
-def _row(requests: Requests, station: Station, formulation: str, repeats: int) -> Row:
-    options = Options(
-        formulation="milp" if formulation == "milp" else "lp", objective="weighted", gap=GAP, time_limit_s=TIME_LIMIT_S
-    )
+def _row(requests: Requests, station: Station, formulation: Formulation, repeats: int) -> Row:
+    options = Options(formulation=formulation, objective="weighted", gap=GAP, time_limit_s=TIME_LIMIT_S)
     ours: list[Planning] = []
     theirs: list[tuple[str, float]] = []
-
-    def product() -> None:
-        ours[:] = [plan(requests, station, options)]
-
     reference = cvxpy_plan(requests, station, formulation)
     row = interleaved(
         f"{len(requests)} vehicles x {station.steps}, {formulation}",
-        product, lambda: theirs.__setitem__(slice(None), [reference()]), repeats,
+        lambda: ours.append(plan(requests, station, options)), lambda: theirs.append(reference()), repeats,
     )  # fmt: skip
     row.more.update(
-        product_status=ours[0].status,
-        product_objective=ours[0].best.objective,
-        product_gap=ours[0].gap,
-        product_build_s=ours[0].build_s,
-        reference_status=theirs[0][0],
-        reference_objective=theirs[0][1],
+        product_status=ours[-1].status,
+        product_objective=ours[-1].best.objective,
+        product_gap=ours[-1].gap,
+        product_build_s=ours[-1].build_s,
+        reference_status=theirs[-1][0],
+        reference_objective=theirs[-1][1],
     )
     return row
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from cosim import EvSessions, Exogenous, Feeder, Trajectory, controllers, feeders, run
-from cosim.contract import Complex, Float
+import cosim
+from cosim import Exogenous, Feeder, Trajectory, controllers, feeders, run
+from cosim.contract import Complex
 from cosim.experiments.bench import Row, interleaved
-from cosim.experiments.compose import compose
-from cosim.experiments.scenario import DEFAULT, Run, read
-from cosim.feeders.households import draw_households
+from cosim.experiments.scenario import DEFAULT, Run
+from cosim.feeders.draw import DaySpec, draw_day
 from cosim.opendss import OpenDssEngine
 from cosim.record import write_trajectory
 from cosim.reduced import ReducedNetwork
@@ -41,9 +41,8 @@ def measure(repeats: int, engine: str = "opendss") -> list[Row]:
     """
     with threadpool_limits(limits=1):
         feeder = feeders.load("european_lv")
-        start = datetime(2026, 1, 15)
-        demand_kw = draw_households("january_weekday", len(feeder.customers), start, _MINUTES, np.random.default_rng(1))
-        day = plain_day(start, demand_kw)
+        households = DaySpec(start=datetime(2026, 1, 15), minutes=_MINUTES, profiles="january_weekday")
+        day = draw_day(feeder, households, lambda _: np.random.default_rng(1))
         bare = bare_loop(feeder, day)
         rows = [_loop_row(feeder, day, bare, repeats, engine)]
         if engine == "reduced":
@@ -84,7 +83,7 @@ def _power_flow_row(feeder: Feeder, day: Exogenous, bare: Callable[[], tuple[Com
 
 def _replayed(repeats: int) -> Iterator[Row]:
     """What each controller of the default day led to, solved again by the reduced network at one blow."""
-    composition = compose(read(DEFAULT))
+    composition = cosim.load(DEFAULT)
     named = {run.controller for run in composition.scenario.runs}
     others = [Run(controller=name) for name in controllers.names() if name not in named]
     for item in (*composition.scenario.runs, *others):
@@ -104,23 +103,6 @@ def _replayed(repeats: int) -> Iterator[Row]:
             name, min(times), whole_s, min(times) / whole_s, repeats, middle_s, whole_s,
             {"largest_voltage_difference_pu": off_pu},
         )  # fmt: skip
-
-
-def plain_day(start: datetime, demand_kw: Float) -> Exogenous:
-    """Households only, at a power factor of 0.95."""
-    steps, customers = demand_kw.shape
-    return Exogenous(
-        start=start,
-        step_min=1.0,
-        demand_kw=demand_kw,
-        demand_kvar=demand_kw * float(np.tan(np.arccos(0.95))),
-        pv_available_kw=np.zeros_like(demand_kw),
-        inverter_kva=np.zeros(customers),
-        sessions=EvSessions.none(),
-        tariff_eur_per_kwh=np.full(steps, 0.2),
-        ambient_c=np.full(steps, 10.0),
-        source_pu=np.full(steps, np.nan),
-    )
 
 
 def bare_loop(feeder: Feeder, day: Exogenous) -> Callable[[], tuple[Complex, Complex]]:

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cosim.contract import Float
 from cosim.controllers.planner import Planning
-from cosim.controllers.planner.times import presence
+from cosim.controllers.planner.options import presence
 from cosim.experiments.figures import style
 
 THERE = "#E6E6E6"
@@ -23,10 +23,8 @@ MOST_NAMED = 60
 
 def draw_plan(planning: Planning, start: datetime | None, label: str = "") -> dict[str, style.Drawing]:
     """Both figures by file name."""
-    return {
-        "heatmap.png": draw_heatmap(planning, start, label),
-        "stack.png": draw_stack(planning, start, label),
-    }
+    made = {"heatmap.png": draw_heatmap, "stack.png": draw_stack}
+    return {name: draw(planning, start, label) for name, draw in made.items()}
 
 
 def draw_heatmap(planning: Planning, start: datetime | None, label: str = "") -> style.Drawing:
@@ -46,24 +44,18 @@ def draw_heatmap(planning: Planning, start: datetime | None, label: str = "") ->
     norm = Normalize(0.0, float(requests.power_max_kw.max()))
     image = axes.imshow(charging, extent=extent, aspect="auto", interpolation="nearest", cmap="viridis_r", norm=norm)
     axes.grid(visible=False)
-    axes.set_ylabel("vehicle")
-    if len(requests) <= MOST_NAMED // 2:
-        axes.set_yticks(range(len(order)), [requests.vehicle[k] for k in order], fontsize=7)
-    else:
-        axes.set_yticks([])
-        axes.set_ylabel(f"{len(requests)} vehicles")
+    named = len(requests) <= MOST_NAMED // 2
+    axes.set_ylabel("vehicle" if named else f"{len(requests)} vehicles")
+    names = {k: requests.vehicle[vehicle] for k, vehicle in enumerate(order)} if named else {}
+    axes.set_yticks(list(names), list(names.values()), fontsize=7)
     _time_axis(axes, planning, start)
     place = axes.get_position()
     bar = figure.colorbar(image, cax=figure.add_axes((place.x1 + 0.012, place.y0, 0.009, place.height)))
     bar.set_label("charging [kW]")
     bar.outline.set_visible(False)
     title = "Who charges when" + (f" – {label}" if label else "")
-    style.heading(figure, title, [style.area_key(THERE, "there, not charging")])
-    return style.Drawing(
-        figure,
-        title,
-        "One row per vehicle, the first arrival on top. Colour: planned charging power; grey: plugged in.",
-    )
+    caption = "One row per vehicle, the first arrival on top. Colour: planned charging power; grey: plugged in."
+    return style.finish(figure, title, caption, [style.area_key(THERE, "there, not charging")])
 
 
 def draw_stack(planning: Planning, start: datetime | None, label: str = "") -> style.Drawing:
@@ -71,8 +63,7 @@ def draw_stack(planning: Planning, start: datetime | None, label: str = "") -> s
     station = planning.station
     priced = bool(np.ptp(station.tariff_eur_per_kwh) > 0)
     blocks = [style.Block(1, 1, 3.2)] + ([style.Block(1, 1, 0.7)] if priced else [])
-    figure, panels = style.sheet(*blocks, header_in=HEADER_IN)
-    axes = panels[0][0]
+    figure, ((axes,), *below) = style.sheet(*blocks, header_in=HEADER_IN)
     times = _edges(planning, start)
     groups, colours = _groups(planning)
     floor = np.zeros(len(times))
@@ -84,22 +75,22 @@ def draw_stack(planning: Planning, start: datetime | None, label: str = "") -> s
     limited = np.isfinite(station.capacity_kw)
     keys = [style.line_key("black", "all together")]
     if limited.any():
-        capacity = np.where(limited, station.capacity_kw, np.nan)
-        axes.step(times, style.hold(capacity), where="post", color=style.BAD, linestyle="--", linewidth=1.2)
+        capacity_kw = np.where(limited, station.capacity_kw, np.nan)
+        style.steps(axes, times, capacity_kw, style.BAD, linestyle="--", linewidth=1.2)
         keys.append(style.line_key(style.BAD, "capacity", linestyle="--"))
-    highest = max(float(np.nanmax(station.capacity_kw[limited])) if limited.any() else 0.0, planning.best.peak_kw, 1e-3)
+    highest = max(float(station.capacity_kw[limited].max(initial=0.0)), planning.best.peak_kw, 1e-3)
     axes.set_ylim(0.0, 1.12 * highest)
     axes.set_ylabel("power [kW]")
     _time_axis(axes, planning, start)
-    if priced:
-        below = panels[1][0]
-        below.step(times, style.hold(station.tariff_eur_per_kwh), where="post", color=style.USED)
-        below.set_ylabel("EUR/kWh")
-        _time_axis(below, planning, start)
+    for (lower,) in below:
+        style.steps(lower, times, station.tariff_eur_per_kwh, style.USED)
+        lower.set_ylabel("EUR/kWh")
+        _time_axis(lower, planning, start)
     one = "one colour per vehicle" if len(planning.requests) <= MOST_NAMED else "one colour per hour of arrival"
     title = "The station under its capacity" + (f" – {label}" if label else "")
-    style.heading(figure, title, [*keys, style.line_key("none", f"{one}, the earliest at the bottom")])
-    return style.Drawing(figure, title, f"Planned charging powers, stacked: {one}. The dashed line is the capacity.")
+    keys.append(style.line_key("none", f"{one}, the earliest at the bottom"))
+    caption = f"Planned charging powers, stacked: {one}. The dashed line is the capacity."
+    return style.finish(figure, title, caption, keys)
 
 
 def _groups(planning: Planning) -> tuple[list[Float], Float]:

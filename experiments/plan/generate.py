@@ -18,7 +18,7 @@ FIRST_DAY = datetime(2025, 8, 18)
 
 
 def generate_demand(
-    count: int, rng: Generator, *, feasible: bool = True, efficiency: float = EFFICIENCY, day: datetime = FIRST_DAY
+    count: int, rng: Generator, *, feasible: bool = True, efficiency: float = EFFICIENCY
 ) -> pd.DataFrame:
     """Requests as seed 002 draws them, with the seed's column names.
 
@@ -36,8 +36,6 @@ def generate_demand(
         the seed did, and the column ``feasible`` tells which can be met.
     efficiency : float
         Battery energy per energy drawn.
-    day : datetime
-        Midnight at which the day begins.
 
     Returns
     -------
@@ -57,8 +55,8 @@ def generate_demand(
             "powerNom": power_kw,
             "energyRequired": need_kwh,
             "energyMax": battery_kwh,
-            "arrivalTime": [day + timedelta(seconds=second) for second in arrival_s.tolist()],
-            "departureTime": [day + timedelta(seconds=second) for second in departure_s.tolist()],
+            "arrivalTime": [FIRST_DAY + timedelta(seconds=second) for second in arrival_s.tolist()],
+            "departureTime": [FIRST_DAY + timedelta(seconds=second) for second in departure_s.tolist()],
             "parkingDuration": np.round(stay_h, 5),
             "feasible": need_kwh <= efficiency * power_kw * stay_h + 1e-9,
         }

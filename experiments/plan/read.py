@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from cosim.contract import Float
 from cosim.controllers.planner import Requests, make_requests, request_faults
-from cosim.controllers.planner.faults import row_faults
-from cosim.controllers.planner.requests import EFFICIENCY
+from cosim.controllers.planner.requests import EFFICIENCY, row_faults
 from cosim.errors import Fault, InputError
 from cosim.experiments.plan.table import Table, read_table
 
@@ -154,24 +153,18 @@ def _times(
     """Arrival and departure in steps, nan where there is none, and the midnight that dates count from."""
     keys = ("arrival_step", "departure_step")
     cells = {key: pd.Series(table.column(names[key]), dtype=object) for key in keys}
-    index, dates = {}, {}
-    for key in keys:
-        index[key], dates[key] = _either(cells[key], table, names[key], faults)
-    counts = {
-        "dates": sum(int(d.notna().sum()) for d in dates.values()),
-        "steps": sum(int(np.isfinite(i).sum()) for i in index.values()),
-    }
-    by_date = counts["dates"] >= counts["steps"]
-    for key in keys:
-        odd = np.isfinite(index[key]) if by_date else dates[key].notna().to_numpy()
+    index, dates = zip(*(_either(cells[key], table, names[key], faults) for key in keys), strict=True)
+    is_index, is_date = np.isfinite(index), np.array([date.notna() for date in dates])
+    by_date = is_date.sum() >= is_index.sum()
+    for key, odd in zip(keys, is_index if by_date else is_date, strict=True):
         problem = "is a step index among dates: {!r}" if by_date else "is a date among step indices: {!r}"
         remedy = "write all arrivals and departures as dates, or all as step indices"
         faults += row_faults(odd, cells[key].tolist(), table.place, names[key], problem, remedy)
-    if not by_date or not counts["dates"]:
-        return index[keys[0]], index[keys[1]], None
+    if not by_date or not is_date.any():
+        return index[0], index[1], None
     # Arrivals first: one departure in a wrong year must not make every other row look late.
-    first = next(d.min() for d in dates.values() if d.notna().any()).normalize()
-    arrival, departure = ((dates[key] - first).dt.total_seconds().to_numpy(np.float64) / step_s for key in keys)
+    first = next(date.min() for date in dates if date.notna().any()).normalize()
+    arrival, departure = ((date - first).dt.total_seconds().to_numpy(np.float64) / step_s for date in dates)
     return arrival, departure, first.to_pydatetime()
 
 

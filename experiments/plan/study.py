@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +22,7 @@ from cosim.controllers.planner import (
     make_station,
     plan,
 )
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, collecting
 from cosim.experiments.figures.style import Drawing
 from cosim.experiments.plan.draw import draw_plan
 from cosim.experiments.plan.generate import generate_demand
@@ -67,22 +67,17 @@ class PlanConfig(StudyConfig):
                 yield Fault("cosim plan", "--efficiency", f"is {self.efficiency}", remedy)
             return
         given = {"DEMAND": self.demand, "--capacity-kw": self.capacity_kw}
-        missing = [Fault("cosim plan", key, "is missing", "give it") for key, value in given.items() if value is None]
-        makes: list[Callable[[], object]] = [] if missing else [self.options, lambda: self.station(1)]
-        yield from missing
-        for make in makes:
-            try:
-                make()
-            except InputError as error:
-                yield from error.faults
+        found = [Fault("cosim plan", key, "is missing", "give it") for key, value in given.items() if value is None]
+        if not found:
+            with collecting(found):
+                self.options()
+            with collecting(found):
+                self.station(1)
+        yield from found
 
     def options(self) -> Options:
         """How to plan."""
-        return Options(
-            formulation=self.formulation, objective=self.objective, fairness=self.fairness,
-            min_up_steps=self.min_up_steps, max_starts=self.max_starts, n_sols=self.n_sols, gap=self.gap,
-            time_limit_s=self.time_limit_s,
-        )  # fmt: skip
+        return Options(**{option.name: getattr(self, option.name) for option in fields(Options)})  # by the same names
 
     def station(self, steps: int) -> Station:
         """What stands behind the connection, over so many steps."""

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from cosim.controllers.planner.faults import row_faults
+from cosim.controllers.planner.requests import row_faults
 from cosim.errors import Fault, InputError
 
 _FORMATS = "give a CSV file in UTF-8 with a header, or an .xlsx workbook"
@@ -63,18 +63,14 @@ def read_table(path: Path) -> Table:
     header = ["" if cell is None else str(cell).strip() for cell in filled[0][1]]
     if len(filled) == 1:
         raise InputError(Fault(str(path), "", "has a header but no rows", "write one row per vehicle"))
-    rows, lines, wrong = [], [], []
-    for line, row in filled[1:]:
-        surplus = any(cell not in (None, "") for cell in row[len(header) :])
-        if surplus or len(row) < len(header):
-            wrong.append((line, len(row)))
-        rows.append([*row[: len(header)], *[None] * (len(header) - len(row))])
-        lines.append(line)
+    width, below = len(header), filled[1:]
+    rows = [[*row[:width], *[None] * (width - len(row))] for _, row in below]
+    uneven = np.array([len(row) < width or any(cell not in (None, "") for cell in row[width:]) for _, row in below])
     faults = row_faults(
-        np.ones(len(wrong), bool), [cells for _, cells in wrong], lambda k: f"{path}, row {wrong[k][0]}", "",
-        f"has {{}} cells, the header {len(header)}", "give every row one cell per column",
+        uneven, [len(row) for _, row in below], lambda k: f"{path}, row {below[k][0]}", "",
+        f"has {{}} cells, the header {width}", "give every row one cell per column",
     )  # fmt: skip
-    return Table(str(path), header, rows, lines, tuple(faults))
+    return Table(str(path), header, rows, [line for line, _ in below], tuple(faults))
 
 
 def _csv(path: Path) -> list[tuple[int, list[Any]]]:
@@ -110,12 +106,11 @@ def _decimal_point(cell: str) -> str:
 
 
 def _encoding_fault(path: Path, raw: bytes, position: int) -> Fault:
-    line = raw.count(b"\n", 0, position) + 1
-    begin = raw.rfind(b"\n", 0, position) + 1
-    header = raw.partition(b"\n")[0]
+    before = raw[:position].split(b"\n")
+    header, line = before[0], len(before)
     mark = b";" if b";" in header and b"," not in header else b","
     names = [name.strip() for name in header.decode("utf-8-sig", "replace").split(mark.decode())]
-    index = raw.count(mark, begin, position)
+    index = before[-1].count(mark)
     key = names[index] if index < len(names) and line > 1 else ""
     problem = f"is not in UTF-8 (byte 0x{raw[position]:02x})"
     return Fault(f"{path}, row {line}", key, problem, "save it as CSV in UTF-8")

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from cosim.controllers.planner import Options, Plan, Planning, Rounding
-from cosim.controllers.planner.times import presence
-from cosim.experiments.files import write_json
+from cosim.controllers.planner.options import presence
+from cosim.experiments.files import json_ready, write_json
 from cosim.experiments.plan.read import Demand, step_times
-from cosim.measures import jain, json_safe
+from cosim.measures import jain
 from cosim.measures.fairness import served_share
 from cosim.record import write_whole
 
@@ -97,11 +97,12 @@ def plan_metrics(planning: Planning) -> dict[str, Any]:
 
 def summary(planning: Planning, options: Options, rounding: Rounding) -> dict[str, Any]:
     """Everything of ``plan.json``."""
-    station = json_safe(station_kpis(planning))
+    station = station_kpis(planning)
     return {
         "objective": planning.best.objective,
         "status": planning.status,
-        **json_safe({"bound": planning.bound, "gap": planning.gap}),
+        "bound": planning.bound,
+        "gap": planning.gap,
         "build_s": planning.build_s,
         "solve_s": planning.solve_s,
         **{key: station[key] for key in ("peak_kw", "energy_kwh", "unserved_kwh", "unservable_kwh")},
@@ -115,7 +116,7 @@ def summary(planning: Planning, options: Options, rounding: Rounding) -> dict[st
         "options": asdict(options),
         "aims": [
             {"aim": aim, "status": ending.termination, "solve_s": ending.wall_s,
-             **json_safe({"objective": ending.value, "bound": ending.bound, "gap": ending.gap})}
+             "objective": ending.value, "bound": ending.bound, "gap": ending.gap}
             for aim, ending in planning.endings.items()
         ],
         "station": station,
@@ -137,7 +138,7 @@ def write_plan(planning: Planning, demand: Demand, options: Options, rounding: R
         for number, table in enumerate(tables, start=1):
             table.insert(0, "plan", number)
         _both(pd.concat(tables, ignore_index=True), folder / "other_plans")
-    write_json(folder / "plan.json", summary(planning, options, rounding))
+    write_json(folder / "plan.json", json_ready(summary(planning, options, rounding)))
 
 
 def _both(table: pd.DataFrame, path: Path) -> None:

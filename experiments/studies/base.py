@@ -12,8 +12,6 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.artist import Artist
-from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 from cosim.errors import Fault, InputError
@@ -223,9 +221,3 @@ def from_template(study: str, **values: Any) -> str:
     )  # fmt: skip
     environment.filters["markdown"] = markdown
     return environment.get_template("report.md.j2").render(**values).lstrip()
-
-
-def finished(figure: Figure, title: str, caption: str, keys: Sequence[Artist] = ()) -> style.Drawing:
-    """Write title and legend on a figure, and keep the title with its caption for the report."""
-    style.heading(figure, title, keys)
-    return style.Drawing(figure, title, caption)

@@ -66,9 +66,9 @@ def test_service_comes_first_whatever_it_costs():
     requests = make_requests(["a"], 10.0, [9.0], 50.0, 0.0, 4.0)
     station = make_station(4, 100.0, tariff_eur_per_kwh=1000.0)
     assert plan(requests, station).best.unserved_kwh.sum() == pytest.approx(0.0, abs=1e-4)
-    weighted = plan(requests, station, Options(objective="weighted", shortfall_eur_per_kwh=1.0))
+    weighted = plan(requests, station, Options(objective="weighted"))
     assert weighted.best.unserved_kwh.sum() == pytest.approx(9.0)
-    assert weighted.best.objective == pytest.approx(9.0)
+    assert weighted.best.objective == pytest.approx(100.0 / 50.0 * 9.0)
 
 
 def test_negative_prices_fill_the_battery_and_no_more():
@@ -139,12 +139,12 @@ def test_switching_costs_service():
 def test_other_plans_are_different_and_nearly_as_good(formulation):
     requests = crowd()
     station = make_station(32, 30.0)
-    planning = plan(requests, station, Options(formulation=formulation, n_sols=4, pool_slack=0.02))
+    planning = plan(requests, station, Options(formulation=formulation, n_sols=4))
     assert len(planning.others) == 3
     plans = [planning.best, *planning.others]
     for other in planning.others:
         check_physics(requests, station, other, switched=formulation == "milp")
-        assert other.objective <= planning.best.objective * 1.02 + 1e-4
+        assert other.objective <= planning.best.objective * 1.01 + 1e-4
         assert other.unserved_kwh.sum() <= planning.best.unserved_kwh.sum() + 1e-3
     for one in range(4):
         for two in range(one):

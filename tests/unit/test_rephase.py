@@ -61,14 +61,14 @@ def test_up_to_two_moves_are_the_best_by_power_flow(day, count):
         if len(set(day.customer[list(rows)])) == size
     ]
     assert choice.verified
-    assert choice.value_a2 == pytest.approx(min(day.value_a2(rows) for rows in every))
-    assert choice.value_a2 < 0.7 * choice.before_a2
+    assert choice.unbalance_current_after_a2 == pytest.approx(min(day.value_a2(rows) for rows in every))
+    assert choice.unbalance_current_after_a2 < 0.7 * choice.unbalance_current_before_a2
 
 
 def test_more_moves_are_no_worse_and_move_nobody_twice(day):
     pair = best_moves(Quadratic(*day.linear()), day.customer, 2, day.value_a2, RNG(1))
     more = best_moves(Quadratic(*day.linear()), day.customer, 3, day.value_a2, RNG(1))
-    assert more.value_a2 <= pair.value_a2 + 1e-9
+    assert more.unbalance_current_after_a2 <= pair.unbalance_current_after_a2 + 1e-9
     assert not more.verified
     assert len(set(day.customer[list(more.moves)])) == len(more.moves)
 
@@ -82,7 +82,9 @@ def test_opendss_agrees_on_what_the_moves_bring(evening, day):
         monitored_currents(column, engine.solve(p, q, np.nan)[None, :])[0]
         for p, q in zip(before.net_kw, before.net_kvar, strict=True)
     ]
-    assert unbalance_current_a2(np.array(current)).sum(axis=1).mean() == pytest.approx(choice.value_a2, rel=1e-6)
+    assert unbalance_current_a2(np.array(current)).sum(axis=1).mean() == pytest.approx(
+        choice.unbalance_current_after_a2, rel=1e-6
+    )
 
 
 def test_indices_and_causes_agree_with_the_measures(evening):

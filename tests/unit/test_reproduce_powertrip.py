@@ -12,7 +12,7 @@ from cosim.experiments.cli import app
 from cosim.experiments.studies.powertrip import descent
 from cosim.experiments.studies.powertrip.data import TripConfig, make_place, parse_weights, weights_name
 from cosim.experiments.studies.powertrip.descent import Local, polished
-from cosim.experiments.studies.powertrip.report import moves, of_control
+from cosim.experiments.studies.powertrip.study import moves, of_control
 
 
 @pytest.fixture(scope="module")

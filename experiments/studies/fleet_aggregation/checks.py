@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cosim import controllers, run
+from cosim import controllers, load, run
 from cosim.contract import Float
 from cosim.controllers.aggregation import block_of_step, scaled
 from cosim.controllers.aggregation.controller import Aggregator
@@ -17,8 +17,6 @@ from cosim.controllers.aggregation.exact import fit_exactly
 from cosim.controllers.aggregation.fit import Wishes, fit_factors
 from cosim.controllers.aggregation.programme import StoreLp
 from cosim.controllers.solver import Limits
-from cosim.experiments.compose import compose
-from cosim.experiments.scenario import read
 from cosim.experiments.studies.fleet_aggregation.data import small_case
 
 SEED, CARS, HOURS, MAPS_H = 3, 6, 24, (24, 12, 6)
@@ -71,31 +69,28 @@ class Kept:
     ----------
     promise_kw, delivered_kw : ndarray, shape (plan step,)
         Charging of all cars.
-    step_h : float
-        Length of a plan step [h].
     metrics : dict
         Numbers of this run.
     """
 
     promise_kw: Float
     delivered_kw: Float
-    step_h: float
     metrics: dict[str, float]
 
 
 def run_day(seed: int) -> dict[str, Kept]:
     """Run the default day under every aggregate, with perfect foresight of sessions and demand."""
-    composition = compose(read(SCENARIO))
+    day = load(SCENARIO)
     kept: dict[str, Kept] = {}
     for name, options in RUNS.items():
-        controller = controllers.make("aggregator", composition.feeder, seed=seed, **options)
+        controller = controllers.make("aggregator", day.feeder, seed=seed, **options)
         assert isinstance(controller, Aggregator)  # noqa: S101 - the registry says so
-        trajectory = run(composition.feeder, composition.exogenous, controller)
+        trajectory = run(day.feeder, day.exogenous, controller)
         promise = controller.promise_kw
         delivered = trajectory.ev_kw.sum(axis=1).reshape(len(promise), -1).mean(axis=1)
         step_h, error = 24.0 / len(promise), delivered - promise
         need_kwh = trajectory.exogenous.sessions.energy_need_kwh
-        kept[name] = Kept(promise, delivered, step_h, {
+        kept[name] = Kept(promise, delivered, {
             "promised_kwh": float(promise.sum() * step_h),
             "unfollowed_forecast_kwh": controller.promised_short_kwh,
             "cut_kwh": controller.cut_kwh,

@@ -40,7 +40,6 @@ class FleetConfig(StudyConfig):
     test_weeks: Annotated[int, typer.Option(help="Weeks on which it is judged.")] = 2
     seed: Annotated[int, typer.Option(help="Of cars, trips, prices and searches.")] = 1
     discharge: Annotated[bool, typer.Option("--discharge", help="Cars may feed back.")] = False
-    loop: Annotated[bool, typer.Option(help="Also run the default day on the feeder.")] = True
 
     def faults(self) -> Iterator[Fault]:
         """Sizes out of range."""
@@ -106,11 +105,13 @@ def draw_cars(count: int, rng: np.random.Generator) -> list[Car]:
 
 def draw_week(cars: list[Car], rng: np.random.Generator, *, discharge: bool = False) -> Fleet:
     """Draw a week of trips, Monday 00:00 to Sunday 24:00, and what they leave to be charged at home."""
-    away, driving = np.zeros((HOURS, len(cars))), np.zeros((HOURS, len(cars)))
-    unplugged = np.zeros((HOURS, len(cars)))
+    away, driving, unplugged = np.zeros((3, HOURS, len(cars)))
     for column, car in enumerate(cars):
         ends = _draw_trips(car, rng, away[:, column], driving[:, column])
-        _leave_unplugged(car, rng, ends, away[:, column], unplugged[:, column])
+        for end in ends:  # some stays at home go without the cable
+            next_trip = np.flatnonzero(away[end:, column] > 0.0)
+            until = end + int(next_trip[0]) if len(next_trip) else HOURS
+            unplugged[end:until, column] = rng.uniform() > car.plug_share
     return _mended(cars, away, driving, unplugged, discharge=discharge)
 
 
@@ -138,15 +139,6 @@ def _draw_trips(car: Car, rng: np.random.Generator, away: Float, driving: Float)
     return ends
 
 
-def _leave_unplugged(car: Car, rng: np.random.Generator, ends: list[int], away: Float, unplugged: Float) -> None:
-    """Some stays at home go without the cable."""
-    for end in ends:
-        next_trip = np.flatnonzero(away[end:] > 0.0)
-        until = end + int(next_trip[0]) if len(next_trip) else HOURS
-        if rng.uniform() > car.plug_share:
-            unplugged[end:until] = 1.0
-
-
 def _mended(cars: list[Car], away: Float, driving: Float, unplugged: Float, *, discharge: bool) -> Fleet:
     """Make the fleet; a car that could not drive all its trips plugs in always, then drives less."""
     plugged = (1.0 - away) * (1.0 - unplugged)
@@ -163,10 +155,8 @@ def _mended(cars: list[Car], away: Float, driving: Float, unplugged: Float, *, d
 
 
 def _fleet(cars: list[Car], plugged: Float, driving: Float, *, discharge: bool) -> Fleet:
-    charger = np.array([car.charger_kw for car in cars])
-    battery = np.broadcast_to(np.array([car.battery_kwh for car in cars]), plugged.shape)
-    efficiency = np.array([car.efficiency for car in cars])
-    zero = np.zeros_like(plugged)
+    charger, battery, efficiency = np.array([(car.charger_kw, car.battery_kwh, car.efficiency) for car in cars]).T
+    battery, zero = np.broadcast_to(battery, plugged.shape), np.zeros_like(plugged)
     return Fleet(
         zero, plugged * charger, zero, plugged * charger if discharge else zero, LOWEST_SHARE * battery,
         HIGHEST_SHARE * battery, driving, efficiency, efficiency, self_discharge=0.0, step_h=1.0,

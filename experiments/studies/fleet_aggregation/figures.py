@@ -9,7 +9,6 @@ import numpy as np
 from cosim.controllers.aggregation import fleet_total
 from cosim.controllers.aggregation.disaggregate import disaggregate
 from cosim.experiments.figures import style
-from cosim.experiments.studies.base import finished
 from cosim.experiments.studies.fleet_aggregation.checks import Kept
 from cosim.experiments.studies.fleet_aggregation.model import CHOSEN, ONE_UNIT, ONE_WEEK, Fitted
 
@@ -49,7 +48,7 @@ def draw_factors(fitted: Fitted) -> style.Drawing:
         style.line_key("#7F7F7F", "hollow: fitted to one week", marker="o", mfc="white", linestyle=""),
     ]
     caption = "One unit on the sum's bounds, as published; every map is fitted to the same training weeks."
-    return finished(figure, title, caption, keys)
+    return style.finish(figure, title, caption, keys)
 
 
 def draw_family(fitted: Fitted) -> style.Drawing:
@@ -78,7 +77,7 @@ def draw_family(fitted: Fitted) -> style.Drawing:
         style.line_key(style.BAD, "chosen by validation", marker="o", mfc="none", linestyle="", markersize=10),
     ]  # fmt: skip
     caption = "One mark for every aggregate tried; on the line, other weeks are met as well as those on the axis."
-    return finished(figure, title, caption, keys)
+    return style.finish(figure, title, caption, keys)
 
 
 def draw_week(fitted: Fitted) -> style.Drawing:
@@ -105,7 +104,7 @@ def draw_week(fitted: Fitted) -> style.Drawing:
     title = "A week that no aggregate has seen: what the cars do, and what one battery would do"
     keys = [style.area_key(AREA, "cars, each by itself"), style.line_key(SIMPLE, "simple sum"),
             style.line_key(SINGLE, "one unit with factors"), style.line_key(BEST, "chosen aggregate")]  # fmt: skip
-    return finished(figure, title, "First test week; hourly means.", keys)
+    return style.finish(figure, title, "First test week; hourly means.", keys)
 
 
 def draw_promise(kept: Mapping[str, Kept]) -> style.Drawing:
@@ -113,7 +112,7 @@ def draw_promise(kept: Mapping[str, Kept]) -> style.Drawing:
     clock_h = np.arange(12, 37, 4)
     figure, (panels,) = style.sheet(style.Block(len(kept), 2, 1.9), right_in=0.3)
     for axes, (name, one) in zip(panels, kept.items(), strict=True):
-        hours = 12.0 + np.arange(len(one.promise_kw)) * one.step_h
+        hours = np.linspace(12.0, 36.0, len(one.promise_kw), endpoint=False)
         axes.fill_between(hours, one.delivered_kw, step="post", color=AREA, linewidth=0)
         axes.step(hours, one.promise_kw, where="post", color=KEPT_COLOURS.get(name, BEST))
         missed, all_kwh = one.metrics["missed_kwh"], one.metrics["promised_kwh"]
@@ -124,4 +123,4 @@ def draw_promise(kept: Mapping[str, Kept]) -> style.Drawing:
         axes.set_ylabel("charging [kW]")
     title = "On the feeder: the promise of an aggregate, and what the cars could deliver of it"
     keys = [style.line_key(CARS, "promised for the day"), style.area_key(AREA, "delivered by the cars")]
-    return finished(figure, title, "Default day, perfect foresight, tariff in three bands; 15-minute means.", keys)
+    return style.finish(figure, title, "Default day, perfect foresight, tariff in three bands; 15-minute means.", keys)

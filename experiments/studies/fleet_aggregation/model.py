@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -77,15 +76,12 @@ class FleetResult(StudyResult):
     fitted : Fitted
         All aggregates.
     kept : mapping of str to Kept
-        Promise and delivery on the feeder, by aggregate; none where that was not asked for.
-    checks : list of dict
-        Rows of the comparison with the exact method.
+        Promise and delivery on the feeder, by aggregate.
     """
 
     config: FleetConfig
     fitted: Fitted
     kept: Mapping[str, Kept]
-    checks: list[dict[str, Any]]
 
 
 def fit(config: FleetConfig) -> Fitted:

@@ -34,7 +34,7 @@ class FleetAggregation(Study[FleetConfig, FleetResult]):
             exact = checks.check_exactly()
         progress("Running the day on the feeder")
         with timed(timing, "loop_cpu_s"):
-            kept = checks.run_day(config.seed) if config.loop else {}
+            kept = checks.run_day(config.seed)
         lines = ["Charging RMSE, test weeks [kW]; reduction against the simple sum in sample, out of sample [%]"]
         lines += [
             f"  {name}: {case['rmse_bilevel_kw']:.1f} kW; {case['reduction_in_sample_percent']:.0f} %, "
@@ -52,18 +52,18 @@ class FleetAggregation(Study[FleetConfig, FleetResult]):
             metrics={"exact": exact, "cycled_kwh": fitted.cycled_kwh, "loop": loop},
             tables={"family.csv": family_table(fitted), "factors.csv": factor_table(fitted)},
             facts={"chosen": asdict(fitted.judged[CHOSEN].model.recipe)},
-            config=config, fitted=fitted, kept=kept, checks=exact,
+            config=config, fitted=fitted, kept=kept,
         )  # fmt: skip
 
     def figures(self, result: FleetResult) -> dict[str, Drawing]:
         """Draw aggregates, the choice, a week, and the day on the feeder."""
         fitted = result.fitted
-        drawn = {
+        return {
             "figures/factors.png": figures.draw_factors(fitted),
             "figures/family.png": figures.draw_family(fitted),
             "figures/week.png": figures.draw_week(fitted),
+            "figures/promise.png": figures.draw_promise(result.kept),
         }
-        return drawn | ({"figures/promise.png": figures.draw_promise(result.kept)} if result.kept else {})
 
     def report(self, result: FleetResult, captions: Mapping[str, str]) -> str:
         """Tell the study."""
@@ -72,7 +72,7 @@ class FleetAggregation(Study[FleetConfig, FleetResult]):
         return from_template(
             self.name, config=result.config, cases=cases, one_week=cases[ONE_WEEK], hourly=cases[model.HOURLY],
             chosen=cases[CHOSEN], single=cases[ONE_UNIT], best_map=min(maps, key=lambda one: one["rmse_bilevel_kw"]),
-            checks=result.checks, captions=captions, tried=len(fitted.family),
+            captions=captions, tried=len(fitted.family),
             recipe=fitted.judged[CHOSEN].model.recipe, **result.metrics,
         )  # fmt: skip
 

@@ -12,7 +12,6 @@ from cosim.contract import Float
 from cosim.controllers.caps import CapsProblem, CapsResult
 from cosim.experiments.caps_output import uncontrolled_kw
 from cosim.experiments.figures import style
-from cosim.experiments.studies.base import finished
 from cosim.experiments.studies.host_capacity.data import HOURS, PUBLISHED_EV_KW, Houses
 from cosim.experiments.studies.host_capacity.replication import Replication
 
@@ -70,7 +69,7 @@ def draw_loads(houses: Houses, shown: Sequence[tuple[str, Float, str]], title: s
     panels[0].set_ylabel("load [kW]")
     cars = [style.area_key(CAR, "charging")] if any(charge_kw.any() for _, charge_kw, _ in shown) else []
     keys = [style.area_key(INFLEXIBLE, "inflexible load"), *cars, *_band_keys()]
-    return finished(figure, title, caption, keys)
+    return style.finish(figure, title, caption, keys)
 
 
 def draw_charging(found: Replication) -> style.Drawing:
@@ -97,7 +96,7 @@ def draw_charging(found: Replication) -> style.Drawing:
         "Hourly charging of all thirty cars. The conditions of the first formulation hold for both of its panels and "
         "for everything between them: nothing in them prefers a cheap hour."
     )
-    return finished(figure, title, caption, _band_keys())
+    return style.finish(figure, title, caption, _band_keys())
 
 
 def draw_costs(found: Replication) -> style.Drawing:
@@ -119,7 +118,7 @@ def draw_costs(found: Replication) -> style.Drawing:
     box = axes.get_position()
     axes.set_position((box.x0 + 0.05, box.y0, box.width - 0.05, box.height))
     title = f"Following the tariff costs {100 * (1 - right / published):.0f} % less than what was published"
-    return finished(figure, title, "Energy that all thirty cars need, at the tariff of the hour it is drawn in.")
+    return style.finish(figure, title, "Energy that all thirty cars need, at the tariff of the hour it is drawn in.")
 
 
 def draw_sized(problem: CapsProblem, result: CapsResult) -> style.Drawing:
@@ -151,7 +150,7 @@ def draw_sized(problem: CapsProblem, result: CapsResult) -> style.Drawing:
         style.line_key(CAR, "inside the caps", linewidth=1.6),
     ]
     caption = f"Withheld: {result.withheld_kwh:.0f} kWh, at least {result.withheld_bound_kwh:.0f} kWh by proof."
-    return finished(figure, title, caption, keys)
+    return style.finish(figure, title, caption, keys)
 
 
 def _bands(axes: Axes, houses: Houses) -> None:

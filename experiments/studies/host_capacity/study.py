@@ -63,13 +63,11 @@ class HostConfig(StudyConfig):
     @property
     def options(self) -> CapsOptions:
         """For the solver; InputError where it knows better."""
-        asked = {key: getattr(self, key) for key in ("coordination", "form", "ties", "gap", "floor_kw")}
+        names = ("coordination", "form", "ties", "gap", "floor_kw")
+        given: dict[str, Any] = {key: value for key in names if (value := getattr(self, key)) is not None}
         if self.time_limit is not None:
-            asked |= {"time_limit_s": self.time_limit, "node_limit": UNLIMITED_NODES}
-        if self.floor_kw is not None:
-            asked["whole_floor"] = True
-        given: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
-        return CapsOptions(self.objective or "least_restriction", **given)
+            given |= {"time_limit_s": self.time_limit, "node_limit": UNLIMITED_NODES}
+        return CapsOptions(self.objective or "least_restriction", whole_floor=self.floor_kw is not None, **given)
 
     def faults(self) -> Iterator[Fault]:
         """Tell every option that is unknown, unsupported or out of range."""
@@ -119,8 +117,6 @@ class HostResult(StudyResult):
 
     Attributes
     ----------
-    own_size : bool
-        Which of the two.
     replication, compared : Replication, Comparison
         The cases; the plans.
     problem, result, households, deviations
@@ -129,7 +125,6 @@ class HostResult(StudyResult):
         See `caps_output.responses` and `caps_output.proof_of`.
     """
 
-    own_size: bool
     replication: Replication
     compared: Comparison
     problem: CapsProblem
@@ -171,14 +166,14 @@ class HostCapacity(Study[HostConfig, HostResult]):
         return HostResult(
             cases=found, lines=_lines(found, proof if own else None), warnings=_warnings(result, compared, own),
             reproducible=not compared.skipped and all(plan.result.reproducible for plan in compared.plans.values()),
-            own_size=own, replication=replication, compared=compared, problem=problem, result=result,
+            replication=replication, compared=compared, problem=problem, result=result,
             households=households, deviations=deviations, answers=answers, proof=proof,
         )  # fmt: skip
 
     def figures(self, result: HostResult) -> dict[str, Drawing]:
         """Draw the seed's figures, costs, and the load at the own size."""
         drawings = draw_replication(result.replication)
-        if result.own_size:
+        if "own_size" in result.cases:
             drawings["sized_load"] = draw_sized(result.problem, result.result)
         return {f"figures/{name}.png": drawing for name, drawing in drawings.items()}
 
@@ -191,7 +186,7 @@ class HostCapacity(Study[HostConfig, HostResult]):
 
     def report(self, result: HostResult, captions: Mapping[str, str]) -> str:
         """Tell what the seed set out to do, what went wrong, what mends it, and the numbers."""
-        proof = result.proof if result.own_size else None
+        proof = result.proof if "own_size" in result.cases else None
         return from_template(self.name, cases=result.cases, compared=result.compared, proof=proof, figures=captions)
 
 

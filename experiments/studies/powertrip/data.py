@@ -13,10 +13,9 @@ import typer
 
 from cosim import Connection, Feeder, feeders
 from cosim.contract import Branch, Float, Int
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, collecting
 from cosim.experiments.studies.base import StudyConfig
-from cosim.feeders.draw import OF_THE_FEEDER, feeder_demand
-from cosim.feeders.households import draw_households, read_profiles
+from cosim.feeders.draw import OF_THE_FEEDER, DaySpec, draw_day
 from cosim.feeders.profiles import clear_sky, specific_power
 
 STEP_MIN, STEPS = 5, 288
@@ -25,7 +24,7 @@ CHARGER_KW = 11.0
 CHARGE_POINTS = "691.1@09-10,499.2@12-13,179.3@14-16"
 PV_UNITS = ",".join(f"{bus}.{phase}:7.2" for bus in ("691", "499", "179", "100") for phase in (1, 2, 3))
 TILT_DEG, AZIMUTH_DEG = 35.0, 180.0
-PROFILES, POWER_FACTOR = "may_weekday", 0.95
+PROFILES = "may_weekday"
 WHERE = "powertrip"
 
 Weights = tuple[float, float]
@@ -39,7 +38,6 @@ class TripConfig(StudyConfig):
     feeder: Annotated[str, typer.Option(help="Shipped name, or path of an OpenDSS file.")] = "european_lv"
     charge_points: Annotated[str, typer.Option(help="BUS.PHASE@HH-HH,...")] = CHARGE_POINTS
     pv: Annotated[str, typer.Option(help="BUS.PHASE:KWP,...", show_default="7.2 on all of 4 buses")] = PV_UNITS
-    households: Annotated[str | None, typer.Option(help="Its customers' profiles: a set, a path or 'feeder'.")] = None
     source_pu: Annotated[float | None, typer.Option(min=0.8, max=1.2, help="Source voltage, if not its own.")] = None
     weights: Annotated[str, typer.Option(help="Pairs for unbalance and curtailment.")] = "0.5/0.5,0.8/0.2"
     voltage_pu: Annotated[str, typer.Option(help="Limits of voltage_control.")] = "0.94-1.10"
@@ -53,11 +51,11 @@ class TripConfig(StudyConfig):
             (parse_charge_points, self.charge_points), (parse_pv, self.pv), (parse_weights, self.weights),
             (parse_band, self.voltage_pu),
         )  # fmt: skip
+        found: list[Fault] = []
         for parse, text in read:
-            try:
+            with collecting(found):
                 parse(text)
-            except InputError as error:
-                yield from error.faults
+        yield from found
 
 
 @dataclass(frozen=True)
@@ -204,25 +202,22 @@ def _parse(
     option: str, text: str, read: Callable[[str], Read | None], wanted: str, example: str, nothing: str = "names none"
 ) -> tuple[Read, ...]:
     """Read a list's entries; InputError names those that are none, or that there is none."""
-    found, faults = [], []
-    for entry in [part.strip() for part in text.split(",") if part.strip()]:
-        one = read(entry)
-        if one is None:
-            faults.append(Fault(WHERE, option, f"'{entry}' is no {wanted}", f"e.g. {example}"))
-        else:
-            found.append(one)
-    if not found and not faults:
-        faults.append(Fault(WHERE, option, nothing, f"give at least one, e.g. {example}"))
+    found = [(part.strip(), read(part.strip())) for part in text.split(",") if part.strip()]
+    faults = [
+        Fault(WHERE, option, f"'{entry}' is no {wanted}", f"e.g. {example}") for entry, one in found if one is None
+    ]
+    if not found:
+        faults = [Fault(WHERE, option, nothing, f"give at least one, e.g. {example}")]
     if faults:
         raise InputError(faults)
-    return tuple(found)
+    return tuple(one for _, one in found if one is not None)
 
 
 def make_place(config: TripConfig) -> Place:
     """Put charge points and PV units on a feeder.
 
-    The feeder's own customers draw what ``households`` says: a shipped set of profiles, a path, or ``feeder`` for the
-    load shapes of the circuit's file. Without it those, if the file has them for every load, else ``may_weekday``.
+    The feeder's own customers draw what the load shapes of the circuit's file say, if it has them for every load, else
+    ``may_weekday``.
 
     Raises
     ------
@@ -233,27 +228,23 @@ def make_place(config: TripConfig) -> Place:
     points, pv_units = parse_charge_points(config.charge_points), parse_pv(config.pv)
     bare = feeders.load(config.feeder)
     nodes = {name.upper() for name in bare.network.node_names}
-    unknown = [
-        Fault(WHERE, option, f"'{one.entry}': there is no node '{one.bus}.{one.phase}' on {bare.name}",
-              "name a bus and a phase of the feeder")
-        for option, units in (("--charge-points", points), ("--pv", pv_units))
-        for one in units
-        if f"{one.bus}.{one.phase}".upper() not in nodes
-    ]  # fmt: skip
+    connections: list[Connection] = []
+    unknown: list[Fault] = []
+    for option, kind, units in (("--charge-points", "CP", points), ("--pv", "PV", pv_units)):
+        for row, one in enumerate(units, 1):
+            connections.append(Connection(f"{kind}_{row}", one.bus, (one.phase,)))
+            if f"{one.bus}.{one.phase}".upper() not in nodes:
+                problem = f"'{one.entry}': there is no node '{one.bus}.{one.phase}' on {bare.name}"
+                unknown.append(Fault(WHERE, option, problem, "name a bus and a phase of the feeder"))
     if unknown:
         raise InputError(unknown)
-    connections = [
-        Connection(f"{kind}_{row}", one.bus, (one.phase,))
-        for kind, units in (("CP", points), ("PV", pv_units))
-        for row, one in enumerate(units, 1)
-    ]
     feeder = feeders.load(config.feeder, connections=connections, source_pu=config.source_pu)
     taken = set(bare.customers) & {one.customer for one in connections}
     if taken:
         problem = f"the feeder has customers of the names {', '.join(sorted(taken))}"
         raise InputError(Fault(str(feeder.master), "customers", problem, "rename them in the circuit's file"))
     lines = _feeding_lines(feeder, points)
-    demand_kw, demand_kvar = _demand(feeder, len(connections), config.households, config.seed)
+    demand_kw, demand_kvar = _demand(bare, len(connections), config.seed)
     hour = np.arange(STEPS) * STEP_MIN / 60.0
     busy = np.array([(point.begin_h <= hour) & (hour < point.end_h) for point in points]).T
     sky = clear_sky(feeder.latitude_deg, feeder.longitude_deg, DAY, STEPS * STEP_MIN)
@@ -265,17 +256,12 @@ def make_place(config: TripConfig) -> Place:
     return Place(feeder, lines, demand_kw, demand_kvar, CHARGER_KW * busy, pv_available_kw)
 
 
-def _demand(feeder: Feeder, added: int, households: str | None, seed: int) -> tuple[Float, Float]:
-    """Demand of the feeder's own customers; nothing of those that were added."""
-    own, minutes = len(feeder.customers) - added, STEPS * STEP_MIN
-    shaped = own > 0 and all(shape is not None for shape in feeder.load_shapes[:own])
-    profiles = households or (OF_THE_FEEDER if shaped else PROFILES)
-    if profiles == OF_THE_FEEDER:
-        demand_kw, demand_kvar = feeder_demand(feeder, DAY, minutes)
-    else:
-        drawn = draw_households(read_profiles(profiles), own, DAY, minutes, np.random.default_rng(seed))
-        demand_kw = np.hstack([drawn, np.zeros((minutes, added))])
-        demand_kvar = demand_kw * float(np.tan(np.arccos(POWER_FACTOR)))
+def _demand(bare: Feeder, added: int, seed: int) -> tuple[Float, Float]:
+    """Demand of the feeder's own customers; nothing of those that are added."""
+    shaped = all(shape is not None for shape in bare.load_shapes)
+    spec = DaySpec(start=DAY, minutes=STEPS * STEP_MIN, profiles=OF_THE_FEEDER if shaped else PROFILES)
+    day = draw_day(bare, spec, lambda _: np.random.default_rng(seed))
+    demand_kw, demand_kvar = (np.pad(power, ((0, 0), (0, added))) for power in (day.demand_kw, day.demand_kvar))
     return _steps(demand_kw), _steps(demand_kvar)
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from scipy.optimize import minimize
 
 from cosim.contract import Float
+from cosim.contract.signals import Bool
+from cosim.controllers.pareto.choice import undominated
 
 STEP_KW = 0.01  # of difference quotients
 ITERATIONS = 40
@@ -47,7 +49,7 @@ class Local:
     flow: Flow
     low_kw: Float
     high_kw: Float
-    pv: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+    pv: Bool
     voltage_pu: tuple[float, float] | None
 
     def values(self, kw: Float) -> Float:
@@ -61,28 +63,16 @@ class Local:
 
     def least_curtailment(self, start_kw: Float) -> Float | None:
         """Least f2 from a start; None where nothing is found that keeps the limits."""
-        return self._descend(start_kw, _Goal(np.array([0.0, 1.0])))
+        return _Descent(self, start_kw, linear=np.array([0.0, 1.0])).end_kw()
 
     def least_index(self, start_kw: Float, most_cut: float = np.inf) -> Float | None:
         """Least f1 from a start, with f2 at most so much; None where nothing is found that keeps the limits."""
-        return self._descend(start_kw, _Goal(np.array([1.0, 0.0]), most_cut=most_cut))
+        return _Descent(self, start_kw, linear=np.array([1.0, 0.0]), most_cut=most_cut).end_kw()
 
     def least_achievement(self, start_kw: Float, ideal: Float, nadir: Float, weights: Float) -> Float | None:
         """Least ``max_i w_i (f_i - ideal_i) / (nadir_i - ideal_i)``; None where nothing keeps the limits."""
-        width = np.maximum(nadir - ideal, 1e-9)
-        return self._descend(start_kw, _Goal(np.zeros(2), ideal=ideal, slope=np.maximum(weights, 1e-6) / width))
-
-    def _descend(self, start_kw: Float, goal: _Goal) -> Float | None:
-        model = _Model(self, start_kw, goal)
-        if not model.free.any():
-            return start_kw
-        constraint: Any = {"type": "ineq", "fun": model.headroom, "jac": model.headroom_slope}
-        found = minimize(
-            model.objective, model.start, jac=model.objective_slope, bounds=model.bounds, method="SLSQP",
-            constraints=constraint, options={"maxiter": ITERATIONS, "ftol": PRECISION},
-        )  # fmt: skip
-        kw = model.powers(found.x)
-        return kw if np.isfinite(kw).all() and self.keeps(kw) else None
+        per_width = np.maximum(weights, 1e-6) / np.maximum(nadir - ideal, 1e-9)
+        return _Descent(self, start_kw, linear=np.zeros(2), ideal=ideal, slope=per_width).end_kw()
 
     def cut(self, kw: Float) -> Float:
         """f2 of candidates, shape (candidate,) [kW²]."""
@@ -102,114 +92,115 @@ class Local:
         return np.hstack([voltage_pu - high, low - voltage_pu])
 
 
-@dataclass(frozen=True, eq=False)
-class _Goal:
-    """What a descent minimises: a weighted sum of both objectives, or, with a slope, the achievement."""
+class _Descent:
+    """What a descent minimises, as functions of z = (free powers over their width, t of every line, achievement).
 
-    linear: Float
-    most_cut: float = np.inf
-    ideal: Float | float = 0.0
-    slope: Float | None = None
+    Parameters
+    ----------
+    local : Local
+        The step.
+    start_kw : ndarray, shape (unit,)
+        Where it begins.
+    linear : ndarray, shape (2,)
+        Weights of both objectives in the sum that is minimised.
+    most_cut : float
+        Limit of f2.
+    ideal, slope : ndarray, shape (2,)
+        With a slope the achievement, ``max_i slope_i (f_i - ideal_i)``, is minimised as well.
+    """
 
-    @property
-    def achievement(self) -> float:
-        """1 where the last variable, the achievement, is minimised, else 0."""
-        return float(self.slope is not None)
-
-
-class _Model:
-    """A descent's functions of z = (free powers over their width, t of every line, achievement)."""
-
-    def __init__(self, local: Local, start_kw: Float, goal: _Goal) -> None:
-        self.local, self.goal, self._base_kw = local, goal, start_kw.copy()
-        self._width_kw = local.high_kw - local.low_kw
-        self.free = self._width_kw > 1e-9
-        self._count = int(self.free.sum())
+    def __init__(
+        self, local: Local, start_kw: Float, *, linear: Float, most_cut: float = np.inf,
+        ideal: Float | float = 0.0, slope: Float | None = None,
+    ) -> None:  # fmt: skip
+        self.local, self._base_kw, self._width_kw = local, start_kw.copy(), local.high_kw - local.low_kw
+        self._linear, self._most_cut, self._ideal, self._slope = linear, most_cut, ideal, slope
+        self._free = self._width_kw > 1e-9
+        self._count = int(self._free.sum())
         self._known: dict[bytes, tuple[Float, Float, Float, Float]] = {}
-        share = ((start_kw - local.low_kw)[self.free] / self._width_kw[self.free]).clip(0.0, 1.0)
-        self._watched = self._within_reach(share)
-        self._lines = len(self._around(share)[0]) // 3
-        index = np.abs(self._around(share)[0].reshape(-1, 3)).max(axis=1)
-        values = np.array([1e4 * (index**2).sum(), local.cut(start_kw[None, :])[0]])
-        self._scale = np.maximum(values, [10.0, 0.1])
-        achieved = 0.0 if goal.slope is None else float(((values - goal.ideal) * goal.slope).max())
-        most = 0.0 if goal.slope is None else np.inf
-        self.start = np.concatenate([share, index, [achieved]])
-        self.bounds = [(0.0, 1.0)] * self._count + [(0.0, None)] * self._lines + [(-most, most)]
 
-    def powers(self, z: Float) -> Float:
+    def end_kw(self) -> Float | None:
+        """Where it ends; None where that does not keep the limits."""
+        if not self._free.any():
+            return self._base_kw
+        local, free = self.local, self._free
+        share = ((self._base_kw - local.low_kw)[free] / self._width_kw[free]).clip(0.0, 1.0)
+        deviation, excess, _, slope = self._around(share)
+        reach = excess + np.maximum(-slope * share, slope * (1.0 - share)).sum(axis=1)
+        self._watched = reach > -NEAR_PU  # limits that some point between the bounds could break, by the linear model
+        index = np.abs(deviation.reshape(-1, 3)).max(axis=1)
+        values = np.array([1e4 * (index**2).sum(), local.cut(self._base_kw[None, :])[0]])
+        self._scale = np.maximum(values, [10.0, 0.1])
+        achieved = 0.0 if self._slope is None else float(((values - self._ideal) * self._slope).max())
+        most = 0.0 if self._slope is None else np.inf
+        constraint: Any = {"type": "ineq", "fun": self._headroom, "jac": self._headroom_slope}
+        found = minimize(
+            self._objective, np.concatenate([share, index, [achieved]]), jac=True, method="SLSQP",
+            bounds=[(0.0, 1.0)] * self._count + [(0.0, None)] * len(index) + [(-most, most)],
+            constraints=constraint, options={"maxiter": ITERATIONS, "ftol": PRECISION},
+        )  # fmt: skip
+        kw = self._powers(found.x)
+        return kw if np.isfinite(kw).all() and local.keeps(kw) else None
+
+    def _powers(self, z: Float) -> Float:
         kw = self._base_kw.copy()
-        kw[self.free] = self.local.low_kw[self.free] + z[: self._count].clip(0.0, 1.0) * self._width_kw[self.free]
+        kw[self._free] = self.local.low_kw[self._free] + z[: self._count].clip(0.0, 1.0) * self._width_kw[self._free]
         return kw
 
-    def objective(self, z: Float) -> float:
-        value, _ = self._objectives(z)
-        return float(self.goal.linear @ (value / self._scale) + self.goal.achievement * z[-1])
+    def _objective(self, z: Float) -> tuple[float, Float]:
+        value, slope = self._objectives(z)
+        achievement = np.eye(len(z))[-1] * (self._slope is not None)
+        total = float(self._linear @ (value / self._scale) + achievement @ z)
+        return total, np.asarray((self._linear / self._scale) @ slope + achievement)
 
-    def objective_slope(self, z: Float) -> Float:
-        _, slope = self._objectives(z)
-        return np.asarray((self.goal.linear / self._scale) @ slope + self.goal.achievement * np.eye(len(z))[-1])
-
-    def headroom(self, z: Float) -> Float:
+    def _headroom(self, z: Float) -> Float:
         """What must not be negative."""
-        deviation, excess, _, _ = self._local(z)
+        deviation, excess, _, _ = self._around(z[: self._count])
         value, _ = self._objectives(z)
         index = np.repeat(z[self._count : -1], 3)
-        parts = [index - deviation, index + deviation, -100.0 * excess]
-        if np.isfinite(self.goal.most_cut):
-            parts.append(np.array([(self.goal.most_cut - value[1]) / self._scale[1]]))
-        if self.goal.slope is not None:
-            parts.append(z[-1] - (value - self.goal.ideal) * self.goal.slope)
+        parts = [index - deviation, index + deviation, -100.0 * excess[self._watched]]
+        if np.isfinite(self._most_cut):
+            parts.append(np.array([(self._most_cut - value[1]) / self._scale[1]]))
+        if self._slope is not None:
+            parts.append(z[-1] - (value - self._ideal) * self._slope)
         return np.concatenate(parts)
 
-    def headroom_slope(self, z: Float) -> Float:
-        _, _, deviation, excess = self._local(z)
+    def _headroom_slope(self, z: Float) -> Float:
+        _, _, deviation, excess = self._around(z[: self._count])
         _, slope = self._objectives(z)
-        by_index = np.pad(np.repeat(np.eye(self._lines), 3, axis=0), ((0, 0), (0, 1)))
-        parts = [
-            np.hstack([-deviation, by_index]),
-            np.hstack([deviation, by_index]),
-            np.hstack([-100.0 * excess, np.zeros((len(excess), self._lines + 1))]),
-        ]
-        if np.isfinite(self.goal.most_cut):
+        lines = len(z) - self._count - 1
+        by_index = np.pad(np.repeat(np.eye(lines), 3, axis=0), ((0, 0), (0, 1)))
+        watched = np.pad(-100.0 * excess[self._watched], ((0, 0), (0, lines + 1)))
+        parts = [np.hstack([-deviation, by_index]), np.hstack([deviation, by_index]), watched]
+        if np.isfinite(self._most_cut):
             parts.append(-slope[1:] / self._scale[1])
-        if self.goal.slope is not None:
-            parts.append(np.eye(len(z))[-1] - slope * self.goal.slope[:, None])
+        if self._slope is not None:
+            parts.append(np.eye(len(z))[-1] - slope * self._slope[:, None])
         return np.vstack(parts)
 
     def _objectives(self, z: Float) -> tuple[Float, Float]:
         """Both objectives, and their slopes, shape (2, variable)."""
         index = z[self._count : -1]
-        cut_kw = np.where(self.local.pv, self.local.high_kw - self.powers(z), 0.0)
+        cut_kw = np.where(self.local.pv, self.local.high_kw - self._powers(z), 0.0)
         slope = np.zeros((2, len(z)))
         slope[0, self._count : -1] = 2e4 * index
-        slope[1, : self._count] = -2.0 * cut_kw[self.free] * self._width_kw[self.free]
+        slope[1, : self._count] = -2.0 * cut_kw[self._free] * self._width_kw[self._free]
         return np.array([1e4 * (index**2).sum(), (cut_kw**2).sum()]), slope
-
-    def _local(self, z: Float) -> tuple[Float, Float, Float, Float]:
-        deviation, excess, deviation_slope, excess_slope = self._around(z[: self._count])
-        return deviation, excess[self._watched], deviation_slope, excess_slope[self._watched]
 
     def _around(self, share: Float) -> tuple[Float, Float, Float, Float]:
         """Deviations and excesses at a point, and their difference quotients by the free shares; last point kept."""
         key = share.tobytes()
         if key not in self._known:
-            step = STEP_KW / self._width_kw[self.free]
+            step = STEP_KW / self._width_kw[self._free]
             around = np.vstack([share, share + np.diag(step)])
             kw = np.repeat(self._base_kw[None, :], len(around), axis=0)
-            kw[:, self.free] = self.local.low_kw[self.free] + around * self._width_kw[self.free]
+            kw[:, self._free] = self.local.low_kw[self._free] + around * self._width_kw[self._free]
             current_a, voltage_pu = self.local.flow(kw)
             deviation = self.local.deviation(current_a).reshape(len(kw), -1)
             excess = self.local.excess(voltage_pu)
             slopes = [((values[1:] - values[0]) / step[:, None]).T for values in (deviation, excess)]
             self._known = {key: (deviation[0], excess[0], slopes[0], slopes[1])}
         return self._known[key]
-
-    def _within_reach(self, share: Float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        """Limits that some point between the bounds could break, by the linear model."""
-        _, excess, _, slope = self._around(share)
-        reach = excess + np.maximum(-slope * share, slope * (1.0 - share)).sum(axis=1)
-        return np.asarray(reach > -NEAR_PU)
 
 
 def polished(local: Local, found_kw: Float) -> Float:
@@ -284,7 +275,4 @@ def _tried(found: Iterable[Float | None]) -> list[Float]:
 
 def _front(local: Local, kw: Float) -> Float:
     """Points that no other betters."""
-    values = local.values(kw)
-    no_worse = (values[None, :, :] <= values[:, None, :]).all(axis=2)
-    better = (values[None, :, :] < values[:, None, :]).any(axis=2)
-    return np.asarray(kw[~np.asarray(no_worse & better).any(axis=1)])
+    return np.asarray(kw[undominated(local.values(kw))])

@@ -11,7 +11,6 @@ from matplotlib.lines import Line2D
 
 from cosim.contract import Float
 from cosim.experiments.figures import style
-from cosim.experiments.studies.base import finished
 from cosim.experiments.studies.powertrip.data import STEP_MIN, Place
 from cosim.experiments.studies.powertrip.measures import Delivered
 
@@ -53,9 +52,8 @@ def draw_over_time(
         style.panel_title(axes, f"{place.lines[column].name}, charge point at {at}", busy)
     panels[0].set_ylim(0.0, _top(values))
     panels[-1].set_xlabel("hour of the day")
-    return finished(
-        figure, title, "At the lines that feed the charge points, in the active steps of 5 minutes.", _keys(shown)
-    )
+    caption = "At the lines that feed the charge points, in the active steps of 5 minutes."
+    return style.finish(figure, title, caption, _keys(shown))
 
 
 def draw_voltage_unbalance(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
@@ -74,7 +72,8 @@ def draw_voltage_unbalance(place: Place, shown: Mapping[str, Delivered]) -> styl
         style.limit_line(panels[0], VUF_LIMIT_PERCENT, f"{VUF_LIMIT_PERCENT:g} %")
     style.panel_title(panels[1], "Zero sequence", "no limit in EN 50160")
     panels[-1].set_xlabel("hour of the day")
-    return finished(figure, title, "Negative and zero sequence over positive sequence, 5-minute steps.", _keys(shown))
+    caption = "Negative and zero sequence over positive sequence, 5-minute steps."
+    return style.finish(figure, title, caption, _keys(shown))
 
 
 def draw_lowest_voltage(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
@@ -95,12 +94,8 @@ def draw_lowest_voltage(place: Place, shown: Mapping[str, Delivered]) -> style.D
     limit = f"{abs(least - LOW_PU):.3f} pu {'above' if least >= LOW_PU else 'BELOW'} the limit of {LOW_PU} pu"
     style.panel_title(axes, "Every bus", f"lowest {least:.3f} pu: {limit}")
     axes.set(xlabel="distance from the transformer [m]", ylabel="voltage [pu]")
-    return finished(
-        figure,
-        title,
-        "Each dot is a bus: the lowest of its phases over all active steps.",
-        _keys(shown, linestyle="none", marker="o", markersize=5),
-    )
+    caption = "Each dot is a bus: the lowest of its phases over all active steps."
+    return style.finish(figure, title, caption, _keys(shown, linestyle="none", marker="o", markersize=5))
 
 
 def draw_pv_use(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
@@ -112,12 +107,8 @@ def draw_pv_use(place: Place, shown: Mapping[str, Delivered]) -> style.Drawing:
     _steps(axes, place, fed_in, "fed in by all PV units [kW]")
     axes.set_xlabel("hour of the day")
     axes.set_ylim(bottom=0)
-    return finished(
-        figure,
-        title,
-        "What is missing below the grey line is curtailed.",
-        [style.line_key(AVAILABLE, "available", linewidth=3.0), *_keys(shown)],
-    )
+    keys = [style.line_key(AVAILABLE, "available", linewidth=3.0), *_keys(shown)]
+    return style.finish(figure, title, "What is missing below the grey line is curtailed.", keys)
 
 
 def draw_disagreement(shown: Mapping[str, Delivered]) -> style.Drawing:
@@ -133,7 +124,7 @@ def draw_disagreement(shown: Mapping[str, Delivered]) -> style.Drawing:
         axes.set_xlabel("PUI [%]")
     for axes in panels[::columns]:
         axes.set_ylabel("neutral current [A]")
-    return finished(figure, title, "Each dot: one active step at one of the lines. r: correlation.")
+    return style.finish(figure, title, "Each dot: one active step at one of the lines. r: correlation.")
 
 
 def _steps(axes: Axes, place: Place, values: Mapping[str, Float], label: str) -> None:

@@ -1,4 +1,4 @@
-"""The PowerTrip study as a whole."""
+"""The PowerTrip study as a whole: its cases, tables, and sentences that depend on the signs and sizes of numbers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,27 @@ import pandas as pd
 
 from cosim.experiments.figures.style import Drawing
 from cosim.experiments.studies.base import Cases, Progress, Study, StudyResult, from_template
-from cosim.experiments.studies.powertrip import data, figures, report
+from cosim.experiments.studies.powertrip import data, figures
 from cosim.experiments.studies.powertrip.data import Place, TripConfig, Weights
 from cosim.experiments.studies.powertrip.measures import Delivered, Schedule, compare, deliver, disagreement, metrics
 from cosim.experiments.studies.powertrip.model import CONTROLS, Controlled, control
 
 BARE, BASELINE = "ev_no_pv", "ev_all_pv"
 STATUTORY_V = 253.0
+COLUMNS = (
+    "f1_mean", "f1_mean_change_percent", "pui_mean_percent", "phase_current_mean_a", "neutral_current_mean_a",
+    "neutral_current_mean_change_percent", "i2_mean_a", "vuf_mean_percent", "v0_mean_percent", "pv_use_percent",
+    "ev_kwh", "voltage_min_pu", "voltage_max_pu", "pui_praises_percent", "pui_blames_percent",
+)  # fmt: skip
+BY_LINE = {
+    "pui_mean_percent": "mean PUI [%]",
+    "pui_max_percent": "max PUI [%]",
+    "pui_own_percent": "mean PUI, own [%]",
+    "neutral_current_mean_a": "neutral current [A]",
+    "neutral_current_own_a": "neutral current, own [A]",
+}
+HARDLY_PERCENT = 1.0  # smaller changes are called none
+Case = Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,11 +85,11 @@ class PowerTrip(Study[TripConfig, TripResult]):
             table = compare(delivered[BARE if name in (BARE, BASELINE) else BASELINE], one, place)
             differing[name] = table[table["verdict"] != ""]
             cases[name] |= disagreement(table) | {
-                f"{key}_change_percent": report.change_percent(key + unit, cases[BASELINE], cases[name])
+                f"{key}_change_percent": change_percent(key + unit, cases[BASELINE], cases[name])
                 for key, unit in (("f1_mean", ""), ("neutral_current_mean", "_a"), ("ev", "_kwh"))
             }
         tables = {
-            "cases.csv": report.case_table(cases, len(place.lines)),
+            "cases.csv": case_table(cases, len(place.lines)),
             "disagreements.csv": pd.concat(differing, names=["case"]).reset_index("case"),
         }
         for name, found in decided.items():
@@ -110,9 +124,9 @@ class PowerTrip(Study[TripConfig, TripResult]):
             weights=data.parse_weights(result.config.weights)[-1],
             limit_pu=data.parse_band(result.config.voltage_pu)[1],
             headroom_pu=STATUTORY_V / feeder.nominal_voltage_v - no_load_pu,
-            table=result.tables["cases.csv"][["case", *report.COLUMNS]],
-            by_line=report.line_table(listed, [line.name for line in place.lines]), captions=captions,
-            change=report.change_percent, moves=report.moves, direction=report.direction, of_control=report.of_control,
+            table=result.tables["cases.csv"][["case", *COLUMNS]],
+            by_line=line_table(listed, [line.name for line in place.lines]), captions=captions,
+            change=change_percent, moves=moves, direction=direction, of_control=of_control,
         )  # fmt: skip
 
 
@@ -134,3 +148,52 @@ def _lines(cases: Cases, decided: Mapping[str, Controlled]) -> list[str]:
         for name, found in decided.items()
         if found.infeasible_steps
     ]
+
+
+def case_table(cases: Mapping[str, Case], lines: int) -> pd.DataFrame:
+    """``cases.csv``: a row for each case, quantities at each line last."""
+    keys = [*COLUMNS, *(f"{key}_{row + 1}" for key in BY_LINE for row in range(lines))]
+    return pd.DataFrame([{"case": name} | {key: case[key] for key in keys} for name, case in cases.items()])
+
+
+def line_table(cases: Mapping[str, Case], lines: list[str]) -> pd.DataFrame:
+    """One column per quantity, the lines side by side in it, as the published table has them."""
+    return pd.DataFrame([
+        {f"case ({' / '.join(lines)})": name}
+        | {head: " / ".join(f"{case[f'{key}_{row + 1}']:.1f}" for row in range(len(lines)))
+           for key, head in BY_LINE.items()}
+        for name, case in cases.items()
+    ])  # fmt: skip
+
+
+def change_percent(key: str, before: Case, after: Case) -> float:
+    """Return the change of a quantity in percent of what was before; nan where there was nothing."""
+    return 100.0 * (after[key] / before[key] - 1.0) if before[key] > 0.0 else float("nan")
+
+
+def moves(percent: float) -> str:
+    """Say how a quantity moves: falls by, rises by, hardly changes."""
+    if not np.isfinite(percent):
+        return "had nothing to change from"
+    if not direction(percent):
+        return f"hardly changes ({percent:+.1f} %)"
+    return f"{'falls' if percent < 0 else 'rises'} by {abs(percent):.0f} %"
+
+
+def direction(percent: float) -> int:
+    """-1, 0 or 1: whether a quantity falls, hardly changes or rises."""
+    return 0 if not np.isfinite(percent) or abs(percent) < HARDLY_PERCENT else int(np.sign(percent))
+
+
+def of_control(who: str, base: Case, case: Case) -> str:
+    """Say what a control does to the index and to the neutral current."""
+    f1, neutral = (change_percent(key, base, case) for key in ("f1_mean", "neutral_current_mean_a"))
+    ends = (
+        (direction(f1) == 0 > direction(neutral), ": the index does not see what is gained."),
+        (direction(f1) < 0 < direction(neutral), ": the index praises what loads the neutral more."),
+        (direction(f1) < 0 and neutral > 0.5 * f1, ": much less is gained in the neutral than the index says."),
+        (direction(f1) > 0, ": its bounds and weights leave it worse than no control, by its own index."),
+    )
+    end = next((text for holds, text in ends if holds), ".")
+    used = f"{case['pv_use_percent']:.0f} % of the PV used"
+    return f"{who}: f1 {moves(f1)}, the neutral current {moves(neutral)}, {used}{end}"

@@ -78,7 +78,6 @@ class Rephasing:
         self.customer: Int = np.array([feeder.customers.index(move.customer) for move in self.moves], dtype=np.int64)
         stand_ins = [replace(move.connection, customer=f"{move.customer}__{move.to_phase}") for move in self.moves]
         self._network = ReducedNetwork(with_connections(feeder, stand_ins), watched=watched)
-        self._change: Complex | None = None
 
     def value_a2(self, moves: Sequence[int] = ()) -> float:
         """Return the day's unbalance current after some moves, by power flow of every step.

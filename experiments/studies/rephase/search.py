@@ -19,30 +19,28 @@ NEARLY_A2 = 1e-9
 
 @dataclass(frozen=True)
 class Choice:
-    """Moves, and how sure it is that there are none better.
+    """Moves, and how sure it is that there are none better; names as in ``rephase.json``.
 
     Attributes
     ----------
     moves : tuple of int
         Rows of the moves chosen.
-    value_a2, before_a2 : float
-        Unbalance current of the day with and without them, by power flow [A²].
     verified : bool
         Whether every combination was compared by the linear model, and by power flow all that it might misjudge.
-    compared : int
-        Combinations compared by the linear model.
-    checked : int
-        Combinations solved by power flow.
+    unbalance_current_before_a2, unbalance_current_after_a2 : float
+        Of the day without and with them, by power flow [A²].
+    combinations_compared, combinations_checked_by_power_flow : int
+        By the linear model, and by power flow.
     largest_overstatement_a2 : float
         Of the linear model against the power flow, among those checked [A²].
     """
 
     moves: tuple[int, ...]
-    value_a2: float
-    before_a2: float
     verified: bool
-    compared: int
-    checked: int
+    unbalance_current_before_a2: float
+    unbalance_current_after_a2: float
+    combinations_compared: int
+    combinations_checked_by_power_flow: int
     largest_overstatement_a2: float
 
 
@@ -124,7 +122,7 @@ def best_moves(
         checked += 1
         overstated = max(overstated, expected - value)
         best = min(best, (value, moves))
-    return Choice(best[1], best[0], before, verified, compared, checked + len(drawn), overstated)
+    return Choice(best[1], verified, before, best[0], compared, checked + len(drawn), overstated)
 
 
 def _enumerated(quadratic: Quadratic, customer: Int, count: int) -> list[tuple[int, ...]]:

@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import typer
+from matplotlib.axes import Axes
 
-from cosim import Trajectory
+from cosim import Trajectory, load
+from cosim.contract import Float
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.choose import only
-from cosim.experiments.compose import compose
-from cosim.experiments.figures.style import Drawing
-from cosim.experiments.scenario import Run, Scenario
+from cosim.experiments.figures import style
 from cosim.experiments.studies.base import Cases, Progress, Study, StudyConfig, StudyResult, from_template
-from cosim.experiments.studies.rephase.figures import draw
-from cosim.experiments.studies.rephase.moves import Move, Rephasing, with_connections
+from cosim.experiments.studies.rephase.moves import PHASES, Move, Rephasing, with_connections
 from cosim.experiments.studies.rephase.search import Choice, Quadratic, best_moves
 from cosim.experiments.unbalance_tables import Unbalance, analyse, describe, write_unbalance
-from cosim.measures import scoreboard, unbalance_current_a2
+from cosim.measures import neutral_current_a, scoreboard, unbalance_current_a2
 
 SHOWN = (
     "unbalance_current_mean_a2", "neutral_current_p95_a", "i2_p95_a", "vuf_p95_percent", "vuf_max_percent",
     "v0_p95_percent", "pui_mean_percent", "pvur_max_percent", "voltage_min_pu", "voltage_max_pu", "overvoltage_min",
     "transformer_peak_percent", "transformer_overload_min", "line_peak_percent", "losses_kwh",
 )  # fmt: skip
+AFTER = style.RUN_COLOURS[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,23 +40,11 @@ class RephaseConfig(StudyConfig):
     controller: Annotated[str, typer.Option(help="Controller under which the day is run.")] = "none"
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's.")] = None
 
-    @property
-    def day(self) -> Scenario:
-        """The scenario, read."""
-        day = scenarios.read(self.scenario)
-        return day if self.seed is None else day.model_copy(update={"seed": self.seed})
-
-    def run(self, day: Scenario) -> Run:
-        """Return the run of the day that goes by the controller's name, or a new one."""
-        return only(day, self.controller, scenarios.find(self.scenario)).runs[0]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RephaseResult(StudyResult):
-    """Adds the day and the run, both trajectories by OpenDSS, and the unbalance in them, ``before`` and ``after``."""
+    """Adds both trajectories by OpenDSS, and the unbalance in them, ``before`` and ``after``."""
 
-    day: Scenario
-    item: Run
     days: Mapping[str, Trajectory]
     unbalance: Mapping[str, Unbalance]
 
@@ -70,21 +58,20 @@ class Rephase(Study[RephaseConfig, RephaseResult]):
 
     def folder_name(self, config: RephaseConfig) -> str:
         """Name the folder after the scenario."""
-        return f"rephase-{config.day.name}"
+        return f"rephase-{scenarios.read(config.scenario).name}"
 
     def run(self, config: RephaseConfig, progress: Progress) -> RephaseResult:
         """Run the day, compare moves, and run it again with the best of them; InputError where nobody can be moved."""
-        day, where = config.day, scenarios.find(config.scenario)
-        item = config.run(day)
-        composition = compose(day, where)
+        day = load(config.scenario, seed=config.seed)
+        item = only(day.scenario, config.controller, day.path).runs[0]
         progress("Running the day")
-        before = composition.run_spec(item).trajectory
+        before = day.run_spec(item).trajectory
         progress("Comparing moves")
         loads = Rephasing(before)
         quadratic = Quadratic(*loads.linear())
-        choice = best_moves(quadratic, loads.customer, config.moves, loads.value_a2, day.stream("rephase"))
+        choice = best_moves(quadratic, loads.customer, config.moves, loads.value_a2, day.scenario.stream("rephase"))
         moves = [loads.moves[row] for row in choice.moves]
-        moved = replace(composition, feeder=with_connections(composition.feeder, [move.connection for move in moves]))
+        moved = replace(day, feeder=with_connections(day.feeder, [move.connection for move in moves]))
         progress("Running the day with the moves")
         days = {"before": before, "after": moved.run_spec(item).trajectory}
         cases: Cases = {label: _metrics(run) for label, run in days.items()}
@@ -92,18 +79,18 @@ class Rephase(Study[RephaseConfig, RephaseResult]):
             [(move.customer, move.connection.bus, move.from_phase, move.to_phase) for move in moves],
             columns=["customer", "bus", "from_phase", "to_phase"],
         )
-        how = {"scenario": day.name, "seed": day.seed, "controller": item.name}
+        how = {"scenario": day.scenario.name, "seed": day.scenario.seed, "controller": item.name}
         return RephaseResult(
-            cases=cases, lines=_lines(moves, choice, cases), day=day, item=item, days=days,
+            cases=cases, lines=_lines(moves, choice, cases), days=days,
             tables={"phase_loads.csv": phase_loads(days), "moves.csv": listed},
-            documents={"rephase.json": {**how, "moves": listed.to_dict(orient="records"), **_found(choice)}},
-            facts=how, inputs=[where], reproducible=all(run.reproducible for run in days.values()),
+            documents={"rephase.json": {**how, **asdict(choice), "moves": listed.to_dict(orient="records")}},
+            facts=how, inputs=[day.path], reproducible=all(run.reproducible for run in days.values()),
             unbalance={label: analyse(run) for label, run in days.items()},
         )  # fmt: skip
 
-    def figures(self, result: RephaseResult) -> dict[str, Drawing]:
+    def figures(self, result: RephaseResult) -> dict[str, style.Drawing]:
         """Draw the transformer's currents before and after."""
-        return {"rephase.png": draw(result.days["before"], result.days["after"])}
+        return {"rephase.png": draw_currents(result.days["before"], result.days["after"])}
 
     def write(self, result: RephaseResult, folder: Path) -> None:
         """Write every index at every bus and line, and what customers add to the worst, of both days."""
@@ -122,24 +109,22 @@ class Rephase(Study[RephaseConfig, RephaseResult]):
 
 def phase_loads(days: Mapping[str, Trajectory]) -> pd.DataFrame:
     """Return customers, energy and peaks of each phase, a row per day and phase."""
-    rows = []
+    tables = []
     for label, run in days.items():
         share = run.feeder.phase_matrix
-        phase_kw, current_a = run.net_kw @ share, np.abs(run.transformer_current_a)
-        for phase in range(3):
-            mine = phase_kw[:, phase]
-            rows.append({
-                "day": label,
-                "phase": phase + 1,
-                "customers": int((share[:, phase] > 0).sum()),
-                "import_kwh": float(np.maximum(mine, 0.0).sum() * run.step_h),
-                "export_kwh": float(np.maximum(-mine, 0.0).sum() * run.step_h),
-                "peak_import_kw": float(mine.max()),
-                "peak_export_kw": float(max(-mine.min(), 0.0)),
-                "mean_current_a": float(current_a[:, phase].mean()),
-                "peak_current_a": float(current_a[:, phase].max()),
-            })  # fmt: skip
-    return pd.DataFrame(rows)
+        phase_kw, current_a = run.net_kw @ share, np.abs(run.transformer_current_a[:, :3])
+        tables.append(pd.DataFrame({
+            "day": label,
+            "phase": PHASES,
+            "customers": (share > 0).sum(axis=0),
+            "import_kwh": np.maximum(phase_kw, 0.0).sum(axis=0) * run.step_h,
+            "export_kwh": np.maximum(-phase_kw, 0.0).sum(axis=0) * run.step_h,
+            "peak_import_kw": phase_kw.max(axis=0),
+            "peak_export_kw": np.maximum(-phase_kw.min(axis=0), 0.0),
+            "mean_current_a": current_a.mean(axis=0),
+            "peak_current_a": current_a.max(axis=0),
+        }))  # fmt: skip
+    return pd.concat(tables, ignore_index=True)
 
 
 def _metrics(run: Trajectory) -> dict[str, float]:
@@ -147,19 +132,9 @@ def _metrics(run: Trajectory) -> dict[str, float]:
     return {**scoreboard(run), "unbalance_current_mean_a2": float(unbalance_a2.mean())}
 
 
-def _found(choice: Choice) -> dict[str, Any]:
-    """How the moves were found, as ``rephase.json`` names it."""
-    names = {
-        "verified": "verified", "before_a2": "unbalance_current_before_a2", "value_a2": "unbalance_current_after_a2",
-        "compared": "combinations_compared", "checked": "combinations_checked_by_power_flow",
-        "largest_overstatement_a2": "largest_overstatement_a2",
-    }  # fmt: skip
-    return {name: asdict(choice)[key] for key, name in names.items()}
-
-
 def _lines(moves: list[Move], choice: Choice, cases: Cases) -> list[str]:
     if not moves:
-        return [f"No move lowers the day's unbalance current of {choice.before_a2:.1f} A²."]
+        return [f"No move lowers the day's unbalance current of {choice.unbalance_current_before_a2:.1f} A²."]
     before, after = (cases[label] for label in ("before", "after"))
     sure = (
         "best of all combinations, verified by power flow"
@@ -169,10 +144,51 @@ def _lines(moves: list[Move], choice: Choice, cases: Cases) -> list[str]:
     return [
         *(str(move) for move in moves),
         f"Unbalance current, mean of the day: {before['unbalance_current_mean_a2']:.1f} -> "
-        f"{after['unbalance_current_mean_a2']:.1f} A² ({sure}; {choice.compared} combinations compared, "
-        f"{choice.checked} of them by power flow)",
+        f"{after['unbalance_current_mean_a2']:.1f} A² ({sure}; {choice.combinations_compared} combinations "
+        f"compared, {choice.combinations_checked_by_power_flow} of them by power flow)",
         f"Neutral current, 95 %: {before['neutral_current_p95_a']:.1f} -> {after['neutral_current_p95_a']:.1f} A; "
         f"VUF, 95 %: {before['vuf_p95_percent']:.2f} -> {after['vuf_p95_percent']:.2f} %; "
         f"worst phase of the transformer: {before['transformer_peak_percent']:.0f} -> "
         f"{after['transformer_peak_percent']:.0f} %",
     ]
+
+
+def draw_currents(before: Trajectory, after: Trajectory) -> style.Drawing:
+    """Draw phases and neutral of both days."""
+    figure, (phases, neutral) = style.sheet(
+        style.Block(2, 2, 2.0), style.Block(2, 2, 2.0, share_x=False, share_y=False)
+    )
+    edges = style.edges(before.exogenous.start, before.step_min, before.steps)
+    for axes, run, label in zip(phases, (before, after), ("before", "after"), strict=True):
+        _phases(axes, edges, run)
+        peak_a = float(np.abs(run.transformer_current_a).max())
+        style.panel_title(axes, f"Phases {label}", f"peak {peak_a:.0f} A")
+        style.clock_axis(axes, (edges[0], edges[-1]))
+    phases[0].set_ylabel("current [A]")
+    before_a, after_a = (neutral_current_a(run.transformer_current_a) for run in (before, after))
+    for values, colour in ((before_a, style.REFERENCE), (after_a, AFTER)):
+        style.steps(neutral[0], edges, values, colour)
+        neutral[1].plot(np.arange(1, len(values) + 1) * before.step_h, np.sort(values)[::-1], color=colour)
+    style.clock_axis(neutral[0], (edges[0], edges[-1]))
+    neutral[1].set_xlabel("exceeded for [h]")
+    for axes, name in zip(neutral, ("Neutral current at the transformer |Ia+Ib+Ic|", "Duration curve"), strict=True):
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("neutral current [A]")
+        style.panel_title(axes, name)
+    keys = [style.line_key(c, f"phase {p}") for p, c in enumerate(style.PHASE_COLOURS, 1)]
+    keys += [style.line_key(style.REFERENCE, "neutral before"), style.line_key(AFTER, "neutral after")]
+    usual_a, better_a = (float(np.percentile(values, 95)) for values in (before_a, after_a))
+    title = f"Re-phasing: 95 % of the neutral current {usual_a:.0f} A before, {better_a:.0f} A after"
+    caption = (
+        "Above: currents of the transformer's phases. Below: what is left of them in the neutral, over time and sorted."
+    )
+    return style.finish(figure, title, caption, keys)
+
+
+def _phases(axes: Axes, edges: Float, run: Trajectory) -> None:
+    for current_a, colour in zip(np.abs(run.transformer_current_a).T, style.PHASE_COLOURS, strict=False):
+        style.steps(axes, edges, current_a, colour)
+    rating_a = run.feeder.transformer_rating_a
+    if np.isfinite(rating_a):
+        style.limit_line(axes, rating_a, f"rated\n{rating_a:.0f} A")
+    axes.set_ylim(bottom=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,7 +15,8 @@ import typer
 from cosim.controllers import pricing
 from cosim.controllers.pricing.generate import POWER_KW
 from cosim.controllers.pricing.model import Formulation
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, collecting
+from cosim.experiments.scenario import load_toml
 from cosim.experiments.studies.base import StudyConfig
 
 WHERE = "cosim reproduce station_pricing"
@@ -151,17 +151,12 @@ def read_instance(path: Path, *, refuse_unservable: bool = True) -> tuple[pricin
     """
     if not path.is_file():
         raise InputError(Fault(str(path), "--instance", "no such file", "give the path of a TOML file"))
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(Fault(str(path), "", f"is not TOML: {error}", "mend the syntax there")) from None
+    table = load_toml(path)
     faults = list(_key_faults(str(path), table))
     if set(REQUIRED) <= set(table):
         given: Any = {key: table[key] for key in REQUIRED}
-        try:
+        with collecting(faults):
             instance = pricing.make_instance(**given, where=str(path), refuse_unservable=refuse_unservable)
-        except InputError as error:
-            faults += error.faults
     if faults:
         raise InputError(faults)
     return instance, {key: table[key] for key in OPTIONAL if key in table}

@@ -20,8 +20,7 @@ from cosim.controllers.pricing import Answer, Instance, Leader
 from cosim.errors import Fault, InputError
 from cosim.experiments.studies.base import Cases
 from cosim.experiments.studies.station_pricing.data import WHERE, PricingConfig, PricingData, stream
-from cosim.feeders.households import draw_households, read_profiles
-from cosim.feeders.profiles import ambient_temperature_c, tariff_eur_per_kwh
+from cosim.feeders.draw import DaySpec, draw_day
 from cosim.measures import scoreboard
 
 START, HOURS, STEP_MIN = datetime(2026, 5, 15, 12), 24, 5
@@ -30,7 +29,7 @@ PERIOD_MIN = 180.0
 SINGLE_PHASE_KW = 7.4
 STAY, SPARE_MIN = 1.25, 15.0  # how much longer than needed a driver stays, by a share and by minutes
 BATTERY_KWH = 100.0
-PROFILES, POWER_FACTOR = "may_weekday", 0.95
+PROFILES = "may_weekday"
 DEFAULT_DAY = {"european_lv": {"source_pu": 1.02, "transformer": TransformerSpec(160.0, 4.0, 1.47)}}
 CONTROLLERS: dict[str, dict[str, Any]] = {
     "none": {}, "equal_share": {"margin_percent": 5.0}, "cpo_planner": {"formulation": "lp"},
@@ -48,18 +47,16 @@ class Site:
 
     Attributes
     ----------
-    feeder : Feeder
-        Its own customers first, then the plugs.
-    homes : int
-        Number of its own customers.
+    bare, feeder : Feeder
+        With its own customers only, and with the plugs after them.
     plugs : ndarray of int, shape (station, plug)
         Columns of the plugs.
     buses : tuple of str, shape (station,)
         Where the stations stand.
     """
 
+    bare: Feeder
     feeder: Feeder
-    homes: int
     plugs: Int
     buses: tuple[str, ...]
 
@@ -163,29 +160,17 @@ def make_site(feeder: str, buses: str | None, power_kw: Float, plugs: int) -> Si
         for k in range(plugs)
     ]
     place = feeders.load(feeder, connections=added, **changes)
-    homes = len(bare.customers)
-    return Site(place, homes, homes + np.arange(len(added)).reshape(len(named), plugs), tuple(named))
+    columns = len(bare.customers) + np.arange(len(added)).reshape(len(named), plugs)
+    return Site(bare, place, columns, tuple(named))
 
 
 def make_day(site: Site, seed: int) -> Exogenous:
     """Evening and night of the homes, without any car at home: minutes from noon."""
-    minutes, count = 60 * HOURS, len(site.feeder.customers)
-    demand_kw = np.zeros((minutes, count))
-    demand_kw[:, : site.homes] = draw_households(
-        read_profiles(PROFILES), site.homes, START, minutes, stream(seed, "day")
-    )
-    return Exogenous(
-        start=START,
-        step_min=1.0,
-        demand_kw=demand_kw,
-        demand_kvar=demand_kw * float(np.tan(np.arccos(POWER_FACTOR))),
-        pv_available_kw=np.zeros((minutes, count)),
-        inverter_kva=np.zeros(count),
-        sessions=EvSessions.none(),
-        tariff_eur_per_kwh=tariff_eur_per_kwh(START, minutes),
-        ambient_c=ambient_temperature_c(START, minutes, site.feeder.latitude_deg),
-        source_pu=np.full(minutes, np.nan),
-    )
+    spec = DaySpec(start=START, minutes=60 * HOURS, profiles=PROFILES)
+    day = draw_day(site.bare, spec, lambda _: stream(seed, "day"))
+    names, plugs = ("demand_kw", "demand_kvar", "pv_available_kw"), (0, site.plugs.size)
+    powers: dict[str, Any] = {name: np.pad(getattr(day, name), ((0, 0), plugs)) for name in names}
+    return replace(day, **powers, inverter_kva=np.pad(day.inverter_kva, plugs))
 
 
 def sessions(instance: Instance, answer: Answer, site: Site, leaves_min: Float) -> EvSessions:

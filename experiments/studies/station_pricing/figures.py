@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from cosim.contract import Float
 from cosim.controllers.pricing import Leader
 from cosim.experiments.figures import style
-from cosim.experiments.studies.base import Cases, finished
+from cosim.experiments.studies.base import Cases
 
 HIGH, LOW = "#0072B2", "#D55E00"
 FORM_COLOURS = {"cuts": "#009E73", "products": "#D55E00", "products_lean": "#E69F00", "nonlinear": "#0072B2"}
@@ -48,7 +48,7 @@ def draw_incomes(listed: Cases) -> style.Drawing:
     title = "What each price vector earns, whichever efficient answer drivers choose"
     keys = [style.line_key(colour, text, marker=mark, linestyle="") for text, _, mark, colour in marks.values()]
     caption = "Bars: between both ends of the drivers' efficient answers, dearest first. Crosses: the slides' weights."
-    return finished(figure, title, caption, keys)
+    return style.finish(figure, title, caption, keys)
 
 
 def draw_efficient(listed: Cases, leader: Leader) -> style.Drawing:
@@ -63,7 +63,7 @@ def draw_efficient(listed: Cases, leader: Leader) -> style.Drawing:
     axes.legend(title="prices", loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, borderaxespad=0.0)
     title = "Efficient answers of the drivers: who saves time pays more"
     caption = "Every point is an answer that no other beats in both cost and time (epsilon-constraint method)."
-    return finished(figure, title, caption)
+    return style.finish(figure, title, caption)
 
 
 def draw_evolution(history_eur: Float, best: dict[str, Any]) -> style.Drawing:
@@ -83,7 +83,7 @@ def draw_evolution(history_eur: Float, best: dict[str, Any]) -> style.Drawing:
     caption = "Lines end with the search. Dashed: the proven optimum over all price vectors, where it is known."
     keys = [style.line_key(HIGH, "optimistic group (0.1 cost, 0.9 time)"),
             style.line_key(LOW, "pessimistic group (0.9 cost, 0.1 time)")]  # fmt: skip
-    return finished(figure, title, caption, keys)
+    return style.finish(figure, title, caption, keys)
 
 
 def draw_scaling(rows: list[dict[str, Any]]) -> style.Drawing:
@@ -112,7 +112,7 @@ def draw_scaling(rows: list[dict[str, Any]]) -> style.Drawing:
         "Same problems for all; both of the slides' weights. Open circles: some solve was not proven within its limit "
         "and counts as the limit; a line ends where a way proved less than half."
     )
-    return finished(figure, title, caption, keys)
+    return style.finish(figure, title, caption, keys)
 
 
 def draw_loop(loops: Cases) -> style.Drawing:
@@ -137,6 +137,6 @@ def draw_loop(loops: Cases) -> style.Drawing:
         "One day of the feeder for each price vector and controller; only the stations that drivers choose differ. "
         "Black: what drivers paid for; a controller that delivers little relieves the grid by not charging."
     )
-    return finished(
+    return style.finish(
         figure, title, caption, [style.area_key(style.RUN_COLOURS[k + 1], c) for k, c in enumerate(controllers)]
     )

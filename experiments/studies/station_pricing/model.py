@@ -16,6 +16,11 @@ Case = dict[str, Any]
 Prices = dict[str, Float]
 """Prices by their name: ``optimistic``, ``pessimistic``, ``moderate``."""
 
+INCOMES = dict(
+    zip(READINGS, ("best_optimistic", "best_pessimistic", "weighted_optimistic", "weighted_pessimistic"), strict=True)
+)
+"""Names of the incomes in the metrics, by reading."""
+
 MOST_LISTED = 100
 """Price vectors up to which every one gets a case of its own."""
 
@@ -38,14 +43,11 @@ class PricingResult(StudyResult):
         The operator, with all answers of the drivers that were asked for.
     evolved : Evolved
         The search.
-    scaling : list of dict
-        Rows of the measurement of formulations.
     """
 
     config: PricingConfig
     leader: Leader
     evolved: Evolved
-    scaling: list[dict[str, Any]]
 
     @property
     def listed(self) -> Cases:
@@ -75,15 +77,12 @@ def vector_case(leader: Leader, prices: Float) -> Case | None:
     answers = {reading: found for reading in READINGS if (found := leader.answer(reading, prices)) is not None}
     if len(answers) < len(READINGS):
         return None
-    earned = {reading: leader.earned_eur(answer) for reading, answer in answers.items()}
+    earned = {INCOMES[reading]: leader.earned_eur(answer) for reading, answer in answers.items()}
     case: Case = {
         "prices": prices.tolist(),
         "served": answers["optimistic"].served,
-        "best_optimistic": earned["optimistic"],
-        "best_pessimistic": earned["pessimistic"],
-        "weighted_optimistic": earned["weighted_optimistic"],
-        "weighted_pessimistic": earned["weighted_pessimistic"],
-        "gap_eur": earned["optimistic"] - earned["pessimistic"],
+        **earned,
+        "gap_eur": earned["best_optimistic"] - earned["best_pessimistic"],
         **{f"time_{reading}_h": answer.time_h for reading, answer in answers.items()},
         "lost_kwh": answers["optimistic"].lost_kwh,
     }
@@ -118,10 +117,7 @@ def exact_cases(leader: Leader) -> tuple[Cases, Prices, list[str]]:
         raise InputError(Fault("station_pricing", "capacity_kwh", problem, remedy))
     chosen = {name: best[name].prices for name in ("optimistic", "pessimistic", MODERATE)}
     case: Case = {
-        "best_optimistic": first.income_eur,
-        "best_pessimistic": best["pessimistic"].income_eur,
-        "weighted_optimistic": best["weighted_optimistic"].income_eur,
-        "weighted_pessimistic": best["weighted_pessimistic"].income_eur,
+        **{name: best[reading].income_eur for reading, name in INCOMES.items()},
         "served": None if first.optimistic is None else first.optimistic.served,
         "prices": first.prices.tolist(),
         "proven": True,

@@ -31,7 +31,7 @@ class StationPricing(Study[PricingConfig, PricingResult]):
         documents: dict[str, dict[str, Any]] = {}
         cases: Cases = {}
         chosen: model.Prices = {}
-        lines, scaling = list[str](), list[dict[str, Any]]()
+        lines: list[str] = []
         warnings = [] if leader.rules.lost_sales else [str(f) for f in unservable_faults(data.instance, data.name)]
         if model.provable(leader):
             progress("Pricing")
@@ -64,9 +64,9 @@ class StationPricing(Study[PricingConfig, PricingResult]):
         if config.scaling:
             progress("Measuring formulations")
             with timed(timing, "scaling_s"):
-                scaling = benchmarks.measure(stream(config.seed, "scaling"))
-            documents["scaling.json"] = {"rows": scaling, "answer": benchmarks.answer(scaling)}
-            lines += benchmarks.answer(scaling)
+                rows = benchmarks.measure(stream(config.seed, "scaling"))
+            documents["scaling.json"] = {"rows": rows, "answer": benchmarks.answer(rows)}
+            lines += documents["scaling.json"]["answer"]
         if config.feeder is not None:
             progress(f"Charging on {config.feeder}")
             with timed(timing, "loop_s"):
@@ -75,7 +75,7 @@ class StationPricing(Study[PricingConfig, PricingResult]):
         facts = {"instance": {"name": data.name, **vars(data.instance)}, "rules": vars(data.rules)}
         return PricingResult(
             cases=cases, lines=lines, warnings=warnings, documents=documents, timing={"processor_s": timing},
-            facts=facts, config=config, leader=leader, evolved=evolved, scaling=scaling,
+            facts=facts, config=config, leader=leader, evolved=evolved,
         )  # fmt: skip
 
     def figures(self, result: PricingResult) -> dict[str, Drawing]:
@@ -87,8 +87,8 @@ class StationPricing(Study[PricingConfig, PricingResult]):
             drawn["figures/efficient.png"] = figures.draw_efficient(result.listed, result.leader)
         if np.isfinite(history_eur).any():
             drawn["figures/evolution.png"] = figures.draw_evolution(history_eur, best)
-        if result.scaling:
-            drawn["figures/scaling.png"] = figures.draw_scaling(result.scaling)
+        if "scaling.json" in result.documents:
+            drawn["figures/scaling.png"] = figures.draw_scaling(result.documents["scaling.json"]["rows"])
         if result.loops:
             drawn["figures/loop.png"] = figures.draw_loop(result.loops)
         return drawn
@@ -98,5 +98,5 @@ class StationPricing(Study[PricingConfig, PricingResult]):
         return from_template(
             self.name, name=result.facts["instance"]["name"], config=result.config, leader=result.leader,
             cases=result.cases, listed=result.listed, loops=list(result.loops.values()), loop_metrics=day.REPORTED,
-            scaling=result.scaling, answer=result.documents.get("scaling.json", {}).get("answer"), captions=captions,
+            scaling=result.documents.get("scaling.json"), captions=captions,
         )  # fmt: skip
