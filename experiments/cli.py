@@ -98,9 +98,7 @@ def run_command(
         progress("the day", "composed", 1, 1)
         from cosim.experiments.execute import execute
 
-        results = execute(
-            composition, folder, where=path, engine=engine, progress=progress, jobs=jobs, figures=not no_figures
-        )
+        results = execute(composition, folder, engine=engine, progress=progress, jobs=jobs, figures=not no_figures)
     if not quiet:
         from cosim.experiments.show import print_scoreboard
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cosim import Trajectory, controllers, feeders, plugins
 from cosim.controllers import registry
 from cosim.errors import RunStoppedError
-from cosim.experiments.day import Day
 from cosim.experiments.files import origin, sha256_of
 from cosim.experiments.scenario import ForecastTable, Run, Scenario
 from cosim.measures import own as own_measures
+
+if TYPE_CHECKING:
+    from cosim.experiments.day import Day
 
 _PACKAGES = (
     "lv-feeder-cosim", "opendssdirect.py", "dss-python", "dss-python-backend", "highspy", "pyomo", "pymoo", "numpy",
@@ -90,27 +92,27 @@ def _names(runs: Sequence[Run]) -> str:
 
 
 def make_manifest(
+    composition: Day,
     runs: Mapping[str, Trajectory],
+    engine: str,
     stopped: RunStoppedError | None,
     crosscheck: Mapping[str, Mapping[str, float]],
-    composition: Day,
-    where: Path,
-    engine: str,
 ) -> dict[str, Any]:
     """Versions, seed, hashes of all inputs, and whether the results can be reproduced."""
+    complete = stopped is None and all(trajectory.complete for trajectory in runs.values())
     return {
         "scenario": composition.scenario.model_dump(mode="json"),
         "seed": composition.scenario.seed,
         "engine": engine,
-        "complete": stopped is None,
+        "complete": complete,
         "stopped": None if stopped is None else str(stopped),
-        "reproducible": all(trajectory.reproducible for trajectory in runs.values()) and stopped is None,
+        "reproducible": all(trajectory.reproducible for trajectory in runs.values()) and complete,
         "runs": {label: _of_run(label, trajectory, composition) for label, trajectory in runs.items()},
         "engine_crosscheck": dict(crosscheck),
         "warnings": list(composition.warnings),
         "plugins": _plugins(composition.scenario),
         **origin(_PACKAGES),
-        "inputs_sha256": input_hashes(composition, where),
+        "inputs_sha256": input_hashes(composition),
     }
 
 
@@ -142,9 +144,9 @@ def _of_run(label: str, trajectory: Trajectory, composition: Day) -> dict[str, A
     }
 
 
-def input_hashes(composition: Day, where: Path) -> Mapping[str, str]:
+def input_hashes(composition: Day) -> Mapping[str, str]:
     """SHA-256 of the scenario, of the feeder's files and of the profiles, by name relative to their folder."""
-    files = {f"scenario/{where.name}": where}
+    files = {f"scenario/{composition.path.name}": composition.path}
     feeder = composition.feeder.master.parent
     for path in sorted(feeder.iterdir()):
         if path.suffix.lower() in {".dss", ".csv", ".txt", ".toml"}:

@@ -16,8 +16,9 @@ import pandas as pd
 
 from cosim import controllers
 from cosim.contract import Float
+from cosim.errors import InputError
+from cosim.experiments.tables import write_csv
 from cosim.measures.transformer import overload_min, worst_phase_percent
-from cosim.record import write_whole
 from cosim.trajectory import Trajectory
 
 FILE_NAME = "promise.csv"
@@ -167,8 +168,7 @@ def releases(rows: Sequence[PromiseRow]) -> list[Release]:
 def write_promises(path: Path, rows: Sequence[PromiseRow]) -> None:
     """Write the rows as CSV, whole or not at all; nothing where nobody promised anything."""
     if any(row.promised for row in rows):
-        table = pd.DataFrame([asdict(row) for row in rows])
-        write_whole(path, lambda temporary: table.to_csv(temporary, index=False, lineterminator="\n"))
+        write_csv(pd.DataFrame([asdict(row) for row in rows]), path)
 
 
 def excess_kva(run: Trajectory) -> Float:
@@ -184,7 +184,7 @@ def _row(label: str, run: Trajectory, metrics: Mapping[str, float], fact: Mappin
     excess = excess_kva(run)
     has_promise = bool(np.isfinite(run.planned_kva).any())
     options = dict(fact["options"])
-    coordination = options.pop("coordination", None) or controllers.options(fact["controller"]).get("coordination", "")
+    coordination = options.pop("coordination", None) or _default_coordination(fact["controller"])
 
     def measured(name: str) -> float:
         value = metrics.get(name)
@@ -205,6 +205,13 @@ def _row(label: str, run: Trajectory, metrics: Mapping[str, float], fact: Mappin
         options="; ".join(_apart(options, fact["forecast"])),
         **{name: measured(name) for name in _MEASURED},
     )
+
+
+def _default_coordination(controller: str) -> object:
+    try:
+        return controllers.options(controller).get("coordination", "")
+    except InputError:
+        return ""  # a class that was typed in cannot be found by its name
 
 
 def _overload_min(run: Trajectory) -> float:

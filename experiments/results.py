@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, is_dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from cosim import Trajectory
 from cosim.errors import RunStoppedError
-from cosim.experiments.day import Day
-from cosim.experiments.files import write_json
+from cosim.experiments.files import json_ready, writable_folder, write_json
 from cosim.experiments.manifest import assumptions, make_manifest
 from cosim.experiments.promise_table import FILE_NAME as PROMISES
 from cosim.experiments.promise_table import promise_rows, write_promises
+from cosim.experiments.tables import write_csv
 from cosim.experiments.unbalance_tables import Unbalance, analyse, describe, write_unbalance
-from cosim.measures import json_safe, scoreboard
-from cosim.measures.own import OwnMetric, measure_own
-from cosim.record import write_trajectory, write_whole
+from cosim.measures.own import all_measures
+from cosim.record import write_trajectory
 from cosim.stepper import make_engine
+
+if TYPE_CHECKING:
+    from cosim.experiments.day import Day, Run
 
 Progress = Callable[[str, str, int, int], None]
 """Called with (label of a run or ``SHARED``, phase, completed parts, all parts)."""
@@ -90,15 +93,15 @@ def nobody(_label: str, _phase: str, _done: int, _total: int) -> None:
     """Progress that nobody watches."""
 
 
-def measure_run(trajectory: Trajectory, own: Mapping[str, OwnMetric], *, progress: Progress = nobody) -> RunResult:
+def measure_run(trajectory: Trajectory, own: Sequence[str], *, progress: Progress = nobody) -> RunResult:
     """Compute everything that is said of one run.
 
     Parameters
     ----------
     trajectory : Trajectory
         With at least one step.
-    own : mapping of str to callable
-        Measures of others, see `cosim.measures.own.find_own`.
+    own : sequence of str
+        Measures of others that are wanted, see `cosim.measures.own.find_own`.
     progress : callable, optional
         Told of each phase.
 
@@ -109,8 +112,7 @@ def measure_run(trajectory: Trajectory, own: Mapping[str, OwnMetric], *, progres
     """
     label = trajectory.label
     progress(label, "measures", 0, 2)
-    metrics = scoreboard(trajectory)
-    metrics |= measure_own(trajectory, own, metrics)
+    metrics = all_measures(trajectory, own)
     progress(label, "unbalance", 1, 2)
     decisions = [decision.wall_s for _, decision in trajectory.decisions]
     return RunResult(
@@ -120,6 +122,16 @@ def measure_run(trajectory: Trajectory, own: Mapping[str, OwnMetric], *, progres
         analyse(trajectory),
         {} if trajectory.engine == "opendss" else cross_check(trajectory),
     )
+
+
+def save_run(run: Run, folder: Path, *, figures: bool = True) -> None:
+    """Write what ``cosim run`` writes, of one run; see `Run.save`."""
+    day = replace(run.day, scenario=run.day.scenario.model_copy(update={"runs": (run.spec,)}))
+    clear(writable_folder(folder))
+    results = Results(folder, {run.label: measure_run(run.trajectory, day.scenario.metrics)})
+    write_run(folder, results.runs[run.label])
+    write_proof(folder / "caps" / run.label, run.trajectory, day)
+    write_shared(results, day, engine=run.trajectory.engine, figures=figures)
 
 
 def write_run(folder: Path, result: RunResult, *, progress: Progress = nobody) -> None:
@@ -150,7 +162,7 @@ def write_proof(folder: Path, trajectory: Trajectory, composition: Day) -> None:
     if is_dataclass(record):
         from cosim.controllers.caps.record import CapsRecord  # brings Pyomo, which other controllers do without
         from cosim.experiments.caps_output import write_caps
-        from cosim.experiments.deviation_output import deviation_rows
+        from cosim.experiments.caps_tables import deviation_rows
 
         if isinstance(record, CapsRecord) and record.day_ahead.result is not None:
             problem, result = record.day_ahead.problem, record.day_ahead.result
@@ -186,7 +198,6 @@ def write_shared(
     results: Results,
     composition: Day,
     *,
-    where: Path,
     engine: str,
     figures: bool = True,
     progress: Progress = nobody,
@@ -199,8 +210,6 @@ def write_shared(
         Of the runs, complete or not.
     composition : Day
         What they ran on.
-    where : Path
-        The scenario's file.
     engine : str
         Which power flow.
     figures : bool
@@ -209,30 +218,31 @@ def write_shared(
         Told of each phase.
     """
     folder, trajectories, metrics = results.folder, results.trajectories, results.metrics
-    safe = {label: json_safe(values) for label, values in metrics.items()}
-    write_json(folder / "metrics.json", {"controllers": safe})
+    write_json(folder / "metrics.json", {"controllers": json_ready(metrics)})
     table = pd.DataFrame.from_dict(metrics, orient="index").rename_axis("controller")
-    write_whole(folder / "metrics.csv", lambda path: table.to_csv(path, lineterminator="\n"))
+    write_csv(table, folder / "metrics.csv", index=True)
     write_json(folder / "timing.json", {label: run.timing for label, run in results.runs.items()})
     crosschecks = {label: run.crosscheck for label, run in results.runs.items() if run.crosscheck}
-    manifest = make_manifest(trajectories, results.stopped, crosschecks, composition, where, engine)
+    manifest = make_manifest(composition, trajectories, engine, results.stopped, crosschecks)
     write_json(folder / "manifest.json", manifest)
     promises = promise_rows(trajectories, metrics, manifest["runs"])
     write_promises(folder / PROMISES, promises)
     if not trajectories or (results.stopped and results.stopped.exit_code == 130):
         return
     from cosim.experiments.figures import write_figures  # brings matplotlib
+    from cosim.experiments.figures.runs import Runs
     from cosim.experiments.report import write_report
 
+    runs = Runs(trajectories, metrics, composition.exogenous)
     drawn = []
     if figures:
         drawn = write_figures(
-            trajectories, metrics, folder / "figures", day=composition.exogenous, promises=promises,
+            runs, folder / "figures", promises=promises,
             progress=lambda name, done, total: progress(SHARED, f"figures: {name}", done, total),
         )  # fmt: skip
     progress(SHARED, "report", 0, 1)
     unbalance = {label: describe(run.unbalance) for label, run in results.runs.items()}
-    write_report(folder, trajectories, metrics, manifest, drawn, assumptions(composition, engine), promises, unbalance)
+    write_report(folder, runs, manifest, drawn, assumptions(composition, engine), promises, unbalance)
     progress(SHARED, "done", 1, 1)
 
 

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from cosim import plugins
 from cosim.errors import CosimError, Fault, InputError
+from cosim.measures.scoreboard import scoreboard
 from cosim.trajectory import Trajectory
 
 GROUP = "cosim.metrics"
@@ -50,6 +51,12 @@ def find_own(wanted: Sequence[str]) -> dict[str, OwnMetric]:
     if faults:
         raise InputError(faults)
     return found
+
+
+def all_measures(run: Trajectory, wanted: Sequence[str]) -> dict[str, float]:
+    """Take every measure of the scoreboard, and those of others; see `find_own` and `measure_own`."""
+    board = scoreboard(run)
+    return board | measure_own(run, find_own(wanted), board)
 
 
 def measure_own(run: Trajectory, functions: Mapping[str, OwnMetric], taken: Collection[str]) -> dict[str, float]:

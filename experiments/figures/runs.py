@@ -31,13 +31,13 @@ class Runs:
         What happened, in the order of the scenario.
     metrics : mapping of label to mapping of name to float
         What it measured.
-    day : Exogenous or None
-        The day before it was averaged to the steps of the runs, where it is at hand.
+    day : Exogenous
+        The day before it was averaged to the steps of the runs, for the diversity of short peaks.
     """
 
     trajectories: Mapping[str, Trajectory]
     metrics: Mapping[str, Mapping[str, float]]
-    day: Exogenous | None = None
+    day: Exogenous
 
     def __iter__(self) -> Iterator[tuple[str, Trajectory]]:
         return iter(self.trajectories.items())
