@@ -7,7 +7,7 @@ forecast was wrong or where households did not do what was expected of them; how
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pandas as pd
 from cosim import controllers
 from cosim.contract import Float
 from cosim.errors import InputError
+from cosim.experiments.metric_table import METRICS
 from cosim.experiments.tables import write_csv
 from cosim.measures.transformer import overload_min, worst_phase_percent
 from cosim.trajectory import Trajectory
@@ -25,10 +26,6 @@ FILE_NAME = "promise.csv"
 ABOVE_KVA = 1.0
 """More than this above the promise counts as above it; less is what predicted losses and voltages are off by."""
 ANTICIPATED, SAFE = "anticipated", "sum_of_caps"
-_MEASURED = (
-    "transformer_peak_percent", "transformer_overload_min", "line_peak_percent", "line_overload_min", "withheld_kwh",
-    "ev_unserved_kwh", "cost_eur", "degraded_steps",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -136,7 +133,7 @@ def promise_rows(
     metrics: Mapping[str, Mapping[str, float]],
     facts: Mapping[str, Mapping[str, Any]],
 ) -> list[PromiseRow]:
-    """Return one row per run with at least one step.
+    """Return one row per run.
 
     Parameters
     ----------
@@ -147,11 +144,7 @@ def promise_rows(
     facts : mapping of label to mapping
         ``runs`` of the manifest: controller, options, forecast, share of stubborn homes.
     """
-    return [
-        _row(label, run, metrics.get(label, {}), facts[label])
-        for label, run in trajectories.items()
-        if run.steps and label in facts
-    ]
+    return [_row(label, run, metrics[label], facts[label]) for label, run in trajectories.items()]
 
 
 def releases(rows: Sequence[PromiseRow]) -> list[Release]:
@@ -186,10 +179,6 @@ def _row(label: str, run: Trajectory, metrics: Mapping[str, float], fact: Mappin
     options = dict(fact["options"])
     coordination = options.pop("coordination", None) or _default_coordination(fact["controller"])
 
-    def measured(name: str) -> float:
-        value = metrics.get(name)
-        return float("nan") if value is None else float(value)
-
     return PromiseRow(
         label=label,
         controller=str(fact["controller"]),
@@ -197,13 +186,13 @@ def _row(label: str, run: Trajectory, metrics: Mapping[str, float], fact: Mappin
         forecast=str(fact["forecast"]["kind"]),
         stubborn_share=float(fact["stubborn_share"]),
         promised_peak_kva=float(np.nanmax(run.planned_kva)) if has_promise else float("nan"),
-        delivered_peak_kva=measured("transformer_peak_kva"),
+        delivered_peak_kva=float(metrics["transformer_peak_kva"]),
         excess_max_kva=float(np.fmax.reduce(excess, initial=0.0)) if has_promise else float("nan"),
         above_promise_min=float((excess > ABOVE_KVA).sum() * run.step_min) if has_promise else float("nan"),
         overload_min=_overload_min(run),
         complete=run.complete,
         options="; ".join(_apart(options, fact["forecast"])),
-        **{name: measured(name) for name in _MEASURED},
+        **{own.name: float(metrics[own.name]) for own in fields(PromiseRow) if own.name in METRICS},
     )
 
 

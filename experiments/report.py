@@ -5,24 +5,27 @@ from __future__ import annotations
 import base64
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from cosim.experiments.day import Day
 from cosim.experiments.figures import FigureFile
 from cosim.experiments.figures.runs import Runs, clock
 from cosim.experiments.figures.summary import paragraph
 from cosim.experiments.metric_table import ABSENT, METRICS, Cell, Metric, cells, metric_of
 from cosim.experiments.promise_table import ABOVE_KVA, PromiseRow, releases
+from cosim.experiments.scenario import Run, Scenario
 from cosim.experiments.words import span_words
 from cosim.record import write_whole
 from cosim.trajectory import Trajectory
 
 FILE_NAME = "report.html"
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,10 @@ class Degradation:
 
 def write_report(
     folder: Path,
+    day: Day,
     runs: Runs,
     manifest: Mapping[str, Any],
     figures: Sequence[FigureFile],
-    assumptions: Sequence[str],
     promises: Sequence[PromiseRow],
     unbalance: Mapping[str, Sequence[str]],
 ) -> Path:
@@ -70,14 +73,14 @@ def write_report(
     ----------
     folder : Path
         Receives the file.
+    day : Day
+        What the runs took place on.
     runs : Runs
         What happened, and what it measured.
     manifest : mapping
         Versions, seed, hashes: see `make_manifest`.
     figures : sequence of FigureFile
         From ``write_figures``; embedded, the missing ones listed with their reason.
-    assumptions : sequence of str
-        What the results rest on; those that begin with ``Warning:`` are set apart.
     promises : sequence of PromiseRow
         Promise against delivery of every run; shown where any run promised something.
     unbalance : mapping of label to sequence of str
@@ -88,16 +91,8 @@ def write_report(
     Path
         Of the file.
     """
-    warnings = [line.removeprefix("Warning: ") for line in assumptions if line.startswith("Warning: ")]
-    warnings += [text for _, run in runs for text in run.feeder.warnings]
     groups = rows(runs)
-    environment = Environment(
-        loader=PackageLoader("cosim.experiments"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )  # fmt: skip
-    environment.globals["violated"] = lambda name, value: metric_of(name).violated(value)
-    environment.filters.update(number=_number, embedded=_embedded)
-    text = environment.get_template("report.html.j2").render(
+    text = _template("report.html.j2").render(
         title=manifest["scenario"]["name"],
         facts=list(_facts(runs, manifest)),
         summary=paragraph(runs),
@@ -112,8 +107,8 @@ def write_report(
         headlines=[row for _, found in groups for row in found if row.metric.headline],
         pictures=[figure for figure in figures if figure.path is not None],
         missing=[figure for figure in figures if figure.path is None],
-        assumptions=[line for line in assumptions if not line.startswith("Warning: ")],
-        warnings=list(dict.fromkeys(warnings)),
+        assumptions=assumptions(day, manifest["engine"]),
+        warnings=list(dict.fromkeys([*day.warnings, *day.feeder.warnings])),
         runs=[_run_facts(label, run) for label, run in runs],
         degradations=[item for label, run in runs for item in degradations(label, run)],
         manifest=list(_flat(manifest)),
@@ -121,6 +116,39 @@ def write_report(
     path = folder / FILE_NAME
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return path
+
+
+def assumptions(day: Day, engine: str) -> list[str]:
+    """State in words what the results rest on."""
+    scenario = day.scenario
+    shares = _grouped(scenario, scenario.stubborn_share_of)
+    text = _template("assumptions.txt.j2").render(
+        engine=engine,
+        told=_grouped(scenario, scenario.forecast_of),
+        response=scenario.households.response,
+        shares=shares,
+        ignoring={share: int(day.behaviour_of(runs[0]).stubborn.sum()) for share, runs in shares.items()},
+        homes=len(day.feeder.customers),
+    )
+    return text.splitlines()
+
+
+def _template(name: str) -> Template:
+    environment = Environment(
+        loader=PackageLoader("cosim.experiments"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )  # fmt: skip
+    environment.globals["violated"] = lambda name, value: metric_of(name).violated(value)
+    environment.filters.update(number=_number, embedded=_embedded)
+    return environment.get_template(name)
+
+
+def _grouped(scenario: Scenario, key: Callable[[Run], Key]) -> dict[Key, list[Run]]:
+    """Runs by what they have in common, in order."""
+    groups: dict[Key, list[Run]] = {}
+    for run in scenario.runs:
+        groups.setdefault(key(run), []).append(run)
+    return groups
 
 
 def rows(runs: Runs) -> list[tuple[str, list[Row]]]:

@@ -14,7 +14,7 @@ import pandas as pd
 from cosim import Trajectory
 from cosim.errors import RunStoppedError
 from cosim.experiments.files import json_ready, writable_folder, write_json
-from cosim.experiments.manifest import assumptions, make_manifest
+from cosim.experiments.manifest import make_manifest
 from cosim.experiments.promise_table import FILE_NAME as PROMISES
 from cosim.experiments.promise_table import promise_rows, write_promises
 from cosim.experiments.tables import write_csv
@@ -242,7 +242,7 @@ def write_shared(
         )  # fmt: skip
     progress(SHARED, "report", 0, 1)
     unbalance = {label: describe(run.unbalance) for label, run in results.runs.items()}
-    write_report(folder, runs, manifest, drawn, assumptions(composition, engine), promises, unbalance)
+    write_report(folder, composition, runs, manifest, drawn, promises, unbalance)
     progress(SHARED, "done", 1, 1)
 
 

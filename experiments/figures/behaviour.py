@@ -20,12 +20,6 @@ ROWS = (
     ("withheld_kwh", "withheld [kWh]"),
 )
 OVERLOADS = {"transformer_peak_percent": "transformer_overload_min", "line_peak_percent": "line_overload_min"}
-CAPTION = (
-    "The same homes, cars and sun in every run; the homes of a smaller share are among those of a larger one. From "
-    "above: highest phase current of transformer and lines over their rating, and the time above it if there is any; "
-    "how far delivery went above the plan of its step while the feeder imports; connection minus cap while cars are "
-    "plugged in, also of homes that ignore it."
-)
 
 
 def draw(runs: Runs, promises: Sequence[PromiseRow]) -> style.Drawing:
@@ -57,7 +51,7 @@ def draw(runs: Runs, promises: Sequence[PromiseRow]) -> style.Drawing:
         for (colour, marker, dashes), name in zip(_looks(len(names)), names, strict=True)
     ]
     keys += [style.line_key(style.LIMIT, "limit", linestyle="--"), style.line_key(style.REFERENCE, "without control")]
-    return style.finish(figure, _title(planned), CAPTION, keys)
+    return style.finish(figure, _title(planned), style.CAPTIONS["behaviour"], keys)
 
 
 def _looks(count: int) -> list[tuple[str, str, str]]:

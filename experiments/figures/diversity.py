@@ -39,8 +39,4 @@ def draw(runs: Runs) -> style.Drawing:
     axes.set_xlabel("number of homes")
     axes.set_ylabel("peak per home [kW]")
     title = f"Diversity: one home alone peaks at {own_kw[0]:.1f} kW, {homes} together at {own_kw[-1]:.2f} kW each"
-    caption = (
-        "After-diversity maximum demand: expected peak of a random group of homes, per home; household demand without "
-        "cars and roofs. Points: the 100 profiles of the IEEE European LV test feeder."
-    )
-    return style.finish(figure, title, caption, axes.get_lines())
+    return style.finish(figure, title, style.CAPTIONS["diversity"], axes.get_lines())

@@ -24,8 +24,6 @@ def paragraph(runs: Runs) -> list[str]:
     list of str
         What was run; the troubles of the reference run; what the others changed, and at which price; what to distrust.
     """
-    if not len(runs):
-        return ["No run completed a step: there is nothing to compare."]
     sentences = [_setting(runs), _reference(runs)]
     others = [label for label in runs.labels if label != runs.reference_label and runs.trajectories[label].complete]
     if others:

@@ -14,8 +14,8 @@ from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
 from cosim.experiments.figures import write_figures
 from cosim.experiments.figures.runs import Runs
-from cosim.experiments.manifest import assumptions, make_manifest
-from cosim.experiments.report import degradations, write_report
+from cosim.experiments.manifest import make_manifest
+from cosim.experiments.report import assumptions, degradations, write_report
 from cosim.measures import scoreboard
 
 OUTSIDE = re.compile(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//|url\(|@import|<script""", re.IGNORECASE)
@@ -67,8 +67,8 @@ def page(day, folder, runs=None, extra=(), manifest_changes=None):
     shown = Runs(runs, metrics, composition.exogenous)
     figures = write_figures(shown, folder / "figures")
     manifest = make_manifest(composition, runs, "opendss", None, {}) | (manifest_changes or {})
-    stated = [*assumptions(composition, "opendss"), *extra]
-    file = write_report(folder, shown, manifest, figures, stated, (), {})
+    told = replace(composition, warnings=(*composition.warnings, *extra))
+    file = write_report(folder, told, shown, manifest, figures, (), {})
     content = file.read_text(encoding="utf-8")
     parsed = Page()
     parsed.feed(content)
@@ -88,7 +88,7 @@ def test_the_page_is_whole_and_needs_nothing_else(day, tmp_path):
 
 def test_it_names_every_controller_assumption_and_reason(day, tmp_path):
     composition, runs = day
-    content, parsed, figures = page(day, tmp_path, extra=["Warning: the moon <is> full"])
+    content, parsed, figures = page(day, tmp_path, extra=["the moon <is> full"])
     text = "".join(parsed.text)
     for label in runs:
         assert label in text
