@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -248,18 +248,17 @@ def write_shared(
 
 def clear(folder: Path) -> None:
     """Take away what an earlier run wrote there, so that nothing stale stands beside the new results."""
-    for name in (*_OF_A_RUN, *_SHARED_OUTPUTS):
-        _remove(folder / name)
+    _remove(folder / name for name in (*_OF_A_RUN, *_SHARED_OUTPUTS))
 
 
 def clear_run(folder: Path, label: str) -> None:
     """Take away what was written of one run, which did not finish."""
-    for name in _OF_A_RUN:
-        _remove(folder / name / label)
+    _remove(folder / name / label for name in _OF_A_RUN)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

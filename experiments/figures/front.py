@@ -152,9 +152,8 @@ def _front(axes: Axes, front: Front) -> None:
         axes.plot(near[:, 0], near[:, 1], color=_REFERENCE, linewidth=5, solid_capstyle="round")
     dots: dict[str, Any] = {"color": "#56B4E9", "marker": "o", "markersize": 4}
     if points.shape[1] < 3:
-        axes.plot(
-            points[order, 0], points[order, 1], markeredgecolor=style.USED, markeredgewidth=0.6, linewidth=0.6, **dots
-        )
+        edges: dict[str, Any] = {"markeredgecolor": style.USED, "markeredgewidth": 0.6, "linewidth": 0.6}
+        axes.plot(points[order, 0], points[order, 1], **dots, **edges)
     elif np.ptp(points[:, 2]) <= 0.0:
         axes.plot(points[:, 0], points[:, 1], linestyle="none", **dots)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -116,13 +117,9 @@ def _title(runs: Runs) -> str:
     if len(runs) == 1:
         return "Unbalance of voltages and neutral current over the day"
     reference = runs.metric(runs.reference_label, "neutral_current_p95_a")
-    lowest = min(
-        (label for label in runs.labels if runs.trajectories[label].complete),
-        key=lambda label: np.nan_to_num(runs.metric(label, "neutral_current_p95_a"), nan=np.inf),
-        default=runs.reference_label,
-    )
-    value = runs.metric(lowest, "neutral_current_p95_a")
-    if lowest == runs.reference_label or not (reference > 0 and np.isfinite(value)):
+    known = runs.known("neutral_current_p95_a", [label for label, run in runs if run.complete])
+    lowest, value = min(known.items(), key=itemgetter(1), default=(runs.reference_label, np.nan))
+    if lowest == runs.reference_label or not reference > 0:
         return f"Unbalance and neutral current against {runs.reference_label}: no run lowers its neutral current"
     change = signed(100.0 * (value / reference - 1.0), ".0f")
     return f"Neutral current (95 %) is lowest with {lowest}: {value:.0f} A, {change} % against {runs.reference_label}"
