@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +82,7 @@ def input_hashes(composition: Day) -> Mapping[str, str]:
     for path in sorted(feeder.iterdir()):
         if path.suffix.lower() in {".dss", ".csv", ".txt", ".toml"}:
             files[f"feeder/{path.name}"] = path
-    for path in sorted((Path(sys.modules["cosim.feeders"].__file__ or "").parent / "data").glob("*.parquet")):
+    for path in sorted((Path(feeders.__file__).parent / "data").glob("*.parquet")):
         files[f"data/{path.name}"] = path
     for own in (composition.scenario.households.profiles, composition.scenario.ev.sessions or ""):
         if Path(own).is_file():

@@ -8,12 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from cosim.experiments.day import Day
 from cosim.experiments.figures import FigureFile
 from cosim.experiments.figures.runs import Runs, clock
 from cosim.experiments.figures.summary import paragraph
@@ -23,6 +22,9 @@ from cosim.experiments.scenario import Run, Scenario
 from cosim.experiments.words import span_words
 from cosim.record import write_whole
 from cosim.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from cosim.experiments.day import Day
 
 FILE_NAME = "report.html"
 Key = TypeVar("Key", bound=Hashable)
