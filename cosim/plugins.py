@@ -123,7 +123,7 @@ def origin(group: str, name_or_target: str) -> dict[str, Any]:
     place, _ = split_target(target)
     if _is_path(place):
         return {"target": target, "sha256": dict(_hashes[Path(place).resolve()])}
-    file = Path(sys.modules[place].__file__ or "")
+    file = Path(getattr(sys.modules[place], "__file__", None) or "")  # none of what was typed in
     hashes = {"sha256": {file.name: _sha256(file)}} if file.is_file() else {}
     return {"target": target, **(_distribution(entries[0]) if entries else _distribution_of(place)), **hashes}
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from cosim.experiments.results import Progress
-    from cosim.experiments.scenario import Scenario
 
 app = typer.Typer(
     help="Power-flow co-simulation of low-voltage feeders: OpenDSS stepped in time, controllers in the loop.",
@@ -78,9 +77,10 @@ def run_command(
     """Run one scenario under every controller named in it, and write the results."""
     from cosim.experiments import scenario as scenarios
     from cosim.experiments.choose import only, with_options
+    from cosim.experiments.compose import compose, read_scenario
 
     path = scenarios.find(scenario)
-    chosen = _read(scenario)
+    chosen = read_scenario(scenario)
     if seed is not None:
         chosen = chosen.model_copy(update={"seed": seed})
     if controllers is not None:
@@ -89,8 +89,6 @@ def run_command(
     folder = out or Path("runs") / f"{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
     with _progress(quiet) as progress:
         progress("the day", "composing", 0, 1)
-        from cosim.experiments.compose import compose
-
         composition = compose(chosen, path)
         writable_folder(folder)  # before the work, but not before the input is known to be right
         if not quiet:
@@ -98,9 +96,7 @@ def run_command(
         progress("the day", "composed", 1, 1)
         from cosim.experiments.execute import execute
 
-        results = execute(
-            composition, folder, where=path, engine=engine, progress=progress, jobs=jobs, figures=not no_figures
-        )
+        results = execute(composition, folder, engine=engine, progress=progress, jobs=jobs, figures=not no_figures)
     if not quiet:
         from cosim.experiments.show import print_scoreboard
 
@@ -188,9 +184,8 @@ def list_command(
             table.add_row(name, _or_why_not(feeders.title, name))
     elif kind == "scenarios":
         for name in scenarios.shipped():
-            table.add_row(
-                name, f"{scenarios.read(name).feeder}: " + ", ".join(r.name for r in scenarios.read(name).runs)
-            )
+            read = scenarios.read(name)
+            table.add_row(name, f"{read.feeder}: {', '.join(run.name for run in read.runs)}")
     else:
         for name in controllers.names():
             table.add_row(name, about := _or_why_not(controllers.describe, name))
@@ -229,17 +224,6 @@ def bench(
         write(rows, out)
         if what == "caps":
             benchmark.figure(rows, out.with_suffix(".png"))
-
-
-def _read(scenario: str) -> Scenario:
-    from cosim.experiments import scenario as scenarios
-
-    try:
-        return scenarios.read(scenario)
-    except InputError:
-        from cosim.experiments.compose import read_scenario  # which also looks at what the right keys name
-
-        return read_scenario(scenario)
 
 
 def _or_why_not(describe: Callable[[str], str], name: str) -> str:
@@ -291,12 +275,9 @@ def main() -> None:
     """Run the command line and turn errors into one message and an exit code."""
     try:
         app()
-    except InputError as error:
-        for fault in error.faults:
-            _err.print(f"[red]error:[/red] {escape(str(fault))}", highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
     except CosimError as error:
-        _err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        for problem in error.faults if isinstance(error, InputError) else [error]:
+            _err.print(f"[red]error:[/red] {escape(str(problem))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from cosim import controllers, feeders
-from cosim.contract import Controller, Feeder, Float, Forecast, TransformerSpec
+from cosim.contract import Feeder, Float, Forecast, TransformerSpec
 from cosim.devices import EvFleet
 from cosim.errors import CosimError, Fault, InputError, collecting
 from cosim.experiments.day import Day, Place, check_options
 from cosim.experiments.forecast import make_forecast, too_perfect
-from cosim.experiments.scenario import ForecastTable, Run, Scenario, find, load_toml, parse_partly
+from cosim.experiments.scenario import ForecastTable, Scenario, find, load_toml, parse_partly
 from cosim.feeders.draw import OF_THE_FEEDER, DaySpec, check_day, draw_day
 from cosim.feeders.households import Profiles, read_profiles
 from cosim.measures.own import find_own
@@ -98,8 +98,16 @@ def compose(
     """
     faults: list[Fault] = []
     if feeder is None and "feeder" not in stand_ins:
-        feeder = _feeder(scenario, where, faults)
-    spec = _day_spec(scenario, where, faults)
+        machine = scenario.grid.transformer
+        with collecting(faults, "feeder", where):
+            feeder = feeders.load(
+                scenario.feeder,
+                source_pu=scenario.grid.source_pu,
+                transformer=None if machine is None else TransformerSpec(**machine.model_dump()),
+            )
+    profiles, spec = scenario.households.profiles, None
+    with collecting(faults, "households", where):
+        spec = _spec_of(scenario, profiles if profiles == OF_THE_FEEDER else read_profiles(profiles))
     with collecting(faults, "metrics", where):
         find_own(scenario.metrics)
     timed = not _TIMES & set(stand_ins)
@@ -116,7 +124,10 @@ def compose(
             if place is None:
                 check_options(run)
             else:
-                _check_on_its_day(place.controller(run), day, run)
+                controller = place.controller(run)
+                wrong = day and controllers.check(controller, day.feeder, day.forecast_of(run).expected)
+                if wrong:
+                    raise InputError(wrong)
     if faults or day is None:
         raise InputError(faults)
     return _told_of_missing_predictor(day)
@@ -139,39 +150,12 @@ def _spec_of(scenario: Scenario, profiles: str | Profiles) -> DaySpec:
     )
 
 
-def _day_spec(scenario: Scenario, where: str | Path, faults: list[Fault]) -> DaySpec | None:
-    """What the day is drawn from, with its profiles read; None where they are at fault."""
-    profiles = scenario.households.profiles
-    with collecting(faults, "households", where):
-        return _spec_of(scenario, profiles if profiles == OF_THE_FEEDER else read_profiles(profiles))
-    return None
-
-
-def _check_on_its_day(controller: Controller, day: Day | None, run: Run) -> None:
-    """Raise the InputError of what a controller finds wrong with the day that it will be told."""
-    if day is not None:
-        faults = controllers.check(controller, day.feeder, day.forecast_of(run).expected)
-        if faults:
-            raise InputError(faults)
-
-
 def _told_of_missing_predictor(day: Day) -> Day:
     planners = [run.name for run in day.scenario.runs if controllers.needs_predictor(run.controller)]
     if not planners or not day.without_predictor:
         return day
     warning = f"{', '.join(planners)} plans without a predictor: {day.without_predictor}"
     return replace(day, warnings=(*day.warnings, warning))
-
-
-def _feeder(scenario: Scenario, where: str | Path, faults: list[Fault]) -> Feeder | None:
-    machine = scenario.grid.transformer
-    with collecting(faults, "feeder", where):
-        return feeders.load(
-            scenario.feeder,
-            source_pu=scenario.grid.source_pu,
-            transformer=None if machine is None else TransformerSpec(**machine.model_dump()),
-        )
-    return None
 
 
 def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, spec: DaySpec, faults: list[Fault]) -> Day | None:

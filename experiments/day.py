@@ -127,12 +127,13 @@ class Day(Place):
         RunStoppedError
             Where a power flow or the controller failed, or the user interrupted.
         """
-        given = controller
-        if isinstance(given, str):
-            spec = RunSpec(controller=given, label=label, options=options)
+        if isinstance(controller, str):
+            spec = RunSpec(controller=controller, label=label, options=options)
             return self.run_spec(spec, engine=engine, progress=progress)
-        made = given(self.feeder, **options) if callable(given) else given
-        spec = RunSpec(controller=type(made).__name__, label=label, options=options)
+        made = controller(self.feeder, **options) if callable(controller) else controller
+        kind = type(made)
+        target = f"{kind.__module__}:{kind.__qualname__}"
+        spec = RunSpec(controller=target, label=label or kind.__name__, options=options)
         return self.run_spec(spec, made, engine=engine, progress=progress)
 
     def run_spec(
@@ -220,6 +221,28 @@ class Run:
         """Every measure of the scoreboard by name, and those of others that are installed or wanted."""
         board = scoreboard(self.trajectory)
         return board | measure_own(self.trajectory, find_own(self.day.scenario.metrics), board)
+
+    def save(self, folder: str | Path, *, figures: bool = True) -> None:
+        """Write what ``cosim run`` writes, with this run as the only one.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Made where it is missing; what an earlier run wrote there is taken away. Receives ``trajectories``,
+            ``unbalance`` and, of caps, ``caps``, each with a folder of the run's label, then ``metrics.json``,
+            ``metrics.csv``, ``timing.json``, ``manifest.json``, ``figures`` and ``report.html``; where the controller
+            promised a power, ``promise.csv`` too.
+        figures : bool
+            False leaves figures out, of the report too.
+
+        Raises
+        ------
+        InputError
+            Where the folder cannot be made or written to.
+        """
+        from cosim.experiments.results import save_run  # which writes days, and so comes after them
+
+        save_run(self, Path(folder), figures=figures)
 
 
 def compare(runs: Iterable[Run]) -> pd.DataFrame:

@@ -41,7 +41,6 @@ def execute(
     composition: Day,
     folder: Path,
     *,
-    where: Path,
     engine: str = "opendss",
     progress: Progress = nobody,
     jobs: int = 1,
@@ -55,8 +54,6 @@ def execute(
         The scenario's parts.
     folder : Path
         Receives the results.
-    where : Path
-        The scenario's file.
     engine : str
         Which power flow.
     progress : callable, optional
@@ -78,10 +75,10 @@ def execute(
     # beside other work on the machine, BLAS threads make small products slower by far, in the measures as in the loop
     with threadpool_limits(limits=1):
         if at_once > 1:
-            _at_once(results, composition, where, engine, progress, at_once)
+            _at_once(results, composition, engine, progress, at_once)
         else:
             _in_turn(results, composition, engine, progress)
-        write_shared(results, composition, where=where, engine=engine, figures=figures, progress=progress)
+        write_shared(results, composition, engine=engine, figures=figures, progress=progress)
     return results
 
 
@@ -131,7 +128,7 @@ def _in_turn(results: Results, composition: Day, engine: str, progress: Progress
             break
 
 
-def _at_once(results: Results, composition: Day, where: Path, engine: str, progress: Progress, jobs: int) -> None:
+def _at_once(results: Results, composition: Day, engine: str, progress: Progress, jobs: int) -> None:
     """Keep so many processes busy. A run that fails lets those that have begun finish, and no other begin."""
     context = get_context("spawn")  # a fork would copy the threads' locks, and the engine with them
     scenario = composition.scenario
@@ -144,7 +141,7 @@ def _at_once(results: Results, composition: Day, where: Path, engine: str, progr
                 item = waiting.pop(0)
                 ours, theirs = context.Pipe(duplex=False)
                 alone = scenario.model_copy(update={"runs": (item,)})
-                begun = context.Process(target=_work, args=(alone, where, results.folder, engine, theirs))
+                begun = context.Process(target=_work, args=(alone, composition.path, results.folder, engine, theirs))
                 begun.start()
                 theirs.close()  # so that a process that dies is heard of
                 working[ours] = item.name, begun

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,12 @@ class Metric:
     check: bool = False
     definition: str = ""
 
+    @property
+    def direction(self) -> tuple[str, str]:
+        """Arrow and words of the better direction; empty where nobody can win."""
+        words = {"low": ("↓", "lower is better"), "high": ("↑", "higher is better")}
+        return words.get("" if self.check else self.better, ("", ""))
+
     def violated(self, value: float) -> bool:
         """Whether the value passes the limit."""
         if self.limit is None or math.isnan(value):
@@ -55,6 +61,7 @@ class Metric:
         return value < self.limit - 1e-9 if self.better == "high" else value > self.limit + 1e-9
 
 
+ABSENT = "–"
 _FILE = Path(__file__).with_name("metrics.toml")
 METRICS = {name: Metric(**entry) for name, entry in tomllib.loads(_FILE.read_text(encoding="utf-8")).items()}
 """By name, in the order of the report."""
@@ -65,11 +72,46 @@ def metric_of(name: str) -> Metric:
     return METRICS.get(name) or Metric(name.replace("_", " "))
 
 
-def best(name: str, values: Mapping[str, float]) -> set[str]:
-    """Labels with the best value as printed; none where all are alike or neither direction is better."""
+@dataclass(frozen=True)
+class Cell:
+    """One value of a scoreboard.
+
+    Attributes
+    ----------
+    text : str
+        As shown; a dash where there is none.
+    best, violated : bool
+        How it is marked.
+    """
+
+    text: str
+    best: bool = False
+    violated: bool = False
+
+
+def cells(name: str, values: Mapping[str, float], outside: Container[str] = ()) -> dict[str, Cell]:
+    """Return the values of one metric as printed, by label.
+
+    The best are marked, unless all are alike or neither direction is better.
+
+    Parameters
+    ----------
+    name : str
+        Of the metric.
+    values : mapping of label to float
+        Nan where there is none.
+    outside : container of str
+        Labels that cannot be the best.
+    """
     metric = metric_of(name)
-    finite = {label: round(value, metric.digits) for label, value in values.items() if math.isfinite(value)}
-    if not metric.better or len(set(finite.values())) < 2:
-        return set()
-    target = min(finite.values()) if metric.better == "low" else max(finite.values())
-    return {label for label, value in finite.items() if value == target}
+    known = {label: round(value, metric.digits) for label, value in values.items() if math.isfinite(value)}
+    rivals = {value for label, value in known.items() if label not in outside}
+    target = {"low": min, "high": max}[metric.better](rivals) if metric.better and len(rivals) > 1 else None
+    return {
+        label: Cell(
+            f"{value:.{metric.digits}f}", known[label] == target and label not in outside, metric.violated(value)
+        )
+        if label in known
+        else Cell(ABSENT)
+        for label, value in values.items()
+    }

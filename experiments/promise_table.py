@@ -7,7 +7,7 @@ forecast was wrong or where households did not do what was expected of them; how
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,16 @@ import pandas as pd
 
 from cosim import controllers
 from cosim.contract import Float
+from cosim.errors import InputError
+from cosim.experiments.metric_table import METRICS
+from cosim.experiments.tables import write_csv
 from cosim.measures.transformer import overload_min, worst_phase_percent
-from cosim.record import write_whole
 from cosim.trajectory import Trajectory
 
 FILE_NAME = "promise.csv"
 ABOVE_KVA = 1.0
 """More than this above the promise counts as above it; less is what predicted losses and voltages are off by."""
 ANTICIPATED, SAFE = "anticipated", "sum_of_caps"
-_MEASURED = (
-    "transformer_peak_percent", "transformer_overload_min", "line_peak_percent", "line_overload_min", "withheld_kwh",
-    "ev_unserved_kwh", "cost_eur", "degraded_steps",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ def promise_rows(
     metrics: Mapping[str, Mapping[str, float]],
     facts: Mapping[str, Mapping[str, Any]],
 ) -> list[PromiseRow]:
-    """Return one row per run with at least one step.
+    """Return one row per run.
 
     Parameters
     ----------
@@ -146,11 +144,7 @@ def promise_rows(
     facts : mapping of label to mapping
         ``runs`` of the manifest: controller, options, forecast, share of stubborn homes.
     """
-    return [
-        _row(label, run, metrics.get(label, {}), facts[label])
-        for label, run in trajectories.items()
-        if run.steps and label in facts
-    ]
+    return [_row(label, run, metrics[label], facts[label]) for label, run in trajectories.items()]
 
 
 def releases(rows: Sequence[PromiseRow]) -> list[Release]:
@@ -167,8 +161,7 @@ def releases(rows: Sequence[PromiseRow]) -> list[Release]:
 def write_promises(path: Path, rows: Sequence[PromiseRow]) -> None:
     """Write the rows as CSV, whole or not at all; nothing where nobody promised anything."""
     if any(row.promised for row in rows):
-        table = pd.DataFrame([asdict(row) for row in rows])
-        write_whole(path, lambda temporary: table.to_csv(temporary, index=False, lineterminator="\n"))
+        write_csv(pd.DataFrame([asdict(row) for row in rows]), path)
 
 
 def excess_kva(run: Trajectory) -> Float:
@@ -184,11 +177,7 @@ def _row(label: str, run: Trajectory, metrics: Mapping[str, float], fact: Mappin
     excess = excess_kva(run)
     has_promise = bool(np.isfinite(run.planned_kva).any())
     options = dict(fact["options"])
-    coordination = options.pop("coordination", None) or controllers.options(fact["controller"]).get("coordination", "")
-
-    def measured(name: str) -> float:
-        value = metrics.get(name)
-        return float("nan") if value is None else float(value)
+    coordination = options.pop("coordination", None) or _default_coordination(fact["controller"])
 
     return PromiseRow(
         label=label,
@@ -197,14 +186,21 @@ def _row(label: str, run: Trajectory, metrics: Mapping[str, float], fact: Mappin
         forecast=str(fact["forecast"]["kind"]),
         stubborn_share=float(fact["stubborn_share"]),
         promised_peak_kva=float(np.nanmax(run.planned_kva)) if has_promise else float("nan"),
-        delivered_peak_kva=measured("transformer_peak_kva"),
+        delivered_peak_kva=float(metrics["transformer_peak_kva"]),
         excess_max_kva=float(np.fmax.reduce(excess, initial=0.0)) if has_promise else float("nan"),
         above_promise_min=float((excess > ABOVE_KVA).sum() * run.step_min) if has_promise else float("nan"),
         overload_min=_overload_min(run),
         complete=run.complete,
         options="; ".join(_apart(options, fact["forecast"])),
-        **{name: measured(name) for name in _MEASURED},
+        **{own.name: float(metrics[own.name]) for own in fields(PromiseRow) if own.name in METRICS},
     )
+
+
+def _default_coordination(controller: str) -> object:
+    try:
+        return controllers.options(controller).get("coordination", "")
+    except InputError:
+        return ""  # a class that was typed in cannot be found by its name
 
 
 def _overload_min(run: Trajectory) -> float:

@@ -5,30 +5,48 @@ from __future__ import annotations
 import base64
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from cosim.experiments.figures import FigureFile
 from cosim.experiments.figures.runs import Runs, clock
-from cosim.experiments.figures.scoreboard import rows
 from cosim.experiments.figures.summary import paragraph
-from cosim.experiments.metric_table import metric_of
+from cosim.experiments.metric_table import ABSENT, METRICS, Cell, Metric, cells, metric_of
 from cosim.experiments.promise_table import ABOVE_KVA, PromiseRow, releases
+from cosim.experiments.scenario import Run, Scenario
 from cosim.experiments.words import span_words
 from cosim.record import write_whole
 from cosim.trajectory import Trajectory
 
-FILE_NAME = "report.html"
+if TYPE_CHECKING:
+    from cosim.experiments.day import Day
 
-_METERING = (
-    "Every home is metered: controllers see each customer's mean power and voltage of the last completed step, never "
-    "the step to come."
-)
+FILE_NAME = "report.html"
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure of all runs.
+
+    Attributes
+    ----------
+    name : str
+        Its fixed name.
+    metric : Metric
+        How to read it.
+    cells : list of (Cell, str)
+        One per run, with the reason why there is no value, or which limit is passed; empty otherwise.
+    """
+
+    name: str
+    metric: Metric
+    cells: list[tuple[Cell, str]]
 
 
 @dataclass(frozen=True)
@@ -44,13 +62,12 @@ class Degradation:
 
 def write_report(
     folder: Path,
-    trajectories: Mapping[str, Trajectory],
-    metrics: Mapping[str, Mapping[str, float]],
+    day: Day,
+    runs: Runs,
     manifest: Mapping[str, Any],
     figures: Sequence[FigureFile],
-    assumptions: Sequence[str],
-    promises: Sequence[PromiseRow] = (),
-    unbalance: Mapping[str, Sequence[str]] | None = None,
+    promises: Sequence[PromiseRow],
+    unbalance: Mapping[str, Sequence[str]],
 ) -> Path:
     """Write ``report.html``, whole or not at all.
 
@@ -58,19 +75,17 @@ def write_report(
     ----------
     folder : Path
         Receives the file.
-    trajectories : mapping of label to Trajectory
-        What happened; runs without a single step are named as stopped.
-    metrics : mapping of label to mapping of name to float
-        What it measured.
+    day : Day
+        What the runs took place on.
+    runs : Runs
+        What happened, and what it measured.
     manifest : mapping
-        Versions, seed, hashes; of free shape, shown as it is.
+        Versions, seed, hashes: see `make_manifest`.
     figures : sequence of FigureFile
         From ``write_figures``; embedded, the missing ones listed with their reason.
-    assumptions : sequence of str
-        What the results rest on; those that begin with ``Warning:`` are set apart.
     promises : sequence of PromiseRow
         Promise against delivery of every run; shown where any run promised something.
-    unbalance : mapping of label to sequence of str, optional
+    unbalance : mapping of label to sequence of str
         Where unbalance is worst in each run, and who causes it.
 
     Returns
@@ -78,45 +93,101 @@ def write_report(
     Path
         Of the file.
     """
-    shown = {label: run for label, run in trajectories.items() if run.steps}
-    runs = Runs(shown, metrics)
-    warnings = [line.removeprefix("Warning: ") for line in assumptions if line.startswith("Warning: ")]
-    warnings += [text for run in shown.values() for text in run.feeder.warnings]
-    stated = [line for line in assumptions if not line.startswith("Warning: ")]
-    if not any("metered" in line for line in stated):
-        stated.insert(0, _METERING)
-    groups = rows(shown, metrics)
+    groups = rows(runs)
+    text = _template("report.html.j2").render(
+        title=manifest["scenario"]["name"],
+        facts=list(_facts(runs, manifest)),
+        summary=paragraph(runs),
+        labels=runs.labels,
+        stopped={label: runs.stopped(label) for label in runs.labels if runs.stopped(label)},
+        why_stopped=manifest["stopped"] or "",
+        groups=groups,
+        promises=promises if any(row.promised for row in promises) else (),
+        releases=releases(promises),
+        above_kva=ABOVE_KVA,
+        unbalance=unbalance,
+        headlines=[row for _, found in groups for row in found if row.metric.headline],
+        pictures=[figure for figure in figures if figure.path is not None],
+        missing=[figure for figure in figures if figure.path is None],
+        assumptions=assumptions(day, manifest["engine"]),
+        warnings=list(dict.fromkeys([*day.warnings, *day.feeder.warnings])),
+        runs=[_run_facts(label, run) for label, run in runs],
+        degradations=[item for label, run in runs for item in degradations(label, run)],
+        manifest=list(_flat(manifest)),
+    )
+    path = folder / FILE_NAME
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return path
+
+
+def assumptions(day: Day, engine: str) -> list[str]:
+    """State in words what the results rest on."""
+    scenario = day.scenario
+    shares = _grouped(scenario, scenario.stubborn_share_of)
+    text = _template("assumptions.txt.j2").render(
+        engine=engine,
+        told=_grouped(scenario, scenario.forecast_of),
+        response=scenario.households.response,
+        shares=shares,
+        ignoring={share: int(day.behaviour_of(runs[0]).stubborn.sum()) for share, runs in shares.items()},
+        homes=len(day.feeder.customers),
+    )
+    return text.splitlines()
+
+
+def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("cosim.experiments"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined,
     )  # fmt: skip
     environment.globals["violated"] = lambda name, value: metric_of(name).violated(value)
     environment.filters.update(number=_number, embedded=_embedded)
-    text = environment.get_template("report.html.j2").render(
-        title=_title(manifest, shown),
-        facts=list(_facts(shown, manifest)),
-        summary=paragraph(runs),
-        labels=list(shown),
-        stopped={label: runs.stopped(label) for label in shown if runs.stopped(label)},
-        unstarted=[label for label, run in trajectories.items() if not run.steps],
-        why_stopped=manifest.get("stopped") or "",
-        groups=groups,
-        promises=promises if any(row.promised for row in promises) else (),
-        releases=releases(promises),
-        above_kva=ABOVE_KVA,
-        unbalance=unbalance or {},
-        headlines=[row for _, found in groups for row in found if row.metric.headline],
-        pictures=[figure for figure in figures if figure.path is not None],
-        missing=[figure for figure in figures if figure.path is None],
-        assumptions=stated,
-        warnings=list(dict.fromkeys(warnings)),
-        runs=[_run_facts(label, run) for label, run in trajectories.items()],
-        degradations=[item for label, run in trajectories.items() for item in degradations(label, run)],
-        manifest=list(_flat(manifest)),
-    )
-    path = folder / FILE_NAME
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    return path
+    return environment.get_template(name)
+
+
+def _grouped(scenario: Scenario, key: Callable[[Run], Key]) -> dict[Key, list[Run]]:
+    """Runs by what they have in common, in order."""
+    groups: dict[Key, list[Run]] = {}
+    for run in scenario.runs:
+        groups.setdefault(key(run), []).append(run)
+    return groups
+
+
+def rows(runs: Runs) -> list[tuple[str, list[Row]]]:
+    """Return the scoreboard in groups: title, and rows; measures that nobody has are left out."""
+    present = dict.fromkeys(name for label in runs.labels for name in runs.metrics[label])
+    groups: dict[str, list[Row]] = {}
+    for name in [*METRICS, *(name for name in present if name not in METRICS)]:
+        if name in present:
+            groups.setdefault(metric_of(name).group, []).append(_row(name, runs))
+    return list(groups.items())
+
+
+def _row(name: str, runs: Runs) -> Row:
+    """Return a row; a run that stopped early is shown but cannot be the best of it."""
+    metric, why = metric_of(name), {label: _inapplicable(name, run) for label, run in runs}
+    values = {label: np.nan if why[label] else runs.metric(label, name) for label in runs.labels}
+    outside = [label for label, run in runs if metric.check or not run.complete]
+    made = cells(name, values, outside)
+    for label, cell in made.items():
+        if cell.violated:
+            why[label] = f"limit {metric.limit:g} {metric.unit}"
+        elif cell.text == ABSENT:
+            why[label] = why[label] or "undefined on this feeder or for this run"
+    return Row(name, metric, [(cell, why[label]) for label, cell in made.items()])
+
+
+def _inapplicable(name: str, run: Trajectory) -> str:
+    """Why a measure says nothing about a run: a promise that was never made cannot be kept best of all."""
+    if name == "setpoint_error_max_kw" and not np.isfinite(run.import_cap_kw).any():
+        return "sets no import cap"
+    if name == "promise_error_max_kva" and not np.isfinite(run.planned_kva).any():
+        return "promises nothing"
+    if name == "solve_gap_max" and all(decision.status == "rule" for _, decision in run.decisions):
+        return "no solver took part"
+    if name in ("ev_served_min_percent", "jain_ev_served", "withheld_kwh") and not len(run.exogenous.sessions):
+        return "no car"
+    return ""
 
 
 def degradations(label: str, run: Trajectory) -> list[Degradation]:
@@ -146,39 +217,20 @@ def _run_facts(label: str, run: Trajectory) -> dict[str, Any]:
     }
 
 
-def _title(manifest: Mapping[str, Any], shown: Mapping[str, Trajectory]) -> str:
-    scenario = manifest.get("scenario")
-    name = scenario.get("name") if isinstance(scenario, Mapping) else scenario
-    if name:
-        return str(name)
-    return next((run.feeder.name for run in shown.values()), "no run")
-
-
-def _facts(shown: Mapping[str, Trajectory], manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _facts(runs: Runs, manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What a reader wants to know before any figure."""
-    if shown:
-        run = max(shown.values(), key=lambda one: one.steps)
-        yield "feeder", run.feeder.name
-        yield "day", span_words(run.exogenous.start, run.step_min, run.steps)
-        yield "step", f"{run.step_min:g} min, decisions every {run.control_min:g} min"
-        yield "engine", ", ".join(dict.fromkeys(one.engine for one in shown.values()))
-    of_runs = [fact for fact in manifest.get("runs", {}).values() if "forecast" in fact]
-    kinds = dict.fromkeys(fact["forecast"]["kind"] for fact in of_runs)
-    if kinds:
-        yield "forecast", ", ".join(kinds)
-    shares = dict.fromkeys(fact["stubborn_share"] for fact in of_runs)
+    run = max(runs.trajectories.values(), key=lambda one: one.steps)
+    yield "feeder", run.feeder.name
+    yield "day", span_words(run.exogenous.start, run.step_min, run.steps)
+    yield "step", f"{run.step_min:g} min, decisions every {run.control_min:g} min"
+    yield "engine", ", ".join(dict.fromkeys(one.engine for _, one in runs))
+    yield "forecast", ", ".join(dict.fromkeys(fact["forecast"]["kind"] for fact in manifest["runs"].values()))
+    shares = dict.fromkeys(fact["stubborn_share"] for fact in manifest["runs"].values())
     if any(shares):
         yield "homes that ignore caps", ", ".join(f"{100 * share:.0f} %" for share in shares)
-    for name, keys in (
-        ("households", ("scenario", "households", "response")),
-        ("seed", ("seed",)),
-        ("reproducible", ("reproducible",)),
-    ):
-        value: Any = manifest
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        if value is not None:
-            yield name, {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    yield "households", manifest["scenario"]["households"]["response"]
+    yield "seed", str(manifest["seed"])
+    yield "reproducible", "yes" if manifest["reproducible"] else "no"
 
 
 def _number(value: float, digits: int = 1, sign: bool = False) -> str:

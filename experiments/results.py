@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field, is_dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from cosim import Trajectory
 from cosim.errors import RunStoppedError
-from cosim.experiments.day import Day
-from cosim.experiments.files import write_json
-from cosim.experiments.manifest import assumptions, make_manifest
+from cosim.experiments.files import json_ready, writable_folder, write_json
+from cosim.experiments.manifest import make_manifest
 from cosim.experiments.promise_table import FILE_NAME as PROMISES
 from cosim.experiments.promise_table import promise_rows, write_promises
+from cosim.experiments.tables import write_csv
 from cosim.experiments.unbalance_tables import Unbalance, analyse, describe, write_unbalance
-from cosim.measures import json_safe, scoreboard
-from cosim.record import write_trajectory, write_whole
+from cosim.measures import scoreboard
+from cosim.record import write_trajectory
 from cosim.stepper import make_engine
+
+if TYPE_CHECKING:
+    from cosim.experiments.day import Day, Run
 
 Progress = Callable[[str, str, int, int], None]
 """Called with (label of a run or ``SHARED``, phase, completed parts, all parts)."""
@@ -113,6 +117,18 @@ def measure_run(trajectory: Trajectory, *, progress: Progress = nobody) -> RunRe
     )
 
 
+def save_run(run: Run, folder: Path, *, figures: bool = True) -> None:
+    """Write what ``cosim run`` writes, of one run; see `Run.save`."""
+    day = replace(run.day, scenario=run.day.scenario.model_copy(update={"runs": (run.spec,)}))
+    clear(writable_folder(folder))
+    result = measure_run(run.trajectory)
+    result.metrics.update(run.metrics)  # those of others too
+    results = Results(folder, {run.label: result})
+    write_run(folder, results.runs[run.label])
+    write_proof(folder / "caps" / run.label, run.trajectory, day)
+    write_shared(results, day, engine=run.trajectory.engine, figures=figures)
+
+
 def write_run(folder: Path, result: RunResult, *, progress: Progress = nobody) -> None:
     """Write one run's tables into ``trajectories/<label>`` and ``unbalance/<label>``.
 
@@ -141,7 +157,7 @@ def write_proof(folder: Path, trajectory: Trajectory, composition: Day) -> None:
     if is_dataclass(record):
         from cosim.controllers.caps.record import CapsRecord  # brings Pyomo, which other controllers do without
         from cosim.experiments.caps_output import write_caps
-        from cosim.experiments.deviation_output import deviation_rows
+        from cosim.experiments.caps_tables import deviation_rows
 
         if isinstance(record, CapsRecord) and record.day_ahead.result is not None:
             problem, result = record.day_ahead.problem, record.day_ahead.result
@@ -177,7 +193,6 @@ def write_shared(
     results: Results,
     composition: Day,
     *,
-    where: Path,
     engine: str,
     figures: bool = True,
     progress: Progress = nobody,
@@ -190,8 +205,6 @@ def write_shared(
         Of the runs, complete or not.
     composition : Day
         What they ran on.
-    where : Path
-        The scenario's file.
     engine : str
         Which power flow.
     figures : bool
@@ -200,47 +213,47 @@ def write_shared(
         Told of each phase.
     """
     folder, trajectories, metrics = results.folder, results.trajectories, results.metrics
-    safe = {label: json_safe(values) for label, values in metrics.items()}
-    write_json(folder / "metrics.json", {"controllers": safe})
+    write_json(folder / "metrics.json", {"controllers": json_ready(metrics)})
     table = pd.DataFrame.from_dict(metrics, orient="index").rename_axis("controller")
-    write_whole(folder / "metrics.csv", lambda path: table.to_csv(path, lineterminator="\n"))
+    write_csv(table, folder / "metrics.csv", index=True)
     write_json(folder / "timing.json", {label: run.timing for label, run in results.runs.items()})
     crosschecks = {label: run.crosscheck for label, run in results.runs.items() if run.crosscheck}
-    manifest = make_manifest(trajectories, results.stopped, crosschecks, composition, where, engine)
+    manifest = make_manifest(composition, trajectories, engine, results.stopped, crosschecks)
     write_json(folder / "manifest.json", manifest)
     promises = promise_rows(trajectories, metrics, manifest["runs"])
     write_promises(folder / PROMISES, promises)
     if not trajectories or (results.stopped and results.stopped.exit_code == 130):
         return
     from cosim.experiments.figures import write_figures  # brings matplotlib
+    from cosim.experiments.figures.runs import Runs
     from cosim.experiments.report import write_report
 
+    runs = Runs(trajectories, metrics, composition.exogenous)
     drawn = []
     if figures:
         drawn = write_figures(
-            trajectories, metrics, folder / "figures", day=composition.exogenous, promises=promises,
+            runs, folder / "figures", promises=promises,
             progress=lambda name, done, total: progress(SHARED, f"figures: {name}", done, total),
         )  # fmt: skip
     progress(SHARED, "report", 0, 1)
     unbalance = {label: describe(run.unbalance) for label, run in results.runs.items()}
-    write_report(folder, trajectories, metrics, manifest, drawn, assumptions(composition, engine), promises, unbalance)
+    write_report(folder, composition, runs, manifest, drawn, promises, unbalance)
     progress(SHARED, "done", 1, 1)
 
 
 def clear(folder: Path) -> None:
     """Take away what an earlier run wrote there, so that nothing stale stands beside the new results."""
-    for name in (*_OF_A_RUN, *_SHARED_OUTPUTS):
-        _remove(folder / name)
+    _remove(folder / name for name in (*_OF_A_RUN, *_SHARED_OUTPUTS))
 
 
 def clear_run(folder: Path, label: str) -> None:
     """Take away what was written of one run, which did not finish."""
-    for name in _OF_A_RUN:
-        _remove(folder / name / label)
+    _remove(folder / name / label for name in _OF_A_RUN)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

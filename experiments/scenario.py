@@ -245,8 +245,7 @@ def parse_partly(data: dict[str, Any], path: Path) -> Parsed:
     misfits = [(keys, problem) for keys, problem in _misfits(scenario) if not wrong.intersection(keys)]
     faults.extend(Fault(str(path), keys[0], problem, "make the keys agree") for keys, problem in misfits)
     wrong.update(key for keys, _ in misfits for key in keys)
-    scenario = _with_whole_forecasts(_with_paths(scenario, path.parent))
-    return Parsed(scenario, tuple(faults), frozenset(wrong))
+    return Parsed(_with_paths(scenario, path.parent), tuple(faults), frozenset(wrong))
 
 
 def _misfits(scenario: Scenario) -> list[tuple[tuple[str, ...], str]]:
@@ -270,11 +269,15 @@ def _misfits(scenario: Scenario) -> list[tuple[tuple[str, ...], str]]:
 
 
 def _with_paths(scenario: Scenario, folder: Path) -> Scenario:
-    """Resolve what names a file beside the scenario."""
+    """Resolve what names a file beside the scenario, and complete the runs' own forecasts: all that a run was told."""
 
     def beside(value: str) -> str:
         candidate = folder / value
         return str(candidate.resolve()) if ("/" in value or "." in value) and candidate.exists() else value
+
+    def whole(run: Run) -> Run:
+        told = run.forecast and scenario.forecast_of(run)
+        return run.model_copy(update={"controller": plugins.resolved(run.controller, folder), "forecast": told})
 
     homes = scenario.households.model_copy(update={"profiles": beside(scenario.households.profiles)})
     cars = scenario.ev
@@ -282,21 +285,10 @@ def _with_paths(scenario: Scenario, folder: Path) -> Scenario:
         cars = cars.model_copy(update={"sessions": beside(cars.sessions)})
     named = {
         "feeder": beside(scenario.feeder),
-        "runs": tuple(
-            run.model_copy(update={"controller": plugins.resolved(run.controller, folder)}) for run in scenario.runs
-        ),
+        "runs": tuple(map(whole, scenario.runs)),
         "metrics": tuple(plugins.resolved(metric, folder) for metric in scenario.metrics),
     }
     return scenario.model_copy(update={**named, "households": homes, "ev": cars})
-
-
-def _with_whole_forecasts(scenario: Scenario) -> Scenario:
-    """Complete the runs' own forecasts, so that what is recorded of a run is all that it was told."""
-    runs = [
-        run if run.forecast is None else run.model_copy(update={"forecast": scenario.forecast_of(run)})
-        for run in scenario.runs
-    ]
-    return scenario.model_copy(update={"runs": tuple(runs)})
 
 
 def _faults(error: ValidationError, path: Path) -> Iterator[Fault]:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from cosim import Feeder
 from cosim.errors import Fault, InputError
-from cosim.experiments.metric_table import Metric, best, metric_of
+from cosim.experiments.metric_table import Cell, cells, metric_of
 
 Metrics = Mapping[str, Mapping[str, float]]
 
@@ -34,9 +34,9 @@ def print_scoreboard(metrics: Metrics, console: Console, *, everything: bool = F
         All metrics, not only the headlines.
     """
     names = _shown(metrics, everything)
-    cells = _cells(metrics, names)
+    board = _cells(metrics, names)
     console.print("[bold]Scoreboard[/bold]   * best   ! limit violated")
-    _print_table(console, "measure", names, {label: [cells[label, name] for name in names] for label in metrics})
+    _print_table(console, "measure", names, {label: [board[label, name] for name in names] for label in metrics})
 
 
 def print_comparison(folders: Sequence[Path], console: Console, *, everything: bool = False) -> None:
@@ -80,13 +80,13 @@ def print_comparison(folders: Sequence[Path], console: Console, *, everything: b
     keys = {label: [key for key, (own, _) in runs.items() if own == label] for label in labels}
     base = {key: keys[label][0] if len(keys[label]) > 1 else next(iter(runs)) for key, (label, _) in runs.items()}
     shown = _shown(metrics, everything)
-    cells = _cells(metrics, shown)
+    board = _cells(metrics, shown)
 
     def cell(key: str, name: str) -> str:
         change = metrics[key].get(name, math.nan) - metrics[base[key]].get(name, math.nan)
         digits = metric_of(name).digits
         said = f" ({change:+.{digits}f})" if round(change, digits) and math.isfinite(change) else ""
-        return cells[key, name] + said
+        return board[key, name] + said
 
     console.print(
         "[bold]Comparison[/bold]   * best   ! limit violated   (change from the first run of the name, "
@@ -102,22 +102,17 @@ def _shown(metrics: Metrics, everything: bool) -> list[str]:
 
 def _cells(metrics: Metrics, names: Sequence[str]) -> dict[tuple[str, str], str]:
     """Value of every run and measure as it is printed, in colour."""
-    cells = {}
-    for name in names:
-        row = {label: values.get(name, math.nan) for label, values in metrics.items()}
-        winners = best(name, row)
-        for label, value in row.items():
-            cells[label, name] = _cell(value, metric_of(name), label in winners)
-    return cells
+    return {
+        (label, name): _marked(cell)
+        for name in names
+        for label, cell in cells(name, {run: values.get(name, math.nan) for run, values in metrics.items()}).items()
+    }
 
 
-def _cell(value: float, metric: Metric, is_best: bool) -> str:
-    if not math.isfinite(value):
-        return "–"
-    text = f"{value:.{metric.digits}f}"
-    if metric.violated(value):
-        return f"[red]{text} ![/red]" + ("[green]*[/green]" if is_best else "")
-    return f"[green]{text} *[/green]" if is_best else text
+def _marked(cell: Cell) -> str:
+    if cell.violated:
+        return f"[red]{cell.text} ![/red]" + ("[green]*[/green]" if cell.best else "")
+    return f"[green]{cell.text} *[/green]" if cell.best else cell.text
 
 
 def _folded(name: str, most: int = 14) -> str:
@@ -135,8 +130,8 @@ def _print_table(console: Console, corner: str, rows: Sequence[str], columns: Ma
     room = console.width - max(map(len, [corner, *rows])) - 3
     tables: list[list[str]] = []
     left = 0
-    for title, cells in columns.items():
-        width = max(*map(len, title.split("\n")), *[Text.from_markup(cell).cell_len for cell in cells]) + 3
+    for title, column in columns.items():
+        width = max(*map(len, title.split("\n")), *[Text.from_markup(cell).cell_len for cell in column]) + 3
         if not tables or left < width:
             tables.append([])
             left = room

@@ -1,4 +1,4 @@
-"""Tables on disk and in Markdown, in one way for all studies."""
+"""Tables on disk and in Markdown, in one way for runs and studies."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from cosim.record import write_whole
 DIGITS = 6
 
 
-def write_table(table: pd.DataFrame, path: Path) -> None:
+def write_csv(table: pd.DataFrame, path: Path, *, index: bool = False) -> None:
     """Write a CSV, whole or not at all."""
-    rounded = table.round(dict.fromkeys(table.select_dtypes("number").columns, DIGITS))
-    write_whole(path, lambda temporary: rounded.to_csv(temporary, index=False, lineterminator="\n"))
+    write_whole(path, lambda temporary: table.to_csv(temporary, index=index, lineterminator="\n"))
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a CSV of rounded numbers, whole or not at all."""
+    write_csv(table.round(dict.fromkeys(table.select_dtypes("number").columns, DIGITS)), path)
 
 
 def markdown(table: pd.DataFrame, digits: int = 4) -> str:

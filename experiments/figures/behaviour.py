@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,12 +21,6 @@ ROWS = (
     ("withheld_kwh", "withheld [kWh]"),
 )
 OVERLOADS = {"transformer_peak_percent": "transformer_overload_min", "line_peak_percent": "line_overload_min"}
-CAPTION = (
-    "The same homes, cars and sun in every run; the homes of a smaller share are among those of a larger one. From "
-    "above: highest phase current of transformer and lines over their rating, and the time above it if there is any; "
-    "how far delivery went above the plan of its step while the feeder imports; connection minus cap while cars are "
-    "plugged in, also of homes that ignore it."
-)
 
 
 def draw(runs: Runs, promises: Sequence[PromiseRow]) -> style.Drawing:
@@ -34,12 +29,12 @@ def draw(runs: Runs, promises: Sequence[PromiseRow]) -> style.Drawing:
     if len({row.stubborn_share for row in planned}) < 2:
         raise NothingToDrawError("no two runs with a promise differ in how many homes ignore their caps")
     forecasts = list(dict.fromkeys(row.forecast for row in planned))
-    names = list(dict.fromkeys((row.controller, row.coordination) for row in planned))
+    looks = dict(zip(dict.fromkeys((row.controller, row.coordination) for row in planned), cycle(LOOKS)))
     figure, (panels,) = style.sheet(style.Block(len(ROWS) * len(forecasts), len(forecasts), 1.5, share_y="row"))
     for number, axes in enumerate(panels):
         (measure, words), column = ROWS[number // len(forecasts)], number % len(forecasts)
         shown = [row for row in planned if row.forecast == forecasts[column]]
-        for look, name in zip(_looks(len(names)), names, strict=True):
+        for name, look in looks.items():
             _line(axes, [row for row in shown if (row.controller, row.coordination) == name], measure, look)
         if measure in OVERLOADS:
             _limits(axes, runs, shown, measure)
@@ -54,14 +49,10 @@ def draw(runs: Runs, promises: Sequence[PromiseRow]) -> style.Drawing:
         axes.set_xlabel("homes that ignore their caps [%]")
     keys = [
         style.line_key(colour, " ".join(filter(None, name)), marker=marker, linestyle=dashes)
-        for (colour, marker, dashes), name in zip(_looks(len(names)), names, strict=True)
+        for name, (colour, marker, dashes) in looks.items()
     ]
     keys += [style.line_key(style.LIMIT, "limit", linestyle="--"), style.line_key(style.REFERENCE, "without control")]
-    return style.finish(figure, _title(planned), CAPTION, keys)
-
-
-def _looks(count: int) -> list[tuple[str, str, str]]:
-    return [LOOKS[k % len(LOOKS)] for k in range(count)]
+    return style.finish(figure, _title(planned), style.CAPTIONS["behaviour"], keys)
 
 
 def _line(axes: Axes, rows: Sequence[PromiseRow], measure: str, look: tuple[str, str, str]) -> None:

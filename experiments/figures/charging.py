@@ -42,11 +42,7 @@ def draw_heatmap(runs: Runs) -> style.Drawing:
     keys = [style.area_key(PLUGGED, "plugged in, not charging")]
     if len(prices) <= len(TARIFF_COLOURS):
         keys += [style.area_key(_price_colour(price, prices), f"tariff {price:.2f} EUR/kWh") for price in prices]
-    caption = (
-        "One row per home with a car, ordered by arrival, the same order in every panel. Colour: charging power at the "
-        "meter, mean of each step; grey: plugged in without charging. The strip above each panel is the tariff."
-    )
-    return style.finish(figure, "Who charges when, against the tariff bands", caption, keys)
+    return style.finish(figure, "Who charges when, against the tariff bands", style.CAPTIONS["charging"], keys)
 
 
 def homes_with_cars(run: Trajectory) -> Int:
@@ -119,11 +115,8 @@ def draw_caps(runs: Runs) -> style.Drawing:
         style.line_key(style.BAD, "import cap, net"),
         style.line_key("#CC79A7", "charging limit"),
     ]
-    without = f" No binding cap or limit in: {', '.join(idle)}." if idle else ""
-    caption = (
-        "An import cap limits net draw at the meter (household and car less own generation), a charging limit the "
-        f"car alone. A cap does not switch a household off: draw above it without charging is its own demand.{without}"
-    )
+    without = style.CAPTIONS["caps_idle"].format(labels=", ".join(idle)) if idle else ""
+    caption = style.CAPTIONS["caps"] + without
     return style.finish(figure, "Caps against draw, at the homes where they bind most", caption, keys)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.ticker import NullLocator
 
-from cosim.contract import Exogenous
 from cosim.experiments.figures import style
 from cosim.experiments.figures.runs import NothingToDrawError, Runs
 from cosim.feeders.households import admd_kw
@@ -18,14 +17,14 @@ _GROUPS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 55, 75, 100, 150, 200)
 _DRAWS = 60
 
 
-def draw(runs: Runs, rng: np.random.Generator) -> style.Drawing:
+def draw(runs: Runs) -> style.Drawing:
     """Expected coincident peak per home of this day's household demand, without cars and roofs."""
-    day: Exogenous = runs.day or runs.reference.exogenous
+    day = runs.day
     if not day.demand_kw.any():
         raise NothingToDrawError("households use nothing on this day")
     homes = day.demand_kw.shape[1]
     groups = [size for size in _GROUPS if size < homes] + [homes]
-    own_kw = admd_kw(day.demand_kw, groups, rng, draws=_DRAWS)
+    own_kw = admd_kw(day.demand_kw, groups, np.random.default_rng(0), draws=_DRAWS)
     figure, ((axes,),) = style.sheet(style.Block(1, 1, 3.2))
     axes.plot(groups, own_kw, color=style.USED, marker="o", markersize=4, label=f"this day, {day.step_min:g}-min means")
     axes.plot(
@@ -40,9 +39,4 @@ def draw(runs: Runs, rng: np.random.Generator) -> style.Drawing:
     axes.set_xlabel("number of homes")
     axes.set_ylabel("peak per home [kW]")
     title = f"Diversity: one home alone peaks at {own_kw[0]:.1f} kW, {homes} together at {own_kw[-1]:.2f} kW each"
-    longer = "" if day.step_min <= 1 else f" Means over {day.step_min:g} min hide short peaks, most for few homes."
-    caption = (
-        "After-diversity maximum demand: expected peak of a random group of homes, per home; household demand without "
-        f"cars and roofs. Points: the 100 profiles of the IEEE European LV test feeder.{longer}"
-    )
-    return style.finish(figure, title, caption, axes.get_lines())
+    return style.finish(figure, title, style.CAPTIONS["diversity"], axes.get_lines())

@@ -24,16 +24,27 @@ Bool = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class View:
-    """Which extreme of the day is shown, and on which scale."""
+    """Which extreme of the day is shown: the one that lies nearer to (or farther beyond) its limit."""
 
     highest: bool
     limit_v: float
-    scale: Normalize
+
+    @classmethod
+    def of(cls, runs: Runs) -> View:
+        """Compare the extremes of all runs."""
+        upper_v, lower_v, _ = limits_v(runs.reference.feeder)
+        highest = max(float(run.voltage_v.max()) for _, run in runs)
+        lowest = min(float(run.voltage_v.min()) for _, run in runs)
+        return cls(True, upper_v) if highest - upper_v >= lower_v - lowest else cls(False, lower_v)
 
     @property
     def beyond(self) -> str:
         """The trouble in words."""
         return f"{'above' if self.highest else 'below'} {self.limit_v:.5g} V"
+
+    def extreme(self, voltage_v: Float, axis: int | None = None) -> Float:
+        """Highest or lowest of voltages."""
+        return np.asarray(np.max(voltage_v, axis) if self.highest else np.min(voltage_v, axis))
 
     def outside(self, voltage_v: Float) -> Bool:
         """Whether voltages pass the limit."""
@@ -46,12 +57,12 @@ def draw(runs: Runs) -> style.Drawing:
     buses = [bus for bus in feeder.coordinates if bus in _distances(feeder)]
     if len({feeder.coordinates[bus] for bus in buses}) < 2:
         raise NothingToDrawError("the feeder gives no coordinates")
-    highest = _high_is_worse(runs)
-    homes = {label: customer_extreme_v(run, highest) for label, run in runs}
-    along = {label: bus_extreme_v(run, highest) for label, run in runs}
-    known_v = np.concatenate([*homes.values(), *(np.array(list(of_bus.values())) for of_bus in along.values())])
+    view = View.of(runs)
+    homes = {label: view.extreme(run.voltage_v, 0) for label, run in runs}
+    along = {label: bus_extreme_v(run, view) for label, run in runs}
+    known_v = np.concatenate([*homes.values(), *(list(of_bus.values()) for of_bus in along.values())])
     low_v, high_v = float(known_v.min()), float(known_v.max())
-    view = View(highest, limits_v(feeder)[0 if highest else 1], Normalize(low_v, max(high_v, low_v + 0.1)))
+    scale = Normalize(low_v, max(high_v, low_v + 0.1))
 
     columns = min(len(runs), 4)
     x_limits, y_limits = _frame(feeder, buses)
@@ -60,7 +71,7 @@ def draw(runs: Runs) -> style.Drawing:
     block = style.Block(len(runs), columns, height_in)
     figure, (panels,) = style.sheet(block, right_in=1.2, gap_in=0.15, header_in=0.95)
     for axes, (label, run) in zip(panels, runs, strict=True):
-        points = _map(axes, run, along[label], homes[label], view)
+        points = _map(axes, run, along[label], homes[label], view, scale)
         count = f"{view.outside(homes[label]).sum()} of {len(homes[label])} homes {view.beyond}"
         axes.text(1.0, -0.01, count, transform=axes.transAxes, ha="right", va="top", fontsize=8.5, color="#333333")
         style.panel_title(axes, label, "", runs.stopped(label))
@@ -82,10 +93,7 @@ def _described(figure: Figure, view: View, passed: bool) -> style.Drawing:
         _key("home", "#FD8D3C", "#777777", marker="o", markersize=5),
         _key(f"home {view.beyond}", "#BD0026", "black", marker="o", markersize=6.5),
     ]
-    caption = (
-        f"Lines and homes (dots) at their coordinates, coloured by the {extreme} voltage of the day: of a line "
-        f"the mean of its two ends' worst phase, of a home its own terminal. Under each map: homes {view.beyond}."
-    )
+    caption = style.CAPTIONS["feeder_map"].format(extreme=extreme, beyond=view.beyond)
     return style.finish(figure, title, caption, keys)
 
 
@@ -94,36 +102,16 @@ def _distances(feeder: Feeder) -> set[str]:
     return set(feeder.distance_m) or set(feeder.coordinates)
 
 
-def _high_is_worse(runs: Runs) -> bool:
-    """Whether the highest voltage lies nearer to (or farther beyond) its limit than the lowest."""
-    upper_v, lower_v, _ = limits_v(runs.reference.feeder)
-    highest = max(float(run.voltage_v.max()) for _, run in runs)
-    lowest = min(float(run.voltage_v.min()) for _, run in runs)
-    return highest - upper_v >= lower_v - lowest
-
-
-def customer_extreme_v(run: Trajectory, highest: bool) -> Float:
-    """Highest or lowest voltage of every customer over all steps, shape (customer,) [V]."""
-    return np.asarray(run.voltage_v.max(axis=0) if highest else run.voltage_v.min(axis=0))
-
-
-def bus_extreme_v(run: Trajectory, highest: bool) -> dict[str, float]:
+def bus_extreme_v(run: Trajectory, view: View) -> dict[str, float]:
     """Highest or lowest phase voltage of every bus on the low-voltage side over all steps [V]."""
     feeder = run.feeder
-    wanted = _distances(feeder)
-    rows = [
-        (bus, row)
-        for row, (bus, _, number) in enumerate(name.rpartition(".") for name in feeder.network.node_names)
-        if bus in wanted and number in {"1", "2", "3"}
-    ]
-    columns = np.array([row for _, row in rows], dtype=int)
-    magnitude = np.abs(bus_to_neutral_v(feeder, run.node_v))[:, columns]
-    extreme = magnitude.max(axis=0) if highest else magnitude.min(axis=0)
-    found: dict[str, float] = {}
-    for (bus, _), value in zip(rows, extreme, strict=True):
-        better = max if highest else min
-        found[bus] = better(found.get(bus, float(value)), float(value))
-    return found
+    extreme = view.extreme(np.abs(bus_to_neutral_v(feeder, run.node_v)), 0)
+    rows = dict[str, list[int]]()
+    for row, name in enumerate(feeder.network.node_names):
+        bus, _, number = name.rpartition(".")
+        if number in ("1", "2", "3"):
+            rows.setdefault(bus, []).append(row)
+    return {bus: float(view.extreme(extreme[rows[bus]])) for bus in _distances(feeder) & rows.keys()}
 
 
 def _key(label: str, face: str, edge: str, **marker: Any) -> Line2D:
@@ -139,20 +127,22 @@ def _frame(feeder: Feeder, buses: list[str]) -> tuple[tuple[float, float], tuple
     return (float(left), float(right)), (float(foot), float(top))
 
 
-def _map(axes: Axes, run: Trajectory, of_bus: dict[str, float], of_home: Float, view: View) -> PathCollection:
+def _map(
+    axes: Axes, run: Trajectory, of_bus: dict[str, float], of_home: Float, view: View, scale: Normalize
+) -> PathCollection:
     feeder, place = run.feeder, run.feeder.coordinates
     lines = [line.buses for line in feeder.network.lines if all(b in place and b in of_bus for b in line.buses)]
     segments = [[place[bus] for bus in buses] for buses in lines]
     style.broken_line(axes, segments, "#B5B5B5", linewidth=3.0, solid_capstyle="round")
     colour_map = "YlOrRd" if view.highest else "YlOrRd_r"  # dark is bad
-    coloured = LineCollection(segments, cmap=colour_map, norm=view.scale, linewidths=2.0, capstyle="round")
+    coloured = LineCollection(segments, cmap=colour_map, norm=scale, linewidths=2.0, capstyle="round")
     coloured.set_array(np.array([np.mean([of_bus[bus] for bus in buses]) for buses in lines]))
     axes.add_collection(coloured)
     known = [c for c, bus in enumerate(feeder.customer_bus) if bus in place]
     xy = np.array([place[feeder.customer_bus[c]] for c in known]).reshape(-1, 2)
     outside = view.outside(of_home[known])
     points = axes.scatter(
-        xy[:, 0], xy[:, 1], c=of_home[known], cmap=colour_map, norm=view.scale, s=np.where(outside, 34, 20),
+        xy[:, 0], xy[:, 1], c=of_home[known], cmap=colour_map, norm=scale, s=np.where(outside, 34, 20),
         linewidths=[1.3 if bad else 0.5 for bad in outside],
         edgecolors=["black" if bad else "#777777" for bad in outside], zorder=3,
     )  # fmt: skip

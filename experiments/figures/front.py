@@ -66,8 +66,7 @@ def draw(runs: Runs) -> style.Drawing:
             style.panel_title(axes, f"{label}, {clock(runs.trajectories[label], front.step)}", _words(front))
     drawn = [front for _, fronts in shown for front in fronts]
     title = "What a decision had to choose from: trade-offs found, and the point chosen"
-    style.heading(figure, title, _keys(drawn))
-    return style.Drawing(figure, title, _caption(drawn))
+    return style.finish(figure, title, _caption(drawn), _keys(drawn))
 
 
 def _keys(drawn: list[Front]) -> list[Line2D]:
@@ -82,37 +81,27 @@ def _keys(drawn: list[Front]) -> list[Line2D]:
 
 
 def _caption(drawn: list[Front]) -> str:
-    words = [
-        f"Non-dominated points of up to {SHOWN} decisions of each run: the richest in each part of the day. Lower and "
-        "further left is better."
-    ]
-    if any(front.reference is not None for front in drawn):
-        words.append(
-            "Grey: the reference by which a front was judged, of unbalance current against curtailment the exact front "
-            "of the linearised network (chargers' 6 A minimum left out), evaluated on the full one; the search began "
-            "with it unless it was told not to."
-        )
-    if any(np.isfinite(front.reached) for front in drawn):
-        words.append("hv: share of the reference's hypervolume.")
-    if any(front.points.shape[1] > 2 for front in drawn):
-        words.append(
-            "The third objective, where it varies, is the colour of the points: dark is better, light is worse."
-        )
-    return " ".join([*words, "Scales differ between panels."])
+    """Say what is to be seen in these panels, and in no others."""
+    said = {
+        "pareto_front": True,
+        "pareto_front_reference": any(front.reference is not None for front in drawn),
+        "pareto_front_judged": any(np.isfinite(front.reached) for front in drawn),
+        "pareto_front_third": any(front.points.shape[1] > 2 for front in drawn),
+        "pareto_front_scales": True,
+    }
+    return "".join(style.CAPTIONS[name] for name, is_said in said.items() if is_said).format(shown=SHOWN)
 
 
 def fronts_of(run: Trajectory) -> list[Front]:
     """Fronts that the controller of a run left behind, in order of time."""
-    table, judged = run.table("front"), run.table("certificates")
+    table, judged, ratios = run.table("front"), run.table("certificates"), dict[Any, float]()
     if table is None:
         return []
     names = tuple(str(name) for name in table.columns if name not in COLUMNS["front"])
     references = _by_step(run.table("reference"))
-    ratios: dict[int, float] = {}
     if judged is not None:
-        known = judged["hypervolume_reference"].to_numpy(float)
-        reached = judged["hypervolume"].to_numpy(float) / np.where(known > 0.0, known, np.nan)
-        ratios = dict(zip(judged["step"], reached, strict=True))
+        known = judged["hypervolume_reference"].astype(float)
+        ratios = dict(zip(judged["step"], judged["hypervolume"] / known.where(known > 0.0), strict=True))
     fronts = []
     for step, points in _by_step(table).items():
         taken = np.flatnonzero(points["chosen"])
@@ -161,17 +150,15 @@ def _front(axes: Axes, front: Front) -> None:
         near = front.reference[(front.reference <= reach).all(axis=1)]
         near = near[np.argsort(near[:, 0])]
         axes.plot(near[:, 0], near[:, 1], color=_REFERENCE, linewidth=5, solid_capstyle="round")
-    third = points[:, 2] if points.shape[1] > 2 else None
-    if third is None:
-        axes.plot(
-            points[order, 0], points[order, 1], color="#56B4E9", marker="o", markersize=4, markeredgecolor=style.USED,
-            markeredgewidth=0.6, linewidth=0.6,
-        )  # fmt: skip
-    elif np.ptp(third) <= 0.0:
-        axes.plot(points[:, 0], points[:, 1], color="#56B4E9", marker="o", markersize=4, linestyle="none")
+    dots: dict[str, Any] = {"color": "#56B4E9", "marker": "o", "markersize": 4}
+    if points.shape[1] < 3:
+        edges: dict[str, Any] = {"markeredgecolor": style.USED, "markeredgewidth": 0.6, "linewidth": 0.6}
+        axes.plot(points[order, 0], points[order, 1], **dots, **edges)
+    elif np.ptp(points[:, 2]) <= 0.0:
+        axes.plot(points[:, 0], points[:, 1], linestyle="none", **dots)
     else:
-        dots = axes.scatter(points[:, 0], points[:, 1], c=third, cmap="viridis", s=18, linewidths=0.0)
-        bar = axes.figure.colorbar(dots, ax=axes, pad=0.02)
+        coloured = axes.scatter(points[:, 0], points[:, 1], c=points[:, 2], cmap="viridis", s=18, linewidths=0.0)
+        bar = axes.figure.colorbar(coloured, ax=axes, pad=0.02)
         bar.set_label(axis_name(names[2]), fontsize="small")
         bar.ax.tick_params(labelsize="small")
         bar.ax.yaxis.set_major_formatter(_SHORT)

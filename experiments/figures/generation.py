@@ -35,9 +35,9 @@ def draw(runs: Runs) -> style.Drawing:
     for axes in panels[-width:]:
         axes.set_ylim(bottom=0)  # the column shares its scale
     keys = [style.area_key(style.USED, "used", alpha=0.75), style.area_key(style.WITHHELD, "available, curtailed")]
-    caption = "Generation of all roofs (left) and of the home that loses the largest share of its own (right)."
+    caption = style.CAPTIONS["photovoltaics"]
     if using_all and cutting:
-        caption += f" Nothing was curtailed in {', '.join(using_all)}; they share one panel."
+        caption += style.CAPTIONS["photovoltaics_shared"].format(labels=", ".join(using_all))
     return style.finish(figure, _title(runs, cutting), caption, keys)
 
 

@@ -32,7 +32,8 @@ def draw(runs: Runs) -> style.Drawing:
     if rated:
         keys.append(style.line_key(style.LIMIT, "limit", linestyle="--"))
         _hot_spots(panels[1][0], runs)
-    return style.finish(figure, _title(runs, rated), _caption(rated), keys)
+    caption = style.CAPTIONS["transformer_loading" if rated else "transformer_loading_unrated"]
+    return style.finish(figure, _title(runs, rated), caption, keys)
 
 
 def _phases(axes: Axes, run: Trajectory, rated: bool) -> None:
@@ -76,14 +77,3 @@ def _title(runs: Runs, rated: bool) -> str:
     kva = runs.reference.feeder.transformer_kva
     machine = f"{kva:.0f} kVA transformer" if np.isfinite(kva) else "transformer"
     return f"{'A' if over else 'No'} phase of the {machine} is overloaded {in_runs(over, len(runs))}"
-
-
-def _caption(rated: bool) -> str:
-    if not rated:
-        return "Currents at the low-voltage terminals, mean of each step. The feeder's files give no rating."
-    return (
-        "Above: current of each phase at the low-voltage terminals over rated current, mean of each step; red where "
-        "the worst phase is above 100 %. “cable” marks the rating of the head line where it is smaller. Below: "
-        "winding hot spot after IEC 60076-7 from the worst phase; 98 °C is ageing at the normal rate, 120 °C the "
-        "limit of normal cyclic loading."
-    )

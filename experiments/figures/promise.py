@@ -40,12 +40,8 @@ def draw(runs: Runs) -> style.Drawing:
         style.line_key(style.LIMIT, "rating", linestyle="--"),
     ]
     others = [label for label in runs.labels if label not in worst]
-    rest = f" No promise was made by {', '.join(others)}." if others else ""
-    caption = (
-        "Apparent power of all phases at the low-voltage terminals: what the controller expected for each step, and "
-        f"what the power flow delivered (forecast errors, households' choices and unmodelled losses in between).{rest}"
-    )
-    return style.finish(figure, title, caption, keys)
+    rest = style.CAPTIONS["promise_without"].format(labels=", ".join(others)) if others else ""
+    return style.finish(figure, title, style.CAPTIONS["promise"] + rest, keys)
 
 
 def _named(worst: dict[str, float]) -> str:

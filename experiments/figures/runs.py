@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -31,13 +32,13 @@ class Runs:
         What happened, in the order of the scenario.
     metrics : mapping of label to mapping of name to float
         What it measured.
-    day : Exogenous or None
-        The day before it was averaged to the steps of the runs, where it is at hand.
+    day : Exogenous
+        The day before it was averaged to the steps of the runs, for the diversity of short peaks.
     """
 
     trajectories: Mapping[str, Trajectory]
     metrics: Mapping[str, Mapping[str, float]]
-    day: Exogenous | None = None
+    day: Exogenous
 
     def __iter__(self) -> Iterator[tuple[str, Trajectory]]:
         return iter(self.trajectories.items())
@@ -96,6 +97,11 @@ class Runs:
         """Value of a metric; nan where it was not measured."""
         value = self.metrics.get(label, {}).get(name)
         return float("nan") if value is None else float(value)
+
+    def known(self, name: str, labels: Iterable[str]) -> dict[str, float]:
+        """Values of a metric in some runs, without those in which it was not measured."""
+        values = {label: self.metric(label, name) for label in labels}
+        return {label: value for label, value in values.items() if np.isfinite(value)}
 
     def stopped(self, label: str) -> str:
         """Clock time at which a run ended before its last step; empty where it did not."""

@@ -5,6 +5,7 @@ Figures are made without pyplot: no global state, nothing to close, and safe bes
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ BAD = "#B00020"
 LIMIT = "#444444"
 REFERENCE = "#9A9A9A"
 USED, WITHHELD = "#0072B2", "#E69F00"
+
+CAPTIONS = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encoding="utf-8"))
+"""By name of the figure, and of what is added for some runs."""
 
 _EPOCH = datetime(1970, 1, 1)
 _LEFT_IN, _RIGHT_IN, _BOTTOM_IN, _HEADER_IN = 0.75, 0.75, 0.5, 0.88

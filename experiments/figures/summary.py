@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 
 import numpy as np
 
@@ -24,8 +25,6 @@ def paragraph(runs: Runs) -> list[str]:
     list of str
         What was run; the troubles of the reference run; what the others changed, and at which price; what to distrust.
     """
-    if not len(runs):
-        return ["No run completed a step: there is nothing to compare."]
     sentences = [_setting(runs), _reference(runs)]
     others = [label for label in runs.labels if label != runs.reference_label and runs.trajectories[label].complete]
     if others:
@@ -78,7 +77,7 @@ def _reference(runs: Runs) -> str:
 def _remedy(runs: Runs, others: list[str], metric: str, trouble: str) -> str:
     """Who removes a trouble of the reference run, or who leaves least of it."""
     before = runs.metric(runs.reference_label, metric)
-    left = {label: runs.metric(label, metric) for label in others if math.isfinite(runs.metric(label, metric))}
+    left = runs.known(metric, others)
     if not left or not math.isfinite(before):
         return ""
     if before <= 0:
@@ -101,9 +100,9 @@ def _unbalance(runs: Runs, others: list[str]) -> str:
         ("vuf_p95_percent", "voltage unbalance (VUF, 95 %)", "{:.2f} %"),
         ("neutral_current_p95_a", "neutral current (95 %)", "{:.0f} A"),
     ):
-        before, found = runs.metric(runs.reference_label, metric), _lowest(runs, others, metric)
-        if found and before > 0 and runs.metric(found, metric) < 0.99 * before:
-            value = runs.metric(found, metric)
+        before, known = runs.metric(runs.reference_label, metric), runs.known(metric, others)
+        found, value = min(known.items(), key=itemgetter(1), default=("", math.nan))
+        if before > 0 and value < 0.99 * before:
             change = signed(100 * (value / before - 1), ".0f")
             said.append(f"{name} with {found}, {pattern.format(value)} ({change} %)")
     return f"Lowest {' and lowest '.join(said)}." if said else ""
@@ -111,7 +110,7 @@ def _unbalance(runs: Runs, others: list[str]) -> str:
 
 def _price(runs: Runs, others: list[str]) -> str:
     before = runs.metric(runs.reference_label, "cost_eur")
-    costs = {label: runs.metric(label, "cost_eur") for label in others if math.isfinite(runs.metric(label, "cost_eur"))}
+    costs = runs.known("cost_eur", others)
     if not costs or not math.isfinite(before):
         return ""
     cheapest, dearest = min(costs, key=lambda x: costs[x]), max(costs, key=lambda x: costs[x])
@@ -133,8 +132,3 @@ def _distrust(runs: Runs) -> str:
     said = [f"Stopped early: {', '.join(stopped)}; its figures are of a part of the day." if stopped else ""]
     said.append(f"Degraded steps: {', '.join(degraded)} (reasons below)." if degraded else "No step is degraded.")
     return " ".join(part for part in said if part)
-
-
-def _lowest(runs: Runs, labels: list[str], metric: str) -> str:
-    known = [label for label in labels if math.isfinite(runs.metric(label, metric))]
-    return min(known, key=lambda label: runs.metric(label, metric), default="")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 from cosim.contract import Float
 from cosim.experiments.figures import style
 from cosim.experiments.figures.runs import NothingToDrawError, Runs
+from cosim.experiments.words import signed
 from cosim.measures import neutral_current_a, ten_minute_rms, vuf_percent
 from cosim.trajectory import Trajectory
 
@@ -48,12 +50,7 @@ def draw(runs: Runs) -> style.Drawing:
     style.legend_above(curves[0], "Duration curves", columns=len(runs))
     others = [f"{runs.reference_label}, for comparison"] if len(runs) > 1 else []
     keys = [style.line_key(style.USED, "this run"), *(style.line_key(style.REFERENCE, name) for name in others)]
-    caption = (
-        "Left: voltage unbalance factor 100·|V2/V1| (10-minute rms) at the customers' three-phase bus where it is "
-        "largest; EN 50160 asks for 95 % of the windows below 2 %. Right: residual current |Ia+Ib+Ic| at the monitored "
-        "branch, mean of each step, what neutral and earth return together. Below: how long each value is exceeded."
-    )
-    return style.finish(figure, _title(runs), caption, keys)
+    return style.finish(figure, _title(runs), style.CAPTIONS["unbalance"], keys)
 
 
 def _sides(runs: Runs) -> list[Side]:
@@ -120,14 +117,9 @@ def _title(runs: Runs) -> str:
     if len(runs) == 1:
         return "Unbalance of voltages and neutral current over the day"
     reference = runs.metric(runs.reference_label, "neutral_current_p95_a")
-    lowest = min(
-        (label for label in runs.labels if runs.trajectories[label].complete),
-        key=lambda label: np.nan_to_num(runs.metric(label, "neutral_current_p95_a"), nan=np.inf),
-        default=runs.reference_label,
-    )
-    value = runs.metric(lowest, "neutral_current_p95_a")
-    if lowest == runs.reference_label or not (reference > 0 and np.isfinite(value)):
+    known = runs.known("neutral_current_p95_a", [label for label, run in runs if run.complete])
+    lowest, value = min(known.items(), key=itemgetter(1), default=(runs.reference_label, np.nan))
+    if lowest == runs.reference_label or not reference > 0:
         return f"Unbalance and neutral current against {runs.reference_label}: no run lowers its neutral current"
-    change = 100.0 * (value / reference - 1.0)
-    signed = f"{change:+.0f} %".replace("-", "−")
-    return f"Neutral current (95 %) is lowest with {lowest}: {value:.0f} A, {signed} against {runs.reference_label}"
+    change = signed(100.0 * (value / reference - 1.0), ".0f")
+    return f"Neutral current (95 %) is lowest with {lowest}: {value:.0f} A, {change} % against {runs.reference_label}"

@@ -48,11 +48,7 @@ def draw_band(runs: Runs) -> style.Drawing:
         style.area_key(style.BAD, "outside the limits", alpha=0.5),
         style.line_key(style.LIMIT, "limit", linestyle="--"),
     ]
-    caption = (
-        "Phase-to-neutral voltage at the customers' terminals, mean of each step; of a three-phase customer the phase "
-        "farthest from nominal. Limits: ±10 % of nominal (EN 50160) and -6 % (British statutory limit)."
-    )
-    return style.finish(figure, title, caption, keys)
+    return style.finish(figure, title, style.CAPTIONS["voltage_band"], keys)
 
 
 def _band(axes: Axes, run: Trajectory) -> None:
@@ -98,11 +94,8 @@ def draw_profile(runs: Runs) -> style.Drawing:
     title = "Voltage along the feeder, phase by phase: " + (
         "all homes stay inside the limits" if inside else "where it leaves its band"
     )
-    caption = (
-        "Lines: voltage of every bus at the step in which some customer is farthest from nominal, phase by phase. "
-        "Dots: customers at that step. Bars: lowest to highest voltage of each customer over all steps."
-    )
-    return style.finish(figure, title, caption, [*keys, style.line_key(style.LIMIT, "limit", linestyle="--")])
+    keys.append(style.line_key(style.LIMIT, "limit", linestyle="--"))
+    return style.finish(figure, title, style.CAPTIONS["voltage_profile"], keys)
 
 
 def worst_moment(run: Trajectory) -> tuple[int, int]:

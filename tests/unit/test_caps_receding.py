@@ -14,8 +14,8 @@ import pytest
 from cosim import Trajectory, run
 from cosim.contract import EvSessions, Exogenous, Feeder, Forecast, Setpoints
 from cosim.controllers.caps import BilevelCaps, CapsOptions, CapsRecord, RunningPlan, solve_caps
+from cosim.experiments.caps_output import verification_of
 from cosim.experiments.studies.host_capacity.homes import draw_problem
-from cosim.experiments.verification_output import verification_of
 from cosim.reduced import ReducedNetwork
 
 STEPS, STEP_MIN = 72, 10.0

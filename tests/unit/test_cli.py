@@ -196,9 +196,7 @@ def test_every_phase_of_a_run_is_told(tmp_path):
     path = scenarios.find("two_bus_evening")
     composition = compose(only(scenarios.read("two_bus_evening"), "none", path), path)
     told: dict[str, list[str]] = {}
-    execute(
-        composition, tmp_path, where=path, progress=lambda label, phase, *_: told.setdefault(label, []).append(phase)
-    )
+    execute(composition, tmp_path, progress=lambda label, phase, *_: told.setdefault(label, []).append(phase))
     assert list(dict.fromkeys(told["none"])) == ["planning", "steps", "measures", "unbalance", "writing", "done"]
     drawn = [phase.removeprefix("figures: ") for phase in told["all runs"] if phase.startswith("figures: ")]
     assert {path.stem for path in (tmp_path / "figures").iterdir()} <= set(drawn)
@@ -263,7 +261,7 @@ def test_an_interruption_ends_all_workers_and_keeps_what_was_finished(tmp_path):
         if finished and label == "long" and phase in ("planning", "steps") and multiprocessing.active_children():
             raise KeyboardInterrupt
 
-    results = execute(compose(scenario, path), folder, where=path, jobs=2, progress=progress)
+    results = execute(compose(scenario, path), folder, jobs=2, progress=progress)
     assert results.stopped is not None
     assert results.stopped.exit_code == 130
     assert "long" in str(results.stopped)

@@ -16,10 +16,11 @@ from cosim.experiments.compose import compose
 from cosim.experiments.figures import style, write_figures
 from cosim.experiments.figures.charging import binding_homes, homes_with_cars
 from cosim.experiments.figures.runs import Runs
-from cosim.experiments.figures.scoreboard import ABSENT, rows
 from cosim.experiments.figures.summary import paragraph
 from cosim.experiments.figures.voltage import worst_moment
+from cosim.experiments.metric_table import ABSENT
 from cosim.experiments.promise_table import promise_rows
+from cosim.experiments.report import rows
 from cosim.experiments.words import clock_text, minutes
 from cosim.measures import scoreboard
 
@@ -102,11 +103,15 @@ def boards(runs):
     return {label: scoreboard(trajectory) for label, trajectory in runs.items()}
 
 
+def shown(runs, metrics=None):
+    return Runs(runs, metrics or boards(runs), next(iter(runs.values())).exogenous)
+
+
 def test_all_figures_are_drawn(sunny, tmp_path):
-    day, runs = sunny
+    _, runs = sunny
     facts = {label: of_run(share) for label, share in zip(runs, (0.0, 0.0, 0.0, 0.5), strict=True)}
     promises = promise_rows(runs, boards(runs), facts)
-    files = write_figures(runs, boards(runs), tmp_path, day=day.exogenous, promises=promises)
+    files = write_figures(shown(runs), tmp_path, promises=promises)
     assert {file.name for file in files} == NAMES
     assert [file.name for file in files if file.path is None] == []
     for file in files:
@@ -122,7 +127,7 @@ def test_without_cars_and_roofs_the_reason_is_given_and_an_old_file_goes(tmp_pat
     day = composed(ev={"share": 0.0}, pv={"share": 0.0}, horizon_h=3.0)
     runs = trajectories(day, planner=False)
     (tmp_path / "charging.png").write_bytes(b"of another day")
-    files = {file.name: file for file in write_figures(runs, boards(runs), tmp_path)}
+    files = {file.name: file for file in write_figures(shown(runs), tmp_path)}
     missing = {name: file.caption for name, file in files.items() if file.path is None}
     assert set(missing) == {"charging", "caps", "photovoltaics", "promise", "behaviour", "pareto_front"}
     assert missing["charging"] == "there is no car on this feeder."
@@ -136,7 +141,7 @@ def test_a_bare_feeder_has_no_map_no_profile_and_no_limit(sunny, tmp_path):
         distance_m={},
     )  # fmt: skip
     only = {"planner": run(bare, day.exogenous.first(240), Planner(3), label="planner")}
-    files = {file.name: file for file in write_figures(only, boards(only), tmp_path)}
+    files = {file.name: file for file in write_figures(shown(only), tmp_path)}
     assert {name for name, file in files.items() if file.path is None} == {
         "transformer_loading", "voltage_profile", "promise", "behaviour", "feeder_map"
     }  # fmt: skip
@@ -149,17 +154,8 @@ def test_a_transformer_without_rating_shows_amperes(sunny, tmp_path):
     unrated = [replace(branch, rating_a=float("nan")) for branch in feeder.network.branches]
     place = replace(feeder, transformer_kva=float("nan"), network=replace(feeder.network, branches=tuple(unrated)))
     single = {"none": replace(runs["none"], feeder=place)}
-    files = {file.name: file for file in write_figures(single, boards(single), tmp_path)}
+    files = {file.name: file for file in write_figures(shown(single), tmp_path)}
     assert "no rating" in files["transformer_loading"].title
-
-
-def test_no_step_at_all(sunny, tmp_path):
-    _, runs = sunny
-    with pytest.raises(RunStoppedError) as stop:
-        run(runs["none"].feeder, runs["none"].exogenous, Failing(3, after_min=0.0))
-    files = write_figures({"nothing": stop.value.trajectory}, {}, tmp_path)
-    assert {file.path for file in files} == {None}
-    assert {file.caption for file in files} == {"no run completed a step."}
 
 
 def test_scoreboard_marks_best_and_violated_but_never_a_run_that_stopped(sunny):
@@ -168,22 +164,23 @@ def test_scoreboard_marks_best_and_violated_but_never_a_run_that_stopped(sunny):
     metrics["failing"]["cost_eur"] = -100.0
     metrics["planner"]["cost_eur"] = -50.0
     metrics["none"]["voltage_max_pu"] = 1.2
-    found = {row.name: row for _, group in rows(runs, metrics) for row in group}
+    found = {row.name: row for _, group in rows(shown(runs, metrics)) for row in group}
     column = {label: number for number, label in enumerate(runs)}
     cost = found["cost_eur"]
-    assert [cell.best for cell in cost.cells] == [label == "planner" for label in runs]
-    assert cost.direction_words == "lower is better"
-    assert found["voltage_max_pu"].cells[column["none"]].violated
-    assert not found["voltage_max_pu"].cells[column["planner"]].violated
-    assert found["setpoint_error_max_kw"].cells[column["none"]].text == ABSENT
-    assert not any(cell.best for cell in found["import_kwh"].cells)
+    assert [cell.best for cell, _ in cost.cells] == [label == "planner" for label in runs]
+    assert cost.metric.direction[1] == "lower is better"
+    assert found["voltage_max_pu"].cells[column["none"]][0].violated
+    assert not found["voltage_max_pu"].cells[column["planner"]][0].violated
+    cell, why = found["setpoint_error_max_kw"].cells[column["none"]]
+    assert (cell.text, why) == (ABSENT, "sets no import cap")
+    assert not any(cell.best for cell, _ in found["import_kwh"].cells)
 
 
 def test_unknown_measures_are_shown_without_judgement(sunny):
     _, runs = sunny
-    groups = dict(rows(runs, {label: {"something_new": float(k)} for k, label in enumerate(runs)}))
-    assert [cell.text for cell in groups["Others"][0].cells] == ["0.0", "1.0", "2.0", "3.0"]
-    assert not any(cell.best for cell in groups["Others"][0].cells)
+    groups = dict(rows(shown(runs, {label: {"something_new": float(k)} for k, label in enumerate(runs)})))
+    assert [cell.text for cell, _ in groups["Others"][0].cells] == ["0.0", "1.0", "2.0", "3.0"]
+    assert not any(cell.best for cell, _ in groups["Others"][0].cells)
 
 
 def test_summary_names_troubles_cures_and_stopped_runs(sunny):
@@ -192,7 +189,7 @@ def test_summary_names_troubles_cures_and_stopped_runs(sunny):
     metrics["none"].update(transformer_peak_percent=150.0, transformer_overload_min=45.0, overvoltage_min=130.0)
     metrics["equal_share"].update(transformer_overload_min=0.0, overvoltage_min=130.0)
     metrics["planner"].update(transformer_overload_min=20.0, overvoltage_min=60.0)
-    text = " ".join(paragraph(Runs(runs, metrics)))
+    text = " ".join(paragraph(shown(runs, metrics)))
     assert "150 % of its rating, above its rating for 45 min" in text
     assert "Overload of the transformer is gone under equal_share; left under others: planner 20 min." in text
     assert "Voltage above its limit is shortest under planner: 60 min instead of 2 h 10 min." in text

@@ -36,7 +36,7 @@ def executed(tmp_path_factory) -> Results:
     for run in RUNS:
         run["label"] = run.get("label", "none").replace("%", "")
     composition = compose(scenarios.parse({**data, "runs": RUNS, "horizon_h": 12.0}, path), path)
-    results = execute(composition, tmp_path_factory.mktemp("promise"), where=path)
+    results = execute(composition, tmp_path_factory.mktemp("promise"))
     assert results.stopped is None
     return results
 

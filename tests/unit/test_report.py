@@ -13,8 +13,9 @@ from cosim import run
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
 from cosim.experiments.figures import write_figures
-from cosim.experiments.manifest import assumptions, make_manifest
-from cosim.experiments.report import degradations, write_report
+from cosim.experiments.figures.runs import Runs
+from cosim.experiments.manifest import make_manifest
+from cosim.experiments.report import assumptions, degradations, write_report
 from cosim.measures import scoreboard
 
 OUTSIDE = re.compile(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//|url\(|@import|<script""", re.IGNORECASE)
@@ -51,23 +52,23 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def day():
-    path = scenarios.find("two_bus_evening")
-    composition = compose(scenarios.read("two_bus_evening"), path)
+    composition = compose(scenarios.read("two_bus_evening"), scenarios.find("two_bus_evening"))
     runs = {
         item.name: run(composition.feeder, composition.exogenous, composition.controller(item), label=item.name)
         for item in composition.scenario.runs
     }
-    return composition, path, runs
+    return composition, runs
 
 
 def page(day, folder, runs=None, extra=(), manifest_changes=None):
-    composition, path, whole = day
+    composition, whole = day
     runs = whole if runs is None else runs
     metrics = {label: scoreboard(trajectory) for label, trajectory in runs.items()}
-    figures = write_figures(runs, metrics, folder / "figures")
-    manifest = make_manifest(runs, None, {}, composition, path, "opendss") | (manifest_changes or {})
-    stated = [*assumptions(composition, "opendss"), *extra]
-    file = write_report(folder, runs, metrics, manifest, figures, stated)
+    shown = Runs(runs, metrics, composition.exogenous)
+    figures = write_figures(shown, folder / "figures")
+    manifest = make_manifest(composition, runs, "opendss", None, {}) | (manifest_changes or {})
+    told = replace(composition, warnings=(*composition.warnings, *extra))
+    file = write_report(folder, told, shown, manifest, figures, (), {})
     content = file.read_text(encoding="utf-8")
     parsed = Page()
     parsed.feed(content)
@@ -86,8 +87,8 @@ def test_the_page_is_whole_and_needs_nothing_else(day, tmp_path):
 
 
 def test_it_names_every_controller_assumption_and_reason(day, tmp_path):
-    composition, _, runs = day
-    content, parsed, figures = page(day, tmp_path, extra=["Warning: the moon <is> full"])
+    composition, runs = day
+    content, parsed, figures = page(day, tmp_path, extra=["the moon <is> full"])
     text = "".join(parsed.text)
     for label in runs:
         assert label in text
@@ -106,7 +107,7 @@ def test_it_names_every_controller_assumption_and_reason(day, tmp_path):
 
 
 def test_degraded_steps_and_stopped_runs_are_in_sight(day, tmp_path):
-    _, _, whole = day
+    _, whole = day
     marked = np.zeros(whole["none"].steps, dtype=bool)
     marked[[3, 7, 9]] = True
     notes = ((3, "curves 0.12 kW apart"), (7, "curves 3.4 kW apart"), (9, "fallback: no plan"))
@@ -122,10 +123,3 @@ def test_degraded_steps_and_stopped_runs_are_in_sight(day, tmp_path):
     ]
     assert "curves 0.12 kW apart" in text
     assert "No step of any run is degraded" not in text
-
-
-def test_a_page_with_nothing_to_say_still_says_so(day, tmp_path):
-    file = write_report(tmp_path, {}, {}, {}, write_figures({}, {}, tmp_path / "figures"), [])
-    text = file.read_text(encoding="utf-8")
-    assert "No run completed a step" in text
-    assert "Every home is metered" in text

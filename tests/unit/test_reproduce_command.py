@@ -18,7 +18,7 @@ import typer
 
 from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
 from cosim.errors import InputError
-from cosim.experiments import caps_output, cli
+from cosim.experiments import caps_output, caps_tables, cli
 from cosim.experiments.studies import STUDIES
 from cosim.experiments.studies.command import study_command
 from cosim.experiments.studies.host_capacity import study
@@ -131,7 +131,7 @@ def test_floors_under_sum_of_caps_have_to_fit_by_their_sum() -> None:
 @pytest.fixture
 def table(tmp_path: Path) -> pd.DataFrame:
     problem = draw_problem(3, 24)
-    return caps_output.caps_table(problem, solve_caps(problem), [1, 2, 3])
+    return caps_tables.caps_table(problem, solve_caps(problem), [1, 2, 3])
 
 
 @pytest.mark.parametrize(

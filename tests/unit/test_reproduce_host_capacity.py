@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from cosim.controllers.caps import BilevelCaps, CapsOptions, solve_caps
-from cosim.experiments import caps_output
+from cosim.experiments import caps_output, caps_tables
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
 from cosim.experiments.scenario import Run
@@ -190,7 +190,7 @@ def test_a_wrong_plan_is_found_out() -> None:
     problem = draw_problem(4, 24)
     result = solve_caps(problem, CapsOptions("least_restriction"))
     moved = replace(result, planned_kw=np.roll(result.planned_kw, 1, axis=0))
-    proof = caps_output.proof_of(problem, moved, caps_output.responses(problem, moved, range(4)))
+    proof = caps_output.proof_of(problem, moved, caps_tables.responses(problem, moved, range(4)))
     assert proof["max_response_error_kw"] > 0.1
 
 
@@ -202,13 +202,13 @@ def test_what_was_planned_is_compared_with_what_households_do_not_with_itself() 
     dearest = int(np.argmax(problem.tariff_eur_per_kwh))
     dearer[:, car] = 0.0
     dearer[dearest, car] = result.planned_kw[:, car].sum()
-    answers = caps_output.responses(problem, replace(result, planned_kw=dearer), range(4))
+    answers = caps_tables.responses(problem, replace(result, planned_kw=dearer), range(4))
     assert answers.cost_difference_eur[car] > 0.01
     assert answers.greedy_cost_eur.to_numpy() == pytest.approx(answers.lp_cost_eur.to_numpy())
     others = answers.drop(index=car)
     assert others.cost_difference_eur.abs().max() < 1e-5
     optimistic = solve_caps(problem, CapsOptions("least_restriction", ties="optimistic"))
-    answers = caps_output.responses(problem, optimistic, range(4))
+    answers = caps_tables.responses(problem, optimistic, range(4))
     assert answers.cost_difference_eur.abs().max() < 1e-5
     assert caps_output.proof_of(problem, optimistic, answers)["max_response_error_kw"] < 1e-5
 
@@ -221,7 +221,7 @@ def test_homes_with_two_stays_and_with_none_are_told_apart() -> None:
         drawn, home=np.array([1, 1]), plugged=plugged, charger_kw=np.array([3.0, 7.0]), charger_min_kw=np.zeros(2),
         energy_need_kwh=np.array([2.0, 5.0]), efficiency=np.array([0.9, 0.8]), limit_kw=np.full((24, 1), 40.0),
     )  # fmt: skip
-    table = caps_output.caps_table(problem, solve_caps(problem), ["a", "b", "c"])
+    table = caps_tables.caps_table(problem, solve_caps(problem), ["a", "b", "c"])
     two, none = table[table.household == "b"], table[table.household == "a"]
     assert two.energy_need_kwh.tolist() == [2.0] * 6 + [5.0] * 18
     assert two.charger_kw.tolist() == [3.0] * 6 + [7.0] * 18

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cosim.controllers.caps import CapsOptions, solve_caps
-from cosim.experiments import deviation_output
-from cosim.experiments.deviation_output import DRAWS, FEWEST_DRAWS, deviation_rows
+from cosim.experiments import caps_tables
+from cosim.experiments.caps_tables import DRAWS, FEWEST_DRAWS, deviation_rows
 from cosim.experiments.studies.host_capacity import comparison
 from cosim.experiments.studies.host_capacity.comparison import CAREFUL, Comparison, compare
 from cosim.experiments.studies.host_capacity.study import HostCapacity, HostConfig
@@ -106,7 +106,7 @@ def test_draws_are_fewer_with_many_homes(plain: Comparison, monkeypatch: pytest.
     cells = plan.problem.slots * plan.problem.cars
 
     def draws(room: float) -> set[int]:
-        monkeypatch.setattr(deviation_output, "CELLS", room * cells)
+        monkeypatch.setattr(caps_tables, "CELLS", room * cells)
         rows = deviation_rows(plan.problem, plan.result.caps_kw, np.random.default_rng(1), plan="some")
         return {row["draws"] for row in rows} - {1}
 

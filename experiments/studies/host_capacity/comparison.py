@@ -10,7 +10,7 @@ import numpy as np
 from cosim.controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
 from cosim.controllers.caps.decomposition import Clock
 from cosim.controllers.caps.follower import charging_cost_eur
-from cosim.experiments.deviation_output import Rows, deviation_rows
+from cosim.experiments.caps_tables import Rows, deviation_rows
 from cosim.experiments.studies.base import Cases
 
 ANTICIPATED, SAFE, CAREFUL = "anticipated", "sum_of_caps", "anticipated_margin_15"

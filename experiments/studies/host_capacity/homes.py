@@ -13,7 +13,8 @@ from cosim.controllers.caps import CapsOptions, CapsProblem, CapsResult, share_o
 from cosim.controllers.caps.result import spans
 from cosim.controllers.caps.sharing import water_level
 from cosim.errors import Fault, InputError
-from cosim.experiments.caps_output import Names, uncontrolled_kw
+from cosim.experiments.caps_output import uncontrolled_kw
+from cosim.experiments.caps_tables import Names
 from cosim.feeders.households import DAY_MIN, draw_households
 from cosim.feeders.profiles import tariff_eur_per_kwh
 from cosim.feeders.sessions import FEASIBLE_SHARE, draw_sessions

@@ -14,8 +14,8 @@ import typer
 from cosim.controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
 from cosim.controllers.caps.follower import charging_cost_eur
 from cosim.errors import Fault, InputError
-from cosim.experiments.caps_output import Names, proof_of, responses, uncontrolled_kw, write_caps
-from cosim.experiments.deviation_output import Rows, deviation_rows
+from cosim.experiments.caps_output import proof_of, uncontrolled_kw, write_caps
+from cosim.experiments.caps_tables import Names, Rows, deviation_rows, responses
 from cosim.experiments.figures.style import Drawing
 from cosim.experiments.studies.base import Cases, Progress, Study, StudyConfig, StudyResult, from_template
 from cosim.experiments.studies.host_capacity.comparison import GAP, Comparison, compare
@@ -122,7 +122,7 @@ class HostResult(StudyResult):
     problem, result, households, deviations
         What is written.
     answers, proof : DataFrame, dict
-        See `caps_output.responses` and `caps_output.proof_of`.
+        See `caps_tables.responses` and `caps_output.proof_of`.
     """
 
     replication: Replication
