@@ -21,12 +21,14 @@ class Behaviour:
     response : str
         ``cheapest``: fill the cheapest hours before departure, the earliest first among equals;
         ``immediate``: charge as soon and as fast as possible.
-    stubborn : ndarray of bool, shape (customer,) or (0,)
+    noncompliant : ndarray of bool, shape (customer,) or (0,)
         Homes that ignore import caps.
     """
 
     response: str = "cheapest"
-    stubborn: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    noncompliant: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = field(
+        default_factory=lambda: np.zeros(0, dtype=bool)
+    )
 
     def __post_init__(self) -> None:
         if self.response not in RESPONSES:
@@ -53,7 +55,7 @@ class Households:
 
     def __init__(self, behaviour: Behaviour, fleet: EvFleet, tariff_eur_per_kwh: Float, expected: Exogenous) -> None:
         customers = fleet.charger_kw.shape[1]
-        self.obeys = ~behaviour.stubborn if behaviour.stubborn.size else np.ones(customers, dtype=bool)
+        self.obeys = ~behaviour.noncompliant if behaviour.noncompliant.size else np.ones(customers, dtype=bool)
         self.response = behaviour.response
         self._fleet = fleet
         self._tariff = tariff_eur_per_kwh

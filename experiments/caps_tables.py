@@ -53,7 +53,7 @@ def caps_table(problem: CapsProblem, result: CapsResult, households: Names) -> p
         there, else the next to come, else the last. ``phase`` is the one that the home loads (1 where one limit counts
         for all), or all of them (``123``), and ``limit_kw`` its limit in this slot, the smallest where there are
         several: then ``limit_1_kw`` and so on tell those of all phases. Homes without a car have a charger of 0 kW.
-        ``slot_h`` is there where slots do not make up a day, ``battery_room_kwh`` is there where prices below nil may
+        ``slot_h`` is there where slots do not make up a day, ``battery_room_kwh`` is there where prices below zero may
         fill batteries beyond the need, ``worst_kw`` where ties are pessimistic: what the slot must reckon with.
     """
     slots, homes = problem.slots, problem.homes

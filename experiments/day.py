@@ -173,7 +173,7 @@ class Day(Place):
     @property
     def behaviour(self) -> Behaviour:
         """How households react where a run says nothing else."""
-        return self._behaviour(self.scenario.households.stubborn_share)
+        return self._behaviour(self.scenario.households.noncompliant_share)
 
     def forecast_of(self, run: RunSpec) -> Forecast:
         """What is told beforehand in one run."""
@@ -181,13 +181,15 @@ class Day(Place):
 
     def behaviour_of(self, run: RunSpec) -> Behaviour:
         """How households react in one run; who ignores caps at a small share does so at every larger one."""
-        return self._behaviour(self.scenario.stubborn_share_of(run))
+        return self._behaviour(self.scenario.noncompliant_share_of(run))
 
-    def _behaviour(self, stubborn_share: float) -> Behaviour:
+    def _behaviour(self, noncompliant_share: float) -> Behaviour:
         count = len(self.feeder.customers)
-        stubborn = np.zeros(count, dtype=bool)
-        stubborn[self.scenario.stream("stubborn").permutation(count)[: round(stubborn_share * count)]] = True
-        return Behaviour(response=self.scenario.households.response, stubborn=stubborn)
+        noncompliant = np.zeros(count, dtype=bool)
+        noncompliant[self.scenario.stream("noncompliant").permutation(count)[: round(noncompliant_share * count)]] = (
+            True
+        )
+        return Behaviour(response=self.scenario.households.response, noncompliant=noncompliant)
 
 
 @dataclass(frozen=True, eq=False)

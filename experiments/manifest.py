@@ -70,8 +70,8 @@ def _of_run(label: str, trajectory: Trajectory, composition: Day) -> dict[str, A
         "controller": run.controller,
         "options": run.options,
         "forecast": composition.scenario.forecast_of(run).model_dump(),
-        "stubborn_share": composition.scenario.stubborn_share_of(run),
-        "stubborn_homes": int(composition.behaviour_of(run).stubborn.sum()),
+        "noncompliant_share": composition.scenario.noncompliant_share_of(run),
+        "stubborn_homes": int(composition.behaviour_of(run).noncompliant.sum()),
     }
 
 

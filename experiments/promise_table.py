@@ -36,7 +36,7 @@ class PromiseRow:
     ----------
     label, controller, coordination, forecast : str
         The run; coordination is empty where the controller knows none.
-    stubborn_share : float
+    noncompliant_share : float
         Share of homes that ignore import caps.
     promised_peak_kva, delivered_peak_kva : float
         Largest apparent power at the transformer, over the day; the promise is nan where none was made.
@@ -61,7 +61,7 @@ class PromiseRow:
     controller: str
     coordination: str
     forecast: str
-    stubborn_share: float
+    noncompliant_share: float
     promised_peak_kva: float
     delivered_peak_kva: float
     excess_max_kva: float
@@ -102,7 +102,7 @@ class Release:
 
     @property
     def released_kwh(self) -> float:
-        """Freedom that is not withheld [kWh]."""
+        """Headroom that is not withheld [kWh]."""
         return self.safe.withheld_kwh - self.anticipated.withheld_kwh
 
     @property
@@ -142,7 +142,7 @@ def promise_rows(
     metrics : mapping of label to mapping of name to float
         Scoreboards.
     facts : mapping of label to mapping
-        ``runs`` of the manifest: controller, options, forecast, share of stubborn homes.
+        ``runs`` of the manifest: controller, options, forecast, share of noncompliant homes.
     """
     return [_row(label, run, metrics[label], facts[label]) for label, run in trajectories.items()]
 
@@ -150,7 +150,7 @@ def promise_rows(
 def releases(rows: Sequence[PromiseRow]) -> list[Release]:
     """Return pairs of runs that differ in nothing but coordination, in the order of the anticipating ones."""
     found = {(row.coordination, _world(row)): row for row in rows if row.coordination}
-    obedient = {_told(row): row for row in rows if row.coordination == ANTICIPATED and row.stubborn_share == 0.0}
+    obedient = {_told(row): row for row in rows if row.coordination == ANTICIPATED and row.noncompliant_share == 0.0}
     return [
         Release(row, found[SAFE, _world(row)], obedient.get(_told(row)))
         for row in rows
@@ -184,7 +184,7 @@ def _row(label: str, run: Trajectory, metrics: Mapping[str, float], fact: Mappin
         controller=str(fact["controller"]),
         coordination=str(coordination),
         forecast=str(fact["forecast"]["kind"]),
-        stubborn_share=float(fact["stubborn_share"]),
+        noncompliant_share=float(fact["noncompliant_share"]),
         promised_peak_kva=float(np.nanmax(run.planned_kva)) if has_promise else float("nan"),
         delivered_peak_kva=float(metrics["transformer_peak_kva"]),
         excess_max_kva=float(np.fmax.reduce(excess, initial=0.0)) if has_promise else float("nan"),
@@ -222,4 +222,4 @@ def _told(row: PromiseRow) -> tuple[str, ...]:
 
 
 def _world(row: PromiseRow) -> tuple[Any, ...]:
-    return (*_told(row), row.stubborn_share)
+    return (*_told(row), row.noncompliant_share)

@@ -123,13 +123,13 @@ def write_report(
 def assumptions(day: Day, engine: str) -> list[str]:
     """State in words what the results rest on."""
     scenario = day.scenario
-    shares = _grouped(scenario, scenario.stubborn_share_of)
+    shares = _grouped(scenario, scenario.noncompliant_share_of)
     text = _template("assumptions.txt.j2").render(
         engine=engine,
         told=_grouped(scenario, scenario.forecast_of),
         response=scenario.households.response,
         shares=shares,
-        ignoring={share: int(day.behaviour_of(runs[0]).stubborn.sum()) for share, runs in shares.items()},
+        ignoring={share: int(day.behaviour_of(runs[0]).noncompliant.sum()) for share, runs in shares.items()},
         homes=len(day.feeder.customers),
     )
     return text.splitlines()
@@ -225,7 +225,7 @@ def _facts(runs: Runs, manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]
     yield "step", f"{run.step_min:g} min, decisions every {run.control_min:g} min"
     yield "engine", ", ".join(dict.fromkeys(one.engine for _, one in runs))
     yield "forecast", ", ".join(dict.fromkeys(fact["forecast"]["kind"] for fact in manifest["runs"].values()))
-    shares = dict.fromkeys(fact["stubborn_share"] for fact in manifest["runs"].values())
+    shares = dict.fromkeys(fact["noncompliant_share"] for fact in manifest["runs"].values())
     if any(shares):
         yield "homes that ignore caps", ", ".join(f"{100 * share:.0f} %" for share in shares)
     yield "households", manifest["scenario"]["households"]["response"]

@@ -9,7 +9,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from cosim import plugins
@@ -22,9 +31,10 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).parent / "scenarios"
 
-_STREAMS = ("households", "cars", "roofs", "stubborn", "forecast", "controllers", "deviation", "rephase")
+_STREAMS = ("households", "cars", "roofs", "noncompliant", "forecast", "controllers", "deviation", "rephase")
 
 Share = Annotated[float, Field(ge=0, le=1)]
+_NONCOMPLIANT = AliasChoices("noncompliant_share", "stubborn_share")  # the second is the key of version 0.1
 ForecastKind = Literal["oracle", "persistence", "noisy"]
 
 
@@ -58,7 +68,9 @@ class Homes(_Table):
 
     profiles: str = Field("may_weekday", description="A shipped set, 'feeder' for the loads of the file, or a path")
     response: Literal["cheapest", "immediate"] = Field("cheapest", description="When a home charges inside its cap")
-    stubborn_share: Share = Field(0.0, description="Share of homes that ignore import caps")
+    noncompliant_share: Share = Field(
+        0.0, validation_alias=_NONCOMPLIANT, description="Share of homes that ignore import caps"
+    )
     power_factor: float = Field(0.95, gt=0, le=1, description="Of household demand, inductive")
 
 
@@ -106,7 +118,9 @@ class Run(_Table):
     controller: str = Field(description="A name, my_file.py:MyClass (seen from the scenario), or a module:Class")
     label: str | None = Field(None, pattern=r"^[A-Za-z0-9_.\-]+$")
     options: dict[str, Any] = Field(default_factory=dict)
-    stubborn_share: Share | None = Field(None, description="Instead of the scenario's")
+    noncompliant_share: Share | None = Field(
+        None, validation_alias=_NONCOMPLIANT, description="Instead of the scenario's"
+    )
     forecast: OwnForecast = Field(None, description="A kind, or a table of what differs from the scenario's")
 
     @property
@@ -158,9 +172,9 @@ class Scenario(_Table):
 
         return default_rng([self.seed, _STREAMS.index(name)])
 
-    def stubborn_share_of(self, run: Run) -> float:
+    def noncompliant_share_of(self, run: Run) -> float:
         """Share of homes that ignore import caps in this run."""
-        return self.households.stubborn_share if run.stubborn_share is None else run.stubborn_share
+        return self.households.noncompliant_share if run.noncompliant_share is None else run.noncompliant_share
 
     def forecast_of(self, run: Run) -> ForecastTable:
         """What is told beforehand in this run: its own keys, and the scenario's for the rest."""

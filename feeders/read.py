@@ -228,12 +228,13 @@ def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str,
     if not survey.bus_xy:
         yield "no coordinates: the map is left out"
     if controls:
-        yield f"regulators and switches stay as they are at the start: {', '.join(controls[:5])}"
+        yield f"tap control disabled, switches as they are at the start: {', '.join(controls[:5])}"
     if "nominal_voltage_v" not in facts:
         rated_v = _nominal_voltage_v(survey)
         yield f"nominal voltage not declared (feeder.toml): {rated_v:.1f} V from the loads' ratings"
     if injectors:
-        yield f"other sources run as in the file, so served power cannot be checked: {', '.join(injectors[:5])}"
+        held = "other sources held at constant power as in the file, so served power cannot be checked"
+        yield f"{held}: {', '.join(injectors[:5])}"
     by_problem: dict[str, list[str]] = defaultdict(list)
     for load in survey.loads:
         for problem in _load_problems(survey, load, distance_m):

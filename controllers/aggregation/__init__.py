@@ -14,7 +14,7 @@ from cosim.controllers.aggregation.deviation import Case, Weights, deviation, pa
 from cosim.controllers.aggregation.disaggregate import disaggregate, missed_kwh
 from cosim.controllers.aggregation.envelope import reachable
 from cosim.controllers.aggregation.exact import fit_exactly
-from cosim.controllers.aggregation.fit import Wishes, fit_factors, minimise_in_box
+from cosim.controllers.aggregation.fit import FitOptions, fit_factors, minimise_in_box
 from cosim.controllers.aggregation.fleet import PER_CAR, PER_STEP, Fleet, checked_fleet
 from cosim.controllers.aggregation.model import ENVELOPE, SIMPLE, Recipe, judge, make_week, train, units_of
 from cosim.controllers.aggregation.programme import StoreLp, fleet_total, reference
@@ -22,8 +22,39 @@ from cosim.controllers.aggregation.sensitivity import sensitivity
 from cosim.controllers.aggregation.store import Store
 
 __all__ = [
-    "ENVELOPE", "MAPS_H", "PER_CAR", "PER_STEP", "SIMPLE", "Case", "Factors", "Fleet", "Recipe", "Store", "StoreLp",
-    "Weights", "Wishes", "aggregate", "applied", "block_of_step", "checked_fleet", "deviation", "disaggregate",
-    "envelope", "fit_exactly", "fit_factors", "fleet_total", "judge", "make_week", "minimise_in_box", "missed_kwh",
-    "parts", "reachable", "reference", "scaled", "sensitivity", "simple_sum", "train", "units_of",
+    "ENVELOPE",
+    "MAPS_H",
+    "PER_CAR",
+    "PER_STEP",
+    "SIMPLE",
+    "Case",
+    "Factors",
+    "FitOptions",
+    "Fleet",
+    "Recipe",
+    "Store",
+    "StoreLp",
+    "Weights",
+    "aggregate",
+    "applied",
+    "block_of_step",
+    "checked_fleet",
+    "deviation",
+    "disaggregate",
+    "envelope",
+    "fit_exactly",
+    "fit_factors",
+    "fleet_total",
+    "judge",
+    "make_week",
+    "minimise_in_box",
+    "missed_kwh",
+    "parts",
+    "reachable",
+    "reference",
+    "scaled",
+    "sensitivity",
+    "simple_sum",
+    "train",
+    "units_of",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 from cosim.contract import Decision, EvSessions, Exogenous, Feeder, Float, Forecast, Int, Observation, Setpoints
 from cosim.controllers.aggregation.aggregate import MAPS_H
 from cosim.controllers.aggregation.disaggregate import disaggregate
-from cosim.controllers.aggregation.fit import Wishes
+from cosim.controllers.aggregation.fit import FitOptions
 from cosim.controllers.aggregation.fleet import Fleet
 from cosim.controllers.aggregation.model import ENVELOPE, SIMPLE, Model, Recipe, Week, make_week, train
 from cosim.controllers.nowcast import WORTH_KWH, longer_steps, rest_of_day
@@ -153,7 +153,7 @@ class Aggregator:
             price = week.price_eur_per_kwh * rng.uniform(1.0 - PRICE_NOISE, 1.0 + PRICE_NOISE, week.fleet.steps)
             weeks.append(make_week(week.fleet, price, week.first_h))
         recipe = Recipe("envelope", min(self._units, week.fleet.cars), self._block_h, REGULARISATION)
-        return train(weeks, recipe, rng, Wishes(kicks=KICKS))
+        return train(weeks, recipe, rng, FitOptions(kicks=KICKS))
 
     def _planned_kva(self, expected: Exogenous, k: int) -> float:
         """Apparent power expected at the transformer: homes and roofs as forecast, cars as promised."""

@@ -57,7 +57,7 @@ def deviation(target: Schedule, mine: Schedule, weights: Weights) -> float:
 
 
 def free_families(stores: Sequence[Store]) -> Int:
-    """Families of bounds that a factor can move: those that are not nil throughout."""
+    """Families of bounds that a factor can move: those that are not zero throughout."""
     return np.array(
         [k for k, name in enumerate(BOUNDS) if any(getattr(store, name).any() for store in stores)], np.int64
     )

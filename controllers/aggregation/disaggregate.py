@@ -1,6 +1,6 @@
 """From one power for the fleet back to cars: can they do it, and what is missing where they cannot.
 
-A linear programme over all cars at once, hence exact: the shortfall is nil if and only if some schedule of the cars
+A linear programme over all cars at once, hence exact: the shortfall is zero if and only if some schedule of the cars
 adds up to the wanted power.
 """
 
@@ -35,7 +35,7 @@ class Shares(FrozenArrays):
         Wanted power that the cars cannot take, and power that they must take beyond it [kW].
     cycled_kw : ndarray, shape (step, car)
         Power that a car takes and feeds back at once, which burns energy in its losses. The programme does not forbid
-        it: where it is not nil, the wanted power was followed on paper only [kW].
+        it: where it is not zero, the wanted power was followed on paper only [kW].
     """
 
     charge_kw: Float

@@ -36,7 +36,7 @@ _BOX_ROUNDS, _FLAT = 60, 1e-10
 
 
 @dataclass(frozen=True)
-class Wishes:
+class FitOptions:
     """What makes a fit a good one, and how long to search.
 
     Attributes
@@ -84,7 +84,7 @@ def fit_factors(
     cases: Sequence[Case],
     block_h: int,
     rng: np.random.Generator,
-    wishes: Wishes | None = None,
+    options: FitOptions | None = None,
     *,
     starts: Sequence[Factors] = (),
 ) -> Fit:
@@ -98,7 +98,7 @@ def fit_factors(
         Hours that share a factor, one of ``MAPS_H``.
     rng : numpy.random.Generator
         Of the kicks.
-    wishes : Wishes, optional
+    options : FitOptions, optional
         Weights, regularisation, bounds of the factors, length of the search.
     starts : sequence of Factors
         Points to start from beside the factors 1 and those read off the reference. The objective is no worse than at
@@ -109,14 +109,14 @@ def fit_factors(
     InputError
         Where there is no week, weeks differ in length, or bounds of factors exclude 1.
     """
-    wishes = wishes or Wishes()
-    problem = _Problem(cases, block_h, wishes)
-    points = [Factors.ones(block_h), *factors_from_reference(cases, block_h, wishes.low, wishes.high)]
+    options = options or FitOptions()
+    problem = _Problem(cases, block_h, options)
+    points = [Factors.ones(block_h), *factors_from_reference(cases, block_h, options.low, options.high)]
     points += [start.on(block_h) for start in starts]
     seen = sorted((problem.look(point.value) for point in points), key=lambda one: one.objective)
     kept = [one for one in seen if np.isfinite(one.objective)][:DESCENTS]
     best = min((problem.descend(one) for one in kept), key=lambda one: one.objective)
-    for _ in range(wishes.kicks):
+    for _ in range(options.kicks):
         one = problem.look(problem.kicked(best.value, rng))
         if np.isfinite(one.objective):
             best = min(best, problem.descend(one), key=lambda one: one.objective)
@@ -134,9 +134,9 @@ class _Seen:
 class _Problem:
     """Objective and Gauss-Newton model of one fit."""
 
-    def __init__(self, cases: Sequence[Case], block_h: int, wishes: Wishes) -> None:
-        _check(cases, wishes)
-        self.cases, self.wishes = cases, wishes
+    def __init__(self, cases: Sequence[Case], block_h: int, options: FitOptions) -> None:
+        _check(cases, options)
+        self.cases, self.options = cases, options
         first = cases[0].store
         self._lps = [StoreLp(first.steps, first.keep) for _ in cases]  # one each: the last basis is worth most
         self._tau = [block_of_step(case.store.steps, case.store.step_h, block_h, case.first_h) for case in cases]
@@ -157,21 +157,21 @@ class _Problem:
         )
         if any(np.abs(one.missing_kwh).max() > NEGLIGIBLE_KWH for one in solved):
             return _Seen(value, (), np.inf, np.inf)
-        weights = self.wishes.weights
+        weights = self.options.weights
         apart = [deviation(case.target, one, weights) for case, one in zip(self.cases, solved, strict=True)]
         mean = float(np.mean(apart))
         away = float((self._share * (value - 1.0) ** 2).sum())
-        return _Seen(value, solved, mean, mean + self.wishes.regularisation * self._unscaled * away)
+        return _Seen(value, solved, mean, mean + self.options.regularisation * self._unscaled * away)
 
     def descend(self, seen: _Seen) -> _Seen:
         """Gauss-Newton steps in a trust region until none helps."""
         radius = FIRST_RADIUS
-        for _ in range(self.wishes.most_steps):
+        for _ in range(self.options.most_steps):
             hessian, gradient = self._model(seen)
             flat = seen.value[self._families].ravel()
             gained = 0.0
             while radius >= LEAST_RADIUS and gained <= 0.0:
-                low, high = np.maximum(self.wishes.low - flat, -radius), np.minimum(self.wishes.high - flat, radius)
+                low, high = np.maximum(self.options.low - flat, -radius), np.minimum(self.options.high - flat, radius)
                 step = minimise_in_box(hessian, gradient, np.minimum(low, 0.0), np.maximum(high, 0.0))
                 promised = -float(step @ (0.5 * hessian @ step + gradient))
                 trial_value = seen.value.copy()
@@ -192,14 +192,14 @@ class _Problem:
         moved = value.copy()
         shape, size, reach = moved[self._families].shape, rng.choice(KICK_SIZES), rng.choice(KICK_REACHES)
         kick = size * rng.standard_normal(shape) * (rng.uniform(size=shape) < reach)
-        moved[self._families] = np.clip(value[self._families] + kick, self.wishes.low, self.wishes.high)
+        moved[self._families] = np.clip(value[self._families] + kick, self.options.low, self.options.high)
         return moved
 
     def _model(self, seen: _Seen) -> tuple[Float, Float]:
         """Hessian and gradient of the objective where the schedule is linear in the factors."""
         count = len(self._families) * self._blocks
         hessian, gradient = np.zeros((count, count)), np.zeros(count)
-        weights = self.wishes.weights
+        weights = self.options.weights
         for lp, case, tau, solved in zip(self._lps, self.cases, self._tau, seen.solved, strict=True):
             lp.solve(scaled(case.store, _factors(seen.value), tau), case.price_eur_per_kwh)  # back to this optimum
             moves = sensitivity(lp.matrix, case.store, lp.basis(), tau, self._blocks, self._families)
@@ -208,7 +208,7 @@ class _Problem:
                 if weight > 0.0:
                     hessian += scale * weight * move.T @ move
                     gradient += scale * weight * move.T @ off
-        pull = 2.0 * self.wishes.regularisation * self._unscaled * np.tile(self._share, len(self._families))
+        pull = 2.0 * self.options.regularisation * self._unscaled * np.tile(self._share, len(self._families))
         gradient += pull * (seen.value[self._families].ravel() - 1.0)
         ridge = _RIDGE * (1.0 + np.trace(hessian) / count)
         hessian[np.diag_indices(count)] += pull + ridge
@@ -261,14 +261,14 @@ def _factors(value: Float) -> Factors:
     return Factors(value, 0)
 
 
-def _check(cases: Sequence[Case], wishes: Wishes) -> None:
+def _check(cases: Sequence[Case], options: FitOptions) -> None:
     faults = []
     if not cases:
         faults.append(Fault("fit", "cases", "there is no week to learn from", "give at least one"))
     if len({(case.store.steps, case.store.keep) for case in cases}) > 1:
         faults.append(Fault("fit", "cases", "weeks differ in length or self-discharge", "give weeks of one kind"))
-    if not 0.0 <= wishes.low <= 1.0 <= wishes.high:
-        problem = f"{wishes.low}..{wishes.high} does not include 1"
+    if not 0.0 <= options.low <= 1.0 <= options.high:
+        problem = f"{options.low}..{options.high} does not include 1"
         faults.append(Fault("fit", "low, high", problem, "let factors stay at 1"))
     if faults:
         raise InputError(faults)

@@ -16,7 +16,7 @@ import numpy as np
 from cosim.contract import Float, Int
 from cosim.controllers.aggregation.aggregate import Base, Factors, aggregate, applied, block_of_step
 from cosim.controllers.aggregation.deviation import Case
-from cosim.controllers.aggregation.fit import Wishes, fit_factors
+from cosim.controllers.aggregation.fit import FitOptions, fit_factors
 from cosim.controllers.aggregation.fleet import Fleet, checked_fleet
 from cosim.controllers.aggregation.programme import StoreLp, fleet_total, reference
 from cosim.controllers.aggregation.store import Schedule, checked_price, total
@@ -151,7 +151,7 @@ def train(
     weeks: Sequence[Week],
     recipe: Recipe,
     rng: np.random.Generator,
-    wishes: Wishes | None = None,
+    options: FitOptions | None = None,
     *,
     coarser: Sequence[Model] = (),
 ) -> Model:
@@ -165,7 +165,7 @@ def train(
         Base, units, map and regularisation.
     rng : numpy.random.Generator
         Of the search.
-    wishes : Wishes, optional
+    options : FitOptions, optional
         Weights and length of the search; its regularisation is the recipe's.
     coarser : sequence of Model
         Same base and units, on coarser maps: starts of the search.
@@ -180,9 +180,9 @@ def train(
     members = units_of([week.fleet for week in weeks], recipe.units)
     if recipe.regularisation is None:
         return Model(recipe, members, (Factors.ones(168),) * recipe.units)
-    wishes = replace(wishes or Wishes(), regularisation=recipe.regularisation)
+    options = replace(options or FitOptions(), regularisation=recipe.regularisation)
     fits = [
-        fit_factors(cases_of(weeks, cars, recipe.base), recipe.block_h, rng, wishes,
+        fit_factors(cases_of(weeks, cars, recipe.base), recipe.block_h, rng, options,
                     starts=[model.factors[unit] for model in coarser])
         for unit, cars in enumerate(members)
     ]  # fmt: skip

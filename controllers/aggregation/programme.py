@@ -7,7 +7,7 @@ Columns are kilowatt-hours on the battery's side: charged c, taken out d, level 
 with the cost price/eta_c on c and -price*eta_d on d (-price/eta_c where the price is negative: then charging and
 feeding back at once gains nothing, and no binary is needed to forbid it). So the matrix is the same for every battery
 of one horizon. Ties are broken: earliest first, and the lowest level that will do.
-Missing and surplus energy cost more than any energy can be worth (``penalty_eur_per_kwh``): they are nil wherever the
+Missing and surplus energy cost more than any energy can be worth (``penalty_eur_per_kwh``): they are zero wherever the
 bounds can be kept at all, they make every problem with uncrossed bounds solvable, and they bound the dual of the
 balance, which is what makes the bounds of ``exact`` proven. Formulation: P. Härtel and M. von Bonin,
 arXiv:2506.04843 (2025), as far as its nomenclature is public.
@@ -87,9 +87,9 @@ class StoreLp:
         one = sparse.eye_array(steps, format="csc")
         before = sparse.csc_array((np.ones(steps), (np.arange(steps), np.arange(-1, steps - 1) % steps)))
         self.matrix = sparse.csc_array(sparse.hstack([-one, one, one - keep * before, -one, one], format="csc"))
-        nil = np.zeros(5 * steps)  # numbers come with a store
+        zero = np.zeros(5 * steps)  # numbers come with a store
         self._solver = Solver(
-            Model(nil, self.matrix, 0.0, 0.0, 0.0, 0.0), solver="simplex", presolve="off",
+            Model(zero, self.matrix, 0.0, 0.0, 0.0, 0.0), solver="simplex", presolve="off",
             primal_feasibility_tolerance=_TOLERANCE, dual_feasibility_tolerance=_TOLERANCE,
         )  # fmt: skip
 

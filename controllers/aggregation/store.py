@@ -95,7 +95,7 @@ class Schedule(FrozenArrays):
     level_kwh : ndarray, shape (step,)
         At the end of each step [kWh].
     missing_kwh : ndarray, shape (step,)
-        Energy that the balance lacks (+) or cannot hold (-): nil wherever the bounds can be kept [kWh].
+        Energy that the balance lacks (+) or cannot hold (-): zero wherever the bounds can be kept [kWh].
     """
 
     charge_kw: Float

@@ -173,6 +173,6 @@ def _unit(values: Float) -> Float:
 
 
 def _power_of_two(size: Float | float) -> Float:
-    """Nearest power of two, which scales without rounding; 1 for nil."""
+    """Nearest power of two, which scales without rounding; 1 for zero."""
     size = np.asarray(size, dtype=np.float64)
     return np.where(size > 0.0, np.exp2(np.round(np.log2(np.where(size > 0.0, size, 1.0)))), 1.0)

@@ -7,7 +7,7 @@ Two facts make this the same problem as the optimistic one, with followers that 
 
 1. *Worst is lexicographic.* The worst optimum for ``c_y`` is the lexicographic optimum of (min d y, max c_y y), whose
    multipliers are pairs, lexicographically non-negative and complementary to the slacks. So the same tree solves it:
-   row tight, or pair nil. Each coupling row has a follower of its own, whose second objective is that row of B; rows
+   row tight, or pair zero. Each coupling row has a follower of its own, whose second objective is that row of B; rows
    are brought in only when the best point of the game without them violates them.
 2. *The best value is attained.* x enters the follower's problem on the right-hand side only. There the optimal set
    S(x) is Lipschitz continuous in x (Mangasarian and Shiau, SIAM J. Control Optim. 25, 1987, doi 10.1137/0325033), so

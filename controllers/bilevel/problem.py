@@ -27,11 +27,11 @@ class BilevelLP:
     Attributes
     ----------
     c_x : array-like, shape (leader variable,)
-        Leader's cost of its own variables; its length is their number, and may be nil.
+        Leader's cost of its own variables; its length is their number, and may be zero.
     c_y : array-like, shape (follower variable,), or None
-        Leader's cost of the follower's answer; None is nil.
+        Leader's cost of the follower's answer; None is zero.
     A, B : array-like, shape (leader row, leader variable) and (leader row, follower variable), or None
-        Leader's rows; None or empty is nil. Rows with a coefficient in B are coupling constraints: the follower does
+        Leader's rows; None or empty is zero. Rows with a coefficient in B are coupling constraints: the follower does
         not know them.
     a : array-like, shape (leader row,), or None
         Their right-hand side; inf (or 1e20 and more) is no limit.

@@ -1,7 +1,7 @@
 """Branch and bound on complementarities (Bard and Moore, SIAM J. Sci. Stat. Comput. 11, 1990, doi 10.1137/0911017).
 
-Each row of each follower is tight, or has a nil multiplier. A node fixes this for some rows and solves the
-relaxation. At its decision the follower's problem, without the rows whose multiplier is nil, gives multipliers that
+Each row of each follower is tight, or has a zero multiplier. A node fixes this for some rows and solves the
+relaxation. At its decision the follower's problem, without the rows whose multiplier is zero, gives multipliers that
 prove an answer: the facet of their positive rows holds bilevel points only, and its optimum is a candidate. Where
 that is no worse than the node's bound, the node is settled; otherwise one of the positive rows is not tight yet, and
 is branched on, the one with the largest product of multiplier and slack. Rows are finite in number, so the search

@@ -43,7 +43,7 @@ def off_by(problem: CapsProblem, caps_kw: Float, planned_kw: Float, best_kw: Flo
     """Return how far each car's plan is from the cheapest ways to charge inside the caps, shape (car,) [kW].
 
     A plan is one of them exactly if it stays within the limits of every slot and draws, at every price, what the best
-    response draws at that price in all; at nil, that much or more, as far as the battery takes it.
+    response draws at that price in all; at zero, that much or more, as far as the battery takes it.
     """
     order = problem.merit_order_of_car
     planned, best, limits = (

@@ -1,7 +1,7 @@
 """What a household does inside its caps: the lower level, in closed form and as a linear programme.
 
 The lower level of one car is a continuous knapsack (cheapest slots first until the need is met; where the price is
-below nil, until the battery is full), so its optimum is a sort and a running sum. A linear programme is kept as an
+below zero, until the battery is full), so its optimum is a sort and a running sum. A linear programme is kept as an
 independent witness of the same, for the files that come with the caps. Where several ways to charge cost the same, the
 strict order picks one of them; `worst_draw` tells how much each slot could see from any of them.
 """
@@ -68,7 +68,7 @@ def worst_draw(problem: CapsProblem, caps_kw: Float) -> Float:
     """Return the most that each car may draw in each slot in *some* cheapest way to charge inside its caps.
 
     Inside the last price that it uses, a household may put what it still needs into any of the slots, as far as their
-    limits go. Where that price is nil, it may also charge beyond its need.
+    limits go. Where that price is zero, it may also charge beyond its need.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ Lower level of one car, slots k with usable power ``u_k`` and room ``r_k`` under
     complementarity        l2_k p_k = 0,   l3_k (r_k - p_k) = 0,   l4_k (u_k - p_k) = 0
                            λ > 0: the need is just met;   λ < 0: the battery is full
 
-A car that no price below nil makes charge beyond its need meets it exactly, and λ is free.
+A car that no price below zero makes charge beyond its need meets it exactly, and λ is free.
 
 Only the order of slots and the sign of their prices decide the response, so ``c_k`` are levels (``merit_order``): whole
 numbers in the order of prices, negative where the price is. Under the strict order they are all different; with levels
@@ -182,7 +182,7 @@ def _lower_level(m: pyo.ConcreteModel, part: Part, big_m: BigM) -> None:
 
 
 def _energy_rows(m: pyo.ConcreteModel, part: Part, big_m: BigM) -> None:
-    """Let the need be met exactly, or, where a price below nil invites it, charging end between need and battery."""
+    """Let the need be met exactly, or, where a price below zero invites it, charging end between need and battery."""
     drawn = {c: sum(m.p[car, k] for car, k in m.pairs if car == c) for c in m.cars}
     beyond = [c for c in m.cars if part.most_kw[c] > part.draw_kw[c]]
     most = {c: float(part.most_kw[c] - part.draw_kw[c]) for c in beyond}
@@ -206,7 +206,7 @@ def _energy_rows(m: pyo.ConcreteModel, part: Part, big_m: BigM) -> None:
 
 def _upper_level(m: pyo.ConcreteModel, part: Part) -> None:
     gapped = [(c, k) for c, k in m.pairs if part.may_shut(c, k) and part.charger_min_kw[c] > 0]
-    m.open = pyo.Var(gapped, within=pyo.Binary)  # a room between nil and what the charger can run at is of no use
+    m.open = pyo.Var(gapped, within=pyo.Binary)  # a room between zero and what the charger can run at is of no use
     m.open_least = pyo.Constraint(gapped, rule=lambda m, c, k: m.room[c, k] >= part.least_room_kw(c, k) * m.open[c, k])
     m.open_most = pyo.Constraint(gapped, rule=lambda m, c, k: m.room[c, k] <= float(part.room_kw[k, c]) * m.open[c, k])
     if part.counts_peaks:

@@ -81,7 +81,7 @@ def strict_levels(sorted_eur_per_kwh: Float) -> Int:
 
 
 def band_levels(sorted_eur_per_kwh: Float) -> Int:
-    """Return levels that slots of one price share: negative, 0 where the price is nil, positive.
+    """Return levels that slots of one price share: negative, 0 where the price is zero, positive.
 
     Parameters
     ----------

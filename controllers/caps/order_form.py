@@ -9,7 +9,7 @@ load. So may the cap of a slot in which a car is plugged in for a part only, tha
 These are the optimality conditions of ``kkt`` with their multipliers eliminated: in merit order its complementarity
 binaries are monotone. No dual big-M remains, and every primal coefficient is a power that the home could really draw.
 
-Where a price is below nil a car charges until its battery is full: a last slot there means a full battery. A car that
+Where a price is below zero a car charges until its battery is full: a last slot there means a full battery. A car that
 has drawn more than its need (``beyond``) stops before the slots that cost something (``done``).
 """
 
@@ -169,7 +169,7 @@ def _household_rows(m: pyo.ConcreteModel, part: Part) -> None:
 
 
 def _rows_beyond_need(m: pyo.ConcreteModel, part: Part, rows_of: dict[int, list[int]]) -> None:
-    """Energy of cars that a price below nil lets charge beyond their need."""
+    """Energy of cars that a price below zero lets charge beyond their need."""
     m.beyond = pyo.Var(list(rows_of), within=pyo.Binary)
     m.energy = pyo.ConstraintList()
     level = strict_levels(part.tariff_eur_per_kwh)
@@ -186,7 +186,7 @@ def _rows_beyond_need(m: pyo.ConcreteModel, part: Part, rows_of: dict[int, list[
 
 
 def _first_costing(part: Part, rows_of: dict[int, list[int]]) -> list[tuple[int, int]]:
-    """First row that costs something, of each car that a price below nil lets charge beyond its need."""
+    """First row that costs something, of each car that a price below zero lets charge beyond its need."""
     level = strict_levels(part.tariff_eur_per_kwh)
     costing = {c: [k for k in rows if level[k, c] > 0] for c, rows in rows_of.items()}
     return [(c, rows[0]) for c, rows in costing.items() if rows and part.most_kw[c] > part.draw_kw[c]]

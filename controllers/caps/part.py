@@ -216,7 +216,7 @@ def split(
     counts_peaks : bool
         Whether the beginning of a slot must respect the limits, not only its mean.
     beyond_at_nil : bool
-        Whether cars may charge beyond their need where the price is nil, as where it is below.
+        Whether cars may charge beyond their need where the price is zero, as where it is below.
     settled_room_kw : ndarray, shape (slot, car), optional
         Room that the caps of settled cars leave; the whole connection without it [kW].
 

@@ -157,7 +157,7 @@ class CapsProblem(FrozenArrays):
         return np.maximum(self.battery_room_kwh / (self.efficiency * self.slot_h), self.need_kw)
 
     def charges_beyond(self, *, at_nil: bool = False) -> Bool:
-        """Whether a price below nil (or nil) lets the car charge beyond its need in some slot, shape (car,)."""
+        """Whether a price below zero (or zero) lets the car charge beyond its need in some slot, shape (car,)."""
         levels_below = 1.0 if at_nil else 0.0
         paid = (price_in_steps(self.tariff_of_car) < levels_below) & (self.usable_kw > 0.0)
         return np.asarray(paid.any(axis=0) & (self.most_kw > self.need_kw))

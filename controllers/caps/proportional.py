@@ -1,7 +1,7 @@
 """Proportional fairness: the sum over homes of the logarithm of their mean room while plugged in, as large as possible.
 
 What is minimised is the *loss* against no caps, ``Σ log(R / max(h, 0.1 kW))``, with h the mean room that a home's caps
-leave over its plugged-in slots and R the same without caps. It is nil where nothing is withheld, so that a gap relative
+leave over its plugged-in slots and R the same without caps. It is zero where nothing is withheld, so a gap relative
 to it is not diluted. In h the loss is convex down to the floor, and its tangents bound it from below: the programme's
 bound is valid whatever their number. They lie at ``R exp(-CURVE i^2)``, where they miss at most ``CURVE / 2`` = 0.2 %
 of a home's loss (between tangents at ``t`` and ``t + d`` of log-room they miss ``d^2 / 8``); at the rooms of a plan

@@ -65,7 +65,7 @@ class CapsResult(FrozenArrays):
         two, with ``proportional`` to what is lost against no caps: never to a figure that idle slots dilute.
     withheld_kwh, withheld_bound_kwh : float
         Sum over plugged-in slots of connection - cap, and the bound *at the floors used*; 0, which is always true,
-        where ``proportional`` knows none (several tariffs, prices below nil, optimistic ties) [kWh].
+        where ``proportional`` knows none (several tariffs, prices below zero, optimistic ties) [kWh].
     unserved_kwh : ndarray, shape (car,)
         Need that these caps leave unserved though the stay could hold it, in the battery [kWh].
     unservable_kwh : ndarray, shape (car,)

@@ -14,8 +14,8 @@ that a charger can use form a closed set, so the pessimistic optimum is attained
 household's answers, not a supremum that no caps reach. Any schedule is enforced in both views by caps at inflexible
 load + schedule, since that leaves the household no choice.
 
-Where a price is nil or below it, what a household draws lies between its need and a full battery: below nil it is full,
-at nil the optimistic upper level chooses, and the pessimistic one reckons with a full battery.
+Where a price is zero or below it, what a household draws lies between its need and a full battery: below it is full,
+at zero the optimistic upper level chooses, and the pessimistic one reckons with a full battery.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ def _energy_rows(
     drawn: dict[tuple[int, int], pyo.Expression],
     full_up_to: int,
 ) -> None:
-    """Let every need be met exactly, or charging end between need and battery where a price is nil or below."""
+    """Let every need be met exactly, or charging end between need and battery where a price is zero or below."""
     of_car: dict[int, list[_Band]] = {}
     for band in bands:
         of_car.setdefault(band.car, []).append(band)

@@ -17,7 +17,7 @@ Expression = Callable[[int, int], pyo.Expression]
 
 
 def limit_rows(m: pyo.ConcreteModel, part: Part, counted_kw: Expression) -> None:
-    """Keep anticipated load under every limit; ``more_kw`` would lift all of them alike, and is nil unless freed."""
+    """Keep anticipated load under every limit; ``more_kw`` would lift all of them alike, and is zero unless freed."""
     m.counted_load_kw = pyo.Expression(m.pairs, rule=lambda _, c, k: counted_kw(c, k))
     m.more_kw = pyo.Var(within=pyo.NonNegativeReals, initialize=0.0)
     m.more_kw.fix(0.0)

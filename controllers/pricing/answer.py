@@ -130,13 +130,13 @@ def quick_assignment(
     each = np.where(able, each, np.inf)
     station, room_kwh, users_at = np.full(instance.users, -1), instance.capacity_kwh.copy(), np.zeros(instance.stations)
     need_kwh = instance.demands_kwh
-    wishes = np.full(instance.users, -1) if wish is None else wish
-    for user in np.lexsort((-need_kwh, able.sum(axis=1), wishes < 0)):
+    options = np.full(instance.users, -1) if wish is None else wish
+    for user in np.lexsort((-need_kwh, able.sum(axis=1), options < 0)):
         if not able[user].any():
             continue
         price = np.where(need_kwh[user] <= room_kwh, each[user] + share * beta_h * (2.0 * users_at + 1.0), np.inf)
-        if wishes[user] >= 0 and need_kwh[user] <= room_kwh[wishes[user]]:
-            price[np.arange(instance.stations) != wishes[user]] = np.inf
+        if options[user] >= 0 and need_kwh[user] <= room_kwh[options[user]]:
+            price[np.arange(instance.stations) != options[user]] = np.inf
         best = int(np.argmin(price))
         if not np.isfinite(price[best]):
             return None

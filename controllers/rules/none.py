@@ -6,7 +6,7 @@ from cosim.contract import Feeder, Forecast, Observation, Setpoints
 
 
 class NoControl:
-    """Let everybody do as they like.
+    """Set no limit: the uncontrolled baseline.
 
     Parameters
     ----------

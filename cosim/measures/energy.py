@@ -135,7 +135,7 @@ def cost_eur(net_kw: ArrayLike, tariff_eur_per_kwh: ArrayLike, unserved_kwh: flo
 
 
 def withheld_kwh(connection_kw: ArrayLike, cap_kw: ArrayLike, plugged: ArrayLike, step_min: float) -> float:
-    """Freedom that caps take away: sum over plugged-in slots of connection − cap.
+    """Headroom that caps withhold: sum over plugged-in slots of connection − cap.
 
     Slots without a car are left out, because a cap that nobody feels only dilutes the figure.
 

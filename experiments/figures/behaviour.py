@@ -1,4 +1,4 @@
-"""What homes that ignore their caps do to a promise: loading, excess and freedom over their share."""
+"""What homes that ignore their caps do to a promise: loading, excess and withheld headroom over their share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OVERLOADS = {"transformer_peak_percent": "transformer_overload_min", "line_peak_
 def draw(runs: Runs, promises: Sequence[PromiseRow]) -> style.Drawing:
     """Draw three measures over the share of homes that ignore caps: a column per forecast, a line per plan."""
     planned = [row for row in promises if row.promised]
-    if len({row.stubborn_share for row in planned}) < 2:
+    if len({row.noncompliant_share for row in planned}) < 2:
         raise NothingToDrawError("no two runs with a promise differ in how many homes ignore their caps")
     forecasts = list(dict.fromkeys(row.forecast for row in planned))
     looks = dict(zip(dict.fromkeys((row.controller, row.coordination) for row in planned), cycle(LOOKS)))
@@ -57,8 +57,8 @@ def draw(runs: Runs, promises: Sequence[PromiseRow]) -> style.Drawing:
 
 def _line(axes: Axes, rows: Sequence[PromiseRow], measure: str, look: tuple[str, str, str]) -> None:
     colour, marker, dashes = look
-    ordered = sorted(rows, key=lambda row: row.stubborn_share)
-    x, y = [100 * row.stubborn_share for row in ordered], [getattr(row, measure) for row in ordered]
+    ordered = sorted(rows, key=lambda row: row.noncompliant_share)
+    x, y = [100 * row.noncompliant_share for row in ordered], [getattr(row, measure) for row in ordered]
     axes.plot(x, y, color=colour, marker=marker, linestyle=dashes, markersize=5)
     if measure not in OVERLOADS:
         return
@@ -80,7 +80,7 @@ def _limits(axes: Axes, runs: Runs, rows: Sequence[PromiseRow], measure: str) ->
 
 
 def _shares_axis(axes: Axes, rows: Sequence[PromiseRow]) -> None:
-    shares = sorted({100 * row.stubborn_share for row in rows})
+    shares = sorted({100 * row.noncompliant_share for row in rows})
     axes.set_xticks(shares)
     axes.set_xlim(shares[0] - 0.04 * shares[-1], shares[-1] * 1.12)
 
@@ -96,4 +96,4 @@ def _title(rows: Sequence[PromiseRow]) -> str:
             said.append(f"{coordination} in {over} of {len(of_it)} runs (up to {worst_percent:.0f} %)")
     if said:
         return "A rating is exceeded under " + ", ".join(said)
-    return "Loading, excess and freedom by the share of homes that ignore their caps"
+    return "Loading, excess and withheld headroom by the share of homes that ignore their caps"

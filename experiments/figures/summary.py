@@ -46,7 +46,7 @@ def _setting(runs: Runs) -> str:
     day, feeder = longest.exogenous, longest.feeder
     cars, roofs = len(np.unique(day.sessions.customer)), int((day.inverter_kva > 0).sum())
     things = f"{counted(len(feeder.customers), 'home')}, {counted(cars, 'car')}, {counted(roofs, 'roof')}"
-    met = f"{len(runs)} controllers met the same day" if len(runs) > 1 else f"{runs.labels[0]} ran"
+    met = f"{len(runs)} controllers were run on the same day" if len(runs) > 1 else f"{runs.labels[0]} ran"
     return (
         f"On {feeder.name} ({things}) {met}: "
         f"{span_words(day.start, day.step_min, longest.steps)}, in steps of {day.step_min:g} min."

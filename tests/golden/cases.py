@@ -46,7 +46,8 @@ class ControllerCase(Case):
     """A controller with options, on the street's afternoon.
 
     ``world``: ``oracle``; ``phase_a``: only the cars of phase a, which keeps hard programmes small;
-    ``wrong_forecast``, ``high_voltage`` and ``low_voltage``, see ``places``; ``stubborn``: two homes ignore their caps.
+    ``wrong_forecast``, ``high_voltage`` and ``low_voltage``, see ``places``; ``noncompliant``: two
+    homes ignore their caps.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -68,7 +69,7 @@ class ControllerCase(Case):
         return run(
             feeder, day, controller, engine=self.engine, step_min=places.STEP_MIN, control_min=self.control_min,
             forecast=places.wrong_forecast() if self.world == "wrong_forecast" else None,
-            behaviour=Behaviour(stubborn=(homes == 2) | (homes == 6)) if self.world == "stubborn" else None,
+            behaviour=Behaviour(noncompliant=(homes == 2) | (homes == 6)) if self.world == "noncompliant" else None,
             label=self.name,
         )  # fmt: skip
 
@@ -136,7 +137,7 @@ def _rules() -> Iterator[Case]:
     yield from _of("none", {})
     yield from _of("none", {}, engine="reduced")
     yield from _of("equal_share", {}, {"margin_percent": 10.0})
-    yield from _of("equal_share", {}, world="stubborn")
+    yield from _of("equal_share", {}, world="noncompliant")
     often = {"trigger_percent": 150.0, "release_percent": 145.0, "hold_min": 5.0}  # dimmed and released again
     yield from _of("dimming", {})
     yield from _of("dimming", often, often | {"release_percent": 60.0}, often | {"hold_min": 15.0})
@@ -240,7 +241,7 @@ def _caps() -> Iterator[Case]:
     yield from _of(name, {"replan_min": 60.0}, base=running, world="wrong_forecast")
     yield from _of(name, {"replan_min": 60.0, "export": True}, base=running, world="wrong_forecast", slow=True)
     yield from _of(name, {"replan_min": 0.0}, base=running, world="wrong_forecast")
-    yield from _of(name, {"coordination": "sum_of_caps"}, base=running, world="stubborn")
+    yield from _of(name, {"coordination": "sum_of_caps"}, base=running, world="noncompliant")
 
 
 TIED = frozenset(

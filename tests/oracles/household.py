@@ -56,15 +56,15 @@ def best_export_response(
     """
     slots = problem.slots
     bought, sold = (level[:, home] * slots for level in problem.levels)
-    nil = np.zeros(slots)
-    value = _two_ways(problem, import_cap_kw, export_cap_kw, home, (bought, -sold, nil, np.arange(slots))).x
+    zero = np.zeros(slots)
+    value = _two_ways(problem, import_cap_kw, export_cap_kw, home, (bought, -sold, zero, np.arange(slots))).x
     return value[3 * slots :], value[:slots] - value[slots : 2 * slots]
 
 
 def least_bill_eur(problem: ExportProblem, import_cap_kw: Float, export_cap_kw: Float, home: int) -> float:
     """Return what a home pays at least at its real prices [EUR]."""
-    nil = np.zeros(problem.slots)
-    costs = (problem.tariff[:, home], -problem.feed_in[:, home], nil, nil)
+    zero = np.zeros(problem.slots)
+    costs = (problem.tariff[:, home], -problem.feed_in[:, home], zero, zero)
     return problem.slot_h * float(_two_ways(problem, import_cap_kw, export_cap_kw, home, costs).fun)
 
 

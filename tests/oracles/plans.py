@@ -61,7 +61,7 @@ def least_withheld_kwh(problem: CapsProblem, floor_kw: Float | None = None, *, i
     Parameters
     ----------
     problem : CapsProblem
-        A few homes with a car each, prices above nil, needs that can be served.
+        A few homes with a car each, prices above zero, needs that can be served.
     floor_kw : ndarray, shape (slot, car), optional
         Least room above inflexible load that caps leave; where it is more than a car can use it is free [kW].
     in_parts : bool

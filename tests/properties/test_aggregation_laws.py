@@ -17,11 +17,11 @@ from cosim.controllers.aggregation import (
     SIMPLE,
     Case,
     Factors,
+    FitOptions,
     Fleet,
     Recipe,
     StoreLp,
     Weights,
-    Wishes,
     aggregate,
     block_of_step,
     deviation,
@@ -212,7 +212,7 @@ def test_finer_nested_maps_fit_no_worse_by_search() -> None:
     simple = train(weeks, SIMPLE, rng)
     models = []
     for block_h in (168, 24, 12, 6):
-        models.append(train(weeks, Recipe("sum", 1, block_h, 0.01), rng, Wishes(kicks=0), coarser=models))
+        models.append(train(weeks, Recipe("sum", 1, block_h, 0.01), rng, FitOptions(kicks=0), coarser=models))
     objectives = [model.objective for model in models]
     assert objectives == sorted(objectives, reverse=True)
     assert judge(models[-1], weeks).rmse_charge_kw < 0.8 * judge(simple, weeks).rmse_charge_kw
@@ -222,7 +222,7 @@ def test_finer_nested_maps_fit_no_worse_by_search() -> None:
 def test_the_scalable_fit_is_near_the_proven_optimum(block_h: int) -> None:
     case = small_case(5, cars=3, hours=12)
     best = fit_exactly(case, block_h, deviation="squared", stop=QUICK)
-    quick = fit_factors([case], block_h, np.random.default_rng(0), Wishes(regularisation=0.0, kicks=30))
+    quick = fit_factors([case], block_h, np.random.default_rng(0), FitOptions(regularisation=0.0, kicks=30))
     assert quick.deviation >= best.bound - 1e-6
     assert quick.deviation <= 1.1 * best.objective + 1e-3
 
@@ -231,7 +231,7 @@ def test_one_week_and_hourly_factors_reproduce_any_reference() -> None:
     fleet, price = week_of(6, 10)
     week = make_week(fleet, price)
     rng = np.random.default_rng(0)
-    fitted = train([week], Recipe("sum", 1, 1, 0.0), rng, Wishes(kicks=0))
+    fitted = train([week], Recipe("sum", 1, 1, 0.0), rng, FitOptions(kicks=0))
     assert judge(fitted, [week]).rmse_charge_kw < 0.05 * judge(train([week], SIMPLE, rng), [week]).rmse_charge_kw
 
 
@@ -249,21 +249,21 @@ def _as_bilevel(case: Case, low: float, high: float) -> BilevelLP:
     store, steps = case.store, case.store.steps
     eta, one = store.charge_efficiency, np.eye(steps)
     late = TIE_EUR_PER_KWH * (1.0 + np.arange(steps))
-    nil = np.zeros((steps, steps))
+    zero = np.zeros((steps, steps))
     column = lambda values: values[:, None]  # noqa: E731
     zero = np.zeros((steps, 1))
     charge_most, low_level, high_level = eta * store.charge_high_kw, store.level_low_kwh, store.level_high_kwh
     chain = one - np.roll(one, -1, axis=1)  # s[t] - s[t-1]
     assert chain[1, 0] == -1.0
     follower_x = np.block([
-        [column(-charge_most), zero, zero, nil], [zero, column(low_level), zero, nil],
-        [zero, zero, column(-high_level), nil],
-        [zero, zero, zero, nil], [zero, zero, zero, nil],
+        [column(-charge_most), zero, zero, zero], [zero, column(low_level), zero, zero],
+        [zero, zero, column(-high_level), zero],
+        [zero, zero, zero, zero], [zero, zero, zero, zero],
     ])  # fmt: skip
-    follower_y = np.block([[one, nil], [nil, -one], [nil, one], [-one, chain], [one, -chain]])
+    follower_y = np.block([[one, zero], [zero, -one], [zero, one], [-one, chain], [one, -chain]])
     right = np.concatenate([np.zeros(3 * steps), -store.driving_kwh, store.driving_kwh])
     leader_x = np.block([[np.zeros((steps, 3)), -one], [np.zeros((steps, 3)), -one]])
-    leader_y = np.block([[one / eta, nil], [-one / eta, nil]])
+    leader_y = np.block([[one / eta, zero], [-one / eta, zero]])
     target = case.target.charge_kw
     return BilevelLP(
         c_x=np.concatenate([np.zeros(3), np.full(steps, 1.0 / steps)]), c_y=np.zeros(2 * steps),

@@ -133,7 +133,7 @@ def best_with_tight(plain: Plain, tight: list[int]) -> float:
 
 
 def carries(plain: Plain, target: Floats, free: list[int], signed: list[int]) -> bool:
-    """Whether ``H' m = target`` with some multipliers free in sign, some non-negative and all others nil."""
+    """Whether ``H' m = target`` with some multipliers free in sign, some non-negative and all others zero."""
     used = free + signed
     if not used:
         return not target.any()
@@ -142,7 +142,7 @@ def carries(plain: Plain, target: Floats, free: list[int], signed: list[int]) ->
 
 
 def carries_all_positive(plain: Plain, tight: list[int]) -> bool:
-    """Whether the follower's objective is stationary with every multiplier of these rows positive, all others nil."""
+    """Whether the follower's objective is stationary with every multiplier of these rows positive, all others zero."""
     if not tight:
         return not plain.d.any()
     count = len(tight)

@@ -64,7 +64,7 @@ def test_the_three_forms_withhold_the_same(limit_on: str, problem: CapsProblem) 
         options = CapsOptions(objective, limit_on=limit_on, gap=1e-6, node_limit=100_000, warm_start=False)
         results = [solve_caps(problem, replace(options, form=form)) for form in FORMS]
         gaps = [result.gap for result in results]
-        assert max(gaps) - min(gaps) < CLOSE  # nil, but where settled cars compete for room at once
+        assert max(gaps) - min(gaps) < CLOSE  # zero, but where settled cars compete for room at once
         if max(gaps) < CLOSE:
             assert {result.status for result in results} == {"optimal"}
         withheld = [result.withheld_kwh for result in results]

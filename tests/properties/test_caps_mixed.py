@@ -1,4 +1,4 @@
-"""Several tariffs at once, prices below nil, three-phase homes: one optimum in every form, views of ties in order."""
+"""Several tariffs at once, prices below zero, three-phase homes: one optimum in every form, views of ties in order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXACT = CapsOptions("least_restriction", gap=1e-6, node_limit=100_000, warm_star
 
 @st.composite
 def mixed_days(draw: st.DrawFn) -> CapsProblem:
-    """Three homes with tariffs of their own, some prices nil or below, batteries with room, one home on all phases."""
+    """Three homes with tariffs of their own, some prices zero or below, batteries with room, one home on all phases."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     cars, slots = 3, 5
     start, stay = rng.integers(0, slots - 2, cars), rng.integers(2, slots + 1, cars)

@@ -13,11 +13,11 @@ from cosim.contract import EvSessions
 from cosim.controllers.aggregation import (
     SIMPLE,
     Factors,
+    FitOptions,
     Fleet,
     Recipe,
     Store,
     StoreLp,
-    Wishes,
     applied,
     block_of_step,
     checked_fleet,
@@ -43,10 +43,10 @@ from cosim.experiments.studies.fleet_aggregation.data import small_case
 
 def make_fleet(plugged: Any, driving: Any, *, charger: float = 10.0, battery: float = 40.0, **given: Any) -> Fleet:
     plug, drive = np.array(plugged, float), np.array(driving, float)
-    nil, one = np.zeros_like(plug), np.ones(plug.shape[1])
+    zero, one = np.zeros_like(plug), np.ones(plug.shape[1])
     parts = {
-        "charge_low_kw": nil, "charge_high_kw": charger * plug, "discharge_low_kw": nil, "discharge_high_kw": nil,
-        "level_low_kwh": nil, "level_high_kwh": nil + battery, "driving_kwh": drive, "charge_efficiency": one,
+        "charge_low_kw": zero, "charge_high_kw": charger * plug, "discharge_low_kw": zero, "discharge_high_kw": zero,
+        "level_low_kwh": zero, "level_high_kwh": zero + battery, "driving_kwh": drive, "charge_efficiency": one,
         "discharge_efficiency": one,
     }  # fmt: skip
     return Fleet(**{**parts, **given})
@@ -223,7 +223,7 @@ def test_a_fit_refuses_what_it_cannot_do(two_cars: Fleet) -> None:
     with pytest.raises(InputError, match="no week"):
         fit_factors([], 24, np.random.default_rng(0))
     with pytest.raises(InputError, match="does not include 1"):
-        train([week], Recipe("sum", 1, 24, 0.1), np.random.default_rng(0), Wishes(high=0.9))
+        train([week], Recipe("sum", 1, 24, 0.1), np.random.default_rng(0), FitOptions(high=0.9))
     with pytest.raises(InputError, match="units"):
         units_of([two_cars], 3)
 

@@ -157,7 +157,7 @@ def test_the_sum_of_caps_knows_all_objectives(objective: str) -> None:
         assert result.objective == pytest.approx(0.1 * 8.0 + 0.2 * 4.0, abs=1e-3)
 
 
-# several tariffs, prices below nil
+# several tariffs, prices below zero
 
 
 def test_each_home_follows_its_own_tariff() -> None:

@@ -137,7 +137,7 @@ def vars_of(problem: CapsProblem) -> dict[str, Any]:
 
 
 def test_a_price_of_nil_may_fill_the_battery_and_the_pessimist_reckons_with_it() -> None:
-    """One car needs 1 kWh, its battery takes 4: at nil, 2 kW may be drawn in either slot, the limit allows 1.5 kW."""
+    """One car needs 1 kWh, its battery takes 4: at zero, 2 kW may be drawn in either slot, the limit allows 1.5 kW."""
     data = vars_of(two_cars(1)) | {
         "tariff_eur_per_kwh": np.array([0.0, 0.0, 0.2]),
         "plugged": np.array([[1.0, 0.0]] * 3),

@@ -57,22 +57,22 @@ def test_the_loads_of_the_feeders_own_file():
     assert day.exogenous.demand_kvar[0] == pytest.approx(day.feeder.load_kvar)
 
 
-def test_stubborn_homes_are_counted():
-    assert compose(changed(households={"stubborn_share": 0.34})).behaviour.stubborn.sum() == 1
+def test_noncompliant_homes_are_counted():
+    assert compose(changed(households={"noncompliant_share": 0.34})).behaviour.noncompliant.sum() == 1
 
 
 def test_runs_may_differ_in_what_is_told_and_in_who_complies_but_in_nothing_else():
     runs = [
         {"controller": "none", "label": "as_all"},
-        {"controller": "none", "label": "some", "stubborn_share": 0.4, "forecast": "noisy"},
-        {"controller": "none", "label": "more", "stubborn_share": 0.8, "forecast": {"kind": "noisy"}},
+        {"controller": "none", "label": "some", "noncompliant_share": 0.4, "forecast": "noisy"},
+        {"controller": "none", "label": "more", "noncompliant_share": 0.8, "forecast": {"kind": "noisy"}},
     ]
     composition = compose(changed(runs=runs))
     as_all, some, more = composition.scenario.runs
-    few, many = (composition.behaviour_of(run).stubborn for run in (some, more))
+    few, many = (composition.behaviour_of(run).noncompliant for run in (some, more))
     assert (few.sum(), many.sum()) == (1, 2)
     assert many[few].all()
-    assert not composition.behaviour_of(as_all).stubborn.any()
+    assert not composition.behaviour_of(as_all).noncompliant.any()
     assert composition.forecast_of(as_all).expected is composition.exogenous
     assert composition.forecast_of(some) is composition.forecast_of(more)
     alone = compose(changed(forecast={"kind": "noisy"})).forecast.expected

@@ -87,9 +87,14 @@ def trajectories(day, *, planner=True, failing=False):
     return found
 
 
-def of_run(stubborn_share):
+def of_run(noncompliant_share):
     """Facts of a run as the manifest has them."""
-    return {"controller": "none", "options": {}, "forecast": {"kind": "oracle"}, "stubborn_share": stubborn_share}
+    return {
+        "controller": "none",
+        "options": {},
+        "forecast": {"kind": "oracle"},
+        "noncompliant_share": noncompliant_share,
+    }
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cosim.controllers.aggregation import Wishes
+from cosim.controllers.aggregation import FitOptions
 from cosim.experiments.cli import app
 from cosim.experiments.studies.base import Cases
 from cosim.experiments.studies.fleet_aggregation import checks, model
@@ -29,8 +29,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Cases]:
         patch.setattr(model, "FAMILY_UNITS", (1, 4))
         patch.setattr(model, "FAMILY_MAPS_H", (168, 24))
         patch.setattr(model, "FAMILY_REGULARISATION", (0.1,))
-        patch.setattr(model, "MAP_WISHES", Wishes(kicks=0, most_steps=5))
-        patch.setattr(model, "FAMILY_WISHES", Wishes(kicks=0, most_steps=5))
+        patch.setattr(model, "MAP_FIT", FitOptions(kicks=0, most_steps=5))
+        patch.setattr(model, "FAMILY_FIT", FitOptions(kicks=0, most_steps=5))
         patch.setattr(checks, "MAPS_H", (24,))
         patch.setattr(checks, "HOURS", 12)
         patch.setattr(checks, "RUNS", {"simple": {"aggregate": "sum"}})
@@ -89,7 +89,7 @@ def test_the_same_seed_draws_the_same_weeks() -> None:
 
 def test_units_are_never_nearly_the_cars(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "FAMILY_MAPS_H", (168,))
-    monkeypatch.setattr(model, "FAMILY_WISHES", Wishes(kicks=0, most_steps=1))
+    monkeypatch.setattr(model, "FAMILY_FIT", FitOptions(kicks=0, most_steps=1))
     config = FleetConfig(vehicles=8, training_weeks=1, validation_weeks=1, test_weeks=1)
     training, _, _ = model.draw_weeks(config)
     made = model.fit_family(training, np.random.default_rng(0), config.vehicles)

@@ -91,17 +91,17 @@ def test_a_home_plans_with_what_its_charger_can_draw(two_bus: Feeder, make_day: 
     assert homes.asked_kw(0, announced).tolist() == pytest.approx([0.0, 3.7, 0.0])
 
 
-def test_stubborn_homes_ignore_caps(charge: Make) -> None:
-    stubborn = Behaviour(stubborn=np.array([True, False, False]))
+def test_noncompliant_homes_ignore_caps(charge: Make) -> None:
+    noncompliant = Behaviour(noncompliant=np.array([True, False, False]))
     published = np.full((STEPS, 3), 2.0)
-    assert charge(10.0, published_kw=published, behaviour=stubborn).tolist() == [0.0, 4.0, 0.0, 4.0, 0.0, 2.0]
+    assert charge(10.0, published_kw=published, behaviour=noncompliant).tolist() == [0.0, 4.0, 0.0, 4.0, 0.0, 2.0]
     assert charge(10.0, published_kw=published).tolist() == [2.0, 2.0, 0.0, 2.0, 2.0, 2.0]
 
 
 def test_a_cap_leaves_what_demand_and_roof_leave(two_bus: Feeder, make_day: Make) -> None:
     day = make_day(two_bus, 1)
     homes = Households(
-        Behaviour(stubborn=np.array([False, False, True])), EvFleet(two_bus, day), day.tariff_eur_per_kwh, day
+        Behaviour(noncompliant=np.array([False, False, True])), EvFleet(two_bus, day), day.tariff_eur_per_kwh, day
     )
     limit = homes.cap_limit_kw(np.full(3, 2.0), np.array([0.5, 3.0, 3.0]), np.array([1.0, 0.0, 0.0]))
     assert limit.tolist() == [2.5, -1.0, np.inf]

@@ -49,15 +49,17 @@ def test_caps_bind_the_net_import_and_below_six_amperes_the_charger_pauses(
     np.testing.assert_allclose(trajectory.ev_kw[:, 2], [0.0, 0.75, 1.5, 1.5, 0.75, 0.0])
 
 
-def test_stubborn_homes_ignore_caps_but_not_their_charger(two_bus: Feeder, day_with_cars: Any, scripted: Make) -> None:
-    stubborn = Behaviour("immediate", np.array([True, False, False]))
+def test_noncompliant_homes_ignore_caps_but_not_their_charger(
+    two_bus: Feeder, day_with_cars: Any, scripted: Make
+) -> None:
+    noncompliant = Behaviour("immediate", np.array([True, False, False]))
     caps = replace(FREE, import_cap_kw=np.full(3, 0.0))
-    trajectory = run(two_bus, day_with_cars, scripted(caps), behaviour=stubborn)
+    trajectory = run(two_bus, day_with_cars, scripted(caps), behaviour=noncompliant)
     np.testing.assert_allclose(trajectory.ev_kw[:, 0], 7.4)
     np.testing.assert_allclose(trajectory.ev_kw[:, 1:], 0.0)
     # a limit on the charger itself is not the household's to ignore
     limits = replace(FREE, ev_limit_kw=np.full(3, 3.0))
-    trajectory = run(two_bus, day_with_cars, scripted(limits), behaviour=stubborn)
+    trajectory = run(two_bus, day_with_cars, scripted(limits), behaviour=noncompliant)
     np.testing.assert_allclose(trajectory.ev_kw[:, :2], 3.0)
 
 

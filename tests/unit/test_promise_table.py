@@ -21,7 +21,7 @@ RUNS = [
             "controller": "bilevel_caps",
             "label": f"{coordination}_{share:.0%}",
             "options": {"coordination": coordination},
-            "stubborn_share": share,
+            "noncompliant_share": share,
         }
         for coordination in ("anticipated", "sum_of_caps")
         for share in (0.0, 1.0)
@@ -89,7 +89,9 @@ def test_pairs_differ_in_coordination_only(rows):
     assert defied.overload_by_behaviour_min == rows["anticipated_100"].overload_min - rows["anticipated_0"].overload_min
     other = [replace(row, forecast="noisy") if row.coordination == "sum_of_caps" else row for row in rows.values()]
     assert releases(other) == []
-    noisier = [replace(row, options="energy_error_percent = 5.0") for row in rows.values() if row.stubborn_share == 0]
+    noisier = [
+        replace(row, options="energy_error_percent = 5.0") for row in rows.values() if row.noncompliant_share == 0
+    ]
     assert releases([*noisier, rows["sum_of_caps_100"], rows["anticipated_100"]])[1].as_modelled is None
 
 

@@ -109,11 +109,11 @@ def test_a_whole_circuit_has_no_warning_and_its_facts(write: Write) -> None:
         (
             HEAD + TRANSFORMER + CABLE + RATED + HOMES
             + "New RegControl.R Transformer=T1 Winding=2 Vreg=230 Band=4 PTratio=1\n" + BASES,
-            "regulators and switches stay as they are",
+            "tap control disabled",
         ),
         (
             WHOLE + "New PVSystem.PV Phases=1 Bus1=home.1 kV=0.23 kVA=4 Pmpp=4 Irradiance=1\n",
-            "other sources run as in the file",
+            "other sources held at constant power as in the file",
         ),
         (
             HEAD.replace("BasekV=11", "BasekV=0.4") + CABLE.replace("Bus1=lv", "Bus1=src") + RATED + HOMES

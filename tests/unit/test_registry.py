@@ -19,7 +19,7 @@ def test_the_baselines_and_both_flagships_are_there() -> None:
     rules = ("none", "on_arrival", "even", "equal_share", "dimming", "droop")
     optimising = ("bilevel_caps", "pareto", "cpo_planner", "aggregator")
     assert controllers.names() == rules + optimising
-    assert controllers.describe("none") == "Let everybody do as they like."
+    assert controllers.describe("none") == "Set no limit: the uncontrolled baseline."
 
 
 @pytest.mark.parametrize("name", controllers.names())

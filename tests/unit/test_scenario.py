@@ -110,7 +110,7 @@ step_min = 7
 tariff = "flat"
 [households]
 profiles = "nope.csv"
-stubborn_share = 20
+noncompliant_share = 20
 [ev]
 share = 0.5
 sessions = "cars.csv"
@@ -132,7 +132,8 @@ controller = "none"
     )
     assert set(found) == {
         "name", "feeder", "start", "control_min", "horizon_h", "tariff.name", "households.profiles",
-        "households.stubborn_share", "ev.share", "ev.sessions", "pv.cloud", "runs", "runs.1.controller", "runs.2.label",
+        "households.noncompliant_share", "ev.share", "ev.sessions", "pv.cloud", "runs", "runs.1.controller",
+        "runs.2.label",
         "runs.2.marginpercent", "runs.2.seed", "runs.3.controller", "runs.3.contrller",
     }  # fmt: skip
     assert "multiple of step_min=7" in found["control_min"]
@@ -177,7 +178,7 @@ def test_whole_numbers_and_iso_text_are_as_good(tmp_path):
 
 OWN_WORLDS = """
 [households]
-stubborn_share = 0.1
+noncompliant_share = 0.1
 [forecast]
 kind = "noisy"
 pv_error_percent = 5.0
@@ -188,7 +189,7 @@ forecast = "oracle"
 [[runs]]
 controller = "none"
 label = "defied"
-stubborn_share = 0.5
+noncompliant_share = 0.5
 forecast = { demand_error_percent = 60.0 }
 """
 
@@ -198,7 +199,7 @@ def test_a_run_may_meet_a_world_of_its_own(tmp_path):
     path.write_text(GOOD + OWN_WORLDS, encoding="utf-8")
     scenario = scenarios.read(path)
     usual, told_all, defied = scenario.runs
-    assert [scenario.stubborn_share_of(run) for run in scenario.runs] == [0.1, 0.1, 0.5]
+    assert [scenario.noncompliant_share_of(run) for run in scenario.runs] == [0.1, 0.1, 0.5]
     assert scenario.forecast_of(usual) == scenario.forecast
     assert scenario.forecast_of(told_all).kind == "oracle"
     own = scenario.forecast_of(defied)
@@ -210,7 +211,7 @@ def test_a_run_may_meet_a_world_of_its_own(tmp_path):
 @pytest.mark.parametrize(
     ("line", "key", "words"),
     [
-        ("stubborn_share = 1.5", "stubborn_share", "more of them than homes"),
+        ("noncompliant_share = 1.5", "noncompliant_share", "more of them than homes"),
         ('forecast = "nosy"', "forecast.kind", "'oracle', 'persistence' or 'noisy'"),
         ("forecast = { pv_error = 5.0 }", "forecast.pv_error", "did you mean 'pv_error_percent'?"),
         ("forecast = 3", "forecast", "dictionary"),
@@ -240,3 +241,13 @@ def test_paths_beside_the_file_are_found(tmp_path):
 
 def test_the_schema_is_json():
     assert json.loads(json.dumps(scenarios.Scenario.model_json_schema()))["properties"]["seed"]["minimum"] == 0
+
+
+@pytest.mark.parametrize("key", ["noncompliant_share", "stubborn_share"])
+def test_the_share_of_homes_that_ignore_caps_is_read_under_its_former_name_too(tmp_path, key):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD + f"[households]\n{key} = 0.25\n", encoding="utf-8")
+    assert scenarios.read(path).households.noncompliant_share == 0.25
+    path.write_text(GOOD + "[households]\nnoncompliant_share = 0.25\nstubborn_share = 0.5\n", encoding="utf-8")
+    with pytest.raises(InputError, match="stubborn_share"):
+        scenarios.read(path)

@@ -17,7 +17,7 @@ Charging in a slot is worth, block by block (``S`` = surplus, ``x`` = what of it
     2       cap - deficit       ``t``               import
     ======  ==================  ==================  =====================================================
 
-Where the tariff is below nil a home imports all it can and curtails its sun: there the blocks are ``cap - demand`` at
+Where the tariff is below zero a home imports all it can and curtails its sun: there the blocks are ``cap - demand`` at
 ``t``, then the sun at 0. In both cases the prices of a slot's blocks do not fall, so the optimum is a continuous
 knapsack over all (slot, block) segments: by price level (`ExportProblem.levels`), then the earlier slot, then the
 block. Segments of equal price in different slots are thereby strictly ordered, and the response is unique.
@@ -102,8 +102,8 @@ def segments(problem: ExportProblem, import_cap_kw: Float, export_cap_kw: Float)
             np.where(paid, 0.0, allowed - problem.deficit_kw),
         ]
     )
-    nil = np.zeros_like(bought)
-    level = np.stack([np.where(paid, bought, nil), np.where(paid, nil, np.maximum(problem.levels[1], 0)), bought])
+    zero = np.zeros_like(bought)
+    level = np.stack([np.where(paid, bought, zero), np.where(paid, zero, np.maximum(problem.levels[1], 0)), bought])
     level[2][paid] = 0.0
     width, level = width[:, :, problem.home], level[:, :, problem.home]
     until = np.minimum(np.cumsum(width, axis=0), problem.car_kw)

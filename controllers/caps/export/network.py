@@ -31,7 +31,7 @@ KEPT_SHORT = 2e-3  # rows aim this far below the limit
 ROWS_PER_STEP = 9  # new ones in one round: neighbours are alike, and what is missing is added in the next
 PROBES = 6  # states at which influences are found in one round
 PROBE_KW = 0.5
-FEED_IN_EUR_PER_KWH = 0.05  # any price above nil: charging is given, so it only says that homes sell
+FEED_IN_EUR_PER_KWH = 0.05  # any price above zero: charging is given, so it only says that homes sell
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ class ExportProblem(FrozenArrays):
     def levels(self) -> tuple[Float, Float]:
         """Prices of import and export as whole numbers in their order, shape (slot, home) each.
 
-        What is curtailed is worth 0, prices below nil are below 0, all others (nil too) are at least 1: rather than to
+        What is curtailed is worth 0, negative prices are below 0, all others (zero too) are at least 1: rather than to
         waste it, a home sells its sun for nothing. Only order and sign of prices decide what a home does.
         """
         tariff, feed_in = price_in_steps(self.tariff), price_in_steps(self.feed_in)

@@ -14,7 +14,7 @@ from cosim.controllers.aggregation.controller import Aggregator
 from cosim.controllers.aggregation.deviation import Weights, deviation
 from cosim.controllers.aggregation.disaggregate import missed_kwh
 from cosim.controllers.aggregation.exact import fit_exactly
-from cosim.controllers.aggregation.fit import Wishes, fit_factors
+from cosim.controllers.aggregation.fit import FitOptions, fit_factors
 from cosim.controllers.aggregation.programme import StoreLp
 from cosim.controllers.solver import Limits
 from cosim.experiments.studies.fleet_aggregation.data import small_case
@@ -47,7 +47,7 @@ def check_exactly() -> list[dict[str, Any]]:
     unscaled = deviation(case.target, lp.solve(case.store, case.price_eur_per_kwh), Weights())
     rows = []
     for block_h in MAPS_H:
-        quick = fit_factors([case], block_h, np.random.default_rng(SEED), Wishes(regularisation=0.0, kicks=30))
+        quick = fit_factors([case], block_h, np.random.default_rng(SEED), FitOptions(regularisation=0.0, kicks=30))
         squared = fit_exactly(case, block_h, deviation="squared", stop=STOP)
         absolute = fit_exactly(case, block_h, stop=STOP)
         tau = block_of_step(case.store.steps, case.store.step_h, squared.factors.block_h)

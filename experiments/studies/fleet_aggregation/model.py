@@ -10,7 +10,7 @@ import numpy as np
 from cosim.controllers.aggregation import MAPS_H
 from cosim.controllers.aggregation import model as aggregates
 from cosim.controllers.aggregation.disaggregate import disaggregate
-from cosim.controllers.aggregation.fit import Wishes
+from cosim.controllers.aggregation.fit import FitOptions
 from cosim.controllers.aggregation.model import Model, Recipe, Score, Week
 from cosim.experiments.studies.base import Cases, StudyResult
 from cosim.experiments.studies.fleet_aggregation.checks import Kept
@@ -18,7 +18,7 @@ from cosim.experiments.studies.fleet_aggregation.data import FleetConfig, draw_c
 
 MAP_REGULARISATION = 0.001
 FAMILY_UNITS, FAMILY_MAPS_H, FAMILY_REGULARISATION = (1, 2, 4, 8), (168, 24, 6), (0.01, 0.3)
-MAP_WISHES, FAMILY_WISHES = Wishes(kicks=30), Wishes(kicks=2)
+MAP_FIT, FAMILY_FIT = FitOptions(kicks=30), FitOptions(kicks=2)
 CARS_PER_UNIT = 4  # at least, on average: with fewer, units come near the cars themselves, and nothing is aggregated
 MORE_ROUNDS = 4  # of search, for a map that is not nested in a coarser one that fits better
 ONE_WEEK, HOURLY = "one_week_hourly", "map_1h"
@@ -94,7 +94,7 @@ def fit(config: FleetConfig) -> Fitted:
     more = fit_family(training, search, config.vehicles)
     family = [*judged.values(), *maps.values(), *(score(model, sets) for model in more)]
     judged |= {f"map_{block_h}h": one for block_h, one in maps.items()}
-    hourly = aggregates.train(training[:1], Recipe("sum", 1, 1, 0.0), search, MAP_WISHES)
+    hourly = aggregates.train(training[:1], Recipe("sum", 1, 1, 0.0), search, MAP_FIT)
     judged[ONE_WEEK] = score(hourly, (training[:1], validation, test))
     judged[CHOSEN] = _best(family)
     judged[ONE_UNIT] = _best([one for one in family if one.model.recipe.units == 1])
@@ -120,11 +120,11 @@ def fit_maps(weeks: Sequence[Week], search: np.random.Generator) -> dict[int, Mo
     fitted: dict[int, Model] = {}
     for block_h in MAPS_H:
         recipe = Recipe("sum", 1, block_h, MAP_REGULARISATION)
-        model = aggregates.train(weeks, recipe, search, MAP_WISHES, coarser=list(fitted.values()))
+        model = aggregates.train(weeks, recipe, search, MAP_FIT, coarser=list(fitted.values()))
         for _ in range(MORE_ROUNDS):
             if model.objective <= min((other.objective for other in fitted.values()), default=np.inf):
                 break
-            model = aggregates.train(weeks, recipe, search, MAP_WISHES, coarser=[model])
+            model = aggregates.train(weeks, recipe, search, MAP_FIT, coarser=[model])
         fitted[block_h] = model
     return fitted
 
@@ -140,7 +140,7 @@ def fit_family(weeks: Sequence[Week], search: np.random.Generator, vehicles: int
                 nested: list[Model] = []
                 for block_h in FAMILY_MAPS_H:
                     recipe = Recipe(base, units, block_h, regularisation)
-                    nested.append(aggregates.train(weeks, recipe, search, FAMILY_WISHES, coarser=nested))
+                    nested.append(aggregates.train(weeks, recipe, search, FAMILY_FIT, coarser=nested))
                 made += nested
     return made
 

@@ -151,7 +151,7 @@ def _metrics(plan: Plan) -> dict[str, float]:
 
 
 def _released(anticipated: Mapping[str, float], safe: Mapping[str, float]) -> dict[str, float]:
-    """What anticipation gives: freedom and capacity that are not withheld, hours, kilowatts and euros."""
+    """What anticipation gives: headroom and capacity that are not withheld, hours, kilowatts and euros."""
     return {
         "released_withheld_kwh": safe["withheld_kwh"] - anticipated["withheld_kwh"],
         "released_nominal_capacity_kwh": anticipated["nominal_capacity_kwh"] - safe["nominal_capacity_kwh"],

@@ -7,7 +7,7 @@ hold in *every* hour, so λ1 is at least the dearest price, and λ3 > 0 in every
 that its cap leaves.
 
 Complementarities are exact: a binary each, with bounds that lose nothing. *Multipliers:* if a solution has
-``λ1 > max τ`` then λ3 > 0 in every hour, so lowering λ1 to max τ keeps all conditions (a multiplier may be nil where
+``λ1 > max τ`` then λ3 > 0 in every hour, so lowering λ1 to max τ keeps all conditions (a multiplier may be zero where
 its row is tight); where λ2 and λ3 are both positive, lowering both by the smaller keeps stationarity. Hence
 ``0 <= λ1 <= max τ``, ``λ2_h <= τ_h``, ``λ3_h <= max τ - τ_h``. *Slacks:* the others' caps cover at least their own
 inflexible load, so ``cap - inf - p <= headroom`` of that hour, ``p`` likewise, and ``Σ p - E <= Σ headroom - E``.

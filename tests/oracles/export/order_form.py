@@ -27,14 +27,14 @@ def build(problem: ExportProblem, wanted_kw: Float, *, decide_import: bool) -> p
     Parameters
     ----------
     problem : ExportProblem
-        The data; tariffs must not be below nil where a car is plugged in.
+        The data; tariffs must not be below zero where a car is plugged in.
     wanted_kw : ndarray, shape (slot, home)
         Export without caps [kW].
     decide_import : bool
         Whether import caps are decided too, below those given.
     """
     there = problem.per_home(problem.car_kw) > 0
-    assert (problem.levels[0][there] >= 0).all(), "the order of segments knows no tariff below nil"
+    assert (problem.levels[0][there] >= 0).all(), "the order of segments knows no tariff below zero"
     most = import_most_kw(problem)
     m = pyo.ConcreteModel()
     m.cells = pyo.Set(initialize=cells(problem), dimen=2, ordered=True)
