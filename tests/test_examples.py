@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 from pathlib import Path
 
@@ -37,3 +38,36 @@ def test_every_command_of_the_readme_exists():
 def test_files_that_the_readme_names_are_there():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target.replace("\\", "")).exists(), target
+
+
+ROWS = {
+    "worst phase of the transformer, peak [%]": "transformer_peak_percent",
+    "minutes of overload": "transformer_overload_min",
+    "minutes above 253 V": "overvoltage_min",
+    "VUF, 95 % [%]": "vuf_p95_percent",
+    "neutral current, 95 % [A]": "neutral_current_p95_a",
+    "losses [kWh]": "losses_kwh",
+    "PV curtailed [kWh]": "pv_curtailed_kwh",
+    "delivered to cars [kWh]": "ev_delivered_kwh",
+    "cost to all homes [EUR]": "cost_eur",
+}
+
+
+def test_the_table_of_the_default_day_holds_the_figures_that_are_pinned():
+    """Whole days run in make test-all only, against the same goldens; of pareto those hold only what is not tied."""
+    goldens = json.loads((ROOT / "tests" / "golden" / "values" / "scenarios.json").read_text(encoding="utf-8"))
+    head, rows = re.findall(r"^\| \| (`none`.*) \|\n\|---.*\n((?:\|.*\n)+)", README, flags=re.MULTILINE)[0]
+    names = re.findall(r"`(\w+)`", head)
+    assert {"even", "on_arrival"} <= set(names)
+    compared = 0
+    for row in rows.splitlines():
+        label, *cells = [cell.strip() for cell in row.strip("|").split("|")]
+        for name, cell in zip(names, cells, strict=True):
+            golden = goldens[f"scenarios european_lv_may_day {name} 24h"]
+            metric = ROWS[label]
+            value = golden.get(f"metrics.{metric}", golden.get(f"about.{metric}"))
+            if value is not None:
+                digits = len(cell.partition(".")[2])
+                assert f"{value:.{digits}f}" == cell, (label, name)
+                compared += 1
+    assert compared > 60
