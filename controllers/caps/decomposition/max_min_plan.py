@@ -122,7 +122,7 @@ class _Programme:
         values = found.x
         count = len(self.slot)
         charge = np.zeros((self.part.slots, len(self.free)))
-        used = values[:count] > 0.5
+        used = values[:count] > 0.5  # whole up to the solver's tolerance
         power = np.where(used, np.maximum(values[count : 2 * count], self.low_kw), values[count : 2 * count])
         charge[self.slot, self.owner] = np.clip(power, 0.0, self.usable_kw)
         rank = np.bincount(self.owner[used], minlength=len(self.free))
@@ -150,6 +150,8 @@ class _Programme:
         at = np.arange(len(open_))
         rows.add(
             len(open_), -self.most_kw, np.inf,
+            # used = 1: power >= floor; used = 0: power >= floor - most, which says nothing: big-M is the largest
+            # floor in question
             (at, power[open_], 1.0), (at, floor, -1.0), (at, open_, -self.floor_kw - width),
         )  # fmt: skip
         short = np.flatnonzero(self.usable_kw <= self.most_kw)
