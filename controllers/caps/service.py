@@ -112,6 +112,7 @@ def _most_served(problem: CapsProblem, time_s: float) -> tuple[Float, bool]:
         drawn = float(per_kw_kwh[c]) * sum(m.p[k, c] for k in slots_of[c])
         need = float(problem.reachable_kwh[c])
         m.need.add(drawn + m.missing[c] == need)
+        # as a share of the need, for a kWh missing matters more to a small one
         m.need.add(m.missing[c] <= need * m.worst_share)
     m.limit = pyo.ConstraintList()
     for k in range(problem.slots):
@@ -119,6 +120,7 @@ def _most_served(problem: CapsProblem, time_s: float) -> tuple[Float, bool]:
             drawing = [c for c in cars_at[k] if problem.car_share[c, phase] > 0]
             if drawing:
                 load = sum(float(problem.car_share[c, phase]) * m.p[k, c] for c in drawing)
+                # once more than the pieces keep free, so that what is served here fits there in spite of rounding
                 m.limit.add(load <= max(float(problem.headroom_kw[k, phase]) - 2 * LIMIT_SLACK_KW, 0.0))
     cost = problem.slot_h * sum(float(problem.tariff_of_car[k, c]) * m.p[k, c] for k, c in pairs)
     found = minimise_in_turn(m, [sum(m.missing.values()), m.worst_share, cost], time_s=clock.left_s)

@@ -37,7 +37,7 @@ def first_plan(part: Part) -> Plan | None:
         before = np.cumsum(load, axis=0) - load
         with np.errstate(divide="ignore", invalid="ignore"):
             fits = np.where(load > 0.0, np.clip((spare - before) / load, 0.0, 1.0), 1.0).min(axis=1, initial=1.0)
-        # a part too small to run on is worth nothing to this car, and left to the next
+        # a part on which the charger cannot run is worth nothing
         fits[(given[order] + fits * more < part.charger_min_kw[order]) & (fits < 1.0)] = 0.0
         given[order] += fits * more
         held = given < asked

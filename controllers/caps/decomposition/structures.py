@@ -116,7 +116,7 @@ class _Structures:
         shut = (
             np.maximum(least, part.charger_min_kw[offered.cars[owners]]) > offered.charge_kw[slots, owners] + NEARLY_KW
         )
-        # a throttled slot that drew less than a charger runs at was off, and stays off in this structure
+        # a throttled slot in which the plan drew less than the least was off, and stays off in this structure
         self.floor_kw = np.where(shut, 0.0, np.maximum(least, part.charger_min_kw[offered.cars[owners]]))
         free = ~shut & self._worthwhile(price, slots, owners)
         self.fixed_kw[slots[~free], owners[~free]] = self.floor_kw[~free]
