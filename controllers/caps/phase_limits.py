@@ -105,7 +105,7 @@ def expected_kva(feeder: Feeder, predictor: Predictor | None, background: Backgr
     rows = np.arange(len(machine.nodes))[machine.monitored][terminal]
     if len(terminal) != PHASES or (machine.nodes[rows] < 0).any():
         return flat
-    # pseudo-inverse: a delta winding leaves the block singular
+    # pseudo-inverse: the block may be singular, as of a delta winding
     own_ohm = np.linalg.pinv(machine.admittance_s[np.ix_(rows, rows)])
     scale = np.where(np.isnan(background.source_pu), 1.0, background.source_pu / feeder.network.source_pu)
     no_load_v = feeder.network.no_load_v[machine.nodes[rows]] * scale[:, None]

@@ -142,6 +142,7 @@ class Follower:
                 raise SolverError("an answer breaks its bound on time: the solver's tolerance is too wide")
             if not len(model.user):
                 return found  # nobody can pay, and nothing is all there is
+            # epsilon constraint: the next answer must be quicker by more than tolerances can pretend
             bound_h = found[-1].potential_h - SAME
 
     def _ends(self, prices: Float, *, time_first: bool) -> Answer | None:
