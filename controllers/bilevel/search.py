@@ -198,7 +198,6 @@ class Search:
         x, answers = split(game, point)
         score: dict[int, float] = {}
         for number, (follower, y) in enumerate(zip(self._followers, answers, strict=True)):
-            # rows of all followers are numbered through, one follower after the other
             first_row = number * game.rows
             without = [row - first_row for row in zero if first_row <= row < first_row + game.rows]
             proof = follower.prove(x, y, without)

@@ -131,7 +131,6 @@ def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
         if c in m.need_binds:
             drawn_kw = float(plan.charge_kw[:, c].sum())
             full, need = drawn_kw >= part.most_kw[c] - NEARLY_KW, drawn_kw <= part.draw_kw[c] + NEARLY_KW
-            # sign of λ by the energy row that is tight
             price = min(price, 0.0) if full else max(price, 0.0) if need else 0.0
             # complementarity of the two energy rows: λ > 0 only at the need, λ < 0 only at the full battery
             m.need_binds[c].value, m.battery_full[c].value = int(price > 0), int(price < 0)

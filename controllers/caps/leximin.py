@@ -177,7 +177,7 @@ def next_levels(
     if first.plan is None:
         return first
     clock, step_kw = Clock(options.time_limit_s), max(STEP_KW, gap_kw)
-    # for the same reason a little below what was reached
+    # a little below what was reached: held exactly, tolerances could make the next aim infeasible
     plan, levels, statuses = first.plan, [Level(max(first.objective - SLACK_KW, 0.0), 0)], [first.status]
     homes = smallest_rooms(part, plan)
     top_kw = float(part.room_kw[part.usable_kw > SMALLEST_KW].max(initial=0.0))

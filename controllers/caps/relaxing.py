@@ -33,7 +33,6 @@ def smallest_rise(part: Part, options: CapsOptions) -> Relaxation | None:
         None where the solver's limits struck before any rise was found; where they struck later, the rise found is
         enough, but perhaps not the smallest, and it says so.
     """
-    # floors are wishes: they give way before a limit does
     m = built(part.with_floor(np.zeros_like(part.floor_kw)), options.ties, "order")
     m.more_kw.unfix()
     m.withheld_kwh.deactivate()

@@ -112,7 +112,6 @@ def _most_served(problem: CapsProblem, time_s: float) -> tuple[Float, bool]:
         drawn = float(per_kw_kwh[c]) * sum(m.p[k, c] for k in slots_of[c])
         need = float(problem.reachable_kwh[c])
         m.need.add(drawn + m.missing[c] == need)
-        # as a share of the need, for a kWh missing matters more to a small one
         m.need.add(m.missing[c] <= need * m.worst_share)
     m.limit = pyo.ConstraintList()
     for k in range(problem.slots):

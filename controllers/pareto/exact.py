@@ -106,7 +106,6 @@ def exact_front(problem: DispatchProblem, scale: Scale, points: int) -> ExactFro
         return None
     kw = _between(np.array([corner.kw for corner in corners]), points)
     values, _ = problem.values(kw)
-    # lexsort sorts by its last key first
     order = np.lexsort(values.T[::-1])
     return ExactFront(
         kw=kw[order],

@@ -83,7 +83,6 @@ class Scale:
     def hypervolume(self, values: Float) -> float:
         """Share of the unit box that points dominate; those beyond the reference point count for nothing."""
         scaled = (values - self.origin) / self.width
-        # the uncontrolled point is 1 on its own scale up to rounding, and must not be thrown out for it
         inside = scaled[(scaled < 1.0 + 1e-9).all(axis=1)]
         return float(HV(ref_point=np.ones(len(self.width)))(inside)) if len(inside) else 0.0
 

@@ -156,7 +156,7 @@ class _TwoGroups(Survival):  # type: ignore[misc]
 
     def _do(self, _problem: Problem, pop: Population, *_: object, n_survive: int, **__: object) -> Population:
         values = pop.get("F")
-        first = np.argsort(values[:, 0], kind="stable")[: -(-n_survive // 2)]  # half, rounded up
+        first = np.argsort(values[:, 0], kind="stable")[: -(-n_survive // 2)]
         others = np.setdiff1d(np.arange(len(pop)), first)
         second = others[np.argsort(values[others, 1], kind="stable")][: n_survive - len(first)]
         return pop[np.concatenate([first, second])]

@@ -98,8 +98,7 @@ def relax(part: Part, gap: float, clock: Clock, rng: np.random.Generator) -> Rel
         reached = _lagrangian(part, price, value)
         if reached > bound:
             center, bound = price, reached
-        # reduced cost at the master's own prices: plans were priced at smoothed ones, at which they all look
-        # improving
+        # reduced cost at the master's own prices: a plan that is best at smoothed ones need not improve it
         cost = plans.withheld_kwh + ((solution.price @ part.share.T) * plans.charge_kw).sum(axis=0)
         improving = np.flatnonzero(cost < solution.value_kwh - IMPROVING_KWH)
         master.add(chosen(plans, improving))

@@ -89,7 +89,7 @@ class Tree:
         self._fractions = Fractions(part)
         self._priced = -1
         self._pricing_for(relaxed.price, np.zeros(0))
-        # where a limit costs nothing, no count holds the bound down; a few slots more, since prices move along
+        # where no limit has a price, cars do not compete; a few slots more, since prices move along
         self.slots = np.arange(min(self._priced + 1 + BEYOND, part.slots))
         # cuts hold for every plan: given to the root, all branches inherit them
         bounds = {self.master.number(count): (-np.inf, most) for count, most in rounding_cuts(part, self.slots)}

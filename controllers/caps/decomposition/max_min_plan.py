@@ -122,7 +122,7 @@ class _Programme:
         values = found.x
         count = len(self.slot)
         charge = np.zeros((self.part.slots, len(self.free)))
-        used = values[:count] > 0.5  # whole up to the solver's tolerance
+        used = values[:count] > 0.5
         power = np.where(used, np.maximum(values[count : 2 * count], self.low_kw), values[count : 2 * count])
         charge[self.slot, self.owner] = np.clip(power, 0.0, self.usable_kw)
         rank = np.bincount(self.owner[used], minlength=len(self.free))

@@ -102,7 +102,6 @@ class Programme:
         least_first = objective == "least"
         aims = [withheld, share] if least_first else [share, withheld]
         export = np.zeros(self.columns)
-        # last of all as much export as that allows: caps no lower than they need be
         export[:pairs] = -1.0
         value = self._in_turn([*aims, export])
         if value is None:
