@@ -56,7 +56,7 @@ class Exact:
         bound.
     status : str
         ``optimal``: a gap of at most 1e-4, or an exact fit; ``gap_limit``: of at most what was asked for; otherwise
-        the limit that struck; ``not_proven``: the MILP's schedule is not the inner optimum at its factors.
+        the limit that ended it; ``not_proven``: the MILP's schedule is not the inner optimum at its factors.
     rounds : int
         MILPs solved.
     """

@@ -42,7 +42,7 @@ class Limits:
     gap : float
         (value - bound) / (1 + |value|) to reach.
     clock : Clock
-        A safety: where it strikes, results differ between machines.
+        A safety: where it is reached, results differ between machines.
     """
 
     nodes: float
@@ -113,7 +113,7 @@ class Search:
         self._number = itertools.count()
 
     def run(self) -> Found:
-        """Search until the gap is closed or a limit strikes."""
+        """Search until the gap is closed or a limit is reached."""
         found = self._found
         self._look(frozenset(), frozenset(), -math.inf)
         strengthened = False

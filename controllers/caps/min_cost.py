@@ -189,7 +189,7 @@ def least_cost_schedule(part: Part, clock: Clock | None = None) -> tuple[float, 
     Raises
     ------
     OutOfTimeError
-        Where the clock strikes.
+        Where the time limit is reached.
     SolverError
         Where the solver ends in a way that says nothing.
     """

@@ -25,7 +25,7 @@ class Outcome:
     Attributes
     ----------
     plan : Plan or None
-        None where a limit struck before any plan was found, or where there is none.
+        None where a limit ended it before any plan was found, or where there is none.
     part : Part
         The piece with the floors that were kept.
     status : Termination

@@ -87,7 +87,7 @@ def sum_of_caps(problem: CapsProblem, service: Service, options: CapsOptions, fl
     Raises
     ------
     OutOfTimeError
-        Where the time limit of the options strikes before the first aim is reached, or is too short to begin with.
+        Where the time limit of the options ends it before the first aim is reached, or is too short to begin with.
     SolverError
         Where the solver ends in a way that says nothing.
     """

@@ -37,7 +37,7 @@ class Service:
     settled_kw : ndarray, shape (slot, car)
         What those draw; 0 for the others [kW].
     struck : bool
-        Whether the clock struck before this was known to be the most.
+        Whether the time limit was reached before this was known to be the most.
     """
 
     draw_kwh: Float
@@ -91,7 +91,7 @@ def too_large(pairs: int, time_s: float) -> bool:
 def _most_served(problem: CapsProblem, time_s: float) -> tuple[Float, bool]:
     """Charge that leaves least need unserved, then the least largest share unserved, then the cheapest.
 
-    Also whether the clock struck: then later aims are left out, or what is served in order of urgency stands in.
+    Also whether time was up: then later aims are left out, or what is served in order of urgency stands in.
     """
     clock = Clock(time_s)
     usable, per_kw_kwh = problem.usable_kw, problem.efficiency * problem.slot_h

@@ -53,7 +53,7 @@ def solve_caps(
     Returns
     -------
     CapsResult
-        Always with caps: where a limit strikes before a plan is found, those of ``sum_of_caps``, and it says so; where
+        Always with caps: where a limit ends it before a plan is found, those of ``sum_of_caps``, and it says so; where
         the clock leaves no time for these either, such as serve cars in order of urgency, with status ``time_limit``.
 
     Raises

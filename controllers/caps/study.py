@@ -110,7 +110,7 @@ class HorizonPlan:
 
     @property
     def reproducible(self) -> bool:
-        """Whether no wall-clock limit struck."""
+        """Whether no wall-clock limit was reached."""
         return not self.struck and (self.result is None or self.result.reproducible)
 
     @property

@@ -47,7 +47,7 @@ class Rules:
     formulation, solver : str
         See `model.build`; ``highs`` for the linear ones, ``scip`` for all.
     time_limit_s : float
-        Of one solve; where it strikes there is no answer but an error [s].
+        Of one solve; where it is reached there is no answer but an error [s].
     gap : float
         Relative gap up to which an answer is good enough; 0 asks for the exact one.
     """

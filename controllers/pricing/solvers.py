@@ -49,7 +49,7 @@ def minimise(
     Raises
     ------
     OutOfTimeError
-        Where the time limit strikes first: there is no unproven answer.
+        Where the time limit is reached first: there is no unproven answer.
     SolverError
         Where the solver fails.
     InputError

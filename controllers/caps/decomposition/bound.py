@@ -44,7 +44,7 @@ class Relaxed:
     rounds : int
         Rounds of pricing.
     struck : bool
-        Whether the clock ended it.
+        Whether the time limit ended it.
     """
 
     bound_kwh: float

@@ -48,7 +48,7 @@ class Closed:
     nodes : int
         Branches made.
     struck : bool
-        Whether the clock ended it.
+        Whether the time limit ended it.
     """
 
     bound_kwh: float
@@ -193,7 +193,7 @@ class Tree:
 
 
 def close(part: Part, relaxed: Relaxed, incumbent: Incumbent | None, gap: float, clock: Clock) -> Closed:
-    """Raise the bound and improve the plan of a piece until they are as near as asked, or the clock strikes.
+    """Raise the bound and improve the plan of a piece until they are as near as asked, or time is up.
 
     Parameters
     ----------
@@ -239,7 +239,7 @@ class _Search:
         return np.inf if self.incumbent is None else self.incumbent.value_kwh
 
     def run(self) -> None:
-        """Divide branches until the gap is closed, nothing is open, or a limit strikes."""
+        """Divide branches until the gap is closed, nothing is open, or a limit is reached."""
         since, deep = 0, 0
         children: list[int] = []
         while self._open and self.made < NODES and not self.clock.over:

@@ -125,7 +125,7 @@ class CountedMaster(Master):
         Raises
         ------
         OutOfTimeError
-            Where the wall clock strikes.
+            Where the time limit is reached.
         SolverError
             Where the programme has none.
         """

@@ -1,4 +1,4 @@
-"""A plan in one sweep over the slots, for when rounding finds none or the clock has struck: floors, then need."""
+"""A plan in one sweep over the slots, for when rounding finds none or time is up: floors, then need."""
 
 from __future__ import annotations
 

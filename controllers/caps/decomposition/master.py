@@ -89,7 +89,7 @@ class Master:
         Raises
         ------
         OutOfTimeError
-            Where the wall clock strikes.
+            Where the time limit is reached.
         SolverError
             Where the programme has none.
         """

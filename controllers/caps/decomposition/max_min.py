@@ -44,7 +44,7 @@ class LargestFloor:
     floor_kw, bound_kw : float
         Its smallest room (0 without a plan), and what no plan exceeds [kW].
     struck : bool
-        Whether the clock ended it.
+        Whether the time limit ended it.
     """
 
     plan: Plan | None

@@ -50,7 +50,7 @@ class Incumbent:
     overload_kw : float
         Largest load above a limit.
     timed_out : bool
-        Whether the wall clock ended the search.
+        Whether the time limit ended the search.
     """
 
     plans: Plans

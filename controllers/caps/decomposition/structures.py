@@ -34,7 +34,7 @@ class Choice:
     objective_kwh, overload_kw : float
         Energy withheld in all plus what overload costs, and the largest overload.
     timed_out : bool
-        Whether the wall clock ended it.
+        Whether the time limit ended it.
     """
 
     rows: Int
