@@ -65,6 +65,7 @@ def survey(
         loads = tuple(load_fact(dss, name) for name in elements(dss, "Load"))
         _set_options(dss)
         if loads:
+            # the network's own voltages and admittances: loads would be in both as linear impedances
             dss.Text.Command("batchedit load..* enabled=no")
         dss.Solution.Solve()
         if not dss.Solution.Converged():
@@ -108,6 +109,7 @@ class OpenDssEngine:
         dss.Text.Command("batchedit load..* kw=1 kvar=0")
         dss.Solution.Solve()
         names = [name.upper() for name in dss.Circuit.YNodeOrder()]
+        # voltages are handed over by position: another order is mapped below, other nodes would be wrong silently
         if sorted(names) != sorted(feeder.network.node_names):
             problem = "the file no longer defines the nodes that were read from it"
             raise InputError(Fault(str(feeder.master), "", problem, "load the feeder again"))
@@ -145,7 +147,7 @@ class OpenDssEngine:
             Where the engine does not converge, with its number of iterations.
         """
         lib = self._lib
-        wanted_pu = source_pu if source_pu == source_pu else self._own_pu
+        wanted_pu = source_pu if source_pu == source_pu else self._own_pu  # nan is not itself
         if wanted_pu != self._source_pu:
             self.context.Vsources.First()
             self.context.Vsources.PU(wanted_pu)
@@ -155,15 +157,15 @@ class OpenDssEngine:
             select(index)
             set_kw(kw)
             set_kvar(kvar)
-        lib.Solution_SolveNoControl()
+        lib.Solution_SolveNoControl()  # taps and switches stay as in the file; only the loop is skipped
         if not lib.Solution_Get_Converged():
             raise PowerFlowError(
                 f"OpenDSS did not converge in {lib.Solution_Get_Iterations()} iterations with a net load of "
                 f"{p_kw.sum():.1f} kW (largest customer {p_kw.max():.1f} kW)"
             )
         lib.YMatrix_getVpointer(self._pointer)
-        buffer = self._ffi.buffer(self._pointer[0], 16 * (self._nodes + 1))
-        voltages: Complex = np.frombuffer(buffer, dtype=complex)[1:]
+        buffer = self._ffi.buffer(self._pointer[0], 16 * (self._nodes + 1))  # 16 bytes a complex number
+        voltages: Complex = np.frombuffer(buffer, dtype=complex)[1:]  # entry 0 is earth
         return voltages if self._order is None else voltages[self._order]
 
 
@@ -176,6 +178,7 @@ def _compile(
     dss = opendssdirect.NewContext()
     dss.Basic.AllowForms(False)
     dss.Basic.AllowEditor(False)
+    # paths of the run are relative to where it was started
     dss.Basic.AllowChangeDir(False)
     with _refusals(master):
         dss.Text.Command(f'compile "{master.resolve()}"')
@@ -203,11 +206,13 @@ def _refusals(master: Path) -> Iterator[None]:
 
 def _set_options(dss: Any) -> None:
     if dss.Loads.Count():
+        # constant power in the band that the reduced network and the plant check against
         dss.Text.Command("batchedit load..* model=1 vminpu=0.5 vmaxpu=1.5 status=variable growth=default")
     for meter in ("EnergyMeter", "Monitor", "Sensor"):
         dss.Circuit.SetActiveClass(meter)
         if dss.ActiveClass.Count():
             dss.Text.Command(f"batchedit {meter}..* enabled=no")
+    # one snapshot a solve: time, growth and taps are the co-simulation's to decide, or nobody's
     dss.Text.Command(f"set mode=snap controlmode=off loadmult=1 tolerance={TOLERANCE} maxiterations=100")
 
 
@@ -216,6 +221,8 @@ def _replace_transformer(dss: Any, master: Path, spec: TransformerSpec) -> None:
     if len(names) != 1:
         problem = f"the circuit has {len(names)} transformers, so which one to replace is not clear"
         raise InputError(Fault(str(master), "grid.transformer", problem, "leave the key out"))
+    # uk is the impedance; load loss at rated current is its resistive part, half of it in each winding (%rs is per
+    # winding)
     reactance = float(np.sqrt(spec.uk_percent**2 - spec.load_loss_percent**2))
     half = spec.load_loss_percent / 2
     dss.Text.Command(
@@ -237,9 +244,11 @@ def _connect(dss: Any, master: Path, connections: Sequence[Connection]) -> None:
     if faults:
         raise InputError(faults)
     rated = [(name, int(property_of(dss, f"Load.{name}", "phases"))) for name in sorted(known)[:1]]
+    # rated voltage of the file's loads: it sets the band in which a load keeps its power
     phase_kv = [float(property_of(dss, f"Load.{name}", "kv")) / np.sqrt(n if n > 1 else 1) for name, n in rated]
     for one in connections:
         dss.Circuit.SetActiveBus(one.bus)
+        # OpenDSS rates loads of several phases line to line, those of one phase to neutral
         kv = (phase_kv[0] if phase_kv else float(dss.Bus.kVBase())) * np.sqrt(3.0 if len(one.phases) > 1 else 1.0)
         where = ".".join(str(n) for n in (*one.phases, *([one.neutral] if one.neutral else [])))
         verb, power = ("edit", "") if one.customer.upper() in known else ("new", "kw=0 kvar=0")

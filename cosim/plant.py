@@ -80,6 +80,7 @@ class Plant:
         self.completed = 0
         expected = self._expected
         net = expected.inflexible_kw[0]
+        # no step has been metered yet, and the true first step would be a look ahead
         voltage = self.engine.solve(net, expected.demand_kvar[0], self.day.source_pu[0])
         pv = expected.pv_available_kw[0]
         return self._observe(expected, 0, voltage, np.zeros_like(net), pv, net, expected.demand_kvar[0])
@@ -99,6 +100,7 @@ class Plant:
             Where the engine finds no solution, or one at which customers are not served.
         """
         k, day, record = self.completed, self.day, self._record
+        # no car and no sun: nothing reacts to setpoints, and the power flow is all there is to a step
         if self._passive:
             net_kw, net_kvar = day.demand_kw[k], day.demand_kvar[k]
             voltage = self.engine.solve(net_kw, net_kvar, day.source_pu[k])
@@ -111,15 +113,16 @@ class Plant:
             self.fleet.charge(k, ev_kw)
             record["ev_kw"][k], record["pv_kw"][k], record["pv_kvar"][k] = ev_kw, pv_kw, pv_kvar
             there = self.fleet.stays.session[k]
+            # session -1 (no car) reads the zero appended at the end
             record["soc_kwh"][k] = np.where(there >= 0, np.append(self.fleet.soc_kwh, 0.0)[there], 0.0)
         mismatch_kw = self._served.mismatch_kw(voltage, net_kw)
-        if not mismatch_kw <= SERVED_TOLERANCE_KW:
+        if not mismatch_kw <= SERVED_TOLERANCE_KW:  # "not <=", so that nan is marked too
             self._mark(k, f"power served differs from power requested by {mismatch_kw:.3f} kW")
         record["net_kw"][k], record["net_kvar"][k] = net_kw, net_kvar
         for name in ("import_cap_kw", "ev_limit_kw", "pv_limit_kw"):
             record[name][k] = getattr(setpoints, name)
         self._planned_kva[k] = setpoints.planned_kva
-        self._node_v[k] = voltage
+        self._node_v[k] = voltage  # copied: the engine overwrites its buffer at the next solve
         self.completed = k + 1
 
     def observe(self) -> Observation:
@@ -136,6 +139,7 @@ class Plant:
             label=label,
             engine=self.engine.name,
             feeder=self.feeder,
+            # a stopped run is judged on the steps that it has
             exogenous=day if n == day.steps else day.first(n),
             control_min=control_min,
             plugged=share[:n],
@@ -184,7 +188,7 @@ class Plant:
             return self.engine.solve(day.demand_kw[k] + ev_kw - pv_kw, day.demand_kvar[k] + pv_kvar, day.source_pu[k])
 
         if curves is None:
-            powers = answer(np.empty(0))
+            powers = answer(np.empty(0))  # without curves nothing depends on the voltage: one solve
             return solve(*powers), powers
         return self._settle(k, answer, solve)
 
@@ -200,6 +204,7 @@ class Plant:
         feeder = self.feeder
         felt_v = np.full(len(feeder.customers), feeder.nominal_voltage_v)
         if k:
+            # the last step is the best first guess, and keeps devices on the branch of solutions that they are on
             felt_v = meter_voltage_v(feeder, self._node_v[k - 1 : k])[0]
         powers = np.array(answer(felt_v))
         part, last_gap = np.full(powers.shape, 0.5), np.zeros(powers.shape)
@@ -212,6 +217,7 @@ class Plant:
                     raise
                 powers, part = powers / 2.0, part / 2.0
                 continue
+            # what is recorded are the powers that this voltage was solved with, not the next guess
             applied, gap = powers, np.array(answer(meter_voltage_v(feeder, voltage[None, :])[0])) - powers
             distance_kw = float(np.abs(gap).max())
             if distance_kw <= _CURVE_TOLERANCE_KW:
@@ -235,6 +241,7 @@ class Plant:
         def of_car(values: Float, otherwise: float) -> Float:
             return np.where(there, np.append(values, otherwise)[session], otherwise)
 
+        # the tariff is known ahead, so that of the step to come; powers and voltages are those of the last one
         next_step = min(self.completed, self.day.steps - 1)
         return Observation(
             step=self.completed,

@@ -85,7 +85,7 @@ class ReducedNetwork:
 
         self.branches = names
         self.port_customer, _, _ = feeder.terminals
-        self._va_per_kw = 1e3 / np.bincount(self.port_customer)[self.port_customer]
+        self._va_per_kw = 1e3 / np.bincount(self.port_customer)[self.port_customer]  # even over a customer's phases
         self._nominal_v = feeder.nominal_voltage_v
         self._customers = len(feeder.customers)
         self._network_pu = network.source_pu
@@ -94,6 +94,7 @@ class ReducedNetwork:
         # Row vectors times matrices, so every factor is kept transposed and contiguous.
         self._impedance = np.ascontiguousarray((ports.T @ to_nodes).T)
         self._no_load_a = monitored_currents(branches, network.no_load_v[None, :])[0]
+        # drawing lowers voltages: the response to one ampere is minus its transfer impedance
         drawn_a = monitored_currents(branches, -to_nodes.T)
         self._to_branches = np.ascontiguousarray(drawn_a.reshape(len(drawn_a), -1))
         self.branch_share: Complex = drawn_a
@@ -155,6 +156,7 @@ class ReducedNetwork:
         pu = np.where(np.isnan(pu), self._network_pu, pu)
         if len(self._sources) > 1 and (pu != self._network_pu).any():
             raise UnsupportedError(f"one source voltage cannot be set: sources at {', '.join(self._sources)}")
+        # the network without loads is linear: no-load voltages and currents scale with the only source
         return np.asarray(pu[:, None] / self._network_pu)
 
     def _solve(self, p_kw: Float, q_kvar: Float, scale: Float) -> tuple[Complex, Complex]:
@@ -170,8 +172,11 @@ class ReducedNetwork:
             port_v, settled = self._settle(power_va, np.broadcast_to(self._no_load_v * scale, power_va.shape))
             magnitude_pu = np.abs(port_v) / self._nominal_v
             low, high = VOLTAGE_BAND_PU
+            # the power flow has more solutions than the one in use; those at collapsed voltages are none of
+            # OpenDSS's, see the band
             settled &= ((magnitude_pu >= low) & (magnitude_pu <= high)).all(axis=1)
             port_v[~settled] = complex(np.nan, np.nan)
+            # conj(S / V), in place: a batch of thousands is bound by memory traffic
             port_a = np.divide(power_va, port_v, out=power_va)
         return port_v, np.conjugate(port_a, out=port_a)
 
@@ -183,19 +188,23 @@ class ReducedNetwork:
         current = np.empty_like(power_va)
         still = np.zeros(len(power_va), dtype=bool)
         for iteration in range(done, FIXED_POINT_ITERATIONS):
+            # U <- U0 - Z conj(S / U), without temporaries
             np.divide(power_va, voltage, out=current)
             np.conjugate(current, out=current)
             np.matmul(current, self._impedance, out=following)
             np.subtract(no_load_v, following, out=following)
             np.subtract(following, voltage, out=current)  # from here on: the change
             voltage, following = following, voltage
+            # the change, not the mismatch: where the map contracts, both are of one size
             still = self._stands_still(current)
             if still.all():
                 return voltage, still
+            # with most settled, a smaller product for the rest pays for copying it
             if 2 * np.count_nonzero(still) > len(still):
                 rest = ~still
                 voltage[rest], still[rest] = self._settle(power_va[rest], no_load_v[rest], iteration + 1)
                 return voltage, still
+        # few, near collapse: one by one, as each needs a factorisation of its own
         for row in np.flatnonzero(~still):
             voltage[row], still[row] = self._newton(power_va[row], no_load_v[row])
         return voltage, still
@@ -214,6 +223,7 @@ class ReducedNetwork:
 
     def _stands_still(self, change_v: Complex) -> NDArray[np.bool_]:
         largest: Float = np.abs(change_v.view(float)).max(axis=-1, initial=0.0)
+        # nan is not <=: a candidate that ran away never settles
         return np.asarray(largest <= TOLERANCE_PU * self._nominal_v)
 
     def _newton(self, power_va: Complex, no_load_v: Complex) -> tuple[Complex, bool]:
@@ -223,7 +233,10 @@ class ReducedNetwork:
         for _ in range(NEWTON_ITERATIONS):
             current = (power_va / voltage).conj()
             mismatch = voltage - no_load_v + impedance @ current
+            # d conj(S / U) = -conj(S / U) / conj(U) conj(dU): the derivative is in conj(dU) only, hence real and
+            # imaginary parts
             slope = -impedance * (current / voltage.conj())
+            # A conj(dU) = (Ar + j Ai)(dr - j di), split into real and imaginary part
             jacobian = np.block([[unit + slope.real, slope.imag], [slope.imag, unit - slope.real]])
             if not np.isfinite(jacobian).all():
                 break
@@ -278,7 +291,7 @@ class ReducedEngine:
             Where the iteration does not converge, or a voltage leaves 0.5..1.5 of nominal.
         """
         voltage: Complex = self._network.node_voltages(p_kw[None, :], q_kvar[None, :], source_pu)[0]
-        if np.isnan(voltage[0]):
+        if np.isnan(voltage[0]):  # a candidate without a solution is nan throughout, so one node tells
             low, high = VOLTAGE_BAND_PU
             raise PowerFlowError(
                 f"the reduced network finds no solution within {low}..{high} pu of nominal with a net load of "

@@ -56,7 +56,7 @@ class Exact:
         bound.
     status : str
         ``optimal``: a gap of at most 1e-4, or an exact fit; ``gap_limit``: of at most what was asked for; otherwise
-        the limit that struck; ``not_proven``: the MILP's schedule is not the inner optimum at its factors.
+        the limit that ended it; ``not_proven``: the MILP's schedule is not the inner optimum at its factors.
     rounds : int
         MILPs solved.
     """
@@ -117,6 +117,7 @@ def fit_exactly(
     objective = _value(case, factors, tau, weights, power=2 if is_squared else 1)
     gap = 0.0 if objective <= NEGLIGIBLE else relative_gap(objective, found.bound)
     ended = Termination.OPTIMAL if gap == 0.0 else judged(
+        # the value solved again may differ from the MILP's by SAME_SHARE on either side
         objective, found.bound, stop.gap + 2.0 * SAME_SHARE, found.termination
     )  # fmt: skip
     is_same = abs(objective - found.value) <= SAME + SAME_SHARE * abs(objective)
@@ -142,6 +143,7 @@ def _search(model: Kkt, stop: Limits, *, is_squared: bool) -> tuple[SolveResult,
                 model.add_cut(term, 2.0 * at, at * at)
         else:
             model.add_cut(term, 1.0, 0.0)
+            # |off| as the larger of off and -off
             model.add_cut(term, -1.0, 0.0)
     best, bound, found = SolveResult(Termination.ERROR), -np.inf, SolveResult(Termination.ERROR)
     for rounds in range(1, MOST_ROUNDS + 1):
@@ -150,6 +152,7 @@ def _search(model: Kkt, stop: Limits, *, is_squared: bool) -> tuple[SolveResult,
             raise SolverError(f"the exact fit ended with '{found.termination}' and no solution")
         if not is_squared:
             return found, rounds
+        # tangents are only added: every round's bound holds
         bound, off = max(bound, found.bound), terms.off(found.x)
         value = float(sum(terms.weight * off**2))
         if value < best.value:

@@ -143,6 +143,8 @@ class _Problem:
         self._blocks = Factors.ones(block_h).value.shape[1]
         self._families = free_families([case.store for case in cases])
         self._share = np.mean([np.bincount(tau, minlength=self._blocks) / len(tau) for tau in self._tau], axis=0)
+        # regularisation is measured in deviations of the unscaled aggregate, which `look` must give first, without
+        # any
         self._unscaled = 0.0
         self._unscaled = max(self.look(Factors.ones(block_h).value).deviation, 1e-12)
 
@@ -155,6 +157,7 @@ class _Problem:
             lp.solve(store, case.price_eur_per_kwh)
             for lp, store, case in zip(self._lps, stores, self.cases, strict=True)
         )
+        # such factors describe no battery: excluded, not penalised, as in the exact fit
         if any(np.abs(one.missing_kwh).max() > NEGLIGIBLE_KWH for one in solved):
             return _Seen(value, (), np.inf, np.inf)
         weights = self.options.weights
@@ -172,12 +175,14 @@ class _Problem:
             gained = 0.0
             while radius >= LEAST_RADIUS and gained <= 0.0:
                 low, high = np.maximum(self.options.low - flat, -radius), np.minimum(self.options.high - flat, radius)
+                # rounding may leave a factor a hair outside its bounds: staying where it is must remain possible
                 step = minimise_in_box(hessian, gradient, np.minimum(low, 0.0), np.maximum(high, 0.0))
                 promised = -float(step @ (0.5 * hessian @ step + gradient))
                 trial_value = seen.value.copy()
                 trial_value[self._families] = (flat + step).reshape(len(self._families), -1)
                 trial = self.look(trial_value)
                 gained = seen.objective - trial.objective
+                # trust region: wider where the model foresaw the gain, half as wide where it did not
                 if gained > 0.7 * promised:
                     radius = min(2.0 * radius, MOST_RADIUS)
                 elif gained <= max(0.25 * promised, 0.0):
@@ -206,11 +211,14 @@ class _Problem:
             scale = 2.0 / (case.store.steps * len(self.cases))
             for (weight, off), move in zip(parts(case.target, solved, weights), moves, strict=True):
                 if weight > 0.0:
+                    # Gauss-Newton: the schedule is piecewise linear in the factors, so second derivatives of it are
+                    # zero inside a basis
                     hessian += scale * weight * move.T @ move
                     gradient += scale * weight * move.T @ off
         pull = 2.0 * self.options.regularisation * self._unscaled * np.tile(self._share, len(self._families))
         gradient += pull * (seen.value[self._families].ravel() - 1.0)
         ridge = _RIDGE * (1.0 + np.trace(hessian) / count)
+        # factors that move nothing leave a zero row: the Cholesky factors need a positive diagonal
         hessian[np.diag_indices(count)] += pull + ridge
         return hessian, gradient
 
@@ -239,6 +247,7 @@ def minimise_in_box(hessian: Float, gradient: Float, low: Float, high: Float) ->
     value = 0.0
     for _ in range(_BOX_ROUNDS):
         slope = hessian @ z + gradient
+        # at a bound and pushed outwards: only the others take part in the Newton step
         held = ((z <= low) & (slope > 0.0)) | ((z >= high) & (slope < 0.0))
         free = np.flatnonzero(~held)
         if not len(free) or np.abs(slope[free]).max() <= _FLAT * (1.0 + np.abs(gradient).max()):

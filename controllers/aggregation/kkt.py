@@ -84,6 +84,7 @@ class Kkt:
         dual = len(factor) + self._x.size + len(self.terms.weight) + np.arange(steps)
         self._penalty, self._switches, switch = SCALE * penalty, 0, dual[-1] + 1
         cost = SCALE * costs(store, case.price_eur_per_kwh).reshape(5, -1)
+        # the horizon is a cycle: it ends as full as it began
         step, before = np.arange(steps), np.roll(self._x[LEVEL], 1)
         self._rows.add(
             steps, -store.driving_kwh, -store.driving_kwh, (step, self._x[LEVEL], 1.0), (step, before, -store.keep),
@@ -91,6 +92,7 @@ class Kkt:
         )  # fmt: skip
         for kind, (bottom, top) in size.items():
             sign = -1.0 if kind == DISCHARGE else 1.0
+            # |dual| <= penalty; a level is in two balances, so its reduced cost sees two of them
             spread = (1.0 + store.keep if kind == LEVEL else 1.0) * self._penalty
             for t in range(steps):
                 column, span, known = int(self._x[kind, t]), high * float(top[t]), float(cost[kind, t])
@@ -109,8 +111,10 @@ class Kkt:
                 # the column between its ends; its reduced cost is positive at the low end only, negative at the high
                 self._row(-np.inf, 0.0, (column, -1.0), *low_end)
                 self._row(-np.inf, 0.0, (column, 1.0), *_minus(high_end))
+                # reduced cost <= M at_low, M from known cost and bounded dual: 0 where it cannot be positive at all
                 self._row(-np.inf, -known, *reduced, (at_low, -max(known + spread, 0.0)))
                 self._row(-np.inf, known, *_minus(reduced), (at_high, -max(spread - known, 0.0)))
+                # at_low = 1 puts the column at its low end; span = largest scaled bound
                 self._row(-np.inf, span, (column, 1.0), *_minus(low_end), (at_low, span))
                 self._row(-np.inf, span, (column, -1.0), *high_end, (at_high, span))
 

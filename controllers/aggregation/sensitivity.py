@@ -55,6 +55,8 @@ def sensitivity(
     for place, family in enumerate(families):
         kind, is_high = divmod(int(family), 2)
         at = np.arange(kind * steps, (kind + 1) * steps)
+        # out of the basis a column sits at a bound and moves with that bound's factor; a factor of the other bound
+        # moves nothing
         free = ~in_basis[at] & (basis.at_high[at] == bool(is_high))
         moves[at[free], place * blocks + tau[free]] = weight[kind] * getattr(store, BOUNDS[family])[free]
     slack = sparse.csc_array(
@@ -65,6 +67,7 @@ def sensitivity(
     if square.shape[0] != square.shape[1]:
         raise SolverError("the schedule of a battery has no basis")
     try:
+        # B dx_B = -N dx_N: the rows still hold while the basis stays the same
         answer = splu(square).solve(-(matrix @ sparse.csc_array(moves)).toarray())
     except RuntimeError as error:
         raise SolverError(f"the basis of a battery's schedule is singular: {error}") from None

@@ -87,10 +87,12 @@ class Follower:
         reply = self._lp.best()
         if reply.termination is not Termination.OPTIMAL:
             return reply.termination
+        # <= rows have duals <= 0 in HiGHS when minimising
         first = np.maximum(-reply.row_dual, 0.0)
         positive = first > ZERO * (1.0 + first.max(initial=0.0))
         second = np.zeros(game.rows)
         if self._second is not None:
+            # the optimal face: rows with a positive multiplier are tight on all of it
             self._lp.set_rows(self._rows, np.where(positive, limit, -np.inf), limit)
             self._lp.set_cost(-self._second)
             reply = self._lp.best()
@@ -147,6 +149,7 @@ class Facets:
         self._lp.set_cost(model.cost)
         floor = np.full(len(model.matrix), -np.inf)
         floor[np.array(sorted(tight), dtype=int) + self._first] = 0.0
+        # the recession cone, cut off at 1: a ray of falling cost is then an optimum and not "unbounded" again
         low, high = np.where(np.isfinite(model.low), 0.0, -1.0), np.where(np.isfinite(model.high), 0.0, 1.0)
         ray = WarmLp(Model(model.cost, model.matrix, floor, 0.0, low, high), self._clock).best()
         return has_point and ray.termination is Termination.OPTIMAL and ray.value < -FALLING

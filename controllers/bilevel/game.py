@@ -84,6 +84,7 @@ class Game:
 def game_of(data: Data, seconds: Sequence[Float | None] = (None,)) -> Game:
     """Bring a problem into standard form."""
     G, H, h = _follower_rows(data)
+    # a follower's row without its variables is no complementarity to branch on: it limits x only
     sees_y = H.any(axis=1)
     A = np.vstack([data.A, G[~sees_y]])
     B = np.vstack([data.B, H[~sees_y]])

@@ -38,6 +38,7 @@ def search_pessimistic(data: Data, limits: Limits) -> Found:
     followed: list[int] = []
     nodes = 0
     while True:
+        # only rows that were broken: every further follower adds all its complementarities to the tree
         game = game_of(data, [data.c_y, *(data.B[row] for row in followed)])
         found = Search(game, replace(limits, nodes=max(limits.nodes - nodes, 1))).run()
         nodes += found.nodes

@@ -84,6 +84,7 @@ class Relaxation:
 
     def limit_objective(self, value: float) -> None:
         """Only look for points at least as good as this one."""
+        # a row of its own from the start: setting a limit keeps the basis, adding a row would not
         self._lp.set_rows([self._objective_row], np.array([-np.inf]), np.array([value]))
 
     def cut(self, reach: Float, zero: Rows) -> bool:
@@ -99,6 +100,7 @@ class Relaxation:
         game = self.game
         sees_x = np.tile(game.G.any(axis=1), game.followers)
         is_zero = np.isin(np.arange(len(reach)), sorted(zero))
+        # without x in the row, G_i x is 0 exactly, whatever a linear programme said
         widened = np.where(sees_x, reach + MARGIN * (1.0 + np.abs(reach)), 0.0)
         slope = np.where(is_zero, 0.0, self._row_limit - np.where(np.isinf(widened) & is_zero, 0.0, widened))
         added = False
@@ -168,12 +170,15 @@ def strengthen(relaxation: Relaxation, tight: Rows, zero: Rows, best_value: floa
             continue
         at_most = relaxation.reach(row, tight | {row}, zero)
         if at_most.termination is Termination.INFEASIBLE:
+            # never tight: by complementarity its multiplier is zero everywhere
             zero |= {row}
             continue
         if at_most.termination is Termination.OPTIMAL:
             reach[row] = -at_most.value
         if row not in tight and relaxation.solve(tight, zero | {row}).termination is Termination.INFEASIBLE:
+            # a zero multiplier is impossible here, so the row is tight wherever the leader does better
             tight |= {row}
+    # with the fixings in both, so that only the cut's own worth is measured
     before = relaxation.solve(tight, zero)
     if relaxation.cut(reach, zero):
         after = relaxation.solve(tight, zero)

@@ -42,7 +42,7 @@ class Limits:
     gap : float
         (value - bound) / (1 + |value|) to reach.
     clock : Clock
-        A safety: where it strikes, results differ between machines.
+        A safety: where it is reached, results differ between machines.
     """
 
     nodes: float
@@ -113,7 +113,7 @@ class Search:
         self._number = itertools.count()
 
     def run(self) -> Found:
-        """Search until the gap is closed or a limit strikes."""
+        """Search until the gap is closed or a limit is reached."""
         found = self._found
         self._look(frozenset(), frozenset(), -math.inf)
         strengthened = False
@@ -130,6 +130,7 @@ class Search:
                 self._closed = min(self._closed, node.bound)
                 continue
             tight, zero = node.tight | self._tight, node.zero | self._zero
+            # tight or a zero multiplier: together all bilevel points, and no constant in either
             self._look(tight | {node.row}, zero, node.bound)
             self._look(tight, zero | {node.row}, node.bound)
         return self._conclude()
@@ -175,6 +176,7 @@ class Search:
         if best.termination is Termination.UNBOUNDED:
             self._found.status, self._found.value = "unbounded", -math.inf
             return
+        # on this facet complementary slackness holds throughout: each of its points is a bilevel point
         if best.termination is Termination.OPTIMAL and best.value < self._found.value:
             self._found.value, self._found.point = best.value, best.x
         if bound >= self._cutoff():
@@ -184,8 +186,10 @@ class Search:
         if not candidates or best.termination is Termination.TIME_LIMIT:  # the former by rounding only
             self._doubt(best.termination, bound)
             return
+        # sorted: a set has no order of its own, and the tree must be the same everywhere
         row = max(sorted(candidates), key=lambda candidate: score[candidate])
         depth = len(tight) + len(zero)
+        # deeper first among equal bounds: they end sooner, and give values
         heapq.heappush(self._open, Node(bound, -depth, next(self._number), tight, zero, row))
 
     def _positive_rows(self, point: Float, zero: Rows) -> dict[int, float] | Termination:
@@ -217,6 +221,7 @@ class Search:
             found.bound, found.point = -math.inf, None
             return found
         lowest_open = min((node.bound for node in self._open), default=math.inf)
+        # nodes given up without an answer are in `_closed` with their parent's bound: still proven
         found.bound = min(lowest_open, self._closed, found.value)
         if found.point is None:
             found.status = "infeasible" if found.bound == math.inf else found.status or "not_proven"

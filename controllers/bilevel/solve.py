@@ -115,6 +115,7 @@ def solve_bilevel(problem: BilevelLP, view: str = "optimistic", **limits: float)
     value, bound = found.value * game.cost_scale, found.bound * game.cost_scale
     if found.point is not None and found.status not in DECIDED:
         x, answers = split(game, found.point[: game.nx + game.ny])
+        # solvers may leave a bound by their tolerance: valued and checked as it is handed out
         x, y = np.clip(x, data.x_low, data.x_high), np.clip(answers[0], data.y_low, data.y_high)
         value = float(data.c_x @ x + data.c_y @ y)
         bound = min(bound, value)

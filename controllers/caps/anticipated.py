@@ -77,8 +77,10 @@ def _above_floors(part: Part, options: CapsOptions, rng: np.random.Generator, fo
     rough: Outcome | None = None
     for step in FLOOR_STEPS if form != "decomposition" else EASED_STEPS:
         kept_kw = step * floor_kw if step <= FLOOR_STEPS[1] else np.where(lowered, step * floor_kw, floor_kw)
+        # a charger cannot run on less: such a floor would promise nothing, and bind all the same
         kept_kw = np.where(kept_kw < part.charger_min_kw, 0.0, kept_kw)
         first = step == 1.0 and form == "decomposition"
+        # half the time for whole floors, so that there is some left for the eased ones
         stop = replace(options.stop, time_s=clock.left_s * (0.5 if first else 1.0))
         outcome = least_withheld(part.with_floor(kept_kw), options, rng, stop, near)
         if first and lowered.any() and relative_gap(outcome.objective, outcome.bound) > max(ROUGH_GAP, options.gap):
@@ -110,6 +112,7 @@ def _form(part: Part, options: CapsOptions, stop: Limits) -> str:
         return options.form
     most = FEWER_PAIRS if options.objective in ("proportional", "min_cost") else ORDER_FORM_PAIRS
     wanted = options.form == "decomposition" or int((part.usable_kw > SMALLEST_KW).sum()) > most
+    # pricing knows one strict order for all cars; and where any plan will do, the order form has one sooner
     wanted = wanted and stop.plans > 1 and options.ties == "unique" and part.plain
     return "decomposition" if wanted and supports(part) else "order"
 
@@ -152,6 +155,7 @@ def _largest_floor(part: Part, options: CapsOptions, rng: np.random.Generator) -
     assert final.plan is not None  # noqa: S101 - best has one
     smallest = smallest_room_kw(part, final.plan)
     bound = max(refuted, smallest)
+    # the bound is the smallest floor refuted, not the last one tried: "no plan found" refutes nothing
     status = Termination.OPTIMAL if relative_gap(bound, smallest) <= OPTIMAL_GAP else undecided
     return replace(final, status=status, objective=smallest, bound=bound)
 

@@ -189,6 +189,7 @@ def _latest_first(test: _Test, cars: Bool) -> Float:
 def _excess_of_noise_kw(test: _Test, rng: np.random.Generator) -> float:
     """Every home's load differs by a log-normal factor of mean 1 per hour; homes know their own load."""
     p = test.problem
+    # log-normal of mean 1 and standard deviation NOISE: s² = log(1 + NOISE²), mean of the logarithm -s² / 2
     sigma = np.sqrt(np.log1p(NOISE**2))
     hour = np.floor(np.arange(p.slots) * p.slot_h).astype(int)
     factor = np.exp(rng.normal(-(sigma**2) / 2.0, sigma, (hour[-1] + 1, p.homes)))[hour]

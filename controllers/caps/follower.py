@@ -35,6 +35,7 @@ def car_limits(problem: CapsProblem, caps_kw: Float) -> Float:
     """
     room = np.maximum(np.minimum(caps_kw, problem.connection_kw) - problem.inflexible_kw, 0.0)[:, problem.home]
     limits: Float = np.minimum(problem.plugged * problem.charger_kw, room)
+    # a cap meant to leave exactly the least may come out a hair lower: read strictly, it would shut the car
     limits[room < problem.charger_min_kw * (1 - 1e-9)] = 0.0
     return limits
 

@@ -72,6 +72,7 @@ def proven_big_m(part: Part, *, bands: bool = False) -> BigM:
     low = np.where(usable, level, np.inf).min(axis=0)
     high = np.where(usable, level, -np.inf).max(axis=0)
     beyond = part.most_kw > part.draw_kw
+    # λ = 0 must be possible: the energy may end strictly between need and full battery
     low, high = np.where(beyond, np.minimum(low, 0.0), low), np.where(beyond, np.maximum(high, 0.0), high)
     return BigM(level, low, high, np.maximum(level - low, 0.0), np.maximum(high - level, 0.0))
 
@@ -124,12 +125,14 @@ def write_start(part: Part, m: pyo.ConcreteModel, plan: Plan) -> None:
         slots = [k for car, k in m.pairs if car == c]
         limits = [min(float(plan.room_kw[k, c]), float(part.usable_kw[k, c])) for k in slots]
         to_limit = [plan.charge_kw[k, c] >= limit - NEARLY_KW for k, limit in zip(slots, limits, strict=True)]
+        # the first slot not used to its limit is the marginal one, and sets λ
         last = to_limit.index(False) if False in to_limit else len(slots) - 1
         price = float(level[slots[last], c])
         if c in m.need_binds:
             drawn_kw = float(plan.charge_kw[:, c].sum())
             full, need = drawn_kw >= part.most_kw[c] - NEARLY_KW, drawn_kw <= part.draw_kw[c] + NEARLY_KW
             price = min(price, 0.0) if full else max(price, 0.0) if need else 0.0
+            # complementarity of the two energy rows: λ > 0 only at the need, λ < 0 only at the full battery
             m.need_binds[c].value, m.battery_full[c].value = int(price > 0), int(price < 0)
         m.price[c].value = price
         for position, k in enumerate(slots):
@@ -243,6 +246,7 @@ def _merit_order_rows(m: pyo.ConcreteModel, part: Part, big_m: BigM) -> None:
         list(after),
         rule=lambda m, c, k: m.p[c, after[c, k]] <= float(part.usable_kw[after[c, k], c]) * m.used[c, k],
     )
+    # used and not the last: some limit, cap or charger, must be tight there
     m.used_to_limit = pyo.Constraint(m.pairs, rule=lambda m, c, k: m.z3[c, k] + m.z4[c, k] >= m.used[c, k])
     exact = [c for c in m.cars if c not in m.need_binds]
     m.price_of_last = pyo.Constraint(

@@ -69,8 +69,11 @@ class AtLevels(Aim):
                 (rooms[i + 1] - rooms[i]) * (1 - m.stays[home, i]) for i in steps if i + 1 < len(rooms)
             )
             for room in left:
+                # levels reached before come with the solver's tolerance: held exactly, they could make the next aim
+                # infeasible
                 m.levels.add(room >= lowest - SLACK_KW)
             for i in steps[1:]:
+                # who stays at a lower level cannot reach a higher one
                 m.levels.add(m.stays[home, i] >= m.stays[home, i - 1])
         for i, level in enumerate(self.levels):
             m.levels.add(sum(m.stays[home, i] for home in rows) <= level.homes)
@@ -127,6 +130,7 @@ class LargestNext(AtLevels):
         m.next_kw = pyo.Var(bounds=(self.next_kw, self.top_kw))
         for c, k in m.pairs:
             stays = m.stays[int(part.home[c]), last]
+            # big-M = top: no room is larger
             m.levels.add(float(part.room_kw[k, c]) - m.withheld_kw[c, k] >= m.next_kw - self.top_kw * stays)
         m.withheld_kwh.deactivate()
         m.short = pyo.Objective(expr=self.top_kw - m.next_kw)
@@ -173,6 +177,7 @@ def next_levels(
     if first.plan is None:
         return first
     clock, step_kw = Clock(options.time_limit_s), max(STEP_KW, gap_kw)
+    # a little below what was reached: held exactly, tolerances could make the next aim infeasible
     plan, levels, statuses = first.plan, [Level(max(first.objective - SLACK_KW, 0.0), 0)], [first.status]
     homes = smallest_rooms(part, plan)
     top_kw = float(part.room_kw[part.usable_kw > SMALLEST_KW].max(initial=0.0))

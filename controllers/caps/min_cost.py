@@ -82,6 +82,7 @@ class LeastCost(Aim):
     def shape(self, m: pyo.ConcreteModel, part: Part) -> None:
         """Replace the objective."""
         m.withheld_kwh.deactivate()
+        # from the bound upwards: a bill may be near or below zero, where a relative gap means nothing
         m.least_cost = pyo.Objective(expr=cost_eur(m, part) - self.least_eur)
 
     def value(self, part: Part, plan: Plan) -> float:
@@ -156,6 +157,7 @@ def _large(part: Part, least: Outcome, least_eur: float, schedule: Float) -> Out
     most_eur = least_eur + SLACK * max(abs(least_eur), 1.0)
     plan = min(plans, key=lambda plan: (max(cost_of(part, plan), most_eur), plan.withheld_kwh(part)))
     at_least_cost = cost_of(part, plan) <= most_eur + SLACK
+    # the bound is one over plans that cost least; for a dearer plan it proves nothing
     bound = min(least.withheld_bound_kwh, plan.withheld_kwh(part)) if at_least_cost else 0.0
     kept = plan is restricted or relative_gap(plan.withheld_kwh(part), bound) == 0.0
     status = least.status if kept else Termination.NODE_LIMIT
@@ -187,7 +189,7 @@ def least_cost_schedule(part: Part, clock: Clock | None = None) -> tuple[float, 
     Raises
     ------
     OutOfTimeError
-        Where the clock strikes.
+        Where the time limit is reached.
     SolverError
         Where the solver ends in a way that says nothing.
     """
@@ -216,10 +218,12 @@ def least_cost_schedule(part: Part, clock: Clock | None = None) -> tuple[float, 
     charge, exact = at_tariff.x, at_tariff.value
     if when_early.is_proven and float(price @ when_early.x) <= exact + SLACK * max(abs(exact), 1.0):
         charge = when_early.x
+    # complementary slackness: with optimal duals, a column of positive reduced cost is zero in every optimum
     reduced = price - matrix.T @ at_tariff.row_dual
     dearest = np.full(len(part.cars), -np.inf)
     open_in_some = reduced <= REDUCED * max(float(np.abs(price).max(initial=0.0)), SLACK)
     np.maximum.at(dearest, cars[open_in_some], part.tariff_eur_per_kwh[rows, cars][open_in_some])
+    # in the whole steps in which the orders compare prices: float noise is no price difference
     never = price_in_steps(part.tariff_eur_per_kwh) > price_in_steps(dearest)
     schedule = np.zeros_like(part.usable_kw)
     schedule[rows, cars] = charge

@@ -45,8 +45,8 @@ class CapsOptions:
     node_limit : int
         Branch-and-bound nodes of one solve.
     time_limit_s : float
-        Wall clock of the whole solve, for safety: pieces share what is left by their size. Where it strikes, the result
-        is flagged as not reproducible; caps to fall back on may then take 5 s more [s].
+        Wall clock of the whole solve, for safety: pieces share what is left by their size. Where it is reached, the
+        result is flagged as not reproducible; caps to fall back on may then take 5 s more [s].
     warm_start : bool
         Search for a plan first, and start from it.
     limit_on : str

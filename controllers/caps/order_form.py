@@ -42,10 +42,12 @@ def build(part: Part) -> pyo.ConcreteModel:
     m.last = pyo.Var(m.pairs, within=pyo.Binary)
     m.throttled_kw = pyo.Var(m.pairs, within=pyo.NonNegativeReals)
     m.last_kw = pyo.Var(m.pairs, within=pyo.NonNegativeReals)
+    # where means count, a last slot adds exactly its need: a cap there would withhold and gain nothing
     holdable = [pair for pair in m.pairs if part.counts_peaks]
     m.held = pyo.Var(holdable, within=pyo.Binary)
     m.held_kw = pyo.Var(holdable, within=pyo.NonNegativeReals)
     m.held_room_kw = pyo.Var(holdable, within=pyo.NonNegativeReals)
+    # only a car there for a part of the slot can draw more at once than its mean over the slot
     widenable = [(c, k) for c, k in holdable if part.peak_kw[k, c] > part.usable_kw[k, c] + NEARLY_KW]
     m.wide = pyo.Var(widenable, within=pyo.Binary)
     m.wide_room_kw = pyo.Var(widenable, within=pyo.NonNegativeReals)
@@ -69,6 +71,7 @@ def read(part: Part, m: pyo.ConcreteModel) -> Plan:
         if m.full[c, k].value > 0.5:
             charge[k, c] = part.usable_kw[k, c]
         elif m.throttled[c, k].value > 0.5:
+            # a hair below the least, by the solver's tolerance, would shut the car
             room[k, c] = charge[k, c] = max(m.throttled_kw[c, k].value, part.least_room_kw(c, k))
         elif (c, k) in m.shut and m.shut[c, k].value > 0.5:
             room[k, c] = 0.0
@@ -142,6 +145,8 @@ def _household_rows(m: pyo.ConcreteModel, part: Part) -> None:
     m.in_order = pyo.Constraint(
         m.pairs,
         rule=lambda m, c, k: (
+            # a slot is touched exactly if the one before was used to its limit: complementarity in merit order,
+            # without a multiplier
             used(c, k) + ends(c, k) + _optional(m.done, c, k) == (used(c, before[c, k]) if (c, k) in before else 1)
         ),
     )
@@ -157,6 +162,7 @@ def _household_rows(m: pyo.ConcreteModel, part: Part) -> None:
         states = [(m.throttled[c, k], m.throttled_kw[c, k], least, usable(c, k))]
         if (c, k) in m.held:
             states.append((m.held[c, k], m.held_room_kw[c, k], least, peak))
+            # a last slot's cap must leave what is still needed, or it would be throttled instead
             m.rooms.add(m.held_kw[c, k] <= m.held_room_kw[c, k])
             m.rooms.add(m.held_kw[c, k] <= usable(c, k) * m.held[c, k])
         if (c, k) in m.wide:

@@ -179,6 +179,7 @@ class Plan:
 
 def freed(part: Part, plan: Plan) -> Plan:
     """Lift caps that hold nothing back: a room of all that the car can draw is as good as the whole connection."""
+    # a cap that never binds is lifted: the same response, and nothing withheld
     idle = plan.room_kw >= part.peak_kw - NEARLY_KW
     return Plan(np.where(idle, part.room_kw, plan.room_kw), plan.charge_kw)
 
@@ -186,6 +187,7 @@ def freed(part: Part, plan: Plan) -> Plan:
 def respond(part: Part, room_kw: Float) -> Float:
     """Return what cars draw when caps leave that room: cheapest slots first, shape (slot, car) [kW]."""
     limits = np.minimum(part.usable_kw, room_kw)
+    # cheapest first is a continuous knapsack: each slot takes what those before it left of the energy wanted
     before = np.cumsum(limits, axis=0) - limits
     charge: Float = np.clip(part.wanted_kw - before, 0.0, limits)
     return charge
@@ -229,13 +231,14 @@ def split(
     room_sum, home_slots = np.zeros(problem.homes), np.zeros(problem.homes)
     np.add.at(room_sum, problem.home, np.where(problem.is_plugged, room, 0.0).sum(axis=0))
     np.add.at(home_slots, problem.home, problem.is_plugged.sum(axis=0))
-    draw_kw = draw_kwh / problem.slot_h
+    draw_kw = draw_kwh / problem.slot_h  # energies as power over one slot: sums of kW over slots compare with them
     beyond = problem.charges_beyond(at_nil=beyond_at_nil)
     most_kw = np.where(beyond, np.maximum(problem.most_kw, draw_kw), draw_kw)
     peak = most_counted_kw(problem, counts_peaks=counts_peaks)
     parts = []
     for phases in _joined_phases(problem.car_share[cars]):
         members = cars[problem.car_share[cars][:, phases].sum(axis=1) > 0]
+        # rows in merit order make "cheapest first" a running sum along a column, in every form of the problem
         order = problem.merit_order_of_car[:, members]
         one_order = bool((order == order[:, :1]).all())
         headroom = headroom_kw[order[:, 0]] if one_order else headroom_kw
@@ -261,6 +264,7 @@ def split(
                 draw_kw=draw_kw[members],
                 most_kw=most_kw[members],
                 share=problem.car_share[members][:, phases],
+                # never below zero: where there is no room, cars get none, but their plans still exist
                 headroom_kw=np.maximum(headroom[:, phases] - LIMIT_SLACK_KW, 0.0),
                 counts_peaks=counts_peaks,
                 one_order=one_order,
@@ -283,6 +287,7 @@ def most_counted_kw(problem: CapsProblem, *, counts_peaks: bool) -> Float:
 def _joined_phases(share: Float) -> list[Int]:
     """Group phases that some car uses together; phases without a car are left out."""
     groups: list[set[int]] = []
+    # a car on two phases ties them: pieces are the connected components
     for row in np.unique(share > 0, axis=0):
         together = set(np.flatnonzero(row).tolist())
         for group in [g for g in groups if g & together]:

@@ -64,6 +64,7 @@ def phase_limits_kw(
     share = feeder.phase_matrix
     base_kw, base_kvar = background.p_kw @ share, background.q_kvar @ share
     apparent_kva = limit_a * feeder.nominal_voltage_v / 1e3
+    # P = sqrt(S² - Q²), less what is lost between transformer and meters
     flat: Float = np.sqrt(np.maximum(apparent_kva**2 - base_kvar**2, 0.0)) / (1.0 + ASSUMED_LOSS_SHARE)
     row = None if predictor is None else _transformer_row(feeder, predictor, background)
     if predictor is None or row is None:
@@ -73,10 +74,12 @@ def phase_limits_kw(
     for _ in range(ITERATIONS):
         current_a = np.abs(_currents(predictor, background, extra_kw @ spread.T)[:, row])
         missing_a = np.where(spread.any(axis=0), limit_a - current_a, 0.0)  # nan where there is no power flow
+        # kW per ampere at nominal voltage as the slope: near enough to the true one for a few fixed-point steps
         extra_kw = extra_kw + np.nan_to_num(missing_a) * feeder.nominal_voltage_v / 1e3
         if np.abs(np.nan_to_num(missing_a)).max() < NEAR_A:
             break
     solved = np.abs(missing_a) < SOLVED_A
+    # where it did not settle, the smaller of the two estimates
     limit_kw: Float = np.where(solved, base_kw + extra_kw, np.minimum(flat, base_kw + extra_kw))
     return limit_kw
 
@@ -102,6 +105,7 @@ def expected_kva(feeder: Feeder, predictor: Predictor | None, background: Backgr
     rows = np.arange(len(machine.nodes))[machine.monitored][terminal]
     if len(terminal) != PHASES or (machine.nodes[rows] < 0).any():
         return flat
+    # pseudo-inverse: the block may be singular, as of a delta winding
     own_ohm = np.linalg.pinv(machine.admittance_s[np.ix_(rows, rows)])
     scale = np.where(np.isnan(background.source_pu), 1.0, background.source_pu / feeder.network.source_pu)
     no_load_v = feeder.network.no_load_v[machine.nodes[rows]] * scale[:, None]

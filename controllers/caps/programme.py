@@ -25,7 +25,7 @@ class Outcome:
     Attributes
     ----------
     plan : Plan or None
-        None where a limit struck before any plan was found, or where there is none.
+        None where a limit ended it before any plan was found, or where there is none.
     part : Part
         The piece with the floors that were kept.
     status : Termination
@@ -122,6 +122,7 @@ def whole(
         start = search(part, rng, options.ties)
     worth = np.inf if start is None else aim.value(part, start)
     origin = "start" if start is not None and (start is known or start is near) else "search"
+    # nothing withheld is the best that any aim can ask for: no programme needed
     if start is not None and (start.withheld_kwh(part) <= 0.0 or (at_first and np.isfinite(worth))):
         status = Termination.FIRST_PLAN if at_first else Termination.OPTIMAL
         return Outcome(start, part, status, worth, 0.0 if at_first else worth, 0.0, form, origin)
@@ -137,10 +138,12 @@ def whole(
     found = [plan for plan in (start, read) if plan is not None and np.isfinite(aim.value(part, plan))]
     if not found:
         return Outcome(None, part, ending.termination, np.inf, ending.bound, max(ending.bound, 0.0), form)
+    # valued as the household reacts, not as the solver sees it: the start may be the better one
     plan = min(found, key=lambda plan: aim.value(part, plan))
+    # every aim is at least 0, so 0 is a bound even where the solver has none
     value, bound = aim.value(part, plan), max(ending.bound, 0.0)
     status = judged(value, bound, stop.gap, ending.termination)
-    least_kwh = bound if aim is LEAST_WITHHELD else 0.0
+    least_kwh = bound if aim is LEAST_WITHHELD else 0.0  # a bound of another aim says nothing of withheld energy
     return Outcome(plan, part, status, value, bound, least_kwh, form, origin if plan is start else "solver")
 
 

@@ -127,6 +127,8 @@ class LeastLoss(Aim):
         for home, terms in withheld.items():
             full, lost = float(homes.full_kw[home]), sum(terms) / float(homes.slots[home])
             for place in self.touch_kw[home]:
+                # loss >= log(full / place) + 1 - mean / place, times place: the loss is convex, so tangents lie below
+                # it and a bound of theirs is one of the loss; the factor keeps coefficients near 1
                 m.tangents.add(place * m.loss[home] >= place * (np.log(full / place) + 1.0) - full + lost)
         m.withheld_kwh.deactivate()
         m.least_loss = pyo.Objective(expr=sum(m.loss.values()))
@@ -194,6 +196,7 @@ def _by_shares(
     least_withheld: Callable[[Part, CapsOptions, np.random.Generator], Outcome],
 ) -> Outcome:
     homes = aim.homes
+    # a kW withheld counts as a share of the home's room: the slope of the logarithm where nothing is withheld
     weight = 1.0 / homes.room_kw[homes.of_car]
     factor = weight / weight.mean()
     found = least_withheld(part.scaled(factor), options, rng)
@@ -202,6 +205,7 @@ def _by_shares(
     plan = Plan(found.plan.room_kw / factor, found.plan.charge_kw / factor)
     count = len(homes.name)
     shares = found.withheld_bound_kwh / part.slot_h * float(weight.mean())  # their least sum
+    # Jensen: -Σ log(1 - s_i) >= -n log(1 - Σ s_i / n), so the least sum of shares bounds the loss
     loss, bound = aim.value(part, plan), -count * float(np.log1p(-min(shares / count, 1.0 - 1e-9)))
     # where the shares are known, what their spread costs is not
     status = judged(loss, bound, options.gap, Termination.NODE_LIMIT if found.is_proven else found.status)

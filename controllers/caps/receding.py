@@ -84,14 +84,16 @@ class RunningPlan:
             return
         rest = rest_of_day(self._day, seen)
         self._compare(seen, rest.sessions)
-        if not seen.step or seen.step % self._steps:
+        if not seen.step or seen.step % self._steps:  # slots that have begun stay as published
             return
+        # minutes are sums of float steps
         due = seen.minute - self._looked_min >= self._replan_min - 1e-9
         if due or self._came:
             self._look_again(seen, rest, due=due)
 
     def _compare(self, seen: Observation, cars: EvSessions) -> None:
         """Note that a car came, and homes that need less than was expected: of the one that came, or as none comes."""
+        # another departure is another stay, though the home was never seen without a car; nan equals nothing
         new = seen.plugged & ~np.isclose(seen.departure_min, self._departure_min)
         coming = cars[~seen.plugged[cars.customer] | (cars.arrival_min > 0.0)]
         awaited_kwh = np.bincount(coming.customer, coming.energy_need_kwh, len(new))

@@ -30,7 +30,7 @@ def smallest_rise(part: Part, options: CapsOptions) -> Relaxation | None:
     Returns
     -------
     Relaxation or None
-        None where the solver's limits struck before any rise was found; where they struck later, the rise found is
+        None where the solver's limits ended it before any rise was found; where they ended it later, the rise found is
         enough, but perhaps not the smallest, and it says so.
     """
     m = built(part.with_floor(np.zeros_like(part.floor_kw)), options.ties, "order")

@@ -57,7 +57,7 @@ class CapsResult(FrozenArrays):
     objective_name, coordination, form : str
         What was solved and how.
     status : Termination
-        The least proven of all pieces; ``fallback`` where another coordination stands in, unless the clock struck.
+        The least proven of all pieces; ``fallback`` where another coordination stands in, unless time was up.
     objective, bound, gap : float
         Withheld energy and its proven lower bound [kWh]; with ``max_min`` the smallest room and its proven upper
         bound [kW]; with ``min_cost`` the cost of charging and its lower bound [EUR]; with ``proportional`` the sum over

@@ -87,7 +87,7 @@ def sum_of_caps(problem: CapsProblem, service: Service, options: CapsOptions, fl
     Raises
     ------
     OutOfTimeError
-        Where the time limit of the options strikes before the first aim is reached, or is too short to begin with.
+        Where the time limit of the options ends it before the first aim is reached, or is too short to begin with.
     SolverError
         Where the solver ends in a way that says nothing.
     """
@@ -199,6 +199,7 @@ def _model(
             on = [c for c in cars if problem.car_share[c, phase] > 0]
             if on:
                 promised = sum(float(problem.car_share[c, phase]) * m.room[k, c] for c in on)
+                # rooms, not draws: the limit holds whatever homes do inside their caps
                 m.limit.add(promised <= max(float(problem.headroom_kw[k, phase]) - LIMIT_SLACK_KW, 0.0))
     return m
 

@@ -71,7 +71,7 @@ def raise_next_levels(
     Raises
     ------
     OutOfTimeError
-        Where the clock strikes.
+        Where the time limit is reached.
     SolverError
         Where a programme ends without an optimum.
     """

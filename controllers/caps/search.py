@@ -56,6 +56,7 @@ def search(part: Part, rng: np.random.Generator, ties: str = "unique", near: Flo
             near.std(), NUDGES[0]
         )
         others[0] = near
+    # three rules of thumb among the random orders: smallest need, least charging time, shortest stay first
     keys = np.concatenate([np.stack([part.draw_kw, quickest, stay]), others])
     best_key, best_cost = keys[0], np.inf
     for _ in range(rounds):
@@ -105,6 +106,8 @@ def _costs(part: Part, precedence: Int, ties: str) -> Float:
             continue
         given, broken = _given(part, slot, asked, precedence)
         cost += FAILED * broken
+        # a cap that holds back withholds the room up to the connection; one that does not is lifted and withholds
+        # nothing
         cost += np.where(given < asked, part.room_kw[slot] - given, 0.0).sum(axis=1)
         taken = taken + np.minimum(np.minimum(given, part.usable_kw[slot]), left)
     left = part.draw_kw - taken
@@ -133,6 +136,7 @@ def _in_turn(part: Part, precedence: Int, ties: str, *, keep: bool = True) -> tu
     """
     promised = np.stack([part.promised_kw(slot) for slot in range(part.slots)])
     promised = np.minimum(promised, part.peak_kw)
+    # floors first, for cars late in the order would else find them spent
     available = np.broadcast_to(
         part.headroom_kw - part.load_kw(promised), (len(precedence), *part.headroom_kw.shape)
     ).copy()
@@ -158,10 +162,13 @@ def _in_turn(part: Part, precedence: Int, ties: str, *, keep: bool = True) -> tu
         before = np.cumsum(within, axis=1) - within
         if ties == "optimistic":
             through = np.where(closes[:, car].T, before + within, np.inf)
+            # what is drawn up to the end of a slot's price band: the next band's end, read backwards
             through = np.minimum.accumulate(through[:, ::-1], axis=1)[:, ::-1]
             held = (limit < usable) & (through < wanted[:, car].T - SERVED_KW)
             taken = np.clip(wanted[:, car].T - before, 0.0, within)
         else:
+            # pessimistic: inside a band every slot may be the first to be used, so only cheaper bands are sure to
+            # come before it
             cheaper = np.maximum.accumulate(np.where(opens[:, car].T, before, 0.0), axis=1)
             left = np.maximum(wanted[:, car].T - cheaper, 0.0)
             asked = np.where(left > SERVED_KW, peak, 0.0) if part.counts_peaks else np.minimum(usable, left)
@@ -171,6 +178,7 @@ def _in_turn(part: Part, precedence: Int, ties: str, *, keep: bool = True) -> tu
             room[rows, np.arange(part.slots), car[:, None]] = np.where(held, limit, part.room_kw[:, car].T)
             charge[rows, np.arange(part.slots), car[:, None]] = taken
         withheld += np.where(held, part.room_kw[:, car].T - limit, 0.0).sum(axis=1)
+        # its floor was set aside with all others, so only what is taken beyond it comes off
         available[rows, when] -= (taken - have)[:, :, None] * share
         unserved = part.draw_kw[car] - within.sum(axis=1)
         failed += np.where(unserved > SERVED_KW, unserved, 0.0)

@@ -37,7 +37,7 @@ class Service:
     settled_kw : ndarray, shape (slot, car)
         What those draw; 0 for the others [kW].
     struck : bool
-        Whether the clock struck before this was known to be the most.
+        Whether the time limit was reached before this was known to be the most.
     """
 
     draw_kwh: Float
@@ -91,7 +91,7 @@ def too_large(pairs: int, time_s: float) -> bool:
 def _most_served(problem: CapsProblem, time_s: float) -> tuple[Float, bool]:
     """Charge that leaves least need unserved, then the least largest share unserved, then the cheapest.
 
-    Also whether the clock struck: then later aims are left out, or what is served in order of urgency stands in.
+    Also whether time was up: then later aims are left out, or what is served in order of urgency stands in.
     """
     clock = Clock(time_s)
     usable, per_kw_kwh = problem.usable_kw, problem.efficiency * problem.slot_h
@@ -119,6 +119,7 @@ def _most_served(problem: CapsProblem, time_s: float) -> tuple[Float, bool]:
             drawing = [c for c in cars_at[k] if problem.car_share[c, phase] > 0]
             if drawing:
                 load = sum(float(problem.car_share[c, phase]) * m.p[k, c] for c in drawing)
+                # once more than the pieces keep free, so that what is served here fits there in spite of rounding
                 m.limit.add(load <= max(float(problem.headroom_kw[k, phase]) - 2 * LIMIT_SLACK_KW, 0.0))
     cost = problem.slot_h * sum(float(problem.tariff_of_car[k, c]) * m.p[k, c] for k, c in pairs)
     found = minimise_in_turn(m, [sum(m.missing.values()), m.worst_share, cost], time_s=clock.left_s)

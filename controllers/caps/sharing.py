@@ -29,7 +29,9 @@ def water_level(wanted_kw: Float, available_kw: float) -> float:
         return float("inf")
     rising = np.sort(wanted_kw)
     below = np.concatenate([[0.0], np.cumsum(rising)[:-1]])
+    # level i: the i smallest get all they want, the others what is left in equal parts
     level = (available_kw - below) / np.arange(len(rising), 0, -1)
+    # the first one that those who share it do not exceed in their wants: the others are indeed satisfied below it
     return float(level[np.argmax(level <= rising)])
 
 

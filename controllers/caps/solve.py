@@ -53,7 +53,7 @@ def solve_caps(
     Returns
     -------
     CapsResult
-        Always with caps: where a limit strikes before a plan is found, those of ``sum_of_caps``, and it says so; where
+        Always with caps: where a limit ends it before a plan is found, those of ``sum_of_caps``, and it says so; where
         the clock leaves no time for these either, such as serve cars in order of urgency, with status ``time_limit``.
 
     Raises
@@ -109,6 +109,7 @@ def _anticipated(
     of_settled = float(problem.slot_h * (problem.room_kw - room)[problem.is_plugged].sum())
 
     beyond = problem.charges_beyond(at_nil=options.ties != "unique")
+    # settled cars have nothing to decide: their load comes off the limits of the others
     headroom = np.maximum(problem.headroom_kw - least_kw @ problem.car_share, 0.0)
     to_plan = np.flatnonzero(((service.draw_kwh > SERVED_KWH) | beyond) & ~service.settled)
     floor = np.zeros_like(room)
@@ -126,6 +127,7 @@ def _anticipated(
     for i, part in enumerate(parts):
         sizes = [other.usable_kw.size for other in parts[i:]]
         near = None if start_kw is None else plan_of_caps(part, problem.inflexible_kw, start_kw)
+        # time by size of what is still to come: what one piece leaves goes to the next
         outcome = solve_part(part, _within(options, clock.left_s * sizes[0] / sum(sizes)), rng, near)
         if outcome.plan is None:
             reason = _no_plan(outcome.form, outcome.status, np.unique(problem.home[part.cars]).tolist())

@@ -110,7 +110,7 @@ class HorizonPlan:
 
     @property
     def reproducible(self) -> bool:
-        """Whether no wall-clock limit struck."""
+        """Whether no wall-clock limit was reached."""
         return not self.struck and (self.result is None or self.result.reproducible)
 
     @property
@@ -180,6 +180,7 @@ class Study:
             )
         options = replace(self.manner.options, time_limit_s=self.clock.left_s)
         result = solve_caps(_of_cars(problem, self.cars), options, seed=self.seed, start_kw=self.start_kw)
+        # rounds differ by a few rows: the last caps are nearly those of the next
         self.start_kw = result.caps_kw
         caps_kw = self._published(result)
         planned_kva = expected_kva(self.feeder, self.predictor, self.by_step, self.response(caps_kw))
@@ -210,6 +211,7 @@ class Study:
         charge = best_response(problem, np.minimum(caps_kw[:: self.steps], problem.connection_kw))
         counted = charge
         if self.manner.options.coordination == "sum_of_caps":  # whatever households do inside their caps
+            # caps as they are published now: clipped at zero, with inflexible load as it is forecast today
             counted = np.where(problem.is_plugged, car_limits(problem, caps_kw[:: self.steps]), 0.0)
         over = counted @ problem.car_share - problem.headroom_kw > KEPT_OVER_KW
         broken: Bool = (problem.phase_share[:, over.any(axis=0)] > 0).sum(axis=1) > 0
@@ -252,6 +254,7 @@ class Study:
             ev_kw = self.response(plan.caps_kw)
             look = network.look(ev_kw, number, len(rows))
             rounds.append(look.found)
+            # tightening one row can break another: the best round is kept, not the last
             rank = look.found.over_limit, float(look.excess.max())
             if best is None or rank < best_rank:
                 best_rank = rank
@@ -295,6 +298,7 @@ class Study:
         if not self.manner.peaks_count:
             return limit_kw
         excess_kw = excess_within_slots(self.by_step.p_kw @ feeder.phase_matrix, self.steps)
+        # limit_kw / (1 - margin) is the limit itself: peaks may use the margin, means may not
         return np.minimum(limit_kw, limit_kw * PEAK_SHARE / (1.0 - margin) - excess_kw)
 
 

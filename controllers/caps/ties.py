@@ -189,6 +189,7 @@ def _optimistic_rows(m: pyo.ConcreteModel, part: Part, bands: list[_Band]) -> No
         for k in band.rows:
             c = band.car
             m.bands.add(m.full[c, k] + m.throttled[c, k] + _shut(m, c, k) == used)
+            # a rest only in the marginal band: all cheaper ones used up, this one not
             m.bands.add(m.rest_kw[c, k] <= float(part.usable_kw[k, c]) * (reached - used))
     drawn = {
         band.key: sum(
@@ -212,10 +213,13 @@ def _pessimistic_rows(m: pyo.ConcreteModel, part: Part, bands: list[_Band]) -> N
         limits = sum(usable[k] * (m.full[c, k] + m.rest[c, k]) + m.throttled_kw[c, k] for k in band.rows)
         m.bands.add(used <= reached)
         m.bands.add(drawn <= limits)
+        # a band that is used up draws all its limits; big-M is what the car could draw in it
         m.bands.add(drawn >= limits - sum(usable.values()) * (1 - used))
         for k in band.rows:
             m.bands.add(m.full[c, k] + m.throttled[c, k] + _shut(m, c, k) + m.rest[c, k] == reached)
             m.bands.add(m.rest[c, k] <= reached - used)
+            # the worst split: one free slot, any of them, takes all that the band still draws, so each must have room
+            # for it
             m.bands.add(m.rest_kw[c, k] >= drawn - most * (1 - m.rest[c, k]))
     _energy_rows(m, part, bands, {key: m.band_kw[key] for key in keys}, full_up_to=0)
 

@@ -71,6 +71,7 @@ def certify(problem: DispatchProblem, front: Front, chosen: int, reference: Exac
     regret_a = regret_kwh = float("nan")
     if CONVEX_PAIR[0] in names:
         row = names.index(CONVEX_PAIR[0])
+        # the objective is a sum of squared currents: its root is in amperes
         regret_a = float(np.sqrt(point[row]) - np.sqrt(max(best[row], 0.0)))
     if CONVEX_PAIR[1] in names:
         row = names.index(CONVEX_PAIR[1])
@@ -121,7 +122,10 @@ def _best_by_support(exact: ExactFront, scale: Scale, point: Float) -> Float:
     for row in range(2):
         other = 1 - row
         known = exact.weights[:, row] > 0.0
+        # w · f >= w · support for every attainable f of the convex model; solved for one objective at the point's
+        # other
         price = exact.weights[known, other] / exact.weights[known, row]
         bound = support[known, row] + price * (support[known, other] - scaled[other])
+        # each line bounds from below, so the highest counts; a square is never below zero
         best[row] = min(best[row], max(bound.max(initial=0.0), 0.0))
     return np.asarray(best * scale.width)

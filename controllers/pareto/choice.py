@@ -49,6 +49,7 @@ def by_asf(front: Float, weights: Float) -> int:
     A heavier weight brings that objective closer to its ideal. Wierzbicki, "The use of reference objectives in
     multiobjective optimization", 1980.
     """
+    # pymoo divides by its weights: max f_i / (1 / w_i) = max w_i f_i
     scalar = ASF().do(normalised(front), 1.0 / np.maximum(weights, _LEAST_WEIGHT))
     return int(np.argmin(scalar))
 

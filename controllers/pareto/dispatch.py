@@ -69,7 +69,7 @@ class LoopSpace:
 
     def decode(self, x: Float) -> Float:
         """Mean powers of candidates, shape (candidate, variable) [kW]; always attainable."""
-        kw = x * self._sun_kw
+        kw = x * self._sun_kw  # roofs; columns of cars are overwritten below
         left_kwh = np.tile(self.outlook.cars.due_kwh, (len(x), 1))
         for period, (who, columns) in enumerate(zip(self.cars_in, self.car_columns, strict=True)):
             kw[:, columns] = self._charging(x[:, columns], period, left_kwh)
@@ -99,6 +99,8 @@ class LoopSpace:
             left_kwh[:, who] -= kw[:, columns] * self._hours[period]
             np.add.at(ev_kw[:, period].T, cars.customer[who], kw[:, columns].T)
         if len(scene.hours) > scene.controlled:
+            # what is still due after the controlled periods is drawn evenly in the last one: energy cannot be put off
+            # for free
             np.add.at(ev_kw[:, -1].T, cars.customer, (left_kwh / self._hours[-1]).T)
         return ev_kw, pv_kw
 
@@ -152,6 +154,7 @@ class LoopSpace:
         urgent = self._urgent(who)
         room_kw = (most_kw - drawn_kw)[:, urgent]
         missing_kw = pace_kw.sum(axis=1, keepdims=True) - drawn_kw.sum(axis=1, keepdims=True)
+        # what is missing to the common pace goes to the most urgent first, as in a continuous knapsack
         raise_kw = np.clip(missing_kw - (np.cumsum(room_kw, axis=1) - room_kw), 0.0, room_kw)
         drawn_kw[:, urgent] += raise_kw
         return runnable(drawn_kw)
@@ -192,6 +195,7 @@ class LoopSpace:
         elif together_kw > self.low_kw[first].sum():
             rows.append(np.zeros(self.n_var))
             rows[-1][first] = 1.0
+            # a hair less, or the row could exclude the even pace itself by rounding
             lows.append(together_kw - _SAME_KW)
             highs.append(np.inf)
         for period in range(1, len(self.cars_in)):

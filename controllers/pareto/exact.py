@@ -124,6 +124,7 @@ def applies(objectives: tuple[str, ...]) -> bool:
 def _sweep(problem: DispatchProblem, scale: Scale) -> list[_Corner]:
     start = _linear(problem, scale, problem.space.even_kw)
     if not problem.space.roof.any():
+        # nothing to curtail: the front is one point
         only = np.array([1.0, 0.0] if problem.around.objectives[0] == CONVEX_PAIR[0] else [0.0, 1.0])
         return [_settled(problem, scale, start, only)]
     ends = np.array([1.0, _END]), np.array([_END, 1.0])
@@ -131,6 +132,8 @@ def _sweep(problem: DispatchProblem, scale: Scale) -> list[_Corner]:
     done: set[tuple[int, int]] = set()
     for _ in range(_ROUNDS):
         gaps = [
+            # the rectangle between neighbours: all that an unseen piece of the front between them could add to the
+            # hypervolume
             (float(np.prod(np.abs(left.scaled - right.scaled))), index)
             for index, (left, right) in enumerate(pairwise(corners))
             if (id(left), id(right)) not in done
@@ -140,10 +143,14 @@ def _sweep(problem: DispatchProblem, scale: Scale) -> list[_Corner]:
             break
         left, right = corners[index], corners[index + 1]
         done.add((id(left), id(right)))
+        # normal to the chord (NISE): with these weights both neighbours are worth the same, and a better point lies
+        # below the chord
         across = np.abs(left.scaled - right.scaled)[::-1]
         weights = across / across.sum()
+        # the linearisation of the neighbour that is already better in this direction
         near = min((left, right), key=lambda corner: float(weights @ corner.scaled))
         found = _settled(problem, scale, near.local, weights)
+        # not below the chord: a convex front follows the chord here, and the pair is done
         if weights @ found.scaled < min(weights @ left.scaled, weights @ right.scaled) - 1e-6:
             corners = _undominated([*corners, found])
     return corners
@@ -186,8 +193,9 @@ def _corner(problem: DispatchProblem, scale: Scale, local: _Linear, weights: Flo
     of_roof = scene.controlled_share[space.period] / scale.width[curtailment]
     curtailed = np.where(space.roof, weights[curtailment] * of_roof, 0.0)
     diagonal = curtailed + _STAY
+    # c (p - high)² + s (p - even)² has the minimiser of (c + s) (p - target)²: one diagonal for both
     target_kw = (curtailed * space.high_kw + _STAY * space.even_kw) / diagonal
-    root = np.sqrt(weights[unbalance])
+    root = np.sqrt(weights[unbalance])  # the weight goes inside the square of the residuals
     quadratic = Quadratic(
         slope=root * local.slope,
         offset=root * local.offset,

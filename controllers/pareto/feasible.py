@@ -39,8 +39,10 @@ def limit_rows(problem: DispatchProblem, kw: Float, margin: Float) -> tuple[Floa
     """
     slope = ((margin[1:] - margin[0]) / STEP_KW).T
     low, high = problem.space.low_kw - kw, problem.space.high_kw - kw
+    # largest value of a linear row over the box: rows that cannot bind anywhere in it are left out
     worst = margin[0] + np.maximum(slope * low, slope * high).sum(axis=1)
     binding = worst > 0.0
+    # volts and amperes alike: the solver's tolerance is absolute
     size = np.abs(slope[binding]).max(axis=1, initial=1e-12)[:, None]
     slope = slope[binding] / size
     return slope, slope @ kw - margin[0][binding] / size[:, 0]

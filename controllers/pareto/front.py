@@ -194,6 +194,7 @@ def search(
         to the last generation.
     """
     members = Population.new(X=start.pool, F=start.values, G=problem.excess(start.quantity))
+    # kept whatever the ranking says: doing nothing, and what is running now, must stay comparable with what is found
     always = [FREE, LAST]
     others = members[[row for row in range(len(start.pool)) if row not in always]]
     kept = RankAndCrowding().do(problem, others, n_survive=population - len(always), random_state=rng)
@@ -208,6 +209,7 @@ def search(
         if patience is None:
             continue
         _, values, feasible = _best(evolving)
+        # all points beyond the reference: a hypervolume of 0 throughout would look like a search that has stalled
         if feasible and growth.hypervolume(values) <= 0.0:
             growth, reached = growth.as_far_as(values), [0.0]
         reached.append(growth.hypervolume(values) if feasible else 0.0)
@@ -241,6 +243,7 @@ def worth_considering(values: Float, scale: Scale) -> Int:
     """
     scaled = (values - scale.origin) / scale.width
     objectives = values.shape[1]
+    # ends as minima of slightly mixed sums: the minimum of one objective alone ignores any price in the others
     weights = np.where(np.eye(objectives, dtype=bool), 1.0, np.where(scale.there_anyway, LEAST_PRICE, _BARELY))
     ends = scaled[np.argmin(scaled @ weights, axis=0)]
     return np.flatnonzero((scaled <= ends.max(axis=0)).all(axis=1))
@@ -265,6 +268,7 @@ def evenest(front: Front, chosen: int, space: LoopSpace) -> tuple[Front, int]:
     rivals = (front.others <= front.values[chosen] + slack).all(axis=1)
     x = np.vstack([front.x[chosen], front.others_x[rivals]])
     values = np.vstack([front.values[chosen], front.others[rivals]])
+    # the chosen point is row 0 and argmin takes the first: of equals it stays
     best = int(np.argmin(space.decode(x)[:, ~space.roof].sum(axis=1)))
     if best == 0:
         return front, chosen

@@ -86,6 +86,7 @@ class MomentSpace:
         """Charging and generation, each of shape (candidate, 1, customer) [kW]."""
         ev_kw, pv_kw = np.zeros((len(kw), 1, self._customers)), np.zeros((len(kw), 1, self._customers))
         for power_kw, mine in ((ev_kw, ~self.roof), (pv_kw, self.roof)):
+            # several units of one customer add up; plain indexing would keep the last
             np.add.at(power_kw[:, 0].T, self._units.customer[mine], kw[:, mine].T)
         return ev_kw, pv_kw
 
@@ -197,6 +198,7 @@ def decide_moment(
     free, nothing = np.ones(space.n_var), np.zeros(space.n_var)
     last = free if last_kw is None else space.encode(last_kw[None, :])[0]
     anywhere = rng.random((population, space.n_var))
+    # the first three in the order of FREE, NOTHING and LAST, by which rows of a start are read
     start = within_reach(problem, np.vstack([free, nothing, last, anywhere, nearby(last, population, rng)]))
     wanted = applies(names) and (certificate_seeds or certificate == "qp")
     exact = exact_front(problem, start.scale, population) if wanted else None

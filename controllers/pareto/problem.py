@@ -39,6 +39,7 @@ class DispatchProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
         low, high = surroundings.voltage_limits_pu or (-_NO_LIMIT, _NO_LIMIT)
         percent = surroundings.loading_limit_percent
         loading = _NO_LIMIT if percent is None else percent / 100.0
+        # all as "at most": the lowest voltage counts negative
         limits = np.array([high, -low, *np.full(len(surroundings.rating_a), loading)])
         self._limits = np.clip(limits, -_NO_LIMIT, _NO_LIMIT)
         super().__init__(
@@ -95,6 +96,7 @@ class DispatchProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
         with np.errstate(invalid="ignore"):
             objectives = np.column_stack([OBJECTIVES[name].of(batch) for name in self.around.objectives])
             quantity = self._quantities(batch, loading_a)
+        # no power flow: worse than anything else, but comparable, which nan is not
         return np.nan_to_num(objectives, nan=_HOPELESS), np.nan_to_num(quantity, nan=_HOPELESS)
 
     def evaluated(self, kw: Float) -> tuple[Evaluated, Complex]:

@@ -127,6 +127,7 @@ def solve(quadratic: Quadratic) -> tuple[Float, float]:
     )  # fmt: skip
     found = solve_model(model, Limits(time_s=10.0), qp_iteration_limit=5000).proven("the quadratic programme")
     kw = np.clip(found.x, quadratic.low, quadratic.high)
+    # the solver's word is not taken for it: weak duality measures the distance with its multipliers
     gap = duality_gap(quadratic, kw, found.row_dual / _LOUDER)
     if not gap <= GAP:
         raise SolverError(f"the quadratic programme is {gap:.2g} from its optimum")
@@ -135,6 +136,7 @@ def solve(quadratic: Quadratic) -> tuple[Float, float]:
 
 def duality_gap(quadratic: Quadratic, kw: Float, multiplier: Float) -> float:
     """What is at most missing to the optimum at a point, by weak duality; any multipliers give a valid bound."""
+    # a multiplier of a side that does not exist would make the bound -inf
     multiplier = np.where((multiplier > 0.0) & np.isinf(quadratic.row_low), 0.0, multiplier)
     multiplier = np.where((multiplier < 0.0) & np.isinf(quadratic.row_high), 0.0, multiplier)
     reduced = quadratic.gradient(kw) - quadratic.rows.T @ multiplier

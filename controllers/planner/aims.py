@@ -74,9 +74,11 @@ def _fair_shares(solver: AimSolver, model: PlanModel) -> Endings:
             break  # whoever is still open stays as served as the next aims happen to leave it
         level = max(result.value, 0.0)
         clear = not single and level > LEVEL and len(solver.row_dual) > 0
+        # complementary slackness: a row with a multiplier is tight in every optimum, so this share cannot be lowered
         stuck = open_ & (np.abs(solver.row_dual[model.worst_row]) > 1e-9) if clear else open_
         if not stuck.any():  # a degenerate optimum: hold everybody there
             stuck = open_
+        # as bounds of columns, not rows: the basis stays as it is
         solver.limit(model.shortfall[stuck], unservable[stuck] + level * least[stuck], KEPT_KWH)
         solver.release(model.worst_row[stuck])
         open_ = open_ & ~stuck

@@ -38,7 +38,7 @@ class CpoPlanner:
     plan_step_min : float
         Step of the plan [min].
     time_limit_s : float
-        Of each plan; where it strikes, the run is marked as not reproducible [s].
+        Of each plan; where it is reached, the run is marked as not reproducible [s].
 
     Raises
     ------

@@ -62,6 +62,7 @@ class Pairs:
 def find_pairs(requests: Requests, station: Station, options: Options) -> Pairs:
     """Pairs that may charge: the vehicle is there, and the capacity of the step alone allows its least power."""
     vehicle, step, share = presence(requests.arrival_step, requests.departure_step)
+    # coefficients of the switches: the smaller of the two keeps the relaxation tight
     high_kw = np.minimum(requests.power_max_kw[vehicle], station.capacity_kw[step])
     low_kw = requests.power_min_kw[vehicle] if options.switched else np.zeros(len(vehicle))
     may = (high_kw > 0) & (high_kw >= low_kw)
@@ -79,6 +80,7 @@ def servable_kwh(requests: Requests, pairs: Pairs) -> Float:
     alone_kwh = pairs.per_vehicle(pairs.battery_kwh_per_kw * pairs.high_kw, count)
     least_kwh = np.full(count, np.inf)
     np.minimum.at(least_kwh, pairs.vehicle, pairs.battery_kwh_per_kw * pairs.low_kw)
+    # with a least power, the smallest dose is one step of it
     fits = least_kwh <= requests.headroom_kwh + 1e-9
     return np.where(fits, np.minimum(requests.energy_need_kwh, alone_kwh), 0.0)
 
@@ -144,14 +146,17 @@ def build(requests: Requests, station: Station, options: Options) -> PlanModel:
     _capacity_rows(rows, station, pairs, power, peak)
     need, room = requests.energy_need_kwh, np.maximum(requests.headroom_kwh, requests.energy_need_kwh)
     every = np.arange(count)
+    # the shortfall counts as energy: at least the need with it, at most what the battery holds
     rows.add(count, need, room, (pairs.vehicle, power, pairs.battery_kwh_per_kw), (every, shortfall, 1.0))
     worst_row = np.empty(0, np.int64)
     if len(worst):
         least = servable_kwh(requests, pairs)
+        # shares of what could be served alone: what no plan can serve must not hold the worst share at 1
         worst_row = rows.add(count, -np.inf, need - least, (every, shortfall, 1.0), (every, worst, -least))
-    high = np.ones(sum(sizes))
+    high = np.ones(sum(sizes))  # of shares, switches and starts; the others follow
     high[power], high[shortfall], high[peak] = pairs.high_kw, need, np.inf
     low, linear = np.zeros_like(high), sum(sizes[:4])
+    # made before the switches' rows are added: they only tighten it, so its optimum bounds that of the whole
     relaxed, mixed = rows.model(low[:linear], low[:linear], high[:linear]), None
     if switched:
         _switch_rows(rows, pairs, power, switch)
@@ -171,6 +176,7 @@ def _capacity_rows(rows: Rows, station: Station, pairs: Pairs, power: Int, peak:
         row_of[used] = np.arange(len(used))
         sums = (row_of[pairs.step], power, 1.0)
         rows.add(len(used), -np.inf, 0.0, sums, (np.arange(len(used)), peak, -1.0))
+    # where all at full power fit, the row can never bind
     tight = used[np.bincount(pairs.step, pairs.high_kw, station.steps)[used] > station.capacity_kw[used]]
     row_of[:] = -1
     row_of[tight] = np.arange(len(tight))
@@ -192,6 +198,7 @@ def _start_rows(rows: Rows, pairs: Pairs, options: Options, switch: Int, start: 
     follows = np.zeros(number, bool)  # the pair before is the same vehicle, one step earlier
     follows[1:] = (pairs.vehicle[1:] == pairs.vehicle[:-1]) & (pairs.step[1:] == pairs.step[:-1] + 1)
     every, later = np.arange(number), np.flatnonzero(follows)
+    # y_t >= z_t - z_{t-1}; at the beginning of a spell the switch before counts as off
     rows.add(number, 0.0, np.inf, (every, start, 1.0), (every, switch, -1.0), (later, switch[later - 1], 1.0))
     if options.max_starts is not None:
         vehicles = int(pairs.vehicle.max(initial=-1)) + 1
@@ -204,6 +211,8 @@ def _start_rows(rows: Rows, pairs: Pairs, options: Options, switch: Int, start: 
         for back in range(options.min_up_steps):
             same = np.flatnonzero(_place_in(follows) >= back)
             entries.append((same, start[same - back], 1.0))
+        # starts of the last m steps sum to at most the switch: the facets of minimum up times (Rajan and Takriti,
+        # 2005), tighter than one row for each step ahead
         rows.add(number, -np.inf, 0.0, *entries)
 
 

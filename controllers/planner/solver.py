@@ -144,18 +144,24 @@ class AimSolver:
         if not whole.has_point:
             return replace(best, termination=whole.termination)
         better = whole if whole.value <= best.value else best
+        # a tree that was cut short may know less than the relaxation
         return replace(whole, value=better.value, x=better.x, bound=max(whole.bound, relaxed.bound))
 
     def _round(self, mixed: Solver, cost: Float, relaxed: SolveResult, best: SolveResult, gap: float) -> SolveResult:
         """Hold the switches on which the relaxation (and the best point so far) is clear; decide the others."""
         switch, whole = self._model.switch, np.concatenate([self._model.switch, self._model.start])
         power_kw, high_kw = relaxed.x[self._model.power], self._model.high[self._model.power]
+        # the relaxed switch is not in this programme: at full power it would be 1, at none 0, between the two it is
+        # open
         on, off = power_kw >= high_kw - NEGLIGIBLE, power_kw <= NEGLIGIBLE
         if best.has_point:
             was_on = best.x[switch] > 0.5
+            # the best point so far must stay feasible, or there would be nothing to start from
             on, off = on & was_on, off & ~was_on
         mixed.set_columns(switch, on.astype(float), 1.0 - off.astype(float))
+        # judged against the relaxation's bound, not its own: half the gap is left for what holding the others costs
         rounded = self._solve(mixed, cost, gap / 2.0, best.x if best.has_point else None)
+        # free again before the whole tree; starts too, whose limits differ where a spell is too short
         mixed.set_columns(whole, np.zeros(len(whole)), self._model.high[whole])
         if not rounded.has_point or rounded.value > best.value:
             return best

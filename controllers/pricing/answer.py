@@ -131,6 +131,8 @@ def quick_assignment(
     station, room_kwh, users_at = np.full(instance.users, -1), instance.capacity_kwh.copy(), np.zeros(instance.stations)
     need_kwh = instance.demands_kwh
     options = np.full(instance.users, -1) if wish is None else wish
+    # users with a wish first, then those with fewest stations, the largest needs first: they are the hardest to place
+    # later
     for user in np.lexsort((-need_kwh, able.sum(axis=1), options < 0)):
         if not able[user].any():
             continue
@@ -183,10 +185,12 @@ def _improved(each: Float, beta: Float, need_kwh: Float, station: Int, room_kwh:
     at, who = station[going], np.arange(len(going))
     for _ in range(_ROUNDS):
         own = each[who, at]
+        # (n + 1)² - n² = 2n + 1 where one joins, n² - (n - 1)² = 2n - 1 where one leaves
         moved = each - own[:, None] + beta * (2.0 * users_at + 1.0) - (beta * (2.0 * users_at - 1.0))[at][:, None]
         moved[need_kwh[:, None] > room_kwh] = np.inf
         moved[who, at] = np.inf
         crossed = each[:, at]  # user (row) at the station of another (column)
+        # numbers of users stay, so waiting does not change
         swapped = crossed + crossed.T - own[:, None] - own
         larger = need_kwh[:, None] - need_kwh > room_kwh[at]  # row does not fit where column leaves
         swapped[larger | larger.T | (at[:, None] == at)] = np.inf

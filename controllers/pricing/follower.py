@@ -47,7 +47,7 @@ class Rules:
     formulation, solver : str
         See `model.build`; ``highs`` for the linear ones, ``scip`` for all.
     time_limit_s : float
-        Of one solve; where it strikes there is no answer but an error [s].
+        Of one solve; where it is reached there is no answer but an error [s].
     gap : float
         Relative gap up to which an answer is good enough; 0 asks for the exact one.
     """
@@ -142,6 +142,7 @@ class Follower:
                 raise SolverError("an answer breaks its bound on time: the solver's tolerance is too wide")
             if not len(model.user):
                 return found  # nobody can pay, and nothing is all there is
+            # epsilon constraint: the next answer must be quicker by more than tolerances can pretend
             bound_h = found[-1].potential_h - SAME
 
     def _ends(self, prices: Float, *, time_first: bool) -> Answer | None:

@@ -100,6 +100,7 @@ class Leader:
         """F of a price vector: what users pay, less the penalty for lost sales; -inf where it cannot be served."""
         if reading == MODERATE:
             return 0.5 * (self.income_eur("optimistic", prices) + self.income_eur("pessimistic", prices))
+        # the income is the users' cost, so its least is known after the first of the two programmes
         answer = self.answer("cheapest" if reading == "pessimistic" else reading, prices)
         return -np.inf if answer is None else self.earned_eur(answer)
 
@@ -179,9 +180,11 @@ def best_prices(leader: Leader, reading: str) -> Best:
     queue = [(-bound, k, False) for k, bound in enumerate(coarse.tolist())]
     heapq.heapify(queue)
     best, best_k, solved = -np.inf, -1, 0
+    # equal bounds are still solved: of equal vectors the first in order is the answer, as in a full enumeration
     while queue and -queue[0][0] >= best - SAME:
         bound, k, is_fine = heapq.heappop(queue)
         if not is_fine:
+            # both bounds hold, and lazily: only vectors at the front of the queue are worth a linear programme
             fine = min(-bound, bound_eur(leader, reading, vectors[k]))
             if fine > -np.inf:
                 heapq.heappush(queue, (-fine, k, True))
@@ -236,6 +239,7 @@ def bound_eur(leader: Leader, reading: str, prices: Float) -> float:
         return -np.inf
     if reached is not None and reading == "pessimistic":
         return reached.cost_eur
+    # the users do at least as well as the quick answer; the most they can pay within that bounds the income
     aim = cost * model.cost_eur + time * model.time_h
     within = [] if reached is None else [(aim, cost * reached.cost_eur + time * reached.potential_h + SAME)]
     dearest = minimise(model, -model.cost_eur, within, relaxed=True)

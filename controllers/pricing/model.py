@@ -104,6 +104,7 @@ def build(
     rows.add(stations, -np.inf, instance.capacity_kwh, (station, pair, instance.demands_kwh[user]))
     rows.add(stations, 0.0, 0.0, (station, pair, 1.0), (each, pairs + each, -1.0))
     square = SQUARES[formulation](instance, station, rows)
+    # equilibrium: beta f (f + 1) / 2, the potential whose minimum no user leaves alone
     share, added = SHARE[congestion], len(square.weight_h)
     pair_h = instance.fixed_h[user, station] + share * instance.beta_h[station] * square.per_user
     count_h = (1.0 - share) * instance.beta_h
@@ -144,6 +145,8 @@ def _cuts(instance: Instance, station: Int, rows: door.Rows) -> Square:
     k = np.concatenate([np.arange(count) for count in able]).astype(float)
     row = np.arange(len(k))
     square = (row, users_at + stations + at, 1.0)
+    # s >= (2k + 1) f - k (k + 1): equal to f² at f = k and k + 1, so exact at whole numbers, and the hull between
+    # them
     rows.add(len(k), -k * (k + 1.0), np.inf, square, (row, users_at + at, -(2.0 * k + 1.0)))
     return Square(instance.beta_h, able.astype(float) ** 2)
 
@@ -162,6 +165,7 @@ def _products(instance: Instance, station: Int, rows: door.Rows, *, lean: bool =
     i, k = (np.concatenate([c[two[side]] for c, two in zip(at, both, strict=True)]) for side in (0, 1))
     count = len(i)
     row, g = np.arange(count), len(station) + instance.stations + np.arange(count)
+    # g >= x_i + x_k - 1; as g costs time, nothing else is needed to hold it down
     rows.add(count, -1.0, np.inf, (row, g, 1.0), (row, i, -1.0), (row, k, -1.0))
     for user in () if lean else (i, k):
         rows.add(count, 0.0, np.inf, (row, user, 1.0), (row, g, -1.0))

@@ -49,7 +49,7 @@ def minimise(
     Raises
     ------
     OutOfTimeError
-        Where the time limit strikes first: there is no unproven answer.
+        Where the time limit is reached first: there is no unproven answer.
     SolverError
         Where the solver fails.
     InputError
@@ -76,6 +76,7 @@ def _with_highs(numbers: door.Model, squares: Squares, stop: Limits) -> SolveRes
         problem = "'nonlinear' has quadratic rows with binaries, which HiGHS does not solve"
         raise InputError(Fault(WHERE, "formulation", problem, "use solver 'scip', or formulation 'cuts'"))
     found = door.solve(
+        # below SAME, by which answers differ; HiGHS's own is 1e-6
         numbers, stop, mip_abs_gap=ABSOLUTE_GAP, mip_allow_restart=False,
         mip_feasibility_tolerance=FEASIBILITY, primal_feasibility_tolerance=FEASIBILITY,
     )  # fmt: skip

@@ -208,9 +208,11 @@ class Solver:
         """What is tried in turn, each on top of the one before."""
         if self._is_warm:
             yield "from scratch", {}
+        # another path through the same model: the error may be of presolve's making
         presolve = "on" if self._settings["presolve"] == "off" else "off"
         yield f"presolve {presolve}", {"presolve": presolve}
         names = ("primal_feasibility_tolerance", "dual_feasibility_tolerance")
+        # late: it changes what counts as a solution, the settings before it only how one is found
         yield "wider tolerances", {name: max(10.0 * self._settings[name], 1e-7) for name in names}
         if not (self._is_mixed or self._is_convex):
             other = "simplex" if self._settings["solver"] == "ipm" else "ipm"
@@ -237,10 +239,12 @@ class Solver:
             worth = math.inf if ended is Termination.INFEASIBLE else -math.inf
             return SolveResult(ended, worth, worth)
         is_feasible = info.primal_solution_status == highspy.kSolutionStatusFeasible
+        # its own status is not enough: what the point violates of the rows counts too
         is_feasible = is_feasible and info.max_primal_infeasibility <= self.violation
         is_feasible = is_feasible and not math.isnan(info.objective_function_value)
         is_complete = ended is Termination.OPTIMAL
         value = info.objective_function_value if is_feasible else math.inf
+        # a linear programme that ended early has a value but proves nothing
         bound = info.mip_dual_bound if self._is_mixed else value if is_complete else -math.inf
         if is_complete:
             ended = judged(value, bound, limits.gap if self._is_mixed else 0.0, Termination.ERROR, MIP_ROUNDING)
@@ -251,6 +255,7 @@ class Solver:
         x = row_dual = _NOTHING
         if read and is_feasible:
             solution = self._highs.getSolution()
+            # a mixed-integer programme has no multipliers to hand out
             x, row_dual = np.array(solution.col_value), _NOTHING if self._is_mixed else np.array(solution.row_dual)
         return SolveResult(ended, value, bound, x, row_dual, max(int(info.mip_node_count), 0))
 
@@ -278,7 +283,7 @@ def _as_highs(model: Model) -> highspy.HighsModel:
         kind = highspy.HighsVarType
         lp.integrality_ = [kind.kInteger if whole else kind.kContinuous for whole in model.whole.tolist()]
     if model.hessian is not None:
-        lower = sparse.csc_array(np.tril(model.hessian))
+        lower = sparse.csc_array(np.tril(model.hessian))  # HiGHS wants the lower triangle of a symmetric matrix
         made.hessian_.dim_, made.hessian_.format_ = columns, highspy.HessianFormat.kTriangular
         made.hessian_.start_, made.hessian_.index_ = lower.indptr.astype(np.int32), lower.indices.astype(np.int32)
         made.hessian_.value_ = lower.data
@@ -306,6 +311,7 @@ def minimise_in_turn(solver: Solver, aims: Sequence[Float], time_s: float = 600.
 
     def solve_aim(aim: int, most: list[float]) -> SolveResult:
         solver.set_cost(aims[aim])
+        # asked a second time for an aim, with wider limits, its row is there already
         if solver.rows < kept + len(most):
             solver.add_rows(aims[aim - 1], -math.inf, most[-1])
         solver.set_rows(np.arange(kept, solver.rows), np.full(len(most), -math.inf), np.array(most))

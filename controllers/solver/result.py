@@ -46,7 +46,7 @@ def worst(terminations: Iterable[Termination]) -> Termination:
 
 
 class OutOfTimeError(SolverError):
-    """The wall clock struck before there was an answer."""
+    """The time limit was reached before there was an answer."""
 
 
 def relative_gap(value: float, bound: float, rounding: float = 0.0) -> float:
@@ -71,7 +71,7 @@ def judged(
 
 
 class Clock:
-    """Counts down from when it is made: a safety, where it strikes results differ between machines.
+    """Counts down from when it is made: a safety, where it is reached results differ between machines.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ class SolveResult:
         Raises
         ------
         OutOfTimeError
-            Where the clock struck first.
+            Where the time limit was reached first.
         SolverError
             Where it ended otherwise; both messages name ``what``.
         """

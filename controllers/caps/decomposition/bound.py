@@ -18,9 +18,10 @@ from cosim.controllers.caps.decomposition.pricing import Plans, chosen, pricing_
 from cosim.controllers.caps.part import Part
 from cosim.controllers.solver import Clock, OutOfTimeError
 
+# half the prices of the best bound, half the master's (Wentges): undamped, duals jump from round to round
 SMOOTHING = 0.5
 ROUNDS = 300
-IMPROVING_KWH = 1e-7
+IMPROVING_KWH = 1e-7  # the solver's dual tolerance: reduced costs nearer to zero say nothing
 SAMPLE = 200  # cars in the random subset that gives the first prices
 SAMPLE_FROM = 800  # cars from which that pays
 NO_LOAD_KW = 1e-6
@@ -43,7 +44,7 @@ class Relaxed:
     rounds : int
         Rounds of pricing.
     struck : bool
-        Whether the clock ended it.
+        Whether the time limit ended it.
     """
 
     bound_kwh: float
@@ -69,6 +70,7 @@ def relax(part: Part, gap: float, clock: Clock, rng: np.random.Generator) -> Rel
         Draws the subset of a large piece that gives the first prices.
     """
     pricing, master = pricing_of(part), Master(part)
+    # 0 is a bound before anything is solved: withheld energy is never negative
     center, bound = np.zeros(part.headroom_kw.shape), 0.0
     for price in (center, *_sampled_prices(part, gap, clock, rng)):
         value, plans = pricing.best(price)
@@ -81,8 +83,11 @@ def relax(part: Part, gap: float, clock: Clock, rng: np.random.Generator) -> Rel
         try:
             solution = master.solve(clock.left_s)
         except OutOfTimeError:
+            # the bound stands without the master's optimum (weak duality); only the weights are missing
             plans = joined(master.pool)
             return Relaxed(bound, center, plans, np.zeros(len(plans.cars)), rounds, True)
+        # the master's value is above the convexified optimum and the bound below it: no further column gains more
+        # than this
         small = solution.objective_kwh - bound <= gap * max(solution.objective_kwh, IMPROVING_KWH)
         struck = clock.over
         if (small and solution.overload_kw <= NO_LOAD_KW) or rounds >= ROUNDS or struck:
@@ -93,6 +98,7 @@ def relax(part: Part, gap: float, clock: Clock, rng: np.random.Generator) -> Rel
         reached = _lagrangian(part, price, value)
         if reached > bound:
             center, bound = price, reached
+        # reduced cost at the master's own prices: a plan that is best at smoothed ones need not improve it
         cost = plans.withheld_kwh + ((solution.price @ part.share.T) * plans.charge_kw).sum(axis=0)
         improving = np.flatnonzero(cost < solution.value_kwh - IMPROVING_KWH)
         master.add(chosen(plans, improving))
@@ -107,6 +113,8 @@ def relax(part: Part, gap: float, clock: Clock, rng: np.random.Generator) -> Rel
 
 
 def _lagrangian(part: Part, price: Float, value: Float) -> float:
+    # L(π) = Σ min(withheld + π load) - π headroom; weak duality: any π >= 0 gives a bound, so neither an optimal
+    # master nor exact pricing (a lower value will do) is needed
     return float(value.sum() - (price * part.headroom_kw).sum())
 
 
@@ -116,5 +124,6 @@ def _sampled_prices(part: Part, gap: float, clock: Clock, rng: np.random.Generat
     if count < SAMPLE_FROM:
         return []
     cars = np.sort(rng.choice(count, SAMPLE, replace=False))
+    # limits in proportion to need: then congestion, and with it prices, are like those of all cars
     scale = part.draw_kw[cars].sum() / part.draw_kw.sum()
     return [relax(part.of_cars(cars, part.headroom_kw * scale), gap, clock, rng).price]

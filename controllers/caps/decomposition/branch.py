@@ -48,7 +48,7 @@ class Closed:
     nodes : int
         Branches made.
     struck : bool
-        Whether the clock ended it.
+        Whether the time limit ended it.
     """
 
     bound_kwh: float
@@ -89,7 +89,9 @@ class Tree:
         self._fractions = Fractions(part)
         self._priced = -1
         self._pricing_for(relaxed.price, np.zeros(0))
+        # where no limit has a price, cars do not compete; a few slots more, since prices move along
         self.slots = np.arange(min(self._priced + 1 + BEYOND, part.slots))
+        # cuts hold for every plan: given to the root, all branches inherit them
         bounds = {self.master.number(count): (-np.inf, most) for count, most in rounding_cuts(part, self.slots)}
         self.root = _Node(relaxed.bound_kwh, bounds, relaxed.price, np.zeros(0))
 
@@ -117,6 +119,7 @@ class Tree:
             price = smoothing * best.price + (1.0 - smoothing) * mixture.price
             count_price = smoothing * self._padded(best.count_price) + (1.0 - smoothing) * mixture.count_price
             best, added = self._ask(best, price, count_price)
+            # no new plan at the master's own prices: its value is the branch's convexified optimum
             if not added and smoothing == 0.0:
                 break
             smoothing = SMOOTHING if added else 0.0
@@ -152,6 +155,8 @@ class Tree:
             return []
         ranges = [self._range(node, count) for count, _ in found]
         rises = self.master.trials([count for count, _ in found], ranges, [value for _, value in found])
+        # product rule: the bound of a branch is that of its worse child, so a count that lifts one side only is worth
+        # little; floored, so that a zero on one side does not hide the other
         score = np.clip(rises, RISE_LEAST_KWH, RISE_MOST_KWH).prod(axis=1)
         which = int(score.argmax())
         count, value = found[which]
@@ -168,6 +173,7 @@ class Tree:
         used = np.flatnonzero(mixture.weight > PRICED)
         plans, weight = chosen(self.master.plans, used), mixture.weight[used]
         found = self._fractions.best(plans, weight, self.slots, TRIED)
+        # slots without a price may still hold fractions: a branch is only over when no count anywhere is left
         return found or self._fractions.best(plans, weight, np.arange(self.part.slots), TRIED)
 
     def combined(
@@ -177,6 +183,7 @@ class Tree:
         plans, master = self.master.plans, self.master
         cost = plans.withheld_kwh + surcharge(self.part, master.counts, -self._padded(node.count_price)).of(plans)
         cost += ((node.price @ self.part.share.T)[:, plans.cars] * plans.charge_kw).sum(axis=0)
+        # plans added after the mixture was solved have no part in it
         weight = np.concatenate([mixture.weight, np.zeros(len(plans.cars) - len(mixture.weight))])
         return combined(self.part, plans, weight, cost, node.price, best, target_kwh, clock)
 
@@ -186,7 +193,7 @@ class Tree:
 
 
 def close(part: Part, relaxed: Relaxed, incumbent: Incumbent | None, gap: float, clock: Clock) -> Closed:
-    """Raise the bound and improve the plan of a piece until they are as near as asked, or the clock strikes.
+    """Raise the bound and improve the plan of a piece until they are as near as asked, or time is up.
 
     Parameters
     ----------
@@ -209,6 +216,7 @@ def close(part: Part, relaxed: Relaxed, incumbent: Incumbent | None, gap: float,
         struck = clock.over
     except OutOfTimeError:
         struck = True
+    # both are proven; a tree that was struck early may know less than its root did
     return Closed(max(search.bound_kwh, relaxed.bound_kwh), search.incumbent, search.made, struck)
 
 
@@ -231,14 +239,16 @@ class _Search:
         return np.inf if self.incumbent is None else self.incumbent.value_kwh
 
     def run(self) -> None:
-        """Divide branches until the gap is closed, nothing is open, or a limit strikes."""
+        """Divide branches until the gap is closed, nothing is open, or a limit is reached."""
         since, deep = 0, 0
         children: list[int] = []
         while self._open and self.made < NODES and not self.clock.over:
+            # (value - bound) / value <= gap, on withheld energy
             if self.bound_kwh >= self._value_kwh * (1.0 - self.gap):
                 break
             diving = deep < DIVE and since >= DIVE_EVERY and bool(children)
             among = children if diving else list(self._open)
+            # ties by number: the same tree on every machine
             number = min(among, key=lambda one: (self._open[one].bound_kwh, one))
             node, mixture = self.tree.solve(self._open[number], self._value_kwh, ROUNDS)
             if not self.tree.fractional(mixture):  # nothing to branch on: its bound must be what its mixture is worth
@@ -254,10 +264,12 @@ class _Search:
         children = self.tree.divide(node, mixture, self._value_kwh * (1.0 - self.gap))
         del self._open[number]
         if not children:
+            # whole counts are not yet a plan: a closed branch still bounds the piece with what it has proven
             self._ended_kwh = min(self._ended_kwh, node.bound_kwh)
             self._choose(node, mixture)
         kept = []
         for child in children:
+            # pruned children need no record: `bound_kwh` is never above the best plan
             if child.bound_kwh < self._value_kwh:
                 self._open[self.made] = child
                 kept.append(self.made)

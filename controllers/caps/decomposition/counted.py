@@ -96,6 +96,8 @@ class CountedMaster(Master):
             self._add_row(count)
             self.counts.append(count)
             last = np.full(2, self._solver.rows - 1)
+            # slack both ways at a price: a branch is feasible before it has plans for its bounds, and its duals stay
+            # finite
             miscounted = csc_matrix(([1.0, -1.0], (last, [0, 1])), (self._solver.rows, 2))
             self._solver.add_columns(np.full(2, MISCOUNT_KWH), miscounted)
         return self._known[count.key]
@@ -123,7 +125,7 @@ class CountedMaster(Master):
         Raises
         ------
         OutOfTimeError
-            Where the wall clock strikes.
+            Where the time limit is reached.
         SolverError
             Where the programme has none.
         """
@@ -154,8 +156,9 @@ class CountedMaster(Master):
                 if found.termination is Termination.INFEASIBLE:
                     rises[i, side] = MISCOUNT_KWH
                 elif np.isfinite(found.value):
-                    rises[i, side] = max(found.value - before, 0.0)
+                    rises[i, side] = max(found.value - before, 0.0)  # stopped early: it ranks counts and proves nothing
             solver.delete_rows(row)
+            # every trial from the same basis: rises can be compared, and the next mixture starts from its optimum
             solver.restore(basis)
         solver.set_options(simplex_iteration_limit=UNLIMITED)
         return rises

@@ -73,7 +73,7 @@ def surcharge(part: Part, counts: Sequence[Count], price: Float) -> Surcharge:
         elif count.what is What.CAPPED:
             capped[count.slot] += paid
         else:
-            last[: count.slot + 1] += paid
+            last[: count.slot + 1] += paid  # finished by this slot: any last slot up to it counts
     return Surcharge(full, capped, last)
 
 
@@ -88,12 +88,15 @@ def rounding_cuts(part: Part, slots: Int) -> Iterator[tuple[Count, float]]:
         for phase in range(part.share.shape[1]):
             power = part.usable_kw[slot] * part.share[:, phase]
             limit = float(part.headroom_kw[slot, phase])
+            # the row divided by one car's power: that car then counts exactly 1
             for divisor in np.unique(np.round(power[power > NEARLY_KW], 6))[::-1][:MOST_DIVISORS]:
                 most = np.floor(limit / divisor + WHOLE)
                 spare = max(limit / divisor - most, 0.0)
                 whole = np.floor(power / divisor + WHOLE)
+                # rounding coefficients: floor(a) + (frac(a) - f)+ / (1 - f), where f is the fraction of the right-
+                # hand side
                 weight = whole + np.maximum(np.maximum(power / divisor - whole, 0.0) - spare, 0.0) / (1.0 - spare)
-                if weight.sum() > most + WHOLE:
+                if weight.sum() > most + WHOLE:  # else all cars at once keep it
                     yield Count(What.FULL, int(slot), weight), float(most)
 
 
@@ -138,10 +141,13 @@ class Fractions:
             value = _is(what, plans.state, slots) @ mixed.T
             part_left = value - np.floor(value + WHOLE)
             penalty = np.where(self._one_car, ONE_CAR if what is What.FINISHED else ONE_CAR_FULL, 0.0)
+            # nearest to a half first: furthest from what either child allows
             rank = np.abs(part_left - 0.5) + penalty
             for at, group in zip(*np.nonzero(part_left > FRACTIONAL), strict=True):
+                # of one car, "full" and "finished" settle it: a slot it can use is one of the two or else throttled
                 if what is not What.CAPPED or not self._one_car[group]:
                     found.append((float(rank[at, group]), int(slots[at]), int(group), what, float(value[at, group])))
+        # slot and group break ties, for the same order everywhere; an Enum has none
         found.sort(key=lambda one: one[:3])
         return [(Count(what, slot, self._weight[group]), value) for _, slot, group, what, value in found[:most]]
 

@@ -53,6 +53,7 @@ def family(part: Part, car: int, price: Float, most: int) -> Plans:
     charge_kw = np.array(charges).reshape(-1, part.slots).T
     plans = plans_of(part, np.full(len(states), car), state, charge_kw)
     cost = plans.withheld_kwh + price @ charge_kw
+    # the most flexible one stays in front whatever it costs: `Offers.more` takes it or leaves it by its place
     cost[:1] = -np.inf
     return chosen(plans, np.argsort(cost, kind="stable")[:most])
 
@@ -87,6 +88,8 @@ def _powers(part: Part, car: int, slots: Int, full: Int, price: Float) -> Float 
     if left < -NEARLY_KW:
         return None
     worth = price[slots] - part.slot_h
+    # a kW in a throttled slot also gives back slot_h of withheld energy; the last slot is not capped, so nothing
+    # there
     worth[-1] += part.slot_h
     for k in np.argsort(worth, kind="stable"):
         take = min(usable[k] - power[k], max(left, 0.0))

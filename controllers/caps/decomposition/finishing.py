@@ -182,6 +182,7 @@ class _Search:
             low, position, part_kw = self._fill(rows)
             open_ = (part_kw > NEARLY) & (low < self.value[rows.owner] - WORTH_KWH) & (not self.convex)
             if rounds >= ROUNDS or open_.sum() > ROWS_MOST:
+                # relaxations that are not branched on further: the least of them is below every plan of their car
                 np.minimum.at(self.bound, rows.owner[open_], low[open_])
                 break
             rows = self._branches(rows.some(np.flatnonzero(open_)), position[open_])
@@ -194,7 +195,9 @@ class _Search:
         width = np.where(rows.free, self.width[:, rows.owner], 0.0)
         gain = np.where(rows.free, self.gain[:, rows.owner], 0.0)
         held_kw, cost = np.cumsum(width, axis=0), np.cumsum(gain, axis=0)
+        # items cheaper per kW than the continuous element; as they lie in the order of their rate, a sum is enough
         wanted = np.where(gain < rows.slope * width, width, 0.0).sum(axis=0)
+        # items must take what the continuous element cannot, and never more than the need
         amount = np.clip(wanted, rows.left_kw - rows.window_kw, rows.left_kw)
         whole = (held_kw <= amount + NEARLY).sum(axis=0)
         position = np.minimum(whole, len(width) - 1)
@@ -216,6 +219,7 @@ class _Search:
         fits = (part_kw > 0) & (more_kw <= rows.left_kw + NEARLY)
         self._keep(rows, np.where(fits, before + item_gain + rows.slope * (rows.left_kw - more_kw), np.inf), whole + 1)
         alone = (part_kw > 0) & (rows.partial == NO_ITEM) & (amount <= rows.left_kw - rows.window_kw + NEARLY)
+        # below its least power a charger is off
         alone &= part_kw >= self.part[position, rows.owner] - NEARLY
         rest = self.slope[position, rows.owner] * part_kw + rows.slope * rows.window_kw
         self._keep(rows, np.where(alone, before + rest, np.inf), whole, position, part_kw)
@@ -253,6 +257,8 @@ class _Search:
         empty = replace(rows, free=free)
         filled = replace(rows, free=free, full=full, fixed=rows.fixed + gain, left_kw=rows.left_kw - width)
         least, slope = self.part[item, rows.owner], self.slope[item, rows.owner]
+        # only with the last slot full: of two continuous elements, power moves at a constant rate until one is full
+        # or empty
         partly = replace(
             rows, free=free, fixed=rows.fixed + rows.slope * rows.window_kw + slope * least,
             left_kw=rows.left_kw - rows.window_kw - least, window_kw=width - least, slope=slope, partial=item,
@@ -262,6 +268,7 @@ class _Search:
             *(np.concatenate([getattr(kind, name) for kind in kinds], axis=-1) for name in _Knapsacks.__annotations__)
         )
         most = np.where(joined.free, self.width[:, joined.owner], 0.0).sum(axis=0)
+        # the fixed items must neither exceed the need nor leave more than the rest can take
         possible = (joined.left_kw >= -NEARLY) & (joined.left_kw - joined.window_kw <= most + NEARLY)
         return joined.some(np.flatnonzero(possible))
 

@@ -1,4 +1,4 @@
-"""A plan in one sweep over the slots, for when rounding finds none or the clock has struck: floors, then need."""
+"""A plan in one sweep over the slots, for when rounding finds none or time is up: floors, then need."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ def first_plan(part: Part) -> Plan | None:
         spare = part.headroom_kw[k] - given @ part.share
         if (spare < 0.0).any():
             return None
+        # least slack first: what it could still draw from here on, less what it needs
         order = np.argsort(ahead - left, kind="stable")
         more = (asked - given)[order]
         load = part.share[order] * more[:, None]
         before = np.cumsum(load, axis=0) - load
         with np.errstate(divide="ignore", invalid="ignore"):
             fits = np.where(load > 0.0, np.clip((spare - before) / load, 0.0, 1.0), 1.0).min(axis=1, initial=1.0)
+        # a part on which the charger cannot run is worth nothing
         fits[(given[order] + fits * more < part.charger_min_kw[order]) & (fits < 1.0)] = 0.0
         given[order] += fits * more
         held = given < asked

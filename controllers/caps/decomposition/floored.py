@@ -68,6 +68,7 @@ class FlooredPricing:
             uncapped = block.width_kw <= NEARLY
             full = paid * block.usable_kw
             held = part.slot_h * (room - block.low_kw) + paid * block.low_kw
+            # floor at or above what the car can draw: no cap holds it, so its least is all and it withholds nothing
             empty = np.where(uncapped, full, held)
             empty[block.usable_kw <= 0.0] = 0.0
             part_kw = np.maximum(part.charger_min_kw[block.cars] - block.low_kw, 0.0)

@@ -53,6 +53,7 @@ class Master:
         self.pool: list[Plans] = []
         self._limits = limits = part.headroom_kw.size
         cars = len(part.cars)
+        # overload at a price makes every master feasible, whatever plans are known, and bounds its duals
         overload = vstack([-identity(limits), csc_matrix((cars, limits))])
         low = np.concatenate([np.full(limits, -np.inf), np.ones(cars)])
         high = np.concatenate([part.headroom_kw.ravel(), np.ones(cars)])
@@ -88,12 +89,14 @@ class Master:
         Raises
         ------
         OutOfTimeError
-            Where the wall clock strikes.
+            Where the time limit is reached.
         SolverError
             Where the programme has none.
         """
         found = self._solver.solve(Limits(time_s=time_s)).proven("the master programme of the caps")
         self._x = found.x
+        # duals of <= rows are <= 0 in HiGHS when minimising; rounding above 0 is clipped, as pricing and the bound
+        # need π >= 0
         price = np.maximum(-found.row_dual[: self._limits], 0.0).reshape(self.part.headroom_kw.shape)
         overload_kw = float(found.x[: self._limits].max(initial=0.0))
         return MasterSolution(found.value, price, found.row_dual[self._limits :], overload_kw)

@@ -44,7 +44,7 @@ class LargestFloor:
     floor_kw, bound_kw : float
         Its smallest room (0 without a plan), and what no plan exceeds [kW].
     struck : bool
-        Whether the clock ended it.
+        Whether the time limit ended it.
     """
 
     plan: Plan | None
@@ -134,6 +134,7 @@ class _Search:
         plan = freed(self.part, plan)
         plan = Plan(plan.room_kw, respond(self.part, plan.room_kw))
         room_kw = smallest_room_kw(self.part, plan)
+        # the follower's own response is what counts, not what the programme expected it to draw
         if _keeps_limits(self.part, plan) and room_kw > self.low:
             self.plan, self.low = plan, room_kw
 
@@ -142,6 +143,7 @@ class _Search:
 
         None where prices refute the floor; what they refute besides is taken off the bound.
         """
+        # plans made for a lower floor may lie below this one; those made for a higher one stay valid
         if floor_kw > self._columns_kw:
             self._master = Master(self.part)
         self._columns_kw = floor_kw
@@ -193,6 +195,7 @@ def _blocks_at(part: Part, floor_kw: float) -> list[Block]:
 
 
 def _refutes(part: Part, price: Float, value: Float) -> bool:
+    # Farkas: at these prices all cheapest plans together cost more than the limits are worth, so no mixture fits
     return not np.isfinite(value).all() or float(value.sum() - (price * part.headroom_kw).sum()) > REFUTED_KWH
 
 

@@ -150,6 +150,8 @@ class _Programme:
         at = np.arange(len(open_))
         rows.add(
             len(open_), -self.most_kw, np.inf,
+            # used = 1: power >= floor; used = 0: power >= floor - most, which says nothing: big-M is the largest
+            # floor in question
             (at, power[open_], 1.0), (at, floor, -1.0), (at, open_, -self.floor_kw - width),
         )  # fmt: skip
         short = np.flatnonzero(self.usable_kw <= self.most_kw)

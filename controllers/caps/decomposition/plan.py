@@ -50,7 +50,7 @@ class Incumbent:
     overload_kw : float
         Largest load above a limit.
     timed_out : bool
-        Whether the wall clock ended the search.
+        Whether the time limit ended the search.
     """
 
     plans: Plans
@@ -86,6 +86,8 @@ class Offers:
         self._more: dict[int, Plans] = {}
         plans = relaxed.plans
         kinds = np.ascontiguousarray(
+            # the car's number as four bytes in front of its states: one key for each structure of each car, compared
+            # as raw bytes
             np.vstack([plans.cars.astype(np.int32).view(np.int8).reshape(-1, 4).T, plans.state]).T
         )
         _, first, group = np.unique(kinds.view(f"V{kinds.shape[1]}").ravel(), return_index=True, return_inverse=True)
@@ -101,7 +103,7 @@ class Offers:
     def _cost(self, plans: Plans) -> Float:
         car_price = self.price @ self.part.share.T
         cost = np.empty(len(plans.cars))
-        for begin in range(0, len(cost), 4096):
+        for begin in range(0, len(cost), 4096):  # in blocks: bounds the (slot, plan) temporary
             block = slice(begin, begin + 4096)
             cost[block] = (car_price[:, plans.cars[block]] * plans.charge_kw[:, block]).sum(axis=0)
         return cost + plans.withheld_kwh
@@ -163,6 +165,7 @@ def integer_plan(
     offers = Offers(part, relaxed)
     target = relaxed.bound_kwh / (1.0 - gap) if gap < 1.0 else np.inf
     heaviest = chosen(offers.plans, offers.heaviest())
+    # cars in parts have to choose anyway; of the whole ones, those whose second-best structure is hardly dearer
     first = np.argsort(offers.runner_up() + (offers.weight[offers.heaviest()] > 1 - WHOLE) * NOISE_KWH, kind="stable")
     fractional = int((offers.weight[offers.heaviest()] <= 1 - WHOLE).sum())
     free = np.sort(first[: max(FREE_CARS, fractional)])
@@ -187,6 +190,7 @@ def integer_plan(
         if size > NEIGHBOURS_MOST and now.feasible:
             size = NEIGHBOURS
             kicked = np.sort(rng.choice(len(part.cars), min(KICKED, len(part.cars)), replace=False))
+            # from the best plan, with some cars barred from their own structure: out of a local optimum
             now = _improved(part, offers, best, kicked, target, clock, more=True, kick=True)
         size = min(size, NEIGHBOURS_MOST)
     return best if best.feasible else None
@@ -227,6 +231,7 @@ def combined(
     kinds = np.ascontiguousarray(kinds).view(f"V{kinds.shape[1]}").ravel()
     _, first, group = np.unique(kinds, return_index=True, return_inverse=True)
     distinct, mean = order[np.sort(first)], plans.charge_kw.copy()
+    # one structure in several plans of the mixture: their weighted mean is the power it really stands for
     for one in np.flatnonzero(np.bincount(group, weight[order] > WHOLE) > 1):  # throttled now here, now there: in both
         alike = order[group == one]
         mean[:, order[first[one]]] = plans.charge_kw[:, alike] @ weight[alike] / weight[alike].sum()
@@ -266,6 +271,7 @@ def _neighbourhood(_: Part, plans: Plans, size: int, rng: np.random.Generator) -
     if rng.random() < 0.5:
         drawn = rng.choice(count, size, replace=False)
     else:
+        # cars that finish together compete for the same slots; noise, so that neighbourhoods do not repeat
         finish = (plans.state == LAST).argmax(axis=0) + rng.exponential(FINISH_SLOTS, count)
         begin = int(rng.integers(count - size + 1))
         drawn = np.argsort(finish, kind="stable")[begin : begin + size]
@@ -305,6 +311,7 @@ def _improved(
     kept = np.setdiff1d(free, other.cars) if kick else free
     offered = joined([chosen(mine, np.searchsorted(free, kept)), other])
     load = fixed.charge_kw @ part.share[others]
+    # the start is only the heaviest structures side by side, which nobody has valued yet
     known = np.isfinite(best.value_kwh)
     nodes, most = (FEW_NODES, MANY_PLANS) if more else (NODES, FIRST_PLANS)
     limits = Limits(CHOICE_GAP, nodes, clock.left_s, most, target_kwh)

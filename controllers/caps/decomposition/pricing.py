@@ -124,6 +124,8 @@ def _chunks(part: Part) -> Iterator[_Chunk]:
     odd, available = _odd(part), part.usable_kw > SMALLEST_KW
     rating = part.usable_kw.max(axis=0)
     count = odd.sum(axis=0)
+    # equally many odd slots: one array for all; nearly equal numbers of full slots: no table taller than its cars
+    # need
     similar = np.lexsort((part.draw_kw / rating, count))
     for alike in np.unique(count):
         members = similar[count[similar] == alike]
@@ -143,7 +145,7 @@ def _best_of(chunk: _Chunk, slot_h: float, price: Float, extra: Surcharge | None
     best = np.full(len(chunk.cars), np.inf)
     state, charge = np.zeros(price.shape, np.int8), np.zeros(price.shape)
     cars = np.arange(len(chunk.cars))
-    for choice in product((False, True), repeat=len(chunk.odd_rows)):
+    for choice in product((False, True), repeat=len(chunk.odd_rows)):  # 2^odd programmes: why ODD_MOST is small
         forced = np.zeros(price.shape, bool)
         for rows, is_full in zip(chunk.odd_rows, choice, strict=True):
             forced[rows, cars] = is_full
@@ -165,19 +167,24 @@ class _Programme:
         drawn = np.where(forced, chunk.usable_kw, 0.0)
         left = chunk.draw_kw - drawn.sum(axis=0)
         self.feasible = left > -NEARLY
+        # need = count full slots + a rest below one: of two partly used slots one can always be filled or emptied at
+        # no loss, so the numbers are fixed and only the places are open
         self.count = np.where(self.feasible, np.floor(left / chunk.rating_kw + NEARLY), 0).astype(np.int64)
         rest = left - self.count * chunk.rating_kw
         self.rest = np.where(rest > NEARLY, rest, 0.0)
         regular = chunk.available & ~chunk.odd
         takes_rest = chunk.available & ~forced & (self.rest <= chunk.usable_kw + NEARLY) & (self.rest > 0)
+        # a shut slot withholds the whole room up to the connection, not only what the car could have drawn
         self.skip = np.where(chunk.available, slot_h * chunk.room_kw, 0.0)
         self.skip[forced] = (price * chunk.usable_kw)[forced]
+        # odd slots are full where forced and nowhere else: every choice of them is a programme of its own
         self.full = np.where(regular, price * chunk.usable_kw, np.inf)
         self.finish = np.where(takes_rest, price * self.rest, np.inf)
         self.throttle = self.finish + slot_h * (chunk.room_kw - self.rest)
         self.forced_full = np.where(forced, price * chunk.usable_kw, np.inf)
         self.end_full, self.end_nil = self.full, np.full(self.full.shape, np.inf)
         self.capped_full = np.zeros(price.shape, bool)
+        # no end before a forced slot: what comes after the last one is not used
         self.settled = forced.sum(axis=0) - np.cumsum(forced, axis=0) == 0
         if extra is not None:
             self._surcharge(extra, slot_h)
@@ -190,6 +197,8 @@ class _Programme:
         full = np.where(self.capped_full, as_capped, extra.full)
         self.end_full = self.full + extra.last
         self.finish = self.finish + extra.last
+        # the limit of plans whose last power vanishes: with prices on finishing the infimum may lie there, and the
+        # bound needs it
         self.end_nil = np.where(available & ~self.forced, extra.last, np.inf)
         self.throttle = self.throttle + extra.capped
         self.full = self.full + full
@@ -200,7 +209,9 @@ class _Programme:
         """Return value, state and charge of the best plan of every car; inf where there is none."""
         slots, cars = self.full.shape
         every = np.arange(cars)
+        # one row more than the fullest needs: row 1 is read below even where no full slot is left to place
         cost = np.full((2, int(self.count.max()) + 2, cars), np.inf)
+        # without a remainder it counts as placed from the start
         cost[(self.rest == 0).astype(np.int64), self.count, every] = np.where(self.feasible, 0.0, np.inf)
         steps = np.zeros((slots, *cost.shape), np.int8)
         before = np.empty((3, slots, cars))  # cost of what comes before a slot that ends full, with the rest, or forced
@@ -211,7 +222,7 @@ class _Programme:
             taken = used < after[:, :-1]
             after[:, :-1] = np.where(taken, used, after[:, :-1])
             steps[k, :, :-1][taken] = FULL
-            partly = cost[0] + self.throttle[k]
+            partly = cost[0] + self.throttle[k]  # from `cost`, not `after`: a slot is full or throttled, not both
             taken = partly < after[1]
             after[1] = np.where(taken, partly, after[1])
             steps[k, 1][taken] = CAPPED

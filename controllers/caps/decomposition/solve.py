@@ -62,10 +62,13 @@ def decompose(part: Part, stop: Limits, rng: np.random.Generator, start: Plan | 
     """
     clock = Clock(stop.time_s)
     pricing = pricing_of(part)
+    # at prices of zero, limits play no part: a car without a plan here has none at all
     if not np.isfinite(pricing.best(np.zeros(part.headroom_kw.shape))[0]).all():
         return Decomposed(None, Termination.INFEASIBLE, float("inf"), float("inf"))
     has_floors = bool((part.floor_kw > 0.0).any())
     known = _known(part, start, at_once=has_floors)
+    # much closer than the gap asked for, so that the gap is left to finding whole plans; not closer than an LP is
+    # solved
     relaxed = relax(part, max(RELAXED_GAP * stop.gap, 1e-9), clock, rng)
     found, bound, struck = None, relaxed.bound_kwh, relaxed.struck
     if relaxed.struck or _overload_kw(part, relaxed) <= IN_VAIN_KW:
@@ -78,6 +81,7 @@ def decompose(part: Part, stop: Limits, rng: np.random.Generator, start: Plan | 
             bound, found, struck = closed.bound_kwh, closed.incumbent, closed.struck
     plan = None
     if found is not None:
+        # caps bind in throttled slots only; in all others the whole connection asks for the same response
         room = np.where(found.plans.state == CAPPED, found.plans.charge_kw, part.room_kw)
         plan = _kept(part, freed(part, Plan(room, found.plans.charge_kw)))
     if plan is None and known is None and len(part.cars) <= SEARCHED_CARS:
@@ -91,6 +95,7 @@ def decompose(part: Part, stop: Limits, rng: np.random.Generator, start: Plan | 
         return Decomposed(None, ended, float("inf"), bound)
     withheld = plan.withheld_kwh(part)
     status = judged(withheld, bound, stop.gap, ended)
+    # bound and plan come by different tolerances: a bound above its own plan would be absurd
     return Decomposed(plan, status, withheld, min(bound, withheld))
 
 

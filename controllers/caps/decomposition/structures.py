@@ -34,7 +34,7 @@ class Choice:
     objective_kwh, overload_kw : float
         Energy withheld in all plus what overload costs, and the largest overload.
     timed_out : bool
-        Whether the wall clock ended it.
+        Whether the time limit ended it.
     """
 
     rows: Int
@@ -116,11 +116,13 @@ class _Structures:
         shut = (
             np.maximum(least, part.charger_min_kw[offered.cars[owners]]) > offered.charge_kw[slots, owners] + NEARLY_KW
         )
+        # a throttled slot in which the plan drew less than the least was off, and stays off in this structure
         self.floor_kw = np.where(shut, 0.0, np.maximum(least, part.charger_min_kw[offered.cars[owners]]))
         free = ~shut & self._worthwhile(price, slots, owners)
         self.fixed_kw[slots[~free], owners[~free]] = self.floor_kw[~free]
         self.left_kw = part.draw_kw[offered.cars] - self.fixed_kw.sum(axis=0)
         most = np.minimum(usable[slots, owners], self.left_kw[owners])
+        # nothing to decide where the full slots already cover the need
         free &= most > NEARLY_KW
         self.slot, self.owner = slots[free], owners[free]
         self.least_kw, self.most_kw = self.floor_kw[free], most[free]
@@ -153,6 +155,7 @@ class _Structures:
                 (at * phases + phase, who, self.fixed_kw[at, who] * share[who, phase]),
                 (self.last * phases + phase, every, self.left_kw * share[:, phase]),
                 (self.slot * phases + phase, power, share[self.owner, phase]),
+                # the need is fixed: every kW in a throttled slot is one less in the last one
                 (self.last[self.owner] * phases + phase, power, -share[self.owner, phase]),
             ]
         overload = self.count + len(power) + np.arange(limits)
@@ -160,11 +163,14 @@ class _Structures:
         rows.add(limits, -np.inf, self.headroom_kw.ravel(), *loads, (np.arange(limits), overload, -1.0))
         cars, car_row = np.unique(offered.cars, return_inverse=True)
         rows.add(len(cars), 1.0, 1.0, (car_row, every, 1.0))
+        # 0 <= left - Σ power <= last slot, where the structure is chosen; all big-M are powers a car can draw
         for sign, limit in ((1.0, self.left_kw), (-1.0, self.last_kw - self.left_kw)):
             rows.add(self.count, -np.inf, 0.0, (self.owner, power, sign), (every, every, -limit))
         each = np.arange(len(power))
+        # least z <= power <= most z
         for sign, limit in ((1.0, self.most_kw), (-1.0, -self.least_kw)):
             rows.add(len(power), -np.inf, 0.0, (each, power, sign), (each, self.owner, -limit))
+        # a kW drawn in a throttled slot is a kW of its cap given back: -1
         cost = part.slot_h * np.concatenate([held, np.full(len(power), -1.0), np.full(limits, OVERLOAD_KWH_PER_KW)])
         high = np.concatenate([np.ones(self.count), self.most_kw, np.full(limits, overload_kw)])
         return rows.model(cost, np.zeros(len(cost)), high, np.arange(len(cost)) < self.count, withheld_kwh)
@@ -175,6 +181,7 @@ class _Structures:
         power = np.zeros(self.fixed_kw.shape)
         power[self.slot, self.owner] = np.clip(values[self.count : self.count + len(self.slot)], 0.0, self.most_kw)
         charge = self.fixed_kw[:, rows] + power[:, rows]
+        # from the balance, not from the solver: needs are met exactly in spite of its tolerances
         last = self.left_kw[rows] - power[:, rows].sum(axis=0)
         charge[self.last[rows], np.arange(len(rows))] = np.clip(last, 0.0, self.last_kw[rows])
         overload = float(values[self.count + len(self.slot) :].max(initial=0.0))

@@ -103,6 +103,8 @@ class Given:
             Limits hold whatever homes do inside their caps, as long as the sun is as forecast.
         """
         problem = self.problem
+        # a stay that could charge from more sun than it needs shifts its charging with the caps, so more may be sold
+        # than without any
         most = np.where(self.sated_home | self._mixed_home, problem.sellable_kw, self.wanted_kw)
         most = problem.surplus_kw if safe else most  # whether it pays or not
         wanted, helps = self.wanted_kw, self._load_kw(bound, safe)

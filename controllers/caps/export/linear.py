@@ -46,6 +46,7 @@ class Programme:
         self.charging = np.argwhere(own_kw > 0)
         pairs, own = len(self.pairs), len(self.charging)
         top = np.maximum(rows.share, 0.0)
+        # rows that even full export of all who load them cannot reach are left out: most of them
         tight = (top * most[rows.slot]).sum(axis=1) > rows.limit_kw + helps
         self.tight = np.flatnonzero(tight)
         self.columns = 2 * pairs + own + len(self.tight) + 1
@@ -62,6 +63,7 @@ class Programme:
         slot, home = self.pairs.T
         every, charged, model = np.arange(pairs), 2 * pairs + np.arange(own), ModelRows()
         # withheld >= wanted - export
+        # an epigraph: being minimised, withheld settles at max(wanted - export, 0)
         model.add(pairs, -np.inf, -wanted[slot, home], (every, every, -1.0), (every, pairs + every, -1.0))
         k, car = self.charging.T
         column = at[k, problem.home[car]]
@@ -80,6 +82,7 @@ class Programme:
         losing = np.flatnonzero(lost > CLOSE_KW)
         of_losing = np.flatnonzero(np.isin(home, losing))
         withheld = np.searchsorted(losing, home[of_losing]), pairs + of_losing, 1.0
+        # withheld <= worst share x what the home would have exported, summed over the horizon
         worst = np.arange(len(losing)), np.array(self.columns - 1), -lost[losing]
         model.add(len(losing), -np.inf, 0.0, withheld, worst)
         cars = np.unique(car)
@@ -104,6 +107,7 @@ class Programme:
         if value is None:
             relaxed = np.zeros(self.columns)
             relaxed[self._relaxations] = 1.0
+            # relaxations are fixed at 0 unless needed: first as little of them as possible, then the aims
             self._model = replace(self._model, high=np.where(relaxed > 0.0, np.inf, self._model.high))
             value = self._in_turn([relaxed, *aims, export])
         if value is None:

@@ -119,6 +119,7 @@ def export_problem(feeder: Feeder, day: Exogenous, ev_kw: Float | None, limit_a:
     """
     apparent_kva = limit_a * (1.0 - margin) * feeder.nominal_voltage_v / 1e3
     kvar = day.demand_kvar @ feeder.phase_matrix
+    # P <= sqrt(S² - Q²): reactive demand uses part of the rating
     back_kw = np.sqrt(np.maximum(apparent_kva**2 - kvar**2, 0.0))
     at_will = ev_kw is None
     cars = day.sessions if at_will else EvSessions.none()
@@ -190,8 +191,10 @@ class Verified:
             net = found.response.net_kw
             stress, voltage = self._stress(net)
             rounds.append(self._round(number, len(rows), stress, voltage, causes))
+            # rounds need not improve one by one: the best one is kept, not the last
             if best is None or rounds[-1].over_limit < best[0]:
                 best = rounds[-1].over_limit, found, with_rows
+            # relaxed and no new row: everything that can be curtailed is
             if rounds[-1].clean or (found.relaxations and not fresh):
                 break
         others = tuple(self._other_faults(stress, voltage, causes))
@@ -205,7 +208,9 @@ class Verified:
         flow = self._elements.flow(background, np.zeros_like(net_kw))
         conductors = self._elements.conductors
         loading = flow.loading[:, :conductors] / (1.0 - self._margin)
+        # 1 at the limit, as for conductors, so that the worst of both can be ranked
         rise = 1.0 + (flow.voltage_pu - self._highest_pu) / RISE_PU
+        # no power flow: far above every limit, so that its rows come first
         return np.nan_to_num(np.concatenate([loading, rise], axis=1), nan=10.0), flow.voltage_pu
 
     def _causes(self, problem: ExportProblem, net_kw: Float, stress: Float) -> Bool:
@@ -213,6 +218,7 @@ class Verified:
         half = problem.demand_kw - np.where(problem.surplus_kw > 0, problem.demand_kw + 0.9 * problem.surplus_kw, 0.0)
         half = np.where(problem.surplus_kw > 0, half, net_kw)
         less, _ = self._stress(half)
+        # curtailing cannot lower what export does not raise; a row for it would only withhold
         causes: Bool = (stress - less > 1e-6) & (problem.sellable_kw.sum(axis=1) > 0)[:, None]
         return causes
 
@@ -231,6 +237,7 @@ class Verified:
         """
         kept = 1.0 - KEPT_SHORT
         for (k, e), laid in rows.items():
+            # first-order step: excess over slope; repeated, for the slope is that of another point
             excess_kw = max(float(stress[k, e]) - kept, 0.0) / laid.per_kw
             rows[k, e] = _Laid(replace(laid.row, limit_kw=laid.row.limit_kw - excess_kw), laid.per_kw)
         fresh = [(int(k), int(e)) for k, e in np.argwhere(near) if (int(k), int(e)) not in rows]
@@ -247,6 +254,7 @@ class Verified:
             if largest <= 0.0:
                 continue
             share = np.where(np.abs(of_element) >= HARDLY * largest, of_element / largest, 0.0)
+            # tangent at the operating point, in export (minus net load): limit = export there + room / slope
             limit = float(-(share @ net_kw[k])) + (kept - float(stress[k, e])) / largest
             rows[k, e] = _Laid(ExportRow(k, share, limit, self._elements.where(e)), largest)
 

@@ -114,6 +114,7 @@ def solve_export(problem: ExportProblem, objective: str = "least", coordination:
     gap = relative_gap(value, bound, CLOSE_KW)
     caps = _caps(given, found, safe)
     response = best_response(problem, problem.import_cap_kw, caps)
+    # only where a cap holds: elsewhere a home exports what it likes, and no cap promised otherwise
     error = np.where(found.export_kw < given.wanted_kw - CLOSE_KW, response.export_kw - found.export_kw, 0.0)
     over = np.maximum(given.rows.over_kw(response.net_kw) - found.relaxed_kw, 0.0)
     loads = np.maximum(response.net_kw @ problem.phase_share - problem.limit_kw, 0.0)

@@ -110,6 +110,8 @@ class Elements:
         no_load_a, per_port = _currents_of_ports(self.feeder, branches)
         order = np.flatnonzero(there)[np.argsort(rated[there], kind="stable")]  # of equals, the smallest rating
         line = np.array([branches[row // 3].kind == "line" for row in order], bool)
+        # equal shares of every customer's current: the same current always, as in sections of a cable without a
+        # branch
         told_apart = np.concatenate([np.round(per_port[:, order], SAME_CURRENT), line[None, :]])
         _, first = np.unique(told_apart, axis=1, return_index=True)
         kept = order[np.sort(first)]
@@ -128,6 +130,7 @@ def _currents_of_ports(feeder: Feeder, branches: list[Branch]) -> tuple[Complex,
     network = feeder.network
     drawn = sparse.lil_matrix((len(network.node_names), len(pairs)), dtype=complex)
     for port, (node, neutral) in enumerate(pairs):
+        # consumption takes current out of the phase node and gives it back at the neutral
         drawn[node, port] = -1.0
         if neutral >= 0:
             drawn[neutral, port] = 1.0

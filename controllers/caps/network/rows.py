@@ -18,6 +18,8 @@ from cosim.contract import Float, Int
 from cosim.controllers.caps.network.elements import Elements
 from cosim.controllers.caps.phase_limits import Background
 
+# small influences would join homes of all places in one row; what they add is found by the power flow and comes off
+# the limit
 HARDLY = 0.05  # of the largest sensitivity: homes with less are left out
 ALIKE = 0.98  # cosine between sensitivities above which two elements need one row only
 STEP_KW = 1.0
@@ -66,6 +68,7 @@ def new_rows(
         if state not in sensitivity:
             sensitivity[state] = _per_home(elements, background, ev_kw, state)
         per_kw = _own_phase(elements, element, sensitivity[state][:, element])
+        # scaled to the home of most influence, rows read in kW and are alike in size for the solver
         largest = float(per_kw.max())
         if largest <= 0.0:
             continue  # no home that draws more loads it
@@ -105,6 +108,8 @@ def limits_of_rows(
     for column, row in enumerate(rows):
         drawn_kw = load_kw @ row.share
         left_kw = (kept - loading[:, row.element]) / row.per_kw
+        # first-order: limit = load there + (kept - loading there) / slope; no slope where no power flow exists, so
+        # back off by half
         limit[:, column] = np.where(np.isnan(left_kw), drawn_kw / 2.0, drawn_kw + left_kw)
     return limit
 
@@ -118,8 +123,10 @@ def _per_home(elements: Elements, background: Background, ev_kw: Float, state: i
         np.repeat(background.source_pu[[state]], homes + 1),
     )
     drawn_kw = np.repeat(ev_kw[[state]], homes + 1, axis=0)
+    # one more state for each home and one untouched last: a whole column of differences in one batch
     drawn_kw[np.arange(homes), np.arange(homes)] += STEP_KW
     loading = elements.flow(repeated, drawn_kw).loading
+    # no power flow, no slope: such a home is left out of the row rather than guessed
     change: Float = np.nan_to_num((loading[:homes] - loading[homes]) / STEP_KW)
     return change
 
@@ -127,6 +134,7 @@ def _per_home(elements: Elements, background: Background, ev_kw: Float, state: i
 def _own_phase(elements: Elements, element: int, per_kw: Float) -> Float:
     phase = int(elements.phase[element])
     there: Int = np.array([phase in on for on in elements.feeder.customer_phases])
+    # homes that relieve the element are not counted on: a row must hold though they draw nothing
     own: Float = np.where(there, np.maximum(per_kw, 0.0), 0.0)
     return own
 

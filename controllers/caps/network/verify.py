@@ -113,6 +113,7 @@ def look_at(
     number, rows : int
         Of the round.
     """
+    # steps against the limit itself, means of slots against what the margin leaves: the margin is there for the steps
     over = _excess(step_flow.loading, base_flow.loading, 1.0, NOISE)
     mean_over = _excess(mean_flow.loading, base_mean_flow.loading, 1.0 - margin + MEAN_NOISE, NOISE)
     needy = np.flatnonzero((over > 0).any(axis=0) | (mean_over > 0).any(axis=0))
@@ -127,7 +128,9 @@ def look_at(
 
 def _excess(loading: Float, base: Float, limit: float, noise: float) -> Float:
     """Loading above the limit where charging is the cause; where there is no power flow, all of it."""
+    # where other loads alone break the limit, caps on cars are only asked to add nothing to it
     over = loading - np.maximum(limit, base + noise)
+    # a step without a power flow counts as twice its limit, so that it is dealt with among the first
     return np.where(np.isnan(over), 1.0, np.maximum(over, 0.0))
 
 
