@@ -167,7 +167,7 @@ def _refuse_unusable(kind: Any, label: str) -> None:
                 f"write def {wanted}, or inherit from cosim.BaseController" if method == "plan" else f"write {wanted}"
             )
             faults.append(Fault(where, "controller", f"class '{kind.__name__}' has no {method}()", remedy))
-    if not any(value.kind in _POSITIONAL for value in signature(kind).parameters.values()):
+    if not faults and not any(value.kind in _POSITIONAL for value in signature(kind).parameters.values()):
         faults.append(
             Fault(where, "controller", f"{kind.__name__}() takes no feeder", "write def __init__(self, feeder)")
         )

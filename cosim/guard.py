@@ -8,11 +8,12 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from cosim.contract import Controller, Forecast, Observation, Setpoints
+from cosim.contract import Controller, Decision, Forecast, LocalCurves, Observation, Setpoints
 from cosim.errors import ControllerError, CosimError, TooLateError
 
 
@@ -89,8 +90,20 @@ def setpoint_problems(setpoints: Any, customers: int, steps: int) -> list[str]:
     at_once = setpoints.ev_at_once
     if at_once is not None and (np.shape(at_once) != (customers,) or np.asarray(at_once).dtype != bool):
         problems["ev_at_once"] = f"is no array of {customers} booleans"
-    problems["planned_kva"] = f"is {setpoints.planned_kva}, below 0" if setpoints.planned_kva < 0.0 else ""
+    if not isinstance(setpoints.planned_kva, Real) or setpoints.planned_kva < 0.0:
+        problems["planned_kva"] = f"is {setpoints.planned_kva!r}: give 0 or more, or nan"
+    if not isinstance(setpoints.curves, LocalCurves | None):
+        problems["curves"] = f"is {type(setpoints.curves).__name__}, not LocalCurves"
+    problems["decision"] = _decision_problem(setpoints.decision)
     return [f"{name} {problem}" for name, problem in problems.items() if problem]
+
+
+def _decision_problem(decision: Any) -> str:
+    if not isinstance(decision, Decision):
+        return f"is {type(decision).__name__}, not Decision"
+    wanted = {"status": str, "fallback": str, **dict.fromkeys(("objective", "bound", "gap", "wall_s"), Real)}
+    wrong = [name for name, kind in wanted.items() if not isinstance(getattr(decision, name), kind)]
+    return f"holds {', '.join(f'{name}={getattr(decision, name)!r}' for name in wrong)}" if wrong else ""
 
 
 def _problem(values: Any, shape: tuple[int, ...]) -> str:
@@ -112,6 +125,10 @@ def contents(thing: Any, left_out: Collection[str] = ()) -> bytes:
     return b"".join(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode() for value in values)
 
 
+class _Struck(BaseException):
+    """The deadline: no Exception, so that no controller catches it by accident."""
+
+
 @contextmanager
 def _named(door: str) -> Iterator[None]:
     """Name what a controller raises that is none of the product's own errors."""
@@ -119,7 +136,7 @@ def _named(door: str) -> Iterator[None]:
         yield
     except CosimError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a controller does not end the program
         raise ControllerError(f"{door} raised {type(error).__name__}: {error}") from error
 
 
@@ -130,15 +147,17 @@ def _deadline(limit_s: float | None) -> Iterator[None]:
         return
 
     def strike(*_: object) -> None:
-        raise TooLateError(f"decide() was stopped after {limit_s:g} s")
+        raise _Struck
 
     can_interrupt = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     began, before = time.perf_counter(), None
-    if can_interrupt:
-        before = signal.signal(signal.SIGALRM, strike)
-        signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
+        if can_interrupt:
+            before = signal.signal(signal.SIGALRM, strike)
+            signal.setitimer(signal.ITIMER_REAL, limit_s)
         yield
+    except _Struck:
+        raise TooLateError(f"decide() was stopped after {limit_s:g} s") from None
     finally:
         if can_interrupt:
             signal.setitimer(signal.ITIMER_REAL, 0.0)

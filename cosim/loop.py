@@ -79,31 +79,29 @@ def run(
     watch = _Stopwatch()
     every = 1 if getattr(controller, "every_step", BaseController.every_step) else every
 
+    from cosim.artifacts import artifacts_of  # brings pandas, for which importing cosim need not wait
+
+    stop: CosimError | KeyboardInterrupt | None = None
     left: dict[str, Artifact] = {}
-
-    def finish() -> Trajectory:
-        return stepper.trajectory(
-            label,
-            control_min=control_min,
-            artifacts=left,
-            wall_s=time.perf_counter() - began,
-            decide_s=watch.total_s,
-        )
-
     try:
         with stepper.one_thread():
-            try:
-                _advance(stepper, controller, every, watch, decide_limit_s, progress)
-            finally:  # of a run that is stopped too
-                from cosim.artifacts import artifacts_of  # brings pandas, for which importing cosim need not wait
-
-                left.update(artifacts_of(controller))
-    except KeyboardInterrupt as stop:
-        raise RunStoppedError(f"{label}: interrupted", finish(), 130) from stop
+            _advance(stepper, controller, every, watch, decide_limit_s, progress)
+    except (CosimError, KeyboardInterrupt) as error:
+        stop = error
+    try:  # of a run that was stopped too
+        left = artifacts_of(controller)
     except CosimError as error:
-        message = f"{label}: step {stepper.plant.completed} of {stepper.steps}: {error}"
-        raise RunStoppedError(message, finish(), error.exit_code) from error
-    return finish()
+        stop = stop or error  # what came first is the cause
+    wall_s = time.perf_counter() - began
+    trajectory = stepper.trajectory(
+        label, control_min=control_min, artifacts=left, wall_s=wall_s, decide_s=watch.total_s
+    )
+    if isinstance(stop, CosimError):
+        message = f"{label}: step {trajectory.steps} of {stepper.steps}: {stop}"
+        raise RunStoppedError(message, trajectory, stop.exit_code) from stop
+    if stop is not None:
+        raise RunStoppedError(f"{label}: interrupted", trajectory, 130) from stop
+    return trajectory
 
 
 def _advance(

@@ -38,6 +38,10 @@ class World(Protocol):
     def behaviour(self) -> Behaviour:
         """How households react."""
 
+    @property
+    def step_min(self) -> float:
+        """Length of a step of its runs [min]."""
+
     def redraw(self, seed: int) -> World:
         """Return the same question with everything that is drawn drawn from another seed."""
 
@@ -50,6 +54,7 @@ class _Given:
     exogenous: Exogenous
     forecast: Forecast
     behaviour: Behaviour
+    step_min: float = 5.0
 
     def redraw(self, seed: int) -> World:
         raise ValueError(f"reset(seed={seed}): this day was given, not drawn; make the stepper from cosim.load")
@@ -71,8 +76,8 @@ class Stepper:
         What nobody controls; averaged to ``step_min``.
     engine : str
         ``opendss`` or ``reduced``.
-    step_min : float
-        Length of a step [min].
+    step_min : float, optional
+        Length of a step [min]; that of the world, of a feeder and own arrays 5.
     forecast : Forecast, optional
         What households and controllers are told beforehand; of the world itself, else perfect foresight (``oracle``).
     behaviour : Behaviour, optional
@@ -90,7 +95,7 @@ class Stepper:
         exogenous: Exogenous | None = None,
         *,
         engine: str = "opendss",
-        step_min: float = 5,
+        step_min: float | None = None,
         forecast: Forecast | None = None,
         behaviour: Behaviour | None = None,
     ) -> None:
@@ -100,7 +105,7 @@ class Stepper:
             world = _Given(world, exogenous, Forecast("oracle", exogenous), Behaviour())
         self._world, self._engine_name, self._given = world, engine, (forecast, behaviour)
         self._plant: Plant | None = None
-        self.step_min = step_min
+        self.step_min = world.step_min if step_min is None else step_min
         self._take(world)
         # The libraries are looked for once: a second BLAS thread makes the small products of a step up to a hundred
         # times slower on a busy machine, and looking for them at every step would cost as much as the step.
@@ -112,7 +117,8 @@ class Stepper:
         Parameters
         ----------
         seed : int, optional
-            Draw homes, cars and clouds anew from it; without one, the same day again.
+            Draw homes, cars and clouds anew from it; without one, the same day again (in OpenDSS to its
+            tolerance, since it starts from the voltages that it has).
 
         Raises
         ------

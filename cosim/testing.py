@@ -31,7 +31,6 @@ from cosim.reduced import ReducedNetwork
 from cosim.trajectory import Trajectory
 
 STEPS, CONTROL_MIN = 48, 15.0
-_LIMITS = ("import_cap_kw", "ev_limit_kw", "pv_limit_kw")
 _NOT_COMPARED = ("decision",)  # how an answer was obtained
 
 
@@ -195,9 +194,6 @@ class _Witness:
 
     def _impossible(self, answer: Any, homes: int, when: str) -> list[Fault]:
         problems = setpoint_problems(answer, homes, self.steps)
-        if isinstance(answer, Setpoints) and not problems:
-            dtypes = {name: getattr(answer, name).dtype for name in _LIMITS}
-            problems = [f"{name} is of {dtype}" for name, dtype in dtypes.items() if dtype != np.float64]
         if problems:
             remedy = "return cosim.Setpoints: one number of kW per customer, 0 or more; inf is no limit"
             return [self.told("setpoints", f"{problem} {when}", remedy) for problem in problems]

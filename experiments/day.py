@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ import pandas as pd
 from cosim import controllers
 from cosim.contract import Controller, Exogenous, Feeder, Forecast, Predictor
 from cosim.errors import Fault, InputError, UnsupportedError
-from cosim.experiments.scenario import ForecastTable, Scenario
+from cosim.experiments.scenario import LABEL, ForecastTable, Scenario
 from cosim.experiments.scenario import Run as RunSpec
 from cosim.households import Behaviour
 from cosim.loop import run
@@ -51,12 +52,16 @@ class Place:
     def controller(self, run: RunSpec) -> Controller:
         """Make the controller of one run; InputError where its options are wrong."""
         check_options(run)
+        return self.made(run.controller, run.options)
+
+    def made(self, name: str | type, options: Mapping[str, Any]) -> Controller:
+        """Make a controller by name, target or class; predictor and seed are handed over where it takes them."""
         # a controller that can do without a predictor is not refused for a feeder that has none
-        asks = controllers.needs_predictor(run.controller)
-        wanted = asks and controllers.needs_predictor(run.controller, strictly=bool(self.without_predictor))
+        asks = controllers.needs_predictor(name)
+        wanted = asks and controllers.needs_predictor(name, strictly=bool(self.without_predictor))
         predictor = self.predictor if wanted else None
         seed = int(self.scenario.stream("controllers").integers(2**31))
-        return controllers.make(run.controller, self.feeder, predictor=predictor, seed=seed, **run.options)
+        return controllers.make(name, self.feeder, predictor=predictor, seed=seed, **options)
 
     @cached_property
     def without_predictor(self) -> str:
@@ -93,7 +98,7 @@ class Day(Place):
 
     def run(
         self,
-        controller: str | Controller | Callable[..., Controller],
+        controller: str | Controller | type[Controller],
         *,
         label: str | None = None,
         engine: str = "opendss",
@@ -128,12 +133,19 @@ class Day(Place):
             Where a power flow or the controller failed, or the user interrupted.
         """
         if isinstance(controller, str):
-            spec = RunSpec(controller=controller, label=label, options=options)
-            return self.run_spec(spec, engine=engine, progress=progress)
-        made = controller(self.feeder, **options) if callable(controller) else controller
-        kind = type(made)
-        target = f"{kind.__module__}:{kind.__qualname__}"
-        spec = RunSpec(controller=target, label=label or kind.__name__, options=options)
+            spec = RunSpec(controller=controller, options=options)
+            made = self.controller(spec)
+        else:
+            made = self.made(controller, options) if isinstance(controller, type) else controller
+            kind = type(made)
+            spec = RunSpec(controller=f"{kind.__module__}:{kind.__qualname__}", label=kind.__name__, options=options)
+        if label is not None:
+            if not re.fullmatch(LABEL, label):
+                raise InputError(Fault("run()", "label", f"{label!r} is no label", "use letters, digits, _ . and -"))
+            spec = spec.model_copy(update={"label": label})
+        faults = controllers.check(made, self.feeder, self.forecast_of(spec).expected)
+        if faults:
+            raise InputError(faults)
         return self.run_spec(spec, made, engine=engine, progress=progress)
 
     def run_spec(
@@ -163,7 +175,12 @@ class Day(Place):
 
     def stepper(self, *, engine: str = "opendss") -> Stepper:
         """The day one step at a time; ``reset(seed)`` draws it anew."""
-        return Stepper(self, engine=engine, step_min=self.scenario.step_min)
+        return Stepper(self, engine=engine)
+
+    @property
+    def step_min(self) -> float:
+        """Length of a step of its runs [min]."""
+        return self.scenario.step_min
 
     @property
     def forecast(self) -> Forecast:

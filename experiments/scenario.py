@@ -33,6 +33,9 @@ SHIPPED = Path(__file__).parent / "scenarios"
 
 _STREAMS = ("households", "cars", "roofs", "noncompliant", "forecast", "controllers", "deviation", "rephase")
 
+LABEL = r"^[A-Za-z0-9_.\-]+$"
+"""What names a run or a scenario, and so its folder."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 _NONCOMPLIANT = AliasChoices("noncompliant_share", "stubborn_share")  # the second is the key of version 0.1
 ForecastKind = Literal["oracle", "persistence", "noisy"]
@@ -116,7 +119,7 @@ class Run(_Table):
     """One controller on the day; what the world is like and what is told of it may differ from run to run."""
 
     controller: str = Field(description="A name, my_file.py:MyClass (seen from the scenario), or a module:Class")
-    label: str | None = Field(None, pattern=r"^[A-Za-z0-9_.\-]+$")
+    label: str | None = Field(None, pattern=LABEL)
     options: dict[str, Any] = Field(default_factory=dict)
     noncompliant_share: Share | None = Field(
         None, validation_alias=_NONCOMPLIANT, description="Instead of the scenario's"
@@ -132,7 +135,7 @@ class Run(_Table):
 class Scenario(_Table):
     """One feeder, one day, any number of controllers."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.\-]+$")
+    name: str = Field(pattern=LABEL)
     feeder: str
     seed: int = Field(1, ge=0)
     start: datetime = Field(strict=False)  # TOML's own, or ISO text

@@ -257,7 +257,8 @@ class Solver:
             solution = self._highs.getSolution()
             # a mixed-integer programme has no multipliers to hand out
             x, row_dual = np.array(solution.col_value), _NOTHING if self._is_mixed else np.array(solution.row_dual)
-        return SolveResult(ended, value, bound, x, row_dual, max(int(info.mip_node_count), 0))
+        nodes, rounding = max(int(info.mip_node_count), 0), MIP_ROUNDING if self._is_mixed else 0.0
+        return SolveResult(ended, value, bound, x, row_dual, nodes, rounding=rounding)
 
 
 def solve(

@@ -45,6 +45,10 @@ def worst(terminations: Iterable[Termination]) -> Termination:
     return max(terminations, key=list(Termination).index, default=Termination.OPTIMAL)
 
 
+CROSSED = 1e-4
+"""A bound further above the value than this, relative to 1 + its size, is no rounding."""
+
+
 class OutOfTimeError(SolverError):
     """The time limit was reached before there was an answer."""
 
@@ -64,6 +68,8 @@ def judged(
 
     So a solve that ended at the optimum of something else (a relaxation, a part) leaves a point ``feasible`` at best.
     """
+    if bound > value + CROSSED * (1.0 + abs(value)):  # no bound at all: what it claims to prove is wrong
+        return Termination.ERROR
     apart = relative_gap(value, bound, rounding)
     if apart <= max(OPTIMAL_GAP, gap):
         return Termination.OPTIMAL if apart <= OPTIMAL_GAP else Termination.GAP_LIMIT

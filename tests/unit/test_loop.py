@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cosim import run
-from cosim.contract import Feeder, Forecast, Observation, Setpoints
+from cosim.contract import BaseController, Decision, Feeder, Forecast, Observation, Setpoints
 from cosim.errors import InputError, RunStoppedError
 from cosim.measures import scoreboard
 
@@ -166,7 +166,11 @@ BAD_ANSWERS: dict[str, tuple[Any, str]] = {
         replace(Setpoints.free(3), published_cap_kw=np.ones((2, 3))),
         r"published_cap_kw has shape \(2, 3\)",
     ),
-    "promise": (replace(Setpoints.free(3), planned_kva=-1.0), "planned_kva is -1.0, below 0"),
+    "promise": (replace(Setpoints.free(3), planned_kva=-1.0), "planned_kva is -1.0: give 0 or more"),
+    "no promise": (replace(Setpoints.free(3), planned_kva=None), "planned_kva is None: give 0 or more, or nan"),
+    "no decision": (replace(Setpoints.free(3), decision=None), "decision is NoneType, not Decision"),
+    "a gap in words": (replace(Setpoints.free(3), decision=Decision(gap="1 %")), "decision holds gap='1 %'"),
+    "curves": (replace(Setpoints.free(3), curves="steep"), "curves is str, not LocalCurves"),
     "nothing": (None, "the answer is NoneType, not Setpoints"),
 }
 
@@ -236,3 +240,46 @@ def test_a_controller_needs_no_more_than_plan_and_decide(two_bus: Feeder, make_d
             return Setpoints.free(observation.voltage_v.size)
 
     assert run(two_bus, make_day(two_bus, 4), Least()).complete  # type: ignore[arg-type]
+
+
+def test_a_controller_does_not_end_the_program(two_bus: Feeder, make_day: Make, scripted: Make) -> None:
+    with pytest.raises(RunStoppedError, match=r"step 1 of 4: decide\(\) raised SystemExit: 7") as stopped:
+        run(two_bus, make_day(two_bus, 4), scripted(raises_at(1, SystemExit(7))), control_min=5)
+    assert stopped.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("first", "code", "told"), [(KeyError("home"), 3, "KeyError"), (KeyboardInterrupt(), 130, "interr")]
+)
+def test_what_failed_first_is_told_though_artifacts_fail_too(
+    two_bus: Feeder, make_day: Make, first: BaseException, code: int, told: str
+) -> None:
+    class Unlucky(BaseController):
+        def decide(self, observation: Observation) -> Setpoints:
+            if observation.step:
+                raise first
+            return Setpoints.free(3)
+
+        def artifacts(self) -> dict[str, Any]:
+            raise OSError
+
+    with pytest.raises(RunStoppedError, match=told) as stopped:
+        run(two_bus, make_day(two_bus, 4), Unlucky(), control_min=5)
+    partial: Any = stopped.value.trajectory
+    assert (stopped.value.exit_code, partial.steps) == (code, 1)
+
+
+def test_a_late_decision_is_stopped_though_the_controller_catches_everything(
+    two_bus: Feeder, make_day: Make, scripted: Make
+) -> None:
+    def stubborn(observation: Observation) -> Setpoints:
+        while True:
+            try:
+                time.sleep(0.01)
+            except Exception:  # noqa: S112 - what careless code does
+                continue
+
+    began = time.perf_counter()
+    trajectory = run(two_bus, make_day(two_bus, 1), scripted(stubborn), decide_limit_s=0.2)
+    assert time.perf_counter() - began < 20.0
+    assert trajectory.degraded.all()

@@ -367,3 +367,13 @@ def test_a_planner_keeps_its_plan_when_cost_has_no_time_left(monkeypatch: pytest
     }  # fmt: skip
     assert cut.status is Termination.TIME_LIMIT
     assert cut.best.unserved_kwh.sum() == pytest.approx(full.best.unserved_kwh.sum(), abs=1e-5)
+
+
+def test_a_bound_above_its_value_proves_nothing() -> None:
+    assert judged(1.0, 2.0, 1e-4) is Termination.ERROR
+    assert judged(1.0, 1.0 + 1e-9, 1e-4) is Termination.OPTIMAL
+
+
+def test_status_and_gap_of_tiny_objectives_agree() -> None:
+    tiny = SolveResult(Termination.OPTIMAL, -8.50e-5, -8.53e-5, rounding=1e-6)
+    assert tiny.gap == 0.0

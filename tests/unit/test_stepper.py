@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -91,3 +92,10 @@ def test_linear_algebra_is_held_to_one_thread_inside_and_given_back(two_bus: Fee
     assert inside
     assert all(set(counts) == {1} for counts in inside)
     assert threads() == before
+
+
+def test_a_steps_length_is_that_of_the_world() -> None:
+    day = load("two_bus_evening")
+    minutes = replace(day, scenario=day.scenario.model_copy(update={"step_min": 10, "control_min": 30}))
+    assert (Stepper(minutes, engine="reduced").steps, minutes.stepper(engine="reduced").steps) == (96, 96)
+    assert Stepper(minutes, engine="reduced", step_min=5).steps == 192

@@ -109,7 +109,7 @@ BREAKS = {
     r"setpoints: ev_limit_kw has shape \(2,\), not \(3,\)": limits(np.zeros(2)),
     "setpoints: ev_limit_kw is nan": limits(np.full(3, np.nan)),
     "setpoints: ev_limit_kw is -1 at 0": limits(np.full(3, -1.0)),
-    "setpoints: ev_limit_kw is of int64": limits(np.zeros(3, int)),
+    "setpoints: ev_limit_kw is an array of bool": limits(np.zeros(3, bool)),
     r"setpoints: published_cap_kw has shape \(3,\), not \(48, 3\)": wrong(
         lambda good, _: Setpoints(*[good.ev_limit_kw] * 3, published_cap_kw=np.zeros(3))
     ),
