@@ -13,8 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cosim.errors import Fault, InputError
 
 
@@ -53,7 +51,7 @@ def json_ready(value: Any) -> Any:
         return {str(key): json_ready(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [json_ready(inner) for inner in value]
-    if isinstance(value, (np.ndarray, np.generic)):
+    if hasattr(value, "tolist"):  # of numpy, which commands that write nothing need not wait for
         return json_ready(value.tolist())
     if isinstance(value, Path):
         return value.name
