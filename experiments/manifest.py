@@ -55,7 +55,7 @@ def _plugins(scenario: Scenario) -> dict[str, dict[str, Any]]:
         "controllers": {run.name: plugins.origin(registry.GROUP, run.controller) for run in outside},
         "feeders": {name: plugins.origin(feeders.GROUP, name) for name in places},
         "metrics": {
-            name: plugins.origin(own_measures.GROUP, name) for name in own_measures.own_names(scenario.metrics)
+            name: plugins.origin(own_measures.GROUP, name) for name in own_measures.find_own(scenario.metrics)
         },
     }
 
