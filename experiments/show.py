@@ -196,9 +196,7 @@ def read_stopped(folder: Path) -> dict[str, str]:
             if not run["complete"]
         }
     except (ValueError, KeyError, AttributeError, TypeError, ZeroDivisionError) as error:
-        raise InputError(
-            Fault(str(path), "runs", f"cannot be read ({error!r})", "run the scenario again")
-        ) from None
+        raise InputError(Fault(str(path), "runs", f"cannot be read ({error!r})", "run the scenario again")) from None
 
 
 def feeder_facts(feeder: Feeder, console: Console) -> None:
