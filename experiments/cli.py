@@ -98,10 +98,10 @@ def run_command(
 
         results = execute(composition, folder, engine=engine, progress=progress, jobs=jobs, figures=not no_figures)
     if not quiet:
-        from cosim.experiments.show import print_scoreboard
+        from cosim.experiments.show import print_scoreboard, read_stopped
 
         if results.metrics:
-            print_scoreboard(results.metrics, _out)
+            print_scoreboard(results.metrics, _out, stopped=read_stopped(folder))
         report = ": open report.html for figures and all measures" if (folder / "report.html").exists() else ""
         _out.print(f"Written to [bold]{escape(str(folder))}[/bold]{report}.")
     if results.stopped is not None:
@@ -115,10 +115,11 @@ def compare(
     everything: Annotated[bool, typer.Option("--all", help="All metrics, not only the headlines.")] = False,
 ) -> None:
     """Show the scoreboard again, from files alone; of several folders run by run, with the change from the first."""
-    from cosim.experiments.show import print_comparison, print_scoreboard, read_metrics
+    from cosim.experiments.show import print_comparison, print_scoreboard, read_metrics, read_stopped
 
     if len(folders) == 1:
-        print_scoreboard(read_metrics(folders[0]), _out, everything=everything)
+        stopped = read_stopped(folders[0])
+        print_scoreboard(read_metrics(folders[0]), _out, everything=everything, stopped=stopped)
     else:
         print_comparison(folders, _out, everything=everything)
 

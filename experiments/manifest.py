@@ -54,9 +54,7 @@ def _plugins(scenario: Scenario) -> dict[str, dict[str, Any]]:
     return {
         "controllers": {run.name: plugins.origin(registry.GROUP, run.controller) for run in outside},
         "feeders": {name: plugins.origin(feeders.GROUP, name) for name in places},
-        "metrics": {
-            name: plugins.origin(own_measures.GROUP, name) for name in own_measures.own_names(scenario.metrics)
-        },
+        "metrics": {name: plugins.origin(own_measures.GROUP, name) for name in own_measures.find_own(scenario.metrics)},
     }
 
 

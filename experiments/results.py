@@ -213,8 +213,10 @@ def write_shared(
         Told of each phase.
     """
     folder, trajectories, metrics = results.folder, results.trajectories, results.metrics
-    write_json(folder / "metrics.json", {"controllers": json_ready(metrics)})
+    incomplete = [label for label, trajectory in trajectories.items() if not trajectory.complete]
+    write_json(folder / "metrics.json", {"controllers": json_ready(metrics), "incomplete": incomplete})
     table = pd.DataFrame.from_dict(metrics, orient="index").rename_axis("controller")
+    table["complete"] = [label not in incomplete for label in table.index]
     write_csv(table, folder / "metrics.csv", index=True)
     write_json(folder / "timing.json", {label: run.timing for label, run in results.runs.items()})
     crosschecks = {label: run.crosscheck for label, run in results.runs.items() if run.crosscheck}

@@ -19,9 +19,12 @@ from cosim.errors import Fault, InputError
 from cosim.experiments.metric_table import Cell, cells, metric_of
 
 Metrics = Mapping[str, Mapping[str, float]]
+_NOBODY: Mapping[str, str] = {}
 
 
-def print_scoreboard(metrics: Metrics, console: Console, *, everything: bool = False) -> None:
+def print_scoreboard(
+    metrics: Metrics, console: Console, *, everything: bool = False, stopped: Mapping[str, str] = _NOBODY
+) -> None:
     """Controllers × measures: the best of a row in green with a star, a violated limit in red with an exclamation mark.
 
     Parameters
@@ -32,11 +35,14 @@ def print_scoreboard(metrics: Metrics, console: Console, *, everything: bool = F
         Where controllers do not fit side by side, they follow in further tables.
     everything : bool
         All metrics, not only the headlines.
+    stopped : mapping of label to str
+        Runs that cannot be the best, and why in words; see `read_stopped`.
     """
     names = _shown(metrics, everything)
-    board = _cells(metrics, names)
+    board = _cells(metrics, names, stopped)
     console.print("[bold]Scoreboard[/bold]   * best   ! limit violated")
-    _print_table(console, "measure", names, {label: [board[label, name] for name in names] for label in metrics})
+    columns = {_named(label, stopped): [board[label, name] for name in names] for label in metrics}
+    _print_table(console, "measure", names, columns)
 
 
 def print_comparison(folders: Sequence[Path], console: Console, *, everything: bool = False) -> None:
@@ -77,10 +83,15 @@ def print_comparison(folders: Sequence[Path], console: Console, *, everything: b
         if label in found
     }
     metrics = {key: values for key, (_, values) in runs.items()}
+    stopped = {
+        f"{label}@{name}": why
+        for name, folder in zip(names, folders, strict=True)
+        for label, why in read_stopped(folder).items()
+    }
     keys = {label: [key for key, (own, _) in runs.items() if own == label] for label in labels}
     base = {key: keys[label][0] if len(keys[label]) > 1 else next(iter(runs)) for key, (label, _) in runs.items()}
     shown = _shown(metrics, everything)
-    board = _cells(metrics, shown)
+    board = _cells(metrics, shown, stopped)
 
     def cell(key: str, name: str) -> str:
         change = metrics[key].get(name, math.nan) - metrics[base[key]].get(name, math.nan)
@@ -92,7 +103,8 @@ def print_comparison(folders: Sequence[Path], console: Console, *, everything: b
         "[bold]Comparison[/bold]   * best   ! limit violated   (change from the first run of the name, "
         "or from the first of all)"
     )
-    _print_table(console, "run", list(metrics), {_folded(name): [cell(key, name) for key in metrics] for name in shown})
+    rows = [_named(key, stopped) for key in metrics]
+    _print_table(console, "run", rows, {_folded(name): [cell(key, name) for key in metrics] for name in shown})
 
 
 def _shown(metrics: Metrics, everything: bool) -> list[str]:
@@ -100,12 +112,18 @@ def _shown(metrics: Metrics, everything: bool) -> list[str]:
     return [name for name in present if everything or metric_of(name).headline]
 
 
-def _cells(metrics: Metrics, names: Sequence[str]) -> dict[tuple[str, str], str]:
+def _named(label: str, stopped: Mapping[str, str]) -> str:
+    return f"{label} ({stopped[label]})" if label in stopped else label
+
+
+def _cells(metrics: Metrics, names: Sequence[str], stopped: Mapping[str, str]) -> dict[tuple[str, str], str]:
     """Value of every run and measure as it is printed, in colour."""
     return {
         (label, name): _marked(cell)
         for name in names
-        for label, cell in cells(name, {run: values.get(name, math.nan) for run, values in metrics.items()}).items()
+        for label, cell in cells(
+            name, {run: values.get(name, math.nan) for run, values in metrics.items()}, stopped
+        ).items()
     }
 
 
@@ -162,6 +180,23 @@ def read_metrics(folder: Path) -> dict[str, dict[str, float]]:
         raise InputError(
             Fault(str(path), "controllers", f"cannot be read ({error})", "run the scenario again")
         ) from None
+
+
+def read_stopped(folder: Path) -> dict[str, str]:
+    """Runs of a folder that were stopped before their last step, with the step in words; from its manifest."""
+    path = folder / "manifest.json"
+    if not path.is_file():  # metrics may be kept alone
+        return {}
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        steps = round(60 * content["scenario"]["horizon_h"] / content["scenario"]["step_min"])
+        return {
+            str(label): f"stopped at step {run['steps']}/{steps}"
+            for label, run in content["runs"].items()
+            if not run["complete"]
+        }
+    except (ValueError, KeyError, AttributeError, TypeError, ZeroDivisionError) as error:
+        raise InputError(Fault(str(path), "runs", f"cannot be read ({error!r})", "run the scenario again")) from None
 
 
 def feeder_facts(feeder: Feeder, console: Console) -> None:

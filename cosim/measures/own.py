@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 
@@ -15,11 +16,6 @@ GROUP = "cosim.metrics"
 OwnMetric = Callable[[Trajectory], Mapping[str, float]]
 
 
-def own_names(wanted: Sequence[str]) -> tuple[str, ...]:
-    """Names and targets of all measures of others: what is installed, and what a scenario wants beside it."""
-    return tuple(dict.fromkeys([*plugins.offered(GROUP), *wanted]))
-
-
 def find_own(wanted: Sequence[str]) -> dict[str, OwnMetric]:
     """Find the measures of others, by name or target.
 
@@ -31,20 +27,32 @@ def find_own(wanted: Sequence[str]) -> dict[str, OwnMetric]:
     Raises
     ------
     InputError
-        With every one that is not there, cannot be imported, or is no function.
+        With every wanted one that is not there, cannot be imported, or is no function.
+
+    Warns
+    -----
+    UserWarning
+        Of every one that is installed but not wanted, and does not work: it is left out.
     """
     found: dict[str, OwnMetric] = {}
     faults: list[Fault] = []
-    for name in own_names(wanted):
-        with collecting(faults):
+    for name in dict.fromkeys([*plugins.offered(GROUP), *wanted]):
+        broken: list[Fault] = []
+        with collecting(broken):
             target = name if plugins.is_target(name) else plugins.target_of(GROUP, name)
             if target is None:
                 near = get_close_matches(name, plugins.offered(GROUP), n=1)
                 remedy = f"did you mean '{near[0]}'?" if near else "name a target: my_metrics.py:function"
                 raise InputError(Fault("measures", "metrics", f"no installed measure is called '{name}'", remedy))
-            found[name] = plugins.load(target, "metrics")
-            if not callable(found[name]):
+            function = plugins.load(target, "metrics")
+            if not callable(function):
                 raise InputError(Fault("measures", "metrics", f"'{name}' is no function", "name a function"))
+            found[name] = function
+        if name in wanted:
+            faults.extend(broken)
+        else:  # whoever did not ask for it can do nothing about it in the scenario
+            for fault in broken:
+                warnings.warn(f"the installed measure '{name}' is left out: {fault}", stacklevel=2)
     if faults:
         raise InputError(faults)
     return found

@@ -266,11 +266,113 @@ def test_an_interruption_ends_all_workers_and_keeps_what_was_finished(tmp_path):
     assert results.stopped.exit_code == 130
     assert "long" in str(results.stopped)
     assert not multiprocessing.active_children()
-    assert list(results.runs) == ["none"]
-    assert [path.name for path in (folder / "trajectories").iterdir()] == ["none"]
+    complete = {label: result.trajectory.complete for label, result in results.runs.items()}
+    assert complete in ({"none": True}, {"none": True, "long": False})  # if it came to the end of a step
+    assert {path.name for path in (folder / "trajectories").iterdir()} == set(complete)
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert (manifest["complete"], list(manifest["runs"])) == (False, ["none"])
+    assert (manifest["complete"], list(manifest["runs"])) == (False, list(complete))
     assert not (folder / "report.html").exists()
+
+
+BAD = """
+import numpy as np
+from cosim import BaseController, Setpoints
+class Bad(BaseController):
+    def __init__(self, feeder): ...
+    def decide(self, observation):
+        if observation.step >= 5:
+            raise ValueError("tired")
+        return Setpoints.free(len(observation.net_kw))
+class Slow(BaseController):
+    def __init__(self, feeder): ...
+    def decide(self, observation):
+        import time
+        time.sleep(0.3)
+        return Setpoints.free(len(observation.net_kw))
+"""
+
+
+def test_a_stopped_run_is_named_and_never_the_best(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "_out", Console(width=400))
+    (tmp_path / "bad.py").write_text(BAD, encoding="utf-8")
+    folder = str(tmp_path / "out")
+    command = ["run", "two_bus_evening", "--controllers", f"none,{tmp_path}/bad.py:Bad", "--no-figures"]
+    code, out, _ = run(*command, "--out", folder)
+    assert code == 3
+    steps = json.loads((tmp_path / "out" / "manifest.json").read_text())["runs"]["Bad"]["steps"]
+    assert 0 < steps < 192
+    for told in (out, run("compare", folder)[1]):
+        assert f"Bad (stopped at step {steps}/192)" in told
+        assert "*" not in told.split("limit violated")[1]  # none has nobody to win against
+    code, out, _ = run("compare", folder, folder)
+    rows = {line.split("@")[0].strip(): line for line in out.splitlines() if "@" in line}
+    assert f"(stopped at step {steps}/192)" in rows["Bad"]
+    assert "*" not in rows["Bad"]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["incomplete"] == ["Bad"]
+    assert pd.read_csv(tmp_path / "out" / "metrics.csv", index_col=0)["complete"].to_dict() == {
+        "none": True, "Bad": False,
+    }  # fmt: skip
+
+
+def test_a_worker_that_is_interrupted_keeps_the_steps_it_completed(tmp_path):
+    (tmp_path / "bad.py").write_text(BAD, encoding="utf-8")
+    path, folder = scenarios.find("two_bus_evening"), tmp_path / "out"
+    data = scenarios.read("two_bus_evening").model_dump()
+    runs = [{"controller": f"{tmp_path}/bad.py:Slow", "label": label} for label in ("one", "two")]
+    begun: set[str] = set()
+
+    def progress(label: str, phase: str, done: int, _total: int) -> None:
+        begun.update([label] if phase == "steps" and done > 2 else [])
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+
+    results = execute(compose(scenarios.parse({**data, "runs": runs}, path), path), folder, jobs=2, progress=progress)
+    assert (results.stopped.exit_code, "not finished: one, two" in str(results.stopped)) == (130, True)
+    for label in ("one", "two"):
+        kept = results.runs[label].trajectory
+        assert (kept.complete, kept.steps > 2) == (False, True)
+        assert len(pd.read_parquet(folder / "trajectories" / label / "steps.parquet")) == kept.steps
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_cannot_be_sent_loses_no_run(tmp_path, jobs):
+    (tmp_path / "left.py").write_text(
+        BAD + "from dataclasses import dataclass\n@dataclass\nclass Kept:\n    what: object\n"
+        "class Left(Slow):\n    def decide(self, o):\n        return Setpoints.free(len(o.net_kw))\n"
+        "    def artifacts(self):\n        return {'kept': Kept(lambda: 1)}\n",
+        encoding="utf-8",
+    )
+    path, folder = scenarios.find("two_bus_evening"), tmp_path / "out"
+    data = scenarios.read("two_bus_evening").model_dump()
+    runs = [{"controller": f"{tmp_path}/left.py:Left"}, {"controller": "none"}]
+    composition = compose(scenarios.parse({**data, "runs": runs}, path), path)
+    results = execute(composition, folder, jobs=jobs, figures=False)
+    assert {path.name for path in (folder / "trajectories").iterdir()} == {"Left", "none"}
+    assert list(results.runs) == ["Left", "none"]
+    if jobs == 2:
+        assert results.stopped.exit_code == 3
+        assert "Left: what its controller left cannot be sent" in str(results.stopped)
+    else:
+        assert results.stopped is None
+
+
+def test_a_bug_becomes_a_stopped_run(tmp_path, monkeypatch):
+    path, folder = scenarios.find("two_bus_evening"), tmp_path / "out"
+    data = scenarios.read("two_bus_evening").model_dump()
+    runs = [{"controller": "none"}, {"controller": "none", "label": "again"}]
+    composition = compose(scenarios.parse({**data, "runs": runs}, path), path)
+    run_spec = type(composition).run_spec
+
+    def buggy(self, item, **options):
+        return run_spec(self, item, **options) if item.name == "none" else {}["key"]
+
+    monkeypatch.setattr(type(composition), "run_spec", buggy)
+    results = execute(composition, folder, figures=False)
+    assert results.stopped.exit_code == 3
+    assert str(results.stopped).startswith("again: KeyError: 'key' (")
+    assert isinstance(results.stopped.__cause__, KeyError)
+    assert list(json.loads((folder / "metrics.json").read_text())["controllers"]) == ["none"]
 
 
 def test_folders_are_compared_run_by_run(run, tmp_path, monkeypatch):

@@ -367,6 +367,41 @@ def test_a_measure_that_does_not_work_loses_no_run(
         assert json.loads((tmp_path / "out/manifest.json").read_text())["complete"] is False
 
 
+def test_a_measure_that_fails_marks_its_run_and_the_others_go_on(
+    tmp_path: Path, cosim: Callable[..., tuple[int, str, str]]
+) -> None:
+    text = "def f(t): return {'x': 1 / (t.label != 'a')}\ndef g(t): return {'y': 1.0}\n"
+    (tmp_path / "m.py").write_text(text, encoding="utf-8")
+    runs = "".join(f'[[runs]]\ncontroller = "none"\nlabel = "{label}"\n' for label in "ab")
+    scenario = SCENARIO.replace("[ev]", 'metrics = ["m.py:f", "m.py:g"]\n[ev]') + runs
+    (tmp_path / "mine.toml").write_text(scenario, encoding="utf-8")
+    code, _, err = cosim("run", str(tmp_path / "mine.toml"), "--out", str(tmp_path / "out"), "--no-figures")
+    assert code == 3
+    assert "a: metrics: " in err
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())["controllers"]
+    assert [(label, "x" in found, "y" in found) for label, found in metrics.items()] == [
+        ("a", False, True), ("b", True, True),
+    ]  # fmt: skip
+
+
+def test_an_installed_measure_that_is_broken_stops_only_who_asks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cosim: Callable[..., tuple[int, str, str]]
+) -> None:
+    entries = {"cosim.metrics": {"broken": "offered_broken:f"}}
+    site = offer(tmp_path / "site", "offered-broken", entries, offered_broken="import no_such_module\n")
+    monkeypatch.syspath_prepend(str(site))
+    scenario = SCENARIO + '[[runs]]\ncontroller = "none"\n'
+    (tmp_path / "mine.toml").write_text(scenario, encoding="utf-8")
+    with pytest.warns(UserWarning, match="the installed measure 'broken' is left out: .*no_such_module"):
+        code, _, _ = cosim("run", str(tmp_path / "mine.toml"), "--out", str(tmp_path / "out"), "--no-figures")
+    assert code == 0
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["plugins"]["metrics"] == {}
+    (tmp_path / "mine.toml").write_text(scenario.replace("[ev]", 'metrics = ["broken"]\n[ev]'), encoding="utf-8")
+    code, _, err = cosim("check", str(tmp_path / "mine.toml"))
+    assert code == 2
+    assert "no_such_module" in err
+
+
 def test_two_measures_of_one_name_and_an_unknown_one(two_bus: Feeder, make_day: Callable[..., Exogenous]) -> None:
     trajectory = run(two_bus, make_day(two_bus, 2), controllers.make("none", two_bus), control_min=5)
     functions = {"a": lambda t: {"x": t.steps}, "b": lambda _: {"y": 1}}
