@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cosim import Trajectory
-from cosim.errors import RunStoppedError
+from cosim.errors import Fault, InputError, RunStoppedError
 from cosim.experiments.files import json_ready, writable_folder, write_json
 from cosim.experiments.manifest import make_manifest
 from cosim.experiments.promise_table import FILE_NAME as PROMISES
@@ -244,8 +244,19 @@ def write_shared(
 
 
 def clear(folder: Path) -> None:
-    """Take away what an earlier run wrote there, so that nothing stale stands beside the new results."""
-    _remove(folder / name for name in (*_OF_A_RUN, *_SHARED_OUTPUTS))
+    """Take away what an earlier run wrote there, so that nothing stale stands beside the new results.
+
+    Raises
+    ------
+    InputError
+        Where something of these names is there without the manifest of a run: it may be the user's own.
+    """
+    there = [folder / name for name in (*_OF_A_RUN, *_SHARED_OUTPUTS) if (folder / name).exists()]
+    manifest = folder / "manifest.json"
+    if there and not (manifest.is_file() and '"lv-feeder-cosim"' in manifest.read_text("utf-8", errors="replace")):
+        names = ", ".join(path.name for path in there)
+        raise InputError(Fault(str(folder), "--out", f"holds {names}, but no run wrote them", "give another folder"))
+    _remove(there)
 
 
 def clear_run(folder: Path, label: str) -> None:

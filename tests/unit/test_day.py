@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -118,3 +119,14 @@ def test_a_folder_that_cannot_be_made_is_named(day, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
         day.run("none").save(tmp_path / "file")
+
+
+def test_a_run_is_not_saved_over_what_no_run_wrote(tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "mine.png").write_bytes(b"mine")
+    run = cosim.load("two_bus_evening").run("none", engine="reduced")
+    with pytest.raises(InputError, match="holds figures, but no run wrote them"):
+        run.save(tmp_path, figures=False)
+    assert (tmp_path / "figures" / "mine.png").read_bytes() == b"mine"
+    run.save(tmp_path / "new", figures=False)
+    run.save(tmp_path / "new", figures=False)  # over what a run wrote
