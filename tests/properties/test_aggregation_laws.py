@@ -227,6 +227,7 @@ def test_the_scalable_fit_is_near_the_proven_optimum(block_h: int) -> None:
     assert quick.deviation <= 1.1 * best.objective + 1e-3
 
 
+@pytest.mark.slow
 def test_one_week_and_hourly_factors_reproduce_any_reference() -> None:
     fleet, price = week_of(6, 10)
     week = make_week(fleet, price)
