@@ -41,7 +41,7 @@ def street(homes: int, slots: int = 24, seed: int = 1, phases: int = 1, tight: f
 
 
 @pytest.mark.parametrize("form", ["order", "kkt", "decomposition"])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, 1, 2, pytest.param(3, marks=pytest.mark.slow), 4, 5])
 def test_every_form_finds_the_least_of_all_plans(seed: int, form: str) -> None:
     problem = street(4, slots=9, seed=seed)
     plugged = problem.plugged.copy()
