@@ -69,6 +69,7 @@ def test_the_command_works_in_a_folder_of_hostile_packages(hostile: Path) -> Non
     assert (hostile / "results" / "metrics.json").is_file()
 
 
+@pytest.mark.slow
 def test_the_readmes_examples_work_in_a_folder_of_hostile_packages(hostile: Path) -> None:
     text = (PROJECT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, flags=re.DOTALL)
@@ -137,6 +138,7 @@ def test_both_wheels_hold_the_same_files_and_all_of_them(wheels: dict[str, Path]
     assert {"cosim/py.typed", "cosim/feeders/european_lv/Master.dss"} <= set(held["direct"])
 
 
+@pytest.mark.slow
 def test_a_wheel_loads_every_shipped_feeder_and_scenario(wheels: dict[str, Path], tmp_path: Path) -> None:
     site = tmp_path / "site"
     zipfile.ZipFile(wheels["direct"]).extractall(site)
@@ -165,6 +167,7 @@ def test_mypy_sees_the_whole_house(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({source.path for source in sources}) >= 0.95 * len(SOURCES)
 
 
+@pytest.mark.slow
 def test_coverage_names_all_four_folders(tmp_path: Path) -> None:
     pytest.importorskip("coverage")
     data = ["--rcfile", str(PROJECT / "pyproject.toml"), "--data-file", str(tmp_path / "coverage")]

@@ -136,6 +136,9 @@ def _scenarios() -> Iterator[Case]:
 def _rules() -> Iterator[Case]:
     yield from _of("none", {})
     yield from _of("none", {}, engine="reduced")
+    for paced in ("on_arrival", "even"):
+        yield from _of(paced, {})
+        yield from _of(paced, {}, world="noncompliant")
     yield from _of("equal_share", {}, {"margin_percent": 10.0})
     yield from _of("equal_share", {}, world="noncompliant")
     often = {"trigger_percent": 150.0, "release_percent": 145.0, "hold_min": 5.0}  # dimmed and released again

@@ -227,6 +227,7 @@ def test_the_scalable_fit_is_near_the_proven_optimum(block_h: int) -> None:
     assert quick.deviation <= 1.1 * best.objective + 1e-3
 
 
+@pytest.mark.slow
 def test_one_week_and_hourly_factors_reproduce_any_reference() -> None:
     fleet, price = week_of(6, 10)
     week = make_week(fleet, price)
@@ -249,21 +250,21 @@ def _as_bilevel(case: Case, low: float, high: float) -> BilevelLP:
     store, steps = case.store, case.store.steps
     eta, one = store.charge_efficiency, np.eye(steps)
     late = TIE_EUR_PER_KWH * (1.0 + np.arange(steps))
-    zero = np.zeros((steps, steps))
+    square = np.zeros((steps, steps))
     column = lambda values: values[:, None]  # noqa: E731
     zero = np.zeros((steps, 1))
     charge_most, low_level, high_level = eta * store.charge_high_kw, store.level_low_kwh, store.level_high_kwh
     chain = one - np.roll(one, -1, axis=1)  # s[t] - s[t-1]
     assert chain[1, 0] == -1.0
     follower_x = np.block([
-        [column(-charge_most), zero, zero, zero], [zero, column(low_level), zero, zero],
-        [zero, zero, column(-high_level), zero],
-        [zero, zero, zero, zero], [zero, zero, zero, zero],
+        [column(-charge_most), zero, zero, square], [zero, column(low_level), zero, square],
+        [zero, zero, column(-high_level), square],
+        [zero, zero, zero, square], [zero, zero, zero, square],
     ])  # fmt: skip
-    follower_y = np.block([[one, zero], [zero, -one], [zero, one], [-one, chain], [one, -chain]])
+    follower_y = np.block([[one, square], [square, -one], [square, one], [-one, chain], [one, -chain]])
     right = np.concatenate([np.zeros(3 * steps), -store.driving_kwh, store.driving_kwh])
     leader_x = np.block([[np.zeros((steps, 3)), -one], [np.zeros((steps, 3)), -one]])
-    leader_y = np.block([[one / eta, zero], [-one / eta, zero]])
+    leader_y = np.block([[one / eta, square], [-one / eta, square]])
     target = case.target.charge_kw
     return BilevelLP(
         c_x=np.concatenate([np.zeros(3), np.full(steps, 1.0 / steps)]), c_y=np.zeros(2 * steps),

@@ -138,6 +138,7 @@ def test_promised_floors_fit_under_the_limits_together(problem: CapsProblem) -> 
     assert not floor[~problem.is_plugged].any()
 
 
+@pytest.mark.slow
 @given(problem=problems(whole_slots=True))
 @FEW
 def test_the_largest_floor_is_kept_and_no_plan_has_a_larger_one_than_its_bound(problem: CapsProblem) -> None:

@@ -61,6 +61,7 @@ def test_the_three_forms_have_one_optimum(problem: CapsProblem) -> None:
     _decomposition_brackets(problem, order.withheld_kwh)
 
 
+@pytest.mark.slow
 @given(problem=days(cars=9, slots=12, phases=1))
 @settings(max_examples=5, deadline=None, derandomize=True)
 def test_decomposition_brackets_the_optimum_of_the_order_form(problem: CapsProblem) -> None:

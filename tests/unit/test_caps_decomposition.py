@@ -41,7 +41,7 @@ def street(homes: int, slots: int = 24, seed: int = 1, phases: int = 1, tight: f
 
 
 @pytest.mark.parametrize("form", ["order", "kkt", "decomposition"])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, 1, 2, pytest.param(3, marks=pytest.mark.slow), 4, 5])
 def test_every_form_finds_the_least_of_all_plans(seed: int, form: str) -> None:
     problem = street(4, slots=9, seed=seed)
     plugged = problem.plugged.copy()
@@ -58,7 +58,7 @@ def test_every_form_finds_the_least_of_all_plans(seed: int, form: str) -> None:
     assert best_response(problem, result.caps_kw) == pytest.approx(result.planned_kw, abs=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_branching_proves_the_optimum(seed: int) -> None:
     problem = street(5, slots=9, seed=seed, tight=0.22)
     optimum, in_parts = least_withheld_kwh(problem), least_withheld_kwh(problem, in_parts=True)
@@ -69,6 +69,7 @@ def test_branching_proves_the_optimum(seed: int) -> None:
     assert result.over_limit_kw <= 1e-6
 
 
+@pytest.mark.slow
 def test_branching_halves_the_gap_of_few_homes_and_repeats_itself() -> None:
     problem = street(8, slots=10, seed=3, tight=0.2)
     in_parts = least_withheld_kwh(problem, in_parts=True)  # what prices alone can prove
@@ -80,7 +81,7 @@ def test_branching_halves_the_gap_of_few_homes_and_repeats_itself() -> None:
     assert (again.caps_kw == closed.caps_kw).all()
 
 
-@pytest.mark.parametrize(("phases", "gap"), [(1, 0.04), (3, 0.1)])
+@pytest.mark.parametrize(("phases", "gap"), [(1, 0.04), pytest.param(3, 0.1, marks=pytest.mark.slow)])
 def test_many_homes_come_close_to_the_bound_and_do_what_was_planned(phases: int, gap: float) -> None:
     problem = street(100, phases=phases)
     # three pieces of a third of the homes are near the size at which "auto" turns to the order form
@@ -98,7 +99,7 @@ def test_many_homes_come_close_to_the_bound_and_do_what_was_planned(phases: int,
     assert (again.caps_kw == result.caps_kw).all()
 
 
-@pytest.mark.parametrize(("homes", "seed", "tight"), [(60, 2, 0.3), (100, 1, 0.2)])
+@pytest.mark.parametrize(("homes", "seed", "tight"), [(60, 2, 0.3), pytest.param(100, 1, 0.2, marks=pytest.mark.slow)])
 def test_a_first_plan_a_little_above_a_limit_is_repaired(homes: int, seed: int, tight: float) -> None:
     # a few watts above a limit are priced below another structure, and below the gap asked for; the first of these
     # homes end one tolerance of the solver above the limit

@@ -15,7 +15,7 @@ MakeStreet = Callable[..., CapsProblem]
 EXACT = CapsOptions("max_min", gap=2e-3, node_limit=100_000, time_limit_s=3.0, levels=1)
 
 
-@pytest.mark.parametrize("seed", [0, 5])
+@pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.slow), 5])
 def test_small_pieces_have_the_largest_floor_of_the_order_form(seed: int, street: MakeStreet) -> None:
     problem = street(4, 8, seed, tight=0.3)
     order, columns = (solve_caps(problem, replace(EXACT, form=form)) for form in ("order", "decomposition"))
@@ -31,9 +31,9 @@ def test_small_pieces_have_the_largest_floor_of_the_order_form(seed: int, street
     ("homes", "slots", "seed", "gap", "time_s"),
     [
         (60, 24, 1, 0.01, 4.0),
-        (60, 24, 2, 0.01, 4.0),
-        (40, 16, 1, 0.01, 3.0),
-        (30, 18, 1, 0.001, 3.0),
+        pytest.param(60, 24, 2, 0.01, 4.0, marks=pytest.mark.slow),
+        pytest.param(40, 16, 1, 0.01, 3.0, marks=pytest.mark.slow),
+        pytest.param(30, 18, 1, 0.001, 3.0, marks=pytest.mark.slow),
     ],
 )
 def test_many_homes_come_within_the_gap_and_do_what_was_planned(
@@ -51,7 +51,7 @@ def test_many_homes_come_within_the_gap_and_do_what_was_planned(
     assert room[problem.usable_kw > 0].min() == pytest.approx(result.objective, abs=1e-5)
 
 
-@pytest.mark.parametrize("seed", [0, 5])
+@pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.slow), 5])
 def test_no_caps_keep_a_floor_above_the_bound(seed: int, street: MakeStreet) -> None:
     problem = street(4, 8, seed, tight=0.3)
     largest = solve_caps(problem, replace(EXACT, form="decomposition"))

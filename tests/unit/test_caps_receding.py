@@ -88,8 +88,9 @@ def test_one_clock_counts_for_a_look_and_its_striking_is_told(
         assert np.isfinite(replan.plan.result.caps_kw).all()  # type: ignore[union-attr]
 
 
-def test_a_plan_starts_from_caps_known_before() -> None:
-    problem = draw_problem(6, 24)
+@pytest.mark.parametrize("homes", [4, pytest.param(6, marks=pytest.mark.slow)])
+def test_a_plan_starts_from_caps_known_before(homes: int) -> None:
+    problem = draw_problem(homes, 24)
     for form in ("order", "decomposition"):
         options = CapsOptions("least_restriction", form=form, gap=0.3)
         known = solve_caps(problem, replace(options, gap=0.02))

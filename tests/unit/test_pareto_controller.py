@@ -150,6 +150,7 @@ def test_faults_that_need_no_feeder() -> None:
     assert controllers.option_faults("pareto", {"objectives": ["vuf", "losses", "cost"], "horizon_steps": 4}) == []
 
 
+@pytest.mark.slow
 def test_same_seed_same_decisions(
     european_lv: Feeder, lopsided_night: Exogenous, both: tuple[Trajectory, Trajectory]
 ) -> None:

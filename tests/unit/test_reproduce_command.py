@@ -68,6 +68,7 @@ def test_the_command_writes_its_folder(cosim, tmp_path: Path, monkeypatch: pytes
     assert manifest["options"]["households"] is None
 
 
+@pytest.mark.slow
 def test_the_command_runs_a_size_of_ones_own(cosim, tmp_path: Path) -> None:
     arguments = ("--households", "5", "--slots", "24", "--gap", "0.05", "--limits", "total", "--ties", "unique")
     code, out, _ = cosim("host_capacity", "--out", str(tmp_path), *arguments)
