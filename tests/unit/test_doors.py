@@ -20,7 +20,6 @@ from cosim import BaseController, Feeder, Setpoints, controllers, feeders, plugi
 from cosim.artifacts import artifacts_of
 from cosim.contract import Exogenous
 from cosim.errors import CosimError, InputError, RunStoppedError
-from cosim.experiments import cli
 from cosim.measures.own import find_own, measure_own
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -97,19 +96,11 @@ def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cosim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cosim", *arguments])
-        monkeypatch.setenv("COLUMNS", "300")
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return call
+def cosim(
+    cosim: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    monkeypatch.setenv("COLUMNS", "300")  # so that no message is broken
+    return cosim
 
 
 def offer(folder: Path, distribution: str, entries: dict[str, dict[str, str]], **modules: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pandas as pd
 import pytest
 
 from cosim.errors import InputError
-from cosim.experiments import cli
 from cosim.experiments.plan.generate import generate_demand
 from cosim.experiments.plan.read import read_demand
 
@@ -30,21 +28,6 @@ DATES = """,vehicle,powerNom,energyRequired,energyMax,arrivalTime,departureTime,
 3,3,11,27.9156,88,2025-08-18 14:47:47,2025-08-18 17:20:03,2.53778
 4,4,6,20.305,88,2025-08-18 08:10:04,2025-08-18 11:33:07,3.38417
 """
-
-
-@pytest.fixture
-def cosim(monkeypatch, capsys):
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cosim", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return call
 
 
 def write(folder: Path, text: str, name: str = "demand.csv", encoding: str = "utf-8") -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ import pytest
 
 from cosim.controllers.pricing import Leader, scip_missing
 from cosim.errors import InputError
-from cosim.experiments import cli
 from cosim.experiments.studies.station_pricing import benchmarks, day
 from cosim.experiments.studies.station_pricing.data import REFERENCE, PricingConfig, read_data, read_instance, stream
 from cosim.experiments.studies.station_pricing.model import prices_text
@@ -21,18 +21,8 @@ TOML = REFERENCE.read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def cosim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cosim", "reproduce", "station_pricing", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return call
+def cosim(cosim: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
+    return partial(cosim, "reproduce", "station_pricing")
 
 
 def test_the_study_of_the_reference_instance(cosim, tmp_path: Path) -> None:

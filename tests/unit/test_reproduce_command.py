@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -27,18 +27,8 @@ from cosim.experiments.studies.host_capacity.table import read_problem
 
 
 @pytest.fixture
-def cosim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cosim", "reproduce", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return call
+def cosim(cosim: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
+    return partial(cosim, "reproduce")
 
 
 def test_the_command_writes_its_folder(cosim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
