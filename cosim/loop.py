@@ -11,6 +11,7 @@ from cosim.errors import CosimError, RunStoppedError, TooLateError
 from cosim.guard import guarded_decide, guarded_plan
 from cosim.households import Behaviour
 from cosim.stepper import Stepper
+from cosim.threads import ONE_THREAD
 from cosim.trajectory import Trajectory
 
 
@@ -84,7 +85,7 @@ def run(
     stop: CosimError | KeyboardInterrupt | None = None
     left: dict[str, Artifact] = {}
     try:
-        with stepper.one_thread():
+        with ONE_THREAD:
             _advance(stepper, controller, every, watch, decide_limit_s, progress)
     except (CosimError, KeyboardInterrupt) as error:
         stop = error
@@ -94,7 +95,7 @@ def run(
         stop = stop or error  # what came first is the cause
     wall_s = time.perf_counter() - began
     trajectory = stepper.trajectory(
-        label, control_min=control_min, artifacts=left, wall_s=wall_s, decide_s=watch.total_s
+        label, control_min=control_min, artifacts=left, wall_s=wall_s, plan_s=watch.first_s, decide_s=watch.total_s
     )
     if isinstance(stop, CosimError):
         message = f"{label}: step {trajectory.steps} of {stepper.steps}: {stop}"
@@ -133,12 +134,14 @@ def _advance(
 
 
 class _Stopwatch:
-    """Adds up the time spent inside it."""
+    """Adds up the time spent inside it; what comes first is the plan."""
 
-    total_s = 0.0
+    total_s = first_s = 0.0
 
     def __enter__(self) -> None:
         self._began = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        self.total_s += time.perf_counter() - self._began
+        took_s = time.perf_counter() - self._began
+        self.first_s = self.first_s or took_s
+        self.total_s += took_s

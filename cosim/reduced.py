@@ -31,6 +31,7 @@ from cosim.reduction import (
     source_buses,
     transfer_impedance,
 )
+from cosim.threads import ONE_THREAD
 
 TOLERANCE_PU = 1e-9
 """Largest change of a port voltage in the last iteration, of nominal voltage."""
@@ -75,6 +76,7 @@ class ReducedNetwork:
         Where the admittance matrix is singular (a part of the network hangs in the air).
     """
 
+    @ONE_THREAD
     def __init__(self, feeder: Feeder, *, watched: Sequence[str] | None = None, all_nodes: bool = False) -> None:
         refuse_what_is_not_linear(feeder)
         network = feeder.network
@@ -101,6 +103,7 @@ class ReducedNetwork:
         self._node_no_load_v = network.no_load_v
         self._to_nodes = np.ascontiguousarray(to_nodes.T) if all_nodes else None
 
+    @ONE_THREAD
     def predict(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> Prediction:
         """Solve a batch of candidates.
 
@@ -124,6 +127,7 @@ class ReducedNetwork:
         current_a += self._no_load_a * scale[:, :, None]
         return Prediction(port_v, current_a, self.branches)
 
+    @ONE_THREAD
     def node_voltages(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> Complex:
         """All node voltages of a batch of candidates.
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
-
-from threadpoolctl import ThreadpoolController
 
 from cosim.contract import Engine, Exogenous, Feeder, Forecast, Observation, Setpoints
 from cosim.guard import check_setpoints
 from cosim.households import Behaviour
 from cosim.plant import Plant
+from cosim.threads import ONE_THREAD
 from cosim.trajectory import Trajectory
 
 ENGINES = {"opendss": "cosim.opendss:OpenDssEngine", "reduced": "cosim.reduced:ReducedEngine"}
@@ -107,9 +105,6 @@ class Stepper:
         self._plant: Plant | None = None
         self.step_min = world.step_min if step_min is None else step_min
         self._take(world)
-        # The libraries are looked for once: a second BLAS thread makes the small products of a step up to a hundred
-        # times slower on a busy machine, and looking for them at every step would cost as much as the step.
-        self._threads = ThreadpoolController()
 
     def reset(self, seed: int | None = None) -> Observation:
         """Return to the first moment; what is observed there is the power flow that the forecast expects.
@@ -128,7 +123,7 @@ class Stepper:
         if seed is not None:
             self._take(self._world.redraw(seed))
         self._plant = Plant(self.feeder, self.exogenous, self._engine, self.forecast.expected, self.behaviour)
-        with self.one_thread():
+        with ONE_THREAD:
             return self._plant.reset()
 
     def step(self, setpoints: Setpoints) -> Observation:
@@ -156,7 +151,7 @@ class Stepper:
         if self.done:
             raise ValueError(f"all {self.steps} steps are done: reset() begins again")
         check_setpoints(setpoints, len(self.feeder.customers), self.steps)
-        with self.one_thread():
+        with ONE_THREAD:
             self.plant.announce(setpoints.decision)
             self.plant.step(setpoints)
             return self.plant.observe()
@@ -181,11 +176,6 @@ class Stepper:
     def done(self) -> bool:
         """Whether the last step is over; ValueError before ``reset``."""
         return self.plant.completed == self.steps
-
-    def one_thread(self) -> AbstractContextManager[Any]:
-        """Hold the linear algebra to one thread, as every step does; for whoever wraps many steps."""
-        limited: AbstractContextManager[Any] = self._threads.limit(limits=1)
-        return limited
 
     def _take(self, world: World) -> None:
         forecast, behaviour = self._given

@@ -55,8 +55,8 @@ class Trajectory:
         False where the run was interrupted or failed before its last step.
     reproducible : bool
         False where a wall-clock limit decided anything.
-    wall_s, decide_s : float
-        Duration of the whole run and of the controller's part [s].
+    wall_s, plan_s, decide_s : float
+        Duration of the whole run, of the controller's plan and of all its work, the plan included [s].
     """
 
     label: str
@@ -85,6 +85,7 @@ class Trajectory:
     complete: bool = True
     reproducible: bool = True
     wall_s: float = float("nan")
+    plan_s: float = float("nan")
     decide_s: float = float("nan")
 
     @property

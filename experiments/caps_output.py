@@ -81,7 +81,6 @@ def proof_of(problem: CapsProblem, result: CapsResult, answers: pd.DataFrame) ->
         "withheld_kwh": result.withheld_kwh,
         "withheld_bound_kwh": result.withheld_bound_kwh,
         "uncontrolled_peak_kw": uncontrolled_peak_kw(problem),
-        "wall_s": result.wall_s,
         "max_response_error_kw": max(result.max_response_error_kw, float(errors.max(initial=0.0))),
         "max_cost_difference_eur": float(answers["cost_difference_eur"].abs().max()) if len(answers) else 0.0,
         "planned_peak_kw": float(_total_kw(problem, result.charge_kw).max()),
@@ -115,7 +114,6 @@ def export_proof(export: ExportRecord) -> dict[str, Any]:
         "worst_home_percent": 100.0 * result.worst_share,
         "max_response_error_kw": result.max_response_error_kw,
         "over_reverse_kw": result.over_reverse_kw,
-        "wall_s": export.wall_s,
         "status": result.status,
         "form": result.form,
         "objective_name": result.objective_name,
@@ -164,7 +162,6 @@ def _of_replan(replan: Replan) -> dict[str, Any]:
         "rounds": len(replan.plan.rounds),
         "verified_clean": None if verified is None else verified.clean,
         "verified": None if verified is None else asdict(verified),
-        "wall_s": decision.wall_s,
     }
 
 

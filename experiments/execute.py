@@ -15,8 +15,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from cosim import Trajectory
 from cosim.errors import CosimError, RunStoppedError
 from cosim.experiments.compose import compose
@@ -35,6 +33,7 @@ from cosim.experiments.results import (
 )
 from cosim.experiments.scenario import Run, Scenario
 from cosim.measures.own import find_own, measure_own
+from cosim.threads import ONE_THREAD
 
 _PATIENCE_S = 8.0
 """A worker that is interrupted has that time to write what it computed."""
@@ -82,7 +81,7 @@ def execute(
     clear(folder)
     at_once = min(jobs, len(composition.scenario.runs))
     # beside other work on the machine, BLAS threads make small products slower by far, in the measures as in the loop
-    with threadpool_limits(limits=1):
+    with ONE_THREAD:
         if at_once > 1:
             _at_once(results, composition, engine, progress, at_once)
         else:
@@ -263,7 +262,7 @@ def _work(scenario: Scenario, where: Path, folder: Path, engine: str, to_parent:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         to_parent.send(("progress", *phase))
 
-    with threadpool_limits(limits=1), suppress(BrokenPipeError):
+    with ONE_THREAD, suppress(BrokenPipeError):
         try:
             progress(item.name, "composing", 0, 1)
             result, stopped = perform(compose(scenario, where), item, folder, engine, progress)

@@ -111,7 +111,12 @@ def measure_run(trajectory: Trajectory, *, progress: Progress = nobody) -> RunRe
     return RunResult(
         trajectory,
         metrics,
-        {"wall_s": trajectory.wall_s, "decide_s": trajectory.decide_s, "decide_max_s": max(decisions, default=0.0)},
+        {
+            "wall_s": trajectory.wall_s,
+            "plan_s": trajectory.plan_s,
+            "decide_s": trajectory.decide_s,
+            "decide_max_s": max(decisions, default=0.0),
+        },
         analyse(trajectory),
         {} if trajectory.engine == "opendss" else cross_check(trajectory),
     )

@@ -10,6 +10,7 @@ import numpy as np
 from cosim.measures import energy, fairness, promise, transformer, unbalance, voltage_quality
 from cosim.measures._arrays import Float
 from cosim.network import terminal_currents
+from cosim.threads import ONE_THREAD
 from cosim.trajectory import Trajectory
 
 _ROUNDING_KWH = 1e-9
@@ -17,6 +18,7 @@ _LEAST_HYPERVOLUME = 1e-4  # of the box: below it there is nothing to gain, and 
 _ROUNDING = 1e-6  # of a ratio of hypervolumes: less above 1 is no better
 
 
+@ONE_THREAD
 def scoreboard(trajectory: Trajectory) -> dict[str, float]:
     """Measure a run.
 

@@ -12,12 +12,11 @@ from pathlib import Path
 from statistics import median_high
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from cosim.controllers.caps import CapsOptions, CapsProblem, solve_caps
 from cosim.experiments.bench import Row
 from cosim.experiments.figures import style
 from cosim.experiments.studies.host_capacity.homes import draw_problem
+from cosim.threads import ONE_THREAD
 
 SEED = 1
 TEXTBOOK_MOST = 6000  # homes times slots; above, writing the textbook model alone takes longer than solving otherwise
@@ -79,7 +78,7 @@ def measure(repeats: int) -> list[Row]:
         ``product_s`` is the best time of a solve, from the data to verified caps; the reference is the textbook form
         where it was run, given the same time, and its gap is ``none`` where it found no plan.
     """
-    with threadpool_limits(limits=1):
+    with ONE_THREAD:
         return [_row(case, min(repeats, 2)) for case in CASES]
 
 

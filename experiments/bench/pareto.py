@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from cosim import Trajectory, feeders, load
 from cosim.contract import Float
@@ -13,6 +12,7 @@ from cosim.measures import scoreboard
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
 from cosim.reduced import ReducedNetwork
+from cosim.threads import ONE_THREAD
 
 _CANDIDATES = 100
 _ROUNDS = 20
@@ -51,7 +51,7 @@ def _predictor(repeats: int) -> Row:
 
     The reference writes every candidate to OpenDSS, solves it and reads the voltages; it computes no currents.
     """
-    with threadpool_limits(limits=1):
+    with ONE_THREAD:
         feeder = feeders.load("european_lv")
         predictor, engine = ReducedNetwork(feeder), OpenDssEngine(feeder)
         rng = np.random.default_rng(1)

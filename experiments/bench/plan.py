@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from cosim.controllers.planner import (
     Formulation,
@@ -22,6 +21,7 @@ from cosim.controllers.planner import (
 from cosim.errors import Fault, InputError
 from cosim.experiments.bench import Row, interleaved
 from cosim.experiments.plan.generate import FIRST_DAY, generate_demand
+from cosim.threads import ONE_THREAD
 
 STEPS, STEP_S, CAPACITY_KW_PER_VEHICLE = 96, 900.0, 2.5
 LEAST_POWER_KW = 4.14  # 6 A on three phases
@@ -37,7 +37,7 @@ def measure(repeats: int) -> list[Row]:
     """
     _need_cvxpy()
     rows = []
-    with threadpool_limits(limits=1):
+    with ONE_THREAD:
         for count in SIZES:
             requests = draw_requests(count)
             station = make_station(STEPS, CAPACITY_KW_PER_VEHICLE * count, step_s=STEP_S)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 import cosim
 from cosim import Exogenous, Feeder, Trajectory, controllers, feeders, run
@@ -21,6 +20,7 @@ from cosim.feeders.draw import DaySpec, draw_day
 from cosim.opendss import OpenDssEngine
 from cosim.record import write_trajectory
 from cosim.reduced import ReducedNetwork
+from cosim.threads import ONE_THREAD
 
 _MINUTES = 1440
 
@@ -39,7 +39,7 @@ def measure(repeats: int, engine: str = "opendss") -> list[Row]:
         The power flow of the product. With ``reduced`` two rows more: its power flow alone, all steps at once, and
         how far it is from OpenDSS where both get what every controller of the default day led to.
     """
-    with threadpool_limits(limits=1):
+    with ONE_THREAD:
         feeder = feeders.load("european_lv")
         households = DaySpec(start=datetime(2026, 1, 15), minutes=_MINUTES, profiles="january_weekday")
         day = draw_day(feeder, households, lambda _: np.random.default_rng(1))

@@ -27,7 +27,7 @@ from cosim.experiments.figures.style import Drawing
 from cosim.experiments.plan.draw import draw_plan
 from cosim.experiments.plan.generate import generate_demand
 from cosim.experiments.plan.read import Demand, read_demand
-from cosim.experiments.plan.write import plan_metrics, write_plan
+from cosim.experiments.plan.write import durations, plan_metrics, write_plan
 from cosim.experiments.studies.base import Progress, Study, StudyConfig, StudyResult
 from cosim.experiments.tables import markdown
 from cosim.record import write_whole
@@ -126,7 +126,7 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
             lines.append(f"other plans: {len(planning.others)}")
         return PlanResult(
             cases={"plan": metrics}, lines=lines,
-            warnings=list(_warnings(planning)), timing={"build_s": planning.build_s, "solve_s": planning.solve_s},
+            warnings=list(_warnings(planning)), timing=durations(planning),
             config=config, demand=demand, planning=planning,
         )  # fmt: skip
 

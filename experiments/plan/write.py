@@ -95,6 +95,12 @@ def plan_metrics(planning: Planning) -> dict[str, Any]:
     return {"status": planning.status, **numbers, **station_kpis(planning)}
 
 
+def durations(planning: Planning) -> dict[str, Any]:
+    """How long it took [s]: of ``timing.json``."""
+    aims = {aim: ending.wall_s for aim, ending in planning.endings.items()}
+    return {"build_s": planning.build_s, "solve_s": planning.solve_s, "aims_s": aims, "pool_s": planning.pool_s}
+
+
 def summary(planning: Planning, options: Options, rounding: Rounding) -> dict[str, Any]:
     """Everything of ``plan.json``."""
     station = station_kpis(planning)
@@ -103,8 +109,6 @@ def summary(planning: Planning, options: Options, rounding: Rounding) -> dict[st
         "status": planning.status,
         "bound": planning.bound,
         "gap": planning.gap,
-        "build_s": planning.build_s,
-        "solve_s": planning.solve_s,
         **{key: station[key] for key in ("peak_kw", "energy_kwh", "unserved_kwh", "unservable_kwh")},
         "cost_eur": planning.best.cost_eur,
         "stays_shortened": int((planning.lost_step > 1e-9).sum()),
@@ -115,7 +119,7 @@ def summary(planning: Planning, options: Options, rounding: Rounding) -> dict[st
         "rounding": rounding,
         "options": asdict(options),
         "aims": [
-            {"aim": aim, "status": ending.termination, "solve_s": ending.wall_s,
+            {"aim": aim, "status": ending.termination,
              "objective": ending.value, "bound": ending.bound, "gap": ending.gap}
             for aim, ending in planning.endings.items()
         ],
@@ -125,7 +129,6 @@ def summary(planning: Planning, options: Options, rounding: Rounding) -> dict[st
              "unserved_kwh": float(other.unserved_kwh.sum())}
             for number, other in enumerate(planning.others, start=1)
         ],
-        "pool_s": planning.pool_s,
     }  # fmt: skip
 
 

@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from threadpoolctl import threadpool_limits
 
 from cosim.errors import Fault, InputError
 from cosim.experiments.figures import style
 from cosim.experiments.files import json_ready, origin, sha256_of, writable_folder, write_json
 from cosim.experiments.tables import markdown, write_table
 from cosim.record import write_whole
+from cosim.threads import ONE_THREAD
 
 Cases = dict[str, dict[str, Any]]
 """Metrics by name, by case."""
@@ -162,7 +162,7 @@ class Study(ABC, Generic[Config, Result]):
         missing = not folder.exists()
         writable_folder(folder)
         try:
-            with threadpool_limits(limits=1):  # these matrices are small: threads cost up to ten times what they bring
+            with ONE_THREAD:  # these matrices are small: threads cost up to ten times what they bring
                 result = self.run(config, progress)
         except InputError:
             if missing:

@@ -33,7 +33,7 @@ CAPS_COLUMNS = [
 ]  # fmt: skip
 PROOF_KEYS = {
     "objective", "bound", "gap", "withheld_kwh", "withheld_bound_kwh", "uncontrolled_peak_kw", "status", "form",
-    "wall_s", "max_response_error_kw",
+    "max_response_error_kw",
 }  # fmt: skip
 
 

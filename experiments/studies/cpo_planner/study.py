@@ -21,7 +21,7 @@ from cosim.experiments.plan.draw import draw_plan
 from cosim.experiments.plan.generate import generate_demand
 from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.table import Table
-from cosim.experiments.plan.write import plan_metrics, write_plan
+from cosim.experiments.plan.write import durations, plan_metrics, write_plan
 from cosim.experiments.studies.base import Cases, Progress, Study, StudyConfig, StudyResult, from_template
 
 VEHICLES, STEP_S = 40, 900.0
@@ -96,7 +96,7 @@ class CpoPlanner(Study[CpoConfig, CpoResult]):
         return CpoResult(
             cases=cases, lines=_lines(cases), demand=demand, plans=plans,
             tables={"demand.csv": table, "demand_steps.csv": _in_steps(table, demand)},
-            timing={name: {"build_s": made.build_s, "solve_s": made.solve_s} for name, (_, made) in plans.items()},
+            timing={name: durations(made) for name, (_, made) in plans.items()},
         )  # fmt: skip
 
     def figures(self, result: CpoResult) -> dict[str, Drawing]:

@@ -191,8 +191,8 @@ class HostCapacity(Study[HostConfig, HostResult]):
 
 
 def _sized(problem: CapsProblem, result: CapsResult, proof: Mapping[str, Any]) -> dict[str, float]:
-    """Numbers of the proof without durations, and what charging costs inside the caps and without any [EUR]."""
-    numbers = {key: float(value) for key, value in proof.items() if isinstance(value, (int, float)) and key != "wall_s"}
+    """Numbers of the proof, and what charging costs inside the caps and without any [EUR]."""
+    numbers = {key: float(value) for key, value in proof.items() if isinstance(value, (int, float))}
     costs = {"charging_cost_eur": result.charge_kw, "uncontrolled_cost_eur": uncontrolled_kw(problem)}
     return numbers | {key: float(charging_cost_eur(problem, charge_kw).sum()) for key, charge_kw in costs.items()}
 
@@ -213,7 +213,7 @@ def _lines(found: Cases, proof: Mapping[str, Any] | None) -> list[str]:
         gap = "unknown" if proof["gap"] is None else f"{100 * proof['gap']:.3f} %"
         lines.append(
             f"{proof['households']} homes x {proof['slots']} slots ({proof['form']}): {proof['status']}, withheld "
-            f"{proof['withheld_kwh']:.1f} kWh, gap {gap}, {proof['wall_s']:.1f} s"
+            f"{proof['withheld_kwh']:.1f} kWh, gap {gap}"
         )
     if "released" in found:
         released, plan, safe = (found[name] for name in ("released", "plan_anticipated", "plan_sum_of_caps"))

@@ -16,7 +16,7 @@ from cosim.experiments.studies.station_pricing.model import PricingResult
 
 
 class StationPricing(Study[PricingConfig, PricingResult]):
-    """Besides what every study writes: ``scaling.json`` and ``certify.json`` where they were asked for."""
+    """Besides what every study writes: ``certify.json`` and, of measured times, ``scaling.json`` where asked for."""
 
     name = "station_pricing"
     config = PricingConfig
