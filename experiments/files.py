@@ -64,12 +64,28 @@ def package_versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def origin(packages: Iterable[str]) -> dict[str, Any]:
-    """Return what made a result: the command, versions of Python and of each distribution, the platform."""
+    """Return what made a result: the command, versions of Python and of each distribution, and the build.
+
+    With the same versions, platform, processor and BLAS the same numbers come out bit by bit; another kernel rounds
+    sums in another order.
+    """
+    from cosim.threads import blas  # brings numpy and scipy, which the command line does without until it writes
+
     return {
         "command": " ".join(["cosim", *sys.argv[1:]]),
         "versions": {"python": platform.python_version(), **package_versions(packages)},
         "platform": platform.platform(),
+        "cpu": _cpu(),
+        "blas": blas(),
     }
+
+
+def _cpu() -> str:
+    """Model of the processor, which decides the kernels of BLAS."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text("utf-8", errors="replace").splitlines() if told.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
 
 
 def sha256_of(path: Path) -> str:

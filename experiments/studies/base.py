@@ -69,7 +69,8 @@ class StudyResult:
     inputs : sequence of Path
         Files that were read, beside those that the config names; hashed in the manifest.
     reproducible : bool
-        Whether the same config gives the same numbers.
+        Whether the same config gives the same numbers: bit by bit on the build of the manifest, elsewhere within the
+        gaps of what was solved.
     """
 
     cases: Cases

@@ -78,15 +78,11 @@ def test_planned_caps_come_with_their_proof(run, tmp_path):
     assert set(caps["household"]) == {"LOAD1", "LOAD2", "LOAD3"}
 
 
-def test_same_seed_same_bytes(run, tmp_path):
-    for name in ("a", "b"):
-        assert run("run", "two_bus_evening", "--out", str(tmp_path / name), "--controllers", "dimming")[0] == 0
-    for path in [tmp_path / "a" / "metrics.json", *(tmp_path / "a" / "trajectories").rglob("*.parquet")]:
-        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path.name
-    assert (
-        run("run", "two_bus_evening", "--out", str(tmp_path / "c"), "--seed", "2", "--controllers", "dimming")[0] == 0
-    )
-    assert (tmp_path / "a" / "metrics.json").read_bytes() != (tmp_path / "c" / "metrics.json").read_bytes()
+def test_another_seed_another_day(run, tmp_path):
+    for seed in ("1", "2"):
+        arguments = ("--out", str(tmp_path / seed), "--seed", seed, "--controllers", "dimming")
+        assert run("run", "two_bus_evening", *arguments)[0] == 0
+    assert (tmp_path / "1" / "metrics.json").read_bytes() != (tmp_path / "2" / "metrics.json").read_bytes()
 
 
 def test_the_reduced_engine_is_cross_checked(run, tmp_path):
