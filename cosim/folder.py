@@ -209,7 +209,7 @@ def _temporary(path: Path) -> Path:
 
 
 def _locked(path: Path, told: str) -> int:
-    """Open the journal of a folder that is empty or ours, and lock it; the system unlocks it however the process ends."""
+    """Open the journal of a folder that is empty or ours, and lock it until the process ends, however it does."""
     journal = path / JOURNAL
     try:
         path.mkdir(parents=True, exist_ok=True)

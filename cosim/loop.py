@@ -65,9 +65,10 @@ def run(
     Raises
     ------
     RunStoppedError
-        Where a power flow or the controller failed (exit code 3), as anything else that nobody foresaw, or the user
-        interrupted (130); it carries the trajectory of the completed steps. A controller fails where it raises, changes what it is shown, or answers
-        with something else than possible setpoints; the message names the step and the reason.
+        Where a power flow or the controller failed, or anything that nobody foresaw (exit code 3), or the user
+        interrupted (130); it carries the trajectory of the completed steps. A controller fails where it raises, changes
+        what it is shown, or answers with something else than possible setpoints; the message names the step and the
+        reason.
     ValueError
         Where the steps do not fit each other, or the engine is unknown.
     """

@@ -140,13 +140,9 @@ def _at_once(results: Results, progress: Progress, jobs: int) -> None:
                 kind, *content = heard.recv()
             except Exception:  # it is gone, or what it sent cannot be read here
                 process.join(_GRACE_S)
-                why = (
-                    "killed, perhaps for want of memory" if process.exitcode == -9 else f"exit code {process.exitcode}"
-                )
-                lost = RunStoppedError(
-                    f"{label}: its process ended without a result ({why})", None, CosimError.exit_code
-                )
-                kind, content = "result", [None, [lost]]
+                killed = ": killed, perhaps for want of memory" if process.exitcode == -9 else ""
+                why = f"{label}: its process ended without a result (exit code {process.exitcode}{killed})"
+                kind, content = "result", [None, [RunStoppedError(why, None, CosimError.exit_code)]]
             if kind == "progress":
                 tell(label, *content)
                 continue

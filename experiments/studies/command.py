@@ -34,7 +34,7 @@ class StudyCommand(TyperCommand):
 
 
 def study_command(name: str) -> Any:
-    """Import a study and return its command: ``--out``, ``--overwrite``, and one option for each field of its config."""
+    """Import a study and return its command: ``--out``, ``--overwrite``, an option for each field of its config."""
     module, _, attribute = STUDIES[name].target.partition(":")
     study = getattr(import_module(module), attribute)()
     hints = get_type_hints(study.config, include_extras=True)
