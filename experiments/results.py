@@ -284,15 +284,16 @@ def cross_check(trajectory: Trajectory) -> dict[str, float]:
 def write_tables(results: Results) -> dict[str, Any]:
     """Write metrics, timing and manifest of all runs so far; what the manifest holds."""
     folder, metrics, incomplete = results.folder, results.metrics, results.incomplete
-    write_json(folder / "metrics.json", {"controllers": json_ready(metrics), "incomplete": incomplete})
-    table = pd.DataFrame.from_dict(metrics, orient="index").rename_axis("controller")
-    table["complete"] = [label not in incomplete for label in table.index]
-    write_csv(table, folder / "metrics.csv", index=True)
-    write_json(folder / "timing.json", json_ready({label: run.timing for label, run in results.runs.items()}))
     crosschecks = {label: run.crosscheck for label, run in results.runs.items() if run.crosscheck}
     ended = {label: run.trajectory for label, run in results.runs.items()}
     manifest = make_manifest(results.day, ended, results.engine, results.stopped, crosschecks, results.failures)
     write_json(folder / "manifest.json", manifest)
+    write_json(folder / "timing.json", json_ready({label: run.timing for label, run in results.runs.items()}))
+    table = pd.DataFrame.from_dict(metrics, orient="index").rename_axis("controller")
+    table["complete"] = [label not in incomplete for label in table.index]
+    write_csv(table, folder / "metrics.csv", index=True)
+    # the last: a run that is named there is whole in all other files, wherever the program is ended
+    write_json(folder / "metrics.json", {"controllers": json_ready(metrics), "incomplete": incomplete})
     return manifest
 
 

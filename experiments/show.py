@@ -18,7 +18,6 @@ from rich.text import Text
 from cosim import Feeder
 from cosim.errors import Fault, InputError
 from cosim.experiments.metric_table import Cell, cells, metric_of
-from cosim.plugins import safe_label
 
 Metrics = Mapping[str, Mapping[str, float]]
 _NOBODY: Mapping[str, str] = {}
@@ -193,18 +192,21 @@ def read_metrics(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def read_stopped(folder: Path) -> dict[str, str]:
-    """Runs of a folder that are not whole, and why in a few words, those that are missing too; from its manifest."""
+    """Runs of a folder that are missing or not whole, and why in a few words; from its metrics and manifest."""
     path = folder / "manifest.json"
     if not path.is_file():  # metrics may be kept alone
         return {}
+
+    def why(run: Mapping[str, Any] | None) -> str:
+        if run is None:
+            return "did not end"
+        return "was not measured" if run["complete"] else f"stopped at step {run['steps']}/{steps}"
+
     try:
+        incomplete = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["incomplete"]
         content: Any = json.loads(path.read_text(encoding="utf-8"))
-        scenario, ended = content["scenario"], content["runs"]
-        steps = round(60 * scenario["horizon_h"] / scenario["step_min"])
-        wanted = [one["label"] or safe_label(one["controller"]) for one in scenario["runs"]]
-        return {label: "did not end" for label in wanted if label not in ended} | {
-            str(label): f"stopped at step {run['steps']}/{steps}" for label, run in ended.items() if not run["complete"]
-        }
+        steps = round(60 * content["scenario"]["horizon_h"] / content["scenario"]["step_min"])
+        return {str(label): why(content["runs"].get(label)) for label in incomplete}
     except (ValueError, KeyError, AttributeError, TypeError, ZeroDivisionError) as error:
         raise InputError(Fault(str(path), "runs", f"cannot be read ({error!r})", "run the scenario again")) from None
 
