@@ -131,6 +131,7 @@ def _at_once(results: Results, progress: Progress, jobs: int) -> None:
     scenario = results.day.scenario
     waiting = list(scenario.runs)
     working: dict[Connection, tuple[str, BaseProcess]] = {}
+    is_ending = False
 
     def hear(timeout_s: float | None = None, tell: Progress = progress) -> None:
         ready = wait(list(working), timeout_s)
@@ -142,7 +143,8 @@ def _at_once(results: Results, progress: Progress, jobs: int) -> None:
                 process.join(_GRACE_S)
                 killed = ": killed, perhaps for want of memory" if process.exitcode == -9 else ""
                 why = f"{label}: its process ended without a result (exit code {process.exitcode}{killed})"
-                kind, content = "result", [None, [RunStoppedError(why, None, CosimError.exit_code)]]
+                lost = [] if is_ending else [RunStoppedError(why, None, CosimError.exit_code)]
+                kind, content = "result", [None, lost]
             if kind == "progress":
                 tell(label, *content)
                 continue
@@ -165,6 +167,7 @@ def _at_once(results: Results, progress: Progress, jobs: int) -> None:
             if results.interrupted:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
+        is_ending = True
         for _, process in working.values():
             process.terminate()
         until_s = monotonic() + _PATIENCE_S

@@ -51,12 +51,20 @@ class RunResult:
         Where it is worst, and who causes it.
     crosscheck : dict of str to float
         See `cross_check`; empty of a run on OpenDSS itself.
+    missing : list of str
+        Phases that failed: what they write and measure is not there, or only in part.
     """
 
     trajectory: Trajectory
     metrics: dict[str, float] = field(default_factory=dict)
     unbalance: list[str] = field(default_factory=list)
     crosscheck: dict[str, float] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the run came to its last step, and all of it is on disk."""
+        return self.trajectory.complete and not self.missing
 
     @property
     def timing(self) -> dict[str, float]:
@@ -126,9 +134,9 @@ class Results:
 
     @property
     def incomplete(self) -> list[str]:
-        """Labels of the runs that are not there, not whole or not measured."""
-        whole = {label for label, run in self.runs.items() if run.trajectory.complete and run.metrics}
-        return [item.name for item in self.day.scenario.runs if item.name not in whole]
+        """Labels of the runs that are not there or not whole."""
+        labels = [item.name for item in self.day.scenario.runs]
+        return [label for label in labels if label not in self.runs or not self.runs[label].is_whole]
 
     @property
     def interrupted(self) -> bool:
@@ -203,27 +211,37 @@ def keep_run(
         write_trajectory(trajectory, folder / "trajectories" / label)
 
     def measure() -> None:
+        result.metrics.clear()
         result.metrics.update(scoreboard(trajectory))
         found = measure_own(trajectory, day.scenario.metrics, result.metrics)
         failed.extend(RunStoppedError(f"{label}: {error}", None, error.exit_code) for error in found)
 
     def analyse_unbalance() -> None:
         found = analyse(trajectory)
-        result.unbalance.extend(describe(found))
+        result.unbalance[:] = describe(found)
         write_unbalance(found, folder / "unbalance" / label)
 
     def check() -> None:
         if trajectory.engine != "opendss":
             result.crosscheck.update(cross_check(trajectory))
 
-    parts = {"writing": write, "measures": measure, "unbalance": analyse_unbalance, "cross-check": check}
-    for done, (phase, work) in enumerate(parts.items()):
-        with going_on(label, failed):
-            progress(label, phase, done, len(parts))
-            if trajectory.steps:
-                work()
-    with going_on(label, failed):
+    def prove() -> None:
         write_proof(folder / "caps" / label, trajectory, day)
+
+    parts = {"writing": write, "measures": measure, "unbalance": analyse_unbalance, "cross-check": check}
+    parts = {**(parts if trajectory.steps else {}), "proof": prove}
+    for done, (phase, work) in enumerate(parts.items()):
+        broken: list[RunStoppedError] = []
+        with going_on(label, broken):
+            try:
+                progress(label, phase, done, len(parts))
+                work()
+            except KeyboardInterrupt:  # what is computed is quickly kept; a second interruption is obeyed
+                failed.append(RunStoppedError(f"{label}: interrupted", None, INTERRUPTED))
+                work()
+        result.missing.extend([phase] if broken else [])
+        failed += broken
+    with going_on(label, failed):
         progress(label, "done", 1, 1)
     return result if trajectory.steps else None, failed
 
@@ -285,7 +303,7 @@ def write_tables(results: Results) -> dict[str, Any]:
     """Write metrics, timing and manifest of all runs so far; what the manifest holds."""
     folder, metrics, incomplete = results.folder, results.metrics, results.incomplete
     crosschecks = {label: run.crosscheck for label, run in results.runs.items() if run.crosscheck}
-    ended = {label: run.trajectory for label, run in results.runs.items()}
+    ended = {label: replace(run.trajectory, complete=run.is_whole) for label, run in results.runs.items()}
     manifest = make_manifest(results.day, ended, results.engine, results.stopped, crosschecks, results.failures)
     write_json(folder / "manifest.json", manifest)
     write_json(folder / "timing.json", json_ready({label: run.timing for label, run in results.runs.items()}))

@@ -197,16 +197,15 @@ def read_stopped(folder: Path) -> dict[str, str]:
     if not path.is_file():  # metrics may be kept alone
         return {}
 
-    def why(run: Mapping[str, Any] | None) -> str:
-        if run is None:
-            return "did not end"
-        return "was not measured" if run["complete"] else f"stopped at step {run['steps']}/{steps}"
-
     try:
         incomplete = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["incomplete"]
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         steps = round(60 * content["scenario"]["horizon_h"] / content["scenario"]["step_min"])
-        return {str(label): why(content["runs"].get(label)) for label in incomplete}
+        ended = {label: content["runs"][label]["steps"] for label in incomplete if label in content["runs"]}
+        return {
+            label: f"stopped at step {ended[label]}/{steps}" if label in ended else "did not end"
+            for label in incomplete
+        }
     except (ValueError, KeyError, AttributeError, TypeError, ZeroDivisionError) as error:
         raise InputError(Fault(str(path), "runs", f"cannot be read ({error!r})", "run the scenario again")) from None
 
