@@ -7,11 +7,13 @@ CosimError
 ├── ControllerError   a controller raised, or answered with what nobody could follow (exit code 3)
 │   └── TooLateError  a decision took longer than it may
 ├── RunStoppedError   a run ended before its last step; carries what was computed (exit code 3 or 130)
+├── WriteError        a result could not be written: a full disk, a quota, no right to (exit code 3)
 └── UnsupportedError  the model holds something that the reduced network cannot represent (exit code 2)
 """
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -100,11 +102,32 @@ class RunStoppedError(CosimError):
         self.exit_code = exit_code
         super().__init__(message)
 
+    def __reduce__(self) -> tuple[type[RunStoppedError], tuple[str, None, int]]:
+        """Go from one process to another without the trajectory, which goes by itself."""
+        return type(self), (str(self), None, self.exit_code)
+
+
+class WriteError(CosimError):
+    """A result could not be written; the message names the file and the reason."""
+
 
 class UnsupportedError(CosimError):
     """The reduced network cannot represent an element; the message names it."""
 
     exit_code = 2
+
+
+def reason(error: BaseException) -> str:
+    """Say in one line what went wrong; of what nobody foresaw, also where."""
+    if isinstance(error, CosimError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"out of memory ({error})" if str(error) else "out of memory"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cosim.contract import Artifact, BaseController, Controller, Decision, Exogenous, Feeder, Forecast, Setpoints
-from cosim.errors import CosimError, RunStoppedError, TooLateError
+from cosim.errors import CosimError, RunStoppedError, TooLateError, reason
 from cosim.guard import guarded_decide, guarded_plan
 from cosim.households import Behaviour
 from cosim.stepper import Stepper
@@ -66,9 +66,10 @@ def run(
     Raises
     ------
     RunStoppedError
-        Where a power flow or the controller failed (exit code 3) or the user interrupted (130); it carries the
-        trajectory of the completed steps. A controller fails where it raises, changes what it is shown, or answers
-        with something else than possible setpoints; the message names the step and the reason.
+        Where a power flow or the controller failed, or anything that nobody foresaw (exit code 3), or the user
+        interrupted (130); it carries the trajectory of the completed steps. A controller fails where it raises, changes
+        what it is shown, or answers with something else than possible setpoints; the message names the step and the
+        reason.
     ValueError
         Where the steps do not fit each other, or the engine is unknown.
     """
@@ -82,26 +83,29 @@ def run(
 
     from cosim.artifacts import artifacts_of  # brings pandas, for which importing cosim need not wait
 
-    stop: CosimError | KeyboardInterrupt | None = None
+    stop: Exception | KeyboardInterrupt | None = None
     left: dict[str, Artifact] = {}
     try:
         with ONE_THREAD:
             _advance(stepper, controller, every, watch, decide_limit_s, progress)
-    except (CosimError, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:  # a bug anywhere must not cost the steps before it
         stop = error
     try:  # of a run that was stopped too
         left = artifacts_of(controller)
-    except CosimError as error:
+    except (Exception, KeyboardInterrupt) as error:
         stop = stop or error  # what came first is the cause
     wall_s = time.perf_counter() - began
-    trajectory = stepper.trajectory(
-        label, control_min=control_min, artifacts=left, wall_s=wall_s, plan_s=watch.first_s, decide_s=watch.total_s
-    )
-    if isinstance(stop, CosimError):
-        message = f"{label}: step {trajectory.steps} of {stepper.steps}: {stop}"
-        raise RunStoppedError(message, trajectory, stop.exit_code) from stop
-    if stop is not None:
+    try:
+        trajectory = stepper.trajectory(
+            label, control_min=control_min, artifacts=left, wall_s=wall_s, plan_s=watch.first_s, decide_s=watch.total_s
+        )
+    except Exception as error:  # such as where there was no plant yet
+        raise stop or error from None
+    if isinstance(stop, KeyboardInterrupt):
         raise RunStoppedError(f"{label}: interrupted", trajectory, 130) from stop
+    if stop is not None:
+        message = f"{label}: step {trajectory.steps} of {stepper.steps}: {reason(stop)}"
+        raise RunStoppedError(message, trajectory, getattr(stop, "exit_code", CosimError.exit_code)) from stop
     return trajectory
 
 

@@ -1,10 +1,9 @@
-"""Trajectories on disk: Parquet tables, written whole or not at all, the same bytes for the same run."""
+"""Trajectories on disk: Parquet tables, the same bytes for the same run."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cosim.contract import Decision
+from cosim.folder import write_whole
 from cosim.measures import hot_spot_c
 from cosim.trajectory import Trajectory
 
@@ -28,25 +28,6 @@ _CUSTOMER_COLUMNS = (
 
 _FLOAT, _TEXT = pa.float64(), pa.string()
 _DECISION_COLUMNS = {"status": _TEXT, "objective": _FLOAT, "bound": _FLOAT, "gap": _FLOAT, "fallback": _TEXT}
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name and move it into place, so that no reader ever meets half of it.
-
-    Parameters
-    ----------
-    path : Path
-        Where it belongs; folders are made.
-    write : callable
-        Called with the temporary path.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_trajectory(trajectory: Trajectory, folder: Path) -> None:

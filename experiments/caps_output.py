@@ -16,7 +16,7 @@ from cosim.controllers.caps import CapsProblem, CapsRecord, CapsResult, ExportRe
 from cosim.experiments.caps_tables import Names, Rows, caps_table, export_table, responses
 from cosim.experiments.files import json_ready, write_json
 from cosim.experiments.tables import write_csv
-from cosim.record import write_whole
+from cosim.folder import write_whole
 
 
 def write_caps(

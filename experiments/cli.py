@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,10 +18,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from cosim import plugins
-from cosim.errors import CosimError, Fault, InputError
+from cosim.errors import CosimError, Fault, InputError, reason
 from cosim.experiments import DEFAULT
-from cosim.experiments.files import package_versions, writable_folder
-from cosim.experiments.studies.command import add_studies, studies
+from cosim.experiments.files import package_versions
+from cosim.experiments.studies.command import OVERWRITE, add_studies, studies
+from cosim.folder import claimed, new_file
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -70,6 +72,7 @@ def run_command(
     engine: Annotated[Engine, typer.Option(help="Power flow.")] = "opendss",
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/<scenario>-<time>/.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help=OVERWRITE)] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once, each in a process of its own.")] = 1,
     no_figures: Annotated[bool, typer.Option("--no-figures", help="A report without figures, for speed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
@@ -87,21 +90,24 @@ def run_command(
         chosen = only(chosen, controllers, path)
     chosen = with_options(chosen, option or [], path)
     folder = out or Path("runs") / f"{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    with claimed(folder, overwrite=overwrite):
+        pass  # refused before the work
     with _progress(quiet) as progress:
         progress("the day", "composing", 0, 1)
         composition = compose(chosen, path)
-        writable_folder(folder)  # before the work, but not before the input is known to be right
         if not quiet:
             _warn(composition.warnings)
         progress("the day", "composed", 1, 1)
         from cosim.experiments.execute import execute
 
-        results = execute(composition, folder, engine=engine, progress=progress, jobs=jobs, figures=not no_figures)
+        results = execute(
+            composition, folder, engine=engine, progress=progress, jobs=jobs, figures=not no_figures,
+            overwrite=overwrite,
+        )  # fmt: skip
     if not quiet:
         from cosim.experiments.show import print_scoreboard, read_stopped
 
-        if results.metrics:
-            print_scoreboard(results.metrics, _out, stopped=read_stopped(folder))
+        print_scoreboard(results.metrics, _out, stopped=read_stopped(folder))
         report = ": open report.html for figures and all measures" if (folder / "report.html").exists() else ""
         _out.print(f"Written to [bold]{escape(str(folder))}[/bold]{report}.")
     if results.stopped is not None:
@@ -210,6 +216,7 @@ def feeder(name_or_path: Annotated[str, typer.Argument(help="Shipped name, or pa
 def bench(
     what: Annotated[Benchmark, typer.Argument(help="What to measure.")],
     out: Annotated[Path | None, typer.Option(help="Write the rows as JSON (and, of caps, a figure beside it).")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace these files where they are there.")] = False,
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repetitions.")] = 5,
     engine: Annotated[Engine, typer.Option(help="Power flow of the product, of 'step' only.")] = "opendss",
 ) -> None:
@@ -218,6 +225,8 @@ def bench(
 
     from cosim.experiments.bench import table, write
 
+    for file in () if out is None else (out, out.with_suffix(".png")) if what == "caps" else (out,):
+        new_file(file, overwrite=overwrite)
     benchmark = import_module(f"cosim.experiments.bench.{what}")
     rows = benchmark.measure(repeats, engine) if what == "step" else benchmark.measure(repeats)
     _out.print(table(rows))
@@ -274,6 +283,9 @@ def _progress(quiet: bool) -> Iterator[Progress]:
 
 def main() -> None:
     """Run the command line and turn errors into one message and an exit code."""
+    for name in ("SIGTERM", "SIGHUP"):  # to be ended or hung up is an interruption, which keeps what was computed
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
         app()
     except CosimError as error:
@@ -284,6 +296,9 @@ def main() -> None:
         place = f"{error.filename}: " if error.filename else ""
         _err.print(f"[red]error:[/red] {escape(place)}{escape(error.strerror or str(error))}", highlight=False)
         sys.exit(InputError.exit_code)
+    except MemoryError as error:
+        _err.print(f"[red]error:[/red] {escape(reason(error))}", highlight=False)
+        sys.exit(CosimError.exit_code)
     except KeyboardInterrupt:
         _err.print("[red]interrupted[/red]")
         sys.exit(130)

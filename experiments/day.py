@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,12 +14,12 @@ import pandas as pd
 from cosim import controllers
 from cosim.contract import Controller, Exogenous, Feeder, Forecast, Predictor
 from cosim.errors import Fault, InputError, UnsupportedError
-from cosim.experiments.scenario import LABEL, ForecastTable, Scenario
+from cosim.experiments.scenario import ForecastTable, Scenario, label_problem
 from cosim.experiments.scenario import Run as RunSpec
 from cosim.households import Behaviour
 from cosim.loop import run
 from cosim.measures import scoreboard
-from cosim.measures.own import find_own, measure_own
+from cosim.measures.own import measure_own
 from cosim.reduced import ReducedNetwork
 from cosim.stepper import Stepper
 from cosim.trajectory import Trajectory
@@ -140,9 +139,9 @@ class Day(Place):
             kind = type(made)
             spec = RunSpec(controller=f"{kind.__module__}:{kind.__qualname__}", label=kind.__name__, options=options)
         if label is not None:
-            if not re.fullmatch(LABEL, label):
-                raise InputError(Fault("run()", "label", f"{label!r} is no label", "use letters, digits, _ . and -"))
             spec = spec.model_copy(update={"label": label})
+        if problem := label_problem(spec.name):
+            raise InputError(Fault("run()", "label", problem, "give another, run(..., label=...)"))
         faults = controllers.check(made, self.feeder, self.forecast_of(spec).expected)
         if faults:
             raise InputError(faults)
@@ -239,29 +238,35 @@ class Run:
     def metrics(self) -> dict[str, float]:
         """Every measure of the scoreboard by name, and those of others that are installed or wanted."""
         board = scoreboard(self.trajectory)
-        return board | measure_own(self.trajectory, find_own(self.day.scenario.metrics), board)
+        for failed in measure_own(self.trajectory, self.day.scenario.metrics, board):
+            raise failed
+        return board
 
-    def save(self, folder: str | Path, *, figures: bool = True) -> None:
+    def save(self, folder: str | Path, *, figures: bool = True, overwrite: bool = False) -> None:
         """Write what ``cosim run`` writes, with this run as the only one.
 
         Parameters
         ----------
         folder : str or Path
-            Made where it is missing; what an earlier run wrote there is taken away. Receives ``trajectories``,
-            ``unbalance`` and, of caps, ``caps``, each with a folder of the run's label, then ``metrics.json``,
-            ``metrics.csv``, ``timing.json``, ``manifest.json``, ``figures`` and ``report.html``; where the controller
-            promised a power, ``promise.csv`` too.
+            New, empty, or written by an earlier run. Receives ``trajectories``, ``unbalance`` and, of caps, ``caps``,
+            each with a folder of the run's label, then ``metrics.json``, ``metrics.csv``, ``timing.json``,
+            ``manifest.json``, ``figures`` and ``report.html``; where the controller promised a power, ``promise.csv``
+            too.
         figures : bool
             False leaves figures out, of the report too.
+        overwrite : bool
+            Whether what an earlier run wrote there may be replaced; files of others never are.
 
         Raises
         ------
         InputError
-            Where the folder cannot be made or written to.
+            Where the folder cannot be made or written to, is in use, or holds something.
+        RunStoppedError
+            Where not everything could be measured and written; the rest is.
         """
         from cosim.experiments.results import save_run  # which writes days, and so comes after them
 
-        save_run(self, Path(folder), figures=figures)
+        save_run(self, Path(folder), figures=figures, overwrite=overwrite)
 
 
 def compare(runs: Iterable[Run]) -> pd.DataFrame:

@@ -1,10 +1,9 @@
-"""Where results go: folders that can be written to, JSON that is whole, versions of what made them."""
+"""Results as JSON, and what made them: versions and hashes."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import sys
 from collections.abc import Iterable, Mapping
@@ -13,30 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cosim.errors import Fault, InputError
-
-
-def writable_folder(folder: Path) -> Path:
-    """Make a folder, and fail before the work instead of after it where nothing can be written there.
-
-    Raises
-    ------
-    InputError
-        Where it cannot be made, or is not writable.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(Fault(str(folder), "--out", f"cannot be made ({error.strerror})", "give a folder")) from None
-    if not os.access(folder, os.W_OK):
-        raise InputError(Fault(str(folder), "--out", "is not writable", "give another folder"))
-    return folder
+from cosim.folder import write_whole
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write strict JSON (no NaN), whole or not at all."""
-    from cosim.record import write_whole  # brings pyarrow, which the command line does without until it writes
-
     text = json.dumps(content, indent=2, sort_keys=False, allow_nan=False) + "\n"
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 

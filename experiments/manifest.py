@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cosim import Trajectory, controllers, feeders, plugins
@@ -40,13 +41,16 @@ def make_manifest(
     engine: str,
     stopped: RunStoppedError | None,
     crosscheck: Mapping[str, Mapping[str, float]],
+    failures: Mapping[str, RunStoppedError] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Versions, seed, hashes of all inputs, and whether the results can be reproduced.
+    """Versions, seed, hashes of all inputs, why runs failed, and whether the results can be reproduced.
 
     ``reproducible`` promises the same bytes of trajectories and metrics on the same build: ``versions``, ``platform``,
     ``cpu`` and ``blas``. On any other, each run's ``elsewhere`` says how far figures may be apart.
     """
-    complete = stopped is None and all(trajectory.complete for trajectory in runs.values())
+    labels = [run.name for run in composition.scenario.runs]
+    complete = stopped is None and all(label in runs and runs[label].complete for label in labels)
+    ended = [label for label in labels if label in runs or label in failures]
     return {
         "scenario": composition.scenario.model_dump(mode="json"),
         "seed": composition.scenario.seed,
@@ -54,7 +58,7 @@ def make_manifest(
         "complete": complete,
         "stopped": None if stopped is None else str(stopped),
         "reproducible": all(trajectory.reproducible for trajectory in runs.values()) and complete,
-        "runs": {label: _of_run(label, trajectory, composition) for label, trajectory in runs.items()},
+        "runs": {label: _of_run(label, runs.get(label), failures.get(label), composition) for label in ended},
         "engine_crosscheck": dict(crosscheck),
         "warnings": list(composition.warnings),
         "plugins": _plugins(composition.scenario),
@@ -74,14 +78,17 @@ def _plugins(scenario: Scenario) -> dict[str, dict[str, Any]]:
     }
 
 
-def _of_run(label: str, trajectory: Trajectory, composition: Day) -> dict[str, Any]:
+def _of_run(
+    label: str, trajectory: Trajectory | None, failed: RunStoppedError | None, composition: Day
+) -> dict[str, Any]:
     """How one run was obtained, and what was its own: the world it met, and what was told of it."""
     run = next(run for run in composition.scenario.runs if run.name == label)
-    searched = any(decision.status != "rule" for _, decision in trajectory.decisions)
+    searched = trajectory is not None and any(decision.status != "rule" for _, decision in trajectory.decisions)
     return {
-        "complete": trajectory.complete,
-        "steps": trajectory.steps,
-        "engine": trajectory.engine,
+        "complete": trajectory is not None and trajectory.complete,
+        "stopped": None if failed is None else str(failed),
+        "steps": 0 if trajectory is None else trajectory.steps,
+        "engine": None if trajectory is None else trajectory.engine,
         "elsewhere": _ELSEWHERE[searched],
         "controller": run.controller,
         "options": run.options,

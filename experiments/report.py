@@ -20,7 +20,7 @@ from cosim.experiments.metric_table import ABSENT, METRICS, Cell, Metric, cells,
 from cosim.experiments.promise_table import ABOVE_KVA, PromiseRow, releases
 from cosim.experiments.scenario import Run, Scenario
 from cosim.experiments.words import span_words
-from cosim.record import write_whole
+from cosim.folder import write_whole
 from cosim.trajectory import Trajectory
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -33,8 +35,27 @@ SHIPPED = Path(__file__).parent / "scenarios"
 
 _STREAMS = ("households", "cars", "roofs", "noncompliant", "forecast", "controllers", "deviation", "rephase")
 
-LABEL = r"^[A-Za-z0-9_.\-]+$"
-"""What names a run or a scenario, and so its folder."""
+LABEL = r"^[A-Za-z0-9_]([A-Za-z0-9_.\-]*[A-Za-z0-9_\-])?$"
+"""What names a run or a scenario, and so its folder, on every system: no hidden one, none that reads as an option."""
+_LONGEST_LABEL = 80
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
+_LABEL_REMEDY = f"use at most {_LONGEST_LABEL} of A-Z a-z 0-9 _ . and -; the first no . or -, the last no ."
+
+
+def label_problem(label: str) -> str:
+    """Say why a text cannot be the name of a folder everywhere; empty where it can."""
+    if not re.fullmatch(LABEL, label) or len(label) > _LONGEST_LABEL:
+        return f"{label[:_LONGEST_LABEL]!r} is no label: {_LABEL_REMEDY}"
+    return f"'{label}' is a device on Windows, not a label" if label.split(".")[0].lower() in _DEVICES else ""
+
+
+def _no_device(label: str) -> str:
+    if problem := label_problem(label):
+        raise PydanticCustomError("label", "{problem}", {"problem": problem})
+    return label
+
+
+Label = Annotated[str, Field(pattern=LABEL, max_length=_LONGEST_LABEL), AfterValidator(_no_device)]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _NONCOMPLIANT = AliasChoices("noncompliant_share", "stubborn_share")  # the second is the key of version 0.1
@@ -119,7 +140,7 @@ class Run(_Table):
     """One controller on the day; what the world is like and what is told of it may differ from run to run."""
 
     controller: str = Field(description="A name, my_file.py:MyClass (seen from the scenario), or a module:Class")
-    label: str | None = Field(None, pattern=LABEL)
+    label: Label | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     noncompliant_share: Share | None = Field(
         None, validation_alias=_NONCOMPLIANT, description="Instead of the scenario's"
@@ -135,7 +156,7 @@ class Run(_Table):
 class Scenario(_Table):
     """One feeder, one day, any number of controllers."""
 
-    name: str = Field(pattern=LABEL)
+    name: Label
     feeder: str
     seed: int = Field(1, ge=0)
     start: datetime = Field(strict=False)  # TOML's own, or ISO text
@@ -269,13 +290,16 @@ def _misfits(scenario: Scenario) -> list[tuple[tuple[str, ...], str]]:
     """Keys that do not fit together, each fine by itself, and why."""
     step, control, hours = scenario.step_min, scenario.control_min, scenario.horizon_h
     names = [run.name for run in scenario.runs]
-    twice = ", ".join(sorted({name for name in names if names.count(name) > 1}))
+    alike = [name.lower() for name in names]
+    twice = ", ".join(sorted({name for name in names if alike.count(name.lower()) > 1}))
+    unfit = next(filter(None, map(label_problem, names)), "")  # of a class, where none is given
     uneven = scenario.minutes % step or abs(scenario.minutes - hours * 60) > 1e-9
     rules: tuple[tuple[tuple[str, ...], object, str], ...] = (
         (("control_min", "step_min"), control % step, f"control_min={control} must be a multiple of step_min={step}"),
         (("horizon_h", "step_min"), uneven, f"horizon_h={hours} must be a whole number of steps of {step} min"),
         (("start",), scenario.start.tzinfo, "start must be a local clock time without a zone"),
-        (("runs",), twice, f"label {twice} is used twice; give each run its own label"),
+        (("runs",), twice, f"label {twice} is used twice (case does not count); give each run its own label"),
+        (("runs",), unfit, unfit),
         (
             ("ev.share", "ev.sessions"),
             scenario.ev.sessions is not None and scenario.ev.share,
@@ -331,6 +355,8 @@ def _faults(error: ValidationError, path: Path) -> Iterator[Fault]:
 def _remedy(location: tuple[int | str, ...], kind: str) -> str:
     if str(location[-1]).endswith("share") and kind == "less_than_equal":
         return "a share above 1 would mean more of them than homes; give a share between 0 and 1"
+    if location[-1] in ("label", "name"):
+        return _LABEL_REMEDY
     if str(location[-1]).endswith("_pu"):
         return "give per unit, for example 1.02 (not volts, not percent)"
     return "see 'cosim check --schema' for type, unit and range"

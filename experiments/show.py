@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -43,6 +44,7 @@ def print_scoreboard(
     console.print("[bold]Scoreboard[/bold]   * best   ! limit violated")
     columns = {_named(label, stopped): [board[label, name] for name in names] for label in metrics}
     _print_table(console, "measure", names, columns)
+    _print_missing(console, stopped, metrics)
 
 
 def print_comparison(folders: Sequence[Path], console: Console, *, everything: bool = False) -> None:
@@ -105,6 +107,13 @@ def print_comparison(folders: Sequence[Path], console: Console, *, everything: b
     )
     rows = [_named(key, stopped) for key in metrics]
     _print_table(console, "run", rows, {_folded(name): [cell(key, name) for key in metrics] for name in shown})
+    _print_missing(console, stopped, metrics)
+
+
+def _print_missing(console: Console, stopped: Mapping[str, str], metrics: Metrics) -> None:
+    for label in stopped:
+        if label not in metrics:
+            console.print(f"[red]missing:[/red] {escape(_named(label, stopped))}", highlight=False, soft_wrap=True)
 
 
 def _shown(metrics: Metrics, everything: bool) -> list[str]:
@@ -183,17 +192,19 @@ def read_metrics(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def read_stopped(folder: Path) -> dict[str, str]:
-    """Runs of a folder that were stopped before their last step, with the step in words; from its manifest."""
+    """Runs of a folder that are missing or not whole, and why in a few words; from its metrics and manifest."""
     path = folder / "manifest.json"
     if not path.is_file():  # metrics may be kept alone
         return {}
+
     try:
+        incomplete = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["incomplete"]
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         steps = round(60 * content["scenario"]["horizon_h"] / content["scenario"]["step_min"])
+        ended = {label: content["runs"][label]["steps"] for label in incomplete if label in content["runs"]}
         return {
-            str(label): f"stopped at step {run['steps']}/{steps}"
-            for label, run in content["runs"].items()
-            if not run["complete"]
+            label: f"stopped at step {ended[label]}/{steps}" if label in ended else "did not end"
+            for label in incomplete
         }
     except (ValueError, KeyError, AttributeError, TypeError, ZeroDivisionError) as error:
         raise InputError(Fault(str(path), "runs", f"cannot be read ({error!r})", "run the scenario again")) from None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cosim.record import write_whole
+from cosim.folder import write_whole
 
 DIGITS = 6
 

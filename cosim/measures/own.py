@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 
 from cosim import plugins
@@ -58,38 +58,39 @@ def find_own(wanted: Sequence[str]) -> dict[str, OwnMetric]:
     return found
 
 
-def measure_own(run: Trajectory, functions: Mapping[str, OwnMetric], taken: Collection[str]) -> dict[str, float]:
-    """Take measures of others of one run.
+def measure_own(run: Trajectory, wanted: Sequence[str], board: dict[str, float]) -> list[CosimError]:
+    """Add the measures of others to a scoreboard.
 
     Parameters
     ----------
     run : Trajectory
         What happened.
-    functions : mapping of str to callable
+    wanted : sequence of str
         See `find_own`.
-    taken : collection of str
-        Names of measures that are taken already.
+    board : dict of str to float
+        Figures by name; takes those of every function that works.
 
     Returns
     -------
-    dict of str to float
-        Figures by name.
-
-    Raises
-    ------
-    CosimError
-        Where a function fails, returns anything but numbers by name, or a name is taken.
+    list of CosimError
+        What was not found, failed, returned anything but numbers by name, or a name that is taken.
     """
-    found: dict[str, float] = {}
+    try:
+        functions = find_own(wanted)
+    except CosimError as error:
+        return [error]
+    failed = []
     for name, function in functions.items():
         try:
             figures = {str(key): float(value) for key, value in function(run).items()}
         except Exception as error:
-            raise CosimError(f"metrics: '{name}' failed: {type(error).__name__}: {error}") from error
-        twice = sorted({*taken, *found} & figures.keys())
+            failed.append(CosimError(f"metrics: '{name}' failed: {type(error).__name__}: {error}"))
+            failed[-1].__cause__ = error
+            continue
+        twice = sorted(board.keys() & figures.keys())
         if twice:
-            raise CosimError(
-                f"metrics: '{name}' returns {', '.join(twice)}, which is measured already: use other names"
-            )
-        found |= figures
-    return found
+            problem = f"returns {', '.join(twice)}, which is measured already: use other names"
+            failed.append(CosimError(f"metrics: '{name}' {problem}"))
+        else:
+            board |= figures
+    return failed

@@ -24,7 +24,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from cosim.contract import Float
-from cosim.record import write_whole
+from cosim.folder import write_whole
 
 DPI = 110
 WIDTH_IN = 12.0

@@ -30,7 +30,7 @@ from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.write import durations, plan_metrics, write_plan
 from cosim.experiments.studies.base import Progress, Study, StudyConfig, StudyResult
 from cosim.experiments.tables import markdown
-from cosim.record import write_whole
+from cosim.folder import new_file, write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +108,12 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
         return f"plan-{config.demand.stem}" if config.demand else self.name
 
     def conduct(  # type: ignore[override]  # demand that is made is no plan
-        self, config: PlanConfig, folder: Path, progress: Progress = lambda _: None
+        self, config: PlanConfig, folder: Path, progress: Progress = lambda _: None, *, overwrite: bool = False
     ) -> PlanResult | StudyResult:
         """Plan and write a folder, or make demand and write a file."""
-        return super().conduct(config, folder, progress) if config.generate is None else make_demand(config, folder)
+        if config.generate is not None:
+            return make_demand(config, folder, overwrite=overwrite)
+        return super().conduct(config, folder, progress, overwrite=overwrite)
 
     def run(self, config: PlanConfig, progress: Progress) -> PlanResult:
         """Read the requests and plan."""
@@ -146,16 +148,14 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
         return "\n".join([title, *warnings, "", markdown(kpis, digits=6), *pictures, ""])
 
 
-def make_demand(config: PlanConfig, out: Path) -> StudyResult:
-    """Draw demand and write it into a CSV file; InputError where it is none."""
+def make_demand(config: PlanConfig, out: Path, *, overwrite: bool = False) -> StudyResult:
+    """Draw demand and write it into a CSV file; InputError where it is none, or there already."""
     if out.suffix.lower() != ".csv":
         raise InputError(Fault("cosim plan --generate", "--out", "is no CSV file", "give a file, such as demand.csv"))
+    new_file(out, overwrite=overwrite)
     rng, count = np.random.default_rng(config.seed), config.generate or 0
     table = generate_demand(count, rng, feasible=not config.any_need, efficiency=config.efficiency)
-    try:
-        write_whole(out, lambda temporary: table.to_csv(temporary, index=False))
-    except OSError as error:
-        raise InputError(Fault(str(out), "--out", f"cannot be written ({error.strerror})", "give another")) from None
+    write_whole(out, lambda temporary: table.to_csv(temporary, index=False))
     marked = int((~table["feasible"]).sum())
     served = f", {marked} of them with needs that no plan can serve" if marked else ""
     return StudyResult(cases={}, lines=[f"{count} vehicles{served}"])

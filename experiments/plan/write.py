@@ -14,9 +14,9 @@ from cosim.controllers.planner import Options, Plan, Planning, Rounding
 from cosim.controllers.planner.options import presence
 from cosim.experiments.files import json_ready, write_json
 from cosim.experiments.plan.read import Demand, step_times
+from cosim.folder import write_whole
 from cosim.measures import jain
 from cosim.measures.fairness import served_share
-from cosim.record import write_whole
 
 
 def plan_table(planning: Planning, plan: Plan, demand: Demand) -> pd.DataFrame:

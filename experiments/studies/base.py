@@ -15,9 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cosim.errors import Fault, InputError
 from cosim.experiments.figures import style
-from cosim.experiments.files import json_ready, origin, sha256_of, writable_folder, write_json
+from cosim.experiments.files import json_ready, origin, sha256_of, write_json
 from cosim.experiments.tables import markdown, write_table
-from cosim.record import write_whole
+from cosim.folder import claimed, write_whole
 from cosim.threads import ONE_THREAD
 
 Cases = dict[str, dict[str, Any]]
@@ -136,7 +136,9 @@ class Study(ABC, Generic[Config, Result]):
         """Return what the default folder is called, before its time."""
         return self.name
 
-    def conduct(self, config: Config, folder: Path, progress: Progress = lambda _: None) -> Result:
+    def conduct(
+        self, config: Config, folder: Path, progress: Progress = lambda _: None, *, overwrite: bool = False
+    ) -> Result:
         """Run the study and write its folder.
 
         Parameters
@@ -145,9 +147,12 @@ class Study(ABC, Generic[Config, Result]):
             What is asked.
         folder : Path
             Receives ``metrics.json``, ``manifest.json``, ``report.md``, where there are durations ``timing.json``, and
-            the study's own tables and figures. Made where it is missing; left behind empty by no wrong input.
+            the study's own tables and figures. New, empty, or written by an earlier run; made where it is missing, and
+            left behind empty by nothing that goes wrong.
         progress : callable
             Called with what is being done.
+        overwrite : bool
+            Whether what an earlier run wrote there may be replaced; it is when the study has ended.
 
         Returns
         -------
@@ -156,20 +161,21 @@ class Study(ABC, Generic[Config, Result]):
         Raises
         ------
         InputError
-            Where the folder cannot be written to, or data are unfit.
+            Where the folder cannot be written to, is in use or holds something, or data are unfit.
         SolverError
             Where a programme ends without an answer that can be trusted.
+        WriteError
+            Where a file cannot be written.
         """
-        missing = not folder.exists()
-        writable_folder(folder)
-        try:
+        with claimed(folder, overwrite=overwrite) as owned:
             with ONE_THREAD:  # these matrices are small: threads cost up to ten times what they bring
                 result = self.run(config, progress)
-        except InputError:
-            if missing:
-                folder.rmdir()
-            raise
-        progress("Drawing and writing")
+            progress("Drawing and writing")
+            owned.clear()
+            self._write(config, result, owned.path)
+        return result
+
+    def _write(self, config: Config, result: Result, folder: Path) -> None:
         for name, table in result.tables.items():
             write_table(table, folder / name)
         for name, document in result.documents.items():
@@ -186,7 +192,6 @@ class Study(ABC, Generic[Config, Result]):
         write_json(folder / "manifest.json", json_ready(self._manifest(config, result)))
         text = self.report(result, captions)
         write_whole(folder / "report.md", lambda temporary: temporary.write_text(text, encoding="utf-8"))
-        return result
 
     def _manifest(self, config: Config, result: Result) -> dict[str, Any]:
         named = (getattr(config, one.name) for one in fields(config))

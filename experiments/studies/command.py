@@ -20,6 +20,7 @@ studies = typer.Typer(
     help="Replicate a study: its data, its first formulation, what corrects it; figures and numbers to check.",
     no_args_is_help=True,
 )
+OVERWRITE = "Replace what an earlier run wrote there; nothing else."
 _out = Console()
 _err = Console(stderr=True)
 
@@ -33,19 +34,23 @@ class StudyCommand(TyperCommand):
 
 
 def study_command(name: str) -> Any:
-    """Import a study and return its command: ``--out``, and one option for each field of its config."""
+    """Import a study and return its command: ``--out``, ``--overwrite``, an option for each field of its config."""
     module, _, attribute = STUDIES[name].target.partition(":")
     study = getattr(import_module(module), attribute)()
     hints = get_type_hints(study.config, include_extras=True)
     options = {field.name: (hints[field.name], field.default) for field in fields(study.config)}
     help_text = f"Folder; default runs/{study.name}-<time>/."
-    options = {"out": (Annotated[Path | None, typer.Option(help=help_text)], None), **options}
+    options = {
+        "out": (Annotated[Path | None, typer.Option(help=help_text)], None),
+        "overwrite": (Annotated[bool, typer.Option("--overwrite", help=OVERWRITE)], False),
+        **options,
+    }
 
-    def call(out: Path | None, **values: Any) -> None:
+    def call(out: Path | None, overwrite: bool, **values: Any) -> None:
         config = study.config(**values)
         folder = out or Path("runs") / f"{study.folder_name(config)}-{datetime.now():%Y%m%d-%H%M%S}"
         with _err.status(f"Running {name}") as status:
-            result = study.conduct(config, folder, status.update)
+            result = study.conduct(config, folder, status.update, overwrite=overwrite)
         for line in result.lines:
             _out.print(escape(line), highlight=False, soft_wrap=True)
         for warning in result.warnings:

@@ -193,7 +193,9 @@ def test_every_phase_of_a_run_is_told(tmp_path):
     composition = compose(only(scenarios.read("two_bus_evening"), "none", path), path)
     told: dict[str, list[str]] = {}
     execute(composition, tmp_path, progress=lambda label, phase, *_: told.setdefault(label, []).append(phase))
-    assert list(dict.fromkeys(told["none"])) == ["planning", "steps", "measures", "unbalance", "writing", "done"]
+    assert list(dict.fromkeys(told["none"])) == [
+        "planning", "steps", "writing", "measures", "unbalance", "cross-check", "done",
+    ]  # fmt: skip
     drawn = [phase.removeprefix("figures: ") for phase in told["all runs"] if phase.startswith("figures: ")]
     assert {path.stem for path in (tmp_path / "figures").iterdir()} <= set(drawn)
     assert told["all runs"][-2:] == ["report", "done"]
@@ -346,11 +348,7 @@ def test_what_cannot_be_sent_loses_no_run(tmp_path, jobs):
     results = execute(composition, folder, jobs=jobs, figures=False)
     assert {path.name for path in (folder / "trajectories").iterdir()} == {"Left", "none"}
     assert list(results.runs) == ["Left", "none"]
-    if jobs == 2:
-        assert results.stopped.exit_code == 3
-        assert "Left: what its controller left cannot be sent" in str(results.stopped)
-    else:
-        assert results.stopped is None
+    assert results.stopped is None
 
 
 def test_a_bug_becomes_a_stopped_run(tmp_path, monkeypatch):

@@ -91,10 +91,12 @@ def test_a_controller_of_ones_own_is_saved_into_a_folder_that_held_another(day, 
     assert (tmp_path / "figures" / "voltage_band.png").exists()
     (tmp_path / "notes.txt").write_text("mine")
     run = day.run(HalfPower(day.feeder), label="half")
-    run.save(tmp_path, figures=False)
+    with pytest.raises(InputError, match="holds the results of an earlier run"):
+        run.save(tmp_path)
+    run.save(tmp_path, figures=False, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "manifest.json", "metrics.csv", "metrics.json", "notes.txt", "report.html", "timing.json", "trajectories",
-        "unbalance",
+        ".cosim-files", "manifest.json", "metrics.csv", "metrics.json", "notes.txt", "report.html", "timing.json",
+        "trajectories", "unbalance",
     ]  # fmt: skip
     assert [path.name for path in (tmp_path / "trajectories").iterdir()] == ["half"]
     manifest = json.loads((tmp_path / "manifest.json").read_text())
@@ -117,7 +119,7 @@ def test_a_class_defined_in_a_function_and_a_part_of_a_run_can_be_saved(day, tmp
 
 def test_a_folder_that_cannot_be_made_is_named(day, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="File exists"):
         day.run("none").save(tmp_path / "file")
 
 
@@ -125,8 +127,6 @@ def test_a_run_is_not_saved_over_what_no_run_wrote(tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "mine.png").write_bytes(b"mine")
     run = cosim.load("two_bus_evening").run("none", engine="reduced")
-    with pytest.raises(InputError, match="holds figures, but no run wrote them"):
-        run.save(tmp_path, figures=False)
+    with pytest.raises(InputError, match=r"holds what cosim did not write \(figures\)"):
+        run.save(tmp_path, figures=False, overwrite=True)
     assert (tmp_path / "figures" / "mine.png").read_bytes() == b"mine"
-    run.save(tmp_path / "new", figures=False)
-    run.save(tmp_path / "new", figures=False)  # over what a run wrote

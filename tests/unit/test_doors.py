@@ -393,12 +393,16 @@ def test_an_installed_measure_that_is_broken_stops_only_who_asks_for_it(
     assert "no_such_module" in err
 
 
-def test_two_measures_of_one_name_and_an_unknown_one(two_bus: Feeder, make_day: Callable[..., Exogenous]) -> None:
+def test_two_measures_of_one_name_and_an_unknown_one(
+    tmp_path: Path, two_bus: Feeder, make_day: Callable[..., Exogenous]
+) -> None:
     trajectory = run(two_bus, make_day(two_bus, 2), controllers.make("none", two_bus), control_min=5)
-    functions = {"a": lambda t: {"x": t.steps}, "b": lambda _: {"y": 1}}
-    assert measure_own(trajectory, functions, ()) == {"x": 2.0, "y": 1.0}
-    with pytest.raises(CosimError, match="'c' returns x, which is measured already"):
-        measure_own(trajectory, {**functions, "c": functions["a"]}, ())
+    (tmp_path / "m.py").write_text("def a(t): return {'x': t.steps}\ndef b(_): return {'y': 1}\nc = a\n")
+    board = {"z": 0.0}
+    failed = measure_own(trajectory, [f"{tmp_path}/m.py:{name}" for name in "acb"], board)
+    assert board == {"x": 2.0, "y": 1.0, "z": 0.0}
+    assert len(failed) == 1
+    assert "m.py:c' returns x, which is measured already" in str(failed[0])
     with pytest.raises(InputError, match="no installed measure is called 'nothing' → name a target"):
         find_own(["nothing"])
 

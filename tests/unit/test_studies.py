@@ -112,7 +112,9 @@ def test_a_command_has_the_options_of_the_config(tmp_path: Path, monkeypatch: py
     assert ended.exit_code == 0, ended.output
     assert "mean [" in ended.output  # not taken for markup
     assert len(pd.read_csv(tmp_path / "throws.csv")) == 9
-    assert [parameter.name for parameter in study_command("dice").params] == ["out", "throws", "table", "seed"]
+    assert [parameter.name for parameter in study_command("dice").params] == [
+        "out", "overwrite", "throws", "table", "seed",
+    ]  # fmt: skip
     assert CliRunner().invoke(app, ["dice", "--throws", "many"]).exit_code == 2
 
 
