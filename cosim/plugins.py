@@ -47,6 +47,21 @@ def safe_label(name_or_target: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.\-]", "_", split_target(name_or_target)[1])
 
 
+def refuse_missing(target: str, key: str) -> None:
+    """Raise the InputError of a target that is none, or whose file or package is not there; nothing is run."""
+    place, attribute = split_target(target)
+    if not place or not all(part.isidentifier() for part in attribute.split(".")):
+        remedy = "write path/to/file.py:Name or package.module:Name"
+        raise InputError(Fault("target", key, f"{target!r} does not end in a colon and a Python name", remedy))
+    package = place.partition(".")[0]
+    if _is_path(place):
+        if not Path(place).is_file():
+            raise InputError(Fault("target", key, f"cannot read '{place}': no such file", "write the path of a file"))
+    elif package not in sys.modules and find_spec(package) is None:
+        remedy = "install it, or name a file: path/to/file.py:Name"
+        raise InputError(Fault("target", key, f"there is no module '{package}'", remedy))
+
+
 def load(target: str, key: str) -> Any:
     """Import what a target names.
 
@@ -65,10 +80,8 @@ def load(target: str, key: str) -> Any:
     InputError
         Where there is no such file, module or name, and where importing it fails: with file and line.
     """
+    refuse_missing(target, key)
     place, attribute = split_target(target)
-    if not place or not all(part.isidentifier() for part in attribute.split(".")):
-        remedy = "write path/to/file.py:Name or package.module:Name"
-        raise InputError(Fault("target", key, f"{target!r} does not end in a colon and a Python name", remedy))
     module = _run_file(Path(place), key) if _is_path(place) else _import(place, key)
     try:
         return _attribute(module, attribute)

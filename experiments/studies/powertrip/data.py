@@ -15,7 +15,8 @@ from cosim import Connection, Feeder, feeders
 from cosim.contract import Branch, Float, Int
 from cosim.errors import Fault, InputError, collecting
 from cosim.experiments.studies.base import StudyConfig
-from cosim.feeders.draw import OF_THE_FEEDER, DaySpec, draw_day
+from cosim.feeders.draw import DaySpec, draw_day
+from cosim.feeders.find import OF_THE_FEEDER
 from cosim.feeders.profiles import clear_sky, specific_power
 
 STEP_MIN, STEPS = 5, 288
