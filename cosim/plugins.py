@@ -56,7 +56,7 @@ def refuse_missing(target: str, key: str) -> None:
     package = place.partition(".")[0]
     if _is_path(place):
         if not Path(place).is_file():
-            raise InputError(Fault("target", key, f"cannot read '{place}': no such file", "write the path of a file"))
+            raise InputError(Fault("target", key, f"cannot read '{place}': No such file", "write the path of a file"))
     elif package not in sys.modules and find_spec(package) is None:
         remedy = "install it, or name a file: path/to/file.py:Name"
         raise InputError(Fault("target", key, f"there is no module '{package}'", remedy))

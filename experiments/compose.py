@@ -70,7 +70,7 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
     Raises
     ------
     InputError
-        With every fault of feeder, profiles, sessions and controllers.
+        With every fault of feeder, profiles, sessions and controllers; where there is no feeder, its own.
     """
     faults: list[Fault] = []
     if feeder is None:
@@ -81,14 +81,11 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
                 source_pu=scenario.grid.source_pu,
                 transformer=None if machine is None else TransformerSpec(**machine.model_dump()),
             )
-    profiles, spec = scenario.households.profiles, None
-    with collecting(faults, "households", where):
-        spec = _spec_of(scenario, profiles if profiles == OF_THE_FEEDER else read_profiles(profiles))
     with collecting(faults, "metrics", where):
         find_own(scenario.metrics)
     day = None
     if feeder is not None:
-        day = spec and _on_the_feeder(scenario, Path(where), feeder, spec, faults)
+        day = _on_the_feeder(scenario, Path(where), feeder, faults)
         place = day or Place(scenario, Path(where), feeder)
         for number, run in enumerate(scenario.runs, start=1):
             with collecting(faults, f"runs.{number}", where):
@@ -101,8 +98,12 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
     return _told_of_missing_predictor(day)
 
 
-def _spec_of(scenario: Scenario, profiles: str | Profiles) -> DaySpec:
+def _spec_of(scenario: Scenario) -> DaySpec:
     homes, cars, roofs = scenario.households, scenario.ev, scenario.pv
+    profiles: str | Profiles = homes.profiles
+    if profiles != OF_THE_FEEDER:
+        with collecting([]):  # what is wrong with them is told with all else that is wrong with the day
+            profiles = read_profiles(profiles)
     return DaySpec(
         start=scenario.start,
         minutes=scenario.minutes,
@@ -126,7 +127,8 @@ def _told_of_missing_predictor(day: Day) -> Day:
     return replace(day, warnings=(*day.warnings, warning))
 
 
-def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, spec: DaySpec, faults: list[Fault]) -> Day | None:
+def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list[Fault]) -> Day | None:
+    spec = _spec_of(scenario)
     forecasts: dict[ForecastTable, Forecast] = {}
     with collecting(faults, "", where):
         exogenous = draw_day(feeder, spec, scenario.stream)

@@ -123,8 +123,7 @@ def _choices(node: Mapping[str, Any], schema: Mapping[str, Any]) -> list[dict[st
     """What a value may be, each alone, without references."""
     if "$ref" in node:
         return [schema["$defs"][node["$ref"].rpartition("/")[2]]]
-    parts = node.get("anyOf", [node])
-    return [one for part in parts for one in ([part] if part is node else _choices(part, schema))]
+    return [one for part in node["anyOf"] for one in _choices(part, schema)] if "anyOf" in node else [dict(node)]
 
 
 def _words(node: Mapping[str, Any], description: str) -> str:
@@ -141,7 +140,9 @@ def _words(node: Mapping[str, Any], description: str) -> str:
     if node.get("format") == "date-time":
         return "a local date and time"
     unit = re.search(r" \[[^\]]+\]", description)
-    return _PLAIN.get(kind, "another value") + _range(node) + (unit[0] if unit and kind in ("number", "integer") else "")
+    return (
+        _PLAIN.get(kind, "another value") + _range(node) + (unit[0] if unit and kind in ("number", "integer") else "")
+    )
 
 
 def _range(node: Mapping[str, Any]) -> str:
@@ -188,7 +189,7 @@ def _missing_remedy(location: Location, example: Any) -> str:
 
 
 def _unknown_remedy(location: Location, schema: Mapping[str, Any]) -> str:
-    """Say what was meant: a key of this table that is like it, or one of its name elsewhere, else all that there are."""
+    """Say what was meant: a key that is like it, or where one of its name belongs, else all that there are."""
     key = str(location[-1])
     known = list(next(iter(_choices(_node(schema, location[:-1]) or schema, schema))).get("properties", ()))
     near = get_close_matches(key, known, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -58,7 +59,7 @@ def _named_in_a_file(check: Callable[[Any], None]) -> AfterValidator:
         try:
             check(found)
         except InputError as error:
-            raise refused(*error.faults) from None
+            raise refused(*(replace(fault, key=str(info.field_name)) for fault in error.faults)) from None
         return found
 
     return AfterValidator(validate)
@@ -74,7 +75,7 @@ def _beside(value: str, folder: Path) -> str:
 def _sessions(value: str) -> None:
     if not Path(value).is_file():
         remedy = "write the path of a CSV or Parquet file, or a share instead"
-        raise InputError(Fault("", "sessions", f"there is no file '{value}'", remedy))
+        raise InputError(Fault("", "", f"there is no file '{value}'", remedy))
 
 
 def _measure(value: str) -> None:
@@ -83,7 +84,7 @@ def _measure(value: str) -> None:
     elif plugins.target_of("cosim.metrics", value) is None:
         near = get_close_matches(value, plugins.offered("cosim.metrics"), n=1)
         remedy = f"did you mean '{near[0]}'?" if near else "write a target: my_metrics.py:function"
-        raise InputError(Fault("", "metrics", f"no installed measure is called '{value}'", remedy))
+        raise InputError(Fault("", "", f"no installed measure is called '{value}'", remedy))
 
 
 class _Table(BaseModel):

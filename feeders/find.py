@@ -1,4 +1,4 @@
-"""What there is by name: feeders, household sets, skies, tariffs. Nothing is read, so a wrong name is refused at once."""
+"""What there is by name: feeders, household sets, skies, tariffs. Nothing is read to refuse what is not there."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def find(name_or_path: str | Path) -> Path:
         near = get_close_matches(name, names(), 1)
         remedy = f"use one of {', '.join(names())}, or a path to a .dss file"
         remedy = f"did you mean '{near[0]}'? ({remedy})" if near else remedy
-        raise InputError(Fault(name, "feeder", "no such feeder or file", remedy))
+        raise InputError(Fault(name, "", f"no such feeder or file: '{name}'", remedy))
     if path.suffix.lower() != ".dss":
         raise InputError(Fault(str(path), "", f"'{path.suffix}' is no circuit file", "give an OpenDSS .dss file"))
     return path
@@ -74,4 +74,4 @@ def check_profiles(name_or_path: str) -> None:
         near = get_close_matches(name_or_path, known, 1)
         remedy = f"write the path of a file, or one of {', '.join(known)}"
         remedy = f"did you mean '{near[0]}'? ({remedy})" if near else remedy
-        raise InputError(Fault("", "profiles", f"there is no set or file '{name_or_path}'", remedy))
+        raise InputError(Fault("", "", f"there is no set or file '{name_or_path}'", remedy))

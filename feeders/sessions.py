@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from cosim.contract import EvSessions
 from cosim.errors import Fault, InputError
-from cosim.feeders.households import DATA, DAY_MIN
+from cosim.feeders.find import DATA
+from cosim.feeders.households import DAY_MIN
 from cosim.feeders.tables import local_times, numbers, place, read_table, refuse_out_of_range
 
 Float = NDArray[np.float64]

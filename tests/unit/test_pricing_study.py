@@ -13,7 +13,8 @@ import pytest
 from cosim.controllers.pricing import Leader, scip_missing
 from cosim.errors import InputError
 from cosim.experiments.studies.station_pricing import benchmarks, day
-from cosim.experiments.studies.station_pricing.data import REFERENCE, PricingConfig, read_data, read_instance, stream
+from cosim.experiments.studies.station_pricing.config import PricingConfig
+from cosim.experiments.studies.station_pricing.data import REFERENCE, read_data, read_instance, stream
 from cosim.experiments.studies.station_pricing.model import prices_text
 from cosim.experiments.studies.station_pricing.study import StationPricing
 

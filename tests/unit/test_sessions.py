@@ -11,7 +11,7 @@ import pytest
 
 from cosim.contract import EvSessions
 from cosim.errors import InputError
-from cosim.feeders.households import DATA
+from cosim.feeders.find import DATA
 from cosim.feeders.sessions import cut_to_horizon, draw_sessions, read_sessions
 
 NOON = datetime(2026, 5, 15, 12)
