@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from inspect import Parameter, getdoc, signature
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from cosim import plugins
 from cosim.controllers.texts import ROOM, parameter_texts, written_parameters
-from cosim.errors import CosimError, Fault, InputError
+from cosim.errors import CosimError, Fault, InputError, meant
 
 if TYPE_CHECKING:
     from cosim.contract import Controller, Exogenous, Feeder, Predictor
@@ -78,14 +77,7 @@ def refuse_unknown(name: str) -> None:
     """Raise the InputError of a controller that is not there, without importing one that is."""
     if name in REGISTRY:
         return
-    target = name if plugins.is_target(name) else plugins.target_of(GROUP, name)
-    if target is None:
-        near = get_close_matches(name, names(), n=1)
-        remedy = f"did you mean '{near[0]}'?" if near else "use another"
-        remedy = f"name its class: {name}:MyController" if name.endswith(".py") else remedy
-        problem = f"there is no controller {name!r}"
-        raise InputError(Fault("controllers", "controller", problem, f"{remedy} (known: {', '.join(names())})"))
-    plugins.refuse_missing(target, "controller")
+    plugins.target_for(GROUP, name, "controller", names())
 
 
 def declared_faults(name: str, options: Mapping[str, Any]) -> list[Fault]:
@@ -175,8 +167,7 @@ def find(name: str | type) -> type:
         return cast(type, plugins.shipped(REGISTRY[name]))
     kind: Any = name
     if isinstance(name, str):
-        refuse_unknown(name)
-        kind = plugins.load(name if plugins.is_target(name) else str(plugins.target_of(GROUP, name)), "controller")
+        kind = plugins.load(plugins.target_for(GROUP, name, "controller", names()), "controller")
     _refuse_unusable(kind, _label(name))
     return cast(type, kind)
 
@@ -233,10 +224,7 @@ def _option_faults(
             remedy = "leave it out: the scenario's seed and feeder decide"
             yield Fault(where, key, "is not for a scenario to set", remedy)
         elif key not in known:
-            near = get_close_matches(key, known, n=1)
-            remedy = (
-                f"did you mean '{near[0]}'?" if near else f"use one of {', '.join(known)}" if known else "leave it out"
-            )
+            remedy = meant(key, known, f"use one of {', '.join(known)}" if known else "leave it out")
             yield Fault(where, key, "unknown option", remedy)
         elif not _fits(value, hints.get(key, Any)):
             wrong = "an unknown value" if get_origin(hints[key]) is Literal else "of the wrong type"
@@ -267,6 +255,7 @@ def _named(hint: Any) -> str:
         return f"one of {', '.join(map(str, get_args(hint)))}"
     if get_origin(hint) is Sequence:
         return f"a list, each {_named(get_args(hint)[0])}"
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_named(part) for part in get_args(hint) if part is not NoneType)
     plain = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
-    parts = [plain[part] for part in (get_args(hint) or (hint,)) if part in plain]
-    return " or ".join(parts) or "another value"
+    return plain.get(hint, "another value")

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 
@@ -105,6 +106,12 @@ class UnsupportedError(CosimError):
     """The reduced network cannot represent an element; the message names it."""
 
     exit_code = 2
+
+
+def meant(word: str, known: Iterable[str], otherwise: str) -> str:
+    """Return a remedy for a word that is unknown: the known one that is like it, or else something to do."""
+    near = get_close_matches(word, list(known), n=1)
+    return f"did you mean '{near[0]}'?" if near else otherwise
 
 
 @contextmanager

@@ -5,12 +5,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from cosim import controllers, plugins
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, meant
 from cosim.experiments.scenario import Run, Scenario
 
 
@@ -40,8 +39,7 @@ def only(scenario: Scenario, wanted: str, option: str = "--controllers") -> Scen
         found = [run for run in scenario.runs if run.name == name] or [r for r in scenario.runs if r.controller == name]
         if not found and not plugins.is_target(name) and name not in controllers.names():
             known = list(dict.fromkeys([*[run.name for run in scenario.runs], *controllers.names()]))
-            near = get_close_matches(name, known, 1)
-            remedy = f"did you mean '{near[0]}'?" if near else f"use some of {', '.join(known)}"
+            remedy = meant(name, known, f"use some of {', '.join(known)}")
             remedy = f"name its class: {name}:MyController" if name.endswith(".py") else remedy
             faults.append(Fault("cosim", option, f"no run or controller '{name}'", remedy))
         elif not found:

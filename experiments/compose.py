@@ -101,9 +101,9 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
 def _spec_of(scenario: Scenario) -> DaySpec:
     homes, cars, roofs = scenario.households, scenario.ev, scenario.pv
     profiles: str | Profiles = homes.profiles
-    if profiles != OF_THE_FEEDER:
+    if homes.profiles != OF_THE_FEEDER:
         with collecting([]):  # what is wrong with them is told with all else that is wrong with the day
-            profiles = read_profiles(profiles)
+            profiles = read_profiles(homes.profiles)
     return DaySpec(
         start=scenario.start,
         minutes=scenario.minutes,

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, meant
 
 Location = tuple[int | str, ...]
 _PLAIN = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "string": "text in quotes"}
@@ -170,8 +170,8 @@ def _value_remedy(
     if len(choices) == 1:
         item = _choices(choices[0].get("items", choices[0]), schema)[0]
         if "properties" in item:
-            name, many = dotted(tuple(part for part in location if isinstance(part, str))), item is not choices[0]
-            heading = f"[[{name}]]" if many or isinstance(location[-1], int) else f"[{name}]"
+            name = dotted(tuple(part for part in location if isinstance(part, str)))
+            heading = f"[[{name}]]" if kinds == {"array"} or isinstance(location[-1], int) else f"[{name}]"
             return f"write {heading} and below it its keys: {', '.join(item['properties'])}"
     said = " or ".join(_words(one, str(node.get("description", ""))) for one in choices)
     shown = example if example not in (None, []) else (node.get("examples") or [node.get("default")])[0]
@@ -192,14 +192,11 @@ def _unknown_remedy(location: Location, schema: Mapping[str, Any]) -> str:
     """Say what was meant: a key that is like it, or where one of its name belongs, else all that there are."""
     key = str(location[-1])
     known = list(next(iter(_choices(_node(schema, location[:-1]) or schema, schema))).get("properties", ()))
-    near = get_close_matches(key, known, 1)
-    if near:
-        return f"did you mean '{near[0]}'?"
     tables = {"": schema, **{name: _node(schema, (name,)) for name in schema["properties"]}}
     for name, table in tables.items():
         if any(key in one.get("properties", ()) for one in _choices(table, schema)):
-            return f"write it {f'below [{name}]' if name else 'above the first [table]'}"
-    return f"leave it out, or use one of {', '.join(known)}"
+            return meant(key, known, f"write it {f'below [{name}]' if name else 'above the first [table]'}")
+    return meant(key, known, f"leave it out, or use one of {', '.join(known)}")
 
 
 def _shown(example: Any, location: Location) -> Any:

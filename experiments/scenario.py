@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -23,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from cosim import controllers, feeders, plugins
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, meant
 from cosim.experiments import DEFAULT as DEFAULT
 from cosim.experiments.remedies import load_toml, refused, scenario_faults
 from cosim.feeders.find import Cloud, Tariff, check_profiles
@@ -79,12 +78,7 @@ def _sessions(value: str) -> None:
 
 
 def _measure(value: str) -> None:
-    if plugins.is_target(value):
-        plugins.refuse_missing(value, "metrics")
-    elif plugins.target_of("cosim.metrics", value) is None:
-        near = get_close_matches(value, plugins.offered("cosim.metrics"), n=1)
-        remedy = f"did you mean '{near[0]}'?" if near else "write a target: my_metrics.py:function"
-        raise InputError(Fault("", "", f"no installed measure is called '{value}'", remedy))
+    plugins.target_for("cosim.metrics", value, "metrics")
 
 
 class _Table(BaseModel):
@@ -308,8 +302,7 @@ def find(name_or_path: str | Path) -> Path:
         return path
     path = Path(name_or_path)
     if not path.is_file():
-        near = get_close_matches(str(name_or_path), shipped(), 1)
-        remedy = f"did you mean '{near[0]}'?" if near else f"use a path, or one of {', '.join(shipped())}"
+        remedy = meant(str(name_or_path), shipped(), f"use a path, or one of {', '.join(shipped())}")
         raise InputError(Fault(str(name_or_path), "", "no such scenario", remedy))
     return path
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
 from cosim import plugins
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, meant
 
 GROUP = "cosim.feeders"
 """Entry points by which installed packages offer feeders: a path, or a function that returns one."""
@@ -53,9 +52,7 @@ def find(name_or_path: str | Path) -> Path:
     if path.is_dir():
         path = path / "Master.dss"
     if not path.is_file():
-        near = get_close_matches(name, names(), 1)
-        remedy = f"use one of {', '.join(names())}, or a path to a .dss file"
-        remedy = f"did you mean '{near[0]}'? ({remedy})" if near else remedy
+        remedy = meant(name, names(), f"write one of {', '.join(names())}, or the path of a .dss file")
         raise InputError(Fault(name, "", f"no such feeder or file: '{name}'", remedy))
     if path.suffix.lower() != ".dss":
         raise InputError(Fault(str(path), "", f"'{path.suffix}' is no circuit file", "give an OpenDSS .dss file"))
@@ -71,7 +68,5 @@ def check_profiles(name_or_path: str) -> None:
     """Refuse profiles that are not there, and read nothing."""
     known = (OF_THE_FEEDER, *household_sets())
     if name_or_path not in known and not Path(name_or_path).is_file():
-        near = get_close_matches(name_or_path, known, 1)
-        remedy = f"write the path of a file, or one of {', '.join(known)}"
-        remedy = f"did you mean '{near[0]}'? ({remedy})" if near else remedy
+        remedy = meant(name_or_path, known, f"write the path of a file, or one of {', '.join(known)}")
         raise InputError(Fault("", "", f"there is no set or file '{name_or_path}'", remedy))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from cosim.controllers import pricing
 from cosim.controllers.pricing.generate import POWER_KW
-from cosim.errors import Fault, InputError, collecting
+from cosim.errors import Fault, InputError, collecting, meant
 from cosim.experiments.remedies import load_toml
 from cosim.experiments.studies.station_pricing.config import PricingConfig
 
@@ -111,9 +110,7 @@ def _key_faults(where: str, table: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(where, key, "is missing", "add it; the study's reference.toml is an example")
     for key in table:
         if key not in known:
-            near = get_close_matches(key, known, 1)
-            remedy = f"did you mean '{near[0]}'?" if near else f"use only {', '.join(known)}"
-            yield Fault(where, key, "unknown key", remedy)
+            yield Fault(where, key, "unknown key", meant(key, known, f"use only {', '.join(known)}"))
     if type(delay := table.get("delay_h", 0.0)) not in (int, float):
         yield Fault(where, "delay_h", f"is {delay!r}", "give hours")
     own = table.get("preferred_period", [])
