@@ -399,7 +399,7 @@ def test_two_measures_of_one_name_and_an_unknown_one(two_bus: Feeder, make_day: 
     assert measure_own(trajectory, functions, ()) == {"x": 2.0, "y": 1.0}
     with pytest.raises(CosimError, match="'c' returns x, which is measured already"):
         measure_own(trajectory, {**functions, "c": functions["a"]}, ())
-    with pytest.raises(InputError, match="no metric 'nothing' → write my_file.py:MyName"):
+    with pytest.raises(InputError, match="no metric 'nothing' → write my_file"):
         find_own(["nothing"])
 
 

@@ -8,13 +8,18 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
+from cosim import controllers, plugins
+from cosim.controllers.texts import written_parameters
 from cosim.errors import InputError
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.studies import STUDIES
+from cosim.feeders.clouds import CLOUDS
+from cosim.feeders.find import Cloud, Tariff
+from cosim.feeders.profiles import TARIFFS
 
 HEAVY = ("numpy", "pandas", "pyarrow", "scipy", "highspy", "pyomo", "pymoo", "opendssdirect", "matplotlib", "pvlib")
 GOOD = 'name = "mine"\nfeeder = "two_bus"\nstart = 2026-05-15T12:00:00\n[[runs]]\ncontroller = "none"\n'
@@ -96,6 +101,17 @@ def test_a_refusal_loads_nothing_heavy(refusals: dict[str, tuple[int, list[str],
     assert "Traceback" not in said
     assert "Usage:" in said or all("→" in line for line in said.splitlines() if line.startswith("error:"))
     assert said.strip()
+
+
+def test_what_may_be_named_is_what_there_is() -> None:
+    assert set(get_args(Cloud)) == set(CLOUDS)
+    assert set(get_args(Tariff)) == set(TARIFFS)
+    for name, target in controllers.REGISTRY.items():
+        written = written_parameters(*plugins.split_target(target))
+        hints = get_type_hints(controllers.find(name).__init__)  # type: ignore[misc]
+        assert {key: one.annotation for key, one in written.items() if key not in ("predictor", "seed")} == {
+            key: hints[key] for key in controllers.options(name)
+        }
 
 
 def test_the_module_is_the_command() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from cosim.errors import Fault, collecting
 from cosim.experiments.studies.config import StudyConfig
 
 WHERE = "cosim reproduce station_pricing"
+FORMULATIONS = ("cuts", "products", "products_lean", "nonlinear")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +27,7 @@ class PricingConfig(StudyConfig):
     instance: Annotated[Path | None, typer.Option(help="TOML; without it four drivers and two stations.")] = None
     generate: Annotated[str | None, typer.Option(help="Draw DRIVERS,STATIONS instead, such as 20,4.")] = None
     seed: Annotated[int, typer.Option(help="Of every draw.")] = 1
-    formulation: Annotated[
-        Literal["cuts", "products", "products_lean", "nonlinear"], typer.Option(help="Of the lower level.")
-    ] = "cuts"
+    formulation: Annotated[str, typer.Option(help="Lower level: cuts, products, products_lean, nonlinear.")] = "cuts"
     lost_sales: Annotated[
         float | None, typer.Option(help="Drivers may be turned away, at EUR/kWh; else prices without room are refused.")
     ] = None
@@ -55,6 +54,8 @@ class PricingConfig(StudyConfig):
         lost, gap = self.lost_sales, self.gap
         missing = self.formulation == "nonlinear" and not find_spec("pyscipopt")
         rules = (
+            (self.formulation not in FORMULATIONS, "--formulation", f"is '{self.formulation}'",
+             f"use one of {', '.join(FORMULATIONS)}"),
             (missing, "--formulation", "nonlinear needs the package pyscipopt", "pip install 'lv-feeder-cosim[scip]'"),
             (self.instance and self.generate is not None, "--generate", "is given together with --instance",
              "give one of them"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from cosim.controllers import pricing
 from cosim.controllers.pricing.generate import POWER_KW
+from cosim.controllers.pricing.model import Formulation
 from cosim.errors import Fault, InputError, collecting, meant
 from cosim.experiments.remedies import load_toml
 from cosim.experiments.studies.station_pricing.config import PricingConfig
@@ -75,7 +76,7 @@ def read_data(config: PricingConfig) -> PricingData:
     rules = pricing.Rules(
         congestion="equilibrium" if config.selfish else "system",
         lost_sales=config.lost_sales is not None,
-        formulation=config.formulation,
+        formulation=cast(Formulation, config.formulation),
         solver="scip" if config.formulation == "nonlinear" else "highs",
         gap=default_gap if config.gap is None else config.gap,
     )
