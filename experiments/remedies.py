@@ -33,7 +33,7 @@ def load_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except UnicodeDecodeError as error:
         raise InputError(Fault(str(path), "", f"is not TOML: {error}", "save it as text in UTF-8")) from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers too long, tables too deep: no TOMLDecodeError
         raise InputError(Fault(str(path), "", f"is not TOML: {error}", _syntax_remedy(text, str(error)))) from None
 
 
@@ -86,7 +86,8 @@ def scenario_faults(
         elif item["type"] == "missing":
             yield Fault(str(where), dotted(location), "is missing", _missing_remedy(location, _shown(shown, location)))
         else:
-            given = "" if isinstance(value, dict) else f" ({_toml(value)} given)"
+            shown_value = _toml(value)
+            given = "" if isinstance(value, dict) else f" ({shown_value[:60]}{'…' * (len(shown_value) > 60)} given)"
             message = _SAID.get(item["type"], item["msg"])
             problem = message[0].lower() + message[1:] + given
             remedy = _value_remedy(known, value, _node(schema, known), _shown(shown, known), schema)
@@ -177,7 +178,7 @@ def _value_remedy(
     shown = example if example not in (None, []) else (node.get("examples") or [node.get("default")])[0]
     shown = "" if shown is None else f", for example {key} = {_toml(shown)}"
     high = next((one["maximum"] for one in choices if one.get("maximum", 9) <= 2), None)
-    percent = high is not None and isinstance(value, (int, float)) and value >= 2 and value / 100 <= high
+    percent = high is not None and isinstance(value, (int, float)) and 2 <= value <= 100 * high
     return f"write {said}{shown}" + (f"; for {value:g} % write {value / 100:g}" if percent else "")
 
 

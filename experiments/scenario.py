@@ -54,11 +54,16 @@ def _named_in_a_file(check: Callable[[Any], None]) -> AfterValidator:
     def validate(value: Value, info: ValidationInfo) -> Value | str:
         if info.context is None or not isinstance(value, str):
             return value
-        found = _beside(value, info.context["folder"])
         try:
-            check(found)
+            check(found := _beside(value, info.context["folder"]))
         except InputError as error:
             raise refused(*(replace(fault, key=str(info.field_name)) for fault in error.faults)) from None
+        except (OSError, ValueError) as error:  # too long, or with a null byte in it
+            problem, remedy = (
+                f"cannot be the name of a file ({error})"[:200],
+                "write a shorter name, of printed letters",
+            )
+            raise refused(Fault("", str(info.field_name), problem, remedy)) from None
         return found
 
     return AfterValidator(validate)
@@ -237,6 +242,8 @@ class Scenario(_Table):
             float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             return value
+        except OverflowError:
+            pass
         raise PydanticCustomError("datetime_type", "input should be a local date and time")  # not seconds since 1970
 
     @field_validator("start")
