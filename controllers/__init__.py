@@ -7,6 +7,7 @@ Importing this package imports none of them, so a solver is loaded only by the c
 from cosim.controllers.registry import (
     REGISTRY,
     check,
+    declared_faults,
     describe,
     find,
     make,
@@ -15,6 +16,7 @@ from cosim.controllers.registry import (
     option_faults,
     option_texts,
     options,
+    refuse_unknown,
 )
 
 if not __name__.startswith("cosim."):  # from the project's root a second copy of every class would load
@@ -23,6 +25,7 @@ if not __name__.startswith("cosim."):  # from the project's root a second copy o
 __all__ = [
     "REGISTRY",
     "check",
+    "declared_faults",
     "describe",
     "find",
     "make",
@@ -31,4 +34,5 @@ __all__ = [
     "option_faults",
     "option_texts",
     "options",
+    "refuse_unknown",
 ]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from inspect import Parameter, getdoc, signature
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from cosim import plugins
-from cosim.contract import BaseController, Controller, Exogenous, Feeder, Predictor
-from cosim.controllers.texts import parameter_texts
-from cosim.errors import CosimError, Fault, InputError
+from cosim.controllers.texts import ROOM, parameter_texts, written_parameters
+from cosim.errors import CosimError, Fault, InputError, meant
+
+if TYPE_CHECKING:
+    from cosim.contract import Controller, Exogenous, Feeder, Predictor
 
 REGISTRY: dict[str, str] = {
     "none": "cosim.controllers.rules.none:NoControl",
@@ -72,6 +73,26 @@ def option_texts(name: str | type) -> dict[str, str]:
     return {key: texts.get(key, "") for key in options(kind)}
 
 
+def refuse_unknown(name: str) -> None:
+    """Raise the InputError of a controller that is not there, without importing one that is."""
+    if name in REGISTRY:
+        return
+    plugins.target_for(GROUP, name, "controller", names())
+
+
+def declared_faults(name: str, options: Mapping[str, Any]) -> list[Fault]:
+    """Faults of options against what a shipped controller declares, which is read without importing it.
+
+    Unknown ones and those of a wrong type or value; ranges are known to the controller alone. Of controllers of others
+    nothing is told here.
+    """
+    place, kind = plugins.split_target(REGISTRY.get(name, ":"))
+    if not options or not place.startswith(ROOM):
+        return []
+    taken = written_parameters(place, kind)
+    return list(_option_faults(name, taken, {key: one.annotation for key, one in taken.items()}, options))
+
+
 def option_faults(name: str | type, options: Mapping[str, Any]) -> list[Fault]:
     """Faults of options that can be told without making the controller: unknown, missing, of the wrong type or value.
 
@@ -81,10 +102,9 @@ def option_faults(name: str | type, options: Mapping[str, Any]) -> list[Fault]:
         Where there is no such controller.
     """
     kind = find(name)
-    found = _option_faults(_label(name), kind, None, options)
-    faults = [fault for fault in found if fault.key in options or fault.key not in _GIVEN]
+    faults = list(_option_faults(_label(name), _taken(kind), _hints(kind), options))
     # a controller may know more than the types of its options
-    return faults or list(getattr(kind, "option_faults", BaseController.option_faults)(options))
+    return faults or list(kind.option_faults(options) if hasattr(kind, "option_faults") else ())
 
 
 def make(
@@ -116,13 +136,16 @@ def make(
         whatever the constructor refuses. An error in a constructor from outside is one too, with its line.
     """
     kind = find(name)
-    faults = list(_option_faults(_label(name), kind, predictor, options))
+    taken = _taken(kind)
+    faults = list(_option_faults(_label(name), taken, _hints(kind), options))
+    if "predictor" in taken and taken["predictor"].default is Parameter.empty and predictor is None:
+        remedy = "hand one over, such as cosim.reduced.ReducedNetwork(feeder)"
+        faults.append(Fault(f"controller '{_label(name)}'", "predictor", "is missing", remedy))
     if faults:
         raise InputError(faults)
-    taken = _taken(kind)
     handed = {key: value for key, value in (("predictor", predictor), ("seed", seed)) if key in taken}
     try:
-        return cast(Controller, kind(feeder, **handed, **options))
+        return cast("Controller", kind(feeder, **handed, **options))
     except Exception as error:
         raise _told(error, kind, "cannot be made") from error
 
@@ -144,14 +167,7 @@ def find(name: str | type) -> type:
         return cast(type, plugins.shipped(REGISTRY[name]))
     kind: Any = name
     if isinstance(name, str):
-        target = name if plugins.is_target(name) else plugins.target_of(GROUP, name)
-        if target is None:
-            near = get_close_matches(name, names(), n=1)
-            remedy = f"did you mean '{near[0]}'?" if near else "use another"
-            remedy = f"name its class: {name}:MyController" if name.endswith(".py") else remedy
-            problem = f"there is no controller {name!r}"
-            raise InputError(Fault("controllers", "controller", problem, f"{remedy} (known: {', '.join(names())})"))
-        kind = plugins.load(target, "controller")
+        kind = plugins.load(plugins.target_for(GROUP, name, "controller", names()), "controller")
     _refuse_unusable(kind, _label(name))
     return cast(type, kind)
 
@@ -199,21 +215,20 @@ def _hints(kind: type) -> dict[str, Any]:
         return {}
 
 
-def _option_faults(name: str, kind: type, predictor: Predictor | None, options: Mapping[str, Any]) -> Iterator[Fault]:
-    where, taken, hints = f"controller '{name}'", _taken(kind), _hints(kind)
-    known = [key for key in taken if key not in _GIVEN]
+def _option_faults(
+    name: str, taken: Mapping[str, Parameter], hints: Mapping[str, Any], options: Mapping[str, Any]
+) -> Iterator[Fault]:
+    where, known = f"controller '{name}'", [key for key in taken if key not in _GIVEN]
     for key, value in options.items():
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
-            remedy = (
-                f"did you mean '{near[0]}'?" if near else f"use one of {', '.join(known)}" if known else "leave it out"
-            )
+        if key in _GIVEN:
+            remedy = "leave it out: the scenario's seed and feeder decide"
+            yield Fault(where, key, "is not for a scenario to set", remedy)
+        elif key not in known:
+            remedy = meant(key, known, f"use one of {', '.join(known)}" if known else "leave it out")
             yield Fault(where, key, "unknown option", remedy)
         elif not _fits(value, hints.get(key, Any)):
             wrong = "an unknown value" if get_origin(hints[key]) is Literal else "of the wrong type"
             yield Fault(where, key, f"is {value!r}, {wrong}", f"give {_named(hints[key])}")
-    if "predictor" in taken and taken["predictor"].default is Parameter.empty and predictor is None:
-        yield Fault(where, "predictor", "is missing", "hand one over, such as cosim.reduced.ReducedNetwork(feeder)")
     for key in known:
         if taken[key].default is Parameter.empty and key not in options:
             yield Fault(where, key, "is missing", f"give {_named(hints.get(key, Any))}")
@@ -240,6 +255,7 @@ def _named(hint: Any) -> str:
         return f"one of {', '.join(map(str, get_args(hint)))}"
     if get_origin(hint) is Sequence:
         return f"a list, each {_named(get_args(hint)[0])}"
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_named(part) for part in get_args(hint) if part is not NoneType)
     plain = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
-    parts = [plain[part] for part in (get_args(hint) or (hint,)) if part in plain]
-    return " or ".join(parts) or "another value"
+    return plain.get(hint, "another value")

@@ -5,9 +5,10 @@ rooms. What is listed here is the public surface; each name is imported when it 
 no power-flow engine, no solver and no plotting.
 """
 
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cosim.lazy import exports
 
 if TYPE_CHECKING:
     from cosim.contract import (
@@ -58,25 +59,7 @@ __all__ = [
     "run",
 ]
 
-_HOMES = {
-    "Behaviour": "cosim.households",
-    "Day": "cosim.experiments.day",
-    "Run": "cosim.experiments.day",
-    "Stepper": "cosim.stepper",
-    "Trajectory": "cosim.trajectory",
-    "compare": "cosim.experiments.day",
-    "load": "cosim.experiments.compose",
-    "run": "cosim.loop",
-}
-"""Where each name lives; all others in ``cosim.contract``."""
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'cosim' has no attribute '{name}'")
-    value = getattr(import_module(_HOMES.get(name, "cosim.contract")), name)
-    globals()[name] = value
-    return value
+__getattr__ = exports(__name__, __file__)
 
 
 def __dir__() -> list[str]:

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 
@@ -128,6 +129,12 @@ def reason(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{place}"
+
+
+def meant(word: str, known: Iterable[str], otherwise: str) -> str:
+    """Return a remedy for a word that is unknown: the known one that is like it, or else something to do."""
+    near = get_close_matches(word, list(known), n=1)
+    return f"did you mean '{near[0]}'?" if near else otherwise
 
 
 @contextmanager

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import traceback
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from hashlib import sha256
 from importlib import import_module, invalidate_caches
@@ -17,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, meant
 
 _folders: set[Path] = set()
 """Folders of files loaded so far, which stand at the end of ``sys.path`` for the helpers beside them."""
@@ -47,6 +46,49 @@ def safe_label(name_or_target: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.\-]", "_", split_target(name_or_target)[1])
 
 
+def target_for(group: str, name: str, key: str, known: Iterable[str] = ()) -> str:
+    """Return the target of an installed plug-in, or a target as it is, without running it.
+
+    Parameters
+    ----------
+    group : str
+        Of entry points.
+    name : str
+        Name or target.
+    key : str
+        What it is wanted for, as for `load`.
+    known : iterable of str
+        Names to be told of; those of the group where there are none.
+
+    Raises
+    ------
+    InputError
+        Where there is no such name, file or package, or the target is none.
+    """
+    target = name if is_target(name) else target_of(group, name)
+    if target is None:
+        known = known or offered(group)
+        listed = f" (known: {', '.join(known)})" if known else ""
+        remedy = f"write its {key} too: {name}:MyName" if name.endswith(".py") else "write my_file.py:MyName" + listed
+        raise InputError(Fault(group, key, f"there is no {key.removesuffix('s')} '{name}'", meant(name, known, remedy)))
+    _refuse_missing(target, key)
+    return target
+
+
+def _refuse_missing(target: str, key: str) -> None:
+    place, attribute = split_target(target)
+    if not place or not all(part.isidentifier() for part in attribute.split(".")):
+        remedy = "write path/to/file.py:Name or package.module:Name"
+        raise InputError(Fault("target", key, f"{target!r} does not end in a colon and a Python name", remedy))
+    package = place.partition(".")[0]
+    if _is_path(place):
+        if not Path(place).is_file():
+            raise InputError(Fault("target", key, f"cannot read '{place}': No such file", "write the path of a file"))
+    elif package not in sys.modules and find_spec(package) is None:
+        remedy = "install it, or name a file: path/to/file.py:Name"
+        raise InputError(Fault("target", key, f"there is no module '{package}'", remedy))
+
+
 def load(target: str, key: str) -> Any:
     """Import what a target names.
 
@@ -65,16 +107,13 @@ def load(target: str, key: str) -> Any:
     InputError
         Where there is no such file, module or name, and where importing it fails: with file and line.
     """
+    _refuse_missing(target, key)
     place, attribute = split_target(target)
-    if not place or not all(part.isidentifier() for part in attribute.split(".")):
-        remedy = "write path/to/file.py:Name or package.module:Name"
-        raise InputError(Fault("target", key, f"{target!r} does not end in a colon and a Python name", remedy))
     module = _run_file(Path(place), key) if _is_path(place) else _import(place, key)
     try:
         return _attribute(module, attribute)
     except AttributeError:
-        near = get_close_matches(attribute, vars(module), n=1)
-        remedy = f"did you mean '{near[0]}'?" if near else "define it there, or name another"
+        remedy = meant(attribute, vars(module), "define it there, or name another")
         raise InputError(Fault(module.__file__ or place, key, f"has no '{attribute}'", remedy)) from None
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cosim import controllers, plugins
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, meant
 from cosim.experiments.scenario import Run, Scenario
 
 
-def only(scenario: Scenario, wanted: str, path: Path) -> Scenario:
+def only(scenario: Scenario, wanted: str, option: str = "--controllers") -> Scenario:
     """Keep the runs of those labels or controllers; one that the scenario does not name joins without options.
 
     Targets of files are seen from the working directory. Where two have one name, the second is numbered.
@@ -23,8 +24,8 @@ def only(scenario: Scenario, wanted: str, path: Path) -> Scenario:
         As read.
     wanted : str
         Comma-separated.
-    path : Path
-        The scenario's file, for messages.
+    option : str
+        Of the command line, which is where a name that nothing has is to be mended.
 
     Raises
     ------
@@ -37,12 +38,21 @@ def only(scenario: Scenario, wanted: str, path: Path) -> Scenario:
         name = plugins.resolved(part, Path.cwd())
         found = [run for run in scenario.runs if run.name == name] or [r for r in scenario.runs if r.controller == name]
         if not found and not plugins.is_target(name) and name not in controllers.names():
-            known = ", ".join(dict.fromkeys([*[run.name for run in scenario.runs], *controllers.names()]))
-            remedy = f"name its class: {name}:MyController" if name.endswith(".py") else f"use some of {known}"
-            faults.append(Fault(str(path), "--controllers", f"no run or controller '{name}'", remedy))
+            known = list(dict.fromkeys([*[run.name for run in scenario.runs], *controllers.names()]))
+            remedy = meant(name, known, f"use some of {', '.join(known)}")
+            remedy = f"name its class: {name}:MyController" if name.endswith(".py") else remedy
+            faults.append(Fault("cosim", option, f"no run or controller '{name}'", remedy))
+        elif not found:
+            try:
+                controllers.find(name) if plugins.is_target(name) else controllers.refuse_unknown(name)
+            except InputError as error:  # where it is no file that is to be mended, the command line is
+                faults += [
+                    fault if Path(fault.where.split(",")[0]).is_file() else replace(fault, where="cosim", key=option)
+                    for fault in error.faults
+                ]
         runs.extend(found or [_joining(name, runs)])
     if not runs and not faults:
-        faults.append(Fault(str(path), "--controllers", "names nothing", "give at least one controller"))
+        faults.append(Fault("cosim", option, "names nothing", f"give at least one, such as {option} none"))
     if faults:
         raise InputError(faults)
     return scenario.model_copy(update={"runs": tuple({run.name: run for run in runs}.values())})
@@ -58,7 +68,7 @@ def _joining(controller: str, others: Sequence[Run]) -> Run:
     return run
 
 
-def with_options(scenario: Scenario, given: Sequence[str], path: Path) -> Scenario:
+def with_options(scenario: Scenario, given: Sequence[str]) -> Scenario:
     """Set options of single runs, as in ``pareto.weights=[0.4, 0.6]``.
 
     Parameters
@@ -67,43 +77,55 @@ def with_options(scenario: Scenario, given: Sequence[str], path: Path) -> Scenar
         As read; options in its file that are not named stay.
     given : sequence of str
         ``RUN.OPTION=VALUE``, values as in TOML; what is no TOML is a text.
-    path : Path
-        The scenario's file, for messages.
 
     Raises
     ------
     InputError
-        With every entry that is of another form, or names no run.
+        With every entry that is of another form, or names no run, or no option of its controller.
     """
     changes: dict[str, dict[str, Any]] = {}
     faults = []
-    labels = [run.name for run in scenario.runs]
+    runs = {run.name: run for run in scenario.runs}
     for entry in given:
         place, equals, value = entry.partition("=")
         label, dot, option = place.strip().rpartition(".")
         if not equals or not dot or not option:
-            faults.append(Fault(str(path), "--option", f"'{entry}' is no RUN.OPTION=VALUE", "e.g. pareto.rule=knee"))
-        elif label not in labels:
-            faults.append(Fault(str(path), "--option", f"there is no run '{label}'", f"use one of {', '.join(labels)}"))
+            faults.append(Fault("cosim", "--option", f"'{entry}' is no RUN.OPTION=VALUE", "e.g. pareto.rule=knee"))
+        elif label not in runs:
+            faults.append(Fault("cosim", "--option", f"there is no run '{label}'", f"use one of {', '.join(runs)}"))
         else:
             changes.setdefault(label, {})[option] = _value(value.strip())
+    for label, options in changes.items():
+        faults += _option_faults(runs[label].controller, options, f"{label}.")
     if faults:
         raise InputError(faults)
-    runs = [run.model_copy(update={"options": run.options | changes.get(run.name, {})}) for run in scenario.runs]
-    return scenario.model_copy(update={"runs": tuple(runs)})
+    changed = [run.model_copy(update={"options": run.options | changes.get(run.name, {})}) for run in scenario.runs]
+    return scenario.model_copy(update={"runs": tuple(changed)})
 
 
-def options_of(given: Sequence[str]) -> dict[str, Any]:
-    """Read options of one controller from ``OPTION=VALUE``; InputError with every entry of another form."""
+def _option_faults(controller: str, options: Mapping[str, Any], run: str = "") -> list[Fault]:
+    """Faults of what the command line gives; a shipped controller is not imported for them."""
+    shipped = controller in controllers.REGISTRY
+    found = (
+        controllers.declared_faults(controller, options) if shipped else controllers.option_faults(controller, options)
+    )
+    wrong = [fault for fault in found if fault.key in options]
+    return [Fault("cosim", f"--option {run}{fault.key}", fault.problem, fault.remedy) for fault in wrong]
+
+
+def options_of(controller: str, given: Sequence[str]) -> dict[str, Any]:
+    """Read options of a controller from ``OPTION=VALUE``; InputError with every entry that is none of its."""
     parted = {entry: entry.partition("=") for entry in given}
     faults = [
-        Fault("check-controller", "--option", f"'{entry}' is no OPTION=VALUE", "e.g. margin_percent=5.0")
+        Fault("cosim", "--option", f"'{entry}' is no OPTION=VALUE", "e.g. margin_percent=5.0")
         for entry, (_, equals, _) in parted.items()
         if not equals
     ]
+    options = {option.strip(): _value(value.strip()) for option, _, value in parted.values()}
+    faults = faults or _option_faults(controller, options)
     if faults:
         raise InputError(faults)
-    return {option.strip(): _value(value.strip()) for option, _, value in parted.values()}
+    return options
 
 
 def _value(text: str) -> Any:

@@ -80,15 +80,16 @@ def run_command(
     """Run one scenario under every controller named in it, and write the results."""
     from cosim.experiments import scenario as scenarios
     from cosim.experiments.choose import only, with_options
-    from cosim.experiments.compose import compose, read_scenario
 
     path = scenarios.find(scenario)
-    chosen = read_scenario(scenario)
+    chosen = scenarios.read(scenario)
     if seed is not None:
         chosen = chosen.model_copy(update={"seed": seed})
     if controllers is not None:
-        chosen = only(chosen, controllers, path)
-    chosen = with_options(chosen, option or [], path)
+        chosen = only(chosen, controllers)
+    chosen = with_options(chosen, option or [])
+    from cosim.experiments.compose import compose  # now: it brings everything, and the above may have been refused
+
     folder = out or Path("runs") / f"{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
     with claimed(folder, overwrite=overwrite):
         pass  # refused before the work
@@ -143,9 +144,10 @@ def check(
         return
     if scenario is None:
         raise InputError(Fault("cosim check", "SCENARIO", "is missing", "give a path or name, or --schema"))
-    from cosim.experiments.compose import load
+    read = scenarios.read(scenario)
+    from cosim.experiments.compose import compose
 
-    composition = load(scenario)
+    composition = compose(read, scenarios.find(scenario))
     _warn(composition.warnings)
     homes, cars = len(composition.feeder.customers), len(set(composition.exogenous.sessions.customer.tolist()))
     _out.print(
@@ -160,10 +162,14 @@ def check_controller_command(
     option: Annotated[list[str] | None, typer.Option(help="OPTION=VALUE of the controller; may be repeated.")] = None,
 ) -> None:
     """Check that a controller keeps the rules of the loop, on a small day; exit code 2 names every rule it breaks."""
+    from cosim import controllers
     from cosim.experiments.choose import options_of
+
+    controllers.refuse_unknown(found := plugins.resolved(target, Path.cwd()))
+    options = options_of(found, option or [])
     from cosim.testing import examine
 
-    seen = examine(plugins.resolved(target, Path.cwd()), **options_of(option or []))
+    seen = examine(found, **options)
     if seen.faults:
         raise InputError(seen.faults)
     mean_ms, max_ms = 1e3 * seen.decide_mean_s, 1e3 * seen.decide_max_s
@@ -207,6 +213,8 @@ def list_command(
 def feeder(name_or_path: Annotated[str, typer.Argument(help="Shipped name, or path of an OpenDSS file.")]) -> None:
     """Show facts about a feeder, with warnings. A .dss file is code: it can run other files and write anywhere."""
     from cosim import feeders
+
+    feeders.check(name_or_path)
     from cosim.experiments.show import feeder_facts
 
     feeder_facts(feeders.load(name_or_path), _out)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 from cosim import controllers, feeders
 from cosim.contract import Feeder, Float, Forecast, TransformerSpec
 from cosim.devices import EvFleet
-from cosim.errors import CosimError, Fault, InputError, collecting
-from cosim.experiments.day import Day, Place, check_options
+from cosim.errors import Fault, InputError, collecting
+from cosim.experiments.day import Day, Place
 from cosim.experiments.forecast import make_forecast, too_perfect
-from cosim.experiments.scenario import ForecastTable, Scenario, find, load_toml, parse_partly
-from cosim.feeders.draw import OF_THE_FEEDER, DaySpec, check_day, draw_day
+from cosim.experiments.scenario import ForecastTable, Scenario, find, read
+from cosim.feeders.draw import DaySpec, draw_day
+from cosim.feeders.find import OF_THE_FEEDER
 from cosim.feeders.households import Profiles, read_profiles
 from cosim.measures.own import find_own
 
 _UNSERVABLE_KWH = 0.01
-_TIMES = {"start", "horizon_h", "step_min"}
 
 
 def load(name_or_path: str | Path, *, seed: int | None = None) -> Day:
@@ -39,7 +38,7 @@ def load(name_or_path: str | Path, *, seed: int | None = None) -> Day:
     Raises
     ------
     InputError
-        With every fault of the file and of what it names.
+        With every fault of the file and of the names in it; else with every fault of what it names.
 
     Examples
     --------
@@ -47,31 +46,11 @@ def load(name_or_path: str | Path, *, seed: int | None = None) -> Day:
     >>> day.run("equal_share", margin_percent=5).metrics["transformer_overload_min"]
     0.0
     """
-    scenario, path = read_scenario(name_or_path), find(name_or_path)
+    scenario, path = read(name_or_path), find(name_or_path)
     return compose(scenario if seed is None else scenario.model_copy(update={"seed": seed}), path)
 
 
-def read_scenario(name_or_path: str | Path) -> Scenario:
-    """Read a scenario; where its file has faults, those of what the right keys name are told with them."""
-    path = find(name_or_path)
-    scenario, faults, wrong = parse_partly(load_toml(path), path)
-    if not faults:
-        return scenario
-    if any(key.startswith("ev") for key in wrong):
-        scenario = scenario.model_copy(update={"strict": False})  # nothing to say about cars that are not these
-    rest: tuple[Fault, ...] = ()
-    try:
-        compose(scenario, path, stand_ins=wrong)
-    except InputError as error:
-        rest = error.faults
-    except CosimError:
-        pass  # the feeder cannot be solved: told when the keys are right
-    raise InputError([*faults, *rest])
-
-
-def compose(
-    scenario: Scenario, where: str | Path = "scenario", *, stand_ins: Collection[str] = (), feeder: Feeder | None = None
-) -> Day:
+def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feeder | None = None) -> Day:
     """Make everything that a scenario names.
 
     Parameters
@@ -80,9 +59,6 @@ def compose(
         Validated.
     where : str or Path
         Its file, for messages.
-    stand_ins : collection of str
-        Keys whose values in the file are wrong, so that the scenario holds others in their stead: no fault is sought
-        in what depends on them.
     feeder : Feeder, optional
         The scenario's, where it has been read before.
 
@@ -94,10 +70,10 @@ def compose(
     Raises
     ------
     InputError
-        With every fault of feeder, profiles, sessions and controllers.
+        With every fault of feeder, profiles, sessions and controllers; where there is no feeder, its own.
     """
     faults: list[Fault] = []
-    if feeder is None and "feeder" not in stand_ins:
+    if feeder is None:
         machine = scenario.grid.transformer
         with collecting(faults, "feeder", where):
             feeder = feeders.load(
@@ -105,25 +81,14 @@ def compose(
                 source_pu=scenario.grid.source_pu,
                 transformer=None if machine is None else TransformerSpec(**machine.model_dump()),
             )
-    profiles, spec = scenario.households.profiles, None
-    with collecting(faults, "households", where):
-        spec = _spec_of(scenario, profiles if profiles == OF_THE_FEEDER else read_profiles(profiles))
     with collecting(faults, "metrics", where):
         find_own(scenario.metrics)
-    timed = not _TIMES & set(stand_ins)
     day = None
-    if feeder is not None and timed and spec is not None:
-        day = _on_the_feeder(scenario, Path(where), feeder, spec, faults)
-    else:
-        customers = None if feeder is None else feeder.customers
-        with collecting(faults, "", where):
-            check_day(spec or _spec_of(scenario, OF_THE_FEEDER), customers, scenario.stream, timed=timed)
-    place = day or (Place(scenario, Path(where), feeder) if feeder is not None else None)
-    for number, run in enumerate(scenario.runs, start=1):
-        with collecting(faults, f"runs.{number}", where):
-            if place is None:
-                check_options(run)
-            else:
+    if feeder is not None:
+        day = _on_the_feeder(scenario, Path(where), feeder, faults)
+        place = day or Place(scenario, Path(where), feeder)
+        for number, run in enumerate(scenario.runs, start=1):
+            with collecting(faults, f"runs.{number}", where):
                 controller = place.controller(run)
                 wrong = day and controllers.check(controller, day.feeder, day.forecast_of(run).expected)
                 if wrong:
@@ -133,10 +98,14 @@ def compose(
     return _told_of_missing_predictor(day)
 
 
-def _spec_of(scenario: Scenario, profiles: str | Profiles) -> DaySpec:
+def _spec_of(scenario: Scenario) -> DaySpec:
     homes, cars, roofs = scenario.households, scenario.ev, scenario.pv
+    profiles: str | Profiles = homes.profiles
+    if homes.profiles != OF_THE_FEEDER:
+        with collecting([]):  # what is wrong with them is told with all else that is wrong with the day
+            profiles = read_profiles(homes.profiles)
     return DaySpec(
-        start=scenario.start.replace(tzinfo=None),  # where a zone is one of the faults
+        start=scenario.start,
         minutes=scenario.minutes,
         profiles=profiles,
         power_factor=homes.power_factor,
@@ -158,7 +127,8 @@ def _told_of_missing_predictor(day: Day) -> Day:
     return replace(day, warnings=(*day.warnings, warning))
 
 
-def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, spec: DaySpec, faults: list[Fault]) -> Day | None:
+def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list[Fault]) -> Day | None:
+    spec = _spec_of(scenario)
     forecasts: dict[ForecastTable, Forecast] = {}
     with collecting(faults, "", where):
         exogenous = draw_day(feeder, spec, scenario.stream)

@@ -50,11 +50,13 @@ class Place:
 
     def controller(self, run: RunSpec) -> Controller:
         """Make the controller of one run; InputError where its options are wrong."""
-        check_options(run)
         return self.made(run.controller, run.options)
 
     def made(self, name: str | type, options: Mapping[str, Any]) -> Controller:
         """Make a controller by name, target or class; predictor and seed are handed over where it takes them."""
+        faults = controllers.option_faults(name, options)
+        if faults:
+            raise InputError(faults)
         # a controller that can do without a predictor is not refused for a feeder that has none
         asks = controllers.needs_predictor(name)
         wanted = asks and controllers.needs_predictor(name, strictly=bool(self.without_predictor))
@@ -293,14 +295,3 @@ def compare(runs: Iterable[Run]) -> pd.DataFrame:
             raise ValueError(f"two runs are labelled '{one.label}': give each its own, run(..., label=...)")
         board[one.label] = one.metrics
     return pd.DataFrame(board).rename_axis("metric")
-
-
-def check_options(run: RunSpec) -> None:
-    """Raise the InputError of what is wrong with a run wherever it takes place."""
-    remedy = "leave it out: the scenario's seed and feeder decide"
-    reserved = sorted({"seed", "predictor"} & set(run.options))
-    faults = [Fault("options", key, "is not for a scenario to set", remedy) for key in reserved]
-    others = {key: value for key, value in run.options.items() if key not in reserved}
-    faults += controllers.option_faults(run.controller, others)
-    if faults:
-        raise InputError(faults)

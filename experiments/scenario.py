@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -18,15 +17,16 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from cosim import plugins
-from cosim.errors import Fault, InputError
+from cosim import controllers, feeders, plugins
+from cosim.errors import Fault, InputError, meant
 from cosim.experiments import DEFAULT as DEFAULT
-from cosim.experiments.mend import dotted, items, mended
+from cosim.experiments.remedies import load_toml, refused, scenario_faults
+from cosim.feeders.find import Cloud, Tariff, check_profiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,31 +35,74 @@ SHIPPED = Path(__file__).parent / "scenarios"
 
 _STREAMS = ("households", "cars", "roofs", "noncompliant", "forecast", "controllers", "deviation", "rephase")
 
-LABEL = r"^[A-Za-z0-9_]([A-Za-z0-9_.\-]*[A-Za-z0-9_\-])?$"
-"""What names a run or a scenario, and so its folder, on every system: no hidden one, none that reads as an option."""
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_.\-]*[A-Za-z0-9_\-])?"
 _LONGEST_LABEL = 80
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
-_LABEL_REMEDY = f"use at most {_LONGEST_LABEL} of A-Z a-z 0-9 _ . and -; the first no . or -, the last no ."
+LABEL_REMEDY = f"use at most {_LONGEST_LABEL} of A-Z a-z 0-9 _ . and -; the first no . or -, the last no ."
 
 
 def label_problem(label: str) -> str:
-    """Say why a text cannot be the name of a folder everywhere; empty where it can."""
-    if not re.fullmatch(LABEL, label) or len(label) > _LONGEST_LABEL:
-        return f"{label[:_LONGEST_LABEL]!r} is no label: {_LABEL_REMEDY}"
+    """Say why a text cannot name a run or a scenario, and so a folder on every system; empty where it can."""
+    if not re.fullmatch(_LABEL, label) or len(label) > _LONGEST_LABEL:
+        return f"{label[:_LONGEST_LABEL]!r} is no label"
     return f"'{label}' is a device on Windows, not a label" if label.split(".")[0].lower() in _DEVICES else ""
 
 
-def _no_device(label: str) -> str:
-    if problem := label_problem(label):
-        raise PydanticCustomError("label", "{problem}", {"problem": problem})
-    return label
+def _names_a_folder(value: str, info: ValidationInfo) -> str:
+    if problem := label_problem(value):
+        raise refused(Fault("", str(info.field_name), problem, LABEL_REMEDY))
+    return value
 
 
-Label = Annotated[str, Field(pattern=LABEL, max_length=_LONGEST_LABEL), AfterValidator(_no_device)]
+Label = Annotated[str, AfterValidator(_names_a_folder), Field(description="Letters, digits, _ . and -")]
 
 Share = Annotated[float, Field(ge=0, le=1)]
-_NONCOMPLIANT = AliasChoices("noncompliant_share", "stubborn_share")  # the second is the key of version 0.1
+FORMER_KEYS = {"stubborn_share": "noncompliant_share"}
+"""Keys of version 0.1, which are read as well, and what they are called now."""
+
+_NONCOMPLIANT = AliasChoices("noncompliant_share", "stubborn_share")
 ForecastKind = Literal["oracle", "persistence", "noisy"]
+
+
+Value = TypeVar("Value")
+
+
+def _named_in_a_file(check: Callable[[Any], None]) -> AfterValidator:
+    """Of a file, make what names a file beside it absolute, and refuse what is not there; nothing is loaded for it."""
+
+    def validate(value: Value, info: ValidationInfo) -> Value | str:
+        if info.context is None or not isinstance(value, str):
+            return value
+        try:
+            check(found := _beside(value, info.context["folder"]))
+        except InputError as error:
+            raise refused(*(replace(fault, key=str(info.field_name)) for fault in error.faults)) from None
+        except (OSError, ValueError) as error:  # too long, or with a null byte in it
+            problem, remedy = (
+                f"cannot be the name of a file ({error})"[:200],
+                "write a shorter name, of printed letters",
+            )
+            raise refused(Fault("", str(info.field_name), problem, remedy)) from None
+        return found
+
+    return AfterValidator(validate)
+
+
+def _beside(value: str, folder: Path) -> str:
+    if plugins.is_target(value):
+        return plugins.resolved(value, folder)
+    candidate = folder / value
+    return str(candidate.resolve()) if ("/" in value or "." in value) and candidate.exists() else value
+
+
+def _sessions(value: str) -> None:
+    if not Path(value).is_file():
+        remedy = "write the path of a CSV or Parquet file, or a share instead"
+        raise InputError(Fault("", "", f"there is no file '{value}'", remedy))
+
+
+def _measure(value: str) -> None:
+    plugins.target_for("cosim.metrics", value, "metrics")
 
 
 class _Table(BaseModel):
@@ -71,13 +114,18 @@ class Transformer(_Table):
 
     kva: float = Field(gt=0, le=10_000, description="Rated power [kVA]")
     uk_percent: float = Field(4.0, gt=0, le=20, description="Short-circuit voltage [%]")
-    load_loss_percent: float = Field(1.5, gt=0, le=10, description="Load loss at rated current [% of rating]")
+    load_loss_percent: float = Field(
+        1.5, gt=0, le=10, validate_default=True, description="Load loss at rated current [% of rating]"
+    )
 
-    @model_validator(mode="after")
-    def _resistance_below_impedance(self) -> Transformer:
-        if self.load_loss_percent >= self.uk_percent:
-            raise ValueError("load_loss_percent must be below uk_percent, of which it is the resistive part")
-        return self
+    @field_validator("load_loss_percent")
+    @classmethod
+    def _resistance_below_impedance(cls, value: float, info: ValidationInfo) -> float:
+        whole = info.data.get("uk_percent", 100.0)
+        if value >= whole:
+            problem = f"is {value:g}, but must be below uk_percent, of which it is the resistive part"
+            raise refused(Fault("", "load_loss_percent", problem, f"write less than {whole:g}, or raise uk_percent"))
+        return value
 
 
 class Grid(_Table):
@@ -90,7 +138,9 @@ class Grid(_Table):
 class Homes(_Table):
     """Household demand and behaviour."""
 
-    profiles: str = Field("may_weekday", description="A shipped set, 'feeder' for the loads of the file, or a path")
+    profiles: Annotated[str, _named_in_a_file(check_profiles)] = Field(
+        "may_weekday", description="A shipped set, 'feeder' for the loads of the file, or a path"
+    )
     response: Literal["cheapest", "immediate"] = Field("cheapest", description="When a home charges inside its cap")
     noncompliant_share: Share = Field(
         0.0, validation_alias=_NONCOMPLIANT, description="Share of homes that ignore import caps"
@@ -102,8 +152,17 @@ class Cars(_Table):
     """Electric vehicles at home."""
 
     share: Share = Field(0.0, description="Share of homes with a car")
-    sessions: str | None = Field(None, description="Path of own sessions (CSV or Parquet), instead of a share")
+    sessions: Annotated[str | None, _named_in_a_file(_sessions)] = Field(
+        None, description="Path of own sessions (CSV or Parquet), instead of a share", examples=["my_cars.csv"]
+    )
     efficiency: float = Field(0.9, gt=0, le=1, description="Battery energy per energy drawn")
+
+    @field_validator("sessions", mode="before")
+    @classmethod
+    def _not_both(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and info.data.get("share"):
+            raise refused(Fault("", "sessions", "is given together with share", "keep one of the two, not both"))
+        return value
 
 
 class Roofs(_Table):
@@ -111,7 +170,7 @@ class Roofs(_Table):
 
     share: Share = Field(0.0, description="Share of homes with a roof plant")
     kwp: float = Field(4.0, gt=0, le=100, description="Peak power of each [kWp]")
-    cloud: str = Field("partly_cloudy", description="Kind of day: clear, partly_cloudy, overcast")
+    cloud: Cloud = Field("partly_cloudy", description="Kind of day")
 
 
 class ForecastTable(_Table):
@@ -139,13 +198,23 @@ OwnForecast = Annotated[
 class Run(_Table):
     """One controller on the day; what the world is like and what is told of it may differ from run to run."""
 
-    controller: str = Field(description="A name, my_file.py:MyClass (seen from the scenario), or a module:Class")
+    controller: Annotated[str, _named_in_a_file(controllers.refuse_unknown)] = Field(
+        description="A name, my_file.py:MyClass (seen from the scenario), or a module:Class"
+    )
     label: Label | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     noncompliant_share: Share | None = Field(
         None, validation_alias=_NONCOMPLIANT, description="Instead of the scenario's"
     )
     forecast: OwnForecast = Field(None, description="A kind, or a table of what differs from the scenario's")
+
+    @field_validator("options")
+    @classmethod
+    def _declared(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        faults = controllers.declared_faults(info.data.get("controller", ""), value) if info.context else ()
+        if faults:
+            raise refused(*faults)
+        return value
 
     @property
     def name(self) -> str:
@@ -157,14 +226,18 @@ class Scenario(_Table):
     """One feeder, one day, any number of controllers."""
 
     name: Label
-    feeder: str
+    feeder: Annotated[str, _named_in_a_file(feeders.check)] = Field(
+        description="A shipped feeder, a folder, or the path of an OpenDSS master file"
+    )
     seed: int = Field(1, ge=0)
-    start: datetime = Field(strict=False)  # TOML's own, or ISO text
-    horizon_h: float = Field(24.0, gt=0, le=24 * 31)
-    step_min: int = Field(5, ge=1, le=60)
-    control_min: int = Field(15, ge=1, le=240)
-    tariff: str = Field("three_band", description="A shipped tariff")
-    metrics: tuple[str, ...] = Field((), strict=False, description="Own measures: my_file.py:function, or a name")
+    start: datetime = Field(strict=False, description="Local clock of the first step")  # TOML's own, or ISO text
+    horizon_h: float = Field(24.0, gt=0, le=24 * 31, description="Length of the day [h]")
+    step_min: int = Field(5, ge=1, le=60, description="Length of a step [min]")
+    control_min: int = Field(15, ge=1, le=240, validate_default=True, description="Time between decisions [min]")
+    tariff: Tariff = Field("three_band", description="A shipped tariff")
+    metrics: tuple[Annotated[str, _named_in_a_file(_measure)], ...] = Field(
+        (), strict=False, description="Own measures: my_file.py:function, or a name", examples=[["my_metrics.py:total"]]
+    )
     strict: bool = Field(False, description="Refuse a day with a car that nothing could serve")
     decide_limit_s: float | None = Field(
         None, gt=0, description="Longest time of a decision; a later one is dropped [s]"
@@ -188,7 +261,48 @@ class Scenario(_Table):
             float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             return value
+        except OverflowError:
+            pass
         raise PydanticCustomError("datetime_type", "input should be a local date and time")  # not seconds since 1970
+
+    @field_validator("start")
+    @classmethod
+    def _no_zone(cls, value: datetime) -> datetime:
+        if value.tzinfo is not None:
+            remedy = f"write start = {value.replace(tzinfo=None).isoformat()}"
+            raise refused(Fault("", "start", "start must be a local clock time without a zone", remedy))
+        return value
+
+    @field_validator("control_min")
+    @classmethod
+    def _whole_steps(cls, value: int, info: ValidationInfo) -> int:
+        step, hours, faults = info.data.get("step_min"), info.data.get("horizon_h"), []
+        if step and value % step:
+            problem = f"control_min={value} must be a multiple of step_min={step}"
+            remedy = f"write control_min = {-(-value // step) * step}, or another step_min"
+            faults.append(Fault("", "control_min", problem, remedy))
+        if step and hours and abs(hours * 60.0 / step - (steps := round(hours * 60.0 / step))) > 1e-9:
+            problem = f"horizon_h={hours:g} must be a whole number of steps of {step} min"
+            remedy = f"write horizon_h = {max(steps, 1) * step / 60.0!r}, or another step_min"
+            faults.append(Fault("", "horizon_h", problem, remedy))
+        if faults:
+            raise refused(*faults)
+        return value
+
+    @field_validator("runs")
+    @classmethod
+    def _own_labels(cls, value: tuple[Run, ...]) -> tuple[Run, ...]:
+        names = [run.name for run in value]
+        alike = [name.lower() for name in names]
+        twice = sorted({name for name in names if alike.count(name.lower()) > 1})
+        if twice:
+            remedy = f'write a label of its own into each, such as label = "{twice[0]}_2"'
+            problem = f"label {', '.join(twice)} is used twice (case does not count)"
+            raise refused(Fault("", "runs", problem, remedy))
+        unfit = next(filter(None, map(label_problem, names)), "")  # of a class, where none is given
+        if unfit:
+            raise refused(Fault("", "runs", unfit, f"write a label: {LABEL_REMEDY}"))
+        return value
 
     def stream(self, name: str) -> np.random.Generator:
         """Random numbers of one part, from the scenario's seed: changing another part leaves them as they are."""
@@ -219,18 +333,9 @@ def find(name_or_path: str | Path) -> Path:
         return path
     path = Path(name_or_path)
     if not path.is_file():
-        near = get_close_matches(str(name_or_path), shipped(), 1)
-        remedy = f"did you mean '{near[0]}'?" if near else f"use a path, or one of {', '.join(shipped())}"
+        remedy = meant(str(name_or_path), shipped(), f"use a path, or one of {', '.join(shipped())}")
         raise InputError(Fault(str(name_or_path), "", "no such scenario", remedy))
     return path
-
-
-class Parsed(NamedTuple):
-    """What became of a scenario's file: with faults, a scenario with stand-ins for the keys at fault."""
-
-    scenario: Scenario
-    faults: tuple[Fault, ...]
-    wrong: frozenset[str]
 
 
 def read(name_or_path: str | Path) -> Scenario:
@@ -249,123 +354,19 @@ def read(name_or_path: str | Path) -> Scenario:
     Raises
     ------
     InputError
-        With every fault of the file itself; what its keys name is looked at by ``compose``.
+        With every fault of the file itself and of the names in it. Nothing is loaded for that; what they name is
+        looked at by ``compose``.
     """
     path = find(name_or_path)
     return parse(load_toml(path), path)
 
 
-def load_toml(path: Path) -> dict[str, Any]:
-    """Content of a TOML file; InputError where it is none."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(Fault(str(path), "", f"is not TOML: {error}", "mend the syntax there")) from None
-
-
 def parse(data: dict[str, Any], path: Path) -> Scenario:
     """Validate the content of a scenario file; see `read`."""
-    scenario, faults, _ = parse_partly(data, path)
-    if faults:
-        raise InputError(faults)
-    return scenario
-
-
-def parse_partly(data: dict[str, Any], path: Path) -> Parsed:
-    """Validate the content of a scenario file, and keep what is right where something is wrong."""
-    faults: list[Fault] = []
-    wrong: set[str] = set()
     try:
-        scenario = Scenario.model_validate(data)
+        scenario = Scenario.model_validate(data, context={"folder": path.parent})
     except ValidationError as error:
-        faults.extend(_faults(error, path))
-        scenario, wrong = mended(Scenario, data, error)
-    misfits = [(keys, problem) for keys, problem in _misfits(scenario) if not wrong.intersection(keys)]
-    faults.extend(Fault(str(path), keys[0], problem, "make the keys agree") for keys, problem in misfits)
-    wrong.update(key for keys, _ in misfits for key in keys)
-    return Parsed(_with_paths(scenario, path.parent), tuple(faults), frozenset(wrong))
-
-
-def _misfits(scenario: Scenario) -> list[tuple[tuple[str, ...], str]]:
-    """Keys that do not fit together, each fine by itself, and why."""
-    step, control, hours = scenario.step_min, scenario.control_min, scenario.horizon_h
-    names = [run.name for run in scenario.runs]
-    alike = [name.lower() for name in names]
-    twice = ", ".join(sorted({name for name in names if alike.count(name.lower()) > 1}))
-    unfit = next(filter(None, map(label_problem, names)), "")  # of a class, where none is given
-    uneven = scenario.minutes % step or abs(scenario.minutes - hours * 60) > 1e-9
-    rules: tuple[tuple[tuple[str, ...], object, str], ...] = (
-        (("control_min", "step_min"), control % step, f"control_min={control} must be a multiple of step_min={step}"),
-        (("horizon_h", "step_min"), uneven, f"horizon_h={hours} must be a whole number of steps of {step} min"),
-        (("start",), scenario.start.tzinfo, "start must be a local clock time without a zone"),
-        (("runs",), twice, f"label {twice} is used twice (case does not count); give each run its own label"),
-        (("runs",), unfit, unfit),
-        (
-            ("ev.share", "ev.sessions"),
-            scenario.ev.sessions is not None and scenario.ev.share,
-            "give either share or sessions, not both",
-        ),
-    )
-    return [(keys, problem) for keys, is_broken, problem in rules if is_broken]
-
-
-def _with_paths(scenario: Scenario, folder: Path) -> Scenario:
-    """Resolve what names a file beside the scenario, and complete the runs' own forecasts: all that a run was told."""
-
-    def beside(value: str) -> str:
-        candidate = folder / value
-        return str(candidate.resolve()) if ("/" in value or "." in value) and candidate.exists() else value
-
-    def whole(run: Run) -> Run:
-        told = run.forecast and scenario.forecast_of(run)
-        return run.model_copy(update={"controller": plugins.resolved(run.controller, folder), "forecast": told})
-
-    homes = scenario.households.model_copy(update={"profiles": beside(scenario.households.profiles)})
-    cars = scenario.ev
-    if cars.sessions is not None:
-        cars = cars.model_copy(update={"sessions": beside(cars.sessions)})
-    named = {
-        "feeder": beside(scenario.feeder),
-        "runs": tuple(map(whole, scenario.runs)),
-        "metrics": tuple(plugins.resolved(metric, folder) for metric in scenario.metrics),
-    }
-    return scenario.model_copy(update={**named, "households": homes, "ev": cars})
-
-
-def _faults(error: ValidationError, path: Path) -> Iterator[Fault]:
-    for item in items(error):
-        key = dotted(item["loc"])
-        value = item.get("input")
-        if item["type"] == "extra_forbidden":
-            known = _known_keys(item["loc"])
-            near = get_close_matches(str(item["loc"][-1]), known, 1)
-            remedy = f"did you mean '{near[0]}'?" if near else f"use only {', '.join(known)}"
-            yield Fault(str(path), key, "unknown key", remedy)
-        elif item["type"] == "missing":
-            yield Fault(str(path), key, "is missing", "add it; see 'cosim check --schema'")
-        elif item["type"] == "value_error":
-            for problem in str(item["ctx"]["error"]).splitlines():
-                yield Fault(str(path), key, problem, "make the keys agree")
-        else:
-            shown = "" if isinstance(value, dict) else f" ({value!r} given)"
-            message = item["msg"][0].lower() + item["msg"][1:]
-            yield Fault(str(path), key, f"{message}{shown}", _remedy(item["loc"], item["type"]))
-
-
-def _remedy(location: tuple[int | str, ...], kind: str) -> str:
-    if str(location[-1]).endswith("share") and kind == "less_than_equal":
-        return "a share above 1 would mean more of them than homes; give a share between 0 and 1"
-    if location[-1] in ("label", "name"):
-        return _LABEL_REMEDY
-    if str(location[-1]).endswith("_pu"):
-        return "give per unit, for example 1.02 (not volts, not percent)"
-    return "see 'cosim check --schema' for type, unit and range"
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    tables: dict[str, type[BaseModel]] = {
-        "grid": Grid, "transformer": Transformer, "households": Homes, "ev": Cars, "pv": Roofs,
-        "forecast": ForecastTable, "runs": Run,
-    }  # fmt: skip
-    inside = [tables[part] for part in location[:-1] if isinstance(part, str) and part in tables]
-    return list((inside[-1] if inside else Scenario).model_fields)
+        raise InputError(scenario_faults(error, Scenario, SHIPPED / "example.toml", path, FORMER_KEYS)) from None
+    # what was told in each run is recorded whole
+    runs = [run.model_copy(update={"forecast": run.forecast and scenario.forecast_of(run)}) for run in scenario.runs]
+    return scenario.model_copy(update={"runs": tuple(runs)})

@@ -6,18 +6,19 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cosim import Feeder
 from cosim.errors import Fault, InputError
 from cosim.experiments.metric_table import Cell, cells, metric_of
+
+if TYPE_CHECKING:
+    from cosim import Feeder
 
 Metrics = Mapping[str, Mapping[str, float]]
 _NOBODY: Mapping[str, str] = {}
@@ -214,7 +215,7 @@ def feeder_facts(feeder: Feeder, console: Console) -> None:
     """Print what is known of a feeder, and its warnings."""
     table = Table(title=f"Feeder {feeder.name}", show_header=False, title_justify="left")
     lines = feeder.network.lines
-    rated = [line for line in lines if np.isfinite(line.rating_a)]
+    rated = [line for line in lines if math.isfinite(line.rating_a)]
     phases = [
         f"{sum(p == (k,) for p in feeder.customer_phases)} on phase {letter}"
         for k, letter in ((1, "a"), (2, "b"), (3, "c"))
@@ -250,4 +251,4 @@ def feeder_facts(feeder: Feeder, console: Console) -> None:
 
 def _rated(feeder: Feeder, line: str) -> str:
     rating_a = feeder.network.branch(line).rating_a
-    return f"{line}, {rating_a:.0f} A" if np.isfinite(rating_a) else f"{line}, no rating"
+    return f"{line}, {rating_a:.0f} A" if math.isfinite(rating_a) else f"{line}, no rating"

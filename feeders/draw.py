@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,12 +10,10 @@ import numpy as np
 
 from cosim.contract import Exogenous, Feeder, Float, LoadShape
 from cosim.errors import Fault, InputError, collecting
+from cosim.feeders.find import OF_THE_FEEDER
 from cosim.feeders.households import DAY_MIN, Profiles, draw_households
 from cosim.feeders.profiles import ambient_temperature_c, draw_pv, tariff_eur_per_kwh
-from cosim.feeders.sessions import check_sessions, draw_sessions, read_sessions
-
-OF_THE_FEEDER = "feeder"
-"""As ``DaySpec.profiles``: the loads of the circuit's own file."""
+from cosim.feeders.sessions import draw_sessions, read_sessions
 
 _YEAR_DAYS = 365
 
@@ -126,40 +124,6 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0) -> Ex
         ambient_c=ambient_temperature_c(start, minutes, feeder.latitude_deg),
         source_pu=np.full(minutes, np.nan),
     )
-
-
-def check_day(spec: DaySpec, customers: Sequence[str] | None, rng: Streams, *, timed: bool) -> None:
-    """Look for faults of a day that cannot be drawn yet, because the feeder or the times are wrong.
-
-    Parameters
-    ----------
-    spec, rng
-        As for `draw_day`.
-    customers : sequence of str, optional
-        Names of the feeder's customers, where it is known.
-    timed : bool
-        Whether start and length are right, so that what has dates can be held against them.
-
-    Raises
-    ------
-    InputError
-        As `draw_day` does, of each part looked at alone.
-    """
-    faults: list[Fault] = []
-    with collecting(faults, "households"):
-        if timed and spec.profiles != OF_THE_FEEDER:
-            draw_households(spec.profiles, 1, spec.start, spec.minutes, rng("households"))
-    with collecting(faults, "ev"):
-        if spec.ev_sessions is not None and timed:
-            read_sessions(spec.ev_sessions, customers, spec.start, spec.minutes)
-        elif spec.ev_sessions is not None:
-            check_sessions(spec.ev_sessions, customers)
-    with collecting(faults, "pv"):
-        draw_pv(1, 0.0, 0.0, 0.0, 0.0, spec.start, 1, rng("roofs"), cloud=spec.cloud)
-    with collecting(faults, "tariff"):
-        tariff_eur_per_kwh(spec.start, 1, spec.tariff)
-    if faults:
-        raise InputError(faults)
 
 
 def feeder_demand(feeder: Feeder, begin: datetime, minutes: int) -> tuple[Float, Float]:

@@ -13,11 +13,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cosim.errors import Fault, InputError
+from cosim.feeders.find import DATA, household_sets
 from cosim.feeders.tables import TIME_COLUMN, find_faults, local_times, numbers, read_table
 
 Float = NDArray[np.float64]
 
-DATA = Path(__file__).parent / "data"
 DAY_MIN = 1440
 ABSURD_KW = 100.0
 
@@ -45,11 +45,6 @@ class Profiles:
     names: tuple[str, ...]
     start: datetime | None
     source: str
-
-
-def household_sets() -> tuple[str, ...]:
-    """Names of the shipped sets, each of 120 homes on three consecutive weekdays at one minute."""
-    return tuple(sorted(path.stem for path in DATA.glob("*_weekday.parquet")))
 
 
 def read_profiles(profiles: str | Path) -> Profiles:

@@ -14,6 +14,7 @@ import numpy as np
 from cosim import plugins
 from cosim.contract import Connection, Feeder, LoadFact, Survey, TransformerSpec
 from cosim.errors import Fault, InputError
+from cosim.feeders.find import find
 from cosim.feeders.topology import distances_m, edges_of, head_line, low_voltage_terminal, supply_of
 
 SURVEYOR = "cosim.opendss:survey"
@@ -23,10 +24,6 @@ one thread from here to the engine."""
 CONNECTION_KW_PER_PHASE = 14.0
 """Where ``feeder.toml`` declares none: about 60 A, the smaller of the main fuses usual in British homes."""
 
-GROUP = "cosim.feeders"
-"""Entry points by which installed packages offer feeders: a path, or a function that returns one."""
-
-_HERE = Path(__file__).parent
 _FACTS: dict[str, type | tuple[type, ...]] = {
     "name": str,
     "title": str,
@@ -39,20 +36,9 @@ _FACTS: dict[str, type | tuple[type, ...]] = {
 }
 
 
-def names() -> tuple[str, ...]:
-    """Names of the feeders that are shipped, then of those of installed packages; shipped names win."""
-    shipped = tuple(sorted(folder.parent.name for folder in _HERE.glob("*/feeder.toml")))
-    return (*shipped, *[name for name in plugins.offered(GROUP) if name not in shipped])
-
-
 def title(name: str) -> str:
     """One line about a feeder of ``names()``, from its ``feeder.toml``."""
-    return str(_facts(_find(name).with_name("feeder.toml")).get("title", ""))
-
-
-def is_installed(name: str) -> bool:
-    """Whether a feeder of that name comes from an installed package."""
-    return not (_HERE / name / "feeder.toml").is_file() and name in plugins.offered(GROUP)
+    return str(_facts(find(name).with_name("feeder.toml")).get("title", ""))
 
 
 def load(
@@ -87,9 +73,7 @@ def load(
         Where there is no such feeder, or it does not compile, it holds no customer, or a bus or phase of
         ``connections`` does not exist.
     """
-    master = _find(name_or_path)
-    if master.suffix.lower() != ".dss":
-        raise InputError(Fault(str(master), "", f"'{master.suffix}' is no circuit file", "give an OpenDSS .dss file"))
+    master = find(name_or_path)
     changes: dict[str, Any] = {"source_pu": source_pu, "transformer": transformer, "connections": tuple(connections)}
     survey: Survey = plugins.shipped(SURVEYOR)(master, **changes)
     facts = _facts(master.with_name("feeder.toml"))
@@ -97,26 +81,6 @@ def load(
         raise InputError(Fault(str(master), "", "has no load, so no customer", "define at least one Load"))
     changes["replaced_transformer"] = changes.pop("transformer")
     return replace(_assemble(master, survey, facts), **changes)
-
-
-def _find(name_or_path: str | Path) -> Path:
-    name = str(name_or_path)
-    if is_installed(name):
-        target = plugins.target_of(GROUP, name)
-        offered = plugins.load(target, "feeder") if target else name
-        path = Path(offered() if callable(offered) else offered)
-    else:
-        path = _HERE / name if name in names() else Path(name_or_path)
-    if path.is_dir():
-        path = path / "Master.dss"
-    if not path.is_file():
-        known = ", ".join(names())
-        raise InputError(
-            Fault(
-                str(name_or_path), "feeder", "no such feeder or file", f"use one of {known}, or a path to a .dss file"
-            )
-        )
-    return path
 
 
 def _facts(path: Path) -> dict[str, Any]:

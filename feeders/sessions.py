@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from cosim.contract import EvSessions
 from cosim.errors import Fault, InputError
-from cosim.feeders.households import DATA, DAY_MIN
+from cosim.feeders.find import DATA
+from cosim.feeders.households import DAY_MIN
 from cosim.feeders.tables import local_times, numbers, place, read_table, refuse_out_of_range
 
 Float = NDArray[np.float64]
@@ -158,7 +159,7 @@ def cut_to_horizon(sessions: EvSessions, minutes: float) -> EvSessions:
 
 
 def read_sessions(
-    path: str | Path, customers: Sequence[str] | None, start: datetime, minutes: int, *, efficiency: float = 0.9
+    path: str | Path, customers: Sequence[str], start: datetime, minutes: int, *, efficiency: float = 0.9
 ) -> EvSessions:
     """Read own sessions from a CSV or Parquet file.
 
@@ -166,7 +167,7 @@ def read_sessions(
     the battery), ``charger_kw``; optional ``battery_kwh`` (60, or the energy where that is more), ``soc_arrival_kwh``
     (what makes the battery 90 % full at departure) and ``efficiency``. Sessions outside the horizon are passed over,
     those across an edge are cut as `cut_to_horizon` says. A need that the stay cannot meet is not a fault here: it is
-    counted when the day is run. Where the customers are not known (None), any name will do.
+    counted when the day is run.
 
     Raises
     ------
@@ -181,12 +182,7 @@ def read_sessions(
     return cut
 
 
-def check_sessions(path: str | Path, customers: Sequence[str] | None) -> None:
-    """Raise the InputError of `read_sessions` for what is wrong with a file whatever the horizon."""
-    _read_whole(path, customers, datetime(2000, 1, 1), efficiency=1.0)
-
-
-def _read_whole(path: str | Path, customers: Sequence[str] | None, start: datetime, efficiency: float) -> EvSessions:
+def _read_whole(path: str | Path, customers: Sequence[str], start: datetime, efficiency: float) -> EvSessions:
     """Sessions of the file in its own order, however far from the start."""
     table = read_table(path, "sessions", "give the path of a file of sessions")
     where = str(path)
@@ -208,7 +204,7 @@ def _read_whole(path: str | Path, customers: Sequence[str] | None, start: dateti
     values["battery_kwh"] = battery_kwh
     values.setdefault("soc_arrival_kwh", np.maximum(CHARGED_SHARE_DEFAULT * battery_kwh - energy_kwh, 0.0))
     named = table["customer"].astype(str).str.strip()
-    columns = {str(name): column for column, name in enumerate(named.unique() if customers is None else customers)}
+    columns = {str(name): column for column, name in enumerate(customers)}
     column: Float = np.array([columns.get(name, np.nan) for name in named], np.float64)
     faults += _odd_sessions(column, table["customer"], times, values, where)
     if faults:

@@ -84,7 +84,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clone")
     for room in ROOMS:
         shutil.copytree(PROJECT / room, folder / room, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    with (folder / "feeders" / "read.py").open("a", encoding="utf-8") as source:
+    with (folder / "feeders" / "find.py").open("a", encoding="utf-8") as source:
         source.write("\nraise RuntimeError('broken in the clone')\n")
     return folder
 

@@ -5,22 +5,27 @@ do inside their caps is `best_response`, with a roof `export_response`; `deviati
 What is not exported here may change without notice.
 """
 
-from cosim.controllers.caps.controller import BilevelCaps
-from cosim.controllers.caps.deviation import DRAWS, Deviation, deviation_test
-from cosim.controllers.caps.export.follower import Response as ExportResponse
-from cosim.controllers.caps.export.follower import best_response as export_response
-from cosim.controllers.caps.export.network import ExportPlan
-from cosim.controllers.caps.export.problem import ExportProblem, ExportRow
-from cosim.controllers.caps.export.running import ExportCaps, RunningBothWays
-from cosim.controllers.caps.export.solve import ExportResult, solve_export
-from cosim.controllers.caps.follower import best_response, best_response_lp, charging_cost_eur, worst_draw
-from cosim.controllers.caps.network import Round
-from cosim.controllers.caps.options import COORDINATIONS, FORMS, LIMITS_ON, OBJECTIVES, CapsOptions
-from cosim.controllers.caps.problem import CapsProblem, share_of_phase
-from cosim.controllers.caps.receding import Replan, RunningPlan
-from cosim.controllers.caps.record import CapsRecord, ExportRecord
-from cosim.controllers.caps.result import CapsResult, Relaxation
-from cosim.controllers.caps.solve import solve_caps
+from typing import TYPE_CHECKING
+
+from cosim.lazy import exports
+
+if TYPE_CHECKING:
+    from cosim.controllers.caps.controller import BilevelCaps
+    from cosim.controllers.caps.deviation import DRAWS, Deviation, deviation_test
+    from cosim.controllers.caps.export.follower import Response as ExportResponse
+    from cosim.controllers.caps.export.follower import best_response as export_response
+    from cosim.controllers.caps.export.network import ExportPlan
+    from cosim.controllers.caps.export.problem import ExportProblem, ExportRow
+    from cosim.controllers.caps.export.running import ExportCaps, RunningBothWays
+    from cosim.controllers.caps.export.solve import ExportResult, solve_export
+    from cosim.controllers.caps.follower import best_response, best_response_lp, charging_cost_eur, worst_draw
+    from cosim.controllers.caps.network import Round
+    from cosim.controllers.caps.options import COORDINATIONS, FORMS, LIMITS_ON, OBJECTIVES, CapsOptions
+    from cosim.controllers.caps.problem import CapsProblem, share_of_phase
+    from cosim.controllers.caps.receding import Replan, RunningPlan
+    from cosim.controllers.caps.record import CapsRecord, ExportRecord
+    from cosim.controllers.caps.result import CapsResult, Relaxation
+    from cosim.controllers.caps.solve import solve_caps
 
 __all__ = [
     "COORDINATIONS", "DRAWS", "FORMS", "LIMITS_ON", "OBJECTIVES", "BilevelCaps", "CapsOptions", "CapsProblem",
@@ -30,3 +35,5 @@ __all__ = [
     "best_response_lp", "charging_cost_eur", "deviation_test", "export_response", "share_of_phase", "solve_caps",
     "solve_export", "worst_draw",
 ]  # fmt: skip
+
+__getattr__ = exports(__name__, __file__)  # what may be asked for is known without waiting for a solver

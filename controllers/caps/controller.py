@@ -11,12 +11,11 @@ from cosim.contract import Artifact, Feeder, Forecast, Observation, Predictor, S
 from cosim.controllers.caps.day import steps_per_slot
 from cosim.controllers.caps.export.running import ExportManner, RunningBothWays, export_faults
 from cosim.controllers.caps.horizon import Planner
-from cosim.controllers.caps.options import CapsOptions
+from cosim.controllers.caps.options import FLOOR_KW, CapsOptions
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.receding import RunningPlan
 from cosim.controllers.caps.record import CapsRecord
 from cosim.controllers.caps.result import CapsResult
-from cosim.controllers.caps.sharing import FLOOR_KW
 from cosim.controllers.caps.study import Manner
 from cosim.controllers.limits import known_phase_limit_a
 from cosim.errors import Fault, InputError

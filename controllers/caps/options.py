@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cosim.controllers.caps.sharing import FLOOR_KW
-from cosim.controllers.solver import Limits
 from cosim.errors import Fault, InputError
 
+if TYPE_CHECKING:
+    from cosim.controllers.solver import Limits
+
+FLOOR_KW = 4.2  # EnWG section 14a; BNetzA BK6-22-300
 OBJECTIVES = ("floor_then_least", "least_restriction", "max_min", "proportional", "min_cost")
 TIES = ("unique", "optimistic", "pessimistic")
 COORDINATIONS = ("anticipated", "sum_of_caps")
@@ -90,6 +93,8 @@ class CapsOptions:
     @property
     def stop(self) -> Limits:
         """Limits of one mixed-integer solve."""
+        from cosim.controllers.solver import Limits  # and a solver, which nobody needs to be refused
+
         return Limits(self.gap, self.node_limit, self.time_limit_s)
 
 

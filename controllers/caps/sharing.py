@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from cosim.contract import Float
+from cosim.controllers.caps.options import FLOOR_KW
 from cosim.controllers.caps.part import Part, Plan
 
-FLOOR_KW = 4.2  # EnWG section 14a; BNetzA BK6-22-300
 SHY = 1.0 - 1e-6  # floors stay this much below the level, so that rounding cannot make them unattainable
 
 

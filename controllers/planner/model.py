@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.contract import Float, Int
-from cosim.controllers.planner.options import Options, presence
+from cosim.controllers.planner.options import Options
 from cosim.controllers.planner.requests import Requests, Station
+from cosim.controllers.planner.stays import presence
 from cosim.controllers.solver import Model, Rows
 
 

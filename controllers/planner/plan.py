@@ -11,9 +11,10 @@ from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
 from cosim.controllers.planner.aims import other_points, pursue
 from cosim.controllers.planner.model import PlanModel, build, servable_kwh
-from cosim.controllers.planner.options import Options, Rounding, round_stays, stay_change_step
+from cosim.controllers.planner.options import Options, Rounding
 from cosim.controllers.planner.requests import Requests, Station, request_faults
 from cosim.controllers.planner.solver import AimSolver
+from cosim.controllers.planner.stays import round_stays, stay_change_step
 from cosim.controllers.solver import SolveResult, Termination, worst
 from cosim.errors import Fault, InputError
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 
 from cosim import plugins
 from cosim.errors import CosimError, Fault, InputError, collecting
@@ -39,12 +38,7 @@ def find_own(wanted: Sequence[str]) -> dict[str, OwnMetric]:
     for name in dict.fromkeys([*plugins.offered(GROUP), *wanted]):
         broken: list[Fault] = []
         with collecting(broken):
-            target = name if plugins.is_target(name) else plugins.target_of(GROUP, name)
-            if target is None:
-                near = get_close_matches(name, plugins.offered(GROUP), n=1)
-                remedy = f"did you mean '{near[0]}'?" if near else "name a target: my_metrics.py:function"
-                raise InputError(Fault("measures", "metrics", f"no installed measure is called '{name}'", remedy))
-            function = plugins.load(target, "metrics")
+            function = plugins.load(plugins.target_for(GROUP, name, "metrics"), "metrics")
             if not callable(function):
                 raise InputError(Fault("measures", "metrics", f"'{name}' is no function", "name a function"))
             found[name] = function

@@ -8,16 +8,9 @@ from typing import Any, get_args
 
 import numpy as np
 
-from cosim.controllers.planner import (
-    Formulation,
-    Options,
-    Planning,
-    Requests,
-    Station,
-    make_requests,
-    make_station,
-    plan,
-)
+from cosim.controllers.planner.options import Formulation, Options
+from cosim.controllers.planner.plan import Planning, plan
+from cosim.controllers.planner.requests import Requests, Station, make_requests, make_station
 from cosim.errors import Fault, InputError
 from cosim.experiments.bench import Row, interleaved
 from cosim.experiments.plan.generate import FIRST_DAY, generate_demand

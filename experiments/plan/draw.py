@@ -11,8 +11,8 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from cosim.contract import Float
-from cosim.controllers.planner import Planning
-from cosim.controllers.planner.options import presence
+from cosim.controllers.planner.plan import Planning
+from cosim.controllers.planner.stays import presence
 from cosim.experiments.figures import style
 
 THERE = "#E6E6E6"

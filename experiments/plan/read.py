@@ -15,8 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cosim.contract import Float
-from cosim.controllers.planner import Requests, make_requests, request_faults
-from cosim.controllers.planner.requests import EFFICIENCY, row_faults
+from cosim.controllers.planner.requests import EFFICIENCY, Requests, make_requests, request_faults, row_faults
 from cosim.errors import Fault, InputError
 from cosim.experiments.plan.table import Table, read_table
 

@@ -3,88 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
-import typer
 
-from cosim.controllers.planner import (
-    Fairness,
-    Formulation,
-    Objective,
-    Options,
-    Planning,
-    Rounding,
-    Station,
-    make_station,
-    plan,
-)
-from cosim.errors import Fault, InputError, collecting
+from cosim.controllers.planner.plan import Planning, plan
+from cosim.controllers.planner.requests import Station, make_station
+from cosim.errors import Fault, InputError
 from cosim.experiments.figures.style import Drawing
+from cosim.experiments.plan.config import PlanConfig
 from cosim.experiments.plan.draw import draw_plan
 from cosim.experiments.plan.generate import generate_demand
 from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.write import durations, plan_metrics, write_plan
-from cosim.experiments.studies.base import Progress, Study, StudyConfig, StudyResult
+from cosim.experiments.studies.base import Progress, Study, StudyResult
 from cosim.experiments.tables import markdown
 from cosim.folder import new_file, write_whole
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanConfig(StudyConfig):
-    """What to plan, or how much demand to make."""
-
-    demand: Annotated[Path | None, typer.Argument(help="Table of requests: .csv or .xlsx.")] = None
-    capacity_kw: Annotated[float | None, typer.Option(help="Largest sum of charging powers.")] = None
-    formulation: Annotated[Formulation, typer.Option(help="milp: with on and off.")] = "lp"
-    min_power_kw: Annotated[float, typer.Option(help="Least power while charging (milp).")] = 0.0
-    objective: Annotated[Objective, typer.Option(help="Service first, or one weighted sum.")] = "service"
-    fairness: Annotated[Fairness, typer.Option(help="maxmin: raise the worst served first.")] = "total"
-    time_step_s: Annotated[float, typer.Option(help="Length of a step.")] = 900.0
-    rounding: Annotated[Rounding, typer.Option(help="Of stays to steps.")] = "prorata"
-    tariff_eur_per_kwh: Annotated[float, typer.Option(help="Price of energy drawn.")] = 0.13
-    peak_eur_per_kw: Annotated[float, typer.Option(help="Price of the largest sum of powers.")] = 0.0
-    efficiency: Annotated[float, typer.Option(help="Battery energy per energy drawn.")] = 0.9
-    min_up_steps: Annotated[int, typer.Option(help="Steps that a vehicle stays on (milp).")] = 1
-    max_starts: Annotated[int | None, typer.Option(help="Most starts of a vehicle (milp).")] = None
-    n_sols: Annotated[int, typer.Option(help="Plans wanted: the best and others near it.")] = 1
-    gap: Annotated[float, typer.Option(help="Relative gap at which the milp may stop.")] = 1e-4
-    time_limit_s: Annotated[float, typer.Option(help="For all solves together.")] = 300.0
-    generate: Annotated[
-        int | None, typer.Option(min=1, help="Make demand of so many vehicles instead; --out is the file.")
-    ] = None
-    seed: Annotated[int, typer.Option(min=0, help="Of --generate.")] = 1
-    any_need: Annotated[bool, typer.Option("--any-need", help="With --generate: needs may be unservable.")] = False
-
-    def faults(self) -> Iterator[Fault]:
-        """Tell what is missing, else what is out of range."""
-        if self.generate is not None:
-            if not 0.0 < self.efficiency <= 1.0:
-                remedy = "give a share above 0, at most 1"
-                yield Fault("cosim plan", "--efficiency", f"is {self.efficiency}", remedy)
-            return
-        given = {"DEMAND": self.demand, "--capacity-kw": self.capacity_kw}
-        found = [Fault("cosim plan", key, "is missing", "give it") for key, value in given.items() if value is None]
-        if not found:
-            with collecting(found):
-                self.options()
-            with collecting(found):
-                self.station(1)
-        yield from found
-
-    def options(self) -> Options:
-        """How to plan."""
-        return Options(**{option.name: getattr(self, option.name) for option in fields(Options)})  # by the same names
-
-    def station(self, steps: int) -> Station:
-        """What stands behind the connection, over so many steps."""
-        return make_station(
-            steps, self.capacity_kw or 0.0, step_s=self.time_step_s, tariff_eur_per_kwh=self.tariff_eur_per_kwh,
-            peak_eur_per_kw=self.peak_eur_per_kw,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,7 +35,7 @@ class PlanResult(StudyResult):
 class PlanStudy(Study[PlanConfig, PlanResult]):
     """Plans a day of charging behind one connection."""
 
-    name, config = "plan", PlanConfig
+    name = "plan"
     packages = ("lv-feeder-cosim", "highspy", "numpy", "pandas", "pyarrow")
     source = "the table of requests"
 
@@ -121,7 +57,7 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
         step_s, low_kw = config.time_step_s, config.min_power_kw
         demand = read_demand(config.demand, step_s, power_min_kw=low_kw, efficiency=config.efficiency)
         progress("Planning")
-        planning = plan(demand.requests, config.station(demand.steps), config.options(), rounding=config.rounding)
+        planning = plan(demand.requests, _station(config, demand.steps), config.options(), rounding=config.rounding)
         metrics = plan_metrics(planning)
         lines = [f"{key}: {value if isinstance(value, str) else f'{value:.6g}'}" for key, value in metrics.items()]
         if planning.others:
@@ -159,6 +95,13 @@ def make_demand(config: PlanConfig, out: Path, *, overwrite: bool = False) -> St
     marked = int((~table["feasible"]).sum())
     served = f", {marked} of them with needs that no plan can serve" if marked else ""
     return StudyResult(cases={}, lines=[f"{count} vehicles{served}"])
+
+
+def _station(config: PlanConfig, steps: int) -> Station:
+    return make_station(
+        steps, config.capacity_kw or 0.0, step_s=config.time_step_s, tariff_eur_per_kwh=config.tariff_eur_per_kwh,
+        peak_eur_per_kw=config.peak_eur_per_kw,
+    )  # fmt: skip
 
 
 def _warnings(planning: Planning) -> Iterator[str]:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cosim.controllers.planner import Options, Plan, Planning, Rounding
-from cosim.controllers.planner.options import presence
+from cosim.controllers.planner.options import Options, Rounding
+from cosim.controllers.planner.plan import Plan, Planning
+from cosim.controllers.planner.stays import presence
 from cosim.experiments.files import json_ready, write_json
 from cosim.experiments.plan.read import Demand, step_times
 from cosim.folder import write_whole

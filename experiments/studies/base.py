@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cosim.errors import Fault, InputError
 from cosim.experiments.figures import style
 from cosim.experiments.files import json_ready, origin, sha256_of, write_json
+from cosim.experiments.studies.config import StudyConfig
 from cosim.experiments.tables import markdown, write_table
 from cosim.folder import claimed, write_whole
 from cosim.threads import ONE_THREAD
@@ -25,25 +25,6 @@ Cases = dict[str, dict[str, Any]]
 
 Progress = Callable[[str], object]
 """Called with what is being done."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyConfig:
-    """What is asked of a study.
-
-    Every field of a subclass becomes an option of the study's command (an argument where it is annotated as one):
-    name, type, default and ``Annotated[type, typer.Option(help=...)]`` are written there and nowhere else.
-    """
-
-    def __post_init__(self) -> None:
-        """Refuse, with every fault at once."""
-        found = list(self.faults())
-        if found:
-            raise InputError(found)
-
-    def faults(self) -> Iterator[Fault]:
-        """Tell what is out of range or does not go together."""
-        yield from ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,8 +77,6 @@ class Study(ABC, Generic[Config, Result]):
     ----------
     name : str
         Of the command and in the manifest.
-    config : type
-        Dataclass of its options.
     packages : tuple of str
         Distributions whose versions matter.
     source : str
@@ -105,7 +84,6 @@ class Study(ABC, Generic[Config, Result]):
     """
 
     name: ClassVar[str]
-    config: type[Config]
     packages: ClassVar[tuple[str, ...]]
     source: ClassVar[str]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import datetime
-from importlib import import_module
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -15,6 +14,7 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from cosim.experiments.studies import STUDIES
+from cosim.plugins import shipped
 
 studies = typer.Typer(
     help="Replicate a study: its data, its first formulation, what corrects it; figures and numbers to check.",
@@ -34,12 +34,11 @@ class StudyCommand(TyperCommand):
 
 
 def study_command(name: str) -> Any:
-    """Import a study and return its command: ``--out``, ``--overwrite``, an option for each field of its config."""
-    module, _, attribute = STUDIES[name].target.partition(":")
-    study = getattr(import_module(module), attribute)()
-    hints = get_type_hints(study.config, include_extras=True)
-    options = {field.name: (hints[field.name], field.default) for field in fields(study.config)}
-    help_text = f"Folder; default runs/{study.name}-<time>/."
+    """Return a study's command: ``--out``, ``--overwrite``, an option for each field of its config, all it imports."""
+    asked = shipped(STUDIES[name].config)
+    hints = get_type_hints(asked, include_extras=True)
+    options = {field.name: (hints[field.name], field.default) for field in fields(asked)}
+    help_text = f"Folder; default runs/{name}-<time>/."
     options = {
         "out": (Annotated[Path | None, typer.Option(help=help_text)], None),
         "overwrite": (Annotated[bool, typer.Option("--overwrite", help=OVERWRITE)], False),
@@ -47,7 +46,8 @@ def study_command(name: str) -> Any:
     }
 
     def call(out: Path | None, overwrite: bool, **values: Any) -> None:
-        config = study.config(**values)
+        config = asked(**values)
+        study = shipped(STUDIES[name].target)()
         folder = out or Path("runs") / f"{study.folder_name(config)}-{datetime.now():%Y%m%d-%H%M%S}"
         with _err.status(f"Running {name}") as status:
             result = study.conduct(config, folder, status.update, overwrite=overwrite)

@@ -190,7 +190,7 @@ def test_quiet_says_nothing_and_no_figures_draws_none(run, tmp_path):
 
 def test_every_phase_of_a_run_is_told(tmp_path):
     path = scenarios.find("two_bus_evening")
-    composition = compose(only(scenarios.read("two_bus_evening"), "none", path), path)
+    composition = compose(only(scenarios.read("two_bus_evening"), "none"), path)
     told: dict[str, list[str]] = {}
     execute(composition, tmp_path, progress=lambda label, phase, *_: told.setdefault(label, []).append(phase))
     assert list(dict.fromkeys(told["none"])) == [

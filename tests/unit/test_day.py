@@ -72,7 +72,7 @@ def test_runs_are_compared_by_label_and_equal_labels_are_refused(day):
 def test_a_saved_run_is_what_the_command_writes(day, tmp_path):
     commanded, saved = tmp_path / "commanded", tmp_path / "saved"
     path = scenarios.find("two_bus_evening")
-    execute(compose(only(scenarios.read("two_bus_evening"), "bilevel_caps", path), path), commanded)
+    execute(compose(only(scenarios.read("two_bus_evening"), "bilevel_caps"), path), commanded)
     run = day.run("bilevel_caps")
     run.save(str(saved))
     files = {path.relative_to(saved) for path in saved.rglob("*") if path.is_file()}

@@ -403,7 +403,7 @@ def test_two_measures_of_one_name_and_an_unknown_one(
     assert board == {"x": 2.0, "y": 1.0, "z": 0.0}
     assert len(failed) == 1
     assert "m.py:c' returns x, which is measured already" in str(failed[0])
-    with pytest.raises(InputError, match="no installed measure is called 'nothing' → name a target"):
+    with pytest.raises(InputError, match="no metric 'nothing' → write my_file"):
         find_own(["nothing"])
 
 

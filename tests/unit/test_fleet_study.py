@@ -13,7 +13,8 @@ from cosim.controllers.aggregation import FitOptions
 from cosim.experiments.cli import app
 from cosim.experiments.studies.base import Cases
 from cosim.experiments.studies.fleet_aggregation import checks, model
-from cosim.experiments.studies.fleet_aggregation.data import HOURS, FleetConfig, draw_cars, draw_prices, draw_week
+from cosim.experiments.studies.fleet_aggregation.config import FleetConfig
+from cosim.experiments.studies.fleet_aggregation.data import HOURS, draw_cars, draw_prices, draw_week
 from cosim.experiments.studies.fleet_aggregation.study import FleetAggregation
 
 SMALL = FleetConfig(vehicles=16, training_weeks=2, validation_weeks=1, test_weeks=1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cosim.controllers.planner import Options, Planning, make_requests, make_station, plan
+from cosim.controllers.planner.options import Options
+from cosim.controllers.planner.plan import Planning, plan
+from cosim.controllers.planner.requests import make_requests, make_station
 
 FIVE = ((22, 26, 52, 47, 67), (7, 17.6711, 30, 33, 43), (11, 45.815, 52, 41, 58), (11, 27.9156, 88, 59, 69),
         (6, 20.305, 88, 32, 46))  # fmt: skip

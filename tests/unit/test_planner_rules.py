@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cosim.controllers.planner import Options, make_requests, make_station, plan
+from cosim.controllers.planner.options import Options
+from cosim.controllers.planner.plan import plan
+from cosim.controllers.planner.requests import make_requests, make_station
 from cosim.errors import InputError, SolverError
 
 

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cosim.controllers.planner import Options, make_station, plan
+from cosim.controllers.planner.options import Options
+from cosim.controllers.planner.plan import plan
+from cosim.controllers.planner.requests import make_station
 from cosim.errors import InputError
 from cosim.experiments.bench import plan as bench
 from cosim.experiments.studies.cpo_planner.study import PUBLISHED, REFERENCE, CpoConfig, CpoPlanner, demand_table

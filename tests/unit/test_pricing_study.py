@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cosim.controllers.pricing import Leader, scip_missing
+from cosim.controllers.pricing import FORMULATIONS, Leader, scip_missing
 from cosim.errors import InputError
-from cosim.experiments.studies.station_pricing import benchmarks, day
-from cosim.experiments.studies.station_pricing.data import REFERENCE, PricingConfig, read_data, read_instance, stream
+from cosim.experiments.studies.station_pricing import benchmarks, config, day
+from cosim.experiments.studies.station_pricing.config import PricingConfig
+from cosim.experiments.studies.station_pricing.data import REFERENCE, read_data, read_instance, stream
 from cosim.experiments.studies.station_pricing.model import prices_text
 from cosim.experiments.studies.station_pricing.study import StationPricing
 
@@ -131,6 +132,7 @@ def test_wrong_options_are_named_all_at_once(cosim, tmp_path) -> None:
     for option in wrong:
         assert f"{option}:" in err, option
     assert not (tmp_path / "out").exists()
+    assert set(config.FORMULATIONS) == set(FORMULATIONS)  # written again where no solver is loaded
 
 
 @pytest.mark.skipif(not scip_missing(), reason="SCIP is installed")

@@ -13,7 +13,8 @@ import pytest
 
 from cosim.errors import InputError
 from cosim.feeders.clouds import CLOUDS, clear_sky_index
-from cosim.feeders.households import DATA, admd_kw, draw_households, household_sets, read_profiles
+from cosim.feeders.find import DATA, household_sets
+from cosim.feeders.households import admd_kw, draw_households, read_profiles
 from cosim.feeders.profiles import ambient_temperature_c, clear_sky, draw_pv, specific_power, tariff_eur_per_kwh
 
 NOON = datetime(2026, 5, 15, 12)

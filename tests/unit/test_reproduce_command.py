@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 import click
@@ -24,6 +23,7 @@ from cosim.experiments.studies.command import study_command
 from cosim.experiments.studies.host_capacity import study
 from cosim.experiments.studies.host_capacity.homes import check, draw_problem, refuse_lowered
 from cosim.experiments.studies.host_capacity.table import read_problem
+from cosim.plugins import shipped
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_floor_that_does_not_fit_is_refused_with_one_that_does(cosim, tmp_path
     assert "households" in err
     fits = float(err.split("a floor of ")[1].split(" kW")[0])
     config = study.HostConfig(households=4, slots=24, objective="floor_then_least", floor_kw=fits)
-    problem, _ = config.problem()
+    problem, _ = study.make_problem(config)
     result = solve_caps(problem, config.options)
     refuse_lowered(problem, result, config.options, range(4), 1)
     room = (result.caps_kw - problem.inflexible_kw)[:, problem.home]
@@ -204,11 +204,10 @@ def test_no_help_text_loses_words_in_brackets() -> None:
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_goes_by_its_name_and_says_what_each_option_means(name: str) -> None:
     command = study_command(name)
-    module, _, attribute = STUDIES[name].target.partition(":")
-    found = getattr(import_module(module), attribute)
+    found, config = shipped(STUDIES[name].target), shipped(STUDIES[name].config)
     assert command.name == found.name == name
     assert found.source
-    assert [parameter.name for parameter in command.params] == ["out", *(f.name for f in fields(found.config))]
+    assert [parameter.name for parameter in command.params] == ["out", *(f.name for f in fields(config))]
     assert all(parameter.help for parameter in command.params)
 
 

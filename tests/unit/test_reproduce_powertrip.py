@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from cosim.errors import InputError
 from cosim.experiments.cli import app
 from cosim.experiments.studies.powertrip import descent
-from cosim.experiments.studies.powertrip.data import TripConfig, make_place, parse_weights, weights_name
+from cosim.experiments.studies.powertrip.config import TripConfig, parse_weights, weights_name
+from cosim.experiments.studies.powertrip.data import make_place
 from cosim.experiments.studies.powertrip.descent import Local, polished
 from cosim.experiments.studies.powertrip.study import moves, of_control
 

@@ -14,12 +14,12 @@ from cosim.experiments import caps_tables
 from cosim.experiments.caps_tables import DRAWS, FEWEST_DRAWS, deviation_rows
 from cosim.experiments.studies.host_capacity import comparison
 from cosim.experiments.studies.host_capacity.comparison import CAREFUL, Comparison, compare
-from cosim.experiments.studies.host_capacity.study import HostCapacity, HostConfig
+from cosim.experiments.studies.host_capacity.study import HostCapacity, HostConfig, make_problem
 
 
 def compared(households: int = 8, **options: object) -> Comparison:
     config = HostConfig(households=households, slots=24, gap=0.1, **options)  # type: ignore[arg-type]
-    problem, _ = config.problem()
+    problem, _ = make_problem(config)
     result = solve_caps(problem, config.options, seed=config.seed)
     return compare(problem, result, config.options, config.margin or 0.0, config.seed)
 

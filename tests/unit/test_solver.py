@@ -11,7 +11,8 @@ import pyomo.environ as pyo
 import pytest
 
 from cosim.controllers.caps import CapsOptions, solve_caps
-from cosim.controllers.planner import make_requests, make_station, plan
+from cosim.controllers.planner.plan import plan
+from cosim.controllers.planner.requests import make_requests, make_station
 from cosim.controllers.solver import (
     OPTIMAL_GAP,
     Clock,

@@ -40,14 +40,14 @@ class DiceConfig(StudyConfig):
 
 
 class Dice(Study[DiceConfig, StudyResult]):
-    name, config = "dice", DiceConfig
+    name = "dice"
     packages: ClassVar[tuple[str, ...]] = ("numpy",)
     source = "a die"
 
     def run(self, config: DiceConfig, progress: Progress) -> StudyResult:
         progress("Throwing")
-        if config.table is not None and not config.table.is_file():
-            raise InputError(Fault(str(config.table), "--table", "no such file", "give one"))
+        if config.table is not None and not config.table.read_text():
+            raise InputError(Fault(str(config.table), "--table", "is empty", "give another"))
         timing: dict[str, float] = {}
         with timed(timing, "throw_s"):
             eyes = np.random.default_rng(config.seed).integers(1, 7, config.throws)
@@ -98,13 +98,18 @@ def test_wrong_data_leave_no_folder_that_was_not_there(tmp_path: Path, there: bo
     out = tmp_path / "out"
     if there:
         out.mkdir()
+    own = tmp_path / "own.csv"
     with pytest.raises(InputError, match="no such file"):
-        Dice().conduct(DiceConfig(table=tmp_path / "none.csv"), out)
+        DiceConfig(table=own)
+    own.write_text("")
+    with pytest.raises(InputError, match="is empty"):
+        Dice().conduct(DiceConfig(table=own), out)
     assert out.exists() == there
 
 
 def test_a_command_has_the_options_of_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(studies.STUDIES, "dice", studies.Entry(f"{__name__}:Dice", "Throws a die."))
+    entry = studies.Entry(f"{__name__}:Dice", f"{__name__}:DiceConfig", "Throws a die.")
+    monkeypatch.setitem(studies.STUDIES, "dice", entry)
     app = typer.Typer()
     app.command("other")(lambda: None)
     app.command("dice", cls=StudyCommand, help="Throws a die.")(lambda: None)

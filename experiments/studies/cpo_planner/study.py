@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
-import typer
 
-from cosim.controllers.planner import Options, Planning, Requests, Rounding, make_requests, make_station, plan
+from cosim.controllers.planner.options import Options, Rounding
+from cosim.controllers.planner.plan import Planning, plan
+from cosim.controllers.planner.requests import Requests, make_requests, make_station
 from cosim.experiments.figures.style import Drawing
 from cosim.experiments.plan.draw import draw_plan
 from cosim.experiments.plan.generate import generate_demand
 from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.table import Table
 from cosim.experiments.plan.write import durations, plan_metrics, write_plan
-from cosim.experiments.studies.base import Cases, Progress, Study, StudyConfig, StudyResult, from_template
+from cosim.experiments.studies.base import Cases, Progress, Study, StudyResult, from_template
+from cosim.experiments.studies.cpo_planner.config import CpoConfig
 
 VEHICLES, STEP_S = 40, 900.0
 LEAST_POWER_KW = 4.14  # 6 A on three phases at 230 V (IEC 61851-1)
@@ -58,14 +59,6 @@ REFERENCE: dict[str, tuple[tuple[tuple[float, ...], ...], float, float, float, f
 """Requests, capacity [kW], step [s], least power [kW], and the weighted optimum [EUR], known from another model."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class CpoConfig(StudyConfig):
-    """Options of the study."""
-
-    capacity_kw: Annotated[float, typer.Option(help="Of the connection.")] = 100.0
-    seed: Annotated[int, typer.Option(min=0, help="Of the vehicles that are not published.")] = 1
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CpoResult(StudyResult):
     """Adds the demand and how each plan of it was made."""
@@ -77,7 +70,7 @@ class CpoResult(StudyResult):
 class CpoPlanner(Study[CpoConfig, CpoResult]):
     """Plans the forty vehicles in several ways."""
 
-    name, config = "cpo_planner", CpoConfig
+    name = "cpo_planner"
     packages = ("lv-feeder-cosim", "highspy", "numpy", "pandas", "pyarrow", "matplotlib")
     source = "seed 002: five rows of its table, formulation, default prices"
 

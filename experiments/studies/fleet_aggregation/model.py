@@ -14,7 +14,8 @@ from cosim.controllers.aggregation.fit import FitOptions
 from cosim.controllers.aggregation.model import Model, Recipe, Score, Week
 from cosim.experiments.studies.base import Cases, StudyResult
 from cosim.experiments.studies.fleet_aggregation.checks import Kept
-from cosim.experiments.studies.fleet_aggregation.data import FleetConfig, draw_cars, draw_prices, draw_week
+from cosim.experiments.studies.fleet_aggregation.config import FleetConfig
+from cosim.experiments.studies.fleet_aggregation.data import draw_cars, draw_prices, draw_week
 
 MAP_REGULARISATION = 0.001
 FAMILY_UNITS, FAMILY_MAPS_H, FAMILY_REGULARISATION = (1, 2, 4, 8), (168, 24, 6), (0.01, 0.3)

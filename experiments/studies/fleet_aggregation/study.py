@@ -10,7 +10,7 @@ import pandas as pd
 from cosim.experiments.figures.style import Drawing
 from cosim.experiments.studies.base import Progress, Study, from_template, timed
 from cosim.experiments.studies.fleet_aggregation import checks, figures, model
-from cosim.experiments.studies.fleet_aggregation.data import FleetConfig
+from cosim.experiments.studies.fleet_aggregation.config import FleetConfig
 from cosim.experiments.studies.fleet_aggregation.model import CHOSEN, ONE_UNIT, ONE_WEEK, Fitted, FleetResult
 
 
@@ -18,7 +18,6 @@ class FleetAggregation(Study[FleetConfig, FleetResult]):
     """Besides what every study writes: ``family.csv`` and ``factors.csv``."""
 
     name = "fleet_aggregation"
-    config = FleetConfig
     packages = ("lv-feeder-cosim", "highspy", "pyomo", "scipy", "numpy", "pandas", "matplotlib", "opendssdirect.py")
     source = "model: arXiv:2506.04843 (nomenclature, abstract); cars, trips and prices drawn: data.py"
 

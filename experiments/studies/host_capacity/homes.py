@@ -15,11 +15,11 @@ from cosim.controllers.caps.sharing import water_level
 from cosim.errors import Fault, InputError
 from cosim.experiments.caps_output import uncontrolled_kw
 from cosim.experiments.caps_tables import Names
+from cosim.experiments.studies.host_capacity.config import WHERE
 from cosim.feeders.households import DAY_MIN, draw_households
 from cosim.feeders.profiles import tariff_eur_per_kwh
 from cosim.feeders.sessions import FEASIBLE_SHARE, draw_sessions
 
-WHERE = "cosim reproduce host_capacity"
 START = datetime(2026, 5, 15, 12)  # from noon to noon, so that nights at home are whole
 PROFILES = "may_weekday"
 BLOCK = 120  # homes in the shipped set; beyond it, it is drawn anew with a fresh seed

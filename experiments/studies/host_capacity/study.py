@@ -2,113 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import typer
 
-from cosim.controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
+from cosim.controllers.caps import CapsProblem, CapsResult, solve_caps
 from cosim.controllers.caps.follower import charging_cost_eur
-from cosim.errors import Fault, InputError
 from cosim.experiments.caps_output import proof_of, uncontrolled_kw, write_caps
 from cosim.experiments.caps_tables import Names, Rows, deviation_rows, responses
 from cosim.experiments.figures.style import Drawing
-from cosim.experiments.studies.base import Cases, Progress, Study, StudyConfig, StudyResult, from_template
+from cosim.experiments.studies.base import Cases, Progress, Study, StudyResult, from_template
 from cosim.experiments.studies.host_capacity.comparison import GAP, Comparison, compare
+from cosim.experiments.studies.host_capacity.config import LIMITS, WHERE, HostConfig
 from cosim.experiments.studies.host_capacity.figures import draw_replication, draw_sized
-from cosim.experiments.studies.host_capacity.homes import WHERE, check, draw_problem, refuse_lowered
+from cosim.experiments.studies.host_capacity.homes import check, draw_problem, refuse_lowered
 from cosim.experiments.studies.host_capacity.replication import Replication, cases, replicate
 from cosim.experiments.studies.host_capacity.table import read_problem
-from cosim.feeders.households import DAY_MIN
 
 HOUSEHOLDS, SLOTS = 55, 96
 """Size at which plans are compared where none is asked for."""
 
-LIMITS = ("total", "per-phase")
-MOST_HOUSEHOLDS = 100_000
-UNLIMITED_NODES = 10**9
 DEVIATION_SEED = 7
 MOST_WARNINGS = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class HostConfig(StudyConfig):
-    """Options; anything about size or solver also runs the corrected model on the shipped profiles, or on own data."""
-
-    households: Annotated[
-        int | None, typer.Option(help="Also run this many homes of the shipped profiles; default 55.")
-    ] = None
-    slots: Annotated[int | None, typer.Option(help="Slots of the day; must divide 1440 minutes; default 96.")] = None
-    form: Annotated[str | None, typer.Option(help="Form of the problem; the solver's choice without it.")] = None
-    objective: Annotated[str | None, typer.Option(help="What caps are chosen for; default least_restriction.")] = None
-    coordination: Annotated[str | None, typer.Option(help="What must respect the limits; default anticipated.")] = None
-    ties: Annotated[str | None, typer.Option(help="How households choose among equals; default unique.")] = None
-    time_limit: Annotated[float | None, typer.Option(help="Seconds for the solver; lifts its node limit.")] = None
-    gap: Annotated[float | None, typer.Option(help="Relative gap at which the solver may stop.")] = None
-    limits: Annotated[str | None, typer.Option(help="One limit on the 'total', or 'per-phase'; default total.")] = None
-    margin: Annotated[float | None, typer.Option(help="Share of the limits kept free; default 0.")] = None
-    floor_kw: Annotated[float | None, typer.Option(help="Floor above inflexible load, of floor_then_least.")] = None
-    data: Annotated[Path | None, typer.Option(help="Own homes: a CSV with the columns of caps.csv.")] = None
-    seed: Annotated[int, typer.Option(help="Of homes, cars and the search.")] = 1
-
-    @property
-    def own_size(self) -> bool:
-        """Whether more than the seed's own cases is asked for."""
-        return replace(self, seed=0) != HostConfig(seed=0)
-
-    @property
-    def options(self) -> CapsOptions:
-        """For the solver; InputError where it knows better."""
-        names = ("coordination", "form", "ties", "gap", "floor_kw")
-        given: dict[str, Any] = {key: value for key in names if (value := getattr(self, key)) is not None}
-        if self.time_limit is not None:
-            given |= {"time_limit_s": self.time_limit, "node_limit": UNLIMITED_NODES}
-        return CapsOptions(self.objective or "least_restriction", whole_floor=self.floor_kw is not None, **given)
-
-    def faults(self) -> Iterator[Fault]:
-        """Tell every option that is unknown, unsupported or out of range."""
-        ranges: dict[str, tuple[Callable[[Any], bool], str]] = {
-            "households": (lambda n: 1 <= n <= MOST_HOUSEHOLDS, f"give a number from 1 to {MOST_HOUSEHOLDS}"),
-            "slots": (lambda n: n > 0 and DAY_MIN % n == 0, f"give a divisor of {DAY_MIN} minutes, such as 24 or 96"),
-            "limits": (lambda word: word in LIMITS, f"use one of {', '.join(LIMITS)}"),
-            "margin": (lambda share: 0.0 <= share < 1.0, "give a share from 0 to below 1"),
-            "seed": (lambda n: n >= 0, "give a whole number from 0"),
-        }
-        for key, (fits, remedy) in ranges.items():
-            value = getattr(self, key)
-            if value is not None and not fits(value):
-                yield Fault(WHERE, f"--{key}", f"is {value}", remedy)
-        if self.data is not None:
-            given = [f"--{key}" for key in ("households", "slots", "limits") if getattr(self, key) is not None]
-            if given:
-                problem = f"is given together with {', '.join(given)}"
-                yield Fault(WHERE, "--data", problem, "the file says these: leave out")
-        if self.floor_kw is not None and self.objective != "floor_then_least":
-            remedy = "ask for --objective floor_then_least, or leave it out"
-            yield Fault(WHERE, "--floor-kw", "only counts with another objective", remedy)
-        try:
-            self.options  # noqa: B018 - the solver knows best what it can do
-        except InputError as error:
-            for fault in error.faults:
-                yield replace(fault, where=WHERE, key="--" + fault.key.removesuffix("_s").replace("_", "-"))
-
-    def problem(self) -> tuple[CapsProblem, Names]:
-        """Make the problem, fit to be solved, and name its households."""
-        margin, households = self.margin or 0.0, self.households or HOUSEHOLDS
-        names: Names = range(1, households + 1)
-        if self.data is None:
-            problem = draw_problem(
-                households, self.slots or SLOTS, limits=self.limits or LIMITS[0], margin=margin, seed=self.seed
-            )
-        else:
-            problem, names = read_problem(self.data, margin)
-        sum_floor_kw = self.floor_kw if self.coordination == "sum_of_caps" else None
-        check(problem, names, str(self.data or WHERE), sum_floor_kw)
-        return problem, names
+def make_problem(config: HostConfig) -> tuple[CapsProblem, Names]:
+    """Make the problem, fit to be solved, and name its households."""
+    margin, households = config.margin or 0.0, config.households or HOUSEHOLDS
+    names: Names = range(1, households + 1)
+    if config.data is None:
+        problem = draw_problem(
+            households, config.slots or SLOTS, limits=config.limits or LIMITS[0], margin=margin, seed=config.seed
+        )
+    else:
+        problem, names = read_problem(config.data, margin)
+    sum_floor_kw = config.floor_kw if config.coordination == "sum_of_caps" else None
+    check(problem, names, str(config.data or WHERE), sum_floor_kw)
+    return problem, names
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,7 +72,7 @@ class HostResult(StudyResult):
 class HostCapacity(Study[HostConfig, HostResult]):
     """Household caps under a transformer limit."""
 
-    name, config = "host_capacity", HostConfig
+    name = "host_capacity"
     packages = ("lv-feeder-cosim", "highspy", "pyomo", "scipy", "numpy", "pandas", "pyarrow", "matplotlib")
     source = "github.com/TeraNYI/Thesis, figures read by pixel: experiments/studies/host_capacity/data.py"
 
@@ -146,7 +80,7 @@ class HostCapacity(Study[HostConfig, HostResult]):
         """Solve the seed's cases, the problem of the size that is asked for, and the plans beside it."""
         own = config.own_size
         asked = config if own else replace(config, households=HOUSEHOLDS, slots=SLOTS, gap=GAP)
-        problem, households = asked.problem()  # before anything else, so that bad input fails at once
+        problem, households = make_problem(asked)  # before anything else, so that bad input fails at once
         progress(f"Caps of {problem.homes} homes")
         result = solve_caps(problem, asked.options, seed=asked.seed)
         if asked.floor_kw is not None:

@@ -12,7 +12,8 @@ from cosim.controllers.pareto.choice import RULES
 from cosim.controllers.pareto.moment import Moment, Units, decide_moment
 from cosim.controllers.pareto.objectives import CONVEX_PAIR
 from cosim.controllers.pareto.surroundings import Surroundings
-from cosim.experiments.studies.powertrip.data import STEP_MIN, Place, TripConfig, Weights
+from cosim.experiments.studies.powertrip.config import TripConfig, Weights
+from cosim.experiments.studies.powertrip.data import STEP_MIN, Place
 from cosim.experiments.studies.powertrip.descent import Local, best_achievement, polished
 from cosim.experiments.studies.powertrip.measures import Schedule
 from cosim.reduced import ReducedNetwork

@@ -11,7 +11,8 @@ import pandas as pd
 from cosim.experiments.figures.style import Drawing
 from cosim.experiments.studies.base import Cases, Progress, Study, StudyResult, from_template
 from cosim.experiments.studies.powertrip import data, figures
-from cosim.experiments.studies.powertrip.data import Place, TripConfig, Weights
+from cosim.experiments.studies.powertrip.config import TripConfig, Weights, parse_band, parse_weights, weights_name
+from cosim.experiments.studies.powertrip.data import Place
 from cosim.experiments.studies.powertrip.measures import Delivered, Schedule, compare, deliver, disagreement, metrics
 from cosim.experiments.studies.powertrip.model import CONTROLS, Controlled, control
 
@@ -59,19 +60,18 @@ class PowerTrip(Study[TripConfig, TripResult]):
     """Besides what every study writes: ``cases.csv`` and ``disagreements.csv``."""
 
     name = "powertrip"
-    config = TripConfig
     packages = ("lv-feeder-cosim", "opendssdirect.py", "pymoo", "numpy", "pandas", "pvlib", "matplotlib")
     source = "github.com/imenhbibi/Power_Trip at 0a50910; its data have no licence and are not shipped"
 
     def run(self, config: TripConfig, progress: Progress) -> TripResult:
         """Run both days without control, then every control with every pair of weights."""
-        place, pairs = data.make_place(config), data.parse_weights(config.weights)
+        place, pairs = data.make_place(config), parse_weights(config.weights)
         progress("Both days without control")
         delivered = {
             BARE: deliver(place, Schedule(place.ev_kw, np.zeros_like(place.pv_available_kw))),
             BASELINE: deliver(place, Schedule(place.ev_kw, place.pv_available_kw)),
         }
-        limited = replace(CONTROLS["voltage_control"], voltage_pu=data.parse_band(config.voltage_pu))
+        limited = replace(CONTROLS["voltage_control"], voltage_pu=parse_band(config.voltage_pu))
         decided: dict[str, Controlled] = {}
         for name, rules in (CONTROLS | {"voltage_control": limited}).items():
             progress(f"Searching fronts of {name}")
@@ -107,7 +107,7 @@ class PowerTrip(Study[TripConfig, TripResult]):
 
     def figures(self, result: TripResult) -> dict[str, Drawing]:
         """Draw both cases without control, and every control with the last weights."""
-        last = data.parse_weights(result.config.weights)[-1]
+        last = parse_weights(result.config.weights)[-1]
         names = (BARE, BASELINE, *(case_name(name, last) for name in result.decided))
         drawn = figures.draw(result.place, {name: result.delivered[name] for name in names})
         return {f"figures/{name}.png": drawing for name, drawing in drawn.items()}
@@ -121,8 +121,8 @@ class PowerTrip(Study[TripConfig, TripResult]):
         return from_template(
             self.name, cases=result.cases, decided=result.decided, feeder=feeder, lines=len(place.lines),
             pv_units=len(place.pv_columns), steps=len(place.active), no_load_pu=no_load_pu,
-            weights=data.parse_weights(result.config.weights)[-1],
-            limit_pu=data.parse_band(result.config.voltage_pu)[1],
+            weights=parse_weights(result.config.weights)[-1],
+            limit_pu=parse_band(result.config.voltage_pu)[1],
             headroom_pu=STATUTORY_V / feeder.nominal_voltage_v - no_load_pu,
             table=result.tables["cases.csv"][["case", *COLUMNS]],
             by_line=line_table(listed, [line.name for line in place.lines]), captions=captions,
@@ -132,7 +132,7 @@ class PowerTrip(Study[TripConfig, TripResult]):
 
 def case_name(control_name: str, pair: Weights) -> str:
     """Return the name of a case: control and weights in percent."""
-    return f"{control_name}_{data.weights_name(pair)}"
+    return f"{control_name}_{weights_name(pair)}"
 
 
 def _lines(cases: Cases, decided: Mapping[str, Controlled]) -> list[str]:

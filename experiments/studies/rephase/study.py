@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
-import typer
 from matplotlib.axes import Axes
 
 from cosim import Trajectory, load
@@ -17,7 +15,8 @@ from cosim.contract import Float
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.choose import only
 from cosim.experiments.figures import style
-from cosim.experiments.studies.base import Cases, Progress, Study, StudyConfig, StudyResult, from_template
+from cosim.experiments.studies.base import Cases, Progress, Study, StudyResult, from_template
+from cosim.experiments.studies.rephase.config import RephaseConfig
 from cosim.experiments.studies.rephase.moves import PHASES, Move, Rephasing, with_connections
 from cosim.experiments.studies.rephase.search import Choice, Quadratic, best_moves
 from cosim.experiments.unbalance_tables import Unbalance, analyse, describe, write_unbalance
@@ -31,16 +30,6 @@ SHOWN = (
 AFTER = style.RUN_COLOURS[0]
 
 
-@dataclass(frozen=True, kw_only=True)
-class RephaseConfig(StudyConfig):
-    """Which day, and how many moves."""
-
-    scenario: Annotated[str, typer.Argument(help="Path or shipped name.")] = scenarios.DEFAULT
-    moves: Annotated[int, typer.Option(min=1, max=50, help="Most customers to connect to another phase.")] = 2
-    controller: Annotated[str, typer.Option(help="Controller under which the day is run.")] = "none"
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's.")] = None
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RephaseResult(StudyResult):
     """Adds both trajectories by OpenDSS, and the unbalance in them, ``before`` and ``after``."""
@@ -52,7 +41,7 @@ class RephaseResult(StudyResult):
 class Rephase(Study[RephaseConfig, RephaseResult]):
     """Writes ``rephase.json``, ``moves.csv``, ``phase_loads.csv`` and unbalance before and after, besides the usual."""
 
-    name, config = "rephase", RephaseConfig
+    name = "rephase"
     packages = ("lv-feeder-cosim", "opendssdirect.py", "numpy", "pandas", "scipy")
     source = "the scenario; what is minimised is in docs/unbalance.md"
 
@@ -63,7 +52,7 @@ class Rephase(Study[RephaseConfig, RephaseResult]):
     def run(self, config: RephaseConfig, progress: Progress) -> RephaseResult:
         """Run the day, compare moves, and run it again with the best of them; InputError where nobody can be moved."""
         day = load(config.scenario, seed=config.seed)
-        item = only(day.scenario, config.controller, day.path).runs[0]
+        item = only(day.scenario, config.controller, "--controller").runs[0]
         progress("Running the day")
         before = day.run_spec(item).trajectory
         progress("Comparing moves")

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import numpy as np
-import typer
 
 from cosim.controllers import pricing
 from cosim.controllers.pricing.generate import POWER_KW
 from cosim.controllers.pricing.model import Formulation
-from cosim.errors import Fault, InputError, collecting
-from cosim.experiments.scenario import load_toml
-from cosim.experiments.studies.base import StudyConfig
+from cosim.errors import Fault, InputError, collecting, meant
+from cosim.experiments.remedies import load_toml
+from cosim.experiments.studies.station_pricing.config import PricingConfig
 
-WHERE = "cosim reproduce station_pricing"
 REFERENCE = Path(__file__).with_name("reference.toml")
 REQUIRED = ("budgets", "demands_kwh", "travel_h", "power_kw", "capacity_kwh", "beta_h")
 OPTIONAL = ("preferred_period", "delay_h")
@@ -29,60 +25,6 @@ STREET_KW = (7.4, 11.0, 22.0)
 """Powers of drawn stations on a feeder."""
 
 _STREAMS = {"instance": 0, "periods": 1, "search": 2, "certify": 3, "scaling": 4, "day": 5}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PricingConfig(StudyConfig):
-    """Options of the study: the instance, the drivers' behaviour and what else to measure."""
-
-    instance: Annotated[Path | None, typer.Option(help="TOML; without it four drivers and two stations.")] = None
-    generate: Annotated[str | None, typer.Option(help="Draw DRIVERS,STATIONS instead, such as 20,4.")] = None
-    seed: Annotated[int, typer.Option(help="Of every draw.")] = 1
-    formulation: Annotated[str, typer.Option(help="Lower level: cuts, products, products_lean, nonlinear.")] = "cuts"
-    lost_sales: Annotated[
-        float | None, typer.Option(help="Drivers may be turned away, at EUR/kWh; else prices without room are refused.")
-    ] = None
-    price_order: Annotated[bool, typer.Option("--price-order", help="More power must not be cheaper.")] = False
-    selfish: Annotated[bool, typer.Option("--selfish", help="Each driver for itself (user equilibrium).")] = False
-    periods: Annotated[int, typer.Option(help="Prices and capacities of so many periods.")] = 1
-    population: Annotated[int, typer.Option(help="Of the evolutionary algorithm.")] = 40
-    generations: Annotated[int, typer.Option(help="Of the evolutionary algorithm, at most.")] = 60
-    gap: Annotated[float | None, typer.Option(help="Relative gap of a lower level [0; 0.01 above 25 drivers].")] = None
-    certify: Annotated[int, typer.Option(help="Instances to check the algorithm on; 30 take minutes.")] = 0
-    scaling: Annotated[bool, typer.Option("--scaling", help="Measure every formulation against size.")] = False
-    feeder: Annotated[str | None, typer.Option(help="Charge on this feeder at the prices found.")] = None
-    stations: Annotated[str | None, typer.Option(help="Buses of the stations, comma-separated.")] = None
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """Drivers and stations to draw; None where that was not asked for, or not understood."""
-        match = re.fullmatch(r"\s*(\d+)\s*[,x]\s*(\d+)\s*", self.generate or "")
-        users, stations = (int(match[1]), int(match[2])) if match else (0, 0)
-        return (users, stations) if 1 <= users <= 2000 and 1 <= stations <= 50 else None
-
-    def faults(self) -> Iterator[Fault]:
-        """Every option that is out of range or does not go with another."""
-        lost, gap = self.lost_sales, self.gap
-        missing = pricing.scip_missing() if self.formulation == "nonlinear" else ""
-        rules = (
-            (self.formulation not in pricing.FORMULATIONS, "--formulation", f"is '{self.formulation}'",
-             f"use one of {', '.join(pricing.FORMULATIONS)}"),
-            (missing, "--formulation", f"nonlinear needs SCIP: {missing}", "pip install 'lv-feeder-cosim[scip]'"),
-            (self.instance and self.generate is not None, "--generate", "is given together with --instance",
-             "give one of them"),
-            (self.generate is not None and not self.size, "--generate", f"is '{self.generate}'",
-             "give DRIVERS,STATIONS such as 20,4: 1 to 2000 drivers and 1 to 50 stations"),
-            (self.seed < 0, "--seed", f"is {self.seed}", "give a whole number from 0"),
-            (lost is not None and not 0.0 <= lost < np.inf, "--lost-sales", f"is {lost}", "give EUR/kWh, 0 or more"),
-            (not 1 <= self.periods <= 24, "--periods", f"is {self.periods}", "give 1 to 24"),
-            (self.population < 4, "--population", f"is {self.population}", "give 4 or more"),
-            (self.generations < 1, "--generations", f"is {self.generations}", "give 1 or more"),
-            (gap is not None and not 0.0 <= gap < 1.0, "--gap", f"is {gap}", "give a share from 0 to below 1"),
-            (self.certify < 0, "--certify", f"is {self.certify}", "give a number of instances"),
-            (self.stations and not self.feeder, "--stations", "is given without --feeder",
-             "give a feeder for these buses, such as european_lv"),
-        )  # fmt: skip
-        yield from (Fault(WHERE, key, problem, remedy) for wrong, key, problem, remedy in rules if wrong)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,9 +111,7 @@ def _key_faults(where: str, table: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(where, key, "is missing", "add it; the study's reference.toml is an example")
     for key in table:
         if key not in known:
-            near = get_close_matches(key, known, 1)
-            remedy = f"did you mean '{near[0]}'?" if near else f"use only {', '.join(known)}"
-            yield Fault(where, key, "unknown key", remedy)
+            yield Fault(where, key, "unknown key", meant(key, known, f"use only {', '.join(known)}"))
     if type(delay := table.get("delay_h", 0.0)) not in (int, float):
         yield Fault(where, "delay_h", f"is {delay!r}", "give hours")
     own = table.get("preferred_period", [])

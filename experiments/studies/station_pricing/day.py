@@ -19,7 +19,8 @@ from cosim.contract import Float, Int
 from cosim.controllers.pricing import Answer, Instance, Leader
 from cosim.errors import Fault, InputError
 from cosim.experiments.studies.base import Cases
-from cosim.experiments.studies.station_pricing.data import WHERE, PricingConfig, PricingData, stream
+from cosim.experiments.studies.station_pricing.config import WHERE, PricingConfig
+from cosim.experiments.studies.station_pricing.data import PricingData, stream
 from cosim.feeders.draw import DaySpec, draw_day
 from cosim.measures import scoreboard
 

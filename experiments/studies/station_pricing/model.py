@@ -10,7 +10,7 @@ from cosim.controllers import pricing
 from cosim.controllers.pricing import MODERATE, READINGS, Evolved, Leader
 from cosim.errors import Fault, InputError
 from cosim.experiments.studies.base import Cases, StudyResult
-from cosim.experiments.studies.station_pricing.data import PricingConfig
+from cosim.experiments.studies.station_pricing.config import PricingConfig
 
 Case = dict[str, Any]
 Prices = dict[str, Float]

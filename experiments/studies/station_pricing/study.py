@@ -11,7 +11,8 @@ from cosim.controllers.pricing import evolve, unservable_faults
 from cosim.experiments.figures.style import Drawing
 from cosim.experiments.studies.base import Cases, Progress, Study, from_template, timed
 from cosim.experiments.studies.station_pricing import benchmarks, day, figures, model
-from cosim.experiments.studies.station_pricing.data import PricingConfig, read_data, stream
+from cosim.experiments.studies.station_pricing.config import PricingConfig
+from cosim.experiments.studies.station_pricing.data import read_data, stream
 from cosim.experiments.studies.station_pricing.model import PricingResult
 
 
@@ -19,7 +20,6 @@ class StationPricing(Study[PricingConfig, PricingResult]):
     """Besides what every study writes: ``certify.json`` and, of measured times, ``scaling.json`` where asked for."""
 
     name = "station_pricing"
-    config = PricingConfig
     packages = ("lv-feeder-cosim", "highspy", "pymoo", "pyomo", "pyscipopt", "numpy", "scipy", "matplotlib")
     source = "seed 004: model, weights and algorithm of the slides; instances of this project"
 

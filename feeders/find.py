@@ -1,0 +1,72 @@
+"""What there is by name: feeders, household sets, skies, tariffs. Nothing is read to refuse what is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from cosim import plugins
+from cosim.errors import Fault, InputError, meant
+
+GROUP = "cosim.feeders"
+"""Entry points by which installed packages offer feeders: a path, or a function that returns one."""
+
+Cloud = Literal["clear", "partly_cloudy", "overcast"]
+Tariff = Literal["three_band"]
+
+OF_THE_FEEDER = "feeder"
+"""As profiles: the loads of the circuit's own file."""
+
+HERE = Path(__file__).parent
+DATA = HERE / "data"
+
+
+def names() -> tuple[str, ...]:
+    """Names of the feeders that are shipped, then of those of installed packages; shipped names win."""
+    shipped = tuple(sorted(folder.parent.name for folder in HERE.glob("*/feeder.toml")))
+    return (*shipped, *[name for name in plugins.offered(GROUP) if name not in shipped])
+
+
+def is_installed(name: str) -> bool:
+    """Whether a feeder of that name comes from an installed package."""
+    return not (HERE / name / "feeder.toml").is_file() and name in plugins.offered(GROUP)
+
+
+def check(name_or_path: str | Path) -> None:
+    """Refuse a feeder that is not there, and run nothing: of an installed one only that it is offered once."""
+    if is_installed(str(name_or_path)):
+        plugins.target_of(GROUP, str(name_or_path))
+    else:
+        find(name_or_path)
+
+
+def find(name_or_path: str | Path) -> Path:
+    """Return the master file of a feeder; InputError where there is none."""
+    name = str(name_or_path)
+    if is_installed(name):
+        target = plugins.target_of(GROUP, name)
+        offered = plugins.load(target, "feeder") if target else name
+        path = Path(offered() if callable(offered) else offered)
+    else:
+        path = HERE / name if name in names() else Path(name_or_path)
+    if path.is_dir():
+        path = path / "Master.dss"
+    if not path.is_file():
+        remedy = meant(name, names(), f"write one of {', '.join(names())}, or the path of a .dss file")
+        raise InputError(Fault(name, "", f"no such feeder or file: '{name}'", remedy))
+    if path.suffix.lower() != ".dss":
+        raise InputError(Fault(str(path), "", f"'{path.suffix}' is no circuit file", "give an OpenDSS .dss file"))
+    return path
+
+
+def household_sets() -> tuple[str, ...]:
+    """Names of the shipped sets, each of 120 homes on three consecutive weekdays at one minute."""
+    return tuple(sorted(path.stem for path in DATA.glob("*_weekday.parquet")))
+
+
+def check_profiles(name_or_path: str) -> None:
+    """Refuse profiles that are not there, and read nothing."""
+    known = (OF_THE_FEEDER, *household_sets())
+    if name_or_path not in known and not Path(name_or_path).is_file():
+        remedy = meant(name_or_path, known, f"write the path of a file, or one of {', '.join(known)}")
+        raise InputError(Fault("", "", f"there is no set or file '{name_or_path}'", remedy))
