@@ -33,7 +33,7 @@ MAY_KNOW = {
 MAY_IMPORT_BY_NAME = {
     "cosim/lazy.py", "cosim/stepper.py", "cosim/plugins.py", "experiments/cli.py",
 }  # fmt: skip
-"""Where a module's name is looked up: public names, engines, controllers and code of others, benchmarks, studies."""
+"""Where a module's name is looked up: public names, engines, controllers, studies and code of others, benchmarks."""
 
 HEAVY = ("opendssdirect", "dss", "pyomo", "pymoo", "highspy", "matplotlib", "pvlib", "cosim.experiments")
 
