@@ -22,10 +22,17 @@ import opendssdirect
 
 from cosim.contract import Complex, Connection, Feeder, Float, Survey, TransformerSpec
 from cosim.dss_reading import buses_of, elements, load_fact, network_of, property_of, windings_of
+from cosim.dss_files import refused, try_alone
 from cosim.errors import Fault, InputError, PowerFlowError
 
 TOLERANCE = 1e-8
 """Relative convergence tolerance; the engine's own default of 1e-4 is 7e-6 pu off."""
+
+_SNAPSHOT = f"set mode=snap controlmode=off loadmult=1 tolerance={TOLERANCE} maxiterations=100"
+"""One snapshot a solve: time, growth and taps are the co-simulation's to decide, or nobody's."""
+_HARMLESS_LOADS = "batchedit load..* kw=1 kvar=0"
+"""The engine linearises loads where it first meets them: from a file's huge loads, small ones converge badly."""
+_NO_LOADS = "batchedit load..* enabled=no"
 
 
 def survey(
@@ -66,7 +73,7 @@ def survey(
         _set_options(dss)
         if loads:
             # the network's own voltages and admittances: loads would be in both as linear impedances
-            dss.Text.Command("batchedit load..* enabled=no")
+            dss.Text.Command(_NO_LOADS)
         dss.Solution.Solve()
         if not dss.Solution.Converged():
             problem = "the power flow does not converge even without loads"
@@ -105,8 +112,7 @@ class OpenDssEngine:
     def __init__(self, feeder: Feeder) -> None:
         dss = _compile(feeder.master, feeder.source_pu, feeder.replaced_transformer, feeder.connections)
         _set_options(dss)
-        # The engine linearises loads where it first meets them: from a file's huge loads, small ones converge badly.
-        dss.Text.Command("batchedit load..* kw=1 kvar=0")
+        dss.Text.Command(_HARMLESS_LOADS)
         dss.Solution.Solve()
         names = [name.upper() for name in dss.Circuit.YNodeOrder()]
         # voltages are handed over by position: another order is mapped below, other nodes would be wrong silently
@@ -175,13 +181,16 @@ def _compile(
     """Compile a circuit in an engine of its own, with the changes asked for."""
     if not master.is_file():
         raise InputError(Fault(str(master), "", "no such file", "give the path of an OpenDSS master file"))
+    compile_it = f'compile "{master.resolve()}"'
+    # what the engine, and then `survey`, ask of a circuit
+    try_alone(master, [compile_it, "makebuslist", _SNAPSHOT, _HARMLESS_LOADS, "solve", _NO_LOADS, "solve"])
     dss = opendssdirect.NewContext()
     dss.Basic.AllowForms(False)
     dss.Basic.AllowEditor(False)
     # paths of the run are relative to where it was started
     dss.Basic.AllowChangeDir(False)
     with _refusals(master):
-        dss.Text.Command(f'compile "{master.resolve()}"')
+        dss.Text.Command(compile_it)
         if dss.Basic.NumCircuits() == 0:
             raise InputError(Fault(str(master), "", "defines no circuit", "the file must hold a 'New Circuit' line"))
         if source_pu is not None:
@@ -199,9 +208,7 @@ def _refusals(master: Path) -> Iterator[None]:
     try:
         yield
     except opendssdirect.DSSException as error:
-        raise InputError(
-            Fault(str(master), "", f"OpenDSS refuses it: {error}", "mend the file until OpenDSS compiles it by itself")
-        ) from error
+        raise refused(master, error) from error
 
 
 def _set_options(dss: Any) -> None:
@@ -212,8 +219,7 @@ def _set_options(dss: Any) -> None:
         dss.Circuit.SetActiveClass(meter)
         if dss.ActiveClass.Count():
             dss.Text.Command(f"batchedit {meter}..* enabled=no")
-    # one snapshot a solve: time, growth and taps are the co-simulation's to decide, or nobody's
-    dss.Text.Command(f"set mode=snap controlmode=off loadmult=1 tolerance={TOLERANCE} maxiterations=100")
+    dss.Text.Command(_SNAPSHOT)
 
 
 def _replace_transformer(dss: Any, master: Path, spec: TransformerSpec) -> None:

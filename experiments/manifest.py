@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from cosim import Trajectory, controllers, feeders, plugins
 from cosim.controllers import registry
+from cosim.dss_files import hashes_of
 from cosim.errors import RunStoppedError
 from cosim.experiments.files import origin, sha256_of
 from cosim.experiments.scenario import Scenario
+from cosim.feeders.households import DATA
 from cosim.measures import own as own_measures
 
 if TYPE_CHECKING:
@@ -74,15 +76,17 @@ def _of_run(label: str, trajectory: Trajectory, composition: Day) -> dict[str, A
 
 
 def input_hashes(composition: Day) -> Mapping[str, str]:
-    """SHA-256 of the scenario, of the feeder's files and of the profiles, by name relative to their folder."""
-    files = {f"scenario/{composition.path.name}": composition.path}
-    feeder = composition.feeder.master.parent
-    for path in sorted(feeder.iterdir()):
-        if path.suffix.lower() in {".dss", ".csv", ".txt", ".toml"}:
-            files[f"feeder/{path.name}"] = path
-    for path in sorted((Path(feeders.__file__).parent / "data").glob("*.parquet")):
-        files[f"data/{path.name}"] = path
-    for own in (composition.scenario.households.profiles, composition.scenario.ev.sessions or ""):
-        if Path(own).is_file():
-            files[f"own/{Path(own).name}"] = Path(own)
-    return {name: sha256_of(path) for name, path in files.items()}
+    """SHA-256 of the scenario, of every file that OpenDSS opens, and of profiles and sessions, by what they are for."""
+    scenario, master = composition.scenario, composition.feeder.master
+    hashes = {f"feeder/{name}": digest for name, digest in hashes_of(master).items()}
+    profiles, sessions = scenario.households.profiles, scenario.ev.sessions
+    files = {
+        f"scenario/{composition.path.name}": composition.path,
+        "feeder/feeder.toml": master.with_name("feeder.toml"),
+        f"data/{profiles}.parquet": DATA / f"{profiles}.parquet",
+        # also where a share of 0 draws no car: what predicts arrivals reads it
+        "data/ev_sessions.parquet": DATA / "ev_sessions.parquet",
+        f"profiles/{Path(profiles).name}": Path(profiles),
+        f"sessions/{Path(sessions or '').name}": Path(sessions or ""),
+    }
+    return hashes | {name: sha256_of(path) for name, path in files.items() if path.is_file()}

@@ -68,7 +68,9 @@ PLANTS = {
     "Controllers know the contract, the errors and the measures, not the machinery": (
         "controllers/rules/droop.py", "def later():\n    from cosim.devices import EvFleet",
     ),
-    "Only cosim.opendss speaks OpenDSS": ("experiments/compose.py", "import opendssdirect"),
+    "Only cosim.opendss speaks OpenDSS, and the program that tries circuits for it": (
+        "experiments/compose.py", "import opendssdirect",
+    ),
     "The engine is imported by name only, when a run begins": ("cosim/plant.py", "from cosim import opendss"),
     "The front doors stay light": ("cosim/__init__.py", "from cosim.opendss import OpenDssEngine"),
     "Only controllers speak to solvers, and only their solver door to HiGHS": (
