@@ -6,6 +6,7 @@ is not shipped is first compiled by a child process, once for what its files hol
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import re
@@ -27,14 +28,17 @@ twice that; who waits longer waits for a file that solves a year, or for ever.""
 _DEEPEST = 100
 """Redirects inside redirects. Files by people go four deep; Python's own stack would end at some hundred."""
 
+_LONGEST = 300
+"""Letters of the engine's words that are told."""
+
 _TRIED = "COSIM_CIRCUITS_TRIED"
 """Environment variable with what has been tried: worker processes inherit it, and do not try again."""
 
 _listed: dict[Path, tuple[Path, ...]] = {}
 """Files of the circuits that have been tried, so that only their bytes are looked at the next time."""
 
-_SEVERAL = re.compile("(?=.*[A-Za-z]).*[ \t,=]", re.DOTALL)
-"""Tokens inside a token that are not numbers alone."""
+_NUMBERS = re.compile(r"[-+.,|\d\s]*")
+"""Most of what stands in brackets; no file is sought in it."""
 
 _HERE = Path(__file__).resolve().parent
 
@@ -103,11 +107,18 @@ def try_alone(master: Path, commands: Sequence[str]) -> None:
     os.environ[_TRIED] = " ".join([*tried, fingerprint])
 
 
-def refused(master: Path, said: object) -> InputError:
-    """What OpenDSS says of a file, as a fault of that file."""
-    return InputError(
-        Fault(str(master), "", f"OpenDSS refuses it: {said}", "mend the file until OpenDSS compiles it by itself")
-    )
+def refused(master: Path, said: str) -> InputError:
+    """What OpenDSS says of a file, as a fault of the file and line that it names, without its frame."""
+    place = re.search(r'\[file: "([^"]+)", line: ([1-9]\d*)\]', said)
+    told = re.sub(r'\[file: "[^"]*", line: \d+\]', "", said)
+    described = re.search(r"Error Description:(.*?)Probable Cause:", told, re.DOTALL)
+    number = re.match(r"\(#\d+\) ", told)
+    if described:
+        told = (number[0] if number else "") + described[1]
+    told = " ".join(told.split())
+    told = told if len(told) <= _LONGEST else f"{told[:_LONGEST]}…"
+    where = f"{place[1]}, line {place[2]}" if place else str(master)
+    return InputError(Fault(where, "", f"OpenDSS refuses it: {told}", "mend it until OpenDSS compiles it by itself"))
 
 
 def _fingerprint(master: Path, files: Sequence[Path]) -> str:
@@ -201,9 +212,11 @@ class _Reader:
             return
         self._been.add(visit)
         try:
-            text = script.read_text(encoding="utf-8", errors="surrogateescape")
+            content = script.read_bytes()
         except OSError as error:
             raise _unreadable(script, error) from None
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # OpenDSS reads that too
+        text = content.decode("utf-16" if wide else "utf-8-sig", errors="replace" if wide else "surrogateescape")
         commented = False
         for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
             commented |= line.startswith("/*")
@@ -234,7 +247,7 @@ class _Reader:
         file = self._known[key] = self._file(value)
         if file is not None:
             self.files[file] = None
-        elif _SEVERAL.search(value):  # (file=shape.csv col=2)
+        elif any(cut in value for cut in " \t,=") and not _NUMBERS.fullmatch(value):  # (file=shape.csv col=2)
             for _, inner in _tokens(value):
                 self._note(inner)
 

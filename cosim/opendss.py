@@ -21,7 +21,7 @@ import numpy as np
 import opendssdirect
 
 from cosim.contract import Complex, Connection, Feeder, Float, Survey, TransformerSpec
-from cosim.dss_reading import buses_of, elements, load_fact, network_of, property_of, windings_of
+from cosim.dss_reading import buses_of, cut_off, elements, load_fact, network_of, windings_of
 from cosim.dss_files import refused, try_alone
 from cosim.errors import Fault, InputError, PowerFlowError
 
@@ -77,7 +77,12 @@ def survey(
         dss.Solution.Solve()
         if not dss.Solution.Converged():
             problem = "the power flow does not converge even without loads"
-            raise InputError(Fault(str(master), "", problem, "check source, transformers and other sources of power"))
+            remedy = "check source, transformers and other sources of power"
+            apart = cut_off(dss)
+            if apart:
+                problem += f"; {len(apart)} buses hang together with no source: {', '.join(apart[:5])}"
+                remedy = "join them to the circuit, or disable what hangs on them"
+            raise InputError(Fault(str(master), "", problem, remedy))
         xy, bases = buses_of(dss)
         return Survey(
             loads=loads,
@@ -208,7 +213,7 @@ def _refusals(master: Path) -> Iterator[None]:
     try:
         yield
     except opendssdirect.DSSException as error:
-        raise refused(master, error) from error
+        raise refused(master, str(error)) from error
 
 
 def _set_options(dss: Any) -> None:
@@ -232,7 +237,7 @@ def _replace_transformer(dss: Any, master: Path, spec: TransformerSpec) -> None:
     reactance = float(np.sqrt(spec.uk_percent**2 - spec.load_loss_percent**2))
     half = spec.load_loss_percent / 2
     dss.Text.Command(
-        f"edit Transformer.{names[0]} kvas=[{spec.kva} {spec.kva}] %rs=[{half} {half}] xhl={reactance:.12g}"
+        f'edit "Transformer.{names[0]}" kvas=[{spec.kva} {spec.kva}] %rs=[{half} {half}] xhl={reactance:.12g}'
     )
 
 
@@ -249,15 +254,17 @@ def _connect(dss: Any, master: Path, connections: Sequence[Connection]) -> None:
     ]
     if faults:
         raise InputError(faults)
-    rated = [(name, int(property_of(dss, f"Load.{name}", "phases"))) for name in sorted(known)[:1]]
     # rated voltage of the file's loads: it sets the band in which a load keeps its power
-    phase_kv = [float(property_of(dss, f"Load.{name}", "kv")) / np.sqrt(n if n > 1 else 1) for name, n in rated]
+    phase_kv = None
+    if known:
+        dss.Loads.Name(min(known))
+        phase_kv = float(dss.Loads.kV()) / np.sqrt(max(dss.Loads.Phases(), 1))
     for one in connections:
         dss.Circuit.SetActiveBus(one.bus)
         # OpenDSS rates loads of several phases line to line, those of one phase to neutral
-        kv = (phase_kv[0] if phase_kv else float(dss.Bus.kVBase())) * np.sqrt(3.0 if len(one.phases) > 1 else 1.0)
+        kv = (phase_kv or float(dss.Bus.kVBase())) * np.sqrt(3.0 if len(one.phases) > 1 else 1.0)
         where = ".".join(str(n) for n in (*one.phases, *([one.neutral] if one.neutral else [])))
         verb, power = ("edit", "") if one.customer.upper() in known else ("new", "kw=0 kvar=0")
         dss.Text.Command(
-            f"{verb} Load.{one.customer} bus1={one.bus}.{where} phases={len(one.phases)} conn=wye kv={kv:.9g} {power}"
+            f'{verb} "Load.{one.customer}" bus1="{one.bus}.{where}" phases={len(one.phases)} conn=wye kv={kv:.9g} {power}'
         )

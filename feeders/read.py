@@ -14,6 +14,7 @@ import numpy as np
 from cosim import plugins
 from cosim.contract import Connection, Feeder, LoadFact, Survey, TransformerSpec
 from cosim.errors import Fault, InputError
+from cosim.feeders.faults import circuit_faults, no_load_voltages, over_rated, rated_v
 from cosim.feeders.topology import distances_m, edges_of, head_line, low_voltage_terminal, supply_of
 
 SURVEYOR = "cosim.opendss:survey"
@@ -95,6 +96,9 @@ def load(
     facts = _facts(master.with_name("feeder.toml"))
     if not survey.loads:
         raise InputError(Fault(str(master), "", "has no load, so no customer", "define at least one Load"))
+    wrong = tuple(circuit_faults(master, survey))
+    if wrong:
+        raise InputError(wrong)
     changes["replaced_transformer"] = changes.pop("transformer")
     return replace(_assemble(master, survey, facts), **changes)
 
@@ -187,23 +191,9 @@ def _phases(load: LoadFact) -> tuple[int, ...]:
     return tuple(number for number in load.node_numbers if 1 <= number <= 3) or (1,)
 
 
-def _rated_v(load: LoadFact) -> float:
-    """Rated phase-to-neutral voltage [V]."""
-    return float(1e3 * load.kv / (np.sqrt(3) if len(load.node_numbers) > 1 else 1.0))
-
-
 def _nominal_voltage_v(survey: Survey) -> float:
     """Median rated phase-to-neutral voltage of the loads [V]."""
-    return float(np.median([_rated_v(load) for load in survey.loads]))
-
-
-def _voltage_over_rated(survey: Survey, load: LoadFact) -> float:
-    """Voltage without any load over the rated one, both as the load is connected."""
-    network = survey.network
-    at_bus_v = abs(network.no_load_v[network.node_names.index(f"{load.bus}.{load.node_numbers[0]}")])
-    if load.delta:
-        return float(np.sqrt(3) * at_bus_v / (1e3 * load.kv))
-    return float(at_bus_v / _rated_v(load))
+    return float(np.median([rated_v(load) for load in survey.loads]))
 
 
 def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, float]) -> Iterator[str]:
@@ -230,28 +220,27 @@ def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str,
     if controls:
         yield f"tap control disabled, switches as they are at the start: {', '.join(controls[:5])}"
     if "nominal_voltage_v" not in facts:
-        rated_v = _nominal_voltage_v(survey)
-        yield f"nominal voltage not declared (feeder.toml): {rated_v:.1f} V from the loads' ratings"
+        yield f"nominal voltage not declared (feeder.toml): {_nominal_voltage_v(survey):.1f} V from the loads' ratings"
     if injectors:
         held = "other sources held at constant power as in the file, so served power cannot be checked"
         yield f"{held}: {', '.join(injectors[:5])}"
     by_problem: dict[str, list[str]] = defaultdict(list)
+    voltage_v = no_load_voltages(survey.network)
     for load in survey.loads:
-        for problem in _load_problems(survey, load, distance_m):
+        for problem in _load_problems(load, over_rated(load, voltage_v), distance_m):
             by_problem[problem].append(load.name)
     for problem, who in by_problem.items():
         shown = f"{', '.join(who[:3])}{', …' * (len(who) > 3)}"
         yield f"{len(who)} of {len(survey.loads)} loads {problem} ({shown})"
 
 
-def _load_problems(survey: Survey, load: LoadFact, distance_m: Mapping[str, float]) -> Iterator[str]:
+def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float]) -> Iterator[str]:
     if load.model != 1:
         yield "not constant power (model ≠ 1): runs treat them as constant power"
     if load.delta:
         yield "connected between phases (delta): per-phase figures do not hold for them"
     elif len(_phases(load)) == 2:
         yield "connected to two phases: measures assume one or three"
-    over = _voltage_over_rated(survey, load)
     if not 0.6 <= over <= 1.4:
         yield "rated for another voltage than their bus has: their power will not be served"
     elif load.model == 1 and not load.band_pu[0] <= over <= load.band_pu[1]:
