@@ -1,4 +1,4 @@
-"""A program of its own, run by ``cosim.dss_files`` as a script: OpenDSS compiles a circuit where nobody is harmed.
+"""A program of its own, run by ``cosim.dss_trial`` as a script: OpenDSS compiles a circuit where nobody is harmed.
 
 It imports the engine's library and nothing else: a whole OpenDSSDirect with pandas takes ten times as long to start.
 Called with the limit of CPU time [s] and text commands, the first of which compiles. Exit code ``REFUSED`` and the

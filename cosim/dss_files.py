@@ -1,8 +1,4 @@
-"""What OpenDSS reads when it compiles a circuit, found without OpenDSS, and a trial in a process of its own.
-
-A ``.dss`` file is code, and a broken one can crash the engine, and Python with it, or never end. So every circuit that
-is not shipped is first compiled by a child process, once for what its files hold.
-"""
+"""Which files OpenDSS opens when it compiles a circuit, found by reading them as it does instead of running them."""
 
 from __future__ import annotations
 
@@ -10,37 +6,18 @@ import codecs
 import hashlib
 import os
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 
-from cosim.dss_child import REFUSED
 from cosim.errors import Fault, InputError
-
-TRIAL_LIMIT_S = 60.0
-"""The child's time. The European LV feeder takes 0.1 s and a circuit of 100,000 lines some 10 s, on a slow machine
-twice that; who waits longer waits for a file that solves a year, or for ever."""
 
 _DEEPEST = 100
 """Redirects inside redirects. Files by people go four deep; Python's own stack would end at some hundred."""
 
-_LONGEST = 300
-"""Letters of the engine's words that are told."""
-
-_TRIED = "COSIM_CIRCUITS_TRIED"
-"""Environment variable with what has been tried: worker processes inherit it, and do not try again."""
-
-_listed: dict[Path, tuple[Path, ...]] = {}
-"""Files of the circuits that have been tried, so that only their bytes are looked at the next time."""
-
 _NUMBERS = re.compile(r"[-+.,|\d\s]*")
 """Most of what stands in brackets; no file is sought in it."""
-
-_HERE = Path(__file__).resolve().parent
 
 # As OpenDSS cuts a line: quotes of five kinds count at the beginning of a token only, ! and // begin a comment
 _TOKEN = re.compile(
@@ -53,8 +30,8 @@ _WRITES = ("save", "show", "export", "plot", "dump", "visualize")
 
 @cache
 def _shipped_folder() -> Path:
-    beside = _HERE / "feeders"
-    return (beside if beside.is_dir() else _HERE.parent / "feeders").resolve()
+    beside = Path(__file__).resolve().parent / "feeders"
+    return (beside if beside.is_dir() else Path(__file__).resolve().parent.parent / "feeders").resolve()
 
 
 def is_shipped(master: Path) -> bool:
@@ -62,82 +39,15 @@ def is_shipped(master: Path) -> bool:
     return master.resolve().is_relative_to(_shipped_folder())
 
 
-def try_alone(master: Path, commands: Sequence[str]) -> None:
-    """Have a child process compile a circuit, unless it is shipped, or its files have been tried as they are.
-
-    Parameters
-    ----------
-    master : Path
-        File that defines the circuit.
-    commands : sequence of str
-        What to tell OpenDSS; the first compiles.
-
-    Raises
-    ------
-    InputError
-        Where OpenDSS refuses the circuit, crashes on it or does not finish, and as `files_of`.
-    """
-    if is_shipped(master):
-        return
-    tried = os.environ.get(_TRIED, "").split()
-    if master in _listed and _fingerprint(master, _listed[master]) in tried:
-        return
-    _listed[master] = files_of(master)
-    fingerprint = _fingerprint(master, _listed[master])
-    if fingerprint in tried:
-        return
-    program = str(_HERE / "dss_child.py")
-    # -P: the names of our modules are for us only. Closed input: nothing can wait for an answer.
-    call = [sys.executable, "-P", program, str(int(TRIAL_LIMIT_S) + 1), *commands]
-    try:
-        done = subprocess.run(  # noqa: S603 - our own program
-            call, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=TRIAL_LIMIT_S
-        )
-    except subprocess.TimeoutExpired:
-        problem = f"OpenDSS has not compiled it after {TRIAL_LIMIT_S:g} s"
-        remedy = "take out commands that solve for long, wait or repeat, until OpenDSS compiles it by itself"
-        raise InputError(Fault(str(master), "", problem, remedy)) from None
-    said = done.stderr.decode(errors="replace").strip()
-    if done.returncode == REFUSED:
-        raise refused(master, said)
-    if done.returncode:
-        problem = f"OpenDSS crashes on it ({_ending(done.returncode)})"
-        remedy = "take lines out until it compiles, and mend the last one taken out"
-        raise InputError(Fault(str(master), "", problem, remedy))
-    os.environ[_TRIED] = " ".join([*tried, fingerprint])
-
-
-def refused(master: Path, said: str) -> InputError:
-    """What OpenDSS says of a file, as a fault of the file and line that it names, without its frame."""
-    place = re.search(r'\[file: "([^"]+)", line: ([1-9]\d*)\]', said)
-    told = re.sub(r'\[file: "[^"]*", line: \d+\]', "", said)
-    described = re.search(r"Error Description:(.*?)Probable Cause:", told, re.DOTALL)
-    number = re.match(r"\(#\d+\) ", told)
-    if described:
-        told = (number[0] if number else "") + described[1]
-    told = " ".join(told.split())
-    told = told if len(told) <= _LONGEST else f"{told[:_LONGEST]}…"
-    where = f"{place[1]}, line {place[2]}" if place else str(master)
-    return InputError(Fault(where, "", f"OpenDSS refuses it: {told}", "mend it until OpenDSS compiles it by itself"))
-
-
-def _fingerprint(master: Path, files: Sequence[Path]) -> str:
-    text = repr(sorted(_hashes(master, files).items()))
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
-
-
-def _ending(code: int) -> str:
-    names = {signal.value: signal.name for signal in signal.Signals}
-    return f"signal {names.get(-code, -code)}" if code < 0 else f"exit code {code}"
-
-
-def hashes_of(master: Path) -> dict[str, str]:
+def hashes_of(master: Path, files: Sequence[Path] = ()) -> dict[str, str]:
     """SHA-256 of every file that OpenDSS opens when it compiles a circuit.
 
     Parameters
     ----------
     master : Path
         File that defines the circuit.
+    files : sequence of Path, optional
+        As `files_of` lists them, where that has been asked.
 
     Returns
     -------
@@ -149,19 +59,18 @@ def hashes_of(master: Path) -> dict[str, str]:
     InputError
         As `files_of`, and where a file cannot be read.
     """
-    return _hashes(master, files_of(master))
-
-
-def _hashes(master: Path, files: Sequence[Path]) -> dict[str, str]:
     home = os.path.realpath(master.parent)
     found = {}
-    for file in files:
+    for file in files or files_of(master):
         try:
             with file.open("rb") as opened:
                 digest = hashlib.file_digest(opened, "sha256").hexdigest()
         except OSError as error:
             raise _unreadable(file, error) from None
-        found[_relative(file, home)] = digest
+        try:
+            found[Path(os.path.relpath(file, home)).as_posix()] = digest
+        except ValueError:  # on another drive
+            found[file.as_posix()] = digest
     return found
 
 
@@ -313,13 +222,6 @@ def _kind(verb: str) -> str:
     if len(verb) > 2 and "redirect".startswith(verb):
         return "redirect"
     return verb if verb in ("cd", "set", "var") else "other"
-
-
-def _relative(file: Path, home: str) -> str:
-    try:
-        return Path(os.path.relpath(file, home)).as_posix()
-    except ValueError:  # on another drive
-        return file.as_posix()
 
 
 def _unreadable(file: Path, error: OSError) -> InputError:

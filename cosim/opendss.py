@@ -21,8 +21,9 @@ import numpy as np
 import opendssdirect
 
 from cosim.contract import Complex, Connection, Feeder, Float, Survey, TransformerSpec
+from cosim.dss_files import is_shipped
 from cosim.dss_reading import buses_of, cut_off, elements, load_fact, network_of, windings_of
-from cosim.dss_files import refused, try_alone
+from cosim.dss_trial import refused, try_alone
 from cosim.errors import Fault, InputError, PowerFlowError
 
 TOLERANCE = 1e-8
@@ -33,6 +34,7 @@ _SNAPSHOT = f"set mode=snap controlmode=off loadmult=1 tolerance={TOLERANCE} max
 _HARMLESS_LOADS = "batchedit load..* kw=1 kvar=0"
 """The engine linearises loads where it first meets them: from a file's huge loads, small ones converge badly."""
 _NO_LOADS = "batchedit load..* enabled=no"
+_EXECUTES = "OpenDSS executes {} and what it names, which can write files: use only circuits that you trust"
 
 
 def survey(
@@ -90,6 +92,7 @@ def survey(
             transformer_kva={name: max(windings_of(dss, name)[1]) for name in elements(dss, "Transformer")},
             bus_xy=xy,
             voltage_bases_kv=bases,
+            warnings=() if is_shipped(master) else (_EXECUTES.format(master.name),),
         )
 
 
@@ -266,5 +269,6 @@ def _connect(dss: Any, master: Path, connections: Sequence[Connection]) -> None:
         where = ".".join(str(n) for n in (*one.phases, *([one.neutral] if one.neutral else [])))
         verb, power = ("edit", "") if one.customer.upper() in known else ("new", "kw=0 kvar=0")
         dss.Text.Command(
-            f'{verb} "Load.{one.customer}" bus1="{one.bus}.{where}" phases={len(one.phases)} conn=wye kv={kv:.9g} {power}'
+            f'{verb} "Load.{one.customer}" bus1="{one.bus}.{where}" phases={len(one.phases)} conn=wye kv={kv:.9g}'
+            f" {power}"
         )

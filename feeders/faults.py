@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cosim.contract import Branch, LoadFact, Network, Survey
+from cosim.contract import Branch, LoadFact, Network, Survey, range_faults
 from cosim.errors import Fault
 
 _DEAD_V = 1.0
@@ -18,7 +18,6 @@ _DEAD_SHARE = 0.5
 """Of the highest voltage at the same bus: an open conductor beside live ones floats at up to a third."""
 _FAR_OFF = 10.0
 """Rated voltage over the voltage there is, or the reverse: volts for kilovolts, or another level of voltage."""
-_SOURCE_PU = (0.5, 1.5)
 _LARGEST_KW = 1e5
 _LARGEST_IMPEDANCE_PU = 2.0
 """Of a transformer. Machines have 0.01 to 0.2; OpenDSS puts 7 in the place of xhl = 0 without a word."""
@@ -44,9 +43,7 @@ def circuit_faults(master: Path, survey: Survey) -> Iterator[Fault]:
         One for every load and branch at fault.
     """
     network, where = survey.network, str(master)
-    if not _SOURCE_PU[0] <= network.source_pu <= _SOURCE_PU[1]:
-        remedy = f"give pu between {_SOURCE_PU[0]} and {_SOURCE_PU[1]}, e.g. 1.02"
-        yield Fault(where, "Vsource", f"its voltage is {network.source_pu:g} pu", remedy)
+    yield from range_faults(where, {"source_pu": network.source_pu})
     numbers: dict[str, list[int]] = defaultdict(list)
     for node in network.node_names:
         bus, number = node.rsplit(".", 1)

@@ -18,7 +18,7 @@ ROOMS = ("cosim", "feeders", "controllers", "experiments")
 """Folders; everything is imported as cosim or from it."""
 
 MAY_IMPORT = {
-    "cosim": {"numpy", "pandas", "pyarrow", "scipy", "opendssdirect", "threadpoolctl"},
+    "cosim": {"numpy", "pandas", "pyarrow", "scipy", "opendssdirect", "dss_python_backend", "threadpoolctl"},
     "feeders": {"numpy", "pandas", "pyarrow", "scipy", "pvlib"},
     "controllers": {"numpy", "scipy", "pyomo", "highspy", "pymoo", "pyscipopt"},
 }
@@ -32,7 +32,17 @@ MAY_IMPORT_BY_NAME = {
 }  # fmt: skip
 """Where a module's name is looked up: public names, engines, controllers and code of others, benchmarks, studies."""
 
-HEAVY = ("opendssdirect", "dss", "pyomo", "pymoo", "highspy", "matplotlib", "pvlib", "cosim.experiments")
+HEAVY = (
+    "opendssdirect",
+    "dss",
+    "dss_python_backend",
+    "pyomo",
+    "pymoo",
+    "highspy",
+    "matplotlib",
+    "pvlib",
+    "cosim.experiments",
+)
 
 
 def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
