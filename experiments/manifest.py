@@ -80,12 +80,11 @@ def input_hashes(composition: Day) -> Mapping[str, str]:
     scenario, master = composition.scenario, composition.feeder.master
     hashes = {f"feeder/{name}": digest for name, digest in hashes_of(master).items()}
     profiles, sessions = scenario.households.profiles, scenario.ev.sessions
+    drawn = "ev_sessions" if sessions is None else ""
     files = {
         f"scenario/{composition.path.name}": composition.path,
         "feeder/feeder.toml": master.with_name("feeder.toml"),
-        f"data/{profiles}.parquet": DATA / f"{profiles}.parquet",
-        # also where a share of 0 draws no car: what predicts arrivals reads it
-        "data/ev_sessions.parquet": DATA / "ev_sessions.parquet",
+        **{f"data/{name}.parquet": DATA / f"{name}.parquet" for name in (profiles, drawn)},
         f"profiles/{Path(profiles).name}": Path(profiles),
         f"sessions/{Path(sessions or '').name}": Path(sessions or ""),
     }
