@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,11 @@ class Range:
 
     def fault(self, where: str, key: str, value: object) -> Fault | None:
         """Return the fault of a value that is no number in the range."""
-        if isinstance(value, Real) and not isinstance(value, bool) and self.low <= float(value) <= self.high:
+        if (
+            isinstance(value, (int, float, np.integer, np.floating))
+            and not isinstance(value, bool)
+            and self.low <= value <= self.high
+        ):
             return None
         remedy = f"give {self.unit} between {self.low:,g} and {self.high:,g}, e.g. {self.example:g}"
         return Fault(where, key, f"is {value!r}", remedy)

@@ -189,7 +189,8 @@ def test_the_manifest_hashes_what_a_run_rests_on(tree: Tree, tmp_path: Path) -> 
         {
             "Master.dss": text, "sub/Loads.dss": "New Load.LOAD2 phases=1 bus1=2.2 kv=0.23 kw=6\n", "notes.txt": "x",
             "feeder.toml": "nominal_voltage_v = 230.0\n", "../a/x.csv": "h1,h2,h3\n" + "1,1,1\n" * 1440,
-            "../b/x.csv": "customer,arrival,departure,energy_kwh,charger_kw\nLOAD1,2026-05-15T18:00,2026-05-15T23:00,5,7.4\n",
+            "../b/x.csv": "customer,arrival,departure,energy_kwh,charger_kw\n"
+            "LOAD1,2026-05-15T18:00,2026-05-15T23:00,5,7.4\n",
         }
     )  # fmt: skip
     scenario = tmp_path / "s.toml"

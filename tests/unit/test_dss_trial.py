@@ -1,4 +1,4 @@
-"""Circuits that are not shipped are compiled by a child first: what crashes or never ends harms nobody, and once only."""
+"""Circuits that are not shipped are compiled by a child first, once: what crashes or never ends harms nobody."""
 
 from __future__ import annotations
 
