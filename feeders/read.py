@@ -110,23 +110,25 @@ def load(
 
 
 def _find(name_or_path: str | Path) -> Path:
-    name = str(name_or_path)
+    why = "no such feeder or file"
+    try:
+        path = _path_of(str(name_or_path))
+        if path.is_file():
+            return path
+    except OSError as error:  # a name that is too long, a folder that nobody may look into
+        why = f"cannot be looked for ({error.strerror})"
+    remedy = f"use one of {', '.join(names())}, or a path to a .dss file"
+    raise InputError(Fault(str(name_or_path)[:300], "feeder", why, remedy))
+
+
+def _path_of(name: str) -> Path:
     if is_installed(name):
         target = plugins.target_of(GROUP, name)
         offered = plugins.load(target, "feeder") if target else name
         path = Path(offered() if callable(offered) else offered)
     else:
-        path = _HERE / name if name in names() else Path(name_or_path)
-    if path.is_dir():
-        path = path / "Master.dss"
-    if not path.is_file():
-        known = ", ".join(names())
-        raise InputError(
-            Fault(
-                str(name_or_path), "feeder", "no such feeder or file", f"use one of {known}, or a path to a .dss file"
-            )
-        )
-    return path
+        path = _HERE / name if name in names() else Path(name)
+    return path / "Master.dss" if path.is_dir() else path
 
 
 def _facts(path: Path) -> dict[str, Any]:
