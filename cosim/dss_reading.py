@@ -27,26 +27,22 @@ def elements(dss: Any, kind: str) -> Iterator[str]:
             yield full.split(".", 1)[1].upper()
 
 
-def property_of(dss: Any, element: str, key: str) -> str:
-    """Text of a property, without brackets."""
-    dss.Text.Command(f"? {element}.{key}")
-    return str(dss.Text.Result()).strip("[]() ")
-
-
 def load_fact(dss: Any, name: str) -> LoadFact:
     """Facts of the active circuit element, a load."""
     numbers = [int(number) for number in dss.CktElement.NodeOrder()]
     bus = dss.CktElement.BusNames()[0].split(".")[0].upper()
-    element = f"Load.{name}"
-    kw, kvar, kv = (float(property_of(dss, element, key)) for key in ("kw", "kvar", "kv"))
-    delta = property_of(dss, element, "conn").lower() in ("delta", "ll")
+    dss.Loads.Name(name)
+    load = dss.Loads
+    delta = bool(load.IsDelta())
+    if delta and 0 in numbers and len(numbers) == 2:  # between a phase and earth, whatever it is called
+        delta, numbers = False, sorted(numbers, reverse=True)
     neutral = 0 if delta else numbers.pop()
     if neutral in (1, 2, 3):  # a star whose neutral is a phase: across two phases, whatever it is called
         delta, neutral, numbers = True, 0, [*numbers, neutral]
-    model = int(property_of(dss, element, "model"))
-    band_pu = float(property_of(dss, element, "vminpu")), float(property_of(dss, element, "vmaxpu"))
-    shape = _load_shape(dss, property_of(dss, element, "yearly") or property_of(dss, element, "daily"), kw)
-    return LoadFact(name, bus, tuple(numbers), neutral, kw, kvar, kv, model, delta, band_pu, shape)
+    kw, kvar, kv = float(load.kW()), float(load.kvar()), float(load.kV())
+    band_pu = float(load.Vminpu()), float(load.Vmaxpu())
+    shape = _load_shape(dss, load.Yearly() or load.Daily(), kw)
+    return LoadFact(name, bus, tuple(numbers), neutral, kw, kvar, kv, int(load.Model()), delta, band_pu, shape)
 
 
 def _load_shape(dss: Any, name: str, kw: float) -> LoadShape | None:
@@ -72,11 +68,31 @@ def buses_of(dss: Any) -> tuple[dict[str, tuple[float, float]], dict[str, float]
 
 def windings_of(dss: Any, name: str) -> tuple[list[float], list[float]]:
     """Rated voltages [kV] and powers [kVA] of the windings of a transformer."""
-    element = f"Transformer.{name}"
-    kvs, kvas = (
-        [float(part) for part in property_of(dss, element, key).replace(",", " ").split()] for key in ("kvs", "kvas")
-    )
+    dss.Transformers.Name(name)
+    kvs, kvas = [], []
+    for number in range(1, dss.Transformers.NumWindings() + 1):
+        dss.Transformers.Wdg(number)
+        kvs.append(float(dss.Transformers.kV()))
+        kvas.append(float(dss.Transformers.kVA()))
     return kvs, kvas
+
+
+def cut_off(dss: Any) -> list[str]:
+    """Buses that no enabled element joins to the source's, in upper case; open terminals do not count."""
+    joined: dict[str, set[str]] = {bus.upper(): set() for bus in dss.Circuit.AllBusNames()}
+    for full in dss.Circuit.AllElementNames():
+        if dss.Circuit.SetActiveElement(full) >= 0 and dss.CktElement.Enabled():
+            buses = [bus.split(".")[0].upper() for bus in dss.CktElement.BusNames()]
+            for bus in buses:
+                joined.setdefault(bus, set()).update(buses)
+    dss.Circuit.SetActiveElement(f"Vsource.{dss.Vsources.AllNames()[0]}")
+    reached, ahead = set(), [dss.CktElement.BusNames()[0].split(".")[0].upper()]
+    while ahead:
+        bus = ahead.pop()
+        if bus not in reached:
+            reached.add(bus)
+            ahead += joined.get(bus, ())
+    return [bus for bus in joined if bus not in reached]
 
 
 def network_of(dss: Any) -> Network:

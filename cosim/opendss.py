@@ -21,11 +21,20 @@ import numpy as np
 import opendssdirect
 
 from cosim.contract import Complex, Connection, Feeder, Float, Survey, TransformerSpec
-from cosim.dss_reading import buses_of, elements, load_fact, network_of, property_of, windings_of
+from cosim.dss_files import is_shipped
+from cosim.dss_reading import buses_of, cut_off, elements, load_fact, network_of, windings_of
+from cosim.dss_trial import refused, try_alone
 from cosim.errors import Fault, InputError, PowerFlowError
 
 TOLERANCE = 1e-8
 """Relative convergence tolerance; the engine's own default of 1e-4 is 7e-6 pu off."""
+
+_SNAPSHOT = f"set mode=snap controlmode=off loadmult=1 tolerance={TOLERANCE} maxiterations=100"
+"""One snapshot a solve: time, growth and taps are the co-simulation's to decide, or nobody's."""
+_HARMLESS_LOADS = "batchedit load..* kw=1 kvar=0"
+"""The engine linearises loads where it first meets them: from a file's huge loads, small ones converge badly."""
+_NO_LOADS = "batchedit load..* enabled=no"
+_EXECUTES = "OpenDSS executes {} and what it names, which can write files: use only circuits that you trust"
 
 
 def survey(
@@ -66,11 +75,16 @@ def survey(
         _set_options(dss)
         if loads:
             # the network's own voltages and admittances: loads would be in both as linear impedances
-            dss.Text.Command("batchedit load..* enabled=no")
+            dss.Text.Command(_NO_LOADS)
         dss.Solution.Solve()
         if not dss.Solution.Converged():
             problem = "the power flow does not converge even without loads"
-            raise InputError(Fault(str(master), "", problem, "check source, transformers and other sources of power"))
+            remedy = "check source, transformers and other sources of power"
+            apart = cut_off(dss)
+            if apart:
+                problem += f"; {len(apart)} buses hang together with no source: {', '.join(apart[:5])}"
+                remedy = "join them to the circuit, or disable what hangs on them"
+            raise InputError(Fault(str(master), "", problem, remedy))
         xy, bases = buses_of(dss)
         return Survey(
             loads=loads,
@@ -78,6 +92,7 @@ def survey(
             transformer_kva={name: max(windings_of(dss, name)[1]) for name in elements(dss, "Transformer")},
             bus_xy=xy,
             voltage_bases_kv=bases,
+            warnings=() if is_shipped(master) else (_EXECUTES.format(master.name),),
         )
 
 
@@ -105,8 +120,7 @@ class OpenDssEngine:
     def __init__(self, feeder: Feeder) -> None:
         dss = _compile(feeder.master, feeder.source_pu, feeder.replaced_transformer, feeder.connections)
         _set_options(dss)
-        # The engine linearises loads where it first meets them: from a file's huge loads, small ones converge badly.
-        dss.Text.Command("batchedit load..* kw=1 kvar=0")
+        dss.Text.Command(_HARMLESS_LOADS)
         dss.Solution.Solve()
         names = [name.upper() for name in dss.Circuit.YNodeOrder()]
         # voltages are handed over by position: another order is mapped below, other nodes would be wrong silently
@@ -175,13 +189,16 @@ def _compile(
     """Compile a circuit in an engine of its own, with the changes asked for."""
     if not master.is_file():
         raise InputError(Fault(str(master), "", "no such file", "give the path of an OpenDSS master file"))
+    compile_it = f'compile "{master.resolve()}"'
+    # what the engine, and then `survey`, ask of a circuit
+    try_alone(master, [compile_it, "makebuslist", _SNAPSHOT, _HARMLESS_LOADS, "solve", _NO_LOADS, "solve"])
     dss = opendssdirect.NewContext()
     dss.Basic.AllowForms(False)
     dss.Basic.AllowEditor(False)
     # paths of the run are relative to where it was started
     dss.Basic.AllowChangeDir(False)
     with _refusals(master):
-        dss.Text.Command(f'compile "{master.resolve()}"')
+        dss.Text.Command(compile_it)
         if dss.Basic.NumCircuits() == 0:
             raise InputError(Fault(str(master), "", "defines no circuit", "the file must hold a 'New Circuit' line"))
         if source_pu is not None:
@@ -199,9 +216,7 @@ def _refusals(master: Path) -> Iterator[None]:
     try:
         yield
     except opendssdirect.DSSException as error:
-        raise InputError(
-            Fault(str(master), "", f"OpenDSS refuses it: {error}", "mend the file until OpenDSS compiles it by itself")
-        ) from error
+        raise refused(master, str(error)) from error
 
 
 def _set_options(dss: Any) -> None:
@@ -212,8 +227,7 @@ def _set_options(dss: Any) -> None:
         dss.Circuit.SetActiveClass(meter)
         if dss.ActiveClass.Count():
             dss.Text.Command(f"batchedit {meter}..* enabled=no")
-    # one snapshot a solve: time, growth and taps are the co-simulation's to decide, or nobody's
-    dss.Text.Command(f"set mode=snap controlmode=off loadmult=1 tolerance={TOLERANCE} maxiterations=100")
+    dss.Text.Command(_SNAPSHOT)
 
 
 def _replace_transformer(dss: Any, master: Path, spec: TransformerSpec) -> None:
@@ -226,7 +240,7 @@ def _replace_transformer(dss: Any, master: Path, spec: TransformerSpec) -> None:
     reactance = float(np.sqrt(spec.uk_percent**2 - spec.load_loss_percent**2))
     half = spec.load_loss_percent / 2
     dss.Text.Command(
-        f"edit Transformer.{names[0]} kvas=[{spec.kva} {spec.kva}] %rs=[{half} {half}] xhl={reactance:.12g}"
+        f'edit "Transformer.{names[0]}" kvas=[{spec.kva} {spec.kva}] %rs=[{half} {half}] xhl={reactance:.12g}'
     )
 
 
@@ -243,15 +257,18 @@ def _connect(dss: Any, master: Path, connections: Sequence[Connection]) -> None:
     ]
     if faults:
         raise InputError(faults)
-    rated = [(name, int(property_of(dss, f"Load.{name}", "phases"))) for name in sorted(known)[:1]]
     # rated voltage of the file's loads: it sets the band in which a load keeps its power
-    phase_kv = [float(property_of(dss, f"Load.{name}", "kv")) / np.sqrt(n if n > 1 else 1) for name, n in rated]
+    phase_kv = None
+    if known:
+        dss.Loads.Name(min(known))
+        phase_kv = float(dss.Loads.kV()) / np.sqrt(max(dss.Loads.Phases(), 1))
     for one in connections:
         dss.Circuit.SetActiveBus(one.bus)
         # OpenDSS rates loads of several phases line to line, those of one phase to neutral
-        kv = (phase_kv[0] if phase_kv else float(dss.Bus.kVBase())) * np.sqrt(3.0 if len(one.phases) > 1 else 1.0)
+        kv = (phase_kv or float(dss.Bus.kVBase())) * np.sqrt(3.0 if len(one.phases) > 1 else 1.0)
         where = ".".join(str(n) for n in (*one.phases, *([one.neutral] if one.neutral else [])))
         verb, power = ("edit", "") if one.customer.upper() in known else ("new", "kw=0 kvar=0")
         dss.Text.Command(
-            f"{verb} Load.{one.customer} bus1={one.bus}.{where} phases={len(one.phases)} conn=wye kv={kv:.9g} {power}"
+            f'{verb} "Load.{one.customer}" bus1="{one.bus}.{where}" phases={len(one.phases)} conn=wye kv={kv:.9g}'
+            f" {power}"
         )

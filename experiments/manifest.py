@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from cosim import Trajectory, controllers, feeders, plugins
 from cosim.controllers import registry
+from cosim.dss_files import hashes_of
 from cosim.errors import RunStoppedError
 from cosim.experiments.files import origin, sha256_of
 from cosim.experiments.scenario import Scenario
+from cosim.feeders.find import DATA
 from cosim.measures import own as own_measures
 
 if TYPE_CHECKING:
@@ -99,15 +101,16 @@ def _of_run(
 
 
 def input_hashes(composition: Day) -> Mapping[str, str]:
-    """SHA-256 of the scenario, of the feeder's files and of the profiles, by name relative to their folder."""
-    files = {f"scenario/{composition.path.name}": composition.path}
-    feeder = composition.feeder.master.parent
-    for path in sorted(feeder.iterdir()):
-        if path.suffix.lower() in {".dss", ".csv", ".txt", ".toml"}:
-            files[f"feeder/{path.name}"] = path
-    for path in sorted((Path(feeders.__file__).parent / "data").glob("*.parquet")):
-        files[f"data/{path.name}"] = path
-    for own in (composition.scenario.households.profiles, composition.scenario.ev.sessions or ""):
-        if Path(own).is_file():
-            files[f"own/{Path(own).name}"] = Path(own)
-    return {name: sha256_of(path) for name, path in files.items()}
+    """SHA-256 of the scenario, of every file that OpenDSS opens, and of profiles and sessions, by what they are for."""
+    scenario, master = composition.scenario, composition.feeder.master
+    hashes = {f"feeder/{name}": digest for name, digest in hashes_of(master).items()}
+    profiles, sessions = scenario.households.profiles, scenario.ev.sessions
+    drawn = "ev_sessions" if sessions is None else ""
+    files = {
+        f"scenario/{composition.path.name}": composition.path,
+        "feeder/feeder.toml": master.with_name("feeder.toml"),
+        **{f"data/{name}.parquet": DATA / f"{name}.parquet" for name in (profiles, drawn)},
+        f"profiles/{Path(profiles).name}": Path(profiles),
+        f"sessions/{Path(sessions or '').name}": Path(sessions or ""),
+    }
+    return hashes | {name: sha256_of(path) for name, path in files.items() if path.is_file()}

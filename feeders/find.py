@@ -49,11 +49,15 @@ def find(name_or_path: str | Path) -> Path:
         path = Path(offered() if callable(offered) else offered)
     else:
         path = HERE / name if name in names() else Path(name_or_path)
-    if path.is_dir():
-        path = path / "Master.dss"
-    if not path.is_file():
+    why = f"no such feeder or file: '{name[:300]}'"
+    try:
+        path = path / "Master.dss" if path.is_dir() else path
+        is_there = path.is_file()
+    except OSError as error:  # a name that is too long, a folder that nobody may look into
+        is_there, why = False, f"cannot be looked for ({error.strerror})"
+    if not is_there:
         remedy = meant(name, names(), f"write one of {', '.join(names())}, or the path of a .dss file")
-        raise InputError(Fault(name, "", f"no such feeder or file: '{name}'", remedy))
+        raise InputError(Fault(name[:300], "", why, remedy))
     if path.suffix.lower() != ".dss":
         raise InputError(Fault(str(path), "", f"'{path.suffix}' is no circuit file", "give an OpenDSS .dss file"))
     return path

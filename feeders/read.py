@@ -6,14 +6,16 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cosim import plugins
-from cosim.contract import Connection, Feeder, LoadFact, Survey, TransformerSpec
+from cosim.contract import Connection, Feeder, LoadFact, Survey, TransformerSpec, range_faults
 from cosim.errors import Fault, InputError
+from cosim.feeders.faults import circuit_faults, no_load_voltages, over_rated, rated_v
 from cosim.feeders.find import find
 from cosim.feeders.topology import distances_m, edges_of, head_line, low_voltage_terminal, supply_of
 
@@ -24,16 +26,18 @@ one thread from here to the engine."""
 CONNECTION_KW_PER_PHASE = 14.0
 """Where ``feeder.toml`` declares none: about 60 A, the smaller of the main fuses usual in British homes."""
 
-_FACTS: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "title": str,
-    "nominal_voltage_v": (int, float),
-    "latitude_deg": (int, float),
-    "longitude_deg": (int, float),
-    "connection_kw_per_phase": (int, float),
-    "head_line": str,
-    "monitored": list,
+_TEXT = "give text in quotes, not empty, e.g. {}"
+_REMEDIES = {
+    "name": _TEXT.format('name = "my_street"'),
+    "title": _TEXT.format('title = "My street"'),
+    "head_line": _TEXT.format('head_line = "LINE1"'),
+    "monitored": 'name one branch or more, none twice, e.g. monitored = ["TR1"]; without the key: the transformer',
+    "nominal_voltage_v": "",
+    "latitude_deg": "",
+    "longitude_deg": "",
+    "connection_kw_per_phase": "",
 }
+"""Keys of ``feeder.toml``, and what to write; of numbers their range says it."""
 
 
 def title(name: str) -> str:
@@ -74,31 +78,51 @@ def load(
         ``connections`` does not exist.
     """
     master = find(name_or_path)
+    faults = [] if source_pu is None else range_faults("feeders.load", {"source_pu": source_pu})
+    if faults:
+        raise InputError(faults)
     changes: dict[str, Any] = {"source_pu": source_pu, "transformer": transformer, "connections": tuple(connections)}
-    survey: Survey = plugins.shipped(SURVEYOR)(master, **changes)
     facts = _facts(master.with_name("feeder.toml"))
+    survey: Survey = plugins.shipped(SURVEYOR)(master, **changes)
     if not survey.loads:
         raise InputError(Fault(str(master), "", "has no load, so no customer", "define at least one Load"))
+    wrong = tuple(circuit_faults(master, survey))
+    if wrong:
+        raise InputError(wrong)
     changes["replaced_transformer"] = changes.pop("transformer")
     return replace(_assemble(master, survey, facts), **changes)
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.exists():
         return {}
     try:
         facts = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(Fault(str(path), "", f"is not TOML: {error}", "mend the syntax")) from error
-    faults = []
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        remedy = "give a text file in UTF-8 with lines such as nominal_voltage_v = 230, or none"
+        raise InputError(Fault(str(path), "", f"is not TOML: {said}", remedy)) from error
+    faults = range_faults(str(path), {key: value for key, value in facts.items() if key in _REMEDIES})
     for key, value in facts.items():
-        if key not in _FACTS:
-            faults.append(Fault(str(path), key, "unknown key", f"use only {', '.join(_FACTS)}"))
-        elif not isinstance(value, _FACTS[key]):
-            faults.append(Fault(str(path), key, f"is {value!r}, of the wrong type", "see feeders/two_bus/feeder.toml"))
+        if key not in _REMEDIES:
+            near = get_close_matches(key, _REMEDIES, n=1)
+            remedy = f"write {near[0]}" if near else f"use only {', '.join(_REMEDIES)}"
+            faults.append(Fault(str(path), key, "unknown key", remedy))
+        elif _REMEDIES[key] and not all(map(_is_text, _members(value) if key == "monitored" else [value])):
+            faults.append(Fault(str(path), key, f"is {value!r}", _REMEDIES[key]))
     if faults:
         raise InputError(faults)
     return facts
+
+
+def _members(value: object) -> list[object]:
+    """What is in a list, in which nothing comes twice; of anything else nothing that is text."""
+    once = isinstance(value, list) and value and len({str(one).upper() for one in value}) == len(value)
+    return list(value) if once else [None]  # type: ignore[call-overload]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
 
 def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
@@ -143,7 +167,7 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
         latitude_deg=float(facts.get("latitude_deg", 53.48)),
         longitude_deg=float(facts.get("longitude_deg", -2.24)),
         delta_customers=tuple(load.name for load in survey.loads if load.delta),
-        warnings=tuple(_warnings(survey, facts, distance_m)),
+        warnings=(*survey.warnings, *_warnings(survey, facts, distance_m)),
     )
 
 
@@ -151,27 +175,14 @@ def _phases(load: LoadFact) -> tuple[int, ...]:
     return tuple(number for number in load.node_numbers if 1 <= number <= 3) or (1,)
 
 
-def _rated_v(load: LoadFact) -> float:
-    """Rated phase-to-neutral voltage [V]."""
-    return float(1e3 * load.kv / (np.sqrt(3) if len(load.node_numbers) > 1 else 1.0))
-
-
 def _nominal_voltage_v(survey: Survey) -> float:
     """Median rated phase-to-neutral voltage of the loads [V]."""
-    return float(np.median([_rated_v(load) for load in survey.loads]))
-
-
-def _voltage_over_rated(survey: Survey, load: LoadFact) -> float:
-    """Voltage without any load over the rated one, both as the load is connected."""
-    network = survey.network
-    at_bus_v = abs(network.no_load_v[network.node_names.index(f"{load.bus}.{load.node_numbers[0]}")])
-    if load.delta:
-        return float(np.sqrt(3) * at_bus_v / (1e3 * load.kv))
-    return float(at_bus_v / _rated_v(load))
+    return float(np.median([rated_v(load) for load in survey.loads]))
 
 
 def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, float]) -> Iterator[str]:
     lines, controls, injectors = survey.network.lines, survey.network.controls, survey.network.injectors
+    voltage_v = no_load_voltages(survey.network)
     unrated = sum(not np.isfinite(line.rating_a) for line in lines)
     if unrated == len(lines):
         yield "no line has a rating: line loading cannot be judged (set normamps)"
@@ -193,29 +204,31 @@ def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str,
         yield "no coordinates: the map is left out"
     if controls:
         yield f"tap control disabled, switches as they are at the start: {', '.join(controls[:5])}"
-    if "nominal_voltage_v" not in facts:
-        rated_v = _nominal_voltage_v(survey)
-        yield f"nominal voltage not declared (feeder.toml): {rated_v:.1f} V from the loads' ratings"
+    nominal_v = facts.get("nominal_voltage_v")
+    there_v = float(np.median([voltage_v[f"{load.bus}.{load.node_numbers[0]}"] for load in survey.loads]))
+    if nominal_v and not 0.7 <= nominal_v / there_v <= 1.4:
+        yield f"nominal_voltage_v = {nominal_v:g} (feeder.toml), but loads have {there_v:.1f} V from phase to earth"
+    if nominal_v is None:
+        yield f"nominal voltage not declared (feeder.toml): {_nominal_voltage_v(survey):.1f} V from the loads' ratings"
     if injectors:
         held = "other sources held at constant power as in the file, so served power cannot be checked"
         yield f"{held}: {', '.join(injectors[:5])}"
     by_problem: dict[str, list[str]] = defaultdict(list)
     for load in survey.loads:
-        for problem in _load_problems(survey, load, distance_m):
+        for problem in _load_problems(load, over_rated(load, voltage_v), distance_m):
             by_problem[problem].append(load.name)
     for problem, who in by_problem.items():
         shown = f"{', '.join(who[:3])}{', …' * (len(who) > 3)}"
         yield f"{len(who)} of {len(survey.loads)} loads {problem} ({shown})"
 
 
-def _load_problems(survey: Survey, load: LoadFact, distance_m: Mapping[str, float]) -> Iterator[str]:
+def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float]) -> Iterator[str]:
     if load.model != 1:
         yield "not constant power (model ≠ 1): runs treat them as constant power"
     if load.delta:
         yield "connected between phases (delta): per-phase figures do not hold for them"
     elif len(_phases(load)) == 2:
         yield "connected to two phases: measures assume one or three"
-    over = _voltage_over_rated(survey, load)
     if not 0.6 <= over <= 1.4:
         yield "rated for another voltage than their bus has: their power will not be served"
     elif load.model == 1 and not load.band_pu[0] <= over <= load.band_pu[1]:

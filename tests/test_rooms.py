@@ -18,7 +18,7 @@ ROOMS = ("cosim", "feeders", "controllers", "experiments")
 """Folders; everything is imported as cosim or from it."""
 
 MAY_IMPORT = {
-    "cosim": {"numpy", "pandas", "pyarrow", "scipy", "opendssdirect", "threadpoolctl"},
+    "cosim": {"numpy", "pandas", "pyarrow", "scipy", "opendssdirect", "dss_python_backend", "threadpoolctl"},
     "feeders": {"numpy", "pandas", "pyarrow", "scipy", "pvlib"},
     "controllers": {"numpy", "scipy", "pyomo", "highspy", "pymoo", "pyscipopt"},
 }
@@ -35,7 +35,17 @@ MAY_IMPORT_BY_NAME = {
 }  # fmt: skip
 """Where a module's name is looked up: public names, engines, controllers, studies and code of others, benchmarks."""
 
-HEAVY = ("opendssdirect", "dss", "pyomo", "pymoo", "highspy", "matplotlib", "pvlib", "cosim.experiments")
+HEAVY = (
+    "opendssdirect",
+    "dss",
+    "dss_python_backend",
+    "pyomo",
+    "pymoo",
+    "highspy",
+    "matplotlib",
+    "pvlib",
+    "cosim.experiments",
+)
 
 
 def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -71,7 +81,9 @@ PLANTS = {
     "Controllers know the contract, the errors and the measures, not the machinery": (
         "controllers/rules/droop.py", "def later():\n    from cosim.devices import EvFleet",
     ),
-    "Only cosim.opendss speaks OpenDSS": ("experiments/compose.py", "import opendssdirect"),
+    "Only cosim.opendss speaks OpenDSS, and the program that tries circuits for it": (
+        "experiments/compose.py", "import opendssdirect",
+    ),
     "The engine is imported by name only, when a run begins": ("cosim/plant.py", "from cosim import opendss"),
     "The front doors stay light": ("cosim/__init__.py", "from cosim.opendss import OpenDssEngine"),
     "Only controllers speak to solvers, and only their solver door to HiGHS": (

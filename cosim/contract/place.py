@@ -3,15 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
+from cosim.errors import Fault, InputError
 from cosim.network import Branch, Float, Int, Network
 
 MINIMUM_CURRENT_A = 6.0
 """A charger either pauses or draws at least this on every phase that it uses (IEC 61851-1)."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a number of a place may be, both ends included."""
+
+    low: float
+    high: float
+    unit: str
+    example: float
+
+    def fault(self, where: str, key: str, value: object) -> Fault | None:
+        """Return the fault of a value that is no number in the range."""
+        if (
+            isinstance(value, (int, float, np.integer, np.floating))
+            and not isinstance(value, bool)
+            and self.low <= value <= self.high
+        ):
+            return None
+        remedy = f"give {self.unit} between {self.low:,g} and {self.high:,g}, e.g. {self.example:g}"
+        return Fault(where, key, f"is {value!r}", remedy)
+
+
+RANGES = {
+    "nominal_voltage_v": Range(50.0, 50_000.0, "volts, phase to neutral,", 230.0),
+    "latitude_deg": Range(-90.0, 90.0, "degrees", 53.48),
+    "longitude_deg": Range(-180.0, 180.0, "degrees", -2.24),
+    "connection_kw_per_phase": Range(0.1, 1_000.0, "kilowatts", 14.0),
+    "source_pu": Range(0.5, 1.5, "the voltage in per unit", 1.02),
+    "kva": Range(0.1, 1_000_000.0, "kilovolt-amperes", 160.0),
+    "uk_percent": Range(0.01, 100.0, "percent", 4.0),
+    "load_loss_percent": Range(0.0, 100.0, "percent", 1.5),
+}
+"""Of every number of a place, whichever way it comes: ``feeder.toml``, a circuit's file, Python. A scenario's own
+bounds are closer: it takes what a street has."""
+
+
+def range_faults(where: str, values: Mapping[str, object]) -> list[Fault]:
+    """Return the faults of those values that have a range."""
+    found = (RANGES[key].fault(where, key, value) for key, value in values.items() if key in RANGES)
+    return [fault for fault in found if fault is not None]
 
 
 class FrozenArrays:
@@ -38,11 +80,24 @@ class TransformerSpec:
         Short-circuit voltage [%].
     load_loss_percent : float
         Load loss at rated current, of rated power [%].
+
+    Raises
+    ------
+    InputError
+        Where a value is outside its range, or the loss is not below the short-circuit voltage.
     """
 
     kva: float
     uk_percent: float = 4.0
     load_loss_percent: float = 1.5
+
+    def __post_init__(self) -> None:
+        faults = range_faults("TransformerSpec", asdict(self))
+        if not faults and self.load_loss_percent >= self.uk_percent:
+            problem = f"is {self.load_loss_percent:g} at uk_percent = {self.uk_percent:g}, of which it is a part"
+            faults = [Fault("TransformerSpec", "load_loss_percent", problem, "give less than uk_percent")]
+        if faults:
+            raise InputError(faults)
 
 
 @dataclass(frozen=True)
@@ -59,12 +114,31 @@ class Connection:
         Phases that it is connected to: one, or all three.
     neutral : int
         Node of its neutral conductor; 0 is earth.
+
+    Raises
+    ------
+    InputError
+        Where a name is empty or none that OpenDSS takes, or the nodes are not different whole numbers.
     """
 
     customer: str
     bus: str
     phases: tuple[int, ...]
     neutral: int = 0
+
+    def __post_init__(self) -> None:
+        faults = [
+            Fault("Connection", key, f"is {name!r}", "give a name without quotes and line breaks, e.g. 'CP1'")
+            for key, name in (("customer", self.customer), ("bus", self.bus))
+            if not (isinstance(name, str) and name.strip() and name.isprintable() and '"' not in name)
+        ]
+        nodes = (*self.phases, self.neutral)
+        whole = all(isinstance(node, int) and not isinstance(node, bool) for node in nodes)
+        if not (whole and self.phases and len(set(nodes)) == len(nodes) and min(self.phases) > 0 <= self.neutral):
+            problem = f"is {self.phases!r} with neutral {self.neutral!r}"
+            faults.append(Fault("Connection", "phases", problem, "give one phase or all, e.g. (1,) or (1, 2, 3)"))
+        if faults:
+            raise InputError(faults)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +205,11 @@ class Feeder(FrozenArrays):
         Customers that are connected between phases.
     warnings : tuple of str
         What is missing or will mislead.
+
+    Raises
+    ------
+    InputError
+        Where a number is outside its range: nan and infinities pass no comparison, and so no check of a controller.
     """
 
     name: str
@@ -159,6 +238,19 @@ class Feeder(FrozenArrays):
     longitude_deg: float = -2.24
     delta_customers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        faults = range_faults(f"feeder {self.name}", {key: value for key, value in own.items() if value is not None})
+        for key in ("connection_kw", "load_kw", "load_kvar"):
+            wrong = ~np.isfinite(own[key]) | (key == "connection_kw") & (own[key] < 0)
+            if wrong.any():
+                who = ", ".join(np.array(self.customers)[wrong][:5])
+                problem = f"is negative or no finite number for {who}"
+                faults.append(Fault(f"feeder {self.name}", key, problem, "give kilowatts, e.g. 14"))
+        if faults:
+            raise InputError(faults)
 
     @property
     def transformer_rating_a(self) -> float:
@@ -252,6 +344,8 @@ class Survey:
         Coordinates where the file defines them.
     voltage_bases_kv : mapping of str to float
         Phase-to-neutral base of every bus; 0 where none was set [kV].
+    warnings : tuple of str
+        What the engine has to say of the file itself.
     """
 
     loads: tuple[LoadFact, ...]
@@ -259,3 +353,4 @@ class Survey:
     transformer_kva: Mapping[str, float]
     bus_xy: Mapping[str, tuple[float, float]]
     voltage_bases_kv: Mapping[str, float]
+    warnings: tuple[str, ...] = ()

@@ -50,14 +50,20 @@ def write(tmp_path: Path) -> Write:
     return written
 
 
+def told(feeder: Feeder) -> list[str]:
+    """Warnings about the circuit itself; that its files are executed is said of each that is not shipped, once."""
+    (executed,) = [warning for warning in feeder.warnings if warning.startswith("OpenDSS executes Master")]
+    return [warning for warning in feeder.warnings if warning != executed]
+
+
 def only_warning(feeder: Feeder) -> str:
-    (warning,) = feeder.warnings
+    (warning,) = told(feeder)
     return warning
 
 
 def test_a_whole_circuit_has_no_warning_and_its_facts(write: Write) -> None:
     feeder = feeders.load(write(WHOLE))
-    assert feeder.warnings == ()
+    assert told(feeder) == []
     assert feeder.customers == ("A", "B")
     assert feeder.customer_bus == ("HOME", "HOME")
     assert feeder.customer_phases == ((1,), (2,))
@@ -130,7 +136,7 @@ def test_says_that_there_are_no_coordinates_and_no_declared_voltage(write: Write
     feeder = feeders.load(write(WHOLE, toml=None, coordinates=False))
     assert any("no coordinates" in warning for warning in feeder.warnings)
     assert any("nominal voltage not declared" in warning and "230.0 V" in warning for warning in feeder.warnings)
-    assert len(feeder.warnings) == 2
+    assert len(told(feeder)) == 2
     assert feeder.nominal_voltage_v == 230.0
 
 
@@ -176,7 +182,7 @@ def test_a_feeder_of_one_voltage(write: Write) -> None:
     """Only an isolating transformer: it is the one to follow, and nothing behind it is out of reach."""
     head = HEAD.replace("BasekV=11", "BasekV=0.4")
     feeder = feeders.load(write(head + TRANSFORMER.replace("[11 0.4]", "[0.4 0.4]") + CABLE + RATED + HOMES + BASES))
-    assert feeder.warnings == ()
+    assert told(feeder) == []
     assert (feeder.transformer, feeder.head_line) == ("T1", "CABLE")
     assert feeder.distance_m["HOME"] == 1000.0
 
@@ -196,7 +202,7 @@ def test_says_that_one_of_several_windings_is_watched(write: Write) -> None:
 
 def test_three_phase_customers(write: Write, make_day: MakeDay) -> None:
     feeder = feeders.load(write(WHOLE + "New Load.C Phases=3 Bus1=home kV=0.4 kW=9 kvar=0 Model=1\n"))
-    assert feeder.warnings == ()
+    assert told(feeder) == []
     assert feeder.customer_phases[2] == (1, 2, 3)
     assert feeder.connection_kw[2] == 42.0
     np.testing.assert_allclose(feeder.phase_matrix[2], 1 / 3)
@@ -214,7 +220,7 @@ def test_explicit_neutral(write: Write, make_day: MakeDay) -> None:
     )
     homes = HOMES.replace("home.1", "home.1.4").replace("home.2", "home.2.4")
     feeder = feeders.load(write(HEAD + transformer + four_wire + "\n" + homes + BASES))
-    assert feeder.warnings == ()
+    assert told(feeder) == []
     assert feeder.customer_phases == ((1,), (2,))
     assert [feeder.network.node_names[n] for n in feeder.customer_neutral] == ["HOME.4", "HOME.4"]
     trajectory = assert_served(feeder, make_day)
@@ -270,7 +276,7 @@ def test_refuses_a_file_that_is_no_feeder(write: Write, text: str, problem: str)
         feeders.load(master)
     (fault,) = refused.value.faults
     assert problem in str(fault)
-    assert fault.where == str(master)
+    assert fault.where.split(", line")[0] == str(master)
     assert fault.remedy
     assert refused.value.exit_code == 2
 
@@ -286,6 +292,8 @@ def test_refuses_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such feeder or file") as refused:
         feeders.load(tmp_path / "nowhere.dss")
     assert "european_lv" in str(refused.value)
+    with pytest.raises(InputError, match="cannot be looked for"):
+        feeders.load("a" * 5000)
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(InputError, match="no circuit file"):
         feeders.load(tmp_path / "notes.txt")

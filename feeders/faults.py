@@ -1,0 +1,140 @@
+"""What makes a circuit that OpenDSS compiles no feeder: loads without voltage, data that no cable or machine has."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+
+from cosim.contract import Branch, LoadFact, Network, Survey, range_faults
+from cosim.errors import Fault
+
+_DEAD_V = 1.0
+"""Without load; OpenDSS leaves a billionth where nothing is connected."""
+_DEAD_SHARE = 0.5
+"""Of the highest voltage at the same bus: an open conductor beside live ones floats at up to a third."""
+_FAR_OFF = 10.0
+"""Rated voltage over the voltage there is, or the reverse: volts for kilovolts, or another level of voltage."""
+_LARGEST_KW = 1e5
+_LARGEST_IMPEDANCE_PU = 2.0
+"""Of a transformer. Machines have 0.01 to 0.2; OpenDSS puts 7 in the place of xhl = 0 without a word."""
+_OPEN_S = 1e-9
+"""What OpenDSS leaves of an open conductor is smaller."""
+_PASSIVE = 1e-2
+"""Of the largest conductance: as much power may a line generate by rounded data."""
+
+
+def circuit_faults(master: Path, survey: Survey) -> Iterator[Fault]:
+    """Find all loads and branches that cannot be what was meant.
+
+    Parameters
+    ----------
+    master : Path
+        The circuit's file, for messages.
+    survey : Survey
+        What was found in it.
+
+    Yields
+    ------
+    Fault
+        One for every load and branch at fault.
+    """
+    network, where = survey.network, str(master)
+    yield from range_faults(where, {"source_pu": network.source_pu})
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for node in network.node_names:
+        bus, number = node.rsplit(".", 1)
+        numbers[bus].append(int(number))
+    voltage_v = no_load_voltages(network)
+    for load in survey.loads:
+        found = _load_fault(load, numbers, voltage_v)
+        if found:
+            yield Fault(where, f"Load.{load.name}", *found)
+    for branch in network.branches:
+        found = _branch_fault(branch, survey.transformer_kva.get(branch.name))
+        if found:
+            yield Fault(where, f"{branch.kind.capitalize()}.{branch.name}", *found)
+
+
+def no_load_voltages(network: Network) -> dict[str, float]:
+    """Voltage of every node to earth, without any load [V]."""
+    return dict(zip(network.node_names, np.abs(network.no_load_v).tolist(), strict=True))
+
+
+def rated_v(load: LoadFact) -> float:
+    """Rated phase-to-neutral voltage [V]."""
+    return float(1e3 * load.kv / (np.sqrt(3) if len(load.node_numbers) > 1 else 1.0))
+
+
+def over_rated(load: LoadFact, voltage_v: Mapping[str, float]) -> float:
+    """Voltage without any load over the rated one, both as the load is connected."""
+    at_bus_v = voltage_v[f"{load.bus}.{load.node_numbers[0]}"]
+    return float(np.sqrt(3) * at_bus_v / (1e3 * load.kv) if load.delta else at_bus_v / rated_v(load))
+
+
+def _load_fault(
+    load: LoadFact, numbers: Mapping[str, list[int]], voltage_v: Mapping[str, float]
+) -> tuple[str, str] | None:
+    """Problem and remedy, the first that there is."""
+    ends = [*load.node_numbers, *([load.neutral_number] if load.neutral_number else [])]
+    if load.bus not in numbers:
+        near = get_close_matches(load.bus, numbers, n=3, cutoff=0.5) or list(numbers)[-3:]
+        problem = f"hangs on bus '{load.bus}', which nothing that is connected and enabled reaches"
+        return problem, f"name a bus of the feeder, such as {', '.join(near)}, or disable the load"
+    if not any(load.node_numbers):
+        return f"begins at node 0 of bus '{load.bus}', which is earth", "name a phase, e.g. .1"
+    missing = [number for number in ends if number not in numbers[load.bus] and number]
+    if missing or 0 in load.node_numbers:
+        has = ", ".join(map(str, numbers[load.bus]))
+        problem = f"hangs on node {_listed(missing or [0])} of bus '{load.bus}', which has only {has}"
+        return problem, "name nodes that a line carries there, or give the line more phases"
+    if len(set(ends)) < len(ends):
+        return f"begins and ends at node {ends[-1]} of bus '{load.bus}'", "name two nodes, or leave the second out"
+    at_node_v = {number: voltage_v[f"{load.bus}.{number}"] for number in numbers[load.bus]}
+    alive_v = max(_DEAD_V, _DEAD_SHARE * max(at_node_v.values()))
+    dead = [number for number in load.node_numbers if not at_node_v[number] >= alive_v]
+    if dead:
+        problem = f"hangs on node {_listed(dead)} of bus '{load.bus}', where there is no voltage without load either"
+        return problem, "close the switch or enable the line that feeds it, or disable the load"
+    if not (np.isfinite(load.kv) and load.kv > 0 and 1 / _FAR_OFF <= over_rated(load, voltage_v) <= _FAR_OFF):
+        there_kv = at_node_v[load.node_numbers[0]] / 1e3
+        problem = f"is rated kv={load.kv:g} where there are {there_kv:.3g} kV from phase to earth"
+        return problem, "give its rated voltage in kilovolts, e.g. kv=0.23"
+    if not max(abs(load.kw), abs(load.kvar)) <= _LARGEST_KW:
+        return f"has kw={load.kw:g} kvar={load.kvar:g}", f"give at most {_LARGEST_KW:g} kW and kvar"
+    if load.shape is not None and not np.isfinite(load.shape.kw).all():
+        return "has a LoadShape with values that are no finite numbers", "mend the shape's values"
+    return None
+
+
+def _branch_fault(branch: Branch, kva: float | None) -> tuple[str, str] | None:
+    admittance = branch.admittance_s
+    if not np.isfinite(admittance).all():
+        return "has an impedance that is no number", "mend its data"
+    if branch.length_m < 0:
+        return f"is {branch.length_m:g} m long", "give a length above 0"
+    if kva is not None and not 0 < branch.rating_a < np.inf:
+        return f"is rated {kva:g} kVA and {branch.rating_a:g} A a phase", "give kvas and kvs above 0"
+    conductance = (admittance.real + admittance.real.T) / 2
+    weakest, strongest = np.linalg.eigvalsh(conductance)[[0, -1]]
+    diagonal = admittance.diagonal()
+    if weakest < -_PASSIVE * max(abs(strongest), np.abs(diagonal).max()):
+        return "has a negative resistance, so it would generate power", "give resistances of 0 or more"
+    half = len(branch.nodes) // 2
+    series = -admittance[:half, half:].diagonal() if branch.kind == "line" else diagonal
+    if (series.imag > np.maximum(0.5 * np.abs(series), _OPEN_S)).any():
+        return "has a negative reactance", "give reactances (xhl, x1, x0) above 0"
+    admits_s = abs(diagonal[branch.monitored.start])
+    if kva is not None and admits_s > _OPEN_S:
+        impedance_pu = (3.0 if len(branch.phases) > 1 else 1.0) * branch.rating_a**2 / (1e3 * kva * admits_s)
+        if impedance_pu > _LARGEST_IMPEDANCE_PU:
+            problem = f"has a short-circuit impedance of {100 * impedance_pu:.0f} %"
+            return problem, "give xhl in percent, e.g. xhl=4; OpenDSS replaces xhl=0 by something else"
+    return None
+
+
+def _listed(numbers: list[int]) -> str:
+    return " and ".join(map(str, numbers))
