@@ -107,6 +107,21 @@ class UnsupportedError(CosimError):
     exit_code = 2
 
 
+def range_faults(where: str, ranges: Iterable[tuple[str, float, float, float, str]]) -> Iterator[Fault]:
+    """Faults of numbers that lie outside their ranges.
+
+    Parameters
+    ----------
+    where : str
+        Whose numbers.
+    ranges : iterable of (key, value, low, high, what)
+        Both ends are allowed, nan never is; ``what`` says what to give, with its unit.
+    """
+    for key, value, low, high, what in ranges:
+        if not low <= value <= high:
+            yield Fault(where, key, f"is {value}, out of range", f"give {what} from {low:.10g} to {high:.10g}")
+
+
 @contextmanager
 def collecting(faults: list[Fault], key: str = "", where: str | Path = "") -> Iterator[None]:
     """Turn errors of one part of an input into faults, and go on with the next.

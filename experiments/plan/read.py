@@ -34,7 +34,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 """Quantity to the columns that may hold it: the name of seed 002 first, then names with units."""
 
 OPTIONAL = ("soe_arrival_kwh", "power_min_kw", "efficiency")
-IGNORED = ("", "parkingDuration", "feasible")
+IGNORED = ("parkingDuration", "feasible")
 DAY_S = 86_400
 LONGEST_DAYS = 7
 _OFFSET = r"(?:Z|[+-]\d\d:?\d\d)$"
@@ -114,14 +114,18 @@ def _column_names(table: Table) -> tuple[dict[str, str], list[Fault]]:
     known = {alias.lower(): key for key, aliases in COLUMNS.items() for alias in aliases}
     names: dict[str, str] = {}
     faults: list[Fault] = []
-    for name in table.header:
+    for number, name in enumerate(table.header, start=1):
         key = known.get(name.lower())
         if key is not None and key in names:
             problem = f"means the same as column '{names[key]}'"
             faults.append(Fault(f"{table.where}, row 1", name, problem, "keep one of them"))
         elif key is not None:
             names[key] = name
-        elif name not in IGNORED and not name.startswith("Unnamed:"):
+        elif name not in IGNORED and not (name in ("", "Unnamed: 0") and _counts_rows(table)):
+            if not name:
+                remedy = "name it, or leave it out (merged cells have a name in the first only)"
+                faults.append(Fault(f"{table.where}, row 1", f"column {number}", "has no name", remedy))
+                continue
             near = get_close_matches(name.lower(), known, n=1)
             mine = next((alias for alias in (COLUMNS[known[near[0]]] if near else ()) if alias.lower() == near[0]), "")
             remedy = f"did you mean '{mine}'?" if mine else "leave it out"
@@ -131,6 +135,12 @@ def _column_names(table: Table) -> tuple[dict[str, str], list[Fault]]:
             remedy = f"add it, as {' or '.join(aliases)}"
             faults.append(Fault(f"{table.where}, row 1", aliases[0], "column is missing", remedy))
     return names, faults
+
+
+def _counts_rows(table: Table) -> bool:
+    """Whether the first column is the index that pandas writes, as published tables have it."""
+    cells = [row[0] for row in table.rows]
+    return table.header[0] in ("", "Unnamed: 0") and [str(cell) for cell in cells] == list(map(str, range(len(cells))))
 
 
 def _name(cell: Any) -> str:

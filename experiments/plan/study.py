@@ -29,8 +29,7 @@ from cosim.experiments.plan.generate import generate_demand
 from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.write import plan_metrics, write_plan
 from cosim.experiments.studies.base import Progress, Study, StudyConfig, StudyResult
-from cosim.experiments.tables import markdown
-from cosim.record import write_whole
+from cosim.experiments.tables import markdown, write_csv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +152,7 @@ def make_demand(config: PlanConfig, out: Path) -> StudyResult:
     rng, count = np.random.default_rng(config.seed), config.generate or 0
     table = generate_demand(count, rng, feasible=not config.any_need, efficiency=config.efficiency)
     try:
-        write_whole(out, lambda temporary: table.to_csv(temporary, index=False))
+        write_csv(table, out)
     except OSError as error:
         raise InputError(Fault(str(out), "--out", f"cannot be written ({error.strerror})", "give another")) from None
     marked = int((~table["feasible"]).sum())

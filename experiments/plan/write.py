@@ -14,6 +14,7 @@ from cosim.controllers.planner import Options, Plan, Planning, Rounding
 from cosim.controllers.planner.options import presence
 from cosim.experiments.files import json_ready, write_json
 from cosim.experiments.plan.read import Demand, step_times
+from cosim.experiments.tables import write_csv
 from cosim.measures import jain
 from cosim.measures.fairness import served_share
 from cosim.record import write_whole
@@ -142,5 +143,5 @@ def write_plan(planning: Planning, demand: Demand, options: Options, rounding: R
 
 
 def _both(table: pd.DataFrame, path: Path) -> None:
-    write_whole(path.with_suffix(".csv"), lambda temporary: table.to_csv(temporary, index=False))
+    write_csv(table, path.with_suffix(".csv"))
     write_whole(path.with_suffix(".parquet"), lambda temporary: table.to_parquet(temporary, index=False))
