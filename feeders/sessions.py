@@ -264,7 +264,7 @@ def _odd_sessions(
     overlaps[order[1:]] = same & (arrival[order][1:] < departure[order][:-1])
     too_long = departure - arrival > LONGEST_STAY_DAYS * DAY_MIN
     large = battery > ABSURD_BATTERY_KWH
-    rules = (
+    rules: tuple[tuple[str, NDArray[np.bool_], Float | pd.Series, str, str], ...] = (
         ("customer", np.isnan(column), names, "no such customer: {!r}", "use a name that `cosim feeder` lists"),
         ("departure", departure <= arrival, departure, "is not after arrival", "mend the times"),
         ("departure", too_long, departure, f"is more than {LONGEST_STAY_DAYS:g} days after arrival", "mend the date"),
@@ -276,4 +276,8 @@ def _odd_sessions(
         ("battery_kwh", soc + energy > battery + 1e-9, battery, "{:g} kWh cannot hold content and need", "mend one"),
         ("battery_kwh", large, battery, "out of range: {:g}", f"give kWh, at most {ABSURD_BATTERY_KWH:g}"),
     )
-    return [fault for key, bad, *words in rules for fault in find_faults(bad, words[0], where, key, *words[1:])]
+    return [
+        fault
+        for key, bad, shown, problem, remedy in rules
+        for fault in find_faults(bad, shown, where, key, problem, remedy)
+    ]

@@ -111,7 +111,9 @@ def _csv_names(path: Path) -> list[str]:
                 if b"\0" in line:
                     raise _NoTableError("holds NUL bytes, so it is no text", "save it as CSV in UTF-8, or Parquet")
                 if len(line) >= LONGEST_LINE:  # pandas would count its columns for minutes
-                    raise _NoTableError(f"line {number} has {LONGEST_LINE} bytes and more", "end every row by a new line")
+                    raise _NoTableError(
+                        f"line {number} has {LONGEST_LINE} bytes and more", "end every row by a new line"
+                    )
     with path.open(encoding="utf-8-sig") as lines:
         header = next((line for line in lines if line.strip()), "")
     if "," not in header:

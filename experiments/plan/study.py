@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,8 +28,10 @@ from cosim.experiments.plan.draw import draw_plan
 from cosim.experiments.plan.generate import generate_demand
 from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.write import plan_metrics, write_plan
-from cosim.experiments.studies.base import Progress, Study, StudyConfig, StudyResult
+from cosim.experiments.studies.base import Progress, Study, StudyConfig, StudyResult, option_of
 from cosim.experiments.tables import markdown, write_csv
+
+USUAL_KW, USUAL_KWH = 1_000.0, 2_000.0  # beyond these a table is likely in W and Wh
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,23 +39,24 @@ class PlanConfig(StudyConfig):
     """What to plan, or how much demand to make."""
 
     demand: Annotated[Path | None, typer.Argument(help="Table of requests: .csv or .xlsx.")] = None
-    capacity_kw: Annotated[float | None, typer.Option(help="Largest sum of charging powers.")] = None
+    capacity_kw: Annotated[float | None, typer.Option(help="Largest sum of charging powers; inf: none.")] = None
     formulation: Annotated[Formulation, typer.Option(help="milp: with on and off.")] = "lp"
-    min_power_kw: Annotated[float, typer.Option(help="Least power while charging (milp).")] = 0.0
+    min_power_kw: Annotated[float, typer.Option(min=0, max=1000, help="Least power while charging (milp).")] = 0.0
     objective: Annotated[Objective, typer.Option(help="Service first, or one weighted sum.")] = "service"
     fairness: Annotated[Fairness, typer.Option(help="maxmin: raise the worst served first.")] = "total"
-    time_step_s: Annotated[float, typer.Option(help="Length of a step.")] = 900.0
+    time_step_s: Annotated[float, typer.Option(min=10, max=86_400, help="Length of a step.")] = 900.0
     rounding: Annotated[Rounding, typer.Option(help="Of stays to steps.")] = "prorata"
     tariff_eur_per_kwh: Annotated[float, typer.Option(help="Price of energy drawn.")] = 0.13
     peak_eur_per_kw: Annotated[float, typer.Option(help="Price of the largest sum of powers.")] = 0.0
-    efficiency: Annotated[float, typer.Option(help="Battery energy per energy drawn.")] = 0.9
+    efficiency: Annotated[float, typer.Option(min=0.01, max=1, help="Battery energy per energy drawn.")] = 0.9
     min_up_steps: Annotated[int, typer.Option(help="Steps that a vehicle stays on (milp).")] = 1
     max_starts: Annotated[int | None, typer.Option(help="Most starts of a vehicle (milp).")] = None
     n_sols: Annotated[int, typer.Option(help="Plans wanted: the best and others near it.")] = 1
     gap: Annotated[float, typer.Option(help="Relative gap at which the milp may stop.")] = 1e-4
     time_limit_s: Annotated[float, typer.Option(help="For all solves together.")] = 300.0
     generate: Annotated[
-        int | None, typer.Option(min=1, help="Make demand of so many vehicles instead; --out is the file.")
+        int | None,
+        typer.Option(min=1, max=1_000_000, help="Make demand of so many vehicles instead; --out is the file."),
     ] = None
     seed: Annotated[int, typer.Option(min=0, help="Of --generate.")] = 1
     any_need: Annotated[bool, typer.Option("--any-need", help="With --generate: needs may be unservable.")] = False
@@ -61,9 +64,6 @@ class PlanConfig(StudyConfig):
     def faults(self) -> Iterator[Fault]:
         """Tell what is missing, else what is out of range."""
         if self.generate is not None:
-            if not 0.0 < self.efficiency <= 1.0:
-                remedy = "give a share above 0, at most 1"
-                yield Fault("cosim plan", "--efficiency", f"is {self.efficiency}", remedy)
             return
         given = {"DEMAND": self.demand, "--capacity-kw": self.capacity_kw}
         found = [Fault("cosim plan", key, "is missing", "give it") for key, value in given.items() if value is None]
@@ -72,7 +72,8 @@ class PlanConfig(StudyConfig):
                 self.options()
             with collecting(found):
                 self.station(1)
-        yield from found
+        for fault in found:  # of the planner, by the option that says it
+            yield replace(fault, where="cosim plan", key=option_of(fault.key.replace("step_s", "time_step_s")))
 
     def options(self) -> Options:
         """How to plan."""
@@ -161,6 +162,10 @@ def make_demand(config: PlanConfig, out: Path) -> StudyResult:
 
 
 def _warnings(planning: Planning) -> Iterator[str]:
+    requests = planning.requests
+    for values, usual, unit in ((requests.power_max_kw, USUAL_KW, "W"), (requests.battery_kwh, USUAL_KWH, "Wh")):
+        if (large := values > usual).any():
+            yield f"{large.sum()} vehicles have {values.max():g} k{unit} and the like: is the table in {unit}?"
     short = planning.lost_step > 1e-9
     if short.any():
         most_min = planning.lost_step.max() * planning.station.step_s / 60.0

@@ -137,7 +137,6 @@ def _encoding_fault(path: Path, raw: bytes, position: int) -> Fault:
 def _workbook(path: Path) -> list[tuple[int, list[Any]]]:
     try:
         from openpyxl import load_workbook
-        from openpyxl.utils.exceptions import InvalidFileException
     except ImportError:
         remedy = "install it (pip install 'lv-feeder-cosim[plan]'), or save the sheet as CSV"
         raise InputError(Fault(str(path), "", "reading .xlsx needs the package openpyxl", remedy)) from None

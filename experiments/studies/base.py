@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, get_type_hints
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from threadpoolctl import threadpool_limits
 
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, range_faults
 from cosim.experiments.figures import style
 from cosim.experiments.files import json_ready, origin, sha256_of, writable_folder, write_json
 from cosim.experiments.tables import markdown, write_table
@@ -27,6 +28,11 @@ Progress = Callable[[str], object]
 """Called with what is being done."""
 
 
+def option_of(name: str) -> str:
+    """Return a field's name as it is written on the command line."""
+    return name if name.startswith("-") or name.isupper() else f"--{name.replace('_', '-')}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
     """What is asked of a study.
@@ -36,14 +42,22 @@ class StudyConfig:
     """
 
     def __post_init__(self) -> None:
-        """Refuse, with every fault at once."""
-        found = list(self.faults())
+        """Refuse, with every fault at once: what the options' own ``min`` and ``max`` forbid, nan, and `faults`."""
+        found = [*range_faults("options", self._ranges()), *self.faults()]
         if found:
             raise InputError(found)
 
     def faults(self) -> Iterator[Fault]:
-        """Tell what is out of range or does not go together."""
+        """Tell what is unknown or does not go together."""
         yield from ()
+
+    def _ranges(self) -> Iterator[tuple[str, float, float, float, str]]:
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            value, (option, *_) = getattr(self, name, None), getattr(hint, "__metadata__", (None,))
+            if isinstance(value, int | float):
+                low, high = (getattr(option, end, None) for end in ("min", "max"))
+                whole = (-math.inf if low is None else low, math.inf if high is None else high)
+                yield option_of(name), value, *whole, "a whole number" if isinstance(value, int) else "a number"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

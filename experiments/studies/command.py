@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import fields
 from datetime import datetime
 from importlib import import_module
@@ -37,7 +38,7 @@ def study_command(name: str) -> Any:
     module, _, attribute = STUDIES[name].target.partition(":")
     study = getattr(import_module(module), attribute)()
     hints = get_type_hints(study.config, include_extras=True)
-    options = {field.name: (hints[field.name], field.default) for field in fields(study.config)}
+    options = {field.name: (_told_not_checked(hints[field.name]), field.default) for field in fields(study.config)}
     help_text = f"Folder; default runs/{study.name}-<time>/."
     options = {"out": (Annotated[Path | None, typer.Option(help=help_text)], None), **options}
 
@@ -61,6 +62,16 @@ def study_command(name: str) -> Any:
     app = typer.Typer(add_completion=False)
     app.command(name, help=STUDIES[name].about)(call)
     return typer.main.get_command(app)
+
+
+def _told_not_checked(hint: Any) -> Any:
+    """Move an option's range into its help: the config refuses what is outside, and all that is wrong at once."""
+    kind, (option, *_) = hint.__origin__, hint.__metadata__
+    told = copy(option)
+    if option.min is not None:
+        told.help = f"{option.help} [{option.min:g} {'or more' if option.max is None else f'to {option.max:.10g}'}]"
+    told.min = told.max = None
+    return Annotated[kind, told]
 
 
 def add_studies(app: typer.Typer, group: str) -> None:

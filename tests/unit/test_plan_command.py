@@ -212,7 +212,7 @@ def test_the_faults_of_a_hundred_thousand_rows_are_counted(tmp_path):
         ([], ["DEMAND: is missing", "--capacity-kw: is missing"]),
         (["nowhere.csv", "--capacity-kw", "20"], ["no such file"]),
         (["--generate", "5"], ["--out: is no CSV file"]),
-        (["x.csv", "--capacity-kw", "-1", "--n-sols", "0"], ["capacity_kw", "n_sols"]),
+        (["x.csv", "--capacity-kw", "-1", "--n-sols", "0"], ["--capacity-kw: is -1.0", "--n-sols: is 0"]),
     ],
 )
 def test_bad_arguments(cosim, arguments, words):

@@ -62,7 +62,7 @@ REFERENCE: dict[str, tuple[tuple[tuple[float, ...], ...], float, float, float, f
 class CpoConfig(StudyConfig):
     """Options of the study."""
 
-    capacity_kw: Annotated[float, typer.Option(help="Of the connection.")] = 100.0
+    capacity_kw: Annotated[float, typer.Option(min=0, max=100_000, help="Of the connection.")] = 100.0
     seed: Annotated[int, typer.Option(min=0, help="Of the vehicles that are not published.")] = 1
 
 
