@@ -13,7 +13,7 @@ A ``.dss`` file can run other files and write anywhere: it is code. Never compil
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +175,8 @@ def _compile(
     """Compile a circuit in an engine of its own, with the changes asked for."""
     if not master.is_file():
         raise InputError(Fault(str(master), "", "no such file", "give the path of an OpenDSS master file"))
-    dss = opendssdirect.NewContext()
+    with chdir("."):  # the first context of a process goes where the library was loaded, and stays there
+        dss = opendssdirect.NewContext()
     dss.Basic.AllowForms(False)
     dss.Basic.AllowEditor(False)
     # paths of the run are relative to where it was started

@@ -49,7 +49,7 @@ def _put_stand_in(data: dict[str, Any], location: tuple[int | str, ...]) -> None
             table[location[-1]] = stand_ins[location]
         else:
             del table[location[-1]]
-    except KeyError:
+    except (KeyError, IndexError):
         pass  # in a table that is already out
 
 

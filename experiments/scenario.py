@@ -33,7 +33,7 @@ SHIPPED = Path(__file__).parent / "scenarios"
 
 _STREAMS = ("households", "cars", "roofs", "noncompliant", "forecast", "controllers", "deviation", "rephase")
 
-LABEL = r"^[A-Za-z0-9_.\-]+$"
+LABEL = r"^[A-Za-z0-9_\-][A-Za-z0-9_.\-]{0,79}$"
 """What names a run or a scenario, and so its folder."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -146,7 +146,7 @@ class Scenario(_Table):
     metrics: tuple[str, ...] = Field((), strict=False, description="Own measures: my_file.py:function, or a name")
     strict: bool = Field(False, description="Refuse a day with a car that nothing could serve")
     decide_limit_s: float | None = Field(
-        None, gt=0, description="Longest time of a decision; a later one is dropped [s]"
+        None, gt=0, le=86_400, description="Longest time of a decision; a later one is dropped [s]"
     )
     grid: Grid = Grid()
     households: Homes = Homes()
@@ -238,7 +238,7 @@ def load_toml(path: Path) -> dict[str, Any]:
     """Content of a TOML file; InputError where it is none."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(Fault(str(path), "", f"is not TOML: {error}", "mend the syntax there")) from None
 
 
@@ -275,6 +275,7 @@ def _misfits(scenario: Scenario) -> list[tuple[tuple[str, ...], str]]:
         (("control_min", "step_min"), control % step, f"control_min={control} must be a multiple of step_min={step}"),
         (("horizon_h", "step_min"), uneven, f"horizon_h={hours} must be a whole number of steps of {step} min"),
         (("start",), scenario.start.tzinfo, "start must be a local clock time without a zone"),
+        (("start",), not 1900 <= scenario.start.year <= 2200, "start must lie in the years 1900 to 2200"),
         (("runs",), twice, f"label {twice} is used twice; give each run its own label"),
         (
             ("ev.share", "ev.sessions"),

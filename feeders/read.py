@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -107,9 +108,9 @@ def _find(name_or_path: str | Path) -> Path:
         path = Path(offered() if callable(offered) else offered)
     else:
         path = _HERE / name if name in names() else Path(name_or_path)
-    if path.is_dir():
+    if os.path.isdir(path):  # false, not an error, where a name is too long for a file
         path = path / "Master.dss"
-    if not path.is_file():
+    if not os.path.isfile(path):
         known = ", ".join(names())
         raise InputError(
             Fault(
@@ -124,7 +125,7 @@ def _facts(path: Path) -> dict[str, Any]:
         return {}
     try:
         facts = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(Fault(str(path), "", f"is not TOML: {error}", "mend the syntax")) from error
     faults = []
     for key, value in facts.items():

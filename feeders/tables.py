@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ def read_table(path: str | Path, key: str, remedy: str) -> pd.DataFrame:
     def refuse(problem: str, remedy: str) -> InputError:
         return InputError(Fault(str(path), key, problem, remedy))
 
-    if not path.is_file():
+    if not os.path.isfile(path):  # false, not an error, where the name is too long for a file
         raise refuse("no such file", remedy)
     if not path.stat().st_size:
         raise refuse("is empty", "give a header and rows")

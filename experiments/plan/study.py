@@ -39,21 +39,21 @@ class PlanConfig(StudyConfig):
     """What to plan, or how much demand to make."""
 
     demand: Annotated[Path | None, typer.Argument(help="Table of requests: .csv or .xlsx.")] = None
-    capacity_kw: Annotated[float | None, typer.Option(help="Largest sum of charging powers; inf: none.")] = None
+    capacity_kw: Annotated[float | None, typer.Option(min=0, help="Largest sum of charging powers; inf: none.")] = None
     formulation: Annotated[Formulation, typer.Option(help="milp: with on and off.")] = "lp"
     min_power_kw: Annotated[float, typer.Option(min=0, max=1000, help="Least power while charging (milp).")] = 0.0
     objective: Annotated[Objective, typer.Option(help="Service first, or one weighted sum.")] = "service"
     fairness: Annotated[Fairness, typer.Option(help="maxmin: raise the worst served first.")] = "total"
     time_step_s: Annotated[float, typer.Option(min=10, max=86_400, help="Length of a step.")] = 900.0
     rounding: Annotated[Rounding, typer.Option(help="Of stays to steps.")] = "prorata"
-    tariff_eur_per_kwh: Annotated[float, typer.Option(help="Price of energy drawn.")] = 0.13
-    peak_eur_per_kw: Annotated[float, typer.Option(help="Price of the largest sum of powers.")] = 0.0
+    tariff_eur_per_kwh: Annotated[float, typer.Option(min=-10_000, max=10_000, help="Price of energy drawn.")] = 0.13
+    peak_eur_per_kw: Annotated[float, typer.Option(min=0, max=10_000, help="Price of the largest sum of powers.")] = 0.0
     efficiency: Annotated[float, typer.Option(min=0.01, max=1, help="Battery energy per energy drawn.")] = 0.9
-    min_up_steps: Annotated[int, typer.Option(help="Steps that a vehicle stays on (milp).")] = 1
-    max_starts: Annotated[int | None, typer.Option(help="Most starts of a vehicle (milp).")] = None
-    n_sols: Annotated[int, typer.Option(help="Plans wanted: the best and others near it.")] = 1
-    gap: Annotated[float, typer.Option(help="Relative gap at which the milp may stop.")] = 1e-4
-    time_limit_s: Annotated[float, typer.Option(help="For all solves together.")] = 300.0
+    min_up_steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps that a vehicle stays on (milp).")] = 1
+    max_starts: Annotated[int | None, typer.Option(min=1, max=10_000, help="Most starts of a vehicle (milp).")] = None
+    n_sols: Annotated[int, typer.Option(min=1, max=1_000, help="Plans wanted: the best and others near it.")] = 1
+    gap: Annotated[float, typer.Option(min=0, max=1, help="Relative gap at which the milp may stop.")] = 1e-4
+    time_limit_s: Annotated[float, typer.Option(min=0, max=1e6, help="For all solves together.")] = 300.0
     generate: Annotated[
         int | None,
         typer.Option(min=1, max=1_000_000, help="Make demand of so many vehicles instead; --out is the file."),

@@ -43,7 +43,8 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         """Refuse, with every fault at once: what the options' own ``min`` and ``max`` forbid, nan, and `faults`."""
-        found = [*range_faults("options", self._ranges()), *self.faults()]
+        outside = list(range_faults("options", self._ranges()))
+        found = [*outside, *(fault for fault in self.faults() if fault.key not in {one.key for one in outside})]
         if found:
             raise InputError(found)
 
