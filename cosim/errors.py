@@ -12,6 +12,7 @@ CosimError
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -147,7 +148,7 @@ def collecting(faults: list[Fault], key: str = "", where: str | Path = "") -> It
 
 
 def _rehomed(fault: Fault, key: str, where: str) -> Fault:
-    if Path(fault.where.split(",")[0]).is_file():  # the file, perhaps followed by a line
+    if os.path.isfile(fault.where.split(",")[0]):  # the file, perhaps followed by a line; no error for a long text
         return fault
     inner = f"{key}.{fault.key}" if key and fault.key not in ("", key) else fault.key or key
     if not where:

@@ -10,6 +10,10 @@ from pathlib import Path
 from tests.border.case import examine
 from tests.border.doors import all_cases, by_door
 
+VERDICTS = ("refused", "stopped", "accepted")
+HEADS = ("exit 2 with remedy", "exit 3 with step", "harmless, taken", "other")
+ROW = "{:12} {:>6} {:>20} {:>18} {:>17} {:>7}"
+
 
 def main() -> int:
     """Return 1 where anything became of a case that should not have."""
@@ -23,16 +27,11 @@ def main() -> int:
         wrong[case.door] += bool(seen.wrong)
         if seen.wrong or words:
             print(f"{case}: {seen.wrong or 'as it should be'}\n    {seen.said[:500]}")
-    print(
-        f"{'door':12} {'cases':>6} {'exit 2 with remedy':>20} {'exit 3 with step':>18} {'harmless, taken':>17} {'other':>7}"
-    )
+    print(ROW.format("door", "cases", *HEADS))
     for door, cases in by_door(chosen).items():
-        found = [right[door, verdict] for verdict in ("refused", "stopped", "accepted")]
-        print(f"{door:12} {len(cases):6} {found[0]:20} {found[1]:18} {found[2]:17} {wrong[door]:7}")
-    totals = [
-        sum(n for (_, kind), n in right.items() if kind == verdict) for verdict in ("refused", "stopped", "accepted")
-    ]
-    print(f"{'all':12} {len(chosen):6} {totals[0]:20} {totals[1]:18} {totals[2]:17} {wrong.total():7}")
+        print(ROW.format(door, len(cases), *(right[door, verdict] for verdict in VERDICTS), wrong[door]))
+    totals = [sum(n for (_, kind), n in right.items() if kind == verdict) for verdict in VERDICTS]
+    print(ROW.format("all", len(chosen), *totals, wrong.total()))
     return int(wrong.total() > 0)
 
 

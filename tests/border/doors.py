@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tests.border import commands, scenarios, tables
+from tests.border import code, commands, requests, scenarios, tables
 from tests.border.case import Case
 
 SEED = 11
@@ -20,8 +20,8 @@ def all_cases(seed: int = SEED) -> list[Case]:
     values = list(scenarios.by_key())
     rows = np.sort(np.random.default_rng(seed).choice(len(values), OF_KEYS, replace=False))
     doors = (
-        scenarios.by_file, tables.profiles, tables.sessions, tables.plan, tables.workbooks, commands.options,
-        commands.controllers, commands.code, commands.folders, commands.circuits,
+        scenarios.by_file, tables.profiles, tables.sessions, requests.plan, requests.workbooks, commands.options,
+        commands.controllers, code.code, code.folders, code.circuits,
     )  # fmt: skip
     return [*(values[row] for row in rows), *(case for door in doors for case in door())]
 

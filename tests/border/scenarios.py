@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,11 +18,24 @@ controller = "none"
 """
 
 WEIRD: dict[str, str] = {
-    "nan": "nan", "inf": "inf", "minus one": "-1", "minus half": "-0.5", "zero": "0", "1e300": "1e300",
-    "20 digits": "1" + "0" * 20, "true": "true", "a list": "[1, 2]", "a table": "{ a = 1 }", "a text": '"much"',
-    "no text": '""', "other letters": '"Straße ☃"', "50 kB of text": '"' + "x" * 50_000 + '"', "a control": '"\\u0007"',
-    "dots": '"../.."', "a time": "2026-01-15T16:00:00",
-}  # fmt: skip
+    "nan": "nan",
+    "inf": "inf",
+    "minus one": "-1",
+    "minus half": "-0.5",
+    "zero": "0",
+    "1e300": "1e300",
+    "20 digits": "1" + "0" * 20,
+    "true": "true",
+    "a list": "[1, 2]",
+    "a table": "{ a = 1 }",
+    "a text": '"much"',
+    "no text": '""',
+    "other letters": '"Straße ☃"',
+    "50 kB of text": '"' + "x" * 50_000 + '"',
+    "a control": '"\\u0007"',
+    "dots": '"../.."',
+    "a time": "2026-01-15T16:00:00",
+}
 """TOML by what it is."""
 
 Fits = Callable[[Any], bool]
@@ -41,19 +55,46 @@ def _whole(low: int, high: float) -> Fits:
 
 
 LABELLED: Fits = lambda value: value == "much"  # noqa: E731
-NEVER: Fits = lambda value: False  # noqa: E731
+NEVER: Fits = lambda _: False  # noqa: E731
 KEYS: dict[str, Fits] = {
-    "name": LABELLED, "feeder": NEVER, "start": lambda value: type(value).__name__ == "datetime", "seed": _whole(0, math.inf),
-    "horizon_h": NEVER, "step_min": NEVER, "control_min": NEVER, "tariff": NEVER, "strict": lambda v: v is True,
-    "decide_limit_s": NEVER, "metrics": NEVER, "grid": NEVER, "grid.source_pu": NEVER, "grid.transformer": NEVER,
-    "grid.transformer.kva": _number(0, 10_000, open_low=True), "grid.transformer.uk_percent": NEVER,
-    "households.profiles": NEVER, "households.response": NEVER, "households.noncompliant_share": _number(0, 1),
-    "households.power_factor": NEVER, "ev.share": _number(0, 1), "ev.sessions": NEVER, "ev.efficiency": NEVER,
-    "pv.share": _number(0, 1), "pv.kwp": _number(0, 100, open_low=True), "pv.cloud": NEVER, "forecast.kind": NEVER,
-    "forecast.demand_error_percent": _number(0, 200), "forecast.arrival_error_min": _number(0, 240), "runs": NEVER,
-    "runs.controller": NEVER, "runs.label": LABELLED, "runs.options": NEVER, "runs.noncompliant_share": _number(0, 1),
-    "runs.forecast": NEVER, "colour": NEVER, "ev.shares": NEVER,
-}  # fmt: skip
+    "name": LABELLED,
+    "feeder": NEVER,
+    "start": lambda value: type(value).__name__ == "datetime",
+    "seed": _whole(0, math.inf),
+    "horizon_h": NEVER,
+    "step_min": NEVER,
+    "control_min": NEVER,
+    "tariff": NEVER,
+    "strict": lambda v: v is True,
+    "decide_limit_s": NEVER,
+    "metrics": NEVER,
+    "grid": NEVER,
+    "grid.source_pu": NEVER,
+    "grid.transformer": NEVER,
+    "grid.transformer.kva": _number(0, 10_000, open_low=True),
+    "grid.transformer.uk_percent": NEVER,
+    "households.profiles": NEVER,
+    "households.response": NEVER,
+    "households.noncompliant_share": _number(0, 1),
+    "households.power_factor": NEVER,
+    "ev.share": _number(0, 1),
+    "ev.sessions": NEVER,
+    "ev.efficiency": NEVER,
+    "pv.share": _number(0, 1),
+    "pv.kwp": _number(0, 100, open_low=True),
+    "pv.cloud": NEVER,
+    "forecast.kind": NEVER,
+    "forecast.demand_error_percent": _number(0, 200),
+    "forecast.arrival_error_min": _number(0, 240),
+    "runs": NEVER,
+    "runs.controller": NEVER,
+    "runs.label": LABELLED,
+    "runs.options": NEVER,
+    "runs.noncompliant_share": _number(0, 1),
+    "runs.forecast": NEVER,
+    "colour": NEVER,
+    "ev.shares": NEVER,
+}
 """Which of the values a key takes, by its documentation."""
 
 _TRANSFORMER_HAS_KVA = "kva = 100"
@@ -78,17 +119,20 @@ def with_value(key: str, toml: str) -> str:
 
 def by_key() -> Iterator[Case]:
     """Every value at every key."""
-    import tomllib
-
+    values = {kind: tomllib.loads(f"value = {toml}")["value"] for kind, toml in WEIRD.items()}
     for key, fits in KEYS.items():
-        for kind, toml in WEIRD.items():
-            value = tomllib.loads(f"value = {toml}")["value"]
+        for kind, value in values.items():
             if key in _FREE and isinstance(value, dict | list):
                 continue
             words = (key.split(".")[-1],)
             verdict = "accepted" if fits(value) else "refused"
             yield Case(
-                "scenario", f"{key} is {kind}", ("check", "a.toml"), {"a.toml": with_value(key, toml)}, verdict, words
+                "scenario",
+                f"{key} is {kind}",
+                ("check", "a.toml"),
+                {"a.toml": with_value(key, WEIRD[kind])},
+                verdict,
+                words,
             )
 
 
@@ -125,7 +169,8 @@ def by_file() -> Iterator[Case]:
         "sessions that are not there": ({"a.toml": BASE + '[ev]\nsessions = "x.csv"\n'}, "x.csv"),
         "profiles that are not there": ({"a.toml": BASE + '[households]\nprofiles = "x.csv"\n'}, "profiles"),
         "losses above impedance": (
-            {"a.toml": BASE + "[grid]\ntransformer = { kva = 10, uk_percent = 1, load_loss_percent = 2 }\n"}, "percent",
+            {"a.toml": BASE + "[grid]\ntransformer = { kva = 10, uk_percent = 1, load_loss_percent = 2 }\n"},
+            "percent",
         ),
         "share 120 %": ({"a.toml": BASE + "[ev]\nshare = 1.2\n"}, "share"),
         "volts for pu": ({"a.toml": BASE + "[grid]\nsource_pu = 230.0\n"}, "source_pu"),
@@ -133,11 +178,14 @@ def by_file() -> Iterator[Case]:
         "label of 300 letters": ({"a.toml": BASE + f'label = "{"x" * 300}"\n'}, "label"),
         "label with markup": ({"a.toml": BASE + 'label = "<b>[red]"\n'}, "label"),
         "feeder of markup": ({"a.toml": BASE.replace("two_bus", "[red]x[/red]")}, "[red]x[/red]"),
-    }  # fmt: skip
+    }
     for name, (files, word) in contents.items():
         yield Case("scenario", name, check, files, words=(word,))
-    for name, old, new in (("comments and blank lines", "name", "# hello\n\nname"), ("CRLF", "\n", "\r\n"),
-                           ("start as text", "2026-01-15T16:00:00", '"2026-01-15T16:00"'),
-                           ("start without seconds", "2026-01-15T16:00:00", "2026-01-15 16:00:00"),
-                           ("29 February", "2026-01-15", "2028-02-29")):  # fmt: skip
+    for name, old, new in (
+        ("comments and blank lines", "name", "# hello\n\nname"),
+        ("CRLF", "\n", "\r\n"),
+        ("start as text", "2026-01-15T16:00:00", '"2026-01-15T16:00"'),
+        ("start without seconds", "2026-01-15T16:00:00", "2026-01-15 16:00:00"),
+        ("29 February", "2026-01-15", "2028-02-29"),
+    ):
         yield Case("scenario", name, check, {"a.toml": BASE.replace(old, new).encode()}, "accepted")

@@ -1,4 +1,4 @@
-"""Nothing broken comes in, nothing harmless is kept out: a sample of every door here, all of them in ``make test-all``."""
+"""Nothing broken comes in, nothing harmless is kept out: a sample of every door; all in ``make test-all``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from tests.border.doors import all_cases, by_door
 pytest.importorskip("openpyxl")
 CASES = all_cases()
 _RNG = np.random.default_rng(3)
-SAMPLE = [cases[row] for cases in by_door(CASES).values() for row in _RNG.choice(len(cases), 2, replace=False)]
+SAMPLE = {
+    str(cases[row]): cases[row]
+    for cases in by_door(CASES).values()
+    for row in _RNG.choice(len(cases), 1, replace=False)
+}
 
 
 def look(case: Case, folder: Path) -> None:
@@ -21,13 +25,13 @@ def look(case: Case, folder: Path) -> None:
     assert not seen.wrong, f"{case}: {seen.wrong}\n{seen.said[:2000]}"
 
 
-@pytest.mark.parametrize("case", SAMPLE, ids=str)
+@pytest.mark.parametrize("case", SAMPLE.values(), ids=str)
 def test_a_sample_of_every_door(case: Case, tmp_path: Path) -> None:
     look(case, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [case for case in CASES if case not in SAMPLE], ids=str)
+@pytest.mark.parametrize("case", [case for case in CASES if str(case) not in SAMPLE], ids=str)
 def test_every_door(case: Case, tmp_path: Path) -> None:
     look(case, tmp_path)
 
