@@ -45,14 +45,3 @@ def _missing_ratings(feeder: Feeder, controller: str) -> Iterator[Fault]:
         yield Fault(where, "head_line", f"there is none, and its rating {problem}", remedy)
     else:
         yield Fault(where, f"Line.{feeder.head_line} NormAmps", f"the rating {problem}", "set NormAmps and EmergAmps")
-
-
-def percent_fault(controller: str, key: str, value: float, low: float, high: float) -> Iterator[Fault]:
-    """Yield a fault where a percentage is not within low..high (nan never is)."""
-    if not low <= value <= high:
-        yield Fault(
-            f"controller '{controller}'",
-            key,
-            f"is {value}, out of range",
-            f"give a percentage from {low:g} to {high:g}",
-        )

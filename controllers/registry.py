@@ -244,7 +244,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is Sequence:
         return isinstance(value, (list, tuple)) and all(_fits(part, get_args(hint)[0]) for part in value)
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value  # nan is none
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint) if hint in (bool, str, NoneType) else True

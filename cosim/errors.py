@@ -13,6 +13,7 @@ CosimError
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -137,6 +138,21 @@ def meant(word: str, known: Iterable[str], otherwise: str) -> str:
     return f"did you mean '{near[0]}'?" if near else otherwise
 
 
+def range_faults(where: str, ranges: Iterable[tuple[str, float, float, float, str]]) -> Iterator[Fault]:
+    """Faults of numbers that lie outside their ranges.
+
+    Parameters
+    ----------
+    where : str
+        Whose numbers.
+    ranges : iterable of (key, value, low, high, what)
+        Both ends are allowed, nan never is; ``what`` says what to give, with its unit.
+    """
+    for key, value, low, high, what in ranges:
+        if not low <= value <= high:
+            yield Fault(where, key, f"is {value}, out of range", f"give {what} from {low:.10g} to {high:.10g}")
+
+
 @contextmanager
 def collecting(faults: list[Fault], key: str = "", where: str | Path = "") -> Iterator[None]:
     """Turn errors of one part of an input into faults, and go on with the next.
@@ -162,7 +178,7 @@ def collecting(faults: list[Fault], key: str = "", where: str | Path = "") -> It
 
 
 def _rehomed(fault: Fault, key: str, where: str) -> Fault:
-    if Path(fault.where.split(",")[0]).is_file():  # the file, perhaps followed by a line
+    if os.path.isfile(fault.where.split(",")[0]):  # the file, perhaps followed by a line; no error for a long text
         return fault
     inner = f"{key}.{fault.key}" if key and fault.key not in ("", key) else fault.key or key
     if not where:

@@ -13,7 +13,7 @@ A ``.dss`` file can run other files and write anywhere: it is code. Never compil
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +192,8 @@ def _compile(
     compile_it = f'compile "{master.resolve()}"'
     # what the engine, and then `survey`, ask of a circuit
     try_alone(master, [compile_it, "makebuslist", _SNAPSHOT, _HARMLESS_LOADS, "solve", _NO_LOADS, "solve"])
-    dss = opendssdirect.NewContext()
+    with chdir("."):  # the first context of a process goes where the library was loaded, and stays there
+        dss = opendssdirect.NewContext()
     dss.Basic.AllowForms(False)
     dss.Basic.AllowEditor(False)
     # paths of the run are relative to where it was started

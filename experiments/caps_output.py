@@ -15,7 +15,7 @@ from cosim.contract import Float
 from cosim.controllers.caps import CapsProblem, CapsRecord, CapsResult, ExportRecord, Replan, best_response
 from cosim.experiments.caps_tables import Names, Rows, caps_table, export_table, responses
 from cosim.experiments.files import json_ready, write_json
-from cosim.experiments.tables import write_csv
+from cosim.experiments.tables import without_formulas, write_csv
 from cosim.folder import write_whole
 
 
@@ -181,5 +181,5 @@ def _total_kw(problem: CapsProblem, charge_kw: Float) -> Float:
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    arrow = pa.Table.from_pandas(without_formulas(table), preserve_index=False)
     write_whole(path, lambda temporary: csv.write_csv(arrow, temporary, csv.WriteOptions(quoting_style="needed")))

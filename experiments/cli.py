@@ -73,7 +73,7 @@ def run_command(
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/<scenario>-<time>/.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help=OVERWRITE)] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at once, each in a process of its own.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Runs at once, each in a process of its own.")] = 1,
     no_figures: Annotated[bool, typer.Option("--no-figures", help="A report without figures, for speed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
 ) -> None:
@@ -225,7 +225,7 @@ def bench(
     what: Annotated[Benchmark, typer.Argument(help="What to measure.")],
     out: Annotated[Path | None, typer.Option(help="Write the rows as JSON (and, of caps, a figure beside it).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace these files where they are there.")] = False,
-    repeats: Annotated[int, typer.Option(min=1, help="Interleaved repetitions.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Interleaved repetitions.")] = 5,
     engine: Annotated[Engine, typer.Option(help="Power flow of the product, of 'step' only.")] = "opendss",
 ) -> None:
     """Measure speed as ratios against a reference in the same run."""

@@ -240,7 +240,7 @@ class Scenario(_Table):
     )
     strict: bool = Field(False, description="Refuse a day with a car that nothing could serve")
     decide_limit_s: float | None = Field(
-        None, gt=0, description="Longest time of a decision; a later one is dropped [s]"
+        None, gt=0, le=86_400, description="Longest time of a decision; a later one is dropped [s]"
     )
     grid: Grid = Grid()
     households: Homes = Homes()
@@ -268,6 +268,9 @@ class Scenario(_Table):
     @field_validator("start")
     @classmethod
     def _no_zone(cls, value: datetime) -> datetime:
+        if not 1900 <= value.year <= 2200:
+            remedy = "write a day that profiles, sun and tariffs can be drawn for, such as 2026-05-15T12:00:00"
+            raise refused(Fault("", "start", "start must lie in the years 1900 to 2200", remedy))
         if value.tzinfo is not None:
             remedy = f"write start = {value.replace(tzinfo=None).isoformat()}"
             raise refused(Fault("", "start", "start must be a local clock time without a zone", remedy))

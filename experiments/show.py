@@ -186,7 +186,7 @@ def read_metrics(folder: Path) -> dict[str, dict[str, float]]:
             str(label): {name: float("nan") if value is None else float(value) for name, value in values.items()}
             for label, values in content.items()
         }
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise InputError(
             Fault(str(path), "controllers", f"cannot be read ({error})", "run the scenario again")
         ) from None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cosim.contract import Branch, LoadFact, Network, Survey, range_faults
+from cosim.contract import Branch, LoadFact, Network, Survey, out_of_range
 from cosim.errors import Fault
 
 _DEAD_V = 1.0
@@ -43,7 +43,7 @@ def circuit_faults(master: Path, survey: Survey) -> Iterator[Fault]:
         One for every load and branch at fault.
     """
     network, where = survey.network, str(master)
-    yield from range_faults(where, {"source_pu": network.source_pu})
+    yield from out_of_range(where, {"source_pu": network.source_pu})
     numbers: dict[str, list[int]] = defaultdict(list)
     for node in network.node_names:
         bus, number = node.rsplit(".", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -49,15 +50,11 @@ def find(name_or_path: str | Path) -> Path:
         path = Path(offered() if callable(offered) else offered)
     else:
         path = HERE / name if name in names() else Path(name_or_path)
-    why = f"no such feeder or file: '{name[:300]}'"
-    try:
-        path = path / "Master.dss" if path.is_dir() else path
-        is_there = path.is_file()
-    except OSError as error:  # a name that is too long, a folder that nobody may look into
-        is_there, why = False, f"cannot be looked for ({error.strerror})"
-    if not is_there:
+    if os.path.isdir(path):  # false, not an error, where a name is too long for a file
+        path = path / "Master.dss"
+    if not os.path.isfile(path):
         remedy = meant(name, names(), f"write one of {', '.join(names())}, or the path of a .dss file")
-        raise InputError(Fault(name[:300], "", why, remedy))
+        raise InputError(Fault(name[:300], "", f"no such feeder or file: '{name[:300]}'", remedy))
     if path.suffix.lower() != ".dss":
         raise InputError(Fault(str(path), "", f"'{path.suffix}' is no circuit file", "give an OpenDSS .dss file"))
     return path
@@ -71,6 +68,6 @@ def household_sets() -> tuple[str, ...]:
 def check_profiles(name_or_path: str) -> None:
     """Refuse profiles that are not there, and read nothing."""
     known = (OF_THE_FEEDER, *household_sets())
-    if name_or_path not in known and not Path(name_or_path).is_file():
+    if name_or_path not in known and not os.path.isfile(name_or_path):
         remedy = meant(name_or_path, known, f"write the path of a file, or one of {', '.join(known)}")
         raise InputError(Fault("", "", f"there is no set or file '{name_or_path}'", remedy))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 
 from cosim.errors import Fault, InputError
 from cosim.feeders.find import DATA, household_sets
-from cosim.feeders.tables import TIME_COLUMN, find_faults, local_times, numbers, read_table
+from cosim.feeders.tables import TIME_COLUMN, counts_rows, find_faults, local_times, numbers, read_table
 
 Float = NDArray[np.float64]
 
 DAY_MIN = 1440
 ABSURD_KW = 100.0
+_OTHER_UNIT = re.compile(r"(?:^|[\s_\[(/.-])(?:[kM]?Wh|watts?)[\])]?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +68,9 @@ def read_profiles(profiles: str | Path) -> Profiles:
     Raises
     ------
     InputError
-        With every fault found: missing or unreadable file, wrong length, uneven time, NaN, text, negative or absurd
-        values (above 100 kW: the file is likely in watts).
+        With every fault found: missing or unreadable file, columns without a name or of one name, wrong length, uneven
+        time, NaN, text, booleans, a column that counts rows or whose name says another unit, negative or absurd values
+        (above 100 kW: the file is likely in watts).
     """
     if str(profiles) in household_sets():
         return _shipped(str(profiles))
@@ -86,6 +89,12 @@ def read_profiles(profiles: str | Path) -> Profiles:
     watts = f"give kW, not W (a household above {ABSURD_KW:g} kW is refused)"
     for column, name in enumerate(map(str, table.columns)):
         values_kw, negative = demand_kw[:, column], "give demand without generation; roofs are modelled apart"
+        if counts_rows(values_kw):
+            faults.append(Fault(where, name, "counts rows, so it is no demand", "leave the column out (index=False)"))
+            continue
+        if unit := _OTHER_UNIT.search(name):
+            remedy = "give mean kW of each row (kWh of a row divided by its hours), and no other unit in the name"
+            faults.append(Fault(where, name, f"is said to be in {unit[0].strip(' _[](/.-')}, not kW", remedy))
         faults += find_faults(values_kw < 0, values_kw, where, name, "negative demand: {:g} kW", negative)
         problem = "absurd demand: {:g} kW looks like watts"
         faults += find_faults(values_kw > ABSURD_KW, values_kw, where, name, problem, watts)

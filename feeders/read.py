@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cosim import plugins
-from cosim.contract import Connection, Feeder, LoadFact, Survey, TransformerSpec, range_faults
+from cosim.contract import Connection, Feeder, LoadFact, Survey, TransformerSpec, out_of_range
 from cosim.errors import Fault, InputError
 from cosim.feeders.faults import circuit_faults, no_load_voltages, over_rated, rated_v
 from cosim.feeders.find import find
@@ -78,7 +78,7 @@ def load(
         ``connections`` does not exist.
     """
     master = find(name_or_path)
-    faults = [] if source_pu is None else range_faults("feeders.load", {"source_pu": source_pu})
+    faults = [] if source_pu is None else out_of_range("feeders.load", {"source_pu": source_pu})
     if faults:
         raise InputError(faults)
     changes: dict[str, Any] = {"source_pu": source_pu, "transformer": transformer, "connections": tuple(connections)}
@@ -102,7 +102,7 @@ def _facts(path: Path) -> dict[str, Any]:
         said = error.strerror if isinstance(error, OSError) else error
         remedy = "give a text file in UTF-8 with lines such as nominal_voltage_v = 230, or none"
         raise InputError(Fault(str(path), "", f"is not TOML: {said}", remedy)) from error
-    faults = range_faults(str(path), {key: value for key, value in facts.items() if key in _REMEDIES})
+    faults = out_of_range(str(path), {key: value for key, value in facts.items() if key in _REMEDIES})
     for key, value in facts.items():
         if key not in _REMEDIES:
             near = get_close_matches(key, _REMEDIES, n=1)

@@ -16,7 +16,7 @@ from cosim.contract import EvSessions
 from cosim.errors import Fault, InputError
 from cosim.feeders.find import DATA
 from cosim.feeders.households import DAY_MIN
-from cosim.feeders.tables import local_times, numbers, place, read_table, refuse_out_of_range
+from cosim.feeders.tables import find_faults, local_times, numbers, read_table, refuse_out_of_range
 
 Float = NDArray[np.float64]
 
@@ -33,7 +33,8 @@ LEAST_NEED_KWH = 0.1
 REQUIRED = ("customer", "arrival", "departure", "energy_kwh", "charger_kw")
 OPTIONAL = ("battery_kwh", "soc_arrival_kwh", "efficiency")
 BATTERY_DEFAULT_KWH, CHARGED_SHARE_DEFAULT = 60.0, 0.9
-ABSURD_CHARGER_KW, ABSURD_ENERGY_KWH = 50.0, 200.0
+ABSURD_CHARGER_KW, ABSURD_ENERGY_KWH, ABSURD_BATTERY_KWH = 50.0, 200.0, 1000.0
+LONGEST_STAY_DAYS = 366.0
 
 
 def draw_sessions(
@@ -257,18 +258,22 @@ def _odd_sessions(
     order = np.lexsort((arrival, column))
     same = column[order][1:] == column[order][:-1]
     overlaps[order[1:]] = same & (arrival[order][1:] < departure[order][:-1])
-    rules = (
+    too_long = departure - arrival > LONGEST_STAY_DAYS * DAY_MIN
+    large = battery > ABSURD_BATTERY_KWH
+    rules: tuple[tuple[str, NDArray[np.bool_], Float | pd.Series, str, str], ...] = (
         ("customer", np.isnan(column), names, "no such customer: {!r}", "use a name that `cosim feeder` lists"),
         ("departure", departure <= arrival, departure, "is not after arrival", "mend the times"),
+        ("departure", too_long, departure, f"is more than {LONGEST_STAY_DAYS:g} days after arrival", "mend the date"),
         ("arrival", overlaps, arrival, "before this customer's last car has left", "one session at a time at a home"),
         ("energy_kwh", (energy <= 0) | (energy > ABSURD_ENERGY_KWH), energy, "out of range: {:g}", "give kWh, above 0"),
         ("charger_kw", (charger <= 0) | (charger > ABSURD_CHARGER_KW), charger, "out of range: {:g}", "give kW, not W"),
         ("efficiency", (efficiency <= 0) | (efficiency > 1), efficiency, "not in (0, 1]: {:g}", "0.9 is usual"),
         ("soc_arrival_kwh", soc < 0, soc, "negative: {:g}", "give the content on arrival in kWh"),
         ("battery_kwh", soc + energy > battery + 1e-9, battery, "{:g} kWh cannot hold content and need", "mend one"),
+        ("battery_kwh", large, battery, "out of range: {:g}", f"give kWh, at most {ABSURD_BATTERY_KWH:g}"),
     )
     return [
-        Fault(place(where, int(row)), key, problem.format(list(shown)[row]), remedy)
+        fault
         for key, bad, shown, problem, remedy in rules
-        for row in np.flatnonzero(bad)
+        for fault in find_faults(bad, shown, where, key, problem, remedy)
     ]

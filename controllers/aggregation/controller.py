@@ -15,7 +15,7 @@ from cosim.controllers.aggregation.fit import FitOptions
 from cosim.controllers.aggregation.fleet import Fleet
 from cosim.controllers.aggregation.model import ENVELOPE, SIMPLE, Model, Recipe, Week, make_week, train
 from cosim.controllers.nowcast import WORTH_KWH, longer_steps, rest_of_day
-from cosim.errors import Fault, InputError, SolverError
+from cosim.errors import Fault, InputError, SolverError, range_faults
 
 WHERE = "controller 'aggregator'"
 REGULARISATION = 0.01
@@ -257,9 +257,7 @@ def _decision(missed_kwh: float, began: float) -> Decision:
 
 
 def _option_faults(units: int, block_h: int, plan_step_min: float) -> Iterator[Fault]:
-    if units < 1:
-        yield Fault(WHERE, "units", f"is {units}", "give 1 or more")
     if block_h not in MAPS_H:
         yield Fault(WHERE, "block_h", f"is {block_h}", f"choose among {', '.join(map(str, MAPS_H))}")
-    if not 1.0 <= plan_step_min <= 240.0:
-        yield Fault(WHERE, "plan_step_min", f"is {plan_step_min}", "give 1 to 240 minutes")
+    ranges = (("units", units, 1, 1000, "a number"), ("plan_step_min", plan_step_min, 1.0, 240.0, "minutes"))
+    yield from range_faults(WHERE, ranges)

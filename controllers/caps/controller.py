@@ -18,9 +18,8 @@ from cosim.controllers.caps.record import CapsRecord
 from cosim.controllers.caps.result import CapsResult
 from cosim.controllers.caps.study import Manner
 from cosim.controllers.limits import known_phase_limit_a
-from cosim.errors import Fault, InputError
+from cosim.errors import InputError, range_faults
 
-LONGEST_S = 1e6
 Objective = Literal["floor_then_least", "least_restriction", "max_min", "proportional", "min_cost"]
 
 
@@ -115,21 +114,16 @@ class BilevelCaps:
         export_objective: Literal["max_min", "least", "equal_share"] = "max_min",
         voltage_max_pu: float = 1.10,
     ) -> None:
-        faults = []
-        if not 0.0 <= margin < 1.0:
-            faults.append(Fault("caps", "margin", f"is {margin}, out of range", "give a share from 0 to below 1"))
-        if not slot_min > 0.0:
-            faults.append(Fault("caps", "slot_min", f"is {slot_min}, out of range", "give minutes above 0"))
-        if not 0.5 <= voltage_min_pu < 1.0:
-            remedy = "give a voltage from 0.5 to below 1"
-            faults.append(Fault("caps", "voltage_min_pu", f"is {voltage_min_pu}, out of range", remedy))
-        if rounds < 1:
-            faults.append(Fault("caps", "rounds", f"is {rounds}, out of range", "give a whole number of at least 1"))
-        if not replan_min >= 0.0:
-            faults.append(Fault("caps", "replan_min", f"is {replan_min}, out of range", "give minutes, 0 for never"))
-        if not 0.0 < replan_time_limit_s <= LONGEST_S:
-            remedy = "give seconds above 0"
-            faults.append(Fault("caps", "replan_time_limit_s", f"is {replan_time_limit_s}, out of range", remedy))
+        ranges = (
+            ("margin", margin, 0.0, 0.99, "a share"),
+            ("slot_min", slot_min, 1.0, 1440.0, "minutes"),
+            ("voltage_min_pu", voltage_min_pu, 0.5, 0.999, "a voltage"),
+            ("voltage_max_pu", voltage_max_pu, 1.001, 1.5, "a voltage"),
+            ("rounds", rounds, 1, 1000, "a whole number"),
+            ("replan_min", replan_min, 0.0, 1e5, "minutes (0: never)"),
+            ("replan_time_limit_s", replan_time_limit_s, 1e-3, 1e6, "seconds"),
+        )
+        faults = list(range_faults("caps", ranges))
         try:
             if limit_on == "auto":
                 limit_on = "mean" if form == "decomposition" or ties != "unique" else "peak"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, range_faults
 
 if TYPE_CHECKING:
     from cosim.controllers.solver import Limits
@@ -114,15 +114,13 @@ def _faults(options: CapsOptions) -> Iterator[Fault]:
     if options.ties in TIES[1:]:
         yield from _tie_faults(options)
     ranges = (
-        ("floor_kw", 0.0, 1e4, "give a power in kW, 0 for no floor"),
-        ("gap", 0.0, 1.0, "give a share from 0 to 1"),
-        ("node_limit", 0, 10**9, "give a whole number of nodes"),
-        ("levels", 1, 10**6, "give a whole number from 1"),
-        ("time_limit_s", 0.0, 1e6, "give seconds"),
+        ("floor_kw", options.floor_kw, 0.0, 1e4, "a power in kW (0: no floor)"),
+        ("gap", options.gap, 0.0, 1.0, "a share"),
+        ("node_limit", options.node_limit, 0, 10**9, "a whole number of nodes"),
+        ("levels", options.levels, 1, 10**6, "a whole number"),
+        ("time_limit_s", options.time_limit_s, 0.0, 1e6, "seconds"),
     )
-    for key, low, high, remedy in ranges:
-        if not low <= getattr(options, key) <= high:
-            yield Fault("caps", key, f"is {getattr(options, key)}, out of range", remedy)
+    yield from range_faults("caps", ranges)
 
 
 def _tie_faults(options: CapsOptions) -> Iterator[Fault]:

@@ -10,11 +10,14 @@ from cosim.contract import Exogenous
 from cosim.controllers.pareto.choice import choice_faults, default_weights
 from cosim.controllers.pareto.exact import applies
 from cosim.controllers.pareto.objectives import CONVEX_PAIR, OBJECTIVES
-from cosim.errors import Fault
+from cosim.errors import Fault, range_faults
 
 WHERE = "controller 'pareto'"
 FEWEST = 8
-_AT_LEAST = {"population": FEWEST, "generations": 1, "horizon_steps": 1, "certificate_every": 1}
+_RANGES = {
+    "population": (FEWEST, 10_000), "generations": (1, 100_000), "horizon_steps": (1, 96),
+    "certificate_every": (1, 10**6), "control_min": (1.0, 1440.0),
+}  # fmt: skip
 
 
 def option_faults(options: Mapping[str, Any]) -> list[Fault]:
@@ -31,11 +34,8 @@ def option_faults(options: Mapping[str, Any]) -> list[Fault]:
     weights = default_weights(objectives) if weights is None else weights
     found = list(_name_faults(objectives))
     found += choice_faults(options.get("rule", "asf"), weights, objectives)
-    for key, least in _AT_LEAST.items():
-        if options.get(key, least) < least:
-            found.append(Fault(WHERE, key, f"is {options[key]}", f"give at least {least}"))
-    if not options.get("control_min", 15.0) > 0.0:
-        found.append(Fault(WHERE, "control_min", f"is {options['control_min']}", "give a time in minutes"))
+    ranges = [(key, options.get(key, low), low, high, "a number") for key, (low, high) in _RANGES.items()]
+    found += range_faults(WHERE, ranges)
     found += _limit_faults(options)
     if options.get("certificate") == "qp" and not applies(objectives):
         remedy = "use 'long' or 'auto'"

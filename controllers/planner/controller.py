@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from cosim.contract import Decision, EvSessions, Exogenous, Feeder, Forecast, Observation, Setpoints
-from cosim.controllers.limits import known_phase_limit_a, percent_fault
+from cosim.controllers.limits import known_phase_limit_a
 from cosim.controllers.nowcast import longer_steps, rest_of_day
 from cosim.controllers.planner.options import Fairness, Formulation, Options
 from cosim.controllers.planner.plan import Planning, plan
-from cosim.controllers.planner.requests import Requests, Station, make_requests, make_station
-from cosim.errors import Fault, InputError, SolverError
+from cosim.controllers.planner.requests import MOST_KW, Requests, Station, make_requests, make_station
+from cosim.errors import Fault, InputError, SolverError, range_faults
 
 
 class CpoPlanner:
@@ -59,7 +57,13 @@ class CpoPlanner:
         plan_step_min: float = 15.0,
         time_limit_s: float = 60.0,
     ) -> None:
-        faults = list(_option_faults(capacity_kw, margin_percent, plan_step_min))
+        ranges = (
+            ("margin_percent", margin_percent, 0.0, 99.0, "a percentage"),
+            ("capacity_kw", capacity_kw or 0.0, 0.0, MOST_KW, "kW"),
+            ("plan_step_min", plan_step_min, 1.0, 240.0, "minutes"),
+            ("time_limit_s", time_limit_s, 1e-3, 1e6, "seconds"),
+        )
+        faults = list(range_faults("controller 'cpo_planner'", ranges))
         if faults:
             raise InputError(faults)
         self._options = Options(formulation=formulation, fairness=fairness, gap=0.01, time_limit_s=time_limit_s)
@@ -132,11 +136,3 @@ def _decision(planning: Planning) -> Decision:
         reproducible=planning.status != "time_limit",
         wall_s=planning.build_s + planning.solve_s,
     )
-
-
-def _option_faults(capacity_kw: float | None, margin_percent: float, plan_step_min: float) -> Iterator[Fault]:
-    yield from percent_fault("cpo_planner", "margin_percent", margin_percent, 0.0, 99.0)
-    if capacity_kw is not None and not 0.0 <= capacity_kw < np.inf:
-        yield Fault("controller 'cpo_planner'", "capacity_kw", f"is {capacity_kw}", "give kW, 0 or more")
-    if not 1.0 <= plan_step_min <= 240.0:
-        yield Fault("controller 'cpo_planner'", "plan_step_min", f"is {plan_step_min}", "give 1 to 240 minutes")

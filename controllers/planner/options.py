@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, range_faults
 
 Formulation = Literal["lp", "milp"]
 Objective = Literal["service", "weighted"]
@@ -71,13 +70,14 @@ class Options:
         for key, words in (("formulation", Formulation), ("objective", Objective), ("fairness", Fairness)):
             if getattr(self, key) not in get_args(words):
                 yield Fault("planner", key, f"is {getattr(self, key)!r}", f"use one of {', '.join(get_args(words))}")
-        for key, least in (("min_up_steps", 1), ("max_starts", 1), ("n_sols", 1)):
-            value = getattr(self, key)
-            if value is not None and value < least:
-                yield Fault("planner", key, f"is {value}", f"give a whole number, {least} or more")
-        for key in ("gap", "time_limit_s"):
-            if not 0.0 <= (value := getattr(self, key)) < math.inf:
-                yield Fault("planner", key, f"is {value}", "give a number, 0 or more")
+        ranges = (
+            ("min_up_steps", self.min_up_steps, 1, 10_000, "whole steps"),
+            ("max_starts", 1 if self.max_starts is None else self.max_starts, 1, 10_000, "a whole number"),
+            ("n_sols", self.n_sols, 1, 1_000, "a number of plans"),
+            ("gap", self.gap, 0.0, 1.0, "a share"),
+            ("time_limit_s", self.time_limit_s, 0.0, 1e6, "seconds"),
+        )
+        yield from range_faults("planner", ranges)
         if self.formulation == "lp" and (self.min_up_steps > 1 or self.max_starts is not None):
             key = "min_up_steps" if self.min_up_steps > 1 else "max_starts"
             yield Fault("planner", key, "needs on and off", "use formulation milp")

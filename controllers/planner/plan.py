@@ -22,6 +22,9 @@ OFF_KW = 1e-7  # solver dust
 UNSERVABLE_KWH = 1e-9  # less is rounding of numbers
 
 
+MOST_CELLS = 10**8  # of a table of powers, 0.8 GB
+
+
 @dataclass(frozen=True, eq=False)
 class Plan(FrozenArrays):
     """One plan.
@@ -134,6 +137,9 @@ def plan(
     options = options or Options()
     if not len(requests):
         raise InputError(Fault("planner", "requests", "there are none", "give at least one vehicle"))
+    if len(requests) * station.steps > MOST_CELLS:
+        problem = f"{len(requests)} vehicles in {station.steps} steps are more than {MOST_CELLS:.0e} powers"
+        raise InputError(Fault("planner", "time_step_s", problem, "give longer steps, or plan in parts"))
     faults = request_faults(requests, station.steps)
     if faults:
         raise InputError(faults)

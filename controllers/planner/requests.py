@@ -12,7 +12,10 @@ from numpy.typing import ArrayLike
 from cosim.contract import Float
 from cosim.contract.place import FrozenArrays
 from cosim.contract.signals import Bool
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, range_faults
+
+MOST_KW, MOST_KWH, MOST_EUR = 1e5, 1e6, 1e4
+"""Beyond these a number is no charger, battery or price, whatever its unit was meant to be."""
 
 MOST_ROWS = 20
 """Rows named for one kind of fault; the others are counted."""
@@ -140,17 +143,24 @@ def make_station(
             values = np.zeros(())
         arrays.append(np.broadcast_to(values, steps))
     capacity, tariff = arrays
-    rules = (
-        (steps >= 1, "steps", f"is {steps}", "give at least one step"),
-        (0.0 < step_s < np.inf, "step_s", f"is {step_s}", "give seconds above 0"),
-        ((capacity >= 0.0).all(), "capacity_kw", "is negative or no number", "give kW, 0 or more"),
-        (np.isfinite(tariff).all(), "tariff_eur_per_kwh", "is not finite", "give a price for every step"),
-        (0.0 <= peak_eur_per_kw < np.inf, "peak_eur_per_kw", f"is {peak_eur_per_kw}", "give EUR/kW, 0 or more"),
-    )
-    faults += [Fault("station", *words) for holds, *words in rules if not holds]
+    limited = np.where(np.isposinf(capacity), 0.0, capacity)
+    ranges = [
+        ("steps", steps, 1, 10**6, "whole steps"),
+        ("step_s", step_s, 1.0, 86_400.0, "seconds"),
+        ("peak_eur_per_kw", peak_eur_per_kw, 0.0, MOST_EUR, "EUR/kW"),
+    ]
+    ranges += [("capacity_kw", end, 0.0, 1e2 * MOST_KW, "kW, or inf for no limit,") for end in _ends(limited)]
+    ranges += [("tariff_eur_per_kwh", end, -MOST_EUR, MOST_EUR, "EUR/kWh") for end in _ends(tariff)]
+    faults += range_faults("station", ranges)
     if faults:
         raise InputError(faults)
     return Station(step_s, capacity, tariff, peak_eur_per_kw)
+
+
+def _ends(values: Float) -> list[float]:
+    """Smallest and largest value, or nan where there is one."""
+    ends: list[float] = np.unique([values.min(initial=0.0), values.max(initial=0.0)]).tolist()
+    return ends
 
 
 def request_faults(requests: Requests, steps: int, place: Place | None = None) -> list[Fault]:
@@ -175,8 +185,9 @@ def _rules(requests: Requests, steps: int) -> Iterator[tuple[Bool, Sequence[Any]
     for key in ("power_max_kw", "energy_need_kwh", "battery_kwh", "soe_arrival_kwh", "arrival_step", "power_min_kw"):
         values = getattr(requests, key)
         least = "above 0" if key in ("power_max_kw", "battery_kwh") else "0 or more"
-        bad = ~np.isfinite(values) | (values < 0) | ((values == 0) & (least == "above 0"))
-        yield bad, values, key, "is {:.6g}", f"give a number, {least}"
+        most = MOST_KW if key.endswith("kw") else MOST_KWH
+        bad = ~((values >= 0) & (values <= most)) | ((values == 0) & (least == "above 0"))
+        yield bad, values, key, "is {:.6g}", f"give a number, {least}, at most {most:g}"
     arrival, departure, efficiency = requests.arrival_step, requests.departure_step, requests.efficiency
     yield ~np.isfinite(departure), departure, "departure_step", "is {}", "give a step"
     wrong = ~((efficiency > 0) & (efficiency <= 1))

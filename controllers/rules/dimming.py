@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from cosim.contract import Feeder, Float, Forecast, Observation, Setpoints
-from cosim.controllers.limits import known_phase_limit_a, percent_fault
-from cosim.errors import Fault, InputError
+from cosim.controllers.limits import known_phase_limit_a
+from cosim.errors import InputError, range_faults
 
 GUARANTEED_KW = 4.2
 """Power that a dimmed device keeps: section 14a EnWG and BNetzA, decision BK6-22-300 (2023-11-27)."""
@@ -51,7 +49,12 @@ class Dimming:
     def __init__(
         self, feeder: Feeder, *, trigger_percent: float = 100.0, release_percent: float = 90.0, hold_min: float = 15.0
     ) -> None:
-        faults = list(_option_faults(trigger_percent, release_percent, hold_min))
+        ranges = (
+            ("trigger_percent", trigger_percent, 1.0, 200.0, "a percentage"),
+            ("release_percent", release_percent, 0.0, trigger_percent, "a percentage"),
+            ("hold_min", hold_min, 0.0, 1440.0, "minutes"),
+        )
+        faults = list(range_faults("controller 'dimming'", ranges))
         if faults:
             raise InputError(faults)
         known_phase_limit_a(feeder, "dimming")
@@ -96,10 +99,3 @@ class Dimming:
         extra_kw = np.where(held, np.maximum(observation.charger_kw - observation.ev_kw, 0.0), 0.0)
         extra_a: Float = (1e3 * extra_kw / observation.voltage_v) @ self._shares
         return extra_a
-
-
-def _option_faults(trigger_percent: float, release_percent: float, hold_min: float) -> Iterator[Fault]:
-    yield from percent_fault("dimming", "trigger_percent", trigger_percent, 1.0, 200.0)
-    yield from percent_fault("dimming", "release_percent", release_percent, 0.0, trigger_percent)
-    if not 0.0 <= hold_min < np.inf:
-        yield Fault("controller 'dimming'", "hold_min", f"is {hold_min}, out of range", "give minutes, 0 or more")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cosim.contract import Feeder, Forecast, Observation, Setpoints
-from cosim.controllers.limits import known_phase_limit_a, percent_fault
-from cosim.errors import InputError
+from cosim.controllers.limits import known_phase_limit_a
+from cosim.errors import InputError, range_faults
 
 
 class EqualShare:
@@ -33,7 +33,9 @@ class EqualShare:
     every_step = False
 
     def __init__(self, feeder: Feeder, *, margin_percent: float = 0.0) -> None:
-        faults = list(percent_fault("equal_share", "margin_percent", margin_percent, 0.0, 99.0))
+        faults = list(
+            range_faults("controller 'equal_share'", [("margin_percent", margin_percent, 0.0, 99.0, "a percentage")])
+        )
         if faults:
             raise InputError(faults)
         limit_a = known_phase_limit_a(feeder, "equal_share") * (1.0 - margin_percent / 100.0)

@@ -16,7 +16,7 @@ from cosim.contract.place import LoadFact as LoadFact
 from cosim.contract.place import LoadShape as LoadShape
 from cosim.contract.place import Survey as Survey
 from cosim.contract.place import TransformerSpec as TransformerSpec
-from cosim.contract.place import range_faults as range_faults
+from cosim.contract.place import out_of_range as out_of_range
 from cosim.contract.roles import Artifact as Artifact
 from cosim.contract.roles import BaseController as BaseController
 from cosim.contract.roles import Controller as Controller

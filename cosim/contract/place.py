@@ -50,7 +50,7 @@ RANGES = {
 bounds are closer: it takes what a street has."""
 
 
-def range_faults(where: str, values: Mapping[str, object]) -> list[Fault]:
+def out_of_range(where: str, values: Mapping[str, object]) -> list[Fault]:
     """Return the faults of those values that have a range."""
     found = (RANGES[key].fault(where, key, value) for key, value in values.items() if key in RANGES)
     return [fault for fault in found if fault is not None]
@@ -92,7 +92,7 @@ class TransformerSpec:
     load_loss_percent: float = 1.5
 
     def __post_init__(self) -> None:
-        faults = range_faults("TransformerSpec", asdict(self))
+        faults = out_of_range("TransformerSpec", asdict(self))
         if not faults and self.load_loss_percent >= self.uk_percent:
             problem = f"is {self.load_loss_percent:g} at uk_percent = {self.uk_percent:g}, of which it is a part"
             faults = [Fault("TransformerSpec", "load_loss_percent", problem, "give less than uk_percent")]
@@ -242,7 +242,7 @@ class Feeder(FrozenArrays):
     def __post_init__(self) -> None:
         super().__post_init__()
         own = {field.name: getattr(self, field.name) for field in fields(self)}
-        faults = range_faults(f"feeder {self.name}", {key: value for key, value in own.items() if value is not None})
+        faults = out_of_range(f"feeder {self.name}", {key: value for key, value in own.items() if value is not None})
         for key in ("connection_kw", "load_kw", "load_kvar"):
             wrong = ~np.isfinite(own[key]) | (key == "connection_kw") & (own[key] < 0)
             if wrong.any():

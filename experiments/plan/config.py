@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from cosim.controllers.planner.options import Fairness, Formulation, Objective, Options, Rounding
 from cosim.errors import Fault, collecting
-from cosim.experiments.studies.config import StudyConfig
+from cosim.experiments.studies.config import StudyConfig, option_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,23 +19,24 @@ class PlanConfig(StudyConfig):
     """What to plan, or how much demand to make."""
 
     demand: Annotated[Path | None, typer.Argument(help="Table of requests: .csv or .xlsx.")] = None
-    capacity_kw: Annotated[float | None, typer.Option(help="Largest sum of charging powers.")] = None
+    capacity_kw: Annotated[float | None, typer.Option(min=0, help="Largest sum of charging powers; inf: none.")] = None
     formulation: Annotated[Formulation, typer.Option(help="milp: with on and off.")] = "lp"
-    min_power_kw: Annotated[float, typer.Option(help="Least power while charging (milp).")] = 0.0
+    min_power_kw: Annotated[float, typer.Option(min=0, max=1000, help="Least power while charging (milp).")] = 0.0
     objective: Annotated[Objective, typer.Option(help="Service first, or one weighted sum.")] = "service"
     fairness: Annotated[Fairness, typer.Option(help="maxmin: raise the worst served first.")] = "total"
-    time_step_s: Annotated[float, typer.Option(help="Length of a step.")] = 900.0
+    time_step_s: Annotated[float, typer.Option(min=10, max=86_400, help="Length of a step.")] = 900.0
     rounding: Annotated[Rounding, typer.Option(help="Of stays to steps.")] = "prorata"
-    tariff_eur_per_kwh: Annotated[float, typer.Option(help="Price of energy drawn.")] = 0.13
-    peak_eur_per_kw: Annotated[float, typer.Option(help="Price of the largest sum of powers.")] = 0.0
-    efficiency: Annotated[float, typer.Option(help="Battery energy per energy drawn.")] = 0.9
-    min_up_steps: Annotated[int, typer.Option(help="Steps that a vehicle stays on (milp).")] = 1
-    max_starts: Annotated[int | None, typer.Option(help="Most starts of a vehicle (milp).")] = None
-    n_sols: Annotated[int, typer.Option(help="Plans wanted: the best and others near it.")] = 1
-    gap: Annotated[float, typer.Option(help="Relative gap at which the milp may stop.")] = 1e-4
-    time_limit_s: Annotated[float, typer.Option(help="For all solves together.")] = 300.0
+    tariff_eur_per_kwh: Annotated[float, typer.Option(min=-10_000, max=10_000, help="Price of energy drawn.")] = 0.13
+    peak_eur_per_kw: Annotated[float, typer.Option(min=0, max=10_000, help="Price of the largest sum of powers.")] = 0.0
+    efficiency: Annotated[float, typer.Option(min=0.01, max=1, help="Battery energy per energy drawn.")] = 0.9
+    min_up_steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps that a vehicle stays on (milp).")] = 1
+    max_starts: Annotated[int | None, typer.Option(min=1, max=10_000, help="Most starts of a vehicle (milp).")] = None
+    n_sols: Annotated[int, typer.Option(min=1, max=1_000, help="Plans wanted: the best and others near it.")] = 1
+    gap: Annotated[float, typer.Option(min=0, max=1, help="Relative gap at which the milp may stop.")] = 1e-4
+    time_limit_s: Annotated[float, typer.Option(min=0, max=1e6, help="For all solves together.")] = 300.0
     generate: Annotated[
-        int | None, typer.Option(min=1, help="Make demand of so many vehicles instead; --out is the file.")
+        int | None,
+        typer.Option(min=1, max=1_000_000, help="Make demand of so many vehicles instead; --out is the file."),
     ] = None
     seed: Annotated[int, typer.Option(min=0, help="Of --generate.")] = 1
     any_need: Annotated[bool, typer.Option("--any-need", help="With --generate: needs may be unservable.")] = False
@@ -44,26 +44,13 @@ class PlanConfig(StudyConfig):
     def faults(self) -> Iterator[Fault]:
         """Tell what is missing, else what is out of range."""
         if self.generate is not None:
-            if not 0.0 < self.efficiency <= 1.0:
-                remedy = "give a share above 0, at most 1"
-                yield Fault("cosim plan", "--efficiency", f"is {self.efficiency}", remedy)
             return
         given = {"DEMAND": self.demand, "--capacity-kw": self.capacity_kw}
         yield from (Fault("cosim plan", key, "is missing", "give it") for key, value in given.items() if value is None)
-        most = math.inf
-        ranges = (
-            ("capacity_kw", (self.capacity_kw or 0.0) >= 0.0, "give kW, 0 or more"),
-            ("time_step_s", 0.0 < self.time_step_s < most, "give seconds above 0, such as 900"),
-            ("tariff_eur_per_kwh", abs(self.tariff_eur_per_kwh) < most, "give EUR/kWh, such as 0.13"),
-            ("peak_eur_per_kw", 0.0 <= self.peak_eur_per_kw < most, "give EUR/kW, 0 or more"),
-        )
-        for key, fits, remedy in ranges:
-            if not fits:
-                yield Fault("cosim plan", f"--{key.replace('_', '-')}", f"is {getattr(self, key)}", remedy)
         found: list[Fault] = []
         with collecting(found):
             self.options()
-        yield from (replace(fault, where="cosim plan", key=f"--{fault.key.replace('_', '-')}") for fault in found)
+        yield from (replace(fault, where="cosim plan", key=option_of(fault.key)) for fault in found)
 
     def options(self) -> Options:
         """How to plan."""

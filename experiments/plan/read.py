@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -33,7 +33,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 """Quantity to the columns that may hold it: the name of seed 002 first, then names with units."""
 
 OPTIONAL = ("soe_arrival_kwh", "power_min_kw", "efficiency")
-IGNORED = ("", "parkingDuration", "feasible")
+IGNORED = ("parkingDuration", "feasible")
 DAY_S = 86_400
 LONGEST_DAYS = 7
 _OFFSET = r"(?:Z|[+-]\d\d:?\d\d)$"
@@ -97,6 +97,8 @@ def read_demand(
     if late.any():
         text = [f"makes the horizon longer than {LONGEST_DAYS} days"] * len(late)
         remedy = "mend the date, or plan in parts"
+        if start is None:  # 45000 is a day of 2023 that lost its format
+            remedy = "write step indices from the start of the horizon, or format the cells as dates"
         faults += row_faults(late, text, table.place, names["departure_step"], "{}", remedy)
     faults += [
         replace(fault, key=names.get({"departure": "departure_step"}.get(fault.key, fault.key), fault.key))
@@ -113,14 +115,17 @@ def _column_names(table: Table) -> tuple[dict[str, str], list[Fault]]:
     known = {alias.lower(): key for key, aliases in COLUMNS.items() for alias in aliases}
     names: dict[str, str] = {}
     faults: list[Fault] = []
-    for name in table.header:
+    for number, name in enumerate(table.header, start=1):
         key = known.get(name.lower())
         if key is not None and key in names:
             problem = f"means the same as column '{names[key]}'"
             faults.append(Fault(f"{table.where}, row 1", name, problem, "keep one of them"))
         elif key is not None:
             names[key] = name
-        elif name not in IGNORED and not name.startswith("Unnamed:"):
+        elif not name and not _is_no_data([row[number - 1] for row in table.rows]):
+            remedy = "name it, or leave it out (merged cells have a name in the first only)"
+            faults.append(Fault(f"{table.where}, row 1", f"column {number}", "has no name", remedy))
+        elif name and name not in IGNORED:
             near = get_close_matches(name.lower(), known, n=1)
             mine = next((alias for alias in (COLUMNS[known[near[0]]] if near else ()) if alias.lower() == near[0]), "")
             remedy = f"did you mean '{mine}'?" if mine else "leave it out"
@@ -132,16 +137,25 @@ def _column_names(table: Table) -> tuple[dict[str, str], list[Fault]]:
     return names, faults
 
 
+def _is_no_data(cells: Sequence[Any]) -> bool:
+    """Whether a column without a name is empty, or the index that pandas writes, as published tables have it."""
+    filled = ["" if cell is None else str(cell) for cell in cells]
+    return not any(filled) or filled == list(map(str, range(len(filled))))
+
+
 def _name(cell: Any) -> str:
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
 
 
 def _numbers(table: Table, name: str, faults: list[Fault]) -> Float:
     cells = table.column(name)
-    values = pd.to_numeric(pd.Series(cells, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    plain = [cell if isinstance(cell, float | int) and not isinstance(cell, bool) else str(cell) for cell in cells]
+    values = pd.to_numeric(pd.Series(plain, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
     empty = np.array([cell is None or cell == "" for cell in cells])
-    remedy = "write a number with a decimal point"
-    faults += row_faults(empty, cells, table.place, name, "is empty", remedy)
+    remedy = "write a number with a decimal point, without a unit or a separator of thousands"
+    is_workbook = not table.where.lower().endswith(".csv")
+    saved = " (a formula whose result was never saved is empty: open and save the workbook)" if is_workbook else ""
+    faults += row_faults(empty, cells, table.place, name, "is empty", f"{remedy}{saved}")
     faults += row_faults(~np.isfinite(values) & ~empty, cells, table.place, name, "is not a number: {!r}", remedy)
     return values
 

@@ -19,8 +19,10 @@ from cosim.experiments.plan.generate import generate_demand
 from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.write import durations, plan_metrics, write_plan
 from cosim.experiments.studies.base import Progress, Study, StudyResult
-from cosim.experiments.tables import markdown
-from cosim.folder import new_file, write_whole
+from cosim.experiments.tables import markdown, write_csv
+from cosim.folder import new_file
+
+USUAL_KW, USUAL_KWH = 1_000.0, 2_000.0  # beyond these a table is likely in W and Wh
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,7 +93,7 @@ def make_demand(config: PlanConfig, out: Path, *, overwrite: bool = False) -> St
     new_file(out, overwrite=overwrite)
     rng, count = np.random.default_rng(config.seed), config.generate or 0
     table = generate_demand(count, rng, feasible=not config.any_need, efficiency=config.efficiency)
-    write_whole(out, lambda temporary: table.to_csv(temporary, index=False))
+    write_csv(table, out)
     marked = int((~table["feasible"]).sum())
     served = f", {marked} of them with needs that no plan can serve" if marked else ""
     return StudyResult(cases={}, lines=[f"{count} vehicles{served}"])
@@ -105,6 +107,10 @@ def _station(config: PlanConfig, steps: int) -> Station:
 
 
 def _warnings(planning: Planning) -> Iterator[str]:
+    requests = planning.requests
+    for values, usual, unit in ((requests.power_max_kw, USUAL_KW, "W"), (requests.battery_kwh, USUAL_KWH, "Wh")):
+        if (large := values > usual).any():
+            yield f"{large.sum()} vehicles have {values.max():g} k{unit} and the like: is the table in {unit}?"
     short = planning.lost_step > 1e-9
     if short.any():
         most_min = planning.lost_step.max() * planning.station.step_s / 60.0

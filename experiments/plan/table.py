@@ -1,21 +1,29 @@
-"""A user's table as it stands in the file: a header and rows of cells, with the row numbers that an editor shows."""
+"""A user's table as it stands in the file: a header and rows of cells, with the row numbers that an editor shows.
+
+Nothing that a file claims or unpacks to takes more memory or time than a station's table could: the limits are below.
+"""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 import numpy as np
 
 from cosim.controllers.planner.requests import row_faults
 from cosim.errors import Fault, InputError
 
+MOST_BYTES, MOST_UNPACKED, MOST_PARTS = 200_000_000, 500_000_000, 2_000
+MOST_COLUMNS, MOST_CELLS = 500, 20_000_000
+
 _FORMATS = "give a CSV file in UTF-8 with a header, or an .xlsx workbook"
+_ZIP, _OLE = b"PK\x03\x04", bytes.fromhex("d0cf11e0a1b11ae1")
 
 
 @dataclass(frozen=True)
@@ -54,13 +62,24 @@ class Table:
 
 def read_table(path: Path) -> Table:
     """Read a CSV file or the first sheet of a workbook; InputError with what is wrong with the file as such."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # false, not an error, where the name is too long for a file
         raise InputError(Fault(str(path), "DEMAND", "no such file", _FORMATS))
-    numbered = _workbook(path) if path.suffix.lower() in (".xlsx", ".xlsm") else _csv(path)
+    if path.stat().st_size > MOST_BYTES:
+        raise InputError(Fault(str(path), "", f"has more than {MOST_BYTES} bytes", "give the table in parts"))
+    with path.open("rb") as file:
+        begin = file.read(len(_OLE))
+    if begin == _OLE:  # old .xls, or an encrypted .xlsx
+        remedy = "save it without a password as .xlsx, or as CSV"
+        raise InputError(Fault(str(path), "", "is an encrypted or an old Excel file", remedy))
+    is_workbook = path.suffix.lower() in (".xlsx", ".xlsm") or begin.startswith(_ZIP)
+    numbered = _workbook(path) if is_workbook else _csv(path)
     filled = [(line, row) for line, row in numbered if any(cell not in (None, "") for cell in row)]
     if not filled:
         raise InputError(Fault(str(path), "", "is empty", "write a header and one row per vehicle"))
     header = ["" if cell is None else str(cell).strip() for cell in filled[0][1]]
+    if len(header) > MOST_COLUMNS:
+        problem = f"has {len(header)} columns"
+        raise InputError(Fault(f"{path}, row {filled[0][0]}", "", problem, "keep those that cosim plan knows"))
     if len(filled) == 1:
         raise InputError(Fault(str(path), "", "has a header but no rows", "write one row per vehicle"))
     width, below = len(header), filled[1:]
@@ -119,20 +138,52 @@ def _encoding_fault(path: Path, raw: bytes, position: int) -> Fault:
 def _workbook(path: Path) -> list[tuple[int, list[Any]]]:
     try:
         from openpyxl import load_workbook
-        from openpyxl.utils.exceptions import InvalidFileException
     except ImportError:
         remedy = "install it (pip install 'lv-feeder-cosim[plan]'), or save the sheet as CSV"
         raise InputError(Fault(str(path), "", "reading .xlsx needs the package openpyxl", remedy)) from None
     try:
+        _refuse_bomb(path)
         book = load_workbook(path, read_only=True, data_only=True)
-    except (InvalidFileException, BadZipFile, KeyError, ValueError, OSError) as error:
+        try:
+            if not book.worksheets:
+                raise InputError(Fault(str(path), "", "has no sheet of cells", "put the table on the first sheet"))
+            return _filled(book.worksheets[0], path)
+        finally:
+            book.close()
+    except InputError:
+        raise
+    except Exception as error:  # whatever a broken zip, broken XML or a missing part makes the reader raise
         problem = f"cannot be read as a workbook ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
-        raise InputError(Fault(str(path), "", problem, "save it as .xlsx or CSV")) from None
-    try:
-        sheet = book.worksheets[0]
-        return [(number, [_plain(cell) for cell in row]) for number, row in enumerate(sheet.values, start=1)]
-    finally:
-        book.close()
+        raise InputError(Fault(str(path), "", problem, "save it anew as .xlsx, or as CSV")) from None
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refuse a small file that unpacks to a large one, or that defines entities; sizes in the directory bound both."""
+    with ZipFile(path) as parts:
+        infos = parts.infolist()
+        if len(infos) > MOST_PARTS or sum(info.file_size for info in infos) > MOST_UNPACKED:
+            problem = f"unpacks to more than {MOST_UNPACKED // 1_000_000} MB or {MOST_PARTS} parts"
+            raise InputError(Fault(str(path), "", problem, "save the first sheet alone, or as CSV"))
+        for info in infos:
+            with parts.open(info) as part:
+                if b"<!DOCTYPE" in part.read(4096).replace(b"\0", b"").upper():  # in UTF-16, too
+                    problem = f"its part {info.filename} defines entities, which no spreadsheet writes"
+                    raise InputError(Fault(str(path), "", problem, "save it anew as .xlsx, or as CSV"))
+
+
+def _filled(sheet: Any, path: Path) -> list[tuple[int, list[Any]]]:
+    """Rows that hold anything; a sheet may say that it is larger than it is, or be large and empty."""
+    sheet.reset_dimensions()
+    filled, cells = [], 0
+    for number, row in enumerate(sheet.values, start=1):
+        cells += len(row)
+        if cells > MOST_CELLS:
+            raise InputError(Fault(str(path), "", f"has more than {MOST_CELLS} cells", "save it as CSV, or in parts"))
+        if any(cell not in (None, "") for cell in row):
+            last = max(column for column, cell in enumerate(row, start=1) if cell not in (None, ""))
+            filled.append((number, [_plain(cell) for cell in row[:last]]))
+    width = max((len(row) for _, row in filled[:1]), default=0)  # cells left empty at a row's end are not written
+    return [(number, row + [None] * (width - len(row))) for number, row in filled]
 
 
 def _plain(cell: Any) -> Any:

@@ -15,6 +15,7 @@ from cosim.controllers.planner.plan import Plan, Planning
 from cosim.controllers.planner.stays import presence
 from cosim.experiments.files import json_ready, write_json
 from cosim.experiments.plan.read import Demand, step_times
+from cosim.experiments.tables import write_csv
 from cosim.folder import write_whole
 from cosim.measures import jain
 from cosim.measures.fairness import served_share
@@ -146,5 +147,5 @@ def write_plan(planning: Planning, demand: Demand, options: Options, rounding: R
 
 
 def _both(table: pd.DataFrame, path: Path) -> None:
-    write_whole(path.with_suffix(".csv"), lambda temporary: table.to_csv(temporary, index=False))
+    write_csv(table, path.with_suffix(".csv"))
     write_whole(path.with_suffix(".parquet"), lambda temporary: table.to_parquet(temporary, index=False))

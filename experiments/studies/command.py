@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import fields
 from datetime import datetime
 from inspect import Parameter, Signature
@@ -37,7 +38,7 @@ def study_command(name: str) -> Any:
     """Return a study's command: ``--out``, ``--overwrite``, an option for each field of its config, all it imports."""
     asked = shipped(STUDIES[name].config)
     hints = get_type_hints(asked, include_extras=True)
-    options = {field.name: (hints[field.name], field.default) for field in fields(asked)}
+    options = {field.name: (_told_not_checked(hints[field.name]), field.default) for field in fields(asked)}
     help_text = f"Folder; default runs/{name}-<time>/."
     options = {
         "out": (Annotated[Path | None, typer.Option(help=help_text)], None),
@@ -66,6 +67,16 @@ def study_command(name: str) -> Any:
     app = typer.Typer(add_completion=False)
     app.command(name, help=STUDIES[name].about)(call)
     return typer.main.get_command(app)
+
+
+def _told_not_checked(hint: Any) -> Any:
+    """Move an option's range into its help: the config refuses what is outside, and all that is wrong at once."""
+    kind, (option, *_) = hint.__origin__, hint.__metadata__
+    told = copy(option)
+    if option.min is not None:
+        told.help = f"{option.help} [{option.min:g} {'or more' if option.max is None else f'to {option.max:.10g}'}]"
+    told.min = told.max = None
+    return Annotated[kind, told]
 
 
 def add_studies(app: typer.Typer, group: str) -> None:

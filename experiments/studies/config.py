@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import get_type_hints
 
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, range_faults
+
+
+def option_of(name: str) -> str:
+    """Return a field's name as it is written on the command line."""
+    return name if name.startswith("-") or name.isupper() else f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,17 +25,27 @@ class StudyConfig:
     """
 
     def __post_init__(self) -> None:
-        """Refuse, with every fault at once."""
+        """Refuse, with every fault at once: what the options' own ``min`` and ``max`` forbid, nan, and `faults`."""
         files = [(one.name, value) for one in fields(self) if isinstance(value := getattr(self, one.name), Path)]
         found = [
             Fault(str(path), name.replace("_", "-"), "no such file", "write the path of a file that is there")
             for name, path in files
             if not path.is_file()
         ]
-        found += self.faults()
+        found += range_faults("options", self._ranges())
+        told = {fault.key for fault in found}
+        found += [fault for fault in self.faults() if fault.key not in told]
         if found:
             raise InputError(found)
 
     def faults(self) -> Iterator[Fault]:
-        """Tell what is out of range or does not go together; that a file is there has been looked at."""
+        """Tell what is unknown or does not go together; ranges, and that a file is there, have been looked at."""
         yield from ()
+
+    def _ranges(self) -> Iterator[tuple[str, float, float, float, str]]:
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            value, (option, *_) = getattr(self, name, None), getattr(hint, "__metadata__", (None,))
+            if isinstance(value, int | float):
+                low, high = (getattr(option, end, None) for end in ("min", "max"))
+                whole = (-math.inf if low is None else low, math.inf if high is None else high)
+                yield option_of(name), value, *whole, "a whole number" if isinstance(value, int) else "a number"

@@ -15,7 +15,6 @@ import numpy as np
 
 from cosim.contract import Decision, Exogenous, Feeder, Float, Observation, Predictor
 from cosim.controllers.caps.export.network import ExportPlan, Verified, export_problem
-from cosim.controllers.caps.export.problem import WHERE
 from cosim.controllers.caps.export.solve import option_faults, solve_export
 from cosim.controllers.caps.horizon import Planner
 from cosim.controllers.caps.network import Elements
@@ -50,9 +49,6 @@ class ExportManner:
 def export_faults(manner: ExportManner, coordination: str) -> Iterator[Fault]:
     """Yield what is wrong with a manner, and what does not go with the coordination."""
     yield from option_faults(manner.objective, coordination)
-    if not 1.0 < manner.voltage_max_pu <= 1.5:
-        text = f"is {manner.voltage_max_pu}, out of range"
-        yield Fault(WHERE, "voltage_max_pu", text, "give a voltage above 1, up to 1.5")
 
 
 class ExportCaps:

@@ -14,5 +14,5 @@ from cosim.experiments.studies.config import StudyConfig
 class CpoConfig(StudyConfig):
     """Options of the study."""
 
-    capacity_kw: Annotated[float, typer.Option(help="Of the connection.")] = 100.0
+    capacity_kw: Annotated[float, typer.Option(min=0, max=100_000, help="Of the connection.")] = 100.0
     seed: Annotated[int, typer.Option(min=0, help="Of the vehicles that are not published.")] = 1

@@ -25,20 +25,27 @@ class HostConfig(StudyConfig):
     """Options; anything about size or solver also runs the corrected model on the shipped profiles, or on own data."""
 
     households: Annotated[
-        int | None, typer.Option(help="Also run this many homes of the shipped profiles; default 55.")
+        int | None,
+        typer.Option(min=1, max=MOST_HOUSEHOLDS, help="Also run this many homes of the shipped profiles; default 55."),
     ] = None
     slots: Annotated[int | None, typer.Option(help="Slots of the day; must divide 1440 minutes; default 96.")] = None
     form: Annotated[str | None, typer.Option(help="Form of the problem; the solver's choice without it.")] = None
     objective: Annotated[str | None, typer.Option(help="What caps are chosen for; default least_restriction.")] = None
     coordination: Annotated[str | None, typer.Option(help="What must respect the limits; default anticipated.")] = None
     ties: Annotated[str | None, typer.Option(help="How households choose among equals; default unique.")] = None
-    time_limit: Annotated[float | None, typer.Option(help="Seconds for the solver; lifts its node limit.")] = None
-    gap: Annotated[float | None, typer.Option(help="Relative gap at which the solver may stop.")] = None
+    time_limit: Annotated[
+        float | None, typer.Option(min=0, max=1e6, help="Seconds for the solver; lifts its node limit.")
+    ] = None
+    gap: Annotated[float | None, typer.Option(min=0, max=1, help="Relative gap at which the solver may stop.")] = None
     limits: Annotated[str | None, typer.Option(help="One limit on the 'total', or 'per-phase'; default total.")] = None
-    margin: Annotated[float | None, typer.Option(help="Share of the limits kept free; default 0.")] = None
-    floor_kw: Annotated[float | None, typer.Option(help="Floor above inflexible load, of floor_then_least.")] = None
+    margin: Annotated[float | None, typer.Option(min=0, max=0.99, help="Share of the limits kept free; default 0.")] = (
+        None
+    )
+    floor_kw: Annotated[
+        float | None, typer.Option(min=0, max=10_000, help="Floor above inflexible load, of floor_then_least.")
+    ] = None
     data: Annotated[Path | None, typer.Option(help="Own homes: a CSV with the columns of caps.csv.")] = None
-    seed: Annotated[int, typer.Option(help="Of homes, cars and the search.")] = 1
+    seed: Annotated[int, typer.Option(min=0, help="Of homes, cars and the search.")] = 1
 
     @property
     def own_size(self) -> bool:
@@ -57,11 +64,8 @@ class HostConfig(StudyConfig):
     def faults(self) -> Iterator[Fault]:
         """Tell every option that is unknown, unsupported or out of range."""
         ranges: dict[str, tuple[Callable[[Any], bool], str]] = {
-            "households": (lambda n: 1 <= n <= MOST_HOUSEHOLDS, f"give a number from 1 to {MOST_HOUSEHOLDS}"),
             "slots": (lambda n: n > 0 and DAY_MIN % n == 0, f"give a divisor of {DAY_MIN} minutes, such as 24 or 96"),
             "limits": (lambda word: word in LIMITS, f"use one of {', '.join(LIMITS)}"),
-            "margin": (lambda share: 0.0 <= share < 1.0, "give a share from 0 to below 1"),
-            "seed": (lambda n: n >= 0, "give a whole number from 0"),
         }
         for key, (fits, remedy) in ranges.items():
             value = getattr(self, key)

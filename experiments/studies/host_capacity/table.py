@@ -15,6 +15,7 @@ from cosim.contract import Float
 from cosim.controllers.caps import CapsProblem
 from cosim.controllers.caps.result import spans
 from cosim.errors import Fault, InputError
+from cosim.experiments.tables import as_written
 from cosim.feeders.tables import read_table
 
 DAY_H = 24.0
@@ -68,7 +69,7 @@ def read_problem(path: Path, margin: float = 0.0) -> tuple[CapsProblem, list[str
         text = f"misses the columns {', '.join(missing)}" if missing else "has no row"
         raise InputError(Fault(where, "columns", text, REMEDY))
     given = [*REQUIRED, *(name for name in OPTIONAL if name in table.columns)]
-    table = table[given].assign(household=table["household"].astype(str))
+    table = table[given].assign(household=table["household"].astype(str).map(as_written))
     _refuse(_number_faults(table, where))
     _refuse(_layout_faults(table, where))
     table = table.astype(dict.fromkeys(given[1:], float)).astype({"slot": int})

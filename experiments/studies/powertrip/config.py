@@ -31,8 +31,8 @@ class TripConfig(StudyConfig):
     source_pu: Annotated[float | None, typer.Option(min=0.8, max=1.2, help="Source voltage, if not its own.")] = None
     weights: Annotated[str, typer.Option(help="Pairs for unbalance and curtailment.")] = "0.5/0.5,0.8/0.2"
     voltage_pu: Annotated[str, typer.Option(help="Limits of voltage_control.")] = "0.94-1.10"
-    population: Annotated[int, typer.Option(min=10, help="Of NSGA-II.")] = 40
-    generations: Annotated[int, typer.Option(min=1, help="Of NSGA-II, at most.")] = 40
+    population: Annotated[int, typer.Option(min=10, max=10_000, help="Of NSGA-II.")] = 40
+    generations: Annotated[int, typer.Option(min=1, max=100_000, help="Of NSGA-II, at most.")] = 40
     seed: Annotated[int, typer.Option(min=0, help="Of profiles and search.")] = 1
 
     def faults(self) -> Iterator[Fault]:

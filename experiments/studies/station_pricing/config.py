@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,18 +25,25 @@ class PricingConfig(StudyConfig):
 
     instance: Annotated[Path | None, typer.Option(help="TOML; without it four drivers and two stations.")] = None
     generate: Annotated[str | None, typer.Option(help="Draw DRIVERS,STATIONS instead, such as 20,4.")] = None
-    seed: Annotated[int, typer.Option(help="Of every draw.")] = 1
+    seed: Annotated[int, typer.Option(min=0, help="Of every draw.")] = 1
     formulation: Annotated[str, typer.Option(help="Lower level: cuts, products, products_lean, nonlinear.")] = "cuts"
     lost_sales: Annotated[
-        float | None, typer.Option(help="Drivers may be turned away, at EUR/kWh; else prices without room are refused.")
+        float | None,
+        typer.Option(
+            min=0, max=1000, help="Drivers may be turned away, at EUR/kWh; else prices without room are refused."
+        ),
     ] = None
     price_order: Annotated[bool, typer.Option("--price-order", help="More power must not be cheaper.")] = False
     selfish: Annotated[bool, typer.Option("--selfish", help="Each driver for itself (user equilibrium).")] = False
-    periods: Annotated[int, typer.Option(help="Prices and capacities of so many periods.")] = 1
-    population: Annotated[int, typer.Option(help="Of the evolutionary algorithm.")] = 40
-    generations: Annotated[int, typer.Option(help="Of the evolutionary algorithm, at most.")] = 60
-    gap: Annotated[float | None, typer.Option(help="Relative gap of a lower level [0; 0.01 above 25 drivers].")] = None
-    certify: Annotated[int, typer.Option(help="Instances to check the algorithm on; 30 take minutes.")] = 0
+    periods: Annotated[int, typer.Option(min=1, max=24, help="Prices and capacities of so many periods.")] = 1
+    population: Annotated[int, typer.Option(min=4, max=10_000, help="Of the evolutionary algorithm.")] = 40
+    generations: Annotated[int, typer.Option(min=1, max=100_000, help="Of the evolutionary algorithm, at most.")] = 60
+    gap: Annotated[
+        float | None, typer.Option(min=0, max=0.99, help="Relative gap of a lower level [0; 0.01 above 25 drivers].")
+    ] = None
+    certify: Annotated[
+        int, typer.Option(min=0, max=10_000, help="Instances to check the algorithm on; 30 take minutes.")
+    ] = 0
     scaling: Annotated[bool, typer.Option("--scaling", help="Measure every formulation against size.")] = False
     feeder: Annotated[str | None, typer.Option(help="Charge on this feeder at the prices found.")] = None
     stations: Annotated[str | None, typer.Option(help="Buses of the stations, comma-separated.")] = None
@@ -51,7 +57,6 @@ class PricingConfig(StudyConfig):
 
     def faults(self) -> Iterator[Fault]:
         """Every option that is out of range or does not go with another."""
-        lost, gap = self.lost_sales, self.gap
         missing = self.formulation == "nonlinear" and not find_spec("pyscipopt")
         rules = (
             (self.formulation not in FORMULATIONS, "--formulation", f"is '{self.formulation}'",
@@ -61,13 +66,6 @@ class PricingConfig(StudyConfig):
              "give one of them"),
             (self.generate is not None and not self.size, "--generate", f"is '{self.generate}'",
              "give DRIVERS,STATIONS such as 20,4: 1 to 2000 drivers and 1 to 50 stations"),
-            (self.seed < 0, "--seed", f"is {self.seed}", "give a whole number from 0"),
-            (lost is not None and not 0.0 <= lost < math.inf, "--lost-sales", f"is {lost}", "give EUR/kWh, 0 or more"),
-            (not 1 <= self.periods <= 24, "--periods", f"is {self.periods}", "give 1 to 24"),
-            (self.population < 4, "--population", f"is {self.population}", "give 4 or more"),
-            (self.generations < 1, "--generations", f"is {self.generations}", "give 1 or more"),
-            (gap is not None and not 0.0 <= gap < 1.0, "--gap", f"is {gap}", "give a share from 0 to below 1"),
-            (self.certify < 0, "--certify", f"is {self.certify}", "give a number of instances"),
             (self.stations and not self.feeder, "--stations", "is given without --feeder",
              "give a feeder for these buses, such as european_lv"),
         )  # fmt: skip
