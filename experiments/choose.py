@@ -9,7 +9,7 @@ from typing import Any
 
 from cosim import controllers, plugins
 from cosim.errors import Fault, InputError
-from cosim.experiments.scenario import Run, Scenario
+from cosim.experiments.scenario import Run, Scenario, labels_problem
 
 
 def only(scenario: Scenario, wanted: str, path: Path) -> Scenario:
@@ -43,9 +43,12 @@ def only(scenario: Scenario, wanted: str, path: Path) -> Scenario:
         runs.extend(found or [_joining(name, runs)])
     if not runs and not faults:
         faults.append(Fault(str(path), "--controllers", "names nothing", "give at least one controller"))
+    once = {run.name: run for run in runs}
+    if unfit := labels_problem(list(once)):
+        faults.append(Fault(str(path), "--controllers", unfit, "rename the class, or give it a label in a scenario"))
     if faults:
         raise InputError(faults)
-    return scenario.model_copy(update={"runs": tuple({run.name: run for run in runs}.values())})
+    return scenario.model_copy(update={"runs": tuple(once.values())})
 
 
 def _joining(controller: str, others: Sequence[Run]) -> Run:

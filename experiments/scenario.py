@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -47,6 +47,15 @@ def label_problem(label: str) -> str:
     if not re.fullmatch(LABEL, label) or len(label) > _LONGEST_LABEL:
         return f"{label[:_LONGEST_LABEL]!r} is no label: {_LABEL_REMEDY}"
     return f"'{label}' is a device on Windows, not a label" if label.split(".")[0].lower() in _DEVICES else ""
+
+
+def labels_problem(labels: Sequence[str]) -> str:
+    """Say why texts cannot be the names of folders beside each other; empty where they can."""
+    alike = [label.lower() for label in labels]  # as a disk of Windows or macOS sees them
+    twice = ", ".join(sorted({label for label in labels if alike.count(label.lower()) > 1}))
+    if twice:
+        return f"label {twice} is used twice (case does not count); give each run its own label"
+    return next(filter(None, map(label_problem, labels)), "")
 
 
 def _no_device(label: str) -> str:
@@ -290,15 +299,12 @@ def _misfits(scenario: Scenario) -> list[tuple[tuple[str, ...], str]]:
     """Keys that do not fit together, each fine by itself, and why."""
     step, control, hours = scenario.step_min, scenario.control_min, scenario.horizon_h
     names = [run.name for run in scenario.runs]
-    alike = [name.lower() for name in names]
-    twice = ", ".join(sorted({name for name in names if alike.count(name.lower()) > 1}))
-    unfit = next(filter(None, map(label_problem, names)), "")  # of a class, where none is given
+    unfit = labels_problem(names)
     uneven = scenario.minutes % step or abs(scenario.minutes - hours * 60) > 1e-9
     rules: tuple[tuple[tuple[str, ...], object, str], ...] = (
         (("control_min", "step_min"), control % step, f"control_min={control} must be a multiple of step_min={step}"),
         (("horizon_h", "step_min"), uneven, f"horizon_h={hours} must be a whole number of steps of {step} min"),
         (("start",), scenario.start.tzinfo, "start must be a local clock time without a zone"),
-        (("runs",), twice, f"label {twice} is used twice (case does not count); give each run its own label"),
         (("runs",), unfit, unfit),
         (
             ("ev.share", "ev.sessions"),
