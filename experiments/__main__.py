@@ -11,14 +11,36 @@ for _library in ("OPENBLAS", "OMP", "MKL"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
 
+_LEAST_ADDRESSES_MB = 900
+"""What the libraries map before the first step; with less, some crash and OpenBLAS waits for ever."""
+
+
 def main() -> None:
     """Run ``cosim``."""
+    _refuse_too_little_memory()
     try:
         from cosim.experiments.cli import main as command_line
 
         command_line()
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _refuse_too_little_memory() -> None:
+    if sys.platform == "win32":
+        return
+    import mmap
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return
+    try:
+        mmap.mmap(-1, _LEAST_ADDRESSES_MB * 2**20).close()
+    except OSError:
+        least = f"cosim needs {_LEAST_ADDRESSES_MB} MB or more → raise the limit (ulimit -v)"
+        sys.stderr.write(f"error: the limit of memory, {limit // 2**20} MB, is too low: {least}\n")
+        sys.exit(3)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 
 from cosim import controllers, plugins
 from cosim.errors import Fault, InputError, meant
-from cosim.experiments.scenario import Run, Scenario
+from cosim.experiments.scenario import Run, Scenario, labels_fault
 
 
 def only(scenario: Scenario, wanted: str, option: str = "--controllers") -> Scenario:
@@ -53,9 +53,12 @@ def only(scenario: Scenario, wanted: str, option: str = "--controllers") -> Scen
         runs.extend(found or [_joining(name, runs)])
     if not runs and not faults:
         faults.append(Fault("cosim", option, "names nothing", f"give at least one, such as {option} none"))
+    once = {run.name: run for run in runs}
+    if unfit := labels_fault(list(once)):
+        faults.append(replace(unfit, where="cosim", key=option))
     if faults:
         raise InputError(faults)
-    return scenario.model_copy(update={"runs": tuple({run.name: run for run in runs}.values())})
+    return scenario.model_copy(update={"runs": tuple(once.values())})
 
 
 def _joining(controller: str, others: Sequence[Run]) -> Run:

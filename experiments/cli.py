@@ -304,7 +304,7 @@ def main() -> None:
         place = f"{error.filename}: " if error.filename else ""
         _err.print(f"[red]error:[/red] {escape(place)}{escape(error.strerror or str(error))}", highlight=False)
         sys.exit(InputError.exit_code)
-    except MemoryError as error:
+    except (MemoryError, ImportError) as error:  # a library that cannot be mapped for want of memory is an ImportError
         _err.print(f"[red]error:[/red] {escape(reason(error))}", highlight=False)
         sys.exit(CosimError.exit_code)
     except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +46,17 @@ def label_problem(label: str) -> str:
     if not re.fullmatch(_LABEL, label) or len(label) > _LONGEST_LABEL:
         return f"{label[:_LONGEST_LABEL]!r} is no label"
     return f"'{label}' is a device on Windows, not a label" if label.split(".")[0].lower() in _DEVICES else ""
+
+
+def labels_fault(labels: Sequence[str]) -> Fault | None:
+    """Say why texts cannot be the names of folders beside each other; None where they can."""
+    alike = [label.lower() for label in labels]  # as a disk of Windows or macOS sees them
+    twice = sorted({label for label in labels if alike.count(label.lower()) > 1})
+    if twice:
+        remedy = f'write a label of its own into each, such as label = "{twice[0]}_2"'
+        return Fault("", "runs", f"label {', '.join(twice)} is used twice (case does not count)", remedy)
+    unfit = next(filter(None, map(label_problem, labels)), "")  # of a class, where no label is given
+    return Fault("", "runs", unfit, f"write a label: {LABEL_REMEDY}") if unfit else None
 
 
 def _names_a_folder(value: str, info: ValidationInfo) -> str:
@@ -295,16 +306,8 @@ class Scenario(_Table):
     @field_validator("runs")
     @classmethod
     def _own_labels(cls, value: tuple[Run, ...]) -> tuple[Run, ...]:
-        names = [run.name for run in value]
-        alike = [name.lower() for name in names]
-        twice = sorted({name for name in names if alike.count(name.lower()) > 1})
-        if twice:
-            remedy = f'write a label of its own into each, such as label = "{twice[0]}_2"'
-            problem = f"label {', '.join(twice)} is used twice (case does not count)"
-            raise refused(Fault("", "runs", problem, remedy))
-        unfit = next(filter(None, map(label_problem, names)), "")  # of a class, where none is given
-        if unfit:
-            raise refused(Fault("", "runs", unfit, f"write a label: {LABEL_REMEDY}"))
+        if fault := labels_fault([run.name for run in value]):
+            raise refused(fault)
         return value
 
     def stream(self, name: str) -> np.random.Generator:

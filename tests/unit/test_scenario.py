@@ -1,11 +1,14 @@
 import json
+import tomllib
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+import cosim
 from cosim.errors import InputError
 from cosim.experiments import scenario as scenarios
+from cosim.experiments.choose import only
 
 GOOD = """
 name = "mine"
@@ -239,3 +242,41 @@ def test_the_share_of_homes_that_ignore_caps_is_read_under_its_former_name_too(t
     path.write_text(GOOD + "[households]\nnoncompliant_share = 0.25\nstubborn_share = 0.5\n", encoding="utf-8")
     with pytest.raises(InputError, match="stubborn_share"):
         scenarios.read(path)
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        ".",
+        "..",
+        ".hidden",
+        "-rf",
+        "a/b",
+        "../a",
+        "a b",
+        "[red]a",
+        "a\\b",
+        "a.",
+        "x" * 81,
+        "CON",
+        "nul.a",
+        "lpt1",
+        "\u00e4",
+    ],
+)
+@pytest.mark.parametrize("key", ["label", "name"])
+def test_names_that_are_no_folders_everywhere_are_refused(tmp_path: Path, label: str, key: str) -> None:
+    text = GOOD.replace('name = "mine"', f"name = '{label}'") if key == "name" else f"{GOOD}label = '{label}'\n"
+    assert list(faults_of(tmp_path, text)) == ["name" if key == "name" else "runs.1.label"]
+
+
+def test_labels_that_differ_by_case_only_and_classes_called_like_a_device_are_refused(tmp_path: Path) -> None:
+    text = GOOD + 'label = "Night"\n[[runs]]\ncontroller = "none"\nlabel = "nigHt"\n'
+    assert "label Night, nigHt is used twice (case does not count)" in faults_of(tmp_path, text)["runs"]
+    assert "'Aux' is a device" in faults_of(tmp_path, GOOD.replace('"none"', '"mine.py:Aux"'))["runs"]
+    with pytest.raises(InputError, match="--controllers: 'Aux' is a device"):
+        only(scenarios.parse(tomllib.loads(GOOD), tmp_path / "mine.toml"), "none,mine.py:Aux", tmp_path / "mine.toml")
+    with pytest.raises(InputError, match=r"run\(\): label: '\.\.' is no label: .* → give another"):
+        cosim.load("two_bus_evening").run("none", label="..")
+    for fine in ("a", "7", "_a", "x" * 80, "console", "a..b", "com10"):
+        assert scenarios.parse(tomllib.loads(f'{GOOD}label = "{fine}"\n'), tmp_path).runs[0].name == fine
