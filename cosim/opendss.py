@@ -207,13 +207,14 @@ def _refusals(master: Path) -> Iterator[None]:
 def _set_options(dss: Any) -> None:
     if dss.Loads.Count():
         # constant power in the band that the reduced network and the plant check against
-        dss.Text.Command("batchedit load..* model=1 vminpu=0.5 vmaxpu=1.5 status=variable growth=default")
+        dss.Text.Command("batchedit load..* model=1 vminpu=0.5 vlowpu=0.5 vmaxpu=1.5 status=variable growth=default")
     for meter in ("EnergyMeter", "Monitor", "Sensor"):
         dss.Circuit.SetActiveClass(meter)
         if dss.ActiveClass.Count():
             dss.Text.Command(f"batchedit {meter}..* enabled=no")
     # one snapshot a solve: time, growth and taps are the co-simulation's to decide, or nobody's
-    dss.Text.Command(f"set mode=snap controlmode=off loadmult=1 tolerance={TOLERANCE} maxiterations=100")
+    dss.Text.Command("set mode=snap controlmode=off maxcontroliter=10 loadmodel=powerflow loadmult=1 year=0")
+    dss.Text.Command(f"set tolerance={TOLERANCE} maxiterations=100")
 
 
 def _replace_transformer(dss: Any, master: Path, spec: TransformerSpec) -> None:

@@ -61,6 +61,19 @@ def test_noncompliant_homes_are_counted():
     assert compose(changed(households={"noncompliant_share": 0.34})).behaviour.noncompliant.sum() == 1
 
 
+def test_noncompliant_homes_are_drawn_from_the_seed_and_not_the_first_of_the_file():
+    """The first homes of a file stand at the head of the feeder, where ignoring a cap does least."""
+    day = compose(changed("european_lv_may_day", horizon_h=1, households={"noncompliant_share": 0.4}))
+    other_seeds = [day.scenario.model_copy(update={"seed": seed}) for seed in range(1, 7)]
+    drawn = [np.flatnonzero(replace(day, scenario=other).behaviour.noncompliant) for other in other_seeds]
+    homes = len(day.feeder.customers)
+    assert {len(rows) for rows in drawn} == {round(0.4 * homes)}
+    assert len({tuple(rows) for rows in drawn}) == 6
+    assert [rows.tolist() for rows in drawn if rows.max() == len(rows) - 1] == []
+    # of six draws of 22 out of 55 a home's share of being in none is 5 %: nearly all have had their turn
+    assert len(np.unique(np.concatenate(drawn))) > 0.8 * homes
+
+
 def test_runs_may_differ_in_what_is_told_and_in_who_complies_but_in_nothing_else():
     runs = [
         {"controller": "none", "label": "as_all"},
