@@ -47,7 +47,7 @@ seed = 3
 start = 2026-05-15T14:00:00
 horizon_h = 6
 step_min = 5
-control_min = 30
+control_min = 60
 strict = false
 [households]
 profiles = "may_weekday"
@@ -68,7 +68,7 @@ controller = "bilevel_caps"
 options = { export = true, replan_min = 0.0 }
 [[runs]]
 controller = "pareto"
-options = { population = 16, generations = 8, control_min = 30.0 }
+options = { population = 12, generations = 5, control_min = 60.0 }
 """
 
 

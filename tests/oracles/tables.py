@@ -150,8 +150,8 @@ def decisions_table(street: Street, label: str, now: Solved) -> Columns:
     objective, bound = (np.array([getattr(one, key) for one in given]) for key in ("objective", "bound"))
     larger = np.maximum(np.abs(objective), np.abs(bound))
     return {
-        "step": np.arange(0, STEPS, 1 if label == "bilevel_caps" else 6),
-        "status": ["rule"] * 12 if label in ("none", "droop") else [str(one.status) for one in given],
+        "step": np.arange(0, STEPS, 1 if label == "bilevel_caps" else 12),
+        "status": ["rule"] * 6 if label in ("none", "droop") else [str(one.status) for one in given],
         "objective": objective,
         "bound": bound,
         "gap": np.abs(objective - bound) / np.where(larger > 0, larger, 1.0),
@@ -172,7 +172,7 @@ def front_table(street: Street, label: str, now: Solved) -> Columns:
 
 def points_of(table: pd.DataFrame) -> Columns:
     values = table[["unbalance_current", "pv_curtailment"]].abs()  # squares
-    decisions = np.arange(0, STEPS, 6)
+    decisions = np.arange(0, STEPS, 12)
     assert set(table["step"]) <= set(decisions)
     return {"step": np.sort(table["step"]), "point": table.groupby("step").cumcount()} | {k: values[k] for k in values}
 
