@@ -1,4 +1,4 @@
-"""Tests of a copy of the project in a fork of a server that has the libraries loaded: most of a short run is imports."""
+"""Tests of a copy, in a fork of a server that has the libraries loaded: most of a short run of tests is imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tables of a run on the street must hold, by plain OpenDSS, by the cars' own file and by textbook formulas."""
+"""What the tables of a run on the street must hold, by plain OpenDSS, the cars' own file and textbook formulas."""
 
 from __future__ import annotations
 
@@ -30,7 +30,12 @@ CARS_AT_HOME["until"] = (CARS_AT_HOME["departure"] - START).dt.total_seconds() /
 def by_home(street: Street, label: str, column: str) -> pd.DataFrame:
     """One column of the customers' table, a column per customer."""
     table = street.table(f"trajectories/{label}/customers.parquet")
-    return table.pivot(index="step", columns="customer", values=column)[list(CUSTOMERS)]
+    return wide(table, "step", "customer", column)[list(CUSTOMERS)]
+
+
+def wide(table: pd.DataFrame, rows: str, columns: str, values: str) -> pd.DataFrame:
+    """Values by two keys that name each row once."""
+    return table.pivot(index=rows, columns=columns, values=values)  # noqa: PD010 - an aggregate would hide doubles
 
 
 def five_minutes(of_minutes: np.ndarray) -> np.ndarray:
@@ -102,7 +107,7 @@ def customers_table(street: Street, label: str, now: Solved) -> Columns:
         volt_watt = np.interp(volts, (253, 260), (1.0, 0.2)) * kva
         ceiling_kw = np.minimum(ceiling_kw, np.minimum(volt_watt, np.sqrt(kva**2 - pv_kvar**2)))
     if label == "bilevel_caps":
-        caps = street.table("caps/bilevel_caps/caps.csv").pivot(index="slot", columns="household", values="cap_kw")
+        caps = wide(street.table("caps/bilevel_caps/caps.csv"), "slot", "household", "cap_kw")
         caps["H4"] = np.inf  # has no car, and so no cap
         cap_kw = np.repeat(caps[list(CUSTOMERS)].clip(lower=0.0).to_numpy(), 6, axis=0)
     if label in ("bilevel_caps", "pareto"):  # as the controller wanted it, which only it knows
@@ -113,9 +118,9 @@ def customers_table(street: Street, label: str, now: Solved) -> Columns:
         share = textbook.stays(list(zip(cars["from"], cars["until"], strict=True)), STEPS, STEP_MIN)
         for car, there in zip(cars.itertuples(), share, strict=True):
             at_home = there > 0
-            charged_kwh = np.cumsum(ev_kw[:, column] * at_home) * STEP_H * car.efficiency  # type: ignore[operator]
+            charged_kwh = np.cumsum(ev_kw[:, column] * at_home) * STEP_H * car.efficiency
             plugged[at_home, column] = there[at_home]
-            soc_kwh[at_home, column] = (car.soc_arrival_kwh + charged_kwh)[at_home]  # type: ignore[operator]
+            soc_kwh[at_home, column] = (car.soc_arrival_kwh + charged_kwh)[at_home]
     return {
         "step": np.repeat(np.arange(STEPS), len(CUSTOMERS)),
         "customer": list(CUSTOMERS) * STEPS,
@@ -214,7 +219,7 @@ def certificates_table(street: Street, label: str, now: Solved) -> Columns:
 
 
 def worst_first(rows: list[Columns], key: str) -> Columns:
-    return pd.DataFrame(rows).sort_values(key, ascending=False, kind="stable").to_dict("list")  # type: ignore[return-value]
+    return pd.DataFrame(rows).sort_values(key, ascending=False, kind="stable").to_dict("list")
 
 
 def moment(values: np.ndarray) -> Columns:
@@ -255,7 +260,7 @@ def branches_table(street: Street, label: str, now: Solved) -> Columns:
              "peak_percent": 100.0 * np.abs(i).max() / rating_a, **moment(residual)}
         )  # fmt: skip
     table = pd.DataFrame(rows)  # places that differ by rounding alone stay in the order of the file
-    return table.iloc[np.argsort(-table["neutral_max_a"].round(3), kind="stable")].to_dict("list")  # type: ignore[return-value]
+    return table.iloc[np.argsort(-table["neutral_max_a"].round(3), kind="stable")].to_dict("list")
 
 
 def causes_table(street: Street, label: str, now: Solved) -> Columns:
@@ -275,7 +280,8 @@ def causes_table(street: Street, label: str, now: Solved) -> Columns:
     residual = np.abs(without(int(branch["worst_step"])).current_a[str(branch["branch"])].sum(axis=1))
     rows: list[Columns] = [
         {"customer": home, "bus": BUS[home], "phases": ".".join(map(str, PHASES[home])),
-         "net_kw_at_worst_bus_time": net[0].loc[int(bus["worst_step"]), home], "vuf_share_percent": factor[0] - factor[row],
+         "net_kw_at_worst_bus_time": net[0].loc[int(bus["worst_step"]), home],
+         "vuf_share_percent": factor[0] - factor[row],
          "net_kw_at_worst_line_time": net[0].loc[int(branch["worst_step"]), home],
          "neutral_share_a": residual[0] - residual[row]}
         for row, home in enumerate(CUSTOMERS, start=1)

@@ -210,7 +210,7 @@ def test_voltages_at_which_nobody_is_served_stop_the_run_with_cars_and_without(
     day = make_day(two_bus, 3, demand_kw=1.0, source_pu=[1.0, source_pu, 1.0], **cars)
     with pytest.raises(RunStoppedError, match=r"step 1 of 3: voltage collapse") as stopped:
         run(two_bus, day, scripted(FREE))
-    assert stopped.value.trajectory.steps == 1  # type: ignore[attr-defined]
+    assert stopped.value.trajectory.steps == 1
 
 
 def test_recorded_powers_are_those_that_the_recorded_voltages_belong_to(

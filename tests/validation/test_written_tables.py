@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from oracles import summary, tables
-from oracles.street import Solved, Street, run_street, solve_again
-from oracles.tables import LABELS
 
 from cosim.experiments.manifest import make_manifest
+from oracles import caps_tables, summary, tables
+from oracles.street import Solved, Street, run_street, solve_again
+from oracles.tables import LABELS
 
 LAST_DIGIT = 2e-6  # tables of people are rounded to six digits
 SOLVED = 2e-6  # two power flows, each to its own tolerance
@@ -45,10 +45,10 @@ SHARED: dict[str, Callable[..., tables.Columns]] = {
     "promise.csv": summary.promise_table,
 }
 CAPS: dict[str, tuple[Callable[[Street], tables.Columns], float]] = {
-    "caps/bilevel_caps/caps.csv": (summary.caps_table, 1e-6),
-    "caps/bilevel_caps/responses.csv": (summary.responses_table, 1e-6),
-    "caps/bilevel_caps/deviation.csv": (summary.deviation_table, 1e-6),
-    "caps/bilevel_caps/export_caps.csv": (summary.export_caps_table, 1e-6),
+    "caps/bilevel_caps/caps.csv": (caps_tables.caps_table, 1e-6),
+    "caps/bilevel_caps/responses.csv": (caps_tables.responses_table, 1e-6),
+    "caps/bilevel_caps/deviation.csv": (caps_tables.deviation_table, 1e-6),
+    "caps/bilevel_caps/export_caps.csv": (caps_tables.export_caps_table, 1e-6),
 }
 NO_TABLES = {"caps/bilevel_caps/proof.json", "manifest.json", "metrics.json", "timing.json", "report.html"}
 """Checked below, or read by nobody but people."""
@@ -146,11 +146,13 @@ def test_metrics_are_the_same_in_both_files_and_none_is_lost(street: Street) -> 
 def test_the_proof_of_the_caps_is_what_their_tables_say(street: Street) -> None:
     proof = json.loads((street.folder / "caps" / "bilevel_caps" / "proof.json").read_text(encoding="utf-8"))
     caps, answers = (street.table(f"caps/bilevel_caps/{name}.csv") for name in ("caps", "responses"))
-    withheld = ((caps["connection_kw"] - caps["cap_kw"]).clip(lower=0.0)[caps["plugged"] > 0]).sum() * summary.SLOT_H
+    withheld = (
+        ((caps["connection_kw"] - caps["cap_kw"]).clip(lower=0.0)[caps["plugged"] > 0]).sum() * caps_tables.SLOT_H
+    )
     assert proof["withheld_kwh"] == pytest.approx(withheld, abs=1e-6)
     assert proof["withheld_bound_kwh"] <= withheld + 1e-9
     assert proof["unserved_kwh"] == pytest.approx(answers["unserved_kwh"].sum(), abs=1e-6)
-    load = (caps["inflexible_kw"] + summary.best_answer(caps)).groupby(caps["slot"]).sum()
+    load = (caps["inflexible_kw"] + caps_tables.best_answer(caps)).groupby(caps["slot"]).sum()
     assert proof["planned_peak_kw"] == pytest.approx(load.max(), abs=1e-6)
     assert (proof["households"], proof["slots"], proof["status"]) == (5, 12, "gap_limit")
     assert proof["max_response_error_kw"] < 1e-6
@@ -175,5 +177,5 @@ def test_the_manifest_says_what_was_read_and_who_did_not_comply(street: Street) 
 def test_a_run_that_the_clock_or_an_error_changed_is_not_reproducible(street: Street, changed: dict[str, bool]) -> None:
     runs = street.results.trajectories
     assert make_manifest(street.day, runs, "opendss", None, {})["reproducible"]
-    one = replace(runs["droop"], **changed)  # type: ignore[arg-type]
+    one = replace(runs["droop"], **changed)
     assert not make_manifest(street.day, runs | {"droop": one}, "opendss", None, {})["reproducible"]
