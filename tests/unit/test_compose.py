@@ -8,7 +8,7 @@ from cosim.contract.place import LoadShape
 from cosim.errors import InputError
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
-from cosim.feeders.draw import feeder_demand
+from cosim.feeders.draw import DaySpec, draw_day, feeder_demand
 
 
 def changed(name="two_bus_evening", **updates):
@@ -169,6 +169,18 @@ def test_a_yearly_shape_is_entered_at_its_day_of_the_year(two_bus):
     assert set(over_new_year[720:].ravel()) == {1.0}
     a_week, _ = feeder_demand(yearly(two_bus, days=7), begin, 720)
     assert (a_week == 1).all()
+
+
+def test_the_day_before_has_the_shapes_of_the_day_before_and_the_homes_their_power_factor(two_bus):
+    of_the_file = DaySpec(start=datetime(2026, 5, 15, 12), minutes=60, profiles="feeder")
+    today, before = (draw_day(yearly(two_bus), of_the_file, streams, day=day) for day in (0, -1))
+    assert (set(today.demand_kw.ravel()), set(before.demand_kw.ravel())) == ({135.0}, {134.0})
+    drawn = draw_day(two_bus, replace(of_the_file, profiles="may_weekday", power_factor=0.9), streams)
+    np.testing.assert_allclose(np.hypot(drawn.demand_kw, drawn.demand_kvar) * 0.9, drawn.demand_kw)
+
+
+def streams(_part):
+    return np.random.default_rng(1)
 
 
 def test_a_shape_without_an_interval_is_refused(two_bus):
