@@ -6,6 +6,7 @@ import ast
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +51,7 @@ class Mutant:
         changed = [old != new for old, new in zip(self.line.split("\n"), self.becomes.split("\n"), strict=False)]
         if sum(changed) != 1 or self.line.count("\n") != self.becomes.count("\n"):
             yield f"{self.name}: changes {sum(changed)} lines, not one"
-        if ast.dump(ast.parse(text)) == ast.dump(ast.parse(self.applied(text))):
+        if _tree(text) == ast.dump(ast.parse(self.applied(text))):
             yield f"{self.name}: changes nothing that Python would notice"
         for test in self.tests:
             place, _, function = test.partition("::")
@@ -61,6 +62,11 @@ class Mutant:
     def applied(self, text: str) -> str:
         """Return the file's text with the change in it."""
         return text.replace(self.line, self.becomes)
+
+
+@cache
+def _tree(code: str) -> str:
+    return ast.dump(ast.parse(code))
 
 
 def catalogue() -> list[Mutant]:

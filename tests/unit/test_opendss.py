@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,19 +77,10 @@ def test_a_file_that_changed_since_it_was_read_is_refused(two_bus: Feeder, tmp_p
 @pytest.mark.parametrize(
     "habit",
     [
-        "Set LoadMult=0.4",
-        "Set Mode=Daily Number=24 Hour=12",
-        "Set Tolerance=0.1",
-        "Set MaxIterations=2",
-        "Set Year=5 %growth=10",
-        "Set LoadModel=Admittance",
-        "Set MaxControlIter=1",
-        "BatchEdit Load..* Model=2",
-        "BatchEdit Load..* Model=5",
-        "BatchEdit Load..* Status=Fixed",
-        "BatchEdit Load..* Status=Exempt",
-        "BatchEdit Load..* Vminpu=0.99 Vmaxpu=1.01",
-        "BatchEdit Load..* Vlowpu=0.99",
+        "Set LoadMult=0.4 Mode=Daily Number=24 Hour=12 Year=5 %growth=10",
+        "Set LoadModel=Admittance Tolerance=0.1 MaxIterations=2 MaxControlIter=1",
+        "BatchEdit Load..* Model=2 Status=Fixed Vminpu=0.99 Vmaxpu=1.01 Vlowpu=0.99",
+        "BatchEdit Load..* Model=5 Status=Exempt",
     ],
 )
 def test_what_a_file_sets_for_its_own_studies_changes_no_power_flow(
@@ -129,3 +121,11 @@ def test_a_replaced_transformer_has_the_impedance_and_the_losses_of_its_nameplat
     assert abs(short_circuit_ohm) == pytest.approx(0.04 * base_ohm, rel=1e-4)
     assert short_circuit_ohm.real == pytest.approx(0.024 * base_ohm, rel=1e-4)
     assert feeder.transformer_rating_a == pytest.approx(15e3 / (np.sqrt(3.0) * 400.0))
+
+
+def test_voltages_stand_at_their_nodes_in_whatever_order_they_come(two_bus: Feeder) -> None:
+    """The order is OpenDSS's own, and may be another in its next version or after a file was edited."""
+    backwards = replace(two_bus, network=replace(two_bus.network, node_names=two_bus.network.node_names[::-1]))
+    load = np.array([12.0, 6.0, 3.0])
+    voltage, expected = (OpenDssEngine(one).solve(load, NOTHING, OWN) for one in (backwards, two_bus))
+    np.testing.assert_allclose(voltage[::-1], expected, rtol=1e-7)

@@ -166,6 +166,15 @@ def test_the_engine_refuses_what_has_no_solution(two_bus: Feeder) -> None:
         engine.solve(np.full(3, 150.0), np.zeros(3), 1.0)
 
 
+def test_a_voltage_outside_the_band_is_no_solution_and_takes_no_other_with_it(two_bus: Feeder) -> None:
+    """There OpenDSS has impedances for loads, so that powers kept constant would be of another feeder."""
+    source_pu = np.array([0.45, 0.6, 1.0, 1.45, 1.55])
+    loads = np.ones((5, 3)), np.zeros((5, 3))
+    found = ReducedNetwork(two_bus).predict(*loads, source_pu)
+    assert np.isfinite(found.voltage_v).all(axis=1).tolist() == [False, True, True, True, False]
+    assert np.isfinite(found.current_a).all(axis=(1, 2)).tolist() == [False, True, True, True, False]
+
+
 def test_the_cross_check_compares_node_by_node(two_bus: Feeder, busy_day: Callable[..., Exogenous]) -> None:
     """Voltages at the wrong nodes, and a step of another moment, have the same extremes as the right ones."""
     day = busy_day(two_bus, seed=2, minutes=120, start_h=17.0)
