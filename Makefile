@@ -1,5 +1,6 @@
 # Everything sets itself up: a virtual environment in .venv from the locked requirements.
 #   make demo    run the default day            make test    the test suite; make test-all: slow cases too
+#   make mutants whether the tests notice wrong lines, minutes; with NAME=... one of them
 #   make golden  what differs from the golden outputs; with WRITE=1 they are renewed
 #   make lint    style, rooms                   make types   static types
 #   make bench   speed against references       make lock    renew requirements.lock (needs uv)
@@ -7,7 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all golden lint types bench lock wheels clean
+.PHONY: demo test test-all mutants golden lint types bench lock wheels clean
 
 demo: $(VENV)/ready
 	$(BIN)/cosim run
@@ -17,6 +18,9 @@ test: $(VENV)/ready
 
 test-all: $(VENV)/ready
 	$(BIN)/python -m pytest -m ""
+
+mutants: $(VENV)/ready
+	$(BIN)/python -m tests.mutants $(NAME)
 
 golden: $(VENV)/ready
 	$(BIN)/python -m tests.golden $(if $(WRITE),--write)

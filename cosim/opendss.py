@@ -29,7 +29,10 @@ from cosim.errors import Fault, InputError, PowerFlowError
 TOLERANCE = 1e-8
 """Relative convergence tolerance; the engine's own default of 1e-4 is 7e-6 pu off."""
 
-_SNAPSHOT = f"set mode=snap controlmode=off loadmult=1 tolerance={TOLERANCE} maxiterations=100"
+_SNAPSHOT = (
+    "set mode=snap controlmode=off maxcontroliter=10 loadmodel=powerflow loadmult=1 year=0 "
+    f"tolerance={TOLERANCE} maxiterations=100"
+)
 """One snapshot a solve: time, growth and taps are the co-simulation's to decide, or nobody's."""
 _HARMLESS_LOADS = "batchedit load..* kw=1 kvar=0"
 """The engine linearises loads where it first meets them: from a file's huge loads, small ones converge badly."""
@@ -223,7 +226,7 @@ def _refusals(master: Path) -> Iterator[None]:
 def _set_options(dss: Any) -> None:
     if dss.Loads.Count():
         # constant power in the band that the reduced network and the plant check against
-        dss.Text.Command("batchedit load..* model=1 vminpu=0.5 vmaxpu=1.5 status=variable growth=default")
+        dss.Text.Command("batchedit load..* model=1 vminpu=0.5 vlowpu=0.5 vmaxpu=1.5 status=variable growth=default")
     for meter in ("EnergyMeter", "Monitor", "Sensor"):
         dss.Circuit.SetActiveClass(meter)
         if dss.ActiveClass.Count():

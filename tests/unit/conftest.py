@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from cosim.contract import Observation
-from cosim.controllers.caps import CapsProblem, share_of_phase
 from cosim.experiments import cli
 
-MakeStreet = Callable[..., CapsProblem]
+if TYPE_CHECKING:
+    from cosim.controllers.caps import CapsProblem
+
+MakeStreet = Callable[..., "CapsProblem"]
 
 
 @pytest.fixture
@@ -59,6 +61,8 @@ def _seen_at(minute: float, left: tuple[float, ...] = (np.nan,) * 3, **cars: tup
 
 
 def _street(homes: int, slots: int, seed: int, tight: float = 0.3, least_kw: float = 0.0) -> CapsProblem:
+    from cosim.controllers.caps import CapsProblem, share_of_phase  # brings Pyomo, for which other tests need not wait
+
     rng = np.random.default_rng(seed)
     start, stay = rng.integers(0, slots // 3, homes), rng.integers(slots // 2, slots, homes)
     slot = np.arange(slots)[:, None]

@@ -12,6 +12,8 @@ import pytest
 from cosim import feeders, run
 from cosim.contract import Exogenous, Feeder, Forecast, TransformerSpec
 from cosim.controllers.caps import BilevelCaps, CapsOptions, CapsProblem, best_response, solve_caps
+from cosim.network import monitored_currents
+from cosim.opendss import OpenDssEngine
 from cosim.reduced import ReducedNetwork
 
 WEAK = """Clear
@@ -220,3 +222,20 @@ def extra_problem() -> CapsProblem:
         efficiency=np.ones(homes),
         extra_limits=("a cable",),
     )
+
+
+@pytest.mark.parametrize("source_pu", [0.93, 1.06])
+def test_the_limit_of_a_phase_is_the_load_at_which_its_current_reaches_the_rating(
+    two_bus: Feeder, make_day: Callable[..., Exogenous], make_sessions: Callable[..., Any], source_pu: float
+) -> None:
+    """At nominal voltage it would be too high where the voltage is low, and too low where it is high."""
+    cars = make_sessions(*((home, 0.0, 120.0, 9.0, 7.4) for home in range(3)))
+    day = make_day(two_bus, 24, demand_kw=0.5, demand_kvar=[4.0, 0.5, 0.0], source_pu=source_pu, sessions=cars)
+    predictor = ReducedNetwork(two_bus)
+    caps = BilevelCaps(two_bus, predictor=predictor, margin=0.1, network="transformer", limit_on="mean", replan_min=0.0)
+    caps.plan(Forecast("oracle", day))
+    assert caps.problem is not None
+    engine = OpenDssEngine(two_bus)
+    voltage_v = engine.solve(caps.problem.limit_kw[0], day.demand_kvar[0], source_pu)  # one home a phase
+    (current_a,) = monitored_currents([two_bus.network.branch("TR1")], voltage_v[None, :])[0]
+    np.testing.assert_allclose(np.abs(current_a), 0.9 * two_bus.transformer_rating_a, atol=1.0)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cosim.controllers.caps import CapsOptions, CapsProblem, best_response, share_of_phase, solve_caps
+from cosim.controllers.caps.result import over_limit_kw
 
 NIGHT = np.array([0.3, 0.1, 0.1, 0.1, 0.1, 0.3])
 
@@ -224,3 +225,17 @@ def test_a_day_without_cars_or_without_need_has_free_caps(objective: str, coordi
         result = solve_caps(problem, CapsOptions(objective, coordination))
         assert (result.status, result.withheld_kwh) == ("optimal", 0.0)
         assert result.caps_kw == pytest.approx(np.full((6, 2), 10.0))
+
+
+def test_what_breaks_a_limit_is_measured_and_what_inflexible_load_breaks_is_not() -> None:
+    """Two cars of 4 kW at once under limits of 5, 8 and 2 kW beside 3 kW of other load, all on phase 1."""
+    inflexible_kw = np.zeros((6, 2))
+    inflexible_kw[:, 0] = 3.0
+    limit_kw = limit(100.0)
+    limit_kw[1:4, 0] = 5.0, 12.0, 2.0
+    problem = cars_of_one_phase(inflexible_kw=inflexible_kw, limit_kw=limit_kw)
+    charge_kw = np.zeros((6, 2))
+    for slot, excess_kw in ((1, 8.0 - (5.0 - 3.0)), (2, 0.0), (3, 8.0)):  # in slot 3 all charging is too much
+        charge_kw[:] = 0.0
+        charge_kw[slot] = 4.0
+        assert over_limit_kw(problem, charge_kw) == pytest.approx(excess_kw), slot

@@ -8,7 +8,7 @@ from cosim.contract.place import LoadShape
 from cosim.errors import InputError
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
-from cosim.feeders.draw import feeder_demand
+from cosim.feeders.draw import DaySpec, draw_day, feeder_demand
 
 
 def changed(name="two_bus_evening", **updates):
@@ -59,6 +59,19 @@ def test_the_loads_of_the_feeders_own_file():
 
 def test_noncompliant_homes_are_counted():
     assert compose(changed(households={"noncompliant_share": 0.34})).behaviour.noncompliant.sum() == 1
+
+
+def test_noncompliant_homes_are_drawn_from_the_seed_and_not_the_first_of_the_file():
+    """The first homes of a file stand at the head of the feeder, where ignoring a cap does least."""
+    day = compose(changed("european_lv_may_day", horizon_h=1, households={"noncompliant_share": 0.4}))
+    other_seeds = [day.scenario.model_copy(update={"seed": seed}) for seed in range(1, 7)]
+    drawn = [np.flatnonzero(replace(day, scenario=other).behaviour.noncompliant) for other in other_seeds]
+    homes = len(day.feeder.customers)
+    assert {len(rows) for rows in drawn} == {round(0.4 * homes)}
+    assert len({tuple(rows) for rows in drawn}) == 6
+    assert [rows.tolist() for rows in drawn if rows.max() == len(rows) - 1] == []
+    # of six draws of 22 out of 55 a home's share of being in none is 5 %: nearly all have had their turn
+    assert len(np.unique(np.concatenate(drawn))) > 0.8 * homes
 
 
 def test_runs_may_differ_in_what_is_told_and_in_who_complies_but_in_nothing_else():
@@ -137,6 +150,18 @@ def test_a_yearly_shape_is_entered_at_its_day_of_the_year(two_bus):
     assert set(over_new_year[720:].ravel()) == {1.0}
     a_week, _ = feeder_demand(yearly(two_bus, days=7), begin, 720)
     assert (a_week == 1).all()
+
+
+def test_the_day_before_has_the_shapes_of_the_day_before_and_the_homes_their_power_factor(two_bus):
+    of_the_file = DaySpec(start=datetime(2026, 5, 15, 12), minutes=60, profiles="feeder")
+    today, before = (draw_day(yearly(two_bus), of_the_file, streams, day=day) for day in (0, -1))
+    assert (set(today.demand_kw.ravel()), set(before.demand_kw.ravel())) == ({135.0}, {134.0})
+    drawn = draw_day(two_bus, replace(of_the_file, profiles="may_weekday", power_factor=0.9), streams)
+    np.testing.assert_allclose(np.hypot(drawn.demand_kw, drawn.demand_kvar) * 0.9, drawn.demand_kw)
+
+
+def streams(_part):
+    return np.random.default_rng(1)
 
 
 def test_a_shape_without_an_interval_is_refused(two_bus):

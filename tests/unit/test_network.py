@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from cosim import feeders
 from cosim.contract import Complex, Feeder
 from cosim.network import ServedPower, branch_losses_kw, monitored_currents, terminal_currents
 from cosim.opendss import OpenDssEngine
+from cosim.trajectory import meter_voltage_v
 
 NET_KW = np.array([12.0, 6.0, 3.0])
 NET_KVAR = np.array([4.0, 2.0, 0.0])
@@ -57,3 +61,25 @@ def test_served_power_sees_every_node_and_not_only_the_sum(two_bus: Feeder, volt
 def test_frozen_arrays_are_copies_that_cannot_be_written(two_bus: Feeder) -> None:
     with pytest.raises(ValueError, match="read-only"):
         two_bus.load_kw[0] = 99.0
+
+
+@pytest.mark.parametrize(
+    ("phases_v", "told_v"),
+    [
+        ((231.0, 238.0, 228.0), 238.0),  # too high is as bad as too low
+        ((231.0, 238.0, 221.0), 221.0),
+        ((229.5, 230.0, 230.2), 229.5),
+    ],
+)
+def test_the_meter_of_a_three_phase_customer_tells_the_phase_farthest_from_nominal(
+    two_bus: Feeder, tmp_path: Path, phases_v: tuple[float, ...], told_v: float
+) -> None:
+    text = two_bus.master.read_text().replace("Buscoords Buscoords.csv", "")
+    (tmp_path / "Master.dss").write_text(text + "New Load.SHOP Phases=3 Bus1=2 kV=0.4 kW=9 kvar=0\n")
+    feeder = feeders.load(tmp_path / "Master.dss")
+    node_v = np.full((1, len(feeder.network.node_names)), 230.0, complex)
+    node_v[0, list(feeder.customer_nodes[feeder.customers.index("SHOP")])] = np.array(phases_v) * np.exp(
+        -2j * np.pi / 3.0 * np.arange(3)
+    )
+    meter_v = dict(zip(feeder.customers, meter_voltage_v(feeder, node_v)[0], strict=True))
+    assert meter_v == pytest.approx(dict(zip(("LOAD1", "LOAD2", "LOAD3", "SHOP"), (*phases_v, told_v), strict=True)))

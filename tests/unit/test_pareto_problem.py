@@ -13,10 +13,12 @@ from cosim.controllers.pareto.dispatch import LoopSpace
 from cosim.controllers.pareto.objectives import OBJECTIVES as KNOWN
 from cosim.controllers.pareto.outlook import Outlook, look_ahead
 from cosim.controllers.pareto.problem import DispatchProblem
+from cosim.controllers.pareto.scene import Evaluated, Scene
 from cosim.controllers.pareto.start import first_candidates
 from cosim.controllers.pareto.surroundings import Surroundings
 from cosim.errors import InputError
 from cosim.reduced import ReducedNetwork
+from oracles import textbook
 
 PERIOD_STEPS = 3  # of 5 minutes
 OBJECTIVES = ("unbalance_current", "pv_curtailment")
@@ -268,3 +270,43 @@ def test_every_objective_has_a_unit_and_is_finite(two_bus: Feeder, look: Look) -
     assert np.isfinite(values).all()
     assert (np.ptp(values, axis=0) > 0.0).all()
     assert all(objective.unit for objective in KNOWN.values())
+
+
+def test_objectives_by_hand_over_a_period_and_a_rest_three_times_as_long() -> None:
+    """Every objective of one candidate from its definition: means by length, export paid less, curtailment now."""
+    rng = np.random.default_rng(5)
+    complex_ = lambda *shape: rng.normal(size=shape) + 1j * rng.normal(size=shape)  # noqa: E731
+    scene = Scene(
+        hours=np.array([0.25, 0.75]), controlled=1, net_kw=np.zeros((2, 2)), net_kvar=np.zeros((2, 2)),
+        sun_kw=np.array([[4.0, 3.0], [0.0, 0.0]]), wanted_kw=np.array([[7.0, 2.0], [0.0, 0.0]]),
+        tariff_eur_per_kwh=np.array([0.3, 0.1]), source_pu=None,
+    )  # fmt: skip
+    current_a, bus_v = (
+        10.0 * complex_(1, 2, 2, 3),
+        230.0 * np.array([1.0, textbook.A**2, textbook.A]) + complex_(1, 2, 2, 3),
+    )
+    voltage_v, drawn_a, no_load_v = 230.0 + complex_(1, 2, 3), 5.0 * complex_(1, 2, 3), 235.0 + complex_(3)
+    net_kw = np.array([[[3.0, -2.0], [-1.0, 5.0]]])
+    batch = Evaluated(
+        scene, ev_kw=np.array([[[5.0, 2.0], [0.0, 0.0]]]), pv_kw=np.array([[[1.0, 2.5], [0.0, 0.0]]]), net_kw=net_kw,
+        voltage_v=voltage_v, drawn_a=drawn_a, no_load_v=no_load_v, current_a=current_a, bus_v=bus_v, nominal_v=230.0,
+    )  # fmt: skip
+
+    def mean(of_period: np.ndarray) -> float:
+        return float(0.25 * of_period[0] + 0.75 * of_period[1])
+
+    zero, _, negative = textbook.sequences(current_a[0])
+    deviation = 100.0 * (np.abs(voltage_v[0]) / 230.0 - 1.0)
+    lost_va = ((no_load_v - voltage_v[0]) * drawn_a[0].conj()).real.sum(axis=1)
+    expected = {
+        "unbalance_current": mean((np.abs(zero) ** 2 + np.abs(negative) ** 2).sum(axis=1)),
+        "pv_curtailment": (4.0 - 1.0) ** 2 + (3.0 - 2.5) ** 2,
+        "neutral_current": mean((np.abs(current_a[0].sum(axis=2)) ** 2).sum(axis=1)),
+        "pui": mean((textbook.spread(np.abs(current_a[0])) ** 2).sum(axis=1)),
+        "vuf": mean((textbook.vuf(bus_v[0]) ** 2).mean(axis=1)),
+        "voltage_deviation": mean((deviation**2).mean(axis=1)),
+        "losses": mean(lost_va / 1e3),
+        "ev_shortfall": (7.0 - 5.0) ** 2,
+        "cost": 0.25 * (3.0 * 0.3 - 2.0 * 0.05) + 0.75 * (5.0 * 0.1 - 1.0 * 0.05),
+    }
+    assert {name: float(one.of(batch)[0]) for name, one in KNOWN.items()} == pytest.approx(expected)

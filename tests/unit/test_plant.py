@@ -14,6 +14,7 @@ from cosim import Behaviour, Trajectory, feeders, run
 from cosim.contract import Curve, Decision, Feeder, LocalCurves, Setpoints
 from cosim.devices import pv_output
 from cosim.errors import RunStoppedError
+from cosim.opendss import OpenDssEngine
 
 Make = Callable[..., Any]
 NOW = Behaviour("immediate")
@@ -197,3 +198,36 @@ def test_a_day_without_cars_and_sun_takes_the_short_way_to_the_same_result(
     late = make_sessions((0, 900.0, 999.0, 5.0, 7.4))  # a car that never comes within the horizon
     long = run(two_bus, make_day(two_bus, 5, demand_kw=demand, demand_kvar=0.2, sessions=late), scripted(FREE))
     assert same(short, long)
+
+
+@pytest.mark.parametrize("source_pu", [0.45, 1.6])
+@pytest.mark.parametrize("with_car", [False, True], ids=["short_way", "with_car"])
+def test_voltages_at_which_nobody_is_served_stop_the_run_with_cars_and_without(
+    two_bus: Feeder, make_day: Make, make_sessions: Make, scripted: Make, source_pu: float, with_car: bool
+) -> None:
+    """OpenDSS converges there, since loads are impedances then: a day without cars takes a way of its own to this."""
+    cars = {"sessions": make_sessions((0, 0.0, 99.0, 5.0, 7.4))} if with_car else {}
+    day = make_day(two_bus, 3, demand_kw=1.0, source_pu=[1.0, source_pu, 1.0], **cars)
+    with pytest.raises(RunStoppedError, match=r"step 1 of 3: voltage collapse") as stopped:
+        run(two_bus, day, scripted(FREE))
+    assert stopped.value.trajectory.steps == 1
+
+
+def test_recorded_powers_are_those_that_the_recorded_voltages_belong_to(
+    weak: Feeder, make_day: Make, make_sessions: Make, scripted: Make
+) -> None:
+    """With inverters that absorb: a record with reactive power of the wrong sign is of another feeder."""
+    curves = LocalCurves(pv_volt_watt=STANDARD, pv_volt_var=VOLT_VAR)
+    day = make_day(
+        weak, 3, demand_kw=0.3, demand_kvar=0.1, pv_available_kw=5.0, inverter_kva=5.0,
+        sessions=make_sessions((2, 0.0, 99.0, 5.0, 3.7)),
+    )  # fmt: skip
+    trajectory = run(weak, day, scripted(replace(Setpoints.free(12), curves=curves)), behaviour=NOW)
+    assert trajectory.pv_kvar.max() > 0.5
+    np.testing.assert_allclose(trajectory.net_kvar, day.demand_kvar + trajectory.pv_kvar)
+    np.testing.assert_allclose(trajectory.net_kw, day.demand_kw + trajectory.ev_kw - trajectory.pv_kw)
+    assert trajectory.pv_kw.sum() < day.pv_available_kw.sum() - 1.0  # what is recorded is not what was available
+    engine = OpenDssEngine(weak)
+    for k in range(3):
+        again = engine.solve(trajectory.net_kw[k], trajectory.net_kvar[k], float("nan"))
+        np.testing.assert_allclose(again, trajectory.node_v[k], rtol=1e-6)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cosim.errors import InputError
-from cosim.feeders.clouds import CLOUDS, clear_sky_index
+from cosim.feeders.clouds import CLOUDS, clear_sky_index, partly_cloudy_day
 from cosim.feeders.find import DATA, household_sets
 from cosim.feeders.households import admd_kw, draw_households, read_profiles
 from cosim.feeders.profiles import ambient_temperature_c, clear_sky, draw_pv, specific_power, tariff_eur_per_kwh
@@ -158,6 +158,21 @@ def test_roofs_are_seeded_differ_and_keep_to_their_inverters() -> None:
     yesterday = draw(1, day=-1)
     np.testing.assert_array_equal(yesterday.inverter_kva, fleet.inverter_kva)
     assert not np.array_equal(yesterday.pv_available_kw, fleet.pv_available_kw)
+
+
+def test_where_the_sun_is_stronger_than_the_inverter_the_inverter_decides() -> None:
+    """Cold, bright and between clouds: nowhere else do roofs give more than the smallest inverters can."""
+    fleet = draw_pv(30, 1.0, 4.0, 35.0, 0.0, datetime(2026, 2, 15, 10), 240, np.random.default_rng(1))
+    most = fleet.pv_available_kw.max(axis=0) / fleet.inverter_kva
+    assert most.max() == 1.0
+    assert np.count_nonzero(most == 1.0) < 15
+
+
+def test_an_edge_of_a_cloud_takes_two_minutes_to_pass() -> None:
+    day = np.array([partly_cloudy_day(np.random.default_rng(seed)) for seed in range(5)])
+    in_one, in_two = (np.abs(day[:, step:] - day[:, :-step]).max() for step in (1, 2))
+    assert in_two > 0.55  # out of the sun and behind a thick cloud
+    assert in_one < 0.75 * in_two
 
 
 def test_kinds_of_sky_differ_in_energy_and_in_ramps() -> None:

@@ -353,3 +353,28 @@ def test_every_place_that_does_not_exist_is_named():
     assert [fault.key for fault in caught.value.faults] == ["connection of CP", "connection of HUB"]
     assert "'6910.1'" in str(caught.value)
     assert "'499.4'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("length", "unit"),
+    [(0.2, "km"), (200.0, "m"), (656.168, "ft"), (0.656168, "kft"), (0.124274, "mi"), (20e3, "cm"), (7874.0, "in")],
+)
+def test_lengths_are_read_in_the_units_of_the_file(tmp_path: Path, length: float, unit: str) -> None:
+    text = feeders.load("two_bus").master.read_text().replace("Buscoords Buscoords.csv", "")
+    assert "Length=200 Units=m" in text
+    (tmp_path / "Master.dss").write_text(text.replace("Length=200 Units=m", f"Length={length} Units={unit}"))
+    feeder = feeders.load(tmp_path / "Master.dss")
+    assert feeder.network.branch("LINE1").length_m == pytest.approx(200.0, rel=1e-5)
+    assert feeder.distance_m["2"] == pytest.approx(200.0, rel=1e-5)
+
+
+@pytest.mark.parametrize(("actual", "peak_kw"), [("no", 6.0), ("yes", 0.5)])
+def test_a_shape_is_of_the_loads_power_or_in_kilowatts(tmp_path: Path, actual: str, peak_kw: float) -> None:
+    text = feeders.load("two_bus").master.read_text().replace("Buscoords Buscoords.csv", "")
+    shape = f"New LoadShape.s npts=3 interval=1 mult=[0.1 0.5 0.2] UseActual={actual}\nNew Load.LOAD1 Daily=s "
+    (tmp_path / "Master.dss").write_text(text.replace("New Load.LOAD1 ", shape))  # of 12 kW
+    first, second, _ = feeders.load(tmp_path / "Master.dss").load_shapes
+    assert first is not None
+    assert second is None
+    assert first.interval_min == 60.0
+    np.testing.assert_allclose(first.kw, np.array([0.2, 1.0, 0.4]) * peak_kw)

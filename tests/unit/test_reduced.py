@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from cosim import feeders, run
 from cosim.contract import Exogenous, Feeder
 from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError, PowerFlowError, UnsupportedError
+from cosim.experiments.results import cross_check
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
 from cosim.reduced import ReducedEngine, ReducedNetwork
@@ -162,6 +164,32 @@ def test_the_engine_refuses_what_has_no_solution(two_bus: Feeder) -> None:
     assert np.abs(engine.solve(np.full(3, 110.0), np.zeros(3), 1.0)).min() > 115.0
     with pytest.raises(PowerFlowError):
         engine.solve(np.full(3, 150.0), np.zeros(3), 1.0)
+
+
+def test_a_voltage_outside_the_band_is_no_solution_and_takes_no_other_with_it(two_bus: Feeder) -> None:
+    """There OpenDSS has impedances for loads, so that powers kept constant would be of another feeder."""
+    source_pu = np.array([0.45, 0.6, 1.0, 1.45, 1.55])
+    loads = np.ones((5, 3)), np.zeros((5, 3))
+    found = ReducedNetwork(two_bus).predict(*loads, source_pu)
+    assert np.isfinite(found.voltage_v).all(axis=1).tolist() == [False, True, True, True, False]
+    assert np.isfinite(found.current_a).all(axis=(1, 2)).tolist() == [False, True, True, True, False]
+
+
+def test_the_cross_check_compares_node_by_node(two_bus: Feeder, busy_day: Callable[..., Exogenous]) -> None:
+    """Voltages at the wrong nodes, and a step of another moment, have the same extremes as the right ones."""
+    day = busy_day(two_bus, seed=2, minutes=120, start_h=17.0)
+    trajectory = run(two_bus, day, NoControl(two_bus), engine="reduced")
+    right = cross_check(trajectory)
+    assert right["steps"] == 24
+    assert right["voltage_max_pu"] < 1e-7
+    first, second, _ = (nodes[0] for nodes in two_bus.customer_nodes)
+    exchanged = trajectory.node_v.copy()
+    exchanged[:, [first, second]] = trajectory.node_v[:, [second, first]]
+    assert cross_check(replace(trajectory, node_v=exchanged))["voltage_max_pu"] > 1.0  # a phase for another
+    lowered = trajectory.node_v.copy()
+    k = int(np.abs(lowered[:, second]).argmax())
+    lowered[k, second] *= 0.999  # one node at one step
+    assert cross_check(replace(trajectory, node_v=lowered))["voltage_max_pu"] == pytest.approx(1e-3, rel=0.1)
 
 
 def test_bad_calls(two_bus: Feeder) -> None:

@@ -280,6 +280,14 @@ def test_even_spreads_over_the_cheapest_hours(
         assert running == pytest.approx(level)  # no peak at the beginning or the end
 
 
+def test_even_reckons_with_the_charging_losses(two_bus: Feeder, make_day: Make, make_sessions: Make) -> None:
+    """Of a pace without them a tenth is missing, made up for at the end or never."""
+    day = make_day(two_bus, 24, sessions=make_sessions((1, 0.0, 120.0, 7.2, 6.0), efficiency=0.8))
+    trajectory = run(two_bus, day, Even(two_bus), behaviour=Behaviour("immediate"))
+    np.testing.assert_allclose(trajectory.ev_kw[:, 1], 7.2 / 0.8 / 2.0)
+    assert trajectory.delivered_kwh == pytest.approx([7.2])
+
+
 def test_even_paces_a_car_that_comes_within_a_step_and_one_that_should_have_left(
     two_bus: Feeder, make_day: Make, make_sessions: Make, seen_at: Make
 ) -> None:

@@ -44,6 +44,13 @@ def test_whatever_the_horizon_every_need_can_be_met(hour: int, days: int) -> Non
         assert_servable(draw(seed, datetime(2026, 5, 15, hour, 10), minutes), minutes)
 
 
+def test_a_stay_that_the_next_arrival_cuts_short_has_a_need_that_still_fits() -> None:
+    """About one session of a thousand is cut so far; its need has to be lowered once more."""
+    cars = draw_sessions(400, 1.0, datetime(2026, 5, 15), 4 * 1440, np.random.default_rng(1))
+    most_kwh = cars.charger_kw * 0.9 * (cars.departure_min - cars.arrival_min) / 60.0
+    assert (cars.energy_need_kwh <= 0.95 * most_kwh + 1e-9).all()
+
+
 def test_sessions_are_seeded_and_the_fleet_is_as_declared() -> None:
     sessions, again = draw(1), draw(1)
     np.testing.assert_array_equal(sessions.energy_need_kwh, again.energy_need_kwh)

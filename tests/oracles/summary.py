@@ -1,0 +1,191 @@
+"""What metrics and promises of runs on the street must be: computed from their tables and plain OpenDSS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from oracles import textbook
+from oracles.street import Solved, Street
+from oracles.tables import BUS as BUS_OF
+from oracles.tables import (
+    CARS_AT_HOME,
+    CONNECTION_KW,
+    CUSTOMERS,
+    LABELS,
+    NOMINAL_V,
+    PHASES,
+    STEP_H,
+    STEP_MIN,
+    STEPS,
+    TARIFF,
+    WATCHED,
+    Columns,
+    by_home,
+    hot_spot_c,
+    lines_percent,
+    t1_percent,
+)
+
+
+def metrics_of(street: Street, label: str, now: Solved) -> dict[str, float]:
+    """Every metric of a run."""
+    home = {
+        key: by_home(street, label, key)
+        for key in ("net_kw", "pv_kw", "pv_available_kw", "import_cap_kw", "plugged", "demand_kw", "ev_kw")
+    }
+    decided = street.table(f"trajectories/{label}/decisions.parquet")
+    steps = street.table(f"trajectories/{label}/steps.parquet")
+    net, sun, pv = home["net_kw"], home["pv_available_kw"], home["pv_kw"]
+    lost = (sun - pv).sum() * STEP_H
+    terminals = {
+        customer: np.abs(now.bus_v(BUS_OF[customer]))[:, [phase - 1 for phase in phases]] / NOMINAL_V
+        for customer, phases in PHASES.items()
+    }
+    every = np.concatenate(list(terminals.values()), axis=1)
+    transformer, lines, hottest = t1_percent(now).max(axis=1), lines_percent(now), hot_spot_c(street, now)
+    import_kwh, export_kwh = net.clip(lower=0).to_numpy() * STEP_H, -net.clip(upper=0).to_numpy() * STEP_H
+    cars = cars_of(street, label)
+    short = (cars["servable"] - cars["delivered"]).clip(lower=0.0)
+    served = (cars["servable"] - short).groupby(cars["customer"]).sum() / cars.groupby("customer")["servable"].sum()
+    withheld = (pd.Series(CONNECTION_KW)[list(CUSTOMERS)] - home["import_cap_kw"]).clip(lower=0.0) * home["plugged"]
+    consumed = (home["demand_kw"] + home["ev_kw"]).to_numpy().sum() * STEP_H
+    losses, source = now.losses_kw.sum() * STEP_H, now.source_kw.sum() * STEP_H
+    planned = street.results.runs[label].trajectory.planned_kva
+    solved = decided[decided["status"] != "rule"]
+    over = (net - home["import_cap_kw"]).to_numpy()
+    return {
+        "voltage_min_pu": every.min(),
+        "voltage_max_pu": every.max(),
+        "overvoltage_min": (every > 1.1).any(axis=1).sum() * STEP_MIN,
+        "en50160_compliant_customers_percent": 100.0 * np.mean([en50160(v) for v in terminals.values()]),
+        **unbalance_of(now),
+        "transformer_peak_kva": np.abs(now.transformer_kva).max(),
+        "transformer_peak_percent": transformer.max(),
+        "transformer_overload_min": (transformer > 100.0).sum() * STEP_MIN,
+        "transformer_hot_spot_max_c": hottest.max(),
+        "transformer_ageing_h": (2.0 ** ((hottest - 98.0) / 6.0)).sum() * STEP_H,
+        "line_peak_percent": lines.max(),
+        "line_overload_min": (lines > 100.0).any(axis=1).sum() * STEP_MIN,
+        "losses_kwh": losses,
+        "balance_error_percent": 100.0 * abs(source + pv.to_numpy().sum() * STEP_H - consumed - losses) / losses,
+        "import_kwh": import_kwh.sum(),
+        "export_kwh": export_kwh.sum(),
+        "pv_available_kwh": sun.to_numpy().sum() * STEP_H,
+        "pv_curtailed_kwh": lost.sum(),
+        "pv_curtailed_max_home_percent": (100.0 * lost / (sun.sum() * STEP_H)).max(),
+        "ev_delivered_kwh": cars["delivered"].sum(),
+        "ev_unserved_kwh": short.sum(),
+        "ev_unservable_kwh": (cars["energy_kwh"] - cars["servable"]).sum(),
+        "ev_served_min_percent": 100.0 * served.min(),
+        "jain_ev_served": served.sum() ** 2 / (len(served) * (served**2).sum()),
+        "cost_eur": (import_kwh.sum(axis=1) * TARIFF).sum() - 0.05 * export_kwh.sum() + 0.5 * short.sum(),
+        "withheld_kwh": withheld.to_numpy().sum() * STEP_H,
+        "setpoint_error_max_kw": max(over[np.isfinite(over)].max(initial=0.0), 0.0),
+        "promise_error_max_kva": largest(np.abs(planned - np.abs(now.transformer_kva))),
+        "solve_gap_max": largest(solved["gap"].to_numpy()) if len(solved) else 0.0,
+        "degraded_steps": steps["degraded"].sum(),
+        **fronts_of(street, label),
+    }
+
+
+def en50160(pu: np.ndarray) -> bool:
+    """Of a customer's phases: all 10-minute values in 0.85..1.1, 95 % of them in 0.9..1.1."""
+    windows = textbook.pairs_rms(pu)
+    inside = (windows >= 0.9) & (windows <= 1.1)
+    return bool(((windows >= 0.85) & (windows <= 1.1)).all() and (inside.mean(axis=0) >= 0.95).all())
+
+
+def unbalance_of(now: Solved) -> dict[str, float]:
+    """At buses of customers, all of which have three phases, and at the watched branches."""
+    at_bus = np.stack([now.bus_v(bus) for bus in ("A", "B")], axis=1)
+    factor, zero = textbook.pairs_rms(textbook.vuf(at_bus)), textbook.pairs_rms(textbook.v0(at_bus))
+    currents = np.stack([now.current_a[name] for name in WATCHED], axis=1)
+    _, _, two = textbook.sequences(currents)
+    index = [textbook.pui(now.current_a[name], rating_a) for name, rating_a in WATCHED.items()]
+    return {
+        "vuf_max_percent": factor.max(),
+        "vuf_p95_percent": np.quantile(factor, 0.95),
+        "vuf_p95_worst_bus_percent": np.quantile(factor, 0.95, axis=0).max(),
+        "v0_p95_percent": np.quantile(zero, 0.95),
+        "pvur_max_percent": textbook.spread(np.abs(at_bus)).max(),
+        "lvur_max_percent": textbook.spread(textbook.line_to_line(at_bus)).max(),
+        "pui_mean_percent": float(np.nanmean(index)),
+        "neutral_current_p95_a": np.quantile(np.abs(currents.sum(axis=2)), 0.95),
+        "i2_p95_a": np.quantile(np.abs(two), 0.95),
+    }
+
+
+def fronts_of(street: Street, label: str) -> dict[str, float]:
+    """From the certificates of the run that leaves some."""
+    names = ("ratio_mean", "ratio_min", "ratio_above_one")
+    if label != "pareto":
+        return {f"hypervolume_{name}": np.nan for name in names} | {"regret_mean_a": np.nan, "regret_kwh": np.nan}
+    table = street.table("trajectories/pareto/certificates.parquet")
+    ratio = (table["hypervolume"] / table["hypervolume_reference"])[table["hypervolume_reference"] > 1e-4]
+    figures = (ratio.clip(upper=1.0).mean(), ratio.clip(upper=1.0).min(), (ratio > 1.0 + 1e-6).sum())
+    regrets = {"regret_mean_a": table["regret_a"].mean(), "regret_kwh": table["regret_kwh"].sum()}
+    return {f"hypervolume_{name}": figure for name, figure in zip(names, figures, strict=True)} | regrets
+
+
+def cars_of(street: Street, label: str) -> pd.DataFrame:
+    """What each car of the file could get, and what it got."""
+    cars, ev_kw = CARS_AT_HOME.copy(), by_home(street, label, "ev_kw")
+    could = cars["charger_kw"] * cars["efficiency"] * (cars["until"] - cars["from"]) / 60.0
+    room = cars["battery_kwh"] - cars["soc_arrival_kwh"]
+    cars["servable"] = np.minimum(np.minimum(cars["energy_kwh"], could), room)
+    starts = STEP_MIN * np.arange(STEPS)
+    cars["delivered"] = [
+        ev_kw[car.customer].to_numpy()[(starts + STEP_MIN > car.arrives) & (starts < car.until)].sum()
+        * STEP_H * car.efficiency
+        for car in cars.rename(columns={"from": "arrives"}).itertuples()
+    ]  # fmt: skip
+    return cars
+
+
+def largest(values: np.ndarray) -> float:
+    return float(np.nanmax(values)) if np.isfinite(values).any() else float("nan")
+
+
+def metrics_table(street: Street, solved: Callable[[str], Solved]) -> Columns:
+    rows = pd.DataFrame([metrics_of(street, label, solved(label)) for label in LABELS])
+    return {"controller": list(LABELS), **rows.to_dict("list"), "complete": [True] * len(LABELS)}
+
+
+def promise_table(street: Street, solved: Callable[[str], Solved]) -> Columns:
+    """The promise itself stands in no table; what became of it does."""
+    measured, rows = street.table("metrics.csv").set_index("controller"), []  # which has a check of its own
+    for label in LABELS:
+        now, figures = solved(label), measured.loc[label]
+        planned = street.results.runs[label].trajectory.planned_kva
+        excess = np.where(now.transformer_kva.real > 0, np.abs(now.transformer_kva) - planned, np.nan)
+        promised = bool(np.isfinite(planned).any())
+        overloaded = (t1_percent(now).max(axis=1) > 100.0) | (lines_percent(now) > 100.0).any(axis=1)
+        as_measured = (
+            "transformer_peak_percent", "transformer_overload_min", "line_peak_percent", "line_overload_min",
+        )  # fmt: skip
+        own = {
+            "bilevel_caps": "export = True; replan_min = 0.0; ",
+            "pareto": "control_min = 60.0; generations = 5; population = 12; ",
+        }
+        noise = "demand_error_percent = 30.0; pv_error_percent = 20.0; "
+        noise += "arrival_error_min = 30.0; energy_error_percent = 20.0"
+        rows.append({
+            "label": label,
+            "controller": label,
+            "coordination": "anticipated" if label == "bilevel_caps" else "",
+            "forecast": "noisy",
+            "noncompliant_share": 0.2,
+            "promised_peak_kva": largest(planned),
+            "delivered_peak_kva": figures["transformer_peak_kva"],
+            "excess_max_kva": max(largest(excess), 0.0) if promised else np.nan,
+            "above_promise_min": (excess > 1.0).sum() * STEP_MIN if promised else np.nan,
+            **{name: figures[name] for name in as_measured},
+            "overload_min": overloaded.sum() * STEP_MIN,
+            **{name: figures[name] for name in ("withheld_kwh", "ev_unserved_kwh", "cost_eur", "degraded_steps")},
+            "complete": True,
+            "options": own.get(label, "") + noise,
+        })  # fmt: skip
+    return pd.DataFrame(rows).to_dict("list")
