@@ -53,7 +53,7 @@ strict = false
 profiles = "may_weekday"
 noncompliant_share = 0.2
 [ev]
-sessions = "cars.csv"
+sessions = "own/cars.csv"
 [pv]
 share = 0.8
 kwp = 5.0
@@ -88,7 +88,13 @@ class Street:
 
 def run_street(folder: Path) -> Street:
     """Write circuit and scenario, run it as the command line does, and read the day once more."""
-    for name, text in (("Master.dss", CIRCUIT), ("feeder.toml", FACTS), ("cars.csv", CARS), ("street.toml", SCENARIO)):
+    (folder / "own").mkdir(exist_ok=True)
+    for name, text in (
+        ("Master.dss", CIRCUIT),
+        ("feeder.toml", FACTS),
+        ("own/cars.csv", CARS),
+        ("street.toml", SCENARIO),
+    ):
         (folder / name).write_text(text, encoding="utf-8")
     day = load(folder / "street.toml")
     return Street(day, folder / "out", execute(day, folder / "out", figures=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +84,11 @@ def test_the_meter_of_a_three_phase_customer_tells_the_phase_farthest_from_nomin
     )
     meter_v = dict(zip(feeder.customers, meter_voltage_v(feeder, node_v)[0], strict=True))
     assert meter_v == pytest.approx(dict(zip(("LOAD1", "LOAD2", "LOAD3", "SHOP"), (*phases_v, told_v), strict=True)))
+
+
+def test_the_meter_reads_against_the_neutral_where_there_is_one(two_bus: Feeder) -> None:
+    names = list(two_bus.network.node_names)
+    wired = replace(two_bus, customer_neutral=(names.index("1.3"), -1, -1))  # any node will do
+    node_v = np.full((1, len(names)), 230.0, complex)
+    node_v[0, names.index("1.3")] = 5.0 - 3.0j
+    assert meter_voltage_v(wired, node_v)[0].tolist() == pytest.approx([abs(225.0 + 3.0j), 230.0, 230.0])

@@ -15,6 +15,7 @@ from cosim.experiments.compose import compose
 from cosim.experiments.figures import write_figures
 from cosim.experiments.figures.runs import Runs
 from cosim.experiments.manifest import make_manifest
+from cosim.experiments.metric_table import metric_of
 from cosim.experiments.report import assumptions, degradations, write_report
 from cosim.measures import scoreboard
 
@@ -123,3 +124,9 @@ def test_degraded_steps_and_stopped_runs_are_in_sight(day, tmp_path):
     ]
     assert "curves 0.12 kW apart" in text
     assert "No step of any run is degraded" not in text
+
+
+@pytest.mark.parametrize(("name", "good", "bad"), [("voltage_min_pu", 0.95, 0.85), ("voltage_max_pu", 1.05, 1.15)])
+def test_a_limit_is_passed_in_the_bad_direction_only(name, good, bad):
+    metric = metric_of(name)
+    assert [metric.violated(value) for value in (good, bad, metric.limit, float("nan"))] == [False, True, False, False]

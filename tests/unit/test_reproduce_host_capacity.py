@@ -190,8 +190,10 @@ def test_a_wrong_plan_is_found_out() -> None:
     problem = draw_problem(4, 24)
     result = solve_caps(problem, CapsOptions("least_restriction"))
     moved = replace(result, planned_kw=np.roll(result.planned_kw, 1, axis=0))
-    proof = caps_output.proof_of(problem, moved, caps_tables.responses(problem, moved, range(4)))
-    assert proof["max_response_error_kw"] > 0.1
+    answers = caps_tables.responses(problem, moved, range(4))
+    assert answers["greedy_error_kw"].max() > 0.1  # by both ways to find a household's own optimum
+    assert answers["lp_error_kw"].max() > 0.1
+    assert caps_output.proof_of(problem, moved, answers)["max_response_error_kw"] > 0.1
 
 
 def test_what_was_planned_is_compared_with_what_households_do_not_with_itself() -> None:

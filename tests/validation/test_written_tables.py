@@ -165,7 +165,7 @@ def test_the_proof_of_the_caps_is_what_their_tables_say(street: Street) -> None:
 def test_the_manifest_says_what_was_read_and_who_did_not_comply(street: Street) -> None:
     manifest = json.loads((street.folder / "manifest.json").read_text(encoding="utf-8"))
     hashes = set(manifest["inputs_sha256"].values())
-    for name in ("street.toml", "Master.dss", "feeder.toml", "cars.csv"):
+    for name in ("street.toml", "Master.dss", "feeder.toml", "own/cars.csv"):
         assert sha256((street.folder.parent / name).read_bytes()).hexdigest() in hashes, name
     assert (manifest["reproducible"], manifest["complete"], manifest["seed"]) == (True, True, 3)
     assert {
