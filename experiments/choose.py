@@ -9,7 +9,8 @@ from typing import Any
 
 from cosim import controllers, plugins
 from cosim.errors import Fault, InputError
-from cosim.experiments.scenario import Run, Scenario, labels_problem
+from cosim.experiments.labels import labels_problem
+from cosim.experiments.scenario import Run, Scenario
 
 
 def only(scenario: Scenario, wanted: str, path: Path) -> Scenario:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
-    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -26,6 +24,7 @@ from pydantic_core import PydanticCustomError
 from cosim import plugins
 from cosim.errors import Fault, InputError
 from cosim.experiments import DEFAULT as DEFAULT
+from cosim.experiments.labels import REMEDY, Label, labels_problem
 from cosim.experiments.mend import dotted, items, mended
 
 if TYPE_CHECKING:
@@ -34,37 +33,6 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "scenarios"
 
 _STREAMS = ("households", "cars", "roofs", "noncompliant", "forecast", "controllers", "deviation", "rephase")
-
-LABEL = r"^[A-Za-z0-9_]([A-Za-z0-9_.\-]*[A-Za-z0-9_\-])?$"
-"""What names a run or a scenario, and so its folder, on every system: no hidden one, none that reads as an option."""
-_LONGEST_LABEL = 80
-_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
-_LABEL_REMEDY = f"use at most {_LONGEST_LABEL} of A-Z a-z 0-9 _ . and -; the first no . or -, the last no ."
-
-
-def label_problem(label: str) -> str:
-    """Say why a text cannot be the name of a folder everywhere; empty where it can."""
-    if not re.fullmatch(LABEL, label) or len(label) > _LONGEST_LABEL:
-        return f"{label[:_LONGEST_LABEL]!r} is no label: {_LABEL_REMEDY}"
-    return f"'{label}' is a device on Windows, not a label" if label.split(".")[0].lower() in _DEVICES else ""
-
-
-def labels_problem(labels: Sequence[str]) -> str:
-    """Say why texts cannot be the names of folders beside each other; empty where they can."""
-    alike = [label.lower() for label in labels]  # as a disk of Windows or macOS sees them
-    twice = ", ".join(sorted({label for label in labels if alike.count(label.lower()) > 1}))
-    if twice:
-        return f"label {twice} is used twice (case does not count); give each run its own label"
-    return next(filter(None, map(label_problem, labels)), "")
-
-
-def _no_device(label: str) -> str:
-    if problem := label_problem(label):
-        raise PydanticCustomError("label", "{problem}", {"problem": problem})
-    return label
-
-
-Label = Annotated[str, Field(pattern=LABEL, max_length=_LONGEST_LABEL), AfterValidator(_no_device)]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _NONCOMPLIANT = AliasChoices("noncompliant_share", "stubborn_share")  # the second is the key of version 0.1
@@ -362,7 +330,7 @@ def _remedy(location: tuple[int | str, ...], kind: str) -> str:
     if str(location[-1]).endswith("share") and kind == "less_than_equal":
         return "a share above 1 would mean more of them than homes; give a share between 0 and 1"
     if location[-1] in ("label", "name"):
-        return _LABEL_REMEDY
+        return REMEDY
     if str(location[-1]).endswith("_pu"):
         return "give per unit, for example 1.02 (not volts, not percent)"
     return "see 'cosim check --schema' for type, unit and range"

@@ -208,7 +208,9 @@ def test_every_study_goes_by_its_name_and_says_what_each_option_means(name: str)
     found = getattr(import_module(module), attribute)
     assert command.name == found.name == name
     assert found.source
-    assert [parameter.name for parameter in command.params] == ["out", *(f.name for f in fields(found.config))]
+    assert [parameter.name for parameter in command.params] == [
+        "out", "overwrite", *(f.name for f in fields(found.config)),
+    ]  # fmt: skip
     assert all(parameter.help for parameter in command.params)
 
 
