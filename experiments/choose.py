@@ -10,7 +10,8 @@ from typing import Any
 
 from cosim import controllers, plugins
 from cosim.errors import Fault, InputError, meant
-from cosim.experiments.scenario import Run, Scenario, labels_fault
+from cosim.experiments.labels import labels_fault
+from cosim.experiments.scenario import Run, Scenario
 
 
 def only(scenario: Scenario, wanted: str, option: str = "--controllers") -> Scenario:

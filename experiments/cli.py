@@ -27,7 +27,7 @@ from cosim.folder import claimed, new_file
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from cosim.experiments.results import Progress
+    from cosim.experiments.keep import Progress
 
 app = typer.Typer(
     help="Power-flow co-simulation of low-voltage feeders: OpenDSS stepped in time, controllers in the loop.",

@@ -14,7 +14,8 @@ import pandas as pd
 from cosim import controllers
 from cosim.contract import Controller, Exogenous, Feeder, Forecast, Predictor
 from cosim.errors import Fault, InputError, UnsupportedError
-from cosim.experiments.scenario import ForecastTable, Scenario, label_problem
+from cosim.experiments.labels import label_problem
+from cosim.experiments.scenario import ForecastTable, Scenario
 from cosim.experiments.scenario import Run as RunSpec
 from cosim.households import Behaviour
 from cosim.loop import run

@@ -18,17 +18,8 @@ from cosim import Trajectory
 from cosim.errors import CosimError, RunStoppedError
 from cosim.experiments.compose import compose
 from cosim.experiments.day import Day
-from cosim.experiments.results import (
-    SHARED,
-    Progress,
-    Results,
-    RunResult,
-    finish,
-    going_on,
-    keep_run,
-    nobody,
-    write_tables,
-)
+from cosim.experiments.keep import Progress, RunResult, going_on, keep_run, nobody
+from cosim.experiments.results import SHARED, Results, finish, write_tables
 from cosim.experiments.scenario import Run, Scenario
 from cosim.folder import claimed, joined
 from cosim.threads import ONE_THREAD

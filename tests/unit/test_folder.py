@@ -18,7 +18,7 @@ import pytest
 
 from cosim.errors import InputError, WriteError
 from cosim.experiments import execute as executing
-from cosim.experiments import results
+from cosim.experiments import keep
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
 from cosim.folder import JOURNAL, claimed, new_file, write_whole
@@ -265,8 +265,8 @@ def test_a_bug_marks_its_run_and_the_others_go_on(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(Plant, "step", failing)
     else:
         name = {"scoreboard": "scoreboard", "unbalance": "analyse"}[where]
-        measure = getattr(results, name)
-        monkeypatch.setattr(results, name, lambda run: {}["key"] if run.label == "b" else measure(run))
+        measure = getattr(keep, name)
+        monkeypatch.setattr(keep, name, lambda run: {}["key"] if run.label == "b" else measure(run))
     path = Path(here(tmp_path))
     found = executing.execute(compose(scenarios.read(path), path), tmp_path / "out", figures=False)
     whole, incomplete = runs_of(tmp_path / "out")

@@ -207,7 +207,9 @@ def test_every_study_goes_by_its_name_and_says_what_each_option_means(name: str)
     found, config = shipped(STUDIES[name].target), shipped(STUDIES[name].config)
     assert command.name == found.name == name
     assert found.source
-    assert [parameter.name for parameter in command.params] == ["out", *(f.name for f in fields(config))]
+    assert [parameter.name for parameter in command.params] == [
+        "out", "overwrite", *(f.name for f in fields(config)),
+    ]  # fmt: skip
     assert all(parameter.help for parameter in command.params)
 
 

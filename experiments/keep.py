@@ -1,0 +1,190 @@
+"""What is kept of one run: written and measured as it ends, whatever else goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cosim import Trajectory
+from cosim.errors import CosimError, RunStoppedError, reason
+from cosim.experiments.unbalance_tables import analyse, describe, write_unbalance
+from cosim.measures import scoreboard
+from cosim.measures.own import measure_own
+from cosim.record import write_trajectory
+from cosim.stepper import make_engine
+
+if TYPE_CHECKING:
+    from cosim.experiments.day import Day
+
+Progress = Callable[[str, str, int, int], None]
+"""Called with (label of a run or ``SHARED``, phase, completed parts, all parts)."""
+
+INTERRUPTED = 130
+_CROSS_CHECKED_STEPS = 24
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """One run with what was measured in it; what could not be measured is missing.
+
+    Attributes
+    ----------
+    trajectory : Trajectory
+        What happened, in one step at least; marked as incomplete where the run was stopped.
+    metrics : dict of str to float
+        Scoreboard.
+    unbalance : list of str
+        Where it is worst, and who causes it.
+    crosscheck : dict of str to float
+        See `cross_check`; empty of a run on OpenDSS itself.
+    missing : list of str
+        Phases that failed: what they write and measure is not there, or only in part.
+    """
+
+    trajectory: Trajectory
+    metrics: dict[str, float] = field(default_factory=dict)
+    unbalance: list[str] = field(default_factory=list)
+    crosscheck: dict[str, float] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the run came to its last step, and all of it is on disk."""
+        return self.trajectory.complete and not self.missing
+
+    @property
+    def timing(self) -> dict[str, float]:
+        """Durations [s]."""
+        run = self.trajectory
+        decisions = [decision.wall_s for _, decision in run.decisions]
+        wholes = {"wall_s": run.wall_s, "plan_s": run.plan_s, "decide_s": run.decide_s}
+        return {**wholes, "decide_max_s": max(decisions, default=0.0)}
+
+
+def nobody(_label: str, _phase: str, _done: int, _total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@contextmanager
+def going_on(label: str, failed: list[RunStoppedError]) -> Iterator[None]:
+    """Take down whatever goes wrong inside, a bug or an interruption too, and go on: it costs no other result."""
+    try:
+        yield
+    except RunStoppedError as error:
+        failed.append(error)
+    except (Exception, KeyboardInterrupt) as error:
+        is_interrupted = isinstance(error, KeyboardInterrupt)
+        told = f"{label}: {'interrupted' if is_interrupted else reason(error)}"
+        failed.append(RunStoppedError(told, None, INTERRUPTED if is_interrupted else CosimError.exit_code))
+        failed[-1].__cause__ = error
+
+
+def keep_run(
+    trajectory: Trajectory, day: Day, folder: Path, progress: Progress = nobody
+) -> tuple[RunResult | None, list[RunStoppedError]]:
+    """Write a run and measure it: the trajectory first, so that nothing that fails afterwards can lose it.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        Of the whole run, or of a part.
+    day : Day
+        What it ran on.
+    folder : Path
+        Receives ``trajectories/<label>``, ``unbalance/<label>`` and, of caps, ``caps/<label>``.
+    progress : callable, optional
+        Told of each phase.
+
+    Returns
+    -------
+    result : RunResult or None
+        None where no step was completed.
+    failed : list of RunStoppedError
+        What could not be written or measured.
+    """
+    label, result = trajectory.label, RunResult(trajectory)
+    failed: list[RunStoppedError] = []
+
+    def write() -> None:
+        write_trajectory(trajectory, folder / "trajectories" / label)
+
+    def measure() -> None:
+        result.metrics.clear()
+        result.metrics.update(scoreboard(trajectory))
+        found = measure_own(trajectory, day.scenario.metrics, result.metrics)
+        failed.extend(RunStoppedError(f"{label}: {error}", None, error.exit_code) for error in found)
+
+    def analyse_unbalance() -> None:
+        found = analyse(trajectory)
+        result.unbalance[:] = describe(found)
+        write_unbalance(found, folder / "unbalance" / label)
+
+    def check() -> None:
+        if trajectory.engine != "opendss":
+            result.crosscheck.update(cross_check(trajectory))
+
+    def prove() -> None:
+        write_proof(folder / "caps" / label, trajectory, day)
+
+    parts = {"writing": write, "measures": measure, "unbalance": analyse_unbalance, "cross-check": check}
+    parts = {**(parts if trajectory.steps else {}), "proof": prove}
+    for done, (phase, work) in enumerate(parts.items()):
+        broken: list[RunStoppedError] = []
+        with going_on(label, broken):
+            try:
+                progress(label, phase, done, len(parts))
+                work()
+            except KeyboardInterrupt:  # what is computed is quickly kept; a second interruption is obeyed
+                failed.append(RunStoppedError(f"{label}: interrupted", None, INTERRUPTED))
+                work()
+        result.missing.extend([phase] if broken else [])
+        failed += broken
+    with going_on(label, failed):
+        progress(label, "done", 1, 1)
+    return result if trajectory.steps else None, failed
+
+
+def write_proof(folder: Path, trajectory: Trajectory, composition: Day) -> None:
+    """Write the caps of a controller that left a record of some, with every household's own best response beside them.
+
+    The deviation test is judged by the limits planned to, margin and all; its draws are the same for every run.
+    """
+    record = trajectory.artifacts.get("caps")
+    if is_dataclass(record):
+        from cosim.controllers.caps.record import CapsRecord  # brings Pyomo, which other controllers do without
+        from cosim.experiments.caps_output import write_caps
+        from cosim.experiments.caps_tables import deviation_rows
+
+        if isinstance(record, CapsRecord) and record.day_ahead.result is not None:
+            problem, result = record.day_ahead.problem, record.day_ahead.result
+            rng, names = composition.scenario.stream("deviation"), composition.feeder.customers
+            deviations = deviation_rows(problem, result.caps_kw, rng, plan=folder.name)
+            write_caps(folder, problem, result, households=names, deviations=deviations, record=record)
+
+
+def cross_check(trajectory: Trajectory) -> dict[str, float]:
+    """Replay sampled steps of a run in OpenDSS and compare all node voltages.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        A run on another engine.
+
+    Returns
+    -------
+    dict
+        ``steps`` compared, and the largest difference ``voltage_max_pu`` of the declared nominal voltage.
+    """
+    truth = make_engine("opendss", trajectory.feeder)
+    steps = np.unique(np.linspace(0, trajectory.steps - 1, _CROSS_CHECKED_STEPS).astype(int))
+    base = trajectory.feeder.nominal_voltage_v
+    worst = 0.0
+    for k in steps:
+        voltage = truth.solve(trajectory.net_kw[k], trajectory.net_kvar[k], float(trajectory.exogenous.source_pu[k]))
+        worst = max(worst, float(np.abs(voltage - trajectory.node_v[k]).max()) / base)
+    return {"steps": float(len(steps)), "voltage_max_pu": worst}
