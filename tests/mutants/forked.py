@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable
@@ -27,6 +28,7 @@ def tested(copy: Path, tests: Iterable[str]) -> tuple[int | None, str, float]:
     context = get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
     log = copy / "tests.log"
+    log.unlink(missing_ok=True)
     process = context.Process(target=_run_tests, args=(copy, list(tests), log))
     process.start()
     process.join(LONGEST_S)
@@ -35,8 +37,9 @@ def tested(copy: Path, tests: Iterable[str]) -> tuple[int | None, str, float]:
             os.killpg(process.pid or 0, signal.SIGKILL)  # and what the tests have started
         process.join()
         return None, "", LONGEST_S
-    said, _, cpu_s = log.read_text(encoding="utf-8", errors="replace").rpartition("\n")
-    return process.exitcode, said, float(cpu_s)
+    said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    cpu_s = re.search(r"\n([\d.]+)$", said)  # not there where the process itself was killed
+    return process.exitcode, said, float(cpu_s[1]) if cpu_s else 0.0
 
 
 def _run_tests(copy: Path, tests: list[str], log: Path) -> None:
