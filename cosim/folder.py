@@ -17,6 +17,7 @@ from cosim.errors import Fault, InputError, WriteError
 
 JOURNAL = ".cosim-files"
 _HEADER = b"# Files that lv-feeder-cosim wrote here, and may replace; all others are yours.\n"
+_APPEND = os.O_RDWR | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _LOCKED_BYTE = 2**30
 """On Windows a locked byte cannot be read, so it lies far behind the content."""
 
@@ -85,8 +86,8 @@ class ResultsFolder:
 
     def close(self) -> None:
         """Put the journal in order, so that runs at once leave the same one as runs in turn; none where it is empty."""
-        self._names = self._read()  # with those of other processes
-        with suppress(OSError):
+        with suppress(OSError):  # of a folder that is gone
+            self._names = self._read()  # with those of other processes
             if self.left() or self.led_outside():
                 self._rewrite()
             else:
@@ -150,7 +151,7 @@ def claimed(folder: Path, *, overwrite: bool = False) -> Iterator[ResultsFolder]
 @contextmanager
 def joined(path: Path) -> Iterator[ResultsFolder]:
     """Write into a folder that the process that started this one has claimed."""
-    owned = _open[path] = ResultsFolder(path, os.open(path / JOURNAL, os.O_WRONLY | os.O_APPEND))
+    owned = _open[path] = ResultsFolder(path, os.open(path / JOURNAL, _APPEND))
     try:
         yield owned
     finally:
@@ -220,7 +221,7 @@ def _locked(path: Path, told: str) -> int:
             named = ", ".join(there[:4]) + (", ..." if len(there) > 4 else "")
             problem = f"holds what cosim did not write ({named or JOURNAL})"
             raise InputError(Fault(told, "--out", problem, "give a new or an empty folder"))
-        opened = os.open(journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        opened = os.open(journal, _APPEND | os.O_CREAT, 0o666)
     except OSError as error:
         problem = f"cannot be written to ({error.strerror or error})"
         raise InputError(Fault(told, "--out", problem, "give another folder")) from None

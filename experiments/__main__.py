@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sys
 
+from cosim.experiments import memory_limit_mb
+
 # Before any linear algebra is loaded: a second thread makes the small products of this work slower on a busy machine,
 # up to a hundred times. Whoever sets the variable knows better.
 for _library in ("OPENBLAS", "OMP", "MKL"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
 
-_LEAST_ADDRESSES_MB = 900
-"""What the libraries map before the first step; with less, some crash and OpenBLAS waits for ever."""
+_LEAST_MB = 1200
+"""Of addresses, which the libraries map before the first step; with less, some crash and OpenBLAS waits for ever."""
 
 
 def main() -> None:
@@ -27,19 +29,10 @@ def main() -> None:
 
 
 def _refuse_too_little_memory() -> None:
-    if sys.platform == "win32":
-        return
-    import mmap
-    import resource
-
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY:
-        return
-    try:
-        mmap.mmap(-1, _LEAST_ADDRESSES_MB * 2**20).close()
-    except OSError:
-        least = f"cosim needs {_LEAST_ADDRESSES_MB} MB or more → raise the limit (ulimit -v)"
-        sys.stderr.write(f"error: the limit of memory, {limit // 2**20} MB, is too low: {least}\n")
+    limit_mb = memory_limit_mb()
+    if limit_mb is not None and limit_mb < _LEAST_MB:
+        needed = f"cosim needs {_LEAST_MB} MB or more → raise the limit (ulimit -v)"
+        sys.stderr.write(f"error: the limit of memory, {limit_mb} MB, is too low: {needed}\n")
         sys.exit(3)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from cosim import Trajectory
 from cosim.errors import CosimError, RunStoppedError
+from cosim.experiments import memory_limit_mb
 from cosim.experiments.compose import compose
 from cosim.experiments.day import Day
 from cosim.experiments.keep import Progress, RunResult, going_on, keep_run, nobody
@@ -82,7 +83,8 @@ def execute(
         results = Results(owned.path, composition, engine)
         write_tables(results)  # so that whatever ends the program, the folder says what is missing
         with results.keeping(SHARED):
-            if at_once > 1:
+            # a library that finds no memory ends the process: let it be that of one run
+            if at_once > 1 or memory_limit_mb() is not None:
                 _at_once(results, progress, at_once)
             else:
                 _in_turn(results, progress)

@@ -384,4 +384,4 @@ def test_a_limit_of_memory_below_what_is_needed_is_said(limit_kb: int) -> None:
     command = f"ulimit -v {limit_kb}; exec '{sys.executable}' -m cosim.experiments run two_bus_evening"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603, S607
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (3, "", 1)
-    assert "is too low: cosim needs 900 MB or more → raise the limit" in done.stderr
+    assert "is too low: cosim needs 1200 MB or more → raise the limit" in done.stderr
