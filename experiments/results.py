@@ -167,7 +167,7 @@ def going_on(label: str, failed: list[RunStoppedError]) -> Iterator[None]:
         yield
     except RunStoppedError as error:
         failed.append(error)
-    except (Exception, KeyboardInterrupt) as error:
+    except BaseException as error:  # such as SystemExit in a measure of others
         is_interrupted = isinstance(error, KeyboardInterrupt)
         told = f"{label}: {'interrupted' if is_interrupted else reason(error)}"
         failed.append(RunStoppedError(told, None, INTERRUPTED if is_interrupted else CosimError.exit_code))
@@ -350,10 +350,14 @@ def _write_report(results: Results, manifest: dict[str, Any], figures: bool, pro
     runs = Runs(trajectories, metrics, results.day.exogenous)
     drawn = []
     if figures:
-        drawn = write_figures(
-            runs, folder / "figures", promises=promises,
-            progress=lambda name, done, total: progress(SHARED, f"figures: {name}", done, total),
-        )  # fmt: skip
+        with results.keeping(SHARED):  # a report without them is better than none
+            drawn = write_figures(
+                runs, folder / "figures", promises=promises,
+                progress=lambda name, done, total: progress(SHARED, f"figures: {name}", done, total),
+            )  # fmt: skip
+        if results.interrupted:
+            return
+        manifest = results.write() if SHARED in results.failures else manifest
     progress(SHARED, "report", 0, 1)
     unbalance = {label: results.runs[label].unbalance for label in trajectories}
     write_report(folder, results.day, runs, manifest, drawn, promises, unbalance)
