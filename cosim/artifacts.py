@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from cosim.contract import Artifact, BaseController, Controller
-from cosim.errors import CosimError
+from cosim.errors import CosimError, kind_and_text
 
 RESERVED = ("steps", "customers", "nodes", "lines", "decisions")
 """Tables of every run."""
@@ -49,8 +49,8 @@ def artifacts_of(controller: Controller) -> dict[str, Artifact]:
     who = f"{type(controller).__name__}.artifacts()"
     try:
         given = dict(getattr(controller, "artifacts", BaseController().artifacts)())
-    except Exception as error:
-        raise CosimError(f"{who} failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise CosimError(f"{who} failed: {kind_and_text(error)}") from error
     for name in given:
         if not re.fullmatch(r"[A-Za-z0-9_\-]+", str(name)) or name in RESERVED:
             raise CosimError(f"{who}: '{name}' is no name for an artifact: use letters, digits, _ and - (not of a run)")

@@ -129,7 +129,16 @@ def reason(error: BaseException) -> str:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
+    return f"{kind_and_text(error)}{place}"
+
+
+def kind_and_text(error: BaseException) -> str:
+    """Return class and text of an error; code of others makes the text, and may fail or give what is not UTF-8."""
+    try:
+        text = str(error).encode(errors="backslashreplace").decode()
+    except Exception:
+        text = "(its text cannot be made)"
+    return f"{type(error).__name__}: {text}"
 
 
 def meant(word: str, known: Iterable[str], otherwise: str) -> str:

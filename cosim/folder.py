@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from cosim.errors import Fault, InputError, WriteError
@@ -105,7 +106,12 @@ class ResultsFolder:
         content = (self.path / JOURNAL).read_bytes()
         lines = content[: content.rfind(b"\n") + 1].decode(errors="replace").splitlines()
         names = (line for line in lines if line and not line.startswith("#"))
-        return {name for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts}
+        paths = {name: Path(name) for name in names}  # perhaps edited by hand: none leads outside, or to the journal
+        return {
+            name
+            for name, path in paths.items()
+            if not path.is_absolute() and ".." not in path.parts and path.parts[:1] != (JOURNAL,) and path.name
+        }
 
     def _rewrite(self) -> None:
         text = _HEADER + b"".join(f"{name}\n".encode() for name in sorted(self._names))
@@ -157,6 +163,11 @@ def joined(path: Path) -> Iterator[ResultsFolder]:
     finally:
         del _open[path]
         os.close(owned._journal)
+
+
+def default_folder(name: str) -> Path:
+    """Return a folder for results that nobody has named; two that begin in one second do not meet."""
+    return Path("runs", f"{name}-{datetime.now():%Y%m%d-%H%M%S.%f}"[:-3])
 
 
 def new_file(path: Path, *, overwrite: bool = False) -> Path:
@@ -223,7 +234,8 @@ def _locked(path: Path, told: str) -> int:
             raise InputError(Fault(told, "--out", problem, "give a new or an empty folder"))
         opened = os.open(journal, _APPEND | os.O_CREAT, 0o666)
     except OSError as error:
-        problem = f"cannot be written to ({error.strerror or error})"
+        told_why = "it is no folder" if isinstance(error, FileExistsError) else error.strerror or error
+        problem = f"cannot be written to ({told_why})"
         raise InputError(Fault(told, "--out", problem, "give another folder")) from None
     try:
         if not _lock(opened) or not os.path.samestat(os.fstat(opened), os.stat(journal)):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cosim.contract import Controller, Decision, Forecast, LocalCurves, Observation, Setpoints
-from cosim.errors import ControllerError, CosimError, TooLateError
+from cosim.errors import ControllerError, CosimError, TooLateError, kind_and_text
 
 
 def guarded_plan(controller: Controller, forecast: Forecast) -> None:
@@ -137,7 +137,7 @@ def _named(door: str) -> Iterator[None]:
     except CosimError:
         raise
     except (Exception, SystemExit) as error:  # a controller does not end the program
-        raise ControllerError(f"{door} raised {type(error).__name__}: {error}") from error
+        raise ControllerError(f"{door} raised {kind_and_text(error)}") from error
 
 
 @contextmanager

@@ -83,16 +83,16 @@ def run(
 
     from cosim.artifacts import artifacts_of  # brings pandas, for which importing cosim need not wait
 
-    stop: Exception | KeyboardInterrupt | None = None
+    stop: BaseException | None = None
     left: dict[str, Artifact] = {}
     try:
         with ONE_THREAD:
             _advance(stepper, controller, every, watch, decide_limit_s, progress)
-    except (Exception, KeyboardInterrupt) as error:  # a bug anywhere must not cost the steps before it
+    except BaseException as error:  # a bug anywhere must not cost the steps before it
         stop = error
     try:  # of a run that was stopped too
         left = artifacts_of(controller)
-    except (Exception, KeyboardInterrupt) as error:
+    except BaseException as error:
         stop = stop or error  # what came first is the cause
     wall_s = time.perf_counter() - began
     try:

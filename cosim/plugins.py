@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cosim.errors import Fault, InputError, meant
+from cosim.errors import Fault, InputError, kind_and_text, meant
 
 _folders: set[Path] = set()
 """Folders of files loaded so far, which stand at the end of ``sys.path`` for the helpers beside them."""
@@ -185,7 +185,7 @@ def fault_inside(error: BaseException, file: str | None, key: str, doing: str) -
     if isinstance(error, SyntaxError) and error.filename == file:
         lines.append(error.lineno)
     where = f"{file}, line {lines[-1]}" if lines else file or "plug-in"
-    return Fault(where, key, f"{doing}: {type(error).__name__}: {error}", "mend it there")
+    return Fault(where, key, f"{doing}: {kind_and_text(error)}", "mend it there")
 
 
 def _attribute(module: ModuleType, dotted: str) -> Any:

@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -22,7 +21,7 @@ from cosim.errors import CosimError, Fault, InputError, reason
 from cosim.experiments import DEFAULT
 from cosim.experiments.files import package_versions
 from cosim.experiments.studies.command import OVERWRITE, add_studies, studies
-from cosim.folder import claimed, new_file
+from cosim.folder import claimed, default_folder, new_file
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -90,7 +89,7 @@ def run_command(
     chosen = with_options(chosen, option or [])
     from cosim.experiments.compose import compose  # now: it brings everything, and the above may have been refused
 
-    folder = out or Path("runs") / f"{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = out or default_folder(chosen.name)
     with claimed(folder, overwrite=overwrite):
         pass  # refused before the work
     with _progress(quiet) as progress:
@@ -112,7 +111,8 @@ def run_command(
         report = ": open report.html for figures and all measures" if (folder / "report.html").exists() else ""
         _out.print(f"Written to [bold]{escape(str(folder))}[/bold]{report}.")
     if results.stopped is not None:
-        _err.print(f"[red]stopped:[/red] {escape(str(results.stopped))}; what was computed is kept and marked")
+        told = f"[red]stopped:[/red] {escape(str(results.stopped))}; what was computed is kept and marked"
+        _err.print(told, highlight=False, soft_wrap=True)
         raise typer.Exit(results.stopped.exit_code)
 
 

@@ -77,7 +77,7 @@ def going_on(label: str, failed: list[RunStoppedError]) -> Iterator[None]:
         yield
     except RunStoppedError as error:
         failed.append(error)
-    except (Exception, KeyboardInterrupt) as error:
+    except BaseException as error:  # such as SystemExit in a measure of others
         is_interrupted = isinstance(error, KeyboardInterrupt)
         told = f"{label}: {'interrupted' if is_interrupted else reason(error)}"
         failed.append(RunStoppedError(told, None, INTERRUPTED if is_interrupted else CosimError.exit_code))

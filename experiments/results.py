@@ -178,10 +178,14 @@ def _write_report(results: Results, manifest: dict[str, Any], figures: bool, pro
     runs = Runs(trajectories, metrics, results.day.exogenous)
     drawn = []
     if figures:
-        drawn = write_figures(
-            runs, folder / "figures", promises=promises,
-            progress=lambda name, done, total: progress(SHARED, f"figures: {name}", done, total),
-        )  # fmt: skip
+        with results.keeping(SHARED):  # a report without them is better than none
+            drawn = write_figures(
+                runs, folder / "figures", promises=promises,
+                progress=lambda name, done, total: progress(SHARED, f"figures: {name}", done, total),
+            )  # fmt: skip
+        if results.interrupted:
+            return
+        manifest = results.write() if SHARED in results.failures else manifest
     progress(SHARED, "report", 0, 1)
     unbalance = {label: results.runs[label].unbalance for label in trajectories}
     write_report(folder, results.day, runs, manifest, drawn, promises, unbalance)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 from cosim import plugins
-from cosim.errors import CosimError, Fault, InputError, collecting
+from cosim.errors import CosimError, Fault, InputError, collecting, kind_and_text
 from cosim.trajectory import Trajectory
 
 GROUP = "cosim.metrics"
@@ -77,8 +77,8 @@ def measure_own(run: Trajectory, wanted: Sequence[str], board: dict[str, float])
     for name, function in functions.items():
         try:
             figures = {str(key): float(value) for key, value in function(run).items()}
-        except Exception as error:
-            failed.append(CosimError(f"metrics: '{name}' failed: {type(error).__name__}: {error}"))
+        except (Exception, SystemExit) as error:
+            failed.append(CosimError(f"metrics: '{name}' failed: {kind_and_text(error)}"))
             failed[-1].__cause__ = error
             continue
         twice = sorted(board.keys() & figures.keys())

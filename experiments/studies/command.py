@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import fields
-from datetime import datetime
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -15,6 +14,7 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from cosim.experiments.studies import STUDIES
+from cosim.folder import default_folder
 from cosim.plugins import shipped
 
 studies = typer.Typer(
@@ -49,7 +49,7 @@ def study_command(name: str) -> Any:
     def call(out: Path | None, overwrite: bool, **values: Any) -> None:
         config = asked(**values)
         study = shipped(STUDIES[name].target)()
-        folder = out or Path("runs") / f"{study.folder_name(config)}-{datetime.now():%Y%m%d-%H%M%S}"
+        folder = out or default_folder(study.folder_name(config))
         with _err.status(f"Running {name}") as status:
             result = study.conduct(config, folder, status.update, overwrite=overwrite)
         for line in result.lines:

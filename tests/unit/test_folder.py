@@ -21,7 +21,7 @@ from cosim.experiments import execute as executing
 from cosim.experiments import keep
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
-from cosim.folder import JOURNAL, claimed, new_file, write_whole
+from cosim.folder import JOURNAL, claimed, default_folder, new_file, write_whole
 from cosim.plant import Plant
 
 Cosim = Callable[..., tuple[int, str, str]]
@@ -126,13 +126,15 @@ def test_no_link_leads_to_what_lies_outside(tmp_path: Path, old: Path) -> None:
 def test_names_in_a_journal_that_lead_outside_are_not_ours(tmp_path: Path, old: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with (old / JOURNAL).open("a") as file:
-        file.write(f"../mine.txt\n{tmp_path}/mine.txt\nnotes.t")  # the last was cut short by the end of the program
+        file.write(
+            f"../mine.txt\n{tmp_path}/mine.txt\n{JOURNAL}\n./{JOURNAL}\n.\nnotes.t"
+        )  # the last was cut short by the end of the program
     with claimed(old, overwrite=True) as owned:
         owned.clear()
         put(old / "xt")
     assert (tmp_path / "mine.txt").read_text() == "mine"
     assert (old / "notes.txt").read_text() == "mine"
-    assert "xt" in (old / JOURNAL).read_text().splitlines()
+    assert (old / JOURNAL).read_text().splitlines()[1:] == ["xt"]
     (old / JOURNAL).rename(tmp_path / "journal")
     (old / JOURNAL).symlink_to(tmp_path / "journal")
     with pytest.raises(InputError, match="holds what cosim did not write"):
@@ -159,10 +161,12 @@ def test_what_a_killed_program_left_half_written_is_ours(old: Path) -> None:
     assert not (old / ".metrics.json.part").exists()
 
 
-@pytest.mark.parametrize("place", ["file", "file/below", "/proc/nothing"])
-def test_places_that_cannot_be_folders_are_named(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "why"), [("file", "it is no folder"), ("file/below", "Not"), ("/proc/nothing", "No")]
+)
+def test_places_that_cannot_be_folders_are_named(tmp_path: Path, place: str, why: str) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match=r"--out: cannot be written to .* → give another folder"):
+    with pytest.raises(InputError, match=rf"--out: cannot be written to \({why}.*\) → give another folder"):
         claimed(tmp_path / place).__enter__()
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -279,6 +283,42 @@ def test_a_bug_marks_its_run_and_the_others_go_on(tmp_path: Path, monkeypatch: p
     kept = pd.read_parquet(tmp_path / "out" / "trajectories" / "b" / "steps.parquet")
     assert len(kept) == (5 if where == "plant" else 12)
     assert "b: " in (tmp_path / "out" / "report.html").read_text()
+
+
+OTHERS = """
+from cosim import BaseController, Setpoints
+class Unspeakable(BaseException):
+    def __str__(self): raise ValueError
+class Quits(BaseController):
+    def __init__(self, feeder): pass
+    def decide(self, seen):
+        if seen.step == 6: raise Unspeakable
+        return Setpoints.free(len(seen.net_kw))
+    def artifacts(self): raise SystemExit(0)
+def quits(run): raise SystemExit("no \\ud800" if run.label == "a" else 0)
+def hours(run): return {"hours": 1.0}
+"""
+
+
+def test_code_of_others_cannot_end_the_runs(tmp_path: Path, cosim: Cosim) -> None:
+    (tmp_path / "others.py").write_text(OTHERS)
+    metrics = 'metrics = ["others.py:quits", "others.py:hours"]\n[ev]'
+    path = here(tmp_path, SHORT.replace("[ev]", metrics).replace('"equal_share"', '"others.py:Quits"'))
+    code, _, err = cosim("run", path, "--out", str(tmp_path / "out"), "--quiet", "--no-figures")
+    assert (code, "Traceback" in err) == (3, False)
+    assert "b: step 6 of 12: Unspeakable: (its text cannot be made)" in err
+    written = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert {label: found["hours"] for label, found in written["controllers"].items()} == {"a": 1, "b": 1, "c": 1}
+    why = {
+        label: run["stopped"] for label, run in json.loads((tmp_path / "out/manifest.json").read_text())["runs"].items()
+    }
+    assert r"a: metrics: '" in why["a"]
+    assert r"others.py:quits' failed: SystemExit: no \ud800" in why["a"]
+    assert "SystemExit: 0" in why["c"]
+
+
+def test_results_begun_in_one_second_do_not_meet() -> None:
+    assert len({(default_folder("day"), time.sleep(0.002)) for _ in range(5)}) == 5
 
 
 ENDS = """
