@@ -30,7 +30,8 @@ def names() -> tuple[str, ...]:
 
 def is_installed(name: str) -> bool:
     """Whether a feeder of that name comes from an installed package."""
-    return not (HERE / name / "feeder.toml").is_file() and name in plugins.offered(GROUP)
+    # os.path: false, not an error, where a name is too long for a file
+    return not os.path.isfile(HERE / name / "feeder.toml") and name in plugins.offered(GROUP)
 
 
 def check(name_or_path: str | Path) -> None:
@@ -50,7 +51,7 @@ def find(name_or_path: str | Path) -> Path:
         path = Path(offered() if callable(offered) else offered)
     else:
         path = HERE / name if name in names() else Path(name_or_path)
-    if os.path.isdir(path):  # false, not an error, where a name is too long for a file
+    if os.path.isdir(path):
         path = path / "Master.dss"
     if not os.path.isfile(path):
         remedy = meant(name, names(), f"write one of {', '.join(names())}, or the path of a .dss file")

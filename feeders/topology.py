@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from itertools import combinations
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import dijkstra
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.csgraph import connected_components, dijkstra
 
 from cosim.contract import Branch, Network, Survey
 
@@ -19,15 +21,14 @@ Edge = tuple[str, str, float]  # two buses, and the metres between them
 def supply_of(survey: Survey) -> Branch | None:
     """The transformer behind which most customers are; one that changes the voltage, where there is any."""
     network = survey.network
-    edges = edges_of(network)
     transformers = [branch for branch in network.branches if branch.kind == "transformer"]
-
-    def behind(branch: Branch) -> int:
-        reached = distances_m(edges, branch.buses[low_voltage_terminal(branch)])
-        return sum(load.bus in reached for load in survey.loads)
-
+    feeds = {branch.name: branch.buses[low_voltage_terminal(branch)] for branch in transformers}
+    buses, graph = _graph(edges_of(network), [*feeds.values(), *(load.bus for load in survey.loads)])
+    # parts of the network once, not what each transformer reaches: a rural feeder has a thousand of them
+    part = connected_components(graph, directed=False)[1]
+    loads_in = Counter(part[buses[load.bus]] for load in survey.loads)
     changing = [branch for branch in transformers if not _levels_joined(network, branch)]
-    return max(changing or transformers, key=behind, default=None)
+    return max(changing or transformers, key=lambda one: loads_in[part[buses[feeds[one.name]]]], default=None)
 
 
 def low_voltage_terminal(transformer: Branch) -> int:
@@ -37,13 +38,18 @@ def low_voltage_terminal(transformer: Branch) -> int:
 
 def distances_m(edges: list[Edge], start: str) -> dict[str, float]:
     """Length of the shortest path from a bus [m]; only buses that can be reached."""
-    buses = {bus: index for index, bus in enumerate(dict.fromkeys([start, *(bus for e in edges for bus in e[:2])]))}
+    buses, graph = _graph(edges, [start])
+    metres = np.asarray(dijkstra(graph, directed=False, indices=[0])).reshape(-1)
+    return {bus: round(float(metres[index]), 6) for bus, index in buses.items() if np.isfinite(metres[index])}
+
+
+def _graph(edges: list[Edge], first: Iterable[str]) -> tuple[dict[str, int], csr_matrix]:
+    """Row of every bus, ``first`` and then those of the edges, and the metres between neighbours."""
+    buses = {bus: row for row, bus in enumerate(dict.fromkeys([*first, *(bus for e in edges for bus in e[:2])]))}
     ends = np.array([[buses[one], buses[other]] for one, other, _ in edges]).reshape(-1, 2)
     # An edge without length still joins its ends; zero would mean "no edge" to the graph routine.
     length = np.array([max(metres, 1e-9) for _, _, metres in edges])
-    graph = coo_matrix((length, (ends[:, 0], ends[:, 1])), shape=(len(buses), len(buses))).tocsr()
-    metres = np.asarray(dijkstra(graph, directed=False, indices=[0])).reshape(-1)
-    return {bus: round(float(metres[index]), 6) for bus, index in buses.items() if np.isfinite(metres[index])}
+    return buses, coo_matrix((length, (ends[:, 0], ends[:, 1])), shape=(len(buses), len(buses))).tocsr()
 
 
 def head_line(network: Network, start: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -47,6 +48,9 @@ class PlanConfig(StudyConfig):
             return
         given = {"DEMAND": self.demand, "--capacity-kw": self.capacity_kw}
         yield from (Fault("cosim plan", key, "is missing", "give it") for key, value in given.items() if value is None)
+        if 1e7 < (self.capacity_kw or 0.0) < math.inf:
+            remedy = "give kW, or inf for no limit, from 0 to 10000000"
+            yield Fault("cosim plan", "--capacity-kw", f"is {self.capacity_kw:g}, out of range", remedy)
         found: list[Fault] = []
         with collecting(found):
             self.options()
