@@ -123,6 +123,7 @@ def _at_once(results: Results, progress: Progress, jobs: int) -> None:
     scenario = results.day.scenario
     waiting = list(scenario.runs)
     working: dict[Connection, tuple[str, BaseProcess]] = {}
+    started: list[BaseProcess] = []
     is_ending = False
 
     def hear(timeout_s: float | None = None, tell: Progress = progress) -> None:
@@ -153,6 +154,7 @@ def _at_once(results: Results, progress: Progress, jobs: int) -> None:
                 to_do = (alone, results.day.path, results.folder, results.engine, theirs)
                 begun = context.Process(target=_work, args=to_do)
                 begun.start()
+                started.append(begun)
                 theirs.close()  # so that a process that dies is heard of
                 working[ours] = item.name, begun
             hear()
@@ -167,7 +169,7 @@ def _at_once(results: Results, progress: Progress, jobs: int) -> None:
             hear(until_s - monotonic(), nobody)
         raise
     finally:
-        _end([process for _, process in working.values()])
+        _end(started)  # one that sent its result may still be about to end
 
 
 def _end(processes: list[BaseProcess]) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cosim.controllers.caps.problem import CapsProblem, share_of_phase
     from cosim.controllers.caps.receding import Replan, RunningPlan
     from cosim.controllers.caps.record import CapsRecord, ExportRecord
-    from cosim.controllers.caps.result import CapsResult, Relaxation
+    from cosim.controllers.caps.result import CapsResult, Relaxation, over_limit_kw
     from cosim.controllers.caps.solve import solve_caps
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
     "CapsRecord", "CapsResult", "Deviation", "ExportCaps", "ExportPlan",
     "ExportProblem", "ExportRecord", "ExportResponse", "ExportResult",
     "ExportRow", "Relaxation", "Replan", "Round", "RunningBothWays", "RunningPlan", "best_response",
-    "best_response_lp", "charging_cost_eur", "deviation_test", "export_response", "share_of_phase", "solve_caps",
+    "best_response_lp", "charging_cost_eur", "deviation_test", "export_response", "over_limit_kw", "share_of_phase", "solve_caps",
     "solve_export", "worst_draw",
 ]  # fmt: skip
 

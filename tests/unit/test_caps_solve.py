@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cosim.controllers.caps import CapsOptions, CapsProblem, best_response, share_of_phase, solve_caps
-from cosim.controllers.caps.result import over_limit_kw
+from cosim.controllers.caps import CapsOptions, CapsProblem, best_response, over_limit_kw, share_of_phase, solve_caps
 
 NIGHT = np.array([0.3, 0.1, 0.1, 0.1, 0.1, 0.3])
 

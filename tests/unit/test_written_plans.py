@@ -92,7 +92,7 @@ def check_files(planned: Path) -> None:
     """Other plans are as good, and every table says the same in both of its files."""
     names = {path.name for path in planned.iterdir() if path.suffix != ".png"}
     kinds = {f"{table}.{kind}" for table in ("plan", "vehicles", "other_plans") for kind in ("csv", "parquet")}
-    of_a_study = {"metrics.json", "manifest.json", "timing.json", "report.md"}
+    of_a_study = {".cosim-files", "metrics.json", "manifest.json", "timing.json", "report.md"}
     assert names == kinds | of_a_study | {"plan.json"}  # a file that is new needs a check here
     for table in ("plan", "vehicles", "other_plans"):
         text = pd.read_csv(planned / f"{table}.csv", dtype={"vehicle": str})
