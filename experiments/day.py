@@ -14,7 +14,7 @@ import pandas as pd
 from cosim import controllers
 from cosim.contract import Controller, Exogenous, Feeder, Forecast, Predictor
 from cosim.errors import Fault, InputError, UnsupportedError
-from cosim.experiments.labels import label_problem
+from cosim.experiments.labels import LABEL_REMEDY, label_problem
 from cosim.experiments.scenario import ForecastTable, Scenario
 from cosim.experiments.scenario import Run as RunSpec
 from cosim.households import Behaviour
@@ -144,7 +144,7 @@ class Day(Place):
         if label is not None:
             spec = spec.model_copy(update={"label": label})
         if problem := label_problem(spec.name):
-            raise InputError(Fault("run()", "label", problem, "give another, run(..., label=...)"))
+            raise InputError(Fault("run()", "label", problem, LABEL_REMEDY))
         faults = controllers.check(made, self.feeder, self.forecast_of(spec).expected)
         if faults:
             raise InputError(faults)

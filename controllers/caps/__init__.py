@@ -32,8 +32,8 @@ __all__ = [
     "CapsRecord", "CapsResult", "Deviation", "ExportCaps", "ExportPlan",
     "ExportProblem", "ExportRecord", "ExportResponse", "ExportResult",
     "ExportRow", "Relaxation", "Replan", "Round", "RunningBothWays", "RunningPlan", "best_response",
-    "best_response_lp", "charging_cost_eur", "deviation_test", "export_response", "over_limit_kw", "share_of_phase", "solve_caps",
-    "solve_export", "worst_draw",
+    "best_response_lp", "charging_cost_eur", "deviation_test", "export_response", "over_limit_kw", "share_of_phase",
+    "solve_caps", "solve_export", "worst_draw",
 ]  # fmt: skip
 
 __getattr__ = exports(__name__, __file__)  # what may be asked for is known without waiting for a solver
