@@ -119,7 +119,7 @@ def test_a_class_defined_in_a_function_and_a_part_of_a_run_can_be_saved(day, tmp
 
 def test_a_folder_that_cannot_be_made_is_named(day, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="File exists"):
+    with pytest.raises(InputError, match="it is no folder"):
         day.run("none").save(tmp_path / "file")
 
 
