@@ -22,6 +22,8 @@ Float = NDArray[np.float64]
 DAY_MIN = 1440
 ABSURD_KW = 100.0
 _OTHER_UNIT = re.compile(r"(?:^|[\s_\[(/.-])(?:[kM]?Wh|watts?)[\])]?$", re.IGNORECASE)
+_NO_HOME = re.compile(r"(?:date|day|weekday|month|year|hour|minute|second|index)", re.IGNORECASE)
+"""What tables of a time series have beside the homes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,7 @@ def read_profiles(profiles: str | Path) -> Profiles:
     ------
     InputError
         With every fault found: missing or unreadable file, columns without a name or of one name, wrong length, uneven
-        time, NaN, text, booleans, a column that counts rows or whose name says another unit, negative or absurd values
+        time, NaN, text, booleans, a column that counts rows or hours or whose name says another unit, negative or absurd values
         (above 100 kW: the file is likely in watts).
     """
     if str(profiles) in household_sets():
@@ -89,8 +91,9 @@ def read_profiles(profiles: str | Path) -> Profiles:
     watts = f"give kW, not W (a household above {ABSURD_KW:g} kW is refused)"
     for column, name in enumerate(map(str, table.columns)):
         values_kw, negative = demand_kw[:, column], "give demand without generation; roofs are modelled apart"
-        if counts_rows(values_kw):
-            faults.append(Fault(where, name, "counts rows, so it is no demand", "leave the column out (index=False)"))
+        if counts_rows(values_kw) or _NO_HOME.fullmatch(name.strip()):
+            problem = "counts rows" if counts_rows(values_kw) else "is no home by its name"
+            faults.append(Fault(where, name, f"{problem}, so it is no demand", "leave the column out (index=False)"))
             continue
         if unit := _OTHER_UNIT.search(name):
             remedy = "give mean kW of each row (kWh of a row divided by its hours), and no other unit in the name"

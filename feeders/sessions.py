@@ -207,7 +207,7 @@ def _read_whole(path: str | Path, customers: Sequence[str], start: datetime, eff
     named = table["customer"].astype(str).str.strip()
     columns = {str(name): column for column, name in enumerate(customers)}
     column: Float = np.array([columns.get(name, np.nan) for name in named], np.float64)
-    faults += _odd_sessions(column, table["customer"], times, values, where)
+    faults += _odd_sessions(column, named, times, values, where)
     if faults:
         raise InputError(faults)
     return EvSessions(
@@ -260,13 +260,15 @@ def _odd_sessions(
     overlaps[order[1:]] = same & (arrival[order][1:] < departure[order][:-1])
     too_long = departure - arrival > LONGEST_STAY_DAYS * DAY_MIN
     large = battery > ABSURD_BATTERY_KWH
+    need = f"give kWh, above 0 and at most {ABSURD_ENERGY_KWH:g}"
+    power = f"give kW, not W, above 0 and at most {ABSURD_CHARGER_KW:g}"
     rules: tuple[tuple[str, NDArray[np.bool_], Float | pd.Series, str, str], ...] = (
         ("customer", np.isnan(column), names, "no such customer: {!r}", "use a name that `cosim feeder` lists"),
         ("departure", departure <= arrival, departure, "is not after arrival", "mend the times"),
         ("departure", too_long, departure, f"is more than {LONGEST_STAY_DAYS:g} days after arrival", "mend the date"),
         ("arrival", overlaps, arrival, "before this customer's last car has left", "one session at a time at a home"),
-        ("energy_kwh", (energy <= 0) | (energy > ABSURD_ENERGY_KWH), energy, "out of range: {:g}", "give kWh, above 0"),
-        ("charger_kw", (charger <= 0) | (charger > ABSURD_CHARGER_KW), charger, "out of range: {:g}", "give kW, not W"),
+        ("energy_kwh", (energy <= 0) | (energy > ABSURD_ENERGY_KWH), energy, "out of range: {:g}", need),
+        ("charger_kw", (charger <= 0) | (charger > ABSURD_CHARGER_KW), charger, "out of range: {:g}", power),
         ("efficiency", (efficiency <= 0) | (efficiency > 1), efficiency, "not in (0, 1]: {:g}", "0.9 is usual"),
         ("soc_arrival_kwh", soc < 0, soc, "negative: {:g}", "give the content on arrival in kWh"),
         ("battery_kwh", soc + energy > battery + 1e-9, battery, "{:g} kWh cannot hold content and need", "mend one"),

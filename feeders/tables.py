@@ -27,7 +27,7 @@ LONGEST_LINE = 1_000_000  # bytes
 MOST_CELLS = 200_000_000  # a minute's year of 380 homes, 1.6 GB: a small Parquet file may claim any size
 MOST_NAMED = 20  # columns at fault that are named one by one
 
-_COUNTED = "save it without the index (to_csv or to_parquet with index=False), or leave the column out"
+_COUNTED = "name it `time` where it holds times, else save without the index (index=False) or leave the column out"
 
 
 def read_table(path: str | Path, key: str, remedy: str) -> pd.DataFrame:
@@ -45,13 +45,13 @@ def read_table(path: str | Path, key: str, remedy: str) -> pd.DataFrame:
         raise refuse("no such file", remedy)
     if not path.stat().st_size:
         raise refuse("is empty", "give a header and rows")
-    is_parquet = path.suffix == ".parquet"
+    is_parquet = path.suffix.lower() == ".parquet"
     try:
         names = _parquet_names(path) if is_parquet else _csv_names(path)
         faults = column_faults(names, str(path))
         if faults:
             raise InputError(faults)
-        table = _read_parquet(path) if is_parquet else pd.read_csv(path, skipinitialspace=True, encoding="utf-8")
+        table = _read_parquet(path) if is_parquet else _read_csv(path)
     except UnicodeDecodeError as error:
         problem = f"is not UTF-8: {error.reason} at byte {error.start}"
         raise refuse(problem, "save it as CSV in UTF-8, or Parquet") from None
@@ -103,6 +103,13 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     return table
 
 
+def _read_csv(path: Path) -> pd.DataFrame:
+    # a customer is a name, also where it looks like a number: 007
+    table = pd.read_csv(path, skipinitialspace=True, encoding="utf-8", dtype={"customer": str})
+    filled = np.flatnonzero(table.notna().any(axis=1))
+    return table.iloc[: filled[-1] + 1 if filled.size else 0]  # spreadsheets leave rows of commas at the end
+
+
 def _csv_names(path: Path) -> list[str]:
     """Names in the first line that is not blank, of a text that can be read as CSV."""
     with path.open("rb") as raw:
@@ -137,7 +144,7 @@ def refuse_out_of_range(where: str, rules: Sequence[tuple[str, bool, object, str
 
 def place(where: str, row: int) -> str:
     """File and row as an editor counts them: the header of a CSV file is line 1."""
-    return f"{where}, row {row}" if where.endswith(".parquet") else f"{where}, line {row + 2}"
+    return f"{where}, row {row}" if where.lower().endswith(".parquet") else f"{where}, line {row + 2}"
 
 
 def find_faults(

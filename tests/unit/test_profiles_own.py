@@ -157,3 +157,21 @@ def test_an_infinity_is_one_fault(tmp_path: Path) -> None:
 def test_a_set_that_does_not_exist_names_those_that_do() -> None:
     with pytest.raises(InputError, match="january_weekday, july_weekday, may_weekday, october_weekday"):
         draw_households("february_weekday", 3, NOON, 60, np.random.default_rng(0))
+
+
+def test_rows_of_commas_at_the_end_are_no_gaps_and_hours_are_no_home(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    table = a_day().assign(time=pd.date_range("2026-05-15", periods=1440, freq="min"))
+    path.write_text(table.to_csv(index=False) + ",,,\n,,,\n")
+    assert read_profiles(path).demand_kw.shape == (1440, 3)
+    path.write_text(table.to_csv(index=False).replace("\n", "\n,,,\n", 1))
+    with pytest.raises(InputError, match="line 2"):
+        read_profiles(path)
+    table.assign(Hour=table.time.dt.hour).to_csv(path, index=False)
+    with pytest.raises(InputError, match=r"Hour: is no home by its name"):
+        read_profiles(path)
+    table.set_index("time").rename_axis(None).to_csv(path)
+    with pytest.raises(InputError, match="name it `time` where it holds times"):
+        read_profiles(path)
+    table.to_parquet(tmp_path / "OWN.PARQUET")
+    assert read_profiles(tmp_path / "OWN.PARQUET").names == ("a", "b", "c")

@@ -225,3 +225,13 @@ def test_an_offset_is_refused_however_it_is_written(tmp_path: Path, offset: str)
     text = f"customer,arrival,departure,energy_kwh,charger_kw\nLOAD1,2026-05-15{offset},2026-05-16T07:00,12,7.4\n"
     with pytest.raises(InputError, match="has an offset"):
         read_sessions(own(tmp_path / "cars.csv", text), CUSTOMERS, NOON, 1440)
+
+
+def test_customers_named_by_numbers_are_names_and_bounds_are_said(tmp_path: Path) -> None:
+    text = "customer,arrival,departure,energy_kwh,charger_kw\n007,2026-05-15T18:00,2026-05-16T07:00,12,7.4\n,,,,\n"
+    sessions = read_sessions(own(tmp_path / "cars.csv", text), ["7", "007"], NOON, 1440)
+    np.testing.assert_array_equal(sessions.customer, [1])
+    with pytest.raises(InputError, match="no such customer: '007'"):
+        read_sessions(tmp_path / "cars.csv", CUSTOMERS, NOON, 1440)
+    with pytest.raises(InputError, match="charger_kw: out of range: 150 → give kW, not W, above 0 and at most 50"):
+        read_sessions(own(tmp_path / "dc.csv", text.replace("7.4", "150")), ["007"], NOON, 1440)
