@@ -109,7 +109,8 @@ class Results:
 
     def write(self) -> dict[str, Any]:
         """Write metrics, timing and manifest; what the last holds. That they cannot be written stops no run."""
-        self.failures.pop(_TABLES, None)  # what could not be written may be now
+        if _TABLES in self.failures and self.failures[_TABLES].exit_code != INTERRUPTED:
+            del self.failures[_TABLES]  # what could not be written may be now; an interruption is not forgotten
         with self.keeping(_TABLES):
             return write_tables(self)
         return {}
@@ -230,7 +231,7 @@ def keep_run(
         write_proof(folder / "caps" / label, trajectory, day)
 
     parts = {"writing": write, "measures": measure, "unbalance": analyse_unbalance, "cross-check": check}
-    parts = {**(parts if trajectory.steps else {}), "proof": prove}
+    parts = {**(parts if trajectory.steps else {}), **({"proof": prove} if "caps" in trajectory.artifacts else {})}
     for done, (phase, work) in enumerate(parts.items()):
         broken: list[RunStoppedError] = []
         with going_on(label, broken):

@@ -30,7 +30,7 @@ def names() -> tuple[str, ...]:
 
 def is_installed(name: str) -> bool:
     """Whether a feeder of that name comes from an installed package."""
-    return not (HERE / name / "feeder.toml").is_file() and name in plugins.offered(GROUP)
+    return not os.path.isfile(HERE / name / "feeder.toml") and name in plugins.offered(GROUP)
 
 
 def check(name_or_path: str | Path) -> None:

@@ -162,7 +162,8 @@ def test_what_a_killed_program_left_half_written_is_ours(old: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "why"), [("file", "it is no folder"), ("file/below", "Not"), ("/proc/nothing", "No")]
+    ("place", "why"),
+    [("file", "it is no folder"), ("file/below", "Not"), ("/proc/nothing", "No"), ("x" * 300, "File name")],
 )
 def test_places_that_cannot_be_folders_are_named(tmp_path: Path, place: str, why: str) -> None:
     (tmp_path / "file").write_text("mine")
@@ -183,7 +184,12 @@ def test_single_files_are_replaced_only_when_asked(tmp_path: Path, cosim: Cosim)
     assert (code, "rows.png: --out: is there already" in err) == (2, True)
     assert cosim("plan", "--generate", "3", "--out", str(out), "--overwrite")[0] == 0
     assert len(pd.read_csv(out)) == 3
-    for wrong, told in ((tmp_path, "is a folder"), (out / "below.csv", "demand.csv is no folder")):
+    long = tmp_path / f"{'x' * 300}.csv"
+    for wrong, told in (
+        (tmp_path, "is a folder"),
+        (out / "below.csv", "demand.csv is no folder"),
+        (long, "File name too long → give another file"),
+    ):
         with pytest.raises(InputError, match=told):
             new_file(wrong, overwrite=True)
 
@@ -283,6 +289,21 @@ def test_a_bug_marks_its_run_and_the_others_go_on(tmp_path: Path, monkeypatch: p
     kept = pd.read_parquet(tmp_path / "out" / "trajectories" / "b" / "steps.parquet")
     assert len(kept) == (5 if where == "plant" else 12)
     assert "b: " in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_an_interruption_while_tables_are_written_is_not_forgotten(
+    tmp_path: Path, cosim: Cosim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, falls = results.write_tables, iter([False, True, False, False, False])  # as the second run ends
+
+    def interrupted(found: results.Results) -> object:
+        return signal.raise_signal(signal.SIGINT) if next(falls) else write(found)
+
+    monkeypatch.setattr(results, "write_tables", interrupted)
+    code, _, err = cosim("run", here(tmp_path), "--out", str(tmp_path / "out"), "--no-figures", "--quiet")
+    assert code == 130
+    assert "interrupted; not finished: c" in " ".join(err.split())
+    assert runs_of(tmp_path / "out") == (["a", "b"], ["c"])
 
 
 OTHERS = """
