@@ -414,6 +414,23 @@ def test_a_worker_that_is_killed_costs_its_own_run_only(
 
 
 @pytest.mark.slow
+def test_an_interruption_of_all_processes_is_told_once(tmp_path: Path) -> None:
+    command = ["run", here(tmp_path, LONG), "--out", str(tmp_path / "out"), "--no-figures", "--jobs", "2", "--quiet"]
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", "cosim", *command], start_new_session=True, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as program:  # fmt: skip
+        while program.poll() is None and not (tmp_path / "out" / "metrics.json").exists():
+            time.sleep(0.01)
+        time.sleep(0.1)  # workers begin to load what they need
+        os.killpg(program.pid, signal.SIGINT)  # as Ctrl-C does
+        _, err = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert err.count("\n") == 1
+    assert err.startswith("stopped: interrupted; not finished: a, b, c, d, e, f")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_program_that_is_killed_loses_only_the_runs_in_progress(tmp_path: Path, cosim: Cosim, jobs: str) -> None:
     rng, out = np.random.default_rng(int(jobs)), tmp_path / "out"
