@@ -13,6 +13,7 @@ CosimError
 
 from __future__ import annotations
 
+import math
 import os
 import traceback
 from collections.abc import Iterable, Iterator
@@ -159,7 +160,8 @@ def range_faults(where: str, ranges: Iterable[tuple[str, float, float, float, st
     """
     for key, value, low, high, what in ranges:
         if not low <= value <= high:
-            yield Fault(where, key, f"is {value}, out of range", f"give {what} from {low:.10g} to {high:.10g}")
+            allowed = f"from {low:.10g} to {high:.10g}" if high < math.inf else f"of {low:.10g} or more"
+            yield Fault(where, key, f"is {value}, out of range", f"give {what} {allowed}")
 
 
 @contextmanager

@@ -138,7 +138,7 @@ def claimed(folder: Path, *, overwrite: bool = False) -> Iterator[ResultsFolder]
         or another process writes into it.
     """
     path = Path(os.path.abspath(folder))
-    missing = [place for place in (path, *path.parents) if not place.exists()]
+    missing = [place for place in (path, *path.parents) if not os.path.exists(place)]
     try:
         owned = ResultsFolder(path, _locked(path, str(folder)))
         try:
@@ -173,6 +173,12 @@ def default_folder(name: str) -> Path:
 def new_file(path: Path, *, overwrite: bool = False) -> Path:
     """Return the path of a file that may be written; InputError where one is there, or none can be, before the work."""
     problem, remedy = "", "give another file"
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:  # such as a name that is too long
+        raise InputError(Fault(str(path), "--out", f"cannot be written: {error.strerror}", remedy)) from None
     above = next(place for place in Path(os.path.abspath(path)).parents if os.path.lexists(place))
     if path.is_dir():
         problem = "is a folder"
@@ -249,6 +255,8 @@ def _locked(path: Path, told: str) -> int:
         raise InputError(Fault(told, "--out", "is in use by another process", remedy)) from None
     except OSError as error:
         os.close(opened)
+        if not there:  # begun by this very call
+            journal.unlink()
         raise WriteError(f"{journal}: cannot be written: {error.strerror}") from error
     return opened
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import traceback
@@ -82,7 +83,7 @@ def _refuse_missing(target: str, key: str) -> None:
         raise InputError(Fault("target", key, f"{target!r} does not end in a colon and a Python name", remedy))
     package = place.partition(".")[0]
     if _is_path(place):
-        if not Path(place).is_file():
+        if not os.path.isfile(place):
             raise InputError(Fault("target", key, f"cannot read '{place}': No such file", "write the path of a file"))
     elif package not in sys.modules and find_spec(package) is None:
         remedy = "install it, or name a file: path/to/file.py:Name"

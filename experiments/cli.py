@@ -87,11 +87,11 @@ def run_command(
     if controllers is not None:
         chosen = only(chosen, controllers)
     chosen = with_options(chosen, option or [])
-    from cosim.experiments.compose import compose  # now: it brings everything, and the above may have been refused
-
     folder = out or default_folder(chosen.name)
     with claimed(folder, overwrite=overwrite):
         pass  # refused before the work
+    from cosim.experiments.compose import compose  # now: it brings everything, and the above may have been refused
+
     with _progress(quiet) as progress:
         progress("the day", "composing", 0, 1)
         composition = compose(chosen, path)
@@ -302,7 +302,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        _err.print(f"[red]error:[/red] {escape(place)}{escape(error.strerror or str(error))}", highlight=False)
+        told = f"[red]error:[/red] {escape(place)}{escape(error.strerror or str(error))}"
+        _err.print(told, highlight=False, soft_wrap=True)
         sys.exit(InputError.exit_code)
     except (MemoryError, ImportError) as error:  # a library that cannot be mapped for want of memory is an ImportError
         _err.print(f"[red]error:[/red] {escape(reason(error))}", highlight=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import is_dataclass, replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -153,7 +154,8 @@ def _at_once(results: Results, progress: Progress, jobs: int) -> None:
                 alone = scenario.model_copy(update={"runs": (item,)})
                 to_do = (alone, results.day.path, results.folder, results.engine, theirs)
                 begun = context.Process(target=_work, args=to_do)
-                begun.start()
+                with _held_back():
+                    begun.start()
                 started.append(begun)
                 theirs.close()  # so that a process that dies is heard of
                 working[ours] = item.name, begun
@@ -170,6 +172,19 @@ def _at_once(results: Results, progress: Progress, jobs: int) -> None:
         raise
     finally:
         _end(started)  # one that sent its result may still be about to end
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Hold back what a terminal sends to all its processes: those begun inside never hear it, this one does later."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end(processes: list[BaseProcess]) -> None:

@@ -132,7 +132,7 @@ def keep_run(
         write_proof(folder / "caps" / label, trajectory, day)
 
     parts = {"writing": write, "measures": measure, "unbalance": analyse_unbalance, "cross-check": check}
-    parts = {**(parts if trajectory.steps else {}), "proof": prove}
+    parts = {**(parts if trajectory.steps else {}), **({"proof": prove} if "caps" in trajectory.artifacts else {})}
     for done, (phase, work) in enumerate(parts.items()):
         broken: list[RunStoppedError] = []
         with going_on(label, broken):

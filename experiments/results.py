@@ -61,7 +61,8 @@ class Results:
 
     def write(self) -> dict[str, Any]:
         """Write metrics, timing and manifest; what the last holds. That they cannot be written stops no run."""
-        self.failures.pop(_TABLES, None)  # what could not be written may be now
+        if _TABLES in self.failures and self.failures[_TABLES].exit_code != INTERRUPTED:
+            del self.failures[_TABLES]  # what could not be written may be now; an interruption is not forgotten
         with self.keeping(_TABLES):
             return write_tables(self)
         return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,7 +179,7 @@ def _print_table(console: Console, corner: str, rows: Sequence[str], columns: Ma
 def read_metrics(folder: Path) -> dict[str, dict[str, float]]:
     """Scoreboard of a folder of results; InputError where it holds none."""
     path = folder / "metrics.json"
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(Fault(str(path), "", "no such file", "give the folder that 'cosim run' wrote"))
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))["controllers"]
@@ -195,7 +196,7 @@ def read_metrics(folder: Path) -> dict[str, dict[str, float]]:
 def read_stopped(folder: Path) -> dict[str, str]:
     """Runs of a folder that are missing or not whole, and why in a few words; from its metrics and manifest."""
     path = folder / "manifest.json"
-    if not path.is_file():  # metrics may be kept alone
+    if not os.path.isfile(path):  # metrics may be kept alone
         return {}
 
     try:

@@ -45,9 +45,14 @@ class PlanConfig(StudyConfig):
     def faults(self) -> Iterator[Fault]:
         """Tell what is missing, else what is out of range."""
         if self.generate is not None:
+            if self.demand is not None:
+                remedy = "leave one of them out; --out is the file that is made"
+                yield Fault("cosim plan", "--generate", f"makes demand, and {self.demand} is given", remedy)
             return
-        given = {"DEMAND": self.demand, "--capacity-kw": self.capacity_kw}
-        yield from (Fault("cosim plan", key, "is missing", "give it") for key, value in given.items() if value is None)
+        given = {"DEMAND": (self.demand, "demand.csv"), "--capacity-kw": (self.capacity_kw, "--capacity-kw 100")}
+        for key, (value, example) in given.items():
+            if value is None:
+                yield Fault("cosim plan", key, "is missing", f"give it, such as {example}")
         if 1e7 < (self.capacity_kw or 0.0) < math.inf:
             remedy = "give kW, or inf for no limit, from 0 to 10000000"
             yield Fault("cosim plan", "--capacity-kw", f"is {self.capacity_kw:g}, out of range", remedy)

@@ -89,7 +89,9 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
 def make_demand(config: PlanConfig, out: Path, *, overwrite: bool = False) -> StudyResult:
     """Draw demand and write it into a CSV file; InputError where it is none, or there already."""
     if out.suffix.lower() != ".csv":
-        raise InputError(Fault("cosim plan --generate", "--out", "is no CSV file", "give a file, such as demand.csv"))
+        raise InputError(
+            Fault("cosim plan --generate", "--out", "is no CSV file", "give a file, such as --out demand.csv")
+        )
     new_file(out, overwrite=overwrite)
     rng, count = np.random.default_rng(config.seed), config.generate or 0
     table = generate_demand(count, rng, feasible=not config.any_need, efficiency=config.efficiency)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -30,7 +31,7 @@ class StudyConfig:
         found = [
             Fault(str(path), name.replace("_", "-"), "no such file", "write the path of a file that is there")
             for name, path in files
-            if not path.is_file()
+            if not os.path.isfile(path)
         ]
         found += range_faults("options", self._ranges())
         told = {fault.key for fault in found}

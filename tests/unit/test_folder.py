@@ -18,7 +18,7 @@ import pytest
 
 from cosim.errors import InputError, WriteError
 from cosim.experiments import execute as executing
-from cosim.experiments import keep
+from cosim.experiments import keep, results
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
 from cosim.folder import JOURNAL, claimed, default_folder, new_file, write_whole
@@ -162,7 +162,8 @@ def test_what_a_killed_program_left_half_written_is_ours(old: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "why"), [("file", "it is no folder"), ("file/below", "Not"), ("/proc/nothing", "No")]
+    ("place", "why"),
+    [("file", "it is no folder"), ("file/below", "Not"), ("/proc/nothing", "No"), ("x" * 300, "File name")],
 )
 def test_places_that_cannot_be_folders_are_named(tmp_path: Path, place: str, why: str) -> None:
     (tmp_path / "file").write_text("mine")
@@ -183,7 +184,12 @@ def test_single_files_are_replaced_only_when_asked(tmp_path: Path, cosim: Cosim)
     assert (code, "rows.png: --out: is there already" in err) == (2, True)
     assert cosim("plan", "--generate", "3", "--out", str(out), "--overwrite")[0] == 0
     assert len(pd.read_csv(out)) == 3
-    for wrong, told in ((tmp_path, "is a folder"), (out / "below.csv", "demand.csv is no folder")):
+    long = tmp_path / f"{'x' * 300}.csv"
+    for wrong, told in (
+        (tmp_path, "is a folder"),
+        (out / "below.csv", "demand.csv is no folder"),
+        (long, "File name too long → give another file"),
+    ):
         with pytest.raises(InputError, match=told):
             new_file(wrong, overwrite=True)
 
@@ -283,6 +289,21 @@ def test_a_bug_marks_its_run_and_the_others_go_on(tmp_path: Path, monkeypatch: p
     kept = pd.read_parquet(tmp_path / "out" / "trajectories" / "b" / "steps.parquet")
     assert len(kept) == (5 if where == "plant" else 12)
     assert "b: " in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_an_interruption_while_tables_are_written_is_not_forgotten(
+    tmp_path: Path, cosim: Cosim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, falls = results.write_tables, iter([False, True, False, False, False])  # as the second run ends
+
+    def interrupted(found: results.Results) -> object:
+        return signal.raise_signal(signal.SIGINT) if next(falls) else write(found)
+
+    monkeypatch.setattr(results, "write_tables", interrupted)
+    code, _, err = cosim("run", here(tmp_path), "--out", str(tmp_path / "out"), "--no-figures", "--quiet")
+    assert code == 130
+    assert "interrupted; not finished: c" in " ".join(err.split())
+    assert runs_of(tmp_path / "out") == (["a", "b"], ["c"])
 
 
 OTHERS = """
@@ -390,6 +411,23 @@ def test_a_worker_that_is_killed_costs_its_own_run_only(
     assert "b: its process ended without a result (exit code -9: killed" in " ".join(err.split())
     whole, incomplete = runs_of(tmp_path / "out")
     assert ("".join(whole), incomplete) == ("ac", ["b"])
+
+
+@pytest.mark.slow
+def test_an_interruption_of_all_processes_is_told_once(tmp_path: Path) -> None:
+    command = ["run", here(tmp_path, LONG), "--out", str(tmp_path / "out"), "--no-figures", "--jobs", "2", "--quiet"]
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", "cosim", *command], start_new_session=True, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as program:  # fmt: skip
+        while program.poll() is None and not (tmp_path / "out" / "metrics.json").exists():
+            time.sleep(0.01)
+        time.sleep(0.1)  # workers begin to load what they need
+        os.killpg(program.pid, signal.SIGINT)  # as Ctrl-C does
+        _, err = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert err.count("\n") == 1
+    assert err.startswith("stopped: interrupted; not finished: a, b, c, d, e, f")
 
 
 @pytest.mark.slow

@@ -212,7 +212,14 @@ def test_the_faults_of_a_hundred_thousand_rows_are_counted(tmp_path):
         ([], ["DEMAND: is missing", "--capacity-kw: is missing"]),
         (["nowhere.csv", "--capacity-kw", "20"], ["no such file"]),
         (["--generate", "5"], ["--out: is no CSV file"]),
-        (["x.csv", "--capacity-kw", "-1", "--n-sols", "0"], ["--capacity-kw: is -1", "--n-sols: is 0"]),
+        (
+            ["x.csv", "--capacity-kw", "-1", "--n-sols", "0"],
+            ["--capacity-kw: is -1", "a number of 0 or more", "--n-sols: is 0"],
+        ),
+        (
+            [__file__, "--generate", "5", "--out", "made.csv"],
+            ["--generate: makes demand, and ", "leave one of them out"],
+        ),
     ],
 )
 def test_bad_arguments(cosim, arguments, words):

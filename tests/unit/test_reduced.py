@@ -15,7 +15,7 @@ from cosim import feeders, run
 from cosim.contract import Exogenous, Feeder
 from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError, PowerFlowError, UnsupportedError
-from cosim.experiments.results import cross_check
+from cosim.experiments.keep import cross_check
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
 from cosim.reduced import ReducedEngine, ReducedNetwork
