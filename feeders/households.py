@@ -71,8 +71,8 @@ def read_profiles(profiles: str | Path) -> Profiles:
     ------
     InputError
         With every fault found: missing or unreadable file, columns without a name or of one name, wrong length, uneven
-        time, NaN, text, booleans, a column that counts rows or hours or whose name says another unit, negative or absurd values
-        (above 100 kW: the file is likely in watts).
+        time, NaN, text, booleans, a column that counts rows or hours or whose name says another unit, negative or
+        absurd values (above 100 kW: the file is likely in watts).
     """
     if str(profiles) in household_sets():
         return _shipped(str(profiles))
