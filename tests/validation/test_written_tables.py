@@ -50,7 +50,14 @@ CAPS: dict[str, tuple[Callable[[Street], tables.Columns], float]] = {
     "caps/bilevel_caps/deviation.csv": (caps_tables.deviation_table, 1e-6),
     "caps/bilevel_caps/export_caps.csv": (caps_tables.export_caps_table, 1e-6),
 }
-NO_TABLES = {"caps/bilevel_caps/proof.json", "manifest.json", "metrics.json", "timing.json", "report.html"}
+NO_TABLES = {
+    ".cosim-files",
+    "caps/bilevel_caps/proof.json",
+    "manifest.json",
+    "metrics.json",
+    "timing.json",
+    "report.html",
+}
 """Checked below, or read by nobody but people."""
 ONLY_OF_PARETO = {"front", "reference", "certificates"}
 
