@@ -213,8 +213,13 @@ def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str,
     if injectors:
         held = "other sources held at constant power as in the file, so served power cannot be checked"
         yield f"{held}: {', '.join(injectors[:5])}"
+    base_v = nominal_v or _nominal_voltage_v(survey)
     by_problem: dict[str, list[str]] = defaultdict(list)
     for load in survey.loads:
+        # what the plant takes for a collapse
+        if not 0.5 <= voltage_v[f"{load.bus}.{load.node_numbers[0]}"] / base_v <= 1.5:
+            level = f"on another level of voltage than {base_v:.4g} V, by which all are judged: runs stop at once"
+            by_problem[level].append(load.name)
         for problem in _load_problems(load, over_rated(load, voltage_v), distance_m):
             by_problem[problem].append(load.name)
     for problem, who in by_problem.items():

@@ -47,6 +47,9 @@ def test_run_writes_the_documented_folder(run, tmp_path):
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["reproducible"]
     assert manifest["seed"] == 4
+    assert {run["elsewhere"]["relative"] for run in manifest["runs"].values()} == {
+        1e-6
+    }  # of rules, nothing is searched
     for label in metrics:
         tables = folder / "trajectories" / label
         steps = pd.read_parquet(tables / "steps.parquet")

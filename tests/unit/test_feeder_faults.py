@@ -145,7 +145,7 @@ ZOO: dict[str, tuple[str | bytes, str]] = {
     "a library": (circuit(end="New Generator.G Bus1=home kV=0.4 Model=6 UserModel=/nowhere.so\n"), "Not Loaded"),
 }
 QUICK = {
-    "no such bus", "a phase that the line lacks", "behind an open switch", "on an island", "from a node to itself",
+    "no such bus", "a phase that the line lacks", "on a floating phase", "on an island", "from a node to itself",
     "volts for kilovolts", "kw nan", "a source of 0", "xhl 0", "r negative", "a web page",
 }  # fmt: skip
 

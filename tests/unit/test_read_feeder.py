@@ -132,6 +132,17 @@ def test_says_what_will_mislead(write: Write, text: str, says: str) -> None:
     assert says in only_warning(feeders.load(write(text)))
 
 
+def test_of_many_transformers_the_one_with_most_customers_is_watched(write: Write) -> None:
+    streets = range(9)  # of a transformer and a home each; one has two
+    text = HEAD + "".join(
+        f"New Transformer.T{k} Phases=3 Windings=2 Buses=[src lv{k}] kVs=[11 0.4] kVAs=[50 50] xhl=4\n"
+        f"New Load.L{k} Phases=1 Bus1=lv{k}.1 kV=0.23 kW=1 kvar=0 Model=1\n"
+        for k in streets
+    )
+    text += "New Load.M Phases=1 Bus1=lv7.2 kV=0.23 kW=1 kvar=0 Model=1\n" + BASES
+    assert feeders.load(write(text)).transformer == "T7"
+
+
 def test_says_that_there_are_no_coordinates_and_no_declared_voltage(write: Write) -> None:
     feeder = feeders.load(write(WHOLE, toml=None, coordinates=False))
     assert any("no coordinates" in warning for warning in feeder.warnings)
@@ -140,9 +151,11 @@ def test_says_that_there_are_no_coordinates_and_no_declared_voltage(write: Write
     assert feeder.nominal_voltage_v == 230.0
 
 
-def test_a_load_that_lines_do_not_reach_is_named(write: Write) -> None:
+def test_a_load_that_lines_do_not_reach_is_named_and_that_its_level_cannot_run(write: Write) -> None:
     feeder = feeders.load(write(WHOLE + "New Load.FAR Phases=1 Bus1=src.1 kV=6.35 kW=1 kvar=0 Model=1\n"))
-    assert "1 of 3 loads not reached by lines from the transformer (FAR)" in only_warning(feeder)
+    level, reached = told(feeder)
+    assert "1 of 3 loads on another level of voltage than 230 V" in level
+    assert "1 of 3 loads not reached by lines from the transformer (FAR)" in reached
 
 
 REGULATOR = "New Transformer.REG Phases=3 Windings=2 Buses=[home behind] Conns=[Wye Wye] kVs=[0.4 0.4] kVAs=[50 50]\n"
