@@ -201,7 +201,7 @@ def test_every_phase_of_a_run_is_told(tmp_path):
     told: dict[str, list[str]] = {}
     execute(composition, tmp_path, progress=lambda label, phase, *_: told.setdefault(label, []).append(phase))
     assert list(dict.fromkeys(told["none"])) == [
-        "planning", "steps", "writing", "measures", "unbalance", "cross-check", "done",
+        "planning", "steps", "writing", "measures", "unbalance", "cross-check", "proof", "done",
     ]  # fmt: skip
     drawn = [phase.removeprefix("figures: ") for phase in told["all runs"] if phase.startswith("figures: ")]
     assert {path.stem for path in (tmp_path / "figures").iterdir()} <= set(drawn)
