@@ -13,10 +13,13 @@ import pandas as pd
 
 from cosim import controllers
 from cosim.contract import Controller, Exogenous, Feeder, Forecast, Predictor
+from cosim.dss_files import hashes_of
 from cosim.errors import Fault, InputError, UnsupportedError
+from cosim.experiments.files import sha256_of
 from cosim.experiments.labels import LABEL_REMEDY, label_problem
 from cosim.experiments.scenario import ForecastTable, Scenario
 from cosim.experiments.scenario import Run as RunSpec
+from cosim.feeders.find import DATA
 from cosim.households import Behaviour
 from cosim.loop import run
 from cosim.measures import scoreboard
@@ -43,6 +46,25 @@ class Place:
     scenario: Scenario
     path: Path
     feeder: Feeder
+
+    @cached_property
+    def inputs_sha256(self) -> Mapping[str, str]:
+        """SHA-256 of the scenario, of all files that OpenDSS opens, and of profiles and sessions, by what they are for.
+
+        Taken when first asked for, which the first run does: what is edited afterwards was not its input.
+        """
+        scenario, master = self.scenario, self.feeder.master
+        hashes = {f"feeder/{name}": digest for name, digest in hashes_of(master).items()}
+        profiles, sessions = scenario.households.profiles, scenario.ev.sessions
+        drawn = "ev_sessions" if sessions is None else ""
+        files = {
+            f"scenario/{self.path.name}": self.path,
+            "feeder/feeder.toml": master.with_name("feeder.toml"),
+            **{f"data/{name}.parquet": DATA / f"{name}.parquet" for name in (profiles, drawn)},
+            f"profiles/{Path(profiles).name}": Path(profiles),
+            f"sessions/{Path(sessions or '').name}": Path(sessions or ""),
+        }
+        return hashes | {name: sha256_of(path) for name, path in files.items() if path.is_file()}
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -159,6 +181,7 @@ class Day(Place):
         progress: Callable[[int, int], None] | None = None,
     ) -> Run:
         """Run one of the scenario's own runs, in the world that is its own (who complies, what is foreseen)."""
+        self.inputs_sha256  # noqa: B018 - taken before anything runs
         controller = controller or self.controller(spec)
         trajectory = run(
             self.feeder,

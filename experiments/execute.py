@@ -81,7 +81,7 @@ def execute(
     # beside other work on the machine, BLAS threads make small products slower by far, in the measures as in the loop
     with claimed(folder, overwrite=overwrite) as owned, ONE_THREAD:
         owned.clear()
-        results = Results(owned.path, composition, engine)
+        results = Results(owned.path, composition, engine, composition.inputs_sha256)
         write_tables(results)  # so that whatever ends the program, the folder says what is missing
         with results.keeping(SHARED):
             # a library that finds no memory ends the process: let it be that of one run

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cosim import Trajectory, controllers, feeders, plugins
 from cosim.controllers import registry
-from cosim.dss_files import hashes_of
 from cosim.errors import RunStoppedError
-from cosim.experiments.files import origin, sha256_of
+from cosim.experiments.files import origin
 from cosim.experiments.scenario import Scenario
-from cosim.feeders.find import DATA
 from cosim.measures import own as own_measures
 
 if TYPE_CHECKING:
@@ -41,6 +38,7 @@ def make_manifest(
     composition: Day,
     runs: Mapping[str, Trajectory],
     engine: str,
+    inputs_sha256: Mapping[str, str],
     stopped: RunStoppedError | None,
     crosscheck: Mapping[str, Mapping[str, float]],
     failures: Mapping[str, RunStoppedError] = MappingProxyType({}),
@@ -65,7 +63,7 @@ def make_manifest(
         "warnings": list(composition.warnings),
         "plugins": _plugins(composition.scenario),
         **origin(_PACKAGES),
-        "inputs_sha256": input_hashes(composition),
+        "inputs_sha256": dict(inputs_sha256),
     }
 
 
@@ -98,19 +96,3 @@ def _of_run(
         "noncompliant_share": composition.scenario.noncompliant_share_of(run),
         "stubborn_homes": int(composition.behaviour_of(run).noncompliant.sum()),
     }
-
-
-def input_hashes(composition: Day) -> Mapping[str, str]:
-    """SHA-256 of the scenario, of every file that OpenDSS opens, and of profiles and sessions, by what they are for."""
-    scenario, master = composition.scenario, composition.feeder.master
-    hashes = {f"feeder/{name}": digest for name, digest in hashes_of(master).items()}
-    profiles, sessions = scenario.households.profiles, scenario.ev.sessions
-    drawn = "ev_sessions" if sessions is None else ""
-    files = {
-        f"scenario/{composition.path.name}": composition.path,
-        "feeder/feeder.toml": master.with_name("feeder.toml"),
-        **{f"data/{name}.parquet": DATA / f"{name}.parquet" for name in (profiles, drawn)},
-        f"profiles/{Path(profiles).name}": Path(profiles),
-        f"sessions/{Path(sessions or '').name}": Path(sessions or ""),
-    }
-    return hashes | {name: sha256_of(path) for name, path in files.items() if path.is_file()}

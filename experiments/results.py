@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,6 +39,8 @@ class Results:
         With the runs that are to be made.
     engine : str
         Which power flow.
+    inputs_sha256 : mapping of str to str
+        Of the files that the day was made of, before anything ran.
     runs : dict of str to RunResult
         By label, in the order of the scenario; a stopped run is there too if it completed a step.
     failures : dict of str to RunStoppedError
@@ -48,6 +50,7 @@ class Results:
     folder: Path
     day: Day
     engine: str
+    inputs_sha256: Mapping[str, str]
     runs: dict[str, RunResult] = field(default_factory=dict)
     failures: dict[str, RunStoppedError] = field(default_factory=dict)
 
@@ -122,7 +125,7 @@ def save_run(run: Run, folder: Path, *, figures: bool = True, overwrite: bool = 
     day = replace(run.day, scenario=run.day.scenario.model_copy(update={"runs": (run.spec,)}))
     with claimed(folder, overwrite=overwrite) as owned:
         owned.clear()
-        results = Results(owned.path, day, run.trajectory.engine)
+        results = Results(owned.path, day, run.trajectory.engine, run.day.inputs_sha256)
         results.take(run.label, *keep_run(run.trajectory, day, owned.path))
         finish(results, figures=figures)
     if results.stopped is not None:
@@ -134,7 +137,9 @@ def write_tables(results: Results) -> dict[str, Any]:
     folder, metrics, incomplete = results.folder, results.metrics, results.incomplete
     crosschecks = {label: run.crosscheck for label, run in results.runs.items() if run.crosscheck}
     ended = {label: replace(run.trajectory, complete=run.is_whole) for label, run in results.runs.items()}
-    manifest = make_manifest(results.day, ended, results.engine, results.stopped, crosschecks, results.failures)
+    manifest = make_manifest(
+        results.day, ended, results.engine, results.inputs_sha256, results.stopped, crosschecks, results.failures
+    )
     write_json(folder / "manifest.json", manifest)
     write_json(folder / "timing.json", json_ready({label: run.timing for label, run in results.runs.items()}))
     table = pd.DataFrame.from_dict(metrics, orient="index").rename_axis("controller")

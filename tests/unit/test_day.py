@@ -18,6 +18,7 @@ from cosim.experiments import scenario as scenarios
 from cosim.experiments.choose import only
 from cosim.experiments.compose import compose
 from cosim.experiments.execute import execute
+from cosim.experiments.files import sha256_of
 
 
 class HalfPower(BaseController):
@@ -130,3 +131,14 @@ def test_a_run_is_not_saved_over_what_no_run_wrote(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds what cosim did not write \(figures\)"):
         run.save(tmp_path, figures=False, overwrite=True)
     assert (tmp_path / "figures" / "mine.png").read_bytes() == b"mine"
+
+
+def test_what_is_edited_after_a_run_was_not_its_input(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(scenarios.find("two_bus_evening").read_text("utf-8"), encoding="utf-8")
+    day = cosim.load(path)
+    before = sha256_of(path)
+    run = day.run("none")
+    path.write_text("nothing", encoding="utf-8")
+    run.save(tmp_path / "out", figures=False)
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["inputs_sha256"]["scenario/mine.toml"] == before

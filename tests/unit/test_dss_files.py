@@ -19,7 +19,6 @@ from cosim.dss_files import files_of, hashes_of, is_shipped
 from cosim.errors import InputError
 from cosim.experiments.compose import load
 from cosim.experiments.files import sha256_of
-from cosim.experiments.manifest import input_hashes
 
 IN_OPEN, IN_ISDIR = 0x20, 0x40000000
 SHIPPED = Path(feeders.__file__).parent
@@ -198,10 +197,10 @@ def test_the_manifest_hashes_what_a_run_rests_on(tree: Tree, tmp_path: Path) -> 
         f'name = "s"\nfeeder = "{master.parent}"\nstart = 2026-05-15T12:00:00\nhorizon_h = 12\n'
         '[households]\nprofiles = "a/x.csv"\n[ev]\nsessions = "b/x.csv"\n[[runs]]\ncontroller = "none"\n'
     )
-    before = input_hashes(load(scenario))
+    before = load(scenario).inputs_sha256
     own = {"profiles/x.csv": tmp_path / "a" / "x.csv", "sessions/x.csv": tmp_path / "b" / "x.csv"}
     place = {f"feeder/{name}": master.parent / name for name in ("Master.dss", "sub/Loads.dss", "feeder.toml")}
     assert before == {name: sha256_of(path) for name, path in {"scenario/s.toml": scenario, **own, **place}.items()}
     (master.parent / "sub" / "Loads.dss").write_text("New Load.LOAD2 phases=1 bus1=2.2 kv=0.23 kw=7\n")
-    after = input_hashes(load(scenario))
+    after = load(scenario).inputs_sha256
     assert [name for name in before if before[name] != after[name]] == ["feeder/sub/Loads.dss"]
