@@ -201,7 +201,7 @@ def test_every_phase_of_a_run_is_told(tmp_path):
     told: dict[str, list[str]] = {}
     execute(composition, tmp_path, progress=lambda label, phase, *_: told.setdefault(label, []).append(phase))
     assert list(dict.fromkeys(told["none"])) == [
-        "planning", "steps", "writing", "measures", "unbalance", "cross-check", "proof", "done",
+        "planning", "steps", "writing", "measures", "unbalance", "cross-check", "done",
     ]  # fmt: skip
     drawn = [phase.removeprefix("figures: ") for phase in told["all runs"] if phase.startswith("figures: ")]
     assert {path.stem for path in (tmp_path / "figures").iterdir()} <= set(drawn)
@@ -214,11 +214,17 @@ def test_runs_at_once_write_the_same_bytes(run, tmp_path):
         assert run(*command, "--out", str(tmp_path / name), "--jobs", jobs)[0] == 0
     written = {path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()}
     assert written == {path.relative_to(tmp_path / "two") for path in (tmp_path / "two").rglob("*") if path.is_file()}
-    timed = {Path(name) for name in ("manifest.json", "timing.json", "report.html", "caps/bilevel_caps/proof.json")}
-    for path in written - timed:
+    for path in written - {
+        Path(name) for name in ("manifest.json", "timing.json", "report.html")
+    }:  # two tell the command
         assert (tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes(), path
     one, two = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("one", "two"))
     assert {**one, "command": ""} == {**two, "command": ""}
+    timing = json.loads((tmp_path / "two" / "timing.json").read_text())
+    assert {label: set(durations) for label, durations in timing.items()} == dict.fromkeys(
+        ("none", "equal_share", "bilevel_caps"), {"wall_s", "plan_s", "decide_s", "decide_max_s"}
+    )
+    assert 0 < timing["bilevel_caps"]["plan_s"] <= timing["bilevel_caps"]["decide_s"]
 
 
 @pytest.fixture

@@ -48,11 +48,9 @@ def twice(cosim: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     return run
 
 
-def test_a_run_repeats_in_every_file(twice: Callable[[str], list[str]], tmp_path: Path) -> None:
-    assert twice("run two_bus_evening --controllers dimming,bilevel_caps --quiet") == []
-    timing = json.loads((tmp_path / "a" / "out" / "timing.json").read_text())
-    assert set(timing["dimming"]) == {"wall_s", "plan_s", "decide_s", "decide_max_s"}
-    assert 0 < timing["bilevel_caps"]["plan_s"] <= timing["bilevel_caps"]["decide_s"]
+@pytest.mark.slow  # with --jobs beside it a quick one is among those of the command line
+def test_a_run_repeats_in_every_file(twice: Callable[[str], list[str]]) -> None:
+    assert twice("run two_bus_evening --quiet") == []
 
 
 @pytest.mark.slow

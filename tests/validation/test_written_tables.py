@@ -183,6 +183,6 @@ def test_the_manifest_says_what_was_read_and_who_did_not_comply(street: Street) 
 @pytest.mark.parametrize("changed", [{"reproducible": False}, {"complete": False}])
 def test_a_run_that_the_clock_or_an_error_changed_is_not_reproducible(street: Street, changed: dict[str, bool]) -> None:
     runs = street.results.trajectories
-    assert make_manifest(street.day, runs, "opendss", None, {})["reproducible"]
+    assert make_manifest(street.day, runs, "opendss", {}, None, {})["reproducible"]
     one = replace(runs["droop"], **changed)
-    assert not make_manifest(street.day, runs | {"droop": one}, "opendss", None, {})["reproducible"]
+    assert not make_manifest(street.day, runs | {"droop": one}, "opendss", {}, None, {})["reproducible"]
