@@ -67,7 +67,9 @@ def page(day, folder, runs=None, extra=(), manifest_changes=None):
     metrics = {label: scoreboard(trajectory) for label, trajectory in runs.items()}
     shown = Runs(runs, metrics, composition.exogenous)
     figures = write_figures(shown, folder / "figures")
-    manifest = make_manifest(composition, runs, "opendss", None, {}) | (manifest_changes or {})
+    manifest = make_manifest(composition, runs, "opendss", composition.inputs_sha256, None, {}) | (
+        manifest_changes or {}
+    )
     told = replace(composition, warnings=(*composition.warnings, *extra))
     file = write_report(folder, told, shown, manifest, figures, (), {})
     content = file.read_text(encoding="utf-8")
