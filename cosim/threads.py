@@ -7,19 +7,23 @@ Parallel work is done by processes.
 from __future__ import annotations
 
 import sys
-from contextlib import ContextDecorator
+from collections.abc import Callable
+from functools import wraps
 from threading import Lock
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import scipy.linalg  # noqa: F401 - brings a BLAS of its own, which must be there when libraries are looked for
 from threadpoolctl import ThreadpoolController
 
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
 
-class _OneThread(ContextDecorator):
+
+class _OneThread:
     """Holds every BLAS and OpenMP of the process to one thread while anybody is inside, and gives back what was set.
 
     threadpoolctl's own context takes as long as a whole power flow of the reduced network, so libraries are looked for
-    only when modules have been imported since, and whoever is inside already pays for a count only.
+    only when modules have been imported since, and a decorated function pays nothing where somebody is inside already.
     """
 
     def __init__(self) -> None:
@@ -44,6 +48,16 @@ class _OneThread(ContextDecorator):
             self._inside -= 1
             if not self._inside:
                 self._set(self._before)
+
+    def __call__(self, function: Callable[Given, Answer]) -> Callable[Given, Answer]:
+        @wraps(function)
+        def held(*given: Given.args, **named: Given.kwargs) -> Answer:
+            if self._inside:
+                return function(*given, **named)
+            with self:
+                return function(*given, **named)
+
+        return held
 
     def _set(self, threads: list[int]) -> None:
         for library, number in zip(self._libraries, threads, strict=True):
