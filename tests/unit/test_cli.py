@@ -18,20 +18,9 @@ from cosim.experiments.execute import execute
 ODD_CIRCUIT = "New Circuit.odd basekv=0.4 pu=1.0 phases=3\nNew Line.L1 bus1=sourcebus bus2=b length=0.1 units=km\n"
 
 
-def cosim(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["cosim", *arguments])
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    out = capsys.readouterr()
-    return code, out.out, out.err
-
-
 @pytest.fixture
-def run(monkeypatch, capsys):
-    return lambda *arguments: cosim(monkeypatch, capsys, *arguments)
+def run(cosim):
+    return cosim
 
 
 def test_run_writes_the_documented_folder(run, tmp_path):
