@@ -134,10 +134,8 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
     network = traced.network
     row = {name: index for index, name in enumerate(network.node_names)}
     voltage = dict(zip(network.node_names, network.no_load_v.tolist(), strict=True))
-    own_v = [
-        rated_v(load, voltage) if _MEANT[0] <= over_rated(load, voltage) <= _MEANT[1] else np.nan
-        for load in survey.loads
-    ]
+    meant = [_MEANT[0] <= over_rated(load, voltage) <= _MEANT[1] for load in survey.loads]
+    own_v = [rated_v(load, voltage) if sure else np.nan for load, sure in zip(survey.loads, meant, strict=True)]
     areas, customer_v = areas_of(survey, traced, own_v, facts.get("nominal_voltage_v"))
     main = max(areas, key=lambda area: (len(area.customers), bool(area.transformers)), default=None)
     head = facts.get("head_line") or (main.head_line if main else None)

@@ -210,7 +210,7 @@ def test_both_halves_of_a_centre_tapped_winding_are_watched(write: Write) -> Non
     assert told(feeder) == []
     halves = [limit for limit in feeder.limits if limit.kind == "transformer"]
     assert [(limit.phase, limit.rating_a) for limit in halves] == [("a1", 12.5 / 0.12), ("a2", 12.5 / 0.12)]
-    assert feeder.distance_m == {"LV": 0.0, "HOME": 1000.0}
+    assert feeder.distance_m == {"SRC": 0.0, "LV": 0.0, "HOME": 1000.0}
 
 
 def test_three_phase_customers(write: Write, make_day: MakeDay) -> None:

@@ -30,11 +30,7 @@ def with_rating(feeder: Feeder, machine_a: float, cable_a: float) -> Feeder:
         replace(branch, rating_a=rating.get(branch.name, branch.rating_a)) for branch in feeder.network.branches
     )
     limits = tuple(
-        replace(
-            limit,
-            rating_a=rating[limit.asset],
-            conductors=((limit.asset, limit.conductors[0][1], rating[limit.asset]),),
-        )
+        replace(limit, rating_a=rated, conductors=((limit.asset, limit.conductors[0][1], rated),))
         for limit in feeder.limits
         if np.isfinite(rated := rating[limit.asset])
     )
@@ -182,9 +178,8 @@ def test_a_new_plan_forgets_what_was_dimmed(two_bus: Feeder, observe: Make, make
 
 
 def test_a_dimmed_charger_keeps_six_amperes_where_they_are_more_than_4_2_kw(two_bus: Feeder, observe: Make) -> None:
-    feeder = replace(
-        with_phases(with_rating(two_bus, 100.0, 180.0), (1,), (2,), (1, 2, 3)), customer_nominal_v=np.full(3, 240.0)
-    )
+    feeder = with_phases(with_rating(two_bus, 100.0, 180.0), (1,), (2,), (1, 2, 3))
+    feeder = replace(feeder, customer_nominal_v=np.full(3, 240.0))
     assert Dimming(feeder).decide(observe(150.0)).ev_limit_kw.tolist() == pytest.approx([4.2, 4.2, 4.32])
 
 
