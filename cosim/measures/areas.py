@@ -37,7 +37,7 @@ def loading(run: Trajectory, area: str | None) -> dict[str, float]:
 
 def worst_loading(run: Trajectory) -> dict[str, float]:
     """Loading of the worst area, figure by figure; minutes in which any area is overloaded."""
-    fed = [area.name for area in run.feeder.areas if area.transformers]
+    fed: list[str | None] = [area.name for area in run.feeder.areas if area.transformers]
     found = [loading(run, name) for name in fed or [None]]
     # a station with a cooler hot spot may still be the one of most kVA, so every figure has its own worst area
     worst = {name: float(np.fmax.reduce([of_area[name] for of_area in found])) for name in found[0]}
