@@ -22,10 +22,10 @@ test-all: $(VENV)/ready
 
 # Beside the locked packages, whose own OpenDSSDirect it hides. Left out: a file by which the beta's XYCurve crashes.
 NEXT_ENGINE ?= opendssdirect.py==0.10.0b2
+LIBRARY := import sysconfig; print(sysconfig.get_path("purelib"))
 test-next: $(VENV)/ready
 	$(PYTHON) -m venv $(VENV)-next
-	$(BIN)/python -c 'import site, sysconfig; print(f"import site; site.addsitedir({sysconfig.get_path(\"purelib\")!r})")' \
-	  > "$$($(VENV)-next/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/locked.pth"
+	echo "import site; site.addsitedir('$$($(BIN)/python -c '$(LIBRARY)')')" > "$$($(VENV)-next/bin/python -c '$(LIBRARY)')/locked.pth"
 	$(VENV)-next/bin/python -m pip install --quiet --disable-pip-version-check --pre --only-binary :all: "$(NEXT_ENGINE)"
 	$(VENV)-next/bin/python -m pytest -W ignore::DeprecationWarning tests/validation tests/unit/test_opendss.py \
 	  tests/unit/test_dss_trial.py tests/unit/test_dss_files.py tests/unit/test_read_feeder.py tests/unit/test_loop.py \

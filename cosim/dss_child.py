@@ -8,6 +8,7 @@ engine's own words on standard error where the first is refused; what the others
 import os
 import sys
 from contextlib import suppress
+from typing import Any
 
 REFUSED = 3
 """Exit code that neither Python nor the engine ends with by itself."""
@@ -30,7 +31,7 @@ def _main(cpu_s: str, *commands: str) -> int:
     # functions that take a context have a prefix in OpenDSSDirect 0.9, and are the only ones in 0.10
     prefix, engine = "ctx_" if hasattr(lib, "ctx_Text_Set_Command") else "", lib.ctx_Get_Prime()
 
-    def call(name, *arguments):
+    def call(name: str, *arguments: object) -> Any:
         return getattr(lib, prefix + name)(engine, *arguments)
 
     for habit in ("Forms", "Editor", "ChangeDir"):

@@ -12,7 +12,7 @@ import pytest
 from cosim import feeders
 
 FOLDER = Path(feeders.__file__).resolve().parent
-SHIPPED = ("european_lv", "two_bus")
+SHIPPED = ("european_lv", "rural_four_wire", "two_bus")
 
 # Conductor area [mm²]: (resistance at 20 °C by IEC 60228 [ohm/km], current in the ground by DIN VDE 0276-603 [A])
 COPPER = {
@@ -95,6 +95,20 @@ def test_two_bus_is_what_its_calculation_assumes() -> None:
     assert feeder.customer_phases == ((1,), (2,), (3,))
     assert feeder.transformer_rating_a == pytest.approx(100.0 / (np.sqrt(3) * 0.4))
     assert feeder.phase_limit_a == pytest.approx(144.34, abs=0.01)  # the transformer binds before the 180 A cable
+    assert feeder.warnings == ()
+
+
+def test_rural_four_wire_has_the_neutral_of_its_data() -> None:
+    feeder = feeders.load("rural_four_wire")
+    names = feeder.network.node_names
+    assert feeder.phase_matrix.sum(axis=0).tolist() == [8, 4, 4]
+    assert [names[row] for row in feeder.customer_neutral] == [f"{bus}.4" for bus in feeder.customer_bus]
+    head = feeder.network.branch(str(feeder.head_line))
+    assert head.nodes[3] == -1  # earthed at the transformer
+    assert names[head.nodes[7]].endswith(".4")
+    assert sum(line.length_m for line in feeder.network.lines) == pytest.approx(1203.8293, abs=1e-4)
+    assert {line.rating_a for line in feeder.network.lines} == {325.0, 187.0}
+    assert feeder.load_kw.sum() == pytest.approx(87.011)
     assert feeder.warnings == ()
 
 
