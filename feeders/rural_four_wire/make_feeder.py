@@ -25,6 +25,7 @@ SOURCE = "roseau/load_flow/data/networks/LVFeeder18498_Winter.json"
 MADE_BY = "! Written by make_feeder.py from roseau-load-flow 0.16.0, LVFeeder18498_Winter. Do not edit."
 EARTH_RADIUS_M = 6_371_009.0
 FREQUENCY_HZ = 50.0
+EARTHING_OHM = 1e-7
 PLACEHOLDER_KW = 0.001  # of load points without power in the snapshot: OpenDSS refuses a load of nothing
 
 Data = dict[str, Any]
@@ -58,22 +59,27 @@ def transformer(data: Data) -> Iterable[str]:
     kva, kv_high, kv_low = plate["sn"] / 1e3, plate["uhv"] / 1e3, plate["ulv"] / 1e3
     yield (
         f"New Transformer.TR1 Phases=3 Windings=2 LeadLag=Euro "
-        f"Buses=[{place['bus_lv']}.1.2.3.0 {place['bus_hv']}.1.2.3] Conns=[Wye Delta] kVs=[{kv_low:g} {kv_high:g}] "
+        f"Buses=[{place['bus_lv']}.1.2.3.4 {place['bus_hv']}.1.2.3] Conns=[Wye Delta] kVs=[{kv_low:g} {kv_high:g}] "
         f"kVAs=[{kva:g} {kva:g}]\n~ XHL={reactance:.12g} %Rs=[{resistance / 2:.12g} {resistance / 2:.12g}] "
         f"%NoLoadLoss={loss:.12g} %imag={magnetising:.12g} ppm_antifloat=0 sub=y"
     )
 
 
+def earthing(data: Data) -> Iterable[str]:
+    """Earth the neutral where the data do; a reactor of no resistance at all is not to be had."""
+    for one in data["ground_connections"]:
+        if one["phase"] != "n" or one["impedance"] != [0.0, 0.0]:
+            raise ValueError(f"the neutral is not earthed as expected: {one}")
+        bus = one["element"]["id"]
+        yield f"New Reactor.earth_{bus} Phases=1 Bus1={bus}.4 Bus2={bus}.0 R={EARTHING_OHM:g} X=0"
+
+
 def lines(data: Data) -> Iterable[str]:
-    """One Line per cable; the neutral begins at the transformer's, which is earthed."""
-    (earth,) = data["ground_connections"]
-    if earth["phase"] != "n" or earth["impedance"] != [0.0, 0.0]:
-        raise ValueError(f"the neutral is not earthed as expected: {earth}")
+    """One Line of four conductors per cable."""
     for one in data["lines"]:
-        ends = [f"{bus}.1.2.3.{0 if bus == earth['element']['id'] else 4}" for bus in (one["bus1"], one["bus2"])]
         yield (
-            f"New Line.{one['id']} Bus1={ends[0]} Bus2={ends[1]} Phases=4 LineCode={one['params_id']} "
-            f"Length={one['length'] * 1e3:.6f} Units=m"
+            f"New Line.{one['id']} Bus1={one['bus1']}.1.2.3.4 Bus2={one['bus2']}.1.2.3.4 Phases=4 "
+            f"LineCode={one['params_id']} Length={one['length'] * 1e3:.6f} Units=m"
         )
 
 
@@ -103,7 +109,7 @@ def bus_coordinates(data: Data) -> Iterable[str]:
 def write_feeder(data: Data, folder: Path) -> None:
     """Write the files that Master.dss redirects to."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [MADE_BY, *line_codes(data), *transformer(data), *lines(data), *loads(data)]
+    rows = [MADE_BY, *line_codes(data), *transformer(data), *earthing(data), *lines(data), *loads(data)]
     (folder / "Network.dss").write_text("\n".join(rows) + "\n", encoding="ascii", newline="\n")
     text = "\n".join(bus_coordinates(data)) + "\n"
     (folder / "Buscoords.csv").write_text(text, encoding="ascii", newline="\n")
