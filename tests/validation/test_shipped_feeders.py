@@ -9,10 +9,25 @@ import numpy as np
 import opendssdirect
 import pytest
 
+import cosim
 from cosim import feeders
 
 FOLDER = Path(feeders.__file__).resolve().parent
 SHIPPED = ("european_lv", "mv_lv_village", "rural_four_wire", "two_bus")
+
+EVENING = """
+name = "evening"
+feeder = "{}"
+start = 2026-01-15T16:00:00
+horizon_h = 8
+step_min = 15
+[households]
+profiles = "january_weekday"
+[ev]
+share = 0.6
+[[runs]]
+controller = "none"
+"""
 
 # Conductor area [mm²]: (resistance at 20 °C by IEC 60228 [ohm/km], current in the ground by DIN VDE 0276-603 [A])
 COPPER = {
@@ -128,6 +143,20 @@ def test_mv_lv_village_is_two_areas_behind_one_line() -> None:
     for node, tap in taps.items():
         assert start_v[node] == pytest.approx(tap * 11e3 / np.sqrt(3), rel=1e-3)
     assert start_v["A5.1"] == pytest.approx(taps["MV5.1"] * 400 / np.sqrt(3), rel=1e-3)
+
+
+@pytest.mark.parametrize("place", ["mv_lv_village", "rural_four_wire"])
+def test_an_evening_runs_with_and_without_control(place: str, tmp_path: Path) -> None:
+    scenario = tmp_path / "evening.toml"
+    scenario.write_text(EVENING.format(place))
+    day = cosim.load(scenario)
+    free, shared = day.run("none").metrics, day.run("equal_share").metrics
+    for metrics in (free, shared):
+        assert metrics["degraded_steps"] == 0
+        assert metrics["balance_error_percent"] < 1e-3
+    # a transformer of this size has room for all, and shares of it hold nobody back
+    assert free["transformer_overload_min"] == shared["transformer_overload_min"] == 0
+    assert free["ev_delivered_kwh"] >= shared["ev_delivered_kwh"] > 20.0
 
 
 @pytest.mark.parametrize("plain_opendss", ["mv_lv_village"], indirect=True)
