@@ -3,12 +3,13 @@
 #   make mutants whether the tests notice wrong lines, minutes; with NAME=... one of them
 #   make golden  what differs from the golden outputs; with WRITE=1 they are renewed
 #   make lint    style, rooms                   make types   static types
+#   make test-next  the engine's tests with the coming OpenDSSDirect 0.10
 #   make bench   speed against references       make lock    renew requirements.lock (needs uv)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all mutants golden lint types bench lock wheels clean
+.PHONY: demo test test-all test-next mutants golden lint types bench lock wheels clean
 
 demo: $(VENV)/ready
 	$(BIN)/cosim run
@@ -18,6 +19,17 @@ test: $(VENV)/ready
 
 test-all: $(VENV)/ready
 	$(BIN)/python -m pytest -m ""
+
+# Beside the locked packages, whose own OpenDSSDirect it hides. Left out: a file by which the beta's XYCurve crashes.
+NEXT_ENGINE ?= opendssdirect.py==0.10.0b2
+LIBRARY := import sysconfig; print(sysconfig.get_path("purelib"))
+test-next: $(VENV)/ready
+	$(PYTHON) -m venv $(VENV)-next
+	echo "import site; site.addsitedir('$$($(BIN)/python -c '$(LIBRARY)')')" > "$$($(VENV)-next/bin/python -c '$(LIBRARY)')/locked.pth"
+	$(VENV)-next/bin/python -m pip install --quiet --disable-pip-version-check --pre --only-binary :all: "$(NEXT_ENGINE)"
+	$(VENV)-next/bin/python -m pytest -W ignore::DeprecationWarning tests/validation tests/unit/test_opendss.py \
+	  tests/unit/test_dss_trial.py tests/unit/test_dss_files.py tests/unit/test_read_feeder.py tests/unit/test_loop.py \
+	  --deselect tests/unit/test_dss_files.py::test_the_files_of_a_nested_feeder
 
 mutants: $(VENV)/ready
 	$(BIN)/python -m tests.mutants $(NAME)

@@ -8,6 +8,7 @@ engine's own words on standard error where the first is refused; what the others
 import os
 import sys
 from contextlib import suppress
+from typing import Any
 
 REFUSED = 3
 """Exit code that neither Python nor the engine ends with by itself."""
@@ -27,15 +28,20 @@ def _main(cpu_s: str, *commands: str) -> int:
     _hold_back(int(cpu_s))
     from dss_python_backend import ffi, lib
 
-    lib.DSS_Set_AllowForms(0)
-    lib.DSS_Set_AllowEditor(0)
-    lib.DSS_Set_AllowChangeDir(0)
-    error = lib.Error_Get_NumberPtr()
+    # functions that take a context have a prefix in OpenDSSDirect 0.9, and are the only ones in 0.10
+    prefix, engine = "ctx_" if hasattr(lib, "ctx_Text_Set_Command") else "", lib.ctx_Get_Prime()
+
+    def call(name: str, *arguments: object) -> Any:
+        return getattr(lib, prefix + name)(engine, *arguments)
+
+    for habit in ("Forms", "Editor", "ChangeDir"):
+        call(f"DSS_Set_Allow{habit}", 0)
+    error = call("Error_Get_NumberPtr")
     for place, command in enumerate(commands):
         error[0] = 0
-        lib.Text_Set_Command(os.fsencode(command))
+        call("Text_Set_Command", os.fsencode(command))
         if error[0] and place == 0:
-            sys.stderr.buffer.write(b"(#%d) %s" % (error[0], ffi.string(lib.Error_Get_Description())))
+            sys.stderr.buffer.write(b"(#%d) %s" % (error[0], ffi.string(call("Error_Get_Description"))))
             return REFUSED
     return 0
 

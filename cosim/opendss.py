@@ -141,7 +141,7 @@ class OpenDssEngine:
         self._own_pu = self._source_pu = feeder.network.source_pu
         self.context = dss  # stays alive with the engine; benchmarks solve with it
         # The low-level library: writing 55 loads through the object layer costs more than the power flow itself.
-        self._lib = dss.dss_lib
+        self._lib = low_level(dss)
         self._ffi = dss.dss_ffi
         self._pointer = self._ffi.new("double**")
 
@@ -188,6 +188,15 @@ class OpenDssEngine:
         return voltages if self._order is None else voltages[self._order]
 
 
+def low_level(dss: Any) -> Any:
+    """Return the C library's functions, bound to a context.
+
+    ``dss_lib``, the public name of the same, has them bound in OpenDSSDirect 0.9 only: in 0.10 each wants the context
+    as its first argument, and binding it in Python takes twice as long as the library's own binding.
+    """
+    return dss._lib
+
+
 def _compile(
     master: Path, source_pu: float | None, transformer: TransformerSpec | None, connections: Sequence[Connection]
 ) -> Any:
@@ -199,10 +208,11 @@ def _compile(
     try_alone(master, [compile_it, "makebuslist", _SNAPSHOT, _HARMLESS_LOADS, "solve", _NO_LOADS, "solve"])
     with chdir("."):  # the first context of a process goes where the library was loaded, and stays there
         dss = opendssdirect.NewContext()
-    dss.Basic.AllowForms(False)
-    dss.Basic.AllowEditor(False)
+    lib = low_level(dss)
+    lib.DSS_Set_AllowForms(0)
+    lib.DSS_Set_AllowEditor(0)
     # paths of the run are relative to where it was started
-    dss.Basic.AllowChangeDir(False)
+    lib.DSS_Set_AllowChangeDir(0)
     with _refusals(master):
         dss.Text.Command(compile_it)
         if dss.Basic.NumCircuits() == 0:
@@ -273,8 +283,10 @@ def _connect(dss: Any, master: Path, connections: Sequence[Connection]) -> None:
         # OpenDSS rates loads of several phases line to line, those of one phase to neutral
         kv = (phase_kv or float(dss.Bus.kVBase())) * np.sqrt(3.0 if len(one.phases) > 1 else 1.0)
         where = ".".join(str(n) for n in (*one.phases, *([one.neutral] if one.neutral else [])))
-        verb, power = ("edit", "") if one.customer.upper() in known else ("new", "kw=0 kvar=0")
+        verb = "edit" if one.customer.upper() in known else "new"
         dss.Text.Command(
             f'{verb} "Load.{one.customer}" bus1="{one.bus}.{where}" phases={len(one.phases)} conn=wye kv={kv:.9g}'
-            f" {power}"
         )
+        if verb == "new":
+            dss.Loads.kW(0.0)  # as text, OpenDSSDirect 0.10 refuses a load of nothing
+            dss.Loads.kvar(0.0)

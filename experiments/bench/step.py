@@ -17,7 +17,7 @@ from cosim.contract import Complex
 from cosim.experiments.bench import Row, interleaved
 from cosim.experiments.scenario import DEFAULT, Run
 from cosim.feeders.draw import DaySpec, draw_day
-from cosim.opendss import OpenDssEngine
+from cosim.opendss import OpenDssEngine, low_level
 from cosim.record import write_trajectory
 from cosim.reduced import ReducedNetwork
 from cosim.threads import ONE_THREAD
@@ -108,7 +108,7 @@ def _replayed(repeats: int) -> Iterator[Row]:
 def bare_loop(feeder: Feeder, day: Exogenous) -> Callable[[], tuple[Complex, Complex]]:
     """The fastest plain loop: no checks but convergence, no observation, no controller."""
     dss: Any = OpenDssEngine(feeder).context
-    lib, ffi = dss.dss_lib, dss.dss_ffi
+    lib, ffi = low_level(dss), dss.dss_ffi
     nodes, terminal = len(feeder.network.node_names), feeder.network.branch(str(feeder.transformer)).monitored
     index = {name.upper(): k + 1 for k, name in enumerate(dss.Loads.AllNames())}
     loads = [index[name] for name in feeder.customers]

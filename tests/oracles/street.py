@@ -136,9 +136,9 @@ def solve_again(master: Path, net_kw: pd.DataFrame, net_kvar: pd.DataFrame) -> S
     rows: list[dict[str, Any]] = []
     for k in range(len(net_kw)):
         for customer in net_kw.columns:
-            dss.Text.Command(
-                f"Load.{customer}.kW={net_kw[customer].iloc[k]:.12g} kvar={net_kvar[customer].iloc[k]:.12g}"
-            )
+            dss.Loads.Name(customer)
+            dss.Loads.kW(net_kw[customer].iloc[k])
+            dss.Loads.kvar(net_kvar[customer].iloc[k])
         dss.Solution.Solve()
         assert dss.Solution.Converged()
         volts = np.array(dss.Circuit.AllBusVolts()).view(complex)

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tomllib
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from cosim import feeders
 from cosim.contract import Complex, Feeder, Float
 from cosim.network import branch_losses_kw, monitored_currents
 from cosim.opendss import OpenDssEngine
+from cosim.reduced import ReducedNetwork
+from oracles.four_wire import FourWire
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
@@ -124,10 +128,46 @@ def hand_calculation(case: Case) -> dict[str, float]:
     }
 
 
+def four_wire(case: Case) -> dict[str, float]:
+    """The published snapshot and random states, feed-in too, against the fixed point on the published matrices."""
+    data = json.loads((HERE / "cases" / case["feeder"] / "network.json").read_text(encoding="ascii"))
+    feeder = feeders.load(case["feeder"])
+    published = {
+        (one["bus"], one["phases"][0]): complex(*one["powers"][0]) / 1e3
+        for one in data["loads"]
+        if one["id"].endswith("_consumption")
+    }
+    random_kw = np.random.default_rng(case["seed"]).uniform(-6.0, 12.0, (case["states"], len(published)))
+    load_kva = np.array([list(published.values()), *random_kw * (1 + 0.3j)])
+    solved_v = solve(feeder, load_kva.real, load_kva.imag)
+    replayed_v = ReducedNetwork(feeder, all_nodes=True).node_voltages(load_kva.real, load_kva.imag)
+    losses_kw = branch_losses_kw(feeder.network.branches, solved_v).sum(axis=1)
+
+    whole, lossless = (FourWire(data, conductance=some) for some in (True, False))
+    row = {f"{bus}.{'abcn'.index(phase) + 1}".upper(): node for (bus, phase), node in lossless.nodes.items()}
+    names = feeder.network.node_names
+    here = [position for position, name in enumerate(names) if not name.startswith("MVLV00326.")]
+    there = [row[names[position]] for position in here]
+    deviations: dict[str, list[float]] = defaultdict(list)
+    for step, power in enumerate(load_kva):
+        load_va = dict(zip(published, power * 1e3, strict=True))
+        right_v = lossless.solve(load_va)
+        lost_kw = lossless.source_va(right_v).real / 1e3 - power.sum().real
+        for name, off_v in (
+            ("opendss_pu", solved_v[step, here] - right_v[there]),
+            ("reduced_pu", replayed_v[step, here] - right_v[there]),
+            ("without_dielectric_losses_pu", (whole.solve(load_va) - right_v)[there]),
+        ):
+            deviations[name].append(largest(off_v) / feeder.nominal_voltage_v)
+        deviations["losses_kw"].append(abs(losses_kw[step] - lost_kw))
+    return {name: max(values) for name, values in deviations.items()}
+
+
 KINDS: dict[str, Callable[[Case], dict[str, float]]] = {
     "snapshot": snapshot,
     "day": day,
     "hand_calculation": hand_calculation,
+    "four_wire": four_wire,
 }
 
 

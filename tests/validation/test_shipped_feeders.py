@@ -9,10 +9,25 @@ import numpy as np
 import opendssdirect
 import pytest
 
+import cosim
 from cosim import feeders
 
 FOLDER = Path(feeders.__file__).resolve().parent
-SHIPPED = ("european_lv", "two_bus")
+SHIPPED = ("european_lv", "mv_lv_village", "rural_four_wire", "two_bus")
+
+EVENING = """
+name = "evening"
+feeder = "{}"
+start = 2026-01-15T16:00:00
+horizon_h = 8
+step_min = 15
+[households]
+profiles = "january_weekday"
+[ev]
+share = 0.6
+[[runs]]
+controller = "none"
+"""
 
 # Conductor area [mm²]: (resistance at 20 °C by IEC 60228 [ohm/km], current in the ground by DIN VDE 0276-603 [A])
 COPPER = {
@@ -96,6 +111,70 @@ def test_two_bus_is_what_its_calculation_assumes() -> None:
     assert feeder.transformer_rating_a == pytest.approx(100.0 / (np.sqrt(3) * 0.4))
     assert feeder.phase_limit_a == pytest.approx(144.34, abs=0.01)  # the transformer binds before the 180 A cable
     assert feeder.warnings == ()
+
+
+def test_rural_four_wire_has_the_neutral_of_its_data() -> None:
+    feeder = feeders.load("rural_four_wire")
+    names = feeder.network.node_names
+    assert feeder.phase_matrix.sum(axis=0).tolist() == [8, 4, 4]
+    assert [names[row] for row in feeder.customer_neutral] == [f"{bus}.4" for bus in feeder.customer_bus]
+    head = feeder.network.branch(str(feeder.head_line))
+    assert [names[row].split(".")[1] for row in head.nodes] == ["1", "2", "3", "4"] * 2
+    assert abs(feeder.network.no_load_v[head.nodes[3]]) < 1e-6  # earthed at the transformer
+    assert sum(line.length_m for line in feeder.network.lines) == pytest.approx(1203.8293, abs=1e-4)
+    assert {line.rating_a for line in feeder.network.lines} == {325.0, 187.0}
+    assert feeder.load_kw.sum() == pytest.approx(87.011)
+    assert feeder.warnings == ()
+
+
+def test_mv_lv_village_is_two_areas_behind_one_line() -> None:
+    feeder = feeders.load("mv_lv_village")
+    found = {area.name: (area.parent, area.rating_kva, len(area.customers), area.head_line) for area in feeder.areas}
+    assert found == {
+        "PRIMARY": (None, 5000.0, 1, "M12"),
+        "VILLAGE": ("PRIMARY", 250.0, 20, None),  # two cables leave it, and both are watched
+        "HAMLET": ("PRIMARY", 100.0, 8, "B01"),
+    }
+    assert {limit.asset for limit in feeder.limits} == {*found, "REG", "M12", "B01", "A01", "A07", "M45"}
+    assert feeder.customer_nominal_v[-1] == pytest.approx(11e3 / np.sqrt(3))
+    assert set(feeder.customer_nominal_v[:-1]) == {230.0}
+    start_v = dict(zip(feeder.network.node_names, np.abs(feeder.network.no_load_v), strict=True))
+    taps = {"MV3.1": 1.025, "MV5.1": 1.025 * 1.01875}  # of 11 kV; cables charge a little
+    for node, tap in taps.items():
+        assert start_v[node] == pytest.approx(tap * 11e3 / np.sqrt(3), rel=1e-3)
+    assert start_v["A5.1"] == pytest.approx(taps["MV5.1"] * 400 / np.sqrt(3), rel=1e-3)
+
+
+@pytest.mark.parametrize("place", ["mv_lv_village", "rural_four_wire"])
+def test_an_evening_runs_with_and_without_control(place: str, tmp_path: Path) -> None:
+    scenario = tmp_path / "evening.toml"
+    scenario.write_text(EVENING.format(place))
+    day = cosim.load(scenario)
+    free, shared = day.run("none").metrics, day.run("equal_share").metrics
+    for metrics in (free, shared):
+        assert metrics["degraded_steps"] == 0
+        assert metrics["balance_error_percent"] < 1e-3
+    # a transformer of this size has room for all, and shares of it hold nobody back
+    assert free["transformer_overload_min"] == shared["transformer_overload_min"] == 0
+    assert free["ev_delivered_kwh"] >= shared["ev_delivered_kwh"] > 20.0
+
+
+@pytest.mark.parametrize("plain_opendss", ["mv_lv_village"], indirect=True)
+def test_taps_of_mv_lv_village_stand_where_its_controls_leave_them(plain_opendss: Any) -> None:
+    dss = plain_opendss
+    before = taps_of(dss)
+    dss.Solution.Solve()
+    assert taps_of(dss) == before == pytest.approx({"primary": 1.025, "reg": 1.01875, "village": 1.0, "hamlet": 1.0})
+
+
+def taps_of(dss: Any) -> dict[str, float]:
+    """Tap of the second winding of every transformer."""
+    taps = {}
+    for name in dss.Transformers.AllNames():
+        dss.Transformers.Name(name)
+        dss.Transformers.Wdg(2)
+        taps[name] = dss.Transformers.Tap()
+    return taps
 
 
 @pytest.mark.parametrize("plain_opendss", ["european_lv"], indirect=True)
