@@ -1,0 +1,92 @@
+"""Two circuits that should be the same one, both solved, and where they differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cosim.contract import Feeder
+from cosim.network import branch_losses_kw
+from cosim.stepper import make_engine
+
+
+def differences(before: Feeder, after: Feeder) -> dict[str, Any]:
+    """Solve two feeders with the loads of their files and compare them by name.
+
+    Parameters
+    ----------
+    before, after : Feeder
+        The original, and what became of it.
+
+    Returns
+    -------
+    dict
+        ``facts`` (name to before and after), names that are ``missing_`` and ``added_`` of nodes, customers and
+        branches, ``nodes`` with both voltages [V] and their difference, the largest first, and ``largest``. Per unit
+        is of the largest voltage that the bus has without load, so neutral conductors are judged by their phases.
+
+    Raises
+    ------
+    PowerFlowError
+        Where one of them does not converge.
+    """
+    voltages = [_solved(feeder) for feeder in (before, after)]
+    base: dict[str, float] = {}
+    for node, voltage in zip(before.network.node_names, np.abs(before.network.no_load_v), strict=True):
+        bus = node.split(".")[0]
+        base[bus] = max(base.get(bus, 1e-9), float(voltage))
+    nodes: list[dict[str, Any]] = []
+    for node in before.network.node_names:
+        if node in voltages[1]:
+            first, second, base_v = voltages[0][node], voltages[1][node], base[node.split(".")[0]]
+            nodes.append({
+                "node": node, "before_v": abs(first), "after_v": abs(second),
+                "difference_pu": abs(first - second) / base_v,
+                "magnitude_difference_pu": (abs(second) - abs(first)) / base_v,
+            })  # fmt: skip
+    nodes.sort(key=lambda item: -item["difference_pu"])
+    before_facts, after_facts = (_facts(feeder, v) for feeder, v in zip((before, after), voltages, strict=True))
+    one, other = _names(before), _names(after)
+    return {
+        "facts": {name: [value, after_facts[name]] for name, value in before_facts.items()},
+        **{f"missing_{kind}": sorted(one[kind] - other[kind]) for kind in one},
+        **{f"added_{kind}": sorted(other[kind] - one[kind]) for kind in one},
+        "largest": nodes[0] if nodes else {"node": "none in common", "difference_pu": float("inf")},
+        "nodes": nodes,
+    }
+
+
+def _solved(feeder: Feeder) -> dict[str, complex]:
+    solved = make_engine("opendss", feeder).solve(feeder.load_kw, feeder.load_kvar, float("nan"))
+    return dict(zip(feeder.network.node_names, solved.tolist(), strict=True))
+
+
+def _names(feeder: Feeder) -> dict[str, set[str]]:
+    branches = {branch.name for branch in feeder.network.branches}
+    return {"nodes": set(feeder.network.node_names), "customers": set(feeder.customers), "branches": branches}
+
+
+def _facts(feeder: Feeder, voltage_v: dict[str, complex]) -> dict[str, float]:
+    network = feeder.network
+    lines, branches = network.lines, network.branches
+    losses_kw = branch_losses_kw(branches, np.array([list(voltage_v.values())])).sum()
+    return {
+        "nodes": len(network.node_names),
+        "neutral nodes": sum(int(node.rpartition(".")[2]) > 3 for node in network.node_names),
+        "customers": len(feeder.customers),
+        "customers with a neutral conductor": sum(node >= 0 for node in feeder.customer_neutral),
+        "load, kW": float(feeder.load_kw.sum()),
+        "load, kvar": float(feeder.load_kvar.sum()),
+        "load shapes": sum(shape is not None for shape in feeder.load_shapes),
+        "lines": len(lines),
+        "length of lines, m": round(sum(line.length_m for line in lines), 6),
+        "rated lines": sum(bool(np.isfinite(line.rating_a)) for line in lines),
+        "sum of their ratings, A": float(np.nansum([line.rating_a for line in lines])),
+        "transformers": len(branches) - len(lines),
+        "transformer, kVA": float(np.nan_to_num(feeder.transformer_kva)),
+        "other sources": len(network.injectors),
+        "automatic controls": len(network.controls),
+        "buses with coordinates": len(feeder.coordinates),
+        "losses, kW": round(float(losses_kw), 9),
+    }
