@@ -36,7 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(studies, name="reproduce")
-app.command("feeder convert")(convert)
 add_studies(app, "")
 _out = Console()
 _err = Console(stderr=True)
@@ -221,6 +220,9 @@ def feeder(name_or_path: Annotated[str, typer.Argument(help="Shipped name, or pa
     from cosim.experiments.show import feeder_facts
 
     feeder_facts(feeders.load(name_or_path), _out)
+
+
+app.command("feeder convert")(convert)
 
 
 @app.command()

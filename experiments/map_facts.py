@@ -57,7 +57,7 @@ def facts_of(folder: Path, controller: str | None, feeder: Feeder) -> Facts:
         problem = f"is of another feeder than {feeder.name}: its nodes or customers are others"
         raise InputError(Fault(str(folder), "--results", problem, "give the feeder of the run, or another folder"))
     facts: Facts = {}
-    for node, (low, high) in zip(nodes, nodes.to_numpy().T.tolist(), strict=True):
+    for node, (low, high) in zip(map(str, nodes), nodes.to_numpy().T.tolist(), strict=True):
         bus, _, number = node.rpartition(".")
         if int(number) <= 3:
             known = facts.setdefault(("bus", bus), {"voltage_to_earth_min_v": low, "voltage_to_earth_max_v": high})
