@@ -96,7 +96,7 @@ def _to_format(name_or_path: str, to: str, out: Path, overwrite: bool, console: 
     powerio = _powerio()
     from cosim import feeders
 
-    report = out.with_suffix(".differences.json")
+    report = out.with_name(f"{out.name}.differences.json")
     for file in (out, report):
         new_file(file, overwrite=overwrite)
     before = feeders.load(name_or_path)
@@ -110,11 +110,16 @@ def _to_dss(path: Path, source: str | None, out: Path, overwrite: bool, console:
     powerio = _powerio()
     if not path.is_file():
         raise InputError(Fault(str(path), "", "no such file", "give a BMOPF or PMD .json file, or a CIM .xml file"))
-    known = source or {".xml": "cim", ".rdf": "cim"}.get(path.suffix.lower()) or _kind_of_json(path)
+    known = source or _kind_of(path)
     with claimed(out, overwrite=overwrite) as owned, TemporaryDirectory() as kept:
         lost: list[dict[str, Any]] = []
         files = _circuit_files(powerio, path, _FORMATS[known], lost)
-        before = _loaded(files, Path(kept) / out.name)
+        try:
+            before = _loaded(files, Path(kept) / out.absolute().name)
+        except CosimError as error:
+            problem = f"what powerio makes of it is no feeder: {_shortly(error)}"
+            remedy = "mend the file, or name what it is: --from bmopf, pmd or cim"
+            raise InputError(Fault(str(path), "", problem, remedy)) from None
         owned.clear()
         for name, content in files.items():
             write_whole(owned.path / name, lambda file, content=content: file.write_bytes(content))  # type: ignore[misc]
@@ -122,16 +127,18 @@ def _to_dss(path: Path, source: str | None, out: Path, overwrite: bool, console:
         _report(owned.path / "differences.json", known, before, after, [*lost, *again], console)
 
 
-def _kind_of_json(path: Path) -> str:
-    """Tell BMOPF and PMD apart by PMD's own mark."""
+def _kind_of(path: Path) -> str:
+    """Tell CIM by its markup, and BMOPF and PMD apart by PMD's own mark."""
+    text = path.read_text(encoding="utf-8", errors="replace").lstrip("\ufeff \n\r\t")
+    if text.startswith("<"):
+        return "cim"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(Fault(str(path), "", f"is no JSON: {error}", "give a BMOPF or PMD file")) from None
-    if isinstance(content, dict) and "data_model" in content:
-        return "pmd"
-    if isinstance(content, dict) and "bus" in content:
-        return "bmopf"
+        remedy = "give a BMOPF, PMD or CIM file"
+        raise InputError(Fault(str(path), "", f"is neither JSON nor XML: {error}", remedy)) from None
+    if isinstance(content, dict) and {"data_model", "bus"} & content.keys():
+        return "pmd" if "data_model" in content else "bmopf"
     raise InputError(Fault(str(path), "", "is neither BMOPF nor PMD", "name the format: --from bmopf, pmd or cim"))
 
 
@@ -182,7 +189,8 @@ def _emitted(powerio: Any, path: Path, source: str, target: str, lost: list[dict
         raise InputError(Fault(str(path), "", f"powerio does not convert it to {target}: {error}", remedy)) from None
     for step, findings in ((f"reading {source}", module.diagnostics), (f"writing {target}", emitted.diagnostics)):
         # "bus X: the location is not written": one line for all buses
-        alike = [(found.code, found.severity, found.message.partition(": ")[2] or found.message) for found in findings]
+        kinds = [found.message.split(" ")[0] + found.message[found.message.find(": ") :] for found in findings]
+        alike = [(found.code, found.severity, kind) for found, kind in zip(findings, kinds, strict=True)]
         example = {key: found.message for key, found in reversed(list(zip(alike, findings, strict=True)))}
         lost += [
             {"step": step, "code": key[0], "severity": key[1], "count": count, "example": example[key]}
@@ -235,12 +243,13 @@ def _report(
         _say(console, f"{item['step']}: {item['count']} × {item['code']}, e.g. {item['example']}")
     if "error" in found:
         raise CosimError(f"{path}: written, but what was converted cannot be checked: {found['error']}")
+    for kind in [key for key in found if key.startswith(("missing_", "added_")) and found[key]]:
+        names = found[kind]
+        _say(console, f"{kind.replace('_', ' ')}: {len(names)} ({', '.join(names[:5])}{', …' * (len(names) > 5)})")
     worst = found["largest"]
-    same = worst["difference_pu"] <= _SAME_PU and not found["missing_nodes"] and not found["missing_customers"]
+    same = worst["difference_pu"] <= _SAME_PU and not any(found[key] for key in found if key.startswith("missing_"))
     verdict = f"the same to {_SAME_PU:g} pu" if same else "not the same"
-    missing = f"; {len(found['missing_nodes'])} nodes are missing" if found["missing_nodes"] else ""
-    _say(console, f"{verdict}: largest difference {worst['difference_pu']:.2e} pu at node {worst['node']}{missing}. "
-         f"All nodes: {path}")  # fmt: skip
+    _say(console, f"{verdict}: largest difference {worst['difference_pu']:.2e} pu at node {worst['node']}. All: {path}")
 
 
 def _shortly(error: CosimError) -> str:

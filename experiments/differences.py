@@ -22,9 +22,10 @@ def differences(before: Feeder, after: Feeder) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``facts`` (name to before and after), names that are ``missing_`` and ``added_`` of nodes, customers and
-        branches, ``nodes`` with both voltages [V] and their difference, the largest first, and ``largest``. Per unit
-        is of the largest voltage that the bus has without load, so neutral conductors are judged by their phases.
+        ``facts`` (name to before and after), names that are ``missing_`` and ``added_`` of nodes, customers, branches,
+        other sources and controls, ``nodes`` with both voltages [V] and their difference, the largest first, and
+        ``largest``. Per unit is of the largest voltage that the bus has without load, so neutral conductors are judged
+        by their phases.
 
     Raises
     ------
@@ -63,8 +64,14 @@ def _solved(feeder: Feeder) -> dict[str, complex]:
 
 
 def _names(feeder: Feeder) -> dict[str, set[str]]:
-    branches = {branch.name for branch in feeder.network.branches}
-    return {"nodes": set(feeder.network.node_names), "customers": set(feeder.customers), "branches": branches}
+    network = feeder.network
+    return {
+        "nodes": set(network.node_names),
+        "customers": set(feeder.customers),
+        "branches": {branch.name for branch in network.branches},
+        "sources": {name.upper() for name in network.injectors},
+        "controls": {name.upper() for name in network.controls},
+    }
 
 
 def _facts(feeder: Feeder, voltage_v: dict[str, complex]) -> dict[str, float]:
