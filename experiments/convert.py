@@ -185,8 +185,8 @@ def _emitted(powerio: Any, path: Path, source: str, target: str, lost: list[dict
         module = powerio.parse(str(path), format=source)
         emitted = powerio.emit(module, target)
     except powerio.PowerIOError as error:
-        remedy = "convert another file, or by another program"
-        raise InputError(Fault(str(path), "", f"powerio does not convert it to {target}: {error}", remedy)) from None
+        problem = f"powerio does not convert it to {target}: {' '.join(str(error).split())}"
+        raise InputError(Fault(str(path), "", problem, "convert another file, or by another program")) from None
     for step, findings in ((f"reading {source}", module.diagnostics), (f"writing {target}", emitted.diagnostics)):
         # "bus X: the location is not written": one line for all buses
         kinds = [found.message.split(" ")[0] + found.message[found.message.find(": ") :] for found in findings]

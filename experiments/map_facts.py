@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cosim.contract import Feeder
@@ -42,7 +43,7 @@ def facts_of(folder: Path, controller: str | None, feeder: Feeder) -> Facts:
     dict
         Buses: voltage to earth [V]; with three phases voltage [pu] and unbalance factor [%]. Customers: voltage between
         their own conductors [V, pu] and power [kW]. Rated lines, and branches with three phases: current [A] and
-        loading [%] of the worst phase.
+        loading [%] of the worst phase. Areas: the worst of their customers and transformers.
 
     Raises
     ------
@@ -63,12 +64,12 @@ def facts_of(folder: Path, controller: str | None, feeder: Feeder) -> Facts:
             known = facts.setdefault(("bus", bus), {"voltage_to_earth_min_v": low, "voltage_to_earth_max_v": high})
             known["voltage_to_earth_min_v"] = min(known["voltage_to_earth_min_v"], low)
             known["voltage_to_earth_max_v"] = max(known["voltage_to_earth_max_v"], high)
+    nominal_v = dict(zip(feeder.customers, feeder.customer_nominal_v.tolist(), strict=True))
     for name, rows in customers.groupby("customer", observed=True):
         low, high = float(rows["voltage_v"].min()), float(rows["voltage_v"].max())
-        nominal_v = feeder.nominal_voltage_v
         facts["customer", str(name)] = {
-            "voltage_min_v": low, "voltage_max_v": high, "voltage_min_pu": low / nominal_v,
-            "voltage_max_pu": high / nominal_v, "net_min_kw": float(rows["net_kw"].min()),
+            "voltage_min_v": low, "voltage_max_v": high, "voltage_min_pu": low / nominal_v[str(name)],
+            "voltage_max_pu": high / nominal_v[str(name)], "net_min_kw": float(rows["net_kw"].min()),
             "net_max_kw": float(rows["net_kw"].max()),
         }  # fmt: skip
     ratings_a = {branch.name: branch.rating_a for branch in feeder.network.branches}
@@ -87,6 +88,14 @@ def facts_of(folder: Path, controller: str | None, feeder: Feeder) -> Facts:
             name = as_written(row[key])
             known = facts.setdefault((kinds.get(name, key), name), {})
             known |= {new: row[old] for old, new in _COLUMNS[key].items() if new not in known}
+    for area in feeder.areas:
+        own = [facts["customer", feeder.customers[row]] for row in area.customers]
+        peaks = [facts.get(("transformer", name), {}).get("peak_percent", np.nan) for name in area.transformers]
+        facts["area", area.name] = {
+            "voltage_min_pu": min((one["voltage_min_pu"] for one in own), default=np.nan),
+            "voltage_max_pu": max((one["voltage_max_pu"] for one in own), default=np.nan),
+            "peak_percent": float(np.fmax.reduce(peaks)) if peaks else np.nan,
+        }
     return facts
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
-from cosim.contract import Feeder
+from cosim.contract import Area, Feeder
 from cosim.errors import Fault, InputError
 
 METRES_PER_DEGREE = 6_371_008.8 * np.pi / 180.0
@@ -67,44 +67,54 @@ def _known(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 def _features(feeder: Feeder, at: Positions) -> Iterator[tuple[str, str, dict[str, Any] | None, dict[str, Any]]]:
     """Yield kind, name, geometry and properties of everything; areas first, so that they are drawn below."""
-    for name, buses, properties in _areas(feeder):
-        yield "area", name, _around([at[bus] for bus in buses if bus in at]), properties
-    phases: dict[str, list[str]] = {}
+    area_of = {bus: area for area in feeder.areas for bus in area.buses}
+    for area in feeder.areas:
+        yield "area", area.name, _around([at[bus] for bus in area.buses if bus in at]), {
+            "parent": area.parent or "", "transformers": "+".join(area.transformers), "rating_kva": area.rating_kva,
+            "nominal_voltage_v": area.nominal_voltage_v, "customers": len(area.customers), "buses": len(area.buses),
+            "head_line": area.head_line or "",
+        }  # fmt: skip
+    nodes: dict[str, list[str]] = {}
     for node in feeder.network.node_names:
         bus, _, number = node.rpartition(".")
-        phases.setdefault(bus, []).append(number)
-    for bus, numbers in phases.items():
+        nodes.setdefault(bus, []).append(number)
+    for bus, numbers in nodes.items():
         yield "bus", bus, _point(at.get(bus)), {
-            "nodes": ".".join(numbers), "distance_m": feeder.distance_m.get(bus, np.nan),
+            "nodes": ".".join(numbers), "distance_m": feeder.distance_m.get(bus, np.nan), **_inside(area_of.get(bus)),
             **dict(zip(("x", "y"), feeder.coordinates.get(bus, ()), strict=False)),
         }  # fmt: skip
+    fed = {name: area for area in feeder.areas for name in area.transformers}
     for branch in feeder.network.branches:
         ends = [at[bus] for bus in branch.buses if bus in at]
         common = {
             "from_bus": branch.buses[0], "to_bus": branch.buses[-1], "rating_a": branch.rating_a,
-            "phases": ".".join(map(str, branch.phases)),
+            "phases": _letters(branch.phases),
         }  # fmt: skip
         if branch.kind == "line":
             geometry = _geometry("LineString", ends) if len(ends) == len(branch.buses) else None
-            yield "line", branch.name, geometry, {**common, "length_m": branch.length_m}
-        else:
-            kva = feeder.transformer_kva if branch.name == feeder.transformer else np.nan
-            yield branch.kind, branch.name, _point(ends[-1] if ends else None), {**common, "rating_kva": kva}
+            inside = _inside(area_of.get(branch.buses[-1]))
+            yield "line", branch.name, geometry, {**common, "length_m": branch.length_m, **inside}
+        else:  # one of several in parallel has no rating of its own here, the area has theirs
+            behind = fed.get(branch.name)
+            kva = behind.rating_kva if behind and behind.transformers == (branch.name,) else np.nan
+            inside = _inside(behind or area_of.get(branch.buses[-1]))
+            yield branch.kind, branch.name, _point(ends[-1] if ends else None), {**common, "rating_kva": kva, **inside}
     for row, name in enumerate(feeder.customers):
         bus = feeder.customer_bus[row]
         yield "customer", name, _point(at.get(bus)), {
-            "bus": bus, "phases": ".".join(map(str, feeder.customer_phases[row])),
-            "nominal_voltage_v": feeder.nominal_voltage_v, "distance_m": feeder.distance_m.get(bus, np.nan),
-            "load_kw": float(feeder.load_kw[row]), "connection_kw": float(feeder.connection_kw[row]),
+            "bus": bus, "phases": _letters(feeder.customer_phases[row]), **_inside(area_of.get(bus)),
+            "nominal_voltage_v": float(feeder.customer_nominal_v[row]),
+            "distance_m": feeder.distance_m.get(bus, np.nan), "load_kw": float(feeder.load_kw[row]),
+            "load_kvar": float(feeder.load_kvar[row]), "connection_kw": float(feeder.connection_kw[row]),
         }  # fmt: skip
 
 
-def _areas(feeder: Feeder) -> Iterator[tuple[str, Sequence[str], dict[str, Any]]]:
-    """Yield name, buses and properties of what the transformer feeds, or of the whole feeder where there is none."""
-    yield feeder.transformer or feeder.name, tuple(feeder.distance_m), {
-        "rating_kva": feeder.transformer_kva, "nominal_voltage_v": feeder.nominal_voltage_v,
-        "customers": len(feeder.customers),
-    }  # fmt: skip
+def _inside(area: Area | None) -> dict[str, Any]:
+    return {"area": area.name, "nominal_voltage_v": area.nominal_voltage_v} if area else {}
+
+
+def _letters(phases: Sequence[int]) -> str:
+    return "".join(" abcn"[phase] for phase in phases if 1 <= phase <= 4)
 
 
 def _geometry(kind: str, coordinates: Any) -> dict[str, Any]:
