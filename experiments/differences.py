@@ -92,6 +92,7 @@ def _facts(feeder: Feeder, voltage_v: dict[str, complex]) -> dict[str, float]:
         "sum of their ratings, A": float(np.nansum([line.rating_a for line in lines])),
         "transformers": len(branches) - len(lines),
         "transformer, kVA": float(np.nan_to_num(feeder.transformer_kva)),
+        "voltage of the source, pu": network.source_pu,
         "other sources": len(network.injectors),
         "automatic controls": len(network.controls),
         "buses with coordinates": len(feeder.coordinates),
