@@ -8,6 +8,7 @@ changed ratings, PMD and CIM coordinates, CIM neutral conductors.
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from cosim.dss_files import files_of
 from cosim.errors import CosimError, Fault, InputError
 from cosim.experiments.files import json_ready, package_versions, write_json
 from cosim.folder import claimed, new_file, write_whole
@@ -182,7 +184,10 @@ def _circuit_files(powerio: Any, path: Path, format_: str, lost: list[dict[str, 
 
 def _emitted(powerio: Any, path: Path, source: str, target: str, lost: list[dict[str, Any]]) -> Any:
     try:
-        module = powerio.parse(str(path), format=source)
+        root = os.path.commonpath([file.parent for file in files_of(path)]) if source == "dss" else None
+        module = powerio.parse(
+            str(path.resolve()), format=source, acquisition_root=root
+        )  # root: it opens no file above
         emitted = powerio.emit(module, target)
     except powerio.PowerIOError as error:
         problem = f"powerio does not convert it to {target}: {' '.join(str(error).split())}"
