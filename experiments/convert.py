@@ -126,6 +126,8 @@ def _to_dss(path: Path, source: str | None, out: Path, overwrite: bool, console:
         for name, content in files.items():
             write_whole(owned.path / name, lambda file, content=content: file.write_bytes(content))  # type: ignore[misc]
         _, after, again = _there_and_back(powerio, before.master, known, Path(kept))
+        told = "what was made of it is compared with what comes back of that"
+        _say(console, f"Nothing here solves {_FORMATS[known]} itself: {told}.")
         _report(owned.path / "differences.json", known, before, after, [*lost, *again], console)
 
 
@@ -184,10 +186,9 @@ def _circuit_files(powerio: Any, path: Path, format_: str, lost: list[dict[str, 
 
 def _emitted(powerio: Any, path: Path, source: str, target: str, lost: list[dict[str, Any]]) -> Any:
     try:
+        # it opens no file above this folder
         root = os.path.commonpath([file.parent for file in files_of(path)]) if source == "dss" else None
-        module = powerio.parse(
-            str(path.resolve()), format=source, acquisition_root=root
-        )  # root: it opens no file above
+        module = powerio.parse(str(path.resolve()), format=source, acquisition_root=root)
         emitted = powerio.emit(module, target)
     except powerio.PowerIOError as error:
         problem = f"powerio does not convert it to {target}: {' '.join(str(error).split())}"
@@ -217,6 +218,7 @@ def _report(
     path: Path, to: str, before: Feeder, after: Feeder | CosimError, lost: Iterable[Mapping[str, Any]], console: Console
 ) -> None:
     """Solve both sides, write what differs and print it; a way back that fails is an error after all is written."""
+    from rich.markup import escape
     from rich.table import Table
 
     from cosim.experiments.differences import differences
@@ -236,9 +238,10 @@ def _report(
         "file as constant power",
     }
     write_json(path, json_ready({**head, **found, "lost": list(lost)}))
-    table = Table(title=f"Experimental: {before.name} there and back through {_FORMATS[to]}", title_justify="left")
-    for title in ("", "before", "after"):
-        table.add_column(title, justify="right" if title else "left")
+    title = f"Experimental: {escape(before.name)} there and back through {_FORMATS[to]}"
+    table = Table(title=title, title_justify="left")
+    for column in ("", "before", "after"):
+        table.add_column(column, justify="right" if column else "left")
     for name, (one, other) in found.get("facts", {}).items():
         style = "" if one == other else "red"
         table.add_row(name, f"{one:.10g}", f"{other:.10g}", style=style)

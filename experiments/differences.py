@@ -90,7 +90,7 @@ def _facts(feeder: Feeder, voltage_v: dict[str, complex]) -> dict[str, float]:
         "length of lines, m": round(sum(line.length_m for line in lines), 6),
         "rated lines": sum(bool(np.isfinite(line.rating_a)) for line in lines),
         "sum of their ratings, A": float(np.nansum([line.rating_a for line in lines])),
-        "transformers": len(branches) - len(lines),
+        "transformers": sum(branch.kind == "transformer" for branch in branches),
         "transformer, kVA": float(np.nan_to_num(feeder.transformer_kva)),
         "voltage of the source, pu": network.source_pu,
         "other sources": len(network.injectors),

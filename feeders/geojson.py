@@ -147,7 +147,8 @@ def _placed(feeder: Feeder) -> tuple[dict[str, tuple[float, float]], bool, str]:
     def placed(x: float, y: float) -> tuple[float, float]:
         east, north = np.array([x, y]) - centre
         narrowing = max(cos(radians(start[1])), 1e-9)
-        return start[0] + east / METRES_PER_DEGREE / narrowing, start[1] + north / METRES_PER_DEGREE
+        places = start[0] + east / METRES_PER_DEGREE / narrowing, start[1] + north / METRES_PER_DEGREE
+        return round(places[0], 8), round(places[1], 8)  # a millimetre
 
     def in_metres(one: tuple[float, float], other: tuple[float, float]) -> float:
         east, north = other[0] - one[0], other[1] - one[1]
