@@ -254,10 +254,12 @@ def _report(
     for kind in [key for key in found if key.startswith(("missing_", "added_")) and found[key]]:
         names = found[kind]
         _say(console, f"{kind.replace('_', ' ')}: {len(names)} ({', '.join(names[:5])}{', …' * (len(names) > 5)})")
-    worst = found["largest"]
+    worst, size = found["largest"], found["largest_magnitude"]
     same = worst["difference_pu"] <= _SAME_PU and not any(found[key] for key in found if key.startswith("missing_"))
     verdict = f"the same to {_SAME_PU:g} pu" if same else "not the same"
-    _say(console, f"{verdict}: largest difference {worst['difference_pu']:.2e} pu at node {worst['node']}. All: {path}")
+    told = f"largest difference {worst['difference_pu']:.2e} pu at node {worst['node']}"
+    of_size = f"of magnitudes {abs(size['magnitude_difference_pu']):.2e} pu at {size['node']}"
+    _say(console, f"{verdict}: {told}, {of_size}. All: {path}")
 
 
 def _shortly(error: CosimError) -> str:

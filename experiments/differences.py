@@ -23,9 +23,10 @@ def differences(before: Feeder, after: Feeder) -> dict[str, Any]:
     -------
     dict
         ``facts`` (name to before and after), names that are ``missing_`` and ``added_`` of nodes, customers, branches,
-        other sources and controls, ``nodes`` with both voltages [V] and their difference, the largest first, and
-        ``largest``. Per unit is of the largest voltage that the bus has without load, so neutral conductors are judged
-        by their phases.
+        other sources and controls, ``nodes`` with both voltages [V] and their difference, as phasors the largest first
+        and of magnitudes, with ``largest`` and ``largest_magnitude``: a lost vector group turns phasors by 60 degrees
+        and leaves magnitudes. Per unit is of the largest voltage that the bus has without load, so neutral conductors
+        are judged by their phases.
 
     Raises
     ------
@@ -48,12 +49,14 @@ def differences(before: Feeder, after: Feeder) -> dict[str, Any]:
             })  # fmt: skip
     nodes.sort(key=lambda item: -item["difference_pu"])
     before_facts, after_facts = (_facts(feeder, v) for feeder, v in zip((before, after), voltages, strict=True))
+    nothing = {"node": "none in common", "difference_pu": np.inf, "magnitude_difference_pu": np.inf}
     one, other = _names(before), _names(after)
     return {
         "facts": {name: [value, after_facts[name]] for name, value in before_facts.items()},
         **{f"missing_{kind}": sorted(one[kind] - other[kind]) for kind in one},
         **{f"added_{kind}": sorted(other[kind] - one[kind]) for kind in one},
-        "largest": nodes[0] if nodes else {"node": "none in common", "difference_pu": float("inf")},
+        "largest": nodes[0] if nodes else nothing,
+        "largest_magnitude": max(nodes, key=lambda item: abs(item["magnitude_difference_pu"]), default=nothing),
         "nodes": nodes,
     }
 
