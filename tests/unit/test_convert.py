@@ -104,7 +104,7 @@ def test_a_vector_group_that_is_lost_turns_phasors_and_leaves_magnitudes(cosim, 
     code, said, _ = cosim("feeder", "convert", str(tmp_path), "--to", "pmd", "--out", str(tmp_path / "turned"))
     assert code == 0
     report = _report(tmp_path / "turned.differences.json")
-    assert report["largest"]["difference_pu"] == pytest.approx(1.0, abs=0.01)  # Dyn11 and Dyn1 are 60 degrees apart
+    assert report["largest"]["difference_pu"] == pytest.approx(1.0, abs=0.05)  # Dyn11 and Dyn1 are 60 degrees apart
     assert abs(report["largest_magnitude"]["magnitude_difference_pu"]) < 0.01
     assert "of magnitudes" in said
 
