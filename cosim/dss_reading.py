@@ -125,6 +125,8 @@ def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:
     else:
         ratings = (dss.CktElement.NormalAmps(), dss.CktElement.EmergAmps())
         rating_a = float("nan") if ratings == _DEFAULT_RATING_A or ratings[0] <= 0 else float(ratings[0])
+        if ratings[0] == _DEFAULT_RATING_A[0] > ratings[1] > 0:  # only emergamps was given, as some converters do
+            rating_a = float(ratings[1])
         ratings_a = [rating_a] * len(buses)
         dss.Lines.Name(name)
         length_m = float(dss.Lines.Length()) * _METRES_PER_UNIT.get(int(dss.Lines.Units()), 1.0)

@@ -19,6 +19,7 @@ from rich.markup import escape
 from cosim import plugins
 from cosim.errors import CosimError, Fault, InputError, reason
 from cosim.experiments import DEFAULT
+from cosim.experiments.convert import TwoWords, convert
 from cosim.experiments.files import package_versions
 from cosim.experiments.studies.command import OVERWRITE, add_studies, studies
 from cosim.folder import claimed, default_folder, new_file
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from cosim.experiments.keep import Progress
 
 app = typer.Typer(
+    cls=TwoWords,
     help="Power-flow co-simulation of low-voltage feeders: OpenDSS stepped in time, controllers in the loop.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -218,6 +220,9 @@ def feeder(name_or_path: Annotated[str, typer.Argument(help="Shipped name, or pa
     from cosim.experiments.show import feeder_facts
 
     feeder_facts(feeders.load(name_or_path), _out)
+
+
+app.command("feeder convert")(convert)
 
 
 @app.command()

@@ -391,3 +391,11 @@ def test_a_shape_is_of_the_loads_power_or_in_kilowatts(tmp_path: Path, actual: s
     assert second is None
     assert first.interval_min == 60.0
     np.testing.assert_allclose(first.kw, np.array([0.2, 1.0, 0.4]) * peak_kw)
+
+
+@pytest.mark.parametrize(("given", "rating_a"), [("NormAmps=700", 700.0), ("EmergAmps=180", 180.0)])
+def test_a_line_of_which_only_the_emergency_rating_is_given_has_that(write: Write, given: str, rating_a: float) -> None:
+    feeder = feeders.load(write(HEAD + TRANSFORMER + CABLE + f" {given}\n" + HOMES + BASES))
+    assert (
+        feeder.network.branch("CABLE").rating_a == rating_a
+    )  # the other of the two is OpenDSS's default: 600 A, 400 A
