@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 
 from cosim.contract import Complex, Feeder, Float, Prediction
 from cosim.errors import PowerFlowError, UnsupportedError
-from cosim.network import monitored_currents
+from cosim.network import incidence, monitored_currents
 from cosim.reduction import (
     branches_of,
     default_watched,
-    ports_of,
     refuse_what_is_not_linear,
     source_buses,
     transfer_impedance,
@@ -82,7 +81,8 @@ class ReducedNetwork:
         network = feeder.network
         names = default_watched(feeder) if watched is None else tuple(name.upper() for name in watched)
         branches = branches_of(feeder, names)
-        ports = ports_of(feeder)
+        _, there, back = feeder.terminals
+        ports = incidence(len(network.node_names), there, back)
         to_nodes = transfer_impedance(feeder, ports)  # voltage that one ampere drawn at a port takes from every node
 
         self.branches = names

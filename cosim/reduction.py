@@ -21,10 +21,17 @@ def refuse_what_is_not_linear(feeder: Feeder) -> None:
         (network.injectors, "sources of power other than customers"),
         (network.controls, "automatic switching or regulation"),
         (tuple(f"Load.{name}" for name in feeder.delta_customers), "loads between phases (delta)"),
+        (_following_voltage(feeder), "loads that follow their voltage ([households] load_model)"),
     ]
     found = [f"{what}: {', '.join(elements)}" for elements, what in reasons if elements]
     if found:
         raise UnsupportedError("the reduced network cannot represent " + "; ".join(found) + " (use the OpenDSS engine)")
+
+
+def _following_voltage(feeder: Feeder) -> tuple[str, ...]:
+    if feeder.load_laws is None:
+        return ()
+    return tuple(f"Load.{feeder.customers[row]}" for row in np.flatnonzero(feeder.load_laws.varying))
 
 
 def default_watched(feeder: Feeder) -> tuple[str, ...]:
@@ -44,16 +51,6 @@ def branches_of(feeder: Feeder, names: Sequence[str]) -> list[Branch]:
     if faults:
         raise InputError(faults)
     return [by_name[name] for name in names]
-
-
-def ports_of(feeder: Feeder) -> sparse.csc_matrix:
-    """Incidence of ports, shape (node, port): +1 at the phase conductor, -1 at the neutral where there is one."""
-    _, node, neutral = feeder.terminals
-    wired = np.flatnonzero(neutral >= 0)  # ports that return by a conductor, not by earth
-    rows = np.concatenate([node, neutral[wired]])
-    columns = np.concatenate([np.arange(len(node)), wired])
-    signs = np.repeat([1.0, -1.0], [len(node), len(wired)])
-    return sparse.csc_matrix((signs, (rows, columns)), shape=(len(feeder.network.node_names), len(node)))
 
 
 def transfer_impedance(feeder: Feeder, ports: sparse.csc_matrix) -> Complex:

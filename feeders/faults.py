@@ -27,6 +27,29 @@ _PASSIVE = 1e-2
 """Of the largest conductance: as much power may a line generate by rounded data."""
 
 
+def de_energised(survey: Survey) -> tuple[LoadFact, ...]:
+    """Loads none of whose ends has a voltage, with or without load: behind an open switch, or an open terminal.
+
+    Parameters
+    ----------
+    survey : Survey
+        What was found in a circuit.
+
+    Returns
+    -------
+    tuple of LoadFact
+        None where all are: then it is the source that is missing.
+    """
+    numbers, voltage_v = _numbers(survey.network), no_load_voltages(survey.network)
+    found = tuple(
+        load
+        for load in survey.loads
+        if set(load.node_numbers) <= set(numbers.get(load.bus, ()))
+        and len(_dead(load, numbers, voltage_v)) == len(load.node_numbers)
+    )
+    return found if len(found) < len(survey.loads) else ()
+
+
 def circuit_faults(master: Path, survey: Survey) -> Iterator[Fault]:
     """Find all loads and branches that cannot be what was meant.
 
@@ -44,13 +67,10 @@ def circuit_faults(master: Path, survey: Survey) -> Iterator[Fault]:
     """
     network, where = survey.network, str(master)
     yield from out_of_range(where, {"source_pu": network.source_pu})
-    numbers: dict[str, list[int]] = defaultdict(list)
-    for node in network.node_names:
-        bus, number = node.rsplit(".", 1)
-        numbers[bus].append(int(number))
-    voltage_v = no_load_voltages(network)
+    numbers, voltage_v = _numbers(network), no_load_voltages(network)
+    phasors_v = dict(zip(network.node_names, network.no_load_v.tolist(), strict=True))
     for load in survey.loads:
-        found = _load_fault(load, numbers, voltage_v)
+        found = _load_fault(load, numbers, voltage_v, phasors_v)
         if found:
             yield Fault(where, f"Load.{load.name}", *found)
     for branch in network.branches:
@@ -64,19 +84,38 @@ def no_load_voltages(network: Network) -> dict[str, float]:
     return dict(zip(network.node_names, np.abs(network.no_load_v).tolist(), strict=True))
 
 
+def _numbers(network: Network) -> dict[str, list[int]]:
+    """Nodes of every bus."""
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for node in network.node_names:
+        bus, number = node.rsplit(".", 1)
+        numbers[bus].append(int(number))
+    return numbers
+
+
+def _dead(load: LoadFact, numbers: Mapping[str, list[int]], voltage_v: Mapping[str, float]) -> list[int]:
+    """Nodes of a load at which there is no voltage, though there may be at others of its bus."""
+    at_node_v = {number: voltage_v[f"{load.bus}.{number}"] for number in numbers[load.bus]}
+    alive_v = max(_DEAD_V, _DEAD_SHARE * max(at_node_v.values()))
+    return [number for number in load.node_numbers if not at_node_v[number] >= alive_v]
+
+
 def rated_v(load: LoadFact) -> float:
     """Rated phase-to-neutral voltage [V]."""
     return float(1e3 * load.kv / (np.sqrt(3) if len(load.node_numbers) > 1 else 1.0))
 
 
-def over_rated(load: LoadFact, voltage_v: Mapping[str, float]) -> float:
+def over_rated(load: LoadFact, phasors_v: Mapping[str, complex]) -> float:
     """Voltage without any load over the rated one, both as the load is connected."""
-    at_bus_v = voltage_v[f"{load.bus}.{load.node_numbers[0]}"]
-    return float(np.sqrt(3) * at_bus_v / (1e3 * load.kv) if load.delta else at_bus_v / rated_v(load))
+    there, back = (phasors_v.get(f"{load.bus}.{number}", 0.0) for number in load.ends[0])  # 0 is earth
+    return abs(there - back) / load.base_v if load.base_v else float("inf")
 
 
 def _load_fault(
-    load: LoadFact, numbers: Mapping[str, list[int]], voltage_v: Mapping[str, float]
+    load: LoadFact,
+    numbers: Mapping[str, list[int]],
+    voltage_v: Mapping[str, float],
+    phasors_v: Mapping[str, complex],
 ) -> tuple[str, str] | None:
     """Problem and remedy, the first that there is."""
     ends = [*load.node_numbers, *([load.neutral_number] if load.neutral_number else [])]
@@ -84,28 +123,26 @@ def _load_fault(
         near = get_close_matches(load.bus, numbers, n=3, cutoff=0.5) or list(numbers)[-3:]
         problem = f"hangs on bus '{load.bus}', which nothing that is connected and enabled reaches"
         return problem, f"name a bus of the feeder, such as {', '.join(near)}, or disable the load"
-    if not any(load.node_numbers):
+    if (0, 0) in load.ends:
         return f"begins at node 0 of bus '{load.bus}', which is earth", "name a phase, e.g. .1"
-    missing = [number for number in ends if number not in numbers[load.bus] and number]
-    if missing or 0 in load.node_numbers:
+    missing = [number for number in ends if number not in numbers[load.bus]]
+    if missing:
         has = ", ".join(map(str, numbers[load.bus]))
-        problem = f"hangs on node {_listed(missing or [0])} of bus '{load.bus}', which has only {has}"
+        problem = f"hangs on node {_listed(missing)} of bus '{load.bus}', which has only {has}"
         return problem, "name nodes that a line carries there, or give the line more phases"
-    if len(set(ends)) < len(ends):
+    if len(set(ends)) < len(ends) or any(there == back for there, back in load.ends):
         return f"begins and ends at node {ends[-1]} of bus '{load.bus}'", "name two nodes, or leave the second out"
-    at_node_v = {number: voltage_v[f"{load.bus}.{number}"] for number in numbers[load.bus]}
-    alive_v = max(_DEAD_V, _DEAD_SHARE * max(at_node_v.values()))
-    dead = [number for number in load.node_numbers if not at_node_v[number] >= alive_v]
+    dead = _dead(load, numbers, voltage_v)
     if dead:
         problem = f"hangs on node {_listed(dead)} of bus '{load.bus}', where there is no voltage without load either"
         return problem, "close the switch or enable the line that feeds it, or disable the load"
-    if not (np.isfinite(load.kv) and load.kv > 0 and 1 / _FAR_OFF <= over_rated(load, voltage_v) <= _FAR_OFF):
-        there_kv = at_node_v[load.node_numbers[0]] / 1e3
+    if not (np.isfinite(load.kv) and load.kv > 0 and 1 / _FAR_OFF <= over_rated(load, phasors_v) <= _FAR_OFF):
+        there_kv = voltage_v[f"{load.bus}.{load.node_numbers[0]}"] / 1e3
         problem = f"is rated kv={load.kv:g} where there are {there_kv:.3g} kV from phase to earth"
         return problem, "give its rated voltage in kilovolts, e.g. kv=0.23"
     if not max(abs(load.kw), abs(load.kvar)) <= _LARGEST_KW:
         return f"has kw={load.kw:g} kvar={load.kvar:g}", f"give at most {_LARGEST_KW:g} kW and kvar"
-    if load.shape is not None and not np.isfinite(load.shape.kw).all():
+    if load.shape is not None and not (np.isfinite(load.shape.kw).all() and np.isfinite(load.shape.kvar).all()):
         return "has a LoadShape with values that are no finite numbers", "mend the shape's values"
     return None
 

@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 
 from cosim import plugins
-from cosim.contract import Connection, Feeder, LoadFact, Survey, TransformerSpec, out_of_range
+from cosim.contract import Connection, Feeder, LoadFact, LoadLaws, Survey, TransformerSpec, ZipShares, out_of_range
 from cosim.errors import Fault, InputError
-from cosim.feeders.faults import circuit_faults, no_load_voltages, over_rated, rated_v
+from cosim.feeders.faults import circuit_faults, de_energised, no_load_voltages, over_rated, rated_v
 from cosim.feeders.find import find
 from cosim.feeders.topology import distances_m, edges_of, head_line, low_voltage_terminal, supply_of
+
+CONSTANT, OF_THE_FILE = "constant_power", "file"
+"""Load models that have a name."""
 
 SURVEYOR = "cosim.opendss:survey"
 """Who reads a circuit's file, imported only when needed. Only the engine can read its own language, so this name is the
@@ -51,6 +54,7 @@ def load(
     source_pu: float | None = None,
     transformer: TransformerSpec | None = None,
     connections: Sequence[Connection] = (),
+    load_model: str | ZipShares = CONSTANT,
 ) -> Feeder:
     """Load a shipped or installed feeder by name, or any OpenDSS circuit by the path of its master file.
 
@@ -65,6 +69,10 @@ def load(
         Machine to put in place of the only transformer, impedance and all.
     connections : sequence of Connection, optional
         Customers of the file that are connected elsewhere, and customers that the file does not have.
+    load_model : str or ZipShares
+        How households follow their voltage: ``constant_power``, ``file`` for the model, voltages and coefficients that
+        the file gives every load, or shares of constant impedance, current and power that all have. Cars and roofs
+        are constant power always.
 
     Returns
     -------
@@ -86,11 +94,40 @@ def load(
     survey: Survey = plugins.shipped(SURVEYOR)(master, **changes)
     if not survey.loads:
         raise InputError(Fault(str(master), "", "has no load, so no customer", "define at least one Load"))
+    asleep = [load for load in de_energised(survey) if load.name not in {c.customer.upper() for c in connections}]
+    survey = replace(survey, loads=tuple(load for load in survey.loads if load not in asleep))
     wrong = tuple(circuit_faults(master, survey))
     if wrong:
         raise InputError(wrong)
     changes["replaced_transformer"] = changes.pop("transformer")
-    return replace(_assemble(master, survey, facts), **changes)
+    feeder = _assemble(master, survey, facts)
+    changes |= {"load_model": load_model, "load_laws": _laws(survey, load_model)}
+    if asleep:
+        names = ", ".join(load.name for load in asleep)
+        told = f"de-energised loads, which are no customers: nothing that is closed joins them to a source ({names})"
+        changes["warnings"] = (*feeder.warnings, f"{len(asleep)} {told}")
+    return replace(feeder, **changes)
+
+
+def _laws(survey: Survey, load_model: str | ZipShares) -> LoadLaws | None:
+    """Give what the loads' power follows; None where all is constant power after all."""
+    loads = survey.loads
+    if load_model not in (CONSTANT, OF_THE_FILE) and not isinstance(load_model, ZipShares):
+        remedy = f"write {CONSTANT}, {OF_THE_FILE}, or shares p and q of impedance, current and power"
+        raise InputError(Fault("feeders.load", "load_model", f"is {load_model!r}", remedy))
+    if load_model == CONSTANT:
+        return None
+    base_v = np.array([load.base_v for load in loads])
+    if isinstance(load_model, ZipShares):
+        return LoadLaws.of_zip(base_v, load_model.p, load_model.q)
+    laws = LoadLaws(
+        model=np.array([load.model for load in loads]),
+        base_v=base_v,
+        band_pu=np.array([(load.low_pu, *load.band_pu) for load in loads]),
+        exponents=np.array([load.exponents for load in loads]),
+        zipv=np.array([load.zipv for load in loads]),
+    )
+    return laws if laws.varying.any() else None
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -153,6 +190,10 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
         customer_phases=tuple(_phases(load) for load in survey.loads),
         customer_nodes=tuple(tuple(row[f"{load.bus}.{n}"] for n in load.node_numbers) for load in survey.loads),
         customer_neutral=tuple(row.get(f"{load.bus}.{load.neutral_number}", -1) for load in survey.loads),
+        customer_ends=tuple(
+            tuple((row[f"{load.bus}.{there}"], row.get(f"{load.bus}.{back}", -1)) for there, back in load.ends)
+            for load in survey.loads
+        ),
         load_kw=np.array([load.kw for load in survey.loads]),
         load_kvar=np.array([load.kvar for load in survey.loads]),
         load_shapes=tuple(load.shape for load in survey.loads),
@@ -183,6 +224,7 @@ def _nominal_voltage_v(survey: Survey) -> float:
 def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, float]) -> Iterator[str]:
     lines, controls, injectors = survey.network.lines, survey.network.controls, survey.network.injectors
     voltage_v = no_load_voltages(survey.network)
+    phasors_v = dict(zip(survey.network.node_names, survey.network.no_load_v.tolist(), strict=True))
     unrated = sum(not np.isfinite(line.rating_a) for line in lines)
     if unrated == len(lines):
         yield "no line has a rating: line loading cannot be judged (set normamps)"
@@ -214,17 +256,20 @@ def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str,
         held = "other sources held at constant power as in the file, so served power cannot be checked"
         yield f"{held}: {', '.join(injectors[:5])}"
     base_v = nominal_v or _nominal_voltage_v(survey)
-    by_problem: dict[str, list[str]] = defaultdict(list)
+    by_problem: dict[str, list[LoadFact]] = defaultdict(list)
     for load in survey.loads:
         # what the plant takes for a collapse
         if not 0.5 <= voltage_v[f"{load.bus}.{load.node_numbers[0]}"] / base_v <= 1.5:
             level = f"on another level of voltage than {base_v:.4g} V, by which all are judged: runs stop at once"
-            by_problem[level].append(load.name)
-        for problem in _load_problems(load, over_rated(load, voltage_v), distance_m):
-            by_problem[problem].append(load.name)
+            by_problem[level].append(load)
+        for problem in _load_problems(load, over_rated(load, phasors_v), distance_m):
+            by_problem[problem].append(load)
     for problem, who in by_problem.items():
-        shown = f"{', '.join(who[:3])}{', …' * (len(who) > 3)}"
-        yield f"{len(who)} of {len(survey.loads)} loads {problem} ({shown})"
+        yield f"{len(who)} of {len(survey.loads)} loads {problem} ({_some(who)})"
+
+
+def _some(loads: Sequence[LoadFact]) -> str:
+    return f"{', '.join(load.name for load in loads[:3])}{', …' * (len(loads) > 3)}"
 
 
 def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float]) -> Iterator[str]:
@@ -238,5 +283,7 @@ def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float])
         yield "rated for another voltage than their bus has: their power will not be served"
     elif load.model == 1 and not load.band_pu[0] <= over <= load.band_pu[1]:
         yield "outside vminpu..vmaxpu without load, where plain OpenDSS makes them impedances: runs do not"
+    if load.ignored:
+        yield f"with what no run follows: {', '.join(load.ignored)}"
     if load.bus not in distance_m:
         yield "not reached by lines from the transformer"

@@ -10,12 +10,14 @@ the order of the ``Feeder``. A limit of ``inf`` is no limit.
 from cosim.contract.day import EvSessions as EvSessions
 from cosim.contract.day import Exogenous as Exogenous
 from cosim.contract.day import Forecast as Forecast
+from cosim.contract.place import PHASES as PHASES
 from cosim.contract.place import Connection as Connection
 from cosim.contract.place import Feeder as Feeder
 from cosim.contract.place import LoadFact as LoadFact
 from cosim.contract.place import LoadShape as LoadShape
 from cosim.contract.place import Survey as Survey
 from cosim.contract.place import TransformerSpec as TransformerSpec
+from cosim.contract.place import ZipShares as ZipShares
 from cosim.contract.place import out_of_range as out_of_range
 from cosim.contract.roles import Artifact as Artifact
 from cosim.contract.roles import BaseController as BaseController
@@ -28,6 +30,7 @@ from cosim.contract.signals import Decision as Decision
 from cosim.contract.signals import LocalCurves as LocalCurves
 from cosim.contract.signals import Observation as Observation
 from cosim.contract.signals import Setpoints as Setpoints
+from cosim.load_laws import LoadLaws as LoadLaws
 from cosim.network import Branch as Branch
 from cosim.network import Complex as Complex
 from cosim.network import Float as Float

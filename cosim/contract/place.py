@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from cosim.errors import Fault, InputError
+from cosim.load_laws import LoadLaws
 from cosim.network import Branch, Float, Int, Network
 
+PHASES = (1, 2, 3)
+"""Node numbers that are phases; 0 is earth, others are neutrals."""
 MINIMUM_CURRENT_A = 6.0
 """A charger either pauses or draws at least this on every phase that it uses (IEC 61851-1)."""
 
@@ -101,6 +104,34 @@ class TransformerSpec:
 
 
 @dataclass(frozen=True)
+class ZipShares:
+    """Shares of constant impedance, constant current and constant power that all loads have at rated voltage.
+
+    Attributes
+    ----------
+    p, q : tuple of float
+        Shares (z, i, p) of active and of reactive power.
+
+    Raises
+    ------
+    InputError
+        Where they are not three numbers with the sum 1.
+    """
+
+    p: tuple[float, float, float]
+    q: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        faults = [
+            Fault("ZipShares", key, f"is {list(shares)}", "give three shares with the sum 1, e.g. [0.4, 0.3, 0.3]")
+            for key, shares in asdict(self).items()
+            if not (len(shares) == 3 and abs(sum(shares) - 1.0) <= 1e-6)
+        ]
+        if faults:
+            raise InputError(faults)
+
+
+@dataclass(frozen=True)
 class Connection:
     """A customer that is connected elsewhere than the file says, or that the file does not have.
 
@@ -149,12 +180,13 @@ class LoadShape(FrozenArrays):
     ----------
     interval_min : float
         Time between values, the first at midnight [min].
-    kw : ndarray, shape (value,)
-        Power; repeats from the beginning.
+    kw, kvar : ndarray, shape (value,)
+        Power [kW], [kvar]; repeats from the beginning.
     """
 
     interval_min: float
     kw: Float
+    kvar: Float
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +209,13 @@ class Feeder(FrozenArrays):
         Rows of ``network.node_names``, in the order of the phases.
     customer_neutral : tuple of int, shape (customer,)
         Row of the neutral conductor's node; -1 where the load returns to earth.
+    customer_ends : tuple of tuple of (int, int), shape (customer,)
+        Pairs of rows between which the customer draws equal parts of its power, -1 being earth; of all that are not
+        connected between phases from each of its nodes to its neutral, which need not be said.
+    load_model : str or ZipShares
+        What households are: ``constant_power``, or ``file`` for the loads' own models, or the same shares for all.
+    load_laws : LoadLaws or None
+        How the households' power follows their voltage; None where all of it is constant power.
     load_kw, load_kvar : ndarray, shape (customer,)
         Power that the OpenDSS file itself gives the load [kW], [kvar].
     load_shapes : tuple of LoadShape or None, shape (customer,)
@@ -238,6 +277,9 @@ class Feeder(FrozenArrays):
     longitude_deg: float = -2.24
     delta_customers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    customer_ends: tuple[tuple[tuple[int, int], ...], ...] = ()
+    load_model: str | ZipShares = "constant_power"
+    load_laws: LoadLaws | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -279,6 +321,15 @@ class Feeder(FrozenArrays):
         return customer, node, np.array(self.customer_neutral, dtype=np.int64)[customer]
 
     @property
+    def ports(self) -> tuple[Int, Int, Int]:
+        """Customer, and the two nodes (-1: earth) between which it draws an equal part, each of shape (port,)."""
+        if not self.customer_ends:
+            return self.terminals
+        customer = np.repeat(np.arange(len(self.customers)), [len(ends) for ends in self.customer_ends])
+        there, back = np.array([pair for ends in self.customer_ends for pair in ends], dtype=np.int64).T
+        return customer, there, back
+
+    @property
     def charger_min_kw(self) -> Float:
         """6 A on every phase of each customer, at nominal voltage; shape (customer,) [kW]."""
         phases = np.array([len(phases) for phases in self.customer_phases], dtype=float)
@@ -300,7 +351,7 @@ class LoadFact:
     name, bus : str
         Upper case.
     node_numbers : tuple of int
-        Nodes of its phase conductors.
+        Nodes of its phase conductors; of one between phases all that it touches, earth left out.
     neutral_number : int
         Node of its neutral conductor; 0 is earth.
     kw, kvar, kv : float
@@ -309,10 +360,21 @@ class LoadFact:
         OpenDSS load model; 1 is constant power.
     delta : bool
         Connected between phases.
+    ends : tuple of (int, int)
+        Nodes between which it draws equal parts of its power: of a star from every phase to the neutral, of a delta
+        round from phase to phase.
+    base_v : float
+        Rated voltage between these [V].
+    low_pu : float
+        Voltage, of `base_v`, below which OpenDSS takes any load as an impedance.
     band_pu : tuple of float
-        Voltages, of the rated one, between which OpenDSS keeps the model; outside, the load turns into an impedance.
+        Voltages, of `base_v`, between which OpenDSS keeps the model; outside, the load turns into an impedance.
+    exponents, zipv : tuple of float
+        Of model 4 and of model 8, as in OpenDSS.
     shape : LoadShape or None
-        Its yearly, else its daily shape.
+        Its yearly, else its daily shape; none of a load that is fixed.
+    ignored : tuple of str
+        What the file says of it that nothing here follows.
     """
 
     name: str
@@ -324,8 +386,14 @@ class LoadFact:
     kv: float
     model: int
     delta: bool
-    band_pu: tuple[float, float] = (0.95, 1.05)
-    shape: LoadShape | None = None
+    ends: tuple[tuple[int, int], ...]
+    base_v: float
+    low_pu: float
+    band_pu: tuple[float, float]
+    exponents: tuple[float, float]
+    zipv: tuple[float, ...]
+    shape: LoadShape | None
+    ignored: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
