@@ -68,11 +68,15 @@ class Plant:
         self.completed = 0
         self._passive = len(exogenous.sessions) == 0 and not exogenous.pv_available_kw.any()
         self._laws = feeder.load_laws
-        _, self._customer_nodes, _ = feeder.terminals
-        self._port_customer, there, back = feeder.ports
+        customer, self._phase_node, neutral = feeder.terminals
+        self._neutral_node = np.where(neutral >= 0, neutral, len(feeder.network.node_names))  # earth is appended
+        self._terminal_nominal_v = feeder.customer_nominal_v[customer]
+        # local curves are given in volts of the feeder's own nominal voltage; each device feels its own per unit
+        self._of_curve = feeder.nominal_voltage_v / feeder.customer_nominal_v
+        self._port_customer = feeder.load_ends[0]
         self._ports_each = np.bincount(self._port_customer)
-        self._served = ServedPower(feeder.network, there, back)
-        watched = [*feeder.monitored, *[name for name in (feeder.transformer, feeder.head_line) if name]]
+        self._served = ServedPower(feeder.network, feeder.load_ports)
+        watched = [*feeder.monitored, *feeder.supplies, *([feeder.head_line] if feeder.head_line else [])]
         self._watched = tuple(feeder.network.branch(name) for name in watched)
 
     def reset(self) -> Observation:
@@ -163,14 +167,17 @@ class Plant:
 
     def _refuse_collapse(self, voltage: Complex) -> None:
         """Refuse voltages at which loads are no longer constant power: the engine then solved another feeder."""
-        nominal_v, nodes = self.feeder.nominal_voltage_v, self._customer_nodes
-        magnitude = np.abs(voltage[nodes])
-        if magnitude.min() > SERVED_BAND_PU[0] * nominal_v and magnitude.max() < SERVED_BAND_PU[1] * nominal_v:
+        with_earth = np.append(voltage, 0.0)
+        magnitude_v = np.abs(with_earth[self._phase_node] - with_earth[self._neutral_node])
+        away = np.abs(magnitude_v / self._terminal_nominal_v - 1.0)
+        if (away < 1.0 - SERVED_BAND_PU[0]).all():  # the band is as wide upwards as downwards
             return
-        worst = int(np.abs(magnitude - nominal_v).argmax())
+        worst = int(away.argmax())
+        low, high = SERVED_BAND_PU
         raise PowerFlowError(
-            f"voltage collapse: {magnitude[worst]:.1f} V at {self.feeder.network.node_names[nodes[worst]]}, outside "
-            f"{SERVED_BAND_PU[0]}..{SERVED_BAND_PU[1]} of {nominal_v:.0f} V, where the power asked for is not served"
+            f"voltage collapse: {magnitude_v[worst]:.1f} V at "
+            f"{self.feeder.network.node_names[self._phase_node[worst]]}, outside {low}..{high} of "
+            f"{self._terminal_nominal_v[worst]:.0f} V, where the power asked for is not served"
         )
 
     def _asked(self, day: Exogenous, k: int, *beside: Float) -> tuple[Float, Float]:
@@ -197,14 +204,13 @@ class Plant:
         self._notes.append((step, reason))
 
     def _react(self, k: int, setpoints: Setpoints) -> tuple[Complex, tuple[Float, Float, Float]]:
-        """Devices and power flow of one step; without local curves the voltage does not matter to the devices."""
+        """Devices and power flow of one step; voltage matters by local curves, and by what homes draw under a cap."""
         day, asked_kw, curves = self.day, self.homes.asked_kw(k, setpoints), setpoints.curves
 
         def answer(voltage: Complex | None) -> tuple[Float, Float, Float]:
-            if voltage is None:
-                felt_v, demand_kw = np.full(len(self.feeder.customers), self.feeder.nominal_voltage_v), day.demand_kw[k]
-            else:
-                felt_v, demand_kw = meter_voltage_v(self.feeder, voltage[None, :])[0], self._drawn(day, k, voltage)[0]
+            felt_v, demand_kw = np.full(len(self.feeder.customers), self.feeder.nominal_voltage_v), day.demand_kw[k]
+            if voltage is not None:
+                felt_v, demand_kw = self._felt_v(voltage), self._drawn(day, k, voltage)[0]
             pv_kw, pv_kvar = pv_output(day.pv_available_kw[k], setpoints.pv_limit_kw, day.inverter_kva, felt_v, curves)
             headroom_kw = self.homes.cap_limit_kw(setpoints.import_cap_kw, demand_kw, pv_kw)
             limit_kw = np.minimum(setpoints.ev_limit_kw, headroom_kw)
@@ -253,14 +259,19 @@ class Plant:
             self._mark(k, f"local curves did not settle: {apart}")
         return voltage, (applied[0], applied[1], applied[2])
 
+    def _felt_v(self, voltage: Complex) -> Float:
+        """What local curves see of node voltages, shape (customer,) [V]."""
+        return np.asarray(meter_voltage_v(self.feeder, voltage[None, :])[0] * self._of_curve)
+
     def _observe(
         self, day: Exogenous, k: int, voltage: Complex, ev_kw: Float, pv_kw: Float, net_kw: Float, net_kvar: Float
     ) -> Observation:
         session = self.fleet.present(self.completed)
         sessions, there = self.fleet.sessions, session >= 0
         currents = monitored_currents(self._watched, voltage[None, :])[0]
-        monitored = len(self.feeder.monitored)
-        transformer = currents[monitored] if len(currents) > monitored else np.zeros(3, complex)
+        monitored, supplies = len(self.feeder.monitored), len(self.feeder.supplies)
+        main = currents[monitored : monitored + supplies] if supplies else currents[monitored:]
+        transformer = main.sum(axis=0) if len(main) else np.zeros(3, complex)
 
         def of_car(values: Float, otherwise: float) -> Float:
             return np.where(there, np.append(values, otherwise)[session], otherwise)
@@ -293,4 +304,5 @@ class Plant:
             current_a=currents[:monitored],
             transformer_current_a=transformer,
             head_current_a=currents[-1] if self.feeder.head_line else transformer,
+            limit_percent=self.feeder.limit_currents.percent(voltage[None, :])[0],
         )

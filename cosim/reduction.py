@@ -11,8 +11,6 @@ from scipy.sparse.linalg import splu
 from cosim.contract import Branch, Complex, Feeder
 from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError
 
-_SOURCE_SHARE = 1e-6  # of the largest injected current: what counts as a source, above rounding
-
 
 def refuse_what_is_not_linear(feeder: Feeder) -> None:
     """Refuse, by name, what a constant linear network with constant-power loads cannot represent."""
@@ -64,11 +62,3 @@ def transfer_impedance(feeder: Feeder, ports: sparse.csc_matrix) -> Complex:
         ) from error
     impedance: Complex = factors.solve(ports.toarray().astype(complex))
     return impedance
-
-
-def source_buses(feeder: Feeder) -> tuple[str, ...]:
-    """Buses that draw or feed current without any load: where the sources are."""
-    network = feeder.network
-    injected_a = np.abs(network.admittance_s @ network.no_load_v)
-    nodes = np.flatnonzero(injected_a > _SOURCE_SHARE * injected_a.max())
-    return tuple(dict.fromkeys(network.node_names[node].rsplit(".", 1)[0] for node in nodes))

@@ -40,12 +40,12 @@ def de_energised(survey: Survey) -> tuple[LoadFact, ...]:
     tuple of LoadFact
         None where all are: then it is the source that is missing.
     """
-    numbers, voltage_v = _numbers(survey.network), no_load_voltages(survey.network)
+    numbers, voltage = _numbers(survey.network), no_load_voltages(survey.network)
     found = tuple(
         load
         for load in survey.loads
         if set(load.node_numbers) <= set(numbers.get(load.bus, ()))
-        and len(_dead(load, numbers, voltage_v)) == len(load.node_numbers)
+        and len(_dead(load, numbers, voltage)) == len(load.node_numbers)
     )
     return found if len(found) < len(survey.loads) else ()
 
@@ -67,10 +67,9 @@ def circuit_faults(master: Path, survey: Survey) -> Iterator[Fault]:
     """
     network, where = survey.network, str(master)
     yield from out_of_range(where, {"source_pu": network.source_pu})
-    numbers, voltage_v = _numbers(network), no_load_voltages(network)
-    phasors_v = dict(zip(network.node_names, network.no_load_v.tolist(), strict=True))
+    numbers, voltage = _numbers(network), no_load_voltages(network)
     for load in survey.loads:
-        found = _load_fault(load, numbers, voltage_v, phasors_v)
+        found = _load_fault(load, numbers, voltage)
         if found:
             yield Fault(where, f"Load.{load.name}", *found)
     for branch in network.branches:
@@ -79,9 +78,9 @@ def circuit_faults(master: Path, survey: Survey) -> Iterator[Fault]:
             yield Fault(where, f"{branch.kind.capitalize()}.{branch.name}", *found)
 
 
-def no_load_voltages(network: Network) -> dict[str, float]:
+def no_load_voltages(network: Network) -> dict[str, complex]:
     """Voltage of every node to earth, without any load [V]."""
-    return dict(zip(network.node_names, np.abs(network.no_load_v).tolist(), strict=True))
+    return dict(zip(network.node_names, network.no_load_v.tolist(), strict=True))
 
 
 def _numbers(network: Network) -> dict[str, list[int]]:
@@ -93,29 +92,21 @@ def _numbers(network: Network) -> dict[str, list[int]]:
     return numbers
 
 
-def _dead(load: LoadFact, numbers: Mapping[str, list[int]], voltage_v: Mapping[str, float]) -> list[int]:
+def _dead(load: LoadFact, numbers: Mapping[str, list[int]], voltage: Mapping[str, complex]) -> list[int]:
     """Nodes of a load at which there is no voltage, though there may be at others of its bus."""
-    at_node_v = {number: voltage_v[f"{load.bus}.{number}"] for number in numbers[load.bus]}
+    at_node_v = {number: abs(voltage[f"{load.bus}.{number}"]) for number in numbers[load.bus]}
     alive_v = max(_DEAD_V, _DEAD_SHARE * max(at_node_v.values()))
     return [number for number in load.node_numbers if not at_node_v[number] >= alive_v]
 
 
-def rated_v(load: LoadFact) -> float:
-    """Rated phase-to-neutral voltage [V]."""
-    return float(1e3 * load.kv / (np.sqrt(3) if len(load.node_numbers) > 1 else 1.0))
-
-
-def over_rated(load: LoadFact, phasors_v: Mapping[str, complex]) -> float:
+def over_rated(load: LoadFact, voltage: Mapping[str, complex]) -> float:
     """Voltage without any load over the rated one, both as the load is connected."""
-    there, back = (phasors_v.get(f"{load.bus}.{number}", 0.0) for number in load.ends[0])  # 0 is earth
+    there, back = (voltage.get(f"{load.bus}.{number}", 0.0) for number in load.ends[0])  # 0 is earth
     return abs(there - back) / load.base_v if load.base_v else float("inf")
 
 
 def _load_fault(
-    load: LoadFact,
-    numbers: Mapping[str, list[int]],
-    voltage_v: Mapping[str, float],
-    phasors_v: Mapping[str, complex],
+    load: LoadFact, numbers: Mapping[str, list[int]], voltage: Mapping[str, complex]
 ) -> tuple[str, str] | None:
     """Problem and remedy, the first that there is."""
     ends = [*load.node_numbers, *([load.neutral_number] if load.neutral_number else [])]
@@ -132,12 +123,12 @@ def _load_fault(
         return problem, "name nodes that a line carries there, or give the line more phases"
     if len(set(ends)) < len(ends) or any(there == back for there, back in load.ends):
         return f"begins and ends at node {ends[-1]} of bus '{load.bus}'", "name two nodes, or leave the second out"
-    dead = _dead(load, numbers, voltage_v)
+    dead = _dead(load, numbers, voltage)
     if dead:
         problem = f"hangs on node {_listed(dead)} of bus '{load.bus}', where there is no voltage without load either"
         return problem, "close the switch or enable the line that feeds it, or disable the load"
-    if not (np.isfinite(load.kv) and load.kv > 0 and 1 / _FAR_OFF <= over_rated(load, phasors_v) <= _FAR_OFF):
-        there_kv = voltage_v[f"{load.bus}.{load.node_numbers[0]}"] / 1e3
+    if not (np.isfinite(load.kv) and load.kv > 0 and 1 / _FAR_OFF <= over_rated(load, voltage) <= _FAR_OFF):
+        there_kv = abs(voltage[f"{load.bus}.{load.node_numbers[0]}"]) / 1e3
         problem = f"is rated kv={load.kv:g} where there are {there_kv:.3g} kV from phase to earth"
         return problem, "give its rated voltage in kilovolts, e.g. kv=0.23"
     if not max(abs(load.kw), abs(load.kvar)) <= _LARGEST_KW:
