@@ -21,6 +21,7 @@ from cosim.contract.place import Survey as Survey
 from cosim.contract.place import TransformerSpec as TransformerSpec
 from cosim.contract.place import ZipShares as ZipShares
 from cosim.contract.place import out_of_range as out_of_range
+from cosim.contract.place import shares_faults as shares_faults
 from cosim.contract.roles import Artifact as Artifact
 from cosim.contract.roles import BaseController as BaseController
 from cosim.contract.roles import Controller as Controller

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +106,16 @@ class TransformerSpec:
             raise InputError(faults)
 
 
+def shares_faults(where: str, shares: Mapping[str, Sequence[float]]) -> list[Fault]:
+    """Return the faults of shares that are not three numbers with the sum 1."""
+    remedy = "give three shares with the sum 1, e.g. [0.4, 0.3, 0.3]"
+    return [
+        Fault(where, key, f"is {list(value)}", remedy)
+        for key, value in shares.items()
+        if not (len(value) == 3 and abs(sum(value) - 1.0) <= 1e-6)
+    ]
+
+
 @dataclass(frozen=True)
 class ZipShares:
     """Shares of constant impedance, constant current and constant power that all loads have at rated voltage.
@@ -121,16 +131,11 @@ class ZipShares:
         Where they are not three numbers with the sum 1.
     """
 
-    p: tuple[float, float, float]
-    q: tuple[float, float, float]
+    p: tuple[float, ...]
+    q: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        faults = [
-            Fault("ZipShares", key, f"is {list(shares)}", "give three shares with the sum 1, e.g. [0.4, 0.3, 0.3]")
-            for key, shares in asdict(self).items()
-            if not (len(shares) == 3 and abs(sum(shares) - 1.0) <= 1e-6)
-        ]
-        if faults:
+        if faults := shares_faults("ZipShares", asdict(self)):
             raise InputError(faults)
 
 
