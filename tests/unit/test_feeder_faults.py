@@ -198,7 +198,9 @@ DE_ENERGISED = {
 }
 
 
-@pytest.mark.parametrize("name", DE_ENERGISED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if "switch" in name else pytest.mark.slow) for name in DE_ENERGISED]
+)
 def test_a_load_that_nothing_feeds_is_named_and_no_customer(
     name: str, tmp_path: Path, make_day: Callable[..., Exogenous]
 ) -> None:
