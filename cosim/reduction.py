@@ -12,13 +12,19 @@ from cosim.contract import Branch, Complex, Feeder
 from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError
 
 
-def refuse_what_is_not_linear(feeder: Feeder) -> None:
-    """Refuse, by name, what a constant linear network with constant-power loads cannot represent."""
+def refuse_what_is_not_linear(feeder: Feeder, *, between_phases: bool) -> None:
+    """Refuse, by name, what a constant linear network with constant-power loads cannot represent.
+
+    Loads between phases can be solved, but not predicted: what controllers expect is a voltage to neutral.
+    """
     network = feeder.network
     reasons = [
         (network.injectors, "sources of power other than customers"),
         (network.controls, "automatic switching or regulation"),
-        (tuple(f"Load.{name}" for name in feeder.delta_customers), "loads between phases (delta)"),
+        (
+            () if between_phases else tuple(f"Load.{name}" for name in feeder.delta_customers),
+            "loads between phases (delta)",
+        ),
         (_following_voltage(feeder), "loads that follow their voltage ([households] load_model)"),
     ]
     found = [f"{what}: {', '.join(elements)}" for elements, what in reasons if elements]

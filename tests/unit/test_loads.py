@@ -282,5 +282,6 @@ def test_loads_draw_between_the_ends_that_plain_opendss_gives_them(feeder: Make,
     street = feeder(loads)
     plain = Plain(loads).do("BatchEdit Load..* Vminpu=0.5 Vlowpu=0.5 Vmaxpu=1.5")
     np.testing.assert_allclose(plain.kva(*street.customers), np.arange(1, len(ENDS) + 1) + 0.5j, atol=1e-5)
-    trajectory = solved(street, make_day)
-    np.testing.assert_allclose(trajectory.node_v[0], plain.voltage_v(street), atol=1e-6 * 230)
+    for engine in ("opendss", "reduced"):
+        trajectory = solved(street, make_day, engine)
+        np.testing.assert_allclose(trajectory.node_v[0], plain.voltage_v(street), atol=1e-6 * 230)
