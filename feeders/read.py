@@ -116,8 +116,7 @@ def load(
     if wrong:
         raise InputError(wrong)
     changes["replaced_transformer"] = changes.pop("transformer")
-    feeder = _assemble(master, survey, facts)
-    changes |= {"load_model": load_model, "load_laws": _laws(survey, load_model)}
+    feeder = _assemble(master, survey, facts, load_model)
     if asleep:
         names = ", ".join(load.name for load in asleep)
         told = f"de-energised loads, which are no customers: nothing that is closed joins them to a source ({names})"
@@ -178,7 +177,7 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
 
-def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
+def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any], load_model: str | ZipShares) -> Feeder:
     traced = trace(survey.network)
     network = traced.network
     row = {name: index for index, name in enumerate(network.node_names)}
@@ -235,7 +234,9 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
         latitude_deg=float(facts.get("latitude_deg", 53.48)),
         longitude_deg=float(facts.get("longitude_deg", -2.24)),
         delta_customers=tuple(load.name for load in survey.loads if load.delta),
-        warnings=(*survey.warnings, *_warnings(survey, facts, traced, areas, own_v, customer_v)),
+        load_model=load_model,
+        load_laws=_laws(survey, load_model),
+        warnings=(*survey.warnings, *_warnings(survey, facts, traced, areas, own_v, customer_v, load_model)),
     )
 
 
@@ -250,6 +251,7 @@ def _warnings(
     areas: Sequence[Area],
     own_v: Sequence[float],
     customer_v: Float,
+    load_model: str | ZipShares,
 ) -> Iterator[str]:
     lines, controls, injectors = survey.network.lines, survey.network.controls, survey.network.injectors
     voltage = no_load_voltages(survey.network)
@@ -288,7 +290,7 @@ def _warnings(
         elif isinstance(declared, (int, float)) and nominal != declared:
             told = f"on another level of voltage than nominal_voltage_v = {declared:g}: judged by their own rating"
             by_problem[told].append(load)
-        for problem in _load_problems(load, over_rated(load, voltage), traced.distance_m):
+        for problem in _load_problems(load, over_rated(load, voltage), traced.distance_m, load_model == CONSTANT):
             by_problem[problem].append(load)
     for problem, who in by_problem.items():
         yield f"{len(who)} of {len(survey.loads)} loads {problem} ({_some(who)})"
@@ -298,16 +300,16 @@ def _some(loads: Sequence[LoadFact]) -> str:
     return f"{', '.join(load.name for load in loads[:3])}{', …' * (len(loads) > 3)}"
 
 
-def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float]) -> Iterator[str]:
-    if load.model != 1:
-        yield "not constant power (model ≠ 1): runs treat them as constant power"
+def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float], constant: bool) -> Iterator[str]:
+    if constant and load.model != 1:
+        yield "not constant power (model ≠ 1): runs treat them as constant power (load_model)"
     if load.delta:
         yield "connected between phases (delta): per-phase figures do not hold for them"
     elif len(load.node_numbers) == 2:
         yield "connected to two phases: measures assume one or three"
     if not _MEANT[0] <= over <= _MEANT[1]:
         yield "rated for another voltage than their bus has: their power will not be served"
-    elif load.model == 1 and not load.band_pu[0] <= over <= load.band_pu[1]:
+    elif constant and load.model == 1 and not load.band_pu[0] <= over <= load.band_pu[1]:
         yield "outside vminpu..vmaxpu without load, where plain OpenDSS makes them impedances: runs do not"
     if load.ignored:
         yield f"with what no run follows: {', '.join(load.ignored)}"
