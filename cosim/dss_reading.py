@@ -30,6 +30,19 @@ def elements(dss: Any, kind: str) -> Iterator[str]:
             yield full.split(".", 1)[1].upper()
 
 
+def disabled_buses(dss: Any) -> frozenset[str]:
+    """Buses that lines and other elements of two ends would reach if they were enabled, in upper case."""
+    found: set[str] = set()
+    for full in dss.Circuit.AllElementNames():
+        if (
+            dss.Circuit.SetActiveElement(full) >= 0
+            and not dss.CktElement.Enabled()
+            and dss.CktElement.NumTerminals() > 1
+        ):
+            found.update(bus.split(".")[0].upper() for bus in dss.CktElement.BusNames())
+    return frozenset(found)
+
+
 def load_fact(dss: Any, name: str) -> LoadFact:
     """Facts of the active circuit element, a load."""
     numbers = [int(number) for number in dss.CktElement.NodeOrder()]

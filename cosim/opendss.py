@@ -22,7 +22,7 @@ import opendssdirect
 
 from cosim.contract import Complex, Connection, Feeder, Float, LoadLaws, Survey, TransformerSpec
 from cosim.dss_files import is_shipped
-from cosim.dss_reading import buses_of, cut_off, elements, load_fact, network_of, windings_of
+from cosim.dss_reading import buses_of, cut_off, disabled_buses, elements, load_fact, network_of, windings_of
 from cosim.dss_trial import refused, try_alone
 from cosim.errors import Fault, InputError, PowerFlowError
 
@@ -97,6 +97,7 @@ def survey(
             winding_kvs={name: tuple(kvs) for name, (kvs, _) in windings.items()},
             winding_kvas={name: tuple(kvas) for name, (_, kvas) in windings.items()},
             bus_xy=xy,
+            disabled_buses=disabled_buses(dss),
             voltage_bases_kv=bases,
             warnings=() if is_shipped(master) else (_EXECUTES.format(master.name),),
         )

@@ -28,7 +28,7 @@ _PASSIVE = 1e-2
 
 
 def de_energised(survey: Survey) -> tuple[LoadFact, ...]:
-    """Loads none of whose ends has a voltage, with or without load: behind an open switch, or an open terminal.
+    """Loads none of whose ends has a voltage, with or without load: behind what is open, or disabled.
 
     Parameters
     ----------
@@ -44,8 +44,11 @@ def de_energised(survey: Survey) -> tuple[LoadFact, ...]:
     found = tuple(
         load
         for load in survey.loads
-        if set(load.node_numbers) <= set(numbers.get(load.bus, ()))
-        and len(_dead(load, numbers, voltage)) == len(load.node_numbers)
+        if (load.bus not in numbers and load.bus in survey.disabled_buses)
+        or (
+            set(load.node_numbers) <= set(numbers.get(load.bus, ()))
+            and len(_dead(load, numbers, voltage)) == len(load.node_numbers)
+        )
     )
     return found if len(found) < len(survey.loads) else ()
 

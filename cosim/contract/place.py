@@ -478,6 +478,8 @@ class Survey:
         Coordinates where the file defines them.
     voltage_bases_kv : mapping of str to float
         Phase-to-neutral base of every bus; 0 where none was set [kV].
+    disabled_buses : frozenset of str
+        Buses at the ends of lines and transformers that the file disables.
     warnings : tuple of str
         What the engine has to say of the file itself.
     """
@@ -488,6 +490,7 @@ class Survey:
     winding_kvas: Mapping[str, tuple[float, ...]]
     bus_xy: Mapping[str, tuple[float, float]]
     voltage_bases_kv: Mapping[str, float]
+    disabled_buses: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
 
     @property

@@ -50,10 +50,6 @@ ZOO: dict[str, tuple[str | bytes, str]] = {
     ),
     "three phases on two": (load("Phases=3 Bus1=home kV=0.4", TWO_PHASES), "node 3 of bus 'HOME'"),
     "five phases": (load("Phases=5 Bus1=home kV=0.4"), "node 4 and 5 of bus 'HOME'"),
-    "behind a disabled line": (
-        circuit(cable=CABLE + SPUR, homes=HOMES + AT_FAR, end="Line.SPUR.enabled=no\n"),
-        "bus 'FAR'",
-    ),
     "all behind an open switch": (circuit(end="Open Line.CABLE 1\n"), DEAD),
     "three phases, one open": (
         circuit(cable=CABLE + SPUR, homes=f"{HOMES}New Load.X Phases=3 Bus1=far kV=0.4\n", end="Open Line.SPUR 1 1\n"),
@@ -188,6 +184,7 @@ def test_an_odd_circuit_is_not_refused(name: str, tmp_path: Path) -> None:
 
 DE_ENERGISED = {
     "behind an open switch": circuit(cable=CABLE + SPUR, homes=HOMES + AT_FAR, end="Open Line.SPUR 1\n"),
+    "behind a disabled line": circuit(cable=CABLE + SPUR, homes=HOMES + AT_FAR, end="Line.SPUR.enabled=no\n"),
     "behind an open end": circuit(cable=CABLE + SPUR, homes=HOMES + AT_FAR, end="Open Line.SPUR 2\n"),
     "on an open phase": circuit(cable=CABLE + SPUR, homes=HOMES + AT_FAR, end="Open Line.SPUR 1 1\n"),
     "on a floating phase": circuit(cable=CABLE + CHARGED, homes=HOMES + AT_FAR, end="Open Line.SPUR 1 1\n"),
