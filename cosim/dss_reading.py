@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from cosim.contract import Branch, Int, LoadFact, LoadShape, Network
+from cosim.contract import PHASES, Branch, Int, LoadFact, LoadShape, Network
+from cosim.load_laws import OWN_KVAR
 
 _DEFAULT_RATING_A = (400.0, 600.0)  # what OpenDSS reports for a line that nobody rated
 _NONLINEAR = ("Generator", "PVSystem", "Storage", "Isource", "VCCS", "UPFC", "IndMach012", "VSConverter")
 _CONTROLS = ("RegControl", "CapControl", "SwtControl", "InvControl", "StorageController")
+_FIXED = 1
+"""Status of a load that no shape changes."""
 _METRES_PER_UNIT = {0: 1.0, 1: 1609.344, 2: 304.8, 3: 1000.0, 4: 1.0, 5: 0.3048, 6: 0.0254, 7: 0.01, 8: 0.001}
 
 
@@ -27,32 +30,77 @@ def elements(dss: Any, kind: str) -> Iterator[str]:
             yield full.split(".", 1)[1].upper()
 
 
+def disabled_buses(dss: Any) -> frozenset[str]:
+    """Buses that lines and other elements of two ends would reach if they were enabled, in upper case."""
+    found: set[str] = set()
+    for full in dss.Circuit.AllElementNames():
+        if (
+            dss.Circuit.SetActiveElement(full) >= 0
+            and not dss.CktElement.Enabled()
+            and dss.CktElement.NumTerminals() > 1
+        ):
+            found.update(bus.split(".")[0].upper() for bus in dss.CktElement.BusNames())
+    return frozenset(found)
+
+
 def load_fact(dss: Any, name: str) -> LoadFact:
     """Facts of the active circuit element, a load."""
     numbers = [int(number) for number in dss.CktElement.NodeOrder()]
-    bus = dss.CktElement.BusNames()[0].split(".")[0].upper()
-    dss.Loads.Name(name)
+    bus, phases = dss.CktElement.BusNames()[0].split(".")[0].upper(), int(dss.CktElement.NumPhases())
     load = dss.Loads
-    delta = bool(load.IsDelta())
-    if delta and 0 in numbers and len(numbers) == 2:  # between a phase and earth, whatever it is called
-        delta, numbers = False, sorted(numbers, reverse=True)
-    neutral = 0 if delta else numbers.pop()
-    if neutral in (1, 2, 3):  # a star whose neutral is a phase: across two phases, whatever it is called
-        delta, neutral, numbers = True, 0, [*numbers, neutral]
+    load.Name(name)
+    star = not load.IsDelta()
+    # a delta goes round: from every conductor to the next, from the last to the first; of fewer phases than three
+    # it stops after as many
+    backs = [numbers[-1]] * phases if star else [numbers[(k + 1) % len(numbers)] for k in range(phases)]
+    # earth and neutrals second: which of its two ends a load names first changes nothing
+    ends = tuple((b, a) if a not in PHASES and b in PHASES else (a, b) for a, b in zip(numbers, backs, strict=False))
+    returns = {back for _, back in ends}
+    delta = len(returns) > 1 or bool(returns & set(PHASES))
+    touched = [number for number in numbers if number] if delta else [number for number, _ in ends]
     kw, kvar, kv = float(load.kW()), float(load.kvar()), float(load.kV())
-    band_pu = float(load.Vminpu()), float(load.Vmaxpu())
-    shape = _load_shape(dss, load.Yearly() or load.Daily(), kw)
-    return LoadFact(name, bus, tuple(numbers), neutral, kw, kvar, kv, int(load.Model()), delta, band_pu, shape)
+    shapes = load.Yearly() or load.Daily()
+    fixed, model = int(load.Status()) == _FIXED, int(load.Model())
+    return LoadFact(
+        name=name,
+        bus=bus,
+        node_numbers=tuple(dict.fromkeys(touched)) if delta else tuple(touched),
+        neutral_number=0 if delta else returns.pop(),
+        kw=kw,
+        kvar=kvar,
+        kv=kv,
+        model=model,
+        delta=delta,
+        ends=ends,
+        base_v=1e3 * kv / (np.sqrt(3.0) if star and phases in (2, 3) else 1.0),
+        low_pu=float(dss.Properties.Value("vlowpu")),
+        band_pu=(float(load.Vminpu()), float(load.Vmaxpu())),
+        exponents=(float(load.CVRwatts()), float(load.CVRvars())),
+        zipv=tuple(float(one) for one in load.ZipV()),
+        shape=None if fixed else _load_shape(dss, shapes, kw, kvar, own_kvar=model in OWN_KVAR),
+        ignored=tuple(
+            f"{what}={other}"
+            for what, other, followed in (("duty", load.Duty(), shapes), ("CVRcurve", load.CVRCurve(), ""))
+            if other.lower() not in ("", followed.lower())
+        ),
+    )
 
 
-def _load_shape(dss: Any, name: str, kw: float) -> LoadShape | None:
+def _load_shape(dss: Any, name: str, kw: float, kvar: float, *, own_kvar: bool) -> LoadShape | None:
     known = [known.lower() for known in dss.LoadShape.AllNames()] if dss.LoadShape.Count() else []
     if name.lower() not in known or name.lower() == "default":
         return None
     dss.LoadShape.Name(name)
-    multiplier = np.array(dss.LoadShape.PMult(), dtype=float)
+    active, reactive = (np.array(values, dtype=float) for values in (dss.LoadShape.PMult(), dss.LoadShape.QMult()))
     actual = bool(dss.LoadShape.UseActual())
-    return LoadShape(float(dss.LoadShape.MinInterval()), multiplier if actual else multiplier * kw)
+    shape_kw = active if actual else active * kw
+    if own_kvar:
+        shape_kvar = np.full_like(shape_kw, kvar)
+    elif len(reactive) == len(active) and reactive.any():  # the engine gives one zero where there is no qmult
+        shape_kvar = reactive if actual else reactive * kvar
+    else:
+        shape_kvar = shape_kw * (kvar / kw) if kw else active * kvar * (not actual)
+    return LoadShape(float(dss.LoadShape.MinInterval()), shape_kw, shape_kvar)
 
 
 def buses_of(dss: Any) -> tuple[dict[str, tuple[float, float]], dict[str, float]]:

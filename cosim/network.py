@@ -204,7 +204,7 @@ def branch_losses_kw(branches: Sequence[Branch], voltages_v: Complex) -> Float:
 
 
 class ServedPower:
-    """Active power that solved voltages serve at the customers, by Kirchhoff's current law on the linear network.
+    """Power that solved voltages serve at the customers, by Kirchhoff's current law on the linear network.
 
     This is independent of what an engine believes it did: a load that silently changed its model shows here.
 
@@ -212,35 +212,40 @@ class ServedPower:
     ----------
     network : Network
         The network without loads.
-    customer_nodes : sequence of sequence of int, shape (customer,)
-        Rows of the phase nodes of every customer.
-    customer_neutral : sequence of int, shape (customer,)
-        Row of the neutral; -1 for earth.
-    per_node : bool
-        True where every customer draws equal shares from its phases to earth, so that nodes can be compared one by
-        one; otherwise (neutral conductors, delta) only the sum of all is.
+    ports : scipy.sparse.csc_matrix, shape (node, port)
+        Where customers draw: +1 where a port begins, -1 where it ends, unless that is earth.
+
+    Attributes
+    ----------
+    across : scipy.sparse.csr_matrix, shape (port, node)
+        From node voltages to those across the ports.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        customer_nodes: Sequence[Sequence[int]],
-        customer_neutral: Sequence[int],
-        per_node: bool,
-    ) -> None:
-        nodes = {node for phases in customer_nodes for node in phases} | {n for n in customer_neutral if n >= 0}
-        self._rows = np.array(sorted(nodes), dtype=np.int64)
+    def __init__(self, network: Network, ports: sparse.csc_matrix) -> None:
+        by_node = ports.tocsr()
+        self._rows = np.flatnonzero(np.diff(by_node.indptr))
         self._admittance = network.admittance_s.tocsr()[self._rows]
+        self._ports = by_node[self._rows]
+        self.across = ports.T.tocsr()
         self._possible = not network.injectors
-        self._share = np.zeros((len(self._rows), len(customer_nodes)))
-        for column, phases in enumerate(customer_nodes):
-            self._share[np.searchsorted(self._rows, phases), column] = 1.0 / len(phases)
-        self._per_node = per_node
 
-    def mismatch_kw(self, voltage_v: Complex, net_kw: Float) -> float:
-        """Largest difference between served and requested power [kW]; 0 where other sources hide it."""
+    def mismatch_kva(self, voltage_v: Complex, port_kva: Complex) -> float:
+        """Largest difference at a node between served and requested power; 0 where other sources hide it.
+
+        Parameters
+        ----------
+        voltage_v : ndarray of complex, shape (node,)
+            Node voltages [V].
+        port_kva : ndarray of complex, shape (port,)
+            P + jQ asked for at every port [kVA].
+
+        Returns
+        -------
+        float
+            [kVA]; nan where a voltage is.
+        """
         if not self._possible:
             return 0.0
-        served = (voltage_v[self._rows] * (self._admittance @ voltage_v).conj()).real / -1e3
-        difference = served - self._share @ net_kw if self._per_node else served.sum() - net_kw.sum()
-        return float(np.abs(difference).max())
+        asked_a = self._ports @ (1e3 * port_kva / (self.across @ voltage_v)).conj()
+        missing_a = self._admittance @ voltage_v + asked_a  # the network takes back what loads draw
+        return float(np.abs(voltage_v[self._rows] * missing_a).max()) / 1e3

@@ -4,7 +4,7 @@ The engine has habits that produce wrong numbers silently; each is dealt with he
 
 * a failed solve raises nothing, so convergence is asked for after every solve;
 * loads turn into constant impedance outside ``vminpu..vmaxpu`` (0.95..1.05 by default), so the band is
-  opened to 0.5..1.5 and all customers are constant power;
+  opened to 0.5..1.5 and all customers are constant power, unless the feeder has ``load_laws``;
 * compiling changes the working directory and the engine is a process-wide singleton, unless told otherwise.
 
 A ``.dss`` file can run other files and write anywhere: it is code. Never compile one that you would not execute.
@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import opendssdirect
 
-from cosim.contract import Complex, Connection, Feeder, Float, Survey, TransformerSpec
+from cosim.contract import Complex, Connection, Feeder, Float, LoadLaws, Survey, TransformerSpec
 from cosim.dss_files import is_shipped
-from cosim.dss_reading import buses_of, cut_off, elements, load_fact, network_of, windings_of
+from cosim.dss_reading import buses_of, cut_off, disabled_buses, elements, load_fact, network_of, windings_of
 from cosim.dss_trial import refused, try_alone
 from cosim.errors import Fault, InputError, PowerFlowError
 
@@ -36,6 +36,7 @@ _SNAPSHOT = (
 """One snapshot a solve: time, growth and taps are the co-simulation's to decide, or nobody's."""
 _HARMLESS_LOADS = "batchedit load..* kw=1 kvar=0"
 """The engine linearises loads where it first meets them: from a file's huge loads, small ones converge badly."""
+_CONSTANT_POWER = "model=1 vminpu=0.5 vlowpu=0.5 vmaxpu=1.5"
 _NO_LOADS = "batchedit load..* enabled=no"
 _EXECUTES = "OpenDSS executes {} and what it names, which can write files: use only circuits that you trust"
 
@@ -96,13 +97,14 @@ def survey(
             winding_kvs={name: tuple(kvs) for name, (kvs, _) in windings.items()},
             winding_kvas={name: tuple(kvas) for name, (_, kvas) in windings.items()},
             bus_xy=xy,
+            disabled_buses=disabled_buses(dss),
             voltage_bases_kv=bases,
             warnings=() if is_shipped(master) else (_EXECUTES.format(master.name),),
         )
 
 
 class OpenDssEngine:
-    """The power flow of a feeder, one constant-power load per customer.
+    """The power flow of a feeder: one load per customer, and where they have laws one of constant power beside it.
 
     Parameters
     ----------
@@ -125,6 +127,11 @@ class OpenDssEngine:
     def __init__(self, feeder: Feeder) -> None:
         dss = _compile(feeder.master, feeder.source_pu, feeder.replaced_transformer, feeder.connections)
         _set_options(dss)
+        drawing = list(feeder.customers)
+        if feeder.load_laws is not None:
+            drawing += _follow(dss, feeder.customers, feeder.load_laws)
+        for name in {name.upper() for name in dss.Loads.AllNames()} - set(drawing):
+            dss.Text.Command(f'edit "Load.{name}" enabled=no')  # de-energised, so no customer
         dss.Text.Command(_HARMLESS_LOADS)
         dss.Solution.Solve()
         names = [name.upper() for name in dss.Circuit.YNodeOrder()]
@@ -136,7 +143,7 @@ class OpenDssEngine:
         order = np.array([row[name] for name in feeder.network.node_names])
         self._order = None if (order == np.arange(len(order))).all() else order
         load_index = {name.upper(): index + 1 for index, name in enumerate(dss.Loads.AllNames())}
-        self._loads = [load_index[name] for name in feeder.customers]
+        self._loads = [load_index[name] for name in drawing]
         self._nodes = len(names)
         self._own_pu = self._source_pu = feeder.network.source_pu
         self.context = dss  # stays alive with the engine; benchmarks solve with it
@@ -151,7 +158,7 @@ class OpenDssEngine:
         Parameters
         ----------
         p_kw, q_kvar : ndarray, shape (customer,)
-            Net consumption.
+            Net consumption; of a feeder with ``load_laws`` of shape (2 · customer,), see `cosim.contract.Engine`.
         source_pu : float
             Source voltage; nan for the feeder's own.
 
@@ -238,12 +245,31 @@ def _refusals(master: Path) -> Iterator[None]:
 def _set_options(dss: Any) -> None:
     if dss.Loads.Count():
         # constant power in the band that the reduced network and the plant check against
-        dss.Text.Command("batchedit load..* model=1 vminpu=0.5 vlowpu=0.5 vmaxpu=1.5 status=variable growth=default")
+        dss.Text.Command(f"batchedit load..* {_CONSTANT_POWER} status=variable growth=default")
     for meter in ("EnergyMeter", "Monitor", "Sensor"):
         dss.Circuit.SetActiveClass(meter)
         if dss.ActiveClass.Count():
             dss.Text.Command(f"batchedit {meter}..* enabled=no")
     dss.Text.Command(_SNAPSHOT)
+
+
+def _follow(dss: Any, customers: Sequence[str], laws: LoadLaws) -> list[str]:
+    """Give every load its law, and a load of constant power beside it for what is not the household's."""
+    beside = []
+    for row, name in enumerate(customers):
+        dss.Loads.Name(name)
+        loads, bus = dss.Loads, dss.CktElement.BusNames()[0]
+        conn = "delta" if loads.IsDelta() else "wye"
+        same = f'bus1="{bus}" phases={loads.Phases()} conn={conn} kv={loads.kV()!r}'
+        low, least, most = laws.band_pu[row].tolist()
+        watts, variables = laws.exponents[row].tolist()
+        dss.Text.Command(
+            f'edit "Load.{name}" model={laws.model[row]} vminpu={least!r} vmaxpu={most!r} vlowpu={low!r}'
+            f" CVRwatts={watts!r} CVRvars={variables!r} zipv={laws.zipv[row].tolist()}"
+        )
+        beside.append(f"{name}_AT_CONSTANT_POWER")
+        dss.Text.Command(f'new "Load.{beside[-1]}" {same} {_CONSTANT_POWER}')
+    return beside
 
 
 def _replace_transformer(dss: Any, master: Path, spec: TransformerSpec) -> None:
@@ -283,9 +309,10 @@ def _connect(dss: Any, master: Path, connections: Sequence[Connection]) -> None:
         # OpenDSS rates loads of several phases line to line, those of one phase to neutral
         kv = (phase_kv or float(dss.Bus.kVBase())) * np.sqrt(3.0 if len(one.phases) > 1 else 1.0)
         where = ".".join(str(n) for n in (*one.phases, *([one.neutral] if one.neutral else [])))
-        verb = "edit" if one.customer.upper() in known else "new"
+        verb, model = ("edit", "") if one.customer.upper() in known else ("new", _CONSTANT_POWER)
         dss.Text.Command(
             f'{verb} "Load.{one.customer}" bus1="{one.bus}.{where}" phases={len(one.phases)} conn=wye kv={kv:.9g}'
+            f" {model}"
         )
         if verb == "new":
             dss.Loads.kW(0.0)  # as text, OpenDSSDirect 0.10 refuses a load of nothing

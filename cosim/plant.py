@@ -14,8 +14,8 @@ from cosim.households import Behaviour, Households
 from cosim.network import ServedPower, monitored_currents
 from cosim.trajectory import Trajectory, meter_voltage_v
 
-SERVED_TOLERANCE_KW = 0.01
-"""Largest difference between power requested and power that the solved voltages serve before a step is marked."""
+SERVED_TOLERANCE_KVA = 0.01
+"""Largest difference at a node between what was asked for and what solved voltages serve; beyond, a step is marked."""
 
 SERVED_BAND_PU = (0.5, 1.5)
 """Voltages of nominal between which OpenDSS keeps loads at constant power; beyond, a "solution" serves other powers."""
@@ -67,15 +67,15 @@ class Plant:
         self._decisions: list[tuple[int, Decision]] = []
         self.completed = 0
         self._passive = len(exogenous.sessions) == 0 and not exogenous.pv_available_kw.any()
-        earthed_stars = not feeder.delta_customers and max(feeder.customer_neutral, default=-1) < 0
+        self._laws = feeder.load_laws
         customer, self._phase_node, neutral = feeder.terminals
         self._neutral_node = np.where(neutral >= 0, neutral, len(feeder.network.node_names))  # earth is appended
         self._terminal_nominal_v = feeder.customer_nominal_v[customer]
         # local curves are given in volts of the feeder's own nominal voltage; each device feels its own per unit
         self._of_curve = feeder.nominal_voltage_v / feeder.customer_nominal_v
-        self._served = ServedPower(
-            feeder.network, feeder.customer_nodes, feeder.customer_neutral, per_node=earthed_stars
-        )
+        self._port_customer = feeder.load_ends[0]
+        self._ports_each = np.bincount(self._port_customer)
+        self._served = ServedPower(feeder.network, feeder.load_ports)
         watched = [*feeder.monitored, *feeder.supplies, *([feeder.head_line] if feeder.head_line else [])]
         self._watched = tuple(feeder.network.branch(name) for name in watched)
 
@@ -83,11 +83,12 @@ class Plant:
         """Return to the first moment; the first observation is the power flow that the forecast expects of it."""
         self.completed = 0
         expected = self._expected
-        net = expected.inflexible_kw[0]
+        pv_kw, none = expected.pv_available_kw[0], np.zeros(len(self.feeder.customers))
         # no step has been metered yet, and the true first step would be a look ahead
-        voltage = self.engine.solve(net, expected.demand_kvar[0], self.day.source_pu[0])
-        pv = expected.pv_available_kw[0]
-        return self._observe(expected, 0, voltage, np.zeros_like(net), pv, net, expected.demand_kvar[0])
+        source_pu = self.day.source_pu[0]
+        voltage = self.engine.solve(*self._asked(expected, 0, none, pv_kw, none), source_pu)
+        self._demand = self._drawn(expected, 0, voltage)[:2]
+        return self._observe(expected, 0, voltage, none, pv_kw, self._demand[0] - pv_kw, self._demand[1])
 
     def announce(self, decision: Decision) -> None:
         """Record a decision that acts from the step that begins."""
@@ -106,22 +107,26 @@ class Plant:
         k, day, record = self.completed, self.day, self._record
         # no car and no sun: nothing reacts to setpoints, and the power flow is all there is to a step
         if self._passive:
-            net_kw, net_kvar = day.demand_kw[k], day.demand_kvar[k]
-            voltage = self.engine.solve(net_kw, net_kvar, day.source_pu[k])
+            voltage = self.engine.solve(*self._asked(day, k), day.source_pu[k])
             self._refuse_collapse(voltage)
+            net_kw, net_kvar, port_kva = self._drawn(day, k, voltage)
+            self._demand = net_kw, net_kvar
         else:
             voltage, (ev_kw, pv_kw, pv_kvar) = self._react(k, setpoints)
             self._refuse_collapse(voltage)
-            net_kw = day.demand_kw[k] + ev_kw - pv_kw
-            net_kvar = day.demand_kvar[k] + pv_kvar
+            demand_kw, demand_kvar, port_kva = self._drawn(day, k, voltage)
+            self._demand = demand_kw, demand_kvar
+            net_kw = demand_kw + ev_kw - pv_kw
+            net_kvar = demand_kvar + pv_kvar
+            port_kva = port_kva + ((ev_kw - pv_kw + 1j * pv_kvar) / self._ports_each)[self._port_customer]
             self.fleet.charge(k, ev_kw)
             record["ev_kw"][k], record["pv_kw"][k], record["pv_kvar"][k] = ev_kw, pv_kw, pv_kvar
             there = self.fleet.stays.session[k]
             # session -1 (no car) reads the zero appended at the end
             record["soc_kwh"][k] = np.where(there >= 0, np.append(self.fleet.soc_kwh, 0.0)[there], 0.0)
-        mismatch_kw = self._served.mismatch_kw(voltage, net_kw)
-        if not mismatch_kw <= SERVED_TOLERANCE_KW:  # "not <=", so that nan is marked too
-            self._mark(k, f"power served differs from power requested by {mismatch_kw:.3f} kW")
+        mismatch_kva = self._served.mismatch_kva(voltage, port_kva)
+        if not mismatch_kva <= SERVED_TOLERANCE_KVA:  # "not <=", so that nan is marked too
+            self._mark(k, f"power served differs from power requested by {mismatch_kva:.3f} kVA")
         record["net_kw"][k], record["net_kvar"][k] = net_kw, net_kvar
         for name in ("import_cap_kw", "ev_limit_kw", "pv_limit_kw"):
             record[name][k] = getattr(setpoints, name)
@@ -175,32 +180,54 @@ class Plant:
             f"{self._terminal_nominal_v[worst]:.0f} V, where the power asked for is not served"
         )
 
+    def _asked(self, day: Exogenous, k: int, *beside: Float) -> tuple[Float, Float]:
+        """What the engine is asked to serve: households, and ``ev_kw, pv_kw, pv_kvar`` beside them where given."""
+        kw, kvar = day.demand_kw[k], day.demand_kvar[k]
+        if self._laws is not None:
+            ev_kw, pv_kw, pv_kvar = beside or (np.zeros_like(kw),) * 3
+            return np.concatenate([kw, ev_kw - pv_kw]), np.concatenate([kvar, pv_kvar])
+        return (kw + beside[0] - beside[1], kvar + beside[2]) if beside else (kw, kvar)
+
+    def _drawn(self, day: Exogenous, k: int, voltage: Complex) -> tuple[Float, Float, Complex]:
+        """Active and reactive power of the households at these voltages, and what it is at every port [kVA]."""
+        customer, demand_kw, demand_kvar = self._port_customer, day.demand_kw[k], day.demand_kvar[k]
+        port_kva = ((demand_kw + 1j * demand_kvar) / self._ports_each)[customer]
+        if self._laws is None:
+            return demand_kw, demand_kvar, port_kva
+        of_p, of_q = self._laws.drawn(customer, np.asarray(self._served.across @ voltage))
+        kw, kvar = port_kva.real * of_p, port_kva.imag * of_q
+        drawn_kw, drawn_kvar = (np.bincount(customer, of_ports).astype(float) for of_ports in (kw, kvar))
+        return drawn_kw, drawn_kvar, kw + 1j * kvar
+
     def _mark(self, step: int, reason: str) -> None:
         self._degraded[step] = True
         self._notes.append((step, reason))
 
     def _react(self, k: int, setpoints: Setpoints) -> tuple[Complex, tuple[Float, Float, Float]]:
-        """Devices and power flow of one step; without local curves the voltage does not matter to the devices."""
+        """Devices and power flow of one step; voltage matters by local curves, and by what homes draw under a cap."""
         day, asked_kw, curves = self.day, self.homes.asked_kw(k, setpoints), setpoints.curves
 
-        def answer(felt_v: Float) -> tuple[Float, Float, Float]:
+        def answer(voltage: Complex | None) -> tuple[Float, Float, Float]:
+            felt_v, demand_kw = np.full(len(self.feeder.customers), self.feeder.nominal_voltage_v), day.demand_kw[k]
+            if voltage is not None:
+                felt_v, demand_kw = self._felt_v(voltage), self._drawn(day, k, voltage)[0]
             pv_kw, pv_kvar = pv_output(day.pv_available_kw[k], setpoints.pv_limit_kw, day.inverter_kva, felt_v, curves)
-            headroom_kw = self.homes.cap_limit_kw(setpoints.import_cap_kw, day.demand_kw[k], pv_kw)
+            headroom_kw = self.homes.cap_limit_kw(setpoints.import_cap_kw, demand_kw, pv_kw)
             limit_kw = np.minimum(setpoints.ev_limit_kw, headroom_kw)
             if curves is not None and curves.ev_volt_watt is not None:
                 limit_kw = np.minimum(limit_kw, self.fleet.volt_watt_kw(k, felt_v, curves.ev_volt_watt))
             return self.fleet.feasible_kw(k, asked_kw, limit_kw), pv_kw, pv_kvar
 
         def solve(ev_kw: Float, pv_kw: Float, pv_kvar: Float) -> Complex:
-            return self.engine.solve(day.demand_kw[k] + ev_kw - pv_kw, day.demand_kvar[k] + pv_kvar, day.source_pu[k])
+            return self.engine.solve(*self._asked(day, k, ev_kw, pv_kw, pv_kvar), day.source_pu[k])
 
-        if curves is None:
-            powers = answer(np.empty(0))  # without curves nothing depends on the voltage: one solve
+        if curves is None and self._laws is None:
+            powers = answer(None)  # nothing depends on the voltage: one solve
             return solve(*powers), powers
         return self._settle(k, answer, solve)
 
     def _settle(
-        self, k: int, answer: Callable[[Float], tuple[Float, Float, Float]], solve: Callable[..., Complex]
+        self, k: int, answer: Callable[[Complex | None], tuple[Float, Float, Float]], solve: Callable[..., Complex]
     ) -> tuple[Complex, tuple[Float, Float, Float]]:
         """Find powers that are the devices' own answer to the voltages that they cause, by a damped fixed point.
 
@@ -208,12 +235,8 @@ class Plant:
         keeps its direction, so each device finds the pace that its place bears: with one pace for all, a steep curve
         on a weak feeder hunts for ever. All powers on the way lie between answers, so none is more than is possible.
         """
-        feeder = self.feeder
-        felt_v = np.full(len(feeder.customers), feeder.nominal_voltage_v)
-        if k:
-            # the last step is the best first guess, and keeps devices on the branch of solutions that they are on
-            felt_v = self._felt_v(self._node_v[k - 1])
-        powers = np.array(answer(felt_v))
+        # the last step is the best first guess, and keeps devices on the branch of solutions that they are on
+        powers = np.array(answer(self._node_v[k - 1] if k else None))
         part, last_gap = np.full(powers.shape, 0.5), np.zeros(powers.shape)
         for attempt in range(_CURVE_ITERATIONS):
             try:
@@ -225,7 +248,7 @@ class Plant:
                 powers, part = powers / 2.0, part / 2.0
                 continue
             # what is recorded are the powers that this voltage was solved with, not the next guess
-            applied, gap = powers, np.array(answer(self._felt_v(voltage))) - powers
+            applied, gap = powers, np.array(answer(voltage)) - powers
             distance_kw = float(np.abs(gap).max())
             if distance_kw <= _CURVE_TOLERANCE_KW:
                 break
@@ -260,8 +283,8 @@ class Plant:
             minute=self.completed * self.day.step_min,
             step_min=self.day.step_min,
             voltage_v=meter_voltage_v(self.feeder, voltage[None, :])[0],
-            demand_kw=day.demand_kw[k],
-            demand_kvar=day.demand_kvar[k],
+            demand_kw=self._demand[0],
+            demand_kvar=self._demand[1],
             pv_kw=pv_kw,
             pv_available_kw=day.pv_available_kw[k],
             ev_kw=ev_kw,

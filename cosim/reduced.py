@@ -1,8 +1,8 @@
 """The same network without OpenDSS in the loop: predictor of controllers, and an engine of its own.
 
 The admittance matrix that OpenDSS built is factorised once and reduced to the *ports* where customers draw: one port
-per phase of every customer, from its phase conductor to its neutral (or to earth). With the voltages ``U0`` of the
-unloaded network and the port impedance ``Z``, constant-power loads satisfy
+per phase of every customer, from its phase conductor to its neutral (or to earth), or from phase to phase. With the
+voltages ``U0`` of the unloaded network and the port impedance ``Z``, constant-power loads satisfy
 
     U = U0 - Z conj(S / U)
 
@@ -52,7 +52,7 @@ class ReducedNetwork:
     watched : sequence of str, optional
         Branches whose currents are predicted; transformer, head line and monitored branches where not given.
     all_nodes : bool
-        Prepare `node_voltages` too (a matrix of ports times nodes is kept).
+        Prepare `node_voltages` too (a matrix of ports times nodes is kept). Only then may loads be between phases.
 
     Attributes
     ----------
@@ -67,7 +67,8 @@ class ReducedNetwork:
     ------
     UnsupportedError
         Where the circuit holds what a constant linear network with constant-power loads cannot represent: other
-        sources, automatic switching, loads between phases. The message names them.
+        sources, automatic switching, loads that follow their voltage; without `all_nodes` loads between phases. The
+        message names them.
     InputError
         Where there is no branch of a watched name.
     PowerFlowError
@@ -76,17 +77,26 @@ class ReducedNetwork:
 
     @ONE_THREAD
     def __init__(self, feeder: Feeder, *, watched: Sequence[str] | None = None, all_nodes: bool = False) -> None:
-        refuse_what_is_not_linear(feeder)
+        refuse_what_is_not_linear(feeder, between_phases=all_nodes)
         network = feeder.network
         names = default_watched(feeder) if watched is None else tuple(name.upper() for name in watched)
         branches = branches_of(feeder, names)
-        ports = feeder.ports
+        ports = feeder.load_ports
         to_nodes = transfer_impedance(feeder, ports)  # voltage that one ampere drawn at a port takes from every node
 
         self.branches = names
-        self.port_customer, _, _ = feeder.terminals
+        self.port_customer, _, _ = feeder.load_ends
         self._va_per_kw = 1e3 / np.bincount(self.port_customer)[self.port_customer]  # even over a customer's phases
         self._nominal_v = feeder.customer_nominal_v[self.port_customer]
+        self._neutral = not feeder.delta_customers
+        if not self._neutral:
+            # between phases the nominal voltage is that to neutral, as the no-load voltages stand to each other
+            ends_v = abs(ports).T @ np.abs(network.no_load_v) / np.maximum(abs(ports).sum(axis=0).A1, 1.0)
+            self._nominal_v = self._nominal_v * np.where(
+                np.isin(self.port_customer, [feeder.customers.index(name) for name in feeder.delta_customers]),
+                np.abs(ports.T @ network.no_load_v) / ends_v,
+                1.0,
+            )
         self._close_v = float(TOLERANCE_PU * self._nominal_v.min())
         self._customers = len(feeder.customers)
         self._network_pu = network.source_pu
@@ -120,6 +130,8 @@ class ReducedNetwork:
             without a solution is nan throughout**: not converged, or a voltage outside 0.5..1.5 of nominal. The others
             of its batch are not touched by it.
         """
+        if not self._neutral:
+            raise UnsupportedError("of loads between phases only node voltages are predicted")
         scale = self._scale(source_pu)
         port_v, port_a = self._solve(p_kw, q_kvar, scale)
         current_a = (port_a @ self._to_branches).reshape(len(port_a), *self._no_load_a.shape)

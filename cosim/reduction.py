@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
@@ -11,17 +12,30 @@ from cosim.contract import Branch, Complex, Feeder
 from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError
 
 
-def refuse_what_is_not_linear(feeder: Feeder) -> None:
-    """Refuse, by name, what a constant linear network with constant-power loads cannot represent."""
+def refuse_what_is_not_linear(feeder: Feeder, *, between_phases: bool) -> None:
+    """Refuse, by name, what a constant linear network with constant-power loads cannot represent.
+
+    Loads between phases can be solved, but not predicted: what controllers expect is a voltage to neutral.
+    """
     network = feeder.network
     reasons = [
         (network.injectors, "sources of power other than customers"),
         (network.controls, "automatic switching or regulation"),
-        (tuple(f"Load.{name}" for name in feeder.delta_customers), "loads between phases (delta)"),
+        (
+            () if between_phases else tuple(f"Load.{name}" for name in feeder.delta_customers),
+            "loads between phases (delta)",
+        ),
+        (_following_voltage(feeder), "loads that follow their voltage ([households] load_model)"),
     ]
     found = [f"{what}: {', '.join(elements)}" for elements, what in reasons if elements]
     if found:
         raise UnsupportedError("the reduced network cannot represent " + "; ".join(found) + " (use the OpenDSS engine)")
+
+
+def _following_voltage(feeder: Feeder) -> tuple[str, ...]:
+    if feeder.load_laws is None:
+        return ()
+    return tuple(f"Load.{feeder.customers[row]}" for row in np.flatnonzero(feeder.load_laws.varying))
 
 
 def default_watched(feeder: Feeder) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ class Trajectory:
     import_cap_kw, ev_limit_kw, pv_limit_kw : ndarray, shape (step, customer)
         Setpoints in force; inf where there is none.
     net_kw, net_kvar : ndarray, shape (step, customer)
-        Net consumption at the meter, as requested from the power flow (which served it, or the step is degraded).
+        Net consumption at the meter, as drawn at the solved voltages (served, or the step is degraded).
     node_v : ndarray of complex, shape (step, node)
         Phase-to-earth voltages [V].
     degraded : ndarray of bool, shape (step,)
@@ -109,6 +109,13 @@ class Trajectory:
 
         left = self.artifacts.get(name)
         return left if isinstance(left, pd.DataFrame) and len(left) else None
+
+    @cached_property
+    def demand_kw(self) -> Float:
+        """What households drew, shape (step, customer) [kW]: of the day, where it does not depend on the voltage."""
+        if self.feeder.load_laws is None:
+            return self.exogenous.demand_kw
+        return self.net_kw - self.ev_kw + self.pv_kw
 
     @cached_property
     def voltage_v(self) -> Float:

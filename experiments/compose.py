@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cosim import controllers, feeders
-from cosim.contract import Feeder, Float, Forecast, TransformerSpec
+from cosim.contract import Feeder, Float, Forecast, TransformerSpec, ZipShares
 from cosim.devices import EvFleet
 from cosim.errors import Fault, InputError, collecting
 from cosim.experiments.day import Day, Place
@@ -74,12 +74,13 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
     """
     faults: list[Fault] = []
     if feeder is None:
-        machine = scenario.grid.transformer
+        machine, model = scenario.grid.transformer, scenario.households.load_model
         with collecting(faults, "feeder", where):
             feeder = feeders.load(
                 scenario.feeder,
                 source_pu=scenario.grid.source_pu,
                 transformer=None if machine is None else TransformerSpec(**machine.model_dump()),
+                load_model=ZipShares(model.p, model.q) if model.p and model.q else model.model,
             )
     with collecting(faults, "metrics", where):
         find_own(scenario.metrics)

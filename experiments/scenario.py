@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from cosim import controllers, feeders, plugins
+from cosim.contract import shares_faults
 from cosim.errors import Fault, InputError, meant
 from cosim.experiments import DEFAULT as DEFAULT
 from cosim.experiments.labels import Label, labels_fault
@@ -115,6 +116,35 @@ class Grid(_Table):
     transformer: Transformer | None = None
 
 
+class LoadModel(_Table):
+    """How demand follows the voltage; ``zip`` by shares of constant impedance, current and power at rated voltage."""
+
+    model: Literal["constant_power", "file", "zip"] = Field("zip", description="'file': the loads' own of the circuit")
+    p: tuple[float, ...] | None = Field(
+        None, strict=False, validate_default=True, description="Of active power: [z, i, p], sum 1"
+    )
+    q: tuple[float, ...] | None = Field(
+        None, strict=False, validate_default=True, description="Of reactive power: [z, i, p], sum 1"
+    )
+
+    @field_validator("p", "q")
+    @classmethod
+    def _whole(cls, value: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        if (asked := info.data.get("model") == "zip") or value is not None:
+            key = str(info.field_name)
+            faults = shares_faults("", {key: value or ()})
+            if not asked:
+                faults = [Fault("", key, "is given for a model that has no shares", "leave it out, or model")]
+            if faults:
+                raise refused(*faults)
+        return value
+
+
+def _model_alone(value: object) -> object:
+    """Let the name of a model stand for its table."""
+    return {"model": value} if isinstance(value, str) else value
+
+
 class Homes(_Table):
     """Household demand and behaviour."""
 
@@ -126,6 +156,10 @@ class Homes(_Table):
         0.0, validation_alias=_NONCOMPLIANT, description="Share of homes that ignore import caps"
     )
     power_factor: float = Field(0.95, gt=0, le=1, description="Of household demand, inductive")
+    load_model: Annotated[
+        LoadModel,
+        BeforeValidator(_model_alone, json_schema_input_type=LoadModel | Literal["constant_power", "file"]),
+    ] = Field(LoadModel(model="constant_power"), description="How demand follows the voltage: a name, or shares")
 
 
 class Cars(_Table):

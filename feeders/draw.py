@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from cosim.contract import Exogenous, Feeder, Float, LoadShape
+from cosim.contract import Exogenous, Feeder, Float, Int, LoadShape
 from cosim.errors import Fault, InputError, collecting
 from cosim.feeders.find import OF_THE_FEEDER
 from cosim.feeders.households import DAY_MIN, Profiles, draw_households
@@ -149,26 +149,28 @@ def feeder_demand(feeder: Feeder, begin: datetime, minutes: int) -> tuple[Float,
     InputError
         Where a shape has no values or no fixed interval.
     """
-    shapes = list(zip(feeder.customers, feeder.load_kw, feeder.load_shapes, strict=True))
+    shapes = list(zip(feeder.customers, feeder.load_shapes, strict=True))
     faults = [
         Fault(
             str(feeder.master), f"Load.{name}", "its LoadShape has no values at a fixed interval (interval=0?)",
             "give the shape an interval, or the scenario other profiles",
         )
-        for name, _, shape in shapes
+        for name, shape in shapes
         if shape is not None and not (shape.interval_min > 0 and len(shape.kw))
     ]  # fmt: skip
     if faults:
         raise InputError(faults)
-    columns = [np.full(minutes, kw) if shape is None else _shape_kw(shape, begin, minutes) for _, kw, shape in shapes]
-    demand_kw = np.stack(columns, axis=1)
-    ratio = np.divide(feeder.load_kvar, feeder.load_kw, out=np.zeros_like(feeder.load_kw), where=feeder.load_kw != 0)
-    return demand_kw, demand_kw * ratio
+    demand_kw, demand_kvar = (np.tile(of_loads, (minutes, 1)) for of_loads in (feeder.load_kw, feeder.load_kvar))
+    for column, (_, shape) in enumerate(shapes):
+        if shape is not None:
+            value = _values(shape, begin, minutes)
+            demand_kw[:, column], demand_kvar[:, column] = shape.kw[value], shape.kvar[value]
+    return demand_kw, demand_kvar
 
 
-def _shape_kw(shape: LoadShape, begin: datetime, minutes: int) -> Float:
+def _values(shape: LoadShape, begin: datetime, minutes: int) -> Int:
+    """Which value of a shape holds in every minute."""
     whole_year = len(shape.kw) * shape.interval_min >= _YEAR_DAYS * DAY_MIN
     first_min = begin.hour * 60 + begin.minute + (begin.timetuple().tm_yday - 1) * DAY_MIN * whole_year
-    step = ((first_min + np.arange(minutes)) // shape.interval_min).astype(int) % len(shape.kw)
-    kw: Float = shape.kw[step]
-    return kw
+    value: Int = ((first_min + np.arange(minutes)) // shape.interval_min).astype(np.int64) % len(shape.kw)
+    return value

@@ -11,7 +11,6 @@ import numpy as np
 
 from cosim.contract import Branch, LoadFact, Network, Survey, out_of_range
 from cosim.errors import Fault
-from cosim.feeders.areas import rated_v
 
 _DEAD_V = 1.0
 """Without load; OpenDSS leaves a billionth where nothing is connected."""
@@ -26,6 +25,32 @@ _OPEN_S = 1e-9
 """What OpenDSS leaves of an open conductor is smaller."""
 _PASSIVE = 1e-2
 """Of the largest conductance: as much power may a line generate by rounded data."""
+
+
+def de_energised(survey: Survey) -> tuple[LoadFact, ...]:
+    """Loads none of whose ends has a voltage, with or without load: behind what is open, or disabled.
+
+    Parameters
+    ----------
+    survey : Survey
+        What was found in a circuit.
+
+    Returns
+    -------
+    tuple of LoadFact
+        None where all are: then it is the source that is missing.
+    """
+    numbers, voltage = _numbers(survey.network), no_load_voltages(survey.network)
+    found = tuple(
+        load
+        for load in survey.loads
+        if (load.bus not in numbers and load.bus in survey.disabled_buses)
+        or (
+            set(load.node_numbers) <= set(numbers.get(load.bus, ()))
+            and len(_dead(load, numbers, voltage)) == len(load.node_numbers)
+        )
+    )
+    return found if len(found) < len(survey.loads) else ()
 
 
 def circuit_faults(master: Path, survey: Survey) -> Iterator[Fault]:
@@ -45,11 +70,7 @@ def circuit_faults(master: Path, survey: Survey) -> Iterator[Fault]:
     """
     network, where = survey.network, str(master)
     yield from out_of_range(where, {"source_pu": network.source_pu})
-    numbers: dict[str, list[int]] = defaultdict(list)
-    for node in network.node_names:
-        bus, number = node.rsplit(".", 1)
-        numbers[bus].append(int(number))
-    voltage = no_load_voltages(network)
+    numbers, voltage = _numbers(network), no_load_voltages(network)
     for load in survey.loads:
         found = _load_fault(load, numbers, voltage)
         if found:
@@ -65,10 +86,26 @@ def no_load_voltages(network: Network) -> dict[str, complex]:
     return dict(zip(network.node_names, network.no_load_v.tolist(), strict=True))
 
 
+def _numbers(network: Network) -> dict[str, list[int]]:
+    """Nodes of every bus."""
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for node in network.node_names:
+        bus, number = node.rsplit(".", 1)
+        numbers[bus].append(int(number))
+    return numbers
+
+
+def _dead(load: LoadFact, numbers: Mapping[str, list[int]], voltage: Mapping[str, complex]) -> list[int]:
+    """Nodes of a load at which there is no voltage, though there may be at others of its bus."""
+    at_node_v = {number: abs(voltage[f"{load.bus}.{number}"]) for number in numbers[load.bus]}
+    alive_v = max(_DEAD_V, _DEAD_SHARE * max(at_node_v.values()))
+    return [number for number in load.node_numbers if not at_node_v[number] >= alive_v]
+
+
 def over_rated(load: LoadFact, voltage: Mapping[str, complex]) -> float:
     """Voltage without any load over the rated one, both as the load is connected."""
-    at_phase = voltage[f"{load.bus}.{load.node_numbers[0]}"]
-    return float(abs(at_phase) / rated_v(load, voltage))
+    there, back = (voltage.get(f"{load.bus}.{number}", 0.0) for number in load.ends[0])  # 0 is earth
+    return abs(there - back) / load.base_v if load.base_v else float("inf")
 
 
 def _load_fault(
@@ -80,28 +117,26 @@ def _load_fault(
         near = get_close_matches(load.bus, numbers, n=3, cutoff=0.5) or list(numbers)[-3:]
         problem = f"hangs on bus '{load.bus}', which nothing that is connected and enabled reaches"
         return problem, f"name a bus of the feeder, such as {', '.join(near)}, or disable the load"
-    if not any(load.node_numbers):
+    if (0, 0) in load.ends:
         return f"begins at node 0 of bus '{load.bus}', which is earth", "name a phase, e.g. .1"
-    missing = [number for number in ends if number not in numbers[load.bus] and number]
-    if missing or 0 in load.node_numbers:
+    missing = [number for number in ends if number not in numbers[load.bus]]
+    if missing:
         has = ", ".join(map(str, numbers[load.bus]))
-        problem = f"hangs on node {_listed(missing or [0])} of bus '{load.bus}', which has only {has}"
+        problem = f"hangs on node {_listed(missing)} of bus '{load.bus}', which has only {has}"
         return problem, "name nodes that a line carries there, or give the line more phases"
-    if len(set(ends)) < len(ends):
+    if len(set(ends)) < len(ends) or any(there == back for there, back in load.ends):
         return f"begins and ends at node {ends[-1]} of bus '{load.bus}'", "name two nodes, or leave the second out"
-    at_node_v = {number: abs(voltage[f"{load.bus}.{number}"]) for number in numbers[load.bus]}
-    alive_v = max(_DEAD_V, _DEAD_SHARE * max(at_node_v.values()))
-    dead = [number for number in load.node_numbers if not at_node_v[number] >= alive_v]
+    dead = _dead(load, numbers, voltage)
     if dead:
         problem = f"hangs on node {_listed(dead)} of bus '{load.bus}', where there is no voltage without load either"
         return problem, "close the switch or enable the line that feeds it, or disable the load"
     if not (np.isfinite(load.kv) and load.kv > 0 and 1 / _FAR_OFF <= over_rated(load, voltage) <= _FAR_OFF):
-        there_kv = at_node_v[load.node_numbers[0]] / 1e3
+        there_kv = abs(voltage[f"{load.bus}.{load.node_numbers[0]}"]) / 1e3
         problem = f"is rated kv={load.kv:g} where there are {there_kv:.3g} kV from phase to earth"
         return problem, "give its rated voltage in kilovolts, e.g. kv=0.23"
     if not max(abs(load.kw), abs(load.kvar)) <= _LARGEST_KW:
         return f"has kw={load.kw:g} kvar={load.kvar:g}", f"give at most {_LARGEST_KW:g} kW and kvar"
-    if load.shape is not None and not np.isfinite(load.shape.kw).all():
+    if load.shape is not None and not (np.isfinite(load.shape.kw).all() and np.isfinite(load.shape.kvar).all()):
         return "has a LoadShape with values that are no finite numbers", "mend the shape's values"
     return None
 

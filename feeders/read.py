@@ -13,12 +13,27 @@ from typing import Any
 import numpy as np
 
 from cosim import plugins
-from cosim.contract import Area, Connection, Feeder, Float, Int, LoadFact, Survey, TransformerSpec, out_of_range
+from cosim.contract import (
+    Area,
+    Connection,
+    Feeder,
+    Float,
+    Int,
+    LoadFact,
+    LoadLaws,
+    Survey,
+    TransformerSpec,
+    ZipShares,
+    out_of_range,
+)  # fmt: skip
 from cosim.errors import Fault, InputError
 from cosim.feeders.areas import PUBLIC_V, areas_of, limits_of, rated_v
-from cosim.feeders.faults import circuit_faults, no_load_voltages, over_rated
+from cosim.feeders.faults import circuit_faults, de_energised, no_load_voltages, over_rated
 from cosim.feeders.find import find
 from cosim.feeders.topology import Trace, trace
+
+CONSTANT, OF_THE_FILE = "constant_power", "file"
+"""Load models that have a name."""
 
 SURVEYOR = "cosim.opendss:survey"
 """Who reads a circuit's file, imported only when needed. Only the engine can read its own language, so this name is the
@@ -55,6 +70,7 @@ def load(
     source_pu: float | None = None,
     transformer: TransformerSpec | None = None,
     connections: Sequence[Connection] = (),
+    load_model: str | ZipShares = CONSTANT,
 ) -> Feeder:
     """Load a shipped or installed feeder by name, or any OpenDSS circuit by the path of its master file.
 
@@ -69,6 +85,10 @@ def load(
         Machine to put in place of the only transformer, impedance and all.
     connections : sequence of Connection, optional
         Customers of the file that are connected elsewhere, and customers that the file does not have.
+    load_model : str or ZipShares
+        How households follow their voltage: ``constant_power``, ``file`` for the model, voltages and coefficients that
+        the file gives every load, or shares of constant impedance, current and power that all have. Cars and roofs
+        are constant power always.
 
     Returns
     -------
@@ -90,11 +110,39 @@ def load(
     survey: Survey = plugins.shipped(SURVEYOR)(master, **changes)
     if not survey.loads:
         raise InputError(Fault(str(master), "", "has no load, so no customer", "define at least one Load"))
+    asleep = [load for load in de_energised(survey) if load.name not in {c.customer.upper() for c in connections}]
+    survey = replace(survey, loads=tuple(load for load in survey.loads if load not in asleep))
     wrong = tuple(circuit_faults(master, survey))
     if wrong:
         raise InputError(wrong)
     changes["replaced_transformer"] = changes.pop("transformer")
-    return replace(_assemble(master, survey, facts), **changes)
+    feeder = _assemble(master, survey, facts, load_model)
+    if asleep:
+        names = ", ".join(load.name for load in asleep)
+        told = f"de-energised loads, which are no customers: nothing that is closed joins them to a source ({names})"
+        changes["warnings"] = (*feeder.warnings, f"{len(asleep)} {told}")
+    return replace(feeder, **changes)
+
+
+def _laws(survey: Survey, load_model: str | ZipShares) -> LoadLaws | None:
+    """Give what the loads' power follows; None where all is constant power after all."""
+    loads = survey.loads
+    if load_model not in (CONSTANT, OF_THE_FILE) and not isinstance(load_model, ZipShares):
+        remedy = f"write {CONSTANT}, {OF_THE_FILE}, or shares p and q of impedance, current and power"
+        raise InputError(Fault("feeders.load", "load_model", f"is {load_model!r}", remedy))
+    if load_model == CONSTANT:
+        return None
+    base_v = np.array([load.base_v for load in loads])
+    if isinstance(load_model, ZipShares):
+        return LoadLaws.of_zip(base_v, load_model.p, load_model.q)
+    laws = LoadLaws(
+        model=np.array([load.model for load in loads]),
+        base_v=base_v,
+        band_pu=np.array([(load.low_pu, *load.band_pu) for load in loads]),
+        exponents=np.array([load.exponents for load in loads]),
+        zipv=np.array([load.zipv for load in loads]),
+    )
+    return laws if laws.varying.any() else None
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -129,7 +177,7 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
 
-def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
+def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any], load_model: str | ZipShares) -> Feeder:
     traced = trace(survey.network)
     network = traced.network
     row = {name: index for index, name in enumerate(network.node_names)}
@@ -163,6 +211,10 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
         customer_phases=phases,
         customer_nodes=nodes,
         customer_neutral=tuple(row.get(f"{load.bus}.{load.neutral_number}", -1) for load in survey.loads),
+        customer_ends=tuple(
+            tuple((row[f"{load.bus}.{there}"], row.get(f"{load.bus}.{back}", -1)) for there, back in load.ends)
+            for load in survey.loads
+        ),
         load_kw=np.array([load.kw for load in survey.loads]),
         load_kvar=np.array([load.kvar for load in survey.loads]),
         load_shapes=tuple(load.shape for load in survey.loads),
@@ -182,7 +234,9 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
         latitude_deg=float(facts.get("latitude_deg", 53.48)),
         longitude_deg=float(facts.get("longitude_deg", -2.24)),
         delta_customers=tuple(load.name for load in survey.loads if load.delta),
-        warnings=(*survey.warnings, *_warnings(survey, facts, traced, areas, own_v, customer_v)),
+        load_model=load_model,
+        load_laws=_laws(survey, load_model),
+        warnings=(*survey.warnings, *_warnings(survey, facts, traced, areas, own_v, customer_v, load_model)),
     )
 
 
@@ -197,6 +251,7 @@ def _warnings(
     areas: Sequence[Area],
     own_v: Sequence[float],
     customer_v: Float,
+    load_model: str | ZipShares,
 ) -> Iterator[str]:
     lines, controls, injectors = survey.network.lines, survey.network.controls, survey.network.injectors
     voltage = no_load_voltages(survey.network)
@@ -222,36 +277,41 @@ def _warnings(
             f"{volts:.1f} V" for volts in sorted({area.nominal_voltage_v for area in areas if area.customers})
         )
         yield f"nominal voltage not declared (feeder.toml): {levels} from the loads' ratings"
-    by_problem: dict[str, list[str]] = defaultdict(list)
+    by_problem: dict[str, list[LoadFact]] = defaultdict(list)
     for load, rated, nominal in zip(survey.loads, own_v, customer_v, strict=True):
         there_v = abs(voltage[f"{load.bus}.{load.node_numbers[0]}"])
         if not 0.7 <= nominal / there_v <= 1.4:
             by_problem[f"have a nominal voltage of {nominal:.4g} V, but {there_v:.4g} V from phase to earth"].append(
-                load.name
+                load
             )
         elif nominal == PUBLIC_V != rated and declared is None:
             told = f"rated {rated:.1f} V as the transformer is: nominal is {PUBLIC_V:g} V (or nominal_voltage_v)"
-            by_problem[told].append(load.name)
+            by_problem[told].append(load)
         elif isinstance(declared, (int, float)) and nominal != declared:
             told = f"on another level of voltage than nominal_voltage_v = {declared:g}: judged by their own rating"
-            by_problem[told].append(load.name)
-        for problem in _load_problems(load, over_rated(load, voltage), traced.distance_m):
-            by_problem[problem].append(load.name)
+            by_problem[told].append(load)
+        for problem in _load_problems(load, over_rated(load, voltage), traced.distance_m, load_model == CONSTANT):
+            by_problem[problem].append(load)
     for problem, who in by_problem.items():
-        shown = f"{', '.join(who[:3])}{', …' * (len(who) > 3)}"
-        yield f"{len(who)} of {len(survey.loads)} loads {problem} ({shown})"
+        yield f"{len(who)} of {len(survey.loads)} loads {problem} ({_some(who)})"
 
 
-def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float]) -> Iterator[str]:
-    if load.model != 1:
-        yield "not constant power (model ≠ 1): runs treat them as constant power"
+def _some(loads: Sequence[LoadFact]) -> str:
+    return f"{', '.join(load.name for load in loads[:3])}{', …' * (len(loads) > 3)}"
+
+
+def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float], constant: bool) -> Iterator[str]:
+    if constant and load.model != 1:
+        yield "not constant power (model ≠ 1): runs treat them as constant power (load_model)"
     if load.delta:
         yield "connected between phases (delta): per-phase figures do not hold for them"
     elif len(load.node_numbers) == 2:
         yield "connected to two phases: measures assume one or three"
     if not _MEANT[0] <= over <= _MEANT[1]:
         yield "rated for another voltage than their bus has: their power will not be served"
-    elif load.model == 1 and not load.band_pu[0] <= over <= load.band_pu[1]:
+    elif constant and load.model == 1 and not load.band_pu[0] <= over <= load.band_pu[1]:
         yield "outside vminpu..vmaxpu without load, where plain OpenDSS makes them impedances: runs do not"
+    if load.ignored:
+        yield f"with what no run follows: {', '.join(load.ignored)}"
     if load.bus not in distance_m:
         yield "not reached by lines from the source"

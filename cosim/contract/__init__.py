@@ -12,13 +12,16 @@ from cosim.contract.areas import Limit as Limit
 from cosim.contract.day import EvSessions as EvSessions
 from cosim.contract.day import Exogenous as Exogenous
 from cosim.contract.day import Forecast as Forecast
+from cosim.contract.place import PHASES as PHASES
 from cosim.contract.place import Connection as Connection
 from cosim.contract.place import Feeder as Feeder
 from cosim.contract.place import LoadFact as LoadFact
 from cosim.contract.place import LoadShape as LoadShape
 from cosim.contract.place import Survey as Survey
 from cosim.contract.place import TransformerSpec as TransformerSpec
+from cosim.contract.place import ZipShares as ZipShares
 from cosim.contract.place import out_of_range as out_of_range
+from cosim.contract.place import shares_faults as shares_faults
 from cosim.contract.roles import Artifact as Artifact
 from cosim.contract.roles import BaseController as BaseController
 from cosim.contract.roles import Controller as Controller
@@ -30,6 +33,7 @@ from cosim.contract.signals import Decision as Decision
 from cosim.contract.signals import LocalCurves as LocalCurves
 from cosim.contract.signals import Observation as Observation
 from cosim.contract.signals import Setpoints as Setpoints
+from cosim.load_laws import LoadLaws as LoadLaws
 from cosim.network import Branch as Branch
 from cosim.network import Complex as Complex
 from cosim.network import Float as Float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +12,11 @@ from scipy import sparse
 
 from cosim.contract.areas import Area, Limit, LimitCurrents
 from cosim.errors import Fault, InputError
+from cosim.load_laws import LoadLaws
 from cosim.network import Branch, Float, Int, Network
 
+PHASES = (1, 2, 3)
+"""Node numbers that are phases; 0 is earth, others are neutrals."""
 MINIMUM_CURRENT_A = 6.0
 """A charger either pauses or draws at least this on every phase that it uses (IEC 61851-1)."""
 
@@ -103,6 +106,39 @@ class TransformerSpec:
             raise InputError(faults)
 
 
+def shares_faults(where: str, shares: Mapping[str, Sequence[float]]) -> list[Fault]:
+    """Return the faults of shares that are not three numbers with the sum 1."""
+    remedy = "give three shares with the sum 1, e.g. [0.4, 0.3, 0.3]"
+    return [
+        Fault(where, key, f"is {list(value)}", remedy)
+        for key, value in shares.items()
+        if not (len(value) == 3 and abs(sum(value) - 1.0) <= 1e-6)
+    ]
+
+
+@dataclass(frozen=True)
+class ZipShares:
+    """Shares of constant impedance, constant current and constant power that all loads have at rated voltage.
+
+    Attributes
+    ----------
+    p, q : tuple of float
+        Shares (z, i, p) of active and of reactive power.
+
+    Raises
+    ------
+    InputError
+        Where they are not three numbers with the sum 1.
+    """
+
+    p: tuple[float, ...]
+    q: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if faults := shares_faults("ZipShares", asdict(self)):
+            raise InputError(faults)
+
+
 @dataclass(frozen=True)
 class Connection:
     """A customer that is connected elsewhere than the file says, or that the file does not have.
@@ -152,12 +188,13 @@ class LoadShape(FrozenArrays):
     ----------
     interval_min : float
         Time between values, the first at midnight [min].
-    kw : ndarray, shape (value,)
-        Power; repeats from the beginning.
+    kw, kvar : ndarray, shape (value,)
+        Power [kW], [kvar]; repeats from the beginning.
     """
 
     interval_min: float
     kw: Float
+    kvar: Float
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +217,13 @@ class Feeder(FrozenArrays):
         Rows of ``network.node_names``, in the order of the phases.
     customer_neutral : tuple of int, shape (customer,)
         Row of the neutral conductor's node; -1 where the load returns to earth.
+    customer_ends : tuple of tuple of (int, int), shape (customer,)
+        Pairs of rows between which the customer draws equal parts of its power, -1 being earth; of all that are not
+        connected between phases from each of its nodes to its neutral, which need not be said.
+    load_model : str or ZipShares
+        What households are: ``constant_power``, or ``file`` for the loads' own models, or the same shares for all.
+    load_laws : LoadLaws or None
+        How the households' power follows their voltage; None where all of it is constant power.
     load_kw, load_kvar : ndarray, shape (customer,)
         Power that the OpenDSS file itself gives the load [kW], [kvar].
     load_shapes : tuple of LoadShape or None, shape (customer,)
@@ -250,6 +294,9 @@ class Feeder(FrozenArrays):
     longitude_deg: float = -2.24
     delta_customers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    customer_ends: tuple[tuple[tuple[int, int], ...], ...] = ()
+    load_model: str | ZipShares = "constant_power"
+    load_laws: LoadLaws | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -285,13 +332,13 @@ class Feeder(FrozenArrays):
 
     @cached_property
     def ports(self) -> sparse.csc_matrix:
-        """Where customers draw, shape (node, port): +1 at a phase conductor, -1 at the neutral where there is one."""
-        _, node, neutral = self.terminals
-        wired = np.flatnonzero(neutral >= 0)  # ports that return by a conductor, not by earth
-        rows = np.concatenate([node, neutral[wired]])
-        columns = np.concatenate([np.arange(len(node)), wired])
-        signs = np.repeat([1.0, -1.0], [len(node), len(wired)])
-        return sparse.csc_matrix((signs, (rows, columns)), shape=(len(self.network.node_names), len(node)))
+        """Where customers are metered, shape (node, port): +1 at a phase conductor, -1 at the neutral if any."""
+        return _incidence(len(self.network.node_names), *self.terminals[1:])
+
+    @cached_property
+    def load_ports(self) -> sparse.csc_matrix:
+        """Where customers draw, as `ports`; other than these only where some are connected between phases."""
+        return _incidence(len(self.network.node_names), *self.load_ends[1:])
 
     @cached_property
     def limit_share(self) -> Float:
@@ -333,6 +380,15 @@ class Feeder(FrozenArrays):
         return customer, node, np.array(self.customer_neutral, dtype=np.int64)[customer]
 
     @property
+    def load_ends(self) -> tuple[Int, Int, Int]:
+        """Customer, and the two nodes (-1: earth) between which it draws an equal part, each of shape (port,)."""
+        if not self.customer_ends:
+            return self.terminals
+        customer = np.repeat(np.arange(len(self.customers)), [len(ends) for ends in self.customer_ends])
+        there, back = np.array([pair for ends in self.customer_ends for pair in ends], dtype=np.int64).T
+        return customer, there, back
+
+    @property
     def charger_min_kw(self) -> Float:
         """6 A on every phase of each customer, at nominal voltage; shape (customer,) [kW]."""
         phases = np.array([len(phases) for phases in self.customer_phases], dtype=float)
@@ -345,6 +401,13 @@ class Feeder(FrozenArrays):
         return float(np.fmin(np.fmin(self.transformer_rating_a, head), np.inf))
 
 
+def _incidence(nodes: int, there: Int, back: Int) -> sparse.csc_matrix:
+    wired = np.flatnonzero(back >= 0)  # ports that return by a conductor, not by earth
+    rows, columns = np.concatenate([there, back[wired]]), np.concatenate([np.arange(len(there)), wired])
+    signs = np.repeat([1.0, -1.0], [len(there), len(wired)])
+    return sparse.csc_matrix((signs, (rows, columns)), shape=(nodes, len(there)))
+
+
 @dataclass(frozen=True)
 class LoadFact:
     """A load as the circuit's file defines it, before anything is changed.
@@ -354,7 +417,7 @@ class LoadFact:
     name, bus : str
         Upper case.
     node_numbers : tuple of int
-        Nodes of its phase conductors.
+        Nodes of its phase conductors; of one between phases all that it touches, earth left out.
     neutral_number : int
         Node of its neutral conductor; 0 is earth.
     kw, kvar, kv : float
@@ -363,10 +426,21 @@ class LoadFact:
         OpenDSS load model; 1 is constant power.
     delta : bool
         Connected between phases.
+    ends : tuple of (int, int)
+        Nodes between which it draws equal parts of its power: of a star from every phase to the neutral, of a delta
+        round from phase to phase.
+    base_v : float
+        Rated voltage between these [V].
+    low_pu : float
+        Voltage, of `base_v`, below which OpenDSS takes any load as an impedance.
     band_pu : tuple of float
-        Voltages, of the rated one, between which OpenDSS keeps the model; outside, the load turns into an impedance.
+        Voltages, of `base_v`, between which OpenDSS keeps the model; outside, the load turns into an impedance.
+    exponents, zipv : tuple of float
+        Of model 4 and of model 8, as in OpenDSS.
     shape : LoadShape or None
-        Its yearly, else its daily shape.
+        Its yearly, else its daily shape; none of a load that is fixed.
+    ignored : tuple of str
+        What the file says of it that nothing here follows.
     """
 
     name: str
@@ -378,8 +452,14 @@ class LoadFact:
     kv: float
     model: int
     delta: bool
-    band_pu: tuple[float, float] = (0.95, 1.05)
-    shape: LoadShape | None = None
+    ends: tuple[tuple[int, int], ...]
+    base_v: float
+    low_pu: float
+    band_pu: tuple[float, float]
+    exponents: tuple[float, float]
+    zipv: tuple[float, ...]
+    shape: LoadShape | None
+    ignored: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -398,6 +478,8 @@ class Survey:
         Coordinates where the file defines them.
     voltage_bases_kv : mapping of str to float
         Phase-to-neutral base of every bus; 0 where none was set [kV].
+    disabled_buses : frozenset of str
+        Buses at the ends of lines and transformers that the file disables.
     warnings : tuple of str
         What the engine has to say of the file itself.
     """
@@ -408,6 +490,7 @@ class Survey:
     winding_kvas: Mapping[str, tuple[float, ...]]
     bus_xy: Mapping[str, tuple[float, float]]
     voltage_bases_kv: Mapping[str, float]
+    disabled_buses: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
 
     @property

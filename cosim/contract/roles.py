@@ -116,5 +116,9 @@ class Engine(Protocol):
     name: str
 
     def solve(self, p_kw: Float, q_kvar: Float, source_pu: float) -> Complex:
-        """Return all node voltages [V], valid until the next call; PowerFlowError where there is no solution."""
+        """Return all node voltages [V], valid until the next call; PowerFlowError where there is no solution.
+
+        Powers are of shape (customer,), all at constant power; of a feeder with ``load_laws`` (2 · customer,): first
+        what the loads draw at rated voltage, then what is drawn beside them at constant power.
+        """
         ...

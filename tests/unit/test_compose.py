@@ -137,7 +137,7 @@ def test_faults_of_files_and_of_controllers_come_together(tmp_path):
 def yearly(feeder, interval_min=60.0, days=365):
     """Give every load of a feeder one shape whose value is the day of the year."""
     kw = np.repeat(np.arange(1.0, days + 1), int(1440 // (interval_min or 60)))
-    return replace(feeder, load_shapes=(LoadShape(interval_min, kw),) * len(feeder.customers))
+    return replace(feeder, load_shapes=(LoadShape(interval_min, kw, kw / 4),) * len(feeder.customers))
 
 
 def test_a_yearly_shape_is_entered_at_its_day_of_the_year(two_bus):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cosim import feeders
-from cosim.contract import Connection, Feeder, TransformerSpec
+from cosim import feeders, run
+from cosim.contract import Connection, Exogenous, Feeder, TransformerSpec
+from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError
+from cosim.measures import scoreboard
 
+MakeDay = Callable[..., Exogenous]
 HEAD = "Clear\nSet DefaultBaseFrequency=50\nNew Circuit.odd Bus1=src BasekV=11 pu=1.0 R1=0 X1=0.001 R0=0 X0=0.001\n"
 MACHINE = "New Transformer.T1 Phases=3 Windings=2 Buses=[src lv] Conns=[Delta Wye] kVs=[11 0.4] kVAs=[100 100]\n"
 CABLE = (
@@ -46,23 +50,12 @@ ZOO: dict[str, tuple[str | bytes, str]] = {
     ),
     "three phases on two": (load("Phases=3 Bus1=home kV=0.4", TWO_PHASES), "node 3 of bus 'HOME'"),
     "five phases": (load("Phases=5 Bus1=home kV=0.4"), "node 4 and 5 of bus 'HOME'"),
-    "behind a disabled line": (
-        circuit(cable=CABLE + SPUR, homes=HOMES + AT_FAR, end="Line.SPUR.enabled=no\n"),
-        "bus 'FAR'",
-    ),
-    "behind an open switch": (circuit(cable=CABLE + SPUR, homes=HOMES + AT_FAR, end="Open Line.SPUR 1\n"), DEAD),
-    "behind an open end": (circuit(cable=CABLE + SPUR, homes=HOMES + AT_FAR, end="Open Line.SPUR 2\n"), DEAD),
-    "on an open phase": (circuit(cable=CABLE + SPUR, homes=HOMES + AT_FAR, end="Open Line.SPUR 1 1\n"), DEAD),
-    "on a floating phase": (circuit(cable=CABLE + CHARGED, homes=HOMES + AT_FAR, end="Open Line.SPUR 1 1\n"), DEAD),
+    "all behind an open switch": (circuit(end="Open Line.CABLE 1\n"), DEAD),
     "three phases, one open": (
         circuit(cable=CABLE + SPUR, homes=f"{HOMES}New Load.X Phases=3 Bus1=far kV=0.4\n", end="Open Line.SPUR 1 1\n"),
         f"node 1 of bus 'FAR', {DEAD}",
     ),
     "on an island": (circuit(cable=CABLE + ISLAND, homes=HOMES + AT_Q), "2 buses hang together with no source: P, Q"),
-    "on a charged island": (
-        circuit(cable=CABLE + ISLAND.replace("C1=0", "C1=99"), homes=HOMES + AT_Q),
-        f"bus 'Q', {DEAD}",
-    ),
     "on earth": (load("Phases=1 Bus1=home.0 kV=0.23"), "begins at node 0 of bus 'HOME'"),
     "on bus 0": (load("Phases=1 Bus1=0 kV=0.23"), "hangs on bus '0'"),
     "on no bus": (load("Phases=1 kV=0.23"), "hangs on bus 'X_1'"),
@@ -145,7 +138,7 @@ ZOO: dict[str, tuple[str | bytes, str]] = {
     "a library": (circuit(end="New Generator.G Bus1=home kV=0.4 Model=6 UserModel=/nowhere.so\n"), "Not Loaded"),
 }
 QUICK = {
-    "no such bus", "a phase that the line lacks", "on a floating phase", "on an island", "from a node to itself",
+    "no such bus", "a phase that the line lacks", "all behind an open switch", "on an island", "from a node to itself",
     "volts for kilovolts", "kw nan", "a source of 0", "xhl 0", "r negative", "a web page",
 }  # fmt: skip
 
@@ -187,6 +180,43 @@ def test_an_odd_circuit_is_not_refused(name: str, tmp_path: Path) -> None:
     feeder = feeders.load(master)
     assert len(feeder.customers) == 2 + SOUND[name].count("Load.X")
     assert np.isfinite(feeder.network.no_load_v).all()
+
+
+DE_ENERGISED = {
+    "behind an open switch": circuit(cable=CABLE + SPUR, homes=HOMES + AT_FAR, end="Open Line.SPUR 1\n"),
+    "behind a disabled line": circuit(cable=CABLE + SPUR, homes=HOMES + AT_FAR, end="Line.SPUR.enabled=no\n"),
+    "behind an open end": circuit(cable=CABLE + SPUR, homes=HOMES + AT_FAR, end="Open Line.SPUR 2\n"),
+    "on an open phase": circuit(cable=CABLE + SPUR, homes=HOMES + AT_FAR, end="Open Line.SPUR 1 1\n"),
+    "on a floating phase": circuit(cable=CABLE + CHARGED, homes=HOMES + AT_FAR, end="Open Line.SPUR 1 1\n"),
+    "on a charged island": circuit(cable=CABLE + ISLAND.replace("C1=0", "C1=99"), homes=HOMES + AT_Q),
+    "between two open phases": circuit(
+        cable=CABLE + SPUR, homes=HOMES + AT_FAR.replace("far.1 kV=0.23", "far.1.2 kV=0.4"), end="Open Line.SPUR 1\n"
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if "switch" in name else pytest.mark.slow) for name in DE_ENERGISED]
+)
+def test_a_load_that_nothing_feeds_is_named_and_no_customer(
+    name: str, tmp_path: Path, make_day: Callable[..., Exogenous]
+) -> None:
+    master = tmp_path / "Master.dss"
+    master.write_text(DE_ENERGISED[name])
+    feeder = feeders.load(master)
+    assert feeder.customers == ("A", "B")
+    assert [warning for warning in feeder.warnings if "1 de-energised loads" in warning and warning.endswith("(X)")]
+    for engine in ("opendss", "reduced"):
+        trajectory = run(feeder, make_day(feeder, 2, demand_kw=[3.0, 2.0]), NoControl(feeder), engine=engine)
+        assert trajectory.notes == ()
+        assert scoreboard(trajectory)["voltage_min_pu"] > 0.9
+
+
+def test_who_is_to_be_connected_where_nothing_is_fed_is_refused(tmp_path: Path) -> None:
+    master = tmp_path / "Master.dss"
+    master.write_text(DE_ENERGISED["behind an open switch"])
+    with pytest.raises(InputError, match=r"Load.A: hangs on node 1 of bus 'FAR'"):
+        feeders.load(master, connections=[Connection("A", "far", (1,))])
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:

@@ -46,17 +46,14 @@ def test_an_unknown_branch(two_bus: Feeder) -> None:
 
 
 def test_served_power_is_what_was_asked_for(two_bus: Feeder, voltages: Complex) -> None:
-    check = ServedPower(two_bus.network, two_bus.customer_nodes, two_bus.customer_neutral, per_node=True)
-    assert check.mismatch_kw(voltages[0], NET_KW) < 1e-5
+    check = ServedPower(two_bus.network, two_bus.load_ports)
+    assert check.mismatch_kva(voltages[0], NET_KW + 1j * NET_KVAR) < 1e-5
 
 
 def test_served_power_sees_every_node_and_not_only_the_sum(two_bus: Feeder, voltages: Complex) -> None:
-    wrong = NET_KW + np.array([0.5, -0.5, 0.0])
-    per_node = ServedPower(two_bus.network, two_bus.customer_nodes, two_bus.customer_neutral, per_node=True)
-    assert per_node.mismatch_kw(voltages[0], wrong) == pytest.approx(0.5, abs=1e-4)
-    only_sum = ServedPower(two_bus.network, two_bus.customer_nodes, two_bus.customer_neutral, per_node=False)
-    assert only_sum.mismatch_kw(voltages[0], wrong) == pytest.approx(0.0, abs=1e-4)
-    assert only_sum.mismatch_kw(voltages[0], NET_KW + 0.1) == pytest.approx(0.3, abs=1e-4)
+    right, check = NET_KW + 1j * NET_KVAR, ServedPower(two_bus.network, two_bus.load_ports)
+    assert check.mismatch_kva(voltages[0], right + np.array([0.5, -0.5, 0.0])) == pytest.approx(0.5, abs=1e-4)
+    assert check.mismatch_kva(voltages[0], right + np.array([0.0, 0.3j, 0.0])) == pytest.approx(0.3, abs=1e-4)
 
 
 def test_frozen_arrays_are_copies_that_cannot_be_written(two_bus: Feeder) -> None:

@@ -205,7 +205,6 @@ def test_bad_calls(two_bus: Feeder) -> None:
     [
         ("New Generator.chp Phases=1 Bus1=a.1.4 kV=0.23 kW=2", "Generator.CHP"),
         ("New PVSystem.roof Phases=1 Bus1=a.1.4 kV=0.23 kVA=2 Pmpp=2 irradiance=1", "PVSystem.ROOF"),
-        ("New Load.between Phases=3 Bus1=a.1.2.3 kV=0.4 conn=delta kW=3 kvar=0", "Load.BETWEEN"),
         (
             "New Transformer.boost Phases=1 Windings=2 Buses=[a.1.4 c.1.4] kVs=[.23 .23] kVAs=[10 10]\n"
             "New RegControl.tap transformer=boost winding=2 vreg=120 ptratio=2 band=2",
@@ -219,6 +218,28 @@ def test_refuses_what_it_cannot_represent_by_name(four_wires: Callable[[str], Fe
         ReducedNetwork(feeder)
     with pytest.raises(UnsupportedError, match=named):
         make_engine("reduced", feeder)
+
+
+BETWEEN = """New Load.pair Phases=1 Bus1=a.1.2 kV=0.4 conn=delta kW=3 kvar=1
+New Load.triangle Phases=3 Bus1=a.1.2.3 kV=0.4 conn=delta kW=6 kvar=0
+New Load.odd Phases=2 Bus1=a.3.1.4 kV=0.4 kW=2 kvar=0
+"""
+
+
+def test_loads_between_phases_are_ports_between_phases(four_wires: Callable[[str], Feeder]) -> None:
+    feeder = four_wires(BETWEEN)
+    assert feeder.delta_customers == ("PAIR", "TRIANGLE")
+    rng, customers = np.random.default_rng(7), len(feeder.customers)
+    p_kw, q_kvar = rng.uniform(-2.0, 6.0, (20, customers)), rng.uniform(-1.0, 2.0, (20, customers))
+    network = ReducedNetwork(feeder, watched=(), all_nodes=True)
+    difference_v = np.abs(
+        network.node_voltages(p_kw, q_kvar) - opendss_voltages(feeder, p_kw, q_kvar, np.ones(len(p_kw)))
+    )
+    assert difference_v.max() <= 2e-8 * 230.0
+    with pytest.raises(UnsupportedError, match="only node voltages"):
+        network.predict(p_kw, q_kvar)
+    with pytest.raises(UnsupportedError, match=r"Load.PAIR, Load.TRIANGLE"):
+        ReducedNetwork(feeder)  # what controllers predict with
 
 
 def test_a_run_is_the_same_with_either_engine(european_lv: Feeder, busy_day: Callable[..., Exogenous]) -> None:

@@ -145,6 +145,7 @@ def with_connections(feeder: Feeder, connections: Sequence[Connection]) -> Feede
         source_pu=feeder.source_pu,
         transformer=feeder.replaced_transformer,
         connections=(*kept, *connections),
+        load_model=feeder.load_model,
     )
     return replace(loaded, name=feeder.name)
 
