@@ -107,7 +107,10 @@ def network_of(dss: Any) -> Network:
     injectors = tuple(f"{kind}.{name}" for kind in _NONLINEAR for name in elements(dss, kind))
     controls = tuple(f"{kind}.{name}" for kind in _CONTROLS for name in elements(dss, kind))
     dss.Vsources.First()
-    return Network(names, matrix, voltages, float(dss.Vsources.PU()), tuple(branches), injectors, controls)
+    frequency_hz = float(dss.Solution.Frequency())
+    return Network(
+        names, matrix, voltages, float(dss.Vsources.PU()), tuple(branches), injectors, controls, frequency_hz
+    )
 
 
 def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:

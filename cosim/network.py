@@ -55,6 +55,12 @@ class Branch:
     rating_a: float
     length_m: float
 
+    @property
+    def neutral_rows(self) -> tuple[int, ...]:
+        """Rows of ``nodes`` of the neutral conductors at the monitored terminal: neither a phase nor earth."""
+        at_terminal = zip(range(self.nodes.size)[self.monitored], self.phases, strict=True)
+        return tuple(row for row, phase in at_terminal if phase not in (1, 2, 3) and self.nodes[row] >= 0)
+
 
 @dataclass(frozen=True, eq=False)
 class Network:
@@ -74,6 +80,8 @@ class Network:
         Lines and transformers.
     injectors, controls : tuple of str
         Elements that a constant linear network cannot represent: other sources of power, and automatic switching.
+    frequency_hz : float
+        At which admittances hold [Hz].
     """
 
     node_names: tuple[str, ...]
@@ -83,6 +91,7 @@ class Network:
     branches: tuple[Branch, ...]
     injectors: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
+    frequency_hz: float = 50.0
 
     def branch(self, name: str) -> Branch:
         """Return the branch of that name (KeyError where there is none)."""

@@ -152,13 +152,20 @@ class Trajectory:
         return np.asarray(branch_losses_kw(self.feeder.network.branches, self.node_v).sum(axis=1))
 
     @cached_property
+    def three_phase_customer_buses(self) -> tuple[str, ...]:
+        """Customers' buses that have three phases."""
+        known = set(self.feeder.network.node_names)
+        buses = dict.fromkeys(self.feeder.customer_bus)
+        return tuple(bus for bus in buses if all(f"{bus}.{phase}" in known for phase in (1, 2, 3)))
+
+    @cached_property
     def three_phase_customer_v(self) -> Complex:
         """Phase-to-neutral voltages of customers' buses with three phases, shape (step, bus, 3) [V]."""
         row = {name: index for index, name in enumerate(self.feeder.network.node_names)}
         neutral_at = dict(zip(self.feeder.customer_bus, self.feeder.customer_neutral, strict=True))
-        found = [([row.get(f"{bus}.{phase}", -1) for phase in (1, 2, 3)], n) for bus, n in neutral_at.items()]
-        nodes = np.array([triple for triple, _ in found if min(triple) >= 0], dtype=int).reshape(-1, 3)
-        neutral = np.array([n for triple, n in found if min(triple) >= 0], dtype=int)
+        buses = self.three_phase_customer_buses
+        nodes = np.array([[row[f"{bus}.{phase}"] for phase in (1, 2, 3)] for bus in buses], dtype=int).reshape(-1, 3)
+        neutral = np.array([neutral_at[bus] for bus in buses], dtype=int)
         return self.node_v[:, nodes] - np.where(neutral >= 0, self.node_v[:, neutral], 0.0)[:, :, None]
 
     @cached_property

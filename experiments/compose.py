@@ -80,6 +80,7 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
                 scenario.feeder,
                 source_pu=scenario.grid.source_pu,
                 transformer=None if machine is None else TransformerSpec(**machine.model_dump()),
+                standard=scenario.grid.standard,
             )
     with collecting(faults, "metrics", where):
         find_own(scenario.metrics)

@@ -16,10 +16,10 @@ from cosim.errors import UnsupportedError
 from cosim.experiments.tables import write_table
 from cosim.experiments.words import clock_text
 from cosim.measures import (
+    branch_neutral_a,
     line_to_line,
     lvur_percent,
     negative_sequence_current_a,
-    neutral_current_a,
     pui_percent,
     pvur_percent,
     ten_minute_rms,
@@ -104,7 +104,7 @@ def line_table(run: Trajectory) -> pd.DataFrame:
     for branches in _blocks([branch for branch in run.feeder.network.branches if set(PHASES) <= set(branch.phases)]):
         current_a = monitored_currents(branches, run.node_v)
         rating_a = np.array([branch.rating_a for branch in branches])
-        neutral, index = neutral_current_a(current_a), pui_percent(np.abs(current_a), rating_a)
+        neutral, index = branch_neutral_a(branches, run.node_v), pui_percent(np.abs(current_a), rating_a)
         known = np.isfinite(index)
         tables.append(pd.DataFrame({
             "branch": [branch.name for branch in branches],
@@ -156,7 +156,7 @@ def causes(run: Trajectory, buses: pd.DataFrame, lines: pd.DataFrame) -> pd.Data
     line, line_step = str(lines["branch"].iloc[0]), int(lines["worst_step"].iloc[0])
     feeder = run.feeder
     try:
-        network = ReducedNetwork(feeder, watched=[line], all_nodes=True)
+        network = ReducedNetwork(feeder, all_nodes=True)
     except UnsupportedError:
         return pd.DataFrame()
     nodes = [feeder.network.node_names.index(f"{bus}.{phase}") for phase in PHASES]
@@ -165,7 +165,7 @@ def causes(run: Trajectory, buses: pd.DataFrame, lines: pd.DataFrame) -> pd.Data
     node_v = network.node_voltages(p_kw, q_kvar, pu)
     factor = vuf_percent(node_v[:, nodes] - (node_v[:, [neutral]] if neutral >= 0 else 0.0))
     p_kw, q_kvar, pu = _without_each(run, line_step)
-    residual = neutral_current_a(network.predict(p_kw, q_kvar, pu).current_a[:, 0])
+    residual = branch_neutral_a([feeder.network.branch(line)], network.node_voltages(p_kw, q_kvar, pu))[:, 0]
     table = pd.DataFrame({
         "customer": feeder.customers,
         "bus": feeder.customer_bus,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cosim import plugins
-from cosim.contract import Connection, Feeder, LoadFact, Survey, TransformerSpec, out_of_range
+from cosim.contract import STANDARDS, Connection, Feeder, LoadFact, Survey, TransformerSpec, out_of_range
 from cosim.errors import Fault, InputError
 from cosim.feeders.faults import circuit_faults, no_load_voltages, over_rated, rated_v
 from cosim.feeders.find import find
@@ -32,6 +32,7 @@ _REMEDIES = {
     "title": _TEXT.format('title = "My street"'),
     "head_line": _TEXT.format('head_line = "LINE1"'),
     "monitored": 'name one branch or more, none twice, e.g. monitored = ["TR1"]; without the key: the transformer',
+    "standard": f"write one of {', '.join(STANDARDS)}, e.g. {{}}".format('standard = "en50160"'),
     "nominal_voltage_v": "",
     "latitude_deg": "",
     "longitude_deg": "",
@@ -51,6 +52,7 @@ def load(
     source_pu: float | None = None,
     transformer: TransformerSpec | None = None,
     connections: Sequence[Connection] = (),
+    standard: str | None = None,
 ) -> Feeder:
     """Load a shipped or installed feeder by name, or any OpenDSS circuit by the path of its master file.
 
@@ -65,6 +67,9 @@ def load(
         Machine to put in place of the only transformer, impedance and all.
     connections : sequence of Connection, optional
         Customers of the file that are connected elsewhere, and customers that the file does not have.
+    standard : str, optional
+        Name of the standard by which voltages are judged (a key of ``STANDARDS``), instead of the one that
+        ``feeder.toml`` names; else EN 50160.
 
     Returns
     -------
@@ -82,7 +87,9 @@ def load(
     if faults:
         raise InputError(faults)
     changes: dict[str, Any] = {"source_pu": source_pu, "transformer": transformer, "connections": tuple(connections)}
-    facts = _facts(master.with_name("feeder.toml"))
+    facts = _facts(master.with_name("feeder.toml")) | ({} if standard is None else {"standard": standard})
+    if facts.get("standard", "en50160") not in STANDARDS:
+        raise InputError(Fault("feeders.load", "standard", f"is {standard!r}", _REMEDIES["standard"]))
     survey: Survey = plugins.shipped(SURVEYOR)(master, **changes)
     if not survey.loads:
         raise InputError(Fault(str(master), "", "has no load, so no customer", "define at least one Load"))
@@ -108,15 +115,17 @@ def _facts(path: Path) -> dict[str, Any]:
             near = get_close_matches(key, _REMEDIES, n=1)
             remedy = f"write {near[0]}" if near else f"use only {', '.join(_REMEDIES)}"
             faults.append(Fault(str(path), key, "unknown key", remedy))
-        elif _REMEDIES[key] and not all(map(_is_text, _members(value) if key == "monitored" else [value])):
+        elif _REMEDIES[key] and not all(map(_is_text, _members(key, value))):
             faults.append(Fault(str(path), key, f"is {value!r}", _REMEDIES[key]))
     if faults:
         raise InputError(faults)
     return facts
 
 
-def _members(value: object) -> list[object]:
-    """What is in a list, in which nothing comes twice; of anything else nothing that is text."""
+def _members(key: str, value: object) -> list[object]:
+    """What has to be text: in a list, in which nothing comes twice, each; of a standard its name where there is one."""
+    if key != "monitored":
+        return [value if key != "standard" or value in list(STANDARDS) else None]
     once = isinstance(value, list) and value and len({str(one).upper() for one in value}) == len(value)
     return list(value) if once else [None]  # type: ignore[call-overload]
 
@@ -166,6 +175,7 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
         distance_m=distance_m,
         latitude_deg=float(facts.get("latitude_deg", 53.48)),
         longitude_deg=float(facts.get("longitude_deg", -2.24)),
+        standard=STANDARDS[facts.get("standard", "en50160")],
         delta_customers=tuple(load.name for load in survey.loads if load.delta),
         warnings=(*survey.warnings, *_warnings(survey, facts, distance_m)),
     )
@@ -204,6 +214,10 @@ def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str,
         yield "no coordinates: the map is left out"
     if controls:
         yield f"tap control disabled, switches as they are at the start: {', '.join(controls[:5])}"
+    standard = STANDARDS[facts.get("standard", "en50160")]
+    if round(survey.network.frequency_hz) != standard.frequency_hz:
+        made = f"{standard.title} is made for {standard.frequency_hz:g} Hz: set [grid] standard, or the frequency"
+        yield f"the circuit is of {survey.network.frequency_hz:g} Hz, and {made}"
     nominal_v = facts.get("nominal_voltage_v")
     there_v = float(np.median([voltage_v[f"{load.bus}.{load.node_numbers[0]}"] for load in survey.loads]))
     if nominal_v and not 0.7 <= nominal_v / there_v <= 1.4:

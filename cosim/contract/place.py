@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cosim.contract.standard import EN_50160, Standard
 from cosim.errors import Fault, InputError
 from cosim.network import Branch, Float, Int, Network
 
@@ -201,6 +202,8 @@ class Feeder(FrozenArrays):
         Changes that were made to the file's own circuit.
     latitude_deg, longitude_deg : float
         For the sun.
+    standard : Standard
+        By which voltages are judged.
     delta_customers : tuple of str
         Customers that are connected between phases.
     warnings : tuple of str
@@ -236,6 +239,7 @@ class Feeder(FrozenArrays):
     connections: tuple[Connection, ...] = ()
     latitude_deg: float = 53.48
     longitude_deg: float = -2.24
+    standard: Standard = EN_50160
     delta_customers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -251,6 +255,11 @@ class Feeder(FrozenArrays):
                 faults.append(Fault(f"feeder {self.name}", key, problem, "give kilowatts, e.g. 14"))
         if faults:
             raise InputError(faults)
+
+    @property
+    def customer_nominal_v(self) -> Float:
+        """Declared phase-to-neutral voltage of every customer [V]."""
+        return np.full(len(self.customers), self.nominal_voltage_v)
 
     @property
     def transformer_rating_a(self) -> float:
@@ -277,6 +286,17 @@ class Feeder(FrozenArrays):
         customer = np.repeat(np.arange(len(self.customers)), [len(nodes) for nodes in self.customer_nodes])
         node = np.array([node for nodes in self.customer_nodes for node in nodes], dtype=np.int64)
         return customer, node, np.array(self.customer_neutral, dtype=np.int64)[customer]
+
+    @property
+    def neutral_nodes(self) -> Int:
+        """Rows of ``network.node_names`` of all neutral conductors that are not earth itself, ascending."""
+        found = {node for node in self.customer_neutral if node >= 0}
+        for branch in self.network.branches:
+            # a line has the same conductors at both ends; the windings of a transformer have each their own
+            ends = len(branch.buses) if branch.kind == "line" else 1
+            width = branch.nodes.size // len(branch.buses)
+            found.update(int(branch.nodes[row + end * width]) for row in branch.neutral_rows for end in range(ends))
+        return np.array(sorted(found - {-1}), dtype=np.int64)
 
     @property
     def charger_min_kw(self) -> Float:

@@ -32,7 +32,7 @@ class View:
     @classmethod
     def of(cls, runs: Runs) -> View:
         """Compare the extremes of all runs."""
-        upper_v, lower_v, _ = limits_v(runs.reference.feeder)
+        upper_v, lower_v = limits_v(runs.reference.feeder)
         highest = max(float(run.voltage_v.max()) for _, run in runs)
         lowest = min(float(run.voltage_v.min()) for _, run in runs)
         return cls(True, upper_v) if highest - upper_v >= lower_v - lowest else cls(False, lower_v)

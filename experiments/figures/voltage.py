@@ -12,19 +12,18 @@ from cosim.experiments.figures.runs import NothingToDrawError, Runs, clock, edge
 from cosim.experiments.words import in_runs, minutes
 from cosim.trajectory import Trajectory
 
-HIGH_PU, LOW_PU, LOWER_STATUTORY_PU = 1.10, 0.90, 0.94
-"""EN 50160: ±10 % of nominal; the British statutory lower limit (ESQCR): -6 %."""
 
-
-def limits_v(feeder: Feeder) -> tuple[float, float, float]:
-    """Upper, statutory lower and lower limit of a feeder [V]."""
-    nominal_v = feeder.nominal_voltage_v
-    return HIGH_PU * nominal_v, LOWER_STATUTORY_PU * nominal_v, LOW_PU * nominal_v
+def limits_v(feeder: Feeder) -> tuple[float, float]:
+    """Upper and lower limit of a feeder's main level of voltage [V]; infinite where its standard has none there."""
+    lower_pu, upper_pu = (float(limit) for limit in feeder.standard.limits_pu(feeder.nominal_voltage_v))
+    if np.isnan(upper_pu):
+        return np.inf, -np.inf
+    return upper_pu * feeder.nominal_voltage_v, lower_pu * feeder.nominal_voltage_v
 
 
 def draw_limits(axes: Axes, feeder: Feeder) -> None:
-    """Draw the three limits across a panel of voltages."""
-    for value in limits_v(feeder):
+    """Draw the limits across a panel of voltages."""
+    for value in filter(np.isfinite, limits_v(feeder)):
         style.limit_line(axes, value, f"{value:.5g} V")
 
 
@@ -48,13 +47,14 @@ def draw_band(runs: Runs) -> style.Drawing:
         style.area_key(style.BAD, "outside the limits", alpha=0.5),
         style.line_key(style.LIMIT, "limit", linestyle="--"),
     ]
-    return style.finish(figure, title, style.CAPTIONS["voltage_band"], keys)
+    caption = style.CAPTIONS["voltage_band"].format(rule=runs.reference.feeder.standard.rule())
+    return style.finish(figure, title, caption, keys)
 
 
 def _band(axes: Axes, run: Trajectory) -> None:
     times = edges_of(run)
     low, high = run.voltage_v.min(axis=1), run.voltage_v.max(axis=1)
-    upper, _, lower = limits_v(run.feeder)
+    upper, lower = limits_v(run.feeder)
     style.between(axes, times, low, high, "#56B4E9", alpha=0.45)
     for edge_v, extreme, beyond in ((upper, high, high > upper), (lower, low, low < lower)):
         style.between(axes, times, edge_v, extreme, style.BAD, where=style.hold(beyond), alpha=0.55)
@@ -64,9 +64,9 @@ def _band(axes: Axes, run: Trajectory) -> None:
 
 def _frame(panels: list[Axes], runs: Runs, margin: float) -> None:
     """Scale that shows all voltages and all limits."""
-    upper, _, lower = limits_v(runs.reference.feeder)
-    low = min(lower, *(float(run.voltage_v.min()) for _, run in runs))
-    high = max(upper, *(float(run.voltage_v.max()) for _, run in runs))
+    limits = [limit for limit in limits_v(runs.reference.feeder) if np.isfinite(limit)]
+    low = min([*limits, *(float(run.voltage_v.min()) for _, run in runs)])
+    high = max([*limits, *(float(run.voltage_v.max()) for _, run in runs)])
     panels[0].set_ylim(low - margin * (high - low), high + margin * (high - low))
 
 
@@ -89,7 +89,7 @@ def draw_profile(runs: Runs) -> style.Drawing:
         axes.set_xlabel("distance from the transformer [m]")
     keys = [style.line_key(c, f"phase L{p}, worst step", marker="o", markersize=3.5) for p, c in _phases()]
     keys.append(style.line_key("#999999", "customer's range over the day", linewidth=4, alpha=0.5))
-    upper_v, _, lower_v = limits_v(feeder)
+    upper_v, lower_v = limits_v(feeder)
     inside = all(lower_v <= run.voltage_v.min() and run.voltage_v.max() <= upper_v for _, run in runs)
     title = "Voltage along the feeder, phase by phase: " + (
         "all homes stay inside the limits" if inside else "where it leaves its band"

@@ -60,7 +60,11 @@ def metrics_of(street: Street, label: str, now: Solved) -> dict[str, float]:
         "voltage_min_pu": every.min(),
         "voltage_max_pu": every.max(),
         "overvoltage_min": (every > 1.1).any(axis=1).sum() * STEP_MIN,
-        "en50160_compliant_customers_percent": 100.0 * np.mean([en50160(v) for v in terminals.values()]),
+        "undervoltage_min": (every < 0.9).any(axis=1).sum() * STEP_MIN,
+        **dict.fromkeys(
+            ("voltage_compliant_customers_percent", "en50160_compliant_customers_percent"),
+            100.0 * np.mean([en50160(v) for v in terminals.values()]),
+        ),
         **unbalance_of(now),
         "transformer_peak_kva": np.abs(now.transformer_kva).max(),
         "transformer_peak_percent": transformer.max(),
@@ -114,6 +118,8 @@ def unbalance_of(now: Solved) -> dict[str, float]:
         "lvur_max_percent": textbook.spread(textbook.line_to_line(at_bus)).max(),
         "pui_mean_percent": float(np.nanmean(index)),
         "neutral_current_p95_a": np.quantile(np.abs(currents.sum(axis=2)), 0.95),
+        "neutral_current_max_a": np.abs(currents.sum(axis=2)).max(),
+        "neutral_voltage_max_v": np.nan,  # the street's neutral is earth
         "i2_p95_a": np.quantile(np.abs(two), 0.95),
     }
 
