@@ -124,13 +124,7 @@ def _profile(axes: Axes, run: Trajectory, step: int) -> None:
 
 def bus_to_neutral_v(feeder: Feeder, node_v: NDArray[np.complex128]) -> NDArray[np.complex128]:
     """Node voltages against the neutral conductor of their own bus, where buses have one; else against earth."""
-    names = feeder.network.node_names
-    neutral_number = {names[node].rpartition(".")[2] for node in feeder.customer_neutral if node >= 0}
-    if len(neutral_number) != 1:
-        return node_v
-    number = neutral_number.pop()
-    row = {name: index for index, name in enumerate(names)}
-    partner = np.array([row.get(f"{name.rpartition('.')[0]}.{number}", -1) for name in names])
+    partner = feeder.node_neutral
     return np.asarray(node_v - np.where(partner >= 0, node_v[..., partner], 0.0))
 
 

@@ -124,6 +124,29 @@ def unbalance_of(now: Solved) -> dict[str, float]:
     }
 
 
+def extremes(now: Solved) -> dict[str, dict[tuple[str, ...], np.ndarray]]:
+    """Of every metric that is an extreme: its values over time at every place at which it could be."""
+    letters = dict(enumerate("abc", 1))
+    terminals = {
+        (customer, BUS_OF[customer], letters[phase]): np.abs(now.bus_v(BUS_OF[customer]))[:, phase - 1] / NOMINAL_V
+        for customer, phases in PHASES.items()
+        for phase in phases
+    }
+
+    def of(element: str, rating_a: float) -> dict[tuple[str, ...], np.ndarray]:
+        loading = 100.0 * np.abs(now.current_a[element]) / rating_a
+        return {(element, letters[phase]): loading[:, phase - 1] for phase in letters}
+
+    return {
+        "voltage_min_pu": terminals,
+        "voltage_max_pu": terminals,
+        "vuf_max_percent": {(bus,): textbook.pairs_rms(textbook.vuf(now.bus_v(bus))) for bus in ("A", "B")},
+        "transformer_peak_percent": of("T1", WATCHED["T1"]),
+        "line_peak_percent": of("HEAD", WATCHED["TAIL"]) | of("TAIL", WATCHED["TAIL"]),
+        "neutral_current_max_a": {(name,): np.abs(now.current_a[name].sum(axis=1)) for name in WATCHED},
+    }
+
+
 def fronts_of(street: Street, label: str) -> dict[str, float]:
     """From the certificates of the run that leaves some."""
     names = ("ratio_mean", "ratio_min", "ratio_above_one")
