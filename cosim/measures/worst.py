@@ -17,6 +17,7 @@ from cosim.trajectory import Trajectory
 
 Place = dict[str, Any]
 _PHASES = "abc"
+_ALIKE = 1e-9
 
 
 def worst_moments(run: Trajectory) -> dict[str, Place]:
@@ -89,7 +90,9 @@ def _extreme(run: Trajectory, values: Float, place: Callable[[int], Place], wind
     known = np.where(np.isfinite(values), values, -np.inf)
     if not np.isfinite(known).any():
         return None
-    row, column = (int(index) for index in np.unravel_index(known.argmax(), known.shape))
+    top = float(known.max())
+    first = (known >= top - _ALIKE * abs(top)).argmax()  # lines in a row carry the same, but for rounding
+    row, column = (int(index) for index in np.unravel_index(first, known.shape))
     step = int(row * max(window_min / run.step_min, 1.0))
     time = run.exogenous.start + timedelta(minutes=step * run.step_min)
     return {**place(column), "step": step, "time": time.isoformat(), "value": abs(float(values[row, column]))}
