@@ -38,6 +38,9 @@ one thread from here to the engine."""
 CONNECTION_KW_PER_PHASE = 14.0
 """Where ``feeder.toml`` declares none: about 60 A, the smaller of the main fuses usual in British homes."""
 
+_MEANT = (0.6, 1.4)
+"""Voltage without load over the rated one, where a load can be meant for its bus."""
+
 _TEXT = "give text in quotes, not empty, e.g. {}"
 _REMEDIES = {
     "name": _TEXT.format('name = "my_street"'),
@@ -151,7 +154,8 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
     network = traced.network
     row = {name: index for index, name in enumerate(network.node_names)}
     voltage = dict(zip(network.node_names, network.no_load_v.tolist(), strict=True))
-    own_v = [rated_v(load, voltage) for load in survey.loads]
+    meant = [_MEANT[0] <= over_rated(load, voltage) <= _MEANT[1] for load in survey.loads]
+    own_v = [rated_v(load, voltage) if sure else np.nan for load, sure in zip(survey.loads, meant, strict=True)]
     areas, customer_v = areas_of(survey, traced, own_v, facts.get("nominal_voltage_v"))
     main = max(areas, key=lambda area: (len(area.customers), bool(area.transformers)), default=None)
     head = facts.get("head_line") or (main.head_line if main else None)
@@ -186,7 +190,7 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
         network=network,
         customer_nominal_v=customer_v,
         areas=areas,
-        limits=tuple(limits_of(areas, traced, [*([head] if head else []), *monitored])),
+        limits=tuple(limits_of(survey, areas, traced, [*([head] if head else []), *monitored])),
         transformer=supply,
         transformer_kva=main.rating_kva
         if main and main.transformers
@@ -270,7 +274,7 @@ def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float])
         yield "connected between phases (delta): per-phase figures do not hold for them"
     elif len(load.node_numbers) == 2:
         yield "connected to two phases: measures assume one or three"
-    if not 0.6 <= over <= 1.4:
+    if not _MEANT[0] <= over <= _MEANT[1]:
         yield "rated for another voltage than their bus has: their power will not be served"
     elif load.model == 1 and not load.band_pu[0] <= over <= load.band_pu[1]:
         yield "outside vminpu..vmaxpu without load, where plain OpenDSS makes them impedances: runs do not"

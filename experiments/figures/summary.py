@@ -7,6 +7,7 @@ from operator import itemgetter
 
 import numpy as np
 
+from cosim.experiments.figures.loading import machine
 from cosim.experiments.figures.runs import Runs, clock
 from cosim.experiments.figures.voltage import limits_v
 from cosim.experiments.words import counted, listed, minutes, signed, span_words
@@ -63,16 +64,18 @@ def _reference(runs: Runs) -> str:
     parts = []
     peak, over = runs.metric(label, "transformer_peak_percent"), runs.metric(label, "transformer_overload_min")
     if math.isfinite(peak):
-        machine = (
-            f"the {feeder.transformer_kva:.0f} kVA transformer" if feeder.transformer_kva > 0 else "the transformer"
-        )
         length = f", above its rating for {minutes(over)}" if over > 0 else ""
-        parts.append(f"the worst phase of {machine} reaches {peak:.0f} % of its rating{length}")
-    low, high = (runs.metric(label, f"voltage_{end}_pu") * feeder.nominal_voltage_v for end in ("min", "max"))
+        parts.append(f"the worst phase of the {machine(runs)} reaches {peak:.0f} % of its rating{length}")
+    low, high = (runs.metric(label, f"voltage_{end}_pu") for end in ("min", "max"))
     if math.isfinite(high):
-        long = runs.metric(label, "overvoltage_min")
-        above = f", some home above {upper_v:.5g} V for {minutes(long)}" if long > 0 else ""
-        parts.append(f"homes see {low:.0f} to {high:.0f} V{above}")
+        nominal_v, is_one_level = feeder.nominal_voltage_v, np.ptp(feeder.customer_nominal_v) == 0
+        seen = f"{low * nominal_v:.0f} to {high * nominal_v:.0f} V" if is_one_level else f"{low:.3f} to {high:.3f} pu"
+        long, limit = (
+            runs.metric(label, "overvoltage_min"),
+            f"{upper_v:.5g} V" if is_one_level else "their upper limits",
+        )
+        above = f", some above {limit} for {minutes(long)}" if long > 0 else ""
+        parts.append(f"homes see {seen}{above}")
     return f"{who}, {' and '.join(parts)}." if parts else ""
 
 
