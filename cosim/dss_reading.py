@@ -157,7 +157,8 @@ def network_of(dss: Any) -> Network:
     sources = [dss.CktElement.BusNames()[0].split(".")[0].upper() for _ in elements(dss, "Vsource")]
     dss.Vsources.First()
     pu = float(dss.Vsources.PU())
-    return Network(names, matrix, voltages, pu, tuple(branches), tuple(sources), injectors, controls)
+    hertz = float(dss.Solution.Frequency())
+    return Network(names, matrix, voltages, pu, tuple(branches), tuple(sources), injectors, controls, hertz)
 
 
 def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:

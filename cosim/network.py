@@ -72,6 +72,12 @@ class Branch:
             found.append(free[0] if own >= 0 and own in found and free else own)
         return tuple(found)
 
+    @property
+    def neutral_rows(self) -> tuple[int, ...]:
+        """Rows of ``nodes`` of the neutral conductors at the monitored terminal."""
+        at_terminal = zip(range(self.nodes.size)[self.monitored], self.phases, strict=True)
+        return tuple(row for row, phase in at_terminal if phase == 4 and self.nodes[row] >= 0)
+
 
 @dataclass(frozen=True, eq=False)
 class Network:
@@ -93,6 +99,8 @@ class Network:
         Buses of the voltage sources, the first that of the circuit.
     injectors, controls : tuple of str
         Elements that a constant linear network cannot represent: other sources of power, and automatic switching.
+    frequency_hz : float
+        At which admittances hold [Hz].
     """
 
     node_names: tuple[str, ...]
@@ -103,6 +111,7 @@ class Network:
     source_buses: tuple[str, ...]
     injectors: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
+    frequency_hz: float = 50.0
 
     def branch(self, name: str) -> Branch:
         """Return the branch of that name (KeyError where there is none)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -186,14 +186,26 @@ class Trajectory:
         return np.asarray(branch_losses_kw(self.feeder.network.branches, self.node_v).sum(axis=1))
 
     @cached_property
+    def three_phase_customer_buses(self) -> tuple[str, ...]:
+        """Customers' buses that have three phases."""
+        return tuple(bus for bus in dict.fromkeys(self.feeder.customer_bus) if bus in self.feeder.three_phase_nodes)
+
+    @cached_property
     def three_phase_customer_v(self) -> Complex:
         """Phase-to-neutral voltages of customers' buses with three phases, shape (step, bus, 3) [V]."""
-        row = {name: index for index, name in enumerate(self.feeder.network.node_names)}
-        neutral_at = dict(zip(self.feeder.customer_bus, self.feeder.customer_neutral, strict=True))
-        found = [([row.get(f"{bus}.{phase}", -1) for phase in (1, 2, 3)], n) for bus, n in neutral_at.items()]
-        nodes = np.array([triple for triple, _ in found if min(triple) >= 0], dtype=int).reshape(-1, 3)
-        neutral = np.array([n for triple, n in found if min(triple) >= 0], dtype=int)
-        return self.node_v[:, nodes] - np.where(neutral >= 0, self.node_v[:, neutral], 0.0)[:, :, None]
+        return self.phase_to_neutral_v(self.three_phase_customer_buses)
+
+    def phase_to_neutral_v(self, buses: Sequence[str]) -> Complex:
+        """Voltages of buses with three phases against the neutral conductor there, else against earth.
+
+        Returns
+        -------
+        ndarray of complex, shape (step, bus, 3)
+            Phases a, b, c [V].
+        """
+        nodes = np.array([self.feeder.three_phase_nodes[bus] for bus in buses], dtype=int).reshape(-1, 3)
+        neutral = self.feeder.node_neutral[nodes]
+        return np.asarray(self.node_v[:, nodes] - np.where(neutral >= 0, self.node_v[:, neutral], 0.0))
 
     @property
     def _main_terminals(self) -> list[tuple[Complex, Complex]]:

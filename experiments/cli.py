@@ -107,9 +107,9 @@ def run_command(
             overwrite=overwrite,
         )  # fmt: skip
     if not quiet:
-        from cosim.experiments.show import print_scoreboard, read_stopped
+        from cosim.experiments.show import print_scoreboard, read_standard, read_stopped
 
-        print_scoreboard(results.metrics, _out, stopped=read_stopped(folder))
+        print_scoreboard(results.metrics, _out, stopped=read_stopped(folder), standard=read_standard(folder))
         report = ": open report.html for figures and all measures" if (folder / "report.html").exists() else ""
         _out.print(f"Written to [bold]{escape(str(folder))}[/bold]{report}.")
     if results.stopped is not None:
@@ -124,11 +124,12 @@ def compare(
     everything: Annotated[bool, typer.Option("--all", help="All metrics, not only the headlines.")] = False,
 ) -> None:
     """Show the scoreboard again, from files alone; of several folders run by run, with the change from the first."""
-    from cosim.experiments.show import print_comparison, print_scoreboard, read_metrics, read_stopped
+    from cosim.experiments.show import print_comparison, print_scoreboard, read_metrics, read_standard, read_stopped
 
     if len(folders) == 1:
         stopped = read_stopped(folders[0])
-        print_scoreboard(read_metrics(folders[0]), _out, everything=everything, stopped=stopped)
+        judged = read_standard(folders[0])
+        print_scoreboard(read_metrics(folders[0]), _out, everything=everything, stopped=stopped, standard=judged)
     else:
         print_comparison(folders, _out, everything=everything)
 

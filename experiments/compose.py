@@ -81,6 +81,7 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
                 source_pu=scenario.grid.source_pu,
                 transformer=None if machine is None else TransformerSpec(**machine.model_dump()),
                 load_model=ZipShares(model.p, model.q) if model.p and model.q else model.model,
+                standard=scenario.grid.standard,
             )
     with collecting(faults, "metrics", where):
         find_own(scenario.metrics)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cosim import Trajectory
 from cosim.errors import CosimError, RunStoppedError, reason
 from cosim.experiments.unbalance_tables import analyse, describe, write_unbalance
-from cosim.measures import scoreboard
+from cosim.measures import scoreboard, worst_moments
 from cosim.measures.areas import by_area
 from cosim.measures.own import measure_own
 from cosim.record import write_trajectory
@@ -43,6 +43,8 @@ class RunResult:
         Figures of every area, see `by_area`.
     unbalance : list of str
         Where it is worst, and who causes it.
+    worst : dict of str to dict
+        Place and time of the worst of each metric that has one; see `cosim.measures.worst_moments`.
     crosscheck : dict of str to float
         See `cross_check`; empty of a run on OpenDSS itself.
     missing : list of str
@@ -53,6 +55,7 @@ class RunResult:
     metrics: dict[str, float] = field(default_factory=dict)
     areas: list[dict[str, object]] = field(default_factory=list)
     unbalance: list[str] = field(default_factory=list)
+    worst: dict[str, dict[str, Any]] = field(default_factory=dict)
     crosscheck: dict[str, float] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
@@ -120,6 +123,7 @@ def keep_run(
     def measure() -> None:
         result.metrics.clear()
         result.metrics.update(scoreboard(trajectory))
+        result.worst.update(worst_moments(trajectory))
         result.areas[:] = by_area(trajectory)
         found = measure_own(trajectory, day.scenario.metrics, result.metrics)
         failed.extend(RunStoppedError(f"{label}: {error}", None, error.exit_code) for error in found)

@@ -55,6 +55,7 @@ def make_manifest(
         "scenario": composition.scenario.model_dump(mode="json"),
         "seed": composition.scenario.seed,
         "engine": engine,
+        "voltage_standard": composition.feeder.standard.name,
         "complete": complete,
         "stopped": None if stopped is None else str(stopped),
         "reproducible": all(trajectory.reproducible for trajectory in runs.values()) and complete,

@@ -9,7 +9,12 @@ import math
 import tomllib
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from cosim.contract import EN_50160, Standard
 
 
 @dataclass(frozen=True)
@@ -61,15 +66,37 @@ class Metric:
         return value < self.limit - 1e-9 if self.better == "high" else value > self.limit + 1e-9
 
 
-ABSENT = "–"
+ABSENT = "n/a"
 _FILE = Path(__file__).with_name("metrics.toml")
-METRICS = {name: Metric(**entry) for name, entry in tomllib.loads(_FILE.read_text(encoding="utf-8")).items()}
+
+
+@cache
+def metrics_of(standard: Standard) -> dict[str, Metric]:
+    """Return how to read every metric where voltages are judged by a standard, by name, in the order of the report."""
+    words: dict[str, Any] = {"title": standard.title, "rule": standard.rule()}
+    words["lower_pu"], words["upper_pu"] = (float(limit) for limit in standard.limits_pu(1.0))
+    for key in ("vuf_percent", "lvur_percent"):
+        words[key] = limit = getattr(standard, key)
+        found = f"Limit {limit:g} % ({standard.title})." if math.isfinite(limit) else f"{standard.title} has no limit."
+        words[key.replace("percent", "limit")] = found
+    metrics = {}
+    for name, entry in tomllib.loads(_FILE.read_text(encoding="utf-8")).items():
+        limit = entry.pop("limit", None)
+        limit = words[limit] if isinstance(limit, str) else limit
+        told: dict[str, Any] = {
+            key: value.format(**words) if isinstance(value, str) else value for key, value in entry.items()
+        }
+        metrics[name] = Metric(**told, limit=None if limit is None or math.isnan(limit) else limit)
+    return metrics
+
+
+METRICS = metrics_of(EN_50160)
 """By name, in the order of the report."""
 
 
-def metric_of(name: str) -> Metric:
+def metric_of(name: str, standard: Standard = EN_50160) -> Metric:
     """Return how to read a metric; of one that nobody described, as little as its name says."""
-    return METRICS.get(name) or Metric(name.replace("_", " "))
+    return metrics_of(standard).get(name) or Metric(name.replace("_", " "))
 
 
 @dataclass(frozen=True)
@@ -89,7 +116,12 @@ class Cell:
     violated: bool = False
 
 
-def cells(name: str, values: Mapping[str, float], outside: Container[str] = ()) -> dict[str, Cell]:
+def cells(
+    name: str,
+    values: Mapping[str, float],
+    outside: Container[str] = (),
+    standards: Mapping[str, Standard] = MappingProxyType({}),
+) -> dict[str, Cell]:
     """Return the values of one metric as printed, by label.
 
     The best are marked, unless all are alike or neither direction is better.
@@ -102,6 +134,8 @@ def cells(name: str, values: Mapping[str, float], outside: Container[str] = ()) 
         Nan where there is none.
     outside : container of str
         Labels that cannot be the best.
+    standards : mapping of label to Standard
+        By which a run's voltages were judged, where it is not EN 50160.
     """
     metric = metric_of(name)
     known = {label: round(value, metric.digits) for label, value in values.items() if math.isfinite(value)}
@@ -109,7 +143,9 @@ def cells(name: str, values: Mapping[str, float], outside: Container[str] = ()) 
     target = {"low": min, "high": max}[metric.better](rivals) if metric.better and len(rivals) > 1 else None
     return {
         label: Cell(
-            f"{value:.{metric.digits}f}", known[label] == target and label not in outside, metric.violated(value)
+            f"{value:.{metric.digits}f}",
+            known[label] == target and label not in outside,
+            metric_of(name, standards.get(label, EN_50160)).violated(value),
         )
         if label in known
         else Cell(ABSENT)

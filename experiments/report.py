@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from cosim.contract import EN_50160
 from cosim.experiments.figures import FigureFile
 from cosim.experiments.figures.runs import Runs, clock
 from cosim.experiments.figures.summary import paragraph
@@ -127,6 +128,7 @@ def assumptions(day: Day, engine: str) -> list[str]:
         shares=shares,
         ignoring={share: int(day.behaviour_of(runs[0]).noncompliant.sum()) for share, runs in shares.items()},
         homes=len(day.feeder.customers),
+        standard=day.feeder.standard,
     )
     return text.splitlines()
 
@@ -161,10 +163,11 @@ def rows(runs: Runs) -> list[tuple[str, list[Row]]]:
 
 def _row(name: str, runs: Runs) -> Row:
     """Return a row; a run that stopped early is shown but cannot be the best of it."""
-    metric, why = metric_of(name), {label: _inapplicable(name, run) for label, run in runs}
+    standard = runs.reference.feeder.standard
+    metric, why = metric_of(name, standard), {label: _inapplicable(name, run) for label, run in runs}
     values = {label: np.nan if why[label] else runs.metric(label, name) for label in runs.labels}
     outside = [label for label, run in runs if metric.check or not run.complete]
-    made = cells(name, values, outside)
+    made = cells(name, values, outside, dict.fromkeys(values, standard))
     for label, cell in made.items():
         if cell.violated:
             why[label] = f"limit {metric.limit:g} {metric.unit}"
@@ -177,6 +180,10 @@ def _inapplicable(name: str, run: Trajectory) -> str:
     """Why a measure says nothing about a run: a promise that was never made cannot be kept best of all."""
     if name == "setpoint_error_max_kw" and not np.isfinite(run.import_cap_kw).any():
         return "sets no import cap"
+    if name == "en50160_compliant_customers_percent" and run.feeder.standard != EN_50160:
+        return f"voltages are judged by {run.feeder.standard.title}"
+    if name == "neutral_voltage_max_v" and not run.feeder.neutral_nodes.size:
+        return "no neutral conductor but earth"
     if name == "promise_error_max_kva" and not np.isfinite(run.planned_kva).any():
         return "promises nothing"
     if name == "solve_gap_max" and all(decision.status == "rule" for _, decision in run.decisions):

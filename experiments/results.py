@@ -142,6 +142,8 @@ def write_tables(results: Results) -> dict[str, Any]:
     )
     write_json(folder / "manifest.json", manifest)
     write_json(folder / "timing.json", json_ready({label: run.timing for label, run in results.runs.items()}))
+    worst = {label: run.worst for label, run in results.runs.items() if run.metrics}
+    write_json(folder / "worst.json", json_ready({"controllers": worst}))
     table = pd.DataFrame.from_dict(metrics, orient="index").rename_axis("controller")
     table["complete"] = [label not in incomplete for label in table.index]
     write_csv(table, folder / "metrics.csv", index=True)

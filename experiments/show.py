@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from cosim.contract import EN_50160, STANDARDS, Standard
 from cosim.errors import Fault, InputError
 from cosim.experiments.metric_table import Cell, cells, metric_of
 
@@ -26,7 +27,12 @@ _NOBODY: Mapping[str, str] = {}
 
 
 def print_scoreboard(
-    metrics: Metrics, console: Console, *, everything: bool = False, stopped: Mapping[str, str] = _NOBODY
+    metrics: Metrics,
+    console: Console,
+    *,
+    everything: bool = False,
+    stopped: Mapping[str, str] = _NOBODY,
+    standard: Standard = EN_50160,
 ) -> None:
     """Controllers × measures: the best of a row in green with a star, a violated limit in red with an exclamation mark.
 
@@ -40,9 +46,11 @@ def print_scoreboard(
         All metrics, not only the headlines.
     stopped : mapping of label to str
         Runs that cannot be the best, and why in words; see `read_stopped`.
+    standard : Standard
+        By which voltages were judged; see `read_standard`.
     """
     names = _shown(metrics, everything)
-    board = _cells(metrics, names, stopped)
+    board = _cells(metrics, names, stopped, dict.fromkeys(metrics, standard))
     console.print("[bold]Scoreboard[/bold]   * best   ! limit violated")
     columns = {_named(label, stopped): [board[label, name] for name in names] for label in metrics}
     _print_table(console, "measure", names, columns)
@@ -92,10 +100,15 @@ def print_comparison(folders: Sequence[Path], console: Console, *, everything: b
         for name, folder in zip(names, folders, strict=True)
         for label, why in read_stopped(folder).items()
     }
+    standards = {
+        f"{label}@{name}": read_standard(folder)
+        for name, folder, found in zip(names, folders, read, strict=True)
+        for label in found
+    }
     keys = {label: [key for key, (own, _) in runs.items() if own == label] for label in labels}
     base = {key: keys[label][0] if len(keys[label]) > 1 else next(iter(runs)) for key, (label, _) in runs.items()}
     shown = _shown(metrics, everything)
-    board = _cells(metrics, shown, stopped)
+    board = _cells(metrics, shown, stopped, standards)
 
     def cell(key: str, name: str) -> str:
         change = metrics[key].get(name, math.nan) - metrics[base[key]].get(name, math.nan)
@@ -127,13 +140,15 @@ def _named(label: str, stopped: Mapping[str, str]) -> str:
     return f"{label} ({stopped[label]})" if label in stopped else label
 
 
-def _cells(metrics: Metrics, names: Sequence[str], stopped: Mapping[str, str]) -> dict[tuple[str, str], str]:
+def _cells(
+    metrics: Metrics, names: Sequence[str], stopped: Mapping[str, str], standards: Mapping[str, Standard]
+) -> dict[tuple[str, str], str]:
     """Value of every run and measure as it is printed, in colour."""
     return {
         (label, name): _marked(cell)
         for name in names
         for label, cell in cells(
-            name, {run: values.get(name, math.nan) for run, values in metrics.items()}, stopped
+            name, {run: values.get(name, math.nan) for run, values in metrics.items()}, stopped, standards
         ).items()
     }
 
@@ -212,6 +227,15 @@ def read_stopped(folder: Path) -> dict[str, str]:
         raise InputError(Fault(str(path), "runs", f"cannot be read ({error!r})", "run the scenario again")) from None
 
 
+def read_standard(folder: Path) -> Standard:
+    """By which the voltages of a folder of results were judged; EN 50160 where it does not say."""
+    try:
+        content: Any = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        return STANDARDS[content["voltage_standard"]]
+    except (OSError, ValueError, KeyError, TypeError):  # metrics may be kept alone, or be of an earlier version
+        return EN_50160
+
+
 def feeder_facts(feeder: Feeder, console: Console) -> None:
     """Print what is known of a feeder, and its warnings."""
     table = Table(title=f"Feeder {feeder.name}", show_header=False, title_justify="left")
@@ -227,6 +251,7 @@ def feeder_facts(feeder: Feeder, console: Console) -> None:
     rows = {
         "circuit": str(feeder.master),
         "nominal voltage": f"{feeder.nominal_voltage_v:.1f} V phase to neutral",
+        "voltages judged by": feeder.standard.rule(),
         "nodes": f"{len(feeder.network.node_names)} at {len(buses)} buses",
         "customers": f"{len(feeder.customers)}: {', '.join(phases)}, {several} with several phases",
         "load in the file": f"{feeder.load_kw.sum():.1f} kW, {feeder.load_kvar.sum():.1f} kvar",

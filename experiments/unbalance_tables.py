@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 
 from cosim import Trajectory
-from cosim.contract import Complex, Float
+from cosim.contract import Float
 from cosim.errors import UnsupportedError
 from cosim.experiments.tables import write_table
 from cosim.experiments.words import clock_text
 from cosim.measures import (
+    branch_neutral_a,
     line_to_line,
     lvur_percent,
     negative_sequence_current_a,
-    neutral_current_a,
     pui_percent,
     pvur_percent,
     ten_minute_rms,
@@ -70,14 +70,9 @@ def analyse(run: Trajectory) -> Unbalance:
 def bus_table(run: Trajectory) -> pd.DataFrame:
     """Return indices of voltage at every bus with three phases."""
     feeder, nominal_v = run.feeder, run.feeder.nominal_voltage_v
-    row = {name: index for index, name in enumerate(feeder.network.node_names)}
-    neutral_of = dict(zip(feeder.customer_bus, feeder.customer_neutral, strict=True))
-    every = [name[:-2] for name in row if name.endswith(".1") and all(f"{name[:-2]}.{p}" in row for p in PHASES)]
     tables = []
-    for buses in _blocks(every):
-        phase_v: Complex = run.node_v[:, [[row[f"{bus}.{p}"] for p in PHASES] for bus in buses]]
-        neutral = np.array([neutral_of.get(bus, -1) for bus in buses])
-        phase_v -= np.where(neutral >= 0, run.node_v[:, neutral], 0.0)[:, :, None]
+    for buses in _blocks(list(feeder.three_phase_nodes)):
+        phase_v = run.phase_to_neutral_v(buses)
         magnitude = np.abs(phase_v)
         mean_v = magnitude.mean(axis=(0, 2))
         # a bus before the transformer is measured at its own voltage level
@@ -104,7 +99,7 @@ def line_table(run: Trajectory) -> pd.DataFrame:
     for branches in _blocks([branch for branch in run.feeder.network.branches if set(PHASES) <= set(branch.phases)]):
         current_a = monitored_currents(branches, run.node_v)
         rating_a = np.array([branch.rating_a for branch in branches])
-        neutral, index = neutral_current_a(current_a), pui_percent(np.abs(current_a), rating_a)
+        neutral, index = branch_neutral_a(branches, run.node_v), pui_percent(np.abs(current_a), rating_a)
         known = np.isfinite(index)
         tables.append(pd.DataFrame({
             "branch": [branch.name for branch in branches],
@@ -156,16 +151,16 @@ def causes(run: Trajectory, buses: pd.DataFrame, lines: pd.DataFrame) -> pd.Data
     line, line_step = str(lines["branch"].iloc[0]), int(lines["worst_step"].iloc[0])
     feeder = run.feeder
     try:
-        network = ReducedNetwork(feeder, watched=[line], all_nodes=True)
+        network = ReducedNetwork(feeder, all_nodes=True)
     except UnsupportedError:
         return pd.DataFrame()
-    nodes = [feeder.network.node_names.index(f"{bus}.{phase}") for phase in PHASES]
-    neutral = dict(zip(feeder.customer_bus, feeder.customer_neutral, strict=True)).get(bus, -1)
+    nodes = list(feeder.three_phase_nodes[bus])
+    neutral = feeder.node_neutral[nodes[0]]
     p_kw, q_kvar, pu = _without_each(run, bus_step)
     node_v = network.node_voltages(p_kw, q_kvar, pu)
     factor = vuf_percent(node_v[:, nodes] - (node_v[:, [neutral]] if neutral >= 0 else 0.0))
     p_kw, q_kvar, pu = _without_each(run, line_step)
-    residual = neutral_current_a(network.predict(p_kw, q_kvar, pu).current_a[:, 0])
+    residual = branch_neutral_a([feeder.network.branch(line)], network.node_voltages(p_kw, q_kvar, pu))[:, 0]
     table = pd.DataFrame({
         "customer": feeder.customers,
         "bus": feeder.customer_bus,

@@ -14,17 +14,7 @@ import numpy as np
 
 from cosim import plugins
 from cosim.contract import (
-    Area,
-    Connection,
-    Feeder,
-    Float,
-    Int,
-    LoadFact,
-    LoadLaws,
-    Survey,
-    TransformerSpec,
-    ZipShares,
-    out_of_range,
+    STANDARDS, Area, Connection, Feeder, Float, Int, LoadFact, LoadLaws, Survey, TransformerSpec, ZipShares, out_of_range,
 )  # fmt: skip
 from cosim.errors import Fault, InputError
 from cosim.feeders.areas import PUBLIC_V, areas_of, limits_of, rated_v
@@ -51,6 +41,7 @@ _REMEDIES = {
     "title": _TEXT.format('title = "My street"'),
     "head_line": _TEXT.format('head_line = "LINE1"'),
     "monitored": 'name one branch or more, none twice, e.g. monitored = ["TR1"]; without the key: the transformer',
+    "standard": f"write one of {', '.join(STANDARDS)}, e.g. {{}}".format('standard = "en50160"'),
     "nominal_voltage_v": "",
     "latitude_deg": "",
     "longitude_deg": "",
@@ -71,6 +62,7 @@ def load(
     transformer: TransformerSpec | None = None,
     connections: Sequence[Connection] = (),
     load_model: str | ZipShares = CONSTANT,
+    standard: str | None = None,
 ) -> Feeder:
     """Load a shipped or installed feeder by name, or any OpenDSS circuit by the path of its master file.
 
@@ -89,6 +81,9 @@ def load(
         How households follow their voltage: ``constant_power``, ``file`` for the model, voltages and coefficients that
         the file gives every load, or shares of constant impedance, current and power that all have. Cars and roofs
         are constant power always.
+    standard : str, optional
+        Name of the standard by which voltages are judged (a key of ``STANDARDS``), instead of the one that
+        ``feeder.toml`` names; else EN 50160.
 
     Returns
     -------
@@ -106,7 +101,9 @@ def load(
     if faults:
         raise InputError(faults)
     changes: dict[str, Any] = {"source_pu": source_pu, "transformer": transformer, "connections": tuple(connections)}
-    facts = _facts(master.with_name("feeder.toml"))
+    facts = _facts(master.with_name("feeder.toml")) | ({} if standard is None else {"standard": standard})
+    if facts.get("standard", "en50160") not in STANDARDS:
+        raise InputError(Fault("feeders.load", "standard", f"is {standard!r}", _REMEDIES["standard"]))
     survey: Survey = plugins.shipped(SURVEYOR)(master, **changes)
     if not survey.loads:
         raise InputError(Fault(str(master), "", "has no load, so no customer", "define at least one Load"))
@@ -160,15 +157,17 @@ def _facts(path: Path) -> dict[str, Any]:
             near = get_close_matches(key, _REMEDIES, n=1)
             remedy = f"write {near[0]}" if near else f"use only {', '.join(_REMEDIES)}"
             faults.append(Fault(str(path), key, "unknown key", remedy))
-        elif _REMEDIES[key] and not all(map(_is_text, _members(value) if key == "monitored" else [value])):
+        elif _REMEDIES[key] and not all(map(_is_text, _members(key, value))):
             faults.append(Fault(str(path), key, f"is {value!r}", _REMEDIES[key]))
     if faults:
         raise InputError(faults)
     return facts
 
 
-def _members(value: object) -> list[object]:
-    """What is in a list, in which nothing comes twice; of anything else nothing that is text."""
+def _members(key: str, value: object) -> list[object]:
+    """What has to be text: in a list, in which nothing comes twice, each; of a standard its name where there is one."""
+    if key != "monitored":
+        return [value if key != "standard" or value in list(STANDARDS) else None]
     once = isinstance(value, list) and value and len({str(one).upper() for one in value}) == len(value)
     return list(value) if once else [None]  # type: ignore[call-overload]
 
@@ -233,6 +232,7 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any], load_model
         distance_m=traced.distance_m,
         latitude_deg=float(facts.get("latitude_deg", 53.48)),
         longitude_deg=float(facts.get("longitude_deg", -2.24)),
+        standard=STANDARDS[facts.get("standard", "en50160")],
         delta_customers=tuple(load.name for load in survey.loads if load.delta),
         load_model=load_model,
         load_laws=_laws(survey, load_model),
@@ -268,6 +268,10 @@ def _warnings(
         yield "no coordinates: the map is left out"
     if controls:
         yield f"tap control disabled, switches as they are at the start: {', '.join(controls[:5])}"
+    standard = STANDARDS[facts.get("standard", "en50160")]
+    if round(survey.network.frequency_hz) != standard.frequency_hz:
+        made = f"{standard.title} is made for {standard.frequency_hz:g} Hz: set [grid] standard, or the frequency"
+        yield f"the circuit is of {survey.network.frequency_hz:g} Hz, and {made}"
     if injectors:
         held = "other sources held at constant power as in the file, so served power cannot be checked"
         yield f"{held}: {', '.join(injectors[:5])}"

@@ -39,7 +39,7 @@ from cosim.controllers.pareto.objectives import CONVEX_PAIR
 from cosim.controllers.pareto.outlook import Outlook, look_ahead
 from cosim.controllers.pareto.problem import DispatchProblem
 from cosim.controllers.pareto.start import first_candidates, within_reach
-from cosim.controllers.pareto.surroundings import LOADING_LIMIT_PERCENT, VOLTAGE_LIMITS_PU, Surroundings, watch_faults
+from cosim.controllers.pareto.surroundings import LOADING_LIMIT_PERCENT, Surroundings, watch_faults
 from cosim.errors import Fault, InputError
 
 
@@ -83,8 +83,9 @@ class Pareto(BaseController):
         Whether the exact front is also where the search begins, while roofs are in the sun. It then judges a search
         that knew it, and the share of its hypervolume says how much of it was kept; ``false`` shows how far the search
         comes by itself.
-    voltage_limits_pu : (float, float)
-        Lowest and highest voltage at every terminal of a customer, of nominal; ``[0.0, inf]`` for no limit.
+    voltage_limits_pu : (float, float), optional
+        Lowest and highest voltage at every terminal of a customer, of nominal; ``[0.0, inf]`` for no limit. Without it
+        the first band of the feeder's standard, kept at all times: 0.90 to 1.10 pu under EN 50160.
     loading_limit_percent : float
         Highest current of every phase of transformer, head line, monitored and named lines, of the rating; ``inf`` for
         no limit. Branches without a rating have none either.
@@ -122,7 +123,7 @@ class Pareto(BaseController):
         certificate: Literal["auto", "off", "qp", "long"] = "auto",
         certificate_every: int = 1,
         certificate_seeds: bool = True,
-        voltage_limits_pu: Sequence[float] | None = VOLTAGE_LIMITS_PU,
+        voltage_limits_pu: Sequence[float] | None = None,
         loading_limit_percent: float | None = LOADING_LIMIT_PERCENT,
         lines: Sequence[str] | None = None,
         buses: Sequence[str] | None = None,
@@ -140,7 +141,8 @@ class Pareto(BaseController):
         faults = [*option_faults(given), *watch_faults(feeder, names, lines, buses)]
         if faults:
             raise InputError(faults)
-        limits_pu = None if voltage_limits_pu is None else (float(voltage_limits_pu[0]), float(voltage_limits_pu[1]))
+        lower_pu, upper_pu = voltage_limits_pu or feeder.standard.limits_pu(feeder.nominal_voltage_v)
+        limits_pu = None if np.isnan(lower_pu) else (float(lower_pu), float(upper_pu))
         self._around = Surroundings.of(feeder, predictor, names, lines, buses, limits_pu, loading_limit_percent)
         self._seeds = certificate_seeds
         self._customers = len(feeder.customers)

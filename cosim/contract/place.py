@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from cosim.contract.areas import Area, Limit, LimitCurrents
+from cosim.contract.standard import EN_50160, Standard
 from cosim.errors import Fault, InputError
 from cosim.load_laws import LoadLaws
 from cosim.network import Branch, Float, Int, Network
@@ -41,6 +42,9 @@ class Range:
         remedy = f"give {self.unit} between {self.low:,g} and {self.high:,g}, e.g. {self.example:g}"
         return Fault(where, key, f"is {value!r}", remedy)
 
+
+NEUTRAL = 4
+"""Phase of a neutral conductor, beside 1, 2, 3."""
 
 RANGES = {
     "nominal_voltage_v": Range(50.0, 50_000.0, "volts, phase to neutral,", 230.0),
@@ -254,6 +258,8 @@ class Feeder(FrozenArrays):
         Changes that were made to the file's own circuit.
     latitude_deg, longitude_deg : float
         For the sun.
+    standard : Standard
+        By which voltages are judged.
     delta_customers : tuple of str
         Customers that are connected between phases.
     warnings : tuple of str
@@ -292,6 +298,7 @@ class Feeder(FrozenArrays):
     connections: tuple[Connection, ...] = ()
     latitude_deg: float = 53.48
     longitude_deg: float = -2.24
+    standard: Standard = EN_50160
     delta_customers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     customer_ends: tuple[tuple[tuple[int, int], ...], ...] = ()
@@ -378,6 +385,40 @@ class Feeder(FrozenArrays):
         customer = np.repeat(np.arange(len(self.customers)), [len(nodes) for nodes in self.customer_nodes])
         node = np.array([node for nodes in self.customer_nodes for node in nodes], dtype=np.int64)
         return customer, node, np.array(self.customer_neutral, dtype=np.int64)[customer]
+
+    @cached_property
+    def node_phase(self) -> Int:
+        """Phase of every node as traced from the source: 1, 2, 3, 4 for a neutral; 0 where it is not known."""
+        numbers = [name.rpartition(".")[2] for name in self.network.node_names]
+        phase = np.array([int(number) if number in ("1", "2", "3") else 0 for number in numbers], dtype=np.int64)
+        for branch in self.network.branches:
+            ends = branch.nodes.reshape(len(branch.buses), -1)
+            # a line has the same conductors at both ends, the windings of a transformer have each their own
+            for nodes in ends if branch.kind == "line" else [branch.nodes[branch.monitored]]:
+                there = nodes >= 0
+                phase[nodes[there]] = np.array(branch.phases)[there]
+        phase[[node for node in self.customer_neutral if node >= 0]] = NEUTRAL
+        return phase
+
+    @property
+    def neutral_nodes(self) -> Int:
+        """Rows of ``network.node_names`` of all neutral conductors that are not earth itself."""
+        return np.flatnonzero(self.node_phase == NEUTRAL)
+
+    @cached_property
+    def node_neutral(self) -> Int:
+        """For every node the row of the neutral conductor at its bus; -1 where the bus has none but earth."""
+        buses = [name.rpartition(".")[0] for name in self.network.node_names]
+        neutral = {buses[node]: node for node in self.neutral_nodes.tolist()}
+        return np.array([neutral.get(bus, -1) for bus in buses], dtype=np.int64)
+
+    @cached_property
+    def three_phase_nodes(self) -> Mapping[str, tuple[int, int, int]]:
+        """Rows of phases a, b, c at every bus that has all three, by the bus."""
+        found: dict[str, dict[int, int]] = {}
+        for node, phase in enumerate(self.node_phase.tolist()):
+            found.setdefault(self.network.node_names[node].rpartition(".")[0], {})[phase] = node
+        return {bus: (rows[1], rows[2], rows[3]) for bus, rows in found.items() if {1, 2, 3} <= set(rows)}
 
     @property
     def load_ends(self) -> tuple[Int, Int, Int]:

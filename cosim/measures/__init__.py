@@ -22,6 +22,7 @@ from cosim.measures.transformer import ageing_rate as ageing_rate
 from cosim.measures.transformer import hot_spot_c as hot_spot_c
 from cosim.measures.transformer import overload_min as overload_min
 from cosim.measures.transformer import worst_phase_percent as worst_phase_percent
+from cosim.measures.unbalance import branch_neutral_a as branch_neutral_a
 from cosim.measures.unbalance import cigre_vuf_percent as cigre_vuf_percent
 from cosim.measures.unbalance import line_to_line as line_to_line
 from cosim.measures.unbalance import lvur_percent as lvur_percent
@@ -33,8 +34,10 @@ from cosim.measures.unbalance import sequence_components as sequence_components
 from cosim.measures.unbalance import unbalance_current_a2 as unbalance_current_a2
 from cosim.measures.unbalance import v0_percent as v0_percent
 from cosim.measures.unbalance import vuf_percent as vuf_percent
-from cosim.measures.voltage_quality import en50160_compliant as en50160_compliant
 from cosim.measures.voltage_quality import overvoltage_min as overvoltage_min
 from cosim.measures.voltage_quality import ten_minute_mean as ten_minute_mean
 from cosim.measures.voltage_quality import ten_minute_rms as ten_minute_rms
+from cosim.measures.voltage_quality import undervoltage_min as undervoltage_min
+from cosim.measures.voltage_quality import voltage_compliant as voltage_compliant
 from cosim.measures.voltage_quality import voltage_extremes_pu as voltage_extremes_pu
+from cosim.measures.worst import worst_moments as worst_moments

@@ -24,10 +24,11 @@ def three_phases(values: ArrayLike, where: str, key: str) -> NDArray[Any]:
     return array
 
 
-def positive(value: float, where: str, key: str) -> None:
-    """Raise ``InputError`` unless a scalar is a positive finite number."""
-    if not (np.isfinite(value) and value > 0):
-        raise InputError(Fault(where, key, f"{value} is not a positive number", f"pass a positive {key}"))
+def positive(value: ArrayLike, where: str, key: str) -> None:
+    """Raise ``InputError`` unless a number, or every one of several, is positive and finite."""
+    numbers = np.asarray(value, dtype=float)
+    if not (np.isfinite(numbers) & (numbers > 0)).all():
+        raise InputError(Fault(where, key, f"{value!r} is not a positive number", f"pass a positive {key}"))
 
 
 def ratio(part: ArrayLike, whole: ArrayLike) -> Float:

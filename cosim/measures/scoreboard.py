@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cosim.contract import EN_50160, Branch
 from cosim.measures import areas, energy, fairness, promise, transformer, unbalance, voltage_quality
 from cosim.measures._arrays import Float
 from cosim.network import terminal_currents
@@ -68,30 +69,37 @@ def json_safe(metrics: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _voltage_metrics(run: Trajectory) -> dict[str, float]:
-    nominal_v, step_min = run.feeder.nominal_voltage_v, run.step_min
-    terminal_v = _terminal_v(run)
-    first_terminal = np.cumsum([0, *(len(nodes) for nodes in run.feeder.customer_nodes)])[:-1]
-    lowest_pu, highest_pu = voltage_quality.voltage_extremes_pu(terminal_v, nominal_v)
-    at_terminals = voltage_quality.en50160_compliant(terminal_v, nominal_v, step_min)
-    compliant = np.logical_and.reduceat(at_terminals, first_terminal)
+    standard, step_min = run.feeder.standard, run.step_min
+    customer, _, _ = run.feeder.terminals
+    terminal_v, terminal_nominal_v = terminals_v(run), run.feeder.customer_nominal_v[customer]
+    lower_pu, upper_pu = standard.limits_pu(terminal_nominal_v)
+    lowest_pu, highest_pu = voltage_quality.voltage_extremes_pu(terminal_v, terminal_nominal_v)
+    at_terminals = voltage_quality.voltage_compliant(terminal_v, terminal_nominal_v, step_min, standard)
+    first_terminal = np.unique(customer, return_index=True)[1]
+    judged = np.isfinite(lower_pu[first_terminal])
+    compliant = np.logical_and.reduceat(at_terminals, first_terminal)[judged]
+    percent = 100.0 * float(compliant.mean()) if judged.any() else float("nan")
     return {
         "voltage_min_pu": lowest_pu,
         "voltage_max_pu": highest_pu,
-        "overvoltage_min": voltage_quality.overvoltage_min(terminal_v, nominal_v, step_min),
-        "en50160_compliant_customers_percent": 100.0 * float(compliant.mean()),
+        "overvoltage_min": voltage_quality.overvoltage_min(terminal_v, terminal_nominal_v, step_min, upper_pu),
+        "undervoltage_min": voltage_quality.undervoltage_min(terminal_v, terminal_nominal_v, step_min, lower_pu),
+        "voltage_compliant_customers_percent": percent,
+        "en50160_compliant_customers_percent": percent if standard == EN_50160 else float("nan"),
     }
 
 
 def _unbalance_metrics(run: Trajectory) -> dict[str, float]:
-    bus_v = run.three_phase_customer_v
-    vuf = voltage_quality.ten_minute_rms(unbalance.vuf_percent(bus_v), run.step_min)
+    bus_v, feeder = run.three_phase_customer_v, run.feeder
+    vuf = vuf_windows_percent(run)
     v0 = voltage_quality.ten_minute_rms(unbalance.v0_percent(bus_v), run.step_min)
     line_v = np.abs(unbalance.line_to_line(bus_v))
 
-    watched = run.feeder.monitored_branches
+    watched = feeder.monitored_branches
     three_phase = [column for column, branch in enumerate(watched) if {1, 2, 3} <= set(branch.phases)]
     current_a = run.monitored_current_a[:, three_phase]
     rating_a = np.array([watched[column].rating_a for column in three_phase])
+    neutral_a = unbalance.branch_neutral_a([watched[column] for column in three_phase], run.node_v)
     return {
         "vuf_max_percent": _highest(vuf),
         "vuf_p95_percent": _p95(vuf),
@@ -100,7 +108,9 @@ def _unbalance_metrics(run: Trajectory) -> dict[str, float]:
         "pvur_max_percent": _highest(unbalance.pvur_percent(np.abs(bus_v))),
         "lvur_max_percent": _highest(unbalance.lvur_percent(line_v)),
         "pui_mean_percent": _mean(unbalance.pui_percent(np.abs(current_a), rating_a)),
-        "neutral_current_p95_a": _p95(unbalance.neutral_current_a(current_a)),
+        "neutral_current_p95_a": _p95(neutral_a),
+        "neutral_current_max_a": _highest(unbalance.branch_neutral_a(branches_with_neutral(run), run.node_v)),
+        "neutral_voltage_max_v": _highest(np.abs(run.node_v[:, feeder.neutral_nodes])),
         "i2_p95_a": _p95(unbalance.negative_sequence_current_a(current_a)),
     }
 
@@ -199,7 +209,18 @@ def _front_metrics(run: Trajectory) -> dict[str, float]:
     }
 
 
-def _terminal_v(run: Trajectory) -> Float:
+def branches_with_neutral(run: Trajectory) -> list[Branch]:
+    """All with a neutral conductor of their own, and the watched ones with three phases."""
+    watched = {branch.name for branch in run.feeder.monitored_branches if {1, 2, 3} <= set(branch.phases)}
+    return [branch for branch in run.feeder.network.branches if branch.neutral_rows or branch.name in watched]
+
+
+def vuf_windows_percent(run: Trajectory) -> Float:
+    """Unbalance factor at the customers' buses with three phases, 10-minute rms, shape (window, bus) [%]."""
+    return voltage_quality.ten_minute_rms(unbalance.vuf_percent(run.three_phase_customer_v), run.step_min)
+
+
+def terminals_v(run: Trajectory) -> Float:
     """Phase-to-neutral voltage of every customer's every phase, shape (step, terminal) [V]."""
     _, nodes, neutrals = run.feeder.terminals
     neutral_v = np.where(neutrals >= 0, run.node_v[:, neutrals], 0)  # -1: the load returns to earth

@@ -14,10 +14,14 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cosim.contract import Branch, monitored_currents
 from cosim.measures._arrays import Complex, Float, ratio, three_phases
+from cosim.network import terminal_currents
 
 _A = np.exp(2j * np.pi / 3)
 _INVERSE_FORTESCUE: Complex = np.array([[1, 1, 1], [1, _A, _A**2], [1, _A**2, _A]], dtype=np.complex128) / 3
@@ -212,6 +216,29 @@ def neutral_current_a(i: ArrayLike) -> Float:
     """
     zero, _, _ = sequence_components(i)
     return np.asarray(3 * np.abs(zero))
+
+
+def branch_neutral_a(branches: Sequence[Branch], node_v: Complex) -> Float:
+    """Neutral current of branches: that of the neutral conductor where the branch has its own, else the residual.
+
+    Parameters
+    ----------
+    branches : sequence of Branch
+        Which.
+    node_v : ndarray of complex, shape (step, node)
+        Node voltages. [V]
+
+    Returns
+    -------
+    ndarray, shape (step, branch)
+        At the monitored terminal; of a branch without a neutral conductor what returns elsewhere, so that the figure of
+        one with fewer than three phases and no neutral is no more than the sum of its phases. [A]
+    """
+    current_a = neutral_current_a(monitored_currents(branches, node_v))
+    own = [column for column, branch in enumerate(branches) if branch.neutral_rows]
+    for column, into_a in zip(own, terminal_currents([branches[column] for column in own], node_v), strict=True):
+        current_a[:, column] = np.abs(into_a[:, branches[column].neutral_rows].sum(axis=1))
+    return current_a
 
 
 def negative_sequence_current_a(i: ArrayLike) -> Float:

@@ -1,4 +1,7 @@
-"""Voltage magnitude against its limits: 10-minute windows, EN 50160, extremes and minutes of overvoltage."""
+"""Voltage magnitude against its limits: windows, standards, extremes, and minutes beyond a limit.
+
+Nominal voltages are one number, or one a customer: an 11 kV customer and a home are each judged by their own.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cosim.contract import EN_50160, Standard
 from cosim.measures._arrays import Bool, Float, positive
 
 WINDOW_MIN = 10.0
-_ALL_LOW_PU, _MOST_LOW_PU, _HIGH_PU = 0.85, 0.90, 1.10
 _ROUNDING = 1e-9
 
 
@@ -77,44 +80,55 @@ def ten_minute_rms(x: ArrayLike, step_min: float) -> Float:
     return np.asarray(np.sqrt(ten_minute_mean(np.square(np.asarray(x, dtype=float)), step_min)))
 
 
-def en50160_compliant(voltage_v: ArrayLike, nominal_voltage_v: float, step_min: float) -> Bool:
-    """Whether each customer's supply voltage keeps the magnitude limits of EN 50160 (low voltage, clause 4.2.2).
+def voltage_compliant(
+    voltage_v: ArrayLike, nominal_voltage_v: ArrayLike, step_min: float, standard: Standard = EN_50160
+) -> Bool:
+    """Whether each customer's supply voltage keeps every band of a standard at its own level of voltage.
 
-    10-minute rms values: all within +10/-15 % of nominal, and 95 % of them within ±10 %. The standard judges a week
-    (1008 windows); what is given here is judged with the same rule, at least ``ceil(0.95 n)`` of n windows, so a day
+    A band that asks for 95 % of the windows lets ``ceil(0.95 n)`` of n windows be enough at each limit. EN 50160 and
+    AS 61000.3.100 judge a week (1008 windows); what is given here is judged by the same shares, so a day under EN 50160
     needs 137 of 144: a *day-equivalent*, to be labelled as such.
 
     Parameters
     ----------
     voltage_v : array_like, shape (step, customer)
         Rms voltage at the customers' terminals, phase to neutral; of three-phase customers one column per phase. [V]
-    nominal_voltage_v : float
+    nominal_voltage_v : array_like, shape (customer,) or ()
         Declared nominal voltage, phase to neutral. [V]
     step_min : float
         Length of a step. [min]
+    standard : Standard
+        By which is judged.
 
     Returns
     -------
     ndarray of bool, shape (customer,)
-        A window whose voltage is not a number counts as outside the limits.
+        A window whose voltage is not a number counts as outside the limits. True where the standard says nothing of the
+        level: leave those out (`Standard.bands`).
     """
-    positive(nominal_voltage_v, "en50160_compliant", "nominal_voltage_v")
-    window_pu = ten_minute_rms(voltage_v, step_min) / nominal_voltage_v
-    below_high = window_pu <= _HIGH_PU + _ROUNDING
-    all_within = (below_high & (window_pu >= _ALL_LOW_PU - _ROUNDING)).all(axis=0)
-    within_ten = (below_high & (window_pu >= _MOST_LOW_PU - _ROUNDING)).sum(axis=0)
-    needed = -(-95 * len(window_pu) // 100)  # ceil in whole numbers: 0.95 is no binary fraction
-    return np.asarray(all_within & (within_ten >= needed))
+    positive(nominal_voltage_v, "voltage_compliant", "nominal_voltage_v")
+    voltage = np.asarray(voltage_v, dtype=float)
+    nominal_v = np.broadcast_to(np.asarray(nominal_voltage_v, dtype=float), voltage.shape[1:])
+    window_pu = (ten_minute_rms(voltage, step_min) if standard.window_min else voltage) / nominal_v
+    kept = np.ones(voltage.shape[1:], dtype=bool)
+    for level_v in np.unique(nominal_v):
+        here = nominal_v == level_v
+        for band in standard.bands(float(level_v)):
+            needed = math.ceil(band.share_percent * len(window_pu) / 100 - _ROUNDING)
+            above = (window_pu[:, here] >= band.lower_pu - _ROUNDING).sum(axis=0)
+            below = (window_pu[:, here] <= band.upper_pu + _ROUNDING).sum(axis=0)
+            kept[here] &= (above >= needed) & (below >= needed)
+    return kept
 
 
-def voltage_extremes_pu(voltage_v: ArrayLike, nominal_voltage_v: float) -> tuple[float, float]:
+def voltage_extremes_pu(voltage_v: ArrayLike, nominal_voltage_v: ArrayLike) -> tuple[float, float]:
     """Lowest and highest voltage over everything given.
 
     Parameters
     ----------
     voltage_v : array_like, any shape
         Voltage magnitudes; nan is skipped. [V]
-    nominal_voltage_v : float
+    nominal_voltage_v : array_like, broadcast against the voltages
         Declared nominal voltage, phase to neutral. [V]
 
     Returns
@@ -123,32 +137,47 @@ def voltage_extremes_pu(voltage_v: ArrayLike, nominal_voltage_v: float) -> tuple
         [pu of nominal]; nan when there is no voltage at all.
     """
     positive(nominal_voltage_v, "voltage_extremes_pu", "nominal_voltage_v")
-    voltage = np.asarray(voltage_v, dtype=float)
-    lowest = float(np.fmin.reduce(voltage, axis=None, initial=np.nan))
-    highest = float(np.fmax.reduce(voltage, axis=None, initial=np.nan))
-    return lowest / nominal_voltage_v, highest / nominal_voltage_v
+    voltage_pu = np.asarray(voltage_v, dtype=float) / nominal_voltage_v
+    lowest = float(np.fmin.reduce(voltage_pu, axis=None, initial=np.nan))
+    return lowest, float(np.fmax.reduce(voltage_pu, axis=None, initial=np.nan))
 
 
-def overvoltage_min(voltage_v: ArrayLike, nominal_voltage_v: float, step_min: float, limit_pu: float = 1.10) -> float:
+def overvoltage_min(
+    voltage_v: ArrayLike, nominal_voltage_v: ArrayLike, step_min: float, limit_pu: ArrayLike = 1.10
+) -> float:
     """Minutes in which at least one customer is above a limit.
 
     Parameters
     ----------
     voltage_v : array_like, shape (step, customer)
         Voltage at the customers' terminals. [V]
-    nominal_voltage_v : float
+    nominal_voltage_v : array_like, shape (customer,) or ()
         Declared nominal voltage, phase to neutral. [V]
     step_min : float
         Length of a step. [min]
-    limit_pu : float
-        Limit; a voltage equal to it is not above. [pu of nominal]
+    limit_pu : array_like, shape (customer,) or ()
+        Limit; a voltage equal to it is not above. nan where there is none. [pu of nominal]
 
     Returns
     -------
     float
-        [min]
+        [min]; nan where nobody has a limit.
     """
     positive(nominal_voltage_v, "overvoltage_min", "nominal_voltage_v")
-    voltage = np.asarray(voltage_v, dtype=float)
-    above = (voltage > limit_pu * nominal_voltage_v * (1 + _ROUNDING)).any(axis=1)
-    return float(above.sum() * step_min)
+    limit_v: Float = np.asarray(limit_pu, dtype=float) * np.asarray(nominal_voltage_v, dtype=float)
+    above = np.asarray(voltage_v, dtype=float) > limit_v * (1 + _ROUNDING)
+    return _minutes(above, limit_v, step_min)
+
+
+def undervoltage_min(
+    voltage_v: ArrayLike, nominal_voltage_v: ArrayLike, step_min: float, limit_pu: ArrayLike = 0.90
+) -> float:
+    """Minutes in which at least one customer is below a limit; all else as in :func:`overvoltage_min`."""
+    positive(nominal_voltage_v, "undervoltage_min", "nominal_voltage_v")
+    limit_v: Float = np.asarray(limit_pu, dtype=float) * np.asarray(nominal_voltage_v, dtype=float)
+    below = np.asarray(voltage_v, dtype=float) < limit_v * (1 - _ROUNDING)
+    return _minutes(below, limit_v, step_min)
+
+
+def _minutes(outside: Bool, limit_v: Float, step_min: float) -> float:
+    return float(outside.any(axis=1).sum() * step_min) if np.isfinite(limit_v).any() else float("nan")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cosim.contract import Feeder, Float
 from cosim.experiments.figures import style
 from cosim.experiments.figures.runs import NothingToDrawError, Runs
-from cosim.experiments.figures.voltage import bus_to_neutral_v, limits_v
+from cosim.experiments.figures.voltage import bus_to_neutral_v, customers_v, limits_v
 from cosim.trajectory import Trajectory
 
 Bool = NDArray[np.bool_]
@@ -32,15 +32,16 @@ class View:
     @classmethod
     def of(cls, runs: Runs) -> View:
         """Compare the extremes of all runs."""
-        upper_v, lower_v, _ = limits_v(runs.reference.feeder)
-        highest = max(float(run.voltage_v.max()) for _, run in runs)
-        lowest = min(float(run.voltage_v.min()) for _, run in runs)
+        upper_v, lower_v = limits_v(runs.reference.feeder)
+        highest = max(float(customers_v(run).max()) for _, run in runs)
+        lowest = min(float(customers_v(run).min()) for _, run in runs)
         return cls(True, upper_v) if highest - upper_v >= lower_v - lowest else cls(False, lower_v)
 
     @property
     def beyond(self) -> str:
         """The trouble in words."""
-        return f"{'above' if self.highest else 'below'} {self.limit_v:.5g} V"
+        limit = f"{self.limit_v:.5g} V" if np.isfinite(self.limit_v) else "a limit, of which there is none"
+        return f"{'above' if self.highest else 'below'} {limit}"
 
     def extreme(self, voltage_v: Float, axis: int | None = None) -> Float:
         """Highest or lowest of voltages."""
@@ -58,7 +59,7 @@ def draw(runs: Runs) -> style.Drawing:
     if len({feeder.coordinates[bus] for bus in buses}) < 2:
         raise NothingToDrawError("the feeder gives no coordinates")
     view = View.of(runs)
-    homes = {label: view.extreme(run.voltage_v, 0) for label, run in runs}
+    homes = {label: view.extreme(customers_v(run), 0) for label, run in runs}
     along = {label: bus_extreme_v(run, view) for label, run in runs}
     known_v = np.concatenate([*homes.values(), *(list(of_bus.values()) for of_bus in along.values())])
     low_v, high_v = float(known_v.min()), float(known_v.max())

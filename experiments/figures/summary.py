@@ -8,9 +8,10 @@ from operator import itemgetter
 import numpy as np
 
 from cosim.experiments.figures.loading import machine
-from cosim.experiments.figures.runs import Runs
+from cosim.experiments.figures.runs import Runs, clock
 from cosim.experiments.figures.voltage import limits_v
 from cosim.experiments.words import counted, listed, minutes, signed, span_words
+from cosim.measures import worst_moments
 
 
 def paragraph(runs: Runs) -> list[str]:
@@ -24,9 +25,10 @@ def paragraph(runs: Runs) -> list[str]:
     Returns
     -------
     list of str
-        What was run; the troubles of the reference run; what the others changed, and at which price; what to distrust.
+        What was run; the troubles of the reference run, and where; what the others changed, and at which price; what to
+        distrust.
     """
-    sentences = [_setting(runs), _reference(runs)]
+    sentences = [_setting(runs), _reference(runs), _places(runs)]
     others = [label for label in runs.labels if label != runs.reference_label and runs.trajectories[label].complete]
     if others:
         sentences += [_remedy(runs, others, *trouble) for trouble in _TROUBLES]
@@ -64,12 +66,34 @@ def _reference(runs: Runs) -> str:
     if math.isfinite(peak):
         length = f", above its rating for {minutes(over)}" if over > 0 else ""
         parts.append(f"the worst phase of the {machine(runs)} reaches {peak:.0f} % of its rating{length}")
-    low, high = (runs.metric(label, f"voltage_{end}_pu") * feeder.nominal_voltage_v for end in ("min", "max"))
+    low, high = (runs.metric(label, f"voltage_{end}_pu") for end in ("min", "max"))
     if math.isfinite(high):
-        long = runs.metric(label, "overvoltage_min")
-        above = f", some home above {upper_v:.5g} V for {minutes(long)}" if long > 0 else ""
-        parts.append(f"homes see {low:.0f} to {high:.0f} V{above}")
+        nominal_v, is_one_level = feeder.nominal_voltage_v, np.ptp(feeder.customer_nominal_v) == 0
+        seen = f"{low * nominal_v:.0f} to {high * nominal_v:.0f} V" if is_one_level else f"{low:.3f} to {high:.3f} pu"
+        long, limit = (
+            runs.metric(label, "overvoltage_min"),
+            f"{upper_v:.5g} V" if is_one_level else "their upper limits",
+        )
+        above = f", some above {limit} for {minutes(long)}" if long > 0 else ""
+        parts.append(f"homes see {seen}{above}")
     return f"{who}, {' and '.join(parts)}." if parts else ""
+
+
+_EXTREMES = {
+    "voltage_min_pu": "lowest voltage", "voltage_max_pu": "highest voltage", "vuf_max_percent": "voltage unbalance",
+    "transformer_peak_percent": "transformer", "line_peak_percent": "line",
+    "neutral_current_max_a": "neutral current", "neutral_voltage_max_v": "voltage of the neutral",
+}  # fmt: skip
+
+
+def _places(runs: Runs) -> str:
+    """Where and when the reference run is worst."""
+    run, said = runs.reference, []
+    for metric, place in worst_moments(run).items():
+        there = place.get("customer") or place.get("element") or f"bus {place['bus']}"
+        phase = f", phase {place['phase']}" if "phase" in place else ""
+        said.append(f"{_EXTREMES[metric]}: {there}{phase}, {clock(run, place['step'])}")
+    return f"Worst places under {runs.reference_label}: {'; '.join(said)}." if said else ""
 
 
 def _remedy(runs: Runs, others: list[str], metric: str, trouble: str) -> str:

@@ -13,10 +13,9 @@ from cosim.contract import Float
 from cosim.experiments.figures import style
 from cosim.experiments.figures.runs import NothingToDrawError, Runs
 from cosim.experiments.words import signed
-from cosim.measures import neutral_current_a, ten_minute_rms, vuf_percent
+from cosim.measures import branch_neutral_a, ten_minute_rms, vuf_percent
 from cosim.trajectory import Trajectory
 
-VUF_LIMIT_PERCENT = 2.0
 WINDOW_MIN = 10.0
 
 
@@ -50,13 +49,17 @@ def draw(runs: Runs) -> style.Drawing:
     style.legend_above(curves[0], "Duration curves", columns=len(runs))
     others = [f"{runs.reference_label}, for comparison"] if len(runs) > 1 else []
     keys = [style.line_key(style.USED, "this run"), *(style.line_key(style.REFERENCE, name) for name in others)]
-    return style.finish(figure, _title(runs), style.CAPTIONS["unbalance"], keys)
+    standard = runs.reference.feeder.standard
+    asked = f"asks for 95 % of the windows below {standard.vuf_percent:g} %"
+    asked = asked if np.isfinite(standard.vuf_percent) else "has no limit for it"
+    caption = style.CAPTIONS["unbalance"].format(limit=f"{standard.title} {asked}")
+    return style.finish(figure, _title(runs), caption, keys)
 
 
 def _sides(runs: Runs) -> list[Side]:
     vuf = {label: worst_vuf(run) for label, run in runs}
     neutral = {label: neutral_a(run) for label, run in runs}
-    step_min = runs.reference.step_min
+    step_min, limit = runs.reference.step_min, runs.reference.feeder.standard.vuf_percent
 
     def vuf_words(label: str) -> str:
         usual, most = runs.metric(label, "vuf_p95_percent"), runs.metric(label, "vuf_max_percent")
@@ -66,7 +69,7 @@ def _sides(runs: Runs) -> list[Side]:
         return f"95 %: {runs.metric(label, 'neutral_current_p95_a'):.0f} A, max {neutral[label].max():.0f} A"
 
     both = (
-        Side("VUF [%]", vuf, max(WINDOW_MIN, step_min), vuf_words, VUF_LIMIT_PERCENT),
+        Side("VUF [%]", vuf, max(WINDOW_MIN, step_min), vuf_words, limit if np.isfinite(limit) else None),
         Side("neutral [A]", neutral, step_min, neutral_words),
     )
     return [side for side in both if all(values.size for values in side.of_run.values())]
@@ -81,11 +84,9 @@ def worst_vuf(run: Trajectory) -> Float:
 
 
 def neutral_a(run: Trajectory) -> Float:
-    """Residual current of the worst monitored branch, shape (step,) [A]; empty where there is none."""
-    whole = [i for i, branch in enumerate(run.feeder.monitored_branches) if {1, 2, 3} <= set(branch.phases)]
-    if not whole:
-        return np.empty(0)
-    return np.asarray(neutral_current_a(run.monitored_current_a[:, whole]).max(axis=1))
+    """Neutral current of the worst monitored branch, shape (step,) [A]; empty where there is none."""
+    whole = [branch for branch in run.feeder.monitored_branches if {1, 2, 3} <= set(branch.phases)]
+    return np.asarray(branch_neutral_a(whole, run.node_v).max(axis=1)) if whole else np.empty(0)
 
 
 def _over_time(axes: Axes, runs: Runs, label: str, side: Side) -> None:

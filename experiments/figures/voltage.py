@@ -12,19 +12,23 @@ from cosim.experiments.figures.runs import NothingToDrawError, Runs, clock, edge
 from cosim.experiments.words import in_runs, minutes
 from cosim.trajectory import Trajectory
 
-HIGH_PU, LOW_PU, LOWER_STATUTORY_PU = 1.10, 0.90, 0.94
-"""EN 50160: ±10 % of nominal; the British statutory lower limit (ESQCR): -6 %."""
+
+def limits_v(feeder: Feeder) -> tuple[float, float]:
+    """Upper and lower limit of a feeder's main level of voltage [V]; infinite where its standard has none there."""
+    lower_pu, upper_pu = (float(limit) for limit in feeder.standard.limits_pu(feeder.nominal_voltage_v))
+    if np.isnan(upper_pu):
+        return np.inf, -np.inf
+    return upper_pu * feeder.nominal_voltage_v, lower_pu * feeder.nominal_voltage_v
 
 
-def limits_v(feeder: Feeder) -> tuple[float, float, float]:
-    """Upper, statutory lower and lower limit of a feeder [V]."""
-    nominal_v = feeder.nominal_voltage_v
-    return HIGH_PU * nominal_v, LOWER_STATUTORY_PU * nominal_v, LOW_PU * nominal_v
+def customers_v(run: Trajectory) -> Float:
+    """Voltage of every customer, of another nominal voltage scaled to the feeder's, shape (step, customer) [V]."""
+    return np.asarray(run.voltage_v * (run.feeder.nominal_voltage_v / run.feeder.customer_nominal_v))
 
 
 def draw_limits(axes: Axes, feeder: Feeder) -> None:
-    """Draw the three limits across a panel of voltages."""
-    for value in limits_v(feeder):
+    """Draw the limits across a panel of voltages."""
+    for value in filter(np.isfinite, limits_v(feeder)):
         style.limit_line(axes, value, f"{value:.5g} V")
 
 
@@ -33,40 +37,44 @@ def draw_band(runs: Runs) -> style.Drawing:
     figure, (panels,) = runs.grid(runs.labels, 1.45, "customers'\nvoltage [V]")
     for axes, (label, run) in zip(panels, runs, strict=True):
         _band(axes, run)
-        low, high = float(run.voltage_v.min()), float(run.voltage_v.max())
+        low, high = float(customers_v(run).min()), float(customers_v(run).max())
         long = minutes(runs.metric(label, "overvoltage_min"))
         limit = limits_v(run.feeder)[0]
-        summary = f"{low:.1f}–{high:.1f} V, {long} above {limit:.5g} V"
+        above = f", {long} above {limit:.5g} V" if np.isfinite(limit) else ""
+        summary = f"{low:.1f}–{high:.1f} V{above}"
         style.panel_title(axes, label, summary, runs.stopped(label))
     _frame(panels, runs, 0.04)
     over = [label for label in runs.labels if runs.metric(label, "overvoltage_min") > 0]
     who, upper_v = "Some" if over else "No", limits_v(runs.reference.feeder)[0]
     title = f"{who} customer is above {upper_v:.5g} V {in_runs(over, len(runs))}"
+    if not np.isfinite(upper_v):
+        title = f"Voltage of the customers, at a level for which {runs.reference.feeder.standard.title} has no limits"
     keys = [
         style.area_key("#56B4E9", "lowest to highest customer", alpha=0.45),
         style.line_key(style.PHASE_COLOURS[0], "median customer"),
         style.area_key(style.BAD, "outside the limits", alpha=0.5),
         style.line_key(style.LIMIT, "limit", linestyle="--"),
     ]
-    return style.finish(figure, title, style.CAPTIONS["voltage_band"], keys)
+    caption = style.CAPTIONS["voltage_band"].format(rule=runs.reference.feeder.standard.rule())
+    return style.finish(figure, title, caption, keys)
 
 
 def _band(axes: Axes, run: Trajectory) -> None:
     times = edges_of(run)
-    low, high = run.voltage_v.min(axis=1), run.voltage_v.max(axis=1)
-    upper, _, lower = limits_v(run.feeder)
+    low, high = customers_v(run).min(axis=1), customers_v(run).max(axis=1)
+    upper, lower = limits_v(run.feeder)
     style.between(axes, times, low, high, "#56B4E9", alpha=0.45)
     for edge_v, extreme, beyond in ((upper, high, high > upper), (lower, low, low < lower)):
         style.between(axes, times, edge_v, extreme, style.BAD, where=style.hold(beyond), alpha=0.55)
-    style.steps(axes, times, np.median(run.voltage_v, axis=1), style.PHASE_COLOURS[0])
+    style.steps(axes, times, np.median(customers_v(run), axis=1), style.PHASE_COLOURS[0])
     draw_limits(axes, run.feeder)
 
 
 def _frame(panels: list[Axes], runs: Runs, margin: float) -> None:
     """Scale that shows all voltages and all limits."""
-    upper, _, lower = limits_v(runs.reference.feeder)
-    low = min(lower, *(float(run.voltage_v.min()) for _, run in runs))
-    high = max(upper, *(float(run.voltage_v.max()) for _, run in runs))
+    limits = [limit for limit in limits_v(runs.reference.feeder) if np.isfinite(limit)]
+    low = min([*limits, *(float(customers_v(run).min()) for _, run in runs)])
+    high = max([*limits, *(float(customers_v(run).max()) for _, run in runs)])
     panels[0].set_ylim(low - margin * (high - low), high + margin * (high - low))
 
 
@@ -80,7 +88,7 @@ def draw_profile(runs: Runs) -> style.Drawing:
     for axes, (label, run) in zip(panels, runs, strict=True):
         step, customer = worst_moment(run)
         _profile(axes, run, step)
-        worst_v = run.voltage_v[step, customer]
+        worst_v = customers_v(run)[step, customer]
         summary = f"worst step {clock(run, step)}: {worst_v:.1f} V at {run.feeder.customers[customer]}"
         style.panel_title(axes, label, summary, runs.stopped(label))
     panels[0].set_xlim(-0.02 * reach_m, 1.02 * reach_m)
@@ -89,8 +97,8 @@ def draw_profile(runs: Runs) -> style.Drawing:
         axes.set_xlabel("distance from the transformer [m]")
     keys = [style.line_key(c, f"phase L{p}, worst step", marker="o", markersize=3.5) for p, c in _phases()]
     keys.append(style.line_key("#999999", "customer's range over the day", linewidth=4, alpha=0.5))
-    upper_v, _, lower_v = limits_v(feeder)
-    inside = all(lower_v <= run.voltage_v.min() and run.voltage_v.max() <= upper_v for _, run in runs)
+    upper_v, lower_v = limits_v(feeder)
+    inside = all(lower_v <= customers_v(run).min() and customers_v(run).max() <= upper_v for _, run in runs)
     title = "Voltage along the feeder, phase by phase: " + (
         "all homes stay inside the limits" if inside else "where it leaves its band"
     )
@@ -100,7 +108,7 @@ def draw_profile(runs: Runs) -> style.Drawing:
 
 def worst_moment(run: Trajectory) -> tuple[int, int]:
     """Step and customer farthest from nominal voltage."""
-    away = np.abs(run.voltage_v - run.feeder.nominal_voltage_v)
+    away = np.abs(customers_v(run) - run.feeder.nominal_voltage_v)
     step, customer = np.unravel_index(int(away.argmax()), away.shape)
     return int(step), int(customer)
 
@@ -108,7 +116,7 @@ def worst_moment(run: Trajectory) -> tuple[int, int]:
 def _profile(axes: Axes, run: Trajectory, step: int) -> None:
     feeder = run.feeder
     magnitude = np.abs(bus_to_neutral_v(feeder, run.node_v[step]))
-    of_day = run.voltage_v
+    of_day = customers_v(run)
     for phase, colour in _phases():
         here = [c for c, phases in enumerate(feeder.customer_phases) if phase in phases]
         known = np.array([c for c in here if feeder.customer_bus[c] in feeder.distance_m], dtype=int)
@@ -124,13 +132,7 @@ def _profile(axes: Axes, run: Trajectory, step: int) -> None:
 
 def bus_to_neutral_v(feeder: Feeder, node_v: NDArray[np.complex128]) -> NDArray[np.complex128]:
     """Node voltages against the neutral conductor of their own bus, where buses have one; else against earth."""
-    names = feeder.network.node_names
-    neutral_number = {names[node].rpartition(".")[2] for node in feeder.customer_neutral if node >= 0}
-    if len(neutral_number) != 1:
-        return node_v
-    number = neutral_number.pop()
-    row = {name: index for index, name in enumerate(names)}
-    partner = np.array([row.get(f"{name.rpartition('.')[0]}.{number}", -1) for name in names])
+    partner = feeder.node_neutral
     return np.asarray(node_v - np.where(partner >= 0, node_v[..., partner], 0.0))
 
 

@@ -148,6 +148,7 @@ TOML_KEYS = {
     "name": ("a text",),
     "head_line": (),
     "monitored": (),
+    "standard": (),
 }
 TOML_VALUES = {
     "nan": "nan",

@@ -60,7 +60,11 @@ def metrics_of(street: Street, label: str, now: Solved) -> dict[str, float]:
         "voltage_min_pu": every.min(),
         "voltage_max_pu": every.max(),
         "overvoltage_min": (every > 1.1).any(axis=1).sum() * STEP_MIN,
-        "en50160_compliant_customers_percent": 100.0 * np.mean([en50160(v) for v in terminals.values()]),
+        "undervoltage_min": (every < 0.9).any(axis=1).sum() * STEP_MIN,
+        **dict.fromkeys(
+            ("voltage_compliant_customers_percent", "en50160_compliant_customers_percent"),
+            100.0 * np.mean([en50160(v) for v in terminals.values()]),
+        ),
         **unbalance_of(now),
         "transformer_peak_kva": np.abs(now.transformer_kva).max(),
         "transformer_peak_percent": transformer.max(),
@@ -114,7 +118,32 @@ def unbalance_of(now: Solved) -> dict[str, float]:
         "lvur_max_percent": textbook.spread(textbook.line_to_line(at_bus)).max(),
         "pui_mean_percent": float(np.nanmean(index)),
         "neutral_current_p95_a": np.quantile(np.abs(currents.sum(axis=2)), 0.95),
+        "neutral_current_max_a": np.abs(currents.sum(axis=2)).max(),
+        "neutral_voltage_max_v": np.nan,  # the street's neutral is earth
         "i2_p95_a": np.quantile(np.abs(two), 0.95),
+    }
+
+
+def extremes(now: Solved) -> dict[str, dict[tuple[str, ...], np.ndarray]]:
+    """Of every metric that is an extreme: its values over time at every place at which it could be."""
+    letters = dict(enumerate("abc", 1))
+    terminals = {
+        (customer, BUS_OF[customer], letters[phase]): np.abs(now.bus_v(BUS_OF[customer]))[:, phase - 1] / NOMINAL_V
+        for customer, phases in PHASES.items()
+        for phase in phases
+    }
+
+    def of(element: str, rating_a: float) -> dict[tuple[str, ...], np.ndarray]:
+        loading = 100.0 * np.abs(now.current_a[element]) / rating_a
+        return {(element, letters[phase]): loading[:, phase - 1] for phase in letters}
+
+    return {
+        "voltage_min_pu": terminals,
+        "voltage_max_pu": terminals,
+        "vuf_max_percent": {(bus,): textbook.pairs_rms(textbook.vuf(now.bus_v(bus))) for bus in ("A", "B")},
+        "transformer_peak_percent": of("T1", WATCHED["T1"]),
+        "line_peak_percent": of("HEAD", WATCHED["TAIL"]) | of("TAIL", WATCHED["TAIL"]),
+        "neutral_current_max_a": {(name,): np.abs(now.current_a[name].sum(axis=1)) for name in WATCHED},
     }
 
 

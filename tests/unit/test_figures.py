@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from datetime import datetime
 
@@ -9,11 +10,11 @@ import numpy as np
 import pytest
 
 from cosim import run
-from cosim.contract import Decision, EvSessions, Setpoints
+from cosim.contract import ANSI_C84_1, AS_61000, ESQCR, Decision, EvSessions, Setpoints
 from cosim.errors import PowerFlowError, RunStoppedError
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
-from cosim.experiments.figures import style, write_figures
+from cosim.experiments.figures import feeder_map, style, unbalance, voltage, write_figures
 from cosim.experiments.figures.charging import binding_homes, homes_with_cars
 from cosim.experiments.figures.runs import Runs
 from cosim.experiments.figures.summary import paragraph
@@ -227,3 +228,24 @@ def test_clock_times_and_minutes():
     assert len(borders) == 5
     assert np.diff(borders) * 24 == pytest.approx(0.5)
     assert [minutes(value) for value in (45.0, 200.0, float("nan"))] == ["45 min", "3 h 20 min", "–"]
+
+
+@pytest.mark.parametrize("standard", [ESQCR, ANSI_C84_1, replace(AS_61000, low=())])
+def test_voltages_and_unbalance_are_drawn_with_the_limits_of_the_standard_or_with_none(sunny, standard):
+    _, runs = sunny
+    judged = {label: replace(run, feeder=replace(run.feeder, standard=standard)) for label, run in runs.items()}
+    drawn = shown(judged, {label: scoreboard(run) for label, run in judged.items()})
+    upper_v, lower_v = voltage.limits_v(drawn.reference.feeder)
+    assert (upper_v, lower_v) == pytest.approx(
+        {"esqcr": (253.0, 216.2), "ansi_c84_1": (241.5, 218.5), "as_61000": (np.inf, -np.inf)}[standard.name]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for draw in (voltage.draw_band, voltage.draw_profile, unbalance.draw, feeder_map.draw):
+            title = draw(drawn).title
+            assert "inf" not in title
+            assert "nan" not in title
+    band = voltage.draw_band(drawn)
+    assert standard.title in band.caption
+    assert ("has no limit for it" in unbalance.draw(drawn).caption) == np.isnan(standard.vuf_percent)
+    assert " inf " not in " ".join(paragraph(drawn))

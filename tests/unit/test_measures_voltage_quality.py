@@ -5,8 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cosim.contract import ANSI_C84_1, AS_61000, EN_50160, ESQCR, STANDARDS
 from cosim.errors import InputError
-from cosim.measures import en50160_compliant, overvoltage_min, ten_minute_mean, ten_minute_rms, voltage_extremes_pu
+from cosim.measures import (
+    overvoltage_min,
+    ten_minute_mean,
+    ten_minute_rms,
+    undervoltage_min,
+    voltage_compliant,
+    voltage_extremes_pu,
+)
 
 NOMINAL_V = 230.0
 
@@ -63,13 +71,13 @@ def test_rms_of_a_window():
     (1, np.nan, False),
 ])  # fmt: skip
 def test_en50160_over_a_day(step_min, bad_windows, bad_pu, compliant):
-    assert en50160_compliant(day_with(bad_windows, bad_pu, step_min), NOMINAL_V, step_min).tolist() == [compliant]
+    assert voltage_compliant(day_with(bad_windows, bad_pu, step_min), NOMINAL_V, step_min).tolist() == [compliant]
 
 
 def test_en50160_judges_windows_not_steps_and_each_customer():
     swinging = np.tile([250.0, 255.0], 144)  # rms 252.5 V
     too_high = np.tile([252.0, 256.0], 144)
-    assert en50160_compliant(np.stack([swinging, too_high], axis=1), NOMINAL_V, 5).tolist() == [True, False]
+    assert voltage_compliant(np.stack([swinging, too_high], axis=1), NOMINAL_V, 5).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(("windows", "allowed"), [(20, 1), (19, 0), (1008, 50)])
@@ -77,7 +85,73 @@ def test_en50160_rounds_the_number_of_good_windows_up(windows, allowed):
     voltage_v = np.full((windows, 2), NOMINAL_V)
     voltage_v[:allowed, 0] = 0.88 * NOMINAL_V
     voltage_v[: allowed + 1, 1] = 0.88 * NOMINAL_V
-    assert en50160_compliant(voltage_v, NOMINAL_V, 10).tolist() == [True, False]
+    assert voltage_compliant(voltage_v, NOMINAL_V, 10).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("standard", "nominal_v", "bad_windows", "bad_pu", "compliant"), [
+    (EN_50160, 11e3 / 3**0.5, 1, 0.88, True),  # 99 % of 144 windows: 143
+    (EN_50160, 11e3 / 3**0.5, 2, 0.88, False),
+    (EN_50160, 11e3 / 3**0.5, 1, 1.12, True),  # at medium voltage one may be above +10 %, but not above +15 %
+    (EN_50160, 11e3 / 3**0.5, 1, 1.16, False),
+    (EN_50160, 230.0, 1, 1.12, False),
+    (ESQCR, 230.0, 144, 0.945, True),
+    (ESQCR, 230.0, 1, 0.935, False),
+    (ESQCR, 230.0, 144, 1.095, True),
+    (ESQCR, 11e3 / 3**0.5, 1, 1.07, False),
+    (ESQCR, 11e3 / 3**0.5, 144, 1.055, True),
+    (ANSI_C84_1, 120.0, 144, 114 / 120, True),
+    (ANSI_C84_1, 120.0, 1, 113 / 120, False),
+    (ANSI_C84_1, 120.0, 1, 127 / 120, False),
+    (ANSI_C84_1, 7200.0, 1, 0.96, False),
+    (ANSI_C84_1, 7200.0, 144, 0.98, True),
+    (AS_61000, 230.0, 1, 0.90, True),
+    (AS_61000, 230.0, 2, 0.90, False),
+    (AS_61000, 230.0, 1, 1.12, True),
+    (AS_61000, 230.0, 2, 1.12, False),
+])  # fmt: skip
+def test_each_standard_has_bands_of_its_own_at_each_level(standard, nominal_v, bad_windows, bad_pu, compliant):
+    voltage_v = day_with(bad_windows, bad_pu, 10) * (nominal_v / NOMINAL_V)
+    assert voltage_compliant(voltage_v, nominal_v, 10, standard).tolist() == [compliant]
+
+
+def test_a_regulation_without_a_window_judges_every_step():
+    short_v = np.full((144, 1), NOMINAL_V)
+    short_v[7] = 215.0  # one minute; its window's rms is 228.5 V
+    assert voltage_compliant(short_v, NOMINAL_V, 1, ESQCR).tolist() == [False]
+    assert voltage_compliant(short_v, NOMINAL_V, 1, AS_61000).tolist() == [True]
+
+
+def test_customers_of_two_levels_are_each_judged_by_their_own_nominal():
+    voltage_v = np.tile([11e3 / 3**0.5 * 1.07, 230.0 * 1.07], (144, 1))
+    nominal_v = np.array([11e3 / 3**0.5, 230.0])
+    assert voltage_compliant(voltage_v, nominal_v, 10, ESQCR).tolist() == [False, True]
+    lower_pu, upper_pu = ESQCR.limits_pu(nominal_v)
+    assert (lower_pu.tolist(), upper_pu.tolist()) == ([0.94, 0.94], [1.06, 1.10])
+    assert overvoltage_min(voltage_v, nominal_v, 10, upper_pu) == 1440
+    assert overvoltage_min(voltage_v[:, 1:], nominal_v[1:], 10, upper_pu[1:]) == 0
+    assert voltage_extremes_pu(voltage_v, nominal_v) == pytest.approx((1.07, 1.07))
+
+
+def test_a_limit_that_does_not_apply_gives_no_figure_and_never_zero():
+    lower_pu, upper_pu = AS_61000.limits_pu([11e3, 230.0])
+    assert np.isnan([lower_pu[0], upper_pu[0]]).all()
+    voltage_v = np.tile([13e3, 260.0], (6, 1))
+    assert np.isnan(overvoltage_min(voltage_v[:, :1], 11e3, 5, upper_pu[:1]))
+    assert np.isnan(undervoltage_min(voltage_v[:, :1], 11e3, 5, lower_pu[:1]))
+    assert overvoltage_min(voltage_v, [11e3, 230.0], 5, upper_pu) == 30
+
+
+def test_low_voltage_reaches_up_to_a_thousand_volts_between_phases():
+    assert EN_50160.bands(1000 / 3**0.5) == EN_50160.low
+    assert EN_50160.bands(1001 / 3**0.5) == EN_50160.medium
+    assert list(STANDARDS) == ["en50160", "esqcr", "ansi_c84_1", "as_61000"]
+    assert [name for name, found in STANDARDS.items() if found.name != name] == []
+
+
+def test_minutes_below():
+    voltage_v = np.array([[230.0, 207.0], [206.9, 255.0], [200.8, 206.0], [np.nan, 253.1]])
+    assert undervoltage_min(voltage_v, NOMINAL_V, 5) == 10
+    assert undervoltage_min(voltage_v, NOMINAL_V, 5, limit_pu=1.0) == 15
 
 
 def test_extremes_and_minutes_above():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from hashlib import sha256
 from typing import Any
@@ -57,6 +58,7 @@ NO_TABLES = {
     "metrics.json",
     "timing.json",
     "report.html",
+    "worst.json",
 }
 """Checked below, or read by nobody but people."""
 ONLY_OF_PARETO = {"front", "reference", "certificates"}
@@ -148,6 +150,25 @@ def test_metrics_are_the_same_in_both_files_and_none_is_lost(street: Street) -> 
     assert {label: all(value >= 0.0 for value in spent.values()) for label, spent in timing.items()} == dict.fromkeys(
         LABELS, True
     )
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_where_and_when_each_extreme_was(street: Street, solved: Callable[[str], Solved], label: str) -> None:
+    told = json.loads((street.folder / "worst.json").read_text(encoding="utf-8"))["controllers"][label]
+    metrics = json.loads((street.folder / "metrics.json").read_text(encoding="utf-8"))["controllers"][label]
+    values = summary.extremes(solved(label))
+    assert list(told) == list(values)
+    for name, places in values.items():
+        found = told[name]
+        minutes = 10.0 if name == "vuf_max_percent" else tables.STEP_MIN
+        step, rest = found["step"], {key: found[key] for key in ("customer", "bus", "element", "phase") if key in found}
+        of_place = places[tuple(rest.values())]
+        worst = min if name == "voltage_min_pu" else max
+        assert found["area"] == "T1"
+        assert found["value"] == pytest.approx(worst(worst(of_any) for of_any in places.values()), rel=2e-5), name
+        assert found["value"] == pytest.approx(of_place[int(step * tables.STEP_MIN / minutes)], rel=2e-5), name
+        assert found["value"] == pytest.approx(metrics[name], rel=1e-12)
+        assert found["time"] == (tables.START + step * timedelta(minutes=tables.STEP_MIN)).isoformat()
 
 
 def test_the_proof_of_the_caps_is_what_their_tables_say(street: Street) -> None:

@@ -1,0 +1,142 @@
+"""By what the voltage of a supply is judged: four standards with their bands, windows and levels of voltage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+LOW_VOLTAGE_V = 1_000.0
+"""Up to here, phase to phase, a supply is low voltage in all four of them."""
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Band:
+    """Where the voltage of a supply has to be, and how often.
+
+    Attributes
+    ----------
+    lower_pu, upper_pu : float
+        Limits, of the declared nominal voltage.
+    share_percent : float
+        At least so many of the windows must not be below the lower limit, and as many not above the upper one.
+    """
+
+    lower_pu: float
+    upper_pu: float
+    share_percent: float = 100.0
+
+
+@dataclass(frozen=True)
+class Standard:
+    """What a standard asks of the voltage at a customer's terminals.
+
+    Attributes
+    ----------
+    name : str
+        As in ``[grid] standard``.
+    title : str
+        As people call it.
+    source : str
+        Document and clause.
+    low, medium : tuple of Band
+        Bands at low and at medium voltage; the first is the one that is drawn and whose excess is counted in minutes.
+        Empty where the standard says nothing of the level.
+    window_min : float
+        Rms values over so many minutes are judged; 0 where the standard names no window: every step [min].
+    vuf_percent, lvur_percent : float
+        Limits of |V2/V1| and of the deviation of line voltages from their mean; nan where it has none [%].
+    frequency_hz : float
+        Of the systems that it is made for [Hz].
+    """
+
+    name: str
+    title: str
+    source: str
+    low: tuple[Band, ...]
+    medium: tuple[Band, ...]
+    window_min: float
+    vuf_percent: float
+    lvur_percent: float
+    frequency_hz: float
+
+    def bands(self, nominal_v: float) -> tuple[Band, ...]:
+        """Bands of a level of voltage, given phase to neutral [V]; empty where the standard does not apply."""
+        return self.low if np.sqrt(3.0) * nominal_v <= LOW_VOLTAGE_V * (1 + _ROUNDING) else self.medium
+
+    def limits_pu(self, nominal_v: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper limit of the first band, each in the shape of the nominal voltages; nan where none applies.
+
+        Parameters
+        ----------
+        nominal_v : array_like
+            Phase to neutral [V].
+        """
+        nominal = np.asarray(nominal_v, dtype=float)
+        none = (Band(np.nan, np.nan),)
+        first = [(self.bands(each) or none)[0] for each in nominal.ravel().tolist()]
+        limits = np.array([(band.lower_pu, band.upper_pu) for band in first]).reshape(*nominal.shape, 2)
+        return limits[..., 0], limits[..., 1]
+
+    def rule(self) -> str:
+        """Say in words what complies."""
+        levels = [(level, bands) for level, bands in (("low", self.low), ("medium", self.medium)) if bands]
+        values = f"{self.window_min:g}-minute rms values" if self.window_min else "every step"
+        said = [f"{level} voltage {' and '.join(_of_band(band) for band in bands)}" for level, bands in levels]
+        return f"{self.title}, {values}: {'; '.join(said)}"
+
+
+def _of_band(band: Band) -> str:
+    share = "all" if band.share_percent == 100.0 else f"{band.share_percent:g} %"
+    return f"{share} within {band.lower_pu:g}–{band.upper_pu:g} pu"
+
+
+EN_50160 = Standard(
+    "en50160",
+    "EN 50160",
+    "EN 50160:2010, 4.2.2.2 and 4.2.4 (low voltage), 5.2.2.2 and 5.2.4 (medium voltage)",
+    low=(Band(0.90, 1.10, 95.0), Band(0.85, 1.10)),
+    medium=(Band(0.90, 1.10, 99.0), Band(0.85, 1.15)),
+    window_min=10.0,
+    vuf_percent=2.0,
+    lvur_percent=float("nan"),
+    frequency_hz=50.0,
+)
+ESQCR = Standard(
+    "esqcr",
+    "ESQCR 2002",
+    "The Electricity Safety, Quality and Continuity Regulations 2002 (S.I. 2002/2665, Great Britain), regulation 27(3)",
+    low=(Band(0.94, 1.10),),
+    medium=(Band(0.94, 1.06),),
+    window_min=0.0,  # the regulation knows neither a window nor a percentile
+    vuf_percent=float("nan"),
+    lvur_percent=float("nan"),
+    frequency_hz=50.0,
+)
+ANSI_C84_1 = Standard(
+    "ansi_c84_1",
+    "ANSI C84.1",
+    "ANSI C84.1-2020, table 1, service voltage, range A; unbalance from annex C (informative). It speaks of sustained "
+    "voltages without a window, and of infrequent excursions without a share: 10 minutes and none are taken here",
+    low=(Band(0.95, 1.05),),
+    medium=(Band(0.975, 1.05),),
+    window_min=10.0,
+    vuf_percent=float("nan"),
+    lvur_percent=3.0,
+    frequency_hz=60.0,
+)
+AS_61000 = Standard(
+    "as_61000",
+    "AS 61000.3.100",
+    "AS 61000.3.100-2011, steady state voltage limits at 230 V: V1% at least 216 V (-6 %), V99% at most 253 V (+10 %)",
+    low=(Band(0.94, 1.10, 99.0),),
+    medium=(),
+    window_min=10.0,
+    vuf_percent=float("nan"),
+    lvur_percent=float("nan"),
+    frequency_hz=50.0,
+)
+STANDARDS = {standard.name: standard for standard in (EN_50160, ESQCR, ANSI_C84_1, AS_61000)}
+"""By name."""

@@ -1,0 +1,98 @@
+"""Where and when each headline figure of a run is worst."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+from cosim.contract import Branch
+from cosim.measures._arrays import Float
+from cosim.measures.scoreboard import branches_with_neutral, terminals_v, vuf_windows_percent
+from cosim.measures.unbalance import branch_neutral_a
+from cosim.measures.voltage_quality import WINDOW_MIN
+from cosim.trajectory import Trajectory
+
+Place = dict[str, Any]
+_PHASES = "abc"
+_ALIKE = 1e-9
+
+
+def worst_moments(run: Trajectory) -> dict[str, Place]:
+    """Place and time of the worst of those metrics that are an extreme.
+
+    Parameters
+    ----------
+    run : Trajectory
+        What happened, in at least one step.
+
+    Returns
+    -------
+    dict of str to dict
+        By metric: ``value`` as in the scoreboard, ``step`` and ``time`` (of a 10-minute value those of its first step),
+        and the place: ``area``, ``customer``, ``bus``, ``element``, ``phase``, as far as there is one. A metric that is
+        undefined on this feeder is left out.
+    """
+    feeder = run.feeder
+    customer, _, _ = feeder.terminals
+    names = feeder.network.node_names
+    area_of = {bus: area.name for area in feeder.areas for bus in area.buses}
+    phase_of = [phase for phases in feeder.customer_phases for phase in phases]
+    windings = [column for column, limit in enumerate(feeder.limits) if limit.kind == "transformer"]
+    neutral_nodes, with_neutral = feeder.neutral_nodes, branches_with_neutral(run)
+
+    def at_bus(bus: str, **more: str) -> Place:
+        return {"area": area_of.get(bus, ""), **more, "bus": bus}
+
+    def at_terminal(column: int) -> Place:
+        row = int(customer[column])
+        phase = _PHASES[phase_of[column] - 1]
+        return at_bus(feeder.customer_bus[row], customer=feeder.customers[row], phase=phase)
+
+    def at_winding(column: int) -> Place:
+        limit = feeder.limits[windings[column]]
+        return {"area": limit.area, "element": limit.asset, "phase": limit.phase}
+
+    def in_branch(branch: Branch, **more: str) -> Place:
+        near = branch.nodes[branch.monitored]
+        bus = names[int(near[near >= 0][0])].rpartition(".")[0]
+        return {"area": area_of.get(bus, ""), "element": branch.name, **more}
+
+    def of_line(column: int) -> Place:
+        return in_branch(run.rated_lines[column // 3], phase=_PHASES[column % 3])
+
+    terminal_pu = terminals_v(run) / feeder.customer_nominal_v[customer]
+    ratings_a = np.array([line.rating_a for line in run.rated_lines])
+    line_percent = (100.0 * np.abs(run.line_current_a) / ratings_a[:, None]).reshape(run.steps, -1)
+    found: dict[str, Place | None] = {
+        "voltage_min_pu": _extreme(run, -terminal_pu, at_terminal),
+        "voltage_max_pu": _extreme(run, terminal_pu, at_terminal),
+        "vuf_max_percent": _extreme(
+            run, vuf_windows_percent(run), lambda column: at_bus(run.three_phase_customer_buses[column]), WINDOW_MIN
+        ),
+        "transformer_peak_percent": _extreme(run, run.limit_percent[:, windings], at_winding),
+        "line_peak_percent": _extreme(run, line_percent, of_line),
+        "neutral_current_max_a": _extreme(
+            run, branch_neutral_a(with_neutral, run.node_v), lambda column: in_branch(with_neutral[column])
+        ),
+        "neutral_voltage_max_v": _extreme(
+            run, np.abs(run.node_v[:, neutral_nodes]),
+            lambda column: at_bus(names[neutral_nodes[column]].rpartition(".")[0]),
+        ),
+    }  # fmt: skip
+    return {name: place for name, place in found.items() if place is not None}
+
+
+def _extreme(run: Trajectory, values: Float, place: Callable[[int], Place], window_min: float = 0.0) -> Place | None:
+    """Largest of values of shape (step or window, place), told without their sign: negative ones look for the least."""
+    known = np.where(np.isfinite(values), values, -np.inf)
+    if not np.isfinite(known).any():
+        return None
+    top = float(known.max())
+    first = (known >= top - _ALIKE * abs(top)).argmax()  # lines in a row carry the same, but for rounding
+    row, column = (int(index) for index in np.unravel_index(first, known.shape))
+    step = int(row * max(window_min / run.step_min, 1.0))
+    time = run.exogenous.start + timedelta(minutes=step * run.step_min)
+    return {**place(column), "step": step, "time": time.isoformat(), "value": abs(float(values[row, column]))}
