@@ -14,7 +14,18 @@ import numpy as np
 
 from cosim import plugins
 from cosim.contract import (
-    STANDARDS, Area, Connection, Feeder, Float, Int, LoadFact, LoadLaws, Survey, TransformerSpec, ZipShares, out_of_range,
+    STANDARDS,
+    Area,
+    Connection,
+    Feeder,
+    Float,
+    Int,
+    LoadFact,
+    LoadLaws,
+    Survey,
+    TransformerSpec,
+    ZipShares,
+    out_of_range,
 )  # fmt: skip
 from cosim.errors import Fault, InputError
 from cosim.feeders.areas import PUBLIC_V, areas_of, limits_of, rated_v

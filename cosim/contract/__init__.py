@@ -33,13 +33,13 @@ from cosim.contract.signals import Decision as Decision
 from cosim.contract.signals import LocalCurves as LocalCurves
 from cosim.contract.signals import Observation as Observation
 from cosim.contract.signals import Setpoints as Setpoints
-from cosim.load_laws import LoadLaws as LoadLaws
 from cosim.contract.standard import ANSI_C84_1 as ANSI_C84_1
 from cosim.contract.standard import AS_61000 as AS_61000
 from cosim.contract.standard import EN_50160 as EN_50160
 from cosim.contract.standard import ESQCR as ESQCR
 from cosim.contract.standard import STANDARDS as STANDARDS
 from cosim.contract.standard import Standard as Standard
+from cosim.load_laws import LoadLaws as LoadLaws
 from cosim.network import Branch as Branch
 from cosim.network import Complex as Complex
 from cosim.network import Float as Float
