@@ -16,6 +16,7 @@ from cosim.contract import Branch, LoadFact, LoadShape, Network
 _DEFAULT_RATING_A = (400.0, 600.0)  # what OpenDSS reports for a line that nobody rated
 _NONLINEAR = ("Generator", "PVSystem", "Storage", "Isource", "VCCS", "UPFC", "IndMach012", "VSConverter")
 _CONTROLS = ("RegControl", "CapControl", "SwtControl", "InvControl", "StorageController")
+_PASSIVE = ("Line", "Transformer", "Reactor", "Capacitor", "Fault")
 _METRES_PER_UNIT = {0: 1.0, 1: 1609.344, 2: 304.8, 3: 1000.0, 4: 1.0, 5: 0.3048, 6: 0.0254, 7: 0.01, 8: 0.001}
 
 
@@ -102,8 +103,7 @@ def network_of(dss: Any) -> Network:
     data, indices, pointers = dss.YMatrix.getYsparse()
     matrix = sparse.csc_matrix((data, indices, pointers), shape=(len(names), len(names)), dtype=complex)
     voltages = np.array(dss.YMatrix.getV(), dtype=float).view(complex)[1:]
-    branches = [_branch(dss, name, "line", row) for name in elements(dss, "Line")]
-    branches += [_branch(dss, name, "transformer", row) for name in elements(dss, "Transformer")]
+    branches = [_branch(dss, name, kind.lower(), row) for kind in _PASSIVE for name in elements(dss, kind)]
     injectors = tuple(f"{kind}.{name}" for kind in _NONLINEAR for name in elements(dss, kind))
     controls = tuple(f"{kind}.{name}" for kind in _CONTROLS for name in elements(dss, kind))
     dss.Vsources.First()
@@ -111,24 +111,25 @@ def network_of(dss: Any) -> Network:
 
 
 def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:
-    """Read the active circuit element, a line or a transformer."""
+    """Read the active circuit element, which is passive."""
     buses = tuple(bus.split(".")[0].upper() for bus in dss.CktElement.BusNames())
     numbers = np.array(dss.CktElement.NodeOrder()).reshape(len(buses), -1)
     conductors = numbers.shape[1]
     admittance = np.array(dss.CktElement.YPrim()).view(complex).reshape(numbers.size, numbers.size).T.copy()
-    watched, length_m = 0, 0.0
+    watched, length_m, rating_a = 0, 0.0, float("nan")
     if kind == "transformer":
         phases = int(dss.CktElement.NumPhases())
         kvs, kvas = windings_of(dss, name)
         watched = int(np.argmin(kvs))
         rating_a = kvas[watched] / (kvs[watched] * (np.sqrt(3.0) if phases > 1 else 1.0))
-    else:
+    elif kind == "line":
         ratings = (dss.CktElement.NormalAmps(), dss.CktElement.EmergAmps())
         rating_a = float("nan") if ratings == _DEFAULT_RATING_A or ratings[0] <= 0 else float(ratings[0])
         dss.Lines.Name(name)
         length_m = float(dss.Lines.Length()) * _METRES_PER_UNIT.get(int(dss.Lines.Units()), 1.0)
     return Branch(
-        name=name,
+        # a reactor may be called like a line
+        name=name if kind in ("line", "transformer") else f"{kind}.{name}".upper(),
         kind=kind,
         buses=buses,
         nodes=np.array([row.get(f"{bus}.{n}", -1) for bus, line in zip(buses, numbers, strict=True) for n in line]),

@@ -21,14 +21,15 @@ Int = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """A line or a transformer: its primitive admittance and the nodes it joins.
+    """A passive element: its primitive admittance and the nodes it joins.
 
     Attributes
     ----------
     name : str
-        Name without its class, upper case, for example ``LINE1``.
+        Upper case; of lines and transformers without the class, as in ``LINE1``, of others with it: ``REACTOR.FUSE1``.
     kind : str
-        ``"line"`` or ``"transformer"``.
+        ``"line"``, ``"transformer"``, or another class of OpenDSS: ``"reactor"``, ``"capacitor"``, ``"fault"`` (a
+        resistance).
     buses : tuple of str
         One bus per terminal.
     nodes : ndarray of int, shape (terminal · conductor,)
@@ -40,7 +41,7 @@ class Branch:
     monitored : slice
         Rows of the monitored terminal in ``nodes``.
     rating_a : float
-        Rated current of a conductor [A]; nan where the feeder gives none.
+        Rated current of a conductor [A]; nan where the feeder gives none, and of other kinds.
     length_m : float
         Length of a line [m]; 0 of a transformer.
     """
@@ -54,6 +55,11 @@ class Branch:
     monitored: slice
     rating_a: float
     length_m: float
+
+    @property
+    def element(self) -> str:
+        """Name with its class, as OpenDSS knows it."""
+        return self.name if "." in self.name else f"{self.kind.capitalize()}.{self.name}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +77,7 @@ class Network:
     source_pu : float
         Source voltage at which ``no_load_v`` holds.
     branches : tuple of Branch
-        Lines and transformers.
+        All passive elements but loads.
     injectors, controls : tuple of str
         Elements that a constant linear network cannot represent: other sources of power, and automatic switching.
     """

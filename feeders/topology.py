@@ -60,23 +60,23 @@ def head_line(network: Network, start: str) -> str | None:
 
 
 def edges_of(network: Network) -> list[Edge]:
-    """Lines, and transformers that do not change the voltage, as edges between buses."""
+    """Lines, and all else that joins buses without changing the voltage, as edges between buses."""
     lines = [(line.buses[0], line.buses[1], line.length_m) for line in network.lines]
     return [*lines, *_passages(network)]
 
 
 def _passages(network: Network) -> list[Edge]:
-    """Transformers whose terminals have nearly the same voltage, as lines without length."""
-    transformers = (branch for branch in network.branches if branch.kind == "transformer")
-    return [(*pair, 0.0) for branch in transformers for pair in _levels_joined(network, branch)]
+    """Transformers, reactors and the like whose terminals have nearly the same voltage, as lines without length."""
+    others = (branch for branch in network.branches if branch.kind != "line")
+    return [(*pair, 0.0) for branch in others for pair in _levels_joined(network, branch)]
 
 
-def _levels_joined(network: Network, transformer: Branch) -> list[tuple[str, str]]:
-    """Pairs of buses that a transformer joins at nearly the same voltage."""
-    nodes = transformer.nodes.reshape(len(transformer.buses), -1)
+def _levels_joined(network: Network, branch: Branch) -> list[tuple[str, str]]:
+    """Pairs of buses that a branch joins at nearly the same voltage."""
+    nodes = branch.nodes.reshape(len(branch.buses), -1)
     at_terminal_v = np.where(nodes < 0, 0.0, np.abs(network.no_load_v[nodes])).max(axis=1)
     return [
         (one, other)
-        for (one, one_v), (other, other_v) in combinations(zip(transformer.buses, at_terminal_v, strict=True), 2)
+        for (one, one_v), (other, other_v) in combinations(zip(branch.buses, at_terminal_v, strict=True), 2)
         if one != other and 0.0 < max(one_v, other_v) <= NEARLY_EQUAL_VOLTAGES * min(one_v, other_v)
     ]
