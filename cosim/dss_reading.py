@@ -5,23 +5,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from cosim.contract import Branch, LoadFact, LoadShape, Network
+from cosim.contract import Branch, Complex, LoadFact, LoadShape, Network
 
 _DEFAULT_RATING_A = (400.0, 600.0)  # what OpenDSS reports for a line that nobody rated
-_NONLINEAR = ("Generator", "PVSystem", "Storage", "Isource", "VCCS", "UPFC", "IndMach012", "VSConverter")
-_CONTROLS = ("RegControl", "CapControl", "SwtControl", "InvControl", "StorageController")
-_PASSIVE = ("Line", "Transformer", "Reactor", "Capacitor", "Fault")
+FOLLOWED = ("Generator", "PVSystem", "Storage", "Isource")
+_NOT_RUN = ("VCCS", "UPFC", "IndMach012", "VSConverter", "GICLine", "GICsource")
+_UNTOLD = ("InvControl", "ExpControl", "StorageController", "GenDispatcher", "UPFCControl", "ESPVLControl")
+_DISPATCHED = {"Generator": ("default",), "Storage": ("default", "follow")}
+TAP_CONTROLS = ("RegControl", "CapControl")
+_SWITCHES = ("SwtControl", "Relay", "Recloser", "Fuse")
+OTHER_CONTROLS = (*_SWITCHES, *_UNTOLD)
+_PASSIVE = ("Line", "Transformer", "Reactor", "Capacitor", "Fault", "AutoTrans", "GICTransformer")
 _METRES_PER_UNIT = {0: 1.0, 1: 1609.344, 2: 304.8, 3: 1000.0, 4: 1.0, 5: 0.3048, 6: 0.0254, 7: 0.01, 8: 0.001}
 
 
 def elements(dss: Any, kind: str) -> Iterator[str]:
     """Make each enabled element of a class the active circuit element, and yield its name in upper case."""
+    if not (dss.Circuit.SetActiveClass(kind) > 0 and dss.ActiveClass.Count()):
+        return
     prefix = kind.lower() + "."
     for full in dss.Circuit.AllElementNames():
         if full.lower().startswith(prefix) and dss.Circuit.SetActiveElement(full) >= 0 and dss.CktElement.Enabled():
@@ -96,18 +103,62 @@ def cut_off(dss: Any) -> list[str]:
     return [bus for bus in joined if bus not in reached]
 
 
-def network_of(dss: Any) -> Network:
-    """Read the linear network of a circuit whose loads are disabled and which is solved."""
+def ask(dss: Any, element: str, key: str) -> str:
+    """What the circuit says of a property of an element; empty where it says nothing."""
+    dss.Text.Command(f'? "{element}.{key}"')
+    said = str(dss.Text.Result()).strip()
+    return "" if said.lower() in ("property unknown", "none") else said
+
+
+def sources_of(dss: Any) -> dict[str, list[str]]:
+    """Other sources than the circuit's own, and the node of each conductor of theirs."""
+    found = {}
+    for kind in (*FOLLOWED, *_NOT_RUN):
+        for name in elements(dss, kind):
+            buses = [bus.split(".")[0].upper() for bus in dss.CktElement.BusNames()]
+            numbers = np.array(dss.CktElement.NodeOrder()).reshape(len(buses), -1)
+            found[f"{kind}.{name}"] = [f"{bus}.{n}" for bus, of in zip(buses, numbers, strict=True) for n in of]
+    return found
+
+
+def unhonoured(dss: Any) -> Iterator[tuple[str, str]]:
+    """Elements that a run cannot treat as the file means them, and what it does with them instead."""
+    for kind in _NOT_RUN:
+        yield from ((f"{kind}.{name}", "is solved as in a snapshot, without its own dynamics") for name in elements(dss, kind))
+    for kind in _UNTOLD:
+        told = "does not act: what it controls stays as the file has it"
+        yield from ((f"{kind}.{name}", told) for name in elements(dss, kind))
+    for kind in ("AutoTrans", "GICTransformer"):
+        yield from ((f"{kind}.{name}", "is in the losses, but not watched as a transformer") for name in elements(dss, kind))
+    for kind, known in _DISPATCHED.items():
+        for name in list(elements(dss, kind)):
+            mode = ask(dss, f"{kind}.{name}", "dispmode")
+            if mode.lower() not in known:
+                yield f"{kind}.{name}", f"has dispmode={mode}, which nothing dispatches: it stays as the file starts it"
+    for name in list(elements(dss, "Vsource")):
+        if ask(dss, f"Vsource.{name}", "daily") or ask(dss, f"Vsource.{name}", "yearly"):
+            yield f"Vsource.{name}", "has a shape over time, and is held at its pu"
+
+
+def network_of(dss: Any, sources: Mapping[str, Sequence[str]], missed: Sequence[tuple[str, str]]) -> Network:
+    """Read the linear network of a circuit that is solved, its loads and other sources disabled."""
     names = tuple(name.upper() for name in dss.Circuit.YNodeOrder())
     row = {name: index for index, name in enumerate(names)}
     data, indices, pointers = dss.YMatrix.getYsparse()
     matrix = sparse.csc_matrix((data, indices, pointers), shape=(len(names), len(names)), dtype=complex)
     voltages = np.array(dss.YMatrix.getV(), dtype=float).view(complex)[1:]
     branches = [_branch(dss, name, kind.lower(), row) for kind in _PASSIVE for name in elements(dss, kind)]
-    injectors = tuple(f"{kind}.{name}" for kind in _NONLINEAR for name in elements(dss, kind))
-    controls = tuple(f"{kind}.{name}" for kind in _CONTROLS for name in elements(dss, kind))
+    nodes = tuple(np.array([row.get(node, -1) for node in of]) for of in sources.values())
+    controls = tuple(f"{kind}.{name}" for kind in (*TAP_CONTROLS, *_SWITCHES) for name in elements(dss, kind))
     dss.Vsources.First()
-    return Network(names, matrix, voltages, float(dss.Vsources.PU()), tuple(branches), injectors, controls)
+    pu = float(dss.Vsources.PU())
+    return Network(names, matrix, voltages, pu, tuple(branches), tuple(sources), controls, nodes, tuple(missed))
+
+
+def primitive_admittance(dss: Any) -> Complex:
+    """Primitive admittance of the active circuit element [S]."""
+    flat = np.array(dss.CktElement.YPrim()).view(complex)
+    return flat.reshape(round(len(flat) ** 0.5), -1).T.copy()
 
 
 def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:
@@ -115,7 +166,7 @@ def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:
     buses = tuple(bus.split(".")[0].upper() for bus in dss.CktElement.BusNames())
     numbers = np.array(dss.CktElement.NodeOrder()).reshape(len(buses), -1)
     conductors = numbers.shape[1]
-    admittance = np.array(dss.CktElement.YPrim()).view(complex).reshape(numbers.size, numbers.size).T.copy()
+    admittance = primitive_admittance(dss)
     watched, length_m, rating_a = 0, 0.0, float("nan")
     if kind == "transformer":
         phases = int(dss.CktElement.NumPhases())

@@ -6,8 +6,8 @@ losses and powers are computed for a whole horizon at once, after the power flow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -43,7 +43,9 @@ class Branch:
     rating_a : float
         Rated current of a conductor [A]; nan where the feeder gives none, and of other kinds.
     length_m : float
-        Length of a line [m]; 0 of a transformer.
+        Length of a line [m]; 0 of others.
+    later : tuple of (int, ndarray of complex)
+        Step of a run from which on the primitive admittance is another, and that one: taps and capacitors that moved.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Branch:
     monitored: slice
     rating_a: float
     length_m: float
+    later: tuple[tuple[int, Complex], ...] = ()
 
     @property
     def element(self) -> str:
@@ -80,6 +83,10 @@ class Network:
         All passive elements but loads.
     injectors, controls : tuple of str
         Elements that a constant linear network cannot represent: other sources of power, and automatic switching.
+    injector_nodes : tuple of ndarray of int, shape (injector,)
+        Row of the node of each conductor; -1 is earth.
+    unhonoured : tuple of (str, str)
+        Elements that a run cannot treat as the file means them, and what it does with them instead.
     """
 
     node_names: tuple[str, ...]
@@ -89,6 +96,8 @@ class Network:
     branches: tuple[Branch, ...]
     injectors: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
+    injector_nodes: tuple[Int, ...] = ()
+    unhonoured: tuple[tuple[str, str], ...] = ()
 
     def branch(self, name: str) -> Branch:
         """Return the branch of that name (KeyError where there is none)."""
@@ -96,6 +105,21 @@ class Network:
             if branch.name == name.upper():
                 return branch
         raise KeyError(name)
+
+    def moved(self, admittances_s: Mapping[str, Complex]) -> Network:
+        """Return the network with other primitive admittances [S] of some branches; ``no_load_v`` stays."""
+        change = sparse.lil_matrix(self.admittance_s.shape, dtype=complex)
+        branches = []
+        for branch in self.branches:
+            admittance_s = admittances_s.get(branch.name, branch.admittance_s)
+            wired = branch.nodes >= 0
+            for row, column in zip(*np.nonzero(admittance_s - branch.admittance_s), strict=True):
+                if wired[row] and wired[column]:
+                    change[branch.nodes[row], branch.nodes[column]] += (
+                        admittance_s[row, column] - branch.admittance_s[row, column]
+                    )
+            branches.append(replace(branch, admittance_s=admittance_s))
+        return replace(self, admittance_s=self.admittance_s + change.tocsc(), branches=tuple(branches))
 
     @property
     def lines(self) -> tuple[Branch, ...]:
@@ -119,7 +143,11 @@ def _at_terminals(branches: Sequence[Branch], voltages_v: Complex) -> Iterator[t
             of_node[nodes < 0] = 0.0  # earth
             v = of_node[place.reshape(len(block), -1)]
             v = np.ascontiguousarray(v.transpose(0, 2, 1))  # (branch, step, conductor)
-            yield from zip(block, v, v @ admittance.transpose(0, 2, 1), strict=True)
+            current = v @ admittance.transpose(0, 2, 1)
+            for row, position in enumerate(block):
+                for step, moved_s in branches[position].later:
+                    current[row, step:] = v[row, step:] @ moved_s.T
+            yield from zip(block, v, current, strict=True)
 
 
 def terminal_currents(branches: Sequence[Branch], voltages_v: Complex) -> list[Complex]:
@@ -217,16 +245,15 @@ class ServedPower:
         nodes = {node for phases in customer_nodes for node in phases} | {n for n in customer_neutral if n >= 0}
         self._rows = np.array(sorted(nodes), dtype=np.int64)
         self._admittance = network.admittance_s.tocsr()[self._rows]
-        self._possible = not network.injectors
         self._share = np.zeros((len(self._rows), len(customer_nodes)))
         for column, phases in enumerate(customer_nodes):
             self._share[np.searchsorted(self._rows, phases), column] = 1.0 / len(phases)
         self._per_node = per_node
 
-    def mismatch_kw(self, voltage_v: Complex, net_kw: Float) -> float:
-        """Largest difference between served and requested power [kW]; 0 where other sources hide it."""
-        if not self._possible:
-            return 0.0
+    def mismatch_kw(self, voltage_v: Complex, net_kw: Float, others_kw: Float | None = None) -> float:
+        """Largest difference between served and requested power [kW]; ``others_kw`` other sources feed in per node."""
         served = (voltage_v[self._rows] * (self._admittance @ voltage_v).conj()).real / -1e3
+        if others_kw is not None:
+            served = served + others_kw[self._rows]
         difference = served - self._share @ net_kw if self._per_node else served.sum() - net_kw.sum()
         return float(np.abs(difference).max())

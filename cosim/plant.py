@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -11,8 +12,13 @@ from cosim.contract import Complex, Decision, Engine, Exogenous, Feeder, Float, 
 from cosim.devices import EvFleet, pv_output
 from cosim.errors import PowerFlowError
 from cosim.households import Behaviour, Households
-from cosim.network import ServedPower, monitored_currents
+from cosim.network import Network, ServedPower, monitored_currents
 from cosim.trajectory import Trajectory, meter_voltage_v
+
+if TYPE_CHECKING:
+    from cosim.dss_devices import OwnElements
+
+Answer = TypeVar("Answer")
 
 SERVED_TOLERANCE_KW = 0.01
 """Largest difference between power requested and power that the solved voltages serve before a step is marked."""
@@ -22,6 +28,7 @@ SERVED_BAND_PU = (0.5, 1.5)
 
 _CURVE_TOLERANCE_KW = 0.01
 _CURVE_ITERATIONS = 200
+_CONTROL_ITERATIONS = 15  # OpenDSS's own number
 _CUSTOMER_RECORDS = (
     "ev_kw", "pv_kw", "pv_kvar", "soc_kwh", "import_cap_kw", "ev_limit_kw", "pv_limit_kw", "net_kw", "net_kvar",
 )  # fmt: skip
@@ -69,17 +76,24 @@ class Plant:
         self._passive = len(exogenous.sessions) == 0 and not exogenous.pv_available_kw.any()
         earthed_stars = not feeder.delta_customers and max(feeder.customer_neutral, default=-1) < 0
         _, self._customer_nodes, _ = feeder.terminals
-        self._served = ServedPower(
-            feeder.network, feeder.customer_nodes, feeder.customer_neutral, per_node=earthed_stars
-        )
+        self._earthed_stars = earthed_stars
+        # an engine that knows the circuit's file also runs what the file brings along
+        start = getattr(engine, "start", None)
+        self._own: OwnElements | None = start(exogenous.start, exogenous.step_min) if start else None
+        self._others_kw = np.zeros((exogenous.steps, len(feeder.network.injectors) if self._own else 0))
+        self._at_nodes_kw: Float | None = None
+        self._moves: list[tuple[int, dict[str, Complex]]] = []
         watched = [*feeder.monitored, *[name for name in (feeder.transformer, feeder.head_line) if name]]
-        self._watched = tuple(feeder.network.branch(name) for name in watched)
+        self._watched_names = watched
+        self._take(feeder.network)
 
     def reset(self) -> Observation:
         """Return to the first moment; the first observation is the power flow that the forecast expects of it."""
         self.completed = 0
         expected = self._expected
         net = expected.inflexible_kw[0]
+        if self._own is not None:
+            self._own.begin(0)
         # no step has been metered yet, and the true first step would be a look ahead
         voltage = self.engine.solve(net, expected.demand_kvar[0], self.day.source_pu[0])
         pv = expected.pv_available_kw[0]
@@ -103,10 +117,10 @@ class Plant:
         # no car and no sun: nothing reacts to setpoints, and the power flow is all there is to a step
         if self._passive:
             net_kw, net_kvar = day.demand_kw[k], day.demand_kvar[k]
-            voltage = self.engine.solve(net_kw, net_kvar, day.source_pu[k])
+            voltage, _ = self._with_own(k, lambda: (self.engine.solve(net_kw, net_kvar, day.source_pu[k]), None))
             self._refuse_collapse(voltage)
         else:
-            voltage, (ev_kw, pv_kw, pv_kvar) = self._react(k, setpoints)
+            voltage, (ev_kw, pv_kw, pv_kvar) = self._with_own(k, lambda: self._react(k, setpoints))
             self._refuse_collapse(voltage)
             net_kw = day.demand_kw[k] + ev_kw - pv_kw
             net_kvar = day.demand_kvar[k] + pv_kvar
@@ -115,7 +129,7 @@ class Plant:
             there = self.fleet.stays.session[k]
             # session -1 (no car) reads the zero appended at the end
             record["soc_kwh"][k] = np.where(there >= 0, np.append(self.fleet.soc_kwh, 0.0)[there], 0.0)
-        mismatch_kw = self._served.mismatch_kw(voltage, net_kw)
+        mismatch_kw = self._served.mismatch_kw(voltage, net_kw, self._at_nodes_kw)
         if not mismatch_kw <= SERVED_TOLERANCE_KW:  # "not <=", so that nan is marked too
             self._mark(k, f"power served differs from power requested by {mismatch_kw:.3f} kW")
         record["net_kw"][k], record["net_kvar"][k] = net_kw, net_kvar
@@ -138,7 +152,7 @@ class Plant:
         return Trajectory(
             label=label,
             engine=self.engine.name,
-            feeder=self.feeder,
+            feeder=self._feeder_with_moves(),
             # a stopped run is judged on the steps that it has
             exogenous=day if n == day.steps else day.first(n),
             control_min=control_min,
@@ -150,6 +164,8 @@ class Plant:
             planned_kva=self._planned_kva[:n],
             delivered_kwh=self.fleet.delivered_kwh,
             unservable_kwh=self.fleet.unservable_kwh,
+            others_kw=self._others_kw[:n],
+            switchings=tuple(self._own.switchings) if self._own else (),
             complete=n == day.steps,
             reproducible=all(decision.reproducible for _, decision in self._decisions),
             **records,
@@ -167,6 +183,42 @@ class Plant:
             f"voltage collapse: {magnitude[worst]:.1f} V at {self.feeder.network.node_names[nodes[worst]]}, outside "
             f"{SERVED_BAND_PU[0]}..{SERVED_BAND_PU[1]} of {nominal_v:.0f} V, where the power asked for is not served"
         )
+
+    def _with_own(self, k: int, solve: Callable[[], tuple[Complex, Answer]]) -> tuple[Complex, Answer]:
+        """Solve a step with what the file itself runs: its sources at their time, and its controls until none acts."""
+        own = self._own
+        if own is None:
+            return solve()
+        own.begin(k)
+        for _ in range(_CONTROL_ITERATIONS):
+            solved = solve()
+            if not own.act():
+                break
+        else:
+            solved = solve()
+            self._mark(k, "the file's own regulators and capacitor controls did not come to rest")
+        if own.note_switchings():
+            self._moves.append((k, dict(own.moved)))
+            self._take(self.feeder.network.moved(own.moved))
+        self._others_kw[k], self._at_nodes_kw = own.sources_kw()
+        return solved
+
+    def _take(self, network: Network) -> None:
+        """Watch and check by these admittances."""
+        feeder = self.feeder
+        self._served = ServedPower(network, feeder.customer_nodes, feeder.customer_neutral, self._earthed_stars)
+        self._watched = tuple(network.branch(name) for name in self._watched_names)
+
+    def _feeder_with_moves(self) -> Feeder:
+        """The place, its branches with what moved: whoever reads the run gets currents and losses right."""
+        network = self.feeder.network
+        if not self._moves:
+            return self.feeder
+        branches = [
+            replace(branch, later=tuple((k, of[branch.name]) for k, of in self._moves if branch.name in of))
+            for branch in network.branches
+        ]
+        return replace(self.feeder, network=replace(network, branches=tuple(branches)))
 
     def _mark(self, step: int, reason: str) -> None:
         self._degraded[step] = True

@@ -16,10 +16,8 @@ _SOURCE_SHARE = 1e-6  # of the largest injected current: what counts as a source
 
 def refuse_what_is_not_linear(feeder: Feeder) -> None:
     """Refuse, by name, what a constant linear network with constant-power loads cannot represent."""
-    network = feeder.network
     reasons = [
-        (network.injectors, "sources of power other than customers"),
-        (network.controls, "automatic switching or regulation"),
+        (feeder.network.injectors, "sources of power other than customers"),
         (tuple(f"Load.{name}" for name in feeder.delta_customers), "loads between phases (delta)"),
     ]
     found = [f"{what}: {', '.join(elements)}" for elements, what in reasons if elements]

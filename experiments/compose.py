@@ -80,7 +80,10 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
                 scenario.feeder,
                 source_pu=scenario.grid.source_pu,
                 transformer=None if machine is None else TransformerSpec(**machine.model_dump()),
+                taps=scenario.grid.taps,
+                accept=scenario.grid.accept,
             )
+            feeder.refuse_unhonoured()
     with collecting(faults, "metrics", where):
         find_own(scenario.metrics)
     day = None

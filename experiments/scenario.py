@@ -113,6 +113,13 @@ class Grid(_Table):
 
     source_pu: float | None = Field(None, ge=0.8, le=1.2, description="Source voltage [pu of the source's base]")
     transformer: Transformer | None = None
+    taps: Literal["frozen", "controlled"] = Field(
+        "frozen", description="Whether the file's own regulators and capacitor controls act"
+    )
+    accept: tuple[str, ...] = Field(
+        (), strict=False, description="Elements of the file that a run cannot honour, to be run with all the same",
+        examples=[["Storage.bat"]],
+    )  # fmt: skip
 
 
 class Homes(_Table):

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from cosim import plugins
-from cosim.contract import Connection, Feeder, LoadFact, Survey, TransformerSpec, out_of_range
+from cosim.contract import Connection, Feeder, LoadFact, Network, Survey, TransformerSpec, out_of_range
 from cosim.errors import Fault, InputError
 from cosim.feeders.faults import circuit_faults, no_load_voltages, over_rated, rated_v
 from cosim.feeders.find import find
@@ -26,6 +26,7 @@ one thread from here to the engine."""
 CONNECTION_KW_PER_PHASE = 14.0
 """Where ``feeder.toml`` declares none: about 60 A, the smaller of the main fuses usual in British homes."""
 
+_TAP_CONTROLS = ("RegControl.", "CapControl.")
 _TEXT = "give text in quotes, not empty, e.g. {}"
 _REMEDIES = {
     "name": _TEXT.format('name = "my_street"'),
@@ -51,6 +52,8 @@ def load(
     source_pu: float | None = None,
     transformer: TransformerSpec | None = None,
     connections: Sequence[Connection] = (),
+    taps: Literal["frozen", "controlled"] = "frozen",
+    accept: Sequence[str] = (),
 ) -> Feeder:
     """Load a shipped or installed feeder by name, or any OpenDSS circuit by the path of its master file.
 
@@ -65,6 +68,10 @@ def load(
         Machine to put in place of the only transformer, impedance and all.
     connections : sequence of Connection, optional
         Customers of the file that are connected elsewhere, and customers that the file does not have.
+    taps : str
+        ``controlled``: the file's own regulators and capacitor controls act, with their delays between steps.
+    accept : sequence of str
+        Elements, such as ``Storage.bat``, that a run cannot treat as the file means them and is made with all the same.
 
     Returns
     -------
@@ -90,7 +97,10 @@ def load(
     if wrong:
         raise InputError(wrong)
     changes["replaced_transformer"] = changes.pop("transformer")
-    return replace(_assemble(master, survey, facts), **changes)
+    own: dict[str, Any] = {"taps": taps, "accepted": tuple(accept)}
+    told = tuple(_own_warnings(survey.network, **own))
+    feeder = _assemble(master, survey, facts)
+    return replace(feeder, **changes, **own, warnings=(*feeder.warnings, *told))
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -181,7 +191,7 @@ def _nominal_voltage_v(survey: Survey) -> float:
 
 
 def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, float]) -> Iterator[str]:
-    lines, controls, injectors = survey.network.lines, survey.network.controls, survey.network.injectors
+    lines = survey.network.lines
     voltage_v = no_load_voltages(survey.network)
     unrated = sum(not np.isfinite(line.rating_a) for line in lines)
     if unrated == len(lines):
@@ -202,17 +212,12 @@ def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str,
         yield f"more than two windings: {watched}; currents in the others are left out ({named})"
     if not survey.bus_xy:
         yield "no coordinates: the map is left out"
-    if controls:
-        yield f"tap control disabled, switches as they are at the start: {', '.join(controls[:5])}"
     nominal_v = facts.get("nominal_voltage_v")
     there_v = float(np.median([voltage_v[f"{load.bus}.{load.node_numbers[0]}"] for load in survey.loads]))
     if nominal_v and not 0.7 <= nominal_v / there_v <= 1.4:
         yield f"nominal_voltage_v = {nominal_v:g} (feeder.toml), but loads have {there_v:.1f} V from phase to earth"
     if nominal_v is None:
         yield f"nominal voltage not declared (feeder.toml): {_nominal_voltage_v(survey):.1f} V from the loads' ratings"
-    if injectors:
-        held = "other sources held at constant power as in the file, so served power cannot be checked"
-        yield f"{held}: {', '.join(injectors[:5])}"
     base_v = nominal_v or _nominal_voltage_v(survey)
     by_problem: dict[str, list[str]] = defaultdict(list)
     for load in survey.loads:
@@ -225,6 +230,25 @@ def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str,
     for problem, who in by_problem.items():
         shown = f"{', '.join(who[:3])}{', …' * (len(who) > 3)}"
         yield f"{len(who)} of {len(survey.loads)} loads {problem} ({shown})"
+
+
+def _own_warnings(network: Network, taps: str, accepted: Sequence[str]) -> Iterator[str]:
+    """What a run does with the elements of the file that move or feed in by themselves."""
+    acting = [name for name in network.controls if taps == "controlled" and name.startswith(_TAP_CONTROLS)]
+    idle = [name for name in network.controls if name not in acting]
+    if idle:
+        yield f"tap control disabled, switches as they are at the start: {_few(idle)}"
+    if acting:
+        yield f"tap control acts; controllers that predict voltages know the first taps only: {_few(acting)}"
+    if network.injectors:
+        yield f"other sources feed in by the file's shapes, and no controller knows them: {_few(network.injectors)}"
+    for name, why in network.unhonoured:
+        is_accepted = name.upper() in {one.upper() for one in accepted}
+        yield f"{name} {why} ({'accepted' if is_accepted else 'runs are refused unless it is accepted'})"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + ", …" * (len(names) > 5)
 
 
 def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -203,6 +204,10 @@ class Feeder(FrozenArrays):
         For the sun.
     delta_customers : tuple of str
         Customers that are connected between phases.
+    taps : str
+        ``"frozen"`` where the file has them, or ``"controlled"`` by the file's own regulators and capacitor controls.
+    accepted : tuple of str
+        Elements of ``network.unhonoured`` with which it is run all the same.
     warnings : tuple of str
         What is missing or will mislead.
 
@@ -237,6 +242,8 @@ class Feeder(FrozenArrays):
     latitude_deg: float = 53.48
     longitude_deg: float = -2.24
     delta_customers: tuple[str, ...] = ()
+    taps: Literal["frozen", "controlled"] = "frozen"
+    accepted: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -249,6 +256,29 @@ class Feeder(FrozenArrays):
                 who = ", ".join(np.array(self.customers)[wrong][:5])
                 problem = f"is negative or no finite number for {who}"
                 faults.append(Fault(f"feeder {self.name}", key, problem, "give kilowatts, e.g. 14"))
+        if faults:
+            raise InputError(faults)
+
+    def refuse_unhonoured(self) -> None:
+        """Refuse, by name, what a run cannot treat as the file means it, unless it was accepted.
+
+        Raises
+        ------
+        InputError
+            With every such element, and every name accepted that is none.
+        """
+        accepted = {name.upper() for name in self.accepted}
+        known = {name.upper() for name, _ in self.network.unhonoured}
+        faults = [
+            Fault(str(self.master), name, why, f'change the file, or accept it: [grid] accept = ["{name}"], --accept {name}')
+            for name, why in self.network.unhonoured
+            if name.upper() not in accepted
+        ]
+        faults += [
+            Fault(str(self.master), "accept", f"'{name}' is nothing that would be refused", "leave it out")
+            for name in self.accepted
+            if name.upper() not in known
+        ]
         if faults:
             raise InputError(faults)
 

@@ -130,11 +130,12 @@ def _energy_metrics(run: Trajectory) -> dict[str, float]:
     lost_kwh = total_kwh(run.losses_kw)
     consumed_kwh = total_kwh(run.exogenous.demand_kw) + total_kwh(run.ev_kw)
     fed_in_kwh = total_kwh(_source_kw(run))
-    # what other sources feed in is not measured, so the balance cannot close and says nothing
+    generated_kwh = total_kwh(run.pv_kw) + total_kwh(run.other_sources_kw)
+    # where other sources were not measured, the balance cannot close and says nothing
     balance_percent = (
         float("nan")
-        if run.feeder.network.injectors
-        else energy.balance_error_percent(fed_in_kwh, total_kwh(run.pv_kw), consumed_kwh, lost_kwh)
+        if run.feeder.network.injectors and not run.others_kw.size
+        else energy.balance_error_percent(fed_in_kwh, generated_kwh, consumed_kwh, lost_kwh)
     )
     return {
         "losses_kwh": lost_kwh,
@@ -182,6 +183,7 @@ def _promise_metrics(run: Trajectory) -> dict[str, float]:
         # rules have nothing to close; a solver that proved no bound must not look as if it had
         "solve_gap_max": _highest(gaps) if solved else 0.0,
         "degraded_steps": float(run.degraded.sum()),
+        "tap_changes": float(len(run.switchings)) if run.feeder.taps == "controlled" else float("nan"),
     }
 
 
@@ -213,9 +215,10 @@ def _terminal_v(run: Trajectory) -> Float:
 
 
 def _source_kw(run: Trajectory) -> Float:
-    """Active power entering the branches at the source's bus, shape (step,) [kW].
+    """Active power that the source delivers, shape (step,) [kW].
 
-    The source's nodes are those with a current injection in the network without loads.
+    The source's nodes are those with a current injection in the network without loads; it delivers what enters the
+    branches there and what customers draw there, less what other sources feed in there.
     """
     network = run.feeder.network
     injected_a = np.abs(network.admittance_s @ network.no_load_v)
@@ -225,6 +228,12 @@ def _source_kw(run: Trajectory) -> Float:
     for branch, current in zip(branches, terminal_currents(branches, run.node_v), strict=True):
         here = np.isin(branch.nodes, source_nodes)
         power_kw += (run.node_v[:, branch.nodes[here]] * current[:, here].conj()).sum(axis=1).real / 1e3
+    for column, nodes in enumerate(run.feeder.customer_nodes):
+        if np.isin(nodes, source_nodes).all():
+            power_kw += run.net_kw[:, column]
+    for column, nodes in enumerate(network.injector_nodes[: run.others_kw.shape[1]]):
+        if np.isin(nodes, (*source_nodes, -1)).all():
+            power_kw -= run.others_kw[:, column]
     return power_kw
 
 
