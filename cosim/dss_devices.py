@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cosim.contract import Complex, Feeder, Float
-from cosim.dss_reading import FOLLOWED, OTHER_CONTROLS, TAP_CONTROLS, ask, elements, primitive_admittance
+from cosim.dss_reading import FOLLOWED, OTHER_CONTROLS, ask, elements, primitive_admittance
 
 _YEAR_H = 8760.0
 _MINUTES_A_DAY = 1440

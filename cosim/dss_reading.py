@@ -17,10 +17,15 @@ _DEFAULT_RATING_A = (400.0, 600.0)  # what OpenDSS reports for a line that nobod
 FOLLOWED = ("Generator", "PVSystem", "Storage", "Isource")
 _NOT_RUN = ("VCCS", "UPFC", "IndMach012", "VSConverter", "GICLine", "GICsource")
 _UNTOLD = ("InvControl", "ExpControl", "StorageController", "GenDispatcher", "UPFCControl", "ESPVLControl")
-_DISPATCHED = {"Generator": ("default",), "Storage": ("default", "follow")}
-TAP_CONTROLS = ("RegControl", "CapControl")
 _SWITCHES = ("SwtControl", "Relay", "Recloser", "Fuse")
 OTHER_CONTROLS = (*_SWITCHES, *_UNTOLD)
+TAP_CONTROLS = ("RegControl", "CapControl")
+_INSTEAD = {
+    **dict.fromkeys(_NOT_RUN, "is solved as in a snapshot, without what it does over time"),
+    **dict.fromkeys(_UNTOLD, "does not act: what it controls stays as the file has it"),
+    **dict.fromkeys(("AutoTrans", "GICTransformer"), "is in the losses, but not watched as a transformer"),
+}
+_DISPATCHED = {"Generator": ("default",), "Storage": ("default", "follow")}
 _PASSIVE = ("Line", "Transformer", "Reactor", "Capacitor", "Fault", "AutoTrans", "GICTransformer")
 _METRES_PER_UNIT = {0: 1.0, 1: 1609.344, 2: 304.8, 3: 1000.0, 4: 1.0, 5: 0.3048, 6: 0.0254, 7: 0.01, 8: 0.001}
 
@@ -123,21 +128,16 @@ def sources_of(dss: Any) -> dict[str, list[str]]:
 
 def unhonoured(dss: Any) -> Iterator[tuple[str, str]]:
     """Elements that a run cannot treat as the file means them, and what it does with them instead."""
-    for kind in _NOT_RUN:
-        yield from ((f"{kind}.{name}", "is solved as in a snapshot, without its own dynamics") for name in elements(dss, kind))
-    for kind in _UNTOLD:
-        told = "does not act: what it controls stays as the file has it"
-        yield from ((f"{kind}.{name}", told) for name in elements(dss, kind))
-    for kind in ("AutoTrans", "GICTransformer"):
-        yield from ((f"{kind}.{name}", "is in the losses, but not watched as a transformer") for name in elements(dss, kind))
+    for kind, instead in _INSTEAD.items():
+        yield from ((f"{kind}.{name}", instead) for name in elements(dss, kind))
     for kind, known in _DISPATCHED.items():
-        for name in list(elements(dss, kind)):
-            mode = ask(dss, f"{kind}.{name}", "dispmode")
+        for full in [f"{kind}.{name}" for name in elements(dss, kind)]:
+            mode = ask(dss, full, "dispmode")
             if mode.lower() not in known:
-                yield f"{kind}.{name}", f"has dispmode={mode}, which nothing dispatches: it stays as the file starts it"
-    for name in list(elements(dss, "Vsource")):
-        if ask(dss, f"Vsource.{name}", "daily") or ask(dss, f"Vsource.{name}", "yearly"):
-            yield f"Vsource.{name}", "has a shape over time, and is held at its pu"
+                yield full, f"has dispmode={mode}, which nothing dispatches: it stays as the file starts it"
+    for full in [f"Vsource.{name}" for name in elements(dss, "Vsource")]:
+        if ask(dss, full, "daily") or ask(dss, full, "yearly"):
+            yield full, "has a shape over time, but is held at its pu"
 
 
 def network_of(dss: Any, sources: Mapping[str, Sequence[str]], missed: Sequence[tuple[str, str]]) -> Network:

@@ -274,7 +274,9 @@ class ReducedEngine:
     def __init__(self, feeder: Feeder) -> None:
         if feeder.taps == "controlled":
             acting = ", ".join(feeder.network.controls)
-            raise UnsupportedError(f"the reduced network has no regulation: {acting} (use the OpenDSS engine, or frozen taps)")
+            raise UnsupportedError(
+                f"the reduced network cannot regulate: {acting} (use the OpenDSS engine, or frozen taps)"
+            )
         self._network = ReducedNetwork(feeder, watched=(), all_nodes=True)
 
     def solve(self, p_kw: Float, q_kvar: Float, source_pu: float) -> Complex:

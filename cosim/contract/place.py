@@ -269,8 +269,9 @@ class Feeder(FrozenArrays):
         """
         accepted = {name.upper() for name in self.accepted}
         known = {name.upper() for name, _ in self.network.unhonoured}
+        accept = 'change the file, or run with it all the same: [grid] accept = ["{0}"], or --accept {0}'
         faults = [
-            Fault(str(self.master), name, why, f'change the file, or accept it: [grid] accept = ["{name}"], --accept {name}')
+            Fault(str(self.master), name, why, accept.format(name))
             for name, why in self.network.unhonoured
             if name.upper() not in accepted
         ]

@@ -228,11 +228,12 @@ def _source_kw(run: Trajectory) -> Float:
     for branch, current in zip(branches, terminal_currents(branches, run.node_v), strict=True):
         here = np.isin(branch.nodes, source_nodes)
         power_kw += (run.node_v[:, branch.nodes[here]] * current[:, here].conj()).sum(axis=1).real / 1e3
-    for column, nodes in enumerate(run.feeder.customer_nodes):
-        if np.isin(nodes, source_nodes).all():
+    at_source = {-1, *source_nodes.tolist()}
+    for column, drawn_at in enumerate(run.feeder.customer_nodes):
+        if at_source.issuperset(drawn_at):
             power_kw += run.net_kw[:, column]
-    for column, nodes in enumerate(network.injector_nodes[: run.others_kw.shape[1]]):
-        if np.isin(nodes, (*source_nodes, -1)).all():
+    for column, fed_at in enumerate(network.injector_nodes[: run.others_kw.shape[1]]):
+        if at_source.issuperset(fed_at.tolist()):
             power_kw -= run.others_kw[:, column]
     return power_kw
 
