@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from cosim.contract import Branch, Complex, LoadFact, LoadShape, Network
+from cosim.contract import Branch, Complex, Int, LoadFact, LoadShape, Network
 
 _DEFAULT_RATING_A = (400.0, 600.0)  # what OpenDSS reports for a line that nobody rated
 FOLLOWED = ("Generator", "PVSystem", "Storage", "Isource")
@@ -148,11 +148,22 @@ def network_of(dss: Any, sources: Mapping[str, Sequence[str]], missed: Sequence[
     matrix = sparse.csc_matrix((data, indices, pointers), shape=(len(names), len(names)), dtype=complex)
     voltages = np.array(dss.YMatrix.getV(), dtype=float).view(complex)[1:]
     branches = [_branch(dss, name, kind.lower(), row) for kind in _PASSIVE for name in elements(dss, kind)]
+    mains = [dss.CktElement.BusNames()[0].split(".")[0].upper() for _ in elements(dss, "Vsource")]
     nodes = tuple(np.array([row.get(node, -1) for node in of]) for of in sources.values())
     controls = tuple(f"{kind}.{name}" for kind in (*TAP_CONTROLS, *_SWITCHES) for name in elements(dss, kind))
     dss.Vsources.First()
-    pu = float(dss.Vsources.PU())
-    return Network(names, matrix, voltages, pu, tuple(branches), tuple(sources), controls, nodes, tuple(missed))
+    return Network(
+        node_names=names,
+        admittance_s=matrix,
+        no_load_v=voltages,
+        source_pu=float(dss.Vsources.PU()),
+        branches=tuple(branches),
+        source_buses=tuple(mains),
+        injectors=tuple(sources),
+        controls=controls,
+        injector_nodes=nodes,
+        unhonoured=tuple(missed),
+    )
 
 
 def primitive_admittance(dss: Any) -> Complex:
@@ -162,20 +173,19 @@ def primitive_admittance(dss: Any) -> Complex:
 
 
 def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:
-    """Read the active circuit element, which is passive."""
+    """Read the active circuit element, which is passive; ``feeders.topology`` says which terminal feeds whom."""
     buses = tuple(bus.split(".")[0].upper() for bus in dss.CktElement.BusNames())
     numbers = np.array(dss.CktElement.NodeOrder()).reshape(len(buses), -1)
     conductors = numbers.shape[1]
     admittance = primitive_admittance(dss)
-    watched, length_m, rating_a = 0, 0.0, float("nan")
+    watched, length_m, ratings_a = 0, 0.0, [float("nan")] * len(buses)
     if kind == "transformer":
-        phases = int(dss.CktElement.NumPhases())
-        kvs, kvas = windings_of(dss, name)
+        kvs, ratings_a = _windings(dss, name, numbers)
         watched = int(np.argmin(kvs))
-        rating_a = kvas[watched] / (kvs[watched] * (np.sqrt(3.0) if phases > 1 else 1.0))
     elif kind == "line":
         ratings = (dss.CktElement.NormalAmps(), dss.CktElement.EmergAmps())
         rating_a = float("nan") if ratings == _DEFAULT_RATING_A or ratings[0] <= 0 else float(ratings[0])
+        ratings_a = [rating_a] * len(buses)
         dss.Lines.Name(name)
         length_m = float(dss.Lines.Length()) * _METRES_PER_UNIT.get(int(dss.Lines.Units()), 1.0)
     return Branch(
@@ -187,6 +197,20 @@ def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:
         phases=tuple(int(n) for n in numbers[watched]),
         admittance_s=admittance,
         monitored=slice(watched * conductors, (watched + 1) * conductors),
-        rating_a=float(rating_a),
+        rating_a=ratings_a[watched],
         length_m=length_m,
+        terminal_ratings_a=tuple(ratings_a),
     )
+
+
+def _windings(dss: Any, name: str, numbers: Int) -> tuple[list[float], list[float]]:
+    """Rated voltage [kV] and rated current of a conductor [A] of every winding of the active element."""
+    phases = int(dss.CktElement.NumPhases())
+    kvs, kvas = windings_of(dss, name)
+    # two windings of one phase that meet in a node are halves of one, each good for half of the machine
+    is_centre_tapped = phases == 1 and len(kvs) == 3 and set(numbers[1]) & set(numbers[2])
+    if is_centre_tapped:
+        kvas = [kvas[0], kvas[0] / 2.0, kvas[0] / 2.0]
+    # OpenDSS rates windings of several phases line to line
+    to_phase_kv = np.sqrt(3.0) if phases > 1 else 1.0
+    return kvs, [float(kva / phases / kv * to_phase_kv) if kv else np.inf for kv, kva in zip(kvs, kvas, strict=True)]

@@ -204,6 +204,8 @@ def test_taps_and_capacitors_move_as_in_plain_opendss_at_every_step(made: Made, 
     trajectory = run.trajectory
     log = pd.DataFrame(trajectory.switchings, columns=["step", "element", "before", "after"])
     assert set(log["element"]) == MOVING
+    at_ltc = [row for row, limit in enumerate(trajectory.feeder.limits) if limit.asset == "SUB"][:3]
+    rated_a = 2000 / (np.sqrt(3) * 4.16)
     at = log.groupby("element")["before"].first().to_dict()
     for step, dss in enumerate(made.plain(steps, "controlmode=time maxiterations=100", step_min)):
         at.update(log[log["step"] == step].set_index("element")["after"])
@@ -214,6 +216,7 @@ def test_taps_and_capacitors_move_as_in_plain_opendss_at_every_step(made: Made, 
         dss.Circuit.SetActiveElement("Transformer.sub")
         into_a = np.array(dss.CktElement.Currents()).view(complex)[4:7]
         np.testing.assert_allclose(np.abs(trajectory.transformer_current_a[step]), np.abs(into_a), rtol=1e-5)
+        np.testing.assert_allclose(trajectory.limit_percent[step, at_ltc], 100.0 * np.abs(into_a) / rated_a, rtol=1e-5)
     assert run.metrics["tap_changes"] == len(log) > 20
     assert run.metrics["balance_error_percent"] < 0.01
     assert not trajectory.degraded.any()
