@@ -35,8 +35,6 @@ class OwnElements:
 
     Attributes
     ----------
-    moved : dict of str to ndarray of complex
-        Branches whose tap or state is another than at the start, with their primitive admittance now [S].
     switchings : list of (int, str, float, float)
         Step, element, and its tap [pu of the winding] or steps in service before and after.
     """
@@ -46,7 +44,6 @@ class OwnElements:
         self._sources = list(zip(feeder.network.injectors, feeder.network.injector_nodes, strict=True))
         self._nodes = len(feeder.network.node_names)
         self._acts = feeder.taps == "controlled"
-        self.moved: dict[str, Complex] = {}
         self.switchings: list[tuple[int, str, float, float]] = []
         mode, whole_year = self._follow_shapes()
         day = start.timetuple().tm_yday - 1 if whole_year else 0
@@ -90,19 +87,19 @@ class OwnElements:
             np.subtract.at(at_node, nodes, drawn_kw)  # -1, which is earth, is the last
         return of_source, at_node[:-1]
 
-    def note_switchings(self) -> bool:
-        """Record what was switched since the last call; whether anything was."""
+    def note_switchings(self) -> dict[str, Complex]:
+        """Record what was switched since the last call: the primitive admittances now of those branches [S]."""
         states = [self._state(*one) for one in self._watched]
-        changed = [row for row, state in enumerate(states) if state != self._states[row]]
-        for row in changed:
+        switched: dict[str, Complex] = {}
+        for row in [row for row, state in enumerate(states) if state != self._states[row]]:
             kind, name, winding = self._watched[row]
             element = f"{kind}.{name}" + (f".{winding}" if winding else "")
             self.switchings.append((self._step, element, self._states[row], states[row]))
             self._dss.Circuit.SetActiveElement(f"{kind}.{name}")
             branch = name if kind == "Transformer" else f"{kind}.{name}".upper()
-            self.moved[branch] = primitive_admittance(self._dss)
+            switched[branch] = primitive_admittance(self._dss)
         self._states = states
-        return bool(changed)
+        return switched
 
     def _follow_shapes(self) -> tuple[str, bool]:
         """The mode in which every source follows its yearly shape, else its daily; whether a shape is a year long."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,8 +165,10 @@ def _at_terminals(branches: Sequence[Branch], voltages_v: Complex) -> Iterator[t
             v = np.ascontiguousarray(v.transpose(0, 2, 1))  # (branch, step, conductor)
             current = v @ admittance.transpose(0, 2, 1)
             for row, position in enumerate(block):
-                for step, moved_s in branches[position].later:
-                    current[row, step:] = v[row, step:] @ moved_s.T
+                later = branches[position].later
+                ends = [step for step, _ in later[1:]]
+                for (step, moved_s), end in zip_longest(later, ends):
+                    current[row, step:end] = v[row, step:end] @ moved_s.T
             yield from zip(block, v, current, strict=True)
 
 

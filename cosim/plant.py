@@ -170,7 +170,7 @@ class Plant:
             delivered_kwh=self.fleet.delivered_kwh,
             unservable_kwh=self.fleet.unservable_kwh,
             others_kw=self._others_kw[:n],
-            switchings=tuple(self._own.switchings) if self._own else (),
+            switchings=tuple(one for one in self._own.switchings if one[0] < n) if self._own else (),
             complete=n == day.steps,
             reproducible=all(decision.reproducible for _, decision in self._decisions),
             **records,
@@ -205,15 +205,15 @@ class Plant:
         else:
             solved = solve()
             self._mark(k, "the file's own regulators and capacitor controls did not come to rest")
-        if own.note_switchings():
-            self._moves.append((k, dict(own.moved)))
-            self._take(self.feeder.network.moved(own.moved))
+        if switched := own.note_switchings():
+            self._moves.append((k, switched))
+            self._take(self._network.moved(switched))
         self._others_kw[k], self._at_nodes_kw = own.sources_kw()
         return solved
 
     def _take(self, network: Network) -> None:
         """Watch and check by these admittances."""
-        feeder = self.feeder
+        feeder, self._network = self.feeder, network
         self._served = ServedPower(network, feeder.customer_nodes, feeder.customer_neutral, self._earthed_stars)
         self._watched = tuple(network.branch(name) for name in self._watched_names)
         is_new = network is not feeder.network
