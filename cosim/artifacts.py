@@ -21,7 +21,7 @@ import pyarrow as pa
 from cosim.contract import Artifact, BaseController, Controller
 from cosim.errors import CosimError, kind_and_text
 
-RESERVED = ("steps", "customers", "nodes", "lines", "decisions")
+RESERVED = ("steps", "customers", "nodes", "lines", "decisions", "other_sources", "taps")
 """Tables of every run."""
 
 COLUMNS = {

@@ -5,18 +5,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from cosim.contract import PHASES, Branch, Int, LoadFact, LoadShape, Network
+from cosim.contract import PHASES, Branch, Complex, Int, LoadFact, LoadShape, Network
 from cosim.load_laws import OWN_KVAR
 
 _DEFAULT_RATING_A = (400.0, 600.0)  # what OpenDSS reports for a line that nobody rated
-_NONLINEAR = ("Generator", "PVSystem", "Storage", "Isource", "VCCS", "UPFC", "IndMach012", "VSConverter")
-_CONTROLS = ("RegControl", "CapControl", "SwtControl", "InvControl", "StorageController")
+FOLLOWED = ("Generator", "PVSystem", "Storage", "Isource")
+_NOT_RUN = ("VCCS", "UPFC", "IndMach012", "VSConverter", "GICLine", "GICsource")
+_UNTOLD = ("InvControl", "ExpControl", "StorageController", "GenDispatcher", "UPFCControl", "ESPVLControl")
+_SWITCHES = ("SwtControl", "Relay", "Recloser", "Fuse")
+OTHER_CONTROLS = (*_SWITCHES, *_UNTOLD)
+TAP_CONTROLS = ("RegControl", "CapControl")
+_INSTEAD = {
+    **dict.fromkeys(_NOT_RUN, "is solved as in a snapshot, without what it does over time"),
+    **dict.fromkeys(_UNTOLD, "does not act: what it controls stays as the file has it"),
+    **dict.fromkeys(("AutoTrans", "GICTransformer"), "is in the losses, but not watched as a transformer"),
+}
+_DISPATCHED = {"Generator": ("default",), "Storage": ("default", "follow")}
+_PASSIVE = ("Line", "Transformer", "Reactor", "Capacitor", "Fault", "AutoTrans", "GICTransformer")
 _FIXED = 1
 """Status of a load that no shape changes."""
 _METRES_PER_UNIT = {0: 1.0, 1: 1609.344, 2: 304.8, 3: 1000.0, 4: 1.0, 5: 0.3048, 6: 0.0254, 7: 0.01, 8: 0.001}
@@ -24,6 +35,8 @@ _METRES_PER_UNIT = {0: 1.0, 1: 1609.344, 2: 304.8, 3: 1000.0, 4: 1.0, 5: 0.3048,
 
 def elements(dss: Any, kind: str) -> Iterator[str]:
     """Make each enabled element of a class the active circuit element, and yield its name in upper case."""
+    if not (dss.Circuit.SetActiveClass(kind) > 0 and dss.ActiveClass.Count()):
+        return
     prefix = kind.lower() + "."
     for full in dss.Circuit.AllElementNames():
         if full.lower().startswith(prefix) and dss.Circuit.SetActiveElement(full) >= 0 and dss.CktElement.Enabled():
@@ -143,35 +156,82 @@ def cut_off(dss: Any) -> list[str]:
     return [bus for bus in joined if bus not in reached]
 
 
-def network_of(dss: Any) -> Network:
-    """Read the linear network of a circuit whose loads are disabled and which is solved."""
+def ask(dss: Any, element: str, key: str) -> str:
+    """What the circuit says of a property of an element; empty where it says nothing."""
+    dss.Text.Command(f'? "{element}.{key}"')
+    said = str(dss.Text.Result()).strip()
+    return "" if said.lower() in ("property unknown", "none") else said
+
+
+def sources_of(dss: Any) -> dict[str, list[str]]:
+    """Other sources than the circuit's own, and the node of each conductor of theirs."""
+    found = {}
+    for kind in (*FOLLOWED, *_NOT_RUN):
+        for name in elements(dss, kind):
+            buses = [bus.split(".")[0].upper() for bus in dss.CktElement.BusNames()]
+            numbers = np.array(dss.CktElement.NodeOrder()).reshape(len(buses), -1)
+            found[f"{kind}.{name}"] = [f"{bus}.{n}" for bus, of in zip(buses, numbers, strict=True) for n in of]
+    return found
+
+
+def unhonoured(dss: Any) -> Iterator[tuple[str, str]]:
+    """Elements that a run cannot treat as the file means them, and what it does with them instead."""
+    for kind, instead in _INSTEAD.items():
+        yield from ((f"{kind}.{name}", instead) for name in elements(dss, kind))
+    for kind, known in _DISPATCHED.items():
+        for full in [f"{kind}.{name}" for name in elements(dss, kind)]:
+            mode = ask(dss, full, "dispmode")
+            if mode.lower() not in known:
+                yield full, f"has dispmode={mode}, which nothing dispatches: it stays as the file starts it"
+    for full in [f"Vsource.{name}" for name in elements(dss, "Vsource")]:
+        if ask(dss, full, "daily") or ask(dss, full, "yearly"):
+            yield full, "has a shape over time, but is held at its pu"
+
+
+def network_of(dss: Any, sources: Mapping[str, Sequence[str]], missed: Sequence[tuple[str, str]]) -> Network:
+    """Read the linear network of a circuit that is solved, its loads and other sources disabled."""
     names = tuple(name.upper() for name in dss.Circuit.YNodeOrder())
     row = {name: index for index, name in enumerate(names)}
     data, indices, pointers = dss.YMatrix.getYsparse()
     matrix = sparse.csc_matrix((data, indices, pointers), shape=(len(names), len(names)), dtype=complex)
     voltages = np.array(dss.YMatrix.getV(), dtype=float).view(complex)[1:]
-    branches = [_branch(dss, name, "line", row) for name in elements(dss, "Line")]
-    branches += [_branch(dss, name, "transformer", row) for name in elements(dss, "Transformer")]
-    injectors = tuple(f"{kind}.{name}" for kind in _NONLINEAR for name in elements(dss, kind))
-    controls = tuple(f"{kind}.{name}" for kind in _CONTROLS for name in elements(dss, kind))
-    sources = [dss.CktElement.BusNames()[0].split(".")[0].upper() for _ in elements(dss, "Vsource")]
+    branches = [_branch(dss, name, kind.lower(), row) for kind in _PASSIVE for name in elements(dss, kind)]
+    mains = [dss.CktElement.BusNames()[0].split(".")[0].upper() for _ in elements(dss, "Vsource")]
+    nodes = tuple(np.array([row.get(node, -1) for node in of]) for of in sources.values())
+    controls = tuple(f"{kind}.{name}" for kind in (*TAP_CONTROLS, *_SWITCHES) for name in elements(dss, kind))
     dss.Vsources.First()
-    pu = float(dss.Vsources.PU())
-    hertz = float(dss.Solution.Frequency())
-    return Network(names, matrix, voltages, pu, tuple(branches), tuple(sources), injectors, controls, hertz)
+    return Network(
+        node_names=names,
+        admittance_s=matrix,
+        no_load_v=voltages,
+        source_pu=float(dss.Vsources.PU()),
+        branches=tuple(branches),
+        source_buses=tuple(mains),
+        injectors=tuple(sources),
+        controls=controls,
+        injector_nodes=nodes,
+        unhonoured=tuple(missed),
+        frequency_hz=float(dss.Solution.Frequency()),
+    )
+
+
+def primitive_admittance(dss: Any) -> Complex:
+    """Primitive admittance of the active circuit element [S]."""
+    flat = np.array(dss.CktElement.YPrim()).view(complex)
+    return flat.reshape(round(len(flat) ** 0.5), -1).T.copy()
 
 
 def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:
-    """Read the active circuit element, a line or a transformer; ``feeders.topology`` says which terminal feeds whom."""
+    """Read the active circuit element, which is passive; ``feeders.topology`` says which terminal feeds whom."""
     buses = tuple(bus.split(".")[0].upper() for bus in dss.CktElement.BusNames())
     numbers = np.array(dss.CktElement.NodeOrder()).reshape(len(buses), -1)
     conductors = numbers.shape[1]
-    admittance = np.array(dss.CktElement.YPrim()).view(complex).reshape(numbers.size, numbers.size).T.copy()
-    watched, length_m = 0, 0.0
+    admittance = primitive_admittance(dss)
+    watched, length_m, ratings_a = 0, 0.0, [float("nan")] * len(buses)
     if kind == "transformer":
         kvs, ratings_a = _windings(dss, name, numbers)
         watched = int(np.argmin(kvs))
-    else:
+    elif kind == "line":
         ratings = (dss.CktElement.NormalAmps(), dss.CktElement.EmergAmps())
         rating_a = float("nan") if ratings == _DEFAULT_RATING_A or ratings[0] <= 0 else float(ratings[0])
         if ratings[0] == _DEFAULT_RATING_A[0] > ratings[1] > 0:  # only emergamps was given, as some converters do
@@ -180,7 +240,8 @@ def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:
         dss.Lines.Name(name)
         length_m = float(dss.Lines.Length()) * _METRES_PER_UNIT.get(int(dss.Lines.Units()), 1.0)
     return Branch(
-        name=name,
+        # a reactor may be called like a line
+        name=name if kind in ("line", "transformer") else f"{kind}.{name}".upper(),
         kind=kind,
         buses=buses,
         nodes=np.array([row.get(f"{bus}.{n}", -1) for bus, line in zip(buses, numbers, strict=True) for n in line]),

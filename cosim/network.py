@@ -6,9 +6,9 @@ losses and powers are computed for a whole horizon at once, after the power flow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +21,15 @@ Int = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """A line or a transformer: its primitive admittance and the nodes it joins.
+    """A passive element: its primitive admittance and the nodes it joins.
 
     Attributes
     ----------
     name : str
-        Name without its class, upper case, for example ``LINE1``.
+        Upper case; of lines and transformers without the class, as in ``LINE1``, of others with it: ``REACTOR.FUSE1``.
     kind : str
-        ``"line"`` or ``"transformer"``.
+        ``"line"``, ``"transformer"``, or another class of OpenDSS: ``"reactor"``, ``"capacitor"``, ``"fault"`` (a
+        resistance).
     buses : tuple of str
         One bus per terminal.
     nodes : ndarray of int, shape (terminal · conductor,)
@@ -41,11 +42,13 @@ class Branch:
     monitored : slice
         Rows of the monitored terminal in ``nodes``.
     rating_a : float
-        Rated current of a conductor [A]; nan where the feeder gives none.
+        Rated current of a conductor [A]; nan where the feeder gives none, and of other kinds.
     length_m : float
-        Length of a line [m]; 0 of a transformer.
+        Length of a line [m]; 0 of others.
     terminal_ratings_a : tuple of float
         Rated current of a conductor at every terminal [A].
+    later : tuple of (int, ndarray of complex)
+        Step of a run from which on the primitive admittance is another, and that one: taps and capacitors that moved.
     """
 
     name: str
@@ -58,6 +61,12 @@ class Branch:
     rating_a: float
     length_m: float
     terminal_ratings_a: tuple[float, ...] = ()
+    later: tuple[tuple[int, Complex], ...] = ()
+
+    @property
+    def element(self) -> str:
+        """Name with its class, as OpenDSS knows it."""
+        return self.name if "." in self.name else f"{self.kind.capitalize()}.{self.name}"
 
     @property
     def columns(self) -> tuple[int, ...]:
@@ -94,13 +103,17 @@ class Network:
     source_pu : float
         Source voltage at which ``no_load_v`` holds.
     branches : tuple of Branch
-        Lines and transformers.
+        All passive elements but loads.
     source_buses : tuple of str
         Buses of the voltage sources, the first that of the circuit.
     injectors, controls : tuple of str
         Elements that a constant linear network cannot represent: other sources of power, and automatic switching.
     frequency_hz : float
         At which admittances hold [Hz].
+    injector_nodes : tuple of ndarray of int, shape (injector,)
+        Row of the node of each conductor; -1 is earth.
+    unhonoured : tuple of (str, str)
+        Elements that a run cannot treat as the file means them, and what it does with them instead.
     """
 
     node_names: tuple[str, ...]
@@ -112,6 +125,8 @@ class Network:
     injectors: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
     frequency_hz: float = 50.0
+    injector_nodes: tuple[Int, ...] = ()
+    unhonoured: tuple[tuple[str, str], ...] = ()
 
     def branch(self, name: str) -> Branch:
         """Return the branch of that name (KeyError where there is none)."""
@@ -119,6 +134,21 @@ class Network:
             if branch.name == name.upper():
                 return branch
         raise KeyError(name)
+
+    def moved(self, admittances_s: Mapping[str, Complex]) -> Network:
+        """Return the network with other primitive admittances [S] of some branches; ``no_load_v`` stays."""
+        change = sparse.lil_matrix(self.admittance_s.shape, dtype=complex)
+        branches = []
+        for branch in self.branches:
+            admittance_s = admittances_s.get(branch.name, branch.admittance_s)
+            wired = branch.nodes >= 0
+            for row, column in zip(*np.nonzero(admittance_s - branch.admittance_s), strict=True):
+                if wired[row] and wired[column]:
+                    change[branch.nodes[row], branch.nodes[column]] += (
+                        admittance_s[row, column] - branch.admittance_s[row, column]
+                    )
+            branches.append(replace(branch, admittance_s=admittance_s))
+        return replace(self, admittance_s=self.admittance_s + change.tocsc(), branches=tuple(branches))
 
     @property
     def lines(self) -> tuple[Branch, ...]:
@@ -142,7 +172,13 @@ def _at_terminals(branches: Sequence[Branch], voltages_v: Complex) -> Iterator[t
             of_node[nodes < 0] = 0.0  # earth
             v = of_node[place.reshape(len(block), -1)]
             v = np.ascontiguousarray(v.transpose(0, 2, 1))  # (branch, step, conductor)
-            yield from zip(block, v, v @ admittance.transpose(0, 2, 1), strict=True)
+            current = v @ admittance.transpose(0, 2, 1)
+            for row, position in enumerate(block):
+                later = branches[position].later
+                ends = [step for step, _ in later[1:]]
+                for (step, moved_s), end in zip_longest(later, ends):
+                    current[row, step:end] = v[row, step:end] @ moved_s.T
+            yield from zip(block, v, current, strict=True)
 
 
 def terminal_currents(branches: Sequence[Branch], voltages_v: Complex) -> list[Complex]:
@@ -236,10 +272,9 @@ class ServedPower:
         self._admittance = network.admittance_s.tocsr()[self._rows]
         self._ports = by_node[self._rows]
         self.across = ports.T.tocsr()
-        self._possible = not network.injectors
 
-    def mismatch_kva(self, voltage_v: Complex, port_kva: Complex) -> float:
-        """Largest difference at a node between served and requested power; 0 where other sources hide it.
+    def mismatch_kva(self, voltage_v: Complex, port_kva: Complex, fed_kva: Complex | None = None) -> float:
+        """Largest difference at a node between served and requested power.
 
         Parameters
         ----------
@@ -247,14 +282,16 @@ class ServedPower:
             Node voltages [V].
         port_kva : ndarray of complex, shape (port,)
             P + jQ asked for at every port [kVA].
+        fed_kva : ndarray of complex, shape (node,), optional
+            P + jQ that the circuit's own sources feed in at every node [kVA].
 
         Returns
         -------
         float
             [kVA]; nan where a voltage is.
         """
-        if not self._possible:
-            return 0.0
         asked_a = self._ports @ (1e3 * port_kva / (self.across @ voltage_v)).conj()
+        if fed_kva is not None:
+            asked_a = asked_a - (1e3 * fed_kva[self._rows] / voltage_v[self._rows]).conj()
         missing_a = self._admittance @ voltage_v + asked_a  # the network takes back what loads draw
         return float(np.abs(voltage_v[self._rows] * missing_a).max()) / 1e3

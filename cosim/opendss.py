@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,19 @@ import numpy as np
 import opendssdirect
 
 from cosim.contract import Complex, Connection, Feeder, Float, LoadLaws, Survey, TransformerSpec
+from cosim.dss_devices import OwnElements
 from cosim.dss_files import is_shipped
-from cosim.dss_reading import buses_of, cut_off, disabled_buses, elements, load_fact, network_of, windings_of
+from cosim.dss_reading import (
+    buses_of,
+    cut_off,
+    disabled_buses,
+    elements,
+    load_fact,
+    network_of,
+    sources_of,
+    unhonoured,
+    windings_of,
+)
 from cosim.dss_trial import refused, try_alone
 from cosim.errors import Fault, InputError, PowerFlowError
 
@@ -89,11 +101,16 @@ def survey(
                 problem += f"; {len(apart)} buses hang together with no source: {', '.join(apart[:5])}"
                 remedy = "join them to the circuit, or disable what hangs on them"
             raise InputError(Fault(str(master), "", problem, remedy))
+        sources, missed = sources_of(dss), list(unhonoured(dss))
+        if sources:  # what they feed in is measured in each step: it is no property of the network
+            for name in sources:
+                dss.Text.Command(f'edit "{name}" enabled=no')
+            dss.Solution.Solve()
         xy, bases = buses_of(dss)
         windings = {name: windings_of(dss, name) for name in elements(dss, "Transformer")}
         return Survey(
             loads=loads,
-            network=network_of(dss),
+            network=network_of(dss, sources, missed),
             winding_kvs={name: tuple(kvs) for name, (kvs, _) in windings.items()},
             winding_kvas={name: tuple(kvas) for name, (_, kvas) in windings.items()},
             bus_xy=xy,
@@ -119,12 +136,19 @@ class OpenDssEngine:
     Raises
     ------
     InputError
-        Where the circuit's file no longer compiles to the feeder's nodes.
+        Where the circuit's file no longer compiles to the feeder's nodes, or holds what a run cannot honour.
     """
 
     name = "opendss"
 
     def __init__(self, feeder: Feeder) -> None:
+        feeder.refuse_unhonoured()
+        self._feeder = feeder
+        self._open()
+
+    def _open(self) -> None:
+        """Compile the circuit as its file has it."""
+        feeder = self._feeder
         dss = _compile(feeder.master, feeder.source_pu, feeder.replaced_transformer, feeder.connections)
         _set_options(dss)
         drawing = list(feeder.customers)
@@ -136,12 +160,14 @@ class OpenDssEngine:
         dss.Solution.Solve()
         names = [name.upper() for name in dss.Circuit.YNodeOrder()]
         # voltages are handed over by position: another order is mapped below, other nodes would be wrong silently
-        if sorted(names) != sorted(feeder.network.node_names):
+        # (a conductor that only a source of the file's own has, is not in the network)
+        others = set(names) - set(feeder.network.node_names)
+        if len(names) - len(others) != len(feeder.network.node_names) or (others and not feeder.network.injectors):
             problem = "the file no longer defines the nodes that were read from it"
             raise InputError(Fault(str(feeder.master), "", problem, "load the feeder again"))
         row = {name: index for index, name in enumerate(names)}
         order = np.array([row[name] for name in feeder.network.node_names])
-        self._order = None if (order == np.arange(len(order))).all() else order
+        self._order = None if len(order) == len(names) and (order == np.arange(len(order))).all() else order
         load_index = {name.upper(): index + 1 for index, name in enumerate(dss.Loads.AllNames())}
         self._loads = [load_index[name] for name in drawing]
         self._nodes = len(names)
@@ -151,6 +177,29 @@ class OpenDssEngine:
         self._lib = low_level(dss)
         self._ffi = dss.dss_ffi
         self._pointer = self._ffi.new("double**")
+        self._is_new = True
+
+    def start(self, start: datetime, step_min: float) -> OwnElements | None:
+        """Return to what the file says, at the beginning of a day.
+
+        Parameters
+        ----------
+        start : datetime
+            Local clock of the first step.
+        step_min : float
+            Length of a step [min].
+
+        Returns
+        -------
+        OwnElements or None
+            What the file itself runs along the steps; None where it has nothing of that kind.
+        """
+        if not self._feeder.network.injectors and self._feeder.taps != "controlled":
+            return None
+        if not self._is_new:
+            self._open()  # taps, storage and what controls remember
+        self._is_new = False
+        return OwnElements(self.context, self._feeder, start, step_min)
 
     def solve(self, p_kw: Float, q_kvar: Float, source_pu: float) -> Complex:
         """Solve one operating point.

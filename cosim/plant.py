@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from cosim.contract import Complex, Decision, Engine, Exogenous, Feeder, Float, Observation, Setpoints
+from cosim.contract.areas import LimitCurrents
 from cosim.devices import EvFleet, pv_output
 from cosim.errors import PowerFlowError
 from cosim.households import Behaviour, Households
-from cosim.network import ServedPower, monitored_currents
+from cosim.network import Network, ServedPower, monitored_currents
 from cosim.trajectory import Trajectory, meter_voltage_v
+
+if TYPE_CHECKING:
+    from cosim.dss_devices import OwnElements
+
+Answer = TypeVar("Answer")
 
 SERVED_TOLERANCE_KVA = 0.01
 """Largest difference at a node between what was asked for and what solved voltages serve; beyond, a step is marked."""
@@ -22,6 +29,7 @@ SERVED_BAND_PU = (0.5, 1.5)
 
 _CURVE_TOLERANCE_KW = 0.01
 _CURVE_ITERATIONS = 200
+_CONTROL_ITERATIONS = 15  # OpenDSS's own number
 _CUSTOMER_RECORDS = (
     "ev_kw", "pv_kw", "pv_kvar", "soc_kwh", "import_cap_kw", "ev_limit_kw", "pv_limit_kw", "net_kw", "net_kvar",
 )  # fmt: skip
@@ -75,15 +83,23 @@ class Plant:
         self._of_curve = feeder.nominal_voltage_v / feeder.customer_nominal_v
         self._port_customer = feeder.load_ends[0]
         self._ports_each = np.bincount(self._port_customer)
-        self._served = ServedPower(feeder.network, feeder.load_ports)
+        # an engine that knows the circuit's file also runs what the file brings along
+        start = getattr(engine, "start", None)
+        self._own: OwnElements | None = start(exogenous.start, exogenous.step_min) if start else None
+        self._others_kw = np.zeros((exogenous.steps, len(feeder.network.injectors) if self._own else 0))
+        self._fed_kva: Complex | None = None
+        self._moves: list[tuple[int, dict[str, Complex]]] = []
         watched = [*feeder.monitored, *feeder.supplies, *([feeder.head_line] if feeder.head_line else [])]
-        self._watched = tuple(feeder.network.branch(name) for name in watched)
+        self._watched_names = watched
+        self._take(feeder.network)
 
     def reset(self) -> Observation:
         """Return to the first moment; the first observation is the power flow that the forecast expects of it."""
         self.completed = 0
         expected = self._expected
         pv_kw, none = expected.pv_available_kw[0], np.zeros(len(self.feeder.customers))
+        if self._own is not None:
+            self._own.begin(0)
         # no step has been metered yet, and the true first step would be a look ahead
         source_pu = self.day.source_pu[0]
         voltage = self.engine.solve(*self._asked(expected, 0, none, pv_kw, none), source_pu)
@@ -107,12 +123,13 @@ class Plant:
         k, day, record = self.completed, self.day, self._record
         # no car and no sun: nothing reacts to setpoints, and the power flow is all there is to a step
         if self._passive:
-            voltage = self.engine.solve(*self._asked(day, k), day.source_pu[k])
+            asked = self._asked(day, k)
+            voltage, _ = self._with_own(k, lambda: (self.engine.solve(*asked, day.source_pu[k]), None))
             self._refuse_collapse(voltage)
             net_kw, net_kvar, port_kva = self._drawn(day, k, voltage)
             self._demand = net_kw, net_kvar
         else:
-            voltage, (ev_kw, pv_kw, pv_kvar) = self._react(k, setpoints)
+            voltage, (ev_kw, pv_kw, pv_kvar) = self._with_own(k, lambda: self._react(k, setpoints))
             self._refuse_collapse(voltage)
             demand_kw, demand_kvar, port_kva = self._drawn(day, k, voltage)
             self._demand = demand_kw, demand_kvar
@@ -124,7 +141,7 @@ class Plant:
             there = self.fleet.stays.session[k]
             # session -1 (no car) reads the zero appended at the end
             record["soc_kwh"][k] = np.where(there >= 0, np.append(self.fleet.soc_kwh, 0.0)[there], 0.0)
-        mismatch_kva = self._served.mismatch_kva(voltage, port_kva)
+        mismatch_kva = self._served.mismatch_kva(voltage, port_kva, self._fed_kva)
         if not mismatch_kva <= SERVED_TOLERANCE_KVA:  # "not <=", so that nan is marked too
             self._mark(k, f"power served differs from power requested by {mismatch_kva:.3f} kVA")
         record["net_kw"][k], record["net_kvar"][k] = net_kw, net_kvar
@@ -147,7 +164,7 @@ class Plant:
         return Trajectory(
             label=label,
             engine=self.engine.name,
-            feeder=self.feeder,
+            feeder=self._feeder_with_moves(),
             # a stopped run is judged on the steps that it has
             exogenous=day if n == day.steps else day.first(n),
             control_min=control_min,
@@ -159,6 +176,8 @@ class Plant:
             planned_kva=self._planned_kva[:n],
             delivered_kwh=self.fleet.delivered_kwh,
             unservable_kwh=self.fleet.unservable_kwh,
+            others_kw=self._others_kw[:n],
+            switchings=tuple(one for one in self._own.switchings if one[0] < n) if self._own else (),
             complete=n == day.steps,
             reproducible=all(decision.reproducible for _, decision in self._decisions),
             **records,
@@ -179,6 +198,44 @@ class Plant:
             f"{self.feeder.network.node_names[self._phase_node[worst]]}, outside {low}..{high} of "
             f"{self._terminal_nominal_v[worst]:.0f} V, where the power asked for is not served"
         )
+
+    def _with_own(self, k: int, solve: Callable[[], tuple[Complex, Answer]]) -> tuple[Complex, Answer]:
+        """Solve a step with what the file itself runs: its sources at their time, and its controls until none acts."""
+        own = self._own
+        if own is None:
+            return solve()
+        own.begin(k)
+        for _ in range(_CONTROL_ITERATIONS):
+            solved = solve()
+            if not own.act():
+                break
+        else:
+            solved = solve()
+            self._mark(k, "the file's own regulators and capacitor controls did not come to rest")
+        if switched := own.note_switchings():
+            self._moves.append((k, switched))
+            self._take(self._network.moved(switched))
+        self._others_kw[k], self._fed_kva = own.sources()
+        return solved
+
+    def _take(self, network: Network) -> None:
+        """Watch and check by these admittances."""
+        feeder, self._network = self.feeder, network
+        self._served = ServedPower(network, feeder.load_ports)
+        self._watched = tuple(network.branch(name) for name in self._watched_names)
+        is_new = network is not feeder.network
+        self._limit_currents = LimitCurrents(network, feeder.limits) if is_new else feeder.limit_currents
+
+    def _feeder_with_moves(self) -> Feeder:
+        """The place, its branches with what moved: whoever reads the run gets currents and losses right."""
+        network = self.feeder.network
+        if not self._moves:
+            return self.feeder
+        branches = [
+            replace(branch, later=tuple((k, of[branch.name]) for k, of in self._moves if branch.name in of))
+            for branch in network.branches
+        ]
+        return replace(self.feeder, network=replace(network, branches=tuple(branches)))
 
     def _asked(self, day: Exogenous, k: int, *beside: Float) -> tuple[Float, Float]:
         """What the engine is asked to serve: households, and ``ev_kw, pv_kw, pv_kvar`` beside them where given."""
@@ -304,5 +361,5 @@ class Plant:
             current_a=currents[:monitored],
             transformer_current_a=transformer,
             head_current_a=currents[-1] if self.feeder.head_line else transformer,
-            limit_percent=self.feeder.limit_currents.percent(voltage[None, :])[0],
+            limit_percent=self._limit_currents.percent(voltage[None, :])[0],
         )

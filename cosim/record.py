@@ -38,7 +38,8 @@ def write_trajectory(trajectory: Trajectory, folder: Path) -> None:
     trajectory : Trajectory
         A whole run, or the completed part of one.
     folder : Path
-        Receives ``steps``, ``customers``, ``nodes``, ``lines``, ``decisions`` and the tables that the controller left
+        Receives ``steps``, ``customers``, ``nodes``, ``lines``, ``decisions``, where the circuit's file has own sources
+        ``other_sources`` (kW fed in), where its regulators act ``taps``, and the tables that the controller left
         behind, each as ``.parquet`` (an index is not written), and its plain data as ``.json``.
     """
     tables = {
@@ -48,6 +49,10 @@ def write_trajectory(trajectory: Trajectory, folder: Path) -> None:
         "lines": _lines(trajectory),
         "decisions": _decisions(trajectory.decisions),
     }
+    if trajectory.others_kw.size:
+        tables["other_sources"] = _wide(trajectory.feeder.network.injectors, trajectory.others_kw)
+    if trajectory.feeder.taps == "controlled":
+        tables["taps"] = _taps(trajectory)
     for name, left in trajectory.artifacts.items():
         if isinstance(left, Mapping):
             text = json.dumps(left, indent=2, allow_nan=False) + "\n"
@@ -83,6 +88,7 @@ def _steps(run: Trajectory) -> pa.Table:
             "worst_phase_percent": worst_percent,
             "hot_spot_c": hot_spot,
             "losses_kw": run.losses_kw,
+            "other_sources_kw": run.other_sources_kw,
             "degraded": run.degraded,
         }
     )
@@ -121,6 +127,21 @@ def _lines(run: Trajectory) -> pa.Table:
     ]
     chosen = magnitude[:, [row for _, row, _ in there], [phase for _, _, phase in there]]
     return _wide(tuple(name for name, _, _ in there), chosen.reshape(run.steps, len(there)))
+
+
+def _taps(run: Trajectory) -> pa.Table:
+    """One row for every tap change [pu of the winding] and capacitor switching [steps in service]."""
+    times = run.exogenous.times
+    step, element, before, after = zip(*run.switchings, strict=True) if run.switchings else ((), (), (), ())
+    return pa.table(
+        {
+            "step": pa.array(step, type=pa.int32()),
+            "time": pa.array([times[k] for k in step], type=pa.timestamp("s")),
+            "element": pa.array(element, type=_TEXT),
+            "before": pa.array(before, type=_FLOAT),
+            "after": pa.array(after, type=_FLOAT),
+        }
+    )
 
 
 def _decisions(decisions: tuple[tuple[int, Decision], ...]) -> pa.Table:

@@ -67,8 +67,7 @@ class ReducedNetwork:
     ------
     UnsupportedError
         Where the circuit holds what a constant linear network with constant-power loads cannot represent: other
-        sources, automatic switching, loads that follow their voltage; without `all_nodes` loads between phases. The
-        message names them.
+        sources, loads that follow their voltage; without `all_nodes` loads between phases. The message names them.
     InputError
         Where there is no branch of a watched name.
     PowerFlowError
@@ -283,6 +282,11 @@ class ReducedEngine:
     name = "reduced"
 
     def __init__(self, feeder: Feeder) -> None:
+        if feeder.taps == "controlled":
+            acting = ", ".join(feeder.network.controls)
+            raise UnsupportedError(
+                f"the reduced network cannot regulate: {acting} (use the OpenDSS engine, or frozen taps)"
+            )
         self._network = ReducedNetwork(feeder, watched=(), all_nodes=True)
 
     def solve(self, p_kw: Float, q_kvar: Float, source_pu: float) -> Complex:

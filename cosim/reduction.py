@@ -20,7 +20,6 @@ def refuse_what_is_not_linear(feeder: Feeder, *, between_phases: bool) -> None:
     network = feeder.network
     reasons = [
         (network.injectors, "sources of power other than customers"),
-        (network.controls, "automatic switching or regulation"),
         (
             () if between_phases else tuple(f"Load.{name}" for name in feeder.delta_customers),
             "loads between phases (delta)",

@@ -49,6 +49,12 @@ class Trajectory:
         Apparent power at the transformer that the controller promised; nan where it promised nothing.
     delivered_kwh, unservable_kwh : ndarray, shape (session,)
         Energy in the battery by departure, and the part of the need that no control could have delivered [kWh].
+    others_kw : ndarray, shape (step, injector)
+        What each of the file's own sources feeds in (``feeder.network.injectors``), as solved; without columns where
+        there is none, or the engine has none.
+    switchings : tuple of (int, str, float, float)
+        Step, element, and tap [pu] or capacitor steps in service before and after, where ``feeder.taps`` are
+        controlled.
     artifacts : mapping of str to DataFrame or plain data
         What the controller left behind, see `cosim.artifacts`.
     complete : bool
@@ -81,6 +87,8 @@ class Trajectory:
     planned_kva: Float
     delivered_kwh: Float
     unservable_kwh: Float
+    others_kw: Float = field(default_factory=lambda: np.empty((0, 0)))
+    switchings: tuple[tuple[int, str, float, float], ...] = ()
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
     complete: bool = True
     reproducible: bool = True
@@ -182,13 +190,18 @@ class Trajectory:
 
     @cached_property
     def losses_kw(self) -> Float:
-        """Losses of lines and transformers, shape (step,) [kW]."""
+        """Losses of lines, transformers and all else that is passive, shape (step,) [kW]."""
         return np.asarray(branch_losses_kw(self.feeder.network.branches, self.node_v).sum(axis=1))
 
     @cached_property
     def three_phase_customer_buses(self) -> tuple[str, ...]:
         """Customers' buses that have three phases."""
         return tuple(bus for bus in dict.fromkeys(self.feeder.customer_bus) if bus in self.feeder.three_phase_nodes)
+
+    @cached_property
+    def other_sources_kw(self) -> Float:
+        """Sum of what the file's own sources feed in, shape (step,) [kW]."""
+        return np.asarray(self.others_kw.sum(axis=1)) if self.others_kw.size else np.zeros(self.steps)
 
     @cached_property
     def three_phase_customer_v(self) -> Complex:

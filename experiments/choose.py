@@ -137,3 +137,11 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def accepting(scenario: Scenario, names: Sequence[str]) -> Scenario:
+    """Accept elements of the circuit that a run cannot honour, beside those that the scenario accepts."""
+    if not names:
+        return scenario
+    accept = tuple(dict.fromkeys([*scenario.grid.accept, *names]))
+    return scenario.model_copy(update={"grid": scenario.grid.model_copy(update={"accept": accept})})

@@ -42,6 +42,10 @@ _err = Console(stderr=True)
 
 
 Engine = Literal["opendss", "reduced"]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(help="Element of the circuit to run with though it cannot be honoured; may be repeated."),
+]
 Kind = Literal["feeders", "controllers", "scenarios"]
 Benchmark = Literal["step", "pareto", "caps", "plan"]
 
@@ -71,6 +75,7 @@ def run_command(
         list[str] | None, typer.Option(help="RUN.OPTION=VALUE, e.g. pareto.weights=[0.4,0.6]; may be repeated.")
     ] = None,
     engine: Annotated[Engine, typer.Option(help="Power flow.")] = "opendss",
+    accept: Accept = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/<scenario>-<time>/.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help=OVERWRITE)] = False,
@@ -80,7 +85,7 @@ def run_command(
 ) -> None:
     """Run one scenario under every controller named in it, and write the results."""
     from cosim.experiments import scenario as scenarios
-    from cosim.experiments.choose import only, with_options
+    from cosim.experiments.choose import accepting, only, with_options
 
     path = scenarios.find(scenario)
     chosen = scenarios.read(scenario)
@@ -88,7 +93,7 @@ def run_command(
         chosen = chosen.model_copy(update={"seed": seed})
     if controllers is not None:
         chosen = only(chosen, controllers)
-    chosen = with_options(chosen, option or [])
+    chosen = accepting(with_options(chosen, option or []), accept or [])
     folder = out or default_folder(chosen.name)
     with claimed(folder, overwrite=overwrite):
         pass  # refused before the work
@@ -138,6 +143,7 @@ def compare(
 def check(
     scenario: Annotated[str | None, typer.Argument(help="Path or shipped name.")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a scenario.")] = False,
+    accept: Accept = None,
 ) -> None:
     """Validate a scenario without running it, or print the schema."""
     from cosim.experiments import scenario as scenarios
@@ -147,7 +153,9 @@ def check(
         return
     if scenario is None:
         raise InputError(Fault("cosim check", "SCENARIO", "is missing", "give a path or name, or --schema"))
-    read = scenarios.read(scenario)
+    from cosim.experiments.choose import accepting
+
+    read = accepting(scenarios.read(scenario), accept or [])
     from cosim.experiments.compose import compose
 
     composition = compose(read, scenarios.find(scenario))

@@ -82,7 +82,10 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
                 transformer=None if machine is None else TransformerSpec(**machine.model_dump()),
                 load_model=ZipShares(model.p, model.q) if model.p and model.q else model.model,
                 standard=scenario.grid.standard,
+                taps=scenario.grid.taps,
+                accept=scenario.grid.accept,
             )
+            feeder.refuse_unhonoured()
     with collecting(faults, "metrics", where):
         find_own(scenario.metrics)
     day = None

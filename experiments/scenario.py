@@ -117,6 +117,13 @@ class Grid(_Table):
     standard: Literal["en50160", "esqcr", "ansi_c84_1", "as_61000"] | None = Field(
         None, description="By what voltages are judged; else what feeder.toml says, else en50160"
     )
+    taps: Literal["frozen", "controlled"] = Field(
+        "frozen", description="Whether the file's own regulators and capacitor controls act"
+    )
+    accept: tuple[str, ...] = Field(
+        (), strict=False, description="Elements of the file that a run cannot honour, to be run with all the same",
+        examples=[["Storage.bat"]],
+    )  # fmt: skip
 
 
 class LoadModel(_Table):

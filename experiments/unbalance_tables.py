@@ -94,7 +94,7 @@ def bus_table(run: Trajectory) -> pd.DataFrame:
 
 
 def line_table(run: Trajectory) -> pd.DataFrame:
-    """Return indices of current in every line and transformer with three phases."""
+    """Return indices of current in every branch with three phases."""
     tables = []
     for branches in _blocks([branch for branch in run.feeder.network.branches if set(PHASES) <= set(branch.phases)]):
         current_a = monitored_currents(branches, run.node_v)
@@ -145,7 +145,7 @@ def causes(run: Trajectory, buses: pd.DataFrame, lines: pd.DataFrame) -> pd.Data
 
     Solved by power flow with one customer after the other left out, at the moment at which the place is worst.
     """
-    if buses.empty or lines.empty:
+    if buses.empty or lines.empty or run.feeder.taps == "controlled":  # the reduced network's taps are the first
         return pd.DataFrame()
     bus, bus_step = str(buses["bus"].iloc[0]), int(buses["worst_step"].iloc[0])
     line, line_step = str(lines["branch"].iloc[0]), int(lines["worst_step"].iloc[0])

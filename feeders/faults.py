@@ -78,7 +78,7 @@ def circuit_faults(master: Path, survey: Survey) -> Iterator[Fault]:
     for branch in network.branches:
         found = _branch_fault(branch, survey.transformer_kva.get(branch.name))
         if found:
-            yield Fault(where, f"{branch.kind.capitalize()}.{branch.name}", *found)
+            yield Fault(where, branch.element, *found)
 
 
 def no_load_voltages(network: Network) -> dict[str, complex]:
@@ -154,6 +154,8 @@ def _branch_fault(branch: Branch, kva: float | None) -> tuple[str, str] | None:
     diagonal = admittance.diagonal()
     if weakest < -_PASSIVE * max(abs(strongest), np.abs(diagonal).max()):
         return "has a negative resistance, so it would generate power", "give resistances of 0 or more"
+    if branch.kind not in ("line", "transformer"):
+        return None  # a capacitor's reactance is negative
     half = len(branch.nodes) // 2
     series = -admittance[:half, half:].diagonal() if branch.kind == "line" else diagonal
     if (series.imag > np.maximum(0.5 * np.abs(series), _OPEN_S)).any():

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from cosim.contract import (
     Int,
     LoadFact,
     LoadLaws,
+    Network,
     Survey,
     TransformerSpec,
     ZipShares,
@@ -43,6 +44,7 @@ one thread from here to the engine."""
 CONNECTION_KW_PER_PHASE = 14.0
 """Where ``feeder.toml`` declares none: about 60 A, the smaller of the main fuses usual in British homes."""
 
+_TAP_CONTROLS = ("RegControl.", "CapControl.")
 _MEANT = (0.6, 1.4)
 """Voltage without load over the rated one, where a load can be meant for its bus."""
 
@@ -74,6 +76,8 @@ def load(
     connections: Sequence[Connection] = (),
     load_model: str | ZipShares = CONSTANT,
     standard: str | None = None,
+    taps: Literal["frozen", "controlled"] = "frozen",
+    accept: Sequence[str] = (),
 ) -> Feeder:
     """Load a shipped or installed feeder by name, or any OpenDSS circuit by the path of its master file.
 
@@ -95,6 +99,10 @@ def load(
     standard : str, optional
         Name of the standard by which voltages are judged (a key of ``STANDARDS``), instead of the one that
         ``feeder.toml`` names; else EN 50160.
+    taps : str
+        ``controlled``: the file's own regulators and capacitor controls act, with their delays between steps.
+    accept : sequence of str
+        Elements, such as ``Storage.bat``, that a run cannot treat as the file means them and is made with all the same.
 
     Returns
     -------
@@ -129,7 +137,9 @@ def load(
         names = ", ".join(load.name for load in asleep)
         told = f"de-energised loads, which are no customers: nothing that is closed joins them to a source ({names})"
         changes["warnings"] = (*feeder.warnings, f"{len(asleep)} {told}")
-    return replace(feeder, **changes)
+    own: dict[str, Any] = {"taps": taps, "accepted": tuple(accept)}
+    changes["warnings"] = (*changes.get("warnings", feeder.warnings), *_own_warnings(survey.network, **own))
+    return replace(feeder, **changes, **own)
 
 
 def _laws(survey: Survey, load_model: str | ZipShares) -> LoadLaws | None:
@@ -264,7 +274,7 @@ def _warnings(
     customer_v: Float,
     load_model: str | ZipShares,
 ) -> Iterator[str]:
-    lines, controls, injectors = survey.network.lines, survey.network.controls, survey.network.injectors
+    lines = survey.network.lines
     voltage = no_load_voltages(survey.network)
     unrated = sum(not np.isfinite(line.rating_a) for line in lines)
     if unrated == len(lines):
@@ -277,15 +287,10 @@ def _warnings(
         yield "no voltage bases (Set VoltageBases, CalcVoltageBases): OpenDSS gives volts where per unit is expected"
     if not survey.bus_xy:
         yield "no coordinates: the map is left out"
-    if controls:
-        yield f"tap control disabled, switches as they are at the start: {', '.join(controls[:5])}"
     standard = STANDARDS[facts.get("standard", "en50160")]
     if round(survey.network.frequency_hz) != standard.frequency_hz:
         made = f"{standard.title} is made for {standard.frequency_hz:g} Hz: set [grid] standard, or the frequency"
         yield f"the circuit is of {survey.network.frequency_hz:g} Hz, and {made}"
-    if injectors:
-        held = "other sources held at constant power as in the file, so served power cannot be checked"
-        yield f"{held}: {', '.join(injectors[:5])}"
     declared = facts.get("nominal_voltage_v")
     if declared is None:
         levels = ", ".join(
@@ -313,6 +318,25 @@ def _warnings(
 
 def _some(loads: Sequence[LoadFact]) -> str:
     return f"{', '.join(load.name for load in loads[:3])}{', …' * (len(loads) > 3)}"
+
+
+def _own_warnings(network: Network, taps: str, accepted: Sequence[str]) -> Iterator[str]:
+    """What a run does with the elements of the file that move or feed in by themselves."""
+    acting = [name for name in network.controls if taps == "controlled" and name.startswith(_TAP_CONTROLS)]
+    idle = [name for name in network.controls if name not in acting]
+    if idle:
+        yield f"tap control disabled, switches as they are at the start: {_few(idle)}"
+    if acting:
+        yield f"tap control acts; controllers that predict voltages know the first taps only: {_few(acting)}"
+    if network.injectors:
+        yield f"other sources feed in by the file's shapes, and no controller knows them: {_few(network.injectors)}"
+    for name, why in network.unhonoured:
+        is_accepted = name.upper() in {one.upper() for one in accepted}
+        yield f"{name} {why} ({'accepted' if is_accepted else 'runs are refused unless it is accepted'})"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + ", …" * (len(names) > 5)
 
 
 def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float], constant: bool) -> Iterator[str]:

@@ -239,26 +239,26 @@ def head_line(
 
 
 def edges_of(network: Network) -> list[Edge]:
-    """Lines, and transformers that do not change the voltage, as edges between buses."""
+    """Lines, and all else that joins buses without changing the voltage, as edges between buses."""
     lines = [(line.buses[0], line.buses[1], line.length_m) for line in network.lines]
     return [*lines, *passages_of(network)]
 
 
 def passages_of(network: Network) -> list[Edge]:
-    """Transformers whose terminals have nearly the same voltage, as lines without length."""
-    transformers = (branch for branch in network.branches if branch.kind == "transformer")
-    return [(*pair, 0.0) for branch in transformers for pair in _levels_joined(network, branch)]
+    """Transformers, reactors and the like whose terminals have nearly the same voltage, as lines without length."""
+    others = (branch for branch in network.branches if branch.kind != "line")
+    return [(*pair, 0.0) for branch in others for pair in _levels_joined(network, branch)]
 
 
-def _levels_joined(network: Network, transformer: Branch) -> list[tuple[str, str]]:
-    """Pairs of buses that a transformer joins at nearly the same voltage, and at the same angle."""
-    nodes = transformer.nodes.reshape(len(transformer.buses), -1)
+def _levels_joined(network: Network, branch: Branch) -> list[tuple[str, str]]:
+    """Pairs of buses that a branch joins at nearly the same voltage, and at the same angle."""
+    nodes = branch.nodes.reshape(len(branch.buses), -1)
     voltage = np.where(nodes < 0, 0.0, network.no_load_v[nodes])
     first = voltage[np.arange(len(nodes)), np.abs(voltage).argmax(axis=1)]
     return [
-        (transformer.buses[one], transformer.buses[other])
+        (branch.buses[one], branch.buses[other])
         for one, other in combinations(range(len(nodes)), 2)
-        if transformer.buses[one] != transformer.buses[other]
+        if branch.buses[one] != branch.buses[other]
         and 0.0 < max(abs(first[[one, other]])) <= NEARLY_EQUAL_VOLTAGES * min(abs(first[[one, other]]))
         and any(
             abs(np.angle(here / there, deg=True)) < _SAME_ANGLE_DEG

@@ -103,6 +103,7 @@ class LimitCurrents:
     def __init__(self, network: Network, limits: Sequence[Limit]) -> None:
         branches = {branch.name: branch for branch in network.branches}
         rows, columns, values = [], [], []
+        self._later: list[tuple[int, int, Int, Complex]] = []  # conductor, step from which on, nodes, admittances
         count = 0
         for limit in limits:
             for name, position, _ in limit.conductors:
@@ -111,6 +112,7 @@ class LimitCurrents:
                 columns.append(branch.nodes[there])
                 values.append(branch.admittance_s[position, there])
                 rows.append(np.full(int(there.sum()), count))
+                self._later += [(count, step, branch.nodes[there], y[position, there]) for step, y in branch.later]
                 count += 1
         shape = (count, len(network.node_names))
         flat = [np.concatenate(part) if part else np.empty(0) for part in (values, rows, columns)]
@@ -123,7 +125,10 @@ class LimitCurrents:
         """Current over rated current of the most loaded conductor of every limit, shape (step, limit) [%]."""
         if not len(self._first):
             return np.empty((len(voltages_v), 0))
-        loading = 100.0 * np.abs(self._rows @ voltages_v.T) / self._rating_a[:, None]
+        current = self._rows @ voltages_v.T
+        for row, step, nodes, admittance_s in self._later:
+            current[row, step:] = voltages_v[step:, nodes] @ admittance_s
+        loading = 100.0 * np.abs(current) / self._rating_a[:, None]
         return np.ascontiguousarray(np.maximum.reduceat(loading, self._first, axis=0).T)
 
     def share(self, ports: sparse.csc_matrix, port_customer: Int, nominal_v: Float, customer_v: Float) -> Float:

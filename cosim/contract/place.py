@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
@@ -262,6 +263,10 @@ class Feeder(FrozenArrays):
         By which voltages are judged.
     delta_customers : tuple of str
         Customers that are connected between phases.
+    taps : str
+        ``"frozen"`` where the file has them, or ``"controlled"`` by the file's own regulators and capacitor controls.
+    accepted : tuple of str
+        Elements of ``network.unhonoured`` with which it is run all the same.
     warnings : tuple of str
         What is missing or will mislead.
 
@@ -300,6 +305,8 @@ class Feeder(FrozenArrays):
     longitude_deg: float = -2.24
     standard: Standard = EN_50160
     delta_customers: tuple[str, ...] = ()
+    taps: Literal["frozen", "controlled"] = "frozen"
+    accepted: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     customer_ends: tuple[tuple[tuple[int, int], ...], ...] = ()
     load_model: str | ZipShares = "constant_power"
@@ -315,6 +322,30 @@ class Feeder(FrozenArrays):
                 who = ", ".join(np.array(self.customers)[wrong][:5])
                 problem = f"is negative or no finite number for {who}"
                 faults.append(Fault(f"feeder {self.name}", key, problem, "give kilowatts, e.g. 14"))
+        if faults:
+            raise InputError(faults)
+
+    def refuse_unhonoured(self) -> None:
+        """Refuse, by name, what a run cannot treat as the file means it, unless it was accepted.
+
+        Raises
+        ------
+        InputError
+            With every such element, and every name accepted that is none.
+        """
+        accepted = {name.upper() for name in self.accepted}
+        known = {name.upper() for name, _ in self.network.unhonoured}
+        accept = 'change the file, or run with it all the same: [grid] accept = ["{0}"], or --accept {0}'
+        faults = [
+            Fault(str(self.master), name, why, accept.format(name))
+            for name, why in self.network.unhonoured
+            if name.upper() not in accepted
+        ]
+        faults += [
+            Fault(str(self.master), "accept", f"'{name}' is nothing that would be refused", "leave it out")
+            for name in self.accepted
+            if name.upper() not in known
+        ]
         if faults:
             raise InputError(faults)
 

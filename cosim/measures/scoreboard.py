@@ -134,11 +134,12 @@ def _energy_metrics(run: Trajectory) -> dict[str, float]:
     lost_kwh = total_kwh(run.losses_kw)
     consumed_kwh = total_kwh(run.demand_kw) + total_kwh(run.ev_kw)
     fed_in_kwh = total_kwh(_source_kw(run))
-    # what other sources feed in is not measured, so the balance cannot close and says nothing
+    generated_kwh = total_kwh(run.pv_kw) + total_kwh(run.other_sources_kw)
+    # where other sources were not measured, the balance cannot close and says nothing
     balance_percent = (
         float("nan")
-        if run.feeder.network.injectors
-        else energy.balance_error_percent(fed_in_kwh, total_kwh(run.pv_kw), consumed_kwh, lost_kwh)
+        if run.feeder.network.injectors and not run.others_kw.size
+        else energy.balance_error_percent(fed_in_kwh, generated_kwh, consumed_kwh, lost_kwh)
     )
     return {
         "losses_kwh": lost_kwh,
@@ -186,6 +187,7 @@ def _promise_metrics(run: Trajectory) -> dict[str, float]:
         # rules have nothing to close; a solver that proved no bound must not look as if it had
         "solve_gap_max": _highest(gaps) if solved else 0.0,
         "degraded_steps": float(run.degraded.sum()),
+        "tap_changes": float(len(run.switchings)) if run.feeder.taps == "controlled" else float("nan"),
     }
 
 
@@ -228,7 +230,10 @@ def terminals_v(run: Trajectory) -> Float:
 
 
 def _source_kw(run: Trajectory) -> Float:
-    """Active power entering the branches at the sources' buses, shape (step,) [kW]."""
+    """Active power that the sources deliver, shape (step,) [kW].
+
+    It is what enters the branches at their buses and what customers draw there, less what other sources feed in there.
+    """
     network = run.feeder.network
     at_source = [node.rsplit(".", 1)[0] in network.source_buses for node in network.node_names]
     source_nodes = np.flatnonzero(at_source)
@@ -237,6 +242,13 @@ def _source_kw(run: Trajectory) -> Float:
     for branch, current in zip(branches, terminal_currents(branches, run.node_v), strict=True):
         here = np.isin(branch.nodes, source_nodes)
         power_kw += (run.node_v[:, branch.nodes[here]] * current[:, here].conj()).sum(axis=1).real / 1e3
+    there = {-1, *source_nodes.tolist()}
+    for column, drawn_at in enumerate(run.feeder.customer_nodes):
+        if there.issuperset(drawn_at):
+            power_kw += run.net_kw[:, column]
+    for column, fed_at in enumerate(network.injector_nodes[: run.others_kw.shape[1]]):
+        if there.issuperset(fed_at.tolist()):
+            power_kw -= run.others_kw[:, column]
     return power_kw
 
 

@@ -91,6 +91,7 @@ def metrics_of(street: Street, label: str, now: Solved) -> dict[str, float]:
         "promise_error_max_kva": largest(np.abs(planned - np.abs(now.transformer_kva))),
         "solve_gap_max": largest(solved["gap"].to_numpy()) if len(solved) else 0.0,
         "degraded_steps": steps["degraded"].sum(),
+        "tap_changes": np.nan,  # nothing regulates
         **fronts_of(street, label),
     }
 

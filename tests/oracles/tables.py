@@ -90,6 +90,7 @@ def steps_table(street: Street, label: str, now: Solved) -> Columns:
         "worst_phase_percent": t1_percent(now).max(axis=1),
         "hot_spot_c": hot_spot_c(street, now),
         "losses_kw": now.losses_kw,
+        "other_sources_kw": 0.0,
         "degraded": np.isin(np.arange(STEPS), fell_back),
     }
 

@@ -44,7 +44,7 @@ def test_run_writes_the_documented_folder(run, tmp_path):
         steps = pd.read_parquet(tables / "steps.parquet")
         assert list(steps.columns) == [
             "step", "time", "tariff_eur_per_kwh", "p_kw", "q_kvar", "s_kva", "worst_phase_percent", "hot_spot_c",
-            "losses_kw", "degraded",
+            "losses_kw", "other_sources_kw", "degraded",
         ]  # fmt: skip
         assert len(steps) == 192
         customers = pd.read_parquet(tables / "customers.parquet")

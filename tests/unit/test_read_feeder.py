@@ -115,7 +115,7 @@ def test_a_whole_circuit_has_no_warning_and_its_facts(write: Write) -> None:
         ),
         (
             WHOLE + "New PVSystem.PV Phases=1 Bus1=home.1 kV=0.23 kVA=4 Pmpp=4 Irradiance=1\n",
-            "other sources held at constant power as in the file",
+            "other sources feed in by the file's shapes",
         ),
         (
             HEAD.replace("BasekV=11", "BasekV=0.4") + CABLE.replace("Bus1=lv", "Bus1=src") + RATED + HOMES

@@ -205,11 +205,6 @@ def test_bad_calls(two_bus: Feeder) -> None:
     [
         ("New Generator.chp Phases=1 Bus1=a.1.4 kV=0.23 kW=2", "Generator.CHP"),
         ("New PVSystem.roof Phases=1 Bus1=a.1.4 kV=0.23 kVA=2 Pmpp=2 irradiance=1", "PVSystem.ROOF"),
-        (
-            "New Transformer.boost Phases=1 Windings=2 Buses=[a.1.4 c.1.4] kVs=[.23 .23] kVAs=[10 10]\n"
-            "New RegControl.tap transformer=boost winding=2 vreg=120 ptratio=2 band=2",
-            "RegControl.TAP",
-        ),
     ],
 )
 def test_refuses_what_it_cannot_represent_by_name(four_wires: Callable[[str], Feeder], more: str, named: str) -> None:
