@@ -61,11 +61,17 @@ def worst_moments(run: Trajectory) -> dict[str, Place]:
         return {"area": area_of.get(bus, ""), "element": branch.name, **more}
 
     def of_line(column: int) -> Place:
-        return in_branch(run.rated_lines[column // 3], phase=_PHASES[column % 3])
+        line = run.rated_lines[column // 3]
+        conductor = line.columns.index(column % 3)
+        phase = line.phases[conductor]
+        half = line.phases[: conductor + 1].count(phase) if line.phases.count(phase) > 1 else ""
+        return in_branch(line, phase=f"{_PHASES[phase - 1]}{half}")
 
     terminal_pu = terminals_v(run) / feeder.customer_nominal_v[customer]
     ratings_a = np.array([line.rating_a for line in run.rated_lines])
-    line_percent = (100.0 * np.abs(run.line_current_a) / ratings_a[:, None]).reshape(run.steps, -1)
+    has_phase = np.array([[column in line.columns for column in range(3)] for line in run.rated_lines], dtype=bool)
+    line_percent = 100.0 * np.abs(run.line_current_a) / ratings_a[:, None]
+    line_percent = np.where(has_phase.reshape(-1, 3), line_percent, np.nan).reshape(run.steps, -1)
     found: dict[str, Place | None] = {
         "voltage_min_pu": _extreme(run, -terminal_pu, at_terminal),
         "voltage_max_pu": _extreme(run, terminal_pu, at_terminal),
@@ -95,4 +101,4 @@ def _extreme(run: Trajectory, values: Float, place: Callable[[int], Place], wind
     row, column = (int(index) for index in np.unravel_index(first, known.shape))
     step = int(row * max(window_min / run.step_min, 1.0))
     time = run.exogenous.start + timedelta(minutes=step * run.step_min)
-    return {**place(column), "step": step, "time": time.isoformat(), "value": abs(float(values[row, column]))}
+    return {**place(column), "step": step, "time": time.isoformat(), "value": abs(top)}

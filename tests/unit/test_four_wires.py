@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,13 @@ def test_a_feeder_of_sixty_hertz_is_told_that_its_standard_is_of_fifty(tmp_path)
     assert any(
         "50 Hz" in warning and "ANSI" in warning for warning in feeders.load(master, standard="ansi_c84_1").warnings
     )
+
+
+def test_a_line_of_one_phase_without_any_current_is_still_named(run):
+    still = np.zeros_like(run.node_v)
+    tail = replace(run.feeder.network.branch("TAIL"), phases=(0, 2, 0, 4))
+    head = [branch for branch in run.feeder.network.branches if branch.kind != "line"]
+    network = replace(run.feeder.network, branches=(*head, tail))
+    worst = worst_moments(replace(run, node_v=still, feeder=replace(run.feeder, network=network, limits=())))
+    assert worst["line_peak_percent"]["element"] == "TAIL"
+    assert (worst["line_peak_percent"]["phase"], worst["line_peak_percent"]["value"]) == ("b", 0.0)
