@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from cosim.contract import Branch, LoadFact, LoadShape, Network
+from cosim.contract import Branch, LineFact, LoadFact, LoadShape, Network
 
 _DEFAULT_RATING_A = (400.0, 600.0)  # what OpenDSS reports for a line that nobody rated
 _NONLINEAR = ("Generator", "PVSystem", "Storage", "Isource", "VCCS", "UPFC", "IndMach012", "VSConverter")
@@ -77,6 +77,26 @@ def windings_of(dss: Any, name: str) -> tuple[list[float], list[float]]:
     return kvs, kvas
 
 
+def line_facts(dss: Any) -> dict[str, LineFact]:
+    """What the file says of every line beside its impedance."""
+    facts = {}
+    for name in elements(dss, "Line"):
+        dss.Lines.Name(name)
+        code, unit = dss.Lines.LineCode().upper(), _unit_of_line(dss)
+        dss.Text.Command(f'? "Line.{name}.BaseFreq"')
+        facts[name] = LineFact(code, unit != 0, float(dss.Text.Result()), bool(dss.Lines.IsSwitch()))
+    return facts
+
+
+def _unit_of_line(dss: Any) -> int:
+    """Unit of the length of the line that has been named; OpenDSS takes its line code's where it has none itself."""
+    unit = int(dss.Lines.Units())
+    if unit == 0 and dss.Lines.LineCode():
+        dss.LineCodes.Name(dss.Lines.LineCode())
+        unit = int(dss.LineCodes.Units())
+    return unit
+
+
 def cut_off(dss: Any) -> list[str]:
     """Buses that no enabled element joins to the source's, in upper case; open terminals do not count."""
     joined: dict[str, set[str]] = {bus.upper(): set() for bus in dss.Circuit.AllBusNames()}
@@ -126,7 +146,7 @@ def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:
         ratings = (dss.CktElement.NormalAmps(), dss.CktElement.EmergAmps())
         rating_a = float("nan") if ratings == _DEFAULT_RATING_A or ratings[0] <= 0 else float(ratings[0])
         dss.Lines.Name(name)
-        length_m = float(dss.Lines.Length()) * _METRES_PER_UNIT.get(int(dss.Lines.Units()), 1.0)
+        length_m = float(dss.Lines.Length()) * _METRES_PER_UNIT.get(_unit_of_line(dss), 1.0)
     return Branch(
         name=name,
         kind=kind,

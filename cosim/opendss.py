@@ -22,7 +22,7 @@ import opendssdirect
 
 from cosim.contract import Complex, Connection, Feeder, Float, Survey, TransformerSpec
 from cosim.dss_files import is_shipped
-from cosim.dss_reading import buses_of, cut_off, elements, load_fact, network_of, windings_of
+from cosim.dss_reading import buses_of, cut_off, elements, line_facts, load_fact, network_of, windings_of
 from cosim.dss_trial import refused, try_alone
 from cosim.errors import Fault, InputError, PowerFlowError
 
@@ -96,6 +96,8 @@ def survey(
             bus_xy=xy,
             voltage_bases_kv=bases,
             warnings=() if is_shipped(master) else (_EXECUTES.format(master.name),),
+            lines=line_facts(dss),
+            frequency_hz=float(dss.Solution.Frequency()),
         )
 
 

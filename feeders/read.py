@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,8 +14,9 @@ import numpy as np
 from cosim import plugins
 from cosim.contract import Connection, Feeder, LoadFact, Survey, TransformerSpec, out_of_range
 from cosim.errors import Fault, InputError
-from cosim.feeders.faults import circuit_faults, no_load_voltages, over_rated, rated_v
+from cosim.feeders.faults import circuit_faults, rated_v
 from cosim.feeders.find import find
+from cosim.feeders.findings import findings
 from cosim.feeders.topology import distances_m, edges_of, head_line, low_voltage_terminal, supply_of
 
 SURVEYOR = "cosim.opendss:survey"
@@ -167,7 +167,7 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
         latitude_deg=float(facts.get("latitude_deg", 53.48)),
         longitude_deg=float(facts.get("longitude_deg", -2.24)),
         delta_customers=tuple(load.name for load in survey.loads if load.delta),
-        warnings=(*survey.warnings, *_warnings(survey, facts, distance_m)),
+        findings=tuple(findings(survey, facts, distance_m)),
     )
 
 
@@ -178,65 +178,3 @@ def _phases(load: LoadFact) -> tuple[int, ...]:
 def _nominal_voltage_v(survey: Survey) -> float:
     """Median rated phase-to-neutral voltage of the loads [V]."""
     return float(np.median([rated_v(load) for load in survey.loads]))
-
-
-def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, float]) -> Iterator[str]:
-    lines, controls, injectors = survey.network.lines, survey.network.controls, survey.network.injectors
-    voltage_v = no_load_voltages(survey.network)
-    unrated = sum(not np.isfinite(line.rating_a) for line in lines)
-    if unrated == len(lines):
-        yield "no line has a rating: line loading cannot be judged (set normamps)"
-    elif unrated:
-        yield f"{unrated} of {len(lines)} lines have no rating of their own (OpenDSS default 400 A)"
-    transformers = [branch for branch in survey.network.branches if branch.kind == "transformer"]
-    if not transformers:
-        yield "no transformer: transformer measures are empty"
-    if len(transformers) > 1:
-        yield f"{len(transformers)} transformers: measures follow the one with most customers behind it"
-    if any(base == 0 for base in survey.voltage_bases_kv.values()):
-        yield "no voltage bases (Set VoltageBases, CalcVoltageBases): OpenDSS gives volts where per unit is expected"
-    several = [branch.name for branch in transformers if len(branch.buses) > 2]
-    if several:
-        watched = "only the one of lowest voltage is watched, of equal ones the first"
-        named = ", ".join(several[:5])
-        yield f"more than two windings: {watched}; currents in the others are left out ({named})"
-    if not survey.bus_xy:
-        yield "no coordinates: the map is left out"
-    if controls:
-        yield f"tap control disabled, switches as they are at the start: {', '.join(controls[:5])}"
-    nominal_v = facts.get("nominal_voltage_v")
-    there_v = float(np.median([voltage_v[f"{load.bus}.{load.node_numbers[0]}"] for load in survey.loads]))
-    if nominal_v and not 0.7 <= nominal_v / there_v <= 1.4:
-        yield f"nominal_voltage_v = {nominal_v:g} (feeder.toml), but loads have {there_v:.1f} V from phase to earth"
-    if nominal_v is None:
-        yield f"nominal voltage not declared (feeder.toml): {_nominal_voltage_v(survey):.1f} V from the loads' ratings"
-    if injectors:
-        held = "other sources held at constant power as in the file, so served power cannot be checked"
-        yield f"{held}: {', '.join(injectors[:5])}"
-    base_v = nominal_v or _nominal_voltage_v(survey)
-    by_problem: dict[str, list[str]] = defaultdict(list)
-    for load in survey.loads:
-        # what the plant takes for a collapse
-        if not 0.5 <= voltage_v[f"{load.bus}.{load.node_numbers[0]}"] / base_v <= 1.5:
-            level = f"on another level of voltage than {base_v:.4g} V, by which all are judged: runs stop at once"
-            by_problem[level].append(load.name)
-        for problem in _load_problems(load, over_rated(load, voltage_v), distance_m):
-            by_problem[problem].append(load.name)
-    for problem, who in by_problem.items():
-        shown = f"{', '.join(who[:3])}{', …' * (len(who) > 3)}"
-        yield f"{len(who)} of {len(survey.loads)} loads {problem} ({shown})"
-
-
-def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float]) -> Iterator[str]:
-    if load.model != 1:
-        yield "not constant power (model ≠ 1): runs treat them as constant power"
-    if load.delta:
-        yield "connected between phases (delta): per-phase figures do not hold for them"
-    elif len(_phases(load)) == 2:
-        yield "connected to two phases: measures assume one or three"
-    if not 0.6 <= over <= 1.4:
-        yield "rated for another voltage than their bus has: their power will not be served"
-    elif load.model == 1 and not load.band_pu[0] <= over <= load.band_pu[1]:
-        yield "outside vminpu..vmaxpu without load, where plain OpenDSS makes them impedances: runs do not"
-    if load.bus not in distance_m:
-        yield "not reached by lines from the transformer"

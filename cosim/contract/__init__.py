@@ -10,6 +10,9 @@ the order of the ``Feeder``. A limit of ``inf`` is no limit.
 from cosim.contract.day import EvSessions as EvSessions
 from cosim.contract.day import Exogenous as Exogenous
 from cosim.contract.day import Forecast as Forecast
+from cosim.contract.intake import AsIs as AsIs
+from cosim.contract.intake import Finding as Finding
+from cosim.contract.intake import LineFact as LineFact
 from cosim.contract.place import Connection as Connection
 from cosim.contract.place import Feeder as Feeder
 from cosim.contract.place import LoadFact as LoadFact

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 
+from cosim.contract.intake import Finding, LineFact
 from cosim.errors import Fault, InputError
 from cosim.network import Branch, Float, Int, Network
 
@@ -203,8 +204,8 @@ class Feeder(FrozenArrays):
         For the sun.
     delta_customers : tuple of str
         Customers that are connected between phases.
-    warnings : tuple of str
-        What is missing or will mislead.
+    findings : tuple of Finding
+        What is missing, implausible or will mislead.
 
     Raises
     ------
@@ -237,7 +238,7 @@ class Feeder(FrozenArrays):
     latitude_deg: float = 53.48
     longitude_deg: float = -2.24
     delta_customers: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -251,6 +252,11 @@ class Feeder(FrozenArrays):
                 faults.append(Fault(f"feeder {self.name}", key, problem, "give kilowatts, e.g. 14"))
         if faults:
             raise InputError(faults)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a run repeats of the findings."""
+        return tuple(finding.message for finding in self.findings if finding.severity == "warning")
 
     @property
     def transformer_rating_a(self) -> float:
@@ -346,6 +352,10 @@ class Survey:
         Phase-to-neutral base of every bus; 0 where none was set [kV].
     warnings : tuple of str
         What the engine has to say of the file itself.
+    lines : mapping of str to LineFact
+        What the file says of every line.
+    frequency_hz : float
+        Of the solution [Hz].
     """
 
     loads: tuple[LoadFact, ...]
@@ -354,3 +364,5 @@ class Survey:
     bus_xy: Mapping[str, tuple[float, float]]
     voltage_bases_kv: Mapping[str, float]
     warnings: tuple[str, ...] = ()
+    lines: Mapping[str, LineFact] = field(default_factory=dict)
+    frequency_hz: float = 50.0

@@ -1,0 +1,243 @@
+"""What is missing in a circuit that compiles, what is implausible, and what runs treat in another way."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+from cosim.contract import Finding, LoadFact, Network, Survey
+from cosim.feeders.faults import no_load_voltages, over_rated, rated_v
+from cosim.feeders.lines import ohm_per_km
+
+_KVA_PER_LOAD_KVA = 100.0
+"""Public feeders have up to 40: their loads are one household's mean."""
+_LARGEST_LV_KVA = 5_000.0
+"""Below 1 kV: the largest machines in catalogues have 3,150 kVA."""
+_LOW_VOLTAGE_V = 1_000.0
+_CABLE_OHM_PER_KM = (0.01, 15.0)
+"""Resistance of a phase: 2,000 mm2 of copper and 1.5 mm2 (12.1 ohm/km, IEC 60228) are inside."""
+_CABLE_REACTANCE_PER_KM = (0.005, 1.5)
+"""Cables have 0.06 to 0.15 and many in parallel less, open wires up to 0.5, one wire with earth return about 1."""
+_CABLE_X_OVER_R = 15.0
+_SHORT_M = 1.0
+_FAR_LV_M = 5_000.0
+_EARTHED_S = 1e-3
+"""An earth electrode has less than a kiloohm."""
+_DEAD_V = 1.0
+_MAINS = {50.0: (220.0, 255.0), 60.0: (110.0, 130.0)}
+"""Usual phase-to-neutral voltages at a frequency."""
+
+
+def findings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, float]) -> Iterator[Finding]:
+    """Find what to know of a circuit before it is run.
+
+    Parameters
+    ----------
+    survey : Survey
+        What was found in it.
+    facts : mapping
+        Of its ``feeder.toml``.
+    distance_m : mapping of bus to float
+        From the transformer [m].
+
+    Yields
+    ------
+    Finding
+        Of severity ``"warning"`` where results would mislead.
+    """
+    for text in survey.warnings:
+        yield Finding("executes_files", "", text)
+    yield from _of_lines(survey)
+    yield from _of_transformers(survey)
+    yield from _of_the_place(survey, facts, distance_m)
+    yield from _of_loads(survey, facts, distance_m)
+    yield from _of_buses(survey)
+
+
+def grouped(kind: str, names: Iterable[str], shown: int = 3) -> str:
+    """Join names of elements of a kind: the first, and an ellipsis for the others."""
+    listed = [f"{kind}.{name}" if kind else name for name in names]
+    return ", ".join(listed[:shown]) + ", …" * (len(listed) > shown)
+
+
+def _of_lines(survey: Survey) -> Iterator[Finding]:
+    lines, told = survey.network.lines, survey.lines
+    unrated = [line.name for line in lines if not np.isfinite(line.rating_a)]
+    if len(unrated) == len(lines):
+        text = "no line has a rating: line loading cannot be judged (set normamps, or [ratings_a] in feeder.toml)"
+        yield Finding("no_ratings", "", text)
+    elif unrated:
+        text = f"{len(unrated)} of {len(lines)} lines have no rating of their own (OpenDSS default 400 A)"
+        yield Finding("no_ratings", grouped("Line", unrated), text)
+    without = [line for line in lines if line.name in told and not (told[line.name].has_unit or told[line.name].switch)]
+    if without:
+        text = (
+            f"{len(without)} of {len(lines)} lines have a length without unit ({without[0].name}: "
+            f"{without[0].length_m:g}), taken for metres: distances and lengths may be wrong, impedances are not "
+            "(set units)"
+        )
+        yield Finding("length_without_unit", grouped("Line", (line.name for line in without)), text)
+    known = [line for line in lines if line.name in told and told[line.name].has_unit and line.length_m >= _SHORT_M]
+    strange: dict[str, list[str]] = defaultdict(list)
+    for name, z in ohm_per_km(line for line in known if not told[line.name].switch).items():
+        inside = _within(z.real, _CABLE_OHM_PER_KM) and _within(z.imag, _CABLE_REACTANCE_PER_KM)
+        if not inside or z.imag > _CABLE_X_OVER_R * z.real:
+            strange[f"{told[name].code or name}: R {z.real:.3g}, X {z.imag:.3g} ohm/km"].append(name)
+    for text, names in strange.items():
+        of = f"{len(names)} of {len(lines)} lines are like no cable or wire of any catalogue ({text}): check units"
+        yield Finding("impedance_beyond_catalogues", grouped("Line", names), of)
+    other = [name for name, fact in told.items() if abs(fact.frequency_hz - survey.frequency_hz) > 0.1]
+    if other:
+        text = (
+            f"{len(other)} of {len(lines)} lines have their reactance at {told[other[0]].frequency_hz:g} Hz, but the "
+            f"circuit is solved at {survey.frequency_hz:g} Hz (Set DefaultBaseFrequency before New Circuit)"
+        )
+        yield Finding("frequency_mismatch", grouped("Line", other), text)
+
+
+def _within(value: float, bounds: tuple[float, float]) -> bool:
+    return bounds[0] <= value <= bounds[1]
+
+
+def _of_transformers(survey: Survey) -> Iterator[Finding]:
+    transformers = [branch for branch in survey.network.branches if branch.kind == "transformer"]
+    if not transformers:
+        yield Finding("no_transformer", "", "no transformer: transformer measures are empty")
+    if len(transformers) > 1:
+        text = f"{len(transformers)} transformers: measures follow the one with most customers behind it"
+        yield Finding("several_transformers", grouped("Transformer", (one.name for one in transformers)), text)
+    several = [branch.name for branch in transformers if len(branch.buses) > 2]
+    if several:
+        watched = "only the one of lowest voltage is watched, of equal ones the first"
+        text = f"more than two windings: {watched}; currents in the others are left out ({', '.join(several[:5])})"
+        yield Finding("several_windings", grouped("Transformer", several), text)
+    load_kva = sum(abs(complex(load.kw, load.kvar)) for load in survey.loads)
+    for one in transformers:
+        kva = survey.transformer_kva[one.name]
+        low_v = 1e3 * kva / one.rating_a / (np.sqrt(3) if len(one.phases) > 2 else 1.0)
+        if kva > _KVA_PER_LOAD_KVA * load_kva or (kva > _LARGEST_LV_KVA and low_v < _LOW_VOLTAGE_V):
+            text = (
+                f"{one.name} is rated {kva:g} kVA ({one.rating_a:,.0f} A a phase) for {load_kva:.3g} kVA of load in "
+                "all: no such machine is there, its loading is never a limit (mend kvas, or [transformers] in "
+                "feeder.toml)"
+            )
+            yield Finding("transformer_rating_implausible", f"Transformer.{one.name}", text)
+
+
+def _of_the_place(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, float]) -> Iterator[Finding]:
+    controls, injectors = survey.network.controls, survey.network.injectors
+    if any(base == 0 for base in survey.voltage_bases_kv.values()):
+        text = "no voltage bases (Set VoltageBases, CalcVoltageBases): OpenDSS gives volts where per unit is expected"
+        yield Finding("no_voltage_bases", "", text)
+    if not survey.bus_xy:
+        yield Finding("no_coordinates", "", "no coordinates: the map is left out")
+    if controls:
+        text = f"tap control disabled, switches as they are at the start: {', '.join(controls[:5])}"
+        yield Finding("controls_off", grouped("", controls), text)
+    if injectors:
+        held = "other sources held at constant power as in the file, so served power cannot be checked"
+        yield Finding("other_sources", grouped("", injectors), f"{held}: {', '.join(injectors[:5])}")
+    nominal_v = facts.get("nominal_voltage_v")
+    rated = float(np.median([rated_v(load) for load in survey.loads]))
+    usual = _MAINS.get(survey.frequency_hz)
+    for hz, (low, high) in _MAINS.items():
+        if usual and hz != survey.frequency_hz and low <= (nominal_v or rated) <= high:
+            text = (
+                f"solved at {survey.frequency_hz:g} Hz, though {nominal_v or rated:g} V usually comes at {hz:g} Hz: "
+                "without Set DefaultBaseFrequency OpenDSS takes 60 Hz"
+            )
+            yield Finding("frequency_unusual", "", text, "note")
+    farthest = max((distance_m[load.bus] for load in survey.loads if load.bus in distance_m), default=np.nan)
+    if farthest < _SHORT_M:
+        text = f"the farthest customer is {farthest:g} m from the transformer: lengths or their units are wrong"
+        yield Finding("distance_implausible", "", text, "note" if len(survey.loads) < 2 else "warning")
+    elif farthest > _FAR_LV_M and rated < _LOW_VOLTAGE_V:
+        text = f"the farthest customer is {farthest:,.0f} m from the transformer, far for {rated:.0f} V: check units"
+        yield Finding("distance_implausible", "", text)
+
+
+def _of_loads(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, float]) -> Iterator[Finding]:
+    voltage_v = no_load_voltages(survey.network)
+    nominal_v = facts.get("nominal_voltage_v")
+    there_v = float(np.median([voltage_v[f"{load.bus}.{load.node_numbers[0]}"] for load in survey.loads]))
+    median_v = float(np.median([rated_v(load) for load in survey.loads]))
+    if nominal_v and not 0.7 <= nominal_v / there_v <= 1.4:
+        text = f"nominal_voltage_v = {nominal_v:g} (feeder.toml), but loads have {there_v:.1f} V from phase to earth"
+        yield Finding("nominal_voltage_contradicted", "", text)
+    if nominal_v is None:
+        text = f"nominal voltage not declared (feeder.toml): {median_v:.1f} V from the loads' ratings"
+        yield Finding("nominal_voltage_not_declared", "", text)
+    base_v = nominal_v or median_v
+    by_problem: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for load in survey.loads:
+        # what the plant takes for a collapse
+        if not 0.5 <= voltage_v[f"{load.bus}.{load.node_numbers[0]}"] / base_v <= 1.5:
+            level = f"on another level of voltage than {base_v:.4g} V, by which all are judged: runs stop at once"
+            by_problem["other_voltage_level", level].append(load.name)
+        for found in _load_problems(load, over_rated(load, voltage_v), distance_m):
+            by_problem[found].append(load.name)
+    for (kind, problem), who in by_problem.items():
+        text = f"{len(who)} of {len(survey.loads)} loads {problem} ({grouped('', who)})"
+        yield Finding(kind, grouped("Load", who), text)
+
+
+def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    if load.model != 1:
+        yield "load_model", "not constant power (model ≠ 1): runs treat them as constant power"
+    if load.delta:
+        yield "load_delta", "connected between phases (delta): per-phase figures do not hold for them"
+    elif sum(1 <= number <= 3 for number in load.node_numbers) == 2:
+        yield "load_two_phases", "connected to two phases: measures assume one or three"
+    if not 0.6 <= over <= 1.4:
+        yield "load_voltage", "rated for another voltage than their bus has: their power will not be served"
+    elif load.model == 1 and not load.band_pu[0] <= over <= load.band_pu[1]:
+        text = "outside vminpu..vmaxpu without load, where plain OpenDSS makes them impedances: runs do not"
+        yield "load_band", text
+    if load.bus not in distance_m:
+        yield "load_not_reached", "not reached by lines from the transformer"
+
+
+def _of_buses(survey: Survey) -> Iterator[Finding]:
+    network = survey.network
+    highest_v: dict[str, float] = defaultdict(float)
+    for node, volts in no_load_voltages(network).items():
+        bus = node.rpartition(".")[0]
+        highest_v[bus] = max(highest_v[bus], volts)
+    dead = [bus for bus, volts in highest_v.items() if volts < _DEAD_V]
+    if dead:
+        text = f"{len(dead)} of {len(highest_v)} buses have no voltage, cut off or behind an open switch"
+        yield Finding("bus_without_voltage", grouped("Bus", dead), f"{text} ({grouped('', dead)})")
+    floating = _neutrals_without_earth(network)
+    if floating:
+        text = (
+            f"{len(floating)} buses have a neutral conductor that is earthed nowhere (Reactor or Line to node 0): its "
+            f"voltage has no meaning ({grouped('', floating)})"
+        )
+        yield Finding("neutral_not_earthed", grouped("Bus", floating), text)
+    has_neutral = {name.rpartition(".")[0] for name in network.node_names if name.endswith(".4")}
+    stars = (load for load in survey.loads if load.bus in has_neutral and not load.delta)
+    past = [load.name for load in stars if load.neutral_number == 0]
+    if past:
+        text = f"{len(past)} of {len(survey.loads)} loads return their current through earth, past the neutral there"
+        yield Finding("load_past_neutral", grouped("Load", past), f"{text} ({grouped('', past)})")
+
+
+def _neutrals_without_earth(network: Network) -> list[str]:
+    """Buses whose fourth conductor hangs together with nothing that leads to earth.
+
+    If all nodes had the same voltage, only what leads to earth would carry current: row sums of the admittance matrix.
+    """
+    neutral = np.array([name.endswith(".4") for name in network.node_names])
+    names = [name.rpartition(".")[0] for name in network.node_names if name.endswith(".4")]
+    if not names:
+        return []
+    to_earth = np.asarray(network.admittance_s.sum(axis=1)).reshape(-1)[neutral]
+    among = csr_matrix(abs(network.admittance_s.tocsr()[neutral][:, neutral]) > _EARTHED_S)
+    parts, part = connected_components(among, directed=False)
+    earthed = np.array([abs(to_earth[part == k].sum()) > _EARTHED_S for k in range(parts)])
+    return [name for name, k in zip(names, part, strict=True) if not earthed[k]]
