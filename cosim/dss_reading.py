@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from cosim.contract import Branch, LineFact, LoadFact, LoadShape, Network
@@ -95,6 +96,24 @@ def _unit_of_line(dss: Any) -> int:
         dss.LineCodes.Name(dss.Lines.LineCode())
         unit = int(dss.LineCodes.Units())
     return unit
+
+
+def taps_of(dss: Any) -> dict[str, float]:
+    """Tap of every winding of every transformer, ``T1.2`` [pu]."""
+    taps = {}
+    for name in elements(dss, "Transformer"):
+        dss.Transformers.Name(name)
+        for number in range(1, dss.Transformers.NumWindings() + 1):
+            dss.Transformers.Wdg(number)
+            taps[f"{name}.{number}"] = float(dss.Transformers.Tap())
+    return taps
+
+
+def voltages_of(dss: Any, names: Sequence[str]) -> NDArray[np.complex128]:
+    """Solved voltages to earth of nodes by name [V]; nan of what is not there."""
+    solved = np.array(dss.Circuit.YNodeVArray(), dtype=float).view(complex)
+    of_node = dict(zip((name.upper() for name in dss.Circuit.YNodeOrder()), solved.tolist(), strict=True))
+    return np.array([of_node.get(name, complex("nan")) for name in names])
 
 
 def cut_off(dss: Any) -> list[str]:

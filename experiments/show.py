@@ -20,6 +20,7 @@ from cosim.experiments.metric_table import Cell, cells, metric_of
 
 if TYPE_CHECKING:
     from cosim import Feeder
+    from cosim.feeders.intake import Intake
 
 Metrics = Mapping[str, Mapping[str, float]]
 _NOBODY: Mapping[str, str] = {}
@@ -213,7 +214,7 @@ def read_stopped(folder: Path) -> dict[str, str]:
 
 
 def feeder_facts(feeder: Feeder, console: Console) -> None:
-    """Print what is known of a feeder, and its warnings."""
+    """Print what is known of a feeder."""
     table = Table(title=f"Feeder {feeder.name}", show_header=False, title_justify="left")
     lines = feeder.network.lines
     rated = [line for line in lines if math.isfinite(line.rating_a)]
@@ -246,8 +247,29 @@ def feeder_facts(feeder: Feeder, console: Console) -> None:
     for key, value in rows.items():
         table.add_row(key, value)
     console.print(table)
-    for warning in feeder.warnings:
-        console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
+
+
+_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
+def intake_facts(intake: Intake, console: Console) -> None:
+    """Print what is known of a feeder, how far runs are from its own solution, and the findings, the worst first."""
+    feeder_facts(intake.feeder, console)
+    volts, node = intake.largest_difference
+    own = intake.as_is
+    state = "converged" if own.converged else "not converged"
+    console.print(
+        f"As it is, OpenDSS solves it in {own.iterations} iterations ({state}), {len(own.taps)} taps move, losses "
+        f"{own.losses_kw:.4g} kW. At the file's own loads runs are at most {volts:.2g} V off (at {node or 'no node'}), "
+        f"losses {intake.losses_kw:.4g} kW.",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    for one in sorted(intake.findings, key=lambda finding: list(_COLOURS).index(finding.severity)):
+        colour = _COLOURS[one.severity]
+        text = f"[{colour}]{one.severity}:[/{colour}] {escape(one.message)} [dim]({one.code})[/dim]"
+        console.print(text, highlight=False, soft_wrap=True)
+    if not intake.findings:
+        console.print("Nothing to remark.")
 
 
 def _rated(feeder: Feeder, line: str) -> str:

@@ -35,5 +35,6 @@ def _positive(impedance: Complex) -> Complex:
     """Mean own less mean mutual impedance, of each matrix of a stack."""
     size = impedance.shape[-1]
     own = np.einsum("lii->l", impedance) / size
-    mutual: Complex = (impedance.sum(axis=(1, 2)) - own * size) / max(size * (size - 1), 1)
-    return own - mutual
+    mutual = (impedance.sum(axis=(1, 2)) - own * size) / max(size * (size - 1), 1)
+    positive: Complex = own - mutual
+    return positive
