@@ -68,11 +68,15 @@ class Plant:
         self.completed = 0
         self._passive = len(exogenous.sessions) == 0 and not exogenous.pv_available_kw.any()
         earthed_stars = not feeder.delta_customers and max(feeder.customer_neutral, default=-1) < 0
-        _, self._customer_nodes, _ = feeder.terminals
+        customer, self._phase_node, neutral = feeder.terminals
+        self._neutral_node = np.where(neutral >= 0, neutral, len(feeder.network.node_names))  # earth is appended
+        self._terminal_nominal_v = feeder.customer_nominal_v[customer]
+        # local curves are given in volts of the feeder's own nominal voltage; each device feels its own per unit
+        self._of_curve = feeder.nominal_voltage_v / feeder.customer_nominal_v
         self._served = ServedPower(
             feeder.network, feeder.customer_nodes, feeder.customer_neutral, per_node=earthed_stars
         )
-        watched = [*feeder.monitored, *[name for name in (feeder.transformer, feeder.head_line) if name]]
+        watched = [*feeder.monitored, *feeder.supplies, *([feeder.head_line] if feeder.head_line else [])]
         self._watched = tuple(feeder.network.branch(name) for name in watched)
 
     def reset(self) -> Observation:
@@ -158,14 +162,17 @@ class Plant:
 
     def _refuse_collapse(self, voltage: Complex) -> None:
         """Refuse voltages at which loads are no longer constant power: the engine then solved another feeder."""
-        nominal_v, nodes = self.feeder.nominal_voltage_v, self._customer_nodes
-        magnitude = np.abs(voltage[nodes])
-        if magnitude.min() > SERVED_BAND_PU[0] * nominal_v and magnitude.max() < SERVED_BAND_PU[1] * nominal_v:
+        with_earth = np.append(voltage, 0.0)
+        magnitude_v = np.abs(with_earth[self._phase_node] - with_earth[self._neutral_node])
+        away = np.abs(magnitude_v / self._terminal_nominal_v - 1.0)
+        if (away < 1.0 - SERVED_BAND_PU[0]).all():  # the band is as wide upwards as downwards
             return
-        worst = int(np.abs(magnitude - nominal_v).argmax())
+        worst = int(away.argmax())
+        low, high = SERVED_BAND_PU
         raise PowerFlowError(
-            f"voltage collapse: {magnitude[worst]:.1f} V at {self.feeder.network.node_names[nodes[worst]]}, outside "
-            f"{SERVED_BAND_PU[0]}..{SERVED_BAND_PU[1]} of {nominal_v:.0f} V, where the power asked for is not served"
+            f"voltage collapse: {magnitude_v[worst]:.1f} V at "
+            f"{self.feeder.network.node_names[self._phase_node[worst]]}, outside {low}..{high} of "
+            f"{self._terminal_nominal_v[worst]:.0f} V, where the power asked for is not served"
         )
 
     def _mark(self, step: int, reason: str) -> None:
@@ -205,7 +212,7 @@ class Plant:
         felt_v = np.full(len(feeder.customers), feeder.nominal_voltage_v)
         if k:
             # the last step is the best first guess, and keeps devices on the branch of solutions that they are on
-            felt_v = meter_voltage_v(feeder, self._node_v[k - 1 : k])[0]
+            felt_v = self._felt_v(self._node_v[k - 1])
         powers = np.array(answer(felt_v))
         part, last_gap = np.full(powers.shape, 0.5), np.zeros(powers.shape)
         for attempt in range(_CURVE_ITERATIONS):
@@ -218,7 +225,7 @@ class Plant:
                 powers, part = powers / 2.0, part / 2.0
                 continue
             # what is recorded are the powers that this voltage was solved with, not the next guess
-            applied, gap = powers, np.array(answer(meter_voltage_v(feeder, voltage[None, :])[0])) - powers
+            applied, gap = powers, np.array(answer(self._felt_v(voltage))) - powers
             distance_kw = float(np.abs(gap).max())
             if distance_kw <= _CURVE_TOLERANCE_KW:
                 break
@@ -229,14 +236,19 @@ class Plant:
             self._mark(k, f"local curves did not settle: {apart}")
         return voltage, (applied[0], applied[1], applied[2])
 
+    def _felt_v(self, voltage: Complex) -> Float:
+        """What local curves see of node voltages, shape (customer,) [V]."""
+        return np.asarray(meter_voltage_v(self.feeder, voltage[None, :])[0] * self._of_curve)
+
     def _observe(
         self, day: Exogenous, k: int, voltage: Complex, ev_kw: Float, pv_kw: Float, net_kw: Float, net_kvar: Float
     ) -> Observation:
         session = self.fleet.present(self.completed)
         sessions, there = self.fleet.sessions, session >= 0
         currents = monitored_currents(self._watched, voltage[None, :])[0]
-        monitored = len(self.feeder.monitored)
-        transformer = currents[monitored] if len(currents) > monitored else np.zeros(3, complex)
+        monitored, supplies = len(self.feeder.monitored), len(self.feeder.supplies)
+        main = currents[monitored : monitored + supplies] if supplies else currents[monitored:]
+        transformer = main.sum(axis=0) if len(main) else np.zeros(3, complex)
 
         def of_car(values: Float, otherwise: float) -> Float:
             return np.where(there, np.append(values, otherwise)[session], otherwise)
@@ -269,4 +281,5 @@ class Plant:
             current_a=currents[:monitored],
             transformer_current_a=transformer,
             head_current_a=currents[-1] if self.feeder.head_line else transformer,
+            limit_percent=self.feeder.limit_currents.percent(voltage[None, :])[0],
         )

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from cosim.contract import Finding, LoadFact, Network, Survey
-from cosim.feeders.faults import no_load_voltages, over_rated, rated_v
+from cosim.contract import Area, Finding, Float, LoadFact, Network, Survey
+from cosim.feeders.areas import PUBLIC_V
+from cosim.feeders.faults import no_load_voltages, over_rated
 from cosim.feeders.lines import ohm_per_km
 
 _KVA_PER_LOAD_KVA = 100.0
 """Public feeders have up to 40: their loads are one household's mean."""
+_SMALLEST_KVA = 100.0
 _LARGEST_LV_KVA = 5_000.0
 """Below 1 kV: the largest machines in catalogues have 3,150 kVA."""
 _LOW_VOLTAGE_V = 1_000.0
@@ -33,7 +35,14 @@ _MAINS = {50.0: (220.0, 255.0), 60.0: (110.0, 130.0)}
 """Usual phase-to-neutral voltages at a frequency."""
 
 
-def findings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, float]) -> Iterator[Finding]:
+def findings(
+    survey: Survey,
+    facts: Mapping[str, Any],
+    areas: Sequence[Area],
+    distance_m: Mapping[str, float],
+    rated_v: Sequence[float],
+    nominal_v: Float,
+) -> Iterator[Finding]:
     """Find what to know of a circuit before it is run.
 
     Parameters
@@ -42,8 +51,14 @@ def findings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, 
         What was found in it.
     facts : mapping
         Of its ``feeder.toml``.
+    areas : sequence of Area
+        Parents first.
     distance_m : mapping of bus to float
         From the transformer [m].
+    rated_v : sequence of float, shape (load,)
+        Rated phase-to-neutral voltages [V].
+    nominal_v : ndarray, shape (load,)
+        Those by which customers are judged [V].
 
     Yields
     ------
@@ -53,9 +68,9 @@ def findings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, 
     for text in survey.warnings:
         yield Finding("executes_files", "", text)
     yield from _of_lines(survey)
-    yield from _of_transformers(survey)
-    yield from _of_the_place(survey, facts, distance_m)
-    yield from _of_loads(survey, facts, distance_m)
+    yield from _of_transformers(survey, areas)
+    yield from _of_the_place(survey, areas, distance_m, "nominal_voltage_v" in facts)
+    yield from _of_loads(survey, facts.get("nominal_voltage_v"), distance_m, rated_v, nominal_v)
     yield from _of_buses(survey)
 
 
@@ -104,32 +119,36 @@ def _within(value: float, bounds: tuple[float, float]) -> bool:
     return bounds[0] <= value <= bounds[1]
 
 
-def _of_transformers(survey: Survey) -> Iterator[Finding]:
-    transformers = [branch for branch in survey.network.branches if branch.kind == "transformer"]
-    if not transformers:
+def _of_transformers(survey: Survey, areas: Sequence[Area]) -> Iterator[Finding]:
+    if not any(branch.kind == "transformer" for branch in survey.network.branches):
         yield Finding("no_transformer", "", "no transformer: transformer measures are empty")
-    if len(transformers) > 1:
-        text = f"{len(transformers)} transformers: measures follow the one with most customers behind it"
-        yield Finding("several_transformers", grouped("Transformer", (one.name for one in transformers)), text)
-    several = [branch.name for branch in transformers if len(branch.buses) > 2]
-    if several:
-        watched = "only the one of lowest voltage is watched, of equal ones the first"
-        text = f"more than two windings: {watched}; currents in the others are left out ({', '.join(several[:5])})"
-        yield Finding("several_windings", grouped("Transformer", several), text)
-    load_kva = sum(abs(complex(load.kw, load.kvar)) for load in survey.loads)
-    for one in transformers:
-        kva = survey.transformer_kva[one.name]
-        low_v = 1e3 * kva / one.rating_a / (np.sqrt(3) if len(one.phases) > 2 else 1.0)
-        if kva > _KVA_PER_LOAD_KVA * load_kva or (kva > _LARGEST_LV_KVA and low_v < _LOW_VOLTAGE_V):
+    load_kva = {area.name: sum(_kva(survey.loads[row]) for row in area.customers) for area in areas}
+    for area in reversed(areas):  # children before parents
+        if area.parent in load_kva:
+            load_kva[area.parent] += load_kva[area.name]
+    for area in areas:
+        behind, kva, which = load_kva[area.name], area.rating_kva, grouped("Transformer", area.transformers)
+        if kva > max(_KVA_PER_LOAD_KVA * behind, _SMALLEST_KVA) or (
+            kva > _LARGEST_LV_KVA and area.nominal_voltage_v < _LOW_VOLTAGE_V
+        ):
             text = (
-                f"{one.name} is rated {kva:g} kVA ({one.rating_a:,.0f} A a phase) for {load_kva:.3g} kVA of load in "
-                "all: no such machine is there, its loading is never a limit (mend kvas, or [transformers] in "
+                f"{area.name} is rated {kva:g} kVA ({kva / area.nominal_voltage_v * 1e3 / 3:,.0f} A a phase) for "
+                f"{behind:.3g} kVA of load: its loading would never be a limit (mend kvas, or [transformer_kva] in "
                 "feeder.toml)"
             )
-            yield Finding("transformer_rating_implausible", f"Transformer.{one.name}", text)
+            yield Finding("transformer_rating_implausible", which, text)
+        elif behind > kva:
+            text = f"{area.name} is rated {kva:g} kVA, the loads behind it are {behind:.4g} kVA in the file"
+            yield Finding("transformer_overloaded", which, text, "note")
 
 
-def _of_the_place(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, float]) -> Iterator[Finding]:
+def _kva(load: LoadFact) -> float:
+    return abs(complex(load.kw, load.kvar))
+
+
+def _of_the_place(
+    survey: Survey, areas: Sequence[Area], distance_m: Mapping[str, float], declared: bool
+) -> Iterator[Finding]:
     controls, injectors = survey.network.controls, survey.network.injectors
     if any(base == 0 for base in survey.voltage_bases_kv.values()):
         text = "no voltage bases (Set VoltageBases, CalcVoltageBases): OpenDSS gives volts where per unit is expected"
@@ -142,48 +161,63 @@ def _of_the_place(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[
     if injectors:
         held = "other sources held at constant power as in the file, so served power cannot be checked"
         yield Finding("other_sources", grouped("", injectors), f"{held}: {', '.join(injectors[:5])}")
-    nominal_v = facts.get("nominal_voltage_v")
-    rated = float(np.median([rated_v(load) for load in survey.loads]))
-    usual = _MAINS.get(survey.frequency_hz)
+    levels = sorted({area.nominal_voltage_v for area in areas if area.customers})
+    volts = ", ".join(f"{level:.1f} V" for level in levels)
+    if not declared:
+        text = f"nominal voltage not declared (feeder.toml): {volts} from the loads' ratings"
+        yield Finding("nominal_voltage_not_declared", "", text)
+    if len(levels) > 1:
+        yield Finding("several_voltages", "", f"customers on {len(levels)} nominal voltages: {volts}", "note")
     for hz, (low, high) in _MAINS.items():
-        if usual and hz != survey.frequency_hz and low <= (nominal_v or rated) <= high:
+        if hz != survey.frequency_hz and survey.frequency_hz in _MAINS and any(low <= one <= high for one in levels):
             text = (
-                f"solved at {survey.frequency_hz:g} Hz, though {nominal_v or rated:g} V usually comes at {hz:g} Hz: "
-                "without Set DefaultBaseFrequency OpenDSS takes 60 Hz"
+                f"solved at {survey.frequency_hz:g} Hz, though {volts} usually comes at {hz:g} Hz: without "
+                "Set DefaultBaseFrequency OpenDSS takes 60 Hz"
             )
             yield Finding("frequency_unusual", "", text, "note")
-    farthest = max((distance_m[load.bus] for load in survey.loads if load.bus in distance_m), default=np.nan)
-    if farthest < _SHORT_M:
-        text = f"the farthest customer is {farthest:g} m from the transformer: lengths or their units are wrong"
-        yield Finding("distance_implausible", "", text, "note" if len(survey.loads) < 2 else "warning")
-    elif farthest > _FAR_LV_M and rated < _LOW_VOLTAGE_V:
-        text = f"the farthest customer is {farthest:,.0f} m from the transformer, far for {rated:.0f} V: check units"
-        yield Finding("distance_implausible", "", text)
+    yield from _of_distances(survey, areas, distance_m)
 
 
-def _of_loads(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, float]) -> Iterator[Finding]:
-    voltage_v = no_load_voltages(survey.network)
-    nominal_v = facts.get("nominal_voltage_v")
-    there_v = float(np.median([voltage_v[f"{load.bus}.{load.node_numbers[0]}"] for load in survey.loads]))
-    median_v = float(np.median([rated_v(load) for load in survey.loads]))
-    if nominal_v and not 0.7 <= nominal_v / there_v <= 1.4:
-        text = f"nominal_voltage_v = {nominal_v:g} (feeder.toml), but loads have {there_v:.1f} V from phase to earth"
-        yield Finding("nominal_voltage_contradicted", "", text)
-    if nominal_v is None:
-        text = f"nominal voltage not declared (feeder.toml): {median_v:.1f} V from the loads' ratings"
-        yield Finding("nominal_voltage_not_declared", "", text)
-    base_v = nominal_v or median_v
+def _of_distances(survey: Survey, areas: Sequence[Area], distance_m: Mapping[str, float]) -> Iterator[Finding]:
+    for area in areas:
+        buses = {survey.loads[row].bus for row in area.customers}
+        farthest = max((distance_m[bus] for bus in buses if bus in distance_m), default=np.nan)
+        where = "the transformer" if area.transformers else "the source"
+        if farthest < _SHORT_M and len(buses - set(area.buses[:1])) > 0:
+            text = f"the farthest customer is {farthest:g} m from {where}: lengths or their units are wrong"
+        elif farthest > _FAR_LV_M and area.nominal_voltage_v < _LOW_VOLTAGE_V:
+            text = f"the farthest customer is {farthest:,.0f} m from {where}, far at {area.nominal_voltage_v:.0f} V"
+        else:
+            continue
+        yield Finding("distance_implausible", area.name, f"{text} ({area.name})" if len(areas) > 1 else text)
+
+
+def _of_loads(
+    survey: Survey,
+    declared: object,
+    distance_m: Mapping[str, float],
+    rated_v: Sequence[float],
+    nominal_v: Float,
+) -> Iterator[Finding]:
+    voltage = no_load_voltages(survey.network)
     by_problem: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for load in survey.loads:
-        # what the plant takes for a collapse
-        if not 0.5 <= voltage_v[f"{load.bus}.{load.node_numbers[0]}"] / base_v <= 1.5:
-            level = f"on another level of voltage than {base_v:.4g} V, by which all are judged: runs stop at once"
-            by_problem["other_voltage_level", level].append(load.name)
-        for found in _load_problems(load, over_rated(load, voltage_v), distance_m):
-            by_problem[found].append(load.name)
-    for (kind, problem), who in by_problem.items():
-        text = f"{len(who)} of {len(survey.loads)} loads {problem} ({grouped('', who)})"
-        yield Finding(kind, grouped("Load", who), text)
+    for load, rated, nominal in zip(survey.loads, rated_v, nominal_v.tolist(), strict=True):
+        there_v = abs(voltage[f"{load.bus}.{load.node_numbers[0]}"])
+        problems = [*_load_problems(load, over_rated(load, voltage), distance_m)]
+        if not 0.7 <= nominal / there_v <= 1.4:
+            text = f"have a nominal voltage of {nominal:.4g} V, but {there_v:.4g} V from phase to earth"
+            problems.insert(0, ("nominal_voltage_contradicted", text))
+        elif nominal == PUBLIC_V != rated and declared is None:
+            text = f"rated {rated:.1f} V as the transformer is: nominal is {PUBLIC_V:g} V (or nominal_voltage_v)"
+            problems.insert(0, ("nominal_voltage_of_machine", text))
+        elif isinstance(declared, (int, float)) and nominal != declared:
+            text = f"on another level of voltage than nominal_voltage_v = {declared:g}: judged by their own rating"
+            problems.insert(0, ("other_voltage_level", text))
+        for kind, text in problems:
+            by_problem[kind, text].append(load.name)
+    for (kind, text), who in by_problem.items():
+        shown = f"{len(who)} of {len(survey.loads)} loads {text} ({grouped('', who)})"
+        yield Finding(kind, grouped("Load", who), shown)
 
 
 def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float]) -> Iterator[tuple[str, str]]:
@@ -191,7 +225,7 @@ def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float])
         yield "load_model", "not constant power (model ≠ 1): runs treat them as constant power"
     if load.delta:
         yield "load_delta", "connected between phases (delta): per-phase figures do not hold for them"
-    elif sum(1 <= number <= 3 for number in load.node_numbers) == 2:
+    elif len(load.node_numbers) == 2:
         yield "load_two_phases", "connected to two phases: measures assume one or three"
     if not 0.6 <= over <= 1.4:
         yield "load_voltage", "rated for another voltage than their bus has: their power will not be served"
@@ -199,15 +233,15 @@ def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float])
         text = "outside vminpu..vmaxpu without load, where plain OpenDSS makes them impedances: runs do not"
         yield "load_band", text
     if load.bus not in distance_m:
-        yield "load_not_reached", "not reached by lines from the transformer"
+        yield "load_not_reached", "not reached by lines from the source"
 
 
 def _of_buses(survey: Survey) -> Iterator[Finding]:
     network = survey.network
     highest_v: dict[str, float] = defaultdict(float)
-    for node, volts in no_load_voltages(network).items():
+    for node, voltage in no_load_voltages(network).items():
         bus = node.rpartition(".")[0]
-        highest_v[bus] = max(highest_v[bus], volts)
+        highest_v[bus] = max(highest_v[bus], abs(voltage))
     dead = [bus for bus, volts in highest_v.items() if volts < _DEAD_V]
     if dead:
         text = f"{len(dead)} of {len(highest_v)} buses have no voltage, cut off or behind an open switch"

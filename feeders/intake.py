@@ -63,6 +63,19 @@ class Intake:
             "nodes": len(feeder.network.node_names),
             "customers": len(feeder.customers),
             "load_kw": float(feeder.load_kw.sum()),
+            "areas": [
+                {
+                    "name": area.name,
+                    "parent": area.parent,
+                    "transformers": list(area.transformers),
+                    "rating_kva": area.rating_kva,
+                    "nominal_voltage_v": area.nominal_voltage_v,
+                    "customers": [feeder.customers[row] for row in area.customers],
+                    "head_line": area.head_line,
+                    "buses": len(area.buses),
+                }
+                for area in feeder.areas
+            ],
             "findings": [
                 {"code": one.code, "element": one.element, "message": one.message, "severity": one.severity}
                 for one in self.findings

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from cosim import plugins
-from cosim.contract import Connection, Feeder, LoadFact, Survey, TransformerSpec, out_of_range
+from cosim.contract import Connection, Feeder, Int, Survey, TransformerSpec, out_of_range
 from cosim.errors import Fault, InputError
-from cosim.feeders.faults import circuit_faults, rated_v
+from cosim.feeders.areas import areas_of, limits_of, rated_v
+from cosim.feeders.faults import circuit_faults
 from cosim.feeders.find import find
 from cosim.feeders.findings import findings
-from cosim.feeders.topology import distances_m, edges_of, head_line, low_voltage_terminal, supply_of
+from cosim.feeders.topology import trace
 
 SURVEYOR = "cosim.opendss:survey"
 """Who reads a circuit's file, imported only when needed. Only the engine can read its own language, so this name is the
@@ -126,14 +127,16 @@ def _is_text(value: object) -> bool:
 
 
 def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
-    network = survey.network
+    traced = trace(survey.network)
+    network = traced.network
     row = {name: index for index, name in enumerate(network.node_names)}
-    supply = supply_of(survey)
-    start = supply.buses[low_voltage_terminal(supply)] if supply else network.node_names[0].split(".")[0]
-    distance_m = distances_m(edges_of(network), start)
-    head = facts.get("head_line") or head_line(network, start)
-    monitored = facts.get("monitored") or ([supply.name] if supply else [head] if head else [])
-    nominal = facts.get("nominal_voltage_v") or _nominal_voltage_v(survey)
+    voltage = dict(zip(network.node_names, network.no_load_v.tolist(), strict=True))
+    own_v = [rated_v(load, voltage) for load in survey.loads]
+    areas, customer_v = areas_of(survey, traced, own_v, facts.get("nominal_voltage_v"))
+    main = max(areas, key=lambda area: (len(area.customers), bool(area.transformers)), default=None)
+    head = facts.get("head_line") or (main.head_line if main else None)
+    fed = [name for area in areas for name in area.transformers if area.customers]
+    monitored = facts.get("monitored") or fed or list(traced.regulators) or ([head] if head else [])
     known = {branch.name for branch in network.branches}
     faults = [
         Fault(str(master.with_name("feeder.toml")), key, f"there is no branch '{name}'", "name a Line or Transformer")
@@ -144,37 +147,40 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
     if faults:
         raise InputError(faults)
     kw_per_phase = float(facts.get("connection_kw_per_phase", CONNECTION_KW_PER_PHASE))
+    nodes = tuple(tuple(row[f"{load.bus}.{n}"] for n in load.node_numbers) for load in survey.loads)
+    phases = tuple(_phases(traced.node_phase[list(of_load)]) for of_load in nodes)
+    supply = main.transformers[0] if main and main.transformers else next(iter(traced.regulators), None)
     return Feeder(
         name=facts.get("name") or master.parent.name,
         master=master,
-        nominal_voltage_v=float(nominal),
+        nominal_voltage_v=float(main.nominal_voltage_v if main else np.median(customer_v)),
         customers=tuple(load.name for load in survey.loads),
         customer_bus=tuple(load.bus for load in survey.loads),
-        customer_phases=tuple(_phases(load) for load in survey.loads),
-        customer_nodes=tuple(tuple(row[f"{load.bus}.{n}"] for n in load.node_numbers) for load in survey.loads),
+        customer_phases=phases,
+        customer_nodes=nodes,
         customer_neutral=tuple(row.get(f"{load.bus}.{load.neutral_number}", -1) for load in survey.loads),
         load_kw=np.array([load.kw for load in survey.loads]),
         load_kvar=np.array([load.kvar for load in survey.loads]),
         load_shapes=tuple(load.shape for load in survey.loads),
-        connection_kw=kw_per_phase * np.array([len(_phases(load)) for load in survey.loads], float),
+        connection_kw=kw_per_phase * np.array([len(of_load) for of_load in phases], float),
         network=network,
-        transformer=supply.name if supply else None,
-        transformer_kva=survey.transformer_kva[supply.name] if supply else float("nan"),
+        customer_nominal_v=customer_v,
+        areas=areas,
+        limits=tuple(limits_of(areas, traced, [*([head] if head else []), *monitored])),
+        transformer=supply,
+        transformer_kva=main.rating_kva
+        if main and main.transformers
+        else survey.transformer_kva.get(supply or "", float("nan")),
         head_line=head.upper() if head else None,
         monitored=tuple(name.upper() for name in monitored),
         coordinates=dict(survey.bus_xy),
-        distance_m=distance_m,
+        distance_m=traced.distance_m,
         latitude_deg=float(facts.get("latitude_deg", 53.48)),
         longitude_deg=float(facts.get("longitude_deg", -2.24)),
         delta_customers=tuple(load.name for load in survey.loads if load.delta),
-        findings=tuple(findings(survey, facts, distance_m)),
+        findings=tuple(findings(survey, facts, areas, traced.distance_m, own_v, customer_v)),
     )
 
 
-def _phases(load: LoadFact) -> tuple[int, ...]:
-    return tuple(number for number in load.node_numbers if 1 <= number <= 3) or (1,)
-
-
-def _nominal_voltage_v(survey: Survey) -> float:
-    """Median rated phase-to-neutral voltage of the loads [V]."""
-    return float(np.median([rated_v(load) for load in survey.loads]))
+def _phases(traced: Int) -> tuple[int, ...]:
+    return tuple(int(phase) for phase in traced if 1 <= phase <= 3) or (1,)

@@ -177,7 +177,9 @@ def circuits() -> Iterator[Case]:
     for name, (content, word) in contents.items():
         yield Case("circuit", name, ("feeder", "."), {"Master.dss": content}, words=(word,))
     yield Case("circuit", "a folder without a master file", ("feeder", "."), words=("feeder",))
-    yield Case("circuit", "another ending", ("feeder", "a.txt"), {"a.txt": MASTER}, words=("a.txt",))
+    yield Case("circuit", "another ending", ("feeder", "a.pdf"), {"a.pdf": MASTER}, words=("a.pdf",))
+    yield Case("circuit", "a text file", ("feeder", "a.txt"), {"a.txt": MASTER}, "accepted")
+    yield Case("circuit", "a folder with Master.txt", ("feeder", "."), {"Master.txt": MASTER}, "accepted")
     yield Case("circuit", "a good one", ("feeder", "."), {"Master.dss": MASTER}, "accepted")
     for key, takes in TOML_KEYS.items():
         for kind, text in TOML_VALUES.items():

@@ -308,9 +308,9 @@ def test_refuses_what_is_not_there(tmp_path: Path) -> None:
     assert "european_lv" in str(refused.value)
     with pytest.raises(InputError, match="no such feeder or file"):
         feeders.load("a" * 5000)
-    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "notes.pdf").write_text("x")
     with pytest.raises(InputError, match="no circuit file"):
-        feeders.load(tmp_path / "notes.txt")
+        feeders.load(tmp_path / "notes.pdf")
 
 
 def test_refuses_a_wrong_feeder_toml_with_all_its_faults(write: Write) -> None:
