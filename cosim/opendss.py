@@ -141,7 +141,8 @@ def as_is(feeder: Feeder) -> AsIs:
     converged = bool(dss.Solution.Converged()) and not said
     iterations, rounds = int(dss.Solution.Iterations()), int(dss.Solution.ControlIterations())
     dss.Text.Command(_TIGHT)
-    said = said or _solve_whatever_comes(dss)
+    said = _solve_whatever_comes(dss) or said
+    at_last = bool(dss.Solution.Converged())
     own_v, losses_kw, end = voltages_of(dss, nodes), float(dss.Circuit.Losses()[0]) / 1e3, taps_of(dss)
     dss = _compile(file, None, None, ())
     dss.Text.Command(f"{_OWN_SNAPSHOT} controlmode=off {_TIGHT.removeprefix('set ')}")
@@ -165,6 +166,7 @@ def as_is(feeder: Feeder) -> AsIs:
         frozen_v=frozen_v,
         constant_power_v=voltages_of(dss, nodes),
         model_v=model_v,
+        converged_at_last=at_last,
         said=said,
     )
 

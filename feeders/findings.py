@@ -26,6 +26,8 @@ _CABLE_OHM_PER_KM = (0.01, 15.0)
 _CABLE_REACTANCE_PER_KM = (0.005, 1.5)
 """Cables have 0.06 to 0.15 and many in parallel less, open wires up to 0.5, one wire with earth return about 1."""
 _CABLE_X_OVER_R = 15.0
+_JOINT_M, _JOINT_OHM = 20.0, 1e-3
+"""Fuses and busbars are written as short lines of next to no impedance."""
 _SHORT_M = 1.0
 _FAR_LV_M = 5_000.0
 _EARTHED_S = 1e-3
@@ -69,7 +71,9 @@ def findings(
         yield Finding("executes_files", "", text)
     yield from _of_lines(survey)
     yield from _of_transformers(survey, areas)
-    yield from _of_the_place(survey, areas, distance_m, "nominal_voltage_v" in facts)
+    levels = sorted({round(volts, 1) for volts in nominal_v.tolist()})
+    yield from _of_the_place(survey, levels, "nominal_voltage_v" in facts)
+    yield from _of_distances(survey, areas, distance_m)
     yield from _of_loads(survey, facts.get("nominal_voltage_v"), distance_m, rated_v, nominal_v)
     yield from _of_buses(survey)
 
@@ -98,14 +102,18 @@ def _of_lines(survey: Survey) -> Iterator[Finding]:
         )
         yield Finding("length_without_unit", grouped("Line", (line.name for line in without)), text)
     known = [line for line in lines if line.name in told and told[line.name].has_unit and line.length_m >= _SHORT_M]
-    strange: dict[str, list[str]] = defaultdict(list)
-    for name, z in ohm_per_km(line for line in known if not told[line.name].switch).items():
+    length_m = {line.name: line.length_m for line in known if not told[line.name].switch}
+    strange: dict[str, dict[str, complex]] = defaultdict(dict)
+    for name, z in ohm_per_km(line for line in known if line.name in length_m).items():
         inside = _within(z.real, _CABLE_OHM_PER_KM) and _within(z.imag, _CABLE_REACTANCE_PER_KM)
-        if not inside or z.imag > _CABLE_X_OVER_R * z.real:
-            strange[f"{told[name].code or name}: R {z.real:.3g}, X {z.imag:.3g} ohm/km"].append(name)
-    for text, names in strange.items():
-        of = f"{len(names)} of {len(lines)} lines are like no cable or wire of any catalogue ({text}): check units"
-        yield Finding("impedance_beyond_catalogues", grouped("Line", names), of)
+        joint = length_m[name] < _JOINT_M and abs(z) * length_m[name] / 1e3 < _JOINT_OHM
+        if not joint and (not inside or z.imag > _CABLE_X_OVER_R * z.real):
+            strange[told[name].code][name] = z
+    for code, of in strange.items():
+        first, z = next(iter(of.items()))
+        text = f"{code or first}: R {z.real:.3g}, X {z.imag:.3g} ohm/km"
+        text = f"{len(of)} of {len(lines)} lines are like no cable or wire of any catalogue ({text}): check units"
+        yield Finding("impedance_beyond_catalogues", grouped("Line", of), text)
     other = [name for name, fact in told.items() if abs(fact.frequency_hz - survey.frequency_hz) > 0.1]
     if other:
         text = (
@@ -127,18 +135,18 @@ def _of_transformers(survey: Survey, areas: Sequence[Area]) -> Iterator[Finding]
         if area.parent in load_kva:
             load_kva[area.parent] += load_kva[area.name]
     for area in areas:
-        behind, kva, which = load_kva[area.name], area.rating_kva, grouped("Transformer", area.transformers)
-        if kva > max(_KVA_PER_LOAD_KVA * behind, _SMALLEST_KVA) or (
-            kva > _LARGEST_LV_KVA and area.nominal_voltage_v < _LOW_VOLTAGE_V
-        ):
-            text = (
-                f"{area.name} is rated {kva:g} kVA ({kva / area.nominal_voltage_v * 1e3 / 3:,.0f} A a phase) for "
-                f"{behind:.3g} kVA of load: its loading would never be a limit (mend kvas, or [transformer_kva] in "
-                "feeder.toml)"
-            )
-            yield Finding("transformer_rating_implausible", which, text)
-        elif behind > kva:
-            text = f"{area.name} is rated {kva:g} kVA, the loads behind it are {behind:.4g} kVA in the file"
+        behind, which = load_kva[area.name], grouped("Transformer", area.transformers)
+        for name in area.transformers:
+            kva, rating_a = survey.transformer_kva[name], survey.network.branch(name).rating_a
+            far_above = behind > 0 and kva > max(_KVA_PER_LOAD_KVA * behind, _SMALLEST_KVA)
+            if far_above or (kva > _LARGEST_LV_KVA and area.nominal_voltage_v < _LOW_VOLTAGE_V):
+                text = (
+                    f"{name} is rated {kva:g} kVA ({rating_a:,.0f} A a phase) for {behind:.4g} kVA of load: its "
+                    "loading is never a limit (mend kvas, or [transformer_kva] in feeder.toml)"
+                )
+                yield Finding("transformer_rating_implausible", f"Transformer.{name}", text)
+        if behind > area.rating_kva:
+            text = f"{area.name} is rated {area.rating_kva:g} kVA, the loads behind it are {behind:.4g} kVA in the file"
             yield Finding("transformer_overloaded", which, text, "note")
 
 
@@ -146,9 +154,7 @@ def _kva(load: LoadFact) -> float:
     return abs(complex(load.kw, load.kvar))
 
 
-def _of_the_place(
-    survey: Survey, areas: Sequence[Area], distance_m: Mapping[str, float], declared: bool
-) -> Iterator[Finding]:
+def _of_the_place(survey: Survey, levels: Sequence[float], declared: bool) -> Iterator[Finding]:
     controls, injectors = survey.network.controls, survey.network.injectors
     if any(base == 0 for base in survey.voltage_bases_kv.values()):
         text = "no voltage bases (Set VoltageBases, CalcVoltageBases): OpenDSS gives volts where per unit is expected"
@@ -161,7 +167,6 @@ def _of_the_place(
     if injectors:
         held = "other sources held at constant power as in the file, so served power cannot be checked"
         yield Finding("other_sources", grouped("", injectors), f"{held}: {', '.join(injectors[:5])}")
-    levels = sorted({area.nominal_voltage_v for area in areas if area.customers})
     volts = ", ".join(f"{level:.1f} V" for level in levels)
     if not declared:
         text = f"nominal voltage not declared (feeder.toml): {volts} from the loads' ratings"
@@ -175,7 +180,6 @@ def _of_the_place(
                 "Set DefaultBaseFrequency OpenDSS takes 60 Hz"
             )
             yield Finding("frequency_unusual", "", text, "note")
-    yield from _of_distances(survey, areas, distance_m)
 
 
 def _of_distances(survey: Survey, areas: Sequence[Area], distance_m: Mapping[str, float]) -> Iterator[Finding]:
@@ -205,7 +209,7 @@ def _of_loads(
         there_v = abs(voltage[f"{load.bus}.{load.node_numbers[0]}"])
         problems = [*_load_problems(load, over_rated(load, voltage), distance_m)]
         if not 0.7 <= nominal / there_v <= 1.4:
-            text = f"have a nominal voltage of {nominal:.4g} V, but {there_v:.4g} V from phase to earth"
+            text = f"have a nominal voltage of {nominal:.3g} V, but {there_v:.3g} V from phase to earth"
             problems.insert(0, ("nominal_voltage_contradicted", text))
         elif nominal == PUBLIC_V != rated and declared is None:
             text = f"rated {rated:.1f} V as the transformer is: nominal is {PUBLIC_V:g} V (or nominal_voltage_v)"

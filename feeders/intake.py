@@ -23,6 +23,8 @@ AS_IS = "cosim.opendss:as_is"
 
 _ALIKE_V = 0.01
 """Smaller differences say nothing: meters and statutory limits have coarser steps."""
+_LARGE_SHARE = 0.01
+"""Of the voltage there: what decides over bands of 10 percent."""
 _ALIKE_LOSSES = 0.01
 """Share by which losses may differ."""
 
@@ -172,6 +174,8 @@ def _largest(feeder: Feeder, one: Complex, other: Complex) -> tuple[float, str]:
 def _compared(feeder: Feeder, solved: AsIs, losses_kw: float) -> Iterator[Finding]:
     if not solved.converged:
         words = solved.said or f"no solution after {solved.iterations} iterations"
+        if solved.converged_at_last:
+            words += "; with 100 iterations allowed it does"
         yield Finding("as_is_not_converged", "", f"OpenDSS does not solve the file as it is: {words}")
     if np.isnan(solved.model_v).all():
         text = "runs find no solution at the file's own loads held at constant power: the loads are too large"
@@ -195,7 +199,8 @@ def _compared(feeder: Feeder, solved: AsIs, losses_kw: float) -> Iterator[Findin
         volts, node = _largest(feeder, before, after)
         if volts > _ALIKE_V:
             text = f"{volts:.2f} V at {node} come from {why}"
-            yield Finding(code, f"Bus.{node}", text, "warning" if code == "difference_other" else "note")
+            share = volts / abs(before[feeder.network.node_names.index(node)])
+            yield Finding(code, f"Bus.{node}", text, "warning" if share > _LARGE_SHARE else "note")
     if abs(losses_kw - solved.losses_kw) > max(_ALIKE_LOSSES * abs(solved.losses_kw), 1e-3):
         text = (
             f"lines and transformers lose {losses_kw:.4g} kW in runs, all elements {solved.losses_kw:.4g} kW as it is"

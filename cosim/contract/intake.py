@@ -63,7 +63,7 @@ class AsIs:
     Attributes
     ----------
     converged : bool
-        Whether power flow and controls came to rest.
+        Whether power flow and controls came to rest within the file's own number of iterations.
     iterations, control_iterations : int
         How many it took.
     losses_kw : float
@@ -80,6 +80,8 @@ class AsIs:
         Without controls, and with constant power at every voltage.
     model_v : ndarray of complex, shape (node,)
         As runs have it at the file's own loads; nan where they find no solution.
+    converged_at_last : bool
+        Whether it converges with as many iterations as runs allow.
     said : str
         The engine's own words where it did not converge.
     """
@@ -94,4 +96,5 @@ class AsIs:
     frozen_v: Complex
     constant_power_v: Complex
     model_v: Complex
+    converged_at_last: bool = True
     said: str = ""

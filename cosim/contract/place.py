@@ -422,7 +422,7 @@ class Survey:
     lines: Mapping[str, LineFact] = field(default_factory=dict)
     frequency_hz: float = 50.0
 
-    @property
+    @cached_property
     def transformer_kva(self) -> dict[str, float]:
         """Rating of every transformer, that of its largest winding [kVA]."""
         return {name: max(kvas) for name, kvas in self.winding_kvas.items()}
