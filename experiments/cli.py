@@ -21,7 +21,7 @@ from cosim.errors import CosimError, Fault, InputError, reason
 from cosim.experiments import DEFAULT
 from cosim.experiments.files import package_versions
 from cosim.experiments.studies.command import OVERWRITE, add_studies, studies
-from cosim.folder import claimed, default_folder, new_file
+from cosim.folder import claimed, default_folder, new_file, write_whole
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -241,6 +241,11 @@ def feeder(
         if as_json:
             print_json(refused_facts(error))
         raise
+    if write_template is not None:
+        from cosim.feeders.template import template
+
+        text = template(intake.feeder)
+        write_whole(write_template, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     if as_json:
         print_json(intake.facts())
     else:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from cosim.errors import Fault, InputError
 from cosim.experiments.metric_table import Cell, cells, metric_of
@@ -240,8 +241,10 @@ def feeder_facts(feeder: Feeder, console: Console) -> None:
         "farthest customer": f"{max((feeder.distance_m.get(b, 0.0) for b in feeder.customer_bus), default=0.0):.0f} m",
         "coordinates": f"{len(feeder.coordinates)} buses",
         "customers at": ", ".join(
-            f"{name} {bus}.{'.'.join(map(str, at))}"
-            for name, bus, at in zip(feeder.customers, feeder.customer_bus, feeder.customer_phases, strict=True)
+            f"{name}{_called(feeder, row)} {bus}.{'.'.join(map(str, at))}"
+            for row, (name, bus, at) in enumerate(
+                zip(feeder.customers, feeder.customer_bus, feeder.customer_phases, strict=True)
+            )
         ),
     }
     for key, value in rows.items():
@@ -249,12 +252,29 @@ def feeder_facts(feeder: Feeder, console: Console) -> None:
     console.print(table)
 
 
+def _called(feeder: Feeder, row: int) -> str:
+    texts = [table[row] for table in (feeder.customer_names, feeder.customer_types) if table and table[row]]
+    return escape(f" ({', '.join(texts)})") if texts else ""
+
+
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
+def area_tree(feeder: Feeder) -> Tree:
+    """Draw the areas of a feeder, each below the one that feeds it."""
+    root = Tree(f"areas of {escape(feeder.name)}")
+    nodes: dict[str | None, Tree] = {None: root}
+    for area in feeder.areas:
+        rating = f"{area.rating_kva:g} kVA, " if math.isfinite(area.rating_kva) else ""
+        text = f"{area.name}: {rating}{area.nominal_voltage_v:.4g} V, {len(area.customers)} customers"
+        nodes[area.name] = nodes.get(area.parent, root).add(escape(f"{text}, {len(area.buses)} buses"))
+    return root
 
 
 def intake_facts(intake: Intake, console: Console) -> None:
     """Print what is known of a feeder, how far runs are from its own solution, and the findings, the worst first."""
     feeder_facts(intake.feeder, console)
+    console.print(area_tree(intake.feeder))
     volts, node = intake.largest_difference
     own = intake.as_is
     state = "converged" if own.converged else "not converged"

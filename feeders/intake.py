@@ -64,6 +64,8 @@ class Intake:
             "circuit": str(feeder.master),
             "nodes": len(feeder.network.node_names),
             "customers": len(feeder.customers),
+            "customer_names": dict(zip(feeder.customers, feeder.customer_names, strict=False)),
+            "customer_types": dict(zip(feeder.customers, feeder.customer_types, strict=False)),
             "load_kw": float(feeder.load_kw.sum()),
             "areas": [
                 {

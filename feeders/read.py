@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from cosim import plugins
 from cosim.contract import Connection, Feeder, Int, Survey, TransformerSpec, out_of_range
 from cosim.errors import Fault, InputError
 from cosim.feeders.areas import areas_of, limits_of, rated_v
+from cosim.feeders.facts import apply, of_customers, read_facts
 from cosim.feeders.faults import circuit_faults
 from cosim.feeders.find import find
 from cosim.feeders.findings import findings
@@ -27,23 +26,10 @@ one thread from here to the engine."""
 CONNECTION_KW_PER_PHASE = 14.0
 """Where ``feeder.toml`` declares none: about 60 A, the smaller of the main fuses usual in British homes."""
 
-_TEXT = "give text in quotes, not empty, e.g. {}"
-_REMEDIES = {
-    "name": _TEXT.format('name = "my_street"'),
-    "title": _TEXT.format('title = "My street"'),
-    "head_line": _TEXT.format('head_line = "LINE1"'),
-    "monitored": 'name one branch or more, none twice, e.g. monitored = ["TR1"]; without the key: the transformer',
-    "nominal_voltage_v": "",
-    "latitude_deg": "",
-    "longitude_deg": "",
-    "connection_kw_per_phase": "",
-}
-"""Keys of ``feeder.toml``, and what to write; of numbers their range says it."""
-
 
 def title(name: str) -> str:
     """One line about a feeder of ``names()``, from its ``feeder.toml``."""
-    return str(_facts(find(name).with_name("feeder.toml")).get("title", ""))
+    return str(read_facts(find(name).with_name("feeder.toml")).get("title", ""))
 
 
 def load(
@@ -83,47 +69,20 @@ def load(
     if faults:
         raise InputError(faults)
     changes: dict[str, Any] = {"source_pu": source_pu, "transformer": transformer, "connections": tuple(connections)}
-    facts = _facts(master.with_name("feeder.toml"))
+    toml = master.with_name("feeder.toml")
+    facts = read_facts(toml)
     survey: Survey = plugins.shipped(SURVEYOR)(master, **changes)
     if not survey.loads:
         raise InputError(Fault(str(master), "", "has no load, so no customer", "define at least one Load"))
     wrong = tuple(circuit_faults(master, survey))
     if wrong:
         raise InputError(wrong)
+    if transformer is not None:  # what is asked for is not what the file's machine is said to be
+        facts.pop("transformer_kva", None)
+    survey, told = apply(facts, survey, toml)
+    feeder = _assemble(master, survey, facts)
     changes["replaced_transformer"] = changes.pop("transformer")
-    return replace(_assemble(master, survey, facts), **changes)
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        facts = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        said = error.strerror if isinstance(error, OSError) else error
-        remedy = "give a text file in UTF-8 with lines such as nominal_voltage_v = 230, or none"
-        raise InputError(Fault(str(path), "", f"is not TOML: {said}", remedy)) from error
-    faults = out_of_range(str(path), {key: value for key, value in facts.items() if key in _REMEDIES})
-    for key, value in facts.items():
-        if key not in _REMEDIES:
-            near = get_close_matches(key, _REMEDIES, n=1)
-            remedy = f"write {near[0]}" if near else f"use only {', '.join(_REMEDIES)}"
-            faults.append(Fault(str(path), key, "unknown key", remedy))
-        elif _REMEDIES[key] and not all(map(_is_text, _members(value) if key == "monitored" else [value])):
-            faults.append(Fault(str(path), key, f"is {value!r}", _REMEDIES[key]))
-    if faults:
-        raise InputError(faults)
-    return facts
-
-
-def _members(value: object) -> list[object]:
-    """What is in a list, in which nothing comes twice; of anything else nothing that is text."""
-    once = isinstance(value, list) and value and len({str(one).upper() for one in value}) == len(value)
-    return list(value) if once else [None]  # type: ignore[call-overload]
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
+    return replace(feeder, findings=(*feeder.findings, *told), **changes)
 
 
 def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
@@ -177,6 +136,9 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
         distance_m=traced.distance_m,
         latitude_deg=float(facts.get("latitude_deg", 53.48)),
         longitude_deg=float(facts.get("longitude_deg", -2.24)),
+        customer_names=tuple(of_customers(facts, "customer_names", survey)),
+        customer_types=tuple(of_customers(facts, "customer_types", survey)),
+        line_codes={name: fact.code for name, fact in survey.lines.items()},
         delta_customers=tuple(load.name for load in survey.loads if load.delta),
         findings=tuple(findings(survey, facts, areas, traced.distance_m, own_v, customer_v)),
     )

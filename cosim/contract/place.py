@@ -46,6 +46,7 @@ RANGES = {
     "longitude_deg": Range(-180.0, 180.0, "degrees", -2.24),
     "connection_kw_per_phase": Range(0.1, 1_000.0, "kilowatts", 14.0),
     "source_pu": Range(0.5, 1.5, "the voltage in per unit", 1.02),
+    "rating_a": Range(1.0, 100_000.0, "amperes", 275.0),
     "kva": Range(0.1, 1_000_000.0, "kilovolt-amperes", 160.0),
     "uk_percent": Range(0.01, 100.0, "percent", 4.0),
     "load_loss_percent": Range(0.0, 100.0, "percent", 1.5),
@@ -211,6 +212,10 @@ class Feeder(FrozenArrays):
         Changes that were made to the file's own circuit.
     latitude_deg, longitude_deg : float
         For the sun.
+    customer_names, customer_types : tuple of str, shape (customer,)
+        What ``feeder.toml`` calls them, and what they are; empty texts where it does not say.
+    line_codes : mapping of str to str
+        Line code by line, in capitals; empty where a line has none.
     delta_customers : tuple of str
         Customers that are connected between phases.
     findings : tuple of Finding
@@ -249,6 +254,9 @@ class Feeder(FrozenArrays):
     connections: tuple[Connection, ...] = ()
     latitude_deg: float = 53.48
     longitude_deg: float = -2.24
+    customer_names: tuple[str, ...] = ()
+    customer_types: tuple[str, ...] = ()
+    line_codes: Mapping[str, str] = field(default_factory=dict)
     delta_customers: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
 
