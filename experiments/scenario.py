@@ -113,6 +113,9 @@ class Grid(_Table):
 
     source_pu: float | None = Field(None, ge=0.8, le=1.2, description="Source voltage [pu of the source's base]")
     transformer: Transformer | None = None
+    nominal_voltage_v: float | None = Field(
+        None, ge=50, le=50_000, description="Nominal phase-to-neutral voltage, instead of feeder.toml's [V]"
+    )
 
 
 class Homes(_Table):

@@ -36,6 +36,7 @@ def load(
     name_or_path: str | Path,
     *,
     source_pu: float | None = None,
+    nominal_voltage_v: float | None = None,
     transformer: TransformerSpec | None = None,
     connections: Sequence[Connection] = (),
 ) -> Feeder:
@@ -48,6 +49,8 @@ def load(
         master file may declare what OpenDSS has no word for. A ``.dss`` file is code: it can run and write others.
     source_pu : float, optional
         Source voltage to set instead of the file's.
+    nominal_voltage_v : float, optional
+        Phase to neutral, of all customers that are rated for about it, instead of ``feeder.toml``'s [V].
     transformer : TransformerSpec, optional
         Machine to put in place of the only transformer, impedance and all.
     connections : sequence of Connection, optional
@@ -65,12 +68,15 @@ def load(
         ``connections`` does not exist.
     """
     master = find(name_or_path)
-    faults = [] if source_pu is None else out_of_range("feeders.load", {"source_pu": source_pu})
+    given = {"source_pu": source_pu, "nominal_voltage_v": nominal_voltage_v}
+    faults = out_of_range("feeders.load", {key: value for key, value in given.items() if value is not None})
     if faults:
         raise InputError(faults)
     changes: dict[str, Any] = {"source_pu": source_pu, "transformer": transformer, "connections": tuple(connections)}
     toml = master.with_name("feeder.toml")
     facts = read_facts(toml)
+    if nominal_voltage_v is not None:
+        facts["nominal_voltage_v"] = nominal_voltage_v
     survey: Survey = plugins.shipped(SURVEYOR)(master, **changes)
     if not survey.loads:
         raise InputError(Fault(str(master), "", "has no load, so no customer", "define at least one Load"))

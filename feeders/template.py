@@ -62,7 +62,7 @@ def _tables(feeder: Feeder) -> Iterator[str]:
         if not parallel and feeds[name] == 1 and not out_of_range("", {"kva": area.rating_kva}):
             yield f"{_text(name)} = {area.rating_kva!r}"
     yield ""
-    yield "[ratings_a]  # by line code or line; a line's own wins"
+    yield "[ratings_a]  # by line code or line, whose own wins; 275.0 stands where none was found"
     yield from _ratings(feeder)
     yield ""
     yield "# [cables]  # a cable of the catalogue instead of a rating, by line code or line"
