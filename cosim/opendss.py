@@ -95,6 +95,9 @@ def survey(
         if not dss.Solution.Converged():
             problem = "the power flow does not converge even without loads"
             remedy = "check source, transformers and other sources of power"
+            for name in elements(dss, "Transformer"):
+                if min(min(rated) for rated in windings_of(dss, name)) <= 0:
+                    problem += f"; Transformer.{name} has a winding of 0 kV or 0 kVA"
             apart = cut_off(dss)
             if apart:
                 problem += f"; {len(apart)} buses hang together with no source: {', '.join(apart[:5])}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
+import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -244,15 +244,15 @@ def _by_resistance(survey: Survey, others: set[str]) -> dict[str, Cable]:
 
 
 def _coordinates(path: Path, buses: set[str]) -> dict[str, tuple[float, float]]:
-    """Read lines ``bus,x,y``, or with blanks or tabs between; a head line and buses that are not there are left out."""
+    """Read lines ``bus,x,y``, or with blanks between; a head line and buses that are not there are left out."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         remedy = "give a text file of lines bus,x,y beside feeder.toml"
         raise InputError(Fault(str(path), "coordinates", f"cannot be read ({error})", remedy)) from None
     found = {}
-    for row in csv.reader(text.replace("\t", ",").replace(";", ",").splitlines(), skipinitialspace=True):
-        cells = [cell for cell in (row if len(row) > 1 else " ".join(row).split()) if cell]
+    for line in text.splitlines():
+        cells = re.split(r"[\s,;]+", line.strip())
         try:
             bus, x, y = cells[0].upper(), float(cells[1]), float(cells[2])
         except (IndexError, ValueError):
