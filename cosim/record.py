@@ -68,7 +68,7 @@ def _write(table: pa.Table, path: Path) -> None:
 
 def _steps(run: Trajectory) -> pa.Table:
     power_kva = run.transformer_kva.sum(axis=1)
-    worst_percent = run.transformer_percent.max(axis=1)
+    worst_percent = run.area_percent()
     hot_spot = np.full(run.steps, np.nan)
     if run.steps and np.isfinite(worst_percent).all():
         hot_spot = hot_spot_c(worst_percent / 100.0, run.exogenous.ambient_c, run.step_min)[1]

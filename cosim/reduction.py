@@ -25,8 +25,9 @@ def refuse_what_is_not_linear(feeder: Feeder) -> None:
 
 
 def default_watched(feeder: Feeder) -> tuple[str, ...]:
-    """Names of transformer, head line and monitored branches."""
-    wanted = (feeder.transformer, feeder.head_line, *feeder.monitored)
+    """Names of transformer, head line, monitored branches, and all others that have a limit."""
+    limited = (name for limit in feeder.limits for name in limit.asset.split("+"))
+    wanted = (feeder.transformer, feeder.head_line, *feeder.monitored, *limited)
     return tuple(dict.fromkeys(name for name in wanted if name))
 
 

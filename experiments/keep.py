@@ -14,6 +14,7 @@ from cosim import Trajectory
 from cosim.errors import CosimError, RunStoppedError, reason
 from cosim.experiments.unbalance_tables import analyse, describe, write_unbalance
 from cosim.measures import scoreboard
+from cosim.measures.areas import by_area
 from cosim.measures.own import measure_own
 from cosim.record import write_trajectory
 from cosim.stepper import make_engine
@@ -38,6 +39,8 @@ class RunResult:
         What happened, in one step at least; marked as incomplete where the run was stopped.
     metrics : dict of str to float
         Scoreboard.
+    areas : list of dict
+        Figures of every area, see `by_area`.
     unbalance : list of str
         Where it is worst, and who causes it.
     crosscheck : dict of str to float
@@ -48,6 +51,7 @@ class RunResult:
 
     trajectory: Trajectory
     metrics: dict[str, float] = field(default_factory=dict)
+    areas: list[dict[str, object]] = field(default_factory=list)
     unbalance: list[str] = field(default_factory=list)
     crosscheck: dict[str, float] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -116,6 +120,7 @@ def keep_run(
     def measure() -> None:
         result.metrics.clear()
         result.metrics.update(scoreboard(trajectory))
+        result.areas[:] = by_area(trajectory)
         found = measure_own(trajectory, day.scenario.metrics, result.metrics)
         failed.extend(RunStoppedError(f"{label}: {error}", None, error.exit_code) for error in found)
 

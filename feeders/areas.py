@@ -15,8 +15,11 @@ MACHINE_V = (239.59, 250.01)
 """Phase to neutral of 415 to 433 V, which transformers are rated for so that 400 V arrive: never a nominal voltage."""
 PUBLIC_V = 230.0
 _AS_THE_MACHINE = 2e-4
+_LESS = 0.999
 _NEAR = (0.7, 1.4)
 """Rated voltage of a load over a nominal voltage that is given for the whole feeder, where it is meant for the load."""
+_SAME_LEVEL = 0.12
+"""Loads of an area that are rated for about its nominal voltage have that one, so that one base holds for all."""
 _PHASES = {1: "a", 2: "b", 3: "c", 4: "n"}
 
 Nominal = float | Mapping[str, float] | None
@@ -35,7 +38,7 @@ def areas_of(
     traced : Trace
         Its network, followed from the source.
     rated_v : sequence of float
-        Rated phase-to-neutral voltage of every load [V].
+        Rated phase-to-neutral voltage of every load [V]; nan where it cannot be meant.
     declared : float, mapping or None
         Nominal voltage, of the feeder or of areas by name [V].
 
@@ -56,13 +59,19 @@ def areas_of(
         remedy = f"name one of {', '.join(names[:10])}"
         raise InputError([Fault("nominal_voltage_v", name, f"there is no area '{name}'", remedy) for name in unknown])
     given = {name.upper(): float(volts) for name, volts in by_area.items()}
-    customer_v = np.array([nominal_of(volts, survey) for volts in rated_v], dtype=float)
-    for row, name in enumerate(names):
+    customer_v = np.empty(len(rated_v))
+    nominal_v = np.empty(len(traced.parts))
+    for row, part in enumerate(traced.parts):
+        own = [rated_v[customer] for customer in inside[row] if np.isfinite(rated_v[customer])]
+        base_v = 1e3 * survey.voltage_bases_kv.get(part.buses[0], 0.0) if part.buses else 0.0
+        nominal_v[row] = nominal_of(float(np.median(own or [base_v])), survey) or float("nan")
+        if names[row].upper() in given:
+            nominal_v[row] = given[names[row].upper()]
+        elif isinstance(declared, (int, float)) and _NEAR[0] <= nominal_v[row] / declared <= _NEAR[1]:
+            nominal_v[row] = declared
         for customer in inside[row]:
-            if name.upper() in given:
-                customer_v[customer] = given[name.upper()]
-            elif isinstance(declared, (int, float)) and _NEAR[0] <= rated_v[customer] / declared <= _NEAR[1]:
-                customer_v[customer] = declared
+            is_another = abs(rated_v[customer] / nominal_v[row] - 1.0) > _SAME_LEVEL  # false of nan
+            customer_v[customer] = nominal_of(rated_v[customer], survey) if is_another else nominal_v[row]
     lines_at: dict[str, list[Branch]] = defaultdict(list)
     for line in network.lines:
         for bus in line.buses:
@@ -76,15 +85,13 @@ def areas_of(
     areas = []
     for row in kept:
         part = traced.parts[row]
-        base_v = 1e3 * survey.voltage_bases_kv.get(part.buses[0], 0.0) if part.buses else 0.0
-        own_v = customer_v[inside[row]] if inside[row] else [given.get(names[row].upper(), nominal_of(base_v, survey))]
         areas.append(
             Area(
                 name=names[row],
                 parent=names[part.parent] if part.parent in kept and part.parent is not None else None,
                 transformers=tuple(feed.branch for feed in part.feeds),
                 rating_kva=sum(_kva(survey, network.branch(feed.branch), feed) for feed in part.feeds) or float("nan"),
-                nominal_voltage_v=float(np.median(own_v)) or float("nan"),
+                nominal_voltage_v=float(nominal_v[row]),
                 buses=part.buses,
                 customers=tuple(inside[row]),
                 head_line=head_line(lines_at, joined, part.buses[0]) if part.buses else None,
@@ -115,11 +122,16 @@ def _kva(survey: Survey, branch: Branch, feed: Feed) -> float:
     return max(kvas) if len(feed.secondaries) == windings else sum(kvas[end] for end in feed.secondaries)
 
 
-def limits_of(areas: Sequence[Area], traced: Trace, watched: Sequence[str]) -> Iterator[Limit]:
-    """Give every limit that is rated: secondary windings, primary windings, regulators, head and watched lines.
+def limits_of(survey: Survey, areas: Sequence[Area], traced: Trace, watched: Sequence[str]) -> Iterator[Limit]:
+    """Give every limit that is rated: windings, regulators, head lines and watched lines with their neutrals.
+
+    A primary winding is one only where it is rated less than the windings that it feeds: else they are at their rating
+    first.
 
     Parameters
     ----------
+    survey : Survey
+        Ratings of windings.
     areas : sequence of Area
         As made of the trace.
     traced : Trace
@@ -129,19 +141,19 @@ def limits_of(areas: Sequence[Area], traced: Trace, watched: Sequence[str]) -> I
     """
     by_name = {branch.name: branch for branch in traced.network.branches}
     area_of_bus = {bus: area for area in areas for bus in area.buses}
-    feeds = {feed.branch: feed for part in traced.parts for feed in part.feeds}
-    for area in areas:
-        units = [(by_name[name], feeds[name]) for name in area.transformers]
-        fed = [
-            (branch, end)
-            for branch, feed in units
-            for end in feed.secondaries
-            if area_of_bus[branch.buses[end]] is area
-        ]
+    for part in traced.parts:
+        area = area_of_bus.get(part.buses[0]) if part.buses else None
+        if area is None:
+            continue
+        fed = [(by_name[feed.branch], end) for feed in part.feeds for end in feed.secondaries]
         yield from _grouped(traced, "transformer", area, area.nominal_voltage_v, fed)
-        above = [(branch, feed.primary) for branch, feed in units]
-        for one in above:
-            yield from _grouped(traced, "transformer", area, _voltage_v(traced, one), [one], implied=True)
+        for feed in part.feeds:
+            branch, kvas = by_name[feed.branch], survey.winding_kvas[feed.branch]
+            is_least = kvas[feed.primary] < _LESS * (sum(kvas) - kvas[feed.primary])
+            centre_tapped = len(feed.secondaries) > 1
+            if is_least and not centre_tapped:
+                primary = (branch, feed.primary)
+                yield from _grouped(traced, "transformer", area, _voltage_v(traced, primary), [primary])
     banks: dict[tuple[str, ...], list[tuple[Branch, int]]] = defaultdict(list)
     for name, end in traced.regulators.items():
         banks[by_name[name].buses].append((by_name[name], end))
@@ -165,13 +177,7 @@ def _voltage_v(traced: Trace, terminal: tuple[Branch, int]) -> float:
 
 
 def _grouped(
-    traced: Trace,
-    kind: str,
-    area: Area,
-    nominal_v: float,
-    terminals: Sequence[tuple[Branch, int]],
-    *,
-    implied: bool = False,
+    traced: Trace, kind: str, area: Area, nominal_v: float, terminals: Sequence[tuple[Branch, int]]
 ) -> Iterator[Limit]:
     """Limits of terminals in parallel, by phase: they share the current as their admittances have it."""
     by_phase: dict[str, list[tuple[Branch, int, float]]] = defaultdict(list)
@@ -204,7 +210,6 @@ def _grouped(
             rating_a=float(min(rating / share for (_, _, rating), share in zip(units, part, strict=True))),
             nominal_v=nominal_v,
             conductors=tuple((branch.name, position, rating) for branch, position, rating in units),
-            implied=implied,
         )
 
 

@@ -15,6 +15,8 @@ from cosim.feeders.areas import PUBLIC_V
 from cosim.feeders.faults import no_load_voltages, over_rated
 from cosim.feeders.lines import ohm_per_km
 
+MEANT = (0.6, 1.4)
+"""Voltage without load over the rated one, where a load can be meant for its bus."""
 _KVA_PER_LOAD_KVA = 100.0
 """Public feeders have up to 40: their loads are one household's mean."""
 _SMALLEST_KVA = 100.0
@@ -231,7 +233,7 @@ def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float])
         yield "load_delta", "connected between phases (delta): per-phase figures do not hold for them"
     elif len(load.node_numbers) == 2:
         yield "load_two_phases", "connected to two phases: measures assume one or three"
-    if not 0.6 <= over <= 1.4:
+    if not MEANT[0] <= over <= MEANT[1]:
         yield "load_voltage", "rated for another voltage than their bus has: their power will not be served"
     elif load.model == 1 and not load.band_pu[0] <= over <= load.band_pu[1]:
         text = "outside vminpu..vmaxpu without load, where plain OpenDSS makes them impedances: runs do not"

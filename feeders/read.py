@@ -14,9 +14,9 @@ from cosim.contract import Connection, Feeder, Int, Survey, TransformerSpec, out
 from cosim.errors import Fault, InputError
 from cosim.feeders.areas import areas_of, limits_of, rated_v
 from cosim.feeders.facts import apply, of_customers, read_facts
-from cosim.feeders.faults import circuit_faults
+from cosim.feeders.faults import circuit_faults, over_rated
 from cosim.feeders.find import find
-from cosim.feeders.findings import findings
+from cosim.feeders.findings import MEANT, findings
 from cosim.feeders.topology import trace
 
 SURVEYOR = "cosim.opendss:survey"
@@ -96,7 +96,8 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
     network = traced.network
     row = {name: index for index, name in enumerate(network.node_names)}
     voltage = dict(zip(network.node_names, network.no_load_v.tolist(), strict=True))
-    own_v = [rated_v(load, voltage) for load in survey.loads]
+    meant = [MEANT[0] <= over_rated(load, voltage) <= MEANT[1] for load in survey.loads]
+    own_v = [rated_v(load, voltage) if sure else np.nan for load, sure in zip(survey.loads, meant, strict=True)]
     areas, customer_v = areas_of(survey, traced, own_v, facts.get("nominal_voltage_v"))
     main = max(areas, key=lambda area: (len(area.customers), bool(area.transformers)), default=None)
     head = facts.get("head_line") or (main.head_line if main else None)
@@ -131,7 +132,7 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
         network=network,
         customer_nominal_v=customer_v,
         areas=areas,
-        limits=tuple(limits_of(areas, traced, [*([head] if head else []), *monitored])),
+        limits=tuple(limits_of(survey, areas, traced, [*([head] if head else []), *monitored])),
         transformer=supply,
         transformer_kva=main.rating_kva
         if main and main.transformers

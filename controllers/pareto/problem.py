@@ -153,16 +153,22 @@ class DispatchProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
         """
         controlled, count = self.scene.controlled, len(loading_a)
         voltage_pu = (np.abs(batch.voltage_v[:, :controlled]) / self.around.nominal_v).reshape(count, -1)
-        rating_a = self.around.rating_a[:, None]
-        loading = np.abs(loading_a[:, :controlled]) / rating_a - self._limits[2:, None]
-        loading = loading[:, :, np.isfinite(self.around.rating_a)].reshape(count, -1)
+        beyond = self._loading(loading_a[:, :controlled]) - self._limits[2:, None]
+        rated = np.isfinite(np.column_stack([self.around.rating_a] * 3 + [self.around.neutral_a]))
+        loading = beyond[:, :, rated].reshape(count, -1)
         margins = np.hstack([voltage_pu - self._limits[0], -voltage_pu - self._limits[1], loading])
         in_force: Float = margins[:, margins[0] > -_NO_LIMIT / 2.0]
         return in_force
+
+    def _loading(self, current_a: Complex) -> Float:
+        """Current over rated current of the three phases and of the neutral, shape (candidate, period, branch, 4)."""
+        phases = np.abs(current_a) / self.around.rating_a[:, None]
+        neutral = np.abs(current_a.sum(axis=3, keepdims=True)) / self.around.neutral_a[:, None]
+        return np.asarray(np.concatenate([phases, neutral], axis=3))
 
     def _quantities(self, batch: Evaluated, loading_a: Complex) -> Float:
         """What is limited: highest voltage, lowest (negative) [pu], worst phase of every branch over its rating."""
         controlled = self.scene.controlled
         voltage_pu = np.abs(batch.voltage_v[:, :controlled]) / self.around.nominal_v
-        loading = np.abs(loading_a[:, :controlled]).max(axis=(1, 3)) / self.around.rating_a
+        loading = self._loading(loading_a[:, :controlled]).max(axis=(1, 3))
         return np.column_stack([voltage_pu.max(axis=(1, 2)), -voltage_pu.min(axis=(1, 2)), loading])

@@ -118,7 +118,7 @@ class Evaluated:
         Currents of the lines that the objectives watch.
     bus_v : ndarray of complex, shape (candidate, period, bus, 3)
         Voltages of the buses that the objectives watch.
-    nominal_v : float
+    nominal_v : ndarray, shape (port,)
         Base of voltages [V].
     """
 
@@ -131,4 +131,4 @@ class Evaluated:
     no_load_v: Complex
     current_a: Complex
     bus_v: Complex
-    nominal_v: float
+    nominal_v: Float

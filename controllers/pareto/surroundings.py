@@ -30,7 +30,7 @@ class Surroundings:
     ----------
     predictor : Predictor
         Answers for batches.
-    nominal_v : float
+    nominal_v : ndarray, shape (port,)
         Base of the voltage limits [V].
     phase_share : ndarray, shape (customer, 3)
         Share of a customer's power on each phase.
@@ -46,6 +46,9 @@ class Surroundings:
         The predictor's branches.
     rating_a : ndarray, shape (branch,)
         Rated current of these and of the probe's lines; inf where there is none.
+    neutral_a : ndarray, shape (branch,)
+        Rated current of their neutral conductors; inf where there is none. What the phases leave over is held below
+        it: all of it where the neutral is not earthed on the way, else more than the conductor carries.
     voltage_limits_pu : tuple of (float, float) or None
         Lowest and highest voltage at every terminal of a customer, of nominal; None for no limit.
     loading_limit_percent : float or None
@@ -61,7 +64,7 @@ class Surroundings:
     """
 
     predictor: Predictor
-    nominal_v: float
+    nominal_v: Float
     phase_share: Float
     port_customer: Int
     port_va_per_kw: Float
@@ -69,6 +72,7 @@ class Surroundings:
     network_pu: float
     branches: tuple[str, ...]
     rating_a: Float
+    neutral_a: Float
     voltage_limits_pu: tuple[float, float] | None
     loading_limit_percent: float | None
     lines: tuple[str, ...]
@@ -124,11 +128,12 @@ class Surroundings:
         probe = Probe(feeder, chosen, further)
         rating_a = [feeder.network.branch(name).rating_a for name in (*answer.branches, *further)]
         names = (*answer.branches, *further)
+        neutral_a = {limit.asset: limit.rating_a for limit in feeder.limits if limit.phase == "n"}
         phases = np.array([len(nodes) for nodes in feeder.customer_nodes])
         port_customer = np.repeat(np.arange(len(phases)), phases)
         return cls(
             predictor=predictor,
-            nominal_v=feeder.nominal_voltage_v,
+            nominal_v=feeder.customer_nominal_v[port_customer],
             phase_share=feeder.phase_matrix,
             port_customer=port_customer,
             port_va_per_kw=1e3 / phases[port_customer],
@@ -136,6 +141,7 @@ class Surroundings:
             network_pu=feeder.network.source_pu,
             branches=answer.branches,
             rating_a=np.nan_to_num(np.array(rating_a, dtype=float), nan=np.inf),
+            neutral_a=np.array([neutral_a.get(name, np.inf) for name in names]),
             voltage_limits_pu=voltage_limits_pu,
             loading_limit_percent=loading_limit_percent,
             lines=wanted,

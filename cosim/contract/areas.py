@@ -73,8 +73,6 @@ class Limit:
         Voltage to neutral there [V].
     conductors : tuple of (str, int, float)
         Branch, position in the branch's ``nodes``, and rated current [A]; several where units are in parallel.
-    implied : bool
-        True of a primary winding: held where its secondary windings are, so no controller need look at it.
     """
 
     asset: str
@@ -84,7 +82,6 @@ class Limit:
     rating_a: float
     nominal_v: float
     conductors: tuple[tuple[str, int, float], ...]
-    implied: bool = False
 
     @property
     def name(self) -> str:

@@ -321,7 +321,7 @@ class Feeder(FrozenArrays):
         of_group = [
             limit.rating_a
             for limit in self.limits
-            if self.transformer in limit.asset.split("+") and not limit.implied and limit.kind != "line"
+            if self.transformer in limit.asset.split("+") and limit.kind != "line"
         ]
         return min(of_group, default=float("nan"))
 

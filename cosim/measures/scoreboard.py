@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cosim.measures import energy, fairness, promise, transformer, unbalance, voltage_quality
+from cosim.measures import areas, energy, fairness, promise, transformer, unbalance, voltage_quality
 from cosim.measures._arrays import Float
 from cosim.network import terminal_currents
 from cosim.threads import ONE_THREAD
@@ -108,44 +108,10 @@ def _unbalance_metrics(run: Trajectory) -> dict[str, float]:
 def _loading_metrics(run: Trajectory) -> dict[str, float]:
     line_ratings_a = np.array([line.rating_a for line in run.rated_lines])
     lines = transformer.worst_phase_percent(np.abs(run.line_current_a), line_ratings_a)
-    areas = [area_loading(run, area.name) for area in run.feeder.areas if area.transformers] or [
-        area_loading(run, None)
-    ]
-    # a station with cooler oil may still be the one that ages, so every figure has its own worst area
-    worst = {name: _highest(np.array([area[name] for area in areas])) for name in areas[0]}
-    # minutes in which any of them is overloaded, not those of one
-    worst["transformer_overload_min"] = transformer.overload_min(run.area_percent(), run.step_min)
     return {
-        **worst,
+        **areas.worst_loading(run),
         "line_peak_percent": _highest(lines),
         "line_overload_min": transformer.overload_min(lines, run.step_min),
-    }
-
-
-def area_loading(run: Trajectory, area: str | None) -> dict[str, float]:
-    """Loading of the transformers that feed an area; without one, of those of the whole feeder.
-
-    Parameters
-    ----------
-    run : Trajectory
-        What happened.
-    area : str or None
-        Name of an area.
-
-    Returns
-    -------
-    dict of str to float
-        The metrics of the scoreboard that begin with ``transformer``; nan where there is no rating.
-    """
-    worst = run.area_percent(area)
-    _, hot_spot = transformer.hot_spot_c(worst / 100, run.exogenous.ambient_c, run.step_min)
-    power_kva = run.transformer_kva if area is None else run.area_kva[area]
-    return {
-        "transformer_peak_kva": _highest(np.abs(power_kva.sum(axis=1))),
-        "transformer_peak_percent": _highest(worst),
-        "transformer_overload_min": transformer.overload_min(worst, run.step_min),
-        "transformer_hot_spot_max_c": _highest(hot_spot),
-        "transformer_ageing_h": transformer.ageing_h(hot_spot, run.step_min),
     }
 
 

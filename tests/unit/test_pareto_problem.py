@@ -39,7 +39,8 @@ def seen(customers: int, step: int = 0, **given: Any) -> Observation:
     no_current = np.zeros((1, 3), complex)
     return Observation(
         step=step, minute=5.0 * step, step_min=5.0, tariff_eur_per_kwh=0.2, source_pu=float("nan"),
-        current_a=no_current, transformer_current_a=no_current[0], head_current_a=no_current[0], **arrays,
+        current_a=no_current, transformer_current_a=no_current[0], head_current_a=no_current[0],
+        limit_percent=np.zeros(0), **arrays,
     )  # fmt: skip
 
 

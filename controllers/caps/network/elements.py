@@ -62,13 +62,14 @@ class Elements:
 
     def __init__(self, feeder: Feeder, predictor: Predictor, voltage_min_pu: float) -> None:
         self.feeder, self._predictor = feeder, predictor
-        self._minimum_v = voltage_min_pu * feeder.nominal_voltage_v
         phases = feeder.customer_phases
         self._port_customer = np.array([c for c, on in enumerate(phases) for _ in on], np.int64)
+        self._nominal_v = feeder.customer_nominal_v[self._port_customer]
+        self._minimum_v = voltage_min_pu * self._nominal_v
         port_phase = np.array([phase for on in phases for phase in on], np.int64)
         none = np.zeros((1, len(phases)))
         no_load_v = np.abs(predictor.predict(none, none).voltage_v[0])
-        self._drop_v = np.maximum(no_load_v - self._minimum_v, LEAST_DROP_PU * feeder.nominal_voltage_v)
+        self._drop_v = np.maximum(no_load_v - self._minimum_v, LEAST_DROP_PU * self._nominal_v)
         names, is_line, phase = self._conductors
         self.conductors = len(names)
         self.names = (*names, *(f"{feeder.customers[customer]}" for customer in self._port_customer))
@@ -93,7 +94,7 @@ class Elements:
             loading[rows, : self.conductors] = np.abs(self._currents(p_kw, q_kvar, port_v, scale)) / self._rated_a
             voltage_v[rows] = np.abs(port_v)
         loading[:, self.conductors :] = 1.0 + (self._minimum_v - voltage_v) / self._drop_v
-        return Flow(loading, voltage_v / self.feeder.nominal_voltage_v)
+        return Flow(loading, voltage_v / self._nominal_v)
 
     def _currents(self, p_kw: Float, q_kvar: Float, port_v: Complex, scale: float) -> Complex:
         phases = np.bincount(self._port_customer)[self._port_customer]
