@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from cosim import plugins
-from cosim.contract import AsIs, Complex, Feeder, Finding, Float
-from cosim.dss_files import misspelt, repaired_case
+from cosim.contract import AsIs, Complex, Feeder, Finding, Float, branch_losses_kw
 from cosim.errors import InputError
 from cosim.feeders.find import find
 from cosim.feeders.findings import grouped
 from cosim.feeders.read import load
-from cosim.network import branch_losses_kw
 
 AS_IS = "cosim.opendss:as_is"
-"""Who solves a file as it is, imported only when needed."""
+MISSPELT = "cosim.dss_files:misspelt"
+REPAIRED = "cosim.dss_files:repaired_case"
+"""Who solves a file as it is, and who knows its files: imported only when needed."""
 
 _ALIKE_V = 0.01
 """Smaller differences say nothing: meters and statutory limits have coarser steps."""
@@ -123,13 +123,13 @@ def examine(name_or_path: str | Path, *, fix_case: bool = False) -> Intake:
         found = check_in(load(name_or_path))
         text = "asks for {}, but the file is {}, which Linux takes for another: write the same, or use --fix-case"
     else:
-        with repaired_case(master, beside=("feeder.toml",)) as copy:
+        with plugins.shipped(REPAIRED)(master, beside=("feeder.toml",)) as copy:
             found = check_in(load(copy))
         found = replace(found, feeder=replace(found.feeder, master=master))
         text = "asks for {}; {} was read in its place (--fix-case)"
     wrong = [
         Finding("file_name_case", master.name, text.format(name, there), "note" if fix_case else "warning")
-        for name, there in misspelt(master).items()
+        for name, there in plugins.shipped(MISSPELT)(master).items()
     ]
     return replace(found, findings=(*found.findings, *wrong))
 

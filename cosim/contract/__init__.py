@@ -38,4 +38,5 @@ from cosim.network import Complex as Complex
 from cosim.network import Float as Float
 from cosim.network import Int as Int
 from cosim.network import Network as Network
+from cosim.network import branch_losses_kw as branch_losses_kw
 from cosim.network import monitored_currents as monitored_currents
