@@ -35,8 +35,8 @@ _FAR_LV_M = 5_000.0
 _EARTHED_S = 1e-3
 """An earth electrode has less than a kiloohm."""
 _DEAD_V = 1.0
-_MAINS = {50.0: (220.0, 255.0), 60.0: (110.0, 130.0)}
-"""Usual phase-to-neutral voltages at a frequency."""
+_MAINS = {50.0: (215.0, 235.0), 60.0: (110.0, 130.0)}
+"""Usual phase-to-neutral voltages at a frequency; 240 V are usual at both."""
 
 
 def findings(

@@ -119,7 +119,7 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
     return Feeder(
         name=facts.get("name") or master.parent.name,
         master=master,
-        nominal_voltage_v=float(main.nominal_voltage_v if main else np.median(customer_v)),
+        nominal_voltage_v=float(main.nominal_voltage_v if main and main.customers else np.median(customer_v)),
         customers=tuple(load.name for load in survey.loads),
         customer_bus=tuple(load.bus for load in survey.loads),
         customer_phases=phases,
