@@ -6,10 +6,12 @@ import codecs
 import hashlib
 import os
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from cosim.errors import Fault, InputError
 
@@ -101,11 +103,73 @@ def files_of(master: Path) -> tuple[Path, ...]:
     return tuple(reader.files)
 
 
-class _Reader:
-    """OpenDSS's way through the files: its folder and its variables."""
+def misspelt(master: Path) -> dict[str, str]:
+    """Names of files in a circuit that only a file whose name has other capital letters answers to.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    master : Path
+        File that defines the circuit.
+
+    Returns
+    -------
+    dict of str to str
+        By the path that OpenDSS looks for, the path that is there.
+
+    Raises
+    ------
+    InputError
+        As `files_of`.
+    """
+    reader = _Reader(any_case=True)
+    reader.read(Path(os.path.realpath(master)), ())
+    return reader.misspelt
+
+
+@contextmanager
+def repaired_case(master: Path, beside: Sequence[str] = ()) -> Iterator[Path]:
+    """Copy a circuit to a temporary folder, every file under the name by which it is asked for.
+
+    Parameters
+    ----------
+    master : Path
+        File that defines the circuit; neither it nor its folder is changed.
+    beside : sequence of str
+        Files in its folder to copy as well, where they are there.
+
+    Yields
+    ------
+    Path
+        The copy of ``master``, until the context ends.
+
+    Raises
+    ------
+    InputError
+        As `files_of`, and where a file cannot be read.
+    """
+    reader = _Reader(any_case=True)
+    home = Path(os.path.realpath(master))
+    reader.read(home, ())
+    wanted = reader.spelt | {str(path): str(path) for path in (home, *(home.with_name(name) for name in beside))}
+    top = Path(os.path.commonpath([home.parent, *map(os.path.dirname, wanted)]))
+    with TemporaryDirectory(prefix="cosim-") as folder:
+        for name, file in wanted.items():
+            copy = Path(folder, top.name, os.path.relpath(name, top))
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.isfile(file):
+                shutil.copyfile(file, copy)
+        yield Path(folder, top.name, home.relative_to(top))
+
+
+class _Reader:
+    """OpenDSS's way through the files: its folder and its variables; with ``any_case``, as on Windows."""
+
+    def __init__(self, *, any_case: bool = False) -> None:
         self.files: dict[Path, None] = {}
+        self.misspelt: dict[str, str] = {}
+        self.spelt: dict[str, str] = {}
+        self._any_case = any_case
+        self._asked_in: dict[Path, str] = {}
         self._folder = ""
         self._variables: dict[str, str] = {}
         self._been: set[tuple[Path, tuple[tuple[str, str], ...]]] = set()
@@ -115,7 +179,7 @@ class _Reader:
     def read(self, script: Path, above: tuple[Path, ...]) -> None:
         """Read a file of commands, and those that it redirects to."""
         self.files[script] = None
-        self._folder = f"{script.parent}{os.sep}"
+        self._folder = f"{self._asked_in.get(script, script.parent)}{os.sep}"
         visit = script, tuple(self._variables.items())
         if visit in self._been:  # nothing new; files that redirect twice to the next would take for ever
             return
@@ -174,7 +238,7 @@ class _Reader:
             raise InputError(Fault(where, f"redirect {name}", told, f"nest at most {_DEEPEST}"))
         folder = self._folder
         self.read(target, stack)
-        self._folder = folder if back else f"{target.parent}{os.sep}"
+        self._folder = folder if back else f"{self._asked_in.get(target, target.parent)}{os.sep}"
 
     def _file(self, name: str) -> Path | None:
         """Where OpenDSS finds a file: from its own folder, else from where the process runs."""
@@ -187,14 +251,45 @@ class _Reader:
             # a look at the list of the folder spares a question to the system for nearly every word of the file
             listed = first in ("", ".", "..") or first.lower() in self._names_in(folder)
             if listed and os.path.isfile(folder + path):
-                return Path(os.path.realpath(folder + path))
+                return self._found(folder, path, folder + path)
+            other = _in_any_case(folder + path) if listed and self._any_case else None
+            if other is not None:
+                self.misspelt[os.path.normpath(folder + path)] = other
+                return self._found(folder, path, other)
         return None
+
+    def _found(self, folder: str, path: str, file: str) -> Path:
+        real = Path(os.path.realpath(file))
+        if self._any_case and folder:
+            asked = os.path.normpath(folder + path)
+            self.spelt[asked] = file
+            self._asked_in[real] = os.path.dirname(asked)
+        return real
 
     def _names_in(self, folder: str) -> set[str]:
         if folder not in self._lists:
+            there = (_in_any_case(folder, os.path.isdir) if self._any_case else None) or folder or "."
             with suppress(OSError):
-                self._lists[folder] = {name.lower() for name in os.listdir(folder or ".")}
+                self._lists[folder] = {name.lower() for name in os.listdir(there)}
         return self._lists.get(folder, set())
+
+
+def _in_any_case(path: str, is_there: Callable[[str], bool] = os.path.isfile) -> str | None:
+    """Return the path that is there and differs at most in capital letters; None where there is not exactly one."""
+    found = [os.sep if os.path.isabs(path) else ""]
+    for part in os.path.normpath(path).split(os.sep):
+        exact = [os.path.join(folder, part) for folder in found]
+        there = [one for one in exact if os.path.exists(one)] if part else found
+        if not there:
+            with suppress(OSError):
+                there = [
+                    os.path.join(folder, name)
+                    for folder in found
+                    for name in os.listdir(folder or ".")
+                    if name.lower() == part.lower()
+                ]
+        found = there
+    return found[0] if len(found) == 1 and is_there(found[0]) else None
 
 
 def _tokens(line: str) -> list[tuple[str, str]]:

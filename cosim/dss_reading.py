@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
-from cosim.contract import PHASES, Branch, Complex, Int, LoadFact, LoadShape, Network
+from cosim.contract import PHASES, Branch, Complex, Int, LineFact, LoadFact, LoadShape, Network
 from cosim.load_laws import OWN_KVAR
 
 _DEFAULT_RATING_A = (400.0, 600.0)  # what OpenDSS reports for a line that nobody rated
@@ -138,6 +139,44 @@ def windings_of(dss: Any, name: str) -> tuple[list[float], list[float]]:
     return kvs, kvas
 
 
+def line_facts(dss: Any) -> dict[str, LineFact]:
+    """What the file says of every line beside its impedance."""
+    facts = {}
+    for name in elements(dss, "Line"):
+        dss.Lines.Name(name)
+        code, unit = dss.Lines.LineCode().upper(), _unit_of_line(dss)
+        dss.Text.Command(f'? "Line.{name}.BaseFreq"')
+        facts[name] = LineFact(code, unit != 0, float(dss.Text.Result()), bool(dss.Lines.IsSwitch()))
+    return facts
+
+
+def _unit_of_line(dss: Any) -> int:
+    """Unit of the length of the line that has been named; OpenDSS takes its line code's where it has none itself."""
+    unit = int(dss.Lines.Units())
+    if unit == 0 and dss.Lines.LineCode():
+        dss.LineCodes.Name(dss.Lines.LineCode())
+        unit = int(dss.LineCodes.Units())
+    return unit
+
+
+def taps_of(dss: Any) -> dict[str, float]:
+    """Tap of every winding of every transformer, ``T1.2`` [pu]."""
+    taps = {}
+    for name in elements(dss, "Transformer"):
+        dss.Transformers.Name(name)
+        for number in range(1, dss.Transformers.NumWindings() + 1):
+            dss.Transformers.Wdg(number)
+            taps[f"{name}.{number}"] = float(dss.Transformers.Tap())
+    return taps
+
+
+def voltages_of(dss: Any, names: Sequence[str]) -> NDArray[np.complex128]:
+    """Solved voltages to earth of nodes by name [V]; nan of what is not there."""
+    solved = np.array(dss.Circuit.YNodeVArray(), dtype=float).view(complex)
+    of_node = dict(zip((name.upper() for name in dss.Circuit.YNodeOrder()), solved.tolist(), strict=True))
+    return np.array([of_node.get(name, complex("nan")) for name in names])
+
+
 def cut_off(dss: Any) -> list[str]:
     """Buses that no enabled element joins to the source's, in upper case; open terminals do not count."""
     joined: dict[str, set[str]] = {bus.upper(): set() for bus in dss.Circuit.AllBusNames()}
@@ -238,7 +277,7 @@ def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:
             rating_a = float(ratings[1])
         ratings_a = [rating_a] * len(buses)
         dss.Lines.Name(name)
-        length_m = float(dss.Lines.Length()) * _METRES_PER_UNIT.get(int(dss.Lines.Units()), 1.0)
+        length_m = float(dss.Lines.Length()) * _METRES_PER_UNIT.get(_unit_of_line(dss), 1.0)
     return Branch(
         # a reactor may be called like a line
         name=name if kind in ("line", "transformer") else f"{kind}.{name}".upper(),

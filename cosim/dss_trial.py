@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cosim import dss_child
-from cosim.dss_files import files_of, hashes_of, is_shipped
+from cosim.dss_files import files_of, hashes_of, is_shipped, misspelt
 from cosim.errors import Fault, InputError
 
 TRIAL_LIMIT_S = 60.0
@@ -52,10 +52,10 @@ def try_alone(master: Path, commands: Sequence[str]) -> None:
     master = master.resolve()
     tried = os.environ.get(_TRIED, "").split()
     known = _listed.get(master, ())
-    if known and all(file.is_file() for file in known) and _fingerprint(master, known) in tried:
+    if known and all(file.is_file() for file in known) and _fingerprint(master, known, commands) in tried:
         return
     _listed[master] = files_of(master)
-    fingerprint = _fingerprint(master, _listed[master])
+    fingerprint = _fingerprint(master, _listed[master], commands)
     if fingerprint in tried:
         return
     # -P: the names of our modules are for us only. No input: nothing can wait for an answer.
@@ -70,7 +70,7 @@ def try_alone(master: Path, commands: Sequence[str]) -> None:
         raise InputError(Fault(str(master), "", problem, remedy)) from None
     said = done.stderr.decode(errors="replace").strip()
     if done.returncode == dss_child.REFUSED:
-        raise refused(master, said)
+        raise _also_misspelt(master, refused(master, said))
     if done.returncode:
         code = done.returncode
         ending = f"signal {-code}: {signal.strsignal(-code)}" if code < 0 else f"exit code {code}"
@@ -78,6 +78,16 @@ def try_alone(master: Path, commands: Sequence[str]) -> None:
         remedy = "take lines out until it compiles, and mend the last one taken out"
         raise InputError(Fault(str(master), "", problem, remedy))
     os.environ[_TRIED] = " ".join([*tried, fingerprint])
+
+
+def _also_misspelt(master: Path, error: InputError) -> InputError:
+    """The same refusal, with the names of files that differ from those that are there in capital letters only."""
+    wrong = [f"asks for {name}, but the file is {there}" for name, there in misspelt(master).items()]
+    if not wrong:
+        return error
+    (fault,) = error.faults
+    remedy = "write names as the files have them, or try `cosim feeder PATH --fix-case`, which reads a repaired copy"
+    return InputError([Fault(fault.where, "", f"{fault.problem}; it {one}", remedy) for one in wrong[:5]])
 
 
 def refused(master: Path, said: str) -> InputError:
@@ -94,6 +104,6 @@ def refused(master: Path, said: str) -> InputError:
     return InputError(Fault(where, "", f"OpenDSS refuses it: {told}", "mend it until OpenDSS compiles it by itself"))
 
 
-def _fingerprint(master: Path, files: Sequence[Path]) -> str:
-    text = repr(sorted(hashes_of(master, files).items()))
+def _fingerprint(master: Path, files: Sequence[Path], commands: Sequence[str]) -> str:
+    text = repr((commands, sorted(hashes_of(master, files).items())))
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]

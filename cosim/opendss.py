@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import opendssdirect
 
-from cosim.contract import Complex, Connection, Feeder, Float, LoadLaws, Survey, TransformerSpec
+from cosim.contract import AsIs, Complex, Connection, Feeder, Float, LoadLaws, Survey, TransformerSpec
 from cosim.dss_devices import OwnElements
 from cosim.dss_files import is_shipped
 from cosim.dss_reading import (
@@ -29,10 +29,13 @@ from cosim.dss_reading import (
     cut_off,
     disabled_buses,
     elements,
+    line_facts,
     load_fact,
     network_of,
     sources_of,
+    taps_of,
     unhonoured,
+    voltages_of,
     windings_of,
 )
 from cosim.dss_trial import refused, try_alone
@@ -46,6 +49,8 @@ _SNAPSHOT = (
     f"tolerance={TOLERANCE} maxiterations=100"
 )
 """One snapshot a solve: time, growth and taps are the co-simulation's to decide, or nobody's."""
+_OWN_SNAPSHOT = "set mode=snap"
+_TIGHT = f"set tolerance={TOLERANCE} maxiterations=100"
 _HARMLESS_LOADS = "batchedit load..* kw=1 kvar=0"
 """The engine linearises loads where it first meets them: from a file's huge loads, small ones converge badly."""
 _CONSTANT_POWER = "model=1 vminpu=0.5 vlowpu=0.5 vmaxpu=1.5"
@@ -96,6 +101,9 @@ def survey(
         if not dss.Solution.Converged():
             problem = "the power flow does not converge even without loads"
             remedy = "check source, transformers and other sources of power"
+            for name in elements(dss, "Transformer"):
+                if min(min(rated) for rated in windings_of(dss, name)) <= 0:
+                    problem += f"; Transformer.{name} has a winding of 0 kV or 0 kVA"
             apart = cut_off(dss)
             if apart:
                 problem += f"; {len(apart)} buses hang together with no source: {', '.join(apart[:5])}"
@@ -117,7 +125,64 @@ def survey(
             disabled_buses=disabled_buses(dss),
             voltage_bases_kv=bases,
             warnings=() if is_shipped(master) else (_EXECUTES.format(master.name),),
+            lines=line_facts(dss),
         )
+
+
+def as_is(feeder: Feeder) -> AsIs:
+    """Solve a feeder's file as it is, then with one treatment after the other that runs give it.
+
+    Parameters
+    ----------
+    feeder : Feeder
+        A place without changes to its circuit.
+
+    Returns
+    -------
+    AsIs
+        Voltages in the order of the feeder's nodes.
+
+    Raises
+    ------
+    InputError
+        Where OpenDSS crashes on the file's own solution.
+    """
+    file, nodes = feeder.master, feeder.network.node_names
+    dss = _compile(file, None, None, (), solving=(_OWN_SNAPSHOT, "solve"))
+    start = taps_of(dss)
+    dss.Text.Command(_OWN_SNAPSHOT)
+    said = _solve_whatever_comes(dss)
+    converged = bool(dss.Solution.Converged()) and not said
+    iterations, rounds = int(dss.Solution.Iterations()), int(dss.Solution.ControlIterations())
+    dss.Text.Command(_TIGHT)
+    said = _solve_whatever_comes(dss) or said
+    at_last = bool(dss.Solution.Converged())
+    own_v, losses_kw, end = voltages_of(dss, nodes), float(dss.Circuit.Losses()[0]) / 1e3, taps_of(dss)
+    dss = _compile(file, None, None, ())
+    dss.Text.Command(f"{_OWN_SNAPSHOT} controlmode=off {_TIGHT.removeprefix('set ')}")
+    _solve_whatever_comes(dss)
+    frozen_v, multiplier = voltages_of(dss, nodes), float(dss.Solution.LoadMult())
+    if dss.Loads.Count():
+        dss.Text.Command("batchedit load..* model=1 vminpu=0.5 vlowpu=0.5 vmaxpu=1.5")
+    _solve_whatever_comes(dss)
+    try:
+        model_v = OpenDssEngine(feeder).solve(feeder.load_kw, feeder.load_kvar, np.nan).copy()
+    except PowerFlowError:
+        model_v = np.full(len(nodes), np.nan, complex)
+    return AsIs(
+        converged=converged,
+        iterations=iterations,
+        control_iterations=rounds,
+        losses_kw=losses_kw,
+        load_multiplier=multiplier,
+        taps={name: (start[name], tap) for name, tap in end.items() if abs(tap - start[name]) > 1e-9},
+        voltage_v=own_v,
+        frozen_v=frozen_v,
+        constant_power_v=voltages_of(dss, nodes),
+        model_v=model_v,
+        converged_at_last=at_last,
+        said=said,
+    )
 
 
 class OpenDssEngine:
@@ -254,14 +319,17 @@ def low_level(dss: Any) -> Any:
 
 
 def _compile(
-    master: Path, source_pu: float | None, transformer: TransformerSpec | None, connections: Sequence[Connection]
+    master: Path,
+    source_pu: float | None,
+    transformer: TransformerSpec | None,
+    connections: Sequence[Connection],
+    solving: Sequence[str] = ("makebuslist", _SNAPSHOT, _HARMLESS_LOADS, "solve", _NO_LOADS, "solve"),
 ) -> Any:
-    """Compile a circuit in an engine of its own, with the changes asked for."""
+    """Compile a circuit in an engine of its own, with the changes asked for, once a child has, and has solved it."""
     if not master.is_file():
         raise InputError(Fault(str(master), "", "no such file", "give the path of an OpenDSS master file"))
     compile_it = f'compile "{master.resolve()}"'
-    # what the engine, and then `survey`, ask of a circuit
-    try_alone(master, [compile_it, "makebuslist", _SNAPSHOT, _HARMLESS_LOADS, "solve", _NO_LOADS, "solve"])
+    try_alone(master, [compile_it, *solving])
     with chdir("."):  # the first context of a process goes where the library was loaded, and stays there
         dss = opendssdirect.NewContext()
     lib = low_level(dss)
@@ -289,6 +357,15 @@ def _refusals(master: Path) -> Iterator[None]:
         yield
     except opendssdirect.DSSException as error:
         raise refused(master, str(error)) from error
+
+
+def _solve_whatever_comes(dss: Any) -> str:
+    """Solve, and return what OpenDSS says where it gives up."""
+    try:
+        dss.Solution.Solve()
+    except opendssdirect.DSSException as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 def _set_options(dss: Any) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -22,7 +22,7 @@ from cosim.experiments import DEFAULT
 from cosim.experiments.convert import TwoWords, convert
 from cosim.experiments.files import package_versions
 from cosim.experiments.studies.command import OVERWRITE, add_studies, studies
-from cosim.folder import claimed, default_folder, new_file
+from cosim.folder import claimed, default_folder, new_file, write_whole
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -221,14 +221,48 @@ def list_command(
 
 
 @app.command()
-def feeder(name_or_path: Annotated[str, typer.Argument(help="Shipped name, or path of an OpenDSS file.")]) -> None:
-    """Show facts about a feeder, with warnings. A .dss file is code: it can run other files and write anywhere."""
+def feeder(
+    name_or_path: Annotated[str, typer.Argument(help="Shipped name, or path of an OpenDSS file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    write_template: Annotated[
+        Path | None, typer.Option(help="Write a feeder.toml with what was found; never over a file.")
+    ] = None,
+    fix_case: Annotated[
+        bool, typer.Option("--fix-case", help="Read a copy whose files have the names asked for, capital letters too.")
+    ] = False,
+) -> None:
+    """Check a feeder in: facts, its areas, what is odd, and how far runs are from OpenDSS's own solution.
+
+    A .dss file is code: it can run other files and write anywhere.
+    """
     from cosim import feeders
+    from cosim.experiments.files import json_ready
+
+    def print_json(content: dict[str, Any]) -> None:
+        print(json.dumps(json_ready(content), indent=2))  # noqa: T201 - for scripts
 
     feeders.check(name_or_path)
-    from cosim.experiments.show import feeder_facts
+    if write_template is not None:
+        new_file(write_template, overwrite=False)
+    from cosim.feeders.intake import examine, refused_facts
 
-    feeder_facts(feeders.load(name_or_path), _out)
+    try:
+        intake = examine(name_or_path, fix_case=fix_case)
+    except InputError as error:
+        if as_json:
+            print_json(refused_facts(error))
+        raise
+    if write_template is not None:
+        from cosim.feeders.template import template
+
+        text = template(intake.feeder)
+        write_whole(write_template, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    if as_json:
+        print_json(intake.facts())
+    else:
+        from cosim.experiments.show import intake_facts
+
+        intake_facts(intake, _out)
 
 
 app.command("feeder convert")(convert)

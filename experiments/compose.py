@@ -79,6 +79,7 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
             feeder = feeders.load(
                 scenario.feeder,
                 source_pu=scenario.grid.source_pu,
+                nominal_voltage_v=scenario.grid.nominal_voltage_v,
                 transformer=None if machine is None else TransformerSpec(**machine.model_dump()),
                 load_model=ZipShares(model.p, model.q) if model.p and model.q else model.model,
                 standard=scenario.grid.standard,

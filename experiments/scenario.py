@@ -114,6 +114,9 @@ class Grid(_Table):
 
     source_pu: float | None = Field(None, ge=0.8, le=1.2, description="Source voltage [pu of the source's base]")
     transformer: Transformer | None = None
+    nominal_voltage_v: float | None = Field(
+        None, ge=50, le=50_000, description="Nominal phase-to-neutral voltage, instead of feeder.toml's [V]"
+    )
     standard: Literal["en50160", "esqcr", "ansi_c84_1", "as_61000"] | None = Field(
         None, description="By what voltages are judged; else what feeder.toml says, else en50160"
     )

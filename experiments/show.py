@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from cosim.contract import EN_50160, STANDARDS, Standard
 from cosim.errors import Fault, InputError
@@ -21,6 +22,7 @@ from cosim.experiments.metric_table import Cell, cells, metric_of
 
 if TYPE_CHECKING:
     from cosim import Feeder
+    from cosim.feeders.intake import Intake
 
 Metrics = Mapping[str, Mapping[str, float]]
 _NOBODY: Mapping[str, str] = {}
@@ -237,7 +239,7 @@ def read_standard(folder: Path) -> Standard:
 
 
 def feeder_facts(feeder: Feeder, console: Console) -> None:
-    """Print what is known of a feeder, and its warnings."""
+    """Print what is known of a feeder."""
     table = Table(title=f"Feeder {feeder.name}", show_header=False, title_justify="left")
     lines = feeder.network.lines
     rated = [line for line in lines if math.isfinite(line.rating_a)]
@@ -264,15 +266,55 @@ def feeder_facts(feeder: Feeder, console: Console) -> None:
         "farthest customer": f"{max((feeder.distance_m.get(b, 0.0) for b in feeder.customer_bus), default=0.0):.0f} m",
         "coordinates": f"{len(feeder.coordinates)} buses",
         "customers at": ", ".join(
-            f"{name} {bus}.{'.'.join(map(str, at))}"
-            for name, bus, at in zip(feeder.customers, feeder.customer_bus, feeder.customer_phases, strict=True)
+            f"{name}{_called(feeder, row)} {bus}.{'.'.join(map(str, at))}"
+            for row, (name, bus, at) in enumerate(
+                zip(feeder.customers, feeder.customer_bus, feeder.customer_phases, strict=True)
+            )
         ),
     }
     for key, value in rows.items():
         table.add_row(key, value)
     console.print(table)
-    for warning in feeder.warnings:
-        console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
+
+
+def _called(feeder: Feeder, row: int) -> str:
+    texts = [table[row] for table in (feeder.customer_names, feeder.customer_types) if table and table[row]]
+    return escape(f" ({', '.join(texts)})") if texts else ""
+
+
+_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
+def area_tree(feeder: Feeder) -> Tree:
+    """Draw the areas of a feeder, each below the one that feeds it."""
+    root = Tree(f"areas of {escape(feeder.name)}")
+    nodes: dict[str | None, Tree] = {None: root}
+    for area in feeder.areas:
+        rating = f"{area.rating_kva:g} kVA, " if math.isfinite(area.rating_kva) else ""
+        text = f"{area.name}: {rating}{area.nominal_voltage_v:.4g} V, {len(area.customers)} customers"
+        nodes[area.name] = nodes.get(area.parent, root).add(escape(f"{text}, {len(area.buses)} buses"))
+    return root
+
+
+def intake_facts(intake: Intake, console: Console) -> None:
+    """Print what is known of a feeder, how far runs are from its own solution, and the findings, the worst first."""
+    feeder_facts(intake.feeder, console)
+    console.print(area_tree(intake.feeder))
+    volts, node = intake.largest_difference
+    own = intake.as_is
+    state = "converged" if own.converged else "not converged"
+    console.print(
+        f"As it is, OpenDSS solves it in {own.iterations} iterations ({state}), {len(own.taps)} taps move, losses "
+        f"{own.losses_kw:.4g} kW. At the file's own loads runs are at most {volts:.2g} V off (at {node or 'no node'}), "
+        f"losses {intake.losses_kw:.4g} kW.",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    for one in sorted(intake.findings, key=lambda finding: list(_COLOURS).index(finding.severity)):
+        colour = _COLOURS[one.severity]
+        text = f"[{colour}]{one.severity}:[/{colour}] {escape(one.message)} [dim]({one.code})[/dim]"
+        console.print(text, highlight=False, soft_wrap=True)
+    if not intake.findings:
+        console.print("Nothing to remark.")
 
 
 def _rated(feeder: Feeder, line: str) -> str:

@@ -59,7 +59,8 @@ def areas_of(
         remedy = f"name one of {', '.join(names[:10])}"
         raise InputError([Fault("nominal_voltage_v", name, f"there is no area '{name}'", remedy) for name in unknown])
     given = {name.upper(): float(volts) for name, volts in by_area.items()}
-    customer_v = np.empty(len(rated_v))
+    rated = [volts if np.isfinite(volts) else 1e3 * load.kv for volts, load in zip(rated_v, survey.loads, strict=True)]
+    customer_v = np.array([nominal_of(volts, survey) for volts in rated])  # stays where no area is reached
     nominal_v = np.empty(len(traced.parts))
     for row, part in enumerate(traced.parts):
         own = [rated_v[customer] for customer in inside[row] if np.isfinite(rated_v[customer])]
@@ -102,10 +103,10 @@ def areas_of(
 
 def nominal_of(rated_v: float, survey: Survey) -> float:
     """A rated voltage, unless it is that of a machine: 415 to 433 V of a transformer stand for 400 V."""
+    if not MACHINE_V[0] <= rated_v <= MACHINE_V[1]:
+        return rated_v
     secondaries = {1e3 * kv / np.sqrt(3.0) for kvs in survey.winding_kvs.values() for kv in kvs}
-    is_machine = MACHINE_V[0] <= rated_v <= MACHINE_V[1] and any(
-        abs(rated_v / volts - 1.0) < _AS_THE_MACHINE for volts in secondaries
-    )
+    is_machine = any(abs(rated_v / volts - 1.0) < _AS_THE_MACHINE for volts in secondaries)
     return PUBLIC_V if is_machine else rated_v
 
 

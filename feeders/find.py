@@ -52,13 +52,20 @@ def find(name_or_path: str | Path) -> Path:
     else:
         path = HERE / name if name in names() else Path(name_or_path)
     if os.path.isdir(path):
-        path = path / "Master.dss"
+        path = path / _master_in(path)
     if not os.path.isfile(path):
         remedy = meant(name, names(), f"write one of {', '.join(names())}, or the path of a .dss file")
         raise InputError(Fault(name[:300], "", f"no such feeder or file: '{name[:300]}'", remedy))
-    if path.suffix.lower() != ".dss":
-        raise InputError(Fault(str(path), "", f"'{path.suffix}' is no circuit file", "give an OpenDSS .dss file"))
+    if path.suffix.lower() not in (".dss", ".txt"):
+        remedy = "give an OpenDSS .dss file, or a .txt with the same content"
+        raise InputError(Fault(str(path), "", f"'{path.suffix}' is no circuit file", remedy))
     return path
+
+
+def _master_in(folder: Path) -> str:
+    """Name of the master file in a folder: ``Master.dss``, else the same in other capital letters, else ``.txt``."""
+    there = {name for name in os.listdir(folder) if name.lower() in ("master.dss", "master.txt")}
+    return min(there | {"Master.dss"}, key=lambda name: (name not in there, name.lower(), name))
 
 
 def household_sets() -> tuple[str, ...]:

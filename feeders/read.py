@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,24 +12,22 @@ import numpy as np
 from cosim import plugins
 from cosim.contract import (
     STANDARDS,
-    Area,
     Connection,
     Feeder,
-    Float,
     Int,
-    LoadFact,
     LoadLaws,
-    Network,
     Survey,
     TransformerSpec,
     ZipShares,
     out_of_range,
 )  # fmt: skip
 from cosim.errors import Fault, InputError
-from cosim.feeders.areas import PUBLIC_V, areas_of, limits_of, rated_v
-from cosim.feeders.faults import circuit_faults, de_energised, no_load_voltages, over_rated
+from cosim.feeders.areas import areas_of, limits_of, rated_v
+from cosim.feeders.facts import apply, of_customers, read_facts
+from cosim.feeders.faults import circuit_faults, de_energised, over_rated
 from cosim.feeders.find import find
-from cosim.feeders.topology import Trace, trace
+from cosim.feeders.findings import MEANT, findings, of_own_elements, of_sleeping
+from cosim.feeders.topology import trace
 
 CONSTANT, OF_THE_FILE = "constant_power", "file"
 """Load models that have a name."""
@@ -44,34 +39,17 @@ one thread from here to the engine."""
 CONNECTION_KW_PER_PHASE = 14.0
 """Where ``feeder.toml`` declares none: about 60 A, the smaller of the main fuses usual in British homes."""
 
-_TAP_CONTROLS = ("RegControl.", "CapControl.")
-_MEANT = (0.6, 1.4)
-"""Voltage without load over the rated one, where a load can be meant for its bus."""
-
-_TEXT = "give text in quotes, not empty, e.g. {}"
-_REMEDIES = {
-    "name": _TEXT.format('name = "my_street"'),
-    "title": _TEXT.format('title = "My street"'),
-    "head_line": _TEXT.format('head_line = "LINE1"'),
-    "monitored": 'name one branch or more, none twice, e.g. monitored = ["TR1"]; without the key: the transformer',
-    "standard": f"write one of {', '.join(STANDARDS)}, e.g. {{}}".format('standard = "en50160"'),
-    "nominal_voltage_v": "",
-    "latitude_deg": "",
-    "longitude_deg": "",
-    "connection_kw_per_phase": "",
-}
-"""Keys of ``feeder.toml``, and what to write; of numbers their range says it."""
-
 
 def title(name: str) -> str:
     """One line about a feeder of ``names()``, from its ``feeder.toml``."""
-    return str(_facts(find(name).with_name("feeder.toml")).get("title", ""))
+    return str(read_facts(find(name).with_name("feeder.toml")).get("title", ""))
 
 
 def load(
     name_or_path: str | Path,
     *,
     source_pu: float | None = None,
+    nominal_voltage_v: float | None = None,
     transformer: TransformerSpec | None = None,
     connections: Sequence[Connection] = (),
     load_model: str | ZipShares = CONSTANT,
@@ -88,6 +66,8 @@ def load(
         master file may declare what OpenDSS has no word for. A ``.dss`` file is code: it can run and write others.
     source_pu : float, optional
         Source voltage to set instead of the file's.
+    nominal_voltage_v : float, optional
+        Phase to neutral, of all customers that are rated for about it, instead of ``feeder.toml``'s [V].
     transformer : TransformerSpec, optional
         Machine to put in place of the only transformer, impedance and all.
     connections : sequence of Connection, optional
@@ -116,13 +96,20 @@ def load(
         ``connections`` does not exist.
     """
     master = find(name_or_path)
-    faults = [] if source_pu is None else out_of_range("feeders.load", {"source_pu": source_pu})
+    given = {"source_pu": source_pu, "nominal_voltage_v": nominal_voltage_v}
+    faults = out_of_range("feeders.load", {key: value for key, value in given.items() if value is not None})
     if faults:
         raise InputError(faults)
     changes: dict[str, Any] = {"source_pu": source_pu, "transformer": transformer, "connections": tuple(connections)}
-    facts = _facts(master.with_name("feeder.toml")) | ({} if standard is None else {"standard": standard})
+    toml = master.with_name("feeder.toml")
+    facts = read_facts(toml)
+    if nominal_voltage_v is not None:
+        facts["nominal_voltage_v"] = nominal_voltage_v
+    if standard is not None:
+        facts["standard"] = standard
     if facts.get("standard", "en50160") not in STANDARDS:
-        raise InputError(Fault("feeders.load", "standard", f"is {standard!r}", _REMEDIES["standard"]))
+        remedy = f"write one of {', '.join(STANDARDS)}"
+        raise InputError(Fault("feeders.load", "standard", f"is {standard!r}", remedy))
     survey: Survey = plugins.shipped(SURVEYOR)(master, **changes)
     if not survey.loads:
         raise InputError(Fault(str(master), "", "has no load, so no customer", "define at least one Load"))
@@ -131,15 +118,14 @@ def load(
     wrong = tuple(circuit_faults(master, survey))
     if wrong:
         raise InputError(wrong)
-    changes["replaced_transformer"] = changes.pop("transformer")
+    if transformer is not None:  # what is asked for is not what the file's machine is said to be
+        facts.pop("transformer_kva", None)
+    survey, told = apply(facts, survey, toml)
     feeder = _assemble(master, survey, facts, load_model)
-    if asleep:
-        names = ", ".join(load.name for load in asleep)
-        told = f"de-energised loads, which are no customers: nothing that is closed joins them to a source ({names})"
-        changes["warnings"] = (*feeder.warnings, f"{len(asleep)} {told}")
+    changes["replaced_transformer"] = changes.pop("transformer")
     own: dict[str, Any] = {"taps": taps, "accepted": tuple(accept)}
-    changes["warnings"] = (*changes.get("warnings", feeder.warnings), *_own_warnings(survey.network, **own))
-    return replace(feeder, **changes, **own)
+    told = (*told, *of_sleeping(asleep), *of_own_elements(survey.network, **own))
+    return replace(feeder, findings=(*feeder.findings, *told), **changes, **own)
 
 
 def _laws(survey: Survey, load_model: str | ZipShares) -> LoadLaws | None:
@@ -163,46 +149,12 @@ def _laws(survey: Survey, load_model: str | ZipShares) -> LoadLaws | None:
     return laws if laws.varying.any() else None
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        facts = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        said = error.strerror if isinstance(error, OSError) else error
-        remedy = "give a text file in UTF-8 with lines such as nominal_voltage_v = 230, or none"
-        raise InputError(Fault(str(path), "", f"is not TOML: {said}", remedy)) from error
-    faults = out_of_range(str(path), {key: value for key, value in facts.items() if key in _REMEDIES})
-    for key, value in facts.items():
-        if key not in _REMEDIES:
-            near = get_close_matches(key, _REMEDIES, n=1)
-            remedy = f"write {near[0]}" if near else f"use only {', '.join(_REMEDIES)}"
-            faults.append(Fault(str(path), key, "unknown key", remedy))
-        elif _REMEDIES[key] and not all(map(_is_text, _members(key, value))):
-            faults.append(Fault(str(path), key, f"is {value!r}", _REMEDIES[key]))
-    if faults:
-        raise InputError(faults)
-    return facts
-
-
-def _members(key: str, value: object) -> list[object]:
-    """What has to be text: in a list, in which nothing comes twice, each; of a standard its name where there is one."""
-    if key != "monitored":
-        return [value if key != "standard" or value in list(STANDARDS) else None]
-    once = isinstance(value, list) and value and len({str(one).upper() for one in value}) == len(value)
-    return list(value) if once else [None]  # type: ignore[call-overload]
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
-
-
 def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any], load_model: str | ZipShares) -> Feeder:
     traced = trace(survey.network)
     network = traced.network
     row = {name: index for index, name in enumerate(network.node_names)}
     voltage = dict(zip(network.node_names, network.no_load_v.tolist(), strict=True))
-    meant = [_MEANT[0] <= over_rated(load, voltage) <= _MEANT[1] for load in survey.loads]
+    meant = [MEANT[0] <= over_rated(load, voltage) <= MEANT[1] for load in survey.loads]
     own_v = [rated_v(load, voltage) if sure else np.nan for load, sure in zip(survey.loads, meant, strict=True)]
     areas, customer_v = areas_of(survey, traced, own_v, facts.get("nominal_voltage_v"))
     main = max(areas, key=lambda area: (len(area.customers), bool(area.transformers)), default=None)
@@ -222,10 +174,11 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any], load_model
     nodes = tuple(tuple(row[f"{load.bus}.{n}"] for n in load.node_numbers) for load in survey.loads)
     phases = tuple(_phases(traced.node_phase[list(of_load)]) for of_load in nodes)
     supply = main.transformers[0] if main and main.transformers else next(iter(traced.regulators), None)
+    constant = load_model == CONSTANT
     return Feeder(
         name=facts.get("name") or master.parent.name,
         master=master,
-        nominal_voltage_v=float(main.nominal_voltage_v if main else np.median(customer_v)),
+        nominal_voltage_v=float(main.nominal_voltage_v if main and main.customers else np.median(customer_v)),
         customers=tuple(load.name for load in survey.loads),
         customer_bus=tuple(load.bus for load in survey.loads),
         customer_phases=phases,
@@ -253,104 +206,16 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any], load_model
         distance_m=traced.distance_m,
         latitude_deg=float(facts.get("latitude_deg", 53.48)),
         longitude_deg=float(facts.get("longitude_deg", -2.24)),
+        customer_names=tuple(of_customers(facts, "customer_names", survey)),
+        customer_types=tuple(of_customers(facts, "customer_types", survey)),
+        line_codes={name: fact.code for name, fact in survey.lines.items()},
         standard=STANDARDS[facts.get("standard", "en50160")],
-        delta_customers=tuple(load.name for load in survey.loads if load.delta),
         load_model=load_model,
         load_laws=_laws(survey, load_model),
-        warnings=(*survey.warnings, *_warnings(survey, facts, traced, areas, own_v, customer_v, load_model)),
+        delta_customers=tuple(load.name for load in survey.loads if load.delta),
+        findings=tuple(findings(survey, facts, areas, traced.distance_m, own_v, customer_v, constant=constant)),
     )
 
 
 def _phases(traced: Int) -> tuple[int, ...]:
     return tuple(int(phase) for phase in traced if 1 <= phase <= 3) or (1,)
-
-
-def _warnings(
-    survey: Survey,
-    facts: Mapping[str, Any],
-    traced: Trace,
-    areas: Sequence[Area],
-    own_v: Sequence[float],
-    customer_v: Float,
-    load_model: str | ZipShares,
-) -> Iterator[str]:
-    lines = survey.network.lines
-    voltage = no_load_voltages(survey.network)
-    unrated = sum(not np.isfinite(line.rating_a) for line in lines)
-    if unrated == len(lines):
-        yield "no line has a rating: line loading cannot be judged (set normamps)"
-    elif unrated:
-        yield f"{unrated} of {len(lines)} lines have no rating of their own (OpenDSS default 400 A)"
-    if not any(branch.kind == "transformer" for branch in survey.network.branches):
-        yield "no transformer: transformer measures are empty"
-    if any(base == 0 for base in survey.voltage_bases_kv.values()):
-        yield "no voltage bases (Set VoltageBases, CalcVoltageBases): OpenDSS gives volts where per unit is expected"
-    if not survey.bus_xy:
-        yield "no coordinates: the map is left out"
-    standard = STANDARDS[facts.get("standard", "en50160")]
-    if round(survey.network.frequency_hz) != standard.frequency_hz:
-        made = f"{standard.title} is made for {standard.frequency_hz:g} Hz: set [grid] standard, or the frequency"
-        yield f"the circuit is of {survey.network.frequency_hz:g} Hz, and {made}"
-    declared = facts.get("nominal_voltage_v")
-    if declared is None:
-        levels = ", ".join(
-            f"{volts:.1f} V" for volts in sorted({area.nominal_voltage_v for area in areas if area.customers})
-        )
-        yield f"nominal voltage not declared (feeder.toml): {levels} from the loads' ratings"
-    by_problem: dict[str, list[LoadFact]] = defaultdict(list)
-    for load, rated, nominal in zip(survey.loads, own_v, customer_v, strict=True):
-        there_v = abs(voltage[f"{load.bus}.{load.node_numbers[0]}"])
-        if not 0.7 <= nominal / there_v <= 1.4:
-            by_problem[f"have a nominal voltage of {nominal:.4g} V, but {there_v:.4g} V from phase to earth"].append(
-                load
-            )
-        elif nominal == PUBLIC_V != rated and declared is None:
-            told = f"rated {rated:.1f} V as the transformer is: nominal is {PUBLIC_V:g} V (or nominal_voltage_v)"
-            by_problem[told].append(load)
-        elif isinstance(declared, (int, float)) and nominal != declared:
-            told = f"on another level of voltage than nominal_voltage_v = {declared:g}: judged by their own rating"
-            by_problem[told].append(load)
-        for problem in _load_problems(load, over_rated(load, voltage), traced.distance_m, load_model == CONSTANT):
-            by_problem[problem].append(load)
-    for problem, who in by_problem.items():
-        yield f"{len(who)} of {len(survey.loads)} loads {problem} ({_some(who)})"
-
-
-def _some(loads: Sequence[LoadFact]) -> str:
-    return f"{', '.join(load.name for load in loads[:3])}{', …' * (len(loads) > 3)}"
-
-
-def _own_warnings(network: Network, taps: str, accepted: Sequence[str]) -> Iterator[str]:
-    """What a run does with the elements of the file that move or feed in by themselves."""
-    acting = [name for name in network.controls if taps == "controlled" and name.startswith(_TAP_CONTROLS)]
-    idle = [name for name in network.controls if name not in acting]
-    if idle:
-        yield f"tap control disabled, switches as they are at the start: {_few(idle)}"
-    if acting:
-        yield f"tap control acts; controllers that predict voltages know the first taps only: {_few(acting)}"
-    if network.injectors:
-        yield f"other sources feed in by the file's shapes, and no controller knows them: {_few(network.injectors)}"
-    for name, why in network.unhonoured:
-        is_accepted = name.upper() in {one.upper() for one in accepted}
-        yield f"{name} {why} ({'accepted' if is_accepted else 'runs are refused unless it is accepted'})"
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + ", …" * (len(names) > 5)
-
-
-def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float], constant: bool) -> Iterator[str]:
-    if constant and load.model != 1:
-        yield "not constant power (model ≠ 1): runs treat them as constant power (load_model)"
-    if load.delta:
-        yield "connected between phases (delta): per-phase figures do not hold for them"
-    elif len(load.node_numbers) == 2:
-        yield "connected to two phases: measures assume one or three"
-    if not _MEANT[0] <= over <= _MEANT[1]:
-        yield "rated for another voltage than their bus has: their power will not be served"
-    elif constant and load.model == 1 and not load.band_pu[0] <= over <= load.band_pu[1]:
-        yield "outside vminpu..vmaxpu without load, where plain OpenDSS makes them impedances: runs do not"
-    if load.ignored:
-        yield f"with what no run follows: {', '.join(load.ignored)}"
-    if load.bus not in distance_m:
-        yield "not reached by lines from the source"

@@ -12,6 +12,9 @@ from cosim.contract.areas import Limit as Limit
 from cosim.contract.day import EvSessions as EvSessions
 from cosim.contract.day import Exogenous as Exogenous
 from cosim.contract.day import Forecast as Forecast
+from cosim.contract.intake import AsIs as AsIs
+from cosim.contract.intake import Finding as Finding
+from cosim.contract.intake import LineFact as LineFact
 from cosim.contract.place import PHASES as PHASES
 from cosim.contract.place import Connection as Connection
 from cosim.contract.place import Feeder as Feeder
@@ -45,4 +48,5 @@ from cosim.network import Complex as Complex
 from cosim.network import Float as Float
 from cosim.network import Int as Int
 from cosim.network import Network as Network
+from cosim.network import branch_losses_kw as branch_losses_kw
 from cosim.network import monitored_currents as monitored_currents

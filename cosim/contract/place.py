@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from cosim.contract.areas import Area, Limit, LimitCurrents
+from cosim.contract.intake import Finding, LineFact
 from cosim.contract.standard import EN_50160, Standard
 from cosim.errors import Fault, InputError
 from cosim.load_laws import LoadLaws
@@ -53,6 +54,7 @@ RANGES = {
     "longitude_deg": Range(-180.0, 180.0, "degrees", -2.24),
     "connection_kw_per_phase": Range(0.1, 1_000.0, "kilowatts", 14.0),
     "source_pu": Range(0.5, 1.5, "the voltage in per unit", 1.02),
+    "rating_a": Range(1.0, 100_000.0, "amperes", 275.0),
     "kva": Range(0.1, 1_000_000.0, "kilovolt-amperes", 160.0),
     "uk_percent": Range(0.01, 100.0, "percent", 4.0),
     "load_loss_percent": Range(0.0, 100.0, "percent", 1.5),
@@ -259,6 +261,10 @@ class Feeder(FrozenArrays):
         Changes that were made to the file's own circuit.
     latitude_deg, longitude_deg : float
         For the sun.
+    customer_names, customer_types : tuple of str, shape (customer,)
+        What ``feeder.toml`` calls them, and what they are; empty texts where it does not say.
+    line_codes : mapping of str to str
+        Line code by line, in capitals; empty where a line has none.
     standard : Standard
         By which voltages are judged.
     delta_customers : tuple of str
@@ -267,8 +273,8 @@ class Feeder(FrozenArrays):
         ``"frozen"`` where the file has them, or ``"controlled"`` by the file's own regulators and capacitor controls.
     accepted : tuple of str
         Elements of ``network.unhonoured`` with which it is run all the same.
-    warnings : tuple of str
-        What is missing or will mislead.
+    findings : tuple of Finding
+        What is missing, implausible or will mislead.
 
     Raises
     ------
@@ -303,14 +309,17 @@ class Feeder(FrozenArrays):
     connections: tuple[Connection, ...] = ()
     latitude_deg: float = 53.48
     longitude_deg: float = -2.24
+    customer_names: tuple[str, ...] = ()
+    customer_types: tuple[str, ...] = ()
+    line_codes: Mapping[str, str] = field(default_factory=dict)
     standard: Standard = EN_50160
     delta_customers: tuple[str, ...] = ()
     taps: Literal["frozen", "controlled"] = "frozen"
     accepted: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
     customer_ends: tuple[tuple[tuple[int, int], ...], ...] = ()
     load_model: str | ZipShares = "constant_power"
     load_laws: LoadLaws | None = None
+    findings: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -348,6 +357,11 @@ class Feeder(FrozenArrays):
         ]
         if faults:
             raise InputError(faults)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a run repeats of the findings."""
+        return tuple(finding.message for finding in self.findings if finding.severity == "warning")
 
     @property
     def supplies(self) -> tuple[str, ...]:
@@ -554,6 +568,8 @@ class Survey:
         Buses at the ends of lines and transformers that the file disables.
     warnings : tuple of str
         What the engine has to say of the file itself.
+    lines : mapping of str to LineFact
+        What the file says of every line.
     """
 
     loads: tuple[LoadFact, ...]
@@ -564,8 +580,9 @@ class Survey:
     voltage_bases_kv: Mapping[str, float]
     disabled_buses: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
+    lines: Mapping[str, LineFact] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def transformer_kva(self) -> dict[str, float]:
         """Rating of every transformer, that of its largest winding [kVA]."""
         return {name: max(kvas) for name, kvas in self.winding_kvas.items()}

@@ -149,6 +149,32 @@ TOML_KEYS = {
     "head_line": (),
     "monitored": (),
     "standard": (),
+    "coordinates": (),
+    "ratings_from": (),
+    "nominal_voltage_v.source": (),
+    "ratings_a.l": (),
+    "transformer_kva.t": (),
+    "cables.l": (),
+    "customer_names.a": ("a text",),
+    "customer_types.a": ("a text",),
+}
+TOML_FILES = {
+    "an unknown key": ("colour = 1\n", "colour"),
+    "no TOML": ("name: x\n", "feeder.toml"),
+    "a key twice": ('name = "a"\nname = "b"\n', "feeder.toml"),
+    "latitude 91": ("latitude_deg = 91\n", "latitude_deg"),
+    "a rating of no line": ("[ratings_a]\nx = 100\n", "ratings_a.x"),
+    "a rating of a load": ("[ratings_a]\na = 100\n", "ratings_a.a"),
+    "a rating twice": ("[ratings_a]\nl = 100\nL = 200\n", "ratings_a.l"),
+    "a rating of a name with a dot": ("[ratings_a]\n4c_.06 = 100\n", "in quotes"),
+    "ratings that are no table": ("ratings_a = 100\n", "[ratings_a]"),
+    "a transformer that is not there": ("[transformer_kva]\nt = 100\n", "transformer_kva.t"),
+    "an area that is not there": ("[nominal_voltage_v]\nlv = 230\n", "lv"),
+    "a cable of no catalogue": ('[cables]\nl = "NAYY 4x155"\n', "NAYY 4x150"),
+    "a customer that is not there": ('[customer_names]\nb = "x"\n', "customer_names.b"),
+    "another catalogue": ('ratings_from = "mine"\n', "ratings_from"),
+    "coordinates of other buses": ('coordinates = "feeder.toml"\n', "coordinates"),
+    "coordinates that are a folder": ('coordinates = "."\n', "coordinates"),
 }
 TOML_VALUES = {
     "nan": "nan",
@@ -178,11 +204,15 @@ def circuits() -> Iterator[Case]:
     for name, (content, word) in contents.items():
         yield Case("circuit", name, ("feeder", "."), {"Master.dss": content}, words=(word,))
     yield Case("circuit", "a folder without a master file", ("feeder", "."), words=("feeder",))
-    yield Case("circuit", "another ending", ("feeder", "a.txt"), {"a.txt": MASTER}, words=("a.txt",))
+    yield Case("circuit", "another ending", ("feeder", "a.pdf"), {"a.pdf": MASTER}, words=("a.pdf",))
+    yield Case("circuit", "a text file", ("feeder", "a.txt"), {"a.txt": MASTER}, "accepted")
+    yield Case("circuit", "a folder with Master.txt", ("feeder", "."), {"Master.txt": MASTER}, "accepted")
     yield Case("circuit", "a good one", ("feeder", "."), {"Master.dss": MASTER}, "accepted")
     for key, takes in TOML_KEYS.items():
         for kind, text in TOML_VALUES.items():
-            files: dict[str, Content] = {"Master.dss": MASTER, "feeder.toml": f"{key} = {text}\n"}
+            table, _, last = key.rpartition(".")
+            toml = f"[{table}]\n{last} = {text}\n" if table else f"{key} = {text}\n"
+            files: dict[str, Content] = {"Master.dss": MASTER, "feeder.toml": toml}
             yield Case(
                 "feeder.toml",
                 f"{key} is {kind}",
@@ -191,12 +221,8 @@ def circuits() -> Iterator[Case]:
                 "accepted" if kind in takes else "refused",
                 (key,),
             )
-    for name, text in (
-        ("an unknown key", "colour = 1\n"),
-        ("no TOML", "name: x\n"),
-        ("a key twice", 'name = "a"\nname = "b"\n'),
-        ("latitude 91", "latitude_deg = 91\n"),
-    ):
-        yield Case(
-            "feeder.toml", name, ("feeder", "."), {"Master.dss": MASTER, "feeder.toml": text}, words=("feeder.toml",)
-        )
+    for name, (text, word) in TOML_FILES.items():
+        files = {"Master.dss": MASTER, "feeder.toml": text}
+        yield Case("feeder.toml", name, ("feeder", "."), files, words=(word,))
+    good = '[ratings_a]\nl = 100\n[cables]\nL = "NAYY 4x150"\n[customer_types]\nA = "shop"\n'
+    yield Case("feeder.toml", "a good one", ("feeder", "."), {"Master.dss": MASTER, "feeder.toml": good}, "accepted")

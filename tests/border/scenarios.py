@@ -72,6 +72,7 @@ KEYS: dict[str, Fits] = {
     "grid.source_pu": NEVER,
     "grid.taps": NEVER,
     "grid.accept": NEVER,
+    "grid.nominal_voltage_v": NEVER,
     "grid.transformer": NEVER,
     "grid.transformer.kva": _number(0, 10_000, open_low=True),
     "grid.transformer.uk_percent": NEVER,

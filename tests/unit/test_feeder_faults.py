@@ -260,7 +260,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         ('monitored = ["NO"]', "monitored", "name a Line or Transformer"),
         ('head_lime = "CABLE"', "head_lime", "write head_line"),
         ("kva = -1", "kva", "use only name, title"),
-        ("[nominal_voltage_v]\nx = 1", "nominal_voltage_v", "e.g. 230"),
+        ("[nominal_voltage_v]\nx = 1", "nominal_voltage_v.x", "e.g. 230"),
         ("nominal", "", "a text file in UTF-8 with lines such as nominal_voltage_v = 230"),
         (f"x = {'[' * 100_000}", "", "a text file in UTF-8"),
         ("name = 'x'".encode("utf-16"), "", "a text file in UTF-8"),

@@ -225,9 +225,10 @@ def test_three_phase_customers(write: Write, make_day: MakeDay) -> None:
 def test_explicit_neutral(write: Write, make_day: MakeDay) -> None:
     """Four wires: the neutral is a node of its own, and the meter sees the voltage against it."""
     # a cable of four equal conductors that do not couple; the neutral is earthed at the transformer only
-    four_wire = "New Line.CABLE Bus1=lv.1.2.3.4 Bus2=home.1.2.3.4 Phases=4 Length=1 Units=km NormAmps=150 EmergAmps=150"
+    four_wire = "New Line.CABLE Bus1=lv.1.2.3.4 Bus2=home.1.2.3.4 Phases=4 Length=1 NormAmps=150 EmergAmps=150"
     for key, ohm in (("RMatrix", 0.1), ("XMatrix", 0.05), ("CMatrix", 0.0)):
         four_wire += f" {key}=[{ohm}|0 {ohm}|0 0 {ohm}|0 0 0 {ohm}]"
+    four_wire += " Units=km"  # a matrix of its own takes the unit away again
     transformer = (
         TRANSFORMER.replace("[src lv]", "[src lv.1.2.3.4]") + "New Reactor.EARTH Bus1=lv.4 Phases=1 R=1e-4 X=0\n"
     )
@@ -307,9 +308,9 @@ def test_refuses_what_is_not_there(tmp_path: Path) -> None:
     assert "european_lv" in str(refused.value)
     with pytest.raises(InputError, match="no such feeder or file"):
         feeders.load("a" * 5000)
-    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "notes.pdf").write_text("x")
     with pytest.raises(InputError, match="no circuit file"):
-        feeders.load(tmp_path / "notes.txt")
+        feeders.load(tmp_path / "notes.pdf")
 
 
 def test_refuses_a_wrong_feeder_toml_with_all_its_faults(write: Write) -> None:
