@@ -13,7 +13,7 @@ A ``.dss`` file can run other files and write anywhere: it is code. Never compil
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,12 @@ TOLERANCE = 1e-8
 
 _SNAPSHOT = (
     "set mode=snap controlmode=off maxcontroliter=10 loadmodel=powerflow loadmult=1 year=0 "
-    f"tolerance={TOLERANCE} maxiterations=100"
+    f"tolerance={TOLERANCE} maxiterations=1000"
 )
-"""One snapshot a solve: time, growth and taps are the co-simulation's to decide, or nobody's."""
+"""One snapshot a solve: time, growth and taps are the co-simulation's to decide, or nobody's.
+
+The fixed point slows down towards the point of collapse: 100 iterations end 0.5 % before it, 1000 at 2e-5.
+"""
 _HARMLESS_LOADS = "batchedit load..* kw=1 kvar=0"
 """The engine linearises loads where it first meets them: from a file's huge loads, small ones converge badly."""
 _NO_LOADS = "batchedit load..* enabled=no"
@@ -176,8 +179,13 @@ class OpenDssEngine:
             set_kvar(kvar)
         lib.Solution_SolveNoControl()  # taps and switches stay as in the file; only the loop is skipped
         if not lib.Solution_Get_Converged():
+            iterations = lib.Solution_Get_Iterations()
+            # the next solve starts from the voltages that are there: without loads they become sound again
+            if p_kw.any() or q_kvar.any():
+                with suppress(PowerFlowError):
+                    self.solve(np.zeros_like(p_kw), np.zeros_like(q_kvar), source_pu)
             raise PowerFlowError(
-                f"OpenDSS did not converge in {lib.Solution_Get_Iterations()} iterations with a net load of "
+                f"OpenDSS did not converge in {iterations} iterations with a net load of "
                 f"{p_kw.sum():.1f} kW (largest customer {p_kw.max():.1f} kW)"
             )
         lib.YMatrix_getVpointer(self._pointer)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cosim.collapse import Answer, Collapse, PowerFlow
 from cosim.contract import Complex, Decision, Engine, Exogenous, Feeder, Float, Observation, Setpoints
 from cosim.devices import EvFleet, pv_output
 from cosim.errors import PowerFlowError
@@ -17,13 +18,14 @@ from cosim.trajectory import Trajectory, meter_voltage_v
 SERVED_TOLERANCE_KW = 0.01
 """Largest difference between power requested and power that the solved voltages serve before a step is marked."""
 
-SERVED_BAND_PU = (0.5, 1.5)
-"""Voltages of nominal between which OpenDSS keeps loads at constant power; beyond, a "solution" serves other powers."""
+DEEP_UNDERVOLTAGE_PU = 0.8
+"""Below it real devices leave the model: they trip, stall or draw other powers. A step that goes there is told."""
 
 _CURVE_TOLERANCE_KW = 0.01
 _CURVE_ITERATIONS = 200
 _CUSTOMER_RECORDS = (
-    "ev_kw", "pv_kw", "pv_kvar", "soc_kwh", "import_cap_kw", "ev_limit_kw", "pv_limit_kw", "net_kw", "net_kvar",
+    "demand_kw", "demand_kvar", "ev_kw", "pv_kw", "pv_kvar", "soc_kwh", "import_cap_kw", "ev_limit_kw", "pv_limit_kw",
+    "net_kw", "net_kvar",
 )  # fmt: skip
 
 
@@ -42,6 +44,8 @@ class Plant:
         What households expect of their own day (the forecast).
     behaviour : Behaviour
         How households react.
+    on_collapse : str
+        What a step without solution does: ``stop`` or ``shed``.
 
     Attributes
     ----------
@@ -50,11 +54,16 @@ class Plant:
     """
 
     def __init__(
-        self, feeder: Feeder, exogenous: Exogenous, engine: Engine, expected: Exogenous, behaviour: Behaviour
+        self,
+        feeder: Feeder,
+        exogenous: Exogenous,
+        engine: Engine,
+        expected: Exogenous,
+        behaviour: Behaviour,
+        on_collapse: str = "stop",
     ) -> None:
         self.feeder = feeder
         self.day = exogenous
-        self.engine = engine
         self.fleet = EvFleet(feeder, exogenous)
         self.homes = Households(behaviour, self.fleet, exogenous.tariff_eur_per_kwh, expected)
         self._expected = expected
@@ -64,12 +73,16 @@ class Plant:
         self._degraded = np.zeros(exogenous.steps, dtype=bool)
         self._planned_kva = np.full(exogenous.steps, np.nan)
         self._notes: list[tuple[int, str]] = []
+        self._collapses: list[Collapse] = []
+        self._sheds = on_collapse == "shed"
         self._decisions: list[tuple[int, Decision]] = []
         self.completed = 0
         self._passive = len(exogenous.sessions) == 0 and not exogenous.pv_available_kw.any()
         earthed_stars = not feeder.delta_customers and max(feeder.customer_neutral, default=-1) < 0
-        _, self._customer_nodes, _ = feeder.terminals
-        self._served = ServedPower(
+        self._nothing = np.zeros(len(feeder.customers))
+        self.engine = engine
+        self._flow = PowerFlow(feeder, engine)
+        self._served_power = ServedPower(
             feeder.network, feeder.customer_nodes, feeder.customer_neutral, per_node=earthed_stars
         )
         watched = [*feeder.monitored, *[name for name in (feeder.transformer, feeder.head_line) if name]]
@@ -78,12 +91,21 @@ class Plant:
     def reset(self) -> Observation:
         """Return to the first moment; the first observation is the power flow that the forecast expects of it."""
         self.completed = 0
-        expected = self._expected
-        net = expected.inflexible_kw[0]
+        expected, nothing = self._expected, self._nothing
         # no step has been metered yet, and the true first step would be a look ahead
-        voltage = self.engine.solve(net, expected.demand_kvar[0], self.day.source_pu[0])
-        pv = expected.pv_available_kw[0]
-        return self._observe(expected, 0, voltage, np.zeros_like(net), pv, net, expected.demand_kvar[0])
+        pv_kw = expected.pv_available_kw[0]
+
+        def solve(share: Float | float) -> Answer:
+            demand_kw, demand_kvar = _served(expected, 0, share)
+            return Answer(
+                self._flow.solve(demand_kw - pv_kw, demand_kvar, self.day.source_pu[0]), nothing, pv_kw, nothing
+            )
+
+        answer, share, error = self._flow.carried(solve)
+        if error is not None and not self._sheds:
+            raise error
+        demand = _served(expected, 0, share)
+        return self._observe(answer.voltage, pv_kw, *demand, nothing, pv_kw, demand[0] - pv_kw, demand[1])
 
     def announce(self, decision: Decision) -> None:
         """Record a decision that acts from the step that begins."""
@@ -100,36 +122,38 @@ class Plant:
             Where the engine finds no solution, or one at which customers are not served.
         """
         k, day, record = self.completed, self.day, self._record
-        # no car and no sun: nothing reacts to setpoints, and the power flow is all there is to a step
-        if self._passive:
-            net_kw, net_kvar = day.demand_kw[k], day.demand_kvar[k]
-            voltage = self.engine.solve(net_kw, net_kvar, day.source_pu[k])
-            self._refuse_collapse(voltage)
-        else:
-            voltage, (ev_kw, pv_kw, pv_kvar) = self._react(k, setpoints)
-            self._refuse_collapse(voltage)
-            net_kw = day.demand_kw[k] + ev_kw - pv_kw
-            net_kvar = day.demand_kvar[k] + pv_kvar
+        answer, share, error = self._flow.carried(lambda share: self._react(k, setpoints, share))
+        demand_kw, demand_kvar = _served(day, k, share)
+        net_kw, net_kvar = demand_kw, demand_kvar
+        if not self._passive:
+            ev_kw = answer.ev_kw * share
+            net_kw = demand_kw + ev_kw - answer.pv_kw
+            net_kvar = demand_kvar + answer.pv_kvar
+        if error is not None:
+            self._take_down(k, answer, share, net_kw, error)
+        if not self._passive:
             self.fleet.charge(k, ev_kw)
-            record["ev_kw"][k], record["pv_kw"][k], record["pv_kvar"][k] = ev_kw, pv_kw, pv_kvar
+            record["ev_kw"][k], record["pv_kw"][k], record["pv_kvar"][k] = ev_kw, answer.pv_kw, answer.pv_kvar
             there = self.fleet.stays.session[k]
             # session -1 (no car) reads the zero appended at the end
             record["soc_kwh"][k] = np.where(there >= 0, np.append(self.fleet.soc_kwh, 0.0)[there], 0.0)
-        mismatch_kw = self._served.mismatch_kw(voltage, net_kw)
-        if not mismatch_kw <= SERVED_TOLERANCE_KW:  # "not <=", so that nan is marked too
-            self._mark(k, f"power served differs from power requested by {mismatch_kw:.3f} kW")
+        if answer.apart_kw:
+            apart = f"{answer.apart_kw:.2f} kW apart after {_CURVE_ITERATIONS} power flows"
+            self._mark(k, f"local curves did not settle: {apart}")
+        self._check(k, answer.voltage, net_kw)
+        record["demand_kw"][k], record["demand_kvar"][k] = demand_kw, demand_kvar
         record["net_kw"][k], record["net_kvar"][k] = net_kw, net_kvar
         for name in ("import_cap_kw", "ev_limit_kw", "pv_limit_kw"):
             record[name][k] = getattr(setpoints, name)
         self._planned_kva[k] = setpoints.planned_kva
-        self._node_v[k] = voltage  # copied: the engine overwrites its buffer at the next solve
+        self._node_v[k] = answer.voltage  # copied: the engine overwrites its buffer at the next solve
         self.completed = k + 1
 
     def observe(self) -> Observation:
         """What the meters report at the start of the step to come: means of the last completed step."""
         k, record = self.completed - 1, self._record
-        powers = (record[name][k] for name in ("ev_kw", "pv_kw", "net_kw", "net_kvar"))
-        return self._observe(self.day, k, self._node_v[k], *powers)
+        names = ("demand_kw", "demand_kvar", "ev_kw", "pv_kw", "net_kw", "net_kvar")
+        return self._observe(self._node_v[k], self.day.pv_available_kw[k], *(record[name][k] for name in names))
 
     def trajectory(self, label: str, control_min: float, **outcome: Any) -> Trajectory:
         """Everything that happened so far; shorter than the day where the run was stopped."""
@@ -146,6 +170,7 @@ class Plant:
             node_v=self._node_v[:n],
             degraded=self._degraded[:n],
             notes=tuple(self._notes),
+            collapses=tuple(self._collapses),
             decisions=tuple(self._decisions),
             planned_kva=self._planned_kva[:n],
             delivered_kwh=self.fleet.delivered_kwh,
@@ -156,25 +181,39 @@ class Plant:
             **outcome,
         )
 
-    def _refuse_collapse(self, voltage: Complex) -> None:
-        """Refuse voltages at which loads are no longer constant power: the engine then solved another feeder."""
-        nominal_v, nodes = self.feeder.nominal_voltage_v, self._customer_nodes
-        magnitude = np.abs(voltage[nodes])
-        if magnitude.min() > SERVED_BAND_PU[0] * nominal_v and magnitude.max() < SERVED_BAND_PU[1] * nominal_v:
-            return
-        worst = int(np.abs(magnitude - nominal_v).argmax())
-        raise PowerFlowError(
-            f"voltage collapse: {magnitude[worst]:.1f} V at {self.feeder.network.node_names[nodes[worst]]}, outside "
-            f"{SERVED_BAND_PU[0]}..{SERVED_BAND_PU[1]} of {nominal_v:.0f} V, where the power asked for is not served"
-        )
+    def _take_down(self, k: int, answer: Answer, share: Float | float, net_kw: Float, error: PowerFlowError) -> None:
+        """Record a step without solution; it ends the run unless that goes on with less."""
+        day = self.day
+        asked_kw, asked_kvar = day.demand_kw[k] + answer.ev_kw - answer.pv_kw, day.demand_kvar[k] + answer.pv_kvar
+        not_served_kwh = (asked_kw - net_kw) * day.step_min / 60.0
+        collapse = self._flow.collapse(k, share, not_served_kwh, asked_kw, asked_kvar)
+        self._collapses.append(collapse)
+        if not self._sheds:
+            raise PowerFlowError(f"{error}; {collapse} would have one") from error
+        self._mark(k, f"collapse: {collapse}")
+
+    def _check(self, k: int, voltage: Complex, net_kw: Float) -> None:
+        """Mark a step whose voltages do not serve the powers asked for, and tell of one where they are very low."""
+        mismatch_kw = self._served_power.mismatch_kw(voltage, net_kw)
+        if not mismatch_kw <= SERVED_TOLERANCE_KW:  # "not <=", so that nan is marked too
+            self._mark(k, f"power served differs from power requested by {mismatch_kw:.3f} kW")
+        lowest_pu, where = self._flow.lowest(voltage)
+        if lowest_pu < DEEP_UNDERVOLTAGE_PU:
+            self._notes.append((k, f"voltage below {DEEP_UNDERVOLTAGE_PU:.2f} pu: {lowest_pu:.3f} pu at {where}"))
 
     def _mark(self, step: int, reason: str) -> None:
         self._degraded[step] = True
         self._notes.append((step, reason))
 
-    def _react(self, k: int, setpoints: Setpoints) -> tuple[Complex, tuple[Float, Float, Float]]:
-        """Devices and power flow of one step; without local curves the voltage does not matter to the devices."""
-        day, asked_kw, curves = self.day, self.homes.asked_kw(k, setpoints), setpoints.curves
+    def _react(self, k: int, setpoints: Setpoints, share: Float | float) -> Answer:
+        """Devices and power flow of one step, of which a share of all consumption is served."""
+        day, curves = self.day, setpoints.curves
+        demand_kw, demand_kvar = _served(day, k, share)
+        # no car and no sun: nothing reacts to setpoints, and the power flow is all there is to a step
+        if self._passive:
+            nothing = self._nothing
+            return Answer(self._flow.solve(demand_kw, demand_kvar, day.source_pu[k]), nothing, nothing, nothing)
+        asked_kw = self.homes.asked_kw(k, setpoints)
 
         def answer(felt_v: Float) -> tuple[Float, Float, Float]:
             pv_kw, pv_kvar = pv_output(day.pv_available_kw[k], setpoints.pv_limit_kw, day.inverter_kva, felt_v, curves)
@@ -185,16 +224,16 @@ class Plant:
             return self.fleet.feasible_kw(k, asked_kw, limit_kw), pv_kw, pv_kvar
 
         def solve(ev_kw: Float, pv_kw: Float, pv_kvar: Float) -> Complex:
-            return self.engine.solve(day.demand_kw[k] + ev_kw - pv_kw, day.demand_kvar[k] + pv_kvar, day.source_pu[k])
+            return self._flow.solve(demand_kw + ev_kw * share - pv_kw, demand_kvar + pv_kvar, day.source_pu[k])
 
         if curves is None:
             powers = answer(np.empty(0))  # without curves nothing depends on the voltage: one solve
-            return solve(*powers), powers
+            return Answer(solve(*powers), *powers)
         return self._settle(k, answer, solve)
 
     def _settle(
         self, k: int, answer: Callable[[Float], tuple[Float, Float, Float]], solve: Callable[..., Complex]
-    ) -> tuple[Complex, tuple[Float, Float, Float]]:
+    ) -> Answer:
         """Find powers that are the devices' own answer to the voltages that they cause, by a damped fixed point.
 
         Every power moves a part of the way to that answer. Its part is halved whenever it overshot and grows while it
@@ -213,7 +252,8 @@ class Plant:
                 voltage = solve(*powers)
             except PowerFlowError:
                 # The feeder cannot carry what the devices would start with; what they settle at may be far less.
-                if attempt > _CURVE_ITERATIONS // 2:
+                # Where they draw nothing any more, it is not they.
+                if attempt > _CURVE_ITERATIONS // 2 or np.abs(powers).max() <= _CURVE_TOLERANCE_KW:
                     raise
                 powers, part = powers / 2.0, part / 2.0
                 continue
@@ -221,16 +261,22 @@ class Plant:
             applied, gap = powers, np.array(answer(meter_voltage_v(feeder, voltage[None, :])[0])) - powers
             distance_kw = float(np.abs(gap).max())
             if distance_kw <= _CURVE_TOLERANCE_KW:
+                distance_kw = 0.0
                 break
             part = np.where(gap * last_gap < 0.0, part / 2.0, np.minimum(part * 1.2, 1.0))
             powers, last_gap = powers + part * gap, gap
-        else:
-            apart = f"{distance_kw:.2f} kW apart after {_CURVE_ITERATIONS} power flows"
-            self._mark(k, f"local curves did not settle: {apart}")
-        return voltage, (applied[0], applied[1], applied[2])
+        return Answer(voltage, applied[0], applied[1], applied[2], distance_kw)
 
     def _observe(
-        self, day: Exogenous, k: int, voltage: Complex, ev_kw: Float, pv_kw: Float, net_kw: Float, net_kvar: Float
+        self,
+        voltage: Complex,
+        pv_available_kw: Float,
+        demand_kw: Float,
+        demand_kvar: Float,
+        ev_kw: Float,
+        pv_kw: Float,
+        net_kw: Float,
+        net_kvar: Float,
     ) -> Observation:
         session = self.fleet.present(self.completed)
         sessions, there = self.fleet.sessions, session >= 0
@@ -248,10 +294,10 @@ class Plant:
             minute=self.completed * self.day.step_min,
             step_min=self.day.step_min,
             voltage_v=meter_voltage_v(self.feeder, voltage[None, :])[0],
-            demand_kw=day.demand_kw[k],
-            demand_kvar=day.demand_kvar[k],
+            demand_kw=demand_kw,
+            demand_kvar=demand_kvar,
             pv_kw=pv_kw,
-            pv_available_kw=day.pv_available_kw[k],
+            pv_available_kw=pv_available_kw,
             ev_kw=ev_kw,
             net_kw=net_kw,
             net_kvar=net_kvar,
@@ -265,8 +311,17 @@ class Plant:
             efficiency=of_car(sessions.efficiency, 1.0),
             inverter_kva=self.day.inverter_kva,
             tariff_eur_per_kwh=float(self.day.tariff_eur_per_kwh[next_step]),
-            source_pu=float(self.day.source_pu[k]),
+            source_pu=float(self.day.source_pu[max(self.completed - 1, 0)]),
             current_a=currents[:monitored],
             transformer_current_a=transformer,
             head_current_a=currents[-1] if self.feeder.head_line else transformer,
         )
+
+
+def _served(day: Exogenous, k: int, share: Float | float) -> tuple[Float, Float]:
+    """Demand of a step that is served, active and reactive; what a load of the file feeds in is no consumption."""
+    kw, kvar = day.demand_kw[k], day.demand_kvar[k]
+    if isinstance(share, float):
+        return kw, kvar
+    share = np.where(kw < 0.0, 1.0, share)
+    return kw * share, kvar * share

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cosim.collapse import Collapse
 from cosim.contract import Artifact, Branch, Complex, Decision, Exogenous, Feeder, Float
 from cosim.network import branch_losses_kw, monitored_currents
 
@@ -30,6 +31,8 @@ class Trajectory:
         The day on the steps of the run; cut to the steps that were completed.
     control_min : float
         Time between decisions [min].
+    demand_kw, demand_kvar : ndarray, shape (step, customer)
+        Demand of the homes that was served; that of ``exogenous``, but where a step was shed.
     ev_kw, pv_kw, pv_kvar, soc_kwh, plugged : ndarray, shape (step, customer)
         Charging, generation, reactive power consumed by the inverter, battery content at the end of the step,
         share of the step in which a car was plugged in.
@@ -49,6 +52,8 @@ class Trajectory:
         Apparent power at the transformer that the controller promised; nan where it promised nothing.
     delivered_kwh, unservable_kwh : ndarray, shape (session,)
         Energy in the battery by departure, and the part of the need that no control could have delivered [kWh].
+    collapses : tuple of Collapse
+        Steps without a power flow, and what was served instead; the last may be the one that ended the run.
     artifacts : mapping of str to DataFrame or plain data
         What the controller left behind, see `cosim.artifacts`.
     complete : bool
@@ -64,6 +69,8 @@ class Trajectory:
     feeder: Feeder
     exogenous: Exogenous
     control_min: float
+    demand_kw: Float
+    demand_kvar: Float
     ev_kw: Float
     pv_kw: Float
     pv_kvar: Float
@@ -81,6 +88,7 @@ class Trajectory:
     planned_kva: Float
     delivered_kwh: Float
     unservable_kwh: Float
+    collapses: tuple[Collapse, ...] = ()
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
     complete: bool = True
     reproducible: bool = True

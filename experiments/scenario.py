@@ -113,6 +113,7 @@ class Grid(_Table):
 
     source_pu: float | None = Field(None, ge=0.8, le=1.2, description="Source voltage [pu of the source's base]")
     transformer: Transformer | None = None
+    on_collapse: Literal["stop", "shed"] = Field("stop", description="What a step without power flow does to its run")
 
 
 class Homes(_Table):

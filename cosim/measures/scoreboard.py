@@ -128,7 +128,7 @@ def _energy_metrics(run: Trajectory) -> dict[str, float]:
         return float(energy.energy_kwh(power_kw, step_min).sum())
 
     lost_kwh = total_kwh(run.losses_kw)
-    consumed_kwh = total_kwh(run.exogenous.demand_kw) + total_kwh(run.ev_kw)
+    consumed_kwh = total_kwh(run.demand_kw) + total_kwh(run.ev_kw)
     fed_in_kwh = total_kwh(_source_kw(run))
     # what other sources feed in is not measured, so the balance cannot close and says nothing
     balance_percent = (
