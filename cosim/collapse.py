@@ -10,15 +10,13 @@ import numpy as np
 
 from cosim.contract import Complex, Engine, Feeder, Float
 from cosim.errors import PowerFlowError
+from cosim.network import CONSTANT_POWER_PU, TerminalPu, is_constant_power
 
 ON_COLLAPSE = ("stop", "shed")
 """What a run does at a step without solution: it ends, or goes on with what can be served."""
 
 SHARE_TOLERANCE = 0.01
 """Relative width of the last bracket: the share found solves, one larger by this does not."""
-
-SERVED_BAND_PU = (0.5, 1.5)
-"""Voltages of nominal between which OpenDSS keeps loads at constant power; beyond, a "solution" serves other powers."""
 
 
 class Answer(NamedTuple):
@@ -69,12 +67,10 @@ class Collapse:
 
 
 def largest_share(solves: Callable[[float], bool]) -> float:
-    """Largest share from 0 to 1 that solves, bisected to `SHARE_TOLERANCE`; nan where not even 0 does.
+    """Largest share that solves where 1 does not, bisected to `SHARE_TOLERANCE`; nan where not even 0 does.
 
     The last call of ``solves`` that returned True was with the share that is returned.
     """
-    if solves(1.0):
-        return 1.0
     if not solves(0.0):
         return float("nan")
     low, high = 0.0, 1.0
@@ -98,9 +94,7 @@ class PowerFlow:
     def __init__(self, feeder: Feeder, engine: Engine) -> None:
         self._engine = engine
         self._names = feeder.network.node_names
-        customer, self._nodes, self._neutrals = feeder.terminals
-        self._has_neutrals = bool((self._neutrals >= 0).any())
-        self._nominal_v = np.full(len(customer), feeder.nominal_voltage_v)
+        self._terminal_pu = TerminalPu(*feeder.terminals[1:], feeder.nominal_voltage_v)
         self._nothing = np.zeros(len(feeder.customers))
         self._areas, self._area = (feeder.name,), np.zeros(len(feeder.customers), dtype=np.int64)
 
@@ -114,23 +108,22 @@ class PowerFlow:
         """
         voltage = self._engine.solve(net_kw, net_kvar, source_pu)
         pu = self._terminal_pu(voltage)
-        low, high = SERVED_BAND_PU
-        if pu.min() > low and pu.max() < high:
+        if is_constant_power(pu):
             return voltage
         worst = int(np.abs(pu - 1.0).argmax())
         # an engine that starts from the voltages that it has would start the next solve from these
         self._engine.solve(self._nothing, self._nothing, source_pu)
-        name, nominal_v = self._names[self._nodes[worst]], self._nominal_v[worst]
+        name, nominal_v = self._name(worst), self._terminal_pu.nominal_v[worst]
         raise PowerFlowError(
-            f"voltage collapse: {pu[worst] * nominal_v:.1f} V at {name}, outside "
-            f"{low}..{high} of {nominal_v:.0f} V, where the power asked for is not served"
+            f"voltage collapse: {pu[worst] * nominal_v:.1f} V at {name}, outside {CONSTANT_POWER_PU[0]}.."
+            f"{CONSTANT_POWER_PU[1]} of {nominal_v:.0f} V, where the power asked for is not served"
         )
 
     def lowest(self, voltage: Complex) -> tuple[float, str]:
         """Lowest voltage of any customer, of its own nominal, and its node."""
         pu = self._terminal_pu(voltage)
         lowest = int(pu.argmin())
-        return float(pu[lowest]), self._names[self._nodes[lowest]]
+        return float(pu[lowest]), self._name(lowest)
 
     def carried(self, solve: Callable[[Float | float], Answer]) -> tuple[Answer, Float | float, PowerFlowError | None]:
         """Solve for all consumption or, where that has no solution, for the largest share of it that has one.
@@ -175,12 +168,16 @@ class PowerFlow:
             areas = len(self._areas)
             if solves(np.ones(areas)):
                 return last[0][1], 1.0, None
-            alone = np.array([largest_share(_along(solves, np.zeros(areas), area)) for area in np.eye(areas)])
+            alone = np.ones(areas)
+            for area, whole in enumerate(np.eye(areas)):
+                if areas == 1 or not solves(whole):
+                    alone[area] = largest_share(_along(solves, np.zeros(areas), whole))
             if np.isnan(alone).any():
                 raise
-            if areas > 1:
+            if areas > 1 and not solves(alone):
                 for lowered in (alone < 1.0, np.ones(areas, dtype=bool)):
-                    if largest_share(_along(solves, np.where(lowered, 0.0, alone), np.where(lowered, alone, 0.0))) >= 0:
+                    kept, moved = np.where(lowered, 0.0, alone), np.where(lowered, alone, 0.0)
+                    if not np.isnan(largest_share(_along(solves, kept, moved))):
                         break
             return last[0][1], last[0][0], error
 
@@ -203,12 +200,8 @@ class PowerFlow:
             asked_kvar,
         )
 
-    def _terminal_pu(self, voltage: Complex) -> Float:
-        """Voltage of every customer's every phase to its neutral, of the customer's own nominal, shape (terminal,)."""
-        across = voltage[self._nodes]
-        if self._has_neutrals:
-            across = across - np.where(self._neutrals >= 0, voltage[self._neutrals], 0.0)
-        return np.asarray(np.abs(across) / self._nominal_v)
+    def _name(self, terminal: int) -> str:
+        return str(self._names[self._terminal_pu.nodes[terminal]])
 
 
 def _along(solves: Callable[[Float], bool], start: Float, direction: Float) -> Callable[[float], bool]:

@@ -224,3 +224,36 @@ class ServedPower:
         served = (voltage_v[self._rows] * (self._admittance @ voltage_v).conj()).real / -1e3
         difference = served - self._share @ net_kw if self._per_node else served.sum() - net_kw.sum()
         return float(np.abs(difference).max())
+
+
+CONSTANT_POWER_PU = (0.5, 1.5)
+"""Voltages of nominal between which OpenDSS keeps loads at constant power; beyond, a "solution" serves other powers."""
+
+
+class TerminalPu:
+    """Voltages of every customer's every phase to its neutral, per unit of the customer's own nominal.
+
+    Parameters
+    ----------
+    nodes, neutrals : ndarray of int, shape (terminal,)
+        Rows of the phase nodes, and of the neutrals; -1 for earth.
+    nominal_v : float or ndarray of shape (terminal,)
+        Phase to neutral [V].
+    """
+
+    def __init__(self, nodes: Int, neutrals: Int, nominal_v: float | Float) -> None:
+        self.nodes, self.nominal_v = nodes, np.broadcast_to(nominal_v, len(nodes))
+        self._neutrals = neutrals if (neutrals >= 0).any() else None
+
+    def __call__(self, voltage: Complex) -> Float:
+        """Magnitudes at node voltages [V] of shape (node,), shape (terminal,) [pu]."""
+        across = voltage[self.nodes]
+        if self._neutrals is not None:
+            across = across - np.where(self._neutrals >= 0, voltage[self._neutrals], 0.0)
+        return np.asarray(np.abs(across) / self.nominal_v)
+
+
+def is_constant_power(terminal_pu: Float) -> bool:
+    """Whether all loads are still constant power at these voltages."""
+    low, high = CONSTANT_POWER_PU
+    return bool(terminal_pu.min(initial=1.0) > low and terminal_pu.max(initial=1.0) < high)

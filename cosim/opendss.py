@@ -13,7 +13,7 @@ A ``.dss`` file can run other files and write anywhere: it is code. Never compil
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import chdir, contextmanager, suppress
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,18 @@ from cosim.dss_files import is_shipped
 from cosim.dss_reading import buses_of, cut_off, elements, load_fact, network_of, windings_of
 from cosim.dss_trial import refused, try_alone
 from cosim.errors import Fault, InputError, PowerFlowError
+from cosim.network import TerminalPu, is_constant_power
 
 TOLERANCE = 1e-8
 """Relative convergence tolerance; the engine's own default of 1e-4 is 7e-6 pu off."""
 
 _SNAPSHOT = (
     "set mode=snap controlmode=off maxcontroliter=10 loadmodel=powerflow loadmult=1 year=0 "
-    f"tolerance={TOLERANCE} maxiterations=1000"
+    f"tolerance={TOLERANCE} maxiterations=100"
 )
-"""One snapshot a solve: time, growth and taps are the co-simulation's to decide, or nobody's.
-
-The fixed point slows down towards the point of collapse: 100 iterations end 0.5 % before it, 1000 at 2e-5.
-"""
+"""One snapshot a solve: time, growth and taps are the co-simulation's to decide, or nobody's."""
+_PATIENCE = 10
+"""So many times 100 iterations: towards the point of collapse they slow down, and 100 end 0.5 % before it."""
 _HARMLESS_LOADS = "batchedit load..* kw=1 kvar=0"
 """The engine linearises loads where it first meets them: from a file's huge loads, small ones converge badly."""
 _NO_LOADS = "batchedit load..* enabled=no"
@@ -126,6 +126,7 @@ class OpenDssEngine:
     def __init__(self, feeder: Feeder) -> None:
         dss = _compile(feeder.master, feeder.source_pu, feeder.replaced_transformer, feeder.connections)
         _set_options(dss)
+        _set_missing_bases(dss, feeder)
         dss.Text.Command(_HARMLESS_LOADS)
         dss.Solution.Solve()
         names = [name.upper() for name in dss.Circuit.YNodeOrder()]
@@ -145,6 +146,8 @@ class OpenDssEngine:
         self._lib = dss.dss_lib
         self._ffi = dss.dss_ffi
         self._pointer = self._ffi.new("double**")
+        self._terminal_pu = TerminalPu(*feeder.terminals[1:], feeder.nominal_voltage_v)
+        self._sound_v = self._engine_v().copy()
 
     def solve(self, p_kw: Float, q_kvar: Float, source_pu: float) -> Complex:
         """Solve one operating point.
@@ -177,21 +180,30 @@ class OpenDssEngine:
             select(index)
             set_kw(kw)
             set_kvar(kvar)
-        lib.Solution_SolveNoControl()  # taps and switches stay as in the file; only the loop is skipped
+        iterations = 0
+        for _ in range(_PATIENCE):
+            lib.Solution_SolveNoControl()  # taps and switches stay as in the file; only the loop is skipped
+            iterations += lib.Solution_Get_Iterations()
+            if lib.Solution_Get_Converged() or not is_constant_power(self._terminal_pu(self._ordered_v())):
+                break
         if not lib.Solution_Get_Converged():
-            iterations = lib.Solution_Get_Iterations()
-            # the next solve starts from the voltages that are there: without loads they become sound again
-            if p_kw.any() or q_kvar.any():
-                with suppress(PowerFlowError):
-                    self.solve(np.zeros_like(p_kw), np.zeros_like(q_kvar), source_pu)
+            # the next solve starts from the voltages that are there, and from these it may find none for any load
+            self._engine_v()[:] = self._sound_v
             raise PowerFlowError(
                 f"OpenDSS did not converge in {iterations} iterations with a net load of "
                 f"{p_kw.sum():.1f} kW (largest customer {p_kw.max():.1f} kW)"
             )
-        lib.YMatrix_getVpointer(self._pointer)
-        buffer = self._ffi.buffer(self._pointer[0], 16 * (self._nodes + 1))  # 16 bytes a complex number
-        voltages: Complex = np.frombuffer(buffer, dtype=complex)[1:]  # entry 0 is earth
+        return self._ordered_v()
+
+    def _ordered_v(self) -> Complex:
+        voltages = self._engine_v()
         return voltages if self._order is None else voltages[self._order]
+
+    def _engine_v(self) -> Complex:
+        """Node voltages in the engine's own memory and order."""
+        self._lib.YMatrix_getVpointer(self._pointer)
+        buffer = self._ffi.buffer(self._pointer[0], 16 * (self._nodes + 1))  # 16 bytes a complex number
+        return np.frombuffer(buffer, dtype=complex)[1:]  # entry 0 is earth
 
 
 def _compile(
@@ -240,6 +252,22 @@ def _set_options(dss: Any) -> None:
         if dss.ActiveClass.Count():
             dss.Text.Command(f"batchedit {meter}..* enabled=no")
     dss.Text.Command(_SNAPSHOT)
+
+
+def _set_missing_bases(dss: Any, feeder: Feeder) -> None:
+    """Give buses without a voltage base their voltage without loads.
+
+    Without one, the engine asks a neutral conductor that carries next to nothing to stand still within a part of its
+    own few nanovolts, which it never does.
+    """
+    highest_v: dict[str, float] = {}
+    for name, volts in zip(feeder.network.node_names, np.abs(feeder.network.no_load_v).tolist(), strict=True):
+        bus = name.rpartition(".")[0]
+        highest_v[bus] = max(highest_v.get(bus, 0.0), volts)
+    for bus, volts in highest_v.items():
+        dss.Circuit.SetActiveBus(bus)
+        if volts > 0.0 and not dss.Bus.kVBase():
+            dss.Text.Command(f'setkvbase bus="{bus}" kvln={volts / 1e3:.9g}')
 
 
 def _replace_transformer(dss: Any, master: Path, spec: TransformerSpec) -> None:
