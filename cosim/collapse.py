@@ -47,6 +47,8 @@ class Collapse:
         The rest over the step.
     asked_kw, asked_kvar : ndarray, shape (customer,)
         Net consumption that has no solution.
+    source_pu : float
+        Source voltage of the step; nan for the feeder's own.
     """
 
     step: int
@@ -56,6 +58,7 @@ class Collapse:
     not_served_kwh: Float
     asked_kw: Float
     asked_kvar: Float
+    source_pu: float
 
     def __str__(self) -> str:
         """Areas that are not served whole."""
@@ -94,9 +97,12 @@ class PowerFlow:
     def __init__(self, feeder: Feeder, engine: Engine) -> None:
         self._engine = engine
         self._names = feeder.network.node_names
-        self._terminal_pu = TerminalPu(*feeder.terminals[1:], feeder.nominal_voltage_v)
+        customer, nodes, neutrals = feeder.terminals
+        self._terminal_pu = TerminalPu(nodes, neutrals, feeder.customer_nominal_v[customer])
         self._nothing = np.zeros(len(feeder.customers))
-        self._areas, self._area = (feeder.name,), np.zeros(len(feeder.customers), dtype=np.int64)
+        # without areas that hold no customers, which there is nothing to shed in
+        held, self._area = np.unique(feeder.area_of_customer, return_inverse=True)
+        self._areas = tuple(feeder.areas[area].name if area >= 0 else feeder.name for area in held)
 
     def solve(self, net_kw: Float, net_kvar: Float, source_pu: float) -> Complex:
         """Solve one operating point; voltages at which loads are no longer constant power are no solution of it.
@@ -182,22 +188,26 @@ class PowerFlow:
             return last[0][1], last[0][0], error
 
     def collapse(
-        self, step: int, share: Float | float, not_served_kwh: Float, asked_kw: Float, asked_kvar: Float
+        self,
+        step: int,
+        share: Float | float,
+        not_served_kwh: Float,
+        asked_kw: Float,
+        asked_kvar: Float,
+        source_pu: float,
     ) -> Collapse:
         """Put together what is recorded of a step, from figures of every customer."""
-        areas = len(self._areas)
-        customers = np.bincount(self._area, minlength=areas)
-        there = customers > 0
-        served = np.ones(areas)
+        served = np.ones(len(self._areas))
         served[self._area] = share
         return Collapse(
             step,
-            tuple(name for name, is_there in zip(self._areas, there, strict=True) if is_there),
-            tuple(customers[there].tolist()),
-            served[there],
-            np.asarray(np.bincount(self._area, not_served_kwh, areas)[there], dtype=float),
+            self._areas,
+            tuple(np.bincount(self._area).tolist()),
+            served,
+            np.asarray(np.bincount(self._area, not_served_kwh), dtype=float),
             asked_kw,
             asked_kvar,
+            source_pu,
         )
 
     def _name(self, terminal: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from cosim.contract import Branch, LoadFact, LoadShape, Network
+from cosim.contract import Branch, Int, LoadFact, LoadShape, Network
 
 _DEFAULT_RATING_A = (400.0, 600.0)  # what OpenDSS reports for a line that nobody rated
 _NONLINEAR = ("Generator", "PVSystem", "Storage", "Isource", "VCCS", "UPFC", "IndMach012", "VSConverter")
@@ -106,25 +106,26 @@ def network_of(dss: Any) -> Network:
     branches += [_branch(dss, name, "transformer", row) for name in elements(dss, "Transformer")]
     injectors = tuple(f"{kind}.{name}" for kind in _NONLINEAR for name in elements(dss, kind))
     controls = tuple(f"{kind}.{name}" for kind in _CONTROLS for name in elements(dss, kind))
+    sources = [dss.CktElement.BusNames()[0].split(".")[0].upper() for _ in elements(dss, "Vsource")]
     dss.Vsources.First()
-    return Network(names, matrix, voltages, float(dss.Vsources.PU()), tuple(branches), injectors, controls)
+    pu = float(dss.Vsources.PU())
+    return Network(names, matrix, voltages, pu, tuple(branches), tuple(sources), injectors, controls)
 
 
 def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:
-    """Read the active circuit element, a line or a transformer."""
+    """Read the active circuit element, a line or a transformer; ``feeders.topology`` says which terminal feeds whom."""
     buses = tuple(bus.split(".")[0].upper() for bus in dss.CktElement.BusNames())
     numbers = np.array(dss.CktElement.NodeOrder()).reshape(len(buses), -1)
     conductors = numbers.shape[1]
     admittance = np.array(dss.CktElement.YPrim()).view(complex).reshape(numbers.size, numbers.size).T.copy()
     watched, length_m = 0, 0.0
     if kind == "transformer":
-        phases = int(dss.CktElement.NumPhases())
-        kvs, kvas = windings_of(dss, name)
+        kvs, ratings_a = _windings(dss, name, numbers)
         watched = int(np.argmin(kvs))
-        rating_a = kvas[watched] / (kvs[watched] * (np.sqrt(3.0) if phases > 1 else 1.0))
     else:
         ratings = (dss.CktElement.NormalAmps(), dss.CktElement.EmergAmps())
         rating_a = float("nan") if ratings == _DEFAULT_RATING_A or ratings[0] <= 0 else float(ratings[0])
+        ratings_a = [rating_a] * len(buses)
         dss.Lines.Name(name)
         length_m = float(dss.Lines.Length()) * _METRES_PER_UNIT.get(int(dss.Lines.Units()), 1.0)
     return Branch(
@@ -135,6 +136,20 @@ def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:
         phases=tuple(int(n) for n in numbers[watched]),
         admittance_s=admittance,
         monitored=slice(watched * conductors, (watched + 1) * conductors),
-        rating_a=float(rating_a),
+        rating_a=ratings_a[watched],
         length_m=length_m,
+        terminal_ratings_a=tuple(ratings_a),
     )
+
+
+def _windings(dss: Any, name: str, numbers: Int) -> tuple[list[float], list[float]]:
+    """Rated voltage [kV] and rated current of a conductor [A] of every winding of the active element."""
+    phases = int(dss.CktElement.NumPhases())
+    kvs, kvas = windings_of(dss, name)
+    # two windings of one phase that meet in a node are halves of one, each good for half of the machine
+    is_centre_tapped = phases == 1 and len(kvs) == 3 and set(numbers[1]) & set(numbers[2])
+    if is_centre_tapped:
+        kvas = [kvas[0], kvas[0] / 2.0, kvas[0] / 2.0]
+    # OpenDSS rates windings of several phases line to line
+    to_phase_kv = np.sqrt(3.0) if phases > 1 else 1.0
+    return kvs, [float(kva / phases / kv * to_phase_kv) if kv else np.inf for kv, kva in zip(kvs, kvas, strict=True)]

@@ -34,7 +34,8 @@ class Branch:
     nodes : ndarray of int, shape (terminal · conductor,)
         Row of ``Network.node_names``, terminal by terminal; -1 is earth.
     phases : tuple of int
-        Phase of every conductor of the monitored terminal (the first; of a transformer the low-voltage one).
+        Phase of every conductor of the monitored terminal (the first; of a transformer the one that feeds customers):
+        1, 2, 3 as traced from the source, 4 for a neutral, 0 for earth.
     admittance_s : ndarray of complex, shape (terminal · conductor, terminal · conductor)
         Primitive admittance [S].
     monitored : slice
@@ -43,6 +44,8 @@ class Branch:
         Rated current of a conductor [A]; nan where the feeder gives none.
     length_m : float
         Length of a line [m]; 0 of a transformer.
+    terminal_ratings_a : tuple of float
+        Rated current of a conductor at every terminal [A].
     """
 
     name: str
@@ -54,6 +57,20 @@ class Branch:
     monitored: slice
     rating_a: float
     length_m: float
+    terminal_ratings_a: tuple[float, ...] = ()
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """Of an array of three phases, the column of every conductor of the monitored terminal; -1 for a neutral.
+
+        The second half of a centre-tapped winding, of the same phase as the first, takes a column that is free.
+        """
+        found: list[int] = []
+        for phase in self.phases:
+            free = [column for column in range(3) if column not in found and column + 1 not in self.phases]
+            own = phase - 1 if 1 <= phase <= 3 else -1
+            found.append(free[0] if own >= 0 and own in found and free else own)
+        return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +89,8 @@ class Network:
         Source voltage at which ``no_load_v`` holds.
     branches : tuple of Branch
         Lines and transformers.
+    source_buses : tuple of str
+        Buses of the voltage sources, the first that of the circuit.
     injectors, controls : tuple of str
         Elements that a constant linear network cannot represent: other sources of power, and automatic switching.
     """
@@ -81,6 +100,7 @@ class Network:
     no_load_v: Complex
     source_pu: float
     branches: tuple[Branch, ...]
+    source_buses: tuple[str, ...]
     injectors: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
 
@@ -156,9 +176,9 @@ def monitored_currents(branches: Sequence[Branch], voltages_v: Complex) -> Compl
         # at a transformer's low-voltage terminal the current towards the customers leaves the element
         sign = -1.0 if branch.kind == "transformer" else 1.0
         at_terminal = current[:, branch.monitored]
-        for conductor, phase in enumerate(branch.phases):
-            if 1 <= phase <= 3:
-                result[:, column, phase - 1] += sign * at_terminal[:, conductor]
+        for conductor, phase_column in enumerate(branch.columns):
+            if phase_column >= 0:
+                result[:, column, phase_column] += sign * at_terminal[:, conductor]
     return result
 
 

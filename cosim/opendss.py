@@ -92,10 +92,12 @@ def survey(
                 remedy = "join them to the circuit, or disable what hangs on them"
             raise InputError(Fault(str(master), "", problem, remedy))
         xy, bases = buses_of(dss)
+        windings = {name: windings_of(dss, name) for name in elements(dss, "Transformer")}
         return Survey(
             loads=loads,
             network=network_of(dss),
-            transformer_kva={name: max(windings_of(dss, name)[1]) for name in elements(dss, "Transformer")},
+            winding_kvs={name: tuple(kvs) for name, (kvs, _) in windings.items()},
+            winding_kvas={name: tuple(kvas) for name, (_, kvas) in windings.items()},
             bus_xy=xy,
             voltage_bases_kv=bases,
             warnings=() if is_shipped(master) else (_EXECUTES.format(master.name),),
@@ -146,7 +148,8 @@ class OpenDssEngine:
         self._lib = dss.dss_lib
         self._ffi = dss.dss_ffi
         self._pointer = self._ffi.new("double**")
-        self._terminal_pu = TerminalPu(*feeder.terminals[1:], feeder.nominal_voltage_v)
+        customer, nodes, neutrals = feeder.terminals
+        self._terminal_pu = TerminalPu(nodes, neutrals, feeder.customer_nominal_v[customer])
         self._sound_v = self._engine_v().copy()
 
     def solve(self, p_kw: Float, q_kvar: Float, source_pu: float) -> Complex:

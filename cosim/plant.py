@@ -13,13 +13,10 @@ from cosim.devices import EvFleet, pv_output
 from cosim.errors import PowerFlowError
 from cosim.households import Behaviour, Households
 from cosim.network import ServedPower, monitored_currents
-from cosim.trajectory import Trajectory, meter_voltage_v
+from cosim.trajectory import DEEP_UNDERVOLTAGE_PU, Trajectory, meter_voltage_v
 
 SERVED_TOLERANCE_KW = 0.01
 """Largest difference between power requested and power that the solved voltages serve before a step is marked."""
-
-DEEP_UNDERVOLTAGE_PU = 0.8
-"""Below it real devices leave the model: they trip, stall or draw other powers. A step that goes there is told."""
 
 _CURVE_TOLERANCE_KW = 0.01
 _CURVE_ITERATIONS = 200
@@ -82,10 +79,12 @@ class Plant:
         self._nothing = np.zeros(len(feeder.customers))
         self.engine = engine
         self._flow = PowerFlow(feeder, engine)
+        # local curves are given in volts of the feeder's own nominal voltage; each device feels its own per unit
+        self._of_curve = feeder.nominal_voltage_v / feeder.customer_nominal_v
         self._served_power = ServedPower(
             feeder.network, feeder.customer_nodes, feeder.customer_neutral, per_node=earthed_stars
         )
-        watched = [*feeder.monitored, *[name for name in (feeder.transformer, feeder.head_line) if name]]
+        watched = [*feeder.monitored, *feeder.supplies, *([feeder.head_line] if feeder.head_line else [])]
         self._watched = tuple(feeder.network.branch(name) for name in watched)
 
     def reset(self) -> Observation:
@@ -186,7 +185,7 @@ class Plant:
         day = self.day
         asked_kw, asked_kvar = day.demand_kw[k] + answer.ev_kw - answer.pv_kw, day.demand_kvar[k] + answer.pv_kvar
         not_served_kwh = (asked_kw - net_kw) * day.step_min / 60.0
-        collapse = self._flow.collapse(k, share, not_served_kwh, asked_kw, asked_kvar)
+        collapse = self._flow.collapse(k, share, not_served_kwh, asked_kw, asked_kvar, float(day.source_pu[k]))
         self._collapses.append(collapse)
         if not self._sheds:
             raise PowerFlowError(f"{error}; {collapse} would have one") from error
@@ -244,7 +243,7 @@ class Plant:
         felt_v = np.full(len(feeder.customers), feeder.nominal_voltage_v)
         if k:
             # the last step is the best first guess, and keeps devices on the branch of solutions that they are on
-            felt_v = meter_voltage_v(feeder, self._node_v[k - 1 : k])[0]
+            felt_v = self._felt_v(self._node_v[k - 1])
         powers = np.array(answer(felt_v))
         part, last_gap = np.full(powers.shape, 0.5), np.zeros(powers.shape)
         for attempt in range(_CURVE_ITERATIONS):
@@ -258,7 +257,7 @@ class Plant:
                 powers, part = powers / 2.0, part / 2.0
                 continue
             # what is recorded are the powers that this voltage was solved with, not the next guess
-            applied, gap = powers, np.array(answer(meter_voltage_v(feeder, voltage[None, :])[0])) - powers
+            applied, gap = powers, np.array(answer(self._felt_v(voltage))) - powers
             distance_kw = float(np.abs(gap).max())
             if distance_kw <= _CURVE_TOLERANCE_KW:
                 distance_kw = 0.0
@@ -266,6 +265,10 @@ class Plant:
             part = np.where(gap * last_gap < 0.0, part / 2.0, np.minimum(part * 1.2, 1.0))
             powers, last_gap = powers + part * gap, gap
         return Answer(voltage, applied[0], applied[1], applied[2], distance_kw)
+
+    def _felt_v(self, voltage: Complex) -> Float:
+        """What local curves see of node voltages, shape (customer,) [V]."""
+        return np.asarray(meter_voltage_v(self.feeder, voltage[None, :])[0] * self._of_curve)
 
     def _observe(
         self,
@@ -281,8 +284,9 @@ class Plant:
         session = self.fleet.present(self.completed)
         sessions, there = self.fleet.sessions, session >= 0
         currents = monitored_currents(self._watched, voltage[None, :])[0]
-        monitored = len(self.feeder.monitored)
-        transformer = currents[monitored] if len(currents) > monitored else np.zeros(3, complex)
+        monitored, supplies = len(self.feeder.monitored), len(self.feeder.supplies)
+        main = currents[monitored : monitored + supplies] if supplies else currents[monitored:]
+        transformer = main.sum(axis=0) if len(main) else np.zeros(3, complex)
 
         def of_car(values: Float, otherwise: float) -> Float:
             return np.where(there, np.append(values, otherwise)[session], otherwise)
@@ -315,6 +319,7 @@ class Plant:
             current_a=currents[:monitored],
             transformer_current_a=transformer,
             head_current_a=currents[-1] if self.feeder.head_line else transformer,
+            limit_percent=self.feeder.limit_currents.percent(voltage[None, :])[0],
         )
 
 

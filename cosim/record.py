@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cosim.collapse import Collapse
 from cosim.contract import Decision
 from cosim.folder import write_whole
 from cosim.measures import hot_spot_c
@@ -48,6 +49,8 @@ def write_trajectory(trajectory: Trajectory, folder: Path) -> None:
         "lines": _lines(trajectory),
         "decisions": _decisions(trajectory.decisions),
     }
+    if trajectory.collapses:
+        tables["collapses"] = _collapses(trajectory.collapses)
     for name, left in trajectory.artifacts.items():
         if isinstance(left, Mapping):
             text = json.dumps(left, indent=2, allow_nan=False) + "\n"
@@ -66,9 +69,22 @@ def _write(table: pa.Table, path: Path) -> None:
     )
 
 
+def _collapses(collapses: Sequence[Collapse]) -> pa.Table:
+    """One row per area of every step without power flow."""
+    return pa.table(
+        {
+            "step": np.repeat([np.int32(one.step) for one in collapses], [len(one.areas) for one in collapses]),
+            "area": [area for one in collapses for area in one.areas],
+            "customers": [count for one in collapses for count in one.customers],
+            "served_share": np.concatenate([one.served_share for one in collapses]),
+            "energy_not_served_kwh": np.concatenate([one.not_served_kwh for one in collapses]),
+        }
+    )
+
+
 def _steps(run: Trajectory) -> pa.Table:
     power_kva = run.transformer_kva.sum(axis=1)
-    worst_percent = run.transformer_percent.max(axis=1)
+    worst_percent = run.area_percent()
     hot_spot = np.full(run.steps, np.nan)
     if run.steps and np.isfinite(worst_percent).all():
         hot_spot = hot_spot_c(worst_percent / 100.0, run.exogenous.ambient_c, run.step_min)[1]

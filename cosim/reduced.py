@@ -26,9 +26,7 @@ from cosim.network import monitored_currents
 from cosim.reduction import (
     branches_of,
     default_watched,
-    ports_of,
     refuse_what_is_not_linear,
-    source_buses,
     transfer_impedance,
 )
 from cosim.threads import ONE_THREAD
@@ -82,16 +80,17 @@ class ReducedNetwork:
         network = feeder.network
         names = default_watched(feeder) if watched is None else tuple(name.upper() for name in watched)
         branches = branches_of(feeder, names)
-        ports = ports_of(feeder)
+        ports = feeder.ports
         to_nodes = transfer_impedance(feeder, ports)  # voltage that one ampere drawn at a port takes from every node
 
         self.branches = names
         self.port_customer, _, _ = feeder.terminals
         self._va_per_kw = 1e3 / np.bincount(self.port_customer)[self.port_customer]  # even over a customer's phases
-        self._nominal_v = feeder.nominal_voltage_v
+        self._nominal_v = feeder.customer_nominal_v[self.port_customer]
+        self._close_v = float(TOLERANCE_PU * self._nominal_v.min())
         self._customers = len(feeder.customers)
         self._network_pu = network.source_pu
-        self._sources = source_buses(feeder)
+        self._sources = network.source_buses
         self._no_load_v: Complex = np.asarray(ports.T @ network.no_load_v)
         # Row vectors times matrices, so every factor is kept transposed and contiguous.
         self._impedance = np.ascontiguousarray((ports.T @ to_nodes).T)
@@ -216,7 +215,7 @@ class ReducedNetwork:
     def _settle_one(self, power_va: Complex, no_load_v: Complex, done: int) -> tuple[Complex, NDArray[np.bool_]]:
         """Settle a single candidate, without the bookkeeping of a batch: steps of a run are solved one by one."""
         voltage, impedance = no_load_v, self._impedance
-        close_v = TOLERANCE_PU * self._nominal_v
+        close_v = self._close_v
         for _ in range(done, FIXED_POINT_ITERATIONS):
             following = no_load_v - (power_va / voltage).conj() @ impedance
             change, voltage = following - voltage, following
@@ -228,7 +227,7 @@ class ReducedNetwork:
     def _stands_still(self, change_v: Complex) -> NDArray[np.bool_]:
         largest: Float = np.abs(change_v.view(float)).max(axis=-1, initial=0.0)
         # nan is not <=: a candidate that ran away never settles
-        return np.asarray(largest <= TOLERANCE_PU * self._nominal_v)
+        return np.asarray(largest <= self._close_v)
 
     def _newton(self, power_va: Complex, no_load_v: Complex) -> tuple[Complex, bool]:
         """Newton's method for one candidate: ``dU + A conj(dU) = -mismatch`` in real and imaginary parts."""

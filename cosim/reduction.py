@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from cosim.contract import Branch, Complex, Feeder
 from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError
-
-_SOURCE_SHARE = 1e-6  # of the largest injected current: what counts as a source, above rounding
 
 
 def refuse_what_is_not_linear(feeder: Feeder) -> None:
@@ -28,8 +25,9 @@ def refuse_what_is_not_linear(feeder: Feeder) -> None:
 
 
 def default_watched(feeder: Feeder) -> tuple[str, ...]:
-    """Names of transformer, head line and monitored branches."""
-    wanted = (feeder.transformer, feeder.head_line, *feeder.monitored)
+    """Names of transformer, head line, monitored branches, and all others that have a limit."""
+    limited = (name for limit in feeder.limits for name in limit.asset.split("+"))
+    wanted = (feeder.transformer, feeder.head_line, *feeder.monitored, *limited)
     return tuple(dict.fromkeys(name for name in wanted if name))
 
 
@@ -46,16 +44,6 @@ def branches_of(feeder: Feeder, names: Sequence[str]) -> list[Branch]:
     return [by_name[name] for name in names]
 
 
-def ports_of(feeder: Feeder) -> sparse.csc_matrix:
-    """Incidence of ports, shape (node, port): +1 at the phase conductor, -1 at the neutral where there is one."""
-    _, node, neutral = feeder.terminals
-    wired = np.flatnonzero(neutral >= 0)  # ports that return by a conductor, not by earth
-    rows = np.concatenate([node, neutral[wired]])
-    columns = np.concatenate([np.arange(len(node)), wired])
-    signs = np.repeat([1.0, -1.0], [len(node), len(wired)])
-    return sparse.csc_matrix((signs, (rows, columns)), shape=(len(feeder.network.node_names), len(node)))
-
-
 def transfer_impedance(feeder: Feeder, ports: sparse.csc_matrix) -> Complex:
     """Columns of the inverse of the admittance matrix that belong to the ports, shape (node, port) [ohm]."""
     try:
@@ -67,11 +55,3 @@ def transfer_impedance(feeder: Feeder, ports: sparse.csc_matrix) -> Complex:
         ) from error
     impedance: Complex = factors.solve(ports.toarray().astype(complex))
     return impedance
-
-
-def source_buses(feeder: Feeder) -> tuple[str, ...]:
-    """Buses that draw or feed current without any load: where the sources are."""
-    network = feeder.network
-    injected_a = np.abs(network.admittance_s @ network.no_load_v)
-    nodes = np.flatnonzero(injected_a > _SOURCE_SHARE * injected_a.max())
-    return tuple(dict.fromkeys(network.node_names[node].rsplit(".", 1)[0] for node in nodes))

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+DEEP_UNDERVOLTAGE_PU = 0.8
+"""Below it real devices leave the model: they trip, stall or draw other powers. A step that goes there is told."""
+
+
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """A run, step by step. Derived quantities are computed from the node voltages when first asked for.
@@ -124,18 +128,45 @@ class Trajectory:
         return meter_voltage_v(self.feeder, self.node_v)
 
     @cached_property
+    def limit_percent(self) -> Float:
+        """Current over rated current of every one of ``feeder.limits``, shape (step, limit) [%]."""
+        return self.feeder.limit_currents.percent(self.node_v)
+
+    def area_percent(self, area: str | None = None) -> Float:
+        """Loading of the worst conductor of an area's transformers, without one of all, shape (step,) [%].
+
+        nan where none is rated.
+        """
+        own = [
+            column
+            for column, limit in enumerate(self.feeder.limits)
+            if limit.kind == "transformer" and (area is None or limit.area == area)
+        ]
+        return self.limit_percent[:, own].max(axis=1) if own else np.full(self.steps, np.nan)
+
+    @cached_property
+    def area_kva(self) -> dict[str, Complex]:
+        """Complex power P + jQ into each area that transformers feed, by its name, shape (step, 3) [kVA]."""
+        branch = self.feeder.network.branch
+        return {
+            area.name: np.sum([terminal_power(branch(name), self.node_v)[1] for name in area.transformers], axis=0)
+            for area in self.feeder.areas
+            if area.transformers
+        }
+
+    @cached_property
     def transformer_current_a(self) -> Complex:
-        """Currents at the transformer's low-voltage terminals towards the customers, shape (step, 3) [A]."""
-        return self._transformer_terminal[0]
+        """Currents into the area with most customers, at its transformers' terminals, shape (step, 3) [A]."""
+        return np.asarray(np.sum([current for current, _ in self._main_terminals], axis=0))
 
     @cached_property
     def transformer_kva(self) -> Complex:
         """Complex power P + jQ per phase at the same terminals, shape (step, 3) [kVA]."""
-        return self._transformer_terminal[1]
+        return np.asarray(np.sum([power for _, power in self._main_terminals], axis=0))
 
     @cached_property
     def transformer_percent(self) -> Float:
-        """Current of every phase over rated current, shape (step, 3) [%]."""
+        """Current of every phase over rated current there, shape (step, 3) [%]."""
         percent: Float = 100.0 * np.abs(self.transformer_current_a) / self.feeder.transformer_rating_a
         return percent
 
@@ -169,20 +200,22 @@ class Trajectory:
         neutral = np.array([n for triple, n in found if min(triple) >= 0], dtype=int)
         return self.node_v[:, nodes] - np.where(neutral >= 0, self.node_v[:, neutral], 0.0)[:, :, None]
 
-    @cached_property
-    def _transformer_terminal(self) -> tuple[Complex, Complex]:
+    @property
+    def _main_terminals(self) -> list[tuple[Complex, Complex]]:
         feeder = self.feeder
-        source = feeder.transformer or feeder.head_line
-        if source is None:
-            missing = np.full((self.steps, 3), complex(np.nan, np.nan))
-            return missing, missing
-        branch = feeder.network.branch(source)
-        current = monitored_currents((branch,), self.node_v)[:, 0]
-        power = np.zeros_like(current)
-        for node, phase in zip(branch.nodes[branch.monitored], branch.phases, strict=True):
-            if node >= 0 and 1 <= phase <= 3:
-                power[:, phase - 1] = self.node_v[:, node] * current[:, phase - 1].conj() / 1e3
-        return current, power
+        names = feeder.supplies or ((feeder.head_line,) if feeder.head_line else ())
+        missing = np.full((self.steps, 3), complex(np.nan, np.nan))
+        return [terminal_power(feeder.network.branch(name), self.node_v) for name in names] or [(missing, missing)]
+
+
+def terminal_power(branch: Branch, node_v: Complex) -> tuple[Complex, Complex]:
+    """Current [A] and complex power [kVA] towards the customers at a branch's terminal, each of shape (step, 3)."""
+    current = monitored_currents((branch,), node_v)[:, 0]
+    power = np.zeros_like(current)
+    for node, column in zip(branch.nodes[branch.monitored], branch.columns, strict=True):
+        if node >= 0 and column >= 0:
+            power[:, column] = node_v[:, node] * current[:, column].conj() / 1e3
+    return current, power
 
 
 def meter_voltage_v(feeder: Feeder, node_v: Complex) -> Float:
@@ -209,5 +242,5 @@ def meter_voltage_v(feeder: Feeder, node_v: Complex) -> Float:
     magnitude = np.abs(phase_v)
     if width == 1:
         return np.asarray(magnitude[:, :, 0])
-    farthest = np.abs(magnitude - feeder.nominal_voltage_v).argmax(axis=2)
+    farthest = np.abs(magnitude - feeder.customer_nominal_v[:, None]).argmax(axis=2)
     return np.asarray(np.take_along_axis(magnitude, farthest[:, :, None], axis=2)[:, :, 0])

@@ -207,7 +207,7 @@ def _overload_min(run: Trajectory) -> float:
     """Time with anything rated above its rating [min]; nan where nothing is rated."""
     ratings_a = np.array([line.rating_a for line in run.rated_lines])
     lines = np.fmax.reduce(worst_phase_percent(np.abs(run.line_current_a), ratings_a), axis=1, initial=np.nan)
-    return overload_min(np.fmax(run.transformer_percent.max(axis=1), lines), run.step_min)
+    return overload_min(np.fmax(run.area_percent(), lines), run.step_min)
 
 
 def _apart(options: Mapping[str, Any], forecast: Mapping[str, Any]) -> Iterator[str]:

@@ -25,6 +25,7 @@ from cosim.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from cosim.experiments.day import Day
+    from cosim.experiments.results import Results
 
 FILE_NAME = "report.html"
 Key = TypeVar("Key", bound=Hashable)
@@ -61,22 +62,18 @@ class Degradation:
 
 
 def write_report(
-    folder: Path,
-    day: Day,
+    results: Results,
     runs: Runs,
     manifest: Mapping[str, Any],
     figures: Sequence[FigureFile],
     promises: Sequence[PromiseRow],
-    unbalance: Mapping[str, Sequence[str]],
 ) -> Path:
     """Write ``report.html``, whole or not at all.
 
     Parameters
     ----------
-    folder : Path
-        Receives the file.
-    day : Day
-        What the runs took place on.
+    results : Results
+        Of the runs; its folder receives the file.
     runs : Runs
         What happened, and what it measured.
     manifest : mapping
@@ -85,15 +82,13 @@ def write_report(
         From ``write_figures``; embedded, the missing ones listed with their reason.
     promises : sequence of PromiseRow
         Promise against delivery of every run; shown where any run promised something.
-    unbalance : mapping of label to sequence of str
-        Where unbalance is worst in each run, and who causes it.
 
     Returns
     -------
     Path
         Of the file.
     """
-    groups = rows(runs)
+    groups, day = rows(runs), results.day
     text = _template("report.html.j2").render(
         title=manifest["scenario"]["name"],
         facts=list(_facts(runs, manifest)),
@@ -105,8 +100,14 @@ def write_report(
         promises=promises if any(row.promised for row in promises) else (),
         releases=releases(promises),
         above_kva=ABOVE_KVA,
-        unbalance=unbalance,
-        headlines=[row for _, found in groups for row in found if row.metric.headline],
+        unbalance={label: results.runs[label].unbalance for label in runs.labels},
+        areas={label: results.runs[label].areas for label in runs.labels} if len(day.feeder.areas) > 1 else {},
+        headlines=[
+            row
+            for _, found in groups
+            for row in found
+            if row.metric.shown(runs.metric(one, row.name) for one in runs.labels)
+        ],
         pictures=[figure for figure in figures if figure.path is not None],
         missing=[figure for figure in figures if figure.path is None],
         assumptions=assumptions(day, manifest["engine"]),
@@ -115,7 +116,7 @@ def write_report(
         degradations=[item for label, run in runs for item in degradations(label, run)],
         manifest=list(_flat(manifest)),
     )
-    path = folder / FILE_NAME
+    path = results.folder / FILE_NAME
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return path
 

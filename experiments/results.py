@@ -145,6 +145,8 @@ def write_tables(results: Results) -> dict[str, Any]:
     table = pd.DataFrame.from_dict(metrics, orient="index").rename_axis("controller")
     table["complete"] = [label not in incomplete for label in table.index]
     write_csv(table, folder / "metrics.csv", index=True)
+    areas = [{"controller": label, **row} for label, run in results.runs.items() if run.metrics for row in run.areas]
+    write_csv(pd.DataFrame(areas, columns=["controller", "area"] if not areas else None), folder / "areas.csv")
     # the last: a run that is named there is whole in all other files, wherever the program is ended
     write_json(folder / "metrics.json", {"controllers": json_ready(metrics), "incomplete": incomplete})
     return manifest
@@ -193,6 +195,5 @@ def _write_report(results: Results, manifest: dict[str, Any], figures: bool, pro
             return
         manifest = results.write() if SHARED in results.failures else manifest
     progress(SHARED, "report", 0, 1)
-    unbalance = {label: results.runs[label].unbalance for label in trajectories}
-    write_report(folder, results.day, runs, manifest, drawn, promises, unbalance)
+    write_report(results, runs, manifest, drawn, promises)
     progress(SHARED, "done", 1, 1)

@@ -11,6 +11,7 @@ import numpy as np
 
 from cosim.contract import Branch, LoadFact, Network, Survey, out_of_range
 from cosim.errors import Fault
+from cosim.feeders.areas import rated_v
 
 _DEAD_V = 1.0
 """Without load; OpenDSS leaves a billionth where nothing is connected."""
@@ -48,9 +49,9 @@ def circuit_faults(master: Path, survey: Survey) -> Iterator[Fault]:
     for node in network.node_names:
         bus, number = node.rsplit(".", 1)
         numbers[bus].append(int(number))
-    voltage_v = no_load_voltages(network)
+    voltage = no_load_voltages(network)
     for load in survey.loads:
-        found = _load_fault(load, numbers, voltage_v)
+        found = _load_fault(load, numbers, voltage)
         if found:
             yield Fault(where, f"Load.{load.name}", *found)
     for branch in network.branches:
@@ -59,24 +60,19 @@ def circuit_faults(master: Path, survey: Survey) -> Iterator[Fault]:
             yield Fault(where, f"{branch.kind.capitalize()}.{branch.name}", *found)
 
 
-def no_load_voltages(network: Network) -> dict[str, float]:
+def no_load_voltages(network: Network) -> dict[str, complex]:
     """Voltage of every node to earth, without any load [V]."""
-    return dict(zip(network.node_names, np.abs(network.no_load_v).tolist(), strict=True))
+    return dict(zip(network.node_names, network.no_load_v.tolist(), strict=True))
 
 
-def rated_v(load: LoadFact) -> float:
-    """Rated phase-to-neutral voltage [V]."""
-    return float(1e3 * load.kv / (np.sqrt(3) if len(load.node_numbers) > 1 else 1.0))
-
-
-def over_rated(load: LoadFact, voltage_v: Mapping[str, float]) -> float:
+def over_rated(load: LoadFact, voltage: Mapping[str, complex]) -> float:
     """Voltage without any load over the rated one, both as the load is connected."""
-    at_bus_v = voltage_v[f"{load.bus}.{load.node_numbers[0]}"]
-    return float(np.sqrt(3) * at_bus_v / (1e3 * load.kv) if load.delta else at_bus_v / rated_v(load))
+    at_phase = voltage[f"{load.bus}.{load.node_numbers[0]}"]
+    return float(abs(at_phase) / rated_v(load, voltage))
 
 
 def _load_fault(
-    load: LoadFact, numbers: Mapping[str, list[int]], voltage_v: Mapping[str, float]
+    load: LoadFact, numbers: Mapping[str, list[int]], voltage: Mapping[str, complex]
 ) -> tuple[str, str] | None:
     """Problem and remedy, the first that there is."""
     ends = [*load.node_numbers, *([load.neutral_number] if load.neutral_number else [])]
@@ -93,13 +89,13 @@ def _load_fault(
         return problem, "name nodes that a line carries there, or give the line more phases"
     if len(set(ends)) < len(ends):
         return f"begins and ends at node {ends[-1]} of bus '{load.bus}'", "name two nodes, or leave the second out"
-    at_node_v = {number: voltage_v[f"{load.bus}.{number}"] for number in numbers[load.bus]}
+    at_node_v = {number: abs(voltage[f"{load.bus}.{number}"]) for number in numbers[load.bus]}
     alive_v = max(_DEAD_V, _DEAD_SHARE * max(at_node_v.values()))
     dead = [number for number in load.node_numbers if not at_node_v[number] >= alive_v]
     if dead:
         problem = f"hangs on node {_listed(dead)} of bus '{load.bus}', where there is no voltage without load either"
         return problem, "close the switch or enable the line that feeds it, or disable the load"
-    if not (np.isfinite(load.kv) and load.kv > 0 and 1 / _FAR_OFF <= over_rated(load, voltage_v) <= _FAR_OFF):
+    if not (np.isfinite(load.kv) and load.kv > 0 and 1 / _FAR_OFF <= over_rated(load, voltage) <= _FAR_OFF):
         there_kv = at_node_v[load.node_numbers[0]] / 1e3
         problem = f"is rated kv={load.kv:g} where there are {there_kv:.3g} kV from phase to earth"
         return problem, "give its rated voltage in kilovolts, e.g. kv=0.23"

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from cosim import plugins
-from cosim.contract import Connection, Feeder, LoadFact, Survey, TransformerSpec, out_of_range
+from cosim.contract import Area, Connection, Feeder, Float, Int, LoadFact, Survey, TransformerSpec, out_of_range
 from cosim.errors import Fault, InputError
-from cosim.feeders.faults import circuit_faults, no_load_voltages, over_rated, rated_v
+from cosim.feeders.areas import PUBLIC_V, areas_of, limits_of, rated_v
+from cosim.feeders.faults import circuit_faults, no_load_voltages, over_rated
 from cosim.feeders.find import find
-from cosim.feeders.topology import distances_m, edges_of, head_line, low_voltage_terminal, supply_of
+from cosim.feeders.topology import Trace, trace
 
 SURVEYOR = "cosim.opendss:survey"
 """Who reads a circuit's file, imported only when needed. Only the engine can read its own language, so this name is the
@@ -25,6 +26,9 @@ one thread from here to the engine."""
 
 CONNECTION_KW_PER_PHASE = 14.0
 """Where ``feeder.toml`` declares none: about 60 A, the smaller of the main fuses usual in British homes."""
+
+_MEANT = (0.6, 1.4)
+"""Voltage without load over the rated one, where a load can be meant for its bus."""
 
 _TEXT = "give text in quotes, not empty, e.g. {}"
 _REMEDIES = {
@@ -126,14 +130,17 @@ def _is_text(value: object) -> bool:
 
 
 def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
-    network = survey.network
+    traced = trace(survey.network)
+    network = traced.network
     row = {name: index for index, name in enumerate(network.node_names)}
-    supply = supply_of(survey)
-    start = supply.buses[low_voltage_terminal(supply)] if supply else network.node_names[0].split(".")[0]
-    distance_m = distances_m(edges_of(network), start)
-    head = facts.get("head_line") or head_line(network, start)
-    monitored = facts.get("monitored") or ([supply.name] if supply else [head] if head else [])
-    nominal = facts.get("nominal_voltage_v") or _nominal_voltage_v(survey)
+    voltage = dict(zip(network.node_names, network.no_load_v.tolist(), strict=True))
+    meant = [_MEANT[0] <= over_rated(load, voltage) <= _MEANT[1] for load in survey.loads]
+    own_v = [rated_v(load, voltage) if sure else np.nan for load, sure in zip(survey.loads, meant, strict=True)]
+    areas, customer_v = areas_of(survey, traced, own_v, facts.get("nominal_voltage_v"))
+    main = max(areas, key=lambda area: (len(area.customers), bool(area.transformers)), default=None)
+    head = facts.get("head_line") or (main.head_line if main else None)
+    fed = [name for area in areas for name in area.transformers if area.customers]
+    monitored = facts.get("monitored") or fed or list(traced.regulators) or ([head] if head else [])
     known = {branch.name for branch in network.branches}
     faults = [
         Fault(str(master.with_name("feeder.toml")), key, f"there is no branch '{name}'", "name a Line or Transformer")
@@ -144,83 +151,91 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any]) -> Feeder:
     if faults:
         raise InputError(faults)
     kw_per_phase = float(facts.get("connection_kw_per_phase", CONNECTION_KW_PER_PHASE))
+    nodes = tuple(tuple(row[f"{load.bus}.{n}"] for n in load.node_numbers) for load in survey.loads)
+    phases = tuple(_phases(traced.node_phase[list(of_load)]) for of_load in nodes)
+    supply = main.transformers[0] if main and main.transformers else next(iter(traced.regulators), None)
     return Feeder(
         name=facts.get("name") or master.parent.name,
         master=master,
-        nominal_voltage_v=float(nominal),
+        nominal_voltage_v=float(main.nominal_voltage_v if main else np.median(customer_v)),
         customers=tuple(load.name for load in survey.loads),
         customer_bus=tuple(load.bus for load in survey.loads),
-        customer_phases=tuple(_phases(load) for load in survey.loads),
-        customer_nodes=tuple(tuple(row[f"{load.bus}.{n}"] for n in load.node_numbers) for load in survey.loads),
+        customer_phases=phases,
+        customer_nodes=nodes,
         customer_neutral=tuple(row.get(f"{load.bus}.{load.neutral_number}", -1) for load in survey.loads),
         load_kw=np.array([load.kw for load in survey.loads]),
         load_kvar=np.array([load.kvar for load in survey.loads]),
         load_shapes=tuple(load.shape for load in survey.loads),
-        connection_kw=kw_per_phase * np.array([len(_phases(load)) for load in survey.loads], float),
+        connection_kw=kw_per_phase * np.array([len(of_load) for of_load in phases], float),
         network=network,
-        transformer=supply.name if supply else None,
-        transformer_kva=survey.transformer_kva[supply.name] if supply else float("nan"),
+        customer_nominal_v=customer_v,
+        areas=areas,
+        limits=tuple(limits_of(survey, areas, traced, [*([head] if head else []), *monitored])),
+        transformer=supply,
+        transformer_kva=main.rating_kva
+        if main and main.transformers
+        else survey.transformer_kva.get(supply or "", float("nan")),
         head_line=head.upper() if head else None,
         monitored=tuple(name.upper() for name in monitored),
         coordinates=dict(survey.bus_xy),
-        distance_m=distance_m,
+        distance_m=traced.distance_m,
         latitude_deg=float(facts.get("latitude_deg", 53.48)),
         longitude_deg=float(facts.get("longitude_deg", -2.24)),
         delta_customers=tuple(load.name for load in survey.loads if load.delta),
-        warnings=(*survey.warnings, *_warnings(survey, facts, distance_m)),
+        warnings=(*survey.warnings, *_warnings(survey, facts, traced, areas, own_v, customer_v)),
     )
 
 
-def _phases(load: LoadFact) -> tuple[int, ...]:
-    return tuple(number for number in load.node_numbers if 1 <= number <= 3) or (1,)
+def _phases(traced: Int) -> tuple[int, ...]:
+    return tuple(int(phase) for phase in traced if 1 <= phase <= 3) or (1,)
 
 
-def _nominal_voltage_v(survey: Survey) -> float:
-    """Median rated phase-to-neutral voltage of the loads [V]."""
-    return float(np.median([rated_v(load) for load in survey.loads]))
-
-
-def _warnings(survey: Survey, facts: Mapping[str, Any], distance_m: Mapping[str, float]) -> Iterator[str]:
+def _warnings(
+    survey: Survey,
+    facts: Mapping[str, Any],
+    traced: Trace,
+    areas: Sequence[Area],
+    own_v: Sequence[float],
+    customer_v: Float,
+) -> Iterator[str]:
     lines, controls, injectors = survey.network.lines, survey.network.controls, survey.network.injectors
-    voltage_v = no_load_voltages(survey.network)
+    voltage = no_load_voltages(survey.network)
     unrated = sum(not np.isfinite(line.rating_a) for line in lines)
     if unrated == len(lines):
         yield "no line has a rating: line loading cannot be judged (set normamps)"
     elif unrated:
         yield f"{unrated} of {len(lines)} lines have no rating of their own (OpenDSS default 400 A)"
-    transformers = [branch for branch in survey.network.branches if branch.kind == "transformer"]
-    if not transformers:
+    if not any(branch.kind == "transformer" for branch in survey.network.branches):
         yield "no transformer: transformer measures are empty"
-    if len(transformers) > 1:
-        yield f"{len(transformers)} transformers: measures follow the one with most customers behind it"
     if any(base == 0 for base in survey.voltage_bases_kv.values()):
         yield "no voltage bases (Set VoltageBases, CalcVoltageBases): OpenDSS gives volts where per unit is expected"
-    several = [branch.name for branch in transformers if len(branch.buses) > 2]
-    if several:
-        watched = "only the one of lowest voltage is watched, of equal ones the first"
-        named = ", ".join(several[:5])
-        yield f"more than two windings: {watched}; currents in the others are left out ({named})"
     if not survey.bus_xy:
         yield "no coordinates: the map is left out"
     if controls:
         yield f"tap control disabled, switches as they are at the start: {', '.join(controls[:5])}"
-    nominal_v = facts.get("nominal_voltage_v")
-    there_v = float(np.median([voltage_v[f"{load.bus}.{load.node_numbers[0]}"] for load in survey.loads]))
-    if nominal_v and not 0.7 <= nominal_v / there_v <= 1.4:
-        yield f"nominal_voltage_v = {nominal_v:g} (feeder.toml), but loads have {there_v:.1f} V from phase to earth"
-    if nominal_v is None:
-        yield f"nominal voltage not declared (feeder.toml): {_nominal_voltage_v(survey):.1f} V from the loads' ratings"
     if injectors:
         held = "other sources held at constant power as in the file, so served power cannot be checked"
         yield f"{held}: {', '.join(injectors[:5])}"
-    base_v = nominal_v or _nominal_voltage_v(survey)
+    declared = facts.get("nominal_voltage_v")
+    if declared is None:
+        levels = ", ".join(
+            f"{volts:.1f} V" for volts in sorted({area.nominal_voltage_v for area in areas if area.customers})
+        )
+        yield f"nominal voltage not declared (feeder.toml): {levels} from the loads' ratings"
     by_problem: dict[str, list[str]] = defaultdict(list)
-    for load in survey.loads:
-        # what the plant takes for a collapse
-        if not 0.5 <= voltage_v[f"{load.bus}.{load.node_numbers[0]}"] / base_v <= 1.5:
-            level = f"on another level of voltage than {base_v:.4g} V, by which all are judged: runs stop at once"
-            by_problem[level].append(load.name)
-        for problem in _load_problems(load, over_rated(load, voltage_v), distance_m):
+    for load, rated, nominal in zip(survey.loads, own_v, customer_v, strict=True):
+        there_v = abs(voltage[f"{load.bus}.{load.node_numbers[0]}"])
+        if not 0.7 <= nominal / there_v <= 1.4:
+            by_problem[f"have a nominal voltage of {nominal:.4g} V, but {there_v:.4g} V from phase to earth"].append(
+                load.name
+            )
+        elif nominal == PUBLIC_V != rated and declared is None:
+            told = f"rated {rated:.1f} V as the transformer is: nominal is {PUBLIC_V:g} V (or nominal_voltage_v)"
+            by_problem[told].append(load.name)
+        elif isinstance(declared, (int, float)) and nominal != declared:
+            told = f"on another level of voltage than nominal_voltage_v = {declared:g}: judged by their own rating"
+            by_problem[told].append(load.name)
+        for problem in _load_problems(load, over_rated(load, voltage), traced.distance_m):
             by_problem[problem].append(load.name)
     for problem, who in by_problem.items():
         shown = f"{', '.join(who[:3])}{', …' * (len(who) > 3)}"
@@ -232,11 +247,11 @@ def _load_problems(load: LoadFact, over: float, distance_m: Mapping[str, float])
         yield "not constant power (model ≠ 1): runs treat them as constant power"
     if load.delta:
         yield "connected between phases (delta): per-phase figures do not hold for them"
-    elif len(_phases(load)) == 2:
+    elif len(load.node_numbers) == 2:
         yield "connected to two phases: measures assume one or three"
-    if not 0.6 <= over <= 1.4:
+    if not _MEANT[0] <= over <= _MEANT[1]:
         yield "rated for another voltage than their bus has: their power will not be served"
     elif load.model == 1 and not load.band_pu[0] <= over <= load.band_pu[1]:
         yield "outside vminpu..vmaxpu without load, where plain OpenDSS makes them impedances: runs do not"
     if load.bus not in distance_m:
-        yield "not reached by lines from the transformer"
+        yield "not reached by lines from the source"

@@ -146,7 +146,7 @@ class BilevelCaps:
         self._export = of_export if export else None
         if faults:
             raise InputError(faults)
-        limit_a = known_phase_limit_a(feeder, "bilevel_caps")
+        limit_a = known_phase_limit_a(feeder, "bilevel_caps", lines=network == "all")
         manner = Manner(self.options, limit_a, margin, network == "all", voltage_min_pu, rounds, replan_time_limit_s)
         self.feeder, self.slot_min, self.replan_min = feeder, slot_min, replan_min
         self.running: RunningPlan | None = None

@@ -66,13 +66,13 @@ def phase_limits_kw(
     apparent_kva = limit_a * feeder.nominal_voltage_v / 1e3
     # P = sqrt(S² - Q²), less what is lost between transformer and meters
     flat: Float = np.sqrt(np.maximum(apparent_kva**2 - base_kvar**2, 0.0)) / (1.0 + ASSUMED_LOSS_SHARE)
-    row = None if predictor is None else _transformer_row(feeder, predictor, background)
-    if predictor is None or row is None:
+    rows = [] if predictor is None else _supply_rows(feeder, predictor, background)
+    if predictor is None or not rows:
         return flat
     spread = _spread(share, has_car)
     extra_kw = flat - base_kw
     for _ in range(ITERATIONS):
-        current_a = np.abs(_currents(predictor, background, extra_kw @ spread.T)[:, row])
+        current_a = np.abs(_currents(predictor, background, extra_kw @ spread.T)[:, rows].sum(axis=1))
         missing_a = np.where(spread.any(axis=0), limit_a - current_a, 0.0)  # nan where there is no power flow
         # kW per ampere at nominal voltage as the slope: near enough to the true one for a few fixed-point steps
         extra_kw = extra_kw + np.nan_to_num(missing_a) * feeder.nominal_voltage_v / 1e3
@@ -94,34 +94,34 @@ def expected_kva(feeder: Feeder, predictor: Predictor | None, background: Backgr
     ev_kw : ndarray, shape (slot, customer)
         What cars draw [kW].
     """
-    row = None if predictor is None else _transformer_row(feeder, predictor, background)
+    rows = [] if predictor is None else _supply_rows(feeder, predictor, background)
     p_kw = (background.p_kw + ev_kw).sum(axis=1) * (1.0 + ASSUMED_LOSS_SHARE)
     flat: Float = np.hypot(p_kw, background.q_kvar.sum(axis=1))
-    if predictor is None or row is None or feeder.transformer is None:
+    if predictor is None or len(rows) != 1 or feeder.transformer is None:
         return flat
-    current_a = _currents(predictor, background, ev_kw)[:, row]
+    current_a = _currents(predictor, background, ev_kw)[:, rows[0]]
     machine = feeder.network.branch(feeder.transformer)
     terminal = [machine.phases.index(phase) for phase in (1, 2, 3) if phase in machine.phases]
-    rows = np.arange(len(machine.nodes))[machine.monitored][terminal]
-    if len(terminal) != PHASES or (machine.nodes[rows] < 0).any():
+    ends = np.arange(len(machine.nodes))[machine.monitored][terminal]
+    if len(terminal) != PHASES or (machine.nodes[ends] < 0).any():
         return flat
     # pseudo-inverse: the block may be singular, as of a delta winding
-    own_ohm = np.linalg.pinv(machine.admittance_s[np.ix_(rows, rows)])
+    own_ohm = np.linalg.pinv(machine.admittance_s[np.ix_(ends, ends)])
     scale = np.where(np.isnan(background.source_pu), 1.0, background.source_pu / feeder.network.source_pu)
-    no_load_v = feeder.network.no_load_v[machine.nodes[rows]] * scale[:, None]
+    no_load_v = feeder.network.no_load_v[machine.nodes[ends]] * scale[:, None]
     terminal_v = no_load_v - current_a @ own_ohm.T
     kva = np.abs((terminal_v * np.conj(current_a)).sum(axis=1)) / 1e3
     expected: Float = np.where(np.isfinite(kva), kva, flat)
     return expected
 
 
-def _transformer_row(feeder: Feeder, predictor: Predictor, background: Background) -> int | None:
-    """Which of the watched branches carries all customers: the transformer, else the head line."""
+def _supply_rows(feeder: Feeder, predictor: Predictor, background: Background) -> list[int]:
+    """Which of the watched branches carry all customers: the transformers in parallel, else the head line."""
     names = predictor.predict(background.p_kw[:1], background.q_kvar[:1]).branches
-    for name in (feeder.transformer, feeder.head_line):
-        if name is not None and name in names:
-            return names.index(name)
-    return None
+    for together in (feeder.supplies, (feeder.head_line,)):
+        if together and all(name in names for name in together):
+            return [names.index(str(name)) for name in together]
+    return []
 
 
 def _currents(predictor: Predictor, background: Background, ev_kw: Float) -> Complex:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cosim.contract import Feeder, Float, Forecast, Observation, Setpoints
-from cosim.controllers.limits import known_phase_limit_a
+from cosim.controllers.limits import known_limits
 from cosim.errors import InputError, range_faults
 
 GUARANTEED_KW = 4.2
@@ -15,24 +15,24 @@ _AT_LIMIT_KW = 0.05  # a car that draws this close to its limit would draw more 
 
 
 class Dimming:
-    """Dim chargers to 4.2 kW while their phase is over its limit, and release them with hysteresis.
+    """Dim chargers to 4.2 kW while a limit on their way is exceeded, and release them with hysteresis.
 
-    A phase is over its limit when the current of the last step exceeded the rating of the transformer or of the head
-    line, whichever is loaded more, while the phase imports (dimming cannot cure an overload by generation). All
-    chargers on that phase above 4.2 kW then go down to 4.2 kW; a three-phase charger where any of its phases is over.
-    A phase is released when it would have stayed below ``release_percent`` with the dimmed cars at full power, for
+    Limits are those of ``Feeder.limits``: every transformer, regulator, head line, watched line and neutral conductor,
+    phase by phase. One is exceeded when the current of the last step was above its rating while the homes behind it
+    import (dimming cannot cure an overload by generation). All chargers behind it above 4.2 kW then go down to 4.2 kW.
+    They are released when it would have stayed below ``release_percent`` with the dimmed cars at full power, for
     ``hold_min`` without a break. Household load is never touched, and no charger is dimmed below 4.2 kW [1]_.
 
     Parameters
     ----------
     feeder : Feeder
-        Ratings, and the phases of every charger.
+        Ratings, and the chargers behind them.
     trigger_percent : float
-        Loading above which a phase is dimmed [%].
+        Loading above which chargers are dimmed [%].
     release_percent : float
-        Loading below which the phase would have to stay undimmed [%]; at most ``trigger_percent``.
+        Loading below which it would have to stay undimmed [%]; at most ``trigger_percent``.
     hold_min : float
-        How long a phase would have to stay below ``release_percent`` without a break before it is released [min].
+        How long it would have to stay below ``release_percent`` without a break before they are released [min].
 
     Raises
     ------
@@ -57,16 +57,18 @@ class Dimming:
         faults = list(range_faults("controller 'dimming'", ranges))
         if faults:
             raise InputError(faults)
-        known_phase_limit_a(feeder, "dimming")
-        head_a = feeder.network.branch(feeder.head_line).rating_a if feeder.head_line else np.nan
-        self._rating_a = np.array([[feeder.transformer_rating_a], [head_a]])
-        self._trigger, self._release, self._hold_min = trigger_percent / 100.0, release_percent / 100.0, hold_min
-        self._shares = feeder.phase_matrix
+        limits = known_limits(feeder, "dimming")
+        self._trigger, self._release, self._hold_min = trigger_percent, release_percent, hold_min
+        self._share = feeder.limit_share
+        # percent of a limit for a kilowatt of a home behind it, at the home's nominal voltage
+        per_kw = np.array([1e5 / (limit.nominal_v * limit.rating_a) for limit in limits])
+        self._percent_per_kw = self._share * per_kw[:, None]
+        self._nominal_v = feeder.customer_nominal_v
         # below 6 A a charger pauses, and 4.2 kW are guaranteed, not a pause
         self._floor_kw = np.maximum(GUARANTEED_KW, feeder.charger_min_kw)
-        self._dimmed = np.zeros(3, dtype=bool)
-        self._calm_min = np.zeros(3)
-        self._limit_kw = np.full(len(self._shares), np.inf)
+        self._dimmed = np.zeros(len(limits), dtype=bool)
+        self._calm_min = np.zeros(len(limits))
+        self._limit_kw = np.full(len(feeder.customers), np.inf)
 
     def plan(self, forecast: Forecast) -> None:  # noqa: ARG002 - the protocol's signature
         """Forget the last horizon; nothing else to prepare."""
@@ -75,27 +77,21 @@ class Dimming:
         self._limit_kw[:] = np.inf
 
     def decide(self, observation: Observation) -> Setpoints:
-        """Dim, keep dimmed, or release every phase."""
-        importing = observation.net_kw @ self._shares > 0
-        over = (self._loading(observation) > self._trigger) & importing
-        # more charging relieves a phase that exports, so nothing speaks against releasing it
-        calm = ~importing | (self._loading(observation, self._rebound_a(observation)) <= self._release)
+        """Dim, keep dimmed, or release what is behind every limit."""
+        importing = self._share @ observation.net_kw > 0
+        over = (observation.limit_percent > self._trigger) & importing
+        # more charging relieves a limit that carries export, so nothing speaks against releasing
+        calm = ~importing | (observation.limit_percent + self._rebound_percent(observation) <= self._release)
         self._calm_min = np.where(calm, self._calm_min + observation.step_min, 0.0)
         self._dimmed = over | (self._dimmed & (self._calm_min < self._hold_min))
-        dimmed_customers = (self._shares[:, self._dimmed] > 0).any(axis=1)
+        dimmed_customers = (self._share[self._dimmed] > 0).any(axis=0)
         self._limit_kw = np.where(dimmed_customers, self._floor_kw, np.inf)
-        unlimited = np.full(len(self._shares), np.inf)
+        unlimited = np.full(len(self._limit_kw), np.inf)
         return Setpoints(unlimited, self._limit_kw, unlimited)
 
-    def _loading(self, observation: Observation, extra_a: Float | float = 0.0) -> Float:
-        """Current over rating of the worse of transformer and head line, shape (3,)."""
-        current_a = np.abs([observation.transformer_current_a, observation.head_current_a])
-        loading: Float = np.fmax.reduce((current_a + extra_a) / self._rating_a)
-        return loading
-
-    def _rebound_a(self, observation: Observation) -> Float:
-        """Current that the cars which are held at their limit would add if released, shape (3,) [A]."""
+    def _rebound_percent(self, observation: Observation) -> Float:
+        """Loading that the cars which are held at their limit would add if released, shape (limit,) [%]."""
         held = observation.ev_kw >= self._limit_kw - _AT_LIMIT_KW
         extra_kw = np.where(held, np.maximum(observation.charger_kw - observation.ev_kw, 0.0), 0.0)
-        extra_a: Float = (1e3 * extra_kw / observation.voltage_v) @ self._shares
-        return extra_a
+        added: Float = self._percent_per_kw @ (extra_kw * self._nominal_v / observation.voltage_v)
+        return added

@@ -1,20 +1,21 @@
-"""The simplest fair rule: what a phase can carry, divided by the homes on it."""
+"""The simplest fair rule: what a conductor can carry, divided by the homes behind it."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from cosim.contract import Feeder, Forecast, Observation, Setpoints
-from cosim.controllers.limits import known_phase_limit_a
+from cosim.controllers.limits import known_limits, room_per_customer_kw
 from cosim.errors import InputError, range_faults
 
 
 class EqualShare:
-    """Cap every home's import at the limit of its phase divided by the homes of that phase.
+    """Cap every home's import at the smallest of its limits divided by the homes behind it.
 
-    The limit is the smaller of transformer and head line, at nominal voltage. A three-phase home counts for a third
-    on each phase and gets the share of the fullest of its phases. If every home draws its cap at unity power factor
-    and nominal voltage, no phase exceeds its limit; reactive power, losses and low voltage need ``margin_percent``.
+    Limits are those of ``Feeder.limits``: every transformer, regulator, head line, watched line and neutral conductor
+    on the way, phase by phase, at nominal voltage. A three-phase home counts for a third on each phase. If every home
+    draws its cap at unity power factor and nominal voltage, no limit is exceeded; reactive power, losses and low
+    voltage need ``margin_percent``.
     Only import is capped: nothing keeps PV from overloading a phase by export, nor a home that ignores its cap.
 
     Parameters
@@ -38,12 +39,8 @@ class EqualShare:
         )
         if faults:
             raise InputError(faults)
-        limit_a = known_phase_limit_a(feeder, "equal_share") * (1.0 - margin_percent / 100.0)
-        shares = feeder.phase_matrix
-        homes = shares.sum(axis=0)
-        limit_kw = limit_a * feeder.nominal_voltage_v / 1e3
-        share_kw = np.divide(limit_kw, homes, out=np.full(3, np.inf), where=homes > 0)
-        self.cap_kw = np.where(shares > 0, share_kw, np.inf).min(axis=1)
+        known_limits(feeder, "equal_share")
+        self.cap_kw = room_per_customer_kw(feeder, margin_percent / 100.0)
         self._unlimited = np.full(len(self.cap_kw), np.inf)
         self._setpoints = Setpoints(self.cap_kw, self._unlimited, self._unlimited)
 

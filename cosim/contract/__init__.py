@@ -7,6 +7,8 @@ the order of the ``Feeder``. A limit of ``inf`` is no limit.
 """
 
 # "x as x" says that a name is meant for others to import from here.
+from cosim.contract.areas import Area as Area
+from cosim.contract.areas import Limit as Limit
 from cosim.contract.day import EvSessions as EvSessions
 from cosim.contract.day import Exogenous as Exogenous
 from cosim.contract.day import Forecast as Forecast

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from scipy import sparse
 
+from cosim.contract.areas import Area, Limit, LimitCurrents
 from cosim.errors import Fault, InputError
 from cosim.network import Branch, Float, Int, Network
 
@@ -168,11 +171,11 @@ class Feeder(FrozenArrays):
     master : Path
         The OpenDSS file that compiles the circuit.
     nominal_voltage_v : float
-        Declared phase-to-neutral voltage, base of every per-unit figure [V].
+        Declared phase-to-neutral voltage of the area with most customers [V].
     customers, customer_bus : tuple of str, shape (customer,)
         Names of the loads, and their buses.
     customer_phases : tuple of tuple of int, shape (customer,)
-        Phases that the customer is connected to: one or three.
+        Phases that the customer is connected to, as traced from the source: one or three.
     customer_nodes : tuple of tuple of int, shape (customer,)
         Rows of ``network.node_names``, in the order of the phases.
     customer_neutral : tuple of int, shape (customer,)
@@ -185,12 +188,18 @@ class Feeder(FrozenArrays):
         Largest net import that the connection allows without any cap [kW].
     network : Network
         Linear model, rated lines, transformer.
+    customer_nominal_v : ndarray, shape (customer,)
+        Phase-to-neutral nominal voltage, base of every per-unit figure of a customer [V].
+    areas : tuple of Area
+        What each transformer feeds, parents first.
+    limits : tuple of Limit
+        What windings, head lines, watched lines and their neutral conductors may carry, as far as they are rated.
     transformer : str or None
-        Name of the branch that feeds the customers; None where there is none.
+        Name of the branch that feeds the area with most customers; None where there is none.
     transformer_kva : float
-        Its rating [kVA]; nan where there is none.
+        Rating of that area [kVA]; nan where there is none.
     head_line : str or None
-        Name of the line that carries all customers.
+        Name of the line that carries all customers of that area.
     monitored : tuple of str
         Branches whose currents controllers and unbalance measures watch.
     coordinates : mapping of bus to (x, y)
@@ -225,6 +234,9 @@ class Feeder(FrozenArrays):
     load_shapes: tuple[LoadShape | None, ...]
     connection_kw: Float
     network: Network
+    customer_nominal_v: Float
+    areas: tuple[Area, ...]
+    limits: tuple[Limit, ...]
     transformer: str | None
     transformer_kva: float
     head_line: str | None
@@ -253,9 +265,51 @@ class Feeder(FrozenArrays):
             raise InputError(faults)
 
     @property
+    def supplies(self) -> tuple[str, ...]:
+        """The transformer that feeds the area with most customers, and those in parallel with it."""
+        together = [area.transformers for area in self.areas if self.transformer in area.transformers]
+        return together[0] if together else (self.transformer,) if self.transformer else ()
+
+    @property
+    def area_of_customer(self) -> Int:
+        """Row of ``areas`` of every customer, shape (customer,); -1 where a customer is in none."""
+        found = np.full(len(self.customers), -1, dtype=np.int64)
+        for row, area in enumerate(self.areas):
+            found[list(area.customers)] = row
+        return found
+
+    @cached_property
+    def limit_currents(self) -> LimitCurrents:
+        """Currents of ``limits`` from voltages."""
+        return LimitCurrents(self.network, self.limits)
+
+    @cached_property
+    def ports(self) -> sparse.csc_matrix:
+        """Where customers draw, shape (node, port): +1 at a phase conductor, -1 at the neutral where there is one."""
+        _, node, neutral = self.terminals
+        wired = np.flatnonzero(neutral >= 0)  # ports that return by a conductor, not by earth
+        rows = np.concatenate([node, neutral[wired]])
+        columns = np.concatenate([np.arange(len(node)), wired])
+        signs = np.repeat([1.0, -1.0], [len(node), len(wired)])
+        return sparse.csc_matrix((signs, (rows, columns)), shape=(len(self.network.node_names), len(node)))
+
+    @cached_property
+    def limit_share(self) -> Float:
+        """Kilowatts that one of a customer adds to each of ``limits``, shape (limit, customer)."""
+        nominal_v = np.array([limit.nominal_v for limit in self.limits])
+        return self.limit_currents.share(self.ports, self.terminals[0], nominal_v, self.customer_nominal_v)
+
+    @property
     def transformer_rating_a(self) -> float:
-        """Rated current of a phase at the low-voltage terminals [A]; nan where there is no transformer."""
-        return float("nan") if self.transformer is None else self.network.branch(self.transformer).rating_a
+        """Rated current of a phase at the terminals that feed the area with most customers [A]; nan where unknown."""
+        if self.transformer is None:
+            return float("nan")
+        of_group = [
+            limit.rating_a
+            for limit in self.limits
+            if self.transformer in limit.asset.split("+") and limit.kind != "line"
+        ]
+        return min(of_group, default=float("nan"))
 
     @property
     def monitored_branches(self) -> tuple[Branch, ...]:
@@ -282,7 +336,7 @@ class Feeder(FrozenArrays):
     def charger_min_kw(self) -> Float:
         """6 A on every phase of each customer, at nominal voltage; shape (customer,) [kW]."""
         phases = np.array([len(phases) for phases in self.customer_phases], dtype=float)
-        return MINIMUM_CURRENT_A * phases * self.nominal_voltage_v / 1e3
+        return MINIMUM_CURRENT_A * phases * self.customer_nominal_v / 1e3
 
     @property
     def phase_limit_a(self) -> float:
@@ -338,8 +392,8 @@ class Survey:
         Enabled loads.
     network : Network
         The circuit without loads.
-    transformer_kva : mapping of str to float
-        Rating of every transformer [kVA].
+    winding_kvs, winding_kvas : mapping of str to tuple of float
+        Rated voltage [kV] and power [kVA] of every winding of every transformer.
     bus_xy : mapping of str to (x, y)
         Coordinates where the file defines them.
     voltage_bases_kv : mapping of str to float
@@ -350,7 +404,13 @@ class Survey:
 
     loads: tuple[LoadFact, ...]
     network: Network
-    transformer_kva: Mapping[str, float]
+    winding_kvs: Mapping[str, tuple[float, ...]]
+    winding_kvas: Mapping[str, tuple[float, ...]]
     bus_xy: Mapping[str, tuple[float, float]]
     voltage_bases_kv: Mapping[str, float]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def transformer_kva(self) -> dict[str, float]:
+        """Rating of every transformer, that of its largest winding [kVA]."""
+        return {name: max(kvas) for name, kvas in self.winding_kvas.items()}

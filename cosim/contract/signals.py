@@ -48,9 +48,11 @@ class Observation(FrozenArrays):
     current_a : ndarray of complex, shape (monitored, 3)
         Currents at the monitored branches [A].
     transformer_current_a : ndarray of complex, shape (3,)
-        Currents at the transformer's low-voltage terminals [A].
+        Currents into the area with most customers, at its transformers' terminals [A].
     head_current_a : ndarray of complex, shape (3,)
         Currents in the head line [A]; the transformer's where there is no head line.
+    limit_percent : ndarray, shape (limit,)
+        Current over rated current of every one of ``Feeder.limits`` [%].
     """
 
     step: int
@@ -78,6 +80,7 @@ class Observation(FrozenArrays):
     current_a: Complex
     transformer_current_a: Complex
     head_current_a: Complex
+    limit_percent: Float
 
     @property
     def inflexible_kw(self) -> Float:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from cosim.measures import energy, fairness, promise, transformer, unbalance, voltage_quality
+from cosim.measures import areas, energy, fairness, promise, transformer, unbalance, voltage_quality
 from cosim.measures._arrays import Float
 from cosim.network import terminal_currents
 from cosim.threads import ONE_THREAD
-from cosim.trajectory import Trajectory
+from cosim.trajectory import DEEP_UNDERVOLTAGE_PU, Trajectory
 
 _ROUNDING_KWH = 1e-9
 _LEAST_HYPERVOLUME = 1e-4  # of the box: below it there is nothing to gain, and a share of it says nothing
@@ -70,6 +70,8 @@ def json_safe(metrics: Mapping[str, float]) -> dict[str, float | None]:
 def _voltage_metrics(run: Trajectory) -> dict[str, float]:
     nominal_v, step_min = run.feeder.nominal_voltage_v, run.step_min
     terminal_v = _terminal_v(run)
+    own_nominal_v = run.feeder.customer_nominal_v[run.feeder.terminals[0]]
+    is_deep = (terminal_v < DEEP_UNDERVOLTAGE_PU * own_nominal_v).any(axis=1)
     first_terminal = np.cumsum([0, *(len(nodes) for nodes in run.feeder.customer_nodes)])[:-1]
     lowest_pu, highest_pu = voltage_quality.voltage_extremes_pu(terminal_v, nominal_v)
     at_terminals = voltage_quality.en50160_compliant(terminal_v, nominal_v, step_min)
@@ -78,6 +80,7 @@ def _voltage_metrics(run: Trajectory) -> dict[str, float]:
         "voltage_min_pu": lowest_pu,
         "voltage_max_pu": highest_pu,
         "overvoltage_min": voltage_quality.overvoltage_min(terminal_v, nominal_v, step_min),
+        "deep_undervoltage_minutes": step_min * float(is_deep.sum()),
         "en50160_compliant_customers_percent": 100.0 * float(compliant.mean()),
     }
 
@@ -106,16 +109,10 @@ def _unbalance_metrics(run: Trajectory) -> dict[str, float]:
 
 
 def _loading_metrics(run: Trajectory) -> dict[str, float]:
-    worst_phase = run.transformer_percent.max(axis=1)
-    _, hot_spot = transformer.hot_spot_c(worst_phase / 100, run.exogenous.ambient_c, run.step_min)
     line_ratings_a = np.array([line.rating_a for line in run.rated_lines])
     lines = transformer.worst_phase_percent(np.abs(run.line_current_a), line_ratings_a)
     return {
-        "transformer_peak_kva": _highest(np.abs(run.transformer_kva.sum(axis=1))),
-        "transformer_peak_percent": _highest(worst_phase),
-        "transformer_overload_min": transformer.overload_min(worst_phase, run.step_min),
-        "transformer_hot_spot_max_c": _highest(hot_spot),
-        "transformer_ageing_h": transformer.ageing_h(hot_spot, run.step_min),
+        **areas.worst_loading(run),
         "line_peak_percent": _highest(lines),
         "line_overload_min": transformer.overload_min(lines, run.step_min),
     }
@@ -137,6 +134,8 @@ def _energy_metrics(run: Trajectory) -> dict[str, float]:
         else energy.balance_error_percent(fed_in_kwh, total_kwh(run.pv_kw), consumed_kwh, lost_kwh)
     )
     return {
+        # a step that ended the run is no part of it
+        "energy_not_served_kwh": float(sum(c.not_served_kwh.sum() for c in run.collapses if c.step < run.steps)),
         "losses_kwh": lost_kwh,
         "balance_error_percent": balance_percent,
         "import_kwh": float(energy.import_kwh(run.net_kw, step_min).sum()),
@@ -213,13 +212,10 @@ def _terminal_v(run: Trajectory) -> Float:
 
 
 def _source_kw(run: Trajectory) -> Float:
-    """Active power entering the branches at the source's bus, shape (step,) [kW].
-
-    The source's nodes are those with a current injection in the network without loads.
-    """
+    """Active power entering the branches at the sources' buses, shape (step,) [kW]."""
     network = run.feeder.network
-    injected_a = np.abs(network.admittance_s @ network.no_load_v)
-    source_nodes = np.flatnonzero(injected_a > 1e-3 * injected_a.max())
+    at_source = [node.rsplit(".", 1)[0] in network.source_buses for node in network.node_names]
+    source_nodes = np.flatnonzero(at_source)
     branches = [branch for branch in network.branches if np.isin(branch.nodes, source_nodes).any()]
     power_kw = np.zeros(run.steps)
     for branch, current in zip(branches, terminal_currents(branches, run.node_v), strict=True):

@@ -146,9 +146,9 @@ def _map(
         linewidths=[1.3 if bad else 0.5 for bad in outside],
         edgecolors=["black" if bad else "#777777" for bad in outside], zorder=3,
     )  # fmt: skip
-    if feeder.transformer is not None:
-        ends = [bus for bus in feeder.network.branch(feeder.transformer).buses if bus in place and bus in of_bus]
-        for bus in ends[:1]:
+    for name in [name for area in feeder.areas for name in area.transformers]:
+        ends = [bus for bus in feeder.network.branch(name).buses if bus in place]
+        for bus in ends[-1:]:
             axes.plot(*place[bus], marker="s", color="black", markersize=8, markeredgecolor="white", zorder=4)
     axes.set_aspect("equal", adjustable="box")
     axes.set_axis_off()

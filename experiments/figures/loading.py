@@ -16,24 +16,64 @@ RATED_HOT_SPOT_C, CYCLIC_HOT_SPOT_C = 98.0, 120.0
 """IEC 60076-7: normal ageing of normal paper; limit of normal cyclic loading."""
 
 
+AREAS_SHOWN = 4
+
+
 def draw(runs: Runs) -> style.Drawing:
     """Loading over time, one panel per run, and the hot spots of all runs below."""
     feeder = runs.reference.feeder
     if feeder.transformer is None and feeder.head_line is None:
         raise NothingToDrawError("the feeder has neither a transformer nor a line that carries all customers")
-    rated = bool(np.isfinite(feeder.transformer_rating_a))
+    shown = worst_areas(runs)
+    rated = bool(shown)
+    several = sum(bool(area.transformers) for area in feeder.areas) > 1
     scale = "phase current\n[% of rated]" if rated else "phase current [A]"
     figure, panels = runs.grid(runs.labels, 1.45, scale, *([style.Block(1, 1, 1.7)] if rated else []))
     for axes, (label, run) in zip(panels[0], runs, strict=True):
-        _phases(axes, run, rated)
+        if several and rated:
+            _areas(axes, run, shown[:AREAS_SHOWN])
+        else:
+            _phases(axes, run, rated)
         style.panel_title(axes, label, _summary(runs, label) if rated else "", runs.stopped(label))
     panels[0][0].set_ylim(bottom=0)
-    keys = [style.line_key(colour, f"phase L{p}") for p, colour in enumerate(style.PHASE_COLOURS, 1)]
+    if several and rated:
+        keys = [
+            style.line_key(colour, f"worst phase of {area}")
+            for colour, area in zip(style.RUN_COLOURS, shown[:AREAS_SHOWN], strict=False)
+        ]
+    else:
+        keys = [style.line_key(colour, f"phase L{p}") for p, colour in enumerate(style.PHASE_COLOURS, 1)]
     if rated:
         keys.append(style.line_key(style.LIMIT, "limit", linestyle="--"))
         _hot_spots(panels[1][0], runs)
     caption = style.CAPTIONS["transformer_loading" if rated else "transformer_loading_unrated"]
     return style.finish(figure, _title(runs, rated), caption, keys)
+
+
+def worst_areas(runs: Runs) -> list[str]:
+    """Areas whose transformers are rated, the most loaded in any run first."""
+    fed = [area.name for area in runs.reference.feeder.areas if area.transformers]
+    peak = {name: max(float(run.area_percent(name).max()) for _, run in runs) for name in fed}
+    return sorted((name for name in fed if np.isfinite(peak[name])), key=lambda name: -peak[name])
+
+
+def machine(runs: Runs) -> str:
+    """The transformer that is loaded most, in words."""
+    areas = {area.name: area for area in runs.reference.feeder.areas}
+    worst = worst_areas(runs)
+    fed = [area for area in areas.values() if area.transformers]
+    kva = areas[worst[0]].rating_kva if worst else runs.reference.feeder.transformer_kva
+    rating = f"{kva:.0f} kVA transformer" if np.isfinite(kva) else "transformer"
+    return f"{rating} {worst[0]}" if worst and len(fed) > 1 else rating
+
+
+def _areas(axes: Axes, run: Trajectory, shown: list[str]) -> None:
+    times = edges_of(run)
+    for name, colour in zip(shown, style.RUN_COLOURS, strict=False):
+        style.steps(axes, times, run.area_percent(name), colour, linewidth=0.9)
+    style.limit_line(axes, 100.0, "100 %")
+    worst = run.area_percent()
+    style.between(axes, times, 100.0, worst, style.BAD, where=np.append(worst > 100.0, False), alpha=0.25)
 
 
 def _phases(axes: Axes, run: Trajectory, rated: bool) -> None:
@@ -59,7 +99,7 @@ def _summary(runs: Runs, label: str) -> str:
 def _hot_spots(axes: Axes, runs: Runs) -> None:
     warmest = 0.0
     for label, run in runs:
-        hot: Float = hot_spot_c(run.transformer_percent.max(axis=1) / 100.0, run.exogenous.ambient_c, run.step_min)[1]
+        hot: Float = hot_spot_c(run.area_percent() / 100.0, run.exogenous.ambient_c, run.step_min)[1]
         warmest = max(warmest, float(hot.max()))
         axes.plot(edges_of(run)[1:], hot, color=runs.colour(label), linestyle=runs.dashes(label), label=label)
     style.limit_line(axes, RATED_HOT_SPOT_C, "98 °C")
@@ -74,6 +114,4 @@ def _title(runs: Runs, rated: bool) -> str:
     if not rated:
         return "Phase currents where the feeder is fed (no rating, hence no limit)"
     over = [label for label in runs.labels if runs.metric(label, "transformer_overload_min") > 0]
-    kva = runs.reference.feeder.transformer_kva
-    machine = f"{kva:.0f} kVA transformer" if np.isfinite(kva) else "transformer"
-    return f"{'A' if over else 'No'} phase of the {machine} is overloaded {in_runs(over, len(runs))}"
+    return f"{'A' if over else 'No'} phase of the {machine(runs)} is overloaded {in_runs(over, len(runs))}"

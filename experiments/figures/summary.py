@@ -7,6 +7,7 @@ from operator import itemgetter
 
 import numpy as np
 
+from cosim.experiments.figures.loading import machine
 from cosim.experiments.figures.runs import Runs
 from cosim.experiments.figures.voltage import limits_v
 from cosim.experiments.words import counted, listed, minutes, signed, span_words
@@ -61,11 +62,8 @@ def _reference(runs: Runs) -> str:
     parts = []
     peak, over = runs.metric(label, "transformer_peak_percent"), runs.metric(label, "transformer_overload_min")
     if math.isfinite(peak):
-        machine = (
-            f"the {feeder.transformer_kva:.0f} kVA transformer" if feeder.transformer_kva > 0 else "the transformer"
-        )
         length = f", above its rating for {minutes(over)}" if over > 0 else ""
-        parts.append(f"the worst phase of {machine} reaches {peak:.0f} % of its rating{length}")
+        parts.append(f"the worst phase of the {machine(runs)} reaches {peak:.0f} % of its rating{length}")
     low, high = (runs.metric(label, f"voltage_{end}_pu") * feeder.nominal_voltage_v for end in ("min", "max"))
     if math.isfinite(high):
         long = runs.metric(label, "overvoltage_min")

@@ -229,7 +229,7 @@ def moment(values: np.ndarray) -> Columns:
 
 def buses_table(street: Street, label: str, now: Solved) -> Columns:
     rows = []
-    for bus, distance_m in (("SRC", np.nan), ("LV", 0.0), ("A", 250.0), ("B", 450.0)):
+    for bus, distance_m in (("SRC", 0.0), ("LV", 0.0), ("A", 250.0), ("B", 450.0)):
         v = now.bus_v(bus)
         base_v = np.abs(v).mean() if bus == "SRC" else NOMINAL_V
         factor, zero = textbook.pairs_rms(textbook.vuf(v)), textbook.pairs_rms(textbook.v0(v))

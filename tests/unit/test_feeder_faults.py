@@ -257,7 +257,8 @@ def test_a_voltage_between_phases_is_asked_about(tmp_path: Path) -> None:
     (tmp_path / "Master.dss").write_text(circuit())
     (tmp_path / "feeder.toml").write_text("nominal_voltage_v = 400\n")
     warnings = feeders.load(tmp_path).warnings
-    assert "nominal_voltage_v = 400 (feeder.toml), but loads have 230.9 V from phase to earth" in warnings
+    told = "loads on another level of voltage than nominal_voltage_v = 400: judged by their own rating"
+    assert [warning for warning in warnings if told in warning]
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -1.0, 0.0, True, "160"])

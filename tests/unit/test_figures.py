@@ -157,7 +157,8 @@ def test_a_transformer_without_rating_shows_amperes(sunny, tmp_path):
     _, runs = sunny
     feeder = runs["none"].feeder
     unrated = [replace(branch, rating_a=float("nan")) for branch in feeder.network.branches]
-    place = replace(feeder, transformer_kva=float("nan"), network=replace(feeder.network, branches=tuple(unrated)))
+    network = replace(feeder.network, branches=tuple(unrated))
+    place = replace(feeder, transformer_kva=float("nan"), network=network, limits=())
     single = {"none": replace(runs["none"], feeder=place)}
     files = {file.name: file for file in write_figures(shown(single), tmp_path)}
     assert "no rating" in files["transformer_loading"].title

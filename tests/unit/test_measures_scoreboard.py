@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from cosim.contract import Branch, Decision, EvSessions, Exogenous, Feeder, Network
+from cosim.contract import Area, Branch, Decision, EvSessions, Exogenous, Feeder, Limit, Network
 from cosim.measures import json_safe, scoreboard, unbalance_current_a2
 from cosim.trajectory import Trajectory
 
@@ -42,13 +42,25 @@ def feeder(rating_a: float = RATING_A) -> Feeder:
     )
     source = np.diag([1 / SOURCE_OHM] * 3 + [0] * 3)
     network = Network(
-        NODES, sparse.csc_matrix(cable + source), np.concatenate([SOURCE_V, SOURCE_V]), 240 / 230, (branch,)
+        NODES,
+        sparse.csc_matrix(cable + source),
+        np.concatenate([SOURCE_V, SOURCE_V]),
+        240 / 230,
+        (branch,),
+        ("source",),
     )
+    # the cable stands for the transformer: it is what the homes' power goes through
+    area = Area("CABLE", None, ("CABLE",), 34.5, NOMINAL_V, ("home",), (0, 1, 2), None)
+    limits = [
+        Limit("CABLE", "transformer", "CABLE", "abc"[row], rating_a, NOMINAL_V, (("CABLE", row, rating_a),))
+        for row in range(3)
+    ]
     return Feeder(
         name="three_homes", master=Path("none.dss"), nominal_voltage_v=NOMINAL_V, customers=("h1", "h2", "h3"),
         customer_bus=("home",) * 3, customer_phases=((1,), (2,), (3,)), customer_nodes=((3,), (4,), (5,)),
         customer_neutral=(-1, -1, -1), load_kw=np.ones(3), load_kvar=np.zeros(3),
-        load_shapes=(None,) * 3, connection_kw=np.full(3, 14.0), network=network, transformer="CABLE",
+        load_shapes=(None,) * 3, connection_kw=np.full(3, 14.0), network=network,
+        customer_nominal_v=np.full(3, NOMINAL_V), areas=(area,), limits=tuple(limits), transformer="CABLE",
         transformer_kva=34.5, head_line="CABLE", monitored=("CABLE",), coordinates={}, distance_m={},
     )  # fmt: skip
 

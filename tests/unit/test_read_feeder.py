@@ -109,10 +109,6 @@ def test_a_whole_circuit_has_no_warning_and_its_facts(write: Write) -> None:
             "1 of 3 loads rated for another voltage than their bus has",
         ),
         (
-            WHOLE + TRANSFORMER.replace("T1", "T2").replace("[src lv]", "[src other]") + BASES,
-            "2 transformers",
-        ),
-        (
             HEAD + TRANSFORMER + CABLE + RATED + HOMES
             + "New RegControl.R Transformer=T1 Winding=2 Vreg=230 Band=4 PTratio=1\n" + BASES,
             "tap control disabled",
@@ -151,11 +147,13 @@ def test_says_that_there_are_no_coordinates_and_no_declared_voltage(write: Write
     assert feeder.nominal_voltage_v == 230.0
 
 
-def test_a_load_that_lines_do_not_reach_is_named_and_that_its_level_cannot_run(write: Write) -> None:
+def test_a_customer_of_another_voltage_is_named_and_judged_by_its_own(write: Write) -> None:
     feeder = feeders.load(write(WHOLE + "New Load.FAR Phases=1 Bus1=src.1 kV=6.35 kW=1 kvar=0 Model=1\n"))
-    level, reached = told(feeder)
-    assert "1 of 3 loads on another level of voltage than 230 V" in level
-    assert "1 of 3 loads not reached by lines from the transformer (FAR)" in reached
+    assert "1 of 3 loads on another level of voltage than nominal_voltage_v = 230" in only_warning(feeder)
+    assert feeder.customer_nominal_v.tolist() == [230.0, 230.0, 6350.0]
+    assert [(area.name, area.parent, area.customers) for area in feeder.areas] == [
+        ("source", None, (2,)), ("T1", "source", (0, 1)),
+    ]  # fmt: skip
 
 
 REGULATOR = "New Transformer.REG Phases=3 Windings=2 Buses=[home behind] Conns=[Wye Wye] kVs=[0.4 0.4] kVAs=[50 50]\n"
@@ -170,7 +168,7 @@ def test_a_regulator_is_on_the_way_to_the_customers_behind_it(write: Write, regu
     feeder = feeders.load(write(HEAD + transformers + CABLE + RATED + BEHIND + HOMES + FAR + tap + BASES))
     assert feeder.transformer == "T1"
     assert feeder.head_line == "CABLE"
-    assert feeder.distance_m == {"LV": 0.0, "HOME": 1000.0, "BEHIND": 1000.0, "END": 2000.0}
+    assert feeder.distance_m == {"SRC": 0.0, "LV": 0.0, "HOME": 1000.0, "BEHIND": 1000.0, "END": 2000.0}
     assert not any("not reached" in warning for warning in feeder.warnings)
 
 
@@ -183,12 +181,13 @@ def test_the_head_line_behind_a_regulator_at_the_transformer(write: Write) -> No
 
 
 def test_a_transformer_that_changes_the_voltage_is_no_line(write: Write) -> None:
-    """Two transformers in a row: measures follow the lower one, which alone is before the customers."""
+    """Two transformers in a row: customers are behind the lower one, and both are watched."""
     upper = "New Transformer.UP Phases=3 Windings=2 Buses=[src mv] Conns=[Wye Wye] kVs=[11 6] kVAs=[200 200]\n"
     feeder = feeders.load(write(HEAD + upper + TRANSFORMER.replace("[src lv]", "[mv lv]").replace("[11", "[6")
                                 + CABLE + RATED + HOMES + BASES))  # fmt: skip
     assert feeder.transformer == "T1"
-    assert set(feeder.distance_m) == {"LV", "HOME"}
+    assert feeder.distance_m == {"SRC": 0.0, "MV": 0.0, "LV": 0.0, "HOME": 1000.0}
+    assert [(area.name, area.parent) for area in feeder.areas] == [("UP", None), ("T1", "UP")]
 
 
 def test_a_feeder_of_one_voltage(write: Write) -> None:
@@ -200,7 +199,7 @@ def test_a_feeder_of_one_voltage(write: Write) -> None:
     assert feeder.distance_m["HOME"] == 1000.0
 
 
-def test_says_that_one_of_several_windings_is_watched(write: Write) -> None:
+def test_both_halves_of_a_centre_tapped_winding_are_watched(write: Write) -> None:
     split = (
         "New Transformer.T1 Phases=1 Windings=3 Buses=[src.1 lv.1.0 lv.0.2] kVs=[6.35 0.12 0.12] kVAs=[25 25 25] "
         "XHL=2 XHT=2 XLT=1.3\n"
@@ -208,9 +207,10 @@ def test_says_that_one_of_several_windings_is_watched(write: Write) -> None:
     cable = CABLE.replace("Bus1=lv Bus2=home Phases=3", "Bus1=lv.1.2 Bus2=home.1.2 Phases=2") + RATED
     homes = "New Load.A Phases=1 Bus1=home.1 kV=0.12 kW=3 kvar=1 Model=1\n"
     feeder = feeders.load(write(HEAD + split + cable + homes + BASES, toml="nominal_voltage_v = 120.0\n"))
-    assert "more than two windings" in only_warning(feeder)
-    assert "T1" in only_warning(feeder)
-    assert feeder.distance_m == {"LV": 0.0, "HOME": 1000.0}
+    assert told(feeder) == []
+    halves = [limit for limit in feeder.limits if limit.kind == "transformer"]
+    assert [(limit.phase, limit.rating_a) for limit in halves] == [("a1", 12.5 / 0.12), ("a2", 12.5 / 0.12)]
+    assert feeder.distance_m == {"SRC": 0.0, "LV": 0.0, "HOME": 1000.0}
 
 
 def test_three_phase_customers(write: Write, make_day: MakeDay) -> None:

@@ -14,9 +14,11 @@ from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
 from cosim.experiments.figures import write_figures
 from cosim.experiments.figures.runs import Runs
+from cosim.experiments.keep import RunResult
 from cosim.experiments.manifest import make_manifest
 from cosim.experiments.metric_table import metric_of
 from cosim.experiments.report import assumptions, degradations, write_report
+from cosim.experiments.results import Results
 from cosim.measures import scoreboard
 
 OUTSIDE = re.compile(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//|url\(|@import|<script""", re.IGNORECASE)
@@ -71,7 +73,8 @@ def page(day, folder, runs=None, extra=(), manifest_changes=None):
         manifest_changes or {}
     )
     told = replace(composition, warnings=(*composition.warnings, *extra))
-    file = write_report(folder, told, shown, manifest, figures, (), {})
+    kept = {label: RunResult(trajectory, metrics[label]) for label, trajectory in runs.items()}
+    file = write_report(Results(folder, told, "opendss", {}, kept), shown, manifest, figures, ())
     content = file.read_text(encoding="utf-8")
     parsed = Page()
     parsed.feed(content)

@@ -29,12 +29,19 @@ def with_rating(feeder: Feeder, machine_a: float, cable_a: float) -> Feeder:
     branches = tuple(
         replace(branch, rating_a=rating.get(branch.name, branch.rating_a)) for branch in feeder.network.branches
     )
-    return replace(feeder, network=replace(feeder.network, branches=branches))
+    limits = tuple(
+        replace(limit, rating_a=rated, conductors=((limit.asset, limit.conductors[0][1], rated),))
+        for limit in feeder.limits
+        if np.isfinite(rated := rating[limit.asset])
+    )
+    return replace(feeder, network=replace(feeder.network, branches=branches), limits=limits)
 
 
 def with_phases(feeder: Feeder, *phases: tuple[int, ...]) -> Feeder:
     """The same feeder with its customers on other phases."""
-    return replace(feeder, customer_phases=phases)
+    bus = {int(feeder.network.node_names[node].split(".")[1]): node for (node,) in feeder.customer_nodes}
+    nodes = tuple(tuple(bus[phase] for phase in of_home) for of_home in phases)
+    return replace(feeder, customer_phases=phases, customer_nodes=nodes)
 
 
 @pytest.mark.parametrize(("machine_a", "cable_a"), [(100.0, 180.0), (144.0, 100.0), (np.nan, 100.0), (100.0, np.nan)])
@@ -95,14 +102,17 @@ def observe(two_bus: Feeder, make_day: Make, make_sessions: Make, scripted: Make
     run(two_bus, make_day(two_bus, 1, demand_kw=5.0, sessions=cars), witness)
     (seen,) = witness.seen
 
-    def make(current_a: Any, ev_kw: Any = 0.0, net_kw: Any = 5.0, head_a: Any = 0.0) -> Observation:
+    def make(
+        current_a: Any, ev_kw: Any = 0.0, net_kw: Any = 5.0, head_a: Any = 0.0, feeder: Feeder | None = None
+    ) -> Observation:
+        feeder = feeder or with_rating(two_bus, 100.0, 180.0)
+
         def three(value: Any) -> np.ndarray:
             return np.broadcast_to(np.asarray(value, float), (3,))
 
-        return replace(
-            seen, transformer_current_a=three(current_a) + 0j, head_current_a=three(head_a) + 0j, ev_kw=three(ev_kw),
-            net_kw=three(net_kw), voltage_v=three(230.0),
-        )  # fmt: skip
+        machine_a, cable_a = (feeder.network.branch(name).rating_a for name in ("TR1", "LINE1"))
+        percent = 100.0 * np.concatenate([three(current_a) / machine_a, three(head_a) / cable_a])
+        return replace(seen, limit_percent=percent, ev_kw=three(ev_kw), net_kw=three(net_kw), voltage_v=three(230.0))
 
     return make
 
@@ -121,8 +131,9 @@ def test_dimming_acts_on_the_phase_that_is_over_its_limit(two_bus: Feeder, obser
 
 
 def test_dimming_watches_the_head_line_too(two_bus: Feeder, observe: Make) -> None:
-    controller = Dimming(with_rating(two_bus, 300.0, 180.0))
-    assert controller.decide(observe(200.0, head_a=[179.0, 181.0, 0.0])).ev_limit_kw.tolist() == [np.inf, 4.2, np.inf]
+    feeder = with_rating(two_bus, 300.0, 180.0)
+    seen = observe(200.0, head_a=[179.0, 181.0, 0.0], feeder=feeder)
+    assert Dimming(feeder).decide(seen).ev_limit_kw.tolist() == [np.inf, 4.2, np.inf]
 
 
 def test_dimming_a_three_phase_charger_where_any_of_its_phases_is_over(two_bus: Feeder, observe: Make) -> None:
@@ -167,7 +178,8 @@ def test_a_new_plan_forgets_what_was_dimmed(two_bus: Feeder, observe: Make, make
 
 
 def test_a_dimmed_charger_keeps_six_amperes_where_they_are_more_than_4_2_kw(two_bus: Feeder, observe: Make) -> None:
-    feeder = replace(with_phases(with_rating(two_bus, 100.0, 180.0), (1,), (2,), (1, 2, 3)), nominal_voltage_v=240.0)
+    feeder = with_phases(with_rating(two_bus, 100.0, 180.0), (1,), (2,), (1, 2, 3))
+    feeder = replace(feeder, customer_nominal_v=np.full(3, 240.0))
     assert Dimming(feeder).decide(observe(150.0)).ev_limit_kw.tolist() == pytest.approx([4.2, 4.2, 4.32])
 
 

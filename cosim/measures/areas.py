@@ -1,0 +1,89 @@
+"""What each area of a feeder goes through: its transformers' loading, its customers' voltage and energy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cosim.measures import energy, transformer
+from cosim.trajectory import Trajectory
+
+
+def loading(run: Trajectory, area: str | None) -> dict[str, float]:
+    """Loading of the transformers that feed an area.
+
+    Parameters
+    ----------
+    run : Trajectory
+        What happened.
+    area : str or None
+        Its name; None for a feeder that no transformer feeds.
+
+    Returns
+    -------
+    dict of str to float
+        The metrics of the scoreboard that begin with ``transformer``; nan where there is no rating.
+    """
+    worst = run.area_percent(area)
+    _, hot_spot = transformer.hot_spot_c(worst / 100, run.exogenous.ambient_c, run.step_min)
+    power_kva = run.transformer_kva if area is None else run.area_kva[area]
+    return {
+        "transformer_peak_kva": float(np.abs(power_kva.sum(axis=1)).max()),
+        "transformer_peak_percent": float(worst.max()),
+        "transformer_overload_min": transformer.overload_min(worst, run.step_min),
+        "transformer_hot_spot_max_c": float(hot_spot.max()),
+        "transformer_ageing_h": transformer.ageing_h(hot_spot, run.step_min),
+    }
+
+
+def worst_loading(run: Trajectory) -> dict[str, float]:
+    """Loading of the worst area, figure by figure; minutes in which any area is overloaded."""
+    fed: list[str | None] = [area.name for area in run.feeder.areas if area.transformers]
+    found = [loading(run, name) for name in fed or [None]]
+    # a station with a cooler hot spot may still be the one of most kVA, so every figure has its own worst area
+    worst = {name: float(np.fmax.reduce([of_area[name] for of_area in found])) for name in found[0]}
+    worst["transformer_overload_min"] = transformer.overload_min(run.area_percent(), run.step_min)
+    return worst
+
+
+def by_area(run: Trajectory) -> list[dict[str, object]]:
+    """Every area of a feeder with its own figures, the most loaded first.
+
+    Parameters
+    ----------
+    run : Trajectory
+        What happened.
+
+    Returns
+    -------
+    list of dict
+        What the area is (``area``, ``parent``, ``transformers``, ``rating_kva``, ``nominal_voltage_v``, ``customers``),
+        the figures of `loading`, lowest and highest voltage of its customers and their energy; nan where there is none.
+    """
+    rows: list[dict[str, object]] = []
+    voltage_pu = run.voltage_v / run.feeder.customer_nominal_v
+    nothing = float("nan")
+    for area in run.feeder.areas:
+        own = list(area.customers)
+        figures = loading(run, area.name) if area.transformers else {}
+        rows.append(
+            {
+                "area": area.name,
+                "parent": area.parent or "",
+                "transformers": " ".join(area.transformers),
+                "rating_kva": area.rating_kva,
+                "nominal_voltage_v": area.nominal_voltage_v,
+                "customers": len(own),
+                **{name: figures.get(name, nothing) for name in _LOADING},
+                "voltage_min_pu": float(voltage_pu[:, own].min()) if own else nothing,
+                "voltage_max_pu": float(voltage_pu[:, own].max()) if own else nothing,
+                "import_kwh": float(energy.import_kwh(run.net_kw[:, own], run.step_min).sum()),
+                "export_kwh": float(energy.export_kwh(run.net_kw[:, own], run.step_min).sum()),
+            }
+        )
+    return sorted(rows, key=lambda row: -np.nan_to_num(float(str(row["transformer_peak_percent"])), nan=-1.0))
+
+
+_LOADING = (
+    "transformer_peak_kva", "transformer_peak_percent", "transformer_overload_min", "transformer_hot_spot_max_c",
+    "transformer_ageing_h",
+)  # fmt: skip
