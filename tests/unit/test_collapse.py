@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -209,16 +210,31 @@ def test_only_the_area_that_is_too_weak_is_shed(valley: Feeder, make_day: Make, 
     assert told.notes[0][1].count("of consumption served") == 1
 
 
-def test_areas_that_are_too_much_together_are_shed_together(valley: Feeder, make_day: Make, scripted: Make) -> None:
-    """Behind a line that neither street overloads alone."""
-    found = {}
+@pytest.mark.parametrize(
+    ("near_kw", "far_kw", "shed"),
+    [(300.0, 180.0, [True, True]), (300.0, 250.0, [False, True]), (1.0, 1.0, [])],
+    ids=["each alone would solve", "one would not", "all is well"],
+)
+def test_a_long_line_before_both_areas(
+    tmp_path: Path, make_day: Make, near_kw: float, far_kw: float, shed: list[bool]
+) -> None:
+    """What neither area is alone, too much, both are together: then both give way; else the one that is."""
+    master = tmp_path / "Master.dss"
+    master.write_text(VALLEY.replace("Length=3 ", "Length=60 "))
+    far_away = feeders.load(master)
+    day = make_day(far_away, 1, demand_kw=[[near_kw, far_kw / 2.0, far_kw / 2.0]])
+    found = []
     for engine in ENGINES:
-        day = make_day(valley, 1, demand_kw=[[260.0, 110.0, 110.0]], source_pu=[0.8])
-        stepper = Stepper(valley, day, engine=engine, on_collapse="shed")
+        stepper = Stepper(far_away, day, engine=engine, on_collapse="shed")
         stepper.reset()
-        stepper.step(FREE)
-        found[engine] = [one.served_share.tolist() for one in stepper.trajectory().collapses]
-    assert found["opendss"] == found["reduced"]
+        stepper.step(Setpoints.free(3))
+        told = stepper.trajectory()
+        found.append([one.served_share.tolist() for one in told.collapses])
+        assert scoreboard(told)["balance_error_percent"] < 1e-3
+    assert found[0] == found[1]
+    assert [share < 1.0 for one in found[0] for share in one] == shed
+    if shed == [True, True]:
+        assert len(set(found[0][0])) == 1  # by one factor
 
 
 def test_nothing_is_shed_where_not_even_nothing_solves(two_bus: Feeder, make_day: Make, scripted: Make) -> None:
@@ -251,3 +267,37 @@ def test_engines_that_disagree_are_told(evening: tuple[Any, Trajectory]) -> None
 def test_an_unknown_way_of_going_on_is_refused(two_bus: Feeder, make_day: Make, scripted: Make) -> None:
     with pytest.raises(ValueError, match="on_collapse='go on' must be one of stop, shed"):
         run(two_bus, make_day(two_bus, 1), scripted(FREE), on_collapse="go on")
+
+
+def test_the_command_line_says_that_not_all_was_served(cosim: Make, two_bus: Feeder, tmp_path: Path) -> None:
+    weak = two_bus.master.read_text().replace("Length=200", "Length=6000").replace("Buscoords Buscoords.csv", "")
+    (tmp_path / "Master.dss").write_text(weak)
+    text = (
+        'name = "weak"\nfeeder = "Master.dss"\nstart = 2026-05-15T16:00:00\nhorizon_h = 2\n[ev]\nshare = 1.0\n'
+        '[households]\nresponse = "immediate"\n[[runs]]\ncontroller = "none"\n[[runs]]\ncontroller = "dimming"\n'
+    )
+    (tmp_path / "weak.toml").write_text(text + '[grid]\non_collapse = "shed"\n')
+    folder = tmp_path / "out"
+    code, out, _ = cosim(
+        "run", str(tmp_path / "weak.toml"), "--engine", "reduced", "--out", str(folder), "--no-figures"
+    )
+    assert code == 0
+    metrics = json.loads((folder / "metrics.json").read_text())["controllers"]
+    table = pd.read_parquet(folder / "trajectories" / "none" / "collapses.parquet")
+    assert metrics["none"]["energy_not_served_kwh"] == pytest.approx(table["energy_not_served_kwh"].sum())
+    assert metrics["none"]["energy_not_served_kwh"] > 0.1
+    manifest = json.loads((folder / "manifest.json").read_text())
+    told = manifest["runs"]["none"]["collapses"]
+    assert len(told) == len(table)
+    assert told[0].startswith(f"step {table['step'][0]}: ")
+    assert (manifest["complete"], manifest["engine_crosscheck"]["none"]["collapses"]) == (True, min(len(told), 24))
+    report = (folder / "report.html").read_text()
+    assert "collapse: " in report
+    assert "of consumption served in" in report
+    assert "energy_not_served_kwh" in out
+    assert "energy_not_served_kwh" in "".join(cosim("compare", str(folder))[1].split()).replace("_\n", "_")
+    (tmp_path / "weak.toml").write_text(text)
+    code, _, err = cosim("run", str(tmp_path / "weak.toml"), "--out", str(tmp_path / "stopped"), "--no-figures")
+    assert code == 3
+    assert "of consumption served in" in err
+    assert "would have one" in err
