@@ -128,7 +128,6 @@ class OpenDssEngine:
     def __init__(self, feeder: Feeder) -> None:
         dss = _compile(feeder.master, feeder.source_pu, feeder.replaced_transformer, feeder.connections)
         _set_options(dss)
-        _set_missing_bases(dss, feeder)
         dss.Text.Command(_HARMLESS_LOADS)
         dss.Solution.Solve()
         names = [name.upper() for name in dss.Circuit.YNodeOrder()]
@@ -136,6 +135,7 @@ class OpenDssEngine:
         if sorted(names) != sorted(feeder.network.node_names):
             problem = "the file no longer defines the nodes that were read from it"
             raise InputError(Fault(str(feeder.master), "", problem, "load the feeder again"))
+        _set_missing_bases(dss, feeder)
         row = {name: index for index, name in enumerate(names)}
         order = np.array([row[name] for name in feeder.network.node_names])
         self._order = None if (order == np.arange(len(order))).all() else order

@@ -301,3 +301,27 @@ def test_the_command_line_says_that_not_all_was_served(cosim: Make, two_bus: Fee
     assert code == 3
     assert "of consumption served in" in err
     assert "would have one" in err
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_neutral_that_carries_nothing_is_no_collapse(
+    tmp_path: Path, make_day: Make, scripted: Make, engine: str
+) -> None:
+    """Without a voltage base OpenDSS asks such a neutral to stand still within a part of its own nanovolts."""
+    master = tmp_path / "Master.dss"
+    earth = "New Reactor.Earth phases=1 bus1=sourcebus.4 bus2=sourcebus.0 R=0 X=1e-10\n"
+    cable = "New Line.L{0} bus1={1}.1.2.3.4 bus2={2}.1.2.3.4 phases=4 r1=0.3 x1=0.1 r0=0.9 x0=0.3 length=0.1 units=km\n"
+    master.write_text(
+        "Clear\nNew Circuit.four_wire basekv=0.416 pu=1.0 phases=3\n" + earth + cable.format(1, "sourcebus", "b")
+        + cable.format(2, "b", "c") + "New Load.H1 bus1=b.1.4 phases=1 kv=0.24 kw=2 kvar=0\n"
+        "New Load.H2 bus1=c.2.4 phases=1 kv=0.24 kw=2 kvar=0\nSolve\n"
+    )  # fmt: skip
+    feeder = feeders.load(master)
+    demand = np.zeros((4, 2))
+    demand[1:3] = [[3.0, 1.0], [900.0, 1.0]]
+    day = make_day(feeder, 4, demand_kw=demand)
+    told = run(feeder, day, scripted(Setpoints.free(2)), engine=engine, on_collapse="shed")
+    assert [one.step for one in told.collapses] == [2]
+    neutral_v = np.abs(told.node_v[:, [name.endswith(".4") for name in feeder.network.node_names]]).max(axis=1)
+    assert neutral_v[0] < 1e-3 < neutral_v[1]
+    assert 0.05 < told.collapses[0].served_share[0] < 0.5
