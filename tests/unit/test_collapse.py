@@ -20,6 +20,7 @@ from cosim.contract import Curve, Feeder, LocalCurves, Setpoints
 from cosim.errors import CosimError, PowerFlowError, RunStoppedError
 from cosim.experiments.keep import cross_check
 from cosim.measures import scoreboard
+from cosim.network import TerminalPu, is_constant_power
 from cosim.opendss import OpenDssEngine
 from cosim.record import write_trajectory
 
@@ -325,3 +326,19 @@ def test_a_neutral_that_carries_nothing_is_no_collapse(
     neutral_v = np.abs(told.node_v[:, [name.endswith(".4") for name in feeder.network.node_names]]).max(axis=1)
     assert neutral_v[0] < 1e-3 < neutral_v[1]
     assert 0.05 < told.collapses[0].served_share[0] < 0.5
+
+
+def test_loads_feel_the_voltage_to_their_neutral_each_of_its_own_nominal() -> None:
+    terminal_pu = TerminalPu(np.array([0, 0, 2]), np.array([1, -1, -1]), np.array([230.0, 230.0, 6350.0]))
+    pu = terminal_pu(np.array([230.0, 120.0, 6350.0j]))
+    np.testing.assert_allclose(pu, [110.0 / 230.0, 1.0, 1.0])
+    assert not is_constant_power(pu)
+    assert is_constant_power(pu[1:])
+
+
+def test_opendss_finds_the_next_solution_after_the_wildest_load(two_bus: Feeder) -> None:
+    engine, one = OpenDssEngine(two_bus), np.array([1.0, 0.0, 0.0])
+    before = engine.solve(50.0 * one, 0.0 * one, np.nan).copy()
+    with pytest.raises(PowerFlowError, match="did not converge in 100 iterations"):
+        engine.solve(1e6 * one, 0.0 * one, np.nan)
+    np.testing.assert_allclose(engine.solve(50.0 * one, 0.0 * one, np.nan), before, rtol=1e-6)
