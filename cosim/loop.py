@@ -25,6 +25,7 @@ def run(
     control_min: float = 15,
     forecast: Forecast | None = None,
     behaviour: Behaviour | None = None,
+    on_collapse: str = "stop",
     label: str = "run",
     decide_limit_s: float | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -50,6 +51,9 @@ def run(
         What controller and households are told beforehand. Without one they get perfect foresight, called ``oracle``.
     behaviour : Behaviour, optional
         How households react; cheapest hours first, all obeying, without one.
+    on_collapse : str
+        What a step without power flow does: ``stop`` ends the run there; ``shed`` serves in every area the largest
+        share of consumption that solves, marks the step and goes on (see `cosim.collapse`).
     label : str
         Name of the run.
     decide_limit_s : float, optional
@@ -71,13 +75,16 @@ def run(
         what it is shown, or answers with something else than possible setpoints; the message names the step and the
         reason.
     ValueError
-        Where the steps do not fit each other, or the engine is unknown.
+        Where the steps do not fit each other, or engine or ``on_collapse`` is unknown.
     """
     every = round(control_min / step_min)
     if every < 1 or abs(every * step_min - control_min) > 1e-9:
         raise ValueError(f"control_min={control_min} must be a whole multiple of step_min={step_min}")
     began = time.perf_counter()
-    stepper = Stepper(feeder, exogenous, engine=engine, step_min=step_min, forecast=forecast, behaviour=behaviour)
+    stepper = Stepper(
+        feeder, exogenous, engine=engine, step_min=step_min, forecast=forecast, behaviour=behaviour,
+        on_collapse=on_collapse,
+    )  # fmt: skip
     watch = _Stopwatch()
     every = 1 if getattr(controller, "every_step", BaseController.every_step) else every
 

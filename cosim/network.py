@@ -295,3 +295,36 @@ class ServedPower:
             asked_a = asked_a - (1e3 * fed_kva[self._rows] / voltage_v[self._rows]).conj()
         missing_a = self._admittance @ voltage_v + asked_a  # the network takes back what loads draw
         return float(np.abs(voltage_v[self._rows] * missing_a).max()) / 1e3
+
+
+CONSTANT_POWER_PU = (0.5, 1.5)
+"""Voltages of nominal between which OpenDSS keeps loads at constant power; beyond, a "solution" serves other powers."""
+
+
+class TerminalPu:
+    """Voltages of every customer's every phase to its neutral, per unit of the customer's own nominal.
+
+    Parameters
+    ----------
+    nodes, neutrals : ndarray of int, shape (terminal,)
+        Rows of the phase nodes, and of the neutrals; -1 for earth.
+    nominal_v : float or ndarray of shape (terminal,)
+        Phase to neutral [V].
+    """
+
+    def __init__(self, nodes: Int, neutrals: Int, nominal_v: float | Float) -> None:
+        self.nodes, self.nominal_v = nodes, np.broadcast_to(nominal_v, len(nodes))
+        self._neutrals = neutrals if (neutrals >= 0).any() else None
+
+    def __call__(self, voltage: Complex) -> Float:
+        """Magnitudes at node voltages [V] of shape (node,), shape (terminal,) [pu]."""
+        across = voltage[self.nodes]
+        if self._neutrals is not None:
+            across = across - np.where(self._neutrals >= 0, voltage[self._neutrals], 0.0)
+        return np.asarray(np.abs(across) / self.nominal_v)
+
+
+def is_constant_power(terminal_pu: Float) -> bool:
+    """Whether all loads are still constant power at these voltages."""
+    low, high = CONSTANT_POWER_PU
+    return bool(terminal_pu.min(initial=1.0) > low and terminal_pu.max(initial=1.0) < high)

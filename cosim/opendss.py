@@ -40,6 +40,7 @@ from cosim.dss_reading import (
 )
 from cosim.dss_trial import refused, try_alone
 from cosim.errors import Fault, InputError, PowerFlowError
+from cosim.network import TerminalPu, is_constant_power
 
 TOLERANCE = 1e-8
 """Relative convergence tolerance; the engine's own default of 1e-4 is 7e-6 pu off."""
@@ -51,6 +52,8 @@ _SNAPSHOT = (
 """One snapshot a solve: time, growth and taps are the co-simulation's to decide, or nobody's."""
 _OWN_SNAPSHOT = "set mode=snap"
 _TIGHT = f"set tolerance={TOLERANCE} maxiterations=100"
+_PATIENCE = 10
+"""So many times 100 iterations: towards the point of collapse they slow down, and 100 end 0.5 % before it."""
 _HARMLESS_LOADS = "batchedit load..* kw=1 kvar=0"
 """The engine linearises loads where it first meets them: from a file's huge loads, small ones converge badly."""
 _CONSTANT_POWER = "model=1 vminpu=0.5 vlowpu=0.5 vmaxpu=1.5"
@@ -230,6 +233,7 @@ class OpenDssEngine:
         if len(names) - len(others) != len(feeder.network.node_names) or (others and not feeder.network.injectors):
             problem = "the file no longer defines the nodes that were read from it"
             raise InputError(Fault(str(feeder.master), "", problem, "load the feeder again"))
+        _set_missing_bases(dss, feeder)
         row = {name: index for index, name in enumerate(names)}
         order = np.array([row[name] for name in feeder.network.node_names])
         self._order = None if len(order) == len(names) and (order == np.arange(len(order))).all() else order
@@ -242,6 +246,9 @@ class OpenDssEngine:
         self._lib = low_level(dss)
         self._ffi = dss.dss_ffi
         self._pointer = self._ffi.new("double**")
+        customer, nodes, neutrals = feeder.terminals
+        self._terminal_pu = TerminalPu(nodes, neutrals, feeder.customer_nominal_v[customer])
+        self._sound_v = self._engine_v().copy()
         self._is_new = True
 
     def start(self, start: datetime, step_min: float) -> OwnElements | None:
@@ -297,16 +304,30 @@ class OpenDssEngine:
             select(index)
             set_kw(kw)
             set_kvar(kvar)
-        lib.Solution_SolveNoControl()  # taps and switches stay as in the file; only the loop is skipped
+        iterations = 0
+        for _ in range(_PATIENCE):
+            lib.Solution_SolveNoControl()  # taps and switches stay as in the file; only the loop is skipped
+            iterations += lib.Solution_Get_Iterations()
+            if lib.Solution_Get_Converged() or not is_constant_power(self._terminal_pu(self._ordered_v())):
+                break
         if not lib.Solution_Get_Converged():
+            # the next solve starts from the voltages that are there, and from these it may find none for any load
+            self._engine_v()[:] = self._sound_v
             raise PowerFlowError(
-                f"OpenDSS did not converge in {lib.Solution_Get_Iterations()} iterations with a net load of "
+                f"OpenDSS did not converge in {iterations} iterations with a net load of "
                 f"{p_kw.sum():.1f} kW (largest customer {p_kw.max():.1f} kW)"
             )
-        lib.YMatrix_getVpointer(self._pointer)
-        buffer = self._ffi.buffer(self._pointer[0], 16 * (self._nodes + 1))  # 16 bytes a complex number
-        voltages: Complex = np.frombuffer(buffer, dtype=complex)[1:]  # entry 0 is earth
+        return self._ordered_v()
+
+    def _ordered_v(self) -> Complex:
+        voltages = self._engine_v()
         return voltages if self._order is None else voltages[self._order]
+
+    def _engine_v(self) -> Complex:
+        """Node voltages in the engine's own memory and order."""
+        self._lib.YMatrix_getVpointer(self._pointer)
+        buffer = self._ffi.buffer(self._pointer[0], 16 * (self._nodes + 1))  # 16 bytes a complex number
+        return np.frombuffer(buffer, dtype=complex)[1:]  # entry 0 is earth
 
 
 def low_level(dss: Any) -> Any:
@@ -396,6 +417,22 @@ def _follow(dss: Any, customers: Sequence[str], laws: LoadLaws) -> list[str]:
         beside.append(f"{name}_AT_CONSTANT_POWER")
         dss.Text.Command(f'new "Load.{beside[-1]}" {same} {_CONSTANT_POWER}')
     return beside
+
+
+def _set_missing_bases(dss: Any, feeder: Feeder) -> None:
+    """Give buses without a voltage base their voltage without loads.
+
+    Without one, the engine asks a neutral conductor that carries next to nothing to stand still within a part of its
+    own few nanovolts, which it never does.
+    """
+    highest_v: dict[str, float] = {}
+    for name, volts in zip(feeder.network.node_names, np.abs(feeder.network.no_load_v).tolist(), strict=True):
+        bus = name.rpartition(".")[0]
+        highest_v[bus] = max(highest_v.get(bus, 0.0), volts)
+    for bus, volts in highest_v.items():
+        dss.Circuit.SetActiveBus(bus)
+        if volts > 0.0 and not dss.Bus.kVBase():
+            dss.Text.Command(f'setkvbase bus="{bus}" kvln={volts / 1e3:.9g}')
 
 
 def _replace_transformer(dss: Any, master: Path, spec: TransformerSpec) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cosim.collapse import Collapse
 from cosim.contract import Decision
 from cosim.folder import write_whole
 from cosim.measures import hot_spot_c
@@ -53,6 +54,8 @@ def write_trajectory(trajectory: Trajectory, folder: Path) -> None:
         tables["other_sources"] = _wide(trajectory.feeder.network.injectors, trajectory.others_kw)
     if trajectory.feeder.taps == "controlled":
         tables["taps"] = _taps(trajectory)
+    if trajectory.collapses:
+        tables["collapses"] = _collapses(trajectory.collapses)
     for name, left in trajectory.artifacts.items():
         if isinstance(left, Mapping):
             text = json.dumps(left, indent=2, allow_nan=False) + "\n"
@@ -68,6 +71,19 @@ def _write(table: pa.Table, path: Path) -> None:
     others = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
     pq.write_table(
         table, path, compression="zstd", use_dictionary=others, use_byte_stream_split=floats, write_statistics=False
+    )
+
+
+def _collapses(collapses: Sequence[Collapse]) -> pa.Table:
+    """One row per area of every step without power flow."""
+    return pa.table(
+        {
+            "step": np.repeat([np.int32(one.step) for one in collapses], [len(one.areas) for one in collapses]),
+            "area": [area for one in collapses for area in one.areas],
+            "customers": [count for one in collapses for count in one.customers],
+            "served_share": np.concatenate([one.served_share for one in collapses]),
+            "energy_not_served_kwh": np.concatenate([one.not_served_kwh for one in collapses]),
+        }
     )
 
 

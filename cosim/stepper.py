@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
+from cosim.collapse import ON_COLLAPSE
 from cosim.contract import Engine, Exogenous, Feeder, Forecast, Observation, Setpoints
 from cosim.guard import check_setpoints
 from cosim.households import Behaviour
@@ -40,6 +41,10 @@ class World(Protocol):
     def step_min(self) -> float:
         """Length of a step of its runs [min]."""
 
+    @property
+    def on_collapse(self) -> str:
+        """What a step without solution does: ``stop`` or ``shed``."""
+
     def redraw(self, seed: int) -> World:
         """Return the same question with everything that is drawn drawn from another seed."""
 
@@ -53,6 +58,7 @@ class _Given:
     forecast: Forecast
     behaviour: Behaviour
     step_min: float = 5.0
+    on_collapse: str = "stop"
 
     def redraw(self, seed: int) -> World:
         raise ValueError(f"reset(seed={seed}): this day was given, not drawn; make the stepper from cosim.load")
@@ -80,11 +86,14 @@ class Stepper:
         What households and controllers are told beforehand; of the world itself, else perfect foresight (``oracle``).
     behaviour : Behaviour, optional
         How households react; of the world itself, else cheapest hours first, all obeying.
+    on_collapse : str, optional
+        What a step without power flow does: ``stop`` (raises), or ``shed`` (in every area as much is served as solves,
+        see `cosim.collapse`); of the world itself, else ``stop``.
 
     Raises
     ------
     ValueError
-        Where the steps do not fit the day, or the engine is unknown.
+        Where the steps do not fit the day, or engine or ``on_collapse`` is unknown.
     """
 
     def __init__(
@@ -96,12 +105,16 @@ class Stepper:
         step_min: float | None = None,
         forecast: Forecast | None = None,
         behaviour: Behaviour | None = None,
+        on_collapse: str | None = None,
     ) -> None:
+        if on_collapse not in (None, *ON_COLLAPSE):
+            raise ValueError(f"on_collapse={on_collapse!r} must be one of {', '.join(ON_COLLAPSE)}")
         if isinstance(world, Feeder):
             if exogenous is None:
                 raise TypeError("a feeder needs a day: give exogenous too, or a day as cosim.load makes it")
             world = _Given(world, exogenous, Forecast("oracle", exogenous), Behaviour())
         self._world, self._engine_name, self._given = world, engine, (forecast, behaviour)
+        self._on_collapse = on_collapse
         self._plant: Plant | None = None
         self.step_min = world.step_min if step_min is None else step_min
         self._take(world)
@@ -122,7 +135,14 @@ class Stepper:
         """
         if seed is not None:
             self._take(self._world.redraw(seed))
-        self._plant = Plant(self.feeder, self.exogenous, self._engine, self.forecast.expected, self.behaviour)
+        self._plant = Plant(
+            self.feeder,
+            self.exogenous,
+            self._engine,
+            self.forecast.expected,
+            self.behaviour,
+            self._on_collapse or self._world.on_collapse,
+        )
         with ONE_THREAD:
             return self._plant.reset()
 

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cosim.collapse import Collapse
 from cosim.contract import Artifact, Branch, Complex, Decision, Exogenous, Feeder, Float
 from cosim.network import branch_losses_kw, monitored_currents
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+DEEP_UNDERVOLTAGE_PU = 0.8
+"""Below it real devices leave the model: they trip, stall or draw other powers. A step that goes there is told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +35,8 @@ class Trajectory:
         The day on the steps of the run; cut to the steps that were completed.
     control_min : float
         Time between decisions [min].
+    demand_kw, demand_kvar : ndarray, shape (step, customer)
+        Demand of the homes that was served; that of ``exogenous``, but where a step was shed.
     ev_kw, pv_kw, pv_kvar, soc_kwh, plugged : ndarray, shape (step, customer)
         Charging, generation, reactive power consumed by the inverter, battery content at the end of the step,
         share of the step in which a car was plugged in.
@@ -55,6 +62,8 @@ class Trajectory:
     switchings : tuple of (int, str, float, float)
         Step, element, and tap [pu] or capacitor steps in service before and after, where ``feeder.taps`` are
         controlled.
+    collapses : tuple of Collapse
+        Steps without a power flow, and what was served instead; the last may be the one that ended the run.
     artifacts : mapping of str to DataFrame or plain data
         What the controller left behind, see `cosim.artifacts`.
     complete : bool
@@ -70,6 +79,8 @@ class Trajectory:
     feeder: Feeder
     exogenous: Exogenous
     control_min: float
+    demand_kw: Float
+    demand_kvar: Float
     ev_kw: Float
     pv_kw: Float
     pv_kvar: Float
@@ -89,6 +100,7 @@ class Trajectory:
     unservable_kwh: Float
     others_kw: Float = field(default_factory=lambda: np.empty((0, 0)))
     switchings: tuple[tuple[int, str, float, float], ...] = ()
+    collapses: tuple[Collapse, ...] = ()
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
     complete: bool = True
     reproducible: bool = True
@@ -117,13 +129,6 @@ class Trajectory:
 
         left = self.artifacts.get(name)
         return left if isinstance(left, pd.DataFrame) and len(left) else None
-
-    @cached_property
-    def demand_kw(self) -> Float:
-        """What households drew, shape (step, customer) [kW]: of the day, where it does not depend on the voltage."""
-        if self.feeder.load_laws is None:
-            return self.exogenous.demand_kw
-        return self.net_kw - self.ev_kw + self.pv_kw
 
     @cached_property
     def voltage_v(self) -> Float:

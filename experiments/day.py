@@ -192,6 +192,7 @@ class Day(Place):
             control_min=self.scenario.control_min,
             forecast=self.forecast_of(spec),
             behaviour=self.behaviour_of(spec),
+            on_collapse=self.on_collapse,
             label=spec.name,
             decide_limit_s=self.scenario.decide_limit_s,
             progress=progress,
@@ -206,6 +207,11 @@ class Day(Place):
     def step_min(self) -> float:
         """Length of a step of its runs [min]."""
         return self.scenario.step_min
+
+    @property
+    def on_collapse(self) -> str:
+        """What a step without power flow does."""
+        return self.scenario.grid.on_collapse
 
     @property
     def forecast(self) -> Forecast:

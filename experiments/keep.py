@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from cosim import Trajectory
-from cosim.errors import CosimError, RunStoppedError, reason
+from cosim.collapse import PowerFlow
+from cosim.errors import CosimError, PowerFlowError, RunStoppedError, UnsupportedError, reason
 from cosim.experiments.unbalance_tables import analyse, describe, write_unbalance
 from cosim.measures import scoreboard, worst_moments
 from cosim.measures.areas import by_area
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, str, int, int], None]
 """Called with (label of a run or ``SHARED``, phase, completed parts, all parts)."""
+
+Item = TypeVar("Item")
 
 INTERRUPTED = 130
 _CROSS_CHECKED_STEPS = 24
@@ -46,7 +49,7 @@ class RunResult:
     worst : dict of str to dict
         Place and time of the worst of each metric that has one; see `cosim.measures.worst_moments`.
     crosscheck : dict of str to float
-        See `cross_check`; empty of a run on OpenDSS itself.
+        See `cross_check`; empty of a run on OpenDSS in which every step has a power flow.
     missing : list of str
         Phases that failed: what they write and measure is not there, or only in part.
     """
@@ -134,7 +137,7 @@ def keep_run(
         write_unbalance(found, folder / "unbalance" / label)
 
     def check() -> None:
-        if trajectory.engine != "opendss":
+        if trajectory.engine != "opendss" or trajectory.collapses:
             result.crosscheck.update(cross_check(trajectory))
 
     def prove() -> None:
@@ -177,23 +180,51 @@ def write_proof(folder: Path, trajectory: Trajectory, composition: Day) -> None:
 
 
 def cross_check(trajectory: Trajectory) -> dict[str, float]:
-    """Replay sampled steps of a run in OpenDSS and compare all node voltages.
+    """Replay sampled steps of a run in the other engine: the same voltages, and none where there was no solution.
 
     Parameters
     ----------
     trajectory : Trajectory
-        A run on another engine.
+        A run on another engine than OpenDSS, of which all node voltages are compared; or one on OpenDSS, of whose steps
+        without power flow the reduced network is asked.
 
     Returns
     -------
     dict
-        ``steps`` compared, and the largest difference ``voltage_max_pu`` of the declared nominal voltage.
+        ``steps`` compared, and the largest difference ``voltage_max_pu`` of the declared nominal voltage; where steps
+        had no power flow, the number of those asked about, ``collapses``. Empty where the reduced network cannot
+        represent the feeder.
+
+    Raises
+    ------
+    PowerFlowError
+        Where one engine has a solution and the other none.
     """
-    truth = make_engine("opendss", trajectory.feeder)
-    steps = np.unique(np.linspace(0, trajectory.steps - 1, _CROSS_CHECKED_STEPS).astype(int))
-    base = trajectory.feeder.nominal_voltage_v
-    worst = 0.0
+    is_truth = trajectory.engine == "opendss"
+    other = "reduced" if is_truth else "opendss"
+    try:
+        flow = PowerFlow(trajectory.feeder, make_engine(other, trajectory.feeder))
+    except UnsupportedError:
+        return {}
+    base, worst = trajectory.feeder.nominal_voltage_v, 0.0
+    steps = [] if is_truth else _sampled(range(trajectory.steps))
     for k in steps:
-        voltage = truth.solve(trajectory.net_kw[k], trajectory.net_kvar[k], float(trajectory.exogenous.source_pu[k]))
+        try:
+            net = trajectory.net_kw[k], trajectory.net_kvar[k]
+            voltage = flow.solve(*net, float(trajectory.exogenous.source_pu[k]))
+        except PowerFlowError as error:
+            raise PowerFlowError(f"step {k} has a solution in {trajectory.engine} only: {error}") from error
         worst = max(worst, float(np.abs(voltage - trajectory.node_v[k]).max()) / base)
-    return {"steps": float(len(steps)), "voltage_max_pu": worst}
+    collapses = _sampled(trajectory.collapses)
+    for one in collapses:
+        with suppress(PowerFlowError):
+            flow.solve(one.asked_kw, one.asked_kvar, one.source_pu)
+            raise CosimError(f"step {one.step} has a solution in {other}, and none in {trajectory.engine}")
+    compared = {} if is_truth else {"steps": float(len(steps)), "voltage_max_pu": worst}
+    return {**compared, **({"collapses": float(len(collapses))} if collapses else {})}
+
+
+def _sampled(items: Sequence[Item]) -> list[Item]:
+    """Take as many as are cross-checked, evenly; the first and the last among them."""
+    count = min(len(items), _CROSS_CHECKED_STEPS)
+    return [items[row] for row in np.linspace(0, len(items) - 1, count).astype(int).tolist()]

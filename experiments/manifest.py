@@ -90,6 +90,7 @@ def _of_run(
         "stopped": None if failed is None else str(failed),
         "steps": 0 if trajectory is None else trajectory.steps,
         "engine": None if trajectory is None else trajectory.engine,
+        "collapses": [] if trajectory is None else [f"step {one.step}: {one}" for one in trajectory.collapses],
         "elsewhere": _ELSEWHERE[searched],
         "controller": run.controller,
         "options": run.options,

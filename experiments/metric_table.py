@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,6 +33,8 @@ class Metric:
         Value that must not be passed in the bad direction.
     headline : bool
         Shown in the terminal.
+    alarm : bool
+        Shown there where it is not zero.
     digits : int
         After the decimal point.
     group : str
@@ -48,6 +50,7 @@ class Metric:
     better: str = ""
     limit: float | None = None
     headline: bool = False
+    alarm: bool = False
     digits: int = 1
     group: str = "Others"
     check: bool = False
@@ -58,6 +61,10 @@ class Metric:
         """Arrow and words of the better direction; empty where nobody can win."""
         words = {"low": ("↓", "lower is better"), "high": ("↑", "higher is better")}
         return words.get("" if self.check else self.better, ("", ""))
+
+    def shown(self, values: Iterable[float]) -> bool:
+        """Whether it is among the headlines, given its values in all runs."""
+        return self.headline or (self.alarm and any(value > 0.0 for value in values))
 
     def violated(self, value: float) -> bool:
         """Whether the value passes the limit."""

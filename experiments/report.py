@@ -103,7 +103,12 @@ def write_report(
         above_kva=ABOVE_KVA,
         unbalance={label: results.runs[label].unbalance for label in runs.labels},
         areas={label: results.runs[label].areas for label in runs.labels} if len(day.feeder.areas) > 1 else {},
-        headlines=[row for _, found in groups for row in found if row.metric.headline],
+        headlines=[
+            row
+            for _, found in groups
+            for row in found
+            if row.metric.shown(runs.metric(one, row.name) for one in runs.labels)
+        ],
         pictures=[figure for figure in figures if figure.path is not None],
         missing=[figure for figure in figures if figure.path is None],
         assumptions=assumptions(day, manifest["engine"]),

@@ -127,6 +127,7 @@ class Grid(_Table):
         (), strict=False, description="Elements of the file that a run cannot honour, to be run with all the same",
         examples=[["Storage.bat"]],
     )  # fmt: skip
+    on_collapse: Literal["stop", "shed"] = Field("stop", description="What a step without power flow does to its run")
 
 
 class LoadModel(_Table):

@@ -135,7 +135,11 @@ def _print_missing(console: Console, stopped: Mapping[str, str], metrics: Metric
 
 def _shown(metrics: Metrics, everything: bool) -> list[str]:
     present = dict.fromkeys(name for values in metrics.values() for name in values)
-    return [name for name in present if everything or metric_of(name).headline]
+    return [
+        name
+        for name in present
+        if everything or metric_of(name).shown(values.get(name, math.nan) for values in metrics.values())
+    ]
 
 
 def _named(label: str, stopped: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from cosim.measures import areas, energy, fairness, promise, transformer, unbala
 from cosim.measures._arrays import Float
 from cosim.network import terminal_currents
 from cosim.threads import ONE_THREAD
-from cosim.trajectory import Trajectory
+from cosim.trajectory import DEEP_UNDERVOLTAGE_PU, Trajectory
 
 _ROUNDING_KWH = 1e-9
 _LEAST_HYPERVOLUME = 1e-4  # of the box: below it there is nothing to gain, and a share of it says nothing
@@ -75,6 +75,7 @@ def _voltage_metrics(run: Trajectory) -> dict[str, float]:
     lower_pu, upper_pu = standard.limits_pu(terminal_nominal_v)
     lowest_pu, highest_pu = voltage_quality.voltage_extremes_pu(terminal_v, terminal_nominal_v)
     at_terminals = voltage_quality.voltage_compliant(terminal_v, terminal_nominal_v, step_min, standard)
+    is_deep = (terminal_v < DEEP_UNDERVOLTAGE_PU * terminal_nominal_v).any(axis=1)
     first_terminal = np.unique(customer, return_index=True)[1]
     judged = np.isfinite(lower_pu[first_terminal])
     compliant = np.logical_and.reduceat(at_terminals, first_terminal)[judged]
@@ -84,6 +85,7 @@ def _voltage_metrics(run: Trajectory) -> dict[str, float]:
         "voltage_max_pu": highest_pu,
         "overvoltage_min": voltage_quality.overvoltage_min(terminal_v, terminal_nominal_v, step_min, upper_pu),
         "undervoltage_min": voltage_quality.undervoltage_min(terminal_v, terminal_nominal_v, step_min, lower_pu),
+        "deep_undervoltage_minutes": step_min * float(is_deep.sum()),
         "voltage_compliant_customers_percent": percent,
         "en50160_compliant_customers_percent": percent if standard == EN_50160 else float("nan"),
     }
@@ -142,6 +144,8 @@ def _energy_metrics(run: Trajectory) -> dict[str, float]:
         else energy.balance_error_percent(fed_in_kwh, generated_kwh, consumed_kwh, lost_kwh)
     )
     return {
+        # a step that ended the run is no part of it
+        "energy_not_served_kwh": float(sum(c.not_served_kwh.sum() for c in run.collapses if c.step < run.steps)),
         "losses_kwh": lost_kwh,
         "balance_error_percent": balance_percent,
         "import_kwh": float(energy.import_kwh(run.net_kw, step_min).sum()),

@@ -60,6 +60,7 @@ def metrics_of(street: Street, label: str, now: Solved) -> dict[str, float]:
         "voltage_min_pu": every.min(),
         "voltage_max_pu": every.max(),
         "overvoltage_min": (every > 1.1).any(axis=1).sum() * STEP_MIN,
+        "deep_undervoltage_minutes": (every < 0.8).any(axis=1).sum() * STEP_MIN,
         "undervoltage_min": (every < 0.9).any(axis=1).sum() * STEP_MIN,
         **dict.fromkeys(
             ("voltage_compliant_customers_percent", "en50160_compliant_customers_percent"),
@@ -73,6 +74,7 @@ def metrics_of(street: Street, label: str, now: Solved) -> dict[str, float]:
         "transformer_ageing_h": (2.0 ** ((hottest - 98.0) / 6.0)).sum() * STEP_H,
         "line_peak_percent": lines.max(),
         "line_overload_min": (lines > 100.0).any(axis=1).sum() * STEP_MIN,
+        "energy_not_served_kwh": 0.0,
         "losses_kwh": losses,
         "balance_error_percent": 100.0 * abs(source + pv.to_numpy().sum() * STEP_H - consumed - losses) / losses,
         "import_kwh": import_kwh.sum(),

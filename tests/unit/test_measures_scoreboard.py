@@ -104,7 +104,8 @@ def trajectory(**changes) -> Trajectory:
     planned = np.full(STEPS, np.nan)
     run = Trajectory(
         label="test", engine="hand", feeder=place, exogenous=day(sessions, pv_available, demand), control_min=10.0,
-        ev_kw=ev, pv_kw=pv, pv_kvar=np.zeros((STEPS, 3)), soc_kwh=np.zeros((STEPS, 3)), plugged=plugged,
+        demand_kw=demand, demand_kvar=np.zeros((STEPS, 3)), ev_kw=ev, pv_kw=pv, pv_kvar=np.zeros((STEPS, 3)),
+        soc_kwh=np.zeros((STEPS, 3)), plugged=plugged,
         import_cap_kw=cap, ev_limit_kw=np.full((STEPS, 3), np.inf), pv_limit_kw=np.full((STEPS, 3), np.inf),
         net_kw=net, net_kvar=np.zeros((STEPS, 3)), node_v=solve(place, net), degraded=np.arange(STEPS) == 3, notes=(),
         decisions=((0, Decision()),), planned_kva=planned, delivered_kwh=np.array([9.0, 0.0]),
