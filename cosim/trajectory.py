@@ -47,7 +47,7 @@ class Trajectory:
     node_v : ndarray of complex, shape (step, node)
         Phase-to-earth voltages [V].
     degraded : ndarray of bool, shape (step,)
-        A fallback, a clipped setpoint, a curve that did not settle or power not served as requested.
+        A fallback, a clipped setpoint, a curve that did not settle, power not served as requested or no power flow.
     notes : tuple of (int, str)
         Step and reason of every degradation and of every warning.
     decisions : tuple of (int, Decision)
