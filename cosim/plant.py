@@ -271,7 +271,7 @@ class Plant:
     def _drawn(self, demand: tuple[Float, Float], voltage: Complex) -> tuple[Float, Float, Complex]:
         """Active and reactive power of the households at these voltages, and what it is at every port [kVA]."""
         customer, (demand_kw, demand_kvar) = self._port_customer, demand
-        port_kva: Complex = ((demand_kw + 1j * demand_kvar) / self._ports_each)[customer]
+        port_kva = np.asarray((demand_kw + 1j * demand_kvar) / self._ports_each, dtype=complex)[customer]
         if self._laws is None:
             return demand_kw, demand_kvar, port_kva
         of_p, of_q = self._laws.drawn(customer, np.asarray(self._served_power.across @ voltage))

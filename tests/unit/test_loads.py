@@ -91,7 +91,7 @@ def solved(feeder: Feeder, make_day: Make, engine: str = "opendss", **day: Any) 
     """A step without control, of what the file's loads are rated at."""
     rated = {"demand_kw": feeder.load_kw, "demand_kvar": feeder.load_kvar}
     trajectory = run(feeder, make_day(feeder, 2, **rated | day), NoControl(feeder), control_min=5, engine=engine)
-    assert trajectory.notes == ()
+    assert not trajectory.degraded.any()
     assert scoreboard(trajectory)["balance_error_percent"] < 1e-3
     return trajectory
 
@@ -124,7 +124,7 @@ def test_cars_and_roofs_are_constant_power_beside_them(feeder: Make, make_day: M
     beside = "New Load.CAR Phases=1 Bus1=end.3 kV=0.23 kW=3.7 kvar=0 Vminpu=0.5 Vmaxpu=1.5\n"
     beside += "New Load.SUN Phases=1 Bus1=end.3 kV=0.23 kW=-5 kvar=0 Vminpu=0.5 Vmaxpu=1.5\n"
     plain = Plain(MODELS + beside)
-    assert trajectory.notes == ()
+    assert not trajectory.degraded.any()
     assert trajectory.ev_kw[0, car] == pytest.approx(3.7)
     np.testing.assert_allclose(trajectory.node_v[0], plain.voltage_v(street), atol=1e-6 * 230)
     np.testing.assert_allclose(trajectory.demand_kw[0], plain.kva(*street.customers).real, atol=1e-5)
