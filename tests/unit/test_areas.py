@@ -1,0 +1,237 @@
+"""Feeders of several transformers, voltages and phases, against what plain OpenDSS says of every winding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import opendssdirect
+import pytest
+
+from cosim import controllers, feeders
+from cosim.contract import Exogenous, Feeder, Setpoints
+from cosim.errors import InputError
+from cosim.households import Behaviour
+from cosim.loop import run
+from cosim.measures import scoreboard
+from cosim.measures.areas import by_area
+from cosim.trajectory import Trajectory
+
+MakeDay = Callable[..., Exogenous]
+Make = Callable[..., Any]
+
+HEAD = "Clear\nSet DefaultBaseFrequency=50\nNew Circuit.test bus1=mv basekv=11 pu=1.0 isc3=3000 isc1=2500\n"
+END = "Set voltagebases=[11 0.416]\nCalcvoltagebases\nSolve\n"
+LOAD = "New Load.{} bus1={} phases=1 kv={} kw={} pf=0.95 model=1 vminpu=0.5 vmaxpu=1.5\n"
+
+
+def machine(name: str, buses: str, kva: float, kvs: str = "11 0.416", conns: str = "delta wye", **more: str) -> str:
+    given = " ".join(f"{key}={value}" for key, value in more.items())
+    return (
+        f"New Transformer.{name} windings=2 buses=({buses}) conns=({conns}) kvs=({kvs}) kvas=({kva} {kva}) xhl=4 "
+        f"%loadloss=1 {given}\n"
+    )
+
+
+def cable(name: str, ends: str, amps: float = 0.0, length_km: float = 0.1) -> str:
+    one, other = ends.split()
+    rating = f" normamps={amps} emergamps={amps}" if amps else ""
+    return (
+        f"New Line.{name} bus1={one} bus2={other} phases=3 r1=0.1 x1=0.1 r0=0.3 x0=0.3 c1=0 c0=0 length={length_km} "
+        f"units=km{rating}\n"
+    )
+
+
+TWO = (
+    HEAD + machine("big", "mv lv1", 100) + machine("small", "mv lv2", 25) + cable("c1", "lv1 x") + cable("c2", "lv2 y")
+)
+TWO += "".join(LOAD.format(f"x{k}", f"x.{k}", 0.24, 3) for k in (1, 2, 3))
+TWO += "".join(LOAD.format(f"y{k}", f"y.{k}", 0.24, 15) for k in (1, 2)) + END
+
+SPLIT = (
+    "Clear\nSet DefaultBaseFrequency=60\nNew Circuit.test bus1=mv basekv=12.47 pu=1.0 isc3=3000 isc1=2500\n"
+    "New Transformer.can phases=1 windings=3 buses=(mv.2.0 lv.1.0 lv.0.2) kvs=(7.2 0.12 0.12) kvas=(25 25 25) "
+    "xhl=2 xht=2 xlt=1.4 %rs=(0.6 1.2 1.2)\n"
+    "New Line.drop bus1=lv.1.2 bus2=house.1.2 phases=2 rmatrix=[0.25|0.08 0.25] xmatrix=[0.13|0.09 0.13] "
+    "cmatrix=[0|0 0] length=0.02 units=km normamps=150 emergamps=200\n{}"
+    "Set voltagebases=[12.47 0.208]\nCalcvoltagebases\nSolve\n"
+)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    def written(text: str) -> Path:
+        (tmp_path / "Master.dss").write_text(text)
+        return tmp_path / "Master.dss"
+
+    return written
+
+
+def as_in_the_file(feeder: Feeder, make_day: MakeDay, engine: str = "opendss") -> Trajectory:
+    day = make_day(feeder, 2, demand_kw=feeder.load_kw, demand_kvar=feeder.load_kvar)
+    return run(feeder, day, controllers.make("none", feeder), engine=engine)
+
+
+def plain_currents_a(master: Path, element: str) -> np.ndarray:
+    """Magnitudes at every conductor of an element, terminal by terminal."""
+    dss = opendssdirect.NewContext()
+    dss.Text.Command(f'compile "{master}"')
+    dss.Text.Command("set controlmode=off tolerance=1e-9")
+    dss.Solution.Solve()
+    dss.Circuit.SetActiveElement(element)
+    return np.array(dss.CktElement.CurrentsMagAng())[::2]
+
+
+@pytest.mark.parametrize("engine", ["opendss", "reduced"])
+def test_a_transformer_at_twice_its_rating_is_seen_beside_a_larger_one(
+    write: Make, make_day: MakeDay, engine: str
+) -> None:
+    master = write(TWO)
+    feeder = feeders.load(master)
+    assert [(area.name, area.parent, len(area.customers)) for area in feeder.areas] == [
+        ("BIG", None, 3), ("SMALL", None, 2),
+    ]  # fmt: skip
+    trajectory = as_in_the_file(feeder, make_day, engine)
+    plain = 100.0 * plain_currents_a(master, "Transformer.small")[4:7].max() / (25.0 / (np.sqrt(3.0) * 0.416))
+    board = scoreboard(trajectory)
+    assert board["transformer_peak_percent"] == pytest.approx(plain, rel=1e-6) == pytest.approx(200.0, abs=0.1)
+    assert board["transformer_overload_min"] == 10.0
+    worst, other = by_area(trajectory)
+    assert (worst["area"], other["area"]) == ("SMALL", "BIG")
+    assert other["transformer_peak_percent"] == pytest.approx(9.5, abs=0.1)
+
+
+@pytest.mark.parametrize(("loads", "percent"), [((12.5, 12.5), 103.0), ((20.0, 0.0), 162.0)])
+def test_half_of_a_centre_tapped_winding_carries_half_of_the_rating(
+    write: Make, make_day: MakeDay, loads: tuple[float, float], percent: float
+) -> None:
+    homes = "".join(
+        LOAD.format(f"h{k}", f"house.{k}", 0.12, kw).replace("pf=0.95", "pf=1") for k, kw in enumerate(loads, 1)
+    )
+    feeder = feeders.load(master := write(SPLIT.format(homes)))
+    trajectory = as_in_the_file(feeder, make_day)
+    assert feeder.nominal_voltage_v == 120.0
+    assert set(feeder.customer_phases) == {(2,)}  # both halves hang on phase b
+    assert scoreboard(trajectory)["transformer_peak_percent"] == pytest.approx(percent, abs=2.0)
+    plain_a = plain_currents_a(master, "Transformer.can")
+    assert scoreboard(trajectory)["transformer_peak_percent"] == pytest.approx(
+        100.0 * max(plain_a[2:]) / (12.5 / 0.12), rel=1e-6
+    )
+
+
+def test_customers_of_different_voltages_are_each_judged_by_their_own(write: Make, make_day: MakeDay) -> None:
+    text = HEAD + cable("mv", "mv mv2", 200, 1.0) + machine("t", "mv2 lv", 250, "11 0.4") + cable("c", "lv a")
+    text += "".join(LOAD.format(f"a{k}", f"a.{k}", 0.23, 3) for k in (1, 2, 3))
+    text += "New Load.mill bus1=mv2 phases=3 kv=11 kw=300 pf=0.95 vminpu=0.5 vmaxpu=1.5\n"
+    feeder = feeders.load(write(text + END.replace("0.416", "0.4")))
+    assert feeder.customer_nominal_v == pytest.approx([230.0] * 3 + [11e3 / np.sqrt(3.0)])
+    for engine in ("opendss", "reduced"):
+        trajectory = as_in_the_file(feeder, make_day, engine)
+        per_unit = trajectory.voltage_v[0] / feeder.customer_nominal_v
+        assert per_unit == pytest.approx([0.9991, 0.9991, 0.9991, 0.9966], abs=2e-4)
+    assert {(area.name, area.parent) for area in feeder.areas} == {("SOURCE".lower(), None), ("T", "source")}
+
+
+def test_transformers_in_parallel_are_one_limit_that_the_weaker_one_sets(write: Make, make_day: MakeDay) -> None:
+    """Of equal voltage drop at rated current each carries its share; a stiffer one is full before the other."""
+    pair = machine("one", "mv lv", 100) + machine("two", "mv lv", 50).replace("xhl=4", "xhl=2")
+    text = HEAD + pair + cable("c", "lv a") + "".join(LOAD.format(f"a{k}", f"a.{k}", 0.24, 30) for k in (1, 2, 3)) + END
+    feeder = feeders.load(master := write(text))
+    (area,) = feeder.areas
+    assert (area.name, area.rating_kva) == ("ONE+TWO", 150.0)
+    trajectory = as_in_the_file(feeder, make_day)
+    rated_a = {"one": 100.0 / (np.sqrt(3.0) * 0.416), "two": 50.0 / (np.sqrt(3.0) * 0.416)}
+    plain = {name: plain_currents_a(master, f"Transformer.{name}")[4:7].max() for name in rated_a}
+    assert plain["two"] / rated_a["two"] > 1.2 * plain["one"] / rated_a["one"]
+    assert scoreboard(trajectory)["transformer_peak_percent"] == pytest.approx(
+        100.0 * plain["two"] / rated_a["two"], rel=1e-6
+    )
+    assert scoreboard(trajectory)["transformer_peak_kva"] == pytest.approx(95.5, rel=0.02)
+    (limit_a,) = {round(limit.rating_a, 6) for limit in feeder.limits if limit.kind == "transformer"}
+    share = plain["two"] / (plain["one"] + plain["two"])
+    assert limit_a == pytest.approx(rated_a["two"] / share, rel=0.01)
+
+
+def test_phases_are_traced_and_not_read_from_node_numbers(write: Make, make_day: MakeDay) -> None:
+    """A joint that turns the phases, and a secondary that is wired the other way round."""
+    text = HEAD + machine("t", "mv lv.2.3.1", 100) + cable("c", "lv a") + cable("turned", "a.1.2.3 b.3.1.2")
+    text += LOAD.format("a", "a.1", 0.24, 3) + LOAD.format("b", "b.1", 0.24, 5) + END
+    feeder = feeders.load(master := write(text))
+    # node 1 of the secondary is its third conductor; node 1 of b is joined to node 2 of a, the first
+    assert feeder.customer_phases == ((3,), (1,))
+    trajectory = as_in_the_file(feeder, make_day)
+    plain_a = plain_currents_a(master, "Transformer.t")[4:7]
+    assert np.abs(trajectory.transformer_current_a[0]) == pytest.approx(plain_a, rel=1e-6, abs=1e-6)
+
+
+def test_a_regulator_and_the_station_above_are_watched_too(write: Make, make_day: MakeDay) -> None:
+    text = HEAD.replace("basekv=11", "basekv=33") + machine("station", "mv ms", 400, "33 11") + cable("out", "ms r")
+    text += (
+        "New Transformer.reg windings=2 buses=(r q) conns=(wye wye) kvs=(11 11) kvas=(150 150) xhl=1 %loadloss=0.1\n"
+    )
+    text += cable("on", "q q2") + machine("t", "q2 lv", 250)
+    text += "".join(LOAD.format(f"a{k}", f"lv.{k}", 0.24, 60) for k in (1, 2, 3)) + END.replace("11 0", "33 11 0")
+    feeder = feeders.load(master := write(text))
+    assert [(area.name, area.parent) for area in feeder.areas] == [("STATION", None), ("T", "STATION")]
+    trajectory = as_in_the_file(feeder, make_day)
+    of = {(limit.kind, limit.asset): trajectory.limit_percent[0, k] for k, limit in enumerate(feeder.limits)}
+    plain_a = plain_currents_a(master, "Transformer.reg")[4:7].max()
+    assert of["regulator", "REG"] == pytest.approx(100.0 * plain_a / (150.0 / (np.sqrt(3.0) * 11.0)), rel=1e-5)
+    assert of["regulator", "REG"] > 120.0
+    assert of["transformer", "STATION"] < of["transformer", "T"] < 100.0
+
+
+@pytest.mark.parametrize("name", ["equal_share", "dimming"])
+def test_rules_hold_every_area(write: Make, make_day: MakeDay, make_sessions: Make, name: str) -> None:
+    text = HEAD + machine("big", "mv lv1", 63) + machine("small", "mv lv2", 25)
+    text += cable("c1", "lv1 x") + cable("c2", "lv2 y", 30.0)
+    text += "".join(LOAD.format(f"x{k}", f"x.{k % 3 + 1}", 0.23, 1) for k in range(6))
+    text += "".join(LOAD.format(f"y{k}", f"y.{k % 3 + 1}", 0.23, 1) for k in range(6)) + END
+    feeder = feeders.load(write(text))
+    cars = make_sessions(*[(home, 0.0, 239.0, 20.0, 7.4) for home in range(12)])
+    day = make_day(feeder, 48, demand_kw=0.3, sessions=cars)
+    free, held = (
+        run(feeder, day, controllers.make(which, feeder), behaviour=Behaviour("immediate")) for which in ("none", name)
+    )
+    rows = {limit.name: k for k, limit in enumerate(feeder.limits)}
+    cable_a = rows["Line.C2 phase a"]
+    assert free.limit_percent[:, cable_a].max() > 150.0
+    settled = held.limit_percent[2:]
+    assert settled.max() <= (102.0 if name == "equal_share" else 170.0)
+    if name == "dimming":  # 4.2 kW are kept
+        limited = np.isfinite(held.ev_limit_kw).any(axis=0)
+        assert limited[6:].all()
+    else:  # the larger station's homes may draw more
+        assert held.import_cap_kw[0, 0] > 1.5 * held.import_cap_kw[0, 6]
+
+
+def test_a_controller_of_one_limit_refuses_a_feeder_of_several(write: Make) -> None:
+    feeder = feeders.load(write(TWO))
+    with pytest.raises(InputError, match=r"cannot hold: Transformer\.SMALL"):
+        controllers.make("bilevel_caps", feeder)
+
+
+def test_what_a_machine_is_rated_for_is_no_nominal_voltage(write: Make) -> None:
+    """240.2 V for 230 V would hide every voltage between 253 and 264 V."""
+    rated_kv = 0.416 / np.sqrt(3.0)
+    text = HEAD + machine("t", "mv lv", 100) + cable("c", "lv a") + LOAD.format("a", "a.1", f"{rated_kv:.6f}", 3) + END
+    feeder = feeders.load(write(text))
+    assert feeder.nominal_voltage_v == 230.0
+    assert any("rated 240.2 V as the transformer is: nominal is 230 V" in warning for warning in feeder.warnings)
+
+
+def test_the_neutral_of_four_wires_is_a_limit_of_its_own(write: Make, make_day: MakeDay) -> None:
+    wires = "|".join(" ".join(["0"] * k + ["0.3"]) for k in range(4))
+    text = HEAD + machine("t", "mv lv.1.2.3.4", 100) + "New Reactor.earth bus1=lv.4 phases=1 r=1e-3 x=0\n"
+    text += f"New Line.c bus1=lv.1.2.3.4 bus2=a.1.2.3.4 phases=4 rmatrix=[{wires}] xmatrix=[{wires}] length=0.1 "
+    text += "cmatrix=[0|0 0|0 0 0|0 0 0 0] units=km normamps=100 emergamps=100\n"
+    text += LOAD.format("a", "a.1.4", 0.23, 6) + LOAD.format("b", "a.2.4", 0.23, 6) + END
+    feeder = feeders.load(master := write(text))
+    trajectory = as_in_the_file(feeder, make_day)
+    of = {limit.name: trajectory.limit_percent[0, k] for k, limit in enumerate(feeder.limits)}
+    assert of["Line.C phase n"] == pytest.approx(plain_currents_a(master, "Line.c")[3], rel=1e-6)
+    assert of["Line.C phase n"] > 20.0
+    free = Setpoints.free(2)
+    assert controllers.make("equal_share", feeder).decide(None).import_cap_kw.max() < free.import_cap_kw.max()
