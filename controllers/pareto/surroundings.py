@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from cosim.contract import Branch, Complex, Feeder, Float, Int, Predictor, monitored_currents
@@ -173,7 +172,7 @@ class Probe:
         self.buses, self.lines = tuple(buses), tuple(lines)
         if not rows and not branches:
             return
-        ports = _ports(feeder)
+        ports = feeder.ports
         to_nodes: Complex = splu(network.admittance_s.tocsc()).solve(ports.toarray().astype(complex))
         self._bus_no_load_v = network.no_load_v[rows]
         self._to_buses = np.ascontiguousarray(to_nodes[rows].T)
@@ -227,19 +226,6 @@ def _watched(
 
 def _needed(kind: str, objectives: Sequence[str]) -> bool:
     return any(OBJECTIVES[name].needs == kind for name in objectives if name in OBJECTIVES)
-
-
-def _ports(feeder: Feeder) -> sparse.csc_matrix:
-    """Incidence of ports, shape (node, port): +1 at the phase conductor, -1 at the neutral where there is one."""
-    incidence = sparse.lil_matrix((len(feeder.network.node_names), sum(map(len, feeder.customer_nodes))))
-    column = 0
-    for nodes, neutral in zip(feeder.customer_nodes, feeder.customer_neutral, strict=True):
-        for node in nodes:
-            incidence[node, column] = 1.0
-            if neutral >= 0:
-                incidence[neutral, column] = -1.0
-            column += 1
-    return incidence.tocsc()
 
 
 def _nodes_of(feeder: Feeder) -> dict[str, dict[int, int]]:

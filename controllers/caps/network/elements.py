@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from cosim.contract import Branch, Complex, Feeder, Float, Int, Predictor, monitored_currents
@@ -123,19 +122,9 @@ class Elements:
 
 def _currents_of_ports(feeder: Feeder, branches: list[Branch]) -> tuple[Complex, Complex]:
     """Currents [A] without load, shape (conductor,), and per ampere drawn at each port, shape (port, conductor)."""
-    pairs = [
-        (node, neutral)
-        for nodes, neutral in zip(feeder.customer_nodes, feeder.customer_neutral, strict=True)
-        for node in nodes
-    ]
     network = feeder.network
-    drawn = sparse.lil_matrix((len(network.node_names), len(pairs)), dtype=complex)
-    for port, (node, neutral) in enumerate(pairs):
-        # consumption takes current out of the phase node and gives it back at the neutral
-        drawn[node, port] = -1.0
-        if neutral >= 0:
-            drawn[neutral, port] = 1.0
-    node_v = splu(network.admittance_s.tocsc()).solve(drawn.toarray())
+    # consumption takes current out of the phase node and gives it back at the neutral
+    node_v = splu(network.admittance_s.tocsc()).solve(-feeder.ports.toarray().astype(complex))
     states_v = np.concatenate([network.no_load_v[None, :], node_v.T])
     currents = monitored_currents(branches, states_v).reshape(len(states_v), -1)
     return currents[0], currents[1:]
