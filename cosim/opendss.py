@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import opendssdirect
 
-from cosim.contract import Complex, Connection, Feeder, Float, Survey, TransformerSpec
+from cosim.contract import Complex, Connection, Feeder, Float, Roof, Survey, TransformerSpec
 from cosim.dss_devices import OwnElements
 from cosim.dss_files import is_shipped
 from cosim.dss_reading import (
@@ -30,6 +30,7 @@ from cosim.dss_reading import (
     elements,
     load_fact,
     network_of,
+    roofs_of,
     sources_of,
     unhonoured,
     windings_of,
@@ -57,6 +58,7 @@ def survey(
     source_pu: float | None = None,
     transformer: TransformerSpec | None = None,
     connections: Sequence[Connection] = (),
+    roofs: Sequence[str] | bool = (),
 ) -> Survey:
     """Compile a circuit and report what is in it.
 
@@ -70,6 +72,8 @@ def survey(
         Machine to put in place of the only transformer.
     connections : sequence of Connection, optional
         Loads to move, or to add.
+    roofs : sequence of str or bool
+        PVSystems to take out, which are to be customers' roof plants; True for all.
 
     Returns
     -------
@@ -86,6 +90,11 @@ def survey(
     with _refusals(master):
         dss.Text.Command("makebuslist")  # a file that neither solves nor calculates bases has no nodes yet
         loads = tuple(load_fact(dss, name) for name in elements(dss, "Load"))
+        plants = list(roofs_of(dss, roofs))
+        if wrong := [one for one in plants if isinstance(one, str)]:
+            raise InputError([Fault(str(master), "pv.from_file", one, "name others of the file") for one in wrong])
+        taken = tuple(one for one in plants if not isinstance(one, str))
+        _take_out(dss, taken)
         _set_options(dss)
         if loads:
             # the network's own voltages and admittances: loads would be in both as linear impedances
@@ -111,6 +120,7 @@ def survey(
             network=network_of(dss, sources, missed),
             winding_kvs={name: tuple(kvs) for name, (kvs, _) in windings.items()},
             winding_kvas={name: tuple(kvas) for name, (_, kvas) in windings.items()},
+            roofs=taken,
             bus_xy=xy,
             voltage_bases_kv=bases,
             warnings=() if is_shipped(master) else (_EXECUTES.format(master.name),),
@@ -147,6 +157,7 @@ class OpenDssEngine:
         """Compile the circuit as its file has it."""
         feeder = self._feeder
         dss = _compile(feeder.master, feeder.source_pu, feeder.replaced_transformer, feeder.connections)
+        _take_out(dss, [roof for _, roof in feeder.roofs])
         _set_options(dss)
         dss.Text.Command(_HARMLESS_LOADS)
         dss.Solution.Solve()
@@ -271,6 +282,11 @@ def _refusals(master: Path) -> Iterator[None]:
         yield
     except opendssdirect.DSSException as error:
         raise refused(master, str(error)) from error
+
+
+def _take_out(dss: Any, roofs: Sequence[Roof]) -> None:
+    for roof in roofs:
+        dss.Text.Command(f'edit "PVSystem.{roof.name}" enabled=no')
 
 
 def _set_options(dss: Any) -> None:

@@ -82,6 +82,7 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
                 transformer=None if machine is None else TransformerSpec(**machine.model_dump()),
                 taps=scenario.grid.taps,
                 accept=scenario.grid.accept,
+                roofs=scenario.pv.from_file,
             )
             feeder.refuse_unhonoured()
     with collecting(faults, "metrics", where):

@@ -69,6 +69,7 @@ def load(
     connections: Sequence[Connection] = (),
     taps: Literal["frozen", "controlled"] = "frozen",
     accept: Sequence[str] = (),
+    roofs: Sequence[str] | bool = (),
 ) -> Feeder:
     """Load a shipped or installed feeder by name, or any OpenDSS circuit by the path of its master file.
 
@@ -87,6 +88,9 @@ def load(
         ``controlled``: the file's own regulators and capacitor controls act, with their delays between steps.
     accept : sequence of str
         Elements, such as ``Storage.bat``, that a run cannot treat as the file means them and is made with all the same.
+    roofs : sequence of str or bool
+        PVSystems of the file that are roof plants of the customers at their buses, which controllers can curtail; True
+        for all.
 
     Returns
     -------
@@ -105,7 +109,7 @@ def load(
         raise InputError(faults)
     changes: dict[str, Any] = {"source_pu": source_pu, "transformer": transformer, "connections": tuple(connections)}
     facts = _facts(master.with_name("feeder.toml"))
-    survey: Survey = plugins.shipped(SURVEYOR)(master, **changes)
+    survey: Survey = plugins.shipped(SURVEYOR)(master, **changes, roofs=roofs)
     if not survey.loads:
         raise InputError(Fault(str(master), "", "has no load, so no customer", "define at least one Load"))
     wrong = tuple(circuit_faults(master, survey))
@@ -115,7 +119,8 @@ def load(
     own: dict[str, Any] = {"taps": taps, "accepted": tuple(accept)}
     told = tuple(_own_warnings(survey.network, **own))
     feeder = _assemble(master, survey, facts)
-    return replace(feeder, **changes, **own, warnings=(*feeder.warnings, *told))
+    homes = tuple(zip(_homes_of(master, survey), survey.roofs, strict=True))
+    return replace(feeder, **changes, **own, roofs=homes, warnings=(*feeder.warnings, *told))
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -256,6 +261,24 @@ def _warnings(
     for problem, who in by_problem.items():
         shown = f"{', '.join(who[:3])}{', …' * (len(who) > 3)}"
         yield f"{len(who)} of {len(survey.loads)} loads {problem} ({shown})"
+
+
+def _homes_of(master: Path, survey: Survey) -> list[int]:
+    """Row of the customer under each roof plant: the first at its bus that has all its phases."""
+    homes, faults = [], []
+    for roof in survey.roofs:
+        under = [
+            row
+            for row, load in enumerate(survey.loads)
+            if load.bus == roof.bus and set(load.node_numbers) == set(roof.node_numbers) - {load.neutral_number}
+        ]
+        homes += under[:1]
+        if not under:
+            problem = f"PVSystem.{roof.name} has no customer at the same phases of bus '{roof.bus}'"
+            faults.append(Fault(str(master), "pv.from_file", problem, "leave it to the file, or add a Load there"))
+    if faults:
+        raise InputError(faults)
+    return homes
 
 
 def _own_warnings(network: Network, taps: str, accepted: Sequence[str]) -> Iterator[str]:

@@ -162,6 +162,29 @@ class LoadShape(FrozenArrays):
 
 
 @dataclass(frozen=True, eq=False)
+class Roof:
+    """A PVSystem of the circuit's file, taken out of it to be a customer's roof plant.
+
+    Attributes
+    ----------
+    name, bus : str
+        Upper case.
+    node_numbers : tuple of int
+        Nodes that it is connected to.
+    inverter_kva : float
+        Rating of its inverter [kVA].
+    available : LoadShape
+        What it could give.
+    """
+
+    name: str
+    bus: str
+    node_numbers: tuple[int, ...]
+    inverter_kva: float
+    available: LoadShape
+
+
+@dataclass(frozen=True, eq=False)
 class Feeder(FrozenArrays):
     """The place: OpenDSS files, customers with bus and phases, ratings, coordinates.
 
@@ -215,6 +238,8 @@ class Feeder(FrozenArrays):
         Customers that are connected between phases.
     taps : str
         ``"frozen"`` where the file has them, or ``"controlled"`` by the file's own regulators and capacitor controls.
+    roofs : tuple of (int, Roof)
+        PVSystems of the file that are roof plants of customers, with the customer's row.
     accepted : tuple of str
         Elements of ``network.unhonoured`` with which it is run all the same.
     warnings : tuple of str
@@ -255,6 +280,7 @@ class Feeder(FrozenArrays):
     longitude_deg: float = -2.24
     delta_customers: tuple[str, ...] = ()
     taps: Literal["frozen", "controlled"] = "frozen"
+    roofs: tuple[tuple[int, Roof], ...] = ()
     accepted: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -429,6 +455,8 @@ class Survey:
         Coordinates where the file defines them.
     voltage_bases_kv : mapping of str to float
         Phase-to-neutral base of every bus; 0 where none was set [kV].
+    roofs : tuple of Roof
+        PVSystems that were taken out, as asked.
     warnings : tuple of str
         What the engine has to say of the file itself.
     """
@@ -439,6 +467,7 @@ class Survey:
     winding_kvas: Mapping[str, tuple[float, ...]]
     bus_xy: Mapping[str, tuple[float, float]]
     voltage_bases_kv: Mapping[str, float]
+    roofs: tuple[Roof, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
