@@ -103,7 +103,9 @@ JOINED = {
 }
 
 
-@pytest.mark.parametrize("what", JOINED)
+@pytest.mark.parametrize(
+    "what", [one if one == "a fuse" else pytest.param(one, marks=pytest.mark.slow) for one in JOINED]
+)
 def test_what_joins_two_buses_is_on_the_way_and_in_the_losses(made: Made, what: str) -> None:
     more = JOINED[what] + "New Reactor.earth phases=1 bus1=b.1 r=500 x=0\nNew Capacitor.bank bus1=b kvar=6 kv=0.4\n"
     run = made.run(HEAD + shape("homes", 24, 1) + more + CABLE.format("a") + HOMES + END)
@@ -274,7 +276,12 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", REFUSED)
+_SLOW = ("Generator.G", "Vsource.SOURCE", "IndMach012.PUMP")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow) if one in _SLOW else one for one in REFUSED]
+)
 def test_what_cannot_be_honoured_is_refused_by_name_unless_accepted(
     made: Made, cosim: Callable[..., tuple[int, str, str]], name: str
 ) -> None:
