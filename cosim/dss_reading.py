@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from cosim.contract import PHASES, Branch, Complex, Int, LineFact, LoadFact, LoadShape, Network
+from cosim.contract import PHASES, Branch, Complex, Int, LineFact, LoadFact, LoadShape, Network, Roof
 from cosim.load_laws import OWN_KVAR
 
 _DEFAULT_RATING_A = (400.0, 600.0)  # what OpenDSS reports for a line that nobody rated
@@ -211,6 +211,33 @@ def sources_of(dss: Any) -> dict[str, list[str]]:
             numbers = np.array(dss.CktElement.NodeOrder()).reshape(len(buses), -1)
             found[f"{kind}.{name}"] = [f"{bus}.{n}" for bus, of in zip(buses, numbers, strict=True) for n in of]
     return found
+
+
+def roofs_of(dss: Any, wanted: Sequence[str] | bool) -> Iterator[Roof | str]:
+    """PVSystems that are to be roof plants; as text, why one cannot be (or is not there)."""
+    asked = () if isinstance(wanted, bool) else [name.upper().removeprefix("PVSYSTEM.") for name in wanted]
+    known = list(elements(dss, "PVSystem"))
+    yield from (f"there is no PVSystem.{name}" for name in asked if name not in known)
+    for name in known if wanted is True else [name for name in asked if name in known]:
+        full = f"PVSystem.{name}"
+        if curves := [key for key in ("EffCurve", "P-TCurve") if ask(dss, full, key)]:
+            yield f"{full} has {' and '.join(curves)}, which a roof plant has not"
+            continue
+        kva, pmpp, sun, cut_in = (float(ask(dss, full, key)) for key in ("kVA", "Pmpp", "irradiance", "%cutin"))
+        kw = np.full(1, pmpp * sun)
+        interval_min = 1.0
+        if shape := ask(dss, full, "yearly") or ask(dss, full, "daily"):
+            dss.LoadShape.Name(shape)
+            interval_min = float(dss.LoadShape.MinInterval())
+            multiplier = np.array(dss.LoadShape.PMult(), dtype=float)
+            # a shape in actual units stands for the irradiance itself
+            kw = pmpp * multiplier * (1.0 if dss.LoadShape.UseActual() else sun)
+        # (the inverter stops where it starts: %cutout is taken as %cutin)
+        kw = np.where(kw < cut_in / 100.0 * kva, 0.0, np.minimum(kw, kva))
+        dss.Circuit.SetActiveElement(full)
+        bus = dss.CktElement.BusNames()[0].split(".")[0].upper()
+        numbers = tuple(int(number) for number in dss.CktElement.NodeOrder() if number)
+        yield Roof(name, bus, numbers, kva, LoadShape(interval_min, kw))
 
 
 def unhonoured(dss: Any) -> Iterator[tuple[str, str]]:

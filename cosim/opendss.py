@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import opendssdirect
 
-from cosim.contract import AsIs, Complex, Connection, Feeder, Float, LoadLaws, Survey, TransformerSpec
+from cosim.contract import AsIs, Complex, Connection, Feeder, Float, LoadLaws, Roof, Survey, TransformerSpec
 from cosim.dss_devices import OwnElements
 from cosim.dss_files import is_shipped
 from cosim.dss_reading import (
@@ -32,6 +32,7 @@ from cosim.dss_reading import (
     line_facts,
     load_fact,
     network_of,
+    roofs_of,
     sources_of,
     taps_of,
     unhonoured,
@@ -67,6 +68,7 @@ def survey(
     source_pu: float | None = None,
     transformer: TransformerSpec | None = None,
     connections: Sequence[Connection] = (),
+    roofs: Sequence[str] | bool = (),
 ) -> Survey:
     """Compile a circuit and report what is in it.
 
@@ -80,6 +82,8 @@ def survey(
         Machine to put in place of the only transformer.
     connections : sequence of Connection, optional
         Loads to move, or to add.
+    roofs : sequence of str or bool
+        PVSystems to take out, which are to be customers' roof plants; True for all.
 
     Returns
     -------
@@ -96,6 +100,11 @@ def survey(
     with _refusals(master):
         dss.Text.Command("makebuslist")  # a file that neither solves nor calculates bases has no nodes yet
         loads = tuple(load_fact(dss, name) for name in elements(dss, "Load"))
+        plants = list(roofs_of(dss, roofs))
+        if wrong := [one for one in plants if isinstance(one, str)]:
+            raise InputError([Fault(str(master), "pv.from_file", one, "name others of the file") for one in wrong])
+        taken = tuple(one for one in plants if not isinstance(one, str))
+        _take_out(dss, taken)
         _set_options(dss)
         if loads:
             # the network's own voltages and admittances: loads would be in both as linear impedances
@@ -124,6 +133,7 @@ def survey(
             network=network_of(dss, sources, missed),
             winding_kvs={name: tuple(kvs) for name, (kvs, _) in windings.items()},
             winding_kvas={name: tuple(kvas) for name, (_, kvas) in windings.items()},
+            roofs=taken,
             bus_xy=xy,
             disabled_buses=disabled_buses(dss),
             voltage_bases_kv=bases,
@@ -218,6 +228,7 @@ class OpenDssEngine:
         """Compile the circuit as its file has it."""
         feeder = self._feeder
         dss = _compile(feeder.master, feeder.source_pu, feeder.replaced_transformer, feeder.connections)
+        _take_out(dss, [roof for _, roof in feeder.roofs])
         _set_options(dss)
         drawing = list(feeder.customers)
         if feeder.load_laws is not None:
@@ -387,6 +398,11 @@ def _solve_whatever_comes(dss: Any) -> str:
     except opendssdirect.DSSException as error:
         return " ".join(str(error).split())
     return ""
+
+
+def _take_out(dss: Any, roofs: Sequence[Roof]) -> None:
+    for roof in roofs:
+        dss.Text.Command(f'edit "PVSystem.{roof.name}" enabled=no')
 
 
 def _set_options(dss: Any) -> None:

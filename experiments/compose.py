@@ -85,6 +85,7 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
                 standard=scenario.grid.standard,
                 taps=scenario.grid.taps,
                 accept=scenario.grid.accept,
+                roofs=scenario.pv.from_file,
             )
             feeder.refuse_unhonoured()
     with collecting(faults, "metrics", where):

@@ -199,6 +199,9 @@ class Roofs(_Table):
     share: Share = Field(0.0, description="Share of homes with a roof plant")
     kwp: float = Field(4.0, gt=0, le=100, description="Peak power of each [kWp]")
     cloud: Cloud = Field("partly_cloudy", description="Kind of day")
+    from_file: bool | list[str] = Field(
+        False, description="PVSystems of the circuit that are roof plants of the customers there"
+    )
 
 
 class ForecastTable(_Table):

@@ -108,6 +108,10 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0) -> Ex
             count, spec.pv_share, spec.pv_kwp, feeder.latitude_deg, feeder.longitude_deg, start, minutes, rng("roofs"),
             cloud=spec.cloud, day=day,
         )  # fmt: skip
+    available_kw, inverter_kva = pv.pv_available_kw.copy(), pv.inverter_kva.copy()
+    for customer, roof in feeder.roofs:
+        available_kw[:, customer] += _shape_kw(roof.available, start + timedelta(days=day), minutes)
+        inverter_kva[customer] += roof.inverter_kva
     with collecting(faults, "tariff"):
         tariff = tariff_eur_per_kwh(start, minutes, spec.tariff)
     if faults:
@@ -117,8 +121,8 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0) -> Ex
         step_min=1.0,
         demand_kw=demand_kw,
         demand_kvar=demand_kvar,
-        pv_available_kw=pv.pv_available_kw,
-        inverter_kva=pv.inverter_kva,
+        pv_available_kw=available_kw,
+        inverter_kva=inverter_kva,
         sessions=sessions,
         tariff_eur_per_kwh=tariff,
         ambient_c=ambient_temperature_c(start, minutes, feeder.latitude_deg),

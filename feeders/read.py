@@ -56,6 +56,7 @@ def load(
     standard: str | None = None,
     taps: Literal["frozen", "controlled"] = "frozen",
     accept: Sequence[str] = (),
+    roofs: Sequence[str] | bool = (),
 ) -> Feeder:
     """Load a shipped or installed feeder by name, or any OpenDSS circuit by the path of its master file.
 
@@ -83,6 +84,9 @@ def load(
         ``controlled``: the file's own regulators and capacitor controls act, with their delays between steps.
     accept : sequence of str
         Elements, such as ``Storage.bat``, that a run cannot treat as the file means them and is made with all the same.
+    roofs : sequence of str or bool
+        PVSystems of the file that are roof plants of the customers at their buses, which controllers can curtail; True
+        for all.
 
     Returns
     -------
@@ -110,7 +114,7 @@ def load(
     if facts.get("standard", "en50160") not in STANDARDS:
         remedy = f"write one of {', '.join(STANDARDS)}"
         raise InputError(Fault("feeders.load", "standard", f"is {standard!r}", remedy))
-    survey: Survey = plugins.shipped(SURVEYOR)(master, **changes)
+    survey: Survey = plugins.shipped(SURVEYOR)(master, **changes, roofs=roofs)
     if not survey.loads:
         raise InputError(Fault(str(master), "", "has no load, so no customer", "define at least one Load"))
     asleep = [load for load in de_energised(survey) if load.name not in {c.customer.upper() for c in connections}]
@@ -125,7 +129,8 @@ def load(
     changes["replaced_transformer"] = changes.pop("transformer")
     own: dict[str, Any] = {"taps": taps, "accepted": tuple(accept)}
     told = (*told, *of_sleeping(asleep), *of_own_elements(survey.network, **own))
-    return replace(feeder, findings=(*feeder.findings, *told), **changes, **own)
+    homes = tuple(zip(_homes_of(master, survey), survey.roofs, strict=True))
+    return replace(feeder, **changes, **own, roofs=homes, findings=(*feeder.findings, *told))
 
 
 def _laws(survey: Survey, load_model: str | ZipShares) -> LoadLaws | None:
@@ -219,3 +224,21 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any], load_model
 
 def _phases(traced: Int) -> tuple[int, ...]:
     return tuple(int(phase) for phase in traced if 1 <= phase <= 3) or (1,)
+
+
+def _homes_of(master: Path, survey: Survey) -> list[int]:
+    """Row of the customer under each roof plant: the first at its bus that has all its phases."""
+    homes, faults = [], []
+    for roof in survey.roofs:
+        under = [
+            row
+            for row, load in enumerate(survey.loads)
+            if load.bus == roof.bus and set(load.node_numbers) == set(roof.node_numbers) - {load.neutral_number}
+        ]
+        homes += under[:1]
+        if not under:
+            problem = f"PVSystem.{roof.name} has no customer at the same phases of bus '{roof.bus}'"
+            faults.append(Fault(str(master), "pv.from_file", problem, "leave it to the file, or add a Load there"))
+    if faults:
+        raise InputError(faults)
+    return homes

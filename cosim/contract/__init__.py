@@ -20,6 +20,7 @@ from cosim.contract.place import Connection as Connection
 from cosim.contract.place import Feeder as Feeder
 from cosim.contract.place import LoadFact as LoadFact
 from cosim.contract.place import LoadShape as LoadShape
+from cosim.contract.place import Roof as Roof
 from cosim.contract.place import Survey as Survey
 from cosim.contract.place import TransformerSpec as TransformerSpec
 from cosim.contract.place import ZipShares as ZipShares

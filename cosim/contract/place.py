@@ -205,6 +205,29 @@ class LoadShape(FrozenArrays):
 
 
 @dataclass(frozen=True, eq=False)
+class Roof:
+    """A PVSystem of the circuit's file, taken out of it to be a customer's roof plant.
+
+    Attributes
+    ----------
+    name, bus : str
+        Upper case.
+    node_numbers : tuple of int
+        Nodes that it is connected to.
+    inverter_kva : float
+        Rating of its inverter [kVA].
+    available : LoadShape
+        What it could give.
+    """
+
+    name: str
+    bus: str
+    node_numbers: tuple[int, ...]
+    inverter_kva: float
+    available: LoadShape
+
+
+@dataclass(frozen=True, eq=False)
 class Feeder(FrozenArrays):
     """The place: OpenDSS files, customers with bus and phases, ratings, coordinates.
 
@@ -271,6 +294,8 @@ class Feeder(FrozenArrays):
         Customers that are connected between phases.
     taps : str
         ``"frozen"`` where the file has them, or ``"controlled"`` by the file's own regulators and capacitor controls.
+    roofs : tuple of (int, Roof)
+        PVSystems of the file that are roof plants of customers, with the customer's row.
     accepted : tuple of str
         Elements of ``network.unhonoured`` with which it is run all the same.
     findings : tuple of Finding
@@ -315,6 +340,7 @@ class Feeder(FrozenArrays):
     standard: Standard = EN_50160
     delta_customers: tuple[str, ...] = ()
     taps: Literal["frozen", "controlled"] = "frozen"
+    roofs: tuple[tuple[int, Roof], ...] = ()
     accepted: tuple[str, ...] = ()
     customer_ends: tuple[tuple[tuple[int, int], ...], ...] = ()
     load_model: str | ZipShares = "constant_power"
@@ -566,6 +592,8 @@ class Survey:
         Phase-to-neutral base of every bus; 0 where none was set [kV].
     disabled_buses : frozenset of str
         Buses at the ends of lines and transformers that the file disables.
+    roofs : tuple of Roof
+        PVSystems that were taken out, as asked.
     warnings : tuple of str
         What the engine has to say of the file itself.
     lines : mapping of str to LineFact
@@ -579,6 +607,7 @@ class Survey:
     bus_xy: Mapping[str, tuple[float, float]]
     voltage_bases_kv: Mapping[str, float]
     disabled_buses: frozenset[str] = frozenset()
+    roofs: tuple[Roof, ...] = ()
     warnings: tuple[str, ...] = ()
     lines: Mapping[str, LineFact] = field(default_factory=dict)
 

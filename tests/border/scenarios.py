@@ -87,6 +87,7 @@ KEYS: dict[str, Fits] = {
     "pv.share": _number(0, 1),
     "pv.kwp": _number(0, 100, open_low=True),
     "pv.cloud": NEVER,
+    "pv.from_file": lambda value: value is True,
     "forecast.kind": NEVER,
     "forecast.demand_error_percent": _number(0, 200),
     "forecast.arrival_error_min": _number(0, 240),

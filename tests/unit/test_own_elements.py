@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 
 import cosim as framework
 from cosim import feeders
+from cosim.contract import BaseController, Feeder, Observation, Setpoints
 from cosim.errors import InputError, UnsupportedError
 from cosim.experiments.day import Run
 from cosim.stepper import make_engine
@@ -102,7 +103,9 @@ JOINED = {
 }
 
 
-@pytest.mark.parametrize("what", JOINED)
+@pytest.mark.parametrize(
+    "what", [one if one == "a fuse" else pytest.param(one, marks=pytest.mark.slow) for one in JOINED]
+)
 def test_what_joins_two_buses_is_on_the_way_and_in_the_losses(made: Made, what: str) -> None:
     more = JOINED[what] + "New Reactor.earth phases=1 bus1=b.1 r=500 x=0\nNew Capacitor.bank bus1=b kvar=6 kv=0.4\n"
     run = made.run(HEAD + shape("homes", 24, 1) + more + CABLE.format("a") + HOMES + END)
@@ -273,7 +276,12 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", REFUSED)
+_SLOW = ("Generator.G", "Vsource.SOURCE", "IndMach012.PUMP")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow) if one in _SLOW else one for one in REFUSED]
+)
 def test_what_cannot_be_honoured_is_refused_by_name_unless_accepted(
     made: Made, cosim: Callable[..., tuple[int, str, str]], name: str
 ) -> None:
@@ -308,3 +316,50 @@ def test_a_name_that_nothing_refuses_is_not_accepted(made: Made, cosim: Callable
     code, _, said = cosim("check", str(made.day(PLACE + PV + END, 'accept = ["PVSystem.roof"]')))
     assert code == 2
     assert "'PVSystem.roof' is nothing that would be refused" in " ".join(said.split())
+
+
+ROOF = (
+    "New PVSystem.roof bus1=b.1 phases=1 kv=0.23 kva=6 pmpp=8 irradiance=0.9 daily=sun %cutin=5 %cutout=5 "
+    "vminpu=.5 vmaxpu=1.5\n"
+)
+
+
+class TwoKilowatts(BaseController):
+    """Let no roof give more."""
+
+    def __init__(self, feeder: Feeder) -> None:
+        self._free = Setpoints.free(len(feeder.customers))
+
+    def decide(self, observation: Observation) -> Setpoints:
+        return replace(self._free, pv_limit_kw=np.full(len(observation.net_kw), 2.0))
+
+
+def test_a_pv_system_of_the_file_can_be_a_customers_roof_that_controllers_curtail(made: Made) -> None:
+    circuit = HEAD + shape("homes", 24, 1) + shape("sun", 24, 2) + CABLE.format("lv") + HOMES + ROOF + END
+    path = made.day(circuit)
+    path.write_text(path.read_text() + '[pv]\nfrom_file = ["roof"]\n')
+    day = framework.load(path)
+    free = day.run("none")
+    assert day.feeder.network.injectors == ()
+    assert day.exogenous.inverter_kva.tolist() == [6.0, 0.0, 0.0]
+    for step, dss in enumerate(made.plain(24, "controlmode=off")):
+        same_voltages(free, dss, step)
+    assert free.trajectory.pv_kw[:, 0].max() == 6.0
+    assert free.metrics["balance_error_percent"] < 1e-3
+    curtailed = day.run(TwoKilowatts)
+    assert curtailed.trajectory.pv_kw[:, 0].max() == 2.0
+    assert curtailed.metrics["pv_curtailed_kwh"] == pytest.approx(np.maximum(free.trajectory.pv_kw - 2.0, 0.0).sum())
+
+
+@pytest.mark.parametrize(
+    ("roof", "says"),
+    [
+        (ROOF.replace("b.1", "lv.1"), "PVSystem.ROOF has no customer at the same phases of bus 'LV'"),
+        (ROOF.replace("roof", "other"), "there is no PVSystem.ROOF"),
+        ("New XYcurve.e npts=2 xarray=[0.1 1] yarray=[0.9 1]\n" + ROOF.strip() + " effcurve=e\n", "has EffCurve"),
+    ],
+)
+def test_a_pv_system_that_is_no_roof_is_refused(made: Made, roof: str, says: str) -> None:
+    made.day(PLACE + shape("sun", 24, 2) + roof + END)
+    with pytest.raises(InputError, match=says):
+        feeders.load(made.folder / "Master.dss", roofs=["roof"])
