@@ -139,7 +139,7 @@ def network_of(dss: Any) -> Network:
     names = tuple(name.upper() for name in dss.Circuit.YNodeOrder())
     row = {name: index for index, name in enumerate(names)}
     data, indices, pointers = dss.YMatrix.getYsparse()
-    matrix = sparse.csc_matrix((data, indices, pointers), shape=(len(names), len(names)), dtype=complex)
+    matrix = sparse.csc_matrix((data, indices, pointers), shape=(len(names), len(names)), dtype=complex, copy=True)
     voltages = np.array(dss.YMatrix.getV(), dtype=float).view(complex)[1:]
     branches = [_branch(dss, name, "line", row) for name in elements(dss, "Line")]
     branches += [_branch(dss, name, "transformer", row) for name in elements(dss, "Transformer")]
