@@ -237,7 +237,7 @@ def roofs_of(dss: Any, wanted: Sequence[str] | bool) -> Iterator[Roof | str]:
         dss.Circuit.SetActiveElement(full)
         bus = dss.CktElement.BusNames()[0].split(".")[0].upper()
         numbers = tuple(int(number) for number in dss.CktElement.NodeOrder() if number)
-        yield Roof(name, bus, numbers, kva, LoadShape(interval_min, kw))
+        yield Roof(name, bus, numbers, kva, LoadShape(interval_min, kw, np.zeros_like(kw)))
 
 
 def unhonoured(dss: Any) -> Iterator[tuple[str, str]]:
@@ -259,7 +259,7 @@ def network_of(dss: Any, sources: Mapping[str, Sequence[str]], missed: Sequence[
     names = tuple(name.upper() for name in dss.Circuit.YNodeOrder())
     row = {name: index for index, name in enumerate(names)}
     data, indices, pointers = dss.YMatrix.getYsparse()
-    matrix = sparse.csc_matrix((data, indices, pointers), shape=(len(names), len(names)), dtype=complex)
+    matrix = sparse.csc_matrix((data, indices, pointers), shape=(len(names), len(names)), dtype=complex, copy=True)
     voltages = np.array(dss.YMatrix.getV(), dtype=float).view(complex)[1:]
     branches = [_branch(dss, name, kind.lower(), row) for kind in _PASSIVE for name in elements(dss, kind)]
     mains = [dss.CktElement.BusNames()[0].split(".")[0].upper() for _ in elements(dss, "Vsource")]

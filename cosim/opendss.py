@@ -58,6 +58,8 @@ _PATIENCE = 10
 _HARMLESS_LOADS = "batchedit load..* kw=1 kvar=0"
 """The engine linearises loads where it first meets them: from a file's huge loads, small ones converge badly."""
 _CONSTANT_POWER = "model=1 vminpu=0.5 vlowpu=0.5 vmaxpu=1.5"
+_RELEASE = "clearall"
+"""Lets go of the files that a circuit's controls write to: another engine could not open them."""
 _NO_LOADS = "batchedit load..* enabled=no"
 _EXECUTES = "OpenDSS executes {} and what it names, which can write files: use only circuits that you trust"
 
@@ -128,7 +130,7 @@ def survey(
             dss.Solution.Solve()
         xy, bases = buses_of(dss)
         windings = {name: windings_of(dss, name) for name in elements(dss, "Transformer")}
-        return Survey(
+        found = Survey(
             loads=loads,
             network=network_of(dss, sources, missed),
             winding_kvs={name: tuple(kvs) for name, (kvs, _) in windings.items()},
@@ -140,6 +142,8 @@ def survey(
             warnings=() if is_shipped(master) else (_EXECUTES.format(master.name),),
             lines=line_facts(dss),
         )
+        dss.Text.Command(_RELEASE)
+        return found
 
 
 def as_is(feeder: Feeder) -> AsIs:
@@ -171,6 +175,7 @@ def as_is(feeder: Feeder) -> AsIs:
     said = _solve_whatever_comes(dss) or said
     at_last = bool(dss.Solution.Converged())
     own_v, losses_kw, end = voltages_of(dss, nodes), float(dss.Circuit.Losses()[0]) / 1e3, taps_of(dss)
+    dss.Text.Command(_RELEASE)
     dss = _compile(file, None, None, ())
     dss.Text.Command(f"{_OWN_SNAPSHOT} controlmode=off {_TIGHT.removeprefix('set ')}")
     _solve_whatever_comes(dss)
@@ -178,6 +183,8 @@ def as_is(feeder: Feeder) -> AsIs:
     if dss.Loads.Count():
         dss.Text.Command("batchedit load..* model=1 vminpu=0.5 vlowpu=0.5 vmaxpu=1.5")
     _solve_whatever_comes(dss)
+    constant_power_v = voltages_of(dss, nodes)
+    dss.Text.Command(_RELEASE)
     try:
         model_v = OpenDssEngine(feeder).solve(feeder.load_kw, feeder.load_kvar, np.nan).copy()
     except PowerFlowError:
@@ -191,7 +198,7 @@ def as_is(feeder: Feeder) -> AsIs:
         taps={name: (start[name], tap) for name, tap in end.items() if abs(tap - start[name]) > 1e-9},
         voltage_v=own_v,
         frozen_v=frozen_v,
-        constant_power_v=voltages_of(dss, nodes),
+        constant_power_v=constant_power_v,
         model_v=model_v,
         converged_at_last=at_last,
         said=said,

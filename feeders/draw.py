@@ -110,7 +110,8 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0) -> Ex
         )  # fmt: skip
     available_kw, inverter_kva = pv.pv_available_kw.copy(), pv.inverter_kva.copy()
     for customer, roof in feeder.roofs:
-        available_kw[:, customer] += _shape_kw(roof.available, start + timedelta(days=day), minutes)
+        value = _values(roof.available, start + timedelta(days=day), minutes)
+        available_kw[:, customer] += roof.available.kw[value]
         inverter_kva[customer] += roof.inverter_kva
     with collecting(faults, "tariff"):
         tariff = tariff_eur_per_kwh(start, minutes, spec.tariff)

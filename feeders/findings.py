@@ -19,7 +19,7 @@ MEANT = (0.6, 1.4)
 """Voltage without load over the rated one, where a load can be meant for its bus."""
 _KVA_PER_LOAD_KVA = 100.0
 """Public feeders have up to 40: their loads are one household's mean."""
-_SMALLEST_KVA = 100.0
+_SMALLEST_KVA = 500.0
 _LARGEST_LV_KVA = 5_000.0
 """Below 1 kV: the largest machines in catalogues have 3,150 kVA."""
 _LOW_VOLTAGE_V = 1_000.0
@@ -141,8 +141,9 @@ def _of_transformers(survey: Survey, areas: Sequence[Area]) -> Iterator[Finding]
     for area in reversed(areas):  # children before parents
         if area.parent in load_kva:
             load_kva[area.parent] += load_kva[area.name]
+    overloaded = {}
     for area in areas:
-        behind, which = load_kva[area.name], grouped("Transformer", area.transformers)
+        behind = load_kva[area.name]
         for name in area.transformers:
             kva, rating_a = survey.transformer_kva[name], survey.network.branch(name).rating_a
             far_above = behind > 0 and kva > max(_KVA_PER_LOAD_KVA * behind, _SMALLEST_KVA)
@@ -153,8 +154,11 @@ def _of_transformers(survey: Survey, areas: Sequence[Area]) -> Iterator[Finding]
                 )
                 yield Finding("transformer_rating_implausible", f"Transformer.{name}", text)
         if behind > area.rating_kva:
-            text = f"{area.name} is rated {area.rating_kva:g} kVA, the loads behind it are {behind:.4g} kVA in the file"
-            yield Finding("transformer_overloaded", which, text, "note")
+            overloaded[area.name] = f"{area.name} {area.rating_kva:g} kVA for {behind:.4g} kVA"
+    if overloaded:
+        text = f"{len(overloaded)} transformers are rated less than the loads behind them in the file"
+        shown = grouped("Transformer", overloaded)
+        yield Finding("transformer_overloaded", shown, f"{text} ({grouped('', overloaded.values())})", "note")
 
 
 def _kva(load: LoadFact) -> float:

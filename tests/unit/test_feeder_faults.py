@@ -109,11 +109,19 @@ ZOO: dict[str, tuple[str | bytes, str]] = {
     "negative kva": (circuit(machine=MACHINE.replace("[100 100]", "[-100 -100]")), "is rated -100 kVA"),
     "negative losses": (circuit(machine=MACHINE.replace("kVAs", "%Rs=[-2 -2] kVAs")), "negative resistance"),
     "0 kva": (circuit(machine=MACHINE.replace("[100 100]", "[0 0]")), "does not converge even without loads"),
+    "a winding of 0 kv": (
+        circuit(machine=MACHINE.replace("[11 0.4]", "[11 0]")),
+        "Transformer.T1 has a winding of 0 kV",
+    ),
     "one winding": (circuit(machine=MACHINE.replace("Windings=2", "Windings=1")), "must be greater than one"),
     "both ends on one bus": (circuit(machine=MACHINE.replace("[src lv]", "[src src]")), "no source: LV, HOME"),
     # lines
     "length negative": (circuit(cable=CABLE.replace("Length=1", "Length=-1")), "Line.CABLE: is -1000 m long"),
     "length 0": (circuit(cable=CABLE.replace("Length=1", "Length=0")), "Matrix Inversion Error"),
+    "0 ohm": (
+        circuit(cable=CABLE.replace("R1=0.1 X1=0.02 R0=0.3 X0=0.06", "R1=0 X1=0 R0=0 X0=0")),
+        'Matrix Inversion Error for Line "cable"',
+    ),
     "r nan": (circuit(cable=CABLE.replace("R1=0.1", "R1=nan")), "Matrix Inversion Error"),
     "r negative": (circuit(cable=CABLE.replace("R1=0.1", "R1=-0.1")), "Line.CABLE: has a negative resistance"),
     "x negative": (circuit(cable=CABLE.replace("X1=0.02 R0=0.3 X0=0.06", "X1=-2 R0=0.3 X0=-6")), "negative reactance"),

@@ -79,7 +79,7 @@ ODD: dict[str, tuple[str, str, str, str]] = {
         "transformer_rating_implausible", "Transformer.T", "250000 kVA (360,844 A a phase) for 6.325 kVA of load",
     ),
     "too small a machine": (
-        GOOD.replace("[100 100]", "[5 5]"), "transformer_overloaded", "Transformer.T", "the loads behind it are 6.32",
+        GOOD.replace("[100 100]", "[5 5]"), "transformer_overloaded", "Transformer.T", "T 5 kVA for 6.32",
     ),
     "ohm per km for ohm per m": (
         GOOD.replace("R1=0.206 X1=0.08", "R1=206 X1=80"), "impedance_beyond_catalogues", "Line.CABLE", "K: R 206, X 80",
