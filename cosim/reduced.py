@@ -24,10 +24,10 @@ from cosim.contract import Complex, Feeder, Float, Prediction
 from cosim.errors import PowerFlowError, UnsupportedError
 from cosim.network import monitored_currents
 from cosim.reduction import (
+    Transfer,
     branches_of,
     default_watched,
     refuse_what_is_not_linear,
-    transfer_impedance,
 )
 from cosim.threads import ONE_THREAD
 
@@ -81,8 +81,7 @@ class ReducedNetwork:
         names = default_watched(feeder) if watched is None else tuple(name.upper() for name in watched)
         branches = branches_of(feeder, names)
         ports = feeder.load_ports
-        to_nodes = transfer_impedance(feeder, ports)  # voltage that one ampere drawn at a port takes from every node
-
+        transfer = Transfer(feeder, ports)
         self.branches = names
         self.port_customer, _, _ = feeder.load_ends
         self._va_per_kw = 1e3 / np.bincount(self.port_customer)[self.port_customer]  # even over a customer's phases
@@ -102,14 +101,16 @@ class ReducedNetwork:
         self._sources = network.source_buses
         self._no_load_v: Complex = np.asarray(ports.T @ network.no_load_v)
         # Row vectors times matrices, so every factor is kept transposed and contiguous.
-        self._impedance = np.ascontiguousarray((ports.T @ to_nodes).T)
+        self._impedance = np.empty((ports.shape[1], ports.shape[1]), complex)
         self._no_load_a = monitored_currents(branches, network.no_load_v[None, :])[0]
-        # drawing lowers voltages: the response to one ampere is minus its transfer impedance
-        drawn_a = monitored_currents(branches, -to_nodes.T)
-        self._to_branches = np.ascontiguousarray(drawn_a.reshape(len(drawn_a), -1))
-        self.branch_share: Complex = drawn_a
+        self.branch_share: Complex = np.empty((ports.shape[1], *self._no_load_a.shape), complex)
+        for some, to_nodes in transfer.blocks():
+            self._impedance[some] = (ports.T @ to_nodes.T).T
+            # drawing lowers voltages: the response to one ampere is minus its transfer impedance
+            self.branch_share[some] = monitored_currents(branches, -to_nodes)
+        self._to_branches = self.branch_share.reshape(len(self.branch_share), -1)
         self._node_no_load_v = network.no_load_v
-        self._to_nodes = np.ascontiguousarray(to_nodes.T) if all_nodes else None
+        self._transfer = transfer if all_nodes else None
 
     @ONE_THREAD
     def predict(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> Prediction:
@@ -156,11 +157,11 @@ class ReducedNetwork:
         ValueError
             Where the network was made without ``all_nodes``.
         """
-        if self._to_nodes is None:
+        if self._transfer is None:
             raise ValueError("node_voltages needs ReducedNetwork(feeder, all_nodes=True)")
         scale = self._scale(source_pu)
         _, port_a = self._solve(p_kw, q_kvar, scale)
-        node_v = port_a @ self._to_nodes
+        node_v = self._transfer.drop_v(port_a)
         np.subtract(self._node_no_load_v * scale, node_v, out=node_v)
         return node_v
 

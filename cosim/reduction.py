@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -10,6 +10,10 @@ from scipy.sparse.linalg import splu
 
 from cosim.contract import Branch, Complex, Feeder
 from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError
+
+_DENSE = 4_000_000
+"""Complex numbers: 64 MB."""
+_AT_ONCE = 64
 
 
 def refuse_what_is_not_linear(feeder: Feeder, *, between_phases: bool) -> None:
@@ -57,14 +61,45 @@ def branches_of(feeder: Feeder, names: Sequence[str]) -> list[Branch]:
     return [by_name[name] for name in names]
 
 
-def transfer_impedance(feeder: Feeder, ports: sparse.csc_matrix) -> Complex:
-    """Columns of the inverse of the admittance matrix that belong to the ports, shape (node, port) [ohm]."""
-    try:
-        factors = splu(feeder.network.admittance_s.tocsc())
-    except RuntimeError as error:
-        raise PowerFlowError(
-            f"{feeder.name}: the admittance matrix cannot be factorised ({error}): some part of the network has no "
-            "connection to the source or to earth"
-        ) from error
-    impedance: Complex = factors.solve(ports.toarray().astype(complex))
-    return impedance
+class Transfer:
+    """What one ampere drawn at a port does to voltages: columns of the inverse of the admittance matrix.
+
+    Parameters
+    ----------
+    feeder : Feeder
+        The place.
+    ports : scipy.sparse.csc_matrix, shape (node, port)
+        +1 where a port begins, -1 where it ends, unless that is earth.
+
+    Raises
+    ------
+    PowerFlowError
+        Where the matrix is singular.
+    """
+
+    def __init__(self, feeder: Feeder, ports: sparse.csc_matrix) -> None:
+        self._ports = ports
+        try:
+            self._factors = splu(feeder.network.admittance_s.tocsc())
+        except RuntimeError as error:
+            raise PowerFlowError(
+                f"{feeder.name}: the admittance matrix cannot be factorised ({error}): some part of the network has no "
+                "connection to the source or to earth"
+            ) from error
+        # a matrix of ports times nodes is the quickest for a street, but would fill the memory for a town
+        self._whole = self._solve(ports) if ports.shape[0] * ports.shape[1] <= _DENSE else None
+
+    def _solve(self, drawn: sparse.csc_matrix) -> Complex:
+        return np.ascontiguousarray(self._factors.solve(drawn.toarray().astype(complex)).T)
+
+    def blocks(self) -> Iterator[tuple[slice, Complex]]:
+        """Give ports, some at a time, and the voltage that each takes from every node, shape (port, node) [ohm]."""
+        for first in range(0, self._ports.shape[1], _AT_ONCE):
+            some = slice(first, min(first + _AT_ONCE, self._ports.shape[1]))
+            yield some, self._solve(self._ports[:, some]) if self._whole is None else self._whole[some]
+
+    def drop_v(self, port_a: Complex) -> Complex:
+        """Voltage that currents drawn at the ports take from every node, shape (candidate, node) [V]."""
+        if self._whole is not None:
+            return np.asarray(port_a @ self._whole)
+        return np.ascontiguousarray(self._factors.solve(np.asarray(self._ports @ port_a.T, dtype=complex)).T)

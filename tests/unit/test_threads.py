@@ -58,7 +58,7 @@ def test_making_a_network_and_measuring_a_run_hold_it_too(two_bus: Feeder, monke
         inside.append(threads())
         raise ZeroDivisionError
 
-    monkeypatch.setattr("cosim.reduced.transfer_impedance", watched)
+    monkeypatch.setattr("cosim.reduced.Transfer", watched)
     monkeypatch.setattr(sys.modules["cosim.measures.scoreboard"], "_voltage_metrics", watched)
     with threadpool_limits(limits=2):
         for door in (ReducedNetwork, scoreboard):
