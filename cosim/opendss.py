@@ -58,6 +58,7 @@ _PATIENCE = 10
 _HARMLESS_LOADS = "batchedit load..* kw=1 kvar=0"
 """The engine linearises loads where it first meets them: from a file's huge loads, small ones converge badly."""
 _CONSTANT_POWER = "model=1 vminpu=0.5 vlowpu=0.5 vmaxpu=1.5"
+"""In the band that the reduced network and the plant check against."""
 _RELEASE = "clearall"
 """Lets go of the files that a circuit's controls write to: another engine could not open them."""
 _NO_LOADS = "batchedit load..* enabled=no"
@@ -181,7 +182,7 @@ def as_is(feeder: Feeder) -> AsIs:
     _solve_whatever_comes(dss)
     frozen_v, multiplier = voltages_of(dss, nodes), float(dss.Solution.LoadMult())
     if dss.Loads.Count():
-        dss.Text.Command("batchedit load..* model=1 vminpu=0.5 vlowpu=0.5 vmaxpu=1.5")
+        dss.Text.Command(f"batchedit load..* {_CONSTANT_POWER}")
     _solve_whatever_comes(dss)
     constant_power_v = voltages_of(dss, nodes)
     dss.Text.Command(_RELEASE)
@@ -414,7 +415,6 @@ def _take_out(dss: Any, roofs: Sequence[Roof]) -> None:
 
 def _set_options(dss: Any) -> None:
     if dss.Loads.Count():
-        # constant power in the band that the reduced network and the plant check against
         dss.Text.Command(f"batchedit load..* {_CONSTANT_POWER} status=variable growth=default")
     for meter in ("EnergyMeter", "Monitor", "Sensor"):
         dss.Circuit.SetActiveClass(meter)
