@@ -69,14 +69,13 @@ def analyse(run: Trajectory) -> Unbalance:
 
 def bus_table(run: Trajectory) -> pd.DataFrame:
     """Return indices of voltage at every bus with three phases."""
-    feeder, nominal_v = run.feeder, run.feeder.nominal_voltage_v
-    tables = []
+    feeder, tables = run.feeder, []
     for buses in _blocks(list(feeder.three_phase_nodes)):
         phase_v = run.phase_to_neutral_v(buses)
         magnitude = np.abs(phase_v)
-        mean_v = magnitude.mean(axis=(0, 2))
-        # a bus before the transformer is measured at its own voltage level
-        level_v = np.where((0.5 * nominal_v < mean_v) & (mean_v < 1.5 * nominal_v), nominal_v, mean_v)
+        # a bus in no area, such as the source's, has no nominal voltage but its mean
+        mean_v = magnitude.mean(axis=(0, 2)).tolist()
+        level_v = np.array([feeder.bus_nominal_v.get(bus, mean) for bus, mean in zip(buses, mean_v, strict=True)])
         of_step = vuf_percent(phase_v)
         factor, zero = (ten_minute_rms(values, run.step_min) for values in (of_step, v0_percent(phase_v)))
         tables.append(pd.DataFrame({

@@ -404,6 +404,11 @@ class Feeder(FrozenArrays):
         return found
 
     @cached_property
+    def bus_nominal_v(self) -> Mapping[str, float]:
+        """Nominal voltage of the area of every bus, phase to neutral [V]; without buses in no area."""
+        return {bus: area.nominal_voltage_v for area in self.areas for bus in area.buses}
+
+    @cached_property
     def limit_currents(self) -> LimitCurrents:
         """Currents of ``limits`` from voltages."""
         return LimitCurrents(self.network, self.limits)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cosim.contract import Feeder, Float
 from cosim.experiments.figures import style
 from cosim.experiments.figures.runs import NothingToDrawError, Runs
-from cosim.experiments.figures.voltage import bus_to_neutral_v, customers_v, limits_v
+from cosim.experiments.figures.voltage import bus_to_neutral_v, customers_v, limits_v, volts_label
 from cosim.trajectory import Trajectory
 
 Bool = NDArray[np.bool_]
@@ -79,7 +79,7 @@ def draw(runs: Runs) -> style.Drawing:
     panels[0].set_xlim(*x_limits)
     panels[0].set_ylim(*y_limits)
     bar = figure.colorbar(points, cax=figure.add_axes((0.925, 0.14, 0.011, 0.6)))
-    bar.set_label("voltage [V]")
+    bar.set_label(volts_label(feeder))
     if low_v < view.limit_v < high_v:
         bar.ax.axhline(view.limit_v, color="black", linewidth=1.2, linestyle="--")
     return _described(figure, view, any(view.outside(of_run).any() for of_run in homes.values()))
@@ -99,8 +99,8 @@ def _described(figure: Figure, view: View, passed: bool) -> style.Drawing:
 
 
 def _distances(feeder: Feeder) -> set[str]:
-    """Buses fed by the transformer; all where no path is known."""
-    return set(feeder.distance_m) or set(feeder.coordinates)
+    """Buses in areas; all where there is none."""
+    return set(feeder.bus_nominal_v) or set(feeder.coordinates)
 
 
 def bus_extreme_v(run: Trajectory, view: View) -> dict[str, float]:
@@ -109,9 +109,8 @@ def bus_extreme_v(run: Trajectory, view: View) -> dict[str, float]:
     extreme = view.extreme(np.abs(bus_to_neutral_v(feeder, run.node_v)), 0)
     rows = dict[str, list[int]]()
     for row, name in enumerate(feeder.network.node_names):
-        bus, _, number = name.rpartition(".")
-        if number in ("1", "2", "3"):
-            rows.setdefault(bus, []).append(row)
+        if 1 <= feeder.node_phase[row] <= 3:
+            rows.setdefault(name.rpartition(".")[0], []).append(row)
     return {bus: float(view.extreme(extreme[rows[bus]])) for bus in _distances(feeder) & rows.keys()}
 
 

@@ -84,7 +84,7 @@ def draw_profile(runs: Runs) -> style.Drawing:
     reach_m = max(feeder.distance_m.values(), default=0.0)
     if not reach_m > 0:
         raise NothingToDrawError("the feeder gives no line lengths, hence no distance from the transformer")
-    figure, (panels,) = runs.grid(runs.labels, 2.0, "voltage [V]", timed=False)
+    figure, (panels,) = runs.grid(runs.labels, 2.0, volts_label(feeder), timed=False)
     for axes, (label, run) in zip(panels, runs, strict=True):
         step, customer = worst_moment(run)
         _profile(axes, run, step)
@@ -131,16 +131,28 @@ def _profile(axes: Axes, run: Trajectory, step: int) -> None:
 
 
 def bus_to_neutral_v(feeder: Feeder, node_v: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    """Node voltages against the neutral conductor of their own bus, where buses have one; else against earth."""
-    partner = feeder.node_neutral
-    return np.asarray(node_v - np.where(partner >= 0, node_v[..., partner], 0.0))
+    """Node voltages against the neutral conductor of their own bus, where buses have one; else against earth.
+
+    Those of another nominal voltage are scaled to the feeder's; nan at buses that have none.
+    """
+    partner, of_bus = feeder.node_neutral, feeder.bus_nominal_v
+    level_v = np.array([of_bus.get(node.rpartition(".")[0], np.nan) for node in feeder.network.node_names])
+    to_neutral = node_v - np.where(partner >= 0, node_v[..., partner], 0.0)
+    return np.asarray(to_neutral * (feeder.nominal_voltage_v / level_v))
+
+
+def volts_label(feeder: Feeder) -> str:
+    """Label of an axis of voltages."""
+    levels = set(feeder.customer_nominal_v.tolist())
+    return "voltage [V]" if len(levels) < 2 else f"voltage [V, all levels\nscaled to {feeder.nominal_voltage_v:.0f} V]"
 
 
 def _line_segments(feeder: Feeder, magnitude_v: Float, phase: int) -> list[list[tuple[float, float]]]:
-    row = {name: index for index, name in enumerate(feeder.network.node_names)}
+    buses = [name.rpartition(".")[0] for name in feeder.network.node_names]
+    row = {(bus, int(of)): index for index, (bus, of) in enumerate(zip(buses, feeder.node_phase, strict=True))}
     segments = []
     for line in feeder.network.lines:
-        ends = [(feeder.distance_m.get(bus), row.get(f"{bus}.{phase}")) for bus in line.buses]
+        ends = [(feeder.distance_m.get(bus), row.get((bus, phase))) for bus in line.buses]
         if phase in line.phases and all(d is not None and n is not None for d, n in ends):
             segments.append([(float(d), float(magnitude_v[n])) for d, n in ends if d is not None and n is not None])
     return segments
