@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cosim.contract import Complex, Feeder, Float
-from cosim.dss_reading import FOLLOWED, OTHER_CONTROLS, ask, elements, primitive_admittance
+from cosim.dss_reading import FOLLOWED, OTHER_CONTROLS, ask, branch_name, elements, primitive_admittance
 
 _YEAR_H = 8760.0
 _MINUTES_A_DAY = 1440
@@ -43,6 +43,7 @@ class OwnElements:
         self._dss, self._step_min = dss, step_min
         self._sources = list(zip(feeder.network.injectors, feeder.network.injector_nodes, strict=True))
         self._nodes = len(feeder.network.node_names)
+        self._lines = {line.name for line in feeder.network.lines}
         self._acts = feeder.taps == "controlled"
         self.switchings: list[tuple[int, str, float, float]] = []
         mode, whole_year = self._follow_shapes()
@@ -96,8 +97,7 @@ class OwnElements:
             element = f"{kind}.{name}" + (f".{winding}" if winding else "")
             self.switchings.append((self._step, element, self._states[row], states[row]))
             self._dss.Circuit.SetActiveElement(f"{kind}.{name}")
-            branch = name if kind == "Transformer" else f"{kind}.{name}".upper()
-            switched[branch] = primitive_admittance(self._dss)
+            switched[branch_name(kind, name, self._lines)] = primitive_admittance(self._dss)
         self._states = states
         return switched
 

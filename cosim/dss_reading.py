@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,17 @@ def buses_of(dss: Any) -> tuple[dict[str, tuple[float, float]], dict[str, float]
         if dss.Bus.Coorddefined():
             xy[bus.upper()] = (float(dss.Bus.X()), float(dss.Bus.Y()))
     return xy, bases
+
+
+def line_names(dss: Any) -> frozenset[str]:
+    """Names of all lines, in upper case."""
+    return frozenset(name.upper() for name in dss.Lines.AllNames()) if dss.Lines.Count() else frozenset()
+
+
+def branch_name(kind: str, name: str, lines: Container[str]) -> str:
+    """What a branch is called here: lines and transformers by their names, unless they share one; all else by class."""
+    is_alone = kind.lower() == "line" or (kind.lower() == "transformer" and name not in lines)
+    return name if is_alone else f"{kind}.{name}".upper()
 
 
 def windings_of(dss: Any, name: str) -> tuple[list[float], list[float]]:
@@ -261,7 +272,8 @@ def network_of(dss: Any, sources: Mapping[str, Sequence[str]], missed: Sequence[
     data, indices, pointers = dss.YMatrix.getYsparse()
     matrix = sparse.csc_matrix((data, indices, pointers), shape=(len(names), len(names)), dtype=complex, copy=True)
     voltages = np.array(dss.YMatrix.getV(), dtype=float).view(complex)[1:]
-    branches = [_branch(dss, name, kind.lower(), row) for kind in _PASSIVE for name in elements(dss, kind)]
+    lines = line_names(dss)
+    branches = [_branch(dss, name, kind.lower(), row, lines) for kind in _PASSIVE for name in elements(dss, kind)]
     mains = [dss.CktElement.BusNames()[0].split(".")[0].upper() for _ in elements(dss, "Vsource")]
     nodes = tuple(np.array([row.get(node, -1) for node in of]) for of in sources.values())
     controls = tuple(f"{kind}.{name}" for kind in (*TAP_CONTROLS, *_SWITCHES) for name in elements(dss, kind))
@@ -287,7 +299,7 @@ def primitive_admittance(dss: Any) -> Complex:
     return flat.reshape(round(len(flat) ** 0.5), -1).T.copy()
 
 
-def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:
+def _branch(dss: Any, name: str, kind: str, row: dict[str, int], lines: Container[str]) -> Branch:
     """Read the active circuit element, which is passive; ``feeders.topology`` says which terminal feeds whom."""
     buses = tuple(bus.split(".")[0].upper() for bus in dss.CktElement.BusNames())
     numbers = np.array(dss.CktElement.NodeOrder()).reshape(len(buses), -1)
@@ -306,8 +318,7 @@ def _branch(dss: Any, name: str, kind: str, row: dict[str, int]) -> Branch:
         dss.Lines.Name(name)
         length_m = float(dss.Lines.Length()) * _METRES_PER_UNIT.get(_unit_of_line(dss), 1.0)
     return Branch(
-        # a reactor may be called like a line
-        name=name if kind in ("line", "transformer") else f"{kind}.{name}".upper(),
+        name=branch_name(kind, name, lines),
         kind=kind,
         buses=buses,
         nodes=np.array([row.get(f"{bus}.{n}", -1) for bus, line in zip(buses, numbers, strict=True) for n in line]),

@@ -25,11 +25,13 @@ from cosim.contract import AsIs, Complex, Connection, Feeder, Float, LoadLaws, R
 from cosim.dss_devices import OwnElements
 from cosim.dss_files import is_shipped
 from cosim.dss_reading import (
+    branch_name,
     buses_of,
     cut_off,
     disabled_buses,
     elements,
     line_facts,
+    line_names,
     load_fact,
     network_of,
     roofs_of,
@@ -130,7 +132,10 @@ def survey(
                 dss.Text.Command(f'edit "{name}" enabled=no')
             dss.Solution.Solve()
         xy, bases = buses_of(dss)
-        windings = {name: windings_of(dss, name) for name in elements(dss, "Transformer")}
+        lines = line_names(dss)
+        windings = {
+            branch_name("Transformer", name, lines): windings_of(dss, name) for name in elements(dss, "Transformer")
+        }
         found = Survey(
             loads=loads,
             network=network_of(dss, sources, missed),

@@ -235,3 +235,13 @@ def test_the_neutral_of_four_wires_is_a_limit_of_its_own(write: Make, make_day: 
     assert of["Line.C phase n"] > 20.0
     free = Setpoints.free(2)
     assert controllers.make("equal_share", feeder).decide(None).import_cap_kw.max() < free.import_cap_kw.max()
+
+
+def test_a_transformer_may_be_called_like_a_line(write: Make, make_day: MakeDay) -> None:
+    text = HEAD + machine("one", "mv lv", 25) + cable("one", "lv a", 50.0) + LOAD.format("a", "a.1", 0.23, 7) + END
+    feeder = feeders.load(master := write(text))
+    trajectory = as_in_the_file(feeder, make_day)
+    of = {limit.kind: trajectory.limit_percent[0, k] for k, limit in enumerate(feeder.limits) if limit.phase == "a"}
+    plain_a = plain_currents_a(master, "Transformer.one")[4]
+    assert of["transformer"] == pytest.approx(100.0 * plain_a / (25.0 / (np.sqrt(3.0) * 0.416)), rel=1e-6)
+    assert of["line"] == pytest.approx(100.0 * plain_currents_a(master, "Line.one")[0] / 50.0, rel=1e-6)
