@@ -85,16 +85,8 @@ class ReducedNetwork:
         self.branches = names
         self.port_customer, _, _ = feeder.load_ends
         self._va_per_kw = 1e3 / np.bincount(self.port_customer)[self.port_customer]  # even over a customer's phases
-        self._nominal_v = feeder.customer_nominal_v[self.port_customer]
+        self._nominal_v = feeder.port_nominal_v
         self._neutral = not feeder.delta_customers
-        if not self._neutral:
-            # between phases the nominal voltage is that to neutral, as the no-load voltages stand to each other
-            ends_v = abs(ports).T @ np.abs(network.no_load_v) / np.maximum(abs(ports).sum(axis=0).A1, 1.0)
-            self._nominal_v = self._nominal_v * np.where(
-                np.isin(self.port_customer, [feeder.customers.index(name) for name in feeder.delta_customers]),
-                np.abs(ports.T @ network.no_load_v) / ends_v,
-                1.0,
-            )
         self._close_v = float(TOLERANCE_PU * self._nominal_v.min())
         self._customers = len(feeder.customers)
         self._network_pu = network.source_pu

@@ -131,12 +131,12 @@ class LimitCurrents:
         loading = 100.0 * np.abs(current) / self._rating_a[:, None]
         return np.ascontiguousarray(np.maximum.reduceat(loading, self._first, axis=0).T)
 
-    def share(self, ports: sparse.csc_matrix, port_customer: Int, nominal_v: Float, customer_v: Float) -> Float:
+    def share(self, ports: sparse.csc_matrix, port_customer: Int, nominal_v: Float, port_v: Float) -> Float:
         """Power that one kilowatt of a customer adds to a limit, shape (limit, customer).
 
         From the linear network: exact for moved phases, vector groups, centre taps and meshes; without losses. A
-        customer's power lies evenly on its ports. Where several customers load a limit at different angles the sum of
-        their parts is more than flows.
+        customer's power lies evenly on its ports, so one on three phases adds nothing to a neutral. Where several
+        customers load a limit at different angles the sum of their parts is more than flows.
 
         Parameters
         ----------
@@ -146,26 +146,25 @@ class LimitCurrents:
             Customer of every port.
         nominal_v : ndarray, shape (limit,)
             Voltage to neutral at the limit [V].
-        customer_v : ndarray, shape (customer,)
-            Nominal voltage of the customers [V].
+        port_v : ndarray, shape (port,)
+            Nominal voltage across the ports [V].
         """
         try:
             factors = splu(self._network.admittance_s.T.tocsc())
         except RuntimeError as error:
             raise PowerFlowError(f"the admittance matrix cannot be factorised ({error})") from error
-        limits, count = len(self._first), np.bincount(port_customer, minlength=len(customer_v))
-        found = np.zeros((limits, len(customer_v)))
-        into = sparse.csr_matrix(
-            (1.0 / count[port_customer], (np.arange(len(port_customer)), port_customer)),
-            (len(port_customer), len(customer_v)),
-        )
+        limits, count = len(self._first), np.bincount(port_customer)
+        found = np.zeros((limits, len(count)))
+        # amperes at the ports for a watt of the customer, each at the angle of its voltage
+        no_load_v = ports.T @ self._network.no_load_v
+        amperes = no_load_v / np.abs(no_load_v) / (count[port_customer] * port_v)
+        into = sparse.csr_matrix((amperes, (np.arange(len(port_customer)), port_customer)))
         last = [*self._first[1:], self._rows.shape[0]]
         for begin in range(0, limits, _AT_ONCE):
             block = range(begin, min(begin + _AT_ONCE, limits))
             summed = np.stack([self._rows[self._first[i] : last[i]].sum(axis=0).A1 for i in block])
             # the current of a limit for one ampere drawn at each port: rows of (selector Y⁻¹) ports
-            per_port = np.abs(factors.solve(summed.T).T @ ports)
-            found[begin : begin + len(summed)] = per_port @ into
-        found *= nominal_v[:, None] / customer_v
+            found[begin : begin + len(summed)] = np.abs((factors.solve(summed.T).T @ ports) @ into)
+        found *= nominal_v[:, None]
         even = np.round(6.0 * found) / 6.0  # halves and thirds, which the charging of lines moves a little
         return np.where(np.abs(found - even) < _LEAST_SHARE, even, found)

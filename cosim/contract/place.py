@@ -427,7 +427,19 @@ class Feeder(FrozenArrays):
     def limit_share(self) -> Float:
         """Kilowatts that one of a customer adds to each of ``limits``, shape (limit, customer)."""
         nominal_v = np.array([limit.nominal_v for limit in self.limits])
-        return self.limit_currents.share(self.ports, self.terminals[0], nominal_v, self.customer_nominal_v)
+        return self.limit_currents.share(self.load_ports, self.load_ends[0], nominal_v, self.port_nominal_v)
+
+    @cached_property
+    def port_nominal_v(self) -> Float:
+        """Nominal voltage across every one of ``load_ports``, shape (port,) [V].
+
+        Between phases that to neutral, as the voltages without load stand to each other.
+        """
+        customer, ports, no_load_v = self.load_ends[0], self.load_ports, self.network.no_load_v
+        ends_v = abs(ports).T @ np.abs(no_load_v) / np.maximum(abs(ports).sum(axis=0).A1, 1.0)
+        between = np.isin(customer, [self.customers.index(name) for name in self.delta_customers])
+        ratio = np.divide(np.abs(ports.T @ no_load_v), ends_v, out=np.ones(len(ends_v)), where=between)
+        return np.asarray(self.customer_nominal_v[customer] * ratio)
 
     @property
     def transformer_rating_a(self) -> float:

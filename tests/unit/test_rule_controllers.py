@@ -41,7 +41,7 @@ def with_phases(feeder: Feeder, *phases: tuple[int, ...]) -> Feeder:
     """The same feeder with its customers on other phases."""
     bus = {int(feeder.network.node_names[node].split(".")[1]): node for (node,) in feeder.customer_nodes}
     nodes = tuple(tuple(bus[phase] for phase in of_home) for of_home in phases)
-    return replace(feeder, customer_phases=phases, customer_nodes=nodes)
+    return replace(feeder, customer_phases=phases, customer_nodes=nodes, customer_ends=())
 
 
 @pytest.mark.parametrize(("machine_a", "cable_a"), [(100.0, 180.0), (144.0, 100.0), (np.nan, 100.0), (100.0, np.nan)])
