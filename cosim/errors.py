@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import os
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -146,6 +146,16 @@ def meant(word: str, known: Iterable[str], otherwise: str) -> str:
     """Return a remedy for a word that is unknown: the known one that is like it, or else something to do."""
     near = get_close_matches(word, list(known), n=1)
     return f"did you mean '{near[0]}'?" if near else otherwise
+
+
+def shares_faults(where: str, shares: Mapping[str, Sequence[float]]) -> list[Fault]:
+    """Return the faults of shares that are not three numbers with the sum 1."""
+    remedy = "give three shares with the sum 1, e.g. [0.4, 0.3, 0.3]"
+    return [
+        Fault(where, key, f"is {list(value)}", remedy)
+        for key, value in shares.items()
+        if not (len(value) == 3 and abs(sum(value) - 1.0) <= 1e-6)
+    ]
 
 
 def range_faults(where: str, ranges: Iterable[tuple[str, float, float, float, str]]) -> Iterator[Fault]:

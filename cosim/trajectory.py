@@ -136,6 +136,13 @@ class Trajectory:
         return meter_voltage_v(self.feeder, self.node_v)
 
     @cached_property
+    def terminal_v(self) -> Float:
+        """Phase-to-neutral voltage of every customer's every phase, shape (step, terminal) [V]."""
+        _, nodes, neutrals = self.feeder.terminals
+        neutral_v = np.where(neutrals >= 0, self.node_v[:, neutrals], 0)  # -1: the load returns to earth
+        return np.asarray(np.abs(self.node_v[:, nodes] - neutral_v))
+
+    @cached_property
     def limit_percent(self) -> Float:
         """Current over rated current of every one of ``feeder.limits``, shape (step, limit) [%]."""
         return self.feeder.limit_currents.percent(self.node_v)

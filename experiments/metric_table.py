@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from cosim.contract import EN_50160, Standard
+from cosim.standards import EN_50160, Standard
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ _FILE = Path(__file__).with_name("metrics.toml")
 def metrics_of(standard: Standard) -> dict[str, Metric]:
     """Return how to read every metric where voltages are judged by a standard, by name, in the order of the report."""
     words: dict[str, Any] = {"title": standard.title, "rule": standard.rule()}
-    words["lower_pu"], words["upper_pu"] = (float(limit) for limit in standard.limits_pu(1.0))
+    words["lower_pu"], words["upper_pu"] = standard.low[0].lower_pu, standard.low[0].upper_pu
     for key in ("vuf_percent", "lvur_percent"):
         words[key] = limit = getattr(standard, key)
         found = f"Limit {limit:g} % ({standard.title})." if math.isfinite(limit) else f"{standard.title} has no limit."

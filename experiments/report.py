@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from cosim.contract import EN_50160
 from cosim.experiments.figures import FigureFile
 from cosim.experiments.figures.runs import Runs, clock
 from cosim.experiments.figures.summary import paragraph
@@ -22,6 +21,7 @@ from cosim.experiments.promise_table import ABOVE_KVA, PromiseRow, releases
 from cosim.experiments.scenario import Run, Scenario
 from cosim.experiments.words import span_words
 from cosim.folder import write_whole
+from cosim.standards import EN_50160
 from cosim.trajectory import Trajectory
 
 if TYPE_CHECKING:

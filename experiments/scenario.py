@@ -23,8 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from cosim import controllers, feeders, plugins
-from cosim.contract import shares_faults
-from cosim.errors import Fault, InputError, meant
+from cosim.errors import Fault, InputError, meant, shares_faults
 from cosim.experiments import DEFAULT as DEFAULT
 from cosim.experiments.labels import Label, labels_fault
 from cosim.experiments.remedies import load_toml, refused, scenario_faults

@@ -16,9 +16,9 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from cosim.contract import EN_50160, STANDARDS, Standard
 from cosim.errors import Fault, InputError
 from cosim.experiments.metric_table import Cell, cells, metric_of
+from cosim.standards import EN_50160, STANDARDS, Standard
 
 if TYPE_CHECKING:
     from cosim import Feeder

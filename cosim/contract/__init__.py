@@ -25,7 +25,6 @@ from cosim.contract.place import Survey as Survey
 from cosim.contract.place import TransformerSpec as TransformerSpec
 from cosim.contract.place import ZipShares as ZipShares
 from cosim.contract.place import out_of_range as out_of_range
-from cosim.contract.place import shares_faults as shares_faults
 from cosim.contract.roles import Artifact as Artifact
 from cosim.contract.roles import BaseController as BaseController
 from cosim.contract.roles import Controller as Controller
@@ -37,12 +36,6 @@ from cosim.contract.signals import Decision as Decision
 from cosim.contract.signals import LocalCurves as LocalCurves
 from cosim.contract.signals import Observation as Observation
 from cosim.contract.signals import Setpoints as Setpoints
-from cosim.contract.standard import ANSI_C84_1 as ANSI_C84_1
-from cosim.contract.standard import AS_61000 as AS_61000
-from cosim.contract.standard import EN_50160 as EN_50160
-from cosim.contract.standard import ESQCR as ESQCR
-from cosim.contract.standard import STANDARDS as STANDARDS
-from cosim.contract.standard import Standard as Standard
 from cosim.load_laws import LoadLaws as LoadLaws
 from cosim.network import Branch as Branch
 from cosim.network import Complex as Complex
@@ -51,3 +44,9 @@ from cosim.network import Int as Int
 from cosim.network import Network as Network
 from cosim.network import branch_losses_kw as branch_losses_kw
 from cosim.network import monitored_currents as monitored_currents
+from cosim.standards import ANSI_C84_1 as ANSI_C84_1
+from cosim.standards import AS_61000 as AS_61000
+from cosim.standards import EN_50160 as EN_50160
+from cosim.standards import ESQCR as ESQCR
+from cosim.standards import STANDARDS as STANDARDS
+from cosim.standards import Standard as Standard

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,10 @@ from scipy import sparse
 
 from cosim.contract.areas import Area, Limit, LimitCurrents
 from cosim.contract.intake import Finding, LineFact
-from cosim.contract.standard import EN_50160, Standard
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, shares_faults
 from cosim.load_laws import LoadLaws
 from cosim.network import Branch, Float, Int, Network
+from cosim.standards import EN_50160, Standard
 
 PHASES = (1, 2, 3)
 """Node numbers that are phases; 0 is earth, others are neutrals."""
@@ -111,16 +111,6 @@ class TransformerSpec:
             faults = [Fault("TransformerSpec", "load_loss_percent", problem, "give less than uk_percent")]
         if faults:
             raise InputError(faults)
-
-
-def shares_faults(where: str, shares: Mapping[str, Sequence[float]]) -> list[Fault]:
-    """Return the faults of shares that are not three numbers with the sum 1."""
-    remedy = "give three shares with the sum 1, e.g. [0.4, 0.3, 0.3]"
-    return [
-        Fault(where, key, f"is {list(value)}", remedy)
-        for key, value in shares.items()
-        if not (len(value) == 3 and abs(sum(value) - 1.0) <= 1e-6)
-    ]
 
 
 @dataclass(frozen=True)

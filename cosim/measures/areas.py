@@ -60,9 +60,13 @@ def by_area(run: Trajectory) -> list[dict[str, object]]:
         the figures of `loading`, lowest and highest voltage of its customers and their energy; nan where there is none.
     """
     rows: list[dict[str, object]] = []
-    voltage_pu = run.voltage_v / run.feeder.customer_nominal_v
+    customer = run.feeder.terminals[0]
+    voltage_pu, area_of = (
+        run.terminal_v / run.feeder.customer_nominal_v[customer],
+        run.feeder.area_of_customer[customer],
+    )
     nothing = float("nan")
-    for area in run.feeder.areas:
+    for row, area in enumerate(run.feeder.areas):
         own = list(area.customers)
         figures = loading(run, area.name) if area.transformers else {}
         rows.append(
@@ -74,8 +78,8 @@ def by_area(run: Trajectory) -> list[dict[str, object]]:
                 "nominal_voltage_v": area.nominal_voltage_v,
                 "customers": len(own),
                 **{name: figures.get(name, nothing) for name in _LOADING},
-                "voltage_min_pu": float(voltage_pu[:, own].min()) if own else nothing,
-                "voltage_max_pu": float(voltage_pu[:, own].max()) if own else nothing,
+                "voltage_min_pu": float(voltage_pu[:, area_of == row].min()) if own else nothing,
+                "voltage_max_pu": float(voltage_pu[:, area_of == row].max()) if own else nothing,
                 "import_kwh": float(energy.import_kwh(run.net_kw[:, own], run.step_min).sum()),
                 "export_kwh": float(energy.export_kwh(run.net_kw[:, own], run.step_min).sum()),
             }

@@ -71,7 +71,7 @@ def json_safe(metrics: Mapping[str, float]) -> dict[str, float | None]:
 def _voltage_metrics(run: Trajectory) -> dict[str, float]:
     standard, step_min = run.feeder.standard, run.step_min
     customer, _, _ = run.feeder.terminals
-    terminal_v, terminal_nominal_v = terminals_v(run), run.feeder.customer_nominal_v[customer]
+    terminal_v, terminal_nominal_v = run.terminal_v, run.feeder.customer_nominal_v[customer]
     lower_pu, upper_pu = standard.limits_pu(terminal_nominal_v)
     lowest_pu, highest_pu = voltage_quality.voltage_extremes_pu(terminal_v, terminal_nominal_v)
     at_terminals = voltage_quality.voltage_compliant(terminal_v, terminal_nominal_v, step_min, standard)
@@ -224,13 +224,6 @@ def branches_with_neutral(run: Trajectory) -> list[Branch]:
 def vuf_windows_percent(run: Trajectory) -> Float:
     """Unbalance factor at the customers' buses with three phases, 10-minute rms, shape (window, bus) [%]."""
     return voltage_quality.ten_minute_rms(unbalance.vuf_percent(run.three_phase_customer_v), run.step_min)
-
-
-def terminals_v(run: Trajectory) -> Float:
-    """Phase-to-neutral voltage of every customer's every phase, shape (step, terminal) [V]."""
-    _, nodes, neutrals = run.feeder.terminals
-    neutral_v = np.where(neutrals >= 0, run.node_v[:, neutrals], 0)  # -1: the load returns to earth
-    return np.asarray(np.abs(run.node_v[:, nodes] - neutral_v))
 
 
 def _source_kw(run: Trajectory) -> Float:

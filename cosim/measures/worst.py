@@ -10,7 +10,7 @@ import numpy as np
 
 from cosim.contract import Branch
 from cosim.measures._arrays import Float
-from cosim.measures.scoreboard import branches_with_neutral, terminals_v, vuf_windows_percent
+from cosim.measures.scoreboard import branches_with_neutral, vuf_windows_percent
 from cosim.measures.unbalance import branch_neutral_a
 from cosim.measures.voltage_quality import WINDOW_MIN
 from cosim.trajectory import Trajectory
@@ -67,7 +67,7 @@ def worst_moments(run: Trajectory) -> dict[str, Place]:
         half = line.phases[: conductor + 1].count(phase) if line.phases.count(phase) > 1 else ""
         return in_branch(line, phase=f"{_PHASES[phase - 1]}{half}")
 
-    terminal_pu = terminals_v(run) / feeder.customer_nominal_v[customer]
+    terminal_pu = run.terminal_v / feeder.customer_nominal_v[customer]
     ratings_a = np.array([line.rating_a for line in run.rated_lines])
     has_phase = np.array([[column in line.columns for column in range(3)] for line in run.rated_lines], dtype=bool)
     line_percent = 100.0 * np.abs(run.line_current_a) / ratings_a[:, None]

@@ -60,8 +60,8 @@ def metrics_of(street: Street, label: str, now: Solved) -> dict[str, float]:
         "voltage_min_pu": every.min(),
         "voltage_max_pu": every.max(),
         "overvoltage_min": (every > 1.1).any(axis=1).sum() * STEP_MIN,
-        "deep_undervoltage_minutes": (every < 0.8).any(axis=1).sum() * STEP_MIN,
         "undervoltage_min": (every < 0.9).any(axis=1).sum() * STEP_MIN,
+        "deep_undervoltage_minutes": (every < 0.8).any(axis=1).sum() * STEP_MIN,
         **dict.fromkeys(
             ("voltage_compliant_customers_percent", "en50160_compliant_customers_percent"),
             100.0 * np.mean([en50160(v) for v in terminals.values()]),
@@ -184,6 +184,22 @@ def largest(values: np.ndarray) -> float:
 def metrics_table(street: Street, solved: Callable[[str], Solved]) -> Columns:
     rows = pd.DataFrame([metrics_of(street, label, solved(label)) for label in LABELS])
     return {"controller": list(LABELS), **rows.to_dict("list"), "complete": [True] * len(LABELS)}
+
+
+def areas_table(street: Street, solved: Callable[[str], Solved]) -> Columns:
+    """One transformer, so one area: its figures are those of the whole street."""
+    rows = pd.DataFrame([metrics_of(street, label, solved(label)) for label in LABELS])
+    of_the_machine = [name for name in rows if name.startswith("transformer_")]
+    fixed = {
+        "area": "T1", "parent": np.nan, "transformers": "T1", "rating_kva": 20.0, "nominal_voltage_v": NOMINAL_V,
+        "customers": len(CUSTOMERS),
+    }  # fmt: skip
+    shown = [*of_the_machine, "voltage_min_pu", "voltage_max_pu", "import_kwh", "export_kwh"]
+    return {
+        "controller": list(LABELS),
+        **{name: [value] * len(LABELS) for name, value in fixed.items()},
+        **rows[shown].to_dict("list"),
+    }
 
 
 def promise_table(street: Street, solved: Callable[[str], Solved]) -> Columns:

@@ -235,6 +235,10 @@ def test_the_neutral_of_four_wires_is_a_limit_of_its_own(write: Make, make_day: 
     assert of["Line.C phase n"] > 20.0
     free = Setpoints.free(2)
     assert controllers.make("equal_share", feeder).decide(None).import_cap_kw.max() < free.import_cap_kw.max()
+    three = text.replace(LOAD.format("b", "a.2.4", 0.23, 6), "New Load.b bus1=a.1.2.3.4 phases=3 kv=0.4 kw=6 pf=1\n")
+    feeder = feeders.load(write(three))
+    (neutral,) = [k for k, limit in enumerate(feeder.limits) if limit.phase == "n"]
+    assert feeder.limit_share[neutral] == pytest.approx([1.0, 0.0], abs=1e-3)  # a balanced home needs no neutral
 
 
 def test_a_transformer_may_be_called_like_a_line(write: Make, make_day: MakeDay) -> None:

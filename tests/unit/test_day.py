@@ -96,8 +96,8 @@ def test_a_controller_of_ones_own_is_saved_into_a_folder_that_held_another(day, 
         run.save(tmp_path)
     run.save(tmp_path, figures=False, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        ".cosim-files", "manifest.json", "metrics.csv", "metrics.json", "notes.txt", "report.html", "timing.json",
-        "trajectories", "unbalance",
+        ".cosim-files", "areas.csv", "manifest.json", "metrics.csv", "metrics.json", "notes.txt", "report.html",
+        "timing.json", "trajectories", "unbalance", "worst.json",
     ]  # fmt: skip
     assert [path.name for path in (tmp_path / "trajectories").iterdir()] == ["half"]
     manifest = json.loads((tmp_path / "manifest.json").read_text())

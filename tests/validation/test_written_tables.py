@@ -43,6 +43,7 @@ OF_A_RUN: dict[str, tuple[Callable[[Street, str, Solved], tables.Columns], float
 }
 SHARED: dict[str, Callable[..., tables.Columns]] = {
     "metrics.csv": summary.metrics_table,
+    "areas.csv": summary.areas_table,
     "promise.csv": summary.promise_table,
 }
 CAPS: dict[str, tuple[Callable[[Street], tables.Columns], float]] = {

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+if TYPE_CHECKING:  # names of standards are asked for where nobody waits for numpy
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 LOW_VOLTAGE_V = 1_000.0
 """Up to here, phase to phase, a supply is low voltage in all four of them."""
@@ -64,7 +67,7 @@ class Standard:
 
     def bands(self, nominal_v: float) -> tuple[Band, ...]:
         """Bands of a level of voltage, given phase to neutral [V]; empty where the standard does not apply."""
-        return self.low if np.sqrt(3.0) * nominal_v <= LOW_VOLTAGE_V * (1 + _ROUNDING) else self.medium
+        return self.low if math.sqrt(3.0) * nominal_v <= LOW_VOLTAGE_V * (1 + _ROUNDING) else self.medium
 
     def limits_pu(self, nominal_v: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Lower and upper limit of the first band, each in the shape of the nominal voltages; nan where none applies.
@@ -74,6 +77,8 @@ class Standard:
         nominal_v : array_like
             Phase to neutral [V].
         """
+        import numpy as np
+
         nominal = np.asarray(nominal_v, dtype=float)
         none = (Band(np.nan, np.nan),)
         first = [(self.bands(each) or none)[0] for each in nominal.ravel().tolist()]
