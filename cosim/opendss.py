@@ -21,8 +21,19 @@ from typing import Any
 import numpy as np
 import opendssdirect
 
-from cosim.contract import AsIs, Complex, Connection, Feeder, Float, LoadLaws, Roof, Survey, TransformerSpec
+from cosim.contract import AsIs, Complex, Connection, Feeder, Float, Survey, TransformerSpec
 from cosim.dss_devices import OwnElements
+from cosim.dss_edit import (
+    CONSTANT_POWER,
+    SNAPSHOT,
+    TOLERANCE,
+    connect,
+    follow,
+    replace_transformer,
+    set_missing_bases,
+    set_options,
+    take_out,
+)
 from cosim.dss_files import is_shipped
 from cosim.dss_reading import (
     branch_name,
@@ -45,22 +56,12 @@ from cosim.dss_trial import refused, try_alone
 from cosim.errors import Fault, InputError, PowerFlowError
 from cosim.network import TerminalPu, is_constant_power
 
-TOLERANCE = 1e-8
-"""Relative convergence tolerance; the engine's own default of 1e-4 is 7e-6 pu off."""
-
-_SNAPSHOT = (
-    "set mode=snap controlmode=off maxcontroliter=10 loadmodel=powerflow loadmult=1 year=0 "
-    f"tolerance={TOLERANCE} maxiterations=100"
-)
-"""One snapshot a solve: time, growth and taps are the co-simulation's to decide, or nobody's."""
 _OWN_SNAPSHOT = "set mode=snap"
 _TIGHT = f"set tolerance={TOLERANCE} maxiterations=100"
 _PATIENCE = 10
 """So many times 100 iterations: towards the point of collapse they slow down, and 100 end 0.5 % before it."""
 _HARMLESS_LOADS = "batchedit load..* kw=1 kvar=0"
 """The engine linearises loads where it first meets them: from a file's huge loads, small ones converge badly."""
-_CONSTANT_POWER = "model=1 vminpu=0.5 vlowpu=0.5 vmaxpu=1.5"
-"""In the band that the reduced network and the plant check against."""
 _RELEASE = "clearall"
 """Lets go of the files that a circuit's controls write to: another engine could not open them."""
 _NO_LOADS = "batchedit load..* enabled=no"
@@ -109,8 +110,8 @@ def survey(
         if wrong := [one for one in plants if isinstance(one, str)]:
             raise InputError([Fault(str(master), "pv.from_file", one, "name others of the file") for one in wrong])
         taken = tuple(one for one in plants if not isinstance(one, str))
-        _take_out(dss, taken)
-        _set_options(dss)
+        take_out(dss, taken)
+        set_options(dss)
         if loads:
             # the network's own voltages and admittances: loads would be in both as linear impedances
             dss.Text.Command(_NO_LOADS)
@@ -187,7 +188,7 @@ def as_is(feeder: Feeder) -> AsIs:
     _solve_whatever_comes(dss)
     frozen_v, multiplier = voltages_of(dss, nodes), float(dss.Solution.LoadMult())
     if dss.Loads.Count():
-        dss.Text.Command(f"batchedit load..* {_CONSTANT_POWER}")
+        dss.Text.Command(f"batchedit load..* {CONSTANT_POWER}")
     _solve_whatever_comes(dss)
     constant_power_v = voltages_of(dss, nodes)
     dss.Text.Command(_RELEASE)
@@ -241,11 +242,11 @@ class OpenDssEngine:
         """Compile the circuit as its file has it."""
         feeder = self._feeder
         dss = _compile(feeder.master, feeder.source_pu, feeder.replaced_transformer, feeder.connections)
-        _take_out(dss, [roof for _, roof in feeder.roofs])
-        _set_options(dss)
+        take_out(dss, [roof for _, roof in feeder.roofs])
+        set_options(dss)
         drawing = list(feeder.customers)
         if feeder.load_laws is not None:
-            drawing += _follow(dss, feeder.customers, feeder.load_laws)
+            drawing += follow(dss, feeder.customers, feeder.load_laws)
         for name in {name.upper() for name in dss.Loads.AllNames()} - set(drawing):
             dss.Text.Command(f'edit "Load.{name}" enabled=no')  # de-energised, so no customer
         dss.Text.Command(_HARMLESS_LOADS)
@@ -257,7 +258,7 @@ class OpenDssEngine:
         if len(names) - len(others) != len(feeder.network.node_names) or (others and not feeder.network.injectors):
             problem = "the file no longer defines the nodes that were read from it"
             raise InputError(Fault(str(feeder.master), "", problem, "load the feeder again"))
-        _set_missing_bases(dss, feeder)
+        set_missing_bases(dss, feeder)
         row = {name: index for index, name in enumerate(names)}
         order = np.array([row[name] for name in feeder.network.node_names])
         self._order = None if len(order) == len(names) and (order == np.arange(len(order))).all() else order
@@ -368,7 +369,7 @@ def _compile(
     source_pu: float | None,
     transformer: TransformerSpec | None,
     connections: Sequence[Connection],
-    solving: Sequence[str] = ("makebuslist", _SNAPSHOT, _HARMLESS_LOADS, "solve", _NO_LOADS, "solve"),
+    solving: Sequence[str] = ("makebuslist", SNAPSHOT, _HARMLESS_LOADS, "solve", _NO_LOADS, "solve"),
 ) -> Any:
     """Compile a circuit in an engine of its own, with the changes asked for, once a child has, and has solved it."""
     if not master.is_file():
@@ -389,9 +390,9 @@ def _compile(
         if source_pu is not None:
             dss.Text.Command(f"edit Vsource.{dss.Vsources.AllNames()[0]} pu={source_pu!r}")
         if transformer is not None:
-            _replace_transformer(dss, master, transformer)
+            replace_transformer(dss, master, transformer)
         if connections:
-            _connect(dss, master, connections)
+            connect(dss, master, connections)
     return dss
 
 
@@ -411,100 +412,3 @@ def _solve_whatever_comes(dss: Any) -> str:
     except opendssdirect.DSSException as error:
         return " ".join(str(error).split())
     return ""
-
-
-def _take_out(dss: Any, roofs: Sequence[Roof]) -> None:
-    for roof in roofs:
-        dss.Text.Command(f'edit "PVSystem.{roof.name}" enabled=no')
-
-
-def _set_options(dss: Any) -> None:
-    if dss.Loads.Count():
-        dss.Text.Command(f"batchedit load..* {_CONSTANT_POWER} status=variable growth=default")
-    for meter in ("EnergyMeter", "Monitor", "Sensor"):
-        dss.Circuit.SetActiveClass(meter)
-        if dss.ActiveClass.Count():
-            dss.Text.Command(f"batchedit {meter}..* enabled=no")
-    dss.Text.Command(_SNAPSHOT)
-
-
-def _follow(dss: Any, customers: Sequence[str], laws: LoadLaws) -> list[str]:
-    """Give every load its law, and a load of constant power beside it for what is not the household's."""
-    beside = []
-    for row, name in enumerate(customers):
-        dss.Loads.Name(name)
-        loads, bus = dss.Loads, dss.CktElement.BusNames()[0]
-        conn = "delta" if loads.IsDelta() else "wye"
-        same = f'bus1="{bus}" phases={loads.Phases()} conn={conn} kv={loads.kV()!r}'
-        low, least, most = laws.band_pu[row].tolist()
-        watts, variables = laws.exponents[row].tolist()
-        dss.Text.Command(
-            f'edit "Load.{name}" model={laws.model[row]} vminpu={least!r} vmaxpu={most!r} vlowpu={low!r}'
-            f" CVRwatts={watts!r} CVRvars={variables!r} zipv={laws.zipv[row].tolist()}"
-        )
-        beside.append(f"{name}_AT_CONSTANT_POWER")
-        dss.Text.Command(f'new "Load.{beside[-1]}" {same} {_CONSTANT_POWER}')
-    return beside
-
-
-def _set_missing_bases(dss: Any, feeder: Feeder) -> None:
-    """Give buses without a voltage base their voltage without loads.
-
-    Without one, the engine asks a neutral conductor that carries next to nothing to stand still within a part of its
-    own few nanovolts, which it never does.
-    """
-    highest_v: dict[str, float] = {}
-    for name, volts in zip(feeder.network.node_names, np.abs(feeder.network.no_load_v).tolist(), strict=True):
-        bus = name.rpartition(".")[0]
-        highest_v[bus] = max(highest_v.get(bus, 0.0), volts)
-    for bus, volts in highest_v.items():
-        dss.Circuit.SetActiveBus(bus)
-        if volts > 0.0 and not dss.Bus.kVBase():
-            dss.Text.Command(f'setkvbase bus="{bus}" kvln={volts / 1e3:.9g}')
-
-
-def _replace_transformer(dss: Any, master: Path, spec: TransformerSpec) -> None:
-    names = dss.Transformers.AllNames() if dss.Transformers.Count() else []
-    if len(names) != 1:
-        problem = f"the circuit has {len(names)} transformers, so which one to replace is not clear"
-        raise InputError(Fault(str(master), "grid.transformer", problem, "leave the key out"))
-    # uk is the impedance; load loss at rated current is its resistive part, half of it in each winding (%rs is per
-    # winding)
-    reactance = float(np.sqrt(spec.uk_percent**2 - spec.load_loss_percent**2))
-    half = spec.load_loss_percent / 2
-    dss.Text.Command(
-        f'edit "Transformer.{names[0]}" kvas=[{spec.kva} {spec.kva}] %rs=[{half} {half}] xhl={reactance:.12g}'
-    )
-
-
-def _connect(dss: Any, master: Path, connections: Sequence[Connection]) -> None:
-    """Move loads of the file, and add those that it does not have, with the voltage that its loads are rated for."""
-    dss.Text.Command("makebuslist")
-    nodes = {name.upper() for name in dss.Circuit.AllNodeNames()}
-    known = {name.upper() for name in dss.Loads.AllNames()} if dss.Loads.Count() else set()
-    asked = [(c.customer, f"{c.bus}.{phase}".upper()) for c in connections for phase in c.phases]
-    faults = [
-        Fault(str(master), f"connection of {who}", f"there is no node '{node}'", "name a bus and a phase of the feeder")
-        for who, node in asked
-        if node not in nodes
-    ]
-    if faults:
-        raise InputError(faults)
-    # rated voltage of the file's loads: it sets the band in which a load keeps its power
-    phase_kv = None
-    if known:
-        dss.Loads.Name(min(known))
-        phase_kv = float(dss.Loads.kV()) / np.sqrt(max(dss.Loads.Phases(), 1))
-    for one in connections:
-        dss.Circuit.SetActiveBus(one.bus)
-        # OpenDSS rates loads of several phases line to line, those of one phase to neutral
-        kv = (phase_kv or float(dss.Bus.kVBase())) * np.sqrt(3.0 if len(one.phases) > 1 else 1.0)
-        where = ".".join(str(n) for n in (*one.phases, *([one.neutral] if one.neutral else [])))
-        verb, model = ("edit", "") if one.customer.upper() in known else ("new", _CONSTANT_POWER)
-        dss.Text.Command(
-            f'{verb} "Load.{one.customer}" bus1="{one.bus}.{where}" phases={len(one.phases)} conn=wye kv={kv:.9g}'
-            f" {model}"
-        )
-        if verb == "new":
-            dss.Loads.kW(0.0)  # as text, OpenDSSDirect 0.10 refuses a load of nothing
-            dss.Loads.kvar(0.0)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cosim.contract import Float, Int
-from cosim.contract.place import FrozenArrays
+from cosim.contract.survey import FrozenArrays
 from cosim.controllers.aggregation.envelope import reachable
 from cosim.controllers.aggregation.fleet import PER_STEP, Fleet
 from cosim.controllers.aggregation.store import BOUNDS, PAIRS, Store

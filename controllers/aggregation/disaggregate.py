@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from cosim.contract import Float
-from cosim.contract.place import FrozenArrays
+from cosim.contract.survey import FrozenArrays
 from cosim.controllers.aggregation.fleet import Fleet
 from cosim.controllers.aggregation.store import PAIRS
 from cosim.controllers.solver import Model, solve

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from cosim.contract import Float
-from cosim.contract.place import FrozenArrays
+from cosim.contract.survey import FrozenArrays
 from cosim.errors import Fault, InputError
 
 BOUNDS = ("charge_low_kw", "charge_high_kw", "discharge_low_kw", "discharge_high_kw", "level_low_kwh", "level_high_kwh")

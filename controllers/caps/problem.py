@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from cosim.contract import Float, Int
-from cosim.contract.place import FrozenArrays
 from cosim.contract.signals import Bool
+from cosim.contract.survey import FrozenArrays
 from cosim.controllers.caps.merit_order import merit_order, order_cost, price_in_steps
 from cosim.errors import Fault, InputError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.contract import Float
-from cosim.contract.place import FrozenArrays
+from cosim.contract.survey import FrozenArrays
 from cosim.controllers.caps.part import SMALLEST_KW
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.solver import Termination

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cosim.contract import Float
-from cosim.contract.place import FrozenArrays
+from cosim.contract.survey import FrozenArrays
 from cosim.controllers.planner.aims import other_points, pursue
 from cosim.controllers.planner.model import PlanModel, build, servable_kwh
 from cosim.controllers.planner.options import Options, Rounding

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cosim.contract import Float
-from cosim.contract.place import FrozenArrays
 from cosim.contract.signals import Bool
+from cosim.contract.survey import FrozenArrays
 from cosim.errors import Fault, InputError, range_faults
 
 MOST_KW, MOST_KWH, MOST_EUR = 1e5, 1e6, 1e4

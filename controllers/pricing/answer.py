@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.contract import Float, Int
-from cosim.contract.place import FrozenArrays
+from cosim.contract.survey import FrozenArrays
 from cosim.controllers.pricing.instance import Instance
 from cosim.controllers.pricing.model import SHARE, Congestion, Model
 from cosim.controllers.pricing.solvers import minimise

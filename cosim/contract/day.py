@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cosim.contract.place import FrozenArrays
+from cosim.contract.survey import FrozenArrays
 from cosim.network import Float, Int
 
 

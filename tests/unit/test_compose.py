@@ -4,7 +4,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from cosim.contract.place import LoadShape
+from cosim.contract.survey import LoadShape
 from cosim.errors import InputError
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose

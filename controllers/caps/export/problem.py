@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from cosim.contract import Float, Int
-from cosim.contract.place import FrozenArrays
+from cosim.contract.survey import FrozenArrays
 from cosim.controllers.caps.merit_order import price_in_steps
 from cosim.errors import Fault, InputError
 

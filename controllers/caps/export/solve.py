@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.contract import Float
-from cosim.contract.place import FrozenArrays
+from cosim.contract.survey import FrozenArrays
 from cosim.controllers.caps.export.allocation import CLOSE_KW, Allocation
 from cosim.controllers.caps.export.follower import Response, best_response
 from cosim.controllers.caps.export.given import Given

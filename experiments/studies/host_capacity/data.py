@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.contract import Float
-from cosim.contract.place import FrozenArrays
+from cosim.contract.survey import FrozenArrays
 
 HOURS = 24
 TARGET_KWH = 40.0
