@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from cosim.network import CONSTANT_POWER_PU, TerminalPu, is_constant_power
 ON_COLLAPSE = ("stop", "shed")
 """What a run does at a step without solution: it ends, or goes on with what can be served."""
 
+_NAMED = 3
 SHARE_TOLERANCE = 0.01
 """Relative width of the last bracket: the share found solves, one larger by this does not."""
 
@@ -61,11 +63,15 @@ class Collapse:
     source_pu: float
 
     def __str__(self) -> str:
-        """Areas that are not served whole."""
+        """Areas that are not served whole, those of one share together."""
+        alike: dict[str, list[int]] = defaultdict(list)
+        for row, share in enumerate(self.served_share.tolist()):
+            if not share >= 1.0:
+                alike[f"{100.0 * share:.1f} % of consumption served in"].append(row)
         return ", ".join(
-            f"{100.0 * share:.1f} % of consumption served in {area} ({customers} customers)"
-            for area, customers, share in zip(self.areas, self.customers, self.served_share, strict=True)
-            if share < 1.0
+            f"{share} {', '.join(self.areas[row] for row in rows[:_NAMED])}{', …' * (len(rows) > _NAMED)} "
+            f"({sum(self.customers[row] for row in rows)} customers)"
+            for share, rows in alike.items()
         )
 
 

@@ -148,14 +148,14 @@ class Trajectory:
         return self.feeder.limit_currents.percent(self.node_v)
 
     def area_percent(self, area: str | None = None) -> Float:
-        """Loading of the worst conductor of an area's transformers, without one of all, shape (step,) [%].
+        """Loading of the worst winding of an area's transformers and regulators, without one of all, shape (step,) [%].
 
         nan where none is rated.
         """
         own = [
             column
             for column, limit in enumerate(self.feeder.limits)
-            if limit.kind == "transformer" and (area is None or limit.area == area)
+            if limit.kind != "line" and (area is None or limit.area == area)
         ]
         return self.limit_percent[:, own].max(axis=1) if own else np.full(self.steps, np.nan)
 

@@ -266,14 +266,16 @@ def feeder_facts(feeder: Feeder, console: Console) -> None:
         else f"{feeder.transformer}, {feeder.transformer_kva:.0f} kVA, {feeder.transformer_rating_a:.1f} A a phase",
         "lines": f"{len(lines)}, {length_km:.3f} km, {len(rated)} rated",
         "head line": "none" if feeder.head_line is None else _rated(feeder, feeder.head_line),
-        "watched": ", ".join(feeder.monitored) or "nothing",
+        "watched": _first(feeder.monitored) or "nothing",
         "farthest customer": f"{max((feeder.distance_m.get(b, 0.0) for b in feeder.customer_bus), default=0.0):.0f} m",
         "coordinates": f"{len(feeder.coordinates)} buses",
-        "customers at": ", ".join(
-            f"{name}{_called(feeder, row)} {bus}.{'.'.join(map(str, at))}"
-            for row, (name, bus, at) in enumerate(
-                zip(feeder.customers, feeder.customer_bus, feeder.customer_phases, strict=True)
-            )
+        "customers at": _first(
+            [
+                f"{name}{_called(feeder, row)} {bus}.{'.'.join(map(str, at))}"
+                for row, (name, bus, at) in enumerate(
+                    zip(feeder.customers, feeder.customer_bus, feeder.customer_phases, strict=True)
+                )
+            ]
         ),
     }
     for key, value in rows.items():
@@ -281,11 +283,18 @@ def feeder_facts(feeder: Feeder, console: Console) -> None:
     console.print(table)
 
 
+def _first(names: Sequence[str]) -> str:
+    """The first of many names: what fills the screen hides the findings below it."""
+    left = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {left} more (all: --json)" if left > 0 else "")
+
+
 def _called(feeder: Feeder, row: int) -> str:
     texts = [table[row] for table in (feeder.customer_names, feeder.customer_types) if table and table[row]]
     return escape(f" ({', '.join(texts)})") if texts else ""
 
 
+_SHOWN = 60
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
@@ -293,10 +302,12 @@ def area_tree(feeder: Feeder) -> Tree:
     """Draw the areas of a feeder, each below the one that feeds it."""
     root = Tree(f"areas of {escape(feeder.name)}")
     nodes: dict[str | None, Tree] = {None: root}
-    for area in feeder.areas:
+    for area in feeder.areas[:_SHOWN]:
         rating = f"{area.rating_kva:g} kVA, " if math.isfinite(area.rating_kva) else ""
-        text = f"{area.name}: {rating}{area.nominal_voltage_v:.4g} V, {len(area.customers)} customers"
+        text = f"{area.name}: {rating}{float(f'{area.nominal_voltage_v:.4g}'):g} V, {len(area.customers)} customers"
         nodes[area.name] = nodes.get(area.parent, root).add(escape(f"{text}, {len(area.buses)} buses"))
+    if len(feeder.areas) > _SHOWN:
+        root.add(f"and {len(feeder.areas) - _SHOWN} more (all: --json)")
     return root
 
 
@@ -307,10 +318,10 @@ def intake_facts(intake: Intake, console: Console) -> None:
     volts, node = intake.largest_difference
     own = intake.as_is
     state = "converged" if own.converged else "not converged"
+    runs = f"runs are at most {volts:.2g} V off (at {node}), losses {intake.losses_kw:.4g} kW"
     console.print(
         f"As it is, OpenDSS solves it in {own.iterations} iterations ({state}), {len(own.taps)} taps move, losses "
-        f"{own.losses_kw:.4g} kW. At the file's own loads runs are at most {volts:.2g} V off (at {node or 'no node'}), "
-        f"losses {intake.losses_kw:.4g} kW.",
+        f"{own.losses_kw:.4g} kW. At the file's own loads {runs if node else 'runs find no solution'}.",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     for one in sorted(intake.findings, key=lambda finding: list(_COLOURS).index(finding.severity)):

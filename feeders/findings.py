@@ -154,7 +154,7 @@ def _of_transformers(survey: Survey, areas: Sequence[Area]) -> Iterator[Finding]
                 )
                 yield Finding("transformer_rating_implausible", f"Transformer.{name}", text)
         if behind > area.rating_kva:
-            overloaded[area.name] = f"{area.name} {area.rating_kva:g} kVA for {behind:.4g} kVA"
+            overloaded[area.name] = f"{area.name} {area.rating_kva:g} kVA for {behind:.0f} kVA"
     if overloaded:
         text = f"{len(overloaded)} transformers are rated less than the loads behind them in the file"
         shown = grouped("Transformer", overloaded)
@@ -251,7 +251,7 @@ def _of_loads(
         there_v = abs(voltage[f"{load.bus}.{load.node_numbers[0]}"])
         problems = [*_load_problems(load, over_rated(load, voltage), distance_m, constant)]
         if not 0.7 <= nominal / there_v <= 1.4:
-            text = f"have a nominal voltage of {nominal:.3g} V, but {there_v:.3g} V from phase to earth"
+            text = f"have a nominal voltage of {nominal:.0f} V, but {there_v:.0f} V from phase to earth"
             problems.insert(0, ("nominal_voltage_contradicted", text))
         elif nominal == PUBLIC_V != rated and declared is None:
             text = f"rated {rated:.1f} V as the transformer is: nominal is {PUBLIC_V:g} V (or nominal_voltage_v)"

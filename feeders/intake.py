@@ -181,6 +181,8 @@ def _compared(feeder: Feeder, solved: AsIs, losses_kw: float) -> Iterator[Findin
         yield Finding("as_is_not_converged", "", f"OpenDSS does not solve the file as it is: {words}")
     if np.isnan(solved.model_v).all():
         text = "runs find no solution at the file's own loads held at constant power: the loads are too large"
+        if solved.converged:
+            text += ', or meant to follow the voltage ([households] load_model = "file")'
         yield Finding("model_not_converged", "", text)
         return
     if solved.load_multiplier != 1:

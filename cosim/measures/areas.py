@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from cosim.contract import Area
 from cosim.measures import energy, transformer
 from cosim.trajectory import Trajectory
 
 
 def loading(run: Trajectory, area: str | None) -> dict[str, float]:
-    """Loading of the transformers that feed an area.
+    """Loading of the transformers that feed an area, and of the regulators in it.
 
     Parameters
     ----------
     run : Trajectory
         What happened.
     area : str or None
-        Its name; None for a feeder that no transformer feeds.
+        Its name; None for a feeder without transformer and regulator.
 
     Returns
     -------
@@ -25,7 +26,10 @@ def loading(run: Trajectory, area: str | None) -> dict[str, float]:
     """
     worst = run.area_percent(area)
     _, hot_spot = transformer.hot_spot_c(worst / 100, run.exogenous.ambient_c, run.step_min)
-    power_kva = run.transformer_kva if area is None else run.area_kva[area]
+    power_kva = run.area_kva.get(area or "")
+    if power_kva is None:  # of an area that the source feeds what the feeder's own regulator or head line carries
+        fed = any(run.feeder.transformer in one.transformers for one in run.feeder.areas)
+        power_kva = np.full((run.steps, 1), np.nan) if fed else run.transformer_kva
     return {
         "transformer_peak_kva": float(np.abs(power_kva.sum(axis=1)).max()),
         "transformer_peak_percent": float(worst.max()),
@@ -37,7 +41,7 @@ def loading(run: Trajectory, area: str | None) -> dict[str, float]:
 
 def worst_loading(run: Trajectory) -> dict[str, float]:
     """Loading of the worst area, figure by figure; minutes in which any area is overloaded."""
-    fed: list[str | None] = [area.name for area in run.feeder.areas if area.transformers]
+    fed: list[str | None] = [area.name for area in run.feeder.areas if _has_machines(run, area)]
     found = [loading(run, name) for name in fed or [None]]
     # a station with a cooler hot spot may still be the one of most kVA, so every figure has its own worst area
     worst = {name: float(np.fmax.reduce([of_area[name] for of_area in found])) for name in found[0]}
@@ -68,7 +72,7 @@ def by_area(run: Trajectory) -> list[dict[str, object]]:
     nothing = float("nan")
     for row, area in enumerate(run.feeder.areas):
         own = list(area.customers)
-        figures = loading(run, area.name) if area.transformers else {}
+        figures = loading(run, area.name) if _has_machines(run, area) else {}
         rows.append(
             {
                 "area": area.name,
@@ -85,6 +89,12 @@ def by_area(run: Trajectory) -> list[dict[str, object]]:
             }
         )
     return sorted(rows, key=lambda row: -np.nan_to_num(float(str(row["transformer_peak_percent"])), nan=-1.0))
+
+
+def _has_machines(run: Trajectory, area: Area) -> bool:
+    """Whether transformers feed the area, or regulators lie in it."""
+    of_regulators = (limit.area for limit in run.feeder.limits if limit.kind == "regulator")
+    return bool(area.transformers) or area.name in of_regulators
 
 
 _LOADING = (

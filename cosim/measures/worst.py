@@ -40,7 +40,7 @@ def worst_moments(run: Trajectory) -> dict[str, Place]:
     names = feeder.network.node_names
     area_of = {bus: area.name for area in feeder.areas for bus in area.buses}
     phase_of = [phase for phases in feeder.customer_phases for phase in phases]
-    windings = [column for column, limit in enumerate(feeder.limits) if limit.kind == "transformer"]
+    windings = [column for column, limit in enumerate(feeder.limits) if limit.kind != "line"]
     neutral_nodes, with_neutral = feeder.neutral_nodes, branches_with_neutral(run)
 
     def at_bus(bus: str, **more: str) -> Place:

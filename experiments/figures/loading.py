@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from cosim.contract import Float
+from cosim.contract import Float, Limit
 from cosim.experiments.figures import style
 from cosim.experiments.figures.runs import NothingToDrawError, Runs, edges_of
 from cosim.experiments.words import in_runs, minutes
@@ -26,7 +26,7 @@ def draw(runs: Runs) -> style.Drawing:
         raise NothingToDrawError("the feeder has neither a transformer nor a line that carries all customers")
     shown = worst_areas(runs)
     rated = bool(shown)
-    several = sum(bool(area.transformers) for area in feeder.areas) > 1
+    several = sum(bool(area.transformers) for area in feeder.areas) > 1 or any(_regulator(one) for one in feeder.limits)
     scale = "phase current\n[% of rated]" if rated else "phase current [A]"
     figure, panels = runs.grid(runs.labels, 1.45, scale, *([style.Block(1, 1, 1.7)] if rated else []))
     for axes, (label, run) in zip(panels[0], runs, strict=True):
@@ -51,20 +51,29 @@ def draw(runs: Runs) -> style.Drawing:
 
 
 def worst_areas(runs: Runs) -> list[str]:
-    """Areas whose transformers are rated, the most loaded in any run first."""
-    fed = [area.name for area in runs.reference.feeder.areas if area.transformers]
+    """Areas whose transformers or regulators are rated, the most loaded in any run first."""
+    fed = list(dict.fromkeys(limit.area for limit in runs.reference.feeder.limits if limit.kind != "line"))
     peak = {name: max(float(run.area_percent(name).max()) for _, run in runs) for name in fed}
     return sorted((name for name in fed if np.isfinite(peak[name])), key=lambda name: -peak[name])
 
 
 def machine(runs: Runs) -> str:
-    """The transformer that is loaded most, in words."""
+    """The transformer or regulator that is loaded most, in words."""
+    limits = runs.reference.feeder.limits
+    peaks = np.max([run.limit_percent.max(axis=0, initial=0.0) for _, run in runs], axis=0)
+    most = max((k for k, limit in enumerate(limits) if limit.kind != "line"), key=lambda k: peaks[k], default=None)
+    if most is not None and _regulator(limits[most]):
+        return f"regulator {limits[most].asset}"
     areas = {area.name: area for area in runs.reference.feeder.areas}
     worst = worst_areas(runs)
     fed = [area for area in areas.values() if area.transformers]
     kva = areas[worst[0]].rating_kva if worst else runs.reference.feeder.transformer_kva
     rating = f"{kva:.0f} kVA transformer" if np.isfinite(kva) else "transformer"
     return f"{rating} {worst[0]}" if worst and len(fed) > 1 else rating
+
+
+def _regulator(limit: Limit) -> bool:
+    return limit.kind == "regulator"
 
 
 def _areas(axes: Axes, run: Trajectory, shown: list[str]) -> None:

@@ -17,6 +17,7 @@ from cosim.households import Behaviour
 from cosim.loop import run
 from cosim.measures import scoreboard
 from cosim.measures.areas import by_area
+from cosim.measures.worst import worst_moments
 from cosim.trajectory import Trajectory
 
 MakeDay = Callable[..., Exogenous]
@@ -181,6 +182,26 @@ def test_a_regulator_and_the_station_above_are_watched_too(write: Make, make_day
     assert of["regulator", "REG"] == pytest.approx(100.0 * plain_a / (150.0 / (np.sqrt(3.0) * 11.0)), rel=1e-5)
     assert of["regulator", "REG"] > 120.0
     assert of["transformer", "STATION"] < of["transformer", "T"] < 100.0
+    assert scoreboard(trajectory)["transformer_peak_percent"] == pytest.approx(of["regulator", "REG"], rel=1e-6)
+    assert scoreboard(trajectory)["transformer_overload_min"] == 10.0
+    assert worst_moments(trajectory)["transformer_peak_percent"]["element"] == "REG"
+    assert by_area(trajectory)[0]["area"] == "STATION"  # in which it lies
+
+
+def test_a_regulator_is_watched_where_the_source_feeds_the_customers(write: Make, make_day: MakeDay) -> None:
+    """The only transformer feeds nobody: its zero is not the feeder's loading."""
+    text = HEAD + "New Transformer.reg windings=2 buses=(mv q) conns=(wye wye) kvs=(11 11) kvas=(150 150) xhl=1\n"
+    text += cable("on", "q q2") + machine("idle", "q2 lv", 250) + cable("c", "lv a")
+    text += "New Load.mill bus1=q2 phases=3 kv=11 kw=200 pf=1 vminpu=0.5 vmaxpu=1.5\n" + END
+    trajectory = as_in_the_file(feeders.load(master := write(text)), make_day)
+    board = scoreboard(trajectory)
+    plain_a = plain_currents_a(master, "Transformer.reg")[4:7].max()
+    rated_a = 150.0 / (np.sqrt(3.0) * 11.0)
+    assert board["transformer_peak_percent"] == pytest.approx(100.0 * plain_a / rated_a, rel=1e-5)
+    assert board["transformer_peak_kva"] == pytest.approx(200.0, rel=0.01)
+    assert [(row["area"], row["transformer_overload_min"]) for row in by_area(trajectory)] == [
+        ("source", 10.0), ("IDLE", 0.0),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["equal_share", "dimming"])

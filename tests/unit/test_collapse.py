@@ -209,6 +209,10 @@ def test_only_the_area_that_is_too_weak_is_shed(valley: Feeder, make_day: Make, 
     with pytest.raises(PowerFlowError):
         engines[0].solve(np.array([60.0, 450.0, 50.0]) * [1.0, far * 1.03, far * 1.03], np.zeros(3), np.nan)
     assert told.notes[0][1].count("of consumption served") == 1
+    many = replace(
+        collapse, areas=tuple("ABCDE"), customers=(1, 2, 3, 4, 5), served_share=np.array([0.5, 0.5, 1.0, 0.5, 0.5])
+    )
+    assert str(many) == "50.0 % of consumption served in A, B, D, … (12 customers)"
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from cosim import feeders
 from cosim.contract import Feeder, Finding
 from cosim.errors import InputError
+from cosim.experiments.show import intake_facts
 from cosim.feeders.catalogue import cables, like
 from cosim.feeders.intake import Intake, check_in, examine
 from cosim.feeders.template import template
@@ -165,6 +167,20 @@ AS_IT_IS: dict[str, tuple[str, str, str]] = {
 def test_differences_from_the_file_as_it_is_are_named(write: Write, name: str) -> None:
     text, code, words = AS_IT_IS[name]
     assert words in found(examine(write(text)), code).message
+
+
+def test_the_screen_says_in_words_what_has_no_figure_and_names_the_first_of_many(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = "".join(f"New Load.M{n} Phases=1 Bus1=home.{n % 3 + 1} kV=0.23 kW=5 kvar=1 Vminpu=0.9\n" for n in range(100))
+    intake = examine(write(GOOD.replace(BASES, many + BASES)))
+    intake_facts(intake, Console(width=200))
+    said = capsys.readouterr().out
+    assert "runs find no solution." in said
+    assert "nan" not in said
+    assert 'load_model = "file"' in found(intake, "model_not_converged").message
+    assert "and 42 more (all: --json)" in said
+    assert "M99" not in said
 
 
 def test_shipped_feeders_agree_with_their_own_solution(two_bus: Feeder) -> None:
