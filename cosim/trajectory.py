@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cosim.collapse import Collapse
-from cosim.contract import Artifact, Branch, Complex, Decision, Exogenous, Feeder, Float
+from cosim.contract import Area, Artifact, Branch, Complex, Decision, Exogenous, Feeder, Float
 from cosim.network import branch_losses_kw, monitored_currents
 
 if TYPE_CHECKING:
@@ -164,7 +164,9 @@ class Trajectory:
         """Complex power P + jQ into each area that transformers feed, by its name, shape (step, 3) [kVA]."""
         branch = self.feeder.network.branch
         return {
-            area.name: np.sum([terminal_power(branch(name), self.node_v)[1] for name in area.transformers], axis=0)
+            area.name: np.sum(
+                [terminal_power(self._towards(branch(name), area), self.node_v)[1] for name in area.transformers], axis=0
+            )
             for area in self.feeder.areas
             if area.transformers
         }
@@ -231,6 +233,16 @@ class Trajectory:
         nodes = np.array([self.feeder.three_phase_nodes[bus] for bus in buses], dtype=int).reshape(-1, 3)
         neutral = self.feeder.node_neutral[nodes]
         return np.asarray(self.node_v[:, nodes] - np.where(neutral >= 0, self.node_v[:, neutral], 0.0))
+
+    def _towards(self, branch: Branch, area: Area) -> Branch:
+        """A transformer, watched where it feeds that area; it may feed others."""
+        ends = [end for end, bus in enumerate(branch.buses) if bus in area.buses]
+        width = len(branch.nodes) // len(branch.buses)
+        monitored = slice(ends[0] * width, (ends[-1] + 1) * width)
+        if monitored == branch.monitored:
+            return branch
+        phases = tuple(int(self.feeder.node_phase[node]) if node >= 0 else 0 for node in branch.nodes[monitored])
+        return replace(branch, monitored=monitored, phases=phases)
 
     @property
     def _main_terminals(self) -> list[tuple[Complex, Complex]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -436,12 +437,13 @@ class Feeder(FrozenArrays):
         """Rated current of a phase at the terminals that feed the area with most customers [A]; nan where unknown."""
         if self.transformer is None:
             return float("nan")
-        of_group = [
-            limit.rating_a
-            for limit in self.limits
-            if self.transformer in limit.asset.split("+") and limit.kind != "line"
-        ]
-        return min(of_group, default=float("nan"))
+        supplies, of_terminal = set(self.supplies), defaultdict[tuple[str, str, float], float](float)
+        for limit in self.limits:
+            if limit.kind != "line" and set(limit.asset.split("+")) <= supplies:
+                # a primary winding that is rated less counts with what it lets through
+                ratio = limit.nominal_v / self.nominal_voltage_v if limit.kind == "transformer" else 1.0
+                of_terminal[limit.area, limit.phase, limit.nominal_v] += limit.rating_a * ratio
+        return min(of_terminal.values(), default=float("nan"))
 
     @property
     def monitored_branches(self) -> tuple[Branch, ...]:
