@@ -165,7 +165,8 @@ class Trajectory:
         branch = self.feeder.network.branch
         return {
             area.name: np.sum(
-                [terminal_power(self._towards(branch(name), area), self.node_v)[1] for name in area.transformers], axis=0
+                [terminal_power(self._towards(branch(name), area), self.node_v)[1] for name in area.transformers],
+                axis=0,
             )
             for area in self.feeder.areas
             if area.transformers
