@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import median_low
 
 import numpy as np
 
@@ -66,7 +67,8 @@ def areas_of(
     for row, part in enumerate(traced.parts):
         own = [rated_v[customer] for customer in inside[row] if np.isfinite(rated_v[customer])]
         base_v = 1e3 * survey.voltage_bases_kv.get(part.buses[0], 0.0) if part.buses else 0.0
-        nominal_v[row] = nominal_of(float(np.median(own or [base_v])), survey) or float("nan")
+        # one that somebody has: half-way between two is nobody's
+        nominal_v[row] = nominal_of(median_low(own or [base_v]), survey) or float("nan")
         if names[row].upper() in given:
             nominal_v[row] = given[names[row].upper()]
         elif isinstance(declared, (int, float)) and _NEAR[0] <= nominal_v[row] / declared <= _NEAR[1]:

@@ -424,13 +424,15 @@ class Feeder(FrozenArrays):
     def port_nominal_v(self) -> Float:
         """Nominal voltage across every one of ``load_ports``, shape (port,) [V].
 
-        Between phases that to neutral, as the voltages without load stand to each other.
+        Between three phases √3 of that to neutral, wherever earth is; between two as the voltages without load stand
+        to the first one's: halves of a centre-tapped winding are opposite to each other.
         """
-        customer, ports, no_load_v = self.load_ends[0], self.load_ports, self.network.no_load_v
-        ends_v = abs(ports).T @ np.abs(no_load_v) / np.maximum(abs(ports).sum(axis=0).A1, 1.0)
+        customer, there, _ = self.load_ends
+        across_v, first_v = np.abs(self.load_ports.T @ self.network.no_load_v), np.abs(self.network.no_load_v[there])
         between = np.isin(customer, [self.customers.index(name) for name in self.delta_customers])
-        ratio = np.divide(np.abs(ports.T @ no_load_v), ends_v, out=np.ones(len(ends_v)), where=between)
-        return np.asarray(self.customer_nominal_v[customer] * ratio)
+        width = np.array([len(nodes) for nodes in self.customer_nodes])[customer]
+        ratio = np.divide(across_v, first_v, out=np.ones(len(customer)), where=between & (first_v > 0.0))
+        return np.asarray(self.customer_nominal_v[customer] * np.where(between & (width == 3), np.sqrt(3.0), ratio))
 
     @property
     def transformer_rating_a(self) -> float:

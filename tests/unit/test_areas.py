@@ -184,6 +184,25 @@ def test_a_primary_of_less_counts_with_what_it_lets_through(write: Make) -> None
     assert feeder.transformer_rating_a == pytest.approx(80.0 / (3.0 * 0.24), rel=1e-3)
 
 
+def test_the_high_leg_of_a_delta_is_no_collapse(write: Make, make_day: MakeDay) -> None:
+    """208 V to earth at the third corner of 240 V, whose load between the corners feels 240 V as all others do."""
+    text = HEAD + (
+        "New Transformer.lighting phases=1 windings=3 buses=(mv.1.2 lv.1.0 lv.0.2) kvs=(11 0.12 0.12) kvas=(50 50 50) "
+        "xhl=4 xht=4 xlt=3\n"
+        "New Transformer.power phases=1 windings=2 buses=(mv.2.3 lv.2.3) kvs=(11 0.24) kvas=(25 25) xhl=4\n"
+    )
+    text += cable("c", "lv a") + LOAD.format("lamp", "a.1", 0.12, 1)
+    text += "New Load.mill bus1=a.1.2.3 phases=3 conn=delta kv=0.24 kw=6 pf=0.9 vminpu=0.5 vmaxpu=1.5\n"
+    feeder = feeders.load(master := write(text + END.replace("0.416", "0.208")))
+    assert feeder.port_nominal_v == pytest.approx([120.0, 240.0, 240.0, 240.0], rel=1e-3)
+    trajectory = as_in_the_file(feeder, make_day, "reduced")
+    assert trajectory.complete
+    assert not trajectory.degraded.any()
+    of = {limit.name: trajectory.limit_percent[0, k] for k, limit in enumerate(feeder.limits)}
+    plain_a = plain_currents_a(master, "Transformer.power")[2:].max()
+    assert of["Transformer.POWER phase c"] == pytest.approx(100.0 * plain_a / (25.0 / 0.24), rel=1e-5)
+
+
 def test_a_loop_is_no_parallel_group(write: Make) -> None:
     """Two stations at the ends of a loop: the nearer one carries most, and equal shares keep it below its rating."""
     text = HEAD + machine("one", "mv l1", 100) + machine("two", "mv l2", 100)
