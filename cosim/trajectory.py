@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -137,10 +137,17 @@ class Trajectory:
 
     @cached_property
     def terminal_v(self) -> Float:
-        """Phase-to-neutral voltage of every customer's every phase, shape (step, terminal) [V]."""
-        _, nodes, neutrals = self.feeder.terminals
+        """Phase-to-neutral voltage of every customer's every phase, shape (step, terminal) [V].
+
+        Of a customer between phases what its loads feel, in the ratio of its two nominal voltages.
+        """
+        customer, nodes, neutrals = self.feeder.terminals
         neutral_v = np.where(neutrals >= 0, self.node_v[:, neutrals], 0)  # -1: the load returns to earth
-        return np.asarray(np.abs(self.node_v[:, nodes] - neutral_v))
+        felt_v = np.abs(self.node_v[:, nodes] - neutral_v)
+        for row, between_v in _between_phases(self.feeder, self.node_v):
+            own = np.flatnonzero(customer == row)
+            felt_v[:, own] = between_v[:, np.arange(len(own)) % between_v.shape[1]]
+        return np.asarray(felt_v)
 
     @cached_property
     def limit_percent(self) -> Float:
@@ -263,6 +270,18 @@ def terminal_power(branch: Branch, node_v: Complex) -> tuple[Complex, Complex]:
     return current, power
 
 
+def _between_phases(feeder: Feeder, node_v: Complex) -> Iterator[tuple[int, Float]]:
+    """Customers between phases: row, and voltages across their loads, of shape (step, port), as if to neutral [V].
+
+    What stands between phase and earth there says nothing: at a corner of a delta it may be anything.
+    """
+    if feeder.delta_customers:
+        customer, across_v = feeder.load_ends[0], np.abs(feeder.load_ports.T @ node_v.T).T
+        for row in (feeder.customers.index(name) for name in feeder.delta_customers):
+            own = np.flatnonzero(customer == row)
+            yield row, across_v[:, own] * (feeder.customer_nominal_v[row] / feeder.port_nominal_v[own])
+
+
 def meter_voltage_v(feeder: Feeder, node_v: Complex) -> Float:
     """Voltage magnitude that the meter of each customer reports.
 
@@ -285,6 +304,8 @@ def meter_voltage_v(feeder: Feeder, node_v: Complex) -> Float:
     if (neutral >= 0).any():
         phase_v = phase_v - np.where(neutral >= 0, node_v[:, neutral], 0.0)[:, :, None]
     magnitude = np.abs(phase_v)
+    for row, between_v in _between_phases(feeder, node_v):
+        magnitude[:, row] = between_v[:, np.arange(width) % between_v.shape[1]]
     if width == 1:
         return np.asarray(magnitude[:, :, 0])
     farthest = np.abs(magnitude - feeder.customer_nominal_v[:, None]).argmax(axis=2)

@@ -198,6 +198,9 @@ def test_the_high_leg_of_a_delta_is_no_collapse(write: Make, make_day: MakeDay) 
     trajectory = as_in_the_file(feeder, make_day, "reduced")
     assert trajectory.complete
     assert not trajectory.degraded.any()
+    board = scoreboard(trajectory)
+    assert 0.97 < board["voltage_min_pu"] < board["voltage_max_pu"] < 1.0
+    assert trajectory.voltage_v[0] / feeder.customer_nominal_v == pytest.approx([0.99, 0.99], abs=0.02)
     of = {limit.name: trajectory.limit_percent[0, k] for k, limit in enumerate(feeder.limits)}
     plain_a = plain_currents_a(master, "Transformer.power")[2:].max()
     assert of["Transformer.POWER phase c"] == pytest.approx(100.0 * plain_a / (25.0 / 0.24), rel=1e-5)
