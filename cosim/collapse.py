@@ -103,8 +103,8 @@ class PowerFlow:
     def __init__(self, feeder: Feeder, engine: Engine) -> None:
         self._engine = engine
         self._names = feeder.network.node_names
-        customer, nodes, neutrals = feeder.terminals
-        self._terminal_pu = TerminalPu(nodes, neutrals, feeder.customer_nominal_v[customer])
+        # what a customer between phases feels is the voltage between them
+        self._terminal_pu = TerminalPu(*feeder.load_ends[1:], feeder.port_nominal_v)
         # without areas that hold no customers, which there is nothing to shed in
         held, self._area = np.unique(feeder.area_of_customer, return_inverse=True)
         self._areas = tuple(feeder.areas[area].name if area >= 0 else feeder.name for area in held)

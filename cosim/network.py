@@ -302,14 +302,14 @@ CONSTANT_POWER_PU = (0.5, 1.5)
 
 
 class TerminalPu:
-    """Voltages of every customer's every phase to its neutral, per unit of the customer's own nominal.
+    """Voltages that every customer's loads feel, to its neutral or between phases, per unit of its own nominal.
 
     Parameters
     ----------
     nodes, neutrals : ndarray of int, shape (terminal,)
-        Rows of the phase nodes, and of the neutrals; -1 for earth.
+        Rows of the phase nodes, and of the neutrals or other phases; -1 for earth.
     nominal_v : float or ndarray of shape (terminal,)
-        Phase to neutral [V].
+        Between them [V].
     """
 
     def __init__(self, nodes: Int, neutrals: Int, nominal_v: float | Float) -> None:

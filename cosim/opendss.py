@@ -271,8 +271,7 @@ class OpenDssEngine:
         self._lib = low_level(dss)
         self._ffi = dss.dss_ffi
         self._pointer = self._ffi.new("double**")
-        customer, nodes, neutrals = feeder.terminals
-        self._terminal_pu = TerminalPu(nodes, neutrals, feeder.customer_nominal_v[customer])
+        self._terminal_pu = TerminalPu(*feeder.load_ends[1:], feeder.port_nominal_v)
         self._sound_v = self._engine_v().copy()
         self._is_new = True
 

@@ -275,11 +275,7 @@ class ReducedEngine:
     name = "reduced"
 
     def __init__(self, feeder: Feeder) -> None:
-        if feeder.taps == "controlled":
-            acting = ", ".join(feeder.network.controls)
-            raise UnsupportedError(
-                f"the reduced network cannot regulate: {acting} (use the OpenDSS engine, or frozen taps)"
-            )
+        refuse_what_is_not_linear(feeder, between_phases=True, regulating=False)
         self._network = ReducedNetwork(feeder, watched=(), all_nodes=True)
 
     def solve(self, p_kw: Float, q_kvar: Float, source_pu: float) -> Complex:

@@ -16,13 +16,18 @@ _DENSE = 4_000_000
 _AT_ONCE = 64
 
 
-def refuse_what_is_not_linear(feeder: Feeder, *, between_phases: bool) -> None:
+def refuse_what_is_not_linear(feeder: Feeder, *, between_phases: bool, regulating: bool = True) -> None:
     """Refuse, by name, what a constant linear network with constant-power loads cannot represent.
 
-    Loads between phases can be solved, but not predicted: what controllers expect is a voltage to neutral.
+    Loads between phases can be solved, but not predicted: what controllers expect is a voltage to neutral. A prediction
+    may take taps as they are at the start (``regulating``), a run may not.
     """
     network = feeder.network
     reasons = [
+        (
+            network.controls if feeder.taps == "controlled" and not regulating else (),
+            "controls that act ([grid] taps)",
+        ),
         (network.injectors, "sources of power other than customers"),
         (
             () if between_phases else tuple(f"Load.{name}" for name in feeder.delta_customers),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cosim.collapse import Collapse
-from cosim.contract import Artifact, Branch, Complex, Decision, Exogenous, Feeder, Float
+from cosim.contract import Area, Artifact, Branch, Complex, Decision, Exogenous, Feeder, Float
 from cosim.network import branch_losses_kw, monitored_currents
 
 if TYPE_CHECKING:
@@ -137,10 +137,17 @@ class Trajectory:
 
     @cached_property
     def terminal_v(self) -> Float:
-        """Phase-to-neutral voltage of every customer's every phase, shape (step, terminal) [V]."""
-        _, nodes, neutrals = self.feeder.terminals
+        """Phase-to-neutral voltage of every customer's every phase, shape (step, terminal) [V].
+
+        Of a customer between phases what its loads feel, in the ratio of its two nominal voltages.
+        """
+        customer, nodes, neutrals = self.feeder.terminals
         neutral_v = np.where(neutrals >= 0, self.node_v[:, neutrals], 0)  # -1: the load returns to earth
-        return np.asarray(np.abs(self.node_v[:, nodes] - neutral_v))
+        felt_v = np.abs(self.node_v[:, nodes] - neutral_v)
+        for row, between_v in _between_phases(self.feeder, self.node_v):
+            own = np.flatnonzero(customer == row)
+            felt_v[:, own] = between_v[:, np.arange(len(own)) % between_v.shape[1]]
+        return np.asarray(felt_v)
 
     @cached_property
     def limit_percent(self) -> Float:
@@ -164,7 +171,10 @@ class Trajectory:
         """Complex power P + jQ into each area that transformers feed, by its name, shape (step, 3) [kVA]."""
         branch = self.feeder.network.branch
         return {
-            area.name: np.sum([terminal_power(branch(name), self.node_v)[1] for name in area.transformers], axis=0)
+            area.name: np.sum(
+                [terminal_power(self._towards(branch(name), area), self.node_v)[1] for name in area.transformers],
+                axis=0,
+            )
             for area in self.feeder.areas
             if area.transformers
         }
@@ -232,6 +242,16 @@ class Trajectory:
         neutral = self.feeder.node_neutral[nodes]
         return np.asarray(self.node_v[:, nodes] - np.where(neutral >= 0, self.node_v[:, neutral], 0.0))
 
+    def _towards(self, branch: Branch, area: Area) -> Branch:
+        """A transformer, watched where it feeds that area; it may feed others."""
+        ends = [end for end, bus in enumerate(branch.buses) if bus in area.buses]
+        width = len(branch.nodes) // len(branch.buses)
+        monitored = slice(ends[0] * width, (ends[-1] + 1) * width)
+        if monitored == branch.monitored:
+            return branch
+        phases = tuple(int(self.feeder.node_phase[node]) if node >= 0 else 0 for node in branch.nodes[monitored])
+        return replace(branch, monitored=monitored, phases=phases)
+
     @property
     def _main_terminals(self) -> list[tuple[Complex, Complex]]:
         feeder = self.feeder
@@ -248,6 +268,18 @@ def terminal_power(branch: Branch, node_v: Complex) -> tuple[Complex, Complex]:
         if node >= 0 and column >= 0:
             power[:, column] = node_v[:, node] * current[:, column].conj() / 1e3
     return current, power
+
+
+def _between_phases(feeder: Feeder, node_v: Complex) -> Iterator[tuple[int, Float]]:
+    """Customers between phases: row, and voltages across their loads, of shape (step, port), as if to neutral [V].
+
+    What stands between phase and earth there says nothing: at a corner of a delta it may be anything.
+    """
+    if feeder.delta_customers:
+        customer, across_v = feeder.load_ends[0], np.abs(feeder.load_ports.T @ node_v.T).T
+        for row in (feeder.customers.index(name) for name in feeder.delta_customers):
+            own = np.flatnonzero(customer == row)
+            yield row, across_v[:, own] * (feeder.customer_nominal_v[row] / feeder.port_nominal_v[own])
 
 
 def meter_voltage_v(feeder: Feeder, node_v: Complex) -> Float:
@@ -272,6 +304,8 @@ def meter_voltage_v(feeder: Feeder, node_v: Complex) -> Float:
     if (neutral >= 0).any():
         phase_v = phase_v - np.where(neutral >= 0, node_v[:, neutral], 0.0)[:, :, None]
     magnitude = np.abs(phase_v)
+    for row, between_v in _between_phases(feeder, node_v):
+        magnitude[:, row] = between_v[:, np.arange(width) % between_v.shape[1]]
     if width == 1:
         return np.asarray(magnitude[:, :, 0])
     farthest = np.abs(magnitude - feeder.customer_nominal_v[:, None]).argmax(axis=2)

@@ -24,6 +24,7 @@ from cosim.experiments.keep import Progress, RunResult, going_on, keep_run, nobo
 from cosim.experiments.results import SHARED, Results, finish, write_tables
 from cosim.experiments.scenario import Run, Scenario
 from cosim.folder import claimed, joined
+from cosim.reduction import refuse_what_is_not_linear
 from cosim.threads import ONE_THREAD
 
 _PATIENCE_S = 8.0
@@ -74,9 +75,13 @@ def execute(
     ------
     InputError
         Where the folder cannot be written to, is in use, or holds something.
+    UnsupportedError
+        Where the reduced network cannot represent the feeder.
     WriteError
         Where nothing can be written from the start.
     """
+    if engine == "reduced":  # before the folder is touched, and once for all runs
+        refuse_what_is_not_linear(composition.feeder, between_phases=True, regulating=False)
     at_once = min(jobs, len(composition.scenario.runs))
     # beside other work on the machine, BLAS threads make small products slower by far, in the measures as in the loop
     with claimed(folder, overwrite=overwrite) as owned, ONE_THREAD:

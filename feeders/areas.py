@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import median_low
 
 import numpy as np
 
@@ -52,7 +53,8 @@ def areas_of(
     inside: dict[int, list[int]] = defaultdict(list)
     for customer, load in enumerate(survey.loads):
         inside[row_of_bus.get(load.bus, -1)].append(customer)
-    names = [_name(part, row) for row, part in enumerate(traced.parts)]
+    parts_fed = Counter(feed.branch for part in traced.parts for feed in part.feeds)
+    names = [_name(part, row, parts_fed) for row, part in enumerate(traced.parts)]
     by_area = declared if isinstance(declared, Mapping) else {}
     unknown = [name for name in by_area if name.upper() not in {own.upper() for own in names}]
     if unknown:
@@ -65,7 +67,8 @@ def areas_of(
     for row, part in enumerate(traced.parts):
         own = [rated_v[customer] for customer in inside[row] if np.isfinite(rated_v[customer])]
         base_v = 1e3 * survey.voltage_bases_kv.get(part.buses[0], 0.0) if part.buses else 0.0
-        nominal_v[row] = nominal_of(float(np.median(own or [base_v])), survey) or float("nan")
+        # one that somebody has: half-way between two is nobody's
+        nominal_v[row] = nominal_of(median_low(own or [base_v]), survey) or float("nan")
         if names[row].upper() in given:
             nominal_v[row] = given[names[row].upper()]
         elif isinstance(declared, (int, float)) and _NEAR[0] <= nominal_v[row] / declared <= _NEAR[1]:
@@ -110,9 +113,12 @@ def nominal_of(rated_v: float, survey: Survey) -> float:
     return PUBLIC_V if is_machine else rated_v
 
 
-def _name(part: Part, row: int) -> str:
-    if part.feeds:
-        return "+".join(feed.branch for feed in part.feeds)
+def _name(part: Part, row: int, parts_fed: Mapping[str, int]) -> str:
+    if part.feeds:  # a transformer that feeds several parts with the number of the winding, as OpenDSS counts
+        return "+".join(
+            f"{feed.branch}.{feed.secondaries[0] + 1}" if parts_fed[feed.branch] > 1 else feed.branch
+            for feed in part.feeds
+        )
     return "source" if row == 0 else f"source {part.buses[0]}"
 
 
@@ -142,23 +148,23 @@ def limits_of(survey: Survey, areas: Sequence[Area], traced: Trace, watched: Seq
     """
     by_name = {branch.name: branch for branch in traced.network.branches}
     area_of_bus = {bus: area for area in areas for bus in area.buses}
+    primaries: set[str] = set()
     for part in traced.parts:
         area = area_of_bus.get(part.buses[0]) if part.buses else None
         if area is None:
             continue
         fed = [(by_name[feed.branch], end) for feed in part.feeds for end in feed.secondaries]
-        yield from _grouped(traced, "transformer", area, area.nominal_voltage_v, fed)
+        for parallel in _parallel(fed):
+            yield from _grouped(traced, "transformer", area, area.nominal_voltage_v, parallel)
         for feed in part.feeds:
             branch, kvas = by_name[feed.branch], survey.winding_kvas[feed.branch]
             is_least = kvas[feed.primary] < _LESS * (sum(kvas) - kvas[feed.primary])
             centre_tapped = len(feed.secondaries) > 1
-            if is_least and not centre_tapped:
+            if is_least and not centre_tapped and feed.branch not in primaries:
+                primaries.add(feed.branch)
                 primary = (branch, feed.primary)
                 yield from _grouped(traced, "transformer", area, _voltage_v(traced, primary), [primary])
-    banks: dict[tuple[str, ...], list[tuple[Branch, int]]] = defaultdict(list)
-    for name, end in traced.regulators.items():
-        banks[by_name[name].buses].append((by_name[name], end))
-    for bank in banks.values():
+    for bank in _parallel([(by_name[name], end) for name, end in traced.regulators.items()]):
         branch, end = bank[0]
         if branch.buses[end] in area_of_bus:
             yield from _grouped(traced, "regulator", area_of_bus[branch.buses[end]], _voltage_v(traced, bank[0]), bank)
@@ -168,6 +174,15 @@ def limits_of(survey: Survey, areas: Sequence[Area], traced: Trace, watched: Seq
         if line.kind == "line" and line.buses[0] in area_of_bus:
             area = area_of_bus[line.buses[0]]
             yield from _grouped(traced, "line", area, area.nominal_voltage_v, [(line, 0)])
+
+
+def _parallel(terminals: Sequence[tuple[Branch, int]]) -> Iterable[list[tuple[Branch, int]]]:
+    """Terminals of units that join the same nodes. Others share a load as the network between them has it."""
+    groups: dict[tuple[frozenset[int], ...], list[tuple[Branch, int]]] = defaultdict(list)
+    for branch, end in terminals:
+        ends = map(frozenset, branch.nodes.reshape(len(branch.buses), -1).tolist())
+        groups[tuple(sorted(ends, key=sorted))].append((branch, end))
+    return groups.values()
 
 
 def _voltage_v(traced: Trace, terminal: tuple[Branch, int]) -> float:

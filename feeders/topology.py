@@ -141,7 +141,9 @@ def trace(network: Network) -> Trace:
     }
     regulators = {name: end for name, end in far.items() if end >= 0}
     phase = _phases(network, parts, by_name)
-    terminal = {feed.branch: feed.secondaries for part in parts for feed in part.feeds}
+    # of a transformer that feeds several parts, the side of the largest is watched
+    by_size = sorted(parts, key=lambda part: len(part.buses))
+    terminal = {feed.branch: feed.secondaries for part in by_size for feed in part.feeds}
     terminal |= {name: (end,) for name, end in regulators.items()}
     branches = tuple(_labelled(branch, phase, terminal.get(branch.name, (0,))) for branch in network.branches)
     return Trace(replace(network, branches=branches), parts, distance_m, phase, regulators)
@@ -251,7 +253,12 @@ def passages_of(network: Network) -> list[Edge]:
 
 
 def _levels_joined(network: Network, branch: Branch) -> list[tuple[str, str]]:
-    """Pairs of buses that a branch joins at nearly the same voltage, and at the same angle."""
+    """Pairs of buses that a branch joins at nearly the same voltage, and at the same angle.
+
+    Of a transformer between three buses none: two secondaries of one voltage are two areas, each with its own rating.
+    """
+    if branch.kind == "transformer" and len(set(branch.buses)) > 2:
+        return []
     nodes = branch.nodes.reshape(len(branch.buses), -1)
     voltage = np.where(nodes < 0, 0.0, network.no_load_v[nodes])
     first = voltage[np.arange(len(nodes)), np.abs(voltage).argmax(axis=1)]

@@ -25,7 +25,8 @@ class Area:
     Attributes
     ----------
     name : str
-        Its transformers, joined by ``+``; ``source`` for the part at the source.
+        Its transformers, joined by ``+``; ``source`` for the part at the source. Of a transformer that feeds several
+        areas with the winding, as in ``T1.2``.
     parent : str or None
         The area that feeds it.
     transformers : tuple of str

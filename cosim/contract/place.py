@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -232,25 +233,28 @@ class Feeder(FrozenArrays):
     def port_nominal_v(self) -> Float:
         """Nominal voltage across every one of ``load_ports``, shape (port,) [V].
 
-        Between phases that to neutral, as the voltages without load stand to each other.
+        Between three phases √3 of that to neutral, wherever earth is; between two as the voltages without load stand
+        to the first one's: halves of a centre-tapped winding are opposite to each other.
         """
-        customer, ports, no_load_v = self.load_ends[0], self.load_ports, self.network.no_load_v
-        ends_v = abs(ports).T @ np.abs(no_load_v) / np.maximum(abs(ports).sum(axis=0).A1, 1.0)
+        customer, there, _ = self.load_ends
+        across_v, first_v = np.abs(self.load_ports.T @ self.network.no_load_v), np.abs(self.network.no_load_v[there])
         between = np.isin(customer, [self.customers.index(name) for name in self.delta_customers])
-        ratio = np.divide(np.abs(ports.T @ no_load_v), ends_v, out=np.ones(len(ends_v)), where=between)
-        return np.asarray(self.customer_nominal_v[customer] * ratio)
+        width = np.array([len(nodes) for nodes in self.customer_nodes])[customer]
+        ratio = np.divide(across_v, first_v, out=np.ones(len(customer)), where=between & (first_v > 0.0))
+        return np.asarray(self.customer_nominal_v[customer] * np.where(between & (width == 3), np.sqrt(3.0), ratio))
 
     @property
     def transformer_rating_a(self) -> float:
         """Rated current of a phase at the terminals that feed the area with most customers [A]; nan where unknown."""
         if self.transformer is None:
             return float("nan")
-        of_group = [
-            limit.rating_a
-            for limit in self.limits
-            if self.transformer in limit.asset.split("+") and limit.kind != "line"
-        ]
-        return min(of_group, default=float("nan"))
+        supplies, of_terminal = set(self.supplies), defaultdict[tuple[str, str, float], float](float)
+        for limit in self.limits:
+            if limit.kind != "line" and set(limit.asset.split("+")) <= supplies:
+                # a primary winding that is rated less counts with what it lets through
+                ratio = limit.nominal_v / self.nominal_voltage_v if limit.kind == "transformer" else 1.0
+                of_terminal[limit.area, limit.phase, limit.nominal_v] += limit.rating_a * ratio
+        return min(of_terminal.values(), default=float("nan"))
 
     @property
     def monitored_branches(self) -> tuple[Branch, ...]:

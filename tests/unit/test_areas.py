@@ -155,6 +155,72 @@ def test_transformers_in_parallel_are_one_limit_that_the_weaker_one_sets(write: 
     assert limit_a == pytest.approx(rated_a["two"] / share, rel=0.01)
 
 
+THREE_WINDINGS = HEAD + (
+    "New Transformer.tw windings=3 buses=(mv la lb) conns=(delta wye wye) kvs=(11 0.416 0.416) kvas=(100 80 80) "
+    "xhl=6 xht=6 xlt=10 %rs=(0.5 0.5 0.5)\n"
+)
+THREE_WINDINGS += cable("ca", "la a") + cable("cb", "lb b")
+THREE_WINDINGS += "".join(LOAD.format(f"{at}{k}", f"{at}.{k}", 0.24, 24) for at in "ab" for k in (1, 2, 3)) + END
+
+
+def test_a_transformer_of_two_secondaries_feeds_two_areas(write: Make, make_day: MakeDay) -> None:
+    """Both secondaries are below their ratings; the primary, which carries both, is at 160 %."""
+    feeder = feeders.load(master := write(THREE_WINDINGS))
+    assert [(area.name, area.rating_kva, len(area.customers)) for area in feeder.areas] == [
+        ("TW.2", 80.0, 3), ("TW.3", 80.0, 3),
+    ]  # fmt: skip
+    assert len({(limit.area, limit.name, limit.nominal_v) for limit in feeder.limits}) == len(feeder.limits) == 9
+    trajectory = as_in_the_file(feeder, make_day)
+    plain_a = plain_currents_a(master, "Transformer.tw")
+    primary = 100.0 * plain_a[:3].max() / (100.0 / (np.sqrt(3.0) * 11.0))
+    assert scoreboard(trajectory)["transformer_peak_percent"] == pytest.approx(primary, rel=1e-6)
+    assert primary > 155.0 > 101.0 > 100.0 * plain_a[4:].max() / (80.0 / (np.sqrt(3.0) * 0.416))
+    assert abs(trajectory.area_kva["TW.2"][0].sum()) == pytest.approx(76.0, rel=0.01)
+    assert trajectory.area_kva["TW.3"] == pytest.approx(trajectory.area_kva["TW.2"])
+
+
+def test_a_primary_of_less_counts_with_what_it_lets_through(write: Make) -> None:
+    text = HEAD + machine("t", "mv lv", 100).replace("(100 100)", "(80 100)") + cable("c", "lv a")
+    feeder = feeders.load(write(text + LOAD.format("a", "a.1", 0.24, 3) + END.replace("0.416", "0.4")))
+    assert feeder.transformer_rating_a == pytest.approx(80.0 / (3.0 * 0.24), rel=1e-3)
+
+
+def test_the_high_leg_of_a_delta_is_no_collapse(write: Make, make_day: MakeDay) -> None:
+    """208 V to earth at the third corner of 240 V, whose load between the corners feels 240 V as all others do."""
+    text = HEAD + (
+        "New Transformer.lighting phases=1 windings=3 buses=(mv.1.2 lv.1.0 lv.0.2) kvs=(11 0.12 0.12) kvas=(50 50 50) "
+        "xhl=4 xht=4 xlt=3\n"
+        "New Transformer.power phases=1 windings=2 buses=(mv.2.3 lv.2.3) kvs=(11 0.24) kvas=(25 25) xhl=4\n"
+    )
+    text += cable("c", "lv a") + LOAD.format("lamp", "a.1", 0.12, 1)
+    text += "New Load.mill bus1=a.1.2.3 phases=3 conn=delta kv=0.24 kw=6 pf=0.9 vminpu=0.5 vmaxpu=1.5\n"
+    feeder = feeders.load(master := write(text + END.replace("0.416", "0.208")))
+    assert feeder.port_nominal_v == pytest.approx([120.0, 240.0, 240.0, 240.0], rel=1e-3)
+    trajectory = as_in_the_file(feeder, make_day, "reduced")
+    assert trajectory.complete
+    assert not trajectory.degraded.any()
+    board = scoreboard(trajectory)
+    assert 0.97 < board["voltage_min_pu"] < board["voltage_max_pu"] < 1.0
+    assert trajectory.voltage_v[0] / feeder.customer_nominal_v == pytest.approx([0.99, 0.99], abs=0.02)
+    of = {limit.name: trajectory.limit_percent[0, k] for k, limit in enumerate(feeder.limits)}
+    plain_a = plain_currents_a(master, "Transformer.power")[2:].max()
+    assert of["Transformer.POWER phase c"] == pytest.approx(100.0 * plain_a / (25.0 / 0.24), rel=1e-5)
+
+
+def test_a_loop_is_no_parallel_group(write: Make) -> None:
+    """Two stations at the ends of a loop: the nearer one carries most, and equal shares keep it below its rating."""
+    text = HEAD + machine("one", "mv l1", 100) + machine("two", "mv l2", 100)
+    text += cable("c1", "l1 a") + cable("c2", "l2 a", length_km=1.0)
+    text += "".join(LOAD.format(f"a{k}", f"a.{k}", 0.24, 10).replace("0.95", "1") for k in (1, 2, 3)) + END
+    feeder = feeders.load(master := write(text))
+    (area,) = feeder.areas
+    assert (area.transformers, area.rating_kva) == (("ONE", "TWO"), 200.0)
+    (cap_kw,) = {round(kw, 3) for kw in controllers.make("equal_share", feeder).decide(None).import_cap_kw}
+    (master.parent / "caps.dss").write_text(text.replace(END, f"batchedit load..* kw={cap_kw} kvar=0\n" + END))
+    worst_a = plain_currents_a(master.parent / "caps.dss", "Transformer.one")[4:7].max()
+    assert 0.8 < worst_a / (100.0 / (np.sqrt(3.0) * 0.416)) < 1.0
+
+
 def test_phases_are_traced_and_not_read_from_node_numbers(write: Make, make_day: MakeDay) -> None:
     """A joint that turns the phases, and a secondary that is wired the other way round."""
     text = HEAD + machine("t", "mv lv.2.3.1", 100) + cable("c", "lv a") + cable("turned", "a.1.2.3 b.3.1.2")

@@ -187,7 +187,8 @@ def test_the_manifest_hashes_what_a_run_rests_on(tree: Tree, tmp_path: Path) -> 
     master = tree(
         {
             "Master.dss": text, "sub/Loads.dss": "New Load.LOAD2 phases=1 bus1=2.2 kv=0.23 kw=6\n", "notes.txt": "x",
-            "feeder.toml": "nominal_voltage_v = 230.0\n", "../a/x.csv": "h1,h2,h3\n" + "1,1,1\n" * 1440,
+            "feeder.toml": 'nominal_voltage_v = 230.0\ncoordinates = "where/xy.csv"\n', "where/xy.csv": "2,0,1\n",
+            "../a/x.csv": "h1,h2,h3\n" + "1,1,1\n" * 1440,
             "../b/x.csv": "customer,arrival,departure,energy_kwh,charger_kw\n"
             "LOAD1,2026-05-15T18:00,2026-05-15T23:00,5,7.4\n",
         }
@@ -199,7 +200,8 @@ def test_the_manifest_hashes_what_a_run_rests_on(tree: Tree, tmp_path: Path) -> 
     )
     before = load(scenario).inputs_sha256
     own = {"profiles/x.csv": tmp_path / "a" / "x.csv", "sessions/x.csv": tmp_path / "b" / "x.csv"}
-    place = {f"feeder/{name}": master.parent / name for name in ("Master.dss", "sub/Loads.dss", "feeder.toml")}
+    read = ("Master.dss", "sub/Loads.dss", "feeder.toml", "where/xy.csv")
+    place = {f"feeder/{name}": master.parent / name for name in read}
     assert before == {name: sha256_of(path) for name, path in {"scenario/s.toml": scenario, **own, **place}.items()}
     (master.parent / "sub" / "Loads.dss").write_text("New Load.LOAD2 phases=1 bus1=2.2 kv=0.23 kw=7\n")
     after = load(scenario).inputs_sha256

@@ -229,13 +229,25 @@ def test_taps_and_capacitors_move_as_in_plain_opendss_at_every_step(made: Made, 
 def test_controlled_taps_need_opendss_and_frozen_ones_are_in_the_reduced_network(made: Made) -> None:
     day = framework.load(made.day(regulated(24), 'taps = "controlled"'))
     assert any("controllers that predict voltages know the first taps only" in warning for warning in day.warnings)
-    with pytest.raises(UnsupportedError, match=r"cannot regulate: RegControl.LTC, .*CapControl.SWITCH"):
+    with pytest.raises(UnsupportedError, match=r"controls that act .*: RegControl.LTC, .*CapControl.SWITCH"):
         make_engine("reduced", day.feeder)
     made.day(regulated(24))
     frozen = feeders.load(made.folder / "Master.dss")
     powers = frozen.load_kw, frozen.load_kvar, float("nan")
     reduced, true = (make_engine(name, frozen).solve(*powers) for name in ("reduced", "opendss"))
     np.testing.assert_allclose(reduced, true, rtol=1e-6)
+
+
+def test_what_the_reduced_engine_lacks_is_refused_before_the_run(
+    made: Made, cosim: Callable[..., tuple[int, str, str]]
+) -> None:
+    park = "New PVSystem.park bus1=end phases=3 kv=4.16 kva=300 pmpp=300 irradiance=1\n"
+    day = made.day(regulated(24).replace("Set voltagebases", park + "Set voltagebases"), 'taps = "controlled"')
+    code, _, error = cosim("run", str(day), "--engine", "reduced", "--out", str(made.folder / "out"))
+    assert code == 2
+    assert "RegControl.LTC" in error
+    assert error.count("PVSystem.PARK (use the OpenDSS engine)") == 1
+    assert not (made.folder / "out").exists()
 
 
 def test_a_run_writes_what_moved_and_what_own_sources_fed_in(made: Made) -> None:
