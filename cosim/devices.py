@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from cosim.contract import Curve, EvSessions, Exogenous, Feeder, Float, Int, LocalCurves
+from cosim.collapse import Answer
+from cosim.contract import Complex, Curve, EvSessions, Exogenous, Feeder, Float, Int, LocalCurves
+from cosim.errors import PowerFlowError
+
+_CURVE_TOLERANCE_KW = 0.01
+CURVE_ITERATIONS = 200
+"""Power flows in which local curves and the voltages that they cause have to agree."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,3 +198,37 @@ def pv_output(
         if curves.pv_volt_watt is not None:
             ceiling_kw = np.minimum(ceiling_kw, curves.pv_volt_watt(voltage_v) * inverter_kva)
     return np.minimum(available_kw, ceiling_kw).clip(0.0), kvar
+
+
+def settled(
+    answer: Callable[[Complex | None], tuple[Float, Float, Float]],
+    solve: Callable[..., Complex],
+    last_voltage: Complex | None,
+) -> Answer:
+    """Find powers that are the devices' own answer to the voltages that they cause, by a damped fixed point.
+
+    Every power moves a part of the way to that answer. Its part is halved whenever it overshot and grows while it
+    keeps its direction, so each device finds the pace that its place bears: with one pace for all, a steep curve
+    on a weak feeder hunts for ever. All powers on the way lie between answers, so none is more than is possible.
+    """
+    powers = np.array(answer(last_voltage))
+    part, last_gap = np.full(powers.shape, 0.5), np.zeros(powers.shape)
+    for attempt in range(CURVE_ITERATIONS):
+        try:
+            voltage = solve(*powers)
+        except PowerFlowError:
+            # The feeder cannot carry what the devices would start with; what they settle at may be far less.
+            # Where they draw nothing any more, it is not they.
+            if attempt > CURVE_ITERATIONS // 2 or np.abs(powers).max() <= _CURVE_TOLERANCE_KW:
+                raise
+            powers, part = powers / 2.0, part / 2.0
+            continue
+        # what is recorded are the powers that this voltage was solved with, not the next guess
+        applied, gap = powers, np.array(answer(voltage)) - powers
+        distance_kw = float(np.abs(gap).max())
+        if distance_kw <= _CURVE_TOLERANCE_KW:
+            distance_kw = 0.0
+            break
+        part = np.where(gap * last_gap < 0.0, part / 2.0, np.minimum(part * 1.2, 1.0))
+        powers, last_gap = powers + part * gap, gap
+    return Answer(voltage, applied[0], applied[1], applied[2], distance_kw)

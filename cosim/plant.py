@@ -11,7 +11,7 @@ import numpy as np
 from cosim.collapse import Answer, Collapse, PowerFlow
 from cosim.contract import Complex, Decision, Engine, Exogenous, Feeder, Float, Observation, Setpoints
 from cosim.contract.areas import LimitCurrents
-from cosim.devices import EvFleet, pv_output
+from cosim.devices import CURVE_ITERATIONS, EvFleet, pv_output, settled
 from cosim.errors import PowerFlowError
 from cosim.households import Behaviour, Households
 from cosim.network import Network, ServedPower, monitored_currents
@@ -25,8 +25,6 @@ Solved = TypeVar("Solved")
 SERVED_TOLERANCE_KVA = 0.01
 """Largest difference at a node between what was asked for and what solved voltages serve; beyond, a step is marked."""
 
-_CURVE_TOLERANCE_KW = 0.01
-_CURVE_ITERATIONS = 200
 _CONTROL_ITERATIONS = 15  # OpenDSS's own number
 _CUSTOMER_RECORDS = (
     "demand_kw", "demand_kvar", "ev_kw", "pv_kw", "pv_kvar", "soc_kwh", "import_cap_kw", "ev_limit_kw", "pv_limit_kw",
@@ -156,7 +154,7 @@ class Plant:
             # session -1 (no car) reads the zero appended at the end
             record["soc_kwh"][k] = np.where(there >= 0, np.append(self.fleet.soc_kwh, 0.0)[there], 0.0)
         if answer.apart_kw:
-            apart = f"{answer.apart_kw:.2f} kW apart after {_CURVE_ITERATIONS} power flows"
+            apart = f"{answer.apart_kw:.2f} kW apart after {CURVE_ITERATIONS} power flows"
             self._mark(k, f"local curves did not settle: {apart}")
         self._check(k, answer.voltage, port_kva)
         record["demand_kw"][k], record["demand_kvar"][k] = demand_kw, demand_kvar
@@ -319,39 +317,8 @@ class Plant:
         if curves is None and self._laws is None:
             powers = answer(None)  # nothing depends on the voltage: one solve
             return Answer(solve(*powers), *powers)
-        return self._settle(k, answer, solve)
-
-    def _settle(
-        self, k: int, answer: Callable[[Complex | None], tuple[Float, Float, Float]], solve: Callable[..., Complex]
-    ) -> Answer:
-        """Find powers that are the devices' own answer to the voltages that they cause, by a damped fixed point.
-
-        Every power moves a part of the way to that answer. Its part is halved whenever it overshot and grows while it
-        keeps its direction, so each device finds the pace that its place bears: with one pace for all, a steep curve
-        on a weak feeder hunts for ever. All powers on the way lie between answers, so none is more than is possible.
-        """
         # the last step is the best first guess, and keeps devices on the branch of solutions that they are on
-        powers = np.array(answer(self._node_v[k - 1] if k else None))
-        part, last_gap = np.full(powers.shape, 0.5), np.zeros(powers.shape)
-        for attempt in range(_CURVE_ITERATIONS):
-            try:
-                voltage = solve(*powers)
-            except PowerFlowError:
-                # The feeder cannot carry what the devices would start with; what they settle at may be far less.
-                # Where they draw nothing any more, it is not they.
-                if attempt > _CURVE_ITERATIONS // 2 or np.abs(powers).max() <= _CURVE_TOLERANCE_KW:
-                    raise
-                powers, part = powers / 2.0, part / 2.0
-                continue
-            # what is recorded are the powers that this voltage was solved with, not the next guess
-            applied, gap = powers, np.array(answer(voltage)) - powers
-            distance_kw = float(np.abs(gap).max())
-            if distance_kw <= _CURVE_TOLERANCE_KW:
-                distance_kw = 0.0
-                break
-            part = np.where(gap * last_gap < 0.0, part / 2.0, np.minimum(part * 1.2, 1.0))
-            powers, last_gap = powers + part * gap, gap
-        return Answer(voltage, applied[0], applied[1], applied[2], distance_kw)
+        return settled(answer, solve, self._node_v[k - 1] if k else None)
 
     def _felt_v(self, voltage: Complex) -> Float:
         """What local curves see of node voltages, shape (customer,) [V]."""
