@@ -42,7 +42,7 @@ from cosim.dss_reading import (
     windings_of,
 )
 from cosim.dss_trial import refused, try_alone
-from cosim.errors import Fault, InputError, PowerFlowError
+from cosim.errors import Fault, InputError, PowerFlowError, refuse
 from cosim.network import TerminalPu, is_constant_power
 
 TOLERANCE = 1e-8
@@ -483,13 +483,11 @@ def _connect(dss: Any, master: Path, connections: Sequence[Connection]) -> None:
     nodes = {name.upper() for name in dss.Circuit.AllNodeNames()}
     known = {name.upper() for name in dss.Loads.AllNames()} if dss.Loads.Count() else set()
     asked = [(c.customer, f"{c.bus}.{phase}".upper()) for c in connections for phase in c.phases]
-    faults = [
+    refuse(
         Fault(str(master), f"connection of {who}", f"there is no node '{node}'", "name a bus and a phase of the feeder")
         for who, node in asked
         if node not in nodes
-    ]
-    if faults:
-        raise InputError(faults)
+    )
     # rated voltage of the file's loads: it sets the band in which a load keeps its power
     phase_kv = None
     if known:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, refuse
 from cosim.feeders.find import DATA, household_sets
 from cosim.feeders.tables import TIME_COLUMN, counts_rows, find_faults, local_times, numbers, read_table
 
@@ -101,8 +101,7 @@ def read_profiles(profiles: str | Path) -> Profiles:
         faults += find_faults(values_kw < 0, values_kw, where, name, "negative demand: {:g} kW", negative)
         problem = "absurd demand: {:g} kW looks like watts"
         faults += find_faults(values_kw > ABSURD_KW, values_kw, where, name, problem, watts)
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     return Profiles(demand_kw, step_min, tuple(map(str, table.columns)), start, where)
 
 

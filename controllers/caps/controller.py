@@ -18,7 +18,7 @@ from cosim.controllers.caps.record import CapsRecord
 from cosim.controllers.caps.result import CapsResult
 from cosim.controllers.caps.study import Manner
 from cosim.controllers.limits import known_phase_limit_a
-from cosim.errors import InputError, range_faults
+from cosim.errors import InputError, range_faults, refuse
 
 Objective = Literal["floor_then_least", "least_restriction", "max_min", "proportional", "min_cost"]
 
@@ -144,8 +144,7 @@ class BilevelCaps:
         of_export = ExportManner(export_objective, voltage_max_pu, rounds)
         faults.extend(export_faults(of_export, coordination))
         self._export = of_export if export else None
-        if faults:
-            raise InputError(faults)
+        refuse(faults)
         limit_a = known_phase_limit_a(feeder, "bilevel_caps", lines=network == "all")
         manner = Manner(self.options, limit_a, margin, network == "all", voltage_min_pu, rounds, replan_time_limit_s)
         self.feeder, self.slot_min, self.replan_min = feeder, slot_min, replan_min

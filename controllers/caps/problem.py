@@ -13,7 +13,7 @@ from cosim.contract import Float, Int
 from cosim.contract.place import FrozenArrays
 from cosim.contract.signals import Bool
 from cosim.controllers.caps.merit_order import merit_order, order_cost, price_in_steps
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, refuse
 
 WHERE = "caps problem"
 
@@ -80,9 +80,7 @@ class CapsProblem(FrozenArrays):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        faults = list(_shape_faults(self)) or list(_value_faults(self))
-        if faults:
-            raise InputError(faults)
+        refuse(list(_shape_faults(self)) or _value_faults(self))
 
     @property
     def slots(self) -> int:

@@ -17,7 +17,7 @@ from cosim.controllers.pareto.problem import DispatchProblem
 from cosim.controllers.pareto.scene import Scene
 from cosim.controllers.pareto.start import nearby, within_reach
 from cosim.controllers.pareto.surroundings import Surroundings
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, refuse
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,8 +187,7 @@ def decide_moment(
     )  # fmt: skip
     there = {"roofs": bool(units.roof.any()), "cars": bool((~units.roof).any())}
     faults += [*_unit_faults(units, len(net_kw)), *objective_faults(names, there)]
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
 
     space = MomentSpace(units, len(net_kw))
     scene = moment_scene(

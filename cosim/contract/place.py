@@ -13,7 +13,7 @@ from scipy import sparse
 
 from cosim.contract.areas import Area, Limit, LimitCurrents
 from cosim.contract.intake import Finding, LineFact
-from cosim.errors import Fault, InputError, shares_faults
+from cosim.errors import Fault, refuse, shares_faults
 from cosim.load_laws import LoadLaws
 from cosim.network import Branch, Float, Int, Network
 from cosim.standards import EN_50160, Standard
@@ -109,8 +109,7 @@ class TransformerSpec:
         if not faults and self.load_loss_percent >= self.uk_percent:
             problem = f"is {self.load_loss_percent:g} at uk_percent = {self.uk_percent:g}, of which it is a part"
             faults = [Fault("TransformerSpec", "load_loss_percent", problem, "give less than uk_percent")]
-        if faults:
-            raise InputError(faults)
+        refuse(faults)
 
 
 @dataclass(frozen=True)
@@ -132,8 +131,7 @@ class ZipShares:
     q: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if faults := shares_faults("ZipShares", asdict(self)):
-            raise InputError(faults)
+        refuse(shares_faults("ZipShares", asdict(self)))
 
 
 @dataclass(frozen=True)
@@ -173,8 +171,7 @@ class Connection:
         if not (whole and self.phases and len(set(nodes)) == len(nodes) and min(self.phases) > 0 <= self.neutral):
             problem = f"is {self.phases!r} with neutral {self.neutral!r}"
             faults.append(Fault("Connection", "phases", problem, "give one phase or all, e.g. (1,) or (1, 2, 3)"))
-        if faults:
-            raise InputError(faults)
+        refuse(faults)
 
 
 @dataclass(frozen=True, eq=False)
@@ -347,8 +344,7 @@ class Feeder(FrozenArrays):
                 who = ", ".join(np.array(self.customers)[wrong][:5])
                 problem = f"is negative or no finite number for {who}"
                 faults.append(Fault(f"feeder {self.name}", key, problem, "give kilowatts, e.g. 14"))
-        if faults:
-            raise InputError(faults)
+        refuse(faults)
 
     def refuse_unhonoured(self) -> None:
         """Refuse, by name, what a run cannot treat as the file means it, unless it was accepted.
@@ -371,8 +367,7 @@ class Feeder(FrozenArrays):
             for name in self.accepted
             if name.upper() not in known
         ]
-        if faults:
-            raise InputError(faults)
+        refuse(faults)
 
     @property
     def warnings(self) -> tuple[str, ...]:

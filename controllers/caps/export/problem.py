@@ -15,7 +15,7 @@ import numpy as np
 from cosim.contract import Float, Int
 from cosim.contract.place import FrozenArrays
 from cosim.controllers.caps.merit_order import price_in_steps
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, refuse
 
 WHERE = "export caps"
 _CLOSE_KW = 1e-9
@@ -103,9 +103,7 @@ class ExportProblem(FrozenArrays):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        faults = list(_shape_faults(self)) or list(_value_faults(self))
-        if faults:
-            raise InputError(faults)
+        refuse(list(_shape_faults(self)) or _value_faults(self))
 
     @property
     def slots(self) -> int:
