@@ -127,7 +127,7 @@ class Surroundings:
         names = (*answer.branches, *further)
         neutral_a = {limit.asset: limit.rating_a for limit in feeder.limits if limit.phase == "n"}
         phases = np.array([len(nodes) for nodes in feeder.customer_nodes])
-        port_customer = np.repeat(np.arange(len(phases)), phases)
+        port_customer = feeder.terminals[0]
         return cls(
             predictor=predictor,
             nominal_v=feeder.customer_nominal_v[port_customer],
