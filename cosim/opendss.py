@@ -453,11 +453,7 @@ def _set_missing_bases(dss: Any, feeder: Feeder) -> None:
     Without one, the engine asks a neutral conductor that carries next to nothing to stand still within a part of its
     own few nanovolts, which it never does.
     """
-    highest_v: dict[str, float] = {}
-    for name, volts in zip(feeder.network.node_names, np.abs(feeder.network.no_load_v).tolist(), strict=True):
-        bus = name.rpartition(".")[0]
-        highest_v[bus] = max(highest_v.get(bus, 0.0), volts)
-    for bus, volts in highest_v.items():
+    for bus, volts in feeder.network.highest_no_load_v.items():
         dss.Circuit.SetActiveBus(bus)
         if volts > 0.0 and not dss.Bus.kVBase():
             dss.Text.Command(f'setkvbase bus="{bus}" kvln={volts / 1e3:.9g}')

@@ -16,7 +16,7 @@ import numpy as np
 
 from cosim.contract import STANDARDS, Finding, Survey, out_of_range
 from cosim.contract.intake import Severity
-from cosim.errors import Fault, InputError, refuse
+from cosim.errors import Fault, InputError, collecting, refuse
 from cosim.feeders.catalogue import Cable, cables, like
 from cosim.feeders.findings import grouped
 from cosim.feeders.lines import ohm_per_km
@@ -161,10 +161,8 @@ def apply(facts: Mapping[str, Any], survey: Survey, path: Path) -> tuple[Survey,
     ]
     coordinates = dict(survey.bus_xy)
     if "coordinates" in facts:
-        try:
+        with collecting(faults):
             coordinates |= _coordinates(path.parent / facts["coordinates"], {*survey.voltage_bases_kv})
-        except InputError as error:
-            faults += error.faults
     refuse(faults)
     own_a = {line: float(amps) for line, amps in _by_line(facts.get("ratings_a", {}), _codes(survey)).items()}
     catalogue_a, findings = _catalogue_ratings(facts, survey, own_a)

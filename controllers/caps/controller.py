@@ -18,7 +18,7 @@ from cosim.controllers.caps.record import CapsRecord
 from cosim.controllers.caps.result import CapsResult
 from cosim.controllers.caps.study import Manner
 from cosim.controllers.limits import known_phase_limit_a
-from cosim.errors import InputError, range_faults, refuse
+from cosim.errors import collecting, range_faults, refuse
 
 Objective = Literal["floor_then_least", "least_restriction", "max_min", "proportional", "min_cost"]
 
@@ -124,7 +124,7 @@ class BilevelCaps:
             ("replan_time_limit_s", replan_time_limit_s, 1e-3, 1e6, "seconds"),
         )
         faults = list(range_faults("caps", ranges))
-        try:
+        with collecting(faults):
             if limit_on == "auto":
                 limit_on = "mean" if form == "decomposition" or ties != "unique" else "peak"
             self.options = CapsOptions(
@@ -139,8 +139,6 @@ class BilevelCaps:
                 ties=ties,
                 levels=levels,
             )
-        except InputError as error:
-            faults.extend(error.faults)
         of_export = ExportManner(export_objective, voltage_max_pu, rounds)
         faults.extend(export_faults(of_export, coordination))
         self._export = of_export if export else None
