@@ -175,5 +175,4 @@ def _values(shape: LoadShape, begin: datetime, minutes: int) -> Int:
     """Which value of a shape holds in every minute."""
     whole_year = len(shape.kw) * shape.interval_min >= _YEAR_DAYS * DAY_MIN
     first_min = begin.hour * 60 + begin.minute + (begin.timetuple().tm_yday - 1) * DAY_MIN * whole_year
-    value: Int = ((first_min + np.arange(minutes)) // shape.interval_min).astype(np.int64) % len(shape.kw)
-    return value
+    return ((first_min + np.arange(minutes)) // shape.interval_min).astype(np.int64) % len(shape.kw)

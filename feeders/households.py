@@ -165,8 +165,7 @@ def draw_households(
             problem = f"covers {found.start} to {end}, not {begin} to {begin + timedelta(minutes=minutes)}"
             remedy = "add the missing rows, change the start or horizon, or drop the column to use days of any date"
             raise InputError(Fault(found.source, TIME_COLUMN, problem, remedy))
-    demand_kw: Float = found.demand_kw[np.ix_(rows, columns)]
-    return demand_kw
+    return found.demand_kw[np.ix_(rows, columns)]
 
 
 def admd_kw(demand_kw: Float, groups: Sequence[int], rng: np.random.Generator, *, draws: int = 200) -> Float:

@@ -221,8 +221,7 @@ def _read_whole(path: str | Path, customers: Sequence[str], start: datetime, eff
 @lru_cache(maxsize=1)
 def _table() -> NDArray[np.int64]:
     """Shipped arrivals (minute of the day) and stays, shape (session, 2) [min]."""
-    table: NDArray[np.int64] = pd.read_parquet(DATA / "ev_sessions.parquet").to_numpy(np.int64)
-    return table
+    return pd.read_parquet(DATA / "ev_sessions.parquet").to_numpy(np.int64)
 
 
 def _draw_day(
