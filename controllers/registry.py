@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origi
 
 from cosim import plugins
 from cosim.controllers.texts import ROOM, parameter_texts, written_parameters
-from cosim.errors import CosimError, Fault, InputError, meant
+from cosim.errors import CosimError, Fault, InputError, meant, refuse
 
 if TYPE_CHECKING:
     from cosim.contract import Controller, Exogenous, Feeder, Predictor
@@ -141,8 +141,7 @@ def make(
     if "predictor" in taken and taken["predictor"].default is Parameter.empty and predictor is None:
         remedy = "hand one over, such as cosim.reduced.ReducedNetwork(feeder)"
         faults.append(Fault(f"controller '{_label(name)}'", "predictor", "is missing", remedy))
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     handed = {key: value for key, value in (("predictor", predictor), ("seed", seed)) if key in taken}
     try:
         return cast("Controller", kind(feeder, **handed, **options))
@@ -187,8 +186,7 @@ def _refuse_unusable(kind: Any, label: str) -> None:
         faults.append(
             Fault(where, "controller", f"{kind.__name__}() takes no feeder", "write def __init__(self, feeder)")
         )
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
 
 
 def _told(error: Exception, kind: type, doing: str) -> Exception:

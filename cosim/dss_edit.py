@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cosim.contract import Connection, Feeder, LoadLaws, Roof, TransformerSpec
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, refuse
 
 TOLERANCE = 1e-8
 """Relative convergence tolerance; the engine's own default of 1e-4 is 7e-6 pu off."""
@@ -65,11 +65,7 @@ def set_missing_bases(dss: Any, feeder: Feeder) -> None:
     Without one, the engine asks a neutral conductor that carries next to nothing to stand still within a part of its
     own few nanovolts, which it never does.
     """
-    highest_v: dict[str, float] = {}
-    for name, volts in zip(feeder.network.node_names, np.abs(feeder.network.no_load_v).tolist(), strict=True):
-        bus = name.rpartition(".")[0]
-        highest_v[bus] = max(highest_v.get(bus, 0.0), volts)
-    for bus, volts in highest_v.items():
+    for bus, volts in feeder.network.highest_no_load_v.items():
         dss.Circuit.SetActiveBus(bus)
         if volts > 0.0 and not dss.Bus.kVBase():
             dss.Text.Command(f'setkvbase bus="{bus}" kvln={volts / 1e3:.9g}')
@@ -96,13 +92,11 @@ def connect(dss: Any, master: Path, connections: Sequence[Connection]) -> None:
     nodes = {name.upper() for name in dss.Circuit.AllNodeNames()}
     known = {name.upper() for name in dss.Loads.AllNames()} if dss.Loads.Count() else set()
     asked = [(c.customer, f"{c.bus}.{phase}".upper()) for c in connections for phase in c.phases]
-    faults = [
+    refuse(
         Fault(str(master), f"connection of {who}", f"there is no node '{node}'", "name a bus and a phase of the feeder")
         for who, node in asked
         if node not in nodes
-    ]
-    if faults:
-        raise InputError(faults)
+    )
     # rated voltage of the file's loads, where they are of the bus's level
     own_kv = 0.0
     if known:

@@ -46,15 +46,14 @@ def elements(dss: Any, kind: str) -> Iterator[str]:
 
 def disabled_buses(dss: Any) -> frozenset[str]:
     """Buses that lines and other elements of two ends would reach if they were enabled, in upper case."""
-    found: set[str] = set()
+    return frozenset(bus for buses in _buses_by_element(dss, enabled=False) if len(buses) > 1 for bus in buses)
+
+
+def _buses_by_element(dss: Any, *, enabled: bool) -> Iterator[list[str]]:
+    """Buses of every element that is enabled, or of every one that is not, in upper case."""
     for full in dss.Circuit.AllElementNames():
-        if (
-            dss.Circuit.SetActiveElement(full) >= 0
-            and not dss.CktElement.Enabled()
-            and dss.CktElement.NumTerminals() > 1
-        ):
-            found.update(bus.split(".")[0].upper() for bus in dss.CktElement.BusNames())
-    return frozenset(found)
+        if dss.Circuit.SetActiveElement(full) >= 0 and bool(dss.CktElement.Enabled()) == enabled:
+            yield [bus.split(".")[0].upper() for bus in dss.CktElement.BusNames()]
 
 
 def load_fact(dss: Any, name: str) -> LoadFact:
@@ -141,13 +140,16 @@ def branch_name(kind: str, name: str, lines: Container[str]) -> str:
 
 def windings_of(dss: Any, name: str) -> tuple[list[float], list[float]]:
     """Rated voltages [kV] and powers [kVA] of the windings of a transformer."""
+    rated = [(float(dss.Transformers.kV()), float(dss.Transformers.kVA())) for _ in _each_winding(dss, name)]
+    return [kv for kv, _ in rated], [kva for _, kva in rated]
+
+
+def _each_winding(dss: Any, name: str) -> Iterator[int]:
+    """Make each winding of a transformer the active one, and yield its number."""
     dss.Transformers.Name(name)
-    kvs, kvas = [], []
     for number in range(1, dss.Transformers.NumWindings() + 1):
         dss.Transformers.Wdg(number)
-        kvs.append(float(dss.Transformers.kV()))
-        kvas.append(float(dss.Transformers.kVA()))
-    return kvs, kvas
+        yield number
 
 
 def line_facts(dss: Any) -> dict[str, LineFact]:
@@ -172,13 +174,11 @@ def _unit_of_line(dss: Any) -> int:
 
 def taps_of(dss: Any) -> dict[str, float]:
     """Tap of every winding of every transformer, ``T1.2`` [pu]."""
-    taps = {}
-    for name in elements(dss, "Transformer"):
-        dss.Transformers.Name(name)
-        for number in range(1, dss.Transformers.NumWindings() + 1):
-            dss.Transformers.Wdg(number)
-            taps[f"{name}.{number}"] = float(dss.Transformers.Tap())
-    return taps
+    return {
+        f"{name}.{number}": float(dss.Transformers.Tap())
+        for name in elements(dss, "Transformer")
+        for number in _each_winding(dss, name)
+    }
 
 
 def voltages_of(dss: Any, names: Sequence[str]) -> NDArray[np.complex128]:
@@ -191,11 +191,9 @@ def voltages_of(dss: Any, names: Sequence[str]) -> NDArray[np.complex128]:
 def cut_off(dss: Any) -> list[str]:
     """Buses that no enabled element joins to the source's, in upper case; open terminals do not count."""
     joined: dict[str, set[str]] = {bus.upper(): set() for bus in dss.Circuit.AllBusNames()}
-    for full in dss.Circuit.AllElementNames():
-        if dss.Circuit.SetActiveElement(full) >= 0 and dss.CktElement.Enabled():
-            buses = [bus.split(".")[0].upper() for bus in dss.CktElement.BusNames()]
-            for bus in buses:
-                joined.setdefault(bus, set()).update(buses)
+    for buses in _buses_by_element(dss, enabled=True):
+        for bus in buses:
+            joined.setdefault(bus, set()).update(buses)
     dss.Circuit.SetActiveElement(f"Vsource.{dss.Vsources.AllNames()[0]}")
     reached, ahead = set(), [dss.CktElement.BusNames()[0].split(".")[0].upper()]
     while ahead:

@@ -71,6 +71,13 @@ class InputError(CosimError):
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
 
+def refuse(faults: Iterable[Fault]) -> None:
+    """Raise an `InputError` with all faults, if there is any."""
+    found = tuple(faults)
+    if found:
+        raise InputError(found)
+
+
 class PowerFlowError(CosimError):
     """The power flow did not converge."""
 

@@ -151,6 +151,15 @@ class Network:
         return replace(self, admittance_s=self.admittance_s + change.tocsc(), branches=tuple(branches))
 
     @property
+    def highest_no_load_v(self) -> dict[str, float]:
+        """Highest voltage to earth of every bus's nodes without load [V]."""
+        found: dict[str, float] = {}
+        for node, volts in zip(self.node_names, np.abs(self.no_load_v).tolist(), strict=True):
+            bus = node.rpartition(".")[0]
+            found[bus] = max(found.get(bus, 0.0), volts)
+        return found
+
+    @property
     def lines(self) -> tuple[Branch, ...]:
         """Lines only."""
         return tuple(branch for branch in self.branches if branch.kind == "line")

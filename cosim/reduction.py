@@ -9,7 +9,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from cosim.contract import Branch, Complex, Feeder
-from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError
+from cosim.errors import Fault, PowerFlowError, UnsupportedError, refuse
 
 _DENSE = 4_000_000
 """Complex numbers: 64 MB."""
@@ -56,13 +56,11 @@ def default_watched(feeder: Feeder) -> tuple[str, ...]:
 def branches_of(feeder: Feeder, names: Sequence[str]) -> list[Branch]:
     """Return the branches of those names; InputError names those that are not there."""
     by_name = {branch.name: branch for branch in feeder.network.branches}
-    faults = [
+    refuse(
         Fault(feeder.name, "watched", f"there is no branch '{name}'", "name a Line or Transformer of the feeder")
         for name in names
         if name not in by_name
-    ]
-    if faults:
-        raise InputError(faults)
+    )
     return [by_name[name] for name in names]
 
 

@@ -24,7 +24,7 @@ from cosim.contract import (
     Setpoints,
     TransformerSpec,
 )
-from cosim.errors import CosimError, Fault, InputError
+from cosim.errors import CosimError, Fault, refuse
 from cosim.guard import contents, setpoint_problems
 from cosim.loop import run
 from cosim.reduced import ReducedNetwork
@@ -76,8 +76,7 @@ def check_controller(controller: str | type, **options: Any) -> None:
         With every rule that it breaks.
     """
     faults = examine(controller, **options).faults
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
 
 
 def examine(controller: str | type, **options: Any) -> Examination:
@@ -85,9 +84,7 @@ def examine(controller: str | type, **options: Any) -> Examination:
     feeder, day = small_place(), small_day()
     kind = controllers.find(controller)
     first = _Witness(make(controller, feeder, **options), kind)
-    refused = controllers.check(first.controller, feeder, day)
-    if refused:
-        raise InputError(refused)
+    refuse(controllers.check(first.controller, feeder, day))
     trajectory = run(feeder, day, first, control_min=CONTROL_MIN)
     again = _Witness(make(controller, feeder, **options), kind)
     run(feeder, day, again, control_min=CONTROL_MIN)

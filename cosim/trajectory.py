@@ -192,8 +192,7 @@ class Trajectory:
     @cached_property
     def transformer_percent(self) -> Float:
         """Current of every phase over rated current there, shape (step, 3) [%]."""
-        percent: Float = 100.0 * np.abs(self.transformer_current_a) / self.feeder.transformer_rating_a
-        return percent
+        return 100.0 * np.abs(self.transformer_current_a) / self.feeder.transformer_rating_a
 
     @cached_property
     def rated_lines(self) -> tuple[Branch, ...]:

@@ -75,24 +75,14 @@ def proof_of(problem: CapsProblem, result: CapsResult, answers: pd.DataFrame) ->
     if result.ties != "unique":  # one of many cheapest ways to charge; that it is one is checked by its cost
         errors = np.zeros((0, 2))
     told: dict[str, Any] = json_ready({
-        "objective": result.objective,
-        "bound": result.bound,
-        "gap": result.gap,
-        "withheld_kwh": result.withheld_kwh,
-        "withheld_bound_kwh": result.withheld_bound_kwh,
+        **_fields(result, "objective", "bound", "gap", "withheld_kwh", "withheld_bound_kwh"),
         "uncontrolled_peak_kw": uncontrolled_peak_kw(problem),
         "max_response_error_kw": max(result.max_response_error_kw, float(errors.max(initial=0.0))),
         "max_cost_difference_eur": float(answers["cost_difference_eur"].abs().max()) if len(answers) else 0.0,
         "planned_peak_kw": float(_total_kw(problem, result.charge_kw).max()),
         "over_limit_kw": result.over_limit_kw,
         "unserved_kwh": float(result.unserved_kwh.sum()),
-        "status": result.status,
-        "form": result.form,
-        "plan_from": result.plan_from,
-        "objective_name": result.objective_name,
-        "coordination": result.coordination,
-        "ties": result.ties,
-        "fallback": result.fallback,
+        **_fields(result, "status", "form", "plan_from", "objective_name", "coordination", "ties", "fallback"),
         "relaxations": [str(relaxation) for relaxation in result.relaxations],
         "households": problem.homes,
         "slots": problem.slots,
@@ -106,18 +96,12 @@ def export_proof(export: ExportRecord) -> dict[str, Any]:
     plan = export.plan
     result, slot_h = plan.result, plan.problem.slot_h
     told: dict[str, Any] = json_ready({
-        "objective": result.objective,
-        "bound": result.bound,
-        "gap": result.gap,
+        **_fields(result, "objective", "bound", "gap"),
         "wanted_kwh": float(result.wanted_kw.sum() * slot_h),
         "withheld_kwh": result.withheld_kwh,
         "worst_home_percent": 100.0 * result.worst_share,
-        "max_response_error_kw": result.max_response_error_kw,
-        "over_reverse_kw": result.over_reverse_kw,
-        "status": result.status,
-        "form": result.form,
-        "objective_name": result.objective_name,
-        "coordination": result.coordination,
+        **_fields(result, "max_response_error_kw", "over_reverse_kw"),
+        **_fields(result, "status", "form", "objective_name", "coordination"),
         "relaxations": [str(relaxation) for relaxation in result.relaxations],
         "verified_clean": plan.verified.clean if plan.verified is not None else None,
         "verification": [asdict(found) for found in plan.rounds],
@@ -154,15 +138,16 @@ def _of_replan(replan: Replan) -> dict[str, Any]:
     decision, verified = replan.decision, replan.plan.verified
     return {
         "minute": replan.minute,
-        "status": decision.status,
-        "objective": decision.objective,
-        "bound": decision.bound,
-        "gap": decision.gap,
-        "fallback": decision.fallback,
+        **_fields(decision, "status", "objective", "bound", "gap", "fallback"),
         "rounds": len(replan.plan.rounds),
         "verified_clean": None if verified is None else verified.clean,
         "verified": None if verified is None else asdict(verified),
     }
+
+
+def _fields(record: object, *names: str) -> dict[str, Any]:
+    """Fields of a record that keep their names."""
+    return {name: getattr(record, name) for name in names}
 
 
 def uncontrolled_peak_kw(problem: CapsProblem) -> float:

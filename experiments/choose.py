@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cosim import controllers, plugins
-from cosim.errors import Fault, InputError, meant
+from cosim.errors import Fault, InputError, meant, refuse
 from cosim.experiments.labels import labels_fault
 from cosim.experiments.scenario import Run, Scenario
 
@@ -57,8 +57,7 @@ def only(scenario: Scenario, wanted: str, option: str = "--controllers") -> Scen
     once = {run.name: run for run in runs}
     if unfit := labels_fault(list(once)):
         faults.append(replace(unfit, where="cosim", key=option))
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     return scenario.model_copy(update={"runs": tuple(once.values())})
 
 
@@ -101,8 +100,7 @@ def with_options(scenario: Scenario, given: Sequence[str]) -> Scenario:
             changes.setdefault(label, {})[option] = _value(value.strip())
     for label, options in changes.items():
         faults += _option_faults(runs[label].controller, options, f"{label}.")
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     changed = [run.model_copy(update={"options": run.options | changes.get(run.name, {})}) for run in scenario.runs]
     return scenario.model_copy(update={"runs": tuple(changed)})
 
@@ -126,9 +124,7 @@ def options_of(controller: str, given: Sequence[str]) -> dict[str, Any]:
         if not equals
     ]
     options = {option.strip(): _value(value.strip()) for option, _, value in parted.values()}
-    faults = faults or _option_faults(controller, options)
-    if faults:
-        raise InputError(faults)
+    refuse(faults or _option_faults(controller, options))
     return options
 
 

@@ -349,9 +349,8 @@ def main() -> None:
             _err.print(f"[red]error:[/red] {escape(str(problem))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        told = f"[red]error:[/red] {escape(place)}{escape(error.strerror or str(error))}"
-        _err.print(told, highlight=False, soft_wrap=True)
+        told = reason(error) if error.strerror else str(error)
+        _err.print(f"[red]error:[/red] {escape(told)}", highlight=False, soft_wrap=True)
         sys.exit(InputError.exit_code)
     except (MemoryError, ImportError) as error:  # a library that cannot be mapped for want of memory is an ImportError
         _err.print(f"[red]error:[/red] {escape(reason(error))}", highlight=False)

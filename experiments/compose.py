@@ -8,7 +8,7 @@ from pathlib import Path
 from cosim import controllers, feeders
 from cosim.contract import Feeder, Float, Forecast, TransformerSpec, ZipShares
 from cosim.devices import EvFleet
-from cosim.errors import Fault, InputError, collecting
+from cosim.errors import Fault, InputError, collecting, refuse
 from cosim.experiments.day import Day, Place
 from cosim.experiments.forecast import make_forecast, too_perfect
 from cosim.experiments.scenario import ForecastTable, Scenario, find, read
@@ -97,9 +97,8 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
         for number, run in enumerate(scenario.runs, start=1):
             with collecting(faults, f"runs.{number}", where):
                 controller = place.controller(run)
-                wrong = day and controllers.check(controller, day.feeder, day.forecast_of(run).expected)
-                if wrong:
-                    raise InputError(wrong)
+                if day:
+                    refuse(controllers.check(controller, day.feeder, day.forecast_of(run).expected))
     if faults or day is None:
         raise InputError(faults)
     return _told_of_missing_predictor(day)

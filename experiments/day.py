@@ -14,7 +14,7 @@ import pandas as pd
 from cosim import controllers
 from cosim.contract import Controller, Exogenous, Feeder, Forecast, Predictor
 from cosim.dss_files import hashes_of
-from cosim.errors import Fault, InputError, UnsupportedError
+from cosim.errors import Fault, InputError, UnsupportedError, refuse
 from cosim.experiments.files import sha256_of
 from cosim.experiments.labels import LABEL_REMEDY, label_problem
 from cosim.experiments.scenario import ForecastTable, Scenario
@@ -80,9 +80,7 @@ class Place:
 
     def made(self, name: str | type, options: Mapping[str, Any]) -> Controller:
         """Make a controller by name, target or class; predictor and seed are handed over where it takes them."""
-        faults = controllers.option_faults(name, options)
-        if faults:
-            raise InputError(faults)
+        refuse(controllers.option_faults(name, options))
         # a controller that can do without a predictor is not refused for a feeder that has none
         asks = controllers.needs_predictor(name)
         wanted = asks and controllers.needs_predictor(name, strictly=bool(self.without_predictor))
@@ -170,9 +168,7 @@ class Day(Place):
             spec = spec.model_copy(update={"label": label})
         if problem := label_problem(spec.name):
             raise InputError(Fault("run()", "label", problem, LABEL_REMEDY))
-        faults = controllers.check(made, self.feeder, self.forecast_of(spec).expected)
-        if faults:
-            raise InputError(faults)
+        refuse(controllers.check(made, self.feeder, self.forecast_of(spec).expected))
         return self.run_spec(spec, made, engine=engine, progress=progress)
 
     def run_spec(

@@ -34,14 +34,12 @@ def differences(before: Feeder, after: Feeder) -> dict[str, Any]:
         Where one of them does not converge.
     """
     voltages = [_solved(feeder) for feeder in (before, after)]
-    base: dict[str, float] = {}
-    for node, voltage in zip(before.network.node_names, np.abs(before.network.no_load_v), strict=True):
-        bus = node.split(".")[0]
-        base[bus] = max(base.get(bus, 1e-9), float(voltage))
+    highest_v = before.network.highest_no_load_v
     nodes: list[dict[str, Any]] = []
     for node in before.network.node_names:
         if node in voltages[1]:
-            first, second, base_v = voltages[0][node], voltages[1][node], base[node.split(".")[0]]
+            first, second = voltages[0][node], voltages[1][node]
+            base_v = max(highest_v[node.rpartition(".")[0]], 1e-9)
             nodes.append({
                 "node": node, "before_v": abs(first), "after_v": abs(second),
                 "difference_pu": abs(first - second) / base_v,

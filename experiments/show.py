@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, collecting, refuse
 from cosim.experiments.metric_table import Cell, cells, metric_of
 from cosim.standards import EN_50160, STANDARDS, Standard
 
@@ -81,12 +81,9 @@ def print_comparison(folders: Sequence[Path], console: Console, *, everything: b
     read: list[dict[str, dict[str, float]]] = []
     faults: list[Fault] = []
     for folder in folders:
-        try:
+        with collecting(faults):
             read.append(read_metrics(folder))
-        except InputError as error:
-            faults.extend(error.faults)
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     alike = len({folder.resolve().name for folder in folders}) < len(folders)
     names = [str(folder) if alike else folder.resolve().name for folder in folders]
     labels = dict.fromkeys(label for found in read for label in found)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from cosim.contract import Exogenous, Feeder, Float, Int, LoadShape
-from cosim.errors import Fault, InputError, collecting
+from cosim.errors import Fault, collecting, refuse
 from cosim.feeders.find import OF_THE_FEEDER
 from cosim.feeders.households import DAY_MIN, Profiles, draw_households
 from cosim.feeders.profiles import ambient_temperature_c, draw_pv, tariff_eur_per_kwh
@@ -115,8 +115,7 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0) -> Ex
         inverter_kva[customer] += roof.inverter_kva
     with collecting(faults, "tariff"):
         tariff = tariff_eur_per_kwh(start, minutes, spec.tariff)
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     return Exogenous(
         start=start,
         step_min=1.0,
@@ -163,8 +162,7 @@ def feeder_demand(feeder: Feeder, begin: datetime, minutes: int) -> tuple[Float,
         for name, shape in shapes
         if shape is not None and not (shape.interval_min > 0 and len(shape.kw))
     ]  # fmt: skip
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     demand_kw, demand_kvar = (np.tile(of_loads, (minutes, 1)) for of_loads in (feeder.load_kw, feeder.load_kvar))
     for column, (_, shape) in enumerate(shapes):
         if shape is not None:
@@ -177,5 +175,4 @@ def _values(shape: LoadShape, begin: datetime, minutes: int) -> Int:
     """Which value of a shape holds in every minute."""
     whole_year = len(shape.kw) * shape.interval_min >= _YEAR_DAYS * DAY_MIN
     first_min = begin.hour * 60 + begin.minute + (begin.timetuple().tm_yday - 1) * DAY_MIN * whole_year
-    value: Int = ((first_min + np.arange(minutes)) // shape.interval_min).astype(np.int64) % len(shape.kw)
-    return value
+    return ((first_min + np.arange(minutes)) // shape.interval_min).astype(np.int64) % len(shape.kw)

@@ -16,7 +16,7 @@ import numpy as np
 
 from cosim.contract import STANDARDS, Finding, Survey, out_of_range
 from cosim.contract.intake import Severity
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, collecting, refuse
 from cosim.feeders.catalogue import Cable, cables, like
 from cosim.feeders.findings import grouped
 from cosim.feeders.lines import ohm_per_km
@@ -68,8 +68,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         remedy = "give a text file in UTF-8 with lines such as nominal_voltage_v = 230, or none"
         raise InputError(Fault(str(path), "", f"is not TOML: {said}", remedy)) from error
     faults = [fault for key, value in facts.items() for fault in _faults_of(str(path), key, value)]
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     return facts
 
 
@@ -162,12 +161,9 @@ def apply(facts: Mapping[str, Any], survey: Survey, path: Path) -> tuple[Survey,
     ]
     coordinates = dict(survey.bus_xy)
     if "coordinates" in facts:
-        try:
+        with collecting(faults):
             coordinates |= _coordinates(path.parent / facts["coordinates"], {*survey.voltage_bases_kv})
-        except InputError as error:
-            faults += error.faults
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     own_a = {line: float(amps) for line, amps in _by_line(facts.get("ratings_a", {}), _codes(survey)).items()}
     catalogue_a, findings = _catalogue_ratings(facts, survey, own_a)
     rating_a = catalogue_a | own_a

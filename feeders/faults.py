@@ -40,7 +40,7 @@ def de_energised(survey: Survey) -> tuple[LoadFact, ...]:
     tuple of LoadFact
         None where all are: then it is the source that is missing.
     """
-    numbers, voltage = _numbers(survey.network), no_load_voltages(survey.network)
+    numbers, voltage = node_numbers(survey.network), no_load_voltages(survey.network)
     found = tuple(
         load
         for load in survey.loads
@@ -70,7 +70,7 @@ def circuit_faults(master: Path, survey: Survey) -> Iterator[Fault]:
     """
     network, where = survey.network, str(master)
     yield from out_of_range(where, {"source_pu": network.source_pu})
-    numbers, voltage = _numbers(network), no_load_voltages(network)
+    numbers, voltage = node_numbers(network), no_load_voltages(network)
     for load in survey.loads:
         found = _load_fault(load, numbers, voltage)
         if found:
@@ -86,7 +86,7 @@ def no_load_voltages(network: Network) -> dict[str, complex]:
     return dict(zip(network.node_names, network.no_load_v.tolist(), strict=True))
 
 
-def _numbers(network: Network) -> dict[str, list[int]]:
+def node_numbers(network: Network) -> dict[str, list[int]]:
     """Nodes of every bus."""
     numbers: dict[str, list[int]] = defaultdict(list)
     for node in network.node_names:

@@ -288,10 +288,7 @@ def _load_problems(
 
 def _of_buses(survey: Survey) -> Iterator[Finding]:
     network = survey.network
-    highest_v: dict[str, float] = defaultdict(float)
-    for node, voltage in no_load_voltages(network).items():
-        bus = node.rpartition(".")[0]
-        highest_v[bus] = max(highest_v[bus], abs(voltage))
+    highest_v = network.highest_no_load_v
     dead = [bus for bus, volts in highest_v.items() if volts < _DEAD_V]
     if dead:
         text = f"{len(dead)} of {len(highest_v)} buses have no voltage, cut off or behind an open switch"

@@ -11,6 +11,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from cosim.contract import Area, Feeder
 from cosim.errors import Fault, InputError
+from cosim.feeders.faults import node_numbers
 
 METRES_PER_DEGREE = 6_371_008.8 * np.pi / 180.0
 """Of latitude, on a sphere of the earth's mean radius."""
@@ -74,14 +75,10 @@ def _features(feeder: Feeder, at: Positions) -> Iterator[tuple[str, str, dict[st
             "nominal_voltage_v": area.nominal_voltage_v, "customers": len(area.customers), "buses": len(area.buses),
             "head_line": area.head_line or "",
         }  # fmt: skip
-    nodes: dict[str, list[str]] = {}
-    for node in feeder.network.node_names:
-        bus, _, number = node.rpartition(".")
-        nodes.setdefault(bus, []).append(number)
-    for bus, numbers in nodes.items():
+    for bus, numbers in node_numbers(feeder.network).items():
         yield "bus", bus, _point(at.get(bus)), {
-            "nodes": ".".join(numbers), "distance_m": feeder.distance_m.get(bus, np.nan), **_inside(area_of.get(bus)),
-            **dict(zip(("x", "y"), feeder.coordinates.get(bus, ()), strict=False)),
+            "nodes": ".".join(map(str, numbers)), "distance_m": feeder.distance_m.get(bus, np.nan),
+            **_inside(area_of.get(bus)), **dict(zip(("x", "y"), feeder.coordinates.get(bus, ()), strict=False)),
         }  # fmt: skip
     fed = {name: area for area in feeder.areas for name in area.transformers}
     for branch in feeder.network.branches:

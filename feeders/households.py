@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, refuse
 from cosim.feeders.find import DATA, household_sets
 from cosim.feeders.tables import TIME_COLUMN, counts_rows, find_faults, local_times, numbers, read_table
 
@@ -101,8 +101,7 @@ def read_profiles(profiles: str | Path) -> Profiles:
         faults += find_faults(values_kw < 0, values_kw, where, name, "negative demand: {:g} kW", negative)
         problem = "absurd demand: {:g} kW looks like watts"
         faults += find_faults(values_kw > ABSURD_KW, values_kw, where, name, problem, watts)
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     return Profiles(demand_kw, step_min, tuple(map(str, table.columns)), start, where)
 
 
@@ -166,8 +165,7 @@ def draw_households(
             problem = f"covers {found.start} to {end}, not {begin} to {begin + timedelta(minutes=minutes)}"
             remedy = "add the missing rows, change the start or horizon, or drop the column to use days of any date"
             raise InputError(Fault(found.source, TIME_COLUMN, problem, remedy))
-    demand_kw: Float = found.demand_kw[np.ix_(rows, columns)]
-    return demand_kw
+    return found.demand_kw[np.ix_(rows, columns)]
 
 
 def admd_kw(demand_kw: Float, groups: Sequence[int], rng: np.random.Generator, *, draws: int = 200) -> Float:

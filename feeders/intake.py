@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,22 +68,11 @@ class Intake:
             "customer_types": dict(zip(feeder.customers, feeder.customer_types, strict=False)),
             "load_kw": float(feeder.load_kw.sum()),
             "areas": [
-                {
-                    "name": area.name,
-                    "parent": area.parent,
-                    "transformers": list(area.transformers),
-                    "rating_kva": area.rating_kva,
-                    "nominal_voltage_v": area.nominal_voltage_v,
-                    "customers": [feeder.customers[row] for row in area.customers],
-                    "head_line": area.head_line,
-                    "buses": len(area.buses),
-                }
+                asdict(area)
+                | {"customers": [feeder.customers[row] for row in area.customers], "buses": len(area.buses)}
                 for area in feeder.areas
             ],
-            "findings": [
-                {"code": one.code, "element": one.element, "message": one.message, "severity": one.severity}
-                for one in self.findings
-            ],
+            "findings": [asdict(one) for one in self.findings],
             "largest_voltage_difference_v": volts,
             "largest_voltage_difference_at": node,
             "as_is": {
@@ -159,9 +148,7 @@ def check_in(feeder: Feeder) -> Intake:
 
 def refused_facts(error: InputError) -> dict[str, Any]:
     """Return a refusal as `Intake.facts` would: findings that are errors, and nothing else."""
-    findings = [
-        {"code": "refused", "element": fault.key, "message": str(fault), "severity": "error"} for fault in error.faults
-    ]
+    findings = [asdict(Finding("refused", fault.key, str(fault), "error")) for fault in error.faults]
     return {"areas": [], "findings": findings, "largest_voltage_difference_v": None}
 
 

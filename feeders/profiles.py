@@ -210,8 +210,7 @@ def tariff_eur_per_kwh(start: datetime, minutes: int, name: str = "three_band") 
         raise InputError(Fault("tariff", "name", f"no tariff '{name}'", f"use one of {', '.join(TARIFFS)}"))
     hours, prices = zip(*TARIFFS[name], strict=True)
     band = np.searchsorted(hours, _hour_of_day(start, minutes), side="right") - 1
-    price: Float = np.array(prices, np.float64)[band]
-    return price
+    return np.array(prices, np.float64)[band]
 
 
 def ambient_temperature_c(start: datetime, minutes: int, latitude: float = REFERENCE_LATITUDE_DEG) -> Float:
@@ -248,8 +247,7 @@ def ambient_temperature_c(start: datetime, minutes: int, latitude: float = REFER
 
 
 def _hour_of_day(start: datetime, minutes: int) -> Float:
-    hour: Float = (start.hour * 60 + start.minute + np.arange(minutes)) % DAY_MIN / 60.0
-    return hour
+    return (start.hour * 60 + start.minute + np.arange(minutes)) % DAY_MIN / 60.0
 
 
 def _under_cloud(clear: Sky, index: Float) -> Sky:

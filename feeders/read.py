@@ -21,7 +21,7 @@ from cosim.contract import (
     ZipShares,
     out_of_range,
 )  # fmt: skip
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, refuse
 from cosim.feeders.areas import areas_of, limits_of, rated_v
 from cosim.feeders.facts import apply, of_customers, read_facts
 from cosim.feeders.faults import circuit_faults, de_energised, over_rated
@@ -101,9 +101,7 @@ def load(
     """
     master = find(name_or_path)
     given = {"source_pu": source_pu, "nominal_voltage_v": nominal_voltage_v}
-    faults = out_of_range("feeders.load", {key: value for key, value in given.items() if value is not None})
-    if faults:
-        raise InputError(faults)
+    refuse(out_of_range("feeders.load", {key: value for key, value in given.items() if value is not None}))
     changes: dict[str, Any] = {"source_pu": source_pu, "transformer": transformer, "connections": tuple(connections)}
     toml = master.with_name("feeder.toml")
     facts = read_facts(toml)
@@ -119,9 +117,7 @@ def load(
         raise InputError(Fault(str(master), "", "has no load, so no customer", "define at least one Load"))
     asleep = [load for load in de_energised(survey) if load.name not in {c.customer.upper() for c in connections}]
     survey = replace(survey, loads=tuple(load for load in survey.loads if load not in asleep))
-    wrong = tuple(circuit_faults(master, survey))
-    if wrong:
-        raise InputError(wrong)
+    refuse(circuit_faults(master, survey))
     if transformer is not None:  # what is asked for is not what the file's machine is said to be
         facts.pop("transformer_kva", None)
     survey, told = apply(facts, survey, toml)
@@ -167,14 +163,12 @@ def _assemble(master: Path, survey: Survey, facts: Mapping[str, Any], load_model
     fed = [name for area in areas for name in area.transformers if area.customers]
     monitored = facts.get("monitored") or fed or list(traced.regulators) or ([head] if head else [])
     known = {branch.name for branch in network.branches}
-    faults = [
+    refuse(
         Fault(str(master.with_name("feeder.toml")), key, f"there is no branch '{name}'", "name a Line or Transformer")
         for key, wanted in (("head_line", [head] if head else []), ("monitored", monitored))
         for name in wanted
         if name.upper() not in known
-    ]
-    if faults:
-        raise InputError(faults)
+    )
     kw_per_phase = float(facts.get("connection_kw_per_phase", CONNECTION_KW_PER_PHASE))
     nodes = tuple(tuple(row[f"{load.bus}.{n}"] for n in load.node_numbers) for load in survey.loads)
     phases = tuple(_phases(traced.node_phase[list(of_load)]) for of_load in nodes)
@@ -239,6 +233,5 @@ def _homes_of(master: Path, survey: Survey) -> list[int]:
         if not under:
             problem = f"PVSystem.{roof.name} has no customer at the same phases of bus '{roof.bus}'"
             faults.append(Fault(str(master), "pv.from_file", problem, "leave it to the file, or add a Load there"))
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     return homes

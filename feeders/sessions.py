@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cosim.contract import EvSessions
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, refuse
 from cosim.feeders.find import DATA
 from cosim.feeders.households import DAY_MIN
 from cosim.feeders.tables import find_faults, local_times, numbers, read_table, refuse_out_of_range
@@ -208,8 +208,7 @@ def _read_whole(path: str | Path, customers: Sequence[str], start: datetime, eff
     columns = {str(name): column for column, name in enumerate(customers)}
     column: Float = np.array([columns.get(name, np.nan) for name in named], np.float64)
     faults += _odd_sessions(column, named, times, values, where)
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     return EvSessions(
         customer=column.astype(np.int64),
         arrival_min=times["arrival"],
@@ -222,8 +221,7 @@ def _read_whole(path: str | Path, customers: Sequence[str], start: datetime, eff
 @lru_cache(maxsize=1)
 def _table() -> NDArray[np.int64]:
     """Shipped arrivals (minute of the day) and stays, shape (session, 2) [min]."""
-    table: NDArray[np.int64] = pd.read_parquet(DATA / "ev_sessions.parquet").to_numpy(np.int64)
-    return table
+    return pd.read_parquet(DATA / "ev_sessions.parquet").to_numpy(np.int64)
 
 
 def _draw_day(

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, refuse
 
 Float = NDArray[np.float64]
 
@@ -38,36 +38,34 @@ def read_table(path: str | Path, key: str, remedy: str) -> pd.DataFrame:
     """
     path = Path(path)
 
-    def refuse(problem: str, remedy: str) -> InputError:
+    def unreadable(problem: str, remedy: str) -> InputError:
         return InputError(Fault(str(path), key, problem, remedy))
 
     if not os.path.isfile(path):  # false, not an error, where the name is too long for a file
-        raise refuse("no such file", remedy)
+        raise unreadable("no such file", remedy)
     if not path.stat().st_size:
-        raise refuse("is empty", "give a header and rows")
+        raise unreadable("is empty", "give a header and rows")
     is_parquet = path.suffix.lower() == ".parquet"
     try:
         names = _parquet_names(path) if is_parquet else _csv_names(path)
-        faults = column_faults(names, str(path))
-        if faults:
-            raise InputError(faults)
+        refuse(column_faults(names, str(path)))
         table = _read_parquet(path) if is_parquet else _read_csv(path)
     except UnicodeDecodeError as error:
         problem = f"is not UTF-8: {error.reason} at byte {error.start}"
-        raise refuse(problem, "save it as CSV in UTF-8, or Parquet") from None
+        raise unreadable(problem, "save it as CSV in UTF-8, or Parquet") from None
     except _NoTableError as error:
-        raise refuse(*error.args) from None
+        raise unreadable(*error.args) from None
     except (ValueError, OSError, csv.Error) as error:  # parsing errors of pandas and pyarrow are one or the other
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise refuse(f"cannot be read as a table ({reason})", "save it as CSV with a header, or Parquet") from None
+        raise unreadable(f"cannot be read as a table ({reason})", "save it as CSV with a header, or Parquet") from None
     if isinstance(table.index, pd.RangeIndex):
         return table
     # rows named by something other than their number: a column would be lost
     if is_parquet:
         remedy = "save it with index=False, or turn the index into a column (reset_index)"
-        raise refuse(f"its rows are named by an index ({table.index.name or type(table.index).__name__})", remedy)
+        raise unreadable(f"its rows are named by an index ({table.index.name or type(table.index).__name__})", remedy)
     remedy = "name every column, drop a trailing comma, and write decimal points (0.5, not 0,5)"
-    raise refuse("its rows have more fields than the header has names", remedy)
+    raise unreadable("its rows have more fields than the header has names", remedy)
 
 
 def column_faults(names: Sequence[str], where: str) -> list[Fault]:
@@ -137,9 +135,7 @@ def _csv_names(path: Path) -> list[str]:
 
 def refuse_out_of_range(where: str, rules: Sequence[tuple[str, bool, object, str]]) -> None:
     """Raise the InputError of all that is out of range: rules of key, whether it is good, value and remedy."""
-    faults = [Fault(where, key, f"{value!r} is out of range", remedy) for key, good, value, remedy in rules if not good]
-    if faults:
-        raise InputError(faults)
+    refuse(Fault(where, key, f"{value!r} is out of range", remedy) for key, good, value, remedy in rules if not good)
 
 
 def place(where: str, row: int) -> str:

@@ -15,7 +15,7 @@ from cosim.controllers.aggregation.fit import FitOptions
 from cosim.controllers.aggregation.fleet import Fleet
 from cosim.controllers.aggregation.model import ENVELOPE, SIMPLE, Model, Recipe, Week, make_week, train
 from cosim.controllers.nowcast import WORTH_KWH, longer_steps, rest_of_day
-from cosim.errors import Fault, InputError, SolverError, range_faults
+from cosim.errors import Fault, InputError, SolverError, range_faults, refuse
 
 WHERE = "controller 'aggregator'"
 REGULARISATION = 0.01
@@ -78,9 +78,7 @@ class Aggregator:
         plan_step_min: float = 15.0,
         seed: int = 0,
     ) -> None:
-        faults = list(_option_faults(units, block_h, plan_step_min))
-        if faults:
-            raise InputError(faults)
+        refuse(_option_faults(units, block_h, plan_step_min))
         self._customers = len(feeder.customers)
         self._kind, self._units, self._block_h, self._seed = aggregate, units, block_h, seed
         self._step_min = plan_step_min

@@ -24,7 +24,7 @@ from cosim.controllers.aggregation.programme import StoreLp
 from cosim.controllers.aggregation.sensitivity import sensitivity
 from cosim.controllers.aggregation.start import factors_from_reference
 from cosim.controllers.aggregation.store import PAIRS, Schedule
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, refuse
 
 FIRST_RADIUS, LEAST_RADIUS, MOST_RADIUS = 0.25, 1e-3, 1.0
 WORTH_GOING_ON = 1e-4  # relative gain of a step below which the fit ends
@@ -279,5 +279,4 @@ def _check(cases: Sequence[Case], options: FitOptions) -> None:
     if not 0.0 <= options.low <= 1.0 <= options.high:
         problem = f"{options.low}..{options.high} does not include 1"
         faults.append(Fault("fit", "low, high", problem, "let factors stay at 1"))
-    if faults:
-        raise InputError(faults)
+    refuse(faults)

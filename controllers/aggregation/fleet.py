@@ -10,7 +10,7 @@ import numpy as np
 from cosim.contract import Float
 from cosim.controllers.aggregation.envelope import reachable
 from cosim.controllers.aggregation.store import BOUNDS, PAIRS, Bounds, Store
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, refuse
 
 WHERE = "fleet"
 PER_STEP = (*BOUNDS, "driving_kwh")
@@ -46,9 +46,7 @@ def checked_fleet(fleet: Fleet) -> Fleet:
         Shapes that differ, numbers that are not finite or negative, crossed bounds, efficiencies and losses out of
         range, needs that cannot be met; all kinds at once.
     """
-    faults = _shape_faults(fleet) or _value_faults(fleet) or _need_faults(fleet)
-    if faults:
-        raise InputError(faults)
+    refuse(_shape_faults(fleet) or _value_faults(fleet) or _need_faults(fleet))
     return fleet
 
 

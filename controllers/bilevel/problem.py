@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cosim.contract import Float
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, refuse
 
 Matrix = ArrayLike | None
 Pair = Sequence[float | None] | None
@@ -127,8 +127,7 @@ def checked(problem: BilevelLP) -> Data:
     )
     faults += _not_finite({"c_x": c_x, "c_y": c_y, "A": A, "B": B, "a": a, "d": d, "C": C, "D": D, "b": b})
     faults += _crossed("x_bounds", x_low, x_high) + _crossed("y_bounds", y_low, y_high)
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     upper, lower = a < NO_LIMIT, b < NO_LIMIT
     leader, follower = (A[upper], B[upper], a[upper]), (C[lower], D[lower], b[lower])
     return Data(c_x, c_y, *leader, d, *follower, x_low, x_high, y_low, y_high)

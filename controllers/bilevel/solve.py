@@ -16,7 +16,7 @@ from cosim.controllers.bilevel.pessimistic import search_pessimistic, worst_exce
 from cosim.controllers.bilevel.problem import WHERE, BilevelLP, Data, checked
 from cosim.controllers.bilevel.search import PROVEN_GAP, Limits, Search
 from cosim.controllers.solver import Clock, Model, Termination
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, refuse
 
 TOLERANCE = 1e-6  # of rows, relative to 1 + their size; of the follower's objective, relative to 1 + its size
 VIEWS = ("optimistic", "pessimistic")
@@ -182,8 +182,7 @@ def _options(view: str, limits: dict[str, Any]) -> dict[str, float]:
             faults.append(Fault(WHERE, given, f"{limit!r} is not a number of at least 0", "give a number"))
         else:
             options[name] = float(limit)
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     return options
 
 

@@ -18,7 +18,7 @@ from cosim.controllers.caps.record import CapsRecord
 from cosim.controllers.caps.result import CapsResult
 from cosim.controllers.caps.study import Manner
 from cosim.controllers.limits import known_phase_limit_a
-from cosim.errors import InputError, range_faults
+from cosim.errors import collecting, range_faults, refuse
 
 Objective = Literal["floor_then_least", "least_restriction", "max_min", "proportional", "min_cost"]
 
@@ -124,7 +124,7 @@ class BilevelCaps:
             ("replan_time_limit_s", replan_time_limit_s, 1e-3, 1e6, "seconds"),
         )
         faults = list(range_faults("caps", ranges))
-        try:
+        with collecting(faults):
             if limit_on == "auto":
                 limit_on = "mean" if form == "decomposition" or ties != "unique" else "peak"
             self.options = CapsOptions(
@@ -139,13 +139,10 @@ class BilevelCaps:
                 ties=ties,
                 levels=levels,
             )
-        except InputError as error:
-            faults.extend(error.faults)
         of_export = ExportManner(export_objective, voltage_max_pu, rounds)
         faults.extend(export_faults(of_export, coordination))
         self._export = of_export if export else None
-        if faults:
-            raise InputError(faults)
+        refuse(faults)
         limit_a = known_phase_limit_a(feeder, "bilevel_caps", lines=network == "all")
         manner = Manner(self.options, limit_a, margin, network == "all", voltage_min_pu, rounds, replan_time_limit_s)
         self.feeder, self.slot_min, self.replan_min = feeder, slot_min, replan_min

@@ -134,8 +134,7 @@ class _Test:
     @cached_property
     def expected_load_kw(self) -> Float:
         """Load of each phase as modelled, shape (slot, phase) [kW]."""
-        load: Float = self.problem.base_kw + self.expected_kw @ self.problem.car_share
-        return load
+        return self.problem.base_kw + self.expected_kw @ self.problem.car_share
 
     def wanted_kw(self, cars: Bool, tariff_eur_per_kwh: Float, more: float = 1.0) -> Float:
         """What these cars draw at most in all slots up to one of that price, as if in a single slot [kW]."""

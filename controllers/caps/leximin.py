@@ -226,5 +226,4 @@ def _floors(part: Part, plan: Plan, levels: Sequence[Level]) -> Float:
     promised = np.zeros(len(rooms))
     for level in levels:
         promised = np.where(rooms >= level.room_kw - 10 * SLACK_KW, level.room_kw, promised)
-    floor: Float = np.where(part.usable_kw > SMALLEST_KW, promised, 0.0)
-    return floor
+    return np.where(part.usable_kw > SMALLEST_KW, promised, 0.0)

@@ -51,8 +51,7 @@ def order_cost(tariff_eur_per_kwh: Float) -> Float:
         ranked = [order_cost(different[:, one]) for one in range(different.shape[1])]
         return np.stack(ranked, axis=1)[:, column.ravel()]
     position = np.arange(len(tariff_eur_per_kwh))
-    cost: Float = tariff_eur_per_kwh + tie_break_eur_per_kwh(tariff_eur_per_kwh) * position
-    return cost
+    return tariff_eur_per_kwh + tie_break_eur_per_kwh(tariff_eur_per_kwh) * position
 
 
 def merit_order(tariff_eur_per_kwh: Float) -> Int:
@@ -62,8 +61,7 @@ def merit_order(tariff_eur_per_kwh: Float) -> Int:
 
 def price_in_steps(tariff_eur_per_kwh: Float) -> Float:
     """Return prices as whole numbers of the smallest difference that counts."""
-    steps: Float = np.round(tariff_eur_per_kwh / PRICE_RESOLUTION_EUR_PER_KWH)
-    return steps
+    return np.round(tariff_eur_per_kwh / PRICE_RESOLUTION_EUR_PER_KWH)
 
 
 def strict_levels(sorted_eur_per_kwh: Float) -> Int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cosim.errors import Fault, InputError, range_faults
+from cosim.errors import Fault, range_faults, refuse
 
 if TYPE_CHECKING:
     from cosim.controllers.solver import Limits
@@ -86,9 +86,7 @@ class CapsOptions:
     whole_floor: bool = False
 
     def __post_init__(self) -> None:
-        faults = list(_faults(self))
-        if faults:
-            raise InputError(faults)
+        refuse(_faults(self))
 
     @property
     def stop(self) -> Limits:

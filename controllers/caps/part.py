@@ -108,8 +108,7 @@ class Part:
             by_day = np.empty_like(power_kw)
             np.put_along_axis(by_day, self.when, power_kw, axis=0)
             power_kw = by_day
-        load: Float = power_kw @ self.share
-        return load
+        return power_kw @ self.share
 
     def limit_row(self, car: int, slot: int) -> int:
         """Row of the limits that counts a car's row."""

@@ -80,8 +80,7 @@ def phase_limits_kw(
             break
     solved = np.abs(missing_a) < SOLVED_A
     # where it did not settle, the smaller of the two estimates
-    limit_kw: Float = np.where(solved, base_kw + extra_kw, np.minimum(flat, base_kw + extra_kw))
-    return limit_kw
+    return np.where(solved, base_kw + extra_kw, np.minimum(flat, base_kw + extra_kw))
 
 
 def expected_kva(feeder: Feeder, predictor: Predictor | None, background: Background, ev_kw: Float) -> Float:
@@ -111,8 +110,7 @@ def expected_kva(feeder: Feeder, predictor: Predictor | None, background: Backgr
     no_load_v = feeder.network.no_load_v[machine.nodes[ends]] * scale[:, None]
     terminal_v = no_load_v - current_a @ own_ohm.T
     kva = np.abs((terminal_v * np.conj(current_a)).sum(axis=1)) / 1e3
-    expected: Float = np.where(np.isfinite(kva), kva, flat)
-    return expected
+    return np.where(np.isfinite(kva), kva, flat)
 
 
 def _supply_rows(feeder: Feeder, predictor: Predictor, background: Background) -> list[int]:

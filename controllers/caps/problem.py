@@ -13,7 +13,7 @@ from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
 from cosim.contract.survey import FrozenArrays
 from cosim.controllers.caps.merit_order import merit_order, order_cost, price_in_steps
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, refuse
 
 WHERE = "caps problem"
 
@@ -80,9 +80,7 @@ class CapsProblem(FrozenArrays):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        faults = list(_shape_faults(self)) or list(_value_faults(self))
-        if faults:
-            raise InputError(faults)
+        refuse(list(_shape_faults(self)) or _value_faults(self))
 
     @property
     def slots(self) -> int:
@@ -134,8 +132,7 @@ class CapsProblem(FrozenArrays):
     def per_slot_and_home(self, of_tariff: Float) -> Float:
         """Spread what has the tariff's shape over slots and homes."""
         one = of_tariff.reshape(self.slots, -1)
-        spread: Float = np.broadcast_to(one, (self.slots, self.homes))
-        return spread
+        return np.broadcast_to(one, (self.slots, self.homes))
 
     def _of_car(self, of_tariff: Any) -> Any:
         """Spread what has the tariff's shape over slots and cars."""
@@ -146,8 +143,7 @@ class CapsProblem(FrozenArrays):
     @cached_property
     def need_kw(self) -> Float:
         """Energy needed from the grid, as if drawn in a single slot, shape (car,) [kW]."""
-        need: Float = self.energy_need_kwh / (self.efficiency * self.slot_h)
-        return need
+        return self.energy_need_kwh / (self.efficiency * self.slot_h)
 
     @cached_property
     def most_kw(self) -> Float:
@@ -170,8 +166,7 @@ class CapsProblem(FrozenArrays):
     @cached_property
     def room_kw(self) -> Float:
         """Connection above inflexible load, shape (slot, car) [kW]."""
-        room: Float = np.maximum(self.connection_kw - self.inflexible_kw, 0.0)[:, self.home]
-        return room
+        return np.maximum(self.connection_kw - self.inflexible_kw, 0.0)[:, self.home]
 
     @cached_property
     def usable_kw(self) -> Float:
@@ -183,20 +178,17 @@ class CapsProblem(FrozenArrays):
     @cached_property
     def base_kw(self) -> Float:
         """Inflexible load of each phase, shape (slot, phase) [kW]."""
-        base: Float = self.inflexible_kw @ self.phase_share
-        return base
+        return self.inflexible_kw @ self.phase_share
 
     @cached_property
     def headroom_kw(self) -> Float:
         """What is left for cars on each phase, at least 0, shape (slot, phase) [kW]."""
-        left: Float = np.maximum(self.limit_kw - self.base_kw, 0.0)
-        return left
+        return np.maximum(self.limit_kw - self.base_kw, 0.0)
 
     @cached_property
     def car_share(self) -> Float:
         """Share of the car's power on each phase, shape (car, phase)."""
-        share: Float = self.phase_share[self.home]
-        return share
+        return self.phase_share[self.home]
 
     @cached_property
     def reachable_kwh(self) -> Float:

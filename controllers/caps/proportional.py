@@ -81,15 +81,13 @@ class Homes:
     @property
     def full_kw(self) -> Float:
         """Mean room without caps, shape (home,) [kW]."""
-        full: Float = self.room_kw / np.maximum(self.slots, 1.0)
-        return full
+        return self.room_kw / np.maximum(self.slots, 1.0)
 
     def mean_kw(self, part: Part, plan: Plan) -> Float:
         """Mean room that a plan's caps leave, shape (home,) [kW]."""
         withheld = np.zeros(len(self.name))
         np.add.at(withheld, self.of_car, ((part.room_kw - plan.room_kw) * part.plugged).sum(axis=0))
-        mean: Float = (self.room_kw - withheld) / np.maximum(self.slots, 1.0)
-        return mean
+        return (self.room_kw - withheld) / np.maximum(self.slots, 1.0)
 
     def loss(self, mean_kw: Float) -> float:
         """Logarithm lost against no caps."""

@@ -124,8 +124,7 @@ class CapsResult(FrozenArrays):
 
 def load_kw(problem: CapsProblem, charge_kw: Float) -> Float:
     """Return the anticipated load of each phase, shape (slot, phase) [kW]."""
-    load: Float = problem.base_kw + charge_kw @ problem.car_share
-    return load
+    return problem.base_kw + charge_kw @ problem.car_share
 
 
 def at_once_kw(problem: CapsProblem, caps_kw: Float, charge_kw: Float) -> Float:

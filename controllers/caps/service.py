@@ -79,8 +79,7 @@ def _rounded_up(problem: CapsProblem, charge_kw: Float) -> Float:
     """Take a solver's nearly all for all, in slots whose limits have room for it."""
     full = np.where(problem.usable_kw - charge_kw < NEARLY_ALL_KW, problem.usable_kw, charge_kw)
     fits = np.asarray(full @ problem.car_share <= problem.headroom_kw).all(axis=1)
-    rounded: Float = np.where(fits.reshape(-1, 1), full, np.minimum(charge_kw, problem.usable_kw))
-    return rounded
+    return np.where(fits.reshape(-1, 1), full, np.minimum(charge_kw, problem.usable_kw))
 
 
 def too_large(pairs: int, time_s: float) -> bool:

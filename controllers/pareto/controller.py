@@ -40,7 +40,7 @@ from cosim.controllers.pareto.outlook import Outlook, look_ahead
 from cosim.controllers.pareto.problem import DispatchProblem
 from cosim.controllers.pareto.start import first_candidates, within_reach
 from cosim.controllers.pareto.surroundings import LOADING_LIMIT_PERCENT, Surroundings, watch_faults
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, refuse
 
 
 class Pareto(BaseController):
@@ -139,8 +139,7 @@ class Pareto(BaseController):
         self._named = () if objectives is None else tuple(objectives)
         names = self._named or CONVEX_PAIR
         faults = [*option_faults(given), *watch_faults(feeder, names, lines, buses)]
-        if faults:
-            raise InputError(faults)
+        refuse(faults)
         lower_pu, upper_pu = voltage_limits_pu or feeder.standard.limits_pu(feeder.nominal_voltage_v)
         limits_pu = None if np.isnan(lower_pu) else (float(lower_pu), float(upper_pu))
         self._around = Surroundings.of(feeder, predictor, names, lines, buses, limits_pu, loading_limit_percent)
@@ -167,9 +166,7 @@ class Pareto(BaseController):
         InputError
             Where an objective needs roofs or cars and the day has none.
         """
-        faults = day_faults(self._named, forecast.expected)
-        if faults:
-            raise InputError(faults)
+        refuse(day_faults(self._named, forecast.expected))
         self._forecast = forecast
         self._forget()
 

@@ -12,12 +12,12 @@ from cosim.controllers.pareto.certificate import Certificate, certify, long_refe
 from cosim.controllers.pareto.choice import RULES, default_weights
 from cosim.controllers.pareto.exact import applies, exact_front
 from cosim.controllers.pareto.faults import WHERE, objective_faults, option_faults
-from cosim.controllers.pareto.front import LONG_PATIENCE, PATIENCE, Front, Patience, search
+from cosim.controllers.pareto.front import LONG_PATIENCE, PATIENCE, Front, search
 from cosim.controllers.pareto.problem import DispatchProblem
 from cosim.controllers.pareto.scene import Scene
 from cosim.controllers.pareto.start import nearby, within_reach
 from cosim.controllers.pareto.surroundings import Surroundings
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, refuse
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,6 @@ def moment_scene(
     *,
     hours: float = 1.0,
     tariff_eur_per_kwh: float = 0.0,
-    source_pu: float | None = None,
 ) -> Scene:
     """The scene of one operating point; parameters as of `decide_moment`."""
     wanted_kw, sun_kw = MomentSpace(units, len(net_kw)).powers(units.high_kw[None, :])
@@ -110,7 +109,7 @@ def moment_scene(
         sun_kw=sun_kw[0],
         wanted_kw=wanted_kw[0],
         tariff_eur_per_kwh=np.array([tariff_eur_per_kwh]),
-        source_pu=source_pu,
+        source_pu=None,
     )
 
 
@@ -122,17 +121,13 @@ def decide_moment(
     *,
     rng: np.random.Generator,
     weights: Sequence[float] | None = None,
-    rule: str = "asf",
     algorithm: str = "auto",
     population: int = 100,
     generations: int = 200,
     certificate: str = "off",
     certificate_seeds: bool = True,
-    patience: Patience | None = None,
     hours: float = 1.0,
     tariff_eur_per_kwh: float = 0.0,
-    source_pu: float | None = None,
-    last_kw: Float | None = None,
 ) -> Moment:
     """Search the front of one operating point and choose from it.
 
@@ -149,23 +144,16 @@ def decide_moment(
         Every draw.
     weights : sequence of float, optional
         Importance of the objectives; they sum to 1.
-    rule, algorithm, population, generations
+    algorithm, population, generations
         As of the controller.
     certificate : str
         ``off``, ``qp`` or ``long``.
     certificate_seeds : bool
         Whether the exact front, where there is one, is among the first candidates.
-    patience : (int, float), optional
-        The search ends when so many generations raise the hypervolume by less than this share. Without it,
-        ``PATIENCE`` where it begins on an exact front and ``LONG_PATIENCE`` where it does not.
     hours : float
         Length of the period, for energies and cost [h].
     tariff_eur_per_kwh : float
         Price of import, for cost.
-    source_pu : float, optional
-        Source voltage; the feeder's own without.
-    last_kw : ndarray, shape (unit,), optional
-        Powers of the last moment, to begin with.
 
     Returns
     -------
@@ -181,33 +169,29 @@ def decide_moment(
     given = default_weights(names) if weights is None else tuple(weights)
     faults = option_faults(
         {
-            "objectives": names, "weights": given, "rule": rule, "population": population,
+            "objectives": names, "weights": given, "population": population,
             "generations": generations, "certificate": certificate,
         }
     )  # fmt: skip
     there = {"roofs": bool(units.roof.any()), "cars": bool((~units.roof).any())}
     faults += [*_unit_faults(units, len(net_kw)), *objective_faults(names, there)]
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
 
     space = MomentSpace(units, len(net_kw))
-    scene = moment_scene(
-        units, net_kw, net_kvar, hours=hours, tariff_eur_per_kwh=tariff_eur_per_kwh, source_pu=source_pu
-    )
+    scene = moment_scene(units, net_kw, net_kvar, hours=hours, tariff_eur_per_kwh=tariff_eur_per_kwh)
     problem = DispatchProblem(surroundings, scene, space)
     free, nothing = np.ones(space.n_var), np.zeros(space.n_var)
-    last = free if last_kw is None else space.encode(last_kw[None, :])[0]
     anywhere = rng.random((population, space.n_var))
     # the first three in the order of FREE, NOTHING and LAST, by which rows of a start are read
-    start = within_reach(problem, np.vstack([free, nothing, last, anywhere, nearby(last, population, rng)]))
+    start = within_reach(problem, np.vstack([free, nothing, free, anywhere, nearby(free, population, rng)]))
     wanted = applies(names) and (certificate_seeds or certificate == "qp")
     exact = exact_front(problem, start.scale, population) if wanted else None
     seeded = exact is not None and certificate_seeds
     if exact is not None and seeded:
         start = start.joined_by(problem, space.encode(exact.kw))
-    patience = patience or (PATIENCE if seeded else LONG_PATIENCE)
+    patience = PATIENCE if seeded else LONG_PATIENCE
     front = search(problem, start, population, generations, rng, algorithm, patience)
-    chosen = RULES[rule](front.values, np.array(given, dtype=float))
+    chosen = RULES["asf"](front.values, np.array(given, dtype=float))
     verdict = None
     if certificate == "long":
         found = long_reference(problem, start, front, population, generations, rng, algorithm)

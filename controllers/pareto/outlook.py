@@ -57,8 +57,7 @@ class Cars:
     @property
     def most_urgent_first(self) -> Int:
         """Cars in the order of their slack."""
-        order: Int = np.argsort(self.window_h - self.due_kwh / self.charger_kw, kind="stable")
-        return order
+        return np.argsort(self.window_h - self.due_kwh / self.charger_kw, kind="stable")
 
     def bounds_kw(self, period: int, hours: Float, left_kwh: Float) -> tuple[Float, Float, Float]:
         """Bounds of the mean power of a period, given what is left to draw.

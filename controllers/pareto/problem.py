@@ -157,8 +157,7 @@ class DispatchProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
         rated = np.isfinite(np.column_stack([self.around.rating_a] * 3 + [self.around.neutral_a]))
         loading = beyond[:, :, rated].reshape(count, -1)
         margins = np.hstack([voltage_pu - self._limits[0], -voltage_pu - self._limits[1], loading])
-        in_force: Float = margins[:, margins[0] > -_NO_LIMIT / 2.0]
-        return in_force
+        return margins[:, margins[0] > -_NO_LIMIT / 2.0]
 
     def _loading(self, current_a: Complex) -> Float:
         """Current over rated current of the three phases and of the neutral, shape (candidate, period, branch, 4)."""

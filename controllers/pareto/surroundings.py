@@ -10,7 +10,7 @@ from scipy.sparse.linalg import splu
 
 from cosim.contract import Branch, Complex, Feeder, Float, Int, Predictor, monitored_currents
 from cosim.controllers.pareto.objectives import OBJECTIVES
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, refuse
 
 VOLTAGE_LIMITS_PU = (0.90, 1.10)
 """Of nominal: the band of EN 50160 for 95 % of a week, kept at all times."""
@@ -117,9 +117,7 @@ class Surroundings:
             With every line or bus that does not exist or lacks phases, where an objective has nothing to watch, and
             where buses are named that no objective watches.
         """
-        faults = watch_faults(feeder, objectives, lines, buses)
-        if faults:
-            raise InputError(faults)
+        refuse(watch_faults(feeder, objectives, lines, buses))
         wanted, chosen = _watched(feeder, objectives, lines, buses)
         nothing = np.zeros((1, len(feeder.customers)))
         answer = predictor.predict(nothing, nothing)
@@ -129,7 +127,7 @@ class Surroundings:
         names = (*answer.branches, *further)
         neutral_a = {limit.asset: limit.rating_a for limit in feeder.limits if limit.phase == "n"}
         phases = np.array([len(nodes) for nodes in feeder.customer_nodes])
-        port_customer = np.repeat(np.arange(len(phases)), phases)
+        port_customer = feeder.terminals[0]
         return cls(
             predictor=predictor,
             nominal_v=feeder.customer_nominal_v[port_customer],

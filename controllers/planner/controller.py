@@ -10,7 +10,7 @@ from cosim.controllers.nowcast import longer_steps, rest_of_day
 from cosim.controllers.planner.options import Fairness, Formulation, Options
 from cosim.controllers.planner.plan import Planning, plan
 from cosim.controllers.planner.requests import MOST_KW, Requests, Station, make_requests, make_station
-from cosim.errors import Fault, InputError, SolverError, range_faults
+from cosim.errors import Fault, InputError, SolverError, range_faults, refuse
 
 
 class CpoPlanner:
@@ -63,9 +63,7 @@ class CpoPlanner:
             ("plan_step_min", plan_step_min, 1.0, 240.0, "minutes"),
             ("time_limit_s", time_limit_s, 1e-3, 1e6, "seconds"),
         )
-        faults = list(range_faults("controller 'cpo_planner'", ranges))
-        if faults:
-            raise InputError(faults)
+        refuse(range_faults("controller 'cpo_planner'", ranges))
         self._options = Options(formulation=formulation, fairness=fairness, gap=0.01, time_limit_s=time_limit_s)
         self._capacity_kw = capacity_kw
         self._rating_kw = np.inf

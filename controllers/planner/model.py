@@ -220,5 +220,4 @@ def _start_rows(rows: Rows, pairs: Pairs, options: Options, switch: Int, start: 
 def _place_in(follows: NDArray[np.bool_]) -> Int:
     """Place of each pair within its unbroken spell, from 0."""
     every = np.arange(len(follows))
-    place: Int = every - np.maximum.accumulate(np.where(follows, 0, every)) if len(every) else every
-    return place
+    return every - np.maximum.accumulate(np.where(follows, 0, every)) if len(every) else every

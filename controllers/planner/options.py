@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from cosim.errors import Fault, InputError, range_faults
+from cosim.errors import Fault, range_faults, refuse
 
 Formulation = Literal["lp", "milp"]
 Objective = Literal["service", "weighted"]
@@ -57,9 +57,7 @@ class Options:
     time_limit_s: float = 60.0
 
     def __post_init__(self) -> None:
-        faults = list(self._faults())
-        if faults:
-            raise InputError(faults)
+        refuse(self._faults())
 
     @property
     def switched(self) -> bool:

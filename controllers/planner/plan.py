@@ -16,7 +16,7 @@ from cosim.controllers.planner.requests import Requests, Station, request_faults
 from cosim.controllers.planner.solver import AimSolver
 from cosim.controllers.planner.stays import round_stays, stay_change_step
 from cosim.controllers.solver import SolveResult, Termination, worst
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, refuse
 
 OFF_KW = 1e-7  # solver dust
 UNSERVABLE_KWH = 1e-9  # less is rounding of numbers
@@ -140,9 +140,7 @@ def plan(
     if len(requests) * station.steps > MOST_CELLS:
         problem = f"{len(requests)} vehicles in {station.steps} steps are more than {MOST_CELLS:.0e} powers"
         raise InputError(Fault("planner", "time_step_s", problem, "give longer steps, or plan in parts"))
-    faults = request_faults(requests, station.steps)
-    if faults:
-        raise InputError(faults)
+    refuse(request_faults(requests, station.steps))
     began = time.perf_counter()
     arrival, departure = round_stays(requests.arrival_step, requests.departure_step, rounding)
     lost, gained = stay_change_step(requests.arrival_step, requests.departure_step, arrival, departure)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from cosim.contract import Float
 from cosim.contract.signals import Bool
 from cosim.contract.survey import FrozenArrays
-from cosim.errors import Fault, InputError, range_faults
+from cosim.errors import Fault, range_faults, refuse
 
 MOST_KW, MOST_KWH, MOST_EUR = 1e5, 1e6, 1e4
 """Beyond these a number is no charger, battery or price, whatever its unit was meant to be."""
@@ -152,8 +152,7 @@ def make_station(
     ranges += [("capacity_kw", end, 0.0, 1e2 * MOST_KW, "kW, or inf for no limit,") for end in _ends(limited)]
     ranges += [("tariff_eur_per_kwh", end, -MOST_EUR, MOST_EUR, "EUR/kWh") for end in _ends(tariff)]
     faults += range_faults("station", ranges)
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     return Station(step_s, capacity, tariff, peak_eur_per_kw)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pymoo.algorithms.base.genetic import GeneticAlgorithm
@@ -19,8 +19,8 @@ from pymoo.operators.selection.rnd import RandomSelection
 from cosim.contract import Float
 from cosim.controllers.pricing.leader import Leader
 
-Fitness = Literal["weighted", "lexicographic"]
-_GUIDES = {"weighted": ("weighted_optimistic", "weighted_pessimistic"), "lexicographic": ("optimistic", "pessimistic")}
+_GUIDES = ("weighted_optimistic", "weighted_pessimistic")
+"""Users minimise 0.1 cost + 0.9 time, or 0.9 and 0.1, as on the slides."""
 _UNSERVABLE = 1e9  # in place of -inf income: finite, so that pymoo can compare
 STALL_GENERATIONS = 15
 
@@ -59,7 +59,6 @@ def evolve(
     *,
     population: int = 40,
     generations: int = 60,
-    fitness: Fitness = "weighted",
 ) -> Evolved:
     """Search for good prices as the slides of seed 004 do.
 
@@ -77,16 +76,12 @@ def evolve(
         Source of every draw.
     population, generations : int
         Members of both groups together, and the most generations.
-    fitness : str
-        ``weighted``: users minimise 0.1 cost + 0.9 time, or 0.9 and 0.1, as on the slides; ``lexicographic``: the two
-        ends of their efficient set.
 
     Returns
     -------
     Evolved
     """
-    guides = _GUIDES[fitness]
-    problem = _PriceProblem(leader, guides)
+    problem = _PriceProblem(leader)
     algorithm = GeneticAlgorithm(
         pop_size=population,
         sampling=IntegerRandomSampling(),
@@ -116,8 +111,8 @@ def evolve(
 class _PriceProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
     """Two objectives, to be minimised: the negative of the optimistic and of the pessimistic income."""
 
-    def __init__(self, leader: Leader, guides: tuple[str, str]) -> None:
-        self._leader, self._guides = leader, guides
+    def __init__(self, leader: Leader) -> None:
+        self._leader = leader
         self._levels = leader.instance.levels
         self.known: dict[bytes, Float] = {}  # incomes of every price vector evaluated
         self.best_eur: Float = np.full(3, -np.inf)
@@ -133,7 +128,7 @@ class _PriceProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
     def _income(self, prices: Float) -> Float:
         key = prices.tobytes()
         if key not in self.known:
-            both = np.array([self._leader.income_eur(guide, prices) for guide in self._guides])
+            both = np.array([self._leader.income_eur(guide, prices) for guide in _GUIDES])
             self.known[key] = both
             for k, income in enumerate((*both, both.mean())):
                 if income > self.best_eur[k]:

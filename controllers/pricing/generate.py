@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cosim.controllers.pricing.instance import WHERE, Instance, make_instance, servable_levels
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, refuse
 
 TOWN_KM, SPEED_KM_PER_H = 20.0, 40.0
 BUDGET_EUR_PER_KWH = (0.25, 0.80)
@@ -57,8 +57,7 @@ def generate(
     ]
     if not 0.0 < spare < np.inf:
         faults.append(Fault(WHERE, "spare", f"is {spare}", "give capacity over demand, such as 1.1, 1.5 or 3"))
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     for _ in range(_ATTEMPTS):
         instance = _draw(users, stations, rng, spare, power_kw)
         if servable_levels(instance).any():

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from cosim.contract import Float, Int
 from cosim.contract.survey import FrozenArrays
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, refuse
 
 WHERE = "station pricing"
 SAME_EUR_PER_KWH = 1e-9  # a price up to here above a budget is within it
@@ -116,8 +116,7 @@ def make_instance(
     }  # fmt: skip
     arrays = {key: _read(where, key, values, axes, low, faults) for key, (values, axes, low) in given.items()}
     faults += _misfits(where, arrays)
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     instance = Instance(**arrays, period=np.zeros(len(arrays["power_kw"]), dtype=np.int64))
     if refuse_unservable and not servable_levels(instance).any():
         raise InputError(unservable_faults(instance, where))
@@ -192,8 +191,7 @@ def with_periods(
         faults.append(Fault(WHERE, "preferred_period", problem, f"give numbers from 0 to {periods - 1}"))
     if not 0.0 <= delay_h < np.inf:
         faults.append(Fault(WHERE, "delay_h", f"is {delay_h}", "give hours, 0 or more"))
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     late_h = delay_h * np.abs(own[:, None] - np.arange(periods))
     return replace(
         instance,

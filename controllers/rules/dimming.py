@@ -6,7 +6,7 @@ import numpy as np
 
 from cosim.contract import Feeder, Float, Forecast, Observation, Setpoints
 from cosim.controllers.limits import known_limits
-from cosim.errors import InputError, range_faults
+from cosim.errors import range_faults, refuse
 
 GUARANTEED_KW = 4.2
 """Power that a dimmed device keeps: section 14a EnWG and BNetzA, decision BK6-22-300 (2023-11-27)."""
@@ -54,9 +54,7 @@ class Dimming:
             ("release_percent", release_percent, 0.0, trigger_percent, "a percentage"),
             ("hold_min", hold_min, 0.0, 1440.0, "minutes"),
         )
-        faults = list(range_faults("controller 'dimming'", ranges))
-        if faults:
-            raise InputError(faults)
+        refuse(range_faults("controller 'dimming'", ranges))
         limits = known_limits(feeder, "dimming")
         self._trigger, self._release, self._hold_min = trigger_percent, release_percent, hold_min
         self._share = feeder.limit_share

@@ -6,7 +6,7 @@ import numpy as np
 
 from cosim.contract import Feeder, Forecast, Observation, Setpoints
 from cosim.controllers.limits import known_limits, room_per_customer_kw
-from cosim.errors import InputError, range_faults
+from cosim.errors import range_faults, refuse
 
 
 class EqualShare:
@@ -37,8 +37,7 @@ class EqualShare:
         faults = list(
             range_faults("controller 'equal_share'", [("margin_percent", margin_percent, 0.0, 99.0, "a percentage")])
         )
-        if faults:
-            raise InputError(faults)
+        refuse(faults)
         known_limits(feeder, "equal_share")
         self.cap_kw = room_per_customer_kw(feeder, margin_percent / 100.0)
         self._unlimited = np.full(len(self.cap_kw), np.inf)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from cosim.errors import Fault, InputError, shares_faults
+from cosim.errors import Fault, refuse, shares_faults
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,7 @@ class TransformerSpec:
         if not faults and self.load_loss_percent >= self.uk_percent:
             problem = f"is {self.load_loss_percent:g} at uk_percent = {self.uk_percent:g}, of which it is a part"
             faults = [Fault("TransformerSpec", "load_loss_percent", problem, "give less than uk_percent")]
-        if faults:
-            raise InputError(faults)
+        refuse(faults)
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,7 @@ class ZipShares:
     q: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if faults := shares_faults("ZipShares", asdict(self)):
-            raise InputError(faults)
+        refuse(shares_faults("ZipShares", asdict(self)))
 
 
 @dataclass(frozen=True)
@@ -144,5 +142,4 @@ class Connection:
         if not (whole and self.phases and len(set(nodes)) == len(nodes) and min(self.phases) > 0 <= self.neutral):
             problem = f"is {self.phases!r} with neutral {self.neutral!r}"
             faults.append(Fault("Connection", "phases", problem, "give one phase or all, e.g. (1,) or (1, 2, 3)"))
-        if faults:
-            raise InputError(faults)
+        refuse(faults)

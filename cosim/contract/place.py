@@ -16,7 +16,7 @@ from cosim.contract.areas import Area, Limit, LimitCurrents
 from cosim.contract.changes import Connection, TransformerSpec, ZipShares, out_of_range
 from cosim.contract.intake import Finding
 from cosim.contract.survey import FrozenArrays, LoadShape, Roof
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, refuse
 from cosim.load_laws import LoadLaws
 from cosim.network import Branch, Float, Int, Network
 from cosim.standards import EN_50160, Standard
@@ -157,8 +157,7 @@ class Feeder(FrozenArrays):
                 who = ", ".join(np.array(self.customers)[wrong][:5])
                 problem = f"is negative or no finite number for {who}"
                 faults.append(Fault(f"feeder {self.name}", key, problem, "give kilowatts, e.g. 14"))
-        if faults:
-            raise InputError(faults)
+        refuse(faults)
 
     def refuse_unhonoured(self) -> None:
         """Refuse, by name, what a run cannot treat as the file means it, unless it was accepted.
@@ -181,8 +180,7 @@ class Feeder(FrozenArrays):
             for name in self.accepted
             if name.upper() not in known
         ]
-        if faults:
-            raise InputError(faults)
+        refuse(faults)
 
     @property
     def warnings(self) -> tuple[str, ...]:

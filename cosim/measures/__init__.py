@@ -14,7 +14,6 @@ from cosim.measures.fairness import jain as jain
 from cosim.measures.fairness import served_share as served_share
 from cosim.measures.promise import promise_error_max_kva as promise_error_max_kva
 from cosim.measures.promise import setpoint_error_max_kw as setpoint_error_max_kw
-from cosim.measures.scoreboard import json_safe as json_safe
 from cosim.measures.scoreboard import scoreboard as scoreboard
 from cosim.measures.transformer import OilTransformer as OilTransformer
 from cosim.measures.transformer import ageing_h as ageing_h

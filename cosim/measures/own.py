@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 from cosim import plugins
-from cosim.errors import CosimError, Fault, InputError, collecting, kind_and_text
+from cosim.errors import CosimError, Fault, InputError, collecting, kind_and_text, refuse
 from cosim.trajectory import Trajectory
 
 GROUP = "cosim.metrics"
@@ -47,8 +47,7 @@ def find_own(wanted: Sequence[str]) -> dict[str, OwnMetric]:
         else:  # whoever did not ask for it can do nothing about it in the scenario
             for fault in broken:
                 warnings.warn(f"the installed measure '{name}' is left out: {fault}", stacklevel=2)
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     return found
 
 

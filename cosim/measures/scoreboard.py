@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ def scoreboard(trajectory: Trajectory) -> dict[str, float]:
     dict of str to float
         Metric by name, the unit at the end of the name. nan where a figure is undefined on this feeder or for this
         controller (no rating, no bus with three phases, no solver bound, no promise, other sources that feed in
-        unmeasured); :func:`json_safe` writes those as null.
+        unmeasured); ``metrics.json`` has null for those.
 
     Notes
     -----
@@ -50,22 +50,6 @@ def scoreboard(trajectory: Trajectory) -> dict[str, float]:
         **_promise_metrics(trajectory),
         **_front_metrics(trajectory),
     }
-
-
-def json_safe(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """Replace what JSON cannot hold: nan and the infinities become None (null: there is no such figure).
-
-    Parameters
-    ----------
-    metrics : mapping of str to float
-        Metrics by name.
-
-    Returns
-    -------
-    dict of str to float or None
-        Same order.
-    """
-    return {name: value if np.isfinite(value) else None for name, value in metrics.items()}
 
 
 def _voltage_metrics(run: Trajectory) -> dict[str, float]:

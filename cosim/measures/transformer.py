@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, refuse
 from cosim.measures._arrays import Float, positive, ratio
 
 
@@ -216,6 +216,5 @@ def _checked(load_factor: ArrayLike, ambient_c: ArrayLike) -> tuple[Float, Float
     if (load < 0).any():
         problem = f"{load.min()} is negative"
         faults.append(Fault("hot_spot_c", "load_factor", problem, "pass magnitudes of current over rated current"))
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     return load, np.broadcast_to(ambient, load.shape)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cosim.contract import Float
 from cosim.controllers.planner.requests import EFFICIENCY, Requests, make_requests, request_faults, row_faults
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, refuse
 from cosim.experiments.plan.table import Table, read_table
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -105,8 +105,7 @@ def read_demand(
         for fault in request_faults(requests, steps, table.place)
     ]
     faults = list({(fault.where, fault.key): fault for fault in reversed(faults)}.values())[::-1]
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     return Demand(requests, steps, start)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_type_hints
 
-from cosim.errors import Fault, InputError, range_faults
+from cosim.errors import Fault, range_faults, refuse
 
 
 def option_of(name: str) -> str:
@@ -36,8 +36,7 @@ class StudyConfig:
         found += range_faults("options", self._ranges())
         told = {fault.key for fault in found}
         found += [fault for fault in self.faults() if fault.key not in told]
-        if found:
-            raise InputError(found)
+        refuse(found)
 
     def faults(self) -> Iterator[Fault]:
         """Tell what is unknown or does not go together; ranges, and that a file is there, have been looked at."""

@@ -13,7 +13,8 @@ import pytest
 from scipy import sparse
 
 from cosim.contract import Area, Branch, Decision, EvSessions, Exogenous, Feeder, Limit, Network
-from cosim.measures import json_safe, scoreboard, unbalance_current_a2
+from cosim.experiments.files import json_ready
+from cosim.measures import scoreboard, unbalance_current_a2
 from cosim.trajectory import Trajectory
 
 STEPS, STEP_MIN = 12, 10.0
@@ -252,7 +253,7 @@ def test_service_and_bill(metrics):
 def test_promises(run, metrics):
     assert metrics["setpoint_error_max_kw"] == pytest.approx(0.5)
     assert np.isnan(metrics["promise_error_max_kva"])  # this run promised nothing
-    assert json_safe(metrics)["promise_error_max_kva"] is None
+    assert json_ready(metrics)["promise_error_max_kva"] is None
     assert metrics["degraded_steps"] == 1
     delivered = np.abs(run.transformer_kva.sum(axis=1))
     promised = replace(run, planned_kva=delivered + np.linspace(-4, 1, STEPS))
@@ -265,7 +266,7 @@ def test_gap_is_the_worst_one_reported_and_unknown_without_a_bound(run, metrics)
     assert scoreboard(replace(run, decisions=solved))["solve_gap_max"] == 0.02
     unproven = scoreboard(replace(run, decisions=((0, Decision("generations_done")),)))
     assert np.isnan(unproven["solve_gap_max"])
-    assert json_safe(unproven)["solve_gap_max"] is None
+    assert json_ready(unproven)["solve_gap_max"] is None
 
 
 def test_a_feeder_without_ratings_has_no_loading_but_all_the_rest(run):
@@ -277,7 +278,7 @@ def test_a_feeder_without_ratings_has_no_loading_but_all_the_rest(run):
         "transformer_ageing_h", "line_peak_percent", "line_overload_min", "promise_error_max_kva",
         "tap_changes",
     }  # fmt: skip
-    text = json.dumps(json_safe(found), allow_nan=False)
+    text = json.dumps(json_ready(found), allow_nan=False)
     null = {name for name, value in json.loads(text).items() if value is None}
     assert {name for name in null if not OF_A_FRONT.match(name)} == unknown
 

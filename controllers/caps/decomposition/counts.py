@@ -155,7 +155,6 @@ class Fractions:
 def _is(what: What, state: np.ndarray, slots: Int | slice) -> Bool:
     """Whether slots are what is counted, shape (slot, plan)."""
     if what is What.FINISHED:
-        finished: Bool = np.logical_or.accumulate(state == LAST, axis=0)[slots]
-        return finished
+        return np.logical_or.accumulate(state == LAST, axis=0)[slots]
     wanted: Bool = state[slots] == (FULL if what is What.FULL else CAPPED)
     return wanted

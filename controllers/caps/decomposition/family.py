@@ -70,8 +70,7 @@ def _least_kw(part: Part, car: int, slots: Int) -> Float:
     """Least power of a throttled slot; all where no cap can hold the floor."""
     floor = part.floor_kw[slots, car]
     least = np.maximum(floor, part.charger_min_kw[car])
-    low: Float = np.where(floor > 0, np.minimum(least, part.usable_kw[slots, car]), 0.0)
-    return low
+    return np.where(floor > 0, np.minimum(least, part.usable_kw[slots, car]), 0.0)
 
 
 def _powers(part: Part, car: int, slots: Int, full: Int, price: Float) -> Float | None:

@@ -25,8 +25,7 @@ def least_kw(part: Part) -> Float:
     Where nothing is promised it is 0: a cap may be shut.
     """
     least = np.maximum(part.floor_kw, part.charger_min_kw)
-    low: Float = np.where(part.floor_kw > 0.0, np.minimum(least, part.usable_kw), 0.0)
-    return low
+    return np.where(part.floor_kw > 0.0, np.minimum(least, part.usable_kw), 0.0)
 
 
 class FlooredPricing:

@@ -275,8 +275,7 @@ def _neighbourhood(_: Part, plans: Plans, size: int, rng: np.random.Generator) -
         finish = (plans.state == LAST).argmax(axis=0) + rng.exponential(FINISH_SLOTS, count)
         begin = int(rng.integers(count - size + 1))
         drawn = np.argsort(finish, kind="stable")[begin : begin + size]
-    cars: Int = np.sort(drawn)
-    return cars
+    return np.sort(drawn)
 
 
 def _overloading(part: Part, plans: Plans, size: int, rng: np.random.Generator) -> Int:
@@ -286,8 +285,7 @@ def _overloading(part: Part, plans: Plans, size: int, rng: np.random.Generator) 
     loading = np.flatnonzero(plans.charge_kw[slot] * part.share[:, phase] > OVERLOAD_KW)
     some = rng.choice(loading, min(len(loading), (size + 1) // 2), replace=False)
     others = rng.choice(np.setdiff1d(np.arange(len(part.cars)), some), size - len(some), replace=False)
-    cars: Int = np.sort(np.concatenate([some, others]))
-    return cars
+    return np.sort(np.concatenate([some, others]))
 
 
 def _improved(

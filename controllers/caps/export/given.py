@@ -87,8 +87,7 @@ class Given:
 
     def _at_homes(self, stays: Bool) -> Bool:
         """Slots of homes where such a stay could charge, shape (slot, home)."""
-        at: Bool = self.problem.per_home(np.where(stays, self.problem.car_kw, 0.0)) > 0
-        return at
+        return self.problem.per_home(np.where(stays, self.problem.car_kw, 0.0)) > 0
 
     def solve(self, objective: str, *, bound: bool = False, safe: bool = False) -> Allocation:
         """Solve the linear programme.

@@ -293,5 +293,4 @@ def _most_stressed(near: Bool, stress: Float, most: int) -> Bool:
         return near
     ranked = np.where(near, stress, -np.inf)
     bar = -np.partition(-ranked, most - 1, axis=1)[:, [most - 1]]
-    kept: Bool = near & (ranked >= bar)
-    return kept
+    return near & (ranked >= bar)

@@ -15,7 +15,7 @@ import numpy as np
 from cosim.contract import Float, Int
 from cosim.contract.survey import FrozenArrays
 from cosim.controllers.caps.merit_order import price_in_steps
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, refuse
 
 WHERE = "export caps"
 _CLOSE_KW = 1e-9
@@ -103,9 +103,7 @@ class ExportProblem(FrozenArrays):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        faults = list(_shape_faults(self)) or list(_value_faults(self))
-        if faults:
-            raise InputError(faults)
+        refuse(list(_shape_faults(self)) or _value_faults(self))
 
     @property
     def slots(self) -> int:
@@ -133,8 +131,7 @@ class ExportProblem(FrozenArrays):
         return self._spread(self.feed_in_eur_per_kwh)
 
     def _spread(self, price: Float) -> Float:
-        spread: Float = np.broadcast_to(price.reshape(self.slots, -1), (self.slots, self.homes))
-        return spread
+        return np.broadcast_to(price.reshape(self.slots, -1), (self.slots, self.homes))
 
     @cached_property
     def levels(self) -> tuple[Float, Float]:
@@ -153,26 +150,22 @@ class ExportProblem(FrozenArrays):
     @cached_property
     def surplus_kw(self) -> Float:
         """Sun above demand, shape (slot, home) [kW]."""
-        surplus: Float = np.maximum(self.sun_kw - self.demand_kw, 0.0)
-        return surplus
+        return np.maximum(self.sun_kw - self.demand_kw, 0.0)
 
     @cached_property
     def deficit_kw(self) -> Float:
         """Demand above sun, shape (slot, home) [kW]."""
-        deficit: Float = np.maximum(self.demand_kw - self.sun_kw, 0.0)
-        return deficit
+        return np.maximum(self.demand_kw - self.sun_kw, 0.0)
 
     @cached_property
     def sellable_kw(self) -> Float:
         """Surplus where selling does not cost anything, shape (slot, home) [kW]."""
-        sellable: Float = np.where(self.levels[1] > 0, self.surplus_kw, 0.0)
-        return sellable
+        return np.where(self.levels[1] > 0, self.surplus_kw, 0.0)
 
     @cached_property
     def car_kw(self) -> Float:
         """What each charger could draw, mean over the slot, shape (slot, car) [kW]."""
-        car_kw: Float = self.plugged * self.charger_kw
-        return car_kw
+        return self.plugged * self.charger_kw
 
     @cached_property
     def need_kw(self) -> Float:

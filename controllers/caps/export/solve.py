@@ -16,7 +16,7 @@ from cosim.controllers.caps.export.given import Given
 from cosim.controllers.caps.export.problem import WHERE, ExportProblem
 from cosim.controllers.caps.result import Relaxation
 from cosim.controllers.solver import Termination, judged, relative_gap
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, refuse
 
 OBJECTIVES = ("least", "max_min", "equal_share")
 COORDINATIONS = ("anticipated", "sum_of_caps")
@@ -95,9 +95,7 @@ def solve_export(problem: ExportProblem, objective: str = "least", coordination:
     SolverError
         Where a linear programme that always has an optimum ends without one.
     """
-    faults = list(option_faults(objective, coordination))
-    if faults:
-        raise InputError(faults)
+    refuse(option_faults(objective, coordination))
     began = time.perf_counter()
     given = Given(problem)
     safe = coordination == "sum_of_caps"

@@ -98,8 +98,7 @@ class Elements:
     def _currents(self, p_kw: Float, q_kvar: Float, port_v: Complex, scale: float) -> Complex:
         phases = np.bincount(self._port_customer)[self._port_customer]
         port_va = (p_kw + 1j * q_kvar)[:, self._port_customer] * (1e3 / phases)
-        flowing: Complex = np.conj(port_va / port_v) @ self._per_port + self._no_load_a * scale
-        return flowing
+        return np.conj(port_va / port_v) @ self._per_port + self._no_load_a * scale
 
     @cached_property
     def _conductors(self) -> tuple[tuple[str, ...], np.ndarray[tuple[int], np.dtype[np.bool_]], Int]:

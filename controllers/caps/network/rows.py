@@ -127,16 +127,14 @@ def _per_home(elements: Elements, background: Background, ev_kw: Float, state: i
     drawn_kw[np.arange(homes), np.arange(homes)] += STEP_KW
     loading = elements.flow(repeated, drawn_kw).loading
     # no power flow, no slope: such a home is left out of the row rather than guessed
-    change: Float = np.nan_to_num((loading[:homes] - loading[homes]) / STEP_KW)
-    return change
+    return np.nan_to_num((loading[:homes] - loading[homes]) / STEP_KW)
 
 
 def _own_phase(elements: Elements, element: int, per_kw: Float) -> Float:
     phase = int(elements.phase[element])
     there: Int = np.array([phase in on for on in elements.feeder.customer_phases])
     # homes that relieve the element are not counted on: a row must hold though they draw nothing
-    own: Float = np.where(there, np.maximum(per_kw, 0.0), 0.0)
-    return own
+    return np.where(there, np.maximum(per_kw, 0.0), 0.0)
 
 
 def _alike(one: Float, other: Float) -> bool:

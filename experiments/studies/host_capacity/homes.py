@@ -12,7 +12,7 @@ from cosim.contract import EvSessions, Float, Int
 from cosim.controllers.caps import CapsOptions, CapsProblem, CapsResult, share_of_phase, solve_caps
 from cosim.controllers.caps.result import spans
 from cosim.controllers.caps.sharing import water_level
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, refuse
 from cosim.experiments.caps_output import uncontrolled_kw
 from cosim.experiments.caps_tables import Names
 from cosim.experiments.studies.host_capacity.config import WHERE
@@ -114,8 +114,7 @@ def check(problem: CapsProblem, households: Names, where: str, sum_floor_kw: flo
     faults = [*_need_faults(problem, households, where), *_limit_faults(problem, where)]
     if sum_floor_kw is not None:
         faults += _floor_faults(problem, sum_floor_kw)
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
 
 
 def refuse_lowered(

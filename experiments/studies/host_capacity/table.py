@@ -14,7 +14,7 @@ import pandas as pd
 from cosim.contract import Float
 from cosim.controllers.caps import CapsProblem
 from cosim.controllers.caps.result import spans
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, refuse
 from cosim.experiments.tables import as_written
 from cosim.feeders.tables import read_table
 
@@ -88,9 +88,7 @@ def read_problem(path: Path, margin: float = 0.0) -> tuple[CapsProblem, list[str
 
 def _refuse(faults: Iterable[Fault]) -> None:
     """Stop where there is any fault: what comes after could not make sense of the table."""
-    found = list(faults)
-    if found:
-        raise InputError(found)
+    refuse(faults)
 
 
 def _problem(table: pd.DataFrame) -> tuple[CapsProblem, pd.DataFrame]:

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from cosim import feeders
-from cosim.errors import Fault, InputError, collecting
+from cosim.errors import Fault, InputError, collecting, refuse
 from cosim.experiments.studies.config import StudyConfig
 
 CHARGE_POINTS = "691.1@09-10,499.2@12-13,179.3@14-16"
@@ -118,8 +118,7 @@ def parse_weights(text: str) -> tuple[Weights, ...]:
         )  # fmt: skip
         if problem:
             faults.append(Fault(WHERE, "--weights", f"'{first:g}/{second:g}' {problem}", "give shares, e.g. 0.8/0.2"))
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     return pairs
 
 
@@ -150,6 +149,5 @@ def _parse(
     ]
     if not found:
         faults = [Fault(WHERE, option, nothing, f"give at least one, e.g. {example}")]
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     return tuple(one for _, one in found if one is not None)

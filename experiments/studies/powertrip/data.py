@@ -10,7 +10,7 @@ import numpy as np
 
 from cosim import Connection, Feeder, feeders
 from cosim.contract import Branch, Float, Int
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, refuse
 from cosim.experiments.studies.powertrip.config import (
     WHERE,
     ChargePoint,
@@ -102,8 +102,7 @@ def make_place(config: TripConfig) -> Place:
             if f"{one.bus}.{one.phase}".upper() not in nodes:
                 problem = f"'{one.entry}': there is no node '{one.bus}.{one.phase}' on {bare.name}"
                 unknown.append(Fault(WHERE, option, problem, "name a bus and a phase of the feeder"))
-    if unknown:
-        raise InputError(unknown)
+    refuse(unknown)
     feeder = feeders.load(config.feeder, connections=connections, source_pu=config.source_pu)
     taken = set(bare.customers) & {one.customer for one in connections}
     if taken:
@@ -152,6 +151,5 @@ def _feeding_lines(feeder: Feeder, points: Sequence[ChargePoint]) -> tuple[Branc
         if not arriving:
             problem = f"'{point.entry}': no line with three phases feeds bus {point.bus}, so no unbalance to measure"
             faults.append(Fault(WHERE, "--charge-points", problem, "choose a bus on a three-phase line"))
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     return tuple(found)

@@ -12,7 +12,7 @@ import numpy as np
 from cosim.controllers import pricing
 from cosim.controllers.pricing.generate import POWER_KW
 from cosim.controllers.pricing.model import Formulation
-from cosim.errors import Fault, InputError, collecting, meant
+from cosim.errors import Fault, InputError, collecting, meant, refuse
 from cosim.experiments.remedies import load_toml
 from cosim.experiments.studies.station_pricing.config import PricingConfig
 
@@ -99,8 +99,7 @@ def read_instance(path: Path, *, refuse_unservable: bool = True) -> tuple[pricin
         given: Any = {key: table[key] for key in REQUIRED}
         with collecting(faults):
             instance = pricing.make_instance(**given, where=str(path), refuse_unservable=refuse_unservable)
-    if faults:
-        raise InputError(faults)
+    refuse(faults)
     return instance, {key: table[key] for key in OPTIONAL if key in table}
 
 
