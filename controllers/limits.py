@@ -112,4 +112,9 @@ def _missing_ratings(feeder: Feeder, controller: str) -> Iterator[Fault]:
         remedy = "name the line that carries all customers as head_line in feeder.toml"
         yield Fault(where, "head_line", f"there is none, and its rating {problem}", remedy)
     else:
-        yield Fault(where, f"Line.{feeder.head_line} NormAmps", f"the rating {problem}", "set NormAmps and EmergAmps")
+        yield Fault(
+            where,
+            f"Line.{feeder.head_line} NormAmps",
+            f"the rating {problem}",
+            "set NormAmps, or [ratings_a] in feeder.toml",
+        )

@@ -75,7 +75,9 @@ def _reference(runs: Runs) -> str:
             f"{upper_v:.5g} V" if is_one_level else "their upper limits",
         )
         above = f", some above {limit} for {minutes(long)}" if long > 0 else ""
-        parts.append(f"homes see {seen}{above}")
+        short = runs.metric(label, "undervoltage_min")
+        below = f", some below their lower limit for {minutes(short)}" if short > 0 else ""
+        parts.append(f"homes see {seen}{above}{below}")
     return f"{who}, {' and '.join(parts)}." if parts else ""
 
 

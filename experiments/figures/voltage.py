@@ -47,6 +47,9 @@ def draw_band(runs: Runs) -> style.Drawing:
     over = [label for label in runs.labels if runs.metric(label, "overvoltage_min") > 0]
     who, upper_v = "Some" if over else "No", limits_v(runs.reference.feeder)[0]
     title = f"{who} customer is above {upper_v:.5g} V {in_runs(over, len(runs))}"
+    under = [label for label in runs.labels if runs.metric(label, "undervoltage_min") > 0]
+    if under:
+        title += f", some below {limits_v(runs.reference.feeder)[1]:.5g} V {in_runs(under, len(runs))}"
     if not np.isfinite(upper_v):
         title = f"Voltage of the customers, at a level for which {runs.reference.feeder.standard.title} has no limits"
     keys = [

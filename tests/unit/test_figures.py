@@ -194,10 +194,13 @@ def test_summary_names_troubles_cures_and_stopped_runs(sunny):
     _, runs = sunny
     metrics = boards(runs)
     metrics["none"].update(transformer_peak_percent=150.0, transformer_overload_min=45.0, overvoltage_min=130.0)
+    metrics["none"]["undervoltage_min"] = 150.0
     metrics["equal_share"].update(transformer_overload_min=0.0, overvoltage_min=130.0)
     metrics["planner"].update(transformer_overload_min=20.0, overvoltage_min=60.0)
     text = " ".join(paragraph(shown(runs, metrics)))
     assert "150 % of its rating, above its rating for 45 min" in text
+    assert "for 2 h 10 min, some below their lower limit for 2 h 30 min" in text
+    assert ", some below 207 V in 1 of " in voltage.draw_band(shown(runs, metrics)).title
     assert "Overload of the transformer is gone under equal_share; left under others: planner 20 min." in text
     assert "Voltage above its limit is shortest under planner: 60 min instead of 2 h 10 min." in text
     assert "Stopped early: failing at 13:00" in text
