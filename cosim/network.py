@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby, zip_longest
 
 import numpy as np
@@ -130,10 +131,11 @@ class Network:
 
     def branch(self, name: str) -> Branch:
         """Return the branch of that name (KeyError where there is none)."""
-        for branch in self.branches:
-            if branch.name == name.upper():
-                return branch
-        raise KeyError(name)
+        return self._by_name[name.upper()]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Branch]:
+        return {branch.name: branch for branch in self.branches}
 
     def moved(self, admittances_s: Mapping[str, Complex]) -> Network:
         """Return the network with other primitive admittances [S] of some branches; ``no_load_v`` stays."""

@@ -9,6 +9,7 @@ from statistics import median_low
 import numpy as np
 
 from cosim.contract import Area, Branch, Float, Limit, LoadFact, Survey
+from cosim.contract.areas import joined
 from cosim.errors import Fault, InputError
 from cosim.feeders.topology import Feed, Part, Trace, head_line, passages_of
 
@@ -115,10 +116,11 @@ def nominal_of(rated_v: float, survey: Survey) -> float:
 
 def _name(part: Part, row: int, parts_fed: Mapping[str, int]) -> str:
     if part.feeds:  # a transformer that feeds several parts with the number of the winding, as OpenDSS counts
-        return "+".join(
+        names = [
             f"{feed.branch}.{feed.secondaries[0] + 1}" if parts_fed[feed.branch] > 1 else feed.branch
             for feed in part.feeds
-        )
+        ]
+        return joined(names)
     return "source" if row == 0 else f"source {part.buses[0]}"
 
 

@@ -14,6 +14,7 @@ from cosim.network import Complex, Float, Int, Network
 
 _AT_ONCE = 64
 """Rows of limits solved together: enough for the library's own blocks, little beside the network."""
+_NAMED = 4
 _LEAST_SHARE = 1e-3
 """What a customer adds to a limit's current below this is charging and coupling, not supply."""
 
@@ -87,7 +88,12 @@ class Limit:
     @property
     def name(self) -> str:
         """For messages."""
-        return f"{self.kind.capitalize()}.{self.asset} phase {self.phase}"
+        return f"{self.kind.capitalize()}.{joined(self.asset.split('+'))} phase {self.phase}"
+
+
+def joined(names: Sequence[str]) -> str:
+    """Names of assets in parallel as one name; of very many the ends, and their number."""
+    return "+".join(names) if len(names) <= _NAMED else f"{names[0]}+…+{names[-1]} ({len(names)})"
 
 
 class LimitCurrents:

@@ -61,7 +61,8 @@ def by_area(run: Trajectory) -> list[dict[str, object]]:
     -------
     list of dict
         What the area is (``area``, ``parent``, ``transformers``, ``rating_kva``, ``nominal_voltage_v``, ``customers``),
-        the figures of `loading`, lowest and highest voltage of its customers and their energy; nan where there is none.
+        which of its transformers and regulators is loaded most (``worst_element``), the figures of `loading`, lowest
+        and highest voltage of its customers and their energy; nan where there is none.
     """
     rows: list[dict[str, object]] = []
     customer = run.feeder.terminals[0]
@@ -81,6 +82,7 @@ def by_area(run: Trajectory) -> list[dict[str, object]]:
                 "rating_kva": area.rating_kva,
                 "nominal_voltage_v": area.nominal_voltage_v,
                 "customers": len(own),
+                "worst_element": _worst_element(run, area.name),
                 **{name: figures.get(name, nothing) for name in _LOADING},
                 "voltage_min_pu": float(voltage_pu[:, area_of == row].min()) if own else nothing,
                 "voltage_max_pu": float(voltage_pu[:, area_of == row].max()) if own else nothing,
@@ -89,6 +91,15 @@ def by_area(run: Trajectory) -> list[dict[str, object]]:
             }
         )
     return sorted(rows, key=lambda row: -np.nan_to_num(float(str(row["transformer_peak_percent"])), nan=-1.0))
+
+
+def _worst_element(run: Trajectory, area: str) -> str:
+    peaks = {
+        limit.name: float(run.limit_percent[:, column].max())
+        for column, limit in enumerate(run.feeder.limits)
+        if limit.kind != "line" and limit.area == area
+    }
+    return max(peaks, key=lambda name: peaks[name], default="")
 
 
 def _has_machines(run: Trajectory, area: Area) -> bool:

@@ -198,6 +198,9 @@ def areas_table(street: Street, solved: Callable[[str], Solved]) -> Columns:
     return {
         "controller": list(LABELS),
         **{name: [value] * len(LABELS) for name, value in fixed.items()},
+        "worst_element": [
+            f"Transformer.T1 phase {'abc'[t1_percent(solved(label)).max(axis=0).argmax()]}" for label in LABELS
+        ],
         **rows[shown].to_dict("list"),
     }
 
