@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from cosim.errors import PowerFlowError
 from cosim.network import Complex, Float, Int, Network
@@ -156,6 +155,8 @@ class LimitCurrents:
         port_v : ndarray, shape (port,)
             Nominal voltage across the ports [V].
         """
+        from scipy.sparse.linalg import splu  # a quarter of a second, which only controllers of limits need
+
         try:
             factors = splu(self._network.admittance_s.T.tocsc())
         except RuntimeError as error:
