@@ -70,6 +70,18 @@ class Branch:
         return self.name if "." in self.name else f"{self.kind.capitalize()}.{self.name}"
 
     @property
+    def terminals(self) -> Int:
+        """``nodes`` of shape (terminal, conductor)."""
+        return self.nodes.reshape(len(self.buses), -1)
+
+    def watched_at(self, terminals: Sequence[int], node_phase: Int) -> Branch:
+        """Return the branch monitored at those terminals, from first to last, with the phases of the nodes there."""
+        width = len(self.nodes) // len(self.buses)
+        monitored = slice(terminals[0] * width, (terminals[-1] + 1) * width)
+        phases = tuple(int(node_phase[node]) if node >= 0 else 0 for node in self.nodes[monitored])
+        return replace(self, monitored=monitored, phases=phases)
+
+    @property
     def columns(self) -> tuple[int, ...]:
         """Of an array of three phases, the column of every conductor of the monitored terminal; -1 for a neutral.
 
@@ -152,12 +164,16 @@ class Network:
             branches.append(replace(branch, admittance_s=admittance_s))
         return replace(self, admittance_s=self.admittance_s + change.tocsc(), branches=tuple(branches))
 
+    @cached_property
+    def node_buses(self) -> tuple[str, ...]:
+        """Bus of every node, shape (node,)."""
+        return tuple(node.rpartition(".")[0] for node in self.node_names)
+
     @property
     def highest_no_load_v(self) -> dict[str, float]:
         """Highest voltage to earth of every bus's nodes without load [V]."""
         found: dict[str, float] = {}
-        for node, volts in zip(self.node_names, np.abs(self.no_load_v).tolist(), strict=True):
-            bus = node.rpartition(".")[0]
+        for bus, volts in zip(self.node_buses, np.abs(self.no_load_v).tolist(), strict=True):
             found[bus] = max(found.get(bus, 0.0), volts)
         return found
 

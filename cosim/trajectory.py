@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -244,12 +244,8 @@ class Trajectory:
     def _towards(self, branch: Branch, area: Area) -> Branch:
         """A transformer, watched where it feeds that area; it may feed others."""
         ends = [end for end, bus in enumerate(branch.buses) if bus in area.buses]
-        width = len(branch.nodes) // len(branch.buses)
-        monitored = slice(ends[0] * width, (ends[-1] + 1) * width)
-        if monitored == branch.monitored:
-            return branch
-        phases = tuple(int(self.feeder.node_phase[node]) if node >= 0 else 0 for node in branch.nodes[monitored])
-        return replace(branch, monitored=monitored, phases=phases)
+        there = branch.watched_at(ends, self.feeder.node_phase)
+        return branch if there.monitored == branch.monitored else there
 
     @property
     def _main_terminals(self) -> list[tuple[Complex, Complex]]:
@@ -274,9 +270,9 @@ def _between_phases(feeder: Feeder, node_v: Complex) -> Iterator[tuple[int, Floa
 
     What stands between phase and earth there says nothing: at a corner of a delta it may be anything.
     """
-    if feeder.delta_customers:
+    if feeder.delta_rows:
         customer, across_v = feeder.load_ends[0], np.abs(feeder.load_ports.T @ node_v.T).T
-        for row in (feeder.customers.index(name) for name in feeder.delta_customers):
+        for row in feeder.delta_rows:
             own = np.flatnonzero(customer == row)
             yield row, across_v[:, own] * (feeder.customer_nominal_v[row] / feeder.port_nominal_v[own])
 

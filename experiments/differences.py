@@ -36,10 +36,10 @@ def differences(before: Feeder, after: Feeder) -> dict[str, Any]:
     voltages = [_solved(feeder) for feeder in (before, after)]
     highest_v = before.network.highest_no_load_v
     nodes: list[dict[str, Any]] = []
-    for node in before.network.node_names:
+    for node, bus in zip(before.network.node_names, before.network.node_buses, strict=True):
         if node in voltages[1]:
             first, second = voltages[0][node], voltages[1][node]
-            base_v = max(highest_v[node.rpartition(".")[0]], 1e-9)
+            base_v = max(highest_v[bus], 1e-9)
             nodes.append({
                 "node": node, "before_v": abs(first), "after_v": abs(second),
                 "difference_pu": abs(first - second) / base_v,

@@ -75,7 +75,10 @@ def bus_table(run: Trajectory) -> pd.DataFrame:
         magnitude = np.abs(phase_v)
         # a bus in no area, such as the source's, has no nominal voltage but its mean
         mean_v = magnitude.mean(axis=(0, 2)).tolist()
-        level_v = np.array([feeder.bus_nominal_v.get(bus, mean) for bus, mean in zip(buses, mean_v, strict=True)])
+        areas = map(feeder.area_of_bus.get, buses)
+        level_v = np.array([
+            area.nominal_voltage_v if area else mean for area, mean in zip(areas, mean_v, strict=True)
+        ])  # fmt: skip
         of_step = vuf_percent(phase_v)
         factor, zero = (ten_minute_rms(values, run.step_min) for values in (of_step, v0_percent(phase_v)))
         tables.append(pd.DataFrame({

@@ -81,10 +81,10 @@ def areas_of(
     for line in network.lines:
         for bus in line.buses:
             lines_at[bus].append(line)
-    joined: dict[str, list[str]] = defaultdict(list)
+    passages: dict[str, list[str]] = defaultdict(list)
     for one, other, _ in passages_of(network):
-        joined[one].append(other)
-        joined[other].append(one)
+        passages[one].append(other)
+        passages[other].append(one)
     has_lines = {row_of_bus.get(line.buses[0]) for line in network.lines}
     kept = [row for row, part in enumerate(traced.parts) if part.feeds or inside[row] or row in has_lines]
     areas = []
@@ -99,7 +99,7 @@ def areas_of(
                 nominal_voltage_v=float(nominal_v[row]),
                 buses=part.buses,
                 customers=tuple(inside[row]),
-                head_line=head_line(lines_at, joined, part.buses[0]) if part.buses else None,
+                head_line=head_line(lines_at, passages, part.buses[0]) if part.buses else None,
             )
         )
     return tuple(areas), customer_v
@@ -182,7 +182,7 @@ def _parallel(terminals: Sequence[tuple[Branch, int]]) -> Iterable[list[tuple[Br
     """Terminals of units that join the same nodes. Others share a load as the network between them has it."""
     groups: dict[tuple[frozenset[int], ...], list[tuple[Branch, int]]] = defaultdict(list)
     for branch, end in terminals:
-        ends = map(frozenset, branch.nodes.reshape(len(branch.buses), -1).tolist())
+        ends = map(frozenset, branch.terminals.tolist())
         groups[tuple(sorted(ends, key=sorted))].append((branch, end))
     return groups.values()
 
@@ -190,7 +190,7 @@ def _parallel(terminals: Sequence[tuple[Branch, int]]) -> Iterable[list[tuple[Br
 def _voltage_v(traced: Trace, terminal: tuple[Branch, int]) -> float:
     """Voltage to neutral at a terminal without load [V]."""
     branch, end = terminal
-    nodes = branch.nodes.reshape(len(branch.buses), -1)[end]
+    nodes = branch.terminals[end]
     return float(np.abs(traced.network.no_load_v[nodes[nodes >= 0]]).max(initial=0.0))
 
 

@@ -300,7 +300,7 @@ def _of_buses(survey: Survey) -> Iterator[Finding]:
             f"voltage has no meaning ({grouped('', floating)})"
         )
         yield Finding("neutral_not_earthed", grouped("Bus", floating), text)
-    has_neutral = {name.rpartition(".")[0] for name in network.node_names if name.endswith(".4")}
+    has_neutral = {bus for bus, name in zip(network.node_buses, network.node_names, strict=True) if name.endswith(".4")}
     stars = (load for load in survey.loads if load.bus in has_neutral and not load.delta)
     past = [load.name for load in stars if load.neutral_number == 0]
     if past:
@@ -314,7 +314,7 @@ def _neutrals_without_earth(network: Network) -> list[str]:
     If all nodes had the same voltage, only what leads to earth would carry current: row sums of the admittance matrix.
     """
     neutral = np.array([name.endswith(".4") for name in network.node_names])
-    names = [name.rpartition(".")[0] for name in network.node_names if name.endswith(".4")]
+    names = [bus for bus, there in zip(network.node_buses, neutral, strict=True) if there]
     if not names:
         return []
     to_earth = np.asarray(network.admittance_s.sum(axis=1)).reshape(-1)[neutral]

@@ -68,7 +68,7 @@ def _known(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 def _features(feeder: Feeder, at: Positions) -> Iterator[tuple[str, str, dict[str, Any] | None, dict[str, Any]]]:
     """Yield kind, name, geometry and properties of everything; areas first, so that they are drawn below."""
-    area_of = {bus: area for area in feeder.areas for bus in area.buses}
+    area_of = feeder.area_of_bus
     for area in feeder.areas:
         yield "area", area.name, _around([at[bus] for bus in area.buses if bus in at]), {
             "parent": area.parent or "", "transformers": "+".join(area.transformers), "rating_kva": area.rating_kva,

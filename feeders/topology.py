@@ -20,7 +20,7 @@ _DEAD_V = 1.0
 _NEUTRAL_SHARE = 0.1
 """Of the highest voltage at its bus: below it a node is a neutral, which without load is near earth."""
 _SAME_ANGLE_DEG = 10.0
-_NEUTRAL, _EARTH = 4, 0
+_NEUTRAL = 4
 
 Edge = tuple[str, str, float]  # two buses, and the metres between them
 
@@ -92,8 +92,7 @@ def trace(network: Network) -> Trace:
     """Follow a network from its sources."""
     edges = edges_of(network)
     transformers = [branch for branch in network.branches if branch.kind == "transformer"]
-    every = [node.rsplit(".", 1)[0] for node in network.node_names]
-    buses, graph = _graph(edges, [*network.source_buses, *every])
+    buses, graph = _graph(edges, [*network.source_buses, *network.node_buses])
     group = connected_components(graph, directed=False)[1]
     inner = {one.name for one in transformers if len({group[buses[bus]] for bus in one.buses}) == 1}
     by_group: dict[int, list[Branch]] = defaultdict(list)
@@ -156,8 +155,7 @@ def _phases(network: Network, parts: Sequence[Part], transformers: Mapping[str, 
     one, each half of a centre-tapped winding included, keeps the phase that it hangs on.
     """
     voltage = network.no_load_v
-    bus_of = np.array([node.rsplit(".", 1)[0] for node in network.node_names])
-    names, bus_row = np.unique(bus_of, return_inverse=True)
+    names, bus_row = np.unique(network.node_buses, return_inverse=True)
     highest = np.zeros(len(names))
     np.maximum.at(highest, bus_row, np.abs(voltage))
     alive = (np.abs(voltage) > _DEAD_V) & (np.abs(voltage) >= _NEUTRAL_SHARE * highest[bus_row])
@@ -186,8 +184,7 @@ def _phases(network: Network, parts: Sequence[Part], transformers: Mapping[str, 
 
 def _through(branch: Branch, feed: Feed, phase: Int, voltage: np.ndarray) -> list[tuple[complex, int]]:
     """Voltage and phase at the live ends of a transformer's secondary windings; voltages of neutrals are 0."""
-    nodes = branch.nodes.reshape(len(branch.buses), -1)
-    live = [[int(node) for node in ends if node >= 0 and voltage[node] != 0] for ends in nodes]
+    live = [[int(node) for node in ends if node >= 0 and voltage[node] != 0] for ends in branch.terminals]
     above = [int(phase[node]) for node in live[feed.primary] if 1 <= phase[node] <= 3]
     return [
         (voltage[node], above[min(position, len(above) - 1)])
@@ -199,16 +196,9 @@ def _through(branch: Branch, feed: Feed, phase: Int, voltage: np.ndarray) -> lis
 
 def _labelled(branch: Branch, phase: Int, terminals: Sequence[int]) -> Branch:
     """The branch with its conductors' phases, watched at those terminals (next to one another where there are two)."""
-    width = len(branch.nodes) // len(branch.buses)
-    watched = slice(terminals[0] * width, (terminals[-1] + 1) * width)
-    nodes = branch.nodes[watched]
     ratings = branch.terminal_ratings_a
-    return replace(
-        branch,
-        monitored=watched,
-        phases=tuple(int(phase[node]) if node >= 0 else _EARTH for node in nodes),
-        rating_a=ratings[terminals[0]] if ratings else branch.rating_a,
-    )
+    rating_a = ratings[terminals[0]] if ratings else branch.rating_a
+    return replace(branch.watched_at(terminals, phase), rating_a=rating_a)
 
 
 def _from_nearest(graph: csr_matrix, starts: Sequence[int]) -> np.ndarray:
@@ -259,7 +249,7 @@ def _levels_joined(network: Network, branch: Branch) -> list[tuple[str, str]]:
     """
     if branch.kind == "transformer" and len(set(branch.buses)) > 2:
         return []
-    nodes = branch.nodes.reshape(len(branch.buses), -1)
+    nodes = branch.terminals
     voltage = np.where(nodes < 0, 0.0, network.no_load_v[nodes])
     first = voltage[np.arange(len(nodes)), np.abs(voltage).argmax(axis=1)]
     return [

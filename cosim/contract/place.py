@@ -202,9 +202,9 @@ class Feeder(FrozenArrays):
         return found
 
     @cached_property
-    def bus_nominal_v(self) -> Mapping[str, float]:
-        """Nominal voltage of the area of every bus, phase to neutral [V]; without buses in no area."""
-        return {bus: area.nominal_voltage_v for area in self.areas for bus in area.buses}
+    def area_of_bus(self) -> Mapping[str, Area]:
+        """Area of every bus; without buses in no area."""
+        return {bus: area for area in self.areas for bus in area.buses}
 
     @cached_property
     def limit_currents(self) -> LimitCurrents:
@@ -236,7 +236,7 @@ class Feeder(FrozenArrays):
         """
         customer, there, _ = self.load_ends
         across_v, first_v = np.abs(self.load_ports.T @ self.network.no_load_v), np.abs(self.network.no_load_v[there])
-        between = np.isin(customer, [self.customers.index(name) for name in self.delta_customers])
+        between = np.isin(customer, self.delta_rows)
         width = np.array([len(nodes) for nodes in self.customer_nodes])[customer]
         ratio = np.divide(across_v, first_v, out=np.ones(len(customer)), where=between & (first_v > 0.0))
         return np.asarray(self.customer_nominal_v[customer] * np.where(between & (width == 3), np.sqrt(3.0), ratio))
@@ -268,7 +268,7 @@ class Feeder(FrozenArrays):
                 shares[row, phase - 1] = 1.0 / len(phases)
         return shares
 
-    @property
+    @cached_property
     def terminals(self) -> tuple[Int, Int, Int]:
         """Customer, node and neutral's node (-1: earth) of every phase of every customer, each of shape (terminal,)."""
         customer = np.repeat(np.arange(len(self.customers)), [len(nodes) for nodes in self.customer_nodes])
@@ -281,9 +281,8 @@ class Feeder(FrozenArrays):
         numbers = [name.rpartition(".")[2] for name in self.network.node_names]
         phase = np.array([int(number) if number in ("1", "2", "3") else 0 for number in numbers], dtype=np.int64)
         for branch in self.network.branches:
-            ends = branch.nodes.reshape(len(branch.buses), -1)
             # a line has the same conductors at both ends, the windings of a transformer have each their own
-            for nodes in ends if branch.kind == "line" else [branch.nodes[branch.monitored]]:
+            for nodes in branch.terminals if branch.kind == "line" else [branch.nodes[branch.monitored]]:
                 there = nodes >= 0
                 phase[nodes[there]] = np.array(branch.phases)[there]
         phase[[node for node in self.customer_neutral if node >= 0]] = NEUTRAL
@@ -297,7 +296,7 @@ class Feeder(FrozenArrays):
     @cached_property
     def node_neutral(self) -> Int:
         """For every node the row of the neutral conductor at its bus; -1 where the bus has none but earth."""
-        buses = [name.rpartition(".")[0] for name in self.network.node_names]
+        buses = self.network.node_buses
         neutral = {buses[node]: node for node in self.neutral_nodes.tolist()}
         return np.array([neutral.get(bus, -1) for bus in buses], dtype=np.int64)
 
@@ -305,11 +304,17 @@ class Feeder(FrozenArrays):
     def three_phase_nodes(self) -> Mapping[str, tuple[int, int, int]]:
         """Rows of phases a, b, c at every bus that has all three, by the bus."""
         found: dict[str, dict[int, int]] = {}
-        for node, phase in enumerate(self.node_phase.tolist()):
-            found.setdefault(self.network.node_names[node].rpartition(".")[0], {})[phase] = node
+        for node, (bus, phase) in enumerate(zip(self.network.node_buses, self.node_phase.tolist(), strict=True)):
+            found.setdefault(bus, {})[phase] = node
         return {bus: (rows[1], rows[2], rows[3]) for bus, rows in found.items() if {1, 2, 3} <= set(rows)}
 
-    @property
+    @cached_property
+    def delta_rows(self) -> tuple[int, ...]:
+        """Row of every one of ``delta_customers``."""
+        row = {name: index for index, name in enumerate(self.customers)}
+        return tuple(row[name] for name in self.delta_customers)
+
+    @cached_property
     def load_ends(self) -> tuple[Int, Int, Int]:
         """Customer, and the two nodes (-1: earth) between which it draws an equal part, each of shape (port,)."""
         if not self.customer_ends:

@@ -216,7 +216,7 @@ def _source_kw(run: Trajectory) -> Float:
     It is what enters the branches at their buses and what customers draw there, less what other sources feed in there.
     """
     network = run.feeder.network
-    at_source = [node.rsplit(".", 1)[0] in network.source_buses for node in network.node_names]
+    at_source = [bus in network.source_buses for bus in network.node_buses]
     source_nodes = np.flatnonzero(at_source)
     branches = [branch for branch in network.branches if np.isin(branch.nodes, source_nodes).any()]
     power_kw = np.zeros(run.steps)

@@ -37,14 +37,16 @@ def worst_moments(run: Trajectory) -> dict[str, Place]:
     """
     feeder = run.feeder
     customer, _, _ = feeder.terminals
-    names = feeder.network.node_names
-    area_of = {bus: area.name for area in feeder.areas for bus in area.buses}
+    buses = feeder.network.node_buses
     phase_of = [phase for phases in feeder.customer_phases for phase in phases]
     windings = [column for column, limit in enumerate(feeder.limits) if limit.kind != "line"]
     neutral_nodes, with_neutral = feeder.neutral_nodes, branches_with_neutral(run)
 
+    def area_at(bus: str) -> str:
+        return feeder.area_of_bus[bus].name if bus in feeder.area_of_bus else ""
+
     def at_bus(bus: str, **more: str) -> Place:
-        return {"area": area_of.get(bus, ""), **more, "bus": bus}
+        return {"area": area_at(bus), **more, "bus": bus}
 
     def at_terminal(column: int) -> Place:
         row = int(customer[column])
@@ -57,8 +59,7 @@ def worst_moments(run: Trajectory) -> dict[str, Place]:
 
     def in_branch(branch: Branch, **more: str) -> Place:
         near = branch.nodes[branch.monitored]
-        bus = names[int(near[near >= 0][0])].rpartition(".")[0]
-        return {"area": area_of.get(bus, ""), "element": branch.name, **more}
+        return {"area": area_at(buses[int(near[near >= 0][0])]), "element": branch.name, **more}
 
     def of_line(column: int) -> Place:
         line = run.rated_lines[column // 3]
@@ -84,8 +85,7 @@ def worst_moments(run: Trajectory) -> dict[str, Place]:
             run, branch_neutral_a(with_neutral, run.node_v), lambda column: in_branch(with_neutral[column])
         ),
         "neutral_voltage_max_v": _extreme(
-            run, np.abs(run.node_v[:, neutral_nodes]),
-            lambda column: at_bus(names[neutral_nodes[column]].rpartition(".")[0]),
+            run, np.abs(run.node_v[:, neutral_nodes]), lambda column: at_bus(buses[neutral_nodes[column]])
         ),
     }  # fmt: skip
     return {name: place for name, place in found.items() if place is not None}

@@ -100,7 +100,7 @@ def _described(figure: Figure, view: View, passed: bool) -> style.Drawing:
 
 def _distances(feeder: Feeder) -> set[str]:
     """Buses in areas; all where there is none."""
-    return set(feeder.bus_nominal_v) or set(feeder.coordinates)
+    return set(feeder.area_of_bus) or set(feeder.coordinates)
 
 
 def bus_extreme_v(run: Trajectory, view: View) -> dict[str, float]:
@@ -108,9 +108,9 @@ def bus_extreme_v(run: Trajectory, view: View) -> dict[str, float]:
     feeder = run.feeder
     extreme = view.extreme(np.abs(bus_to_neutral_v(feeder, run.node_v)), 0)
     rows = dict[str, list[int]]()
-    for row, name in enumerate(feeder.network.node_names):
+    for row, bus in enumerate(feeder.network.node_buses):
         if 1 <= feeder.node_phase[row] <= 3:
-            rows.setdefault(name.rpartition(".")[0], []).append(row)
+            rows.setdefault(bus, []).append(row)
     return {bus: float(view.extreme(extreme[rows[bus]])) for bus in _distances(feeder) & rows.keys()}
 
 

@@ -138,8 +138,8 @@ def bus_to_neutral_v(feeder: Feeder, node_v: NDArray[np.complex128]) -> NDArray[
 
     Those of another nominal voltage are scaled to the feeder's; nan at buses that have none.
     """
-    partner, of_bus = feeder.node_neutral, feeder.bus_nominal_v
-    level_v = np.array([of_bus.get(node.rpartition(".")[0], np.nan) for node in feeder.network.node_names])
+    partner, areas = feeder.node_neutral, map(feeder.area_of_bus.get, feeder.network.node_buses)
+    level_v = np.array([area.nominal_voltage_v if area else np.nan for area in areas])
     to_neutral = node_v - np.where(partner >= 0, node_v[..., partner], 0.0)
     return np.asarray(to_neutral * (feeder.nominal_voltage_v / level_v))
 
@@ -151,8 +151,8 @@ def volts_label(feeder: Feeder) -> str:
 
 
 def _line_segments(feeder: Feeder, magnitude_v: Float, phase: int) -> list[list[tuple[float, float]]]:
-    buses = [name.rpartition(".")[0] for name in feeder.network.node_names]
-    row = {(bus, int(of)): index for index, (bus, of) in enumerate(zip(buses, feeder.node_phase, strict=True))}
+    nodes = zip(feeder.network.node_buses, feeder.node_phase.tolist(), strict=True)
+    row = {node: index for index, node in enumerate(nodes)}
     segments = []
     for line in feeder.network.lines:
         ends = [(feeder.distance_m.get(bus), row.get((bus, phase))) for bus in line.buses]
