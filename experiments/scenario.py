@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).parent / "scenarios"
 
-_STREAMS = ("households", "cars", "roofs", "noncompliant", "forecast", "controllers", "deviation", "rephase")
+_STREAMS = (
+    "households", "cars", "roofs", "noncompliant", "forecast", "controllers", "deviation", "rephase", "batteries",
+    "heat_pumps", "meters", "announced", "responses", "tariffs", "phases",
+)  # fmt: skip
 
 Share = Annotated[float, Field(ge=0, le=1)]
 FORMER_KEYS = {"stubborn_share": "noncompliant_share"}
