@@ -2,12 +2,14 @@
 
 # "x as x" says that a name is meant for others to import from here.
 from cosim.measures.energy import balance_error_percent as balance_error_percent
+from cosim.measures.energy import bills_eur as bills_eur
 from cosim.measures.energy import cost_eur as cost_eur
 from cosim.measures.energy import curtailed_kwh as curtailed_kwh
 from cosim.measures.energy import curtailed_max_home_percent as curtailed_max_home_percent
 from cosim.measures.energy import energy_kwh as energy_kwh
 from cosim.measures.energy import export_kwh as export_kwh
 from cosim.measures.energy import import_kwh as import_kwh
+from cosim.measures.energy import unserved_penalty_eur as unserved_penalty_eur
 from cosim.measures.energy import withheld_kwh as withheld_kwh
 from cosim.measures.fairness import ev_served_min_percent as ev_served_min_percent
 from cosim.measures.fairness import jain as jain

@@ -154,13 +154,17 @@ def _service_metrics(run: Trajectory) -> dict[str, float]:
     wanted_kwh = by_customer(servable_kwh)
     # what one stay got beyond its need does not make up for another stay of the same home
     credited_kwh = by_customer(servable_kwh - short_kwh)
+    cost_eur = energy.cost_eur(run.net_kw, run.exogenous.tariff_eur_per_kwh, run.step_min)
+    penalty_eur = energy.unserved_penalty_eur(unserved_kwh)
     return {
         "ev_delivered_kwh": float(run.delivered_kwh.sum()),
         "ev_unserved_kwh": unserved_kwh,
         "ev_unservable_kwh": float(run.unservable_kwh.sum()),
         "ev_served_min_percent": fairness.ev_served_min_percent(credited_kwh, wanted_kwh),
         "jain_ev_served": fairness.jain(fairness.served_share(credited_kwh, wanted_kwh)),
-        "cost_eur": energy.cost_eur(run.net_kw, run.exogenous.tariff_eur_per_kwh, unserved_kwh, run.step_min),
+        "cost_eur": cost_eur,
+        "unserved_penalty_eur": penalty_eur,
+        "cost_with_penalty_eur": cost_eur + penalty_eur,
         "withheld_kwh": energy.withheld_kwh(run.feeder.connection_kw, run.import_cap_kw, run.plugged, run.step_min),
     }
 
