@@ -14,6 +14,7 @@ from cosim.measures.energy import withheld_kwh as withheld_kwh
 from cosim.measures.fairness import ev_served_min_percent as ev_served_min_percent
 from cosim.measures.fairness import jain as jain
 from cosim.measures.fairness import served_share as served_share
+from cosim.measures.minutes import minute_extremes as minute_extremes
 from cosim.measures.promise import promise_error_max_kva as promise_error_max_kva
 from cosim.measures.promise import setpoint_error_max_kw as setpoint_error_max_kw
 from cosim.measures.scoreboard import scoreboard as scoreboard
