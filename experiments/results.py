@@ -192,7 +192,8 @@ def _write_report(results: Results, manifest: dict[str, Any], figures: bool, pro
     from cosim.experiments.figures.runs import Runs
     from cosim.experiments.report import write_report
 
-    runs = Runs(trajectories, metrics, results.day.exogenous)
+    worst = {label: run.worst for label, run in results.runs.items() if run.metrics}
+    runs = Runs(trajectories, metrics, results.day.exogenous, worst)
     drawn = []
     if figures:
         with results.keeping(SHARED):  # a report without them is better than none
