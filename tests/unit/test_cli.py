@@ -387,6 +387,11 @@ def test_folders_are_compared_run_by_run(run, tmp_path, monkeypatch):
     assert "(" not in rows["none@loose"] + rows["none@tight"] + rows["equal_share@loose"]
     assert "lvur" not in out
     assert "lvur" in run("compare", "--all", str(tmp_path / "loose"), str(tmp_path / "tight"))[1]
+    assert "voltage_min_pu: LOAD" in run("compare", str(tmp_path / "loose"))[1]
+    (tmp_path / "loose" / "worst.json").unlink()  # metrics may be kept alone
+    code, out, _ = run("compare", str(tmp_path / "loose"))
+    assert code == 0
+    assert "voltage_min_pu: " not in out
     code, _, err = run("compare", str(tmp_path / "loose"), "nowhere", "neither")
     assert code == 2
     assert "nowhere" in err

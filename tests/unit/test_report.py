@@ -63,13 +63,13 @@ def day():
     return composition, runs
 
 
-def page(day, folder, runs=None, extra=(), manifest_changes=None):
+def page(day, folder, runs=None, extra=(), manifest_changes=None, drawn=True):
     composition, whole = day
     runs = whole if runs is None else runs
     metrics = {label: scoreboard(trajectory) for label, trajectory in runs.items()}
     worst = {label: worst_moments(trajectory) for label, trajectory in runs.items()}
     shown = Runs(runs, metrics, composition.exogenous, worst)
-    figures = write_figures(shown, folder / "figures")
+    figures = write_figures(shown, folder / "figures") if drawn else []
     manifest = make_manifest(composition, runs, "opendss", composition.inputs_sha256, None, {}) | (
         manifest_changes or {}
     )
@@ -109,6 +109,9 @@ def test_it_names_every_controller_assumption_and_reason(day, tmp_path):
     for figure in missing:
         assert figure.caption in text
     assert "what all homes pay" in text
+    place = worst_moments(runs["none"])["line_peak_percent"]
+    assert f'<span class="place">{place["element"]} {place["phase"]}, {place["time"][11:16]}</span>' in content
+    assert '<td data-run="none" class="value' in content
     assert "import × tariff - export × 0.05 EUR/kWh" in text
     assert "inputs_sha256.feeder/Master.dss" in text
 
@@ -119,7 +122,7 @@ def test_degraded_steps_and_stopped_runs_are_in_sight(day, tmp_path):
     marked[[3, 7, 9]] = True
     notes = ((3, "curves 0.12 kW apart"), (7, "curves 3.4 kW apart"), (9, "fallback: no plan"))
     runs = {**whole, "none": replace(whole["none"], degraded=marked, notes=notes, complete=False)}
-    content, parsed, _ = page(day, tmp_path, runs, manifest_changes={"stopped": "none: gave up"})
+    content, parsed, _ = page(day, tmp_path, runs, manifest_changes={"stopped": "none: gave up"}, drawn=False)
     text = "".join(parsed.text)
     assert 'class="alarm"' in content
     assert "Run none stopped at" in text
