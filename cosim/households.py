@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cosim.contract import Exogenous, Float, Setpoints
-from cosim.devices import EvFleet
+from cosim.devices.ev import EvFleet
 
 RESPONSES = ("cheapest", "immediate")
 
@@ -57,7 +57,7 @@ class Households:
         customers = fleet.charger_kw.shape[1]
         self.obeys = ~behaviour.noncompliant if behaviour.noncompliant.size else np.ones(customers, dtype=bool)
         self.response = behaviour.response
-        self._fleet = fleet
+        self.fleet = fleet
         self._tariff = tariff_eur_per_kwh
         self._expected_kw = expected.inflexible_kw
         self._room_kw = fleet.room_kw
@@ -70,14 +70,14 @@ class Households:
         closed form of "sort the hours by price and fill them" seen from the present step. A home that is asked to
         charge at once (``ev_at_once``) does so.
         """
-        wanted = self._fleet.wanted_kw(step)
+        wanted = self.fleet.wanted_kw(step)
         if self.response == "immediate":
             return wanted
         self._listen(setpoints)
         cheaper = self._tariff[step + 1 :] < self._tariff[step] - 1e-12
         if not cheaper.any():
             return wanted
-        same_car = self._fleet.stays.session[step + 1 :] == self._fleet.stays.session[step]
+        same_car = self.fleet.stays.session[step + 1 :] == self.fleet.stays.session[step]
         later_kw = (self._room_kw[step + 1 :] * (same_car & cheaper[:, None])).sum(axis=0)
         waiting = (wanted - later_kw).clip(0.0)
         return waiting if setpoints.ev_at_once is None else np.where(setpoints.ev_at_once, wanted, waiting)
@@ -92,7 +92,7 @@ class Households:
             return
         self._announced = setpoints.published_cap_kw
         if self._announced is None:
-            self._room_kw = self._fleet.room_kw
+            self._room_kw = self.fleet.room_kw
             return
         headroom = np.where(self.obeys, self._announced - self._expected_kw, np.inf)
-        self._room_kw = self._fleet.within_kw(headroom, slice(None)) * self._fleet.stays.share
+        self._room_kw = self.fleet.within_kw(headroom, slice(None)) * self.fleet.stays.share

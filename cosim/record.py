@@ -119,7 +119,7 @@ def _customers(run: Trajectory) -> pa.Table:
         {
             "step": step,
             "customer": pa.DictionaryArray.from_arrays(index, pa.array(names)),
-            **{name: values.reshape(-1) for name, values in columns.items()},
+            **{name: values.reshape(-1) for name, values in {**columns, **run.channels}.items()},
         }
     )
 

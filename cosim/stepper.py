@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Protocol
 
 from cosim.collapse import ON_COLLAPSE
 from cosim.contract import Engine, Exogenous, Feeder, Forecast, Observation, Setpoints
+from cosim.devices.group import own_kw
 from cosim.guard import check_setpoints
 from cosim.households import Behaviour
 from cosim.plant import Plant
@@ -203,12 +204,18 @@ class Stepper:
         if getattr(self, "feeder", None) is not world.feeder:
             self._engine = make_engine(self._engine_name, world.feeder)
         self.feeder = world.feeder
-        self.exogenous = world.exogenous.resample(self.step_min)
+        self.exogenous = self._on_steps(world.exogenous)
         self.forecast = Forecast(
-            told.kind,
-            self.exogenous if told.expected is world.exogenous else told.expected.resample(self.step_min),
+            told.kind, self.exogenous if told.expected is world.exogenous else self._on_steps(told.expected)
         )
         self.behaviour = behaviour or world.behaviour
+
+    def _on_steps(self, day: Exogenous) -> Exogenous:
+        """The day on the steps of the run, with what its devices will draw by themselves."""
+        day = day.resample(self.step_min)
+        if not day.devices or day.devices_kw is not None:
+            return day
+        return replace(day, devices_kw=own_kw(self.feeder, day))
 
 
 def make_engine(name: str, feeder: Feeder) -> Engine:

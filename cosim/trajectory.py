@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -66,6 +66,10 @@ class Trajectory:
         Steps without a power flow, and what was served instead; the last may be the one that ended the run.
     artifacts : mapping of str to DataFrame or plain data
         What the controller left behind, see `cosim.artifacts`.
+    channels : mapping of str to ndarray, shape (step, customer)
+        Readings of other devices and what was asked of them, by channel, such as ``battery_kw`` (see `cosim.devices`).
+    device_measures : tuple of callable
+        Metrics of a run that the devices' kinds bring along.
     complete : bool
         False where the run was interrupted or failed before its last step.
     reproducible : bool
@@ -102,6 +106,8 @@ class Trajectory:
     switchings: tuple[tuple[int, str, float, float], ...] = ()
     collapses: tuple[Collapse, ...] = ()
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
+    channels: Mapping[str, Float] = field(default_factory=dict)
+    device_measures: tuple[Callable[[Trajectory], dict[str, float]], ...] = ()
     complete: bool = True
     reproducible: bool = True
     wall_s: float = float("nan")
@@ -112,6 +118,21 @@ class Trajectory:
     def steps(self) -> int:
         """Number of completed steps."""
         return len(self.net_kw)
+
+    @property
+    def devices_kw(self) -> dict[str, Float]:
+        """What every kind of other device drew, fed in negative, by its name; shape (step, customer) each [kW]."""
+        return {name: self.channels[f"{name}_kw"] for name in self.exogenous.devices}
+
+    @cached_property
+    def consumption_kw(self) -> Float:
+        """What customers drew behind their meters, charging included, shape (step, customer) [kW]."""
+        return np.asarray(self.demand_kw + self.ev_kw + sum(kw.clip(0.0) for kw in self.devices_kw.values()))
+
+    @cached_property
+    def generation_kw(self) -> Float:
+        """What they fed in behind their meters, discharging included, shape (step, customer) [kW]."""
+        return np.asarray(self.pv_kw - sum(kw.clip(max=0.0) for kw in self.devices_kw.values()))
 
     @property
     def step_min(self) -> float:

@@ -49,6 +49,7 @@ def scoreboard(trajectory: Trajectory) -> dict[str, float]:
         **_service_metrics(trajectory),
         **_promise_metrics(trajectory),
         **_front_metrics(trajectory),
+        **{name: value for measure in trajectory.device_measures for name, value in measure(trajectory).items()},
     }
 
 
@@ -118,9 +119,11 @@ def _energy_metrics(run: Trajectory) -> dict[str, float]:
         return float(energy.energy_kwh(power_kw, step_min).sum())
 
     lost_kwh = total_kwh(run.losses_kw)
-    consumed_kwh = total_kwh(run.demand_kw) + total_kwh(run.ev_kw)
+    others_kw = run.devices_kw.values()
+    consumed_kwh = total_kwh(run.demand_kw) + total_kwh(run.ev_kw) + sum(total_kwh(kw.clip(0.0)) for kw in others_kw)
     fed_in_kwh = total_kwh(_source_kw(run))
     generated_kwh = total_kwh(run.pv_kw) + total_kwh(run.other_sources_kw)
+    generated_kwh += sum(total_kwh(-kw.clip(max=0.0)) for kw in others_kw)
     # where other sources were not measured, the balance cannot close and says nothing
     balance_percent = (
         float("nan")
