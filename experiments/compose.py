@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from cosim import controllers, feeders
-from cosim.contract import Feeder, Float, Forecast, TransformerSpec, ZipShares
+from cosim.contract import Exogenous, Feeder, Float, Forecast, TransformerSpec, Units, ZipShares
 from cosim.devices import EvFleet
+from cosim.devices.registry import REGISTRY
+from cosim.devices.registry import find as find_device
 from cosim.errors import Fault, InputError, collecting, refuse
 from cosim.experiments.day import Day, Place
 from cosim.experiments.forecast import make_forecast, too_perfect
@@ -137,10 +139,13 @@ def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list
     spec = _spec_of(scenario)
     forecasts: dict[ForecastTable, Forecast] = {}
     with collecting(faults, "", where):
-        exogenous = draw_day(feeder, spec, scenario.stream)
+        exogenous = _with_devices(scenario, feeder, draw_day(feeder, spec, scenario.stream))
         for table in dict.fromkeys([scenario.forecast, *map(scenario.forecast_of, scenario.runs)]):
             forecasts[table] = make_forecast(
-                exogenous, table, scenario.stream("forecast"), lambda: draw_day(feeder, spec, scenario.stream, day=-1)
+                exogenous,
+                table,
+                scenario.stream("forecast"),
+                lambda: _with_devices(scenario, feeder, draw_day(feeder, spec, scenario.stream, day=-1)),
             )
     if not forecasts:
         return None
@@ -154,6 +159,27 @@ def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list
         return compose(scenario.model_copy(update={"seed": seed}), where, feeder=feeder)
 
     return Day(scenario, where, feeder, exogenous, forecasts, tuple(dict.fromkeys(warnings)), redraw)
+
+
+def _with_devices(scenario: Scenario, feeder: Feeder, day: Exogenous) -> Exogenous:
+    """Add the weather, and the devices that the scenario names."""
+    mean_c = scenario.weather.outdoor_c
+    if mean_c is not None:
+        day = replace(day, ambient_c=day.ambient_c - day.ambient_c.mean() + mean_c)
+    asked = {name: (name, table.model_dump()) for name in REGISTRY if (table := getattr(scenario, name)).share}
+    asked |= {name: (own.device, own.options) for name, own in scenario.devices.items()}
+    units: dict[str, Units] = {}
+    faults: list[Fault] = []
+    for name, (target, options) in asked.items():
+        with collecting(faults, f"devices.{name}" if name in scenario.devices else name):
+            kind = find_device(target)
+            if kind.name != name:
+                raise InputError(
+                    Fault("", "", f"the device calls itself '{kind.name}'", f"write [devices.{kind.name}]")
+                )
+            units[name] = Units(kind, kind.draw(feeder, day, scenario.stream(name), **options))
+    refuse(faults)
+    return replace(day, devices=units) if units else day
 
 
 def _unservable(unservable_kwh: Float) -> list[str]:

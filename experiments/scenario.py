@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from zlib import crc32
 
 from pydantic import (
     AfterValidator,
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "scenarios"
 
 _STREAMS = (
-    "households", "cars", "roofs", "noncompliant", "forecast", "controllers", "deviation", "rephase", "batteries",
-    "heat_pumps", "meters", "announced", "responses", "tariffs", "phases",
+    "households", "cars", "roofs", "noncompliant", "forecast", "controllers", "deviation", "rephase", "battery",
+    "heat_pump", "meters", "announced", "responses", "tariffs", "phases",
 )  # fmt: skip
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -86,6 +87,10 @@ def _sessions(value: str) -> None:
 
 def _measure(value: str) -> None:
     plugins.target_for("cosim.metrics", value, "metrics")
+
+
+def _device(value: str) -> None:
+    plugins.target_for("cosim.devices", value, "device")
 
 
 class _Table(BaseModel):
@@ -206,6 +211,41 @@ class Roofs(_Table):
     )
 
 
+class BatteryTable(_Table):
+    """Home batteries."""
+
+    share: Share = Field(0.0, description="Share of homes with a battery")
+    kwh: float = Field(8.0, gt=0, le=200, description="Usable content of each [kWh]")
+    kw: float = Field(3.6, gt=0, le=50, description="Power of each, both ways [kW]")
+    efficiency: float = Field(0.95, gt=0, le=1, description="Of charging and of discharging, inverter included")
+    start_share: Share = Field(0.5, description="Content at the start, of the whole")
+
+
+class HeatPumpTable(_Table):
+    """Heat pumps, with hot water and a backup heater."""
+
+    share: Share = Field(0.0, description="Share of homes with a heat pump")
+    loss_kw_per_k: float = Field(0.2, ge=0.02, le=2, description="Median heat loss of a home [kW per kelvin]")
+    backup_kw: float = Field(3.0, ge=0, le=15, description="Backup heater of each; usual are 3 to 9 [kW]")
+
+
+class OwnDevice(_Table):
+    """A kind of device of others."""
+
+    device: Annotated[str, _named_in_a_file(_device)] = Field(
+        description="my_file.py:MyDevice (seen from the scenario), a module:Class, or a name of an installed package"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="Of its draw()")
+
+
+class Weather(_Table):
+    """Temperature out of doors, which transformers, buildings and heat pumps feel."""
+
+    outdoor_c: float | None = Field(
+        None, ge=-40, le=50, description="Mean of a day, around which the month's usual swing moves [C]"
+    )
+
+
 class ForecastTable(_Table):
     """What controllers and households are told beforehand."""
 
@@ -279,6 +319,10 @@ class Scenario(_Table):
     households: Homes = Homes()
     ev: Cars = Cars()
     pv: Roofs = Roofs()
+    battery: BatteryTable = BatteryTable()
+    heat_pump: HeatPumpTable = HeatPumpTable()
+    devices: dict[str, OwnDevice] = Field(default_factory=dict, description="Own kinds of devices, by name")
+    weather: Weather = Weather()
     forecast: ForecastTable = ForecastTable()
     runs: tuple[Run, ...] = Field(min_length=1, strict=False)  # a list in TOML
 
@@ -336,7 +380,7 @@ class Scenario(_Table):
         """Random numbers of one part, from the scenario's seed: changing another part leaves them as they are."""
         from numpy.random import default_rng  # a scenario is refused without waiting for it
 
-        return default_rng([self.seed, _STREAMS.index(name)])
+        return default_rng([self.seed, _STREAMS.index(name) if name in _STREAMS else crc32(name.encode())])
 
     def noncompliant_share_of(self, run: Run) -> float:
         """Share of homes that ignore import caps in this run."""

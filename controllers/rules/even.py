@@ -18,6 +18,8 @@ class Even:
     What does not fit into the cheapest hours at full power is spread over those of the next price, and so on; in hours
     that are not needed it pauses, whatever the household would do. It never runs below 6 A, but rather ends earlier.
     It is asked anew at every step, so what was not drawn is made up for; a car that comes within a step starts at 6 A.
+    Heat pumps and batteries run at most at the even pace that they report: what keeps a home warm now, what fills a
+    battery over a sunny day.
 
     Parameters
     ----------
@@ -52,4 +54,5 @@ class Even:
         pace_kw = np.clip(due_kwh / np.maximum(same_h, 1e-9), observation.charger_min_kw, charger_kw)
         limit_kw = np.where(due_kwh > _WORTH_KWH, pace_kw, 0.0)
         limit_kw = np.where(observation.plugged, limit_kw, self._least_kw)
-        return Setpoints(self._unlimited, limit_kw, self._unlimited)
+        paced = {f"{kind}_limit_kw": kw for kind, kw in observation.of_devices("pace_kw").items()}
+        return Setpoints(self._unlimited, limit_kw, self._unlimited, channels=paced)

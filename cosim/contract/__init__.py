@@ -16,6 +16,7 @@ from cosim.contract.changes import out_of_range as out_of_range
 from cosim.contract.day import EvSessions as EvSessions
 from cosim.contract.day import Exogenous as Exogenous
 from cosim.contract.day import Forecast as Forecast
+from cosim.contract.day import Units as Units
 from cosim.contract.intake import AsIs as AsIs
 from cosim.contract.intake import Finding as Finding
 from cosim.contract.intake import LineFact as LineFact

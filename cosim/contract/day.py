@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,13 @@ _PER_STEP = (
 )  # fmt: skip
 
 
+class Units(NamedTuple):
+    """All units of one kind of device: its class, a ``cosim.devices.Device``, and the data that it is made of."""
+
+    kind: Any
+    data: Any
+
+
 @dataclass(frozen=True, eq=False)
 class Exogenous(FrozenArrays):
     """What nobody controls, on a regular grid of steps.
@@ -87,8 +94,8 @@ class Exogenous(FrozenArrays):
         Cars.
     tariff_eur_per_kwh, ambient_c, source_pu : ndarray, shape (step,)
         Price of import, temperature out of doors, voltage of the source (nan: as in the feeder's file).
-    devices : mapping of str to Any
-        Other devices behind the meters by name (see `cosim.devices`): the data that each kind is made of.
+    devices : mapping of str to Units
+        Other devices behind the meters by their kind's name (see `cosim.devices`).
     devices_kw : ndarray, shape (step, customer), or None
         What they are expected to draw together by their own controls, fed in negative; None without any [kW].
     """
@@ -103,7 +110,7 @@ class Exogenous(FrozenArrays):
     tariff_eur_per_kwh: Float
     ambient_c: Float
     source_pu: Float
-    devices: Mapping[str, Any] = field(default_factory=dict)
+    devices: Mapping[str, Units] = field(default_factory=dict)
     devices_kw: Float | None = None
 
     @property

@@ -99,6 +99,11 @@ class Observation(FrozenArrays):
         """Demand, and what devices other than cars and roofs drew; shape (customer,) [kW]."""
         return self.demand_kw + self.devices_kw
 
+    def of_devices(self, reading: str) -> dict[str, Float]:
+        """One reading of every kind of device that has it, by kind: of ``rated_kw`` those of ``<kind>_rated_kw``."""
+        ending = f"_{reading}"
+        return {name.removesuffix(ending): x for name, x in self.channels.items() if name.endswith(ending)}
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -190,7 +195,7 @@ class Setpoints(FrozenArrays):
         Apparent power that the controller expects at the transformer in this step; nan: no promise.
     channels : mapping of str to ndarray, shape (customer,)
         What is asked of other devices, by channel (see `cosim.devices`): ``heat_pump_limit_kw``, ``battery_target_kw``
-        (a target, + charges; nan: its own control), ``battery_charge_limit_kw``. What is not named is free.
+        (a target, + charges; nan: its own control), ``battery_limit_kw`` (of charging). What is not named is free.
     decision : Decision
         How it was obtained.
     """

@@ -78,7 +78,7 @@ class Device:
     Parameters
     ----------
     data : Any
-        The device's own data, ``exogenous.devices[name]``.
+        The kind's own data, ``exogenous.devices[name].data``.
     feeder : Feeder
         The place.
     day : Exogenous
@@ -100,6 +100,21 @@ class Device:
     readings: ClassVar[tuple[Channel, ...]] = ()
 
     def __init__(self, data: Any, feeder: Feeder, day: Exogenous) -> None:
+        raise NotImplementedError
+
+    @staticmethod
+    def draw(feeder: Feeder, day: Exogenous, rng: np.random.Generator, **options: Any) -> Any:
+        """Draw the data of a kind for a feeder on a day: who has one, and what it is like.
+
+        Parameters
+        ----------
+        feeder, day : Feeder, Exogenous
+            The place, and the day at one minute.
+        rng : numpy.random.Generator
+            Source of the draw, the same for every day of a scenario.
+        **options
+            Of the scenario's table.
+        """
         raise NotImplementedError
 
     def begin(self, step: int, setpoints: Setpoints) -> None:

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from cosim.trajectory import Trajectory
 
 TARGET = Channel("battery_target_kw", "power asked for, + charges; nan: self-consumption", low=-np.inf, free=np.nan)
-CHARGE_LIMIT = Channel("battery_charge_limit_kw", "largest charging power")
+LIMIT = Channel("battery_limit_kw", "largest charging power")
+
+GUARANTEED_KW = 4.2
+"""Charging that a dimmed battery keeps: section 14a EnWG, BNetzA decision BK6-22-300 (2023-11-27), annex 1."""
+EVEN_H = 5.0
+"""A battery that is filled evenly takes what is left over this time: the sunny part of a day in spring."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,33 +47,6 @@ class Batteries(FrozenArrays):
     start_kwh: Float
 
 
-def draw_batteries(
-    customers: int, share: float, rng: np.random.Generator, *, kwh: float, kw: float, efficiency: float, start: float
-) -> Batteries:
-    """Give a share of the homes a battery, all of one kind.
-
-    Parameters
-    ----------
-    customers : int
-        Number of homes; ``round(share * customers)`` get one. In the same state the generator chooses the same homes,
-        and a larger share contains a smaller one.
-    share : float
-        Of homes.
-    rng : numpy.random.Generator
-        Source of the draw.
-    kwh, kw : float
-        Usable content and power of each.
-    efficiency : float
-        Of each way, the inverter's included.
-    start : float
-        Content at the start, of the capacity.
-    """
-    there = np.zeros(customers)
-    there[rng.permutation(customers)[: round(share * customers)]] = 1.0
-    each = np.full(customers, efficiency)
-    return Batteries(kwh * there, kw * there, each, each, start * kwh * there)
-
-
 class Battery(Device):
     """Batteries that follow a target or, without one, take the home's surplus and cover its deficit.
 
@@ -80,12 +58,32 @@ class Battery(Device):
 
     name = "battery"
     turn = BALANCES
-    setpoints = (TARGET, CHARGE_LIMIT)
+    setpoints = (TARGET, LIMIT)
     readings = (Channel("battery_kw", "charging; discharging is negative"), Channel("battery_soc_kwh", "content"))
 
     def __init__(self, data: Batteries, feeder: Feeder, day: Exogenous) -> None:
         self._data, self._step_h = data, day.step_min / 60.0
         self._content_kwh, self._kw = data.start_kwh, np.zeros(len(feeder.customers))
+
+    @staticmethod
+    def draw(feeder: Feeder, day: Exogenous, rng: np.random.Generator, **options: float) -> Batteries:  # noqa: ARG004
+        """Give a share of the homes a battery, all of one kind; a larger share contains a smaller one.
+
+        Parameters
+        ----------
+        feeder, day : Feeder, Exogenous
+            The place.
+        rng : numpy.random.Generator
+            Source of the draw.
+        **options
+            ``share`` of homes; ``kwh``, ``kw`` and ``efficiency`` (of either way) of each; ``start_share``, content at
+            the start of the whole.
+        """
+        customers = len(feeder.customers)
+        there = np.zeros(customers)
+        there[rng.permutation(customers)[: round(options["share"] * customers)]] = 1.0
+        capacity_kwh, each = options["kwh"] * there, np.full(customers, options["efficiency"])
+        return Batteries(capacity_kwh, options["kw"] * there, each, each, options["start_share"] * capacity_kwh)
 
     def power(self, moment: Moment) -> tuple[Float, Float]:
         """Charge or discharge as asked, or for the home itself."""
@@ -113,11 +111,13 @@ class Battery(Device):
         return {"battery_kw": self._kw, "battery_soc_kwh": self._content_kwh}
 
     def nameplate(self) -> Mapping[str, Float]:
-        """Capacity, rating and efficiencies."""
+        """Capacity, rating, efficiencies; what it keeps when dimmed; an even pace of charging."""
         data = self._data
         return {
             "battery_capacity_kwh": data.capacity_kwh,
             "battery_rated_kw": data.power_kw,
+            "battery_guaranteed_kw": np.full_like(data.power_kw, GUARANTEED_KW),
+            "battery_pace_kw": (data.capacity_kwh - self._content_kwh) / data.charge_efficiency / EVEN_H,
             "battery_charge_efficiency": data.charge_efficiency,
             "battery_discharge_efficiency": data.discharge_efficiency,
         }
@@ -127,7 +127,9 @@ class Battery(Device):
         """Energy drawn and fed in by all batteries, and what was lost in them [kWh]."""
         kw, content_kwh = run.channels["battery_kw"], run.channels["battery_soc_kwh"]
         charged_kwh, discharged_kwh = (float(part.sum() * run.step_h) for part in (kw.clip(0.0), -kw.clip(max=0.0)))
-        stored_kwh = float((content_kwh[-1] - run.exogenous.devices["battery"].start_kwh).sum()) if run.steps else 0.0
+        stored_kwh = (
+            float((content_kwh[-1] - run.exogenous.devices["battery"].data.start_kwh).sum()) if run.steps else 0.0
+        )
         return {
             "battery_charged_kwh": charged_kwh,
             "battery_discharged_kwh": discharged_kwh,
@@ -140,7 +142,7 @@ class Battery(Device):
         out_kw = np.minimum(data.power_kw, self._content_kwh * data.discharge_efficiency / self._step_h)
         room_kwh = data.capacity_kwh - self._content_kwh
         in_kw = np.minimum(data.power_kw, room_kwh / data.charge_efficiency / self._step_h)
-        in_kw = np.minimum(in_kw, moment.asked(CHARGE_LIMIT))
+        in_kw = np.minimum(in_kw, moment.asked(LIMIT))
         if curves is not None and curves.ev_volt_watt is not None:
             in_kw = np.minimum(in_kw, curves.ev_volt_watt(moment.voltage_v) * data.power_kw)
         if curves is not None and curves.pv_volt_watt is not None:

@@ -12,7 +12,6 @@ from cosim.contract import Complex, Exogenous, Feeder, Float, Setpoints
 from cosim.devices.base import Device, Moment
 from cosim.devices.ev import EvCharger
 from cosim.devices.pv import PvInverter
-from cosim.devices.registry import find
 from cosim.errors import PowerFlowError
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class DeviceGroup:
 
     def __init__(self, feeder: Feeder, day: Exogenous, homes: Households | None) -> None:
         own: list[Device] = [EvCharger(homes, feeder, day), PvInverter(None, feeder, day)] if homes else []
-        self.devices = (*own, *(find(name)(data, feeder, day) for name, data in day.devices.items()))
+        self.devices = (*own, *(kind(data, feeder, day) for kind, data in day.devices.values()))
         self.passive = not day.devices and len(day.sessions) == 0 and not day.pv_available_kw.any()
         self._shape = (2, len(self.devices), len(feeder.customers))
         self._turns = sorted(range(len(self.devices)), key=lambda row: self.devices[row].turn)

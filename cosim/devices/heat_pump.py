@@ -9,7 +9,7 @@ import numpy as np
 
 from cosim.contract import Exogenous, Feeder, Float, Setpoints
 from cosim.devices.base import COMFORT, Channel, Device, Moment
-from cosim.devices.buildings import WEEK_MIN, HeatPumps, TwoNodes
+from cosim.devices.buildings import WEEK_MIN, HeatPumps, TwoNodes, draw_heat_pumps
 
 if TYPE_CHECKING:
     from cosim.trajectory import Trajectory
@@ -26,6 +26,7 @@ FLOW_WATER_C = 55.0
 FLOW_LEAST_C, FLOW_MOST_C = 28.0, 55.0
 BAND_K = 0.5
 """Half of the thermostat's band; comfort is judged by ``comfort_k``."""
+PACE_MARGIN = 1.2
 BACKUP_BELOW_K = 1.0
 """The backup heater joins in where the room is that far below what is wanted."""
 LEAST_SHARE = 0.25
@@ -96,11 +97,18 @@ class HeatPump(Device):
         self._there = data.rated_kw > 0.0
         self._first_min = day.start.weekday() * 1440 + day.start.hour * 60 + day.start.minute
         self._building = TwoNodes(data, self._step_h)
+        self._usual_water_kw = data.water_kw.mean(axis=0)
+        self._pace_kw = data.rated_kw
         self._tank_c = np.where(self._there, 0.5 * (TANK_C + TANK_LOW_C), 0.0)
         self._is_heating, self._is_filling = np.zeros(len(data.start_c), bool), np.zeros(len(data.start_c), bool)
         self._kw = self._backup_kw = np.zeros(len(data.start_c))
         self._wanted_kw = self._room_heat_kw = self._kw
         self._cop_water = self._cop_room = self._wanted_backup_kw = self._water_share = self._backup_to_water = self._kw
+
+    @staticmethod
+    def draw(feeder: Feeder, day: Exogenous, rng: np.random.Generator, **options: float) -> HeatPumps:  # noqa: ARG004
+        """Give a share of the homes a heat pump, see `draw_heat_pumps`."""
+        return draw_heat_pumps(len(feeder.customers), rng=rng, **options)
 
     def begin(self, step: int, setpoints: Setpoints) -> None:  # noqa: ARG002 - the protocol's signature
         """Let the thermostats choose: water, then room, then whether the compressor is enough."""
@@ -120,6 +128,11 @@ class HeatPump(Device):
         least_kw = LEAST_SHARE * data.compressor_kw
         room_el_kw = np.where(need_kw >= least_kw, need_kw, least_kw * self._is_heating)
         room_el_kw = np.minimum(room_el_kw, data.compressor_kw - water_el_kw)
+        # an even pace holds what is wanted; who is cold already is not held back
+        held_kw = (data.loss_kw_per_k * (wanted_c - outdoor_c) - data.gains_kw).clip(0.0) / self._cop_room
+        held_kw = np.maximum(PACE_MARGIN * (held_kw + self._usual_water_kw / self._cop_water), 2.0 * least_kw)
+        is_cold = (room_c < wanted_c - BACKUP_BELOW_K) | (self._tank_c < TANK_LEAST_C)
+        self._pace_kw = np.where(is_cold, data.rated_kw, held_kw)
         # resistive heat is for what the compressor at full power leaves undone
         cold_kw = np.where(room_c < wanted_c - BACKUP_BELOW_K, (wanted_c - idle_c) / per_kw, 0.0)
         cold_kw = cold_kw - room_el_kw * self._cop_room
@@ -157,14 +170,18 @@ class HeatPump(Device):
         }
 
     def nameplate(self) -> Mapping[str, Float]:
-        """Connected power, and the least that a dimmed unit keeps."""
+        """Connected power, what a dimmed unit keeps, and the even pace that would keep room and tank warm now."""
         rated_kw = self._data.rated_kw
-        return {"heat_pump_rated_kw": rated_kw, "heat_pump_guaranteed_kw": guaranteed_kw(rated_kw)}
+        return {
+            "heat_pump_rated_kw": rated_kw,
+            "heat_pump_guaranteed_kw": guaranteed_kw(rated_kw),
+            "heat_pump_pace_kw": self._pace_kw,
+        }
 
     @staticmethod
     def measure(run: Trajectory) -> dict[str, float]:
         """Energy of all heat pumps, and comfort: how far and how long rooms were colder than their band."""
-        data: HeatPumps = run.exogenous.devices["heat_pump"]
+        data: HeatPumps = run.exogenous.devices["heat_pump"].data
         there = data.rated_kw > 0.0
         hours = (run.exogenous.start.hour + run.exogenous.start.minute / 60.0 + np.arange(run.steps) * run.step_h) % 24
         floor_c = data.wanted_c[hours.astype(int)] - data.comfort_k

@@ -12,7 +12,7 @@ REGISTRY: dict[str, str] = {
     "heat_pump": "cosim.devices.heat_pump:HeatPump",
     "battery": "cosim.devices.battery:Battery",
 }
-"""Name in ``Exogenous.devices`` to ``module:Class``; cars and roofs, which every day has, are not in it."""
+"""Name of a scenario's table to ``module:Class``; cars and roofs, which every day has, are not in it."""
 
 GROUP = "cosim.devices"
 """Entry points by which installed packages offer devices."""
