@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from cosim import controllers, feeders
+from cosim import controllers, feeders, plugins
 from cosim.contract import Exogenous, Feeder, Float, Forecast, TransformerSpec, Units, ZipShares
 from cosim.devices import EvFleet
 from cosim.devices.registry import REGISTRY
@@ -177,7 +177,13 @@ def _with_devices(scenario: Scenario, feeder: Feeder, day: Exogenous) -> Exogeno
                 raise InputError(
                     Fault("", "", f"the device calls itself '{kind.name}'", f"write [devices.{kind.name}]")
                 )
-            units[name] = Units(kind, kind.draw(feeder, day, scenario.stream(name), **options))
+            try:
+                units[name] = Units(kind, kind.draw(feeder, day, scenario.stream(name), **options))
+            except Exception as error:
+                if name in REGISTRY:
+                    raise
+                fault = plugins.fault_inside(error, plugins.source_of(kind), "device", f"{kind.__name__}.draw() failed")
+                raise InputError(fault) from error
     refuse(faults)
     return replace(day, devices=units) if units else day
 

@@ -119,6 +119,7 @@ def own_kw(feeder: Feeder, day: Exogenous) -> Float | None:
     )
     drawn_kw = np.empty_like(net_kw)
     for step in range(day.steps):
+        group.begin(step, free)
         powers = group.answer(step, free, net_kw[step], nominal_v, obeys)
         group.advance(step, powers)
         drawn_kw[step] = powers[0].sum(axis=0)
