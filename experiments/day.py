@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ import pandas as pd
 from cosim import controllers
 from cosim.contract import Controller, Exogenous, Feeder, Forecast, Predictor
 from cosim.dss_files import hashes_of
-from cosim.errors import Fault, InputError, UnsupportedError, refuse
+from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError, refuse
 from cosim.experiments.files import sha256_of
 from cosim.experiments.labels import LABEL_REMEDY, label_problem
 from cosim.experiments.scenario import ForecastTable, Scenario
@@ -23,7 +24,7 @@ from cosim.feeders.facts import read_facts
 from cosim.feeders.find import DATA
 from cosim.households import Behaviour
 from cosim.loop import run
-from cosim.measures import scoreboard
+from cosim.measures import minute_extremes, scoreboard
 from cosim.measures.own import measure_own
 from cosim.reduced import ReducedNetwork
 from cosim.stepper import Stepper
@@ -198,6 +199,15 @@ class Day(Place):
         )
         return Run(self, spec, controller, trajectory)
 
+    def measure(self, trajectory: Trajectory) -> dict[str, float]:
+        """Scoreboard of a run of this day, with what its steps hide where profiles and feeder allow to say that."""
+        board = scoreboard(trajectory)
+        # where taps move the reduced network stands at the first of them
+        if self.exogenous.step_min < trajectory.step_min and self.feeder.taps != "controlled":
+            with suppress(UnsupportedError, PowerFlowError):  # it cannot represent this feeder, and nothing is said
+                board |= minute_extremes(trajectory, self.exogenous, self.predictor)
+        return board
+
     def stepper(self, *, engine: str = "opendss") -> Stepper:
         """The day one step at a time; ``reset(seed)`` draws it anew."""
         return Stepper(self, engine=engine)
@@ -268,7 +278,7 @@ class Run:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """Every measure of the scoreboard by name, and those of others that are installed or wanted."""
-        board = scoreboard(self.trajectory)
+        board = self.day.measure(self.trajectory)
         for failed in measure_own(self.trajectory, self.day.scenario.metrics, board):
             raise failed
         return board

@@ -14,7 +14,7 @@ from cosim import Trajectory
 from cosim.collapse import PowerFlow
 from cosim.errors import CosimError, PowerFlowError, RunStoppedError, UnsupportedError, reason
 from cosim.experiments.unbalance_tables import analyse, describe, write_unbalance
-from cosim.measures import scoreboard, worst_moments
+from cosim.measures import worst_moments
 from cosim.measures.areas import by_area
 from cosim.measures.own import measure_own
 from cosim.record import write_trajectory
@@ -125,7 +125,7 @@ def keep_run(
 
     def measure() -> None:
         result.metrics.clear()
-        result.metrics.update(scoreboard(trajectory))
+        result.metrics.update(day.measure(trajectory))
         result.worst.update(worst_moments(trajectory))
         result.areas[:] = by_area(trajectory)
         found = measure_own(trajectory, day.scenario.metrics, result.metrics)

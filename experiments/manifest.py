@@ -42,11 +42,13 @@ def make_manifest(
     stopped: RunStoppedError | None,
     crosscheck: Mapping[str, Mapping[str, float]],
     failures: Mapping[str, RunStoppedError] = MappingProxyType({}),
+    one_minute: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Versions, seed, hashes of all inputs, why runs failed, and whether the results can be reproduced.
 
     ``reproducible`` promises the same bytes of trajectories and metrics on the same build: ``versions``, ``platform``,
-    ``cpu`` and ``blas``. On any other, each run's ``elsewhere`` says how far figures may be apart.
+    ``cpu`` and ``blas``. On any other, each run's ``elsewhere`` says how far figures may be apart. ``one_minute`` says
+    what the steps of each run hide (`cosim.measures.minute_extremes`), where profiles and feeder allow to say that.
     """
     labels = [run.name for run in composition.scenario.runs]
     complete = stopped is None and all(label in runs and runs[label].complete for label in labels)
@@ -61,6 +63,7 @@ def make_manifest(
         "reproducible": all(trajectory.reproducible for trajectory in runs.values()) and complete,
         "runs": {label: _of_run(label, runs.get(label), failures.get(label), composition) for label in ended},
         "engine_crosscheck": dict(crosscheck),
+        "one_minute": dict(one_minute),
         "warnings": list(composition.warnings),
         "plugins": _plugins(composition.scenario),
         **origin(_PACKAGES),

@@ -19,7 +19,8 @@ from cosim.contract import Float
 from cosim.errors import InputError
 from cosim.experiments.metric_table import METRICS
 from cosim.experiments.tables import write_csv
-from cosim.measures.transformer import overload_min, worst_phase_percent
+from cosim.measures.derived import line_percent
+from cosim.measures.transformer import overload_min
 from cosim.trajectory import Trajectory
 
 FILE_NAME = "promise.csv"
@@ -205,8 +206,7 @@ def _default_coordination(controller: str) -> object:
 
 def _overload_min(run: Trajectory) -> float:
     """Time with anything rated above its rating [min]; nan where nothing is rated."""
-    ratings_a = np.array([line.rating_a for line in run.rated_lines])
-    lines = np.fmax.reduce(worst_phase_percent(np.abs(run.line_current_a), ratings_a), axis=1, initial=np.nan)
+    lines = np.fmax.reduce(line_percent(run), axis=1, initial=np.nan)
     return overload_min(np.fmax(run.area_percent(), lines), run.step_min)
 
 

@@ -133,6 +133,8 @@ def assumptions(day: Day, engine: str) -> list[str]:
         shares=shares,
         ignoring={share: int(day.behaviour_of(runs[0]).noncompliant.sum()) for share, runs in shares.items()},
         homes=len(day.feeder.customers),
+        step_min=scenario.step_min,
+        minutes=day.exogenous.step_min < scenario.step_min,
         standard=day.feeder.standard,
     )
     return text.splitlines()

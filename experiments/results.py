@@ -135,11 +135,18 @@ def save_run(run: Run, folder: Path, *, figures: bool = True, overwrite: bool = 
 def write_tables(results: Results) -> dict[str, Any]:
     """Write metrics, timing and manifest of all runs so far; what the manifest holds."""
     folder, metrics, incomplete = results.folder, results.metrics, results.incomplete
+    both = ("", "_1min")
     crosschecks = {label: run.crosscheck for label, run in results.runs.items() if run.crosscheck}
     ended = {label: replace(run.trajectory, complete=run.is_whole) for label, run in results.runs.items()}
+    minutes = {
+        label: {f"voltage_{end}{steps}_pu": found[f"voltage_{end}{steps}_pu"] for end in ("min", "max") for steps in both}
+        for label, found in metrics.items()
+        if "voltage_min_1min_pu" in found
+    }
     manifest = make_manifest(
-        results.day, ended, results.engine, results.inputs_sha256, results.stopped, crosschecks, results.failures
-    )
+        results.day, ended, results.engine, results.inputs_sha256, results.stopped, crosschecks, results.failures,
+        json_ready(minutes),
+    )  # fmt: skip
     write_json(folder / "manifest.json", manifest)
     write_json(folder / "timing.json", json_ready({label: run.timing for label, run in results.runs.items()}))
     worst = {label: run.worst for label, run in results.runs.items() if run.metrics}

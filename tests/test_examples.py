@@ -49,7 +49,7 @@ ROWS = {
     "losses [kWh]": "losses_kwh",
     "PV curtailed [kWh]": "pv_curtailed_kwh",
     "delivered to cars [kWh]": "ev_delivered_kwh",
-    "cost to all homes [EUR]": "cost_eur",
+    "what all homes pay [EUR]": "cost_eur",
 }
 
 

@@ -78,15 +78,15 @@ class BaseController:
 class Predictor(Protocol):
     """Predicts voltages and currents for candidates; handed to controllers that need one."""
 
-    def predict(self, p_kw: Float, q_kvar: Float, source_pu: float | None = None) -> Prediction:
+    def predict(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> Prediction:
         """Solve a batch of candidates.
 
         Parameters
         ----------
         p_kw, q_kvar : ndarray, shape (candidate, customer)
             Net consumption of every customer.
-        source_pu : float, optional
-            Source voltage; the network's own where not given.
+        source_pu : float or ndarray of shape (candidate,), optional
+            Source voltage; the network's own where not given or nan.
         """
         ...
 

@@ -2,16 +2,19 @@
 
 # "x as x" says that a name is meant for others to import from here.
 from cosim.measures.energy import balance_error_percent as balance_error_percent
+from cosim.measures.energy import bills_eur as bills_eur
 from cosim.measures.energy import cost_eur as cost_eur
 from cosim.measures.energy import curtailed_kwh as curtailed_kwh
 from cosim.measures.energy import curtailed_max_home_percent as curtailed_max_home_percent
 from cosim.measures.energy import energy_kwh as energy_kwh
 from cosim.measures.energy import export_kwh as export_kwh
 from cosim.measures.energy import import_kwh as import_kwh
+from cosim.measures.energy import unserved_penalty_eur as unserved_penalty_eur
 from cosim.measures.energy import withheld_kwh as withheld_kwh
 from cosim.measures.fairness import ev_served_min_percent as ev_served_min_percent
 from cosim.measures.fairness import jain as jain
 from cosim.measures.fairness import served_share as served_share
+from cosim.measures.minutes import minute_extremes as minute_extremes
 from cosim.measures.promise import promise_error_max_kva as promise_error_max_kva
 from cosim.measures.promise import setpoint_error_max_kw as setpoint_error_max_kw
 from cosim.measures.scoreboard import scoreboard as scoreboard

@@ -107,31 +107,40 @@ def curtailed_max_home_percent(pv_available_kw: ArrayLike, pv_kw: ArrayLike) -> 
     return float(np.fmax.reduce(100 * ratio(lost, available), axis=None, initial=0.0))
 
 
-def cost_eur(net_kw: ArrayLike, tariff_eur_per_kwh: ArrayLike, unserved_kwh: float, step_min: float) -> float:
-    """Bill of all homes: import × tariff − export × feed-in price + unserved energy × its price.
-
-    The price of unserved energy makes a controller that simply does not charge the cars pay for it.
+def bills_eur(net_kw: ArrayLike, tariff_eur_per_kwh: ArrayLike, step_min: float) -> Float:
+    """Bill of every home: import × tariff − export × feed-in price.
 
     Parameters
     ----------
     net_kw : array_like, shape (step, customer)
         Net power at the meters. [kW]
-    tariff_eur_per_kwh : array_like, shape (step,)
+    tariff_eur_per_kwh : array_like, shape (step,) or (step, customer)
         Price of import. [EUR/kWh]
-    unserved_kwh : float
-        Energy that cars wanted by departure, could have had, and did not get. [kWh]
     step_min : float
         Length of a step. [min]
 
     Returns
     -------
-    float
-        [EUR]
+    ndarray, shape (customer,)
+        [EUR], negative where a home earns more than it pays.
     """
-    drawn_kw = np.maximum(net_kw, 0).sum(axis=1)
-    import_eur = float(energy_kwh(drawn_kw * np.asarray(tariff_eur_per_kwh, dtype=float), step_min))
-    exported_kwh = float(export_kwh(net_kw, step_min).sum())
-    return import_eur - EXPORT_EUR_PER_KWH * exported_kwh + UNSERVED_EUR_PER_KWH * unserved_kwh
+    tariff = np.asarray(tariff_eur_per_kwh, dtype=float)
+    tariff = tariff[:, None] if tariff.ndim == 1 else tariff
+    import_eur = energy_kwh(np.maximum(net_kw, 0) * tariff, step_min)
+    return np.asarray(import_eur - EXPORT_EUR_PER_KWH * export_kwh(net_kw, step_min))
+
+
+def cost_eur(net_kw: ArrayLike, tariff_eur_per_kwh: ArrayLike, step_min: float) -> float:
+    """Return what all homes pay together [EUR], the sum of `bills_eur`, whose parameters it takes."""
+    return float(bills_eur(net_kw, tariff_eur_per_kwh, step_min).sum())
+
+
+def unserved_penalty_eur(unserved_kwh: float) -> float:
+    """Return what a score takes for energy that cars wanted, could have had, and did not get [EUR].
+
+    Nobody pays it: it keeps a controller that simply does not charge the cars from looking cheap.
+    """
+    return UNSERVED_EUR_PER_KWH * unserved_kwh
 
 
 def withheld_kwh(connection_kw: ArrayLike, cap_kw: ArrayLike, plugged: ArrayLike, step_min: float) -> float:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cosim.contract import EN_50160, Branch
-from cosim.measures import areas, energy, fairness, promise, transformer, unbalance, voltage_quality
+from cosim.contract import EN_50160
+from cosim.measures import areas, derived, energy, fairness, promise, transformer, unbalance, voltage_quality
 from cosim.measures._arrays import Float
 from cosim.network import terminal_currents
 from cosim.threads import ONE_THREAD
@@ -78,7 +78,7 @@ def _voltage_metrics(run: Trajectory) -> dict[str, float]:
 
 def _unbalance_metrics(run: Trajectory) -> dict[str, float]:
     bus_v, feeder = run.three_phase_customer_v, run.feeder
-    vuf = vuf_windows_percent(run)
+    vuf = derived.vuf_windows_percent(run)
     v0 = voltage_quality.ten_minute_rms(unbalance.v0_percent(bus_v), run.step_min)
     line_v = np.abs(unbalance.line_to_line(bus_v))
 
@@ -96,15 +96,14 @@ def _unbalance_metrics(run: Trajectory) -> dict[str, float]:
         "lvur_max_percent": _highest(unbalance.lvur_percent(line_v)),
         "pui_mean_percent": _mean(unbalance.pui_percent(np.abs(current_a), rating_a)),
         "neutral_current_p95_a": _p95(neutral_a),
-        "neutral_current_max_a": _highest(unbalance.branch_neutral_a(branches_with_neutral(run), run.node_v)),
+        "neutral_current_max_a": _highest(derived.neutral_a(run)),
         "neutral_voltage_max_v": _highest(np.abs(run.node_v[:, feeder.neutral_nodes])),
         "i2_p95_a": _p95(unbalance.negative_sequence_current_a(current_a)),
     }
 
 
 def _loading_metrics(run: Trajectory) -> dict[str, float]:
-    line_ratings_a = np.array([line.rating_a for line in run.rated_lines])
-    lines = transformer.worst_phase_percent(np.abs(run.line_current_a), line_ratings_a)
+    lines = derived.line_percent(run)
     return {
         **areas.worst_loading(run),
         "line_peak_percent": _highest(lines),
@@ -157,13 +156,17 @@ def _service_metrics(run: Trajectory) -> dict[str, float]:
     wanted_kwh = by_customer(servable_kwh)
     # what one stay got beyond its need does not make up for another stay of the same home
     credited_kwh = by_customer(servable_kwh - short_kwh)
+    cost_eur = energy.cost_eur(run.net_kw, run.exogenous.tariff_eur_per_kwh, run.step_min)
+    penalty_eur = energy.unserved_penalty_eur(unserved_kwh)
     return {
         "ev_delivered_kwh": float(run.delivered_kwh.sum()),
         "ev_unserved_kwh": unserved_kwh,
         "ev_unservable_kwh": float(run.unservable_kwh.sum()),
         "ev_served_min_percent": fairness.ev_served_min_percent(credited_kwh, wanted_kwh),
         "jain_ev_served": fairness.jain(fairness.served_share(credited_kwh, wanted_kwh)),
-        "cost_eur": energy.cost_eur(run.net_kw, run.exogenous.tariff_eur_per_kwh, unserved_kwh, run.step_min),
+        "cost_eur": cost_eur,
+        "unserved_penalty_eur": penalty_eur,
+        "cost_with_penalty_eur": cost_eur + penalty_eur,
         "withheld_kwh": energy.withheld_kwh(run.feeder.connection_kw, run.import_cap_kw, run.plugged, run.step_min),
     }
 
@@ -200,17 +203,6 @@ def _front_metrics(run: Trajectory) -> dict[str, float]:
         "regret_mean_a": _mean(regret_a[judged]),
         "regret_kwh": _of_known(regret_kwh[judged], lambda known: sum(known.tolist())),
     }
-
-
-def branches_with_neutral(run: Trajectory) -> list[Branch]:
-    """All with a neutral conductor of their own, and the watched ones with three phases."""
-    watched = {branch.name for branch in run.feeder.monitored_branches if {1, 2, 3} <= set(branch.phases)}
-    return [branch for branch in run.feeder.network.branches if branch.neutral_rows or branch.name in watched]
-
-
-def vuf_windows_percent(run: Trajectory) -> Float:
-    """Unbalance factor at the customers' buses with three phases, 10-minute rms, shape (window, bus) [%]."""
-    return voltage_quality.ten_minute_rms(unbalance.vuf_percent(run.three_phase_customer_v), run.step_min)
 
 
 def _source_kw(run: Trajectory) -> Float:

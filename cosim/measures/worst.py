@@ -10,8 +10,7 @@ import numpy as np
 
 from cosim.contract import Branch
 from cosim.measures._arrays import Float
-from cosim.measures.scoreboard import branches_with_neutral, vuf_windows_percent
-from cosim.measures.unbalance import branch_neutral_a
+from cosim.measures.derived import line_phases_percent, neutral_a, neutral_branches, vuf_windows_percent
 from cosim.measures.voltage_quality import WINDOW_MIN
 from cosim.trajectory import Trajectory
 
@@ -40,7 +39,7 @@ def worst_moments(run: Trajectory) -> dict[str, Place]:
     buses = feeder.network.node_buses
     phase_of = [phase for phases in feeder.customer_phases for phase in phases]
     windings = [column for column, limit in enumerate(feeder.limits) if limit.kind != "line"]
-    neutral_nodes, with_neutral = feeder.neutral_nodes, branches_with_neutral(run)
+    neutral_nodes, with_neutral = feeder.neutral_nodes, neutral_branches(run)
 
     def area_at(bus: str) -> str:
         return feeder.area_of_bus[bus].name if bus in feeder.area_of_bus else ""
@@ -69,10 +68,6 @@ def worst_moments(run: Trajectory) -> dict[str, Place]:
         return in_branch(line, phase=f"{_PHASES[phase - 1]}{half}")
 
     terminal_pu = run.terminal_v / feeder.customer_nominal_v[customer]
-    ratings_a = np.array([line.rating_a for line in run.rated_lines])
-    has_phase = np.array([[column in line.columns for column in range(3)] for line in run.rated_lines], dtype=bool)
-    line_percent = 100.0 * np.abs(run.line_current_a) / ratings_a[:, None]
-    line_percent = np.where(has_phase.reshape(-1, 3), line_percent, np.nan).reshape(run.steps, -1)
     found: dict[str, Place | None] = {
         "voltage_min_pu": _extreme(run, -terminal_pu, at_terminal),
         "voltage_max_pu": _extreme(run, terminal_pu, at_terminal),
@@ -80,10 +75,8 @@ def worst_moments(run: Trajectory) -> dict[str, Place]:
             run, vuf_windows_percent(run), lambda column: at_bus(run.three_phase_customer_buses[column]), WINDOW_MIN
         ),
         "transformer_peak_percent": _extreme(run, run.limit_percent[:, windings], at_winding),
-        "line_peak_percent": _extreme(run, line_percent, of_line),
-        "neutral_current_max_a": _extreme(
-            run, branch_neutral_a(with_neutral, run.node_v), lambda column: in_branch(with_neutral[column])
-        ),
+        "line_peak_percent": _extreme(run, line_phases_percent(run).reshape(run.steps, -1), of_line),
+        "neutral_current_max_a": _extreme(run, neutral_a(run), lambda column: in_branch(with_neutral[column])),
         "neutral_voltage_max_v": _extreme(
             run, np.abs(run.node_v[:, neutral_nodes]), lambda column: at_bus(buses[neutral_nodes[column]])
         ),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from oracles import textbook
-from oracles.street import Solved, Street
+from oracles.street import Solved, Street, solve_again
 from oracles.tables import BUS as BUS_OF
 from oracles.tables import (
     CARS_AT_HOME,
@@ -24,6 +24,7 @@ from oracles.tables import (
     WATCHED,
     Columns,
     by_home,
+    five_minutes,
     hot_spot_c,
     lines_percent,
     t1_percent,
@@ -87,7 +88,9 @@ def metrics_of(street: Street, label: str, now: Solved) -> dict[str, float]:
         "ev_unservable_kwh": (cars["energy_kwh"] - cars["servable"]).sum(),
         "ev_served_min_percent": 100.0 * served.min(),
         "jain_ev_served": served.sum() ** 2 / (len(served) * (served**2).sum()),
-        "cost_eur": (import_kwh.sum(axis=1) * TARIFF).sum() - 0.05 * export_kwh.sum() + 0.5 * short.sum(),
+        "cost_eur": (paid := (import_kwh.sum(axis=1) * TARIFF).sum() - 0.05 * export_kwh.sum()),
+        "unserved_penalty_eur": 0.5 * short.sum(),
+        "cost_with_penalty_eur": paid + 0.5 * short.sum(),
         "withheld_kwh": withheld.to_numpy().sum() * STEP_H,
         "setpoint_error_max_kw": max(over[np.isfinite(over)].max(initial=0.0), 0.0),
         "promise_error_max_kva": largest(np.abs(planned - np.abs(now.transformer_kva))),
@@ -95,7 +98,26 @@ def metrics_of(street: Street, label: str, now: Solved) -> dict[str, float]:
         "degraded_steps": steps["degraded"].sum(),
         "tap_changes": np.nan,  # nothing regulates
         **fronts_of(street, label),
+        **by_minute(street, home, by_home(street, label, "net_kvar")),
     }
+
+
+def by_minute(street: Street, home: dict[str, pd.DataFrame], net_kvar: pd.DataFrame) -> dict[str, float]:
+    """Extremes of every minute, solved in plain OpenDSS: demand and used sun as in the profiles, all else held."""
+    minutes, held = street.day.exogenous, np.repeat(np.arange(STEPS), 5)
+    of_step = {key: table.to_numpy()[held] for key, table in home.items()}
+    used = of_step["pv_kw"] / np.where(of_step["pv_available_kw"] > 0, of_step["pv_available_kw"], 1.0)
+    sun, demand, kvar = (
+        values[: len(held)] for values in (minutes.pv_available_kw, minutes.demand_kw, minutes.demand_kvar)
+    )
+    kw = of_step["net_kw"] + demand - of_step["demand_kw"] - (sun - of_step["pv_available_kw"]) * used
+    kvar = net_kvar.to_numpy()[held] + kvar - np.repeat(five_minutes(kvar), 5, axis=0)
+    now = solve_again(street.day.feeder.master, *(pd.DataFrame(power, columns=list(CUSTOMERS)) for power in (kw, kvar)))
+    pu = [
+        np.abs(now.bus_v(BUS_OF[customer]))[:, [phase - 1 for phase in phases]] / NOMINAL_V
+        for customer, phases in PHASES.items()
+    ]
+    return {"voltage_min_1min_pu": min(x.min() for x in pu), "voltage_max_1min_pu": max(x.max() for x in pu)}
 
 
 def en50160(pu: np.ndarray) -> bool:

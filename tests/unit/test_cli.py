@@ -371,7 +371,7 @@ def test_a_bug_becomes_a_stopped_run(tmp_path, monkeypatch):
 
 
 def test_folders_are_compared_run_by_run(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "_out", Console(width=400))
+    monkeypatch.setattr(cli, "_out", Console(width=600))
     for name, margin in (("loose", "0.0"), ("tight", "20.0")):
         command = ["run", "two_bus_evening", "--controllers", "none,equal_share", "--out", str(tmp_path / name)]
         assert run(*command, "--option", f"equal_share.margin_percent={margin}", "--quiet", "--no-figures")[0] == 0

@@ -168,12 +168,12 @@ def test_a_transformer_without_rating_shows_amperes(sunny, tmp_path):
 def test_scoreboard_marks_best_and_violated_but_never_a_run_that_stopped(sunny):
     _, runs = sunny
     metrics = boards(runs)
-    metrics["failing"]["cost_eur"] = -100.0
-    metrics["planner"]["cost_eur"] = -50.0
+    metrics["failing"]["cost_with_penalty_eur"] = -100.0
+    metrics["planner"]["cost_with_penalty_eur"] = -50.0
     metrics["none"]["voltage_max_pu"] = 1.2
     found = {row.name: row for _, group in rows(shown(runs, metrics)) for row in group}
     column = {label: number for number, label in enumerate(runs)}
-    cost = found["cost_eur"]
+    cost = found["cost_with_penalty_eur"]
     assert [cell.best for cell, _ in cost.cells] == [label == "planner" for label in runs]
     assert cost.metric.direction[1] == "lower is better"
     assert found["voltage_max_pu"].cells[column["none"]][0].violated

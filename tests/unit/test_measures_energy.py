@@ -8,12 +8,14 @@ from hypothesis.extra.numpy import arrays
 
 from cosim.measures import (
     balance_error_percent,
+    bills_eur,
     cost_eur,
     curtailed_kwh,
     curtailed_max_home_percent,
     energy_kwh,
     export_kwh,
     import_kwh,
+    unserved_penalty_eur,
     withheld_kwh,
 )
 
@@ -46,7 +48,13 @@ def test_curtailment_in_total_and_of_the_worst_home():
 def test_bill_by_hand():
     tariff = np.array([0.30, 0.10, 0.20])
     drawn = 2.0 * 0.30 + 4.0 * 0.10 + 0.5 * 0.20
-    assert cost_eur(NET_KW, tariff, 3.0, 60) == pytest.approx(drawn - 0.05 * 4 + 0.50 * 3)
+    assert cost_eur(NET_KW, tariff, 60) == pytest.approx(drawn - 0.05 * 4)
+    bills = bills_eur(NET_KW, tariff, 60)
+    assert bills.sum() == pytest.approx(drawn - 0.05 * 4)
+    assert bills == pytest.approx([cost_eur(NET_KW[:, [home]], tariff, 60) for home in range(2)])
+    own = np.stack([tariff, 2 * tariff], axis=1)  # a tariff for each home
+    assert bills_eur(NET_KW, own, 60)[1] == pytest.approx(cost_eur(NET_KW[:, [1]], 2 * tariff, 60))
+    assert unserved_penalty_eur(3.0) == 1.5
 
 
 def test_withheld_counts_only_slots_with_a_car_and_a_cap():

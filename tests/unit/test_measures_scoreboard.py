@@ -32,7 +32,8 @@ FIXED_NAMES = [
     "transformer_hot_spot_max_c", "transformer_ageing_h", "line_peak_percent", "line_overload_min", "losses_kwh",
     "import_kwh", "export_kwh", "pv_available_kwh", "pv_curtailed_kwh", "pv_curtailed_max_home_percent",
     "ev_delivered_kwh", "ev_unserved_kwh", "ev_unservable_kwh", "ev_served_min_percent", "jain_ev_served",
-    "cost_eur", "withheld_kwh", "setpoint_error_max_kw", "promise_error_max_kva", "solve_gap_max", "degraded_steps",
+    "cost_eur", "unserved_penalty_eur", "cost_with_penalty_eur", "withheld_kwh", "setpoint_error_max_kw",
+    "promise_error_max_kva", "solve_gap_max", "degraded_steps",
 ]  # fmt: skip
 
 
@@ -246,7 +247,9 @@ def test_service_and_bill(metrics):
     assert metrics["ev_served_min_percent"] == 0
     assert metrics["jain_ev_served"] == pytest.approx(0.5)
     drawn_eur = (12 + 1) * 0.1 + (2 + 1) * 0.3
-    assert metrics["cost_eur"] == pytest.approx(drawn_eur - 0.05 * metrics["export_kwh"] + 0.5 * 3)
+    assert metrics["cost_eur"] == pytest.approx(drawn_eur - 0.05 * metrics["export_kwh"])
+    assert metrics["unserved_penalty_eur"] == 0.5 * 3
+    assert metrics["cost_with_penalty_eur"] == pytest.approx(metrics["cost_eur"] + 0.5 * 3)
     assert metrics["withheld_kwh"] == pytest.approx(14 - 11.5)
 
 

@@ -107,7 +107,7 @@ def test_it_names_every_controller_assumption_and_reason(day, tmp_path):
     assert missing
     for figure in missing:
         assert figure.caption in text
-    assert "cost to all homes" in text
+    assert "what all homes pay" in text
     assert "import × tariff - export × 0.05 EUR/kWh" in text
     assert "inputs_sha256.feeder/Master.dss" in text
 

@@ -1,0 +1,64 @@
+"""What several measures, tables and figures make of one run: computed once, when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from cosim.contract import Branch
+from cosim.measures import voltage_quality
+from cosim.measures._arrays import Float, ratio
+from cosim.measures.unbalance import branch_neutral_a, vuf_percent
+from cosim.trajectory import Trajectory
+
+Found = TypeVar("Found")
+
+
+def _once(work: Callable[[Trajectory], Found]) -> Callable[[Trajectory], Found]:
+    """Keep what is found of a run for as long as the run is there."""
+    known: WeakKeyDictionary[Trajectory, Found] = WeakKeyDictionary()
+
+    @wraps(work)
+    def kept(run: Trajectory) -> Found:
+        if run not in known:
+            known[run] = work(run)
+        return known[run]
+
+    return kept
+
+
+@_once
+def line_phases_percent(run: Trajectory) -> Float:
+    """Loading of every phase of the rated lines, shape (step, line, 3) [%]; nan where a line has no such phase."""
+    rating_a = np.array([line.rating_a for line in run.rated_lines])[:, None]
+    has_phase = np.array([[column in line.columns for column in range(3)] for line in run.rated_lines], dtype=bool)
+    return np.where(has_phase.reshape(-1, 3), 100 * ratio(np.abs(run.line_current_a), rating_a), np.nan)
+
+
+@_once
+def line_percent(run: Trajectory) -> Float:
+    """Loading of the worst phase of the rated lines, shape (step, line) [%]."""
+    return np.asarray(np.fmax.reduce(line_phases_percent(run), axis=2))
+
+
+@_once
+def neutral_branches(run: Trajectory) -> list[Branch]:
+    """All with a neutral conductor of their own, and the watched ones with three phases."""
+    watched = {branch.name for branch in run.feeder.monitored_branches if {1, 2, 3} <= set(branch.phases)}
+    return [branch for branch in run.feeder.network.branches if branch.neutral_rows or branch.name in watched]
+
+
+@_once
+def neutral_a(run: Trajectory) -> Float:
+    """Current of every neutral conductor, in the order of `neutral_branches`, shape (step, branch) [A]."""
+    return branch_neutral_a(neutral_branches(run), run.node_v)
+
+
+@_once
+def vuf_windows_percent(run: Trajectory) -> Float:
+    """Unbalance factor at the customers' buses with three phases, 10-minute rms, shape (window, bus) [%]."""
+    return voltage_quality.ten_minute_rms(vuf_percent(run.three_phase_customer_v), run.step_min)

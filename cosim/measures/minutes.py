@@ -1,0 +1,79 @@
+"""What the steps of a run hide: its extreme voltages had household demand and sun been followed minute by minute."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cosim.contract import Exogenous, Int, Predictor
+from cosim.measures._arrays import Float
+from cosim.threads import ONE_THREAD
+from cosim.trajectory import Trajectory
+
+_BATCH_STEPS = 288
+_MOST_STEPS = 7 * _BATCH_STEPS
+_NO_DETAIL_KW = 1e-9
+
+
+@ONE_THREAD
+def minute_extremes(run: Trajectory, minutes: Exogenous, network: Predictor) -> dict[str, float]:
+    """Lowest and highest voltage at a customer in a replay of a run at the resolution of its profiles.
+
+    Household demand, available sun and source voltage follow the profiles; a roof gives the same share of its sun, and
+    all else (cars, other devices, reactive power of inverters) keeps the mean of its step, so energies are those of the
+    run. Of a run of more than 2016 steps those with the lowest and the highest voltages are replayed; steps without a
+    power flow are left out.
+
+    Parameters
+    ----------
+    run : Trajectory
+        What happened, in steps that are a multiple of those of the profiles.
+    minutes : Exogenous
+        The same day before it was averaged to the steps of the run, or a longer one.
+    network : Predictor
+        Of the same feeder, whose loads take constant power.
+
+    Returns
+    -------
+    dict of str to float
+        ``voltage_min_1min_pu`` and ``voltage_max_1min_pu``, of the customer's nominal; nan where some minute has no
+        power flow. Empty where the profiles hold no more than the steps do: of one length, or constant within them.
+    """
+    parts = round(run.step_min / minutes.step_min)
+    if parts <= 1 or minutes.steps < parts * run.steps:
+        return {}
+    inside = {name: _deviation(getattr(minutes, name), run.steps, parts) for name in ("demand_kw", "demand_kvar")}
+    used = np.divide(
+        run.pv_kw, run.exogenous.pv_available_kw, out=np.zeros_like(run.pv_kw), where=run.exogenous.pv_available_kw > 0
+    )
+    inside["pv_kw"] = _deviation(minutes.pv_available_kw, run.steps, parts) * used[:, None]
+    if not any((np.abs(part) > _NO_DETAIL_KW).any() for part in inside.values()):
+        return {}
+    port_nominal_v = run.feeder.port_nominal_v
+    source_pu = minutes.source_pu[: parts * run.steps].reshape(run.steps, parts)
+    lowest, highest = np.inf, -np.inf
+    replayed = _steps_to_replay(run)
+    for some in np.array_split(replayed, -(-len(replayed) // _BATCH_STEPS)):
+        net_kw = run.net_kw[some, None] + inside["demand_kw"][some] - inside["pv_kw"][some]
+        net_kvar = run.net_kvar[some, None] + inside["demand_kvar"][some]
+        customers = net_kw.shape[-1]
+        loads = net_kw.reshape(-1, customers), net_kvar.reshape(-1, customers)
+        found = network.predict(*loads, source_pu[some].reshape(-1))
+        pu = np.abs(found.voltage_v) / port_nominal_v
+        lowest, highest = np.minimum(lowest, pu.min()), np.maximum(highest, pu.max())
+    return {"voltage_min_1min_pu": float(lowest), "voltage_max_1min_pu": float(highest)}
+
+
+def _deviation(values: Float, steps: int, parts: int) -> Float:
+    """How far a quantity is from the mean of its step, shape (step, part, customer)."""
+    by_step = values[: steps * parts].reshape(steps, parts, -1)
+    return np.asarray(by_step - by_step.mean(axis=1, keepdims=True))
+
+
+def _steps_to_replay(run: Trajectory) -> Int:
+    solved = np.setdiff1d(np.arange(run.steps), [one.step for one in run.collapses])
+    if len(solved) <= _MOST_STEPS:
+        return solved
+    half = _MOST_STEPS // 2
+    pu = run.voltage_v[solved] / run.feeder.customer_nominal_v
+    extreme: Int = np.union1d(pu.min(axis=1).argsort()[:half], pu.max(axis=1).argsort()[-half:])
+    return np.asarray(solved[extreme])
