@@ -13,7 +13,7 @@ from cosim.errors import Fault, collecting, refuse
 from cosim.feeders.clock import Clock
 from cosim.feeders.find import OF_THE_FEEDER, Join, household_sets
 from cosim.feeders.households import draw_columns, draw_households
-from cosim.feeders.join import Told, join_columns, unheard
+from cosim.feeders.join import Told, by_customer, unheard
 from cosim.feeders.profiles import PvFleet, ambient_temperature_c, draw_pv, read_pv, tariff_eur_per_kwh
 from cosim.feeders.series import DAY_MIN, Series
 from cosim.feeders.sessions import draw_sessions, read_sessions
@@ -154,8 +154,6 @@ def _households(feeder: Feeder, spec: DaySpec, rng: Streams, day: int, told: Tol
     profiles, count = spec.profiles, len(feeder.customers)
     if isinstance(profiles, str) or profiles.source in household_sets():
         return draw_households(profiles, count, spec.start, spec.minutes, rng("households"), day=day)
-    for warning in profiles.warnings:
-        told(warning)
 
     def draws() -> Int:
         if (many := len(profiles.names)) < count:
@@ -165,15 +163,15 @@ def _households(feeder: Feeder, spec: DaySpec, rng: Streams, day: int, told: Tol
             )
         return draw_columns(many, count, rng("households"))
 
-    column = join_columns(profiles.names, feeder.customers, profiles.source, told, how=spec.join, draws=draws)
-    return np.take(profiles.over(spec.start, spec.minutes, day=day), column, axis=1)
+    demand_kw, _ = by_customer(
+        profiles, feeder.customers, spec.start, spec.minutes, told, day=day, how=spec.join, draws=draws
+    )
+    return demand_kw
 
 
 def _roofs(feeder: Feeder, spec: DaySpec, rng: Streams, day: int, told: Told) -> PvFleet:
     """Roof plants: own ones by name, else drawn."""
     if spec.pv_profiles is not None:
-        for warning in spec.pv_profiles.warnings:
-            told(warning)
         return read_pv(
             spec.pv_profiles, feeder.customers, spec.start, spec.minutes, told, day=day, inverters=spec.pv_inverters
         )

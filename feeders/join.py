@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cosim.errors import Fault, InputError, meant, refuse
+from cosim.errors import Fault, InputError, collecting, meant, refuse
 from cosim.feeders.find import Join
+from cosim.feeders.series import Series
 from cosim.feeders.tables import find_faults, listed, numbers, read_table, told_once
 
 Float = NDArray[np.float64]
@@ -32,6 +34,36 @@ def rows_of(names: Sequence[str], customers: Sequence[str]) -> Int:
     folded = {name.casefold(): row for row, name in enumerate(customers)}  # to OpenDSS LOAD1 is load1
     stripped = [str(name).strip() for name in names]
     return np.array([exact.get(name, folded.get(name.casefold(), -1)) for name in stripped], np.int64)
+
+
+def by_customer(
+    series: Series,
+    customers: Sequence[str],
+    start: datetime,
+    minutes: int,
+    told: Told,
+    *,
+    day: int = 0,
+    how: Join | None = None,
+    missing: str = "",
+    draws: Callable[[], Int] | None = None,
+) -> tuple[Float, Int]:
+    """Values of own series for every customer and minute, 0 where one has none, and each customer's column or -1.
+
+    ``start``, ``minutes`` and ``day`` are those of `Series.over`, all else those of `join_columns`; faults of both are
+    raised together, and the warnings of the series are told.
+    """
+    for warning in series.warnings:
+        told(warning)
+    faults: list[Fault] = []
+    column: Int = np.zeros(len(customers), np.int64)
+    values: Float = np.zeros((minutes, len(series.names)))
+    with collecting(faults):
+        column = join_columns(series.names, customers, series.source, told, how=how, missing=missing, draws=draws)
+    with collecting(faults):
+        values = series.over(start, minutes, day=day)
+    refuse(faults)
+    return np.where(column >= 0, np.take(values, column, axis=1), 0.0), column
 
 
 def join_columns(
@@ -98,30 +130,38 @@ def join_columns(
 def _by_name(
     names: Sequence[str], rows: Int, customers: Sequence[str], where: str, told: Told, missing: str, draws: bool
 ) -> Int:
-    surplus = [name for name, row in zip(names, rows, strict=True) if row < 0]
     twice = [row for row, count in Counter(rows[rows >= 0].tolist()).items() if count > 1]
     faults = [
         Fault(where, customers[row], "has several columns, in other capital letters", "keep one of them")
         for row in twice
     ]
-    absent = [name for row, name in enumerate(customers) if row not in set(rows.tolist())]
-    if absent and (not missing or len(absent) == len(customers)):
-        whose = f"{len(absent)} of {len(customers)} customers have no column ({listed(absent)})"
-        strangers = f", and {len(surplus)} columns are of no customer ({listed(surplus)})" if surplus else ""
-        others = 'join = "order" (as `cosim feeder` lists customers) or "draw" (any home any column)'
-        otherwise = f"name columns by customers{f', or write {others}' if draws else ''}"
-        remedy = meant(surplus[0], absent, otherwise) if surplus else otherwise
-        if remedy != otherwise:
-            remedy = f"'{surplus[0]}': {remedy} {otherwise}"
-        faults.append(Fault(where, "columns", whose + strangers, remedy))
+    others = ', or write join = "order" (as `cosim feeder` lists customers) or join = "draw" (any home any column)'
+    remedy = f"name columns as `cosim feeder` lists customers{others if draws else ''}"
+    faults += _strangers(names, rows, customers, where, "columns", "column", told, missing, remedy)
     refuse(faults)
-    if surplus:
-        told(f"{where}: {len(surplus)} columns are of no customer and left out ({listed(surplus)})")
-    if absent:
-        told(f"{where}: {len(absent)} of {len(customers)} customers have no column: each {missing}")
     column = np.full(len(customers), -1, np.int64)
     column[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
     return column
+
+
+def _strangers(
+    names: Sequence[str], rows: Int, customers: Sequence[str], where: str, key: str, part: str, told: Told,
+    missing: str, remedy: str,
+) -> list[Fault]:  # fmt: skip
+    """Tell what is of no customer; return the fault of customers that have nothing, where that may not be."""
+    surplus = [name for name, row in zip(names, rows, strict=True) if row < 0]
+    absent = [customers[row] for row in np.setdiff1d(np.arange(len(customers)), rows)]
+    without = f"{len(absent)} of {len(customers)} customers have no {part} ({listed(absent)})"
+    strangers = f"{len(surplus)} {part}{'s' * (len(surplus) != 1)} of no customer ({listed(surplus)})"
+    if absent and (not missing or len(absent) == len(customers)):
+        near = meant(surplus[0], absent, "") if surplus else ""
+        doubt = f"for '{surplus[0]}' {near} Else " if near else ""
+        return [Fault(where, key, f"{without}{f'; {strangers}' if surplus else ''}", doubt + remedy)]
+    if surplus:
+        told(f"{where}: left out: {strangers}")
+    if absent:
+        told(f"{where}: {without}: each {missing}")
+    return []
 
 
 def _numbered(names: Sequence[str]) -> bool:
@@ -193,17 +233,9 @@ def read_customer_table(
         bad = (column < low) | (column > high)
         remedy = f"give {what}, {low:g} to {high:g}"
         faults += find_faults(bad, column, where, name, "out of range: {:g}", remedy)
-    absent = [name for row, name in enumerate(customers) if row not in set(rows.tolist())]
-    surplus = [name for name, row in zip(names, rows, strict=True) if row < 0]
-    if (absent and not missing) or len(absent) == len(customers):
-        strangers = f", and {len(surplus)} rows are of no customer ({listed(surplus)})" if surplus else ""
-        problem = f"{len(absent)} of {len(customers)} customers have no row ({listed(absent)}){strangers}"
-        faults.append(Fault(where, CUSTOMER, problem, "use the names that `cosim feeder` lists"))
+    remedy = "use the names that `cosim feeder` lists"
+    faults += _strangers(list(names), rows, customers, where, CUSTOMER, "row", told, missing, remedy)
     refuse(told_once(faults))
-    if surplus:
-        told(f"{where}: {len(surplus)} rows are of no customer and left out ({listed(surplus)})")
-    if absent:
-        told(f"{where}: {len(absent)} of {len(customers)} customers have no row: each {missing}")
     of_customers = {name: np.full(len(customers), np.nan) for name in values}
     for name, column in values.items():
         of_customers[name][rows[rows >= 0]] = column[rows >= 0]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cosim.errors import Fault, InputError, refuse
 from cosim.feeders.clouds import CLOUDS, DAY_MIN, clear_sky_index
-from cosim.feeders.join import Told, join_columns, read_customer_table
+from cosim.feeders.join import Told, by_customer, read_customer_table
 from cosim.feeders.series import Quantity, Series
 from cosim.feeders.tables import refuse_out_of_range
 
@@ -195,7 +195,7 @@ def read_pv(
     InputError
         Where names do not match, the horizon is not covered, or a plant gives more than its inverter can.
     """
-    column = join_columns(profiles.names, customers, profiles.source, told, missing="has no roof plant")
+    available_kw, column = by_customer(profiles, customers, start, minutes, told, day=day, missing="has no roof plant")
     with_roof = column >= 0
     highest_kw = np.where(with_roof, profiles.means.max(axis=0)[column], 0.0)
     inverter_kva, kwp = highest_kw, highest_kw
@@ -216,7 +216,6 @@ def read_pv(
             )
             for row in above[:1]
         )  # fmt: skip
-    available_kw = np.where(with_roof, np.take(profiles.over(start, minutes, day=day), column, axis=1), 0.0)
     return PvFleet(available_kw, kwp, inverter_kva)
 
 
