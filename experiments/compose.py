@@ -14,9 +14,12 @@ from cosim.errors import Fault, InputError, collecting, refuse
 from cosim.experiments.day import Day, Place
 from cosim.experiments.forecast import make_forecast, too_perfect
 from cosim.experiments.scenario import ForecastTable, Scenario, find, read
+from cosim.feeders.clock import Clock
 from cosim.feeders.draw import DaySpec, draw_day
-from cosim.feeders.find import OF_THE_FEEDER
-from cosim.feeders.households import Profiles, read_profiles
+from cosim.feeders.find import OF_THE_FEEDER, household_sets
+from cosim.feeders.households import read_profiles
+from cosim.feeders.profiles import PV
+from cosim.feeders.series import Series, read_series
 from cosim.measures.own import find_own
 
 _UNSERVABLE_KWH = 0.01
@@ -106,16 +109,24 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
     return _told_of_missing_predictor(day)
 
 
-def _spec_of(scenario: Scenario) -> DaySpec:
+def _spec_of(scenario: Scenario, where: Path, faults: list[Fault]) -> DaySpec:
+    """Read the series that a scenario names; where one cannot be, a drawn one stands for it, to find all else wrong."""
     homes, cars, roofs = scenario.households, scenario.ev, scenario.pv
-    profiles: str | Profiles = homes.profiles
+    clock = Clock(scenario.start, scenario.zone)
+    profiles: str | Series = homes.profiles if homes.profiles == OF_THE_FEEDER else household_sets()[0]
+    pv_profiles = None
     if homes.profiles != OF_THE_FEEDER:
-        with collecting([]):  # what is wrong with them is told with all else that is wrong with the day
-            profiles = read_profiles(homes.profiles)
+        with collecting(faults, "households", where):
+            profiles = read_profiles(homes.profiles, clock, step_min=homes.profiles_step_min)
+    if roofs.profiles is not None:
+        with collecting(faults, "pv", where):
+            pv_profiles = read_series(roofs.profiles, "profiles", PV, clock, step_min=roofs.profiles_step_min)
     return DaySpec(
         start=scenario.start,
         minutes=scenario.minutes,
+        zone=scenario.zone,
         profiles=profiles,
+        join=homes.join,
         power_factor=homes.power_factor,
         ev_share=cars.share,
         ev_sessions=cars.sessions,
@@ -123,6 +134,8 @@ def _spec_of(scenario: Scenario) -> DaySpec:
         pv_share=roofs.share,
         pv_kwp=roofs.kwp,
         cloud=roofs.cloud,
+        pv_profiles=pv_profiles,
+        pv_inverters=roofs.inverters,
         tariff=scenario.tariff,
     )
 
@@ -136,10 +149,11 @@ def _told_of_missing_predictor(day: Day) -> Day:
 
 
 def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list[Fault]) -> Day | None:
-    spec = _spec_of(scenario)
+    spec = _spec_of(scenario, where, faults)
+    told = spec.clock.warnings(spec.minutes)
     forecasts: dict[ForecastTable, Forecast] = {}
     with collecting(faults, "", where):
-        exogenous = _with_devices(scenario, feeder, draw_day(feeder, spec, scenario.stream))
+        exogenous = _with_devices(scenario, feeder, draw_day(feeder, spec, scenario.stream, told=told.append))
         for table in dict.fromkeys([scenario.forecast, *map(scenario.forecast_of, scenario.runs)]):
             forecasts[table] = make_forecast(
                 exogenous,
@@ -153,7 +167,7 @@ def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list
     if unservable and scenario.strict:
         faults.append(Fault(str(where), "ev", unservable[0], "mend the sessions, or set strict = false"))
     perfect = [warning for forecast in forecasts.values() for warning in too_perfect(forecast, exogenous)]
-    warnings = [*feeder.warnings, *_reused(spec.profiles, feeder), *unservable, *perfect]
+    warnings = [*feeder.warnings, *told, *unservable, *perfect]
 
     def redraw(seed: int) -> Day:
         return compose(scenario.model_copy(update={"seed": seed}), where, feeder=feeder)
@@ -194,13 +208,3 @@ def _unservable(unservable_kwh: Float) -> list[str]:
         f"{many} of {unservable_kwh.size} EV sessions ask for {unservable_kwh.sum():.1f} kWh that nothing could serve"
     )
     return [told] if many else []
-
-
-def _reused(profiles: str | Profiles, feeder: Feeder) -> list[str]:
-    homes = len(feeder.customers)
-    if isinstance(profiles, str) or len(profiles.names) >= homes:
-        return []
-    return [
-        f"{profiles.source} holds {len(profiles.names)} profiles for {homes} homes: several homes share one, so their "
-        "peaks coincide more than those of different homes would"
-    ]

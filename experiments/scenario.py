@@ -28,7 +28,7 @@ from cosim.errors import Fault, InputError, meant, shares_faults
 from cosim.experiments import DEFAULT as DEFAULT
 from cosim.experiments.labels import Label, labels_fault
 from cosim.experiments.remedies import load_toml, refused, scenario_faults
-from cosim.feeders.find import Cloud, Tariff, check_profiles
+from cosim.feeders.find import Cloud, Join, Tariff, check_profiles, check_zone
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +79,7 @@ def _beside(value: str, folder: Path) -> str:
     return str(candidate.resolve()) if ("/" in value or "." in value) and candidate.exists() else value
 
 
-def _sessions(value: str) -> None:
+def _table_file(value: str) -> None:
     if not Path(value).is_file():
         remedy = "write the path of a CSV or Parquet file, or a share instead"
         raise InputError(Fault("", "", f"there is no file '{value}'", remedy))
@@ -172,6 +172,11 @@ class Homes(_Table):
     profiles: Annotated[str, _named_in_a_file(check_profiles)] = Field(
         "may_weekday", description="A shipped set, 'feeder' for the loads of the file, or a path"
     )
+    join: Join | None = Field(
+        None, description="Own profiles: by customers' names, in the order of columns, or any home any column",
+        examples=["name"],
+    )  # fmt: skip
+    profiles_step_min: float = Field(1.0, gt=0, le=1440, description="Of own profiles without a column time [min]")
     response: Literal["cheapest", "immediate"] = Field("cheapest", description="When a home charges inside its cap")
     noncompliant_share: Share = Field(
         0.0, validation_alias=_NONCOMPLIANT, description="Share of homes that ignore import caps"
@@ -187,7 +192,7 @@ class Cars(_Table):
     """Electric vehicles at home."""
 
     share: Share = Field(0.0, description="Share of homes with a car")
-    sessions: Annotated[str | None, _named_in_a_file(_sessions)] = Field(
+    sessions: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
         None, description="Path of own sessions (CSV or Parquet), instead of a share", examples=["my_cars.csv"]
     )
     efficiency: float = Field(0.9, gt=0, le=1, description="Battery energy per energy drawn")
@@ -206,9 +211,30 @@ class Roofs(_Table):
     share: Share = Field(0.0, description="Share of homes with a roof plant")
     kwp: float = Field(4.0, gt=0, le=100, description="Peak power of each [kWp]")
     cloud: Cloud = Field("partly_cloudy", description="Kind of day")
+    profiles: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
+        None, description="Path of own available power by customer [kW], instead of a share", examples=["my_roofs.csv"]
+    )
+    profiles_step_min: float = Field(1.0, gt=0, le=1440, description="Of own profiles without a column time [min]")
+    inverters: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
+        None, validate_default=True, description="Path of a table customer, inverter_kva", examples=["my_inverters.csv"]
+    )
     from_file: bool | list[str] = Field(
         False, description="PVSystems of the circuit that are roof plants of the customers there"
     )
+
+    @field_validator("profiles", mode="before")
+    @classmethod
+    def _not_both(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and info.data.get("share"):
+            raise refused(Fault("", "profiles", "is given together with share", "keep one of the two, not both"))
+        return value
+
+    @field_validator("inverters", mode="before")
+    @classmethod
+    def _of_own_roofs(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and info.data.get("profiles") is None:
+            raise refused(Fault("", "inverters", "is given without profiles", "give profiles too, or leave it out"))
+        return value
 
 
 class BatteryTable(_Table):
@@ -304,6 +330,10 @@ class Scenario(_Table):
     )
     seed: int = Field(1, ge=0)
     start: datetime = Field(strict=False, description="Local clock of the first step")  # TOML's own, or ISO text
+    zone: str | None = Field(
+        None, description="IANA zone of that clock: sun in summer time, and times of files with offsets",
+        examples=["Europe/London"],
+    )  # fmt: skip
     horizon_h: float = Field(24.0, gt=0, le=24 * 31, description="Length of the day [h]")
     step_min: int = Field(5, ge=1, le=60, description="Length of a step [min]")
     control_min: int = Field(15, ge=1, le=240, validate_default=True, description="Time between decisions [min]")
@@ -351,6 +381,16 @@ class Scenario(_Table):
         if value.tzinfo is not None:
             remedy = f"write start = {value.replace(tzinfo=None).isoformat()}"
             raise refused(Fault("", "start", "start must be a local clock time without a zone", remedy))
+        return value
+
+    @field_validator("zone")
+    @classmethod
+    def _known(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and (start := info.data.get("start")):
+            try:
+                check_zone(value, start)
+            except InputError as error:
+                raise refused(*error.faults) from None
         return value
 
     @field_validator("control_min")

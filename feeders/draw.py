@@ -10,9 +10,12 @@ import numpy as np
 
 from cosim.contract import Exogenous, Feeder, Float, Int, LoadShape
 from cosim.errors import Fault, collecting, refuse
-from cosim.feeders.find import OF_THE_FEEDER
-from cosim.feeders.households import DAY_MIN, Profiles, draw_households
-from cosim.feeders.profiles import ambient_temperature_c, draw_pv, tariff_eur_per_kwh
+from cosim.feeders.clock import Clock
+from cosim.feeders.find import OF_THE_FEEDER, Join, household_sets
+from cosim.feeders.households import draw_columns, draw_households
+from cosim.feeders.join import Told, by_customer, unheard
+from cosim.feeders.profiles import PvFleet, ambient_temperature_c, draw_pv, read_pv, tariff_eur_per_kwh
+from cosim.feeders.series import DAY_MIN, Series
 from cosim.feeders.sessions import draw_sessions, read_sessions
 
 _YEAR_DAYS = 365
@@ -32,8 +35,12 @@ class DaySpec:
         Local clock of the first minute.
     minutes : int
         Length [min].
-    profiles : str or Profiles
-        Household demand: a shipped set, a path, profiles as read, or ``feeder`` for the loads of the circuit's file.
+    zone : str, optional
+        Zone of that clock; None: standard time of the place's hour zone, all year.
+    profiles : str or Series
+        Household demand: a shipped set, own profiles as read, or ``feeder`` for the loads of the circuit's file.
+    join : {"name", "order", "draw"}, optional
+        How own profiles are given to customers; see `join_columns`.
     power_factor : float
         Of household demand, inductive.
     ev_share : float
@@ -46,13 +53,19 @@ class DaySpec:
         Share of homes with a roof plant, and its size [kWp].
     cloud : str
         Kind of day: ``clear``, ``partly_cloudy``, ``overcast``.
+    pv_profiles : Series, optional
+        What own roof plants could feed in, instead of a share.
+    pv_inverters : str, optional
+        Path of a table of their ratings.
     tariff : str
         A shipped tariff.
     """
 
     start: datetime
     minutes: int
-    profiles: str | Profiles = "may_weekday"
+    zone: str | None = None
+    profiles: str | Series = "may_weekday"
+    join: Join | None = None
     power_factor: float = 0.95
     ev_share: float = 0.0
     ev_sessions: str | None = None
@@ -60,10 +73,17 @@ class DaySpec:
     pv_share: float = 0.0
     pv_kwp: float = 4.0
     cloud: str = "partly_cloudy"
+    pv_profiles: Series | None = None
+    pv_inverters: str | None = None
     tariff: str = "three_band"
 
+    @property
+    def clock(self) -> Clock:
+        """Local clock of the day."""
+        return Clock(self.start, self.zone)
 
-def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0) -> Exogenous:
+
+def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told: Told = unheard) -> Exogenous:
     """Draw a day at one minute.
 
     Parameters
@@ -76,6 +96,8 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0) -> Ex
         Random numbers by part: ``households``, ``cars``, ``roofs``.
     day : int
         -1 is the day before, of the same homes, cars and roofs.
+    told : callable
+        Takes warnings of own data.
 
     Returns
     -------
@@ -93,21 +115,18 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0) -> Ex
         if spec.profiles == OF_THE_FEEDER:
             demand_kw, demand_kvar = feeder_demand(feeder, start + timedelta(days=day), minutes)
         else:
-            demand_kw = draw_households(spec.profiles, count, start, minutes, rng("households"), day=day)
+            demand_kw = _households(feeder, spec, rng, day, told)
             demand_kvar = demand_kw * float(np.tan(np.arccos(spec.power_factor)))
     with collecting(faults, "ev"):
         sessions = (
-            read_sessions(spec.ev_sessions, feeder.customers, start, minutes, efficiency=spec.ev_efficiency)
+            read_sessions(spec.ev_sessions, feeder.customers, spec.clock, minutes, efficiency=spec.ev_efficiency)
             if spec.ev_sessions is not None
             else draw_sessions(
                 count, spec.ev_share, start, minutes, rng("cars"), efficiency=spec.ev_efficiency, day=day
             )
         )
     with collecting(faults, "pv"):
-        pv = draw_pv(
-            count, spec.pv_share, spec.pv_kwp, feeder.latitude_deg, feeder.longitude_deg, start, minutes, rng("roofs"),
-            cloud=spec.cloud, day=day,
-        )  # fmt: skip
+        pv = _roofs(feeder, spec, rng, day, told)
     available_kw, inverter_kva = pv.pv_available_kw.copy(), pv.inverter_kva.copy()
     for customer, roof in feeder.roofs:
         value = _values(roof.available, start + timedelta(days=day), minutes)
@@ -128,6 +147,38 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0) -> Ex
         ambient_c=ambient_temperature_c(start, minutes, feeder.latitude_deg),
         source_pu=np.full(minutes, np.nan),
     )
+
+
+def _households(feeder: Feeder, spec: DaySpec, rng: Streams, day: int, told: Told) -> Float:
+    """Demand of the homes: own profiles by name, sets and pools drawn."""
+    profiles, count = spec.profiles, len(feeder.customers)
+    if isinstance(profiles, str) or profiles.source in household_sets():
+        return draw_households(profiles, count, spec.start, spec.minutes, rng("households"), day=day)
+
+    def draws() -> Int:
+        if (many := len(profiles.names)) < count:
+            told(
+                f"{profiles.source} holds {many} profiles for {count} homes: several homes share one, so their peaks "
+                "coincide more than those of different homes would"
+            )
+        return draw_columns(many, count, rng("households"))
+
+    demand_kw, _ = by_customer(
+        profiles, feeder.customers, spec.start, spec.minutes, told, day=day, how=spec.join, draws=draws
+    )
+    return demand_kw
+
+
+def _roofs(feeder: Feeder, spec: DaySpec, rng: Streams, day: int, told: Told) -> PvFleet:
+    """Roof plants: own ones by name, else drawn."""
+    if spec.pv_profiles is not None:
+        return read_pv(
+            spec.pv_profiles, feeder.customers, spec.start, spec.minutes, told, day=day, inverters=spec.pv_inverters
+        )
+    return draw_pv(
+        len(feeder.customers), spec.pv_share, spec.pv_kwp, feeder.latitude_deg, feeder.longitude_deg, spec.start,
+        spec.minutes, rng("roofs"), cloud=spec.cloud, day=day, ahead_of_utc=spec.clock.ahead_of_utc,
+    )  # fmt: skip
 
 
 def feeder_demand(feeder: Feeder, begin: datetime, minutes: int) -> tuple[Float, Float]:

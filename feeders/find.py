@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cosim import plugins
 from cosim.errors import Fault, InputError, meant
@@ -14,6 +16,8 @@ GROUP = "cosim.feeders"
 
 Cloud = Literal["clear", "partly_cloudy", "overcast"]
 Tariff = Literal["three_band"]
+Join = Literal["name", "order", "draw"]
+"""How columns of own profiles are given to customers."""
 
 OF_THE_FEEDER = "feeder"
 """As profiles: the loads of the circuit's own file."""
@@ -79,3 +83,16 @@ def check_profiles(name_or_path: str) -> None:
     if name_or_path not in known and not os.path.isfile(name_or_path):
         remedy = meant(name_or_path, known, f"write the path of a file, or one of {', '.join(known)}")
         raise InputError(Fault("", "", f"there is no set or file '{name_or_path}'", remedy))
+
+
+def check_zone(zone: str, start: datetime) -> None:
+    """Refuse a zone that is not there, and a start that is no moment of its clock, or two."""
+    try:
+        clock = ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        remedy = "write an IANA name such as Europe/London (where the system has no list of zones: pip install tzdata)"
+        raise InputError(Fault("", "zone", f"there is no zone '{zone[:80]}'", remedy)) from None
+    offsets = {start.replace(tzinfo=clock, fold=fold).utcoffset() for fold in (0, 1)}
+    if len(offsets) > 1:
+        problem = f"{start.isoformat()} is no moment of {zone}, or two: the clock changes"
+        raise InputError(Fault("", "zone", problem, "begin an hour or more before or after"))
