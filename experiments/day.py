@@ -24,6 +24,7 @@ from cosim.feeders.find import DATA
 from cosim.households import Behaviour
 from cosim.loop import run
 from cosim.measures import scoreboard
+from cosim.measures.balance import judged
 from cosim.measures.own import measure_own
 from cosim.reduced import ReducedNetwork
 from cosim.stepper import Stepper
@@ -196,7 +197,7 @@ class Day(Place):
             decide_limit_s=self.scenario.decide_limit_s,
             progress=progress,
         )
-        return Run(self, spec, controller, trajectory)
+        return Run(self, spec, controller, judged(trajectory))
 
     def stepper(self, *, engine: str = "opendss") -> Stepper:
         """The day one step at a time; ``reset(seed)`` draws it anew."""
@@ -252,7 +253,7 @@ class Run:
     controller : Controller
         As it was at the end.
     trajectory : Trajectory
-        Everything that happened.
+        Everything that happened; ``trajectory.invalid`` says why nothing of it may be used, where that is so.
     """
 
     day: Day

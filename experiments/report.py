@@ -97,6 +97,7 @@ def write_report(
         labels=runs.labels,
         stopped={label: runs.stopped(label) for label in runs.labels if runs.stopped(label)},
         why_stopped=manifest["stopped"] or "",
+        invalid=results.invalid,
         groups=groups,
         promises=promises if any(row.promised for row in promises) else (),
         releases=releases(promises),
@@ -167,11 +168,11 @@ def rows(runs: Runs) -> list[tuple[str, list[Row]]]:
 
 
 def _row(name: str, runs: Runs) -> Row:
-    """Return a row; a run that stopped early is shown but cannot be the best of it."""
+    """Return a row; a run that stopped early or is invalid is shown but cannot be the best of it."""
     standard = runs.reference.feeder.standard
     metric, why = metric_of(name, standard), {label: _inapplicable(name, run) for label, run in runs}
     values = {label: np.nan if why[label] else runs.metric(label, name) for label in runs.labels}
-    outside = [label for label, run in runs if metric.check or not run.complete]
+    outside = [label for label, run in runs if metric.check or run.invalid or not run.complete]
     made = cells(name, values, outside, dict.fromkeys(values, standard))
     for label, cell in made.items():
         if cell.violated:
