@@ -128,7 +128,9 @@ def print_comparison(folders: Sequence[Path], console: Console, *, everything: b
 def _print_missing(console: Console, stopped: Mapping[str, str], metrics: Metrics) -> None:
     for label, why in stopped.items():
         if why.startswith(_INVALID):
-            console.print(f"[red]invalid:[/red] {escape(label + why.removeprefix(_INVALID))}", highlight=False, soft_wrap=True)
+            console.print(
+                f"[red]invalid:[/red] {escape(label + why.removeprefix(_INVALID))}", highlight=False, soft_wrap=True
+            )
         elif label not in metrics:
             console.print(f"[red]missing:[/red] {escape(_named(label, stopped))}", highlight=False, soft_wrap=True)
 

@@ -149,7 +149,7 @@ class Feeder(FrozenArrays):
     load_model: str | ZipShares = "constant_power"
     load_laws: LoadLaws | None = None
     findings: tuple[Finding, ...] = ()
-    thermal: OilTransformer = OilTransformer()
+    thermal: OilTransformer = field(default_factory=OilTransformer)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,8 +1,8 @@
 """Whether a run may be believed: energy closes at every step, and what devices say they draw is what is served.
 
-The sum over all elements of a network nearly always closes, whatever was solved. So consumption and generation are what
-the customers' devices recorded, import and losses what the elements' own currents say; and since errors at two customers
-may cancel in a sum, the devices' records are compared with the power that the voltages serve node by node, too.
+The sum over all elements of a network nearly always closes, whatever was solved. So consumption and generation are
+what the customers' devices recorded, import and losses what the elements' own currents say; and since errors at two
+customers may cancel in a sum, the devices' records are compared with the power that the voltages serve, node by node.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def served_error(run: Trajectory) -> tuple[Float, Float]:
     if not rows.size or not steps:
         return np.zeros(steps), np.full(steps, SERVED_LIMIT_KVA)
     here = ports[rows]
-    across_v = (ports.T @ run.node_v.T).T
+    across_v = np.asarray((ports.T @ run.node_v.T).T, dtype=complex)
     node_v, port_kva = run.node_v[:, rows], _at_ports(run, across_v)
     drawn_a = (here @ (1e3 * port_kva / across_v).conj().T).T
     missing_a = (network.admittance_s.tocsr()[rows] @ run.node_v.T).T + drawn_a

@@ -9,7 +9,6 @@ from cosim.contract.thermal import OilTransformer as OilTransformer
 from cosim.errors import Fault, refuse
 from cosim.measures._arrays import Float, positive, ratio
 
-
 LOSS_RATIO = 5.0
 """Load loss over no-load loss, R, of a distribution transformer of which one of the two is not known (IEC 60076-7)."""
 

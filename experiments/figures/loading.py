@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from cosim.contract import Float, Limit
+from cosim.contract import Limit
 from cosim.experiments.figures import style
 from cosim.experiments.figures.runs import NothingToDrawError, Runs, edges_of
 from cosim.experiments.words import in_runs, minutes
