@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from cosim.contract.areas import joined
 from cosim.experiments.figures import FigureFile
 from cosim.experiments.figures.runs import Runs, clock
 from cosim.experiments.figures.summary import paragraph
@@ -21,10 +22,12 @@ from cosim.experiments.promise_table import ABOVE_KVA, PromiseRow, releases
 from cosim.experiments.scenario import Run, Scenario
 from cosim.experiments.words import span_words
 from cosim.folder import write_whole
+from cosim.measures.areas import loss_ratio
 from cosim.standards import EN_50160
 from cosim.trajectory import Trajectory
 
 if TYPE_CHECKING:
+    from cosim import Feeder
     from cosim.experiments.day import Day
     from cosim.experiments.results import Results
 
@@ -135,8 +138,25 @@ def assumptions(day: Day, engine: str) -> list[str]:
         ignoring={share: int(day.behaviour_of(runs[0]).noncompliant.sum()) for share, runs in shares.items()},
         homes=len(day.feeder.customers),
         standard=day.feeder.standard,
+        machines=list(_machines(day.feeder)),
+        thermal=day.feeder.thermal,
     )
     return text.splitlines()
+
+
+def _machines(feeder: Feeder) -> Iterator[str]:
+    """What is known of the losses of the transformers, area by area in words, alike ones together."""
+    alike: dict[str, list[str]] = {}
+    for area in feeder.areas:
+        for name in area.transformers:
+            load, no_load = feeder.network.branch(name).loss_percent
+            iron = (
+                f"no-load loss {no_load:.3g} %" if no_load > 0 else "no-load loss: none given, so losses lack the iron"
+            )
+            said = f"load loss {load:.3g} % of rating, {iron}, R = {loss_ratio(feeder, area.name):.3g}"
+            alike.setdefault(said, []).append(name)
+    for said, names in alike.items():
+        yield f"{joined(list(dict.fromkeys(names)))}: {said}"
 
 
 def _template(name: str) -> Template:
