@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from cosim.collapse import Collapse
 from cosim.contract import Area, Artifact, Branch, Complex, Decision, Exogenous, Feeder, Float
-from cosim.network import branch_losses_kw, monitored_currents
+from cosim.network import branch_losses_kw, monitored_currents, terminal_currents
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+class Losses(NamedTuple):
+    """Active power lost in each step, by what loses it, each of shape (step,) [kW].
+
+    Attributes
+    ----------
+    total : ndarray
+        Of all that is passive: lines, transformers and others.
+    lines, transformers, others : ndarray
+        Others are reactors, capacitors and resistances, of the earth too.
+    no_load : ndarray
+        Part of the transformers' that their cores take, loaded or not.
+    """
+
+    total: Float
+    lines: Float
+    transformers: Float
+    others: Float
+    no_load: Float
+
+
+_TRANSFORMERS = ("transformer", "autotrans", "gictransformer")
 DEEP_UNDERVOLTAGE_PU = 0.8
 """Below it real devices leave the model: they trip, stall or draw other powers. A step that goes there is told."""
 
@@ -74,6 +95,8 @@ class Trajectory:
         False where the run was interrupted or failed before its last step.
     reproducible : bool
         False where a wall-clock limit decided anything.
+    invalid : str
+        Why nothing of the run may be used, as found by `cosim.measures.balance.judged`; empty where it may.
     wall_s, plan_s, decide_s : float
         Duration of the whole run, of the controller's plan and of all its work, the plan included [s].
     """
@@ -110,6 +133,7 @@ class Trajectory:
     device_measures: tuple[Callable[[Trajectory], dict[str, float]], ...] = ()
     complete: bool = True
     reproducible: bool = True
+    invalid: str = ""
     wall_s: float = float("nan")
     plan_s: float = float("nan")
     decide_s: float = float("nan")
@@ -127,12 +151,13 @@ class Trajectory:
     @cached_property
     def consumption_kw(self) -> Float:
         """What customers drew behind their meters, charging included, shape (step, customer) [kW]."""
-        return np.asarray(self.demand_kw + self.ev_kw + sum(kw.clip(0.0) for kw in self.devices_kw.values()))
+        return np.asarray(self.demand_kw.clip(0.0) + self.ev_kw + sum(kw.clip(0.0) for kw in self.devices_kw.values()))
 
     @cached_property
     def generation_kw(self) -> Float:
         """What they fed in behind their meters, discharging included, shape (step, customer) [kW]."""
-        return np.asarray(self.pv_kw - sum(kw.clip(max=0.0) for kw in self.devices_kw.values()))
+        fed_in_kw = self.pv_kw - self.demand_kw.clip(max=0.0)  # loads of the file may feed in
+        return np.asarray(fed_in_kw - sum(kw.clip(max=0.0) for kw in self.devices_kw.values()))
 
     @property
     def step_min(self) -> float:
@@ -211,6 +236,19 @@ class Trajectory:
         return np.asarray(np.sum([power for _, power in self._main_terminals], axis=0))
 
     @cached_property
+    def transformer_hv_kva(self) -> Complex:
+        """Complex power P + jQ into the same transformers at all their other terminals, shape (step,) [kVA]."""
+        feeder, names = self.feeder, self.feeder.supplies
+        fed = {bus for area in feeder.areas if set(names) & set(area.transformers) for bus in area.buses}
+        branches = [feeder.network.branch(name) for name in names]
+        power = np.full(self.steps, 0.0 if names else complex(np.nan, np.nan), dtype=complex)
+        for branch, current in zip(branches, terminal_currents(branches, self.node_v), strict=True):
+            outside = np.repeat([bus not in fed for bus in branch.buses], branch.terminals.shape[1])
+            there = outside & (branch.nodes >= 0)
+            power += (self.node_v[:, branch.nodes[there]] * current[:, there].conj()).sum(axis=1) / 1e3
+        return power
+
+    @cached_property
     def transformer_percent(self) -> Float:
         """Current of every phase over rated current there, shape (step, 3) [%]."""
         return 100.0 * np.abs(self.transformer_current_a) / self.feeder.transformer_rating_a
@@ -231,9 +269,49 @@ class Trajectory:
         return monitored_currents(self.feeder.monitored_branches, self.node_v)
 
     @cached_property
+    def losses(self) -> Losses:
+        """Losses by what loses them, from the elements' own currents."""
+        branches = self.feeder.network.branches
+        of_branch = branch_losses_kw(branches, self.node_v)
+        is_line, is_transformer = (
+            np.array([branch.kind in kinds for branch in branches], dtype=bool) for kinds in (("line",), _TRANSFORMERS)
+        )
+        cores = [replace(one, admittance_s=one.no_load_s, later=()) for one in branches if one.no_load_s is not None]
+        return Losses(
+            total=of_branch.sum(axis=1),
+            lines=of_branch[:, is_line].sum(axis=1),
+            transformers=of_branch[:, is_transformer].sum(axis=1),
+            others=of_branch[:, ~is_line & ~is_transformer].sum(axis=1),
+            no_load=branch_losses_kw(cores, self.node_v).sum(axis=1),
+        )
+
+    @property
     def losses_kw(self) -> Float:
         """Losses of lines, transformers and all else that is passive, shape (step,) [kW]."""
-        return np.asarray(branch_losses_kw(self.feeder.network.branches, self.node_v).sum(axis=1))
+        return self.losses.total
+
+    @cached_property
+    def source_kw(self) -> Float:
+        """Active power that the circuit's sources deliver, shape (step,) [kW].
+
+        It is what enters the branches at their buses and what customers draw there, less what other sources feed in
+        there.
+        """
+        network = self.feeder.network
+        source_nodes = np.flatnonzero([bus in network.source_buses for bus in network.node_buses])
+        branches = [branch for branch in network.branches if np.isin(branch.nodes, source_nodes).any()]
+        power_kw = np.zeros(self.steps)
+        for branch, current in zip(branches, terminal_currents(branches, self.node_v), strict=True):
+            here = np.isin(branch.nodes, source_nodes)
+            power_kw += (self.node_v[:, branch.nodes[here]] * current[:, here].conj()).sum(axis=1).real / 1e3
+        there = {-1, *source_nodes.tolist()}
+        for column, drawn_at in enumerate(self.feeder.customer_nodes):
+            if there.issuperset(drawn_at):
+                power_kw += self.net_kw[:, column]
+        for column, fed_at in enumerate(network.injector_nodes[: self.others_kw.shape[1]]):
+            if there.issuperset(fed_at.tolist()):
+                power_kw -= self.others_kw[:, column]
+        return power_kw
 
     @cached_property
     def three_phase_customer_buses(self) -> tuple[str, ...]:

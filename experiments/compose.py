@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cosim import controllers, feeders, plugins
-from cosim.contract import Exogenous, Feeder, Float, Forecast, TransformerSpec, Units, ZipShares
+from cosim.contract import Exogenous, Feeder, Float, Forecast, OilTransformer, TransformerSpec, Units, ZipShares
 from cosim.devices import EvFleet
 from cosim.devices.registry import REGISTRY
 from cosim.devices.registry import find as find_device
@@ -85,12 +85,13 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
                 scenario.feeder,
                 source_pu=scenario.grid.source_pu,
                 nominal_voltage_v=scenario.grid.nominal_voltage_v,
-                transformer=None if machine is None else TransformerSpec(**machine.model_dump()),
+                transformer=None if machine is None else TransformerSpec(**machine.model_dump(exclude={"tier"})),
                 load_model=ZipShares(model.p, model.q) if model.p and model.q else model.model,
                 standard=scenario.grid.standard,
                 taps=scenario.grid.taps,
                 accept=scenario.grid.accept,
                 roofs=scenario.pv.from_file,
+                thermal=OilTransformer(**scenario.thermal.model_dump()),
             )
             feeder.refuse_unhonoured()
     with collecting(faults, "metrics", where):

@@ -25,6 +25,7 @@ from cosim.feeders.find import DATA
 from cosim.households import Behaviour
 from cosim.loop import run
 from cosim.measures import minute_extremes, scoreboard
+from cosim.measures.balance import judged
 from cosim.measures.own import measure_own
 from cosim.reduced import ReducedNetwork
 from cosim.stepper import Stepper
@@ -197,7 +198,7 @@ class Day(Place):
             decide_limit_s=self.scenario.decide_limit_s,
             progress=progress,
         )
-        return Run(self, spec, controller, trajectory)
+        return Run(self, spec, controller, judged(trajectory))
 
     def measure(self, trajectory: Trajectory) -> dict[str, float]:
         """Scoreboard of a run of this day, with what its steps hide where profiles and feeder allow to say that."""
@@ -262,7 +263,7 @@ class Run:
     controller : Controller
         As it was at the end.
     trajectory : Trajectory
-        Everything that happened.
+        Everything that happened; ``trajectory.invalid`` says why nothing of it may be used, where that is so.
     """
 
     day: Day

@@ -96,6 +96,11 @@ class Results:
         return [label for label in labels if label not in self.runs or not self.runs[label].is_whole]
 
     @property
+    def invalid(self) -> dict[str, str]:
+        """Runs of which nothing may be used, and why."""
+        return {label: run.trajectory.invalid for label, run in self.runs.items() if run.trajectory.invalid}
+
+    @property
     def interrupted(self) -> bool:
         """Whether the user ended it all."""
         return any(error.exit_code == INTERRUPTED for error in self.failures.values())
@@ -139,7 +144,9 @@ def write_tables(results: Results) -> dict[str, Any]:
     crosschecks = {label: run.crosscheck for label, run in results.runs.items() if run.crosscheck}
     ended = {label: replace(run.trajectory, complete=run.is_whole) for label, run in results.runs.items()}
     minutes = {
-        label: {f"voltage_{end}{steps}_pu": found[f"voltage_{end}{steps}_pu"] for end in ("min", "max") for steps in both}
+        label: {
+            f"voltage_{end}{steps}_pu": found[f"voltage_{end}{steps}_pu"] for end in ("min", "max") for steps in both
+        }
         for label, found in metrics.items()
         if "voltage_min_1min_pu" in found
     }
@@ -157,7 +164,8 @@ def write_tables(results: Results) -> dict[str, Any]:
     areas = [{"controller": label, **row} for label, run in results.runs.items() if run.metrics for row in run.areas]
     write_csv(pd.DataFrame(areas, columns=["controller", "area"] if not areas else None), folder / "areas.csv")
     # the last: a run that is named there is whole in all other files, wherever the program is ended
-    write_json(folder / "metrics.json", {"controllers": json_ready(metrics), "incomplete": incomplete})
+    told = {"controllers": json_ready(metrics), "incomplete": incomplete, "invalid": results.invalid}
+    write_json(folder / "metrics.json", told)
     return manifest
 
 

@@ -20,6 +20,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -28,6 +29,7 @@ from cosim.errors import Fault, InputError, meant, shares_faults
 from cosim.experiments import DEFAULT as DEFAULT
 from cosim.experiments.labels import Label, labels_fault
 from cosim.experiments.remedies import load_toml, refused, scenario_faults
+from cosim.feeders.catalogue import tier_losses_percent
 from cosim.feeders.find import Cloud, Join, Tariff, check_profiles, check_zone
 
 if TYPE_CHECKING:
@@ -105,6 +107,30 @@ class Transformer(_Table):
     load_loss_percent: float = Field(
         1.5, gt=0, le=10, validate_default=True, description="Load loss at rated current [% of rating]"
     )
+    no_load_loss_percent: float = Field(0.0, ge=0, le=10, description="No-load loss at rated voltage [% of rating]")
+    tier: Literal[1, 2] | None = Field(
+        None, description="Both losses by EU regulation 548/2014: 1 of 2015, 2 of 2021; instead of them"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _losses_of_tier(cls, values: object) -> object:
+        tier, kva = (values.get("tier"), values.get("kva")) if isinstance(values, dict) else (None, None)
+        if isinstance(tier, bool):  # true is no tier, though it equals 1
+            raise refused(Fault("", "transformer.tier", f"is {str(tier).lower()}", "write 1 (of 2015) or 2 (of 2021)"))
+        if not isinstance(values, dict) or not isinstance(tier, int) or tier not in (1, 2):
+            return values
+        if isinstance(kva, bool) or not isinstance(kva, (int, float)) or not kva > 0:
+            return values
+        allowed = tier_losses_percent(kva, tier)
+        if allowed is None:
+            problem = f"is {tier}, but the regulation's table ends before {kva:g} kVA"
+            raise refused(Fault("", "transformer.tier", problem, "give load_loss_percent and no_load_loss_percent"))
+        losses = dict(zip(("load_loss_percent", "no_load_loss_percent"), allowed, strict=True))
+        if other := [key for key in losses if values.get(key, losses[key]) != losses[key]]:
+            problem = f"is given together with {' and '.join(other)}"
+            raise refused(Fault("", "transformer.tier", problem, "keep one of the two, not both"))
+        return values | losses
 
     @field_validator("load_loss_percent")
     @classmethod
@@ -135,6 +161,24 @@ class Grid(_Table):
         examples=[["Storage.bat"]],
     )  # fmt: skip
     on_collapse: Literal["stop", "shed"] = Field("stop", description="What a step without power flow does to its run")
+
+
+class Thermal(_Table):
+    """How warm transformers get: constants of IEC 60076-7; defaults for distribution transformers (ONAN)."""
+
+    top_oil_rise_k: float = Field(55.0, ge=1, le=150, description="Top oil over ambient at rated losses [K]")
+    hot_spot_rise_k: float = Field(23.0, ge=1, le=100, description="Hot spot over top oil at rated current [K]")
+    oil_time_constant_min: float = Field(180.0, ge=5, le=1_500, description="Time constant of the oil [min]")
+    winding_time_constant_min: float = Field(4.0, ge=0.5, le=60, description="Time constant of the winding [min]")
+    loss_ratio: float | None = Field(
+        None, ge=0.5, le=100, description="Load loss over no-load loss; else the machine's own, else 5"
+    )
+    oil_exponent: float = Field(0.8, ge=0.3, le=1.5, description="x")
+    winding_exponent: float = Field(1.6, ge=0.8, le=2.5, description="y")
+    k11: float = Field(1.0, ge=0.1, le=2, description="Constant of the oil's transient")
+    k21: float = Field(1.0, ge=1, le=5, description="Overshoot of the hot spot; 1 is none")
+    k22: float = Field(2.0, ge=0.5, le=5, description="Constant of the hot spot's transient")
+    ambient_surcharge_k: float = Field(0.0, ge=0, le=40, description="Warmer around the machine than outdoors [K]")
 
 
 class LoadModel(_Table):
@@ -346,6 +390,7 @@ class Scenario(_Table):
         None, gt=0, le=86_400, description="Longest time of a decision; a later one is dropped [s]"
     )
     grid: Grid = Grid()
+    thermal: Thermal = Thermal()
     households: Homes = Homes()
     ev: Cars = Cars()
     pv: Roofs = Roofs()

@@ -37,6 +37,7 @@ from cosim.contract.survey import LoadFact as LoadFact
 from cosim.contract.survey import LoadShape as LoadShape
 from cosim.contract.survey import Roof as Roof
 from cosim.contract.survey import Survey as Survey
+from cosim.contract.thermal import OilTransformer as OilTransformer
 from cosim.load_laws import LoadLaws as LoadLaws
 from cosim.network import Branch as Branch
 from cosim.network import Complex as Complex

@@ -190,3 +190,32 @@ def balance_error_percent(import_kwh: float, generation_kwh: float, consumption_
     """
     closing_kwh = abs(import_kwh + generation_kwh - consumption_kwh - losses_kwh)
     return float(100 * ratio(closing_kwh, losses_kwh))
+
+
+BALANCE_FLOOR_KW = 0.1
+"""Less than this is consumed and generated in no step that the balance is judged by."""
+
+
+def balance_error_of_steps_percent(
+    import_kw: ArrayLike, generation_kw: ArrayLike, consumption_kw: ArrayLike, losses_kw: ArrayLike
+) -> Float:
+    """How well power closes: ``100 |import + generation − consumption − losses| / max(consumption, generation)``.
+
+    Parameters
+    ----------
+    import_kw : array_like, shape (step,)
+        Net import where the network is fed, export negative. [kW]
+    generation_kw, consumption_kw : array_like, shape (step,)
+        Gross: discharge of batteries is generation, charging is consumption; at least `BALANCE_FLOOR_KW` is divided
+        by. [kW]
+    losses_kw : array_like, shape (step,)
+        From the elements' own currents. [kW]
+
+    Returns
+    -------
+    ndarray, shape (step,)
+        [%]
+    """
+    given, used = np.asarray(generation_kw, dtype=float), np.asarray(consumption_kw, dtype=float)
+    closing_kw = np.abs(np.asarray(import_kw, dtype=float) + given - used - np.asarray(losses_kw, dtype=float))
+    return np.asarray(100.0 * closing_kw / np.maximum(np.maximum(given, used), BALANCE_FLOOR_KW))

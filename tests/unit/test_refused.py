@@ -145,7 +145,7 @@ def broken() -> Iterator[dict[str, Any]]:
     """Scenarios with every key in every table wrong, gone, or joined by one that is unknown; then with wrong tables."""
     good = scenarios.load_toml(scenarios.SHIPPED / "example.toml")
     tables = {"grid": scenarios.Grid, "households": scenarios.Homes, "ev": scenarios.Cars, "pv": scenarios.Roofs}
-    tables["forecast"] = scenarios.ForecastTable
+    tables |= {"forecast": scenarios.ForecastTable, "thermal": scenarios.Thermal}
     for value in WRONG:
         wrong = {name: dict.fromkeys(model.model_fields, value) for name, model in tables.items()}
         grid = {"source_pu": value, "transformer": dict.fromkeys(scenarios.Transformer.model_fields, value)}
