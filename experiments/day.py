@@ -69,6 +69,9 @@ class Place:
             f"profiles/{Path(profiles).name}": Path(profiles),
             f"sessions/{Path(sessions or '').name}": Path(sessions or ""),
         }
+        for table, values in scenario.model_dump().items():  # every other file that a key names
+            texts = [text for text in values.values() if isinstance(text, str)] if isinstance(values, dict) else []
+            files |= {f"{table}/{path.name}": path for path in map(Path, texts) if path not in files.values()}
         return hashes | {name: sha256_of(path) for name, path in files.items() if path.is_file()}
 
     @cached_property

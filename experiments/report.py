@@ -142,6 +142,13 @@ def assumptions(day: Day, engine: str) -> list[str]:
         standard=day.feeder.standard,
         machines=list(_machines(day.feeder)),
         thermal=day.feeder.thermal,
+        devices={
+            name: int((day.exogenous.devices[name].data.rated_kw > 0.0).sum())
+            for name in ("battery", "heat_pump")
+            if name in day.exogenous.devices
+        },
+        outdoor_c=day.exogenous.ambient_c,
+        weather=scenario.weather.outdoor_c,
     )
     return text.splitlines()
 

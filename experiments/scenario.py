@@ -281,6 +281,21 @@ class Roofs(_Table):
         return value
 
 
+def _instead_of_share(value: object, info: ValidationInfo) -> object:
+    if value is not None and info.data.get("share"):
+        key = str(info.field_name)
+        raise refused(Fault("", key, "is given together with share", "keep one of the two, not both"))
+    return value
+
+
+OwnUnits = Annotated[
+    str | None,
+    _named_in_a_file(_table_file),
+    BeforeValidator(_instead_of_share, json_schema_input_type=str | None),
+    Field(description="Path of own units, one row a customer, instead of a share", examples=["my_units.csv"]),
+]
+
+
 class BatteryTable(_Table):
     """Home batteries."""
 
@@ -289,6 +304,7 @@ class BatteryTable(_Table):
     kw: float = Field(3.6, gt=0, le=50, description="Power of each, both ways [kW]")
     efficiency: float = Field(0.95, gt=0, le=1, description="Of charging and of discharging, inverter included")
     start_share: Share = Field(0.5, description="Content at the start, of the whole")
+    units: OwnUnits = None
 
 
 class HeatPumpTable(_Table):
@@ -297,6 +313,10 @@ class HeatPumpTable(_Table):
     share: Share = Field(0.0, description="Share of homes with a heat pump")
     loss_kw_per_k: float = Field(0.2, ge=0.02, le=2, description="Median heat loss of a home [kW per kelvin]")
     backup_kw: float = Field(3.0, ge=0, le=15, description="Backup heater of each; usual are 3 to 9 [kW]")
+    units: OwnUnits = None
+    water: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
+        None, description="Path of own heat drawn as hot water by customer [kW]", examples=["my_hot_water.csv"]
+    )
 
 
 class OwnDevice(_Table):
@@ -311,8 +331,8 @@ class OwnDevice(_Table):
 class Weather(_Table):
     """Temperature out of doors, which transformers, buildings and heat pumps feel."""
 
-    outdoor_c: float | None = Field(
-        None, ge=-40, le=50, description="Mean of a day, around which the month's usual swing moves [C]"
+    outdoor_c: Annotated[float, Field(ge=-40, le=50)] | Annotated[str, _named_in_a_file(_table_file)] | None = Field(
+        None, description="Mean of the horizon, around which the month's usual swing moves, or path of a series [C]"
     )
 
 
