@@ -68,7 +68,8 @@ def served_error(run: Trajectory) -> tuple[Float, Float]:
     here = ports[rows]
     across_v = np.asarray((ports.T @ run.node_v.T).T, dtype=complex)
     node_v, port_kva = run.node_v[:, rows], _at_ports(run, across_v)
-    drawn_a = (here @ (1e3 * port_kva / across_v).conj().T).T
+    with np.errstate(divide="ignore", invalid="ignore"):  # without a voltage nothing is served
+        drawn_a = (here @ (1e3 * port_kva / across_v).conj().T).T
     missing_a = (network.admittance_s.tocsr()[rows] @ run.node_v.T).T + drawn_a
     _add_moved(run, rows, missing_a)
     error_kva = np.abs(node_v * missing_a) / 1e3
