@@ -52,13 +52,13 @@ class Place:
 
     @cached_property
     def inputs_sha256(self) -> Mapping[str, str]:
-        """SHA-256 of the scenario, of all files that OpenDSS opens, and of profiles and sessions, by what they are for.
+        """SHA-256 of the scenario, of all files that OpenDSS opens, and of all own data, by what they are for.
 
         Taken when first asked for, which the first run does: what is edited afterwards was not its input.
         """
         scenario, master = self.scenario, self.feeder.master
         hashes = {f"feeder/{name}": digest for name, digest in hashes_of(master).items()}
-        profiles, sessions = scenario.households.profiles, scenario.ev.sessions
+        profiles, sessions, roofs = scenario.households.profiles, scenario.ev.sessions, scenario.pv
         named = read_facts(facts := master.with_name("feeder.toml")).get("coordinates")
         drawn = "ev_sessions" if sessions is None else ""
         files = {
@@ -68,6 +68,7 @@ class Place:
             **{f"data/{name}.parquet": DATA / f"{name}.parquet" for name in (profiles, drawn)},
             f"profiles/{Path(profiles).name}": Path(profiles),
             f"sessions/{Path(sessions or '').name}": Path(sessions or ""),
+            **{f"pv/{Path(own).name}": Path(own) for own in (roofs.profiles, roofs.inverters) if own},
         }
         for table, values in scenario.model_dump().items():  # every other file that a key names
             texts = [text for text in values.values() if isinstance(text, str)] if isinstance(values, dict) else []

@@ -132,6 +132,7 @@ def assumptions(day: Day, engine: str) -> list[str]:
     shares = _grouped(scenario, scenario.noncompliant_share_of)
     text = _template("assumptions.txt.j2").render(
         engine=engine,
+        scenario=scenario,
         told=_grouped(scenario, scenario.forecast_of),
         response=scenario.households.response,
         shares=shares,

@@ -30,7 +30,7 @@ from cosim.experiments import DEFAULT as DEFAULT
 from cosim.experiments.labels import Label, labels_fault
 from cosim.experiments.remedies import load_toml, refused, scenario_faults
 from cosim.feeders.catalogue import tier_losses_percent
-from cosim.feeders.find import Cloud, Join, Tariff, check_profiles, check_zone
+from cosim.feeders.find import OF_THE_FEEDER, Cloud, Join, Tariff, check_profiles, check_zone, household_sets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -220,7 +220,9 @@ class Homes(_Table):
         None, description="Own profiles: by customers' names, in the order of columns, or any home any column",
         examples=["name"],
     )  # fmt: skip
-    profiles_step_min: float = Field(1.0, gt=0, le=1440, description="Of own profiles without a column time [min]")
+    profiles_step_min: float | None = Field(
+        None, gt=0, le=1440, description="Of own profiles without a column time; else 1 [min]", examples=[15.0]
+    )
     response: Literal["cheapest", "immediate"] = Field("cheapest", description="When a home charges inside its cap")
     noncompliant_share: Share = Field(
         0.0, validation_alias=_NONCOMPLIANT, description="Share of homes that ignore import caps"
@@ -230,6 +232,15 @@ class Homes(_Table):
         LoadModel,
         BeforeValidator(_model_alone, json_schema_input_type=LoadModel | Literal["constant_power", "file"]),
     ] = Field(LoadModel(model="constant_power"), description="How demand follows the voltage: a name, or shares")
+
+    @field_validator("join", "profiles_step_min")
+    @classmethod
+    def _of_own_profiles(cls, value: object, info: ValidationInfo) -> object:
+        profiles = info.data.get("profiles", "")
+        if value is not None and profiles in (OF_THE_FEEDER, *household_sets()):
+            problem = f"is given for '{profiles}', which is no file of your own"
+            raise refused(Fault("", str(info.field_name), problem, "leave it out, or name a file as profiles"))
+        return value
 
 
 class Cars(_Table):
@@ -258,9 +269,11 @@ class Roofs(_Table):
     profiles: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
         None, description="Path of own available power by customer [kW], instead of a share", examples=["my_roofs.csv"]
     )
-    profiles_step_min: float = Field(1.0, gt=0, le=1440, description="Of own profiles without a column time [min]")
+    profiles_step_min: float | None = Field(
+        None, gt=0, le=1440, description="Of own profiles without a column time; else 1 [min]", examples=[15.0]
+    )
     inverters: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
-        None, validate_default=True, description="Path of a table customer, inverter_kva", examples=["my_inverters.csv"]
+        None, description="Path of a table customer, inverter_kva", examples=["my_inverters.csv"]
     )
     from_file: bool | list[str] = Field(
         False, description="PVSystems of the circuit that are roof plants of the customers there"
@@ -273,11 +286,13 @@ class Roofs(_Table):
             raise refused(Fault("", "profiles", "is given together with share", "keep one of the two, not both"))
         return value
 
-    @field_validator("inverters", mode="before")
+    @field_validator("profiles_step_min", "inverters", mode="before")
     @classmethod
     def _of_own_roofs(cls, value: object, info: ValidationInfo) -> object:
         if value is not None and info.data.get("profiles") is None:
-            raise refused(Fault("", "inverters", "is given without profiles", "give profiles too, or leave it out"))
+            raise refused(
+                Fault("", str(info.field_name), "is given without profiles", "give profiles too, or leave it out")
+            )
         return value
 
 

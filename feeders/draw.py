@@ -127,14 +127,14 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
         )
     with collecting(faults, "pv"):
         pv = _roofs(feeder, spec, rng, day, told)
+    with collecting(faults, "tariff"):
+        tariff = tariff_eur_per_kwh(start, minutes, spec.tariff)
+    refuse(faults)
     available_kw, inverter_kva = pv.pv_available_kw.copy(), pv.inverter_kva.copy()
     for customer, roof in feeder.roofs:
         value = _values(roof.available, start + timedelta(days=day), minutes)
         available_kw[:, customer] += roof.available.kw[value]
         inverter_kva[customer] += roof.inverter_kva
-    with collecting(faults, "tariff"):
-        tariff = tariff_eur_per_kwh(start, minutes, spec.tariff)
-    refuse(faults)
     return Exogenous(
         start=start,
         step_min=1.0,

@@ -133,7 +133,7 @@ def read_series(
     quantity: Quantity,
     clock: Clock,
     *,
-    step_min: float = 1.0,
+    step_min: float | None = None,
     remedy: str = "give the path of a CSV or Parquet file",
 ) -> Series:
     """Read columns of values in time from a CSV or Parquet file.
@@ -150,7 +150,7 @@ def read_series(
     clock : Clock
         Of the day.
     step_min : float
-        Length of a row without ``time`` [min].
+        Length of a row [min]; 1 where neither this nor ``time`` says it.
     remedy : str
         Where there is no such file.
 
@@ -173,9 +173,13 @@ def read_series(
     """
     table, where = read_table(path, key, remedy), str(path)
     faults: list[Fault] = []
-    start = None
+    start, said_min = None, step_min
+    step_min = 1.0 if said_min is None else said_min
     if TIME_COLUMN in table.columns:
         start, step_min = _read_time(table.pop(TIME_COLUMN), where, clock, faults)
+        if start and said_min not in (None, step_min):
+            problem = f"rows follow one another by {step_min:g} min, not {said_min:g}"
+            faults.append(Fault(where, TIME_COLUMN, problem, "leave the step out, or mend it"))
     elif len(table) == 0 or len(table) * step_min % DAY_MIN:
         problem = f"wrong length: {len(table)} rows of {step_min:g} min are no whole days"
         told = f"give whole days of {DAY_MIN / step_min:g} rows from midnight, a column `{TIME_COLUMN}`, or their step"
