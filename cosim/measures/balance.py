@@ -61,8 +61,9 @@ def served_error(run: Trajectory) -> tuple[Float, Float]:
     feeder, network, steps = run.feeder, run.feeder.network, run.steps
     ports = feeder.load_ports.tocsr()
     fed = {node for nodes in network.injector_nodes for node in nodes.tolist()}
-    at_source = [bus in network.source_buses for bus in network.node_buses]
-    rows = np.array([row for row in np.diff(ports.indptr).nonzero()[0] if row not in fed and not at_source[row]], int)
+    buses = network.node_buses
+    drawn_at = np.diff(ports.indptr).nonzero()[0].tolist()
+    rows = np.array([row for row in drawn_at if row not in fed and buses[row] not in network.source_buses], dtype=int)
     if not rows.size or not steps:
         return np.zeros(steps), np.full(steps, SERVED_LIMIT_KVA)
     here = ports[rows]
@@ -154,7 +155,7 @@ def _at_ports(run: Trajectory, across_v: Complex) -> Complex:
 def _add_moved(run: Trajectory, rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]], missing_a: Complex) -> None:
     """Add the currents of elements whose taps or switches moved during the run, beyond those of the first step."""
     column = {row: index for index, row in enumerate(rows.tolist())}
-    for branch in run.feeder.network.branches:
+    for branch in [branch for branch in run.feeder.network.branches if branch.later]:
         ends = [step for step, _ in branch.later[1:]] + [run.steps]
         there = [(place, column[node]) for place, node in enumerate(branch.nodes.tolist()) if node in column]
         wired = branch.nodes >= 0
