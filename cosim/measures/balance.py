@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from cosim.errors import CosimError, RunStoppedError
 from cosim.measures import energy
 from cosim.measures._arrays import Float
 from cosim.network import Complex
@@ -121,6 +122,14 @@ def judged(run: Trajectory) -> Trajectory:
         notes=(*run.notes, *sorted(found, key=lambda one: one[0])),
         invalid="; ".join(said),
     )
+
+
+def valid(run: Trajectory) -> Trajectory:
+    """Return the run; `RunStoppedError` (exit code 3) where it is invalid: for who uses its figures at once."""
+    found = judged(run)
+    if found.invalid:
+        raise RunStoppedError(f"{run.label}: invalid: {found.invalid}", found, CosimError.exit_code)
+    return found
 
 
 def _largest(values: Float) -> float:
