@@ -14,16 +14,13 @@ from cosim.contract.areas import LimitCurrents
 from cosim.devices import CURVE_ITERATIONS, EvFleet, pv_output, settled
 from cosim.errors import PowerFlowError
 from cosim.households import Behaviour, Households
-from cosim.network import Network, ServedPower, monitored_currents
+from cosim.network import SERVED_TOLERANCE_KVA, Network, ServedPower, monitored_currents
 from cosim.trajectory import DEEP_UNDERVOLTAGE_PU, Trajectory, meter_voltage_v
 
 if TYPE_CHECKING:
     from cosim.dss_devices import OwnElements
 
 Solved = TypeVar("Solved")
-
-SERVED_TOLERANCE_KVA = 0.01
-"""Largest difference at a node between what was asked for and what solved voltages serve; beyond, a step is marked."""
 
 _CONTROL_ITERATIONS = 15  # OpenDSS's own number
 _CUSTOMER_RECORDS = (

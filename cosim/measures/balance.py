@@ -14,13 +14,11 @@ import numpy as np
 from cosim.errors import CosimError, RunStoppedError
 from cosim.measures import energy
 from cosim.measures._arrays import Float
-from cosim.network import Complex
+from cosim.network import SERVED_TOLERANCE_KVA, Complex
 from cosim.trajectory import Trajectory
 
 BALANCE_LIMIT_PERCENT = 0.1
 """Of the larger of gross consumption and gross generation; a step beyond it makes its run invalid."""
-SERVED_LIMIT_KVA = 0.01
-"""Of a node, and `BALANCE_LIMIT_PERCENT` of what is drawn and given there where that is more."""
 
 
 def balance_error_percent(run: Trajectory) -> Float:
@@ -57,7 +55,8 @@ def served_error(run: Trajectory) -> tuple[Float, Float]:
     Returns
     -------
     error_kva, limit_kva : ndarray, shape (step,)
-        The difference where it is the largest part of what is allowed there, and what is allowed there [kVA].
+        The difference where it is the largest part of what is allowed there, and what is allowed there: the tolerance
+        of a node, or `BALANCE_LIMIT_PERCENT` of all that is drawn and given there where that is more [kVA].
     """
     feeder, network, steps = run.feeder, run.feeder.network, run.steps
     ports = feeder.load_ports.tocsr()
@@ -66,7 +65,7 @@ def served_error(run: Trajectory) -> tuple[Float, Float]:
     drawn_at = np.diff(ports.indptr).nonzero()[0].tolist()
     rows = np.array([row for row in drawn_at if row not in fed and buses[row] not in network.source_buses], dtype=int)
     if not rows.size or not steps:
-        return np.zeros(steps), np.full(steps, SERVED_LIMIT_KVA)
+        return np.zeros(steps), np.full(steps, SERVED_TOLERANCE_KVA)
     here = ports[rows]
     across_v = np.asarray((ports.T @ run.node_v.T).T, dtype=complex)
     node_v, port_kva = run.node_v[:, rows], _at_ports(run, across_v)
@@ -76,7 +75,7 @@ def served_error(run: Trajectory) -> tuple[Float, Float]:
     _add_moved(run, rows, missing_a)
     error_kva = np.abs(node_v * missing_a) / 1e3
     gross_kva = (abs(here) @ np.abs(port_kva).T).T
-    limit_kva = np.maximum(SERVED_LIMIT_KVA, BALANCE_LIMIT_PERCENT / 100.0 * gross_kva)
+    limit_kva = np.maximum(SERVED_TOLERANCE_KVA, BALANCE_LIMIT_PERCENT / 100.0 * gross_kva)
     worst = np.where(np.isnan(error_kva), np.inf, error_kva / limit_kva).argmax(axis=1)[:, None]
     return (np.take_along_axis(error_kva, worst, 1)[:, 0], np.take_along_axis(limit_kva, worst, 1)[:, 0])
 
