@@ -298,13 +298,13 @@ class Trajectory:
         there.
         """
         network = self.feeder.network
-        source_nodes = np.flatnonzero([bus in network.source_buses for bus in network.node_buses])
-        branches = [branch for branch in network.branches if np.isin(branch.nodes, source_nodes).any()]
+        is_there = np.array([*(bus in network.source_buses for bus in network.node_buses), False])  # the last is earth
+        branches = [branch for branch in network.branches if is_there[branch.nodes].any()]
         power_kw = np.zeros(self.steps)
         for branch, current in zip(branches, terminal_currents(branches, self.node_v), strict=True):
-            here = np.isin(branch.nodes, source_nodes)
+            here = is_there[branch.nodes]
             power_kw += (self.node_v[:, branch.nodes[here]] * current[:, here].conj()).sum(axis=1).real / 1e3
-        there = {-1, *source_nodes.tolist()}
+        there = {-1, *np.flatnonzero(is_there).tolist()}
         for column, drawn_at in enumerate(self.feeder.customer_nodes):
             if there.issuperset(drawn_at):
                 power_kw += self.net_kw[:, column]

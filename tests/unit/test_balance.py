@@ -16,8 +16,9 @@ import cosim
 from cosim import feeders
 from cosim.contract import Feeder
 from cosim.controllers import make as make_controller
+from cosim.errors import RunStoppedError
 from cosim.measures import balance_error_of_steps_percent, scoreboard
-from cosim.measures.balance import BALANCE_LIMIT_PERCENT, balance_error_percent, judged, served_error
+from cosim.measures.balance import BALANCE_LIMIT_PERCENT, balance_error_percent, judged, served_error, valid
 from cosim.plant import Plant
 from cosim.trajectory import Trajectory
 
@@ -126,6 +127,10 @@ def test_what_one_home_says_too_much_and_another_too_little_is_found(two_bus: Fe
     assert balance_error_percent(swapped).max() < BALANCE_LIMIT_PERCENT
     found = judged(swapped)
     assert "devices' records differ from the power served by up to" in found.invalid
+    with pytest.raises(RunStoppedError, match="run: invalid: devices' records") as stop:
+        valid(swapped)
+    assert stop.value.exit_code == 3
+    assert valid(run) is run
     apart_kva = np.abs(run.demand_kw[0, 0] - run.demand_kw[0, 1])
     assert served_error(swapped)[0] == pytest.approx([apart_kva, apart_kva], rel=1e-3)
     assert [step for step, _ in found.notes] == [0, 1]
