@@ -30,7 +30,7 @@ from cosim.experiments import DEFAULT as DEFAULT
 from cosim.experiments.labels import Label, labels_fault
 from cosim.experiments.remedies import load_toml, refused, scenario_faults
 from cosim.feeders.catalogue import tier_losses_percent
-from cosim.feeders.find import OF_THE_FEEDER, Cloud, Join, Tariff, check_profiles, check_zone, household_sets
+from cosim.feeders.find import OF_THE_FEEDER, YEARS, Cloud, Join, Tariff, check_profiles, check_zone, household_sets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -455,9 +455,9 @@ class Scenario(_Table):
     @field_validator("start")
     @classmethod
     def _no_zone(cls, value: datetime) -> datetime:
-        if not 1900 <= value.year <= 2200:
+        if not YEARS[0] <= value.year <= YEARS[1]:
             remedy = "write a day that profiles, sun and tariffs can be drawn for, such as 2026-05-15T12:00:00"
-            raise refused(Fault("", "start", "start must lie in the years 1900 to 2200", remedy))
+            raise refused(Fault("", "start", f"start must lie in the years {YEARS[0]} to {YEARS[1]}", remedy))
         if value.tzinfo is not None:
             remedy = f"write start = {value.replace(tzinfo=None).isoformat()}"
             raise refused(Fault("", "start", "start must be a local clock time without a zone", remedy))

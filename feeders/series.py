@@ -20,6 +20,7 @@ Float = NDArray[np.float64]
 
 DAY_MIN = 1440
 _OTHER_UNIT = re.compile(r"(?:^|[\s_\[(/.-])(?:[kM]?Wh|M?W|watts?)[\])]?$", re.IGNORECASE)
+_DATE = re.compile(r"\s*\d{4}-\d\d-\d\d")
 _NO_VALUES = re.compile(r"(?:date|day|weekday|month|year|hour|minute|second|index|timestamp|datetime)", re.IGNORECASE)
 """What tables of a time series have beside the values."""
 _MICROSECONDS_PER_MIN = 60_000_000
@@ -199,6 +200,10 @@ def _column(column: pd.Series, where: str, quantity: Quantity, faults: list[Faul
     if _NO_VALUES.fullmatch(name.strip()) or name.strip().lower() == TIME_COLUMN:
         remedy = f"name it `{TIME_COLUMN}` where it holds times, else leave the column out (index=False)"
         faults.append(Fault(where, name, f"is no {quantity.name} by its name", remedy))
+        return np.full(len(column), np.nan)
+    first = next(iter(column.dropna()), None)
+    if isinstance(first, str | datetime) and _DATE.match(str(first)):
+        faults.append(Fault(where, name, "holds dates", f"name it `{TIME_COLUMN}`, or leave it out"))
         return np.full(len(column), np.nan)
     values = numbers(column, where, faults)
     if counts_rows(values):

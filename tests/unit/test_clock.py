@@ -67,6 +67,13 @@ def test_what_is_no_time_is_named(text: str) -> None:
         assert [fault.problem for fault in read(clock, text)[1]] == [f"not a time: {text!r}"]
 
 
+def test_mistyped_years_are_named_with_and_without_an_offset() -> None:
+    for clock in (LONDON, Clock(MAY)):
+        _, faults = read(clock, "9999-12-31T22:00", "0001-01-01T00:00")
+        assert [fault.problem for fault in faults] == ["out of range: 9999-12-31T22:00 (and 1 more rows)"]
+    assert read(LONDON, "9999-12-31T22:00Z")[1][0].problem == "out of range: 9999-12-31T22:00Z"
+
+
 def test_zones_and_starts_that_cannot_be() -> None:
     for zone in ("Europe/Londn", "", "../etc", "/etc/passwd", "x" * 5000, "BST"):
         with pytest.raises(InputError, match="there is no zone"):

@@ -136,6 +136,14 @@ def test_another_unit_is_told_with_its_factor(tmp_path: Path, factor: float, wor
     assert [word in one for one in read_series(path, "profiles", DEMAND, Clock(START)).warnings] == [True] * bool(word)
 
 
+def test_blanks_around_names_of_columns_are_none_and_dates_of_another_name_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(" time , h \n2026-05-15T12:00,0.5\n2026-05-15T12:30,0.5\n")
+    assert read_series(path, "profiles", DEMAND, Clock(START)).names == ("h",)
+    path.write_text(path.read_text().replace("time", "when"))
+    assert "when: holds dates" in told(path)
+
+
 def test_what_is_no_number_among_numbers(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("a,b,c,d\n" + '"0,5",inf,,True\n' * 1440)
