@@ -47,11 +47,14 @@ class Row:
         How to read it.
     cells : list of (Cell, str)
         One per run, with the reason why there is no value, or which limit is passed; empty otherwise.
+    places : list of str
+        Where it is worst in each run: element, customer or bus, phase and time; empty of a measure without a place.
     """
 
     name: str
     metric: Metric
     cells: list[tuple[Cell, str]]
+    places: list[str]
 
 
 @dataclass(frozen=True)
@@ -209,7 +212,11 @@ def _row(name: str, runs: Runs) -> Row:
             why[label] = f"limit {metric.limit:g} {metric.unit}"
         elif cell.text == ABSENT:
             why[label] = why[label] or "undefined on this feeder or for this run"
-    return Row(name, metric, [(cell, why[label]) for label, cell in made.items()])
+    places = [
+        f"{runs.place(label, name)}, {clock(run, runs.worst[label][name]['step'])}" if runs.place(label, name) else ""
+        for label, run in runs
+    ]
+    return Row(name, metric, [(cell, why[label]) for label, cell in made.items()], places)
 
 
 def _inapplicable(name: str, run: Trajectory) -> str:

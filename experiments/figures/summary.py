@@ -98,7 +98,7 @@ def _minutes(runs: Runs, label: str, is_one_level: bool) -> str:
 _EXTREMES = {
     "voltage_min_pu": "lowest voltage", "voltage_max_pu": "highest voltage", "vuf_max_percent": "voltage unbalance",
     "transformer_peak_percent": "transformer", "line_peak_percent": "line",
-    "neutral_current_max_a": "neutral current", "neutral_voltage_max_v": "voltage of the neutral",
+    "neutral_current_anywhere_max_a": "neutral current", "neutral_voltage_max_v": "voltage of the neutral",
 }  # fmt: skip
 
 
@@ -108,6 +108,7 @@ def _places(runs: Runs) -> str:
     said = [
         f"{_EXTREMES[metric]}: {place_words(place)}, {clock(run, place['step'])}"
         for metric, place in runs.worst.get(runs.reference_label, {}).items()
+        if metric in _EXTREMES
     ]
     return f"Worst places under {runs.reference_label}: {'; '.join(said)}." if said else ""
 
