@@ -18,15 +18,17 @@ from cosim.dss_files import hashes_of
 from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError, refuse
 from cosim.experiments.files import sha256_of
 from cosim.experiments.labels import LABEL_REMEDY, label_problem
-from cosim.experiments.scenario import ForecastTable, Scenario
+from cosim.experiments.scenario import ForecastTable, Scenario, longest_delay_s
 from cosim.experiments.scenario import Run as RunSpec
 from cosim.feeders.facts import read_facts
 from cosim.feeders.find import DATA
+from cosim.feeders.prices import who_has_which
 from cosim.households import Behaviour
 from cosim.loop import run
 from cosim.measures import minute_extremes, scoreboard
 from cosim.measures.balance import judged
 from cosim.measures.own import measure_own
+from cosim.meters import MeterSpec
 from cosim.reduced import ReducedNetwork
 from cosim.stepper import Stepper
 from cosim.trajectory import Trajectory
@@ -68,8 +70,15 @@ class Place:
             **{f"data/{name}.parquet": DATA / f"{name}.parquet" for name in (profiles, drawn)},
             f"profiles/{Path(profiles).name}": Path(profiles),
             f"sessions/{Path(sessions or '').name}": Path(sessions or ""),
+            **{f"inputs/{Path(name).name}": Path(name) for name in self._other_files()},
         }
         return hashes | {name: sha256_of(path) for name, path in files.items() if path.is_file()}
+
+    def _other_files(self) -> list[str]:
+        """Names in the scenario that may be files of prices, voltages and power factors."""
+        scenario = self.scenario
+        one_each = (scenario.grid.source_profile, scenario.households.power_factors)
+        return [name for name in (*one_each, scenario.tariff, *scenario.tariff_shares) if name]
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -194,6 +203,7 @@ class Day(Place):
             forecast=self.forecast_of(spec),
             behaviour=self.behaviour_of(spec),
             on_collapse=self.on_collapse,
+            meters=self.meters,
             label=spec.name,
             decide_limit_s=self.scenario.decide_limit_s,
             progress=progress,
@@ -217,6 +227,15 @@ class Day(Place):
     def step_min(self) -> float:
         """Length of a step of its runs [min]."""
         return self.scenario.step_min
+
+    @property
+    def meters(self) -> MeterSpec | None:
+        """What controllers see of it; None: the truth."""
+        table = self.scenario.meters
+        if table == type(table)():
+            return None
+        seed = tuple(self.scenario.stream("meters").integers(2**31, size=2).tolist())
+        return MeterSpec(**table.model_dump(), seed=seed)
 
     @property
     def on_collapse(self) -> str:
@@ -247,7 +266,24 @@ class Day(Place):
         noncompliant[self.scenario.stream("noncompliant").permutation(count)[: round(noncompliant_share * count)]] = (
             True
         )
-        return Behaviour(response=self.scenario.households.response, noncompliant=noncompliant)
+        response, longest_s = self._responses
+        delay_s = np.zeros(0)
+        if longest_s:
+            # the day's cars are the same whoever complies, and so are their delays
+            delay_s = self.scenario.stream("responses").uniform(0.0, longest_s, len(self.exogenous.sessions))
+        return Behaviour(response, noncompliant, delay_s)
+
+    @cached_property
+    def _responses(self) -> tuple[str | tuple[str, ...], float]:
+        """Response of all homes or of each, and the longest random delay of a start [s]."""
+        homes = self.scenario.households
+        if homes.responses is None:
+            return homes.response, longest_delay_s(self.scenario)
+        shares = homes.responses.shares()
+        # spawned, so that delays do not depend on how homes were dealt
+        rng = self.scenario.stream("responses").spawn(1)[0]
+        groups = who_has_which(list(shares.values()), len(self.feeder.customers), rng)
+        return tuple(list(shares)[group] for group in groups), longest_delay_s(self.scenario)
 
 
 @dataclass(frozen=True, eq=False)
