@@ -64,7 +64,7 @@ class Plant:
         self.feeder = feeder
         self.day = exogenous
         self.fleet = EvFleet(feeder, exogenous)
-        self.homes = Households(behaviour, self.fleet, exogenous.tariff_eur_per_kwh, expected)
+        self.homes = Households(behaviour, self.fleet, exogenous, expected)
         self._expected = expected
         self.devices = DeviceGroup(feeder, exogenous, self.homes)
         self._set_channels = {

@@ -5,18 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from cosim import controllers, feeders
-from cosim.contract import Feeder, Float, Forecast, OilTransformer, TransformerSpec, ZipShares
+from cosim.contract import Exogenous, Feeder, Float, Forecast, OilTransformer, TransformerSpec, ZipShares
 from cosim.devices import EvFleet
 from cosim.errors import Fault, InputError, collecting, refuse
 from cosim.experiments.day import Day, Place
 from cosim.experiments.devices import with_devices
-from cosim.experiments.forecast import make_forecast, too_perfect
+from cosim.experiments.forecast import announced, make_forecast, too_perfect
 from cosim.experiments.scenario import ForecastTable, Scenario, find, read
 from cosim.feeders.clock import Clock
 from cosim.feeders.draw import DaySpec, draw_day
 from cosim.feeders.find import OF_THE_FEEDER, household_sets
+from cosim.feeders.find import tariffs as shipped_tariffs
 from cosim.feeders.households import read_profiles
+from cosim.feeders.prices import PRICE, VOLTAGE, Tariff
 from cosim.feeders.profiles import PV
 from cosim.feeders.series import Series, read_series
 from cosim.measures.own import find_own
@@ -106,7 +110,21 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
                     refuse(controllers.check(controller, day.feeder, day.forecast_of(run).expected))
     if faults or day is None:
         raise InputError(faults)
-    return _told_of_missing_predictor(day)
+    return _told_of_common_tariff(_told_of_missing_predictor(day))
+
+
+def _told_of_common_tariff(day: Day) -> Day:
+    """Name controllers that plan with one price for all, where homes have several."""
+    if day.exogenous.customer_tariff_eur_per_kwh is None:
+        return day
+    blind = [run.name for run in day.scenario.runs if controllers.knows_one_tariff(run.controller)]
+    if not blind:
+        return day
+    warning = (
+        f"{', '.join(blind)} reckons with the price of '{day.scenario.tariff}' for all homes, though some have another "
+        "tariff (tariff_shares); their bills are right, its plans are not theirs"
+    )
+    return replace(day, warnings=(*day.warnings, warning))
 
 
 def _spec_of(scenario: Scenario, where: Path, faults: list[Fault]) -> DaySpec:
@@ -121,6 +139,20 @@ def _spec_of(scenario: Scenario, where: Path, faults: list[Fault]) -> DaySpec:
     if roofs.profiles is not None:
         with collecting(faults, "pv", where):
             pv_profiles = read_series(roofs.profiles, "profiles", PV, clock, step_min=roofs.profiles_step_min)
+    source_profile = None
+    if scenario.grid.source_profile is not None:
+        with collecting(faults, "grid", where):
+            source_profile = read_series(scenario.grid.source_profile, "source_profile", VOLTAGE, clock)
+
+    def tariff(name: str, key: str) -> Tariff:
+        if name in scenario.tariffs:
+            return [(band.from_h, band.eur_per_kwh, band.days, band.months) for band in scenario.tariffs[name].bands]
+        if name not in shipped_tariffs():
+            with collecting(faults, "", where):
+                return read_series(name, key, PRICE, clock)
+            return shipped_tariffs()[0]
+        return name
+
     return DaySpec(
         start=scenario.start,
         minutes=scenario.minutes,
@@ -128,6 +160,8 @@ def _spec_of(scenario: Scenario, where: Path, faults: list[Fault]) -> DaySpec:
         profiles=profiles,
         join=homes.join,
         power_factor=homes.power_factor,
+        power_factor_sd=homes.power_factor_sd,
+        power_factor_file=homes.power_factors,
         ev_share=cars.share,
         ev_sessions=cars.sessions,
         ev_efficiency=cars.efficiency,
@@ -136,7 +170,12 @@ def _spec_of(scenario: Scenario, where: Path, faults: list[Fault]) -> DaySpec:
         cloud=roofs.cloud,
         pv_profiles=pv_profiles,
         pv_inverters=roofs.inverters,
-        tariff=scenario.tariff,
+        tariff=tariff(scenario.tariff, "tariff"),
+        tariff_groups=[(share, tariff(name, "tariff_shares")) for name, share in scenario.tariff_shares.items()],
+        export_eur_per_kwh=scenario.export_eur_per_kwh,
+        source_profile=source_profile,
+        source_swing_percent=scenario.grid.source_swing_percent,
+        source_lowest_h=scenario.grid.source_lowest_h,
     )
 
 
@@ -153,9 +192,9 @@ def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list
     told = spec.clock.warnings(spec.minutes)
     forecasts: dict[ForecastTable, Forecast] = {}
     with collecting(faults, "", where):
-        exogenous = with_devices(
-            scenario, feeder, draw_day(feeder, spec, scenario.stream, told=told.append), told.append
-        )
+        drawn = draw_day(feeder, spec, scenario.stream, told=told.append)
+        said = announced(drawn, scenario.ev, scenario.stream("announced"))
+        exogenous = with_devices(scenario, feeder, said, told.append)
         for table in dict.fromkeys([scenario.forecast, *map(scenario.forecast_of, scenario.runs)]):
             forecasts[table] = make_forecast(
                 exogenous,
@@ -169,12 +208,30 @@ def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list
     if unservable and scenario.strict:
         faults.append(Fault(str(where), "ev", unservable[0], "mend the sessions, or set strict = false"))
     perfect = [warning for forecast in forecasts.values() for warning in too_perfect(forecast, exogenous)]
-    warnings = [*feeder.warnings, *told, *unservable, *perfect]
+    too_large = _beyond_connection(feeder, exogenous)
+    if too_large and scenario.strict:
+        faults.append(Fault(str(where), "ev", too_large[0], "mend the sessions, or set strict = false"))
+    warnings = [*feeder.warnings, *told, *unservable, *too_large, *perfect]
 
     def redraw(seed: int) -> Day:
         return compose(scenario.model_copy(update={"seed": seed}), where, feeder=feeder)
 
     return Day(scenario, where, feeder, exogenous, forecasts, tuple(dict.fromkeys(warnings)), redraw)
+
+
+def _beyond_connection(feeder: Feeder, day: Exogenous) -> list[str]:
+    """Chargers that alone draw more than the connection of their home allows."""
+    cars = day.sessions
+    above = cars.charger_kw > feeder.connection_kw[cars.customer] * (1.0 + 1e-9)
+    homes = np.unique(cars.customer[above])
+    if not homes.size:
+        return []
+    worst = int(np.argmax(np.where(above, cars.charger_kw - feeder.connection_kw[cars.customer], -np.inf)))
+    name, limit_kw = feeder.customers[cars.customer[worst]], feeder.connection_kw[cars.customer[worst]]
+    return [
+        f"chargers of {homes.size} homes are rated above their connection, {name}'s by most: "
+        f"{cars.charger_kw[worst]:.3g} kW at {limit_kw:.3g} kW"
+    ]
 
 
 def _unservable(unservable_kwh: Float) -> list[str]:

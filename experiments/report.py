@@ -14,6 +14,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from cosim.contract.areas import joined
+from cosim.experiments import input_words
 from cosim.experiments.figures import FigureFile
 from cosim.experiments.figures.runs import Runs, clock
 from cosim.experiments.figures.summary import paragraph
@@ -137,7 +138,8 @@ def assumptions(day: Day, engine: str) -> list[str]:
         engine=engine,
         scenario=scenario,
         told=_grouped(scenario, scenario.forecast_of),
-        response=scenario.households.response,
+        inputs=list(input_words.inputs(scenario)),
+        answers=input_words.answers(scenario),
         shares=shares,
         ignoring={share: int(day.behaviour_of(runs[0]).noncompliant.sum()) for share, runs in shares.items()},
         homes=len(day.feeder.customers),
@@ -274,7 +276,9 @@ def _facts(runs: Runs, manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]
     shares = dict.fromkeys(fact["noncompliant_share"] for fact in manifest["runs"].values())
     if any(shares):
         yield "homes that ignore caps", ", ".join(f"{100 * share:.0f} %" for share in shares)
-    yield "households", manifest["scenario"]["households"]["response"]
+    homes = manifest["scenario"]["households"]
+    answers = {name: share for name, share in (homes["responses"] or {}).items() if share}
+    yield "households", ", ".join(f"{100 * share:g} % {name}" for name, share in answers.items()) or homes["response"]
     yield "seed", str(manifest["seed"])
     yield "reproducible", "yes" if manifest["reproducible"] else "no"
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zlib import crc32
 
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -29,8 +25,13 @@ from cosim.errors import Fault, InputError, meant, shares_faults
 from cosim.experiments import DEFAULT as DEFAULT
 from cosim.experiments.labels import Label, labels_fault
 from cosim.experiments.remedies import load_toml, refused, scenario_faults
+from cosim.experiments.toml_table import Share
+from cosim.experiments.toml_table import Table as _Table
+from cosim.experiments.toml_table import named_in_a_file as _named_in_a_file
+from cosim.experiments.toml_table import table_file as _table_file
+from cosim.experiments.world import MetersTable, OwnTariff, Responses, check_shares, check_tariff, whole_responses
 from cosim.feeders.catalogue import tier_losses_percent
-from cosim.feeders.find import OF_THE_FEEDER, YEARS, Cloud, Join, Tariff, check_profiles, check_zone, household_sets
+from cosim.feeders.find import OF_THE_FEEDER, YEARS, Cloud, Join, check_profiles, check_zone, household_sets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,52 +40,15 @@ SHIPPED = Path(__file__).parent / "scenarios"
 
 _STREAMS = (
     "households", "cars", "roofs", "noncompliant", "forecast", "controllers", "deviation", "rephase", "battery",
-    "heat_pump", "meters", "announced", "responses", "tariffs", "phases",
+    "heat_pump", "meters", "announced", "responses", "tariffs", "phases", "power_factors",
 )  # fmt: skip
 
-Share = Annotated[float, Field(ge=0, le=1)]
 FORMER_KEYS = {"stubborn_share": "noncompliant_share"}
 """Keys of version 0.1, which are read as well, and what they are called now."""
 
 _NONCOMPLIANT = AliasChoices("noncompliant_share", "stubborn_share")
+Response = Literal["cheapest", "immediate", "paced", "own_sun"]
 ForecastKind = Literal["oracle", "persistence", "noisy"]
-
-
-Value = TypeVar("Value")
-
-
-def _named_in_a_file(check: Callable[[Any], None]) -> AfterValidator:
-    """Of a file, make what names a file beside it absolute, and refuse what is not there; nothing is loaded for it."""
-
-    def validate(value: Value, info: ValidationInfo) -> Value | str:
-        if info.context is None or not isinstance(value, str):
-            return value
-        try:
-            check(found := _beside(value, info.context["folder"]))
-        except InputError as error:
-            raise refused(*(replace(fault, key=str(info.field_name)) for fault in error.faults)) from None
-        except (OSError, ValueError) as error:  # too long, or with a null byte in it
-            problem, remedy = (
-                f"cannot be the name of a file ({error})"[:200],
-                "write a shorter name, of printed letters",
-            )
-            raise refused(Fault("", str(info.field_name), problem, remedy)) from None
-        return found
-
-    return AfterValidator(validate)
-
-
-def _beside(value: str, folder: Path) -> str:
-    if plugins.is_target(value):
-        return plugins.resolved(value, folder)
-    candidate = folder / value
-    return str(candidate.resolve()) if ("/" in value or "." in value) and candidate.exists() else value
-
-
-def _table_file(value: str) -> None:
-    if not Path(value).is_file():
-        remedy = "write the path of a CSV or Parquet file, or a share instead"
-        raise InputError(Fault("", "", f"there is no file '{value}'", remedy))
 
 
 def _measure(value: str) -> None:
@@ -93,10 +57,6 @@ def _measure(value: str) -> None:
 
 def _device(value: str) -> None:
     plugins.target_for("cosim.devices", value, "device")
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Transformer(_Table):
@@ -146,6 +106,13 @@ class Grid(_Table):
     """Changes to the feeder's own circuit."""
 
     source_pu: float | None = Field(None, ge=0.8, le=1.2, description="Source voltage [pu of the source's base]")
+    source_swing_percent: float = Field(
+        0.0, ge=0, le=15, description="From its lowest to its highest of a day, around source_pu [% of it]"
+    )
+    source_lowest_h: float = Field(18.0, ge=0, lt=24, description="Hour at which the swing is lowest [h]")
+    source_profile: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
+        None, description="Path of source voltages in time [pu], instead of source_pu", examples=["my_source.csv"]
+    )
     transformer: Transformer | None = None
     nominal_voltage_v: float | None = Field(
         None, ge=50, le=50_000, description="Nominal phase-to-neutral voltage, instead of feeder.toml's [V]"
@@ -161,6 +128,14 @@ class Grid(_Table):
         examples=[["Storage.bat"]],
     )  # fmt: skip
     on_collapse: Literal["stop", "shed"] = Field("stop", description="What a step without power flow does to its run")
+
+    @field_validator("source_profile", mode="before")
+    @classmethod
+    def _no_other_source(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and (info.data.get("source_pu") is not None or info.data.get("source_swing_percent")):
+            problem = "is given together with source_pu or source_swing_percent"
+            raise refused(Fault("", "source_profile", problem, "keep one of the two, not both"))
+        return value
 
 
 class Thermal(_Table):
@@ -223,11 +198,22 @@ class Homes(_Table):
     profiles_step_min: float | None = Field(
         None, gt=0, le=1440, description="Of own profiles without a column time; else 1 [min]", examples=[15.0]
     )
-    response: Literal["cheapest", "immediate"] = Field("cheapest", description="When a home charges inside its cap")
+    response: Response = Field("cheapest", description="When a home charges inside its cap")
+    responses: Annotated[Responses | None, AfterValidator(whole_responses)] = Field(
+        None, description="Shares of homes by response, sum 1, instead of response"
+    )
+    start_delay_s: float | None = Field(
+        None, ge=0, le=3600, description="Longest random delay before charging that waited for its hour; else 600 of "
+        "responses, 0 of response [s]", examples=[600.0],
+    )  # fmt: skip
     noncompliant_share: Share = Field(
         0.0, validation_alias=_NONCOMPLIANT, description="Share of homes that ignore import caps"
     )
     power_factor: float = Field(0.95, gt=0, le=1, description="Of household demand, inductive")
+    power_factor_sd: float = Field(0.0, ge=0, le=0.3, description="Standard deviation from home to home, at most 1")
+    power_factors: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
+        None, description="Path of a table customer, power_factor", examples=["my_power_factors.csv"]
+    )
     load_model: Annotated[
         LoadModel,
         BeforeValidator(_model_alone, json_schema_input_type=LoadModel | Literal["constant_power", "file"]),
@@ -251,6 +237,12 @@ class Cars(_Table):
         None, description="Path of own sessions (CSV or Parquet), instead of a share", examples=["my_cars.csv"]
     )
     efficiency: float = Field(0.9, gt=0, le=1, description="Battery energy per energy drawn")
+    announced_departure_error_min: float = Field(
+        0.0, ge=0, le=240, description="Deviation of the departure that a driver announces [min]"
+    )
+    announced_energy_error_percent: float = Field(
+        0.0, ge=0, le=200, description="Deviation of the need that a driver announces [%]"
+    )
 
     @field_validator("sessions", mode="before")
     @classmethod
@@ -416,7 +408,15 @@ class Scenario(_Table):
     horizon_h: float = Field(24.0, gt=0, le=24 * 31, description="Length of the day [h]")
     step_min: int = Field(5, ge=1, le=60, description="Length of a step [min]")
     control_min: int = Field(15, ge=1, le=240, validate_default=True, description="Time between decisions [min]")
-    tariff: Tariff = Field("three_band", description="A shipped tariff")
+    tariffs: dict[Label, OwnTariff] = Field(default_factory=dict, description="Own tariffs, by name")
+    tariff: Annotated[str, AfterValidator(check_tariff)] = Field(
+        "three_band", description="A shipped tariff, one of [tariffs], or the path of prices in time [EUR/kWh]"
+    )
+    tariff_shares: dict[str, float] = Field(
+        default_factory=dict, description="Shares of homes that have another tariff, by its name",
+        examples=[{"night": 0.3}],
+    )  # fmt: skip
+    export_eur_per_kwh: float = Field(0.05, ge=-1, le=2, description="Price that homes get for export [EUR/kWh]")
     metrics: tuple[Annotated[str, _named_in_a_file(_measure)], ...] = Field(
         (), strict=False, description="Own measures: my_file.py:function, or a name", examples=[["my_metrics.py:total"]]
     )
@@ -433,6 +433,7 @@ class Scenario(_Table):
     heat_pump: HeatPumpTable = HeatPumpTable()
     devices: dict[str, OwnDevice] = Field(default_factory=dict, description="Own kinds of devices, by name")
     weather: Weather = Weather()
+    meters: MetersTable = MetersTable()
     forecast: ForecastTable = ForecastTable()
     runs: tuple[Run, ...] = Field(min_length=1, strict=False)  # a list in TOML
 
@@ -440,6 +441,11 @@ class Scenario(_Table):
     def minutes(self) -> int:
         """Length of the horizon [min]."""
         return round(self.horizon_h * 60)
+
+    @field_validator("tariff_shares")
+    @classmethod
+    def _of_known_tariffs(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        return check_shares({check_tariff(name, info): share for name, share in value.items()}, "tariff_shares")
 
     @field_validator("start", mode="before")
     @classmethod
@@ -511,6 +517,18 @@ class Scenario(_Table):
         if run.forecast is None:
             return self.forecast
         return self.forecast.model_copy(update=run.forecast.model_dump(exclude_unset=True))
+
+
+_DELAY_S = 600.0
+"""Longest random delay of UK SI 2021/1467, where homes respond in shares and nothing else is said."""
+
+
+def longest_delay_s(scenario: Scenario) -> float:
+    """Longest random delay of a start that waited for its hour [s]."""
+    homes = scenario.households
+    if homes.start_delay_s is not None:
+        return homes.start_delay_s
+    return 0.0 if homes.responses is None else _DELAY_S
 
 
 def shipped() -> tuple[str, ...]:

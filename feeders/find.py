@@ -15,7 +15,16 @@ GROUP = "cosim.feeders"
 """Entry points by which installed packages offer feeders: a path, or a function that returns one."""
 
 Cloud = Literal["clear", "partly_cloudy", "overcast"]
-Tariff = Literal["three_band"]
+Band = tuple[float, float, str, tuple[int, ...]]
+"""From which hour, EUR per kWh, ``all``, ``weekday`` or ``weekend``, and in which months."""
+
+_YEAR = tuple(range(1, 13))
+TARIFFS: dict[str, tuple[Band, ...]] = {
+    "three_band": tuple(
+        (hour, price, "all", _YEAR) for hour, price in ((0, 0.12), (7, 0.22), (16, 0.32), (20, 0.22), (23, 0.12))
+    )
+}
+"""Shipped tariffs by name."""
 Join = Literal["name", "order", "draw"]
 """How columns of own profiles are given to customers."""
 
@@ -73,6 +82,11 @@ def _master_in(folder: Path) -> str:
     """Name of the master file in a folder: ``Master.dss``, else the same in other capital letters, else ``.txt``."""
     there = {name for name in os.listdir(folder) if name.lower() in ("master.dss", "master.txt")}
     return min(there | {"Master.dss"}, key=lambda name: (name not in there, name.lower(), name))
+
+
+def tariffs() -> tuple[str, ...]:
+    """Names of the shipped tariffs."""
+    return tuple(TARIFFS)
 
 
 def household_sets() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Sun, price and temperature of a day. The only module that imports pvlib."""
+"""Sun and temperature of a day. The only module that imports pvlib."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 import pvlib
 from numpy.typing import NDArray
 
-from cosim.errors import Fault, InputError, refuse
+from cosim.errors import Fault, refuse
 from cosim.feeders.clouds import CLOUDS, DAY_MIN, clear_sky_index
 from cosim.feeders.join import Told, by_customer, read_customer_table
 from cosim.feeders.series import Quantity, Series
@@ -35,9 +35,6 @@ PV = Quantity(
     "give kW, not W: divide by 1000 (a plant above 100 kW is refused)",
     usual=(0.05, 30.0),
 )  # fmt: skip
-
-TARIFFS = {"three_band": ((0, 0.12), (7, 0.22), (16, 0.32), (20, 0.22), (23, 0.12))}
-"""Bands as (from hour, EUR per kWh)."""
 
 # Mean daily minimum and maximum of each month at Manchester Ringway, 1981-2010 (Met Office climate averages) [C].
 MONTH_LOW_C = (1.7, 1.6, 3.3, 4.9, 7.7, 10.5, 12.6, 12.4, 10.3, 7.4, 4.2, 1.8)
@@ -265,35 +262,6 @@ def specific_power(sky: Sky, tilt_deg: float, azimuth_deg: float) -> Float:
     dc_kw = pvlib.pvsystem.pvwatts_dc(plane, cell_c, 1.0, TEMPERATURE_PER_KELVIN) * (1.0 - DC_LOSSES)
     ac_kw: Float = np.maximum(pvlib.inverter.pvwatts(dc_kw, 1.0, INVERTER_EFFICIENCY), 0.0)
     return ac_kw
-
-
-def tariff_eur_per_kwh(start: datetime, minutes: int, name: str = "three_band") -> Float:
-    """Price of import, minute by minute, by the local clock without daylight-saving jumps.
-
-    Parameters
-    ----------
-    start : datetime
-        Local clock of the first minute.
-    minutes : int
-        Length of the horizon [min].
-    name : str
-        ``three_band``: 0.12 EUR/kWh from 23 to 7 h, 0.32 from 16 to 20 h, 0.22 else (an assumption of this project).
-
-    Returns
-    -------
-    ndarray, shape (minute,)
-        Price [EUR/kWh].
-
-    Raises
-    ------
-    InputError
-        Where there is no tariff of that name.
-    """
-    if name not in TARIFFS:
-        raise InputError(Fault("tariff", "name", f"no tariff '{name}'", f"use one of {', '.join(TARIFFS)}"))
-    hours, prices = zip(*TARIFFS[name], strict=True)
-    band = np.searchsorted(hours, _hour_of_day(start, minutes), side="right") - 1
-    return np.array(prices, np.float64)[band]
 
 
 def ambient_temperature_c(start: datetime, minutes: int, latitude: float = REFERENCE_LATITUDE_DEG) -> Float:

@@ -162,6 +162,7 @@ def look_ahead(
         wanted_kw=wanted_kw,
         tariff_eur_per_kwh=tariff,
         source_pu=seen.source_pu if np.isfinite(seen.source_pu) else None,
+        export_eur_per_kwh=expected.export_eur_per_kwh,
     )
     return Outlook(scene, cars, np.flatnonzero(sun_kw.max(axis=0) > _SMALL_KW), at_once)
 

@@ -42,12 +42,12 @@ class Even:
         """Pace every car that is there."""
         if self._day is None:
             raise InputError(Fault("controller 'even'", "plan", "was not called", "call plan(forecast) first"))
-        tariff = self._day.tariff_eur_per_kwh[min(observation.step, self._day.steps - 1) :]
+        tariff = self._day.import_eur_per_kwh[min(observation.step, self._day.steps - 1) :]
         starts_min = np.arange(len(tariff))[:, None] * observation.step_min
         stay_min = np.nan_to_num(observation.departure_min - observation.minute)
         there_h = (stay_min - starts_min).clip(0.0, observation.step_min) / 60.0  # (step, customer)
-        cheaper_h = there_h[tariff < tariff[0] - _SAME_PRICE].sum(axis=0)
-        same_h = there_h[np.abs(tariff - tariff[0]) <= _SAME_PRICE].sum(axis=0)
+        cheaper_h = np.where(tariff < tariff[0] - _SAME_PRICE, there_h, 0.0).sum(axis=0)
+        same_h = np.where(np.abs(tariff - tariff[0]) <= _SAME_PRICE, there_h, 0.0).sum(axis=0)
         charger_kw = observation.charger_kw
         due_kwh = observation.energy_left_kwh / observation.efficiency - charger_kw * cheaper_h
         # who should have left by now has no hours to spread over, and gets full power

@@ -13,6 +13,7 @@ from cosim.contract.changes import Connection as Connection
 from cosim.contract.changes import TransformerSpec as TransformerSpec
 from cosim.contract.changes import ZipShares as ZipShares
 from cosim.contract.changes import out_of_range as out_of_range
+from cosim.contract.day import EXPORT_EUR_PER_KWH as EXPORT_EUR_PER_KWH
 from cosim.contract.day import EvSessions as EvSessions
 from cosim.contract.day import Exogenous as Exogenous
 from cosim.contract.day import Forecast as Forecast

@@ -62,8 +62,12 @@ class EvSessions(FrozenArrays):
         return cls(np.empty(0, np.int64), *[np.empty(0) for _ in range(7)])
 
 
+EXPORT_EUR_PER_KWH = 0.05
+"""What homes get for export where a scenario says nothing."""
+
 _PER_STEP = (
     "demand_kw", "demand_kvar", "pv_available_kw", "tariff_eur_per_kwh", "ambient_c", "source_pu", "devices_kw",
+    "customer_tariff_eur_per_kwh",
 )  # fmt: skip
 
 
@@ -93,11 +97,18 @@ class Exogenous(FrozenArrays):
     sessions : EvSessions
         Cars.
     tariff_eur_per_kwh, ambient_c, source_pu : ndarray, shape (step,)
-        Price of import, temperature out of doors, voltage of the source (nan: as in the feeder's file).
+        Price of import, temperature out of doors, voltage of the source (nan: as in the feeder's file). The price is
+        that of the homes of no group, where groups of homes have other tariffs.
     devices : mapping of str to Units
         Other devices behind the meters by their kind's name (see `cosim.devices`).
     devices_kw : ndarray, shape (step, customer), or None
         What they are expected to draw together by their own controls, fed in negative; None without any [kW].
+    customer_tariff_eur_per_kwh : ndarray, shape (step, customer), or None
+        Price of import of every home; None where all have the same.
+    export_eur_per_kwh : float
+        Price that homes get for export [EUR/kWh].
+    announced : EvSessions or None
+        Departures and needs that drivers announce, session by session; None where they announce the truth.
     """
 
     start: datetime
@@ -112,6 +123,16 @@ class Exogenous(FrozenArrays):
     source_pu: Float
     devices: Mapping[str, Units] = field(default_factory=dict)
     devices_kw: Float | None = None
+    customer_tariff_eur_per_kwh: Float | None = None
+    export_eur_per_kwh: float = EXPORT_EUR_PER_KWH
+    announced: EvSessions | None = None
+
+    @property
+    def import_eur_per_kwh(self) -> Float:
+        """Price of import, shape (step, customer), or (step, 1) where all homes have the same [EUR/kWh]."""
+        if self.customer_tariff_eur_per_kwh is None:
+            return self.tariff_eur_per_kwh[:, None]
+        return self.customer_tariff_eur_per_kwh
 
     @property
     def steps(self) -> int:

@@ -43,7 +43,7 @@ class Observation(FrozenArrays):
     inverter_kva : ndarray, shape (customer,)
         Inverter rating.
     tariff_eur_per_kwh : float
-        Price of the step that begins.
+        Price of the step that begins; of the homes of no group, where groups of homes have other tariffs.
     source_pu : float
         Source voltage of the last step.
     current_a : ndarray of complex, shape (monitored, 3)
@@ -58,6 +58,9 @@ class Observation(FrozenArrays):
         What devices other than cars and roofs drew together, fed in negative.
     channels : mapping of str to ndarray, shape (customer,)
         Their readings and nameplates by channel, such as ``battery_soc_kwh`` (see `cosim.devices`); empty without any.
+    metered : ndarray of bool, shape (customer,), or None
+        Homes whose own meter reports; of the others demand, sun, net power and voltage are guessed (see
+        `cosim.meters`). None: all.
     """
 
     step: int
@@ -88,6 +91,7 @@ class Observation(FrozenArrays):
     limit_percent: Float
     devices_kw: Float
     channels: Mapping[str, Float] = field(default_factory=dict)
+    metered: Bool | None = None
 
     @property
     def inflexible_kw(self) -> Float:

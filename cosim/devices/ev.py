@@ -80,6 +80,7 @@ class EvFleet:
 
     def __init__(self, feeder: Feeder, exogenous: Exogenous) -> None:
         self.sessions = exogenous.sessions
+        self._announced = exogenous.announced or exogenous.sessions
         self.step_min = exogenous.step_min
         customers = len(feeder.customers)
         self.stays = lay_out(self.sessions, exogenous.steps, self.step_min, customers)
@@ -170,7 +171,12 @@ class EvFleet:
     def seen(self, step: int) -> dict[str, Any]:
         """What meters and drivers say of the cars at the start of a step: fields of an ``Observation``."""
         session = self.present(step)
-        sessions, there = self.sessions, session >= 0
+        sessions, there, said = self.sessions, session >= 0, self._announced
+        # what a driver said is still wanted may be wrong either way; what was charged is metered
+        left_kwh = self.left_kwh
+        if said is not sessions:
+            fits_kwh = np.minimum(said.energy_need_kwh - self.delivered_kwh, sessions.battery_kwh - self.soc_kwh)
+            left_kwh = fits_kwh.clip(0.0)
 
         def of_car(values: Float, otherwise: float) -> Float:
             return np.where(there, np.append(values, otherwise)[session], otherwise)
@@ -178,9 +184,9 @@ class EvFleet:
         charger_kw = of_car(sessions.charger_kw, 0.0)
         return {
             "plugged": there,
-            "energy_left_kwh": of_car(self.left_kwh, 0.0),
+            "energy_left_kwh": of_car(left_kwh, 0.0),
             "soc_kwh": of_car(self.soc_kwh, 0.0),
-            "departure_min": of_car(sessions.departure_min, np.nan),
+            "departure_min": of_car(said.departure_min, np.nan),
             "last_left_minutes": self.last_left_minutes(step),
             "charger_kw": charger_kw,
             "charger_min_kw": np.where(there, np.minimum(self.minimum_kw, charger_kw), 0.0),
@@ -197,12 +203,12 @@ class EvCharger(Device):
 
     def __init__(self, data: Households, feeder: Feeder, day: Exogenous) -> None:  # noqa: ARG002 - the protocol's
         self.homes, self.fleet = data, data.fleet
-        self._asked_kw = self._last_kw = np.zeros(len(feeder.customers))
+        self._last_kw = np.zeros(len(feeder.customers))
         self._step = 0
 
     def begin(self, step: int, setpoints: Setpoints) -> None:
         """Let every home choose its charging, before its cap."""
-        self._asked_kw = self.homes.asked_kw(step, setpoints)
+        self.homes.begin(step, setpoints)
 
     def power(self, moment: Moment) -> tuple[Float, Float]:
         """Charge as asked, inside cap, limit and local curve."""
@@ -210,7 +216,8 @@ class EvCharger(Device):
         limit_kw = np.minimum(asked.ev_limit_kw, moment.headroom_kw + moment.support_kw)
         if asked.curves is not None and asked.curves.ev_volt_watt is not None:
             limit_kw = np.minimum(limit_kw, self.fleet.volt_watt_kw(step, moment.voltage_v, asked.curves.ev_volt_watt))
-        return self.fleet.feasible_kw(step, self._asked_kw, limit_kw), np.zeros_like(limit_kw)
+        asked_kw = self.homes.asked_kw(-moment.net_kw)
+        return self.fleet.feasible_kw(step, asked_kw, limit_kw), np.zeros_like(limit_kw)
 
     def advance(self, step: int, kw: Float, kvar: Float) -> None:  # noqa: ARG002 - the protocol's signature
         """Charge the batteries."""

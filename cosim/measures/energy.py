@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cosim.contract import EXPORT_EUR_PER_KWH
 from cosim.measures._arrays import Float, ratio
 
-EXPORT_EUR_PER_KWH = 0.05
 UNSERVED_EUR_PER_KWH = 0.50
 
 
@@ -107,7 +107,12 @@ def curtailed_max_home_percent(pv_available_kw: ArrayLike, pv_kw: ArrayLike) -> 
     return float(np.fmax.reduce(100 * ratio(lost, available), axis=None, initial=0.0))
 
 
-def bills_eur(net_kw: ArrayLike, tariff_eur_per_kwh: ArrayLike, step_min: float) -> Float:
+def bills_eur(
+    net_kw: ArrayLike,
+    tariff_eur_per_kwh: ArrayLike,
+    step_min: float,
+    export_eur_per_kwh: float = EXPORT_EUR_PER_KWH,
+) -> Float:
     """Bill of every home: import × tariff − export × feed-in price.
 
     Parameters
@@ -118,6 +123,8 @@ def bills_eur(net_kw: ArrayLike, tariff_eur_per_kwh: ArrayLike, step_min: float)
         Price of import. [EUR/kWh]
     step_min : float
         Length of a step. [min]
+    export_eur_per_kwh : float
+        Price of export. [EUR/kWh]
 
     Returns
     -------
@@ -127,12 +134,17 @@ def bills_eur(net_kw: ArrayLike, tariff_eur_per_kwh: ArrayLike, step_min: float)
     tariff = np.asarray(tariff_eur_per_kwh, dtype=float)
     tariff = tariff[:, None] if tariff.ndim == 1 else tariff
     import_eur = energy_kwh(np.maximum(net_kw, 0) * tariff, step_min)
-    return np.asarray(import_eur - EXPORT_EUR_PER_KWH * export_kwh(net_kw, step_min))
+    return np.asarray(import_eur - export_eur_per_kwh * export_kwh(net_kw, step_min))
 
 
-def cost_eur(net_kw: ArrayLike, tariff_eur_per_kwh: ArrayLike, step_min: float) -> float:
+def cost_eur(
+    net_kw: ArrayLike,
+    tariff_eur_per_kwh: ArrayLike,
+    step_min: float,
+    export_eur_per_kwh: float = EXPORT_EUR_PER_KWH,
+) -> float:
     """Return what all homes pay together [EUR], the sum of `bills_eur`, whose parameters it takes."""
-    return float(bills_eur(net_kw, tariff_eur_per_kwh, step_min).sum())
+    return float(bills_eur(net_kw, tariff_eur_per_kwh, step_min, export_eur_per_kwh).sum())
 
 
 def unserved_penalty_eur(unserved_kwh: float) -> float:

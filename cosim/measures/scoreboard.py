@@ -158,7 +158,7 @@ def _service_metrics(run: Trajectory) -> dict[str, float]:
     wanted_kwh = by_customer(servable_kwh)
     # what one stay got beyond its need does not make up for another stay of the same home
     credited_kwh = by_customer(servable_kwh - short_kwh)
-    cost_eur = energy.cost_eur(run.net_kw, run.exogenous.tariff_eur_per_kwh, run.step_min)
+    cost_eur = float(derived.home_bills_eur(run).sum())
     penalty_eur = energy.unserved_penalty_eur(unserved_kwh)
     return {
         "ev_delivered_kwh": float(run.delivered_kwh.sum()),

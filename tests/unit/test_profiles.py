@@ -16,7 +16,8 @@ from cosim.feeders.clock import Clock
 from cosim.feeders.clouds import CLOUDS, clear_sky_index, partly_cloudy_day
 from cosim.feeders.find import DATA, household_sets
 from cosim.feeders.households import admd_kw, draw_households, read_profiles
-from cosim.feeders.profiles import ambient_temperature_c, clear_sky, draw_pv, specific_power, tariff_eur_per_kwh
+from cosim.feeders.prices import tariff_eur_per_kwh
+from cosim.feeders.profiles import ambient_temperature_c, clear_sky, draw_pv, specific_power
 
 NOON = datetime(2026, 5, 15, 12)
 MANCHESTER = (53.48, -2.24)

@@ -18,8 +18,7 @@ from cosim.errors import InputError
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.studies import STUDIES
 from cosim.feeders.clouds import CLOUDS
-from cosim.feeders.find import Cloud, Tariff
-from cosim.feeders.profiles import TARIFFS
+from cosim.feeders.find import Cloud
 
 HEAVY = ("numpy", "pandas", "pyarrow", "scipy", "highspy", "pyomo", "pymoo", "opendssdirect", "matplotlib", "pvlib")
 GOOD = 'name = "mine"\nfeeder = "two_bus"\nstart = 2026-05-15T12:00:00\n[[runs]]\ncontroller = "none"\n'
@@ -105,7 +104,6 @@ def test_a_refusal_loads_nothing_heavy(refusals: dict[str, tuple[int, list[str],
 
 def test_what_may_be_named_is_what_there_is() -> None:
     assert set(get_args(Cloud)) == set(CLOUDS)
-    assert set(get_args(Tariff)) == set(TARIFFS)
     for name, target in controllers.REGISTRY.items():
         written = written_parameters(*plugins.split_target(target))
         hints = get_type_hints(controllers.find(name).__init__)  # type: ignore[misc]
