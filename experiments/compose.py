@@ -16,7 +16,7 @@ from cosim.feeders.clock import Clock
 from cosim.feeders.draw import DaySpec, draw_day
 from cosim.feeders.find import OF_THE_FEEDER, household_sets
 from cosim.feeders.households import read_profiles
-from cosim.feeders.profiles import PV
+from cosim.feeders.roofs import PV
 from cosim.feeders.series import Series, read_series
 from cosim.measures.own import find_own
 

@@ -14,7 +14,8 @@ from cosim.feeders.clock import Clock
 from cosim.feeders.find import OF_THE_FEEDER, Join, household_sets
 from cosim.feeders.households import draw_columns, draw_households
 from cosim.feeders.join import Told, by_customer, unheard
-from cosim.feeders.profiles import PvFleet, ambient_temperature_c, draw_pv, read_pv, tariff_eur_per_kwh
+from cosim.feeders.profiles import PvFleet, ambient_temperature_c, draw_pv, tariff_eur_per_kwh
+from cosim.feeders.roofs import read_pv
 from cosim.feeders.series import DAY_MIN, Series
 from cosim.feeders.sessions import draw_sessions, read_sessions
 
