@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from math import ceil
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,6 @@ OVERSTAY_MINUTES = 15.0
 WORTH_KWH = 0.01
 """A smaller need is met."""
 
-_PER_STEP = ("demand_kw", "demand_kvar", "pv_available_kw", "tariff_eur_per_kwh", "ambient_c", "source_pu")
 _SAME_MINUTES = 1e-6
 
 
@@ -79,7 +79,7 @@ def rest_of_day(forecast: Exogenous, observation: Observation, late_minutes: flo
         arrival_min=np.maximum(coming.arrival_min - now, 0.0),
         departure_min=coming.departure_min - now,
     )
-    cut = {name: getattr(forecast, name)[step:] for name in _PER_STEP}
+    cut: dict[str, Any] = {name: values[step:] for name, values in forecast.per_step().items()}
     start = forecast.start + timedelta(minutes=step * forecast.step_min)
     return replace(forecast, start=start, sessions=_joined(present, coming), **cut)
 

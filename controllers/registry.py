@@ -56,6 +56,14 @@ def needs_predictor(name: str | type, *, strictly: bool = False) -> bool:
     return taken is not None and not (strictly and taken.default is not Parameter.empty)
 
 
+def knows_one_tariff(name: str | type) -> bool:
+    """Whether the controller plans with one price for all homes (``one_tariff = True`` in its class).
+
+    InputError where there is no such controller.
+    """
+    return bool(getattr(find(name), "one_tariff", False))
+
+
 def options(name: str | type) -> dict[str, Any]:
     """Options of a controller with their defaults; InputError where there is no such controller."""
     return {key: value.default for key, value in _taken(find(name)).items() if key not in _GIVEN}

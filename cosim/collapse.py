@@ -22,12 +22,13 @@ SHARE_TOLERANCE = 0.01
 
 
 class Answer(NamedTuple):
-    """What devices want at the voltages that a step was solved with; of charging the whole, served or not."""
+    """What devices want at the voltages that a step was solved with; of what they draw the whole, served or not.
+
+    ``powers`` [kW, kvar] has the shape (2, device, customer), see `cosim.devices.group`.
+    """
 
     voltage: Complex
-    ev_kw: Float
-    pv_kw: Float
-    pv_kvar: Float
+    powers: Float
     apart_kw: float = 0.0
 
 

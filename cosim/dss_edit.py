@@ -78,11 +78,12 @@ def replace_transformer(dss: Any, master: Path, spec: TransformerSpec) -> None:
         problem = f"the circuit has {len(names)} transformers, so which one to replace is not clear"
         raise InputError(Fault(str(master), "grid.transformer", problem, "leave the key out"))
     # uk is the impedance; load loss at rated current is its resistive part, half of it in each winding (%rs is per
-    # winding)
+    # winding); the file's own iron is the other machine's
     reactance = float(np.sqrt(spec.uk_percent**2 - spec.load_loss_percent**2))
     half = spec.load_loss_percent / 2
     dss.Text.Command(
         f'edit "Transformer.{names[0]}" kvas=[{spec.kva} {spec.kva}] %rs=[{half} {half}] xhl={reactance:.12g}'
+        f" %noloadloss={spec.no_load_loss_percent}"
     )
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -289,6 +290,32 @@ def network_of(dss: Any, sources: Mapping[str, Sequence[str]], missed: Sequence[
         unhonoured=tuple(missed),
         frequency_hz=float(dss.Solution.Frequency()),
     )
+
+
+def with_no_load_loss(dss: Any, network: Network) -> Network:
+    """Return the network with what the cores of its transformers take; the circuit is left without it.
+
+    The engine has one admittance for a transformer: what changes in it without the no-load loss is the core's.
+    """
+    percents = {
+        branch.name: tuple(float(ask(dss, branch.element, key)) for key in ("%loadloss", "%noloadloss"))
+        for branch in network.branches
+        if branch.kind == "transformer"
+    }
+    lossy = {branch.name: branch for branch in network.branches if percents.get(branch.name, (0.0, 0.0))[1] > 0.0}
+    for branch in lossy.values():
+        dss.Text.Command(f'edit "{branch.element}" %noloadloss=0')
+    if lossy:
+        dss.Solution.Solve()  # which is when the engine builds the admittances anew
+    branches = []
+    for branch in network.branches:
+        core = None
+        if branch.name in lossy:
+            dss.Circuit.SetActiveElement(branch.element)
+            core = branch.admittance_s - primitive_admittance(dss)
+        load, no_load = percents.get(branch.name, branch.loss_percent)
+        branches.append(replace(branch, no_load_s=core, loss_percent=(load, no_load)))
+    return replace(network, branches=tuple(branches))
 
 
 def primitive_admittance(dss: Any) -> Complex:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from numbers import Real
@@ -87,6 +87,7 @@ def setpoint_problems(setpoints: Any, customers: int, steps: int) -> list[str]:
     if setpoints.published_cap_kw is not None:
         shapes["published_cap_kw"] = (steps, customers)
     problems = {name: _problem(getattr(setpoints, name), shape) for name, shape in shapes.items()}
+    problems |= {name: _problem(values, (customers,), name) for name, values in setpoints.channels.items()}
     at_once = setpoints.ev_at_once
     if at_once is not None and (np.shape(at_once) != (customers,) or np.asarray(at_once).dtype != bool):
         problems["ev_at_once"] = f"is no array of {customers} booleans"
@@ -106,12 +107,14 @@ def _decision_problem(decision: Any) -> str:
     return f"holds {', '.join(f'{name}={getattr(decision, name)!r}' for name in wrong)}" if wrong else ""
 
 
-def _problem(values: Any, shape: tuple[int, ...]) -> str:
+def _problem(values: Any, shape: tuple[int, ...], channel: str = "_limit_kw") -> str:
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         kind = f"an array of {values.dtype}" if isinstance(values, np.ndarray) else type(values).__name__
         return f"is {kind}, not an array of numbers"
     if values.shape != shape:
         return f"has shape {values.shape}, not {shape}"
+    if not channel.endswith("_limit_kw"):  # a target may be negative, and nan asks for nothing
+        return ""
     bad = ~(values >= 0.0)  # nan too
     if bad.any():
         place = np.argwhere(bad)[0]
@@ -121,8 +124,13 @@ def _problem(values: Any, shape: tuple[int, ...]) -> str:
 
 def contents(thing: Any, left_out: Collection[str] = ()) -> bytes:
     """Fields of a frozen dataclass as bytes, to compare two."""
-    values = [getattr(thing, spec.name) for spec in fields(thing) if spec.name not in left_out]
-    return b"".join(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode() for value in values)
+    return b"".join(_bytes(getattr(thing, spec.name)) for spec in fields(thing) if spec.name not in left_out)
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, Mapping):
+        return b"".join(name.encode() + _bytes(of_name) for name, of_name in value.items())
+    return value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode()
 
 
 class _Struck(BaseException):

@@ -1,4 +1,4 @@
-"""How households answer a cap: cheapest hours first, at once, or not at all."""
+"""How households answer prices and caps: cheapest hours or own sun first, at once, at an even pace, or not at all."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cosim.contract import Exogenous, Float, Setpoints
-from cosim.devices import EvFleet
+from cosim.contract.signals import Bool
+from cosim.devices.ev import EvFleet
 
-RESPONSES = ("cheapest", "immediate")
+RESPONSES = ("cheapest", "immediate", "paced", "own_sun")
+_WAITS = ("cheapest", "own_sun")
+"""Responses that wait for an hour, and whose start is delayed at random."""
+
+_SAME_PRICE = 1e-12
+_SMALL_KW = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,27 +24,37 @@ class Behaviour:
 
     Attributes
     ----------
-    response : str
-        ``cheapest``: fill the cheapest hours before departure, the earliest first among equals;
-        ``immediate``: charge as soon and as fast as possible.
+    response : str, or tuple of str, shape (customer,)
+        Of all homes, or home by home. ``cheapest``: fill the cheapest hours before departure, the earliest first among
+        equals; ``immediate``: charge as soon and as fast as possible; ``paced``: spread what is left evenly over the
+        rest of the stay, but never below what the charger can draw; ``own_sun``: as ``cheapest``, where energy from the
+        own roof costs what its export would have earned.
     noncompliant : ndarray of bool, shape (customer,) or (0,)
         Homes that ignore import caps.
+    start_delay_s : ndarray, shape (session,) or (0,)
+        By how much each car begins later than the hour that it waited for: the randomised delay of up to 600 s of
+        regulation 11 of The Electric Vehicles (Smart Charge Points) Regulations 2021 (UK SI 2021/1467), which keeps
+        homes of one tariff from beginning together. It is drawn once a stay, and holds at every start in it.
     """
 
-    response: str = "cheapest"
-    noncompliant: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = field(
-        default_factory=lambda: np.zeros(0, dtype=bool)
-    )
+    response: str | tuple[str, ...] = "cheapest"
+    noncompliant: Bool = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    start_delay_s: Float = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
-        if self.response not in RESPONSES:
-            raise ValueError(f"response={self.response!r} must be one of {', '.join(RESPONSES)}")
+        given = {self.response} if isinstance(self.response, str) else set(self.response)
+        if unknown := sorted(given.difference(RESPONSES)):
+            raise ValueError(f"response={unknown[0]!r} must be one of {', '.join(RESPONSES)}")
+
+    def homes(self, response: str, customers: int) -> Bool:
+        """Which homes have that response, shape (customer,)."""
+        return np.asarray(np.broadcast_to(np.array(self.response) == response, customers))
 
 
 class Households:
     """Charging decisions of all homes, step by step.
 
-    A home knows the tariff, its own departure, the caps that were announced, and what it expects to use itself
+    A home knows its tariff, its own departure, the caps that were announced, and what it expects to use itself
     (the forecast). In the present step it meters its real demand.
 
     Parameters
@@ -47,40 +63,85 @@ class Households:
         How it decides.
     fleet : EvFleet
         The cars.
-    tariff_eur_per_kwh : ndarray, shape (step,)
-        Known for the whole horizon.
+    day : Exogenous
+        For its prices, known for the whole horizon.
     expected : Exogenous
         What each home expects to use and to generate itself.
     """
 
-    def __init__(self, behaviour: Behaviour, fleet: EvFleet, tariff_eur_per_kwh: Float, expected: Exogenous) -> None:
+    def __init__(self, behaviour: Behaviour, fleet: EvFleet, day: Exogenous, expected: Exogenous) -> None:
         customers = fleet.charger_kw.shape[1]
         self.obeys = ~behaviour.noncompliant if behaviour.noncompliant.size else np.ones(customers, dtype=bool)
-        self.response = behaviour.response
-        self._fleet = fleet
-        self._tariff = tariff_eur_per_kwh
+        self.fleet = fleet
+        self._at_once, self._paced, self._sunny = (
+            behaviour.homes(one, customers) for one in ("immediate", "paced", "own_sun")
+        )
+        waits = np.logical_or.reduce([behaviour.homes(one, customers) for one in _WAITS])
+        of_session = behaviour.start_delay_s if behaviour.start_delay_s.size else np.zeros(len(fleet.sessions))
+        self._delay_min = np.append(np.where(waits[fleet.sessions.customer], of_session, 0.0) / 60.0, 0.0)
+        self._price, self._export_price = day.import_eur_per_kwh, day.export_eur_per_kwh
         self._expected_kw = expected.inflexible_kw
         self._room_kw = fleet.room_kw
         self._announced: Float | None = None
+        self._step = -1
+        self._asked_kw = self._wanted_kw = self._later_kw = self._below_export_kw = np.zeros(customers)
+        self._asked_at_once = self._at_once
+        # who charges, which car, and since when [min]: at the end of the step before, and of the present one
+        self._before = self._present = (np.zeros(customers, bool), np.full(customers, -1), np.zeros(customers))
+        self._sun_room_kw = self._room_of_sun()
 
-    def asked_kw(self, step: int, setpoints: Setpoints) -> Float:
-        """Mean power that each home wants to charge with in this step, before its cap, shape (customer,).
+    def begin(self, step: int, setpoints: Setpoints) -> None:
+        """Look at the hours that are still to come.
 
         A home charges now what does not fit into the *cheaper* steps that are still to come before departure: the
         closed form of "sort the hours by price and fill them" seen from the present step. A home that is asked to
         charge at once (``ev_at_once``) does so.
         """
-        wanted = self._fleet.wanted_kw(step)
-        if self.response == "immediate":
-            return wanted
+        wanted = self._wanted_kw = self.fleet.wanted_kw(step)
+        if step != self._step:
+            self._step, self._before = step, self._present
+        if self._at_once.all():
+            self._asked_kw = wanted
+            return
         self._listen(setpoints)
-        cheaper = self._tariff[step + 1 :] < self._tariff[step] - 1e-12
-        if not cheaper.any():
-            return wanted
-        same_car = self._fleet.stays.session[step + 1 :] == self._fleet.stays.session[step]
-        later_kw = (self._room_kw[step + 1 :] * (same_car & cheaper[:, None])).sum(axis=0)
-        waiting = (wanted - later_kw).clip(0.0)
-        return waiting if setpoints.ev_at_once is None else np.where(setpoints.ev_at_once, wanted, waiting)
+        price, now = self._price[step + 1 :], self._price[step]
+        same_car = self.fleet.stays.session[step + 1 :] == self.fleet.stays.session[step]
+        cheaper = price < now - _SAME_PRICE
+        asked = wanted
+        if cheaper.any():
+            self._later_kw = (self._room_kw[step + 1 :] * (same_car & cheaper)).sum(axis=0)
+            asked = (wanted - self._later_kw).clip(0.0)
+        else:
+            self._later_kw = np.zeros_like(wanted)
+        if self._sunny.any():
+            self._look_for_sun(step, same_car, cheaper)
+        if self._paced.any():
+            asked = np.where(self._paced, self._pace_kw(step), asked)
+        at_once = self._at_once if setpoints.ev_at_once is None else self._at_once | setpoints.ev_at_once
+        self._asked_kw, self._asked_at_once = np.where(at_once, wanted, asked), at_once
+
+    def asked_kw(self, surplus_kw: Float) -> Float:
+        """Mean power that each home wants to charge with in the step that was begun, before its cap.
+
+        Parameters
+        ----------
+        surplus_kw : ndarray, shape (customer,)
+            What its roof gives beyond its demand in this step.
+
+        Returns
+        -------
+        ndarray, shape (customer,)
+            [kW]
+        """
+        asked = self._asked_kw
+        if self._sunny.any():
+            step, wanted = self._step, self._wanted_kw
+            own = self.fleet.within_kw(surplus_kw.clip(0.0), step) * self.fleet.stays.share[step]
+            sun = np.minimum(own, wanted - self._below_export_kw).clip(0.0)
+            asked = np.where(self._sunny & ~self._asked_at_once, sun + (wanted - sun - self._later_kw).clip(0.0), asked)
+        if not self._delay_min.any():
+            return asked
+        return self._delayed(asked)
 
     def cap_limit_kw(self, import_cap_kw: Float, demand_kw: Float, pv_kw: Float) -> Float:
         """Charging power that the import cap leaves, shape (customer,); inf for homes that ignore it."""
@@ -92,7 +153,48 @@ class Households:
             return
         self._announced = setpoints.published_cap_kw
         if self._announced is None:
-            self._room_kw = self._fleet.room_kw
-            return
-        headroom = np.where(self.obeys, self._announced - self._expected_kw, np.inf)
-        self._room_kw = self._fleet.within_kw(headroom, slice(None)) * self._fleet.stays.share
+            self._room_kw = self.fleet.room_kw
+        else:
+            headroom = np.where(self.obeys, self._announced - self._expected_kw, np.inf)
+            self._room_kw = self.fleet.within_kw(headroom, slice(None)) * self.fleet.stays.share
+        self._sun_room_kw = self._room_of_sun()
+
+    def _room_of_sun(self) -> Float:
+        """Part of the room of every step that the own roof is expected to fill, shape (step, customer)."""
+        if not self._sunny.any():
+            return np.zeros_like(self._room_kw)
+        own_kw = self.fleet.within_kw((-self._expected_kw).clip(0.0), slice(None)) * self.fleet.stays.share
+        return np.asarray(np.minimum(own_kw, self._room_kw))
+
+    def _look_for_sun(self, step: int, same_car: Bool, cheaper: Bool) -> None:
+        """What later steps hold below the price now, and below that of export, where own sun costs the latter."""
+        sun_kw, price, now = self._sun_room_kw[step + 1 :], self._price[step + 1 :], self._price[step]
+        bought_kw = self._room_kw[step + 1 :] - sun_kw
+        below_export = price < self._export_price - _SAME_PRICE
+        sun_is_cheaper = self._export_price < now - _SAME_PRICE
+        later_kw = ((sun_kw * sun_is_cheaper + bought_kw * cheaper) * same_car).sum(axis=0)
+        self._later_kw = np.where(self._sunny, later_kw, self._later_kw)
+        self._below_export_kw = (bought_kw * below_export * same_car).sum(axis=0)
+
+    def _pace_kw(self, step: int) -> Float:
+        """Mean power of a step at which a need is met by departure and not before, or the least of the charger."""
+        fleet, begin_min = self.fleet, step * self.fleet.step_min
+        session = fleet.stays.session[step]
+        arrival, departure = (
+            np.append(of, 0.0)[session] for of in (fleet.sessions.arrival_min, fleet.sessions.departure_min)
+        )
+        left_min = np.maximum(departure - np.maximum(arrival, begin_min), 1e-6)
+        pace_kw = np.maximum(self._wanted_kw * fleet.step_min / left_min, fleet.least_kw[step])
+        return np.asarray(np.minimum(self._wanted_kw, pace_kw * fleet.stays.share[step]))
+
+    def _delayed(self, asked_kw: Float) -> Float:
+        """Begin later than wanted, by each car's delay; what goes on since the step before goes on."""
+        fleet, step = self.fleet, self._step
+        session, begin_min = fleet.stays.session[step], step * fleet.step_min
+        charged, whose, since_min = self._before
+        goes_on = charged & (whose == session)
+        start_min = np.where(goes_on, since_min, begin_min + self._delay_min[session])
+        self._present = (asked_kw > _SMALL_KW, session, start_min)
+        part = ((begin_min + fleet.step_min - start_min) / fleet.step_min).clip(0.0, 1.0)
+        late_kw = np.minimum(asked_kw, fleet.charger_kw[step] * part)
+        return np.where(self._asked_at_once, asked_kw, late_kw)

@@ -10,6 +10,7 @@ from cosim.contract import Artifact, BaseController, Controller, Decision, Exoge
 from cosim.errors import CosimError, RunStoppedError, TooLateError, reason
 from cosim.guard import guarded_decide, guarded_plan
 from cosim.households import Behaviour
+from cosim.meters import MeterSpec
 from cosim.stepper import Stepper
 from cosim.threads import ONE_THREAD
 from cosim.trajectory import Trajectory
@@ -26,6 +27,7 @@ def run(
     forecast: Forecast | None = None,
     behaviour: Behaviour | None = None,
     on_collapse: str = "stop",
+    meters: MeterSpec | None = None,
     label: str = "run",
     decide_limit_s: float | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -54,6 +56,8 @@ def run(
     on_collapse : str
         What a step without power flow does: ``stop`` ends the run there; ``shed`` serves in every area the largest
         share of consumption that solves, marks the step and goes on (see `cosim.collapse`).
+    meters : MeterSpec, optional
+        What the controller sees of the world; the truth without one.
     label : str
         Name of the run.
     decide_limit_s : float, optional
@@ -83,7 +87,7 @@ def run(
     began = time.perf_counter()
     stepper = Stepper(
         feeder, exogenous, engine=engine, step_min=step_min, forecast=forecast, behaviour=behaviour,
-        on_collapse=on_collapse,
+        on_collapse=on_collapse, meters=meters,
     )  # fmt: skip
     watch = _Stopwatch()
     every = 1 if getattr(controller, "every_step", BaseController.every_step) else every
@@ -131,8 +135,9 @@ def _advance(
     with watch:
         guarded_plan(controller, stepper.forecast)
     for k in range(steps):
+        if k and (stepper.metered or k % every == 0):
+            observation = stepper.observe()
         if k % every == 0:
-            observation = plant.observe() if k else observation
             try:
                 with watch:
                     setpoints = guarded_decide(controller, observation, customers, steps, limit_s)

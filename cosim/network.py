@@ -50,6 +50,10 @@ class Branch:
         Rated current of a conductor at every terminal [A].
     later : tuple of (int, ndarray of complex)
         Step of a run from which on the primitive admittance is another, and that one: taps and capacitors that moved.
+    no_load_s : ndarray of complex or None
+        Part of the primitive admittance that takes a transformer's no-load loss [S]; None where it has none.
+    loss_percent : tuple of float
+        Load loss at rated current and no-load loss at rated voltage of a transformer, of its rating [%]; nan of others.
     """
 
     name: str
@@ -63,6 +67,8 @@ class Branch:
     length_m: float
     terminal_ratings_a: tuple[float, ...] = ()
     later: tuple[tuple[int, Complex], ...] = ()
+    no_load_s: Complex | None = None
+    loss_percent: tuple[float, float] = (float("nan"), float("nan"))
 
     @property
     def element(self) -> str:
@@ -273,6 +279,10 @@ def branch_losses_kw(branches: Sequence[Branch], voltages_v: Complex) -> Float:
     for column, v, current in _at_terminals(branches, voltages_v):
         losses[:, column] = (v * current.conj()).sum(axis=1).real / 1e3
     return losses
+
+
+SERVED_TOLERANCE_KVA = 0.01
+"""Largest difference at a node between what was asked for and what solved voltages serve; beyond, a step is marked."""
 
 
 class ServedPower:

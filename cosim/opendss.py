@@ -51,6 +51,7 @@ from cosim.dss_reading import (
     unhonoured,
     voltages_of,
     windings_of,
+    with_no_load_loss,
 )
 from cosim.dss_trial import refused, try_alone
 from cosim.errors import Fault, InputError, PowerFlowError
@@ -139,7 +140,7 @@ def survey(
         }
         found = Survey(
             loads=loads,
-            network=network_of(dss, sources, missed),
+            network=with_no_load_loss(dss, network_of(dss, sources, missed)),
             winding_kvs={name: tuple(kvs) for name, (kvs, _) in windings.items()},
             winding_kvas={name: tuple(kvas) for name, (_, kvas) in windings.items()},
             roofs=taken,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -11,10 +11,11 @@ import numpy as np
 from cosim.collapse import Answer, Collapse, PowerFlow
 from cosim.contract import Complex, Decision, Engine, Exogenous, Feeder, Float, Observation, Setpoints
 from cosim.contract.areas import LimitCurrents
-from cosim.devices import CURVE_ITERATIONS, EvFleet, pv_output, settled
-from cosim.errors import PowerFlowError
+from cosim.devices.ev import EvFleet
+from cosim.devices.group import CURVE_ITERATIONS, DeviceGroup, settled
+from cosim.errors import ControllerError, PowerFlowError
 from cosim.households import Behaviour, Households
-from cosim.network import Network, ServedPower, monitored_currents
+from cosim.network import SERVED_TOLERANCE_KVA, Network, ServedPower, monitored_currents
 from cosim.trajectory import DEEP_UNDERVOLTAGE_PU, Trajectory, meter_voltage_v
 
 if TYPE_CHECKING:
@@ -22,14 +23,9 @@ if TYPE_CHECKING:
 
 Solved = TypeVar("Solved")
 
-SERVED_TOLERANCE_KVA = 0.01
-"""Largest difference at a node between what was asked for and what solved voltages serve; beyond, a step is marked."""
-
 _CONTROL_ITERATIONS = 15  # OpenDSS's own number
-_CUSTOMER_RECORDS = (
-    "demand_kw", "demand_kvar", "ev_kw", "pv_kw", "pv_kvar", "soc_kwh", "import_cap_kw", "ev_limit_kw", "pv_limit_kw",
-    "net_kw", "net_kvar",
-)  # fmt: skip
+_NAMED_READINGS = ("ev_kw", "soc_kwh", "pv_kw", "pv_kvar")  # fields of a trajectory; other readings are its channels
+_LIMITS = ("import_cap_kw", "ev_limit_kw", "pv_limit_kw")
 
 
 class Plant:
@@ -68,10 +64,16 @@ class Plant:
         self.feeder = feeder
         self.day = exogenous
         self.fleet = EvFleet(feeder, exogenous)
-        self.homes = Households(behaviour, self.fleet, exogenous.tariff_eur_per_kwh, expected)
+        self.homes = Households(behaviour, self.fleet, exogenous, expected)
         self._expected = expected
+        self.devices = DeviceGroup(feeder, exogenous, self.homes)
+        self._set_channels = {
+            channel.name: channel.free for device in self.devices.devices for channel in device.setpoints
+        }
         shape = (exogenous.steps, len(feeder.customers))
-        self._record: dict[str, Float] = {name: np.zeros(shape) for name in _CUSTOMER_RECORDS}
+        own = ("demand_kw", "demand_kvar", "net_kw", "net_kvar")
+        names = dict.fromkeys((*own, *_LIMITS, *self._set_channels, *self.devices.observe()))
+        self._record: dict[str, Float] = {name: np.zeros(shape) for name in names}
         self._node_v = np.empty((exogenous.steps, len(feeder.network.node_names)), complex)
         self._degraded = np.zeros(exogenous.steps, dtype=bool)
         self._planned_kva = np.full(exogenous.steps, np.nan)
@@ -80,9 +82,7 @@ class Plant:
         self._sheds = on_collapse == "shed"
         self._decisions: list[tuple[int, Decision]] = []
         self.completed = 0
-        self._passive = len(exogenous.sessions) == 0 and not exogenous.pv_available_kw.any()
         self._laws = feeder.load_laws
-        self._nothing = np.zeros(len(feeder.customers))
         self.engine = engine
         self._flow = PowerFlow(feeder, engine)
         # local curves are given in volts of the feeder's own nominal voltage; each device feels its own per unit
@@ -102,24 +102,28 @@ class Plant:
     def reset(self) -> Observation:
         """Return to the first moment; the first observation is the power flow that the forecast expects of it."""
         self.completed = 0
-        expected, nothing = self._expected, self._nothing
         # no step has been metered yet, and the true first step would be a look ahead
-        pv_kw, source_pu = expected.pv_available_kw[0], self.day.source_pu[0]
+        expected, source_pu, nothing = self._expected, self.day.source_pu[0], np.zeros(len(self.feeder.customers))
+        pv_kw, devices_kw = expected.pv_available_kw[0], nothing
+        if expected.devices_kw is not None:
+            devices_kw = expected.devices_kw[0]
         if self._own is not None:
             self._own.begin(0)
 
         def solve(share: Float | float) -> Answer:
-            demand = _served(expected, 0, share)
-            voltage = self._flow.solve(*self._asked(demand, nothing, pv_kw, nothing), source_pu)
-            return Answer(voltage, nothing, pv_kw, nothing)
+            beside_kw = _of_share(devices_kw, share) - pv_kw
+            voltage = self._flow.solve(*self._asked(_served(expected, 0, share), beside_kw, nothing), source_pu)
+            return Answer(voltage, nothing)
 
         answer, share, error = self._flow.carried(solve)
         if error is not None and not self._sheds:
             raise error
         demand_kw, demand_kvar, _ = self._drawn(_served(expected, 0, share), answer.voltage)
+        net_kw = demand_kw - pv_kw if expected.devices_kw is None else demand_kw - pv_kw + devices_kw
         return self._observe(
-            answer.voltage, pv_kw, demand_kw, demand_kvar, nothing, pv_kw, demand_kw - pv_kw, demand_kvar
-        )
+            answer.voltage, pv_available_kw=pv_kw, demand_kw=demand_kw, demand_kvar=demand_kvar, ev_kw=nothing,
+            pv_kw=pv_kw, net_kw=net_kw, net_kvar=demand_kvar, devices_kw=devices_kw,
+        )  # fmt: skip
 
     def announce(self, decision: Decision) -> None:
         """Record a decision that acts from the step that begins."""
@@ -134,33 +138,38 @@ class Plant:
         ------
         PowerFlowError
             Where the engine finds no solution, or one at which customers are not served.
+        ControllerError
+            Where something is asked of a channel that no device of this day has.
         """
         k, day, record = self.completed, self.day, self._record
+        if unknown := setpoints.channels.keys() - self._set_channels.keys():
+            listed = ", ".join(self._set_channels) or "none"
+            raise ControllerError(f"there is no channel {', '.join(sorted(unknown))} on this day (there are: {listed})")
         answer, share, error = self._with_own(k, lambda: self._carried(k, setpoints))
         demand_kw, demand_kvar, port_kva = self._drawn(_served(day, k, share), answer.voltage)
-        net_kw, net_kvar = demand_kw, demand_kvar
-        if not self._passive:
-            ev_kw = answer.ev_kw * share
-            net_kw = demand_kw + ev_kw - answer.pv_kw
-            net_kvar = demand_kvar + answer.pv_kvar
-            beside_kva = ev_kw - answer.pv_kw + 1j * answer.pv_kvar
-            port_kva = port_kva + (beside_kva / self._ports_each)[self._port_customer]
+        net_kw, net_kvar, powers = demand_kw, demand_kvar, answer.powers
+        if not self.devices.passive:
+            powers = _of_share(powers, share)
+            for kw, kvar in zip(*powers, strict=True):
+                net_kw, net_kvar = net_kw + kw, net_kvar + kvar
+            beside_kw, beside_kvar = powers.sum(axis=1)
+            port_kva = port_kva + ((beside_kw + 1j * beside_kvar) / self._ports_each)[self._port_customer]
         if error is not None:
             self._take_down(k, answer, share, error)
-        if not self._passive:
-            self.fleet.charge(k, ev_kw)
-            record["ev_kw"][k], record["pv_kw"][k], record["pv_kvar"][k] = ev_kw, answer.pv_kw, answer.pv_kvar
-            there = self.fleet.stays.session[k]
-            # session -1 (no car) reads the zero appended at the end
-            record["soc_kwh"][k] = np.where(there >= 0, np.append(self.fleet.soc_kwh, 0.0)[there], 0.0)
+        if not self.devices.passive:
+            self.devices.advance(k, powers)
+            for name, values in self.devices.observe().items():
+                record[name][k] = values
         if answer.apart_kw:
             apart = f"{answer.apart_kw:.2f} kW apart after {CURVE_ITERATIONS} power flows"
             self._mark(k, f"local curves did not settle: {apart}")
         self._check(k, answer.voltage, port_kva)
         record["demand_kw"][k], record["demand_kvar"][k] = demand_kw, demand_kvar
         record["net_kw"][k], record["net_kvar"][k] = net_kw, net_kvar
-        for name in ("import_cap_kw", "ev_limit_kw", "pv_limit_kw"):
+        for name in _LIMITS:
             record[name][k] = getattr(setpoints, name)
+        for name, free in self._set_channels.items():
+            record[name][k] = setpoints.channels.get(name, free)
         self._planned_kva[k] = setpoints.planned_kva
         self._node_v[k] = answer.voltage  # copied: the engine overwrites its buffer at the next solve
         self.completed = k + 1
@@ -169,12 +178,18 @@ class Plant:
         """What the meters report at the start of the step to come: means of the last completed step."""
         k, record = self.completed - 1, self._record
         names = ("demand_kw", "demand_kvar", "ev_kw", "pv_kw", "net_kw", "net_kvar")
-        return self._observe(self._node_v[k], self.day.pv_available_kw[k], *(record[name][k] for name in names))
+        seen = {name: record[name][k] for name in names}
+        devices_kw = sum((record[f"{name}_kw"][k] for name in self.day.devices), np.zeros(len(self.feeder.customers)))
+        return self._observe(
+            self._node_v[k], pv_available_kw=self.day.pv_available_kw[k], devices_kw=devices_kw, **seen
+        )
 
     def trajectory(self, label: str, control_min: float, **outcome: Any) -> Trajectory:
         """Everything that happened so far; shorter than the day where the run was stopped."""
         n, day, share = self.completed, self.day, self.fleet.stays.share
         records: dict[str, Any] = {name: values[:n] for name, values in self._record.items()}
+        named = {field.name for field in fields(Trajectory)}
+        records["channels"] = {name: records.pop(name) for name in list(records) if name not in named}
         return Trajectory(
             label=label,
             engine=self.engine.name,
@@ -193,6 +208,7 @@ class Plant:
             unservable_kwh=self.fleet.unservable_kwh,
             others_kw=self._others_kw[:n],
             switchings=tuple(one for one in self._own.switchings if one[0] < n) if self._own else (),
+            device_measures=tuple(device.measure for device in self.devices.devices),
             complete=n == day.steps,
             reproducible=all(decision.reproducible for _, decision in self._decisions),
             **records,
@@ -202,8 +218,10 @@ class Plant:
     def _take_down(self, k: int, answer: Answer, share: Float | float, error: PowerFlowError) -> None:
         """Record a step without solution; it ends the run unless that goes on with less."""
         day = self.day
-        asked_kw, asked_kvar = day.demand_kw[k] + answer.ev_kw - answer.pv_kw, day.demand_kvar[k] + answer.pv_kvar
-        not_served_kw = day.demand_kw[k] - _served(day, k, share)[0] + answer.ev_kw * (1.0 - share)
+        beside_kw, beside_kvar = answer.powers.sum(axis=1)
+        asked_kw, asked_kvar = day.demand_kw[k] + beside_kw, day.demand_kvar[k] + beside_kvar
+        not_served_kw = day.demand_kw[k] - _served(day, k, share)[0]
+        not_served_kw = not_served_kw + answer.powers[0].clip(0.0).sum(axis=0) * (1.0 - share)
         not_served_kwh = not_served_kw * day.step_min / 60.0
         collapse = self._flow.collapse(k, share, not_served_kwh, asked_kw, asked_kvar, float(day.source_pu[k]))
         self._collapses.append(collapse)
@@ -258,13 +276,12 @@ class Plant:
         ]
         return replace(self.feeder, network=replace(network, branches=tuple(branches)))
 
-    def _asked(self, demand: tuple[Float, Float], *beside: Float) -> tuple[Float, Float]:
-        """What the engine is asked to serve: households, and ``ev_kw, pv_kw, pv_kvar`` beside them where given."""
+    def _asked(self, demand: tuple[Float, Float], beside_kw: Float, beside_kvar: Float) -> tuple[Float, Float]:
+        """What the engine is asked to serve: households, and devices beside them."""
         kw, kvar = demand
         if self._laws is not None:
-            ev_kw, pv_kw, pv_kvar = beside or (self._nothing,) * 3
-            return np.concatenate([kw, ev_kw - pv_kw]), np.concatenate([kvar, pv_kvar])
-        return (kw + beside[0] - beside[1], kvar + beside[2]) if beside else (kw, kvar)
+            return np.concatenate([kw, beside_kw]), np.concatenate([kvar, beside_kvar])
+        return kw + beside_kw, kvar + beside_kvar
 
     def _drawn(self, demand: tuple[Float, Float], voltage: Complex) -> tuple[Float, Float, Complex]:
         """Active and reactive power of the households at these voltages, and what it is at every port [kVA]."""
@@ -292,31 +309,27 @@ class Plant:
 
         The voltage matters by local curves, and by what homes draw under a cap.
         """
-        day, curves = self.day, setpoints.curves
+        day = self.day
         demand, source_pu = _served(day, k, share), day.source_pu[k]
-        # no car and no sun: nothing reacts to setpoints, and the power flow is all there is to a step
-        if self._passive:
-            nothing = self._nothing
-            return Answer(self._flow.solve(*self._asked(demand), source_pu), nothing, nothing, nothing)
-        asked_kw = self.homes.asked_kw(k, setpoints)
+        # no car, no sun, no device: nothing reacts to setpoints, and the power flow is all there is to a step
+        if self.devices.passive:
+            kw, kvar = demand
+            asked = demand if self._laws is None else self._asked(demand, np.zeros_like(kw), np.zeros_like(kvar))
+            return Answer(self._flow.solve(*asked, source_pu), self.devices.none())
+        self.devices.begin(k, setpoints)
 
-        def answer(voltage: Complex | None) -> tuple[Float, Float, Float]:
+        def answer(voltage: Complex | None) -> Float:
             felt_v, demand_kw = np.full(len(self.feeder.customers), self.feeder.nominal_voltage_v), day.demand_kw[k]
             if voltage is not None:
                 felt_v, demand_kw = self._felt_v(voltage), self._drawn(_served(day, k, 1.0), voltage)[0]
-            pv_kw, pv_kvar = pv_output(day.pv_available_kw[k], setpoints.pv_limit_kw, day.inverter_kva, felt_v, curves)
-            headroom_kw = self.homes.cap_limit_kw(setpoints.import_cap_kw, demand_kw, pv_kw)
-            limit_kw = np.minimum(setpoints.ev_limit_kw, headroom_kw)
-            if curves is not None and curves.ev_volt_watt is not None:
-                limit_kw = np.minimum(limit_kw, self.fleet.volt_watt_kw(k, felt_v, curves.ev_volt_watt))
-            return self.fleet.feasible_kw(k, asked_kw, limit_kw), pv_kw, pv_kvar
+            return self.devices.answer(k, setpoints, demand_kw, felt_v, self.homes.obeys)
 
-        def solve(ev_kw: Float, pv_kw: Float, pv_kvar: Float) -> Complex:
-            return self._flow.solve(*self._asked(demand, ev_kw * share, pv_kw, pv_kvar), source_pu)
+        def solve(powers: Float) -> Complex:
+            return self._flow.solve(*self._asked(demand, *_of_share(powers, share).sum(axis=1)), source_pu)
 
-        if curves is None and self._laws is None:
+        if setpoints.curves is None and self._laws is None:
             powers = answer(None)  # nothing depends on the voltage: one solve
-            return Answer(solve(*powers), *powers)
+            return Answer(solve(powers), powers)
         # the last step is the best first guess, and keeps devices on the branch of solutions that they are on
         return settled(answer, solve, self._node_v[k - 1] if k else None)
 
@@ -324,49 +337,19 @@ class Plant:
         """What local curves see of node voltages, shape (customer,) [V]."""
         return np.asarray(meter_voltage_v(self.feeder, voltage[None, :])[0] * self._of_curve)
 
-    def _observe(
-        self,
-        voltage: Complex,
-        pv_available_kw: Float,
-        demand_kw: Float,
-        demand_kvar: Float,
-        ev_kw: Float,
-        pv_kw: Float,
-        net_kw: Float,
-        net_kvar: Float,
-    ) -> Observation:
-        session = self.fleet.present(self.completed)
-        sessions, there = self.fleet.sessions, session >= 0
+    def _observe(self, voltage: Complex, **metered: Any) -> Observation:
         currents = monitored_currents(self._watched, voltage[None, :])[0]
         monitored, supplies = len(self.feeder.monitored), len(self.feeder.supplies)
         main = currents[monitored : monitored + supplies] if supplies else currents[monitored:]
         transformer = main.sum(axis=0) if len(main) else np.zeros(3, complex)
-
-        def of_car(values: Float, otherwise: float) -> Float:
-            return np.where(there, np.append(values, otherwise)[session], otherwise)
-
         # the tariff is known ahead, so that of the step to come; powers and voltages are those of the last one
         next_step = min(self.completed, self.day.steps - 1)
+        others = {name: x for name, x in self.devices.observe().items() if name not in _NAMED_READINGS}
         return Observation(
             step=self.completed,
             minute=self.completed * self.day.step_min,
             step_min=self.day.step_min,
             voltage_v=meter_voltage_v(self.feeder, voltage[None, :])[0],
-            demand_kw=demand_kw,
-            demand_kvar=demand_kvar,
-            pv_kw=pv_kw,
-            pv_available_kw=pv_available_kw,
-            ev_kw=ev_kw,
-            net_kw=net_kw,
-            net_kvar=net_kvar,
-            plugged=there,
-            energy_left_kwh=of_car(self.fleet.left_kwh, 0.0),
-            soc_kwh=of_car(self.fleet.soc_kwh, 0.0),
-            departure_min=of_car(sessions.departure_min, np.nan),
-            last_left_minutes=self.fleet.last_left_minutes(self.completed),
-            charger_kw=of_car(sessions.charger_kw, 0.0),
-            charger_min_kw=np.where(there, np.minimum(self.fleet.minimum_kw, of_car(sessions.charger_kw, 0.0)), 0.0),
-            efficiency=of_car(sessions.efficiency, 1.0),
             inverter_kva=self.day.inverter_kva,
             tariff_eur_per_kwh=float(self.day.tariff_eur_per_kwh[next_step]),
             source_pu=float(self.day.source_pu[max(self.completed - 1, 0)]),
@@ -374,6 +357,9 @@ class Plant:
             transformer_current_a=transformer,
             head_current_a=currents[-1] if self.feeder.head_line else transformer,
             limit_percent=self._limit_currents.percent(voltage[None, :])[0],
+            channels={**others, **self.devices.nameplate()},
+            **self.fleet.seen(self.completed),
+            **metered,
         )
 
 
@@ -384,3 +370,14 @@ def _served(day: Exogenous, k: int, share: Float | float) -> tuple[Float, Float]
         return kw, kvar
     share = np.where(kw < 0.0, 1.0, share)
     return kw * share, kvar * share
+
+
+def _of_share(powers_kw: Float, share: Float | float) -> Float:
+    """What of these powers is served: of what is drawn a share, all of what is fed in."""
+    return powers_kw if isinstance(share, float) and share == 1.0 else _shared(powers_kw, share)
+
+
+def _shared(powers: Float, share: Float | float) -> Float:
+    """The share holds for a device that draws, its reactive power included."""
+    draws = powers[0] > 0.0 if powers.ndim > 2 else powers > 0.0
+    return np.where(draws, powers * share, powers)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from cosim.collapse import Collapse
 from cosim.contract import Decision
 from cosim.folder import write_whole
-from cosim.measures import hot_spot_c
+from cosim.measures.areas import worst_hot_spot_c
+from cosim.measures.balance import balance_error_percent
 from cosim.trajectory import Trajectory
 
 _CURRENT_STEP_A = 2.0**-10
@@ -89,10 +90,6 @@ def _collapses(collapses: Sequence[Collapse]) -> pa.Table:
 
 def _steps(run: Trajectory) -> pa.Table:
     power_kva = run.transformer_kva.sum(axis=1)
-    worst_percent = run.area_percent()
-    hot_spot = np.full(run.steps, np.nan)
-    if run.steps and np.isfinite(worst_percent).all():
-        hot_spot = hot_spot_c(worst_percent / 100.0, run.exogenous.ambient_c, run.step_min)[1]
     return pa.table(
         {
             "step": np.arange(run.steps, dtype=np.int32),
@@ -101,11 +98,21 @@ def _steps(run: Trajectory) -> pa.Table:
             "p_kw": power_kva.real,
             "q_kvar": power_kva.imag,
             "s_kva": np.abs(power_kva),
-            "worst_phase_percent": worst_percent,
-            "hot_spot_c": hot_spot,
+            "worst_phase_percent": run.area_percent(),
+            "hot_spot_c": worst_hot_spot_c(run),
             "losses_kw": run.losses_kw,
             "other_sources_kw": run.other_sources_kw,
             "degraded": run.degraded,
+            "p_hv_kw": run.transformer_hv_kva.real,
+            "q_hv_kvar": run.transformer_hv_kva.imag,
+            "source_kw": run.source_kw,
+            "consumption_kw": run.consumption_kw.sum(axis=1),
+            "generation_kw": run.generation_kw.sum(axis=1),
+            "losses_lines_kw": run.losses.lines,
+            "losses_transformers_kw": run.losses.transformers,
+            "losses_others_kw": run.losses.others,
+            "losses_no_load_kw": run.losses.no_load,
+            "balance_error_percent": balance_error_percent(run),
         }
     )
 
@@ -119,7 +126,7 @@ def _customers(run: Trajectory) -> pa.Table:
         {
             "step": step,
             "customer": pa.DictionaryArray.from_arrays(index, pa.array(names)),
-            **{name: values.reshape(-1) for name, values in columns.items()},
+            **{name: values.reshape(-1) for name, values in {**columns, **run.channels}.items()},
         }
     )
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Protocol
 
 from cosim.collapse import ON_COLLAPSE
 from cosim.contract import Engine, Exogenous, Feeder, Forecast, Observation, Setpoints
+from cosim.devices.group import own_kw
 from cosim.guard import check_setpoints
 from cosim.households import Behaviour
+from cosim.meters import Meters, MeterSpec
 from cosim.plant import Plant
 from cosim.threads import ONE_THREAD
 from cosim.trajectory import Trajectory
@@ -38,6 +40,10 @@ class World(Protocol):
         """How households react."""
 
     @property
+    def meters(self) -> MeterSpec | None:
+        """What controllers see of it; None: the truth."""
+
+    @property
     def step_min(self) -> float:
         """Length of a step of its runs [min]."""
 
@@ -57,6 +63,7 @@ class _Given:
     exogenous: Exogenous
     forecast: Forecast
     behaviour: Behaviour
+    meters: MeterSpec | None = None
     step_min: float = 5.0
     on_collapse: str = "stop"
 
@@ -89,6 +96,8 @@ class Stepper:
     on_collapse : str, optional
         What a step without power flow does: ``stop`` (raises), or ``shed`` (in every area as much is served as solves,
         see `cosim.collapse`); of the world itself, else ``stop``.
+    meters : MeterSpec, optional
+        What is seen of the world; of the world itself, else the truth.
 
     Raises
     ------
@@ -106,6 +115,7 @@ class Stepper:
         forecast: Forecast | None = None,
         behaviour: Behaviour | None = None,
         on_collapse: str | None = None,
+        meters: MeterSpec | None = None,
     ) -> None:
         if on_collapse not in (None, *ON_COLLAPSE):
             raise ValueError(f"on_collapse={on_collapse!r} must be one of {', '.join(ON_COLLAPSE)}")
@@ -114,7 +124,8 @@ class Stepper:
                 raise TypeError("a feeder needs a day: give exogenous too, or a day as cosim.load makes it")
             world = _Given(world, exogenous, Forecast("oracle", exogenous), Behaviour())
         self._world, self._engine_name, self._given = world, engine, (forecast, behaviour)
-        self._on_collapse = on_collapse
+        self._on_collapse, self._meter_spec = on_collapse, meters
+        self._meters: Meters | None = None
         self._plant: Plant | None = None
         self.step_min = world.step_min if step_min is None else step_min
         self._take(world)
@@ -143,8 +154,16 @@ class Stepper:
             self.behaviour,
             self._on_collapse or self._world.on_collapse,
         )
+        spec = self._meter_spec or self._world.meters
+        self._meters = Meters(spec, self.feeder, self.forecast.expected) if spec else None
         with ONE_THREAD:
-            return self._plant.reset()
+            first = self._plant.reset()
+        return self._meters.report(first) if self._meters else first
+
+    def observe(self) -> Observation:
+        """What meters report of the step that ended; to be asked once a step."""
+        true = self.plant.observe()
+        return self._meters.report(true) if self._meters else true
 
     def step(self, setpoints: Setpoints) -> Observation:
         """Let setpoints act for one step, and return what the meters then report.
@@ -174,11 +193,16 @@ class Stepper:
         with ONE_THREAD:
             self.plant.announce(setpoints.decision)
             self.plant.step(setpoints)
-            return self.plant.observe()
+            return self.observe()
 
     def trajectory(self, label: str = "run", *, control_min: float | None = None, **outcome: Any) -> Trajectory:
         """Everything that happened since ``reset``, for measures and figures; incomplete before the last step."""
         return self.plant.trajectory(label, self.step_min if control_min is None else control_min, **outcome)
+
+    @property
+    def metered(self) -> bool:
+        """Whether meters stand between the world and who looks at it, which then have to be read at every step."""
+        return self._meters is not None
 
     @property
     def plant(self) -> Plant:
@@ -203,12 +227,18 @@ class Stepper:
         if getattr(self, "feeder", None) is not world.feeder:
             self._engine = make_engine(self._engine_name, world.feeder)
         self.feeder = world.feeder
-        self.exogenous = world.exogenous.resample(self.step_min)
+        self.exogenous = self._on_steps(world.exogenous)
         self.forecast = Forecast(
-            told.kind,
-            self.exogenous if told.expected is world.exogenous else told.expected.resample(self.step_min),
+            told.kind, self.exogenous if told.expected is world.exogenous else self._on_steps(told.expected)
         )
         self.behaviour = behaviour or world.behaviour
+
+    def _on_steps(self, day: Exogenous) -> Exogenous:
+        """The day on the steps of the run, with what its devices will draw by themselves."""
+        day = day.resample(self.step_min)
+        if not day.devices or day.devices_kw is not None:
+            return day
+        return replace(day, devices_kw=own_kw(self.feeder, day))
 
 
 def make_engine(name: str, feeder: Feeder) -> Engine:

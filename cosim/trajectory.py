@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,7 +11,8 @@ import numpy as np
 
 from cosim.collapse import Collapse
 from cosim.contract import Area, Artifact, Branch, Complex, Decision, Exogenous, Feeder, Float
-from cosim.network import branch_losses_kw, monitored_currents
+from cosim.losses import Losses, entering_kva, leaving_sources_kw, losses_of
+from cosim.network import monitored_currents, terminal_currents
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,10 +67,16 @@ class Trajectory:
         Steps without a power flow, and what was served instead; the last may be the one that ended the run.
     artifacts : mapping of str to DataFrame or plain data
         What the controller left behind, see `cosim.artifacts`.
+    channels : mapping of str to ndarray, shape (step, customer)
+        Readings of other devices and what was asked of them, by channel, such as ``battery_kw`` (see `cosim.devices`).
+    device_measures : tuple of callable
+        Metrics of a run that the devices' kinds bring along.
     complete : bool
         False where the run was interrupted or failed before its last step.
     reproducible : bool
         False where a wall-clock limit decided anything.
+    invalid : str
+        Why nothing of the run may be used, as found by `cosim.measures.balance.judged`; empty where it may.
     wall_s, plan_s, decide_s : float
         Duration of the whole run, of the controller's plan and of all its work, the plan included [s].
     """
@@ -102,8 +109,11 @@ class Trajectory:
     switchings: tuple[tuple[int, str, float, float], ...] = ()
     collapses: tuple[Collapse, ...] = ()
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
+    channels: Mapping[str, Float] = field(default_factory=dict)
+    device_measures: tuple[Callable[[Trajectory], dict[str, float]], ...] = ()
     complete: bool = True
     reproducible: bool = True
+    invalid: str = ""
     wall_s: float = float("nan")
     plan_s: float = float("nan")
     decide_s: float = float("nan")
@@ -112,6 +122,22 @@ class Trajectory:
     def steps(self) -> int:
         """Number of completed steps."""
         return len(self.net_kw)
+
+    @property
+    def devices_kw(self) -> dict[str, Float]:
+        """What every kind of other device drew, fed in negative, by its name; shape (step, customer) each [kW]."""
+        return {name: self.channels[f"{name}_kw"] for name in self.exogenous.devices}
+
+    @cached_property
+    def consumption_kw(self) -> Float:
+        """What customers drew behind their meters, charging included, shape (step, customer) [kW]."""
+        return np.asarray(self.demand_kw.clip(0.0) + self.ev_kw + sum(kw.clip(0.0) for kw in self.devices_kw.values()))
+
+    @cached_property
+    def generation_kw(self) -> Float:
+        """What they fed in behind their meters, discharging included, shape (step, customer) [kW]."""
+        fed_in_kw = self.pv_kw - self.demand_kw.clip(max=0.0)  # loads of the file may feed in
+        return np.asarray(fed_in_kw - sum(kw.clip(max=0.0) for kw in self.devices_kw.values()))
 
     @property
     def step_min(self) -> float:
@@ -190,6 +216,18 @@ class Trajectory:
         return np.asarray(np.sum([power for _, power in self._main_terminals], axis=0))
 
     @cached_property
+    def transformer_hv_kva(self) -> Complex:
+        """Complex power P + jQ into the same transformers at all their other terminals, shape (step,) [kVA]."""
+        feeder, names = self.feeder, self.feeder.supplies
+        fed = {bus for area in feeder.areas if set(names) & set(area.transformers) for bus in area.buses}
+        branches = [feeder.network.branch(name) for name in names]
+        power = np.full(self.steps, 0.0 if names else complex(np.nan, np.nan), dtype=complex)
+        for branch, current in zip(branches, terminal_currents(branches, self.node_v), strict=True):
+            outside = np.repeat([bus not in fed for bus in branch.buses], branch.terminals.shape[1])
+            power += entering_kva(branch, current, self.node_v, outside)
+        return power
+
+    @cached_property
     def transformer_percent(self) -> Float:
         """Current of every phase over rated current there, shape (step, 3) [%]."""
         return 100.0 * np.abs(self.transformer_current_a) / self.feeder.transformer_rating_a
@@ -210,9 +248,32 @@ class Trajectory:
         return monitored_currents(self.feeder.monitored_branches, self.node_v)
 
     @cached_property
+    def losses(self) -> Losses:
+        """Losses by what loses them, from the elements' own currents."""
+        return losses_of(self.feeder.network, self.node_v)
+
+    @property
     def losses_kw(self) -> Float:
         """Losses of lines, transformers and all else that is passive, shape (step,) [kW]."""
-        return np.asarray(branch_losses_kw(self.feeder.network.branches, self.node_v).sum(axis=1))
+        return self.losses.total
+
+    @cached_property
+    def source_kw(self) -> Float:
+        """Active power that the circuit's sources deliver, shape (step,) [kW].
+
+        It is what enters the branches at their buses and what customers draw there, less what other sources feed in
+        there.
+        """
+        network = self.feeder.network
+        power_kw = leaving_sources_kw(network, self.node_v)
+        there = {-1, *(node for node, bus in enumerate(network.node_buses) if bus in network.source_buses)}
+        for column, drawn_at in enumerate(self.feeder.customer_nodes):
+            if there.issuperset(drawn_at):
+                power_kw += self.net_kw[:, column]
+        for column, fed_at in enumerate(network.injector_nodes[: self.others_kw.shape[1]]):
+            if there.issuperset(fed_at.tolist()):
+                power_kw -= self.others_kw[:, column]
+        return power_kw
 
     @cached_property
     def three_phase_customer_buses(self) -> tuple[str, ...]:

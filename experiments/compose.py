@@ -5,16 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from cosim import controllers, feeders
-from cosim.contract import Feeder, Float, Forecast, TransformerSpec, ZipShares
+from cosim.contract import Exogenous, Feeder, Float, Forecast, OilTransformer, TransformerSpec, ZipShares
 from cosim.devices import EvFleet
 from cosim.errors import Fault, InputError, collecting, refuse
 from cosim.experiments.day import Day, Place
-from cosim.experiments.forecast import make_forecast, too_perfect
+from cosim.experiments.devices import with_devices
+from cosim.experiments.forecast import announced, make_forecast, too_perfect
 from cosim.experiments.scenario import ForecastTable, Scenario, find, read
+from cosim.feeders.clock import Clock
 from cosim.feeders.draw import DaySpec, draw_day
-from cosim.feeders.find import OF_THE_FEEDER
-from cosim.feeders.households import Profiles, read_profiles
+from cosim.feeders.find import OF_THE_FEEDER, household_sets
+from cosim.feeders.find import tariffs as shipped_tariffs
+from cosim.feeders.households import read_profiles
+from cosim.feeders.prices import PRICE, VOLTAGE, Tariff
+from cosim.feeders.roofs import PV
+from cosim.feeders.series import Series, read_series
 from cosim.measures.own import find_own
 
 _UNSERVABLE_KWH = 0.01
@@ -80,12 +88,13 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
                 scenario.feeder,
                 source_pu=scenario.grid.source_pu,
                 nominal_voltage_v=scenario.grid.nominal_voltage_v,
-                transformer=None if machine is None else TransformerSpec(**machine.model_dump()),
+                transformer=None if machine is None else TransformerSpec(**machine.model_dump(exclude={"tier"})),
                 load_model=ZipShares(model.p, model.q) if model.p and model.q else model.model,
                 standard=scenario.grid.standard,
                 taps=scenario.grid.taps,
                 accept=scenario.grid.accept,
                 roofs=scenario.pv.from_file,
+                thermal=OilTransformer(**scenario.thermal.model_dump()),
             )
             feeder.refuse_unhonoured()
     with collecting(faults, "metrics", where):
@@ -101,27 +110,72 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
                     refuse(controllers.check(controller, day.feeder, day.forecast_of(run).expected))
     if faults or day is None:
         raise InputError(faults)
-    return _told_of_missing_predictor(day)
+    return _told_of_common_tariff(_told_of_missing_predictor(day))
 
 
-def _spec_of(scenario: Scenario) -> DaySpec:
+def _told_of_common_tariff(day: Day) -> Day:
+    """Name controllers that plan with one price for all, where homes have several."""
+    if day.exogenous.customer_tariff_eur_per_kwh is None:
+        return day
+    blind = [run.name for run in day.scenario.runs if controllers.knows_one_tariff(run.controller)]
+    if not blind:
+        return day
+    warning = (
+        f"{', '.join(blind)} reckons with the price of '{day.scenario.tariff}' for all homes, though some have another "
+        "tariff (tariff_shares); their bills are right, its plans are not theirs"
+    )
+    return replace(day, warnings=(*day.warnings, warning))
+
+
+def _spec_of(scenario: Scenario, where: Path, faults: list[Fault]) -> DaySpec:
+    """Read the series that a scenario names; where one cannot be, a drawn one stands for it, to find all else wrong."""
     homes, cars, roofs = scenario.households, scenario.ev, scenario.pv
-    profiles: str | Profiles = homes.profiles
+    clock = Clock(scenario.start, scenario.zone)
+    profiles: str | Series = homes.profiles if homes.profiles == OF_THE_FEEDER else household_sets()[0]
+    pv_profiles = None
     if homes.profiles != OF_THE_FEEDER:
-        with collecting([]):  # what is wrong with them is told with all else that is wrong with the day
-            profiles = read_profiles(homes.profiles)
+        with collecting(faults, "households", where):
+            profiles = read_profiles(homes.profiles, clock, step_min=homes.profiles_step_min)
+    if roofs.profiles is not None:
+        with collecting(faults, "pv", where):
+            pv_profiles = read_series(roofs.profiles, "profiles", PV, clock, step_min=roofs.profiles_step_min)
+    source_profile = None
+    if scenario.grid.source_profile is not None:
+        with collecting(faults, "grid", where):
+            source_profile = read_series(scenario.grid.source_profile, "source_profile", VOLTAGE, clock)
+
+    def tariff(name: str, key: str) -> Tariff:
+        if name in scenario.tariffs:
+            return [(band.from_h, band.eur_per_kwh, band.days, band.months) for band in scenario.tariffs[name].bands]
+        if name not in shipped_tariffs():
+            with collecting(faults, "", where):
+                return read_series(name, key, PRICE, clock)
+            return shipped_tariffs()[0]
+        return name
+
     return DaySpec(
         start=scenario.start,
         minutes=scenario.minutes,
+        zone=scenario.zone,
         profiles=profiles,
+        join=homes.join,
         power_factor=homes.power_factor,
+        power_factor_sd=homes.power_factor_sd,
+        power_factor_file=homes.power_factors,
         ev_share=cars.share,
         ev_sessions=cars.sessions,
         ev_efficiency=cars.efficiency,
         pv_share=roofs.share,
         pv_kwp=roofs.kwp,
         cloud=roofs.cloud,
-        tariff=scenario.tariff,
+        pv_profiles=pv_profiles,
+        pv_inverters=roofs.inverters,
+        tariff=tariff(scenario.tariff, "tariff"),
+        tariff_groups=[(share, tariff(name, "tariff_shares")) for name, share in scenario.tariff_shares.items()],
+        export_eur_per_kwh=scenario.export_eur_per_kwh,
+        source_profile=source_profile,
+        source_swing_percent=scenario.grid.source_swing_percent,
+        source_lowest_h=scenario.grid.source_lowest_h,
     )
 
 
@@ -134,13 +188,19 @@ def _told_of_missing_predictor(day: Day) -> Day:
 
 
 def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list[Fault]) -> Day | None:
-    spec = _spec_of(scenario)
+    spec = _spec_of(scenario, where, faults)
+    told = spec.clock.warnings(spec.minutes)
     forecasts: dict[ForecastTable, Forecast] = {}
     with collecting(faults, "", where):
-        exogenous = draw_day(feeder, spec, scenario.stream)
+        drawn = draw_day(feeder, spec, scenario.stream, told=told.append)
+        said = announced(drawn, scenario.ev, scenario.stream("announced"))
+        exogenous = with_devices(scenario, feeder, said, told.append)
         for table in dict.fromkeys([scenario.forecast, *map(scenario.forecast_of, scenario.runs)]):
             forecasts[table] = make_forecast(
-                exogenous, table, scenario.stream("forecast"), lambda: draw_day(feeder, spec, scenario.stream, day=-1)
+                exogenous,
+                table,
+                scenario.stream("forecast"),
+                lambda: with_devices(scenario, feeder, draw_day(feeder, spec, scenario.stream, day=-1), day=-1),
             )
     if not forecasts:
         return None
@@ -148,12 +208,30 @@ def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list
     if unservable and scenario.strict:
         faults.append(Fault(str(where), "ev", unservable[0], "mend the sessions, or set strict = false"))
     perfect = [warning for forecast in forecasts.values() for warning in too_perfect(forecast, exogenous)]
-    warnings = [*feeder.warnings, *_reused(spec.profiles, feeder), *unservable, *perfect]
+    too_large = _beyond_connection(feeder, exogenous)
+    if too_large and scenario.strict:
+        faults.append(Fault(str(where), "ev", too_large[0], "mend the sessions, or set strict = false"))
+    warnings = [*feeder.warnings, *told, *unservable, *too_large, *perfect]
 
     def redraw(seed: int) -> Day:
         return compose(scenario.model_copy(update={"seed": seed}), where, feeder=feeder)
 
     return Day(scenario, where, feeder, exogenous, forecasts, tuple(dict.fromkeys(warnings)), redraw)
+
+
+def _beyond_connection(feeder: Feeder, day: Exogenous) -> list[str]:
+    """Chargers that alone draw more than the connection of their home allows."""
+    cars = day.sessions
+    above = cars.charger_kw > feeder.connection_kw[cars.customer] * (1.0 + 1e-9)
+    homes = np.unique(cars.customer[above])
+    if not homes.size:
+        return []
+    worst = int(np.argmax(np.where(above, cars.charger_kw - feeder.connection_kw[cars.customer], -np.inf)))
+    name, limit_kw = feeder.customers[cars.customer[worst]], feeder.connection_kw[cars.customer[worst]]
+    return [
+        f"chargers of {homes.size} homes are rated above their connection, {name}'s by most: "
+        f"{cars.charger_kw[worst]:.3g} kW at {limit_kw:.3g} kW"
+    ]
 
 
 def _unservable(unservable_kwh: Float) -> list[str]:
@@ -162,13 +240,3 @@ def _unservable(unservable_kwh: Float) -> list[str]:
         f"{many} of {unservable_kwh.size} EV sessions ask for {unservable_kwh.sum():.1f} kWh that nothing could serve"
     )
     return [told] if many else []
-
-
-def _reused(profiles: str | Profiles, feeder: Feeder) -> list[str]:
-    homes = len(feeder.customers)
-    if isinstance(profiles, str) or len(profiles.names) >= homes:
-        return []
-    return [
-        f"{profiles.source} holds {len(profiles.names)} profiles for {homes} homes: several homes share one, so their "
-        "peaks coincide more than those of different homes would"
-    ]

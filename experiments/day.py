@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,17 +18,30 @@ from cosim.dss_files import hashes_of
 from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError, refuse
 from cosim.experiments.files import sha256_of
 from cosim.experiments.labels import LABEL_REMEDY, label_problem
-from cosim.experiments.scenario import ForecastTable, Scenario
+from cosim.experiments.scenario import ForecastTable, Scenario, longest_delay_s
 from cosim.experiments.scenario import Run as RunSpec
 from cosim.feeders.facts import read_facts
 from cosim.feeders.find import DATA
+from cosim.feeders.prices import who_has_which
 from cosim.households import Behaviour
 from cosim.loop import run
 from cosim.measures import minute_extremes, scoreboard
+from cosim.measures.balance import judged
 from cosim.measures.own import measure_own
+from cosim.meters import MeterSpec
 from cosim.reduced import ReducedNetwork
 from cosim.stepper import Stepper
 from cosim.trajectory import Trajectory
+
+
+def _texts(values: Any, table: str = "inputs") -> Iterator[tuple[str, str]]:
+    """All texts of a scenario's content, keys too, each with its table."""
+    if isinstance(values, str):
+        yield table, values
+    elif isinstance(values, Mapping):
+        for key, value in values.items():
+            yield table, key
+            yield from _texts(value, key if table == "inputs" and isinstance(value, Mapping) else table)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +64,7 @@ class Place:
 
     @cached_property
     def inputs_sha256(self) -> Mapping[str, str]:
-        """SHA-256 of the scenario, of all files that OpenDSS opens, and of profiles and sessions, by what they are for.
+        """SHA-256 of the scenario, of all files that OpenDSS opens, and of all own data, by what they are for.
 
         Taken when first asked for, which the first run does: what is edited afterwards was not its input.
         """
@@ -68,6 +81,9 @@ class Place:
             f"profiles/{Path(profiles).name}": Path(profiles),
             f"sessions/{Path(sessions or '').name}": Path(sessions or ""),
         }
+        for table, text in _texts(scenario.model_dump(exclude={"feeder", "runs"})):  # every other file that a key names
+            if "/" in text and (path := Path(text)) not in files.values():
+                files[f"{table}/{path.name}"] = path
         return hashes | {name: sha256_of(path) for name, path in files.items() if path.is_file()}
 
     @cached_property
@@ -193,11 +209,12 @@ class Day(Place):
             forecast=self.forecast_of(spec),
             behaviour=self.behaviour_of(spec),
             on_collapse=self.on_collapse,
+            meters=self.meters,
             label=spec.name,
             decide_limit_s=self.scenario.decide_limit_s,
             progress=progress,
         )
-        return Run(self, spec, controller, trajectory)
+        return Run(self, spec, controller, judged(trajectory))
 
     def measure(self, trajectory: Trajectory) -> dict[str, float]:
         """Scoreboard of a run of this day, with what its steps hide where profiles and feeder allow to say that."""
@@ -216,6 +233,15 @@ class Day(Place):
     def step_min(self) -> float:
         """Length of a step of its runs [min]."""
         return self.scenario.step_min
+
+    @property
+    def meters(self) -> MeterSpec | None:
+        """What controllers see of it; None: the truth."""
+        table = self.scenario.meters
+        if table == type(table)():
+            return None
+        seed = tuple(self.scenario.stream("meters").integers(2**31, size=2).tolist())
+        return MeterSpec(**table.model_dump(), seed=seed)
 
     @property
     def on_collapse(self) -> str:
@@ -246,7 +272,24 @@ class Day(Place):
         noncompliant[self.scenario.stream("noncompliant").permutation(count)[: round(noncompliant_share * count)]] = (
             True
         )
-        return Behaviour(response=self.scenario.households.response, noncompliant=noncompliant)
+        response, longest_s = self._responses
+        delay_s = np.zeros(0)
+        if longest_s:
+            # the day's cars are the same whoever complies, and so are their delays
+            delay_s = self.scenario.stream("responses").uniform(0.0, longest_s, len(self.exogenous.sessions))
+        return Behaviour(response, noncompliant, delay_s)
+
+    @cached_property
+    def _responses(self) -> tuple[str | tuple[str, ...], float]:
+        """Response of all homes or of each, and the longest random delay of a start [s]."""
+        homes = self.scenario.households
+        if homes.responses is None:
+            return homes.response, longest_delay_s(self.scenario)
+        shares = homes.responses.shares()
+        # spawned, so that delays do not depend on how homes were dealt
+        rng = self.scenario.stream("responses").spawn(1)[0]
+        groups = who_has_which(list(shares.values()), len(self.feeder.customers), rng)
+        return tuple(list(shares)[group] for group in groups), longest_delay_s(self.scenario)
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +305,7 @@ class Run:
     controller : Controller
         As it was at the end.
     trajectory : Trajectory
-        Everything that happened.
+        Everything that happened; ``trajectory.invalid`` says why nothing of it may be used, where that is so.
     """
 
     day: Day

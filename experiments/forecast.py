@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import numpy as np
 
 from cosim.contract import EvSessions, Exogenous, Float, Forecast
-from cosim.experiments.scenario import ForecastTable
+from cosim.experiments.scenario import Cars, ForecastTable
 
 _LEAST_STAY_MIN = 15.0
 
@@ -32,8 +32,37 @@ def make_forecast(
     if table.kind == "noisy":
         return Forecast(table.kind, noisy(truth, table, rng))
     if table.kind == "persistence":
-        return Forecast(table.kind, replace(yesterday(), tariff_eur_per_kwh=truth.tariff_eur_per_kwh))
+        known = {name: getattr(truth, name) for name in ("tariff_eur_per_kwh", "customer_tariff_eur_per_kwh")}
+        return Forecast(table.kind, replace(yesterday(), **known))
     return Forecast(table.kind, truth)
+
+
+def announced(day: Exogenous, table: Cars, rng: np.random.Generator) -> Exogenous:
+    """Give a day what drivers announce on arrival, where that is wrong; they leave, and need, what is true.
+
+    Parameters
+    ----------
+    day : Exogenous
+        At one minute.
+    table : Cars
+        Size of the errors.
+    rng : numpy.random.Generator
+        Source of the errors: the same deviates for every size, so that a larger error is the same one scaled.
+    """
+    cars, count = day.sessions, len(day.sessions)
+    deviates = rng.normal(0.0, 1.0, (2, count))
+    if not (table.announced_departure_error_min or table.announced_energy_error_percent):
+        return day
+    departure = cars.departure_min + table.announced_departure_error_min * deviates[0]
+    factor = np.maximum(1.0 + table.announced_energy_error_percent / 100.0 * deviates[1], 0.1)
+    return replace(
+        day,
+        announced=replace(
+            cars,
+            departure_min=np.maximum(departure, np.maximum(cars.arrival_min, 0.0) + _LEAST_STAY_MIN),
+            energy_need_kwh=np.minimum(cars.energy_need_kwh * factor, cars.battery_kwh - cars.soc_arrival_kwh),
+        ),
+    )
 
 
 def too_perfect(forecast: Forecast, truth: Exogenous) -> list[str]:

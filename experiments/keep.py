@@ -16,6 +16,7 @@ from cosim.errors import CosimError, PowerFlowError, RunStoppedError, Unsupporte
 from cosim.experiments.unbalance_tables import analyse, describe, write_unbalance
 from cosim.measures import worst_moments
 from cosim.measures.areas import by_area
+from cosim.measures.balance import judged
 from cosim.measures.own import measure_own
 from cosim.record import write_trajectory
 from cosim.stepper import make_engine
@@ -117,8 +118,13 @@ def keep_run(
     failed : list of RunStoppedError
         What could not be written or measured.
     """
-    label, result = trajectory.label, RunResult(trajectory)
     failed: list[RunStoppedError] = []
+    label = trajectory.label
+    with going_on(label, failed):
+        trajectory = judged(trajectory)
+    if trajectory.invalid:
+        failed.append(RunStoppedError(f"{label}: invalid: {trajectory.invalid}", None, CosimError.exit_code))
+    result = RunResult(trajectory)
 
     def write() -> None:
         write_trajectory(trajectory, folder / "trajectories" / label)

@@ -91,6 +91,7 @@ def _of_run(
     return {
         "complete": trajectory is not None and trajectory.complete,
         "stopped": None if failed is None else str(failed),
+        "invalid": None if trajectory is None else trajectory.invalid or None,
         "steps": 0 if trajectory is None else trajectory.steps,
         "engine": None if trajectory is None else trajectory.engine,
         "collapses": [] if trajectory is None else [f"step {one.step}: {one}" for one in trajectory.collapses],

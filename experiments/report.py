@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from cosim.contract.areas import joined
+from cosim.experiments import input_words
 from cosim.experiments.figures import FigureFile
 from cosim.experiments.figures.runs import Runs, clock
 from cosim.experiments.figures.summary import paragraph
@@ -21,10 +23,12 @@ from cosim.experiments.promise_table import ABOVE_KVA, PromiseRow, releases
 from cosim.experiments.scenario import Run, Scenario
 from cosim.experiments.words import span_words
 from cosim.folder import write_whole
+from cosim.measures.areas import loss_ratio
 from cosim.standards import EN_50160
 from cosim.trajectory import Trajectory
 
 if TYPE_CHECKING:
+    from cosim import Feeder
     from cosim.experiments.day import Day
     from cosim.experiments.results import Results
 
@@ -100,6 +104,7 @@ def write_report(
         labels=runs.labels,
         stopped={label: runs.stopped(label) for label in runs.labels if runs.stopped(label)},
         why_stopped=manifest["stopped"] or "",
+        invalid=results.invalid,
         groups=groups,
         promises=promises if any(row.promised for row in promises) else (),
         releases=releases(promises),
@@ -131,16 +136,42 @@ def assumptions(day: Day, engine: str) -> list[str]:
     shares = _grouped(scenario, scenario.noncompliant_share_of)
     text = _template("assumptions.txt.j2").render(
         engine=engine,
+        scenario=scenario,
         told=_grouped(scenario, scenario.forecast_of),
-        response=scenario.households.response,
+        inputs=list(input_words.inputs(scenario)),
+        answers=input_words.answers(scenario),
         shares=shares,
         ignoring={share: int(day.behaviour_of(runs[0]).noncompliant.sum()) for share, runs in shares.items()},
         homes=len(day.feeder.customers),
         step_min=scenario.step_min,
         minutes=day.exogenous.step_min < scenario.step_min,
         standard=day.feeder.standard,
+        machines=list(_machines(day.feeder)),
+        thermal=day.feeder.thermal,
+        devices={
+            name: int((day.exogenous.devices[name].data.rated_kw > 0.0).sum())
+            for name in ("battery", "heat_pump")
+            if name in day.exogenous.devices
+        },
+        outdoor_c=day.exogenous.ambient_c,
+        weather=scenario.weather.outdoor_c,
     )
     return text.splitlines()
+
+
+def _machines(feeder: Feeder) -> Iterator[str]:
+    """What is known of the losses of the transformers, area by area in words, alike ones together."""
+    alike: dict[str, list[str]] = {}
+    for area in feeder.areas:
+        for name in area.transformers:
+            load, no_load = feeder.network.branch(name).loss_percent
+            iron = (
+                f"no-load loss {no_load:.3g} %" if no_load > 0 else "no-load loss: none given, so losses lack the iron"
+            )
+            said = f"load loss {load:.3g} % of rating, {iron}, R = {loss_ratio(feeder, area.name):.3g}"
+            alike.setdefault(said, []).append(name)
+    for said, names in alike.items():
+        yield f"{joined(list(dict.fromkeys(names)))}: {said}"
 
 
 def _template(name: str) -> Template:
@@ -172,11 +203,11 @@ def rows(runs: Runs) -> list[tuple[str, list[Row]]]:
 
 
 def _row(name: str, runs: Runs) -> Row:
-    """Return a row; a run that stopped early is shown but cannot be the best of it."""
+    """Return a row; a run that stopped early or is invalid is shown but cannot be the best of it."""
     standard = runs.reference.feeder.standard
     metric, why = metric_of(name, standard), {label: _inapplicable(name, run) for label, run in runs}
     values = {label: np.nan if why[label] else runs.metric(label, name) for label in runs.labels}
-    outside = [label for label, run in runs if metric.check or not run.complete]
+    outside = [label for label, run in runs if metric.check or run.invalid or not run.complete]
     made = cells(name, values, outside, dict.fromkeys(values, standard))
     for label, cell in made.items():
         if cell.violated:
@@ -245,7 +276,9 @@ def _facts(runs: Runs, manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]
     shares = dict.fromkeys(fact["noncompliant_share"] for fact in manifest["runs"].values())
     if any(shares):
         yield "homes that ignore caps", ", ".join(f"{100 * share:.0f} %" for share in shares)
-    yield "households", manifest["scenario"]["households"]["response"]
+    homes = manifest["scenario"]["households"]
+    answers = {name: share for name, share in (homes["responses"] or {}).items() if share}
+    yield "households", ", ".join(f"{100 * share:g} % {name}" for name, share in answers.items()) or homes["response"]
     yield "seed", str(manifest["seed"])
     yield "reproducible", "yes" if manifest["reproducible"] else "no"
 

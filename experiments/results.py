@@ -97,6 +97,11 @@ class Results:
         return [label for label in labels if label not in self.runs or not self.runs[label].is_whole]
 
     @property
+    def invalid(self) -> dict[str, str]:
+        """Runs of which nothing may be used, and why."""
+        return {label: run.trajectory.invalid for label, run in self.runs.items() if run.trajectory.invalid}
+
+    @property
     def interrupted(self) -> bool:
         """Whether the user ended it all."""
         return any(error.exit_code == INTERRUPTED for error in self.failures.values())
@@ -157,7 +162,8 @@ def write_tables(results: Results) -> dict[str, Any]:
     areas = [{"controller": label, **row} for label, run in results.runs.items() if run.metrics for row in run.areas]
     write_csv(pd.DataFrame(areas, columns=["controller", "area"] if not areas else None), folder / "areas.csv")
     # the last: a run that is named there is whole in all other files, wherever the program is ended
-    write_json(folder / "metrics.json", {"controllers": json_ready(metrics), "incomplete": incomplete})
+    told = {"controllers": json_ready(metrics), "incomplete": incomplete, "invalid": results.invalid}
+    write_json(folder / "metrics.json", told)
     return manifest
 
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from zlib import crc32
 
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -27,7 +25,13 @@ from cosim.errors import Fault, InputError, meant, shares_faults
 from cosim.experiments import DEFAULT as DEFAULT
 from cosim.experiments.labels import Label, labels_fault
 from cosim.experiments.remedies import load_toml, refused, scenario_faults
-from cosim.feeders.find import Cloud, Tariff, check_profiles
+from cosim.experiments.toml_table import Share
+from cosim.experiments.toml_table import Table as _Table
+from cosim.experiments.toml_table import named_in_a_file as _named_in_a_file
+from cosim.experiments.toml_table import table_file as _table_file
+from cosim.experiments.world import MetersTable, OwnTariff, Responses, check_shares, check_tariff, whole_responses
+from cosim.feeders.catalogue import tier_losses_percent
+from cosim.feeders.find import OF_THE_FEEDER, YEARS, Cloud, Join, check_profiles, check_zone, household_sets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,61 +39,24 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "scenarios"
 
 _STREAMS = (
-    "households", "cars", "roofs", "noncompliant", "forecast", "controllers", "deviation", "rephase", "batteries",
-    "heat_pumps", "meters", "announced", "responses", "tariffs", "phases",
+    "households", "cars", "roofs", "noncompliant", "forecast", "controllers", "deviation", "rephase", "battery",
+    "heat_pump", "meters", "announced", "responses", "tariffs", "phases", "power_factors",
 )  # fmt: skip
 
-Share = Annotated[float, Field(ge=0, le=1)]
 FORMER_KEYS = {"stubborn_share": "noncompliant_share"}
 """Keys of version 0.1, which are read as well, and what they are called now."""
 
 _NONCOMPLIANT = AliasChoices("noncompliant_share", "stubborn_share")
+Response = Literal["cheapest", "immediate", "paced", "own_sun"]
 ForecastKind = Literal["oracle", "persistence", "noisy"]
-
-
-Value = TypeVar("Value")
-
-
-def _named_in_a_file(check: Callable[[Any], None]) -> AfterValidator:
-    """Of a file, make what names a file beside it absolute, and refuse what is not there; nothing is loaded for it."""
-
-    def validate(value: Value, info: ValidationInfo) -> Value | str:
-        if info.context is None or not isinstance(value, str):
-            return value
-        try:
-            check(found := _beside(value, info.context["folder"]))
-        except InputError as error:
-            raise refused(*(replace(fault, key=str(info.field_name)) for fault in error.faults)) from None
-        except (OSError, ValueError) as error:  # too long, or with a null byte in it
-            problem, remedy = (
-                f"cannot be the name of a file ({error})"[:200],
-                "write a shorter name, of printed letters",
-            )
-            raise refused(Fault("", str(info.field_name), problem, remedy)) from None
-        return found
-
-    return AfterValidator(validate)
-
-
-def _beside(value: str, folder: Path) -> str:
-    if plugins.is_target(value):
-        return plugins.resolved(value, folder)
-    candidate = folder / value
-    return str(candidate.resolve()) if ("/" in value or "." in value) and candidate.exists() else value
-
-
-def _sessions(value: str) -> None:
-    if not Path(value).is_file():
-        remedy = "write the path of a CSV or Parquet file, or a share instead"
-        raise InputError(Fault("", "", f"there is no file '{value}'", remedy))
 
 
 def _measure(value: str) -> None:
     plugins.target_for("cosim.metrics", value, "metrics")
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+def _device(value: str) -> None:
+    plugins.target_for("cosim.devices", value, "device")
 
 
 class Transformer(_Table):
@@ -100,6 +67,30 @@ class Transformer(_Table):
     load_loss_percent: float = Field(
         1.5, gt=0, le=10, validate_default=True, description="Load loss at rated current [% of rating]"
     )
+    no_load_loss_percent: float = Field(0.0, ge=0, le=10, description="No-load loss at rated voltage [% of rating]")
+    tier: Literal[1, 2] | None = Field(
+        None, description="Both losses by EU regulation 548/2014: 1 of 2015, 2 of 2021; instead of them"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _losses_of_tier(cls, values: object) -> object:
+        tier, kva = (values.get("tier"), values.get("kva")) if isinstance(values, dict) else (None, None)
+        if isinstance(tier, bool):  # true is no tier, though it equals 1
+            raise refused(Fault("", "transformer.tier", f"is {str(tier).lower()}", "write 1 (of 2015) or 2 (of 2021)"))
+        if not isinstance(values, dict) or not isinstance(tier, int) or tier not in (1, 2):
+            return values
+        if isinstance(kva, bool) or not isinstance(kva, (int, float)) or not kva > 0:
+            return values
+        allowed = tier_losses_percent(kva, tier)
+        if allowed is None:
+            problem = f"is {tier}, but the regulation's table ends before {kva:g} kVA"
+            raise refused(Fault("", "transformer.tier", problem, "give load_loss_percent and no_load_loss_percent"))
+        losses = dict(zip(("load_loss_percent", "no_load_loss_percent"), allowed, strict=True))
+        if other := [key for key in losses if values.get(key, losses[key]) != losses[key]]:
+            problem = f"is given together with {' and '.join(other)}"
+            raise refused(Fault("", "transformer.tier", problem, "keep one of the two, not both"))
+        return values | losses
 
     @field_validator("load_loss_percent")
     @classmethod
@@ -115,6 +106,13 @@ class Grid(_Table):
     """Changes to the feeder's own circuit."""
 
     source_pu: float | None = Field(None, ge=0.8, le=1.2, description="Source voltage [pu of the source's base]")
+    source_swing_percent: float = Field(
+        0.0, ge=0, le=15, description="From its lowest to its highest of a day, around source_pu [% of it]"
+    )
+    source_lowest_h: float = Field(18.0, ge=0, lt=24, description="Hour at which the swing is lowest [h]")
+    source_profile: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
+        None, description="Path of source voltages in time [pu], instead of source_pu", examples=["my_source.csv"]
+    )
     transformer: Transformer | None = None
     nominal_voltage_v: float | None = Field(
         None, ge=50, le=50_000, description="Nominal phase-to-neutral voltage, instead of feeder.toml's [V]"
@@ -130,6 +128,32 @@ class Grid(_Table):
         examples=[["Storage.bat"]],
     )  # fmt: skip
     on_collapse: Literal["stop", "shed"] = Field("stop", description="What a step without power flow does to its run")
+
+    @field_validator("source_profile", mode="before")
+    @classmethod
+    def _no_other_source(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and (info.data.get("source_pu") is not None or info.data.get("source_swing_percent")):
+            problem = "is given together with source_pu or source_swing_percent"
+            raise refused(Fault("", "source_profile", problem, "keep one of the two, not both"))
+        return value
+
+
+class Thermal(_Table):
+    """How warm transformers get: constants of IEC 60076-7; defaults for distribution transformers (ONAN)."""
+
+    top_oil_rise_k: float = Field(55.0, ge=1, le=150, description="Top oil over ambient at rated losses [K]")
+    hot_spot_rise_k: float = Field(23.0, ge=1, le=100, description="Hot spot over top oil at rated current [K]")
+    oil_time_constant_min: float = Field(180.0, ge=5, le=1_500, description="Time constant of the oil [min]")
+    winding_time_constant_min: float = Field(4.0, ge=0.5, le=60, description="Time constant of the winding [min]")
+    loss_ratio: float | None = Field(
+        None, ge=0.5, le=100, description="Load loss over no-load loss; else the machine's own, else 5"
+    )
+    oil_exponent: float = Field(0.8, ge=0.3, le=1.5, description="x")
+    winding_exponent: float = Field(1.6, ge=0.8, le=2.5, description="y")
+    k11: float = Field(1.0, ge=0.1, le=2, description="Constant of the oil's transient")
+    k21: float = Field(1.0, ge=1, le=5, description="Overshoot of the hot spot; 1 is none")
+    k22: float = Field(2.0, ge=0.5, le=5, description="Constant of the hot spot's transient")
+    ambient_surcharge_k: float = Field(0.0, ge=0, le=40, description="Warmer around the machine than outdoors [K]")
 
 
 class LoadModel(_Table):
@@ -167,25 +191,58 @@ class Homes(_Table):
     profiles: Annotated[str, _named_in_a_file(check_profiles)] = Field(
         "may_weekday", description="A shipped set, 'feeder' for the loads of the file, or a path"
     )
-    response: Literal["cheapest", "immediate"] = Field("cheapest", description="When a home charges inside its cap")
+    join: Join | None = Field(
+        None, description="Own profiles: by customers' names, in the order of columns, or any home any column",
+        examples=["name"],
+    )  # fmt: skip
+    profiles_step_min: float | None = Field(
+        None, gt=0, le=1440, description="Of own profiles without a column time; else 1 [min]", examples=[15.0]
+    )
+    response: Response = Field("cheapest", description="When a home charges inside its cap")
+    responses: Annotated[Responses | None, AfterValidator(whole_responses)] = Field(
+        None, description="Shares of homes by response, sum 1, instead of response"
+    )
+    start_delay_s: float | None = Field(
+        None, ge=0, le=3600, description="Longest random delay before charging that waited for its hour; else 600 of "
+        "responses, 0 of response [s]", examples=[600.0],
+    )  # fmt: skip
     noncompliant_share: Share = Field(
         0.0, validation_alias=_NONCOMPLIANT, description="Share of homes that ignore import caps"
     )
     power_factor: float = Field(0.95, gt=0, le=1, description="Of household demand, inductive")
+    power_factor_sd: float = Field(0.0, ge=0, le=0.3, description="Standard deviation from home to home, at most 1")
+    power_factors: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
+        None, description="Path of a table customer, power_factor", examples=["my_power_factors.csv"]
+    )
     load_model: Annotated[
         LoadModel,
         BeforeValidator(_model_alone, json_schema_input_type=LoadModel | Literal["constant_power", "file"]),
     ] = Field(LoadModel(model="constant_power"), description="How demand follows the voltage: a name, or shares")
+
+    @field_validator("join", "profiles_step_min")
+    @classmethod
+    def _of_own_profiles(cls, value: object, info: ValidationInfo) -> object:
+        profiles = info.data.get("profiles", "")
+        if value is not None and profiles in (OF_THE_FEEDER, *household_sets()):
+            problem = f"is given for '{profiles}', which is no file of your own"
+            raise refused(Fault("", str(info.field_name), problem, "leave it out, or name a file as profiles"))
+        return value
 
 
 class Cars(_Table):
     """Electric vehicles at home."""
 
     share: Share = Field(0.0, description="Share of homes with a car")
-    sessions: Annotated[str | None, _named_in_a_file(_sessions)] = Field(
+    sessions: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
         None, description="Path of own sessions (CSV or Parquet), instead of a share", examples=["my_cars.csv"]
     )
     efficiency: float = Field(0.9, gt=0, le=1, description="Battery energy per energy drawn")
+    announced_departure_error_min: float = Field(
+        0.0, ge=0, le=240, description="Deviation of the departure that a driver announces [min]"
+    )
+    announced_energy_error_percent: float = Field(
+        0.0, ge=0, le=200, description="Deviation of the need that a driver announces [%]"
+    )
 
     @field_validator("sessions", mode="before")
     @classmethod
@@ -201,8 +258,88 @@ class Roofs(_Table):
     share: Share = Field(0.0, description="Share of homes with a roof plant")
     kwp: float = Field(4.0, gt=0, le=100, description="Peak power of each [kWp]")
     cloud: Cloud = Field("partly_cloudy", description="Kind of day")
+    profiles: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
+        None, description="Path of own available power by customer [kW], instead of a share", examples=["my_roofs.csv"]
+    )
+    profiles_step_min: float | None = Field(
+        None, gt=0, le=1440, description="Of own profiles without a column time; else 1 [min]", examples=[15.0]
+    )
+    inverters: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
+        None, description="Path of a table customer, inverter_kva", examples=["my_inverters.csv"]
+    )
     from_file: bool | list[str] = Field(
         False, description="PVSystems of the circuit that are roof plants of the customers there"
+    )
+
+    @field_validator("profiles", mode="before")
+    @classmethod
+    def _not_both(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and info.data.get("share"):
+            raise refused(Fault("", "profiles", "is given together with share", "keep one of the two, not both"))
+        return value
+
+    @field_validator("profiles_step_min", "inverters", mode="before")
+    @classmethod
+    def _of_own_roofs(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and info.data.get("profiles") is None:
+            raise refused(
+                Fault("", str(info.field_name), "is given without profiles", "give profiles too, or leave it out")
+            )
+        return value
+
+
+def _instead_of_share(value: object, info: ValidationInfo) -> object:
+    if value is not None and info.data.get("share"):
+        key = str(info.field_name)
+        raise refused(Fault("", key, "is given together with share", "keep one of the two, not both"))
+    return value
+
+
+OwnUnits = Annotated[
+    str | None,
+    _named_in_a_file(_table_file),
+    BeforeValidator(_instead_of_share, json_schema_input_type=str | None),
+    Field(description="Path of own units, one row a customer, instead of a share", examples=["my_units.csv"]),
+]
+
+
+class BatteryTable(_Table):
+    """Home batteries."""
+
+    share: Share = Field(0.0, description="Share of homes with a battery")
+    kwh: float = Field(8.0, gt=0, le=200, description="Usable content of each [kWh]")
+    kw: float = Field(3.6, gt=0, le=50, description="Power of each, both ways [kW]")
+    efficiency: float = Field(0.95, gt=0, le=1, description="Of charging and of discharging, inverter included")
+    start_share: Share = Field(0.5, description="Content at the start, of the whole")
+    units: OwnUnits = None
+
+
+class HeatPumpTable(_Table):
+    """Heat pumps, with hot water and a backup heater."""
+
+    share: Share = Field(0.0, description="Share of homes with a heat pump")
+    loss_kw_per_k: float = Field(0.2, ge=0.02, le=2, description="Median heat loss of a home [kW per kelvin]")
+    backup_kw: float = Field(3.0, ge=0, le=15, description="Backup heater of each; usual are 3 to 9 [kW]")
+    units: OwnUnits = None
+    water: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
+        None, description="Path of own heat drawn as hot water by customer [kW]", examples=["my_hot_water.csv"]
+    )
+
+
+class OwnDevice(_Table):
+    """A kind of device of others."""
+
+    device: Annotated[str, _named_in_a_file(_device)] = Field(
+        description="my_file.py:MyDevice (seen from the scenario), a module:Class, or a name of an installed package"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="Of its draw()")
+
+
+class Weather(_Table):
+    """Temperature out of doors, which transformers, buildings and heat pumps feel."""
+
+    outdoor_c: Annotated[float, Field(ge=-40, le=50)] | Annotated[str, _named_in_a_file(_table_file)] | None = Field(
+        None, description="Mean of the horizon, around which the month's usual swing moves, or path of a series [C]"
     )
 
 
@@ -264,10 +401,22 @@ class Scenario(_Table):
     )
     seed: int = Field(1, ge=0)
     start: datetime = Field(strict=False, description="Local clock of the first step")  # TOML's own, or ISO text
+    zone: str | None = Field(
+        None, description="IANA zone of that clock: sun in summer time, and times of files with offsets",
+        examples=["Europe/London"],
+    )  # fmt: skip
     horizon_h: float = Field(24.0, gt=0, le=24 * 31, description="Length of the day [h]")
     step_min: int = Field(5, ge=1, le=60, description="Length of a step [min]")
     control_min: int = Field(15, ge=1, le=240, validate_default=True, description="Time between decisions [min]")
-    tariff: Tariff = Field("three_band", description="A shipped tariff")
+    tariffs: dict[Label, OwnTariff] = Field(default_factory=dict, description="Own tariffs, by name")
+    tariff: Annotated[str, AfterValidator(check_tariff)] = Field(
+        "three_band", description="A shipped tariff, one of [tariffs], or the path of prices in time [EUR/kWh]"
+    )
+    tariff_shares: dict[str, float] = Field(
+        default_factory=dict, description="Shares of homes that have another tariff, by its name",
+        examples=[{"night": 0.3}],
+    )  # fmt: skip
+    export_eur_per_kwh: float = Field(0.05, ge=-1, le=2, description="Price that homes get for export [EUR/kWh]")
     metrics: tuple[Annotated[str, _named_in_a_file(_measure)], ...] = Field(
         (), strict=False, description="Own measures: my_file.py:function, or a name", examples=[["my_metrics.py:total"]]
     )
@@ -276,9 +425,15 @@ class Scenario(_Table):
         None, gt=0, le=86_400, description="Longest time of a decision; a later one is dropped [s]"
     )
     grid: Grid = Grid()
+    thermal: Thermal = Thermal()
     households: Homes = Homes()
     ev: Cars = Cars()
     pv: Roofs = Roofs()
+    battery: BatteryTable = BatteryTable()
+    heat_pump: HeatPumpTable = HeatPumpTable()
+    devices: dict[str, OwnDevice] = Field(default_factory=dict, description="Own kinds of devices, by name")
+    weather: Weather = Weather()
+    meters: MetersTable = MetersTable()
     forecast: ForecastTable = ForecastTable()
     runs: tuple[Run, ...] = Field(min_length=1, strict=False)  # a list in TOML
 
@@ -286,6 +441,11 @@ class Scenario(_Table):
     def minutes(self) -> int:
         """Length of the horizon [min]."""
         return round(self.horizon_h * 60)
+
+    @field_validator("tariff_shares")
+    @classmethod
+    def _of_known_tariffs(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        return check_shares({check_tariff(name, info): share for name, share in value.items()}, "tariff_shares")
 
     @field_validator("start", mode="before")
     @classmethod
@@ -301,12 +461,22 @@ class Scenario(_Table):
     @field_validator("start")
     @classmethod
     def _no_zone(cls, value: datetime) -> datetime:
-        if not 1900 <= value.year <= 2200:
+        if not YEARS[0] <= value.year <= YEARS[1]:
             remedy = "write a day that profiles, sun and tariffs can be drawn for, such as 2026-05-15T12:00:00"
-            raise refused(Fault("", "start", "start must lie in the years 1900 to 2200", remedy))
+            raise refused(Fault("", "start", f"start must lie in the years {YEARS[0]} to {YEARS[1]}", remedy))
         if value.tzinfo is not None:
             remedy = f"write start = {value.replace(tzinfo=None).isoformat()}"
             raise refused(Fault("", "start", "start must be a local clock time without a zone", remedy))
+        return value
+
+    @field_validator("zone")
+    @classmethod
+    def _known(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and (start := info.data.get("start")):
+            try:
+                check_zone(value, start)
+            except InputError as error:
+                raise refused(*error.faults) from None
         return value
 
     @field_validator("control_min")
@@ -336,7 +506,7 @@ class Scenario(_Table):
         """Random numbers of one part, from the scenario's seed: changing another part leaves them as they are."""
         from numpy.random import default_rng  # a scenario is refused without waiting for it
 
-        return default_rng([self.seed, _STREAMS.index(name)])
+        return default_rng([self.seed, _STREAMS.index(name) if name in _STREAMS else crc32(name.encode())])
 
     def noncompliant_share_of(self, run: Run) -> float:
         """Share of homes that ignore import caps in this run."""
@@ -347,6 +517,18 @@ class Scenario(_Table):
         if run.forecast is None:
             return self.forecast
         return self.forecast.model_copy(update=run.forecast.model_dump(exclude_unset=True))
+
+
+_DELAY_S = 600.0
+"""Longest random delay of UK SI 2021/1467, where homes respond in shares and nothing else is said."""
+
+
+def longest_delay_s(scenario: Scenario) -> float:
+    """Longest random delay of a start that waited for its hour [s]."""
+    homes = scenario.households
+    if homes.start_delay_s is not None:
+        return homes.start_delay_s
+    return 0.0 if homes.responses is None else _DELAY_S
 
 
 def shipped() -> tuple[str, ...]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Metrics = Mapping[str, Mapping[str, float]]
 Worst = Mapping[str, Mapping[str, Mapping[str, Any]]]
 _NOBODY: Mapping[str, str] = {}
+_INVALID = "invalid"
 _NOWHERE: Worst = {}
 
 
@@ -139,8 +140,12 @@ def print_comparison(folders: Sequence[Path], console: Console, *, everything: b
 
 
 def _print_missing(console: Console, stopped: Mapping[str, str], metrics: Metrics) -> None:
-    for label in stopped:
-        if label not in metrics:
+    for label, why in stopped.items():
+        if why.startswith(_INVALID):
+            console.print(
+                f"[red]invalid:[/red] {escape(label + why.removeprefix(_INVALID))}", highlight=False, soft_wrap=True
+            )
+        elif label not in metrics:
             console.print(f"[red]missing:[/red] {escape(_named(label, stopped))}", highlight=False, soft_wrap=True)
 
 
@@ -155,7 +160,7 @@ def _shown(metrics: Metrics, everything: bool) -> list[str]:
 
 
 def _named(label: str, stopped: Mapping[str, str]) -> str:
-    return f"{label} ({stopped[label]})" if label in stopped else label
+    return f"{label} ({stopped[label].partition(':')[0]})" if label in stopped else label
 
 
 def _cells(
@@ -227,20 +232,21 @@ def read_metrics(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def read_stopped(folder: Path) -> dict[str, str]:
-    """Runs of a folder that are missing or not whole, and why in a few words; from its metrics and manifest."""
+    """Runs of a folder that are missing, not whole or invalid, and why; from its metrics and manifest."""
     path = folder / "manifest.json"
     if not os.path.isfile(path):  # metrics may be kept alone
         return {}
 
     try:
-        incomplete = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["incomplete"]
+        told = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        incomplete = told["incomplete"]
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         steps = round(60 * content["scenario"]["horizon_h"] / content["scenario"]["step_min"])
         ended = {label: content["runs"][label]["steps"] for label in incomplete if label in content["runs"]}
         return {
             label: f"stopped at step {ended[label]}/{steps}" if label in ended else "did not end"
             for label in incomplete
-        }
+        } | {label: f"{_INVALID}: {why}" for label, why in told.get("invalid", {}).items()}
     except (ValueError, KeyError, AttributeError, TypeError, ZeroDivisionError) as error:
         raise InputError(Fault(str(path), "runs", f"cannot be read ({error!r})", "run the scenario again")) from None
 

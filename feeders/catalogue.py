@@ -1,4 +1,4 @@
-"""The shipped catalogue of common cables, and which of them a line is."""
+"""The shipped catalogue of common cables, and which of them a line is; and what transformers may lose."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _ALIKE = 0.03
 """Share by which a line's resistance may differ from the cable's at 20 degC."""
@@ -37,12 +38,46 @@ class Cable:
 
 
 @cache
+def _content() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))
+
+
+def tier_losses_percent(kva: float, tier: int) -> tuple[float, float] | None:
+    """Largest losses of a liquid-immersed distribution transformer that may be sold in the European Union.
+
+    Parameters
+    ----------
+    kva : float
+        Rated power [kVA].
+    tier : int
+        1 from July 2015, 2 from July 2021.
+
+    Returns
+    -------
+    tuple of float or None
+        Load loss at rated current and no-load loss at rated voltage, of rated power [%]; None above the largest rating
+        of the table, 3150 kVA.
+
+    References
+    ----------
+    .. [1] Commission Regulation (EU) No 548/2014, annex I, table I.1.
+    """
+    rows = _content()["transformer_losses"]["watts"]
+    above = next((number for number, row in enumerate(rows) if row[0] >= kva), None)
+    if above is None:
+        return None
+    low, high = rows[max(above - 1, 0)], rows[above]
+    share = (kva - low[0]) / (high[0] - low[0]) if kva >= rows[0][0] and high is not low else 1.0
+    load_w, no_load_w = (low[at] + share * (high[at] - low[at]) for at in (2 * tier - 1, 2 * tier))
+    return load_w / kva / 10.0, no_load_w / kva / 10.0
+
+
+@cache
 def cables() -> dict[str, Cable]:
     """Return the catalogue by name."""
-    content = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))
     found = (
         Cable(f"{kind['prefix']}{size:g}", ohm, amps, tuple(kind["volts"]), tuple(kind["reactance_ohm_per_km"]))
-        for kind in content["family"]
+        for kind in _content()["family"]
         for size, ohm, amps in kind["sizes"]
     )
     return {cable.name: cable for cable in found}

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from cosim.contract import Exogenous, Feeder, Float, Int, LoadShape
+from cosim.contract import EXPORT_EUR_PER_KWH, Exogenous, Feeder, Float, Int, LoadShape
 from cosim.errors import Fault, collecting, refuse
-from cosim.feeders.find import OF_THE_FEEDER
-from cosim.feeders.households import DAY_MIN, Profiles, draw_households
-from cosim.feeders.profiles import ambient_temperature_c, draw_pv, tariff_eur_per_kwh
+from cosim.feeders.clock import Clock
+from cosim.feeders.find import OF_THE_FEEDER, Join, household_sets
+from cosim.feeders.households import draw_columns, draw_households
+from cosim.feeders.join import Told, by_customer, unheard
+from cosim.feeders.prices import Tariff, own_source_pu, power_factors, source_pu, tariff_eur_per_kwh, who_has_which
+from cosim.feeders.profiles import PvFleet, ambient_temperature_c, draw_pv
+from cosim.feeders.roofs import read_pv
+from cosim.feeders.series import DAY_MIN, Series
 from cosim.feeders.sessions import draw_sessions, read_sessions
 
 _YEAR_DAYS = 365
@@ -32,10 +37,16 @@ class DaySpec:
         Local clock of the first minute.
     minutes : int
         Length [min].
-    profiles : str or Profiles
-        Household demand: a shipped set, a path, profiles as read, or ``feeder`` for the loads of the circuit's file.
-    power_factor : float
-        Of household demand, inductive.
+    zone : str, optional
+        Zone of that clock; None: standard time of the place's hour zone, all year.
+    profiles : str or Series
+        Household demand: a shipped set, own profiles as read, or ``feeder`` for the loads of the circuit's file.
+    join : {"name", "order", "draw"}, optional
+        How own profiles are given to customers; see `join_columns`.
+    power_factor, power_factor_sd : float
+        Of household demand, inductive, and its spread from home to home.
+    power_factor_file : str, optional
+        Path of a table of them.
     ev_share : float
         Share of homes with a car.
     ev_sessions : str, optional
@@ -46,24 +57,52 @@ class DaySpec:
         Share of homes with a roof plant, and its size [kWp].
     cloud : str
         Kind of day: ``clear``, ``partly_cloudy``, ``overcast``.
-    tariff : str
-        A shipped tariff.
+    pv_profiles : Series, optional
+        What own roof plants could feed in, instead of a share.
+    pv_inverters : str, optional
+        Path of a table of their ratings.
+    tariff : str, sequence of Band, or Series
+        Of all homes, but those of groups.
+    tariff_groups : sequence of (float, Tariff)
+        Shares of homes with other tariffs.
+    export_eur_per_kwh : float
+        Price of export.
+    source_profile : Series, optional
+        Source voltage [pu].
+    source_swing_percent, source_lowest_h : float
+        Daily shape of the source's voltage around the feeder's own, see `prices.source_pu`.
     """
 
     start: datetime
     minutes: int
-    profiles: str | Profiles = "may_weekday"
+    zone: str | None = None
+    profiles: str | Series = "may_weekday"
+    join: Join | None = None
     power_factor: float = 0.95
+    power_factor_sd: float = 0.0
+    power_factor_file: str | None = None
     ev_share: float = 0.0
     ev_sessions: str | None = None
     ev_efficiency: float = 0.9
     pv_share: float = 0.0
     pv_kwp: float = 4.0
     cloud: str = "partly_cloudy"
-    tariff: str = "three_band"
+    pv_profiles: Series | None = None
+    pv_inverters: str | None = None
+    tariff: Tariff = "three_band"
+    tariff_groups: Sequence[tuple[float, Tariff]] = ()
+    export_eur_per_kwh: float = EXPORT_EUR_PER_KWH
+    source_profile: Series | None = None
+    source_swing_percent: float = 0.0
+    source_lowest_h: float = 18.0
+
+    @property
+    def clock(self) -> Clock:
+        """Local clock of the day."""
+        return Clock(self.start, self.zone)
 
 
-def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0) -> Exogenous:
+def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told: Told = unheard) -> Exogenous:
     """Draw a day at one minute.
 
     Parameters
@@ -76,16 +115,18 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0) -> Ex
         Random numbers by part: ``households``, ``cars``, ``roofs``.
     day : int
         -1 is the day before, of the same homes, cars and roofs.
+    told : callable
+        Takes warnings of own data.
 
     Returns
     -------
     Exogenous
-        In steps of one minute; the source's voltage as in the feeder's file.
+        In steps of one minute.
 
     Raises
     ------
     InputError
-        With the faults of all parts, their keys beginning with ``households``, ``ev``, ``pv`` or ``tariff``.
+        With the faults of all parts, their keys beginning with ``households``, ``ev``, ``pv``, ``tariff`` or ``grid``.
     """
     start, minutes, count = spec.start, spec.minutes, len(feeder.customers)
     faults: list[Fault] = []
@@ -93,29 +134,33 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0) -> Ex
         if spec.profiles == OF_THE_FEEDER:
             demand_kw, demand_kvar = feeder_demand(feeder, start + timedelta(days=day), minutes)
         else:
-            demand_kw = draw_households(spec.profiles, count, start, minutes, rng("households"), day=day)
-            demand_kvar = demand_kw * float(np.tan(np.arccos(spec.power_factor)))
+            demand_kw = _households(feeder, spec, rng, day, told)
+            factor = power_factors(
+                feeder.customers, spec.power_factor, spec.power_factor_sd, spec.power_factor_file, told,
+                rng("power_factors"),
+            )  # fmt: skip
+            demand_kvar = demand_kw * np.tan(np.arccos(factor))
     with collecting(faults, "ev"):
         sessions = (
-            read_sessions(spec.ev_sessions, feeder.customers, start, minutes, efficiency=spec.ev_efficiency)
+            read_sessions(spec.ev_sessions, feeder.customers, spec.clock, minutes, efficiency=spec.ev_efficiency)
             if spec.ev_sessions is not None
             else draw_sessions(
                 count, spec.ev_share, start, minutes, rng("cars"), efficiency=spec.ev_efficiency, day=day
             )
         )
     with collecting(faults, "pv"):
-        pv = draw_pv(
-            count, spec.pv_share, spec.pv_kwp, feeder.latitude_deg, feeder.longitude_deg, start, minutes, rng("roofs"),
-            cloud=spec.cloud, day=day,
-        )  # fmt: skip
+        pv = _roofs(feeder, spec, rng, day, told)
+    with collecting(faults, "tariff"):
+        tariff = tariff_eur_per_kwh(start, minutes, spec.tariff)
+        of_customers = _tariffs(spec, tariff, count, rng)
+    with collecting(faults, "grid"):
+        source = _source(feeder, spec, day)
+    refuse(faults)
     available_kw, inverter_kva = pv.pv_available_kw.copy(), pv.inverter_kva.copy()
     for customer, roof in feeder.roofs:
         value = _values(roof.available, start + timedelta(days=day), minutes)
         available_kw[:, customer] += roof.available.kw[value]
         inverter_kva[customer] += roof.inverter_kva
-    with collecting(faults, "tariff"):
-        tariff = tariff_eur_per_kwh(start, minutes, spec.tariff)
-    refuse(faults)
     return Exogenous(
         start=start,
         step_min=1.0,
@@ -126,8 +171,61 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0) -> Ex
         sessions=sessions,
         tariff_eur_per_kwh=tariff,
         ambient_c=ambient_temperature_c(start, minutes, feeder.latitude_deg),
-        source_pu=np.full(minutes, np.nan),
+        source_pu=source,
+        customer_tariff_eur_per_kwh=of_customers,
+        export_eur_per_kwh=spec.export_eur_per_kwh,
     )
+
+
+def _tariffs(spec: DaySpec, tariff: Float, count: int, rng: Streams) -> Float | None:
+    """Price of every home where groups have tariffs of their own, shape (minute, customer)."""
+    if not spec.tariff_groups:
+        return None
+    group = who_has_which([share for share, _ in spec.tariff_groups], count, rng("tariffs"))
+    prices = [tariff_eur_per_kwh(spec.start, spec.minutes, own) for _, own in spec.tariff_groups]
+    return np.column_stack([*prices, tariff])[:, group]  # -1 reads the last
+
+
+def _source(feeder: Feeder, spec: DaySpec, day: int) -> Float:
+    """Source voltage, minute by minute; nan where it is the feeder's own."""
+    start, minutes = spec.start, spec.minutes
+    if spec.source_profile is not None:
+        return own_source_pu(spec.source_profile, start, minutes, day=day)
+    if spec.source_swing_percent:
+        return source_pu(start, minutes, feeder.network.source_pu, spec.source_swing_percent, spec.source_lowest_h)
+    return np.full(minutes, np.nan)
+
+
+def _households(feeder: Feeder, spec: DaySpec, rng: Streams, day: int, told: Told) -> Float:
+    """Demand of the homes: own profiles by name, sets and pools drawn."""
+    profiles, count = spec.profiles, len(feeder.customers)
+    if isinstance(profiles, str) or profiles.source in household_sets():
+        return draw_households(profiles, count, spec.start, spec.minutes, rng("households"), day=day)
+
+    def draws() -> Int:
+        if (many := len(profiles.names)) < count:
+            told(
+                f"{profiles.source} holds {many} profiles for {count} homes: several homes share one, so their peaks "
+                "coincide more than those of different homes would"
+            )
+        return draw_columns(many, count, rng("households"))
+
+    demand_kw, _ = by_customer(
+        profiles, feeder.customers, spec.start, spec.minutes, told, day=day, how=spec.join, draws=draws
+    )
+    return demand_kw
+
+
+def _roofs(feeder: Feeder, spec: DaySpec, rng: Streams, day: int, told: Told) -> PvFleet:
+    """Roof plants: own ones by name, else drawn."""
+    if spec.pv_profiles is not None:
+        return read_pv(
+            spec.pv_profiles, feeder.customers, spec.start, spec.minutes, told, day=day, inverters=spec.pv_inverters
+        )
+    return draw_pv(
+        len(feeder.customers), spec.pv_share, spec.pv_kwp, feeder.latitude_deg, feeder.longitude_deg, spec.start,
+        spec.minutes, rng("roofs"), cloud=spec.cloud, day=day, ahead_of_utc=spec.clock.ahead_of_utc,
+    )  # fmt: skip
 
 
 def feeder_demand(feeder: Feeder, begin: datetime, minutes: int) -> tuple[Float, Float]:

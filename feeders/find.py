@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cosim import plugins
 from cosim.errors import Fault, InputError, meant
@@ -13,7 +15,21 @@ GROUP = "cosim.feeders"
 """Entry points by which installed packages offer feeders: a path, or a function that returns one."""
 
 Cloud = Literal["clear", "partly_cloudy", "overcast"]
-Tariff = Literal["three_band"]
+Band = tuple[float, float, str, tuple[int, ...]]
+"""From which hour, EUR per kWh, ``all``, ``weekday`` or ``weekend``, and in which months."""
+
+_YEAR = tuple(range(1, 13))
+TARIFFS: dict[str, tuple[Band, ...]] = {
+    "three_band": tuple(
+        (hour, price, "all", _YEAR) for hour, price in ((0, 0.12), (7, 0.22), (16, 0.32), (20, 0.22), (23, 0.12))
+    )
+}
+"""Shipped tariffs by name."""
+Join = Literal["name", "order", "draw"]
+"""How columns of own profiles are given to customers."""
+
+YEARS = (1900, 2200)
+"""First and last that profiles, sun and tariffs can be drawn for."""
 
 OF_THE_FEEDER = "feeder"
 """As profiles: the loads of the circuit's own file."""
@@ -68,6 +84,11 @@ def _master_in(folder: Path) -> str:
     return min(there | {"Master.dss"}, key=lambda name: (name not in there, name.lower(), name))
 
 
+def tariffs() -> tuple[str, ...]:
+    """Names of the shipped tariffs."""
+    return tuple(TARIFFS)
+
+
 def household_sets() -> tuple[str, ...]:
     """Names of the shipped sets, each of 120 homes on three consecutive weekdays at one minute."""
     return tuple(sorted(path.stem for path in DATA.glob("*_weekday.parquet")))
@@ -79,3 +100,16 @@ def check_profiles(name_or_path: str) -> None:
     if name_or_path not in known and not os.path.isfile(name_or_path):
         remedy = meant(name_or_path, known, f"write the path of a file, or one of {', '.join(known)}")
         raise InputError(Fault("", "", f"there is no set or file '{name_or_path}'", remedy))
+
+
+def check_zone(zone: str, start: datetime) -> None:
+    """Refuse a zone that is not there, and a start that is no moment of its clock, or two."""
+    try:
+        clock = ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        remedy = "write an IANA name such as Europe/London (where the system has no list of zones: pip install tzdata)"
+        raise InputError(Fault("", "zone", f"there is no zone '{zone[:80]}'", remedy)) from None
+    offsets = {start.replace(tzinfo=clock, fold=fold).utcoffset() for fold in (0, 1)}
+    if len(offsets) > 1:
+        problem = f"{start.isoformat()} is no moment of {zone}, or two: the clock changes"
+        raise InputError(Fault("", "zone", problem, "begin an hour or more before or after"))

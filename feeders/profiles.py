@@ -1,4 +1,4 @@
-"""Sun, price and temperature of a day. The only module that imports pvlib."""
+"""Sun and temperature of a day. The only module that imports pvlib."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pandas as pd
 import pvlib
 from numpy.typing import NDArray
 
-from cosim.errors import Fault, InputError
 from cosim.feeders.clouds import CLOUDS, DAY_MIN, clear_sky_index
 from cosim.feeders.tables import refuse_out_of_range
 
@@ -25,8 +24,6 @@ AZIMUTH_SD_DEG, AZIMUTH_MOST_DEG = 45.0, 90.0
 TILT_MEAN_DEG, TILT_SD_DEG, TILT_RANGE_DEG = 35.0, 7.0, (15.0, 50.0)
 WIND_M_PER_S = 2.0
 
-TARIFFS = {"three_band": ((0, 0.12), (7, 0.22), (16, 0.32), (20, 0.22), (23, 0.12))}
-"""Bands as (from hour, EUR per kWh)."""
 
 # Mean daily minimum and maximum of each month at Manchester Ringway, 1981-2010 (Met Office climate averages) [C].
 MONTH_LOW_C = (1.7, 1.6, 3.3, 4.9, 7.7, 10.5, 12.6, 12.4, 10.3, 7.4, 4.2, 1.8)
@@ -77,6 +74,7 @@ def draw_pv(
     *,
     cloud: str = "partly_cloudy",
     day: int = 0,
+    ahead_of_utc: timedelta | None = None,
 ) -> PvFleet:
     """Draw roofs for a share of the customers, and what the sun gives them under clouds common to the feeder.
 
@@ -91,7 +89,7 @@ def draw_pv(
     latitude, longitude : float
         Place, north and east positive [deg].
     start : datetime
-        Local clock of the first minute: standard time of the place's hour zone, all year.
+        Local clock of the first minute.
     minutes : int
         Length of the horizon [min].
     rng : numpy.random.Generator
@@ -100,6 +98,8 @@ def draw_pv(
         Kind of sky.
     day : int
         Which day against the horizon's own: -1 is the day before, with its own clouds over the same roofs.
+    ahead_of_utc : timedelta, optional
+        Local clock minus UTC, in summer with summer time; else standard time of the place's hour zone, all year.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def draw_pv(
     root = int(rng.integers(2**62))
 
     begin = start + timedelta(days=day)
-    clear = clear_sky(latitude, longitude, begin, minutes)
+    clear = clear_sky(latitude, longitude, begin, minutes, ahead_of_utc)
     sky = _under_cloud(clear, clear_sky_index(cloud, begin, minutes, root, day))
     fleet = PvFleet(np.zeros((minutes, count)), np.zeros(count), np.zeros(count))
     fleet.kwp[customer] = kwp
@@ -146,14 +146,17 @@ def draw_pv(
     return fleet
 
 
-def clear_sky(latitude: float, longitude: float, start: datetime, minutes: int) -> Sky:
+def clear_sky(
+    latitude: float, longitude: float, start: datetime, minutes: int, ahead_of_utc: timedelta | None = None
+) -> Sky:
     """Sun and clear-sky irradiance at the middle of every minute.
 
     Ineichen and Perez 2002 (doi:10.1016/S0038-092X(02)00045-2) with the monthly Linke turbidity of the place, both from
     pvlib, which carries its map of turbidity with it.
     """
-    zone_h = round(longitude / 15.0)
-    middle = pd.Timestamp(start) - pd.Timedelta(hours=zone_h) + pd.Timedelta(seconds=30)
+    if ahead_of_utc is None:
+        ahead_of_utc = timedelta(hours=round(longitude / 15.0))
+    middle = pd.Timestamp(start) - ahead_of_utc + pd.Timedelta(seconds=30)
     times = pd.date_range(middle, periods=minutes, freq="1min", tz="UTC")
     with warnings.catch_warnings():
         # pvlib lags behind pandas' renamings (DatetimeIndex.dayofyear); the results are the same
@@ -182,35 +185,6 @@ def specific_power(sky: Sky, tilt_deg: float, azimuth_deg: float) -> Float:
     dc_kw = pvlib.pvsystem.pvwatts_dc(plane, cell_c, 1.0, TEMPERATURE_PER_KELVIN) * (1.0 - DC_LOSSES)
     ac_kw: Float = np.maximum(pvlib.inverter.pvwatts(dc_kw, 1.0, INVERTER_EFFICIENCY), 0.0)
     return ac_kw
-
-
-def tariff_eur_per_kwh(start: datetime, minutes: int, name: str = "three_band") -> Float:
-    """Price of import, minute by minute, by the local clock without daylight-saving jumps.
-
-    Parameters
-    ----------
-    start : datetime
-        Local clock of the first minute.
-    minutes : int
-        Length of the horizon [min].
-    name : str
-        ``three_band``: 0.12 EUR/kWh from 23 to 7 h, 0.32 from 16 to 20 h, 0.22 else (an assumption of this project).
-
-    Returns
-    -------
-    ndarray, shape (minute,)
-        Price [EUR/kWh].
-
-    Raises
-    ------
-    InputError
-        Where there is no tariff of that name.
-    """
-    if name not in TARIFFS:
-        raise InputError(Fault("tariff", "name", f"no tariff '{name}'", f"use one of {', '.join(TARIFFS)}"))
-    hours, prices = zip(*TARIFFS[name], strict=True)
-    band = np.searchsorted(hours, _hour_of_day(start, minutes), side="right") - 1
-    return np.array(prices, np.float64)[band]
 
 
 def ambient_temperature_c(start: datetime, minutes: int, latitude: float = REFERENCE_LATITUDE_DEG) -> Float:

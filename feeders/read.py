@@ -16,6 +16,7 @@ from cosim.contract import (
     Feeder,
     Int,
     LoadLaws,
+    OilTransformer,
     Survey,
     TransformerSpec,
     ZipShares,
@@ -57,6 +58,7 @@ def load(
     taps: Literal["frozen", "controlled"] = "frozen",
     accept: Sequence[str] = (),
     roofs: Sequence[str] | bool = (),
+    thermal: OilTransformer | None = None,
 ) -> Feeder:
     """Load a shipped or installed feeder by name, or any OpenDSS circuit by the path of its master file.
 
@@ -87,6 +89,8 @@ def load(
     roofs : sequence of str or bool
         PVSystems of the file that are roof plants of the customers at their buses, which controllers can curtail; True
         for all.
+    thermal : OilTransformer, optional
+        Thermal constants of its transformers; those of IEC 60076-7 for distribution transformers without.
 
     Returns
     -------
@@ -125,6 +129,7 @@ def load(
     changes["replaced_transformer"] = changes.pop("transformer")
     own: dict[str, Any] = {"taps": taps, "accepted": tuple(accept)}
     told = (*told, *of_sleeping(asleep), *of_own_elements(survey.network, **own))
+    own["thermal"] = thermal or feeder.thermal
     homes = tuple(zip(_homes_of(master, survey), survey.roofs, strict=True))
     return replace(feeder, **changes, **own, roofs=homes, findings=(*feeder.findings, *told))
 

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from cosim.contract import EvSessions
 from cosim.errors import Fault, InputError, refuse
+from cosim.feeders.clock import Clock
 from cosim.feeders.find import DATA
-from cosim.feeders.households import DAY_MIN
-from cosim.feeders.tables import find_faults, local_times, numbers, read_table, refuse_out_of_range
+from cosim.feeders.join import rows_of
+from cosim.feeders.series import DAY_MIN
+from cosim.feeders.tables import find_faults, numbers, read_table, refuse_out_of_range, told_once
 
 Float = NDArray[np.float64]
 
@@ -160,30 +162,30 @@ def cut_to_horizon(sessions: EvSessions, minutes: float) -> EvSessions:
 
 
 def read_sessions(
-    path: str | Path, customers: Sequence[str], start: datetime, minutes: int, *, efficiency: float = 0.9
+    path: str | Path, customers: Sequence[str], clock: Clock, minutes: int, *, efficiency: float = 0.9
 ) -> EvSessions:
     """Read own sessions from a CSV or Parquet file.
 
-    Columns: ``customer`` (name as in the feeder), ``arrival`` and ``departure`` (ISO local times), ``energy_kwh`` (into
-    the battery), ``charger_kw``; optional ``battery_kwh`` (60, or the energy where that is more), ``soc_arrival_kwh``
-    (what makes the battery 90 % full at departure) and ``efficiency``. Sessions outside the horizon are passed over,
-    those across an edge are cut as `cut_to_horizon` says. A need that the stay cannot meet is not a fault here: it is
-    counted when the day is run.
+    Columns: ``customer`` (name as in the feeder, in whatever capital letters), ``arrival`` and ``departure`` (times as
+    `Clock.read` understands them), ``energy_kwh`` (into the battery), ``charger_kw``; optional ``battery_kwh`` (60, or
+    the energy where that is more), ``soc_arrival_kwh`` (what makes the battery 90 % full at departure) and
+    ``efficiency``. Sessions outside the horizon are passed over, those across an edge are cut as `cut_to_horizon` says.
+    A need that the stay cannot meet is not a fault here: it is counted when the day is run.
 
     Raises
     ------
     InputError
         With every fault found.
     """
-    sessions = _read_whole(path, customers, start, efficiency)
+    sessions = _read_whole(path, customers, clock, efficiency)
     cut = cut_to_horizon(sessions, minutes)
     if not len(cut):
-        problem = f"none of {len(sessions)} sessions lies within {minutes} min from {start}"
+        problem = f"none of {len(sessions)} sessions lies within {minutes} min from {clock.start}"
         raise InputError(Fault(str(path), "arrival", problem, "change the start or the dates"))
     return cut
 
 
-def _read_whole(path: str | Path, customers: Sequence[str], start: datetime, efficiency: float) -> EvSessions:
+def _read_whole(path: str | Path, customers: Sequence[str], clock: Clock, efficiency: float) -> EvSessions:
     """Sessions of the file in its own order, however far from the start."""
     table = read_table(path, "sessions", "give the path of a file of sessions")
     where = str(path)
@@ -196,7 +198,7 @@ def _read_whole(path: str | Path, customers: Sequence[str], start: datetime, eff
     ]
     if not set(REQUIRED) <= set(table.columns):
         raise InputError(faults)
-    elapsed = {name: local_times(table[name], where, faults) - start for name in ("arrival", "departure")}
+    elapsed = {name: clock.read(table[name], where, faults) - clock.start for name in ("arrival", "departure")}
     times = {name: np.asarray(since / pd.Timedelta(minutes=1), np.float64) for name, since in elapsed.items()}
     values = {name: numbers(table[name], where, faults) for name in known[3:] if name in table.columns}
     energy_kwh = values["energy_kwh"]
@@ -205,12 +207,11 @@ def _read_whole(path: str | Path, customers: Sequence[str], start: datetime, eff
     values["battery_kwh"] = battery_kwh
     values.setdefault("soc_arrival_kwh", np.maximum(CHARGED_SHARE_DEFAULT * battery_kwh - energy_kwh, 0.0))
     named = table["customer"].astype(str).str.strip()
-    columns = {str(name): column for column, name in enumerate(customers)}
-    column: Float = np.array([columns.get(name, np.nan) for name in named], np.float64)
-    faults += _odd_sessions(column, named, times, values, where)
-    refuse(faults)
+    customer = rows_of(list(named), customers)
+    faults += _odd_sessions(customer, named, times, values, where)
+    refuse(told_once(faults))
     return EvSessions(
-        customer=column.astype(np.int64),
+        customer=customer,
         arrival_min=times["arrival"],
         departure_min=times["departure"],
         energy_need_kwh=energy_kwh,
@@ -247,21 +248,21 @@ def _draw_day(
 
 
 def _odd_sessions(
-    column: Float, names: pd.Series, times: Mapping[str, Float], values: Mapping[str, Float], where: str
+    customer: NDArray[np.int64], names: pd.Series, times: Mapping[str, Float], values: Mapping[str, Float], where: str
 ) -> list[Fault]:
     arrival, departure = times["arrival"], times["departure"]
     energy, charger, battery = values["energy_kwh"], values["charger_kw"], values["battery_kwh"]
     soc, efficiency = values["soc_arrival_kwh"], values["efficiency"]
-    overlaps = np.zeros(column.size, bool)
-    order = np.lexsort((arrival, column))
-    same = column[order][1:] == column[order][:-1]
+    overlaps = np.zeros(customer.size, bool)
+    order = np.lexsort((arrival, customer))
+    same = (customer[order][1:] == customer[order][:-1]) & (customer[order][1:] >= 0)
     overlaps[order[1:]] = same & (arrival[order][1:] < departure[order][:-1])
     too_long = departure - arrival > LONGEST_STAY_DAYS * DAY_MIN
     large = battery > ABSURD_BATTERY_KWH
     need = f"give kWh, above 0 and at most {ABSURD_ENERGY_KWH:g}"
     power = f"give kW, not W, above 0 and at most {ABSURD_CHARGER_KW:g}"
     rules: tuple[tuple[str, NDArray[np.bool_], Float | pd.Series, str, str], ...] = (
-        ("customer", np.isnan(column), names, "no such customer: {!r}", "use a name that `cosim feeder` lists"),
+        ("customer", customer < 0, names, "no such customer: {!r}", "use a name that `cosim feeder` lists"),
         ("departure", departure <= arrival, departure, "is not after arrival", "mend the times"),
         ("departure", too_long, departure, f"is more than {LONGEST_STAY_DAYS:g} days after arrival", "mend the date"),
         ("arrival", overlaps, arrival, "before this customer's last car has left", "one session at a time at a home"),

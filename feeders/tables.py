@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from numbers import Real
 from pathlib import Path
@@ -26,6 +27,7 @@ MOST_COLUMNS = 10_000
 LONGEST_LINE = 1_000_000  # bytes
 MOST_CELLS = 200_000_000  # a minute's year of 380 homes, 1.6 GB: a small Parquet file may claim any size
 MOST_NAMED = 20  # columns at fault that are named one by one
+FEWEST_COUNTED = 8  # rows that count by chance no more
 
 _COUNTED = "name it `time` where it holds times, else save without the index (index=False) or leave the column out"
 
@@ -59,7 +61,7 @@ def read_table(path: str | Path, key: str, remedy: str) -> pd.DataFrame:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise unreadable(f"cannot be read as a table ({reason})", "save it as CSV with a header, or Parquet") from None
     if isinstance(table.index, pd.RangeIndex):
-        return table
+        return table.set_axis([str(name).strip() for name in table.columns], axis=1)
     # rows named by something other than their number: a column would be lost
     if is_parquet:
         remedy = "save it with index=False, or turn the index into a column (reset_index)"
@@ -158,6 +160,24 @@ def find_faults(
     return [Fault(place(where, int(rows[0])), key, problem.format(value) + more, remedy)]
 
 
+def told_once(faults: Sequence[Fault]) -> list[Fault]:
+    """Faults that differ in column, row and value only, as the first of them with the names of the others."""
+    kinds: dict[tuple[str, str], list[Fault]] = {}
+    for fault in faults:
+        kinds.setdefault((re.sub(r"'[^']*'|\d[\d.]*|\(and .*", "#", fault.problem), fault.remedy), []).append(fault)
+    return [
+        replace(first, problem=f"{first.problem} (and so in {len(more)} more columns: {listed([f.key for f in more])})")
+        if more
+        else first
+        for first, *more in kinds.values()
+    ]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Say names one after another, of many the first."""
+    return ", ".join(names[:MOST_NAMED]) + ", ..." * (len(names) > MOST_NAMED)
+
+
 def numbers(column: pd.Series, where: str, faults: list[Fault]) -> Float:
     """Column as numbers, nan where there is none; text, gaps and whatever else is no number are added to the faults."""
     key = str(column.name)
@@ -181,24 +201,15 @@ def numbers(column: pd.Series, where: str, faults: list[Fault]) -> Float:
 
 
 def counts_rows(values: Float) -> bool:
-    """Whether a column is 0, 1, 2, ... or 1, 2, 3, ...: the number of its row, and no quantity."""
-    return bool(values.size > 2 and values[0] in (0.0, 1.0) and (np.diff(values) == 1.0).all())
+    """Whether a column is 0, 1, 2, ... or goes on by any whole number: an index or a clock, and no quantity."""
+    if values.size < 3:
+        return False
+    steps = np.diff(values)
+    from_the_first = values[0] in (0.0, 1.0) and steps[0] == 1.0
+    enough = from_the_first or values.size >= FEWEST_COUNTED
+    return bool(enough and steps[0] and steps[0] % 1 == 0 and (steps == steps[0]).all())
 
 
 def _cell(cell: Any) -> Any:
     is_number = isinstance(cell, Real | Decimal) and not isinstance(cell, bool | np.bool_)
     return float(cell) if is_number else cell if isinstance(cell, str) else f"{cell!r}"[:80]
-
-
-def local_times(column: pd.Series, where: str, faults: list[Fault]) -> pd.Series:
-    """Column as local times without an offset, NaT where there is none; what is no such time is added to the faults."""
-    remedy = "write ISO local times such as 2026-05-15T18:30, without an offset from UTC"
-    key = str(column.name)
-    written = column.astype(str)
-    offset = written.str.contains(r"[Tt ].*(?:[Zz]|[+-]\d\d(?::?\d\d)?)$").to_numpy(bool)
-    faults += find_faults(offset, column, where, key, "has an offset: {}", remedy)
-    # a bare number is no date, though 2026 would be read as a year
-    number = written.str.fullmatch(r"[\d.]{1,7}").to_numpy(bool)
-    times = pd.to_datetime(written.mask(offset | number), errors="coerce", format="ISO8601")
-    faults += find_faults(times.isna().to_numpy() & ~offset, written, where, key, "not a time: {!r}", remedy)
-    return times

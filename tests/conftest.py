@@ -72,6 +72,7 @@ def make_day() -> MakeDay:
             tariff_eur_per_kwh=filled("tariff_eur_per_kwh", (steps,), 0.2),
             ambient_c=filled("ambient_c", (steps,), 20.0),
             source_pu=filled("source_pu", (steps,), np.nan),
+            devices=given.pop("devices", {}),
         )
         assert not given, f"unknown {sorted(given)}"
         return day

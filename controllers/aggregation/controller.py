@@ -66,6 +66,7 @@ class Aggregator:
         Where an option is out of range.
     """
 
+    one_tariff = True
     every_step = False
 
     def __init__(

@@ -306,7 +306,9 @@ def _problem(feeder: Feeder, day: Exogenous, limit_kw: Float) -> CapsProblem:
     cars = day.sessions
     return CapsProblem(
         slot_h=day.step_min / 60.0,
-        tariff_eur_per_kwh=day.tariff_eur_per_kwh,
+        tariff_eur_per_kwh=(
+            day.tariff_eur_per_kwh if day.customer_tariff_eur_per_kwh is None else day.customer_tariff_eur_per_kwh
+        ),
         inflexible_kw=day.inflexible_kw,
         connection_kw=feeder.connection_kw,
         phase_share=feeder.phase_matrix,

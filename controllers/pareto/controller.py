@@ -108,6 +108,8 @@ class Pareto(BaseController):
 
     option_faults = staticmethod(option_faults)
 
+    one_tariff = True
+
     def __init__(
         self,
         feeder: Feeder,

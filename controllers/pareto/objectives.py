@@ -16,7 +16,6 @@ import numpy as np
 from cosim.contract import Float
 from cosim.controllers.pareto.scene import Evaluated
 from cosim.measures import neutral_current_a, pui_percent, sequence_components, vuf_percent
-from cosim.measures.energy import EXPORT_EUR_PER_KWH
 
 
 def sequence_residuals(batch: Evaluated) -> Float:
@@ -82,7 +81,7 @@ def cost(batch: Evaluated) -> Float:
     """What all homes pay for import less what they get for export, rest included, shape (candidate,) [EUR]."""
     scene = batch.scene
     paid = batch.net_kw.clip(0.0).sum(axis=2) * scene.tariff_eur_per_kwh
-    earned = (-batch.net_kw).clip(0.0).sum(axis=2) * EXPORT_EUR_PER_KWH
+    earned = (-batch.net_kw).clip(0.0).sum(axis=2) * scene.export_eur_per_kwh
     return np.asarray((paid - earned) @ scene.hours)
 
 

@@ -138,7 +138,7 @@ def look_ahead(
 
     cars, at_once = _cars(seen, expected, parts, known_at_once)
     sun_kw = np.clip(corrected(expected.pv_available_kw, seen.pv_available_kw), 0.0, seen.inverter_kva)
-    net_kw = corrected(expected.demand_kw, seen.demand_kw).clip(0.0)
+    net_kw = corrected(expected.inflexible_load_kw, seen.inflexible_load_kw).clip(0.0)
     net_kvar = corrected(expected.demand_kvar, seen.demand_kvar)
     tariff = np.array([expected.tariff_eur_per_kwh[part].mean() for part in parts])
     wanted_kw = _without_limits(cars, hours, len(seen.demand_kw))
@@ -162,6 +162,7 @@ def look_ahead(
         wanted_kw=wanted_kw,
         tariff_eur_per_kwh=tariff,
         source_pu=seen.source_pu if np.isfinite(seen.source_pu) else None,
+        export_eur_per_kwh=expected.export_eur_per_kwh,
     )
     return Outlook(scene, cars, np.flatnonzero(sun_kw.max(axis=0) > _SMALL_KW), at_once)
 

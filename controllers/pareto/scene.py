@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from cosim.contract import Complex, Float, Int
+from cosim.contract import EXPORT_EUR_PER_KWH, Complex, Float, Int
 from cosim.contract.signals import Bool
 
 
@@ -32,6 +32,8 @@ class Scene:
         Price of import.
     source_pu : float or None
         Source voltage; None for the feeder's own.
+    export_eur_per_kwh : float
+        Price of export.
     """
 
     hours: Float
@@ -42,6 +44,7 @@ class Scene:
     wanted_kw: Float
     tariff_eur_per_kwh: Float
     source_pu: float | None
+    export_eur_per_kwh: float = EXPORT_EUR_PER_KWH
 
     @property
     def share(self) -> Float:

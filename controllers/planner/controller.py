@@ -44,6 +44,7 @@ class CpoPlanner:
         Where an option is out of range, or there is neither capacity nor rating.
     """
 
+    one_tariff = True
     every_step = False
 
     def __init__(

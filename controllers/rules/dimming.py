@@ -15,13 +15,14 @@ _AT_LIMIT_KW = 0.05  # a car that draws this close to its limit would draw more 
 
 
 class Dimming:
-    """Dim chargers to 4.2 kW while a limit on their way is exceeded, and release them with hysteresis.
+    """Dim chargers, heat pumps and batteries while a limit on their way is exceeded; release with hysteresis.
 
     Limits are those of ``Feeder.limits``: every transformer, regulator, head line, watched line and neutral conductor,
     phase by phase. One is exceeded when the current of the last step was above its rating while the homes behind it
-    import (dimming cannot cure an overload by generation). All chargers behind it above 4.2 kW then go down to 4.2 kW.
-    They are released when it would have stayed below ``release_percent`` with the dimmed cars at full power, for
-    ``hold_min`` without a break. Household load is never touched, and no charger is dimmed below 4.2 kW [1]_.
+    import (dimming cannot cure an overload by generation). All chargers behind it above 4.2 kW then go down to 4.2 kW,
+    and so do batteries that charge and heat pumps with their backup heaters, of more than 11 kW down to 40 % of it.
+    They are released when it would have stayed below ``release_percent`` with what is dimmed at full power, for
+    ``hold_min`` without a break. Household load is never touched, and no device is dimmed below 4.2 kW [1]_.
 
     Parameters
     ----------
@@ -67,12 +68,14 @@ class Dimming:
         self._dimmed = np.zeros(len(limits), dtype=bool)
         self._calm_min = np.zeros(len(limits))
         self._limit_kw = np.full(len(feeder.customers), np.inf)
+        self._device_limit_kw: dict[str, Float] = {}
 
     def plan(self, forecast: Forecast) -> None:  # noqa: ARG002 - the protocol's signature
         """Forget the last horizon; nothing else to prepare."""
         self._dimmed[:] = False
         self._calm_min[:] = 0.0
         self._limit_kw[:] = np.inf
+        self._device_limit_kw = {}
 
     def decide(self, observation: Observation) -> Setpoints:
         """Dim, keep dimmed, or release what is behind every limit."""
@@ -85,11 +88,22 @@ class Dimming:
         dimmed_customers = (self._share[self._dimmed] > 0).any(axis=0)
         self._limit_kw = np.where(dimmed_customers, self._floor_kw, np.inf)
         unlimited = np.full(len(self._limit_kw), np.inf)
-        return Setpoints(unlimited, self._limit_kw, unlimited)
+        self._device_limit_kw = {
+            kind: np.where(dimmed_customers, kept_kw, np.inf)
+            for kind, kept_kw in observation.of_devices("guaranteed_kw").items()
+        }
+        channels = {f"{kind}_limit_kw": limit_kw for kind, limit_kw in self._device_limit_kw.items()}
+        return Setpoints(unlimited, self._limit_kw, unlimited, channels=channels)
 
     def _rebound_percent(self, observation: Observation) -> Float:
-        """Loading that the cars which are held at their limit would add if released, shape (limit,) [%]."""
-        held = observation.ev_kw >= self._limit_kw - _AT_LIMIT_KW
-        extra_kw = np.where(held, np.maximum(observation.charger_kw - observation.ev_kw, 0.0), 0.0)
+        """Loading that what is held at its limit would add if released, shape (limit,) [%]."""
+        seen, extra_kw = observation.channels, _held_back_kw(observation.ev_kw, observation.charger_kw, self._limit_kw)
+        for kind, limit_kw in self._device_limit_kw.items():
+            extra_kw = extra_kw + _held_back_kw(seen[f"{kind}_kw"], seen[f"{kind}_rated_kw"], limit_kw)
         added: Float = self._percent_per_kw @ (extra_kw * self._nominal_v / observation.voltage_v)
         return added
+
+
+def _held_back_kw(drawn_kw: Float, rated_kw: Float, limit_kw: Float) -> Float:
+    """What units that draw close to their limit may draw beyond it, shape (customer,)."""
+    return np.where(drawn_kw >= limit_kw - _AT_LIMIT_KW, np.maximum(rated_kw - drawn_kw, 0.0), 0.0)

@@ -13,9 +13,11 @@ from cosim.contract.changes import Connection as Connection
 from cosim.contract.changes import TransformerSpec as TransformerSpec
 from cosim.contract.changes import ZipShares as ZipShares
 from cosim.contract.changes import out_of_range as out_of_range
+from cosim.contract.day import EXPORT_EUR_PER_KWH as EXPORT_EUR_PER_KWH
 from cosim.contract.day import EvSessions as EvSessions
 from cosim.contract.day import Exogenous as Exogenous
 from cosim.contract.day import Forecast as Forecast
+from cosim.contract.day import Units as Units
 from cosim.contract.intake import AsIs as AsIs
 from cosim.contract.intake import Finding as Finding
 from cosim.contract.intake import LineFact as LineFact
@@ -36,6 +38,7 @@ from cosim.contract.survey import LoadFact as LoadFact
 from cosim.contract.survey import LoadShape as LoadShape
 from cosim.contract.survey import Roof as Roof
 from cosim.contract.survey import Survey as Survey
+from cosim.contract.thermal import OilTransformer as OilTransformer
 from cosim.load_laws import LoadLaws as LoadLaws
 from cosim.network import Branch as Branch
 from cosim.network import Complex as Complex

@@ -41,6 +41,7 @@ RANGES = {
     "kva": Range(0.1, 1_000_000.0, "kilovolt-amperes", 160.0),
     "uk_percent": Range(0.01, 100.0, "percent", 4.0),
     "load_loss_percent": Range(0.0, 100.0, "percent", 1.5),
+    "no_load_loss_percent": Range(0.0, 100.0, "percent", 0.13),
 }
 """Of every number of a place, whichever way it comes: ``feeder.toml``, a circuit's file, Python. A scenario's own
 bounds are closer: it takes what a street has."""
@@ -64,6 +65,8 @@ class TransformerSpec:
         Short-circuit voltage [%].
     load_loss_percent : float
         Load loss at rated current, of rated power [%].
+    no_load_loss_percent : float
+        No-load loss at rated voltage, of rated power [%]; the losses of a machine with none lack the iron.
 
     Raises
     ------
@@ -74,6 +77,7 @@ class TransformerSpec:
     kva: float
     uk_percent: float = 4.0
     load_loss_percent: float = 1.5
+    no_load_loss_percent: float = 0.0
 
     def __post_init__(self) -> None:
         faults = out_of_range("TransformerSpec", asdict(self))

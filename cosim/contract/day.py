@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,20 @@ class EvSessions(FrozenArrays):
         return cls(np.empty(0, np.int64), *[np.empty(0) for _ in range(7)])
 
 
-_PER_STEP = ("demand_kw", "demand_kvar", "pv_available_kw", "tariff_eur_per_kwh", "ambient_c", "source_pu")
+EXPORT_EUR_PER_KWH = 0.05
+"""What homes get for export where a scenario says nothing."""
+
+_PER_STEP = (
+    "demand_kw", "demand_kvar", "pv_available_kw", "tariff_eur_per_kwh", "ambient_c", "source_pu", "devices_kw",
+    "customer_tariff_eur_per_kwh",
+)  # fmt: skip
+
+
+class Units(NamedTuple):
+    """All units of one kind of device: its class, a ``cosim.devices.Device``, and the data that it is made of."""
+
+    kind: Any
+    data: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +97,18 @@ class Exogenous(FrozenArrays):
     sessions : EvSessions
         Cars.
     tariff_eur_per_kwh, ambient_c, source_pu : ndarray, shape (step,)
-        Price of import, temperature at the transformer, voltage of the source (nan: as in the feeder's file).
+        Price of import, temperature out of doors, voltage of the source (nan: as in the feeder's file). The price is
+        that of the homes of no group, where groups of homes have other tariffs.
+    devices : mapping of str to Units
+        Other devices behind the meters by their kind's name (see `cosim.devices`).
+    devices_kw : ndarray, shape (step, customer), or None
+        What they are expected to draw together by their own controls, fed in negative; None without any [kW].
+    customer_tariff_eur_per_kwh : ndarray, shape (step, customer), or None
+        Price of import of every home; None where all have the same.
+    export_eur_per_kwh : float
+        Price that homes get for export [EUR/kWh].
+    announced : EvSessions or None
+        Departures and needs that drivers announce, session by session; None where they announce the truth.
     """
 
     start: datetime
@@ -96,6 +121,18 @@ class Exogenous(FrozenArrays):
     tariff_eur_per_kwh: Float
     ambient_c: Float
     source_pu: Float
+    devices: Mapping[str, Units] = field(default_factory=dict)
+    devices_kw: Float | None = None
+    customer_tariff_eur_per_kwh: Float | None = None
+    export_eur_per_kwh: float = EXPORT_EUR_PER_KWH
+    announced: EvSessions | None = None
+
+    @property
+    def import_eur_per_kwh(self) -> Float:
+        """Price of import, shape (step, customer), or (step, 1) where all homes have the same [EUR/kWh]."""
+        if self.customer_tariff_eur_per_kwh is None:
+            return self.tariff_eur_per_kwh[:, None]
+        return self.customer_tariff_eur_per_kwh
 
     @property
     def steps(self) -> int:
@@ -104,8 +141,13 @@ class Exogenous(FrozenArrays):
 
     @property
     def inflexible_kw(self) -> Float:
-        """Net load without cars and without limits, below 0 where PV exceeds demand; shape (step, customer) [kW]."""
-        return self.demand_kw - self.pv_available_kw
+        """Net load without cars and without limits, below 0 where PV exceeds it; shape (step, customer) [kW]."""
+        return self.inflexible_load_kw - self.pv_available_kw
+
+    @property
+    def inflexible_load_kw(self) -> Float:
+        """Demand, and what devices other than cars and roofs are expected to draw; shape (step, customer) [kW]."""
+        return self.demand_kw if self.devices_kw is None else self.demand_kw + self.devices_kw
 
     @property
     def times(self) -> list[datetime]:
@@ -133,14 +175,18 @@ class Exogenous(FrozenArrays):
             )
         if every == 1:
             return self
-        whole = {name: getattr(self, name) for name in _PER_STEP}
+        whole = self.per_step()
         means: dict[str, Any] = {k: x.reshape(-1, every, *x.shape[1:]).mean(axis=1) for k, x in whole.items()}
         return replace(self, step_min=step_min, **means)
 
     def first(self, steps: int) -> Exogenous:
         """Return the beginning of the same day; sessions are kept whole."""
-        cut: dict[str, Any] = {name: getattr(self, name)[:steps] for name in _PER_STEP}
+        cut: dict[str, Any] = {name: values[:steps] for name, values in self.per_step().items()}
         return replace(self, **cut)
+
+    def per_step(self) -> dict[str, Float]:
+        """Arrays whose rows are steps, by field."""
+        return {name: values for name in _PER_STEP if (values := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True, eq=False)

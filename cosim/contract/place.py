@@ -16,6 +16,7 @@ from cosim.contract.areas import Area, Limit, LimitCurrents
 from cosim.contract.changes import Connection, TransformerSpec, ZipShares, out_of_range
 from cosim.contract.intake import Finding
 from cosim.contract.survey import FrozenArrays, LoadShape, Roof
+from cosim.contract.thermal import OilTransformer
 from cosim.errors import Fault, refuse
 from cosim.load_laws import LoadLaws
 from cosim.network import Branch, Float, Int, Network
@@ -100,6 +101,8 @@ class Feeder(FrozenArrays):
         Elements of ``network.unhonoured`` with which it is run all the same.
     findings : tuple of Finding
         What is missing, implausible or will mislead.
+    thermal : OilTransformer
+        Thermal constants of its transformers.
 
     Raises
     ------
@@ -146,6 +149,7 @@ class Feeder(FrozenArrays):
     load_model: str | ZipShares = "constant_power"
     load_laws: LoadLaws | None = None
     findings: tuple[Finding, ...] = ()
+    thermal: OilTransformer = field(default_factory=OilTransformer)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,7 +43,7 @@ class Observation(FrozenArrays):
     inverter_kva : ndarray, shape (customer,)
         Inverter rating.
     tariff_eur_per_kwh : float
-        Price of the step that begins.
+        Price of the step that begins; of the homes of no group, where groups of homes have other tariffs.
     source_pu : float
         Source voltage of the last step.
     current_a : ndarray of complex, shape (monitored, 3)
@@ -53,6 +54,13 @@ class Observation(FrozenArrays):
         Currents in the head line [A]; the transformer's where there is no head line.
     limit_percent : ndarray, shape (limit,)
         Current over rated current of every one of ``Feeder.limits`` [%].
+    devices_kw : ndarray, shape (customer,)
+        What devices other than cars and roofs drew together, fed in negative.
+    channels : mapping of str to ndarray, shape (customer,)
+        Their readings and nameplates by channel, such as ``battery_soc_kwh`` (see `cosim.devices`); empty without any.
+    metered : ndarray of bool, shape (customer,), or None
+        Homes whose own meter reports; of the others demand, sun, net power and voltage are guessed (see
+        `cosim.meters`). None: all.
     """
 
     step: int
@@ -81,11 +89,24 @@ class Observation(FrozenArrays):
     transformer_current_a: Complex
     head_current_a: Complex
     limit_percent: Float
+    devices_kw: Float
+    channels: Mapping[str, Float] = field(default_factory=dict)
+    metered: Bool | None = None
 
     @property
     def inflexible_kw(self) -> Float:
-        """Net load without cars and without limits, below 0 where PV exceeds demand; shape (customer,) [kW]."""
-        return self.demand_kw - self.pv_available_kw
+        """Net load without cars and without limits, below 0 where PV exceeds it; shape (customer,) [kW]."""
+        return self.inflexible_load_kw - self.pv_available_kw
+
+    @property
+    def inflexible_load_kw(self) -> Float:
+        """Demand, and what devices other than cars and roofs drew; shape (customer,) [kW]."""
+        return self.demand_kw + self.devices_kw
+
+    def of_devices(self, reading: str) -> dict[str, Float]:
+        """One reading of every kind of device that has it, by kind: of ``rated_kw`` those of ``<kind>_rated_kw``."""
+        ending = f"_{reading}"
+        return {name.removesuffix(ending): x for name, x in self.channels.items() if name.endswith(ending)}
 
 
 @dataclass(frozen=True)
@@ -123,6 +144,7 @@ class LocalCurves:
         Reactive power *consumed* by the inverter, share of its rating (+ absorbs, lowers the voltage).
     ev_volt_watt : Curve or None
         Upper limit of charging, share of the charger's rating; never below its 6 A minimum unless the share is 0.
+        Batteries charge and heat pumps run by the same curve, ``pv_volt_watt`` holds for discharging batteries too.
     """
 
     pv_volt_watt: Curve | None = None
@@ -175,6 +197,9 @@ class Setpoints(FrozenArrays):
         Homes whose cars charge as soon as their limits allow, whatever the tariff; None: every home chooses its hours.
     planned_kva : float
         Apparent power that the controller expects at the transformer in this step; nan: no promise.
+    channels : mapping of str to ndarray, shape (customer,)
+        What is asked of other devices, by channel (see `cosim.devices`): ``heat_pump_limit_kw``, ``battery_target_kw``
+        (a target, + charges; nan: its own control), ``battery_limit_kw`` (of charging). What is not named is free.
     decision : Decision
         How it was obtained.
     """
@@ -186,7 +211,13 @@ class Setpoints(FrozenArrays):
     published_cap_kw: Float | None = None
     ev_at_once: Bool | None = None
     planned_kva: float = float("nan")
+    channels: Mapping[str, Float] = field(default_factory=dict)
     decision: Decision = field(default_factory=Decision)
+
+    def channel(self, name: str, free: float, customers: int) -> Float:
+        """What is asked of a channel; ``free`` of every customer where nothing is."""
+        asked = self.channels.get(name)
+        return np.full(customers, free) if asked is None else asked
 
     @classmethod
     def free(cls, customers: int) -> Setpoints:

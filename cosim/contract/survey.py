@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -16,15 +17,23 @@ PHASES = (1, 2, 3)
 
 
 class FrozenArrays:
-    """Base of frozen dataclasses whose arrays are copied and made read-only."""
+    """Base of frozen dataclasses whose arrays, and mappings to arrays, are copied and made read-only."""
 
     def __post_init__(self) -> None:
         for spec in fields(self):  # type: ignore[arg-type]
             value = getattr(self, spec.name)
             if isinstance(value, np.ndarray):
-                copy = value.copy()
-                copy.setflags(write=False)
-                object.__setattr__(self, spec.name, copy)
+                object.__setattr__(self, spec.name, _frozen(value))
+            elif isinstance(value, Mapping) and value:
+                object.__setattr__(self, spec.name, {name: _frozen(x) for name, x in value.items()})
+
+
+def _frozen(value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        return value
+    copy = value.copy()
+    copy.setflags(write=False)
+    return copy
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """What a run is judged by: pure functions of arrays, and the scoreboard of a whole trajectory."""
 
 # "x as x" says that a name is meant for others to import from here.
+from cosim.measures.energy import balance_error_of_steps_percent as balance_error_of_steps_percent
 from cosim.measures.energy import balance_error_percent as balance_error_percent
 from cosim.measures.energy import bills_eur as bills_eur
 from cosim.measures.energy import cost_eur as cost_eur

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from cosim.contract import Area
+from cosim.contract import Area, Feeder
 from cosim.measures import energy, transformer
+from cosim.measures._arrays import Float
 from cosim.trajectory import Trajectory
 
 
@@ -25,7 +28,7 @@ def loading(run: Trajectory, area: str | None) -> dict[str, float]:
         The metrics of the scoreboard that begin with ``transformer``; nan where there is no rating.
     """
     worst = run.area_percent(area)
-    _, hot_spot = transformer.hot_spot_c(worst / 100, run.exogenous.ambient_c, run.step_min)
+    hot_spot = hot_spot_c(run, area)
     power_kva = run.area_kva.get(area or "")
     if power_kva is None:  # of an area that the source feeds what the feeder's own regulator or head line carries
         fed = any(run.feeder.transformer in one.transformers for one in run.feeder.areas)
@@ -41,12 +44,41 @@ def loading(run: Trajectory, area: str | None) -> dict[str, float]:
 
 def worst_loading(run: Trajectory) -> dict[str, float]:
     """Loading of the worst area, figure by figure; minutes in which any area is overloaded."""
-    fed: list[str | None] = [area.name for area in run.feeder.areas if _has_machines(run, area)]
-    found = [loading(run, name) for name in fed or [None]]
+    found = [loading(run, name) for name in _with_machines(run.feeder)]
     # a station with a cooler hot spot may still be the one of most kVA, so every figure has its own worst area
     worst = {name: float(np.fmax.reduce([of_area[name] for of_area in found])) for name in found[0]}
     worst["transformer_overload_min"] = transformer.overload_min(run.area_percent(), run.step_min)
     return worst
+
+
+def hot_spot_c(run: Trajectory, area: str | None) -> Float:
+    """Hot spot of the most loaded machine of an area, shape (step,) [°C]; nan where there is no rating."""
+    feeder = run.feeder
+    machine = replace(feeder.thermal, loss_ratio=loss_ratio(feeder, area))
+    return transformer.hot_spot_c(run.area_percent(area) / 100, run.exogenous.ambient_c, run.step_min, machine)[1]
+
+
+def worst_hot_spot_c(run: Trajectory) -> Float:
+    """Hot spot of the area that is hottest in each step, shape (step,) [°C]; nan where nothing is rated."""
+    if not run.steps:
+        return np.empty(0)
+    return np.asarray(np.fmax.reduce([hot_spot_c(run, name) for name in _with_machines(run.feeder)]))
+
+
+def loss_ratio(feeder: Feeder, area: str | None) -> float:
+    """Load loss over no-load loss, R, of an area's transformers.
+
+    As given with the thermal constants, else that of the machines (of several in parallel their sum's), else
+    `transformer.LOSS_RATIO`, where a machine lacks one of the two.
+    """
+    if feeder.thermal.loss_ratio is not None:
+        return feeder.thermal.loss_ratio
+    names = [name for one in feeder.areas if one.name == area for name in one.transformers]
+    branches = [feeder.network.branch(name) for name in names]
+    rated = np.array([(*branch.loss_percent, branch.rating_a) for branch in branches]).reshape(-1, 3)
+    if not rated.size or not (np.isfinite(rated) & (rated > 0)).all():
+        return transformer.LOSS_RATIO
+    return float((rated[:, 0] * rated[:, 2]).sum() / (rated[:, 1] * rated[:, 2]).sum())
 
 
 def by_area(run: Trajectory) -> list[dict[str, object]]:
@@ -73,7 +105,7 @@ def by_area(run: Trajectory) -> list[dict[str, object]]:
     nothing = float("nan")
     for row, area in enumerate(run.feeder.areas):
         own = list(area.customers)
-        figures = loading(run, area.name) if _has_machines(run, area) else {}
+        figures = loading(run, area.name) if _has_machines(run.feeder, area) else {}
         rows.append(
             {
                 "area": area.name,
@@ -102,9 +134,14 @@ def _worst_element(run: Trajectory, area: str) -> str:
     return max(peaks, key=lambda name: peaks[name], default="")
 
 
-def _has_machines(run: Trajectory, area: Area) -> bool:
+def _with_machines(feeder: Feeder) -> list[str | None]:
+    """Areas that have transformers or regulators; None for a feeder without any."""
+    return [area.name for area in feeder.areas if _has_machines(feeder, area)] or [None]
+
+
+def _has_machines(feeder: Feeder, area: Area) -> bool:
     """Whether transformers feed the area, or regulators lie in it."""
-    of_regulators = (limit.area for limit in run.feeder.limits if limit.kind == "regulator")
+    of_regulators = (limit.area for limit in feeder.limits if limit.kind == "regulator")
     return bool(area.transformers) or area.name in of_regulators
 
 

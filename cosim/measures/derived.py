@@ -12,6 +12,7 @@ import numpy as np
 from cosim.contract import Branch
 from cosim.measures import voltage_quality
 from cosim.measures._arrays import Float, ratio
+from cosim.measures.energy import bills_eur
 from cosim.measures.unbalance import branch_neutral_a, vuf_percent
 from cosim.trajectory import Trajectory
 
@@ -67,3 +68,10 @@ def conductor_a(run: Trajectory) -> Float:
 def vuf_windows_percent(run: Trajectory) -> Float:
     """Unbalance factor at the customers' buses with three phases, 10-minute rms, shape (window, bus) [%]."""
     return voltage_quality.ten_minute_rms(vuf_percent(run.three_phase_customer_v), run.step_min)
+
+
+@_once
+def home_bills_eur(run: Trajectory) -> Float:
+    """What every home pays, at its own tariff, shape (customer,) [EUR]."""
+    day = run.exogenous
+    return bills_eur(run.net_kw, day.import_eur_per_kwh, run.step_min, day.export_eur_per_kwh)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cosim.contract import EXPORT_EUR_PER_KWH
 from cosim.measures._arrays import Float, ratio
 
-EXPORT_EUR_PER_KWH = 0.05
 UNSERVED_EUR_PER_KWH = 0.50
 
 
@@ -107,7 +107,12 @@ def curtailed_max_home_percent(pv_available_kw: ArrayLike, pv_kw: ArrayLike) -> 
     return float(np.fmax.reduce(100 * ratio(lost, available), axis=None, initial=0.0))
 
 
-def bills_eur(net_kw: ArrayLike, tariff_eur_per_kwh: ArrayLike, step_min: float) -> Float:
+def bills_eur(
+    net_kw: ArrayLike,
+    tariff_eur_per_kwh: ArrayLike,
+    step_min: float,
+    export_eur_per_kwh: float = EXPORT_EUR_PER_KWH,
+) -> Float:
     """Bill of every home: import × tariff − export × feed-in price.
 
     Parameters
@@ -118,6 +123,8 @@ def bills_eur(net_kw: ArrayLike, tariff_eur_per_kwh: ArrayLike, step_min: float)
         Price of import. [EUR/kWh]
     step_min : float
         Length of a step. [min]
+    export_eur_per_kwh : float
+        Price of export. [EUR/kWh]
 
     Returns
     -------
@@ -127,12 +134,17 @@ def bills_eur(net_kw: ArrayLike, tariff_eur_per_kwh: ArrayLike, step_min: float)
     tariff = np.asarray(tariff_eur_per_kwh, dtype=float)
     tariff = tariff[:, None] if tariff.ndim == 1 else tariff
     import_eur = energy_kwh(np.maximum(net_kw, 0) * tariff, step_min)
-    return np.asarray(import_eur - EXPORT_EUR_PER_KWH * export_kwh(net_kw, step_min))
+    return np.asarray(import_eur - export_eur_per_kwh * export_kwh(net_kw, step_min))
 
 
-def cost_eur(net_kw: ArrayLike, tariff_eur_per_kwh: ArrayLike, step_min: float) -> float:
+def cost_eur(
+    net_kw: ArrayLike,
+    tariff_eur_per_kwh: ArrayLike,
+    step_min: float,
+    export_eur_per_kwh: float = EXPORT_EUR_PER_KWH,
+) -> float:
     """Return what all homes pay together [EUR], the sum of `bills_eur`, whose parameters it takes."""
-    return float(bills_eur(net_kw, tariff_eur_per_kwh, step_min).sum())
+    return float(bills_eur(net_kw, tariff_eur_per_kwh, step_min, export_eur_per_kwh).sum())
 
 
 def unserved_penalty_eur(unserved_kwh: float) -> float:
@@ -190,3 +202,32 @@ def balance_error_percent(import_kwh: float, generation_kwh: float, consumption_
     """
     closing_kwh = abs(import_kwh + generation_kwh - consumption_kwh - losses_kwh)
     return float(100 * ratio(closing_kwh, losses_kwh))
+
+
+BALANCE_FLOOR_KW = 0.1
+"""Less than this is consumed and generated in no step that the balance is judged by."""
+
+
+def balance_error_of_steps_percent(
+    import_kw: ArrayLike, generation_kw: ArrayLike, consumption_kw: ArrayLike, losses_kw: ArrayLike
+) -> Float:
+    """How well power closes: ``100 |import + generation − consumption − losses| / max(consumption, generation)``.
+
+    Parameters
+    ----------
+    import_kw : array_like, shape (step,)
+        Net import where the network is fed, export negative. [kW]
+    generation_kw, consumption_kw : array_like, shape (step,)
+        Gross: discharge of batteries is generation, charging is consumption; at least `BALANCE_FLOOR_KW` is divided
+        by. [kW]
+    losses_kw : array_like, shape (step,)
+        From the elements' own currents. [kW]
+
+    Returns
+    -------
+    ndarray, shape (step,)
+        [%]
+    """
+    given, used = np.asarray(generation_kw, dtype=float), np.asarray(consumption_kw, dtype=float)
+    closing_kw = np.abs(np.asarray(import_kw, dtype=float) + given - used - np.asarray(losses_kw, dtype=float))
+    return np.asarray(100.0 * closing_kw / np.maximum(np.maximum(given, used), BALANCE_FLOOR_KW))

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from cosim.contract import EN_50160
-from cosim.measures import areas, derived, energy, fairness, promise, transformer, unbalance, voltage_quality
+from cosim.measures import areas, balance, derived, energy, fairness, promise, transformer, unbalance, voltage_quality
 from cosim.measures._arrays import Float
-from cosim.network import terminal_currents
 from cosim.threads import ONE_THREAD
 from cosim.trajectory import DEEP_UNDERVOLTAGE_PU, Trajectory
 
@@ -49,6 +48,7 @@ def scoreboard(trajectory: Trajectory) -> dict[str, float]:
         **_service_metrics(trajectory),
         **_promise_metrics(trajectory),
         **_front_metrics(trajectory),
+        **{name: value for measure in trajectory.device_measures for name, value in measure(trajectory).items()},
     }
 
 
@@ -118,9 +118,9 @@ def _energy_metrics(run: Trajectory) -> dict[str, float]:
         return float(energy.energy_kwh(power_kw, step_min).sum())
 
     lost_kwh = total_kwh(run.losses_kw)
-    consumed_kwh = total_kwh(run.demand_kw) + total_kwh(run.ev_kw)
-    fed_in_kwh = total_kwh(_source_kw(run))
-    generated_kwh = total_kwh(run.pv_kw) + total_kwh(run.other_sources_kw)
+    consumed_kwh = total_kwh(run.consumption_kw)
+    fed_in_kwh = total_kwh(run.source_kw)
+    generated_kwh = total_kwh(run.generation_kw) + total_kwh(run.other_sources_kw)
     # where other sources were not measured, the balance cannot close and says nothing
     balance_percent = (
         float("nan")
@@ -131,7 +131,11 @@ def _energy_metrics(run: Trajectory) -> dict[str, float]:
         # a step that ended the run is no part of it
         "energy_not_served_kwh": float(sum(c.not_served_kwh.sum() for c in run.collapses if c.step < run.steps)),
         "losses_kwh": lost_kwh,
+        "losses_lines_kwh": total_kwh(run.losses.lines),
+        "losses_transformers_kwh": total_kwh(run.losses.transformers),
+        "losses_no_load_kwh": total_kwh(run.losses.no_load),
         "balance_error_percent": balance_percent,
+        "balance_error_max_percent": float(np.max(balance.balance_error_percent(run), initial=0.0)),
         "import_kwh": float(energy.import_kwh(run.net_kw, step_min).sum()),
         "export_kwh": float(energy.export_kwh(run.net_kw, step_min).sum()),
         "pv_available_kwh": total_kwh(available_kw),
@@ -154,7 +158,7 @@ def _service_metrics(run: Trajectory) -> dict[str, float]:
     wanted_kwh = by_customer(servable_kwh)
     # what one stay got beyond its need does not make up for another stay of the same home
     credited_kwh = by_customer(servable_kwh - short_kwh)
-    cost_eur = energy.cost_eur(run.net_kw, run.exogenous.tariff_eur_per_kwh, run.step_min)
+    cost_eur = float(derived.home_bills_eur(run).sum())
     penalty_eur = energy.unserved_penalty_eur(unserved_kwh)
     return {
         "ev_delivered_kwh": float(run.delivered_kwh.sum()),
@@ -201,29 +205,6 @@ def _front_metrics(run: Trajectory) -> dict[str, float]:
         "regret_mean_a": _mean(regret_a[judged]),
         "regret_kwh": _of_known(regret_kwh[judged], lambda known: sum(known.tolist())),
     }
-
-
-def _source_kw(run: Trajectory) -> Float:
-    """Active power that the sources deliver, shape (step,) [kW].
-
-    It is what enters the branches at their buses and what customers draw there, less what other sources feed in there.
-    """
-    network = run.feeder.network
-    at_source = [bus in network.source_buses for bus in network.node_buses]
-    source_nodes = np.flatnonzero(at_source)
-    branches = [branch for branch in network.branches if np.isin(branch.nodes, source_nodes).any()]
-    power_kw = np.zeros(run.steps)
-    for branch, current in zip(branches, terminal_currents(branches, run.node_v), strict=True):
-        here = np.isin(branch.nodes, source_nodes)
-        power_kw += (run.node_v[:, branch.nodes[here]] * current[:, here].conj()).sum(axis=1).real / 1e3
-    there = {-1, *source_nodes.tolist()}
-    for column, drawn_at in enumerate(run.feeder.customer_nodes):
-        if there.issuperset(drawn_at):
-            power_kw += run.net_kw[:, column]
-    for column, fed_at in enumerate(network.injector_nodes[: run.others_kw.shape[1]]):
-        if there.issuperset(fed_at.tolist()):
-            power_kw -= run.others_kw[:, column]
-    return power_kw
 
 
 def _highest(values: Float) -> float:

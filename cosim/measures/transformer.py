@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cosim.contract.thermal import OilTransformer as OilTransformer
 from cosim.errors import Fault, refuse
 from cosim.measures._arrays import Float, positive, ratio
 
-
-@dataclass(frozen=True)
-class OilTransformer:
-    """Thermal constants of IEC 60076-7 for a distribution transformer with natural cooling (ONAN).
-
-    Attributes
-    ----------
-    top_oil_rise_k : float
-        Top-oil rise over ambient at rated losses. [K]
-    hot_spot_rise_k : float
-        Hot-spot rise over top oil at rated current. [K]
-    oil_time_constant_min, winding_time_constant_min : float
-        [min]
-    loss_ratio : float
-        Load loss at rated current over no-load loss, R.
-    oil_exponent, winding_exponent : float
-        x and y.
-    k11, k21, k22 : float
-        Constants of the transient; k21 = 1 means no overshoot of the hot spot.
-    """
-
-    top_oil_rise_k: float = 55.0
-    hot_spot_rise_k: float = 23.0
-    oil_time_constant_min: float = 180.0
-    winding_time_constant_min: float = 4.0
-    loss_ratio: float = 5.0
-    oil_exponent: float = 0.8
-    winding_exponent: float = 1.6
-    k11: float = 1.0
-    k21: float = 1.0
-    k22: float = 2.0
+LOSS_RATIO = 5.0
+"""Load loss over no-load loss, R, of a distribution transformer of which one of the two is not known (IEC 60076-7)."""
 
 
 def hot_spot_c(
@@ -68,7 +38,7 @@ def hot_spot_c(
     load_factor : array_like, shape (step,)
         Current over rated current, K; the worst phase where phases differ. [pu]
     ambient_c : array_like, shape (step,), or scalar
-        Ambient temperature; indoors add the surcharge of the room. [°C]
+        Temperature outdoors; the surcharge of the room is among the parameters. [°C]
     step_min : float
         Length of a step. [min]
     parameters : OilTransformer, optional
@@ -96,8 +66,11 @@ def hot_spot_c(
     machine = parameters or OilTransformer()
     start = float(load.mean()) if initial_load_factor is None else initial_load_factor
 
+    loss_ratio = LOSS_RATIO if machine.loss_ratio is None else machine.loss_ratio
+    ambient = ambient + machine.ambient_surcharge_k
+
     def oil_rise_k(k: ArrayLike) -> Float:
-        share = (1 + machine.loss_ratio * np.square(k)) / (1 + machine.loss_ratio)
+        share = (1 + loss_ratio * np.square(k)) / (1 + loss_ratio)
         return machine.top_oil_rise_k * np.asarray(share**machine.oil_exponent)
 
     def winding_rise_k(k: ArrayLike) -> Float:

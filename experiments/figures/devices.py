@@ -40,15 +40,10 @@ def draw(runs: Runs) -> style.Drawing:
 def powers_kw(run: Trajectory) -> dict[str, Float]:
     """Sum over the homes by kind of device, + is consumption, shape (step,) [kW]; without those that do nothing.
 
-    Beside household, cars and sun these are the channels of a trajectory whose names end in ``_kw``.
+    Beside household, cars and sun these are the devices of the day.
     """
-    channels: Mapping[str, Float] = getattr(run, "channels", {})
     found = {HOUSEHOLD: run.demand_kw, CARS: run.ev_kw, SUN: -run.pv_kw}
-    found |= {
-        name.removesuffix("_kw").replace("_", " "): power
-        for name, power in channels.items()
-        if name.endswith("_kw") and name not in ("ev_kw", "pv_kw")
-    }
+    found |= {name.replace("_", " "): power for name, power in run.devices_kw.items()}
     return {name: np.asarray(power.sum(axis=1)) for name, power in found.items() if np.any(power)}
 
 

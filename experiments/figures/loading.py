@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from cosim.contract import Float, Limit
+from cosim.contract import Limit
 from cosim.experiments.figures import style
 from cosim.experiments.figures.runs import NothingToDrawError, Runs, edges_of
 from cosim.experiments.words import in_runs, minutes
-from cosim.measures import hot_spot_c
+from cosim.measures.areas import worst_hot_spot_c
 from cosim.trajectory import Trajectory
 
 RATED_HOT_SPOT_C, CYCLIC_HOT_SPOT_C = 98.0, 120.0
@@ -108,7 +108,7 @@ def _summary(runs: Runs, label: str) -> str:
 def _hot_spots(axes: Axes, runs: Runs) -> None:
     warmest = 0.0
     for label, run in runs:
-        hot: Float = hot_spot_c(run.area_percent() / 100.0, run.exogenous.ambient_c, run.step_min)[1]
+        hot = worst_hot_spot_c(run)
         warmest = max(warmest, float(hot.max()))
         axes.plot(edges_of(run)[1:], hot, color=runs.colour(label), linestyle=runs.dashes(label), label=label)
     style.limit_line(axes, RATED_HOT_SPOT_C, "98 °C")

@@ -168,6 +168,8 @@ def _price(runs: Runs, others: list[str]) -> str:
 def _distrust(runs: Runs) -> str:
     stopped = [f"{label} at {runs.stopped(label)}" for label, run in runs if not run.complete]
     degraded = [f"{label} {int(run.degraded.sum())}" for label, run in runs if run.degraded.any()]
-    said = [f"Stopped early: {', '.join(stopped)}; its figures are of a part of the day." if stopped else ""]
+    invalid = [label for label, run in runs if run.invalid]
+    said = [f"Invalid, not to be used: {', '.join(invalid)}." if invalid else ""]
+    said += [f"Stopped early: {', '.join(stopped)}; its figures are of a part of the day." if stopped else ""]
     said.append(f"Degraded steps: {', '.join(degraded)} (reasons below)." if degraded else "No step is degraded.")
     return " ".join(part for part in said if part)

@@ -19,7 +19,7 @@ CIRCUIT = """Clear
 Set DefaultBaseFrequency=50
 New Circuit.street Bus1=src BasekV=11 pu=1.075 R1=0 X1=0.0001 R0=0 X0=0.0001
 New Transformer.T1 Phases=3 Windings=2 Buses=[src lv] Conns=[Delta Wye] kVs=[11 0.4] kVAs=[20 20] XHL=3.8
-~ %Rs=[0.8 0.8] ppm_antifloat=0
+~ %Rs=[0.8 0.8] %NoLoadLoss=0.2 ppm_antifloat=0
 New LineCode.cable nphases=3 R1=0.4 X1=0.08 R0=1.2 X0=0.3 C1=0 C0=0 Units=km NormAmps=40 EmergAmps=40
 New Line.HEAD Bus1=lv Bus2=a Phases=3 LineCode=cable Length=250 Units=m
 New Line.TAIL Bus1=a Bus2=b Phases=3 LineCode=cable Length=0.2 Units=km
@@ -112,15 +112,22 @@ class Solved:
         Towards the customers, by element.
     transformer_kva : ndarray of complex, shape (step,)
         Out of its low-voltage terminals.
+    transformer_hv_kva : ndarray of complex, shape (step,)
+        Into its other terminals.
     losses_kw, source_kw : ndarray, shape (step,)
         Of all lines and transformers; delivered by the source.
+    losses_lines_kw, losses_transformers_kw : ndarray, shape (step,)
+        Each alone, as the elements themselves say.
     """
 
     voltage_v: dict[str, np.ndarray]
     current_a: dict[str, np.ndarray]
     transformer_kva: np.ndarray
+    transformer_hv_kva: np.ndarray
     losses_kw: np.ndarray
     source_kw: np.ndarray
+    losses_lines_kw: np.ndarray
+    losses_transformers_kw: np.ndarray
 
     def bus_v(self, bus: str) -> np.ndarray:
         """Phasors of a bus with three phases, shape (step, 3)."""
@@ -142,23 +149,29 @@ def solve_again(master: Path, net_kw: pd.DataFrame, net_kvar: pd.DataFrame) -> S
         dss.Solution.Solve()
         assert dss.Solution.Converged()
         volts = np.array(dss.Circuit.AllBusVolts()).view(complex)
+        lost: dict[str, float] = {"Line": 0.0, "Transformer": 0.0}
         row: dict[str, Any] = dict(zip((name.upper() for name in dss.Circuit.AllNodeNames()), volts, strict=True))
         for element in [*(f"Line.{name}" for name in lines), "Transformer.T1"]:
             dss.Circuit.SetActiveElement(element)
             currents, powers = (np.array(of()).view(complex) for of in (dss.CktElement.Currents, dss.CktElement.Powers))
+            lost[element.split(".")[0]] += dss.CktElement.Losses()[0] / 1e3
             if element.startswith("Line"):
                 row[f"current {element}"] = currents[:3]
             else:  # the second terminal, which has a neutral; into the element is against the customers
                 row[f"current {element}"] = -currents[4:7]
-                row["power"] = -powers[4:7].sum()
+                row["power"], row["power_hv"] = -powers[4:7].sum(), powers[:3].sum()
         row["losses"] = np.array(dss.Circuit.Losses())[0] / 1e3
         row["source"] = -dss.Circuit.TotalPower()[0]
+        row["lines"], row["transformers"] = lost["Line"], lost["Transformer"]
         rows.append(row)
     table = pd.DataFrame(rows)
     return Solved(
         {name: table[name].to_numpy(complex) for name in table if "." in name and " " not in name},
         {name.rsplit(".", 1)[1].upper(): np.stack(list(table[name])) for name in table if name.startswith("current")},
         table["power"].to_numpy(complex),
+        table["power_hv"].to_numpy(complex),
         table["losses"].to_numpy(float),
         table["source"].to_numpy(float),
+        table["lines"].to_numpy(float),
+        table["transformers"].to_numpy(float),
     )

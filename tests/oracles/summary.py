@@ -27,6 +27,7 @@ from oracles.tables import (
     five_minutes,
     hot_spot_c,
     lines_percent,
+    no_load_kw,
     t1_percent,
 )
 
@@ -77,7 +78,11 @@ def metrics_of(street: Street, label: str, now: Solved) -> dict[str, float]:
         "line_overload_min": (lines > 100.0).any(axis=1).sum() * STEP_MIN,
         "energy_not_served_kwh": 0.0,
         "losses_kwh": losses,
+        "losses_lines_kwh": now.losses_lines_kw.sum() * STEP_H,
+        "losses_transformers_kwh": now.losses_transformers_kw.sum() * STEP_H,
+        "losses_no_load_kwh": no_load_kw(now).sum() * STEP_H,
         "balance_error_percent": 100.0 * abs(source + pv.to_numpy().sum() * STEP_H - consumed - losses) / losses,
+        "balance_error_max_percent": steps["balance_error_percent"].max(),
         "import_kwh": import_kwh.sum(),
         "export_kwh": export_kwh.sum(),
         "pv_available_kwh": sun.to_numpy().sum() * STEP_H,

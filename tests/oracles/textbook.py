@@ -47,7 +47,7 @@ def pui(current_a: np.ndarray, rating_a: float) -> np.ndarray:
     return np.where(magnitudes.mean(axis=-1) > 0.05 * rating_a, spread(magnitudes), np.nan)
 
 
-def hot_spot(load: np.ndarray, ambient_c: np.ndarray, step_min: float) -> np.ndarray:
+def hot_spot(load: np.ndarray, ambient_c: np.ndarray, step_min: float, loss_ratio: float) -> np.ndarray:
     """Hot-spot temperature at the end of each step after IEC 60076-7, distribution transformer, ONAN [deg C].
 
     No overshoot (k21 = 1): top oil and winding rise are first-order lags of 180 min and 2 x 4 min, from the steady
@@ -55,7 +55,7 @@ def hot_spot(load: np.ndarray, ambient_c: np.ndarray, step_min: float) -> np.nda
     """
 
     def oil(k: float) -> float:
-        return float(55.0 * ((1.0 + 5.0 * k * k) / 6.0) ** 0.8)
+        return float(55.0 * ((1.0 + loss_ratio * k * k) / (1.0 + loss_ratio)) ** 0.8)
 
     def winding(k: float) -> float:
         return float(23.0 * k**1.6)

@@ -49,7 +49,7 @@ def seen_at() -> Callable[..., Observation]:
 
 def _seen_at(minute: float, left: tuple[float, ...] = (np.nan,) * 3, **cars: tuple[float, float]) -> Observation:
     zero, nobody = np.zeros(3), np.full(3, np.nan)
-    values: dict[str, Any] = dict.fromkeys(Observation.__dataclass_fields__, zero)
+    values: dict[str, Any] = dict.fromkeys(Observation.__dataclass_fields__, zero) | {"channels": {}}
     plugged, need_kwh, departure_min = np.zeros(3, bool), zero.copy(), nobody.copy()
     for home, (need, until) in cars.items():
         row = int(home[1:])

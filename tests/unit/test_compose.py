@@ -191,7 +191,7 @@ def test_a_forecast_by_the_day_before_that_is_the_same_day_is_told(tmp_path):
 def test_profiles_that_several_homes_share_are_told(tmp_path, columns):
     path = tmp_path / "own.csv"
     path.write_text("\n".join([",".join("abc"[:columns])] + [",".join(["0.5"] * columns)] * 1440), encoding="utf-8")
-    composition = compose(changed(households={"profiles": str(path)}))
+    composition = compose(changed(households={"profiles": str(path), "join": "draw"}))
     assert len(composition.feeder.customers) == 3
     assert any("several homes share one" in warning for warning in composition.warnings) == (columns < 3)
 

@@ -30,17 +30,21 @@ def charge(two_bus: Feeder, make_day: Make, make_sessions: Make) -> Callable[...
         published_kw: np.ndarray | None = None,
         demand_kw: float = 0.0,
         *others: tuple[float, ...],
+        sun_kw: float = 0.0,
     ) -> np.ndarray:
         cars = make_sessions((0, 60 * arrival_h, 60 * departure_h, need_kwh, 4.0), *others, efficiency=1.0)
-        day = make_day(two_bus, STEPS, 60.0, sessions=cars, tariff_eur_per_kwh=PRICES, demand_kw=demand_kw)
+        day = make_day(
+            two_bus, STEPS, 60.0, sessions=cars, tariff_eur_per_kwh=PRICES, demand_kw=demand_kw, pv_available_kw=sun_kw
+        )
         fleet = EvFleet(two_bus, day)
-        homes = Households(behaviour or Behaviour(), fleet, day.tariff_eur_per_kwh, day)
+        homes = Households(behaviour or Behaviour(), fleet, day, day)
         drawn = np.zeros(STEPS)
         for step in range(STEPS):
             cap_kw = np.full(3, np.inf) if published_kw is None else published_kw[step]
             setpoints = replace(Setpoints.free(3), import_cap_kw=cap_kw, published_cap_kw=published_kw)
             limit = homes.cap_limit_kw(setpoints.import_cap_kw, day.demand_kw[step], np.zeros(3))
-            ev_kw = fleet.feasible_kw(step, homes.asked_kw(step, setpoints), limit)
+            homes.begin(step, setpoints)
+            ev_kw = fleet.feasible_kw(step, homes.asked_kw(sun_kw - day.demand_kw[step]), limit)
             fleet.charge(step, ev_kw)
             drawn[step] = ev_kw[0]
         return drawn
@@ -85,10 +89,11 @@ def test_a_home_plans_with_what_its_charger_can_draw(two_bus: Feeder, make_day: 
     feeder = replace(two_bus, customer_phases=((1, 2, 3),) * 3)
     cars = make_sessions((0, 0.0, 120.0, 3.7, 3.7), (1, 0.0, 120.0, 3.7, 7.4), efficiency=1.0)
     day = make_day(feeder, 2, 60.0, sessions=cars, tariff_eur_per_kwh=[0.3, 0.1])
-    homes = Households(Behaviour(), EvFleet(feeder, day), day.tariff_eur_per_kwh, day)
+    homes = Households(Behaviour(), EvFleet(feeder, day), day, day)
     announced = replace(Setpoints.free(3), published_cap_kw=np.full((2, 3), 4.0))
     # the second home's charger needs 4.14 kW to run at all, so it cannot count on the cheap hour
-    assert homes.asked_kw(0, announced).tolist() == pytest.approx([0.0, 3.7, 0.0])
+    homes.begin(0, announced)
+    assert homes.asked_kw(np.zeros(3)).tolist() == pytest.approx([0.0, 3.7, 0.0])
 
 
 def test_noncompliant_homes_ignore_caps(charge: Make) -> None:
@@ -100,9 +105,7 @@ def test_noncompliant_homes_ignore_caps(charge: Make) -> None:
 
 def test_a_cap_leaves_what_demand_and_roof_leave(two_bus: Feeder, make_day: Make) -> None:
     day = make_day(two_bus, 1)
-    homes = Households(
-        Behaviour(noncompliant=np.array([False, False, True])), EvFleet(two_bus, day), day.tariff_eur_per_kwh, day
-    )
+    homes = Households(Behaviour(noncompliant=np.array([False, False, True])), EvFleet(two_bus, day), day, day)
     limit = homes.cap_limit_kw(np.full(3, 2.0), np.array([0.5, 3.0, 3.0]), np.array([1.0, 0.0, 0.0]))
     assert limit.tolist() == [2.5, -1.0, np.inf]
 

@@ -171,7 +171,18 @@ def test_a_three_phase_customer_is_as_good_as_its_worst_phase():
     sessions = EvSessions.none()
     two = np.zeros((STEPS, 2))
     exogenous = replace(day(sessions, two, two), inverter_kva=np.zeros(2))
-    named = ("ev_kw", "pv_kw", "pv_kvar", "soc_kwh", "plugged", "import_cap_kw", "net_kw", "net_kvar")
+    named = (
+        "demand_kw",
+        "demand_kvar",
+        "ev_kw",
+        "pv_kw",
+        "pv_kvar",
+        "soc_kwh",
+        "plugged",
+        "import_cap_kw",
+        "net_kw",
+        "net_kvar",
+    )
     changed = trajectory(
         feeder=merged, node_v=voltage, exogenous=exogenous, delivered_kwh=np.empty(0), unservable_kwh=np.empty(0),
         **dict.fromkeys(named, two),

@@ -31,7 +31,9 @@ def seen(customers: int, step: int = 0, **given: Any) -> Observation:
     blank = dict.fromkeys(
         ("voltage_v", "demand_kw", "demand_kvar", "pv_kw", "pv_available_kw", "ev_kw", "net_kw"), zero
     )
-    blank |= dict.fromkeys(("net_kvar", "energy_left_kwh", "soc_kwh", "charger_kw", "charger_min_kw"), zero)
+    blank |= dict.fromkeys(
+        ("net_kvar", "energy_left_kwh", "soc_kwh", "charger_kw", "charger_min_kw", "devices_kw"), zero
+    )
     blank |= {"inverter_kva": zero, "efficiency": np.ones(customers), "departure_min": np.full(customers, np.nan),
               "last_left_minutes": np.full(customers, np.nan)}  # fmt: skip
     arrays = {key: np.broadcast_to(np.asarray(value, float), (customers,)) for key, value in (blank | given).items()}

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from cosim.errors import InputError
+from cosim.feeders.clock import Clock
 from cosim.feeders.clouds import CLOUDS, clear_sky_index, partly_cloudy_day
 from cosim.feeders.find import DATA, household_sets
 from cosim.feeders.households import admd_kw, draw_households, read_profiles
-from cosim.feeders.profiles import ambient_temperature_c, clear_sky, draw_pv, specific_power, tariff_eur_per_kwh
+from cosim.feeders.prices import tariff_eur_per_kwh
+from cosim.feeders.profiles import ambient_temperature_c, clear_sky, draw_pv, specific_power
 
 NOON = datetime(2026, 5, 15, 12)
 MANCHESTER = (53.48, -2.24)
@@ -31,7 +33,7 @@ TOLERANCE = 0.08
 
 def days_of(name: str) -> np.ndarray:
     """Shape (day, minute, home) [kW]."""
-    return read_profiles(name).demand_kw.reshape(3, 1440, -1)
+    return read_profiles(name, Clock(NOON)).means.reshape(3, 1440, -1)
 
 
 def mean_admd_kw(days_kw: np.ndarray, draws: int = 120) -> np.ndarray:
@@ -41,7 +43,7 @@ def mean_admd_kw(days_kw: np.ndarray, draws: int = 120) -> np.ndarray:
 def test_four_seasons_of_a_hundred_homes_and_three_days_are_shipped_in_little_space() -> None:
     assert household_sets() == ("january_weekday", "july_weekday", "may_weekday", "october_weekday")
     for name in household_sets():
-        demand_kw = read_profiles(name).demand_kw
+        demand_kw = read_profiles(name, Clock(NOON)).means
         assert demand_kw.shape[0] == 3 * 1440
         assert demand_kw.shape[1] >= 100
         assert demand_kw.min() > 0
@@ -108,7 +110,7 @@ def test_households_are_seeded_distinct_and_know_their_yesterday() -> None:
 
 def test_more_customers_than_homes_begin_a_second_round() -> None:
     demand_kw = draw_households("may_weekday", 200, NOON, 60, np.random.default_rng(3))
-    homes = read_profiles("may_weekday").demand_kw.shape[1]
+    homes = read_profiles("may_weekday", Clock(NOON)).means.shape[1]
     names = [column.tobytes() for column in demand_kw.T]
     assert len(set(names[:homes])) == homes
     assert len(set(names)) == homes
@@ -120,7 +122,7 @@ def test_the_shipped_sets_are_what_their_script_makes() -> None:
     assert made.shape == (3 * 1440, script.HOMES)
     assert made.dtype == np.int16
     # not bit by bit: another processor rounds a logarithm otherwise, and the draws part from there
-    shipped_kw = read_profiles("january_weekday").demand_kw
+    shipped_kw = read_profiles("january_weekday", Clock(NOON)).means
     assert made.mean() / 1000 == pytest.approx(shipped_kw.mean(), rel=0.05)
 
 

@@ -18,8 +18,7 @@ from cosim.errors import InputError
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.studies import STUDIES
 from cosim.feeders.clouds import CLOUDS
-from cosim.feeders.find import Cloud, Tariff
-from cosim.feeders.profiles import TARIFFS
+from cosim.feeders.find import Cloud
 
 HEAVY = ("numpy", "pandas", "pyarrow", "scipy", "highspy", "pyomo", "pymoo", "opendssdirect", "matplotlib", "pvlib")
 GOOD = 'name = "mine"\nfeeder = "two_bus"\nstart = 2026-05-15T12:00:00\n[[runs]]\ncontroller = "none"\n'
@@ -105,7 +104,6 @@ def test_a_refusal_loads_nothing_heavy(refusals: dict[str, tuple[int, list[str],
 
 def test_what_may_be_named_is_what_there_is() -> None:
     assert set(get_args(Cloud)) == set(CLOUDS)
-    assert set(get_args(Tariff)) == set(TARIFFS)
     for name, target in controllers.REGISTRY.items():
         written = written_parameters(*plugins.split_target(target))
         hints = get_type_hints(controllers.find(name).__init__)  # type: ignore[misc]
@@ -145,7 +143,7 @@ def broken() -> Iterator[dict[str, Any]]:
     """Scenarios with every key in every table wrong, gone, or joined by one that is unknown; then with wrong tables."""
     good = scenarios.load_toml(scenarios.SHIPPED / "example.toml")
     tables = {"grid": scenarios.Grid, "households": scenarios.Homes, "ev": scenarios.Cars, "pv": scenarios.Roofs}
-    tables["forecast"] = scenarios.ForecastTable
+    tables |= {"forecast": scenarios.ForecastTable, "thermal": scenarios.Thermal}
     for value in WRONG:
         wrong = {name: dict.fromkeys(model.model_fields, value) for name, model in tables.items()}
         grid = {"source_pu": value, "transformer": dict.fromkeys(scenarios.Transformer.model_fields, value)}
@@ -194,7 +192,11 @@ def test_every_remedy_says_what_to_write(tmp_path: Path) -> None:
         ("feeder", "two_bus", 'write text in quotes: feeder = "two_bus"'),
         ("pv.share", "60", "write a number from 0 to 1, for example share = 0.34; for 60 % write 0.6"),
         ("pv.cloud", '"cloudy"', 'did you mean cloud = "partly_cloudy"? (one of clear, overcast, partly_cloudy)'),
-        ("pv", '"clear"', "write [pv] and below it its keys: share, kwp, cloud, from_file"),
+        (
+            "pv",
+            '"clear"',
+            "write [pv] and below it its keys: share, kwp, cloud, profiles, profiles_step_min, inverters, from_file",
+        ),
         ("kwp", "4", "write it below [pv]"),
         ("pv.feeder", '"two_bus"', "write it above the first [table]"),
         ("grid.transformer", "{}", "add kva = 50"),

@@ -85,6 +85,9 @@ controler = "none"
         ("horizon_h = 0.99", "whole number of steps"),
         ("start = 2026-05-15T12:00:00Z", "without a zone"),
         ("grid = { transformer = { kva = 100, uk_percent = 1.0, load_loss_percent = 2.0 } }", "below uk_percent"),
+        ("grid = { transformer = { kva = 100, tier = 1, no_load_loss_percent = 0.3 } }", "not both"),
+        ("grid = { transformer = { kva = 4000, tier = 2 } }", "table ends before 4000 kVA"),
+        ("grid = { transformer = { kva = 100, tier = true } }", "write 1 (of 2015) or 2 (of 2021)"),
         ("ev = { share = 0.5, sessions = 'cars.csv' }", "not both"),
     ],
 )

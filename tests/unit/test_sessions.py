@@ -11,6 +11,7 @@ import pytest
 
 from cosim.contract import EvSessions
 from cosim.errors import InputError
+from cosim.feeders.clock import Clock
 from cosim.feeders.find import DATA
 from cosim.feeders.sessions import cut_to_horizon, draw_sessions, read_sessions
 
@@ -145,7 +146,7 @@ def test_own_sessions_are_read_with_defaults(tmp_path: Path) -> None:
     text = "customer,arrival,departure,energy_kwh,charger_kw\n"
     text += "LOAD3,2026-05-15T18:00,2026-05-16T07:00,12,7.4\nLOAD1,2026-05-15 17:30,2026-05-16 06:30,70,3.7\n"
     text += "LOAD1,2026-05-18T18:00,2026-05-19T07:00,12,7.4\n"
-    sessions = read_sessions(own(tmp_path / "cars.csv", text), CUSTOMERS, NOON, 1440)
+    sessions = read_sessions(own(tmp_path / "cars.csv", text), CUSTOMERS, Clock(NOON), 1440)
     np.testing.assert_array_equal(sessions.customer, [0, 2])
     np.testing.assert_allclose(sessions.arrival_min, [330, 360])
     np.testing.assert_allclose(sessions.departure_min, [1110, 1140])
@@ -160,7 +161,7 @@ def test_own_sessions_are_read_with_defaults(tmp_path: Path) -> None:
 def test_own_sessions_may_say_everything(tmp_path: Path) -> None:
     text = "customer,arrival,departure,energy_kwh,charger_kw,battery_kwh,soc_arrival_kwh,efficiency\n"
     text += "LOAD2,2026-05-15T18:00,2026-05-16T07:00,12,11,40,10,0.85\n"
-    sessions = read_sessions(own(tmp_path / "cars.csv", text), CUSTOMERS, NOON, 1440)
+    sessions = read_sessions(own(tmp_path / "cars.csv", text), CUSTOMERS, Clock(NOON), 1440)
     assert (sessions.battery_kwh[0], sessions.soc_arrival_kwh[0], sessions.efficiency[0]) == (40, 10, 0.85)
 
 
@@ -174,7 +175,7 @@ def test_every_fault_of_own_sessions_is_told_at_once(tmp_path: Path) -> None:
     text += "LOAD3,2026-05-15T18:00,2026-05-16T07:00+01:00,12,7.4,60,55\n"
     path = own(tmp_path / "cars.csv", text)
     with pytest.raises(InputError) as caught:
-        read_sessions(path, CUSTOMERS, NOON, 1440)
+        read_sessions(path, CUSTOMERS, Clock(NOON), 1440)
     told = {(fault.where.removeprefix(f"{path}, "), fault.key) for fault in caught.value.faults}
     assert told == {
         ("line 2", "customer"),
@@ -194,7 +195,7 @@ def test_every_fault_of_own_sessions_is_told_at_once(tmp_path: Path) -> None:
 def test_columns_missing_or_unknown_and_dates_outside(tmp_path: Path) -> None:
     path = own(tmp_path / "cars.csv", "customer,arrival,departure,energy_kw,charger_kw\n")
     with pytest.raises(InputError) as caught:
-        read_sessions(path, CUSTOMERS, NOON, 1440)
+        read_sessions(path, CUSTOMERS, Clock(NOON), 1440)
     assert [(fault.key, fault.problem) for fault in caught.value.faults] == [
         ("energy_kwh", "column is missing"),
         ("energy_kw", "unknown column"),
@@ -203,20 +204,20 @@ def test_columns_missing_or_unknown_and_dates_outside(tmp_path: Path) -> None:
         "customer,arrival,departure,energy_kwh,charger_kw,colour\nLOAD1,2026-05-15T18:00,2026-05-16T07:00,12,-7,red\n"
     )
     with pytest.raises(InputError) as caught:
-        read_sessions(own(tmp_path / "odd.csv", text), CUSTOMERS, NOON, 1440)
+        read_sessions(own(tmp_path / "odd.csv", text), CUSTOMERS, Clock(NOON), 1440)
     assert [fault.key for fault in caught.value.faults] == ["colour", "charger_kw"]
     text = "customer,arrival,departure,energy_kwh,charger_kw\nLOAD1,2025-05-15T18:00,2025-05-16T07:00,12,7.4\n"
     with pytest.raises(InputError, match="none of 1 sessions lies within 1440 min"):
-        read_sessions(own(tmp_path / "old.csv", text), CUSTOMERS, NOON, 1440)
+        read_sessions(own(tmp_path / "old.csv", text), CUSTOMERS, Clock(NOON), 1440)
     with pytest.raises(InputError, match="no such file"):
-        read_sessions(tmp_path / "none.csv", CUSTOMERS, NOON, 1440)
+        read_sessions(tmp_path / "none.csv", CUSTOMERS, Clock(NOON), 1440)
 
 
 def test_a_stranger_and_an_infinity_are_each_told_once(tmp_path: Path) -> None:
     text = "customer,arrival,departure,energy_kwh,charger_kw\n"
     text += "A,2026-05-15T18:00,2026-05-16T07:00,12,7.4\nLOAD1,2026-05-15T18:00,2026-05-16T07:00,inf,7.4\n"
     with pytest.raises(InputError) as caught:
-        read_sessions(own(tmp_path / "cars.csv", text), CUSTOMERS, NOON, 1440)
+        read_sessions(own(tmp_path / "cars.csv", text), CUSTOMERS, Clock(NOON), 1440)
     assert sorted(fault.key for fault in caught.value.faults) == ["customer", "energy_kwh"]
 
 
@@ -224,14 +225,14 @@ def test_a_stranger_and_an_infinity_are_each_told_once(tmp_path: Path) -> None:
 def test_an_offset_is_refused_however_it_is_written(tmp_path: Path, offset: str) -> None:
     text = f"customer,arrival,departure,energy_kwh,charger_kw\nLOAD1,2026-05-15{offset},2026-05-16T07:00,12,7.4\n"
     with pytest.raises(InputError, match="has an offset"):
-        read_sessions(own(tmp_path / "cars.csv", text), CUSTOMERS, NOON, 1440)
+        read_sessions(own(tmp_path / "cars.csv", text), CUSTOMERS, Clock(NOON), 1440)
 
 
 def test_customers_named_by_numbers_are_names_and_bounds_are_said(tmp_path: Path) -> None:
     text = "customer,arrival,departure,energy_kwh,charger_kw\n007,2026-05-15T18:00,2026-05-16T07:00,12,7.4\n,,,,\n"
-    sessions = read_sessions(own(tmp_path / "cars.csv", text), ["7", "007"], NOON, 1440)
+    sessions = read_sessions(own(tmp_path / "cars.csv", text), ["7", "007"], Clock(NOON), 1440)
     np.testing.assert_array_equal(sessions.customer, [1])
     with pytest.raises(InputError, match="no such customer: '007'"):
-        read_sessions(tmp_path / "cars.csv", CUSTOMERS, NOON, 1440)
+        read_sessions(tmp_path / "cars.csv", CUSTOMERS, Clock(NOON), 1440)
     with pytest.raises(InputError, match="charger_kw: out of range: 150 → give kW, not W, above 0 and at most 50"):
-        read_sessions(own(tmp_path / "dc.csv", text.replace("7.4", "150")), ["007"], NOON, 1440)
+        read_sessions(own(tmp_path / "dc.csv", text.replace("7.4", "150")), ["007"], Clock(NOON), 1440)

@@ -129,7 +129,7 @@ def export_problem(feeder: Feeder, day: Exogenous, ev_kw: Float | None, limit_a:
         slot_h=day.step_min / 60.0,
         tariff_eur_per_kwh=np.maximum(day.tariff_eur_per_kwh, prices),
         feed_in_eur_per_kwh=prices,
-        demand_kw=np.maximum(day.demand_kw, 0.0) + drawn_kw,
+        demand_kw=np.maximum(day.inflexible_load_kw, 0.0) + drawn_kw,
         sun_kw=np.minimum(day.pv_available_kw, day.inverter_kva),
         rated_kw=day.inverter_kva,
         connection_kw=feeder.connection_kw,

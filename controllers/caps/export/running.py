@@ -118,10 +118,10 @@ class ExportCaps:
         """
         step = min(seen.step, self._day.steps - 1)
         now, ev_kw, off_kw = self._as_seen(seen, step)
-        cap_kw, load_kw = self._caps_kw[step], (now.demand_kw + ev_kw)[0]
+        cap_kw, load_kw = self._caps_kw[step], (now.inflexible_load_kw + ev_kw)[0]
         if off_kw > AS_FORECAST_KW:
-            load_kw = np.minimum(load_kw, seen.demand_kw + seen.ev_kw)
-        if off_kw > AS_FORECAST_KW and (now.pv_available_kw > now.demand_kw).any():
+            load_kw = np.minimum(load_kw, seen.inflexible_load_kw + seen.ev_kw)
+        if off_kw > AS_FORECAST_KW and (now.pv_available_kw > now.inflexible_load_kw).any():
             anticipated = self._import.options.coordination == "anticipated"
             cap_kw = self._planned(now, ev_kw if anticipated else None).caps_kw[0]
             self.corrected_steps += 1
@@ -136,6 +136,8 @@ class ExportCaps:
             "demand_kvar": seen.demand_kvar - self._day.demand_kvar[last],
             "pv_available_kw": seen.pv_available_kw - self._day.pv_available_kw[last],
         }
+        if self._day.devices_kw is not None:
+            was["devices_kw"] = seen.devices_kw - self._day.devices_kw[last]
         ev_off_kw = seen.ev_kw - self._ev_kw[last]
         changed = {key: getattr(day, key) + off for key, off in was.items()}
         for key in ("demand_kw", "pv_available_kw"):

@@ -17,7 +17,7 @@ from cosim.experiments.caps_output import uncontrolled_kw
 from cosim.experiments.caps_tables import Names
 from cosim.experiments.studies.host_capacity.config import WHERE
 from cosim.feeders.households import DAY_MIN, draw_households
-from cosim.feeders.profiles import tariff_eur_per_kwh
+from cosim.feeders.prices import tariff_eur_per_kwh
 from cosim.feeders.sessions import FEASIBLE_SHARE, draw_sessions
 
 START = datetime(2026, 5, 15, 12)  # from noon to noon, so that nights at home are whole

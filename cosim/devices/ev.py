@@ -1,19 +1,18 @@
-"""What chargers, batteries and inverters can do, whatever is asked of them."""
+"""Cars: what chargers and batteries can do, whatever is asked of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cosim.collapse import Answer
-from cosim.contract import Complex, Curve, EvSessions, Exogenous, Feeder, Float, Int, LocalCurves
-from cosim.errors import PowerFlowError
+from cosim.contract import Curve, EvSessions, Exogenous, Feeder, Float, Int, Setpoints
+from cosim.devices.base import FLEXIBLE, Channel, Device, Moment
 
-_CURVE_TOLERANCE_KW = 0.01
-CURVE_ITERATIONS = 200
-"""Power flows in which local curves and the voltages that they cause have to agree."""
+if TYPE_CHECKING:
+    from cosim.households import Households
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +80,7 @@ class EvFleet:
 
     def __init__(self, feeder: Feeder, exogenous: Exogenous) -> None:
         self.sessions = exogenous.sessions
+        self._announced = exogenous.announced or exogenous.sessions
         self.step_min = exogenous.step_min
         customers = len(feeder.customers)
         self.stays = lay_out(self.sessions, exogenous.steps, self.step_min, customers)
@@ -168,67 +168,65 @@ class EvFleet:
         np.fmax.at(left, self.sessions.customer[gone], self.sessions.departure_min[gone])
         return left
 
+    def seen(self, step: int) -> dict[str, Any]:
+        """What meters and drivers say of the cars at the start of a step: fields of an ``Observation``."""
+        session = self.present(step)
+        sessions, there, said = self.sessions, session >= 0, self._announced
+        # what a driver said is still wanted may be wrong either way; what was charged is metered
+        left_kwh = self.left_kwh
+        if said is not sessions:
+            fits_kwh = np.minimum(said.energy_need_kwh - self.delivered_kwh, sessions.battery_kwh - self.soc_kwh)
+            left_kwh = fits_kwh.clip(0.0)
 
-def pv_output(
-    available_kw: Float, limit_kw: Float, inverter_kva: Float, voltage_v: Float, curves: LocalCurves | None
-) -> tuple[Float, Float]:
-    """Power of the inverters: limits, local curves and rating, reactive power first.
+        def of_car(values: Float, otherwise: float) -> Float:
+            return np.where(there, np.append(values, otherwise)[session], otherwise)
 
-    Parameters
-    ----------
-    available_kw, limit_kw, inverter_kva : ndarray, shape (customer,)
-        Sun, setpoint, rating.
-    voltage_v : ndarray, shape (customer,)
-        Voltage at the terminals [V].
-    curves : LocalCurves or None
-        Volt-VAr takes precedence over active power, as AS/NZS 4777.2:2020 (3.3.2) has it.
-
-    Returns
-    -------
-    pv_kw, pv_kvar : ndarray, shape (customer,)
-        Generation, and reactive power *consumed*.
-    """
-    ceiling_kw = np.minimum(limit_kw, inverter_kva)
-    kvar = np.zeros_like(inverter_kva)
-    if curves is not None:
-        if curves.pv_volt_var is not None:
-            # an inverter gives reactive power only while the sun drives it
-            kvar = curves.pv_volt_var(voltage_v) * inverter_kva * (available_kw > 0)
-            ceiling_kw = np.minimum(ceiling_kw, np.sqrt((inverter_kva**2 - kvar**2).clip(0.0)))
-        if curves.pv_volt_watt is not None:
-            ceiling_kw = np.minimum(ceiling_kw, curves.pv_volt_watt(voltage_v) * inverter_kva)
-    return np.minimum(available_kw, ceiling_kw).clip(0.0), kvar
+        charger_kw = of_car(sessions.charger_kw, 0.0)
+        return {
+            "plugged": there,
+            "energy_left_kwh": of_car(left_kwh, 0.0),
+            "soc_kwh": of_car(self.soc_kwh, 0.0),
+            "departure_min": of_car(said.departure_min, np.nan),
+            "last_left_minutes": self.last_left_minutes(step),
+            "charger_kw": charger_kw,
+            "charger_min_kw": np.where(there, np.minimum(self.minimum_kw, charger_kw), 0.0),
+            "efficiency": of_car(sessions.efficiency, 1.0),
+        }
 
 
-def settled(
-    answer: Callable[[Complex | None], tuple[Float, Float, Float]],
-    solve: Callable[..., Complex],
-    last_voltage: Complex | None,
-) -> Answer:
-    """Find powers that are the devices' own answer to the voltages that they cause, by a damped fixed point.
+class EvCharger(Device):
+    """Chargers, asked by households who know the tariff and what was announced."""
 
-    Every power moves a part of the way to that answer. Its part is halved whenever it overshot and grows while it
-    keeps its direction, so each device finds the pace that its place bears: with one pace for all, a steep curve
-    on a weak feeder hunts for ever. All powers on the way lie between answers, so none is more than is possible.
-    """
-    powers = np.array(answer(last_voltage))
-    part, last_gap = np.full(powers.shape, 0.5), np.zeros(powers.shape)
-    for attempt in range(CURVE_ITERATIONS):
-        try:
-            voltage = solve(*powers)
-        except PowerFlowError:
-            # The feeder cannot carry what the devices would start with; what they settle at may be far less.
-            # Where they draw nothing any more, it is not they.
-            if attempt > CURVE_ITERATIONS // 2 or np.abs(powers).max() <= _CURVE_TOLERANCE_KW:
-                raise
-            powers, part = powers / 2.0, part / 2.0
-            continue
-        # what is recorded are the powers that this voltage was solved with, not the next guess
-        applied, gap = powers, np.array(answer(voltage)) - powers
-        distance_kw = float(np.abs(gap).max())
-        if distance_kw <= _CURVE_TOLERANCE_KW:
-            distance_kw = 0.0
-            break
-        part = np.where(gap * last_gap < 0.0, part / 2.0, np.minimum(part * 1.2, 1.0))
-        powers, last_gap = powers + part * gap, gap
-    return Answer(voltage, applied[0], applied[1], applied[2], distance_kw)
+    name = "ev"
+    turn = FLEXIBLE
+    readings = (Channel("ev_kw", "charging"), Channel("soc_kwh", "content of the car's battery; 0 without a car"))
+
+    def __init__(self, data: Households, feeder: Feeder, day: Exogenous) -> None:  # noqa: ARG002 - the protocol's
+        self.homes, self.fleet = data, data.fleet
+        self._last_kw = np.zeros(len(feeder.customers))
+        self._step = 0
+
+    def begin(self, step: int, setpoints: Setpoints) -> None:
+        """Let every home choose its charging, before its cap."""
+        self.homes.begin(step, setpoints)
+
+    def power(self, moment: Moment) -> tuple[Float, Float]:
+        """Charge as asked, inside cap, limit and local curve."""
+        asked, step = moment.setpoints, moment.step
+        limit_kw = np.minimum(asked.ev_limit_kw, moment.headroom_kw + moment.support_kw)
+        if asked.curves is not None and asked.curves.ev_volt_watt is not None:
+            limit_kw = np.minimum(limit_kw, self.fleet.volt_watt_kw(step, moment.voltage_v, asked.curves.ev_volt_watt))
+        asked_kw = self.homes.asked_kw(-moment.net_kw)
+        return self.fleet.feasible_kw(step, asked_kw, limit_kw), np.zeros_like(limit_kw)
+
+    def advance(self, step: int, kw: Float, kvar: Float) -> None:  # noqa: ARG002 - the protocol's signature
+        """Charge the batteries."""
+        self.fleet.charge(step, kw)
+        self._last_kw, self._step = kw, step
+
+    def observe(self) -> Mapping[str, Float]:
+        """Charging of the last step, and the content of who was there."""
+        session = self.fleet.stays.session[self._step]
+        # session -1 (no car) reads the zero appended at the end
+        soc_kwh = np.where(session >= 0, np.append(self.fleet.soc_kwh, 0.0)[session], 0.0)
+        return {"ev_kw": self._last_kw, "soc_kwh": soc_kwh}

@@ -1,0 +1,58 @@
+"""What the tables of a scenario are made of: keys checked by type and range, files named in them found beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+
+from cosim import plugins
+from cosim.errors import Fault, InputError
+from cosim.experiments.remedies import refused
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Value = TypeVar("Value")
+
+
+def named_in_a_file(check: Callable[[Any], None]) -> AfterValidator:
+    """Of a file, make what names a file beside it absolute, and refuse what is not there; nothing is loaded for it."""
+
+    def validate(value: Value, info: ValidationInfo) -> Value | str:
+        if info.context is None or not isinstance(value, str):
+            return value
+        try:
+            check(found := _beside(value, info.context["folder"]))
+        except InputError as error:
+            raise refused(*(replace(fault, key=str(info.field_name)) for fault in error.faults)) from None
+        except (OSError, ValueError) as error:  # too long, or with a null byte in it
+            problem, remedy = (
+                f"cannot be the name of a file ({error})"[:200],
+                "write a shorter name, of printed letters",
+            )
+            raise refused(Fault("", str(info.field_name), problem, remedy)) from None
+        return found
+
+    return AfterValidator(validate)
+
+
+def _beside(value: str, folder: Path) -> str:
+    if plugins.is_target(value):
+        return plugins.resolved(value, folder)
+    candidate = folder / value
+    return str(candidate.resolve()) if ("/" in value or "." in value) and candidate.exists() else value
+
+
+def table_file(value: str) -> None:
+    """Refuse a table that is not there."""
+    if not Path(value).is_file():
+        remedy = "write the path of a CSV or Parquet file, or a share instead"
+        raise InputError(Fault("", "", f"there is no file '{value}'", remedy))
+
+
+class Table(BaseModel):
+    """A table: no unknown key, nothing converted, no nan."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
