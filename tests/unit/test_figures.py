@@ -245,9 +245,9 @@ def test_powers_of_devices_sum_to_what_the_meters_see(sunny):
     none = runs["none"]
     assert set(devices.powers_kw(none)) == {"household", "cars", "sun"}
     assert sum(devices.powers_kw(none).values()) == pytest.approx(none.net_kw.sum(axis=1), abs=1e-9)
-    with_battery = replace(none)
     battery_kw = np.full_like(none.net_kw, -0.5)
-    object.__setattr__(with_battery, "channels", {"battery_kw": battery_kw, "battery_soc_kwh": battery_kw})
+    channels = {"battery_kw": battery_kw, "battery_soc_kwh": battery_kw}
+    with_battery = replace(none, exogenous=replace(none.exogenous, devices={"battery": {}}), channels=channels)
     found = devices.powers_kw(with_battery)
     assert found["battery"] == pytest.approx(-1.5)
     assert set(found) == {"household", "cars", "sun", "battery"}

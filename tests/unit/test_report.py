@@ -101,7 +101,7 @@ def test_it_names_every_controller_assumption_and_reason(day, tmp_path):
         assert label in text
     for line in assumptions(composition, "opendss"):
         assert line in text
-    assert "Every home is metered" in text
+    assert "Controllers see each customer's mean power" in text
     assert "the moon <is> full" in text
     assert "<is>" not in content
     missing = [figure for figure in figures if figure.path is None]
