@@ -58,6 +58,6 @@ def inputs(scenario: Scenario) -> Iterator[str]:
     if meters != type(meters)():
         yield (
             f"Meters have noise of {meters.noise_percent:g} % (powers, currents) and "
-            f"{meters.voltage_noise_percent:g} % (voltages), come {meters.latency_steps} steps later, and {100 * meters.missing_share:g} % of homes have "
-            "none: the forecast stands for these."
+            f"{meters.voltage_noise_percent:g} % (voltages), come {meters.latency_steps} steps later, and "
+            f"{100 * meters.missing_share:g} % of homes have none: the forecast stands for these."
         )

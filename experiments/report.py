@@ -262,8 +262,8 @@ def _facts(runs: Runs, manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]
     if any(shares):
         yield "homes that ignore caps", ", ".join(f"{100 * share:.0f} %" for share in shares)
     homes = manifest["scenario"]["households"]
-    shares = {name: share for name, share in (homes["responses"] or {}).items() if share}
-    yield "households", ", ".join(f"{100 * share:g} % {name}" for name, share in shares.items()) or homes["response"]
+    dealt = {name: share for name, share in (homes["responses"] or {}).items() if share}
+    yield "households", ", ".join(f"{100 * share:g} % {name}" for name, share in dealt.items()) or homes["response"]
     yield "seed", str(manifest["seed"])
     yield "reproducible", "yes" if manifest["reproducible"] else "no"
 
