@@ -184,7 +184,7 @@ class Households:
             return np.asarray((later_kw * (later_price < below) + bought_kw * (price < below)).sum(axis=0))
 
         first = np.minimum(wanted - cheaper_kw(part_price), part_kw).clip(0.0)
-        return first + (wanted - first - cheaper_kw(self._price[step])).clip(0.0)
+        return np.asarray(first + (wanted - first - cheaper_kw(self._price[step])).clip(0.0))
 
     def _pace_kw(self, step: int) -> Float:
         """Mean power of a step at which a need is met by departure and not before, or the least of the charger."""

@@ -113,7 +113,11 @@ def columns_for(count: int) -> int:
 
 
 def sheet(
-    *blocks: Block, header_in: float = _HEADER_IN, right_in: float = _RIGHT_IN, gap_in: float = _COLUMN_GAP_IN
+    *blocks: Block,
+    header_in: float = _HEADER_IN,
+    left_in: float = _LEFT_IN,
+    right_in: float = _RIGHT_IN,
+    gap_in: float = _COLUMN_GAP_IN,
 ) -> tuple[Figure, list[list[Axes]]]:
     """Make a figure of blocks one below the other.
 
@@ -123,8 +127,8 @@ def sheet(
         From top to bottom.
     header_in : float
         Room for title and legend [in].
-    right_in : float
-        Room for labels on the right [in].
+    left_in, right_in : float
+        Room for labels on the left and on the right [in].
     gap_in : float
         Room between columns; panels with scales of their own get more [in].
 
@@ -143,13 +147,13 @@ def sheet(
     top_in = height_in - header_in
     for block in blocks:
         apart_in = gap_in if block.share_y in (True, "row") else gap_in + 0.4  # room for a scale
-        width_in = (WIDTH_IN - _LEFT_IN - right_in - (block.columns - 1) * apart_in) / block.columns
+        width_in = (WIDTH_IN - left_in - right_in - (block.columns - 1) * apart_in) / block.columns
         made: list[Axes] = []
         for index in range(block.count):
             row, column = divmod(index, block.columns)
-            left_in = _LEFT_IN + column * (width_in + apart_in)
+            begin_in = left_in + column * (width_in + apart_in)
             foot_in = top_in - (row + 1) * block.height_in - row * _row_gap_in(block)
-            place = (left_in / WIDTH_IN, foot_in / height_in, width_in / WIDTH_IN, block.height_in / height_in)
+            place = (begin_in / WIDTH_IN, foot_in / height_in, width_in / WIDTH_IN, block.height_in / height_in)
             partner = {True: 0, "row": row * block.columns, "column": column}.get(block.share_y, index)
             made.append(
                 figure.add_axes(
