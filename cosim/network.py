@@ -281,6 +281,10 @@ def branch_losses_kw(branches: Sequence[Branch], voltages_v: Complex) -> Float:
     return losses
 
 
+SERVED_TOLERANCE_KVA = 0.01
+"""Largest difference at a node between what was asked for and what solved voltages serve; beyond, a step is marked."""
+
+
 class ServedPower:
     """Power that solved voltages serve at the customers, by Kirchhoff's current law on the linear network.
 

@@ -15,16 +15,13 @@ from cosim.devices.ev import EvFleet
 from cosim.devices.group import CURVE_ITERATIONS, DeviceGroup, settled
 from cosim.errors import ControllerError, PowerFlowError
 from cosim.households import Behaviour, Households
-from cosim.network import Network, ServedPower, monitored_currents
+from cosim.network import SERVED_TOLERANCE_KVA, Network, ServedPower, monitored_currents
 from cosim.trajectory import DEEP_UNDERVOLTAGE_PU, Trajectory, meter_voltage_v
 
 if TYPE_CHECKING:
     from cosim.dss_devices import OwnElements
 
 Solved = TypeVar("Solved")
-
-SERVED_TOLERANCE_KVA = 0.01
-"""Largest difference at a node between what was asked for and what solved voltages serve; beyond, a step is marked."""
 
 _CONTROL_ITERATIONS = 15  # OpenDSS's own number
 _NAMED_READINGS = ("ev_kw", "soc_kwh", "pv_kw", "pv_kvar")  # fields of a trajectory; other readings are its channels

@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cosim.collapse import Collapse
 from cosim.contract import Area, Artifact, Branch, Complex, Decision, Exogenous, Feeder, Float
-from cosim.network import branch_losses_kw, monitored_currents, terminal_currents
+from cosim.losses import Losses, entering_kva, leaving_sources_kw, losses_of
+from cosim.network import monitored_currents, terminal_currents
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class Losses(NamedTuple):
-    """Active power lost in each step, by what loses it, each of shape (step,) [kW].
-
-    Attributes
-    ----------
-    total : ndarray
-        Of all that is passive: lines, transformers and others.
-    lines, transformers, others : ndarray
-        Others are reactors, capacitors and resistances, of the earth too.
-    no_load : ndarray
-        Part of the transformers' that their cores take, loaded or not.
-    """
-
-    total: Float
-    lines: Float
-    transformers: Float
-    others: Float
-    no_load: Float
-
-
-_TRANSFORMERS = ("transformer", "autotrans", "gictransformer")
 DEEP_UNDERVOLTAGE_PU = 0.8
 """Below it real devices leave the model: they trip, stall or draw other powers. A step that goes there is told."""
 
@@ -244,8 +224,7 @@ class Trajectory:
         power = np.full(self.steps, 0.0 if names else complex(np.nan, np.nan), dtype=complex)
         for branch, current in zip(branches, terminal_currents(branches, self.node_v), strict=True):
             outside = np.repeat([bus not in fed for bus in branch.buses], branch.terminals.shape[1])
-            there = outside & (branch.nodes >= 0)
-            power += (self.node_v[:, branch.nodes[there]] * current[:, there].conj()).sum(axis=1) / 1e3
+            power += entering_kva(branch, current, self.node_v, outside)
         return power
 
     @cached_property
@@ -271,19 +250,7 @@ class Trajectory:
     @cached_property
     def losses(self) -> Losses:
         """Losses by what loses them, from the elements' own currents."""
-        branches = self.feeder.network.branches
-        of_branch = branch_losses_kw(branches, self.node_v)
-        is_line, is_transformer = (
-            np.array([branch.kind in kinds for branch in branches], dtype=bool) for kinds in (("line",), _TRANSFORMERS)
-        )
-        cores = [replace(one, admittance_s=one.no_load_s, later=()) for one in branches if one.no_load_s is not None]
-        return Losses(
-            total=of_branch.sum(axis=1),
-            lines=of_branch[:, is_line].sum(axis=1),
-            transformers=of_branch[:, is_transformer].sum(axis=1),
-            others=of_branch[:, ~is_line & ~is_transformer].sum(axis=1),
-            no_load=branch_losses_kw(cores, self.node_v).sum(axis=1),
-        )
+        return losses_of(self.feeder.network, self.node_v)
 
     @property
     def losses_kw(self) -> Float:
@@ -298,13 +265,8 @@ class Trajectory:
         there.
         """
         network = self.feeder.network
-        source_nodes = np.flatnonzero([bus in network.source_buses for bus in network.node_buses])
-        branches = [branch for branch in network.branches if np.isin(branch.nodes, source_nodes).any()]
-        power_kw = np.zeros(self.steps)
-        for branch, current in zip(branches, terminal_currents(branches, self.node_v), strict=True):
-            here = np.isin(branch.nodes, source_nodes)
-            power_kw += (self.node_v[:, branch.nodes[here]] * current[:, here].conj()).sum(axis=1).real / 1e3
-        there = {-1, *source_nodes.tolist()}
+        power_kw = leaving_sources_kw(network, self.node_v)
+        there = {-1, *(node for node, bus in enumerate(network.node_buses) if bus in network.source_buses)}
         for column, drawn_at in enumerate(self.feeder.customer_nodes):
             if there.issuperset(drawn_at):
                 power_kw += self.net_kw[:, column]

@@ -114,7 +114,9 @@ def run_command(
     if not quiet:
         from cosim.experiments.show import print_scoreboard, read_standard, read_stopped
 
-        print_scoreboard(results.metrics, _out, stopped=read_stopped(folder), standard=read_standard(folder))
+        stopped, judged = read_stopped(folder), read_standard(folder)
+        worst = {label: run.worst for label, run in results.runs.items()}
+        print_scoreboard(results.metrics, _out, stopped=stopped, standard=judged, worst=worst)
         report = ": open report.html for figures and all measures" if (folder / "report.html").exists() else ""
         _out.print(f"Written to [bold]{escape(str(folder))}[/bold]{report}.")
     if results.stopped is not None:
@@ -129,14 +131,16 @@ def compare(
     everything: Annotated[bool, typer.Option("--all", help="All metrics, not only the headlines.")] = False,
 ) -> None:
     """Show the scoreboard again, from files alone; of several folders run by run, with the change from the first."""
-    from cosim.experiments.show import print_comparison, print_scoreboard, read_metrics, read_standard, read_stopped
+    from cosim.experiments import show
 
     if len(folders) == 1:
-        stopped = read_stopped(folders[0])
-        judged = read_standard(folders[0])
-        print_scoreboard(read_metrics(folders[0]), _out, everything=everything, stopped=stopped, standard=judged)
+        only = folders[0]
+        show.print_scoreboard(
+            show.read_metrics(only), _out, everything=everything, stopped=show.read_stopped(only),
+            standard=show.read_standard(only), worst=show.read_worst(only),
+        )  # fmt: skip
     else:
-        print_comparison(folders, _out, everything=everything)
+        show.print_comparison(folders, _out, everything=everything)
 
 
 @app.command()

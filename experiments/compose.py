@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cosim import controllers, feeders, plugins
-from cosim.contract import Exogenous, Feeder, Float, Forecast, OilTransformer, TransformerSpec, Units, ZipShares
+from cosim import controllers, feeders
+from cosim.contract import Exogenous, Feeder, Float, Forecast, OilTransformer, TransformerSpec, ZipShares
 from cosim.devices import EvFleet
-from cosim.devices.registry import REGISTRY
-from cosim.devices.registry import find as find_device
 from cosim.errors import Fault, InputError, collecting, refuse
 from cosim.experiments.day import Day, Place
+from cosim.experiments.devices import with_devices
 from cosim.experiments.forecast import announced, make_forecast, too_perfect
 from cosim.experiments.scenario import ForecastTable, Scenario, find, read
 from cosim.feeders.clock import Clock
@@ -194,13 +193,14 @@ def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list
     forecasts: dict[ForecastTable, Forecast] = {}
     with collecting(faults, "", where):
         drawn = draw_day(feeder, spec, scenario.stream, told=told.append)
-        exogenous = _with_devices(scenario, feeder, announced(drawn, scenario.ev, scenario.stream("announced")))
+        said = announced(drawn, scenario.ev, scenario.stream("announced"))
+        exogenous = with_devices(scenario, feeder, said, told.append)
         for table in dict.fromkeys([scenario.forecast, *map(scenario.forecast_of, scenario.runs)]):
             forecasts[table] = make_forecast(
                 exogenous,
                 table,
                 scenario.stream("forecast"),
-                lambda: _with_devices(scenario, feeder, draw_day(feeder, spec, scenario.stream, day=-1)),
+                lambda: with_devices(scenario, feeder, draw_day(feeder, spec, scenario.stream, day=-1), day=-1),
             )
     if not forecasts:
         return None
@@ -217,33 +217,6 @@ def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list
         return compose(scenario.model_copy(update={"seed": seed}), where, feeder=feeder)
 
     return Day(scenario, where, feeder, exogenous, forecasts, tuple(dict.fromkeys(warnings)), redraw)
-
-
-def _with_devices(scenario: Scenario, feeder: Feeder, day: Exogenous) -> Exogenous:
-    """Add the weather, and the devices that the scenario names."""
-    mean_c = scenario.weather.outdoor_c
-    if mean_c is not None:
-        day = replace(day, ambient_c=day.ambient_c - day.ambient_c.mean() + mean_c)
-    asked = {name: (name, table.model_dump()) for name in REGISTRY if (table := getattr(scenario, name)).share}
-    asked |= {name: (own.device, own.options) for name, own in scenario.devices.items()}
-    units: dict[str, Units] = {}
-    faults: list[Fault] = []
-    for name, (target, options) in asked.items():
-        with collecting(faults, f"devices.{name}" if name in scenario.devices else name):
-            kind = find_device(target)
-            if kind.name != name:
-                raise InputError(
-                    Fault("", "", f"the device calls itself '{kind.name}'", f"write [devices.{kind.name}]")
-                )
-            try:
-                units[name] = Units(kind, kind.draw(feeder, day, scenario.stream(name), **options))
-            except Exception as error:
-                if name in REGISTRY:
-                    raise
-                fault = plugins.fault_inside(error, plugins.source_of(kind), "device", f"{kind.__name__}.draw() failed")
-                raise InputError(fault) from error
-    refuse(faults)
-    return replace(day, devices=units) if units else day
 
 
 def _beyond_connection(feeder: Feeder, day: Exogenous) -> list[str]:

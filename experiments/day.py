@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,6 +34,16 @@ from cosim.stepper import Stepper
 from cosim.trajectory import Trajectory
 
 
+def _texts(values: Any, table: str = "inputs") -> Iterator[tuple[str, str]]:
+    """All texts of a scenario's content, keys too, each with its table."""
+    if isinstance(values, str):
+        yield table, values
+    elif isinstance(values, Mapping):
+        for key, value in values.items():
+            yield table, key
+            yield from _texts(value, key if table == "inputs" and isinstance(value, Mapping) else table)
+
+
 @dataclass(frozen=True, eq=False)
 class Place:
     """A scenario and its feeder, which is all that controllers are made of.
@@ -54,7 +64,7 @@ class Place:
 
     @cached_property
     def inputs_sha256(self) -> Mapping[str, str]:
-        """SHA-256 of the scenario, of all files that OpenDSS opens, and of profiles and sessions, by what they are for.
+        """SHA-256 of the scenario, of all files that OpenDSS opens, and of all own data, by what they are for.
 
         Taken when first asked for, which the first run does: what is edited afterwards was not its input.
         """
@@ -70,15 +80,11 @@ class Place:
             **{f"data/{name}.parquet": DATA / f"{name}.parquet" for name in (profiles, drawn)},
             f"profiles/{Path(profiles).name}": Path(profiles),
             f"sessions/{Path(sessions or '').name}": Path(sessions or ""),
-            **{f"inputs/{Path(name).name}": Path(name) for name in self._other_files()},
         }
+        for table, text in _texts(scenario.model_dump(exclude={"feeder", "runs"})):  # every other file that a key names
+            if "/" in text and (path := Path(text)) not in files.values():
+                files[f"{table}/{path.name}"] = path
         return hashes | {name: sha256_of(path) for name, path in files.items() if path.is_file()}
-
-    def _other_files(self) -> list[str]:
-        """Names in the scenario that may be files of prices, voltages and power factors."""
-        scenario = self.scenario
-        one_each = (scenario.grid.source_profile, scenario.households.power_factors)
-        return [name for name in (*one_each, scenario.tariff, *scenario.tariff_shares) if name]
 
     @cached_property
     def predictor(self) -> Predictor:

@@ -48,11 +48,14 @@ class Row:
         How to read it.
     cells : list of (Cell, str)
         One per run, with the reason why there is no value, or which limit is passed; empty otherwise.
+    places : list of str
+        Where it is worst in each run: element, customer or bus, phase and time; empty of a measure without a place.
     """
 
     name: str
     metric: Metric
     cells: list[tuple[Cell, str]]
+    places: list[str]
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ def assumptions(day: Day, engine: str) -> list[str]:
     shares = _grouped(scenario, scenario.noncompliant_share_of)
     text = _template("assumptions.txt.j2").render(
         engine=engine,
+        scenario=scenario,
         told=_grouped(scenario, scenario.forecast_of),
         inputs=list(input_words.inputs(scenario)),
         answers=input_words.answers(scenario),
@@ -144,6 +148,13 @@ def assumptions(day: Day, engine: str) -> list[str]:
         standard=day.feeder.standard,
         machines=list(_machines(day.feeder)),
         thermal=day.feeder.thermal,
+        devices={
+            name: int((day.exogenous.devices[name].data.rated_kw > 0.0).sum())
+            for name in ("battery", "heat_pump")
+            if name in day.exogenous.devices
+        },
+        outdoor_c=day.exogenous.ambient_c,
+        weather=scenario.weather.outdoor_c,
     )
     return text.splitlines()
 
@@ -203,7 +214,11 @@ def _row(name: str, runs: Runs) -> Row:
             why[label] = f"limit {metric.limit:g} {metric.unit}"
         elif cell.text == ABSENT:
             why[label] = why[label] or "undefined on this feeder or for this run"
-    return Row(name, metric, [(cell, why[label]) for label, cell in made.items()])
+    places = [
+        f"{runs.place(label, name)}, {clock(run, runs.worst[label][name]['step'])}" if runs.place(label, name) else ""
+        for label, run in runs
+    ]
+    return Row(name, metric, [(cell, why[label]) for label, cell in made.items()], places)
 
 
 def _inapplicable(name: str, run: Trajectory) -> str:
@@ -262,8 +277,8 @@ def _facts(runs: Runs, manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]
     if any(shares):
         yield "homes that ignore caps", ", ".join(f"{100 * share:.0f} %" for share in shares)
     homes = manifest["scenario"]["households"]
-    dealt = {name: share for name, share in (homes["responses"] or {}).items() if share}
-    yield "households", ", ".join(f"{100 * share:g} % {name}" for name, share in dealt.items()) or homes["response"]
+    answers = {name: share for name, share in (homes["responses"] or {}).items() if share}
+    yield "households", ", ".join(f"{100 * share:g} % {name}" for name, share in answers.items()) or homes["response"]
     yield "seed", str(manifest["seed"])
     yield "reproducible", "yes" if manifest["reproducible"] else "no"
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SHARED = "all runs"
 _TABLES = "metrics and manifest"
+_WITH_MINUTES = ("voltage_min_pu", "voltage_min_1min_pu", "voltage_max_pu", "voltage_max_1min_pu")
 
 
 @dataclass
@@ -140,13 +141,10 @@ def save_run(run: Run, folder: Path, *, figures: bool = True, overwrite: bool = 
 def write_tables(results: Results) -> dict[str, Any]:
     """Write metrics, timing and manifest of all runs so far; what the manifest holds."""
     folder, metrics, incomplete = results.folder, results.metrics, results.incomplete
-    both = ("", "_1min")
     crosschecks = {label: run.crosscheck for label, run in results.runs.items() if run.crosscheck}
     ended = {label: replace(run.trajectory, complete=run.is_whole) for label, run in results.runs.items()}
     minutes = {
-        label: {
-            f"voltage_{end}{steps}_pu": found[f"voltage_{end}{steps}_pu"] for end in ("min", "max") for steps in both
-        }
+        label: {name: found[name] for name in _WITH_MINUTES}
         for label, found in metrics.items()
         if "voltage_min_1min_pu" in found
     }
@@ -200,7 +198,8 @@ def _write_report(results: Results, manifest: dict[str, Any], figures: bool, pro
     from cosim.experiments.figures.runs import Runs
     from cosim.experiments.report import write_report
 
-    runs = Runs(trajectories, metrics, results.day.exogenous)
+    worst = {label: run.worst for label, run in results.runs.items() if run.metrics}
+    runs = Runs(trajectories, metrics, results.day.exogenous, worst)
     drawn = []
     if figures:
         with results.keeping(SHARED):  # a report without them is better than none

@@ -31,7 +31,7 @@ from cosim.experiments.toml_table import named_in_a_file as _named_in_a_file
 from cosim.experiments.toml_table import table_file as _table_file
 from cosim.experiments.world import MetersTable, OwnTariff, Responses, check_shares, check_tariff, whole_responses
 from cosim.feeders.catalogue import tier_losses_percent
-from cosim.feeders.find import Cloud, Join, check_profiles, check_zone
+from cosim.feeders.find import OF_THE_FEEDER, YEARS, Cloud, Join, check_profiles, check_zone, household_sets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -195,7 +195,9 @@ class Homes(_Table):
         None, description="Own profiles: by customers' names, in the order of columns, or any home any column",
         examples=["name"],
     )  # fmt: skip
-    profiles_step_min: float = Field(1.0, gt=0, le=1440, description="Of own profiles without a column time [min]")
+    profiles_step_min: float | None = Field(
+        None, gt=0, le=1440, description="Of own profiles without a column time; else 1 [min]", examples=[15.0]
+    )
     response: Response = Field("cheapest", description="When a home charges inside its cap")
     responses: Annotated[Responses | None, AfterValidator(whole_responses)] = Field(
         None, description="Shares of homes by response, sum 1, instead of response"
@@ -216,6 +218,15 @@ class Homes(_Table):
         LoadModel,
         BeforeValidator(_model_alone, json_schema_input_type=LoadModel | Literal["constant_power", "file"]),
     ] = Field(LoadModel(model="constant_power"), description="How demand follows the voltage: a name, or shares")
+
+    @field_validator("join", "profiles_step_min")
+    @classmethod
+    def _of_own_profiles(cls, value: object, info: ValidationInfo) -> object:
+        profiles = info.data.get("profiles", "")
+        if value is not None and profiles in (OF_THE_FEEDER, *household_sets()):
+            problem = f"is given for '{profiles}', which is no file of your own"
+            raise refused(Fault("", str(info.field_name), problem, "leave it out, or name a file as profiles"))
+        return value
 
 
 class Cars(_Table):
@@ -250,9 +261,11 @@ class Roofs(_Table):
     profiles: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
         None, description="Path of own available power by customer [kW], instead of a share", examples=["my_roofs.csv"]
     )
-    profiles_step_min: float = Field(1.0, gt=0, le=1440, description="Of own profiles without a column time [min]")
+    profiles_step_min: float | None = Field(
+        None, gt=0, le=1440, description="Of own profiles without a column time; else 1 [min]", examples=[15.0]
+    )
     inverters: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
-        None, validate_default=True, description="Path of a table customer, inverter_kva", examples=["my_inverters.csv"]
+        None, description="Path of a table customer, inverter_kva", examples=["my_inverters.csv"]
     )
     from_file: bool | list[str] = Field(
         False, description="PVSystems of the circuit that are roof plants of the customers there"
@@ -265,12 +278,29 @@ class Roofs(_Table):
             raise refused(Fault("", "profiles", "is given together with share", "keep one of the two, not both"))
         return value
 
-    @field_validator("inverters", mode="before")
+    @field_validator("profiles_step_min", "inverters", mode="before")
     @classmethod
     def _of_own_roofs(cls, value: object, info: ValidationInfo) -> object:
         if value is not None and info.data.get("profiles") is None:
-            raise refused(Fault("", "inverters", "is given without profiles", "give profiles too, or leave it out"))
+            raise refused(
+                Fault("", str(info.field_name), "is given without profiles", "give profiles too, or leave it out")
+            )
         return value
+
+
+def _instead_of_share(value: object, info: ValidationInfo) -> object:
+    if value is not None and info.data.get("share"):
+        key = str(info.field_name)
+        raise refused(Fault("", key, "is given together with share", "keep one of the two, not both"))
+    return value
+
+
+OwnUnits = Annotated[
+    str | None,
+    _named_in_a_file(_table_file),
+    BeforeValidator(_instead_of_share, json_schema_input_type=str | None),
+    Field(description="Path of own units, one row a customer, instead of a share", examples=["my_units.csv"]),
+]
 
 
 class BatteryTable(_Table):
@@ -281,6 +311,7 @@ class BatteryTable(_Table):
     kw: float = Field(3.6, gt=0, le=50, description="Power of each, both ways [kW]")
     efficiency: float = Field(0.95, gt=0, le=1, description="Of charging and of discharging, inverter included")
     start_share: Share = Field(0.5, description="Content at the start, of the whole")
+    units: OwnUnits = None
 
 
 class HeatPumpTable(_Table):
@@ -289,6 +320,10 @@ class HeatPumpTable(_Table):
     share: Share = Field(0.0, description="Share of homes with a heat pump")
     loss_kw_per_k: float = Field(0.2, ge=0.02, le=2, description="Median heat loss of a home [kW per kelvin]")
     backup_kw: float = Field(3.0, ge=0, le=15, description="Backup heater of each; usual are 3 to 9 [kW]")
+    units: OwnUnits = None
+    water: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
+        None, description="Path of own heat drawn as hot water by customer [kW]", examples=["my_hot_water.csv"]
+    )
 
 
 class OwnDevice(_Table):
@@ -303,8 +338,8 @@ class OwnDevice(_Table):
 class Weather(_Table):
     """Temperature out of doors, which transformers, buildings and heat pumps feel."""
 
-    outdoor_c: float | None = Field(
-        None, ge=-40, le=50, description="Mean of a day, around which the month's usual swing moves [C]"
+    outdoor_c: Annotated[float, Field(ge=-40, le=50)] | Annotated[str, _named_in_a_file(_table_file)] | None = Field(
+        None, description="Mean of the horizon, around which the month's usual swing moves, or path of a series [C]"
     )
 
 
@@ -426,9 +461,9 @@ class Scenario(_Table):
     @field_validator("start")
     @classmethod
     def _no_zone(cls, value: datetime) -> datetime:
-        if not 1900 <= value.year <= 2200:
+        if not YEARS[0] <= value.year <= YEARS[1]:
             remedy = "write a day that profiles, sun and tariffs can be drawn for, such as 2026-05-15T12:00:00"
-            raise refused(Fault("", "start", "start must lie in the years 1900 to 2200", remedy))
+            raise refused(Fault("", "start", f"start must lie in the years {YEARS[0]} to {YEARS[1]}", remedy))
         if value.tzinfo is not None:
             remedy = f"write start = {value.replace(tzinfo=None).isoformat()}"
             raise refused(Fault("", "start", "start must be a local clock time without a zone", remedy))

@@ -17,7 +17,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from cosim.errors import Fault, InputError, collecting, refuse
-from cosim.experiments.metric_table import Cell, cells, metric_of
+from cosim.experiments.metric_table import METRICS, Cell, cells, metric_of
+from cosim.experiments.words import place_words
 from cosim.standards import EN_50160, STANDARDS, Standard
 
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from cosim.feeders.intake import Intake
 
 Metrics = Mapping[str, Mapping[str, float]]
+Worst = Mapping[str, Mapping[str, Mapping[str, Any]]]
 _NOBODY: Mapping[str, str] = {}
 _INVALID = "invalid"
+_NOWHERE: Worst = {}
 
 
 def print_scoreboard(
@@ -36,6 +39,7 @@ def print_scoreboard(
     everything: bool = False,
     stopped: Mapping[str, str] = _NOBODY,
     standard: Standard = EN_50160,
+    worst: Worst = _NOWHERE,
 ) -> None:
     """Controllers × measures: the best of a row in green with a star, a violated limit in red with an exclamation mark.
 
@@ -51,12 +55,22 @@ def print_scoreboard(
         Runs that cannot be the best, and why in words; see `read_stopped`.
     standard : Standard
         By which voltages were judged; see `read_standard`.
+    worst : mapping of label to mapping of name to dict
+        Where each extreme is worst; see `read_worst`. Told below the table, runs with one place together.
     """
     names = _shown(metrics, everything)
     board = _cells(metrics, names, stopped, dict.fromkeys(metrics, standard))
     console.print("[bold]Scoreboard[/bold]   * best   ! limit violated")
     columns = {_named(label, stopped): [board[label, name] for name in names] for label in metrics}
     _print_table(console, "measure", names, columns)
+    for name in names:
+        places: dict[str, list[str]] = {}
+        for label in metrics:
+            if place := worst.get(label, {}).get(name):
+                places.setdefault(place_words(place), []).append(label)
+        said = [f"{place} ({', '.join(found)})" if len(places) > 1 else place for place, found in places.items()]
+        if said:
+            console.print(f"  {name}: {escape('; '.join(said))}", highlight=False, soft_wrap=True)
     _print_missing(console, stopped, metrics)
 
 
@@ -139,8 +153,9 @@ def _shown(metrics: Metrics, everything: bool) -> list[str]:
     present = dict.fromkeys(name for values in metrics.values() for name in values)
     return [
         name
-        for name in present
-        if everything or metric_of(name).shown(values.get(name, math.nan) for values in metrics.values())
+        for name in [*METRICS, *(name for name in present if name not in METRICS)]
+        if name in present
+        and (everything or metric_of(name).shown(values.get(name, math.nan) for values in metrics.values()))
     ]
 
 
@@ -243,6 +258,15 @@ def read_standard(folder: Path) -> Standard:
         return STANDARDS[content["voltage_standard"]]
     except (OSError, ValueError, KeyError, TypeError):  # metrics may be kept alone, or be of an earlier version
         return EN_50160
+
+
+def read_worst(folder: Path) -> Worst:
+    """Where each extreme of a folder of results is worst, by label and metric; nowhere where it does not say."""
+    try:
+        content: Any = json.loads((folder / "worst.json").read_text(encoding="utf-8"))
+        return {str(label): dict(places) for label, places in content["controllers"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # metrics may be kept alone
+        return _NOWHERE
 
 
 def feeder_facts(feeder: Feeder, console: Console) -> None:

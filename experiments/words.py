@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 
 def clock_text(start: datetime, minute: float) -> str:
@@ -40,6 +41,12 @@ def listed(names: Sequence[str]) -> str:
 def counted(count: int, noun: str) -> str:
     """Say how many there are: no car, 1 car, 2 cars."""
     return f"{'no' if count == 0 else count} {noun}{'' if count == 1 else 's'}"
+
+
+def place_words(place: Mapping[str, Any]) -> str:
+    """Say where a figure is worst: a customer, an element or a bus, and its phase."""
+    there = place.get("customer") or place.get("element") or f"bus {place['bus']}"
+    return f"{there} {place['phase']}" if "phase" in place else str(there)
 
 
 def in_runs(found: Sequence[str], count: int) -> str:

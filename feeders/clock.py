@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cosim.errors import Fault
+from cosim.feeders.find import YEARS
 from cosim.feeders.tables import find_faults
 
 _OFFSET = r"[Tt ].*(?:[Zz]|[+-]\d\d(?::?\d\d)?)$"
@@ -76,8 +77,10 @@ class Clock(NamedTuple):
         local = pd.to_datetime(written.mask(offset | number), errors="coerce", format="ISO8601").astype(
             "datetime64[us]"
         )
+        none = local.isna().to_numpy()
+        local = _of_our_age(local, written, where, faults)
         remedy = "write ISO local times such as 2026-05-15T18:30 (a spreadsheet's day number is none)"
-        faults += find_faults(local.isna().to_numpy() & ~offset, written, where, key, "not a time: {!r}", remedy)
+        faults += find_faults(none & ~offset, written, where, key, "not a time: {!r}", remedy)
         if self.zone is None or self.ahead_of_utc is None:
             remedy = 'write local times such as 2026-05-15T18:30, or give the scenario a zone = "Europe/London"'
             faults += find_faults(offset, written, where, key, "has an offset: {}", remedy)
@@ -85,8 +88,17 @@ class Clock(NamedTuple):
         moved = pd.to_datetime(written.where(offset), errors="coerce", format="ISO8601", utc=True)
         moved = moved.dt.tz_localize(None).astype("datetime64[us]")
         faults += find_faults(moved.isna().to_numpy() & offset, written, where, key, "not a time: {!r}", remedy)
+        moved = _of_our_age(moved, written, where, faults)
         utc = _utc_of(self.zone, local, written, where, faults, in_order).fillna(moved)
         return utc + self.ahead_of_utc
+
+
+def _of_our_age(times: pd.Series, written: pd.Series, where: str, faults: list[Fault]) -> pd.Series:
+    """Times of the years that a scenario may begin in; others are mistyped, and no calendar reckons with them."""
+    bad = (times.dt.year < YEARS[0]) | (times.dt.year > YEARS[1])
+    remedy = f"write a time of the years {YEARS[0]} to {YEARS[1]}"
+    faults += find_faults(bad.to_numpy(bool), written, where, str(written.name), "out of range: {}", remedy)
+    return times.mask(bad)
 
 
 def _utc_of(

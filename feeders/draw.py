@@ -149,17 +149,17 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
         )
     with collecting(faults, "pv"):
         pv = _roofs(feeder, spec, rng, day, told)
-    available_kw, inverter_kva = pv.pv_available_kw.copy(), pv.inverter_kva.copy()
-    for customer, roof in feeder.roofs:
-        value = _values(roof.available, start + timedelta(days=day), minutes)
-        available_kw[:, customer] += roof.available.kw[value]
-        inverter_kva[customer] += roof.inverter_kva
     with collecting(faults, "tariff"):
         tariff = tariff_eur_per_kwh(start, minutes, spec.tariff)
         of_customers = _tariffs(spec, tariff, count, rng)
     with collecting(faults, "grid"):
         source = _source(feeder, spec, day)
     refuse(faults)
+    available_kw, inverter_kva = pv.pv_available_kw.copy(), pv.inverter_kva.copy()
+    for customer, roof in feeder.roofs:
+        value = _values(roof.available, start + timedelta(days=day), minutes)
+        available_kw[:, customer] += roof.available.kw[value]
+        inverter_kva[customer] += roof.inverter_kva
     return Exogenous(
         start=start,
         step_min=1.0,

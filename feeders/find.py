@@ -28,6 +28,9 @@ TARIFFS: dict[str, tuple[Band, ...]] = {
 Join = Literal["name", "order", "draw"]
 """How columns of own profiles are given to customers."""
 
+YEARS = (1900, 2200)
+"""First and last that profiles, sun and tariffs can be drawn for."""
+
 OF_THE_FEEDER = "feeder"
 """As profiles: the loads of the circuit's own file."""
 

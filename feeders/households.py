@@ -26,7 +26,7 @@ DEMAND = Quantity(
 )  # fmt: skip
 
 
-def read_profiles(profiles: str | Path, clock: Clock, *, step_min: float = 1.0) -> Series:
+def read_profiles(profiles: str | Path, clock: Clock, *, step_min: float | None = None) -> Series:
     """Read a shipped set by name, or own profiles in kW from a CSV or Parquet file, as `read_series` does.
 
     Parameters
@@ -36,7 +36,7 @@ def read_profiles(profiles: str | Path, clock: Clock, *, step_min: float = 1.0) 
     clock : Clock
         Of the day.
     step_min : float
-        Length of a row of a file without a column ``time`` [min].
+        Length of a row of a file [min]; 1 where neither this nor a column ``time`` says it.
 
     Raises
     ------

@@ -146,14 +146,15 @@ def _by_name(
 
 def _strangers(
     names: Sequence[str], rows: Int, customers: Sequence[str], where: str, key: str, part: str, told: Told,
-    missing: str, remedy: str,
+    missing: str, remedy: str, expected: NDArray[np.bool_] | None = None,
 ) -> list[Fault]:  # fmt: skip
     """Tell what is of no customer; return the fault of customers that have nothing, where that may not be."""
     surplus = [name for name, row in zip(names, rows, strict=True) if row < 0]
-    absent = [customers[row] for row in np.setdiff1d(np.arange(len(customers)), rows)]
-    without = f"{len(absent)} of {len(customers)} customers have no {part} ({listed(absent)})"
+    awaited = np.arange(len(customers)) if expected is None else np.flatnonzero(expected)
+    absent = [customers[row] for row in np.setdiff1d(awaited, rows)]
+    without = f"{len(absent)} of {awaited.size} customers have no {part} ({listed(absent)})"
     strangers = f"{len(surplus)} {part}{'s' * (len(surplus) != 1)} of no customer ({listed(surplus)})"
-    if absent and (not missing or len(absent) == len(customers)):
+    if absent and (not missing or len(absent) == awaited.size):
         near = meant(surplus[0], absent, "") if surplus else ""
         doubt = f"for '{surplus[0]}' {near} Else " if near else ""
         return [Fault(where, key, f"{without}{f'; {strangers}' if surplus else ''}", doubt + remedy)]
@@ -181,6 +182,7 @@ def read_customer_table(
     *,
     missing: str = "",
     optional: Sequence[str] = (),
+    expected: NDArray[np.bool_] | None = None,
 ) -> dict[str, Float]:
     """Read a table of one row a customer, such as ``customer, capacity_kwh, power_kw``.
 
@@ -200,6 +202,8 @@ def read_customer_table(
         What becomes of a customer without a row, where that is no fault ("has no battery").
     optional : sequence of str
         Columns that may be left out.
+    expected : ndarray of bool, shape (customer,), optional
+        Customers that should have a row; else all. Nothing is told of the others.
 
     Returns
     -------
@@ -234,7 +238,7 @@ def read_customer_table(
         remedy = f"give {what}, {low:g} to {high:g}"
         faults += find_faults(bad, column, where, name, "out of range: {:g}", remedy)
     remedy = "use the names that `cosim feeder` lists"
-    faults += _strangers(list(names), rows, customers, where, CUSTOMER, "row", told, missing, remedy)
+    faults += _strangers(list(names), rows, customers, where, CUSTOMER, "row", told, missing, remedy, expected)
     refuse(told_once(faults))
     of_customers = {name: np.full(len(customers), np.nan) for name in values}
     for name, column in values.items():

@@ -199,7 +199,14 @@ def read_pv(
     if inverters is not None:
         ranges = {"inverter_kva": (0.0, 1000.0, "kVA"), "kwp": (0.0, 1000.0, "kWp")}
         table = read_customer_table(
-            inverters, "inverters", customers, ranges, told, missing="is as without the table", optional=("kwp",)
+            inverters,
+            "inverters",
+            customers,
+            ranges,
+            told,
+            missing="is as without the table",
+            optional=("kwp",),
+            expected=with_roof,
         )
         inverter_kva = np.where(with_roof & np.isfinite(table["inverter_kva"]), table["inverter_kva"], highest_kw)
         rated_kwp = table.get("kwp", np.full(len(customers), np.nan))

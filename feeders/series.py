@@ -20,6 +20,7 @@ Float = NDArray[np.float64]
 
 DAY_MIN = 1440
 _OTHER_UNIT = re.compile(r"(?:^|[\s_\[(/.-])(?:[kM]?Wh|M?W|watts?)[\])]?$", re.IGNORECASE)
+_DATE = re.compile(r"\s*\d{4}-\d\d-\d\d")
 _NO_VALUES = re.compile(r"(?:date|day|weekday|month|year|hour|minute|second|index|timestamp|datetime)", re.IGNORECASE)
 """What tables of a time series have beside the values."""
 _MICROSECONDS_PER_MIN = 60_000_000
@@ -133,7 +134,7 @@ def read_series(
     quantity: Quantity,
     clock: Clock,
     *,
-    step_min: float = 1.0,
+    step_min: float | None = None,
     remedy: str = "give the path of a CSV or Parquet file",
 ) -> Series:
     """Read columns of values in time from a CSV or Parquet file.
@@ -150,7 +151,7 @@ def read_series(
     clock : Clock
         Of the day.
     step_min : float
-        Length of a row without ``time`` [min].
+        Length of a row [min]; 1 where neither this nor ``time`` says it.
     remedy : str
         Where there is no such file.
 
@@ -173,9 +174,13 @@ def read_series(
     """
     table, where = read_table(path, key, remedy), str(path)
     faults: list[Fault] = []
-    start = None
+    start, said_min = None, step_min
+    step_min = 1.0 if said_min is None else said_min
     if TIME_COLUMN in table.columns:
         start, step_min = _read_time(table.pop(TIME_COLUMN), where, clock, faults)
+        if start and said_min not in (None, step_min):
+            problem = f"rows follow one another by {step_min:g} min, not {said_min:g}"
+            faults.append(Fault(where, TIME_COLUMN, problem, "leave the step out, or mend it"))
     elif len(table) == 0 or len(table) * step_min % DAY_MIN:
         problem = f"wrong length: {len(table)} rows of {step_min:g} min are no whole days"
         told = f"give whole days of {DAY_MIN / step_min:g} rows from midnight, a column `{TIME_COLUMN}`, or their step"
@@ -195,6 +200,10 @@ def _column(column: pd.Series, where: str, quantity: Quantity, faults: list[Faul
     if _NO_VALUES.fullmatch(name.strip()) or name.strip().lower() == TIME_COLUMN:
         remedy = f"name it `{TIME_COLUMN}` where it holds times, else leave the column out (index=False)"
         faults.append(Fault(where, name, f"is no {quantity.name} by its name", remedy))
+        return np.full(len(column), np.nan)
+    first = next(iter(column.dropna()), None)
+    if isinstance(first, str | datetime) and _DATE.match(str(first)):
+        faults.append(Fault(where, name, "holds dates", f"name it `{TIME_COLUMN}`, or leave it out"))
         return np.full(len(column), np.nan)
     values = numbers(column, where, faults)
     if counts_rows(values):

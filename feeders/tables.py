@@ -61,7 +61,7 @@ def read_table(path: str | Path, key: str, remedy: str) -> pd.DataFrame:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise unreadable(f"cannot be read as a table ({reason})", "save it as CSV with a header, or Parquet") from None
     if isinstance(table.index, pd.RangeIndex):
-        return table
+        return table.set_axis([str(name).strip() for name in table.columns], axis=1)
     # rows named by something other than their number: a column would be lost
     if is_parquet:
         remedy = "save it with index=False, or turn the index into a column (reset_index)"

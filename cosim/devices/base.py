@@ -92,12 +92,16 @@ class Device:
         When it answers among the devices of its home.
     setpoints, readings : tuple of Channel
         What may be asked of it; what is recorded of it at every step beside its power.
+    columns : mapping of str to (low, high, what)
+        Of a user's own table of units, one row a customer: range, and what to give; those in ``optional`` may lack.
     """
 
     name: ClassVar[str]
     turn: ClassVar[int] = FLEXIBLE
     setpoints: ClassVar[tuple[Channel, ...]] = ()
     readings: ClassVar[tuple[Channel, ...]] = ()
+    columns: ClassVar[Mapping[str, tuple[float, float, str]]] = {}
+    optional: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, data: Any, feeder: Feeder, day: Exogenous) -> None:
         raise NotImplementedError
@@ -113,7 +117,8 @@ class Device:
         rng : numpy.random.Generator
             Source of the draw, the same for every day of a scenario.
         **options
-            Of the scenario's table.
+            Of the scenario's table; where that names own units, ``units``: its columns, (customer,) each, nan where a
+            customer has no row.
         """
         raise NotImplementedError
 

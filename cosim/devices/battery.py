@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Batteries(FrozenArrays):
     ----------
     capacity_kwh : ndarray, shape (customer,)
         Usable content [kWh].
-    power_kw : ndarray, shape (customer,)
+    rated_kw : ndarray, shape (customer,)
         Rating at the meter, both ways [kW].
     charge_efficiency, discharge_efficiency : ndarray, shape (customer,)
         Content gained per energy drawn; energy fed in per content spent; in (0, 1].
@@ -41,7 +41,7 @@ class Batteries(FrozenArrays):
     """
 
     capacity_kwh: Float
-    power_kw: Float
+    rated_kw: Float
     charge_efficiency: Float
     discharge_efficiency: Float
     start_kwh: Float
@@ -59,6 +59,14 @@ class Battery(Device):
     name = "battery"
     turn = BALANCES
     setpoints = (TARGET, LIMIT)
+    columns: ClassVar = {
+        "capacity_kwh": (0.1, 1000.0, "kilowatt-hours"),
+        "power_kw": (0.01, 500.0, "kilowatts"),
+        "charge_efficiency": (0.1, 1.0, "a share"),
+        "discharge_efficiency": (0.1, 1.0, "a share"),
+        "start_share": (0.0, 1.0, "a share of the capacity"),
+    }
+    optional = ("charge_efficiency", "discharge_efficiency", "start_share")
     readings = (Channel("battery_kw", "charging; discharging is negative"), Channel("battery_soc_kwh", "content"))
 
     def __init__(self, data: Batteries, feeder: Feeder, day: Exogenous) -> None:
@@ -66,7 +74,7 @@ class Battery(Device):
         self._content_kwh, self._kw = data.start_kwh, np.zeros(len(feeder.customers))
 
     @staticmethod
-    def draw(feeder: Feeder, day: Exogenous, rng: np.random.Generator, **options: float) -> Batteries:  # noqa: ARG004
+    def draw(feeder: Feeder, day: Exogenous, rng: np.random.Generator, **options: Any) -> Batteries:  # noqa: ARG004
         """Give a share of the homes a battery, all of one kind; a larger share contains a smaller one.
 
         Parameters
@@ -77,9 +85,20 @@ class Battery(Device):
             Source of the draw.
         **options
             ``share`` of homes; ``kwh``, ``kw`` and ``efficiency`` (of either way) of each; ``start_share``, content at
-            the start of the whole.
+            the start of the whole; or ``units``, where efficiency and start share stand for what they leave out.
         """
         customers = len(feeder.customers)
+        if (units := options.get("units")) is not None:
+            blank = np.full(customers, np.nan)
+
+            def of_units(column: str, otherwise: float) -> Float:
+                values: Float = units.get(column, blank)
+                return np.where(np.isnan(values), otherwise, values)
+
+            in_share, out_share = (of_units(f"{way}charge_efficiency", options["efficiency"]) for way in ("", "dis"))
+            capacity_kwh = of_units("capacity_kwh", 0.0)
+            start_kwh = of_units("start_share", options["start_share"]) * capacity_kwh
+            return Batteries(capacity_kwh, of_units("power_kw", 0.0), in_share, out_share, start_kwh)
         there = np.zeros(customers)
         there[rng.permutation(customers)[: round(options["share"] * customers)]] = 1.0
         capacity_kwh, each = options["kwh"] * there, np.full(customers, options["efficiency"])
@@ -115,8 +134,8 @@ class Battery(Device):
         data = self._data
         return {
             "battery_capacity_kwh": data.capacity_kwh,
-            "battery_rated_kw": data.power_kw,
-            "battery_guaranteed_kw": np.full_like(data.power_kw, GUARANTEED_KW),
+            "battery_rated_kw": data.rated_kw,
+            "battery_guaranteed_kw": np.full_like(data.rated_kw, GUARANTEED_KW),
             "battery_pace_kw": (data.capacity_kwh - self._content_kwh) / data.charge_efficiency / EVEN_H,
             "battery_charge_efficiency": data.charge_efficiency,
             "battery_discharge_efficiency": data.discharge_efficiency,
@@ -139,12 +158,12 @@ class Battery(Device):
     def _range_kw(self, moment: Moment) -> tuple[Float, Float]:
         """Least (discharging) and largest power that rating, content, limits and curves bear."""
         data, curves = self._data, moment.setpoints.curves
-        out_kw = np.minimum(data.power_kw, self._content_kwh * data.discharge_efficiency / self._step_h)
+        out_kw = np.minimum(data.rated_kw, self._content_kwh * data.discharge_efficiency / self._step_h)
         room_kwh = data.capacity_kwh - self._content_kwh
-        in_kw = np.minimum(data.power_kw, room_kwh / data.charge_efficiency / self._step_h)
+        in_kw = np.minimum(data.rated_kw, room_kwh / data.charge_efficiency / self._step_h)
         in_kw = np.minimum(in_kw, moment.asked(LIMIT))
         if curves is not None and curves.ev_volt_watt is not None:
-            in_kw = np.minimum(in_kw, curves.ev_volt_watt(moment.voltage_v) * data.power_kw)
+            in_kw = np.minimum(in_kw, curves.ev_volt_watt(moment.voltage_v) * data.rated_kw)
         if curves is not None and curves.pv_volt_watt is not None:
-            out_kw = np.minimum(out_kw, curves.pv_volt_watt(moment.voltage_v) * data.power_kw)
+            out_kw = np.minimum(out_kw, curves.pv_volt_watt(moment.voltage_v) * data.rated_kw)
         return -out_kw, in_kw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,8 +44,10 @@ class HeatPumps(FrozenArrays):
         How far the room may be below it before comfort is missed [K].
     tank_kwh_per_k : ndarray, shape (customer,)
         Heat capacity of the hot-water tank [kWh/K].
-    water_kw : ndarray, shape (7 * 24 * 60, customer)
-        Heat drawn as hot water, by minute of the week from Monday [kW].
+    water_kw : ndarray, shape (minute, customer)
+        Heat drawn as hot water; repeats from the beginning [kW].
+    water_first : int
+        Its row in the first minute of the day.
     start_c : ndarray, shape (customer,)
         Temperature of room and mass at the start [C].
     """
@@ -60,6 +63,7 @@ class HeatPumps(FrozenArrays):
     comfort_k: Float
     tank_kwh_per_k: Float
     water_kw: Float
+    water_first: int
     start_c: Float
 
     @property
@@ -110,7 +114,14 @@ class TwoNodes:
 
 
 def draw_heat_pumps(
-    customers: int, share: float, rng: np.random.Generator, *, loss_kw_per_k: float, backup_kw: float
+    customers: int,
+    share: float,
+    rng: np.random.Generator,
+    *,
+    loss_kw_per_k: float,
+    backup_kw: float,
+    first_minute: int = 0,
+    units: Mapping[str, Float] | None = None,
 ) -> HeatPumps:
     """Give a share of the homes a heat pump, each with a building and habits of its own.
 
@@ -127,6 +138,11 @@ def draw_heat_pumps(
         Median heat loss of a home; they spread by 30 % [kW/K].
     backup_kw : float
         Backup heater of each.
+    first_minute : int
+        Minute of the week, from Monday, in which the day begins.
+    units : mapping of str to ndarray, shape (customer,), optional
+        Own ``compressor_kw``, and where given ``loss_kw_per_k``, ``backup_kw``, ``wanted_c``; nan where a customer has
+        no heat pump. They stand for what is drawn, and for the share.
 
     Returns
     -------
@@ -142,16 +158,20 @@ def draw_heat_pumps(
     there = np.zeros(customers, dtype=bool)
     there[rng.permutation(customers)[: round(share * customers)]] = True
     loss = loss_kw_per_k * np.exp(rng.normal(0.0, 0.3, customers).clip(-0.9, 0.9))
+    own = units or {}
+    if units is not None:
+        there = ~np.isnan(units["compressor_kw"])
+    loss = _told(own, "loss_kw_per_k", loss)
     area_m2 = loss / LOSS_PER_M2
-    compressor_kw = SPARE * loss * (DESIGN_ROOM_C - DESIGN_C) / DESIGN_COP
+    compressor_kw = _told(own, "compressor_kw", SPARE * loss * (DESIGN_ROOM_C - DESIGN_C) / DESIGN_COP)
     day_c = rng.normal(20.5, 1.0, customers).clip(18.0, 23.0)
     lowered_k = np.where(rng.random(customers) < 0.5, rng.uniform(2.0, 3.0, customers), 0.0)
     wakes, sleeps = rng.integers(5, 9, customers), rng.integers(21, 25, customers)
-    hour = np.arange(24)[:, None]
+    day_c, hour = _told(own, "wanted_c", day_c), np.arange(24)[:, None]
     wanted_c = day_c - lowered_k * ((hour < wakes) | (hour >= sleeps))
     return HeatPumps(
         compressor_kw=compressor_kw * there,
-        backup_kw=backup_kw * there,
+        backup_kw=_told(own, "backup_kw", np.full(customers, backup_kw)) * there,
         loss_kw_per_k=loss,
         room_kwh_per_k=ROOM_KWH_PER_K_M2 * area_m2,
         mass_kwh_per_k=MASS_KWH_PER_K_M2 * area_m2,
@@ -161,8 +181,14 @@ def draw_heat_pumps(
         comfort_k=np.full(customers, 1.0),
         tank_kwh_per_k=LITRE_KWH_PER_K * rng.uniform(150.0, 250.0, customers),
         water_kw=_hot_water_kw(customers, rng) * there,
+        water_first=first_minute % WEEK_MIN,
         start_c=day_c,
     )
+
+
+def _told(own: Mapping[str, Float], column: str, drawn: Float) -> Float:
+    """What a user's table says, else what was drawn."""
+    return np.where(np.isnan(own[column]), drawn, own[column]) if column in own else drawn
 
 
 def _hot_water_kw(customers: int, rng: np.random.Generator) -> Float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from cosim.contract import Exogenous, Feeder, Float, Setpoints
 from cosim.devices.base import COMFORT, Channel, Device, Moment
-from cosim.devices.buildings import WEEK_MIN, HeatPumps, TwoNodes, draw_heat_pumps
+from cosim.devices.buildings import HeatPumps, TwoNodes, draw_heat_pumps
 
 if TYPE_CHECKING:
     from cosim.trajectory import Trajectory
@@ -84,6 +85,13 @@ class HeatPump(Device):
     name = "heat_pump"
     turn = COMFORT
     setpoints = (LIMIT,)
+    columns: ClassVar = {
+        "compressor_kw": (0.1, 100.0, "electric kilowatts"),
+        "backup_kw": (0.0, 30.0, "kilowatts"),
+        "loss_kw_per_k": (0.01, 5.0, "kilowatts per kelvin"),
+        "wanted_c": (10.0, 28.0, "degrees Celsius"),
+    }
+    optional = ("backup_kw", "loss_kw_per_k", "wanted_c")
     readings = (
         Channel("heat_pump_kw", "power of compressor and backup heater"),
         Channel("backup_heater_kw", "of it the backup heater"),
@@ -95,7 +103,7 @@ class HeatPump(Device):
         self._data, self._step_h, self._step_min = data, day.step_min / 60.0, day.step_min
         self._outdoor_c = day.ambient_c
         self._there = data.rated_kw > 0.0
-        self._first_min = day.start.weekday() * 1440 + day.start.hour * 60 + day.start.minute
+        self._first_min = day.start.hour * 60 + day.start.minute
         self._building = TwoNodes(data, self._step_h)
         self._usual_water_kw = data.water_kw.mean(axis=0)
         self._pace_kw = data.rated_kw
@@ -106,9 +114,14 @@ class HeatPump(Device):
         self._cop_water = self._cop_room = self._wanted_backup_kw = self._water_share = self._backup_to_water = self._kw
 
     @staticmethod
-    def draw(feeder: Feeder, day: Exogenous, rng: np.random.Generator, **options: float) -> HeatPumps:  # noqa: ARG004
-        """Give a share of the homes a heat pump, see `draw_heat_pumps`."""
-        return draw_heat_pumps(len(feeder.customers), rng=rng, **options)
+    def draw(feeder: Feeder, day: Exogenous, rng: np.random.Generator, **options: Any) -> HeatPumps:
+        """Give a share of the homes a heat pump, see `draw_heat_pumps`; own ``water_kw``, (minute, customer)."""
+        own_water_kw = options.pop("water_kw", None)
+        first_minute = day.start.weekday() * 1440 + day.start.hour * 60 + day.start.minute
+        drawn = draw_heat_pumps(len(feeder.customers), rng=rng, first_minute=first_minute, **options)
+        if own_water_kw is None:
+            return drawn
+        return replace(drawn, water_kw=own_water_kw * (drawn.rated_kw > 0.0), water_first=0)
 
     def begin(self, step: int, setpoints: Setpoints) -> None:  # noqa: ARG002 - the protocol's signature
         """Let the thermostats choose: water, then room, then whether the compressor is enough."""
@@ -208,5 +221,6 @@ class HeatPump(Device):
 
     def _water_kw(self, step: int) -> Float:
         """Heat drawn as hot water, mean of a step, shape (customer,) [kW]."""
-        minutes = self._first_min + step * self._step_min + np.arange(max(round(self._step_min), 1))
-        return np.asarray(self._data.water_kw[minutes.astype(int) % WEEK_MIN].mean(axis=0))
+        data = self._data
+        minutes = data.water_first + step * self._step_min + np.arange(max(round(self._step_min), 1))
+        return np.asarray(data.water_kw[minutes.astype(int) % len(data.water_kw)].mean(axis=0))

@@ -11,15 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from cosim.errors import CosimError, RunStoppedError
 from cosim.measures import energy
 from cosim.measures._arrays import Float
-from cosim.network import Complex
+from cosim.network import SERVED_TOLERANCE_KVA, Complex
 from cosim.trajectory import Trajectory
 
 BALANCE_LIMIT_PERCENT = 0.1
 """Of the larger of gross consumption and gross generation; a step beyond it makes its run invalid."""
-SERVED_LIMIT_KVA = 0.01
-"""Of a node, and `BALANCE_LIMIT_PERCENT` of what is drawn and given there where that is more."""
 
 
 def balance_error_percent(run: Trajectory) -> Float:
@@ -56,24 +55,27 @@ def served_error(run: Trajectory) -> tuple[Float, Float]:
     Returns
     -------
     error_kva, limit_kva : ndarray, shape (step,)
-        The difference where it is the largest part of what is allowed there, and what is allowed there [kVA].
+        The difference where it is the largest part of what is allowed there, and what is allowed there: the tolerance
+        of a node, or `BALANCE_LIMIT_PERCENT` of all that is drawn and given there where that is more [kVA].
     """
     feeder, network, steps = run.feeder, run.feeder.network, run.steps
     ports = feeder.load_ports.tocsr()
     fed = {node for nodes in network.injector_nodes for node in nodes.tolist()}
-    at_source = [bus in network.source_buses for bus in network.node_buses]
-    rows = np.array([row for row in np.diff(ports.indptr).nonzero()[0] if row not in fed and not at_source[row]], int)
+    buses = network.node_buses
+    drawn_at = np.diff(ports.indptr).nonzero()[0].tolist()
+    rows = np.array([row for row in drawn_at if row not in fed and buses[row] not in network.source_buses], dtype=int)
     if not rows.size or not steps:
-        return np.zeros(steps), np.full(steps, SERVED_LIMIT_KVA)
+        return np.zeros(steps), np.full(steps, SERVED_TOLERANCE_KVA)
     here = ports[rows]
     across_v = np.asarray((ports.T @ run.node_v.T).T, dtype=complex)
     node_v, port_kva = run.node_v[:, rows], _at_ports(run, across_v)
-    drawn_a = (here @ (1e3 * port_kva / across_v).conj().T).T
+    with np.errstate(divide="ignore", invalid="ignore"):  # without a voltage nothing is served
+        drawn_a = (here @ (1e3 * port_kva / across_v).conj().T).T
     missing_a = (network.admittance_s.tocsr()[rows] @ run.node_v.T).T + drawn_a
     _add_moved(run, rows, missing_a)
     error_kva = np.abs(node_v * missing_a) / 1e3
     gross_kva = (abs(here) @ np.abs(port_kva).T).T
-    limit_kva = np.maximum(SERVED_LIMIT_KVA, BALANCE_LIMIT_PERCENT / 100.0 * gross_kva)
+    limit_kva = np.maximum(SERVED_TOLERANCE_KVA, BALANCE_LIMIT_PERCENT / 100.0 * gross_kva)
     worst = np.where(np.isnan(error_kva), np.inf, error_kva / limit_kva).argmax(axis=1)[:, None]
     return (np.take_along_axis(error_kva, worst, 1)[:, 0], np.take_along_axis(limit_kva, worst, 1)[:, 0])
 
@@ -121,6 +123,14 @@ def judged(run: Trajectory) -> Trajectory:
     )
 
 
+def valid(run: Trajectory) -> Trajectory:
+    """Return the run; `RunStoppedError` (exit code 3) where it is invalid: for who uses its figures at once."""
+    found = judged(run)
+    if found.invalid:
+        raise RunStoppedError(f"{run.label}: invalid: {found.invalid}", found, CosimError.exit_code)
+    return found
+
+
 def _largest(values: Float) -> float:
     return float("nan") if np.isnan(values).any() else float(values.max())
 
@@ -153,7 +163,7 @@ def _at_ports(run: Trajectory, across_v: Complex) -> Complex:
 def _add_moved(run: Trajectory, rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]], missing_a: Complex) -> None:
     """Add the currents of elements whose taps or switches moved during the run, beyond those of the first step."""
     column = {row: index for index, row in enumerate(rows.tolist())}
-    for branch in run.feeder.network.branches:
+    for branch in [branch for branch in run.feeder.network.branches if branch.later]:
         ends = [step for step, _ in branch.later[1:]] + [run.steps]
         there = [(place, column[node]) for place, node in enumerate(branch.nodes.tolist()) if node in column]
         wired = branch.nodes >= 0

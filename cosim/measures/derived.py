@@ -46,17 +46,22 @@ def line_percent(run: Trajectory) -> Float:
     return np.asarray(np.fmax.reduce(line_phases_percent(run), axis=2))
 
 
-@_once
 def neutral_branches(run: Trajectory) -> list[Branch]:
-    """All with a neutral conductor of their own, and the watched ones with three phases."""
-    watched = {branch.name for branch in run.feeder.monitored_branches if {1, 2, 3} <= set(branch.phases)}
-    return [branch for branch in run.feeder.network.branches if branch.neutral_rows or branch.name in watched]
+    """Those with a neutral conductor of their own, or with three phases."""
+    return [branch for branch in run.feeder.network.branches if branch.neutral_rows or {1, 2, 3} <= set(branch.phases)]
 
 
 @_once
 def neutral_a(run: Trajectory) -> Float:
-    """Current of every neutral conductor, in the order of `neutral_branches`, shape (step, branch) [A]."""
+    """Current of the neutral conductor, else the residual, of `neutral_branches`, shape (step, branch) [A]."""
     return branch_neutral_a(neutral_branches(run), run.node_v)
+
+
+def conductor_a(run: Trajectory) -> Float:
+    """Columns of `neutral_a` with a neutral conductor of their own or watched, others nan, shape (step, branch) [A]."""
+    watched = {branch.name for branch in run.feeder.monitored_branches}
+    judged = [bool(branch.neutral_rows) or branch.name in watched for branch in neutral_branches(run)]
+    return np.where(judged, neutral_a(run), np.nan)
 
 
 @_once

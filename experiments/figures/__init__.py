@@ -8,14 +8,18 @@ from pathlib import Path
 
 from cosim.experiments.figures import (
     behaviour,
+    cables,
     charging,
+    devices,
     diversity,
     feeder_map,
     front,
     generation,
+    homes,
     loading,
     promise,
     style,
+    substation,
     unbalance,
     voltage,
 )
@@ -80,16 +84,22 @@ def write_figures(
     """
     plan: dict[str, Callable[[Runs], style.Drawing]] = {
         "transformer_loading": loading.draw,
+        "cable_loading": cables.draw,
+        "substation": substation.draw,
+        "devices": devices.draw,
         "voltage_band": voltage.draw_band,
+        "voltage_distribution": voltage.draw_distribution,
         "voltage_profile": voltage.draw_profile,
         "unbalance": unbalance.draw,
         "charging": charging.draw_heatmap,
         "caps": charging.draw_caps,
         "photovoltaics": generation.draw,
+        "homes": homes.draw,
         "promise": promise.draw,
         "behaviour": lambda these: behaviour.draw(these, promises),
         "pareto_front": front.draw,
         "feeder_map": feeder_map.draw,
+        "cable_map": feeder_map.draw_loading,
         "diversity": diversity.draw,
     }
     files = []

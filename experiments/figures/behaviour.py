@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from cosim.experiments.figures import style
-from cosim.experiments.figures.runs import NothingToDrawError, Runs
+from cosim.experiments.figures.runs import OVERLOADS, NothingToDrawError, Runs
 from cosim.experiments.promise_table import ANTICIPATED, SAFE, PromiseRow
 from cosim.experiments.words import minutes
 
@@ -20,7 +20,6 @@ ROWS = (
     ("excess_max_kva", "above promise [kVA]"),
     ("withheld_kwh", "withheld [kWh]"),
 )
-OVERLOADS = {"transformer_peak_percent": "transformer_overload_min", "line_peak_percent": "line_overload_min"}
 
 
 def draw(runs: Runs, promises: Sequence[PromiseRow]) -> style.Drawing:

@@ -1,8 +1,9 @@
-"""The feeder on a map, coloured by its voltage."""
+"""The feeder on a map, coloured by its voltage, and by the loading of its lines."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from cosim.contract import Feeder, Float
 from cosim.experiments.figures import style
 from cosim.experiments.figures.runs import NothingToDrawError, Runs
 from cosim.experiments.figures.voltage import bus_to_neutral_v, customers_v, limits_v, volts_label
+from cosim.measures.derived import line_percent
 from cosim.trajectory import Trajectory
 
 Bool = NDArray[np.bool_]
@@ -65,19 +67,12 @@ def draw(runs: Runs) -> style.Drawing:
     low_v, high_v = float(known_v.min()), float(known_v.max())
     scale = Normalize(low_v, max(high_v, low_v + 0.1))
 
-    columns = min(len(runs), 4)
-    x_limits, y_limits = _frame(feeder, buses)
-    shape = (y_limits[1] - y_limits[0]) / (x_limits[1] - x_limits[0])
-    height_in = float(np.clip((style.WIDTH_IN - 1.9) / columns * shape, 0.8, 5.0))
-    block = style.Block(len(runs), columns, height_in)
-    figure, (panels,) = style.sheet(block, right_in=1.2, gap_in=0.15, header_in=0.95)
+    figure, panels = _maps(runs, buses)
     for axes, (label, run) in zip(panels, runs, strict=True):
         points = _map(axes, run, along[label], homes[label], view, scale)
         count = f"{view.outside(homes[label]).sum()} of {len(homes[label])} homes {view.beyond}"
         axes.text(1.0, -0.01, count, transform=axes.transAxes, ha="right", va="top", fontsize=8.5, color="#333333")
         style.panel_title(axes, label, "", runs.stopped(label))
-    panels[0].set_xlim(*x_limits)
-    panels[0].set_ylim(*y_limits)
     bar = figure.colorbar(points, cax=figure.add_axes((0.925, 0.14, 0.011, 0.6)))
     bar.set_label(volts_label(feeder))
     if low_v < view.limit_v < high_v:
@@ -146,10 +141,62 @@ def _map(
         linewidths=[1.3 if bad else 0.5 for bad in outside],
         edgecolors=["black" if bad else "#777777" for bad in outside], zorder=3,
     )  # fmt: skip
+    _transformers(axes, feeder)
+    return points
+
+
+def _transformers(axes: Axes, feeder: Feeder) -> None:
+    place = feeder.coordinates
     for name in [name for area in feeder.areas for name in area.transformers]:
         ends = [bus for bus in feeder.network.branch(name).buses if bus in place]
         for bus in ends[-1:]:
             axes.plot(*place[bus], marker="s", color="black", markersize=8, markeredgecolor="white", zorder=4)
     axes.set_aspect("equal", adjustable="box")
     axes.set_axis_off()
-    return points
+
+
+def draw_loading(runs: Runs) -> style.Drawing:
+    """Peak loading of every rated line over all steps, one map per run."""
+    feeder = runs.reference.feeder
+    place = feeder.coordinates
+    lines = [row for row, line in enumerate(runs.reference.rated_lines) if all(bus in place for bus in line.buses)]
+    if not lines:
+        raise NothingToDrawError("no line has both a rating and coordinates")
+    peaks = {label: np.fmax.reduce(line_percent(run), axis=0)[lines] for label, run in runs}
+    segments = [[place[bus] for bus in runs.reference.rated_lines[row].buses] for row in lines]
+    top = max(100.0, *(float(peak.max()) for peak in peaks.values()))
+    scale = Normalize(0.0, top)
+    figure, panels = _maps(runs, [bus for row in lines for bus in runs.reference.rated_lines[row].buses])
+    for axes, (label, peak) in zip(panels, peaks.items(), strict=True):
+        over = peak > 100.0
+        # beneath, so that what is above its rating is seen without its colour too
+        style.broken_line(axes, list(compress(segments, over)), "black", linewidth=6.5, solid_capstyle="round")
+        coloured = LineCollection(segments, cmap="viridis_r", norm=scale, linewidths=2.6, capstyle="round")
+        coloured.set_array(peak)
+        axes.add_collection(coloured)
+        _transformers(axes, feeder)
+        count = f"{over.sum()} of {len(lines)} lines above their rating"
+        axes.text(1.0, -0.01, count, transform=axes.transAxes, ha="right", va="top", fontsize=8.5, color="#333333")
+        style.panel_title(axes, label, "", runs.stopped(label))
+    bar = figure.colorbar(coloured, cax=figure.add_axes((0.925, 0.14, 0.011, 0.6)))
+    bar.set_label("peak of the worst phase [% of rating]")
+    bar.ax.axhline(100.0, color="black", linewidth=1.2, linestyle="--")
+    keys = [_key("transformer", "black", "white", marker="s", markersize=8)]
+    keys.append(style.line_key("black", "line above its rating at some step", linewidth=6.5))
+    most = max(peaks, key=lambda label: float(peaks[label].max()))
+    title = f"Most loaded line: {runs.place(most, 'line_peak_percent')}, {peaks[most].max():.0f} % of its rating"
+    title += f" under {most}" if len(runs) > 1 else ""
+    return style.finish(figure, title, style.CAPTIONS["cable_map"], keys)
+
+
+def _maps(runs: Runs, buses: list[str]) -> tuple[Figure, list[Axes]]:
+    """Make a sheet of equal maps, one for each run."""
+    columns = min(len(runs), 4)
+    x_limits, y_limits = _frame(runs.reference.feeder, buses)
+    shape = (y_limits[1] - y_limits[0]) / (x_limits[1] - x_limits[0])
+    height_in = float(np.clip((style.WIDTH_IN - 1.9) / columns * shape, 0.8, 5.0))
+    block = style.Block(len(runs), columns, height_in)
+    figure, (panels,) = style.sheet(block, right_in=1.2, gap_in=0.15, header_in=0.95)
+    panels[0].set_xlim(*x_limits)
+    panels[0].set_ylim(*y_limits)
+    return figure, panels

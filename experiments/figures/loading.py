@@ -82,7 +82,7 @@ def _areas(axes: Axes, run: Trajectory, shown: list[str]) -> None:
         style.steps(axes, times, run.area_percent(name), colour, linewidth=0.9)
     style.limit_line(axes, 100.0, "100 %")
     worst = run.area_percent()
-    style.between(axes, times, 100.0, worst, style.BAD, where=np.append(worst > 100.0, False), alpha=0.25)
+    style.between(axes, times, 100.0, np.maximum(worst, 100.0), style.BAD, alpha=0.25)
 
 
 def _phases(axes: Axes, run: Trajectory, rated: bool) -> None:
@@ -96,7 +96,7 @@ def _phases(axes: Axes, run: Trajectory, rated: bool) -> None:
     if head_percent < 99.0:
         style.limit_line(axes, head_percent, f"cable {head_percent:.0f} %")
     worst = values.max(axis=1)
-    style.between(axes, times, 100.0, worst, style.BAD, where=np.append(worst > 100.0, False), alpha=0.25)
+    style.between(axes, times, 100.0, np.maximum(worst, 100.0), style.BAD, alpha=0.25)
 
 
 def _summary(runs: Runs, label: str) -> str:
@@ -123,4 +123,8 @@ def _title(runs: Runs, rated: bool) -> str:
     if not rated:
         return "Phase currents where the feeder is fed (no rating, hence no limit)"
     over = [label for label in runs.labels if runs.metric(label, "transformer_overload_min") > 0]
-    return f"{'A' if over else 'No'} phase of the {machine(runs)} is overloaded {in_runs(over, len(runs))}"
+    title = f"{'A' if over else 'No'} phase of the {machine(runs)} is overloaded {in_runs(over, len(runs))}"
+    binding = runs.binding
+    if binding is None or binding.peak == "transformer_peak_percent":
+        return title
+    return f"{title}; {binding.words} binds first: {runs.metric(runs.reference_label, binding.peak):.0f} %"

@@ -7,6 +7,7 @@ import numpy as np
 from cosim.contract import Float
 from cosim.experiments.figures import style
 from cosim.experiments.figures.runs import NothingToDrawError, Runs, edges_of
+from cosim.experiments.promise_table import ABOVE_KVA
 from cosim.trajectory import Trajectory
 
 MOST_NAMED = 3
@@ -15,9 +16,13 @@ MOST_NAMED = 3
 
 def draw(runs: Runs) -> style.Drawing:
     """Planned and delivered apparent power over time, for every run that made a plan."""
-    planned = [(label, run) for label, run in runs if np.isfinite(error_kva(run)).any()]
-    if not planned:
+    promised = {label: float(np.nanmax(error_kva(run))) for label, run in runs if np.isfinite(error_kva(run)).any()}
+    if not promised:
         raise NothingToDrawError("no controller promised a power at the transformer")
+    planned = [(label, run) for label, run in runs if promised.get(label, 0.0) > ABOVE_KVA]
+    if not planned:
+        most = max(promised.values())
+        raise NothingToDrawError(f"every promise is kept to {most:.1f} kVA: planned and delivered power coincide")
     figure, (panels,) = runs.grid([label for label, _ in planned], 1.7, "transformer [kVA]")
     worst: dict[str, float] = {}
     for axes, (label, run) in zip(panels, planned, strict=True):
@@ -39,8 +44,10 @@ def draw(runs: Runs) -> style.Drawing:
         style.area_key(style.WITHHELD, "difference", alpha=0.45),
         style.line_key(style.LIMIT, "rating", linestyle="--"),
     ]
-    others = [label for label in runs.labels if label not in worst]
+    others = [label for label in runs.labels if label not in promised]
+    kept = [label for label in promised if label not in worst]
     rest = style.CAPTIONS["promise_without"].format(labels=", ".join(others)) if others else ""
+    rest += style.CAPTIONS["promise_kept"].format(kva=ABOVE_KVA, labels=", ".join(kept)) if kept else ""
     return style.finish(figure, title, style.CAPTIONS["promise"] + rest, keys)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,10 +13,21 @@ from matplotlib.figure import Figure
 
 from cosim.contract import Exogenous, Float
 from cosim.experiments.figures import style
-from cosim.experiments.words import clock_text
+from cosim.experiments.words import clock_text, place_words
+from cosim.measures.worst import Place
 from cosim.trajectory import Trajectory
 
 UNCONTROLLED = "none"
+OVERLOADS = {"transformer_peak_percent": "transformer_overload_min", "line_peak_percent": "line_overload_min"}
+"""Loadings, and for how long each is above the rating."""
+
+
+class Binding(NamedTuple):
+    """What is loaded most: in words, and the names of its peak and of the minutes above its rating."""
+
+    words: str
+    peak: str
+    over: str
 
 
 class NothingToDrawError(Exception):
@@ -34,11 +46,14 @@ class Runs:
         What it measured.
     day : Exogenous
         The day before it was averaged to the steps of the runs, for the diversity of short peaks.
+    worst : mapping of label to mapping of name to dict
+        Where and when each metric that is an extreme is worst, see `worst_moments`.
     """
 
     trajectories: Mapping[str, Trajectory]
     metrics: Mapping[str, Mapping[str, float]]
     day: Exogenous
+    worst: Mapping[str, Mapping[str, Place]]
 
     def __iter__(self) -> Iterator[tuple[str, Trajectory]]:
         return iter(self.trajectories.items())
@@ -102,6 +117,32 @@ class Runs:
         """Values of a metric in some runs, without those in which it was not measured."""
         values = {label: self.metric(label, name) for label in labels}
         return {label: value for label, value in values.items() if np.isfinite(value)}
+
+    def place(self, label: str, name: str) -> str:
+        """Where a metric of a run is worst, in words; empty where it has no place."""
+        place = self.worst.get(label, {}).get(name)
+        return "" if place is None else place_words(place)
+
+    @cached_property
+    def binding(self) -> Binding | None:
+        """What is loaded most over its rating in the reference run; None where nothing is rated."""
+        peaks = {name: self.metric(self.reference_label, name) for name in OVERLOADS}
+        name = max(peaks, key=lambda name: np.nan_to_num(peaks[name], nan=-1.0))
+        if not np.isfinite(peaks[name]):
+            return None
+        kind = "line" if name == "line_peak_percent" else "transformer"
+        asset = str(self.worst.get(self.reference_label, {}).get(name, {}).get("element", ""))
+        return Binding(f"{kind} {asset}".strip(), name, OVERLOADS[name])
+
+    def duration(self, axes: Axes, of_run: Mapping[str, Float]) -> None:
+        """Draw, for every whole run, how much of the time each value is exceeded."""
+        whole = [label for label, run in self if run.complete] or self.labels  # part of a day has no share of the day
+        for label in whole:
+            ordered = np.sort(of_run[label])[::-1]
+            share = 100.0 * (np.arange(len(ordered)) + 0.5) / len(ordered)
+            axes.plot(share, ordered, color=self.colour(label), linestyle=self.dashes(label), label=label)
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("share of the time [%]")
 
     def stopped(self, label: str) -> str:
         """Clock time at which a run ended before its last step; empty where it did not."""

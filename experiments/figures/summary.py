@@ -10,8 +10,7 @@ import numpy as np
 from cosim.experiments.figures.loading import machine
 from cosim.experiments.figures.runs import Runs, clock
 from cosim.experiments.figures.voltage import limits_v
-from cosim.experiments.words import counted, listed, minutes, signed, span_words
-from cosim.measures import worst_moments
+from cosim.experiments.words import counted, listed, minutes, place_words, signed, span_words
 
 
 def paragraph(runs: Runs) -> list[str]:
@@ -40,6 +39,7 @@ def paragraph(runs: Runs) -> list[str]:
 _CENT = 0.005
 _TROUBLES = (
     ("transformer_overload_min", "Overload of the transformer"),
+    ("line_overload_min", "Overload of a line"),
     ("overvoltage_min", "Voltage above its limit"),
 )
 
@@ -66,6 +66,10 @@ def _reference(runs: Runs) -> str:
     if math.isfinite(peak):
         length = f", above its rating for {minutes(over)}" if over > 0 else ""
         parts.append(f"the worst phase of the {machine(runs)} reaches {peak:.0f} % of its rating{length}")
+    if runs.binding is not None and runs.binding.peak == "line_peak_percent":
+        peak, over = runs.metric(label, runs.binding.peak), runs.metric(label, runs.binding.over)
+        length = f", above its rating for {minutes(over)}" if over > 0 else ""
+        parts.append(f"{runs.binding.words} binds at {peak:.0f} %{length}")
     low, high = (runs.metric(label, f"voltage_{end}_pu") for end in ("min", "max"))
     if math.isfinite(high):
         nominal_v, is_one_level = feeder.nominal_voltage_v, np.ptp(feeder.customer_nominal_v) == 0
@@ -77,24 +81,35 @@ def _reference(runs: Runs) -> str:
         above = f", some above {limit} for {minutes(long)}" if long > 0 else ""
         short = runs.metric(label, "undervoltage_min")
         below = f", some below their lower limit for {minutes(short)}" if short > 0 else ""
-        parts.append(f"homes see {seen}{above}{below}")
-    return f"{who}, {' and '.join(parts)}." if parts else ""
+        parts.append(f"homes see {seen}{_minutes(runs, label, is_one_level)}{above}{below}")
+    return f"{who}, {listed(parts)}." if parts else ""
+
+
+def _minutes(runs: Runs, label: str, is_one_level: bool) -> str:
+    """What steps hide of the voltages, where that is known and can be seen."""
+    low, high = (runs.metric(label, f"voltage_{end}_1min_pu") for end in ("min", "max"))
+    if not math.isfinite(low):
+        return ""
+    nominal_v = runs.reference.feeder.nominal_voltage_v
+    seen = f"{low * nominal_v:.0f} to {high * nominal_v:.0f} V" if is_one_level else f"{low:.3f} to {high:.3f} pu"
+    return f" ({seen} in steps of 1 min)"
 
 
 _EXTREMES = {
     "voltage_min_pu": "lowest voltage", "voltage_max_pu": "highest voltage", "vuf_max_percent": "voltage unbalance",
     "transformer_peak_percent": "transformer", "line_peak_percent": "line",
-    "neutral_current_max_a": "neutral current", "neutral_voltage_max_v": "voltage of the neutral",
+    "neutral_current_anywhere_max_a": "neutral current", "neutral_voltage_max_v": "voltage of the neutral",
 }  # fmt: skip
 
 
 def _places(runs: Runs) -> str:
     """Where and when the reference run is worst."""
-    run, said = runs.reference, []
-    for metric, place in worst_moments(run).items():
-        there = place.get("customer") or place.get("element") or f"bus {place['bus']}"
-        phase = f", phase {place['phase']}" if "phase" in place else ""
-        said.append(f"{_EXTREMES[metric]}: {there}{phase}, {clock(run, place['step'])}")
+    run = runs.reference
+    said = [
+        f"{_EXTREMES[metric]}: {place_words(place)}, {clock(run, place['step'])}"
+        for metric, place in runs.worst.get(runs.reference_label, {}).items()
+        if metric in _EXTREMES
+    ]
     return f"Worst places under {runs.reference_label}: {'; '.join(said)}." if said else ""
 
 

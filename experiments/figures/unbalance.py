@@ -101,16 +101,10 @@ def _over_time(axes: Axes, runs: Runs, label: str, side: Side) -> None:
 
 
 def _duration(axes: Axes, runs: Runs, side: Side) -> None:
-    whole = [label for label, run in runs if run.complete] or runs.labels  # part of a day has no share of the day
-    for label in whole:
-        ordered = np.sort(side.of_run[label])[::-1]
-        share = 100.0 * (np.arange(len(ordered)) + 0.5) / len(ordered)
-        axes.plot(share, ordered, color=runs.colour(label), linestyle=runs.dashes(label), label=label)
+    runs.duration(axes, side.of_run)
     if side.limit is not None:
         style.limit_line(axes, side.limit, f"{side.limit:g} %")
-    axes.set_xlim(0, 100)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("share of the time [%]")
     axes.set_ylabel(side.axis)
 
 

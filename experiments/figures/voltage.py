@@ -10,6 +10,7 @@ from cosim.contract import Feeder, Float
 from cosim.experiments.figures import style
 from cosim.experiments.figures.runs import NothingToDrawError, Runs, clock, edges_of
 from cosim.experiments.words import in_runs, minutes
+from cosim.measures import ten_minute_rms
 from cosim.trajectory import Trajectory
 
 
@@ -67,8 +68,9 @@ def _band(axes: Axes, run: Trajectory) -> None:
     low, high = customers_v(run).min(axis=1), customers_v(run).max(axis=1)
     upper, lower = limits_v(run.feeder)
     style.between(axes, times, low, high, "#56B4E9", alpha=0.45)
-    for edge_v, extreme, beyond in ((upper, high, high > upper), (lower, low, low < lower)):
-        style.between(axes, times, edge_v, extreme, style.BAD, where=style.hold(beyond), alpha=0.55)
+    for edge_v, beyond_v in ((upper, np.maximum(high, upper)), (lower, np.minimum(low, lower))):
+        if np.isfinite(edge_v):
+            style.between(axes, times, edge_v, beyond_v, style.BAD, alpha=0.55)
     style.steps(axes, times, np.median(customers_v(run), axis=1), style.PHASE_COLOURS[0])
     draw_limits(axes, run.feeder)
 
@@ -82,38 +84,76 @@ def _frame(panels: list[Axes], runs: Runs, margin: float) -> None:
 
 
 def draw_profile(runs: Runs) -> style.Drawing:
-    """Voltage against distance from the transformer: lines at the worst step, customers over the whole day."""
+    """Voltage against distance from the transformer when a customer's is lowest (left) and when it is highest."""
     feeder = runs.reference.feeder
     reach_m = max(feeder.distance_m.values(), default=0.0)
     if not reach_m > 0:
         raise NothingToDrawError("the feeder gives no line lengths, hence no distance from the transformer")
-    figure, (panels,) = runs.grid(runs.labels, 2.0, volts_label(feeder), timed=False)
-    for axes, (label, run) in zip(panels, runs, strict=True):
-        step, customer = worst_moment(run)
-        _profile(axes, run, step)
-        worst_v = customers_v(run)[step, customer]
-        summary = f"worst step {clock(run, step)}: {worst_v:.1f} V at {run.feeder.customers[customer]}"
-        style.panel_title(axes, label, summary, runs.stopped(label))
+    figure, (panels,) = style.sheet(style.Block(2 * len(runs), 2, 1.35))
+    for row, (label, run) in enumerate(runs):
+        for axes, highest in zip(panels[2 * row : 2 * row + 2], (False, True), strict=True):
+            step, customer = extreme_moment(run, highest=highest)
+            _profile(axes, run, step)
+            seen = f"{'highest' if highest else 'lowest'}, {clock(run, step)}: {customers_v(run)[step, customer]:.1f} V"
+            style.panel_title(axes, label, f"{seen} at {run.feeder.customers[customer]}", runs.stopped(label))
+        panels[2 * row].set_ylabel(volts_label(feeder))
     panels[0].set_xlim(-0.02 * reach_m, 1.02 * reach_m)
     _frame(panels, runs, 0.04)
-    for axes in panels[-style.columns_for(len(runs)) :]:
+    for axes in panels[-2:]:
         axes.set_xlabel("distance from the transformer [m]")
-    keys = [style.line_key(c, f"phase L{p}, worst step", marker="o", markersize=3.5) for p, c in _phases()]
-    keys.append(style.line_key("#999999", "customer's range over the day", linewidth=4, alpha=0.5))
-    upper_v, lower_v = limits_v(feeder)
-    inside = all(lower_v <= customers_v(run).min() and customers_v(run).max() <= upper_v for _, run in runs)
-    title = "Voltage along the feeder, phase by phase: " + (
-        "all homes stay inside the limits" if inside else "where it leaves its band"
-    )
+    keys = [style.line_key(c, f"phase L{p}", marker="o", markersize=3.5) for p, c in _phases()]
+    keys.append(style.line_key("#999999", "customer's range over all steps", linewidth=4, alpha=0.5))
     keys.append(style.line_key(style.LIMIT, "limit", linestyle="--"))
-    return style.finish(figure, title, style.CAPTIONS["voltage_profile"], keys)
+    return style.finish(figure, _profile_title(runs), style.CAPTIONS["voltage_profile"], keys)
 
 
-def worst_moment(run: Trajectory) -> tuple[int, int]:
-    """Step and customer farthest from nominal voltage."""
-    away = np.abs(customers_v(run) - run.feeder.nominal_voltage_v)
-    step, customer = np.unravel_index(int(away.argmax()), away.shape)
+def _profile_title(runs: Runs) -> str:
+    upper_v, lower_v = limits_v(runs.reference.feeder)
+    low = min(float(customers_v(run).min()) for _, run in runs)
+    high = max(float(customers_v(run).max()) for _, run in runs)
+    said = [f"rises to {high:.0f} V" + f" (limit {upper_v:.5g} V)" * (high > upper_v)]
+    said.append(f"falls to {low:.0f} V" + f" (limit {lower_v:.5g} V)" * (low < lower_v))
+    return f"Along the feeder, phase by phase, voltage {' and '.join(said)}"
+
+
+def extreme_moment(run: Trajectory, *, highest: bool) -> tuple[int, int]:
+    """Step and customer of the highest or the lowest voltage, of its own nominal."""
+    of_day = customers_v(run)
+    step, customer = np.unravel_index(int(of_day.argmax() if highest else of_day.argmin()), of_day.shape)
     return int(step), int(customer)
+
+
+def draw_distribution(runs: Runs) -> style.Drawing:
+    """Share of all customers' 10-minute voltages that lie below each voltage: lows, all, and highs."""
+    feeder = runs.reference.feeder
+    upper_v, lower_v = limits_v(feeder)
+    found = {label: np.sort(windows_v(run), axis=None) for label, run in runs if run.complete}
+    found = found or {label: np.sort(windows_v(run), axis=None) for label, run in runs}
+    figure, ((axes,),) = style.sheet(style.Block(1, 1, 3.0), header_in=0.65)
+    for label, ordered in found.items():
+        shares = np.linspace(0.0, 100.0, 1001)
+        volts = ordered[np.round(shares / 100.0 * (len(ordered) - 1)).astype(int)]
+        axes.step(volts, shares, color=runs.colour(label), linestyle=runs.dashes(label), label=label)
+    for value in filter(np.isfinite, (lower_v, upper_v)):
+        axes.axvline(value, color=style.LIMIT, linewidth=0.9, linestyle=(0, (5, 3)), zorder=1.5)
+        axes.annotate(f"{value:.5g} V", (value, 100), xytext=(3, -9), textcoords="offset points", fontsize=8)
+    axes.set_ylim(0, 100)
+    axes.set_xlabel(volts_label(feeder).replace("\n", " "))
+    axes.set_ylabel("values below [%]")
+    style.legend_above(axes)
+    beyond = {label: 100.0 * float(np.mean((v > upper_v) | (v < lower_v))) for label, v in found.items()}
+    most, least = max(beyond, key=lambda x: beyond[x]), min(beyond, key=lambda x: beyond[x])
+    title = f"Of all customers' 10-minute voltages {beyond[most]:.1f} % are outside the limits under {most}"
+    title += f", {beyond[least]:.1f} % under {least}" if beyond[least] < beyond[most] else ""
+    if not np.isfinite(upper_v):
+        title = f"10-minute voltages, at a level for which {feeder.standard.title} has no limits"
+    return style.finish(figure, title, style.CAPTIONS["voltage_distribution"])
+
+
+def windows_v(run: Trajectory) -> Float:
+    """Rms over 10 minutes of every customer's every phase, shape (window, terminal) [V], scaled as `customers_v`."""
+    nominal_v = run.feeder.customer_nominal_v[run.feeder.terminals[0]]
+    return ten_minute_rms(run.terminal_v * (run.feeder.nominal_voltage_v / nominal_v), run.step_min)
 
 
 def _profile(axes: Axes, run: Trajectory, step: int) -> None:

@@ -52,7 +52,7 @@ def _table(cells: dict[str, Any]) -> str:
 
 
 def _profiles(name: str, content: Content, verdict: Verdict = "refused", *words: str, file: str = "p.csv") -> Case:
-    scenario = BASE.replace("[[runs]]", f'[households]\nprofiles = "{file}"\n[[runs]]')
+    scenario = BASE.replace("[[runs]]", f'[households]\nprofiles = "{file}"\njoin = "draw"\n[[runs]]')
     return Case("profiles", name, ("check", "a.toml"), {"a.toml": scenario, file: content}, verdict, words or (file,))
 
 
@@ -105,6 +105,7 @@ def profiles() -> Iterator[Case]:
     }.items():
         rows = "".join(f"2026-01-15T{time},0.5\n" for time in times)
         yield _profiles(f"times {name}", f"time,h\n{rows}", "refused", "time")
+    yield from _joined()
     yield _profiles("times are years", "time,h\n2025,1\n2026,1\n2027,1\n", "refused", "time")
     frames: dict[str, tuple[dict[str, Any], bool]] = {
         "booleans": ({"b": _KW > 1}, False),
@@ -144,6 +145,47 @@ def profiles() -> Iterator[Case]:
     yield _profiles("a good file with a byte order mark", good.encode("utf-8-sig"), "accepted")
     yield _profiles("a good file with CRLF", good.replace("\n", "\r\n").encode(), "accepted")
     yield _profiles("a good file with blank lines", good + "\n\n", "accepted")
+
+
+def _joined() -> Iterator[Case]:
+    """Own homes and roofs by the names of the three customers."""
+
+    def case(name: str, table: str, key: str, content: Content, verdict: Verdict = "refused", *words: str) -> Case:
+        scenario = BASE.replace("[[runs]]", f"zone = 'Europe/London'\n[{table}]\n{key} = 'p.csv'\n[[runs]]")
+        return Case(
+            "profiles", name, ("check", "a.toml"), {"a.toml": scenario, "p.csv": content}, verdict, words or ("p.csv",)
+        )
+
+    def day(*names: str, begin: str = "2026-01-15T14:00Z", minutes: int = 15, rows: int = 16) -> str:
+        times = pd.date_range(begin, periods=rows, freq=f"{minutes}min").map(lambda time: time.isoformat())
+        return pd.DataFrame({"time": times, **dict.fromkeys(names, 0.5)}).to_csv(index=False)
+
+    homes = ("LOAD1", "load2", " Load3 ")
+    for table, names in (("households", homes), ("pv", homes[1:2])):
+        good: dict[str, str] = {
+            "by name": day(*names),
+            "numbered": day("h0", "h1", "h2"),
+            "a surplus": day(*names, "spare"),
+            "30 s": day(*names, minutes=1, rows=240).replace(":30+", ":30+"),
+            "an hour": day(*names, minutes=60, rows=5),
+            "local times": day(*names, begin="2026-01-15T14:00"),
+            "times of another zone": day(*names, begin="2026-01-15T16:00+03:00", rows=24),
+        }
+        for name, content in good.items():
+            yield case(f"{table} {name}", table, "profiles", content, "accepted")
+        bad: dict[str, tuple[Content, str]] = {
+            "names of nobody": (day("Smith", "Jones", "Lee"), "Smith"),
+            "one twice in other letters": (day(*names, names[0].swapcase()), "several columns"),
+            "numbered, two": (day("h0", "h2"), "h2"),
+            "another day": (day(*names, begin="2026-01-16T14:00Z"), "covers"),
+            "watts": (day(*names).replace(",0.5", ",450"), "watts"),
+            "semicolons": (day(*names).replace(",", ";"), "semicolons"),
+            "decimal commas": (day(*names).replace(",0.5", ',"0,5"'), "not a number"),
+            "days of a spreadsheet": (day(*names).replace("2026-01-15T14:00", "46037.5833"), "time"),
+            "a gap": (day(*names).replace("2026-01-15T15:00", "2026-01-15T15:05"), "time"),
+        }
+        for name, (content, word) in bad.items():
+            yield case(f"{table} {name}", table, "profiles", content, "refused", word)
 
 
 def _dated(hours: int) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,8 +15,11 @@ import numpy as np
 import pytest
 
 from cosim import controllers, run
-from cosim.contract import Controller, Forecast, Observation, Setpoints
+from cosim.contract import Controller, Exogenous, Forecast, Observation, Setpoints, Units
+from cosim.devices.battery import Battery
+from cosim.devices.heat_pump import HeatPump
 from cosim.guard import contents
+from cosim.measures.balance import judged
 from cosim.testing import STEPS, Examination, examine, make, small_day, small_place
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -122,3 +126,24 @@ def test_it_needs_no_engine(name: str) -> None:
     here.plan(Forecast("oracle", small_day()))
     expected = [here.decide(observation) for observation in observations]
     assert [contents(one, ("decision",)) for one in answered] == [contents(one, ("decision",)) for one in expected]
+
+
+@cache
+def with_devices() -> Exogenous:
+    """The small day in a frost, with heat pumps that weigh on the night, and batteries."""
+    rng, feeder = np.random.default_rng(6), small_place()
+    day = replace(small_day(), ambient_c=np.full(STEPS, -5.0))
+    heat = HeatPump.draw(feeder, day, rng, share=1.0, loss_kw_per_k=0.2, backup_kw=3.0)
+    stored = Battery.draw(feeder, day, rng, share=1.0, kwh=4.0, kw=2.0, efficiency=0.95, start_share=0.5)
+    return replace(day, devices={"heat_pump": Units(HeatPump, heat), "battery": Units(Battery, stored)})
+
+
+@every_controller
+def test_it_reckons_with_devices_that_it_does_not_command(name: str) -> None:
+    """Nothing breaks, energy closes, and who holds a limit sees the heat pumps in it."""
+    made = make(name, small_place(), **SMALL.get(name, {}))
+    done = judged(run(small_place(), with_devices(), made, engine="reduced", control_min=15.0))
+    assert done.complete
+    assert not done.invalid
+    if name in ("equal_share", "bilevel_caps"):
+        assert done.limit_percent.max() <= 100.0

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cosim import Behaviour, Trajectory, controllers, run
 from cosim.contract import Exogenous, Feeder, Setpoints
 from cosim.measures import scoreboard
+from cosim.measures.balance import valid
 from cosim.network import branch_losses_kw, terminal_currents
 
 Make = Callable[..., Any]
@@ -55,6 +56,7 @@ def test_power_balance_closes(two_bus: Feeder, busy_day: Make, seed: int, name: 
         trajectory.net_kw, trajectory.exogenous.demand_kw + trajectory.ev_kw - trajectory.pv_kw, atol=1e-12
     )
     assert scoreboard(trajectory)["balance_error_percent"] <= 0.1
+    assert valid(trajectory) is trajectory
 
 
 @law

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cosim import run
@@ -14,20 +15,33 @@ from cosim.contract import AS_61000, ESQCR, Decision, EvSessions, Setpoints
 from cosim.errors import PowerFlowError, RunStoppedError
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
-from cosim.experiments.figures import feeder_map, style, unbalance, voltage, write_figures
+from cosim.experiments.figures import (
+    devices,
+    feeder_map,
+    front,
+    homes,
+    loading,
+    promise,
+    style,
+    substation,
+    unbalance,
+    voltage,
+    write_figures,
+)
 from cosim.experiments.figures.charging import binding_homes, homes_with_cars
-from cosim.experiments.figures.runs import Runs
+from cosim.experiments.figures.runs import NothingToDrawError, Runs
 from cosim.experiments.figures.summary import paragraph
-from cosim.experiments.figures.voltage import worst_moment
+from cosim.experiments.figures.voltage import extreme_moment
 from cosim.experiments.metric_table import ABSENT
 from cosim.experiments.promise_table import promise_rows
 from cosim.experiments.report import rows
 from cosim.experiments.words import clock_text, minutes
-from cosim.measures import scoreboard
+from cosim.measures import scoreboard, worst_moments
 
 NAMES = {
-    "transformer_loading", "voltage_band", "voltage_profile", "unbalance", "charging", "caps", "photovoltaics",
-    "promise", "behaviour", "pareto_front", "feeder_map", "diversity",
+    "transformer_loading", "cable_loading", "substation", "devices", "voltage_band", "voltage_distribution",
+    "voltage_profile", "unbalance", "charging", "caps", "photovoltaics", "homes", "promise", "behaviour",
+    "pareto_front", "feeder_map", "cable_map", "diversity",
 }  # fmt: skip
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -110,7 +124,8 @@ def boards(runs):
 
 
 def shown(runs, metrics=None):
-    return Runs(runs, metrics or boards(runs), next(iter(runs.values())).exogenous)
+    worst = {label: worst_moments(trajectory) for label, trajectory in runs.items()}
+    return Runs(runs, metrics or boards(runs), next(iter(runs.values())).exogenous, worst)
 
 
 def test_all_figures_are_drawn(sunny, tmp_path):
@@ -149,7 +164,7 @@ def test_a_bare_feeder_has_no_map_no_profile_and_no_limit(sunny, tmp_path):
     only = {"planner": run(bare, day.exogenous.first(240), Planner(3), label="planner")}
     files = {file.name: file for file in write_figures(shown(only), tmp_path)}
     assert {name for name, file in files.items() if file.path is None} == {
-        "transformer_loading", "voltage_profile", "promise", "behaviour", "feeder_map"
+        "transformer_loading", "substation", "voltage_profile", "promise", "behaviour", "feeder_map", "cable_map"
     }  # fmt: skip
     assert files["feeder_map"].caption == "the feeder gives no coordinates."
 
@@ -209,10 +224,60 @@ def test_summary_names_troubles_cures_and_stopped_runs(sunny):
 def test_which_homes_moments_and_orders_are_chosen(sunny):
     _, runs = sunny
     planner = runs["planner"]
-    step, customer = worst_moment(planner)
-    away = np.abs(planner.voltage_v - 230.0)
-    assert away[step, customer] == away.max()
+    assert planner.voltage_v[extreme_moment(planner, highest=True)] == planner.voltage_v.max()
+    assert planner.voltage_v[extreme_moment(planner, highest=False)] == planner.voltage_v.min()
     assert binding_homes(runs["none"]).size == 0
+
+
+def test_a_line_that_binds_is_named_where_the_transformer_is_shown(sunny):
+    _, runs = sunny
+    metrics = boards(runs)
+    metrics["none"].update(transformer_peak_percent=90.0, line_peak_percent=120.0, line_overload_min=15.0)
+    line = worst_moments(runs["none"])["line_peak_percent"]["element"]
+    assert f"line {line} binds first: 120 %" in loading.draw(shown(runs, metrics)).title
+    assert f"line {line} binds at 120 %, above its rating for 15 min" in " ".join(paragraph(shown(runs, metrics)))
+    metrics["none"]["transformer_peak_percent"] = 130.0
+    assert "binds" not in loading.draw(shown(runs, metrics)).title
+
+
+def test_powers_of_devices_sum_to_what_the_meters_see(sunny):
+    _, runs = sunny
+    none = runs["none"]
+    assert set(devices.powers_kw(none)) == {"household", "cars", "sun"}
+    assert sum(devices.powers_kw(none).values()) == pytest.approx(none.net_kw.sum(axis=1), abs=1e-9)
+    with_battery = replace(none)
+    battery_kw = np.full_like(none.net_kw, -0.5)
+    object.__setattr__(with_battery, "channels", {"battery_kw": battery_kw, "battery_soc_kwh": battery_kw})
+    found = devices.powers_kw(with_battery)
+    assert found["battery"] == pytest.approx(-1.5)
+    assert set(found) == {"household", "cars", "sun", "battery"}
+    assert "battery" in {
+        text.get_text() for text in devices.draw(shown({"none": with_battery})).figure.legends[0].texts
+    }
+
+
+def test_bills_distributions_and_kept_promises(sunny):
+    _, runs = sunny
+    board = boards(runs)
+    assert homes.home_bills_eur(runs["planner"]).sum() == pytest.approx(board["planner"]["cost_eur"])
+    assert homes.cut_percent(runs["planner"]).max() == pytest.approx(board["planner"]["pv_curtailed_max_home_percent"])
+    windows = voltage.windows_v(runs["none"])
+    assert windows.shape == (runs["none"].steps // 2, runs["none"].terminal_v.shape[1])
+    assert np.all(windows <= runs["none"].terminal_v.max(axis=0) + 1e-9)
+    only = {"planner": replace(runs["planner"], planned_kva=np.abs(substation.power_kva(runs["planner"])))}
+    with pytest.raises(NothingToDrawError, match=r"every promise is kept to 0\.0 kVA"):
+        promise.draw(shown(only))
+
+
+def test_fronts_are_shown_in_amperes_and_kilowatt_hours(sunny):
+    _, runs = sunny
+    table = pd.DataFrame({"step": 0, "point": [0, 1], "chosen": [True, False], "unbalance_current": [9.0, 16.0],
+                          "pv_curtailment": [4.0, 0.0]})  # fmt: skip
+    run_of_front = replace(runs["none"], artifacts={"front": table}, control_min=30.0)
+    roofs = np.count_nonzero(runs["none"].exogenous.pv_available_kw[:6].any(axis=0))
+    (found,) = front.fronts_of(run_of_front)
+    assert found.points.tolist() == [[3.0, pytest.approx(2.0 * roofs**0.5 * 0.5)], [4.0, 0.0]]
+    assert [front.axis_name(name) for name in found.names] == ["unbalance current [A]", "PV curtailment [kWh]"]
 
 
 def test_homes_are_ordered_by_arrival(sunny):

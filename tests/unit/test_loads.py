@@ -20,6 +20,7 @@ from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError, UnsupportedError
 from cosim.feeders.draw import feeder_demand
 from cosim.measures import scoreboard
+from cosim.measures.balance import served_error
 from cosim.opendss import OpenDssEngine
 from cosim.plant import Plant
 from cosim.reduced import ReducedNetwork
@@ -93,6 +94,7 @@ def solved(feeder: Feeder, make_day: Make, engine: str = "opendss", **day: Any) 
     trajectory = run(feeder, make_day(feeder, 2, **rated | day), NoControl(feeder), control_min=5, engine=engine)
     assert not trajectory.degraded.any()
     assert scoreboard(trajectory)["balance_error_percent"] < 1e-3
+    assert served_error(trajectory)[0].max() < 1e-4
     return trajectory
 
 

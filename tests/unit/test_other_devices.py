@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.integrate import solve_ivp
 
-from cosim import Setpoints
+from cosim import Setpoints, load
 from cosim.contract import Units
 from cosim.controllers.rules.dimming import Dimming
 from cosim.devices.battery import Batteries, Battery
@@ -249,6 +249,71 @@ def test_a_kind_of_ones_own_is_one_file_and_one_line(tmp_path, cosim, monkeypatc
     assert code == 2
     assert "my_pump.py" in err
     assert "unexpected keyword argument 'shares'" in err
+
+
+OWN = """
+name = "own"
+feeder = "two_bus"
+start = 2026-01-15T06:00:00
+horizon_h = 2
+[battery]
+units = "batteries.csv"
+[heat_pump]
+units = "pumps.csv"
+water = "water.csv"
+[weather]
+outdoor_c = "outdoor.csv"
+[[runs]]
+controller = "none"
+"""
+
+
+def test_own_units_water_and_weather_are_joined_by_name(tmp_path):
+    (tmp_path / "batteries.csv").write_text("customer,capacity_kwh,power_kw,start_share\nload3,10,4,0.5\nload1,5,2,1\n")
+    (tmp_path / "pumps.csv").write_text("customer,compressor_kw,wanted_c\nload2,2.5,22\n")
+    (tmp_path / "water.csv").write_text("load2,load1\n" + "0.5,9\n" * 1440)
+    hours = pd.date_range("2026-01-15T00:00", periods=24, freq="h")
+    pd.DataFrame({"time": hours, "air": 10.0 - 0.5 * np.arange(24.0)}).to_csv(tmp_path / "outdoor.csv", index=False)
+    (tmp_path / "own.toml").write_text(OWN)
+    day = load(tmp_path / "own.toml")
+    names = [name.lower() for name in day.feeder.customers]
+    rows = [names.index(f"load{number}") for number in (1, 2, 3)]
+    stored, pumps = (day.exogenous.devices[name].data for name in ("battery", "heat_pump"))
+    np.testing.assert_allclose(stored.capacity_kwh[rows], [5.0, 0.0, 10.0])
+    np.testing.assert_allclose(stored.start_kwh[rows], [5.0, 0.0, 5.0])
+    np.testing.assert_allclose(pumps.compressor_kw[rows], [0.0, 2.5, 0.0])
+    assert pumps.wanted_c[12, rows[1]] == 22.0
+    np.testing.assert_allclose(pumps.water_kw[:, rows].mean(axis=0), [0.0, 0.5, 0.0])
+    np.testing.assert_allclose(day.exogenous.ambient_c[[0, 59, 60]], [7.0, 7.0, 6.5])
+    run = day.run("none", engine="reduced")
+    assert run.metrics["balance_error_max_percent"] < 0.1
+    assert {"battery/batteries.csv", "heat_pump/pumps.csv", "weather/outdoor.csv"} <= set(day.inputs_sha256)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("batteries.csv", "customer,capacity_kwh\nload1,5\n", "power_kw: column is missing"),
+        ("batteries.csv", "customer,capacity_kwh,power_kw\nload1,-5,1\n", "capacity_kwh"),
+        ("pumps.csv", "customer,compressor_kw,kw\nload1,2,1\n", "unknown column"),
+        ("water.csv", "load1\n" + "500\n" * 1440, "water"),
+        ("outdoor.csv", "time,air\n2026-01-14T00:00,1\n2026-01-14T01:00,1\n", "not 2026-01-15 06:00:00"),
+    ],
+)
+def test_bad_own_files_of_devices_are_named(tmp_path, cosim, file, text, said):
+    files = {
+        "batteries.csv": "customer,capacity_kwh,power_kw\nload3,10,4\n",
+        "pumps.csv": "customer,compressor_kw\nload2,2.5\n",
+        "water.csv": "load2\n" + "0.5\n" * 1440,
+        "outdoor.csv": "air\n" + "1\n" * 1440,
+    } | {file: text}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    (tmp_path / "own.toml").write_text(OWN)
+    code, _, err = cosim("check", str(tmp_path / "own.toml"))
+    assert code == 2
+    assert file in err
+    assert said in err
 
 
 @pytest.mark.parametrize(

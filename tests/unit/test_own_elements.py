@@ -17,6 +17,7 @@ from cosim import feeders
 from cosim.contract import BaseController, Feeder, Observation, Setpoints
 from cosim.errors import InputError, UnsupportedError
 from cosim.experiments.day import Run
+from cosim.measures.balance import served_error
 from cosim.stepper import make_engine
 
 HEAD = """Clear
@@ -148,6 +149,7 @@ def test_own_sources_follow_their_shapes_as_in_plain_opendss(made: Made, step_mi
         assert -sum(dss.CktElement.Powers()[::2]) == pytest.approx(source_kw(run)[step], abs=1e-4)
     assert np.ptp(fed_kw[:, names.index("Storage.MOVING")]) > 1.0
     assert run.metrics["balance_error_percent"] < 1e-3
+    assert run.metrics["balance_error_max_percent"] < 1e-4
     assert not run.trajectory.degraded.any()
     again = run.day.run("none").trajectory
     np.testing.assert_allclose(again.others_kw, fed_kw, atol=1e-6)
@@ -222,6 +224,8 @@ def test_taps_and_capacitors_move_as_in_plain_opendss_at_every_step(made: Made, 
         np.testing.assert_allclose(trajectory.limit_percent[step, at_ltc], 100.0 * np.abs(into_a) / rated_a, rtol=1e-5)
     assert run.metrics["tap_changes"] == len(log) > 20
     assert run.metrics["balance_error_percent"] < 0.01
+    assert run.metrics["balance_error_max_percent"] < 1e-3
+    assert served_error(trajectory)[0].max() < 1e-3  # at homes behind all that moved
     assert not trajectory.degraded.any()
     assert run.day.run("none").trajectory.switchings == trajectory.switchings
 

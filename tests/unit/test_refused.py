@@ -192,7 +192,11 @@ def test_every_remedy_says_what_to_write(tmp_path: Path) -> None:
         ("feeder", "two_bus", 'write text in quotes: feeder = "two_bus"'),
         ("pv.share", "60", "write a number from 0 to 1, for example share = 0.34; for 60 % write 0.6"),
         ("pv.cloud", '"cloudy"', 'did you mean cloud = "partly_cloudy"? (one of clear, overcast, partly_cloudy)'),
-        ("pv", '"clear"', "write [pv] and below it its keys: share, kwp, cloud, from_file"),
+        (
+            "pv",
+            '"clear"',
+            "write [pv] and below it its keys: share, kwp, cloud, profiles, profiles_step_min, inverters, from_file",
+        ),
         ("kwp", "4", "write it below [pv]"),
         ("pv.feeder", '"two_bus"', "write it above the first [table]"),
         ("grid.transformer", "{}", "add kva = 50"),

@@ -19,7 +19,7 @@ from cosim.experiments.manifest import make_manifest
 from cosim.experiments.metric_table import metric_of
 from cosim.experiments.report import assumptions, degradations, write_report
 from cosim.experiments.results import Results
-from cosim.measures import scoreboard
+from cosim.measures import scoreboard, worst_moments
 
 OUTSIDE = re.compile(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//|url\(|@import|<script""", re.IGNORECASE)
 VOID = {"meta", "img", "br", "hr", "link", "input", "wbr"}
@@ -67,13 +67,14 @@ def page(day, folder, runs=None, extra=(), manifest_changes=None):
     composition, whole = day
     runs = whole if runs is None else runs
     metrics = {label: scoreboard(trajectory) for label, trajectory in runs.items()}
-    shown = Runs(runs, metrics, composition.exogenous)
+    worst = {label: worst_moments(trajectory) for label, trajectory in runs.items()}
+    shown = Runs(runs, metrics, composition.exogenous, worst)
     figures = write_figures(shown, folder / "figures")
     manifest = make_manifest(composition, runs, "opendss", composition.inputs_sha256, None, {}) | (
         manifest_changes or {}
     )
     told = replace(composition, warnings=(*composition.warnings, *extra))
-    kept = {label: RunResult(trajectory, metrics[label]) for label, trajectory in runs.items()}
+    kept = {label: RunResult(trajectory, metrics[label], worst=worst[label]) for label, trajectory in runs.items()}
     file = write_report(Results(folder, told, "opendss", {}, kept), shown, manifest, figures, ())
     content = file.read_text(encoding="utf-8")
     parsed = Page()

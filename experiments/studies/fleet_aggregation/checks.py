@@ -18,6 +18,7 @@ from cosim.controllers.aggregation.fit import FitOptions, fit_factors
 from cosim.controllers.aggregation.programme import StoreLp
 from cosim.controllers.solver import Limits
 from cosim.experiments.studies.fleet_aggregation.data import small_case
+from cosim.measures.balance import valid
 
 SEED, CARS, HOURS, MAPS_H = 3, 6, 24, (24, 12, 6)
 STOP = Limits(gap=1e-3, nodes=20_000)
@@ -85,7 +86,7 @@ def run_day(seed: int) -> dict[str, Kept]:
     for name, options in RUNS.items():
         controller = controllers.make("aggregator", day.feeder, seed=seed, **options)
         assert isinstance(controller, Aggregator)  # noqa: S101 - the registry says so
-        trajectory = run(day.feeder, day.exogenous, controller)
+        trajectory = valid(run(day.feeder, day.exogenous, controller))
         promise = controller.promise_kw
         delivered = trajectory.ev_kw.sum(axis=1).reshape(len(promise), -1).mean(axis=1)
         step_h, error = 24.0 / len(promise), delivered - promise

@@ -21,6 +21,7 @@ from cosim.experiments.studies.rephase.moves import PHASES, Move, Rephasing, wit
 from cosim.experiments.studies.rephase.search import Choice, Quadratic, best_moves
 from cosim.experiments.unbalance_tables import Unbalance, analyse, describe, write_unbalance
 from cosim.measures import neutral_current_a, scoreboard, unbalance_current_a2
+from cosim.measures.balance import valid
 
 SHOWN = (
     "unbalance_current_mean_a2", "neutral_current_p95_a", "i2_p95_a", "vuf_p95_percent", "vuf_max_percent",
@@ -54,7 +55,7 @@ class Rephase(Study[RephaseConfig, RephaseResult]):
         day = load(config.scenario, seed=config.seed)
         item = only(day.scenario, config.controller, "--controller").runs[0]
         progress("Running the day")
-        before = day.run_spec(item).trajectory
+        before = valid(day.run_spec(item).trajectory)
         progress("Comparing moves")
         loads = Rephasing(before)
         quadratic = Quadratic(*loads.linear())
@@ -62,7 +63,7 @@ class Rephase(Study[RephaseConfig, RephaseResult]):
         moves = [loads.moves[row] for row in choice.moves]
         moved = replace(day, feeder=with_connections(day.feeder, [move.connection for move in moves]))
         progress("Running the day with the moves")
-        days = {"before": before, "after": moved.run_spec(item).trajectory}
+        days = {"before": before, "after": valid(moved.run_spec(item).trajectory)}
         cases: Cases = {label: _metrics(run) for label, run in days.items()}
         listed = pd.DataFrame(
             [(move.customer, move.connection.bus, move.from_phase, move.to_phase) for move in moves],

@@ -23,6 +23,7 @@ from cosim.experiments.studies.station_pricing.config import WHERE, PricingConfi
 from cosim.experiments.studies.station_pricing.data import PricingData, stream
 from cosim.feeders.draw import DaySpec, draw_day
 from cosim.measures import scoreboard
+from cosim.measures.balance import valid
 
 START, HOURS, STEP_MIN = datetime(2026, 5, 15, 12), 24, 5
 LEAVES_MIN = (300.0, 420.0)  # 17 to 19 h
@@ -98,8 +99,8 @@ def charge(
             except InputError as error:
                 warnings.append(f"{controller} does not run on this feeder: {error}")
                 continue
-            trajectory = run(site.feeder, exogenous, made, step_min=STEP_MIN, behaviour=Behaviour("immediate"))
-            measured = scoreboard(trajectory)
+            ran = run(site.feeder, exogenous, made, step_min=STEP_MIN, behaviour=Behaviour("immediate"))
+            measured = scoreboard(valid(ran))
             cases[f"loop_{name}_{controller}"] = {
                 "price_vector": name, "controller": controller, "prices": prices, "buses": site.buses,
                 "drivers": answer.served, "income_eur": leader.earned_eur(answer), "drivers_by_station": at_place[name],
