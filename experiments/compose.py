@@ -21,7 +21,7 @@ from cosim.feeders.find import OF_THE_FEEDER, household_sets
 from cosim.feeders.find import tariffs as shipped_tariffs
 from cosim.feeders.households import read_profiles
 from cosim.feeders.prices import PRICE, VOLTAGE, Tariff
-from cosim.feeders.profiles import PV
+from cosim.feeders.roofs import PV
 from cosim.feeders.series import Series, read_series
 from cosim.measures.own import find_own
 

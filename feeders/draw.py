@@ -15,7 +15,8 @@ from cosim.feeders.find import OF_THE_FEEDER, Join, household_sets
 from cosim.feeders.households import draw_columns, draw_households
 from cosim.feeders.join import Told, by_customer, unheard
 from cosim.feeders.prices import Tariff, own_source_pu, power_factors, source_pu, tariff_eur_per_kwh, who_has_which
-from cosim.feeders.profiles import PvFleet, ambient_temperature_c, draw_pv, read_pv
+from cosim.feeders.profiles import PvFleet, ambient_temperature_c, draw_pv
+from cosim.feeders.roofs import read_pv
 from cosim.feeders.series import DAY_MIN, Series
 from cosim.feeders.sessions import draw_sessions, read_sessions
 

@@ -42,6 +42,7 @@ def test_files_that_the_readme_names_are_there():
 
 ROWS = {
     "worst phase of the transformer, peak [%]": "transformer_peak_percent",
+    "worst line, peak [%]": "line_peak_percent",
     "minutes of overload": "transformer_overload_min",
     "minutes above 253 V": "overvoltage_min",
     "VUF, 95 % [%]": "vuf_p95_percent",

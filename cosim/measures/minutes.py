@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from cosim.contract import Exogenous, Int, Predictor
-from cosim.measures._arrays import Float
+from cosim.measures._arrays import Float, ratio
 from cosim.threads import ONE_THREAD
 from cosim.trajectory import Trajectory
 
 _BATCH_STEPS = 288
 _MOST_STEPS = 7 * _BATCH_STEPS
-_NO_DETAIL_KW = 1e-9
+_NO_DETAIL = 1e-9
 
 
 @ONE_THREAD
@@ -39,33 +39,33 @@ def minute_extremes(run: Trajectory, minutes: Exogenous, network: Predictor) -> 
         power flow. Empty where the profiles hold no more than the steps do: of one length, or constant within them.
     """
     parts = round(run.step_min / minutes.step_min)
-    if parts <= 1 or minutes.steps < parts * run.steps:
-        return {}
-    inside = {name: _deviation(getattr(minutes, name), run.steps, parts) for name in ("demand_kw", "demand_kvar")}
-    used = np.divide(
-        run.pv_kw, run.exogenous.pv_available_kw, out=np.zeros_like(run.pv_kw), where=run.exogenous.pv_available_kw > 0
-    )
-    inside["pv_kw"] = _deviation(minutes.pv_available_kw, run.steps, parts) * used[:, None]
-    if not any((np.abs(part) > _NO_DETAIL_KW).any() for part in inside.values()):
-        return {}
-    port_nominal_v = run.feeder.port_nominal_v
-    source_pu = minutes.source_pu[: parts * run.steps].reshape(run.steps, parts)
-    lowest, highest = np.inf, -np.inf
     replayed = _steps_to_replay(run)
+    if parts <= 1 or minutes.steps < parts * run.steps or not len(replayed):
+        return {}
+    of_minute = {
+        name: getattr(minutes, name)[: parts * run.steps].reshape(run.steps, parts, -1)
+        for name in ("demand_kw", "demand_kvar", "pv_available_kw", "source_pu")
+    }
+    port_nominal_v, customers = run.feeder.port_nominal_v, len(run.feeder.customers)
+    lowest, highest, is_finer = np.inf, -np.inf, False
     for some in np.array_split(replayed, -(-len(replayed) // _BATCH_STEPS)):
-        net_kw = run.net_kw[some, None] + inside["demand_kw"][some] - inside["pv_kw"][some]
-        net_kvar = run.net_kvar[some, None] + inside["demand_kvar"][some]
-        customers = net_kw.shape[-1]
+        source_pu = of_minute["source_pu"][some]
+        finer = [_deviation(values[some]) for values in of_minute.values()]
+        is_finer |= any((np.abs(part) > _NO_DETAIL).any() for part in finer)
+        demand_kw, demand_kvar, sun_kw, _ = finer
+        used = ratio(run.pv_kw[some], run.exogenous.pv_available_kw[some])[:, None]  # nan where there is no sun
+        net_kw = run.net_kw[some, None] + demand_kw - np.where(np.isfinite(used), sun_kw * used, 0.0)
+        net_kvar = run.net_kvar[some, None] + demand_kvar
         loads = net_kw.reshape(-1, customers), net_kvar.reshape(-1, customers)
-        found = network.predict(*loads, source_pu[some].reshape(-1))
-        pu = np.abs(found.voltage_v) / port_nominal_v
+        pu = np.abs(network.predict(*loads, source_pu.reshape(-1)).voltage_v) / port_nominal_v
         lowest, highest = np.minimum(lowest, pu.min()), np.maximum(highest, pu.max())
+    if not is_finer:
+        return {}
     return {"voltage_min_1min_pu": float(lowest), "voltage_max_1min_pu": float(highest)}
 
 
-def _deviation(values: Float, steps: int, parts: int) -> Float:
+def _deviation(by_step: Float) -> Float:
     """How far a quantity is from the mean of its step, shape (step, part, customer)."""
-    by_step = values[: steps * parts].reshape(steps, parts, -1)
     return np.asarray(by_step - by_step.mean(axis=1, keepdims=True))
 
 

@@ -67,10 +67,10 @@ def _strips(axes: Axes, runs: Runs, values: Mapping[str, Float]) -> None:
 
 def _title(runs: Runs, bills: Mapping[str, Float], cut: Mapping[str, Float]) -> str:
     low, middle, high = np.round(np.percentile(bills[runs.reference_label], _SPREAD), 2) + 0.0  # no minus before a zero
-    title = f"Under {runs.reference_label} the median home pays {middle:.2f} EUR"
+    title = f"The median bill under {runs.reference_label} is {middle:.2f} EUR"
     title = f"{title} (80 % of homes {low:.2f} to {high:.2f})".replace("-", "−")
     if not cut:
         return title
     most = max(cut, key=lambda label: float(cut[label].max()))
     hit = int((cut[most] > 1.0).sum())
-    return f"{title}; {most} curtails {hit} of {len(cut[most])} roofs, one by {cut[most].max():.0f} %"
+    return f"{title}; {most} curtails {hit} of {len(cut[most])} roofs, by up to {cut[most].max():.0f} %"

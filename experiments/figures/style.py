@@ -44,6 +44,7 @@ CAPTIONS = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(enc
 _EPOCH = datetime(1970, 1, 1)
 _LEFT_IN, _RIGHT_IN, _BOTTOM_IN, _HEADER_IN = 0.75, 0.75, 0.5, 0.88
 _KEY_IN, _LETTER_IN, _SMALL = 0.48, 0.07, 0.75  # a legend's entry without its text, a letter, both in small print
+_TITLE_LETTERS = 105
 _ROW_GAP_IN, _COLUMN_GAP_IN, _BLOCK_GAP_IN = 0.36, 0.75, 0.95
 _RC: dict[Any, Any] = {
     "font.size": 9.0, "axes.titlesize": 9.0, "axes.labelsize": 9.0, "legend.fontsize": 9.0,
@@ -177,7 +178,8 @@ def heading(figure: Figure, title: str, handles: Sequence[Artist] = ()) -> None:
     """Write the title at the top left, and the legend in one or two lines below it, outside the data."""
     height_in = figure.get_figheight()
     left = _LEFT_IN / WIDTH_IN
-    figure.text(left, 1 - 0.12 / height_in, title, ha="left", va="top", fontsize=12, fontweight="bold")
+    size = min(12.0, 12.0 * _TITLE_LETTERS / max(len(title), 1))  # a title of many names still ends on the sheet
+    figure.text(left, 1 - 0.12 / height_in, title, ha="left", va="top", fontsize=size, fontweight="bold")
     if handles:
         figure.legend(
             handles=list(handles), loc="upper left", bbox_to_anchor=(left, 1 - 0.38 / height_in), ncols=len(handles),

@@ -12,6 +12,7 @@ import pytest
 from cosim.errors import InputError
 from cosim.experiments.compose import compose
 from cosim.experiments.day import Day
+from cosim.experiments.report import assumptions
 from cosim.experiments.scenario import parse
 from cosim.feeders.join import join_columns, read_customer_table, rows_of
 
@@ -140,6 +141,9 @@ def test_homes_and_roofs_of_a_scenario_are_joined_by_name_on_the_clock_of_the_zo
         "2 of 3 customers have no column (LOAD1, LOAD3): each has no roof plant",
     ]
     assert {"profiles/h.csv", "pv/pv.csv", "pv/i.csv"} <= made.inputs_sha256.keys()
+    told = " ".join(assumptions(made, "opendss"))
+    assert "that of Europe/London" in told
+    assert "inverters are rated as in a table of their own" in told
     assert day(tmp_path, pv={"profiles": "pv.csv"}).exogenous.inverter_kva.tolist() == [0, 4, 0]
     (tmp_path / "i.csv").write_text("customer,inverter_kva\nLOAD2,3\n")
     with pytest.raises(InputError, match="LOAD2: gives up to 4 kW, its inverter 3 kVA"):

@@ -56,6 +56,16 @@ def test_what_the_regulation_allows(kva: float, tier: int, load_w: float, no_loa
     assert (load * kva * 10, no_load * kva * 10) == pytest.approx((load_w, no_load_w))
 
 
+def test_the_table_keeps_its_own_rule() -> None:
+    """Every machine loses more than a smaller one, of tier 2 less than of tier 1, and the iron of tier 2 10 % less."""
+    ratings = (25, 50, 100, 160, 250, 315, 400, 500, 630, 800, 1000, 1250, 1600, 2000, 2500, 3150)
+    by_tier = np.array([[tier_losses_percent(kva, tier) for kva in ratings] for tier in (1, 2)], dtype=float)
+    watts = 10.0 * by_tier * np.array(ratings)[:, None]
+    assert (np.diff(watts, axis=1) > 0.0).all()
+    assert (watts[0] > watts[1]).all()
+    np.testing.assert_allclose(watts[1, :, 1], 0.9 * watts[0, :, 1], atol=0.5)
+
+
 def test_what_the_regulation_does_not_say() -> None:
     assert tier_losses_percent(3151, 2) is None
 
