@@ -11,7 +11,8 @@ from cosim.contract import Float
 from cosim.experiments.figures import style
 from cosim.experiments.figures.generation import NOTICEABLE_KWH, lost_kwh
 from cosim.experiments.figures.runs import Runs
-from cosim.measures import bills_eur, energy_kwh
+from cosim.measures import energy_kwh
+from cosim.measures.derived import home_bills_eur
 from cosim.trajectory import Trajectory
 
 _SPREAD = (10.0, 50.0, 90.0)
@@ -38,11 +39,6 @@ def draw(runs: Runs) -> style.Drawing:
         style.line_key("black", "10 to 90 % of homes", linewidth=2.5, alpha=0.55),
     ]
     return style.finish(figure, _title(runs, bills, cut if is_cut else {}), style.CAPTIONS["homes"], keys)
-
-
-def home_bills_eur(run: Trajectory) -> Float:
-    """What every home pays in a run, shape (customer,) [EUR]."""
-    return bills_eur(run.net_kw, run.exogenous.tariff_eur_per_kwh, run.step_min)
 
 
 def cut_percent(run: Trajectory) -> Float:

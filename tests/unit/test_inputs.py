@@ -157,7 +157,7 @@ def test_every_home_pays_its_own_tariff(tmp_path: Path) -> None:
     drawn = np.maximum(run.trajectory.net_kw, 0.0).sum(axis=0) / 12.0
     fed_in = np.minimum(run.trajectory.net_kw, 0.0).sum() / 12.0
     assert run.metrics["cost_eur"] == pytest.approx(float(drawn @ prices[0]) + 0.1 * fed_in)
-    assert [name for name in day.inputs_sha256 if name.startswith("inputs/")] == ["inputs/dear.csv"]
+    assert [name for name in day.inputs_sha256 if name.endswith("/dear.csv")] == ["tariff_shares/dear.csv"]
     told = make(tariff_shares={"three_band": 0.5}, runs=[{"controller": "aggregator"}, {"controller": "even"}]).warnings
     assert [one for one in told if one.startswith("aggregator reckons with the price of 'three_band'")]
 
