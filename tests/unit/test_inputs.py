@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import linprog
 
@@ -19,6 +20,7 @@ from cosim.devices import EvFleet
 from cosim.errors import InputError
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
+from cosim.experiments.studies.sensitivity import study as sensitivity
 from cosim.feeders.prices import power_factors, source_pu, tariff_eur_per_kwh, who_has_which
 from cosim.households import Behaviour, Households
 from cosim.measures import bills_eur
@@ -347,3 +349,20 @@ def test_the_default_world_is_as_it_was() -> None:
     one, other = (each.run("none", engine="reduced").trajectory for each in (day, neutral))
     assert np.array_equal(one.node_v, other.node_v)
     assert replace(day.exogenous).export_eur_per_kwh == 0.05
+
+
+# the study
+
+
+def test_the_study_moves_each_input_alone() -> None:
+    day = parse()
+    for name, keys in sensitivity.INPUTS.items():
+        moved = sensitivity.changed(day, keys)
+        assert moved != day, name
+        others = {key: value for key, value in moved.model_dump().items() if key not in keys}
+        assert others == {key: value for key, value in day.model_dump().items() if key not in keys}
+    columns = ["input", "controller", "seed", *sensitivity.MEASURES]
+    base = [[sensitivity.AS_IT_IS, "none", seed, 10.0 * seed, 1.0, 2.0, 3.0, 4.0] for seed in (1, 2)]
+    moved_rows = [["late", "none", seed, 12.0 * seed, 1.0, 1.0, 3.0, 4.5] for seed in (1, 2)]
+    found = sensitivity.effects(pd.DataFrame(base + moved_rows, columns=columns))
+    assert found[list(sensitivity.MEASURES)].to_numpy().tolist() == [[2.0, 0, -1.0, 0, 0.5], [4.0, 0, -1.0, 0, 0.5]]

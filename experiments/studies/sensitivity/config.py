@@ -18,9 +18,7 @@ class SensitivityConfig(StudyConfig):
     """Which day, under which controllers, and how many draws of it."""
 
     scenario: Annotated[str, typer.Option(help="Path or shipped name.")] = DEFAULT
-    controllers: Annotated[str, typer.Option(help="Comma between them; the first is drawn in full.")] = (
-        "none,equal_share"
-    )
+    controllers: Annotated[str, typer.Option(help="Comma between them.")] = "none,dimming,even"
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Draws: the scenario's seed and those after.")] = 3
     engine: Annotated[str, typer.Option(help="opendss or reduced.")] = "reduced"
 
