@@ -306,6 +306,7 @@ NIGHT = {"eur_per_kwh": 0.1}
         ({"grid": {"source_profile": "nothing.csv"}}, "grid.source_profile"),
         ({"households": {"responses": {"cheapest": 0.5}}}, "households.responses"),
         ({"households": {"responses": {"sometimes": 1.0}}}, "households.responses.sometimes"),
+        ({"households": {"response": "paced", "responses": {"cheapest": 1.0}}}, "households.responses"),
         ({"households": {"start_delay_s": -1.0}}, "households.start_delay_s"),
         ({"households": {"power_factors": "nothing.csv"}}, "households.power_factors"),
         ({"households": {"power_factor_sd": 2.0}}, "households.power_factor_sd"),
