@@ -84,11 +84,11 @@ class Households:
         self._room_kw = fleet.room_kw
         self._announced: Float | None = None
         self._step = -1
-        self._asked_kw = self._wanted_kw = self._later_kw = self._below_export_kw = np.zeros(customers)
+        self._asked_kw = self._wanted_kw = np.zeros(customers)
         self._asked_at_once = self._at_once
         # who charges, which car, and since when [min]: at the end of the step before, and of the present one
         self._before = self._present = (np.zeros(customers, bool), np.full(customers, -1), np.zeros(customers))
-        self._sun_room_kw = self._room_of_sun()
+        self._look_for_sun()
 
     def begin(self, step: int, setpoints: Setpoints) -> None:
         """Look at the hours that are still to come.
@@ -104,17 +104,12 @@ class Households:
             self._asked_kw = wanted
             return
         self._listen(setpoints)
-        price, now = self._price[step + 1 :], self._price[step]
-        same_car = self.fleet.stays.session[step + 1 :] == self.fleet.stays.session[step]
-        cheaper = price < now - _SAME_PRICE
+        cheaper = self._price[step + 1 :] < self._price[step] - _SAME_PRICE
         asked = wanted
         if cheaper.any():
-            self._later_kw = (self._room_kw[step + 1 :] * (same_car & cheaper)).sum(axis=0)
-            asked = (wanted - self._later_kw).clip(0.0)
-        else:
-            self._later_kw = np.zeros_like(wanted)
-        if self._sunny.any():
-            self._look_for_sun(step, same_car, cheaper)
+            same_car = self.fleet.stays.session[step + 1 :] == self.fleet.stays.session[step]
+            later_kw = (self._room_kw[step + 1 :] * (same_car & cheaper)).sum(axis=0)
+            asked = (wanted - later_kw).clip(0.0)
         if self._paced.any():
             asked = np.where(self._paced, self._pace_kw(step), asked)
         at_once = self._at_once if setpoints.ev_at_once is None else self._at_once | setpoints.ev_at_once
@@ -135,10 +130,8 @@ class Households:
         """
         asked = self._asked_kw
         if self._sunny.any():
-            step, wanted = self._step, self._wanted_kw
-            own = self.fleet.within_kw(surplus_kw.clip(0.0), step) * self.fleet.stays.share[step]
-            sun = np.minimum(own, wanted - self._below_export_kw).clip(0.0)
-            asked = np.where(self._sunny & ~self._asked_at_once, sun + (wanted - sun - self._later_kw).clip(0.0), asked)
+            charges = self._sunny & ~self._asked_at_once
+            asked = np.where(charges, self._own_sun_first_kw(surplus_kw), asked)
         if not self._delay_min.any():
             return asked
         return self._delayed(asked)
@@ -157,24 +150,41 @@ class Households:
         else:
             headroom = np.where(self.obeys, self._announced - self._expected_kw, np.inf)
             self._room_kw = self.fleet.within_kw(headroom, slice(None)) * self.fleet.stays.share
-        self._sun_room_kw = self._room_of_sun()
+        self._look_for_sun()
 
-    def _room_of_sun(self) -> Float:
-        """Part of the room of every step that the own roof is expected to fill, shape (step, customer)."""
-        if not self._sunny.any():
-            return np.zeros_like(self._room_kw)
-        own_kw = self.fleet.within_kw((-self._expected_kw).clip(0.0), slice(None)) * self.fleet.stays.share
-        return np.asarray(np.minimum(own_kw, self._room_kw))
+    def _look_for_sun(self) -> None:
+        if self._sunny.any():
+            self._sun_kw, self._sun_price = self._with_sun(slice(None), -self._expected_kw, self._room_kw)
 
-    def _look_for_sun(self, step: int, same_car: Bool, cheaper: Bool) -> None:
-        """What later steps hold below the price now, and below that of export, where own sun costs the latter."""
-        sun_kw, price, now = self._sun_room_kw[step + 1 :], self._price[step + 1 :], self._price[step]
-        bought_kw = self._room_kw[step + 1 :] - sun_kw
-        below_export = price < self._export_price - _SAME_PRICE
-        sun_is_cheaper = self._export_price < now - _SAME_PRICE
-        later_kw = ((sun_kw * sun_is_cheaper + bought_kw * cheaper) * same_car).sum(axis=0)
-        self._later_kw = np.where(self._sunny, later_kw, self._later_kw)
-        self._below_export_kw = (bought_kw * below_export * same_car).sum(axis=0)
+    def _with_sun(self, steps: int | slice, surplus_kw: Float, room_kw: Float) -> tuple[Float, Float]:
+        """First part of a step's room, which own sun fills, and its price.
+
+        Own sun costs what its export would have earned. A charger that sun alone cannot keep running draws its least,
+        of which the rest is bought.
+        """
+        share, least_kw = self.fleet.stays.share[steps], self.fleet.least_kw[steps]
+        part_kw = np.minimum(np.maximum(surplus_kw, least_kw) * share, room_kw)
+        own_kw = np.minimum(surplus_kw.clip(0.0) * share, part_kw)
+        own_share = np.divide(own_kw, part_kw, out=np.zeros_like(part_kw), where=part_kw > 0.0)
+        price = self._price[steps]
+        return part_kw, price + (self._export_price - price) * own_share
+
+    def _own_sun_first_kw(self, surplus_kw: Float) -> Float:
+        """Mean power at which what fits into cheaper parts of later steps, own sun or bought, is left to them."""
+        step, wanted = self._step, self._wanted_kw
+        part_kw, part_price = self._with_sun(step, surplus_kw, self.fleet.room_kw[step])
+        rest = slice(step + 1, None)
+        later_kw, later_price = self._sun_kw[rest], self._sun_price[rest]
+        same_car = self.fleet.stays.session[rest] == self.fleet.stays.session[step]
+        bought_kw, price = (self._room_kw[rest] - later_kw) * same_car, self._price[rest]
+        later_kw = later_kw * same_car
+
+        def cheaper_kw(than: Float) -> Float:
+            below = than - _SAME_PRICE
+            return np.asarray((later_kw * (later_price < below) + bought_kw * (price < below)).sum(axis=0))
+
+        first = np.minimum(wanted - cheaper_kw(part_price), part_kw).clip(0.0)
+        return np.asarray(first + (wanted - first - cheaper_kw(self._price[step])).clip(0.0))
 
     def _pace_kw(self, step: int) -> Float:
         """Mean power of a step at which a need is met by departure and not before, or the least of the charger."""

@@ -61,3 +61,5 @@ def inputs(scenario: Scenario) -> Iterator[str]:
             f"{meters.voltage_noise_percent:g} % (voltages), come {meters.latency_steps} steps later, and "
             f"{100 * meters.missing_share:g} % of homes have none: the forecast stands for these."
         )
+    else:
+        yield "Every home is metered, exactly."

@@ -228,6 +228,13 @@ class Homes(_Table):
             raise refused(Fault("", str(info.field_name), problem, "leave it out, or name a file as profiles"))
         return value
 
+    @field_validator("responses", mode="before")
+    @classmethod
+    def _not_beside_another(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and info.data.get("response", "cheapest") != "cheapest":
+            raise refused(Fault("", "responses", "is given together with response", "keep one of the two, not both"))
+        return value
+
 
 class Cars(_Table):
     """Electric vehicles at home."""

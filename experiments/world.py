@@ -37,7 +37,7 @@ class Band(Table):
 class OwnTariff(Table):
     """Price of import by hour, kind of day and month."""
 
-    bands: tuple[Band, ...] = Field(min_length=1, strict=False, description="One table for every band")
+    bands: tuple[Band, ...] = Field(strict=False, description="One table for every band")
 
     @field_validator("bands")
     @classmethod

@@ -45,6 +45,11 @@ STUDIES: dict[str, Entry] = {
         "cosim.experiments.studies.station_pricing.config:PricingConfig",
         "Prices at charging stations when drivers choose by cost and time, and the wires.",
     ),
+    "sensitivity": Entry(
+        "cosim.experiments.studies.sensitivity.study:Sensitivity",
+        "cosim.experiments.studies.sensitivity.config:SensitivityConfig",
+        "What the answer depends on: each input of a day moved alone, and what that does to five measures.",
+    ),
     "rephase": Entry(
         "cosim.experiments.studies.rephase.study:Rephase",
         "cosim.experiments.studies.rephase.config:RephaseConfig",

@@ -37,6 +37,7 @@ from cosim.experiments.promise_table import promise_rows
 from cosim.experiments.report import rows
 from cosim.experiments.words import clock_text, minutes
 from cosim.measures import scoreboard, worst_moments
+from cosim.measures.derived import home_bills_eur
 
 NAMES = {
     "transformer_loading", "cable_loading", "substation", "devices", "voltage_band", "voltage_distribution",
@@ -259,7 +260,7 @@ def test_powers_of_devices_sum_to_what_the_meters_see(sunny):
 def test_bills_distributions_and_kept_promises(sunny):
     _, runs = sunny
     board = boards(runs)
-    assert homes.home_bills_eur(runs["planner"]).sum() == pytest.approx(board["planner"]["cost_eur"])
+    assert home_bills_eur(runs["planner"]).sum() == pytest.approx(board["planner"]["cost_eur"])
     assert homes.cut_percent(runs["planner"]).max() == pytest.approx(board["planner"]["pv_curtailed_max_home_percent"])
     windows = voltage.windows_v(runs["none"])
     assert windows.shape == (runs["none"].steps // 2, runs["none"].terminal_v.shape[1])
