@@ -117,6 +117,8 @@ def _spec_of(scenario: Scenario) -> DaySpec:
         power_factor=homes.power_factor,
         ev_share=cars.share,
         ev_sessions=cars.sessions,
+        ev_plug_in_days=cars.plug_in_days_per_week,
+        ev_weekly_energy_kwh=cars.weekly_energy_kwh,
         ev_efficiency=cars.efficiency,
         pv_share=roofs.share,
         pv_kwp=roofs.kwp,

@@ -27,7 +27,7 @@ from cosim.errors import Fault, InputError, meant, shares_faults
 from cosim.experiments import DEFAULT as DEFAULT
 from cosim.experiments.labels import Label, labels_fault
 from cosim.experiments.remedies import load_toml, refused, scenario_faults
-from cosim.feeders.find import Cloud, Tariff, check_profiles
+from cosim.feeders.find import MODELS, Cloud, Tariff, check_profiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,8 +79,8 @@ def _beside(value: str, folder: Path) -> str:
 
 
 def _sessions(value: str) -> None:
-    if not Path(value).is_file():
-        remedy = "write the path of a CSV or Parquet file, or a share instead"
+    if value not in MODELS and not Path(value).is_file():
+        remedy = f"write the path of a CSV or Parquet file, or with a share one of {', '.join(MODELS)}, or only a share"
         raise InputError(Fault("", "", f"there is no file '{value}'", remedy))
 
 
@@ -183,15 +183,34 @@ class Cars(_Table):
 
     share: Share = Field(0.0, description="Share of homes with a car")
     sessions: Annotated[str | None, _named_in_a_file(_sessions)] = Field(
-        None, description="Path of own sessions (CSV or Parquet), instead of a share", examples=["my_cars.csv"]
+        None,
+        description="'apartment' for cars as measured, of the share; or path of own sessions, instead of a share",
+        examples=["my_cars.csv"],
     )
     efficiency: float = Field(0.9, gt=0, le=1, description="Battery energy per energy drawn")
+    plug_in_days_per_week: float = Field(
+        7.0, ge=0.5, le=7, description="Days of a week on which a car plugs in; the energy of a week stays"
+    )
+    weekly_energy_kwh: float | None = Field(
+        None, gt=0, le=500, description="Mean energy of a car at the meter in a week [kWh]"
+    )
 
     @field_validator("sessions", mode="before")
     @classmethod
     def _not_both(cls, value: object, info: ValidationInfo) -> object:
-        if value is not None and info.data.get("share"):
+        if value is not None and value not in MODELS and info.data.get("share"):
             raise refused(Fault("", "sessions", "is given together with share", "keep one of the two, not both"))
+        if value in MODELS and not info.data.get("share", 1.0):
+            raise refused(Fault("", "sessions", f"'{value}' is given without a share", "write share = 0.5, say"))
+        return value
+
+    @field_validator("plug_in_days_per_week", "weekly_energy_kwh")
+    @classmethod
+    def _of_drawn_days(cls, value: float | None, info: ValidationInfo) -> float | None:
+        """Sessions that are given by themselves say how often and how much."""
+        if info.data.get("sessions") is not None and value not in (None, 7.0):
+            remedy = "leave it out, or the sessions"
+            raise refused(Fault("", str(info.field_name), "is given together with sessions, which say it", remedy))
         return value
 
 

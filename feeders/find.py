@@ -18,6 +18,9 @@ Tariff = Literal["three_band"]
 OF_THE_FEEDER = "feeder"
 """As profiles: the loads of the circuit's own file."""
 
+MODELS = ("apartment",)
+"""As sessions: generators of cars that are shipped."""
+
 HERE = Path(__file__).parent
 DATA = HERE / "data"
 
