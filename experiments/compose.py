@@ -13,7 +13,7 @@ from cosim.experiments.day import Day, Place
 from cosim.experiments.forecast import make_forecast, too_perfect
 from cosim.experiments.scenario import ForecastTable, Scenario, find, read
 from cosim.feeders.draw import DaySpec, draw_day
-from cosim.feeders.find import OF_THE_FEEDER
+from cosim.feeders.find import CALENDAR, OF_THE_FEEDER
 from cosim.feeders.households import Profiles, read_profiles
 from cosim.measures.own import find_own
 
@@ -107,7 +107,7 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
 def _spec_of(scenario: Scenario) -> DaySpec:
     homes, cars, roofs = scenario.households, scenario.ev, scenario.pv
     profiles: str | Profiles = homes.profiles
-    if homes.profiles != OF_THE_FEEDER:
+    if homes.profiles not in (OF_THE_FEEDER, CALENDAR):
         with collecting([]):  # what is wrong with them is told with all else that is wrong with the day
             profiles = read_profiles(homes.profiles)
     return DaySpec(

@@ -130,6 +130,7 @@ def assumptions(day: Day, engine: str) -> list[str]:
         engine=engine,
         told=_grouped(scenario, scenario.forecast_of),
         response=scenario.households.response,
+        profiles=scenario.households.profiles,
         ev=scenario.ev,
         shares=shares,
         ignoring={share: int(day.behaviour_of(runs[0]).noncompliant.sum()) for share, runs in shares.items()},

@@ -165,7 +165,8 @@ class Homes(_Table):
     """Household demand and behaviour."""
 
     profiles: Annotated[str, _named_in_a_file(check_profiles)] = Field(
-        "may_weekday", description="A shipped set, 'feeder' for the loads of the file, or a path"
+        "may_weekday",
+        description="A shipped set, 'calendar' for days drawn anew, 'feeder' for the loads of the file, or a path",
     )
     response: Literal["cheapest", "immediate"] = Field("cheapest", description="When a home charges inside its cap")
     noncompliant_share: Share = Field(
@@ -199,7 +200,8 @@ class Cars(_Table):
     @classmethod
     def _not_both(cls, value: object, info: ValidationInfo) -> object:
         if value is not None and value not in MODELS and info.data.get("share"):
-            raise refused(Fault("", "sessions", "is given together with share", "keep one of the two, not both"))
+            remedy = meant(str(value), MODELS, "keep one of the two, not both")
+            raise refused(Fault("", "sessions", "is given together with share", remedy))
         if value in MODELS and not info.data.get("share", 1.0):
             raise refused(Fault("", "sessions", f"'{value}' is given without a share", "write share = 0.5, say"))
         return value

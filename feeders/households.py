@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cosim.errors import Fault, InputError, refuse
-from cosim.feeders.find import DATA, household_sets
+from cosim.feeders.calendar_homes import draw_calendar
+from cosim.feeders.find import CALENDAR, DATA, household_sets
 from cosim.feeders.tables import TIME_COLUMN, counts_rows, find_faults, local_times, numbers, read_table
 
 Float = NDArray[np.float64]
@@ -124,7 +125,8 @@ def draw_households(
     Parameters
     ----------
     profiles : str, Path or Profiles
-        Name of a shipped set, path of own profiles, or what `read_profiles` made of either.
+        Name of a shipped set, path of own profiles, or what `read_profiles` made of either; ``calendar`` for homes
+        drawn anew, see `cosim.feeders.calendar_homes.draw_calendar`.
     count : int
         Number of customers.
     start : datetime
@@ -146,6 +148,8 @@ def draw_households(
     InputError
         As `read_profiles`, or where dated profiles do not cover the horizon.
     """
+    if profiles == CALENDAR:
+        return draw_calendar(count, start + timedelta(days=day), minutes, rng)
     found = profiles if isinstance(profiles, Profiles) else read_profiles(profiles)
     available = found.demand_kw.shape[1]
     in_order = available == count and found.source not in household_sets()

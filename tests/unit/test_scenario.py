@@ -87,7 +87,7 @@ controler = "none"
         ("grid = { transformer = { kva = 100, uk_percent = 1.0, load_loss_percent = 2.0 } }", "below uk_percent"),
         ("ev = { share = 0.5, sessions = 'cars.csv' }", "not both"),
         ("ev = { sessions = 'apartment' }", "without a share"),
-        ("ev = { share = 0.5, sessions = 'apartement' }", "not both"),
+        ("ev = { share = 0.5, sessions = 'apartement' }", "did you mean 'apartment'"),
         ("ev = { share = 0.5, sessions = 'apartment', plug_in_days_per_week = 3.0 }", "together with sessions"),
         ("ev = { share = 0.5, sessions = 'apartment', weekly_energy_kwh = 44.0 }", "together with sessions"),
         ("ev = { share = 0.5, plug_in_days_per_week = 8.0 }", "0.5 to 7"),
