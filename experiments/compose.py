@@ -17,7 +17,7 @@ from cosim.experiments.forecast import announced, make_forecast, too_perfect
 from cosim.experiments.scenario import ForecastTable, Scenario, find, read
 from cosim.feeders.clock import Clock
 from cosim.feeders.draw import DaySpec, draw_day
-from cosim.feeders.find import OF_THE_FEEDER, household_sets
+from cosim.feeders.find import CALENDAR, OF_THE_FEEDER, household_sets
 from cosim.feeders.find import tariffs as shipped_tariffs
 from cosim.feeders.households import read_profiles
 from cosim.feeders.prices import PRICE, VOLTAGE, Tariff
@@ -131,9 +131,10 @@ def _spec_of(scenario: Scenario, where: Path, faults: list[Fault]) -> DaySpec:
     """Read the series that a scenario names; where one cannot be, a drawn one stands for it, to find all else wrong."""
     homes, cars, roofs = scenario.households, scenario.ev, scenario.pv
     clock = Clock(scenario.start, scenario.zone)
-    profiles: str | Series = homes.profiles if homes.profiles == OF_THE_FEEDER else household_sets()[0]
+    drawn = homes.profiles in (OF_THE_FEEDER, CALENDAR)
+    profiles: str | Series = homes.profiles if drawn else household_sets()[0]
     pv_profiles = None
-    if homes.profiles != OF_THE_FEEDER:
+    if not drawn:
         with collecting(faults, "households", where):
             profiles = read_profiles(homes.profiles, clock, step_min=homes.profiles_step_min)
     if roofs.profiles is not None:
@@ -164,6 +165,8 @@ def _spec_of(scenario: Scenario, where: Path, faults: list[Fault]) -> DaySpec:
         power_factor_file=homes.power_factors,
         ev_share=cars.share,
         ev_sessions=cars.sessions,
+        ev_plug_in_days=cars.plug_in_days_per_week,
+        ev_weekly_energy_kwh=cars.weekly_energy_kwh,
         ev_efficiency=cars.efficiency,
         pv_share=roofs.share,
         pv_kwp=roofs.kwp,

@@ -21,7 +21,7 @@ from cosim.experiments.labels import LABEL_REMEDY, label_problem
 from cosim.experiments.scenario import ForecastTable, Scenario, longest_delay_s
 from cosim.experiments.scenario import Run as RunSpec
 from cosim.feeders.facts import read_facts
-from cosim.feeders.find import DATA
+from cosim.feeders.find import DATA, MODELS
 from cosim.feeders.prices import who_has_which
 from cosim.households import Behaviour
 from cosim.loop import run
@@ -72,12 +72,12 @@ class Place:
         hashes = {f"feeder/{name}": digest for name, digest in hashes_of(master).items()}
         profiles, sessions = scenario.households.profiles, scenario.ev.sessions
         named = read_facts(facts := master.with_name("feeder.toml")).get("coordinates")
-        drawn = "ev_sessions" if sessions is None else ""
+        drawn = "ev_apartment.json" if sessions in MODELS else "ev_sessions.parquet" if sessions is None else ""
         files = {
             f"scenario/{self.path.name}": self.path,
             "feeder/feeder.toml": facts,
             **({f"feeder/{named}": master.parent / named} if named else {}),
-            **{f"data/{name}.parquet": DATA / f"{name}.parquet" for name in (profiles, drawn)},
+            **{f"data/{name}": DATA / name for name in (f"{profiles}.parquet", drawn)},
             f"profiles/{Path(profiles).name}": Path(profiles),
             f"sessions/{Path(sessions or '').name}": Path(sessions or ""),
         }

@@ -140,6 +140,8 @@ def assumptions(day: Day, engine: str) -> list[str]:
         told=_grouped(scenario, scenario.forecast_of),
         inputs=list(input_words.inputs(scenario)),
         answers=input_words.answers(scenario),
+        profiles=scenario.households.profiles,
+        ev=scenario.ev,
         shares=shares,
         ignoring={share: int(day.behaviour_of(runs[0]).noncompliant.sum()) for share, runs in shares.items()},
         homes=len(day.feeder.customers),

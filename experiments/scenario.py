@@ -31,7 +31,7 @@ from cosim.experiments.toml_table import named_in_a_file as _named_in_a_file
 from cosim.experiments.toml_table import table_file as _table_file
 from cosim.experiments.world import MetersTable, OwnTariff, Responses, check_shares, check_tariff, whole_responses
 from cosim.feeders.catalogue import tier_losses_percent
-from cosim.feeders.find import OF_THE_FEEDER, YEARS, Cloud, Join, check_profiles, check_zone, household_sets
+from cosim.feeders.find import MODELS, OF_THE_FEEDER, YEARS, Cloud, Join, check_profiles, check_zone, household_sets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +49,12 @@ FORMER_KEYS = {"stubborn_share": "noncompliant_share"}
 _NONCOMPLIANT = AliasChoices("noncompliant_share", "stubborn_share")
 Response = Literal["cheapest", "immediate", "paced", "own_sun"]
 ForecastKind = Literal["oracle", "persistence", "noisy"]
+
+
+def _sessions(value: str) -> None:
+    if value not in MODELS and not Path(value).is_file():
+        remedy = f"write the path of a CSV or Parquet file, or with a share one of {', '.join(MODELS)}, or only a share"
+        raise InputError(Fault("", "", f"there is no file '{value}'", remedy))
 
 
 def _measure(value: str) -> None:
@@ -189,7 +195,8 @@ class Homes(_Table):
     """Household demand and behaviour."""
 
     profiles: Annotated[str, _named_in_a_file(check_profiles)] = Field(
-        "may_weekday", description="A shipped set, 'feeder' for the loads of the file, or a path"
+        "may_weekday",
+        description="A shipped set, 'calendar' for days drawn anew, 'feeder' for the loads of the file, or a path",
     )
     join: Join | None = Field(
         None, description="Own profiles: by customers' names, in the order of columns, or any home any column",
@@ -240,10 +247,18 @@ class Cars(_Table):
     """Electric vehicles at home."""
 
     share: Share = Field(0.0, description="Share of homes with a car")
-    sessions: Annotated[str | None, _named_in_a_file(_table_file)] = Field(
-        None, description="Path of own sessions (CSV or Parquet), instead of a share", examples=["my_cars.csv"]
+    sessions: Annotated[str | None, _named_in_a_file(_sessions)] = Field(
+        None,
+        description="'apartment' for cars as measured, of the share; or path of own sessions, instead of a share",
+        examples=["my_cars.csv"],
     )
     efficiency: float = Field(0.9, gt=0, le=1, description="Battery energy per energy drawn")
+    plug_in_days_per_week: float = Field(
+        7.0, ge=0.5, le=7, description="Days of a week on which a car plugs in; the energy of a week stays"
+    )
+    weekly_energy_kwh: float | None = Field(
+        None, gt=0, le=500, description="Mean energy of a car at the meter in a week [kWh]"
+    )
     announced_departure_error_min: float = Field(
         0.0, ge=0, le=240, description="Deviation of the departure that a driver announces [min]"
     )
@@ -254,8 +269,20 @@ class Cars(_Table):
     @field_validator("sessions", mode="before")
     @classmethod
     def _not_both(cls, value: object, info: ValidationInfo) -> object:
-        if value is not None and info.data.get("share"):
-            raise refused(Fault("", "sessions", "is given together with share", "keep one of the two, not both"))
+        if value is not None and value not in MODELS and info.data.get("share"):
+            remedy = meant(str(value), MODELS, "keep one of the two, not both")
+            raise refused(Fault("", "sessions", "is given together with share", remedy))
+        if value in MODELS and not info.data.get("share", 1.0):
+            raise refused(Fault("", "sessions", f"'{value}' is given without a share", "write share = 0.5, say"))
+        return value
+
+    @field_validator("plug_in_days_per_week", "weekly_energy_kwh")
+    @classmethod
+    def _of_drawn_days(cls, value: float | None, info: ValidationInfo) -> float | None:
+        """Sessions that are given by themselves say how often and how much."""
+        if info.data.get("sessions") is not None and value not in (None, 7.0):
+            remedy = "leave it out, or the sessions"
+            raise refused(Fault("", str(info.field_name), "is given together with sessions, which say it", remedy))
         return value
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from cosim.contract import EXPORT_EUR_PER_KWH, Exogenous, Feeder, Float, Int, LoadShape
 from cosim.errors import Fault, collecting, refuse
 from cosim.feeders.clock import Clock
-from cosim.feeders.find import OF_THE_FEEDER, Join, household_sets
+from cosim.feeders.find import MODELS, OF_THE_FEEDER, Join, household_sets
 from cosim.feeders.households import draw_columns, draw_households
 from cosim.feeders.join import Told, by_customer, unheard
 from cosim.feeders.prices import Tariff, own_source_pu, power_factors, source_pu, tariff_eur_per_kwh, who_has_which
@@ -50,7 +50,11 @@ class DaySpec:
     ev_share : float
         Share of homes with a car.
     ev_sessions : str, optional
-        Path of own sessions, instead of a share.
+        Path of own sessions, instead of a share; or the name of a shipped generator of the cars of that share.
+    ev_plug_in_days : float
+        Days of a week on which a car plugs in.
+    ev_weekly_energy_kwh : float, optional
+        Mean energy of a car at the meter in a week [kWh].
     ev_efficiency : float
         Battery energy per energy drawn.
     pv_share, pv_kwp : float
@@ -84,6 +88,8 @@ class DaySpec:
     ev_share: float = 0.0
     ev_sessions: str | None = None
     ev_efficiency: float = 0.9
+    ev_plug_in_days: float = 7.0
+    ev_weekly_energy_kwh: float | None = None
     pv_share: float = 0.0
     pv_kwp: float = 4.0
     cloud: str = "partly_cloudy"
@@ -143,9 +149,18 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
     with collecting(faults, "ev"):
         sessions = (
             read_sessions(spec.ev_sessions, feeder.customers, spec.clock, minutes, efficiency=spec.ev_efficiency)
-            if spec.ev_sessions is not None
+            if spec.ev_sessions is not None and spec.ev_sessions not in MODELS
             else draw_sessions(
-                count, spec.ev_share, start, minutes, rng("cars"), efficiency=spec.ev_efficiency, day=day
+                count,
+                spec.ev_share,
+                start,
+                minutes,
+                rng("cars"),
+                efficiency=spec.ev_efficiency,
+                day=day,
+                model=spec.ev_sessions,
+                plug_in_days=spec.ev_plug_in_days,
+                weekly_energy_kwh=spec.ev_weekly_energy_kwh,
             )
         )
     with collecting(faults, "pv"):

@@ -34,6 +34,12 @@ YEARS = (1900, 2200)
 OF_THE_FEEDER = "feeder"
 """As profiles: the loads of the circuit's own file."""
 
+MODELS = ("apartment",)
+"""As sessions: generators of cars that are shipped."""
+
+CALENDAR = "calendar"
+"""As profiles: homes drawn anew for every day, see `cosim.feeders.calendar_homes`."""
+
 HERE = Path(__file__).parent
 DATA = HERE / "data"
 
@@ -96,7 +102,7 @@ def household_sets() -> tuple[str, ...]:
 
 def check_profiles(name_or_path: str) -> None:
     """Refuse profiles that are not there, and read nothing."""
-    known = (OF_THE_FEEDER, *household_sets())
+    known = (OF_THE_FEEDER, CALENDAR, *household_sets())
     if name_or_path not in known and not os.path.isfile(name_or_path):
         remedy = meant(name_or_path, known, f"write the path of a file, or one of {', '.join(known)}")
         raise InputError(Fault("", "", f"there is no set or file '{name_or_path}'", remedy))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cosim.feeders.calendar_homes import draw_calendar
 from cosim.feeders.clock import Clock
-from cosim.feeders.find import DATA, household_sets
+from cosim.feeders.find import CALENDAR, DATA, household_sets
 from cosim.feeders.series import DAY_MIN as DAY_MIN
 from cosim.feeders.series import Quantity, Series, read_series
 
@@ -66,7 +67,8 @@ def draw_households(
     Parameters
     ----------
     profiles : Series or str
-        What `read_profiles` read, or the name of a shipped set.
+        What `read_profiles` read, or the name of a shipped set; ``calendar`` for homes drawn anew, see
+        `cosim.feeders.calendar_homes.draw_calendar`.
     count : int
         Number of customers.
     start : datetime
@@ -88,6 +90,8 @@ def draw_households(
     InputError
         Where there is no such set, or dated profiles do not cover the horizon.
     """
+    if profiles == CALENDAR:
+        return draw_calendar(count, start + timedelta(days=day), minutes, rng)
     found = profiles if isinstance(profiles, Series) else read_profiles(profiles, Clock(start))
     return np.take(found.over(start, minutes, day=day), draw_columns(len(found.names), count, rng), axis=1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from cosim.contract import EvSessions
 from cosim.errors import Fault, InputError, refuse
+from cosim.feeders.apartment import draw_apartment
 from cosim.feeders.clock import Clock
-from cosim.feeders.find import DATA
+from cosim.feeders.find import DATA, MODELS
 from cosim.feeders.join import rows_of
 from cosim.feeders.series import DAY_MIN
 from cosim.feeders.tables import find_faults, numbers, read_table, refuse_out_of_range, told_once
@@ -30,6 +31,7 @@ NEED_RANGE_KWH = (2.0, 40.0)
 FEASIBLE_SHARE = 0.95  # largest need, of what the charger can give in the stay
 LEAST_STAY_MIN, LEAST_GAP_MIN = 60.0, 30.0
 USUAL_CHANCE, USUAL_JITTER_MIN = 0.75, 30.0
+NEVER_MIN = 1e9
 LEAST_NEED_KWH = 0.1
 
 REQUIRED = ("customer", "arrival", "departure", "energy_kwh", "charger_kw")
@@ -48,13 +50,16 @@ def draw_sessions(
     *,
     efficiency: float = 0.9,
     day: int = 0,
+    model: str | None = None,
+    plug_in_days: float = 7.0,
+    weekly_energy_kwh: float | None = None,
 ) -> EvSessions:
     """Draw cars for a share of the customers, and their stays at home over the horizon.
 
-    Every car has one session on every calendar day, with at least half an hour between two. On three days of four it
-    keeps its own usual arrival and stay within about half an hour; else it takes another from the shipped table. A
-    session that crosses an edge of the horizon is cut as `cut_to_horizon` says, so cars that are already at home stand
-    there from minute 0.
+    Every car has one session on every calendar day on which it plugs in, with at least half an hour between two. On
+    three days of four it keeps its own usual arrival and stay within about half an hour; else it takes another from the
+    shipped table. A session that crosses an edge of the horizon is cut as `cut_to_horizon` says, so cars that are
+    already at home stand there from minute 0.
 
     Parameters
     ----------
@@ -72,6 +77,15 @@ def draw_sessions(
         Battery energy per energy drawn.
     day : int
         Which day against the horizon's own: -1 is the day before, of the same cars.
+    model : {None, "apartment"}
+        ``apartment``: weeks of users as measured in Norway, see `cosim.feeders.apartment.draw_apartment`, with which
+        the keys below have nothing to do.
+    plug_in_days : float
+        Days of a calendar week on which a car plugs in, drawn anew for every car and week. A session then needs
+        ``7 / plug_in_days`` as much, so far as battery and stay allow.
+    weekly_energy_kwh : float, optional
+        Mean energy of a car at the meter in a week, before battery and stay limit it [kWh]; else 70 kWh over the
+        efficiency.
 
     Returns
     -------
@@ -93,10 +107,15 @@ def draw_sessions(
     rules = (
         ("share", 0.0 <= share <= 1.0, share, "give a share of homes between 0 and 1"),
         ("efficiency", 0.0 < efficiency <= 1.0, efficiency, "give a number above 0 and up to 1; 0.9 is usual"),
+        ("model", model in (None, *MODELS), model, f"write one of {', '.join(MODELS)}, or None"),
+        ("plug_in_days", 0.0 < plug_in_days <= 7.0, plug_in_days, "give days a week, above 0 and up to 7"),
     )
     refuse_out_of_range("cars", rules)
     cars = round(share * count)
     customer = rng.choice(count, cars, replace=False)
+    if model == "apartment":
+        begin = start + timedelta(days=day)
+        return cut_to_horizon(draw_apartment(customer, begin, minutes, rng, efficiency=efficiency), minutes)
     charger_kw = np.where(rng.permutation(cars) < round(FAST_SHARE * cars), *CHARGER_KW)
     battery_kwh = rng.choice(BATTERY_KWH, cars)
     usual = rng.integers(len(_table()), size=cars)
@@ -104,9 +123,15 @@ def draw_sessions(
     midnight_min = -(start.hour * 60 + start.minute)
     # from two days before (the longest stay is a little over a day) to one after (which ends the last stay)
     days = np.arange(-2, (minutes - midnight_min) // DAY_MIN + 2)
-    drawn = [_draw_day(usual, charger_kw, battery_kwh, efficiency, root, int(k) + day) for k in days]
+    need_factor = (1.0 if weekly_energy_kwh is None else weekly_energy_kwh * efficiency / (7 * NEED_MEAN_KWH)) * (
+        7.0 / plug_in_days
+    )
+    drawn = [_draw_day(usual, charger_kw, battery_kwh, efficiency, root, int(k) + day, need_factor) for k in days]
     arrival_min, stay_min, need_kwh, soc_kwh = (np.stack([one[part] for one in drawn]) for part in range(4))
     arrival_min += midnight_min + DAY_MIN * days[:, None]
+    if plug_in_days < 7.0:
+        away = ~np.stack([_plugs_in(cars, plug_in_days, root, start.toordinal() + int(k) + day) for k in days])
+        stay_min[away], need_kwh[away], arrival_min[away] = 0.0, 0.0, NEVER_MIN  # stands in nobody's way
     order = np.argsort(arrival_min, axis=0)
     arrival_min, stay_min, need_kwh, soc_kwh = (
         np.take_along_axis(values, order, axis=0) for values in (arrival_min, stay_min, need_kwh, soc_kwh)
@@ -226,7 +251,13 @@ def _table() -> NDArray[np.int64]:
 
 
 def _draw_day(
-    usual: NDArray[np.int64], charger_kw: Float, battery_kwh: Float, efficiency: float, root: int, day: int
+    usual: NDArray[np.int64],
+    charger_kw: Float,
+    battery_kwh: Float,
+    efficiency: float,
+    root: int,
+    day: int,
+    need_factor: float,
 ) -> tuple[Float, Float, Float, Float]:
     """Arrival (minute of the day), stay, need and state of charge on arrival of every car on one day.
 
@@ -240,11 +271,20 @@ def _draw_day(
     arrival_min = np.clip(session[:, 0] + jitter_min[0], 0.0, DAY_MIN - 1.0)
     stay_min = np.maximum(session[:, 1] + jitter_min[1], LEAST_STAY_MIN)
     shape = (NEED_MEAN_KWH / NEED_SD_KWH) ** 2
-    need_kwh = np.clip(rng.gamma(shape, NEED_MEAN_KWH / shape, cars), *NEED_RANGE_KWH)
+    need_kwh = np.clip(rng.gamma(shape, NEED_MEAN_KWH / shape, cars), *NEED_RANGE_KWH) * need_factor
     need_kwh = np.minimum(need_kwh, FEASIBLE_SHARE * charger_kw * efficiency * stay_min / 60.0)
     need_kwh = np.minimum(need_kwh, 0.95 * battery_kwh)
     full_kwh = np.maximum(rng.uniform(0.8, 1.0, cars) * battery_kwh, need_kwh + 0.05 * battery_kwh)
     return arrival_min, stay_min, need_kwh, full_kwh - need_kwh
+
+
+def _plugs_in(cars: int, days_per_week: float, root: int, day: int) -> NDArray[np.bool_]:
+    """Which cars plug in on a day, counted from year 1: on a chance choice of days of its calendar week."""
+    week, weekday = divmod(day - 1, 7)  # day 1 was a Monday
+    rng = np.random.default_rng([root, week, 7])
+    chosen = np.floor(days_per_week + rng.random(cars))
+    rank = np.argsort(np.argsort(rng.random((cars, 7)), axis=1), axis=1)
+    return rank[:, weekday] < chosen
 
 
 def _odd_sessions(

@@ -57,13 +57,6 @@ def neutral_a(run: Trajectory) -> Float:
     return branch_neutral_a(neutral_branches(run), run.node_v)
 
 
-def conductor_a(run: Trajectory) -> Float:
-    """Columns of `neutral_a` with a neutral conductor of their own or watched, others nan, shape (step, branch) [A]."""
-    watched = {branch.name for branch in run.feeder.monitored_branches}
-    judged = [bool(branch.neutral_rows) or branch.name in watched for branch in neutral_branches(run)]
-    return np.where(judged, neutral_a(run), np.nan)
-
-
 @_once
 def vuf_windows_percent(run: Trajectory) -> Float:
     """Unbalance factor at the customers' buses with three phases, 10-minute rms, shape (window, bus) [%]."""

@@ -95,8 +95,7 @@ def _unbalance_metrics(run: Trajectory) -> dict[str, float]:
         "lvur_max_percent": _highest(unbalance.lvur_percent(line_v)),
         "pui_mean_percent": _mean(unbalance.pui_percent(np.abs(current_a), rating_a)),
         "neutral_current_p95_a": _p95(neutral_a),
-        "neutral_current_max_a": _highest(derived.conductor_a(run)),
-        "neutral_current_anywhere_max_a": _highest(derived.neutral_a(run)),
+        "neutral_current_max_a": _highest(derived.neutral_a(run)),
         "neutral_voltage_max_v": _highest(np.abs(run.node_v[:, feeder.neutral_nodes])),
         "i2_p95_a": _p95(unbalance.negative_sequence_current_a(current_a)),
     }

@@ -10,7 +10,7 @@ import numpy as np
 
 from cosim.contract import Branch
 from cosim.measures._arrays import Float
-from cosim.measures.derived import conductor_a, line_phases_percent, neutral_a, neutral_branches, vuf_windows_percent
+from cosim.measures.derived import line_phases_percent, neutral_a, neutral_branches, vuf_windows_percent
 from cosim.measures.voltage_quality import WINDOW_MIN
 from cosim.trajectory import Trajectory
 
@@ -76,10 +76,7 @@ def worst_moments(run: Trajectory) -> dict[str, Place]:
         ),
         "transformer_peak_percent": _extreme(run, run.limit_percent[:, windings], at_winding),
         "line_peak_percent": _extreme(run, line_phases_percent(run).reshape(run.steps, -1), of_line),
-        "neutral_current_max_a": _extreme(run, conductor_a(run), lambda column: in_branch(with_neutral[column])),
-        "neutral_current_anywhere_max_a": _extreme(
-            run, neutral_a(run), lambda column: in_branch(with_neutral[column])
-        ),
+        "neutral_current_max_a": _extreme(run, neutral_a(run), lambda column: in_branch(with_neutral[column])),
         "neutral_voltage_max_v": _extreme(
             run, np.abs(run.node_v[:, neutral_nodes]), lambda column: at_bus(buses[neutral_nodes[column]])
         ),

@@ -98,7 +98,7 @@ def _minutes(runs: Runs, label: str, is_one_level: bool) -> str:
 _EXTREMES = {
     "voltage_min_pu": "lowest voltage", "voltage_max_pu": "highest voltage", "vuf_max_percent": "voltage unbalance",
     "transformer_peak_percent": "transformer", "line_peak_percent": "line",
-    "neutral_current_anywhere_max_a": "neutral current", "neutral_voltage_max_v": "voltage of the neutral",
+    "neutral_current_max_a": "neutral current", "neutral_voltage_max_v": "voltage of the neutral",
 }  # fmt: skip
 
 

@@ -148,8 +148,7 @@ def unbalance_of(now: Solved) -> dict[str, float]:
         "lvur_max_percent": textbook.spread(textbook.line_to_line(at_bus)).max(),
         "pui_mean_percent": float(np.nanmean(index)),
         "neutral_current_p95_a": np.quantile(np.abs(currents.sum(axis=2)), 0.95),
-        "neutral_current_max_a": np.abs(currents.sum(axis=2)).max(),
-        "neutral_current_anywhere_max_a": max(np.abs(a.sum(axis=1)).max() for a in now.current_a.values()),
+        "neutral_current_max_a": max(np.abs(a.sum(axis=1)).max() for a in now.current_a.values()),
         "neutral_voltage_max_v": np.nan,  # the street's neutral is earth
         "i2_p95_a": np.quantile(np.abs(two), 0.95),
     }
@@ -174,10 +173,7 @@ def extremes(now: Solved) -> dict[str, dict[tuple[str, ...], np.ndarray]]:
         "vuf_max_percent": {(bus,): textbook.pairs_rms(textbook.vuf(now.bus_v(bus))) for bus in ("A", "B")},
         "transformer_peak_percent": of("T1", WATCHED["T1"]),
         "line_peak_percent": of("HEAD", WATCHED["TAIL"]) | of("TAIL", WATCHED["TAIL"]),
-        "neutral_current_max_a": {(name,): np.abs(now.current_a[name].sum(axis=1)) for name in WATCHED},
-        "neutral_current_anywhere_max_a": {
-            (name,): np.abs(current.sum(axis=1)) for name, current in now.current_a.items()
-        },
+        "neutral_current_max_a": {(name,): np.abs(current.sum(axis=1)) for name, current in now.current_a.items()},
     }
 
 

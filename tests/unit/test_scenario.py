@@ -89,6 +89,12 @@ controler = "none"
         ("grid = { transformer = { kva = 4000, tier = 2 } }", "table ends before 4000 kVA"),
         ("grid = { transformer = { kva = 100, tier = true } }", "write 1 (of 2015) or 2 (of 2021)"),
         ("ev = { share = 0.5, sessions = 'cars.csv' }", "not both"),
+        ("ev = { sessions = 'apartment' }", "without a share"),
+        ("ev = { share = 0.5, sessions = 'apartement' }", "did you mean 'apartment'"),
+        ("ev = { share = 0.5, sessions = 'apartment', plug_in_days_per_week = 3.0 }", "together with sessions"),
+        ("ev = { share = 0.5, sessions = 'apartment', weekly_energy_kwh = 44.0 }", "together with sessions"),
+        ("ev = { share = 0.5, plug_in_days_per_week = 8.0 }", "0.5 to 7"),
+        ("ev = { share = 0.5, weekly_energy_kwh = -1.0 }", "above 0"),
     ],
 )
 def test_keys_that_do_not_fit_together(tmp_path, line, words):
