@@ -2,7 +2,7 @@
 
     python feeders/data/show_apartment.py sessions.csv FIGURE.png
 
-Needs matplotlib; `sessions.csv` as in `make_apartment.py`, which must lie beside this script.
+Needs matplotlib; `sessions.csv` as in `make_apartment.py`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from make_apartment import FIT_USERS, FIT_WEEKS, LEAST_SESSIONS, drawn_table, read
 
 from cosim.feeders.apartment import fitted
+from cosim.feeders.data.make_apartment import FIT_USERS, FIT_WEEKS, LEAST_SESSIONS, drawn_table, read
 
 GROUPS = (1, 5, 10, 20, 30, 50, 100)
 QUARTERS = 7 * 96
