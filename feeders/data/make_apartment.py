@@ -126,6 +126,8 @@ def corrected(values: np.ndarray, measured: pd.DataFrame, drawn: pd.DataFrame, n
 
 def calibrate(fit: Fit, table: pd.DataFrame, rate: np.ndarray) -> Fit:
     """Move the knots until what is drawn, with stays cut by the next plug-in, has the measured quantiles."""
+    expected = np.interp(np.random.default_rng(2).normal(size=100_000), fit.rate[0], rate)
+    collisions = 0.0
     for _ in range(ROUNDS):
         drawn = drawn_table(fit)
         drawn["slot"] = np.searchsorted(SLOTS_H, drawn["hour"], side="right")
@@ -133,12 +135,11 @@ def calibrate(fit: Fit, table: pd.DataFrame, rate: np.ndarray) -> Fit:
         for slot, rows in drawn.groupby("slot"):
             stay[slot, 1] = corrected(stay[slot, 1], table[table["slot"] == slot], rows, "stay")
         energy = corrected(fit.energy[1], table, drawn, "energy_kwh")
-        drawn_rate = drawn.groupby("user").size().reindex(range(FIT_USERS), fill_value=0).mean() / FIT_WEEKS
-        expected = np.interp(np.random.default_rng(2).normal(size=100_000), fit.rate[0], rate).mean()
-        factor = expected / drawn_rate
+        lost = expected.mean() - len(drawn) / (FIT_USERS * FIT_WEEKS)
+        collisions += lost / np.mean(expected**2)  # sessions that another leaves no time for grow with the square
         fit = replace(
             fit, stay=stay, energy=np.array([fit.energy[0], energy]),
-            rate=np.array([fit.rate[0], fit.rate[1] * factor]),
+            rate=np.array([fit.rate[0], rate * (1.0 + collisions * rate)]),
         )  # fmt: skip
     return fit
 
