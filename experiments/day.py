@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cosim import controllers
-from cosim.contract import Controller, Exogenous, Feeder, Forecast, Predictor
+from cosim.contract import Controller, Exogenous, Feeder, Forecast, Predictor, Units
 from cosim.dss_files import hashes_of
 from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError, refuse
 from cosim.experiments.files import sha256_of
@@ -21,10 +21,11 @@ from cosim.experiments.labels import LABEL_REMEDY, label_problem
 from cosim.experiments.scenario import ForecastTable, Scenario
 from cosim.experiments.scenario import Run as RunSpec
 from cosim.feeders.facts import read_facts
-from cosim.feeders.find import DATA
+from cosim.feeders.find import DATA, in_season
 from cosim.households import Behaviour
 from cosim.loop import run
 from cosim.measures import minute_extremes, scoreboard
+from cosim.measures.areas import thermal_end
 from cosim.measures.balance import judged
 from cosim.measures.own import measure_own
 from cosim.reduced import ReducedNetwork
@@ -57,15 +58,17 @@ class Place:
         Taken when first asked for, which the first run does: what is edited afterwards was not its input.
         """
         scenario, master = self.scenario, self.feeder.master
+        starts = [scenario.part(number).start for number in range(scenario.parts)]
         hashes = {f"feeder/{name}": digest for name, digest in hashes_of(master).items()}
         profiles, sessions, roofs = scenario.households.profiles, scenario.ev.sessions, scenario.pv
+        sets = dict.fromkeys(str(in_season(profiles, start)) for start in starts)
         named = read_facts(facts := master.with_name("feeder.toml")).get("coordinates")
         drawn = "ev_sessions" if sessions is None else ""
         files = {
             f"scenario/{self.path.name}": self.path,
             "feeder/feeder.toml": facts,
             **({f"feeder/{named}": master.parent / named} if named else {}),
-            **{f"data/{name}.parquet": DATA / f"{name}.parquet" for name in (profiles, drawn)},
+            **{f"data/{name}.parquet": DATA / f"{name}.parquet" for name in (*sets, drawn)},
             f"profiles/{Path(profiles).name}": Path(profiles),
             f"sessions/{Path(sessions or '').name}": Path(sessions or ""),
             **{f"pv/{Path(own).name}": Path(own) for own in (roofs.profiles, roofs.inverters) if own},
@@ -217,6 +220,24 @@ class Day(Place):
         """The day one step at a time; ``reset(seed)`` draws it anew."""
         return Stepper(self, engine=engine)
 
+    def after(self, before: Trajectory) -> Day:
+        """The same day with devices and transformers that begin as they were at the end of a run before it."""
+        states, thermal = before.device_states, thermal_end(before)
+
+        def begun(day: Exogenous) -> Exogenous:
+            kept = {
+                name: Units(kind, replace(data, **states[name])) if states.get(name) else Units(kind, data)
+                for name, (kind, data) in day.devices.items()
+            }
+            return replace(day, devices=kept, thermal_start=thermal)
+
+        true, exogenous = self.exogenous, begun(self.exogenous)
+        forecasts = {
+            table: replace(told, expected=exogenous if told.expected is true else begun(told.expected))
+            for table, told in self.forecasts.items()
+        }
+        return replace(self, exogenous=exogenous, forecasts=forecasts)
+
     @property
     def step_min(self) -> float:
         """Length of a step of its runs [min]."""
@@ -252,6 +273,31 @@ class Day(Place):
             True
         )
         return Behaviour(response=self.scenario.households.response, noncompliant=noncompliant)
+
+
+@dataclass(frozen=True, eq=False)
+class LongDay(Day):
+    """A horizon of more than 31 days, which is run week by week; what a day shows is of the first week.
+
+    Attributes
+    ----------
+    part : callable
+        Makes a week by its number, as a day of its own: the same homes, cars and roofs, as they are in the whole.
+    """
+
+    part: Callable[[int], Day]
+
+    def run_spec(self, spec: RunSpec, *_: Any, **__: Any) -> Run:
+        """Refuse to hold all of it in memory."""
+        raise self._too_long(f"run({spec.name!r})")
+
+    def stepper(self, **_: Any) -> Stepper:
+        """Refuse to hold all of it in memory."""
+        raise self._too_long("stepper()")
+
+    def _too_long(self, asked: str) -> InputError:
+        problem = f"{asked}: {self.scenario.horizon_h:g} h are run in {self.scenario.parts} parts"
+        return InputError(Fault(str(self.path), "horizon_h", problem, "use 'cosim run', or take one week: day.part(0)"))
 
 
 @dataclass(frozen=True, eq=False)

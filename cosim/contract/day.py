@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.contract.survey import FrozenArrays
+from cosim.contract.thermal import ThermalState
 from cosim.network import Float, Int
 
 
@@ -98,6 +99,9 @@ class Exogenous(FrozenArrays):
         Other devices behind the meters by their kind's name (see `cosim.devices`).
     devices_kw : ndarray, shape (step, customer), or None
         What they are expected to draw together by their own controls, fed in negative; None without any [kW].
+    thermal_start : mapping of str to ThermalState
+        Temperatures with which the transformers of an area begin, by its name; of one that is not there in the steady
+        state of their mean load.
     """
 
     start: datetime
@@ -112,6 +116,7 @@ class Exogenous(FrozenArrays):
     source_pu: Float
     devices: Mapping[str, Units] = field(default_factory=dict)
     devices_kw: Float | None = None
+    thermal_start: Mapping[str, ThermalState] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
