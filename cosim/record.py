@@ -70,7 +70,8 @@ def write_trajectory(
     for name, left in trajectory.artifacts.items():
         if isinstance(left, Mapping):
             text = json.dumps(left, indent=2, allow_nan=False) + "\n"
-            write_whole(_file(folder, name, part, "json"), lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+            path = _file(folder, name, part, "json")
+            write_whole(path, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
         elif isinstance(left, pd.DataFrame):
             tables[name] = pa.Table.from_pandas(left, preserve_index=False).replace_schema_metadata(None)
     for name, table in tables.items():

@@ -79,9 +79,17 @@ class RunResult:
 class Timed(Protocol):
     """What took its time."""
 
-    wall_s: float
-    plan_s: float
-    decide_s: float
+    @property
+    def wall_s(self) -> float:
+        """Of the whole."""
+
+    @property
+    def plan_s(self) -> float:
+        """Of the plan."""
+
+    @property
+    def decide_s(self) -> float:
+        """Of all work of the controller."""
 
     @property
     def decisions(self) -> tuple[tuple[int, Decision], ...]:

@@ -1,4 +1,4 @@
-"""A horizon that is run week by week: each part is on disk as it ends, and what it leaves behind goes on in the next."""
+"""A horizon that is run week by week: each is on disk as it ends, and what it leaves behind goes on in the next."""
 
 from __future__ import annotations
 

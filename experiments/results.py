@@ -12,9 +12,9 @@ import pandas as pd
 
 from cosim import Trajectory
 from cosim.errors import CosimError, RunStoppedError
+from cosim.experiments.day import LongDay
 from cosim.experiments.files import json_ready, write_json
 from cosim.experiments.keep import INTERRUPTED, Progress, RunResult, going_on, keep_run, nobody
-from cosim.experiments.day import LongDay
 from cosim.experiments.manifest import make_manifest
 from cosim.experiments.parts import FILE_NAME as PARTS
 from cosim.experiments.parts import PartsResult, TrajectoryOnDisk
@@ -86,9 +86,7 @@ class Results:
     @property
     def trajectories(self) -> dict[str, Trajectory]:
         """Trajectories of the runs that were measured, by label."""
-        return {
-            label: run.trajectory for label, run in self.runs.items() if isinstance(run, RunResult) and run.metrics
-        }
+        return {label: run.trajectory for label, run in self.runs.items() if isinstance(run, RunResult) and run.metrics}
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:

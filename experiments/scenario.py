@@ -430,7 +430,7 @@ class Scenario(_Table):
         examples=["Europe/London"],
     )  # fmt: skip
     draws_from: date | None = Field(
-        None, strict=False, description="First day of a longer run of which this is a part: its days are drawn as there",
+        None, strict=False, description="First day of a longer run of which this is a part, and drawn as there",
         examples=["2026-01-01"],
     )  # fmt: skip
     horizon_h: float = Field(24.0, gt=0, le=24 * 366, description="Length [h]; above 31 days it is run week by week")

@@ -128,9 +128,14 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
             read_sessions(spec.ev_sessions, feeder.customers, spec.clock, minutes, efficiency=spec.ev_efficiency)
             if spec.ev_sessions is not None
             else draw_sessions(
-                count, spec.ev_share, start, minutes, rng("cars"), efficiency=spec.ev_efficiency,
+                count,
+                spec.ev_share,
+                start,
+                minutes,
+                rng("cars"),
+                efficiency=spec.ev_efficiency,
                 day=day + spec.first_day,
-            )  # fmt: skip
+            )
         )
     with collecting(faults, "pv"):
         pv = _roofs(feeder, spec, rng, day, told)

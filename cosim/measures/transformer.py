@@ -95,7 +95,7 @@ def heat_states(
 
     oil_min, winding_min = machine.oil_time_constant_min, machine.winding_time_constant_min
     rise_k = float(winding_rise_k(start))
-    begin = initial or ThermalState(float(ambient[0] + oil_rise_k(start)), rise_k, rise_k)
+    begin = initial or ThermalState(float(ambient[0]) + float(oil_rise_k(start)), rise_k, rise_k)
     return (
         _lag(ambient + oil_rise_k(load), begin.top_oil_c, step_min / (machine.k11 * oil_min)),
         _lag(winding_rise_k(load), begin.fast_k, step_min / (machine.k22 * winding_min)),
@@ -186,9 +186,9 @@ def overload_min(loading_percent: ArrayLike, step_min: float, limit_percent: flo
     return float(above.sum() * step_min)
 
 
-def _lag(target: Float, start: Float, dt_over_tau: float) -> Float:
+def _lag(target: Float, start: float, dt_over_tau: float) -> Float:
     """First-order lag towards a target that is constant within each step, in closed form."""
-    closes, value = -float(np.expm1(-dt_over_tau)), float(start)
+    closes, value = -float(np.expm1(-dt_over_tau)), start
     values = np.empty(len(target))
     for step, wanted in enumerate(target.tolist()):  # scipy.signal would do the same and takes a second to import
         value += closes * (wanted - value)
