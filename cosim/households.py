@@ -77,8 +77,10 @@ class Households:
         cheaper = self._tariff[step + 1 :] < self._tariff[step] - 1e-12
         if not cheaper.any():
             return wanted
-        same_car = self.fleet.stays.session[step + 1 :] == self.fleet.stays.session[step]
-        later_kw = (self._room_kw[step + 1 :] * (same_car & cheaper[:, None])).sum(axis=0)
+        until = self.fleet.last_step(step) + 1  # where the cars that are here now have left
+        session, room_kw = self.fleet.stays.session, self._room_kw[step + 1 : until]
+        same_car = session[step + 1 : until] == session[step]
+        later_kw = (room_kw * (same_car & cheaper[: len(room_kw), None])).sum(axis=0)
         waiting = (wanted - later_kw).clip(0.0)
         return waiting if setpoints.ev_at_once is None else np.where(setpoints.ev_at_once, wanted, waiting)
 

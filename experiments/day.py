@@ -14,6 +14,7 @@ import pandas as pd
 
 from cosim import controllers
 from cosim.contract import Controller, Exogenous, Feeder, Forecast, Predictor, Units
+from cosim.contract.thermal import ThermalState
 from cosim.dss_files import hashes_of
 from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError, refuse
 from cosim.experiments.files import sha256_of
@@ -25,7 +26,6 @@ from cosim.feeders.find import DATA, in_season
 from cosim.households import Behaviour
 from cosim.loop import run
 from cosim.measures import minute_extremes, scoreboard
-from cosim.measures.areas import thermal_end
 from cosim.measures.balance import judged
 from cosim.measures.own import measure_own
 from cosim.reduced import ReducedNetwork
@@ -220,9 +220,16 @@ class Day(Place):
         """The day one step at a time; ``reset(seed)`` draws it anew."""
         return Stepper(self, engine=engine)
 
-    def after(self, before: Trajectory) -> Day:
-        """The same day with devices and transformers that begin as they were at the end of a run before it."""
-        states, thermal = before.device_states, thermal_end(before)
+    def after(self, states: Mapping[str, Mapping[str, Any]], thermal: Mapping[str, ThermalState]) -> Day:
+        """The same day with devices and transformers that begin as a run before it left them.
+
+        Parameters
+        ----------
+        states : mapping of str to mapping
+            See `Trajectory.device_states`.
+        thermal : mapping of str to ThermalState
+            See `thermal_end`.
+        """
 
         def begun(day: Exogenous) -> Exogenous:
             kept = {

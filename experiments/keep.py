@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
@@ -251,9 +251,15 @@ def cross_check(trajectory: Trajectory) -> dict[str, float]:
     is_truth = trajectory.engine == "opendss"
     other = "reduced" if is_truth else "opendss"
     try:
-        flow = PowerFlow(trajectory.feeder, make_engine(other, trajectory.feeder))
+        engine = make_engine(other, trajectory.feeder)
     except UnsupportedError:
         return {}
+    with closing(engine) if hasattr(engine, "close") else nullcontext():
+        return _compared(trajectory, PowerFlow(trajectory.feeder, engine), other)
+
+
+def _compared(trajectory: Trajectory, flow: PowerFlow, other: str) -> dict[str, float]:
+    is_truth = trajectory.engine == "opendss"
     base, worst = trajectory.feeder.nominal_voltage_v, 0.0
     steps = [] if is_truth else _sampled(range(trajectory.steps))
     for k in steps:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ import pandas as pd
 from cosim import Trajectory
 from cosim.collapse import Collapse
 from cosim.contract import Decision, Float
+from cosim.contract.thermal import ThermalState
 from cosim.errors import RunStoppedError
 from cosim.experiments.day import LongDay
 from cosim.experiments.keep import PartPlace, Progress, RunResult, durations, going_on, keep_run, nobody
 from cosim.experiments.metric_table import metric_of
-from cosim.experiments.scenario import WEEK_MIN, Run
+from cosim.experiments.scenario import Run
 from cosim.experiments.tables import write_csv
+from cosim.measures.areas import thermal_end
 from cosim.measures.balance import judged
 from cosim.measures.scoreboard import compliant_customers, served_by_customer_kwh, shares_of_service
 
@@ -63,6 +65,8 @@ class Part:
         See `compliant_customers`.
     wanted_kwh, served_kwh : ndarray, shape (customer,)
         See `served_by_customer_kwh`.
+    states, thermal : mapping
+        Of devices and transformers after the last step, see `Day.after`.
     """
 
     number: int
@@ -77,6 +81,8 @@ class Part:
     compliant: Float
     wanted_kwh: Float
     served_kwh: Float
+    states: Mapping[str, Mapping[str, Any]]
+    thermal: Mapping[str, ThermalState]
 
     @property
     def row(self) -> dict[str, Any]:
@@ -128,38 +134,51 @@ def perform_parts(
     """
     failed: list[RunStoppedError] = []
     parts: list[Part] = []
-    before: Trajectory | None = None
     count = whole.scenario.parts
     for number in range(count):
-        broken: list[RunStoppedError] = []
-        ran: list[Trajectory] = []
+        before = parts[-1] if parts else None
+        part, broken, stopped = _week(whole, number, before, item, folder, engine, progress)
         with going_on(item.name, broken):
-            progress(item.name, "weeks", number, count)
-            week = whole.part(number)
-            week = week if before is None else week.after(before)
-            before = None  # so that two weeks are never held at once
-            ran.append(week.run_spec(item, engine=engine).trajectory)
-        stopped = bool(broken)
-        if broken and isinstance(left := broken[0].trajectory, Trajectory) and left.steps:
-            with going_on(item.name, broken):
-                ran.append(judged(left))
-        if ran:
-            before = ran.pop()
-            place = PartPlace(number, round(number * WEEK_MIN / before.step_min))
-            result, more = keep_run(before, week, folder, part=place)
-            stopped = stopped or len(more) > bool(before.invalid)
-            broken += more
-            with going_on(item.name, broken):
-                if result is not None and result.metrics:
-                    parts.append(_part(result, place))
-                    rows = pd.DataFrame([part.row for part in parts])
-                    write_csv(rows, folder / "trajectories" / item.name / FILE_NAME)
+            if part is not None:
+                parts.append(part)
+                rows = pd.DataFrame([one.row for one in parts])
+                write_csv(rows, folder / "trajectories" / item.name / FILE_NAME)
         failed += [_of_part(number, one) for one in broken]
-        if stopped or before is None:
+        if stopped or part is None:
             break
     with going_on(item.name, failed):
         progress(item.name, "done", 1, 1)
     return (_joined(parts, count) if parts else None), failed
+
+
+def _week(
+    whole: LongDay, number: int, before: Part | None, item: Run, folder: Path, engine: str, progress: Progress
+) -> tuple[Part | None, list[RunStoppedError], bool]:
+    """Run and keep one week: what remains of it, what went wrong, and whether the run ends with it.
+
+    Nothing else outlives it: two weeks are never held at once.
+    """
+    broken: list[RunStoppedError] = []
+    run: Trajectory | None = None
+    with going_on(item.name, broken):
+        progress(item.name, "weeks", number, whole.scenario.parts)
+        week = whole.part(number)
+        week = week if before is None else week.after(before.states, before.thermal)
+        run = week.run_spec(item, engine=engine).trajectory
+    stopped = bool(broken)
+    if broken and isinstance(left := broken[0].trajectory, Trajectory) and left.steps:
+        with going_on(item.name, broken):
+            run = judged(left)
+    if run is None:
+        return None, broken, True
+    before_min = (week.scenario.start - whole.scenario.start) / timedelta(minutes=1)
+    place = PartPlace(number, round(before_min / run.step_min))
+    result, more = keep_run(run, week, folder, part=place)
+    part = None
+    with going_on(item.name, more):
+        part = None if result is None or not result.metrics else _part(result, place)
+    # an invalid week is marked, and ends nothing
+    return part, [*broken, *more], stopped or len(more) > bool(run.invalid)
 
 
 def _of_part(number: int, error: RunStoppedError) -> RunStoppedError:
@@ -185,6 +204,7 @@ def _part(result: RunResult, place: PartPlace) -> Part:
     return Part(
         place.number, place.first_step, run.exogenous.start, said, result.metrics, result.areas, worst,
         result.crosscheck, result.missing, compliant_customers(run), wanted_kwh, served_kwh,
+        run.device_states, thermal_end(run),
     )  # fmt: skip
 
 
