@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
@@ -254,8 +254,11 @@ def cross_check(trajectory: Trajectory) -> dict[str, float]:
         engine = make_engine(other, trajectory.feeder)
     except UnsupportedError:
         return {}
-    with closing(engine) if hasattr(engine, "close") else nullcontext():
+    try:
         return _compared(trajectory, PowerFlow(trajectory.feeder, engine), other)
+    finally:
+        if close := getattr(engine, "close", None):  # what the library holds of OpenDSS
+            close()
 
 
 def _compared(trajectory: Trajectory, flow: PowerFlow, other: str) -> dict[str, float]:
