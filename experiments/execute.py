@@ -21,7 +21,8 @@ from cosim.experiments import memory_limit_mb
 from cosim.experiments.compose import compose
 from cosim.experiments.day import Day, LongDay
 from cosim.experiments.keep import Progress, RunResult, going_on, keep_run, nobody
-from cosim.experiments.parts import PartsResult, perform_parts
+from cosim.experiments.on_disk import PartsResult
+from cosim.experiments.parts import perform_parts
 from cosim.experiments.results import SHARED, Results, finish, write_tables
 from cosim.experiments.scenario import Run, Scenario
 from cosim.folder import claimed, joined

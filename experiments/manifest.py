@@ -15,7 +15,7 @@ from cosim.measures import own as own_measures
 
 if TYPE_CHECKING:
     from cosim.experiments.day import Day
-    from cosim.experiments.parts import TrajectoryOnDisk
+    from cosim.experiments.on_disk import TrajectoryOnDisk
 
 _PACKAGES = (
     "lv-feeder-cosim", "opendssdirect.py", "dss-python", "dss-python-backend", "highspy", "pyomo", "pymoo", "numpy",

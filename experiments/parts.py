@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,39 +12,21 @@ import numpy as np
 import pandas as pd
 
 from cosim import Trajectory
-from cosim.collapse import Collapse
-from cosim.contract import Decision, Float
+from cosim.contract import Float
 from cosim.contract.thermal import ThermalState
 from cosim.errors import RunStoppedError
 from cosim.experiments.day import LongDay
-from cosim.experiments.keep import PartPlace, Progress, RunResult, durations, going_on, keep_run, nobody
+from cosim.experiments.keep import PartPlace, Progress, RunResult, going_on, keep_run, nobody
 from cosim.experiments.metric_table import metric_of
+from cosim.experiments.on_disk import FILE_NAME, PartsResult, TrajectoryOnDisk
 from cosim.experiments.scenario import Run
 from cosim.experiments.tables import write_csv
 from cosim.measures.areas import thermal_end
 from cosim.measures.balance import judged
 from cosim.measures.scoreboard import compliant_customers, served_by_customer_kwh, shares_of_service
 
-FILE_NAME = "parts.csv"
 _AGEING = "transformer_ageing_h"
 _COMPLIANCE = ("voltage_compliant_customers_percent", "en50160_compliant_customers_percent")
-
-
-@dataclass(frozen=True, eq=False)
-class TrajectoryOnDisk:
-    """What is said of a run whose steps are on disk; attributes as in `Trajectory`."""
-
-    label: str
-    engine: str
-    steps: int
-    complete: bool
-    reproducible: bool
-    invalid: str
-    decisions: tuple[tuple[int, Decision], ...]
-    collapses: tuple[Collapse, ...]
-    wall_s: float
-    plan_s: float
-    decide_s: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,36 +73,6 @@ class Part:
         place = {"controller": said.label, "part": self.number, "start": self.start.isoformat()}
         state = {"first_step": self.first_step, "steps": said.steps, "complete": said.complete and not self.missing}
         return {**place, **state, "invalid": said.invalid, **self.metrics}
-
-
-@dataclass(frozen=True, eq=False)
-class PartsResult:
-    """A run in parts with what was measured in it; attributes as in `RunResult`.
-
-    Attributes
-    ----------
-    parts : list of dict
-        Rows of ``parts.csv``.
-    """
-
-    trajectory: TrajectoryOnDisk
-    metrics: dict[str, float]
-    areas: list[dict[str, object]]
-    worst: dict[str, dict[str, Any]]
-    crosscheck: dict[str, float]
-    missing: list[str]
-    parts: list[dict[str, Any]]
-    unbalance: list[str] = field(default_factory=list)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the run came to its last step, and all of it is on disk."""
-        return self.trajectory.complete and not self.missing
-
-    @property
-    def timing(self) -> dict[str, float]:
-        """Durations [s]."""
-        return durations(self.trajectory)
 
 
 def perform_parts(

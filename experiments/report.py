@@ -29,7 +29,7 @@ from cosim.trajectory import Trajectory
 if TYPE_CHECKING:
     from cosim import Feeder
     from cosim.experiments.day import Day
-    from cosim.experiments.parts import TrajectoryOnDisk
+    from cosim.experiments.on_disk import TrajectoryOnDisk
     from cosim.experiments.results import Results
 
 FILE_NAME = "report.html"

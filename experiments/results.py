@@ -12,12 +12,11 @@ import pandas as pd
 
 from cosim import Trajectory
 from cosim.errors import CosimError, RunStoppedError
-from cosim.experiments.day import LongDay
 from cosim.experiments.files import json_ready, write_json
 from cosim.experiments.keep import INTERRUPTED, Progress, RunResult, going_on, keep_run, nobody
 from cosim.experiments.manifest import make_manifest
-from cosim.experiments.parts import FILE_NAME as PARTS
-from cosim.experiments.parts import PartsResult, TrajectoryOnDisk
+from cosim.experiments.on_disk import FILE_NAME as PARTS
+from cosim.experiments.on_disk import PartsResult, TrajectoryOnDisk
 from cosim.experiments.promise_table import FILE_NAME as PROMISES
 from cosim.experiments.promise_table import promise_rows, write_promises
 from cosim.experiments.tables import write_csv
@@ -194,11 +193,11 @@ def finish(results: Results, *, figures: bool = True, progress: Progress = nobod
 
 
 def _write_report(results: Results, manifest: dict[str, Any], figures: bool, progress: Progress) -> None:
-    if isinstance(results.day, LongDay):
+    if results.day.scenario.parts > 1:
         if manifest and results.metrics and not results.interrupted:
             from cosim.experiments.year import write_year  # brings matplotlib
 
-            write_year(results, results.day, manifest, figures=figures)
+            write_year(results, manifest, figures=figures)
         return
     folder, trajectories, metrics = results.folder, results.trajectories, results.metrics
     if not trajectories or not manifest:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from cosim.experiments.day import LongDay
 from cosim.experiments.figures import FigureFile, style, weeks
 from cosim.experiments.metric_table import ABSENT, METRICS, cells, metric_of
-from cosim.experiments.parts import FILE_NAME, PartsResult
+from cosim.experiments.on_disk import FILE_NAME, PartsResult
 from cosim.experiments.report import Row, facts, render, run_facts
 from cosim.experiments.words import span_words
 
@@ -19,21 +18,20 @@ if TYPE_CHECKING:
     from cosim.experiments.results import Results
 
 
-def write_year(results: Results, day: LongDay, manifest: Mapping[str, Any], *, figures: bool) -> None:
+def write_year(results: Results, manifest: Mapping[str, Any], *, figures: bool) -> None:
     """Write ``figures/weeks.png`` and ``report.html``.
 
     Parameters
     ----------
     results : Results
         Of the runs.
-    day : LongDay
-        What they ran on.
     manifest : mapping
         See `make_manifest`.
     figures : bool
         False leaves the figure out, of the report too.
     """
     runs = {label: run for label, run in results.runs.items() if isinstance(run, PartsResult) and run.metrics}
+    day = results.day
     scenario, standard = day.scenario, day.feeder.standard
     drawn = []
     if figures:
