@@ -135,7 +135,10 @@ def test_days_of_a_file_without_dates_go_on(tmp_path, monkeypatch):
     np.testing.assert_array_equal(alone.exogenous.demand_kw, whole.exogenous.demand_kw[DAY * 60 : 2 * DAY * 60])
 
 
-@pytest.mark.parametrize(("error", "code"), [("ValueError('a fault')", 3), ("KeyboardInterrupt", 130)])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [("ValueError('a fault')", 3), pytest.param("KeyboardInterrupt", 130, marks=pytest.mark.slow)],
+)
 def test_a_run_that_stops_leaves_its_parts_whole(tmp_path, monkeypatch, error, code):
     in_days(monkeypatch)
     file = tmp_path / "own.py"
