@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zlib import crc32
@@ -31,7 +31,17 @@ from cosim.experiments.toml_table import named_in_a_file as _named_in_a_file
 from cosim.experiments.toml_table import table_file as _table_file
 from cosim.experiments.world import MetersTable, OwnTariff, Responses, check_shares, check_tariff, whole_responses
 from cosim.feeders.catalogue import tier_losses_percent
-from cosim.feeders.find import MODELS, OF_THE_FEEDER, YEARS, Cloud, Join, check_profiles, check_zone, household_sets
+from cosim.feeders.find import (
+    MODELS,
+    OF_THE_FEEDER,
+    SEASONS,
+    YEARS,
+    Cloud,
+    Join,
+    check_profiles,
+    check_zone,
+    household_sets,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +52,13 @@ _STREAMS = (
     "households", "cars", "roofs", "noncompliant", "forecast", "controllers", "deviation", "rephase", "battery",
     "heat_pump", "meters", "announced", "responses", "tariffs", "phases", "power_factors",
 )  # fmt: skip
+
+_OF_MOMENTS = ("forecast", "announced")
+"""Of them those that are errors of moments, and not what homes are like: each part of a longer run has its own."""
+
+WEEK_MIN = 7 * 24 * 60
+MOST_AT_ONCE_MIN = 31 * 24 * 60
+"""A longer horizon is run week by week."""
 
 FORMER_KEYS = {"stubborn_share": "noncompliant_share"}
 """Keys of version 0.1, which are read as well, and what they are called now."""
@@ -196,7 +213,8 @@ class Homes(_Table):
 
     profiles: Annotated[str, _named_in_a_file(check_profiles)] = Field(
         "may_weekday",
-        description="A shipped set, 'calendar' for days drawn anew, 'feeder' for the loads of the file, or a path",
+        description="A shipped set, 'seasons' for that of the month, 'calendar' for days drawn anew, 'feeder' for the "
+        "loads of the file, or a path",
     )
     join: Join | None = Field(
         None, description="Own profiles: by customers' names, in the order of columns, or any home any column",
@@ -230,7 +248,7 @@ class Homes(_Table):
     @classmethod
     def _of_own_profiles(cls, value: object, info: ValidationInfo) -> object:
         profiles = info.data.get("profiles", "")
-        if value is not None and profiles in (OF_THE_FEEDER, *household_sets()):
+        if value is not None and profiles in (OF_THE_FEEDER, SEASONS, *household_sets()):
             problem = f"is given for '{profiles}', which is no file of your own"
             raise refused(Fault("", str(info.field_name), problem, "leave it out, or name a file as profiles"))
         return value
@@ -439,7 +457,11 @@ class Scenario(_Table):
         None, description="IANA zone of that clock: sun in summer time, and times of files with offsets",
         examples=["Europe/London"],
     )  # fmt: skip
-    horizon_h: float = Field(24.0, gt=0, le=24 * 31, description="Length of the day [h]")
+    draws_from: date | None = Field(
+        None, strict=False, description="First day of a longer run of which this is a part, and drawn as there",
+        examples=["2026-01-01"],
+    )  # fmt: skip
+    horizon_h: float = Field(24.0, gt=0, le=24 * 366, description="Length [h]; above 31 days it is run week by week")
     step_min: int = Field(5, ge=1, le=60, description="Length of a step [min]")
     control_min: int = Field(15, ge=1, le=240, validate_default=True, description="Time between decisions [min]")
     tariffs: dict[Label, OwnTariff] = Field(default_factory=dict, description="Own tariffs, by name")
@@ -481,6 +503,26 @@ class Scenario(_Table):
     def _of_known_tariffs(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
         return check_shares({check_tariff(name, info): share for name, share in value.items()}, "tariff_shares")
 
+    @property
+    def first_day(self) -> int:
+        """Days of a longer run before the start of this part of it."""
+        return 0 if self.draws_from is None else (self.start.date() - self.draws_from).days
+
+    @property
+    def parts(self) -> int:
+        """Number of weeks that the horizon is run in, one after another; 1 up to 31 days."""
+        return 1 if self.minutes <= MOST_AT_ONCE_MIN else -(-self.minutes // WEEK_MIN)
+
+    def part(self, number: int) -> Scenario:
+        """One week of a longer run, as a scenario of its own: same homes, cars and roofs, days as in the whole."""
+        before_min = number * WEEK_MIN
+        own = {
+            "start": self.start + timedelta(minutes=before_min),
+            "draws_from": self.draws_from or self.start.date(),
+            "horizon_h": min(WEEK_MIN, self.minutes - before_min) / 60.0,
+        }
+        return self.model_copy(update=own)
+
     @field_validator("start", mode="before")
     @classmethod
     def _no_number(cls, value: object) -> object:
@@ -513,6 +555,23 @@ class Scenario(_Table):
                 raise refused(*error.faults) from None
         return value
 
+    @field_validator("draws_from")
+    @classmethod
+    def _not_later(cls, value: date | None, info: ValidationInfo) -> date | None:
+        if value is not None and (start := info.data.get("start")) and value > start.date():
+            problem = f"is {value}, after the start"
+            raise refused(Fault("", "draws_from", problem, f"write a day up to {start.date()}, or leave it out"))
+        return value
+
+    @field_validator("weather")
+    @classmethod
+    def _of_a_year(cls, value: Weather, info: ValidationInfo) -> Weather:
+        if isinstance(value.outdoor_c, float) and info.data.get("horizon_h", 0.0) * 60.0 > MOST_AT_ONCE_MIN:
+            problem = f"is {value.outdoor_c:g}, the mean of a horizon that goes through seasons"
+            remedy = "leave it out for the usual temperatures of the months, or give the path of a series"
+            raise refused(Fault("", "weather.outdoor_c", problem, remedy))
+        return value
+
     @field_validator("control_min")
     @classmethod
     def _whole_steps(cls, value: int, info: ValidationInfo) -> int:
@@ -525,6 +584,9 @@ class Scenario(_Table):
             problem = f"horizon_h={hours:g} must be a whole number of steps of {step} min"
             remedy = f"write horizon_h = {max(steps, 1) * step / 60.0!r}, or another step_min"
             faults.append(Fault("", "horizon_h", problem, remedy))
+        if hours and hours * 60.0 > MOST_AT_ONCE_MIN and WEEK_MIN % value:
+            problem = f"control_min={value} does not divide a week, in which horizons above 31 days are run"
+            faults.append(Fault("", "control_min", problem, "write 5, 15, 30 or 60"))
         if faults:
             raise refused(*faults)
         return value
@@ -540,7 +602,8 @@ class Scenario(_Table):
         """Random numbers of one part, from the scenario's seed: changing another part leaves them as they are."""
         from numpy.random import default_rng  # a scenario is refused without waiting for it
 
-        return default_rng([self.seed, _STREAMS.index(name) if name in _STREAMS else crc32(name.encode())])
+        key = [self.seed, _STREAMS.index(name) if name in _STREAMS else crc32(name.encode())]
+        return default_rng([*key, self.first_day] if name in _OF_MOMENTS and self.first_day else key)
 
     def noncompliant_share_of(self, run: Run) -> float:
         """Share of homes that ignore import caps in this run."""

@@ -178,7 +178,7 @@ def test_every_remedy_says_what_to_write(tmp_path: Path) -> None:
         ("step_min", "5.0", "write it without a point: step_min = 5"),
         ("horizon_h", "'0,5'", "write it without quotes and with a point: horizon_h = 0.5"),
         ("horizon_h", "0,5", "write a decimal point: horizon_h = 0.5"),
-        ("horizon_h", "true", "write a number above 0, at most 744 [h], for example horizon_h = 24"),
+        ("horizon_h", "true", "write a number above 0, at most 8784 [h], for example horizon_h = 24"),
         ("horizon_h", "0.99", "write horizon_h = 1.0, or another step_min"),
         ("control_min", "7", "write control_min = 10, or another step_min"),
         ("strict", "1", "write true or false, for example strict = false"),
