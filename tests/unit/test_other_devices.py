@@ -237,6 +237,9 @@ def test_a_kind_of_ones_own_is_one_file_and_one_line(tmp_path, cosim, monkeypatc
     monkeypatch.chdir(tmp_path)
     code, _, err = cosim("run", "pools.toml", "--out", "out", "--no-figures", "--quiet")
     assert code == 0, err
+    assert (
+        "Devices of the kind pool_pump (my_pump.py:PoolPump) act by" in (tmp_path / "out" / "report.html").read_text()
+    )
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))["controllers"]["none"]
     assert metrics["pool_pump_kwh"] == pytest.approx(3 * 1.1 * 2)  # from 10 to 12 h
     assert metrics["balance_error_percent"] < 0.1
