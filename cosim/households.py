@@ -104,11 +104,13 @@ class Households:
             self._asked_kw = wanted
             return
         self._listen(setpoints)
-        cheaper = self._price[step + 1 :] < self._price[step] - _SAME_PRICE
+        until = self.fleet.last_step(step) + 1  # where the cars that are here now have left
+        cheaper = self._price[step + 1 : until] < self._price[step] - _SAME_PRICE
         asked = wanted
         if cheaper.any():
-            same_car = self.fleet.stays.session[step + 1 :] == self.fleet.stays.session[step]
-            later_kw = (self._room_kw[step + 1 :] * (same_car & cheaper)).sum(axis=0)
+            session, room_kw = self.fleet.stays.session, self._room_kw[step + 1 : until]
+            same_car = session[step + 1 : until] == session[step]
+            later_kw = (room_kw * (same_car & cheaper)).sum(axis=0)
             asked = (wanted - later_kw).clip(0.0)
         if self._paced.any():
             asked = np.where(self._paced, self._pace_kw(step), asked)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import groupby, zip_longest
 
 import numpy as np
@@ -194,6 +194,23 @@ _BLOCK = 64  # branches at once: their voltages and currents over a day stay in 
 
 def _at_terminals(branches: Sequence[Branch], voltages_v: Complex) -> Iterator[tuple[int, Complex, Complex]]:
     """Give for each branch its position, and voltages at and currents into all its conductors: (step, conductor)."""
+    for block, nodes, place, admittance in _blocks(tuple(branches)):
+        of_node = np.ascontiguousarray(voltages_v[:, nodes].T)
+        of_node[nodes < 0] = 0.0  # earth
+        v = np.ascontiguousarray(of_node[place].transpose(0, 2, 1))  # (branch, step, conductor)
+        current = v @ admittance.transpose(0, 2, 1)
+        for row, position in enumerate(block):
+            later = branches[position].later
+            ends = [step for step, _ in later[1:]]
+            for (step, moved_s), end in zip_longest(later, ends):
+                current[row, step:end] = v[row, step:end] @ moved_s.T
+        yield from zip(block, v, current, strict=True)
+
+
+@lru_cache(maxsize=16)  # a run asks for the currents of the same branches at every decision
+def _blocks(branches: tuple[Branch, ...]) -> list[tuple[list[int], Int, Int, Complex]]:
+    """Branches of one size together: their positions, nodes, each branch's places among these, and admittances."""
+    blocks = []
     by_size = sorted(range(len(branches)), key=lambda i: len(branches[i].nodes))
     for _, group in groupby(by_size, key=lambda i: len(branches[i].nodes)):
         members = list(group)
@@ -201,17 +218,8 @@ def _at_terminals(branches: Sequence[Branch], voltages_v: Complex) -> Iterator[t
             block = members[first : first + _BLOCK]
             nodes, place = np.unique([branches[i].nodes for i in block], return_inverse=True)
             admittance = np.stack([branches[i].admittance_s for i in block])
-            of_node = np.ascontiguousarray(voltages_v[:, nodes].T)
-            of_node[nodes < 0] = 0.0  # earth
-            v = of_node[place.reshape(len(block), -1)]
-            v = np.ascontiguousarray(v.transpose(0, 2, 1))  # (branch, step, conductor)
-            current = v @ admittance.transpose(0, 2, 1)
-            for row, position in enumerate(block):
-                later = branches[position].later
-                ends = [step for step, _ in later[1:]]
-                for (step, moved_s), end in zip_longest(later, ends):
-                    current[row, step:end] = v[row, step:end] @ moved_s.T
-            yield from zip(block, v, current, strict=True)
+            blocks.append((block, nodes, place.reshape(len(block), -1), admittance))
+    return blocks
 
 
 def terminal_currents(branches: Sequence[Branch], voltages_v: Complex) -> list[Complex]:

@@ -209,6 +209,7 @@ class Plant:
             others_kw=self._others_kw[:n],
             switchings=tuple(one for one in self._own.switchings if one[0] < n) if self._own else (),
             device_measures=tuple(device.measure for device in self.devices.devices),
+            device_states={one.name: one.state() for one in self.devices.devices if one.name in day.devices},
             complete=n == day.steps,
             reproducible=all(decision.reproducible for _, decision in self._decisions),
             **records,

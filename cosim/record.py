@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -32,7 +33,9 @@ _FLOAT, _TEXT = pa.float64(), pa.string()
 _DECISION_COLUMNS = {"status": _TEXT, "objective": _FLOAT, "bound": _FLOAT, "gap": _FLOAT, "fallback": _TEXT}
 
 
-def write_trajectory(trajectory: Trajectory, folder: Path) -> None:
+def write_trajectory(
+    trajectory: Trajectory, folder: Path, *, part: str = "", first_step: int = 0, without: Collection[str] = ()
+) -> None:
     """Write the tables of one run.
 
     Parameters
@@ -43,14 +46,21 @@ def write_trajectory(trajectory: Trajectory, folder: Path) -> None:
         Receives ``steps``, ``customers``, ``nodes``, ``lines``, ``decisions``, where the circuit's file has own sources
         ``other_sources`` (kW fed in), where its regulators act ``taps``, and the tables that the controller left
         behind, each as ``.parquet`` (an index is not written), and its plain data as ``.json``.
+    part : str
+        Of a run that is written in parts: each table is a folder, with a file of this name.
+    first_step : int
+        Of the part, counted from the beginning of the run.
+    without : collection of str
+        Tables that are left out.
     """
-    tables = {
-        "steps": _steps(trajectory),
-        "customers": _customers(trajectory),
-        "nodes": _wide(trajectory.feeder.network.node_names, np.abs(trajectory.node_v)),
-        "lines": _lines(trajectory),
-        "decisions": _decisions(trajectory.decisions),
+    makers: dict[str, Callable[[], pa.Table]] = {
+        "steps": lambda: _steps(trajectory),
+        "customers": lambda: _customers(trajectory),
+        "nodes": lambda: _wide(trajectory.feeder.network.node_names, np.abs(trajectory.node_v)),
+        "lines": lambda: _lines(trajectory),
+        "decisions": lambda: _decisions(trajectory.decisions),
     }
+    tables = {name: make() for name, make in makers.items() if name not in without}
     if trajectory.others_kw.size:
         tables["other_sources"] = _wide(trajectory.feeder.network.injectors, trajectory.others_kw)
     if trajectory.feeder.taps == "controlled":
@@ -60,11 +70,26 @@ def write_trajectory(trajectory: Trajectory, folder: Path) -> None:
     for name, left in trajectory.artifacts.items():
         if isinstance(left, Mapping):
             text = json.dumps(left, indent=2, allow_nan=False) + "\n"
-            write_whole(folder / f"{name}.json", lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+            path = _file(folder, name, part, "json")
+            write_whole(path, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
         elif isinstance(left, pd.DataFrame):
             tables[name] = pa.Table.from_pandas(left, preserve_index=False).replace_schema_metadata(None)
     for name, table in tables.items():
-        write_whole(folder / f"{name}.parquet", lambda path, table=table: _write(table, path))  # type: ignore[misc]
+        table = _counted_from(first_step, table) if first_step else table
+        write_whole(_file(folder, name, part, "parquet"), lambda path, table=table: _write(table, path))  # type: ignore[misc]
+
+
+def _file(folder: Path, name: str, part: str, suffix: str) -> Path:
+    return folder / (f"{name}/{part}.{suffix}" if part else f"{name}.{suffix}")
+
+
+def _counted_from(first_step: int, table: pa.Table) -> pa.Table:
+    """Count steps from the beginning of the whole run."""
+    column = table.schema.get_field_index("step")
+    if column < 0 or not pa.types.is_integer(table.schema.field(column).type):
+        return table
+    field = table.schema.field(column)
+    return table.set_column(column, field, pc.cast(pc.add(table[column], first_step), field.type))
 
 
 def _write(table: pa.Table, path: Path) -> None:

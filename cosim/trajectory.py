@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -71,6 +71,8 @@ class Trajectory:
         Readings of other devices and what was asked of them, by channel, such as ``battery_kw`` (see `cosim.devices`).
     device_measures : tuple of callable
         Metrics of a run that the devices' kinds bring along.
+    device_states : mapping of str to mapping
+        By kind, fields of the data with which its units go on after the last step (``Device.state``).
     complete : bool
         False where the run was interrupted or failed before its last step.
     reproducible : bool
@@ -111,6 +113,7 @@ class Trajectory:
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
     channels: Mapping[str, Float] = field(default_factory=dict)
     device_measures: tuple[Callable[[Trajectory], dict[str, float]], ...] = ()
+    device_states: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     complete: bool = True
     reproducible: bool = True
     invalid: str = ""

@@ -11,7 +11,7 @@ from cosim import controllers, feeders
 from cosim.contract import Exogenous, Feeder, Float, Forecast, OilTransformer, TransformerSpec, ZipShares
 from cosim.devices import EvFleet
 from cosim.errors import Fault, InputError, collecting, refuse
-from cosim.experiments.day import Day, Place
+from cosim.experiments.day import Day, LongDay, Place
 from cosim.experiments.devices import with_devices
 from cosim.experiments.forecast import announced, make_forecast, too_perfect
 from cosim.experiments.scenario import ForecastTable, Scenario, find, read
@@ -81,6 +81,8 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
     InputError
         With every fault of feeder, profiles, sessions and controllers; where there is no feeder, its own.
     """
+    if scenario.parts > 1:
+        return _in_parts(scenario, Path(where), feeder)
     faults: list[Fault] = []
     if feeder is None:
         machine, model = scenario.grid.transformer, scenario.households.load_model
@@ -128,10 +130,22 @@ def _told_of_common_tariff(day: Day) -> Day:
     return replace(day, warnings=(*day.warnings, warning))
 
 
+def _in_parts(scenario: Scenario, where: Path, feeder: Feeder | None) -> LongDay:
+    first = compose(scenario.part(0), where, feeder=feeder)
+
+    def part(number: int) -> Day:
+        return compose(scenario.part(number), where, feeder=first.feeder)
+
+    def redraw(seed: int) -> Day:
+        return compose(scenario.model_copy(update={"seed": seed}), where, feeder=first.feeder)
+
+    return LongDay(scenario, where, first.feeder, first.exogenous, first.forecasts, first.warnings, redraw, part)
+
+
 def _spec_of(scenario: Scenario, where: Path, faults: list[Fault]) -> DaySpec:
     """Read the series that a scenario names; where one cannot be, a drawn one stands for it, to find all else wrong."""
     homes, cars, roofs = scenario.households, scenario.ev, scenario.pv
-    clock = Clock(scenario.start, scenario.zone)
+    clock = Clock(scenario.start, scenario.zone, scenario.first_day)
     drawn = homes.profiles in (OF_THE_FEEDER, CALENDAR)
     profiles: str | Series = homes.profiles if drawn else household_sets()[0]
     pv_profiles = None
@@ -180,6 +194,7 @@ def _spec_of(scenario: Scenario, where: Path, faults: list[Fault]) -> DaySpec:
         source_profile=source_profile,
         source_swing_percent=scenario.grid.source_swing_percent,
         source_lowest_h=scenario.grid.source_lowest_h,
+        first_day=scenario.first_day,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from cosim import controllers
-from cosim.contract import Controller, Exogenous, Feeder, Forecast, Predictor
+from cosim.contract import Controller, Exogenous, Feeder, Forecast, Predictor, Units
+from cosim.contract.thermal import ThermalState
 from cosim.dss_files import hashes_of
 from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError, refuse
 from cosim.experiments.files import sha256_of
@@ -21,7 +22,7 @@ from cosim.experiments.labels import LABEL_REMEDY, label_problem
 from cosim.experiments.scenario import ForecastTable, Scenario, longest_delay_s
 from cosim.experiments.scenario import Run as RunSpec
 from cosim.feeders.facts import read_facts
-from cosim.feeders.find import DATA, MODELS
+from cosim.feeders.find import DATA, MODELS, in_season
 from cosim.feeders.prices import who_has_which
 from cosim.households import Behaviour
 from cosim.loop import run
@@ -69,15 +70,17 @@ class Place:
         Taken when first asked for, which the first run does: what is edited afterwards was not its input.
         """
         scenario, master = self.scenario, self.feeder.master
+        starts = [scenario.part(number).start for number in range(scenario.parts)]
         hashes = {f"feeder/{name}": digest for name, digest in hashes_of(master).items()}
         profiles, sessions = scenario.households.profiles, scenario.ev.sessions
+        sets = dict.fromkeys(str(in_season(profiles, start)) for start in starts)
         named = read_facts(facts := master.with_name("feeder.toml")).get("coordinates")
         drawn = "ev_apartment.json" if sessions in MODELS else "ev_sessions.parquet" if sessions is None else ""
         files = {
             f"scenario/{self.path.name}": self.path,
             "feeder/feeder.toml": facts,
             **({f"feeder/{named}": master.parent / named} if named else {}),
-            **{f"data/{name}": DATA / name for name in (f"{profiles}.parquet", drawn)},
+            **{f"data/{name}": DATA / name for name in (*(f"{name}.parquet" for name in sets), drawn)},
             f"profiles/{Path(profiles).name}": Path(profiles),
             f"sessions/{Path(sessions or '').name}": Path(sessions or ""),
         }
@@ -229,6 +232,31 @@ class Day(Place):
         """The day one step at a time; ``reset(seed)`` draws it anew."""
         return Stepper(self, engine=engine)
 
+    def after(self, states: Mapping[str, Mapping[str, Any]], thermal: Mapping[str, ThermalState]) -> Day:
+        """The same day with devices and transformers that begin as a run before it left them.
+
+        Parameters
+        ----------
+        states : mapping of str to mapping
+            See `Trajectory.device_states`.
+        thermal : mapping of str to ThermalState
+            See `thermal_end`.
+        """
+
+        def begun(day: Exogenous) -> Exogenous:
+            kept = {
+                name: Units(kind, replace(data, **states[name])) if states.get(name) else Units(kind, data)
+                for name, (kind, data) in day.devices.items()
+            }
+            return replace(day, devices=kept, thermal_start=thermal)
+
+        true, exogenous = self.exogenous, begun(self.exogenous)
+        forecasts = {
+            table: replace(told, expected=exogenous if told.expected is true else begun(told.expected))
+            for table, told in self.forecasts.items()
+        }
+        return replace(self, exogenous=exogenous, forecasts=forecasts)
+
     @property
     def step_min(self) -> float:
         """Length of a step of its runs [min]."""
@@ -290,6 +318,31 @@ class Day(Place):
         rng = self.scenario.stream("responses").spawn(1)[0]
         groups = who_has_which(list(shares.values()), len(self.feeder.customers), rng)
         return tuple(list(shares)[group] for group in groups), longest_delay_s(self.scenario)
+
+
+@dataclass(frozen=True, eq=False)
+class LongDay(Day):
+    """A horizon of more than 31 days, which is run week by week; what a day shows is of the first week.
+
+    Attributes
+    ----------
+    part : callable
+        Makes a week by its number, as a day of its own: the same homes, cars and roofs, as they are in the whole.
+    """
+
+    part: Callable[[int], Day]
+
+    def run_spec(self, spec: RunSpec, *_: Any, **__: Any) -> Run:
+        """Refuse to hold all of it in memory."""
+        raise self._too_long(f"run({spec.name!r})")
+
+    def stepper(self, **_: Any) -> Stepper:
+        """Refuse to hold all of it in memory."""
+        raise self._too_long("stepper()")
+
+    def _too_long(self, asked: str) -> InputError:
+        problem = f"{asked}: {self.scenario.horizon_h:g} h are run in {self.scenario.parts} parts"
+        return InputError(Fault(str(self.path), "horizon_h", problem, "use 'cosim run', or take one week: day.part(0)"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,7 @@ def with_devices(
         With every fault of all tables.
     """
     faults: list[Fault] = []
-    clock = Clock(scenario.start, scenario.zone)
+    clock = Clock(scenario.start, scenario.zone, scenario.first_day)
     series = partial(_series, clock=clock, minutes=scenario.minutes, day=day)
     outdoor = scenario.weather.outdoor_c
     with collecting(faults, "weather"):

@@ -19,11 +19,14 @@ from cosim import Trajectory
 from cosim.errors import CosimError, RunStoppedError
 from cosim.experiments import memory_limit_mb
 from cosim.experiments.compose import compose
-from cosim.experiments.day import Day
+from cosim.experiments.day import Day, LongDay
 from cosim.experiments.keep import Progress, RunResult, going_on, keep_run, nobody
+from cosim.experiments.on_disk import PartsResult
+from cosim.experiments.parts import perform_parts
 from cosim.experiments.results import SHARED, Results, finish, write_tables
 from cosim.experiments.scenario import Run, Scenario
 from cosim.folder import claimed, joined
+from cosim.measures.balance import judged
 from cosim.reduction import refuse_what_is_not_linear
 from cosim.threads import ONE_THREAD
 
@@ -100,8 +103,10 @@ def execute(
 
 def perform(
     composition: Day, item: Run, folder: Path, engine: str, progress: Progress = nobody
-) -> tuple[RunResult | None, list[RunStoppedError]]:
+) -> tuple[RunResult | PartsResult | None, list[RunStoppedError]]:
     """Run one controller, write the run and measure it; returns as `keep_run`, and raises nothing."""
+    if isinstance(composition, LongDay):
+        return perform_parts(composition, item, folder, engine, progress)
     failed: list[RunStoppedError] = []
     with going_on(item.name, failed):
         progress(item.name, "planning", 0, 1)
@@ -112,7 +117,8 @@ def perform(
         left = failed[0].trajectory
         if not isinstance(left, Trajectory):
             return None, failed
-        trajectory = left
+        with going_on(item.name, failed):
+            trajectory = judged(left)
     result, more = keep_run(trajectory, composition, folder, progress)
     return result, [*failed, *more]
 
@@ -227,13 +233,13 @@ def _work(scenario: Scenario, where: Path, folder: Path, engine: str, to_parent:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         to_parent.send(("progress", *phase))
 
-    result: RunResult | None = None
+    result: RunResult | PartsResult | None = None
     failed: list[RunStoppedError] = []
     with going_on(item.name, failed), joined(folder), ONE_THREAD:
         progress(item.name, "composing", 0, 1)
         result, found = perform(compose(scenario, where), item, folder, engine, progress)
         failed += found
-    if result is not None:
+    if isinstance(result, RunResult):
         # Tables and plain data are all that figures need. What the run derived is quicker computed again than sent, and
         # a class of a file that only this process has loaded could not be read.
         left = {name: what for name, what in result.trajectory.artifacts.items() if not is_dataclass(what)}

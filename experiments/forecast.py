@@ -8,7 +8,8 @@ from dataclasses import fields, replace
 import numpy as np
 
 from cosim.contract import EvSessions, Exogenous, Float, Forecast
-from cosim.experiments.scenario import Cars, ForecastTable
+from cosim.experiments.scenario import ForecastTable
+from cosim.experiments.world.homes import Cars
 
 _LEAST_STAY_MIN = 15.0
 

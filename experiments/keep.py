@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from cosim import Trajectory
 from cosim.collapse import PowerFlow
+from cosim.contract import Decision
 from cosim.errors import CosimError, PowerFlowError, RunStoppedError, UnsupportedError, reason
 from cosim.experiments.unbalance_tables import analyse, describe, write_unbalance
 from cosim.measures import worst_moments
 from cosim.measures.areas import by_area
-from cosim.measures.balance import judged
 from cosim.measures.own import measure_own
 from cosim.record import write_trajectory
 from cosim.stepper import make_engine
@@ -30,6 +30,8 @@ Progress = Callable[[str, str, int, int], None]
 Item = TypeVar("Item")
 
 INTERRUPTED = 130
+LEFT_OUT_OF_PARTS = ("nodes",)
+"""Tables that runs of more than 31 days do not keep: two thirds of the size."""
 _CROSS_CHECKED_STEPS = 24
 
 
@@ -71,10 +73,41 @@ class RunResult:
     @property
     def timing(self) -> dict[str, float]:
         """Durations [s]."""
-        run = self.trajectory
-        decisions = [decision.wall_s for _, decision in run.decisions]
-        wholes = {"wall_s": run.wall_s, "plan_s": run.plan_s, "decide_s": run.decide_s}
-        return {**wholes, "decide_max_s": max(decisions, default=0.0)}
+        return durations(self.trajectory)
+
+
+class Timed(Protocol):
+    """What took its time."""
+
+    @property
+    def wall_s(self) -> float:
+        """Of the whole."""
+
+    @property
+    def plan_s(self) -> float:
+        """Of the plan."""
+
+    @property
+    def decide_s(self) -> float:
+        """Of all work of the controller."""
+
+    @property
+    def decisions(self) -> tuple[tuple[int, Decision], ...]:
+        """Steps and decisions."""
+
+
+def durations(run: Timed) -> dict[str, float]:
+    """Durations of a run [s]."""
+    decisions = [decision.wall_s for _, decision in run.decisions]
+    wholes = {"wall_s": run.wall_s, "plan_s": run.plan_s, "decide_s": run.decide_s}
+    return {**wholes, "decide_max_s": max(decisions, default=0.0)}
+
+
+class PartPlace(NamedTuple):
+    """Which part of a run this is, and its first step in the whole."""
+
+    number: int
+    first_step: int
 
 
 def nobody(_label: str, _phase: str, _done: int, _total: int) -> None:
@@ -96,20 +129,23 @@ def going_on(label: str, failed: list[RunStoppedError]) -> Iterator[None]:
 
 
 def keep_run(
-    trajectory: Trajectory, day: Day, folder: Path, progress: Progress = nobody
+    trajectory: Trajectory, day: Day, folder: Path, progress: Progress = nobody, *, part: PartPlace | None = None
 ) -> tuple[RunResult | None, list[RunStoppedError]]:
     """Write a run and measure it: the trajectory first, so that nothing that fails afterwards can lose it.
 
     Parameters
     ----------
     trajectory : Trajectory
-        Of the whole run, or of a part.
+        Of the whole run, or of as much as was completed; judged.
     day : Day
         What it ran on.
     folder : Path
         Receives ``trajectories/<label>``, ``unbalance/<label>`` and, of caps, ``caps/<label>``.
     progress : callable, optional
         Told of each phase.
+    part : PartPlace, optional
+        Where it is a week of a longer run: tables are folders of weeks, without voltages of all nodes; what is written
+        beside the trajectory is left out.
 
     Returns
     -------
@@ -120,14 +156,17 @@ def keep_run(
     """
     failed: list[RunStoppedError] = []
     label = trajectory.label
-    with going_on(label, failed):
-        trajectory = judged(trajectory)
     if trajectory.invalid:
         failed.append(RunStoppedError(f"{label}: invalid: {trajectory.invalid}", None, CosimError.exit_code))
     result = RunResult(trajectory)
 
     def write() -> None:
-        write_trajectory(trajectory, folder / "trajectories" / label)
+        place = folder / "trajectories" / label
+        if part is None:
+            write_trajectory(trajectory, place)
+        else:
+            name = f"part-{part.number:03d}"
+            write_trajectory(trajectory, place, part=name, first_step=part.first_step, without=LEFT_OUT_OF_PARTS)
 
     def measure() -> None:
         result.metrics.clear()
@@ -150,7 +189,10 @@ def keep_run(
         write_proof(folder / "caps" / label, trajectory, day)
 
     parts = {"writing": write, "measures": measure, "unbalance": analyse_unbalance, "cross-check": check}
-    parts = {**(parts if trajectory.steps else {}), **({"proof": prove} if "caps" in trajectory.artifacts else {})}
+    if part is not None:
+        del parts["unbalance"]
+    proves = "caps" in trajectory.artifacts and part is None
+    parts = {**(parts if trajectory.steps else {}), **({"proof": prove} if proves else {})}
     for done, (phase, work) in enumerate(parts.items()):
         broken: list[RunStoppedError] = []
         with going_on(label, broken):
@@ -209,9 +251,18 @@ def cross_check(trajectory: Trajectory) -> dict[str, float]:
     is_truth = trajectory.engine == "opendss"
     other = "reduced" if is_truth else "opendss"
     try:
-        flow = PowerFlow(trajectory.feeder, make_engine(other, trajectory.feeder))
+        engine = make_engine(other, trajectory.feeder)
     except UnsupportedError:
         return {}
+    try:
+        return _compared(trajectory, PowerFlow(trajectory.feeder, engine), other)
+    finally:
+        if close := getattr(engine, "close", None):  # what the library holds of OpenDSS
+            close()
+
+
+def _compared(trajectory: Trajectory, flow: PowerFlow, other: str) -> dict[str, float]:
+    is_truth = trajectory.engine == "opendss"
     base, worst = trajectory.feeder.nominal_voltage_v, 0.0
     steps = [] if is_truth else _sampled(range(trajectory.steps))
     for k in steps:

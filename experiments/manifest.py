@@ -15,6 +15,7 @@ from cosim.measures import own as own_measures
 
 if TYPE_CHECKING:
     from cosim.experiments.day import Day
+    from cosim.experiments.on_disk import TrajectoryOnDisk
 
 _PACKAGES = (
     "lv-feeder-cosim", "opendssdirect.py", "dss-python", "dss-python-backend", "highspy", "pyomo", "pymoo", "numpy",
@@ -36,7 +37,7 @@ and 0.040 in percentiles of unbalance under ``pareto``, 0.005 under ``bilevel_ca
 
 def make_manifest(
     composition: Day,
-    runs: Mapping[str, Trajectory],
+    runs: Mapping[str, Trajectory | TrajectoryOnDisk],
     engine: str,
     inputs_sha256: Mapping[str, str],
     stopped: RunStoppedError | None,
@@ -83,7 +84,7 @@ def _plugins(scenario: Scenario) -> dict[str, dict[str, Any]]:
 
 
 def _of_run(
-    label: str, trajectory: Trajectory | None, failed: RunStoppedError | None, composition: Day
+    label: str, trajectory: Trajectory | TrajectoryOnDisk | None, failed: RunStoppedError | None, composition: Day
 ) -> dict[str, Any]:
     """How one run was obtained, and what was its own: the world it met, and what was told of it."""
     run = next(run for run in composition.scenario.runs if run.name == label)

@@ -41,6 +41,8 @@ class Metric:
         Of the scoreboard in the report.
     check : bool
         Judges the simulation: a limit, but no winner.
+    over_parts : str
+        ``sum``, ``max`` or ``min``: how figures of weeks make that of a longer run; empty where they do not.
     definition : str
         In sentences.
     """
@@ -54,6 +56,7 @@ class Metric:
     digits: int = 1
     group: str = "Others"
     check: bool = False
+    over_parts: str = ""
     definition: str = ""
 
     @property

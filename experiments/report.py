@@ -30,6 +30,7 @@ from cosim.trajectory import Trajectory
 if TYPE_CHECKING:
     from cosim import Feeder
     from cosim.experiments.day import Day
+    from cosim.experiments.on_disk import TrajectoryOnDisk
     from cosim.experiments.results import Results
 
 FILE_NAME = "report.html"
@@ -96,34 +97,60 @@ def write_report(
     Path
         Of the file.
     """
-    groups, day = rows(runs), results.day
+    run = max(runs.trajectories.values(), key=lambda one: one.steps)
+    return render(
+        results,
+        manifest,
+        figures,
+        rows(runs),
+        facts=list(
+            facts(
+                run.feeder,
+                span_words(run.exogenous.start, run.step_min, run.steps),
+                run.step_min,
+                run.control_min,
+                manifest,
+            )
+        ),
+        summary=paragraph(runs),
+        stopped={label: runs.stopped(label) for label in runs.labels if runs.stopped(label)},
+        promises=promises if any(row.promised for row in promises) else (),
+        releases=releases(promises),
+        unbalance={label: results.runs[label].unbalance for label in runs.labels},
+        runs=[run_facts(label, run, clock(run, run.steps), int(np.sum(run.degraded))) for label, run in runs],
+        degradations=[item for label, run in runs for item in degradations(label, run)],
+    )
+
+
+def render(
+    results: Results,
+    manifest: Mapping[str, Any],
+    figures: Sequence[FigureFile],
+    groups: Sequence[tuple[str, Sequence[Row]]],
+    **own: Any,
+) -> Path:
+    """Write the report of measured runs: what all reports have, and what is a report's own, see the template."""
+    day, metrics = results.day, results.metrics
     text = _template("report.html.j2").render(
         title=manifest["scenario"]["name"],
-        facts=list(_facts(runs, manifest)),
-        summary=paragraph(runs),
-        labels=runs.labels,
-        stopped={label: runs.stopped(label) for label in runs.labels if runs.stopped(label)},
+        labels=list(metrics),
         why_stopped=manifest["stopped"] or "",
         invalid=results.invalid,
         groups=groups,
-        promises=promises if any(row.promised for row in promises) else (),
-        releases=releases(promises),
         above_kva=ABOVE_KVA,
-        unbalance={label: results.runs[label].unbalance for label in runs.labels},
-        areas={label: results.runs[label].areas for label in runs.labels} if len(day.feeder.areas) > 1 else {},
+        areas={label: results.runs[label].areas for label in metrics} if len(day.feeder.areas) > 1 else {},
         headlines=[
             row
             for _, found in groups
             for row in found
-            if row.metric.shown(runs.metric(one, row.name) for one in runs.labels)
+            if row.metric.shown(of_run.get(row.name, np.nan) for of_run in metrics.values())
         ],
         pictures=[figure for figure in figures if figure.path is not None],
         missing=[figure for figure in figures if figure.path is None],
         assumptions=assumptions(day, manifest["engine"]),
         warnings=list(dict.fromkeys([*day.warnings, *day.feeder.warnings])),
-        runs=[_run_facts(label, run) for label, run in runs],
-        degradations=[item for label, run in runs for item in degradations(label, run)],
         manifest=list(_flat(manifest)),
+        **own,
     )
     path = results.folder / FILE_NAME
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -254,26 +281,30 @@ def degradations(label: str, run: Trajectory) -> list[Degradation]:
     ]
 
 
-def _run_facts(label: str, run: Trajectory) -> dict[str, Any]:
+def run_facts(label: str, run: Trajectory | TrajectoryOnDisk, until: str, degraded: int) -> dict[str, Any]:
     """How a run was obtained."""
     statuses = Counter(decision.status for _, decision in run.decisions)
     return {
         "label": label,
         "trajectory": run,
-        "until": clock(run, run.steps),
+        "until": until,
         "decisions": ", ".join(f"{count} × {status}" for status, count in statuses.most_common()) or "none",
         "fallbacks": sum(bool(decision.fallback) for _, decision in run.decisions),
-        "degraded": int(np.sum(run.degraded)),
+        "degraded": degraded,
     }
 
 
-def _facts(runs: Runs, manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def facts(
+    feeder: Feeder, span: str, step_min: float, control_min: float, manifest: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
     """What a reader wants to know before any figure."""
-    run = max(runs.trajectories.values(), key=lambda one: one.steps)
-    yield "feeder", run.feeder.name
-    yield "day", span_words(run.exogenous.start, run.step_min, run.steps)
-    yield "step", f"{run.step_min:g} min, decisions every {run.control_min:g} min"
-    yield "engine", ", ".join(dict.fromkeys(one.engine for _, one in runs))
+    yield "feeder", feeder.name
+    yield "day", span
+    yield "step", f"{step_min:g} min, decisions every {control_min:g} min"
+    yield (
+        "engine",
+        ", ".join(dict.fromkeys(str(fact["engine"]) for fact in manifest["runs"].values() if fact["engine"])),
+    )
     yield "forecast", ", ".join(dict.fromkeys(fact["forecast"]["kind"] for fact in manifest["runs"].values()))
     shares = dict.fromkeys(fact["noncompliant_share"] for fact in manifest["runs"].values())
     if any(shares):

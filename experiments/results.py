@@ -15,6 +15,8 @@ from cosim.errors import CosimError, RunStoppedError
 from cosim.experiments.files import json_ready, write_json
 from cosim.experiments.keep import INTERRUPTED, Progress, RunResult, going_on, keep_run, nobody
 from cosim.experiments.manifest import make_manifest
+from cosim.experiments.on_disk import FILE_NAME as PARTS
+from cosim.experiments.on_disk import PartsResult, TrajectoryOnDisk
 from cosim.experiments.promise_table import FILE_NAME as PROMISES
 from cosim.experiments.promise_table import promise_rows, write_promises
 from cosim.experiments.tables import write_csv
@@ -42,7 +44,7 @@ class Results:
         Which power flow.
     inputs_sha256 : mapping of str to str
         Of the files that the day was made of, before anything ran.
-    runs : dict of str to RunResult
+    runs : dict of str to RunResult or PartsResult
         By label, in the order of the scenario; a stopped run is there too if it completed a step.
     failures : dict of str to RunStoppedError
         Why a run is not whole or not measured, by label; under other names what went wrong with all of them.
@@ -52,10 +54,10 @@ class Results:
     day: Day
     engine: str
     inputs_sha256: Mapping[str, str]
-    runs: dict[str, RunResult] = field(default_factory=dict)
+    runs: dict[str, RunResult | PartsResult] = field(default_factory=dict)
     failures: dict[str, RunStoppedError] = field(default_factory=dict)
 
-    def take(self, label: str, result: RunResult | None, failed: Sequence[RunStoppedError]) -> None:
+    def take(self, label: str, result: RunResult | PartsResult | None, failed: Sequence[RunStoppedError]) -> None:
         """Take what came out of a run, and write what all share, so that it is whole on disk as each run ends."""
         runs = self.runs | ({} if result is None else {label: result})
         self.runs = {item.name: runs[item.name] for item in self.day.scenario.runs if item.name in runs}
@@ -83,7 +85,7 @@ class Results:
     @property
     def trajectories(self) -> dict[str, Trajectory]:
         """Trajectories of the runs that were measured, by label."""
-        return {label: run.trajectory for label, run in self.runs.items() if run.metrics}
+        return {label: run.trajectory for label, run in self.runs.items() if isinstance(run, RunResult) and run.metrics}
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
@@ -142,7 +144,9 @@ def write_tables(results: Results) -> dict[str, Any]:
     """Write metrics, timing and manifest of all runs so far; what the manifest holds."""
     folder, metrics, incomplete = results.folder, results.metrics, results.incomplete
     crosschecks = {label: run.crosscheck for label, run in results.runs.items() if run.crosscheck}
-    ended = {label: replace(run.trajectory, complete=run.is_whole) for label, run in results.runs.items()}
+    ended: dict[str, Trajectory | TrajectoryOnDisk] = {
+        label: replace(run.trajectory, complete=run.is_whole) for label, run in results.runs.items()
+    }
     minutes = {
         label: {name: found[name] for name in _WITH_MINUTES}
         for label, found in metrics.items()
@@ -160,6 +164,8 @@ def write_tables(results: Results) -> dict[str, Any]:
     table["complete"] = [label not in incomplete for label in table.index]
     write_csv(table, folder / "metrics.csv", index=True)
     areas = [{"controller": label, **row} for label, run in results.runs.items() if run.metrics for row in run.areas]
+    if parts := [row for run in results.runs.values() if isinstance(run, PartsResult) for row in run.parts]:
+        write_csv(pd.DataFrame(parts), folder / PARTS)
     write_csv(pd.DataFrame(areas, columns=["controller", "area"] if not areas else None), folder / "areas.csv")
     # the last: a run that is named there is whole in all other files, wherever the program is ended
     told = {"controllers": json_ready(metrics), "incomplete": incomplete, "invalid": results.invalid}
@@ -187,6 +193,12 @@ def finish(results: Results, *, figures: bool = True, progress: Progress = nobod
 
 
 def _write_report(results: Results, manifest: dict[str, Any], figures: bool, progress: Progress) -> None:
+    if results.day.scenario.parts > 1:
+        if manifest and results.metrics and not results.interrupted:
+            from cosim.experiments.year import write_year  # brings matplotlib
+
+            write_year(results, manifest, figures=figures)
+        return
     folder, trajectories, metrics = results.folder, results.trajectories, results.metrics
     if not trajectories or not manifest:
         return

@@ -26,10 +26,13 @@ class Clock(NamedTuple):
         Local clock of the first minute.
     zone : str, optional
         IANA name, such as ``Europe/London``. None: nothing is known of UTC, and times of files are the clock's own.
+    first_day : int
+        Days that came before the start, where it is a part of a longer run: what has no date goes on from there.
     """
 
     start: datetime
     zone: str | None = None
+    first_day: int = 0
 
     @property
     def ahead_of_utc(self) -> timedelta | None:

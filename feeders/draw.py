@@ -75,6 +75,9 @@ class DaySpec:
         Source voltage [pu].
     source_swing_percent, source_lowest_h : float
         Daily shape of the source's voltage around the feeder's own, see `prices.source_pu`.
+    first_day : int
+        Days that came before the start, where it is a part of a longer run: of the same homes, each day is drawn as it
+        is in the whole.
     """
 
     start: datetime
@@ -101,11 +104,12 @@ class DaySpec:
     source_profile: Series | None = None
     source_swing_percent: float = 0.0
     source_lowest_h: float = 18.0
+    first_day: int = 0
 
     @property
     def clock(self) -> Clock:
         """Local clock of the day."""
-        return Clock(self.start, self.zone)
+        return Clock(self.start, self.zone, self.first_day)
 
 
 def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told: Told = unheard) -> Exogenous:
@@ -138,7 +142,9 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
     faults: list[Fault] = []
     with collecting(faults, "households"):
         if spec.profiles == OF_THE_FEEDER:
-            demand_kw, demand_kvar = feeder_demand(feeder, start + timedelta(days=day), minutes)
+            demand_kw, demand_kvar = feeder_demand(
+                feeder, start + timedelta(days=day), minutes, first_day=spec.first_day
+            )
         else:
             demand_kw = _households(feeder, spec, rng, day, told)
             factor = power_factors(
@@ -158,6 +164,7 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
                 rng("cars"),
                 efficiency=spec.ev_efficiency,
                 day=day,
+                first_day=spec.first_day,
                 model=spec.ev_sessions,
                 plug_in_days=spec.ev_plug_in_days,
                 weekly_energy_kwh=spec.ev_weekly_energy_kwh,
@@ -173,7 +180,7 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
     refuse(faults)
     available_kw, inverter_kva = pv.pv_available_kw.copy(), pv.inverter_kva.copy()
     for customer, roof in feeder.roofs:
-        value = _values(roof.available, start + timedelta(days=day), minutes)
+        value = _values(roof.available, start + timedelta(days=day), minutes, spec.first_day)
         available_kw[:, customer] += roof.available.kw[value]
         inverter_kva[customer] += roof.inverter_kva
     return Exogenous(
@@ -240,10 +247,11 @@ def _roofs(feeder: Feeder, spec: DaySpec, rng: Streams, day: int, told: Told) ->
     return draw_pv(
         len(feeder.customers), spec.pv_share, spec.pv_kwp, feeder.latitude_deg, feeder.longitude_deg, spec.start,
         spec.minutes, rng("roofs"), cloud=spec.cloud, day=day, ahead_of_utc=spec.clock.ahead_of_utc,
+        first_day=spec.first_day,
     )  # fmt: skip
 
 
-def feeder_demand(feeder: Feeder, begin: datetime, minutes: int) -> tuple[Float, Float]:
+def feeder_demand(feeder: Feeder, begin: datetime, minutes: int, *, first_day: int = 0) -> tuple[Float, Float]:
     """Demand that the circuit's own file gives its loads, by the shapes of the file.
 
     Parameters
@@ -255,6 +263,8 @@ def feeder_demand(feeder: Feeder, begin: datetime, minutes: int) -> tuple[Float,
         is 1 January, 0 h); a shorter one begins at midnight of that day.
     minutes : int
         Length [min].
+    first_day : int
+        Days that came before, after which a shorter shape goes on.
 
     Returns
     -------
@@ -279,13 +289,14 @@ def feeder_demand(feeder: Feeder, begin: datetime, minutes: int) -> tuple[Float,
     demand_kw, demand_kvar = (np.tile(of_loads, (minutes, 1)) for of_loads in (feeder.load_kw, feeder.load_kvar))
     for column, (_, shape) in enumerate(shapes):
         if shape is not None:
-            value = _values(shape, begin, minutes)
+            value = _values(shape, begin, minutes, first_day)
             demand_kw[:, column], demand_kvar[:, column] = shape.kw[value], shape.kvar[value]
     return demand_kw, demand_kvar
 
 
-def _values(shape: LoadShape, begin: datetime, minutes: int) -> Int:
+def _values(shape: LoadShape, begin: datetime, minutes: int, first_day: int) -> Int:
     """Which value of a shape holds in every minute."""
     whole_year = len(shape.kw) * shape.interval_min >= _YEAR_DAYS * DAY_MIN
-    first_min = begin.hour * 60 + begin.minute + (begin.timetuple().tm_yday - 1) * DAY_MIN * whole_year
+    day = begin.timetuple().tm_yday - 1 if whole_year else first_day
+    first_min = begin.hour * 60 + begin.minute + day * DAY_MIN
     return ((first_min + np.arange(minutes)) // shape.interval_min).astype(np.int64) % len(shape.kw)

@@ -39,6 +39,8 @@ MODELS = ("apartment",)
 
 CALENDAR = "calendar"
 """As profiles: homes drawn anew for every day, see `cosim.feeders.calendar_homes`."""
+SEASONS = "seasons"
+"""As profiles: the shipped set of the nearest month."""
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
@@ -100,9 +102,22 @@ def household_sets() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in DATA.glob("*_weekday.parquet")))
 
 
+def in_season(profiles: str | Path, moment: datetime) -> str | Path:
+    """Name of the shipped set whose month's middle is nearest to a moment where that is asked for, else as given."""
+    if profiles != SEASONS:
+        return profiles
+
+    def distance_days(name: str) -> float:
+        middle = datetime.strptime(f"15 {name.split('_')[0]} {moment.year}", "%d %B %Y")
+        apart = abs((moment - middle).total_seconds()) / 86_400
+        return min(apart, 365.25 - apart)
+
+    return min(household_sets(), key=distance_days)
+
+
 def check_profiles(name_or_path: str) -> None:
     """Refuse profiles that are not there, and read nothing."""
-    known = (OF_THE_FEEDER, CALENDAR, *household_sets())
+    known = (OF_THE_FEEDER, SEASONS, CALENDAR, *household_sets())
     if name_or_path not in known and not os.path.isfile(name_or_path):
         remedy = meant(name_or_path, known, f"write the path of a file, or one of {', '.join(known)}")
         raise InputError(Fault("", "", f"there is no set or file '{name_or_path}'", remedy))

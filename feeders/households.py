@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from cosim.feeders.calendar_homes import draw_calendar
 from cosim.feeders.clock import Clock
-from cosim.feeders.find import CALENDAR, DATA, household_sets
+from cosim.feeders.find import CALENDAR, DATA, SEASONS, household_sets, in_season
 from cosim.feeders.series import DAY_MIN as DAY_MIN
 from cosim.feeders.series import Quantity, Series, read_series
 
@@ -33,7 +34,7 @@ def read_profiles(profiles: str | Path, clock: Clock, *, step_min: float | None 
     Parameters
     ----------
     profiles : str or Path
-        Name of a shipped set, or path.
+        Name of a shipped set, ``seasons`` for the set of the month that is nearest to the start, or path.
     clock : Clock
         Of the day.
     step_min : float
@@ -44,9 +45,10 @@ def read_profiles(profiles: str | Path, clock: Clock, *, step_min: float | None 
     InputError
         With every fault found.
     """
+    profiles = in_season(profiles, clock.start)
     if str(profiles) in household_sets():
-        return _shipped(str(profiles))
-    remedy = f"give a path, or one of {', '.join(household_sets())}"
+        return replace(_shipped(str(profiles)), first_day=clock.first_day)
+    remedy = f"give a path, or one of {', '.join((SEASONS, *household_sets()))}"
     return read_series(profiles, "profiles", DEMAND, clock, step_min=step_min, remedy=remedy)
 
 

@@ -75,6 +75,7 @@ def draw_pv(
     cloud: str = "partly_cloudy",
     day: int = 0,
     ahead_of_utc: timedelta | None = None,
+    first_day: int = 0,
 ) -> PvFleet:
     """Draw roofs for a share of the customers, and what the sun gives them under clouds common to the feeder.
 
@@ -100,6 +101,8 @@ def draw_pv(
         Which day against the horizon's own: -1 is the day before, with its own clouds over the same roofs.
     ahead_of_utc : timedelta, optional
         Local clock minus UTC, in summer with summer time; else standard time of the place's hour zone, all year.
+    first_day : int
+        Days of a longer run before the start, whose clouds are not drawn again.
 
     Returns
     -------
@@ -134,7 +137,7 @@ def draw_pv(
 
     begin = start + timedelta(days=day)
     clear = clear_sky(latitude, longitude, begin, minutes, ahead_of_utc)
-    sky = _under_cloud(clear, clear_sky_index(cloud, begin, minutes, root, day))
+    sky = _under_cloud(clear, clear_sky_index(cloud, begin, minutes, root, day + first_day))
     fleet = PvFleet(np.zeros((minutes, count)), np.zeros(count), np.zeros(count))
     fleet.kwp[customer] = kwp
     fleet.inverter_kva[customer] = inverter_kva

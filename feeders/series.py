@@ -70,6 +70,8 @@ class Series:
         File, for messages.
     warnings : tuple of str
         What is doubtful.
+    first_day : int
+        Without times: days of the ring that came before the horizon, see `Clock`.
     """
 
     means: Float
@@ -78,6 +80,7 @@ class Series:
     start: datetime | None
     source: str
     warnings: tuple[str, ...] = ()
+    first_day: int = 0
 
     def over(self, start: datetime, minutes: int, *, day: int = 0) -> Float:
         """Values minute by minute, shape (minute, column): a longer row holds, of shorter ones the mean is taken.
@@ -102,7 +105,8 @@ class Series:
         """
         length_min = len(self.means) * self.step_min
         if self.start is None:
-            first_min = ((1 if length_min >= 3 * DAY_MIN else 0) + day) * DAY_MIN + _minute_of_day(start)
+            first = (1 if length_min >= 3 * DAY_MIN else 0) + self.first_day + day
+            first_min = first * DAY_MIN + _minute_of_day(start)
             return self._of_minutes((first_min + np.arange(minutes, dtype=np.float64)) % length_min)
         begin = start + timedelta(days=day)
         first_min = (begin - self.start) / timedelta(minutes=1)
@@ -191,8 +195,9 @@ def read_series(
     values = np.column_stack([_column(table[name], where, quantity, faults) for name in table.columns] or [np.empty(0)])
     refuse(told_once(faults))
     return Series(
-        values, step_min, tuple(map(str, table.columns)), start, where, _doubtful_unit(values, quantity, where)
-    )
+        values, step_min, tuple(map(str, table.columns)), start, where, _doubtful_unit(values, quantity, where),
+        clock.first_day,
+    )  # fmt: skip
 
 
 def _column(column: pd.Series, where: str, quantity: Quantity, faults: list[Fault]) -> Float:

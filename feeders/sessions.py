@@ -50,6 +50,7 @@ def draw_sessions(
     *,
     efficiency: float = 0.9,
     day: int = 0,
+    first_day: int = 0,
     model: str | None = None,
     plug_in_days: float = 7.0,
     weekly_energy_kwh: float | None = None,
@@ -77,6 +78,8 @@ def draw_sessions(
         Battery energy per energy drawn.
     day : int
         Which day against the horizon's own: -1 is the day before, of the same cars.
+    first_day : int
+        Days that came before the start, where it is a part of a longer run.
     model : {None, "apartment"}
         ``apartment``: weeks of users as measured in Norway, see `cosim.feeders.apartment.draw_apartment`, with which
         the keys below have nothing to do.
@@ -126,7 +129,9 @@ def draw_sessions(
     need_factor = (1.0 if weekly_energy_kwh is None else weekly_energy_kwh * efficiency / (7 * NEED_MEAN_KWH)) * (
         7.0 / plug_in_days
     )
-    drawn = [_draw_day(usual, charger_kw, battery_kwh, efficiency, root, int(k) + day, need_factor) for k in days]
+    drawn = [
+        _draw_day(usual, charger_kw, battery_kwh, efficiency, root, int(k) + day + first_day, need_factor) for k in days
+    ]
     arrival_min, stay_min, need_kwh, soc_kwh = (np.stack([one[part] for one in drawn]) for part in range(4))
     arrival_min += midnight_min + DAY_MIN * days[:, None]
     if plug_in_days < 7.0:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.contract.survey import FrozenArrays
+from cosim.contract.thermal import ThermalState
 from cosim.network import Float, Int
 
 
@@ -109,6 +110,9 @@ class Exogenous(FrozenArrays):
         Price that homes get for export [EUR/kWh].
     announced : EvSessions or None
         Departures and needs that drivers announce, session by session; None where they announce the truth.
+    thermal_start : mapping of str to ThermalState
+        Temperatures with which the transformers of an area begin, by its name; of one that is not there in the steady
+        state of their mean load.
     """
 
     start: datetime
@@ -126,6 +130,7 @@ class Exogenous(FrozenArrays):
     customer_tariff_eur_per_kwh: Float | None = None
     export_eur_per_kwh: float = EXPORT_EUR_PER_KWH
     announced: EvSessions | None = None
+    thermal_start: Mapping[str, ThermalState] = field(default_factory=dict)
 
     @property
     def import_eur_per_kwh(self) -> Float:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from math import isfinite
+from typing import NamedTuple
 
 from cosim.errors import Fault, refuse
+
+
+class ThermalState(NamedTuple):
+    """What the thermal model remembers: top oil [C], and the two parts of the hot spot's rise [K]."""
+
+    top_oil_c: float
+    fast_k: float
+    slow_k: float
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,10 @@ class Device:
         """What a controller may know of every unit, by name, (customer,) each."""
         return {}
 
+    def state(self) -> Mapping[str, Any]:
+        """Fields of its data, a dataclass, with which the same units go on where these are now; none: no memory."""
+        return {}
+
     @staticmethod
     def measure(run: Trajectory) -> dict[str, float]:  # noqa: ARG004 - the protocol's signature
         """Metrics of a run of its own, by name, the unit at the end."""

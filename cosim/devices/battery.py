@@ -141,6 +141,10 @@ class Battery(Device):
             "battery_discharge_efficiency": data.discharge_efficiency,
         }
 
+    def state(self) -> Mapping[str, Float]:
+        """Content."""
+        return {"start_kwh": self._content_kwh}
+
     @staticmethod
     def measure(run: Trajectory) -> dict[str, float]:
         """Energy drawn and fed in by all batteries, and what was lost in them [kWh]."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.contract import Float
+from cosim.contract.signals import Bool
 from cosim.contract.survey import FrozenArrays
 
 WEEK_MIN = 7 * 24 * 60
@@ -50,6 +51,10 @@ class HeatPumps(FrozenArrays):
         Its row in the first minute of the day.
     start_c : ndarray, shape (customer,)
         Temperature of room and mass at the start [C].
+    start_mass_c, start_tank_c : ndarray, shape (customer,), optional
+        Of the mass where it differs from the room's; of the tank, else the middle of its thermostat's band [C].
+    starts_heating, starts_filling : ndarray of bool, shape (customer,), optional
+        Whether thermostats of room and tank are on at the start; else off.
     """
 
     compressor_kw: Float
@@ -65,6 +70,10 @@ class HeatPumps(FrozenArrays):
     water_kw: Float
     water_first: int
     start_c: Float
+    start_mass_c: Float | None = None
+    start_tank_c: Float | None = None
+    starts_heating: Bool | None = None
+    starts_filling: Bool | None = None
 
     @property
     def rated_kw(self) -> Float:
@@ -88,7 +97,8 @@ class TwoNodes:
 
     def __init__(self, data: HeatPumps, step_h: float) -> None:
         self._data = data
-        self.room_c = self.mass_c = data.start_c
+        self.room_c = data.start_c
+        self.mass_c = data.start_c if data.start_mass_c is None else data.start_mass_c
         a = -(data.loss_kw_per_k + data.coupling_kw_per_k) / data.room_kwh_per_k
         b, c = data.coupling_kw_per_k / data.room_kwh_per_k, data.coupling_kw_per_k / data.mass_kwh_per_k
         # exponential of [[a, b], [c, -c]] in closed form; its eigenvalues are real, since b and c are positive

@@ -84,6 +84,8 @@ class EvFleet:
         self.step_min = exogenous.step_min
         customers = len(feeder.customers)
         self.stays = lay_out(self.sessions, exogenous.steps, self.step_min, customers)
+        # one more at the end, as below
+        self._last_step = np.append(np.ceil(self.sessions.departure_min / self.step_min).astype(np.int64), -1)
         self.minimum_kw = feeder.charger_min_kw
         self.left_kwh = self.sessions.energy_need_kwh.copy()
         self.soc_kwh = self.sessions.soc_arrival_kwh.copy()
@@ -160,6 +162,10 @@ class EvFleet:
         minute = step * self.step_min
         here = (self.sessions.arrival_min[session] <= minute) & (self.sessions.departure_min[session] > minute)
         return np.where((session >= 0) & here, session, -1)
+
+    def last_step(self, step: int) -> int:
+        """Last step in which any car of this step is there; the step itself without one."""
+        return int(self._last_step[self.stays.session[step]].max(initial=step))
 
     def last_left_minutes(self, step: int) -> Float:
         """When the last car left before a step, minutes from the start; nan where none has, shape (customer,)."""

@@ -49,7 +49,12 @@ class DeviceGroup:
         self.devices = (*own, *(kind(data, feeder, day) for kind, data in day.devices.values()))
         self.passive = not day.devices and len(day.sessions) == 0 and not day.pv_available_kw.any()
         self._shape = (2, len(self.devices), len(feeder.customers))
-        self._turns = sorted(range(len(self.devices)), key=lambda row: self.devices[row].turn)
+        turns = sorted(range(len(self.devices)), key=lambda row: self.devices[row].turn)
+        supports = [row for row in turns if type(self.devices[row]).support_kw is not Device.support_kw]
+        self._turns = [
+            (row, [self.devices[later] for later in turns[place + 1 :] if later in supports])
+            for place, row in enumerate(turns)
+        ]
 
     def none(self) -> Float:
         """No power of any device, shape (2, device, customer) [kW, kvar]."""
@@ -87,10 +92,10 @@ class DeviceGroup:
         """
         powers, net_kw = self.none(), demand_kw
         headroom_kw = np.where(obeys, setpoints.import_cap_kw - demand_kw, np.inf)
-        for place, row in enumerate(self._turns):
+        for row, helpers in self._turns:
             moment = Moment(step, setpoints, voltage_v, net_kw, headroom_kw)
-            support_kw = sum((self.devices[later].support_kw(moment) for later in self._turns[place + 1 :]), 0.0)
-            if np.any(support_kw):
+            if helpers:
+                support_kw = sum((device.support_kw(moment) for device in helpers), np.zeros_like(net_kw))
                 moment = Moment(step, setpoints, voltage_v, net_kw, headroom_kw, support_kw)
             with _named(self.devices[row], "power()"):
                 powers[0, row], powers[1, row] = self.devices[row].power(moment)

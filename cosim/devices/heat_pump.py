@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from cosim.contract import Exogenous, Feeder, Float, Setpoints
+from cosim.contract.signals import Bool
 from cosim.devices.base import COMFORT, Channel, Device, Moment
 from cosim.devices.buildings import HeatPumps, TwoNodes, draw_heat_pumps
 
@@ -107,8 +108,11 @@ class HeatPump(Device):
         self._building = TwoNodes(data, self._step_h)
         self._usual_water_kw = data.water_kw.mean(axis=0)
         self._pace_kw = data.rated_kw
-        self._tank_c = np.where(self._there, 0.5 * (TANK_C + TANK_LOW_C), 0.0)
-        self._is_heating, self._is_filling = np.zeros(len(data.start_c), bool), np.zeros(len(data.start_c), bool)
+        off: Bool = np.zeros(len(data.start_c), bool)
+        usual_c: Float = np.where(self._there, 0.5 * (TANK_C + TANK_LOW_C), 0.0)
+        self._tank_c: Float = usual_c if data.start_tank_c is None else data.start_tank_c
+        self._is_heating: Bool = off if data.starts_heating is None else data.starts_heating
+        self._is_filling: Bool = off if data.starts_filling is None else data.starts_filling
         self._kw = self._backup_kw = np.zeros(len(data.start_c))
         self._wanted_kw = self._room_heat_kw = self._kw
         self._cop_water = self._cop_room = self._wanted_backup_kw = self._water_share = self._backup_to_water = self._kw
@@ -189,6 +193,16 @@ class HeatPump(Device):
             "heat_pump_rated_kw": rated_kw,
             "heat_pump_guaranteed_kw": guaranteed_kw(rated_kw),
             "heat_pump_pace_kw": self._pace_kw,
+        }
+
+    def state(self) -> Mapping[str, Any]:
+        """Temperatures, and what the thermostats do."""
+        return {
+            "start_c": self._building.room_c,
+            "start_mass_c": self._building.mass_c,
+            "start_tank_c": self._tank_c,
+            "starts_heating": self._is_heating,
+            "starts_filling": self._is_filling,
         }
 
     @staticmethod

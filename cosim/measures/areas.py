@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from cosim.contract import Area, Feeder
+from cosim.contract import Area, Feeder, OilTransformer
+from cosim.contract.thermal import ThermalState
 from cosim.measures import energy, transformer
 from cosim.measures._arrays import Float
 from cosim.trajectory import Trajectory
@@ -53,9 +54,20 @@ def worst_loading(run: Trajectory) -> dict[str, float]:
 
 def hot_spot_c(run: Trajectory, area: str | None) -> Float:
     """Hot spot of the most loaded machine of an area, shape (step,) [°C]; nan where there is no rating."""
-    feeder = run.feeder
-    machine = replace(feeder.thermal, loss_ratio=loss_ratio(feeder, area))
-    return transformer.hot_spot_c(run.area_percent(area) / 100, run.exogenous.ambient_c, run.step_min, machine)[1]
+    machine, start = _machine(run.feeder, area), run.exogenous.thermal_start.get(area or "")
+    load = run.area_percent(area) / 100
+    return transformer.hot_spot_c(load, run.exogenous.ambient_c, run.step_min, machine, initial=start)[1]
+
+
+def thermal_end(run: Trajectory) -> dict[str, ThermalState]:
+    """State of the most loaded machine of every area after the last step, for a run that goes on from there."""
+    found = {}
+    for area in _with_machines(run.feeder):
+        load, machine = run.area_percent(area) / 100, _machine(run.feeder, area)
+        start = run.exogenous.thermal_start.get(area or "")
+        states = transformer.heat_states(load, run.exogenous.ambient_c, run.step_min, machine, initial=start)
+        found[area or ""] = ThermalState(*(float(values[-1]) for values in states))
+    return found
 
 
 def worst_hot_spot_c(run: Trajectory) -> Float:
@@ -63,6 +75,10 @@ def worst_hot_spot_c(run: Trajectory) -> Float:
     if not run.steps:
         return np.empty(0)
     return np.asarray(np.fmax.reduce([hot_spot_c(run, name) for name in _with_machines(run.feeder)]))
+
+
+def _machine(feeder: Feeder, area: str | None) -> OilTransformer:
+    return replace(feeder.thermal, loss_ratio=loss_ratio(feeder, area))
 
 
 def loss_ratio(feeder: Feeder, area: str | None) -> float:

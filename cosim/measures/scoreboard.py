@@ -58,12 +58,8 @@ def _voltage_metrics(run: Trajectory) -> dict[str, float]:
     terminal_v, terminal_nominal_v = run.terminal_v, run.feeder.customer_nominal_v[customer]
     lower_pu, upper_pu = standard.limits_pu(terminal_nominal_v)
     lowest_pu, highest_pu = voltage_quality.voltage_extremes_pu(terminal_v, terminal_nominal_v)
-    at_terminals = voltage_quality.voltage_compliant(terminal_v, terminal_nominal_v, step_min, standard)
     is_deep = (terminal_v < DEEP_UNDERVOLTAGE_PU * terminal_nominal_v).any(axis=1)
-    first_terminal = np.unique(customer, return_index=True)[1]
-    judged = np.isfinite(lower_pu[first_terminal])
-    compliant = np.logical_and.reduceat(at_terminals, first_terminal)[judged]
-    percent = 100.0 * float(compliant.mean()) if judged.any() else float("nan")
+    percent = 100.0 * _mean(compliant_customers(run))
     return {
         "voltage_min_pu": lowest_pu,
         "voltage_max_pu": highest_pu,
@@ -73,6 +69,45 @@ def _voltage_metrics(run: Trajectory) -> dict[str, float]:
         "voltage_compliant_customers_percent": percent,
         "en50160_compliant_customers_percent": percent if standard == EN_50160 else float("nan"),
     }
+
+
+def compliant_customers(run: Trajectory) -> Float:
+    """Whether each customer's voltages keep the standard, shape (customer,): 1 or 0; nan where it judges none."""
+    standard, customer = run.feeder.standard, run.feeder.terminals[0]
+    nominal_v, first = run.feeder.customer_nominal_v[customer], np.unique(customer, return_index=True)[1]
+    at_terminals = voltage_quality.voltage_compliant(run.terminal_v, nominal_v, run.step_min, standard)
+    judged = np.isfinite(standard.limits_pu(nominal_v)[0][first])
+    return np.where(judged, np.logical_and.reduceat(at_terminals, first), np.nan)
+
+
+def served_by_customer_kwh(run: Trajectory) -> tuple[Float, Float]:
+    """What of the cars' needs could be served, and was, shape (customer,) each [kWh].
+
+    What one stay got beyond its need does not make up for another stay of the same home.
+    """
+    sessions = run.exogenous.sessions
+    servable_kwh = np.maximum(sessions.energy_need_kwh - run.unservable_kwh, 0)
+    served_kwh = servable_kwh - _short_kwh(run)
+    homes = len(run.feeder.customers)
+    wanted, served = (
+        np.bincount(sessions.customer, weights=of_session, minlength=homes).astype(float)
+        for of_session in (servable_kwh, served_kwh)
+    )
+    return wanted, served
+
+
+def shares_of_service(wanted_kwh: Float, served_kwh: Float) -> dict[str, float]:
+    """How evenly cars were served, of energies by customer."""
+    return {
+        "ev_served_min_percent": fairness.ev_served_min_percent(served_kwh, wanted_kwh),
+        "jain_ev_served": fairness.jain(fairness.served_share(served_kwh, wanted_kwh)),
+    }
+
+
+def _short_kwh(run: Trajectory) -> Float:
+    sessions = run.exogenous.sessions
+    short_kwh = np.maximum(sessions.energy_need_kwh - run.unservable_kwh, 0) - run.delivered_kwh
+    return np.where(short_kwh < _ROUNDING_KWH, 0.0, short_kwh)  # of each session
 
 
 def _unbalance_metrics(run: Trajectory) -> dict[str, float]:
@@ -144,27 +179,14 @@ def _energy_metrics(run: Trajectory) -> dict[str, float]:
 
 
 def _service_metrics(run: Trajectory) -> dict[str, float]:
-    sessions = run.exogenous.sessions
-    servable_kwh = np.maximum(sessions.energy_need_kwh - run.unservable_kwh, 0)
-    short_kwh = servable_kwh - run.delivered_kwh
-    short_kwh = np.where(short_kwh < _ROUNDING_KWH, 0.0, short_kwh)  # of each session
-    unserved_kwh = float(short_kwh.sum())
-
-    def by_customer(of_session: Float) -> Float:
-        sums = np.bincount(sessions.customer, weights=of_session, minlength=len(run.feeder.customers))
-        return np.asarray(sums, dtype=float)
-
-    wanted_kwh = by_customer(servable_kwh)
-    # what one stay got beyond its need does not make up for another stay of the same home
-    credited_kwh = by_customer(servable_kwh - short_kwh)
+    unserved_kwh = float(_short_kwh(run).sum())
     cost_eur = float(derived.home_bills_eur(run).sum())
     penalty_eur = energy.unserved_penalty_eur(unserved_kwh)
     return {
         "ev_delivered_kwh": float(run.delivered_kwh.sum()),
         "ev_unserved_kwh": unserved_kwh,
         "ev_unservable_kwh": float(run.unservable_kwh.sum()),
-        "ev_served_min_percent": fairness.ev_served_min_percent(credited_kwh, wanted_kwh),
-        "jain_ev_served": fairness.jain(fairness.served_share(credited_kwh, wanted_kwh)),
+        **shares_of_service(*served_by_customer_kwh(run)),
         "cost_eur": cost_eur,
         "unserved_penalty_eur": penalty_eur,
         "cost_with_penalty_eur": cost_eur + penalty_eur,

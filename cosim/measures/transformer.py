@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cosim.contract.thermal import OilTransformer as OilTransformer
+from cosim.contract.thermal import ThermalState
 from cosim.errors import Fault, refuse
 from cosim.measures._arrays import Float, positive, ratio
 
@@ -20,6 +21,7 @@ def hot_spot_c(
     parameters: OilTransformer | None = None,
     *,
     initial_load_factor: float | None = None,
+    initial: ThermalState | None = None,
 ) -> tuple[Float, Float]:
     r"""Top-oil and hot-spot temperature at the end of each step, IEC 60076-7 in exponential form.
 
@@ -46,6 +48,8 @@ def hot_spot_c(
     initial_load_factor : float, optional
         The transformer starts in the steady state of this load and of the ambient of the first step. Default: the
         mean load of the horizon, so that a day is neither favoured nor punished by what came before it. [pu]
+    initial : ThermalState, optional
+        Instead of a steady state.
 
     Returns
     -------
@@ -61,9 +65,22 @@ def hot_spot_c(
     ----------
     .. [1] IEC 60076-7:2018, Loading guide for mineral-oil-immersed power transformers, clause 8.2 and annex E.
     """
+    machine = parameters or OilTransformer()
+    top_oil, fast, slow = heat_states(load_factor, ambient_c, step_min, machine, initial_load_factor, initial)
+    return top_oil, top_oil + machine.k21 * fast - (machine.k21 - 1) * slow
+
+
+def heat_states(
+    load_factor: ArrayLike,
+    ambient_c: ArrayLike,
+    step_min: float,
+    machine: OilTransformer,
+    initial_load_factor: float | None = None,
+    initial: ThermalState | None = None,
+) -> tuple[Float, Float, Float]:
+    """Top oil [°C] and both parts of the hot spot's rise [K] at the end of each step; see `hot_spot_c`."""
     positive(step_min, "hot_spot_c", "step_min")
     load, ambient = _checked(load_factor, ambient_c)
-    machine = parameters or OilTransformer()
     start = float(load.mean()) if initial_load_factor is None else initial_load_factor
 
     loss_ratio = LOSS_RATIO if machine.loss_ratio is None else machine.loss_ratio
@@ -77,10 +94,13 @@ def hot_spot_c(
         return machine.hot_spot_rise_k * np.asarray(np.power(k, machine.winding_exponent))
 
     oil_min, winding_min = machine.oil_time_constant_min, machine.winding_time_constant_min
-    top_oil = _lag(ambient + oil_rise_k(load), ambient[0] + oil_rise_k(start), step_min / (machine.k11 * oil_min))
-    fast = _lag(winding_rise_k(load), winding_rise_k(start), step_min / (machine.k22 * winding_min))
-    slow = _lag(winding_rise_k(load), winding_rise_k(start), step_min * machine.k22 / oil_min)
-    return top_oil, top_oil + machine.k21 * fast - (machine.k21 - 1) * slow
+    rise_k = float(winding_rise_k(start))
+    begin = initial or ThermalState(float(ambient[0]) + float(oil_rise_k(start)), rise_k, rise_k)
+    return (
+        _lag(ambient + oil_rise_k(load), begin.top_oil_c, step_min / (machine.k11 * oil_min)),
+        _lag(winding_rise_k(load), begin.fast_k, step_min / (machine.k22 * winding_min)),
+        _lag(winding_rise_k(load), begin.slow_k, step_min * machine.k22 / oil_min),
+    )
 
 
 def ageing_rate(hot_spot_c: ArrayLike) -> Float:
@@ -166,9 +186,9 @@ def overload_min(loading_percent: ArrayLike, step_min: float, limit_percent: flo
     return float(above.sum() * step_min)
 
 
-def _lag(target: Float, start: Float, dt_over_tau: float) -> Float:
+def _lag(target: Float, start: float, dt_over_tau: float) -> Float:
     """First-order lag towards a target that is constant within each step, in closed form."""
-    closes, value = -float(np.expm1(-dt_over_tau)), float(start)
+    closes, value = -float(np.expm1(-dt_over_tau)), start
     values = np.empty(len(target))
     for step, wanted in enumerate(target.tolist()):  # scipy.signal would do the same and takes a second to import
         value += closes * (wanted - value)

@@ -14,8 +14,10 @@ from cosim.experiments.figures.runs import NothingToDrawError, Runs, clock, edge
 from cosim.trajectory import Trajectory
 
 HOUSEHOLD, CARS, SUN = "household", "cars", "sun"
-_COLOURS = {HOUSEHOLD: "#7F7F7F", CARS: "#0072B2", SUN: "#E69F00"}
-_OTHERS = ("#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+_COLOURS = {
+    HOUSEHOLD: "#7F7F7F", CARS: "#0072B2", SUN: "#E69F00", "heat pump": "#D55E00", "battery": "#009E73",
+}  # fmt: skip
+_OTHERS = ("#CC79A7", "#56B4E9", "#000000")
 
 
 def draw(runs: Runs) -> style.Drawing:

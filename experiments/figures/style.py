@@ -285,7 +285,7 @@ def _clock(value: float, _position: int | None = None) -> str:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG of 256 colours, a third of the size of one of all colours, whole or not at all."""
-    canvas: Any = figure.canvas  # typed as one that need not draw
+    canvas: Any = FigureCanvasAgg(figure)  # matplotlib leaves its methods untyped
     canvas.draw()
     drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     few = drawn.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)

@@ -124,6 +124,7 @@ def _scenarios() -> Iterator[Case]:
         },
         "european_lv_winter_day": {6: ("dimming", "bilevel_caps")},
         "european_lv_cold_week": {8: ("none", "even", "dimming")},
+        "european_lv_year": {3: ("none",)},
         "european_lv_promise": {4: ("anticipated_noisy_20", "sum_of_caps_noisy_20")},
     }
     for shipped, by_hours in shortened.items():
@@ -131,7 +132,7 @@ def _scenarios() -> Iterator[Case]:
             for label in labels:
                 yield ScenarioCase(f"scenarios {shipped} {label} {hours}h", hours=hours)
         for item in scenario.read(shipped).runs:
-            hours = 24 if shipped == "european_lv_cold_week" else 0
+            hours = 24 if shipped in ("european_lv_cold_week", "european_lv_year") else 0
             yield ScenarioCase(f"scenarios {shipped} {item.name} 24h", hours=hours, slow=True)
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from cosim.errors import InputError, WriteError
+from cosim.experiments import day as days
 from cosim.experiments import execute as executing
 from cosim.experiments import keep, results
 from cosim.experiments import scenario as scenarios
@@ -273,9 +274,9 @@ def test_a_bug_marks_its_run_and_the_others_go_on(tmp_path: Path, monkeypatch: p
 
         monkeypatch.setattr(Plant, "step", failing)
     else:
-        name = {"scoreboard": "scoreboard", "unbalance": "analyse"}[where]
-        measure = getattr(keep, name)
-        monkeypatch.setattr(keep, name, lambda run: {}["key"] if run.label == "b" else measure(run))
+        room, name = {"scoreboard": (days, "scoreboard"), "unbalance": (keep, "analyse")}[where]
+        measure = getattr(room, name)
+        monkeypatch.setattr(room, name, lambda run: {}["key"] if run.label == "b" else measure(run))
     path = Path(here(tmp_path))
     found = executing.execute(compose(scenarios.read(path), path), tmp_path / "out", figures=False)
     whole, incomplete = runs_of(tmp_path / "out")

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from pydantic import BaseModel
 
 from cosim import controllers, plugins
 from cosim.controllers.texts import written_parameters
 from cosim.errors import InputError
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.studies import STUDIES
+from cosim.experiments.world.grid import Transformer
 from cosim.feeders.clouds import CLOUDS
 from cosim.feeders.find import Cloud
 
@@ -142,11 +144,11 @@ WRONG: tuple[Any, ...] = (
 def broken() -> Iterator[dict[str, Any]]:
     """Scenarios with every key in every table wrong, gone, or joined by one that is unknown; then with wrong tables."""
     good = scenarios.load_toml(scenarios.SHIPPED / "example.toml")
-    tables = {"grid": scenarios.Grid, "households": scenarios.Homes, "ev": scenarios.Cars, "pv": scenarios.Roofs}
-    tables |= {"forecast": scenarios.ForecastTable, "thermal": scenarios.Thermal}
+    kinds = {name: field.annotation for name, field in scenarios.Scenario.model_fields.items()}
+    tables = {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, BaseModel)}
     for value in WRONG:
         wrong = {name: dict.fromkeys(model.model_fields, value) for name, model in tables.items()}
-        grid = {"source_pu": value, "transformer": dict.fromkeys(scenarios.Transformer.model_fields, value)}
+        grid = {"source_pu": value, "transformer": dict.fromkeys(Transformer.model_fields, value)}
         runs = [
             dict.fromkeys(scenarios.Run.model_fields, value),
             {"controller": "none", "forecast": wrong["forecast"], "stubborn_share": value},
@@ -178,7 +180,7 @@ def test_every_remedy_says_what_to_write(tmp_path: Path) -> None:
         ("step_min", "5.0", "write it without a point: step_min = 5"),
         ("horizon_h", "'0,5'", "write it without quotes and with a point: horizon_h = 0.5"),
         ("horizon_h", "0,5", "write a decimal point: horizon_h = 0.5"),
-        ("horizon_h", "true", "write a number above 0, at most 744 [h], for example horizon_h = 24"),
+        ("horizon_h", "true", "write a number above 0, at most 8784 [h], for example horizon_h = 24"),
         ("horizon_h", "0.99", "write horizon_h = 1.0, or another step_min"),
         ("control_min", "7", "write control_min = 10, or another step_min"),
         ("strict", "1", "write true or false, for example strict = false"),

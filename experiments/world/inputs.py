@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from cosim.errors import Fault, meant
 from cosim.experiments.remedies import refused
-from cosim.experiments.toml_table import Share, Table
+from cosim.experiments.world.table import Share, Table
 from cosim.feeders.find import tariffs
 
 _SHARES_TOLERANCE = 1e-6

@@ -1,0 +1,1 @@
+"""Tables of a scenario: what the place, the homes and their inputs are like."""
