@@ -94,6 +94,10 @@ class TooLateError(ControllerError):
     """A decision took longer than it may."""
 
 
+class DeviceError(CosimError):
+    """A device raised, or answered with something else than one finite power a customer."""
+
+
 class RunStoppedError(CosimError):
     """A run ended before its last step; what was computed is kept.
 

@@ -15,6 +15,7 @@ from cosim.experiments.day import Day, LongDay, Place
 from cosim.experiments.devices import with_devices
 from cosim.experiments.forecast import announced, make_forecast, too_perfect
 from cosim.experiments.scenario import ForecastTable, Scenario, find, read
+from cosim.experiments.words import counted
 from cosim.feeders.clock import Clock
 from cosim.feeders.draw import DaySpec, draw_day
 from cosim.feeders.find import CALENDAR, OF_THE_FEEDER, household_sets
@@ -227,8 +228,8 @@ def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list
         faults.append(Fault(str(where), "ev", unservable[0], "mend the sessions, or set strict = false"))
     perfect = [warning for forecast in forecasts.values() for warning in too_perfect(forecast, exogenous)]
     too_large = _beyond_connection(feeder, exogenous)
-    if too_large and scenario.strict:
-        faults.append(Fault(str(where), "ev", too_large[0], "mend the sessions, or set strict = false"))
+    if scenario.strict:
+        faults += [Fault(str(where), "strict", one, "lower the ratings, or set strict = false") for one in too_large]
     warnings = [*feeder.warnings, *told, *unservable, *too_large, *perfect]
 
     def redraw(seed: int) -> Day:
@@ -238,18 +239,23 @@ def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list
 
 
 def _beyond_connection(feeder: Feeder, day: Exogenous) -> list[str]:
-    """Chargers that alone draw more than the connection of their home allows."""
-    cars = day.sessions
-    above = cars.charger_kw > feeder.connection_kw[cars.customer] * (1.0 + 1e-9)
-    homes = np.unique(cars.customer[above])
-    if not homes.size:
-        return []
-    worst = int(np.argmax(np.where(above, cars.charger_kw - feeder.connection_kw[cars.customer], -np.inf)))
-    name, limit_kw = feeder.customers[cars.customer[worst]], feeder.connection_kw[cars.customer[worst]]
-    return [
-        f"chargers of {homes.size} homes are rated above their connection, {name}'s by most: "
-        f"{cars.charger_kw[worst]:.3g} kW at {limit_kw:.3g} kW"
-    ]
+    """Chargers, batteries and heat pumps that alone draw more than the connection of their home allows."""
+    charger_kw = np.zeros(len(feeder.customers))
+    np.maximum.at(charger_kw, day.sessions.customer, day.sessions.charger_kw)
+    rated_kw = {"chargers": charger_kw}
+    for name, kind in (("battery", "batteries"), ("heat_pump", "heat pumps")):
+        if name in day.devices:
+            rated_kw[kind] = day.devices[name].data.rated_kw
+    told = []
+    for kind, of_kind in rated_kw.items():
+        above_kw = np.where(of_kind > feeder.connection_kw * (1.0 + 1e-9), of_kind - feeder.connection_kw, 0.0)
+        if above_kw.any():
+            worst = int(above_kw.argmax())
+            told.append(
+                f"{kind} of {counted(int((above_kw > 0.0).sum()), 'home')} are rated above their connection, "
+                f"{feeder.customers[worst]}'s by most: {of_kind[worst]:.3g} kW at {feeder.connection_kw[worst]:.3g} kW"
+            )
+    return told
 
 
 def _unservable(unservable_kwh: Float) -> list[str]:

@@ -17,7 +17,9 @@ from cosim.feeders.clock import Clock
 from cosim.feeders.join import by_customer, read_customer_table, unheard
 from cosim.feeders.series import Quantity, read_series
 
-OUTDOOR = Quantity("outdoor temperature", "degrees Celsius", -60.0, 60.0)
+OUTDOOR = Quantity(
+    "outdoor temperature", "degrees Celsius", -60.0, 60.0, above="give Celsius, not kelvin or Fahrenheit"
+)
 WATER = Quantity("hot water", "kW", 0.0, 100.0, "give the heat drawn, 0 or more", "give kW, not W", (0.5, 60.0))
 
 
@@ -101,8 +103,17 @@ def _own(
 ) -> Units:
     if kind.name != name:
         raise InputError(Fault("", "device", f"calls itself '{kind.name}'", f"write [devices.{kind.name}]"))
+    door = "draw()"
     try:
-        return Units(kind, kind.draw(feeder, day, scenario.stream(name), **options))
+        units = Units(kind, kind.draw(feeder, day, scenario.stream(name), **options))
+        door = "__init__()"
+        device = kind(units.data, feeder, day)
+        door = "observe()"
+        lacks = f"{name}_kw" not in device.observe()
     except Exception as error:
-        fault = plugins.fault_inside(error, plugins.source_of(kind), "device", f"{kind.__name__}.draw() failed")
+        fault = plugins.fault_inside(error, plugins.source_of(kind), "device", f"{kind.__name__}.{door} failed")
         raise InputError(fault) from error
+    if lacks:
+        remedy = "return under that name what it drew in the last step, one value a customer"
+        raise InputError(Fault("", "device", f"observe() reports no {name}_kw", remedy))
+    return units

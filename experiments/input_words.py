@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cosim.experiments.scenario import Scenario, longest_delay_s
+from cosim.experiments.words import counted
 from cosim.feeders.find import OF_THE_FEEDER
 
 _ANSWERS = {
@@ -58,7 +59,7 @@ def inputs(scenario: Scenario) -> Iterator[str]:
     if meters != type(meters)():
         yield (
             f"Meters have noise of {meters.noise_percent:g} % (powers, currents) and "
-            f"{meters.voltage_noise_percent:g} % (voltages), come {meters.latency_steps} steps later, and "
+            f"{meters.voltage_noise_percent:g} % (voltages), come {counted(meters.latency_steps, 'step')} later, and "
             f"{100 * meters.missing_share:g} % of homes have none: the forecast stands for these."
         )
     else:

@@ -73,7 +73,7 @@ def scenario_faults(
         Keys of earlier versions, and what they are called now.
     """
     schema, shown = model.model_json_schema(), load_toml(example)
-    for item in _items(error):
+    for item in _items(error, schema):
         location = item["loc"]
         if item["type"] == "refused":
             for fault in item["ctx"]["faults"]:
@@ -99,11 +99,30 @@ def dotted(location: Location) -> str:
     return ".".join(str(part + 1) if isinstance(part, int) else part for part in location)
 
 
-def _items(error: ValidationError) -> list[ErrorDetails]:
-    """Errors one by one; a list is not also too short for the faults of its items."""
+def _items(error: ValidationError, schema: Mapping[str, Any]) -> list[ErrorDetails]:
+    """Errors one by one; a list is not also too short for the faults of its items.
+
+    Of a key that may be one of several kinds, pydantic tells every kind's error, each under the kind's own name: what
+    is told is that of the kind that was written.
+    """
     found = error.errors(include_url=False)
     inside = {item["loc"][:1] for item in found if len(item["loc"]) > 1}
-    return [item for item in found if not (item["type"] == "too_short" and item["loc"] in inside)]
+    items: dict[Location, list[ErrorDetails]] = {}
+    for item in found:
+        if not (item["type"] == "too_short" and item["loc"] in inside):
+            item["loc"] = _without_kind(item["loc"], schema) if item["type"] != "extra_forbidden" else item["loc"]
+            items.setdefault(item["loc"], []).append(item)
+    told = []
+    for same in items.values():
+        of_kind = [item for item in same if not item["type"].endswith("_type")]
+        told += of_kind or same[:1]
+    return told
+
+
+def _without_kind(location: Location, schema: Mapping[str, Any]) -> Location:
+    """Leave out the name of a kind where it is the end of a location."""
+    inside = len(location) > 1 and not _node(schema, location) and _node(schema, location[:-1])
+    return location[:-1] if inside else location
 
 
 def _table(location: Location) -> Location:

@@ -129,7 +129,7 @@ def _largest_and_p95(name: str, values: Float) -> dict[str, Float]:
 
 def _worst_moment(run: Trajectory, values: Float) -> dict[str, list[Any]]:
     steps = values.argmax(axis=0).tolist()
-    times = [clock_text(run.exogenous.start, step * run.step_min) for step in steps]
+    times = [clock_text(run.exogenous.start, step * run.step_min, run.steps * run.step_min) for step in steps]
     return {"worst_step": steps, "worst_time": times}
 
 

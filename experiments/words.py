@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 
-def clock_text(start: datetime, minute: float) -> str:
-    """Clock time so many minutes after a moment, to the nearest minute."""
-    return (start + timedelta(minutes=minute, seconds=30)).strftime("%H:%M")
+def clock_text(start: datetime, minute: float, of_min: float = 0.0) -> str:
+    """Clock time so many minutes after a moment, to the nearest minute; with its day where one of more than a day."""
+    moment = start + timedelta(minutes=minute, seconds=30)
+    return f"{moment.day} {moment:%b %H:%M}" if of_min > 24 * 60 else f"{moment:%H:%M}"
 
 
 def span_words(start: datetime, step_min: float, steps: int) -> str:

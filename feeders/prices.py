@@ -17,7 +17,9 @@ Float = NDArray[np.float64]
 Tariff = str | Sequence[Band] | Series
 """A shipped name, own bands, or own prices in time."""
 
-PRICE = Quantity("price", "EUR/kWh", -5.0, 5.0, usual=(0.01, 2.0))
+PRICE = Quantity(
+    "price", "EUR/kWh", -5.0, 5.0, "give EUR/kWh, from -5", "give EUR/kWh, not cents or EUR/MWh", usual=(0.01, 2.0)
+)
 VOLTAGE = Quantity(
     "source voltage", "pu", 0.8, 1.2, "give per unit of the source's base", "give per unit of the source's base"
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from cosim.contract import Complex, Exogenous, Feeder, Float, Setpoints
 from cosim.devices.base import Device, Moment
 from cosim.devices.ev import EvCharger
 from cosim.devices.pv import PvInverter
-from cosim.errors import PowerFlowError
+from cosim.errors import CosimError, DeviceError, PowerFlowError, kind_and_text
 
 if TYPE_CHECKING:
     from cosim.contract.signals import Bool
@@ -62,7 +63,8 @@ class DeviceGroup:
     def begin(self, step: int, setpoints: Setpoints) -> None:
         """Prepare a step."""
         for device in self.devices:
-            device.begin(step, setpoints)
+            with _named(device, "begin()"):
+                device.begin(step, setpoints)
 
     def answer(self, step: int, setpoints: Setpoints, demand_kw: Float, voltage_v: Float, obeys: Bool) -> Float:
         """What all devices draw under setpoints, at voltages; changes nothing.
@@ -82,6 +84,11 @@ class DeviceGroup:
         -------
         ndarray, shape (2, device, customer)
             Drawn power [kW] and [kvar].
+
+        Raises
+        ------
+        DeviceError
+            Where a device raises, or answers with something else than one number a customer.
         """
         powers, net_kw = self.none(), demand_kw
         headroom_kw = np.where(obeys, setpoints.import_cap_kw - demand_kw, np.inf)
@@ -90,14 +97,19 @@ class DeviceGroup:
             if helpers:
                 support_kw = sum((device.support_kw(moment) for device in helpers), np.zeros_like(net_kw))
                 moment = Moment(step, setpoints, voltage_v, net_kw, headroom_kw, support_kw)
-            powers[:, row] = self.devices[row].power(moment)
+            with _named(self.devices[row], "power()"):
+                powers[0, row], powers[1, row] = self.devices[row].power(moment)
+            if not np.isfinite(powers[:, row]).all():
+                customer = np.flatnonzero(~np.isfinite(powers[:, row]).all(axis=0))[0]
+                raise DeviceError(f"device '{self.devices[row].name}': power() is not finite at customer {customer}")
             net_kw, headroom_kw = net_kw + powers[0, row], headroom_kw - powers[0, row]
         return powers
 
     def advance(self, step: int, powers: Float) -> None:
         """Let a step pass in which these powers were drawn, shape (2, device, customer)."""
         for device, kw, kvar in zip(self.devices, powers[0], powers[1], strict=True):
-            device.advance(step, kw, kvar)
+            with _named(device, "advance()"):
+                device.advance(step, kw, kvar)
 
     def observe(self) -> dict[str, Float]:
         """Readings of all devices, by channel."""
@@ -106,6 +118,17 @@ class DeviceGroup:
     def nameplate(self) -> dict[str, Float]:
         """What is known of all units, by name."""
         return {name: values for device in self.devices for name, values in device.nameplate().items()}
+
+
+@contextmanager
+def _named(device: Device, door: str) -> Iterator[None]:
+    """Name what a device raises that is none of the product's own errors."""
+    try:
+        yield
+    except CosimError:
+        raise
+    except Exception as error:
+        raise DeviceError(f"device '{device.name}': {door} raised {kind_and_text(error)}") from error
 
 
 def own_kw(feeder: Feeder, day: Exogenous) -> Float | None:

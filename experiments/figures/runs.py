@@ -156,5 +156,5 @@ def edges_of(run: Trajectory) -> Float:
 
 
 def clock(run: Trajectory, step: int) -> str:
-    """Clock time at the start of a step."""
-    return clock_text(run.exogenous.start, step * run.step_min)
+    """Clock time at the start of a step, with its day in a run of more than one."""
+    return clock_text(run.exogenous.start, step * run.step_min, run.steps * run.step_min)

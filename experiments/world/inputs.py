@@ -59,7 +59,9 @@ class OwnTariff(Table):
 
 def check_tariff(value: str, info: ValidationInfo) -> str:
     """Take a shipped tariff, one of the scenario's own, or a file of prices beside it; refuse what is none."""
-    if value in (known := (*tariffs(), *info.data.get("tariffs", {}))):
+    if "tariffs" not in info.data:  # they are wrong themselves, which is told
+        return value
+    if value in (known := (*tariffs(), *info.data["tariffs"])):
         return value
     path = (info.context or {}).get("folder", Path()) / value
     try:

@@ -48,7 +48,7 @@ def _beside(value: str, folder: Path) -> str:
 def table_file(value: str) -> None:
     """Refuse a table that is not there."""
     if not Path(value).is_file():
-        remedy = "write the path of a CSV or Parquet file, or a share instead"
+        remedy = "write the path of a CSV or Parquet file, seen from the scenario's folder"
         raise InputError(Fault("", "", f"there is no file '{value}'", remedy))
 
 

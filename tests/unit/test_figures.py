@@ -293,6 +293,7 @@ def test_homes_are_ordered_by_arrival(sunny):
 def test_clock_times_and_minutes():
     start = datetime(2026, 5, 15, 22)
     assert clock_text(start, 135.0) == "00:15"
+    assert clock_text(start, 135.0, 2880.0) == "16 May 00:15"
     borders = style.edges(start, 30.0, 4)
     assert len(borders) == 5
     assert np.diff(borders) * 24 == pytest.approx(0.5)

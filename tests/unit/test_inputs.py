@@ -278,10 +278,13 @@ def test_a_charger_beyond_its_connection_is_told(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     day = compose(parse(tmp_path, ev={"sessions": "cars.csv"}))
-    assert [one for one in day.warnings if "chargers of 1 homes are rated above their connection" in one]
+    assert [one for one in day.warnings if "chargers of 1 home are rated above their connection" in one]
     with pytest.raises(InputError, match="rated above their connection"):
         compose(parse(tmp_path, ev={"sessions": "cars.csv"}, strict=True))
     assert not [one for one in make().warnings if "rated above" in one]
+    strong = compose(parse(tmp_path, battery={"share": 1.0, "kw": 20.0}, heat_pump={"share": 0.3, "backup_kw": 14.0}))
+    told = [one.partition(" are rated above")[0] for one in strong.warnings if "rated above" in one]
+    assert told == ["batteries of 3 homes", "heat pumps of 1 home"]
 
 
 # refused

@@ -237,6 +237,9 @@ def test_a_kind_of_ones_own_is_one_file_and_one_line(tmp_path, cosim, monkeypatc
     monkeypatch.chdir(tmp_path)
     code, _, err = cosim("run", "pools.toml", "--out", "out", "--no-figures", "--quiet")
     assert code == 0, err
+    assert (
+        "Devices of the kind pool_pump (my_pump.py:PoolPump) act by" in (tmp_path / "out" / "report.html").read_text()
+    )
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))["controllers"]["none"]
     assert metrics["pool_pump_kwh"] == pytest.approx(3 * 1.1 * 2)  # from 10 to 12 h
     assert metrics["balance_error_percent"] < 0.1
@@ -249,6 +252,53 @@ def test_a_kind_of_ones_own_is_one_file_and_one_line(tmp_path, cosim, monkeypatc
     assert code == 2
     assert "my_pump.py" in err
     assert "unexpected keyword argument 'shares'" in err
+
+
+BAD_DEVICE = """
+import numpy as np
+from cosim.devices import Device
+
+
+class Lamp(Device):
+    name = "lamp"
+
+    @staticmethod
+    def draw(feeder, day, rng):
+        return len(feeder.customers)
+
+    def __init__(self, data, feeder, day):
+        self.kw = np.zeros(data)
+
+    def power(self, moment):
+        return {power}, 0.0 * self.kw
+
+    def advance(self, step, kw, kvar):
+        {advance}
+
+    def observe(self):
+        return {{{reading!r}: self.kw}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("bad", "code", "said"),
+    [
+        ({"power": "self.kw + np.nan"}, 3, "device 'lamp': power() is not finite at customer 0"),
+        ({"power": "np.zeros(7)"}, 3, "device 'lamp': power() raised ValueError"),
+        ({"advance": "1 / 0"}, 3, "device 'lamp': advance() raised ZeroDivisionError"),
+        ({"reading": "kw"}, 2, "observe() reports no lamp_kw"),
+    ],
+)
+def test_a_device_that_answers_badly_is_named(tmp_path, cosim, monkeypatch, bad, code, said):
+    text = BAD_DEVICE.format(**{"power": "self.kw", "advance": "pass", "reading": "lamp_kw"} | bad)
+    (tmp_path / "my_lamp.py").write_text(text, encoding="utf-8")
+    scenario = SCENARIO.format(share="1.0").replace("options = { share = 1.0 }", "")
+    scenario = scenario.replace("my_pump.py:PoolPump", "my_lamp.py:Lamp").replace("pool_pump", "lamp")
+    (tmp_path / "lamps.toml").write_text(scenario, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    ended, out, err = cosim("run", "lamps.toml", "--out", "out", "--no-figures", "--quiet")
+    assert ended == code
+    assert said in re.sub(r"\s+", " ", out + err)
 
 
 OWN = """
@@ -323,7 +373,8 @@ def test_bad_own_files_of_devices_are_named(tmp_path, cosim, file, text, said):
         ("share = 0.67", "kwh = 0", "battery.kwh"),
         ("share = 0.67", "effiency = 0.9", "battery.effiency"),
         ("[battery]\nshare = 0.67", "[heat_pump]\nbackup_kw = 40", "heat_pump.backup_kw"),
-        ("[battery]\nshare = 0.67", "[weather]\noutdoor_c = 300", "weather.outdoor_c"),
+        ("[battery]\nshare = 0.67", "[weather]\noutdoor_c = 300", "outdoor_c: input should be less than"),
+        ("[battery]\nshare = 0.67", '[weather]\noutdoor_c = "a.csv"', "weather.outdoor_c: there is no file"),
         ("my_pump.py:PoolPump", "my_pumps.py:PoolPump", "devices.pool_pump.device"),
     ],
 )
@@ -333,3 +384,4 @@ def test_bad_tables_of_devices_are_named(tmp_path, cosim, old, new, said):
     code, _, err = cosim("check", str(tmp_path / "bad.toml"))
     assert code == 2
     assert said in err
+    assert err.count("error:") == 1

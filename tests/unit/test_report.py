@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from cosim import run
+from cosim import load, run
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.compose import compose
 from cosim.experiments.figures import write_figures
@@ -139,3 +139,22 @@ def test_degraded_steps_and_stopped_runs_are_in_sight(day, tmp_path):
 def test_a_limit_is_passed_in_the_bad_direction_only(name, good, bad):
     metric = metric_of(name)
     assert [metric.violated(value) for value in (good, bad, metric.limit, float("nan"))] == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ('"constant_power"', "Customers are constant-power loads;"),
+        ('"file"', "as each load of the circuit's file says;"),
+        ("{ p = [1, 0, 0], q = [1, 0, 0] }", "by shares of impedance, current and power;"),
+    ],
+)
+def test_assumptions_say_how_demand_follows_the_voltage(tmp_path, model, said):
+    path = tmp_path / "loads.toml"
+    path.write_text(
+        'name = "loads"\nfeeder = "two_bus"\nstart = 2026-01-15T06:00:00\nhorizon_h = 1\n[grid]\non_collapse = "shed"\n'
+        f'[households]\nload_model = {model}\n[[runs]]\ncontroller = "none"\n'
+    )
+    told = assumptions(load(str(path)), "opendss")
+    assert [said in line for line in told].count(True) == 1
+    assert "Where a step has no power flow, as much of the consumption of each area is served as solves." in told
