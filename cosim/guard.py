@@ -87,7 +87,7 @@ def setpoint_problems(setpoints: Any, customers: int, steps: int) -> list[str]:
     if setpoints.published_cap_kw is not None:
         shapes["published_cap_kw"] = (steps, customers)
     problems = {name: _problem(getattr(setpoints, name), shape) for name, shape in shapes.items()}
-    problems |= {name: _problem(values, (customers,), name) for name, values in setpoints.channels.items()}
+    problems |= {name: _problem(values, (customers,), bounded=False) for name, values in setpoints.channels.items()}
     at_once = setpoints.ev_at_once
     if at_once is not None and (np.shape(at_once) != (customers,) or np.asarray(at_once).dtype != bool):
         problems["ev_at_once"] = f"is no array of {customers} booleans"
@@ -107,13 +107,13 @@ def _decision_problem(decision: Any) -> str:
     return f"holds {', '.join(f'{name}={getattr(decision, name)!r}' for name in wrong)}" if wrong else ""
 
 
-def _problem(values: Any, shape: tuple[int, ...], channel: str = "_limit_kw") -> str:
+def _problem(values: Any, shape: tuple[int, ...], *, bounded: bool = True) -> str:
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         kind = f"an array of {values.dtype}" if isinstance(values, np.ndarray) else type(values).__name__
         return f"is {kind}, not an array of numbers"
     if values.shape != shape:
         return f"has shape {values.shape}, not {shape}"
-    if not channel.endswith("_limit_kw"):  # a target may be negative, and nan asks for nothing
+    if not bounded:  # what a channel bears its device says, where it is there
         return ""
     bad = ~(values >= 0.0)  # nan too
     if bad.any():

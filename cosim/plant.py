@@ -67,9 +67,7 @@ class Plant:
         self.homes = Households(behaviour, self.fleet, exogenous, expected)
         self._expected = expected
         self.devices = DeviceGroup(feeder, exogenous, self.homes)
-        self._set_channels = {
-            channel.name: channel.free for device in self.devices.devices for channel in device.setpoints
-        }
+        self._set_channels = {channel.name: channel for device in self.devices.devices for channel in device.setpoints}
         shape = (exogenous.steps, len(feeder.customers))
         own = ("demand_kw", "demand_kvar", "net_kw", "net_kvar")
         names = dict.fromkeys((*own, *_LIMITS, *self._set_channels, *self.devices.observe()))
@@ -139,12 +137,15 @@ class Plant:
         PowerFlowError
             Where the engine finds no solution, or one at which customers are not served.
         ControllerError
-            Where something is asked of a channel that no device of this day has.
+            Where something is asked of a channel that no device of this day has, or beyond its bounds.
         """
         k, day, record = self.completed, self.day, self._record
         if unknown := setpoints.channels.keys() - self._set_channels.keys():
             listed = ", ".join(self._set_channels) or "none"
             raise ControllerError(f"there is no channel {', '.join(sorted(unknown))} on this day (there are: {listed})")
+        problems = [self._set_channels[name].problem(values) for name, values in setpoints.channels.items()]
+        if any(problems):
+            raise ControllerError("; ".join(filter(None, problems)))
         answer, share, error = self._with_own(k, lambda: self._carried(k, setpoints))
         demand_kw, demand_kvar, port_kva = self._drawn(_served(day, k, share), answer.voltage)
         net_kw, net_kvar, powers = demand_kw, demand_kvar, answer.powers
@@ -168,8 +169,8 @@ class Plant:
         record["net_kw"][k], record["net_kvar"][k] = net_kw, net_kvar
         for name in _LIMITS:
             record[name][k] = getattr(setpoints, name)
-        for name, free in self._set_channels.items():
-            record[name][k] = setpoints.channels.get(name, free)
+        for name, channel in self._set_channels.items():
+            record[name][k] = setpoints.channels.get(name, channel.free)
         self._planned_kva[k] = setpoints.planned_kva
         self._node_v[k] = answer.voltage  # copied: the engine overwrites its buffer at the next solve
         self.completed = k + 1

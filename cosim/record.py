@@ -114,7 +114,7 @@ def _collapses(collapses: Sequence[Collapse]) -> pa.Table:
 
 
 def _steps(run: Trajectory) -> pa.Table:
-    power_kva = run.transformer_kva.sum(axis=1)
+    power_kva, source_pu = run.transformer_kva.sum(axis=1), run.exogenous.source_pu
     return pa.table(
         {
             "step": np.arange(run.steps, dtype=np.int32),
@@ -138,6 +138,8 @@ def _steps(run: Trajectory) -> pa.Table:
             "losses_others_kw": run.losses.others,
             "losses_no_load_kw": run.losses.no_load,
             "balance_error_percent": balance_error_percent(run),
+            "ambient_c": run.exogenous.ambient_c,
+            "source_pu": np.where(np.isnan(source_pu), run.feeder.network.source_pu, source_pu),
         }
     )
 
@@ -147,6 +149,8 @@ def _customers(run: Trajectory) -> pa.Table:
     step = np.repeat(np.arange(run.steps, dtype=np.int32), len(names))
     index = pa.array(np.tile(np.arange(len(names), dtype=np.int32), run.steps))
     columns = {name: getattr(run if hasattr(run, name) else run.exogenous, name) for name in _CUSTOMER_COLUMNS}
+    if (own_tariff := run.exogenous.customer_tariff_eur_per_kwh) is not None:
+        columns["tariff_eur_per_kwh"] = own_tariff
     return pa.table(
         {
             "step": step,

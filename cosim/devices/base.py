@@ -39,6 +39,15 @@ class Channel:
     high: float = np.inf
     free: float = np.inf
 
+    def problem(self, asked: Float) -> str:
+        """Why these values cannot be asked; empty where they can."""
+        # nan asks for nothing where that is how nothing is asked; else it is no number
+        bad = ~((asked >= self.low) & (asked <= self.high)) & ~(np.isnan(asked) & np.isnan(self.free))
+        if not bad.any():
+            return ""
+        first = np.flatnonzero(bad)[0]
+        return f"{self.name} is {asked[first]:g} at customer {first}, not {self.low:g} to {self.high:g}"
+
 
 @dataclass(frozen=True, eq=False)
 class Moment:

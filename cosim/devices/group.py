@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +47,7 @@ class DeviceGroup:
         own: list[Device] = [EvCharger(homes, feeder, day), PvInverter(None, feeder, day)] if homes else []
         self.devices = (*own, *(kind(data, feeder, day) for kind, data in day.devices.values()))
         self.passive = not day.devices and len(day.sessions) == 0 and not day.pv_available_kw.any()
+        self._first_other = len(own)
         self._shape = (2, len(self.devices), len(feeder.customers))
         turns = sorted(range(len(self.devices)), key=lambda row: self.devices[row].turn)
         supports = [row for row in turns if type(self.devices[row]).support_kw is not Device.support_kw]
@@ -63,7 +63,7 @@ class DeviceGroup:
     def begin(self, step: int, setpoints: Setpoints) -> None:
         """Prepare a step."""
         for device in self.devices:
-            with _named(device, "begin()"):
+            with _Blamed(device, "begin()"):
                 device.begin(step, setpoints)
 
     def answer(self, step: int, setpoints: Setpoints, demand_kw: Float, voltage_v: Float, obeys: Bool) -> Float:
@@ -97,9 +97,9 @@ class DeviceGroup:
             if helpers:
                 support_kw = sum((device.support_kw(moment) for device in helpers), np.zeros_like(net_kw))
                 moment = Moment(step, setpoints, voltage_v, net_kw, headroom_kw, support_kw)
-            with _named(self.devices[row], "power()"):
+            with _Blamed(self.devices[row], "power()"):
                 powers[0, row], powers[1, row] = self.devices[row].power(moment)
-            if not np.isfinite(powers[:, row]).all():
+            if row >= self._first_other and not np.isfinite(powers[:, row]).all():
                 customer = np.flatnonzero(~np.isfinite(powers[:, row]).all(axis=0))[0]
                 raise DeviceError(f"device '{self.devices[row].name}': power() is not finite at customer {customer}")
             net_kw, headroom_kw = net_kw + powers[0, row], headroom_kw - powers[0, row]
@@ -108,7 +108,7 @@ class DeviceGroup:
     def advance(self, step: int, powers: Float) -> None:
         """Let a step pass in which these powers were drawn, shape (2, device, customer)."""
         for device, kw, kvar in zip(self.devices, powers[0], powers[1], strict=True):
-            with _named(device, "advance()"):
+            with _Blamed(device, "advance()"):
                 device.advance(step, kw, kvar)
 
     def observe(self) -> dict[str, Float]:
@@ -120,15 +120,19 @@ class DeviceGroup:
         return {name: values for device in self.devices for name, values in device.nameplate().items()}
 
 
-@contextmanager
-def _named(device: Device, door: str) -> Iterator[None]:
-    """Name what a device raises that is none of the product's own errors."""
-    try:
-        yield
-    except CosimError:
-        raise
-    except Exception as error:
-        raise DeviceError(f"device '{device.name}': {door} raised {kind_and_text(error)}") from error
+class _Blamed:
+    """Names the device of whatever is raised inside that is none of the product's own errors; made for every step."""
+
+    __slots__ = ("device", "door")
+
+    def __init__(self, device: Device, door: str) -> None:
+        self.device, self.door = device, door
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, CosimError):
+            raise DeviceError(f"device '{self.device.name}': {self.door} raised {kind_and_text(error)}") from error
 
 
 def own_kw(feeder: Feeder, day: Exogenous) -> Float | None:

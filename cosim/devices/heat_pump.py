@@ -26,6 +26,8 @@ TANK_C, TANK_LOW_C, TANK_LEAST_C = 52.0, 45.0, 38.0
 """Hot water is heated up to the first from the second; below the third the backup heater joins in."""
 FLOW_WATER_C = 55.0
 FLOW_LEAST_C, FLOW_MOST_C = 28.0, 55.0
+HEATING_LIMIT_C = 15.0
+"""Rooms are heated where the day before was colder outdoors: the usual heating limit (VDI 4655: 15 C)."""
 BAND_K = 0.5
 """Half of the thermostat's band; comfort is judged by ``comfort_k``."""
 PACE_MARGIN = 1.2
@@ -55,6 +57,14 @@ def cop(outdoor_c: Float, flow_c: Float | float) -> Float:
     """
     lift_k = np.clip(np.asarray(flow_c) - outdoor_c, 15.0, 60.0)
     return np.asarray(6.81 - 0.121 * lift_k + 0.000630 * lift_k**2)
+
+
+def _trailing_means(values: Float, count: int) -> Float:
+    """Mean of each value and those before it, at most so many."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    last = np.arange(1, len(sums))
+    first = np.maximum(last - count, 0)
+    return np.asarray((sums[last] - sums[first]) / (last - first))
 
 
 def heating_flow_c(outdoor_c: Float) -> Float:
@@ -103,6 +113,7 @@ class HeatPump(Device):
     def __init__(self, data: HeatPumps, feeder: Feeder, day: Exogenous) -> None:  # noqa: ARG002 - the protocol's
         self._data, self._step_h, self._step_min = data, day.step_min / 60.0, day.step_min
         self._outdoor_c = day.ambient_c
+        self._day_before_c = _trailing_means(day.ambient_c, max(round(24.0 / self._step_h), 1))
         self._there = data.rated_kw > 0.0
         self._first_min = day.start.hour * 60 + day.start.minute
         self._building = TwoNodes(data, self._step_h)
@@ -141,7 +152,9 @@ class HeatPump(Device):
         room_c = self._building.room_c
         idle_c, per_kw = self._building.ahead(outdoor_c)
         self._is_heating = np.where(self._is_heating, room_c < wanted_c + BAND_K, room_c < wanted_c - BAND_K)
-        need_kw = ((wanted_c - idle_c) / per_kw).clip(0.0) / self._cop_room
+        heats = self._day_before_c[step] < HEATING_LIMIT_C
+        self._is_heating = self._is_heating & heats
+        need_kw = ((wanted_c - idle_c) / per_kw).clip(0.0) / self._cop_room * heats
         least_kw = LEAST_SHARE * data.compressor_kw
         room_el_kw = np.where(need_kw >= least_kw, need_kw, least_kw * self._is_heating)
         room_el_kw = np.minimum(room_el_kw, data.compressor_kw - water_el_kw)
@@ -151,7 +164,7 @@ class HeatPump(Device):
         is_cold = (room_c < wanted_c - BACKUP_BELOW_K) | (self._tank_c < TANK_LEAST_C)
         self._pace_kw = np.where(is_cold, data.rated_kw, held_kw)
         # resistive heat is for what the compressor at full power leaves undone
-        cold_kw = np.where(room_c < wanted_c - BACKUP_BELOW_K, (wanted_c - idle_c) / per_kw, 0.0)
+        cold_kw = np.where(room_c < wanted_c - BACKUP_BELOW_K, (wanted_c - idle_c) / per_kw, 0.0) * heats
         cold_kw = cold_kw - room_el_kw * self._cop_room
         cool_tank_kw = np.where(self._tank_c < TANK_LEAST_C, fill_kw - water_el_kw * self._cop_water, 0.0)
         self._wanted_backup_kw = np.minimum(cold_kw.clip(0.0) + cool_tank_kw.clip(0.0), data.backup_kw) * self._there

@@ -234,6 +234,13 @@ class HeatPumpTable(_Table):
         None, description="Path of own heat drawn as hot water by customer [kW]", examples=["my_hot_water.csv"]
     )
 
+    @field_validator("water")
+    @classmethod
+    def _of_somebody(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not info.data.get("share") and not info.data.get("units"):
+            raise refused(Fault("", "water", "is given without heat pumps", "give share or units too, or leave it out"))
+        return value
+
 
 class OwnDevice(_Table):
     """A kind of device of others."""

@@ -112,6 +112,8 @@ def steps_table(street: Street, label: str, now: Solved) -> Columns:
         "losses_others_kw": now.losses_kw - now.losses_lines_kw - now.losses_transformers_kw,
         "losses_no_load_kw": no_load_kw(now),
         "balance_error_percent": written.clip(0.0, 1e-4),  # what is left is the power flow's own tolerance
+        "ambient_c": five_minutes(street.day.exogenous.ambient_c),
+        "source_pu": 1.075,
     }
 
 

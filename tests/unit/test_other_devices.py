@@ -194,7 +194,7 @@ def test_a_channel_that_no_device_has_is_refused(world):
         ControllerError, match=r"no channel batery_target_kw on this day \(there are: battery_target_kw"
     ):
         world(2, asked(batery_target_kw=1.0), devices={"battery": batteries()})
-    with pytest.raises(ControllerError, match="battery_limit_kw is -1"):
+    with pytest.raises(ControllerError, match="battery_limit_kw is -1 at customer 0, not 0 to inf"):
         world(2, asked(battery_limit_kw=-1.0), devices={"battery": batteries()})
 
 
