@@ -27,6 +27,9 @@ from cosim.feeders.series import Series, read_series
 from cosim.measures.own import find_own
 
 _UNSERVABLE_KWH = 0.01
+_EVERY_DAY, _WEEK_IN_BATTERY_KWH = 7.0, 70.0  # of the shipped sessions, see feeders/sessions.py
+_CLEARLY_SHORT, _NEED_SPREAD = 0.15, 0.7  # shares of the mean
+_WEEK_MIN = 7 * 1440
 
 
 def load(name_or_path: str | Path, *, seed: int | None = None) -> Day:
@@ -230,7 +233,8 @@ def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list
     too_large = _beyond_connection(feeder, exogenous)
     if scenario.strict:
         faults += [Fault(str(where), "strict", one, "lower the ratings, or set strict = false") for one in too_large]
-    warnings = [*feeder.warnings, *told, *unservable, *too_large, *perfect]
+    short = _energy_short(scenario, exogenous)
+    warnings = [*feeder.warnings, *told, *unservable, *short, *too_large, *perfect]
 
     def redraw(seed: int) -> Day:
         return compose(scenario.model_copy(update={"seed": seed}), where, feeder=feeder)
@@ -256,6 +260,23 @@ def _beyond_connection(feeder: Feeder, day: Exogenous) -> list[str]:
                 f"{feeder.customers[worst]}'s by most: {of_kind[worst]:.3g} kW at {feeder.connection_kw[worst]:.3g} kW"
             )
     return told
+
+
+def _energy_short(scenario: Scenario, day: Exogenous) -> list[str]:
+    """Say where drawn cars take clearly less in a week than the scenario asks for."""
+    table, cars = scenario.ev, round(scenario.ev.share * day.demand_kw.shape[1])
+    if not cars or table.sessions or (table.plug_in_days_per_week == _EVERY_DAY and table.weekly_energy_kwh is None):
+        return []
+    asked_kwh = table.weekly_energy_kwh or _WEEK_IN_BATTERY_KWH / table.efficiency
+    sessions = day.sessions
+    drawn_kwh = float((sessions.energy_need_kwh / sessions.efficiency).sum()) / cars * _WEEK_MIN / scenario.minutes
+    chance = 2.0 * _NEED_SPREAD / max(len(sessions), 1) ** 0.5
+    if drawn_kwh >= asked_kwh * (1.0 - _CLEARLY_SHORT - chance):
+        return []
+    return [
+        f"cars take {drawn_kwh:.0f} kWh a week at the meter on average, not the {asked_kwh:.0f} kWh asked for: their "
+        "batteries and stays hold no more in so few sessions"
+    ]
 
 
 def _unservable(unservable_kwh: Float) -> list[str]:

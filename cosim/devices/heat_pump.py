@@ -60,11 +60,10 @@ def cop(outdoor_c: Float, flow_c: Float | float) -> Float:
 
 
 def _trailing_means(values: Float, count: int) -> Float:
-    """Mean of each value and those before it, at most so many."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    last = np.arange(1, len(sums))
-    first = np.maximum(last - count, 0)
-    return np.asarray((sums[last] - sums[first]) / (last - first))
+    """Mean of each value and those before it, so many; of the first of them all the same."""
+    sums, count = np.concatenate([[0.0], np.cumsum(values)]), min(count, len(values))
+    last = np.maximum(np.arange(1, len(sums)), count)
+    return np.asarray((sums[last] - sums[last - count]) / count)
 
 
 def heating_flow_c(outdoor_c: Float) -> Float:

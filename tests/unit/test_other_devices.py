@@ -385,3 +385,36 @@ def test_bad_tables_of_devices_are_named(tmp_path, cosim, old, new, said):
     assert code == 2
     assert said in err
     assert err.count("error:") == 1
+
+
+SUMMER = """
+name = "summer"
+feeder = "two_bus"
+start = 2026-07-15T00:00:00
+horizon_h = 96
+step_min = 60
+control_min = 60
+[ev]
+share = 1.0
+weekly_energy_kwh = {kwh}
+[heat_pump]
+share = 1.0
+[weather]
+outdoor_c = {outdoor}
+[[runs]]
+controller = "none"
+"""
+
+
+def test_rooms_are_heated_below_the_heating_limit_and_energy_that_is_not_kept_is_told(tmp_path):
+    energies = {}
+    for outdoor in (14.0, 16.0):
+        (tmp_path / "summer.toml").write_text(SUMMER.format(kwh=70, outdoor=outdoor), encoding="utf-8")
+        day = load(tmp_path / "summer.toml")
+        energies[outdoor] = day.run("none", engine="reduced").metrics["heat_pump_kwh"]
+    water_kwh = day.exogenous.devices["heat_pump"].data.water_kw.sum() / 60 * 4 / 7
+    assert energies[16.0] < 1.2 * water_kwh / cop(16.0, 55.0)
+    assert energies[14.0] > 1.3 * energies[16.0]
+    assert not any("kWh a week" in warning for warning in day.warnings)
+    (tmp_path / "summer.toml").write_text(SUMMER.format(kwh=480, outdoor=16.0), encoding="utf-8")
+    assert any("not the 480 kWh asked for" in warning for warning in load(tmp_path / "summer.toml").warnings)
