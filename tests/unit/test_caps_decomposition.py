@@ -128,7 +128,7 @@ def test_what_decomposition_cannot_do_is_left_to_the_order_form_or_refused() -> 
         CapsOptions(form="decomposition", limit_on="peak")
 
 
-@pytest.mark.parametrize("share", [1.0, 0.2])
+@pytest.mark.parametrize("share", [pytest.param(1.0, marks=pytest.mark.slow), 0.2])
 def test_all_that_the_limits_let_through_is_served(share: float) -> None:
     problem = street(30)
     problem = replace(problem, limit_kw=share * problem.limit_kw)

@@ -18,7 +18,8 @@ CLOSE_KWH = 1e-4
 @pytest.mark.parametrize(
     ("seed", "floor_kw", "form"),
     [
-        *((seed, floor_kw, "order") for seed, floor_kw in ((0, 1.0), (1, 1.0), (2, 2.0))),
+        *((seed, floor_kw, "order") for seed, floor_kw in ((0, 1.0), (2, 2.0))),
+        pytest.param(1, 1.0, "order", marks=pytest.mark.slow),
         *((seed, floor_kw, "decomposition") for seed, floor_kw in ((0, 1.0), (2, 2.0))),
         pytest.param(1, 1.0, "decomposition", marks=pytest.mark.slow),
     ],

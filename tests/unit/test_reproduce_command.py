@@ -88,6 +88,7 @@ def test_wrong_options_are_named_all_at_once(cosim, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_floor_that_does_not_fit_is_refused_with_one_that_does(cosim, tmp_path: Path) -> None:
     base = ("host_capacity", "--households", "4", "--slots", "24", "--objective", "floor_then_least")
     code, _, err = cosim(*base, "--floor-kw", "7", "--out", str(tmp_path))
