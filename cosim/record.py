@@ -170,15 +170,15 @@ def _wide(names: tuple[str, ...], values: NDArray[np.float64]) -> pa.Table:
 
 def _lines(run: Trajectory) -> pa.Table:
     """Magnitudes at the rated lines, one column ``LINE.phase`` for every phase that the line has."""
-    magnitude = np.round(np.abs(run.line_current_a) / _CURRENT_STEP_A) * _CURRENT_STEP_A
     there = [
         (f"{line.name}.{phase}", row, phase - 1)
         for row, line in enumerate(run.rated_lines)
         for phase in line.phases
         if 1 <= phase <= 3
     ]
-    chosen = magnitude[:, [row for _, row, _ in there], [phase for _, _, phase in there]]
-    return _wide(tuple(name for name, _, _ in there), chosen.reshape(run.steps, len(there)))
+    current_a = run.line_current_a[:, [row for _, row, _ in there], [phase for _, _, phase in there]]
+    magnitude = np.round(np.abs(current_a) / _CURRENT_STEP_A) * _CURRENT_STEP_A
+    return _wide(tuple(name for name, _, _ in there), magnitude.reshape(run.steps, len(there)))
 
 
 def _taps(run: Trajectory) -> pa.Table:

@@ -13,7 +13,7 @@ from cosim.contract import Branch
 from cosim.measures import voltage_quality
 from cosim.measures._arrays import Float, ratio
 from cosim.measures.energy import bills_eur
-from cosim.measures.unbalance import branch_neutral_a, vuf_percent
+from cosim.measures.unbalance import branch_neutral_a, neutral_current_a, vuf_percent
 from cosim.trajectory import Trajectory
 
 Found = TypeVar("Found")
@@ -54,7 +54,14 @@ def neutral_branches(run: Trajectory) -> list[Branch]:
 @_once
 def neutral_a(run: Trajectory) -> Float:
     """Current of the neutral conductor, else the residual, of `neutral_branches`, shape (step, branch) [A]."""
-    return branch_neutral_a(neutral_branches(run), run.node_v)
+    branches, row = neutral_branches(run), {id(line): row for row, line in enumerate(run.rated_lines)}
+    # the phase currents of rated lines are known already
+    is_known = np.array([id(one) in row and not one.neutral_rows for one in branches], dtype=bool)
+    found = np.empty((run.steps, len(branches)))
+    known = [row[id(branch)] for branch, is_there in zip(branches, is_known, strict=True) if is_there]
+    found[:, is_known] = neutral_current_a(run.line_current_a[:, known])
+    found[:, ~is_known] = branch_neutral_a([branches[column] for column in np.flatnonzero(~is_known)], run.node_v)
+    return found
 
 
 @_once

@@ -214,8 +214,7 @@ def neutral_current_a(i: ArrayLike) -> Float:
     ndarray, shape (...)
         [A]
     """
-    zero, _, _ = sequence_components(i)
-    return np.asarray(3 * np.abs(zero))
+    return np.asarray(np.abs(three_phases(i, "neutral_current_a", "i").sum(axis=-1)))
 
 
 def branch_neutral_a(branches: Sequence[Branch], node_v: Complex) -> Float:
