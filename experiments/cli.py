@@ -36,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(studies, name="reproduce")
-add_studies(app, "")
+add_studies(app, reproduce=False)
 _out = Console()
 _err = Console(stderr=True)
 
