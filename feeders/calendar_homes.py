@@ -88,8 +88,7 @@ HEATING_HOURS = ((6.0, 8.5), (16.5, 22.5))
 
 def presence(residents_up: Int) -> Float:
     """Chance that an activity has somebody to do it, against one resident: grows less than their number."""
-    chance: Float = (1.0 - np.power(0.6, residents_up)).astype(np.float64) / 0.4
-    return chance
+    return (1.0 - np.power(0.6, residents_up)).astype(np.float64) / 0.4
 
 
 def draw_residents(rng: np.random.Generator) -> Int:

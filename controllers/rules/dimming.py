@@ -100,8 +100,7 @@ class Dimming:
         seen, extra_kw = observation.channels, _held_back_kw(observation.ev_kw, observation.charger_kw, self._limit_kw)
         for kind, limit_kw in self._device_limit_kw.items():
             extra_kw = extra_kw + _held_back_kw(seen[f"{kind}_kw"], seen[f"{kind}_rated_kw"], limit_kw)
-        added: Float = self._percent_per_kw @ (extra_kw * self._nominal_v / observation.voltage_v)
-        return added
+        return np.asarray(self._percent_per_kw @ (extra_kw * self._nominal_v / observation.voltage_v))
 
 
 def _held_back_kw(drawn_kw: Float, rated_kw: Float, limit_kw: Float) -> Float:

@@ -52,8 +52,7 @@ class Houses(FrozenArrays):
     @property
     def headroom_kw(self) -> Float:
         """What the limit leaves for all cars together, shape (hour,) [kW]."""
-        left: Float = self.limit_kw - self.inflexible_kw.sum(axis=1)
-        return left
+        return np.asarray(self.limit_kw - self.inflexible_kw.sum(axis=1))
 
     def headroom_kwh(self, price: float) -> float:
         """What the limit leaves for all cars in the hours of one price [kWh]."""
@@ -96,8 +95,7 @@ def load_formula_kw(draws: Float) -> Float:
     width_h = 2.8 + 0.3 * r3
     morning = (1.0 + 0.4 * r1) * np.exp(-(((hour - 7) / width_h) ** 2))
     evening = (1.3 + 0.5 * r2) * np.exp(-(((hour - 19) / width_h) ** 2))
-    load: Float = 0.5 + morning + evening
-    return load
+    return np.asarray(0.5 + morning + evening)
 
 
 def single_house() -> Houses:
