@@ -24,17 +24,6 @@ if not __name__.startswith("cosim."):  # from the project's root a second copy o
     raise ImportError("import cosim.controllers, not controllers")
 
 __all__ = [
-    "REGISTRY",
-    "check",
-    "declared_faults",
-    "describe",
-    "find",
-    "knows_one_tariff",
-    "make",
-    "names",
-    "needs_predictor",
-    "option_faults",
-    "option_texts",
-    "options",
-    "refuse_unknown",
-]
+    "REGISTRY", "check", "declared_faults", "describe", "find", "knows_one_tariff", "make", "names",
+    "needs_predictor", "option_faults", "option_texts", "options", "refuse_unknown",
+]  # fmt: skip
