@@ -24,7 +24,7 @@ from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.table import Table
 from cosim.experiments.plan.write import durations, plan_metrics, write_plan
 from cosim.experiments.remedies import load_toml
-from cosim.experiments.studies.base import Cases, Progress, Study, StudyResult, from_template
+from cosim.experiments.studies.base import Cases, Progress, Study, StudyResult, from_template, lines_of
 from cosim.experiments.studies.cpo_planner.config import CpoConfig
 
 VEHICLES, STEP_S = 40, 900.0
@@ -67,8 +67,10 @@ class CpoPlanner(Study[CpoConfig, CpoResult]):
             progress(f"Planning {name}")
             plans[name] = options, plan(requests, station, options, rounding=ROUNDING)
             cases[name] = plan_metrics(plans[name][1])
+        far_eur = max(abs(cases[name]["objective_eur"] - cases[name]["reference_objective_eur"]) for name in REFERENCE)
         return CpoResult(
-            cases=cases, lines=_lines(cases), demand=demand, plans=plans,
+            cases=cases, lines=lines_of(self.name, cases=cases, reference=REFERENCE, far_eur=far_eur),
+            demand=demand, plans=plans,
             tables={"demand.csv": table, "demand_steps.csv": _in_steps(table, demand)},
             timing={name: durations(made) for name, (_, made) in plans.items()},
         )  # fmt: skip
@@ -140,16 +142,3 @@ def _in_steps(table: pd.DataFrame, demand: Demand) -> pd.DataFrame:
         arrivalTime=np.floor(demand.requests.arrival_step + 1e-9).astype(int),
         departureTime=np.floor(demand.requests.departure_step + 1e-9).astype(int),
     )
-
-
-def _lines(cases: Cases) -> list[str]:
-    far = max(abs(cases[name]["objective_eur"] - cases[name]["reference_objective_eur"]) for name in REFERENCE)
-    lines = [f"Reference optima: {len(REFERENCE)} met within {far:.1e} EUR"]
-    for name, case in cases.items():
-        if name not in REFERENCE:
-            lines.append(
-                f"{name}: {case['objective_eur']:.4f} EUR ({case['status']}), {case['energy_kwh']:.1f} kWh drawn, "
-                f"{case['unserved_kwh']:.2f} kWh unserved, worst served {case['served_min_percent']:.0f} %, "
-                f"peak {case['peak_kw']:.1f} kW"
-            )
-    return lines
