@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from cosim.contract.areas import Area, Limit, LimitCurrents
@@ -19,11 +20,12 @@ from cosim.contract.survey import FrozenArrays, LoadShape, Roof
 from cosim.contract.thermal import OilTransformer
 from cosim.errors import Fault, refuse
 from cosim.load_laws import LoadLaws
-from cosim.network import Branch, Float, Int, Network
+from cosim.network import Branch, Complex, Float, Int, Network
 from cosim.standards import EN_50160, Standard
 
 MINIMUM_CURRENT_A = 6.0
 """A charger either pauses or draws at least this on every phase that it uses (IEC 61851-1)."""
+Power = TypeVar("Power", Float, Complex)
 NEUTRAL = 4
 """Phase of a neutral conductor, beside 1, 2, 3."""
 
@@ -103,6 +105,8 @@ class Feeder(FrozenArrays):
         What is missing, implausible or will mislead.
     thermal : OilTransformer
         Thermal constants of its transformers.
+    charger_phase : tuple of int, shape (customer,), or ()
+        Phase that a home of several phases charges on; 0: on all that it has, and so do all where it is empty.
 
     Raises
     ------
@@ -150,6 +154,7 @@ class Feeder(FrozenArrays):
     load_laws: LoadLaws | None = None
     findings: tuple[Finding, ...] = ()
     thermal: OilTransformer = field(default_factory=OilTransformer)
+    charger_phase: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -161,6 +166,14 @@ class Feeder(FrozenArrays):
                 who = ", ".join(np.array(self.customers)[wrong][:5])
                 problem = f"is negative or no finite number for {who}"
                 faults.append(Fault(f"feeder {self.name}", key, problem, "give kilowatts, e.g. 14"))
+        if self.charger_phase and len(self.charger_phase) != len(self.customers):
+            problem = f"has {len(self.charger_phase)} phases for {len(self.customers)} customers"
+            faults.append(Fault(f"feeder {self.name}", "charger_phase", problem, "give one number a customer"))
+        for name, phase, phases in zip(self.customers, self.charger_phase, self.customer_phases, strict=False):
+            if phase and (phase not in phases or name in self.delta_customers):
+                on = "between phases" if name in self.delta_customers else f"on {', '.join(map(str, phases))}"
+                problem = f"is {phase} at {name}, which is connected {on}"
+                faults.append(Fault(f"feeder {self.name}", "charger_phase", problem, "name a phase of the home, or 0"))
         refuse(faults)
 
     def refuse_unhonoured(self) -> None:
@@ -226,10 +239,68 @@ class Feeder(FrozenArrays):
         return _incidence(len(self.network.node_names), *self.load_ends[1:])
 
     @cached_property
+    def spurs(self) -> tuple[Int, Int]:
+        """Chargers on one phase of a home with several: its customer, and column of ``load_ports``, each (spur,)."""
+        port_of = {pair: port for port, pair in enumerate(zip(*(x.tolist() for x in self.load_ends[:2]), strict=True))}
+        found = [
+            (row, port_of[row, self.customer_nodes[row][phases.index(phase)]])
+            for row, (phase, phases) in enumerate(zip(self.charger_phase, self.customer_phases, strict=False))
+            if phase and len(phases) > 1
+        ]
+        customer, port = np.array(found, dtype=np.int64).reshape(-1, 2).T
+        return customer, port
+
+    def at_loads(self, net_kw: Power, car_kw: Power) -> Power:
+        """Take apart what engines solve for: homes, and chargers on one phase of a home with several.
+
+        Parameters
+        ----------
+        net_kw, car_kw : ndarray, shape (..., customer)
+            Of the whole home, cars included, and of its cars alone.
+
+        Returns
+        -------
+        ndarray, shape (..., customer + spur)
+            Homes without those chargers, then those chargers; ``net_kw`` itself where there is none.
+        """
+        who, _ = self.spurs
+        if not len(who):
+            return net_kw
+        apart = np.broadcast_to(car_kw[..., who], (*net_kw.shape[:-1], len(who)))
+        homes = net_kw.copy()
+        homes[..., who] -= apart
+        return np.concatenate([homes, apart], axis=-1)
+
+    def at_ports(self, loads: Complex) -> Complex:
+        """What `at_loads` gives, at each of ``load_ports``: homes evenly on theirs, shape (..., port)."""
+        customer, (_, port) = self.load_ends[0], self.spurs
+        of_ports: Complex = (loads[..., : len(self.customers)] / self._ports_each)[..., customer]
+        of_ports[..., port] += loads[..., len(self.customers) :]
+        return of_ports
+
+    @cached_property
     def limit_share(self) -> Float:
         """Kilowatts that one of a customer adds to each of ``limits``, shape (limit, customer)."""
+        return self._limit_share(np.ones(len(self.load_ends[0]), dtype=bool))
+
+    @cached_property
+    def charger_limit_share(self) -> Float:
+        """As `limit_share`, of what charges there."""
+        who, port = self.spurs
+        if not len(who):
+            return self.limit_share
+        charges = ~np.isin(self.load_ends[0], who)
+        charges[port] = True
+        return self._limit_share(charges)
+
+    @cached_property
+    def _ports_each(self) -> Int:
+        return np.bincount(self.load_ends[0], minlength=len(self.customers))
+
+    def _limit_share(self, ports: NDArray[np.bool_]) -> Float:
         nominal_v = np.array([limit.nominal_v for limit in self.limits])
-        return self.limit_currents.share(self.load_ports, self.load_ends[0], nominal_v, self.port_nominal_v)
+        of_ports = self.load_ports[:, ports], self.load_ends[0][ports]
+        return self.limit_currents.share(*of_ports, nominal_v, self.port_nominal_v[ports])
 
     @cached_property
     def port_nominal_v(self) -> Float:
@@ -270,6 +341,14 @@ class Feeder(FrozenArrays):
         for row, phases in enumerate(self.customer_phases):
             for phase in phases:
                 shares[row, phase - 1] = 1.0 / len(phases)
+        return shares
+
+    @property
+    def charger_phase_matrix(self) -> Float:
+        """As `phase_matrix`, of what charges there."""
+        shares = self.phase_matrix
+        for row in self.spurs[0].tolist():
+            shares[row] = np.arange(1, 4) == self.charger_phase[row]
         return shares
 
     @cached_property
@@ -329,8 +408,9 @@ class Feeder(FrozenArrays):
 
     @property
     def charger_min_kw(self) -> Float:
-        """6 A on every phase of each customer, at nominal voltage; shape (customer,) [kW]."""
+        """6 A on every phase that each customer charges on, at nominal voltage; shape (customer,) [kW]."""
         phases = np.array([len(phases) for phases in self.customer_phases], dtype=float)
+        phases[self.spurs[0]] = 1.0
         return MINIMUM_CURRENT_A * phases * self.customer_nominal_v / 1e3
 
     @property
