@@ -10,7 +10,6 @@ from cosim.controllers.registry import (
     declared_faults,
     describe,
     find,
-    knows_one_tariff,
     make,
     names,
     needs_predictor,
@@ -18,6 +17,7 @@ from cosim.controllers.registry import (
     option_texts,
     options,
     refuse_unknown,
+    simplifies,
 )
 
 if not __name__.startswith("cosim."):  # from the project's root a second copy of every class would load
@@ -29,7 +29,6 @@ __all__ = [
     "declared_faults",
     "describe",
     "find",
-    "knows_one_tariff",
     "make",
     "names",
     "needs_predictor",
@@ -37,4 +36,5 @@ __all__ = [
     "option_texts",
     "options",
     "refuse_unknown",
+    "simplifies",
 ]
