@@ -10,6 +10,7 @@ import numpy as np
 
 from cosim.contract import EXPORT_EUR_PER_KWH, Exogenous, Feeder, Float, Int, LoadShape
 from cosim.errors import Fault, collecting, refuse
+from cosim.feeders.chargers import rated_by_phases
 from cosim.feeders.clock import Clock
 from cosim.feeders.find import MODELS, OF_THE_FEEDER, Join, household_sets
 from cosim.feeders.households import draw_columns, draw_households
@@ -55,6 +56,8 @@ class DaySpec:
         Days of a week on which a car plugs in.
     ev_weekly_energy_kwh : float, optional
         Mean energy of a car at the meter in a week [kWh].
+    ev_rated_by_phases : bool
+        Whether drawn chargers on three phases have 11 kW; else what chargers on one have.
     ev_efficiency : float
         Battery energy per energy drawn.
     pv_share, pv_kwp : float
@@ -91,6 +94,7 @@ class DaySpec:
     ev_share: float = 0.0
     ev_sessions: str | None = None
     ev_efficiency: float = 0.9
+    ev_rated_by_phases: bool = False
     ev_plug_in_days: float = 7.0
     ev_weekly_energy_kwh: float | None = None
     pv_share: float = 0.0
@@ -170,6 +174,8 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
                 weekly_energy_kwh=spec.ev_weekly_energy_kwh,
             )
         )
+        if spec.ev_rated_by_phases:
+            sessions = rated_by_phases(sessions, feeder)
     with collecting(faults, "pv"):
         pv = _roofs(feeder, spec, rng, day, told)
     with collecting(faults, "tariff"):

@@ -101,8 +101,9 @@ def phase_loads(days: Mapping[str, Trajectory]) -> pd.DataFrame:
     """Return customers, energy and peaks of each phase, a row per day and phase."""
     tables = []
     for label, run in days.items():
-        share = run.feeder.phase_matrix
-        phase_kw, current_a = run.net_kw @ share, np.abs(run.transformer_current_a[:, :3])
+        share, of_cars = run.feeder.phase_matrix, run.feeder.charger_phase_matrix
+        phase_kw = (run.net_kw - run.ev_kw) @ share + run.ev_kw @ of_cars
+        current_a = np.abs(run.transformer_current_a[:, :3])
         tables.append(pd.DataFrame({
             "day": label,
             "phase": PHASES,
