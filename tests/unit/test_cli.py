@@ -63,7 +63,8 @@ def test_run_writes_the_documented_folder(run, tmp_path):
 
 def test_planned_caps_come_with_their_proof(run, tmp_path):
     folder = tmp_path / "out"
-    assert run("run", "two_bus_evening", "--out", str(folder), "--controllers", "none,bilevel_caps", "--no-figures")[0] == 0
+    arguments = ("--out", str(folder), "--controllers", "none,bilevel_caps", "--no-figures")
+    assert run("run", "two_bus_evening", *arguments)[0] == 0
     assert [path.name for path in (folder / "caps").iterdir()] == ["bilevel_caps"]
     proof = json.loads((folder / "caps" / "bilevel_caps" / "proof.json").read_text())
     assert proof["withheld_bound_kwh"] <= proof["withheld_kwh"] + 1e-9
