@@ -24,17 +24,6 @@ if not __name__.startswith("cosim."):  # from the project's root a second copy o
     raise ImportError("import cosim.controllers, not controllers")
 
 __all__ = [
-    "REGISTRY",
-    "check",
-    "declared_faults",
-    "describe",
-    "find",
-    "make",
-    "names",
-    "needs_predictor",
-    "option_faults",
-    "option_texts",
-    "options",
-    "refuse_unknown",
-    "simplifies",
-]
+    "REGISTRY", "check", "declared_faults", "describe", "find", "make", "names", "needs_predictor", "option_faults",
+    "option_texts", "options", "refuse_unknown", "simplifies",
+]  # fmt: skip

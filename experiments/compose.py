@@ -11,9 +11,10 @@ from cosim import controllers, feeders
 from cosim.contract import Exogenous, Feeder, Float, Forecast, OilTransformer, TransformerSpec, ZipShares
 from cosim.devices import EvFleet
 from cosim.errors import Fault, InputError, collecting, refuse
-from cosim.experiments.day import Day, LongDay, Place
+from cosim.experiments.day import Day, LongDay
 from cosim.experiments.devices import with_devices
 from cosim.experiments.forecast import announced, make_forecast, too_perfect
+from cosim.experiments.place import Place
 from cosim.experiments.scenario import ForecastTable, Scenario, find, read
 from cosim.experiments.words import counted
 from cosim.feeders.chargers import with_chargers

@@ -21,7 +21,7 @@ from cosim.contract.wiring import Wiring
 from cosim.errors import Fault, refuse
 from cosim.load_laws import LoadLaws
 from cosim.network import Branch, Float, Int
-from cosim.standards import EN_50160, Standard
+from cosim.standards import EN_50160, LOW_VOLTAGE_V, Standard
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -174,6 +174,11 @@ class Feeder(Wiring):
         """The transformer that feeds the area with most customers, and those in parallel with it."""
         together = [area.transformers for area in self.areas if self.transformer in area.transformers]
         return together[0] if together else (self.transformer,) if self.transformer else ()
+
+    @cached_property
+    def homes(self) -> Int:
+        """Rows of the customers at low voltage, who alone are drawn what households own, shape (home,)."""
+        return np.flatnonzero(self.customer_nominal_v < LOW_VOLTAGE_V)
 
     @property
     def area_of_customer(self) -> Int:

@@ -170,5 +170,4 @@ def _moves(feeder: Feeder) -> list[Move]:
 
 def _sequences(current_a: Complex, steps: int) -> Complex:
     zero, _, negative = sequence_components(current_a)
-    entries: Complex = np.concatenate([zero.ravel(), negative.ravel()]) / np.sqrt(steps)
-    return entries
+    return np.asarray(np.concatenate([zero.ravel(), negative.ravel()]) / np.sqrt(steps))
