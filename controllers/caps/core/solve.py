@@ -1,0 +1,269 @@
+"""One piece: bound, first plan, and what makes the plan better: all finishing rows at once, or those of a few cars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cosim.contract import Float, Int
+from cosim.controllers.caps.core.columns import Relaxed, keeps, relax, whole_cars
+from cosim.controllers.caps.core.finishing import solve_finishing
+from cosim.controllers.caps.core.schedule import first_plan
+from cosim.controllers.caps.core.subproblem import Plan, Subproblem
+from cosim.controllers.solver import Clock, Limits, Termination, judged, relative_gap
+
+RELAXED_GAP = 0.02  # of the gap asked for; to this the bound is computed
+WHOLE_CARS = 22  # up to here all finishing rows go into one programme
+NEIGHBOURS = 20  # cars of a neighbourhood
+NEIGHBOURHOOD_NODES = 200
+IN_VAIN = 12  # neighbourhoods in a row that improve nothing by much, after which the search ends
+MOST_ENDS = 12  # finishing rows of a car in a neighbourhood
+ORDERS, MOST_ORDERED = 5, 3000  # of precedence tried per car, and cars in all of them together
+MANY_CARS = 100
+GROWN = 4  # times that whole cars join the ones to be served in turn
+NONE_KWH = 1e-7
+UNSERVED_KWH = 1e-4  # less is rounding
+SETTLED = 1e-4  # of the objective: a smaller improvement does not go on
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which parts of the method are used; to see what each is worth.
+
+    Attributes
+    ----------
+    orders, whole, neighbourhoods, smoothing : bool
+        Precedence search; the programme of all finishing rows; neighbourhoods.
+    """
+
+    orders: bool = True
+    whole: bool = True
+    neighbourhoods: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """How a piece ended.
+
+    Attributes
+    ----------
+    plan : Plan or None
+        None where floors leave none, or none was found.
+    withheld_kwh, bound_kwh : float
+        Weighted usable energy withheld, and its lower bound among plans that leave no more unserved [kWh].
+    unserved_kwh, unserved_bound_kwh : float
+        Need left unserved, in batteries, and its lower bound [kWh].
+    status : Termination
+        What is proven of both.
+    """
+
+    plan: Plan | None
+    withheld_kwh: float
+    bound_kwh: float
+    unserved_kwh: float
+    unserved_bound_kwh: float
+    status: Termination
+
+
+def least_withheld(
+    sub: Subproblem, stop: Limits, rng: np.random.Generator, start: Plan | None = None, parts: Parts | None = None
+) -> Found:
+    """Serve all that can be served, then withhold as little usable energy as the limits allow.
+
+    Parameters
+    ----------
+    sub : Subproblem
+        The piece.
+    stop : Limits
+        Gap, nodes of the programme of all cars, and the wall clock; with ``plans`` 1 the first plan will do.
+    rng : numpy.random.Generator
+        Of the search.
+    start : Plan, optional
+        A plan known; one that breaks a limit is not used.
+    parts : Parts, optional
+        Parts of the method that are used; all of them.
+    """
+    clock, parts = Clock(stop.time_s), parts or Parts()
+    known = start if start is not None and keeps(sub, start) else None
+    relaxed = relax(sub, max(RELAXED_GAP * stop.gap, 1e-9), clock, rng)
+    search = _Search(sub, relaxed, stop, clock, rng, parts)
+    plan = search.begin(known)
+    if plan is None:
+        ended = Termination.TIME_LIMIT if clock.over else Termination.INFEASIBLE
+        return Found(None, np.inf, max(relaxed.bound, 0.0), np.inf, 0.0, ended)
+    if stop.plans > 1:
+        plan = search.improve(plan)
+    unserved = float(plan.unserved_kwh(sub).sum())
+    least_unserved, bound = 0.0, search.bound
+    if unserved > UNSERVED_KWH:
+        plan, least_unserved, bound = _served(search, plan)
+        unserved = float(plan.unserved_kwh(sub).sum())
+    withheld = float((plan.withheld_kw(sub) * sub.weight_kwh).sum())
+    bound = min(max(bound, 0.0), withheld)
+    status = _status(withheld, bound, unserved, least_unserved, stop.gap, clock)
+    return Found(plan, withheld, bound, unserved, min(least_unserved, unserved), status)
+
+
+def _status(
+    withheld: float, bound: float, unserved: float, least_unserved: float, gap: float, clock: Clock
+) -> Termination:
+    ended = Termination.TIME_LIMIT if clock.over else Termination.NODE_LIMIT
+    if unserved - least_unserved > max(UNSERVED_KWH, UNSERVED_KWH * unserved):
+        return ended
+    return judged(withheld, bound, gap, ended, NONE_KWH)
+
+
+def _served(search: _Search, plan: Plan) -> tuple[Plan, float, float]:
+    """Leave as little unserved as can be, then withhold least at that; return the bounds of both too."""
+    sub = search.sub
+    service = sub.for_service()
+    relaxed = relax(service, 1e-6, search.clock, search.rng)
+    of_service = _Search(service, relaxed, replace(search.stop, gap=0.0), search.clock, search.rng, search.parts)
+    plan = of_service.improve(plan)
+    unserved = plan.cost(service)
+    at_this = _Search(sub, search.relaxed, search.stop, search.clock, search.rng, search.parts, unserved)
+    plan = at_this.improve(plan)
+    return plan, max(of_service.bound, 0.0), at_this.bound
+
+
+class _Search:
+    """Makes a plan of a piece better.
+
+    Attributes
+    ----------
+    bound : float
+        Lower bound of the objective; where unserved energy is limited, of what is withheld [kWh].
+    """
+
+    def __init__(
+        self,
+        sub: Subproblem,
+        relaxed: Relaxed,
+        stop: Limits,
+        clock: Clock,
+        rng: np.random.Generator,
+        parts: Parts,
+        most_unserved_kwh: float | None = None,
+    ) -> None:
+        self.sub, self.relaxed, self.stop, self.clock, self.rng, self.parts = sub, relaxed, stop, clock, rng, parts
+        self.most_unserved_kwh = most_unserved_kwh
+        self.bound = relaxed.bound - sub.unserved_weight * (most_unserved_kwh or 0.0)
+
+    def cost(self, plan: Plan) -> float:
+        """Return the objective of a plan."""
+        cost = plan.cost(self.sub)
+        if self.most_unserved_kwh is not None:
+            cost -= self.sub.unserved_weight * float(plan.unserved_kwh(self.sub).sum())
+        return cost
+
+    def is_close(self, plan: Plan) -> bool:
+        """Whether the gap asked for is reached."""
+        return relative_gap(self.cost(plan), self.bound, NONE_KWH) <= self.stop.gap
+
+    def begin(self, known: Plan | None) -> Plan | None:
+        """Return the best of a plan known, the fractional cars served after the whole ones, and orders of all."""
+        sub, relaxed = self.sub, self.relaxed
+        if not np.isfinite(relaxed.bound):
+            return known
+        best = self._best(known, self._rounded())
+        if best is None or (sub.size < MANY_CARS and not self.is_close(best)):
+            tries = min(ORDERS * sub.size, MOST_ORDERED // sub.size) if self.parts.orders else 0
+            best = self._best(best, first_plan(sub, relaxed.finish, self.rng, tries))
+        return best
+
+    def _best(self, *plans: Plan | None) -> Plan | None:
+        kept = [plan for plan in plans if plan is not None and keeps(self.sub, plan)]
+        return min(kept, key=self.cost, default=None)
+
+    def _rounded(self) -> Plan | None:
+        sub, relaxed = self.sub, self.relaxed
+        whole, others = whole_cars(relaxed)
+        for _ in range(GROWN):
+            fixed = relaxed.likeliest
+            counted = fixed.counted_kw.copy()
+            counted[others] = 0.0
+            left = sub.headroom_kw - sub.load_kw(counted)
+            if (left > -NONE_KWH).all():
+                if not len(others):
+                    return fixed
+                part = sub.of_cars(others, np.maximum(left, 0.0))
+                tries = min(ORDERS * len(others), MOST_ORDERED // len(others)) if self.parts.orders else 0
+                plan = first_plan(part, relaxed.finish[others], self.rng, tries)
+                if plan is not None and float(plan.unserved_kwh(part).sum()) <= UNSERVED_KWH:
+                    return fixed.with_cars(others, plan)
+            if not len(whole):
+                break
+            more = self.rng.choice(whole, min(len(whole), max(5, len(others) // 2)), replace=False)
+            others, whole = np.union1d(others, more), np.setdiff1d(whole, more)
+        return None
+
+    def improve(self, plan: Plan) -> Plan:
+        """Return a better plan, until the gap is reached or the search ends."""
+        if self.is_close(plan):
+            return plan
+        if self.sub.size <= WHOLE_CARS:
+            return self._whole(plan) if self.parts.whole else plan
+        return self._neighbourhoods(plan) if self.parts.neighbourhoods else plan
+
+    def _whole(self, plan: Plan) -> Plan:
+        """All cars at once: what the programme proves counts."""
+        cars = np.arange(self.sub.size)
+        better, bound = self._solved(plan, cars, np.inf, self.stop.gap, self.stop.nodes)
+        self.bound = max(self.bound, min(bound, self.cost(better)))
+        return better
+
+    def _neighbourhoods(self, plan: Plan) -> Plan:
+        _, others = whole_cars(self.relaxed)
+        cars: Int | None = others if 0 < len(others) <= NEIGHBOURS + 10 else None
+        in_vain = 0
+        while in_vain < IN_VAIN and not self.is_close(plan) and not self.clock.over:
+            before = self.cost(plan)
+            cars = self._near(plan) if cars is None else cars
+            plan, _ = self._solved(plan, cars, MOST_ENDS, 1e-3, NEIGHBOURHOOD_NODES)
+            in_vain = 0 if before - self.cost(plan) > SETTLED * abs(before) else in_vain + 1
+            cars = None
+        return plan
+
+    def _near(self, plan: Plan) -> Int:
+        """Draw a car that costs more than its price says, and others that share slots with it."""
+        sub, every = self.sub, np.arange(self.sub.size)
+        lossy = np.minimum(self.relaxed.above[every, plan.last], 1e3) + 1e-3
+        seed = self.rng.choice(sub.size, p=lossy / lossy.sum())
+        used = np.zeros((sub.size, len(sub.headroom_kw)), bool)
+        upto = np.arange(sub.slot.shape[1]) <= plan.last[:, None]
+        car, row = np.nonzero(upto & sub.is_slot)
+        used[car, sub.slot[car, row]] = True
+        near = (used & used[seed]).sum(axis=1) / np.maximum(used.sum(axis=1), 1)
+        near = near + 0.6 * self.rng.random(sub.size) + 2.0 * lossy / lossy.max()
+        near[seed] = np.inf
+        return np.sort(np.argsort(-near)[:NEIGHBOURS])
+
+    def _solved(self, plan: Plan, cars: Int, most: float, gap: float, nodes: int) -> tuple[Plan, float]:
+        """Solve for some cars while the others stay; return the better plan, and the bound of that."""
+        sub = self.sub
+        counted = plan.counted_kw.copy()
+        counted[cars] = 0.0
+        left = np.maximum(sub.headroom_kw - sub.load_kw(counted), 0.0)
+        part, old = sub.of_cars(cars, left), plan.of_cars(cars)
+        unserved = None
+        if self.most_unserved_kwh is not None:
+            unserved = float(old.unserved_kwh(part).sum())
+        cost = plan.cost(sub)
+        # finishing rows that cost more at these prices than the whole gap are in no better plan
+        most_above = max(cost - self.relaxed.bound, 1e-6) + 1e-6 * abs(cost)
+        ends = [self._ends(car, most_above, most, int(plan.last[car])) for car in cars]
+        found, bound, _ = solve_finishing(
+            part, ends, old, Limits(gap, nodes, self.clock.left_s), most_unserved_kwh=unserved
+        )
+        if found is None or not keeps(part, found):
+            return plan, -np.inf if found is None and not np.isfinite(bound) else bound
+        new = plan.with_cars(cars, found)
+        return (new if self.cost(new) < self.cost(plan) - NONE_KWH else plan), bound
+
+    def _ends(self, car: int, most_above: float, most: float, now: int) -> Int:
+        above: Float = self.relaxed.above[car]
+        rows = np.flatnonzero(above <= most_above)
+        if len(rows) > most:
+            rows = rows[np.argsort(above[rows], kind="stable")][: int(most)]
+        return np.union1d(rows, [now])
