@@ -88,7 +88,7 @@ def least_by_definition(
     least, _ = b.least(unserved)
     if not np.isfinite(least):
         return np.inf, np.inf
-    b.most(unserved, least + 1e-6)
+    b.most(unserved, least + 2e-5)  # more than tolerances of the solver give away
     value, _ = b.least(withheld)
     return least, value
 

@@ -61,7 +61,7 @@ class _Master:
         self.sub = sub
         limits, cars = sub.headroom_kw.size, sub.size
         self.rows = limits
-        per_kw = max(float((sub.unserved_weight * sub.unserved_kwh).max(initial=0.0)), float(sub.weight_kwh.max()))
+        per_kw = max(float(np.abs(sub.per_kw_kwh).max(initial=0.0)), float(sub.weight_kwh.max()))
         over = sparse.vstack([-sparse.eye_array(limits), sparse.csc_array((cars, limits))])
         high = np.concatenate([sub.headroom_kw.ravel(), np.ones(cars)])
         low = np.concatenate([np.full(limits, -np.inf), np.ones(cars)])

@@ -17,7 +17,34 @@ from cosim.controllers.solver import Limits, Rows, Termination, solve
 
 TOLERANCE = 1e-9
 NONE_KW = 1e-8
-AT_MOST_KWH = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """An aim that comes first: what it reached is not given up.
+
+    Attributes
+    ----------
+    per_kw : ndarray, shape (car, row)
+        What a kW drawn in a row adds to it.
+    most : float
+        What it may be at most.
+    counts_kwh : float
+        What one of it counts as in the objective of the piece.
+    """
+
+    per_kw: Float
+    most: float
+    counts_kwh: float
+
+    def value(self, plan: Plan) -> float:
+        """Return what a plan reaches."""
+        return float((self.per_kw * plan.drawn_kw).sum())
+
+    def left(self, plan: Plan, cars: Int) -> Kept:
+        """Return what the others leave to some cars."""
+        others = self.value(plan) - float((self.per_kw[cars] * plan.drawn_kw[cars]).sum())
+        return Kept(self.per_kw[cars], self.most - others, self.counts_kwh)
 
 
 @dataclass
@@ -64,7 +91,7 @@ def solve_finishing(
     start: Plan | None,
     limits: Limits,
     *,
-    most_unserved_kwh: float | None = None,
+    kept: Sequence[Kept] = (),
 ) -> tuple[Plan | None, float, Termination]:
     """Minimise the objective over plans that finish in given rows.
 
@@ -78,8 +105,8 @@ def solve_finishing(
         To start from; it finishes in those rows.
     limits : Limits
         When to stop.
-    most_unserved_kwh : float, optional
-        Most energy that may be left unserved, all cars together; none is counted in the objective then [kWh].
+    kept : sequence of Kept
+        Earlier aims; what they count as is taken out of the objective.
 
     Returns
     -------
@@ -91,13 +118,13 @@ def solve_finishing(
         How.
     """
     columns, rows = _Columns(), Rows()
-    weight = 0.0 if most_unserved_kwh is not None else sub.unserved_weight
+    per_kw = sub.per_kw_kwh - sum(aim.counts_kwh * aim.per_kw for aim in kept)
     load: list[tuple[Int, Int, Float]] = []
-    cars = [_add_car(sub, car, ends[car], start, weight, columns, rows, load) for car in range(sub.size)]
+    cars = [_add_car(sub, car, ends[car], start, per_kw[car], columns, rows, load) for car in range(sub.size)]
     if load:
         _limit_rows(sub, load, rows)
-    if most_unserved_kwh is not None:
-        _unserved_row(sub, cars, most_unserved_kwh, rows)
+    for aim in kept:
+        _keep(aim, cars, rows)
     whole = columns.joined("whole") > 0
     model = rows.model(columns.joined("cost"), columns.joined("low"), columns.joined("high"), whole)
     found = solve(
@@ -114,7 +141,7 @@ def _add_car(
     car: int,
     ends: Int,
     start: Plan | None,
-    unserved_weight: float,
+    per_kw: Float,
     columns: _Columns,
     rows: Rows,
     load: list[tuple[Int, Int, Float]],
@@ -128,7 +155,7 @@ def _add_car(
     one = len(ends) == 1
     finish = columns.add(weight * sub.before_kw[car, ends] + held, np.ones(len(ends)), at_end, whole=not one,
                          low=1.0 if one else 0.0)  # fmt: skip
-    rest = columns.add(unserved_weight * sub.unserved_kwh[car, ends], most, at_end * kept[ends])
+    rest = columns.add(per_kw[ends], most, at_end * kept[ends])
     each = np.arange(len(ends))
     rows.add(1, 1.0, 1.0, (np.zeros(len(ends), int), finish, 1.0))
     rows.add(len(ends), -np.inf, 0.0, (each, rest, 1.0), (each, finish, -most))
@@ -147,7 +174,7 @@ def _add_car(
     load.append((sub.slot[car, ends[slots]], np.full(len(slots), car), counted[slots]))
     before = np.flatnonzero(usable[: ends[-1]] > 0.0)
     drawn = kept[before] * (0.0 if start is None else before < start.last[car])
-    amount = columns.add(np.full(len(before), -weight), usable[before], drawn)
+    amount = columns.add(per_kw[before] - weight, usable[before], drawn)
     load.append((sub.slot[car, before], np.full(len(before), car), amount))
     later = ends[None, :] > before[:, None]
     at, end = np.nonzero(later)
@@ -204,13 +231,12 @@ def _factors(sub: Subproblem, load: list[tuple[Int, Int, Float]]) -> Float:
     return np.concatenate(factors)
 
 
-def _unserved_row(sub: Subproblem, cars: list[_Car], most_kwh: float, rows: Rows) -> None:
-    column = np.concatenate([one.rest for one in cars])
-    per_kw = np.concatenate([sub.unserved_kwh[car, one.ends] for car, one in enumerate(cars)])
-    on = per_kw > 0
-    if on.any():
-        slack = AT_MOST_KWH * max(1.0, most_kwh)
-        rows.add(1, -np.inf, most_kwh + slack, (np.zeros(on.sum(), int), column[on], per_kw[on]))
+def _keep(aim: Kept, cars: list[_Car], rows: Rows) -> None:
+    column = np.concatenate([np.concatenate([one.rest, one.amount]) for one in cars])
+    per_kw = np.concatenate([aim.per_kw[car, np.concatenate([one.ends, one.before])] for car, one in enumerate(cars)])
+    on = np.flatnonzero(per_kw)
+    if len(on):
+        rows.add(1, -np.inf, aim.most, (np.zeros(len(on), int), column[on], per_kw[on]))
 
 
 def _read(sub: Subproblem, cars: list[_Car], x: Float) -> Plan:

@@ -64,9 +64,9 @@ class _LastRow:
 def _last_row(sub: Subproblem, cars: slice, cost: Float) -> _LastRow:
     usable, weight = sub.last_kw[cars], sub.weight_kwh[cars, None]
     zero = np.zeros_like(cost)
-    per_kw = cost + sub.unserved_weight * sub.unserved_kwh[cars]
+    own = sub.per_kw_kwh[cars]
     if not sub.peaks:
-        return _LastRow(zero, (per_kw, zero), (usable, zero))
+        return _LastRow(zero, (cost + own, zero), (usable, zero))
     top, least = sub.last_top_kw[cars], sub.last_least_kw[cars]
     first = np.minimum(least, usable)
     # counting more than is drawn pays as long as it costs no more than what it keeps from being withheld
@@ -75,7 +75,7 @@ def _last_row(sub: Subproblem, cars: slice, cost: Float) -> _LastRow:
     is_slot = sub.is_slot[cars]
     return _LastRow(
         np.where(is_slot, constant, 0.0),
-        (np.where(is_slot, 0.0, per_kw), np.where(is_slot & ~free, cost - weight, 0.0)),
+        (own, np.where(is_slot & ~free, cost - weight + own, own)),
         (np.where(is_slot & ~free, first, usable), np.where(is_slot & ~free, usable - first, 0.0)),
     )
 
@@ -84,7 +84,7 @@ def _price(sub: Subproblem, prices: Float, cars: slice, value: Float, by_last: F
     rows = sub.slot.shape[1]
     weight = sub.weight_kwh[cars, None]
     cost = sub.price_of(prices, cars)
-    slope = cost * sub.counted[cars] - weight
+    slope = cost * sub.counted[cars] - weight + sub.per_kw_kwh[cars]
     end = _last_row(sub, cars, cost)
     base, usable = sub.base_kw[cars], sub.usable_kw[cars]
     order = np.argsort(slope, axis=1, kind="stable")

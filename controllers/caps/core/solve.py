@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cosim.contract import Float, Int
 from cosim.controllers.caps.core.columns import Relaxed, keeps, relax, whole_cars
-from cosim.controllers.caps.core.finishing import solve_finishing
+from cosim.controllers.caps.core.finishing import Kept, solve_finishing
 from cosim.controllers.caps.core.schedule import first_plan
-from cosim.controllers.caps.core.subproblem import Plan, Subproblem
-from cosim.controllers.solver import Clock, Limits, Termination, judged, relative_gap
+from cosim.controllers.caps.core.subproblem import UNSERVED_KWH, Plan, Subproblem
+from cosim.controllers.solver import SLACK, WIDER, Clock, Limits, Termination, judged, relative_gap
 
 RELAXED_GAP = 0.02  # of the gap asked for; to this the bound is computed
 WHOLE_CARS = 22  # up to here all finishing rows go into one programme
@@ -23,23 +24,30 @@ ORDERS, MOST_ORDERED = 5, 3000  # of precedence tried per car, and cars in all o
 MANY_CARS = 100
 GROWN = 4  # times that whole cars join the ones to be served in turn
 NONE_KWH = 1e-7
-UNSERVED_KWH = 1e-4  # less is rounding
+NAMED_KWH = 1e-5  # of need left unserved; less is rounding
 SETTLED = 1e-4  # of the objective: a smaller improvement does not go on
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Which parts of the method are used; to see what each is worth.
+    """Which parts of the method are used: to see what each is worth.
 
     Attributes
     ----------
-    orders, whole, neighbourhoods, smoothing : bool
-        Precedence search; the programme of all finishing rows; neighbourhoods.
+    orders : bool
+        Search for orders of precedence.
+    whole : bool
+        One programme of all finishing rows, where there are few cars.
+    neighbourhoods : bool
+        Programmes of a few cars at a time, where there are many.
     """
 
     orders: bool = True
     whole: bool = True
     neighbourhoods: bool = True
+
+
+ALL_PARTS = Parts()
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,81 +58,100 @@ class Found:
     ----------
     plan : Plan or None
         None where floors leave none, or none was found.
-    withheld_kwh, bound_kwh : float
-        Weighted usable energy withheld, and its lower bound among plans that leave no more unserved [kWh].
+    objective, bound : float
+        Of the last aim, and its lower bound among plans that give up nothing of the aims before [kWh].
     unserved_kwh, unserved_bound_kwh : float
         Need left unserved, in batteries, and its lower bound [kWh].
     status : Termination
-        What is proven of both.
+        What is proven of all aims.
     """
 
     plan: Plan | None
-    withheld_kwh: float
-    bound_kwh: float
+    objective: float
+    bound: float
     unserved_kwh: float
     unserved_bound_kwh: float
     status: Termination
 
 
 def least_withheld(
-    sub: Subproblem, stop: Limits, rng: np.random.Generator, start: Plan | None = None, parts: Parts | None = None
+    sub: Subproblem,
+    stop: Limits,
+    rng: np.random.Generator,
+    start: Plan | None = None,
+    *,
+    kept: Sequence[Kept] = (),
+    parts: Parts = ALL_PARTS,
+    most_unserved_kwh: float = np.inf,
 ) -> Found:
     """Serve all that can be served, then withhold as little usable energy as the limits allow.
 
     Parameters
     ----------
     sub : Subproblem
-        The piece.
+        The piece; what unserved need counts as must be above all else.
     stop : Limits
         Gap, nodes of the programme of all cars, and the wall clock; with ``plans`` 1 the first plan will do.
     rng : numpy.random.Generator
         Of the search.
     start : Plan, optional
         A plan known; one that breaks a limit is not used.
-    parts : Parts, optional
-        Parts of the method that are used; all of them.
+    kept : sequence of Kept
+        Other aims that come before what is withheld; the start keeps them, and ``sub`` counts them.
+    parts : Parts
+        Parts of the method that are used.
+    most_unserved_kwh : float
+        A plan that leaves more unserved is none, and is not worked at [kWh].
     """
-    clock, parts = Clock(stop.time_s), parts or Parts()
+    clock = Clock(stop.time_s)
     known = start if start is not None and keeps(sub, start) else None
     relaxed = relax(sub, max(RELAXED_GAP * stop.gap, 1e-9), clock, rng)
-    search = _Search(sub, relaxed, stop, clock, rng, parts)
+    search = _Search(sub, relaxed, stop, clock, rng, parts, kept)
     plan = search.begin(known)
-    if plan is None:
-        ended = Termination.TIME_LIMIT if clock.over else Termination.INFEASIBLE
-        return Found(None, np.inf, max(relaxed.bound, 0.0), np.inf, 0.0, ended)
-    if stop.plans > 1:
+    if plan is not None and stop.plans > 1:
         plan = search.improve(plan)
-    unserved = float(plan.unserved_kwh(sub).sum())
-    least_unserved, bound = 0.0, search.bound
-    if unserved > UNSERVED_KWH:
-        plan, least_unserved, bound = _served(search, plan)
+    unserved = np.inf if plan is None else float(plan.unserved_kwh(sub).sum())
+    if plan is None or unserved > most_unserved_kwh + NAMED_KWH:
+        ended = Termination.TIME_LIMIT if clock.over else Termination.INFEASIBLE
+        return Found(None, np.inf, max(relaxed.bound, 0.0), unserved, 0.0, ended)
+    least_unserved = 0.0
+    if unserved > NAMED_KWH and not kept and stop.plans > 1:
+        plan, least_unserved, search = _served(search, plan)
         unserved = float(plan.unserved_kwh(sub).sum())
-    withheld = float((plan.withheld_kw(sub) * sub.weight_kwh).sum())
-    bound = min(max(bound, 0.0), withheld)
-    status = _status(withheld, bound, unserved, least_unserved, stop.gap, clock)
-    return Found(plan, withheld, bound, unserved, min(least_unserved, unserved), status)
-
-
-def _status(
-    withheld: float, bound: float, unserved: float, least_unserved: float, gap: float, clock: Clock
-) -> Termination:
+    objective = search.cost(plan)
+    bound = min(search.bound, objective)
     ended = Termination.TIME_LIMIT if clock.over else Termination.NODE_LIMIT
-    if unserved - least_unserved > max(UNSERVED_KWH, UNSERVED_KWH * unserved):
-        return ended
-    return judged(withheld, bound, gap, ended, NONE_KWH)
+    status = ended
+    if unserved - least_unserved <= NAMED_KWH * max(1.0, unserved):
+        status = judged(objective, bound, stop.gap, ended, NONE_KWH)
+    return Found(plan, objective, bound, unserved, min(least_unserved, unserved), status)
 
 
-def _served(search: _Search, plan: Plan) -> tuple[Plan, float, float]:
-    """Leave as little unserved as can be, then withhold least at that; return the bounds of both too."""
+def most_of(per_kw: Float, plan: Plan, counts_kwh: float, wide: float = SLACK) -> Kept:
+    """Return what a plan reached of an aim, to be kept within a tolerance."""
+    value = float((per_kw * plan.drawn_kw).sum())
+    return Kept(per_kw, value + wide * max(1.0, abs(value)), counts_kwh)
+
+
+def _served(search: _Search, plan: Plan) -> tuple[Plan, float, _Search]:
+    """Leave as little unserved as can be, then withhold least at that."""
     sub = search.sub
-    service = sub.for_service()
+    service = sub.with_aim(np.zeros(sub.size), sub.unserved_kwh)
     relaxed = relax(service, 1e-6, search.clock, search.rng)
     of_service = _Search(service, relaxed, replace(search.stop, gap=0.0), search.clock, search.rng, search.parts)
     plan = of_service.improve(plan)
-    unserved = plan.cost(service)
-    at_this = _Search(sub, search.relaxed, search.stop, search.clock, search.rng, search.parts, unserved)
-    plan = at_this.improve(plan)
-    return plan, max(of_service.bound, 0.0), at_this.bound
+    for wide in (SLACK, WIDER * SLACK):
+        kept = most_of(sub.unserved_kwh, plan, UNSERVED_KWH, wide)
+        at_this = _Search(sub, search.relaxed, search.stop, search.clock, search.rng, search.parts, (kept,))
+        better = at_this.improve(plan)
+        if better is not plan:
+            break
+    return better, max(of_service.bound, 0.0), at_this
+
+
+def _cost(sub: Subproblem, plan: Plan, kept: Sequence[Kept]) -> float:
+    """Return the objective of a plan without what earlier aims count in it."""
+    return plan.cost(sub) - sum(aim.counts_kwh * aim.value(plan) for aim in kept)
 
 
 class _Search:
@@ -133,7 +160,7 @@ class _Search:
     Attributes
     ----------
     bound : float
-        Lower bound of the objective; where unserved energy is limited, of what is withheld [kWh].
+        Lower bound of the objective, without the aims that are kept [kWh].
     """
 
     def __init__(
@@ -144,18 +171,15 @@ class _Search:
         clock: Clock,
         rng: np.random.Generator,
         parts: Parts,
-        most_unserved_kwh: float | None = None,
+        kept: Sequence[Kept] = (),
     ) -> None:
         self.sub, self.relaxed, self.stop, self.clock, self.rng, self.parts = sub, relaxed, stop, clock, rng, parts
-        self.most_unserved_kwh = most_unserved_kwh
-        self.bound = relaxed.bound - sub.unserved_weight * (most_unserved_kwh or 0.0)
+        self.kept = kept
+        self.bound = relaxed.bound - sum(aim.counts_kwh * aim.most for aim in kept)
 
     def cost(self, plan: Plan) -> float:
         """Return the objective of a plan."""
-        cost = plan.cost(self.sub)
-        if self.most_unserved_kwh is not None:
-            cost -= self.sub.unserved_weight * float(plan.unserved_kwh(self.sub).sum())
-        return cost
+        return _cost(self.sub, plan, self.kept)
 
     def is_close(self, plan: Plan) -> bool:
         """Whether the gap asked for is reached."""
@@ -164,7 +188,7 @@ class _Search:
     def begin(self, known: Plan | None) -> Plan | None:
         """Return the best of a plan known, the fractional cars served after the whole ones, and orders of all."""
         sub, relaxed = self.sub, self.relaxed
-        if not np.isfinite(relaxed.bound):
+        if not np.isfinite(relaxed.bound) or self.kept:
             return known
         best = self._best(known, self._rounded())
         if best is None or (sub.size < MANY_CARS and not self.is_close(best)):
@@ -190,7 +214,7 @@ class _Search:
                 part = sub.of_cars(others, np.maximum(left, 0.0))
                 tries = min(ORDERS * len(others), MOST_ORDERED // len(others)) if self.parts.orders else 0
                 plan = first_plan(part, relaxed.finish[others], self.rng, tries)
-                if plan is not None and float(plan.unserved_kwh(part).sum()) <= UNSERVED_KWH:
+                if plan is not None and float(plan.unserved_kwh(part).sum()) <= NAMED_KWH:
                     return fixed.with_cars(others, plan)
             if not len(whole):
                 break
@@ -246,18 +270,21 @@ class _Search:
         counted[cars] = 0.0
         left = np.maximum(sub.headroom_kw - sub.load_kw(counted), 0.0)
         part, old = sub.of_cars(cars, left), plan.of_cars(cars)
-        unserved = None
-        if self.most_unserved_kwh is not None:
-            unserved = float(old.unserved_kwh(part).sum())
+        kept = [aim.left(plan, cars) for aim in self.kept]
         cost = plan.cost(sub)
         # finishing rows that cost more at these prices than the whole gap are in no better plan
-        most_above = max(cost - self.relaxed.bound, 1e-6) + 1e-6 * abs(cost)
+        loose = sum(aim.counts_kwh * (aim.most - aim.value(plan)) for aim in self.kept)
+        most_above = max(cost + loose - self.relaxed.bound, 1e-6) + 1e-6 * abs(cost)
         ends = [self._ends(car, most_above, most, int(plan.last[car])) for car in cars]
-        found, bound, _ = solve_finishing(
-            part, ends, old, Limits(gap, nodes, self.clock.left_s), most_unserved_kwh=unserved
-        )
+        # what is good enough for the whole piece ends a programme of some cars too
+        others = self.cost(plan) - _cost(part, old, kept)
+        target = self.bound / (1.0 - min(self.stop.gap, 0.999)) - others
+        limits = Limits(gap, nodes, self.clock.left_s, target=target)
+        found, bound, _ = solve_finishing(part, ends, old, limits, kept=kept)
         if found is None or not keeps(part, found):
-            return plan, -np.inf if found is None and not np.isfinite(bound) else bound
+            return plan, bound if np.isfinite(bound) else -np.inf
+        if any(aim.value(found) > aim.most + NONE_KWH * max(1.0, abs(aim.most)) for aim in kept):
+            return plan, bound
         new = plan.with_cars(cars, found)
         return (new if self.cost(new) < self.cost(plan) - NONE_KWH else plan), bound
 

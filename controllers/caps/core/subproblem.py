@@ -37,6 +37,8 @@ class Subproblem:
         Columns of the whole problem.
     slot : ndarray of int, shape (car, row)
         Slot of the day; -1 for rows that are none.
+    minimum_kw : ndarray, shape (car,)
+        Least that the charger runs at [kW].
     usable_kw, least_kw : ndarray, shape (car, row)
         Most that is drawn in a row before the last one, and the least while the cap does not shut the car out [kW].
     forced : ndarray of bool, shape (car, row)
@@ -55,14 +57,19 @@ class Subproblem:
         Whether the beginning of a slot must respect the limits too.
     weight_kwh : ndarray, shape (car,)
         What a kW withheld over a slot counts as: the slot's length, times the weight of the car [kWh/kW].
-    unserved_weight : float
-        What a kWh unserved counts as.
+    tariff_eur_per_kwh : ndarray, shape (car, row)
+        Price of import; 0 in rows that are no slots.
+    per_kw_kwh : ndarray, shape (car, row)
+        What a kW drawn in a row counts as: unserved need, and the bill where it is an aim [kWh/kW].
     share, headroom_kw : ndarray, shape (car, limit), (slot, limit)
         Share of the car's power that each limit counts, and what the cars may draw together [kW].
+    order : ndarray of int, shape (slot,), or None
+        Slots from the cheapest to the dearest, where all cars share one tariff.
     """
 
     cars: Int
     slot: Int
+    minimum_kw: Float
     usable_kw: Float
     least_kw: Float
     forced: Bool
@@ -74,9 +81,11 @@ class Subproblem:
     unserved_kwh: Float
     peaks: bool
     weight_kwh: Float
-    unserved_weight: float
+    tariff_eur_per_kwh: Float
+    per_kw_kwh: Float
     share: Float
     headroom_kw: Float
+    order: Int | None
 
     @property
     def size(self) -> int:
@@ -112,14 +121,36 @@ class Subproblem:
     def of_cars(self, rows: Int, headroom_kw: Float) -> Subproblem:
         """Return the piece with some of its cars, and other headroom."""
         per_car = (
-            "cars", "slot", "usable_kw", "least_kw", "forced", "counted", "last_kw", "target_kw", "last_least_kw",
-            "last_top_kw", "unserved_kwh", "weight_kwh", "share",
+            "cars", "slot", "minimum_kw", "usable_kw", "least_kw", "forced", "counted", "last_kw", "target_kw", "last_least_kw",
+            "last_top_kw", "unserved_kwh", "weight_kwh", "tariff_eur_per_kwh",
+            "per_kw_kwh", "share",
         )  # fmt: skip
         return replace(self, **{key: getattr(self, key)[rows] for key in per_car}, headroom_kw=headroom_kw)
 
-    def for_service(self) -> Subproblem:
-        """Return the same piece in which only unserved energy counts."""
-        return replace(self, weight_kwh=np.zeros(self.size), unserved_weight=1.0)
+    def with_floor(self, floor_kw: Float) -> Subproblem:
+        """Return the same piece with a least room that caps leave, shape (car, row) [kW].
+
+        A floor that is all that the car can use lets it use all; one on which its charger cannot run is none.
+        """
+        floor = np.where(self.is_slot, np.minimum(floor_kw, self.usable_kw), 0.0)
+        minimum = self.minimum_kw[:, None]
+        forced = (floor >= minimum) & (floor > 0.0)
+        runs_at = np.where(self.is_slot, np.maximum(minimum, np.where(forced, floor, 0.0)), 0.0)
+        return replace(
+            self,
+            forced=forced,
+            least_kw=np.minimum(runs_at, self.usable_kw),
+            last_least_kw=runs_at if self.peaks else np.zeros_like(floor),
+            last_top_kw=np.where(self.is_slot, np.maximum(self.usable_kw, runs_at), 0.0) if self.peaks else 0.0 * floor,
+        )
+
+    def with_aim(self, weight_kwh: Float, per_kw_kwh: Float) -> Subproblem:
+        """Return the same piece with another objective."""
+        return replace(self, weight_kwh=weight_kwh, per_kw_kwh=per_kw_kwh)
+
+    def by_row(self, of_slot: Float) -> Float:
+        """Return values of shape (slot, car of the problem) row by row, 0 in rows that are none."""
+        return np.where(self.is_slot, of_slot[self.slot, self.cars[:, None]], 0.0)
 
     def price_of(self, prices: Float, rows: slice) -> Float:
         """Return what a kW costs each car in each row at prices of the limits, shape (car, row)."""
@@ -163,7 +194,7 @@ class Plan:
 
     def costs(self, sub: Subproblem) -> Float:
         """Return what each car counts in the objective, shape (car,) [kWh]."""
-        return self.withheld_kw(sub) * sub.weight_kwh + sub.unserved_weight * self.unserved_kwh(sub)
+        return self.withheld_kw(sub) * sub.weight_kwh + (sub.per_kw_kwh * self.drawn_kw).sum(axis=1)
 
     def cost(self, sub: Subproblem) -> float:
         """Return the objective [kWh]."""
@@ -189,10 +220,8 @@ class Plan:
         return float((sub.load_kw(self.counted_kw) - sub.headroom_kw).max(initial=-np.inf))
 
 
-def split(
-    problem: CapsProblem, *, counts_peaks: bool, floor_kw: Float | None = None, weight: Float | None = None
-) -> list[Subproblem]:
-    """Cut a problem into pieces that share no limit which their cars could break.
+def split(problem: CapsProblem, *, counts_peaks: bool, at_nil: bool = False) -> list[Subproblem]:
+    """Cut a problem into pieces that share no limit which their cars could break, without floors.
 
     Parameters
     ----------
@@ -200,19 +229,18 @@ def split(
         The data. Cars that no limit can hold back are in no piece.
     counts_peaks : bool
         Whether the beginning of a slot must respect the limits, not only its mean.
-    floor_kw : ndarray, shape (slot, car), optional
-        Least room that caps leave; where it is all that the car can use, the car is not held back at all [kW].
-    weight : ndarray, shape (car,), optional
-        How much what is withheld from a car counts.
+    at_nil : bool
+        Whether cars may charge beyond their need where the price is zero, as where it is below.
     """
     headroom = np.maximum(problem.headroom_kw - LIMIT_SLACK_KW, 0.0)
-    asks = (problem.need_kw > SMALLEST_KW) | problem.charges_beyond()
+    beyond = problem.charges_beyond(at_nil=at_nil)
+    asks = (problem.need_kw > SMALLEST_KW) | beyond
     full = np.where((problem.usable_kw > SMALLEST_KW) & asks, most_counted_kw(problem, counts_peaks=counts_peaks), 0.0)
     binding = (full @ problem.car_share > headroom).any(axis=0)
     asks &= full.max(axis=0, initial=0.0) > 0.0
     share = problem.car_share * binding
     return [
-        _piece(problem, cars, limits, headroom, counts_peaks, floor_kw, weight)
+        _piece(problem, cars, limits, headroom, beyond[cars], counts_peaks=counts_peaks)
         for cars, limits in _joined(share, np.flatnonzero(asks))
     ]
 
@@ -243,66 +271,60 @@ def _joined(share: Float, cars: Int) -> list[tuple[Int, Int]]:
 
 
 def _piece(
-    problem: CapsProblem,
-    cars: Int,
-    limits: Int,
-    headroom_kw: Float,
-    peaks: bool,
-    floor_kw: Float | None,
-    weight: Float | None,
+    problem: CapsProblem, cars: Int, limits: Int, headroom_kw: Float, fills: Bool, *, counts_peaks: bool
 ) -> Subproblem:
+    peaks = counts_peaks
     order = problem.merit_order_of_car[:, cars]
     usable_kw = np.take_along_axis(problem.usable_kw[:, cars], order, axis=0)
-    paid = price_in_steps(np.take_along_axis(problem.tariff_of_car[:, cars], order, axis=0)) < 0
-    floors = np.zeros_like(usable_kw) if floor_kw is None else np.take_along_axis(floor_kw[:, cars], order, axis=0)
+    price = np.take_along_axis(problem.tariff_of_car[:, cars], order, axis=0)
+    paid = price_in_steps(price) < 0
     is_row = usable_kw > SMALLEST_KW
     count, rows = len(cars), int(is_row.sum(axis=0).max()) + 2
     zeros = np.zeros((count, rows))
-    slot, usable, floor = np.full((count, rows), -1), zeros.copy(), zeros.copy()
-    target, last, unserved = zeros.copy(), zeros.copy(), zeros.copy()
+    slot, usable = np.full((count, rows), -1), zeros.copy()
+    target, last, unserved, tariff = (zeros.copy() for _ in range(4))
     per_kw_kwh = problem.efficiency[cars] * problem.slot_h
     need_kw = problem.reachable_kwh[cars] / per_kw_kwh
-    full_kw = np.where(problem.charges_beyond()[cars], problem.most_kw[cars], need_kw)
+    full_kw = np.where(fills, problem.most_kw[cars], need_kw)
     for car in range(count):
         mine = np.flatnonzero(is_row[:, car])
         beyond = full_kw[car] > need_kw[car] + SMALLEST_KW
         early = int(paid[mine, car].sum()) if beyond else 0
-        at = np.arange(len(mine)) + (np.arange(len(mine)) >= early) * int(beyond)
-        slot[car, at], usable[car, at] = order[mine, car], usable_kw[mine, car]
-        floor[car, at] = np.minimum(floors[mine, car], usable[car, at])
-        target[car, at] = np.where(np.arange(len(mine)) < early, full_kw[car], need_kw[car])
-        last[car, at] = usable[car, at]
+        number = np.arange(len(mine))
+        at = number + (number >= early) * int(beyond)
+        slot[car, at], tariff[car, at] = order[mine, car], price[mine, car]
+        usable[car, at] = last[car, at] = usable_kw[mine, car]
+        target[car, at] = np.where(number < early, full_kw[car], need_kw[car])
         if beyond:
             target[car, early], last[car, early] = full_kw[car], full_kw[car] - need_kw[car]
-        end = len(mine) + int(beyond)
         if need_kw[car] > SMALLEST_KW:
+            end = len(mine) + int(beyond)
             target[car, end] = last[car, end] = need_kw[car]
             unserved[car, end] = per_kw_kwh[car]
         else:
             last[car, at[early:]] = 0.0  # who needs nothing takes no more than what is paid for
-    minimum = problem.charger_min_kw[cars, None]
-    forced = (floor >= minimum) & (floor > 0.0)
-    least = np.minimum(np.maximum(minimum, np.where(forced, floor, 0.0)), usable)
-    is_slot = slot >= 0
-    runs_at = np.where(is_slot & (usable > 0), np.maximum(minimum, np.where(forced, floor, 0.0)), 0.0)
+    minimum = problem.charger_min_kw[cars]
     with np.errstate(divide="ignore", invalid="ignore"):
-        counted = np.where(peaks & is_slot & (usable < minimum), minimum / usable, 1.0)
-    weights = np.ones(count) if weight is None else weight[cars]
+        partly = peaks & (slot >= 0) & (usable < minimum[:, None])
+        counted = np.where(partly, minimum[:, None] / usable, 1.0)
     return Subproblem(
         cars=cars,
         slot=slot,
+        minimum_kw=minimum,
         usable_kw=usable,
-        least_kw=least,
-        forced=forced,
+        least_kw=zeros,
+        forced=zeros > 0,
         counted=counted,
         last_kw=last,
         target_kw=target,
-        last_least_kw=runs_at if peaks else zeros,
-        last_top_kw=np.where(is_slot, np.maximum(usable, runs_at), 0.0) if peaks else zeros,
+        last_least_kw=zeros,
+        last_top_kw=zeros,
         unserved_kwh=unserved,
         peaks=peaks,
-        weight_kwh=problem.slot_h * weights,
-        unserved_weight=UNSERVED_KWH,
+        weight_kwh=np.full(count, problem.slot_h),
+        tariff_eur_per_kwh=tariff,
+        per_kw_kwh=UNSERVED_KWH * unserved,
         share=problem.car_share[cars][:, limits],
         headroom_kw=headroom_kw[:, limits],
-    )
+        order=problem.merit_order if problem.merit_order.ndim == 1 else None,
+    ).with_floor(zeros)
