@@ -9,7 +9,7 @@ import pyomo.environ as pyo
 
 from cosim.contract import Float
 from cosim.contract.signals import Bool
-from cosim.controllers.caps.part import LIMIT_SLACK_KW
+from cosim.controllers.caps.core.subproblem import LIMIT_SLACK_KW
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.urgency import urgent_charge
 from cosim.controllers.solver import Clock, Termination

@@ -10,7 +10,6 @@ import numpy as np
 from cosim.contract import Exogenous, Feeder, Float, Int, Predictor
 from cosim.contract.signals import Bool
 from cosim.controllers.caps.day import background_of, excess_within_slots, in_slots
-from cosim.controllers.caps.decomposition import Clock
 from cosim.controllers.caps.follower import best_response, car_limits
 from cosim.controllers.caps.network import Answers, Elements, Round, Row
 from cosim.controllers.caps.options import CapsOptions
@@ -18,6 +17,7 @@ from cosim.controllers.caps.phase_limits import PEAK_SHARE, expected_kva, phase_
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.result import CapsResult
 from cosim.controllers.caps.solve import solve_caps
+from cosim.controllers.solver import Clock
 
 KEPT_OVER_KW = 0.5  # a phase may be above its limit by this before caps are planned anew: the margin is far more
 KEPT_SHORT_KWH = 0.05  # a car may be left short by this before caps are planned anew

@@ -62,9 +62,7 @@ class Builder:
         return (float(found.fun), found.x) if found.success else (np.inf, np.zeros(0))
 
 
-def least_by_definition(
-    problem: CapsProblem, *, peaks: bool, floor_kw: Float | None = None
-) -> tuple[float, float]:
+def least_by_definition(problem: CapsProblem, *, peaks: bool, floor_kw: Float | None = None) -> tuple[float, float]:
     """Return the least need left unserved [kWh], and the least usable energy withheld at that [kWh]; inf without caps.
 
     Parameters

@@ -61,7 +61,7 @@ def problems(draw: st.DrawFn, cars: int = 3, slots: int = 6, whole_slots: bool =
 @FEW
 def test_the_three_forms_withhold_the_same(limit_on: str, problem: CapsProblem) -> None:
     for objective in ("least_restriction", "floor_then_least"):
-        options = CapsOptions(objective, limit_on=limit_on, gap=1e-6, node_limit=100_000, warm_start=False)
+        options = CapsOptions(objective, limit_on=limit_on, gap=1e-6, node_limit=100_000)
         results = [solve_caps(problem, replace(options, form=form)) for form in FORMS]
         gaps = [result.gap for result in results]
         assert max(gaps) - min(gaps) < CLOSE  # zero, but where settled cars compete for room at once
@@ -82,7 +82,7 @@ def test_the_three_forms_withhold_the_same(limit_on: str, problem: CapsProblem) 
 def test_every_plan_is_each_households_own_optimum_and_keeps_the_limits(
     problem: CapsProblem, objective: str, warm_start: bool, form: str, limit_on: str
 ) -> None:
-    result = solve_caps(problem, CapsOptions(objective, form=form, warm_start=warm_start, limit_on=limit_on))
+    result = solve_caps(problem, CapsOptions(objective, form=form, limit_on=limit_on))
     assert bool(result.fallback) == (result.coordination == "sum_of_caps")
     response = best_response(problem, result.caps_kw)
     assert result.charge_kw == pytest.approx(response)

@@ -19,7 +19,7 @@ from cosim.controllers.caps import (
 )
 
 CLOSE = 2e-4
-EXACT = CapsOptions("least_restriction", gap=1e-6, node_limit=100_000, warm_start=False)
+EXACT = CapsOptions("least_restriction", gap=1e-6, node_limit=100_000)
 
 
 @st.composite
@@ -65,14 +65,14 @@ def test_the_three_forms_have_one_optimum(problem: CapsProblem) -> None:
 @given(problem=days(cars=9, slots=12, phases=1))
 @settings(max_examples=5, deadline=None, derandomize=True)
 def test_decomposition_brackets_the_optimum_of_the_order_form(problem: CapsProblem) -> None:
-    order = solve_caps(problem, replace(EXACT, form="order", gap=1e-4, warm_start=True))
+    order = solve_caps(problem, replace(EXACT, gap=1e-4))
     if not order.fallback and order.status == "optimal":
         _decomposition_brackets(problem, order.withheld_kwh)
 
 
 def _decomposition_brackets(problem: CapsProblem, optimum_kwh: float) -> None:
     """Its bound is below the optimum, its plan above, and between the two lies no more than the gap it reports."""
-    result = solve_caps(problem, replace(EXACT, form="decomposition", gap=1e-3))
+    result = solve_caps(problem, replace(EXACT, gap=1e-3))
     slack = CLOSE * (1.0 + optimum_kwh)
     assert not result.fallback
     assert result.withheld_bound_kwh <= optimum_kwh + slack

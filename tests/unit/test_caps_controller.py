@@ -321,7 +321,7 @@ def test_slots_and_homes_are_named_in_a_few_spans() -> None:
         plugged=np.ones((2, homes)), charger_kw=np.full(homes, 4.0), charger_min_kw=np.full(homes, 4.0),
         energy_need_kwh=np.where(alternate, 5.0, 4.0), efficiency=np.ones(homes),
     )  # fmt: skip
-    fallback = solve_caps(must_run, CapsOptions("least_restriction", form="order", gap=1e-3)).fallback
+    fallback = solve_caps(must_run, CapsOptions("least_restriction", gap=1e-3)).fallback
     assert "homes 0, 2, 4 and 7 more" in fallback
 
 

@@ -188,7 +188,7 @@ def test_too_few_rounds_are_owned_up_to(weak: Feeder, network: ReducedNetwork, n
 
 def test_forms_agree_on_extra_limits(extra_problem: CapsProblem) -> None:
     found = {}
-    for form in ("order", "kkt_ordered", "kkt"):
+    for form in ("auto", "kkt"):
         options = CapsOptions("least_restriction", form=form, gap=0.0, node_limit=100_000, limit_on="mean")
         result = solve_caps(extra_problem, options)
         found[form] = result.withheld_kwh

@@ -97,7 +97,7 @@ def test_a_plan_starts_from_caps_known_before(homes: int) -> None:
         again = solve_caps(problem, options, seed=3, start_kw=known.caps_kw)
         assert again.withheld_kwh <= known.withheld_kwh * (1 + 1e-9), form
     tighter = replace(problem, limit_kw=0.98 * problem.limit_kw)  # the caps known do not hold any more
-    options = CapsOptions("least_restriction", form="order", gap=0.2)
+    options = CapsOptions("least_restriction", gap=0.2)
     near = solve_caps(tighter, options, start_kw=solve_caps(problem, options).caps_kw)
     assert near.gap <= options.gap
     assert near.over_limit_kw <= 1e-5

@@ -345,7 +345,7 @@ def test_caps_found_for_the_first_aims_are_kept_when_a_later_one_is_cut_off(
 
 
 def test_caps_that_stand_in_for_others_are_never_called_optimal(street: Any) -> None:
-    options = CapsOptions("least_restriction", form="kkt", warm_start=False, node_limit=0)
+    options = CapsOptions("least_restriction", form="kkt", node_limit=0)
     result = solve_caps(street(8, 10, 2), options)
     assert "sum_of_caps" in result.fallback
     assert (result.status, result.coordination) == (Termination.FALLBACK, "sum_of_caps")

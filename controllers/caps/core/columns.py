@@ -166,7 +166,7 @@ def _in_parts(sub: Subproblem, master: _Master, weights: Float, known: Relaxed) 
         if weight > top[car]:
             top[car], chosen[car] = weight, at
     plan = known.likeliest
-    for car in np.flatnonzero(chosen >= 0):
+    for car in np.flatnonzero(chosen >= 0).tolist():
         plan.last[car], plan.drawn_kw[car], plan.counted_kw[car] = master.plans[chosen[car]]
     if not len(parts):
         finish = sub.before_kw[np.arange(sub.size), plan.last]

@@ -16,6 +16,10 @@ from cosim.controllers.caps.core.subproblem import Plan, Subproblem
 from cosim.controllers.solver import Limits, Rows, Termination, solve
 
 TOLERANCE = 1e-9
+PRESOLVE = (
+    "off",
+    "on",
+)  # presolve has lost optima; without it, a feasible model was called infeasible: both must agree
 NONE_KW = 1e-8
 
 
@@ -119,7 +123,7 @@ def solve_finishing(
     """
     columns, rows = _Columns(), Rows()
     per_kw = sub.per_kw_kwh - sum(aim.counts_kwh * aim.per_kw for aim in kept)
-    load: list[tuple[Int, Int, Float]] = []
+    load: list[tuple[Int, Int, Int]] = []
     cars = [_add_car(sub, car, ends[car], start, per_kw[car], columns, rows, load) for car in range(sub.size)]
     if load:
         _limit_rows(sub, load, rows)
@@ -127,10 +131,13 @@ def solve_finishing(
         _keep(aim, cars, rows)
     whole = columns.joined("whole") > 0
     model = rows.model(columns.joined("cost"), columns.joined("low"), columns.joined("high"), whole)
-    found = solve(
-        model, limits, start=None if start is None else columns.joined("start"), presolve="off",
-        mip_feasibility_tolerance=TOLERANCE, primal_feasibility_tolerance=TOLERANCE,
-    )  # fmt: skip
+    for presolve in PRESOLVE:
+        found = solve(
+            model, limits, start=None if start is None else columns.joined("start"), presolve=presolve,
+            mip_feasibility_tolerance=TOLERANCE, primal_feasibility_tolerance=TOLERANCE,
+        )  # fmt: skip
+        if found.termination is not Termination.INFEASIBLE:
+            break
     if not found.has_point:
         return None, found.bound, found.termination
     return _read(sub, cars, found.x), found.bound, found.termination
@@ -144,7 +151,7 @@ def _add_car(
     per_kw: Float,
     columns: _Columns,
     rows: Rows,
-    load: list[tuple[Int, Int, Float]],
+    load: list[tuple[Int, Int, Int]],
 ) -> _Car:
     weight, is_slot = float(sub.weight_kwh[car]), sub.is_slot[car]
     most, target, usable = sub.last_kw[car, ends], sub.target_kw[car, ends], sub.usable_kw[car]
@@ -200,13 +207,11 @@ def _add_car(
     if cuts > 0:
         by, row = np.nonzero(before[None, :] < ends[:-1, None])
         up_to, end = np.nonzero(np.tri(cuts, len(ends), dtype=bool))
-        rows.add(
-            cuts, 0.0, np.inf, (by, amount[row], 1.0), (up_to, rest[end], 1.0), (up_to, finish[end], -target[end])
-        )
+        rows.add(cuts, 0.0, np.inf, (by, amount[row], 1.0), (up_to, rest[end], 1.0), (up_to, finish[end], -target[end]))
     return _Car(ends, finish, rest, counted, before, amount, switched, on)
 
 
-def _limit_rows(sub: Subproblem, load: list[tuple[Int, Int, Float]], rows: Rows) -> None:
+def _limit_rows(sub: Subproblem, load: list[tuple[Int, Int, Int]], rows: Rows) -> None:
     slot, car, column = (np.concatenate([block[i] for block in load]) for i in range(3))
     factor = _factors(sub, load)
     for limit in range(sub.headroom_kw.shape[1]):
@@ -217,7 +222,7 @@ def _limit_rows(sub: Subproblem, load: list[tuple[Int, Int, Float]], rows: Rows)
             rows.add(len(used), -np.inf, sub.headroom_kw[used, limit], (at, column[on], share[on]))
 
 
-def _factors(sub: Subproblem, load: list[tuple[Int, Int, Float]]) -> Float:
+def _factors(sub: Subproblem, load: list[tuple[Int, Int, Int]]) -> Float:
     """What a kW of each entry counts with: rows before the last in turn with last rows, car by car."""
     factors = []
     for number, (slot, car, _) in enumerate(load):

@@ -38,10 +38,10 @@ import numpy as np
 import pyomo.environ as pyo
 
 from cosim.contract import Float
-from cosim.controllers.caps.core.finishing import Kept
+from cosim.controllers.caps.core.finishing import PRESOLVE, Kept
 from cosim.controllers.caps.core.subproblem import SMALLEST_KW, TOLERANCE_KW, Plan, Subproblem
 from cosim.controllers.caps.merit_order import price_in_steps
-from cosim.controllers.solver import Limits, SolveResult
+from cosim.controllers.solver import Limits, SolveResult, Termination
 from cosim.controllers.solver.pyomo_model import solve
 
 MOST_ROWS = 1_500  # slots of all cars: ten homes over a day of half hours are 300
@@ -87,7 +87,10 @@ def solve_textbook(
     m = _build(sub, kept, ties)
     if start is not None:
         _write_start(sub, m, start)
-    ended = solve(m, limits, use_start=start is not None, presolve="off")
+    for presolve in PRESOLVE:
+        ended = solve(m, limits, use_start=start is not None, presolve=presolve)
+        if ended.termination is not Termination.INFEASIBLE:
+            break
     if not ended.has_point:
         return Answer(*(np.empty((0, 0)),) * 3, ended)
     room, drawn, counted = (np.zeros_like(sub.usable_kw) for _ in range(3))
@@ -157,8 +160,9 @@ def _build(sub: Subproblem, kept: Sequence[Kept], ties: str) -> pyo.ConcreteMode
         low[i], high[i] = min(low[i], 0.0), max(high[i], 0.0)
     m.p = pyo.Var(m.rows, bounds=lambda _, i, k: (0.0, float(most[i, k])))
     m.room = pyo.Var(m.slots, bounds=lambda _, i, k: (0.0, float(top[i, k])))
-    m.withheld = pyo.Var(m.slots, bounds=lambda _, i, k: (0.0, float(sub.usable_kw[i, k])))
     m.on = pyo.Var(m.slots, within=pyo.Binary)
+    # where the largest room is above what is usable, the charger's least is: then a room is all or nothing
+    m.withheld = {(i, k): float(sub.usable_kw[i, k]) * (1 - m.room[i, k] / float(top[i, k])) for i, k in m.slots}
     m.price = pyo.Var(list(of_car), bounds=lambda _, i: (float(low[i]), float(high[i])))
     m.l2 = pyo.Var(m.rows, bounds=lambda _, i, k: (0.0, max(float(level[i, k] - low[i]), 0.0)))
     m.l3 = pyo.Var(m.slots, bounds=lambda _, i, k: (0.0, max(float(high[i] - level[i, k]), 0.0)))
@@ -182,7 +186,6 @@ def _build(sub: Subproblem, kept: Sequence[Kept], ties: str) -> pyo.ConcreteMode
         # a room between zero and what the charger can run at is of no use
         c.add(m.room[i, k] >= float(runs_at[i, k]) * m.on[i, k])
         c.add(m.room[i, k] <= r * m.on[i, k])
-        c.add(m.withheld[i, k] >= u - m.room[i, k])
         if sub.forced[i, k]:
             m.on[i, k].fix(1)
     _energy(m, of_car, need, full, fills)
@@ -255,6 +258,7 @@ def _write_start(sub: Subproblem, m: pyo.ConcreteModel, plan: Plan) -> None:
         usable = float(sub.usable_kw[i, k])
         held = float(plan.drawn_kw[i, k]) if k < last else usable
         m.on[i, k].value = int(held > 0.0)
-        m.withheld[i, k].value = usable - held if k != last or not sub.peaks else None
+        if k != last or not sub.peaks:
+            m.room[i, k].value = held if held < usable else m.room[i, k].ub
         m.z3[i, k].value = int(k < last and held < usable)
         m.z4[i, k].value = int(k < last and held >= usable)

@@ -49,7 +49,9 @@ def _take(left_kw: Float, slot: Int, on: Int, share: Float, counted_kw: Float) -
 def _serve(sub: Subproblem, plan: Plan, car: int, left_kw: Float, on: Int, share: Float) -> bool:
     """Write the plan of one car; False where a floor leaves it no way to end."""
     slots = sub.slot[car]
-    room = (left_kw[slots, on[0]] / share[0] if len(on) == 1 else (left_kw[slots[:, None], on] / share).min(axis=1)).tolist()
+    room = (
+        left_kw[slots, on[0]] / share[0] if len(on) == 1 else (left_kw[slots[:, None], on] / share).min(axis=1)
+    ).tolist()
     usable, least, forced, target, most, starts, counted, slot_list = sub.lists_of[car]
     drawn = 0.0
     for row, slot in enumerate(slot_list):

@@ -112,8 +112,13 @@ def least_withheld(
         plan = search.improve(plan)
     unserved = np.inf if plan is None else float(plan.unserved_kwh(sub).sum())
     if plan is None or unserved > most_unserved_kwh + NAMED_KWH:
-        ended = Termination.TIME_LIMIT if clock.over else Termination.INFEASIBLE
-        return Found(None, np.inf, max(relaxed.bound, 0.0), unserved, 0.0, ended)
+        plan, is_refuted = _served_at_most(search, plan, most_unserved_kwh)
+        if plan is None:
+            ended = Termination.TIME_LIMIT if clock.over else Termination.NODE_LIMIT
+            ended = Termination.INFEASIBLE if is_refuted else ended
+            return Found(None, np.inf, relaxed.bound, np.inf, 0.0, ended)
+        plan = search.improve(plan) if stop.plans > 1 else plan
+        unserved = float(plan.unserved_kwh(sub).sum())
     least_unserved = 0.0
     if unserved > NAMED_KWH and not kept and stop.plans > 1:
         plan, least_unserved, search = _served(search, plan)
@@ -131,6 +136,30 @@ def most_of(per_kw: Float, plan: Plan, counts_kwh: float, wide: float = SLACK) -
     """Return what a plan reached of an aim, to be kept within a tolerance."""
     value = float((per_kw * plan.drawn_kw).sum())
     return Kept(per_kw, value + wide * max(1.0, abs(value)), counts_kwh)
+
+
+def _served_at_most(search: _Search, plan: Plan | None, most_kwh: float) -> tuple[Plan | None, bool]:
+    """Return a plan that leaves no more unserved, if one is found; else whether it is proven that there is none."""
+    sub, most = search.sub, most_kwh + NAMED_KWH
+    if not np.isfinite(search.relaxed.bound):
+        return None, True
+    service = sub.with_aim(np.zeros(sub.size), sub.unserved_kwh)
+    relaxed = relax(service, 1e-6, search.clock, search.rng)
+    of_service = _Search(service, relaxed, replace(search.stop, gap=0.0), search.clock, search.rng, search.parts)
+    if relaxed.bound > most:
+        return None, True
+    plan = of_service.begin(plan)
+    if plan is None and sub.size <= WHOLE_CARS:
+        every = [np.flatnonzero(row > 0.0) for row in sub.last_kw]
+        limits = replace(search.stop, time_s=search.clock.left_s, gap=0.0)
+        plan, bound, _ = solve_finishing(service, every, None, limits)
+        if plan is None or not keeps(sub, plan):
+            return None, bound > most
+    if plan is not None:
+        plan = of_service.improve(plan)
+        if plan.cost(service) <= most:
+            return plan, False
+    return None, of_service.bound > most
 
 
 def _served(search: _Search, plan: Plan) -> tuple[Plan, float, _Search]:

@@ -10,7 +10,7 @@ one after the paid slots takes what it is left short of full.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -120,12 +120,9 @@ class Subproblem:
 
     def of_cars(self, rows: Int, headroom_kw: Float) -> Subproblem:
         """Return the piece with some of its cars, and other headroom."""
-        per_car = (
-            "cars", "slot", "minimum_kw", "usable_kw", "least_kw", "forced", "counted", "last_kw", "target_kw", "last_least_kw",
-            "last_top_kw", "unserved_kwh", "weight_kwh", "tariff_eur_per_kwh",
-            "per_kw_kwh", "share",
-        )  # fmt: skip
-        return replace(self, **{key: getattr(self, key)[rows] for key in per_car}, headroom_kw=headroom_kw)
+        whole = ("peaks", "headroom_kw", "order")
+        per_car = {one.name: getattr(self, one.name)[rows] for one in fields(self) if one.name not in whole}
+        return replace(self, **per_car, headroom_kw=headroom_kw)
 
     def with_floor(self, floor_kw: Float) -> Subproblem:
         """Return the same piece with a least room that caps leave, shape (car, row) [kW].
@@ -194,7 +191,8 @@ class Plan:
 
     def costs(self, sub: Subproblem) -> Float:
         """Return what each car counts in the objective, shape (car,) [kWh]."""
-        return self.withheld_kw(sub) * sub.weight_kwh + (sub.per_kw_kwh * self.drawn_kw).sum(axis=1)
+        costs: Float = self.withheld_kw(sub) * sub.weight_kwh + (sub.per_kw_kwh * self.drawn_kw).sum(axis=1)
+        return costs
 
     def cost(self, sub: Subproblem) -> float:
         """Return the objective [kWh]."""
@@ -208,7 +206,7 @@ class Plan:
         if sub.peaks:
             usable = np.where(sub.is_slot[car, self.last], sub.last_kw[car, self.last], 0.0)
             withheld = withheld + np.maximum(usable - self.counted_kw[car, self.last], 0.0)
-        return np.maximum(withheld, 0.0)
+        return np.asarray(np.maximum(withheld, 0.0))
 
     def unserved_kwh(self, sub: Subproblem) -> Float:
         """Return need left unserved, in the battery, shape (car,) [kWh]."""

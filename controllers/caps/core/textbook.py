@@ -32,7 +32,11 @@ def textbook_withheld(
     plan, bound, ended = _solved(sub, stop, known, kept, clock)
     unserved, least = np.inf if plan is None else float(plan.unserved_kwh(sub).sum()), 0.0
     if plan is None or unserved > most_unserved_kwh + NAMED_KWH:
-        return Found(None, np.inf, bound, unserved, 0.0, ended)
+        # the objective counts what is unserved above all else: a bound above that of the most allowed refutes it
+        is_refuted = ended is Termination.INFEASIBLE or bound > UNSERVED_KWH * (most_unserved_kwh + NAMED_KWH) + float(
+            (sub.usable_kw.sum(axis=1) * sub.weight_kwh).sum()
+        )
+        return Found(None, np.inf, bound, np.inf, 0.0, Termination.INFEASIBLE if is_refuted else Termination.NODE_LIMIT)
     if unserved > NAMED_KWH and not kept:
         service = sub.with_aim(np.zeros(sub.size), sub.unserved_kwh)
         served, least, _ = _solved(service, replace(stop, gap=0.0), plan, (), clock)
