@@ -4,8 +4,8 @@ At prices ``π`` of a kW in a slot, a car that finishes in row ``l`` pays for wh
 ``π_k · counted_k - w`` (what is drawn is not withheld), and for the rest in ``l`` one or two slopes more. Without least
 powers that is a continuous knapsack: fill rows by rising slope until the need is met. A row may be off or at least on
 its minimum, so the convex hull of its choices is all from zero to what is usable: the fill is a lower bound, with at
-most one row in part. It is exact where that is the last row, or a row at or above its minimum; else one branches on it. Last
-rows are tried by rising bound, which needs hardly more than one branching per car.
+most one row in part. It is exact where that is the last row, or a row at or above its minimum; else one branches on it.
+Last rows are tried by rising bound, which needs hardly more than one branching per car.
 """
 
 from __future__ import annotations

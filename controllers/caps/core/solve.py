@@ -19,6 +19,7 @@ WHOLE_CARS = 22  # up to here all finishing rows go into one programme
 NEIGHBOURS = 20  # cars of a neighbourhood
 NEIGHBOURHOOD_NODES = 200
 IN_VAIN = 12  # neighbourhoods in a row that improve nothing by much, after which the search ends
+FEW_ENDS = 5  # finishing rows of a car where floors are near what can be kept
 MOST_ENDS = 12  # finishing rows of a car in a neighbourhood
 ORDERS, MOST_ORDERED = 5, 3000  # of precedence tried per car, and cars in all of them together
 MANY_CARS = 100
@@ -149,12 +150,15 @@ def _served_at_most(search: _Search, plan: Plan | None, most_kwh: float) -> tupl
     if relaxed.bound > most:
         return None, True
     plan = of_service.begin(plan)
-    if plan is None and sub.size <= WHOLE_CARS:
-        every = [np.flatnonzero(row > 0.0) for row in sub.last_kw]
-        limits = replace(search.stop, time_s=search.clock.left_s, gap=0.0)
-        plan, bound, _ = solve_finishing(service, every, None, limits)
-        if plan is None or not keeps(sub, plan):
-            return None, bound > most
+    # where floors keep every row on, where cars finish is all there is to choose
+    if plan is None or (sub.size > WHOLE_CARS and (sub.forced == (sub.is_slot & (sub.usable_kw > 0.0))).all()):
+        ends = [search.ends(car, np.inf, np.inf if sub.size <= WHOLE_CARS else FEW_ENDS) for car in range(sub.size)]
+        limits = replace(search.stop, time_s=search.clock.left_s, gap=0.0, target=most)
+        found, bound, _ = solve_finishing(service, ends, None, limits)
+        if found is not None and keeps(sub, found):
+            plan = found
+        elif plan is None:
+            return None, bound > most and sub.size <= WHOLE_CARS
     if plan is not None:
         plan = of_service.improve(plan)
         if plan.cost(service) <= most:
@@ -304,7 +308,7 @@ class _Search:
         # finishing rows that cost more at these prices than the whole gap are in no better plan
         loose = sum(aim.counts_kwh * (aim.most - aim.value(plan)) for aim in self.kept)
         most_above = max(cost + loose - self.relaxed.bound, 1e-6) + 1e-6 * abs(cost)
-        ends = [self._ends(car, most_above, most, int(plan.last[car])) for car in cars]
+        ends = [self.ends(car, most_above, most, int(plan.last[car])) for car in cars]
         # what is good enough for the whole piece ends a programme of some cars too
         others = self.cost(plan) - _cost(part, old, kept)
         target = self.bound / (1.0 - min(self.stop.gap, 0.999)) - others
@@ -317,9 +321,10 @@ class _Search:
         new = plan.with_cars(cars, found)
         return (new if self.cost(new) < self.cost(plan) - NONE_KWH else plan), bound
 
-    def _ends(self, car: int, most_above: float, most: float, now: int) -> Int:
+    def ends(self, car: int, most_above: float, most: float, now: int | None = None) -> Int:
+        """Return rows in which a car may finish: those that cost least more than its best one."""
         above: Float = self.relaxed.above[car]
-        rows = np.flatnonzero(above <= most_above)
+        rows = np.flatnonzero((above <= most_above) & np.isfinite(above))
         if len(rows) > most:
             rows = rows[np.argsort(above[rows], kind="stable")][: int(most)]
-        return np.union1d(rows, [now])
+        return np.union1d(rows, [] if now is None else [now]).astype(np.int64)
