@@ -82,7 +82,7 @@ def proof_of(problem: CapsProblem, result: CapsResult, answers: pd.DataFrame) ->
         "planned_peak_kw": float(_total_kw(problem, result.charge_kw).max()),
         "over_limit_kw": result.over_limit_kw,
         "unserved_kwh": float(result.unserved_kwh.sum()),
-        **_fields(result, "status", "form", "plan_from", "objective_name", "coordination", "ties", "fallback"),
+        **_fields(result, "status", "form", "objective_name", "coordination", "ties", "fallback"),
         "relaxations": [str(relaxation) for relaxation in result.relaxations],
         "households": problem.homes,
         "slots": problem.slots,

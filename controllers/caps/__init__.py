@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from cosim.controllers.caps.export.problem import ExportProblem, ExportRow
     from cosim.controllers.caps.export.running import ExportCaps, RunningBothWays
     from cosim.controllers.caps.export.solve import ExportResult, solve_export
-    from cosim.controllers.caps.follower import best_response, best_response_lp, charging_cost_eur, worst_draw
+    from cosim.controllers.caps.follower import (
+        best_response,
+        best_response_lp,
+        charging_cost_eur,
+        usable_withheld_kwh,
+        worst_draw,
+    )
     from cosim.controllers.caps.network import Round
     from cosim.controllers.caps.options import COORDINATIONS, FORMS, LIMITS_ON, OBJECTIVES, CapsOptions
     from cosim.controllers.caps.problem import CapsProblem, share_of_phase
@@ -33,7 +39,7 @@ __all__ = [
     "ExportProblem", "ExportRecord", "ExportResponse", "ExportResult",
     "ExportRow", "Relaxation", "Replan", "Round", "RunningBothWays", "RunningPlan", "best_response",
     "best_response_lp", "charging_cost_eur", "deviation_test", "export_response", "over_limit_kw", "share_of_phase",
-    "solve_caps", "solve_export", "worst_draw",
+    "solve_caps", "solve_export", "usable_withheld_kwh", "worst_draw",
 ]  # fmt: skip
 
 __getattr__ = exports(__name__, __file__)  # what may be asked for is known without waiting for a solver

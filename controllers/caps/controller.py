@@ -47,7 +47,7 @@ class BilevelCaps:
     objective, coordination, form, ties, levels, floor_kw, gap, node_limit, time_limit_s
         See `CapsOptions`.
     limit_on : str
-        See `CapsOptions`; ``auto``: the ``peak``, or the ``mean`` where form and ties know nothing else.
+        See `CapsOptions`; ``auto``: the ``peak``, or the ``mean`` where ties are not unique.
     margin : float
         Share of the limits kept free, for forecast errors and for peaks within a slot.
     slot_min : float
@@ -96,7 +96,7 @@ class BilevelCaps:
         seed: int = 0,
         objective: Objective = "floor_then_least",
         coordination: Literal["anticipated", "sum_of_caps"] = "anticipated",
-        form: Literal["auto", "order", "kkt_ordered", "kkt", "decomposition"] = "auto",
+        form: Literal["auto", "kkt"] = "auto",
         ties: Literal["unique", "optimistic", "pessimistic"] = "unique",
         levels: int = 3,
         floor_kw: float = FLOOR_KW,
@@ -127,7 +127,7 @@ class BilevelCaps:
         faults = list(range_faults("caps", ranges))
         with collecting(faults):
             if limit_on == "auto":
-                limit_on = "mean" if form == "decomposition" or ties != "unique" else "peak"
+                limit_on = "peak" if ties == "unique" else "mean"
             self.options = CapsOptions(
                 objective=objective,
                 coordination=coordination,

@@ -40,6 +40,22 @@ def car_limits(problem: CapsProblem, caps_kw: Float) -> Float:
     return limits
 
 
+def usable_withheld_kwh(problem: CapsProblem, caps_kw: Float) -> float:
+    """Return the energy that cars could use in the slots in which they are there, and caps keep from them [kWh].
+
+    A cap that leaves less than the charger runs at keeps all of it.
+
+    Parameters
+    ----------
+    problem : CapsProblem
+        The data.
+    caps_kw : ndarray, shape (slot, home)
+        Caps on net import [kW].
+    """
+    left = np.minimum(car_limits(problem, caps_kw), problem.usable_kw)
+    return float(problem.slot_h * (problem.usable_kw - left).sum())
+
+
 def best_response(problem: CapsProblem, caps_kw: Float) -> Float:
     """Return the cheapest charging of every household inside its caps, as much as it can of its need.
 

@@ -1,4 +1,8 @@
-"""What an answer for the whole day is worth: value, proven bound and gap of each objective."""
+"""What an answer for the whole day is worth: value, proven bound and gap of each objective.
+
+``anticipated`` counts what cars can use: a cap matters by what it keeps from a car, and a room below what its charger
+runs at is none. ``sum_of_caps`` counts rooms, since there every kW of a cap is taken from the limits, used or not.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.contract import Float
-from cosim.controllers.caps.follower import best_response, charging_cost_eur
+from cosim.contract.signals import Bool
+from cosim.controllers.caps.aims import LEAST_MEAN_KW, Outcome
+from cosim.controllers.caps.follower import best_response, car_limits, charging_cost_eur, usable_withheld_kwh
 from cosim.controllers.caps.problem import CapsProblem
-from cosim.controllers.caps.programme import Outcome
-from cosim.controllers.caps.proportional import log_room
 from cosim.controllers.solver import relative_gap
+
+SMALLEST_KWH = 1e-6
 
 
 @dataclass(frozen=True)
@@ -24,63 +30,41 @@ class Worth:
     gap: float
 
 
-def smallest_room(problem: CapsProblem, room_kw: Float) -> float:
-    """Return the smallest room over slots in which a car could charge, inf without any [kW]."""
-    return float(np.min(room_kw[problem.is_plugged & (problem.room_kw > 0)], initial=np.inf))
-
-
-def worth(
-    problem: CapsProblem,
-    objective: str,
-    caps_kw: Float,
-    charge_kw: Float,
-    room_kw: Float,
-    withheld_bound_kwh: float,
-    outcomes: Sequence[Outcome] | None,
-    at_best_caps_kw: Float | None = None,
-) -> Worth:
-    """Add up pieces.
-
-    Parameters
-    ----------
-    problem : CapsProblem
-        The data.
-    objective : str
-        Its name.
-    caps_kw : ndarray, shape (slot, home)
-        Caps [kW].
-    charge_kw, room_kw : ndarray, shape (slot, car)
-        What cars draw, and the room that their caps leave [kW].
-    withheld_bound_kwh : float
-        Lower bound of what must be withheld [kWh].
-    outcomes : sequence of Outcome or None
-        Of the pieces; None where one linear programme gave the optimum.
-    at_best_caps_kw : ndarray, shape (slot, home), optional
-        What the bounds of the pieces were reckoned with, where the caps had to withhold more from settled cars [kW].
+def anticipated_worth(problem: CapsProblem, objective: str, caps_kw: Float, outcomes: Sequence[Outcome]) -> Worth:
+    """Add up pieces: what caps are worth as published, and what is proven of it.
 
     Returns
     -------
     Worth
         ``proportional``: the gap is relative to what is lost against no caps; ``min_cost``: to the cost of charging;
-        ``max_min``: to the bound; else to what is withheld.
+        ``max_min``: to the bound; else to the usable energy withheld.
     """
+    away = sum(abs(outcome.bound - outcome.objective) for outcome in outcomes)
+    if objective == "max_min":
+        free = float(np.min(problem.usable_kw[problem.usable_kw > 0], initial=np.inf))
+        value = min((one.objective for one in outcomes), default=free)
+        bound = min((one.bound for one in outcomes), default=free)
+        return Worth(value, bound, 0.0 if bound <= value else relative_gap(bound, value))
+    if objective == "proportional":
+        value, free = log_usable(problem, caps_kw), log_usable(problem, free_caps(problem))
+        bound = min(value + away, max(free, value))
+        return Worth(value, bound, relative_gap(free - value, free - bound, SMALLEST_KWH))
+    if objective == "min_cost":
+        value = float(charging_cost_eur(problem, best_response(problem, caps_kw)).sum())
+        return Worth(value, value - away, relative_gap(value, value - away, SMALLEST_KWH))
+    value = usable_withheld_kwh(problem, caps_kw)
+    bound = min(sum(outcome.bound for outcome in outcomes), value)
+    return Worth(value, bound, relative_gap(value, bound, SMALLEST_KWH))
+
+
+def safe_worth(problem: CapsProblem, objective: str, caps_kw: Float, charge_kw: Float, room_kw: Float) -> Worth:
+    """Return what the optimum of a linear programme is worth."""
+    value = problem.withheld_kwh(caps_kw)
     if objective == "max_min":
         value = smallest_room(problem, room_kw)
-        bound = value
-        if outcomes is not None:
-            value = min((o.objective for o in outcomes), default=float(np.min(room_kw, initial=np.inf)))
-            bound = min((o.bound for o in outcomes), default=value)
-        return Worth(value, bound, 0.0 if bound == value else relative_gap(bound, min(value, bound)))
-    away = sum(outcome.bound - outcome.objective for outcome in outcomes or ())
-    if objective == "proportional":
-        free = log_room(problem, free_caps(problem))
-        reckoned_kw = caps_kw if at_best_caps_kw is None else at_best_caps_kw
-        return log_worth(problem, caps_kw, free - log_room(problem, reckoned_kw) - away)
     if objective == "min_cost":
         value = float(charging_cost_eur(problem, charge_kw).sum())
-        return Worth(value, value + away, relative_gap(value, value + away))
-    value = problem.withheld_kwh(caps_kw)
-    return Worth(value, withheld_bound_kwh, relative_gap(value, min(value, withheld_bound_kwh)))
+    return Worth(value, value, 0.0)
 
 
 def unproven(problem: CapsProblem, objective: str, caps_kw: Float, charge_kw: Float, room_kw: Float) -> Worth:
@@ -94,14 +78,47 @@ def unproven(problem: CapsProblem, objective: str, caps_kw: Float, charge_kw: Fl
         value = float(charging_cost_eur(problem, charge_kw).sum())
         bound = float(charging_cost_eur(problem, best_response(problem, free_caps(problem))).sum())
         return Worth(value, min(bound, value), relative_gap(value, min(bound, value)))
-    return worth(problem, objective, caps_kw, charge_kw, room_kw, 0.0, ())
+    value = problem.withheld_kwh(caps_kw)
+    return Worth(value, 0.0, relative_gap(value, 0.0))
+
+
+def smallest_room(problem: CapsProblem, room_kw: Float) -> float:
+    """Return the smallest room over slots in which a car could charge, inf without any [kW]."""
+    return float(np.min(room_kw[problem.is_plugged & (problem.room_kw > 0)], initial=np.inf))
 
 
 def log_worth(problem: CapsProblem, caps_kw: Float, least_loss: float) -> Worth:
-    """Return what caps are worth as a sum of logarithms, whose loss against no caps is at least the one given."""
+    """Return what caps are worth as a sum of logarithms of rooms, whose loss against no caps is at least the given."""
     value, free = log_room(problem, caps_kw), log_room(problem, free_caps(problem))
     bound = max(free - least_loss, value)
     return Worth(value, bound, relative_gap(free - value, free - bound))
+
+
+def log_room(problem: CapsProblem, caps_kw: Float) -> float:
+    """Return the sum over homes of the logarithm of their mean room while plugged in, at least 0.1 kW each.
+
+    Parameters
+    ----------
+    problem : CapsProblem
+        The data.
+    caps_kw : ndarray, shape (slot, home)
+        Caps on net import [kW].
+    """
+    there = problem.per_home(problem.is_plugged.astype(float)) > 0
+    room = np.where(there, np.maximum(np.minimum(caps_kw, problem.connection_kw) - problem.inflexible_kw, 0.0), 0.0)
+    return _log_means(room, there)
+
+
+def log_usable(problem: CapsProblem, caps_kw: Float) -> float:
+    """Return the same of the mean power that caps leave a home's cars, over slots in which they could use any."""
+    usable = problem.per_home(np.minimum(car_limits(problem, caps_kw), problem.usable_kw))
+    return _log_means(usable, problem.per_home(problem.usable_kw) > 0)
+
+
+def _log_means(kw: Float, there: Bool) -> float:
+    slots = there.sum(axis=0)
+    mean = kw.sum(axis=0)[slots > 0] / slots[slots > 0]
+    return float(np.log(np.maximum(mean, LEAST_MEAN_KW)).sum())
 
 
 def free_caps(problem: CapsProblem) -> Float:

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 FLOOR_KW = 4.2  # EnWG section 14a; BNetzA BK6-22-300
 OBJECTIVES = ("floor_then_least", "least_restriction", "max_min", "proportional", "min_cost")
+OF_TIES = ("least_restriction", "floor_then_least")
 TIES = ("unique", "optimistic", "pessimistic")
 COORDINATIONS = ("anticipated", "sum_of_caps")
 LIMITS_ON = ("mean", "peak")
-FORMS = ("order", "kkt_ordered", "kkt")  # one programme for a whole piece
-ALL_FORMS = ("auto", *FORMS, "decomposition")
+FORMS = ("auto", "kkt")
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,22 @@ class CapsOptions:
     Attributes
     ----------
     objective : str
-        ``least_restriction``: least withheld energy, withheld = connection - cap over plugged-in slots;
+        ``least_restriction``: least usable energy withheld: what cars could draw in the slots in which they are there,
+        and their caps keep from them; a cap that leaves less than the charger runs at keeps all of it;
         ``floor_then_least``: the same above a floor for every plugged-in car;
-        ``max_min``: the smallest room above inflexible load as large as possible, then the next smallest home by home
+        ``max_min``: the smallest room that any cap leaves as large as possible, then the next smallest home by home
         (``levels``), then least withheld;
-        ``proportional``: the sum over homes of the logarithm of their mean room while plugged in as large as possible;
+        ``proportional``: the sum over homes of the logarithm of the mean power that they may use as large as possible;
         ``min_cost``: charging as cheap as the limits allow, then least withheld.
+        All of them first serve as much as can be served. With ``sum_of_caps``, where every kW of a cap is taken from
+        the limits, what counts is the room, connection - cap.
     coordination : str
         ``anticipated``: the load that follows from the caps respects the limits (the bilevel problem);
         ``sum_of_caps``: the caps themselves do, whatever households do inside them.
     form : str
-        ``order``: optimality conditions with their multipliers eliminated; ``kkt_ordered``: textbook conditions with
-        ordering rows; ``kkt``: textbook conditions; ``decomposition``: columns per household, for many homes, where
-        the mean of a slot must respect the limits; ``auto``: ``order`` for few homes that share limits, else
-        ``decomposition`` where it can.
+        ``auto``: columns of plans, priced household by household, and finishing rows as mixed-integer programmes, at
+        any size; ``kkt``: the textbook programme of all optimality conditions, for up to 1,500 slots of cars that share
+        limits.
     floor_kw : float
         Floor of ``floor_then_least`` for chargers that can take it [kW].
     gap : float
@@ -50,21 +52,20 @@ class CapsOptions:
     time_limit_s : float
         Wall clock of the whole solve, for safety: pieces share what is left by their size. Where it is reached, the
         result is flagged as not reproducible; caps to fall back on may then take 5 s more [s].
-    warm_start : bool
-        Search for a plan first, and start from it.
     limit_on : str
         What of a slot must respect the limits: its ``mean``, or also its ``peak``, the beginning of a slot in which
         cars that need only a part of it draw all they can (``anticipated`` only; caps bind at any moment anyway).
     ties : str
         Which of its cheapest ways to charge a household takes (``anticipated`` only): ``unique``: the earliest slots of
         a price first; ``optimistic``: the one that suits the limits best; ``pessimistic``: in every slot whichever
-        draws most there. The last two know means of slots, and one programme for all cars that share limits.
+        draws most there. The last two are textbook programmes (``kkt``) that know means of slots, and the objectives
+        ``least_restriction`` and ``floor_then_least``.
     whole_floor : bool
         Try the floor as asked for before any that equal sharing can promise: closer to what is possible, slower where
         it is not (``anticipated`` only; a floor that is lowered is reported in any case).
     levels : int
-        Of ``max_min``: how many different smallest rooms are made as large as possible in turn. One programme for a
-        whole piece, and ``sum_of_caps``, know more than one; ``decomposition`` stops at the first.
+        Of ``max_min``: how many different smallest rooms are made as large as possible in turn; more than one where at
+        most 22 cars share limits, and under ``sum_of_caps``.
 
     Raises
     ------
@@ -79,7 +80,6 @@ class CapsOptions:
     gap: float = 0.01
     node_limit: int = 300
     time_limit_s: float = 120.0
-    warm_start: bool = True
     limit_on: str = "mean"
     ties: str = "unique"
     levels: int = 3
@@ -100,15 +100,12 @@ def _faults(options: CapsOptions) -> Iterator[Fault]:
     for key, known in (
         ("objective", OBJECTIVES),
         ("coordination", COORDINATIONS),
-        ("form", ALL_FORMS),
+        ("form", FORMS),
         ("limit_on", LIMITS_ON),
         ("ties", TIES),
     ):
         if getattr(options, key) not in known:
             yield Fault("caps", key, f"is {getattr(options, key)!r}", f"use one of {', '.join(known)}")
-    if options.form == "decomposition" and options.limit_on == "peak":
-        remedy = "use limit_on='mean', or form='auto' or 'order'"
-        yield Fault("caps", "form", "is 'decomposition', which knows means of slots only", remedy)
     if options.ties in TIES[1:]:
         yield from _tie_faults(options)
     ranges = (
@@ -124,9 +121,6 @@ def _faults(options: CapsOptions) -> Iterator[Fault]:
 def _tie_faults(options: CapsOptions) -> Iterator[Fault]:
     if options.limit_on == "peak":
         yield Fault("caps", "ties", f"is {options.ties!r}, which knows means of slots only", "use limit_on='mean'")
-    if options.form == "decomposition":
-        text = f"is 'decomposition', which knows ties='unique', not {options.ties!r}"
-        yield Fault("caps", "form", text, "use 'auto' or 'order'")
-    if options.form == "kkt_ordered" or (options.form == "kkt" and options.ties == "pessimistic"):
-        text = f"is {options.form!r}, which has no rows for ties={options.ties!r}"
-        yield Fault("caps", "form", text, "use 'order'; the optimistic view has 'kkt' too")
+    if options.coordination == "anticipated" and options.objective not in OF_TIES:
+        text = f"is {options.ties!r}, which knows the objectives {' and '.join(OF_TIES)}"
+        yield Fault("caps", "ties", text, "use ties='unique'")

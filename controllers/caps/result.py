@@ -9,7 +9,7 @@ import numpy as np
 
 from cosim.contract import Float
 from cosim.contract.survey import FrozenArrays
-from cosim.controllers.caps.part import SMALLEST_KW
+from cosim.controllers.caps.core.subproblem import SMALLEST_KW
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.solver import Termination
 
@@ -51,7 +51,7 @@ class CapsResult(FrozenArrays):
     charge_kw : ndarray, shape (slot, car)
         What cars are expected to draw: their best response, with optimistic ties the plan [kW].
     planned_kw : ndarray, shape (slot, car)
-        What the programme, or the decomposition, planned them to draw [kW].
+        What they were planned to draw [kW].
     floor_kw : ndarray, shape (slot, car)
         Room above inflexible load that was promised to each car [kW].
     objective_name, coordination, form : str
@@ -59,13 +59,16 @@ class CapsResult(FrozenArrays):
     status : Termination
         The least proven of all pieces; ``fallback`` where another coordination stands in, unless time was up.
     objective, bound, gap : float
-        Withheld energy and its proven lower bound [kWh]; with ``max_min`` the smallest room and its proven upper
+        Usable energy withheld and its proven lower bound [kWh]; with ``max_min`` the smallest room and its proven upper
         bound [kW]; with ``min_cost`` the cost of charging and its lower bound [EUR]; with ``proportional`` the sum over
-        homes of the logarithm of their mean room in kW, and its upper bound. The gap is relative to the larger of the
-        two, with ``proportional`` to what is lost against no caps: never to a figure that idle slots dilute.
-    withheld_kwh, withheld_bound_kwh : float
-        Sum over plugged-in slots of connection - cap, and the bound *at the floors used*; 0, which is always true,
-        where ``proportional`` knows none (several tariffs, prices below zero, optimistic ties) [kWh].
+        homes of the logarithm of the mean power that they may use in kW, and its upper bound. With ``sum_of_caps``
+        rooms count, connection - cap, instead of what is usable. The gap is relative to the larger of the two, with
+        ``proportional`` to what is lost against no caps: never to a figure that idle slots dilute.
+    withheld_kwh : float
+        Sum over plugged-in slots of connection - cap [kWh].
+    withheld_bound_kwh : float
+        Lower bound of the usable energy withheld (and so of ``withheld_kwh``) *at the floors used*; where the objective
+        is another, at what it reached; 0, which is always true, where ``proportional`` knows none [kWh].
     unserved_kwh : ndarray, shape (car,)
         Need that these caps leave unserved though the stay could hold it, in the battery [kWh].
     unservable_kwh : ndarray, shape (car,)
@@ -86,10 +89,6 @@ class CapsResult(FrozenArrays):
         Which of its cheapest ways to charge a household was taken to choose.
     worst_kw : ndarray, shape (slot, car), or None
         With ``pessimistic`` ties: what each slot on its own must reckon with [kW].
-    plan_from : str
-        Where the caps come from: ``solver`` (the programme in ``form``), ``search`` (orders of precedence, from which
-        the programme starts and which it could not improve), ``start`` (known before), ``decomposition``; ``lp`` or
-        ``urgency`` with ``sum_of_caps``; several where pieces differ, nothing where there was nothing to plan.
     """
 
     caps_kw: Float
@@ -114,7 +113,6 @@ class CapsResult(FrozenArrays):
     wall_s: float
     ties: str = "unique"
     worst_kw: Float | None = None
-    plan_from: str = ""
 
     @property
     def reproducible(self) -> bool:

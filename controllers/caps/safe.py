@@ -12,8 +12,8 @@ import numpy as np
 import pyomo.environ as pyo
 
 from cosim.contract import Float
+from cosim.controllers.caps.core.subproblem import LIMIT_SLACK_KW
 from cosim.controllers.caps.options import CapsOptions
-from cosim.controllers.caps.part import LIMIT_SLACK_KW
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.safe_fairness import add_losses, raise_next_levels
 from cosim.controllers.caps.service import Service, too_large

@@ -12,13 +12,25 @@ import numpy as np
 import pyomo.environ as pyo
 
 from cosim.contract import Float
+from cosim.controllers.caps.aims import TOUCHES_KW
 from cosim.controllers.caps.problem import CapsProblem
-from cosim.controllers.caps.proportional import places
 from cosim.controllers.solver import Clock, Limits
 from cosim.controllers.solver.pyomo_model import minimise_in_turn, solve
 
 STEP_KW = 1e-3  # a home that can be raised by that much is not at its level
 SLACK_KW = 1e-6
+CURVE = 0.004  # of the places of tangents, i^2 apart
+
+
+def places(full_kw: float) -> list[float]:
+    """Mean rooms at which the loss is touched, from that without caps down to the lowest that bounds it [kW].
+
+    Between tangents at ``t`` and ``t + d`` of log-room they miss ``d^2 / 8``.
+    """
+    touched: list[float] = []
+    while full_kw > 0.0 and (place := full_kw * float(np.exp(-CURVE * len(touched) ** 2))) >= TOUCHES_KW:
+        touched.append(place)
+    return touched
 
 
 def rooms_without_caps(problem: CapsProblem) -> tuple[Float, Float]:

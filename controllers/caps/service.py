@@ -9,7 +9,7 @@ import pyomo.environ as pyo
 
 from cosim.contract import Float
 from cosim.contract.signals import Bool
-from cosim.controllers.caps.part import LIMIT_SLACK_KW
+from cosim.controllers.caps.core.subproblem import LIMIT_SLACK_KW
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.urgency import urgent_charge
 from cosim.controllers.solver import Clock, Termination
@@ -59,9 +59,15 @@ def servable(problem: CapsProblem, time_s: float = LINEAR_S) -> Service:
     """
     reachable = problem.reachable_kwh
     unservable = problem.energy_need_kwh - reachable
-    charge, struck = np.zeros((problem.slots, 0)), False
-    if problem.cars:
+    charge, struck = urgent_charge(problem), False
+    # where the order of urgency serves everybody, no programme is needed
+    if (reachable - problem.efficiency * problem.slot_h * charge.sum(axis=0) > SERVED_KWH).any():
         charge, struck = _most_served(problem, time_s)
+    else:
+        all_kwh = problem.efficiency * problem.slot_h * problem.usable_kw.sum(axis=0)
+        settled = (reachable >= all_kwh - SERVED_KWH) & (reachable > SERVED_KWH)
+        settled_kw = np.where(settled, problem.usable_kw, 0.0)
+        return Service(np.where(settled, all_kwh, reachable) / problem.efficiency, unservable, settled, settled_kw)
     served = problem.efficiency * problem.slot_h * charge.sum(axis=0)
     missing = np.maximum(reachable - served, 0.0)
     short = missing > MISSING_KWH * (1.0 + missing.sum())

@@ -10,14 +10,14 @@ import numpy as np
 from cosim.contract import Exogenous, Feeder, Float, Int, Predictor
 from cosim.contract.signals import Bool
 from cosim.controllers.caps.day import background_of, excess_within_slots, in_slots
-from cosim.controllers.caps.decomposition import Clock
-from cosim.controllers.caps.follower import best_response, car_limits
+from cosim.controllers.caps.follower import best_response, car_limits, usable_withheld_kwh
 from cosim.controllers.caps.network import Answers, Elements, Round, Row
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.phase_limits import PEAK_SHARE, expected_kva, phase_limits_kw
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.result import CapsResult
 from cosim.controllers.caps.solve import solve_caps
+from cosim.controllers.solver import Clock
 
 KEPT_OVER_KW = 0.5  # a phase may be above its limit by this before caps are planned anew: the margin is far more
 KEPT_SHORT_KWH = 0.05  # a car may be left short by this before caps are planned anew
@@ -84,6 +84,8 @@ class HorizonPlan:
         Which of them belongs to these caps; 0 where there is none.
     not_from_charging : tuple of str
         Limits that are broken without any car.
+    coordination : str
+        As asked for.
     struck : bool
         Whether the wall clock left no time for a further round.
     """
@@ -96,6 +98,7 @@ class HorizonPlan:
     rounds: tuple[Round, ...]
     kept_round: int
     not_from_charging: tuple[str, ...]
+    coordination: str
     struck: bool = False
 
     @property
@@ -105,8 +108,11 @@ class HorizonPlan:
 
     @property
     def withheld_kwh(self) -> float:
-        """Sum over plugged-in slots of connection - cap [kWh]."""
-        return self.problem.withheld_kwh(self.caps_kw[:: len(self.caps_kw) // self.problem.slots])
+        """What the objectives that withhold least count: usable energy, under ``sum_of_caps`` rooms [kWh]."""
+        caps_kw = self.caps_kw[:: len(self.caps_kw) // self.problem.slots]
+        if self.coordination == "sum_of_caps":
+            return self.problem.withheld_kwh(caps_kw)
+        return usable_withheld_kwh(self.problem, caps_kw)
 
     @property
     def reproducible(self) -> bool:
@@ -184,7 +190,7 @@ class Study:
         self.start_kw = result.caps_kw
         caps_kw = self._published(result)
         planned_kva = expected_kva(self.feeder, self.predictor, self.by_step, self.response(caps_kw))
-        return HorizonPlan(problem, result, caps_kw, planned_kva, tuple(rows), (), 0, ())
+        return HorizonPlan(problem, result, caps_kw, planned_kva, tuple(rows), (), 0, (), options.coordination)
 
     def _published(self, result: CapsResult) -> Float:
         """Caps of homes that are expected to have a car; no limit where there is nothing to steer.
@@ -226,7 +232,8 @@ class Study:
             phases = np.unique(elements.phase[(look.excess > 0).any(axis=0)])
             broken |= np.array([bool(set(on) & set(phases)) for on in self.feeder.customer_phases])
         kva = expected_kva(self.feeder, self.predictor, self.by_step, ev_kw)
-        return broken, HorizonPlan(problem, None, caps_kw, kva, tuple(rows), rounds, len(rounds), ())
+        coordination = self.manner.options.coordination
+        return broken, HorizonPlan(problem, None, caps_kw, kva, tuple(rows), rounds, len(rounds), (), coordination)
 
     def phase_mates(self, homes: Int) -> Bool:
         """Return the cars that share a phase with homes, and with their mates in turn, shape (car,)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cosim.contract import Float
-from cosim.controllers.caps.part import LIMIT_SLACK_KW
+from cosim.controllers.caps.core.subproblem import LIMIT_SLACK_KW
 from cosim.controllers.caps.problem import CapsProblem
 
 

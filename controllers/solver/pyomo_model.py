@@ -16,7 +16,9 @@ from cosim.errors import SolverError
 LINEAR_S = 600.0  # for linear programmes that are not given a time
 
 
-def solve(model: pyo.ConcreteModel, limits: Limits | None = None, *, use_start: bool = False) -> SolveResult:
+def solve(
+    model: pyo.ConcreteModel, limits: Limits | None = None, *, use_start: bool = False, **settings: str | float | bool
+) -> SolveResult:
     """Minimise a linear or mixed-integer Pyomo model and load the point, where there is one, into its variables.
 
     Parameters
@@ -27,6 +29,8 @@ def solve(model: pyo.ConcreteModel, limits: Limits | None = None, *, use_start: 
         When to stop.
     use_start : bool
         Offer the present values of the variables as a first plan.
+    **settings : str, float or bool
+        Further options of HiGHS.
 
     Raises
     ------
@@ -35,7 +39,7 @@ def solve(model: pyo.ConcreteModel, limits: Limits | None = None, *, use_start: 
     """
     columns, numbers = _numbers(model)
     start = np.array([np.nan if column.value is None else column.value for column in columns], float)
-    found = door.solve(numbers, limits, start=start if use_start and not np.isnan(start).all() else None)
+    found = door.solve(numbers, limits, start=start if use_start and not np.isnan(start).all() else None, **settings)
     if found.termination in (Termination.UNBOUNDED, Termination.ERROR):
         found.proven("a model in Pyomo")
     _load(columns, found.x)

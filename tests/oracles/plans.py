@@ -1,4 +1,4 @@
-"""Least withheld import by enumeration: every way in which a household can be led, and the best mixture of all homes.
+"""Least usable energy withheld by enumeration: every way to lead a household, and the best mixture of all homes.
 
 Under caps a car fills its slots from the cheapest on. In each slot before the last one that it uses it is *free* (it
 draws all it can and nothing is withheld), *held* (it draws what the cap leaves) or *shut out*; from the last slot on
@@ -37,7 +37,7 @@ def patterns(problem: CapsProblem, car: int, floor_kw: Float) -> list[Pattern]:
     """Return every pattern in which a car can meet its need, with a least room for each slot, shape (slot,) [kW]."""
     order = problem.merit_order_of_car[:, car]
     slots = order[problem.usable_kw[order, car] > 0]
-    usable, room = problem.usable_kw[slots, car], problem.room_kw[slots, car]
+    usable = problem.usable_kw[slots, car]
     least = np.maximum(floor_kw[slots], problem.charger_min_kw[car])
     states = [
         [FREE, *([HELD] if least[i] < usable[i] else []), *([SHUT] if least[i] > floor_kw[slots[i]] == 0.0 else [])]
@@ -49,14 +49,14 @@ def patterns(problem: CapsProblem, car: int, floor_kw: Float) -> list[Pattern]:
             kinds = np.array([*chosen, "last"])
             low = np.select([kinds == FREE, kinds == HELD], [usable[: last + 1], least[: last + 1]], 0.0)
             high = np.where(kinds == SHUT, 0.0, usable[: last + 1])
-            withheld = np.where((kinds == HELD) | (kinds == SHUT), room[: last + 1], 0.0)
+            withheld = np.where((kinds == HELD) | (kinds == SHUT), usable[: last + 1], 0.0)
             if low.sum() - 1e-9 <= problem.need_kw[car] <= high.sum() + 1e-9:
                 found.append(Pattern(car, slots[: last + 1], low, high, withheld))
     return found
 
 
 def least_withheld_kwh(problem: CapsProblem, floor_kw: Float | None = None, *, in_parts: bool = False) -> float:
-    """Return the least energy that caps withhold while every need is met and the mean of every slot keeps its limits.
+    """Return the least usable energy withheld while every need is met and the mean of every slot keeps its limits.
 
     Parameters
     ----------

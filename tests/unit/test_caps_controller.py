@@ -12,7 +12,7 @@ import pytest
 
 from cosim import Behaviour, Trajectory, controllers, feeders, run
 from cosim.contract import EvSessions, Exogenous, Feeder, Forecast, TransformerSpec
-from cosim.controllers.caps import BilevelCaps, CapsOptions, CapsProblem, charging_cost_eur, share_of_phase, solve_caps
+from cosim.controllers.caps import BilevelCaps, CapsProblem, charging_cost_eur, share_of_phase, solve_caps
 from cosim.errors import InputError
 from cosim.measures import energy
 from cosim.reduced import ReducedNetwork
@@ -184,7 +184,7 @@ def test_the_decision_says_how_the_caps_were_obtained(
     decision = trajectory.decisions[0][1]
     assert (decision.status, decision.gap) == (result.status, result.gap)
     assert 0.0 <= decision.gap <= QUICK["gap"]
-    assert decision.bound <= decision.objective == result.withheld_kwh
+    assert decision.bound <= decision.objective == result.objective <= result.withheld_kwh
     assert result.withheld_kwh == pytest.approx(problem.withheld_kwh(result.caps_kw))
     assert energy.withheld_kwh(
         european_lv.connection_kw, trajectory.import_cap_kw, trajectory.plugged, trajectory.step_min
@@ -301,8 +301,8 @@ def test_an_unknown_word_is_called_unknown_not_of_the_wrong_type() -> None:
         BilevelCaps(feeders.load("european_lv", transformer=TransformerSpec(160.0)), replan_time_limit_s=0.0)
 
 
-def test_slots_and_homes_are_named_in_a_few_spans() -> None:
-    """Two homes on phase 1 alone above its limit in some slots; many homes whose chargers all must run at once."""
+def test_slots_are_named_in_a_few_spans() -> None:
+    """Two homes on phase 1 alone above its limit in some slots."""
     over = np.zeros((8, 2))
     over[[1, 2, 5], 0] = 3.0
     stays = np.zeros((8, 2))
@@ -313,16 +313,6 @@ def test_slots_and_homes_are_named_in_a_few_spans() -> None:
     )  # fmt: skip
     (told,) = solve_caps(problem).relaxations
     assert told.where.endswith("phase 1 in slots 1-2, 5")
-    homes, alternate = 20, np.arange(20) % 2 == 0
-    must_run = CapsProblem(
-        slot_h=1.0, tariff_eur_per_kwh=np.full(2, 0.1), inflexible_kw=np.zeros((2, homes)),
-        connection_kw=np.full(homes, 10.0), phase_share=share_of_phase(np.where(alternate, 0, 1)),
-        limit_kw=np.column_stack([np.full(2, 26.0), np.full((2, 2), 1e3)]), home=np.arange(homes),
-        plugged=np.ones((2, homes)), charger_kw=np.full(homes, 4.0), charger_min_kw=np.full(homes, 4.0),
-        energy_need_kwh=np.where(alternate, 5.0, 4.0), efficiency=np.ones(homes),
-    )  # fmt: skip
-    fallback = solve_caps(must_run, CapsOptions("least_restriction", form="order", gap=1e-3)).fallback
-    assert "homes 0, 2, 4 and 7 more" in fallback
 
 
 def test_no_cap_is_below_zero(european_lv: Feeder, predictor: ReducedNetwork, evening: Exogenous) -> None:

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from cosim.controllers.caps import CapsOptions, CapsProblem, best_response, share_of_phase, solve_caps
+from cosim.controllers.caps import (
+    CapsOptions,
+    CapsProblem,
+    best_response,
+    share_of_phase,
+    solve_caps,
+    usable_withheld_kwh,
+)
+from cosim.controllers.caps.core.solve import Parts
 from cosim.errors import InputError
 from oracles.plans import least_withheld_kwh
 
@@ -40,7 +48,7 @@ def street(homes: int, slots: int = 24, seed: int = 1, phases: int = 1, tight: f
     )
 
 
-@pytest.mark.parametrize("form", ["order", "kkt", "decomposition"])
+@pytest.mark.parametrize("form", ["auto", "kkt"])
 @pytest.mark.parametrize("seed", [0, 1, 2, pytest.param(3, marks=pytest.mark.slow), 4, 5])
 def test_every_form_finds_the_least_of_all_plans(seed: int, form: str) -> None:
     problem = street(4, slots=9, seed=seed)
@@ -48,54 +56,43 @@ def test_every_form_finds_the_least_of_all_plans(seed: int, form: str) -> None:
     plugged[plugged.argmax(axis=0), np.arange(4)] = 0.4  # they arrive within a slot
     problem = replace(problem, plugged=plugged, energy_need_kwh=0.8 * problem.energy_need_kwh)
     optimum = least_withheld_kwh(problem)
-    assert optimum > 1.0  # or the limits would decide nothing
-    gap = 1e-2 if form == "decomposition" else 1e-6
-    result = solve_caps(problem, CapsOptions("least_restriction", form=form, gap=gap, node_limit=100_000))
-    assert result.status in ("optimal", "gap_limit")
+    assert optimum > 0.3  # or the limits would decide nothing
+    result = solve_caps(problem, CapsOptions("least_restriction", form=form, gap=1e-6, node_limit=100_000))
+    assert result.status == "optimal"
     assert result.unserved_kwh.sum() == 0.0
-    assert result.withheld_bound_kwh - CLOSE_KWH <= optimum <= result.withheld_kwh + CLOSE_KWH
-    assert result.withheld_bound_kwh >= (1 - gap) * optimum - CLOSE_KWH
+    assert result.bound == pytest.approx(result.withheld_bound_kwh)
+    assert result.bound - CLOSE_KWH <= optimum <= result.objective + CLOSE_KWH
+    assert result.objective == usable_withheld_kwh(problem, result.caps_kw)
     assert best_response(problem, result.caps_kw) == pytest.approx(result.planned_kw, abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
-def test_branching_proves_the_optimum(seed: int) -> None:
+def test_finishing_rows_prove_more_than_prices(seed: int) -> None:
     problem = street(5, slots=9, seed=seed, tight=0.22)
     optimum, in_parts = least_withheld_kwh(problem), least_withheld_kwh(problem, in_parts=True)
-    result = solve_caps(problem, CapsOptions("least_restriction", form="decomposition", gap=3e-3))
-    assert in_parts - CLOSE_KWH <= result.withheld_bound_kwh <= optimum + CLOSE_KWH
-    assert optimum <= result.withheld_kwh + CLOSE_KWH
-    assert result.withheld_bound_kwh >= (1 - 3e-3) * result.withheld_kwh
-    assert result.over_limit_kw <= 1e-6
-
-
-@pytest.mark.slow
-def test_branching_halves_the_gap_of_few_homes_and_repeats_itself() -> None:
-    problem = street(8, slots=10, seed=3, tight=0.2)
-    in_parts = least_withheld_kwh(problem, in_parts=True)  # what prices alone can prove
-    closed, again = (
-        solve_caps(problem, CapsOptions("least_restriction", form="decomposition", gap=0.05)) for _ in range(2)
-    )
-    assert closed.withheld_kwh - closed.withheld_bound_kwh < (closed.withheld_kwh - in_parts) / 2
-    assert again.withheld_bound_kwh == closed.withheld_bound_kwh
-    assert (again.caps_kw == closed.caps_kw).all()
+    exact = CapsOptions("least_restriction", gap=1e-6)
+    result = solve_caps(problem, exact)
+    assert in_parts - CLOSE_KWH <= result.bound <= optimum + CLOSE_KWH
+    assert optimum <= result.objective + CLOSE_KWH
+    assert result.status == "optimal"
+    by_prices = solve_caps(problem, exact, parts=Parts(whole=False))
+    assert by_prices.bound == pytest.approx(in_parts, abs=1e-3)
+    assert by_prices.objective >= optimum - CLOSE_KWH
+    assert by_prices.over_limit_kw <= 1e-6
 
 
 @pytest.mark.parametrize(("phases", "gap"), [(1, 0.04), pytest.param(3, 0.1, marks=pytest.mark.slow)])
 def test_many_homes_come_close_to_the_bound_and_do_what_was_planned(phases: int, gap: float) -> None:
     problem = street(100, phases=phases)
-    # three pieces of a third of the homes are near the size at which "auto" turns to the order form
-    form = "auto" if phases == 1 else "decomposition"
-    result = solve_caps(problem, CapsOptions("least_restriction", gap=gap, form=form))
-    assert result.form == "decomposition"
+    result = solve_caps(problem, CapsOptions("least_restriction", gap=gap))
     assert result.status in ("optimal", "gap_limit")
-    assert 0.0 < result.withheld_bound_kwh <= result.withheld_kwh
+    assert 0.0 < result.bound <= result.objective <= result.withheld_kwh
     assert result.gap <= gap
     assert result.max_response_error_kw < 1e-6
     assert result.over_limit_kw <= 1e-6
     assert best_response(problem, result.caps_kw) == pytest.approx(result.charge_kw)
     assert result.unserved_kwh.sum() == 0.0
-    again = solve_caps(problem, CapsOptions("least_restriction", gap=gap, form=form))
+    again = solve_caps(problem, CapsOptions("least_restriction", gap=gap))
     assert (again.caps_kw == result.caps_kw).all()
 
 
@@ -104,9 +101,8 @@ def test_a_first_plan_a_little_above_a_limit_is_repaired(homes: int, seed: int, 
     # a few watts above a limit are priced below another structure, and below the gap asked for; the first of these
     # homes end one tolerance of the solver above the limit
     problem = street(homes, seed=seed, tight=tight)
-    result = solve_caps(problem, CapsOptions("least_restriction", gap=0.1, form="decomposition"))
+    result = solve_caps(problem, CapsOptions("least_restriction", gap=0.1))
     assert result.fallback == ""
-    assert result.form == "decomposition"
     assert result.status in ("optimal", "gap_limit")
     assert result.gap <= 0.1
     assert result.over_limit_kw <= 1e-6
@@ -121,11 +117,9 @@ def test_a_clock_that_strikes_is_said_and_the_bound_still_holds() -> None:
     assert result.withheld_bound_kwh <= result.withheld_kwh
 
 
-def test_what_decomposition_cannot_do_is_left_to_the_order_form_or_refused() -> None:
-    few = solve_caps(street(4, slots=9), CapsOptions("least_restriction", limit_on="peak"))
-    assert few.form == "order"
-    with pytest.raises(InputError, match="decomposition"):
-        CapsOptions(form="decomposition", limit_on="peak")
+def test_the_textbook_form_tells_how_much_it_can_hold() -> None:
+    with pytest.raises(InputError, match=r"for 1563 slots of cars .* at most 1500 .* use form='auto'"):
+        solve_caps(street(100), CapsOptions("least_restriction", form="kkt"))
 
 
 @pytest.mark.parametrize("share", [pytest.param(1.0, marks=pytest.mark.slow), 0.2])

@@ -16,13 +16,12 @@ EXACT = CapsOptions("max_min", gap=2e-3, node_limit=100_000, time_limit_s=3.0, l
 
 
 @pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.slow), 5])
-def test_small_pieces_have_the_largest_floor_of_the_order_form(seed: int, street: MakeStreet) -> None:
+def test_small_pieces_have_the_largest_floor_of_the_textbook_form(seed: int, street: MakeStreet) -> None:
     problem = street(4, 8, seed, tight=0.3)
-    order, columns = (solve_caps(problem, replace(EXACT, form=form)) for form in ("order", "decomposition"))
-    assert (order.form, columns.form) == ("order", "decomposition")
-    assert columns.objective <= order.bound + 1e-3
-    assert columns.bound >= order.objective - 1e-3
-    assert columns.objective >= 0.9 * order.objective
+    textbook, columns = (solve_caps(problem, replace(EXACT, form=form)) for form in ("kkt", "auto"))
+    assert (textbook.form, columns.form) == ("kkt", "auto")
+    assert textbook.objective * (1 - 2e-3) <= columns.objective <= columns.bound
+    assert columns.objective <= textbook.bound + 1e-3
     assert columns.max_response_error_kw < 1e-6
     assert columns.over_limit_kw < 1e-6
 
@@ -40,21 +39,21 @@ def test_many_homes_come_within_the_gap_and_do_what_was_planned(
     homes: int, slots: int, seed: int, gap: float, time_s: float, street: MakeStreet
 ) -> None:
     problem = street(homes, slots, seed, tight=0.25)
-    result = solve_caps(problem, CapsOptions("max_min", gap=gap, form="decomposition", time_limit_s=time_s))
-    assert result.form == "decomposition"
+    result = solve_caps(problem, CapsOptions("max_min", gap=gap, time_limit_s=time_s))
     assert 0.0 < (1 - gap) * result.bound <= result.objective <= result.bound
     assert result.gap <= gap
     assert result.over_limit_kw <= 1e-6
     assert result.unserved_kwh.sum() == 0.0
     assert best_response(problem, result.caps_kw) == pytest.approx(result.charge_kw)
     room = (result.caps_kw - problem.inflexible_kw)[:, problem.home]
-    assert room[problem.usable_kw > 0].min() == pytest.approx(result.objective, abs=1e-5)
+    held = room < problem.usable_kw - 1e-6
+    assert room[held].min() == pytest.approx(result.objective, abs=1e-5)
 
 
 @pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.slow), 5])
 def test_no_caps_keep_a_floor_above_the_bound(seed: int, street: MakeStreet) -> None:
     problem = street(4, 8, seed, tight=0.3)
-    largest = solve_caps(problem, replace(EXACT, form="decomposition"))
+    largest = solve_caps(problem, replace(EXACT))
     assert largest.bound < 0.9 * problem.charger_kw.min()  # or a floor would be cut to what a charger can take
     assert np.isfinite(least_withheld_kwh(problem, np.where(problem.usable_kw > 0, 0.999 * largest.objective, 0.0)))
     assert np.isinf(least_withheld_kwh(problem, np.where(problem.usable_kw > 0, 1.01 * largest.bound, 0.0)))
@@ -62,7 +61,7 @@ def test_no_caps_keep_a_floor_above_the_bound(seed: int, street: MakeStreet) -> 
 
 def test_ample_limits_leave_everybody_free(street: MakeStreet) -> None:
     problem = street(20, 18, seed=1, tight=2.0)
-    result = solve_caps(problem, CapsOptions("max_min", form="decomposition"))
+    result = solve_caps(problem, CapsOptions("max_min"))
     assert (result.status, result.gap) == ("optimal", 0.0)
     assert result.withheld_kwh == 0.0
 
@@ -75,11 +74,10 @@ def test_pieces_share_one_clock(street: MakeStreet) -> None:
         phase_share=share_of_phase(np.arange(27) % 3),
         limit_kw=np.tile(one.limit_kw, (1, 3)),
     )
-    hardest = CapsOptions("least_restriction", form="order", gap=0.0, node_limit=10**9, time_limit_s=5.0)
+    hardest = CapsOptions("least_restriction", form="kkt", gap=0.0, node_limit=10**9, time_limit_s=3.0)
     result = solve_caps(problem, hardest)
     assert result.status == "time_limit"
-    assert result.wall_s < 12.0
-    assert result.plan_from  # of every piece
+    assert result.wall_s < 8.0
 
 
 def test_no_time_at_all_still_gives_caps_that_serve_and_says_so(street: MakeStreet) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps
+from cosim.controllers.caps import CapsOptions, CapsProblem, share_of_phase, solve_caps, usable_withheld_kwh
+from oracles.caps_milp import least_by_definition
 
-FORMS = ("order", "kkt_ordered", "kkt")
+FORMS = ("auto", "kkt")
 EXACT = CapsOptions("least_restriction", limit_on="peak", gap=1e-6, node_limit=100_000)
 
 
@@ -71,26 +72,27 @@ def short_stays() -> CapsProblem:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("warm_start", [True, False])
-def test_a_short_stay_gets_all_that_the_limit_has_room_for_at_once(form: str, warm_start: bool) -> None:
-    """Car 0 can use 2 kW of the cheap hour and draws 4 kW at first: beside car 1 it is held to 3 kW, 7 kWh withheld."""
-    result = solve_caps(two_cars(), replace(EXACT, form=form, warm_start=warm_start))
+def test_a_short_stay_gets_all_that_the_limit_has_room_for_at_once(form: str) -> None:
+    """Car 0 can use 2 kW of the cheap hour and draws 4 kW at first: beside car 1 it is held to 3 kW, of no harm."""
+    result = solve_caps(two_cars(), replace(EXACT, form=form))
     assert result.status == "optimal"
-    assert result.withheld_kwh == pytest.approx(7.0, abs=1e-3)
-    assert result.caps_kw[0] == pytest.approx([3.0, 10.0], abs=1e-3)
+    assert (result.objective, result.bound) == pytest.approx((0.0, 0.0), abs=1e-6)
+    assert result.caps_kw[0, 0] < 3.0 + 1e-3 or result.caps_kw[0, 1] < 3.0 + 1e-3
     assert result.charge_kw[:, 0] == pytest.approx([2.0, 2.0], abs=1e-4)
     assert result.over_limit_kw < 1e-6
 
 
-@pytest.mark.parametrize(("objective", "optimum"), [("least_restriction", 24.008), ("min_cost", 1.8845)])
-def test_no_form_breaks_a_limit_at_the_beginning_of_a_slot_or_its_own_bound(objective: str, optimum: float) -> None:
+@pytest.mark.parametrize(("objective", "optimum"), [("least_restriction", None), ("min_cost", 1.8845)])
+def test_no_form_breaks_a_limit_at_once_or_its_own_bound(objective: str, optimum: float | None) -> None:
     problem = short_stays()
+    unserved, withheld = least_by_definition(problem, peaks=True)
+    assert unserved == 0.0
     for form in FORMS:
         result = solve_caps(problem, replace(EXACT, objective=objective, form=form))
         assert result.status == "optimal"
-        assert result.objective == pytest.approx(optimum, rel=1e-3)
-        assert result.withheld_kwh == pytest.approx(24.008, abs=5e-3)
-        assert result.withheld_bound_kwh <= result.withheld_kwh + 1e-6
+        assert result.objective == pytest.approx(withheld if optimum is None else optimum, rel=1e-3)
+        assert usable_withheld_kwh(problem, result.caps_kw) >= withheld - 1e-4
+        assert result.withheld_bound_kwh <= usable_withheld_kwh(problem, result.caps_kw) + 1e-6
         counted = at_once_kw(problem, result.caps_kw, result.charge_kw)
         assert (counted @ problem.car_share <= problem.headroom_kw + 1e-6).all()
 
@@ -98,8 +100,11 @@ def test_no_form_breaks_a_limit_at_the_beginning_of_a_slot_or_its_own_bound(obje
 def test_the_largest_floor_may_be_above_what_a_short_stay_can_use() -> None:
     for form in FORMS:
         result = solve_caps(short_stays(), replace(EXACT, objective="max_min", form=form, gap=1e-3))
-        assert result.objective == pytest.approx(3.535, abs=5e-3)
         assert result.bound == pytest.approx(result.objective, rel=2e-3)
+        for floor_kw, kept in ((0.999 * result.objective, True), (1.01 * result.bound, False)):
+            floors = np.minimum(floor_kw, short_stays().usable_kw)
+            unserved, _ = least_by_definition(short_stays(), peaks=True, floor_kw=floors)
+            assert (unserved < 1e-6) == kept
 
 
 def test_what_is_over_a_limit_at_once_is_seen_where_means_keep_it() -> None:
@@ -138,30 +143,21 @@ def test_a_settled_car_is_shut_out_where_its_charger_cannot_run_at_what_the_limi
     assert result.max_response_error_kw < 1e-6
 
 
-def test_where_a_plan_comes_from_is_told() -> None:
-    found = solve_caps(two_cars(), EXACT)
-    assert found.plan_from in ("search", "solver")
-    assert solve_caps(two_cars(), replace(EXACT, warm_start=False)).plan_from == "solver"
-    assert solve_caps(two_cars(), replace(EXACT, time_limit_s=0.0)).plan_from == "search"
-    assert solve_caps(two_cars(), replace(EXACT, coordination="sum_of_caps")).plan_from == "lp"
-
-
 @pytest.mark.parametrize("limit_on", ["mean", "peak"])
-def test_the_fairest_caps_know_what_any_caps_must_withhold(limit_on: str) -> None:
+def test_the_fairest_caps_withhold_no_less_than_any_must(limit_on: str) -> None:
     problem = two_cars(limit_kw=np.full((2, 3), 5.0 + 1e-5))
     options = replace(EXACT, limit_on=limit_on)
     fair = solve_caps(problem, replace(options, objective="proportional"))
     least = solve_caps(problem, options)
-    assert 0.0 < fair.withheld_bound_kwh <= least.withheld_kwh + 1e-6
-    assert fair.withheld_bound_kwh <= fair.withheld_kwh
+    assert fair.bound >= fair.objective
+    assert usable_withheld_kwh(problem, fair.caps_kw) >= least.bound - 1e-6
 
 
 @pytest.mark.parametrize("limit_on", ["mean", "peak"])
 def test_a_plan_that_breaks_a_limit_is_no_start(limit_on: str) -> None:
     problem, options = two_cars(limit_kw=np.full((2, 3), 5.0 + 1e-5)), replace(EXACT, limit_on=limit_on)
     free_kw = np.full((2, 2), 10.0)
-    found = solve_caps(problem, replace(options, form="order"), start_kw=free_kw)
+    found = solve_caps(problem, replace(options), start_kw=free_kw)
     counted = at_once_kw(problem, found.caps_kw, found.charge_kw) if limit_on == "peak" else found.charge_kw
     assert (counted @ problem.car_share - problem.headroom_kw).max() < 1e-6
-    assert found.plan_from in ("search", "solver")
     assert found.withheld_kwh > 1.0

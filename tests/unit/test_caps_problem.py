@@ -129,7 +129,7 @@ def test_single_phase_homes_fall_apart_and_a_three_phase_car_joins_its_phases() 
         "energy_need_kwh": np.full(3, 6.0),
         "efficiency": np.full(3, 0.9),
     }
-    exact = CapsOptions("least_restriction", form="order", gap=1e-6)
+    exact = CapsOptions("least_restriction", gap=1e-6)
 
     def withheld_kwh(share: np.ndarray, *only: int) -> float:
         problem = CapsProblem(**given(**homes, phase_share=share))

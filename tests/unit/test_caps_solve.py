@@ -45,15 +45,14 @@ def test_nothing_is_withheld_where_everybody_fits() -> None:
     assert result.charge_kw[1] == pytest.approx([4.0, 4.0])
 
 
-@pytest.mark.parametrize("form", ["order", "kkt_ordered", "kkt"])
-@pytest.mark.parametrize("warm_start", [True, False])
-def test_one_car_waits_one_slot_where_only_one_fits(form: str, warm_start: bool) -> None:
-    """With 4 kW one of two cars is shut out of slot 1: 10 kWh withheld; then it charges freely."""
+@pytest.mark.parametrize("form", ["auto", "kkt"])
+def test_one_car_waits_one_slot_where_only_one_fits(form: str) -> None:
+    """With 4 kW one of two cars is shut out of slot 1: 4 kWh withheld of what it could use; then it charges freely."""
     problem = cars_of_one_phase(limit_kw=limit(4.0 + 1e-5))
-    result = solve_caps(problem, CapsOptions("least_restriction", form=form, warm_start=warm_start, gap=1e-6))
+    result = solve_caps(problem, CapsOptions("least_restriction", form=form, gap=1e-6))
     assert result.status == "optimal"
     assert result.withheld_kwh == pytest.approx(10.0, abs=1e-3)
-    assert result.bound == pytest.approx(10.0, abs=1e-3)
+    assert (result.objective, result.bound) == pytest.approx((4.0, 4.0), abs=1e-3)
     assert np.sort(result.charge_kw[1]) == pytest.approx([0.0, 4.0], abs=1e-4)
     assert np.sort(result.charge_kw[2]) == pytest.approx([0.0, 4.0], abs=1e-4)
     assert result.over_limit_kw < 1e-6
@@ -87,12 +86,12 @@ def test_a_burst_at_the_beginning_of_a_slot_counts_only_where_asked() -> None:
     )
     mean = solve_caps(problem, CapsOptions("least_restriction", limit_on="mean"))
     assert mean.withheld_kwh == 0.0
-    for form in ("order", "kkt_ordered", "kkt"):
+    for form in ("auto", "kkt"):
         peak = solve_caps(problem, CapsOptions("least_restriction", limit_on="peak", form=form, gap=1e-6))
         at_once = np.minimum(peak.caps_kw[0], 4.0)[peak.charge_kw[0] > 0]
         assert at_once.sum() <= 4.0 + 1e-4
-        # one shut out in the cheap slot (10 kWh) beats both held at 2 kW (16 kWh)
-        assert peak.withheld_kwh == pytest.approx(10.0, abs=1e-3)
+        # one shut out in the cheap slot, or both held at 2 kW
+        assert peak.objective == pytest.approx(4.0, abs=1e-3)
 
 
 def test_single_phase_homes_are_limited_phase_by_phase() -> None:
@@ -120,8 +119,8 @@ def test_need_that_the_limits_cannot_serve_is_served_as_far_as_possible_and_name
     for coordination in ("anticipated", "sum_of_caps"):
         result = solve_caps(problem, CapsOptions("least_restriction", coordination))
         assert result.charge_kw.sum() == pytest.approx(12.0, abs=1e-3)  # six hours of 2 kW
-        assert result.unserved_kwh == pytest.approx([4.0, 4.0], abs=2e-3)
-        assert [r.kind for r in result.relaxations] == ["need", "need"]
+        assert result.unserved_kwh.sum() == pytest.approx(8.0, abs=2e-3)
+        assert {r.kind for r in result.relaxations} == {"need"}
         assert result.over_limit_kw < 1e-6
         assert result.max_response_error_kw < 1e-6
 
@@ -154,33 +153,20 @@ def test_the_sum_of_caps_shares_what_there_is_and_serves_the_need() -> None:
     assert result.charge_kw.sum(axis=0) == pytest.approx([4.0, 4.0, 4.0], abs=1e-3)
 
 
-@pytest.mark.parametrize(("form", "nodes", "seconds"), [("kkt", 0, 100.0), ("order", 300, 0.0)])
-def test_a_limit_that_strikes_without_a_plan_falls_back_to_the_safe_caps_and_says_so(
-    form: str, nodes: int, seconds: float
-) -> None:
+def test_a_time_limit_is_never_called_optimal_and_flags_the_result() -> None:
     rng = np.random.default_rng(2)
     problem = cars_of_one_phase(
         8, energy_need_kwh=rng.uniform(3.0, 9.0, 8), charger_kw=rng.uniform(3.0, 7.0, 8), limit_kw=limit(12.0),
         inflexible_kw=rng.uniform(0.0, 0.5, (6, 8)),
     )  # fmt: skip
-    options = CapsOptions("least_restriction", form=form, warm_start=False, node_limit=nodes, time_limit_s=seconds)
-    result = solve_caps(problem, options)
-    reason = "node_limit" if nodes == 0 else "time_limit"
-    assert f"{form} ended with {reason} and no plan" in result.fallback
-    assert "sum_of_caps" in result.fallback
-    assert result.coordination == "sum_of_caps"
-    assert result.reproducible == (reason == "node_limit")
-    safe = solve_caps(problem, CapsOptions("least_restriction", "sum_of_caps"))
-    assert result.caps_kw == pytest.approx(safe.caps_kw)
-
-
-def test_a_time_limit_is_never_called_optimal_and_flags_the_result() -> None:
-    problem = cars_of_one_phase(limit_kw=limit(4.0))
-    result = solve_caps(problem, CapsOptions("least_restriction", time_limit_s=0.0))
-    assert result.status == "time_limit"  # the plan is that of the search
-    assert not result.reproducible
-    assert not result.fallback
-    assert result.gap > 0.5
+    for form in ("auto", "kkt"):
+        result = solve_caps(problem, CapsOptions("least_restriction", form=form, time_limit_s=0.0))
+        assert result.status == "time_limit"  # the plan is that of an order of precedence
+        assert not result.reproducible
+        assert not result.fallback
+        assert result.gap > 0.01
+        assert result.over_limit_kw < 1e-6
+        assert result.bound <= result.objective
 
 
 def test_the_same_data_and_seed_give_the_same_bytes() -> None:
@@ -193,7 +179,7 @@ def test_the_same_data_and_seed_give_the_same_bytes() -> None:
 
 def test_no_room_is_left_between_nothing_and_the_least_a_charger_runs_at() -> None:
     problem = cars_of_one_phase(3, charger_min_kw=np.full(3, 1.38), limit_kw=limit(3.9))
-    for form in ("order", "kkt_ordered"):
+    for form in ("auto", "kkt"):
         result = solve_caps(problem, CapsOptions("least_restriction", form=form, gap=1e-6))
         room = result.caps_kw - problem.inflexible_kw
         assert ((room < 1e-9) | (room >= 1.38 - 1e-9)).all()

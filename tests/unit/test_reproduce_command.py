@@ -83,7 +83,7 @@ def test_wrong_options_are_named_all_at_once(cosim, tmp_path: Path) -> None:
     assert code == 2
     for option in wrong:
         assert f"{option}:" in err, option
-    for known in ("kkt_ordered", "least_restriction", "sum_of_caps", "unique", "per-phase"):  # what could be used
+    for known in ("auto, kkt", "least_restriction", "sum_of_caps", "unique", "per-phase"):  # what could be used
         assert known in err, known
     assert not list(tmp_path.iterdir())
 

@@ -344,11 +344,12 @@ def test_caps_found_for_the_first_aims_are_kept_when_a_later_one_is_cut_off(
         assert (cut.bound, cut.gap > OPTIMAL_GAP) == (0.0, True)
 
 
-def test_caps_that_stand_in_for_others_are_never_called_optimal(street: Any) -> None:
-    options = CapsOptions("least_restriction", form="kkt", warm_start=False, node_limit=0)
+def test_caps_that_stand_in_for_others_are_never_called_optimal(street: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = CapsOptions("least_restriction", ties="optimistic", time_limit_s=0.0)
     result = solve_caps(street(8, 10, 2), options)
     assert "sum_of_caps" in result.fallback
-    assert (result.status, result.coordination) == (Termination.FALLBACK, "sum_of_caps")
+    assert result.status in (Termination.FALLBACK, Termination.TIME_LIMIT)
+    assert result.coordination == "sum_of_caps"
 
 
 def test_a_planner_keeps_its_plan_when_cost_has_no_time_left(monkeypatch: pytest.MonkeyPatch) -> None:

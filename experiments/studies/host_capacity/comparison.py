@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cosim.controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
-from cosim.controllers.caps.decomposition import Clock
 from cosim.controllers.caps.follower import charging_cost_eur
+from cosim.controllers.solver import Clock
 from cosim.experiments.caps_tables import Rows, deviation_rows
 from cosim.experiments.studies.base import Cases
 

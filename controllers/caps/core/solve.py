@@ -1,0 +1,330 @@
+"""One piece: bound, first plan, and what makes the plan better: all finishing rows at once, or those of a few cars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cosim.contract import Float, Int
+from cosim.controllers.caps.core.columns import Relaxed, keeps, relax, whole_cars
+from cosim.controllers.caps.core.finishing import Kept, solve_finishing
+from cosim.controllers.caps.core.schedule import first_plan
+from cosim.controllers.caps.core.subproblem import UNSERVED_KWH, Plan, Subproblem
+from cosim.controllers.solver import SLACK, WIDER, Clock, Limits, Termination, judged, relative_gap
+
+RELAXED_GAP = 0.02  # of the gap asked for; to this the bound is computed
+WHOLE_CARS = 22  # up to here all finishing rows go into one programme
+NEIGHBOURS = 20  # cars of a neighbourhood
+NEIGHBOURHOOD_NODES = 200
+IN_VAIN = 12  # neighbourhoods in a row that improve nothing by much, after which the search ends
+FEW_ENDS = 5  # finishing rows of a car where floors are near what can be kept
+MOST_ENDS = 12  # finishing rows of a car in a neighbourhood
+ORDERS, MOST_ORDERED = 5, 3000  # of precedence tried per car, and cars in all of them together
+MANY_CARS = 100
+GROWN = 4  # times that whole cars join the ones to be served in turn
+NONE_KWH = 1e-7
+NAMED_KWH = 1e-5  # of need left unserved; less is rounding
+SETTLED = 1e-4  # of the objective: a smaller improvement does not go on
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which parts of the method are used: to see what each is worth.
+
+    Attributes
+    ----------
+    orders : bool
+        Search for orders of precedence.
+    whole : bool
+        One programme of all finishing rows, where there are few cars.
+    neighbourhoods : bool
+        Programmes of a few cars at a time, where there are many.
+    """
+
+    orders: bool = True
+    whole: bool = True
+    neighbourhoods: bool = True
+
+
+ALL_PARTS = Parts()
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """How a piece ended.
+
+    Attributes
+    ----------
+    plan : Plan or None
+        None where floors leave none, or none was found.
+    objective, bound : float
+        Of the last aim, and its lower bound among plans that give up nothing of the aims before [kWh].
+    unserved_kwh, unserved_bound_kwh : float
+        Need left unserved, in batteries, and its lower bound [kWh].
+    status : Termination
+        What is proven of all aims.
+    """
+
+    plan: Plan | None
+    objective: float
+    bound: float
+    unserved_kwh: float
+    unserved_bound_kwh: float
+    status: Termination
+
+
+def least_withheld(
+    sub: Subproblem,
+    stop: Limits,
+    rng: np.random.Generator,
+    start: Plan | None = None,
+    *,
+    kept: Sequence[Kept] = (),
+    parts: Parts = ALL_PARTS,
+    most_unserved_kwh: float = np.inf,
+) -> Found:
+    """Serve all that can be served, then withhold as little usable energy as the limits allow.
+
+    Parameters
+    ----------
+    sub : Subproblem
+        The piece; what unserved need counts as must be above all else.
+    stop : Limits
+        Gap, nodes of the programme of all cars, and the wall clock; with ``plans`` 1 the first plan will do.
+    rng : numpy.random.Generator
+        Of the search.
+    start : Plan, optional
+        A plan known; one that breaks a limit is not used.
+    kept : sequence of Kept
+        Other aims that come before what is withheld; the start keeps them, and ``sub`` counts them.
+    parts : Parts
+        Parts of the method that are used.
+    most_unserved_kwh : float
+        A plan that leaves more unserved is none, and is not worked at [kWh].
+    """
+    clock = Clock(stop.time_s)
+    known = start if start is not None and keeps(sub, start) else None
+    relaxed = relax(sub, max(RELAXED_GAP * stop.gap, 1e-9), clock, rng)
+    search = _Search(sub, relaxed, stop, clock, rng, parts, kept)
+    plan = search.begin(known)
+    if plan is not None and stop.plans > 1:
+        plan = search.improve(plan)
+    unserved = np.inf if plan is None else float(plan.unserved_kwh(sub).sum())
+    if plan is None or unserved > most_unserved_kwh + NAMED_KWH:
+        plan, is_refuted = _served_at_most(search, plan, most_unserved_kwh)
+        if plan is None:
+            ended = Termination.TIME_LIMIT if clock.over else Termination.NODE_LIMIT
+            ended = Termination.INFEASIBLE if is_refuted else ended
+            return Found(None, np.inf, relaxed.bound, np.inf, 0.0, ended)
+        plan = search.improve(plan) if stop.plans > 1 else plan
+        unserved = float(plan.unserved_kwh(sub).sum())
+    least_unserved = 0.0
+    if unserved > NAMED_KWH and not kept and stop.plans > 1:
+        plan, least_unserved, search = _served(search, plan)
+        unserved = float(plan.unserved_kwh(sub).sum())
+    objective = search.cost(plan)
+    bound = min(search.bound, objective)
+    ended = Termination.TIME_LIMIT if clock.over else Termination.NODE_LIMIT
+    status = ended
+    if unserved - least_unserved <= NAMED_KWH * max(1.0, unserved):
+        status = judged(objective, bound, stop.gap, ended, NONE_KWH)
+    return Found(plan, objective, bound, unserved, min(least_unserved, unserved), status)
+
+
+def most_of(per_kw: Float, plan: Plan, counts_kwh: float, wide: float = SLACK) -> Kept:
+    """Return what a plan reached of an aim, to be kept within a tolerance."""
+    value = float((per_kw * plan.drawn_kw).sum())
+    return Kept(per_kw, value + wide * max(1.0, abs(value)), counts_kwh)
+
+
+def _served_at_most(search: _Search, plan: Plan | None, most_kwh: float) -> tuple[Plan | None, bool]:
+    """Return a plan that leaves no more unserved, if one is found; else whether it is proven that there is none."""
+    sub, most = search.sub, most_kwh + NAMED_KWH
+    if not np.isfinite(search.relaxed.bound):
+        return None, True
+    service = sub.with_aim(np.zeros(sub.size), sub.unserved_kwh)
+    relaxed = relax(service, 1e-6, search.clock, search.rng)
+    of_service = _Search(service, relaxed, replace(search.stop, gap=0.0), search.clock, search.rng, search.parts)
+    if relaxed.bound > most:
+        return None, True
+    plan = of_service.begin(plan)
+    # where floors keep every row on, where cars finish is all there is to choose
+    if plan is None or (sub.size > WHOLE_CARS and (sub.forced == (sub.is_slot & (sub.usable_kw > 0.0))).all()):
+        ends = [search.ends(car, np.inf, np.inf if sub.size <= WHOLE_CARS else FEW_ENDS) for car in range(sub.size)]
+        limits = replace(search.stop, time_s=search.clock.left_s, gap=0.0, target=most)
+        found, bound, _ = solve_finishing(service, ends, None, limits)
+        if found is not None and keeps(sub, found):
+            plan = found
+        elif plan is None:
+            return None, bound > most and sub.size <= WHOLE_CARS
+    if plan is not None:
+        plan = of_service.improve(plan)
+        if plan.cost(service) <= most:
+            return plan, False
+    return None, of_service.bound > most
+
+
+def _served(search: _Search, plan: Plan) -> tuple[Plan, float, _Search]:
+    """Leave as little unserved as can be, then withhold least at that."""
+    sub = search.sub
+    service = sub.with_aim(np.zeros(sub.size), sub.unserved_kwh)
+    relaxed = relax(service, 1e-6, search.clock, search.rng)
+    of_service = _Search(service, relaxed, replace(search.stop, gap=0.0), search.clock, search.rng, search.parts)
+    plan = of_service.improve(plan)
+    for wide in (SLACK, WIDER * SLACK):
+        kept = most_of(sub.unserved_kwh, plan, UNSERVED_KWH, wide)
+        at_this = _Search(sub, search.relaxed, search.stop, search.clock, search.rng, search.parts, (kept,))
+        better = at_this.improve(plan)
+        if better is not plan:
+            break
+    return better, max(of_service.bound, 0.0), at_this
+
+
+def _cost(sub: Subproblem, plan: Plan, kept: Sequence[Kept]) -> float:
+    """Return the objective of a plan without what earlier aims count in it."""
+    return plan.cost(sub) - sum(aim.counts_kwh * aim.value(plan) for aim in kept)
+
+
+class _Search:
+    """Makes a plan of a piece better.
+
+    Attributes
+    ----------
+    bound : float
+        Lower bound of the objective, without the aims that are kept [kWh].
+    """
+
+    def __init__(
+        self,
+        sub: Subproblem,
+        relaxed: Relaxed,
+        stop: Limits,
+        clock: Clock,
+        rng: np.random.Generator,
+        parts: Parts,
+        kept: Sequence[Kept] = (),
+    ) -> None:
+        self.sub, self.relaxed, self.stop, self.clock, self.rng, self.parts = sub, relaxed, stop, clock, rng, parts
+        self.kept = kept
+        self.bound = relaxed.bound - sum(aim.counts_kwh * aim.most for aim in kept)
+
+    def cost(self, plan: Plan) -> float:
+        """Return the objective of a plan."""
+        return _cost(self.sub, plan, self.kept)
+
+    def is_close(self, plan: Plan) -> bool:
+        """Whether the gap asked for is reached."""
+        return relative_gap(self.cost(plan), self.bound, NONE_KWH) <= self.stop.gap
+
+    def begin(self, known: Plan | None) -> Plan | None:
+        """Return the best of a plan known, the fractional cars served after the whole ones, and orders of all."""
+        sub, relaxed = self.sub, self.relaxed
+        if not np.isfinite(relaxed.bound) or self.kept:
+            return known
+        best = self._best(known, self._rounded())
+        if best is None or (sub.size < MANY_CARS and not self.is_close(best)):
+            tries = min(ORDERS * sub.size, MOST_ORDERED // sub.size) if self.parts.orders else 0
+            best = self._best(best, first_plan(sub, relaxed.finish, self.rng, tries))
+        return best
+
+    def _best(self, *plans: Plan | None) -> Plan | None:
+        kept = [plan for plan in plans if plan is not None and keeps(self.sub, plan)]
+        return min(kept, key=self.cost, default=None)
+
+    def _rounded(self) -> Plan | None:
+        sub, relaxed = self.sub, self.relaxed
+        whole, others = whole_cars(relaxed)
+        for _ in range(GROWN):
+            fixed = relaxed.likeliest
+            counted = fixed.counted_kw.copy()
+            counted[others] = 0.0
+            left = sub.headroom_kw - sub.load_kw(counted)
+            if (left > -NONE_KWH).all():
+                if not len(others):
+                    return fixed
+                part = sub.of_cars(others, np.maximum(left, 0.0))
+                tries = min(ORDERS * len(others), MOST_ORDERED // len(others)) if self.parts.orders else 0
+                plan = first_plan(part, relaxed.finish[others], self.rng, tries)
+                if plan is not None and float(plan.unserved_kwh(part).sum()) <= NAMED_KWH:
+                    return fixed.with_cars(others, plan)
+            if not len(whole):
+                break
+            more = self.rng.choice(whole, min(len(whole), max(5, len(others) // 2)), replace=False)
+            others, whole = np.union1d(others, more), np.setdiff1d(whole, more)
+        return None
+
+    def improve(self, plan: Plan) -> Plan:
+        """Return a better plan, until the gap is reached or the search ends."""
+        if self.is_close(plan):
+            return plan
+        if self.sub.size <= WHOLE_CARS:
+            return self._whole(plan) if self.parts.whole else plan
+        return self._neighbourhoods(plan) if self.parts.neighbourhoods else plan
+
+    def _whole(self, plan: Plan) -> Plan:
+        """All cars at once: what the programme proves counts."""
+        cars = np.arange(self.sub.size)
+        better, bound = self._solved(plan, cars, np.inf, self.stop.gap, self.stop.nodes)
+        self.bound = max(self.bound, min(bound, self.cost(better)))
+        return better
+
+    def _neighbourhoods(self, plan: Plan) -> Plan:
+        _, others = whole_cars(self.relaxed)
+        cars: Int | None = others if 0 < len(others) <= NEIGHBOURS + 10 else None
+        in_vain = 0
+        while in_vain < IN_VAIN and not self.is_close(plan) and not self.clock.over:
+            before = self.cost(plan)
+            cars = self._near(plan) if cars is None else cars
+            plan, _ = self._solved(plan, cars, MOST_ENDS, 1e-3, NEIGHBOURHOOD_NODES)
+            in_vain = 0 if before - self.cost(plan) > SETTLED * abs(before) else in_vain + 1
+            cars = None
+        return plan
+
+    def _near(self, plan: Plan) -> Int:
+        """Draw a car that costs more than its price says, and others that share slots with it."""
+        sub, every = self.sub, np.arange(self.sub.size)
+        lossy = np.minimum(self.relaxed.above[every, plan.last], 1e3) + 1e-3
+        seed = self.rng.choice(sub.size, p=lossy / lossy.sum())
+        used = np.zeros((sub.size, len(sub.headroom_kw)), bool)
+        upto = np.arange(sub.slot.shape[1]) <= plan.last[:, None]
+        car, row = np.nonzero(upto & sub.is_slot)
+        used[car, sub.slot[car, row]] = True
+        near = (used & used[seed]).sum(axis=1) / np.maximum(used.sum(axis=1), 1)
+        near = near + 0.6 * self.rng.random(sub.size) + 2.0 * lossy / lossy.max()
+        near[seed] = np.inf
+        return np.sort(np.argsort(-near)[:NEIGHBOURS])
+
+    def _solved(self, plan: Plan, cars: Int, most: float, gap: float, nodes: int) -> tuple[Plan, float]:
+        """Solve for some cars while the others stay; return the better plan, and the bound of that."""
+        sub = self.sub
+        counted = plan.counted_kw.copy()
+        counted[cars] = 0.0
+        left = np.maximum(sub.headroom_kw - sub.load_kw(counted), 0.0)
+        part, old = sub.of_cars(cars, left), plan.of_cars(cars)
+        kept = [aim.left(plan, cars) for aim in self.kept]
+        cost = plan.cost(sub)
+        # finishing rows that cost more at these prices than the whole gap are in no better plan
+        loose = sum(aim.counts_kwh * (aim.most - aim.value(plan)) for aim in self.kept)
+        most_above = max(cost + loose - self.relaxed.bound, 1e-6) + 1e-6 * abs(cost)
+        ends = [self.ends(car, most_above, most, int(plan.last[car])) for car in cars]
+        # what is good enough for the whole piece ends a programme of some cars too
+        others = self.cost(plan) - _cost(part, old, kept)
+        target = self.bound / (1.0 - min(self.stop.gap, 0.999)) - others
+        limits = Limits(gap, nodes, self.clock.left_s, target=target)
+        found, bound, _ = solve_finishing(part, ends, old, limits, kept=kept)
+        if found is None or not keeps(part, found):
+            return plan, bound if np.isfinite(bound) else -np.inf
+        if any(aim.value(found) > aim.most + NONE_KWH * max(1.0, abs(aim.most)) for aim in kept):
+            return plan, bound
+        new = plan.with_cars(cars, found)
+        return (new if self.cost(new) < self.cost(plan) - NONE_KWH else plan), bound
+
+    def ends(self, car: int, most_above: float, most: float, now: int | None = None) -> Int:
+        """Return rows in which a car may finish: those that cost least more than its best one."""
+        above: Float = self.relaxed.above[car]
+        rows = np.flatnonzero((above <= most_above) & np.isfinite(above))
+        if len(rows) > most:
+            rows = rows[np.argsort(above[rows], kind="stable")][: int(most)]
+        return np.union1d(rows, [] if now is None else [now]).astype(np.int64)
