@@ -161,19 +161,15 @@ def check(
 
     read = accepting(scenarios.read(scenario), accept or [])
     from cosim.experiments.compose import compose
+    from cosim.experiments.devices import PLURALS, rated_kw
 
     composition = compose(read, scenarios.find(scenario))
     _warn(composition.warnings)
-    day = composition.exogenous
-    with_car, with_roof = len(set(day.sessions.customer.tolist())), (day.inverter_kva > 0).sum()
-    counts = [(with_car, "cars"), (with_roof, "roofs"), (len(composition.scenario.runs), "runs")]
-    counts[2:2] = [
-        ((day.devices[name].data.rated_kw > 0).sum(), told)
-        for name, told in (("battery", "batteries"), ("heat_pump", "heat pumps"))
-        if name in day.devices
-    ]
-    told = ", ".join(f"{many} {what}" for many, what in counts)
-    _out.print(f"{scenario}: valid. {len(composition.feeder.customers)} customers, {told}.")
+    day, homes = composition.exogenous, len(composition.feeder.customers)
+    counts = {"cars": len(set(day.sessions.customer.tolist())), "roofs": (day.inverter_kva > 0).sum()}
+    counts |= {PLURALS[name]: (of_kind > 0).sum() for name, of_kind in rated_kw(day).items()}
+    told = ", ".join(f"{many} {what}" for what, many in counts.items())
+    _out.print(f"{scenario}: valid. {homes} customers, {told}, {len(composition.scenario.runs)} runs.")
 
 
 @app.command("check-controller")

@@ -12,7 +12,7 @@ from cosim.contract import Exogenous, Feeder, Float, Forecast, OilTransformer, T
 from cosim.devices import EvFleet
 from cosim.errors import Fault, InputError, collecting, refuse
 from cosim.experiments.day import Day, LongDay
-from cosim.experiments.devices import with_devices
+from cosim.experiments.devices import PLURALS, rated_kw, with_devices
 from cosim.experiments.forecast import announced, make_forecast, too_perfect
 from cosim.experiments.place import Place
 from cosim.experiments.scenario import ForecastTable, Scenario, find, read
@@ -258,18 +258,15 @@ def _beyond_connection(feeder: Feeder, day: Exogenous) -> list[str]:
     """Chargers, batteries and heat pumps that alone draw more than the connection of their home allows."""
     charger_kw = np.zeros(len(feeder.customers))
     np.maximum.at(charger_kw, day.sessions.customer, day.sessions.charger_kw)
-    rated_kw = {"chargers": charger_kw}
-    for name, kind in (("battery", "batteries"), ("heat_pump", "heat pumps")):
-        if name in day.devices:
-            rated_kw[kind] = day.devices[name].data.rated_kw
     told = []
-    for kind, of_kind in rated_kw.items():
+    for name, of_kind in {"chargers": charger_kw, **rated_kw(day)}.items():
         above_kw = np.where(of_kind > feeder.connection_kw * (1.0 + 1e-9), of_kind - feeder.connection_kw, 0.0)
         if above_kw.any():
             worst = int(above_kw.argmax())
             told.append(
-                f"{kind} of {counted(int((above_kw > 0.0).sum()), 'home')} are rated above their connection, "
-                f"{feeder.customers[worst]}'s by most: {of_kind[worst]:.3g} kW at {feeder.connection_kw[worst]:.3g} kW"
+                f"{PLURALS.get(name, name)} of {counted(int((above_kw > 0.0).sum()), 'home')} are rated above their "
+                f"connection, {feeder.customers[worst]}'s by most: {of_kind[worst]:.3g} kW at "
+                f"{feeder.connection_kw[worst]:.3g} kW"
             )
     return told
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim import plugins
-from cosim.contract import Exogenous, Feeder, Units
+from cosim.contract import Exogenous, Feeder, Float, Units
 from cosim.devices import Device
 from cosim.devices.registry import REGISTRY, find
 from cosim.errors import Fault, InputError, collecting, refuse
@@ -24,6 +24,15 @@ OUTDOOR = Quantity(
     "outdoor temperature", "degrees Celsius", -60.0, 60.0, above="give Celsius, not kelvin or Fahrenheit"
 )
 WATER = Quantity("hot water", "kW", 0.0, 100.0, "give the heat drawn, 0 or more", "give kW, not W", (0.5, 60.0))
+
+
+PLURALS = {"battery": "batteries", "heat_pump": "heat pumps"}
+"""Tables of a scenario whose units have a rating."""
+
+
+def rated_kw(day: Exogenous) -> dict[str, Float]:
+    """Rating of every customer's unit by table, 0 where there is none, shape (customer,) [kW]."""
+    return {name: day.devices[name].data.rated_kw for name in PLURALS if name in day.devices}
 
 
 def with_devices(

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from cosim.contract.areas import joined
 from cosim.experiments import input_words
+from cosim.experiments.devices import rated_kw
 from cosim.experiments.figures import FigureFile
 from cosim.experiments.figures.runs import Runs, clock
 from cosim.experiments.figures.summary import paragraph
@@ -177,11 +178,7 @@ def assumptions(day: Day, engine: str) -> list[str]:
         standard=day.feeder.standard,
         machines=list(_machines(day.feeder)),
         thermal=day.feeder.thermal,
-        devices={
-            name: int((day.exogenous.devices[name].data.rated_kw > 0.0).sum())
-            for name in ("battery", "heat_pump")
-            if name in day.exogenous.devices
-        },
+        devices={name: int((of_kind > 0.0).sum()) for name, of_kind in rated_kw(day.exogenous).items()},
         outdoor_c=day.exogenous.ambient_c,
         weather=scenario.weather.outdoor_c,
     )

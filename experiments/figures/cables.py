@@ -24,11 +24,9 @@ def draw(runs: Runs) -> style.Drawing:
     figure, (panels, (curves,)) = runs.grid(runs.labels, 1.25, "worst phase\n[% of rating]", style.Block(1, 1, 1.7))
     for axes, (label, run) in zip(panels, runs, strict=True):
         percent, times = line_percent(run), edges_of(run)
-        worst = np.fmax.reduce(percent, axis=1)
         for row, colour in reversed(list(zip(shown, style.PHASE_COLOURS, strict=False))):
             style.steps(axes, times, percent[:, row], colour, linewidth=0.9)
-        style.limit_line(axes, 100.0, "100 %")
-        style.between(axes, times, 100.0, np.maximum(worst, 100.0), style.BAD, alpha=0.25)
+        style.above_rating(axes, times, np.fmax.reduce(percent, axis=1))
         over = minutes(runs.metric(label, "line_overload_min"))
         summary = f"peak {runs.metric(label, 'line_peak_percent'):.0f} % in {runs.place(label, 'line_peak_percent')}"
         style.panel_title(axes, label, f"{summary}, {over} over", runs.stopped(label))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, Normalize
-from matplotlib.image import AxesImage
 
 from cosim.contract import Float, Int
 from cosim.experiments.figures import style
@@ -13,7 +11,6 @@ from cosim.experiments.figures.runs import NothingToDrawError, Runs, edges_of
 from cosim.trajectory import Trajectory
 
 TARIFF_COLOURS = ("#009E73", "#F0E442", "#E69F00", "#D55E00", "#8B3A00")
-PLUGGED = "#E6E6E6"
 NET = "#555555"
 HOMES_SHOWN = 3
 BINDING_KW = 0.1
@@ -29,17 +26,17 @@ def draw_heatmap(runs: Runs) -> style.Drawing:
     height_in = float(np.clip(0.06 * len(rows), 1.2, 3.2))
     figure, (panels,) = runs.grid(runs.labels, height_in, f"{len(rows)} homes with a car", header_in=0.95)
     for axes, (label, run) in zip(panels, runs, strict=True):
-        image = _heat(axes, run, rows, top_kw)
+        times = edges_of(run)
+        extent = (times[0], times[-1], len(rows), 0.0)
+        image = style.charging(axes, extent, run.plugged[:, rows], run.ev_kw[:, rows], top_kw)
+        axes.set_yticks([])
         _tariff_strip(axes, run)
         delivered = f"{runs.metric(label, 'ev_delivered_kwh'):.0f} kWh delivered"
         style.panel_title(axes, label, delivered, runs.stopped(label), pad=11.0)
     panels[0].set_xlim(*runs.span)  # an image takes the scale to itself
-    beside = panels[min(len(panels), 2) - 1].get_position()
-    bar = figure.colorbar(image, cax=figure.add_axes((beside.x1 + 0.012, beside.y0, 0.009, beside.height)))
-    bar.set_label("charging [kW]")
-    bar.outline.set_visible(False)
+    style.charging_scale(figure, image, panels[min(len(panels), 2) - 1])
     prices = np.unique(reference.exogenous.tariff_eur_per_kwh)
-    keys = [style.area_key(PLUGGED, "plugged in, not charging")]
+    keys = [style.area_key(style.PLUGGED, "plugged in, not charging")]
     if len(prices) <= len(TARIFF_COLOURS):
         keys += [style.area_key(_price_colour(price, prices), f"tariff {price:.2f} EUR/kWh") for price in prices]
     return style.finish(figure, "Who charges when, against the tariff bands", style.CAPTIONS["charging"], keys)
@@ -52,19 +49,6 @@ def homes_with_cars(run: Trajectory) -> Int:
     first_min = np.array([sessions.arrival_min[sessions.customer == home].min() for home in homes])
     last_min = np.array([sessions.departure_min[sessions.customer == home].max() for home in homes])
     return np.asarray(homes[np.lexsort((last_min, first_min))], dtype=np.int64)
-
-
-def _heat(axes: Axes, run: Trajectory, rows: Int, top_kw: float) -> AxesImage:
-    times = edges_of(run)
-    extent = (times[0], times[-1], len(rows), 0.0)
-    plugged = np.ma.masked_less_equal(run.plugged[:, rows].T, 0.0)
-    axes.imshow(plugged, extent=extent, aspect="auto", interpolation="nearest", cmap=ListedColormap([PLUGGED]))
-    charging = np.ma.masked_less_equal(run.ev_kw[:, rows].T, 0.01)
-    norm = Normalize(0.0, top_kw)
-    image = axes.imshow(charging, extent=extent, aspect="auto", interpolation="nearest", cmap="viridis_r", norm=norm)
-    axes.set_yticks([])
-    axes.grid(visible=False)
-    return image
 
 
 def _tariff_strip(axes: Axes, run: Trajectory) -> None:
@@ -109,7 +93,7 @@ def draw_caps(runs: Runs) -> style.Drawing:
     style.clock_axis(panels[0], runs.span, most=5)
     idle = [label for label in runs.labels if label not in {name for name, _, _ in capped}]
     keys = [
-        style.area_key(PLUGGED, "plugged in"),
+        style.area_key(style.PLUGGED, "plugged in"),
         style.line_key(NET, "net draw at the meter"),
         style.line_key(style.USED, "charging"),
         style.line_key(style.BAD, "import cap, net"),
@@ -135,7 +119,7 @@ def _cap_panel(axes: Axes, run: Trajectory, home: int) -> None:
     times = edges_of(run)
     there = np.append(run.plugged[:, home] > 0, False)
     axes.fill_between(
-        times, 0, 1, where=there, step="post", color=PLUGGED, linewidth=0, transform=axes.get_xaxis_transform()
+        times, 0, 1, where=there, step="post", color=style.PLUGGED, linewidth=0, transform=axes.get_xaxis_transform()
     )
     style.steps(axes, times, run.net_kw[:, home], NET, linewidth=0.8)
     style.steps(axes, times, run.ev_kw[:, home], style.USED, linewidth=1.3)

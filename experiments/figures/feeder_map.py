@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.collections import Collection, LineCollection, PathCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -70,13 +70,8 @@ def draw(runs: Runs) -> style.Drawing:
     figure, panels = _maps(runs, buses)
     for axes, (label, run) in zip(panels, runs, strict=True):
         points = _map(axes, run, along[label], homes[label], view, scale)
-        count = f"{view.outside(homes[label]).sum()} of {len(homes[label])} homes {view.beyond}"
-        axes.text(1.0, -0.01, count, transform=axes.transAxes, ha="right", va="top", fontsize=8.5, color="#333333")
-        style.panel_title(axes, label, "", runs.stopped(label))
-    bar = figure.colorbar(points, cax=figure.add_axes((0.925, 0.14, 0.011, 0.6)))
-    bar.set_label(volts_label(feeder))
-    if low_v < view.limit_v < high_v:
-        bar.ax.axhline(view.limit_v, color="black", linewidth=1.2, linestyle="--")
+        _name(axes, runs, label, f"{view.outside(homes[label]).sum()} of {len(homes[label])} homes {view.beyond}")
+    _scale(figure, points, volts_label(feeder), view.limit_v if low_v < view.limit_v < high_v else None)
     return _described(figure, view, any(view.outside(of_run).any() for of_run in homes.values()))
 
 
@@ -175,18 +170,26 @@ def draw_loading(runs: Runs) -> style.Drawing:
         coloured.set_array(peak)
         axes.add_collection(coloured)
         _transformers(axes, feeder)
-        count = f"{over.sum()} of {len(lines)} lines above their rating"
-        axes.text(1.0, -0.01, count, transform=axes.transAxes, ha="right", va="top", fontsize=8.5, color="#333333")
-        style.panel_title(axes, label, "", runs.stopped(label))
-    bar = figure.colorbar(coloured, cax=figure.add_axes((0.925, 0.14, 0.011, 0.6)))
-    bar.set_label("peak of the worst phase [% of rating]")
-    bar.ax.axhline(100.0, color="black", linewidth=1.2, linestyle="--")
+        _name(axes, runs, label, f"{over.sum()} of {len(lines)} lines above their rating")
+    _scale(figure, coloured, "peak of the worst phase [% of rating]", 100.0)
     keys = [_key("transformer", "black", "white", marker="s", markersize=8)]
     keys.append(style.line_key("black", "line above its rating at some step", linewidth=6.5))
     most = max(peaks, key=lambda label: float(peaks[label].max()))
     title = f"Most loaded line: {runs.place(most, 'line_peak_percent')}, {peaks[most].max():.0f} % of its rating"
     title += f" under {most}" if len(runs) > 1 else ""
     return style.finish(figure, title, style.CAPTIONS["cable_map"], keys)
+
+
+def _name(axes: Axes, runs: Runs, label: str, count: str) -> None:
+    axes.text(1.0, -0.01, count, transform=axes.transAxes, ha="right", va="top", fontsize=8.5, color="#333333")
+    style.panel_title(axes, label, "", runs.stopped(label))
+
+
+def _scale(figure: Figure, coloured: Collection, label: str, limit: float | None) -> None:
+    bar = figure.colorbar(coloured, cax=figure.add_axes((0.925, 0.14, 0.011, 0.6)))
+    bar.set_label(label)
+    if limit is not None:
+        bar.ax.axhline(limit, color="black", linewidth=1.2, linestyle="--")
 
 
 def _maps(runs: Runs, buses: list[str]) -> tuple[Figure, list[Axes]]:

@@ -80,9 +80,7 @@ def _areas(axes: Axes, run: Trajectory, shown: list[str]) -> None:
     times = edges_of(run)
     for name, colour in zip(shown, style.RUN_COLOURS, strict=False):
         style.steps(axes, times, run.area_percent(name), colour, linewidth=0.9)
-    style.limit_line(axes, 100.0, "100 %")
-    worst = run.area_percent()
-    style.between(axes, times, 100.0, np.maximum(worst, 100.0), style.BAD, alpha=0.25)
+    style.above_rating(axes, times, run.area_percent())
 
 
 def _phases(axes: Axes, run: Trajectory, rated: bool) -> None:
@@ -91,12 +89,10 @@ def _phases(axes: Axes, run: Trajectory, rated: bool) -> None:
         style.steps(axes, times, values[:, phase], colour, linewidth=0.9)
     if not rated:
         return
-    style.limit_line(axes, 100.0, "100 %")
+    style.above_rating(axes, times, values.max(axis=1))
     head_percent = 100.0 * run.feeder.phase_limit_a / run.feeder.transformer_rating_a
     if head_percent < 99.0:
         style.limit_line(axes, head_percent, f"cable {head_percent:.0f} %")
-    worst = values.max(axis=1)
-    style.between(axes, times, 100.0, np.maximum(worst, 100.0), style.BAD, alpha=0.25)
 
 
 def _summary(runs: Runs, label: str) -> str:

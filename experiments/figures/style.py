@@ -18,7 +18,9 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
@@ -37,6 +39,7 @@ BAD = "#B00020"
 LIMIT = "#444444"
 REFERENCE = "#9A9A9A"
 USED, WITHHELD = "#0072B2", "#E69F00"
+PLUGGED = "#E6E6E6"
 
 CAPTIONS = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encoding="utf-8"))
 """By name of the figure, and of what is added for some runs."""
@@ -210,6 +213,31 @@ def broken_line(axes: Axes, segments: Sequence[Sequence[tuple[float, float]]], c
         gap = np.full((len(segments), 1, 2), np.nan)
         x, y = np.concatenate([np.array(segments), gap], axis=1).reshape(-1, 2).T
         axes.plot(x, y, color=colour, scalex=False, scaley=False, **look)
+
+
+def above_rating(axes: Axes, times: Float, worst_percent: Float) -> None:
+    """Draw the rating, and what of a loading is above it."""
+    limit_line(axes, 100.0, "100 %")
+    between(axes, times, 100.0, np.maximum(worst_percent, 100.0), BAD, alpha=0.25)
+
+
+def charging(
+    axes: Axes, extent: tuple[float, float, float, float], there: Float, power_kw: Float, top_kw: float
+) -> AxesImage:
+    """Draw powers as colours, and in grey where a car is there without charging; both of shape (step, row)."""
+    look: dict[str, Any] = {"extent": extent, "aspect": "auto", "interpolation": "nearest"}
+    axes.imshow(np.ma.masked_less_equal(there.T, 0.0), cmap=ListedColormap([PLUGGED]), **look)
+    axes.grid(visible=False)
+    shown, norm = np.ma.masked_less_equal(power_kw.T, 0.01), Normalize(0.0, top_kw)
+    return axes.imshow(shown, cmap="viridis_r", norm=norm, **look)
+
+
+def charging_scale(figure: Figure, image: AxesImage, beside: Axes) -> None:
+    """Put the scale of `charging` to the right of a panel."""
+    place = beside.get_position()
+    bar = figure.colorbar(image, cax=figure.add_axes((place.x1 + 0.012, place.y0, 0.009, place.height)))
+    bar.set_label("charging [kW]")
+    bar.outline.set_visible(False)
 
 
 def line_key(colour: str, label: str, **style: Any) -> Line2D:

@@ -59,40 +59,40 @@ def _setting(runs: Runs) -> str:
 def _reference(runs: Runs) -> str:
     label = runs.reference_label
     feeder = runs.reference.feeder
-    upper_v = limits_v(feeder)[0]
     who = "Without control" if label == "none" else f"Under {label}"
     parts = []
-    peak, over = runs.metric(label, "transformer_peak_percent"), runs.metric(label, "transformer_overload_min")
+
+    def passed(metric: str, words: str) -> str:
+        lasting_min = runs.metric(label, metric)
+        return f", {words} for {minutes(lasting_min)}" if lasting_min > 0 else ""
+
+    peak = runs.metric(label, "transformer_peak_percent")
     if math.isfinite(peak):
-        length = f", above its rating for {minutes(over)}" if over > 0 else ""
+        length = passed("transformer_overload_min", "above its rating")
         parts.append(f"the worst phase of the {machine(runs)} reaches {peak:.0f} % of its rating{length}")
     if runs.binding is not None and runs.binding.peak == "line_peak_percent":
-        peak, over = runs.metric(label, runs.binding.peak), runs.metric(label, runs.binding.over)
-        length = f", above its rating for {minutes(over)}" if over > 0 else ""
-        parts.append(f"{runs.binding.words} binds at {peak:.0f} %{length}")
-    low, high = (runs.metric(label, f"voltage_{end}_pu") for end in ("min", "max"))
-    if math.isfinite(high):
-        nominal_v, is_one_level = feeder.nominal_voltage_v, np.ptp(feeder.customer_nominal_v) == 0
-        seen = f"{low * nominal_v:.0f} to {high * nominal_v:.0f} V" if is_one_level else f"{low:.3f} to {high:.3f} pu"
-        long, limit = (
-            runs.metric(label, "overvoltage_min"),
-            f"{upper_v:.5g} V" if is_one_level else "their upper limits",
+        length = passed(runs.binding.over, "above its rating")
+        parts.append(f"{runs.binding.words} binds at {runs.metric(label, runs.binding.peak):.0f} %{length}")
+    seen, quickly = (_voltages(runs, label, ending) for ending in ("_pu", "_1min_pu"))
+    if seen:
+        limit = "their upper limits" if np.ptp(feeder.customer_nominal_v) else f"{limits_v(feeder)[0]:.5g} V"
+        hidden = f" ({quickly} in steps of 1 min)" if quickly else ""
+        above = passed("overvoltage_min", f"some above {limit}") + passed(
+            "undervoltage_min", "some below their lower limit"
         )
-        above = f", some above {limit} for {minutes(long)}" if long > 0 else ""
-        short = runs.metric(label, "undervoltage_min")
-        below = f", some below their lower limit for {minutes(short)}" if short > 0 else ""
-        parts.append(f"homes see {seen}{_minutes(runs, label, is_one_level)}{above}{below}")
+        parts.append(f"homes see {seen}{hidden}{above}")
     return f"{who}, {listed(parts)}." if parts else ""
 
 
-def _minutes(runs: Runs, label: str, is_one_level: bool) -> str:
-    """What steps hide of the voltages, where that is known and can be seen."""
-    low, high = (runs.metric(label, f"voltage_{end}_1min_pu") for end in ("min", "max"))
-    if not math.isfinite(low):
+def _voltages(runs: Runs, label: str, ending: str) -> str:
+    """Lowest and highest of all homes, in volts where all have one nominal voltage; empty where unknown."""
+    low, high = (runs.metric(label, f"voltage_{end}{ending}") for end in ("min", "max"))
+    feeder = runs.reference.feeder
+    if not math.isfinite(low) or not math.isfinite(high):
         return ""
-    nominal_v = runs.reference.feeder.nominal_voltage_v
-    seen = f"{low * nominal_v:.0f} to {high * nominal_v:.0f} V" if is_one_level else f"{low:.3f} to {high:.3f} pu"
-    return f" ({seen} in steps of 1 min)"
+    if np.ptp(feeder.customer_nominal_v) > 0:
+        return f"{low:.3f} to {high:.3f} pu"
+    return f"{low * feeder.nominal_voltage_v:.0f} to {high * feeder.nominal_voltage_v:.0f} V"
 
 
 _EXTREMES = {

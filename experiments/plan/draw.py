@@ -7,7 +7,6 @@ from datetime import datetime
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from cosim.contract import Float
@@ -15,7 +14,6 @@ from cosim.controllers.planner.plan import Planning
 from cosim.controllers.planner.stays import presence
 from cosim.experiments.figures import style
 
-THERE = "#E6E6E6"
 HEADER_IN = 0.75
 MOST_NAMED = 60
 """Up to so many vehicles are told apart; more are stacked by the hour of their arrival."""
@@ -38,24 +36,17 @@ def draw_heatmap(planning: Planning, start: datetime | None, label: str = "") ->
     there[step, vehicle] = 1.0
     times = _edges(planning, start)
     extent = (times[0], times[-1], len(requests) - 0.5, -0.5)
-    plugged = np.ma.masked_less_equal(there[:, order].T, 0.0)
-    axes.imshow(plugged, extent=extent, aspect="auto", interpolation="nearest", cmap=ListedColormap([THERE]))
-    charging = np.ma.masked_less_equal(best.power_kw[:, order].T, 0.01)
-    norm = Normalize(0.0, float(requests.power_max_kw.max()))
-    image = axes.imshow(charging, extent=extent, aspect="auto", interpolation="nearest", cmap="viridis_r", norm=norm)
-    axes.grid(visible=False)
+    top_kw = float(requests.power_max_kw.max())
+    image = style.charging(axes, extent, there[:, order], best.power_kw[:, order], top_kw)
     named = len(requests) <= MOST_NAMED // 2
     axes.set_ylabel("vehicle" if named else f"{len(requests)} vehicles")
     names = {k: requests.vehicle[vehicle] for k, vehicle in enumerate(order)} if named else {}
     axes.set_yticks(list(names), list(names.values()), fontsize=7)
     _time_axis(axes, planning, start)
-    place = axes.get_position()
-    bar = figure.colorbar(image, cax=figure.add_axes((place.x1 + 0.012, place.y0, 0.009, place.height)))
-    bar.set_label("charging [kW]")
-    bar.outline.set_visible(False)
+    style.charging_scale(figure, image, axes)
     title = "Who charges when" + (f" – {label}" if label else "")
     caption = "One row per vehicle, the first arrival on top. Colour: planned charging power; grey: plugged in."
-    return style.finish(figure, title, caption, [style.area_key(THERE, "there, not charging")])
+    return style.finish(figure, title, caption, [style.area_key(style.PLUGGED, "there, not charging")])
 
 
 def draw_stack(planning: Planning, start: datetime | None, label: str = "") -> style.Drawing:

@@ -172,7 +172,6 @@ def test_the_certificate_compares_with_the_proven_optimum(monkeypatch) -> None:
     assert case["instances"] == 2
     assert 0.0 <= case["share_optimal"] <= min(case["share_optimal_weighted_optimistic"], 1.0)
     assert case["mean_gap_percent"] >= 0.0
-    assert "2 instances" in benchmarks.certificate_text(case)
 
 
 def test_drivers_load_the_feeder_where_they_charge(tmp_path) -> None:

@@ -76,10 +76,14 @@ class Learns(Good):
 class Peeks(Good):
     """Finds the plant behind the loop, and reads tomorrow's paper."""
 
+    def __init__(self, feeder):
+        super().__init__(feeder)
+        self.feeder = feeder
+
     def decide(self, observation):
         if not hasattr(self, "plant"):
             plants = [found for found in gc.get_objects() if isinstance(found, Plant)]
-            self.plant = next(plant for plant in plants if plant.completed < STEPS)
+            self.plant = next(plant for plant in plants if plant.feeder is self.feeder and plant.completed < STEPS)
         return Setpoints(self.plant.day.demand_kw[min(observation.step + 6, STEPS - 1)], *[np.full(3, np.inf)] * 2)
 
 

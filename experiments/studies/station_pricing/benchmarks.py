@@ -84,15 +84,6 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return case
 
 
-def certificate_text(case: dict[str, Any]) -> str:
-    """One line about it."""
-    return (
-        f"Against the exact optimum on {case['instances']} instances: {100 * case['share_optimal']:.0f} % solved to "
-        f"optimality in both readings, mean gap {case['mean_gap_percent']:.3f} %, having evaluated "
-        f"{100 * case['evaluated_share']:.0f} % of all price vectors"
-    )
-
-
 def measure(rng: np.random.Generator, draws: int = DRAWS) -> list[dict[str, Any]]:
     """Solve the same lower levels in every way.
 

@@ -97,7 +97,7 @@ def vector_case(leader: Leader, prices: Float) -> Case | None:
     return case
 
 
-def exact_cases(leader: Leader) -> tuple[Cases, Prices, list[str]]:
+def exact_cases(leader: Leader) -> tuple[Cases, Prices]:
     """Best prices in every reading, with proof, and every price vector where there are few.
 
     Raises
@@ -127,21 +127,11 @@ def exact_cases(leader: Leader) -> tuple[Cases, Prices, list[str]]:
     }
     asked = {**chosen, **{prices_text(p): p for p in leader.price_vectors()}} if leader.count <= MOST_LISTED else chosen
     found = {name: one for name, prices in asked.items() if (one := vector_case(leader, prices)) is not None}
-    ends = ", ".join(
-        f"{name} {prices_text(prices)} ({found[name]['best_pessimistic']:.2f} to {found[name]['best_optimistic']:.2f} "
-        "EUR)" for name, prices in chosen.items()
-    )  # fmt: skip
-    lines = [
-        f"Best of {first.vectors} price vectors, proven: optimistic {case['best_optimistic']:.2f}, pessimistic "
-        f"{case['best_pessimistic']:.2f} EUR; by the slides' weights {case['weighted_optimistic']:.2f} and "
-        f"{case['weighted_pessimistic']:.2f} EUR",
-        f"Prices: {ends}",
-    ]
-    return {"best": case, **found}, chosen, lines
+    return {"best": case, **found}, chosen
 
 
-def evolved_case(evolved: Evolved, searcher: Leader, best: Case | None) -> tuple[Case, str]:
-    """Metrics of what the search found, against the proven best where that is known; and a line for the screen."""
+def evolved_case(evolved: Evolved, searcher: Leader, best: Case | None) -> Case:
+    """Metrics of what the search found, against the proven best where that is known."""
     answer = searcher.answer("weighted_optimistic", evolved.optimistic)
     case: Case = {
         "weighted_optimistic": evolved.optimistic_eur,
@@ -159,10 +149,7 @@ def evolved_case(evolved: Evolved, searcher: Leader, best: Case | None) -> tuple
     if best is not None:
         for name in ("weighted_optimistic", "weighted_pessimistic"):
             case[f"missing_{name}_eur"] = best[name] - case[name]
-    return case, (
-        f"Evolutionary algorithm: {case['weighted_optimistic']:.2f} and {case['weighted_pessimistic']:.2f} EUR after "
-        f"{evolved.generations} generations and {evolved.evaluated} of {searcher.count} price vectors"
-    )
+    return case
 
 
 def evolved_prices(evolved: Evolved) -> Prices:

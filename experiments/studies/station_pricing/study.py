@@ -9,7 +9,7 @@ import numpy as np
 
 from cosim.controllers.pricing import evolve, unservable_faults
 from cosim.experiments.figures.style import Drawing
-from cosim.experiments.studies.base import Cases, Progress, Study, from_template, timed
+from cosim.experiments.studies.base import Cases, Progress, Study, from_template, lines_of, timed
 from cosim.experiments.studies.station_pricing import benchmarks, day, figures, model
 from cosim.experiments.studies.station_pricing.config import PricingConfig
 from cosim.experiments.studies.station_pricing.data import read_data, stream
@@ -31,48 +31,49 @@ class StationPricing(Study[PricingConfig, PricingResult]):
         documents: dict[str, dict[str, Any]] = {}
         cases: Cases = {}
         chosen: model.Prices = {}
-        lines: list[str] = []
+        answer: list[str] = []
+        on_feeder: list[str] = []
         warnings = [] if leader.rules.lost_sales else [str(f) for f in unservable_faults(data.instance, data.name)]
         if model.provable(leader):
             progress("Pricing")
             with timed(timing, "exact_s"):
-                cases, chosen, lines = model.exact_cases(leader)
+                cases, chosen = model.exact_cases(leader)
         progress("Evolving prices")
         searcher = data.leader(config)  # one of its own, so that its time and its evaluations are its own
         with timed(timing, "evolution_s"):
             evolved = evolve(searcher, stream(config.seed, "search"),
                              population=config.population, generations=config.generations)  # fmt: skip
         if len(evolved.optimistic):
-            cases["evolutionary"], line = model.evolved_case(evolved, searcher, cases.get("best"))
-            chosen = chosen or model.evolved_prices(evolved)
-            lines.append(line)
-        else:
-            lines.append("Evolutionary algorithm: met no price vector that can be served")
-            if not chosen:
-                warnings.append(
-                    "no price vector that can be served was met in a search that proves nothing "
-                    f"({searcher.known_vectors} of {searcher.count} tried): raise capacities, allow lost sales, or "
-                    "search longer"
-                )
+            cases["evolutionary"] = model.evolved_case(evolved, searcher, cases.get("best"))
+        elif not chosen:
+            warnings.append(
+                "no price vector that can be served was met in a search that proves nothing "
+                f"({searcher.known_vectors} of {searcher.count} tried): raise capacities, allow lost sales, or "
+                "search longer"
+            )
+        best = chosen
+        chosen = chosen or model.evolved_prices(evolved)
         if config.certify:
             progress(f"Certifying {config.certify} instances")
             with timed(timing, "certify_s"):
                 rows = benchmarks.certify(config.certify, config.seed)
             cases["certify"] = benchmarks.summary(rows)
             documents["certify.json"] = {"rows": rows}
-            lines.append(benchmarks.certificate_text(cases["certify"]))
         if config.scaling:
             progress("Measuring formulations")
             with timed(timing, "scaling_s"):
                 rows = benchmarks.measure(stream(config.seed, "scaling"))
-            documents["scaling.json"] = {"rows": rows, "answer": benchmarks.answer(rows)}
-            lines += documents["scaling.json"]["answer"]
+            answer = benchmarks.answer(rows)
+            documents["scaling.json"] = {"rows": rows, "answer": answer}
         if config.feeder is not None:
             progress(f"Charging on {config.feeder}")
             with timed(timing, "loop_s"):
-                loops, said, refused = day.charge(config, data, leader, chosen)
-            cases, lines, warnings = cases | loops, lines + said, warnings + refused
+                loops, on_feeder, refused = day.charge(config, data, leader, chosen)
+            cases, warnings = cases | loops, warnings + refused
         facts = {"instance": {"name": data.name, **vars(data.instance)}, "rules": vars(data.rules)}
+        lines = lines_of(
+            self.name, cases=cases, chosen=best, prices_text=model.prices_text, answer=answer, on_feeder=on_feeder
+        )
         return PricingResult(
             cases=cases, lines=lines, warnings=warnings, documents=documents, timing={"processor_s": timing},
             facts=facts, config=config, leader=leader, evolved=evolved,
