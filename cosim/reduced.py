@@ -159,7 +159,9 @@ class ReducedNetwork:
 
     def _scale(self, source_pu: float | Float | None) -> Float:
         """Source voltage over the one of the network's no-load voltages, shape (candidate or 1, 1)."""
-        pu = np.atleast_1d(np.asarray(self._network_pu if source_pu is None else source_pu, dtype=float))
+        if source_pu is None or (isinstance(source_pu, float) and np.isnan(source_pu)):
+            return np.ones((1, 1))
+        pu = np.atleast_1d(np.asarray(source_pu, dtype=float))
         pu = np.where(np.isnan(pu), self._network_pu, pu)
         if len(self._sources) > 1 and (pu != self._network_pu).any():
             raise UnsupportedError(f"one source voltage cannot be set: sources at {', '.join(self._sources)}")
