@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cosim import controllers
-from cosim.contract import Controller, Exogenous, Feeder, Forecast, Predictor, Units
+from cosim.contract import Controller, Engine, Exogenous, Feeder, Forecast, Predictor, Units
 from cosim.contract.thermal import ThermalState
 from cosim.dss_files import hashes_of
 from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError, refuse
@@ -196,7 +196,7 @@ class Day(Place):
         spec: RunSpec,
         controller: Controller | None = None,
         *,
-        engine: str = "opendss",
+        engine: str | Engine = "opendss",
         progress: Callable[[int, int], None] | None = None,
     ) -> Run:
         """Run one of the scenario's own runs, in the world that is its own (who complies, what is foreseen)."""

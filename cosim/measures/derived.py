@@ -11,7 +11,7 @@ import numpy as np
 
 from cosim.contract import Branch
 from cosim.measures import voltage_quality
-from cosim.measures._arrays import Float, ratio
+from cosim.measures._arrays import Float
 from cosim.measures.energy import bills_eur
 from cosim.measures.unbalance import branch_neutral_a, neutral_current_a, vuf_percent
 from cosim.trajectory import Trajectory
