@@ -296,7 +296,7 @@ class OpenDssEngine:
             What the file itself runs along the steps; None where it has nothing of that kind.
         """
         if not self._feeder.network.injectors and self._feeder.taps != "controlled":
-            self._engine_v()[:] = self._sound_v  # the same day again has the same solutions, bit by bit
+            np.copyto(self._engine_v(), self._sound_v)  # the same day again has the same solutions, bit by bit
             return None
         if not self._is_new:
             self.close()
