@@ -403,10 +403,10 @@ class TerminalPu:
         self._neutrals = neutrals if (neutrals >= 0).any() else None
 
     def __call__(self, voltage: Complex) -> Float:
-        """Magnitudes at node voltages [V] of shape (node,), shape (terminal,) [pu]."""
-        across = voltage[self.nodes]
+        """Magnitudes at node voltages [V] of shape (..., node), shape (..., terminal) [pu]."""
+        across = voltage[..., self.nodes]
         if self._neutrals is not None:
-            across = across - np.where(self._neutrals >= 0, voltage[self._neutrals], 0.0)
+            across = across - np.where(self._neutrals >= 0, voltage[..., self._neutrals], 0.0)
         return np.asarray(np.abs(across) / self.nominal_v)
 
 

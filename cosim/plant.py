@@ -245,10 +245,10 @@ class Plant:
         voltages = self._node_v[steps[0] : steps[-1] + 1]
         fed = None if fed_kva[0] is None else np.array(fed_kva)
         mismatches_kva = self._served_power.mismatch_kva(voltages, np.array(port_kva), fed)
-        for k, voltage, mismatch_kva in zip(steps, voltages, mismatches_kva.tolist(), strict=True):
+        told = zip(steps, mismatches_kva.tolist(), self._flow.lowest(voltages), strict=True)
+        for k, mismatch_kva, (lowest_pu, where) in told:
             if not mismatch_kva <= SERVED_TOLERANCE_KVA:  # "not <=", so that nan is marked too
                 self._mark(k, f"power served differs from power requested by {mismatch_kva:.3f} kVA")
-            lowest_pu, where = self._flow.lowest(voltage)
             if lowest_pu < DEEP_UNDERVOLTAGE_PU:
                 self._notes.append((k, f"voltage below {DEEP_UNDERVOLTAGE_PU:.2f} pu: {lowest_pu:.3f} pu at {where}"))
 

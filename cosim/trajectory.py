@@ -360,10 +360,8 @@ def meter_voltage_v(feeder: Feeder, node_v: Complex) -> Float:
     ndarray of float, shape (step, customer)
         Phase-to-neutral voltage [V]; of several phases the one farthest from nominal.
     """
-    width = max((len(nodes) for nodes in feeder.customer_nodes), default=1)
-    padded = np.array([nodes + (nodes[0],) * (width - len(nodes)) for nodes in feeder.customer_nodes], dtype=int)
-    phase_v = node_v[:, padded.reshape(len(feeder.customers), width)]
-    neutral = np.array(feeder.customer_neutral, dtype=int)
+    nodes, neutral = feeder.meter_nodes
+    width, phase_v = nodes.shape[1], node_v[:, nodes]
     if (neutral >= 0).any():
         phase_v = phase_v - np.where(neutral >= 0, node_v[:, neutral], 0.0)[:, :, None]
     magnitude = np.abs(phase_v)
