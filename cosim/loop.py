@@ -16,7 +16,7 @@ from cosim.contract import (
     Feeder,
     Forecast,
     Setpoints,
-)
+)  # fmt: skip
 from cosim.errors import CosimError, RunStoppedError, TooLateError, reason
 from cosim.guard import guarded_decide, guarded_plan
 from cosim.households import Behaviour

@@ -264,12 +264,13 @@ def close_engine(engine: Engine) -> None:
 class Engines:
     """Power flows of one feeder, each made when first asked for: of runs that follow one another, week by week."""
 
-    def __init__(self, feeder: Feeder) -> None:
-        self.feeder = feeder
+    def __init__(self, feeder: Feeder, engine: str) -> None:
+        self.feeder, self._of_runs = feeder, engine
         self._made: dict[str, Engine] = {}
 
-    def __call__(self, name: str) -> Engine:
-        """Return the one of that name."""
+    def __call__(self, name: str | None = None) -> Engine:
+        """Return the one of that name; without one that of the runs."""
+        name = name or self._of_runs
         if name not in self._made:
             self._made[name] = make_engine(name, self.feeder)
         return self._made[name]

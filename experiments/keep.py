@@ -258,7 +258,7 @@ def cross_check(trajectory: Trajectory, engines: Engines | None = None) -> dict[
     is_truth = trajectory.engine == "opendss"
     other = "reduced" if is_truth else "opendss"
     if engines is None or engines.feeder is not trajectory.feeder:  # which has branches that moved
-        with Engines(trajectory.feeder) as own:
+        with Engines(trajectory.feeder, other) as own:
             return cross_check(trajectory, own)
     try:
         engine = engines(other)

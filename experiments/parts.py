@@ -88,10 +88,10 @@ def perform_parts(
     failed: list[RunStoppedError] = []
     parts: list[Part] = []
     count = whole.scenario.parts
-    with Engines(whole.feeder) as engines:
+    with Engines(whole.feeder, engine) as engines:
         for number in range(count):
             before = parts[-1] if parts else None
-            part, broken, stopped = _week(whole, number, before, item, folder, engine, engines, progress)
+            part, broken, stopped = _week(whole, number, before, item, folder, engines, progress)
             with going_on(item.name, broken):
                 if part is not None:
                     parts.append(part)
@@ -106,14 +106,7 @@ def perform_parts(
 
 
 def _week(
-    whole: LongDay,
-    number: int,
-    before: Part | None,
-    item: Run,
-    folder: Path,
-    engine: str,
-    engines: Engines,
-    progress: Progress,
+    whole: LongDay, number: int, before: Part | None, item: Run, folder: Path, engines: Engines, progress: Progress
 ) -> tuple[Part | None, list[RunStoppedError], bool]:
     """Run and keep one week: what remains of it, what went wrong, and whether the run ends with it.
 
@@ -125,7 +118,7 @@ def _week(
         progress(item.name, "weeks", number, whole.scenario.parts)
         week = whole.part(number)
         week = week if before is None else week.after(before.states, before.thermal)
-        run = week.run_spec(item, engine=engines(engine)).trajectory
+        run = week.run_spec(item, engine=engines()).trajectory
     stopped = bool(broken)
     if broken and isinstance(left := broken[0].trajectory, Trajectory) and left.steps:
         with going_on(item.name, broken):
