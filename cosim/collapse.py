@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -131,11 +131,11 @@ class PowerFlow:
             f"{CONSTANT_POWER_PU[1]} of {nominal_v:.0f} V, where the power asked for is not served"
         )
 
-    def lowest(self, voltage: Complex) -> tuple[float, str]:
-        """Lowest voltage of any customer, of its own nominal, and its node."""
-        pu = self._terminal_pu(voltage)
-        lowest = int(pu.argmin())
-        return float(pu[lowest]), self._name(lowest)
+    def lowest(self, voltages: Complex) -> Iterator[tuple[float, str]]:
+        """Lowest voltage of any customer, of its own nominal, and its node, for voltages of shape (step, node)."""
+        for pu in self._terminal_pu(voltages):
+            lowest = int(pu.argmin())
+            yield float(pu[lowest]), self._name(lowest)
 
     def carried(self, solve: Callable[[Float | float], Answer]) -> tuple[Answer, Float | float, PowerFlowError | None]:
         """Solve for all consumption or, where that has no solution, for the largest share of it that has one.

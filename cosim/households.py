@@ -104,6 +104,10 @@ class Households:
             self._asked_kw = wanted
             return
         self._listen(setpoints)
+        self._asked_at_once = self._at_once if setpoints.ev_at_once is None else self._at_once | setpoints.ev_at_once
+        if not wanted.any():  # no car, or none that is not full
+            self._asked_kw = wanted
+            return
         until = self.fleet.last_step(step) + 1  # where the cars that are here now have left
         cheaper = self._price[step + 1 : until] < self._price[step] - _SAME_PRICE
         asked = wanted
@@ -114,8 +118,7 @@ class Households:
             asked = (wanted - later_kw).clip(0.0)
         if self._paced.any():
             asked = np.where(self._paced, self._pace_kw(step), asked)
-        at_once = self._at_once if setpoints.ev_at_once is None else self._at_once | setpoints.ev_at_once
-        self._asked_kw, self._asked_at_once = np.where(at_once, wanted, asked), at_once
+        self._asked_kw = np.where(self._asked_at_once, wanted, asked)
 
     def asked_kw(self, surplus_kw: Float) -> Float:
         """Mean power that each home wants to charge with in the step that was begun, before its cap.

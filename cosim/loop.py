@@ -6,7 +6,17 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from cosim.contract import Artifact, BaseController, Controller, Decision, Exogenous, Feeder, Forecast, Setpoints
+from cosim.contract import (
+    Artifact,
+    BaseController,
+    Controller,
+    Decision,
+    Engine,
+    Exogenous,
+    Feeder,
+    Forecast,
+    Setpoints,
+)  # fmt: skip
 from cosim.errors import CosimError, RunStoppedError, TooLateError, reason
 from cosim.guard import guarded_decide, guarded_plan
 from cosim.households import Behaviour
@@ -21,7 +31,7 @@ def run(
     exogenous: Exogenous,
     controller: Controller,
     *,
-    engine: str = "opendss",
+    engine: str | Engine = "opendss",
     step_min: float = 5,
     control_min: float = 15,
     forecast: Forecast | None = None,
@@ -45,8 +55,8 @@ def run(
         What nobody controls; averaged to ``step_min``.
     controller : Controller
         The decision maker, called at every multiple of ``control_min`` (or at every step if it asks to be).
-    engine : str
-        ``opendss`` or ``reduced``.
+    engine : str or Engine
+        ``opendss`` or ``reduced``, or one that was made for this feeder.
     step_min, control_min : float
         Length of a step, and time between decisions; the second a multiple of the first [min].
     forecast : Forecast, optional
@@ -101,6 +111,8 @@ def run(
             _advance(stepper, controller, every, watch, decide_limit_s, progress)
     except BaseException as error:  # a bug anywhere must not cost the steps before it
         stop = error
+    finally:
+        stepper.close()
     try:  # of a run that was stopped too
         left = artifacts_of(controller)
     except BaseException as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from cosim.network import Branch, Complex, Float, Network, branch_losses_kw, terminal_currents
+from cosim.network import Branch, Complex, Float, Network, branch_losses_kw, losses_and_currents, terminal_currents
 
 _TRANSFORMERS = ("transformer", "autotrans", "gictransformer")
 
@@ -32,21 +33,22 @@ class Losses(NamedTuple):
     no_load: Float
 
 
-def losses_of(network: Network, node_v: Complex) -> Losses:
-    """Losses at node voltages [V] of shape (step, node)."""
+def losses_of(network: Network, node_v: Complex, watched: Sequence[Branch]) -> tuple[Losses, Complex]:
+    """Losses at node voltages [V] of shape (step, node), and `monitored_currents` of the watched branches [A]."""
     branches = network.branches
-    of_branch = branch_losses_kw(branches, node_v)
+    of_branch, current_a = losses_and_currents(branches, node_v, watched)
     is_line, is_transformer = (
         np.array([branch.kind in kinds for branch in branches], dtype=bool) for kinds in (("line",), _TRANSFORMERS)
     )
     cores = [replace(one, admittance_s=one.no_load_s, later=()) for one in branches if one.no_load_s is not None]
-    return Losses(
+    losses = Losses(
         total=of_branch.sum(axis=1),
         lines=of_branch[:, is_line].sum(axis=1),
         transformers=of_branch[:, is_transformer].sum(axis=1),
         others=of_branch[:, ~is_line & ~is_transformer].sum(axis=1),
         no_load=branch_losses_kw(cores, node_v).sum(axis=1),
     )
+    return losses, current_a
 
 
 def entering_kva(branch: Branch, current_a: Complex, node_v: Complex, terminals: np.ndarray) -> Complex:

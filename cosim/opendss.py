@@ -283,7 +283,7 @@ class OpenDssEngine:
         self.context.Text.Command("clear")
 
     def start(self, start: datetime, step_min: float) -> OwnElements | None:
-        """Return to what the file says, at the beginning of a day.
+        """Return to what the file says, at the beginning of a day, and to its voltages without load.
 
         Parameters
         ----------
@@ -298,8 +298,10 @@ class OpenDssEngine:
             What the file itself runs along the steps; None where it has nothing of that kind.
         """
         if not self._feeder.network.injectors and self._feeder.taps != "controlled":
+            np.copyto(self._engine_v(), self._sound_v)  # the same day again has the same solutions, bit by bit
             return None
         if not self._is_new:
+            self.close()
             self._open()  # taps, storage and what controls remember
         self._is_new = False
         return OwnElements(self.context, self._feeder, start, step_min)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Solved = TypeVar("Solved")
 
+_CHECKED_AT_ONCE = 64  # steps: the check of one takes as long as its power flow by the reduced network
 _CONTROL_ITERATIONS = 15  # OpenDSS's own number
 _NAMED_READINGS = ("ev_kw", "soc_kwh", "pv_kw", "pv_kvar")  # fields of a trajectory; other readings are its channels
 _LIMITS = ("import_cap_kw", "ev_limit_kw", "pv_limit_kw")
@@ -76,6 +77,7 @@ class Plant:
         self._degraded = np.zeros(exogenous.steps, dtype=bool)
         self._planned_kva = np.full(exogenous.steps, np.nan)
         self._notes: list[tuple[int, str]] = []
+        self._unchecked: list[tuple[int, Complex, Complex | None]] = []
         self._collapses: list[Collapse] = []
         self._sheds = on_collapse == "shed"
         self._decisions: list[tuple[int, Decision]] = []
@@ -170,7 +172,6 @@ class Plant:
         if answer.apart_kw:
             apart = f"{answer.apart_kw:.2f} kW apart after {CURVE_ITERATIONS} power flows"
             self._mark(k, f"local curves did not settle: {apart}")
-        self._check(k, answer.voltage, port_kva)
         record["demand_kw"][k], record["demand_kvar"][k] = demand_kw, demand_kvar
         record["net_kw"][k], record["net_kvar"][k] = net_kw, net_kvar
         for name in _LIMITS:
@@ -179,7 +180,10 @@ class Plant:
             record[name][k] = setpoints.channels.get(name, channel.free)
         self._planned_kva[k] = setpoints.planned_kva
         self._node_v[k] = answer.voltage  # copied: the engine overwrites its buffer at the next solve
+        self._unchecked.append((k, port_kva, self._fed_kva))
         self.completed = k + 1
+        if len(self._unchecked) == _CHECKED_AT_ONCE:
+            self._check()
 
     def observe(self) -> Observation:
         """What the meters report at the start of the step to come: means of the last completed step."""
@@ -193,6 +197,7 @@ class Plant:
 
     def trajectory(self, label: str, control_min: float, **outcome: Any) -> Trajectory:
         """Everything that happened so far; shorter than the day where the run was stopped."""
+        self._check()
         n, day, share = self.completed, self.day, self.fleet.stays.share
         records: dict[str, Any] = {name: values[:n] for name, values in self._record.items()}
         named = {field.name for field in fields(Trajectory)}
@@ -207,7 +212,7 @@ class Plant:
             plugged=share[:n],
             node_v=self._node_v[:n],
             degraded=self._degraded[:n],
-            notes=tuple(self._notes),
+            notes=tuple(sorted(self._notes, key=lambda note: note[0])),
             collapses=tuple(self._collapses),
             decisions=tuple(self._decisions),
             planned_kva=self._planned_kva[:n],
@@ -236,14 +241,21 @@ class Plant:
             raise PowerFlowError(f"{error}; {collapse} would have one") from error
         self._mark(k, f"collapse: {collapse}")
 
-    def _check(self, k: int, voltage: Complex, port_kva: Complex) -> None:
-        """Mark a step whose voltages do not serve the powers asked for, and tell of one where they are very low."""
-        mismatch_kva = self._served_power.mismatch_kva(voltage, port_kva, self._fed_kva)
-        if not mismatch_kva <= SERVED_TOLERANCE_KVA:  # "not <=", so that nan is marked too
-            self._mark(k, f"power served differs from power requested by {mismatch_kva:.3f} kVA")
-        lowest_pu, where = self._flow.lowest(voltage)
-        if lowest_pu < DEEP_UNDERVOLTAGE_PU:
-            self._notes.append((k, f"voltage below {DEEP_UNDERVOLTAGE_PU:.2f} pu: {lowest_pu:.3f} pu at {where}"))
+    def _check(self) -> None:
+        """Mark steps whose voltages do not serve the powers asked for, and tell of those where they are very low."""
+        if not self._unchecked:
+            return
+        steps, port_kva, fed_kva = zip(*self._unchecked, strict=True)
+        self._unchecked.clear()
+        voltages = self._node_v[steps[0] : steps[-1] + 1]
+        fed = None if fed_kva[0] is None else np.array(fed_kva)
+        mismatches_kva = self._served_power.mismatch_kva(voltages, np.array(port_kva), fed)
+        told = zip(steps, mismatches_kva.tolist(), self._flow.lowest(voltages), strict=True)
+        for k, mismatch_kva, (lowest_pu, where) in told:
+            if not mismatch_kva <= SERVED_TOLERANCE_KVA:  # "not <=", so that nan is marked too
+                self._mark(k, f"power served differs from power requested by {mismatch_kva:.3f} kVA")
+            if lowest_pu < DEEP_UNDERVOLTAGE_PU:
+                self._notes.append((k, f"voltage below {DEEP_UNDERVOLTAGE_PU:.2f} pu: {lowest_pu:.3f} pu at {where}"))
 
     def _with_own(self, k: int, solve: Callable[[], Solved]) -> Solved:
         """Solve a step with what the file itself runs: its sources at their time, and its controls until none acts."""
@@ -266,6 +278,7 @@ class Plant:
 
     def _take(self, network: Network) -> None:
         """Watch and check by these admittances."""
+        self._check()  # what was solved before by the admittances of then
         feeder, self._network = self.feeder, network
         self._served_power = ServedPower(network, feeder.load_ports)
         self._watched = tuple(network.branch(name) for name in self._watched_names)

@@ -160,7 +160,9 @@ class ReducedNetwork:
 
     def _scale(self, source_pu: float | Float | None) -> Float:
         """Source voltage over the one of the network's no-load voltages, shape (candidate or 1, 1)."""
-        pu = np.atleast_1d(np.asarray(self._network_pu if source_pu is None else source_pu, dtype=float))
+        if source_pu is None or (isinstance(source_pu, float) and np.isnan(source_pu)):
+            return np.ones((1, 1))
+        pu = np.atleast_1d(np.asarray(source_pu, dtype=float))
         pu = np.where(np.isnan(pu), self._network_pu, pu)
         if len(self._sources) > 1 and (pu != self._network_pu).any():
             raise UnsupportedError(f"one source voltage cannot be set: sources at {', '.join(self._sources)}")
@@ -174,6 +176,8 @@ class ReducedNetwork:
             raise ValueError(
                 f"p_kw and q_kvar must be (candidate, {self._customers}), not {p_kw.shape} and {q_kvar.shape}"
             )
+        if len(p_kw) == 1:
+            return self._solve_one(p_kw[0], q_kvar[0], scale)
         power_va = np.empty((len(p_kw), len(self.port_customer)), dtype=complex)
         np.multiply(p_kw[:, self.port_customer], self._va_per_kw, out=power_va.real)
         np.multiply(q_kvar[:, self.port_customer], self._va_per_kw, out=power_va.imag)
@@ -191,6 +195,19 @@ class ReducedNetwork:
             # conj(S / V), in place: a batch of thousands is bound by memory traffic
             port_a = np.divide(power_va, port_v, out=power_va)
         return port_v, np.conjugate(port_a, out=port_a)
+
+    def _solve_one(self, p_kw: Float, q_kvar: Float, scale: Float) -> tuple[Complex, Complex]:
+        """Solve a single candidate, without the bookkeeping of a batch: steps of a run are solved one by one."""
+        power_va = np.empty(len(self.port_customer), dtype=complex)
+        np.multiply(p_kw[self.port_customer], self._va_per_kw, out=power_va.real)
+        np.multiply(q_kvar[self.port_customer], self._va_per_kw, out=power_va.imag)
+        low, high = VOLTAGE_BAND_PU
+        with np.errstate(all="ignore"):
+            port_v, settled = self._settle_one(power_va, self._no_load_v * scale[0], 0)
+            magnitude_pu = np.abs(port_v[0]) / self._nominal_v
+            if not (settled[0] and magnitude_pu.min(initial=low) >= low and magnitude_pu.max(initial=high) <= high):
+                port_v[:] = complex(np.nan, np.nan)
+            return port_v, (power_va / port_v).conj()
 
     def _settle(self, power_va: Complex, no_load_v: Complex, done: int = 0) -> tuple[Complex, NDArray[np.bool_]]:
         """Iterate until every candidate stands still; those that lag behind go on alone."""
@@ -222,7 +239,6 @@ class ReducedNetwork:
         return voltage, still
 
     def _settle_one(self, power_va: Complex, no_load_v: Complex, done: int) -> tuple[Complex, NDArray[np.bool_]]:
-        """Settle a single candidate, without the bookkeeping of a batch: steps of a run are solved one by one."""
         voltage, impedance = no_load_v, self._impedance
         close_v = self._close_v
         for _ in range(done, FIXED_POINT_ITERATIONS):

@@ -85,8 +85,8 @@ class Stepper:
         A day as ``cosim.load`` gives it, or a feeder, and then ``exogenous`` too.
     exogenous : Exogenous, optional
         What nobody controls; averaged to ``step_min``.
-    engine : str
-        ``opendss`` or ``reduced``.
+    engine : str or Engine
+        ``opendss`` or ``reduced``, or one that was made for this feeder.
     step_min : float, optional
         Length of a step [min]; that of the world, of a feeder and own arrays 5.
     forecast : Forecast, optional
@@ -110,7 +110,7 @@ class Stepper:
         world: Feeder | World,
         exogenous: Exogenous | None = None,
         *,
-        engine: str = "opendss",
+        engine: str | Engine = "opendss",
         step_min: float | None = None,
         forecast: Forecast | None = None,
         behaviour: Behaviour | None = None,
@@ -123,7 +123,7 @@ class Stepper:
             if exogenous is None:
                 raise TypeError("a feeder needs a day: give exogenous too, or a day as cosim.load makes it")
             world = _Given(world, exogenous, Forecast("oracle", exogenous), Behaviour())
-        self._world, self._engine_name, self._given = world, engine, (forecast, behaviour)
+        self._world, self._wanted, self._given = world, engine, (forecast, behaviour)
         self._on_collapse, self._meter_spec = on_collapse, meters
         self._meters: Meters | None = None
         self._plant: Plant | None = None
@@ -136,8 +136,7 @@ class Stepper:
         Parameters
         ----------
         seed : int, optional
-            Draw homes, cars and clouds anew from it; without one, the same day again (in OpenDSS to its
-            tolerance, since it starts from the voltages that it has).
+            Draw homes, cars and clouds anew from it; without one, the same day again.
 
         Raises
         ------
@@ -221,11 +220,17 @@ class Stepper:
         """Whether the last step is over; ValueError before ``reset``."""
         return self.plant.completed == self.steps
 
+    def close(self) -> None:
+        """Let go of the power flow, unless it was given: OpenDSS holds what it took until the process ends."""
+        if hasattr(self, "_engine") and self._engine is not self._wanted:
+            close_engine(self._engine)
+
     def _take(self, world: World) -> None:
         forecast, behaviour = self._given
         told = forecast or world.forecast
         if getattr(self, "feeder", None) is not world.feeder:
-            self._engine = make_engine(self._engine_name, world.feeder)
+            self.close()
+            self._engine = make_engine(self._wanted, world.feeder) if isinstance(self._wanted, str) else self._wanted
         self.feeder = world.feeder
         self.exogenous = self._on_steps(world.exogenous)
         self.forecast = Forecast(
@@ -248,3 +253,31 @@ def make_engine(name: str, feeder: Feeder) -> Engine:
     module, attribute = ENGINES[name].split(":")
     engine: Engine = getattr(import_module(module), attribute)(feeder)
     return engine
+
+
+def close_engine(engine: Engine) -> None:
+    """Let go of what an engine holds; it solves nothing any more."""
+    if close := getattr(engine, "close", None):
+        close()
+
+
+class Engines:
+    """Power flows of one feeder, each made when first asked for: of runs that follow one another, week by week."""
+
+    def __init__(self, feeder: Feeder, engine: str) -> None:
+        self.feeder, self._of_runs = feeder, engine
+        self._made: dict[str, Engine] = {}
+
+    def __call__(self, name: str | None = None) -> Engine:
+        """Return the one of that name; without one that of the runs."""
+        name = name or self._of_runs
+        if name not in self._made:
+            self._made[name] = make_engine(name, self.feeder)
+        return self._made[name]
+
+    def __enter__(self) -> Engines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for engine in self._made.values():
+            close_engine(engine)

@@ -240,20 +240,24 @@ class Trajectory:
         """Lines that have a rating."""
         return tuple(line for line in self.feeder.network.lines if np.isfinite(line.rating_a))
 
-    @cached_property
+    @property
     def line_current_a(self) -> Complex:
         """Phase currents of the rated lines towards the customers, shape (step, line, 3) [A]."""
-        return monitored_currents(self.rated_lines, self.node_v)
+        return self._losses_and_lines[1]
 
     @cached_property
     def monitored_current_a(self) -> Complex:
         """Phase currents of the watched branches, shape (step, branch, 3) [A]."""
         return monitored_currents(self.feeder.monitored_branches, self.node_v)
 
-    @cached_property
+    @property
     def losses(self) -> Losses:
         """Losses by what loses them, from the elements' own currents."""
-        return losses_of(self.feeder.network, self.node_v)
+        return self._losses_and_lines[0]
+
+    @cached_property
+    def _losses_and_lines(self) -> tuple[Losses, Complex]:
+        return losses_of(self.feeder.network, self.node_v, self.rated_lines)
 
     @property
     def losses_kw(self) -> Float:
@@ -356,10 +360,8 @@ def meter_voltage_v(feeder: Feeder, node_v: Complex) -> Float:
     ndarray of float, shape (step, customer)
         Phase-to-neutral voltage [V]; of several phases the one farthest from nominal.
     """
-    width = max((len(nodes) for nodes in feeder.customer_nodes), default=1)
-    padded = np.array([nodes + (nodes[0],) * (width - len(nodes)) for nodes in feeder.customer_nodes], dtype=int)
-    phase_v = node_v[:, padded.reshape(len(feeder.customers), width)]
-    neutral = np.array(feeder.customer_neutral, dtype=int)
+    nodes, neutral = feeder.meter_nodes
+    width, phase_v = nodes.shape[1], node_v[:, nodes]
     if (neutral >= 0).any():
         phase_v = phase_v - np.where(neutral >= 0, node_v[:, neutral], 0.0)[:, :, None]
     magnitude = np.abs(phase_v)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cosim import controllers
-from cosim.contract import Controller, Exogenous, Forecast, Units
+from cosim.contract import Controller, Engine, Exogenous, Forecast, Units
 from cosim.contract.thermal import ThermalState
 from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError, refuse
 from cosim.experiments.labels import LABEL_REMEDY, label_problem
@@ -109,7 +109,7 @@ class Day(Place):
         spec: RunSpec,
         controller: Controller | None = None,
         *,
-        engine: str = "opendss",
+        engine: str | Engine = "opendss",
         progress: Callable[[int, int], None] | None = None,
     ) -> Run:
         """Run one of the scenario's own runs, in the world that is its own (who complies, what is foreseen)."""

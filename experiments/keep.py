@@ -19,7 +19,7 @@ from cosim.measures import worst_moments
 from cosim.measures.areas import by_area
 from cosim.measures.own import measure_own
 from cosim.record import write_trajectory
-from cosim.stepper import make_engine
+from cosim.stepper import Engines
 
 if TYPE_CHECKING:
     from cosim.experiments.day import Day
@@ -30,8 +30,12 @@ Progress = Callable[[str, str, int, int], None]
 Item = TypeVar("Item")
 
 INTERRUPTED = 130
-LEFT_OUT_OF_PARTS = ("nodes",)
-"""Tables that runs of more than 31 days do not keep: two thirds of the size."""
+LEFT_OUT_OF_PARTS = {
+    "trajectories/*/nodes": "voltages of all nodes would be two thirds of the size; those at homes are in customers",
+    "unbalance": "who causes it is told of a week: run that week as a scenario of its own",
+    "caps": "best responses to caps are told of a week: run that week as a scenario of its own",
+}
+"""What runs of more than 31 days do not keep, and why."""
 _CROSS_CHECKED_STEPS = 24
 
 
@@ -104,10 +108,11 @@ def durations(run: Timed) -> dict[str, float]:
 
 
 class PartPlace(NamedTuple):
-    """Which part of a run this is, and its first step in the whole."""
+    """Which part of a run this is, its first step in the whole, and the power flows of all parts."""
 
     number: int
     first_step: int
+    engines: Engines
 
 
 def nobody(_label: str, _phase: str, _done: int, _total: int) -> None:
@@ -166,7 +171,7 @@ def keep_run(
             write_trajectory(trajectory, place)
         else:
             name = f"part-{part.number:03d}"
-            write_trajectory(trajectory, place, part=name, first_step=part.first_step, without=LEFT_OUT_OF_PARTS)
+            write_trajectory(trajectory, place, part=name, first_step=part.first_step, without=("nodes",))
 
     def measure() -> None:
         result.metrics.clear()
@@ -183,7 +188,7 @@ def keep_run(
 
     def check() -> None:
         if trajectory.engine != "opendss" or trajectory.collapses:
-            result.crosscheck.update(cross_check(trajectory))
+            result.crosscheck.update(cross_check(trajectory, None if part is None else part.engines))
 
     def prove() -> None:
         write_proof(folder / "caps" / label, trajectory, day)
@@ -227,7 +232,7 @@ def write_proof(folder: Path, trajectory: Trajectory, composition: Day) -> None:
             write_caps(folder, problem, result, households=names, deviations=deviations, record=record)
 
 
-def cross_check(trajectory: Trajectory) -> dict[str, float]:
+def cross_check(trajectory: Trajectory, engines: Engines | None = None) -> dict[str, float]:
     """Replay sampled steps of a run in the other engine: the same voltages, and none where there was no solution.
 
     Parameters
@@ -235,6 +240,8 @@ def cross_check(trajectory: Trajectory) -> dict[str, float]:
     trajectory : Trajectory
         A run on another engine than OpenDSS, of which all node voltages are compared; or one on OpenDSS, of whose steps
         without power flow the reduced network is asked.
+    engines : Engines, optional
+        Of the same feeder; without, one is made.
 
     Returns
     -------
@@ -250,15 +257,14 @@ def cross_check(trajectory: Trajectory) -> dict[str, float]:
     """
     is_truth = trajectory.engine == "opendss"
     other = "reduced" if is_truth else "opendss"
+    if engines is None or engines.feeder is not trajectory.feeder:  # which has branches that moved
+        with Engines(trajectory.feeder, other) as own:
+            return cross_check(trajectory, own)
     try:
-        engine = make_engine(other, trajectory.feeder)
+        engine = engines(other)
     except UnsupportedError:
         return {}
-    try:
-        return _compared(trajectory, PowerFlow(trajectory.feeder, engine), other)
-    finally:
-        if close := getattr(engine, "close", None):  # what the library holds of OpenDSS
-            close()
+    return _compared(trajectory, PowerFlow(trajectory.feeder, engine), other)
 
 
 def _compared(trajectory: Trajectory, flow: PowerFlow, other: str) -> dict[str, float]:

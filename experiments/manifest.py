@@ -10,6 +10,7 @@ from cosim import Trajectory, controllers, feeders, plugins
 from cosim.controllers import registry
 from cosim.errors import RunStoppedError
 from cosim.experiments.files import origin
+from cosim.experiments.keep import LEFT_OUT_OF_PARTS
 from cosim.experiments.scenario import Scenario
 from cosim.measures import own as own_measures
 
@@ -50,6 +51,7 @@ def make_manifest(
     ``reproducible`` promises the same bytes of trajectories and metrics on the same build: ``versions``, ``platform``,
     ``cpu`` and ``blas``. On any other, each run's ``elsewhere`` says how far figures may be apart. ``one_minute`` says
     what the steps of each run hide (`cosim.measures.minute_extremes`), where profiles and feeder allow to say that.
+    ``left_out`` names what a run of this length does not write, and why.
     """
     labels = [run.name for run in composition.scenario.runs]
     complete = stopped is None and all(label in runs and runs[label].complete for label in labels)
@@ -65,6 +67,7 @@ def make_manifest(
         "runs": {label: _of_run(label, runs.get(label), failures.get(label), composition) for label in ended},
         "engine_crosscheck": dict(crosscheck),
         "one_minute": dict(one_minute),
+        "left_out": LEFT_OUT_OF_PARTS if composition.scenario.parts > 1 else {},
         "warnings": list(composition.warnings),
         "plugins": _plugins(composition.scenario),
         **origin(_PACKAGES),

@@ -24,6 +24,7 @@ from cosim.experiments.tables import write_csv
 from cosim.measures.areas import thermal_end
 from cosim.measures.balance import judged
 from cosim.measures.scoreboard import compliant_customers, served_by_customer_kwh, shares_of_service
+from cosim.stepper import Engines
 
 _AGEING = "transformer_ageing_h"
 _COMPLIANCE = ("voltage_compliant_customers_percent", "en50160_compliant_customers_percent")
@@ -87,24 +88,25 @@ def perform_parts(
     failed: list[RunStoppedError] = []
     parts: list[Part] = []
     count = whole.scenario.parts
-    for number in range(count):
-        before = parts[-1] if parts else None
-        part, broken, stopped = _week(whole, number, before, item, folder, engine, progress)
-        with going_on(item.name, broken):
-            if part is not None:
-                parts.append(part)
-                rows = pd.DataFrame([one.row for one in parts])
-                write_csv(rows, folder / "trajectories" / item.name / FILE_NAME)
-        failed += [_of_part(number, one) for one in broken]
-        if stopped or part is None:
-            break
+    with Engines(whole.feeder, engine) as engines:
+        for number in range(count):
+            before = parts[-1] if parts else None
+            part, broken, stopped = _week(whole, number, before, item, folder, engines, progress)
+            with going_on(item.name, broken):
+                if part is not None:
+                    parts.append(part)
+                    rows = pd.DataFrame([one.row for one in parts])
+                    write_csv(rows, folder / "trajectories" / item.name / FILE_NAME)
+            failed += [_of_part(number, one) for one in broken]
+            if stopped or part is None:
+                break
     with going_on(item.name, failed):
         progress(item.name, "done", 1, 1)
     return (_joined(parts, count) if parts else None), failed
 
 
 def _week(
-    whole: LongDay, number: int, before: Part | None, item: Run, folder: Path, engine: str, progress: Progress
+    whole: LongDay, number: int, before: Part | None, item: Run, folder: Path, engines: Engines, progress: Progress
 ) -> tuple[Part | None, list[RunStoppedError], bool]:
     """Run and keep one week: what remains of it, what went wrong, and whether the run ends with it.
 
@@ -116,7 +118,7 @@ def _week(
         progress(item.name, "weeks", number, whole.scenario.parts)
         week = whole.part(number)
         week = week if before is None else week.after(before.states, before.thermal)
-        run = week.run_spec(item, engine=engine).trajectory
+        run = week.run_spec(item, engine=engines()).trajectory
     stopped = bool(broken)
     if broken and isinstance(left := broken[0].trajectory, Trajectory) and left.steps:
         with going_on(item.name, broken):
@@ -124,7 +126,7 @@ def _week(
     if run is None:
         return None, broken, True
     before_min = (week.scenario.start - whole.scenario.start) / timedelta(minutes=1)
-    place = PartPlace(number, round(before_min / run.step_min))
+    place = PartPlace(number, round(before_min / run.step_min), engines)
     result, more = keep_run(run, week, folder, part=place)
     part = None
     with going_on(item.name, more):

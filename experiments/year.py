@@ -44,13 +44,18 @@ def write_year(results: Results, manifest: Mapping[str, Any], *, figures: bool) 
     longest = max(run.trajectory.steps for run in runs.values())
     span = span_words(scenario.start, scenario.step_min, longest)
     title = [f"{drawing.title}." for drawing in drawn]
+    left_out = "; ".join(f"{name} ({why})" for name, why in manifest["left_out"].items())
     render(
         results,
         manifest,
         drawn,
         _groups(results),
         facts=list(facts(day.feeder, span, scenario.step_min, scenario.control_min, manifest)),
-        summary=[*title, f"It was run week by week: every measure of every week is in {FILE_NAME}."],
+        summary=[
+            *title,
+            f"It was run week by week: every measure of every week is in {FILE_NAME}.",
+            f"Left out of so long a run are {left_out}.",
+        ],
         stopped={label: f"in week {len(run.parts)}" for label, run in runs.items() if not run.is_whole},
         promises=(),
         releases=(),

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from cosim.errors import PowerFlowError
-from cosim.network import Complex, Float, Int, Network
+from cosim.network import Complex, Float, Int, Network, times_voltages
 
 _AT_ONCE = 64
 """Rows of limits solved together: enough for the library's own blocks, little beside the network."""
@@ -131,7 +131,7 @@ class LimitCurrents:
         """Current over rated current of the most loaded conductor of every limit, shape (step, limit) [%]."""
         if not len(self._first):
             return np.empty((len(voltages_v), 0))
-        current = self._rows @ voltages_v.T
+        current = times_voltages(self._rows, voltages_v).T
         for row, step, nodes, admittance_s in self._later:
             current[row, step:] = voltages_v[step:, nodes] @ admittance_s
         loading = 100.0 * np.abs(current) / self._rating_a[:, None]

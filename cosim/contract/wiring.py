@@ -151,6 +151,13 @@ class Wiring(FrozenArrays):
         return customer, node, np.array(self.customer_neutral, dtype=np.int64)[customer]
 
     @cached_property
+    def meter_nodes(self) -> tuple[Int, Int]:
+        """Nodes of every customer's phases, shape (customer, most phases), the first repeated; neutral's, -1: earth."""
+        width = max((len(nodes) for nodes in self.customer_nodes), default=1)
+        padded = [nodes + (nodes[0],) * (width - len(nodes)) for nodes in self.customer_nodes]
+        return np.array(padded, dtype=int).reshape(len(padded), width), np.array(self.customer_neutral, dtype=int)
+
+    @cached_property
     def node_phase(self) -> Int:
         """Phase of every node as traced from the source: 1, 2, 3, 4 for a neutral; 0 where it is not known."""
         numbers = [name.rpartition(".")[2] for name in self.network.node_names]

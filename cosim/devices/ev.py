@@ -87,13 +87,25 @@ class EvFleet:
         # one more at the end, as below
         self._last_step = np.append(np.ceil(self.sessions.departure_min / self.step_min).astype(np.int64), -1)
         self.minimum_kw = feeder.charger_min_kw
-        self.left_kwh = self.sessions.energy_need_kwh.copy()
-        self.soc_kwh = self.sessions.soc_arrival_kwh.copy()
         # One more at the end, so that session -1 reads "no car" without a branch.
+        self._left_kwh, self._soc_kwh, self._battery_kwh = (
+            np.append(of, 0.0)
+            for of in (self.sessions.energy_need_kwh, self.sessions.soc_arrival_kwh, self.sessions.battery_kwh)
+        )
         self.charger_kw = np.append(self.sessions.charger_kw, 0.0)[self.stays.session]
         self.least_kw = np.minimum(self.minimum_kw, self.charger_kw)
         self.efficiency = np.append(self.sessions.efficiency, 1.0)[self.stays.session]
         self.room_kw = self.charger_kw * self.stays.share
+
+    @property
+    def left_kwh(self) -> Float:
+        """What each driver still wants, shape (session,)."""
+        return self._left_kwh[:-1]
+
+    @property
+    def soc_kwh(self) -> Float:
+        """Content of each battery, shape (session,)."""
+        return self._soc_kwh[:-1]
 
     @property
     def unservable_kwh(self) -> Float:
@@ -112,9 +124,9 @@ class EvFleet:
     def wanted_kw(self, step: int) -> Float:
         """Mean power that would meet the rest of each need within this step, as far as the battery holds it."""
         session = self.stays.session[step]
-        fits_kwh = np.minimum(self.left_kwh, self.sessions.battery_kwh - self.soc_kwh).clip(0.0)
-        left = np.where(session >= 0, np.append(fits_kwh, 0.0)[session], 0.0)
-        return np.asarray(left / (self.efficiency[step] * self.step_min / 60.0))
+        room_kwh = self._battery_kwh[session] - self._soc_kwh[session]
+        fits_kwh = np.minimum(self._left_kwh[session], room_kwh).clip(0.0)
+        return np.asarray(fits_kwh / (self.efficiency[step] * self.step_min / 60.0))
 
     def feasible_kw(self, step: int, asked_kw: Float, limit_kw: Float) -> Float:
         """What the chargers draw when asked for a mean power under a limit, shape (customer,).
@@ -148,11 +160,17 @@ class EvFleet:
 
     def charge(self, step: int, ev_kw: Float) -> None:
         """Put the energy of one step into the batteries."""
+        if not ev_kw.any():
+            return
         there = self.stays.session[step] >= 0
         rows = self.stays.session[step][there]
         energy = ev_kw[there] * self.efficiency[step][there] * self.step_min / 60.0
-        self.left_kwh[rows] = np.maximum(self.left_kwh[rows] - energy, 0.0)
-        self.soc_kwh[rows] += energy
+        self._left_kwh[rows] = np.maximum(self._left_kwh[rows] - energy, 0.0)
+        self._soc_kwh[rows] += energy
+
+    def content_kwh(self, step: int) -> Float:
+        """Content of the battery of the car of a step, 0 without one, shape (customer,)."""
+        return np.asarray(self._soc_kwh[self.stays.session[step]])
 
     def present(self, step: int) -> Int:
         """Session of the car that stands there at the start of a step, -1 without, shape (customer,)."""
@@ -223,6 +241,8 @@ class EvCharger(Device):
         if asked.curves is not None and asked.curves.ev_volt_watt is not None:
             limit_kw = np.minimum(limit_kw, self.fleet.volt_watt_kw(step, moment.voltage_v, asked.curves.ev_volt_watt))
         asked_kw = self.homes.asked_kw(-moment.net_kw)
+        if not asked_kw.any():
+            return asked_kw, np.zeros_like(limit_kw)
         return self.fleet.feasible_kw(step, asked_kw, limit_kw), np.zeros_like(limit_kw)
 
     def advance(self, step: int, kw: Float, kvar: Float) -> None:  # noqa: ARG002 - the protocol's signature
@@ -232,7 +252,4 @@ class EvCharger(Device):
 
     def observe(self) -> Mapping[str, Float]:
         """Charging of the last step, and the content of who was there."""
-        session = self.fleet.stays.session[self._step]
-        # session -1 (no car) reads the zero appended at the end
-        soc_kwh = np.where(session >= 0, np.append(self.fleet.soc_kwh, 0.0)[session], 0.0)
-        return {"ev_kw": self._last_kw, "soc_kwh": soc_kwh}
+        return {"ev_kw": self._last_kw, "soc_kwh": self.fleet.content_kwh(self._step)}

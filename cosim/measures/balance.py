@@ -14,7 +14,7 @@ import numpy as np
 from cosim.errors import CosimError, RunStoppedError
 from cosim.measures import energy
 from cosim.measures._arrays import Float
-from cosim.network import SERVED_TOLERANCE_KVA, Complex
+from cosim.network import SERVED_TOLERANCE_KVA, Complex, times_voltages
 from cosim.trajectory import Trajectory
 
 BALANCE_LIMIT_PERCENT = 0.1
@@ -67,11 +67,11 @@ def served_error(run: Trajectory) -> tuple[Float, Float]:
     if not rows.size or not steps:
         return np.zeros(steps), np.full(steps, SERVED_TOLERANCE_KVA)
     here = ports[rows]
-    across_v = np.asarray((ports.T @ run.node_v.T).T, dtype=complex)
+    across_v = times_voltages(ports.T.tocsr(), run.node_v)
     node_v, port_kva = run.node_v[:, rows], _at_ports(run, across_v)
     with np.errstate(divide="ignore", invalid="ignore"):  # without a voltage nothing is served
         drawn_a = (here @ (1e3 * port_kva / across_v).conj().T).T
-    missing_a = (network.admittance_s.tocsr()[rows] @ run.node_v.T).T + drawn_a
+    missing_a = times_voltages(network.admittance_s.tocsr()[rows], run.node_v) + drawn_a
     _add_moved(run, rows, missing_a)
     error_kva = np.abs(node_v * missing_a) / 1e3
     gross_kva = (abs(here) @ np.abs(port_kva).T).T

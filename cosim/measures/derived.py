@@ -11,7 +11,7 @@ import numpy as np
 
 from cosim.contract import Branch
 from cosim.measures import voltage_quality
-from cosim.measures._arrays import Float, ratio
+from cosim.measures._arrays import Float
 from cosim.measures.energy import bills_eur
 from cosim.measures.unbalance import branch_neutral_a, neutral_current_a, vuf_percent
 from cosim.trajectory import Trajectory
@@ -35,15 +35,20 @@ def _once(work: Callable[[Trajectory], Found]) -> Callable[[Trajectory], Found]:
 @_once
 def line_phases_percent(run: Trajectory) -> Float:
     """Loading of every phase of the rated lines, shape (step, line, 3) [%]; nan where a line has no such phase."""
-    rating_a = np.array([line.rating_a for line in run.rated_lines])[:, None]
+    rating_a = np.array([line.rating_a for line in run.rated_lines])
     has_phase = np.array([[column in line.columns for column in range(3)] for line in run.rated_lines], dtype=bool)
-    return np.where(has_phase.reshape(-1, 3), 100 * ratio(np.abs(run.line_current_a), rating_a), np.nan)
+    percent = np.abs(run.line_current_a)
+    percent /= np.where(rating_a > 0.0, rating_a, np.nan)[:, None]
+    percent *= 100.0
+    percent[:, ~has_phase.reshape(-1, 3)] = np.nan
+    return percent
 
 
 @_once
 def line_percent(run: Trajectory) -> Float:
     """Loading of the worst phase of the rated lines, shape (step, line) [%]."""
-    return np.asarray(np.fmax.reduce(line_phases_percent(run), axis=2))
+    a, b, c = np.moveaxis(line_phases_percent(run), 2, 0)
+    return np.asarray(np.fmax(np.fmax(a, b), c))
 
 
 def neutral_branches(run: Trajectory) -> list[Branch]:
@@ -58,8 +63,8 @@ def neutral_a(run: Trajectory) -> Float:
     # the phase currents of rated lines are known already
     is_known = np.array([id(one) in row and not one.neutral_rows for one in branches], dtype=bool)
     found = np.empty((run.steps, len(branches)))
-    known = [row[id(branch)] for branch, is_there in zip(branches, is_known, strict=True) if is_there]
-    found[:, is_known] = neutral_current_a(run.line_current_a[:, known])
+    for column in np.flatnonzero(is_known):
+        found[:, column] = neutral_current_a(run.line_current_a[:, row[id(branches[column])]])
     found[:, ~is_known] = branch_neutral_a([branches[column] for column in np.flatnonzero(~is_known)], run.node_v)
     return found
 

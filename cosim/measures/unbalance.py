@@ -214,7 +214,8 @@ def neutral_current_a(i: ArrayLike) -> Float:
     ndarray, shape (...)
         [A]
     """
-    return np.asarray(np.abs(three_phases(i, "neutral_current_a", "i").sum(axis=-1)))
+    a, b, c = np.moveaxis(three_phases(i, "neutral_current_a", "i"), -1, 0)
+    return np.asarray(np.abs(a + b + c))
 
 
 def branch_neutral_a(branches: Sequence[Branch], node_v: Complex) -> Float:

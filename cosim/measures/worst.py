@@ -75,7 +75,7 @@ def worst_moments(run: Trajectory) -> dict[str, Place]:
             run, vuf_windows_percent(run), lambda column: at_bus(run.three_phase_customer_buses[column]), WINDOW_MIN
         ),
         "transformer_peak_percent": _extreme(run, run.limit_percent[:, windings], at_winding),
-        "line_peak_percent": _extreme(run, line_phases_percent(run).reshape(run.steps, -1), of_line),
+        "line_peak_percent": _extreme(run, line_phases_percent(run), of_line),
         "neutral_current_max_a": _extreme(run, neutral_a(run), lambda column: in_branch(with_neutral[column])),
         "neutral_voltage_max_v": _extreme(
             run, np.abs(run.node_v[:, neutral_nodes]), lambda column: at_bus(buses[neutral_nodes[column]])
@@ -85,13 +85,19 @@ def worst_moments(run: Trajectory) -> dict[str, Place]:
 
 
 def _extreme(run: Trajectory, values: Float, place: Callable[[int], Place], window_min: float = 0.0) -> Place | None:
-    """Largest of values of shape (step or window, place), told without their sign: negative ones look for the least."""
-    known = np.where(np.isfinite(values), values, -np.inf)
-    if not np.isfinite(known).any():
+    """Largest of values of shape (step or window, place...), told without their sign: negative ones look for the least.
+
+    Whole days of all lines are read once and not copied.
+    """
+    of_row = np.fmax.reduce(values, axis=tuple(range(1, values.ndim)), initial=np.nan)
+    if np.isinf(of_row).any():
+        return _extreme(run, np.where(np.isinf(values), np.nan, values), place, window_min)
+    top = float(np.fmax.reduce(of_row, initial=np.nan))
+    if np.isnan(top):
         return None
-    top = float(known.max())
-    first = (known >= top - _ALIKE * abs(top)).argmax()  # lines in a row carry the same, but for rounding
-    row, column = (int(index) for index in np.unravel_index(first, known.shape))
+    alike = top - _ALIKE * abs(top)  # lines in a row carry the same, but for rounding
+    row = int((of_row >= alike).argmax())
+    column = int((values[row].reshape(-1) >= alike).argmax())
     step = int(row * max(window_min / run.step_min, 1.0))
     time = run.exogenous.start + timedelta(minutes=step * run.step_min)
     return {**place(column), "step": step, "time": time.isoformat(), "value": abs(top)}

@@ -23,9 +23,10 @@ from cosim.feeders.apartment import Fit, draw_apartment
 
 SLOTS_H = (5.0, 9.0, 11.0, 13.0, 15.0, 17.0, 19.0)  # since 4 h
 KNOTS = np.array([0.002, 0.01, 0.025, *np.arange(0.05, 0.951, 0.05), 0.975, 0.99, 0.998])
-LEAST_SESSIONS = 20
-"""Of a user whose frequency and leanings are fitted; all users count for the distributions of sessions."""
-FIT_USERS, FIT_WEEKS, ROUNDS = 3000, 6, 12
+LEAST_WEEKS, LEAST_SESSIONS = 5, 20
+"""Of a user whose frequency is fitted, whose leanings are; all users count for the distributions of sessions."""
+RATE_RANKS = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
+FIT_USERS, FIT_WEEKS, ROUNDS = 5000, 26, 12
 START = datetime(2019, 2, 4)
 
 
@@ -56,14 +57,14 @@ def first_fit(table: pd.DataFrame) -> Fit:
     names = ["energy_score", "stay_score", "hour_score"]
     users = table.groupby("user")
     weeks = users["week"].max() - users["week"].min() + 1
-    often = users.size() >= LEAST_SESSIONS
-    rate = (users.size() / weeks)[often]
-    mean = users[names].mean()[often]
-    within = table[table["user"].isin(rate.index)]
+    often, leans = weeks >= LEAST_WEEKS, users.size() >= LEAST_SESSIONS
+    rate = (users.size() / weeks)[leans]
+    mean = users[names].mean()[leans]
+    within = table[table["user"].isin(mean.index)]
     within = within[names] - within.groupby("user")[names].transform("mean")
     # the spread of the means holds some of the spread of sessions
     users_cov = np.cov(np.column_stack([score(rate), mean]).T)
-    users_cov[1:, 1:] -= within.cov().to_numpy() * (1.0 / users.size()[often]).mean()
+    users_cov[1:, 1:] -= within.cov().to_numpy() * (1.0 / users.size()[leans]).mean()
     users_cov[0, 0] = 1.0
     hours = [
         np.interp(np.arange(25.0), np.sort(table["hour"][part]), np.linspace(0, 1, part.sum()), left=0.0, right=1.0)
@@ -74,22 +75,18 @@ def first_fit(table: pd.DataFrame) -> Fit:
     knots = norm.ppf(KNOTS)
     stay = [[knots, group["stay"].quantile(KNOTS)] for _, group in table.groupby("slot")]
     counts = [
-        rows.groupby("week").size().reindex(range(rows["week"].min(), rows["week"].max() + 1), fill_value=0)
+        rows.groupby("week").size().reindex(range(rows["week"].min() + 1, rows["week"].max()), fill_value=0)
         for user, rows in users
         if often[user]
     ]
     active = [of_user[of_user > 0] for of_user in counts]
     fano = np.median([of_user.var() / of_user.mean() for of_user in active if len(of_user) > 5])
     trials = 1.0 / (1.0 - fano)
-    # weeks at home without a session are in the binomial draw
-    chances = [np.ceil(trials * of_user.mean()) for of_user in counts]
-    at_home = [len(c) * (1.0 - c.mean() / m) ** m for c, m in zip(counts, chances, strict=True)]
-    missing = sum(np.sum(of_user == 0) for of_user in counts) - sum(at_home)
     return Fit(
         rate=np.array([knots, np.quantile(rate, KNOTS)]),
         users_cov=users_cov,
         within_cov=within.cov().to_numpy(),
-        away=float(max(missing / sum(map(len, counts)), 0.0)),
+        away=float(np.mean([np.mean(of_user == 0) for of_user in counts])),  # those at home are taken out below
         trials=float(trials),
         days=np.bincount(table["day"], minlength=7) / len(table),
         hours=np.array(hours),
@@ -124,10 +121,23 @@ def corrected(values: np.ndarray, measured: pd.DataFrame, drawn: pd.DataFrame, n
     return np.maximum.accumulate((values + quantiles(measured[name], measured["weight"], rank)) / 2.0)
 
 
-def calibrate(fit: Fit, table: pd.DataFrame, rate: np.ndarray) -> Fit:
+def sessions_a_week(table: pd.DataFrame) -> np.ndarray:
+    """Of users by `RATE_RANKS`.
+
+    Between every user and every week counting the same (who is there for longer plugs in less often), but for those who
+    seldom do: of them there are too few.
+    """
+    users = table.groupby("user")
+    weeks = (users["end"].max() - users["start"].min()) / pd.Timedelta(weeks=1)  # the calendar's are cut at both ends
+    often = users["week"].max() - users["week"].min() + 1 >= LEAST_WEEKS
+    count, weeks = users.size()[often], weeks[often]
+    fewer = count.sum() / weeks.sum() / (count / weeks).mean()
+    return np.quantile(count / weeks, RATE_RANKS) * fewer ** np.interp(RATE_RANKS, [0.1, 0.5], [0.0, 0.5])
+
+
+def calibrate(fit: Fit, table: pd.DataFrame) -> Fit:
     """Move the knots until what is drawn, with stays cut by the next plug-in, has the measured quantiles."""
-    expected = np.interp(np.random.default_rng(2).normal(size=100_000), fit.rate[0], rate)
-    collisions = 0.0
+    knots, often, idle = fit.rate[0], sessions_a_week(table), fit.away
     for _ in range(ROUNDS):
         drawn = drawn_table(fit)
         drawn["slot"] = np.searchsorted(SLOTS_H, drawn["hour"], side="right")
@@ -135,11 +145,13 @@ def calibrate(fit: Fit, table: pd.DataFrame, rate: np.ndarray) -> Fit:
         for slot, rows in drawn.groupby("slot"):
             stay[slot, 1] = corrected(stay[slot, 1], table[table["slot"] == slot], rows, "stay")
         energy = corrected(fit.energy[1], table, drawn, "energy_kwh")
-        lost = expected.mean() - len(drawn) / (FIT_USERS * FIT_WEEKS)
-        collisions += lost / np.mean(expected**2)  # sessions that another leaves no time for grow with the square
+        # some sessions find no time between two others, and what users do in half a year spreads about their rates
+        drawn_often = np.quantile(np.bincount(drawn["user"], minlength=FIT_USERS) / FIT_WEEKS, RATE_RANKS)
+        factor = np.interp(knots, norm.ppf(RATE_RANKS), np.sqrt(often / drawn_often))
+        drawn_idle = 1.0 - len(drawn[["user", "week"]].drop_duplicates()) / (FIT_USERS * FIT_WEEKS)
         fit = replace(
-            fit, stay=stay, energy=np.array([fit.energy[0], energy]),
-            rate=np.array([fit.rate[0], rate * (1.0 + collisions * rate)]),
+            fit, away=max(fit.away + idle - drawn_idle, 0.0), stay=stay, energy=np.array([fit.energy[0], energy]),
+            rate=np.array([knots, np.maximum.accumulate(fit.rate[1] * factor)]),
         )  # fmt: skip
     return fit
 
@@ -152,7 +164,7 @@ def main() -> None:
     options = parser.parse_args()
     table = read(options.sessions)
     first = first_fit(table)
-    fit = calibrate(first, table, first.rate[1])
+    fit = calibrate(first, table)
     tables = {
         name: value if isinstance(value, float) else np.round(value, 4).tolist() for name, value in asdict(fit).items()
     }

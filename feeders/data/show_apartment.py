@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from cosim.feeders.apartment import fitted
-from cosim.feeders.data.make_apartment import FIT_USERS, FIT_WEEKS, LEAST_SESSIONS, drawn_table, read
+from cosim.feeders.data.make_apartment import FIT_USERS, FIT_WEEKS, LEAST_WEEKS, drawn_table, read
 
 GROUPS = (1, 5, 10, 20, 30, 50, 100)
 QUARTERS = 7 * 96
@@ -56,7 +56,7 @@ def main() -> None:
         else:
             weeks = pd.Series(FIT_WEEKS, index=range(FIT_USERS))
             first = first * 0.0
-        often = users.size() >= (LEAST_SESSIONS if name == "measured" else 0)
+        often = weeks >= (LEAST_WEEKS if name == "measured" else 0)
         rate, weekly = (users.size() / weeks)[often], (users["energy_kwh"].sum() / weeks)[often]
         row = table["week"] - table["user"].map(first) + table["user"].map(weeks.cumsum() - weeks)
         curves = {

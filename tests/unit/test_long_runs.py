@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from cosim import opendss
 from cosim.errors import InputError
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.cli import app
@@ -91,6 +92,17 @@ def test_weeks_with_devices_are_the_run_in_one_piece(tmp_path, monkeypatch):
     assert {"import_kwh", "cost_eur", "voltage_min_pu", "heat_pump_kwh", "battery_losses_kwh"} <= told.keys()
     assert metrics["vuf_p95_percent"] > 0
     assert np.isnan(result.metrics["vuf_p95_percent"])  # a percentile of weeks is none of the whole
+
+
+def test_all_weeks_are_solved_by_one_circuit_as_if_each_had_its_own(tmp_path, monkeypatch):
+    in_days(monkeypatch)
+    whole, compiled = compose(parsed(**CARS)), []
+    monkeypatch.setattr(opendss, "_compile", lambda *given, of=opendss._compile: compiled.append(given) or of(*given))
+    result, failed = perform_parts(whole, whole.scenario.runs[0], tmp_path, "opendss")
+    assert (len(compiled), failed, result.is_whole) == (1, [], True)
+    alone = whole.part(1).run_spec(whole.scenario.runs[0], engine="opendss").trajectory
+    of_homes = table(tmp_path, "customers").query(f"{DAY} <= step < {2 * DAY}")
+    np.testing.assert_array_equal(of_homes["voltage_v"], alone.voltage_v.reshape(-1))
 
 
 def test_cars_over_an_edge_keep_their_energy(tmp_path, monkeypatch):
@@ -181,7 +193,10 @@ def test_the_command_line_writes_weeks_their_figure_and_a_report(tmp_path):
     told = json.loads((out / "metrics.json").read_text())["controllers"]["none"]
     assert told["vuf_p95_percent"] is None
     assert told["import_kwh"] == pytest.approx(pd.read_csv(out / "parts.csv")["import_kwh"].sum())
-    hashed = json.loads((out / "manifest.json").read_text())["inputs_sha256"]
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["left_out"].keys() == {"trajectories/*/nodes", "unbalance", "caps"}
+    assert "Left out of so long a run are trajectories/*/nodes (voltages of all nodes" in report
+    hashed = manifest["inputs_sha256"]
     assert {"data/january_weekday.parquet", "data/may_weekday.parquet"} <= hashed.keys()
     assert not (out / "trajectories" / "none" / "nodes").exists()
     shown = CliRunner().invoke(app, ["compare", str(out)])
