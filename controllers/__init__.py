@@ -10,7 +10,6 @@ from cosim.controllers.registry import (
     declared_faults,
     describe,
     find,
-    knows_one_tariff,
     make,
     names,
     needs_predictor,
@@ -18,23 +17,13 @@ from cosim.controllers.registry import (
     option_texts,
     options,
     refuse_unknown,
+    simplifies,
 )
 
 if not __name__.startswith("cosim."):  # from the project's root a second copy of every class would load
     raise ImportError("import cosim.controllers, not controllers")
 
 __all__ = [
-    "REGISTRY",
-    "check",
-    "declared_faults",
-    "describe",
-    "find",
-    "knows_one_tariff",
-    "make",
-    "names",
-    "needs_predictor",
-    "option_faults",
-    "option_texts",
-    "options",
-    "refuse_unknown",
-]
+    "REGISTRY", "check", "declared_faults", "describe", "find", "make", "names", "needs_predictor", "option_faults",
+    "option_texts", "options", "refuse_unknown", "simplifies",
+]  # fmt: skip

@@ -40,7 +40,8 @@ def room_per_customer_kw(feeder: Feeder, margin: float) -> Float:
     margin : float
         Part of every limit that is not given away.
     """
-    shares, phases = feeder.limit_share, feeder.phase_matrix > 0
+    # a home whose charger is on one of its phases may draw all that it is allowed there
+    shares, phases = np.maximum(feeder.limit_share, feeder.charger_limit_share), feeder.phase_matrix > 0
     room_kw = np.full(len(feeder.customers), np.inf)
     for limit, share in zip(feeder.limits, shares, strict=True):
         limit_kw = limit.rating_a * limit.nominal_v / 1e3 * (1.0 - margin)

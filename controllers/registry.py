@@ -56,12 +56,22 @@ def needs_predictor(name: str | type, *, strictly: bool = False) -> bool:
     return taken is not None and not (strictly and taken.default is not Parameter.empty)
 
 
-def knows_one_tariff(name: str | type) -> bool:
-    """Whether the controller plans with one price for all homes (``one_tariff = True`` in its class).
+def simplifies(name: str | type, what: str) -> bool:
+    """Whether the controller's class says that it plans with a simpler world than there is.
 
-    InputError where there is no such controller.
+    Parameters
+    ----------
+    name : str or type
+        Which controller.
+    what : {"one_tariff", "even_charging"}
+        One price for all homes; chargers evenly on all phases of their homes.
+
+    Raises
+    ------
+    InputError
+        Where there is no such controller.
     """
-    return bool(getattr(find(name), "one_tariff", False))
+    return bool(getattr(find(name), what, False))
 
 
 def options(name: str | type) -> dict[str, Any]:

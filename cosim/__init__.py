@@ -37,27 +37,10 @@ if not (Path(__file__).parent / "controllers").is_dir():  # a checkout without l
 __version__ = "0.1.0"
 
 __all__ = [
-    "BaseController",
-    "Behaviour",
-    "Connection",
-    "Controller",
-    "Day",
-    "Decision",
-    "EvSessions",
-    "Exogenous",
-    "Feeder",
-    "Forecast",
-    "Observation",
-    "Run",
-    "Setpoints",
-    "Stepper",
-    "Trajectory",
-    "TransformerSpec",
-    "__version__",
-    "compare",
-    "load",
-    "run",
-]
+    "BaseController", "Behaviour", "Connection", "Controller", "Day", "Decision", "EvSessions", "Exogenous",
+    "Feeder", "Forecast", "Observation", "Run", "Setpoints", "Stepper", "Trajectory", "TransformerSpec",
+    "__version__", "compare", "load", "run",
+]  # fmt: skip
 
 __getattr__ = exports(__name__, __file__)
 

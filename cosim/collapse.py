@@ -48,8 +48,8 @@ class Collapse:
         Largest share of the consumption of all its customers at which the feeder solves.
     not_served_kwh : ndarray, shape (area,)
         The rest over the step.
-    asked_kw, asked_kvar : ndarray, shape (customer,)
-        Net consumption that has no solution.
+    asked_kw, asked_kvar : ndarray, shape (customer + spur,)
+        Net consumption that has no solution, see `Feeder.at_loads`.
     source_pu : float
         Source voltage of the step; nan for the feeder's own.
     """

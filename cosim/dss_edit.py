@@ -59,6 +59,19 @@ def follow(dss: Any, customers: Sequence[str], laws: LoadLaws) -> list[str]:
     return beside
 
 
+def add_spurs(dss: Any, feeder: Feeder) -> list[str]:
+    """Add a load for every charger on one phase of a home with several; return their names."""
+    names, (_, there, back), added = feeder.network.node_names, feeder.load_ends, []
+    for row, port in zip(*feeder.spurs, strict=True):
+        neutral = f".{names[back[port]].rpartition('.')[2]}" if back[port] >= 0 else ""
+        added.append(f"{feeder.customers[row]}_ON_ONE_PHASE")
+        dss.Text.Command(
+            f'new "Load.{added[-1]}" bus1="{names[there[port]]}{neutral}" phases=1 conn=wye'
+            f" kv={feeder.port_nominal_v[port] / 1e3:.9g} {CONSTANT_POWER}"
+        )
+    return added
+
+
 def set_missing_bases(dss: Any, feeder: Feeder) -> None:
     """Give buses without a voltage base their voltage without loads.
 

@@ -138,10 +138,6 @@ class Households:
             return asked
         return self._delayed(asked)
 
-    def cap_limit_kw(self, import_cap_kw: Float, demand_kw: Float, pv_kw: Float) -> Float:
-        """Charging power that the import cap leaves, shape (customer,); inf for homes that ignore it."""
-        return np.where(self.obeys, import_cap_kw - demand_kw + pv_kw, np.inf)
-
     def _listen(self, setpoints: Setpoints) -> None:
         """Take note of newly announced caps: they shrink the room in the steps to come."""
         if setpoints.published_cap_kw is self._announced:

@@ -27,6 +27,7 @@ from cosim.dss_edit import (
     CONSTANT_POWER,
     SNAPSHOT,
     TOLERANCE,
+    add_spurs,
     connect,
     follow,
     replace_transformer,
@@ -248,6 +249,7 @@ class OpenDssEngine:
         drawing = list(feeder.customers)
         if feeder.load_laws is not None:
             drawing += follow(dss, feeder.customers, feeder.load_laws)
+        drawing += add_spurs(dss, feeder)
         for name in {name.upper() for name in dss.Loads.AllNames()} - set(drawing):
             dss.Text.Command(f'edit "Load.{name}" enabled=no')  # de-energised, so no customer
         dss.Text.Command(_HARMLESS_LOADS)
@@ -308,7 +310,8 @@ class OpenDssEngine:
         Parameters
         ----------
         p_kw, q_kvar : ndarray, shape (customer,)
-            Net consumption; of a feeder with ``load_laws`` of shape (2 · customer,), see `cosim.contract.Engine`.
+            Net consumption; of a feeder with ``load_laws`` or chargers on single phases more, see
+            `cosim.contract.Engine`.
         source_pu : float
             Source voltage; nan for the feeder's own.
 

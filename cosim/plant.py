@@ -11,7 +11,7 @@ import numpy as np
 from cosim.collapse import Answer, Collapse, PowerFlow
 from cosim.contract import Complex, Decision, Engine, Exogenous, Feeder, Float, Observation, Setpoints
 from cosim.contract.areas import LimitCurrents
-from cosim.devices.ev import EvFleet
+from cosim.devices.ev import EvCharger, EvFleet
 from cosim.devices.group import CURVE_ITERATIONS, DeviceGroup, settled
 from cosim.errors import ControllerError, PowerFlowError
 from cosim.households import Behaviour, Households
@@ -87,6 +87,10 @@ class Plant:
         self._of_curve = feeder.nominal_voltage_v / feeder.customer_nominal_v
         self._port_customer = feeder.load_ends[0]
         self._ports_each = np.bincount(self._port_customer)
+        self._car_row = next(row for row, device in enumerate(self.devices.devices) if isinstance(device, EvCharger))
+        nothing = self._beside(self.devices.none())
+        is_whole = self._laws is None and nothing.shape[1] == len(feeder.customers)
+        self._nothing_beside = None if is_whole else nothing
         # an engine that knows the circuit's file also runs what the file brings along
         start = getattr(engine, "start", None)
         self._own: OwnElements | None = start(exogenous.start, exogenous.step_min) if start else None
@@ -101,7 +105,8 @@ class Plant:
         """Return to the first moment; the first observation is the power flow that the forecast expects of it."""
         self.completed = 0
         # no step has been metered yet, and the true first step would be a look ahead
-        expected, source_pu, nothing = self._expected, self.day.source_pu[0], np.zeros(len(self.feeder.customers))
+        feeder, expected, source_pu = self.feeder, self._expected, self.day.source_pu[0]
+        nothing = np.zeros(len(feeder.customers))
         pv_kw, devices_kw = expected.pv_available_kw[0], nothing
         if expected.devices_kw is not None:
             devices_kw = expected.devices_kw[0]
@@ -109,8 +114,9 @@ class Plant:
             self._own.begin(0)
 
         def solve(share: Float | float) -> Answer:
-            beside_kw = _of_share(devices_kw, share) - pv_kw
-            voltage = self._flow.solve(*self._asked(_served(expected, 0, share), beside_kw, nothing), source_pu)
+            beside = np.stack([_of_share(devices_kw, share) - pv_kw, nothing])
+            asked = self._asked(_served(expected, 0, share), feeder.at_loads(beside, nothing))
+            voltage = self._flow.solve(*asked, source_pu)
             return Answer(voltage, nothing)
 
         answer, share, error = self._flow.carried(solve)
@@ -153,8 +159,8 @@ class Plant:
             powers = _of_share(powers, share)
             for kw, kvar in zip(*powers, strict=True):
                 net_kw, net_kvar = net_kw + kw, net_kvar + kvar
-            beside_kw, beside_kvar = powers.sum(axis=1)
-            port_kva = port_kva + ((beside_kw + 1j * beside_kvar) / self._ports_each)[self._port_customer]
+            beside_kw, beside_kvar = self._beside(powers)
+            port_kva = port_kva + self.feeder.at_ports(beside_kw + 1j * beside_kvar)
         if error is not None:
             self._take_down(k, answer, share, error)
         if not self.devices.passive:
@@ -220,8 +226,7 @@ class Plant:
     def _take_down(self, k: int, answer: Answer, share: Float | float, error: PowerFlowError) -> None:
         """Record a step without solution; it ends the run unless that goes on with less."""
         day = self.day
-        beside_kw, beside_kvar = answer.powers.sum(axis=1)
-        asked_kw, asked_kvar = day.demand_kw[k] + beside_kw, day.demand_kvar[k] + beside_kvar
+        asked_kw, asked_kvar = _together((day.demand_kw[k], day.demand_kvar[k]), self._beside(answer.powers))
         not_served_kw = day.demand_kw[k] - _served(day, k, share)[0]
         not_served_kw = not_served_kw + answer.powers[0].clip(0.0).sum(axis=0) * (1.0 - share)
         not_served_kwh = not_served_kw * day.step_min / 60.0
@@ -278,12 +283,16 @@ class Plant:
         ]
         return replace(self.feeder, network=replace(network, branches=tuple(branches)))
 
-    def _asked(self, demand: tuple[Float, Float], beside_kw: Float, beside_kvar: Float) -> tuple[Float, Float]:
+    def _beside(self, powers: Float) -> Float:
+        """What devices draw beside households, as the engine takes it, shape (2, customer + spur) [kW, kvar]."""
+        return self.feeder.at_loads(powers.sum(axis=1), powers[:, self._car_row])
+
+    def _asked(self, demand: tuple[Float, Float], beside: Float) -> tuple[Float, Float]:
         """What the engine is asked to serve: households, and devices beside them."""
-        kw, kvar = demand
         if self._laws is not None:
-            return np.concatenate([kw, beside_kw]), np.concatenate([kvar, beside_kvar])
-        return kw + beside_kw, kvar + beside_kvar
+            kw, kvar = (np.concatenate(pair) for pair in zip(demand, beside, strict=True))
+            return kw, kvar
+        return _together(demand, beside)
 
     def _drawn(self, demand: tuple[Float, Float], voltage: Complex) -> tuple[Float, Float, Complex]:
         """Active and reactive power of the households at these voltages, and what it is at every port [kVA]."""
@@ -315,8 +324,7 @@ class Plant:
         demand, source_pu = _served(day, k, share), day.source_pu[k]
         # no car, no sun, no device: nothing reacts to setpoints, and the power flow is all there is to a step
         if self.devices.passive:
-            kw, kvar = demand
-            asked = demand if self._laws is None else self._asked(demand, np.zeros_like(kw), np.zeros_like(kvar))
+            asked = demand if self._nothing_beside is None else self._asked(demand, self._nothing_beside)
             return Answer(self._flow.solve(*asked, source_pu), self.devices.none())
         self.devices.begin(k, setpoints)
 
@@ -327,7 +335,7 @@ class Plant:
             return self.devices.answer(k, setpoints, demand_kw, felt_v, self.homes.obeys)
 
         def solve(powers: Float) -> Complex:
-            return self._flow.solve(*self._asked(demand, *_of_share(powers, share).sum(axis=1)), source_pu)
+            return self._flow.solve(*self._asked(demand, self._beside(_of_share(powers, share))), source_pu)
 
         if setpoints.curves is None and self._laws is None:
             powers = answer(None)  # nothing depends on the voltage: one solve
@@ -372,6 +380,14 @@ def _served(day: Exogenous, k: int, share: Float | float) -> tuple[Float, Float]
         return kw, kvar
     share = np.where(kw < 0.0, 1.0, share)
     return kw * share, kvar * share
+
+
+def _together(demand: tuple[Float, Float], beside: Float) -> tuple[Float, Float]:
+    """Households and devices of every load; of a charger on a phase of its own there is no household."""
+    (kw, kvar), apart = demand, beside.shape[1] - len(demand[0])
+    if apart:
+        kw, kvar = np.pad(kw, (0, apart)), np.pad(kvar, (0, apart))
+    return kw + beside[0], kvar + beside[1]
 
 
 def _of_share(powers_kw: Float, share: Float | float) -> Float:

@@ -84,6 +84,7 @@ class ReducedNetwork:
         transfer = Transfer(feeder, ports)
         self.branches = names
         self.port_customer, _, _ = feeder.load_ends
+        self._spur_port = feeder.spurs[1]
         self._va_per_kw = 1e3 / np.bincount(self.port_customer)[self.port_customer]  # even over a customer's phases
         self._nominal_v = feeder.port_nominal_v
         self._neutral = not feeder.delta_customers
@@ -111,7 +112,7 @@ class ReducedNetwork:
         Parameters
         ----------
         p_kw, q_kvar : ndarray, shape (candidate, customer)
-            Net consumption of every customer.
+            Net consumption of every customer; or (candidate, customer + spur), see `Feeder.at_loads`.
         source_pu : float or ndarray of shape (candidate,), optional
             Source voltage; the network's own where not given or nan.
 
@@ -168,13 +169,17 @@ class ReducedNetwork:
 
     def _solve(self, p_kw: Float, q_kvar: Float, scale: Float) -> tuple[Complex, Complex]:
         """Port voltages and currents drawn at the ports, shape (candidate, port); rows of nan without solution."""
-        if p_kw.ndim != 2 or p_kw.shape != q_kvar.shape or p_kw.shape[1] != self._customers:
+        widths = (self._customers, self._customers + len(self._spur_port))
+        if p_kw.ndim != 2 or p_kw.shape != q_kvar.shape or p_kw.shape[1] not in widths:
             raise ValueError(
                 f"p_kw and q_kvar must be (candidate, {self._customers}), not {p_kw.shape} and {q_kvar.shape}"
             )
         power_va = np.empty((len(p_kw), len(self.port_customer)), dtype=complex)
         np.multiply(p_kw[:, self.port_customer], self._va_per_kw, out=power_va.real)
         np.multiply(q_kvar[:, self.port_customer], self._va_per_kw, out=power_va.imag)
+        if p_kw.shape[1] > self._customers:
+            apart_kva = p_kw[:, self._customers :] + 1j * q_kvar[:, self._customers :]
+            power_va[:, self._spur_port] += 1e3 * apart_kva
         with np.errstate(all="ignore"):  # a candidate that runs away must not disturb the others; it becomes nan below
             port_v, settled = self._settle(power_va, np.broadcast_to(self._no_load_v * scale, power_va.shape))
             magnitude_pu = np.abs(port_v) / self._nominal_v
@@ -284,7 +289,7 @@ class ReducedEngine:
         Parameters
         ----------
         p_kw, q_kvar : ndarray, shape (customer,)
-            Net consumption.
+            Net consumption; with chargers on single phases (customer + spur,).
         source_pu : float
             Source voltage; nan for the feeder's own.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # names of standards are asked for where nobody waits for numpy
@@ -98,50 +100,13 @@ def _of_band(band: Band) -> str:
     return f"{share} within {band.lower_pu:g}–{band.upper_pu:g} pu"
 
 
-EN_50160 = Standard(
-    "en50160",
-    "EN 50160",
-    "EN 50160:2010, 4.2.2.2 and 4.2.4 (low voltage), 5.2.2.2 and 5.2.4 (medium voltage)",
-    low=(Band(0.90, 1.10, 95.0), Band(0.85, 1.10)),
-    medium=(Band(0.90, 1.10, 99.0), Band(0.85, 1.15)),
-    window_min=10.0,
-    vuf_percent=2.0,
-    lvur_percent=float("nan"),
-    frequency_hz=50.0,
-)
-ESQCR = Standard(
-    "esqcr",
-    "ESQCR 2002",
-    "The Electricity Safety, Quality and Continuity Regulations 2002 (S.I. 2002/2665, Great Britain), regulation 27(3)",
-    low=(Band(0.94, 1.10),),
-    medium=(Band(0.94, 1.06),),
-    window_min=0.0,  # the regulation knows neither a window nor a percentile
-    vuf_percent=float("nan"),
-    lvur_percent=float("nan"),
-    frequency_hz=50.0,
-)
-ANSI_C84_1 = Standard(
-    "ansi_c84_1",
-    "ANSI C84.1",
-    "ANSI C84.1-2020, table 1, service voltage, range A; unbalance from annex C (informative). It speaks of sustained "
-    "voltages without a window, and of infrequent excursions without a share: 10 minutes and none are taken here",
-    low=(Band(0.95, 1.05),),
-    medium=(Band(0.975, 1.05),),
-    window_min=10.0,
-    vuf_percent=float("nan"),
-    lvur_percent=3.0,
-    frequency_hz=60.0,
-)
-AS_61000 = Standard(
-    "as_61000",
-    "AS 61000.3.100",
-    "AS 61000.3.100-2011, steady state voltage limits at 230 V: V1% at least 216 V (-6 %), V99% at most 253 V (+10 %)",
-    low=(Band(0.94, 1.10, 99.0),),
-    medium=(),
-    window_min=10.0,
-    vuf_percent=float("nan"),
-    lvur_percent=float("nan"),
-    frequency_hz=50.0,
-)
-STANDARDS = {standard.name: standard for standard in (EN_50160, ESQCR, ANSI_C84_1, AS_61000)}
+def _read() -> dict[str, Standard]:
+    told = tomllib.loads(Path(__file__).with_name("standards.toml").read_text(encoding="utf-8"))
+    for one in told.values():
+        one |= {level: tuple(Band(*band) for band in one[level]) for level in ("low", "medium")}
+    return {name: Standard(name, **one) for name, one in told.items()}
+
+
+STANDARDS = _read()
 """By name."""
+EN_50160, ESQCR, ANSI_C84_1, AS_61000 = STANDARDS.values()

@@ -36,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(studies, name="reproduce")
-add_studies(app, "")
+add_studies(app, reproduce=False)
 _out = Console()
 _err = Console(stderr=True)
 
@@ -164,11 +164,16 @@ def check(
 
     composition = compose(read, scenarios.find(scenario))
     _warn(composition.warnings)
-    homes, cars = len(composition.feeder.customers), len(set(composition.exogenous.sessions.customer.tolist()))
-    _out.print(
-        f"{scenario}: valid. {homes} customers, {cars} cars, {(composition.exogenous.inverter_kva > 0).sum()} roofs, "
-        f"{len(composition.scenario.runs)} runs."
-    )
+    day = composition.exogenous
+    with_car, with_roof = len(set(day.sessions.customer.tolist())), (day.inverter_kva > 0).sum()
+    counts = [(with_car, "cars"), (with_roof, "roofs"), (len(composition.scenario.runs), "runs")]
+    counts[2:2] = [
+        ((day.devices[name].data.rated_kw > 0).sum(), told)
+        for name, told in (("battery", "batteries"), ("heat_pump", "heat pumps"))
+        if name in day.devices
+    ]
+    told = ", ".join(f"{many} {what}" for many, what in counts)
+    _out.print(f"{scenario}: valid. {len(composition.feeder.customers)} customers, {told}.")
 
 
 @app.command("check-controller")

@@ -11,11 +11,13 @@ from cosim import controllers, feeders
 from cosim.contract import Exogenous, Feeder, Float, Forecast, OilTransformer, TransformerSpec, ZipShares
 from cosim.devices import EvFleet
 from cosim.errors import Fault, InputError, collecting, refuse
-from cosim.experiments.day import Day, LongDay, Place
+from cosim.experiments.day import Day, LongDay
 from cosim.experiments.devices import with_devices
 from cosim.experiments.forecast import announced, make_forecast, too_perfect
+from cosim.experiments.place import Place
 from cosim.experiments.scenario import ForecastTable, Scenario, find, read
 from cosim.experiments.words import counted
+from cosim.feeders.chargers import with_chargers
 from cosim.feeders.clock import Clock
 from cosim.feeders.draw import DaySpec, draw_day
 from cosim.feeders.find import CALENDAR, OF_THE_FEEDER, household_sets
@@ -116,21 +118,25 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
                     refuse(controllers.check(controller, day.feeder, day.forecast_of(run).expected))
     if faults or day is None:
         raise InputError(faults)
-    return _told_of_common_tariff(_told_of_missing_predictor(day))
+    return _told_of_simple_plans(_told_of_missing_predictor(day))
 
 
-def _told_of_common_tariff(day: Day) -> Day:
-    """Name controllers that plan with one price for all, where homes have several."""
-    if day.exogenous.customer_tariff_eur_per_kwh is None:
-        return day
-    blind = [run.name for run in day.scenario.runs if controllers.knows_one_tariff(run.controller)]
-    if not blind:
-        return day
-    warning = (
-        f"{', '.join(blind)} reckons with the price of '{day.scenario.tariff}' for all homes, though some have another "
-        "tariff (tariff_shares); their bills are right, its plans are not theirs"
-    )
-    return replace(day, warnings=(*day.warnings, warning))
+def _told_of_simple_plans(day: Day) -> Day:
+    """Name controllers that plan with one price for all where homes have several, or with cars on all phases."""
+    several, apart = day.exogenous.customer_tariff_eur_per_kwh is not None, len(day.feeder.spurs[0])
+    told = {
+        "one_tariff": several
+        and f"with the price of '{day.scenario.tariff}' for all homes, though some have another tariff "
+        "(tariff_shares); their bills are right, its plans are not theirs",
+        "even_charging": apart
+        and f"with cars evenly on the phases of their homes, though {counted(apart, 'home')} of several phases "
+        f"{'charges' if apart == 1 else 'charge'} on one",
+    }
+    for what, words in told.items():
+        blind = [run.name for run in day.scenario.runs if words and controllers.simplifies(run.controller, what)]
+        if blind:
+            day = replace(day, warnings=(*day.warnings, f"{', '.join(blind)} reckons {words}"))
+    return day
 
 
 def _in_parts(scenario: Scenario, where: Path, feeder: Feeder | None) -> LongDay:
@@ -186,6 +192,7 @@ def _spec_of(scenario: Scenario, where: Path, faults: list[Fault]) -> DaySpec:
         ev_plug_in_days=cars.plug_in_days_per_week,
         ev_weekly_energy_kwh=cars.weekly_energy_kwh,
         ev_efficiency=cars.efficiency,
+        ev_rated_by_phases=cars.single_phase_share is not None,
         pv_share=roofs.share,
         pv_kwp=roofs.kwp,
         cloud=roofs.cloud,
@@ -212,6 +219,11 @@ def _told_of_missing_predictor(day: Day) -> Day:
 def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list[Fault]) -> Day | None:
     spec = _spec_of(scenario, where, faults)
     told = spec.clock.warnings(spec.minutes)
+    with collecting(faults, "ev", where):
+        cars = scenario.ev
+        feeder = with_chargers(
+            feeder, cars.single_phase_share, cars.phase_choice, cars.sessions, scenario.stream("phases")
+        )
     forecasts: dict[ForecastTable, Forecast] = {}
     with collecting(faults, "", where):
         drawn = draw_day(feeder, spec, scenario.stream, told=told.append)

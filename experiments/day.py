@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,16 +13,13 @@ import numpy as np
 import pandas as pd
 
 from cosim import controllers
-from cosim.contract import Controller, Exogenous, Feeder, Forecast, Predictor, Units
+from cosim.contract import Controller, Exogenous, Forecast, Units
 from cosim.contract.thermal import ThermalState
-from cosim.dss_files import hashes_of
 from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError, refuse
-from cosim.experiments.files import sha256_of
 from cosim.experiments.labels import LABEL_REMEDY, label_problem
-from cosim.experiments.scenario import ForecastTable, Scenario, longest_delay_s
+from cosim.experiments.place import Place
+from cosim.experiments.scenario import ForecastTable, longest_delay_s
 from cosim.experiments.scenario import Run as RunSpec
-from cosim.feeders.facts import read_facts
-from cosim.feeders.find import DATA, MODELS, in_season
 from cosim.feeders.prices import who_has_which
 from cosim.households import Behaviour
 from cosim.loop import run
@@ -30,92 +27,8 @@ from cosim.measures import minute_extremes, scoreboard
 from cosim.measures.balance import judged
 from cosim.measures.own import measure_own
 from cosim.meters import MeterSpec
-from cosim.reduced import ReducedNetwork
 from cosim.stepper import Stepper
 from cosim.trajectory import Trajectory
-
-
-def _texts(values: Any, table: str = "inputs") -> Iterator[tuple[str, str]]:
-    """All texts of a scenario's content, keys too, each with its table."""
-    if isinstance(values, str):
-        yield table, values
-    elif isinstance(values, Mapping):
-        for key, value in values.items():
-            yield table, key
-            yield from _texts(value, key if table == "inputs" and isinstance(value, Mapping) else table)
-
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """A scenario and its feeder, which is all that controllers are made of.
-
-    Attributes
-    ----------
-    scenario : Scenario
-        The question.
-    path : Path
-        The scenario's file.
-    feeder : Feeder
-        The place, with the scenario's changes.
-    """
-
-    scenario: Scenario
-    path: Path
-    feeder: Feeder
-
-    @cached_property
-    def inputs_sha256(self) -> Mapping[str, str]:
-        """SHA-256 of the scenario, of all files that OpenDSS opens, and of all own data, by what they are for.
-
-        Taken when first asked for, which the first run does: what is edited afterwards was not its input.
-        """
-        scenario, master = self.scenario, self.feeder.master
-        starts = [scenario.part(number).start for number in range(scenario.parts)]
-        hashes = {f"feeder/{name}": digest for name, digest in hashes_of(master).items()}
-        profiles, sessions = scenario.households.profiles, scenario.ev.sessions
-        sets = dict.fromkeys(str(in_season(profiles, start)) for start in starts)
-        named = read_facts(facts := master.with_name("feeder.toml")).get("coordinates")
-        drawn = "ev_apartment.json" if sessions in MODELS else "ev_sessions.parquet" if sessions is None else ""
-        files = {
-            f"scenario/{self.path.name}": self.path,
-            "feeder/feeder.toml": facts,
-            **({f"feeder/{named}": master.parent / named} if named else {}),
-            **{f"data/{name}": DATA / name for name in (*(f"{name}.parquet" for name in sets), drawn)},
-            f"profiles/{Path(profiles).name}": Path(profiles),
-            f"sessions/{Path(sessions or '').name}": Path(sessions or ""),
-        }
-        for table, text in _texts(scenario.model_dump(exclude={"feeder", "runs"})):  # every other file that a key names
-            if "/" in text and (path := Path(text)) not in files.values():
-                files[f"{table}/{path.name}"] = path
-        return hashes | {name: sha256_of(path) for name, path in files.items() if path.is_file()}
-
-    @cached_property
-    def predictor(self) -> Predictor:
-        """The reduced network of this feeder; made when first asked for."""
-        return ReducedNetwork(self.feeder)
-
-    def controller(self, run: RunSpec) -> Controller:
-        """Make the controller of one run; InputError where its options are wrong."""
-        return self.made(run.controller, run.options)
-
-    def made(self, name: str | type, options: Mapping[str, Any]) -> Controller:
-        """Make a controller by name, target or class; predictor and seed are handed over where it takes them."""
-        refuse(controllers.option_faults(name, options))
-        # a controller that can do without a predictor is not refused for a feeder that has none
-        asks = controllers.needs_predictor(name)
-        wanted = asks and controllers.needs_predictor(name, strictly=bool(self.without_predictor))
-        predictor = self.predictor if wanted else None
-        seed = int(self.scenario.stream("controllers").integers(2**31))
-        return controllers.make(name, self.feeder, predictor=predictor, seed=seed, **options)
-
-    @cached_property
-    def without_predictor(self) -> str:
-        """Why the reduced network cannot represent this feeder; empty where it can."""
-        try:
-            self.predictor  # noqa: B018 - made here to see whether it can be
-        except UnsupportedError as error:
-            return str(error)
-        return ""
 
 
 @dataclass(frozen=True, eq=False)

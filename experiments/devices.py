@@ -7,6 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cosim import plugins
 from cosim.contract import Exogenous, Feeder, Units
 from cosim.devices import Device
@@ -68,7 +71,7 @@ def with_devices(
                         optional=kind.optional,
                     )  # fmt: skip
                 if options.pop("water", None):
-                    options["water_kw"] = series(table.water, "water", WATER, feeder.customers, told)
+                    options["water_kw"] = partial(series, table.water, "water", WATER, feeder.customers, told)
                 units[name] = Units(kind, kind.draw(feeder, exogenous, scenario.stream(name), **options))
     for name, own in scenario.devices.items():
         with collecting(faults, f"devices.{name}"):
@@ -83,6 +86,7 @@ def _series(
     quantity: Quantity,
     customers: tuple[str, ...],
     told: Callable[[str], None],
+    expected: NDArray[np.bool_] | None = None,
     *,
     clock: Clock,
     minutes: int,
@@ -95,7 +99,8 @@ def _series(
             problem = f"has {len(found.names)} columns beside the time"
             raise InputError(Fault(path, key, problem, f"give one of {quantity.unit}"))
         return found.over(clock.start, minutes, day=day)
-    return by_customer(found, customers, clock.start, minutes, told, day=day, missing=f"draws no {quantity.name}")[0]
+    missing = f"draws no {quantity.name}"
+    return by_customer(found, customers, clock.start, minutes, told, day=day, missing=missing, expected=expected)[0]
 
 
 def _own(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from cosim.experiments.scenario import Scenario, longest_delay_s
 from cosim.experiments.words import counted
-from cosim.feeders.find import OF_THE_FEEDER
+from cosim.feeders.chargers import THREE_PHASE_KW
+from cosim.feeders.find import MODELS, OF_THE_FEEDER
 
 _ANSWERS = {
     "cheapest": "in the cheapest hours before departure, the earliest first among equals",
@@ -51,6 +52,14 @@ def inputs(scenario: Scenario) -> Iterator[str]:
             f" with a deviation of {homes.power_factor_sd:g}, at most 1" if homes.power_factor_sd else " everywhere"
         )
         yield f"The power factor of household demand is {homes.power_factor:g}{spread}."
+    if cars.single_phase_share is not None:
+        chosen = {"random": "at random", "first": "the first of the home", "lightest": "the lightest so far"}
+        yield (
+            f"At {100 * cars.single_phase_share:g} % of homes with several phases the charger is on one of them, "
+            f"{chosen[cars.phase_choice]}; chargers on three phases have {THREE_PHASE_KW:g} kW."
+        )
+    elif cars.sessions is None or cars.sessions in MODELS:
+        yield "Chargers are on all phases of their homes."
     if cars.announced_departure_error_min or cars.announced_energy_error_percent:
         yield (
             f"Drivers announce their departure with errors of {cars.announced_departure_error_min:g} min and their "

@@ -43,10 +43,7 @@ from cosim.experiments.world.inputs import (
 from cosim.experiments.world.table import Share
 from cosim.experiments.world.table import Table as _Table
 from cosim.experiments.world.table import named_in_a_file as _named_in_a_file
-from cosim.feeders.find import (
-    YEARS,
-    check_zone,
-)
+from cosim.feeders.find import YEARS, check_zone, tariffs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -177,6 +174,15 @@ class Scenario(_Table):
     def minutes(self) -> int:
         """Length of the horizon [min]."""
         return round(self.horizon_h * 60)
+
+    @field_validator("tariffs")
+    @classmethod
+    def _of_new_names(cls, value: dict[str, OwnTariff]) -> dict[str, OwnTariff]:
+        taken = [name for name in value if name in tariffs()]
+        if taken:
+            remedy = f"give yours a name of its own, such as my_{taken[0]}, and name that in tariff"
+            raise refused(Fault("", f"tariffs.{taken[0]}", "is the name of a shipped tariff", remedy))
+        return value
 
     @field_validator("tariff_shares")
     @classmethod

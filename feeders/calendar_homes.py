@@ -11,6 +11,7 @@ season, drying weather and warmer kitchens, weekends from residents who stay at 
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -19,6 +20,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from cosim.feeders.find import DATA
+
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -26,7 +29,8 @@ Bool = NDArray[np.bool_]
 DAY_MIN = 1440
 LATITUDE_DEG = 53.5
 HOUR_OF_DAY = np.arange(DAY_MIN) / 60.0
-RESIDENTS_SHARE = {1: 0.30, 2: 0.35, 3: 0.16, 4: 0.13, 5: 0.06}
+_TABLES = tomllib.loads((DATA / "homes.toml").read_text(encoding="utf-8"))
+RESIDENTS_SHARE = {int(number): share for number, share in _TABLES["residents_share"].items()}
 WEEKEND_LATER_H = (1.2, 0.5, 1.2)
 """How much later the kinds of residents get up: out at work, at home, at school."""
 WEEK_AND_WARM_UP = (True, False, False, False, False, False, True, True)
@@ -43,22 +47,9 @@ class Season:
     cold: float  # running share of fridges and freezers
 
 
-SEASONS = {
-    "january_weekday": Season(15, heating=0.75, drying=1.0, cold=1.0),
-    "may_weekday": Season(136, heating=0.15, drying=0.6, cold=1.1),
-    "july_weekday": Season(197, heating=0.0, drying=0.4, cold=1.2),
-    "october_weekday": Season(288, heating=0.4, drying=0.8, cold=1.05),
-}
-
-# When an activity is likely, given that somebody is up and at home: bumps of (hour, width in hours, weight).
-ACTIVITIES: dict[str, list[tuple[float, float, float]]] = {
-    "tea": [(8.0, 1.6, 1.0), (10.5, 1.4, 1.1), (13.0, 1.4, 1.1), (16.5, 1.7, 0.8), (20.5, 2.2, 0.5)],
-    "screen": [(9.0, 1.5, 0.8), (13.0, 2.2, 0.7), (17.5, 1.8, 0.9), (21.5, 2.2, 1.6)],
-    "cooking": [(8.5, 1.2, 0.7), (12.2, 1.4, 1.0), (17.2, 2.2, 0.60), (21.5, 2.0, 0.35)],
-    "washing": [(7.8, 1.7, 1.0), (11.0, 2.2, 0.9), (15.0, 2.0, 0.5), (22.0, 1.6, 0.7)],
-    "laundry": [(9.2, 1.8, 1.2), (12.5, 2.2, 1.0), (17.0, 3.5, 0.35)],
-    "cleaning": [(10.0, 1.8, 1.2), (13.5, 2.5, 0.8), (18.0, 2.5, 0.5)],
-}
+SEASONS = {name: Season(**season) for name, season in _TABLES["seasons"].items()}
+ACTIVITIES: dict[str, list[tuple[float, float, float]]] = _TABLES["activities"]
+"""When an activity is likely, given that somebody is up and at home: bumps of hour, width in hours, weight."""
 
 
 @dataclass(frozen=True)
@@ -84,30 +75,11 @@ class Appliance:
     watts_spread: float = 0.1
 
 
-APPLIANCES = (
-    Appliance("television", "screen", 0.97, 3.4, 100, 140, standby_w=2, spread=0.7, attended=True),
-    Appliance("second television", "screen", 0.70, 1.6, 80, 110, standby_w=2, spread=0.7, attended=True),
-    Appliance("computer", "screen", 0.75, 2.0, 110, 140, standby_w=2, spread=0.7, attended=True),
-    Appliance("games and music", "screen", 0.80, 1.2, 70, 90, standby_w=2, spread=0.7, attended=True),
-    Appliance("kettle", "tea", 0.97, 3.8, 3, 2700),
-    Appliance("microwave", "cooking", 0.88, 0.9, 4, 1250, standby_w=2, spread=0.6),
-    Appliance("toaster", "cooking", 0.80, 0.5, 3, 950),
-    Appliance("oven", "cooking", 0.62, 0.40, 35, 2400, standby_w=1, duty=0.45),
-    Appliance("hob", "cooking", 0.45, 0.8, 20, 2000, duty=0.6, spread=0.5),
-    Appliance("electric shower", "washing", 0.40, 0.85, 4, 9000, watts_spread=0.12),
-    Appliance("hair dryer", "washing", 0.60, 0.3, 5, 1300, spread=0.5),
-    Appliance("immersion heater", "washing", 0.12, 0.6, 45, 2900),
-    Appliance("washing machine", "laundry", 0.92, 0.60, 80, 2200, heating_parts=((0.06, 0.28),), motor_w=180),
-    Appliance("tumble dryer", "laundry", 0.45, 0.45, 65, 2400, duty=0.8),
-    Appliance("dishwasher", "cooking", 0.38, 0.60, 85, 2100, heating_parts=((0.05, 0.22), (0.68, 0.84)), motor_w=70),
-    Appliance("iron", "cleaning", 0.90, 0.25, 25, 1600, duty=0.45, spread=0.5),
-    Appliance("vacuum cleaner", "cleaning", 0.93, 0.3, 14, 1500, spread=0.5),
-    Appliance("portable heater", "screen", 0.12, 0.6, 60, 1500, duty=0.7, spread=0.5, attended=True),
-)
+APPLIANCES = tuple(Appliance(**one) for one in _TABLES["appliances"])
 SEASONAL = ("tumble dryer", "portable heater")
 
 LAMPS_USUAL = 20
-LAMP_WATTS = {11: 0.30, 40: 0.20, 50: 0.20, 60: 0.20, 100: 0.10}
+LAMP_WATTS = {int(watts): share for watts, share in _TABLES["lamp_watts"].items()}
 LAMP_STARTS_A_DARK_HOUR = 0.40  # of a lamp of average use, per hour dark with one resident up
 LAMP_MINUTES_MEDIAN = 16.0
 DARK_BELOW_W_PER_M2 = 40.0
@@ -116,8 +88,7 @@ HEATING_HOURS = ((6.0, 8.5), (16.5, 22.5))
 
 def presence(residents_up: Int) -> Float:
     """Chance that an activity has somebody to do it, against one resident: grows less than their number."""
-    chance: Float = (1.0 - np.power(0.6, residents_up)).astype(np.float64) / 0.4
-    return chance
+    return (1.0 - np.power(0.6, residents_up)).astype(np.float64) / 0.4
 
 
 def draw_residents(rng: np.random.Generator) -> Int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
 from cosim.contract import EXPORT_EUR_PER_KWH, Exogenous, Feeder, Float, Int, LoadShape
 from cosim.errors import Fault, collecting, refuse
+from cosim.feeders.chargers import rated_by_phases
 from cosim.feeders.clock import Clock
 from cosim.feeders.find import MODELS, OF_THE_FEEDER, Join, household_sets
 from cosim.feeders.households import draw_columns, draw_households
@@ -55,6 +56,8 @@ class DaySpec:
         Days of a week on which a car plugs in.
     ev_weekly_energy_kwh : float, optional
         Mean energy of a car at the meter in a week [kWh].
+    ev_rated_by_phases : bool
+        Whether drawn chargers on three phases have 11 kW; else what chargers on one have.
     ev_efficiency : float
         Battery energy per energy drawn.
     pv_share, pv_kwp : float
@@ -91,6 +94,7 @@ class DaySpec:
     ev_share: float = 0.0
     ev_sessions: str | None = None
     ev_efficiency: float = 0.9
+    ev_rated_by_phases: bool = False
     ev_plug_in_days: float = 7.0
     ev_weekly_energy_kwh: float | None = None
     pv_share: float = 0.0
@@ -138,7 +142,7 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
     InputError
         With the faults of all parts, their keys beginning with ``households``, ``ev``, ``pv``, ``tariff`` or ``grid``.
     """
-    start, minutes, count = spec.start, spec.minutes, len(feeder.customers)
+    start, minutes, homes = spec.start, spec.minutes, feeder.homes
     faults: list[Fault] = []
     with collecting(faults, "households"):
         if spec.profiles == OF_THE_FEEDER:
@@ -153,28 +157,24 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
             )  # fmt: skip
             demand_kvar = demand_kw * np.tan(np.arccos(factor))
     with collecting(faults, "ev"):
-        sessions = (
-            read_sessions(spec.ev_sessions, feeder.customers, spec.clock, minutes, efficiency=spec.ev_efficiency)
-            if spec.ev_sessions is not None and spec.ev_sessions not in MODELS
-            else draw_sessions(
-                count,
-                spec.ev_share,
-                start,
-                minutes,
-                rng("cars"),
-                efficiency=spec.ev_efficiency,
-                day=day,
-                first_day=spec.first_day,
-                model=spec.ev_sessions,
-                plug_in_days=spec.ev_plug_in_days,
-                weekly_energy_kwh=spec.ev_weekly_energy_kwh,
+        if spec.ev_sessions is not None and spec.ev_sessions not in MODELS:
+            sessions = read_sessions(
+                spec.ev_sessions, feeder.customers, spec.clock, minutes, efficiency=spec.ev_efficiency
             )
-        )
+        else:
+            sessions = draw_sessions(
+                len(homes), spec.ev_share, start, minutes, rng("cars"), efficiency=spec.ev_efficiency, day=day,
+                first_day=spec.first_day, model=spec.ev_sessions, plug_in_days=spec.ev_plug_in_days,
+                weekly_energy_kwh=spec.ev_weekly_energy_kwh,
+            )  # fmt: skip
+            sessions = replace(sessions, customer=homes[sessions.customer])
+        if spec.ev_rated_by_phases:
+            sessions = rated_by_phases(sessions, feeder)
     with collecting(faults, "pv"):
         pv = _roofs(feeder, spec, rng, day, told)
     with collecting(faults, "tariff"):
         tariff = tariff_eur_per_kwh(start, minutes, spec.tariff)
-        of_customers = _tariffs(spec, tariff, count, rng)
+        of_customers = _tariffs(spec, tariff, len(feeder.customers), rng)
     with collecting(faults, "grid"):
         source = _source(feeder, spec, day)
     refuse(faults)
@@ -244,11 +244,19 @@ def _roofs(feeder: Feeder, spec: DaySpec, rng: Streams, day: int, told: Told) ->
         return read_pv(
             spec.pv_profiles, feeder.customers, spec.start, spec.minutes, told, day=day, inverters=spec.pv_inverters
         )
-    return draw_pv(
-        len(feeder.customers), spec.pv_share, spec.pv_kwp, feeder.latitude_deg, feeder.longitude_deg, spec.start,
+    drawn = draw_pv(
+        len(feeder.homes), spec.pv_share, spec.pv_kwp, feeder.latitude_deg, feeder.longitude_deg, spec.start,
         spec.minutes, rng("roofs"), cloud=spec.cloud, day=day, ahead_of_utc=spec.clock.ahead_of_utc,
         first_day=spec.first_day,
     )  # fmt: skip
+    return PvFleet(*(_of_homes(feeder, values) for values in drawn))
+
+
+def _of_homes(feeder: Feeder, values: Float) -> Float:
+    """Values of homes, as those of all customers: 0 for the others."""
+    found = np.zeros((*values.shape[:-1], len(feeder.customers)))
+    found[..., feeder.homes] = values
+    return found
 
 
 def feeder_demand(feeder: Feeder, begin: datetime, minutes: int, *, first_day: int = 0) -> tuple[Float, Float]:

@@ -25,6 +25,8 @@ TARIFFS: dict[str, tuple[Band, ...]] = {
     )
 }
 """Shipped tariffs by name."""
+PhaseChoice = Literal["random", "first", "lightest"]
+"""Of single-phase chargers at homes with several phases."""
 Join = Literal["name", "order", "draw"]
 """How columns of own profiles are given to customers."""
 

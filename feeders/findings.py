@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from cosim.contract import STANDARDS, Area, Finding, Float, LoadFact, Network, Survey
+from cosim.contract import LOW_VOLTAGE_V, STANDARDS, Area, Finding, Float, LoadFact, Network, Survey
 from cosim.feeders.areas import PUBLIC_V
 from cosim.feeders.faults import no_load_voltages, over_rated
 from cosim.feeders.lines import ohm_per_km
@@ -22,7 +22,6 @@ _KVA_PER_LOAD_KVA = 100.0
 _SMALLEST_KVA = 500.0
 _LARGEST_LV_KVA = 5_000.0
 """Below 1 kV: the largest machines in catalogues have 3,150 kVA."""
-_LOW_VOLTAGE_V = 1_000.0
 _CABLE_OHM_PER_KM = (0.01, 15.0)
 """Resistance of a phase: 2,000 mm2 of copper and 1.5 mm2 (12.1 ohm/km, IEC 60228) are inside."""
 _CABLE_REACTANCE_PER_KM = (0.005, 1.5)
@@ -147,7 +146,7 @@ def _of_transformers(survey: Survey, areas: Sequence[Area]) -> Iterator[Finding]
         for name in area.transformers:
             kva, rating_a = survey.transformer_kva[name], survey.network.branch(name).rating_a
             far_above = behind > 0 and kva > max(_KVA_PER_LOAD_KVA * behind, _SMALLEST_KVA)
-            if far_above or (kva > _LARGEST_LV_KVA and area.nominal_voltage_v < _LOW_VOLTAGE_V):
+            if far_above or (kva > _LARGEST_LV_KVA and area.nominal_voltage_v < LOW_VOLTAGE_V):
                 text = (
                     f"{name} is rated {kva:g} kVA ({rating_a:,.0f} A a phase) for {behind:.4g} kVA of load: its "
                     "loading is never a limit (mend kvas, or [transformer_kva] in feeder.toml)"
@@ -230,7 +229,7 @@ def _of_distances(survey: Survey, areas: Sequence[Area], distance_m: Mapping[str
         where = "the transformer" if area.transformers else "the source"
         if farthest < _SHORT_M and len(buses - set(area.buses[:1])) > 0:
             text = f"the farthest customer is {farthest:g} m from {where}: lengths or their units are wrong"
-        elif farthest > _FAR_LV_M and area.nominal_voltage_v < _LOW_VOLTAGE_V:
+        elif farthest > _FAR_LV_M and area.nominal_voltage_v < LOW_VOLTAGE_V:
             text = f"the farthest customer is {farthest:,.0f} m from {where}, far at {area.nominal_voltage_v:.0f} V"
         else:
             continue

@@ -18,6 +18,7 @@ from cosim.feeders.tables import find_faults, listed, numbers, read_table, told_
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
+Bool = NDArray[np.bool_]
 Told = Callable[[str], None]
 """Takes a warning."""
 
@@ -47,6 +48,7 @@ def by_customer(
     how: Join | None = None,
     missing: str = "",
     draws: Callable[[], Int] | None = None,
+    expected: Bool | None = None,
 ) -> tuple[Float, Int]:
     """Values of own series for every customer and minute, 0 where one has none, and each customer's column or -1.
 
@@ -59,7 +61,9 @@ def by_customer(
     column: Int = np.zeros(len(customers), np.int64)
     values: Float = np.zeros((minutes, len(series.names)))
     with collecting(faults):
-        column = join_columns(series.names, customers, series.source, told, how=how, missing=missing, draws=draws)
+        column = join_columns(
+            series.names, customers, series.source, told, how=how, missing=missing, draws=draws, expected=expected
+        )
     with collecting(faults):
         values = series.over(start, minutes, day=day)
     refuse(faults)
@@ -75,6 +79,7 @@ def join_columns(
     how: Join | None = None,
     missing: str = "",
     draws: Callable[[], Int] | None = None,
+    expected: Bool | None = None,
 ) -> Int:
     """Column of every customer.
 
@@ -95,6 +100,8 @@ def join_columns(
         What becomes of a customer without a column, where that is no fault ("has no roof plant").
     draws : callable, optional
         Draws a column for every customer, where that may be.
+    expected : ndarray of bool, shape (customer,), optional
+        Customers that should have a column; else all. Nothing is told of the others.
 
     Returns
     -------
@@ -124,12 +131,13 @@ def join_columns(
             problem = f"has {len(names)} columns for {len(customers)} customers, and no names to join them by"
             raise InputError(Fault(where, "columns", problem, "give one per customer, in the order of `cosim feeder`"))
         return np.arange(len(customers))
-    return _by_name(names, rows, customers, where, told, missing, draws is not None)
+    return _by_name(names, rows, customers, where, told, missing, draws is not None, expected)
 
 
 def _by_name(
-    names: Sequence[str], rows: Int, customers: Sequence[str], where: str, told: Told, missing: str, draws: bool
-) -> Int:
+    names: Sequence[str], rows: Int, customers: Sequence[str], where: str, told: Told, missing: str, draws: bool,
+    expected: Bool | None,
+) -> Int:  # fmt: skip
     twice = [row for row, count in Counter(rows[rows >= 0].tolist()).items() if count > 1]
     faults = [
         Fault(where, customers[row], "has several columns, in other capital letters", "keep one of them")
@@ -137,7 +145,7 @@ def _by_name(
     ]
     others = ', or write join = "order" (as `cosim feeder` lists customers) or join = "draw" (any home any column)'
     remedy = f"name columns as `cosim feeder` lists customers{others if draws else ''}"
-    faults += _strangers(names, rows, customers, where, "columns", "column", told, missing, remedy)
+    faults += _strangers(names, rows, customers, where, "columns", "column", told, missing, remedy, expected)
     refuse(faults)
     column = np.full(len(customers), -1, np.int64)
     column[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
@@ -146,7 +154,7 @@ def _by_name(
 
 def _strangers(
     names: Sequence[str], rows: Int, customers: Sequence[str], where: str, key: str, part: str, told: Told,
-    missing: str, remedy: str, expected: NDArray[np.bool_] | None = None,
+    missing: str, remedy: str, expected: Bool | None = None,
 ) -> list[Fault]:  # fmt: skip
     """Tell what is of no customer; return the fault of customers that have nothing, where that may not be."""
     surplus = [name for name, row in zip(names, rows, strict=True) if row < 0]
@@ -182,7 +190,7 @@ def read_customer_table(
     *,
     missing: str = "",
     optional: Sequence[str] = (),
-    expected: NDArray[np.bool_] | None = None,
+    expected: Bool | None = None,
 ) -> dict[str, Float]:
     """Read a table of one row a customer, such as ``customer, capacity_kwh, power_kw``.
 

@@ -36,5 +36,4 @@ def _positive(impedance: Complex) -> Complex:
     size = impedance.shape[-1]
     own = np.einsum("lii->l", impedance) / size
     mutual = (impedance.sum(axis=(1, 2)) - own * size) / max(size * (size - 1), 1)
-    positive: Complex = own - mutual
-    return positive
+    return np.asarray(own - mutual)

@@ -186,8 +186,7 @@ def specific_power(sky: Sky, tilt_deg: float, azimuth_deg: float) -> Float:
     )["poa_global"]
     cell_c = pvlib.temperature.faiman(plane, sky.ambient_c, WIND_M_PER_S)
     dc_kw = pvlib.pvsystem.pvwatts_dc(plane, cell_c, 1.0, TEMPERATURE_PER_KELVIN) * (1.0 - DC_LOSSES)
-    ac_kw: Float = np.maximum(pvlib.inverter.pvwatts(dc_kw, 1.0, INVERTER_EFFICIENCY), 0.0)
-    return ac_kw
+    return np.asarray(np.maximum(pvlib.inverter.pvwatts(dc_kw, 1.0, INVERTER_EFFICIENCY), 0.0))
 
 
 def ambient_temperature_c(start: datetime, minutes: int, latitude: float = REFERENCE_LATITUDE_DEG) -> Float:
@@ -219,8 +218,7 @@ def ambient_temperature_c(start: datetime, minutes: int, latitude: float = REFER
     low_c, high_c = np.array(MONTH_LOW_C)[month], np.array(MONTH_HIGH_C)[month]
     wave = np.cos(2.0 * np.pi * (_hour_of_day(start, minutes) - WARMEST_HOUR) / 24.0)
     shift_k = KELVIN_PER_DEGREE_OF_LATITUDE * (abs(latitude) - REFERENCE_LATITUDE_DEG)
-    temperature_c: Float = 0.5 * (low_c + high_c) + 0.5 * (high_c - low_c) * wave + shift_k
-    return temperature_c
+    return np.asarray(0.5 * (low_c + high_c) + 0.5 * (high_c - low_c) * wave + shift_k)
 
 
 def _hour_of_day(start: datetime, minutes: int) -> Float:

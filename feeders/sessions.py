@@ -35,7 +35,7 @@ NEVER_MIN = 1e9
 LEAST_NEED_KWH = 0.1
 
 REQUIRED = ("customer", "arrival", "departure", "energy_kwh", "charger_kw")
-OPTIONAL = ("battery_kwh", "soc_arrival_kwh", "efficiency")
+OPTIONAL = ("battery_kwh", "soc_arrival_kwh", "efficiency", "charger_phase")
 BATTERY_DEFAULT_KWH, CHARGED_SHARE_DEFAULT = 60.0, 0.9
 ABSURD_CHARGER_KW, ABSURD_ENERGY_KWH, ABSURD_BATTERY_KWH = 50.0, 200.0, 1000.0
 LONGEST_STAY_DAYS = 366.0
@@ -198,9 +198,10 @@ def read_sessions(
 
     Columns: ``customer`` (name as in the feeder, in whatever capital letters), ``arrival`` and ``departure`` (times as
     `Clock.read` understands them), ``energy_kwh`` (into the battery), ``charger_kw``; optional ``battery_kwh`` (60, or
-    the energy where that is more), ``soc_arrival_kwh`` (what makes the battery 90 % full at departure) and
-    ``efficiency``. Sessions outside the horizon are passed over, those across an edge are cut as `cut_to_horizon` says.
-    A need that the stay cannot meet is not a fault here: it is counted when the day is run.
+    the energy where that is more), ``soc_arrival_kwh`` (what makes the battery 90 % full at departure), ``efficiency``
+    and ``charger_phase`` (see `cosim.feeders.chargers.with_chargers`). Sessions outside the horizon are passed over,
+    those across an edge are cut as `cut_to_horizon` says. A need that the stay cannot meet is not a fault here: it is
+    counted when the day is run.
 
     Raises
     ------
@@ -230,7 +231,8 @@ def _read_whole(path: str | Path, customers: Sequence[str], clock: Clock, effici
         raise InputError(faults)
     elapsed = {name: clock.read(table[name], where, faults) - clock.start for name in ("arrival", "departure")}
     times = {name: np.asarray(since / pd.Timedelta(minutes=1), np.float64) for name, since in elapsed.items()}
-    values = {name: numbers(table[name], where, faults) for name in known[3:] if name in table.columns}
+    numeric = known[3:-1]  # the phase is the home's, see cosim.feeders.chargers
+    values = {name: numbers(table[name], where, faults) for name in numeric if name in table.columns}
     energy_kwh = values["energy_kwh"]
     battery_kwh = values.get("battery_kwh", np.fmax(BATTERY_DEFAULT_KWH, energy_kwh))
     values.setdefault("efficiency", np.full(len(table), efficiency))
@@ -245,7 +247,7 @@ def _read_whole(path: str | Path, customers: Sequence[str], clock: Clock, effici
         arrival_min=times["arrival"],
         departure_min=times["departure"],
         energy_need_kwh=energy_kwh,
-        **{name: values[name] for name in known[4:]},
+        **{name: values[name] for name in numeric[1:]},
     )
 
 

@@ -70,8 +70,7 @@ def block_of_step(steps: int, step_h: float, block_h: int, first_h: float = 0.0)
     if block_h not in MAPS_H:
         raise InputError(Fault("factors", "block_h", f"is {block_h}", f"choose among {', '.join(map(str, MAPS_H))}"))
     hour = np.floor(first_h + np.arange(steps) * step_h + 1e-9).astype(np.int64) % WEEK_H
-    tau: Int = hour // block_h
-    return tau
+    return np.asarray(hour // block_h)
 
 
 @dataclass(frozen=True, eq=False)

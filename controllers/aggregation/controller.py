@@ -67,7 +67,6 @@ class Aggregator:
     """
 
     one_tariff = True
-    every_step = False
 
     def __init__(
         self,

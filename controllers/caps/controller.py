@@ -85,6 +85,7 @@ class BilevelCaps:
         Where an option is unknown or out of range, or the feeder has no rating to keep.
     """
 
+    even_charging = True
     every_step = True  # caps change with the slot, whatever the control interval
 
     def __init__(

@@ -109,6 +109,7 @@ class Pareto(BaseController):
     option_faults = staticmethod(option_faults)
 
     one_tariff = True
+    even_charging = True
 
     def __init__(
         self,

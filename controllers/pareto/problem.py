@@ -59,8 +59,7 @@ class DispatchProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
     @property
     def limits(self) -> Float:
         """Limits in force: highest and lowest (negative) voltage [pu], loading of every branch."""
-        limits: Float = self._limits.copy()
-        return limits
+        return np.asarray(self._limits.copy())
 
     def excess(self, quantity: Float) -> Float:
         """How far quantities are above their limits, same shape; negative within them."""

@@ -113,5 +113,4 @@ def _roofs_by_phase(space: LoopSpace, phase_share: Float, period: int, count: in
         return np.ones((count, 0))
     roof_kw = space.outlook.scene.sun_kw[period, roofs]
     deepest_kw = rng.random((count, 3)) ** 2 * (rng.random((count, 3)) < 0.6) * roof_kw.max()
-    shape: Float = (1.0 - (deepest_kw @ phase_share[roofs].T) / roof_kw).clip(0.0)
-    return shape
+    return np.asarray((1.0 - (deepest_kw @ phase_share[roofs].T) / roof_kw).clip(0.0))

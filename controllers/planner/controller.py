@@ -45,7 +45,6 @@ class CpoPlanner:
     """
 
     one_tariff = True
-    every_step = False
 
     def __init__(
         self,

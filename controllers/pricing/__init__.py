@@ -14,28 +14,8 @@ from cosim.controllers.pricing.model import FORMULATIONS, Model, build
 from cosim.controllers.pricing.solvers import minimise, scip_missing
 
 __all__ = [
-    "FORMULATIONS",
-    "MODERATE",
-    "OPTIMISTIC_WEIGHTS",
-    "PESSIMISTIC_WEIGHTS",
-    "READINGS",
-    "Answer",
-    "Best",
-    "Evolved",
-    "Follower",
-    "Instance",
-    "Leader",
-    "Model",
-    "Rules",
-    "best_prices",
-    "better_moves",
-    "build",
-    "evaluate",
-    "evolve",
-    "generate",
-    "make_instance",
-    "minimise",
-    "scip_missing",
-    "unservable_faults",
+    "FORMULATIONS", "MODERATE", "OPTIMISTIC_WEIGHTS", "PESSIMISTIC_WEIGHTS", "READINGS", "Answer", "Best",
+    "Evolved", "Follower", "Instance", "Leader", "Model", "Rules", "best_prices", "better_moves", "build",
+    "evaluate", "evolve", "generate", "make_instance", "minimise", "scip_missing", "unservable_faults",
     "with_periods",
-]
+]  # fmt: skip

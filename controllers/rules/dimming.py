@@ -62,6 +62,8 @@ class Dimming:
         # percent of a limit for a kilowatt of a home behind it, at the home's nominal voltage
         per_kw = np.array([1e5 / (limit.nominal_v * limit.rating_a) for limit in limits])
         self._percent_per_kw = self._share * per_kw[:, None]
+        self._percent_per_car_kw = feeder.charger_limit_share * per_kw[:, None]
+        self._behind = (self._share > 0) | (feeder.charger_limit_share > 0)
         self._nominal_v = feeder.customer_nominal_v
         # below 6 A a charger pauses, and 4.2 kW are guaranteed, not a pause
         self._floor_kw = np.maximum(GUARANTEED_KW, feeder.charger_min_kw)
@@ -85,7 +87,7 @@ class Dimming:
         calm = ~importing | (observation.limit_percent + self._rebound_percent(observation) <= self._release)
         self._calm_min = np.where(calm, self._calm_min + observation.step_min, 0.0)
         self._dimmed = over | (self._dimmed & (self._calm_min < self._hold_min))
-        dimmed_customers = (self._share[self._dimmed] > 0).any(axis=0)
+        dimmed_customers = self._behind[self._dimmed].any(axis=0)
         self._limit_kw = np.where(dimmed_customers, self._floor_kw, np.inf)
         unlimited = np.full(len(self._limit_kw), np.inf)
         self._device_limit_kw = {
@@ -97,10 +99,12 @@ class Dimming:
 
     def _rebound_percent(self, observation: Observation) -> Float:
         """Loading that what is held at its limit would add if released, shape (limit,) [%]."""
-        seen, extra_kw = observation.channels, _held_back_kw(observation.ev_kw, observation.charger_kw, self._limit_kw)
+        seen, nominal_pu = observation.channels, self._nominal_v / observation.voltage_v
+        cars_kw = _held_back_kw(observation.ev_kw, observation.charger_kw, self._limit_kw)
+        added: Float = self._percent_per_car_kw @ (cars_kw * nominal_pu)
         for kind, limit_kw in self._device_limit_kw.items():
-            extra_kw = extra_kw + _held_back_kw(seen[f"{kind}_kw"], seen[f"{kind}_rated_kw"], limit_kw)
-        added: Float = self._percent_per_kw @ (extra_kw * self._nominal_v / observation.voltage_v)
+            extra_kw = _held_back_kw(seen[f"{kind}_kw"], seen[f"{kind}_rated_kw"], limit_kw)
+            added = added + self._percent_per_kw @ (extra_kw * nominal_pu)
         return added
 
 

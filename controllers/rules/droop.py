@@ -71,8 +71,6 @@ class Droop:
        1.03 and 1.07 of nominal, displacement factor 0.95 up to 4.6 kVA and 0.90 above.
     """
 
-    every_step = False
-
     def __init__(
         self,
         feeder: Feeder,

@@ -14,8 +14,6 @@ class NoControl:
         For the number of customers.
     """
 
-    every_step = False
-
     def __init__(self, feeder: Feeder) -> None:
         self._free = Setpoints.free(len(feeder.customers))
 

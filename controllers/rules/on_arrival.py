@@ -19,8 +19,6 @@ class OnArrival:
         For the number of customers.
     """
 
-    every_step = False
-
     def __init__(self, feeder: Feeder) -> None:
         unlimited = np.full(len(feeder.customers), np.inf)
         self._setpoints = Setpoints(unlimited, unlimited, unlimited, ev_at_once=np.isinf(unlimited))

@@ -51,5 +51,6 @@ from cosim.standards import ANSI_C84_1 as ANSI_C84_1
 from cosim.standards import AS_61000 as AS_61000
 from cosim.standards import EN_50160 as EN_50160
 from cosim.standards import ESQCR as ESQCR
+from cosim.standards import LOW_VOLTAGE_V as LOW_VOLTAGE_V
 from cosim.standards import STANDARDS as STANDARDS
 from cosim.standards import Standard as Standard

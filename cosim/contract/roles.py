@@ -119,6 +119,7 @@ class Engine(Protocol):
         """Return all node voltages [V], valid until the next call; PowerFlowError where there is no solution.
 
         Powers are of shape (customer,), all at constant power; of a feeder with ``load_laws`` (2 · customer,): first
-        what the loads draw at rated voltage, then what is drawn beside them at constant power.
+        what the loads draw at rated voltage, then what is drawn beside them at constant power. Last come chargers on
+        one phase of homes with several, where there are any (see `Feeder.at_loads`).
         """
         ...

@@ -162,9 +162,3 @@ class Device:
     def measure(run: Trajectory) -> dict[str, float]:  # noqa: ARG004 - the protocol's signature
         """Metrics of a run of its own, by name, the unit at the end."""
         return {}
-
-
-def within_kw(wanted_kw: Float, limit_kw: Float, least_kw: Float | float) -> Float:
-    """Wanted power under a limit; a unit whose limit is below the least that it can draw pauses."""
-    allowed = np.minimum(wanted_kw, limit_kw)
-    return np.where(limit_kw >= least_kw - 1e-9, allowed, 0.0).clip(0.0)

@@ -100,7 +100,7 @@ class Battery(Device):
             start_kwh = of_units("start_share", options["start_share"]) * capacity_kwh
             return Batteries(capacity_kwh, of_units("power_kw", 0.0), in_share, out_share, start_kwh)
         there = np.zeros(customers)
-        there[rng.permutation(customers)[: round(options["share"] * customers)]] = 1.0
+        there[rng.permutation(feeder.homes)[: round(options["share"] * len(feeder.homes))]] = 1.0
         capacity_kwh, each = options["kwh"] * there, np.full(customers, options["efficiency"])
         return Batteries(capacity_kwh, options["kw"] * there, each, each, options["start_share"] * capacity_kwh)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosim.contract import Float
+from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
 from cosim.contract.survey import FrozenArrays
 
@@ -130,6 +130,7 @@ def draw_heat_pumps(
     *,
     loss_kw_per_k: float,
     backup_kw: float,
+    homes: Int | None = None,
     first_minute: int = 0,
     units: Mapping[str, Float] | None = None,
 ) -> HeatPumps:
@@ -138,16 +139,17 @@ def draw_heat_pumps(
     Parameters
     ----------
     customers : int
-        Number of homes; ``round(share * customers)`` get one. In the same state the generator draws the same homes,
-        and a larger share contains a smaller one.
+        Their number.
     share : float
-        Of homes.
+        Of homes, rounded. In the same state the generator draws the same ones, and a larger share contains a smaller.
     rng : numpy.random.Generator
         Source of the draw.
     loss_kw_per_k : float
         Median heat loss of a home; they spread by 30 % [kW/K].
     backup_kw : float
         Backup heater of each.
+    homes : ndarray of int, shape (home,), optional
+        Rows of the customers that may get one; else all.
     first_minute : int
         Minute of the week, from Monday, in which the day begins.
     units : mapping of str to ndarray, shape (customer,), optional
@@ -166,7 +168,8 @@ def draw_heat_pumps(
     coupling are those of ISO 13790:2008.
     """
     there = np.zeros(customers, dtype=bool)
-    there[rng.permutation(customers)[: round(share * customers)]] = True
+    of = np.arange(customers) if homes is None else homes
+    there[rng.permutation(of)[: round(share * len(of))]] = True
     loss = loss_kw_per_k * np.exp(rng.normal(0.0, 0.3, customers).clip(-0.9, 0.9))
     own = units or {}
     if units is not None:

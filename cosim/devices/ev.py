@@ -54,9 +54,9 @@ def lay_out(sessions: EvSessions, steps: int, step_min: float, customers: int) -
 class EvFleet:
     """State of every car: what is in the battery and what its driver still wants.
 
-    A charger uses all phases of its home. 6 A on three phases are 4.1 kW, more than some chargers are rated for: in
-    truth those are single-phase devices, and which phase they would be put on nobody tells. Such a charger is therefore
-    modelled as one that cannot be slowed down: it draws its rating, evenly over the phases, or pauses.
+    A charger uses all phases of its home, or the one of ``Feeder.charger_phase``. 6 A on three phases are 4.1 kW, more
+    than some chargers are rated for: in truth those are single-phase devices. Where nobody tells which phase they are
+    on, such a charger is one that cannot be slowed down: it draws its rating, evenly over the phases, or pauses.
 
     Parameters
     ----------

@@ -129,13 +129,16 @@ class HeatPump(Device):
 
     @staticmethod
     def draw(feeder: Feeder, day: Exogenous, rng: np.random.Generator, **options: Any) -> HeatPumps:
-        """Give a share of the homes a heat pump, see `draw_heat_pumps`; own ``water_kw``, (minute, customer)."""
+        """Give a share of the homes a heat pump, see `draw_heat_pumps`; ``water_kw`` gives own hot water of theirs."""
         own_water_kw = options.pop("water_kw", None)
         first_minute = day.start.weekday() * 1440 + day.start.hour * 60 + day.start.minute
-        drawn = draw_heat_pumps(len(feeder.customers), rng=rng, first_minute=first_minute, **options)
+        drawn = draw_heat_pumps(
+            len(feeder.customers), rng=rng, homes=feeder.homes, first_minute=first_minute, **options
+        )
         if own_water_kw is None:
             return drawn
-        return replace(drawn, water_kw=own_water_kw * (drawn.rated_kw > 0.0), water_first=0)
+        there = drawn.rated_kw > 0.0
+        return replace(drawn, water_kw=own_water_kw(there) * there, water_first=0)
 
     def begin(self, step: int, setpoints: Setpoints) -> None:  # noqa: ARG002 - the protocol's signature
         """Let the thermostats choose: water, then room, then whether the compressor is enough."""

@@ -35,5 +35,4 @@ def ratio(part: ArrayLike, whole: ArrayLike) -> Float:
     """Elementwise ``part / whole``; nan, without a warning, where ``whole`` is not above zero."""
     top, bottom = np.broadcast_arrays(np.asarray(part, dtype=float), np.asarray(whole, dtype=float))
     undefined = np.full(top.shape, np.nan)
-    quotient: Float = np.divide(top, bottom, out=undefined, where=bottom > 0)
-    return quotient
+    return np.asarray(np.divide(top, bottom, out=undefined, where=bottom > 0))

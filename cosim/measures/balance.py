@@ -144,11 +144,11 @@ def _at_ports(run: Trajectory, across_v: Complex) -> Complex:
     """What devices recorded, at every port of every customer, shape (step, port) [kVA]."""
     feeder = run.feeder
     customer = feeder.load_ends[0]
-    home_kva = run.demand_kw + 1j * run.demand_kvar
-    beside_kva = run.consumption_kw - run.generation_kw - run.demand_kw + 1j * (run.net_kvar - run.demand_kvar)
-    each = np.bincount(customer, minlength=len(feeder.customers))[customer]
+    home_kva: Complex = run.demand_kw + 1j * run.demand_kvar
+    beside_kva: Complex = run.consumption_kw - run.generation_kw - run.demand_kw + 1j * (run.net_kvar - run.demand_kvar)
+    cars_kva = run.ev_kw.astype(complex)
     if feeder.load_laws is None:
-        return np.asarray((home_kva + beside_kva)[:, customer] / each)
+        return feeder.at_ports(feeder.at_loads(home_kva + beside_kva, cars_kva))
     flat = np.tile(customer, run.steps)
     shares = feeder.load_laws.drawn(flat, across_v.reshape(-1))  # a household's ports draw as their own voltages say
     cells = flat + len(feeder.customers) * np.repeat(np.arange(run.steps), len(customer))
@@ -157,7 +157,7 @@ def _at_ports(run: Trajectory, across_v: Complex) -> Complex:
         whole = np.bincount(cells, share, minlength=power.size)[cells]
         of_port = np.divide(share, whole, out=np.zeros_like(share), where=whole > 0.0).reshape(across_v.shape)
         home_at.append(power[:, customer] * of_port)
-    return np.asarray(home_at[0] + 1j * home_at[1] + beside_kva[:, customer] / each)
+    return home_at[0] + 1j * home_at[1] + feeder.at_ports(feeder.at_loads(beside_kva, cars_kva))
 
 
 def _add_moved(run: Trajectory, rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]], missing_a: Complex) -> None:

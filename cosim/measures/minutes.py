@@ -46,18 +46,21 @@ def minute_extremes(run: Trajectory, minutes: Exogenous, network: Predictor) -> 
         name: getattr(minutes, name)[: parts * run.steps].reshape(run.steps, parts, -1)
         for name in ("demand_kw", "demand_kvar", "pv_available_kw", "source_pu")
     }
-    port_nominal_v, customers = run.feeder.port_nominal_v, len(run.feeder.customers)
+    port_nominal_v = run.feeder.port_nominal_v
     lowest, highest, is_finer = np.inf, -np.inf, False
     for some in np.array_split(replayed, -(-len(replayed) // _BATCH_STEPS)):
         source_pu = of_minute["source_pu"][some]
         finer = [_deviation(values[some]) for values in of_minute.values()]
         is_finer |= any((np.abs(part) > _NO_DETAIL).any() for part in finer)
         demand_kw, demand_kvar, sun_kw, _ = finer
+        cars_kw = run.ev_kw[some, None]
         used = ratio(run.pv_kw[some], run.exogenous.pv_available_kw[some])[:, None]  # nan where there is no sun
         net_kw = run.net_kw[some, None] + demand_kw - np.where(np.isfinite(used), sun_kw * used, 0.0)
         net_kvar = run.net_kvar[some, None] + demand_kvar
-        loads = net_kw.reshape(-1, customers), net_kvar.reshape(-1, customers)
-        pu = np.abs(network.predict(*loads, source_pu.reshape(-1)).voltage_v) / port_nominal_v
+        at_loads = run.feeder.at_loads(np.stack([net_kw, net_kvar]), np.stack([cars_kw, np.zeros_like(cars_kw)]))
+        p_kw, q_kvar = at_loads.reshape(2, -1, at_loads.shape[-1])
+        pu = np.abs(network.predict(p_kw, q_kvar, source_pu.reshape(-1)).voltage_v)
+        pu /= port_nominal_v
         lowest, highest = np.minimum(lowest, pu.min()), np.maximum(highest, pu.max())
     if not is_finer:
         return {}

@@ -194,8 +194,8 @@ def timed(timing: dict[str, Any], name: str) -> Iterator[None]:
     timing[name] = time.process_time() - began
 
 
-def from_template(study: str, **values: Any) -> str:
-    """Return a report from ``report.md.j2`` in a study's folder.
+def from_template(study: str, name: str = "report.md.j2", **values: Any) -> str:
+    """Return text from a template in a study's folder, such as its report.
 
     A value that the template misses is an error; a table becomes text by the filter ``markdown``.
     """
@@ -204,4 +204,9 @@ def from_template(study: str, **values: Any) -> str:
         undefined=StrictUndefined, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters["markdown"] = markdown
-    return environment.get_template("report.md.j2").render(**values).lstrip()
+    return environment.get_template(name).render(**values).lstrip()
+
+
+def lines_of(study: str, **values: Any) -> list[str]:
+    """Return what is said on the screen, from ``lines.txt.j2`` in a study's folder."""
+    return from_template(study, "lines.txt.j2", **values).splitlines()

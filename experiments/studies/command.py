@@ -79,11 +79,11 @@ def _told_not_checked(hint: Any) -> Any:
     return Annotated[kind, told]
 
 
-def add_studies(app: typer.Typer, group: str) -> None:
-    """Give an app the commands of the studies of a group."""
+def add_studies(app: typer.Typer, *, reproduce: bool) -> None:
+    """Give an app the commands of the studies that `cosim reproduce` runs, or of the others."""
     for name, entry in STUDIES.items():
-        if entry.group == group:
+        if entry.reproduce == reproduce:
             app.command(name, cls=StudyCommand, help=entry.about)(lambda: None)
 
 
-add_studies(studies, "reproduce")
+add_studies(studies, reproduce=True)

@@ -20,7 +20,16 @@ from cosim.experiments.remedies import refused
 from cosim.experiments.world.inputs import Responses, whole_responses
 from cosim.experiments.world.table import Share, named_in_a_file, table_file
 from cosim.experiments.world.table import Table as _Table
-from cosim.feeders.find import MODELS, OF_THE_FEEDER, SEASONS, Cloud, Join, check_profiles, household_sets
+from cosim.feeders.find import (
+    MODELS,
+    OF_THE_FEEDER,
+    SEASONS,
+    Cloud,
+    Join,
+    PhaseChoice,
+    check_profiles,
+    household_sets,
+)
 
 NONCOMPLIANT = AliasChoices("noncompliant_share", "stubborn_share")
 Response = Literal["cheapest", "immediate", "paced", "own_sun"]
@@ -128,6 +137,14 @@ class Cars(_Table):
         examples=["my_cars.csv"],
     )
     efficiency: float = Field(0.9, gt=0, le=1, description="Battery energy per energy drawn")
+    single_phase_share: Share | None = Field(
+        None,
+        description="Share of homes with several phases whose charger is on one of them; those on three have 11 kW",
+        examples=[0.5],
+    )
+    phase_choice: PhaseChoice = Field(
+        "random", description="Which phase that is: random, first of the home, or the lightest so far"
+    )
     plug_in_days_per_week: float = Field(
         7.0, ge=0.5, le=7, description="Days of a week on which a car plugs in; the energy of a week stays"
     )
@@ -149,6 +166,21 @@ class Cars(_Table):
             raise refused(Fault("", "sessions", "is given together with share", remedy))
         if value in MODELS and not info.data.get("share", 1.0):
             raise refused(Fault("", "sessions", f"'{value}' is given without a share", "write share = 0.5, say"))
+        return value
+
+    @field_validator("single_phase_share")
+    @classmethod
+    def _of_drawn_cars(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("sessions") not in (None, *MODELS):
+            remedy = "give the file a column charger_phase instead"
+            raise refused(Fault("", "single_phase_share", "is given together with own sessions", remedy))
+        return value
+
+    @field_validator("phase_choice")
+    @classmethod
+    def _of_one_phase(cls, value: str, info: ValidationInfo) -> str:
+        if value != "random" and not info.data.get("single_phase_share", 1.0):
+            raise refused(Fault("", "phase_choice", "is given without single_phase_share", "give a share above 0 too"))
         return value
 
     @field_validator("plug_in_days_per_week", "weekly_energy_kwh")

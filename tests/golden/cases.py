@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -18,7 +19,7 @@ from tests.golden import places
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(ABC):
     """One run whose outcome is pinned.
 
     Attributes
@@ -36,9 +37,9 @@ class Case:
     slow: bool = False
     tied: bool = False
 
+    @abstractmethod
     def run(self, shake: float = 0.0) -> Trajectory:
         """Run it, the day changed by less than ``shake`` (see ``places.shaken``)."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

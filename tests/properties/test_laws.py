@@ -113,7 +113,7 @@ def test_same_day_same_bytes(two_bus: Feeder, busy_day: Make, seed: int, name: s
 
 
 def test_same_day_same_bytes_on_the_real_feeder(european_lv: Feeder, busy_day: Make) -> None:
-    day = busy_day(european_lv, seed=11)
+    day = busy_day(european_lv, seed=11, minutes=360, start_h=15.0)
     first, second = (run(european_lv, day, controllers.make("droop", european_lv)) for _ in range(2))
     assert fingerprint(first) == fingerprint(second)
     assert fingerprint(first) != fingerprint(run(european_lv, day, controllers.make("none", european_lv)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from cosim.contract import Observation
 from cosim.experiments import cli
+from cosim.folder import write_whole
 
 if TYPE_CHECKING:
     from cosim.controllers.caps import CapsProblem
@@ -33,6 +35,24 @@ def cosim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         return code, out.out, out.err
 
     return call
+
+
+def _unrendered(_: object, path: Path) -> None:
+    write_whole(path, lambda temporary: temporary.write_bytes(b"\x89PNG\r\n\x1a\n"))
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are composed and their files written, but not rendered, which takes most of their time."""
+    monkeypatch.setattr("cosim.experiments.figures.style.save", _unrendered)
+
+
+@pytest.fixture(scope="module")
+def undrawn_module() -> Iterator[None]:
+    """As `undrawn`, for all tests of a file."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("cosim.experiments.figures.style.save", _unrendered)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,8 @@ def test_run_writes_the_documented_folder(run, tmp_path):
 
 def test_planned_caps_come_with_their_proof(run, tmp_path):
     folder = tmp_path / "out"
-    assert run("run", "two_bus_evening", "--out", str(folder), "--controllers", "none,bilevel_caps")[0] == 0
+    arguments = ("--out", str(folder), "--controllers", "none,bilevel_caps", "--no-figures")
+    assert run("run", "two_bus_evening", *arguments)[0] == 0
     assert [path.name for path in (folder / "caps").iterdir()] == ["bilevel_caps"]
     proof = json.loads((folder / "caps" / "bilevel_caps" / "proof.json").read_text())
     assert proof["withheld_bound_kwh"] <= proof["withheld_kwh"] + 1e-9
@@ -74,20 +75,21 @@ def test_planned_caps_come_with_their_proof(run, tmp_path):
 
 def test_another_seed_another_day(run, tmp_path):
     for seed in ("1", "2"):
-        arguments = ("--out", str(tmp_path / seed), "--seed", seed, "--controllers", "dimming")
+        arguments = ("--out", str(tmp_path / seed), "--seed", seed, "--controllers", "dimming", "--no-figures")
         assert run("run", "two_bus_evening", *arguments)[0] == 0
     assert (tmp_path / "1" / "metrics.json").read_bytes() != (tmp_path / "2" / "metrics.json").read_bytes()
 
 
 def test_the_reduced_engine_is_cross_checked(run, tmp_path):
     folder = tmp_path / "out"
-    assert run("run", "two_bus_evening", "--engine", "reduced", "--out", str(folder), "--controllers", "none")[0] == 0
+    arguments = ("--engine", "reduced", "--out", str(folder), "--controllers", "none", "--no-figures")
+    assert run("run", "two_bus_evening", *arguments)[0] == 0
     check = json.loads((folder / "manifest.json").read_text())["engine_crosscheck"]["none"]
     assert check["steps"] == 24
     assert check["voltage_max_pu"] < 1e-6
 
 
-def test_an_odd_circuit_of_ones_own_runs(run, tmp_path):
+def test_an_odd_circuit_of_ones_own_runs(undrawn, run, tmp_path):
     master = tmp_path / "Master.dss"
     master.write_text(ODD_CIRCUIT + "New Load.home bus1=b phases=3 kv=0.4 kw=3 kvar=1\nSolve\n", encoding="utf-8")
     code, out, _ = run("feeder", str(master))
@@ -154,7 +156,7 @@ def test_nothing_is_written_where_nothing_may_be(run, tmp_path):
 
 
 def test_options_of_single_runs_can_be_set(run, tmp_path):
-    command = ["run", "two_bus_evening", "--controllers", "none,equal_share", "--out", str(tmp_path)]
+    command = ["run", "two_bus_evening", "--controllers", "none,equal_share", "--out", str(tmp_path), "--no-figures"]
     assert run(*command, "--option", "equal_share.margin_percent=5.0")[0] == 0
     runs = json.loads((tmp_path / "manifest.json").read_text())["runs"]
     assert runs["equal_share"]["options"] == {"margin_percent": 5.0}
@@ -186,7 +188,7 @@ def test_quiet_says_nothing_and_no_figures_draws_none(run, tmp_path):
     assert "magic" in err
 
 
-def test_every_phase_of_a_run_is_told(tmp_path):
+def test_every_phase_of_a_run_is_told(undrawn, tmp_path):
     path = scenarios.find("two_bus_evening")
     composition = compose(only(scenarios.read("two_bus_evening"), "none"), path)
     told: dict[str, list[str]] = {}
@@ -236,10 +238,10 @@ def broken(tmp_path) -> Path:
     return scenario
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_power_flow_that_fails_keeps_what_was_computed(run, broken, tmp_path, jobs):
     folder = tmp_path / "out"
-    code, _, err = run("run", str(broken), "--out", str(folder), "--jobs", jobs)
+    code, _, err = run("run", str(broken), "--out", str(folder), "--jobs", jobs, "--no-figures")
     assert code == 3
     assert "none: step 12 of 24" in err.replace("\n", " ")
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -261,7 +263,7 @@ def test_an_interruption_ends_all_workers_and_keeps_what_was_finished(tmp_path):
         if finished and label == "long" and phase in ("planning", "steps") and multiprocessing.active_children():
             raise KeyboardInterrupt
 
-    results = execute(compose(scenario, path), folder, jobs=2, progress=progress)
+    results = execute(compose(scenario, path), folder, jobs=2, progress=progress, figures=False)
     assert results.stopped is not None
     assert results.stopped.exit_code == 130
     assert "long" in str(results.stopped)
@@ -327,7 +329,8 @@ def test_a_worker_that_is_interrupted_keeps_the_steps_it_completed(tmp_path):
         if len(begun) == 2:
             raise KeyboardInterrupt
 
-    results = execute(compose(scenarios.parse({**data, "runs": runs}, path), path), folder, jobs=2, progress=progress)
+    composition = compose(scenarios.parse({**data, "runs": runs}, path), path)
+    results = execute(composition, folder, jobs=2, progress=progress, figures=False)
     assert (results.stopped.exit_code, "not finished: one, two" in str(results.stopped)) == (130, True)
     for label in ("one", "two"):
         kept = results.runs[label].trajectory

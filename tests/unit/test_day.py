@@ -70,7 +70,7 @@ def test_runs_are_compared_by_label_and_equal_labels_are_refused(day):
         cosim.compare([first, second, day.run("none")])
 
 
-def test_a_saved_run_is_what_the_command_writes(day, tmp_path):
+def test_a_saved_run_is_what_the_command_writes(undrawn, day, tmp_path):
     commanded, saved = tmp_path / "commanded", tmp_path / "saved"
     path = scenarios.find("two_bus_evening")
     execute(compose(only(scenarios.read("two_bus_evening"), "bilevel_caps"), path), commanded)
@@ -87,7 +87,7 @@ def test_a_saved_run_is_what_the_command_writes(day, tmp_path):
     assert (saved / "manifest.json").read_bytes() == (commanded / "manifest.json").read_bytes()
 
 
-def test_a_controller_of_ones_own_is_saved_into_a_folder_that_held_another(day, tmp_path):
+def test_a_controller_of_ones_own_is_saved_into_a_folder_that_held_another(undrawn, day, tmp_path):
     day.run("none").save(tmp_path)
     assert (tmp_path / "figures" / "voltage_band.png").exists()
     (tmp_path / "notes.txt").write_text("mine")

@@ -136,7 +136,7 @@ def test_only_paths_are_made_absolute(tmp_path: Path) -> None:
 
 
 def test_a_scenario_names_files_beside_it(mine: Path, cosim: Callable[..., tuple[int, str, str]]) -> None:
-    code, _, err = cosim("run", str(mine / "mine.toml"), "--out", str(mine / "out"))
+    code, _, err = cosim("run", str(mine / "mine.toml"), "--out", str(mine / "out"), "--no-figures")
     assert (code, err.count("error")) == (0, 0)
     metrics = json.loads((mine / "out" / "metrics.json").read_text())["controllers"]
     assert list(metrics) == ["none", "Mine"]
@@ -161,9 +161,8 @@ def test_the_command_line_names_files_from_where_it_is(
     (mine / "other" / "mine.py").write_text(MINE.format(helper="math").replace("FACTOR", "e"), encoding="utf-8")
     monkeypatch.chdir(mine)
     wanted = "none,mine.py:Mine,other/mine.py:Mine"
-    code, _, err = cosim(
-        "run", "two_bus_evening", "--controllers", wanted, "--option", "Mine.share=0.5", "--out", "out"
-    )
+    options = ("--option", "Mine.share=0.5", "--out", "out", "--no-figures")
+    code, _, err = cosim("run", "two_bus_evening", "--controllers", wanted, *options)
     assert (code, err.count("error")) == (0, 0)
     manifest = json.loads((mine / "out" / "manifest.json").read_text())
     assert list(manifest["runs"]) == ["none", "Mine", "Mine_2"]
@@ -291,7 +290,7 @@ def test_an_installed_package_offers_all_three(tmp_path: Path) -> None:
         f'[[runs]]\ncontroller = "{name}"\n' for name in ("none", "offered_share", "offered_pack:Mine")
     )  # fmt: skip
     (tmp_path / "mine.toml").write_text(scenario + runs, encoding="utf-8")
-    done = call("run", "mine.toml", "--out", "out")
+    done = call("run", "mine.toml", "--out", "out", "--no-figures")
     assert done.returncode == 0, done.stderr
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert "offered_pack" not in manifest["runs"]["none"]["controller"]
@@ -349,7 +348,7 @@ def test_a_measure_that_does_not_work_loses_no_run(
     (tmp_path / "m.py").write_text(text + "\n", encoding="utf-8")
     scenario = SCENARIO.replace("[ev]", 'metrics = ["m.py:f"]\n[ev]') + '[[runs]]\ncontroller = "none"\n'
     (tmp_path / "mine.toml").write_text(scenario, encoding="utf-8")
-    found, _, err = cosim("run", str(tmp_path / "mine.toml"), "--out", str(tmp_path / "out"))
+    found, _, err = cosim("run", str(tmp_path / "mine.toml"), "--out", str(tmp_path / "out"), "--no-figures")
     assert found == code
     assert said in err
     if code == 3:

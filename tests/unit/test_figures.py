@@ -145,7 +145,7 @@ def test_all_figures_are_drawn(sunny, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}.png" for name in NAMES}
 
 
-def test_without_cars_and_roofs_the_reason_is_given_and_an_old_file_goes(tmp_path):
+def test_without_cars_and_roofs_the_reason_is_given_and_an_old_file_goes(undrawn, tmp_path):
     day = composed(ev={"share": 0.0}, pv={"share": 0.0}, horizon_h=3.0)
     runs = trajectories(day, planner=False)
     (tmp_path / "charging.png").write_bytes(b"of another day")
@@ -156,7 +156,7 @@ def test_without_cars_and_roofs_the_reason_is_given_and_an_old_file_goes(tmp_pat
     assert not (tmp_path / "charging.png").exists()
 
 
-def test_a_bare_feeder_has_no_map_no_profile_and_no_limit(sunny, tmp_path):
+def test_a_bare_feeder_has_no_map_no_profile_and_no_limit(undrawn, sunny, tmp_path):
     day, _ = sunny
     bare = replace(
         day.feeder, transformer=None, transformer_kva=float("nan"), head_line=None, monitored=(), coordinates={},
@@ -170,7 +170,7 @@ def test_a_bare_feeder_has_no_map_no_profile_and_no_limit(sunny, tmp_path):
     assert files["feeder_map"].caption == "the feeder gives no coordinates."
 
 
-def test_a_transformer_without_rating_shows_amperes(sunny, tmp_path):
+def test_a_transformer_without_rating_shows_amperes(undrawn, sunny, tmp_path):
     _, runs = sunny
     feeder = runs["none"].feeder
     unrated = [replace(branch, rating_a=float("nan")) for branch in feeder.network.branches]

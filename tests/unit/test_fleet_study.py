@@ -28,10 +28,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Cases]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model, "MAPS_H", (168, 24, 12))
         patch.setattr(model, "FAMILY_UNITS", (1, 4))
-        patch.setattr(model, "FAMILY_MAPS_H", (168, 24))
+        patch.setattr(model, "FAMILY_MAPS_H", (24,))
         patch.setattr(model, "FAMILY_REGULARISATION", (0.1,))
-        patch.setattr(model, "MAP_FIT", FitOptions(kicks=0, most_steps=5))
-        patch.setattr(model, "FAMILY_FIT", FitOptions(kicks=0, most_steps=5))
+        patch.setattr(model, "MAP_FIT", FitOptions(kicks=0, most_steps=3))
+        patch.setattr(model, "FAMILY_FIT", FitOptions(kicks=0, most_steps=3))
         patch.setattr(checks, "MAPS_H", (24,))
         patch.setattr(checks, "HOURS", 12)
         patch.setattr(checks, "RUNS", {"simple": {"aggregate": "sum"}})

@@ -42,7 +42,7 @@ def charge(two_bus: Feeder, make_day: Make, make_sessions: Make) -> Callable[...
         for step in range(STEPS):
             cap_kw = np.full(3, np.inf) if published_kw is None else published_kw[step]
             setpoints = replace(Setpoints.free(3), import_cap_kw=cap_kw, published_cap_kw=published_kw)
-            limit = homes.cap_limit_kw(setpoints.import_cap_kw, day.demand_kw[step], np.zeros(3))
+            limit = np.where(homes.obeys, cap_kw - day.demand_kw[step], np.inf)
             homes.begin(step, setpoints)
             ev_kw = fleet.feasible_kw(step, homes.asked_kw(sun_kw - day.demand_kw[step]), limit)
             fleet.charge(step, ev_kw)
@@ -101,13 +101,6 @@ def test_noncompliant_homes_ignore_caps(charge: Make) -> None:
     published = np.full((STEPS, 3), 2.0)
     assert charge(10.0, published_kw=published, behaviour=noncompliant).tolist() == [0.0, 4.0, 0.0, 4.0, 0.0, 2.0]
     assert charge(10.0, published_kw=published).tolist() == [2.0, 2.0, 0.0, 2.0, 2.0, 2.0]
-
-
-def test_a_cap_leaves_what_demand_and_roof_leave(two_bus: Feeder, make_day: Make) -> None:
-    day = make_day(two_bus, 1)
-    homes = Households(Behaviour(noncompliant=np.array([False, False, True])), EvFleet(two_bus, day), day, day)
-    limit = homes.cap_limit_kw(np.full(3, 2.0), np.array([0.5, 3.0, 3.0]), np.array([1.0, 0.0, 0.0]))
-    assert limit.tolist() == [2.5, -1.0, np.inf]
 
 
 def test_an_unknown_response_is_refused() -> None:

@@ -299,6 +299,7 @@ NIGHT = {"eur_per_kwh": 0.1}
         ({"tariff": "prices.csv"}, "tariff"),
         ({"tariff_shares": {"three_band": 0.7, "night": 0.1}}, "tariff_shares"),
         ({"tariff_shares": {"three_band": 1.2}}, "tariff_shares"),
+        ({"tariffs": {"three_band": {"bands": [NIGHT]}}}, "tariffs.three_band"),
         ({"tariffs": {"night": {"bands": []}}}, "tariffs.night.bands"),
         ({"tariffs": {"night": {"bands": [NIGHT | {"from_h": 1.0}]}}}, "tariffs.night.bands"),
         ({"tariffs": {"night": {"bands": [NIGHT, NIGHT]}}}, "tariffs.night.bands"),

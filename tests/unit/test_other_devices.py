@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from cosim.devices.battery import Batteries, Battery
 from cosim.devices.buildings import TwoNodes, draw_heat_pumps
 from cosim.devices.heat_pump import HeatPump, cop, guaranteed_kw
 from cosim.errors import ControllerError
+from cosim.feeders.draw import DaySpec, draw_day
 from cosim.households import Behaviour
 from cosim.stepper import Stepper
 from cosim.trajectory import Trajectory
@@ -338,6 +340,19 @@ def test_own_units_water_and_weather_are_joined_by_name(tmp_path):
     run = day.run("none", engine="reduced")
     assert run.metrics["balance_error_max_percent"] < 0.1
     assert {"battery/batteries.csv", "heat_pump/pumps.csv", "weather/outdoor.csv"} <= set(day.inputs_sha256)
+    assert not [warning for warning in day.warnings if "hot water" in warning]  # nobody without a heat pump needs any
+
+
+def test_a_customer_above_low_voltage_is_drawn_no_household_devices(two_bus):
+    feeder = replace(two_bus, customer_nominal_v=np.array([230.0, 11_000.0 / np.sqrt(3.0), 230.0]))
+    spec = DaySpec(start=datetime(2026, 5, 15), minutes=1440, ev_share=1.0, pv_share=1.0)
+    day = draw_day(feeder, spec, lambda name: np.random.default_rng(len(name)))
+    assert set(day.sessions.customer.tolist()) == {0, 2}
+    assert (day.inverter_kva > 0.0).tolist() == day.pv_available_kw.any(axis=0).tolist() == [True, False, True]
+    rng, each = np.random.default_rng(1), {"share": 1.0, "kwh": 8.0, "kw": 3.0, "efficiency": 0.9, "start_share": 0.5}
+    assert Battery.draw(feeder, day, rng, **each).rated_kw.tolist() == [3.0, 0.0, 3.0]
+    pumps = HeatPump.draw(feeder, day, rng, share=0.5, loss_kw_per_k=0.2, backup_kw=3.0)
+    assert [(pumps.rated_kw > 0.0).sum(), pumps.rated_kw[1]] == [1, 0.0]
 
 
 @pytest.mark.parametrize(

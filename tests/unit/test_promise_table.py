@@ -30,7 +30,7 @@ RUNS = [
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory) -> Results:
+def executed(tmp_path_factory, undrawn_module) -> Results:
     path = scenarios.find("two_bus_evening")
     data = scenarios.read("two_bus_evening").model_dump()
     for run in RUNS:

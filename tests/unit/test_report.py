@@ -93,7 +93,7 @@ def test_the_page_is_whole_and_needs_nothing_else(day, tmp_path):
     assert {target.removeprefix("#") for target in parsed.targets} <= parsed.ids
 
 
-def test_it_names_every_controller_assumption_and_reason(day, tmp_path):
+def test_it_names_every_controller_assumption_and_reason(undrawn, day, tmp_path):
     composition, runs = day
     content, parsed, figures = page(day, tmp_path, extra=["the moon <is> full"])
     text = "".join(parsed.text)

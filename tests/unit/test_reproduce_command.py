@@ -31,7 +31,7 @@ def cosim(cosim: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int
     return partial(cosim, "reproduce")
 
 
-def test_the_command_writes_its_folder(cosim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_writes_its_folder(undrawn, cosim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "HOUSEHOLDS", 8)  # size at which plans are compared
     monkeypatch.setattr(study, "SLOTS", 24)
     code, out, _ = cosim("host_capacity", "--out", str(tmp_path))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,8 @@ from cosim.experiments.plan.generate import generate_demand
 from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.table import Table
 from cosim.experiments.plan.write import durations, plan_metrics, write_plan
-from cosim.experiments.studies.base import Cases, Progress, Study, StudyResult, from_template
+from cosim.experiments.remedies import load_toml
+from cosim.experiments.studies.base import Cases, Progress, Study, StudyResult, from_template, lines_of
 from cosim.experiments.studies.cpo_planner.config import CpoConfig
 
 VEHICLES, STEP_S = 40, 900.0
@@ -31,32 +33,11 @@ ROUNDING: Rounding = "down"  # the seed's: 11:59:53 is step 47, 16:46:38 step 67
 DRAWN = ("lp", "milp")
 """Plans that get tables and figures."""
 
-PUBLISHED = pd.DataFrame(
-    [
-        (22.0, 26.0, 52.0, "2025-08-18 11:59:53", "2025-08-18 16:46:38"),
-        (7.0, 17.6711, 30.0, "2025-08-18 08:18:18", "2025-08-18 10:49:46"),
-        (11.0, 45.815, 52.0, "2025-08-18 10:26:38", "2025-08-18 14:36:32"),
-        (11.0, 27.9156, 88.0, "2025-08-18 14:47:47", "2025-08-18 17:20:03"),
-        (6.0, 20.305, 88.0, "2025-08-18 08:10:04", "2025-08-18 11:33:07"),
-    ],
-    columns=["powerNom", "energyRequired", "energyMax", "arrivalTime", "departureTime"],
-)
+_TABLES: dict[str, Any] = load_toml(Path(__file__).with_name("tables.toml"))
+PUBLISHED = pd.DataFrame(**_TABLES["published"])
 """First rows of the seed's table."""
-
-_FIVE = ((22, 26, 52, 47, 67), (7, 17.6711, 30, 33, 43), (11, 45.815, 52, 41, 58), (11, 27.9156, 88, 59, 69),
-         (6, 20.305, 88, 32, 46))  # fmt: skip
-_PAIR = ((7, 16.59, 52, 31, 41), (11, 8.72, 100, 38, 43))
-_DASHBOARD = ((7, 16, 52, 21, 36), (7, 16, 52, 21, 36))
-
-REFERENCE: dict[str, tuple[tuple[tuple[float, ...], ...], float, float, float, float]] = {
-    "five_100kw": (_FIVE, 100.0, 900.0, 0.0, 37.2029),
-    "five_20kw": (_FIVE, 20.0, 900.0, 0.0, 38.9883),
-    "five_20kw_milp": (_FIVE, 20.0, 900.0, 4.2, 39.7672),
-    "pair_18kw_900s": (_PAIR, 18.0, 900.0, 0.0, 5.1499),
-    "pair_18kw_600s": (_PAIR, 18.0, 600.0, 0.0, 14.8899),
-    "dashboard_pair": (_DASHBOARD, 100.0, 900.0, 0.0, 4.6222),
-}
-"""Requests, capacity [kW], step [s], least power [kW], and the weighted optimum [EUR], known from another model."""
+REFERENCE: dict[str, dict[str, Any]] = _TABLES["reference"]
+"""By name: requests, capacity, step, least power, and the weighted optimum, known from another model."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,8 +67,10 @@ class CpoPlanner(Study[CpoConfig, CpoResult]):
             progress(f"Planning {name}")
             plans[name] = options, plan(requests, station, options, rounding=ROUNDING)
             cases[name] = plan_metrics(plans[name][1])
+        far_eur = max(abs(cases[name]["objective_eur"] - cases[name]["reference_objective_eur"]) for name in REFERENCE)
         return CpoResult(
-            cases=cases, lines=_lines(cases), demand=demand, plans=plans,
+            cases=cases, lines=lines_of(self.name, cases=cases, reference=REFERENCE, far_eur=far_eur),
+            demand=demand, plans=plans,
             tables={"demand.csv": table, "demand_steps.csv": _in_steps(table, demand)},
             timing={name: durations(made) for name, (_, made) in plans.items()},
         )  # fmt: skip
@@ -130,11 +113,12 @@ def demand_table(seed: int) -> pd.DataFrame:
 def reference_cases() -> Cases:
     """Solve the small cases whose optima are known."""
     cases: Cases = {}
-    for name, (rows, capacity_kw, step_s, low_kw, optimum_eur) in REFERENCE.items():
-        requests = make_requests([str(k) for k in range(len(rows))], *np.array(rows).T, power_min_kw=low_kw)
+    for name, one in REFERENCE.items():
+        rows, low_kw = np.array(_TABLES["requests"][one["requests"]], float), one["power_min_kw"]
+        requests = make_requests([str(k) for k in range(len(rows))], *rows.T, power_min_kw=low_kw)
         options = Options(formulation="milp" if low_kw else "lp", objective="weighted")
-        planning = plan(requests, make_station(96, capacity_kw, step_s=step_s), options)
-        cases[name] = {**plan_metrics(planning), "reference_objective_eur": optimum_eur}
+        planning = plan(requests, make_station(96, one["capacity_kw"], step_s=one["step_s"]), options)
+        cases[name] = {**plan_metrics(planning), "reference_objective_eur": one["optimum_eur"]}
     return cases
 
 
@@ -158,16 +142,3 @@ def _in_steps(table: pd.DataFrame, demand: Demand) -> pd.DataFrame:
         arrivalTime=np.floor(demand.requests.arrival_step + 1e-9).astype(int),
         departureTime=np.floor(demand.requests.departure_step + 1e-9).astype(int),
     )
-
-
-def _lines(cases: Cases) -> list[str]:
-    far = max(abs(cases[name]["objective_eur"] - cases[name]["reference_objective_eur"]) for name in REFERENCE)
-    lines = [f"Reference optima: {len(REFERENCE)} met within {far:.1e} EUR"]
-    for name, case in cases.items():
-        if name not in REFERENCE:
-            lines.append(
-                f"{name}: {case['objective_eur']:.4f} EUR ({case['status']}), {case['energy_kwh']:.1f} kWh drawn, "
-                f"{case['unserved_kwh']:.2f} kWh unserved, worst served {case['served_min_percent']:.0f} %, "
-                f"peak {case['peak_kw']:.1f} kW"
-            )
-    return lines

@@ -149,8 +149,7 @@ def draw_prices(rng: np.random.Generator) -> Float:
     weekend = np.where(day >= 5, -15.0, 0.0)
     noise = _walk(rng, HOURS, 0.7, 4.0)
     smooth_wind = np.interp(np.arange(HOURS), 24.0 * np.arange(7) + 12.0, wind)
-    price: Float = (level + evening + morning - sun * clear + night + smooth_wind + weekend + noise) / 1000.0
-    return price
+    return np.asarray((level + evening + morning - sun * clear + night + smooth_wind + weekend + noise) / 1000.0)
 
 
 def _walk(rng: np.random.Generator, count: int, memory: float, deviation: float) -> Float:

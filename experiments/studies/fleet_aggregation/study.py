@@ -8,7 +8,7 @@ from dataclasses import asdict
 import pandas as pd
 
 from cosim.experiments.figures.style import Drawing
-from cosim.experiments.studies.base import Progress, Study, from_template, timed
+from cosim.experiments.studies.base import Progress, Study, from_template, lines_of, timed
 from cosim.experiments.studies.fleet_aggregation import checks, figures, model
 from cosim.experiments.studies.fleet_aggregation.config import FleetConfig
 from cosim.experiments.studies.fleet_aggregation.model import CHOSEN, ONE_UNIT, ONE_WEEK, Fitted, FleetResult
@@ -34,20 +34,9 @@ class FleetAggregation(Study[FleetConfig, FleetResult]):
         progress("Running the day on the feeder")
         with timed(timing, "loop_cpu_s"):
             kept = checks.run_day(config.seed)
-        lines = ["Charging RMSE, test weeks [kW]; reduction against the simple sum in sample, out of sample [%]"]
-        lines += [
-            f"  {name}: {case['rmse_bilevel_kw']:.1f} kW; {case['reduction_in_sample_percent']:.0f} %, "
-            f"{case['reduction_out_of_sample_percent']:.0f} %"
-            for name, case in cases.items()
-        ]
-        lines += [
-            f"  on the feeder, {name}: {one.metrics['missed_kwh']:.0f} of {one.metrics['promised_kwh']:.0f} kWh "
-            f"not delivered as promised, unserved {one.metrics['unserved_kwh']:.1f} kWh"
-            for name, one in kept.items()
-        ]
         loop = {name: one.metrics for name, one in kept.items()}
         return FleetResult(
-            cases=cases, lines=lines, timing=timing,
+            cases=cases, lines=lines_of(self.name, cases=cases, on_feeder=loop), timing=timing,
             metrics={"exact": exact, "cycled_kwh": fitted.cycled_kwh, "loop": loop},
             tables={"family.csv": family_table(fitted), "factors.csv": factor_table(fitted)},
             facts={"chosen": asdict(fitted.judged[CHOSEN].model.recipe)},

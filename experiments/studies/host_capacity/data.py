@@ -8,11 +8,13 @@ thirty houses only figures are published; hourly totals and states of charge wer
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from cosim.contract import Float
 from cosim.contract.survey import FrozenArrays
+from cosim.experiments.remedies import load_toml
 
 HOURS = 24
 TARGET_KWH = 40.0
@@ -21,24 +23,9 @@ SINGLE_LIMIT_KW, SINGLE_NEED_KWH = 2.4, 20.0
 SINGLE_DRAWS = (-0.6490, 1.1812, -0.7585)  # r1, r2, r3 of the published generator's seed 1
 LIMIT_MARGIN_KW = 0.01  # the transformer's limit is the peak of inflexible load plus this
 
-TOTAL_INFLEXIBLE_KW = np.array(
-    [
-        15.5, 16.4, 18.7, 23.3, 30.3, 37.5, 40.5, 37.5, 30.3, 23.3, 18.7, 16.4,
-        15.5, 16.9, 19.9, 26.3, 36.0, 45.8, 50.05, 45.8, 36.0, 26.1, 19.8, 16.7,
-    ]
-)  # fmt: skip
-INITIAL_KWH = np.array(
-    [
-        33.7, 31.1, 29.9, 31.3, 27.5, 27.9, 28.6, 31.4, 29.7, 32.8, 30.2, 32.8, 31.5, 31.1, 30.4,
-        31.0, 28.9, 32.1, 29.7, 30.2, 32.3, 31.8, 28.2, 32.7, 28.2, 30.2, 30.4, 30.5, 33.0, 31.4,
-    ]
-)  # fmt: skip
-PUBLISHED_EV_KW = np.array(
-    [
-        19.4, 13.2, 13.2, 13.2, 12.9, 11.3, 9.1, 11.3, 12.9, 13.2, 13.2, 13.2,
-        13.2, 13.2, 13.2, 13.1, 12.0, 4.3, 0.0, 4.3, 12.0, 13.1, 13.2, 13.2,
-    ]
-)  # fmt: skip
+_READ = {name: np.array(values) for name, values in load_toml(Path(__file__).with_name("published.toml")).items()}
+TOTAL_INFLEXIBLE_KW, INITIAL_KWH = _READ["total_inflexible_kw"], _READ["initial_kwh"]
+PUBLISHED_EV_KW = _READ["published_ev_kw"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +52,7 @@ class Houses(FrozenArrays):
     @property
     def headroom_kw(self) -> Float:
         """What the limit leaves for all cars together, shape (hour,) [kW]."""
-        left: Float = self.limit_kw - self.inflexible_kw.sum(axis=1)
-        return left
+        return np.asarray(self.limit_kw - self.inflexible_kw.sum(axis=1))
 
     def headroom_kwh(self, price: float) -> float:
         """What the limit leaves for all cars in the hours of one price [kWh]."""
@@ -109,8 +95,7 @@ def load_formula_kw(draws: Float) -> Float:
     width_h = 2.8 + 0.3 * r3
     morning = (1.0 + 0.4 * r1) * np.exp(-(((hour - 7) / width_h) ** 2))
     evening = (1.3 + 0.5 * r2) * np.exp(-(((hour - 19) / width_h) ** 2))
-    load: Float = 0.5 + morning + evening
-    return load
+    return np.asarray(0.5 + morning + evening)
 
 
 def single_house() -> Houses:

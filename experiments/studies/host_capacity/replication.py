@@ -50,8 +50,7 @@ class Corrected:
     @property
     def charge_kw(self) -> Float:
         """Charging of all houses together, shape (hour,) [kW]."""
-        total: Float = self.result.charge_kw.sum(axis=1)
-        return total
+        return np.asarray(self.result.charge_kw.sum(axis=1))
 
     @property
     def cost(self) -> float:

@@ -15,7 +15,7 @@ from cosim.controllers.caps.follower import charging_cost_eur
 from cosim.experiments.caps_output import proof_of, uncontrolled_kw, write_caps
 from cosim.experiments.caps_tables import Names, Rows, deviation_rows, responses
 from cosim.experiments.figures.style import Drawing
-from cosim.experiments.studies.base import Cases, Progress, Study, StudyResult, from_template
+from cosim.experiments.studies.base import Progress, Study, StudyResult, from_template, lines_of
 from cosim.experiments.studies.host_capacity.comparison import GAP, Comparison, compare
 from cosim.experiments.studies.host_capacity.config import LIMITS, WHERE, HostConfig
 from cosim.experiments.studies.host_capacity.figures import draw_replication, draw_sized
@@ -98,7 +98,8 @@ class HostCapacity(Study[HostConfig, HostResult]):
         proof = proof_of(problem, result, answers)
         found = cases(replication) | ({"own_size": _sized(problem, result, proof)} if own else {}) | compared.metrics
         return HostResult(
-            cases=found, lines=_lines(found, proof if own else None), warnings=_warnings(result, compared, own),
+            cases=found, lines=lines_of(self.name, cases=found, proof=proof if own else None),
+            warnings=_warnings(result, compared, own),
             reproducible=not compared.skipped and all(plan.result.reproducible for plan in compared.plans.values()),
             replication=replication, compared=compared, problem=problem, result=result,
             households=households, deviations=deviations, answers=answers, proof=proof,
@@ -129,34 +130,6 @@ def _sized(problem: CapsProblem, result: CapsResult, proof: Mapping[str, Any]) -
     numbers = {key: float(value) for key, value in proof.items() if isinstance(value, (int, float))}
     costs = {"charging_cost_eur": result.charge_kw, "uncontrolled_cost_eur": uncontrolled_kw(problem)}
     return numbers | {key: float(charging_cost_eur(problem, charge_kw).sum()) for key, charge_kw in costs.items()}
-
-
-def _lines(found: Cases, proof: Mapping[str, Any] | None) -> list[str]:
-    one, thirty = found["single_house"], found["thirty_houses"]
-    alone, first = found["first_formulation_single_house"], found["first_formulation_thirty_houses"]
-    lines = [
-        f"First formulation, one house: {'feasible' if alone['feasible'] else 'infeasible'}; "
-        f"with a flat tariff: {'feasible' if alone['feasible_with_flat_tariff'] else 'infeasible'}",
-        f"First formulation, thirty houses: any cost from {first['first_formulation_least_cost']:.1f} to "
-        f"{first['first_formulation_most_cost']:.1f} $ (published: {thirty['published_cost']:.1f} $)",
-        f"Corrected, one house: {one['single_house_cost']:.4f} $, {one['peak_charging_kwh']:.2f} kWh in the peak",
-        f"Corrected, thirty houses: {thirty['thirty_house_cost']:.2f} $, "
-        f"{thirty['peak_charging_kwh']:.2f} kWh in the peak",
-    ]
-    if proof is not None:
-        gap = "unknown" if proof["gap"] is None else f"{100 * proof['gap']:.3f} %"
-        lines.append(
-            f"{proof['households']} homes x {proof['slots']} slots ({proof['form']}): {proof['status']}, withheld "
-            f"{proof['withheld_kwh']:.1f} kWh, gap {gap}"
-        )
-    if "released" in found:
-        released, plan, safe = (found[name] for name in ("released", "plan_anticipated", "plan_sum_of_caps"))
-        lines.append(
-            f"Anticipation releases {released['released_withheld_kwh']:.0f} of {safe['withheld_kwh']:.0f} kWh that "
-            f"sum_of_caps withholds; charging costs {plan['charging_cost_eur']:.2f} instead of "
-            f"{safe['charging_cost_eur']:.2f} EUR"
-        )
-    return lines
 
 
 def _warnings(result: CapsResult, compared: Comparison, own_size: bool) -> Sequence[str]:

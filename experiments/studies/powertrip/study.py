@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cosim.experiments.figures.style import Drawing
-from cosim.experiments.studies.base import Cases, Progress, Study, StudyResult, from_template
+from cosim.experiments.studies.base import Progress, Study, StudyResult, from_template, lines_of
 from cosim.experiments.studies.powertrip import data, figures
 from cosim.experiments.studies.powertrip.config import TripConfig, Weights, parse_band, parse_weights, weights_name
 from cosim.experiments.studies.powertrip.data import Place
@@ -96,7 +96,7 @@ class PowerTrip(Study[TripConfig, TripResult]):
             cases[case_name(name, pairs[-1])] |= found.certificate
         of_last = {name: cases[case_name(name, pairs[-1])] for name in decided}  # the plain name: the last weights
         return TripResult(
-            cases=cases | of_last, lines=_lines(cases, decided), tables=tables,
+            cases=cases | of_last, lines=lines_of(self.name, cases=cases, decided=decided), tables=tables,
             facts={
                 "evaluations": {name: found.evaluations for name, found in decided.items()},
                 "infeasible_steps": {name: found.infeasible_steps for name, found in decided.items()},
@@ -133,21 +133,6 @@ class PowerTrip(Study[TripConfig, TripResult]):
 def case_name(control_name: str, pair: Weights) -> str:
     """Return the name of a case: control and weights in percent."""
     return f"{control_name}_{weights_name(pair)}"
-
-
-def _lines(cases: Cases, decided: Mapping[str, Controlled]) -> list[str]:
-    lines = [
-        f"{name}: f1 {case['f1_mean']:.0f} ({case['f1_mean_change_percent']:+.0f} %), neutral current "
-        f"{case['neutral_current_mean_a']:.1f} A ({case['neutral_current_mean_change_percent']:+.0f} %), PV used "
-        f"{case['pv_use_percent']:.0f} %, charged {case['ev_kwh']:.1f} kWh, highest voltage "
-        f"{case['voltage_max_pu']:.3f} pu"
-        for name, case in cases.items()
-    ]
-    return lines + [
-        f"{name}: in {found.infeasible_steps} steps no setpoint keeps the voltage limits"
-        for name, found in decided.items()
-        if found.infeasible_steps
-    ]
 
 
 def case_table(cases: Mapping[str, Case], lines: int) -> pd.DataFrame:

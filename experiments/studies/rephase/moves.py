@@ -77,7 +77,8 @@ class Rephasing:
         self._count = len(feeder.customers)
         self.customer: Int = np.array([feeder.customers.index(move.customer) for move in self.moves], dtype=np.int64)
         stand_ins = [replace(move.connection, customer=f"{move.customer}__{move.to_phase}") for move in self.moves]
-        self._network = ReducedNetwork(with_connections(feeder, stand_ins), watched=watched)
+        self._feeder = with_connections(feeder, stand_ins)
+        self._network = ReducedNetwork(self._feeder, watched=watched)
 
     def value_a2(self, moves: Sequence[int] = ()) -> float:
         """Return the day's unbalance current after some moves, by power flow of every step.
@@ -123,12 +124,12 @@ class Rephasing:
     def _powers(self, moves: Sequence[int]) -> tuple[Float, Float]:
         day = self._trajectory
         nothing = np.zeros((day.steps, len(self.moves)))
-        p_kw, q_kvar = np.hstack([day.net_kw, nothing]), np.hstack([day.net_kvar, nothing])
+        p_kw, q_kvar, cars_kw = (np.hstack([of, nothing]) for of in (day.net_kw, day.net_kvar, day.ev_kw))
         for row in moves:
             old, new = self.customer[row], self._count + row
             for power in (p_kw, q_kvar):
                 power[:, new], power[:, old] = power[:, old], 0.0
-        return p_kw, q_kvar
+        return self._feeder.at_loads(p_kw, cars_kw), self._feeder.at_loads(q_kvar, np.zeros_like(cars_kw))
 
     def _currents(self, p_kw: Float, q_kvar: Float) -> Complex:
         source_pu = self._trajectory.exogenous.source_pu
@@ -147,7 +148,8 @@ def with_connections(feeder: Feeder, connections: Sequence[Connection]) -> Feede
         connections=(*kept, *connections),
         load_model=feeder.load_model,
     )
-    return replace(loaded, name=feeder.name)
+    phases = (*feeder.charger_phase, *[0] * (len(loaded.customers) - len(feeder.customers)))
+    return replace(loaded, name=feeder.name, charger_phase=phases if feeder.charger_phase else ())
 
 
 def _moves(feeder: Feeder) -> list[Move]:
@@ -168,5 +170,4 @@ def _moves(feeder: Feeder) -> list[Move]:
 
 def _sequences(current_a: Complex, steps: int) -> Complex:
     zero, _, negative = sequence_components(current_a)
-    entries: Complex = np.concatenate([zero.ravel(), negative.ravel()]) / np.sqrt(steps)
-    return entries
+    return np.asarray(np.concatenate([zero.ravel(), negative.ravel()]) / np.sqrt(steps))

@@ -68,8 +68,7 @@ class Quadratic:
 
     def added(self, moves: Sequence[int]) -> Float:
         """Return the unbalance current after some moves and each further one, shape (move,) [A²]."""
-        result: Float = self.value(moves) + self.gain + 2.0 * self.gram[:, list(moves)].sum(axis=1)
-        return result
+        return np.asarray(self.value(moves) + self.gain + 2.0 * self.gram[:, list(moves)].sum(axis=1))
 
 
 def best_moves(

@@ -15,10 +15,10 @@ from cosim.contract import Float
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.choose import only
 from cosim.experiments.figures import style
-from cosim.experiments.studies.base import Cases, Progress, Study, StudyResult, from_template
+from cosim.experiments.studies.base import Cases, Progress, Study, StudyResult, from_template, lines_of
 from cosim.experiments.studies.rephase.config import RephaseConfig
-from cosim.experiments.studies.rephase.moves import PHASES, Move, Rephasing, with_connections
-from cosim.experiments.studies.rephase.search import Choice, Quadratic, best_moves
+from cosim.experiments.studies.rephase.moves import PHASES, Rephasing, with_connections
+from cosim.experiments.studies.rephase.search import Quadratic, best_moves
 from cosim.experiments.unbalance_tables import Unbalance, analyse, describe, write_unbalance
 from cosim.measures import neutral_current_a, scoreboard, unbalance_current_a2
 from cosim.measures.balance import valid
@@ -71,7 +71,7 @@ class Rephase(Study[RephaseConfig, RephaseResult]):
         )
         how = {"scenario": day.scenario.name, "seed": day.scenario.seed, "controller": item.name}
         return RephaseResult(
-            cases=cases, lines=_lines(moves, choice, cases), days=days,
+            cases=cases, lines=lines_of(self.name, moves=moves, choice=choice, cases=cases), days=days,
             tables={"phase_loads.csv": phase_loads(days), "moves.csv": listed},
             documents={"rephase.json": {**how, **asdict(choice), "moves": listed.to_dict(orient="records")}},
             facts=how, inputs=[day.path], reproducible=all(run.reproducible for run in days.values()),
@@ -101,8 +101,9 @@ def phase_loads(days: Mapping[str, Trajectory]) -> pd.DataFrame:
     """Return customers, energy and peaks of each phase, a row per day and phase."""
     tables = []
     for label, run in days.items():
-        share = run.feeder.phase_matrix
-        phase_kw, current_a = run.net_kw @ share, np.abs(run.transformer_current_a[:, :3])
+        share, of_cars = run.feeder.phase_matrix, run.feeder.charger_phase_matrix
+        phase_kw = (run.net_kw - run.ev_kw) @ share + run.ev_kw @ of_cars
+        current_a = np.abs(run.transformer_current_a[:, :3])
         tables.append(pd.DataFrame({
             "day": label,
             "phase": PHASES,
@@ -120,27 +121,6 @@ def phase_loads(days: Mapping[str, Trajectory]) -> pd.DataFrame:
 def _metrics(run: Trajectory) -> dict[str, float]:
     unbalance_a2 = unbalance_current_a2(run.monitored_current_a).sum(axis=1)
     return {**scoreboard(run), "unbalance_current_mean_a2": float(unbalance_a2.mean())}
-
-
-def _lines(moves: list[Move], choice: Choice, cases: Cases) -> list[str]:
-    if not moves:
-        return [f"No move lowers the day's unbalance current of {choice.unbalance_current_before_a2:.1f} A²."]
-    before, after = (cases[label] for label in ("before", "after"))
-    sure = (
-        "best of all combinations, verified by power flow"
-        if choice.verified
-        else "found greedily with exchanges, no proof that there is none better"
-    )
-    return [
-        *(str(move) for move in moves),
-        f"Unbalance current, mean of the day: {before['unbalance_current_mean_a2']:.1f} -> "
-        f"{after['unbalance_current_mean_a2']:.1f} A² ({sure}; {choice.combinations_compared} combinations "
-        f"compared, {choice.combinations_checked_by_power_flow} of them by power flow)",
-        f"Neutral current, 95 %: {before['neutral_current_p95_a']:.1f} -> {after['neutral_current_p95_a']:.1f} A; "
-        f"VUF, 95 %: {before['vuf_p95_percent']:.2f} -> {after['vuf_p95_percent']:.2f} %; "
-        f"worst phase of the transformer: {before['transformer_peak_percent']:.0f} -> "
-        f"{after['transformer_peak_percent']:.0f} %",
-    ]
 
 
 def draw_currents(before: Trajectory, after: Trajectory) -> style.Drawing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,47 +14,18 @@ from cosim.experiments import scenario as scenarios
 from cosim.experiments.choose import only
 from cosim.experiments.compose import compose
 from cosim.experiments.figures import style
+from cosim.experiments.remedies import load_toml
 from cosim.experiments.scenario import Scenario
 from cosim.experiments.studies.base import Cases, Progress, Study, StudyResult, from_template
 from cosim.experiments.studies.sensitivity.config import SensitivityConfig
 
 AS_IT_IS = "as it is"
-MEASURES = {
-    "overvoltage_min": ("Overvoltage", "min"),
-    "transformer_overload_min": ("Overload", "min"),
-    "losses_kwh": ("Losses", "kWh"),
-    "ev_unserved_kwh": ("Unserved", "kWh"),
-    "cost_eur": ("Bills", "EUR"),
-}
+_TABLES: dict[str, Any] = load_toml(Path(__file__).with_name("inputs.toml"))
+MEASURES: dict[str, tuple[str, str]] = _TABLES["measures"]
 """What is looked at: a title, and the unit."""
-
-_BAR = "#9ecae1"
-_FLAT = {"flat": {"bands": [{"eur_per_kwh": 0.22}]}}
-INPUTS: dict[str, dict[str, Any]] = {
-    "source swings by 2 %, low at 18 h": {"grid": {"source_swing_percent": 2.0}},
-    "source swings by 2 %, low at 0 h": {"grid": {"source_swing_percent": 2.0, "source_lowest_h": 0.0}},
-    "half of homes at a flat 0.22 EUR": {"tariffs": _FLAT, "tariff_shares": {"flat": 0.5}},
-    "export earns 0.15 EUR": {"export_eur_per_kwh": 0.15},
-    "starts up to 10 min late": {"households": {"start_delay_s": 600.0}},
-    "cars charge on arrival": {"households": {"response": "immediate"}},
-    "cars charge at an even pace": {"households": {"response": "paced"}},
-    "own sun first": {"households": {"response": "own_sun"}},
-    "four answers, a quarter each": {
-        "households": {"responses": {"cheapest": 0.25, "immediate": 0.25, "paced": 0.25, "own_sun": 0.25}}
-    },
-    "power factors 0.95 ± 0.03": {"households": {"power_factor_sd": 0.03}},
-    "a third of homes ignores caps": {"households": {"noncompliant_share": 0.33}},
-    "forecast with errors": {"forecast": {"kind": "noisy"}},
-    "announced with 60 min, 30 %": {
-        "ev": {"announced_departure_error_min": 60.0, "announced_energy_error_percent": 30.0}
-    },
-    "meters: noise of 5 % and 1 %": {"meters": {"noise_percent": 5.0, "voltage_noise_percent": 1.0}},
-    "meters: 30 min late": {"meters": {"latency_steps": 6}},
-    "meters: a third is missing": {"meters": {"missing_share": 0.33}},
-    "half of homes with a battery": {"battery": {"share": 0.5}},
-    "half of homes with a heat pump": {"heat_pump": {"share": 0.5}},
-}
+INPUTS: dict[str, dict[str, Any]] = _TABLES["inputs"]
 """Inputs by name, each as the keys of a scenario that it changes."""
+_BAR = "#9ecae1"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
