@@ -294,7 +294,7 @@ def bench(
     for file in () if out is None else (out, out.with_suffix(".png")) if what == "caps" else (out,):
         new_file(file, overwrite=overwrite)
     benchmark = import_module(f"cosim.experiments.bench.{what}")
-    more = {"step": {"engine": engine}, "caps": {"ablate": ablate}}.get(what, {})
+    more: dict[str, Any] = {"engine": engine} if what == "step" else {"ablate": ablate} if what == "caps" else {}
     rows = benchmark.measure(repeats, **more)
     _out.print(table(rows))
     if out is not None:

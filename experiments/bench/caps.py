@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cosim.controllers.caps import CapsOptions, CapsProblem, CapsResult, solve_caps
-from cosim.controllers.caps.core.solve import Parts
+from cosim.controllers.caps import CapsOptions, CapsProblem, CapsResult, Parts, solve_caps
 from cosim.experiments.bench import Row
 from cosim.experiments.figures import style
 from cosim.experiments.studies.host_capacity.homes import default_limits_kw, draw_problem
@@ -160,7 +159,8 @@ def _summed(name: str, case: Case, solved: Sequence[_Solved], reference_s: float
 
 def _row(case: Case, seeds: Sequence[int]) -> Row:
     solved = [_solved(case, seed, Parts()) for seed in seeds]
-    reference_s, more = float("nan"), {}
+    reference_s = float("nan")
+    more: dict[str, Any] = {}
     if case.homes == MEMORY_HOMES:
         more["largest_memory_mb"] = _memory_mb(case)
     if case.homes * case.slots <= TEXTBOOK_MOST:

@@ -1,23 +1,16 @@
-"""The columns of plans against the definition of caps, and parts of the method one by one."""
+"""The columns of plans against the definition of caps."""
 
 from __future__ import annotations
 
-import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy.optimize import linprog
 
-from cosim.contract import Float
-from cosim.controllers.caps import CapsOptions, CapsProblem, best_response, share_of_phase, solve_caps
-from cosim.controllers.caps.core.columns import relax
-from cosim.controllers.caps.core.pricing import price
-from cosim.controllers.caps.core.solve import Parts, least_withheld
-from cosim.controllers.caps.core.subproblem import Subproblem, split
-from cosim.controllers.solver import Clock, Limits
+from cosim.controllers.caps import CapsOptions, CapsProblem, Parts, best_response, share_of_phase, solve_caps
 from oracles.caps_milp import least_by_definition
 
 CASES = json.loads((Path(__file__).parent / "cases" / "caps_minimum_power.json").read_text(encoding="utf-8"))
@@ -98,90 +91,30 @@ def small(seed: int) -> CapsProblem:
     )
 
 
-@pytest.mark.parametrize("peaks", [False, True], ids=["mean", "peak"])
+@pytest.mark.parametrize("limit_on", ["mean", "peak"])
 @pytest.mark.parametrize("seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 200))])
-def test_no_caps_serve_more_or_withhold_less(seed: int, peaks: bool) -> None:
+def test_no_caps_serve_more_or_withhold_less(seed: int, limit_on: str) -> None:
     problem = small(seed)
-    rng = np.random.default_rng(seed)
-    floor = np.minimum(rng.choice([0.0, 1.5]), problem.usable_kw)
-    floor[floor < problem.charger_min_kw] = 0.0
-    unserved, withheld = least_by_definition(problem, peaks=peaks, floor_kw=floor)
-    found = []
-    for sub in split(problem, counts_peaks=peaks):
-        above = sub.with_floor(sub.by_row(floor))
-        found.append(least_withheld(above, Limits(1e-6, 100_000, 60.0), np.random.default_rng(0)))
-    if np.isinf(unserved):
-        assert any(one.plan is None for one in found)
-        return
-    assert {one.status for one in found} <= {"optimal"}
-    assert sum(one.unserved_kwh for one in found) == pytest.approx(unserved, abs=CLOSE_KWH)
-    assert sum(one.objective for one in found) == pytest.approx(withheld, abs=CLOSE_KWH)
-    assert sum(one.bound for one in found) <= withheld + CLOSE_KWH
+    unserved, withheld = least_by_definition(problem, peaks=limit_on == "peak")
+    result = solve_caps(problem, replace(EXACT, limit_on=limit_on))
+    assert result.status == "optimal"
+    assert result.unserved_kwh.sum() == pytest.approx(unserved, abs=2 * CLOSE_KWH)
+    assert result.objective == pytest.approx(withheld, abs=CLOSE_KWH)
+    assert result.bound <= withheld + CLOSE_KWH
+    above = solve_caps(problem, replace(EXACT, objective="floor_then_least", floor_kw=1.5, limit_on=limit_on))
+    floors = above.floor_kw * (above.floor_kw >= problem.charger_min_kw)
+    unserved, withheld = least_by_definition(problem, peaks=limit_on == "peak", floor_kw=floors)
+    assert above.unserved_kwh.sum() == pytest.approx(unserved, abs=2 * CLOSE_KWH)
+    assert above.objective == pytest.approx(withheld, abs=CLOSE_KWH)
 
 
-def enumerated(sub: Subproblem, car: int, prices: Float) -> float:
-    """Least cost of a car over every last row and every choice of rows that are on, each a linear programme."""
-    weight = float(sub.weight_kwh[car])
-    cost = sub.price_of(prices, slice(car, car + 1))[0]
-    best = np.inf
-    for last in np.flatnonzero(sub.last_kw[car] > 0):
-        before = [k for k in range(last) if sub.usable_kw[car, k] > 0]
-        for on in itertools.product((0, 1), repeat=len(before)):
-            bounds = [(sub.least_kw[car, k] * o, sub.usable_kw[car, k] * o) for k, o in zip(before, on, strict=True)]
-            slope = [cost[k] * sub.counted[car, k] - weight for k in before]
-            bounds += [(0.0, sub.last_kw[car, last])]
-            slope += [sub.per_kw_kwh[car, last] + (0.0 if sub.peaks else cost[last])]
-            rise, most = [], []
-            if sub.peaks and sub.is_slot[car, last]:  # what counts, and what of it is usable
-                least, top = sub.last_least_kw[car, last], sub.last_top_kw[car, last]
-                bounds += [(least, top), (0.0, sub.usable_kw[car, last])]
-                slope += [cost[last], -weight]
-                for one in (-3, -1):
-                    row = np.zeros(len(bounds))
-                    row[one], row[-2] = 1.0, -1.0
-                    rise.append(row)
-                    most.append(0.0)
-            total = np.zeros(len(bounds))
-            total[: len(before) + 1] = 1.0
-            found = linprog(
-                slope, A_ub=rise or None, b_ub=most or None, A_eq=[total], b_eq=[sub.target_kw[car, last]],
-                bounds=bounds,
-            )  # fmt: skip
-            if found.success:
-                held = weight * sub.usable_kw[car, last] if sub.peaks and sub.is_slot[car, last] else 0.0
-                best = min(best, found.fun + weight * sub.before_kw[car, last] + held)
-    return best
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_the_best_plan_at_prices_is_that_of_an_enumeration(seed: int) -> None:
-    compared = 0
-    for peaks in (False, True):
-        for sub in split(small(seed), counts_peaks=peaks):
-            rng = np.random.default_rng(seed)
-            prices = rng.random(sub.headroom_kw.shape) * rng.choice([1.0, 4.0])
-            priced = price(sub, prices)
-            costs = priced.plan.costs(sub) + (sub.price_of(prices, slice(0, sub.size)) * priced.plan.counted_kw).sum(
-                axis=1
-            )
-            for car in range(sub.size):
-                assert priced.value[car] == pytest.approx(enumerated(sub, car, prices), abs=1e-6)
-                assert costs[car] == pytest.approx(priced.value[car], abs=1e-6)
-                assert priced.by_last[car].min() <= priced.value[car] + 1e-9
-                compared += 1
-    assert compared
-
-
-def test_a_bound_by_prices_is_below_every_plan_and_parts_only_help() -> None:
+def test_parts_of_the_method_only_help() -> None:
     problem = small(3)
-    (sub, *_) = split(problem, counts_peaks=True)
-    relaxed = relax(sub, 1e-6, Clock(10.0), np.random.default_rng(0))
-    values = []
-    for parts in (Parts(), Parts(orders=False, whole=False, neighbourhoods=False)):
-        found = least_withheld(sub, Limits(1e-6, 10_000, 20.0), np.random.default_rng(0), parts=parts)
-        assert found.plan is not None
-        values.append(found.plan.cost(sub))
-    assert relaxed.bound - 1e-6 <= values[0] <= values[1] + 1e-9
+    values = [
+        solve_caps(problem, replace(EXACT, limit_on="peak"), parts=parts).objective
+        for parts in (Parts(), Parts(orders=False, whole=False, neighbourhoods=False))
+    ]
+    assert values[0] <= values[1] + 1e-9
 
 
 def test_what_is_published_is_what_was_planned() -> None:

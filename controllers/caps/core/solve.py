@@ -175,7 +175,7 @@ def _served(search: _Search, plan: Plan) -> tuple[Plan, float, _Search]:
         kept = most_of(sub.unserved_kwh, plan, UNSERVED_KWH, wide)
         at_this = _Search(sub, search.relaxed, search.stop, search.clock, search.rng, search.parts, (kept,))
         better = at_this.improve(plan)
-        if better is not plan:
+        if not at_this.has_failed:
             break
     return better, max(of_service.bound, 0.0), at_this
 
@@ -192,6 +192,8 @@ class _Search:
     ----------
     bound : float
         Lower bound of the objective, without the aims that are kept [kWh].
+    has_failed : bool
+        Whether the last programme had no point, though there is one: tolerances were too narrow.
     """
 
     def __init__(
@@ -206,6 +208,7 @@ class _Search:
     ) -> None:
         self.sub, self.relaxed, self.stop, self.clock, self.rng, self.parts = sub, relaxed, stop, clock, rng, parts
         self.kept = kept
+        self.has_failed = False
         self.bound = relaxed.bound - sum(aim.counts_kwh * aim.most for aim in kept)
 
     def cost(self, plan: Plan) -> float:
@@ -313,6 +316,7 @@ class _Search:
         target = self.bound / (1.0 - min(self.stop.gap, 0.999)) - others
         limits = Limits(gap, nodes, self.clock.left_s, target=target)
         found, bound, _ = solve_finishing(part, ends, old, limits, kept=kept, proves=len(cars) == sub.size)
+        self.has_failed = found is None
         if found is None or not keeps(part, found):
             return plan, bound if np.isfinite(bound) else -np.inf
         if any(aim.value(found) > aim.most + NONE_KWH * max(1.0, abs(aim.most)) for aim in kept):
