@@ -280,6 +280,7 @@ def bench(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace these files where they are there.")] = False,
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Interleaved repetitions.")] = 5,
     engine: Annotated[Engine, typer.Option(help="Power flow of the product, of 'step' only.")] = "opendss",
+    ablate: Annotated[bool, typer.Option("--ablate", help="Each part of the method left out, of 'caps' only.")] = False,
 ) -> None:
     """Measure speed as ratios against a reference in the same run."""
     from importlib import import_module
@@ -289,11 +290,12 @@ def bench(
     for file in () if out is None else (out, out.with_suffix(".png")) if what == "caps" else (out,):
         new_file(file, overwrite=overwrite)
     benchmark = import_module(f"cosim.experiments.bench.{what}")
-    rows = benchmark.measure(repeats, engine) if what == "step" else benchmark.measure(repeats)
+    more: dict[str, Any] = {"engine": engine} if what == "step" else {"ablate": ablate} if what == "caps" else {}
+    rows = benchmark.measure(repeats, **more)
     _out.print(table(rows))
     if out is not None:
         write(rows, out)
-        if what == "caps":
+        if what == "caps" and not ablate:
             benchmark.figure(rows, out.with_suffix(".png"))
 
 

@@ -11,6 +11,7 @@ from cosim.lazy import exports
 
 if TYPE_CHECKING:
     from cosim.controllers.caps.controller import BilevelCaps
+    from cosim.controllers.caps.core.solve import Parts
     from cosim.controllers.caps.deviation import DRAWS, Deviation, deviation_test
     from cosim.controllers.caps.export.follower import Response as ExportResponse
     from cosim.controllers.caps.export.follower import best_response as export_response
@@ -37,7 +38,7 @@ __all__ = [
     "COORDINATIONS", "DRAWS", "FORMS", "LIMITS_ON", "OBJECTIVES", "BilevelCaps", "CapsOptions", "CapsProblem",
     "CapsRecord", "CapsResult", "Deviation", "ExportCaps", "ExportPlan",
     "ExportProblem", "ExportRecord", "ExportResponse", "ExportResult",
-    "ExportRow", "Relaxation", "Replan", "Round", "RunningBothWays", "RunningPlan", "best_response",
+    "ExportRow", "Parts", "Relaxation", "Replan", "Round", "RunningBothWays", "RunningPlan", "best_response",
     "best_response_lp", "charging_cost_eur", "deviation_test", "export_response", "over_limit_kw", "share_of_phase",
     "solve_caps", "solve_export", "usable_withheld_kwh", "worst_draw",
 ]  # fmt: skip

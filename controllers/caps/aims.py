@@ -147,7 +147,12 @@ def _above_floors(sub: Subproblem, asked: Asked, start: Plan | None) -> Outcome:
     floor_kw = floors(sub, wanted_kw)
     whole_kw = np.minimum(wanted_kw, sub.usable_kw)
     lowered = floor_kw < whole_kw * SHY
-    steps = [np.where(lowered, step * floor_kw, floor_kw) if step > 0.5 else step * floor_kw for step in EASED_STEPS]
+    # a charger cannot run on less than its minimum: such a floor would promise nothing
+    least_kw = np.minimum(floor_kw, sub.minimum_kw[:, None])
+    steps = [
+        np.maximum(np.where(lowered | (step <= 0.5), step, 1.0) * floor_kw, least_kw if step > 0.0 else 0.0)
+        for step in EASED_STEPS
+    ]
     if asked.options.whole_floor and lowered.any():
         steps.insert(0, whole_kw * SHY)
     tried: list[Outcome] = []

@@ -222,18 +222,11 @@ def _caps() -> Iterator[Case]:
         else:
             yield from _of(name, anticipated, base=exact)
         yield from _of(name, summed, base=exact)
-    for form in choices(name, "form")[1:]:
-        if form != "decomposition":
-            yield from _of(name, {"form": form, "limit_on": "mean"}, base=exact)  # all of them the same optimum
-            yield from _of(name, {"form": form, "limit_on": "peak"}, base=exact, slow=True)
-    for objective in choices(name, "objective"):
-        columns = {"form": "decomposition", "objective": objective}
-        long = objective not in ("floor_then_least", "max_min")
-        yield from _of(name, columns, base=exact | {"gap": 0.01}, world="phase_a", slow=long)
-        yield from _of(name, columns, base=exact | {"gap": 0.01, "node_limit": 100}, slow=True)
+    yield from _of(name, {"form": "kkt", "limit_on": "mean"}, base=exact, world="phase_a")
+    yield from _of(name, {"form": "kkt", "limit_on": "peak"}, base=exact, world="phase_a", slow=True)
+    yield from _of(name, {"limit_on": "mean"}, base=exact)
     for ties in choices(name, "ties")[1:]:
-        yield from _of(name, {"ties": ties}, base=exact | {"slot_min": 30.0})
-    yield from _of(name, {"ties": "optimistic", "form": "kkt"}, base=exact, slow=True)
+        yield from _of(name, {"ties": ties}, base=exact | {"gap": 0.01}, world="phase_a")
     for aim in choices(name, "export_objective"):
         both = {"export": True, "export_objective": aim, "voltage_max_pu": 1.06}
         yield from _of(name, both, base=exact, world="phase_a")
@@ -267,7 +260,6 @@ TIED = frozenset(
         "bilevel_caps objective=floor_then_least",
         "bilevel_caps objective=least_restriction",
         "bilevel_caps objective=max_min phase_a",
-        "bilevel_caps form=order limit_on=peak",
         "bilevel_caps export=True export_objective=least voltage_max_pu=1.06 network=transformer",
         "bilevel_caps export=True export_objective=equal_share voltage_max_pu=1.06 network=transformer",
         "bilevel_caps network=transformer",

@@ -183,7 +183,7 @@ def test_the_proof_of_the_caps_is_what_their_tables_say(street: Street) -> None:
     assert proof["unserved_kwh"] == pytest.approx(answers["unserved_kwh"].sum(), abs=1e-6)
     load = (caps["inflexible_kw"] + caps_tables.best_answer(caps)).groupby(caps["slot"]).sum()
     assert proof["planned_peak_kw"] == pytest.approx(load.max(), abs=1e-6)
-    assert (proof["households"], proof["slots"], proof["status"]) == (5, 12, "gap_limit")
+    assert (proof["households"], proof["slots"], proof["status"]) == (5, 12, "optimal")
     assert proof["max_response_error_kw"] < 1e-6
     export = street.table("caps/bilevel_caps/export_caps.csv")
     assert proof["export"]["wanted_kwh"] == pytest.approx(export["wanted_kw"].sum() / 12.0, abs=1e-6)

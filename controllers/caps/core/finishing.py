@@ -96,6 +96,7 @@ def solve_finishing(
     limits: Limits,
     *,
     kept: Sequence[Kept] = (),
+    proves: bool = True,
 ) -> tuple[Plan | None, float, Termination]:
     """Minimise the objective over plans that finish in given rows.
 
@@ -111,6 +112,8 @@ def solve_finishing(
         When to stop.
     kept : sequence of Kept
         Earlier aims; what they count as is taken out of the objective.
+    proves : bool
+        Whether the bound is wanted; else presolve helps.
 
     Returns
     -------
@@ -131,7 +134,7 @@ def solve_finishing(
         _keep(aim, cars, rows)
     whole = columns.joined("whole") > 0
     model = rows.model(columns.joined("cost"), columns.joined("low"), columns.joined("high"), whole)
-    for presolve in PRESOLVE:
+    for presolve in PRESOLVE if proves else PRESOLVE[1:]:
         found = solve(
             model, limits, start=None if start is None else columns.joined("start"), presolve=presolve,
             mip_feasibility_tolerance=TOLERANCE, primal_feasibility_tolerance=TOLERANCE,

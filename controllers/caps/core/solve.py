@@ -16,9 +16,10 @@ from cosim.controllers.solver import SLACK, WIDER, Clock, Limits, Termination, j
 
 RELAXED_GAP = 0.02  # of the gap asked for; to this the bound is computed
 WHOLE_CARS = 22  # up to here all finishing rows go into one programme
-NEIGHBOURS = 20  # cars of a neighbourhood
-NEIGHBOURHOOD_NODES = 200
-IN_VAIN = 12  # neighbourhoods in a row that improve nothing by much, after which the search ends
+NEIGHBOURS = 14  # cars of a neighbourhood
+NEIGHBOURHOOD_NODES = 200  # of a neighbourhood, or a quarter of those of a whole programme
+IN_VAIN, NODES_IN_VAIN = 30, 75  # neighbourhoods in a row that improve little end a search; one per so many nodes
+FEW_SWITCHED = 3  # rows of a car, in the mean, that are not kept on by a floor
 FEW_ENDS = 5  # finishing rows of a car where floors are near what can be kept
 MOST_ENDS = 12  # finishing rows of a car in a neighbourhood
 ORDERS, MOST_ORDERED = 5, 3000  # of precedence tried per car, and cars in all of them together
@@ -109,18 +110,14 @@ def least_withheld(
     relaxed = relax(sub, max(RELAXED_GAP * stop.gap, 1e-9), clock, rng)
     search = _Search(sub, relaxed, stop, clock, rng, parts, kept)
     plan = search.begin(known)
-    if plan is not None and stop.plans > 1:
-        plan = search.improve(plan)
-    unserved = np.inf if plan is None else float(plan.unserved_kwh(sub).sum())
-    if plan is None or unserved > most_unserved_kwh + NAMED_KWH:
+    if plan is None or float(plan.unserved_kwh(sub).sum()) > most_unserved_kwh + NAMED_KWH:
         plan, is_refuted = _served_at_most(search, plan, most_unserved_kwh)
         if plan is None:
             ended = Termination.TIME_LIMIT if clock.over else Termination.NODE_LIMIT
             ended = Termination.INFEASIBLE if is_refuted else ended
             return Found(None, np.inf, relaxed.bound, np.inf, 0.0, ended)
-        plan = search.improve(plan) if stop.plans > 1 else plan
-        unserved = float(plan.unserved_kwh(sub).sum())
-    least_unserved = 0.0
+    plan = search.improve(plan) if stop.plans > 1 else plan
+    unserved, least_unserved = float(plan.unserved_kwh(sub).sum()), 0.0
     if unserved > NAMED_KWH and not kept and stop.plans > 1:
         plan, least_unserved, search = _served(search, plan)
         unserved = float(plan.unserved_kwh(sub).sum())
@@ -151,7 +148,8 @@ def _served_at_most(search: _Search, plan: Plan | None, most_kwh: float) -> tupl
         return None, True
     plan = of_service.begin(plan)
     # where floors keep every row on, where cars finish is all there is to choose
-    if plan is None or (sub.size > WHOLE_CARS and (sub.forced == (sub.is_slot & (sub.usable_kw > 0.0))).all()):
+    switched = int(((sub.least_kw > 0.0) & ~sub.forced).sum())
+    if plan is None or (sub.size > WHOLE_CARS and switched <= FEW_SWITCHED * sub.size and sub.forced.any()):
         ends = [search.ends(car, np.inf, np.inf if sub.size <= WHOLE_CARS else FEW_ENDS) for car in range(sub.size)]
         limits = replace(search.stop, time_s=search.clock.left_s, gap=0.0, target=most)
         found, bound, _ = solve_finishing(service, ends, None, limits)
@@ -177,7 +175,7 @@ def _served(search: _Search, plan: Plan) -> tuple[Plan, float, _Search]:
         kept = most_of(sub.unserved_kwh, plan, UNSERVED_KWH, wide)
         at_this = _Search(sub, search.relaxed, search.stop, search.clock, search.rng, search.parts, (kept,))
         better = at_this.improve(plan)
-        if better is not plan:
+        if not at_this.has_failed:
             break
     return better, max(of_service.bound, 0.0), at_this
 
@@ -194,6 +192,8 @@ class _Search:
     ----------
     bound : float
         Lower bound of the objective, without the aims that are kept [kWh].
+    has_failed : bool
+        Whether the last programme had no point, though there is one: tolerances were too narrow.
     """
 
     def __init__(
@@ -208,6 +208,7 @@ class _Search:
     ) -> None:
         self.sub, self.relaxed, self.stop, self.clock, self.rng, self.parts = sub, relaxed, stop, clock, rng, parts
         self.kept = kept
+        self.has_failed = False
         self.bound = relaxed.bound - sum(aim.counts_kwh * aim.most for aim in kept)
 
     def cost(self, plan: Plan) -> float:
@@ -273,11 +274,12 @@ class _Search:
     def _neighbourhoods(self, plan: Plan) -> Plan:
         _, others = whole_cars(self.relaxed)
         cars: Int | None = others if 0 < len(others) <= NEIGHBOURS + 10 else None
-        in_vain = 0
-        while in_vain < IN_VAIN and not self.is_close(plan) and not self.clock.over:
+        in_vain, nodes = 0, min(NEIGHBOURHOOD_NODES, self.stop.nodes // 4)
+        most = min(max(self.stop.nodes // NODES_IN_VAIN, 2), IN_VAIN)
+        while in_vain < most and not self.is_close(plan) and not self.clock.over:
             before = self.cost(plan)
             cars = self._near(plan) if cars is None else cars
-            plan, _ = self._solved(plan, cars, MOST_ENDS, 1e-3, NEIGHBOURHOOD_NODES)
+            plan, _ = self._solved(plan, cars, MOST_ENDS, max(self.stop.gap / 2, 1e-3), nodes)
             in_vain = 0 if before - self.cost(plan) > SETTLED * abs(before) else in_vain + 1
             cars = None
         return plan
@@ -313,7 +315,8 @@ class _Search:
         others = self.cost(plan) - _cost(part, old, kept)
         target = self.bound / (1.0 - min(self.stop.gap, 0.999)) - others
         limits = Limits(gap, nodes, self.clock.left_s, target=target)
-        found, bound, _ = solve_finishing(part, ends, old, limits, kept=kept)
+        found, bound, _ = solve_finishing(part, ends, old, limits, kept=kept, proves=len(cars) == sub.size)
+        self.has_failed = found is None
         if found is None or not keeps(part, found):
             return plan, bound if np.isfinite(bound) else -np.inf
         if any(aim.value(found) > aim.most + NONE_KWH * max(1.0, abs(aim.most)) for aim in kept):
