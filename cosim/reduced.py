@@ -176,14 +176,14 @@ class ReducedNetwork:
             raise ValueError(
                 f"p_kw and q_kvar must be (candidate, {self._customers}), not {p_kw.shape} and {q_kvar.shape}"
             )
-        if len(p_kw) == 1:
-            return self._solve_one(p_kw[0], q_kvar[0], scale)
         power_va = np.empty((len(p_kw), len(self.port_customer)), dtype=complex)
         np.multiply(p_kw[:, self.port_customer], self._va_per_kw, out=power_va.real)
         np.multiply(q_kvar[:, self.port_customer], self._va_per_kw, out=power_va.imag)
         if p_kw.shape[1] > self._customers:
             apart_kva = p_kw[:, self._customers :] + 1j * q_kvar[:, self._customers :]
             power_va[:, self._spur_port] += 1e3 * apart_kva
+        if len(p_kw) == 1:
+            return self._solve_one(power_va[0], scale)
         with np.errstate(all="ignore"):  # a candidate that runs away must not disturb the others; it becomes nan below
             port_v, settled = self._settle(power_va, np.broadcast_to(self._no_load_v * scale, power_va.shape))
             magnitude_pu = np.abs(port_v) / self._nominal_v
@@ -196,11 +196,8 @@ class ReducedNetwork:
             port_a = np.divide(power_va, port_v, out=power_va)
         return port_v, np.conjugate(port_a, out=port_a)
 
-    def _solve_one(self, p_kw: Float, q_kvar: Float, scale: Float) -> tuple[Complex, Complex]:
+    def _solve_one(self, power_va: Complex, scale: Float) -> tuple[Complex, Complex]:
         """Solve a single candidate, without the bookkeeping of a batch: steps of a run are solved one by one."""
-        power_va = np.empty(len(self.port_customer), dtype=complex)
-        np.multiply(p_kw[self.port_customer], self._va_per_kw, out=power_va.real)
-        np.multiply(q_kvar[self.port_customer], self._va_per_kw, out=power_va.imag)
         low, high = VOLTAGE_BAND_PU
         with np.errstate(all="ignore"):
             port_v, settled = self._settle_one(power_va, self._no_load_v * scale[0], 0)
