@@ -11,7 +11,7 @@ from cosim.lazy import exports
 
 if TYPE_CHECKING:
     from cosim.controllers.caps.controller import BilevelCaps
-    from cosim.controllers.caps.core.solve import Parts
+    from cosim.controllers.caps.core.search import Parts
     from cosim.controllers.caps.deviation import DRAWS, Deviation, deviation_test
     from cosim.controllers.caps.export.follower import Response as ExportResponse
     from cosim.controllers.caps.export.follower import best_response as export_response

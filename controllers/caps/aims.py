@@ -3,108 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
-from cosim.contract import Float, Int
-from cosim.controllers.caps.core.finishing import Kept
+from cosim.controllers.caps.asked import Asked, Outcome, outcome_of
 from cosim.controllers.caps.core.floors import floors
-from cosim.controllers.caps.core.solve import NAMED_KWH, Found, most_of
-from cosim.controllers.caps.core.subproblem import SMALLEST_KW, UNSERVED_KWH, Plan, Subproblem
-from cosim.controllers.caps.options import CapsOptions
+from cosim.controllers.caps.core.search import NAMED_KWH
+from cosim.controllers.caps.core.solve import most_of
+from cosim.controllers.caps.core.subproblem import UNSERVED_KWH, Plan, Subproblem
+from cosim.controllers.caps.fairness import max_min, proportional
 from cosim.controllers.caps.sharing import SHY
-from cosim.controllers.solver import SLACK, WIDER, Clock, Limits, Termination, judged, relative_gap, worst
+from cosim.controllers.solver import SLACK, WIDER, Termination
 
 EASED_STEPS = (1.0, 0.95, 0.5, 0.0)  # of floors that had to be lowered, where they keep a car from being served
-FLOOR_RESOLUTION_KW = 1e-3
 BILL_KWH = 1e3  # withheld energy that 1 EUR of the bill counts as where the bill is kept
-LEAST_MEAN_KW = 0.1  # a mean power below counts as this
-TOUCHES_KW = float(np.e) * LEAST_MEAN_KW  # below, tangents would be above the loss at the floor
-ROUNDS = 8  # of tangents
-LEVEL_STEP_KW = 2e-3  # a room that much larger is another level
-LEVEL_CARS = 22  # in a piece up to which every home is asked whether it can be raised
-
-
-class Least(Protocol):
-    """Serves all that can be served, then withholds least; see `core.solve.least_withheld`."""
-
-    def __call__(
-        self,
-        sub: Subproblem,
-        stop: Limits,
-        rng: np.random.Generator,
-        start: Plan | None = None,
-        *,
-        kept: Sequence[Kept] = (),
-        most_unserved_kwh: float = np.inf,
-    ) -> Found:
-        """Return what was found."""
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """How a piece ended.
-
-    Attributes
-    ----------
-    sub : Subproblem
-        The piece with the floors that were kept.
-    plan : Plan or None
-        None where nothing was found.
-    objective, bound : float
-        Of the objective asked for, and the proven bound of it.
-    withheld_bound_kwh : float
-        Lower bound of usable energy withheld, at these floors and where the objective is another at its value [kWh].
-    status : Termination
-        What is proven.
-    """
-
-    sub: Subproblem
-    plan: Plan | None
-    objective: float
-    bound: float
-    withheld_bound_kwh: float
-    status: Termination
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """How a piece is solved.
-
-    Attributes
-    ----------
-    least : callable
-        Solves it for given floors.
-    options : CapsOptions
-        What is asked for.
-    rng : numpy.random.Generator
-        Of searches.
-    clock : Clock
-        What is left for this piece.
-    home : ndarray of int, shape (car,)
-        Home of each car of the piece.
-    """
-
-    least: Least
-    options: CapsOptions
-    rng: np.random.Generator
-    clock: Clock
-    home: Int
-
-    def found(
-        self,
-        sub: Subproblem,
-        start: Plan | None = None,
-        *,
-        kept: Sequence[Kept] = (),
-        most_unserved_kwh: float = np.inf,
-        share: float = 1.0,
-    ) -> Found:
-        """Solve a piece in a share of the time left."""
-        stop = replace(self.options.stop, time_s=share * self.clock.left_s)
-        return self.least(sub, stop, self.rng, start, kept=kept, most_unserved_kwh=most_unserved_kwh)
 
 
 def solve_piece(sub: Subproblem, asked: Asked, start: Plan | None = None) -> Outcome:
@@ -121,19 +33,14 @@ def solve_piece(sub: Subproblem, asked: Asked, start: Plan | None = None) -> Out
     """
     objective = asked.options.objective
     if objective == "max_min":
-        return _max_min(sub, asked)
+        return max_min(sub, asked)
     if objective == "min_cost":
         return _min_cost(sub, asked)
     if objective == "proportional":
-        return _proportional(sub, asked)
+        return proportional(sub, asked)
     if objective == "floor_then_least" and asked.options.floor_kw > 0.0:
         return _above_floors(sub, asked, start)
-    return _outcome(sub, asked.found(sub, start))
-
-
-def _outcome(sub: Subproblem, found: Found) -> Outcome:
-    bound = max(found.bound, 0.0)
-    return Outcome(sub, found.plan, found.objective, bound, bound, found.status)
+    return outcome_of(sub, asked.found(sub, start))
 
 
 def _above_floors(sub: Subproblem, asked: Asked, start: Plan | None) -> Outcome:
@@ -162,8 +69,8 @@ def _above_floors(sub: Subproblem, asked: Asked, start: Plan | None) -> Outcome:
             continue  # chargers cannot run on so little: no floors are left
         found = asked.found(above, start, most_unserved_kwh=np.inf if is_last else 0.0, share=1.0 if is_last else 0.5)
         if found.plan is not None and not is_last:
-            return _outcome(above, found)
-        tried.append(_outcome(above, found))
+            return outcome_of(above, found)
+        tried.append(outcome_of(above, found))
     return _floors_in_want(asked, tried, start)
 
 
@@ -179,99 +86,8 @@ def _floors_in_want(asked: Asked, tried: Sequence[Outcome], start: Plan | None) 
         if one.sub.forced.any():
             found = asked.found(one.sub, start, most_unserved_kwh=unserved, share=0.5)
             if found.plan is not None:
-                return _outcome(one.sub, found)
+                return outcome_of(one.sub, found)
     return free
-
-
-def _at_floor(sub: Subproblem, floor_kw: Float | float) -> Subproblem:
-    """Return the piece with one least room for all, but where that is more than a car can use."""
-    floor = np.broadcast_to(np.asarray(floor_kw, float).reshape(-1, 1), sub.usable_kw.shape)
-    return sub.with_floor(np.where(floor > 0.0, np.maximum(floor, sub.minimum_kw[:, None]), 0.0))
-
-
-def smallest_rooms(sub: Subproblem, plan: Plan) -> Float:
-    """Return the smallest room that each car can use in any of its slots, shape (car,); inf if nothing is held [kW]."""
-    rows = np.arange(sub.slot.shape[1])[None, :]
-    last = plan.last[:, None]
-    room = np.where((rows < last) & sub.is_slot, plan.drawn_kw, np.inf)
-    if sub.peaks:
-        room = np.where((rows == last) & sub.is_slot, plan.counted_kw, room)
-    held = (room < sub.usable_kw - SMALLEST_KW) & (sub.usable_kw > 0.0)
-    return np.asarray(np.where(held, room, np.inf).min(axis=1))
-
-
-def _max_min(sub: Subproblem, asked: Asked) -> Outcome:
-    """Bisect on the smallest room that every cap leaves; then withhold least at the largest one found.
-
-    A floor is kept where a plan is found that leaves no more unserved than caps without floors must, and refuted where
-    that is proven impossible. What can neither be found nor refuted counts as not kept, but the bound stays at the
-    smallest floor refuted. Chargers that cannot run on a floor are left what they can run at.
-    """
-    options = asked.options
-    best = asked.found(sub, share=0.3)
-    if best.plan is None:
-        return _outcome(sub, best)
-    unserved, top = best.unserved_kwh, float(sub.usable_kw.max(initial=0.0))
-    low = min(float(smallest_rooms(sub, best.plan).min(initial=np.inf)), top)
-    high = refuted = top
-    undecided = Termination.GAP_LIMIT
-    kept, trials = sub, [top, FLOOR_RESOLUTION_KW]
-    while high - low > max(options.gap / 2 * high, FLOOR_RESOLUTION_KW):
-        floor = trials.pop(0) if trials else (low + high) / 2
-        if not low < floor <= high:
-            continue
-        above = _at_floor(sub, floor)
-        found = asked.found(above, most_unserved_kwh=unserved, share=0.3)
-        if found.plan is not None:
-            kept, best = above, found
-            low = min(max(floor, float(smallest_rooms(sub, found.plan).min(initial=np.inf))), high)
-            continue
-        high = floor
-        if found.status is Termination.INFEASIBLE:
-            refuted = floor
-        else:
-            undecided = found.status
-    if high <= FLOOR_RESOLUTION_KW and refuted == high:
-        refuted = 0.0  # some car cannot have any room that its charger could run at
-    assert best.plan is not None  # noqa: S101 - it was found above
-    if options.levels > 1 and sub.size <= LEVEL_CARS:
-        kept, best = _next_levels(sub, asked, low, unserved, kept, best)
-    plan = best.plan
-    assert plan is not None  # noqa: S101 - no worse than before
-    smallest = min(float(smallest_rooms(sub, plan).min(initial=np.inf)), top)
-    bound = max(refuted, smallest)
-    ended = worst([Termination.OPTIMAL if relative_gap(bound, smallest) <= options.gap else undecided])
-    return Outcome(kept, plan, smallest, bound, max(best.bound, 0.0), judged(bound, smallest, options.gap, ended))
-
-
-def _next_levels(
-    sub: Subproblem, asked: Asked, level_kw: float, unserved: float, kept: Subproblem, best: Found
-) -> tuple[Subproblem, Found]:
-    """Raise the homes that can be raised above the smallest room, level by level.
-
-    Who cannot be raised alone, while the others keep what they have, stays; all others are raised together.
-    """
-    homes, of_car = np.unique(asked.home, return_inverse=True)
-    floor, open_ = np.full(len(homes), level_kw * SHY), np.ones(len(homes), bool)
-
-    def keeps(trial: Float) -> Found:
-        return asked.found(_at_floor(sub, trial[of_car]), most_unserved_kwh=unserved, share=0.2)
-
-    for _ in range(asked.options.levels - 1):
-        for home in np.flatnonzero(open_):
-            trial = floor.copy()
-            trial[home] += LEVEL_STEP_KW
-            open_[home] = keeps(trial).plan is not None
-        if not open_.any() or asked.clock.over:
-            break
-        low, high = float(floor[open_].min()), float(sub.usable_kw.max())
-        while high - low > max(asked.options.gap / 2 * high, FLOOR_RESOLUTION_KW):
-            middle = (low + high) / 2
-            found = keeps(np.where(open_, middle, floor))
-            low, high = (middle, high) if found.plan is not None else (low, middle)
-        floor = np.where(open_, low * SHY, floor)
-    final = keeps(floor)
-    return (kept, best) if final.plan is None else (_at_floor(sub, floor[of_car]), final)
 
 
 def _min_cost(sub: Subproblem, asked: Asked) -> Outcome:
@@ -281,7 +97,7 @@ def _min_cost(sub: Subproblem, asked: Asked) -> Outcome:
     cheapest = sub.with_aim(np.zeros(sub.size), UNSERVED_KWH * sub.unserved_kwh + bill)
     first = asked.found(cheapest, share=0.5)
     if first.plan is None:
-        return _outcome(sub, first)
+        return outcome_of(sub, first)
     eur = float((bill * first.plan.drawn_kw).sum())
     bound = min(first.bound, eur)
     second = sub.with_aim(sub.weight_kwh, UNSERVED_KWH * sub.unserved_kwh + BILL_KWH * bill)
@@ -297,52 +113,3 @@ def _min_cost(sub: Subproblem, asked: Asked) -> Outcome:
             status = found.status if first.status is Termination.OPTIMAL else first.status
             break
     return Outcome(sub, plan, float((bill * plan.drawn_kw).sum()), bound, least_kwh, status)
-
-
-def _proportional(sub: Subproblem, asked: Asked) -> Outcome:
-    """Lose as little as can be of the sum of logarithms of what homes may use, by tangents to it.
-
-    The loss ``Σ -log(1 - W_h / U_h)``, with W the energy withheld of U that the home could use, is convex. Its tangent
-    at a plan is a sum of withheld energies with weights: the least of that is a lower bound, and where it is attained a
-    further plan.
-    """
-    homes, of_car = np.unique(asked.home, return_inverse=True)
-    usable = np.bincount(of_car, sub.usable_kw.sum(axis=1), len(homes))
-    slots = np.bincount(of_car, (sub.usable_kw > 0.0).sum(axis=1), len(homes))
-    floor = np.minimum(LEAST_MEAN_KW * slots, usable)
-
-    def withheld(plan: Plan) -> Float:
-        return np.asarray(np.bincount(of_car, plan.withheld_kw(sub), len(homes)), float)
-
-    def loss(plan: Plan) -> float:
-        return float(np.log(usable / np.maximum(usable - withheld(plan), floor)).sum())
-
-    best: Found | None = None
-    value, bound, at, weight = np.inf, 0.0, np.zeros(len(homes)), 1.0 / usable
-    for number in range(ROUNDS):
-        scale = 1.0 / weight.mean()
-        found = asked.found(
-            sub.with_aim(weight[of_car] * scale, sub.per_kw_kwh * scale * weight.max()),
-            None if best is None else best.plan, share=0.5,
-        )  # fmt: skip
-        if found.plan is None:
-            break
-        tangent = float(np.log(usable / (usable - at)).sum()) - float(weight @ at)
-        bound = max(bound, tangent + found.bound / scale)
-        reached = loss(found.plan)
-        if reached < value - SLACK:
-            best, value = found, reached
-        elif number > 1:
-            break
-        if relative_gap(value, bound, SLACK) <= asked.options.gap or asked.clock.over:
-            break
-        # half way to what was found: from one plan to the other, tangents would swing
-        step = withheld(found.plan) if number == 0 else (at + withheld(found.plan)) / 2
-        at = np.minimum(step, usable - np.minimum(TOUCHES_KW * slots, usable / 2))
-        weight = 1.0 / (usable - at)
-    if best is None or best.plan is None:
-        return Outcome(sub, None, np.inf, 0.0, 0.0, Termination.TIME_LIMIT)
-    full = float(np.log(np.maximum(usable / np.maximum(slots, 1), LEAST_MEAN_KW)).sum())
-    ended = Termination.TIME_LIMIT if asked.clock.over else Termination.NODE_LIMIT
-    status = judged(value, bound, asked.options.gap, ended, SLACK)
-    return Outcome(sub, best.plan, full - value, full - min(bound, value), 0.0, status)

@@ -13,7 +13,8 @@ import numpy as np
 
 from cosim.contract import Float
 from cosim.contract.signals import Bool
-from cosim.controllers.caps.aims import LEAST_MEAN_KW, Outcome
+from cosim.controllers.caps.asked import Outcome
+from cosim.controllers.caps.fairness import LEAST_MEAN_KW
 from cosim.controllers.caps.follower import best_response, car_limits, charging_cost_eur, usable_withheld_kwh
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.solver import relative_gap

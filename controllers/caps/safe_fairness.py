@@ -12,7 +12,7 @@ import numpy as np
 import pyomo.environ as pyo
 
 from cosim.contract import Float
-from cosim.controllers.caps.aims import TOUCHES_KW
+from cosim.controllers.caps.fairness import TOUCHES_KW
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.solver import Clock, Limits
 from cosim.controllers.solver.pyomo_model import minimise_in_turn, solve

@@ -10,12 +10,15 @@ from functools import partial
 import numpy as np
 
 from cosim.contract import Float
-from cosim.controllers.caps.aims import Asked, Least, Outcome, solve_piece
+from cosim.controllers.caps.aims import solve_piece
 from cosim.controllers.caps.answers import answer
+from cosim.controllers.caps.asked import Asked, Least, Outcome
 from cosim.controllers.caps.core.caps import plan_of_caps, write_plan
 from cosim.controllers.caps.core.kkt import MOST_ROWS
-from cosim.controllers.caps.core.solve import ALL_PARTS, Parts, least_withheld
-from cosim.controllers.caps.core.subproblem import Subproblem, split
+from cosim.controllers.caps.core.search import ALL_PARTS, Parts
+from cosim.controllers.caps.core.solve import least_withheld
+from cosim.controllers.caps.core.split import split
+from cosim.controllers.caps.core.subproblem import Subproblem
 from cosim.controllers.caps.core.textbook import textbook_withheld
 from cosim.controllers.caps.follower import best_response, worst_draw
 from cosim.controllers.caps.objectives import Worth, anticipated_worth, log_worth, safe_worth, unproven

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from cosim.contract import Float
-from cosim.controllers.caps.aims import Outcome
+from cosim.controllers.caps.asked import Outcome
 from cosim.controllers.caps.core.finishing import Kept
 from cosim.controllers.caps.core.floors import floors
 from cosim.controllers.caps.core.kkt import Answer, solve_textbook
-from cosim.controllers.caps.core.solve import NAMED_KWH
+from cosim.controllers.caps.core.search import NAMED_KWH
 from cosim.controllers.caps.core.subproblem import TOLERANCE_KW, UNSERVED_KWH, Subproblem
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.solver import SLACK, Clock, judged

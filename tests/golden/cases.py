@@ -225,6 +225,7 @@ def _caps() -> Iterator[Case]:
     yield from _of(name, {"form": "kkt", "limit_on": "mean"}, base=exact, world="phase_a")
     yield from _of(name, {"form": "kkt", "limit_on": "peak"}, base=exact, world="phase_a", slow=True)
     yield from _of(name, {"limit_on": "mean"}, base=exact)
+    yield from _of(name, {"node_limit": 100}, base=exact | {"gap": 0.01}, world="phase_a")
     for ties in choices(name, "ties")[1:]:
         yield from _of(name, {"ties": ties}, base=exact | {"gap": 0.01}, world="phase_a")
     for aim in choices(name, "export_objective"):
@@ -259,7 +260,12 @@ TIED = frozenset(
         "pareto lines=[LINE2]",
         "bilevel_caps objective=floor_then_least",
         "bilevel_caps objective=least_restriction",
+        "bilevel_caps objective=max_min",
         "bilevel_caps objective=max_min phase_a",
+        "bilevel_caps objective=min_cost phase_a",
+        "bilevel_caps objective=proportional phase_a",
+        "bilevel_caps replan_min=60.0 wrong_forecast",
+        "bilevel_caps replan_min=60.0 export=True wrong_forecast",
         "bilevel_caps export=True export_objective=least voltage_max_pu=1.06 network=transformer",
         "bilevel_caps export=True export_objective=equal_share voltage_max_pu=1.06 network=transformer",
         "bilevel_caps network=transformer",

@@ -53,7 +53,7 @@ def days(draw: st.DrawFn, cars: int, slots: int, phases: int) -> CapsProblem:
 
 
 @given(problem=days(cars=4, slots=6, phases=1), limit_on=st.sampled_from(LIMITS_ON))
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 def test_both_forms_and_the_definition_have_one_optimum(problem: CapsProblem, limit_on: str) -> None:
     unserved, withheld = least_by_definition(problem, peaks=limit_on == "peak")
     for form in ("auto", "kkt"):

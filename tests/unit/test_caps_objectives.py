@@ -96,7 +96,7 @@ def test_the_least_cost_is_that_of_a_linear_programme_and_withholds_no_more_than
         assert charging_cost_eur(problem, result.charge_kw)[car] == pytest.approx(own, abs=1e-6)
 
 
-@pytest.mark.parametrize("form", ["auto", "kkt"])
+@pytest.mark.parametrize("form", ["auto", pytest.param("kkt", marks=pytest.mark.slow)])
 def test_caps_enforce_the_cheapest_schedule_of_homes_with_tariffs_of_their_own(form: str) -> None:
     rng = np.random.default_rng(3)
     problem = day(

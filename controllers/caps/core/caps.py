@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cosim.contract import Float
-from cosim.controllers.caps.core.subproblem import SMALLEST_KW, TOLERANCE_KW, Plan, Subproblem, most_counted_kw
+from cosim.controllers.caps.core.split import most_counted_kw
+from cosim.controllers.caps.core.subproblem import SMALLEST_KW, TOLERANCE_KW, Plan, Subproblem
 from cosim.controllers.caps.follower import car_limits
 from cosim.controllers.caps.problem import CapsProblem
 

@@ -11,7 +11,8 @@ from cosim.controllers.caps.core.columns import keeps
 from cosim.controllers.caps.core.finishing import Kept
 from cosim.controllers.caps.core.kkt import plan_of_answer, solve_textbook
 from cosim.controllers.caps.core.schedule import first_plan
-from cosim.controllers.caps.core.solve import NAMED_KWH, NONE_KWH, Found, most_of
+from cosim.controllers.caps.core.search import NAMED_KWH, NONE_KWH
+from cosim.controllers.caps.core.solve import Found, most_of
 from cosim.controllers.caps.core.subproblem import UNSERVED_KWH, Plan, Subproblem
 from cosim.controllers.solver import Clock, Limits, Termination, judged
 
