@@ -196,17 +196,19 @@ class Linear:
             Which limit.
         """
         elements, conductors = self.limits.elements, self.limits.elements.conductors
-        at = self.stress.argmax(axis=0)
         turn = np.exp(-2j * np.pi * np.arange(directions) / directions)
         # a polygon inside the circle: what keeps all of its sides keeps the rating
         scale = 1.0 / (self.limits.amps * np.cos(np.pi / directions))
-        which = np.arange(conductors)
-        gain = (self.amps[at[:conductors], which][:, None, :] * turn[:, None]).real * scale[:, None, None]
-        there = (self.current_a[at[:conductors], which][:, None] * turn).real * scale[:, None]
+        flows = (self.current_a[:, :, None] * turn).real * scale[:, None]
+        # every direction has a reference of its own: import and export are far apart
+        at, which = flows.argmax(axis=0).ravel(), np.repeat(np.arange(conductors), directions)
+        gain = (self.amps[at, which] * np.tile(turn, conductors)[:, None]).real * scale[which, None]
+        of_voltage = self.stress[:, conductors:].argmax(axis=0)
         ports = np.tile(np.arange(len(elements.nominal_v)), 2)
         sign = np.repeat([1.0, -1.0], len(ports) // 2) / (VOLT_PU * np.tile(elements.nominal_v, 2))
-        of_volts = self.radial[at[conductors:], ports] * sign[:, None]
-        value = np.concatenate([there.ravel(), self.stress[at[conductors:], np.arange(conductors, len(at))]])
-        per_unit = np.concatenate([gain.reshape(-1, gain.shape[2]), of_volts])
-        limit = np.concatenate([np.repeat(which, directions), np.arange(conductors, len(at))])
-        return per_unit, value - (per_unit * self.states[at[limit]]).sum(axis=1), limit
+        of_volts = self.radial[of_voltage, ports] * sign[:, None]
+        there = self.stress[of_voltage, np.arange(conductors, self.limits.count)]
+        value = np.concatenate([flows.max(axis=0).ravel(), there])
+        per_unit, limit = np.concatenate([gain, of_volts]), np.concatenate([which, conductors + np.arange(len(there))])
+        state = self.states[np.concatenate([at, of_voltage])]
+        return per_unit, value - (per_unit * state).sum(axis=1), limit

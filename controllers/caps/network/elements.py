@@ -119,13 +119,18 @@ class Elements:
         port_v = self._predictor.predict(p_kw, q_kvar, source_pu).voltage_v
         return port_v, self._currents(p_kw, q_kvar, port_v, source[:, None])
 
+    def loading(self, conductors: Float, voltage_pu: Float) -> Float:
+        """Loading of all elements, from currents over ratings and voltages at customers, shape (state, element)."""
+        drop = 1.0 + (self._minimum_v - voltage_pu * self._nominal_v) / self._drop_v
+        return np.concatenate([conductors, drop], axis=1)
+
     def where(self, element: int) -> str:
         """Name a conductor or a customer, with its phase."""
         return f"{self.names[element]} phase {self.phase[element]}"
 
     def flow(self, background: Background, ev_kw: Float) -> Flow:
         """Solve states, shape (state, customer) each."""
-        loading = np.full((len(ev_kw), len(self.names)), np.nan)
+        conductor = np.full((len(ev_kw), self.conductors), np.nan)
         voltage_v = np.full((len(ev_kw), len(self._port_customer)), np.nan)
         keys = np.nan_to_num(background.source_pu, nan=-1.0)
         for key in np.unique(keys):
@@ -134,10 +139,10 @@ class Elements:
             p_kw, q_kvar = background.p_kw[rows] + ev_kw[rows], background.q_kvar[rows]
             port_v = self._predictor.predict(p_kw, q_kvar, source_pu).voltage_v
             scale = 1.0 if source_pu is None else source_pu / self.feeder.network.source_pu
-            loading[rows, : self.conductors] = np.abs(self._currents(p_kw, q_kvar, port_v, scale)) / self._rated_a
+            conductor[rows] = np.abs(self._currents(p_kw, q_kvar, port_v, scale)) / self._rated_a
             voltage_v[rows] = np.abs(port_v)
-        loading[:, self.conductors :] = 1.0 + (self._minimum_v - voltage_v) / self._drop_v
-        return Flow(loading, voltage_v / self._nominal_v)
+        voltage_pu = voltage_v / self._nominal_v
+        return Flow(self.loading(conductor, voltage_pu), voltage_pu)
 
     def _currents(self, p_kw: Float, q_kvar: Float, port_v: Complex, scale: float | Float) -> Complex:
         phases = np.bincount(self._port_customer)[self._port_customer]

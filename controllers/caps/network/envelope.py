@@ -17,6 +17,8 @@ ROUNDS = 12
 BEYOND = 1e-4  # of a limit: rounding
 STEP_KW = 0.01  # limits are sent in whole tens of watts
 CLOSE = 2e-3  # of what the linear programme allows: near enough
+STEP = 0.05  # of a limit, at most, by which it is tightened for a proof at once
+PROOF_COSTS = 0.1  # of the limits, at most
 SAFE = 2e-4  # of a limit: what is aimed below it, so that rounding of the linearisation does not count
 
 
@@ -34,6 +36,8 @@ class Assumed:
         Load that no cap moves, at most.
     most_kw : ndarray, shape (2, home)
         Connections, and what inverters and batteries could feed in.
+    sun_kw : ndarray, shape (slot, home)
+        What the sun of a slot and batteries could feed in, at most.
     """
 
     low_kvar: Float
@@ -42,6 +46,7 @@ class Assumed:
     high_source: Float
     least_kw: Float
     most_kw: Float
+    sun_kw: Float
 
 
 def assumed(feeder: Feeder, day: Exogenous, steps: int, kvar_percent: float, source_percent: float) -> Assumed:
@@ -63,6 +68,7 @@ def assumed(feeder: Feeder, day: Exogenous, steps: int, kvar_percent: float, sou
         high_source=source.max(axis=1) * (1.0 + source_percent / 100.0),
         least_kw=np.ceil(of_slots(least).max(axis=1) / STEP_KW - 1e-9) * STEP_KW,
         most_kw=np.stack([feeder.connection_kw, day.inverter_kva + battery]),
+        sun_kw=of_slots(np.minimum(day.pv_available_kw, day.inverter_kva)).max(axis=1) + battery,
     )
 
 
@@ -120,14 +126,28 @@ class Planner:
             for low, high in ends
         ]
 
-    def slot(self, slot: int, start_kw: Float | None) -> Slot:
-        """Share out the room of one slot, from limits that are near those sought."""
-        low = np.stack([self.of.least_kw[slot], np.zeros(len(self.of.least_kw[slot]))])
-        high = np.maximum(self.of.most_kw, low)
+    def slot(
+        self, slot: int, start_kw: Float | None = None, *, low_kw: Float | None = None, high_kw: Float | None = None
+    ) -> Slot:
+        """Share out the room of one slot.
+
+        Parameters
+        ----------
+        slot : int
+            Which.
+        start_kw : ndarray, shape (2, home), optional
+            Limits of import and export that are near those sought [kW].
+        low_kw, high_kw : ndarray, shape (2, home), optional
+            Least and most that is given; without them what no cap moves, and all that homes could use [kW].
+        """
+        low = np.stack([self.of.least_kw[slot], np.zeros(len(self.of.least_kw[slot]))]) if low_kw is None else low_kw
+        high = np.maximum(self.of.most_kw if high_kw is None else high_kw, low)
         inside = self.judged(slot, low, 0)
-        may, may_be_proven = np.maximum(1.0, inside.stress), np.maximum(1.0, inside.bound)
+        may, provable = np.maximum(1.0, inside.stress), np.isfinite(inside.bound)
+        may_be_proven = np.where(provable, np.maximum(1.0, inside.bound), 0.0)
         kw = np.clip(0.3 * high if start_kw is None else start_kw, low, high)
-        best, best_aim, bound, short = low, -np.inf, np.inf, np.full(len(may), SAFE)
+        best = tested = low, -np.inf
+        bound, short = np.inf, np.full(len(may), SAFE)
         for _ in range(ROUNDS):
             rows = [self._rows(slot, kw, number) for number in range(len(self.boxes(slot, kw)))]
             if any(row is None for row in rows):
@@ -140,16 +160,42 @@ class Planner:
             new, bound = shares.allocate(self.allocation)
             kw = np.maximum(np.floor(new.reshape(low.shape) / STEP_KW + 1e-6) * STEP_KW, low)
             found = self.judged(slot, kw, 0)
-            over = np.where(np.isfinite(may_be_proven), found.bound - may_be_proven, found.stress - may)
-            aim = shares.worth(kw.ravel(), self.allocation)
-            if over.max() <= BEYOND and aim > best_aim:
-                best, best_aim = kw, aim
-            if bound - best_aim <= CLOSE * max(abs(bound), 1.0):
+            beyond = found.stress - may
+            over = np.where(provable, found.bound - may_be_proven, beyond)
+            this = kw, shares.worth(kw.ravel(), self.allocation)
+            if beyond.max() <= BEYOND:
+                tested = max(tested, this, key=lambda plan: plan[1])
+            if over.max() <= BEYOND:
+                best = max(best, this, key=lambda plan: plan[1])
+            if bound - best[1] <= CLOSE * max(abs(bound), 1.0):
                 break
-            # what the linear rows leave out comes off: it ends at limits that hold
-            over = np.where(np.isfinite(over), over, found.stress - may)
+            # what the linear rows leave out comes off, in steps, as it shrinks with the limits themselves
+            over = np.where(np.isfinite(over), np.minimum(over, np.maximum(beyond, 0.0) + STEP), STEP)
             short = np.maximum(short + np.where(over > 0.0, over, 0.3 * over), SAFE)
-        return Slot(best, best_aim, bound, self.judged(slot, best, TIGHTEST), inside)
+        # what can be proven, unless that would cost too much
+        if best[1] < tested[1] - PROOF_COSTS * abs(tested[1]):
+            best = tested
+        return Slot(*best, bound, self.judged(slot, best[0], TIGHTEST), inside)
+
+    def within(self, slot: int, caps_kw: Float, first_kw: Float) -> Slot:
+        """Take off as little as possible of import caps that homes keep, whatever sun and batteries feed in.
+
+        Parameters
+        ----------
+        slot : int
+            Which.
+        caps_kw, first_kw : ndarray, shape (home,)
+            Caps, and the part of them that goes before the rest [kW].
+        """
+        exports = self.of.sun_kw[slot]
+        least = np.stack([self.of.least_kw[slot], exports])
+        caps = np.stack([np.maximum(caps_kw, least[0]), exports])
+        found = self.judged(slot, caps, TIGHTEST)
+        if (np.fmax(found.stress, found.bound) <= 1.0 + BEYOND).all():
+            return Slot(caps, float(caps.sum()), float(caps.sum()), found, found)
+        first = np.clip(np.stack([first_kw, exports]), least, caps)
+        kept = self.slot(slot, first, low_kw=least, high_kw=first)
+        return replace(self.slot(slot, caps, low_kw=kept.caps_kw, high_kw=caps), inside=kept.inside)
 
     def judged(self, slot: int, caps_kw: Float, tightest: int) -> Worst:
         """Judge limits as they are sent."""

@@ -40,6 +40,9 @@ class Round:
         Largest excess over a limit that charging is the cause of, as a share of that limit; 0 where verified.
     over_limit_where : str
         Element and time of it.
+    proven_share : float or None
+        Of caps that hold whatever households do: share of all limits and slots of which that is proven for everything
+        that caps allow, and not only tested at their worst corners; None where the expected is looked at.
     """
 
     round: int
@@ -51,6 +54,7 @@ class Round:
     lowest_voltage: str
     over_limit: float
     over_limit_where: str
+    proven_share: float | None = None
 
     @property
     def clean(self) -> bool:
@@ -60,7 +64,7 @@ class Round:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """One look at a plan.
+    """One look at a plan, at what households are expected to do or at the worst that caps allow.
 
     Attributes
     ----------
