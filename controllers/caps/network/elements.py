@@ -147,7 +147,8 @@ class Elements:
     def _currents(self, p_kw: Float, q_kvar: Float, port_v: Complex, scale: float | Float) -> Complex:
         phases = np.bincount(self._port_customer)[self._port_customer]
         port_va = (p_kw + 1j * q_kvar)[:, self._port_customer] * (1e3 / phases)
-        return np.conj(port_va / port_v) @ self._per_port + self._no_load_a * scale
+        with np.errstate(invalid="ignore"):  # nan where there is no power flow
+            return np.conj(port_va / port_v) @ self._per_port + self._no_load_a * scale
 
     @cached_property
     def _conductors(self) -> tuple[tuple[str, ...], np.ndarray[tuple[int], np.dtype[np.bool_]], Int]:
