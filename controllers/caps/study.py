@@ -18,6 +18,7 @@ from cosim.controllers.caps.phase_limits import PEAK_SHARE, expected_kva, phase_
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.result import CapsResult, lowered
 from cosim.controllers.caps.solve import solve_caps
+from cosim.controllers.solver import Termination, worst
 
 KEPT_OVER_KW = 0.5  # a phase may be above its limit by this before caps are planned anew: the margin is far more
 KEPT_SHORT_KWH = 0.05  # a car may be left short by this before caps are planned anew
@@ -107,6 +108,13 @@ class HorizonPlan:
     def verified(self) -> Round | None:
         """What the power flow says of these caps; None where it was not asked."""
         return self.rounds[self.kept_round - 1] if self.kept_round else None
+
+    @property
+    def status(self) -> Termination:
+        """How the plan ended; ``fallback`` where the last look at caps as they are sent found a limit broken."""
+        ended = Termination.OPTIMAL if self.result is None else self.result.status
+        broken = self.verified is not None and not self.verified.clean
+        return worst((ended, Termination.FALLBACK)) if broken else ended
 
     @property
     def withheld_kwh(self) -> float:

@@ -81,8 +81,8 @@ class Slot:
     caps_kw : ndarray, shape (2, home)
         Limits of import and of export, as sent [kW].
     aim, bound : float
-        Sum of the limits (``proportional``: of their logarithms), and what the linear programme at these corners
-        allows at most.
+        Sum of the limits (``proportional``: of their logarithms), and the most that a linear programme on the way
+        allowed.
     worst : Worst
         Of the limits as sent.
     inside : Worst
@@ -147,7 +147,7 @@ class Planner:
         may_be_proven = np.where(provable, np.maximum(1.0, inside.bound), 0.0)
         kw = np.clip(0.3 * high if start_kw is None else start_kw, low, high)
         best = tested = low, -np.inf
-        bound, short = np.inf, np.full(len(may), SAFE)
+        bound, short = -np.inf, np.full(len(may), SAFE)
         for _ in range(ROUNDS):
             rows = [self._rows(slot, kw, number) for number in range(len(self.boxes(slot, kw)))]
             if any(row is None for row in rows):
@@ -157,7 +157,8 @@ class Planner:
             room = np.maximum((may - short)[limit] - there, use @ low.ravel())
             tight = use @ high.ravel() > room
             shares = Shares(use[tight], room[tight], low.ravel(), high.ravel())
-            new, bound = shares.allocate(self.allocation)
+            new, most = shares.allocate(self.allocation)
+            bound = max(bound, most)
             kw = np.maximum(np.floor(new.reshape(low.shape) / STEP_KW + 1e-6) * STEP_KW, low)
             found = self.judged(slot, kw, 0)
             beyond = found.stress - may
@@ -167,13 +168,13 @@ class Planner:
                 tested = max(tested, this, key=lambda plan: plan[1])
             if over.max() <= BEYOND:
                 best = max(best, this, key=lambda plan: plan[1])
-            if bound - best[1] <= CLOSE * max(abs(bound), 1.0):
+            if most - best[1] <= CLOSE * max(abs(most), 1.0):
                 break
             # what the linear rows leave out comes off, in steps, as it shrinks with the limits themselves
             over = np.where(np.isfinite(over), np.minimum(over, np.maximum(beyond, 0.0) + STEP), STEP)
             short = np.maximum(short + np.where(over > 0.0, over, 0.3 * over), SAFE)
         # what can be proven, unless that would cost too much
-        if best[1] < tested[1] - PROOF_COSTS * abs(tested[1]):
+        if best[0].sum() < (1.0 - PROOF_COSTS) * tested[0].sum():
             best = tested
         return Slot(*best, bound, self.judged(slot, best[0], TIGHTEST), inside)
 

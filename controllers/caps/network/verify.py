@@ -61,6 +61,13 @@ class Round:
         """Whether charging breaks no limit."""
         return self.over_limit <= 0.0
 
+    @property
+    def verified(self) -> str:
+        """``broken``, ``tested`` at the states that were looked at, or ``proven`` for all that caps allow."""
+        if not self.clean:
+            return "broken"
+        return "proven" if self.proven_share == 1.0 else "tested"
+
 
 @dataclass(frozen=True, eq=False)
 class Look:
