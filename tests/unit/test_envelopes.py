@@ -11,18 +11,24 @@ import pytest
 from scipy.optimize import linprog, minimize
 
 from cosim.contract import Exogenous, Feeder, Forecast
-from cosim.controllers.caps import BilevelCaps
-from cosim.controllers.caps.envelopes import Envelopes
-from cosim.controllers.caps.network import Elements
-from cosim.controllers.caps.network.allocation import ALLOCATIONS, LEAST_KW, Shares
-from cosim.controllers.caps.network.box import VOLT_PU, Box, Limits
-from cosim.controllers.caps.network.corners import worst_of_box
-from cosim.controllers.caps.network.proof import bound_of_box
+from cosim.controllers.caps import (
+    ALLOCATIONS,
+    BilevelCaps,
+    Box,
+    Elements,
+    Envelopes,
+    Limits,
+    Shares,
+    bound_of_box,
+    worst_of_box,
+)
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
 from cosim.reduced import ReducedNetwork
 
 HOMES = 7
+PER_STRESS_PU = 0.05
+LEAST_KW = 0.1  # counted where logarithms are summed
 LOW_PU, HIGH_PU = 0.94, 1.06
 
 
@@ -50,7 +56,7 @@ def stress_in_opendss(weak: Feeder, engine: OpenDssEngine, limits: Limits, state
         for name, phase in zip(elements.names[: elements.conductors], elements.phase, strict=False):
             branch = weak.network.branch(name)
             amps.append(abs(monitored_currents([branch], voltage[None, :])[0, 0, phase - 1]) / branch.rating_a)
-        found.append([*amps, *(1.0 + (pu - HIGH_PU) / VOLT_PU), *(1.0 + (LOW_PU - pu) / VOLT_PU)])
+        found.append([*amps, *(1.0 + (pu - HIGH_PU) / PER_STRESS_PU), *(1.0 + (LOW_PU - pu) / PER_STRESS_PU)])
     return np.array(found)
 
 

@@ -18,6 +18,7 @@ BEYOND = 1e-4  # of a limit: rounding
 STEP_KW = 0.01  # limits are sent in whole tens of watts
 CLOSE = 2e-3  # of what the linear programme allows: near enough
 STEP = 0.05  # of a limit, at most, by which it is tightened for a proof at once
+SMALLER = (0.99, 0.97, 0.95, 0.9, 0.8, 0.6, 0.3, 0.0)
 PROOF_COSTS = 0.1  # of the limits, at most
 SAFE = 2e-4  # of a limit: what is aimed below it, so that rounding of the linearisation does not count
 
@@ -173,10 +174,22 @@ class Planner:
             # what the linear rows leave out comes off, in steps, as it shrinks with the limits themselves
             over = np.where(np.isfinite(over), np.minimum(over, np.maximum(beyond, 0.0) + STEP), STEP)
             short = np.maximum(short + np.where(over > 0.0, over, 0.3 * over), SAFE)
+        if tested[1] == -np.inf:
+            tested = self._shrunk(slot, low, kw, may)
         # what can be proven, unless that would cost too much
         if best[0].sum() < (1.0 - PROOF_COSTS) * tested[0].sum():
             best = tested
-        return Slot(*best, bound, self.judged(slot, best[0], TIGHTEST), inside)
+        return Slot(*best, max(bound, best[1]), self.judged(slot, best[0], TIGHTEST), inside)
+
+    def _shrunk(self, slot: int, low: Float, kw: Float, may: Float) -> tuple[Float, float]:
+        """Limits on the way from ``kw`` to ``low`` whose corners hold, where no round found any."""
+        for part in SMALLER:
+            less = np.maximum(np.floor((low + part * (kw - low)) / STEP_KW) * STEP_KW, low)
+            if (worst_of_box(self.limits, self.boxes(slot, less)).stress <= may + BEYOND).all():
+                break
+        high = np.maximum(self.of.most_kw, low).ravel()
+        nothing = Shares(np.zeros((0, high.size)), np.zeros(0), low.ravel(), high)
+        return less, nothing.worth(less.ravel(), self.allocation)
 
     def within(self, slot: int, caps_kw: Float, first_kw: Float) -> Slot:
         """Take off as little as possible of import caps that homes keep, whatever sun and batteries feed in.
