@@ -14,7 +14,7 @@ import numpy as np
 
 from cosim.contract import Complex, Float, Int
 from cosim.contract.signals import Bool
-from cosim.controllers.caps.network.box import VOLT_PU, Box, Limits, Linear
+from cosim.controllers.caps.network.box import VOLT_PU, Box, Limits, Linear, linear_at_corners
 
 TIGHTEST = 10
 FLIPS = 30  # of one corner, at most
@@ -54,8 +54,7 @@ def worst_of_box(limits: Limits, boxes: list[Box], tightest: int = 0) -> Worst:
     found: list[Worst] = []
     share = limits.elements.feeder.phase_matrix
     for box in boxes:
-        starts = box.corners_of_phases(share)
-        linear = Linear(limits, starts)
+        linear, starts = linear_at_corners(limits, box), box.corners_of_phases(share)
         if not len(linear.states):
             return Worst(
                 np.full(limits.count, np.inf), np.tile(starts[0], (limits.count, 1)), np.full(limits.count, np.inf)

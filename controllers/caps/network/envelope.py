@@ -8,7 +8,7 @@ import numpy as np
 
 from cosim.contract import Exogenous, Feeder, Float, Int
 from cosim.controllers.caps.network.allocation import Shares
-from cosim.controllers.caps.network.box import Box, Limits, Linear
+from cosim.controllers.caps.network.box import Box, Limits, linear_at_corners
 from cosim.controllers.caps.network.corners import TIGHTEST, Worst, worst_of_box
 from cosim.controllers.caps.network.proof import bound_of_box
 
@@ -220,7 +220,7 @@ class Planner:
     def _rows(self, slot: int, kw: Float, number: int) -> tuple[Float, Float, Int] | None:
         """Rows on limits: what import and export limits may add, and the rest at its worst; None without power flow."""
         box = self.boxes(slot, kw)[number]
-        linear = Linear(self.limits, box.corners_of_phases(self.limits.elements.feeder.phase_matrix))
+        linear = linear_at_corners(self.limits, box)
         if not len(linear.states):
             return None
         per_unit, offset, limit = linear.rows(DIRECTIONS)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from cosim.contract import Float
-from cosim.controllers.caps.network.box import VOLT_PU, Box, Limits, Linear
+from cosim.controllers.caps.network.box import VOLT_PU, Box, Limits, Linear, linear_at_corners
 
 ROUNDS = 100
 STILL = 1e-6
@@ -28,7 +28,7 @@ ANGLES = 64
 def bound_of_box(limits: Limits, box: Box) -> Float:
     """Return what no state of a box exceeds, as stress of every limit, shape (limit,); inf where nothing is proven."""
     found = np.full(limits.count, np.inf)
-    linear = Linear(limits, box.corners_of_phases(limits.elements.feeder.phase_matrix))
+    linear = linear_at_corners(limits, box)
     for reference in range(len(linear.states)):
         found = np.minimum(found, _bound(linear, reference, box))
     return found
