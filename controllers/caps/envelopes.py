@@ -125,8 +125,6 @@ class Envelopes:
             self.slots.append(planner.slot(slot, caps_kw))
             caps_kw = self.slots[-1].caps_kw
         caps = np.repeat(np.stack([slot.caps_kw for slot in self.slots]), self._steps, axis=0)
-        # who cannot feed in needs no limit
-        caps[:, 1] = np.where(of.most_kw[1] > 0.0, caps[:, 1], np.inf)
         told, unlimited = self.proof(), np.full(len(self.feeder.customers), np.inf)
         self._caps_kw = caps
         self._setpoints = Setpoints(
