@@ -203,7 +203,8 @@ class Study:
         self.start_kw = result.caps_kw
         caps_kw = self._published(result)
         planned_kva = expected_kva(self.feeder, self.predictor, self.by_step, self.response(caps_kw))
-        return HorizonPlan(problem, result, caps_kw, planned_kva, tuple(rows), rounds, len(rounds), ())
+        struck = bool(rounds) and self.clock.over and bool(np.isfinite(self.standing_kw).all())
+        return HorizonPlan(problem, result, caps_kw, planned_kva, tuple(rows), rounds, len(rounds), (), struck)
 
     def _kept(self, elements: Elements, problem: CapsProblem, result: CapsResult) -> tuple[CapsResult, Round]:
         """Take caps down to where their own worst corners keep all limits; those of homes that are left stand."""
@@ -212,7 +213,7 @@ class Study:
         first_kw = problem.inflexible_kw + _of_cars(problem, self.cars).per_home(result.planned_kw)
         standing = np.unique(problem.home[~self.cars])
         first_kw[:, standing] = caps_kw[:, standing]
-        slots = whatever.kept(caps_kw, first_kw)
+        slots = whatever.kept(caps_kw, first_kw, self.standing_kw[:: self.steps], self.clock)
         kept_kw = np.stack([slot.caps_kw[0] for slot in slots])
         network = self._network(elements)
         return lowered(_of_cars(problem, self.cars), self.manner.options, result, kept_kw), whatever.look(

@@ -13,10 +13,10 @@ from cosim.controllers.caps.network.corners import TIGHTEST, Worst, worst_of_box
 from cosim.controllers.caps.network.proof import bound_of_box
 
 DIRECTIONS = 24  # of currents: 0.9 % of a rating is what the polygon leaves of the circle
-ROUNDS = 12
+ROUNDS = 8
 BEYOND = 1e-4  # of a limit: rounding
 STEP_KW = 0.01  # limits are sent in whole tens of watts
-CLOSE = 2e-3  # of what the linear programme allows: near enough
+CLOSE = 5e-3  # of what the linear programme allows: near enough
 STEP = 0.05  # of a limit, at most, by which it is tightened for a proof at once
 SMALLER = (0.99, 0.97, 0.95, 0.9, 0.8, 0.6, 0.3, 0.0)
 PROOF_COSTS = 0.1  # of the limits, at most

@@ -13,6 +13,7 @@ from cosim.controllers.caps.network.corners import Worst
 from cosim.controllers.caps.network.elements import Elements, Flow
 from cosim.controllers.caps.network.envelope import BEYOND, Planner, Slot, assumed
 from cosim.controllers.caps.network.verify import Look, look_at
+from cosim.controllers.solver import Clock
 
 NO_UPPER_PU = 10.0  # import caps do not hold voltages down
 
@@ -53,10 +54,18 @@ class WhateverHomesDo:
         self._limits = Limits(elements, voltage_min_pu, NO_UPPER_PU)
         self._planner = Planner(self._limits, assumed(elements.feeder, day, steps, 0.0, 0.0), "max_sum", "joint")
 
-    def kept(self, caps_kw: Float, first_kw: Float) -> list[Slot]:
-        """Take off as little as possible of caps, shape (slot, home), those parts last that go first."""
-        pairs = zip(caps_kw, np.minimum(first_kw, caps_kw), strict=True)
-        return [self._planner.within(slot, *of_slot) for slot, of_slot in enumerate(pairs)]
+    def kept(self, caps_kw: Float, first_kw: Float, standing_kw: Float, clock: Clock) -> list[Slot]:
+        """Take off as little as possible of caps, shape (slot, home), those parts last that go first.
+
+        Once the clock is over, slots keep the caps that stand, which hold; there are none before the day begins.
+        """
+        slots = []
+        for slot, standing in enumerate(standing_kw):
+            caps, first = caps_kw[slot], first_kw[slot]
+            if clock.over and np.isfinite(standing).all():
+                caps = first = standing
+            slots.append(self._planner.within(slot, caps, np.minimum(first, caps)))
+        return slots
 
     def look(self, slots: Sequence[Slot], clock: Callable[[int], str]) -> Look:
         """Say what is known of caps at their worst."""
