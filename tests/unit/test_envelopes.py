@@ -98,6 +98,20 @@ def test_what_is_proven_is_exceeded_nowhere_and_close(limits: Limits, seed: int)
     assert ((bound - seen)[near] < 0.2 * seen[near]).all()
 
 
+def test_reactive_power_and_the_source_are_coordinates_too(limits: Limits) -> None:
+    fixed, rng = drawn(0, 0.6), np.random.default_rng(4)
+    low, high = fixed.low.copy(), fixed.high.copy()
+    low[HOMES:-1], low[-1], high[-1] = -0.5, 0.98, 1.01
+    box = Box(low, high)
+    ends = np.where(rng.random((3000, len(low))) < 0.5, low, high)
+    inside = rng.uniform(size=(500, len(low))) * (high - low) + low
+    seen = np.maximum(limits.of_states(ends).max(axis=0), limits.of_states(inside).max(axis=0))
+    found, bound = worst_of_box(limits, [box], tightest=3), bound_of_box(limits, box)
+    assert (found.stress >= seen - 1e-4).all()
+    assert (bound >= found.stress - 1e-6).all()
+    assert (bound < 1.5 * np.maximum(found.stress, 0.5)).all()
+
+
 def test_a_box_without_power_flow_is_no_box_that_holds(limits: Limits) -> None:
     huge = Box(np.append(np.zeros(2 * HOMES), 1.0), np.concatenate([np.full(HOMES, 500.0), np.zeros(HOMES), [1.0]]))
     assert worst_of_box(limits, [huge]).stress.max() == np.inf
@@ -208,18 +222,23 @@ def test_load_that_no_cap_moves_is_a_named_relaxation(weak: Feeder, make_day: Ca
     assert proof["broken_limits"] == 0
 
 
+@pytest.mark.parametrize("lowest_pu", [LOW_PU, 0.97])
 def test_caps_that_hold_whatever_homes_do_hold_at_every_corner_in_opendss(
     weak: Feeder,
     make_day: Callable[..., Exogenous],
     make_sessions: Callable[..., Any],
     engine: OpenDssEngine,
     limits: Limits,
+    lowest_pu: float,
 ) -> None:
     """Every home is capped; sun that the forecast promises is not counted on, and a cap is never below zero."""
     cars = make_sessions((0, 0.0, 120.0, 9.0, 7.4), (1, 0.0, 120.0, 9.0, 7.4), (3, 0.0, 120.0, 9.0, 7.4))
     kva = np.where(np.arange(HOMES) % 2 == 0, 5.0, 0.0)
     day = make_day(weak, 24, demand_kw=0.5, demand_kvar=0.1, pv_available_kw=kva, inverter_kva=kva, sessions=cars)
-    made = BilevelCaps(weak, predictor=ReducedNetwork(weak), coordination="sum_of_caps", slot_min=60.0, replan_min=0.0)
+    made = BilevelCaps(
+        weak, predictor=ReducedNetwork(weak), coordination="sum_of_caps", slot_min=60.0, replan_min=0.0,
+        voltage_min_pu=lowest_pu,
+    )  # fmt: skip
     made.plan(Forecast("oracle", day))
     assert made.running is not None
     caps, found = made.running.caps_kw[0], made.running.day_ahead.verified
@@ -231,4 +250,9 @@ def test_caps_that_hold_whatever_homes_do_hold_at_every_corner_in_opendss(
     box = Box(np.concatenate([-kva, rest]), np.concatenate([caps, rest]))
     told = stress_in_opendss(weak, engine, limits, all_corners(box))
     upper = limits.elements.conductors + np.arange(len(limits.elements.nominal_v))
+    told[:, upper + len(upper)] += (lowest_pu - LOW_PU) / PER_STRESS_PU
     assert np.delete(told, upper, axis=1).max() <= 1.0 + 2e-4
+    result = made.running.day_ahead.result
+    assert result is not None
+    assert result.bound <= result.objective
+    assert result.objective > result.bound + 1.0  # they were lowered: the programme knows no thin cable and no voltage
