@@ -25,6 +25,7 @@ REGISTRY: dict[str, str] = {
     "pareto": "cosim.controllers.pareto.controller:Pareto",
     "cpo_planner": "cosim.controllers.planner.controller:CpoPlanner",
     "aggregator": "cosim.controllers.aggregation.controller:Aggregator",
+    "envelopes": "cosim.controllers.caps.envelopes:Envelopes",
 }
 """Name in scenarios to ``module:Class``."""
 

@@ -84,8 +84,8 @@ def setpoint_problems(setpoints: Any, customers: int, steps: int) -> list[str]:
     if not isinstance(setpoints, Setpoints):
         return [f"the answer is {type(setpoints).__name__}, not Setpoints"]
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("import_cap_kw", "ev_limit_kw", "pv_limit_kw"), (customers,))
-    if setpoints.published_cap_kw is not None:
-        shapes["published_cap_kw"] = (steps, customers)
+    whole = {"published_cap_kw": (steps, customers), "export_cap_kw": (customers,), "fallback_kw": (2, customers)}
+    shapes |= {name: shape for name, shape in whole.items() if getattr(setpoints, name) is not None}
     problems = {name: _problem(getattr(setpoints, name), shape) for name, shape in shapes.items()}
     problems |= {name: _problem(values, (customers,), bounded=False) for name, values in setpoints.channels.items()}
     at_once = setpoints.ev_at_once

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ RESPONSES = ("cheapest", "immediate", "paced", "own_sun")
 _WAITS = ("cheapest", "own_sun")
 """Responses that wait for an hour, and whose start is delayed at random."""
 
+_TOLD = ("import_cap_kw", "ev_limit_kw", "pv_limit_kw", "export_cap_kw")
 _SAME_PRICE = 1e-12
 _SMALL_KW = 1e-9
 
@@ -35,11 +37,14 @@ class Behaviour:
         By how much each car begins later than the hour that it waited for: the randomised delay of up to 600 s of
         regulation 11 of The Electric Vehicles (Smart Charge Points) Regulations 2021 (UK SI 2021/1467), which keeps
         homes of one tariff from beginning together. It is drawn once a stay, and holds at every start in it.
+    silent : ndarray of bool, shape (step, customer) or (0, 0)
+        Homes without communication: what is asked of them does not arrive.
     """
 
     response: str | tuple[str, ...] = "cheapest"
     noncompliant: Bool = field(default_factory=lambda: np.zeros(0, dtype=bool))
     start_delay_s: Float = field(default_factory=lambda: np.zeros(0))
+    silent: Bool = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
 
     def __post_init__(self) -> None:
         given = {self.response} if isinstance(self.response, str) else set(self.response)
@@ -83,12 +88,33 @@ class Households:
         self._expected_kw = expected.inflexible_kw
         self._room_kw = fleet.room_kw
         self._announced: Float | None = None
+        self._silent, self._heard = behaviour.silent, dict[str, Float]()
         self._step = -1
         self._asked_kw = self._wanted_kw = np.zeros(customers)
         self._asked_at_once = self._at_once
         # who charges, which car, and since when [min]: at the end of the step before, and of the present one
         self._before = self._present = (np.zeros(customers, bool), np.full(customers, -1), np.zeros(customers))
         self._look_for_sun()
+
+    def heard(self, step: int, setpoints: Setpoints) -> Setpoints:
+        """What homes go by: those without communication by the agreed fallback, else by what they heard last."""
+        if not self._silent.size:
+            return setpoints
+        silent = self._silent[step]
+        told = {**{name: getattr(setpoints, name) for name in _TOLD}, **setpoints.channels}
+        free = np.full(len(silent), np.inf)
+        for name, values in told.items():
+            now = free if values is None else values
+            self._heard[name] = np.where(
+                silent, self._heard.get(name, now if name in setpoints.channels else free), now
+            )
+        heard = dict(self._heard)
+        if setpoints.fallback_kw is not None:
+            agreed = zip(("import_cap_kw", "export_cap_kw"), setpoints.fallback_kw, strict=True)
+            heard |= {name: np.where(silent, fallback, heard[name]) for name, fallback in agreed}
+        channels: Any = {name: heard[name] for name in setpoints.channels}
+        limits: Any = {name: heard[name] for name in _TOLD}
+        return replace(setpoints, **limits, channels=channels)
 
     def begin(self, step: int, setpoints: Setpoints) -> None:
         """Look at the hours that are still to come.

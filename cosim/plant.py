@@ -148,6 +148,7 @@ class Plant:
             Where something is asked of a channel that no device of this day has, or beyond its bounds.
         """
         k, day, record = self.completed, self.day, self._record
+        setpoints = self.homes.heard(k, setpoints)
         if unknown := setpoints.channels.keys() - self._set_channels.keys():
             listed = ", ".join(self._set_channels) or "none"
             raise ControllerError(f"there is no channel {', '.join(sorted(unknown))} on this day (there are: {listed})")
@@ -176,6 +177,9 @@ class Plant:
         record["net_kw"][k], record["net_kvar"][k] = net_kw, net_kvar
         for name in _LIMITS:
             record[name][k] = getattr(setpoints, name)
+        if setpoints.export_cap_kw is not None:  # few controllers ask for it, and trajectories of others have no column
+            blank = np.full_like(self._record["import_cap_kw"], np.inf)
+            record.setdefault("export_cap_kw", blank)[k] = setpoints.export_cap_kw
         for name, channel in self._set_channels.items():
             record[name][k] = setpoints.channels.get(name, channel.free)
         self._planned_kva[k] = setpoints.planned_kva

@@ -118,12 +118,16 @@ def verification_of(record: CapsRecord) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``verified_clean`` (charging breaks no limit; None where no power flow was asked), ``verification`` (one entry
-        per solve), ``verified_round`` (which of them the caps are from), ``extra_limits`` (those planned with beside
-        the phases), ``not_from_charging`` (limits that are broken without any car), ``replans`` (one entry per look).
+        ``status`` (``fallback`` where caps as they are sent break a limit), ``verified`` (``proven``, ``tested``,
+        ``broken``; see `Round.verified`), ``verified_clean`` (charging breaks no limit; None where no power flow was
+        asked), ``verification`` (one entry per solve), ``verified_round`` (which of them the caps are from),
+        ``extra_limits`` (those planned with beside the phases), ``not_from_charging`` (limits that are broken without
+        any car), ``replans`` (one entry per look).
     """
     plan = record.day_ahead
     told: dict[str, Any] = json_ready({
+        "status": plan.status,
+        "verified": None if plan.verified is None else plan.verified.verified,
         "verified_clean": None if plan.verified is None else plan.verified.clean,
         "verification": [asdict(found) for found in plan.rounds],
         "verified_round": plan.kept_round,

@@ -213,6 +213,8 @@ def _told_of_missing_predictor(day: Day) -> Day:
     if not planners or not day.without_predictor:
         return day
     warning = f"{', '.join(planners)} plans without a predictor: {day.without_predictor}"
+    if any(name.upper().startswith("PVSYSTEM.") for name in day.feeder.network.injectors):
+        warning += "; with [pv] from_file = true its PVSystems are roof plants of customers, which can be planned with"
     return replace(day, warnings=(*day.warnings, warning))
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from cosim import controllers
 from cosim.contract import Controller, Engine, Exogenous, Forecast, Units
+from cosim.contract.signals import Bool
 from cosim.contract.thermal import ThermalState
 from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError, refuse
 from cosim.experiments.labels import LABEL_REMEDY, label_problem
@@ -218,7 +219,20 @@ class Day(Place):
         if longest_s:
             # the day's cars are the same whoever complies, and so are their delays
             delay_s = self.scenario.stream("responses").uniform(0.0, longest_s, len(self.exogenous.sessions))
-        return Behaviour(response, noncompliant, delay_s)
+        return Behaviour(response, noncompliant, delay_s, self._silent(count))
+
+    def _silent(self, count: int) -> Bool:
+        """Homes without communication, shape (step, customer); without rows where all hear everything."""
+        scenario, loss = self.scenario, self.scenario.comm_loss
+        steps, of_day = scenario.minutes // scenario.step_min, 1440 / scenario.step_min
+        silent = np.zeros((steps if loss.share else 0, count), dtype=bool)
+        rng, lost = scenario.stream("comm_loss"), round(loss.share * count)
+        for day in range(int(np.ceil(len(silent) / of_day))):
+            homes, begin = rng.permutation(count)[:lost], rng.uniform(0.0, 1440.0, count)
+            for home in homes.tolist():
+                first = round(day * of_day + begin[home] / scenario.step_min)
+                silent[first : first + max(round(loss.minutes / scenario.step_min), 1), home] = True
+        return silent
 
     @cached_property
     def _responses(self) -> tuple[str | tuple[str, ...], float]:

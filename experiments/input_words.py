@@ -73,3 +73,8 @@ def inputs(scenario: Scenario) -> Iterator[str]:
         )
     else:
         yield "Every home is metered, exactly."
+    if (loss := scenario.comm_loss).share:
+        yield (
+            f"{100 * loss.share:g} % of homes hear nothing from the controller for {loss.minutes:g} min of every day: "
+            "they keep the fallback caps that it published, else what they heard last."
+        )

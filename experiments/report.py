@@ -259,9 +259,12 @@ def _inapplicable(name: str, run: Trajectory) -> str:
         return "promises nothing"
     if name == "solve_gap_max" and all(decision.status == "rule" for _, decision in run.decisions):
         return "no solver took part"
-    if name in ("ev_served_min_percent", "jain_ev_served", "withheld_kwh") and not len(run.exogenous.sessions):
+    if name in ("ev_served_min_percent", "jain_ev_served", "withheld_kwh", *_FELT) and not len(run.exogenous.sessions):
         return "no car"
     return ""
+
+
+_FELT = ("withheld_max_home_kwh", "withheld_gini", "hours_below_floor_mean_h", "hours_below_floor_max_h")
 
 
 def degradations(label: str, run: Trajectory) -> list[Degradation]:

@@ -35,6 +35,7 @@ from cosim.experiments.world.homes import (
     Weather,
 )
 from cosim.experiments.world.inputs import (
+    CommLoss,
     MetersTable,
     OwnTariff,
     check_shares,
@@ -55,7 +56,7 @@ _STREAMS = (
     "heat_pump", "meters", "announced", "responses", "tariffs", "phases", "power_factors",
 )  # fmt: skip
 
-_OF_MOMENTS = ("forecast", "announced")
+_OF_MOMENTS = ("forecast", "announced", "comm_loss")
 """Of them those that are errors of moments, and not what homes are like: each part of a longer run has its own."""
 
 WEEK_MIN = 7 * 24 * 60
@@ -167,6 +168,7 @@ class Scenario(_Table):
     devices: dict[str, OwnDevice] = Field(default_factory=dict, description="Own kinds of devices, by name")
     weather: Weather = Weather()
     meters: MetersTable = MetersTable()
+    comm_loss: CommLoss = CommLoss()
     forecast: ForecastTable = ForecastTable()
     runs: tuple[Run, ...] = Field(min_length=1, strict=False)  # a list in TOML
 

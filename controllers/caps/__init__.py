@@ -2,6 +2,8 @@
 
 Import is capped by `solve_caps`, export by `solve_export`; `BilevelCaps` does both on a feeder, day by day. What homes
 do inside their caps is `best_response`, with a roof `export_response`; `deviation_test` asks what if they do otherwise.
+`Envelopes` limits both for every home, whatever they do: `Shares` are handed out, and what a `Box` of them can do to a
+network is told by its corners (`worst_of_box`) and proven (`bound_of_box`).
 What is not exported here may change without notice.
 """
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from cosim.controllers.caps.controller import BilevelCaps
     from cosim.controllers.caps.core.search import Parts
     from cosim.controllers.caps.deviation import DRAWS, Deviation, deviation_test
+    from cosim.controllers.caps.envelopes import Envelopes
     from cosim.controllers.caps.export.follower import Response as ExportResponse
     from cosim.controllers.caps.export.follower import best_response as export_response
     from cosim.controllers.caps.export.network import ExportPlan
@@ -26,7 +29,11 @@ if TYPE_CHECKING:
         usable_withheld_kwh,
         worst_draw,
     )
-    from cosim.controllers.caps.network import Round
+    from cosim.controllers.caps.network import Elements, Round
+    from cosim.controllers.caps.network.allocation import ALLOCATIONS, Shares
+    from cosim.controllers.caps.network.box import Box, Limits
+    from cosim.controllers.caps.network.corners import worst_of_box
+    from cosim.controllers.caps.network.proof import bound_of_box
     from cosim.controllers.caps.options import COORDINATIONS, FORMS, LIMITS_ON, OBJECTIVES, CapsOptions
     from cosim.controllers.caps.problem import CapsProblem, share_of_phase
     from cosim.controllers.caps.receding import Replan, RunningPlan
@@ -35,12 +42,13 @@ if TYPE_CHECKING:
     from cosim.controllers.caps.solve import solve_caps
 
 __all__ = [
-    "COORDINATIONS", "DRAWS", "FORMS", "LIMITS_ON", "OBJECTIVES", "BilevelCaps", "CapsOptions", "CapsProblem",
-    "CapsRecord", "CapsResult", "Deviation", "ExportCaps", "ExportPlan",
+    "ALLOCATIONS", "COORDINATIONS", "DRAWS", "FORMS", "LIMITS_ON", "OBJECTIVES", "BilevelCaps", "Box", "CapsOptions",
+    "CapsProblem", "CapsRecord", "CapsResult", "Deviation", "Elements", "Envelopes", "ExportCaps", "ExportPlan",
     "ExportProblem", "ExportRecord", "ExportResponse", "ExportResult",
-    "ExportRow", "Parts", "Relaxation", "Replan", "Round", "RunningBothWays", "RunningPlan", "best_response",
-    "best_response_lp", "charging_cost_eur", "deviation_test", "export_response", "over_limit_kw", "share_of_phase",
-    "solve_caps", "solve_export", "usable_withheld_kwh", "worst_draw",
+    "ExportRow", "Limits", "Parts", "Relaxation", "Replan", "Round", "RunningBothWays", "RunningPlan", "Shares",
+    "best_response", "best_response_lp", "bound_of_box", "charging_cost_eur", "deviation_test", "export_response",
+    "over_limit_kw", "share_of_phase", "solve_caps", "solve_export", "usable_withheld_kwh", "worst_draw",
+    "worst_of_box",
 ]  # fmt: skip
 
 __getattr__ = exports(__name__, __file__)  # what may be asked for is known without waiting for a solver

@@ -128,7 +128,7 @@ def _decision(plan: HorizonPlan, wall_s: float) -> Decision:
             wall_s=wall_s,
         )
     return Decision(
-        status=result.status,
+        status=plan.status,
         objective=result.objective,
         bound=result.bound,
         gap=result.gap,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cosim.contract import Float
 from cosim.contract.survey import FrozenArrays
 from cosim.controllers.caps.core.subproblem import SMALLEST_KW
+from cosim.controllers.caps.follower import best_response
+from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.problem import CapsProblem
-from cosim.controllers.solver import Termination
+from cosim.controllers.solver import Termination, judged, relative_gap, worst
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,27 @@ class CapsResult(FrozenArrays):
     def reproducible(self) -> bool:
         """Whether the same data give the same caps on any machine: no wall-clock limit struck."""
         return self.status is not Termination.TIME_LIMIT and "time_limit" not in self.fallback
+
+
+def lowered(problem: CapsProblem, options: CapsOptions, result: CapsResult, caps_kw: Float) -> CapsResult:
+    """Return a result with lower caps, shape (slot, home): worth what is left of it, by the bound that it had.
+
+    A bound on what is withheld stands, since limits that lower caps can only withhold more. Of other aims nothing is
+    known any more.
+    """
+    if (caps_kw >= result.caps_kw - SMALLEST_KW).all():
+        return replace(result, caps_kw=np.minimum(caps_kw, problem.connection_kw))
+    withheld, charge = problem.withheld_kwh(caps_kw), best_response(problem, caps_kw)
+    served = problem.efficiency * problem.slot_h * charge.sum(axis=0)
+    unserved = np.maximum(problem.reachable_kwh - served, 0.0)
+    of_withheld = result.objective_name in ("floor_then_least", "least_restriction")
+    value, bound = (withheld, result.withheld_bound_kwh) if of_withheld else (result.objective, result.bound)
+    gap = relative_gap(value, bound, 1e-6) if of_withheld else float("inf")
+    ended = judged(value, bound, options.gap, rounding=1e-6) if of_withheld else Termination.FEASIBLE
+    return replace(
+        result, caps_kw=caps_kw, charge_kw=charge, status=worst((result.status, ended)), objective=value, bound=bound,
+        gap=gap, withheld_kwh=withheld, unserved_kwh=np.where(unserved < 1e-3, 0.0, unserved),
+    )  # fmt: skip
 
 
 def load_kw(problem: CapsProblem, charge_kw: Float) -> Float:

@@ -10,14 +10,14 @@ import numpy as np
 from cosim.contract import Exogenous, Feeder, Float, Int, Predictor
 from cosim.contract.signals import Bool
 from cosim.controllers.caps.day import background_of, excess_within_slots, in_slots
-from cosim.controllers.caps.follower import best_response, car_limits, usable_withheld_kwh
-from cosim.controllers.caps.network import Answers, Elements, Round, Row
+from cosim.controllers.caps.follower import best_response, usable_withheld_kwh
+from cosim.controllers.caps.network import Answers, Elements, Round, Row, WhateverHomesDo, certain
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.phase_limits import PEAK_SHARE, expected_kva, phase_limits_kw
 from cosim.controllers.caps.problem import CapsProblem
-from cosim.controllers.caps.result import CapsResult
+from cosim.controllers.caps.result import CapsResult, lowered
 from cosim.controllers.caps.solve import solve_caps
-from cosim.controllers.solver import Clock
+from cosim.controllers.solver import Clock, Termination, worst
 
 KEPT_OVER_KW = 0.5  # a phase may be above its limit by this before caps are planned anew: the margin is far more
 KEPT_SHORT_KWH = 0.05  # a car may be left short by this before caps are planned anew
@@ -55,6 +55,11 @@ class Manner:
     voltage_min_pu: float
     rounds: int
     again_s: float = 10.0
+
+    @property
+    def holds_whatever(self) -> bool:
+        """Whether caps hold whatever households do inside them, not only for what they are expected to do."""
+        return self.options.coordination == "sum_of_caps"
 
     @property
     def peaks_count(self) -> bool:
@@ -105,6 +110,13 @@ class HorizonPlan:
     def verified(self) -> Round | None:
         """What the power flow says of these caps; None where it was not asked."""
         return self.rounds[self.kept_round - 1] if self.kept_round else None
+
+    @property
+    def status(self) -> Termination:
+        """How the plan ended; ``fallback`` where the last look at caps as they are sent found a limit broken."""
+        ended = Termination.OPTIMAL if self.result is None else self.result.status
+        broken = self.verified is not None and not self.verified.clean
+        return worst((ended, Termination.FALLBACK)) if broken else ended
 
     @property
     def withheld_kwh(self) -> float:
@@ -165,8 +177,10 @@ class Study:
     ) -> None:
         self.feeder, self.predictor, self.elements = feeder, predictor, elements
         self.manner, self.seed, self.day, self.steps = manner, seed, day, steps
-        self.slots = day.resample(steps * day.step_min)
-        self.by_step, self.by_slot = background_of(day), background_of(self.slots)
+        self.by_step = background_of(day)
+        # caps that hold whatever households do count on no sun, and on no slot's mean
+        self.slots = (certain(day, steps) if manner.holds_whatever else day).resample(steps * day.step_min)
+        self.by_slot = background_of(self.slots)
         self.problem = _problem(feeder, self.slots, self._limit_kw())
         self.cars = np.ones(self.problem.cars, bool)  # to be planned; the others' caps stand
         self.standing_kw = np.full_like(day.demand_kw, np.inf)
@@ -186,20 +200,43 @@ class Study:
             )
         options = replace(self.manner.options, time_limit_s=self.clock.left_s)
         result = solve_caps(_of_cars(problem, self.cars), options, seed=self.seed, start_kw=self.start_kw)
+        rounds: tuple[Round, ...] = ()
+        if self.manner.holds_whatever and self.elements is not None:
+            result, found = self._kept(self.elements, problem, result)
+            rounds = (found,)
         # rounds differ by a few rows: the last caps are nearly those of the next
         self.start_kw = result.caps_kw
         caps_kw = self._published(result)
         planned_kva = expected_kva(self.feeder, self.predictor, self.by_step, self.response(caps_kw))
-        return HorizonPlan(problem, result, caps_kw, planned_kva, tuple(rows), (), 0, (), options.coordination)
+        struck = bool(rounds) and self.clock.over and bool(np.isfinite(self.standing_kw).all())
+        return HorizonPlan(
+            problem, result, caps_kw, planned_kva, tuple(rows), rounds, len(rounds), (), options.coordination, struck
+        )
+
+    def _kept(self, elements: Elements, problem: CapsProblem, result: CapsResult) -> tuple[CapsResult, Round]:
+        """Take caps down to where their own worst corners keep all limits; those of homes that are left stand."""
+        whatever = WhateverHomesDo(elements, self.day, self.steps, self.manner.voltage_min_pu)
+        caps_kw = self._published(result)[:: self.steps]
+        first_kw = problem.inflexible_kw + _of_cars(problem, self.cars).per_home(result.planned_kw)
+        standing = np.unique(problem.home[~self.cars])
+        first_kw[:, standing] = caps_kw[:, standing]
+        slots = whatever.kept(caps_kw, first_kw, self.standing_kw[:: self.steps], self.clock)
+        kept_kw = np.stack([slot.caps_kw[0] for slot in slots])
+        network = self._network(elements)
+        return lowered(_of_cars(problem, self.cars), self.manner.options, result, kept_kw), whatever.look(
+            slots, network.clock_of_slot
+        ).found
 
     def _published(self, result: CapsResult) -> Float:
         """Caps of homes that are expected to have a car; no limit where there is nothing to steer.
+
+        Caps that hold whatever households do are everybody's: also a home without a car has one.
 
         A plan may want a home to give its neighbours what its roof yields, a cap below zero. That would be an order to
         export, so the cap is zero: the home may charge from its own roof.
         """
         planned = np.repeat(np.maximum(result.caps_kw, 0.0), self.steps, axis=0)
-        caps = np.full_like(planned, np.inf)
+        caps = planned.copy() if self.manner.holds_whatever else np.full_like(planned, np.inf)
         standing = np.unique(self.problem.home[~self.cars])
         caps[:, standing] = self.standing_kw[:, standing]
         steered = np.unique(self.problem.home[self.cars])
@@ -215,17 +252,15 @@ class Study:
         """Look at caps published before: homes where they overload a phase or leave a car short, and all as a plan."""
         problem = self.problem
         charge = best_response(problem, np.minimum(caps_kw[:: self.steps], problem.connection_kw))
-        counted = charge
-        if self.manner.options.coordination == "sum_of_caps":  # whatever households do inside their caps
-            # caps as they are published now: clipped at zero, with inflexible load as it is forecast today
-            counted = np.where(problem.is_plugged, car_limits(problem, caps_kw[:: self.steps]), 0.0)
-        over = counted @ problem.car_share - problem.headroom_kw > KEPT_OVER_KW
+        over = charge @ problem.car_share - problem.headroom_kw > KEPT_OVER_KW
+        if self.manner.holds_whatever:  # what was kept at its worst when published is kept whoever comes
+            over[:] = False
         broken: Bool = (problem.phase_share[:, over.any(axis=0)] > 0).sum(axis=1) > 0
         served = problem.efficiency * problem.slot_h * charge.sum(axis=0)
         broken[problem.home[problem.reachable_kwh - served > KEPT_SHORT_KWH]] = True
         ev_kw = self.response(caps_kw)
         rounds: tuple[Round, ...] = ()
-        elements = self.elements
+        elements = None if self.manner.holds_whatever else self.elements
         if elements is not None:
             look = self._network(elements).look(ev_kw, 1, len(rows))
             rounds = (look.found,)

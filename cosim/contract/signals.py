@@ -200,6 +200,11 @@ class Setpoints(FrozenArrays):
     channels : mapping of str to ndarray, shape (customer,)
         What is asked of other devices, by channel (see `cosim.devices`): ``heat_pump_limit_kw``, ``battery_target_kw``
         (a target, + charges; nan: its own control), ``battery_limit_kw`` (of charging). What is not named is free.
+    export_cap_kw : ndarray or None, shape (customer,)
+        Largest net feed-in at the meter, of roof and battery together; None: no limit for anybody.
+    fallback_kw : ndarray or None, shape (2, customer)
+        Caps on import and on export that were agreed for homes without communication; None: these keep what they
+        heard last.
     decision : Decision
         How it was obtained.
     """
@@ -212,6 +217,8 @@ class Setpoints(FrozenArrays):
     ev_at_once: Bool | None = None
     planned_kva: float = float("nan")
     channels: Mapping[str, Float] = field(default_factory=dict)
+    export_cap_kw: Float | None = None
+    fallback_kw: Float | None = None
     decision: Decision = field(default_factory=Decision)
 
     def channel(self, name: str, free: float, customers: int) -> Float:

@@ -78,7 +78,7 @@ class DeviceGroup:
         demand_kw, voltage_v : ndarray, shape (customer,)
             Of the homes without devices; at the terminals, in volts of the feeder's nominal voltage.
         obeys : ndarray of bool, shape (customer,)
-            Homes that keep an import cap.
+            Homes that keep caps on import and export.
 
         Returns
         -------
@@ -103,6 +103,12 @@ class DeviceGroup:
                 customer = np.flatnonzero(~np.isfinite(powers[:, row]).all(axis=0))[0]
                 raise DeviceError(f"device '{self.devices[row].name}': power() is not finite at customer {customer}")
             net_kw, headroom_kw = net_kw + powers[0, row], headroom_kw - powers[0, row]
+        if setpoints.export_cap_kw is not None:
+            # what answered last gives way first: a battery stops feeding in before a roof does
+            beyond_kw = np.where(obeys, (-setpoints.export_cap_kw - net_kw).clip(0.0), 0.0)
+            for row, _ in reversed(self._turns):
+                less_kw = np.minimum(beyond_kw, (-powers[0, row]).clip(0.0))
+                powers[0, row], beyond_kw = powers[0, row] + less_kw, beyond_kw - less_kw
         return powers
 
     def advance(self, step: int, powers: Float) -> None:

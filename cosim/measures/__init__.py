@@ -13,6 +13,8 @@ from cosim.measures.energy import import_kwh as import_kwh
 from cosim.measures.energy import unserved_penalty_eur as unserved_penalty_eur
 from cosim.measures.energy import withheld_kwh as withheld_kwh
 from cosim.measures.fairness import ev_served_min_percent as ev_served_min_percent
+from cosim.measures.fairness import gini as gini
+from cosim.measures.fairness import hours_below as hours_below
 from cosim.measures.fairness import jain as jain
 from cosim.measures.fairness import served_share as served_share
 from cosim.measures.minutes import minute_extremes as minute_extremes

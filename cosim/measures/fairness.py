@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike
 from cosim.errors import Fault, InputError
 from cosim.measures._arrays import Float, ratio
 
+_SMALL_KW = 1e-6
+
 
 def jain(x: ArrayLike) -> float:
     r"""Jain's index of fairness, :math:`(\sum x)^2 / (n \sum x^2)`.
@@ -77,3 +79,51 @@ def ev_served_min_percent(delivered_kwh: ArrayLike, wanted_kwh: ArrayLike) -> fl
         [%]; 100 where nobody wanted anything.
     """
     return float(np.fmin.reduce(100 * served_share(delivered_kwh, wanted_kwh), axis=None, initial=100.0))
+
+
+def gini(x: ArrayLike) -> float:
+    r"""Gini coefficient, :math:`\sum_{ij} |x_i - x_j| / (2 n \sum x)`.
+
+    Parameters
+    ----------
+    x : array_like
+        What each one gets or bears, not negative; nan entries take no part. [any unit]
+
+    Returns
+    -------
+    float
+        0 (all equal, or nobody has anything) to 1 - 1/n (one has all).
+
+    References
+    ----------
+    .. [1] C. Gini, "Measurement of inequality of incomes", The Economic Journal 31 (1921) 124-126.
+    """
+    share = np.sort(np.asarray(x, dtype=float).ravel())
+    share = share[~np.isnan(share)]
+    if share.size == 0 or share.sum() <= 0.0:
+        return 0.0
+    rank = 2.0 * np.arange(1, share.size + 1) - share.size - 1.0
+    return float((rank * share).sum() / (share.size * share.sum()))
+
+
+def hours_below(allowed_kw: ArrayLike, floor_kw: ArrayLike, plugged: ArrayLike, step_min: float) -> Float:
+    """Time for which each plugged-in car may draw less than a floor.
+
+    Parameters
+    ----------
+    allowed_kw : array_like, shape (step, customer)
+        What the car may draw; inf: all it likes. [kW]
+    floor_kw : array_like, broadcast against (step, customer)
+        Power that should be left to it. [kW]
+    plugged : array_like, shape (step, customer)
+        Share of the step for which a car is there. [unitless]
+    step_min : float
+        Length of a step. [min]
+
+    Returns
+    -------
+    ndarray, shape (customer,)
+        [h]
+    """
+    below = np.asarray(allowed_kw, dtype=float) < np.asarray(floor_kw, dtype=float) - _SMALL_KW
+    return np.asarray((below * np.asarray(plugged, dtype=float)).sum(axis=0) * step_min / 60.0)

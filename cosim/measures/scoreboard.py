@@ -13,6 +13,9 @@ from cosim.measures._arrays import Float
 from cosim.threads import ONE_THREAD
 from cosim.trajectory import DEEP_UNDERVOLTAGE_PU, Trajectory
 
+FLOOR_KW = 4.2
+"""Power that is left to a charger that is dimmed: section 14a EnWG, BNetzA decision BK6-22-300."""
+_FELT = ("withheld_max_home_kwh", "withheld_gini", "hours_below_floor_mean_h", "hours_below_floor_max_h")
 _ROUNDING_KWH = 1e-9
 _LEAST_HYPERVOLUME = 1e-4  # of the box: below it there is nothing to gain, and a share of it says nothing
 _ROUNDING = 1e-6  # of a ratio of hypervolumes: less above 1 is no better
@@ -191,7 +194,25 @@ def _service_metrics(run: Trajectory) -> dict[str, float]:
         "unserved_penalty_eur": penalty_eur,
         "cost_with_penalty_eur": cost_eur + penalty_eur,
         "withheld_kwh": energy.withheld_kwh(run.feeder.connection_kw, run.import_cap_kw, run.plugged, run.step_min),
+        **_felt(run),
     }
+
+
+def _felt(run: Trajectory) -> dict[str, float]:
+    """How limits are felt by the homes that have a car."""
+    sessions, connection_kw = run.exogenous.sessions, run.feeder.connection_kw
+    if not len(sessions):
+        return dict.fromkeys(_FELT, 0.0)
+    with_car = np.unique(sessions.customer)
+    charger_kw = np.zeros(len(connection_kw))
+    np.maximum.at(charger_kw, sessions.customer, sessions.charger_kw)
+    taken_kw = np.maximum(connection_kw - run.import_cap_kw, 0.0) * run.plugged
+    withheld_kwh = energy.energy_kwh(taken_kw, run.step_min)[with_car]
+    # what the home draws beside its car counts under its cap
+    allowed_kw = np.minimum(run.import_cap_kw - (run.net_kw - run.ev_kw), run.ev_limit_kw)
+    below_h = fairness.hours_below(allowed_kw, np.minimum(FLOOR_KW, charger_kw), run.plugged, run.step_min)[with_car]
+    felt = withheld_kwh.max(), fairness.gini(withheld_kwh), below_h.mean(), below_h.max()
+    return {name: float(value) for name, value in zip(_FELT, felt, strict=True)}
 
 
 def _promise_metrics(run: Trajectory) -> dict[str, float]:

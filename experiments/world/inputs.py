@@ -108,6 +108,13 @@ class MetersTable(Table):
     missing_share: Share = Field(0.0, description="Share of homes whose meter never reports")
 
 
+class CommLoss(Table):
+    """Homes that hear nothing from the controller for a while, once a day."""
+
+    share: Share = Field(0.0, description="Share of homes, drawn anew every day")
+    minutes: float = Field(120.0, gt=0, le=1440, description="Length, beginning at any time of the day [min]")
+
+
 def whole_responses(value: Any) -> Any:
     """Refuse shares of responses that do not make all homes."""
     if isinstance(value, Responses):

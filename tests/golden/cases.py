@@ -245,6 +245,22 @@ def _caps() -> Iterator[Case]:
     yield from _of(name, {"coordination": "sum_of_caps"}, base=running, world="noncompliant")
 
 
+def _envelopes() -> Iterator[Case]:
+    name, quick = "envelopes", {"slot_min": 60.0}
+    yield from _of(name, *({"allocation": one} for one in choices(name, "allocation")), base=quick)
+    yield from _of(
+        name,
+        {"promise": "separate"},
+        {"slot_min": 30.0},
+        {"margin": 0.2},
+        {"voltage_min_pu": 0.97},
+        {"voltage_max_pu": 1.04},
+        {"kvar_percent": 50.0},
+        {"source_percent": 2.0},
+        base=quick,
+    )
+
+
 TIED = frozenset(
     {
         "scenarios european_lv_may_day pareto 1h",
@@ -307,7 +323,7 @@ def choices(controller: str, option: str) -> tuple[str, ...]:
 @cache
 def all_cases() -> dict[str, Case]:
     """Every case by its name."""
-    makers = (_scenarios, _rules, _planner, _aggregator, _pareto, _caps)
+    makers = (_scenarios, _rules, _planner, _aggregator, _pareto, _caps, _envelopes)
     found = [case for maker in makers for case in maker()]
     names = {case.name for case in found}
     assert len(names) == len(found), "two cases have the same name"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from cosim.contract import Observation
+from cosim import feeders
+from cosim.contract import Feeder, Observation, TransformerSpec
 from cosim.experiments import cli
 from cosim.folder import write_whole
 
@@ -18,6 +19,23 @@ if TYPE_CHECKING:
     from cosim.controllers.caps import CapsProblem
 
 MakeStreet = Callable[..., "CapsProblem"]
+WEAK = """Clear
+Set DefaultBaseFrequency=50
+New Circuit.weak Bus1=src BasekV=11 pu=1.0
+New Transformer.T1 Phases=3 Windings=2 Buses=[src lv] Conns=[Delta Wye] kVs=[11 0.4] kVAs=[100 100] %R=0.8 XHL=4
+New Line.HEAD Phases=3 Bus1=lv Bus2=hub R1=0.1 X1=0.05 R0=0.4 X0=0.2 Length=0.05 Units=km NormAmps=300 EmergAmps=300
+New Line.THIN Phases=1 Bus1=hub.1 Bus2=a.1 R1=0.3 X1=0.05 R0=0.3 X0=0.05 Length=0.05 Units=km NormAmps=60 EmergAmps=60
+New Line.LONG Phases=1 Bus1=hub.2 Bus2=b.2 R1=1.0 X1=0.05 R0=1.0 X0=0.05 Length=0.25 Units=km NormAmps=300 EmergAmps=300
+New Load.A1 Phases=1 Bus1=a.1 kV=0.23 kW=1 Model=1
+New Load.A2 Phases=1 Bus1=a.1 kV=0.23 kW=1 Model=1
+New Load.A3 Phases=1 Bus1=a.1 kV=0.23 kW=1 Model=1
+New Load.B1 Phases=1 Bus1=b.2 kV=0.23 kW=1 Model=1
+New Load.B2 Phases=1 Bus1=b.2 kV=0.23 kW=1 Model=1
+New Load.C1 Phases=1 Bus1=hub.3 kV=0.23 kW=1 Model=1
+New Load.D1 Phases=3 Bus1=hub kV=0.4 kW=1 Model=1
+Set VoltageBases=[11 0.4]
+CalcVoltageBases
+"""
 
 
 @pytest.fixture
@@ -53,6 +71,15 @@ def undrawn_module() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("cosim.experiments.figures.style.save", _unrendered)
         yield
+
+
+@pytest.fixture(scope="session")
+def weak(tmp_path_factory: pytest.TempPathFactory) -> Feeder:
+    """A strong transformer, a thin cable on phase 1, a long one on phase 2."""
+    folder = tmp_path_factory.mktemp("weak")
+    (folder / "feeder.toml").write_text("nominal_voltage_v = 230.0\n")
+    (folder / "Master.dss").write_text(WEAK)
+    return feeders.load(folder, transformer=TransformerSpec(100.0))
 
 
 @pytest.fixture(scope="session")

@@ -9,42 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cosim import feeders, run
-from cosim.contract import Exogenous, Feeder, Forecast, TransformerSpec
+from cosim import run
+from cosim.contract import Exogenous, Feeder, Forecast
 from cosim.controllers.caps import BilevelCaps, CapsOptions, CapsProblem, best_response, solve_caps
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
 from cosim.reduced import ReducedNetwork
 
-WEAK = """Clear
-Set DefaultBaseFrequency=50
-New Circuit.weak Bus1=src BasekV=11 pu=1.0
-New Transformer.T1 Phases=3 Windings=2 Buses=[src lv] Conns=[Delta Wye] kVs=[11 0.4] kVAs=[100 100] %R=0.8 XHL=4
-New Line.HEAD Phases=3 Bus1=lv Bus2=hub R1=0.1 X1=0.05 R0=0.4 X0=0.2 Length=0.05 Units=km NormAmps=300 EmergAmps=300
-New Line.THIN Phases=1 Bus1=hub.1 Bus2=a.1 R1=0.3 X1=0.05 R0=0.3 X0=0.05 Length=0.05 Units=km NormAmps=60 EmergAmps=60
-New Line.LONG Phases=1 Bus1=hub.2 Bus2=b.2 R1=1.0 X1=0.05 R0=1.0 X0=0.05 Length=0.25 Units=km NormAmps=300 EmergAmps=300
-New Load.A1 Phases=1 Bus1=a.1 kV=0.23 kW=1 Model=1
-New Load.A2 Phases=1 Bus1=a.1 kV=0.23 kW=1 Model=1
-New Load.A3 Phases=1 Bus1=a.1 kV=0.23 kW=1 Model=1
-New Load.B1 Phases=1 Bus1=b.2 kV=0.23 kW=1 Model=1
-New Load.B2 Phases=1 Bus1=b.2 kV=0.23 kW=1 Model=1
-New Load.C1 Phases=1 Bus1=hub.3 kV=0.23 kW=1 Model=1
-New Load.D1 Phases=3 Bus1=hub kV=0.4 kW=1 Model=1
-Set VoltageBases=[11 0.4]
-CalcVoltageBases
-"""
 STEPS = 60
 CARS = ((0, 0.0, 300.0, 9.0, 7.4), (1, 0.0, 300.0, 9.0, 7.4), (2, 0.0, 290.0, 9.0, 7.4), (3, 0.0, 300.0, 9.0, 7.4),
         (4, 10.0, 300.0, 9.0, 7.4), (5, 0.0, 300.0, 9.0, 7.4))  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def weak(tmp_path_factory: pytest.TempPathFactory) -> Feeder:
-    """A strong transformer, a thin cable on phase 1, a long one on phase 2."""
-    folder = tmp_path_factory.mktemp("weak")
-    (folder / "feeder.toml").write_text("nominal_voltage_v = 230.0\n")
-    (folder / "Master.dss").write_text(WEAK)
-    return feeders.load(folder, transformer=TransformerSpec(100.0))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from cosim.errors import InputError
 from cosim.measures import (
     ev_served_min_percent,
+    gini,
+    hours_below,
     jain,
     promise_error_max_kva,
     served_share,
@@ -71,3 +73,28 @@ def test_promise_error_counts_both_ways_and_only_promises():
     assert promise_error_max_kva([95.0, 92.0, np.nan], delivered) == pytest.approx(12)
     assert np.isnan(promise_error_max_kva(np.full(3, np.nan), delivered))  # no promise is not a kept one
     assert promise_error_max_kva(delivered, delivered) == 0
+
+
+@pytest.mark.parametrize(("x", "index"), [
+    ([2.0, 2.0, 2.0], 0.0),
+    ([0.0, 0.0, 0.0, 8.0], 0.75),
+    ([1.0, 3.0], 0.25),  # |1 - 3| counted twice, over 2 * 2 * 4
+    ([1.0, np.nan, 3.0], 0.25),
+    ([0.0, 0.0], 0.0),
+    ([], 0.0),
+])  # fmt: skip
+def test_inequality_by_hand(x, index):
+    assert gini(x) == pytest.approx(index)
+
+
+@given(amounts)
+def test_inequality_is_the_mean_difference_over_twice_the_mean(x):
+    values = np.array(x)
+    told = np.abs(values[:, None] - values).sum() / (2 * len(x) * values.sum()) if values.sum() > 0 else 0.0
+    assert gini(x) == pytest.approx(told, abs=1e-9)
+
+
+def test_hours_below_a_floor_count_only_with_a_car():
+    allowed = [[np.inf, 3.0], [4.2, 3.0], [4.0, 3.0]]
+    plugged = [[1.0, 0.0], [1.0, 0.5], [1.0, 1.0]]
+    assert hours_below(allowed, [4.2, 3.7], plugged, 30.0).tolist() == [0.5, 0.75]

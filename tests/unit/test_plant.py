@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from cosim import Behaviour, Trajectory, feeders, run
-from cosim.contract import Curve, Decision, Feeder, LocalCurves, Setpoints
+from cosim.contract import Curve, Decision, Feeder, LocalCurves, Setpoints, Units
 from cosim.devices import pv_output
+from cosim.devices.battery import Batteries, Battery
 from cosim.errors import RunStoppedError
 from cosim.opendss import OpenDssEngine
 
@@ -231,3 +232,42 @@ def test_recorded_powers_are_those_that_the_recorded_voltages_belong_to(
     for k in range(3):
         again = engine.solve(trajectory.net_kw[k], trajectory.net_kvar[k], float("nan"))
         np.testing.assert_allclose(again, trajectory.node_v[k], rtol=1e-6)
+
+
+def test_an_export_cap_holds_back_the_battery_first_and_then_the_roof(
+    two_bus: Feeder, make_day: Make, scripted: Make
+) -> None:
+    each = np.ones(3)
+    battery = Units(Battery, Batteries(8.0 * each, 2.0 * each, each, each, 8.0 * each))
+    day = make_day(
+        two_bus, 2, demand_kw=1.0, pv_available_kw=4.0, inverter_kva=4.0, devices={"battery": battery}
+    )  # fmt: skip
+    asked = replace(FREE, export_cap_kw=np.array([np.inf, 4.0, 1.5]), channels={"battery_target_kw": np.full(3, -2.0)})
+    held = run(two_bus, day, scripted(asked))
+    np.testing.assert_allclose(held.net_kw, [[-5.0, -4.0, -1.5]] * 2)
+    np.testing.assert_allclose(held.channels["battery_kw"], [[-2.0, -1.0, 0.0]] * 2)
+    np.testing.assert_allclose(held.pv_kw, [[4.0, 4.0, 2.5]] * 2)
+    np.testing.assert_allclose(held.channels["export_cap_kw"], [[np.inf, 4.0, 1.5]] * 2)
+    ignored = run(two_bus, day, scripted(asked), behaviour=Behaviour(noncompliant=np.array([False, False, True])))
+    np.testing.assert_allclose(ignored.net_kw[:, 2], -5.0)
+
+
+@pytest.mark.parametrize("agreed", [None, np.array([[2.5, 2.5, 2.5], [0.5, 0.5, 0.5]])])
+def test_homes_without_communication_keep_what_was_agreed_else_what_they_heard_last(
+    two_bus: Feeder, make_day: Make, make_sessions: Make, scripted: Make, agreed: np.ndarray | None
+) -> None:
+    day = make_day(
+        two_bus, 6, demand_kw=1.0, sessions=make_sessions((0, 0.0, 99.0, 30.0, 7.4), (1, 0.0, 99.0, 30.0, 7.4))
+    )
+    silent = np.zeros((6, 3), bool)
+    silent[2:4, 0] = True
+
+    def caps(seen: Any) -> Setpoints:
+        return replace(FREE, import_cap_kw=np.full(3, 4.0 + seen.step), fallback_kw=agreed)
+
+    behaviour = Behaviour("immediate", silent=silent)
+    held = run(two_bus, day, scripted(caps), behaviour=behaviour, control_min=5.0)
+    kept = [5.0, 5.0] if agreed is None else [2.5, 2.5]
+    np.testing.assert_allclose(held.net_kw[:, 0], [4.0, 5.0, *kept, 8.0, 8.4])
+    np.testing.assert_allclose(held.net_kw[:, 1], [4.0, 5.0, 6.0, 7.0, 8.0, 8.4])
+    np.testing.assert_allclose(held.import_cap_kw[:, 0], [4.0, 5.0, *kept, 8.0, 9.0])

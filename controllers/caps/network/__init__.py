@@ -4,5 +4,6 @@ from cosim.controllers.caps.network.answers import Answers
 from cosim.controllers.caps.network.elements import Elements
 from cosim.controllers.caps.network.rows import Row
 from cosim.controllers.caps.network.verify import Round
+from cosim.controllers.caps.network.whatever import WhateverHomesDo, certain
 
-__all__ = ["Answers", "Elements", "Round", "Row"]
+__all__ = ["Answers", "Elements", "Round", "Row", "WhateverHomesDo", "certain"]

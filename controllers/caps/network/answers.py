@@ -95,6 +95,10 @@ class Answers:
         excess_kw = np.column_stack([look.excess[:, row.element] / row.per_kw for row in rows])
         return np.minimum(limit_kw, self.limits(rows, ev_kw)) - excess_kw
 
+    def clock_of_slot(self, slot: int) -> str:
+        """Name a slot by its time of day."""
+        return f"{self._start + timedelta(minutes=slot * self._fine_min * self.fine_steps):%H:%M}"
+
     def _clock(self, step: int) -> str:
         return f"{self._start + timedelta(minutes=step * self._fine_min):%H:%M}"
 

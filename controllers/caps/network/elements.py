@@ -75,13 +75,62 @@ class Elements:
         self.lines = np.concatenate([is_line, np.zeros(len(port_phase), bool)])
         self.phase: Int = np.concatenate([phase, port_phase])
 
+    @property
+    def rated_a(self) -> Float:
+        """Rating of every conductor, shape (conductor,) [A]."""
+        return self._rated_a
+
+    @property
+    def per_port_a(self) -> Complex:
+        """Current in every conductor for one ampere drawn at a port, shape (port, conductor)."""
+        return self._per_port
+
+    @property
+    def no_load_a(self) -> Complex:
+        """Current in every conductor without any load, at the file's own source voltage, shape (conductor,) [A]."""
+        return self._no_load_a
+
+    @property
+    def port_customer(self) -> Int:
+        """Customer of every port, shape (port,)."""
+        return self._port_customer
+
+    @property
+    def nominal_v(self) -> Float:
+        """Declared voltage at every port, shape (port,) [V]."""
+        return self._nominal_v
+
+    @cached_property
+    def port_ohm(self) -> Complex:
+        """Voltage that one ampere drawn at a port takes from every port, shape (port, port) [ohm]."""
+        return np.asarray(self.feeder.ports.T @ _drop_of_ports(self.feeder))
+
+    def solve(self, p_kw: Float, q_kvar: Float, source: Float) -> tuple[Complex, Complex]:
+        """Solve states, shape (state, customer) each, at shares of the file's own source voltage, shape (state,).
+
+        Returns
+        -------
+        port_v : ndarray of complex, shape (state, port)
+            Voltages at customers [V]; nan where there is no power flow.
+        current_a : ndarray of complex, shape (state, conductor)
+            Currents [A].
+        """
+        source_pu = None if (source == 1.0).all() else source * self.feeder.network.source_pu
+        port_v = self._predictor.predict(p_kw, q_kvar, source_pu).voltage_v
+        return port_v, self._currents(p_kw, q_kvar, port_v, source[:, None])
+
+    def loading(self, conductors: Float, voltage_pu: Float) -> Float:
+        """Loading of all elements, from currents over ratings and voltages at customers, shape (state, element)."""
+        drop = 1.0 + (self._minimum_v - voltage_pu * self._nominal_v) / self._drop_v
+        return np.concatenate([conductors, drop], axis=1)
+
     def where(self, element: int) -> str:
         """Name a conductor or a customer, with its phase."""
         return f"{self.names[element]} phase {self.phase[element]}"
 
     def flow(self, background: Background, ev_kw: Float) -> Flow:
         """Solve states, shape (state, customer) each."""
-        loading = np.full((len(ev_kw), len(self.names)), np.nan)
+        conductor = np.full((len(ev_kw), self.conductors), np.nan)
         voltage_v = np.full((len(ev_kw), len(self._port_customer)), np.nan)
         keys = np.nan_to_num(background.source_pu, nan=-1.0)
         for key in np.unique(keys):
@@ -90,15 +139,16 @@ class Elements:
             p_kw, q_kvar = background.p_kw[rows] + ev_kw[rows], background.q_kvar[rows]
             port_v = self._predictor.predict(p_kw, q_kvar, source_pu).voltage_v
             scale = 1.0 if source_pu is None else source_pu / self.feeder.network.source_pu
-            loading[rows, : self.conductors] = np.abs(self._currents(p_kw, q_kvar, port_v, scale)) / self._rated_a
+            conductor[rows] = np.abs(self._currents(p_kw, q_kvar, port_v, scale)) / self._rated_a
             voltage_v[rows] = np.abs(port_v)
-        loading[:, self.conductors :] = 1.0 + (self._minimum_v - voltage_v) / self._drop_v
-        return Flow(loading, voltage_v / self._nominal_v)
+        voltage_pu = voltage_v / self._nominal_v
+        return Flow(self.loading(conductor, voltage_pu), voltage_pu)
 
-    def _currents(self, p_kw: Float, q_kvar: Float, port_v: Complex, scale: float) -> Complex:
+    def _currents(self, p_kw: Float, q_kvar: Float, port_v: Complex, scale: float | Float) -> Complex:
         phases = np.bincount(self._port_customer)[self._port_customer]
         port_va = (p_kw + 1j * q_kvar)[:, self._port_customer] * (1e3 / phases)
-        return np.conj(port_va / port_v) @ self._per_port + self._no_load_a * scale
+        with np.errstate(invalid="ignore"):  # nan where there is no power flow
+            return np.conj(port_va / port_v) @ self._per_port + self._no_load_a * scale
 
     @cached_property
     def _conductors(self) -> tuple[tuple[str, ...], np.ndarray[tuple[int], np.dtype[np.bool_]], Int]:
@@ -121,9 +171,12 @@ class Elements:
 
 def _currents_of_ports(feeder: Feeder, branches: list[Branch]) -> tuple[Complex, Complex]:
     """Currents [A] without load, shape (conductor,), and per ampere drawn at each port, shape (port, conductor)."""
-    network = feeder.network
     # consumption takes current out of the phase node and gives it back at the neutral
-    node_v = splu(network.admittance_s.tocsc()).solve(-feeder.ports.toarray().astype(complex))
-    states_v = np.concatenate([network.no_load_v[None, :], node_v.T])
+    states_v = np.concatenate([feeder.network.no_load_v[None, :], -_drop_of_ports(feeder).T])
     currents = monitored_currents(branches, states_v).reshape(len(states_v), -1)
     return currents[0], currents[1:]
+
+
+def _drop_of_ports(feeder: Feeder) -> Complex:
+    """Voltage that one ampere drawn at a port takes from every node, shape (node, port) [ohm]."""
+    return np.asarray(splu(feeder.network.admittance_s.tocsc()).solve(feeder.ports.toarray().astype(complex)))

@@ -40,6 +40,9 @@ class Round:
         Largest excess over a limit that charging is the cause of, as a share of that limit; 0 where verified.
     over_limit_where : str
         Element and time of it.
+    proven_share : float or None
+        Of caps that hold whatever households do: share of all limits and slots of which that is proven for everything
+        that caps allow, and not only tested at their worst corners; None where the expected is looked at.
     """
 
     round: int
@@ -51,16 +54,24 @@ class Round:
     lowest_voltage: str
     over_limit: float
     over_limit_where: str
+    proven_share: float | None = None
 
     @property
     def clean(self) -> bool:
         """Whether charging breaks no limit."""
         return self.over_limit <= 0.0
 
+    @property
+    def verified(self) -> str:
+        """``broken``, ``tested`` at the states that were looked at, or ``proven`` for all that caps allow."""
+        if not self.clean:
+            return "broken"
+        return "proven" if self.proven_share == 1.0 else "tested"
+
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """One look at a plan.
+    """One look at a plan, at what households are expected to do or at the worst that caps allow.
 
     Attributes
     ----------

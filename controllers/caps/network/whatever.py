@@ -1,0 +1,88 @@
+"""Import caps that hold whatever households do inside them: taken down to where their worst corners are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cosim.contract import Exogenous, Float
+from cosim.controllers.caps.network.box import VOLT_PU, Limits
+from cosim.controllers.caps.network.corners import Worst
+from cosim.controllers.caps.network.elements import Elements, Flow
+from cosim.controllers.caps.network.envelope import BEYOND, Planner, Slot, assumed
+from cosim.controllers.caps.network.verify import Look, look_at
+from cosim.controllers.solver import Clock
+
+NO_UPPER_PU = 10.0  # import caps do not hold voltages down
+
+
+def certain(day: Exogenous, steps: int) -> Exogenous:
+    """Return what such caps may count on: no sun, and in every slot the highest load that is forecast.
+
+    Parameters
+    ----------
+    day : Exogenous
+        As forecast.
+    steps : int
+        Steps of a slot.
+    """
+    load = np.maximum(day.inflexible_load_kw, 0.0)
+    load = np.repeat(load.reshape(-1, steps, load.shape[1]).max(axis=1), steps, axis=0)
+    nothing = None if day.devices_kw is None else np.zeros_like(load)
+    return replace(day, demand_kw=load, devices_kw=nothing, pv_available_kw=np.zeros_like(load))
+
+
+class WhateverHomesDo:
+    """Every home anywhere between all that sun and battery could feed in and its import cap, at the same time.
+
+    Parameters
+    ----------
+    elements : Elements
+        Of the feeder.
+    day : Exogenous
+        As forecast.
+    steps : int
+        Steps of a slot.
+    voltage_min_pu : float
+        Lowest voltage permitted at a customer.
+    """
+
+    def __init__(self, elements: Elements, day: Exogenous, steps: int, voltage_min_pu: float) -> None:
+        self._elements = elements
+        self._limits = Limits(elements, voltage_min_pu, NO_UPPER_PU)
+        self._planner = Planner(self._limits, assumed(elements.feeder, day, steps, 0.0, 0.0), "max_sum", "joint")
+
+    def kept(self, caps_kw: Float, first_kw: Float, standing_kw: Float, clock: Clock) -> list[Slot]:
+        """Take off as little as possible of caps, shape (slot, home), those parts last that go first.
+
+        Once the clock is over, slots keep the caps that stand, which hold; there are none before the day begins.
+        """
+        slots = []
+        for slot, standing in enumerate(standing_kw):
+            caps, first = caps_kw[slot], first_kw[slot]
+            if clock.over and np.isfinite(standing).all():
+                caps = first = standing
+            slots.append(self._planner.within(slot, caps, np.minimum(first, caps)))
+        return slots
+
+    def look(self, slots: Sequence[Slot], clock: Callable[[int], str]) -> Look:
+        """Say what is known of caps at their worst."""
+        flow, base = self._flow([slot.worst for slot in slots]), self._flow([slot.inside for slot in slots])
+        look = look_at(self._elements, flow, base, flow, base, steps=1, clock=clock, margin=0.0, number=1, rows=0)
+        # voltages may be as high as they like
+        of_import = np.r_[
+            0 : self._elements.conductors, self._limits.count - len(self._elements.nominal_v) : self._limits.count
+        ]
+        proven = [
+            slot.worst.bound[of_import] <= np.maximum(1.0, slot.inside.bound[of_import]) + BEYOND for slot in slots
+        ]
+        return replace(look, found=replace(look.found, proven_share=float(np.mean(proven))))
+
+    def _flow(self, worst: Sequence[Worst]) -> Flow:
+        """As loading of elements: each at its own worst corner."""
+        stress = np.stack([one.stress for one in worst])
+        stress = np.where(np.isinf(stress), np.nan, stress)
+        lowest = self._limits.voltage_min_pu + VOLT_PU * (1.0 - stress[:, -len(self._elements.nominal_v) :])
+        return Flow(self._elements.loading(stress[:, : self._elements.conductors], lowest), lowest)
