@@ -59,6 +59,11 @@ def cop(outdoor_c: Float, flow_c: Float | float) -> Float:
     return np.asarray(6.81 - 0.121 * lift_k + 0.000630 * lift_k**2)
 
 
+def _is_heated(day: Exogenous) -> Bool:
+    """Steps before which a day was colder than the heating limit, shape (step,)."""
+    return _trailing_means(day.ambient_c, max(round(24.0 * 60.0 / day.step_min), 1)) < HEATING_LIMIT_C
+
+
 def _trailing_means(values: Float, count: int) -> Float:
     """Mean of each value and those before it, so many; of the first of them all the same."""
     sums, count = np.concatenate([[0.0], np.cumsum(values)]), min(count, len(values))
@@ -112,7 +117,7 @@ class HeatPump(Device):
     def __init__(self, data: HeatPumps, feeder: Feeder, day: Exogenous) -> None:  # noqa: ARG002 - the protocol's
         self._data, self._step_h, self._step_min = data, day.step_min / 60.0, day.step_min
         self._outdoor_c = day.ambient_c
-        self._day_before_c = _trailing_means(day.ambient_c, max(round(24.0 / self._step_h), 1))
+        self._heats = _is_heated(day)
         self._there = data.rated_kw > 0.0
         self._first_min = day.start.hour * 60 + day.start.minute
         self._building = TwoNodes(data, self._step_h)
@@ -154,7 +159,7 @@ class HeatPump(Device):
         room_c = self._building.room_c
         idle_c, per_kw = self._building.ahead(outdoor_c)
         self._is_heating = np.where(self._is_heating, room_c < wanted_c + BAND_K, room_c < wanted_c - BAND_K)
-        heats = self._day_before_c[step] < HEATING_LIMIT_C
+        heats = self._heats[step]
         self._is_heating = self._is_heating & heats
         need_kw = ((wanted_c - idle_c) / per_kw).clip(0.0) / self._cop_room * heats
         least_kw = LEAST_SHARE * data.compressor_kw
@@ -222,12 +227,16 @@ class HeatPump(Device):
 
     @staticmethod
     def measure(run: Trajectory) -> dict[str, float]:
-        """Energy of all heat pumps, and comfort: how far and how long rooms were colder than their band."""
+        """Energy of all heat pumps, and comfort: how far and how long heated rooms were colder than their band.
+
+        In steps above the heating limit nobody heats: sun through windows, which is not modelled, does it then.
+        """
         data: HeatPumps = run.exogenous.devices["heat_pump"].data
         there = data.rated_kw > 0.0
         hours = (run.exogenous.start.hour + run.exogenous.start.minute / 60.0 + np.arange(run.steps) * run.step_h) % 24
         floor_c = data.wanted_c[hours.astype(int)] - data.comfort_k
-        short_kh = (floor_c - run.channels["indoor_c"]).clip(0.0)[:, there].sum(axis=0) * run.step_h
+        short_c = (floor_c - run.channels["indoor_c"]).clip(0.0) * _is_heated(run.exogenous)[:, None]
+        short_kh = short_c[:, there].sum(axis=0) * run.step_h
         return {
             "heat_pump_kwh": float(run.channels["heat_pump_kw"].sum() * run.step_h),
             "backup_heater_kwh": float(run.channels["backup_heater_kw"].sum() * run.step_h),

@@ -78,7 +78,7 @@ def draw(runs: Runs) -> style.Drawing:
 def _described(figure: Figure, view: View, passed: bool) -> style.Drawing:
     title = f"Where homes are {view.beyond} at some step" if passed else f"No home is {view.beyond} at any step"
     extreme = "highest" if view.highest else "lowest"
-    title += f": {extreme} voltage of the day"
+    title += f": {extreme} voltage of the run"
     keys = [
         _key("transformer", "black", "white", marker="s", markersize=8),
         _key("home", "#FD8D3C", "#777777", marker="o", markersize=5),

@@ -161,6 +161,13 @@ def test_a_limit_takes_the_backup_heater_first_and_cools_the_home(world):
     assert HeatPump.measure(limited)["comfort_short_max_kh"] > HeatPump.measure(free)["comfort_short_max_kh"]
 
 
+@pytest.mark.parametrize(("outdoor_c", "misses"), [(16.0, False), (-25.0, True)])
+def test_warmth_is_missed_only_where_homes_are_heated(world, outdoor_c, misses):
+    run = world(288, ambient_c=np.full(288, outdoor_c), devices={"heat_pump": heat_pumps(backup_kw=0.0)})
+    assert run.channels["indoor_c"].min() < 20.0  # gains alone do not hold what is wanted
+    assert (HeatPump.measure(run)["comfort_short_mean_kh"] > 0.0) == misses
+
+
 def test_a_home_keeps_its_cap_with_all_its_devices(world, make_sessions):
     day = {
         "demand_kw": np.full((48, 3), 0.5), "ambient_c": np.full(48, 0.0),
