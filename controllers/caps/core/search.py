@@ -18,7 +18,7 @@ WHOLE_CARS = 22  # up to here all finishing rows go into one programme
 NEIGHBOURS = 14  # cars of a neighbourhood
 NEIGHBOURHOOD_NODES = 200  # of a neighbourhood, or a quarter of those of a whole programme
 IN_VAIN, NODES_IN_VAIN = 30, 75  # neighbourhoods in a row that improve little end a search; one per so many nodes
-MOST_ENDS = 12  # finishing rows of a car in a neighbourhood
+MOST_ENDS, FEW_ENDS = 8, 5  # finishing rows of a car in a neighbourhood, and while some need is left unserved
 ORDERS, MOST_ORDERED = 5, 3000  # of precedence tried per car, and cars in all of them together
 MANY_CARS = 100
 GROWN = 4  # times that whole cars join the ones to be served in turn
@@ -106,6 +106,7 @@ class Search:
     def _rounded(self) -> Plan | None:
         sub, relaxed = self.sub, self.relaxed
         whole, others = whole_cars(relaxed)
+        best: Plan | None = None
         for _ in range(GROWN):
             fixed = relaxed.likeliest
             counted = fixed.counted_kw.copy()
@@ -117,13 +118,15 @@ class Search:
                 part = sub.of_cars(others, np.maximum(left, 0.0))
                 tries = min(ORDERS * len(others), MOST_ORDERED // len(others)) if self.parts.orders else 0
                 plan = first_plan(part, relaxed.finish[others], self.rng, tries)
-                if plan is not None and float(plan.unserved_kwh(part).sum()) <= NAMED_KWH:
-                    return fixed.with_cars(others, plan)
+                if plan is not None:
+                    best = self._best(best, fixed.with_cars(others, plan))
+                    if float(plan.unserved_kwh(part).sum()) <= NAMED_KWH:
+                        break
             if not len(whole):
                 break
             more = self.rng.choice(whole, min(len(whole), max(5, len(others) // 2)), replace=False)
             others, whole = np.union1d(others, more), np.setdiff1d(whole, more)
-        return None
+        return best
 
     def improve(self, plan: Plan) -> Plan:
         """Return a better plan, until the gap is reached or the search ends."""
@@ -148,7 +151,8 @@ class Search:
         while in_vain < most and not self.is_close(plan) and not self.clock.over:
             before = self.cost(plan)
             cars = self._near(plan) if cars is None else cars
-            plan, _ = self._solved(plan, cars, MOST_ENDS, max(self.stop.gap / 2, 1e-3), nodes)
+            is_short = float(plan.unserved_kwh(self.sub).sum()) > NAMED_KWH
+            plan, _ = self._solved(plan, cars, FEW_ENDS if is_short else MOST_ENDS, max(self.stop.gap / 2, 1e-3), nodes)
             in_vain = 0 if before - self.cost(plan) > SETTLED * abs(before) else in_vain + 1
             cars = None
         return plan
