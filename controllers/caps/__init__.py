@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cosim.controllers.caps.network import Elements, Round
     from cosim.controllers.caps.network.allocation import ALLOCATIONS, Shares
     from cosim.controllers.caps.network.box import Box, Limits
-    from cosim.controllers.caps.network.corners import worst_of_box
+    from cosim.controllers.caps.network.corners import farthest_corner, worst_of_box
     from cosim.controllers.caps.network.proof import bound_of_box
     from cosim.controllers.caps.options import COORDINATIONS, FORMS, LIMITS_ON, OBJECTIVES, CapsOptions
     from cosim.controllers.caps.problem import CapsProblem, share_of_phase
@@ -39,8 +39,8 @@ __all__ = [
     "CapsProblem", "CapsRecord", "CapsResult", "Deviation", "Elements", "Envelopes", "ExportCaps", "ExportPlan",
     "ExportProblem", "ExportRecord", "ExportResponse", "ExportResult",
     "ExportRow", "Limits", "Relaxation", "Replan", "Round", "RunningBothWays", "RunningPlan", "Shares", "best_response",
-    "best_response_lp", "bound_of_box", "charging_cost_eur", "deviation_test", "export_response", "over_limit_kw",
-    "share_of_phase", "solve_caps", "solve_export", "worst_draw", "worst_of_box",
+    "best_response_lp", "bound_of_box", "charging_cost_eur", "deviation_test", "export_response", "farthest_corner",
+    "over_limit_kw", "share_of_phase", "solve_caps", "solve_export", "worst_draw", "worst_of_box",
 ]  # fmt: skip
 
 __getattr__ = exports(__name__, __file__)  # what may be asked for is known without waiting for a solver
