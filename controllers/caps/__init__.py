@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cosim.controllers.caps.network import Elements, Round
     from cosim.controllers.caps.network.allocation import ALLOCATIONS, Shares
     from cosim.controllers.caps.network.box import Box, Limits
-    from cosim.controllers.caps.network.corners import worst_of_box
+    from cosim.controllers.caps.network.corners import farthest_corner, worst_of_box
     from cosim.controllers.caps.network.proof import bound_of_box
     from cosim.controllers.caps.options import COORDINATIONS, FORMS, LIMITS_ON, OBJECTIVES, CapsOptions
     from cosim.controllers.caps.problem import CapsProblem, share_of_phase
@@ -47,8 +47,8 @@ __all__ = [
     "ExportProblem", "ExportRecord", "ExportResponse", "ExportResult",
     "ExportRow", "Limits", "Parts", "Relaxation", "Replan", "Round", "RunningBothWays", "RunningPlan", "Shares",
     "best_response", "best_response_lp", "bound_of_box", "charging_cost_eur", "deviation_test", "export_response",
-    "over_limit_kw", "share_of_phase", "solve_caps", "solve_export", "usable_withheld_kwh", "worst_draw",
-    "worst_of_box",
+    "farthest_corner", "over_limit_kw", "share_of_phase", "solve_caps", "solve_export", "usable_withheld_kwh",
+    "worst_draw", "worst_of_box",
 ]  # fmt: skip
 
 __getattr__ = exports(__name__, __file__)  # what may be asked for is known without waiting for a solver

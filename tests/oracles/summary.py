@@ -97,6 +97,7 @@ def metrics_of(street: Street, label: str, now: Solved) -> dict[str, float]:
         "unserved_penalty_eur": 0.5 * short.sum(),
         "cost_with_penalty_eur": paid + 0.5 * short.sum(),
         "withheld_kwh": withheld.to_numpy().sum() * STEP_H,
+        **felt_by_homes(street, label, cars, withheld),
         "setpoint_error_max_kw": max(over[np.isfinite(over)].max(initial=0.0), 0.0),
         "promise_error_max_kva": largest(np.abs(planned - np.abs(now.transformer_kva))),
         "solve_gap_max": largest(solved["gap"].to_numpy()) if len(solved) else 0.0,
@@ -104,6 +105,26 @@ def metrics_of(street: Street, label: str, now: Solved) -> dict[str, float]:
         "tap_changes": np.nan,  # nothing regulates
         **fronts_of(street, label),
         **by_minute(street, home, by_home(street, label, "net_kvar")),
+    }
+
+
+def felt_by_homes(street: Street, label: str, cars: pd.DataFrame, withheld: pd.DataFrame) -> dict[str, float]:
+    """What homes with a car bear: energy withheld, and hours in which less than 4.2 kW, or the rating, is left."""
+    charger = cars.groupby("customer")["charger_kw"].max()
+    of_home = {
+        key: by_home(street, label, key)[charger.index]
+        for key in ("import_cap_kw", "net_kw", "ev_kw", "ev_limit_kw", "plugged")
+    }
+    left = of_home["import_cap_kw"] - of_home["net_kw"] + of_home["ev_kw"]
+    left = left.where(left < of_home["ev_limit_kw"], of_home["ev_limit_kw"])
+    hours = (left.lt(charger.clip(upper=4.2) - 1e-6, axis=1) * of_home["plugged"]).sum() * STEP_H
+    borne = withheld[charger.index].sum() * STEP_H
+    apart = np.abs(borne.to_numpy()[:, None] - borne.to_numpy()).mean()
+    return {
+        "withheld_max_home_kwh": borne.max(),
+        "withheld_gini": apart / (2.0 * borne.mean()) if borne.mean() > 0.0 else 0.0,
+        "hours_below_floor_mean_h": hours.mean(),
+        "hours_below_floor_max_h": hours.max(),
     }
 
 

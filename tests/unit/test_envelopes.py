@@ -20,6 +20,7 @@ from cosim.controllers.caps import (
     Limits,
     Shares,
     bound_of_box,
+    farthest_corner,
     worst_of_box,
 )
 from cosim.network import monitored_currents
@@ -72,6 +73,17 @@ def drawn(seed: int, size: float = 1.0) -> Box:
     rest = np.append(rng.uniform(0.0, 0.5, HOMES), 1.0)
     low, high = -rng.uniform(0.0, 6.0 * size, HOMES) * (rng.random(HOMES) < 0.7), rng.uniform(0.5, 9.0 * size, HOMES)
     return Box(np.concatenate([low, rest]), np.concatenate([high, rest]))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_farthest_corner_of_arrows_in_the_plane_is_that_of_all(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    arrows, start = rng.normal(size=8) + 1j * rng.normal(size=8), complex(*rng.normal(size=2))
+    down, up = -rng.random(8), rng.random(8)
+    reach, high = farthest_corner(np.array(start), arrows, down, up)
+    told = [abs(start + (arrows * np.where(ends, up, down)).sum()) for ends in product((False, True), repeat=8)]
+    assert reach == pytest.approx(max(told))
+    assert abs(start + (arrows * np.where(high, up, down)).sum()) == pytest.approx(max(told))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -242,6 +254,7 @@ def test_caps_that_hold_whatever_homes_do_hold_at_every_corner_in_opendss(
     made.plan(Forecast("oracle", day))
     assert made.running is not None
     caps, found = made.running.caps_kw[0], made.running.day_ahead.verified
+    assert (made.running.day_ahead.problem.inflexible_kw == 0.5).all()
     assert np.isfinite(caps).all()
     assert (caps >= 0.5 - 1e-9).all()
     assert found is not None

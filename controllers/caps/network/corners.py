@@ -86,7 +86,7 @@ def linear_corners(linear: Linear, box: Box) -> Float:
     rise = np.where(to_high, linear.radial * up[:, None, :], linear.radial * down[:, None, :]).sum(axis=2)
     drop = np.where(to_high, linear.radial * down[:, None, :], linear.radial * up[:, None, :]).sum(axis=2)
     voltage = np.abs(linear.port_v)
-    current, signs = _zonogon(linear.current_a, linear.amps, down, up)
+    current, signs = farthest_corner(linear.current_a, linear.amps, down, up)
     per_volt = 1.0 / (VOLT_PU * elements.nominal_v)
     stress = np.concatenate([current / limits.amps, (voltage + rise) * per_volt, -(voltage + drop) * per_volt], axis=1)
     at, every = stress.argmax(axis=0), np.arange(stress.shape[1])
@@ -94,7 +94,7 @@ def linear_corners(linear: Linear, box: Box) -> Float:
     return np.where(high, box.high, box.low)
 
 
-def _zonogon(start: Complex, arrows: Complex, down: Float, up: Float) -> tuple[Float, Bool]:
+def farthest_corner(start: Complex, arrows: Complex, down: Float, up: Float) -> tuple[Float, Bool]:
     """Largest ``|start + sum of arrow * x|`` for every ``down <= x <= up``, and which x are at their upper end.
 
     Shapes (..., limit), (..., limit, coordinate), (..., coordinate) of both ends.
