@@ -143,7 +143,7 @@ class Planner:
         """
         low = np.stack([self.of.least_kw[slot], np.zeros(len(self.of.least_kw[slot]))]) if low_kw is None else low_kw
         high = np.maximum(self.of.most_kw if high_kw is None else high_kw, low)
-        inside = self.judged(slot, low, 0)
+        inside = self.judged(slot, low, TIGHTEST)
         may, provable = np.maximum(1.0, inside.stress), np.isfinite(inside.bound)
         may_be_proven = np.where(provable, np.maximum(1.0, inside.bound), 0.0)
         kw = np.clip(0.3 * high if start_kw is None else start_kw, low, high)
