@@ -78,6 +78,7 @@ class Envelopes:
         Where an option is unknown or out of range.
     """
 
+    even_charging = True
     every_step = True  # limits change with the slot, whatever the control interval
 
     def __init__(

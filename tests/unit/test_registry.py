@@ -36,7 +36,7 @@ def test_every_option_is_explained_itself(name: str) -> None:
 
 def test_an_option_is_described_where_it_is_defined() -> None:
     texts = controllers.option_texts("bilevel_caps")
-    assert "stops at the first" in texts["levels"]
+    assert "smallest rooms" in texts["levels"]
     assert "the beginning of a slot" in texts["limit_on"]
     assert texts["limit_on"].endswith("where form and ties know nothing else.")
 
