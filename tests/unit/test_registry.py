@@ -38,7 +38,7 @@ def test_an_option_is_described_where_it_is_defined() -> None:
     texts = controllers.option_texts("bilevel_caps")
     assert "smallest rooms" in texts["levels"]
     assert "the beginning of a slot" in texts["limit_on"]
-    assert texts["limit_on"].endswith("where form and ties know nothing else.")
+    assert texts["limit_on"].endswith("where ties are not unique.")
 
 
 def test_who_needs_a_predictor() -> None:
