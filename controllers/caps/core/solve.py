@@ -78,7 +78,8 @@ def least_withheld(
     clock = Clock(stop.time_s)
     known = start if start is not None and keeps(sub, start) else None
     relaxed = relax(sub, max(RELAXED_GAP * stop.gap, 1e-9), clock, rng)
-    early = Clock(EARLY * clock.left_s)  # what is left is for service, and for bounds of what it leaves
+    # what is left is for service, and for bounds of what it leaves; a programme of all cars is not begun twice
+    early = clock if sub.size <= WHOLE_CARS else Clock(EARLY * clock.left_s)
     search = Search(sub, relaxed, stop, early, rng, parts, kept)
     plan = search.begin(known)
     if plan is None or float(plan.unserved_kwh(sub).sum()) > most_unserved_kwh + NAMED_KWH:
