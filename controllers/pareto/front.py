@@ -259,8 +259,8 @@ def evenest(front: Front, chosen: int, space: LoopSpace) -> tuple[Front, int]:
     Returns
     -------
     front : Front
-        Joined by that point where it is not one of it, as its last row: what the front is worth, and what the choice
-        gives away, stay apart. The hypervolume is that of the joined front.
+        Joined by that point where it is not one of it, as its last row, without what that beats: what the front is
+        worth, and what the choice gives away, stay apart. The hypervolume is that of the joined front.
     chosen : int
         Its row.
     """
@@ -272,10 +272,12 @@ def evenest(front: Front, chosen: int, space: LoopSpace) -> tuple[Front, int]:
     best = int(np.argmin(space.decode(x)[:, ~space.roof].sum(axis=1)))
     if best == 0:
         return front, chosen
-    all_values = np.vstack([front.values, values[best]])
+    # a candidate that the search has lost may beat points that it kept
+    stay = ~((values[best] <= front.values).all(axis=1) & (values[best] < front.values).any(axis=1))
+    all_values = np.vstack([front.values[stay], values[best]])
     hypervolume = front.scale.hypervolume(all_values) if front.feasible else 0.0
-    joined = replace(front, x=np.vstack([front.x, x[best]]), values=all_values, hypervolume=hypervolume)
-    return joined, len(front.x)
+    joined = replace(front, x=np.vstack([front.x[stay], x[best]]), values=all_values, hypervolume=hypervolume)
+    return joined, len(all_values) - 1
 
 
 def _algorithm(name: str, objectives: int, population: int, sampling: Float) -> Any:
