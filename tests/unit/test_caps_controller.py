@@ -121,9 +121,7 @@ def test_a_day_that_overloads_without_caps_keeps_every_phase_with_them(
     assert head_current_a(free, predictor).max() > 1.2 * rated_a
     controller, capped = capped_evening
     if coordination == "sum_of_caps":
-        controller = BilevelCaps(
-            european_lv, predictor=predictor, coordination="sum_of_caps", slot_min=60.0, replan_min=0.0
-        )
+        controller = BilevelCaps(european_lv, predictor=predictor, coordination="sum_of_caps", replan_min=0.0)
         capped = delivered(european_lv, evening, controller)
     assert head_current_a(capped, predictor).max() <= rated_a
     assert capped.delivered_kwh.sum() >= 0.99 * free.delivered_kwh.sum()
