@@ -12,7 +12,7 @@ import pytest
 
 import cosim
 from cosim import feeders
-from cosim.contract import EvSessions, Feeder, Float
+from cosim.contract import EvSessions, Feeder, Float, OilTransformer
 from cosim.controllers import make as make_controller
 from cosim.errors import InputError
 from cosim.experiments.studies.rephase.moves import with_connections
@@ -348,10 +348,13 @@ def test_a_charger_answers_the_voltage_of_its_own_phase(folder: Path) -> None:
 
 
 def test_a_home_of_one_phase_takes_its_charger_along(folder: Path) -> None:
-    wired = replace(feeders.load(folder / "street.dss"), charger_phase=(2, 3, 1))
+    thermal, judge = OilTransformer(top_oil_rise_k=40.0), "ansi_c84_1"
+    loaded = feeders.load(folder / "street.dss", standard=judge, thermal=thermal, taps="controlled")
+    wired = replace(loaded, charger_phase=(2, 3, 1))
     moved = with_connections(wired, [cosim.Connection("ONE", "C", (3,), 4)])
     assert moved.customer_phases[2] == (2,)
     assert moved.charger_phase == (2, 3, 0)
+    assert (moved.standard.name, moved.thermal, moved.taps) == (judge, thermal, "controlled")
 
 
 def test_causes_say_where_the_charger_is(folder: Path) -> None:

@@ -147,6 +147,11 @@ def with_connections(feeder: Feeder, connections: Sequence[Connection]) -> Feede
         transformer=feeder.replaced_transformer,
         connections=(*kept, *connections),
         load_model=feeder.load_model,
+        standard=feeder.standard.name,
+        taps=feeder.taps,
+        accept=feeder.accepted,
+        roofs=[roof.name for _, roof in feeder.roofs],
+        thermal=feeder.thermal,
     )
     chargers = dict(zip(feeder.customers, feeder.charger_phase, strict=False))
     # a home of one phase takes its charger along
