@@ -324,7 +324,8 @@ SERVED_TOLERANCE_KVA = 0.01
 class ServedPower:
     """Power that solved voltages serve at the customers, by Kirchhoff's current law on the linear network.
 
-    This is independent of what an engine believes it did: a load that silently changed its model shows here.
+    This is independent of what an engine believes it did: a load that silently changed its model shows here. Nothing
+    can be said of customers at the bus of a source.
 
     Parameters
     ----------
@@ -341,7 +342,8 @@ class ServedPower:
 
     def __init__(self, network: Network, ports: sparse.csc_matrix) -> None:
         by_node = ports.tocsr()
-        self._rows = np.flatnonzero(np.diff(by_node.indptr))
+        of_source = np.isin(network.node_buses, network.source_buses)  # what the source gives there, nobody asked for
+        self._rows = np.flatnonzero((np.diff(by_node.indptr) > 0) & ~of_source)
         self._admittance = network.admittance_s.tocsr()[self._rows]
         self._ports = by_node[self._rows]
         self.across = ports.T.tocsr()

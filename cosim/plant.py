@@ -347,9 +347,11 @@ class Plant:
 
         def answer(voltage: Complex | None) -> Float:
             felt_v, demand_kw = np.full(len(self.feeder.customers), self.feeder.nominal_voltage_v), day.demand_kw[k]
+            charger_v = felt_v
             if voltage is not None:
                 felt_v, demand_kw = self._felt_v(voltage), self._drawn(_served(day, k, 1.0), voltage)[0]
-            return self.devices.answer(k, setpoints, demand_kw, felt_v, self.homes.obeys)
+                charger_v = self._felt_by_chargers_v(voltage, felt_v)
+            return self.devices.answer(k, setpoints, demand_kw, felt_v, self.homes.obeys, charger_v)
 
         def solve(powers: Float) -> Complex:
             return self._flow.solve(*self._asked(demand, self._beside(_of_share(powers, share))), source_pu)
@@ -363,6 +365,15 @@ class Plant:
     def _felt_v(self, voltage: Complex) -> Float:
         """What local curves see of node voltages, shape (customer,) [V]."""
         return np.asarray(meter_voltage_v(self.feeder, voltage[None, :])[0] * self._of_curve)
+
+    def _felt_by_chargers_v(self, voltage: Complex, felt_v: Float) -> Float:
+        """The same, but of a charger on one phase of a home with several that phase."""
+        who, port = self.feeder.spurs
+        if not len(who):
+            return felt_v
+        charger_v = felt_v.copy()
+        charger_v[who] = np.abs(self._served_power.across @ voltage)[port] * self._of_curve[who]
+        return charger_v
 
     def _observe(self, voltage: Complex, **metered: Any) -> Observation:
         currents = monitored_currents(self._watched, voltage[None, :])[0]

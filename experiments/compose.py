@@ -240,6 +240,7 @@ def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list
             )
     if not forecasts:
         return None
+    told += _nowhere(scenario, feeder, exogenous)
     unservable = _unservable(EvFleet(feeder, exogenous.resample(scenario.step_min)).unservable_kwh)
     if unservable and scenario.strict:
         faults.append(Fault(str(where), "ev", unservable[0], "mend the sessions, or set strict = false"))
@@ -261,14 +262,17 @@ def _beyond_connection(feeder: Feeder, day: Exogenous) -> list[str]:
     charger_kw = np.zeros(len(feeder.customers))
     np.maximum.at(charger_kw, day.sessions.customer, day.sessions.charger_kw)
     told = []
+    one_phase_kw, who = feeder.connection_kw.copy(), feeder.spurs[0]
+    one_phase_kw[who] /= np.array([len(phases) for phases in feeder.customer_phases])[who]
     for name, of_kind in {"chargers": charger_kw, **rated_kw(day)}.items():
-        above_kw = np.where(of_kind > feeder.connection_kw * (1.0 + 1e-9), of_kind - feeder.connection_kw, 0.0)
+        allowed_kw = one_phase_kw if name == "chargers" else feeder.connection_kw
+        above_kw = np.where(of_kind > allowed_kw * (1.0 + 1e-9), of_kind - allowed_kw, 0.0)
         if above_kw.any():
             worst = int(above_kw.argmax())
             told.append(
                 f"{PLURALS.get(name, name)} of {counted(int((above_kw > 0.0).sum()), 'home')} are rated above their "
                 f"connection, {feeder.customers[worst]}'s by most: {of_kind[worst]:.3g} kW at "
-                f"{feeder.connection_kw[worst]:.3g} kW"
+                f"{allowed_kw[worst]:.3g} kW{' on its phase' if name == 'chargers' and worst in who else ''}"
             )
     return told
 
@@ -288,6 +292,20 @@ def _energy_short(scenario: Scenario, day: Exogenous) -> list[str]:
         f"cars take {drawn_kwh:.0f} kWh a week at the meter on average, not the {asked_kwh:.0f} kWh asked for: their "
         "batteries and stays hold no more in so few sessions"
     ]
+
+
+def _nowhere(scenario: Scenario, feeder: Feeder, day: Exogenous) -> list[str]:
+    """Say where a share of chargers on one phase changes nothing."""
+    share, count = scenario.ev.single_phase_share, len(feeder.spurs[0])
+    if not share or (count and len(day.sessions)):
+        return []
+    several = sum(len(set(feeder.customer_phases[row])) > 1 for row in feeder.homes.tolist())
+    why = (
+        "there are no cars"
+        if count
+        else f"{counted(several, 'home')} {'has' if several == 1 else 'have'} several phases"
+    )
+    return [f"ev.single_phase_share = {share:g} puts no car on one phase: {why}"]
 
 
 def _unservable(unservable_kwh: Float) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cosim import Trajectory
-from cosim.contract import Float
+from cosim.contract import Feeder, Float
 from cosim.errors import UnsupportedError
 from cosim.experiments.tables import write_table
 from cosim.experiments.words import clock_text
@@ -167,12 +167,21 @@ def causes(run: Trajectory, buses: pd.DataFrame, lines: pd.DataFrame) -> pd.Data
         "customer": feeder.customers,
         "bus": feeder.customer_bus,
         "phases": [".".join(map(str, phases)) for phases in feeder.customer_phases],
+        **_charger_phases(feeder),
         "net_kw_at_worst_bus_time": run.net_kw[bus_step],
         "vuf_share_percent": factor[0] - factor[1:],
         "net_kw_at_worst_line_time": run.net_kw[line_step],
         "neutral_share_a": residual[0] - residual[1:],
     })  # fmt: skip
     return table.sort_values("neutral_share_a", ascending=False, ignore_index=True)
+
+
+def _charger_phases(feeder: Feeder) -> dict[str, list[str]]:
+    """A column of where homes of several phases charge on one of them, if any do."""
+    who, _ = feeder.spurs
+    on_one = set(who.tolist())
+    listed = [str(feeder.charger_phase[row]) if row in on_one else "" for row in range(len(feeder.customers))]
+    return {"charger_phase": listed} if on_one else {}
 
 
 def _without_each(run: Trajectory, step: int) -> tuple[Float, Float, Float]:
@@ -196,9 +205,14 @@ def describe(found: Unbalance, most: int = 3) -> list[str]:
     if not found.causes.empty:
         who = found.causes.head(most)
         named = ", ".join(
-            f"{c} (phase {p}, {kw:+.1f} kW: {a:.1f} A)"
-            for c, p, kw, a in zip(
-                who["customer"], who["phases"], who["net_kw_at_worst_line_time"], who["neutral_share_a"], strict=True
+            f"{c} (phase {p}{f', charger on {on}' if on else ''}, {kw:+.1f} kW: {a:.1f} A)"
+            for c, p, on, kw, a in zip(
+                who["customer"],
+                who["phases"],
+                who.get("charger_phase", [""] * len(who)),
+                who["net_kw_at_worst_line_time"],
+                who["neutral_share_a"],
+                strict=True,
             )
         )
         lines.append(f"its neutral current would be less without {named}")

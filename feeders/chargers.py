@@ -35,7 +35,7 @@ def with_chargers(
         Share of these homes whose charger is on one phase; None: all are on all phases.
     choice : str
         Which phase that is: ``random``; ``first`` of the home, as installers do who do not look; ``lightest``, with the
-        fewest single-phase homes and chargers so far.
+        fewest single-phase homes and chargers so far behind its transformer.
     sessions : str or None
         Path of own sessions, whose column ``charger_phase`` says it instead (0, or nothing, for all of the home's).
     rng : numpy.random.Generator
@@ -62,17 +62,21 @@ def rated_by_phases(sessions: EvSessions, feeder: Feeder) -> EvSessions:
 
 
 def _drawn_phases(feeder: Feeder, share: float, choice: PhaseChoice, rng: np.random.Generator) -> Int:
-    several = np.array([len(on) > 1 and name not in feeder.delta_customers for name, on in
+    several = np.array([len(set(on)) > 1 and name not in feeder.delta_customers for name, on in
                         zip(feeder.customers, feeder.customer_phases, strict=True)])  # fmt: skip
+    several &= np.isin(np.arange(len(several)), feeder.homes)
     order, draw = rng.permutation(len(several)), rng.random(len(several))
     chosen = order[several[order]][: round(share * int(several.sum()))]
     phases = np.zeros(len(several), dtype=np.int64)
-    used = np.array([sum(on == (phase,) for on in feeder.customer_phases) for phase in range(4)])
+    # what is even over the whole feeder may all stand on one phase of a transformer
+    area, used = feeder.area_of_customer, np.zeros((len(feeder.areas) + 1, 4), dtype=np.int64)
+    for row, on in enumerate(feeder.customer_phases):
+        used[area[row], on[0]] += len(on) == 1
     for row in chosen.tolist():
         on = feeder.customer_phases[row]
-        of = {"random": int(draw[row] * len(on)), "first": 0, "lightest": int(used[list(on)].argmin())}
+        of = {"random": int(draw[row] * len(on)), "first": 0, "lightest": int(used[area[row], list(on)].argmin())}
         phases[row] = on[of[choice]]
-        used[phases[row]] += 1
+        used[area[row], phases[row]] += 1
     return phases
 
 
@@ -86,7 +90,8 @@ def _own_phases(path: Path, feeder: Feeder) -> Int:
     known = customer >= 0  # others are named where the sessions are read
     allowed = [{0, *(on if name not in feeder.delta_customers else ())} for name, on in
                zip(feeder.customers, feeder.customer_phases, strict=True)]  # fmt: skip
-    wrong = known & np.array([value not in allowed[row] for value, row in zip(given, customer, strict=True)])
+    wrong = known & np.isfinite(given)
+    wrong &= np.array([value not in allowed[row] for value, row in zip(given, customer, strict=True)])
     faults += find_faults(
         wrong, pd.Series(given), where, "charger_phase", "{:g} is no phase of this home",
         "give a phase that `cosim feeder` lists for it, or 0 for all of them",

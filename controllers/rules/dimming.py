@@ -19,8 +19,9 @@ class Dimming:
 
     Limits are those of ``Feeder.limits``: every transformer, regulator, head line, watched line and neutral conductor,
     phase by phase. One is exceeded when the current of the last step was above its rating while the homes behind it
-    import (dimming cannot cure an overload by generation). All chargers behind it above 4.2 kW then go down to 4.2 kW,
-    and so do batteries that charge and heat pumps with their backup heaters, of more than 11 kW down to 40 % of it.
+    import on that phase (dimming cannot cure an overload by generation). All chargers behind it above 4.2 kW then go
+    down to 4.2 kW (not one that is on another phase of its home), and so do batteries that charge and heat pumps with
+    their backup heaters, of more than 11 kW down to 40 % of it.
     They are released when it would have stayed below ``release_percent`` with what is dimmed at full power, for
     ``hold_min`` without a break. Household load is never touched, and no device is dimmed below 4.2 kW [1]_.
 
@@ -58,12 +59,11 @@ class Dimming:
         refuse(range_faults("controller 'dimming'", ranges))
         limits = known_limits(feeder, "dimming")
         self._trigger, self._release, self._hold_min = trigger_percent, release_percent, hold_min
-        self._share = feeder.limit_share
+        self._share, self._car_share = feeder.limit_share, feeder.charger_limit_share
         # percent of a limit for a kilowatt of a home behind it, at the home's nominal voltage
         per_kw = np.array([1e5 / (limit.nominal_v * limit.rating_a) for limit in limits])
         self._percent_per_kw = self._share * per_kw[:, None]
-        self._percent_per_car_kw = feeder.charger_limit_share * per_kw[:, None]
-        self._behind = (self._share > 0) | (feeder.charger_limit_share > 0)
+        self._percent_per_car_kw = self._car_share * per_kw[:, None]
         self._nominal_v = feeder.customer_nominal_v
         # below 6 A a charger pauses, and 4.2 kW are guaranteed, not a pause
         self._floor_kw = np.maximum(GUARANTEED_KW, feeder.charger_min_kw)
@@ -81,18 +81,18 @@ class Dimming:
 
     def decide(self, observation: Observation) -> Setpoints:
         """Dim, keep dimmed, or release what is behind every limit."""
-        importing = self._share @ observation.net_kw > 0
+        beside_kw = observation.net_kw - observation.ev_kw
+        importing = self._share @ beside_kw + self._car_share @ observation.ev_kw > 0
         over = (observation.limit_percent > self._trigger) & importing
         # more charging relieves a limit that carries export, so nothing speaks against releasing
         calm = ~importing | (observation.limit_percent + self._rebound_percent(observation) <= self._release)
         self._calm_min = np.where(calm, self._calm_min + observation.step_min, 0.0)
         self._dimmed = over | (self._dimmed & (self._calm_min < self._hold_min))
-        dimmed_customers = self._behind[self._dimmed].any(axis=0)
-        self._limit_kw = np.where(dimmed_customers, self._floor_kw, np.inf)
+        behind, cars_behind = (share[self._dimmed].any(axis=0) for share in (self._share, self._car_share))
+        self._limit_kw = np.where(cars_behind, self._floor_kw, np.inf)
         unlimited = np.full(len(self._limit_kw), np.inf)
         self._device_limit_kw = {
-            kind: np.where(dimmed_customers, kept_kw, np.inf)
-            for kind, kept_kw in observation.of_devices("guaranteed_kw").items()
+            kind: np.where(behind, kept_kw, np.inf) for kind, kept_kw in observation.of_devices("guaranteed_kw").items()
         }
         channels = {f"{kind}_limit_kw": limit_kw for kind, limit_kw in self._device_limit_kw.items()}
         return Setpoints(unlimited, self._limit_kw, unlimited, channels=channels)

@@ -16,6 +16,8 @@ class EqualShare:
     on the way, phase by phase, at nominal voltage. A three-phase home counts for a third on each phase. If every home
     draws its cap at unity power factor and nominal voltage, no limit is exceeded; reactive power, losses and low
     voltage need ``margin_percent``.
+    A charger on one phase of a home with several keeps to the cap by itself: the home's own sun and battery, on all of
+    its phases, would hide from its meter what the charger draws from one.
     Only import is capped: nothing keeps PV from overloading a phase by export, nor a home that ignores its cap.
 
     Parameters
@@ -39,12 +41,14 @@ class EqualShare:
         known_limits(feeder, "equal_share")
         self.cap_kw = room_per_customer_kw(feeder, margin_percent / 100.0)
         self._unlimited = np.full(len(self.cap_kw), np.inf)
-        self._setpoints = Setpoints(self.cap_kw, self._unlimited, self._unlimited)
+        self._car_limit_kw = self._unlimited.copy()
+        self._car_limit_kw[feeder.spurs[0]] = self.cap_kw[feeder.spurs[0]]
+        self._setpoints = Setpoints(self.cap_kw, self._car_limit_kw, self._unlimited)
 
     def plan(self, forecast: Forecast) -> None:
         """Announce the same cap for every step, so that homes can plan their charging."""
         published_kw = np.tile(self.cap_kw, (forecast.expected.steps, 1))
-        self._setpoints = Setpoints(self.cap_kw, self._unlimited, self._unlimited, published_cap_kw=published_kw)
+        self._setpoints = Setpoints(self.cap_kw, self._car_limit_kw, self._unlimited, published_cap_kw=published_kw)
 
     def decide(self, observation: Observation) -> Setpoints:  # noqa: ARG002 - the protocol's signature
         """The same caps at any time."""

@@ -75,7 +75,7 @@ class Wiring(FrozenArrays):
         found = [
             (row, port_of[row, self.customer_nodes[row][phases.index(phase)]])
             for row, (phase, phases) in enumerate(zip(self.charger_phase, self.customer_phases, strict=False))
-            if phase and len(phases) > 1
+            if phase and len(set(phases)) > 1  # halves of a centre-tapped winding are of one phase
         ]
         customer, port = np.array(found, dtype=np.int64).reshape(-1, 2).T
         return customer, port

@@ -66,7 +66,15 @@ class DeviceGroup:
             with _Blamed(device, "begin()"):
                 device.begin(step, setpoints)
 
-    def answer(self, step: int, setpoints: Setpoints, demand_kw: Float, voltage_v: Float, obeys: Bool) -> Float:
+    def answer(
+        self,
+        step: int,
+        setpoints: Setpoints,
+        demand_kw: Float,
+        voltage_v: Float,
+        obeys: Bool,
+        charger_v: Float | None = None,
+    ) -> Float:
         """What all devices draw under setpoints, at voltages; changes nothing.
 
         Parameters
@@ -79,6 +87,8 @@ class DeviceGroup:
             Of the homes without devices; at the terminals, in volts of the feeder's nominal voltage.
         obeys : ndarray of bool, shape (customer,)
             Homes that keep caps on import and export.
+        charger_v : ndarray, shape (customer,), optional
+            As `voltage_v`, where chargers feel another.
 
         Returns
         -------
@@ -93,10 +103,11 @@ class DeviceGroup:
         powers, net_kw = self.none(), demand_kw
         headroom_kw = np.where(obeys, setpoints.import_cap_kw - demand_kw, np.inf)
         for row, helpers in self._turns:
-            moment = Moment(step, setpoints, voltage_v, net_kw, headroom_kw)
+            felt_v = charger_v if charger_v is not None and isinstance(self.devices[row], EvCharger) else voltage_v
+            moment = Moment(step, setpoints, felt_v, net_kw, headroom_kw)
             if helpers:
                 support_kw = sum((device.support_kw(moment) for device in helpers), np.zeros_like(net_kw))
-                moment = Moment(step, setpoints, voltage_v, net_kw, headroom_kw, support_kw)
+                moment = Moment(step, setpoints, felt_v, net_kw, headroom_kw, support_kw)
             with _Blamed(self.devices[row], "power()"):
                 powers[0, row], powers[1, row] = self.devices[row].power(moment)
             if row >= self._first_other and not np.isfinite(powers[:, row]).all():

@@ -12,9 +12,11 @@ import pytest
 
 import cosim
 from cosim import feeders
-from cosim.contract import EvSessions, Feeder, Float
+from cosim.contract import EvSessions, Feeder, Float, OilTransformer
 from cosim.controllers import make as make_controller
 from cosim.errors import InputError
+from cosim.experiments.studies.rephase.moves import with_connections
+from cosim.experiments.unbalance_tables import analyse, describe
 from cosim.feeders.chargers import THREE_PHASE_KW, with_chargers
 from cosim.measures.balance import BALANCE_LIMIT_PERCENT, balance_error_percent, judged
 from cosim.measures.minutes import minute_extremes
@@ -265,3 +267,175 @@ def test_cars_stay_at_constant_power_beside_homes_that_follow_their_voltage(fold
     assert run.ev_kw[:, :2].any()
     assert not judged(run).invalid
     assert not run.degraded.any()
+
+
+def sunny_day(folder: Path, sun_kw: float, charger_kw: float) -> tuple[Feeder, cosim.Exogenous]:
+    """Homes of three phases whose sun covers, at the meter, what the car draws from phase 1."""
+    day = day_of(folder)
+    several = np.array([len(on) > 1 for on in day.feeder.customer_phases])
+    feeder = replace(day.feeder, charger_phase=tuple(several.astype(int).tolist()))
+    steps, sessions = day.exogenous.steps, day.exogenous.sessions
+    exogenous = replace(
+        day.exogenous,
+        pv_available_kw=np.tile(sun_kw * several, (steps, 1)),
+        inverter_kva=sun_kw * several,
+        sessions=replace(sessions, charger_kw=np.full(len(sessions), charger_kw)),
+    )
+    return feeder, exogenous
+
+
+def test_equal_caps_hold_where_own_sun_hides_the_car(folder: Path) -> None:
+    feeder, exogenous = sunny_day(folder, 10.0, 40.0)
+    controller = make_controller("equal_share", feeder)
+    run = cosim.run(feeder, exogenous, controller, label="sunny")
+    row = [(limit.asset, limit.phase) for limit in feeder.limits].index(("T", "a"))
+    assert run.ev_kw[:, :2].any()
+    assert run.limit_percent[:, row].max() < 105.0
+    assert (run.ev_kw[:, :2] <= controller.cap_kw[:2] + 1e-9).all()  # type: ignore[attr-defined]
+
+
+def test_dimming_looks_at_the_phase_and_not_at_the_meter(folder: Path) -> None:
+    feeder, exogenous = sunny_day(folder, 50.0, 40.0)
+    sessions, nobody = exogenous.sessions, np.array([1.0, 1.0, 0.0])
+    exogenous = replace(
+        exogenous, demand_kw=exogenous.demand_kw * nobody, sessions=sessions[np.flatnonzero(sessions.customer < 2)]
+    )
+    limits = tuple(
+        replace(limit, conductors=tuple((name, place, 40.0) for name, place, _ in limit.conductors), rating_a=40.0)
+        for limit in feeder.limits
+    )
+    feeder = replace(feeder, limits=limits)
+    controller = make_controller("dimming", feeder)
+    run = cosim.run(feeder, exogenous, controller, label="sunny")
+    first = int(run.ev_kw[:, :2].max(axis=1).argmax())
+    assert (run.net_kw[first, :2] < 0.0).all()  # both homes feed in, and yet phase 1 is overloaded by what they draw
+    a, b = ([(limit.asset, limit.phase) for limit in limits].index(("T", phase)) for phase in "ab")
+    assert run.limit_percent[first, [a, b]].min() > 100.0
+    assert np.isinf(run.ev_limit_kw[first, :2]).all()
+    assert run.ev_limit_kw[first + 1, :2].tolist() == pytest.approx([4.2, 4.2])
+
+
+def test_dimming_leaves_chargers_of_other_phases_alone(folder: Path) -> None:
+    stepper = cosim.Stepper(day_of(folder), engine="reduced")
+    feeder = replace(day_of(folder).feeder, charger_phase=(1, 2, 0))
+    seen = stepper.reset()
+    over = np.array([100.0 + 50.0 * (limit.phase == "b") for limit in feeder.limits])
+    observation = replace(seen, limit_percent=over, net_kw=np.full(3, 9.0), ev_kw=np.full(3, 7.0))
+    limit_kw = make_controller("dimming", feeder).decide(observation).ev_limit_kw
+    assert limit_kw.tolist() == pytest.approx([np.inf, 4.2, np.inf])
+
+
+def test_a_charger_answers_the_voltage_of_its_own_phase(folder: Path) -> None:
+    day = day_of(folder)
+    feeder = replace(day.feeder, charger_phase=(2, 2, 0))
+    sessions = day.exogenous.sessions
+    exogenous = replace(
+        day.exogenous,
+        source_pu=np.full(day.exogenous.steps, 0.97),
+        sessions=replace(sessions, charger_kw=np.full(len(sessions), 7.4)),
+        # phase 1 is the lowest, and it is not where these cars are
+        demand_kw=day.exogenous.demand_kw + np.array([0.0, 0.0, 12.0]),
+    )
+    controller = make_controller("droop", feeder)
+    run = cosim.run(feeder, exogenous, controller, label="droop")
+    own_v = np.abs(run.node_v @ feeder.load_ports)[:, feeder.spurs[1]]
+    curve = controller.curves.ev_volt_watt  # type: ignore[attr-defined]
+    of_own_kw, of_meter_kw = (curve(volts) * 7.4 for volts in (own_v, run.voltage_v[:, :2]))
+    assert (run.ev_kw[:, :2] <= of_own_kw + 0.05).all()
+    step, home = np.unravel_index(run.ev_kw[:, :2].argmax(), of_own_kw.shape)
+    assert run.ev_kw[step, home] == pytest.approx(of_own_kw[step, home], abs=0.05)
+    assert of_meter_kw[step, home] < of_own_kw[step, home] - 0.5
+
+
+def test_a_home_of_one_phase_takes_its_charger_along(folder: Path) -> None:
+    thermal, judge = OilTransformer(top_oil_rise_k=40.0), "ansi_c84_1"
+    loaded = feeders.load(folder / "street.dss", standard=judge, thermal=thermal, taps="controlled")
+    wired = replace(loaded, charger_phase=(2, 3, 1))
+    moved = with_connections(wired, [cosim.Connection("ONE", "C", (3,), 4)])
+    assert moved.customer_phases[2] == (2,)
+    assert moved.charger_phase == (2, 3, 0)
+    assert (moved.standard.name, moved.thermal, moved.taps) == (judge, thermal, "controlled")
+
+
+def test_causes_say_where_the_charger_is(folder: Path) -> None:
+    day = day_of(folder)
+    run = day.run("none").trajectory
+    found = analyse(run)
+    column = dict(zip(found.causes["customer"], found.causes["charger_phase"], strict=True))
+    assert column == {
+        name: str(phase or "") for name, phase in zip(day.feeder.customers, day.feeder.charger_phase, strict=True)
+    }
+    assert "charger on" in describe(found)[-1]
+    assert "charger_phase" not in analyse(replace(run, feeder=replace(day.feeder, charger_phase=()))).causes
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ([("share = 1.0\nsingle", "single")], "there are no cars"),
+        ([("share = 1.0\nsingle_phase_share = 1.0", "share = 1.0\nsingle_phase_share = 0.1")], "2 homes have several"),
+    ],
+)
+def test_a_share_that_changes_nothing_is_told(folder: Path, changes: list[tuple[str, str]], said: str) -> None:
+    told = [warning for warning in day_of(folder, changes).warnings if "single_phase_share" in warning]
+    assert len(told) == 1
+    assert said in told[0]
+
+
+def test_a_charger_on_one_phase_has_that_phase_of_the_connection(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "street.dss").write_text(STREET)
+    (tmp_path / "feeder.toml").write_text("connection_kw_per_phase = 3.0\n")
+    over = [warning for warning in day_of(tmp_path).warnings if warning.startswith("chargers of")]
+    assert len(over) == 1
+    assert "7.4 kW at 3 kW on its phase" in over[0]
+
+
+TWO_TRANSFORMERS = """Clear
+Set DefaultBaseFrequency=50
+New Circuit.two bus1=mv basekv=11 pu=1.0 isc3=3000 isc1=2500
+New Transformer.t1 windings=2 buses=(mv lv1) conns=(delta wye) kvs=(11 0.4) kvas=(25 25) xhl=4 %loadloss=1
+New Transformer.t2 windings=2 buses=(mv lv2) conns=(delta wye) kvs=(11 0.4) kvas=(25 25) xhl=4 %loadloss=1
+New Load.left bus1=lv1.3.1.2 phases=3 kv=0.4 kw=4 pf=0.95
+New Load.left_one bus1=lv1.1 phases=1 kv=0.2309401 kw=2 pf=0.95
+New Load.left_two bus1=lv1.2 phases=1 kv=0.2309401 kw=2 pf=0.95
+New Load.right_three bus1=lv2.3 phases=1 kv=0.2309401 kw=2 pf=0.95
+New Load.right_too bus1=lv2.3 phases=1 kv=0.2309401 kw=2 pf=0.95
+New Load.works bus1=mv phases=3 kv=11 kw=30 pf=0.95
+Set voltagebases=[11 0.4]
+Calcvoltagebases
+Solve
+"""
+
+
+def test_lightest_is_behind_the_home_s_own_transformer(tmp_path: Path) -> None:
+    (tmp_path / "street.dss").write_text(TWO_TRANSFORMERS)
+    feeder = feeders.load(tmp_path / "street.dss")
+    chosen = with_chargers(feeder, 1.0, "lightest", None, np.random.default_rng(1)).charger_phase
+    # phase 3 is the one with most homes of all, and none of them is here; works at medium voltage own no charger
+    assert dict(zip(feeder.customers, chosen, strict=True)) == {**dict.fromkeys(feeder.customers, 0), "LEFT": 3}
+
+
+def test_a_customer_at_the_bus_of_the_source_is_not_blamed_for_it(tmp_path: Path) -> None:
+    (tmp_path / "street.dss").write_text(TWO_TRANSFORMERS)
+    run = day_of(tmp_path).run("none").trajectory
+    assert not run.degraded.any()
+    assert not judged(run).invalid
+
+
+SPLIT_PHASE = """Clear
+Set DefaultBaseFrequency=60
+New Circuit.split bus1=mv basekv=7.2 phases=1 pu=1.0 isc3=3000 isc1=2500
+New Transformer.t phases=1 windings=3 buses=(mv.1 lv.1.0 lv.0.2) kvs=(7.2 0.12 0.12) kvas=(25 25 25) xhl=2 xht=2 xlt=1
+New Load.both bus1=lv.1.2 phases=2 kv=0.208 kw=4 pf=0.95
+Set voltagebases=[12.47 0.208]
+Calcvoltagebases
+Solve
+"""
+
+
+def test_two_halves_of_a_winding_are_one_phase(tmp_path: Path) -> None:
+    (tmp_path / "split.dss").write_text(SPLIT_PHASE)
+    feeder = feeders.load(tmp_path / "split.dss")
+    assert feeder.customer_phases == ((1, 1),)
+    assert with_chargers(feeder, 1.0, "random", None, np.random.default_rng(1)).charger_phase == ()
+    assert not len(replace(feeder, charger_phase=(1,)).spurs[0])

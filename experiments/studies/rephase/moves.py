@@ -147,8 +147,18 @@ def with_connections(feeder: Feeder, connections: Sequence[Connection]) -> Feede
         transformer=feeder.replaced_transformer,
         connections=(*kept, *connections),
         load_model=feeder.load_model,
+        standard=feeder.standard.name,
+        taps=feeder.taps,
+        accept=feeder.accepted,
+        roofs=[roof.name for _, roof in feeder.roofs],
+        thermal=feeder.thermal,
     )
-    phases = (*feeder.charger_phase, *[0] * (len(loaded.customers) - len(feeder.customers)))
+    chargers = dict(zip(feeder.customers, feeder.charger_phase, strict=False))
+    # a home of one phase takes its charger along
+    phases = tuple(
+        chargers.get(name, 0) if len(set(on)) > 1 else 0
+        for name, on in zip(loaded.customers, loaded.customer_phases, strict=True)
+    )
     return replace(loaded, name=feeder.name, charger_phase=phases if feeder.charger_phase else ())
 
 
