@@ -67,6 +67,7 @@ class Aggregator:
     """
 
     one_tariff = True
+    even_charging = True
 
     def __init__(
         self,

@@ -45,6 +45,7 @@ class CpoPlanner:
     """
 
     one_tariff = True
+    even_charging = True
 
     def __init__(
         self,
