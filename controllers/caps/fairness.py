@@ -131,11 +131,11 @@ def proportional(sub: Subproblem, asked: Asked) -> Outcome:
     best: Found | None = None
     value, bound, at, weight = np.inf, 0.0, np.zeros(len(homes)), 1.0 / usable
     for number in range(ROUNDS):
-        scale = 1.0 / weight.mean()
+        # the largest weight is 1, so that unserved need counts more than all of them as it is: service is kept by that
+        scale = 1.0 / weight.max()
         found = asked.found(
-            sub.with_aim(weight[of_car] * scale, sub.per_kw_kwh * scale * weight.max()),
-            None if best is None else best.plan, share=0.5,
-        )  # fmt: skip
+            sub.with_aim(weight[of_car] * scale, sub.per_kw_kwh), None if best is None else best.plan, share=0.5
+        )
         if found.plan is None:
             break
         tangent = float(np.log(usable / (usable - at)).sum()) - float(weight @ at)

@@ -6,7 +6,7 @@ programme gives it, any other with its inflexible load and an equal part of what
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyomo.environ as pyo
@@ -24,6 +24,9 @@ from cosim.controllers.solver.pyomo_model import minimise_in_turn
 from cosim.errors import SolverError
 
 ROUNDS = 4
+MOST_SWITCHES = 150  # slots of cars up to which switches decide where chargers run
+NAMED_KWH = 1e-3  # less is rounding, not a need left unserved
+SAME = 1e-5  # of an aim, relative to 1 + its size: rounding of aims in turn
 
 
 def promised_floors(problem: CapsProblem, wanted_kw: float) -> Float:
@@ -70,8 +73,9 @@ def sum_of_caps(problem: CapsProblem, service: Service, options: CapsOptions, fl
 
     In turn: most of the served energy of ``service``, the objective (floors missed least, the smallest rooms largest,
     the logarithms of mean rooms, or the cost), least withheld, least cost of charging. A room smaller than a charger's
-    least is of no use to it, which a linear programme cannot know: such slots are taken out and it is solved again, a
-    few times.
+    least is of no use to it, which a linear programme cannot know. Where its answer has such rooms, it is solved again
+    with a switch for every slot of a car, if these are few; else such slots are taken out and it is solved again, a few
+    times, and what that costs is the best of nothing.
 
     Parameters
     ----------
@@ -98,23 +102,36 @@ def sum_of_caps(problem: CapsProblem, service: Service, options: CapsOptions, fl
         raise OutOfTimeError(f"{len(pairs)} slots of cars are too many for a linear programme in {clock.left_s:.3g} s")
     if pairs:
         m = _model(problem, service, pairs, None if objective == "max_min" else floor_kw)
-        wished = {"min_cost": _cost(problem, m), "proportional": 0.0}.get(objective, -m.smallest)
-        if objective == "proportional":
-            wished = add_losses(m, problem)
-        aims = [sum(m.unserved.values()), wished, sum(m.missed.values()), -sum(m.room.values()), _cost(problem, m)]
+        aims = _aims(problem, m, objective)
         own_aim = 4 if objective in ("floor_then_least", "least_restriction") else 2
+        best: tuple[float, ...] = ()
         for number in range(ROUNDS):
             found = minimise_in_turn(m, aims, time_s=clock.left_s)
             if number == 0:
                 if not found.reached:
                     raise OutOfTimeError("the clock struck before any caps were found")
-                is_best = found.reached >= own_aim
-                least_loss = found.values[1] if objective == "proportional" and is_best else 0.0
+                best = found.values[:own_aim]
+                if found.reached == len(aims) and len(m.p) <= MOST_SWITCHES and _needs_switches(problem, service, m):
+                    other = _with_switches(problem, service, pairs, None if objective == "max_min" else floor_kw)
+                    aims_there = _aims(problem, other, objective)
+                    exact = minimise_in_turn(other, aims_there, time_s=clock.left_s / 2)
+                    if exact.reached == len(aims):
+                        m, aims, found, best = other, aims_there, exact, exact.values[:own_aim]
             ended = worst((ended, found.termination))
             if found.reached:  # else the caps of the round before stand
                 room = _rooms(problem, m)
-            if found.reached < len(aims) or not _usable_rooms_only(problem, m):
+            is_best = min(len(best), found.reached) >= own_aim and all(
+                abs(value - least) <= SAME * (1.0 + abs(least))
+                for value, least in zip(found.values, best, strict=False)
+            )
+            if found.reached < len(aims) or hasattr(m, "on") or not _usable_rooms_only(problem, m):
                 break
+        else:
+            is_best = False  # rooms may be left that are of no use
+        is_best &= hasattr(m, "on") or not _is_short(problem, service)
+        least_loss = best[1] if objective == "proportional" and is_best else 0.0
+        if not is_best and ended is Termination.OPTIMAL:
+            ended = Termination.FEASIBLE
         if objective == "max_min" and options.levels > 1 and ended is Termination.OPTIMAL:
             try:
                 raise_next_levels(m, problem, options.levels, aims, clock)
@@ -141,8 +158,45 @@ def at_once(problem: CapsProblem) -> tuple[Float, Float]:
     return _all_caps(problem, urgent_charge(problem))
 
 
+def _aims(problem: CapsProblem, m: pyo.ConcreteModel, objective: str) -> list[pyo.Expression]:
+    wished = {"min_cost": _cost(problem, m), "proportional": 0.0}.get(objective, -m.smallest)
+    if objective == "proportional":
+        wished = add_losses(m, problem)
+    unserved = sum(float(problem.efficiency[c]) * m.unserved[c] for c in m.unserved)
+    return [unserved, wished, sum(m.missed.values()), -sum(m.room.values()), _cost(problem, m)]
+
+
 def _cost(problem: CapsProblem, m: pyo.ConcreteModel) -> pyo.Expression:
     return problem.slot_h * sum(float(problem.tariff_of_car[k, c]) * m.p[k, c] for k, c in m.p)
+
+
+def _is_short(problem: CapsProblem, service: Service) -> bool:
+    """Whether cars get less than they need by a programme that does not know on how little chargers can run."""
+    short = problem.reachable_kwh - problem.efficiency * service.draw_kwh > NAMED_KWH
+    return bool(short.any() and (problem.charger_min_kw > 0.0).any())
+
+
+def _needs_switches(problem: CapsProblem, service: Service, m: pyo.ConcreteModel) -> bool:
+    """Whether charging is planned in rooms that chargers cannot run on, or more may be served than was shared out."""
+    if _is_short(problem, service):
+        return True
+    least = problem.charger_min_kw * (1 - 1e-9)
+    return any(m.p[k, c].value > LIMIT_SLACK_KW and m.room[k, c].value < least[c] for k, c in m.p)
+
+
+def _with_switches(
+    problem: CapsProblem, service: Service, pairs: list[tuple[int, int]], floor_kw: Float | None
+) -> pyo.ConcreteModel:
+    """Return the model in which every charger runs or does not in every slot.
+
+    How much each car is to get was shared out without knowing where chargers can run: here it may get all it needs.
+    """
+    m = _model(problem, replace(service, draw_kwh=problem.reachable_kwh / problem.efficiency), pairs, floor_kw)
+    least = problem.charger_min_kw
+    m.on = pyo.Var([(k, c) for k, c in m.p if least[c] > 0.0], within=pyo.Binary)
+    m.runs = pyo.Constraint(list(m.on), rule=lambda m, k, c: m.p[k, c] <= float(problem.usable_kw[k, c]) * m.on[k, c])
+    m.leaves = pyo.Constraint(list(m.on), rule=lambda m, k, c: m.room[k, c] >= float(least[c]) * m.on[k, c])
+    return m
 
 
 def _usable_rooms_only(problem: CapsProblem, m: pyo.ConcreteModel) -> bool:

@@ -95,7 +95,8 @@ def raise_next_levels(
     m.next_kw = pyo.Var(bounds=(0.0, most_kw))
     m.own_room = pyo.Constraint(list(m.room), rule=lambda m, k, c: m.room[k, c] >= m.own[int(problem.home[c])])
     unserved = float(pyo.value(aims[0]))
-    m.kept_service = pyo.Constraint(expr=aims[0] <= unserved + SLACK_KW * (1.0 + unserved))
+    if not isinstance(aims[0], (int, float)):  # else no car can draw anything
+        m.kept_service = pyo.Constraint(expr=aims[0] <= unserved + SLACK_KW * (1.0 + unserved))
     free = set(homes)
     for _ in range(levels - 1):
         free -= _stuck(m, sorted(free), level_kw, clock)

@@ -227,3 +227,37 @@ def test_what_chargers_cannot_run_at_together_is_left_unserved_and_named() -> No
         assert {relaxation.kind for relaxation in result.relaxations} == {"need"}
         assert result.over_limit_kw < 1e-6
         assert solve_caps(limited(8.0 + 1e-5), CapsOptions("least_restriction", form=form)).unserved_kwh.sum() == 0.0
+
+
+@pytest.mark.parametrize("objective", ["floor_then_least", "least_restriction", "max_min", "proportional", "min_cost"])
+def test_the_sum_of_caps_serves_chargers_that_cannot_run_on_an_equal_share(objective: str) -> None:
+    """One after the other: in the same slot neither of the two could run."""
+    problem = day(2, 2, limit_kw=np.full((2, 3), 5.0), charger_min_kw=np.full(2, 4.0))
+    result = solve_caps(problem, CapsOptions(objective, "sum_of_caps"))
+    assert result.status in ("optimal", "gap_limit")
+    assert result.unserved_kwh.sum() == pytest.approx(0.0, abs=1e-3)
+
+
+def test_what_cannot_all_be_served_is_served_by_the_sum_of_caps_as_far_as_chargers_run() -> None:
+    problem = day(2, 1, limit_kw=np.full((1, 3), 5.0), charger_min_kw=np.full(2, 4.0))
+    result = solve_caps(problem, CapsOptions("least_restriction", "sum_of_caps"))
+    assert result.unserved_kwh.sum() == pytest.approx(4.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("objective", ["floor_then_least", "least_restriction", "max_min", "proportional", "min_cost"])
+def test_the_sum_of_caps_of_homes_in_which_no_charger_can_run(objective: str) -> None:
+    problem = day(2, connection_kw=np.full(2, 3.0), charger_min_kw=np.full(2, 3.7))
+    result = solve_caps(problem, CapsOptions(objective, "sum_of_caps"))
+    assert result.unservable_kwh == pytest.approx([4.0, 4.0])
+    assert (result.caps_kw.sum(axis=1) <= 4.0 + 1e-4).all()
+
+
+@pytest.mark.parametrize("form", ["auto", "kkt"])
+@pytest.mark.parametrize("objective", ["proportional", "min_cost"])
+def test_what_is_left_unserved_does_not_blur_what_is_proven(objective: str, form: str) -> None:
+    """16 kWh for two cars that want 4 and 16: weights of homes differ, and so do marginal logarithms."""
+    need = np.array([4.0, 16.0])
+    result = solve_caps(day(2, energy_need_kwh=need), CapsOptions(objective, form=form, **EXACT))
+    assert result.status == "optimal"
+    assert result.unserved_kwh.sum() == pytest.approx(4.0, abs=1e-3)
+    assert result.objective == pytest.approx(result.bound, rel=1e-3, abs=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -23,6 +24,7 @@ from cosim.controllers.caps import (
     farthest_corner,
     worst_of_box,
 )
+from cosim.controllers.caps.network.whatever import certain
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
 from cosim.reduced import ReducedNetwork
@@ -269,3 +271,10 @@ def test_caps_that_hold_whatever_homes_do_hold_at_every_corner_in_opendss(
     assert result is not None
     assert result.bound <= result.objective
     assert result.objective > result.bound + 1.0  # they were lowered: the programme knows no thin cable and no voltage
+
+
+def test_a_battery_that_is_expected_to_feed_in_is_not_counted_on(weak: Feeder, noon: Exogenous) -> None:
+    fed_in = np.full_like(noon.demand_kw, -0.4)
+    made = planned(weak, replace(noon, devices_kw=fed_in), allocation="max_sum")
+    assert (made.slots[0].caps_kw[0] >= 0.5 - 1e-9).all()
+    assert certain(replace(noon, devices_kw=fed_in), 12).inflexible_kw == pytest.approx(noon.demand_kw)

@@ -102,7 +102,8 @@ def least_withheld(
     bound = min(search.bound, objective)
     ended = Termination.TIME_LIMIT if clock.over or early.over else Termination.NODE_LIMIT
     status = ended
-    if unserved - least_unserved <= NAMED_KWH * max(1.0, unserved):
+    # where other aims are kept, service is one of them, and who kept it knows what is proven of it
+    if kept or unserved - least_unserved <= NAMED_KWH * max(1.0, unserved):
         status = judged(objective, bound, stop.gap, ended, NONE_KWH)
     return Found(plan, objective, bound, unserved, min(least_unserved, unserved), status)
 

@@ -32,6 +32,7 @@ def textbook_withheld(
         known = first_plan(sub, sub.target_kw.max(axis=1), rng, 0)
     plan, bound, ended = _solved(sub, stop, known, kept, clock)
     unserved, least = np.inf if plan is None else float(plan.unserved_kwh(sub).sum()), 0.0
+    is_kept = bool(kept)
     if plan is None or unserved > most_unserved_kwh + NAMED_KWH:
         # the objective counts what is unserved above all else: a bound above that of the most allowed refutes it
         is_refuted = ended is Termination.INFEASIBLE or bound > UNSERVED_KWH * (most_unserved_kwh + NAMED_KWH) + float(
@@ -48,7 +49,7 @@ def textbook_withheld(
         unserved = float(plan.unserved_kwh(sub).sum())
     value = plan.cost(sub) - sum(aim.counts_kwh * aim.value(plan) for aim in kept)
     bound = min(bound, value)
-    if unserved - max(least, 0.0) <= NAMED_KWH * max(1.0, unserved):
+    if is_kept or unserved - max(least, 0.0) <= NAMED_KWH * max(1.0, unserved):
         ended = judged(value, bound, stop.gap, ended, NONE_KWH)
     return Found(plan, value, bound, unserved, min(max(least, 0.0), unserved), ended)
 

@@ -50,6 +50,12 @@ class Assumed:
     sun_kw: Float
 
 
+def unmoved_kw(day: Exogenous) -> Float:
+    """Return the load that no cap moves, shape (step, home): an empty battery feeds nothing into it [kW]."""
+    devices = 0.0 if day.devices_kw is None else np.maximum(day.devices_kw, 0.0)
+    return np.maximum(day.demand_kw, 0.0) + devices
+
+
 def assumed(feeder: Feeder, day: Exogenous, steps: int, kvar_percent: float, source_percent: float) -> Assumed:
     """Take the assumptions of a promise from a forecast."""
 
@@ -60,7 +66,7 @@ def assumed(feeder: Feeder, day: Exogenous, steps: int, kvar_percent: float, sou
     wider = np.abs(kvar).max(axis=1) * kvar_percent / 100.0
     source = np.where(np.isnan(day.source_pu), 1.0, day.source_pu / feeder.network.source_pu)
     source = of_slots(source)
-    least = np.maximum(day.inflexible_load_kw, 0.0)
+    least = unmoved_kw(day)
     battery = day.devices["battery"].data.rated_kw if "battery" in day.devices else 0.0
     return Assumed(
         low_kvar=kvar.min(axis=1) - wider,

@@ -11,7 +11,7 @@ from cosim.contract import Exogenous, Float
 from cosim.controllers.caps.network.box import VOLT_PU, Limits
 from cosim.controllers.caps.network.corners import Worst
 from cosim.controllers.caps.network.elements import Elements, Flow
-from cosim.controllers.caps.network.envelope import BEYOND, Planner, Slot, assumed
+from cosim.controllers.caps.network.envelope import BEYOND, Planner, Slot, assumed, unmoved_kw
 from cosim.controllers.caps.network.verify import Look, look_at
 from cosim.controllers.solver import Clock
 
@@ -19,7 +19,7 @@ NO_UPPER_PU = 10.0  # import caps do not hold voltages down
 
 
 def certain(day: Exogenous, steps: int) -> Exogenous:
-    """Return what such caps may count on: no sun, and in every slot the highest load that is forecast.
+    """Return what such caps may count on: no sun, no battery, and in every slot the highest load that is forecast.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def certain(day: Exogenous, steps: int) -> Exogenous:
     steps : int
         Steps of a slot.
     """
-    load = np.maximum(day.inflexible_load_kw, 0.0)
+    load = unmoved_kw(day)
     load = np.repeat(load.reshape(-1, steps, load.shape[1]).max(axis=1), steps, axis=0)
     nothing = None if day.devices_kw is None else np.zeros_like(load)
     return replace(day, demand_kw=load, devices_kw=nothing, pv_available_kw=np.zeros_like(load))
