@@ -24,7 +24,6 @@ from cosim.controllers.caps import (
     farthest_corner,
     worst_of_box,
 )
-from cosim.controllers.caps.network.whatever import certain
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
 from cosim.reduced import ReducedNetwork
@@ -277,4 +276,3 @@ def test_a_battery_that_is_expected_to_feed_in_is_not_counted_on(weak: Feeder, n
     fed_in = np.full_like(noon.demand_kw, -0.4)
     made = planned(weak, replace(noon, devices_kw=fed_in), allocation="max_sum")
     assert (made.slots[0].caps_kw[0] >= 0.5 - 1e-9).all()
-    assert certain(replace(noon, devices_kw=fed_in), 12).inflexible_kw == pytest.approx(noon.demand_kw)
