@@ -88,7 +88,6 @@ class Plant:
         # local curves are given in volts of the feeder's own nominal voltage; each device feels its own per unit
         self._of_curve = feeder.nominal_voltage_v / feeder.customer_nominal_v
         self._port_customer = feeder.load_ends[0]
-        self._ports_each = np.bincount(self._port_customer)
         self._car_row = next(row for row, device in enumerate(self.devices.devices) if isinstance(device, EvCharger))
         nothing = self._beside(self.devices.none())
         is_whole = self._laws is None and nothing.shape[1] == len(feeder.customers)
@@ -314,7 +313,7 @@ class Plant:
     def _drawn(self, demand: tuple[Float, Float], voltage: Complex) -> tuple[Float, Float, Complex]:
         """Active and reactive power of the households at these voltages, and what it is at every port [kVA]."""
         customer, (demand_kw, demand_kvar) = self._port_customer, demand
-        port_kva = np.asarray((demand_kw + 1j * demand_kvar) / self._ports_each, dtype=complex)[customer]
+        port_kva = self.feeder.at_ports(demand_kw + 1j * demand_kvar)
         if self._laws is None:
             return demand_kw, demand_kvar, port_kva
         of_p, of_q = self._laws.drawn(customer, np.asarray(self._served_power.across @ voltage))

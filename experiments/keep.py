@@ -269,13 +269,12 @@ def cross_check(trajectory: Trajectory, engines: Engines | None = None) -> dict[
 
 def _compared(trajectory: Trajectory, flow: PowerFlow, other: str) -> dict[str, float]:
     is_truth = trajectory.engine == "opendss"
-    base, worst, at_loads = trajectory.feeder.nominal_voltage_v, 0.0, trajectory.feeder.at_loads
+    base, worst, loads = trajectory.feeder.nominal_voltage_v, 0.0, trajectory.feeder.loads
     steps = [] if is_truth else _sampled(range(trajectory.steps))
     for k in steps:
         try:
             cars_kw, source_pu = trajectory.ev_kw[k], float(trajectory.exogenous.source_pu[k])
-            net_kw = at_loads(trajectory.net_kw[k], cars_kw)
-            voltage = flow.solve(net_kw, at_loads(trajectory.net_kvar[k], np.zeros_like(cars_kw)), source_pu)
+            voltage = flow.solve(*loads(trajectory.net_kw[k], trajectory.net_kvar[k], cars_kw), source_pu)
         except PowerFlowError as error:
             raise PowerFlowError(f"step {k} has a solution in {trajectory.engine} only: {error}") from error
         worst = max(worst, float(np.abs(voltage - trajectory.node_v[k]).max()) / base)

@@ -189,8 +189,8 @@ def _without_each(run: Trajectory, step: int) -> tuple[Float, Float, Float]:
     count = len(run.feeder.customers)
     present = np.vstack([np.ones(count), 1.0 - np.eye(count)])
     source_pu = np.full(count + 1, run.exogenous.source_pu[step])
-    net_kw = run.feeder.at_loads(present * run.net_kw[step], present * run.ev_kw[step])
-    return net_kw, run.feeder.at_loads(present * run.net_kvar[step], np.zeros(count)), source_pu
+    each = (present * values[step] for values in (run.net_kw, run.net_kvar, run.ev_kw))
+    return *run.feeder.loads(*each), source_pu
 
 
 def describe(found: Unbalance, most: int = 3) -> list[str]:

@@ -51,7 +51,9 @@ def with_chargers(
         phases = _own_phases(Path(sessions), feeder)
     elif single_phase_share:
         phases = _drawn_phases(feeder, single_phase_share, choice, rng)
-    return replace(feeder, charger_phase=tuple(phases.tolist())) if phases.any() or feeder.charger_phase else feeder
+    wired = tuple(phases.tolist()) if phases.any() else ()
+    # the same place for every week of a longer run: it keeps what it knows of itself
+    return feeder if wired == feeder.charger_phase else replace(feeder, charger_phase=wired)
 
 
 def rated_by_phases(sessions: EvSessions, feeder: Feeder) -> EvSessions:

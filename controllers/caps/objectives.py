@@ -106,7 +106,7 @@ def log_room(problem: CapsProblem, caps_kw: Float) -> float:
         Caps on net import [kW].
     """
     there = problem.per_home(problem.is_plugged.astype(float)) > 0
-    room = np.where(there, np.maximum(np.minimum(caps_kw, problem.connection_kw) - problem.inflexible_kw, 0.0), 0.0)
+    room = np.where(there, problem.room_under_kw(caps_kw), 0.0)
     return _log_means(room, there)
 
 

@@ -163,10 +163,14 @@ class CapsProblem(FrozenArrays):
         """Whether the car is there in some part of the slot, shape (slot, car)."""
         return self.plugged > 0
 
+    def room_under_kw(self, caps_kw: Float | float) -> Float:
+        """What caps, within the connection, leave above inflexible load, shape (slot, home) [kW]."""
+        return np.maximum(np.minimum(caps_kw, self.connection_kw) - self.inflexible_kw, 0.0)
+
     @cached_property
     def room_kw(self) -> Float:
         """Connection above inflexible load, shape (slot, car) [kW]."""
-        return np.maximum(self.connection_kw - self.inflexible_kw, 0.0)[:, self.home]
+        return self.room_under_kw(np.inf)[:, self.home]
 
     @cached_property
     def usable_kw(self) -> Float:

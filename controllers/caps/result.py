@@ -160,7 +160,7 @@ def at_once_kw(problem: CapsProblem, caps_kw: Float, charge_kw: Float) -> Float:
     charge_kw : ndarray, shape (slot, car)
         What cars draw, mean over the slot [kW].
     """
-    room = np.maximum(np.minimum(caps_kw, problem.connection_kw) - problem.inflexible_kw, 0.0)[:, problem.home]
+    room = problem.room_under_kw(caps_kw)[:, problem.home]
     return np.where(charge_kw > SMALLEST_KW, np.minimum(problem.charger_kw, room), 0.0)
 
 

@@ -101,11 +101,16 @@ class Wiring(FrozenArrays):
         homes[..., who] -= apart
         return np.concatenate([homes, apart], axis=-1)
 
+    def loads(self, net_kw: Float, net_kvar: Float, car_kw: Float) -> tuple[Float, Float]:
+        """Active and reactive power of `at_loads`: cars draw no reactive power."""
+        return self.at_loads(net_kw, car_kw), self.at_loads(net_kvar, np.zeros_like(car_kw))
+
     def at_ports(self, loads: Complex) -> Complex:
-        """What `at_loads` gives, at each of ``load_ports``: homes evenly on theirs, shape (..., port)."""
-        customer, (_, port) = self.load_ends[0], self.spurs
-        of_ports: Complex = (loads[..., : len(self.customers)] / self._ports_each)[..., customer]
-        of_ports[..., port] += loads[..., len(self.customers) :]
+        """What `at_loads` gives, or homes alone, at each of ``load_ports``: homes evenly, shape (..., port)."""
+        customers = len(self.customers)
+        of_ports: Complex = (loads[..., :customers] / self._ports_each)[..., self.load_ends[0]]
+        if loads.shape[-1] > customers:
+            of_ports[..., self.spurs[1]] += loads[..., customers:]
         return of_ports
 
     @cached_property

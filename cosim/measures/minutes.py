@@ -57,8 +57,8 @@ def minute_extremes(run: Trajectory, minutes: Exogenous, network: Predictor) -> 
         used = ratio(run.pv_kw[some], run.exogenous.pv_available_kw[some])[:, None]  # nan where there is no sun
         net_kw = run.net_kw[some, None] + demand_kw - np.where(np.isfinite(used), sun_kw * used, 0.0)
         net_kvar = run.net_kvar[some, None] + demand_kvar
-        at_loads = run.feeder.at_loads(np.stack([net_kw, net_kvar]), np.stack([cars_kw, np.zeros_like(cars_kw)]))
-        p_kw, q_kvar = at_loads.reshape(2, -1, at_loads.shape[-1])
+        loads = run.feeder.loads(net_kw, net_kvar, cars_kw)
+        p_kw, q_kvar = (of.reshape(-1, of.shape[-1]) for of in loads)
         pu = np.abs(network.predict(p_kw, q_kvar, source_pu.reshape(-1)).voltage_v)
         pu /= port_nominal_v
         lowest, highest = np.minimum(lowest, pu.min()), np.maximum(highest, pu.max())

@@ -178,6 +178,8 @@ def test_equal_caps_hold_where_all_is_drawn_by_the_car(street: Feeder, phase: in
 def test_drawn_chargers_are_nested_and_rated_by_their_phases(street: Feeder) -> None:
     many = replace(street, charger_phase=())
     half = with_chargers(many, 0.5, "random", None, np.random.default_rng(4)).charger_phase
+    wired = with_chargers(many, 0.5, "random", None, np.random.default_rng(4))
+    assert with_chargers(wired, 0.5, "random", None, np.random.default_rng(4)) is wired  # week after week
     whole = with_chargers(many, 1.0, "random", None, np.random.default_rng(4)).charger_phase
     assert [sum(map(bool, phases)) for phases in (half, whole)] == [1, 2]
     assert all(one in (0, other) for one, other in zip(half, whole, strict=True))

@@ -143,10 +143,6 @@ class Subproblem:
         """Return the same piece with another objective."""
         return replace(self, weight_kwh=weight_kwh, per_kw_kwh=per_kw_kwh)
 
-    def by_row(self, of_slot: Float) -> Float:
-        """Return values of shape (slot, car of the problem) row by row, 0 in rows that are none."""
-        return np.where(self.is_slot, of_slot[self.slot, self.cars[:, None]], 0.0)
-
     def price_of(self, prices: Float, rows: slice) -> Float:
         """Return what a kW costs each car in each row at prices of the limits, shape (car, row)."""
         cost = (prices[self.slot[rows]] * self.share[rows, None, :]).sum(axis=2)

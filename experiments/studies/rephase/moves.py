@@ -129,7 +129,7 @@ class Rephasing:
             old, new = self.customer[row], self._count + row
             for power in (p_kw, q_kvar):
                 power[:, new], power[:, old] = power[:, old], 0.0
-        return self._feeder.at_loads(p_kw, cars_kw), self._feeder.at_loads(q_kvar, np.zeros_like(cars_kw))
+        return self._feeder.loads(p_kw, q_kvar, cars_kw)
 
     def _currents(self, p_kw: Float, q_kvar: Float) -> Complex:
         source_pu = self._trajectory.exogenous.source_pu
