@@ -30,10 +30,9 @@ MINIMUM_KW = 1.38, 4.14  # 6 A at 230 V, on one and on three phases
 PROOF = ("form", "status", "gap", "bound", "objective", "withheld_kwh", "max_response_error_kw", "over_limit_kw")
 PARTS = {
     "all parts": Parts(),
-    "no orders of precedence": Parts(orders=False),
     "no programme of all finishing rows": Parts(whole=False),
     "no neighbourhoods": Parts(neighbourhoods=False),
-    "prices and rounding only": Parts(orders=False, whole=False, neighbourhoods=False),
+    "prices and rounding only": Parts(whole=False, neighbourhoods=False),
 }
 
 

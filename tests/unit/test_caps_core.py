@@ -112,7 +112,7 @@ def test_parts_of_the_method_only_help() -> None:
     problem = small(3)
     values = [
         solve_caps(problem, replace(EXACT, limit_on="peak"), parts=parts).objective
-        for parts in (Parts(), Parts(orders=False, whole=False, neighbourhoods=False))
+        for parts in (Parts(), Parts(whole=False, neighbourhoods=False))
     ]
     assert values[0] <= values[1] + 1e-9
 

@@ -89,8 +89,8 @@ def _widen(sub: Subproblem, plan: Plan, left_kw: Float, order: Int | list[int]) 
             left_kw[slot, on] -= more * share
 
 
-def first_plan(sub: Subproblem, key: Float, rng: np.random.Generator, tries: int) -> Plan | None:
-    """Search orders of precedence, beginning with that of a key, for the best plan.
+def first_plan(sub: Subproblem, key: Float) -> Plan | None:
+    """Serve cars in the order of a key, and move whoever is not served to the front as long as that helps.
 
     Parameters
     ----------
@@ -98,40 +98,17 @@ def first_plan(sub: Subproblem, key: Float, rng: np.random.Generator, tries: int
         The piece.
     key : ndarray, shape (car,)
         The smaller the sooner.
-    rng : numpy.random.Generator
-        Of moves.
-    tries : int
-        Orders tried after the first in which everybody is served, or none can be.
     """
-    order = np.argsort(key, kind="stable").tolist()
-    best, least = schedule(sub, order), np.inf
+    order: list[int] = np.argsort(key, kind="stable").tolist()
+    best = schedule(sub, order)
     for _ in range(REPAIRS):
-        if best is None:
+        missed = [] if best is None else np.flatnonzero(best.unserved_kwh(sub) > NONE_KW)
+        at = order.index(int(missed[0])) if len(missed) else 0
+        if best is None or not at:
             break
-        missed = np.flatnonzero(best.unserved_kwh(sub) > NONE_KW)
-        least = best.cost(sub)
-        if not len(missed):
+        order.insert(max(0, at - max(1, at // 2)), order.pop(at))
+        plan = schedule(sub, order)
+        if plan is None or plan.cost(sub) >= best.cost(sub):
             break
-        trial = order.copy()
-        car = int(missed[0])
-        at = trial.index(car)
-        trial.insert(max(0, at - max(1, at // 2)), trial.pop(at))
-        if not at:
-            break
-        plan = schedule(sub, trial)
-        order = trial
-        if plan is None:
-            break
-        if plan.cost(sub) < least:
-            best = plan
-        elif rng.random() < 0.5:
-            break
-    least = np.inf if best is None else best.cost(sub)
-    for _ in range(tries):
-        trial = order.copy()
-        trial.insert(int(rng.integers(sub.size)), trial.pop(int(rng.integers(sub.size))))
-        plan = schedule(sub, trial)
-        cost = np.inf if plan is None else plan.cost(sub)
-        if cost <= least + NONE_KW and plan is not None:
-            best, least, order = plan, min(cost, least), trial
+        best = plan
     return best

@@ -1,4 +1,4 @@
-"""Making the plan of a piece better: orders of precedence, all finishing rows at once, or those of a few cars."""
+"""Making the plan of a piece better: the finishing rows of a few cars at a time, and of all where there are few."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from cosim.controllers.caps.core.subproblem import Plan, Subproblem
 from cosim.controllers.solver import Clock, Limits, relative_gap
 
 WHOLE_CARS = 22  # up to here all finishing rows go into one programme
-NEIGHBOURS = 14  # cars of a neighbourhood
+NEIGHBOURS, GROWS = 8, 3  # cars of a neighbourhood; one more for so many in a row that improved little
+FEWEST = 12  # where a programme of all finishing rows follows
 NEIGHBOURHOOD_NODES = 200  # of a neighbourhood, or a quarter of those of a whole programme
 IN_VAIN, NODES_IN_VAIN = 30, 75  # neighbourhoods in a row that improve little end a search; one per so many nodes
+FEW_IN_VAIN = 2  # before that programme, which starts from what they found
 MOST_ENDS, FEW_ENDS = 8, 5  # finishing rows of a car in a neighbourhood, and while some need is left unserved
-ORDERS, MOST_ORDERED = 5, 3000  # of precedence tried per car, and cars in all of them together
 MANY_CARS = 100
 GROWN = 4  # times that whole cars join the ones to be served in turn
 NONE_KWH = 1e-7
@@ -33,15 +34,12 @@ class Parts:
 
     Attributes
     ----------
-    orders : bool
-        Search for orders of precedence.
     whole : bool
         One programme of all finishing rows, where there are few cars.
     neighbourhoods : bool
         Programmes of a few cars at a time, where there are many.
     """
 
-    orders: bool = True
     whole: bool = True
     neighbourhoods: bool = True
 
@@ -89,14 +87,13 @@ class Search:
         return relative_gap(self.cost(plan), self.bound, NONE_KWH) <= self.stop.gap
 
     def begin(self, known: Plan | None) -> Plan | None:
-        """Return the best of a plan known, the fractional cars served after the whole ones, and orders of all."""
+        """Return the best of a plan known, the fractional cars served after the whole ones, and all in turn."""
         sub, relaxed = self.sub, self.relaxed
         if not np.isfinite(relaxed.bound) or self.kept:
             return known
         best = self._best(known, self._rounded())
         if best is None or (sub.size < MANY_CARS and not self.is_close(best)):
-            tries = min(ORDERS * sub.size, MOST_ORDERED // sub.size) if self.parts.orders else 0
-            best = self._best(best, first_plan(sub, relaxed.finish, self.rng, tries))
+            best = self._best(best, first_plan(sub, relaxed.finish))
         return best
 
     def _best(self, *plans: Plan | None) -> Plan | None:
@@ -116,8 +113,7 @@ class Search:
                 if not len(others):
                     return fixed
                 part = sub.of_cars(others, np.maximum(left, 0.0))
-                tries = min(ORDERS * len(others), MOST_ORDERED // len(others)) if self.parts.orders else 0
-                plan = first_plan(part, relaxed.finish[others], self.rng, tries)
+                plan = first_plan(part, relaxed.finish[others])
                 if plan is not None:
                     best = self._best(best, fixed.with_cars(others, plan))
                     if float(plan.unserved_kwh(part).sum()) <= NAMED_KWH:
@@ -132,9 +128,12 @@ class Search:
         """Return a better plan, until the gap is reached or the search ends."""
         if self.is_close(plan):
             return plan
-        if self.sub.size <= WHOLE_CARS:
-            return self._whole(plan) if self.parts.whole else plan
-        return self._neighbourhoods(plan) if self.parts.neighbourhoods else plan
+        is_small = self.sub.size <= WHOLE_CARS
+        if not (is_small and self.parts.whole):
+            return self._neighbourhoods(plan, NEIGHBOURS, IN_VAIN) if self.parts.neighbourhoods else plan
+        if self.parts.neighbourhoods and self.sub.size > FEWEST:
+            plan = self._neighbourhoods(plan, FEWEST, FEW_IN_VAIN)
+        return plan if self.is_close(plan) else self._whole(plan)
 
     def _whole(self, plan: Plan) -> Plan:
         """All cars at once: what the programme proves counts."""
@@ -143,21 +142,21 @@ class Search:
         self.bound = max(self.bound, min(bound, self.cost(better)))
         return better
 
-    def _neighbourhoods(self, plan: Plan) -> Plan:
+    def _neighbourhoods(self, plan: Plan, count: int, most_in_vain: int) -> Plan:
         _, others = whole_cars(self.relaxed)
-        cars: Int | None = others if 0 < len(others) <= NEIGHBOURS + 10 else None
+        cars: Int | None = others if 0 < len(others) <= count else None
         in_vain, nodes = 0, min(NEIGHBOURHOOD_NODES, self.stop.nodes // 4)
-        most = min(max(self.stop.nodes // NODES_IN_VAIN, 2), IN_VAIN)
+        most = min(max(self.stop.nodes // NODES_IN_VAIN, 2), most_in_vain)
         while in_vain < most and not self.is_close(plan) and not self.clock.over:
             before = self.cost(plan)
-            cars = self._near(plan) if cars is None else cars
+            cars = self._near(plan, count + in_vain // GROWS) if cars is None else cars
             is_short = float(plan.unserved_kwh(self.sub).sum()) > NAMED_KWH
             plan, _ = self._solved(plan, cars, FEW_ENDS if is_short else MOST_ENDS, max(self.stop.gap / 2, 1e-3), nodes)
             in_vain = 0 if before - self.cost(plan) > SETTLED * abs(before) else in_vain + 1
             cars = None
         return plan
 
-    def _near(self, plan: Plan) -> Int:
+    def _near(self, plan: Plan, count: int) -> Int:
         """Draw a car that costs more than its price says, and others that share slots with it."""
         sub, every = self.sub, np.arange(self.sub.size)
         lossy = np.minimum(self.relaxed.above[every, plan.last], 1e3) + 1e-3
@@ -169,7 +168,7 @@ class Search:
         near = (used & used[seed]).sum(axis=1) / np.maximum(used.sum(axis=1), 1)
         near = near + 0.6 * self.rng.random(sub.size) + 2.0 * lossy / lossy.max()
         near[seed] = np.inf
-        return np.sort(np.argsort(-near)[:NEIGHBOURS])
+        return np.sort(np.argsort(-near)[:count])
 
     def _solved(self, plan: Plan, cars: Int, most: float, gap: float, nodes: int) -> tuple[Plan, float]:
         """Solve for some cars while the others stay; return the better plan, and the bound of that."""

@@ -20,7 +20,7 @@ from cosim.controllers.solver import Clock, Limits, Termination, judged
 def textbook_withheld(
     sub: Subproblem,
     stop: Limits,
-    rng: np.random.Generator,
+    _rng: np.random.Generator,
     start: Plan | None = None,
     *,
     kept: Sequence[Kept] = (),
@@ -29,7 +29,7 @@ def textbook_withheld(
     """Serve all that can be served, then withhold as little as the limits allow; see `solve.least_withheld`."""
     clock, known = Clock(stop.time_s), start if start is not None and keeps(sub, start) else None
     if known is None:
-        known = first_plan(sub, sub.target_kw.max(axis=1), rng, 0)
+        known = first_plan(sub, sub.target_kw.max(axis=1))
     plan, bound, ended = _solved(sub, stop, known, kept, clock)
     unserved, least = np.inf if plan is None else float(plan.unserved_kwh(sub).sum()), 0.0
     is_kept = bool(kept)
