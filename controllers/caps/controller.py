@@ -9,14 +9,11 @@ import numpy as np
 
 from cosim.contract import Artifact, Feeder, Forecast, Observation, Predictor, Setpoints
 from cosim.controllers.caps.day import steps_per_slot
-from cosim.controllers.caps.export.running import ExportManner, RunningBothWays, export_faults
-from cosim.controllers.caps.horizon import Planner
-from cosim.controllers.caps.options import FLOOR_KW, CapsOptions
+from cosim.controllers.caps.options import FLOOR_KW, CapsOptions, Manner
 from cosim.controllers.caps.problem import CapsProblem
-from cosim.controllers.caps.receding import RunningPlan
-from cosim.controllers.caps.record import CapsRecord
+from cosim.controllers.caps.receding import CapsRecord, RunningPlan
 from cosim.controllers.caps.result import CapsResult
-from cosim.controllers.caps.study import Manner
+from cosim.controllers.caps.study import Planner
 from cosim.controllers.limits import known_phase_limit_a
 from cosim.errors import collecting, range_faults, refuse
 
@@ -140,12 +137,12 @@ class BilevelCaps:
                 ties=ties,
                 levels=levels,
             )
-        of_export = ExportManner(export_objective, voltage_max_pu, rounds)
-        faults.extend(export_faults(of_export, coordination))
-        self._export = of_export if export else None
         refuse(faults)
         limit_a = known_phase_limit_a(feeder, "bilevel_caps", lines=network == "all")
-        manner = Manner(self.options, limit_a, margin, network == "all", voltage_min_pu, rounds, replan_time_limit_s)
+        manner = Manner(
+            self.options, limit_a, margin, network == "all", voltage_min_pu, rounds, replan_time_limit_s,
+            export, export_objective, voltage_max_pu,
+        )  # fmt: skip
         self.feeder, self.slot_min, self.replan_min = feeder, slot_min, replan_min
         self.running: RunningPlan | None = None
         self._planner = Planner(feeder, predictor, manner, seed)
@@ -153,11 +150,7 @@ class BilevelCaps:
     def plan(self, forecast: Forecast) -> None:
         """Solve the day and keep its caps, step by step; the day may have any length."""
         steps = steps_per_slot(forecast.expected, self.slot_min)
-        day = forecast.expected
-        if self._export is None:
-            self.running = RunningPlan(self._planner, day, steps, self.replan_min)
-        else:
-            self.running = RunningBothWays(self._planner, day, steps, self.replan_min, self._export)
+        self.running = RunningPlan(self._planner, forecast.expected, steps, self.replan_min)
 
     def decide(self, observation: Observation) -> Setpoints:
         """Return the caps of the step that begins, and those of all steps as published."""
@@ -170,7 +163,7 @@ class BilevelCaps:
         return Setpoints(
             import_cap_kw=running.caps_kw[step],
             ev_limit_kw=unlimited,
-            pv_limit_kw=running.export.pv_limit_kw(observation) if isinstance(running, RunningBothWays) else unlimited,
+            pv_limit_kw=unlimited if running.export is None else running.export.pv_limit_kw(observation),
             published_cap_kw=running.caps_kw,
             planned_kva=float(running.planned_kva[step]),
             decision=running.decision,

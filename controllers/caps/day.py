@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cosim.contract import EvSessions, Exogenous, Float
-from cosim.controllers.caps.phase_limits import Background
+from cosim.contract import EvSessions, Exogenous, Float, Int
+
+
+@dataclass(frozen=True, eq=False)
+class Background:
+    """What flows before any car charges, per slot.
+
+    Attributes
+    ----------
+    p_kw, q_kvar : ndarray, shape (slot, customer)
+        Net load without cars.
+    source_pu : ndarray, shape (slot,)
+        Source voltage; nan: as in the feeder's file.
+    """
+
+    p_kw: Float
+    q_kvar: Float
+    source_pu: Float
+
+    def at(self, slots: Int | slice) -> Background:
+        """Some of the slots, as often as they are named."""
+        return Background(self.p_kw[slots], self.q_kvar[slots], self.source_pu[slots])
 
 
 def steps_per_slot(expected: Exogenous, slot_min: float) -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from cosim.contract import Complex, Feeder, Float, Predictor
 from cosim.contract.signals import Bool
+from cosim.controllers.caps.day import Background
 
 PHASES = 3
 PEAK_SHARE = 0.98  # of a rating that the highest forecast step of a slot may reach
@@ -15,23 +14,6 @@ ASSUMED_LOSS_SHARE = 0.04  # of the load, where no predictor tells
 ITERATIONS = 20
 NEAR_A = 0.01
 SOLVED_A = 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class Background:
-    """What flows before any car charges, per slot.
-
-    Attributes
-    ----------
-    p_kw, q_kvar : ndarray, shape (slot, customer)
-        Net load without cars.
-    source_pu : ndarray, shape (slot,)
-        Source voltage; nan: as in the feeder's file.
-    """
-
-    p_kw: Float
-    q_kvar: Float
-    source_pu: Float
 
 
 def phase_limits_kw(
@@ -124,18 +106,7 @@ def _supply_rows(feeder: Feeder, predictor: Predictor, background: Background) -
 
 def _currents(predictor: Predictor, background: Background, ev_kw: Float) -> Complex:
     """Currents of the watched branches, shape (slot, branch, 3); nan where there is no solution."""
-    current: Complex | None = None
-    keys = np.nan_to_num(background.source_pu, nan=-1.0)
-    for key in np.unique(keys):
-        rows = keys == key
-        answer = predictor.predict(
-            background.p_kw[rows] + ev_kw[rows], background.q_kvar[rows], None if key < 0 else float(key)
-        ).current_a
-        if current is None:
-            current = np.full((len(keys), *answer.shape[1:]), np.nan, complex)
-        current[rows] = answer
-    assert current is not None  # noqa: S101 - a horizon has at least one slot
-    return current
+    return predictor.predict(background.p_kw + ev_kw, background.q_kvar, background.source_pu).current_a
 
 
 def _spread(share: Float, has_car: Bool) -> Float:

@@ -6,6 +6,7 @@ allowed: 0 at the voltage without any load, 1 at the lowest voltage permitted. S
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +14,7 @@ import numpy as np
 from scipy.sparse.linalg import splu
 
 from cosim.contract import Branch, Complex, Feeder, Float, Int, Predictor, monitored_currents
-from cosim.controllers.caps.phase_limits import Background
+from cosim.controllers.caps.day import Background
 
 LEAST_DROP_PU = 0.02  # the drop allowed counts as at least this, or a high lower limit would make loadings meaningless
 SAME_CURRENT = 3  # digits: conductors that carry the same current are one, with the smallest of their ratings
@@ -117,7 +118,10 @@ class Elements:
         """
         source_pu = None if (source == 1.0).all() else source * self.feeder.network.source_pu
         port_v = self._predictor.predict(p_kw, q_kvar, source_pu).voltage_v
-        return port_v, self._currents(p_kw, q_kvar, port_v, source[:, None])
+        phases = np.bincount(self._port_customer)[self._port_customer]
+        port_va = (p_kw + 1j * q_kvar)[:, self._port_customer] * (1e3 / phases)
+        with np.errstate(invalid="ignore"):  # nan where there is no power flow
+            return port_v, np.conj(port_va / port_v) @ self._per_port + self._no_load_a * source[:, None]
 
     def loading(self, conductors: Float, voltage_pu: Float) -> Float:
         """Loading of all elements, from currents over ratings and voltages at customers, shape (state, element)."""
@@ -128,27 +132,12 @@ class Elements:
         """Name a conductor or a customer, with its phase."""
         return f"{self.names[element]} phase {self.phase[element]}"
 
-    def flow(self, background: Background, ev_kw: Float) -> Flow:
-        """Solve states, shape (state, customer) each."""
-        conductor = np.full((len(ev_kw), self.conductors), np.nan)
-        voltage_v = np.full((len(ev_kw), len(self._port_customer)), np.nan)
-        keys = np.nan_to_num(background.source_pu, nan=-1.0)
-        for key in np.unique(keys):
-            rows = keys == key
-            source_pu = None if key < 0 else float(key)
-            p_kw, q_kvar = background.p_kw[rows] + ev_kw[rows], background.q_kvar[rows]
-            port_v = self._predictor.predict(p_kw, q_kvar, source_pu).voltage_v
-            scale = 1.0 if source_pu is None else source_pu / self.feeder.network.source_pu
-            conductor[rows] = np.abs(self._currents(p_kw, q_kvar, port_v, scale)) / self._rated_a
-            voltage_v[rows] = np.abs(port_v)
-        voltage_pu = voltage_v / self._nominal_v
-        return Flow(self.loading(conductor, voltage_pu), voltage_pu)
-
-    def _currents(self, p_kw: Float, q_kvar: Float, port_v: Complex, scale: float | Float) -> Complex:
-        phases = np.bincount(self._port_customer)[self._port_customer]
-        port_va = (p_kw + 1j * q_kvar)[:, self._port_customer] * (1e3 / phases)
-        with np.errstate(invalid="ignore"):  # nan where there is no power flow
-            return np.conj(port_va / port_v) @ self._per_port + self._no_load_a * scale
+    def flow(self, background: Background, ev_kw: Float | float = 0.0) -> Flow:
+        """Solve states, shape (state, customer) each, with what cars draw on top."""
+        source = source_share(self.feeder, background.source_pu)
+        port_v, current_a = self.solve(background.p_kw + ev_kw, background.q_kvar, source)
+        voltage_pu = np.abs(port_v) / self._nominal_v
+        return Flow(self.loading(np.abs(current_a) / self._rated_a, voltage_pu), voltage_pu)
 
     @cached_property
     def _conductors(self) -> tuple[tuple[str, ...], np.ndarray[tuple[int], np.dtype[np.bool_]], Int]:
@@ -167,6 +156,21 @@ class Elements:
         self._rated_a, self._no_load_a, self._per_port = rated[kept], no_load_a[kept], per_port[:, kept]
         names = tuple(branches[row // 3].name for row in kept)
         return names, line[np.sort(first)], (kept % 3 + 1).astype(np.int64)
+
+
+def source_share(feeder: Feeder, source_pu: Float) -> Float:
+    """Return the source's voltage as a share of the file's own; nan: that one."""
+    return np.where(np.isnan(source_pu), 1.0, source_pu / feeder.network.source_pu)
+
+
+def slopes(of: Callable[[Float], Float], state_kw: Float, step_kw: float) -> Float:
+    """Return by how much what is told of states changes per kW at each home, shape (home, ...); state_kw of (home,)."""
+    homes = len(state_kw)
+    # one more state for each home and one untouched last: a whole column of differences in one batch
+    states = np.tile(state_kw, (homes + 1, 1))
+    states[np.arange(homes), np.arange(homes)] += step_kw
+    found = of(states)
+    return np.asarray((found[:homes] - found[homes]) / step_kw)
 
 
 def _currents_of_ports(feeder: Feeder, branches: list[Branch]) -> tuple[Complex, Complex]:
