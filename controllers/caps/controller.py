@@ -7,15 +7,17 @@ from typing import Literal
 
 import numpy as np
 
-from cosim.contract import Artifact, Feeder, Forecast, Observation, Predictor, Setpoints
-from cosim.controllers.caps.day import steps_per_slot
+from cosim.contract import Artifact, Exogenous, Feeder, Forecast, Observation, Predictor, Setpoints
+from cosim.controllers.caps.day import SLOT_MIN, slot_faults, steps_per_slot
 from cosim.controllers.caps.options import FLOOR_KW, CapsOptions, Manner
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.receding import CapsRecord, RunningPlan
 from cosim.controllers.caps.result import CapsResult
 from cosim.controllers.caps.study import Planner
 from cosim.controllers.limits import known_phase_limit_a
-from cosim.errors import collecting, range_faults, refuse
+from cosim.errors import Fault, collecting, range_faults, refuse
+
+NAME = "controller 'bilevel_caps'"
 
 Objective = Literal["floor_then_least", "least_restriction", "max_min", "proportional", "min_cost"]
 
@@ -48,7 +50,8 @@ class BilevelCaps:
     margin : float
         Share of the limits kept free, for forecast errors and for peaks within a slot.
     slot_min : float
-        Length of a slot [min].
+        Length of a slot: whole steps, at least so many that they divide the day; its default is rounded up to a step
+        [min].
     network : str
         ``all``: other rated cables and voltages are limits too, where a predictor is given; ``transformer``: not.
     voltage_min_pu : float
@@ -98,7 +101,7 @@ class BilevelCaps:
         levels: int = 3,
         floor_kw: float = FLOOR_KW,
         margin: float = 0.1,
-        slot_min: float = 30.0,
+        slot_min: float = SLOT_MIN,
         gap: float = 0.01,
         node_limit: int = 300,
         time_limit_s: float = 120.0,
@@ -147,9 +150,13 @@ class BilevelCaps:
         self.running: RunningPlan | None = None
         self._planner = Planner(feeder, predictor, manner, seed)
 
+    def check(self, _: Feeder, day: Exogenous) -> list[Fault]:
+        """Slots that are no whole steps of the day."""
+        return slot_faults(day, self.slot_min, NAME)
+
     def plan(self, forecast: Forecast) -> None:
         """Solve the day and keep its caps, step by step; the day may have any length."""
-        steps = steps_per_slot(forecast.expected, self.slot_min)
+        steps = steps_per_slot(forecast.expected, self.slot_min, NAME)
         self.running = RunningPlan(self._planner, forecast.expected, steps, self.replan_min)
 
     def decide(self, observation: Observation) -> Setpoints:

@@ -271,7 +271,8 @@ class Planner:
         """Everything that has a limit; None where only the transformer's limits are planned with."""
         if self.predictor is None or not self.manner.whole_network:
             return None
-        return Elements(self.feeder, self.predictor, self.manner.voltage_min_pu)
+        whatever = self.manner.holds_whatever  # rows of what is expected never join phases, as neutrals do
+        return Elements(self.feeder, self.predictor, self.manner.voltage_min_pu, neutrals=whatever)
 
     def plan(self, day: Exogenous, steps: int) -> HorizonPlan:
         """Choose caps for a horizon of what is expected, step by step, in slots of so many steps."""

@@ -13,9 +13,11 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse.linalg import splu
 
-from cosim.contract import Branch, Complex, Feeder, Float, Int, Predictor, monitored_currents
+from cosim.contract import Branch, Complex, Feeder, Float, Int, Predictor, monitored_currents, terminal_currents
+from cosim.contract.wiring import NEUTRAL
 from cosim.controllers.caps.day import Background
 
+CONDUCTORS = NEUTRAL  # of a branch: three phases and a neutral
 LEAST_DROP_PU = 0.02  # the drop allowed counts as at least this, or a high lower limit would make loadings meaningless
 SAME_CURRENT = 3  # digits: conductors that carry the same current are one, with the smallest of their ratings
 
@@ -47,21 +49,23 @@ class Elements:
         Gives the voltages at customers; currents of all rated branches follow from them by Ohm's law.
     voltage_min_pu : float
         Lowest voltage permitted at a customer, of the declared one.
+    neutrals : bool
+        Whether neutral conductors of rated lines are among the conductors.
 
     Attributes
     ----------
     names : tuple of str, shape (element,)
         Conductors first, then customers.
     phase : ndarray of int, shape (element,)
-        1, 2 or 3.
+        1, 2 or 3; 4 of a neutral conductor.
     conductors : int
         How many of the elements are conductors.
     lines : ndarray of bool, shape (element,)
         Conductors of lines, which leaves out those of the transformer.
     """
 
-    def __init__(self, feeder: Feeder, predictor: Predictor, voltage_min_pu: float) -> None:
-        self.feeder, self._predictor = feeder, predictor
+    def __init__(self, feeder: Feeder, predictor: Predictor, voltage_min_pu: float, *, neutrals: bool = False) -> None:
+        self.feeder, self._predictor, self._neutrals = feeder, predictor, neutrals
         phases = feeder.customer_phases
         self._port_customer = np.array([c for c, on in enumerate(phases) for _ in on], np.int64)
         self._nominal_v = feeder.customer_nominal_v[self._port_customer]
@@ -130,7 +134,8 @@ class Elements:
 
     def where(self, element: int) -> str:
         """Name a conductor or a customer, with its phase."""
-        return f"{self.names[element]} phase {self.phase[element]}"
+        phase = int(self.phase[element])
+        return f"{self.names[element]} {'neutral' if phase == NEUTRAL else f'phase {phase}'}"
 
     def flow(self, background: Background, ev_kw: Float | float = 0.0) -> Flow:
         """Solve states, shape (state, customer) each, with what cars draw on top."""
@@ -143,19 +148,25 @@ class Elements:
     def _conductors(self) -> tuple[tuple[str, ...], np.ndarray[tuple[int], np.dtype[np.bool_]], Int]:
         """Name, kind and phase of every conductor that is told apart; prepares how currents follow from the ports'."""
         branches = [b for b in self.feeder.network.branches if np.isfinite(b.rating_a)]
-        rated = np.repeat([b.rating_a for b in branches], 3)
-        there = np.array([[phase in b.phases for phase in (1, 2, 3)] for b in branches], bool).reshape(-1)
+        rated = np.repeat([b.rating_a for b in branches], CONDUCTORS)
+        there = np.array(
+            [[phase in b.phases for phase in (1, 2, 3)] + [self._has_neutral(b)] for b in branches]
+        ).ravel()
         no_load_a, per_port = _currents_of_ports(self.feeder, branches)
         order = np.flatnonzero(there)[np.argsort(rated[there], kind="stable")]  # of equals, the smallest rating
-        line = np.array([branches[row // 3].kind == "line" for row in order], bool)
+        line = np.array([branches[row // CONDUCTORS].kind == "line" for row in order], bool)
         # equal shares of every customer's current: the same current always, as in sections of a cable without a
         # branch
         told_apart = np.concatenate([np.round(per_port[:, order], SAME_CURRENT), line[None, :]])
         _, first = np.unique(told_apart, axis=1, return_index=True)
         kept = order[np.sort(first)]
         self._rated_a, self._no_load_a, self._per_port = rated[kept], no_load_a[kept], per_port[:, kept]
-        names = tuple(branches[row // 3].name for row in kept)
-        return names, line[np.sort(first)], (kept % 3 + 1).astype(np.int64)
+        names = tuple(branches[row // CONDUCTORS].name for row in kept)
+        return names, line[np.sort(first)], (kept % CONDUCTORS + 1).astype(np.int64)
+
+    def _has_neutral(self, branch: Branch) -> bool:
+        """The star point of a winding carries what its phases leave: only a line's neutral has a rating of its own."""
+        return self._neutrals and branch.kind == "line" and bool(branch.neutral_rows)
 
 
 def source_share(feeder: Feeder, source_pu: Float) -> Float:
@@ -177,8 +188,13 @@ def _currents_of_ports(feeder: Feeder, branches: list[Branch]) -> tuple[Complex,
     """Currents [A] without load, shape (conductor,), and per ampere drawn at each port, shape (port, conductor)."""
     # consumption takes current out of the phase node and gives it back at the neutral
     states_v = np.concatenate([feeder.network.no_load_v[None, :], -_drop_of_ports(feeder).T])
-    currents = monitored_currents(branches, states_v).reshape(len(states_v), -1)
-    return currents[0], currents[1:]
+    currents = np.zeros((len(states_v), len(branches), CONDUCTORS), complex)
+    currents[:, :, :3] = monitored_currents(branches, states_v)
+    with_neutral = [row for row, branch in enumerate(branches) if branch.neutral_rows]
+    own = terminal_currents([branches[row] for row in with_neutral], states_v)
+    for row, into_a in zip(with_neutral, own, strict=True):
+        currents[:, row, 3] = into_a[:, branches[row].neutral_rows].sum(axis=1)
+    return currents[0].ravel(), currents[1:].reshape(len(states_v) - 1, -1)
 
 
 def _drop_of_ports(feeder: Feeder) -> Complex:

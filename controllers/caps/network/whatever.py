@@ -30,8 +30,7 @@ def certain(day: Exogenous, steps: int) -> Exogenous:
     """
     load = unmoved_kw(day)
     load = np.repeat(load.reshape(-1, steps, load.shape[1]).max(axis=1), steps, axis=0)
-    nothing = None if day.devices_kw is None else np.zeros_like(load)
-    return replace(day, demand_kw=load, devices_kw=nothing, pv_available_kw=np.zeros_like(load))
+    return replace(day, demand_kw=load, devices_kw=None, devices_load_kw=None, pv_available_kw=np.zeros_like(load))
 
 
 class WhateverHomesDo:
