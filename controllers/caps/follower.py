@@ -111,6 +111,25 @@ def worst_draw(problem: CapsProblem, caps_kw: Float) -> Float:
     return worst
 
 
+def off_by(problem: CapsProblem, caps_kw: Float, planned_kw: Float, best_kw: Float) -> Float:
+    """Return how far each car's plan is from the cheapest ways to charge inside the caps, shape (car,) [kW].
+
+    A plan is one of them exactly if it stays within the limits of every slot and draws, at every price, what the best
+    response draws at that price in all; at zero, that much or more, as far as the battery takes it.
+    """
+    order = problem.merit_order_of_car
+    planned, best, limits = (
+        np.take_along_axis(values, order, axis=0) for values in (planned_kw, best_kw, car_limits(problem, caps_kw))
+    )
+    level = band_levels(np.take_along_axis(problem.tariff_of_car, order, axis=0))
+    off: Float = np.maximum(planned - limits, -planned).max(axis=0, initial=0.0)
+    for band in np.unique(level):
+        missing = np.where(level == band, best - planned, 0.0).sum(axis=0)
+        off = np.maximum(off, missing if band == 0 else np.abs(missing))
+    beyond: Float = planned.sum(axis=0) - np.maximum(problem.most_kw, best.sum(axis=0))
+    return np.asarray(np.maximum(off, beyond))
+
+
 def best_response_lp(problem: CapsProblem, caps_kw: Float, car: int) -> Float:
     """Return the same for one car from a linear programme, shape (slot,) [kW].
 

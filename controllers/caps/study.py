@@ -148,8 +148,7 @@ class Study:
         if self.manner.holds_whatever:  # what was kept at its worst when published is kept whoever comes
             over[:] = False
         broken: Bool = (problem.phase_share[:, over.any(axis=0)] > 0).sum(axis=1) > 0
-        served = problem.efficiency * problem.slot_h * charge.sum(axis=0)
-        broken[problem.home[problem.reachable_kwh - served > KEPT_SHORT_KWH]] = True
+        broken[problem.home[problem.unserved_kwh(charge) > KEPT_SHORT_KWH]] = True
         rounds: tuple[Round, ...] = ()
         if self.elements is not None and not self.manner.holds_whatever:
             look = self._network(self.elements).look(self.response(caps_kw), 1, len(rows))

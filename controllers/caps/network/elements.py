@@ -62,48 +62,51 @@ class Elements:
         How many of the elements are conductors.
     lines : ndarray of bool, shape (element,)
         Conductors of lines, which leaves out those of the transformer.
+    rated_a : ndarray, shape (conductor,)
+        Ratings [A].
+    no_load_a : ndarray of complex, shape (conductor,)
+        Currents without any load, at the file's own source voltage [A].
+    per_port_a : ndarray of complex, shape (port, conductor)
+        Currents for one ampere drawn at a port.
+    port_customer : ndarray of int, shape (port,)
+        Whose ports.
+    nominal_v : ndarray, shape (port,)
+        Declared voltages [V].
     """
 
     def __init__(self, feeder: Feeder, predictor: Predictor, voltage_min_pu: float, *, neutrals: bool = False) -> None:
-        self.feeder, self._predictor, self._neutrals = feeder, predictor, neutrals
+        self.feeder, self._predictor = feeder, predictor
         phases = feeder.customer_phases
-        self._port_customer = np.array([c for c, on in enumerate(phases) for _ in on], np.int64)
-        self._nominal_v = feeder.customer_nominal_v[self._port_customer]
-        self._minimum_v = voltage_min_pu * self._nominal_v
+        self.port_customer = np.array([c for c, on in enumerate(phases) for _ in on], np.int64)
+        self.nominal_v = feeder.customer_nominal_v[self.port_customer]
+        self._minimum_v = voltage_min_pu * self.nominal_v
         port_phase = np.array([phase for on in phases for phase in on], np.int64)
         none = np.zeros((1, len(phases)))
         no_load_v = np.abs(predictor.predict(none, none).voltage_v[0])
-        self._drop_v = np.maximum(no_load_v - self._minimum_v, LEAST_DROP_PU * self._nominal_v)
-        names, is_line, phase = self._conductors
-        self.conductors = len(names)
-        self.names = (*names, *(f"{feeder.customers[customer]}" for customer in self._port_customer))
-        self.lines = np.concatenate([is_line, np.zeros(len(port_phase), bool)])
-        self.phase: Int = np.concatenate([phase, port_phase])
-
-    @property
-    def rated_a(self) -> Float:
-        """Rating of every conductor, shape (conductor,) [A]."""
-        return self._rated_a
-
-    @property
-    def per_port_a(self) -> Complex:
-        """Current in every conductor for one ampere drawn at a port, shape (port, conductor)."""
-        return self._per_port
-
-    @property
-    def no_load_a(self) -> Complex:
-        """Current in every conductor without any load, at the file's own source voltage, shape (conductor,) [A]."""
-        return self._no_load_a
-
-    @property
-    def port_customer(self) -> Int:
-        """Customer of every port, shape (port,)."""
-        return self._port_customer
-
-    @property
-    def nominal_v(self) -> Float:
-        """Declared voltage at every port, shape (port,) [V]."""
-        return self._nominal_v
+        self._drop_v = np.maximum(no_load_v - self._minimum_v, LEAST_DROP_PU * self.nominal_v)
+        branches = [b for b in feeder.network.branches if np.isfinite(b.rating_a)]
+        rated = np.repeat([b.rating_a for b in branches], CONDUCTORS)
+        # the star point of a winding carries what its phases leave: only a line's neutral has a rating of its own
+        own = [neutrals and b.kind == "line" and bool(b.neutral_rows) for b in branches]
+        there = np.array(
+            [[*(phase in b.phases for phase in (1, 2, 3)), n] for b, n in zip(branches, own, strict=True)], bool
+        ).ravel()
+        no_load_a, per_port_a = _currents_of_ports(feeder, branches)
+        order = np.flatnonzero(there)[np.argsort(rated[there], kind="stable")]  # of equals, the smallest rating
+        line = np.array([branches[row // CONDUCTORS].kind == "line" for row in order], bool)
+        # equal shares of every customer's current: the same current always, as in sections of a cable without a
+        # branch
+        told_apart = np.concatenate([np.round(per_port_a[:, order], SAME_CURRENT), line[None, :]])
+        first = np.sort(np.unique(told_apart, axis=1, return_index=True)[1])
+        kept = order[first]
+        self.rated_a, self.no_load_a, self.per_port_a = rated[kept], no_load_a[kept], per_port_a[:, kept]
+        self.conductors = len(kept)
+        self.names = (
+            *(branches[row // CONDUCTORS].name for row in kept),
+            *(f"{feeder.customers[customer]}" for customer in self.port_customer),
+        )
+        self.lines = np.concatenate([line[first], np.zeros(len(port_phase), bool)])
+        self.phase: Int = np.concatenate([kept % CONDUCTORS + 1, port_phase])
 
     @cached_property
     def port_ohm(self) -> Complex:
@@ -122,14 +125,14 @@ class Elements:
         """
         source_pu = None if (source == 1.0).all() else source * self.feeder.network.source_pu
         port_v = self._predictor.predict(p_kw, q_kvar, source_pu).voltage_v
-        phases = np.bincount(self._port_customer)[self._port_customer]
-        port_va = (p_kw + 1j * q_kvar)[:, self._port_customer] * (1e3 / phases)
+        phases = np.bincount(self.port_customer)[self.port_customer]
+        port_va = (p_kw + 1j * q_kvar)[:, self.port_customer] * (1e3 / phases)
         with np.errstate(invalid="ignore"):  # nan where there is no power flow
-            return port_v, np.conj(port_va / port_v) @ self._per_port + self._no_load_a * source[:, None]
+            return port_v, np.conj(port_va / port_v) @ self.per_port_a + self.no_load_a * source[:, None]
 
     def loading(self, conductors: Float, voltage_pu: Float) -> Float:
         """Loading of all elements, from currents over ratings and voltages at customers, shape (state, element)."""
-        drop = 1.0 + (self._minimum_v - voltage_pu * self._nominal_v) / self._drop_v
+        drop = 1.0 + (self._minimum_v - voltage_pu * self.nominal_v) / self._drop_v
         return np.concatenate([conductors, drop], axis=1)
 
     def where(self, element: int) -> str:
@@ -141,32 +144,8 @@ class Elements:
         """Solve states, shape (state, customer) each, with what cars draw on top."""
         source = source_share(self.feeder, background.source_pu)
         port_v, current_a = self.solve(background.p_kw + ev_kw, background.q_kvar, source)
-        voltage_pu = np.abs(port_v) / self._nominal_v
-        return Flow(self.loading(np.abs(current_a) / self._rated_a, voltage_pu), voltage_pu)
-
-    @cached_property
-    def _conductors(self) -> tuple[tuple[str, ...], np.ndarray[tuple[int], np.dtype[np.bool_]], Int]:
-        """Name, kind and phase of every conductor that is told apart; prepares how currents follow from the ports'."""
-        branches = [b for b in self.feeder.network.branches if np.isfinite(b.rating_a)]
-        rated = np.repeat([b.rating_a for b in branches], CONDUCTORS)
-        there = np.array(
-            [[phase in b.phases for phase in (1, 2, 3)] + [self._has_neutral(b)] for b in branches]
-        ).ravel()
-        no_load_a, per_port = _currents_of_ports(self.feeder, branches)
-        order = np.flatnonzero(there)[np.argsort(rated[there], kind="stable")]  # of equals, the smallest rating
-        line = np.array([branches[row // CONDUCTORS].kind == "line" for row in order], bool)
-        # equal shares of every customer's current: the same current always, as in sections of a cable without a
-        # branch
-        told_apart = np.concatenate([np.round(per_port[:, order], SAME_CURRENT), line[None, :]])
-        _, first = np.unique(told_apart, axis=1, return_index=True)
-        kept = order[np.sort(first)]
-        self._rated_a, self._no_load_a, self._per_port = rated[kept], no_load_a[kept], per_port[:, kept]
-        names = tuple(branches[row // CONDUCTORS].name for row in kept)
-        return names, line[np.sort(first)], (kept % CONDUCTORS + 1).astype(np.int64)
-
-    def _has_neutral(self, branch: Branch) -> bool:
-        """The star point of a winding carries what its phases leave: only a line's neutral has a rating of its own."""
-        return self._neutrals and branch.kind == "line" and bool(branch.neutral_rows)
+        voltage_pu = np.abs(port_v) / self.nominal_v
+        return Flow(self.loading(np.abs(current_a) / self.rated_a, voltage_pu), voltage_pu)
 
 
 def source_share(feeder: Feeder, source_pu: Float) -> Float:
