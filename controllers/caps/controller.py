@@ -68,7 +68,7 @@ class BilevelCaps:
         cables and customers' highest voltage.
     export_objective : str
         ``max_min``: the largest share of its export that any home loses as small as possible, then least withheld;
-        ``least``: least withheld energy; ``equal_share``: every roof the same share of its rating.
+        ``least``: least withheld energy. Equal shares of ratings are an allocation of `Envelopes`.
     voltage_max_pu : float
         Highest voltage permitted at a customer, for export caps.
 
@@ -112,7 +112,7 @@ class BilevelCaps:
         replan_min: float = 60.0,
         replan_time_limit_s: float = 10.0,
         export: bool = False,
-        export_objective: Literal["max_min", "least", "equal_share"] = "max_min",
+        export_objective: Literal["max_min", "least"] = "max_min",
         voltage_max_pu: float = 1.10,
     ) -> None:
         ranges = (

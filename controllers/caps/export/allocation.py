@@ -14,7 +14,7 @@ import numpy as np
 from cosim.contract import Float, Int
 from cosim.contract.survey import FrozenArrays
 from cosim.controllers.caps.result import Relaxation
-from cosim.controllers.solver import Model, Solver, Termination, judged, minimise_in_turn, relative_gap
+from cosim.controllers.solver import Model, Solver, Termination, minimise_in_turn
 from cosim.controllers.solver import Rows as ModelRows
 from cosim.errors import Fault, SolverError, refuse
 
@@ -114,7 +114,7 @@ class ExportProblem(FrozenArrays):
 
 @dataclass(frozen=True, eq=False)
 class ExportResult(FrozenArrays):
-    """Export caps and their proof.
+    """Export caps, an optimum of a linear programme, and what they lead to.
 
     Attributes
     ----------
@@ -122,13 +122,8 @@ class ExportResult(FrozenArrays):
         Largest export; the rating where nothing is withheld [kW].
     net_kw : ndarray, shape (slot, home)
         Load at the meter that follows [kW].
-    objective_name, form : str
-        What was solved, and how.
-    status : Termination
-        How it ended.
-    objective, bound, gap : float
-        Withheld energy and its proven lower bound [kWh]; with ``max_min`` the largest share of its export that a home
-        loses, and its lower bound; with ``equal_share``, a rule, the withheld energy against the least possible.
+    objective_name : str
+        What is optimal about them.
     withheld_kwh : float
         Export that is withheld [kWh].
     worst_share : float
@@ -142,11 +137,6 @@ class ExportResult(FrozenArrays):
     caps_kw: Float
     net_kw: Float
     objective_name: str
-    form: str
-    status: Termination
-    objective: float
-    bound: float
-    gap: float
     withheld_kwh: float
     worst_share: float
     relaxations: tuple[Relaxation, ...]
@@ -162,47 +152,28 @@ def solve_export(problem: ExportProblem, objective: str = "least") -> ExportResu
         The data.
     objective : str
         ``least``: least withheld energy, then the worst home's share smallest; ``max_min``: the largest share of its
-        export that any home loses as small as possible, then least withheld; ``equal_share``: every roof of a slot the
-        same share of its rating.
+        export that any home loses as small as possible, then least withheld.
 
     Raises
     ------
     SolverError
-        Where a linear programme that always has an optimum ends without one.
+        Where a linear programme that always has an optimum ends without one: whatever comes back is optimal.
     """
-    shared = objective == "equal_share"
-    export, relaxed = _shared_equally(problem) if shared else _least_withheld(problem, objective)
-    best = _least_withheld(problem, "least")[0] if shared else export
     wanted, rows = problem.surplus_kw, problem.rows
+    export, relaxed = _least_withheld(problem, objective)
     caps = np.where(export < wanted - CLOSE_KW, export, problem.rated_kw)
-    net = problem.net_kw(caps)
+    net, withheld, lost = problem.net_kw(caps), np.maximum(wanted - export, 0.0), wanted.sum(axis=0)
     over = -(rows.share * net[rows.slot]).sum(axis=1) - rows.limit_kw - relaxed
-    worst = _worst_share(problem, export)
-    value, bound = (
-        (worst, worst)
-        if objective == "max_min"
-        else (float(np.maximum(wanted - kw, 0.0).sum() * problem.slot_h) for kw in (export, best))
-    )
+    share = np.divide(withheld.sum(axis=0), lost, out=np.zeros_like(lost), where=lost > CLOSE_KW)
     return ExportResult(
         caps_kw=caps,
         net_kw=net,
         objective_name=objective,
-        form="rule" if shared else "lp",
-        status=judged(value, bound, np.inf, rounding=CLOSE_KW),
-        objective=value,
-        bound=bound,
-        gap=relative_gap(value, bound, CLOSE_KW),
         withheld_kwh=float(np.maximum(wanted - caps, 0.0).sum() * problem.slot_h),
-        worst_share=worst,
+        worst_share=float(share.max(initial=0.0)),
         relaxations=tuple(_relaxations(rows, relaxed)),
         over_reverse_kw=float(np.max(over, initial=0.0)),
     )
-
-
-def _worst_share(problem: ExportProblem, export_kw: Float) -> float:
-    wanted = problem.surplus_kw.sum(axis=0)
-    withheld = np.maximum(problem.surplus_kw - export_kw, 0.0).sum(axis=0)
-    return float(np.divide(withheld, wanted, out=np.zeros_like(wanted), where=wanted > CLOSE_KW).max(initial=0.0))
 
 
 def _least_withheld(problem: ExportProblem, objective: str) -> tuple[Float, Float]:
@@ -260,42 +231,6 @@ def _in_turn(model: Model, aims: list[Float]) -> Float | None:
     if found.reached < len(aims) - 1:  # only the last one, which frees what may be exported, can be done without
         raise SolverError(f"linear programme of export caps ended with '{found.termination}'")
     return found.x
-
-
-def _shared_equally(problem: ExportProblem) -> tuple[Float, Float]:
-    """Let all roofs of a slot sell the same share of their rating, as large as the limits allow.
-
-    Every limit lowers the share of the homes that count in it alone. Homes that relieve a limit are not counted on.
-    """
-    rows, room, wanted = problem.rows, problem.room_kw, problem.surplus_kw
-    export, rated = wanted.copy(), np.maximum(problem.rated_kw, CLOSE_KW)
-    share = np.maximum(rows.share, 0.0) * rated
-    for row in np.argsort(rows.slot, kind="stable"):
-        slot, counted = rows.slot[row], share[row]
-        level = shared_level(wanted[slot] / rated, counted, float(room[row]))
-        export[slot] = np.where(counted > 0, np.minimum(export[slot], level * rated), export[slot])
-    over = np.maximum((rows.share * export[rows.slot]).sum(axis=1) - room, 0.0)
-    return export, np.where(over > CLOSE_KW, over, 0.0)
-
-
-def shared_level(wanted: Float, weight: Float, available: float) -> float:
-    """Return the level l with ``sum of weight * min(wanted, l) = available``; inf where everybody gets what is wanted.
-
-    Parameters
-    ----------
-    wanted, weight : ndarray, shape (n,)
-        What each would take, and how much of it counts; those of weight 0 are left out.
-    available : float
-        What there is; nothing where it is below 0.
-    """
-    counted = np.flatnonzero(weight > 0)
-    order = counted[np.argsort(wanted[counted])]
-    rising, weights = wanted[order], weight[order]
-    if (weights * rising).sum() <= available:
-        return float("inf")
-    before = np.cumsum(weights * rising) - weights * rising
-    level = (max(available, 0.0) - before) / np.cumsum(weights[::-1])[::-1]
-    return float(level[np.argmax(level <= rising)])
 
 
 def _relaxations(rows: FeedInRows, relaxed_kw: Float) -> Iterator[Relaxation]:

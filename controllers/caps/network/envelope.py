@@ -146,9 +146,7 @@ class Planner:
             for low, high in ends
         ]
 
-    def slot(
-        self, slot: int, start_kw: Float | None = None, *, low_kw: Float | None = None, high_kw: Float | None = None
-    ) -> Slot:
+    def slot(self, slot: int, start_kw: Float | None = None) -> Slot:
         """Share out the room of one slot.
 
         Parameters
@@ -157,15 +155,21 @@ class Planner:
             Which.
         start_kw : ndarray, shape (2, home), optional
             Limits of import and export that are near those sought [kW].
-        low_kw, high_kw : ndarray, shape (2, home), optional
-            Least and most that is given; without them what no cap moves, and all that homes could use [kW].
         """
-        low = np.stack([self.of.least_kw[slot], np.zeros(len(self.of.least_kw[slot]))]) if low_kw is None else low_kw
-        high = np.maximum(self.of.most_kw if high_kw is None else high_kw, low)
+        low = np.stack([self.of.least_kw[slot], np.zeros(len(self.of.least_kw[slot]))])
+        high = np.maximum(self.of.most_kw, low)
+        best, loosest, inside = self._shared_out(slot, 0.3 * high if start_kw is None else start_kw, low, high)
+        last = self._shares(slot, best.kw, np.maximum(1.0, inside.stress) - best.short, low, high)
+        bound = max(best.worth, loosest if last is None else last.allocate(self.allocation)[1])
+        judged = self.judged(slot, best.kw, TIGHTEST)
+        return Slot(best.kw, best.worth, bound, max(loosest, bound), judged, inside)
+
+    def _shared_out(self, slot: int, start_kw: Float, low: Float, high: Float) -> tuple[_Try, float, Worst]:
+        """Limits between the least and the most, (2, home); the most a programme allowed; what the least leads to."""
         inside = self.judged(slot, low, TIGHTEST)
         may, provable = np.maximum(1.0, inside.stress), np.isfinite(inside.bound)
         may_be_proven = np.where(provable, np.maximum(1.0, inside.bound), 0.0)
-        kw = np.clip(0.3 * high if start_kw is None else start_kw, low, high)
+        kw = np.clip(start_kw, low, high)
         short = np.full(len(may), SAFE)
         best = tested = _Try(low, -np.inf, short)
         loosest = -np.inf
@@ -195,14 +199,11 @@ class Planner:
         # what can be proven, unless that would cost too much
         if best.kw.sum() < (1.0 - PROOF_COSTS) * tested.kw.sum():
             best = tested
-        last = self._shares(slot, best.kw, may - best.short, low, high)
-        bound = max(best.worth, loosest if last is None else last.allocate(self.allocation)[1])
-        loosest = max(loosest, bound)
-        return Slot(best.kw, best.worth, bound, loosest, self.judged(slot, best.kw, TIGHTEST), inside)
+        return best, loosest, inside
 
     def _shares(self, slot: int, kw: Float, may: Float, low: Float, high: Float) -> Shares | None:
         """What there is to share where limits are linearised at the corners of an envelope; None without power flow."""
-        rows = [self._rows(slot, kw, number) for number in range(len(self.boxes(slot, kw)))]
+        rows = [self.rows(slot, kw, number) for number in range(len(self.boxes(slot, kw)))]
         if any(row is None for row in rows):
             return None
         use, there, limit = (np.concatenate(part) for part in zip(*rows, strict=True))
@@ -238,8 +239,10 @@ class Planner:
             total = float(caps.sum())
             return Slot(caps, total, total, total, found, found)
         first = np.clip(np.stack([first_kw, exports]), least, caps)
-        kept = self.slot(slot, first, low_kw=least, high_kw=first)
-        return replace(self.slot(slot, caps, low_kw=kept.caps_kw, high_kw=caps), inside=kept.inside)
+        kept, _, inside = self._shared_out(slot, first, least, first)
+        best, loosest, _ = self._shared_out(slot, caps, kept.kw, np.maximum(caps, kept.kw))
+        most = max(loosest, best.worth)
+        return Slot(best.kw, best.worth, most, most, self.judged(slot, best.kw, TIGHTEST), inside)
 
     def judged(self, slot: int, caps_kw: Float, tightest: int) -> Worst:
         """Judge limits as they are sent."""
@@ -247,7 +250,7 @@ class Planner:
         found = worst_of_box(self.limits, boxes, tightest)
         return replace(found, bound=np.max([bound_of_box(self.limits, box) for box in boxes], axis=0))
 
-    def _rows(self, slot: int, kw: Float, number: int) -> tuple[Float, Float, Int] | None:
+    def rows(self, slot: int, kw: Float, number: int) -> tuple[Float, Float, Int] | None:
         """Rows on limits: what import and export limits may add, and the rest at its worst; None without power flow."""
         box = self.boxes(slot, kw)[number]
         linear = linear_at_corners(self.limits, box)
