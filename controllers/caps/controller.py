@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -85,8 +85,12 @@ class BilevelCaps:
         Where an option is unknown or out of range, or the feeder has no rating to keep.
     """
 
-    even_charging = True
     every_step = True  # caps change with the slot, whatever the control interval
+
+    @staticmethod
+    def even_charging(options: Mapping[str, Any]) -> bool:
+        """What holds whatever homes do, and caps on export, reckon with cars evenly on the phases of their homes."""
+        return options.get("coordination") == "sum_of_caps" or bool(options.get("export"))
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ _AXES = {
     "slot_h": (), "tariff_eur_per_kwh": ("slot",), "inflexible_kw": ("slot", "home"), "connection_kw": ("home",),
     "phase_share": ("home", "phase"), "limit_kw": ("slot", "phase"), "home": ("car",), "plugged": ("slot", "car"),
     "charger_kw": ("car",), "charger_min_kw": ("car",), "energy_need_kwh": ("car",), "efficiency": ("car",),
-    "battery_room_kwh": ("car",),
+    "battery_room_kwh": ("car",), "charger_share": ("home", "phase"),
 }  # fmt: skip
 """Fields, and what their axes count."""
 
@@ -61,8 +61,10 @@ class CapsProblem(FrozenArrays):
         Most that the battery takes, at least the need: in slots of negative price a household charges up to it. Without
         it batteries take what is needed and no more, as the simulated households (`cosim.households`) do at any price:
         leave it out where they are to be foreseen [kWh].
+    charger_share : ndarray, shape (home, phase), optional
+        As ``phase_share``, of what charges there; without it a car's power is spread as its home's.
     extra_limits : tuple of str
-        Names of further limits, which are the last columns of ``phase_share`` and ``limit_kw``: there a share says how
+        Names of further limits, which are the last columns of shares and of ``limit_kw``: there a share says how
         much of a home's load counts, from 0 to 1 [kW].
 
     Raises
@@ -84,6 +86,7 @@ class CapsProblem(FrozenArrays):
     energy_need_kwh: Float
     efficiency: Float
     battery_room_kwh: Float | None = None
+    charger_share: Float | None = None
     extra_limits: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -200,7 +203,7 @@ class CapsProblem(FrozenArrays):
     @cached_property
     def car_share(self) -> Float:
         """Share of the car's power on each phase, shape (car, phase)."""
-        return self.phase_share[self.home]
+        return (self.phase_share if self.charger_share is None else self.charger_share)[self.home]
 
     @cached_property
     def reachable_kwh(self) -> Float:

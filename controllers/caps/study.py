@@ -84,6 +84,7 @@ class Study:
             problem = replace(
                 problem,
                 phase_share=np.column_stack([problem.phase_share, *(row.share for row in rows)]),
+                charger_share=np.column_stack([self.feeder.charger_phase_matrix, *(row.share for row in rows)]),
                 limit_kw=np.column_stack([problem.limit_kw, limit_kw]),
                 extra_limits=tuple(self.elements.where(row.element) for row in rows) if self.elements else (),
             )
@@ -229,6 +230,7 @@ def _problem(feeder: Feeder, day: Exogenous, limit_kw: Float) -> CapsProblem:
         inflexible_kw=day.inflexible_kw,
         connection_kw=feeder.connection_kw,
         phase_share=feeder.phase_matrix,
+        charger_share=feeder.charger_phase_matrix,
         limit_kw=limit_kw,
         charger_min_kw=np.minimum(feeder.charger_min_kw[cars.customer], cars.charger_kw),
         energy_need_kwh=np.minimum(cars.energy_need_kwh, cars.battery_kwh - cars.soc_arrival_kwh),

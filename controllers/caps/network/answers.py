@@ -1,10 +1,10 @@
 """What the network says of one horizon: which limits a plan breaks, and what homes may draw together to keep them.
 
-The loading of an element near an operating point is linear in what homes draw, with sensitivities found by the power
-flow itself (one more kW at each home in turn). Scaled so that the home with the most influence counts 1, such a row
-reads like the limit of a phase: ``sum of share · load <= limit`` in kW. A row never joins phases: homes on another
-phase than the element's are left out, as are those that relieve it and those of hardly any influence. What that
-leaves out is found by the verification and comes off the limit.
+The loading of an element near an operating point is linear in what cars draw, with sensitivities found by the power
+flow itself (one more kW charging at each home in turn). Scaled so that the home with the most influence counts 1, such
+a row reads like the limit of a phase: ``sum of share · load <= limit`` in kW. A row never joins phases: homes that
+charge on another phase than the element's are left out, as are those that relieve it and those of hardly any influence.
+What that leaves out is found by the verification and comes off the limit.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Answers:
         for element, step in worst:
             if step not in sensitivity:
                 sensitivity[step] = self._per_home(self._fine(ev_kw)[step], step)
-            on = np.array([self.elements.phase[element] in phases for phases in self.elements.feeder.customer_phases])
+            on = self.elements.feeder.charger_phase_matrix[:, self.elements.phase[element] - 1] > 0
             # homes that relieve the element are not counted on: a row must hold though they draw nothing
             per_kw = np.where(on, np.maximum(sensitivity[step][:, element], 0.0), 0.0)
             # scaled to the home of most influence, rows read in kW and are alike in size for the solver

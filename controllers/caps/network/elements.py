@@ -113,8 +113,10 @@ class Elements:
         """Voltage that one ampere drawn at a port takes from every port, shape (port, port) [ohm]."""
         return np.asarray(self.feeder.ports.T @ _drop_of_ports(self.feeder))
 
-    def solve(self, p_kw: Float, q_kvar: Float, source: Float) -> tuple[Complex, Complex]:
+    def solve(self, p_kw: Float, q_kvar: Float, source: Float, ev_kw: Float | float = 0.0) -> tuple[Complex, Complex]:
         """Solve states, shape (state, customer) each, at shares of the file's own source voltage, shape (state,).
+
+        What cars draw of ``p_kw`` lies on their chargers' phases, the rest evenly on those of the homes.
 
         Returns
         -------
@@ -124,9 +126,9 @@ class Elements:
             Currents [A].
         """
         source_pu = None if (source == 1.0).all() else source * self.feeder.network.source_pu
+        p_kw, q_kvar = self.feeder.loads(p_kw, q_kvar, np.broadcast_to(ev_kw, p_kw.shape))
         port_v = self._predictor.predict(p_kw, q_kvar, source_pu).voltage_v
-        phases = np.bincount(self.port_customer)[self.port_customer]
-        port_va = (p_kw + 1j * q_kvar)[:, self.port_customer] * (1e3 / phases)
+        port_va = 1e3 * self.feeder.at_ports(p_kw + 1j * q_kvar)
         with np.errstate(invalid="ignore"):  # nan where there is no power flow
             return port_v, np.conj(port_va / port_v) @ self.per_port_a + self.no_load_a * source[:, None]
 
@@ -143,7 +145,7 @@ class Elements:
     def flow(self, background: Background, ev_kw: Float | float = 0.0) -> Flow:
         """Solve states, shape (state, customer) each, with what cars draw on top."""
         source = source_share(self.feeder, background.source_pu)
-        port_v, current_a = self.solve(background.p_kw + ev_kw, background.q_kvar, source)
+        port_v, current_a = self.solve(background.p_kw + ev_kw, background.q_kvar, source, ev_kw)
         voltage_pu = np.abs(port_v) / self.nominal_v
         return Flow(self.loading(np.abs(current_a) / self.rated_a, voltage_pu), voltage_pu)
 
