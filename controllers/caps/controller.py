@@ -68,7 +68,7 @@ class BilevelCaps:
         cables and customers' highest voltage.
     export_objective : str
         ``max_min``: the largest share of its export that any home loses as small as possible, then least withheld;
-        ``least``: least withheld energy. Equal shares of ratings are an allocation of `Envelopes`.
+        ``least``: least withheld energy. Equal shares of ratings are what the controller envelopes offers.
     voltage_max_pu : float
         Highest voltage permitted at a customer, for export caps.
 
