@@ -57,8 +57,8 @@ def needs_predictor(name: str | type, *, strictly: bool = False) -> bool:
     return taken is not None and not (strictly and taken.default is not Parameter.empty)
 
 
-def simplifies(name: str | type, what: str) -> bool:
-    """Whether the controller's class says that it plans with a simpler world than there is.
+def simplifies(name: str | type, what: str, options: Mapping[str, Any]) -> bool:
+    """Whether the controller's class says that it plans with a simpler world than there is, at all or with options.
 
     Parameters
     ----------
@@ -66,13 +66,16 @@ def simplifies(name: str | type, what: str) -> bool:
         Which controller.
     what : {"one_tariff", "even_charging"}
         One price for all homes; chargers evenly on all phases of their homes.
+    options : mapping of str to Any
+        Of the run.
 
     Raises
     ------
     InputError
         Where there is no such controller.
     """
-    return bool(getattr(find(name), what, False))
+    said = getattr(find(name), what, False)
+    return bool(said(options) if callable(said) else said)
 
 
 def options(name: str | type) -> dict[str, Any]:

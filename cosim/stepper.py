@@ -243,7 +243,8 @@ class Stepper:
         day = day.resample(self.step_min)
         if not day.devices or day.devices_kw is not None:
             return day
-        return replace(day, devices_kw=own_kw(self.feeder, day))
+        drawn_kw, load_kw = own_kw(self.feeder, day)
+        return replace(day, devices_kw=drawn_kw, devices_load_kw=load_kw)
 
 
 def make_engine(name: str, feeder: Feeder) -> Engine:

@@ -12,7 +12,8 @@ import pyarrow as pa
 from pyarrow import csv
 
 from cosim.contract import Float
-from cosim.controllers.caps import CapsProblem, CapsRecord, CapsResult, ExportRecord, Replan, best_response
+from cosim.controllers.caps import CapsProblem, CapsRecord, CapsResult, Replan, best_response
+from cosim.controllers.solver import Termination
 from cosim.experiments.caps_tables import Names, Rows, caps_table, export_table, responses
 from cosim.experiments.files import json_ready, write_json
 from cosim.experiments.tables import without_formulas, write_csv
@@ -60,8 +61,10 @@ def write_caps(
     _write_csv(folder / "caps.csv", caps_table(problem, result, names))
     _write_csv(folder / "responses.csv", answers)
     if record is not None and record.export is not None:
-        proof["export"] = export_proof(record.export)
-        _write_csv(folder / "export_caps.csv", export_table(record.export.plan, names))
+        proof["export"] = export_proof(record)
+        _write_csv(
+            folder / "export_caps.csv", export_table(record.export, problem.phase_share[:, : problem.phases], names)
+        )
     if deviations is not None:
         proof["deviation"] = deviations
         write_csv(pd.DataFrame(deviations), folder / "deviation.csv")
@@ -91,23 +94,25 @@ def proof_of(problem: CapsProblem, result: CapsResult, answers: pd.DataFrame) ->
     return told
 
 
-def export_proof(export: ExportRecord) -> dict[str, Any]:
-    """Return what is proven of export caps, and what the power flow found, ready for JSON."""
-    plan = export.plan
+def export_proof(record: CapsRecord) -> dict[str, Any]:
+    """Return what is proven of export caps, and what the power flow found, ready for JSON; nothing without any."""
+    plan = record.export
+    if plan is None:
+        return {}
     result, slot_h = plan.result, plan.problem.slot_h
     told: dict[str, Any] = json_ready({
-        **_fields(result, "objective", "bound", "gap"),
-        "wanted_kwh": float(result.wanted_kw.sum() * slot_h),
+        "status": Termination.OPTIMAL,  # a linear programme that ends otherwise is an error
+        "wanted_kwh": float(plan.problem.surplus_kw.sum() * slot_h),
         "withheld_kwh": result.withheld_kwh,
         "worst_home_percent": 100.0 * result.worst_share,
-        **_fields(result, "max_response_error_kw", "over_reverse_kw"),
-        **_fields(result, "status", "form", "objective_name", "coordination"),
+        **_fields(result, "over_reverse_kw", "objective_name"),
+        "coordination": record.day_ahead.coordination,
         "relaxations": [str(relaxation) for relaxation in result.relaxations],
         "verified_clean": plan.verified.clean if plan.verified is not None else None,
         "verification": [asdict(found) for found in plan.rounds],
-        "limit_rows": len(plan.problem.rows),
+        "limit_rows": 0 if plan.verified is None else plan.verified.rows,
         "not_from_export": list(plan.not_from_export),
-        "corrected_steps": export.corrected_steps,
+        "corrected_steps": record.corrected_steps,
     })  # fmt: skip
     return told
 

@@ -93,13 +93,15 @@ def caps_table(problem: CapsProblem, result: CapsResult, households: Names) -> p
     return _slot_by_slot(households, loaded, per_slot)
 
 
-def export_table(plan: ExportPlan, households: Names) -> pd.DataFrame:
+def export_table(plan: ExportPlan, phase_share: Float, households: Names) -> pd.DataFrame:
     """Return all slots of all homes with a roof, home by home.
 
     Parameters
     ----------
     plan : ExportPlan
         Of the day ahead.
+    phase_share : ndarray, shape (home, phase)
+        Where homes are.
     households : sequence, shape (home,)
         Names.
 
@@ -114,15 +116,15 @@ def export_table(plan: ExportPlan, households: Names) -> pd.DataFrame:
     roofs = np.flatnonzero(problem.rated_kw > 0)
     per_slot = {
         "sun_kw": problem.sun_kw,
-        "load_kw": problem.demand_kw + problem.per_home(result.response.charge_kw),
+        "load_kw": problem.load_kw,
         "rated_kw": np.broadcast_to(problem.rated_kw, problem.sun_kw.shape),
-        "wanted_kw": result.wanted_kw,
+        "wanted_kw": problem.surplus_kw,
         "export_cap_kw": result.caps_kw,
-        "export_kw": result.response.export_kw,
-        "feed_in_limit_kw": problem.sun_kw - result.response.curtailed_kw,
+        "export_kw": np.maximum(-result.net_kw, 0.0),
+        "feed_in_limit_kw": problem.load_kw - result.net_kw,
     }
     roofed = {key: values[:, roofs] for key, values in per_slot.items()}
-    return _slot_by_slot(np.asarray(households)[roofs], problem.phase_share[roofs] > 0, roofed)
+    return _slot_by_slot(np.asarray(households)[roofs], phase_share[roofs] > 0, roofed)
 
 
 def _slot_by_slot(

@@ -133,7 +133,9 @@ def _told_of_simple_plans(day: Day) -> Day:
         f"{'charges' if apart == 1 else 'charge'} on one",
     }
     for what, words in told.items():
-        blind = [run.name for run in day.scenario.runs if words and controllers.simplifies(run.controller, what)]
+        blind = [
+            run.name for run in day.scenario.runs if words and controllers.simplifies(run.controller, what, run.options)
+        ]
         if blind:
             day = replace(day, warnings=(*day.warnings, f"{', '.join(blind)} reckons {words}"))
     return day

@@ -221,7 +221,7 @@ def write_proof(folder: Path, trajectory: Trajectory, composition: Day) -> None:
     """
     record = trajectory.artifacts.get("caps")
     if is_dataclass(record):
-        from cosim.controllers.caps.record import CapsRecord  # brings Pyomo, which other controllers do without
+        from cosim.controllers.caps import CapsRecord  # brings Pyomo, which other controllers do without
         from cosim.experiments.caps_output import write_caps
         from cosim.experiments.caps_tables import deviation_rows
 

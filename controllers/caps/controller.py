@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from cosim.contract import Artifact, Feeder, Forecast, Observation, Predictor, Setpoints
-from cosim.controllers.caps.day import steps_per_slot
-from cosim.controllers.caps.export.running import ExportManner, RunningBothWays, export_faults
-from cosim.controllers.caps.horizon import Planner
-from cosim.controllers.caps.options import FLOOR_KW, CapsOptions
+from cosim.contract import Artifact, Exogenous, Feeder, Forecast, Observation, Predictor, Setpoints
+from cosim.controllers.caps.day import SLOT_MIN, slot_faults, steps_per_slot
+from cosim.controllers.caps.options import FLOOR_KW, CapsOptions, Manner
 from cosim.controllers.caps.problem import CapsProblem
-from cosim.controllers.caps.receding import RunningPlan
-from cosim.controllers.caps.record import CapsRecord
+from cosim.controllers.caps.receding import CapsRecord, RunningPlan
 from cosim.controllers.caps.result import CapsResult
-from cosim.controllers.caps.study import Manner
+from cosim.controllers.caps.study import Planner
 from cosim.controllers.limits import known_phase_limit_a
-from cosim.errors import collecting, range_faults, refuse
+from cosim.errors import Fault, collecting, range_faults, refuse
+
+NAME = "controller 'bilevel_caps'"
 
 Objective = Literal["floor_then_least", "least_restriction", "max_min", "proportional", "min_cost"]
 
@@ -51,7 +50,8 @@ class BilevelCaps:
     margin : float
         Share of the limits kept free, for forecast errors and for peaks within a slot.
     slot_min : float
-        Length of a slot [min].
+        Length of a slot: whole steps, at least so many that they divide the day; its default is rounded up to a step
+        [min].
     network : str
         ``all``: other rated cables and voltages are limits too, where a predictor is given; ``transformer``: not.
     voltage_min_pu : float
@@ -68,7 +68,7 @@ class BilevelCaps:
         cables and customers' highest voltage.
     export_objective : str
         ``max_min``: the largest share of its export that any home loses as small as possible, then least withheld;
-        ``least``: least withheld energy; ``equal_share``: every roof the same share of its rating.
+        ``least``: least withheld energy. Equal shares of ratings are what the controller envelopes offers.
     voltage_max_pu : float
         Highest voltage permitted at a customer, for export caps.
 
@@ -85,8 +85,12 @@ class BilevelCaps:
         Where an option is unknown or out of range, or the feeder has no rating to keep.
     """
 
-    even_charging = True
     every_step = True  # caps change with the slot, whatever the control interval
+
+    @staticmethod
+    def even_charging(options: Mapping[str, Any]) -> bool:
+        """What holds whatever homes do, and caps on export, reckon with cars evenly on the phases of their homes."""
+        return options.get("coordination") == "sum_of_caps" or bool(options.get("export"))
 
     def __init__(
         self,
@@ -101,7 +105,7 @@ class BilevelCaps:
         levels: int = 3,
         floor_kw: float = FLOOR_KW,
         margin: float = 0.1,
-        slot_min: float = 30.0,
+        slot_min: float = SLOT_MIN,
         gap: float = 0.01,
         node_limit: int = 300,
         time_limit_s: float = 120.0,
@@ -112,7 +116,7 @@ class BilevelCaps:
         replan_min: float = 60.0,
         replan_time_limit_s: float = 10.0,
         export: bool = False,
-        export_objective: Literal["max_min", "least", "equal_share"] = "max_min",
+        export_objective: Literal["max_min", "least"] = "max_min",
         voltage_max_pu: float = 1.10,
     ) -> None:
         ranges = (
@@ -140,24 +144,24 @@ class BilevelCaps:
                 ties=ties,
                 levels=levels,
             )
-        of_export = ExportManner(export_objective, voltage_max_pu, rounds)
-        faults.extend(export_faults(of_export, coordination))
-        self._export = of_export if export else None
         refuse(faults)
         limit_a = known_phase_limit_a(feeder, "bilevel_caps", lines=network == "all")
-        manner = Manner(self.options, limit_a, margin, network == "all", voltage_min_pu, rounds, replan_time_limit_s)
+        manner = Manner(
+            self.options, limit_a, margin, network == "all", voltage_min_pu, rounds, replan_time_limit_s,
+            export, export_objective, voltage_max_pu,
+        )  # fmt: skip
         self.feeder, self.slot_min, self.replan_min = feeder, slot_min, replan_min
         self.running: RunningPlan | None = None
         self._planner = Planner(feeder, predictor, manner, seed)
 
+    def check(self, _: Feeder, day: Exogenous) -> list[Fault]:
+        """Slots that are no whole steps of the day."""
+        return slot_faults(day, self.slot_min, NAME)
+
     def plan(self, forecast: Forecast) -> None:
         """Solve the day and keep its caps, step by step; the day may have any length."""
-        steps = steps_per_slot(forecast.expected, self.slot_min)
-        day = forecast.expected
-        if self._export is None:
-            self.running = RunningPlan(self._planner, day, steps, self.replan_min)
-        else:
-            self.running = RunningBothWays(self._planner, day, steps, self.replan_min, self._export)
+        steps = steps_per_slot(forecast.expected, self.slot_min, NAME)
+        self.running = RunningPlan(self._planner, forecast.expected, steps, self.replan_min)
 
     def decide(self, observation: Observation) -> Setpoints:
         """Return the caps of the step that begins, and those of all steps as published."""
@@ -170,7 +174,7 @@ class BilevelCaps:
         return Setpoints(
             import_cap_kw=running.caps_kw[step],
             ev_limit_kw=unlimited,
-            pv_limit_kw=running.export.pv_limit_kw(observation) if isinstance(running, RunningBothWays) else unlimited,
+            pv_limit_kw=unlimited if running.export is None else running.export.pv_limit_kw(observation),
             published_cap_kw=running.caps_kw,
             planned_kva=float(running.planned_kva[step]),
             decision=running.decision,

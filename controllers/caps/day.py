@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cosim.contract import EvSessions, Exogenous, Float
-from cosim.controllers.caps.phase_limits import Background
+from cosim.contract import EvSessions, Exogenous, Float, Int
+from cosim.errors import Fault, refuse
+
+SLOT_MIN = 30.0
+NEAR_MINUTES = 1e-6
 
 
-def steps_per_slot(expected: Exogenous, slot_min: float) -> int:
+@dataclass(frozen=True, eq=False)
+class Background:
+    """What flows before any car charges, per slot.
+
+    Attributes
+    ----------
+    p_kw, q_kvar : ndarray, shape (slot, customer)
+        Net load without cars.
+    source_pu : ndarray, shape (slot,)
+        Source voltage; nan: as in the feeder's file.
+    """
+
+    p_kw: Float
+    q_kvar: Float
+    source_pu: Float
+
+    def at(self, slots: Int | slice) -> Background:
+        """Some of the slots, as often as they are named."""
+        return Background(self.p_kw[slots], self.q_kvar[slots], self.source_pu[slots])
+
+
+def slot_faults(day: Exogenous, slot_min: float, where: str) -> list[Fault]:
+    """Return the fault of a length of slots that is asked for and not of whole steps; the default is rounded up."""
+    steps = max(round(slot_min / day.step_min), 1)
+    if slot_min == SLOT_MIN or abs(steps * day.step_min - slot_min) < NEAR_MINUTES:
+        return []
+    text = f"is {slot_min:g} min, which are no whole steps of {day.step_min:g} min"
+    return [Fault(where, "slot_min", text, f"write slot_min = {steps * day.step_min:g}")]
+
+
+def steps_per_slot(expected: Exogenous, slot_min: float, where: str) -> int:
     """Return how many steps make a slot: the fewest that last at least ``slot_min`` and divide the horizon."""
+    refuse(slot_faults(expected, slot_min, where))
     fewest = max(int(np.ceil(slot_min / expected.step_min - 1e-9)), 1)
     return next((n for n in range(fewest, expected.steps) if expected.steps % n == 0), expected.steps)
 

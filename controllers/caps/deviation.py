@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -97,17 +98,15 @@ def deviation_test(
     Homes that do not deviate react as modelled: cheapest slots first, the earlier of two that cost the same.
     """
     test = _Test(problem, caps_kw, problem.limit_kw if limit_kw is None else limit_kw)
-    nobody, everybody = np.zeros(problem.cars, dtype=bool), np.ones(problem.cars, dtype=bool)
-    rows = [_row("as modelled", 0.0, [test.excess_kw(nobody, test.expected_kw[:, nobody])])]
+    rows = [_row("as modelled", 0.0, [test.above_limit_kw(test.expected_load_kw)])]
     for behaviour, react in OF_SOME.items():
         excess = []
         for _ in range(draws):
             cars = _drawn(problem, share, rng)
-            excess.append(test.excess_kw(cars, react(test, cars, rng)))
+            excess.append(test.excess_kw(cars, **react(test, problem.tariff_of_car[:, cars], rng)))
         rows.append(_row(behaviour, share, excess))
-    rows.append(
-        _row("everybody latest first inside the band", 1.0, [test.excess_kw(everybody, _latest_first(test, everybody))])
-    )
+    latest = test.excess_kw(np.ones(problem.cars, dtype=bool), key=-np.arange(problem.slots)[:, None])
+    rows.append(_row("everybody latest first inside the band", 1.0, [latest]))
     noisy = [_excess_of_noise_kw(test, rng) for _ in range(draws)]
     rows.append(_row(f"inflexible load {100 * NOISE:.0f} % off everywhere", 1.0, noisy, respects_caps=False))
     return rows
@@ -136,53 +135,14 @@ class _Test:
         """Load of each phase as modelled, shape (slot, phase) [kW]."""
         return self.problem.base_kw + self.expected_kw @ self.problem.car_share
 
-    def wanted_kw(self, cars: Bool, tariff_eur_per_kwh: Float, more: float = 1.0) -> Float:
-        """What these cars draw at most in all slots up to one of that price, as if in a single slot [kW]."""
-        need = more * self.problem.need_kw[cars]
-        return np.where(price_in_steps(tariff_eur_per_kwh) < 0, np.maximum(self.problem.most_kw[cars], need), need)
-
-    def excess_kw(self, cars: Bool, charge_kw: Float) -> float:
-        """Largest excess over a limit where these cars draw that, (slot, chosen car), and others as modelled [kW]."""
-        change = (charge_kw - self.expected_kw[:, cars]) @ self.problem.car_share[cars]
+    def excess_kw(self, cars: Bool, **otherwise: Any) -> float:
+        """Largest excess over a limit where these cars charge otherwise, see `_charge_kw`, others as modelled [kW]."""
+        change = (_charge_kw(self, cars, **otherwise) - self.expected_kw[:, cars]) @ self.problem.car_share[cars]
         return self.above_limit_kw(self.expected_load_kw + change)
 
     def above_limit_kw(self, load_kw: Float) -> float:
         """Largest excess of a load of shape (slot, phase) over what caps can be held to [kW]."""
         return float(np.max(load_kw - np.maximum(self.limit_kw, self.problem.base_kw), initial=0.0))
-
-
-def _at_once(test: _Test, cars: Bool, _rng: np.random.Generator) -> Float:
-    return _filled(test.room_kw[:, cars], test.problem.need_kw[cars], np.arange(test.problem.slots)[:, None])
-
-
-def _shuffled(test: _Test, cars: Bool, rng: np.random.Generator) -> Float:
-    tariff = test.problem.tariff_of_car[:, cars]
-    return _cheapest(test, cars, tariff, rng.random(tariff.shape))
-
-
-def _more_energy(test: _Test, cars: Bool, _rng: np.random.Generator) -> Float:
-    wanted = test.wanted_kw(cars, test.problem.tariff_of_car[:, cars], MORE_ENERGY)
-    return _filled(test.room_kw[:, cars], wanted, test.problem.merit_order_of_car[:, cars])
-
-
-def _another_tariff(test: _Test, cars: Bool, rng: np.random.Generator) -> Float:
-    """The same prices at other hours: all who deviate have changed to one other supplier."""
-    p = test.problem
-    shift = round(rng.uniform(*SHIFT_H) * rng.choice((-1.0, 1.0)) / p.slot_h)
-    other = np.roll(p.tariff_of_car[:, cars], shift, axis=0)
-    return _cheapest(test, cars, other, np.broadcast_to(np.arange(p.slots)[:, None], other.shape))
-
-
-def _late(test: _Test, cars: Bool, _rng: np.random.Generator) -> Float:
-    p = test.problem
-    missed = np.arange(p.slots)[:, None] < p.is_plugged[:, cars].argmax(axis=0) + max(round(LATE_H / p.slot_h), 1)
-    wanted = test.wanted_kw(cars, p.tariff_of_car[:, cars])
-    return _filled(np.where(missed, 0.0, test.room_kw[:, cars]), wanted, p.merit_order_of_car[:, cars])
-
-
-def _latest_first(test: _Test, cars: Bool) -> Float:
-    tariff = test.problem.tariff_of_car[:, cars]
-    return _cheapest(test, cars, tariff, np.broadcast_to(-np.arange(len(tariff))[:, None], tariff.shape))
 
 
 def _excess_of_noise_kw(test: _Test, rng: np.random.Generator) -> float:
@@ -198,29 +158,47 @@ def _excess_of_noise_kw(test: _Test, rng: np.random.Generator) -> float:
     return test.above_limit_kw(p.base_kw + more_kw @ p.phase_share + charge @ p.car_share)
 
 
-Reaction = Callable[[_Test, Bool, np.random.Generator], Float]
+def _shifted(test: _Test, tariff: Float, rng: np.random.Generator) -> Float:
+    """The same prices at other hours: all who deviate have changed to one other supplier."""
+    shift = round(rng.uniform(*SHIFT_H) * rng.choice((-1.0, 1.0)) / test.problem.slot_h)
+    return np.roll(tariff, shift, axis=0)
+
+
+Reaction = Callable[[_Test, Float, np.random.Generator], dict[str, Any]]
 OF_SOME: dict[str, Reaction] = {
-    "charging at once": _at_once,
-    "shuffled inside the tariff band": _shuffled,
-    f"{100 * (MORE_ENERGY - 1):.0f} % more energy": _more_energy,
-    "another tariff": _another_tariff,
-    f"{LATE_H:.0f} h late": _late,
+    "charging at once": lambda _, tariff, __: {"tariff_eur_per_kwh": np.zeros_like(tariff)},
+    "shuffled inside the tariff band": lambda _, tariff, rng: {"key": rng.random(tariff.shape)},
+    f"{100 * (MORE_ENERGY - 1):.0f} % more energy": lambda *_: {"more": MORE_ENERGY},
+    "another tariff": lambda test, tariff, rng: {"tariff_eur_per_kwh": _shifted(test, tariff, rng)},
+    f"{LATE_H:.0f} h late": lambda test, *_: {"late": max(round(LATE_H / test.problem.slot_h), 1)},
 }
-"""What only some homes do in a draw, as charging of these cars, shape (slot, chosen car) [kW]."""
+"""What only some homes do in a draw, from the tariff of their cars, shape (slot, chosen car): see `_charge_kw`."""
 
 
-def _cheapest(test: _Test, cars: Bool, tariff_eur_per_kwh: Float, key: Float | Int) -> Float:
-    """Charge in the cheapest slots of a tariff of shape (slot, car), inside a price band in the order of a key."""
-    order = np.lexsort((key, price_in_steps(tariff_eur_per_kwh)), axis=0)
-    return _filled(test.room_kw[:, cars], test.wanted_kw(cars, tariff_eur_per_kwh), order)
+def _charge_kw(
+    test: _Test,
+    cars: Bool,
+    *,
+    tariff_eur_per_kwh: Float | None = None,
+    key: Float | Int | None = None,
+    more: float = 1.0,
+    late: int = 0,
+) -> Float:
+    """Charge in the cheapest slots first, shape (slot, chosen car) [kW].
 
-
-def _filled(room_kw: Float, wanted_kw: Float, order: Int) -> Float:
-    """Fill slots in an order of one's own, shape (slot, car) or (slot, 1), up to what is wanted by then."""
-    order = np.broadcast_to(order, room_kw.shape)
-    wanted = np.take_along_axis(np.broadcast_to(wanted_kw, room_kw.shape), order, axis=0)
-    ranked = np.take_along_axis(room_kw, order, axis=0)
-    charge = np.empty_like(room_kw)
+    Of a tariff of their own, inside a price band in the order of a key (else in time), so many times what is needed,
+    cars so many slots late.
+    """
+    p, room = test.problem, test.room_kw[:, cars]
+    slot = np.arange(p.slots)[:, None]
+    room = np.where(slot < p.is_plugged[:, cars].argmax(axis=0) + late, 0.0, room) if late else room
+    price = price_in_steps(p.tariff_of_car[:, cars] if tariff_eur_per_kwh is None else tariff_eur_per_kwh)
+    order = np.lexsort((np.broadcast_to(slot if key is None else key, price.shape), price), axis=0)
+    need = more * p.need_kw[cars]
+    # what is wanted by then, as if in a single slot: below a price of zero all that the battery takes
+    wanted = np.where(price < 0, np.maximum(p.most_kw[cars], need), need)
+    ranked, wanted = np.take_along_axis(room, order, axis=0), np.take_along_axis(wanted, order, axis=0)
+    charge = np.empty_like(room)
     np.put_along_axis(charge, order, np.clip(wanted - (np.cumsum(ranked, axis=0) - ranked), 0.0, ranked), axis=0)
     return charge
 

@@ -13,15 +13,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cosim.contract import Artifact, Decision, Feeder, Float, Forecast, Observation, Predictor, Setpoints
+from cosim.contract import Artifact, Decision, Exogenous, Feeder, Float, Forecast, Observation, Predictor, Setpoints
 from cosim.contract.signals import Bool
-from cosim.controllers.caps.day import steps_per_slot
+from cosim.controllers.caps.day import SLOT_MIN, slot_faults, steps_per_slot
 from cosim.controllers.caps.network.box import Limits
 from cosim.controllers.caps.network.elements import Elements
 from cosim.controllers.caps.network.envelope import BEYOND, Planner, Slot, assumed
 from cosim.controllers.caps.result import spans
 from cosim.controllers.solver import Termination, judged, relative_gap
-from cosim.errors import range_faults, refuse
+from cosim.errors import Fault, range_faults, refuse
+
+NAME = "controller 'envelopes'"
 
 Allocation = Literal["equal", "proportional", "max_sum", "max_min"]
 Promise = Literal["joint", "separate"]
@@ -55,7 +57,7 @@ class Envelopes:
         ``joint``: every home anywhere between its two limits, whatever the others do; ``separate``: all homes import,
         or all export, which a street of cars and roofs does not keep.
     slot_min : float
-        Length of a slot [min].
+        Length of a slot: whole steps; its default is rounded up to such [min].
     margin : float
         Share of ratings that stays free.
     voltage_min_pu : float
@@ -88,7 +90,7 @@ class Envelopes:
         predictor: Predictor,
         allocation: Allocation = "max_min",
         promise: Promise = "joint",
-        slot_min: float = 30.0,
+        slot_min: float = SLOT_MIN,
         margin: float = 0.0,
         voltage_min_pu: float = 0.94,
         voltage_max_pu: float = 1.10,
@@ -103,9 +105,10 @@ class Envelopes:
             ("kvar_percent", kvar_percent, 0.0, 100.0, "a percentage"),
             ("source_percent", source_percent, 0.0, 20.0, "a percentage"),
         )
-        refuse(list(range_faults("controller 'envelopes'", ranges)))
+        refuse(list(range_faults(NAME, ranges)))
         self.feeder, self.slots, self._steps = feeder, list[Slot](), 1
-        self._limits = Limits(Elements(feeder, predictor, voltage_min_pu), voltage_min_pu, voltage_max_pu, margin)
+        elements = Elements(feeder, predictor, voltage_min_pu, neutrals=True)
+        self._limits = Limits(elements, voltage_min_pu, voltage_max_pu, margin)
         self._options = allocation, promise
         self._slot_min, self._aside = slot_min, (kvar_percent, source_percent)
         self._setpoints = Setpoints.free(len(feeder.customers))
@@ -116,10 +119,14 @@ class Envelopes:
             "load that no cap moves at most as forecast, at its highest step of the slot",
         )
 
+    def check(self, _: Feeder, day: Exogenous) -> list[Fault]:
+        """Slots that are no whole steps of the day."""
+        return slot_faults(day, self._slot_min, NAME)
+
     def plan(self, forecast: Forecast) -> None:
         """Share out every slot of the day."""
         began, day = time.perf_counter(), forecast.expected
-        self._steps = steps_per_slot(day, self._slot_min)
+        self._steps = steps_per_slot(day, self._slot_min, NAME)
         of = assumed(self.feeder, day, self._steps, *self._aside)
         planner, caps_kw = Planner(self._limits, of, *self._options), None
         for slot in range(len(of.least_kw)):
@@ -168,8 +175,10 @@ class Envelopes:
         Returns
         -------
         dict
-            ``status``: ``optimal`` or ``gap_limit`` where every limit holds, and how near the linear programmes at the
-            envelopes' own corners the plan is, else ``fallback``; ``verified``: ``proven``, ``tested``, or ``broken``;
+            ``status``: ``fallback`` where a limit is broken, else how near ``objective`` is to ``bound``, the most that
+            linear programmes at the envelopes' own corners allow with what the proof takes off;
+            ``loosest_programme``: the most that any of them allowed on the way, before a proof took anything off;
+            ``verified``: ``proven``, ``tested``, or ``broken``;
             ``proven_share`` of all pairs of slot and limit; ``worst``: the tightest limit; ``relaxations``, ``broken``
             by name.
         """
@@ -193,14 +202,14 @@ class Envelopes:
                 found.append(f"{names(limit)} by up to {amount:.3g} {unit} in slots {slots}")
             return found
 
-        aim, most = sum(slot.aim for slot in self.slots), sum(slot.bound for slot in self.slots)
-        gap = relative_gap(-aim, -most)
+        aim, most, loosest = (sum(getattr(slot, key) for slot in self.slots) for key in ("aim", "bound", "loosest"))
         slot, limit = np.unravel_index(stress.argmax(), stress.shape)
         return {
             "status": str(Termination.FALLBACK if broken.any() else judged(-aim, -most, 0.01)),
             "objective": aim,
             "bound": most,
-            "gap": gap,
+            "gap": relative_gap(-aim, -most),
+            "loosest_programme": loosest,
             "verified": "broken" if broken.any() else "proven" if proven.all() else "tested",
             "proven_share": float(proven.mean()),
             "broken_limits": int(broken.sum()),

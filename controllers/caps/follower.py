@@ -13,7 +13,7 @@ import numpy as np
 from cosim.contract import Float
 from cosim.controllers.caps.merit_order import band_levels, strict_levels
 from cosim.controllers.caps.problem import CapsProblem
-from cosim.controllers.solver import Limits, Model, SolveResult, solve
+from cosim.controllers.solver import Limits, Model, solve
 
 LINEAR_S = 60.0  # of a few dozen variables: they take milliseconds
 
@@ -111,6 +111,25 @@ def worst_draw(problem: CapsProblem, caps_kw: Float) -> Float:
     return worst
 
 
+def off_by(problem: CapsProblem, caps_kw: Float, planned_kw: Float, best_kw: Float) -> Float:
+    """Return how far each car's plan is from the cheapest ways to charge inside the caps, shape (car,) [kW].
+
+    A plan is one of them exactly if it stays within the limits of every slot and draws, at every price, what the best
+    response draws at that price in all; at zero, that much or more, as far as the battery takes it.
+    """
+    order = problem.merit_order_of_car
+    planned, best, limits = (
+        np.take_along_axis(values, order, axis=0) for values in (planned_kw, best_kw, car_limits(problem, caps_kw))
+    )
+    level = band_levels(np.take_along_axis(problem.tariff_of_car, order, axis=0))
+    off: Float = np.maximum(planned - limits, -planned).max(axis=0, initial=0.0)
+    for band in np.unique(level):
+        missing = np.where(level == band, best - planned, 0.0).sum(axis=0)
+        off = np.maximum(off, missing if band == 0 else np.abs(missing))
+    beyond: Float = planned.sum(axis=0) - np.maximum(problem.most_kw, best.sum(axis=0))
+    return np.asarray(np.maximum(off, beyond))
+
+
 def best_response_lp(problem: CapsProblem, caps_kw: Float, car: int) -> Float:
     """Return the same for one car from a linear programme, shape (slot,) [kW].
 
@@ -122,22 +141,13 @@ def best_response_lp(problem: CapsProblem, caps_kw: Float, car: int) -> Float:
     SolverError
         Where the solver does not end at an optimum.
     """
-    order = problem.merit_order_of_car[:, [car]]
-    level = np.empty_like(order)
-    np.put_along_axis(level, order, strict_levels(problem.tariff_of_car[order[:, 0], [car]][:, None]), axis=0)
-    return _answer(_charging(problem, caps_kw, car, level[:, 0].astype(float)), car).x
-
-
-def _charging(problem: CapsProblem, caps_kw: Float, car: int, cost: Float) -> Model:
-    """All ways to charge inside the caps, and a cost per kW."""
-    limits = car_limits(problem, caps_kw)[:, car]
+    order = problem.merit_order_of_car[:, car]
+    level, limits = np.empty(len(order)), car_limits(problem, caps_kw)[:, car]
+    level[order] = strict_levels(problem.tariff_of_car[order, car][:, None])[:, 0]
     least, most = min(float(problem.need_kw[car]), float(limits.sum())), max(float(problem.most_kw[car]), 0.0)
     drawn = np.ones((2, len(limits)))
-    return Model(cost, drawn, np.array([least, -np.inf]), np.array([np.inf, most]), 0.0, limits)
-
-
-def _answer(model: Model, car: int) -> SolveResult:
-    return solve(model, Limits(time_s=LINEAR_S)).proven(f"household response of car {car}")
+    model = Model(level, drawn, np.array([least, -np.inf]), np.array([np.inf, most]), 0.0, limits)
+    return solve(model, Limits(time_s=LINEAR_S)).proven(f"household response of car {car}").x
 
 
 def charging_cost_eur(problem: CapsProblem, charge_kw: Float) -> Float:

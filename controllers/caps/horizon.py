@@ -1,102 +1,86 @@
-"""Planning a day, or what is left of it: caps from the first step of a horizon to its last."""
+"""What comes of planning: caps from the first step of a horizon to its last."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
-from functools import cached_property
+from dataclasses import dataclass
 
-import numpy as np
-
-from cosim.contract import Exogenous, Feeder, Float, Predictor
-from cosim.controllers.caps.network import Elements
-from cosim.controllers.caps.study import HorizonPlan, Manner, Study
-
-BY_WITHHELD = ("floor_then_least", "least_restriction")  # objectives that tell a kept plan from a better one
-AGAIN_NODES = 100  # the wall clock must not be what ends a look
-AGAIN_GAP = 0.05  # a plan that is soon made anew need not be proven as closely as that of the day ahead
+from cosim.contract import Float
+from cosim.controllers.caps.follower import usable_withheld_kwh
+from cosim.controllers.caps.network import Round, Row
+from cosim.controllers.caps.problem import CapsProblem
+from cosim.controllers.caps.result import CapsResult
+from cosim.controllers.solver import Termination, worst
 
 
-class Planner:
-    """Plans horizons of one feeder.
+@dataclass(frozen=True, eq=False)
+class HorizonPlan:
+    """Caps from the first step of a horizon to its last, and what they lead to.
 
-    Parameters
+    Attributes
     ----------
-    feeder : Feeder
-        The place.
-    predictor : Predictor or None
-        The power flow.
-    manner : Manner
-        How.
-    seed : int
-        Of every search.
+    problem : CapsProblem
+        In slots, extra limits included.
+    result : CapsResult or None
+        Its solution; None where caps published before were kept.
+    caps_kw : ndarray, shape (step, home)
+        As published; inf where nothing is steered [kW].
+    planned_kva : ndarray, shape (step,)
+        Apparent power expected at the transformer [kVA].
+    coordination : str
+        As asked for.
+    rows : tuple of Row
+        Extra limits.
+    rounds : tuple of Round
+        What the power flow found after each solve; empty where only the transformer's limits are planned with.
+    kept_round : int
+        Which of them belongs to these caps; 0 where there is none.
+    not_from_charging : tuple of str
+        Limits that are broken without any car.
+    struck : bool
+        Whether the wall clock left no time for a further round.
     """
 
-    def __init__(self, feeder: Feeder, predictor: Predictor | None, manner: Manner, seed: int) -> None:
-        self.feeder, self.predictor, self.manner, self.seed = feeder, predictor, manner, seed
+    problem: CapsProblem
+    result: CapsResult | None
+    caps_kw: Float
+    planned_kva: Float
+    coordination: str
+    rows: tuple[Row, ...] = ()
+    rounds: tuple[Round, ...] = ()
+    kept_round: int = 0
+    not_from_charging: tuple[str, ...] = ()
+    struck: bool = False
 
-    @cached_property
-    def elements(self) -> Elements | None:
-        """Everything that has a limit; None where only the transformer's limits are planned with."""
-        if self.predictor is None or not self.manner.whole_network:
-            return None
-        return Elements(self.feeder, self.predictor, self.manner.voltage_min_pu)
+    @property
+    def verified(self) -> Round | None:
+        """What the power flow says of these caps; None where it was not asked."""
+        return self.rounds[self.kept_round - 1] if self.kept_round else None
 
-    def plan(self, day: Exogenous, steps: int) -> HorizonPlan:
-        """Choose caps for a horizon.
+    @property
+    def status(self) -> Termination:
+        """How the plan ended; ``fallback`` where the last look at caps as they are sent found a limit broken."""
+        ended = Termination.OPTIMAL if self.result is None else self.result.status
+        broken = self.verified is not None and not self.verified.clean
+        return worst((ended, Termination.FALLBACK)) if broken else ended
 
-        Parameters
-        ----------
-        day : Exogenous
-            What is expected, step by step.
-        steps : int
-            Steps of a slot.
-        """
-        study = Study(self.feeder, self.predictor, self.elements, self.manner, self.seed, day, steps)
-        if self.elements is None or self.manner.holds_whatever:
-            return study.solved(())
-        return study.within_the_network(self.elements, [], None)
+    @property
+    def withheld_kwh(self) -> float:
+        """What the objectives that withhold least count: usable energy, under ``sum_of_caps`` rooms [kWh]."""
+        caps_kw = self.caps_kw[:: len(self.caps_kw) // self.problem.slots]
+        if self.coordination == "sum_of_caps":
+            return self.problem.withheld_kwh(caps_kw)
+        return usable_withheld_kwh(self.problem, caps_kw)
 
-    def again(
-        self, day: Exogenous, steps: int, before: HorizonPlan, caps_kw: Float, freed: Collection[int]
-    ) -> HorizonPlan:
-        """Choose caps for what is left of a horizon.
+    @property
+    def reproducible(self) -> bool:
+        """Whether no wall-clock limit was reached."""
+        return not self.struck and (self.result is None or self.result.reproducible)
 
-        The caps published before stand on phases where they keep every limit and serve every need that can be served.
-        Where less is needed than was expected, other caps take their place if less is withheld then. Either way they
-        are what the solver starts from, and one clock counts for all that it does.
-
-        Parameters
-        ----------
-        day : Exogenous
-            What is expected from now on.
-        steps : int
-            Steps of a slot.
-        before : HorizonPlan
-            Whose extra limits are known to be needed.
-        caps_kw : ndarray, shape (step, home)
-            Published before, from now on [kW].
-        freed : collection of int
-            Homes that need less than was expected, where a better plan is worth looking for.
-        """
-        options = self.manner.options
-        quick = replace(
-            options,
-            gap=max(options.gap, AGAIN_GAP),
-            node_limit=min(options.node_limit, AGAIN_NODES),
-            time_limit_s=min(options.time_limit_s, self.manner.again_s),
-        )
-        manner = replace(self.manner, options=quick)
-        study = Study(self.feeder, self.predictor, self.elements, manner, self.seed, day, steps)
-        study.standing_kw, study.start_kw = caps_kw, caps_kw[::steps]
-        broken, kept = study.judged(before.rows, caps_kw)
-        homes = np.flatnonzero(broken)
-        study.cars = study.phase_mates(np.union1d(homes, np.array(sorted(freed), np.int64)))
-        if not study.cars.any():
-            return kept
-        if self.elements is None or self.manner.holds_whatever:
-            new = study.solved(())
-        else:
-            new = study.within_the_network(self.elements, list(before.rows), study.response(caps_kw))
-        as_good = options.objective in BY_WITHHELD and kept.withheld_kwh <= new.withheld_kwh
-        return replace(kept, struck=not new.reproducible) if not len(homes) and as_good else new
+    @property
+    def fallback(self) -> str:
+        """Empty, or what could not be had."""
+        verified, fallback = self.verified, "" if self.result is None else self.result.fallback
+        if verified is None or verified.clean:
+            return fallback
+        over = f"{100.0 * verified.over_limit:.2g} % over its limit after {len(self.rounds)} rounds"
+        return "; ".join(part for part in (fallback, f"{verified.over_limit_where} is {over}") if part)

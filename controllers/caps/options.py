@@ -96,6 +96,56 @@ class CapsOptions:
         return Limits(self.gap, self.node_limit, self.time_limit_s)
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How caps are planned.
+
+    Attributes
+    ----------
+    options : CapsOptions
+        Of the solver.
+    limit_a : float
+        Rated current of a phase of the transformer or the head line, whichever carries less [A].
+    margin : float
+        Share of all limits that the mean of a slot leaves free.
+    whole_network : bool
+        Whether other rated cables and voltages are kept too (with a predictor only).
+    voltage_min_pu : float
+        Lowest voltage permitted at a customer.
+    rounds : int
+        Most solves of one plan: limits are tightened between them until the power flow shows no excess.
+    again_s : float
+        Wall clock of one look at the rest of a day, its rounds and pieces together [s].
+    export : bool
+        Whether export is capped too.
+    export_objective : str
+        See `solve_export`.
+    voltage_max_pu : float
+        Highest voltage permitted at a customer, for caps on export.
+    """
+
+    options: CapsOptions
+    limit_a: float
+    margin: float
+    whole_network: bool
+    voltage_min_pu: float
+    rounds: int
+    again_s: float
+    export: bool
+    export_objective: str
+    voltage_max_pu: float
+
+    @property
+    def holds_whatever(self) -> bool:
+        """Whether caps hold whatever households do inside them, not only for what they are expected to do."""
+        return self.options.coordination == "sum_of_caps"
+
+    @property
+    def peaks_count(self) -> bool:
+        """Whether the highest step of a slot counts, not only its mean."""
+        return self.options.limit_on == "peak"
+
+
 def _faults(options: CapsOptions) -> Iterator[Fault]:
     for key, known in (
         ("objective", OBJECTIVES),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from cosim.contract import Complex, Feeder, Float, Predictor
 from cosim.contract.signals import Bool
+from cosim.controllers.caps.day import Background
 
 PHASES = 3
 PEAK_SHARE = 0.98  # of a rating that the highest forecast step of a slot may reach
@@ -15,23 +14,6 @@ ASSUMED_LOSS_SHARE = 0.04  # of the load, where no predictor tells
 ITERATIONS = 20
 NEAR_A = 0.01
 SOLVED_A = 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class Background:
-    """What flows before any car charges, per slot.
-
-    Attributes
-    ----------
-    p_kw, q_kvar : ndarray, shape (slot, customer)
-        Net load without cars.
-    source_pu : ndarray, shape (slot,)
-        Source voltage; nan: as in the feeder's file.
-    """
-
-    p_kw: Float
-    q_kvar: Float
-    source_pu: Float
 
 
 def phase_limits_kw(
@@ -69,10 +51,10 @@ def phase_limits_kw(
     rows = [] if predictor is None else _supply_rows(feeder, predictor, background)
     if predictor is None or not rows:
         return flat
-    spread = _spread(share, has_car)
+    spread = _spread(feeder.charger_phase_matrix, has_car)
     extra_kw = flat - base_kw
     for _ in range(ITERATIONS):
-        current_a = np.abs(_currents(predictor, background, extra_kw @ spread.T)[:, rows].sum(axis=1))
+        current_a = np.abs(_currents(feeder, predictor, background, extra_kw @ spread.T)[:, rows].sum(axis=1))
         missing_a = np.where(spread.any(axis=0), limit_a - current_a, 0.0)  # nan where there is no power flow
         # kW per ampere at nominal voltage as the slope: near enough to the true one for a few fixed-point steps
         extra_kw = extra_kw + np.nan_to_num(missing_a) * feeder.nominal_voltage_v / 1e3
@@ -98,7 +80,7 @@ def expected_kva(feeder: Feeder, predictor: Predictor | None, background: Backgr
     flat: Float = np.hypot(p_kw, background.q_kvar.sum(axis=1))
     if predictor is None or len(rows) != 1 or feeder.transformer is None:
         return flat
-    current_a = _currents(predictor, background, ev_kw)[:, rows[0]]
+    current_a = _currents(feeder, predictor, background, ev_kw)[:, rows[0]]
     machine = feeder.network.branch(feeder.transformer)
     terminal = [machine.phases.index(phase) for phase in (1, 2, 3) if phase in machine.phases]
     ends = np.arange(len(machine.nodes))[machine.monitored][terminal]
@@ -122,27 +104,17 @@ def _supply_rows(feeder: Feeder, predictor: Predictor, background: Background) -
     return []
 
 
-def _currents(predictor: Predictor, background: Background, ev_kw: Float) -> Complex:
+def _currents(feeder: Feeder, predictor: Predictor, background: Background, ev_kw: Float) -> Complex:
     """Currents of the watched branches, shape (slot, branch, 3); nan where there is no solution."""
-    current: Complex | None = None
-    keys = np.nan_to_num(background.source_pu, nan=-1.0)
-    for key in np.unique(keys):
-        rows = keys == key
-        answer = predictor.predict(
-            background.p_kw[rows] + ev_kw[rows], background.q_kvar[rows], None if key < 0 else float(key)
-        ).current_a
-        if current is None:
-            current = np.full((len(keys), *answer.shape[1:]), np.nan, complex)
-        current[rows] = answer
-    assert current is not None  # noqa: S101 - a horizon has at least one slot
-    return current
+    loads = feeder.loads(background.p_kw + ev_kw, background.q_kvar, ev_kw)
+    return predictor.predict(*loads, background.source_pu).current_a
 
 
 def _spread(share: Float, has_car: Bool) -> Float:
     """Part of a phase's extra load that each customer takes, shape (customer, phase).
 
-    Only single-phase homes take part: what a home on several phases takes would load the others of its phases too, and
-    their limits would be found with load that is not theirs. Nothing is raised where a phase has no such home.
+    Only homes that charge on one phase take part: what one on several takes would load the others of its phases too,
+    and their limits would be found with load that is not theirs. Nothing is raised where a phase has no such home.
     """
     single = (share > 0) & ((share > 0).sum(axis=1) == 1)[:, None]
     with_car = single & has_car[:, None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,14 @@ from cosim.controllers.caps.merit_order import merit_order, order_cost, price_in
 from cosim.errors import Fault, refuse
 
 WHERE = "caps problem"
+NAMED_KWH = 1e-3  # less is rounding, not a need left unserved
+_AXES = {
+    "slot_h": (), "tariff_eur_per_kwh": ("slot",), "inflexible_kw": ("slot", "home"), "connection_kw": ("home",),
+    "phase_share": ("home", "phase"), "limit_kw": ("slot", "phase"), "home": ("car",), "plugged": ("slot", "car"),
+    "charger_kw": ("car",), "charger_min_kw": ("car",), "energy_need_kwh": ("car",), "efficiency": ("car",),
+    "battery_room_kwh": ("car",), "charger_share": ("home", "phase"),
+}  # fmt: skip
+"""Fields, and what their axes count."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +61,10 @@ class CapsProblem(FrozenArrays):
         Most that the battery takes, at least the need: in slots of negative price a household charges up to it. Without
         it batteries take what is needed and no more, as the simulated households (`cosim.households`) do at any price:
         leave it out where they are to be foreseen [kWh].
+    charger_share : ndarray, shape (home, phase), optional
+        As ``phase_share``, of what charges there; without it a car's power is spread as its home's.
     extra_limits : tuple of str
-        Names of further limits, which are the last columns of ``phase_share`` and ``limit_kw``: there a share says how
+        Names of further limits, which are the last columns of shares and of ``limit_kw``: there a share says how
         much of a home's load counts, from 0 to 1 [kW].
 
     Raises
@@ -76,6 +86,7 @@ class CapsProblem(FrozenArrays):
     energy_need_kwh: Float
     efficiency: Float
     battery_room_kwh: Float | None = None
+    charger_share: Float | None = None
     extra_limits: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -192,7 +203,7 @@ class CapsProblem(FrozenArrays):
     @cached_property
     def car_share(self) -> Float:
         """Share of the car's power on each phase, shape (car, phase)."""
-        return self.phase_share[self.home]
+        return (self.phase_share if self.charger_share is None else self.charger_share)[self.home]
 
     @cached_property
     def reachable_kwh(self) -> Float:
@@ -200,6 +211,11 @@ class CapsProblem(FrozenArrays):
         most = self.efficiency * self.slot_h * self.usable_kw.sum(axis=0)
         reachable: Float = np.minimum(self.energy_need_kwh, most)
         return reachable
+
+    def unserved_kwh(self, charge_kw: Float) -> Float:
+        """What charging of shape (slot, car) leaves of the need that could be served, shape (car,) [kWh]."""
+        missing = self.reachable_kwh - self.efficiency * self.slot_h * charge_kw.sum(axis=0)
+        return np.where(missing < NAMED_KWH, 0.0, missing)
 
     def per_home(self, values: Float) -> Float:
         """Add up what belongs to cars over their homes: shape (slot, car) to (slot, home)."""
@@ -218,36 +234,23 @@ def share_of_phase(phase: Int, phases: int = 3) -> Float:
     return np.eye(phases)[phase]
 
 
+def _axes(p: CapsProblem, key: str) -> tuple[str, ...]:
+    return ("slot", "home") if key.startswith("tariff") and p.tariff_eur_per_kwh.ndim == 2 else _AXES[key]
+
+
 def _shape_faults(p: CapsProblem) -> Iterator[Fault]:
-    slots, homes, cars = len(p.tariff_eur_per_kwh), len(p.connection_kw), len(p.home)
-    phases = p.phase_share.shape[-1]
-    wanted = {
-        "tariff_eur_per_kwh": (slots,),
-        "inflexible_kw": (slots, homes),
-        "connection_kw": (homes,),
-        "phase_share": (homes, phases),
-        "limit_kw": (slots, phases),
-        "home": (cars,),
-        "plugged": (slots, cars),
-        "charger_kw": (cars,),
-        "charger_min_kw": (cars,),
-        "energy_need_kwh": (cars,),
-        "efficiency": (cars,),
-    }
-    if p.tariff_eur_per_kwh.ndim == 2:
-        wanted["tariff_eur_per_kwh"] = (slots, homes)
-    if p.battery_room_kwh is not None:
-        wanted["battery_room_kwh"] = (cars,)
-    for key, shape in wanted.items():
-        found = getattr(p, key).shape
-        if found != shape:
-            yield Fault(WHERE, key, f"has shape {found}", f"give shape {shape}")
+    slots, phases = len(p.tariff_eur_per_kwh), p.phase_share.shape[-1]
+    lengths = {"slot": slots, "home": len(p.connection_kw), "phase": phases, "car": len(p.home)}
+    for key in _AXES:
+        found, wanted = np.shape(getattr(p, key)), tuple(lengths[axis] for axis in _axes(p, key))
+        if found != wanted and getattr(p, key) is not None:
+            yield Fault(WHERE, key, f"has shape {found}", f"give shape {wanted}")
     if not slots:
         yield Fault(WHERE, "tariff_eur_per_kwh", "has no slot", "give at least one slot")
 
 
 def _value_faults(p: CapsProblem) -> Iterator[Fault]:
-    of_phases = p.phase_share[:, : p.phases]
+    of_phases, least = p.phase_share[:, : p.phases], p.charger_min_kw
     with np.errstate(invalid="ignore"):
         rules = [
             ("slot_h", np.asarray(p.slot_h > 0), "is not positive", "give the length of a slot in hours"),
@@ -257,15 +260,11 @@ def _value_faults(p: CapsProblem) -> Iterator[Fault]:
             ("home", (p.home >= 0) & (p.home < p.homes), "names no home", f"give a row from 0 to {p.homes - 1}"),
             ("plugged", (p.plugged >= 0) & (p.plugged <= 1), "is outside 0..1", "give the share of the slot"),
             ("charger_kw", p.charger_kw > 0, "is not positive", "give the charger's rating in kW"),
-            (
-                "charger_min_kw",
-                (p.charger_min_kw >= 0) & (p.charger_min_kw <= p.charger_kw),
-                "is outside 0..charger_kw",
-                "give the least power the charger runs at in kW",
-            ),
+            ("charger_min_kw", (least >= 0) & (least <= p.charger_kw), "is outside 0..charger_kw",
+             "give the least power the charger runs at in kW"),
             ("energy_need_kwh", p.energy_need_kwh >= 0, "is negative", "give the energy wanted in kWh"),
             ("efficiency", (p.efficiency > 0) & (p.efficiency <= 1), "is outside 0..1", "give a share above 0"),
-        ]
+        ]  # fmt: skip
     rules.extend(
         (key, np.isfinite(getattr(p, key)), "is not a finite number", "give a number everywhere")
         for key in ("tariff_eur_per_kwh", "inflexible_kw", "limit_kw")
@@ -276,22 +275,19 @@ def _value_faults(p: CapsProblem) -> Iterator[Fault]:
     for key, good, problem, remedy in rules:
         bad = np.argwhere(~np.atleast_1d(good))
         if len(bad):
-            rows = "; ".join(_place(p, key, row) for row in bad[:5])
+            rows = "; ".join(_place(p, key, row.tolist()) for row in bad[:5])
             more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
             yield Fault(WHERE, key, f"{problem} at {rows}{more}", remedy)
     yield from _double_parking(p)
 
 
-def _place(p: CapsProblem, key: str, row: Int) -> str:
+def _place(p: CapsProblem, key: str, row: Sequence[int]) -> str:
     """Name the entry of a field: its slot, its home, its phase."""
-    indices = [int(index) for index in row]
-    if key in ("charger_kw", "charger_min_kw", "energy_need_kwh", "efficiency", "battery_room_kwh", "home"):
-        return f"car {indices[0]} of home {int(p.home[indices[0]])}"
-    if key == "plugged":
-        return f"slot {indices[0]}, car {indices[1]} of home {int(p.home[indices[1]])}"
-    axes = {"connection_kw": ("home",), "phase_share": ("home", "phase"), "limit_kw": ("slot", "phase")}
-    words = axes.get(key, ("slot", "home"))
-    return ", ".join(f"{word} {index}" for word, index in zip(words, indices, strict=False)) or "its only value"
+    named = [
+        f"car {index} of home {int(p.home[index])}" if axis == "car" else f"{axis} {index}"
+        for axis, index in zip(_axes(p, key), row, strict=False)
+    ]
+    return ", ".join(named) or "its only value"
 
 
 def _double_parking(p: CapsProblem) -> Iterator[Fault]:

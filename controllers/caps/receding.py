@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from cosim.contract import Decision, EvSessions, Exogenous, Observation
-from cosim.controllers.caps.horizon import Planner
-from cosim.controllers.caps.study import HorizonPlan
+from cosim.controllers.caps.export.plan import ExportCaps, ExportPlan
+from cosim.controllers.caps.horizon import HorizonPlan
+from cosim.controllers.caps.study import Planner, Study
 from cosim.controllers.nowcast import rest_of_day
 
 FREED_KWH = 2.0  # a need that is smaller by less than this is as forecast
@@ -61,7 +63,9 @@ class RunningPlan:
     day_ahead : HorizonPlan
         The first plan.
     replans : list of Replan
-        All later looks.
+        All later looks. They concern import: export caps stand, as roofs do not come and go.
+    export : ExportCaps or None
+        Where export is capped.
     """
 
     def __init__(self, planner: Planner, day: Exogenous, steps: int, replan_min: float) -> None:
@@ -69,7 +73,11 @@ class RunningPlan:
         self._planner, self._day, self._steps, self._replan_min = planner, day, steps, replan_min
         self.day_ahead = self._latest = planner.plan(day, steps)
         self.caps_kw, self.planned_kva = self.day_ahead.caps_kw, self.day_ahead.planned_kva
-        self.decision = _decision(self.day_ahead, time.perf_counter() - began)
+        self.export: ExportCaps | None = None
+        if planner.manner.export:
+            ev_kw = Study(planner, planner.manner, day, steps).response(self.caps_kw)
+            self.export = ExportCaps(planner.feeder, planner.elements, day, ev_kw, planner.manner)
+        self.decision = self._decision(self.day_ahead, time.perf_counter() - began)
         self.replans: list[Replan] = []
         self._looked_min = 0.0
         homes = len(planner.feeder.customers)
@@ -113,26 +121,43 @@ class RunningPlan:
             self._latest = plan
             self.caps_kw = np.concatenate([self.caps_kw[: seen.step], plan.caps_kw])
         self.planned_kva = np.concatenate([self.planned_kva[: seen.step], plan.planned_kva])
-        self.decision = _decision(plan, time.perf_counter() - began)
+        self.decision = self._decision(plan, time.perf_counter() - began)
         self.replans.append(Replan(seen.minute, plan, self.decision))
 
+    def _decision(self, plan: HorizonPlan, wall_s: float) -> Decision:
+        of: dict[str, Any] = {"status": "kept", "objective": plan.withheld_kwh}
+        if plan.result is not None:
+            of = {key: getattr(plan.result, key) for key in ("objective", "bound", "gap")} | {"status": plan.status}
+        unkept = [] if self.export is None else self.export.unkept
+        fallback = "; ".join([*filter(None, [plan.fallback]), *unkept])
+        return Decision(**of, fallback=fallback, reproducible=plan.reproducible, wall_s=wall_s)
 
-def _decision(plan: HorizonPlan, wall_s: float) -> Decision:
-    result = plan.result
-    if result is None:
-        return Decision(
-            status="kept",
-            objective=plan.withheld_kwh,
-            fallback=plan.fallback,
-            reproducible=plan.reproducible,
-            wall_s=wall_s,
-        )
-    return Decision(
-        status=plan.status,
-        objective=result.objective,
-        bound=result.bound,
-        gap=result.gap,
-        fallback=plan.fallback,
-        reproducible=plan.reproducible,
-        wall_s=wall_s,
-    )
+
+@dataclass(frozen=True, eq=False)
+class CapsRecord:
+    """Caps of a run; plain data, without the predictor that made them.
+
+    Attributes
+    ----------
+    day_ahead : HorizonPlan
+        The first plan: problem, result, and what the power flow says of it.
+    replans : tuple of Replan
+        All later looks at the rest of the day.
+    export : ExportPlan or None
+        Where export was capped: of the day ahead.
+    corrected_steps : int
+        Steps whose export caps were planned anew with what meters told.
+    """
+
+    day_ahead: HorizonPlan
+    replans: tuple[Replan, ...]
+    export: ExportPlan | None
+    corrected_steps: int
+
+    @classmethod
+    def of(cls, running: RunningPlan) -> CapsRecord:
+        """Record a plan as it stands."""
+        export, replans = running.export, tuple(running.replans)
+        if export is None:
+            return cls(running.day_ahead, replans, None, 0)
+        return cls(running.day_ahead, replans, export.plan, export.corrected_steps)

@@ -131,15 +131,13 @@ def lowered(problem: CapsProblem, options: CapsOptions, result: CapsResult, caps
     if (caps_kw >= result.caps_kw - SMALLEST_KW).all():
         return replace(result, caps_kw=np.minimum(caps_kw, problem.connection_kw))
     withheld, charge = problem.withheld_kwh(caps_kw), best_response(problem, caps_kw)
-    served = problem.efficiency * problem.slot_h * charge.sum(axis=0)
-    unserved = np.maximum(problem.reachable_kwh - served, 0.0)
     of_withheld = result.objective_name in ("floor_then_least", "least_restriction")
     value, bound = (withheld, result.withheld_bound_kwh) if of_withheld else (result.objective, result.bound)
     gap = relative_gap(value, bound, 1e-6) if of_withheld else float("inf")
     ended = judged(value, bound, options.gap, rounding=1e-6) if of_withheld else Termination.FEASIBLE
     return replace(
         result, caps_kw=caps_kw, charge_kw=charge, status=worst((result.status, ended)), objective=value, bound=bound,
-        gap=gap, withheld_kwh=withheld, unserved_kwh=np.where(unserved < 1e-3, 0.0, unserved),
+        gap=gap, withheld_kwh=withheld, unserved_kwh=problem.unserved_kwh(charge),
     )  # fmt: skip
 
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from cosim.contract import Float
 from cosim.controllers.caps.aims import solve_piece
-from cosim.controllers.caps.answers import answer
 from cosim.controllers.caps.asked import Asked, Least, Outcome
 from cosim.controllers.caps.core.caps import plan_of_caps, write_plan
 from cosim.controllers.caps.core.kkt import MOST_ROWS
@@ -20,7 +19,7 @@ from cosim.controllers.caps.core.solve import least_withheld
 from cosim.controllers.caps.core.split import split
 from cosim.controllers.caps.core.subproblem import Subproblem
 from cosim.controllers.caps.core.textbook import textbook_withheld
-from cosim.controllers.caps.follower import best_response, worst_draw
+from cosim.controllers.caps.follower import best_response, off_by, worst_draw
 from cosim.controllers.caps.objectives import Worth, anticipated_worth, log_worth, safe_worth, unproven
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.problem import CapsProblem
@@ -34,7 +33,6 @@ from cosim.errors import Fault, SolverError, refuse
 TOLERANCE_KW = 1e-6
 BROKEN_KW = 1e-4  # a limit exceeded by more under the households' own response: the plan is not what it says
 AFTER_S = 5.0  # for caps to fall back on, where the time is used up
-NAMED_KWH = 1e-3  # less is rounding, not a need left unserved
 
 
 def solve_caps(
@@ -207,7 +205,11 @@ def _caps_of_room(problem: CapsProblem, room_kw: Float) -> Float:
 
 def _verified(problem: CapsProblem, options: CapsOptions, draft: _Draft, fallback: str) -> CapsResult:
     """Add what an independent look at the caps shows: the households' own best response, and the limits under it."""
-    response, error_kw = answer(problem, draft.caps_kw, draft.planned_kw, options)
+    response = best_response(problem, draft.caps_kw)
+    error = np.abs(response - draft.planned_kw)
+    if options.ties == "optimistic" and options.coordination == "anticipated":  # the plan, if it is among the cheapest
+        error, response = off_by(problem, draft.caps_kw, draft.planned_kw, response), draft.planned_kw
+    error_kw = float(error.max(initial=0.0))
     worst_kw = worst_draw(problem, draft.caps_kw) if _dreads_ties(options) else None
     counted = response if worst_kw is None else worst_kw
     if options.limit_on == "peak":
@@ -215,9 +217,7 @@ def _verified(problem: CapsProblem, options: CapsOptions, draft: _Draft, fallbac
     over_kw, status = over_limit_kw(problem, counted), draft.status
     if status in (Termination.OPTIMAL, Termination.GAP_LIMIT) and max(over_kw, error_kw) > BROKEN_KW:
         status = Termination.ERROR  # what was proven is not of these caps
-    served = problem.efficiency * problem.slot_h * response.sum(axis=0)
-    unserved = np.maximum(problem.reachable_kwh - served, 0.0)
-    unserved[unserved < NAMED_KWH] = 0.0
+    unserved = problem.unserved_kwh(response)
     return CapsResult(
         caps_kw=draft.caps_kw,
         charge_kw=response,

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from cosim.contract import Exogenous, Feeder, Float, Int, Predictor
 from cosim.contract.signals import Bool
 from cosim.controllers.caps.day import background_of, excess_within_slots, in_slots
-from cosim.controllers.caps.follower import best_response, usable_withheld_kwh
+from cosim.controllers.caps.follower import best_response
+from cosim.controllers.caps.horizon import HorizonPlan
 from cosim.controllers.caps.network import Answers, Elements, Round, Row, WhateverHomesDo, certain
-from cosim.controllers.caps.options import CapsOptions
+from cosim.controllers.caps.network.verify import clock_of
+from cosim.controllers.caps.options import Manner
 from cosim.controllers.caps.phase_limits import PEAK_SHARE, expected_kva, phase_limits_kw
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.result import CapsResult, lowered
 from cosim.controllers.caps.solve import solve_caps
-from cosim.controllers.solver import Clock, Termination, worst
+from cosim.controllers.solver import Clock
 
+BY_WITHHELD = ("floor_then_least", "least_restriction")  # objectives that tell a kept plan from a better one
+AGAIN_NODES = 100  # the wall clock must not be what ends a look
+AGAIN_GAP = 0.05  # a plan that is soon made anew need not be proven as closely as that of the day ahead
 KEPT_OVER_KW = 0.5  # a phase may be above its limit by this before caps are planned anew: the margin is far more
 KEPT_SHORT_KWH = 0.05  # a car may be left short by this before caps are planned anew
 _OF_CARS = (
@@ -26,128 +32,15 @@ _OF_CARS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Manner:
-    """How caps are planned.
-
-    Attributes
-    ----------
-    options : CapsOptions
-        Of the solver.
-    limit_a : float
-        Rated current of a phase of the transformer or the head line, whichever carries less [A].
-    margin : float
-        Share of all limits that the mean of a slot leaves free.
-    whole_network : bool
-        Whether other rated cables and voltages are kept too (with a predictor only).
-    voltage_min_pu : float
-        Lowest voltage permitted at a customer.
-    rounds : int
-        Most solves of one plan: limits are tightened between them until the power flow shows no excess.
-    again_s : float
-        Wall clock of one look at the rest of a day, its rounds and pieces together [s].
-    """
-
-    options: CapsOptions
-    limit_a: float
-    margin: float
-    whole_network: bool
-    voltage_min_pu: float
-    rounds: int
-    again_s: float = 10.0
-
-    @property
-    def holds_whatever(self) -> bool:
-        """Whether caps hold whatever households do inside them, not only for what they are expected to do."""
-        return self.options.coordination == "sum_of_caps"
-
-    @property
-    def peaks_count(self) -> bool:
-        """Whether the highest step of a slot counts, not only its mean."""
-        return self.options.limit_on == "peak"
-
-
-@dataclass(frozen=True, eq=False)
-class HorizonPlan:
-    """Caps from the first step of a horizon to its last, and what they lead to.
-
-    Attributes
-    ----------
-    problem : CapsProblem
-        In slots, extra limits included.
-    result : CapsResult or None
-        Its solution; None where caps published before were kept.
-    caps_kw : ndarray, shape (step, home)
-        As published; inf where nothing is steered [kW].
-    planned_kva : ndarray, shape (step,)
-        Apparent power expected at the transformer [kVA].
-    rows : tuple of Row
-        Extra limits.
-    rounds : tuple of Round
-        What the power flow found after each solve; empty where only the transformer's limits are planned with.
-    kept_round : int
-        Which of them belongs to these caps; 0 where there is none.
-    not_from_charging : tuple of str
-        Limits that are broken without any car.
-    coordination : str
-        As asked for.
-    struck : bool
-        Whether the wall clock left no time for a further round.
-    """
-
-    problem: CapsProblem
-    result: CapsResult | None
-    caps_kw: Float
-    planned_kva: Float
-    rows: tuple[Row, ...]
-    rounds: tuple[Round, ...]
-    kept_round: int
-    not_from_charging: tuple[str, ...]
-    coordination: str
-    struck: bool = False
-
-    @property
-    def verified(self) -> Round | None:
-        """What the power flow says of these caps; None where it was not asked."""
-        return self.rounds[self.kept_round - 1] if self.kept_round else None
-
-    @property
-    def status(self) -> Termination:
-        """How the plan ended; ``fallback`` where the last look at caps as they are sent found a limit broken."""
-        ended = Termination.OPTIMAL if self.result is None else self.result.status
-        broken = self.verified is not None and not self.verified.clean
-        return worst((ended, Termination.FALLBACK)) if broken else ended
-
-    @property
-    def withheld_kwh(self) -> float:
-        """What the objectives that withhold least count: usable energy, under ``sum_of_caps`` rooms [kWh]."""
-        caps_kw = self.caps_kw[:: len(self.caps_kw) // self.problem.slots]
-        if self.coordination == "sum_of_caps":
-            return self.problem.withheld_kwh(caps_kw)
-        return usable_withheld_kwh(self.problem, caps_kw)
-
-    @property
-    def reproducible(self) -> bool:
-        """Whether no wall-clock limit was reached."""
-        return not self.struck and (self.result is None or self.result.reproducible)
-
-    @property
-    def fallback(self) -> str:
-        """Empty, or what could not be had."""
-        verified, fallback = self.verified, "" if self.result is None else self.result.fallback
-        if verified is None or verified.clean:
-            return fallback
-        over = f"{100.0 * verified.over_limit:.2g} % over its limit after {len(self.rounds)} rounds"
-        return "; ".join(part for part in (fallback, f"{verified.over_limit_where} is {over}") if part)
-
-
 class Study:
     """One horizon while it is planned.
 
     Parameters
     ----------
-    feeder, predictor, elements, manner, seed
-        The place, its power flow, what has a limit, how to plan, and the seed of searches.
+    planner : Planner
+        What to plan with.
+    manner : Manner
+        How.
     day : Exogenous
         What is expected, step by step.
     steps : int
@@ -165,38 +58,35 @@ class Study:
         Caps to start from: those that stand, later those of the round before.
     """
 
-    def __init__(
-        self,
-        feeder: Feeder,
-        predictor: Predictor | None,
-        elements: Elements | None,
-        manner: Manner,
-        seed: int,
-        day: Exogenous,
-        steps: int,
-    ) -> None:
-        self.feeder, self.predictor, self.elements = feeder, predictor, elements
-        self.manner, self.seed, self.day, self.steps = manner, seed, day, steps
+    def __init__(self, planner: Planner, manner: Manner, day: Exogenous, steps: int) -> None:
+        self.feeder, self.predictor, self.seed = planner.feeder, planner.predictor, planner.seed
+        self.elements, self.manner, self.day, self.steps = planner.elements, manner, day, steps
         self.by_step = background_of(day)
         # caps that hold whatever households do count on no sun, and on no slot's mean
         self.slots = (certain(day, steps) if manner.holds_whatever else day).resample(steps * day.step_min)
         self.by_slot = background_of(self.slots)
-        self.problem = _problem(feeder, self.slots, self._limit_kw())
+        self.problem = _problem(self.feeder, self.slots, self._limit_kw())
         self.cars = np.ones(self.problem.cars, bool)  # to be planned; the others' caps stand
         self.standing_kw = np.full_like(day.demand_kw, np.inf)
         self.clock = Clock(manner.options.time_limit_s)
         self.start_kw: Float | None = None
 
-    def solved(self, rows: Sequence[Row], limit_kw: Float | None = None) -> HorizonPlan:
+    def planned(self, rows: Sequence[Row] = (), guide_kw: Float | None = None) -> HorizonPlan:
+        """Choose caps; rows known from an earlier plan are laid through what cars are guessed to draw, ``guide_kw``."""
+        if self.elements is None or self.manner.holds_whatever:
+            return self._solved(())
+        return self._within_the_network(self._network(self.elements), list(rows), guide_kw)
+
+    def _solved(self, rows: Sequence[Row], limit_kw: Float | None = None) -> HorizonPlan:
         """Solve once, with extra limits."""
         problem = self.problem
         if limit_kw is not None and len(rows):
-            names = tuple(self.elements.where(row.element) for row in rows) if self.elements else ()
             problem = replace(
                 problem,
                 phase_share=np.column_stack([problem.phase_share, *(row.share for row in rows)]),
+                charger_share=np.column_stack([self.feeder.charger_phase_matrix, *(row.share for row in rows)]),
                 limit_kw=np.column_stack([problem.limit_kw, limit_kw]),
-                extra_limits=names,
+                extra_limits=tuple(self.elements.where(row.element) for row in rows) if self.elements else (),
             )
         options = replace(self.manner.options, time_limit_s=self.clock.left_s)
         result = solve_caps(_of_cars(problem, self.cars), options, seed=self.seed, start_kw=self.start_kw)
@@ -206,12 +96,17 @@ class Study:
             rounds = (found,)
         # rounds differ by a few rows: the last caps are nearly those of the next
         self.start_kw = result.caps_kw
-        caps_kw = self._published(result)
-        planned_kva = expected_kva(self.feeder, self.predictor, self.by_step, self.response(caps_kw))
         struck = bool(rounds) and self.clock.over and bool(np.isfinite(self.standing_kw).all())
-        return HorizonPlan(
-            problem, result, caps_kw, planned_kva, tuple(rows), rounds, len(rounds), (), options.coordination, struck
-        )
+        plan = self._plan(problem, result, self._published(result), rows, rounds)
+        return replace(plan, struck=struck)
+
+    def _plan(
+        self, problem: CapsProblem, result: CapsResult | None, caps_kw: Float, rows: Sequence[Row],
+        rounds: tuple[Round, ...],
+    ) -> HorizonPlan:  # fmt: skip
+        kva = expected_kva(self.feeder, self.predictor, self.by_step, self.response(caps_kw))
+        coordination = self.manner.options.coordination
+        return HorizonPlan(problem, result, caps_kw, kva, coordination, tuple(rows), rounds, len(rounds))
 
     def _kept(self, elements: Elements, problem: CapsProblem, result: CapsResult) -> tuple[CapsResult, Round]:
         """Take caps down to where their own worst corners keep all limits; those of homes that are left stand."""
@@ -222,10 +117,8 @@ class Study:
         first_kw[:, standing] = caps_kw[:, standing]
         slots = whatever.kept(caps_kw, first_kw, self.standing_kw[:: self.steps], self.clock)
         kept_kw = np.stack([slot.caps_kw[0] for slot in slots])
-        network = self._network(elements)
-        return lowered(_of_cars(problem, self.cars), self.manner.options, result, kept_kw), whatever.look(
-            slots, network.clock_of_slot
-        ).found
+        lower = lowered(_of_cars(problem, self.cars), self.manner.options, result, kept_kw)
+        return lower, whatever.look(slots, clock_of(self.slots)).found
 
     def _published(self, result: CapsResult) -> Float:
         """Caps of homes that are expected to have a car; no limit where there is nothing to steer.
@@ -256,19 +149,14 @@ class Study:
         if self.manner.holds_whatever:  # what was kept at its worst when published is kept whoever comes
             over[:] = False
         broken: Bool = (problem.phase_share[:, over.any(axis=0)] > 0).sum(axis=1) > 0
-        served = problem.efficiency * problem.slot_h * charge.sum(axis=0)
-        broken[problem.home[problem.reachable_kwh - served > KEPT_SHORT_KWH]] = True
-        ev_kw = self.response(caps_kw)
+        broken[problem.home[problem.unserved_kwh(charge) > KEPT_SHORT_KWH]] = True
         rounds: tuple[Round, ...] = ()
-        elements = None if self.manner.holds_whatever else self.elements
-        if elements is not None:
-            look = self._network(elements).look(ev_kw, 1, len(rows))
+        if self.elements is not None and not self.manner.holds_whatever:
+            look = self._network(self.elements).look(self.response(caps_kw), 1, len(rows))
             rounds = (look.found,)
-            phases = np.unique(elements.phase[(look.excess > 0).any(axis=0)])
+            phases = np.unique(self.elements.phase[(look.excess > 0).any(axis=0)])
             broken |= np.array([bool(set(on) & set(phases)) for on in self.feeder.customer_phases])
-        kva = expected_kva(self.feeder, self.predictor, self.by_step, ev_kw)
-        coordination = self.manner.options.coordination
-        return broken, HorizonPlan(problem, None, caps_kw, kva, tuple(rows), rounds, len(rounds), (), coordination)
+        return broken, self._plan(problem, None, caps_kw, rows, rounds)
 
     def phase_mates(self, homes: Int) -> Bool:
         """Return the cars that share a phase with homes, and with their mates in turn, shape (car,)."""
@@ -281,18 +169,14 @@ class Study:
                 return cars
             phases = more
 
-    def within_the_network(self, elements: Elements, rows: list[Row], guide_kw: Float | None) -> HorizonPlan:
-        """Solve, ask the power flow, tighten what it shows to be broken, and solve again.
-
-        Rows that are known from an earlier plan are laid through an operating point, what cars would draw there.
-        """
-        network = self._network(elements)
+    def _within_the_network(self, network: Answers, rows: list[Row], guide_kw: Float | None) -> HorizonPlan:
+        """Solve, ask the power flow, tighten what it shows to be broken, and solve again."""
         limit_kw = None if guide_kw is None or not rows else network.limits(rows, guide_kw)
         rounds: list[Round] = []
         best: HorizonPlan | None = None
         best_rank = (np.inf, np.inf)
         for number in range(1, self.manner.rounds + 1):
-            plan = self.solved(rows, limit_kw)
+            plan = self._solved(rows, limit_kw)
             ev_kw = self.response(plan.caps_kw)
             look = network.look(ev_kw, number, len(rows))
             rounds.append(look.found)
@@ -317,15 +201,7 @@ class Study:
         return replace(best, rounds=tuple(rounds))
 
     def _network(self, elements: Elements) -> Answers:
-        return Answers(
-            elements,
-            self.by_step,
-            self.by_slot,
-            start=self.day.start,
-            step_min=self.day.step_min,
-            margin=self.manner.margin,
-            peaks_count=self.manner.peaks_count,
-        )
+        return Answers(elements, self.day, self.slots, self.manner)
 
     def _limit_kw(self) -> Float:
         """Limits of each slot; where its peaks count, what the highest forecast step exceeds its mean by comes off.
@@ -354,6 +230,7 @@ def _problem(feeder: Feeder, day: Exogenous, limit_kw: Float) -> CapsProblem:
         inflexible_kw=day.inflexible_kw,
         connection_kw=feeder.connection_kw,
         phase_share=feeder.phase_matrix,
+        charger_share=feeder.charger_phase_matrix,
         limit_kw=limit_kw,
         charger_min_kw=np.minimum(feeder.charger_min_kw[cars.customer], cars.charger_kw),
         energy_need_kwh=np.minimum(cars.energy_need_kwh, cars.battery_kwh - cars.soc_arrival_kwh),
@@ -367,3 +244,78 @@ def _of_cars(problem: CapsProblem, cars: Bool) -> CapsProblem:
         return problem
     columns = {key: getattr(problem, key)[..., cars] for key in _OF_CARS if getattr(problem, key) is not None}
     return replace(problem, **columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Planner:
+    """What horizons of one feeder are planned with.
+
+    Attributes
+    ----------
+    feeder : Feeder
+        The place.
+    predictor : Predictor or None
+        The power flow.
+    manner : Manner
+        How.
+    seed : int
+        Of every search.
+    """
+
+    feeder: Feeder
+    predictor: Predictor | None
+    manner: Manner
+    seed: int
+
+    @cached_property
+    def elements(self) -> Elements | None:
+        """Everything that has a limit; None where only the transformer's limits are planned with."""
+        if self.predictor is None or not self.manner.whole_network:
+            return None
+        whatever = self.manner.holds_whatever  # rows of what is expected never join phases, as neutrals do
+        return Elements(self.feeder, self.predictor, self.manner.voltage_min_pu, neutrals=whatever)
+
+    def plan(self, day: Exogenous, steps: int) -> HorizonPlan:
+        """Choose caps for a horizon of what is expected, step by step, in slots of so many steps."""
+        return Study(self, self.manner, day, steps).planned()
+
+    def again(
+        self, day: Exogenous, steps: int, before: HorizonPlan, caps_kw: Float, freed: Collection[int]
+    ) -> HorizonPlan:
+        """Choose caps for what is left of a horizon.
+
+        The caps published before stand on phases where they keep every limit and serve every need that can be served.
+        Where less is needed than was expected, other caps take their place if less is withheld then. Either way they
+        are what the solver starts from, and one clock counts for all that it does.
+
+        Parameters
+        ----------
+        day : Exogenous
+            What is expected from now on.
+        steps : int
+            Steps of a slot.
+        before : HorizonPlan
+            Whose extra limits are known to be needed.
+        caps_kw : ndarray, shape (step, home)
+            Published before, from now on [kW].
+        freed : collection of int
+            Homes that need less than was expected, where a better plan is worth looking for.
+        """
+        options = self.manner.options
+        quick = replace(
+            options,
+            gap=max(options.gap, AGAIN_GAP),
+            node_limit=min(options.node_limit, AGAIN_NODES),
+            time_limit_s=min(options.time_limit_s, self.manner.again_s),
+        )
+        manner = replace(self.manner, options=quick)
+        study = Study(self, manner, day, steps)
+        study.standing_kw, study.start_kw = caps_kw, caps_kw[::steps]
+        broken, kept = study.judged(before.rows, caps_kw)
+        homes = np.flatnonzero(broken)
+        study.cars = study.phase_mates(np.union1d(homes, np.array(sorted(freed), np.int64)))
+        if not study.cars.any():
+            return kept
+        new = study.planned(before.rows, study.response(caps_kw))
+        as_good = options.objective in BY_WITHHELD and kept.withheld_kwh <= new.withheld_kwh
+        return replace(kept, struck=not new.reproducible) if not len(homes) and as_good else new

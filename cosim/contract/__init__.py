@@ -16,7 +16,7 @@ from cosim.contract.signals import Curve, Decision, LocalCurves, Observation, Se
 from cosim.contract.survey import PHASES, LoadFact, LoadShape, Roof, Survey
 from cosim.contract.thermal import OilTransformer
 from cosim.load_laws import LoadLaws
-from cosim.network import Branch, Complex, Float, Int, Network, branch_losses_kw, monitored_currents
+from cosim.network import Branch, Complex, Float, Int, Network, branch_losses_kw, monitored_currents, terminal_currents
 from cosim.standards import ANSI_C84_1, AS_61000, EN_50160, ESQCR, LOW_VOLTAGE_V, STANDARDS, Standard
 
 __all__ = [
@@ -25,5 +25,5 @@ __all__ = [
     "Engine", "EvSessions", "Exogenous", "Feeder", "Finding", "Float", "Forecast", "Int", "Limit", "LineFact",
     "LoadFact", "LoadLaws", "LoadShape", "LocalCurves", "Network", "Observation", "OilTransformer", "Prediction",
     "Predictor", "Roof", "Setpoints", "Standard", "Survey", "TransformerSpec", "Units", "ZipShares",
-    "branch_losses_kw", "monitored_currents", "out_of_range",
+    "branch_losses_kw", "monitored_currents", "out_of_range", "terminal_currents",
 ]  # fmt: skip

@@ -68,7 +68,7 @@ EXPORT_EUR_PER_KWH = 0.05
 
 _PER_STEP = (
     "demand_kw", "demand_kvar", "pv_available_kw", "tariff_eur_per_kwh", "ambient_c", "source_pu", "devices_kw",
-    "customer_tariff_eur_per_kwh",
+    "devices_load_kw", "customer_tariff_eur_per_kwh",
 )  # fmt: skip
 
 
@@ -104,6 +104,8 @@ class Exogenous(FrozenArrays):
         Other devices behind the meters by their kind's name (see `cosim.devices`).
     devices_kw : ndarray, shape (step, customer), or None
         What they are expected to draw together by their own controls, fed in negative; None without any [kW].
+    devices_load_kw : ndarray, shape (step, customer), or None
+        The same without those that feed in meanwhile, such as a battery beside a heat pump [kW].
     customer_tariff_eur_per_kwh : ndarray, shape (step, customer), or None
         Price of import of every home; None where all have the same.
     export_eur_per_kwh : float
@@ -127,6 +129,7 @@ class Exogenous(FrozenArrays):
     source_pu: Float
     devices: Mapping[str, Units] = field(default_factory=dict)
     devices_kw: Float | None = None
+    devices_load_kw: Float | None = None
     customer_tariff_eur_per_kwh: Float | None = None
     export_eur_per_kwh: float = EXPORT_EUR_PER_KWH
     announced: EvSessions | None = None

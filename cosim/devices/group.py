@@ -152,27 +152,25 @@ class _Blamed:
             raise DeviceError(f"device '{self.device.name}': {self.door} raised {kind_and_text(error)}") from error
 
 
-def own_kw(feeder: Feeder, day: Exogenous) -> Float | None:
-    """What the devices of ``day.devices`` draw by their own controls, shape (step, customer) [kW]; None without any.
+def own_kw(feeder: Feeder, day: Exogenous) -> tuple[Float, Float]:
+    """What the devices of ``day.devices`` draw by their own controls, and without those that feed in meanwhile.
 
-    Beside demand and the whole sun, without cars, at nominal voltage: what a controller that does not command them
-    has to expect.
+    Shape (step, customer) each [kW]. Beside demand and the whole sun, without cars, at nominal voltage: what a
+    controller that does not command them has to expect.
     """
-    if not day.devices:
-        return None
     group, free = DeviceGroup(feeder, day, None), Setpoints.free(len(feeder.customers))
     net_kw = day.demand_kw - np.minimum(day.pv_available_kw, day.inverter_kva)
     nominal_v, obeys = (
         np.full(len(feeder.customers), feeder.nominal_voltage_v),
         np.ones(len(feeder.customers), dtype=bool),
     )
-    drawn_kw = np.empty_like(net_kw)
+    drawn_kw, load_kw = np.empty_like(net_kw), np.empty_like(net_kw)
     for step in range(day.steps):
         group.begin(step, free)
         powers = group.answer(step, free, net_kw[step], nominal_v, obeys)
         group.advance(step, powers)
-        drawn_kw[step] = powers[0].sum(axis=0)
-    return drawn_kw
+        drawn_kw[step], load_kw[step] = powers[0].sum(axis=0), powers[0].clip(0.0).sum(axis=0)
+    return drawn_kw, load_kw
 
 
 def settled(

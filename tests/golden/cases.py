@@ -283,7 +283,6 @@ TIED = frozenset(
         "bilevel_caps replan_min=60.0 wrong_forecast",
         "bilevel_caps replan_min=60.0 export=True wrong_forecast",
         "bilevel_caps export=True export_objective=least voltage_max_pu=1.06 network=transformer",
-        "bilevel_caps export=True export_objective=equal_share voltage_max_pu=1.06 network=transformer",
         "bilevel_caps network=transformer",
         "bilevel_caps floor_kw=2.5 phase_a",
     }

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult, linprog
 
 from cosim.contract import Float
-from cosim.controllers.caps import CapsProblem, ExportProblem
+from cosim.controllers.caps import CapsProblem
 
 SAME_EUR = 1e-9
 
@@ -45,51 +45,6 @@ def _charging(
         rows.append(problem.slot_h * problem.tariff_of_car[:, car])
         at_most.append(most_eur)
     return _solved(linprog(cost, A_ub=rows, b_ub=at_most, bounds=np.column_stack([0.0 * limits, limits])))
-
-
-def best_export_response(
-    problem: ExportProblem, import_cap_kw: Float, export_cap_kw: Float, home: int
-) -> tuple[Float, Float]:
-    """Return charging, shape (slot,), of the home's one car, and net load, shape (slot,) [kW].
-
-    Costs are price levels; what they leave open is settled by an even smaller price on late charging.
-    """
-    slots = problem.slots
-    bought, sold = (level[:, home] * slots for level in problem.levels)
-    zero = np.zeros(slots)
-    value = _two_ways(problem, import_cap_kw, export_cap_kw, home, (bought, -sold, zero, np.arange(slots))).x
-    return value[3 * slots :], value[:slots] - value[slots : 2 * slots]
-
-
-def least_bill_eur(problem: ExportProblem, import_cap_kw: Float, export_cap_kw: Float, home: int) -> float:
-    """Return what a home pays at least at its real prices [EUR]."""
-    zero = np.zeros(problem.slots)
-    costs = (problem.tariff[:, home], -problem.feed_in[:, home], zero, zero)
-    return problem.slot_h * float(_two_ways(problem, import_cap_kw, export_cap_kw, home, costs).fun)
-
-
-def _two_ways(
-    problem: ExportProblem, import_cap_kw: Float, export_cap_kw: Float, home: int, costs: tuple[Float, ...]
-) -> OptimizeResult:
-    """Minimise costs per kW of import, export, curtailed sun and charging of a home."""
-    slots, (car,) = problem.slots, np.flatnonzero(problem.home == home)
-    eye = np.eye(slots)
-    balance = np.concatenate([eye, -eye, -eye, -eye], axis=1)  # import - export - curtailed - charge
-    most = [
-        np.maximum(import_cap_kw, problem.deficit_kw)[:, home],
-        np.minimum(export_cap_kw[:, home], problem.rated_kw[home]),
-        problem.sun_kw[:, home],
-        problem.car_kw[:, car],
-    ]
-    need = np.concatenate([np.zeros(3 * slots), np.ones(slots)])
-    return _solved(
-        linprog(
-            np.concatenate(costs),
-            A_eq=np.vstack([balance, need]),
-            b_eq=np.append(problem.demand_kw[:, home] - problem.sun_kw[:, home], problem.need_kw[car]),
-            bounds=np.column_stack([np.zeros(4 * slots), np.concatenate(most)]),
-        )
-    )
 
 
 def _solved(found: OptimizeResult) -> OptimizeResult:

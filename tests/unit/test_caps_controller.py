@@ -192,7 +192,7 @@ def test_the_decision_says_how_the_caps_were_obtained(
 
 
 @pytest.mark.parametrize(
-    ("steps", "slot_min", "of_a_slot"), [(96, 30.0, 6), (96, 25.0, 6), (96, 1.0, 1), (96, 500.0, 96), (7, 10.0, 7)]
+    ("steps", "slot_min", "of_a_slot"), [(96, 30.0, 6), (96, 25.0, 6), (96, 5.0, 1), (96, 500.0, 96), (7, 10.0, 7)]
 )
 def test_slots_divide_the_horizon(
     two_bus: Feeder, make_day: Callable[..., Exogenous], steps: int, slot_min: float, of_a_slot: int

@@ -1,4 +1,4 @@
-"""Export caps: figures worked out by hand, limits that cannot be kept, and a noon that the power flow confirms."""
+"""Export caps: textbook programmes, limits that cannot be kept, and a noon that the power flow confirms."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import linprog
 
 from cosim import controllers, run
 from cosim.contract import EvSessions, Exogenous, Feeder, Forecast
@@ -18,146 +19,120 @@ from cosim.controllers.caps import (
     BilevelCaps,
     CapsRecord,
     ExportProblem,
-    ExportRow,
-    RunningBothWays,
-    export_response,
+    FeedInRows,
+    RunningPlan,
     solve_export,
 )
 from cosim.errors import InputError
 from cosim.experiments.caps_output import write_caps
 from cosim.reduced import ReducedNetwork
-from oracles.export import solve_form
 
 HIGHEST_PU = 1.10
 
 
+def rows_of(*rows: tuple[int, list[float], float, str]) -> FeedInRows:
+    """Rows from slot, shares, limit [kW] and name each."""
+    slots, shares, limits, names = zip(*rows, strict=True)
+    return FeedInRows(np.array(slots), np.array(shares), np.array(limits), names)
+
+
+PHASE = ((0, [1.0, 1.0], 3.0, "phase 1"), (1, [1.0, 1.0], 3.0, "phase 1"))
+
+
 def make(**changed: Any) -> ExportProblem:
-    """Two homes on one phase in two slots of an hour, no car; 4 and 2 kW of surplus, of which 3 kW may flow back."""
+    """Two homes on one phase in two slots of an hour; 4 and 2 kW of surplus, of which 3 kW may flow back."""
     sun = np.array([[5.0, 3.0], [0.0, 0.0]])
     values: dict[str, Any] = {
         "slot_h": 1.0,
-        "tariff_eur_per_kwh": np.array([0.3, 0.2]),
-        "feed_in_eur_per_kwh": np.array([0.05, 0.05]),
-        "demand_kw": np.ones_like(sun),
+        "load_kw": np.ones_like(sun),
         "sun_kw": sun,
         "rated_kw": np.array([8.0, 4.0]),
-        "connection_kw": np.full(2, 14.0),
-        "import_cap_kw": np.full(sun.shape, 14.0),
-        "phase_share": np.ones((2, 1)),
-        "limit_kw": np.full((2, 1), np.inf),
-        "reverse_limit_kw": np.full((2, 1), 3.0),
-        "home": np.empty(0, int),
-        "plugged": np.empty((2, 0)),
-        "charger_kw": np.empty(0),
-        "energy_need_kwh": np.empty(0),
-        "efficiency": np.empty(0),
+        "rows": rows_of(*PHASE),
     }
     return ExportProblem(**(values | changed))
 
 
-def with_car(**changed: Any) -> ExportProblem:
-    """A car of the first home, there in four slots of an hour with sun in three of them."""
-    sun = np.zeros((4, 2))
-    sun[:3, 0] = [4.0, 6.0, 3.0]
-    shape = sun.shape
-    values: dict[str, Any] = {
-        "tariff_eur_per_kwh": np.array([0.3, 0.3, 0.3, 0.2]),
-        "feed_in_eur_per_kwh": np.full(4, 0.05),
-        "demand_kw": np.where(np.arange(2) == 0, 1.0, np.zeros(shape)),
-        "sun_kw": sun,
-        "import_cap_kw": np.full(shape, 14.0),
-        "limit_kw": np.full((4, 1), np.inf),
-        "reverse_limit_kw": np.full((4, 1), np.inf),
-        "home": np.array([0]),
-        "plugged": np.ones((4, 1)),
-        "charger_kw": np.array([3.7]),
-        "energy_need_kwh": np.array([4.5]),
-        "efficiency": np.array([0.9]),
-    }
-    return make(**(values | changed))
-
-
-def test_a_home_uses_first_what_it_may_not_sell_then_what_it_sells_then_buys() -> None:
-    problem = with_car()
-    caps = np.full((4, 2), np.inf)
-    caps[1, 0] = 3.0  # 2 of the 5 kW of surplus may not be sold
-    found = export_response(problem, problem.import_cap_kw, caps)
-    assert found.charge_kw[:, 0] == pytest.approx([3.0, 2.0, 0.0, 0.0])
-    assert found.export_kw[:, 0] == pytest.approx([0.0, 3.0, 2.0, 0.0])
-    thirsty = export_response(replace(problem, energy_need_kwh=np.array([0.9 * 10.0])), problem.import_cap_kw, caps)
-    assert thirsty.charge_kw[:, 0] == pytest.approx([3.0, 3.7, 2.0, 1.3])
-    assert thirsty.import_kw[3, 0] == pytest.approx(2.3)
-
-
-def test_where_export_costs_it_is_curtailed_and_where_import_earns_the_sun_is() -> None:
-    costs = export_response(
-        with_car(feed_in_eur_per_kwh=np.full(4, -0.02)), np.full((4, 2), 14.0), np.full((4, 2), 9.0)
+def drawn(seed: int) -> ExportProblem:
+    """Four homes in three slots under random rows, some of which relieve."""
+    rng = np.random.default_rng(seed)
+    share = rng.uniform(0.2, 1.0, (6, 4)) * rng.choice([1.0, 1.0, 0.0, -0.4], (6, 4))
+    rows = FeedInRows(np.repeat(np.arange(3), 2), share, rng.uniform(0.5, 4.0, 6), tuple("abcdef"))
+    return make(
+        load_kw=rng.uniform(0.0, 2.0, (3, 4)), sun_kw=rng.uniform(0.0, 6.0, (3, 4)), rated_kw=np.full(4, 6.0), rows=rows
     )
-    assert costs.export_kw.max() == 0.0
-    assert costs.charge_kw[:, 0] == pytest.approx([3.0, 2.0, 0.0, 0.0])
-    below_nil = np.array([-0.1, 0.3, 0.3, 0.2])
-    feed_in = np.minimum(0.05, below_nil)
-    earns = export_response(
-        with_car(tariff_eur_per_kwh=below_nil, feed_in_eur_per_kwh=feed_in), np.full((4, 2), 14.0), np.full((4, 2), 9.0)
-    )
-    assert earns.import_kw[0, 0] == pytest.approx(4.7)  # demand and all the charger takes, bought
-    assert earns.curtailed_kw[0, 0] == pytest.approx(4.0)
 
 
-def test_the_least_withheld_the_fairest_and_the_equal_share() -> None:
-    least, fair, equal = (solve_export(make(), one) for one in ("least", "max_min", "equal_share"))
+@pytest.mark.parametrize("seed", range(8))
+def test_objectives_are_those_of_textbook_programmes(seed: int) -> None:
+    """Columns: what each home sells in each slot, and the largest share that one loses; written out row by row."""
+    problem = drawn(seed)
+    wanted = np.maximum(problem.sun_kw - problem.load_kw, 0.0)
+    rows, most = np.zeros((6, 13)), np.zeros(6)
+    for row, (slot, share) in enumerate(zip(problem.rows.slot, problem.rows.share, strict=True)):
+        rows[row, 4 * slot : 4 * slot + 4] = share
+        most[row] = problem.rows.limit_kw[row] + share @ np.maximum(problem.load_kw - problem.sun_kw, 0.0)[slot]
+    losing = np.hstack([-np.tile(np.eye(4), 3), -wanted.sum(axis=0)[:, None]])
+    every, limit = np.vstack([rows, losing]), np.concatenate([most, -wanted.sum(axis=0)])
+    bounds = [*((0.0, kw) for kw in wanted.ravel()), (0.0, 1.0)]
+    sold, lost = np.append(-np.ones(12), 0.0), np.append(np.zeros(12), 1.0)
+    least, fair = solve_export(problem, "least"), solve_export(problem, "max_min")
+    assert least.withheld_kwh == pytest.approx(wanted.sum() + linprog(sold, every, limit, bounds=bounds).fun, abs=1e-5)
+    assert fair.worst_share == pytest.approx(linprog(lost, every, limit, bounds=bounds).fun, abs=1e-5)
+    for found in (least, fair):
+        assert (rows[:, :12] @ np.maximum(-found.net_kw, 0.0).ravel() <= most + 1e-5).all()
+        assert found.over_reverse_kw < 1e-5
+    assert fair.worst_share <= least.worst_share + 1e-6
+    assert fair.withheld_kwh >= least.withheld_kwh - 1e-6
+
+
+@pytest.mark.parametrize("objective", ["least", "max_min"])
+@pytest.mark.parametrize("seed", range(3))
+def test_safe_caps_hold_whatever_homes_do_inside_them(seed: int, objective: str) -> None:
+    problem, rng = drawn(seed), np.random.default_rng(seed)
+    cars = rng.uniform(0.0, 4.0, (3, 4))
+    problem = replace(problem, at_will_kw=cars)
+    found = solve_export(problem, objective)
+    relaxed = bool(found.relaxations)
+    least = problem.load_kw - problem.sun_kw
+    for _ in range(300):
+        ends = rng.random((3, 4)) < 0.5
+        net = np.where(ends, np.maximum(least, -found.caps_kw), np.maximum(least, 0.0) + cars)
+        back = -(problem.rows.share * net[problem.rows.slot]).sum(axis=1)
+        assert relaxed or (back <= problem.rows.limit_kw + 1e-5).all()
+    assert found.withheld_kwh >= solve_export(replace(problem, at_will_kw=None), "least").withheld_kwh - 1e-6
+
+
+def test_the_least_withheld_and_the_fairest() -> None:
+    least, fair = (solve_export(make(), one) for one in ("least", "max_min"))
     assert least.withheld_kwh == pytest.approx(3.0)
     assert least.worst_share == pytest.approx(0.5)  # of all ways to withhold 3 kWh the fairest
     assert fair.caps_kw[0] == pytest.approx([2.0, 1.0], abs=1e-5)
-    assert equal.caps_kw[0] == pytest.approx([2.0, 1.0], abs=1e-5)  # a quarter of 8 and of 4 kW
     assert (least.caps_kw[1] == make().rated_kw).all()
-    assert {one.status for one in (least, fair, equal)} == {"optimal"}
-    counts_twice = make(rows=(ExportRow(0, np.array([1.0, 0.25]), 2.0, "a far end"),))
+    counts_twice = make(rows=rows_of(*PHASE, (0, [1.0, 0.25], 2.0, "a far end")))
     assert solve_export(counts_twice).withheld_kwh == pytest.approx(3.0)
-    tighter = make(rows=(ExportRow(0, np.array([1.0, 0.5]), 1.0, "a far end"),))
+    tighter = make(rows=rows_of(*PHASE, (0, [1.0, 0.5], 1.0, "a far end")))
     assert solve_export(tighter).caps_kw[0] == pytest.approx([0.0, 4.0], abs=1e-5)
 
 
-def test_a_car_is_led_to_where_sun_would_be_lost() -> None:
-    limit = np.full((4, 1), np.inf)
-    limit[1] = 2.0
-    found = solve_export(with_car(reverse_limit_kw=limit))
-    assert found.response.charge_kw[:, 0] == pytest.approx([2.0, 3.0, 0.0, 0.0])  # first where it may not sell
-    assert found.withheld_kwh == pytest.approx(1.0)  # without caps it would sell 3 kW there
-    assert found.over_reverse_kw == pytest.approx(0.0, abs=1e-6)
-    for form in ("kkt", "order"):
-        exact = solve_form(with_car(reverse_limit_kw=limit), form)
-        assert exact is not None
-        assert exact.objective == pytest.approx(1.0)
-
-
 def test_what_cannot_be_kept_is_relaxed_as_little_as_possible_and_named() -> None:
-    impossible = make(rows=(ExportRow(0, np.array([1.0, 0.0]), -2.0, "LOAD1 phase 1"),))
+    impossible = make(rows=rows_of(*PHASE, (0, [1.0, 0.0], -2.0, "LOAD1 phase 1")))
     found = solve_export(impossible)
     assert found.caps_kw[0] == pytest.approx([0.0, 2.0], abs=1e-5) or found.caps_kw[0, 1] == 4.0
     assert [one.amount for one in found.relaxations] == pytest.approx([2.0])
     assert "LOAD1 phase 1" in str(found.relaxations[0])
-    assert solve_form(impossible) is None
 
 
 def test_safe_caps_count_on_nobody_for_relief() -> None:
-    relieved = make(
-        rows=(ExportRow(0, np.array([1.0, -0.5]), 1.5, "phase 1"),), reverse_limit_kw=np.full((2, 1), np.inf)
-    )
+    relieved = make(rows=rows_of((0, [1.0, -0.5], 1.5, "phase 1")))
     assert solve_export(relieved).caps_kw[0, 0] == pytest.approx(2.5, abs=1e-5)
-    assert solve_export(relieved, "least", "sum_of_caps").caps_kw[0, 0] == pytest.approx(1.5, abs=1e-5)
+    safe = replace(relieved, at_will_kw=np.zeros((2, 2)))
+    assert solve_export(safe).caps_kw[0, 0] == pytest.approx(1.5, abs=1e-5)
 
 
 def test_bad_input_is_named_all_at_once() -> None:
     with pytest.raises(InputError) as caught:
-        make(feed_in_eur_per_kwh=np.array([0.4, 0.05]), sun_kw=np.full((2, 2), 9.0), demand_kw=np.full((2, 2), -1.0))
-    assert {fault.key for fault in caught.value.faults} == {"feed_in_eur_per_kwh", "rated_kw", "demand_kw"}
-    with pytest.raises(InputError, match="shape"):
-        make(rated_kw=np.ones(3))
-    with pytest.raises(InputError, match="one of least"):
-        solve_export(make(), "most")
-    with pytest.raises(InputError, match="equal_share"):
-        solve_export(make(), "equal_share", "sum_of_caps")
+        make(sun_kw=np.full((2, 2), 9.0), load_kw=np.full((2, 2), -1.0))
+    assert {fault.key for fault in caught.value.faults} == {"rated_kw", "load_kw"}
 
 
 @pytest.fixture(scope="module")
@@ -172,10 +147,10 @@ def noon(european_lv: Feeder, busy_day: Callable[..., Exogenous]) -> Exogenous:
     return replace(day, pv_available_kw=1.8 * day.pv_available_kw, inverter_kva=1.8 * day.inverter_kva)
 
 
-def planned(feeder: Feeder, predictor: ReducedNetwork, day: Exogenous, **options: Any) -> RunningBothWays:
+def planned(feeder: Feeder, predictor: ReducedNetwork, day: Exogenous, **options: Any) -> RunningPlan:
     controller = BilevelCaps(feeder, predictor=predictor, export=True, **options)
     controller.plan(Forecast("oracle", day))
-    assert isinstance(controller.running, RunningBothWays)
+    assert controller.running is not None
     return controller.running
 
 
@@ -184,23 +159,23 @@ def highest_pu(predictor: ReducedNetwork, feeder: Feeder, net_kw: np.ndarray, da
     return np.asarray(voltage.max(axis=1) / feeder.nominal_voltage_v)
 
 
-@pytest.mark.parametrize("objective", ["least", "max_min", "equal_share"])
+@pytest.mark.parametrize("objective", ["least", "max_min"])
 def test_the_power_flow_confirms_the_caps_and_little_is_given_away(
     european_lv: Feeder, predictor: ReducedNetwork, noon: Exogenous, objective: str
 ) -> None:
     sunny = replace(noon, sessions=EvSessions.none())
     running = planned(european_lv, predictor, sunny, export_objective=objective)
+    assert running.export is not None
     plan = running.export.plan
     before = highest_pu(predictor, european_lv, sunny.demand_kw - sunny.pv_available_kw, sunny)
-    after = highest_pu(predictor, european_lv, plan.result.response.net_kw, sunny)
+    after = highest_pu(predictor, european_lv, plan.result.net_kw, sunny)
     assert before.max() > HIGHEST_PU + 0.005
     assert after.max() <= HIGHEST_PU + 1e-4
     assert plan.verified is not None
     assert plan.verified.clean
     assert plan.verified.voltage_max_pu == pytest.approx(after.max())
     high = before > HIGHEST_PU + 0.001
-    if objective != "equal_share":
-        assert (after[high] > HIGHEST_PU - 0.001).all()  # nothing is curtailed beyond the limit
+    assert (after[high] > HIGHEST_PU - 0.001).all()  # nothing is curtailed beyond the limit
     assert np.isinf(plan.caps_kw).any()
 
 
@@ -210,6 +185,8 @@ def test_caps_that_are_safe_whatever_cars_do_give_more_away(
     sunny = replace(noon, sessions=EvSessions.none())
     least = planned(european_lv, predictor, sunny, export_objective="least")
     safe = planned(european_lv, predictor, noon, export_objective="least", coordination="sum_of_caps")
+    assert safe.export is not None
+    assert least.export is not None
     assert safe.export.plan.result.withheld_kwh > least.export.plan.result.withheld_kwh
 
 
@@ -218,13 +195,15 @@ def test_a_source_that_is_too_high_is_named_with_what_is_left(
 ) -> None:
     high = replace(noon, source_pu=np.full(noon.steps, 1.07))
     running = planned(european_lv, predictor, high, rounds=3)
+    assert running.export is not None
     verified = running.export.plan.verified
     assert verified is not None
     assert not verified.clean
     assert verified.voltage_max_pu > HIGHEST_PU
     assert "above the highest voltage permitted" in running.decision.fallback
     assert running.export.plan.result.relaxations
-    assert running.export.plan.result.response.export_kw.sum() < 0.5 * running.export.plan.result.wanted_kw.sum()
+    sold = np.maximum(-running.export.plan.result.net_kw, 0.0)
+    assert sold.sum() < 0.5 * running.export.plan.problem.surplus_kw.sum()
 
 
 def test_a_day_under_the_controller_keeps_the_voltage_and_writes_its_proof(
@@ -241,11 +220,12 @@ def test_a_day_under_the_controller_keeps_the_voltage_and_writes_its_proof(
     assert kept <= HIGHEST_PU + 1e-4
     cloudy = Forecast("wrong", replace(noon, pv_available_kw=0.6 * noon.pv_available_kw))
     surprised, learning = highest(cloudy, export=True)
-    assert isinstance(learning.running, RunningBothWays)
+    assert learning.running is not None
+    assert learning.running.export is not None
     assert learning.running.export.corrected_steps > 5
     assert surprised < highest(cloudy)[0] - 0.004
 
-    assert isinstance(controller.running, RunningBothWays)
+    assert controller.running is not None
     assert controller.problem is not None
     assert controller.result is not None
     write_caps(
@@ -271,10 +251,6 @@ def test_without_a_predictor_phases_are_kept_by_their_rating(european_lv: Feeder
     back_kw = -(trajectory.net_kw @ share)
     assert back_kw.max() <= kept_kw + 1e-6
     assert back_kw.max() > 0.97 * kept_kw  # what is left to reactive power
-
-
-def test_uncontrolled_homes_sell_what_they_do_not_use() -> None:
-    assert solve_export(make()).wanted_kw[0] == pytest.approx([4.0, 2.0])
 
 
 def test_options_are_checked(european_lv: Feeder) -> None:

@@ -176,7 +176,7 @@ class _Waits:
     """Stands in for the planner of caps: it plans nothing and keeps what it is asked for."""
 
     def __init__(self, feeder: Feeder) -> None:
-        self.feeder, self.asked = feeder, []
+        self.feeder, self.asked, self.manner = feeder, [], SimpleNamespace(export=False)
 
     def plan(self, day: Exogenous, _: int) -> Any:
         return SimpleNamespace(

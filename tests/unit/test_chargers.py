@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 
 import cosim
 from cosim import feeders
-from cosim.contract import EvSessions, Feeder, Float, OilTransformer
+from cosim.contract import EvSessions, Exogenous, Feeder, Float, OilTransformer
 from cosim.controllers import make as make_controller
 from cosim.errors import InputError
 from cosim.experiments.studies.rephase.moves import with_connections
@@ -249,10 +249,33 @@ def test_a_feeder_refuses_phases_that_homes_do_not_have(street: Feeder) -> None:
 
 
 def test_planners_that_spread_cars_are_named(folder: Path) -> None:
-    day = day_of(folder, [('controller = "none"', 'controller = "pareto"\n[[runs]]\ncontroller = "even"')])
+    more = "".join(f'[[runs]]\ncontroller = "{name}"\n' for name in ("even", "bilevel_caps", "bilevel_caps"))
+    safe = 'label = "safe"\noptions = { coordination = "sum_of_caps" }'
+    day = day_of(folder, [('controller = "none"', f'controller = "pareto"\n{more}{safe}')])
     told = [warning for warning in day.warnings if "evenly on the phases" in warning]
     assert len(told) == 1
-    assert told[0].startswith("pareto reckons")
+    assert told[0].startswith("pareto, safe reckons")
+
+
+def test_caps_know_on_which_phase_a_car_charges(tmp_path: Path, make_day: Callable[..., Exogenous]) -> None:
+    """Both homes of three phases charge on the second, where 20 A leave 4 kW; evenly there would be room for both."""
+    (tmp_path / "street.dss").write_text(STREET.replace("normamps=120", "normamps=20"))
+    even = feeders.load(tmp_path / "street.dss")
+    wired = replace(even, charger_phase=(2, 2, 0))
+    cars = EvSessions(
+        customer=np.arange(2), arrival_min=np.zeros(2), departure_min=np.full(2, 120.0),
+        energy_need_kwh=np.full(2, 3.5), charger_kw=np.full(2, 3.7), efficiency=np.ones(2),
+        battery_kwh=np.full(2, 40.0), soc_arrival_kwh=np.zeros(2),
+    )  # fmt: skip
+    day = make_day(wired, 24, demand_kw=0.3, demand_kvar=0.0, sessions=cars)
+    highest_a = {}
+    for name, feeder in (("wired", wired), ("even", even)):
+        caps = make_controller("bilevel_caps", feeder, predictor=ReducedNetwork(feeder), replan_min=0.0)
+        run = cosim.run(wired, day, caps, engine="reduced", step_min=5, control_min=5)
+        head = [line.name for line in run.rated_lines].index("L1")
+        highest_a[name] = np.abs(run.line_current_a[:, head]).max()
+        assert run.ev_kw.sum() * 5.0 / 60.0 == pytest.approx(7.0, abs=0.05)
+    assert highest_a["wired"] <= 20.0 < 25.0 < highest_a["even"]
 
 
 def test_sessions_go_through_a_run_under_every_rule(folder: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.optimize import linprog, minimize
 
+from cosim import controllers, feeders
 from cosim.contract import Exogenous, Feeder, Forecast
 from cosim.controllers.caps import (
     ALLOCATIONS,
@@ -24,6 +26,7 @@ from cosim.controllers.caps import (
     farthest_corner,
     worst_of_box,
 )
+from cosim.errors import InputError
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
 from cosim.reduced import ReducedNetwork
@@ -276,3 +279,65 @@ def test_a_battery_that_is_expected_to_feed_in_is_not_counted_on(weak: Feeder, n
     fed_in = np.full_like(noon.demand_kw, -0.4)
     made = planned(weak, replace(noon, devices_kw=fed_in), allocation="max_sum")
     assert (made.slots[0].caps_kw[0] >= 0.5 - 1e-9).all()
+
+
+def test_a_battery_hides_no_heat_pump_of_its_home(weak: Feeder, noon: Exogenous) -> None:
+    nothing = np.zeros_like(noon.demand_kw)
+    made = planned(weak, replace(noon, devices_kw=nothing, devices_load_kw=nothing + 2.0), allocation="max_sum")
+    assert (made.slots[0].caps_kw[0] >= 2.5 - 1e-9).all()
+
+
+def test_the_gap_is_what_the_programme_left_and_not_what_the_proof_costs(weak: Feeder, noon: Exogenous) -> None:
+    proof = planned(weak, noon, allocation="max_min").proof()
+    assert proof["objective"] <= proof["bound"] < proof["loosest_programme"]
+    assert proof["gap"] == pytest.approx((proof["bound"] - proof["objective"]) / proof["bound"], rel=1e-3)
+    assert proof["gap"] < 0.005
+    assert proof["status"] in ("optimal", "gap_limit")
+
+
+@pytest.mark.parametrize("name", ["envelopes", "bilevel_caps"])
+def test_slots_that_are_no_whole_steps_are_refused_with_the_nearest(
+    weak: Feeder, make_day: Callable[..., Exogenous], name: str
+) -> None:
+    day, predictor = make_day(weak, 24).resample(10.0), ReducedNetwork(weak)
+    for slot_min, text in ((7.0, "slot_min = 10"), (25.0, "slot_min = 20")):
+        controller = controllers.make(name, weak, predictor=predictor, slot_min=slot_min)
+        (fault,) = controllers.check(controller, weak, day)
+        assert (fault.key, text in str(fault)) == ("slot_min", True)
+        with pytest.raises(InputError, match=text):
+            controller.plan(Forecast("oracle", day))
+    for slot_min in (10.0, 30.0):
+        assert controllers.check(controllers.make(name, weak, predictor=predictor, slot_min=slot_min), weak, day) == []
+    hourly = make_day(weak, 24).resample(60.0)  # the default is no length that somebody asked for
+    assert controllers.check(controllers.make(name, weak, predictor=predictor), weak, hourly) == []
+
+
+def test_the_neutral_of_four_wires_is_kept_too(tmp_path: Path, make_day: Callable[..., Exogenous]) -> None:
+    """One home draws while another on the next phase feeds in: both currents meet in the neutral."""
+    of_km = "|".join(" ".join(["0"] * k + ["0.3"]) for k in range(4))
+    master = tmp_path / "Master.dss"
+    master.write_text(
+        "Clear\nNew Circuit.four basekv=0.4 pu=1.0 phases=3 bus1=src MVAsc3=20 MVAsc1=20\n"
+        "New Reactor.earth bus1=src.4 phases=1 r=1e-3 x=0\n"
+        f"New Line.c bus1=src.1.2.3.4 bus2=a.1.2.3.4 phases=4 rmatrix=[{of_km}] xmatrix=[{of_km}] length=0.1 "
+        "cmatrix=[0|0 0|0 0 0|0 0 0 0] units=km normamps=30 emergamps=30\n"
+        "New Load.a bus1=a.1.4 phases=1 kv=0.23 kw=1 pf=1\nNew Load.b bus1=a.2.4 phases=1 kv=0.23 kw=1 pf=1\n"
+        "Set voltagebases=[0.4]\nCalcvoltagebases\n",
+        encoding="utf-8",
+    )
+    feeder = feeders.load(master)
+    kva = np.full(2, 6.0)
+    day = make_day(feeder, 12, demand_kw=0.2, demand_kvar=0.0, pv_available_kw=kva, inverter_kva=kva)
+    made = planned(feeder, day, allocation="max_sum", voltage_max_pu=1.1)
+    caps, proof, engine = made.slots[0].caps_kw, made.proof(), OpenDssEngine(feeder)
+    assert proof["verified"] == "proven"
+    assert "C neutral" in proof["worst"]
+    ends = [feeder.network.node_names.index(node) for node in ("SRC.4", "A.4")]
+
+    def neutral_a(*kw: float) -> float:
+        volts = engine.solve(np.array(kw), np.zeros(2), float("nan"))
+        return float(abs((volts[ends[0]] - volts[ends[1]]) / (0.03 + 0.03j)))  # Ohm's law: wires are not coupled
+
+    told = max(neutral_a(*corner) for corner in product(*zip(-caps[1], caps[0], strict=True)))
+    assert 0.97 * 30.0 < told <= 30.0 * (1.0 + 2e-4)
+    assert max(neutral_a(caps[0][0], 0.0), neutral_a(0.0, caps[0][1])) < 0.9 * 30.0  # either alone is far from it

@@ -193,6 +193,8 @@ def test_what_is_expected_of_devices_is_what_they_do_by_themselves(two_bus, make
         seen = stepper.step(Setpoints.free(3))
     run, expected = stepper.trajectory(), stepper.forecast.expected
     np.testing.assert_allclose(sum(run.devices_kw.values()), expected.devices_kw, atol=1e-9)
+    drawn_kw = sum(kw.clip(0.0) for kw in run.devices_kw.values())
+    np.testing.assert_allclose(drawn_kw, expected.devices_load_kw, atol=1e-9)  # no battery hides a heat pump
     np.testing.assert_allclose(first.devices_kw, expected.devices_kw[0])
     np.testing.assert_allclose(seen.devices_kw, run.channels["heat_pump_kw"][-1] + run.channels["battery_kw"][-1])
     np.testing.assert_allclose(seen.inflexible_kw, run.demand_kw[-1] + seen.devices_kw - sun_kw[-1])

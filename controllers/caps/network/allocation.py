@@ -85,9 +85,7 @@ class Shares:
         return np.asarray(self.use @ limits - self.room)
 
     def _most(self, low: Float) -> tuple[Float, float]:
-        count = len(low)
-        model = Model(-np.ones(count), np.zeros((0, count)), np.empty(0), np.empty(0), low, np.maximum(self.high, low))
-        limits = self._solved(Solver(model, random_seed=0), count)
+        limits = self._solved(self._solver(-np.ones(len(low)), low, np.maximum(self.high, low)))
         return limits, float(limits.sum())
 
     def _equal(self, share: float) -> tuple[Float, float]:
@@ -98,35 +96,33 @@ class Shares:
         cost = np.concatenate([np.zeros(count), -self.high.reshape(2, -1).sum(axis=1)])
         low = np.concatenate([self.low, [share, share]])
         high = np.concatenate([np.maximum(self.high, self.low), [1.0, 1.0]])
-        solver = Solver(rows.model(cost, low, high), random_seed=0)
-        shares = self._solved(solver, count, whole=True)[count:]
+        shares = self._solved(Solver(rows.model(cost, low, high), random_seed=0))[count:]
         limits = np.maximum(self.low, np.repeat(shares, count // 2) * self.high)
         return limits, float(limits.sum())
 
     def _logarithms(self) -> tuple[Float, float]:
         """Logarithms by their tangents, which are added where they are not close enough."""
-        count = len(self.low)
-        counted = np.flatnonzero(self.high > LEAST_KW)
-        low, high = self.low, np.maximum(self.high, self.low)
-        nothing = np.zeros(count)
-        cost = np.concatenate([nothing, -np.ones(len(counted))])
-        bounds = np.concatenate([low, np.full(len(counted), -1e3)]), np.concatenate([high, np.full(len(counted), 1e3)])
-        model = Model(cost, np.zeros((0, len(cost))), np.empty(0), np.empty(0), *bounds)
-        solver, at = Solver(model, random_seed=0), [np.full(len(counted), LEAST_KW), high[counted]]
+        count, counted = len(self.low), np.flatnonzero(self.high > LEAST_KW)
+        high, of, rows = np.maximum(self.high, self.low), np.full(len(counted), 1e3), np.arange(len(counted))
+        cost = np.concatenate([np.zeros(count), -np.ones(len(counted))])
+        solver = self._solver(cost, np.concatenate([self.low, -of]), np.concatenate([high, of]))
+        at = [np.full(len(counted), LEAST_KW), high[counted]]
         while True:
             for point in at:
                 tangents = np.zeros((len(counted), len(cost)))
-                rows = np.arange(len(counted))
                 tangents[rows, counted], tangents[rows, count + rows] = -1.0 / point, 1.0
                 solver.add_rows(tangents, -np.inf, np.log(point) - 1.0)
-            point = self._solved(solver, count, whole=True)
-            limits, top = point[:count], point[count:]
+            limits, top = np.split(self._solved(solver), [count])
             at = [np.maximum(limits[counted], LEAST_KW)]
             if (top - np.log(at[0]) <= CLOSE).all():
                 return limits, float(top.sum())
 
-    def _solved(self, solver: Solver, count: int, *, whole: bool = False) -> Float:
-        """Solve, adding the rows that are broken until none is."""
+    def _solver(self, cost: Float, low: Float, high: Float) -> Solver:
+        return Solver(Model(cost, np.zeros((0, len(cost))), np.empty(0), np.empty(0), low, high), random_seed=0)
+
+    def _solved(self, solver: Solver) -> Float:
+        """Solve, adding the rows that are broken until none is; values of all columns, limits first."""
+        count = len(self.low)
         while True:
             found = solver.solve()
             if not len(found.x):
@@ -135,7 +131,7 @@ class Shares:
             worst = np.argsort(-broken, kind="stable")[:AT_ONCE]
             worst = worst[broken[worst] > BROKEN]
             if not len(worst):
-                return found.x if whole else found.x[:count]
+                return found.x
             rows = np.zeros((len(worst), solver.columns))
             rows[:, :count] = self.use[worst]
             solver.add_rows(rows, -np.inf, self.room[worst])

@@ -52,8 +52,8 @@ class Assumed:
 
 def unmoved_kw(day: Exogenous) -> Float:
     """Return the load that no cap moves, shape (step, home): an empty battery feeds nothing into it [kW]."""
-    devices = 0.0 if day.devices_kw is None else np.maximum(day.devices_kw, 0.0)
-    return np.maximum(day.demand_kw, 0.0) + devices
+    devices = day.devices_kw if day.devices_load_kw is None else day.devices_load_kw
+    return np.maximum(day.demand_kw, 0.0) + (0.0 if devices is None else np.maximum(devices, 0.0))
 
 
 def assumed(feeder: Feeder, day: Exogenous, steps: int, kvar_percent: float, source_percent: float) -> Assumed:
@@ -87,9 +87,12 @@ class Slot:
     ----------
     caps_kw : ndarray, shape (2, home)
         Limits of import and of export, as sent [kW].
-    aim, bound : float
-        Sum of the limits (``proportional``: of their logarithms), and the most that a linear programme on the way
-        allowed.
+    aim : float
+        Sum of the limits (``proportional``: of their logarithms).
+    bound : float
+        The most that a linear programme at these limits' own corners allows, with what their proof takes off.
+    loosest : float
+        The most that any linear programme on the way allowed: also what the proof costs is in between.
     worst : Worst
         Of the limits as sent.
     inside : Worst
@@ -99,8 +102,18 @@ class Slot:
     caps_kw: Float
     aim: float
     bound: float
+    loosest: float
     worst: Worst
     inside: Worst
+
+
+@dataclass(frozen=True, eq=False)
+class _Try:
+    """Limits that were found, what they are worth, and what came off every limit meanwhile."""
+
+    kw: Float
+    worth: float
+    short: Float
 
 
 class Planner:
@@ -133,9 +146,7 @@ class Planner:
             for low, high in ends
         ]
 
-    def slot(
-        self, slot: int, start_kw: Float | None = None, *, low_kw: Float | None = None, high_kw: Float | None = None
-    ) -> Slot:
+    def slot(self, slot: int, start_kw: Float | None = None) -> Slot:
         """Share out the room of one slot.
 
         Parameters
@@ -144,50 +155,63 @@ class Planner:
             Which.
         start_kw : ndarray, shape (2, home), optional
             Limits of import and export that are near those sought [kW].
-        low_kw, high_kw : ndarray, shape (2, home), optional
-            Least and most that is given; without them what no cap moves, and all that homes could use [kW].
         """
-        low = np.stack([self.of.least_kw[slot], np.zeros(len(self.of.least_kw[slot]))]) if low_kw is None else low_kw
-        high = np.maximum(self.of.most_kw if high_kw is None else high_kw, low)
+        low = np.stack([self.of.least_kw[slot], np.zeros(len(self.of.least_kw[slot]))])
+        high = np.maximum(self.of.most_kw, low)
+        best, loosest, inside = self._shared_out(slot, 0.3 * high if start_kw is None else start_kw, low, high)
+        last = self._shares(slot, best.kw, np.maximum(1.0, inside.stress) - best.short, low, high)
+        bound = max(best.worth, loosest if last is None else last.allocate(self.allocation)[1])
+        judged = self.judged(slot, best.kw, TIGHTEST)
+        return Slot(best.kw, best.worth, bound, max(loosest, bound), judged, inside)
+
+    def _shared_out(self, slot: int, start_kw: Float, low: Float, high: Float) -> tuple[_Try, float, Worst]:
+        """Limits between the least and the most, (2, home); the most a programme allowed; what the least leads to."""
         inside = self.judged(slot, low, TIGHTEST)
         may, provable = np.maximum(1.0, inside.stress), np.isfinite(inside.bound)
         may_be_proven = np.where(provable, np.maximum(1.0, inside.bound), 0.0)
-        kw = np.clip(0.3 * high if start_kw is None else start_kw, low, high)
-        best = tested = low, -np.inf
-        bound, short = -np.inf, np.full(len(may), SAFE)
+        kw = np.clip(start_kw, low, high)
+        short = np.full(len(may), SAFE)
+        best = tested = _Try(low, -np.inf, short)
+        loosest = -np.inf
         for _ in range(ROUNDS):
-            rows = [self._rows(slot, kw, number) for number in range(len(self.boxes(slot, kw)))]
-            if any(row is None for row in rows):
+            shares = self._shares(slot, kw, may - short, low, high)
+            if shares is None:
                 kw = (low + kw) / 2.0
                 continue
-            use, there, limit = (np.concatenate(part) for part in zip(*rows, strict=True))
-            room = np.maximum((may - short)[limit] - there, use @ low.ravel())
-            tight = use @ high.ravel() > room
-            shares = Shares(use[tight], room[tight], low.ravel(), high.ravel())
             new, most = shares.allocate(self.allocation)
-            bound = max(bound, most)
+            loosest = max(loosest, most)
             kw = np.maximum(np.floor(new.reshape(low.shape) / STEP_KW + 1e-6) * STEP_KW, low)
             found = self.judged(slot, kw, 0)
             beyond = found.stress - may
             over = np.where(provable, found.bound - may_be_proven, beyond)
-            this = kw, shares.worth(kw.ravel(), self.allocation)
+            this = _Try(kw, shares.worth(kw.ravel(), self.allocation), short)
             if beyond.max() <= BEYOND:
-                tested = max(tested, this, key=lambda plan: plan[1])
+                tested = max(tested, this, key=lambda plan: plan.worth)
             if over.max() <= BEYOND:
-                best = max(best, this, key=lambda plan: plan[1])
-            if most - best[1] <= CLOSE * max(abs(most), 1.0):
+                best = max(best, this, key=lambda plan: plan.worth)
+            if most - best.worth <= CLOSE * max(abs(most), 1.0):
                 break
             # what the linear rows leave out comes off, in steps, as it shrinks with the limits themselves
             over = np.where(np.isfinite(over), np.minimum(over, np.maximum(beyond, 0.0) + STEP), STEP)
             short = np.maximum(short + np.where(over > 0.0, over, 0.3 * over), SAFE)
-        if tested[1] == -np.inf:
+        if tested.worth == -np.inf:
             tested = self._shrunk(slot, low, kw, may)
         # what can be proven, unless that would cost too much
-        if best[0].sum() < (1.0 - PROOF_COSTS) * tested[0].sum():
+        if best.kw.sum() < (1.0 - PROOF_COSTS) * tested.kw.sum():
             best = tested
-        return Slot(*best, max(bound, best[1]), self.judged(slot, best[0], TIGHTEST), inside)
+        return best, loosest, inside
 
-    def _shrunk(self, slot: int, low: Float, kw: Float, may: Float) -> tuple[Float, float]:
+    def _shares(self, slot: int, kw: Float, may: Float, low: Float, high: Float) -> Shares | None:
+        """What there is to share where limits are linearised at the corners of an envelope; None without power flow."""
+        rows = [self.rows(slot, kw, number) for number in range(len(self.boxes(slot, kw)))]
+        if any(row is None for row in rows):
+            return None
+        use, there, limit = (np.concatenate(part) for part in zip(*rows, strict=True))
+        room = np.maximum(may[limit] - there, use @ low.ravel())
+        tight = use @ high.ravel() > room
+        return Shares(use[tight], room[tight], low.ravel(), high.ravel())
+
+    def _shrunk(self, slot: int, low: Float, kw: Float, may: Float) -> _Try:
         """Limits on the way from ``kw`` to ``low`` whose corners hold, where no round found any."""
         for part in SMALLER:
             less = np.maximum(np.floor((low + part * (kw - low)) / STEP_KW) * STEP_KW, low)
@@ -195,7 +219,7 @@ class Planner:
                 break
         high = np.maximum(self.of.most_kw, low).ravel()
         nothing = Shares(np.zeros((0, high.size)), np.zeros(0), low.ravel(), high)
-        return less, nothing.worth(less.ravel(), self.allocation)
+        return _Try(less, nothing.worth(less.ravel(), self.allocation), np.full(len(may), SAFE))
 
     def within(self, slot: int, caps_kw: Float, first_kw: Float) -> Slot:
         """Take off as little as possible of import caps that homes keep, whatever sun and batteries feed in.
@@ -212,10 +236,13 @@ class Planner:
         caps = np.stack([np.maximum(caps_kw, least[0]), exports])
         found = self.judged(slot, caps, TIGHTEST)
         if (np.fmax(found.stress, found.bound) <= 1.0 + BEYOND).all():
-            return Slot(caps, float(caps.sum()), float(caps.sum()), found, found)
+            total = float(caps.sum())
+            return Slot(caps, total, total, total, found, found)
         first = np.clip(np.stack([first_kw, exports]), least, caps)
-        kept = self.slot(slot, first, low_kw=least, high_kw=first)
-        return replace(self.slot(slot, caps, low_kw=kept.caps_kw, high_kw=caps), inside=kept.inside)
+        kept, _, inside = self._shared_out(slot, first, least, first)
+        best, loosest, _ = self._shared_out(slot, caps, kept.kw, np.maximum(caps, kept.kw))
+        most = max(loosest, best.worth)
+        return Slot(best.kw, best.worth, most, most, self.judged(slot, best.kw, TIGHTEST), inside)
 
     def judged(self, slot: int, caps_kw: Float, tightest: int) -> Worst:
         """Judge limits as they are sent."""
@@ -223,7 +250,7 @@ class Planner:
         found = worst_of_box(self.limits, boxes, tightest)
         return replace(found, bound=np.max([bound_of_box(self.limits, box) for box in boxes], axis=0))
 
-    def _rows(self, slot: int, kw: Float, number: int) -> tuple[Float, Float, Int] | None:
+    def rows(self, slot: int, kw: Float, number: int) -> tuple[Float, Float, Int] | None:
         """Rows on limits: what import and export limits may add, and the rest at its worst; None without power flow."""
         box = self.boxes(slot, kw)[number]
         linear = linear_at_corners(self.limits, box)

@@ -30,8 +30,7 @@ def certain(day: Exogenous, steps: int) -> Exogenous:
     """
     load = unmoved_kw(day)
     load = np.repeat(load.reshape(-1, steps, load.shape[1]).max(axis=1), steps, axis=0)
-    nothing = None if day.devices_kw is None else np.zeros_like(load)
-    return replace(day, demand_kw=load, devices_kw=nothing, pv_available_kw=np.zeros_like(load))
+    return replace(day, demand_kw=load, devices_kw=None, devices_load_kw=None, pv_available_kw=np.zeros_like(load))
 
 
 class WhateverHomesDo:
@@ -70,7 +69,7 @@ class WhateverHomesDo:
     def look(self, slots: Sequence[Slot], clock: Callable[[int], str]) -> Look:
         """Say what is known of caps at their worst."""
         flow, base = self._flow([slot.worst for slot in slots]), self._flow([slot.inside for slot in slots])
-        look = look_at(self._elements, flow, base, flow, base, steps=1, clock=clock, margin=0.0, number=1, rows=0)
+        look = look_at(self._elements, (flow, base), (flow, base), clock, 1, 0)
         # voltages may be as high as they like
         of_import = np.r_[
             0 : self._elements.conductors, self._limits.count - len(self._elements.nominal_v) : self._limits.count
@@ -78,7 +77,8 @@ class WhateverHomesDo:
         proven = [
             slot.worst.bound[of_import] <= np.maximum(1.0, slot.inside.bound[of_import]) + BEYOND for slot in slots
         ]
-        return replace(look, found=replace(look.found, proven_share=float(np.mean(proven))))
+        told = replace(look.found, proven_share=float(np.mean(proven)), voltage_max_pu=np.nan, highest_voltage="")
+        return replace(look, found=told)
 
     def _flow(self, worst: Sequence[Worst]) -> Flow:
         """As loading of elements: each at its own worst corner."""
