@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cosim.controllers.caps.safe import SafeCaps
 
 SMALLEST_KWH = 1e-6
+NO_ROOM_KW = 1e-5  # a smallest room below is rounding
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def safe_worth(problem: CapsProblem, objective: str, found: SafeCaps, charge_kw:
     if objective == "max_min":
         value, bound = smallest_room(problem, found.room_kw), smallest_room(problem, problem.room_kw)
         bound = bound if found.bound is None else max(-found.bound, value)
-        return Worth(value, bound, 0.0 if bound <= value else relative_gap(bound, value))
+        return Worth(value, bound, 0.0 if bound <= value else relative_gap(bound, value, NO_ROOM_KW))
     if objective == "proportional":
         value, free = log_room(problem, found.caps_kw), log_room(problem, free_caps(problem))
         bound = max(free - (found.bound or 0.0), value)

@@ -17,13 +17,15 @@ from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
 from cosim.controllers.caps.core.subproblem import LIMIT_SLACK_KW
 from cosim.controllers.caps.fairness import TOUCHES_KW
+from cosim.controllers.caps.follower import best_response
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.sharing import SHY, levels
-from cosim.controllers.solver import SLACK, Clock, Limits, Model, Rows, Solver, SolveResult, Termination, judged, worst
+from cosim.controllers.solver import SLACK, Clock, Limits, Model, Rows, Solver, SolveResult, Termination, judged, relative_gap, worst
 from cosim.errors import SolverError
 
-SERVICE_NODES = 1_000  # at least
+SERVICE_NODES = 300  # at least
+MISSED_NODES, MISSED_GAP = 5, 0.15  # floors missed are no figure of their own
 ROUNDS = 8  # of switching off what cannot run
 RUNS_KW = 1e-6  # a room that is smaller than what a charger runs at by less was meant to be that
 NAMED_KWH = 1e-3  # less is rounding, not a need left unserved
@@ -45,6 +47,12 @@ class SlotLimits:
 
     share: Float
     left_kw: Float
+
+    def joined(self, other: SlotLimits | None) -> SlotLimits:
+        """Return these limits and others of the same slot."""
+        if other is None:
+            return self
+        return SlotLimits(np.hstack([self.share, other.share]), np.concatenate([self.left_kw, other.left_kw]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +88,12 @@ class SafeCaps:
     reason: str = ""
 
 
-def sum_of_caps(problem: CapsProblem, options: CapsOptions, limits: Sequence[SlotLimits] | None = None) -> SafeCaps:
+def sum_of_caps(
+    problem: CapsProblem,
+    options: CapsOptions,
+    limits: Sequence[SlotLimits] | None = None,
+    start_kw: Float | None = None,
+) -> SafeCaps:
     """Return caps whose sum respects every limit.
 
     In turn: most served, its shortfall shared evenly, the objective (floors missed least, the smallest rooms largest,
@@ -95,12 +108,14 @@ def sum_of_caps(problem: CapsProblem, options: CapsOptions, limits: Sequence[Slo
         they draw in order of urgency.
     limits : sequence of SlotLimits, optional
         Of every slot, in place of the problem's own.
+    start_kw : ndarray, shape (slot, home), optional
+        Caps known from before, inf where there are none [kW].
     """
     limits = own_limits(problem) if limits is None else limits
     floor = _promised_floors(problem, options, limits)
     reason, room, planned = "", None, None
     if not (clock := Clock(options.time_limit_s)).over:
-        planned = _Programme(problem, limits, floor, options, clock)
+        planned = _Programme(problem, limits, floor, options, clock, start_kw)
         try:
             room = planned.solve()
         except SolverError as error:
@@ -174,7 +189,13 @@ class _Programme:
     """
 
     def __init__(
-        self, problem: CapsProblem, limits: Sequence[SlotLimits], floor_kw: Float, options: CapsOptions, clock: Clock
+        self,
+        problem: CapsProblem,
+        limits: Sequence[SlotLimits],
+        floor_kw: Float,
+        options: CapsOptions,
+        clock: Clock,
+        start_kw: Float | None,
     ) -> None:
         self.problem, self.options, self.clock = problem, options, clock
         self.ended: list[Termination] = []
@@ -189,7 +210,7 @@ class _Programme:
         self.columns = int(self.smallest) + 1 + problem.homes
         usable, self.least = problem.usable_kw[slot, car], problem.charger_min_kw[car]
         need = problem.reachable_kwh / (problem.efficiency * problem.slot_h)
-        self.home, floor, rows = problem.home[car], floor_kw[slot, car], Rows()
+        self.home, self.floor, rows = problem.home[car], floor_kw[slot, car], Rows()
         rows.add(count, -np.inf, 0.0, (pair, self.draw, 1.0), (pair, self.room, -1.0))
         rows.add(count, -np.inf, 0.0, (pair, self.draw, 1.0), (pair, self.on, -usable))
         rows.add(count, -np.inf, 0.0, (pair, self.on, self.least), (pair, self.room, -1.0))
@@ -197,13 +218,18 @@ class _Programme:
         rows.add(problem.cars, -np.inf, problem.most_kw, (car, self.draw, 1.0))
         shared = np.full(problem.cars, self.share_unserved)
         rows.add(problem.cars, -np.inf, 0.0, (every, self.unserved, 1.0), (every, shared, -need))
-        rows.add(count, floor, np.inf, (pair, self.room, 1.0), (pair, self.missed, 1.0))
+        rows.add(count, self.floor, np.inf, (pair, self.room, 1.0), (pair, self.missed, 1.0))
         for k, of in enumerate(limits):
             at = np.flatnonzero(slot == k)
             tight = problem.room_kw[k, car[at]] @ of.share[self.home[at]] > of.left_kw
             use = of.share[self.home[at]][:, tight]
             which, limit = np.nonzero(use)
             rows.add(use.shape[1], -np.inf, of.left_kw[tight], (limit, self.room[at[which]], use[which, limit]))
+            # implied, but not for parts of switches: how many chargers can run at once
+            least = np.sort(np.where((use > 0.0) & (self.least[at] > 0.0)[:, None], use * self.least[at, None], np.inf), axis=0)
+            most_at_once = (np.cumsum(least, axis=0) <= of.left_kw[tight] + LIMIT_SLACK_KW).sum(axis=0)
+            which, limit = np.nonzero((use > 0.0) & (self.least[at] > 0.0)[:, None])
+            rows.add(use.shape[1], -np.inf, most_at_once, (limit, self.on[at[which]], 1.0))
         is_max_min, is_fair = options.objective == "max_min", options.objective == "proportional"
         if is_max_min:
             lowest = np.full(count, self.smallest)
@@ -215,11 +241,15 @@ class _Programme:
         self.on_low, self.on_high = (self.least == 0.0).astype(float), ((usable > 0.0) | (self.least == 0.0)).astype(float)
         zeros, of_home = np.zeros(count), np.full(problem.homes, np.inf if is_fair else 0.0)
         low = np.concatenate([zeros, zeros, self.on_low, zeros, np.zeros(self.columns - 4 * count)])
-        high = np.concatenate([problem.room_kw[slot, car], usable, self.on_high, floor, need, [1.0, most], of_home])
+        high = np.concatenate([problem.room_kw[slot, car], usable, self.on_high, self.floor, need, [1.0, most], of_home])
         self.model = rows.model(np.zeros(self.columns), low, high)
         self.linear = Solver(self.model)
         self.kept: list[tuple[Float, float]] = []
         self.x: Float | None = None
+        self.start: Float | None = None
+        if start_kw is not None:  # switches that are near those sought
+            draws = best_response(problem, np.minimum(start_kw, problem.connection_kw))[slot, car]
+            self.start = np.where(draws > RUNS_KW, self.on_high, self.on_low)
 
     def _add_losses(self, rows: Rows) -> None:
         """Bound each home's loss of the logarithm of its mean room, against that without caps, by tangents from below.
@@ -254,22 +284,22 @@ class _Programme:
             "proportional": self._aim(self.of_home, 1.0),
             "max_min": self._aim(np.array([self.smallest]), -1.0),
         }.get(objective)
-        bound = self._reach(self._aim(self.unserved, problem.efficiency * problem.slot_h), NAMED_KWH / 2, SERVICE_NODES)
+        own = self.options.gap, self.options.node_limit
+        nodes = max(self.options.node_limit, SERVICE_NODES)
+        bound = self._reach(self._aim(self.unserved, problem.efficiency * problem.slot_h), 0.0, nodes, NAMED_KWH / 2)
         if bound is None:
             return None
         unserved = self.kept[0][1]
         if unserved > NAMED_KWH:
             self.ended.append(judged(unserved, bound, self.options.gap, Termination.NODE_LIMIT, NAMED_KWH))
             self._reach(self._aim(np.array([self.share_unserved]), 1.0))
-        own = self.options.node_limit
         if wished is not None:
-            self.bound = self._reach(wished, SLACK, own)
+            self.bound = self._reach(wished, *own)
         if objective == "max_min" and self.bound is not None and self.options.levels > 1:
             self._raise_next_levels()
-        rest = [self._aim(self.missed, 1.0)] if self.model.high[self.missed].any() else []  # type: ignore[index]
-        for aim in rest:
-            self._reach(aim, SLACK, own)
-        if (rooms := self._reach(self._aim(self.room, -1.0), SLACK, 0 if wished is not None else own)) is not None:
+        if self.floor.any():
+            self._reach(self._aim(self.missed, 1.0), MISSED_GAP, MISSED_NODES)
+        if (rooms := self._reach(self._aim(self.room, -1.0), *(own if wished is None else ()))) is not None:
             self.room_bound_kw = -rooms
             self.bound = rooms if wished is None else self.bound
         self._reach(cost)
@@ -284,20 +314,22 @@ class _Programme:
         aim[columns] = values
         return aim
 
-    def _reach(self, aim: Float, open_: float = np.inf, nodes: int = 0) -> float | None:
+    def _reach(self, aim: Float, gap: float = 0.0, nodes: int = 0, rounding: float = SLACK) -> float | None:
         """Minimise one aim among plans that keep those before; its lower bound, None where it was not reached.
 
-        Switches are set by a mixed-integer programme where rounding leaves more than ``open_``, and the gap asked for.
+        Switches are set by a mixed-integer programme of so many nodes where rounding leaves more than a gap.
         """
         found = self._linear(aim)
         best, bound = found, found.value
         if found.is_proven and not self._can_run(found.x).all():
-            tried = [self._rounded(aim, found.x)]
+            tried = [self._rounded(aim, self.on_high)]
             if self.x is not None:
                 tried.append(self._linear(aim, self._switches(self.x)))
+            elif self.start is not None:
+                tried.append(self._rounded(aim, self.start))
             best = min(tried, key=lambda one: one.value if one.is_proven else np.inf)
-            if nodes and best.value - bound > max(open_, self.options.gap * abs(best.value) if self.kept else 0.0):
-                best, bound = self._mixed(aim, best, bound, nodes)
+            if nodes and relative_gap(best.value, bound, rounding) > gap:
+                best, bound = self._mixed(aim, best, bound, Limits(gap, nodes, self.clock.left_s / 2))
         if not best.is_proven:
             self.ended.append(Termination.TIME_LIMIT if self.clock.over else Termination.FEASIBLE)
             return None
@@ -319,20 +351,18 @@ class _Programme:
         on = np.where(x[self.draw] > RUNS_KW, 1.0, self.on_low)
         return on, on
 
-    def _rounded(self, aim: Float, x: Float) -> SolveResult:
+    def _rounded(self, aim: Float, high: Float) -> SolveResult:
         """Switch off what has too little room to run, keep what has enough, and solve again, until all can run."""
-        low, high = self.on_low.copy(), self.on_high.copy()
+        low, high = self.on_low.copy(), high.copy()
         for number in range(ROUNDS):
-            draws, can = x[self.draw] > RUNS_KW, self._can_run(x)
-            high[~can] = 0.0
-            low[draws & can] = 1.0
             found = self._linear(aim, (low, low if number == ROUNDS - 1 else high))
-            if not found.is_proven or self._can_run(found.x).all():
+            if not found.is_proven or (can := self._can_run(found.x)).all():
                 break
-            x = found.x
+            high[~can] = 0.0
+            low[can & (found.x[self.draw] > RUNS_KW)] = 1.0
         return found
 
-    def _mixed(self, aim: Float, best: SolveResult, bound: float, nodes: int) -> tuple[SolveResult, float]:
+    def _mixed(self, aim: Float, best: SolveResult, bound: float, limits: Limits) -> tuple[SolveResult, float]:
         """Set switches by a mixed-integer programme; its bound, and rooms for the switches that it found."""
         whole = np.zeros(self.columns, bool)
         whole[self.on] = self.on_low < self.on_high
@@ -344,8 +374,7 @@ class _Programme:
         if best.is_proven:
             start = best.x.copy()
             start[self.on] = self._switches(best.x)[0]
-        gap = self.options.gap if self.kept else 0.0
-        found = mixed.solve(Limits(gap, nodes, self.clock.left_s / 2), start=start)
+        found = mixed.solve(limits, start=start)
         if found.has_point and found.value < best.value:
             again = self._linear(aim, self._switches(found.x))
             best = again if again.is_proven else best

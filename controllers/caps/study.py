@@ -12,10 +12,12 @@ from cosim.contract.signals import Bool
 from cosim.controllers.caps.day import background_of, excess_within_slots, in_slots
 from cosim.controllers.caps.follower import best_response, usable_withheld_kwh
 from cosim.controllers.caps.network import Answers, Elements, Round, Row, WhateverHomesDo, certain
+from cosim.controllers.caps.network.envelope import STEP_KW
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.phase_limits import PEAK_SHARE, expected_kva, phase_limits_kw
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.result import CapsResult, lowered
+from cosim.controllers.caps.safe import SlotLimits, own_limits
 from cosim.controllers.caps.solve import solve_caps
 from cosim.controllers.solver import Clock, Termination, worst
 
@@ -198,32 +200,53 @@ class Study:
                 limit_kw=np.column_stack([problem.limit_kw, limit_kw]),
                 extra_limits=names,
             )
-        options = replace(self.manner.options, time_limit_s=self.clock.left_s)
-        result = solve_caps(_of_cars(problem, self.cars), options, seed=self.seed, start_kw=self.start_kw)
         rounds: tuple[Round, ...] = ()
         if self.manner.holds_whatever and self.elements is not None:
-            result, found = self._kept(self.elements, problem, result)
+            result, found = self._kept(self.elements, problem)
             rounds = (found,)
+        else:
+            result = self._caps(problem)
         # rounds differ by a few rows: the last caps are nearly those of the next
         self.start_kw = result.caps_kw
         caps_kw = self._published(result)
         planned_kva = expected_kva(self.feeder, self.predictor, self.by_step, self.response(caps_kw))
         struck = bool(rounds) and self.clock.over and bool(np.isfinite(self.standing_kw).all())
         return HorizonPlan(
-            problem, result, caps_kw, planned_kva, tuple(rows), rounds, len(rounds), (), options.coordination, struck
+            problem, result, caps_kw, planned_kva, tuple(rows), rounds, len(rounds), (), self.manner.options.coordination, struck
         )
 
-    def _kept(self, elements: Elements, problem: CapsProblem, result: CapsResult) -> tuple[CapsResult, Round]:
-        """Take caps down to where their own worst corners keep all limits; those of homes that are left stand."""
+    def _caps(self, problem: CapsProblem, limits: Sequence[SlotLimits] | None = None) -> CapsResult:
+        options = replace(self.manner.options, time_limit_s=self.clock.left_s)
+        of = _of_cars(problem, self.cars)
+        return solve_caps(of, options, seed=self.seed, start_kw=self.start_kw, limits=limits)
+
+    def _kept(self, elements: Elements, problem: CapsProblem) -> tuple[CapsResult, Round]:
+        """Solve with what the network allows at the caps' own worst corners, and take down what is still beyond it.
+
+        Caps of homes that are left stand.
+        """
         whatever = WhateverHomesDo(elements, self.day, self.steps, self.manner.voltage_min_pu)
-        caps_kw = self._published(result)[:: self.steps]
-        first_kw = problem.inflexible_kw + _of_cars(problem, self.cars).per_home(result.planned_kw)
-        standing = np.unique(problem.home[~self.cars])
-        first_kw[:, standing] = caps_kw[:, standing]
+        stands = np.isin(np.arange(problem.homes), np.unique(problem.home[~self.cars]))
+        limits = own_limits(problem)
+        before_kw, more = np.full_like(problem.inflexible_kw, np.nan), [None] * problem.slots
+        for _ in range(self.manner.rounds):
+            result = self._caps(problem, limits)
+            self.start_kw, caps_kw = result.caps_kw, self._published(result)[:: self.steps]
+            moved = (np.abs(caps_kw - before_kw) > STEP_KW).any(axis=1) | np.isnan(before_kw).any(axis=1)
+            more = [whatever.broken(slot, caps_kw[slot], stands) if moved[slot] else None for slot in range(len(moved))]
+            if self.clock.over or not any(more):
+                break
+            limits = [one.joined(other) for one, other in zip(limits, more, strict=True)]
+            before_kw = caps_kw
+        of = _of_cars(problem, self.cars)
+        # what cars are to draw goes before the rest, at no less than their chargers run at
+        runs = np.where(result.planned_kw > 0.0, np.maximum(result.planned_kw, of.charger_min_kw), 0.0)
+        first_kw = problem.inflexible_kw + of.per_home(runs)
+        first_kw[:, stands] = caps_kw[:, stands]
         slots = whatever.kept(caps_kw, first_kw, self.standing_kw[:: self.steps], self.clock)
         kept_kw = np.stack([slot.caps_kw[0] for slot in slots])
         network = self._network(elements)
-        return lowered(_of_cars(problem, self.cars), self.manner.options, result, kept_kw), whatever.look(
+        return lowered(of, self.manner.options, result, kept_kw), whatever.look(
             slots, network.clock_of_slot
         ).found
 

@@ -19,6 +19,7 @@ STEP_KW = 0.01  # limits are sent in whole tens of watts
 CLOSE = 5e-3  # of what the linear programme allows: near enough
 STEP = 0.05  # of a limit, at most, by which it is tightened for a proof at once
 SMALLER = (0.99, 0.97, 0.95, 0.9, 0.8, 0.6, 0.3, 0.0)
+LITTLE_LESS = (0.99, 0.97, 0.9)  # of what caps leave beyond what goes first
 PROOF_COSTS = 0.1  # of the limits, at most
 SAFE = 2e-4  # of a limit: what is aimed below it, so that rounding of the linearisation does not count
 
@@ -156,7 +157,7 @@ class Planner:
         best = tested = low, -np.inf
         bound, short = -np.inf, np.full(len(may), SAFE)
         for _ in range(ROUNDS):
-            rows = [self._rows(slot, kw, number) for number in range(len(self.boxes(slot, kw)))]
+            rows = [self.rows(slot, kw, number) for number in range(len(self.boxes(slot, kw)))]
             if any(row is None for row in rows):
                 kw = (low + kw) / 2.0
                 continue
@@ -214,6 +215,11 @@ class Planner:
         if (np.fmax(found.stress, found.bound) <= 1.0 + BEYOND).all():
             return Slot(caps, float(caps.sum()), float(caps.sum()), found, found)
         first = np.clip(np.stack([first_kw, exports]), least, caps)
+        for part in LITTLE_LESS:
+            less = np.maximum(np.floor((first + part * (caps - first)) / STEP_KW) * STEP_KW, first)
+            found = self.judged(slot, less, TIGHTEST)
+            if (np.fmax(found.stress, found.bound) <= 1.0 + BEYOND).all():
+                return Slot(less, float(less.sum()), float(caps.sum()), found, found)
         kept = self.slot(slot, first, low_kw=least, high_kw=first)
         return replace(self.slot(slot, caps, low_kw=kept.caps_kw, high_kw=caps), inside=kept.inside)
 
@@ -223,7 +229,7 @@ class Planner:
         found = worst_of_box(self.limits, boxes, tightest)
         return replace(found, bound=np.max([bound_of_box(self.limits, box) for box in boxes], axis=0))
 
-    def _rows(self, slot: int, kw: Float, number: int) -> tuple[Float, Float, Int] | None:
+    def rows(self, slot: int, kw: Float, number: int) -> tuple[Float, Float, Int] | None:
         """Rows on limits: what import and export limits may add, and the rest at its worst; None without power flow."""
         box = self.boxes(slot, kw)[number]
         linear = linear_at_corners(self.limits, box)
