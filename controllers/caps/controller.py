@@ -173,6 +173,7 @@ class BilevelCaps:
             pv_limit_kw=running.export.pv_limit_kw(observation) if isinstance(running, RunningBothWays) else unlimited,
             published_cap_kw=running.caps_kw,
             planned_kva=float(running.planned_kva[step]),
+            fallback_kw=running.fallback_kw(step),
             decision=running.decision,
         )
 

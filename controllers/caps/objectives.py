@@ -48,8 +48,13 @@ def anticipated_worth(problem: CapsProblem, objective: str, caps_kw: Float, outc
     away = sum(abs(outcome.bound - outcome.objective) for outcome in outcomes)
     if objective == "max_min":
         free = float(np.min(problem.usable_kw[problem.usable_kw > 0], initial=np.inf))
-        value = min((one.objective for one in outcomes), default=free)
-        bound = min((one.bound for one in outcomes), default=free)
+        # pieces in which nothing is held set no limit
+        value = min((one.objective for one in outcomes), default=np.inf)
+        value, bound = (
+            min(value, free) if value == np.inf else value,
+            min((one.bound for one in outcomes), default=free),
+        )
+        bound = max(min(bound, float(problem.usable_kw.max(initial=0.0))), value)
         return Worth(value, bound, 0.0 if bound <= value else relative_gap(bound, value))
     if objective == "proportional":
         value, free = log_usable(problem, caps_kw), log_usable(problem, free_caps(problem))

@@ -21,7 +21,19 @@ from cosim.controllers.caps.follower import best_response
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.sharing import SHY, levels
-from cosim.controllers.solver import SLACK, Clock, Limits, Model, Rows, Solver, SolveResult, Termination, judged, relative_gap, worst
+from cosim.controllers.solver import (
+    SLACK,
+    Clock,
+    Limits,
+    Model,
+    Rows,
+    Solver,
+    SolveResult,
+    Termination,
+    judged,
+    relative_gap,
+    worst,
+)
 from cosim.errors import SolverError
 
 SERVICE_NODES = 300  # at least
@@ -226,7 +238,9 @@ class _Programme:
             which, limit = np.nonzero(use)
             rows.add(use.shape[1], -np.inf, of.left_kw[tight], (limit, self.room[at[which]], use[which, limit]))
             # implied, but not for parts of switches: how many chargers can run at once
-            least = np.sort(np.where((use > 0.0) & (self.least[at] > 0.0)[:, None], use * self.least[at, None], np.inf), axis=0)
+            least = np.sort(
+                np.where((use > 0.0) & (self.least[at] > 0.0)[:, None], use * self.least[at, None], np.inf), axis=0
+            )
             most_at_once = (np.cumsum(least, axis=0) <= of.left_kw[tight] + LIMIT_SLACK_KW).sum(axis=0)
             which, limit = np.nonzero((use > 0.0) & (self.least[at] > 0.0)[:, None])
             rows.add(use.shape[1], -np.inf, most_at_once, (limit, self.on[at[which]], 1.0))
@@ -238,10 +252,15 @@ class _Programme:
         if is_fair:
             self._add_losses(rows)
         most = float(problem.room_kw.max(initial=0.0)) if is_max_min else 0.0
-        self.on_low, self.on_high = (self.least == 0.0).astype(float), ((usable > 0.0) | (self.least == 0.0)).astype(float)
+        self.on_low, self.on_high = (
+            (self.least == 0.0).astype(float),
+            ((usable > 0.0) | (self.least == 0.0)).astype(float),
+        )
         zeros, of_home = np.zeros(count), np.full(problem.homes, np.inf if is_fair else 0.0)
         low = np.concatenate([zeros, zeros, self.on_low, zeros, np.zeros(self.columns - 4 * count)])
-        high = np.concatenate([problem.room_kw[slot, car], usable, self.on_high, self.floor, need, [1.0, most], of_home])
+        high = np.concatenate(
+            [problem.room_kw[slot, car], usable, self.on_high, self.floor, need, [1.0, most], of_home]
+        )
         self.model = rows.model(np.zeros(self.columns), low, high)
         self.linear = Solver(self.model)
         self.kept: list[tuple[Float, float]] = []
@@ -285,7 +304,7 @@ class _Programme:
             "max_min": self._aim(np.array([self.smallest]), -1.0),
         }.get(objective)
         own = self.options.gap, self.options.node_limit
-        nodes = max(self.options.node_limit, SERVICE_NODES)
+        nodes = max(self.options.node_limit, SERVICE_NODES) if self.options.node_limit else 0
         bound = self._reach(self._aim(self.unserved, problem.efficiency * problem.slot_h), 0.0, nodes, NAMED_KWH / 2)
         if bound is None:
             return None
@@ -298,7 +317,7 @@ class _Programme:
         if objective == "max_min" and self.bound is not None and self.options.levels > 1:
             self._raise_next_levels()
         if self.floor.any():
-            self._reach(self._aim(self.missed, 1.0), MISSED_GAP, MISSED_NODES)
+            self._reach(self._aim(self.missed, 1.0), MISSED_GAP, min(MISSED_NODES, self.options.node_limit))
         if (rooms := self._reach(self._aim(self.room, -1.0), *(own if wished is None else ()))) is not None:
             self.room_bound_kw = -rooms
             self.bound = rooms if wished is None else self.bound
@@ -331,7 +350,8 @@ class _Programme:
             if nodes and relative_gap(best.value, bound, rounding) > gap:
                 best, bound = self._mixed(aim, best, bound, Limits(gap, nodes, self.clock.left_s / 2))
         if not best.is_proven:
-            self.ended.append(Termination.TIME_LIMIT if self.clock.over else Termination.FEASIBLE)
+            is_late = best.termination is Termination.TIME_LIMIT
+            self.ended.append(Termination.TIME_LIMIT if is_late else Termination.FEASIBLE)
             return None
         self.x = best.x
         self.kept.append((aim, best.value))
@@ -387,7 +407,11 @@ class _Programme:
         """
         assert self.x is not None  # noqa: S101 - the smallest room was found
         switches, homes = self._switches(self.x), np.unique(self.home)
-        level, free, smallest = max(-self.kept[-1][1] - RUNS_KW, 0.0), np.isin(np.arange(self.problem.homes), homes), np.array([self.smallest])
+        level, free, smallest = (
+            max(-self.kept[-1][1] - RUNS_KW, 0.0),
+            np.isin(np.arange(self.problem.homes), homes),
+            np.array([self.smallest]),
+        )
         top = float(self.model.high[self.smallest])  # type: ignore[index]
         for _ in range(self.options.levels - 1):
             self.linear.set_columns(smallest, np.array([level]), np.array([level]))

@@ -12,7 +12,6 @@ from cosim.contract.signals import Bool
 from cosim.controllers.caps.day import background_of, excess_within_slots, in_slots
 from cosim.controllers.caps.follower import best_response, usable_withheld_kwh
 from cosim.controllers.caps.network import Answers, Elements, Round, Row, WhateverHomesDo, certain
-from cosim.controllers.caps.network.envelope import STEP_KW
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.phase_limits import PEAK_SHARE, expected_kva, phase_limits_kw
 from cosim.controllers.caps.problem import CapsProblem
@@ -21,6 +20,8 @@ from cosim.controllers.caps.safe import SlotLimits, own_limits
 from cosim.controllers.caps.solve import solve_caps
 from cosim.controllers.solver import Clock, Termination, worst
 
+ROUGH = 2  # rounds of caps that hold whatever homes do, in which limits are looked for
+NEAR_KW = 5.0  # of caps that stand: limits that are nearer than this are likely to bind
 KEPT_OVER_KW = 0.5  # a phase may be above its limit by this before caps are planned anew: the margin is far more
 KEPT_SHORT_KWH = 0.05  # a car may be left short by this before caps are planned anew
 _OF_CARS = (
@@ -212,11 +213,23 @@ class Study:
         planned_kva = expected_kva(self.feeder, self.predictor, self.by_step, self.response(caps_kw))
         struck = bool(rounds) and self.clock.over and bool(np.isfinite(self.standing_kw).all())
         return HorizonPlan(
-            problem, result, caps_kw, planned_kva, tuple(rows), rounds, len(rounds), (), self.manner.options.coordination, struck
+            problem,
+            result,
+            caps_kw,
+            planned_kva,
+            tuple(rows),
+            rounds,
+            len(rounds),
+            (),
+            self.manner.options.coordination,
+            struck,
         )
 
-    def _caps(self, problem: CapsProblem, limits: Sequence[SlotLimits] | None = None) -> CapsResult:
+    def _caps(
+        self, problem: CapsProblem, limits: Sequence[SlotLimits] | None = None, *, is_rough: bool = False
+    ) -> CapsResult:
         options = replace(self.manner.options, time_limit_s=self.clock.left_s)
+        options = replace(options, node_limit=0) if is_rough else options
         of = _of_cars(problem, self.cars)
         return solve_caps(of, options, seed=self.seed, start_kw=self.start_kw, limits=limits)
 
@@ -227,17 +240,18 @@ class Study:
         """
         whatever = WhateverHomesDo(elements, self.day, self.steps, self.manner.voltage_min_pu)
         stands = np.isin(np.arange(problem.homes), np.unique(problem.home[~self.cars]))
-        limits = own_limits(problem)
-        before_kw, more = np.full_like(problem.inflexible_kw, np.nan), [None] * problem.slots
-        for _ in range(self.manner.rounds):
-            result = self._caps(problem, limits)
-            self.start_kw, caps_kw = result.caps_kw, self._published(result)[:: self.steps]
-            moved = (np.abs(caps_kw - before_kw) > STEP_KW).any(axis=1) | np.isnan(before_kw).any(axis=1)
-            more = [whatever.broken(slot, caps_kw[slot], stands) if moved[slot] else None for slot in range(len(moved))]
-            if self.clock.over or not any(more):
-                break
+        limits, caps_kw = own_limits(problem), self.standing_kw[:: self.steps]
+        more: list[SlotLimits | None] = [None] * problem.slots
+        if np.isfinite(caps_kw).all():  # near those that stand will be the next
+            more = [whatever.limits(slot, caps, stands, NEAR_KW) for slot, caps in enumerate(caps_kw)]
+        for number in range(ROUGH + 1):
             limits = [one.joined(other) for one, other in zip(limits, more, strict=True)]
-            before_kw = caps_kw
+            # switches need not be the best while limits are still to come
+            result = self._caps(problem, limits, is_rough=number < ROUGH)
+            self.start_kw, caps_kw = result.caps_kw, self._published(result)[:: self.steps]
+            if self.clock.over or number == ROUGH:
+                break
+            more = [whatever.limits(slot, caps, stands) for slot, caps in enumerate(caps_kw)]
         of = _of_cars(problem, self.cars)
         # what cars are to draw goes before the rest, at no less than their chargers run at
         runs = np.where(result.planned_kw > 0.0, np.maximum(result.planned_kw, of.charger_min_kw), 0.0)
@@ -246,9 +260,7 @@ class Study:
         slots = whatever.kept(caps_kw, first_kw, self.standing_kw[:: self.steps], self.clock)
         kept_kw = np.stack([slot.caps_kw[0] for slot in slots])
         network = self._network(elements)
-        return lowered(of, self.manner.options, result, kept_kw), whatever.look(
-            slots, network.clock_of_slot
-        ).found
+        return lowered(of, self.manner.options, result, kept_kw), whatever.look(slots, network.clock_of_slot).found
 
     def _published(self, result: CapsResult) -> Float:
         """Caps of homes that are expected to have a car; no limit where there is nothing to steer.

@@ -269,7 +269,8 @@ def test_caps_that_hold_whatever_homes_do_hold_at_every_corner_in_opendss(
     result = made.running.day_ahead.result
     assert result is not None
     assert result.bound <= result.objective
-    assert result.objective > result.bound + 1.0  # they were lowered: the programme knows no thin cable and no voltage
+    # the programme knows the thin cable and the voltage: nothing had to be taken down afterwards
+    assert result.objective <= result.bound + 0.1
 
 
 def test_a_battery_that_is_expected_to_feed_in_is_not_counted_on(weak: Feeder, noon: Exogenous) -> None:

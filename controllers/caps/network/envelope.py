@@ -19,7 +19,7 @@ STEP_KW = 0.01  # limits are sent in whole tens of watts
 CLOSE = 5e-3  # of what the linear programme allows: near enough
 STEP = 0.05  # of a limit, at most, by which it is tightened for a proof at once
 SMALLER = (0.99, 0.97, 0.95, 0.9, 0.8, 0.6, 0.3, 0.0)
-LITTLE_LESS = (0.99, 0.97, 0.9)  # of what caps leave beyond what goes first
+LITTLE_LESS = (1.0, 0.99, 0.97, 0.9)  # of what caps leave beyond what goes first
 PROOF_COSTS = 0.1  # of the limits, at most
 SAFE = 2e-4  # of a limit: what is aimed below it, so that rounding of the linearisation does not count
 
@@ -102,6 +102,12 @@ class Slot:
     bound: float
     worst: Worst
     inside: Worst
+
+
+def holds(found: Worst, inside: Worst) -> bool:
+    """Whether limits hold and are proven, as far as load that no cap moves does not break them alone."""
+    unproven = (found.bound > np.maximum(1.0, inside.bound) + BEYOND) & (inside.stress <= 1.0)
+    return not unproven.any() and bool((found.stress <= np.maximum(1.0, inside.stress) + BEYOND).all())
 
 
 class Planner:
@@ -211,15 +217,13 @@ class Planner:
         exports = self.of.sun_kw[slot]
         least = np.stack([self.of.least_kw[slot], exports])
         caps = np.stack([np.maximum(caps_kw, least[0]), exports])
-        found = self.judged(slot, caps, TIGHTEST)
-        if (np.fmax(found.stress, found.bound) <= 1.0 + BEYOND).all():
-            return Slot(caps, float(caps.sum()), float(caps.sum()), found, found)
+        inside = self.judged(slot, least, TIGHTEST)
         first = np.clip(np.stack([first_kw, exports]), least, caps)
         for part in LITTLE_LESS:
-            less = np.maximum(np.floor((first + part * (caps - first)) / STEP_KW) * STEP_KW, first)
+            less = np.maximum(np.floor((first + part * (caps - first)) / STEP_KW + 1e-6) * STEP_KW, first)
             found = self.judged(slot, less, TIGHTEST)
-            if (np.fmax(found.stress, found.bound) <= 1.0 + BEYOND).all():
-                return Slot(less, float(less.sum()), float(caps.sum()), found, found)
+            if holds(found, inside):
+                return Slot(less, float(less.sum()), float(caps.sum()), found, inside)
         kept = self.slot(slot, first, low_kw=least, high_kw=first)
         return replace(self.slot(slot, caps, low_kw=kept.caps_kw, high_kw=caps), inside=kept.inside)
 
