@@ -80,9 +80,8 @@ def safe_worth(problem: CapsProblem, objective: str, found: SafeCaps, charge_kw:
         return Worth(value, bound, relative_gap(free - value, free - bound))
     if objective == "min_cost":
         value = float(charging_cost_eur(problem, charge_kw).sum())
-        bound = found.bound
-        if bound is None:
-            bound = float(charging_cost_eur(problem, best_response(problem, free_caps(problem))).sum())
+        free_kw = best_response(problem, free_caps(problem))
+        bound = float(charging_cost_eur(problem, free_kw).sum()) if found.bound is None else found.bound
         return Worth(value, min(bound, value), relative_gap(value, min(bound, value), SMALLEST_KWH))
     value, bound = problem.withheld_kwh(found.caps_kw), safe_withheld_bound_kwh(problem, found)
     return Worth(value, min(bound, value), relative_gap(value, min(bound, value), SMALLEST_KWH))

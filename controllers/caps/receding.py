@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosim.contract import Decision, EvSessions, Exogenous, Observation
+from cosim.contract import Decision, EvSessions, Exogenous, Float, Observation
 from cosim.controllers.caps.horizon import Planner
 from cosim.controllers.caps.study import HorizonPlan
 from cosim.controllers.nowcast import rest_of_day

@@ -25,7 +25,6 @@ from cosim.controllers.solver import (
     SLACK,
     Clock,
     Limits,
-    Model,
     Rows,
     Solver,
     SolveResult,

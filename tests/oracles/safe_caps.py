@@ -1,4 +1,4 @@
-"""Caps whose sum counts, from their definition: every set of slots in which chargers may run, one linear programme each.
+"""Caps whose sum counts, from their definition: every set of slots in which chargers may run, by linear programmes.
 
 It shares nothing with the product but the data: no rounding, no mixed-integer programme, another front end.
 """
@@ -25,8 +25,8 @@ def best_of_safe_caps(problem: CapsProblem, objective: str, floor_kw: Float | No
     problem : CapsProblem
         A few slots of cars.
     objective : str
-        ``least_restriction``: connection - cap while plugged in [kWh]; ``max_min``: the smallest room [kW]; ``min_cost``:
-        the cost of charging [EUR]; ``floor_then_least``: floors missed, summed over slots [kW].
+        ``least_restriction``: connection - cap while plugged in [kWh]; ``max_min``: the smallest room [kW];
+        ``min_cost``: the cost of charging [EUR]; ``floor_then_least``: floors missed, summed over slots [kW].
     floor_kw : ndarray, shape (slot, car), optional
         Of ``floor_then_least`` [kW].
     """

@@ -80,7 +80,7 @@ def test_many_slots_of_cars_are_served_as_far_as_chargers_run_and_that_is_proven
 
 
 def test_pieces_in_which_nothing_is_held_set_no_smallest_room() -> None:
-    """Phase 1 leaves all 2 kW to its car, phase 2 holds two cars of 7 kW at 5 kW and no less: the smallest room is 5."""
+    """Phase 1 leaves its cars all of 2 kW, phase 2 holds two cars of 7 kW at 5 kW: the smallest room is 5."""
     problem = CapsProblem(
         slot_h=1.0,
         tariff_eur_per_kwh=np.array([0.1, 0.2]),

@@ -9,10 +9,10 @@ import numpy as np
 
 from cosim.contract import Exogenous, Float
 from cosim.contract.signals import Bool
+from cosim.controllers.caps.network.allocation import AT_ONCE
 from cosim.controllers.caps.network.box import VOLT_PU, Limits
 from cosim.controllers.caps.network.corners import Worst
 from cosim.controllers.caps.network.elements import Elements, Flow
-from cosim.controllers.caps.network.allocation import AT_ONCE
 from cosim.controllers.caps.network.envelope import BEYOND, SAFE, STEP, Planner, Slot, assumed, holds, unmoved_kw
 from cosim.controllers.caps.network.verify import Look, look_at
 from cosim.controllers.caps.safe import SlotLimits
