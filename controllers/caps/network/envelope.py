@@ -19,7 +19,7 @@ STEP_KW = 0.01  # limits are sent in whole tens of watts
 CLOSE = 5e-3  # of what the linear programme allows: near enough
 STEP = 0.05  # of a limit, at most, by which it is tightened for a proof at once
 SMALLER = (0.99, 0.97, 0.95, 0.9, 0.8, 0.6, 0.3, 0.0)
-LITTLE_LESS = (1.0, 0.99, 0.97, 0.9)  # of what caps leave beyond what goes first
+LITTLE_LESS = (1.0, 0.98, 0.94, 0.88, 0.8)  # of what caps leave beyond what goes first
 PROOF_COSTS = 0.1  # of the limits, at most
 SAFE = 2e-4  # of a limit: what is aimed below it, so that rounding of the linearisation does not count
 
@@ -217,12 +217,12 @@ class Planner:
         exports = self.of.sun_kw[slot]
         least = np.stack([self.of.least_kw[slot], exports])
         caps = np.stack([np.maximum(caps_kw, least[0]), exports])
-        inside = self.judged(slot, least, TIGHTEST)
+        inside = self.judged(slot, least, 0)
         first = np.clip(np.stack([first_kw, exports]), least, caps)
         for part in LITTLE_LESS:
             less = np.maximum(np.floor((first + part * (caps - first)) / STEP_KW + 1e-6) * STEP_KW, first)
-            found = self.judged(slot, less, TIGHTEST)
-            if holds(found, inside):
+            # single homes are moved only where corners hold
+            if holds(self.judged(slot, less, 0), inside) and holds(found := self.judged(slot, less, TIGHTEST), inside):
                 return Slot(less, float(less.sum()), float(caps.sum()), found, inside)
         kept = self.slot(slot, first, low_kw=least, high_kw=first)
         return replace(self.slot(slot, caps, low_kw=kept.caps_kw, high_kw=caps), inside=kept.inside)
