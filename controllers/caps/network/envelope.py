@@ -173,7 +173,9 @@ class Planner:
             shares = Shares(use[tight], room[tight], low.ravel(), high.ravel())
             new, most = shares.allocate(self.allocation)
             bound = max(bound, most)
-            kw = np.maximum(np.floor(new.reshape(low.shape) / STEP_KW + 1e-6) * STEP_KW, low)
+            new = new.reshape(low.shape)
+            # who may have all that is wanted has that: a hair less may shut a charger out
+            kw = np.where(new >= high - 1e-6, high, np.maximum(np.floor(new / STEP_KW + 1e-6) * STEP_KW, low))
             found = self.judged(slot, kw, 0)
             beyond = found.stress - may
             over = np.where(provable, found.bound - may_be_proven, beyond)
