@@ -19,7 +19,7 @@ STEP_KW = 0.01  # limits are sent in whole tens of watts
 CLOSE = 5e-3  # of what the linear programme allows: near enough
 STEP = 0.05  # of a limit, at most, by which it is tightened for a proof at once
 SMALLER = (0.99, 0.97, 0.95, 0.9, 0.8, 0.6, 0.3, 0.0)
-LITTLE_LESS = (1.0, 0.98, 0.94, 0.88, 0.8)  # of what caps leave beyond what goes first
+LITTLE_LESS = (1.0, 0.98, 0.95)  # of what caps leave beyond what goes first
 PROOF_COSTS = 0.1  # of the limits, at most
 SAFE = 2e-4  # of a limit: what is aimed below it, so that rounding of the linearisation does not count
 
