@@ -177,6 +177,7 @@ class BilevelCaps:
             pv_limit_kw=unlimited if running.export is None else running.export.pv_limit_kw(observation),
             published_cap_kw=running.caps_kw,
             planned_kva=float(running.planned_kva[step]),
+            fallback_kw=running.fallback_kw(step),
             decision=running.decision,
         )
 

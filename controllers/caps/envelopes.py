@@ -112,7 +112,7 @@ class Envelopes:
         self._options = allocation, promise
         self._slot_min, self._aside = slot_min, (kvar_percent, source_percent)
         self._setpoints = Setpoints.free(len(feeder.customers))
-        self._caps_kw = np.full((1, 2, len(feeder.customers)), np.inf)
+        self._caps_kw = self._fallback_kw = np.full((1, 2, len(feeder.customers)), np.inf)
         self._assumptions = (
             f"reactive power of every home within {kvar_percent:g} % of its forecast range in the slot",
             f"voltage of the source within {source_percent:g} % of its forecast",
@@ -135,14 +135,17 @@ class Envelopes:
         caps = np.repeat(np.stack([slot.caps_kw for slot in self.slots]), self._steps, axis=0)
         told, unlimited = self.proof(), np.full(len(self.feeder.customers), np.inf)
         self._caps_kw = caps
+        # the smallest limits of the day are inside every envelope of it, and never below what no cap moves
+        self._fallback_kw = np.repeat(
+            np.maximum(caps.min(axis=0), np.stack([of.least_kw, 0.0 * of.least_kw], axis=1)), self._steps, axis=0
+        )
         self._setpoints = Setpoints(
             import_cap_kw=caps[0, 0],
             ev_limit_kw=unlimited,
             pv_limit_kw=unlimited,
             published_cap_kw=caps[:, 0],
             export_cap_kw=caps[0, 1],
-            # the smallest limits of the day are inside every envelope of it
-            fallback_kw=caps.min(axis=0),
+            fallback_kw=self._fallback_kw[0],
             decision=Decision(
                 **{key: told[key] for key in ("status", "objective", "bound", "gap")},
                 fallback="; ".join(told["broken"]),
@@ -152,8 +155,9 @@ class Envelopes:
 
     def decide(self, observation: Observation) -> Setpoints:
         """Limits of the step that begins."""
-        now = self._caps_kw[min(observation.step, len(self._caps_kw) - 1)]
-        return replace(self._setpoints, import_cap_kw=now[0], export_cap_kw=now[1])
+        step = min(observation.step, len(self._caps_kw) - 1)
+        now, agreed = self._caps_kw[step], self._fallback_kw[step] if self.slots else None
+        return replace(self._setpoints, import_cap_kw=now[0], export_cap_kw=now[1], fallback_kw=agreed)
 
     def artifacts(self) -> Mapping[str, Artifact]:
         """Limits of every slot and home, and what is proven of them."""

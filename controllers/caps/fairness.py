@@ -9,7 +9,7 @@ from cosim.controllers.caps.asked import Asked, Outcome, outcome_of
 from cosim.controllers.caps.core.solve import Found
 from cosim.controllers.caps.core.subproblem import SMALLEST_KW, Plan, Subproblem
 from cosim.controllers.caps.sharing import SHY
-from cosim.controllers.solver import SLACK, Termination, judged, relative_gap, worst
+from cosim.controllers.solver import SLACK, Termination, judged, relative_gap
 
 FLOOR_RESOLUTION_KW = 1e-3
 LEAST_MEAN_KW = 0.1  # a mean power below counts as this
@@ -49,7 +49,7 @@ def max_min(sub: Subproblem, asked: Asked) -> Outcome:
         return outcome_of(sub, best)
     unserved, top = best.unserved_kwh, float(sub.usable_kw.max(initial=0.0))
     low = min(float(smallest_rooms(sub, best.plan).min(initial=np.inf)), top)
-    high = refuted = top
+    high, refuted = top, np.inf
     undecided = Termination.GAP_LIMIT
     kept, trials = sub, [top, FLOOR_RESOLUTION_KW]
     while high - low > max(options.gap / 2 * high, FLOOR_RESOLUTION_KW):
@@ -74,10 +74,11 @@ def max_min(sub: Subproblem, asked: Asked) -> Outcome:
         kept, best = _next_levels(sub, asked, low, unserved, kept, best)
     plan = best.plan
     assert plan is not None  # noqa: S101 - no worse than before
-    smallest = min(float(smallest_rooms(sub, plan).min(initial=np.inf)), top)
+    # inf where nothing is held: the piece sets no limit to the smallest room of the day
+    smallest = float(smallest_rooms(sub, plan).min(initial=np.inf))
     bound = max(refuted, smallest)
-    ended = worst([Termination.OPTIMAL if relative_gap(bound, smallest) <= options.gap else undecided])
-    return Outcome(kept, plan, smallest, bound, max(best.bound, 0.0), judged(bound, smallest, options.gap, ended))
+    status = Termination.OPTIMAL if bound <= smallest else judged(bound, smallest, options.gap, undecided)
+    return Outcome(kept, plan, smallest, bound, max(best.bound, 0.0), status)
 
 
 def _next_levels(

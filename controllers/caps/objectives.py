@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,7 +20,11 @@ from cosim.controllers.caps.follower import best_response, car_limits, charging_
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.solver import relative_gap
 
+if TYPE_CHECKING:
+    from cosim.controllers.caps.safe import SafeCaps
+
 SMALLEST_KWH = 1e-6
+NO_ROOM_KW = 1e-5  # a smallest room below is rounding
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,13 @@ def anticipated_worth(problem: CapsProblem, objective: str, caps_kw: Float, outc
     away = sum(abs(outcome.bound - outcome.objective) for outcome in outcomes)
     if objective == "max_min":
         free = float(np.min(problem.usable_kw[problem.usable_kw > 0], initial=np.inf))
-        value = min((one.objective for one in outcomes), default=free)
-        bound = min((one.bound for one in outcomes), default=free)
+        # pieces in which nothing is held set no limit
+        value = min((one.objective for one in outcomes), default=np.inf)
+        value, bound = (
+            min(value, free) if value == np.inf else value,
+            min((one.bound for one in outcomes), default=free),
+        )
+        bound = max(min(bound, float(problem.usable_kw.max(initial=0.0))), value)
         return Worth(value, bound, 0.0 if bound <= value else relative_gap(bound, value))
     if objective == "proportional":
         value, free = log_usable(problem, caps_kw), log_usable(problem, free_caps(problem))
@@ -58,41 +68,34 @@ def anticipated_worth(problem: CapsProblem, objective: str, caps_kw: Float, outc
     return Worth(value, bound, relative_gap(value, bound, SMALLEST_KWH))
 
 
-def safe_worth(problem: CapsProblem, objective: str, caps_kw: Float, charge_kw: Float, room_kw: Float) -> Worth:
-    """Return what the optimum of a linear programme is worth."""
-    value = problem.withheld_kwh(caps_kw)
+def safe_worth(problem: CapsProblem, objective: str, found: SafeCaps, charge_kw: Float) -> Worth:
+    """Return what safe caps are worth, by the bound of the aim, or that having no caps would be better."""
     if objective == "max_min":
-        value = smallest_room(problem, room_kw)
-    if objective == "min_cost":
-        value = float(charging_cost_eur(problem, charge_kw).sum())
-    return Worth(value, value, 0.0)
-
-
-def unproven(problem: CapsProblem, objective: str, caps_kw: Float, charge_kw: Float, room_kw: Float) -> Worth:
-    """Return what caps are worth of which nothing is known but that having none would be better."""
-    if objective == "max_min":
-        value, bound = smallest_room(problem, room_kw), smallest_room(problem, problem.room_kw)
-        return Worth(value, bound, relative_gap(bound, value))
+        value, bound = smallest_room(problem, found.room_kw), smallest_room(problem, problem.room_kw)
+        bound = bound if found.bound is None else max(-found.bound, value)
+        return Worth(value, bound, 0.0 if bound <= value else relative_gap(bound, value, NO_ROOM_KW))
     if objective == "proportional":
-        return log_worth(problem, caps_kw, 0.0)
+        value, free = log_room(problem, found.caps_kw), log_room(problem, free_caps(problem))
+        bound = max(free - (found.bound or 0.0), value)
+        return Worth(value, bound, relative_gap(free - value, free - bound))
     if objective == "min_cost":
         value = float(charging_cost_eur(problem, charge_kw).sum())
-        bound = float(charging_cost_eur(problem, best_response(problem, free_caps(problem))).sum())
-        return Worth(value, min(bound, value), relative_gap(value, min(bound, value)))
-    value = problem.withheld_kwh(caps_kw)
-    return Worth(value, 0.0, relative_gap(value, 0.0))
+        free_kw = best_response(problem, free_caps(problem))
+        bound = float(charging_cost_eur(problem, free_kw).sum()) if found.bound is None else found.bound
+        return Worth(value, min(bound, value), relative_gap(value, min(bound, value), SMALLEST_KWH))
+    value, bound = problem.withheld_kwh(found.caps_kw), safe_withheld_bound_kwh(problem, found)
+    return Worth(value, min(bound, value), relative_gap(value, min(bound, value), SMALLEST_KWH))
+
+
+def safe_withheld_bound_kwh(problem: CapsProblem, found: SafeCaps) -> float:
+    """Return the lower bound of what safe caps withhold where other aims come first; 0 where it is not known."""
+    room_kw = float(np.where(problem.is_plugged, problem.room_kw, 0.0).sum())
+    return max(problem.slot_h * (room_kw - found.room_bound_kw), 0.0)
 
 
 def smallest_room(problem: CapsProblem, room_kw: Float) -> float:
     """Return the smallest room over slots in which a car could charge, inf without any [kW]."""
     return float(np.min(room_kw[problem.is_plugged & (problem.room_kw > 0)], initial=np.inf))
-
-
-def log_worth(problem: CapsProblem, caps_kw: Float, least_loss: float) -> Worth:
-    """Return what caps are worth as a sum of logarithms of rooms, whose loss against no caps is at least the given."""
-    value, free = log_room(problem, caps_kw), log_room(problem, free_caps(problem))
-    bound = max(free - least_loss, value)
-    return Worth(value, bound, relative_gap(free - value, free - bound))
 
 
 def log_room(problem: CapsProblem, caps_kw: Float) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cosim.contract import Decision, EvSessions, Exogenous, Observation
+from cosim.contract import Decision, EvSessions, Exogenous, Float, Observation
 from cosim.controllers.caps.export.plan import ExportCaps, ExportPlan
 from cosim.controllers.caps.horizon import HorizonPlan
 from cosim.controllers.caps.study import Planner, Study
@@ -85,6 +85,18 @@ class RunningPlan:
         self._awaited_kwh = np.bincount(day.sessions.customer, day.sessions.energy_need_kwh, homes)
         self._came = False
         self._freed: set[int] = set()
+
+    def fallback_kw(self, step: int) -> Float | None:
+        """What homes without communication keep, shape (2, home), where caps hold whatever homes do; else None [kW].
+
+        The smallest cap of the day holds in every slot, and is never below what no cap can move: who draws that and
+        no more stays within the cap of that slot too.
+        """
+        if self.day_ahead.coordination != "sum_of_caps":
+            return None
+        unmoved_kw = self.day_ahead.problem.inflexible_kw[step // self._steps]
+        caps_kw = np.maximum(self.caps_kw.min(axis=0), unmoved_kw)
+        return np.stack([caps_kw, np.full_like(caps_kw, np.inf)])
 
     def learn(self, seen: Observation) -> None:
         """Take note of an observation; look at the rest of the day again where it is time, or a car came otherwise."""

@@ -1,46 +1,69 @@
 """The safe coordination: the sum of caps stays under the limit, whatever households do inside them.
 
-A linear programme, and the operating-envelope baseline. Every home counts with its cap: a plugged-in one with what the
-programme gives it, any other with its inflexible load and an equal part of what is then left over.
+Every home counts with its cap: a plugged-in one with the room that a programme gives it above the load that no cap
+moves, any other with an equal part of what is then left over. A room on which a charger cannot run is of no use to it,
+so every slot of a car has a switch. Linear programmes bound each aim; where what they plan cannot be run, switches are
+set by rounding, and a mixed-integer programme closes what is still open of service and of the objective.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyomo.environ as pyo
 
-from cosim.contract import Float
+from cosim.contract import Float, Int
+from cosim.contract.signals import Bool
 from cosim.controllers.caps.core.subproblem import LIMIT_SLACK_KW
+from cosim.controllers.caps.fairness import TOUCHES_KW
+from cosim.controllers.caps.follower import best_response
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.problem import CapsProblem
-from cosim.controllers.caps.safe_fairness import add_losses, raise_next_levels
-from cosim.controllers.caps.service import Service, too_large
 from cosim.controllers.caps.sharing import SHY, levels
-from cosim.controllers.caps.urgency import urgent_charge
-from cosim.controllers.solver import Clock, OutOfTimeError, Termination, worst
-from cosim.controllers.solver.pyomo_model import minimise_in_turn
+from cosim.controllers.solver import (
+    SLACK,
+    Clock,
+    Limits,
+    Rows,
+    Solver,
+    SolveResult,
+    Termination,
+    judged,
+    relative_gap,
+    worst,
+)
 from cosim.errors import SolverError
 
-ROUNDS = 4
-MOST_SWITCHES = 150  # slots of cars up to which switches decide where chargers run
+SERVICE_NODES = 300  # at least
+MISSED_NODES, MISSED_GAP = 5, 0.15  # floors missed are no figure of their own
+ROUNDS = 8  # of switching off what cannot run
+RUNS_KW = 1e-6  # a room that is smaller than what a charger runs at by less was meant to be that
 NAMED_KWH = 1e-3  # less is rounding, not a need left unserved
-SAME = 1e-5  # of an aim, relative to 1 + its size: rounding of aims in turn
+STEP_KW = 1e-3  # a home that can be raised by that much is not at its level
+CURVE, TANGENTS = 0.004, 40  # of the places of tangents to logarithms, i^2 apart
 
 
-def promised_floors(problem: CapsProblem, wanted_kw: float) -> Float:
-    """Return the floors that fit under the limits together, lowered to one level per slot where they do not.
+@dataclass(frozen=True, eq=False)
+class SlotLimits:
+    """Limits of one slot: ``share @ (caps - load that no cap moves) <= left``.
 
-    Returns
-    -------
-    ndarray, shape (slot, car)
-        min(wanted, charger, connection - inflexible) or the level; 0 where no car is plugged in [kW].
+    Attributes
+    ----------
+    share : ndarray, shape (home, limit)
+        How much of a home's cap counts.
+    left_kw : ndarray, shape (limit,)
+        What homes may add to load that no cap moves [kW].
     """
-    floor = np.where(problem.is_plugged, np.minimum(np.minimum(wanted_kw, problem.charger_kw), problem.room_kw), 0.0)
-    for k in range(problem.slots):
-        floor[k] = np.minimum(floor[k], SHY * levels(floor[k], problem.car_share, problem.headroom_kw[k]))
-    return floor
+
+    share: Float
+    left_kw: Float
+
+    def joined(self, other: SlotLimits | None) -> SlotLimits:
+        """Return these limits and others of the same slot."""
+        if other is None:
+            return self
+        return SlotLimits(np.hstack([self.share, other.share]), np.concatenate([self.left_kw, other.left_kw]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,223 +74,367 @@ class SafeCaps:
     ----------
     caps_kw : ndarray, shape (slot, home)
         Caps of all homes [kW].
-    room_kw : ndarray, shape (slot, car)
-        Cap above inflexible load where the car is plugged in; 0 elsewhere [kW].
+    room_kw, floor_kw : ndarray, shape (slot, car)
+        Cap above inflexible load where the car is plugged in, and how much of it was promised; 0 elsewhere [kW].
     ended : Termination
-        ``optimal`` where every aim was reached; else what cut a later one off.
-    is_best : bool
-        Whether the aim that the objective stands for was reached.
-    least_loss : float
-        With ``proportional``: lower bound of the loss against no caps; 0 for the others.
+        What is proven of service, or what cut an aim off.
+    bound : float or None
+        Lower bound of what the objective minimises (minus the smallest room, the loss of logarithms, the cost, minus
+        the sum of rooms); None where the programme did not get there.
+    room_bound_kw : float
+        Largest sum of rooms that other aims leave; inf where it is not known [kW].
+    form : str
+        ``lp``, or ``urgency``: in order of urgency, without a programme.
+    reason : str
+        Why there is no answer of a programme; empty where there is, or was no time.
     """
 
     caps_kw: Float
     room_kw: Float
+    floor_kw: Float
     ended: Termination
-    is_best: bool
-    least_loss: float = 0.0
+    bound: float | None
+    room_bound_kw: float
+    form: str
+    reason: str = ""
 
 
-def sum_of_caps(problem: CapsProblem, service: Service, options: CapsOptions, floor_kw: Float) -> SafeCaps:
+def sum_of_caps(
+    problem: CapsProblem,
+    options: CapsOptions,
+    limits: Sequence[SlotLimits] | None = None,
+    start_kw: Float | None = None,
+) -> SafeCaps:
     """Return caps whose sum respects every limit.
 
-    In turn: most of the served energy of ``service``, the objective (floors missed least, the smallest rooms largest,
-    the logarithms of mean rooms, or the cost), least withheld, least cost of charging. A room smaller than a charger's
-    least is of no use to it, which a linear programme cannot know. Where its answer has such rooms, it is solved again
-    with a switch for every slot of a car, if these are few; else such slots are taken out and it is solved again, a few
-    times, and what that costs is the best of nothing.
+    In turn: most served, its shortfall shared evenly, the objective (floors missed least, the smallest rooms largest,
+    the logarithms of mean rooms, or the cost), least withheld, least cost of charging.
 
     Parameters
     ----------
     problem : CapsProblem
         The data.
-    service : Service
-        What can be served.
     options : CapsOptions
-        For the objective, and the levels of ``max_min``.
-    floor_kw : ndarray, shape (slot, car)
-        Floors, which fit under the limits; service goes before them.
-
-    Raises
-    ------
-    OutOfTimeError
-        Where the time limit of the options ends it before the first aim is reached, or is too short to begin with.
-    SolverError
-        Where the solver ends in a way that says nothing.
+        Objective, floor, levels and limits of the solver. Where its clock leaves no time for service, cars get what
+        they draw in order of urgency.
+    limits : sequence of SlotLimits, optional
+        Of every slot, in place of the problem's own.
+    start_kw : ndarray, shape (slot, home), optional
+        Caps known from before, inf where there are none [kW].
     """
-    objective, least_loss, ended, is_best = options.objective, 0.0, Termination.OPTIMAL, True
-    pairs = [(int(k), int(c)) for k, c in np.argwhere(problem.is_plugged & (problem.room_kw > 0))]
-    room, clock = np.zeros_like(floor_kw), Clock(options.time_limit_s)
-    if too_large(len(pairs), clock.left_s):
-        raise OutOfTimeError(f"{len(pairs)} slots of cars are too many for a linear programme in {clock.left_s:.3g} s")
-    if pairs:
-        m = _model(problem, service, pairs, None if objective == "max_min" else floor_kw)
-        aims = _aims(problem, m, objective)
-        own_aim = 4 if objective in ("floor_then_least", "least_restriction") else 2
-        best: tuple[float, ...] = ()
-        for number in range(ROUNDS):
-            found = minimise_in_turn(m, aims, time_s=clock.left_s)
-            if number == 0:
-                if not found.reached:
-                    raise OutOfTimeError("the clock struck before any caps were found")
-                best = found.values[:own_aim]
-                if found.reached == len(aims) and len(m.p) <= MOST_SWITCHES and _needs_switches(problem, service, m):
-                    other = _with_switches(problem, service, pairs, None if objective == "max_min" else floor_kw)
-                    aims_there = _aims(problem, other, objective)
-                    exact = minimise_in_turn(other, aims_there, time_s=clock.left_s / 2)
-                    if exact.reached == len(aims):
-                        m, aims, found, best = other, aims_there, exact, exact.values[:own_aim]
-            ended = worst((ended, found.termination))
-            if found.reached:  # else the caps of the round before stand
-                room = _rooms(problem, m)
-            is_best = min(len(best), found.reached) >= own_aim and all(
-                abs(value - least) <= SAME * (1.0 + abs(least))
-                for value, least in zip(found.values, best, strict=False)
-            )
-            if found.reached < len(aims) or hasattr(m, "on") or not _usable_rooms_only(problem, m):
-                break
-        else:
-            is_best = False  # rooms may be left that are of no use
-        is_best &= hasattr(m, "on") or not _is_short(problem, service)
-        least_loss = best[1] if objective == "proportional" and is_best else 0.0
-        if not is_best and ended is Termination.OPTIMAL:
-            ended = Termination.FEASIBLE
-        if objective == "max_min" and options.levels > 1 and ended is Termination.OPTIMAL:
-            try:
-                raise_next_levels(m, problem, options.levels, aims, clock)
-                room = _rooms(problem, m)
-            except OutOfTimeError:
-                ended = Termination.TIME_LIMIT
-            except SolverError:  # the levels before it stand
-                ended = Termination.FEASIBLE
-    return SafeCaps(*_all_caps(problem, room), ended, is_best, least_loss)
+    limits = own_limits(problem) if limits is None else limits
+    floor = _promised_floors(problem, options, limits)
+    reason, room, planned = "", None, None
+    if not (clock := Clock(options.time_limit_s)).over:
+        planned = _Programme(problem, limits, floor, options, clock, start_kw)
+        try:
+            room = planned.solve()
+        except SolverError as error:
+            reason = str(error)
+    if planned is None or room is None:
+        caps, room = _all_caps(problem, limits, _urgent_charge(problem, limits))
+        ended = Termination.FALLBACK if reason else Termination.TIME_LIMIT
+        return SafeCaps(caps, room, np.minimum(floor, room), ended, None, np.inf, "urgency", reason)
+    caps, room = _all_caps(problem, limits, room)
+    floor = np.minimum(floor, room)
+    return SafeCaps(caps, room, floor, worst(planned.ended), planned.bound, planned.room_bound_kw, "lp")
 
 
-def _rooms(problem: CapsProblem, m: pyo.ConcreteModel) -> Float:
-    room = np.zeros_like(problem.room_kw)
-    for k, c in m.room:
-        room[k, c] = min(max(m.room[k, c].value, 0.0), problem.room_kw[k, c])
-    return room
+def own_limits(problem: CapsProblem) -> list[SlotLimits]:
+    """Return the limits that a problem has of its own, slot by slot."""
+    return [SlotLimits(problem.phase_share, left) for left in np.maximum(problem.headroom_kw - LIMIT_SLACK_KW, 0.0)]
 
 
-def at_once(problem: CapsProblem) -> tuple[Float, Float]:
-    """Return caps whose sum respects every limit, and rooms, without a programme: for when there is no time left.
-
-    Cars get what they draw in order of urgency, and an equal part of what is then left over.
-    """
-    return _all_caps(problem, urgent_charge(problem))
-
-
-def _aims(problem: CapsProblem, m: pyo.ConcreteModel, objective: str) -> list[pyo.Expression]:
-    wished = {"min_cost": _cost(problem, m), "proportional": 0.0}.get(objective, -m.smallest)
-    if objective == "proportional":
-        wished = add_losses(m, problem)
-    unserved = sum(float(problem.efficiency[c]) * m.unserved[c] for c in m.unserved)
-    return [unserved, wished, sum(m.missed.values()), -sum(m.room.values()), _cost(problem, m)]
+def _promised_floors(problem: CapsProblem, options: CapsOptions, limits: Sequence[SlotLimits]) -> Float:
+    """Return the floors that fit under the limits together, lowered to one level per slot where they do not."""
+    wanted_kw = options.floor_kw if options.objective == "floor_then_least" else 0.0
+    floor = np.where(problem.is_plugged, np.minimum(np.minimum(wanted_kw, problem.charger_kw), problem.room_kw), 0.0)
+    for k, of in enumerate(limits):
+        floor[k] = np.minimum(floor[k], SHY * levels(floor[k], of.share[problem.home], of.left_kw))
+    return floor
 
 
-def _cost(problem: CapsProblem, m: pyo.ConcreteModel) -> pyo.Expression:
-    return problem.slot_h * sum(float(problem.tariff_of_car[k, c]) * m.p[k, c] for k, c in m.p)
-
-
-def _is_short(problem: CapsProblem, service: Service) -> bool:
-    """Whether cars get less than they need by a programme that does not know on how little chargers can run."""
-    short = problem.reachable_kwh - problem.efficiency * service.draw_kwh > NAMED_KWH
-    return bool(short.any() and (problem.charger_min_kw > 0.0).any())
-
-
-def _needs_switches(problem: CapsProblem, service: Service, m: pyo.ConcreteModel) -> bool:
-    """Whether charging is planned in rooms that chargers cannot run on, or more may be served than was shared out."""
-    if _is_short(problem, service):
-        return True
-    least = problem.charger_min_kw * (1 - 1e-9)
-    return any(m.p[k, c].value > LIMIT_SLACK_KW and m.room[k, c].value < least[c] for k, c in m.p)
-
-
-def _with_switches(
-    problem: CapsProblem, service: Service, pairs: list[tuple[int, int]], floor_kw: Float | None
-) -> pyo.ConcreteModel:
-    """Return the model in which every charger runs or does not in every slot.
-
-    How much each car is to get was shared out without knowing where chargers can run: here it may get all it needs.
-    """
-    m = _model(problem, replace(service, draw_kwh=problem.reachable_kwh / problem.efficiency), pairs, floor_kw)
-    least = problem.charger_min_kw
-    m.on = pyo.Var([(k, c) for k, c in m.p if least[c] > 0.0], within=pyo.Binary)
-    m.runs = pyo.Constraint(list(m.on), rule=lambda m, k, c: m.p[k, c] <= float(problem.usable_kw[k, c]) * m.on[k, c])
-    m.leaves = pyo.Constraint(list(m.on), rule=lambda m, k, c: m.room[k, c] >= float(least[c]) * m.on[k, c])
-    return m
-
-
-def _usable_rooms_only(problem: CapsProblem, m: pyo.ConcreteModel) -> bool:
-    """Forbid charging in rooms smaller than the charger's least, keep the others so; whether anything changed."""
-    changed = False
-    for k, c in m.p:
-        least = float(problem.charger_min_kw[c])
-        if m.p[k, c].value <= LIMIT_SLACK_KW or m.p[k, c].ub == 0.0:
-            continue
-        if m.room[k, c].value < least * (1 - 1e-9):
-            m.p[k, c].setub(0.0)
-            changed = True
-        else:
-            m.room[k, c].setlb(least)
-    return changed
-
-
-def _model(
-    problem: CapsProblem, service: Service, pairs: list[tuple[int, int]], floor_kw: Float | None
-) -> pyo.ConcreteModel:
-    m = pyo.ConcreteModel()
-    m.room = pyo.Var(pairs, bounds=lambda _, k, c: (0.0, float(problem.room_kw[k, c])))
-    m.missed = pyo.Var(pairs, within=pyo.NonNegativeReals)
-    m.smallest = pyo.Var(bounds=(0.0, float(problem.connection_kw.max()) if floor_kw is None else 0.0))
-    usable = [(k, c) for k, c in pairs if problem.usable_kw[k, c] > 0]
-    m.p = pyo.Var(usable, bounds=lambda _, k, c: (0.0, float(problem.usable_kw[k, c])))
-    m.inside = pyo.Constraint(usable, rule=lambda m, k, c: m.p[k, c] <= m.room[k, c])
-    slots_of: dict[int, list[int]] = {}
-    cars_at: dict[int, list[int]] = {}
-    for k, c in usable:
-        slots_of.setdefault(c, []).append(k)
-    for k, c in pairs:
-        cars_at.setdefault(k, []).append(c)
-    m.unserved = pyo.Var(list(slots_of), within=pyo.NonNegativeReals)
-    m.served = pyo.Constraint(
-        list(slots_of),
-        rule=lambda m, c: (
-            problem.slot_h * sum(m.p[k, c] for k in slots_of[c]) + m.unserved[c] >= float(service.draw_kwh[c])
-        ),
-    )
-    m.battery = pyo.Constraint(
-        list(slots_of),
-        rule=lambda m, c: sum(m.p[k, c] for k in slots_of[c]) <= max(
-            float(problem.most_kw[c]), float(service.draw_kwh[c]) / problem.slot_h
-        ),
-    )  # fmt: skip
-    if floor_kw is None:
-        m.promise = pyo.Constraint(pairs, rule=lambda m, k, c: m.room[k, c] >= m.smallest)
-    else:
-        m.promise = pyo.Constraint(pairs, rule=lambda m, k, c: m.room[k, c] + m.missed[k, c] >= float(floor_kw[k, c]))
-    m.limit = pyo.ConstraintList()
-    for k, cars in cars_at.items():
-        for phase in range(problem.limit_kw.shape[1]):
-            on = [c for c in cars if problem.car_share[c, phase] > 0]
-            if on:
-                promised = sum(float(problem.car_share[c, phase]) * m.room[k, c] for c in on)
-                # rooms, not draws: the limit holds whatever homes do inside their caps
-                m.limit.add(promised <= max(float(problem.headroom_kw[k, phase]) - LIMIT_SLACK_KW, 0.0))
-    return m
-
-
-def _all_caps(problem: CapsProblem, room_kw: Float) -> tuple[Float, Float]:
+def _all_caps(problem: CapsProblem, limits: Sequence[SlotLimits], room_kw: Float) -> tuple[Float, Float]:
     """Hand out what is left, first to plugged-in cars, then to homes without one; caps of all homes, and rooms."""
     room, caps = room_kw.copy(), problem.inflexible_kw.copy()
     idle = problem.per_home(problem.plugged) == 0
-    for k in range(problem.slots):
-        left = np.maximum(problem.headroom_kw[k] - LIMIT_SLACK_KW - room[k] @ problem.car_share, 0.0)
+    for k, of in enumerate(limits):
+        own = of.share[problem.home]
+        left = np.maximum(of.left_kw - room[k] @ own, 0.0)
         wanted = np.where(problem.is_plugged[k], problem.room_kw[k] - room[k], 0.0)
-        more = np.minimum(wanted, levels(wanted, problem.car_share, left))
+        more = np.minimum(wanted, levels(wanted, own, left))
         room[k] += more
-        left = np.maximum(left - more @ problem.car_share, 0.0)
+        left = np.maximum(left - more @ own, 0.0)
         free = np.where(idle[k], np.maximum(problem.connection_kw - problem.inflexible_kw[k], 0.0), 0.0)
-        caps[k] += np.minimum(free, levels(free, problem.phase_share, left))
+        caps[k] += np.minimum(free, levels(free, of.share, left))
     return caps + problem.per_home(room), room
+
+
+def _urgent_charge(problem: CapsProblem, limits: Sequence[SlotLimits]) -> Float:
+    """Fill slots in time, the cars with the least time to spare first; shape (slot, car) [kW]."""
+    left_kw = problem.reachable_kwh / (problem.efficiency * problem.slot_h)
+    ahead_kw = problem.usable_kw.sum(axis=0)
+    charge = np.zeros_like(problem.usable_kw)
+    for slot, of in enumerate(limits):
+        order = np.argsort(ahead_kw - left_kw, kind="stable")
+        asked = np.minimum(problem.usable_kw[slot], left_kw)[order]
+        load = of.share[problem.home[order]] * asked[:, None]
+        before = np.cumsum(load, axis=0) - load
+        with np.errstate(divide="ignore", invalid="ignore"):
+            part = np.where(load > 0, np.clip((of.left_kw - before) / load, 0.0, 1.0), 1.0).min(axis=1, initial=1.0)
+        charge[slot, order] = part * asked
+        left_kw -= charge[slot]
+        ahead_kw -= problem.usable_kw[slot]
+    return charge
+
+
+class _Programme:
+    """Rooms, draws and switches of all slots in which a car is plugged in, and aims in order of importance.
+
+    Attributes
+    ----------
+    ended : list of Termination
+        Of service, and of aims that were cut off.
+    bound, room_bound_kw
+        See `SafeCaps`.
+    """
+
+    def __init__(
+        self,
+        problem: CapsProblem,
+        limits: Sequence[SlotLimits],
+        floor_kw: Float,
+        options: CapsOptions,
+        clock: Clock,
+        start_kw: Float | None,
+    ) -> None:
+        self.problem, self.options, self.clock = problem, options, clock
+        self.ended: list[Termination] = []
+        self.bound: float | None = None
+        self.room_bound_kw = np.inf
+        slot, car = self.slot, self.car = np.nonzero(problem.is_plugged & (problem.room_kw > 0))
+        count, pair, every = len(slot), np.arange(len(slot)), np.arange(problem.cars)
+        self.room, self.draw, self.on, self.missed = (pair + block * count for block in range(4))
+        self.unserved = 4 * count + every
+        self.share_unserved, self.smallest = 4 * count + problem.cars, 4 * count + problem.cars + 1
+        self.of_home = self.smallest + 1 + np.arange(problem.homes)
+        self.columns = int(self.smallest) + 1 + problem.homes
+        usable, self.least = problem.usable_kw[slot, car], problem.charger_min_kw[car]
+        need = problem.reachable_kwh / (problem.efficiency * problem.slot_h)
+        self.home, self.floor, rows = problem.home[car], floor_kw[slot, car], Rows()
+        rows.add(count, -np.inf, 0.0, (pair, self.draw, 1.0), (pair, self.room, -1.0))
+        rows.add(count, -np.inf, 0.0, (pair, self.draw, 1.0), (pair, self.on, -usable))
+        rows.add(count, -np.inf, 0.0, (pair, self.on, self.least), (pair, self.room, -1.0))
+        rows.add(problem.cars, need, np.inf, (car, self.draw, 1.0), (every, self.unserved, 1.0))
+        rows.add(problem.cars, -np.inf, problem.most_kw, (car, self.draw, 1.0))
+        shared = np.full(problem.cars, self.share_unserved)
+        rows.add(problem.cars, -np.inf, 0.0, (every, self.unserved, 1.0), (every, shared, -need))
+        rows.add(count, self.floor, np.inf, (pair, self.room, 1.0), (pair, self.missed, 1.0))
+        for k, of in enumerate(limits):
+            at = np.flatnonzero(slot == k)
+            tight = problem.room_kw[k, car[at]] @ of.share[self.home[at]] > of.left_kw
+            use = of.share[self.home[at]][:, tight]
+            which, limit = np.nonzero(use)
+            rows.add(use.shape[1], -np.inf, of.left_kw[tight], (limit, self.room[at[which]], use[which, limit]))
+            # implied, but not for parts of switches: how many chargers can run at once
+            least = np.sort(
+                np.where((use > 0.0) & (self.least[at] > 0.0)[:, None], use * self.least[at, None], np.inf), axis=0
+            )
+            most_at_once = (np.cumsum(least, axis=0) <= of.left_kw[tight] + LIMIT_SLACK_KW).sum(axis=0)
+            which, limit = np.nonzero((use > 0.0) & (self.least[at] > 0.0)[:, None])
+            rows.add(use.shape[1], -np.inf, most_at_once, (limit, self.on[at[which]], 1.0))
+        is_max_min, is_fair = options.objective == "max_min", options.objective == "proportional"
+        if is_max_min:
+            lowest = np.full(count, self.smallest)
+            above = (pair, lowest, -1.0), (pair, self.of_home[self.home], -1.0)
+            self.levels = rows.add(count, 0.0, np.inf, (pair, self.room, 1.0), *above)
+        if is_fair:
+            self._add_losses(rows)
+        most = float(problem.room_kw.max(initial=0.0)) if is_max_min else 0.0
+        self.on_low, self.on_high = (
+            (self.least == 0.0).astype(float),
+            ((usable > 0.0) | (self.least == 0.0)).astype(float),
+        )
+        zeros, of_home = np.zeros(count), np.full(problem.homes, np.inf if is_fair else 0.0)
+        low = np.concatenate([zeros, zeros, self.on_low, zeros, np.zeros(self.columns - 4 * count)])
+        high = np.concatenate(
+            [problem.room_kw[slot, car], usable, self.on_high, self.floor, need, [1.0, most], of_home]
+        )
+        self.model = rows.model(np.zeros(self.columns), low, high)
+        self.linear = Solver(self.model)
+        self.kept: list[tuple[Float, float]] = []
+        self.x: Float | None = None
+        self.start: Float | None = None
+        if start_kw is not None:  # switches that are near those sought
+            draws = best_response(problem, np.minimum(start_kw, problem.connection_kw))[slot, car]
+            self.start = np.where(draws > RUNS_KW, self.on_high, self.on_low)
+
+    def _add_losses(self, rows: Rows) -> None:
+        """Bound each home's loss of the logarithm of its mean room, against that without caps, by tangents from below.
+
+        Between tangents at ``t`` and ``t + d`` of log-room they miss ``d^2 / 8``.
+        """
+        slots = self.problem.per_home(self.problem.is_plugged.astype(float)).sum(axis=0)
+        for home in np.unique(self.home):
+            mine = np.flatnonzero(self.home == home)
+            full = float(self.problem.room_kw[self.slot[mine], self.car[mine]].sum() / slots[home])
+            place = full * np.exp(-CURVE * np.arange(TANGENTS) ** 2)
+            place = place[place >= TOUCHES_KW]
+            tangent, of = np.divmod(np.arange(len(place) * len(mine)), len(mine))
+            rows.add(
+                len(place), place * (np.log(full / place) + 1.0), np.inf,
+                (np.arange(len(place)), np.full(len(place), self.of_home[home]), place),
+                (tangent, self.room[mine[of]], 1.0 / slots[home]),
+            )  # fmt: skip
+
+    def solve(self) -> Float | None:
+        """Return rooms, shape (slot, car) [kW]; None where there was no time for service.
+
+        Raises
+        ------
+        SolverError
+            Where a linear programme says nothing.
+        """
+        problem, objective = self.problem, self.options.objective
+        cost = self._aim(self.draw, problem.slot_h * problem.tariff_of_car[self.slot, self.car])
+        wished = {
+            "min_cost": cost,
+            "proportional": self._aim(self.of_home, 1.0),
+            "max_min": self._aim(np.array([self.smallest]), -1.0),
+        }.get(objective)
+        own = self.options.gap, self.options.node_limit
+        nodes = max(self.options.node_limit, SERVICE_NODES) if self.options.node_limit else 0
+        bound = self._reach(self._aim(self.unserved, problem.efficiency * problem.slot_h), 0.0, nodes, NAMED_KWH / 2)
+        if bound is None:
+            return None
+        unserved = self.kept[0][1]
+        if unserved > NAMED_KWH:
+            self.ended.append(judged(unserved, bound, self.options.gap, Termination.NODE_LIMIT, NAMED_KWH))
+            self._reach(self._aim(np.array([self.share_unserved]), 1.0))
+        if wished is not None:
+            self.bound = self._reach(wished, *own)
+        if objective == "max_min" and self.bound is not None and self.options.levels > 1:
+            self._raise_next_levels()
+        if self.floor.any():
+            self._reach(self._aim(self.missed, 1.0), MISSED_GAP, min(MISSED_NODES, self.options.node_limit))
+        if (rooms := self._reach(self._aim(self.room, -1.0), *(own if wished is None else ()))) is not None:
+            self.room_bound_kw = -rooms
+            self.bound = rooms if wished is None else self.bound
+        self._reach(cost)
+        room = np.zeros_like(problem.room_kw)
+        room[self.slot, self.car] = np.clip(self.x[self.room], 0.0, self.model.high[self.room])  # type: ignore[index]
+        runs = np.zeros_like(room)
+        runs[self.slot, self.car] = np.where(self.x[self.draw] > RUNS_KW, self.least, 0.0)  # type: ignore[index]
+        return np.maximum(room, runs)
+
+    def _aim(self, columns: Int, values: Float | float) -> Float:
+        aim = np.zeros(self.columns)
+        aim[columns] = values
+        return aim
+
+    def _reach(self, aim: Float, gap: float = 0.0, nodes: int = 0, rounding: float = SLACK) -> float | None:
+        """Minimise one aim among plans that keep those before; its lower bound, None where it was not reached.
+
+        Switches are set by a mixed-integer programme of so many nodes where rounding leaves more than a gap.
+        """
+        found = self._linear(aim)
+        best, bound = found, found.value
+        if found.is_proven and not self._can_run(found.x).all():
+            tried = [self._rounded(aim, self.on_high)]
+            if self.x is not None:
+                tried.append(self._linear(aim, self._switches(self.x)))
+            elif self.start is not None:
+                tried.append(self._rounded(aim, self.start))
+            best = min(tried, key=lambda one: one.value if one.is_proven else np.inf)
+            if nodes and relative_gap(best.value, bound, rounding) > gap:
+                best, bound = self._mixed(aim, best, bound, Limits(gap, nodes, self.clock.left_s / 2))
+        if not best.is_proven:
+            is_late = best.termination is Termination.TIME_LIMIT
+            self.ended.append(Termination.TIME_LIMIT if is_late else Termination.FEASIBLE)
+            return None
+        self.x = best.x
+        self.kept.append((aim, best.value))
+        self.linear.add_rows(aim[None, :], -np.inf, best.value + SLACK * (1.0 + abs(best.value)))
+        return min(bound, best.value)
+
+    def _linear(self, aim: Float, switches: tuple[Float, Float] | None = None) -> SolveResult:
+        self.linear.set_columns(self.on, *((self.on_low, self.on_high) if switches is None else switches))
+        self.linear.set_cost(aim)
+        return self.linear.solve(Limits(time_s=self.clock.left_s))
+
+    def _can_run(self, x: Float) -> Bool:
+        """Whether nothing is drawn, or the room is enough for the charger to run."""
+        return np.asarray((x[self.draw] <= RUNS_KW) | (x[self.room] >= self.least - RUNS_KW))
+
+    def _switches(self, x: Float) -> tuple[Float, Float]:
+        on = np.where(x[self.draw] > RUNS_KW, 1.0, self.on_low)
+        return on, on
+
+    def _rounded(self, aim: Float, high: Float) -> SolveResult:
+        """Switch off what has too little room to run, keep what has enough, and solve again, until all can run."""
+        low, high = self.on_low.copy(), high.copy()
+        for number in range(ROUNDS):
+            found = self._linear(aim, (low, low if number == ROUNDS - 1 else high))
+            if not found.is_proven or (can := self._can_run(found.x)).all():
+                break
+            high[~can] = 0.0
+            low[can & (found.x[self.draw] > RUNS_KW)] = 1.0
+        return found
+
+    def _mixed(self, aim: Float, best: SolveResult, bound: float, limits: Limits) -> tuple[SolveResult, float]:
+        """Set switches by a mixed-integer programme; its bound, and rooms for the switches that it found."""
+        whole = np.zeros(self.columns, bool)
+        whole[self.on] = self.on_low < self.on_high
+        # presolve has lost optima of small programmes
+        mixed = Solver(replace(self.model, cost=aim, whole=whole), presolve="off")
+        for kept, value in self.kept:
+            mixed.add_rows(kept[None, :], -np.inf, value + SLACK * (1.0 + abs(value)))
+        start = None
+        if best.is_proven:
+            start = best.x.copy()
+            start[self.on] = self._switches(best.x)[0]
+        found = mixed.solve(limits, start=start)
+        if found.has_point and found.value < best.value:
+            again = self._linear(aim, self._switches(found.x))
+            best = again if again.is_proven else best
+        return best, max(bound, min(found.bound, best.value))
+
+    def _raise_next_levels(self) -> None:
+        """Raise the homes that can be raised above the smallest room, level by level; chargers run where they do.
+
+        Rooms are convex then: homes that cannot be raised above a level are the same however the others are.
+        """
+        assert self.x is not None  # noqa: S101 - the smallest room was found
+        switches, homes = self._switches(self.x), np.unique(self.home)
+        level, free, smallest = (
+            max(-self.kept[-1][1] - RUNS_KW, 0.0),
+            np.isin(np.arange(self.problem.homes), homes),
+            np.array([self.smallest]),
+        )
+        top = float(self.model.high[self.smallest])  # type: ignore[index]
+        for _ in range(self.options.levels - 1):
+            self.linear.set_columns(smallest, np.array([level]), np.array([level]))
+            self.linear.set_columns(self.of_home, np.zeros(len(free)), np.where(free, STEP_KW, 0.0))
+            stuck = free.copy()
+            while stuck.any():
+                found = self._linear(self._aim(self.of_home[stuck], -1.0), switches)
+                raised = stuck & (found.x[self.of_home] > STEP_KW / 10) if found.is_proven else np.zeros_like(stuck)
+                stuck &= ~raised
+                if not raised.any():
+                    break
+            free &= ~stuck
+            self.linear.set_columns(self.of_home, np.zeros(len(free)), np.zeros(len(free)))
+            # who stays keeps the level; only the others are above the smallest room from now on
+            stays = np.flatnonzero(stuck[self.home])
+            self.linear.set_columns(self.room[stays], np.full(len(stays), level), self.model.high[self.room[stays]])  # type: ignore[index]
+            self.linear.set_rows(self.levels[stays], np.full(len(stays), -np.inf), np.full(len(stays), np.inf))
+            self.linear.set_columns(smallest, np.array([level]), np.array([top]))
+            if not free.any():
+                break
+            found = self._linear(self._aim(smallest, -1.0), switches)
+            if not found.is_proven:
+                self.ended.append(Termination.TIME_LIMIT if self.clock.over else Termination.FEASIBLE)
+                break
+            self.x, level = found.x, max(-found.value - RUNS_KW, level)
+        self.linear.set_columns(smallest, np.array([level]), np.array([top]))
+        self.on_low, self.on_high = switches

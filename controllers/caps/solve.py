@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,19 +20,19 @@ from cosim.controllers.caps.core.split import split
 from cosim.controllers.caps.core.subproblem import Subproblem
 from cosim.controllers.caps.core.textbook import textbook_withheld
 from cosim.controllers.caps.follower import best_response, off_by, worst_draw
-from cosim.controllers.caps.objectives import Worth, anticipated_worth, log_worth, safe_worth, unproven
+from cosim.controllers.caps.objectives import Worth, anticipated_worth, safe_withheld_bound_kwh, safe_worth
 from cosim.controllers.caps.options import CapsOptions
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.result import CapsResult, Relaxation, at_once_kw, over_limit_kw, spans
-from cosim.controllers.caps.safe import at_once, promised_floors, sum_of_caps
-from cosim.controllers.caps.service import Service, servable
+from cosim.controllers.caps.safe import SlotLimits, sum_of_caps
 from cosim.controllers.caps.ties import ties_withheld
-from cosim.controllers.solver import OPTIMAL_GAP, Clock, OutOfTimeError, Termination, worst
-from cosim.errors import Fault, SolverError, refuse
+from cosim.controllers.solver import OPTIMAL_GAP, Clock, Termination, worst
+from cosim.errors import Fault, refuse
 
 TOLERANCE_KW = 1e-6
 BROKEN_KW = 1e-4  # a limit exceeded by more under the households' own response: the plan is not what it says
 AFTER_S = 5.0  # for caps to fall back on, where the time is used up
+TANGENT_GAP = 5e-3  # of the loss of logarithms, which tangents may miss however closely a programme is solved
 
 
 def solve_caps(
@@ -42,6 +42,7 @@ def solve_caps(
     seed: int = 0,
     start_kw: Float | None = None,
     parts: Parts = ALL_PARTS,
+    limits: Sequence[SlotLimits] | None = None,
 ) -> CapsResult:
     """Choose day-ahead caps for every household and slot.
 
@@ -54,10 +55,12 @@ def solve_caps(
     seed : int
         Of searches.
     start_kw : ndarray, shape (slot, home), optional
-        Caps known from before, inf where there are none: ``anticipated`` starts from what they lead to, where that
-        keeps the limits [kW].
+        Caps known from before, inf where there are none: a solve starts from what they lead to, where that keeps the
+        limits [kW].
     parts : Parts
         Parts of the method that ``form = "auto"`` uses, for benchmarks.
+    limits : sequence of SlotLimits, optional
+        Of every slot, which ``sum_of_caps`` keeps in place of the problem's own.
 
     Returns
     -------
@@ -77,7 +80,7 @@ def solve_caps(
     began = time.perf_counter()
     clock = Clock(options.time_limit_s)
     if options.coordination == "sum_of_caps":
-        result = _safe(problem, options, "", clock)
+        result = _safe(problem, options, "", clock, limits, start_kw)
     else:
         result = _anticipated(problem, options, np.random.default_rng(seed), clock, start_kw, parts)
     return replace(result, wall_s=time.perf_counter() - began)
@@ -155,44 +158,26 @@ def _least(subs: list[Subproblem], options: CapsOptions, parts: Parts) -> Least:
     return textbook_withheld
 
 
-def _safe(problem: CapsProblem, options: CapsOptions, fallback: str, clock: Clock) -> CapsResult:
-    options = replace(options, coordination="sum_of_caps")
-    floor = np.zeros_like(problem.room_kw)
-    if options.objective == "floor_then_least":
-        floor = promised_floors(problem, options.floor_kw)
-    service: Service = servable(problem, clock.left_s)
-    try:
-        asked = replace(options, time_limit_s=max(clock.left_s, AFTER_S))
-        found = sum_of_caps(problem, service, asked, floor)
-    except SolverError as error:
-        return _safe_at_once(problem, options, error, fallback, floor)
-    caps, room = found.caps_kw, found.room_kw
-    withheld, charge = problem.withheld_kwh(caps), best_response(problem, caps)
-    if options.objective == "proportional":
-        of = log_worth(problem, caps, found.least_loss)
-    elif found.is_best:
-        of = safe_worth(problem, options.objective, caps, charge, room)
-    else:
-        of = unproven(problem, options.objective, caps, charge, room)
-    floor = np.minimum(floor, room)
-    statuses = [Termination.OPTIMAL if of.gap <= OPTIMAL_GAP else Termination.GAP_LIMIT, found.ended]
-    statuses += [Termination.TIME_LIMIT] if service.struck else []
-    statuses += [Termination.FALLBACK] if fallback else []
-    bound = withheld if found.is_best else 0.0
-    return _verified(problem, options, _Draft(caps, charge, floor, worst(statuses), "lp", of, bound), fallback)
-
-
-def _safe_at_once(
-    problem: CapsProblem, options: CapsOptions, error: SolverError, fallback: str, floor_kw: Float
+def _safe(
+    problem: CapsProblem,
+    options: CapsOptions,
+    fallback: str,
+    clock: Clock,
+    limits: Sequence[SlotLimits] | None = None,
+    start_kw: Float | None = None,
 ) -> CapsResult:
-    """Caps that are safe, and serve what an order of urgency does, where the programme has no answer or no time."""
-    caps, room = at_once(problem)
-    charge = best_response(problem, caps)
-    of = unproven(problem, options.objective, caps, charge, room)
-    is_late = isinstance(error, OutOfTimeError)
-    ended = Termination.TIME_LIMIT if is_late else Termination.FALLBACK
-    draft = _Draft(caps, charge, np.minimum(floor_kw, room), ended, "urgency", of, 0.0)
-    return _verified(problem, options, draft, fallback or ("" if is_late else str(error)))
+    options, is_late = replace(options, coordination="sum_of_caps"), clock.over
+    left_s = max(clock.left_s, AFTER_S) if fallback else clock.left_s
+    found = sum_of_caps(problem, replace(options, time_limit_s=left_s), limits, start_kw)
+    charge = best_response(problem, found.caps_kw)
+    of = safe_worth(problem, options.objective, found, charge)
+    bound = min(safe_withheld_bound_kwh(problem, found), problem.withheld_kwh(found.caps_kw))
+    proven = Termination.OPTIMAL if of.gap <= OPTIMAL_GAP else Termination.GAP_LIMIT
+    statuses = [found.ended, proven if of.gap <= max(options.gap, TANGENT_GAP) else Termination.FEASIBLE]
+    statuses += [Termination.TIME_LIMIT] if is_late else []
+    statuses += [Termination.FALLBACK] if fallback else []
+    draft = _Draft(found.caps_kw, charge, found.floor_kw, worst(statuses), found.form, of, bound)
+    return _verified(problem, options, draft, fallback or found.reason)
 
 
 def _caps_of_room(problem: CapsProblem, room_kw: Float) -> Float:

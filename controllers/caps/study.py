@@ -19,12 +19,15 @@ from cosim.controllers.caps.options import Manner
 from cosim.controllers.caps.phase_limits import PEAK_SHARE, expected_kva, phase_limits_kw
 from cosim.controllers.caps.problem import CapsProblem
 from cosim.controllers.caps.result import CapsResult, lowered
+from cosim.controllers.caps.safe import SlotLimits, own_limits
 from cosim.controllers.caps.solve import solve_caps
 from cosim.controllers.solver import Clock
 
 BY_WITHHELD = ("floor_then_least", "least_restriction")  # objectives that tell a kept plan from a better one
 AGAIN_NODES = 100  # the wall clock must not be what ends a look
 AGAIN_GAP = 0.05  # a plan that is soon made anew need not be proven as closely as that of the day ahead
+ROUGH = 2  # rounds of caps that hold whatever homes do, in which limits are looked for
+NEAR_KW = 5.0  # of caps that stand: limits that are nearer than this are likely to bind
 KEPT_OVER_KW = 0.5  # a phase may be above its limit by this before caps are planned anew: the margin is far more
 KEPT_SHORT_KWH = 0.05  # a car may be left short by this before caps are planned anew
 _OF_CARS = (
@@ -88,12 +91,12 @@ class Study:
                 limit_kw=np.column_stack([problem.limit_kw, limit_kw]),
                 extra_limits=tuple(self.elements.where(row.element) for row in rows) if self.elements else (),
             )
-        options = replace(self.manner.options, time_limit_s=self.clock.left_s)
-        result = solve_caps(_of_cars(problem, self.cars), options, seed=self.seed, start_kw=self.start_kw)
         rounds: tuple[Round, ...] = ()
         if self.manner.holds_whatever and self.elements is not None:
-            result, found = self._kept(self.elements, problem, result)
+            result, found = self._kept(self.elements, problem)
             rounds = (found,)
+        else:
+            result = self._caps(problem)
         # rounds differ by a few rows: the last caps are nearly those of the next
         self.start_kw = result.caps_kw
         struck = bool(rounds) and self.clock.over and bool(np.isfinite(self.standing_kw).all())
@@ -108,17 +111,41 @@ class Study:
         coordination = self.manner.options.coordination
         return HorizonPlan(problem, result, caps_kw, kva, coordination, tuple(rows), rounds, len(rounds))
 
-    def _kept(self, elements: Elements, problem: CapsProblem, result: CapsResult) -> tuple[CapsResult, Round]:
-        """Take caps down to where their own worst corners keep all limits; those of homes that are left stand."""
+    def _caps(
+        self, problem: CapsProblem, limits: Sequence[SlotLimits] | None = None, *, is_rough: bool = False
+    ) -> CapsResult:
+        options = replace(self.manner.options, time_limit_s=self.clock.left_s)
+        options = replace(options, node_limit=0) if is_rough else options
+        of = _of_cars(problem, self.cars)
+        return solve_caps(of, options, seed=self.seed, start_kw=self.start_kw, limits=limits)
+
+    def _kept(self, elements: Elements, problem: CapsProblem) -> tuple[CapsResult, Round]:
+        """Solve with what the network allows at the caps' own worst corners, and take down what is still beyond it.
+
+        Caps of homes that are left stand.
+        """
         whatever = WhateverHomesDo(elements, self.day, self.steps, self.manner.voltage_min_pu)
-        caps_kw = self._published(result)[:: self.steps]
-        first_kw = problem.inflexible_kw + _of_cars(problem, self.cars).per_home(result.planned_kw)
-        standing = np.unique(problem.home[~self.cars])
-        first_kw[:, standing] = caps_kw[:, standing]
+        stands = np.isin(np.arange(problem.homes), np.unique(problem.home[~self.cars]))
+        limits, caps_kw = own_limits(problem), self.standing_kw[:: self.steps]
+        more: list[SlotLimits | None] = [None] * problem.slots
+        if np.isfinite(caps_kw).all():  # near those that stand will be the next
+            more = [whatever.limits(slot, caps, stands, NEAR_KW) for slot, caps in enumerate(caps_kw)]
+        for number in range(ROUGH + 1):
+            limits = [one.joined(other) for one, other in zip(limits, more, strict=True)]
+            # switches need not be the best while limits are still to come
+            result = self._caps(problem, limits, is_rough=number < ROUGH)
+            self.start_kw, caps_kw = result.caps_kw, self._published(result)[:: self.steps]
+            if self.clock.over or number == ROUGH:
+                break
+            more = [whatever.limits(slot, caps, stands) for slot, caps in enumerate(caps_kw)]
+        of = _of_cars(problem, self.cars)
+        # what cars are to draw goes before the rest, at no less than their chargers run at
+        runs = np.where(result.planned_kw > 0.0, np.maximum(result.planned_kw, of.charger_min_kw), 0.0)
+        first_kw = problem.inflexible_kw + of.per_home(runs)
+        first_kw[:, stands] = caps_kw[:, stands]
         slots = whatever.kept(caps_kw, first_kw, self.standing_kw[:: self.steps], self.clock)
         kept_kw = np.stack([slot.caps_kw[0] for slot in slots])
-        lower = lowered(_of_cars(problem, self.cars), self.manner.options, result, kept_kw)
-        return lower, whatever.look(slots, clock_of(self.slots)).found
+        return lowered(of, self.manner.options, result, kept_kw), whatever.look(slots, clock_of(self.slots)).found
 
     def _published(self, result: CapsResult) -> Float:
         """Caps of homes that are expected to have a car; no limit where there is nothing to steer.

@@ -203,8 +203,8 @@ class Setpoints(FrozenArrays):
     export_cap_kw : ndarray or None, shape (customer,)
         Largest net feed-in at the meter, of roof and battery together; None: no limit for anybody.
     fallback_kw : ndarray or None, shape (2, customer)
-        Caps on import and on export that were agreed for homes without communication; None: these keep what they
-        heard last.
+        Caps on import and on export that were agreed beforehand for homes without communication in this step; None:
+        these keep what they heard last.
     decision : Decision
         How it was obtained.
     """

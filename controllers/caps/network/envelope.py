@@ -19,6 +19,7 @@ STEP_KW = 0.01  # limits are sent in whole tens of watts
 CLOSE = 5e-3  # of what the linear programme allows: near enough
 STEP = 0.05  # of a limit, at most, by which it is tightened for a proof at once
 SMALLER = (0.99, 0.97, 0.95, 0.9, 0.8, 0.6, 0.3, 0.0)
+LITTLE_LESS = (1.0, 0.98, 0.95)  # of what caps leave beyond what goes first
 PROOF_COSTS = 0.1  # of the limits, at most
 SAFE = 2e-4  # of a limit: what is aimed below it, so that rounding of the linearisation does not count
 
@@ -116,6 +117,12 @@ class _Try:
     short: Float
 
 
+def holds(found: Worst, inside: Worst) -> bool:
+    """Whether limits hold and are proven, as far as load that no cap moves does not break them alone."""
+    unproven = (found.bound > np.maximum(1.0, inside.bound) + BEYOND) & (inside.stress <= 1.0)
+    return not unproven.any() and bool((found.stress <= np.maximum(1.0, inside.stress) + BEYOND).all())
+
+
 class Planner:
     """Shares out the room of slots.
 
@@ -180,7 +187,9 @@ class Planner:
                 continue
             new, most = shares.allocate(self.allocation)
             loosest = max(loosest, most)
-            kw = np.maximum(np.floor(new.reshape(low.shape) / STEP_KW + 1e-6) * STEP_KW, low)
+            new = new.reshape(low.shape)
+            # who may have all that is wanted has that: a hair less may shut a charger out
+            kw = np.where(new >= high - 1e-6, high, np.maximum(np.floor(new / STEP_KW + 1e-6) * STEP_KW, low))
             found = self.judged(slot, kw, 0)
             beyond = found.stress - may
             over = np.where(provable, found.bound - may_be_proven, beyond)
@@ -234,11 +243,13 @@ class Planner:
         exports = self.of.sun_kw[slot]
         least = np.stack([self.of.least_kw[slot], exports])
         caps = np.stack([np.maximum(caps_kw, least[0]), exports])
-        found = self.judged(slot, caps, TIGHTEST)
-        if (np.fmax(found.stress, found.bound) <= 1.0 + BEYOND).all():
-            total = float(caps.sum())
-            return Slot(caps, total, total, total, found, found)
+        inside = self.judged(slot, least, 0)
         first = np.clip(np.stack([first_kw, exports]), least, caps)
+        for part in LITTLE_LESS:
+            less = np.maximum(np.floor((first + part * (caps - first)) / STEP_KW + 1e-6) * STEP_KW, first)
+            # single homes are moved only where corners hold
+            if holds(self.judged(slot, less, 0), inside) and holds(found := self.judged(slot, less, TIGHTEST), inside):
+                return Slot(less, float(less.sum()), float(caps.sum()), float(caps.sum()), found, inside)
         kept, _, inside = self._shared_out(slot, first, least, first)
         best, loosest, _ = self._shared_out(slot, caps, kept.kw, np.maximum(caps, kept.kw))
         most = max(loosest, best.worth)

@@ -8,11 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from cosim.contract import Exogenous, Float
+from cosim.contract.signals import Bool
+from cosim.controllers.caps.network.allocation import AT_ONCE
 from cosim.controllers.caps.network.box import VOLT_PU, Limits
 from cosim.controllers.caps.network.corners import Worst
 from cosim.controllers.caps.network.elements import Elements, Flow
-from cosim.controllers.caps.network.envelope import BEYOND, Planner, Slot, assumed, unmoved_kw
+from cosim.controllers.caps.network.envelope import BEYOND, SAFE, STEP, Planner, Slot, assumed, holds, unmoved_kw
 from cosim.controllers.caps.network.verify import Look, look_at
+from cosim.controllers.caps.safe import SlotLimits
 from cosim.controllers.solver import Clock
 
 NO_UPPER_PU = 10.0  # import caps do not hold voltages down
@@ -52,6 +55,50 @@ class WhateverHomesDo:
         self._elements = elements
         self._limits = Limits(elements, voltage_min_pu, NO_UPPER_PU)
         self._planner = Planner(self._limits, assumed(elements.feeder, day, steps, 0.0, 0.0), "max_sum", "joint")
+        self._short, self._inside = dict[int, Float](), dict[int, Worst]()
+
+    def limits(self, slot: int, caps_kw: Float, given: Bool, near_kw: float = 0.0) -> SlotLimits | None:
+        """Return the limits that caps of a slot break, as linear rows where they are; None where all are kept.
+
+        Parameters
+        ----------
+        slot : int
+            Which.
+        caps_kw : ndarray, shape (home,)
+            Caps [kW].
+        given : ndarray of bool, shape (home,)
+            Homes whose caps stand.
+        near_kw : float
+            Limits that are nearer than this count too [kW].
+        """
+        planner, exports = self._planner, self._planner.of.sun_kw[slot]
+        least = np.stack([planner.of.least_kw[slot], exports])
+        kw = np.stack([np.maximum(caps_kw, least[0]), exports])
+        found = planner.judged(slot, kw, 0)
+        if slot not in self._inside:
+            self._inside[slot] = planner.judged(slot, least, 0)
+        inside = self._inside[slot]
+        if not near_kw and holds(found, inside):
+            return None
+        may = np.maximum(1.0, inside.stress)
+        beyond, over = found.stress - may, found.bound - np.maximum(1.0, inside.bound)
+        over = np.where(np.isfinite(inside.bound) & (inside.stress <= 1.0), over, beyond)
+        while (rows := planner.rows(slot, kw, 0)) is None:
+            kw = (least + kw) / 2.0
+        use, there, limit = rows
+        short = np.full(len(may), SAFE)
+        if slot in self._short:  # the caps keep rows: what those leave out comes off, in steps, as it shrinks with caps
+            over = np.where(np.isfinite(over), np.minimum(over, np.maximum(beyond, 0.0) + STEP), STEP)
+            short = np.maximum(self._short[slot] + np.where(over > 0.0, over, 0.3 * over), SAFE)
+        self._short[slot] = short
+        left = np.maximum((may - short)[limit] - there - use @ least.ravel(), 0.0)
+        share, added = use[:, : len(given)], kw[0] - least[0]
+        excess = share @ added - left
+        rows_kept = np.argsort(-excess, kind="stable")[:AT_ONCE]
+        rows_kept = rows_kept[excess[rows_kept] > -near_kw]
+        share, left = share[rows_kept], left[rows_kept] - share[rows_kept][:, given] @ added[given]
+        per_kw = np.maximum(share.max(axis=1, keepdims=True), 1e-9)  # so that rows read in kW
+        return SlotLimits(np.where(given, 0.0, share / per_kw).T, np.maximum(left / per_kw[:, 0], 0.0))
 
     def kept(self, caps_kw: Float, first_kw: Float, standing_kw: Float, clock: Clock) -> list[Slot]:
         """Take off as little as possible of caps, shape (slot, home), those parts last that go first.
