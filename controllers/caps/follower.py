@@ -34,7 +34,7 @@ def car_limits(problem: CapsProblem, caps_kw: Float) -> Float:
         min(plugged · charger, cap - inflexible), 0 where the room is less than the charger can run at [kW].
     """
     room = problem.room_under_kw(caps_kw)[:, problem.home]
-    limits: Float = np.minimum(problem.plugged * problem.charger_kw, room)
+    limits: Float = np.minimum(problem.plugged * problem.charger_kw, problem.used_part * room)
     # a cap meant to leave exactly the least may come out a hair lower: read strictly, it would shut the car
     limits[room < problem.charger_min_kw * (1 - 1e-9)] = 0.0
     return limits

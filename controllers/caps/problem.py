@@ -66,6 +66,9 @@ class CapsProblem(FrozenArrays):
     extra_limits : tuple of str
         Names of further limits, which are the last columns of shares and of ``limit_kw``: there a share says how
         much of a home's load counts, from 0 to 1 [kW].
+    room_while_there : bool
+        Whether a car that is there for a part of a slot uses the room under its cap in that part only; else a cap on
+        the mean of the slot is all that counts.
 
     Raises
     ------
@@ -88,6 +91,7 @@ class CapsProblem(FrozenArrays):
     battery_room_kwh: Float | None = None
     charger_share: Float | None = None
     extra_limits: tuple[str, ...] = ()
+    room_while_there: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -183,10 +187,15 @@ class CapsProblem(FrozenArrays):
         """Connection above inflexible load, shape (slot, car) [kW]."""
         return self.room_under_kw(np.inf)[:, self.home]
 
+    @property
+    def used_part(self) -> Float:
+        """Share of a slot in which a car can use the room under its cap, shape (slot, car)."""
+        return self.plugged if self.room_while_there else np.ones_like(self.plugged)
+
     @cached_property
     def usable_kw(self) -> Float:
         """What the car draws at most without a cap, mean over the slot, shape (slot, car) [kW]."""
-        usable: Float = np.minimum(self.plugged * self.charger_kw, self.room_kw)
+        usable: Float = np.minimum(self.plugged * self.charger_kw, self.used_part * self.room_kw)
         usable[self.room_kw < self.charger_min_kw] = 0.0
         return usable
 

@@ -132,7 +132,8 @@ def lowered(problem: CapsProblem, options: CapsOptions, result: CapsResult, caps
         return replace(result, caps_kw=np.minimum(caps_kw, problem.connection_kw))
     withheld, charge = problem.withheld_kwh(caps_kw), best_response(problem, caps_kw)
     of_withheld = result.objective_name in ("floor_then_least", "least_restriction")
-    value, bound = (withheld, result.withheld_bound_kwh) if of_withheld else (result.objective, result.bound)
+    bound_kwh = min(result.withheld_bound_kwh, withheld)  # caps are sent in whole tens of watts
+    value, bound = (withheld, bound_kwh) if of_withheld else (result.objective, result.bound)
     gap = relative_gap(value, bound, 1e-6) if of_withheld else float("inf")
     ended = judged(value, bound, options.gap, rounding=1e-6) if of_withheld else Termination.FEASIBLE
     return replace(

@@ -222,7 +222,7 @@ class _Programme:
         usable, self.least = problem.usable_kw[slot, car], problem.charger_min_kw[car]
         need = problem.reachable_kwh / (problem.efficiency * problem.slot_h)
         self.home, self.floor, rows = problem.home[car], floor_kw[slot, car], Rows()
-        rows.add(count, -np.inf, 0.0, (pair, self.draw, 1.0), (pair, self.room, -1.0))
+        rows.add(count, -np.inf, 0.0, (pair, self.draw, 1.0), (pair, self.room, -problem.used_part[slot, car]))
         rows.add(count, -np.inf, 0.0, (pair, self.draw, 1.0), (pair, self.on, -usable))
         rows.add(count, -np.inf, 0.0, (pair, self.on, self.least), (pair, self.room, -1.0))
         rows.add(problem.cars, need, np.inf, (car, self.draw, 1.0), (every, self.unserved, 1.0))
@@ -262,7 +262,7 @@ class _Programme:
         )
         self.model = rows.model(np.zeros(self.columns), low, high)
         self.linear = Solver(self.model)
-        self.kept: list[tuple[Float, float]] = []
+        self.kept: list[tuple[Float, float, float]] = []
         self.x: Float | None = None
         self.start: Float | None = None
         if start_kw is not None:  # switches that are near those sought
@@ -304,13 +304,15 @@ class _Programme:
         }.get(objective)
         own = self.options.gap, self.options.node_limit
         nodes = max(self.options.node_limit, SERVICE_NODES) if self.options.node_limit else 0
-        bound = self._reach(self._aim(self.unserved, problem.efficiency * problem.slot_h), 0.0, nodes, NAMED_KWH / 2)
+        bound = self._reach(
+            self._aim(self.unserved, problem.efficiency * problem.slot_h), 0.0, nodes, NAMED_KWH / 2, self.options.gap
+        )
         if bound is None:
             return None
         unserved = self.kept[0][1]
         if unserved > NAMED_KWH:
             self.ended.append(judged(unserved, bound, self.options.gap, Termination.NODE_LIMIT, NAMED_KWH))
-            self._reach(self._aim(np.array([self.share_unserved]), 1.0))
+            self._reach(self._aim(np.array([self.share_unserved]), 1.0), *own)
         if wished is not None:
             self.bound = self._reach(wished, *own)
         if objective == "max_min" and self.bound is not None and self.options.levels > 1:
@@ -332,7 +334,9 @@ class _Programme:
         aim[columns] = values
         return aim
 
-    def _reach(self, aim: Float, gap: float = 0.0, nodes: int = 0, rounding: float = SLACK) -> float | None:
+    def _reach(
+        self, aim: Float, gap: float = 0.0, nodes: int = 0, rounding: float = SLACK, given: float = SLACK
+    ) -> float | None:
         """Minimise one aim among plans that keep those before; its lower bound, None where it was not reached.
 
         Switches are set by a mixed-integer programme of so many nodes where rounding leaves more than a gap.
@@ -353,8 +357,9 @@ class _Programme:
             self.ended.append(Termination.TIME_LIMIT if is_late else Termination.FEASIBLE)
             return None
         self.x = best.x
-        self.kept.append((aim, best.value))
-        self.linear.add_rows(aim[None, :], -np.inf, best.value + SLACK * (1.0 + abs(best.value)))
+        most = best.value + SLACK + given * abs(best.value)
+        self.kept.append((aim, best.value, most))
+        self.linear.add_rows(aim[None, :], -np.inf, most)
         return min(bound, best.value)
 
     def _linear(self, aim: Float, switches: tuple[Float, Float] | None = None) -> SolveResult:
@@ -387,8 +392,8 @@ class _Programme:
         whole[self.on] = self.on_low < self.on_high
         # presolve has lost optima of small programmes
         mixed = Solver(replace(self.model, cost=aim, whole=whole), presolve="off")
-        for kept, value in self.kept:
-            mixed.add_rows(kept[None, :], -np.inf, value + SLACK * (1.0 + abs(value)))
+        for kept, _, most in self.kept:
+            mixed.add_rows(kept[None, :], -np.inf, most)
         start = None
         if best.is_proven:
             start = best.x.copy()

@@ -68,7 +68,7 @@ class Study:
         # caps that hold whatever households do count on no sun, and on no slot's mean
         self.slots = (certain(day, steps) if manner.holds_whatever else day).resample(steps * day.step_min)
         self.by_slot = background_of(self.slots)
-        self.problem = _problem(self.feeder, self.slots, self._limit_kw())
+        self.problem = self._problem(self.slots, self._limit_kw())
         self.cars = np.ones(self.problem.cars, bool)  # to be planned; the others' caps stand
         self.standing_kw = np.full_like(day.demand_kw, np.inf)
         self.clock = Clock(manner.options.time_limit_s)
@@ -140,7 +140,8 @@ class Study:
             more = [whatever.limits(slot, caps, stands) for slot, caps in enumerate(caps_kw)]
         of = _of_cars(problem, self.cars)
         # what cars are to draw goes before the rest, at no less than their chargers run at
-        runs = np.where(result.planned_kw > 0.0, np.maximum(result.planned_kw, of.charger_min_kw), 0.0)
+        at_once_kw = result.planned_kw / np.where(of.plugged > 0.0, of.plugged, 1.0)
+        runs = np.where(at_once_kw > 0.0, np.maximum(at_once_kw, of.charger_min_kw), 0.0)
         first_kw = problem.inflexible_kw + of.per_home(runs)
         first_kw[:, stands] = caps_kw[:, stands]
         slots = whatever.kept(caps_kw, first_kw, self.standing_kw[:: self.steps], self.clock)
@@ -165,7 +166,7 @@ class Study:
 
     def response(self, caps_kw: Float) -> Float:
         """What cars draw under caps, shape (step, home)."""
-        stepwise = _problem(self.feeder, self.day, np.repeat(self.problem.limit_kw, self.steps, axis=0))
+        stepwise = self._problem(self.day, np.repeat(self.problem.limit_kw, self.steps, axis=0))
         return stepwise.per_home(best_response(stepwise, caps_kw))
 
     def judged(self, rows: Sequence[Row], caps_kw: Float) -> tuple[Bool, HorizonPlan]:
@@ -246,23 +247,24 @@ class Study:
         # limit_kw / (1 - margin) is the limit itself: peaks may use the margin, means may not
         return np.minimum(limit_kw, limit_kw * PEAK_SHARE / (1.0 - margin) - excess_kw)
 
-
-def _problem(feeder: Feeder, day: Exogenous, limit_kw: Float) -> CapsProblem:
-    cars = day.sessions
-    return CapsProblem(
-        slot_h=day.step_min / 60.0,
-        tariff_eur_per_kwh=(
-            day.tariff_eur_per_kwh if day.customer_tariff_eur_per_kwh is None else day.customer_tariff_eur_per_kwh
-        ),
-        inflexible_kw=day.inflexible_kw,
-        connection_kw=feeder.connection_kw,
-        phase_share=feeder.phase_matrix,
-        charger_share=feeder.charger_phase_matrix,
-        limit_kw=limit_kw,
-        charger_min_kw=np.minimum(feeder.charger_min_kw[cars.customer], cars.charger_kw),
-        energy_need_kwh=np.minimum(cars.energy_need_kwh, cars.battery_kwh - cars.soc_arrival_kwh),
-        **in_slots(cars, day.steps, day.step_min),
-    )
+    def _problem(self, day: Exogenous, limit_kw: Float) -> CapsProblem:
+        feeder, cars = self.feeder, day.sessions
+        return CapsProblem(
+            slot_h=day.step_min / 60.0,
+            tariff_eur_per_kwh=(
+                day.tariff_eur_per_kwh if day.customer_tariff_eur_per_kwh is None else day.customer_tariff_eur_per_kwh
+            ),
+            inflexible_kw=day.inflexible_kw,
+            connection_kw=feeder.connection_kw,
+            phase_share=feeder.phase_matrix,
+            charger_share=feeder.charger_phase_matrix,
+            limit_kw=limit_kw,
+            # what holds at every moment is not made up for by the part of a slot in which a car is not there
+            room_while_there=self.manner.holds_whatever,
+            charger_min_kw=np.minimum(feeder.charger_min_kw[cars.customer], cars.charger_kw),
+            energy_need_kwh=np.minimum(cars.energy_need_kwh, cars.battery_kwh - cars.soc_arrival_kwh),
+            **in_slots(cars, day.steps, day.step_min),
+        )
 
 
 def _of_cars(problem: CapsProblem, cars: Bool) -> CapsProblem:
