@@ -165,15 +165,15 @@ class Planner:
         """
         low = np.stack([self.of.least_kw[slot], np.zeros(len(self.of.least_kw[slot]))])
         high = np.maximum(self.of.most_kw, low)
-        best, loosest, inside = self._shared_out(slot, 0.3 * high if start_kw is None else start_kw, low, high)
+        inside = self.judged(slot, low, TIGHTEST)
+        best, loosest = self._shared_out(slot, 0.3 * high if start_kw is None else start_kw, low, high, inside)
         last = self._shares(slot, best.kw, np.maximum(1.0, inside.stress) - best.short, low, high)
         bound = max(best.worth, loosest if last is None else last.allocate(self.allocation)[1])
         judged = self.judged(slot, best.kw, TIGHTEST)
         return Slot(best.kw, best.worth, bound, max(loosest, bound), judged, inside)
 
-    def _shared_out(self, slot: int, start_kw: Float, low: Float, high: Float) -> tuple[_Try, float, Worst]:
-        """Limits between the least and the most, (2, home); the most a programme allowed; what the least leads to."""
-        inside = self.judged(slot, low, TIGHTEST)
+    def _shared_out(self, slot: int, start_kw: Float, low: Float, high: Float, inside: Worst) -> tuple[_Try, float]:
+        """Limits between the least and the most, (2, home), and the most that a programme allowed."""
         may, provable = np.maximum(1.0, inside.stress), np.isfinite(inside.bound)
         may_be_proven = np.where(provable, np.maximum(1.0, inside.bound), 0.0)
         kw = np.clip(start_kw, low, high)
@@ -208,7 +208,7 @@ class Planner:
         # what can be proven, unless that would cost too much
         if best.kw.sum() < (1.0 - PROOF_COSTS) * tested.kw.sum():
             best = tested
-        return best, loosest, inside
+        return best, loosest
 
     def _shares(self, slot: int, kw: Float, may: Float, low: Float, high: Float) -> Shares | None:
         """What there is to share where limits are linearised at the corners of an envelope; None without power flow."""
@@ -250,8 +250,8 @@ class Planner:
             # single homes are moved only where corners hold
             if holds(self.judged(slot, less, 0), inside) and holds(found := self.judged(slot, less, TIGHTEST), inside):
                 return Slot(less, float(less.sum()), float(caps.sum()), float(caps.sum()), found, inside)
-        kept, _, inside = self._shared_out(slot, first, least, first)
-        best, loosest, _ = self._shared_out(slot, caps, kept.kw, np.maximum(caps, kept.kw))
+        kept, _ = self._shared_out(slot, first, least, first, inside)
+        best, loosest = self._shared_out(slot, caps, kept.kw, np.maximum(caps, kept.kw), inside)
         most = max(loosest, best.worth)
         return Slot(best.kw, best.worth, most, most, self.judged(slot, best.kw, TIGHTEST), inside)
 
