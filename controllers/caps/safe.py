@@ -304,14 +304,11 @@ class _Programme:
         }.get(objective)
         own = self.options.gap, self.options.node_limit
         nodes = max(self.options.node_limit, SERVICE_NODES) if self.options.node_limit else 0
-        bound = self._reach(
-            self._aim(self.unserved, problem.efficiency * problem.slot_h), 0.0, nodes, NAMED_KWH / 2, self.options.gap
-        )
+        service = self._aim(self.unserved, problem.efficiency * problem.slot_h)
+        bound = self._reach(service, 0.0, nodes, NAMED_KWH / 2, self.options.gap)
         if bound is None:
             return None
-        unserved = self.kept[0][1]
-        if unserved > NAMED_KWH:
-            self.ended.append(judged(unserved, bound, self.options.gap, Termination.NODE_LIMIT, NAMED_KWH))
+        if self.kept[0][1] > NAMED_KWH:  # the worst served car may cost others what the gap allows
             self._reach(self._aim(np.array([self.share_unserved]), 1.0), *own)
         if wished is not None:
             self.bound = self._reach(wished, *own)
@@ -323,10 +320,12 @@ class _Programme:
             self.room_bound_kw = -rooms
             self.bound = rooms if wished is None else self.bound
         self._reach(cost)
+        assert self.x is not None  # noqa: S101 - service was reached
+        self.ended.append(judged(float(service @ self.x), bound, self.options.gap, Termination.NODE_LIMIT, NAMED_KWH))
         room = np.zeros_like(problem.room_kw)
-        room[self.slot, self.car] = np.clip(self.x[self.room], 0.0, self.model.high[self.room])  # type: ignore[index]
+        room[self.slot, self.car] = np.clip(self.x[self.room], 0.0, self.model.high[self.room])
         runs = np.zeros_like(room)
-        runs[self.slot, self.car] = np.where(self.x[self.draw] > RUNS_KW, self.least, 0.0)  # type: ignore[index]
+        runs[self.slot, self.car] = np.where(self.x[self.draw] > RUNS_KW, self.least, 0.0)
         return np.maximum(room, runs)
 
     def _aim(self, columns: Int, values: Float | float) -> Float:
@@ -339,7 +338,8 @@ class _Programme:
     ) -> float | None:
         """Minimise one aim among plans that keep those before; its lower bound, None where it was not reached.
 
-        Switches are set by a mixed-integer programme of so many nodes where rounding leaves more than a gap.
+        Switches are set by a mixed-integer programme of so many nodes where rounding leaves more than a gap. Later aims
+        may take a share of it, ``given``.
         """
         found = self._linear(aim)
         best, bound = found, found.value

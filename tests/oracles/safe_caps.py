@@ -73,7 +73,7 @@ def _aims_in_turn(
         high[n + i] = p.usable_kw[k, c] * on[i]
         if low[i] > high[i]:
             return None
-        at_most({n + i: 1.0, i: -1.0}, 0.0)
+        at_most({n + i: 1.0, i: -float(p.plugged[k, c]) if p.room_while_there else -1.0}, 0.0)
         at_most({size - 1: 1.0, i: -1.0}, 0.0)
         if floor_kw is not None:
             at_most({i: -1.0, 2 * n + i: -1.0}, -float(floor_kw[k, c]))

@@ -34,6 +34,7 @@ def small(seed: int) -> CapsProblem:
         charger_min_kw=np.where(charger < 8.0, 1.38, 4.14) * (rng.random(cars) < 0.8),
         energy_need_kwh=np.round(rng.random(cars) * 0.25 * (plugged * charger).sum(axis=0), 3),
         efficiency=np.full(cars, 0.9),
+        room_while_there=bool(seed % 2),
     )
 
 
@@ -99,3 +100,53 @@ def test_pieces_in_which_nothing_is_held_set_no_smallest_room() -> None:
     assert result.over_limit_kw < 1e-6
     assert result.objective == pytest.approx(5.0, abs=0.02)
     assert result.objective <= result.bound <= 5.02
+
+
+def test_a_car_that_comes_in_the_middle_of_a_slot_is_promised_what_it_can_draw_from_then_on() -> None:
+    """Three kW of room for an hour of which a car is there for half: 1.5 kWh, as quarters of an hour say one by one."""
+
+    def at_home(plugged: list[float]) -> CapsProblem:
+        slots = len(plugged)
+        return CapsProblem(
+            slot_h=1.0 / slots,
+            tariff_eur_per_kwh=np.full(slots, 0.1),
+            inflexible_kw=np.full((slots, 1), 1.0),
+            connection_kw=np.full(1, 14.0),
+            phase_share=np.ones((1, 1)),
+            limit_kw=np.full((slots, 1), 4.0),
+            home=np.zeros(1, int),
+            plugged=np.array(plugged)[:, None],
+            charger_kw=np.full(1, 7.4),
+            charger_min_kw=np.full(1, 1.38),
+            energy_need_kwh=np.full(1, 3.0),
+            efficiency=np.ones(1),
+            room_while_there=True,
+        )
+
+    whole, quarters = at_home([0.5]), at_home([0.0, 0.0, 1.0, 1.0])
+    result = solve_caps(whole, CapsOptions("least_restriction", "sum_of_caps"))
+    drawn_kwh = 0.25 * best_response(quarters, np.repeat(result.caps_kw, 4, axis=0)).sum()
+    assert drawn_kwh == pytest.approx(1.5, abs=1e-4)
+    assert result.unserved_kwh.sum() == pytest.approx(3.0 - drawn_kwh, abs=1e-4)
+
+
+@pytest.mark.parametrize(("gap", "unserved_kwh"), [(1e-6, [1.3, 0.0]), (0.1, [0.0, 1.38])])
+def test_the_worst_served_car_may_cost_as_much_service_as_the_gap_allows(gap: float, unserved_kwh: list[float]) -> None:
+    """A charger that needs room for 1.38 kW to draw 1.3 kWh leaves 0.08 kWh less for its neighbour than it gains."""
+    problem = CapsProblem(
+        slot_h=1.0,
+        tariff_eur_per_kwh=np.full(1, 0.1),
+        inflexible_kw=np.zeros((1, 2)),
+        connection_kw=np.full(2, 14.0),
+        phase_share=np.ones((2, 1)),
+        limit_kw=np.full((1, 1), 7.0),
+        home=np.arange(2),
+        plugged=np.ones((1, 2)),
+        charger_kw=np.full(2, 7.4),
+        charger_min_kw=np.full(2, 1.38),
+        energy_need_kwh=np.array([1.3, 7.0]),
+        efficiency=np.ones(2),
+    )
+    result = solve_caps(problem, CapsOptions("least_restriction", "sum_of_caps", gap=gap))
+    assert result.unserved_kwh == pytest.approx(unserved_kwh, abs=1e-4)
+    assert result.status == ("optimal" if gap < 0.01 else "gap_limit")
