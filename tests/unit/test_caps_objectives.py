@@ -96,6 +96,14 @@ def test_the_least_cost_is_that_of_a_linear_programme_and_withholds_no_more_than
         assert charging_cost_eur(problem, result.charge_kw)[car] == pytest.approx(own, abs=1e-6)
 
 
+@pytest.mark.parametrize("form", ["auto", "kkt"])
+def test_where_power_is_free_the_bill_is_nothing_and_needs_are_met(form: str) -> None:
+    problem = day(tariff_eur_per_kwh=np.zeros(4))
+    result = solve_caps(problem, CapsOptions("min_cost", form=form, gap=1e-4, node_limit=100_000))
+    assert result.objective == pytest.approx(0.0, abs=1e-9)
+    assert result.charge_kw.sum(axis=0) == pytest.approx([4.0, 4.0], abs=1e-3)
+
+
 @pytest.mark.parametrize("form", ["auto", pytest.param("kkt", marks=pytest.mark.slow)])
 def test_caps_enforce_the_cheapest_schedule_of_homes_with_tariffs_of_their_own(form: str) -> None:
     rng = np.random.default_rng(3)
