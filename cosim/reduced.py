@@ -16,11 +16,14 @@ approach", IEEE Transactions on Power Delivery 6(3), 1991).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cosim.contract import Complex, Feeder, Float, Prediction
+from cosim.contract.signals import Bool
 from cosim.errors import PowerFlowError, UnsupportedError
 from cosim.network import monitored_currents
 from cosim.reduction import (
@@ -42,6 +45,60 @@ VOLTAGE_BAND_PU = (0.5, 1.5)
 """Outside it OpenDSS turns loads into impedances; an answer that claims constant power there would be another model."""
 
 
+@dataclass(frozen=True, eq=False)
+class BatchResult(Prediction):
+    """A batch of operating points, solved; **one without a solution is nan throughout**, and moves no other.
+
+    Attributes
+    ----------
+    voltage_v : ndarray of complex, shape (candidate, port)
+        Voltages across the ports, from phase to neutral but of loads between phases [V].
+    current_a : ndarray of complex, shape (candidate, branch, 3)
+        Currents of the watched branches towards the customers [A].
+    branches : tuple of str
+        Names of the watched branches.
+    port_a : ndarray of complex, shape (candidate, port)
+        Currents drawn at the ports [A].
+    """
+
+    port_a: Complex
+    _network: ReducedNetwork
+    _scale: Float
+
+    @property
+    def solved(self) -> Bool:
+        """Which candidates have a solution, shape (candidate,)."""
+        return np.asarray(np.isfinite(self.voltage_v).all(axis=1))
+
+    @cached_property
+    def node_v(self) -> Complex:
+        """Phase-to-earth voltages of all nodes, as ``Network.node_names``, shape (candidate, node) [V].
+
+        Computed when first asked for: it takes longer than all else on a large feeder.
+        """
+        return self._network._node_voltages(self.port_a, self._scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Sensitivity:
+    """Exact first derivatives at a batch of operating points; nan where there is no solution.
+
+    The last axis is that of the powers: customers, then spurs where they were given.
+
+    Attributes
+    ----------
+    voltage_v_per_kw, voltage_v_per_kvar : ndarray of complex, shape (candidate, port, customer)
+        Of the voltage across every port; the magnitude moves by ``Re(conj(V) dV) / |V|``.
+    current_a_per_kw, current_a_per_kvar : ndarray of complex, shape (candidate, branch, 3, customer)
+        Of the currents of the watched branches.
+    """
+
+    voltage_v_per_kw: Complex
+    voltage_v_per_kvar: Complex
+    current_a_per_kw: Complex
+    current_a_per_kvar: Complex
+
+
 class ReducedNetwork:
     """Solves batches of operating points of one feeder; a ``Predictor``.
 
@@ -51,8 +108,6 @@ class ReducedNetwork:
         The place.
     watched : sequence of str, optional
         Branches whose currents are predicted; transformer, head line and monitored branches where not given.
-    all_nodes : bool
-        Prepare `node_voltages` too (a matrix of ports times nodes is kept). Only then may loads be between phases.
 
     Attributes
     ----------
@@ -67,7 +122,7 @@ class ReducedNetwork:
     ------
     UnsupportedError
         Where the circuit holds what a constant linear network with constant-power loads cannot represent: other
-        sources, loads that follow their voltage; without `all_nodes` loads between phases. The message names them.
+        sources, loads that follow their voltage. The message names them.
     InputError
         Where there is no branch of a watched name.
     PowerFlowError
@@ -75,19 +130,19 @@ class ReducedNetwork:
     """
 
     @ONE_THREAD
-    def __init__(self, feeder: Feeder, *, watched: Sequence[str] | None = None, all_nodes: bool = False) -> None:
-        refuse_what_is_not_linear(feeder, between_phases=all_nodes)
+    def __init__(self, feeder: Feeder, *, watched: Sequence[str] | None = None) -> None:
+        refuse_what_is_not_linear(feeder)
         network = feeder.network
         names = default_watched(feeder) if watched is None else tuple(name.upper() for name in watched)
         branches = branches_of(feeder, names)
         ports = feeder.load_ports
-        transfer = Transfer(feeder, ports)
+        transfer = Transfer(feeder, ports, branches)
         self.branches = names
         self.port_customer, _, _ = feeder.load_ends
         self._spur_port = feeder.spurs[1]
         self._va_per_kw = 1e3 / np.bincount(self.port_customer)[self.port_customer]  # even over a customer's phases
         self._nominal_v = feeder.port_nominal_v
-        self._neutral = not feeder.delta_customers
+        self._between_phases = feeder.delta_customers
         self._close_v = float(TOLERANCE_PU * self._nominal_v.min())
         self._customers = len(feeder.customers)
         self._network_pu = network.source_pu
@@ -97,17 +152,16 @@ class ReducedNetwork:
         self._impedance = np.empty((ports.shape[1], ports.shape[1]), complex)
         self._no_load_a = monitored_currents(branches, network.no_load_v[None, :])[0]
         self.branch_share: Complex = np.empty((ports.shape[1], *self._no_load_a.shape), complex)
-        for some, to_nodes in transfer.blocks():
-            self._impedance[some] = (ports.T @ to_nodes.T).T
+        for some, self._impedance[some], to_kept in transfer.blocks():
             # drawing lowers voltages: the response to one ampere is minus its transfer impedance
-            self.branch_share[some] = monitored_currents(branches, -to_nodes)
+            self.branch_share[some] = monitored_currents(transfer.branches, -to_kept)
         self._to_branches = self.branch_share.reshape(len(self.branch_share), -1)
         self._node_no_load_v = network.no_load_v
-        self._transfer = transfer if all_nodes else None
+        self._transfer = transfer
 
     @ONE_THREAD
-    def predict(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> Prediction:
-        """Solve a batch of candidates.
+    def solve(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> BatchResult:
+        """Solve a batch of operating points.
 
         Parameters
         ----------
@@ -118,42 +172,76 @@ class ReducedNetwork:
 
         Returns
         -------
-        Prediction
-            Voltages between phase and neutral of every port, and currents of the watched branches. **A candidate
-            without a solution is nan throughout**: not converged, or a voltage outside 0.5..1.5 of nominal. The others
-            of its batch are not touched by it.
-        """
-        if not self._neutral:
-            raise UnsupportedError("of loads between phases only node voltages are predicted")
-        scale = self._scale(source_pu)
-        port_v, port_a = self._solve(p_kw, q_kvar, scale)
-        current_a = (port_a @ self._to_branches).reshape(len(port_a), *self._no_load_a.shape)
-        current_a += self._no_load_a * scale[:, :, None]
-        return Prediction(port_v, current_a, self.branches)
-
-    @ONE_THREAD
-    def node_voltages(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> Complex:
-        """All node voltages of a batch of candidates.
-
-        Parameters
-        ----------
-        p_kw, q_kvar, source_pu
-            As in `predict`.
-
-        Returns
-        -------
-        ndarray of complex, shape (candidate, node)
-            Phase-to-earth voltages [V] in the order of ``Network.node_names``; nan as in `predict`.
+        BatchResult
+            Nan where there is no solution: not converged, or a voltage outside 0.5..1.5 of nominal.
 
         Raises
         ------
         ValueError
-            Where the network was made without ``all_nodes``.
+            Where the shapes are others.
+        UnsupportedError
+            Where one source voltage is asked of a feeder with several sources.
         """
-        if self._transfer is None:
-            raise ValueError("node_voltages needs ReducedNetwork(feeder, all_nodes=True)")
         scale = self._scale(source_pu)
-        _, port_a = self._solve(p_kw, q_kvar, scale)
+        port_v, port_a = self._solve(p_kw, q_kvar, scale)
+        current_a = (port_a @ self._to_branches).reshape(len(port_a), *self._no_load_a.shape)
+        current_a += self._no_load_a * scale[:, :, None]
+        return BatchResult(port_v, current_a, self.branches, port_a, self, scale)
+
+    def predict(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> BatchResult:
+        """Solve for controllers, who are told voltages to neutral: as `solve`, but not of loads between phases.
+
+        Raises
+        ------
+        ValueError, UnsupportedError
+            As `solve`; and where there are loads between phases, by name.
+        """
+        if self._between_phases:
+            named = ", ".join(f"Load.{name}" for name in self._between_phases)
+            raise UnsupportedError(f"voltages to neutral are not predicted of loads between phases (delta): {named}")
+        return self.solve(p_kw, q_kvar, source_pu)
+
+    @ONE_THREAD
+    def sensitivity(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> Sensitivity:
+        """Differentiate voltages and currents by the powers, at every operating point of a batch.
+
+        Of ``U = U0 - Z conj(S / U)`` the differential is ``dU - Z diag(I / conj(U)) conj(dU) = -Z conj(dS / U)``, a
+        real linear system of twice the number of ports, factorised once for each point.
+
+        Parameters
+        ----------
+        p_kw, q_kvar, source_pu
+            As in `solve`.
+
+        Returns
+        -------
+        Sensitivity
+
+        Raises
+        ------
+        ValueError, UnsupportedError
+            As `solve`.
+        """
+        at = self.solve(p_kw, q_kvar, source_pu)
+        points, columns, (ports, wide) = len(p_kw), p_kw.shape[1], self._to_branches.shape
+        per_v, per_a = (np.full((2, points, rows, columns), complex("nan")) for rows in (ports, wide))
+        drawn_va = np.zeros((ports, columns))
+        drawn_va[np.arange(ports), self.port_customer] = self._va_per_kw
+        drawn_va[self._spur_port, np.arange(self._customers, columns)] = 1e3
+        for row in np.flatnonzero(at.solved):
+            voltage_v, current_a = at.voltage_v[row], at.port_a[row]
+            at_fixed_v = drawn_va / voltage_v.conj()[:, None]
+            at_fixed_v = np.concatenate([at_fixed_v, -1j * at_fixed_v], axis=1)  # conj(dS / U) of kW, then of kvar
+            moved = -(self._impedance.T @ at_fixed_v)
+            moved = _complex(np.linalg.solve(self._jacobian(voltage_v, current_a), np.vstack([moved.real, moved.imag])))
+            drawn_a = at_fixed_v - (current_a / voltage_v.conj())[:, None] * moved.conj()
+            per_v[:, row] = moved.reshape(ports, 2, columns).swapaxes(0, 1)
+            per_a[:, row] = (self._to_branches.T @ drawn_a).reshape(wide, 2, columns).swapaxes(0, 1)
+        shape = (2, points, *self._no_load_a.shape, columns)
+        return Sensitivity(*per_v, *per_a.reshape(shape))
+
+    @ONE_THREAD
+    def _node_voltages(self, port_a: Complex, scale: Float) -> Complex:
         node_v = self._transfer.drop_v(port_a)
         np.subtract(self._node_no_load_v * scale, node_v, out=node_v)
         return node_v
@@ -254,26 +342,35 @@ class ReducedNetwork:
     def _newton(self, power_va: Complex, no_load_v: Complex) -> tuple[Complex, bool]:
         """Newton's method for one candidate: ``dU + A conj(dU) = -mismatch`` in real and imaginary parts."""
         impedance, voltage = self._impedance.T, no_load_v.copy()
-        unit = np.eye(len(voltage))
         for _ in range(NEWTON_ITERATIONS):
             current = (power_va / voltage).conj()
             mismatch = voltage - no_load_v + impedance @ current
-            # d conj(S / U) = -conj(S / U) / conj(U) conj(dU): the derivative is in conj(dU) only, hence real and
-            # imaginary parts
-            slope = -impedance * (current / voltage.conj())
-            # A conj(dU) = (Ar + j Ai)(dr - j di), split into real and imaginary part
-            jacobian = np.block([[unit + slope.real, slope.imag], [slope.imag, unit - slope.real]])
+            jacobian = self._jacobian(voltage, current)
             if not np.isfinite(jacobian).all():
                 break
             try:
-                change = np.linalg.solve(jacobian, -np.concatenate([mismatch.real, mismatch.imag]))
+                change_v = _complex(np.linalg.solve(jacobian, -np.concatenate([mismatch.real, mismatch.imag])))
             except np.linalg.LinAlgError:
                 break
-            change_v = np.ascontiguousarray(change[: len(voltage)] + 1j * change[len(voltage) :])
             voltage = voltage + change_v
             if self._stands_still(change_v):
                 return voltage, True
         return voltage, False
+
+    def _jacobian(self, voltage: Complex, current: Complex) -> Float:
+        """``dU -> dU + A conj(dU)`` in real and imaginary parts: ``A = -Z diag(I / conj(U))``.
+
+        d conj(S / U) = -conj(S / U) / conj(U) conj(dU): the derivative is in conj(dU) only.
+        """
+        slope, unit = -self._impedance.T * (current / voltage.conj()), np.eye(len(voltage))
+        # A conj(dU) = (Ar + j Ai)(dr - j di), split into real and imaginary part
+        return np.block([[unit + slope.real, slope.imag], [slope.imag, unit - slope.real]])
+
+
+def _complex(parts: Float) -> Complex:
+    """Real parts, and below them imaginary ones, as one array."""
+    half = len(parts) // 2
+    return np.ascontiguousarray(parts[:half] + 1j * parts[half:])
 
 
 class ReducedEngine:
@@ -293,8 +390,8 @@ class ReducedEngine:
     name = "reduced"
 
     def __init__(self, feeder: Feeder) -> None:
-        refuse_what_is_not_linear(feeder, between_phases=True, regulating=False)
-        self._network = ReducedNetwork(feeder, watched=(), all_nodes=True)
+        refuse_what_is_not_linear(feeder, regulating=False)
+        self._network = ReducedNetwork(feeder, watched=())
 
     def solve(self, p_kw: Float, q_kvar: Float, source_pu: float) -> Complex:
         """Solve one operating point.
@@ -316,7 +413,7 @@ class ReducedEngine:
         PowerFlowError
             Where the iteration does not converge, or a voltage leaves 0.5..1.5 of nominal.
         """
-        voltage: Complex = self._network.node_voltages(p_kw[None, :], q_kvar[None, :], source_pu)[0]
+        voltage: Complex = self._network.solve(p_kw[None, :], q_kvar[None, :], source_pu).node_v[0]
         if np.isnan(voltage[0]):  # a candidate without a solution is nan throughout, so one node tells
             low, high = VOLTAGE_BAND_PU
             raise PowerFlowError(

@@ -96,7 +96,7 @@ class Place:
     def without_predictor(self) -> str:
         """Why the reduced network cannot represent this feeder; empty where it can."""
         try:
-            self.predictor  # noqa: B018 - made here to see whether it can be
+            self.predictor.predict(self.feeder.load_kw[None], self.feeder.load_kvar[None])  # only to see whether it can
         except UnsupportedError as error:
             return str(error)
         return ""

@@ -153,16 +153,16 @@ def causes(run: Trajectory, buses: pd.DataFrame, lines: pd.DataFrame) -> pd.Data
     line, line_step = str(lines["branch"].iloc[0]), int(lines["worst_step"].iloc[0])
     feeder = run.feeder
     try:
-        network = ReducedNetwork(feeder, all_nodes=True)
+        network = ReducedNetwork(feeder)
     except UnsupportedError:
         return pd.DataFrame()
     nodes = list(feeder.three_phase_nodes[bus])
     neutral = feeder.node_neutral[nodes[0]]
     p_kw, q_kvar, pu = _without_each(run, bus_step)
-    node_v = network.node_voltages(p_kw, q_kvar, pu)
+    node_v = network.solve(p_kw, q_kvar, pu).node_v
     factor = vuf_percent(node_v[:, nodes] - (node_v[:, [neutral]] if neutral >= 0 else 0.0))
     p_kw, q_kvar, pu = _without_each(run, line_step)
-    residual = branch_neutral_a([feeder.network.branch(line)], network.node_voltages(p_kw, q_kvar, pu))[:, 0]
+    residual = branch_neutral_a([feeder.network.branch(line)], network.solve(p_kw, q_kvar, pu).node_v)[:, 0]
     table = pd.DataFrame({
         "customer": feeder.customers,
         "bus": feeder.customer_bus,
