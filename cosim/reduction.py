@@ -21,18 +21,20 @@ _DENSE = 4_000_000
 """Complex numbers, 64 MB: a matrix of ports times nodes is the quickest for many candidates on a street."""
 
 
-def refuse_what_is_not_linear(feeder: Feeder, *, regulating: bool = True) -> None:
-    """Refuse, by name, what a constant linear network with constant-power loads cannot represent.
+def refuse_what_is_not_linear(feeder: Feeder, *, regulating: bool = True, told: bool = True) -> None:
+    """Refuse, by name, what a constant linear network with constant power cannot represent.
 
-    A prediction may take taps as they are at the start (``regulating``), a run may not.
+    A prediction may take taps as they are at the start (``regulating``), a run may not. Of other sources it must be
+    ``told`` what they feed in.
     """
     network = feeder.network
+    sources = [name for name in network.injectors if not (told and name in network.steady_sources)]
     reasons = [
         (
             network.controls if feeder.taps == "controlled" and not regulating else (),
             "controls that act ([grid] taps)",
         ),
-        (network.injectors, "sources of power other than customers"),
+        (sources, f"sources {'whose power follows their voltage' if told else 'of power other than customers'}"),
         (_following_voltage(feeder), "loads that follow their voltage ([households] load_model)"),
     ]
     found = [f"{what}: {', '.join(elements)}" for elements, what in reasons if elements]

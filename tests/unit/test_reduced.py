@@ -227,8 +227,8 @@ def test_bad_calls(two_bus: Feeder) -> None:
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        ("New Generator.chp Phases=1 Bus1=a.1.4 kV=0.23 kW=2", "Generator.CHP"),
-        ("New PVSystem.roof Phases=1 Bus1=a.1.4 kV=0.23 kVA=2 Pmpp=2 irradiance=1", "PVSystem.ROOF"),
+        ("New Generator.chp Phases=1 Bus1=a.1.4 kV=0.23 kW=2 model=3", "Generator.CHP"),
+        ("New Isource.welder Phases=1 Bus1=a.2 amps=3", "Isource.WELDER"),
     ],
 )
 def test_refuses_what_it_cannot_represent_by_name(four_wires: Callable[[str], Feeder], more: str, named: str) -> None:
@@ -237,6 +237,28 @@ def test_refuses_what_it_cannot_represent_by_name(four_wires: Callable[[str], Fe
         ReducedNetwork(feeder)
     with pytest.raises(UnsupportedError, match=named):
         make_engine("reduced", feeder)
+
+
+OWN = """New Generator.chp Phases=3 Bus1=a.1.2.3.4 kV=0.4 kW=8 kvar=2 vminpu=.6 vmaxpu=1.3
+New PVSystem.roof Phases=1 Bus1=b.2.4 kV=0.23 kVA=6 Pmpp=5 irradiance=0.8 pf=0.95 vminpu=.6 vmaxpu=1.3
+New PVSystem.pair Phases=1 Bus1=a.1.3 kV=0.4 kVA=3 Pmpp=3 irradiance=1 vminpu=.6 vmaxpu=1.3
+New Storage.bat Phases=3 Bus1=b.1.2.3 kV=0.4 conn=delta kWrated=4 kWhrated=9 state=charging vminpu=.6 vmaxpu=1.3
+"""
+
+
+def test_sources_of_the_file_feed_in_what_opendss_says(four_wires: Callable[[str], Feeder]) -> None:
+    feeder = four_wires(OWN)
+    p_kw, q_kvar = random_powers(np.random.default_rng(9), 20, 4)
+    network = ReducedNetwork(feeder, others_kva=feeder.network.others_kva)
+    found = network.solve(p_kw, q_kvar)
+    solved_v = opendss_voltages(feeder, p_kw, q_kvar, np.ones(20))
+    assert np.abs(found.node_v - solved_v).max() <= 1e-6 * 230.0
+    without = network.solve(p_kw, q_kvar, others_kva=np.zeros(4, complex)).node_v
+    assert np.abs(without - solved_v).max() > 2.0
+    with pytest.raises(UnsupportedError, match=r"other than customers: Generator.CHP, PVSystem.ROOF"):
+        ReducedNetwork(feeder)
+    narrow = four_wires(OWN.replace("vmaxpu=1.3", "vmaxpu=0.9"))  # where its power would follow its voltage
+    assert not ReducedNetwork(narrow, others_kva=feeder.network.others_kva).solve(p_kw, q_kvar).solved.any()
 
 
 BETWEEN = """New Load.pair Phases=1 Bus1=a.1.2 kV=0.4 conn=delta kW=3 kvar=1
