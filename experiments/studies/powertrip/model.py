@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +73,10 @@ class Controlled:
     certificate: dict[str, float]
 
 
-def control(place: Place, rules: Control, weights: Sequence[Weights], config: TripConfig) -> Controlled:
+def control(
+    place: Place, rules: Control, weights: Sequence[Weights], config: TripConfig,
+    progress: Callable[[str], object] = lambda _: None,
+) -> Controlled:  # fmt: skip
     """Decide every active step by itself, as the seed does.
 
     Parameters
@@ -86,6 +89,8 @@ def control(place: Place, rules: Control, weights: Sequence[Weights], config: Tr
         Of the first and the second objective, for the achievement scalarising function.
     config : TripConfig
         Effort of the search, and its seed; each step has its own stream.
+    progress : callable, optional
+        Told of every step.
     """
     lines = [line.name for line in place.lines]
     network = ReducedNetwork(place.feeder, watched=lines)
@@ -96,7 +101,8 @@ def control(place: Place, rules: Control, weights: Sequence[Weights], config: Tr
     chosen = {pair: Schedule(place.ev_kw.copy(), place.pv_available_kw.copy()) for pair in weights}
     moments: list[Moment] = []
     infeasible = 0
-    for step in place.active.tolist():
+    for number, step in enumerate(place.active.tolist(), 1):
+        progress(f"step {number} of {len(place.active)}")
         on = np.flatnonzero(place.ev_kw[step])
         units = _units(place, rules, step, on)
         moment = decide_moment(
