@@ -71,7 +71,7 @@ class Transfer:
 
     A feeder is drawn as it lies in the ground: most buses only pass on what their two neighbours draw. They are
     eliminated first, exactly (Kron), which leaves customers, junctions and what is watched: a street of 2,721 nodes
-    keeps 327.
+    keeps 456.
 
     Parameters
     ----------

@@ -15,6 +15,7 @@ from cosim import feeders, run
 from cosim.contract import Exogenous, Feeder
 from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError, PowerFlowError, UnsupportedError
+from cosim.experiments.bench import batch
 from cosim.experiments.keep import cross_check
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
@@ -199,6 +200,16 @@ def test_a_voltage_outside_the_band_is_no_solution_and_takes_no_other_with_it(tw
     found = ReducedNetwork(two_bus).predict(*loads, source_pu)
     assert np.isfinite(found.voltage_v).all(axis=1).tolist() == [False, True, True, True, False]
     assert np.isfinite(found.current_a).all(axis=(1, 2)).tolist() == [False, True, True, True, False]
+
+
+@pytest.mark.slow
+def test_the_benchmark_compares_equal_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "SIZES", (60,))
+    monkeypatch.setattr(batch, "POINTS", 2)
+    rows = [row for row in batch.measure(1) if "OpenDSS" in row.name]
+    assert len(rows) == 4
+    assert all(row.more["largest_voltage_difference_v"] < 1e-5 for row in rows)
+    assert rows[0].more["nodes"] == 2 * 2718 + 3
 
 
 def test_the_cross_check_compares_node_by_node(two_bus: Feeder, busy_day: Callable[..., Exogenous]) -> None:
