@@ -78,7 +78,8 @@ class PowerTrip(Study[TripConfig, TripResult]):
             def said(step: str, title: str = f"Control {number} of {len(CONTROLS)}, {name}") -> None:
                 progress(f"{title}: {step}")
 
-            decided[name] = control(place, rules, pairs, config, said)
+            unlimited = decided["rated_control"] if name == "voltage_control" else None
+            decided[name] = control(place, rules, pairs, config, said, unlimited)
             for pair, schedule in decided[name].schedules.items():
                 delivered[case_name(name, pair)] = deliver(place, schedule)
         cases = {name: metrics(place, one) for name, one in delivered.items()}
