@@ -346,8 +346,7 @@ class ReducedNetwork:
             # U <- U0 - Z conj(S / U), without temporaries
             np.divide(power_va, voltage, out=current)
             np.conjugate(current, out=current)
-            np.matmul(current, self._impedance, out=following)
-            np.subtract(no_load_v, following, out=following)
+            np.subtract(no_load_v, self._drop_v(current, following), out=following)
             np.subtract(following, voltage, out=current)  # from here on: the change
             voltage, following = following, voltage
             # the change, not the mismatch: where the map contracts, both are of one size
@@ -365,15 +364,20 @@ class ReducedNetwork:
         return voltage, still
 
     def _settle_one(self, power_va: Complex, no_load_v: Complex, done: int) -> tuple[Complex, NDArray[np.bool_]]:
-        voltage, impedance = no_load_v, self._impedance
-        close_v = self._close_v
+        voltage, close_v = no_load_v, self._close_v
         for _ in range(done, FIXED_POINT_ITERATIONS):
-            following = no_load_v - (power_va / voltage).conj() @ impedance
+            following = no_load_v - self._drop_v((power_va / voltage).conj())
             change, voltage = following - voltage, following
             if np.abs(change.view(float)).max(initial=0.0) <= close_v:
                 return voltage[None, :], np.ones(1, dtype=bool)
         voltage, still = self._newton(power_va, no_load_v)
         return voltage[None, :], np.array([still])
+
+    def _drop_v(self, port_a: Complex, out: Complex | None = None) -> Complex:
+        """Voltage that currents take from every port, shape (candidate, port), or (port,) [V]."""
+        if self._transfer.is_lean:
+            return self._transfer.port_drop_v(port_a)
+        return np.matmul(port_a, self._impedance, out=out)
 
     def _stands_still(self, change_v: Complex) -> NDArray[np.bool_]:
         largest: Float = np.abs(change_v.view(float)).max(axis=-1, initial=0.0)

@@ -17,6 +17,8 @@ from cosim.errors import Fault, PowerFlowError, UnsupportedError, refuse
 
 _AT_ONCE = 16
 """Right-hand sides: their voltages stay in the processor's cache."""
+_LEAN = 20
+"""Entries of the dense matrix that are multiplied in the time of one of the factors."""
 _DENSE = 4_000_000
 """Complex numbers, 64 MB: a matrix of ports times nodes is the quickest for many candidates on a street."""
 
@@ -86,6 +88,9 @@ class Transfer:
     ----------
     branches : list of Branch
         The same, with their rows among the kept nodes.
+    is_lean : bool
+        Whether back-substitution is quicker than a product with the dense matrix of ports: with many customers at few
+        nodes.
 
     Raises
     ------
@@ -107,6 +112,8 @@ class Transfer:
                 "connection to the source or to earth"
             ) from error
         self._ports = ports.tocsr()[kept].astype(complex)
+        self._across = self._ports.T.tocsr()
+        self.is_lean = ports.shape[1] ** 2 > _LEAN * (self._factors.L.nnz + self._factors.U.nnz)
         row = np.full(len(kept) + 1, -1)  # the last for earth, which is -1
         row[np.flatnonzero(kept)] = np.arange(kept.sum())
         self.branches = [replace(branch, nodes=row[branch.nodes]) for branch in branches]
@@ -119,7 +126,11 @@ class Transfer:
         for first in range(0, self._ports.shape[1], _AT_ONCE):
             some = slice(first, min(first + _AT_ONCE, self._ports.shape[1]))
             to_kept = self._factors.solve(self._ports[:, some].toarray())
-            yield some, (self._ports.T @ to_kept).T, to_kept.T
+            yield some, (self._across @ to_kept).T, to_kept.T
+
+    def port_drop_v(self, port_a: Complex) -> Complex:
+        """Voltage that currents drawn at the ports take from every port, shape (candidate, port), or (port,) [V]."""
+        return np.asarray(self._across @ self._factors.solve(self._ports @ port_a.T), dtype=complex).T
 
     def drop_v(self, port_a: Complex) -> Complex:
         """Voltage that currents drawn at the ports take from every node, shape (candidate, node) [V]."""

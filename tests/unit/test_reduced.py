@@ -116,6 +116,20 @@ def test_agrees_with_opendss_with_a_neutral_conductor_and_three_phase_customers(
     assert network.port_customer.tolist() == [0, 1, 2, 2, 2, 3, 3, 3]
 
 
+def test_many_customers_at_few_nodes_are_solved_by_back_substitution(
+    four_wires: Callable[[str], Feeder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feeder = four_wires("")
+    p_kw, q_kvar = random_powers(np.random.default_rng(4), 20, 4)
+    solved_v = opendss_voltages(feeder, p_kw, q_kvar, np.ones(20))
+    dense = ReducedNetwork(feeder)
+    monkeypatch.setattr("cosim.reduction._LEAN", 0.0)
+    lean = ReducedNetwork(feeder)
+    assert lean._transfer.is_lean > dense._transfer.is_lean
+    assert np.abs(lean.solve(p_kw, q_kvar).node_v - solved_v).max() <= 1e-6 * 230.0
+    assert np.abs(lean.solve(p_kw[:1], q_kvar[:1]).node_v - solved_v[:1]).max() <= 1e-6 * 230.0
+
+
 def test_two_buses_by_hand(two_bus: Feeder) -> None:
     """The quadratic equation of ``feeders/two_bus/SOURCE.md``."""
     found = ReducedNetwork(two_bus).predict(np.array([[12.0, 6.0, 3.0]]), np.array([[4.0, 2.0, 0.0]]))
