@@ -17,6 +17,7 @@ from cosim import feeders
 from cosim.contract import BaseController, Feeder, Observation, Setpoints
 from cosim.errors import InputError, UnsupportedError
 from cosim.experiments.day import Run
+from cosim.experiments.keep import cross_check
 from cosim.measures.balance import served_error
 from cosim.stepper import make_engine
 
@@ -165,6 +166,7 @@ def test_the_reduced_engine_lets_them_feed_in_too(made: Made) -> None:
         np.testing.assert_allclose(reduced.trajectory.others_kw, true.trajectory.others_kw, atol=1e-4)
         assert reduced.metrics["balance_error_max_percent"] < 1e-4
         assert not reduced.trajectory.degraded.any()
+    assert cross_check(reduced.trajectory)["voltage_max_pu"] < 1e-6
 
 
 REGULATED = (
