@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cosim.experiments.day import Day, Run, compare
     from cosim.households import Behaviour
     from cosim.loop import run
+    from cosim.reduced import BatchResult, ReducedNetwork, Sensitivity
     from cosim.stepper import Stepper
     from cosim.trajectory import Trajectory
 
@@ -37,9 +38,9 @@ if not (Path(__file__).parent / "controllers").is_dir():  # a checkout without l
 __version__ = "0.1.0"
 
 __all__ = [
-    "BaseController", "Behaviour", "Connection", "Controller", "Day", "Decision", "EvSessions", "Exogenous",
-    "Feeder", "Forecast", "Observation", "Run", "Setpoints", "Stepper", "Trajectory", "TransformerSpec",
-    "__version__", "compare", "load", "run",
+    "BaseController", "BatchResult", "Behaviour", "Connection", "Controller", "Day", "Decision", "EvSessions",
+    "Exogenous", "Feeder", "Forecast", "Observation", "ReducedNetwork", "Run", "Sensitivity", "Setpoints", "Stepper",
+    "Trajectory", "TransformerSpec", "__version__", "compare", "load", "run",
 ]  # fmt: skip
 
 __getattr__ = exports(__name__, __file__)

@@ -78,12 +78,18 @@ class OwnElements:
         solution.DoControlActions()
         return not solution.ControlActionsDone()
 
+    def drawn_kva(self) -> list[Complex]:
+        """What each of the file's own sources draws at each of its conductors, P + jQ to earth [kVA]."""
+        found = []
+        for name, _ in self._sources:
+            self._dss.Circuit.SetActiveElement(name)
+            found.append(np.array(self._dss.CktElement.Powers()).view(complex))
+        return found
+
     def sources(self) -> tuple[Float, Complex]:
         """What the file's own sources feed in: active power of each [kW], and P + jQ at each node to earth [kVA]."""
         of_source, at_node = np.zeros(len(self._sources)), np.zeros(self._nodes + 1, dtype=complex)
-        for index, (name, nodes) in enumerate(self._sources):
-            self._dss.Circuit.SetActiveElement(name)
-            drawn_kva = np.array(self._dss.CktElement.Powers()).view(complex)
+        for index, ((_, nodes), drawn_kva) in enumerate(zip(self._sources, self.drawn_kva(), strict=True)):
             of_source[index] = -drawn_kva.real.sum()
             np.subtract.at(at_node, nodes, drawn_kva)  # -1, which is earth, is the last
         return of_source, at_node[:-1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from scipy import sparse
 
 from cosim.contract import PHASES, Branch, Complex, Int, LineFact, LoadFact, LoadShape, Network, Roof
 from cosim.load_laws import OWN_KVAR
+from cosim.network import SteadySource
 
 _DEFAULT_RATING_A = (400.0, 600.0)  # what OpenDSS reports for a line that nobody rated
 FOLLOWED = ("Generator", "PVSystem", "Storage", "Isource")
@@ -64,11 +65,7 @@ def load_fact(dss: Any, name: str) -> LoadFact:
     load = dss.Loads
     load.Name(name)
     star = not load.IsDelta()
-    # a delta goes round: from every conductor to the next, from the last to the first; of fewer phases than three
-    # it stops after as many
-    backs = [numbers[-1]] * phases if star else [numbers[(k + 1) % len(numbers)] for k in range(phases)]
-    # earth and neutrals second: which of its two ends a load names first changes nothing
-    ends = tuple((b, a) if a not in PHASES and b in PHASES else (a, b) for a, b in zip(numbers, backs, strict=False))
+    ends = _ends(numbers, phases, star=star)
     returns = {back for _, back in ends}
     delta = len(returns) > 1 or bool(returns & set(PHASES))
     touched = [number for number in numbers if number] if delta else [number for number, _ in ends]
@@ -86,7 +83,7 @@ def load_fact(dss: Any, name: str) -> LoadFact:
         model=model,
         delta=delta,
         ends=ends,
-        base_v=1e3 * kv / (np.sqrt(3.0) if star and phases in (2, 3) else 1.0),
+        base_v=_base_v(kv, phases, star=star),
         low_pu=float(dss.Properties.Value("vlowpu")),
         band_pu=(float(load.Vminpu()), float(load.Vmaxpu())),
         exponents=(float(load.CVRwatts()), float(load.CVRvars())),
@@ -98,6 +95,22 @@ def load_fact(dss: Any, name: str) -> LoadFact:
             if other.lower() not in ("", followed.lower())
         ),
     )
+
+
+def _ends(numbers: Sequence[int], phases: int, *, star: bool) -> tuple[tuple[int, int], ...]:
+    """Pairs of conductors between which an element draws or feeds in equal parts.
+
+    A delta goes round: from every conductor to the next, from the last to the first; of fewer phases than three it
+    stops after as many.
+    """
+    backs = [numbers[-1]] * phases if star else [numbers[(k + 1) % len(numbers)] for k in range(phases)]
+    # earth and neutrals second: which of its two ends an element names first changes nothing
+    return tuple((b, a) if a not in PHASES and b in PHASES else (a, b) for a, b in zip(numbers, backs, strict=False))
+
+
+def _base_v(kv: float, phases: int, *, star: bool) -> float:
+    """Rated voltage from one end to the other: OpenDSS rates elements of several phases line to line."""
+    return 1e3 * kv / (np.sqrt(3.0) if star and phases in (2, 3) else 1.0)
 
 
 def _load_shape(dss: Any, name: str, kw: float, kvar: float, *, own_kvar: bool) -> LoadShape | None:
@@ -212,15 +225,37 @@ def ask(dss: Any, element: str, key: str) -> str:
     return "" if said.lower() in ("property unknown", "none") else said
 
 
-def sources_of(dss: Any) -> dict[str, list[str]]:
-    """Other sources than the circuit's own, and the node of each conductor of theirs."""
+class OtherSource(NamedTuple):
+    """Nodes by name of each conductor of a source, and what it is if its power does not follow its voltage.
+
+    Rows of its ends are numbers of conductors at its bus.
+    """
+
+    nodes: list[str]
+    steady: SteadySource | None
+
+
+def sources_of(dss: Any) -> dict[str, OtherSource]:
+    """Other sources than the circuit's own, as they are solved."""
     found = {}
     for kind in (*FOLLOWED, *_NOT_RUN):
         for name in elements(dss, kind):
             buses = [bus.split(".")[0].upper() for bus in dss.CktElement.BusNames()]
             numbers = np.array(dss.CktElement.NodeOrder()).reshape(len(buses), -1)
-            found[f"{kind}.{name}"] = [f"{bus}.{n}" for bus, of in zip(buses, numbers, strict=True) for n in of]
+            nodes = [f"{bus}.{n}" for bus, of in zip(buses, numbers, strict=True) for n in of]
+            found[f"{kind}.{name}"] = OtherSource(nodes, _steady(dss, f"{kind}.{name}", numbers[0].tolist()))
     return found
+
+
+def _steady(dss: Any, full: str, numbers: Sequence[int]) -> SteadySource | None:
+    """The active circuit element, where it feeds in constant power."""
+    phases, drawn_kva = int(dss.CktElement.NumPhases()), np.array(dss.CktElement.Powers()).view(complex).sum()
+    if full.split(".")[0] not in ("Generator", "PVSystem", "Storage") or ask(dss, full, "model") != "1":
+        return None
+    star = ask(dss, full, "conn").lower() in ("wye", "y", "ln")
+    kv, low, high = (float(ask(dss, full, key)) for key in ("kv", "vminpu", "vmaxpu"))
+    ends = _ends(numbers, phases, star=star)
+    return SteadySource(ends, -complex(drawn_kva), _base_v(kv, phases, star=star), (low, high))
 
 
 def roofs_of(dss: Any, wanted: Sequence[str] | bool) -> Iterator[Roof | str]:
@@ -264,7 +299,7 @@ def unhonoured(dss: Any) -> Iterator[tuple[str, str]]:
             yield full, "has a shape over time, but is held at its pu"
 
 
-def network_of(dss: Any, sources: Mapping[str, Sequence[str]], missed: Sequence[tuple[str, str]]) -> Network:
+def network_of(dss: Any, sources: Mapping[str, OtherSource], missed: Sequence[tuple[str, str]]) -> Network:
     """Read the linear network of a circuit that is solved, its loads and other sources disabled."""
     names = tuple(name.upper() for name in dss.Circuit.YNodeOrder())
     row = {name: index for index, name in enumerate(names)}
@@ -274,7 +309,14 @@ def network_of(dss: Any, sources: Mapping[str, Sequence[str]], missed: Sequence[
     lines = line_names(dss)
     branches = [_branch(dss, name, kind.lower(), row, lines) for kind in _PASSIVE for name in elements(dss, kind)]
     mains = [dss.CktElement.BusNames()[0].split(".")[0].upper() for _ in elements(dss, "Vsource")]
-    nodes = tuple(np.array([row.get(node, -1) for node in of]) for of in sources.values())
+    nodes = tuple(np.array([row.get(node, -1) for node in of.nodes]) for of in sources.values())
+    steady = {}
+    for name, of in sources.items():
+        # a conductor that only a source has is no node of the network: what happens there depends on voltages
+        if of.steady and all(node in row or node.endswith(".0") for node in of.nodes):
+            bus = of.nodes[0].rpartition(".")[0]
+            ends = tuple((row[f"{bus}.{a}"], row.get(f"{bus}.{b}", -1)) for a, b in of.steady.ends)
+            steady[name] = of.steady._replace(ends=ends)
     controls = tuple(f"{kind}.{name}" for kind in (*TAP_CONTROLS, *_SWITCHES) for name in elements(dss, kind))
     dss.Vsources.First()
     return Network(
@@ -287,6 +329,7 @@ def network_of(dss: Any, sources: Mapping[str, Sequence[str]], missed: Sequence[
         injectors=tuple(sources),
         controls=controls,
         injector_nodes=nodes,
+        steady_sources=steady,
         unhonoured=tuple(missed),
         frequency_hz=float(dss.Solution.Frequency()),
     )

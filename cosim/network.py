@@ -7,9 +7,10 @@ losses and powers are computed for a whole horizon at once, after the power flow
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import groupby, zip_longest
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +108,27 @@ class Branch:
         return tuple(row for row, phase in at_terminal if phase == 4 and self.nodes[row] >= 0)
 
 
+class SteadySource(NamedTuple):
+    """A source of the file's own that feeds in the same power at any voltage of its band.
+
+    Attributes
+    ----------
+    ends : tuple of (int, int)
+        Pairs of rows between which it feeds in equal parts, -1 being earth.
+    fed_kva : complex
+        What it feeds in as the file stands, P + jQ [kVA].
+    nominal_v : float
+        Its rated voltage from one end to the other [V].
+    band_pu : tuple of float
+        Of that voltage; outside, its power follows the voltage.
+    """
+
+    ends: tuple[tuple[int, int], ...]
+    fed_kva: complex
+    nominal_v: float
+    band_pu: tuple[float, float]
+
+
 @dataclass(frozen=True, eq=False)
 class Network:
     """Linear model of a feeder, loads taken out.
@@ -126,11 +148,13 @@ class Network:
     source_buses : tuple of str
         Buses of the voltage sources, the first that of the circuit.
     injectors, controls : tuple of str
-        Elements that a constant linear network cannot represent: other sources of power, and automatic switching.
+        Elements that are no part of a constant linear network: other sources of power, and automatic switching.
     frequency_hz : float
         At which admittances hold [Hz].
     injector_nodes : tuple of ndarray of int, shape (injector,)
         Row of the node of each conductor; -1 is earth.
+    steady_sources : mapping of str to SteadySource
+        Those of the injectors whose power does not follow their voltage.
     unhonoured : tuple of (str, str)
         Elements that a run cannot treat as the file means them, and what it does with them instead.
     """
@@ -145,6 +169,7 @@ class Network:
     controls: tuple[str, ...] = ()
     frequency_hz: float = 50.0
     injector_nodes: tuple[Int, ...] = ()
+    steady_sources: Mapping[str, SteadySource] = field(default_factory=dict)
     unhonoured: tuple[tuple[str, str], ...] = ()
 
     def branch(self, name: str) -> Branch:
@@ -169,6 +194,11 @@ class Network:
                     )
             branches.append(replace(branch, admittance_s=admittance_s))
         return replace(self, admittance_s=self.admittance_s + change.tocsc(), branches=tuple(branches))
+
+    @property
+    def others_kva(self) -> Complex:
+        """What each of ``injectors`` feeds in as the file stands, P + jQ, all being steady, shape (injector,) [kVA]."""
+        return np.array([self.steady_sources[name].fed_kva for name in self.injectors], dtype=complex)
 
     @cached_property
     def node_buses(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from cosim.trajectory import DEEP_UNDERVOLTAGE_PU, Trajectory, meter_voltage_v
 
 if TYPE_CHECKING:
     from cosim.dss_devices import OwnElements
+    from cosim.reduced import OwnSources
 
 Solved = TypeVar("Solved")
 
@@ -94,7 +95,7 @@ class Plant:
         self._nothing_beside = None if is_whole else nothing
         # an engine that knows the circuit's file also runs what the file brings along
         start = getattr(engine, "start", None)
-        self._own: OwnElements | None = start(exogenous.start, exogenous.step_min) if start else None
+        self._own: OwnElements | OwnSources | None = start(exogenous.start, exogenous.step_min) if start else None
         self._others_kw = np.zeros((exogenous.steps, len(feeder.network.injectors) if self._own else 0))
         self._fed_kva: Complex | None = None
         self._moves: list[tuple[int, dict[str, Complex]]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,23 +62,27 @@ def write_trajectory(
         "lines": lambda: _lines(trajectory),
         "decisions": lambda: _decisions(trajectory.decisions),
     }
-    tables = {name: make() for name, make in makers.items() if name not in without}
     if trajectory.others_kw.size:
-        tables["other_sources"] = _wide(trajectory.feeder.network.injectors, trajectory.others_kw)
+        makers["other_sources"] = lambda: _wide(trajectory.feeder.network.injectors, trajectory.others_kw)
     if trajectory.feeder.taps == "controlled":
-        tables["taps"] = _taps(trajectory)
+        makers["taps"] = lambda: _taps(trajectory)
     if trajectory.collapses:
-        tables["collapses"] = _collapses(trajectory.collapses)
+        makers["collapses"] = lambda: _collapses(trajectory.collapses)
     for name, left in trajectory.artifacts.items():
         if isinstance(left, Mapping):
             text = json.dumps(left, indent=2, allow_nan=False) + "\n"
             path = _file(folder, name, part, "json")
             write_whole(path, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
         elif isinstance(left, pd.DataFrame):
-            tables[name] = pa.Table.from_pandas(left, preserve_index=False).replace_schema_metadata(None)
-    for name, table in tables.items():
-        table = _counted_from(first_step, table) if first_step else table
-        write_whole(_file(folder, name, part, "parquet"), lambda path, table=table: _write(table, path))  # type: ignore[misc]
+            makers[name] = partial(_of_frame, left)
+    for name, make in makers.items():  # one after the other: all tables of a town at once fill the memory
+        if name not in without:
+            table = _counted_from(first_step, make()) if first_step else make()
+            write_whole(_file(folder, name, part, "parquet"), partial(_write, table))
+
+
+def _of_frame(table: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
 
 
 def _file(folder: Path, name: str, part: str, suffix: str) -> Path:

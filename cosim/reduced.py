@@ -15,14 +15,22 @@ approach", IEEE Transactions on Power Delivery 6(3), 1991).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from cosim.contract import Complex, Feeder, Float, Prediction
+from cosim.contract.signals import Bool
+from cosim.contract.wiring import incidence
 from cosim.errors import PowerFlowError, UnsupportedError
 from cosim.network import monitored_currents
+from cosim.plugins import shipped
 from cosim.reduction import (
     Transfer,
     branches_of,
@@ -30,6 +38,10 @@ from cosim.reduction import (
     refuse_what_is_not_linear,
 )
 from cosim.threads import ONE_THREAD
+
+if TYPE_CHECKING:
+    from cosim.dss_devices import OwnElements
+    from cosim.opendss import OpenDssEngine
 
 TOLERANCE_PU = 1e-9
 """Largest change of a port voltage in the last iteration, of nominal voltage."""
@@ -42,6 +54,63 @@ VOLTAGE_BAND_PU = (0.5, 1.5)
 """Outside it OpenDSS turns loads into impedances; an answer that claims constant power there would be another model."""
 
 
+@dataclass(frozen=True, eq=False)
+class BatchResult(Prediction):
+    """A batch of operating points, solved; **one without a solution is nan throughout**, and moves no other.
+
+    Attributes
+    ----------
+    voltage_v : ndarray of complex, shape (candidate, port)
+        Voltages across the ports, from phase to neutral but of loads between phases [V].
+    current_a : ndarray of complex, shape (candidate, branch, 3)
+        Currents of the watched branches towards the customers [A].
+    branches : tuple of str
+        Names of the watched branches.
+    port_a : ndarray of complex, shape (candidate, port)
+        Currents drawn at the ports [A].
+    source_a : ndarray of complex, shape (candidate, source's port)
+        The same of the file's own sources, as ``ReducedNetwork.source_ports``: what they feed in is negative [A].
+    """
+
+    port_a: Complex
+    source_a: Complex
+    _network: ReducedNetwork
+    _scale: Float
+
+    @property
+    def solved(self) -> Bool:
+        """Which candidates have a solution, shape (candidate,)."""
+        return np.asarray(np.isfinite(self.voltage_v).all(axis=1))
+
+    @cached_property
+    def node_v(self) -> Complex:
+        """Phase-to-earth voltages of all nodes, as ``Network.node_names``, shape (candidate, node) [V].
+
+        Computed when first asked for: it takes longer than all else on a large feeder.
+        """
+        return self._network._node_voltages(np.hstack([self.port_a, self.source_a]), self._scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Sensitivity:
+    """Exact first derivatives at a batch of operating points; nan where there is no solution.
+
+    The last axis is that of the powers: customers, then spurs where they were given.
+
+    Attributes
+    ----------
+    voltage_v_per_kw, voltage_v_per_kvar : ndarray of complex, shape (candidate, port, customer)
+        Of the voltage across every port; the magnitude moves by ``Re(conj(V) dV) / |V|``.
+    current_a_per_kw, current_a_per_kvar : ndarray of complex, shape (candidate, branch, 3, customer)
+        Of the currents of the watched branches.
+    """
+
+    voltage_v_per_kw: Complex
+    voltage_v_per_kvar: Complex
+    current_a_per_kw: Complex
+    current_a_per_kvar: Complex
+
+
 class ReducedNetwork:
     """Solves batches of operating points of one feeder; a ``Predictor``.
 
@@ -51,8 +120,9 @@ class ReducedNetwork:
         The place.
     watched : sequence of str, optional
         Branches whose currents are predicted; transformer, head line and monitored branches where not given.
-    all_nodes : bool
-        Prepare `node_voltages` too (a matrix of ports times nodes is kept). Only then may loads be between phases.
+    others_kva : ndarray of complex, shape (source,), optional
+        P + jQ that the file's own sources (``Network.injectors``) feed in [kVA], such as ``Network.others_kva``; a
+        feeder with sources is refused without it.
 
     Attributes
     ----------
@@ -66,8 +136,8 @@ class ReducedNetwork:
     Raises
     ------
     UnsupportedError
-        Where the circuit holds what a constant linear network with constant-power loads cannot represent: other
-        sources, loads that follow their voltage; without `all_nodes` loads between phases. The message names them.
+        Where the circuit holds what a constant linear network with constant power cannot represent: sources and loads
+        that follow their voltage. The message names them.
     InputError
         Where there is no branch of a watched name.
     PowerFlowError
@@ -75,19 +145,32 @@ class ReducedNetwork:
     """
 
     @ONE_THREAD
-    def __init__(self, feeder: Feeder, *, watched: Sequence[str] | None = None, all_nodes: bool = False) -> None:
-        refuse_what_is_not_linear(feeder, between_phases=all_nodes)
+    def __init__(
+        self, feeder: Feeder, *, watched: Sequence[str] | None = None, others_kva: Complex | None = None
+    ) -> None:
+        refuse_what_is_not_linear(feeder, told=others_kva is not None)
         network = feeder.network
         names = default_watched(feeder) if watched is None else tuple(name.upper() for name in watched)
         branches = branches_of(feeder, names)
-        ports = feeder.load_ports
-        transfer = Transfer(feeder, ports)
+        sources = [network.steady_sources[name] for name in network.injectors]
+        there, back = np.array([pair for one in sources for pair in one.ends], dtype=np.int64).reshape(-1, 2).T
+        ports_each = np.array([len(one.ends) for one in sources], dtype=np.int64)
+        #: where the file's own sources feed in, shape (node, their port)
+        self.source_ports = incidence(len(network.node_names), there, back)
+        ports = sparse.hstack([feeder.load_ports, self.source_ports], format="csc")
+        transfer = Transfer(feeder, ports, branches)
         self.branches = names
         self.port_customer, _, _ = feeder.load_ends
+        self._port_source = np.repeat(np.arange(len(sources)), ports_each)
+        self._per_port = 1e3 / ports_each
+        self._others_kva = network.others_kva if others_kva is None else others_kva
         self._spur_port = feeder.spurs[1]
         self._va_per_kw = 1e3 / np.bincount(self.port_customer)[self.port_customer]  # even over a customer's phases
-        self._nominal_v = feeder.port_nominal_v
-        self._neutral = not feeder.delta_customers
+        bands = [VOLTAGE_BAND_PU] * len(self.port_customer) + [sources[row].band_pu for row in self._port_source]
+        self._band_pu = np.array(bands).T
+        of_sources_v = [sources[row].nominal_v for row in self._port_source]
+        self._nominal_v = np.concatenate([feeder.port_nominal_v, of_sources_v])
+        self._between_phases = feeder.delta_customers
         self._close_v = float(TOLERANCE_PU * self._nominal_v.min())
         self._customers = len(feeder.customers)
         self._network_pu = network.source_pu
@@ -96,18 +179,24 @@ class ReducedNetwork:
         # Row vectors times matrices, so every factor is kept transposed and contiguous.
         self._impedance = np.empty((ports.shape[1], ports.shape[1]), complex)
         self._no_load_a = monitored_currents(branches, network.no_load_v[None, :])[0]
-        self.branch_share: Complex = np.empty((ports.shape[1], *self._no_load_a.shape), complex)
-        for some, to_nodes in transfer.blocks():
-            self._impedance[some] = (ports.T @ to_nodes.T).T
+        share: Complex = np.empty((ports.shape[1], *self._no_load_a.shape), complex)
+        for some, self._impedance[some], to_kept in transfer.blocks():
             # drawing lowers voltages: the response to one ampere is minus its transfer impedance
-            self.branch_share[some] = monitored_currents(branches, -to_nodes)
-        self._to_branches = self.branch_share.reshape(len(self.branch_share), -1)
+            share[some] = monitored_currents(transfer.branches, -to_kept)
+        self._to_branches = share.reshape(len(share), -1)
+        self.branch_share = share[: len(self.port_customer)]
         self._node_no_load_v = network.no_load_v
-        self._transfer = transfer if all_nodes else None
+        self._transfer = transfer
 
     @ONE_THREAD
-    def predict(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> Prediction:
-        """Solve a batch of candidates.
+    def solve(
+        self,
+        p_kw: Float,
+        q_kvar: Float,
+        source_pu: float | Float | None = None,
+        others_kva: Complex | None = None,
+    ) -> BatchResult:
+        """Solve a batch of operating points.
 
         Parameters
         ----------
@@ -115,45 +204,84 @@ class ReducedNetwork:
             Net consumption of every customer; or (candidate, customer + spur), see `Feeder.at_loads`.
         source_pu : float or ndarray of shape (candidate,), optional
             Source voltage; the network's own where not given or nan.
+        others_kva : ndarray of complex, shape (source,) or (candidate, source), optional
+            What the file's own sources feed in [kVA]; as the network was made where not given.
 
         Returns
         -------
-        Prediction
-            Voltages between phase and neutral of every port, and currents of the watched branches. **A candidate
-            without a solution is nan throughout**: not converged, or a voltage outside 0.5..1.5 of nominal. The others
-            of its batch are not touched by it.
-        """
-        if not self._neutral:
-            raise UnsupportedError("of loads between phases only node voltages are predicted")
-        scale = self._scale(source_pu)
-        port_v, port_a = self._solve(p_kw, q_kvar, scale)
-        current_a = (port_a @ self._to_branches).reshape(len(port_a), *self._no_load_a.shape)
-        current_a += self._no_load_a * scale[:, :, None]
-        return Prediction(port_v, current_a, self.branches)
-
-    @ONE_THREAD
-    def node_voltages(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> Complex:
-        """All node voltages of a batch of candidates.
-
-        Parameters
-        ----------
-        p_kw, q_kvar, source_pu
-            As in `predict`.
-
-        Returns
-        -------
-        ndarray of complex, shape (candidate, node)
-            Phase-to-earth voltages [V] in the order of ``Network.node_names``; nan as in `predict`.
+        BatchResult
+            Nan where there is no solution: not converged, or a voltage outside 0.5..1.5 of nominal, or outside the band
+            in which one of the file's own sources feeds in constant power.
 
         Raises
         ------
         ValueError
-            Where the network was made without ``all_nodes``.
+            Where the shapes are others.
+        UnsupportedError
+            Where one source voltage is asked of a feeder with several sources.
         """
-        if self._transfer is None:
-            raise ValueError("node_voltages needs ReducedNetwork(feeder, all_nodes=True)")
-        scale = self._scale(source_pu)
-        _, port_a = self._solve(p_kw, q_kvar, scale)
+        scale, ports = self._scale(source_pu), len(self.port_customer)
+        port_v, port_a = self._solve(p_kw, q_kvar, scale, self._others_kva if others_kva is None else others_kva)
+        current_a = (port_a @ self._to_branches).reshape(len(port_a), *self._no_load_a.shape)
+        current_a += self._no_load_a * scale[:, :, None]
+        own_a = port_a[:, ports:]
+        return BatchResult(port_v[:, :ports], current_a, self.branches, port_a[:, :ports], own_a, self, scale)
+
+    def predict(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> BatchResult:
+        """Solve for controllers, who are told voltages to neutral: as `solve`, but not of loads between phases.
+
+        Raises
+        ------
+        ValueError, UnsupportedError
+            As `solve`; and where there are loads between phases, by name.
+        """
+        if self._between_phases:
+            named = ", ".join(f"Load.{name}" for name in self._between_phases)
+            raise UnsupportedError(f"voltages to neutral are not predicted of loads between phases (delta): {named}")
+        return self.solve(p_kw, q_kvar, source_pu)
+
+    @ONE_THREAD
+    def sensitivity(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> Sensitivity:
+        """Differentiate voltages and currents by the powers, at every operating point of a batch.
+
+        Of ``U = U0 - Z conj(S / U)`` the differential is ``dU - Z diag(I / conj(U)) conj(dU) = -Z conj(dS / U)``, a
+        real linear system of twice the number of ports, factorised once for each point.
+
+        Parameters
+        ----------
+        p_kw, q_kvar, source_pu
+            As in `solve`.
+
+        Returns
+        -------
+        Sensitivity
+
+        Raises
+        ------
+        ValueError, UnsupportedError
+            As `solve`.
+        """
+        port_v, port_a = self._solve(p_kw, q_kvar, self._scale(source_pu), self._others_kva)
+        points, columns, (ports, wide) = len(p_kw), p_kw.shape[1], self._to_branches.shape
+        own = len(self.port_customer)
+        per_v, per_a = (np.full((2, points, rows, columns), complex("nan")) for rows in (own, wide))
+        drawn_va = np.zeros((ports, columns))
+        drawn_va[np.arange(own), self.port_customer] = self._va_per_kw
+        drawn_va[self._spur_port, np.arange(self._customers, columns)] = 1e3
+        for row in np.flatnonzero(np.isfinite(port_v).all(axis=1)):
+            voltage_v, current_a = port_v[row], port_a[row]
+            at_fixed_v = drawn_va / voltage_v.conj()[:, None]
+            at_fixed_v = np.concatenate([at_fixed_v, -1j * at_fixed_v], axis=1)  # conj(dS / U) of kW, then of kvar
+            moved = -(self._impedance.T @ at_fixed_v)
+            moved = _complex(np.linalg.solve(self._jacobian(voltage_v, current_a), np.vstack([moved.real, moved.imag])))
+            drawn_a = at_fixed_v - (current_a / voltage_v.conj())[:, None] * moved.conj()
+            per_v[:, row] = moved[:own].reshape(own, 2, columns).swapaxes(0, 1)
+            per_a[:, row] = (self._to_branches.T @ drawn_a).reshape(wide, 2, columns).swapaxes(0, 1)
+        shape = (2, points, *self._no_load_a.shape, columns)
+        return Sensitivity(*per_v, *per_a.reshape(shape))
+
+    @ONE_THREAD
+    def _node_voltages(self, port_a: Complex, scale: Float) -> Complex:
         node_v = self._transfer.drop_v(port_a)
         np.subtract(self._node_no_load_v * scale, node_v, out=node_v)
         return node_v
@@ -169,16 +297,17 @@ class ReducedNetwork:
         # the network without loads is linear: no-load voltages and currents scale with the only source
         return np.asarray(pu[:, None] / self._network_pu)
 
-    def _solve(self, p_kw: Float, q_kvar: Float, scale: Float) -> tuple[Complex, Complex]:
+    def _solve(self, p_kw: Float, q_kvar: Float, scale: Float, others_kva: Complex) -> tuple[Complex, Complex]:
         """Port voltages and currents drawn at the ports, shape (candidate, port); rows of nan without solution."""
         widths = (self._customers, self._customers + len(self._spur_port))
         if p_kw.ndim != 2 or p_kw.shape != q_kvar.shape or p_kw.shape[1] not in widths:
             raise ValueError(
                 f"p_kw and q_kvar must be (candidate, {self._customers}), not {p_kw.shape} and {q_kvar.shape}"
             )
-        power_va = np.empty((len(p_kw), len(self.port_customer)), dtype=complex)
-        np.multiply(p_kw[:, self.port_customer], self._va_per_kw, out=power_va.real)
-        np.multiply(q_kvar[:, self.port_customer], self._va_per_kw, out=power_va.imag)
+        power_va, ports = np.empty((len(p_kw), len(self._nominal_v)), dtype=complex), len(self.port_customer)
+        np.multiply(p_kw[:, self.port_customer], self._va_per_kw, out=power_va.real[:, :ports])
+        np.multiply(q_kvar[:, self.port_customer], self._va_per_kw, out=power_va.imag[:, :ports])
+        power_va[:, ports:] = -(others_kva * self._per_port)[..., self._port_source]
         if p_kw.shape[1] > self._customers:
             apart_kva = p_kw[:, self._customers :] + 1j * q_kvar[:, self._customers :]
             power_va[:, self._spur_port] += 1e3 * apart_kva
@@ -187,7 +316,7 @@ class ReducedNetwork:
         with np.errstate(all="ignore"):  # a candidate that runs away must not disturb the others; it becomes nan below
             port_v, settled = self._settle(power_va, np.broadcast_to(self._no_load_v * scale, power_va.shape))
             magnitude_pu = np.abs(port_v) / self._nominal_v
-            low, high = VOLTAGE_BAND_PU
+            low, high = self._band_pu
             # the power flow has more solutions than the one in use; those at collapsed voltages are none of
             # OpenDSS's, see the band
             settled &= ((magnitude_pu >= low) & (magnitude_pu <= high)).all(axis=1)
@@ -198,11 +327,11 @@ class ReducedNetwork:
 
     def _solve_one(self, power_va: Complex, scale: Float) -> tuple[Complex, Complex]:
         """Solve a single candidate, without the bookkeeping of a batch: steps of a run are solved one by one."""
-        low, high = VOLTAGE_BAND_PU
+        low, high = self._band_pu
         with np.errstate(all="ignore"):
             port_v, settled = self._settle_one(power_va, self._no_load_v * scale[0], 0)
             magnitude_pu = np.abs(port_v[0]) / self._nominal_v
-            if not (settled[0] and magnitude_pu.min(initial=low) >= low and magnitude_pu.max(initial=high) <= high):
+            if not (settled[0] and ((magnitude_pu >= low) & (magnitude_pu <= high)).all()):
                 port_v[:] = complex(np.nan, np.nan)
             return port_v, (power_va / port_v).conj()
 
@@ -217,8 +346,7 @@ class ReducedNetwork:
             # U <- U0 - Z conj(S / U), without temporaries
             np.divide(power_va, voltage, out=current)
             np.conjugate(current, out=current)
-            np.matmul(current, self._impedance, out=following)
-            np.subtract(no_load_v, following, out=following)
+            np.subtract(no_load_v, self._drop_v(current, following), out=following)
             np.subtract(following, voltage, out=current)  # from here on: the change
             voltage, following = following, voltage
             # the change, not the mismatch: where the map contracts, both are of one size
@@ -236,15 +364,20 @@ class ReducedNetwork:
         return voltage, still
 
     def _settle_one(self, power_va: Complex, no_load_v: Complex, done: int) -> tuple[Complex, NDArray[np.bool_]]:
-        voltage, impedance = no_load_v, self._impedance
-        close_v = self._close_v
+        voltage, close_v = no_load_v, self._close_v
         for _ in range(done, FIXED_POINT_ITERATIONS):
-            following = no_load_v - (power_va / voltage).conj() @ impedance
+            following = no_load_v - self._drop_v((power_va / voltage).conj())
             change, voltage = following - voltage, following
             if np.abs(change.view(float)).max(initial=0.0) <= close_v:
                 return voltage[None, :], np.ones(1, dtype=bool)
         voltage, still = self._newton(power_va, no_load_v)
         return voltage[None, :], np.array([still])
+
+    def _drop_v(self, port_a: Complex, out: Complex | None = None) -> Complex:
+        """Voltage that currents take from every port, shape (candidate, port), or (port,) [V]."""
+        if self._transfer.is_lean:
+            return self._transfer.port_drop_v(port_a)
+        return np.matmul(port_a, self._impedance, out=out)
 
     def _stands_still(self, change_v: Complex) -> NDArray[np.bool_]:
         largest: Float = np.abs(change_v.view(float)).max(axis=-1, initial=0.0)
@@ -254,26 +387,35 @@ class ReducedNetwork:
     def _newton(self, power_va: Complex, no_load_v: Complex) -> tuple[Complex, bool]:
         """Newton's method for one candidate: ``dU + A conj(dU) = -mismatch`` in real and imaginary parts."""
         impedance, voltage = self._impedance.T, no_load_v.copy()
-        unit = np.eye(len(voltage))
         for _ in range(NEWTON_ITERATIONS):
             current = (power_va / voltage).conj()
             mismatch = voltage - no_load_v + impedance @ current
-            # d conj(S / U) = -conj(S / U) / conj(U) conj(dU): the derivative is in conj(dU) only, hence real and
-            # imaginary parts
-            slope = -impedance * (current / voltage.conj())
-            # A conj(dU) = (Ar + j Ai)(dr - j di), split into real and imaginary part
-            jacobian = np.block([[unit + slope.real, slope.imag], [slope.imag, unit - slope.real]])
+            jacobian = self._jacobian(voltage, current)
             if not np.isfinite(jacobian).all():
                 break
             try:
-                change = np.linalg.solve(jacobian, -np.concatenate([mismatch.real, mismatch.imag]))
+                change_v = _complex(np.linalg.solve(jacobian, -np.concatenate([mismatch.real, mismatch.imag])))
             except np.linalg.LinAlgError:
                 break
-            change_v = np.ascontiguousarray(change[: len(voltage)] + 1j * change[len(voltage) :])
             voltage = voltage + change_v
             if self._stands_still(change_v):
                 return voltage, True
         return voltage, False
+
+    def _jacobian(self, voltage: Complex, current: Complex) -> Float:
+        """``dU -> dU + A conj(dU)`` in real and imaginary parts: ``A = -Z diag(I / conj(U))``.
+
+        d conj(S / U) = -conj(S / U) / conj(U) conj(dU): the derivative is in conj(dU) only.
+        """
+        slope, unit = -self._impedance.T * (current / voltage.conj()), np.eye(len(voltage))
+        # A conj(dU) = (Ar + j Ai)(dr - j di), split into real and imaginary part
+        return np.block([[unit + slope.real, slope.imag], [slope.imag, unit - slope.real]])
+
+
+def _complex(parts: Float) -> Complex:
+    """Real parts, and below them imaginary ones, as one array."""
+    half = len(parts) // 2
+    return np.ascontiguousarray(parts[:half] + 1j * parts[half:])
 
 
 class ReducedEngine:
@@ -293,8 +435,26 @@ class ReducedEngine:
     name = "reduced"
 
     def __init__(self, feeder: Feeder) -> None:
-        refuse_what_is_not_linear(feeder, between_phases=True, regulating=False)
-        self._network = ReducedNetwork(feeder, watched=(), all_nodes=True)
+        refuse_what_is_not_linear(feeder, regulating=False)
+        self._feeder, self._network = feeder, ReducedNetwork(feeder, watched=(), others_kva=feeder.network.others_kva)
+        self._own: OwnSources | None = None
+        self._last: BatchResult | None = None
+
+    def start(self, start: datetime, step_min: float) -> OwnSources | None:
+        """Begin a day: what the file itself runs along its steps; None where it has nothing of that kind.
+
+        Parameters
+        ----------
+        start : datetime
+            Local clock of the first step.
+        step_min : float
+            Length of a step [min].
+        """
+        if not self._feeder.network.injectors:
+            return None
+        if self._own is None or self._own.clock != (start, step_min):
+            self._own = OwnSources(self._feeder, start, step_min, self._fed)
+        return self._own
 
     def solve(self, p_kw: Float, q_kvar: Float, source_pu: float) -> Complex:
         """Solve one operating point.
@@ -314,13 +474,85 @@ class ReducedEngine:
         Raises
         ------
         PowerFlowError
-            Where the iteration does not converge, or a voltage leaves 0.5..1.5 of nominal.
+            Where the iteration does not converge, or a voltage leaves 0.5..1.5 of nominal, or the band of a source.
         """
-        voltage: Complex = self._network.node_voltages(p_kw[None, :], q_kvar[None, :], source_pu)[0]
-        if np.isnan(voltage[0]):  # a candidate without a solution is nan throughout, so one node tells
+        fed_kva = None if self._own is None else self._own.now_kva
+        self._last = self._network.solve(p_kw[None, :], q_kvar[None, :], source_pu, fed_kva)
+        if not self._last.solved[0]:
             low, high = VOLTAGE_BAND_PU
             raise PowerFlowError(
                 f"the reduced network finds no solution within {low}..{high} pu of nominal with a net load of "
                 f"{p_kw.sum():.1f} kW (largest customer {p_kw.max():.1f} kW)"
             )
-        return voltage
+        return np.asarray(self._last.node_v[0])
+
+    def _fed(self) -> Complex:
+        """What the file's own sources feed in at every node to earth in the last solution, P + jQ [kVA]."""
+        assert self._last is not None  # noqa: S101 - asked for after a power flow
+        fed_a = -(self._network.source_ports @ self._last.source_a[0])
+        return np.asarray(self._last.node_v[0] * fed_a.conj() / 1e3)
+
+
+class OwnSources:
+    """The file's own sources along the steps of a day: what OpenDSS says that each feeds in, whatever its voltage.
+
+    Parameters
+    ----------
+    feeder : Feeder
+        The place.
+    start : datetime
+        Local clock of the first step.
+    step_min : float
+        Length of a step [min].
+    at_nodes : callable, optional
+        Gives what is fed in at every node [kVA].
+
+    Attributes
+    ----------
+    clock : (datetime, float)
+        ``start`` and ``step_min``.
+    now_kva : ndarray of complex, shape (source,)
+        P + jQ of every source in the step that has begun [kVA].
+    """
+
+    switchings: tuple[tuple[int, str, float, float], ...] = ()
+
+    def __init__(
+        self, feeder: Feeder, start: datetime, step_min: float, at_nodes: Callable[[], Complex] | None = None
+    ) -> None:
+        self.clock, self._at_nodes = (start, step_min), at_nodes
+        self._engine: OpenDssEngine = shipped("cosim.opendss:OpenDssEngine")(feeder)
+        for kind in {name.split(".")[0] for name in feeder.network.steady_sources}:
+            # without load voltages are high, and it is the power inside the band that is asked for
+            self._engine.context.Text.Command(f"batchedit {kind}..* vminpu=0.3 vmaxpu=2")
+        own = self._engine.start(start, step_min)
+        assert own is not None  # noqa: S101 - there are sources
+        self._elements: OwnElements = own
+        self._nothing = feeder.at_loads(*np.zeros((2, len(feeder.customers))))
+        self._steps: list[Complex] = []
+        self.now_kva: Complex = self.of_step(0)
+
+    def of_step(self, step: int) -> Complex:
+        """What every source feeds in at a step, P + jQ, shape (source,) [kVA]."""
+        while len(self._steps) <= step:  # one after the other: what storage holds follows from the steps before
+            self._elements.begin(len(self._steps))
+            self._engine.solve(self._nothing, self._nothing, float("nan"))
+            self._steps.append(np.array([-kva.sum() for kva in self._elements.drawn_kva()]))
+        return self._steps[step]
+
+    def begin(self, step: int) -> None:
+        """Go to a step."""
+        self.now_kva = self.of_step(step)
+
+    def act(self) -> bool:
+        """Nothing is controlled, so nothing acts."""
+        return False
+
+    def note_switchings(self) -> dict[str, Complex]:
+        """Nothing is switched."""
+        return {}
+
+    def sources(self) -> tuple[Float, Complex]:
+        """Active power of each source [kW], and P + jQ fed in at each node to earth as solved last [kVA]."""
+        assert self._at_nodes is not None  # noqa: S101 - asked for in runs
+        return self.now_kva.real, self._at_nodes()

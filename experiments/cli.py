@@ -47,7 +47,7 @@ Accept = Annotated[
     typer.Option(help="Element of the circuit to run with though it cannot be honoured; may be repeated."),
 ]
 Kind = Literal["feeders", "controllers", "scenarios"]
-Benchmark = Literal["step", "pareto", "caps", "plan"]
+Benchmark = Literal["step", "batch", "pareto", "caps", "plan"]
 
 
 def _version(asked: bool) -> None:

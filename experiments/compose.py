@@ -212,10 +212,14 @@ def _spec_of(scenario: Scenario, where: Path, faults: list[Fault]) -> DaySpec:
 
 def _told_of_missing_predictor(day: Day) -> Day:
     planners = [run.name for run in day.scenario.runs if controllers.needs_predictor(run.controller)]
-    if not planners or not day.without_predictor:
+    sources = day.feeder.network.injectors
+    if not planners or not (sources or day.without_predictor):
         return day
-    warning = f"{', '.join(planners)} plans without a predictor: {day.without_predictor}"
-    if any(name.upper().startswith("PVSYSTEM.") for name in day.feeder.network.injectors):
+    warning = f"{', '.join(planners)} plans without {', '.join(sources)}: limits of import hold all the better, but "
+    warning += "nobody foresees the voltage that they lift"
+    if day.without_predictor:
+        warning = f"{', '.join(planners)} plans without a predictor: {day.without_predictor}"
+    if any(name.upper().startswith("PVSYSTEM.") for name in sources):
         warning += "; with [pv] from_file = true its PVSystems are roof plants of customers, which can be planned with"
     return replace(day, warnings=(*day.warnings, warning))
 

@@ -136,8 +136,9 @@ class Day(Place):
     def measure(self, trajectory: Trajectory) -> dict[str, float]:
         """Scoreboard of a run of this day, with what its steps hide where profiles and feeder allow to say that."""
         board = scoreboard(trajectory)
-        # where taps move the reduced network stands at the first of them
-        if self.exogenous.step_min < trajectory.step_min and self.feeder.taps != "controlled":
+        # where taps move the reduced network stands at the first of them, and of other sources it knows nothing
+        is_known = self.feeder.taps != "controlled" and not self.feeder.network.injectors
+        if self.exogenous.step_min < trajectory.step_min and is_known:
             with suppress(UnsupportedError, PowerFlowError):  # it cannot represent this feeder, and nothing is said
                 board |= minute_extremes(trajectory, self.exogenous, self.predictor)
         return board

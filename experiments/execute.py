@@ -84,7 +84,7 @@ def execute(
         Where nothing can be written from the start.
     """
     if engine == "reduced":  # before the folder is touched, and once for all runs
-        refuse_what_is_not_linear(composition.feeder, between_phases=True, regulating=False)
+        refuse_what_is_not_linear(composition.feeder, regulating=False)
     at_once = min(jobs, len(composition.scenario.runs))
     # beside other work on the machine, BLAS threads make small products slower by far, in the measures as in the loop
     with claimed(folder, overwrite=overwrite) as owned, ONE_THREAD:

@@ -264,22 +264,33 @@ def cross_check(trajectory: Trajectory, engines: Engines | None = None) -> dict[
         engine = engines(other)
     except UnsupportedError:
         return {}
-    return _compared(trajectory, PowerFlow(trajectory.feeder, engine), other)
+    begin: Callable[[int], object] | None = None
+    if trajectory.feeder.network.injectors:  # which feed in what they do at the step
+        begin = getattr(engine, "start")(trajectory.exogenous.start, trajectory.step_min).begin  # noqa: B009 - no part of Engine
+    return _compared(trajectory, PowerFlow(trajectory.feeder, engine), other, begin)
 
 
-def _compared(trajectory: Trajectory, flow: PowerFlow, other: str) -> dict[str, float]:
+def _compared(
+    trajectory: Trajectory, flow: PowerFlow, other: str, begin: Callable[[int], object] | None
+) -> dict[str, float]:
     is_truth = trajectory.engine == "opendss"
     base, worst, loads = trajectory.feeder.nominal_voltage_v, 0.0, trajectory.feeder.loads
     steps = [] if is_truth else _sampled(range(trajectory.steps))
-    for k in steps:
+    # what storage holds follows from all steps before
+    for k in range(trajectory.steps if steps else 0) if begin else steps:
+        if begin:
+            begin(k)
         try:
             cars_kw, source_pu = trajectory.ev_kw[k], float(trajectory.exogenous.source_pu[k])
             voltage = flow.solve(*loads(trajectory.net_kw[k], trajectory.net_kvar[k], cars_kw), source_pu)
         except PowerFlowError as error:
             raise PowerFlowError(f"step {k} has a solution in {trajectory.engine} only: {error}") from error
-        worst = max(worst, float(np.abs(voltage - trajectory.node_v[k]).max()) / base)
+        if k in steps:
+            worst = max(worst, float(np.abs(voltage - trajectory.node_v[k]).max()) / base)
     collapses = _sampled(trajectory.collapses)
     for one in collapses:
+        if begin:
+            begin(one.step)
         with suppress(PowerFlowError):
             flow.solve(one.asked_kw, one.asked_kvar, one.source_pu)
             raise CosimError(f"step {one.step} has a solution in {other}, and none in {trajectory.engine}")

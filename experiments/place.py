@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cosim import controllers
 from cosim.contract import Controller, Feeder, Predictor
 from cosim.dss_files import hashes_of
@@ -16,7 +18,9 @@ from cosim.experiments.files import sha256_of
 from cosim.experiments.scenario import Run, Scenario
 from cosim.feeders.facts import read_facts
 from cosim.feeders.find import DATA, MODELS, in_season
-from cosim.reduced import ReducedNetwork
+from cosim.reduced import OwnSources, ReducedNetwork
+
+_WEEK_MIN = 7 * 1440
 
 
 def _texts(values: Any, table: str = "inputs") -> Iterator[tuple[str, str]]:
@@ -75,8 +79,8 @@ class Place:
 
     @cached_property
     def predictor(self) -> Predictor:
-        """The reduced network of this feeder; made when first asked for."""
-        return ReducedNetwork(self.feeder)
+        """The reduced network of this feeder, the file's own sources at nothing; made when first asked for."""
+        return ReducedNetwork(self.feeder, others_kva=np.zeros(len(self.feeder.network.injectors), complex))
 
     def controller(self, run: Run) -> Controller:
         """Make the controller of one run; InputError where its options are wrong."""
@@ -96,7 +100,17 @@ class Place:
     def without_predictor(self) -> str:
         """Why the reduced network cannot represent this feeder; empty where it can."""
         try:
-            self.predictor  # noqa: B018 - made here to see whether it can be
+            self.predictor.predict(self.feeder.load_kw[None], self.feeder.load_kvar[None])  # only to see whether it can
         except UnsupportedError as error:
             return str(error)
-        return ""
+        drawing = list(self._drawing())
+        return f"it would not know what {', '.join(drawing)} draws" if drawing else ""
+
+    def _drawing(self) -> Iterator[str]:
+        """Those of the file's own sources that draw at some step, as a storage that charges."""
+        if names := self.feeder.network.injectors:
+            scenario = self.scenario
+            own = OwnSources(self.feeder, scenario.start, scenario.step_min)
+            steps = round(min(scenario.minutes, _WEEK_MIN) / scenario.step_min)
+            least_kw = np.min([own.of_step(step).real for step in range(steps)], axis=0)
+            yield from (name for name, kw in zip(names, least_kw.tolist(), strict=True) if kw < 0.0)

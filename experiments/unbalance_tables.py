@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cosim import Trajectory
-from cosim.contract import Feeder, Float
+from cosim.contract import Complex, Feeder, Float
 from cosim.errors import UnsupportedError
 from cosim.experiments.tables import write_table
 from cosim.experiments.words import clock_text
@@ -33,7 +33,7 @@ from cosim.network import monitored_currents
 from cosim.reduced import ReducedNetwork
 
 PHASES = (1, 2, 3)
-BLOCK = 64  # places whose values over the day are held in memory at once
+BLOCK = 64  # places whose values over the day are held in memory at once, or loads whose voltages are
 Item = TypeVar("Item")
 
 
@@ -153,16 +153,19 @@ def causes(run: Trajectory, buses: pd.DataFrame, lines: pd.DataFrame) -> pd.Data
     line, line_step = str(lines["branch"].iloc[0]), int(lines["worst_step"].iloc[0])
     feeder = run.feeder
     try:
-        network = ReducedNetwork(feeder, all_nodes=True)
+        network = ReducedNetwork(feeder)
     except UnsupportedError:
         return pd.DataFrame()
     nodes = list(feeder.three_phase_nodes[bus])
     neutral = feeder.node_neutral[nodes[0]]
-    p_kw, q_kvar, pu = _without_each(run, bus_step)
-    node_v = network.node_voltages(p_kw, q_kvar, pu)
-    factor = vuf_percent(node_v[:, nodes] - (node_v[:, [neutral]] if neutral >= 0 else 0.0))
-    p_kw, q_kvar, pu = _without_each(run, line_step)
-    residual = branch_neutral_a([feeder.network.branch(line)], network.node_voltages(p_kw, q_kvar, pu))[:, 0]
+
+    def at_bus(node_v: Complex) -> Float:
+        return vuf_percent(node_v[:, nodes] - (node_v[:, [neutral]] if neutral >= 0 else 0.0))
+
+    def in_line(node_v: Complex) -> Float:
+        return branch_neutral_a([feeder.network.branch(line)], node_v)[:, 0]
+
+    factor, residual = _without_each(network, run, bus_step, at_bus), _without_each(network, run, line_step, in_line)
     table = pd.DataFrame({
         "customer": feeder.customers,
         "bus": feeder.customer_bus,
@@ -184,13 +187,15 @@ def _charger_phases(feeder: Feeder) -> dict[str, list[str]]:
     return {"charger_phase": listed} if on_one else {}
 
 
-def _without_each(run: Trajectory, step: int) -> tuple[Float, Float, Float]:
-    """Loads of a step: all of them first, then with each customer left out."""
+def _without_each(network: ReducedNetwork, run: Trajectory, step: int, measure: Callable[[Complex], Float]) -> Float:
+    """A measure of node voltages at the loads of a step: with all of them first, then with each customer left out."""
     count = len(run.feeder.customers)
     present = np.vstack([np.ones(count), 1.0 - np.eye(count)])
-    source_pu = np.full(count + 1, run.exogenous.source_pu[step])
     each = (present * values[step] for values in (run.net_kw, run.net_kvar, run.ev_kw))
-    return *run.feeder.loads(*each), source_pu
+    p_kw, q_kvar = run.feeder.loads(*each)
+    parts = (slice(first, first + BLOCK) for first in range(0, count + 1, BLOCK))  # or a town fills the memory
+    source_pu = float(run.exogenous.source_pu[step])
+    return np.concatenate([measure(network.solve(p_kw[some], q_kvar[some], source_pu).node_v) for some in parts])
 
 
 def describe(found: Unbalance, most: int = 3) -> list[str]:

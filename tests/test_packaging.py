@@ -34,9 +34,9 @@ def python(folder: Path, *arguments: str, path: str | None = str(PROJECT)) -> su
 
 def test_the_public_names_are_these_and_each_is_there() -> None:
     assert cosim.__all__ == [
-        "BaseController", "Behaviour", "Connection", "Controller", "Day", "Decision", "EvSessions", "Exogenous",
-        "Feeder", "Forecast", "Observation", "Run", "Setpoints", "Stepper", "Trajectory", "TransformerSpec",
-        "__version__", "compare", "load", "run",
+        "BaseController", "BatchResult", "Behaviour", "Connection", "Controller", "Day", "Decision", "EvSessions",
+        "Exogenous", "Feeder", "Forecast", "Observation", "ReducedNetwork", "Run", "Sensitivity", "Setpoints",
+        "Stepper", "Trajectory", "TransformerSpec", "__version__", "compare", "load", "run",
     ]  # fmt: skip
     assert all(getattr(cosim, name) is not None for name in cosim.__all__)
     assert set(cosim.__all__) <= set(dir(cosim))

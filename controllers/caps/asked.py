@@ -25,6 +25,7 @@ class Least(Protocol):
         stop: Limits,
         rng: np.random.Generator,
         start: Plan | None = None,
+        /,
         *,
         kept: Sequence[Kept] = (),
         most_unserved_kwh: float = np.inf,

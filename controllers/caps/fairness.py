@@ -13,7 +13,7 @@ from cosim.controllers.solver import SLACK, Termination, judged, relative_gap
 
 FLOOR_RESOLUTION_KW = 1e-3
 LEAST_MEAN_KW = 0.1  # a mean power below counts as this
-TOUCHES_KW = float(np.e) * LEAST_MEAN_KW  # below, tangents would be above the loss at the floor
+TOUCHES_KW = float(np.e) * LEAST_MEAN_KW  # of a mean power below, the tangent would be above the loss at the floor
 ROUNDS = 8  # of tangents
 LEVEL_STEP_KW = 2e-3  # a room that much larger is another level
 LEVEL_CARS = 22  # in a piece up to which every home is asked whether it can be raised
@@ -130,10 +130,13 @@ def proportional(sub: Subproblem, asked: Asked) -> Outcome:
         return float(np.log(usable / np.maximum(usable - withheld(plan), floor)).sum())
 
     best: Found | None = None
-    value, bound, at, weight = np.inf, 0.0, np.zeros(len(homes)), 1.0 / usable
+    # where even the first tangent ends above the loss at the floor, a chord to that does not
+    first = np.clip(np.log(usable / floor), 0.0, 1.0) / usable
+    most_at = np.maximum(usable - TOUCHES_KW * slots, 0.0)
+    value, bound, at, weight = np.inf, 0.0, np.zeros(len(homes)), first
     for number in range(ROUNDS):
         # the largest weight is 1, so that unserved need counts more than all of them as it is: service is kept by that
-        scale = 1.0 / weight.max()
+        scale = 1.0 / max(weight.max(), SLACK)
         found = asked.found(
             sub.with_aim(weight[of_car] * scale, sub.per_kw_kwh), None if best is None else best.plan, share=0.5
         )
@@ -150,8 +153,8 @@ def proportional(sub: Subproblem, asked: Asked) -> Outcome:
             break
         # half way to what was found: from one plan to the other, tangents would swing
         step = withheld(found.plan) if number == 0 else (at + withheld(found.plan)) / 2
-        at = np.minimum(step, usable - np.minimum(TOUCHES_KW * slots, usable / 2))
-        weight = 1.0 / (usable - at)
+        at = np.minimum(step, most_at)
+        weight = np.where(at > 0.0, 1.0 / (usable - at), first)
     if best is None or best.plan is None:
         return Outcome(sub, None, np.inf, 0.0, 0.0, Termination.TIME_LIMIT)
     full = float(np.log(np.maximum(usable / np.maximum(slots, 1), LEAST_MEAN_KW)).sum())

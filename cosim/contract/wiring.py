@@ -61,12 +61,12 @@ class Wiring(FrozenArrays):
     @cached_property
     def ports(self) -> sparse.csc_matrix:
         """Where customers are metered, shape (node, port): +1 at a phase conductor, -1 at the neutral if any."""
-        return _incidence(len(self.network.node_names), *self.terminals[1:])
+        return incidence(len(self.network.node_names), *self.terminals[1:])
 
     @cached_property
     def load_ports(self) -> sparse.csc_matrix:
         """Where customers draw, as `ports`; other than these only where some are connected between phases."""
-        return _incidence(len(self.network.node_names), *self.load_ends[1:])
+        return incidence(len(self.network.node_names), *self.load_ends[1:])
 
     @cached_property
     def spurs(self) -> tuple[Int, Int]:
@@ -218,7 +218,8 @@ class Wiring(FrozenArrays):
         return MINIMUM_CURRENT_A * phases * self.customer_nominal_v / 1e3
 
 
-def _incidence(nodes: int, there: Int, back: Int) -> sparse.csc_matrix:
+def incidence(nodes: int, there: Int, back: Int) -> sparse.csc_matrix:
+    """Ports from their two nodes, shape (node, port): +1 at the first, -1 at the second unless that is earth."""
     wired = np.flatnonzero(back >= 0)  # ports that return by a conductor, not by earth
     rows, columns = np.concatenate([there, back[wired]]), np.concatenate([np.arange(len(there)), wired])
     signs = np.repeat([1.0, -1.0], [len(there), len(wired)])

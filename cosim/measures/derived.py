@@ -32,7 +32,6 @@ def _once(work: Callable[[Trajectory], Found]) -> Callable[[Trajectory], Found]:
     return kept
 
 
-@_once
 def line_phases_percent(run: Trajectory) -> Float:
     """Loading of every phase of the rated lines, shape (step, line, 3) [%]; nan where a line has no such phase."""
     rating_a = np.array([line.rating_a for line in run.rated_lines])

@@ -75,8 +75,8 @@ def _loop_row(
 def _power_flow_row(feeder: Feeder, day: Exogenous, bare: Callable[[], tuple[Complex, Complex]], repeats: int) -> Row:
     """The power flow alone: all voltages of all steps in one batch, the factorisation of the network included."""
 
-    def product() -> None:
-        ReducedNetwork(feeder, watched=(), all_nodes=True).node_voltages(day.demand_kw, day.demand_kvar)
+    def product() -> Complex:
+        return ReducedNetwork(feeder, watched=()).solve(day.demand_kw, day.demand_kvar).node_v
 
     return interleaved("power flow of 1440 steps alone, all node voltages", product, bare, repeats)
 
@@ -90,11 +90,11 @@ def _replayed(repeats: int) -> Iterator[Row]:
         began = time.perf_counter()
         told = composition.run_spec(item).trajectory
         whole_s = time.perf_counter() - began
-        network = ReducedNetwork(told.feeder, watched=(), all_nodes=True)
+        network = ReducedNetwork(told.feeder, watched=())
         source_pu, times = told.exogenous.source_pu, []
         for _ in range(repeats):
             began = time.perf_counter()
-            replayed_v = network.node_voltages(told.net_kw, told.net_kvar, source_pu)
+            replayed_v = network.solve(told.net_kw, told.net_kvar, source_pu).node_v
             times.append(time.perf_counter() - began)
         off_pu = float(np.abs(replayed_v - told.node_v).max()) / told.feeder.nominal_voltage_v
         name = f"replay of {item.name}, {told.steps} steps, against its run with OpenDSS"

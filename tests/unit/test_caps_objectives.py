@@ -67,6 +67,18 @@ def test_a_mean_room_below_a_tenth_of_a_kw_counts_as_that_much() -> None:
         assert result.objective == pytest.approx(np.log(counted).sum())
 
 
+def test_a_home_that_can_use_little_and_gets_none_proves_no_more_than_it_loses() -> None:
+    """It is there for 0.0925 h with a charger that cannot run on what the limit leaves: all of 0.34 kW is withheld."""
+    plugged = np.zeros((4, 1))
+    plugged[0] = 0.0925
+    problem = day(1, plugged=plugged, charger_kw=np.array([3.7]), charger_min_kw=np.array([1.38]),
+                  energy_need_kwh=np.array([0.01]), limit_kw=np.full((4, 3), 0.2))  # fmt: skip
+    result = solve_caps(problem, CapsOptions("proportional", limit_on="peak", **EXACT))
+    assert result.status == "optimal"
+    assert result.objective == pytest.approx(np.log(0.1))
+    assert result.bound == pytest.approx(np.log(0.1))
+
+
 @pytest.mark.parametrize("homes", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_the_bound_of_many_homes_holds_and_the_gap_is_on_what_is_lost(homes: int) -> None:
     rng = np.random.default_rng(7)
@@ -94,6 +106,14 @@ def test_the_least_cost_is_that_of_a_linear_programme_and_withholds_no_more_than
     for car in range(2):
         own = least_cost_eur(problem, result.caps_kw, car)
         assert charging_cost_eur(problem, result.charge_kw)[car] == pytest.approx(own, abs=1e-6)
+
+
+@pytest.mark.parametrize("form", ["auto", "kkt"])
+def test_where_power_is_free_the_bill_is_nothing_and_needs_are_met(form: str) -> None:
+    problem = day(tariff_eur_per_kwh=np.zeros(4))
+    result = solve_caps(problem, CapsOptions("min_cost", form=form, gap=1e-4, node_limit=100_000))
+    assert result.objective == pytest.approx(0.0, abs=1e-9)
+    assert result.charge_kw.sum(axis=0) == pytest.approx([4.0, 4.0], abs=1e-3)
 
 
 @pytest.mark.parametrize("form", ["auto", pytest.param("kkt", marks=pytest.mark.slow)])

@@ -166,8 +166,8 @@ def test_equal_caps_hold_where_all_is_drawn_by_the_car(street: Feeder, phase: in
     for cars in np.ndindex(2, 2):
         cars_kw = np.append(cars, 0.0) * caps_kw
         loads = wired.at_loads(caps_kw, cars_kw)
-        network = ReducedNetwork(wired, all_nodes=True)
-        node_v = network.node_voltages(loads[None], wired.at_loads(nothing, nothing)[None])
+        network = ReducedNetwork(wired)
+        node_v = network.solve(loads[None], wired.at_loads(nothing, nothing)[None]).node_v
         currents = wired.limit_currents.percent(node_v)[0]
         # below nominal voltage the same power is more current, which the margin is for
         lowest_pu = np.abs(wired.load_ports.T @ node_v[0]) / wired.port_nominal_v

@@ -17,6 +17,7 @@ from cosim import feeders
 from cosim.contract import BaseController, Feeder, Observation, Setpoints
 from cosim.errors import InputError, UnsupportedError
 from cosim.experiments.day import Run
+from cosim.experiments.keep import cross_check
 from cosim.measures.balance import served_error
 from cosim.stepper import make_engine
 
@@ -155,6 +156,19 @@ def test_own_sources_follow_their_shapes_as_in_plain_opendss(made: Made, step_mi
     np.testing.assert_allclose(again.others_kw, fed_kw, atol=1e-6)
 
 
+def test_the_reduced_engine_lets_them_feed_in_too(made: Made) -> None:
+    shapes = shape("homes", 24, 1) + shape("sun", 24, 2) + shape("chp", 48, 3, low=-1.0)
+    steady = "".join(line for line in SOURCES.splitlines(keepends=True) if "Isource" not in line)
+    true = made.run(HEAD + shapes + CABLE.format("lv") + HOMES + steady + END)
+    for reduced in (true.day.run("none", engine="reduced"), true.day.run("none", engine="reduced")):
+        deviation_v = np.abs(reduced.trajectory.node_v - true.trajectory.node_v)
+        assert (deviation_v / np.abs(true.trajectory.node_v)).max() <= 1e-6
+        np.testing.assert_allclose(reduced.trajectory.others_kw, true.trajectory.others_kw, atol=1e-4)
+        assert reduced.metrics["balance_error_max_percent"] < 1e-4
+        assert not reduced.trajectory.degraded.any()
+    assert cross_check(reduced.trajectory)["voltage_max_pu"] < 1e-6
+
+
 REGULATED = (
     """Clear
 Set DefaultBaseFrequency=60
@@ -245,12 +259,12 @@ def test_controlled_taps_need_opendss_and_frozen_ones_are_in_the_reduced_network
 def test_what_the_reduced_engine_lacks_is_refused_before_the_run(
     made: Made, cosim: Callable[..., tuple[int, str, str]]
 ) -> None:
-    park = "New PVSystem.park bus1=end phases=3 kv=4.16 kva=300 pmpp=300 irradiance=1\n"
+    park = "New Isource.park bus1=end phases=3 amps=20\n"
     day = made.day(regulated(24).replace("Set voltagebases", park + "Set voltagebases"), 'taps = "controlled"')
     code, _, error = cosim("run", str(day), "--engine", "reduced", "--out", str(made.folder / "out"))
     assert code == 2
     assert "RegControl.LTC" in error
-    assert error.count("PVSystem.PARK (use the OpenDSS engine)") == 1
+    assert error.count("Isource.PARK (use the OpenDSS engine)") == 1
     assert not (made.folder / "out").exists()
 
 
@@ -379,3 +393,19 @@ def test_a_pv_system_that_is_no_roof_is_refused(made: Made, roof: str, says: str
     made.day(PLACE + shape("sun", 24, 2) + roof + END)
     with pytest.raises(InputError, match=says):
         feeders.load(made.folder / "Master.dss", roofs=["roof"])
+
+
+def test_limits_of_the_network_are_kept_beside_pv_systems_of_the_file(made: Made) -> None:
+    """Controllers that predict leave out what feeds in, and are not turned off; what draws they would have to know."""
+    shapes, planner = shape("homes", 24, 1) + shape("sun", 24, 2), 'controller = "bilevel_caps"'
+    circuit = HEAD + shapes + CABLE.format("lv") + HOMES + ROOF + END
+    path = made.day(circuit)
+    path.write_text(path.read_text().replace('controller = "none"', planner))
+    day = framework.load(path)
+    assert day.without_predictor == ""
+    assert any("plans without PVSystem.ROOF" in one and "from_file = true" in one for one in day.warnings)
+    nothing = np.zeros((1, 3))
+    assert np.abs(day.predictor.predict(nothing, nothing).current_a).max() < 1e-3
+    charging = "New Storage.bat bus1=b.2 phases=1 kv=0.23 kwrated=5 kwhrated=10 %stored=50 state=charging\n"
+    (made.folder / "Master.dss").write_text(circuit.replace(ROOF, charging))
+    assert "what Storage.BAT draws" in framework.load(path).without_predictor

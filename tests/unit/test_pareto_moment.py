@@ -24,7 +24,7 @@ PAIR = ("unbalance_current", "pv_curtailment")
 
 @pytest.fixture(scope="module")
 def network(european_lv: Feeder) -> ReducedNetwork:
-    return ReducedNetwork(european_lv, all_nodes=True)
+    return ReducedNetwork(european_lv)
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +56,9 @@ def test_objectives_are_those_of_the_full_network(
 
     net_kw = demand_kw.copy()
     np.add.at(net_kw, units.customer, np.where(units.roof, -kw, kw))
-    node_v = network.node_voltages(net_kw[None, :], 0.2 * demand_kw[None, :])
+    node_v = network.solve(net_kw[None, :], 0.2 * demand_kw[None, :]).node_v
     nothing = np.zeros((1, 55))
-    unloaded_v = network.node_voltages(nothing, nothing)
+    unloaded_v = network.solve(nothing, nothing).node_v
     current_a = monitored_currents([european_lv.network.branch(name) for name in LINES], node_v)[0]
     rows = {name: row for row, name in enumerate(european_lv.network.node_names)}
     bus_v = np.array([[node_v[0, rows[f"{bus}.{phase}"]] for phase in (1, 2, 3)] for bus in around.probe.buses])

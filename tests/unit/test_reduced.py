@@ -15,6 +15,7 @@ from cosim import feeders, run
 from cosim.contract import Exogenous, Feeder
 from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError, PowerFlowError, UnsupportedError
+from cosim.experiments.bench import batch
 from cosim.experiments.keep import cross_check
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
@@ -76,8 +77,8 @@ def largest_deviation(feeder: Feeder, points: int, seed: int) -> tuple[float, fl
     solved = np.isfinite(solved_v[:, 0])
     assert solved.mean() >= 0.99  # a few random points are beyond what the feeder can carry
     solved_v = solved_v[solved]
-    network = ReducedNetwork(feeder, all_nodes=True)
-    reduced_v = network.node_voltages(p_kw, q_kvar, source_pu)[solved]
+    network = ReducedNetwork(feeder)
+    reduced_v = network.solve(p_kw, q_kvar, source_pu).node_v[solved]
     reduced_a = network.predict(p_kw, q_kvar, source_pu).current_a[solved]
     solved_a = monitored_currents([feeder.network.branch(name) for name in network.branches], solved_v)
     return float((np.abs(reduced_v - solved_v) / np.abs(solved_v)).max()), float(np.abs(reduced_a - solved_a).max())
@@ -103,9 +104,9 @@ def test_agrees_with_opendss_with_a_neutral_conductor_and_three_phase_customers(
     assert min(feeder.customer_neutral) < 0 <= max(feeder.customer_neutral)
     p_kw, q_kvar = random_powers(np.random.default_rng(3), 50, 4)
     solved_v = opendss_voltages(feeder, p_kw, q_kvar, np.ones(50))
-    network = ReducedNetwork(feeder, all_nodes=True)
+    network = ReducedNetwork(feeder)
     # the neutral itself is near earth, so its own magnitude is no base
-    difference_v = np.abs(network.node_voltages(p_kw, q_kvar) - solved_v)
+    difference_v = np.abs(network.solve(p_kw, q_kvar).node_v - solved_v)
     assert difference_v.max() <= 1e-6 * 230.0
     ports = [pair for nodes, n in zip(feeder.customer_nodes, feeder.customer_neutral, strict=True) for pair in
              ((node, n) for node in nodes)]  # fmt: skip
@@ -115,12 +116,52 @@ def test_agrees_with_opendss_with_a_neutral_conductor_and_three_phase_customers(
     assert network.port_customer.tolist() == [0, 1, 2, 2, 2, 3, 3, 3]
 
 
+def test_many_customers_at_few_nodes_are_solved_by_back_substitution(
+    four_wires: Callable[[str], Feeder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feeder = four_wires("")
+    p_kw, q_kvar = random_powers(np.random.default_rng(4), 20, 4)
+    solved_v = opendss_voltages(feeder, p_kw, q_kvar, np.ones(20))
+    dense = ReducedNetwork(feeder)
+    monkeypatch.setattr("cosim.reduction._LEAN", 0.0)
+    lean = ReducedNetwork(feeder)
+    assert lean._transfer.is_lean > dense._transfer.is_lean
+    assert np.abs(lean.solve(p_kw, q_kvar).node_v - solved_v).max() <= 1e-6 * 230.0
+    assert np.abs(lean.solve(p_kw[:1], q_kvar[:1]).node_v - solved_v[:1]).max() <= 1e-6 * 230.0
+
+
 def test_two_buses_by_hand(two_bus: Feeder) -> None:
     """The quadratic equation of ``feeders/two_bus/SOURCE.md``."""
     found = ReducedNetwork(two_bus).predict(np.array([[12.0, 6.0, 3.0]]), np.array([[4.0, 2.0, 0.0]]))
     assert np.abs(found.voltage_v[0]) == pytest.approx([224.1453, 227.5976, 229.6313], abs=1e-3)
     transformer_a = found.current_a[0, found.branches.index("TR1")]
     assert np.abs(transformer_a) == pytest.approx([56.4326, 27.7883, 13.0644], abs=1e-3)
+
+
+def test_sensitivities_are_the_slopes_of_what_opendss_solves(four_wires: Callable[[str], Feeder]) -> None:
+    feeder, step_kw = four_wires(BETWEEN), 0.01
+    rng, customers = np.random.default_rng(8), len(feeder.customers)
+    p_kw, q_kvar = rng.uniform(-2.0, 6.0, (2, customers)), rng.uniform(-1.0, 2.0, (2, customers))
+    network = ReducedNetwork(feeder, watched=["L1"])
+    found = network.sensitivity(p_kw, q_kvar)
+    moved, still = step_kw * np.eye(customers), np.zeros((customers, customers))
+    for per_v, per_a, of_p, of_q in (
+        (found.voltage_v_per_kw, found.current_a_per_kw, moved, still),
+        (found.voltage_v_per_kvar, found.current_a_per_kvar, still, moved),
+    ):
+        for row in range(2):
+            ends_v = [
+                opendss_voltages(feeder, p_kw[row] + sign * of_p, q_kvar[row] + sign * of_q, np.ones(customers))
+                for sign in (1.0, -1.0)
+            ]
+            slope_v = (ends_v[0] - ends_v[1]) / (2.0 * step_kw)
+            np.testing.assert_allclose(per_v[row].T, slope_v @ feeder.load_ports, atol=2e-5)
+            slope_a = monitored_currents([feeder.network.branch("L1")], slope_v)  # which is linear
+            np.testing.assert_allclose(np.moveaxis(per_a[row], -1, 0), slope_a, atol=2e-4)
+    hopeless = network.sensitivity(np.stack([p_kw[0], p_kw[0] + 1e3]), q_kvar)
+    np.testing.assert_allclose(hopeless.voltage_v_per_kw[0], found.voltage_v_per_kw[0], rtol=1e-9)
+    assert np.isnan(hopeless.voltage_v_per_kw[1]).all()
+    assert np.isnan(hopeless.current_a_per_kvar[1]).all()
 
 
 def test_watches_what_it_is_told_to(european_lv: Feeder) -> None:
@@ -143,7 +184,7 @@ def test_source_voltage(european_lv: Feeder) -> None:
 
 
 def test_a_hopeless_candidate_is_nan_and_leaves_the_others_alone(european_lv: Feeder) -> None:
-    network = ReducedNetwork(european_lv, all_nodes=True)
+    network = ReducedNetwork(european_lv)
     p_kw = np.random.default_rng(4).uniform(0.0, 4.0, (20, 55))
     alone = network.predict(p_kw, 0.3 * p_kw)
     p_kw[7] = 1e3  # far beyond what the feeder can carry
@@ -153,7 +194,7 @@ def test_a_hopeless_candidate_is_nan_and_leaves_the_others_alone(european_lv: Fe
     assert (np.isnan(together.voltage_v).all(axis=1) == bad).all()
     assert (np.isnan(together.current_a).all(axis=(1, 2)) == bad).all()
     assert np.abs(together.voltage_v[~bad] - alone.voltage_v[~bad]).max() <= 1e-6
-    assert np.isnan(network.node_voltages(p_kw[bad], p_kw[bad])).all()
+    assert np.isnan(network.solve(p_kw[bad], p_kw[bad]).node_v).all()
 
 
 def test_the_engine_refuses_what_has_no_solution(two_bus: Feeder) -> None:
@@ -175,6 +216,16 @@ def test_a_voltage_outside_the_band_is_no_solution_and_takes_no_other_with_it(tw
     assert np.isfinite(found.current_a).all(axis=(1, 2)).tolist() == [False, True, True, True, False]
 
 
+@pytest.mark.slow
+def test_the_benchmark_compares_equal_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "SIZES", (60,))
+    monkeypatch.setattr(batch, "POINTS", 2)
+    rows = [row for row in batch.measure(1) if "OpenDSS" in row.name]
+    assert len(rows) == 4
+    assert all(row.more["largest_voltage_difference_v"] < 1e-5 for row in rows)
+    assert rows[0].more["nodes"] == 2 * 2718 + 3
+
+
 def test_the_cross_check_compares_node_by_node(two_bus: Feeder, busy_day: Callable[..., Exogenous]) -> None:
     """Voltages at the wrong nodes, and a step of another moment, have the same extremes as the right ones."""
     day = busy_day(two_bus, seed=2, minutes=120, start_h=17.0)
@@ -194,8 +245,6 @@ def test_the_cross_check_compares_node_by_node(two_bus: Feeder, busy_day: Callab
 
 def test_bad_calls(two_bus: Feeder) -> None:
     network = ReducedNetwork(two_bus)
-    with pytest.raises(ValueError, match="all_nodes=True"):
-        network.node_voltages(np.zeros((1, 3)), np.zeros((1, 3)))
     with pytest.raises(ValueError, match=r"must be \(candidate, 3\)"):
         network.predict(np.zeros((1, 2)), np.zeros((1, 2)))
 
@@ -203,8 +252,8 @@ def test_bad_calls(two_bus: Feeder) -> None:
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        ("New Generator.chp Phases=1 Bus1=a.1.4 kV=0.23 kW=2", "Generator.CHP"),
-        ("New PVSystem.roof Phases=1 Bus1=a.1.4 kV=0.23 kVA=2 Pmpp=2 irradiance=1", "PVSystem.ROOF"),
+        ("New Generator.chp Phases=1 Bus1=a.1.4 kV=0.23 kW=2 model=3", "Generator.CHP"),
+        ("New Isource.welder Phases=1 Bus1=a.2 amps=3", "Isource.WELDER"),
     ],
 )
 def test_refuses_what_it_cannot_represent_by_name(four_wires: Callable[[str], Feeder], more: str, named: str) -> None:
@@ -213,6 +262,28 @@ def test_refuses_what_it_cannot_represent_by_name(four_wires: Callable[[str], Fe
         ReducedNetwork(feeder)
     with pytest.raises(UnsupportedError, match=named):
         make_engine("reduced", feeder)
+
+
+OWN = """New Generator.chp Phases=3 Bus1=a.1.2.3.4 kV=0.4 kW=8 kvar=2 vminpu=.6 vmaxpu=1.3
+New PVSystem.roof Phases=1 Bus1=b.2.4 kV=0.23 kVA=6 Pmpp=5 irradiance=0.8 pf=0.95 vminpu=.6 vmaxpu=1.3
+New PVSystem.pair Phases=1 Bus1=a.1.3 kV=0.4 kVA=3 Pmpp=3 irradiance=1 vminpu=.6 vmaxpu=1.3
+New Storage.bat Phases=3 Bus1=b.1.2.3 kV=0.4 conn=delta kWrated=4 kWhrated=9 state=charging vminpu=.6 vmaxpu=1.3
+"""
+
+
+def test_sources_of_the_file_feed_in_what_opendss_says(four_wires: Callable[[str], Feeder]) -> None:
+    feeder = four_wires(OWN)
+    p_kw, q_kvar = random_powers(np.random.default_rng(9), 20, 4)
+    network = ReducedNetwork(feeder, others_kva=feeder.network.others_kva)
+    found = network.solve(p_kw, q_kvar)
+    solved_v = opendss_voltages(feeder, p_kw, q_kvar, np.ones(20))
+    assert np.abs(found.node_v - solved_v).max() <= 1e-6 * 230.0
+    without = network.solve(p_kw, q_kvar, others_kva=np.zeros(4, complex)).node_v
+    assert np.abs(without - solved_v).max() > 2.0
+    with pytest.raises(UnsupportedError, match=r"other than customers: Generator.CHP, PVSystem.ROOF"):
+        ReducedNetwork(feeder)
+    narrow = four_wires(OWN.replace("vmaxpu=1.3", "vmaxpu=0.9"))  # where its power would follow its voltage
+    assert not ReducedNetwork(narrow, others_kva=feeder.network.others_kva).solve(p_kw, q_kvar).solved.any()
 
 
 BETWEEN = """New Load.pair Phases=1 Bus1=a.1.2 kV=0.4 conn=delta kW=3 kvar=1
@@ -226,15 +297,13 @@ def test_loads_between_phases_are_ports_between_phases(four_wires: Callable[[str
     assert feeder.delta_customers == ("PAIR", "TRIANGLE")
     rng, customers = np.random.default_rng(7), len(feeder.customers)
     p_kw, q_kvar = rng.uniform(-2.0, 6.0, (20, customers)), rng.uniform(-1.0, 2.0, (20, customers))
-    network = ReducedNetwork(feeder, watched=(), all_nodes=True)
+    network = ReducedNetwork(feeder, watched=())
     difference_v = np.abs(
-        network.node_voltages(p_kw, q_kvar) - opendss_voltages(feeder, p_kw, q_kvar, np.ones(len(p_kw)))
+        network.solve(p_kw, q_kvar).node_v - opendss_voltages(feeder, p_kw, q_kvar, np.ones(len(p_kw)))
     )
     assert difference_v.max() <= 2e-8 * 230.0
-    with pytest.raises(UnsupportedError, match="only node voltages"):
-        network.predict(p_kw, q_kvar)
     with pytest.raises(UnsupportedError, match=r"Load.PAIR, Load.TRIANGLE"):
-        ReducedNetwork(feeder)  # what controllers predict with
+        network.predict(p_kw, q_kvar)  # what controllers are told are voltages to neutral
 
 
 def test_a_run_is_the_same_with_either_engine(european_lv: Feeder, busy_day: Callable[..., Exogenous]) -> None:

@@ -128,6 +128,27 @@ def test_wrong_options_are_named(options, said):
         make_place(TripConfig(**options))
 
 
+def test_sun_can_come_from_a_file_and_is_of_one_kilowatt_peak(tmp_path):
+    file = tmp_path / "sun.csv"
+    hours = pd.date_range("2024-05-28", periods=24, freq="h")
+    file.write_text("time,kW\n" + "\n".join(f"{hour},{0.5 * (8 <= hour.hour < 20)}" for hour in hours))
+    place = make_place(TripConfig(pv="691.1:4,100.2:6", pv_profile=file))
+    assert place.pv_available_kw[[90, 150, 250]].tolist() == [[0.0, 0.0], [2.0, 3.0], [0.0, 0.0]]
+    file.write_text("time,a,b\n" + "\n".join(f"{hour},1,1" for hour in hours))
+    with pytest.raises(InputError, match="--pv-profile: holds 2 columns"):
+        make_place(TripConfig(pv_profile=file))
+
+
+def test_a_grid_with_units_of_its_own_is_told_what_to_leave_out(tmp_path):
+    (tmp_path / "Master.dss").write_text(
+        "Clear\nNew Circuit.own Bus1=a BasekV=0.4\nNew Line.l Bus1=a Bus2=b R1=0.1 X1=0.1 length=1\n"
+        "New Load.home phases=1 kV=0.23 kW=1 Bus1=b.1\nRedirect CPs.dss\nSet VoltageBases=[0.4]\nCalcVoltageBases\n"
+    )
+    (tmp_path / "CPs.dss").write_text("New Load.CP_1  phases=1 kV=0.23 kW=0  pf=1 bus1=b.1\n")
+    with pytest.raises(InputError, match=r"loads of its own called CP_1 .* put a '!' before 'Redirect CPs.dss'"):
+        make_place(TripConfig(feeder=str(tmp_path / "Master.dss"), charge_points="b.1@12-13", pv="b.2:4"))
+
+
 def test_wrong_options_are_named_all_at_once():
     with pytest.raises(InputError) as raised:
         TripConfig(charge_points="", pv="", weights="half", voltage_pu="high")

@@ -35,7 +35,7 @@ def test_whoever_is_inside_has_one_thread_and_the_last_to_leave_gives_back() -> 
 def test_the_reduced_network_holds_the_limit_for_whoever_calls_it(
     two_bus: Feeder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = ReducedNetwork(two_bus, all_nodes=True)
+    network = ReducedNetwork(two_bus)
     inside: list[set[int]] = []
     solve = network._solve
 
@@ -46,7 +46,7 @@ def test_the_reduced_network_holds_the_limit_for_whoever_calls_it(
     monkeypatch.setattr(network, "_solve", watched)
     with threadpool_limits(limits=2):
         network.predict(np.ones((5, 3)), np.zeros((5, 3)))
-        network.node_voltages(np.ones((5, 3)), np.zeros((5, 3)))
+        network.sensitivity(np.ones((5, 3)), np.zeros((5, 3)))
         assert threads() == {2}
     assert inside == [{1}, {1}]
 

@@ -140,7 +140,7 @@ def four_wire(case: Case) -> dict[str, float]:
     random_kw = np.random.default_rng(case["seed"]).uniform(-6.0, 12.0, (case["states"], len(published)))
     load_kva = np.array([list(published.values()), *random_kw * (1 + 0.3j)])
     solved_v = solve(feeder, load_kva.real, load_kva.imag)
-    replayed_v = ReducedNetwork(feeder, all_nodes=True).node_voltages(load_kva.real, load_kva.imag)
+    replayed_v = ReducedNetwork(feeder).solve(load_kva.real, load_kva.imag).node_v
     losses_kw = branch_losses_kw(feeder.network.branches, solved_v).sum(axis=1)
 
     whole, lossless = (FourWire(data, conductance=some) for some in (True, False))

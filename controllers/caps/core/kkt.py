@@ -194,7 +194,9 @@ def _build(sub: Subproblem, kept: Sequence[Kept], ties: str) -> pyo.ConcreteMode
     drawn = pyo.quicksum(float(per_kw[i, k]) * m.p[i, k] for i, k in m.rows if per_kw[i, k])
     withheld = pyo.quicksum(float(sub.weight_kwh[i]) * m.withheld[i, k] for i, k in m.slots)
     for aim in kept:
-        c.add(pyo.quicksum(float(aim.per_kw[i, k]) * m.p[i, k] for i, k in m.rows if aim.per_kw[i, k]) <= aim.most)
+        counted = [float(aim.per_kw[i, k]) * m.p[i, k] for i, k in m.rows if aim.per_kw[i, k]]
+        if counted:  # where all slots are free of charge, a bill holds by itself
+            c.add(pyo.quicksum(counted) <= aim.most)
     m.objective = pyo.Objective(expr=withheld + drawn)
     return m
 

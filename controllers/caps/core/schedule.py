@@ -102,7 +102,7 @@ def first_plan(sub: Subproblem, key: Float) -> Plan | None:
     order: list[int] = np.argsort(key, kind="stable").tolist()
     best = schedule(sub, order)
     for _ in range(REPAIRS):
-        missed = [] if best is None else np.flatnonzero(best.unserved_kwh(sub) > NONE_KW)
+        missed = np.flatnonzero(best.unserved_kwh(sub) > NONE_KW) if best is not None else np.empty(0, np.int64)
         at = order.index(int(missed[0])) if len(missed) else 0
         if best is None or not at:
             break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
@@ -28,11 +29,12 @@ class TripConfig(StudyConfig):
     feeder: Annotated[str, typer.Option(help="Shipped name, or path of an OpenDSS file.")] = "european_lv"
     charge_points: Annotated[str, typer.Option(help="BUS.PHASE@HH-HH,...")] = CHARGE_POINTS
     pv: Annotated[str, typer.Option(help="BUS.PHASE:KWP,...", show_default="7.2 on all of 4 buses")] = PV_UNITS
+    pv_profile: Annotated[Path | None, typer.Option(help="CSV of kW by kWp over 2024-05-28, or over any day.")] = None
     source_pu: Annotated[float | None, typer.Option(min=0.8, max=1.2, help="Source voltage, if not its own.")] = None
     weights: Annotated[str, typer.Option(help="Pairs for unbalance and curtailment.")] = "0.5/0.5,0.8/0.2"
     voltage_pu: Annotated[str, typer.Option(help="Limits of voltage_control.")] = "0.94-1.10"
     population: Annotated[int, typer.Option(min=10, max=10_000, help="Of NSGA-II.")] = 40
-    generations: Annotated[int, typer.Option(min=1, max=100_000, help="Of NSGA-II, at most.")] = 40
+    generations: Annotated[int, typer.Option(min=1, max=100_000, help="Of NSGA-II; descents follow.")] = 16
     seed: Annotated[int, typer.Option(min=0, help="Of profiles and search.")] = 1
 
     def faults(self) -> Iterator[Fault]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ import numpy as np
 
 from cosim import Connection, Feeder, feeders
 from cosim.contract import Branch, Float, Int
+from cosim.dss_files import files_of
 from cosim.errors import Fault, InputError, refuse
 from cosim.experiments.studies.powertrip.config import (
     WHERE,
@@ -18,9 +20,12 @@ from cosim.experiments.studies.powertrip.config import (
     parse_charge_points,
     parse_pv,
 )
+from cosim.feeders.clock import Clock
 from cosim.feeders.draw import DaySpec, draw_day
 from cosim.feeders.find import OF_THE_FEEDER
 from cosim.feeders.profiles import clear_sky, specific_power
+from cosim.feeders.roofs import PV
+from cosim.feeders.series import read_series
 
 STEP_MIN, STEPS = 5, 288
 DAY = datetime(2024, 5, 28)
@@ -103,22 +108,48 @@ def make_place(config: TripConfig) -> Place:
                 problem = f"'{one.entry}': there is no node '{one.bus}.{one.phase}' on {bare.name}"
                 unknown.append(Fault(WHERE, option, problem, "name a bus and a phase of the feeder"))
     refuse(unknown)
+    _refuse_own_units(bare, connections)
     feeder = feeders.load(config.feeder, connections=connections, source_pu=config.source_pu)
-    taken = set(bare.customers) & {one.customer for one in connections}
-    if taken:
-        problem = f"the feeder has customers of the names {', '.join(sorted(taken))}"
-        raise InputError(Fault(str(feeder.master), "customers", problem, "rename them in the circuit's file"))
     lines = _feeding_lines(feeder, points)
     demand_kw, demand_kvar = _demand(bare, len(connections), config.seed)
     hour = np.arange(STEPS) * STEP_MIN / 60.0
     busy = np.array([(point.begin_h <= hour) & (hour < point.end_h) for point in points]).T
-    sky = clear_sky(feeder.latitude_deg, feeder.longitude_deg, DAY, STEPS * STEP_MIN)
-    specific = _steps(specific_power(sky, TILT_DEG, AZIMUTH_DEG)[:, None])
-    pv_available_kw = specific * np.array([unit.kwp for unit in pv_units])
+    pv_available_kw = _steps(_specific(feeder, config)) * np.array([unit.kwp for unit in pv_units])
     if not (pv_available_kw[busy.any(axis=1)] > 0.0).any():
         problem = "no PV unit has any sun while a vehicle charges, but PV curtailed is one of the two objectives"
         raise InputError(Fault(WHERE, "--charge-points", problem, "choose hours of daylight, e.g. 12-13"))
     return Place(feeder, lines, demand_kw, demand_kvar, CHARGER_KW * busy, pv_available_kw)
+
+
+def _refuse_own_units(bare: Feeder, connections: Sequence[Connection]) -> None:
+    """Refuse a circuit with loads of the names that units get, and say what to leave out of which file."""
+    taken = sorted(set(bare.customers) & {one.customer for one in connections}, key=bare.customers.index)
+    if not taken:
+        return
+    named = re.compile(rf"(?i)^\s*new\s+\"?load\.({'|'.join(taken)})\"?\s")
+    texts = {file: file.read_text(errors="replace").splitlines() for file in files_of(bare.master) if file.suffix}
+    there = [file.name for file, lines in texts.items() if any(named.match(line) for line in lines)]
+    redirects = " and ".join(f"'Redirect {name}'" for name in there if name != bare.master.name)
+    raise InputError(
+        Fault(
+            str(bare.master), "customers", f"the circuit has loads of its own called {', '.join(taken)}",
+            f"put a '!' before {redirects or 'their lines'}: the study adds them by --charge-points and --pv",
+        )
+    )  # fmt: skip
+
+
+def _specific(feeder: Feeder, config: TripConfig) -> Float:
+    """What 1 kWp gives minute by minute, shape (minute, 1) [kW]: from a file, else of a clear sky."""
+    minutes = STEPS * STEP_MIN
+    if config.pv_profile is None:
+        return specific_power(
+            clear_sky(feeder.latitude_deg, feeder.longitude_deg, DAY, minutes), TILT_DEG, AZIMUTH_DEG
+        )[:, None]
+    series = read_series(config.pv_profile, "--pv-profile", PV, Clock(DAY))
+    if len(series.names) != 1:
+        problem = f"holds {len(series.names)} columns of values"
+        raise InputError(Fault(str(config.pv_profile), "--pv-profile", problem, "give one, beside 'time': kW by kWp"))
+    return series.over(DAY, minutes)
 
 
 def _demand(bare: Feeder, added: int, seed: int) -> tuple[Float, Float]:

@@ -23,7 +23,7 @@ ITERATIONS = 40
 PRECISION = 1e-6  # of the objective, on its scale
 NEAR_PU = 0.005  # limits that the linear model comes this near to are watched
 NEAREST = 2  # points of the front to begin the last descents with
-STARTS, LEVELS = 3, 8  # of descents to the least index; levels of curtailment between the ends
+STARTS, LEVELS = 3, 3  # of descents to the least index; levels of curtailment between the ends
 KEEPS = 1e-6  # per unit: what counts as within limits
 
 Flow = Callable[[Float], tuple[Float, Float]]

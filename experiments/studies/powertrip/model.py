@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,15 +65,21 @@ class Controlled:
     certificate : dict
         Metrics of fronts against the exact ones, where there are such: of the convex pair. The front's hypervolume over
         that of the exact one, and what the choice with the last weights gives away.
+    steps : dict of int to (Moment, list of ndarray)
+        Front and choice, by active step.
     """
 
     schedules: dict[Weights, Schedule]
     infeasible_steps: int
     evaluations: int
     certificate: dict[str, float]
+    steps: dict[int, tuple[Moment, list[Float]]]
 
 
-def control(place: Place, rules: Control, weights: Sequence[Weights], config: TripConfig) -> Controlled:
+def control(
+    place: Place, rules: Control, weights: Sequence[Weights], config: TripConfig,
+    progress: Callable[[str], object] = lambda _: None, unlimited: Controlled | None = None,
+) -> Controlled:  # fmt: skip
     """Decide every active step by itself, as the seed does.
 
     Parameters
@@ -86,6 +92,10 @@ def control(place: Place, rules: Control, weights: Sequence[Weights], config: Tr
         Of the first and the second objective, for the achievement scalarising function.
     config : TripConfig
         Effort of the search, and its seed; each step has its own stream.
+    progress : callable, optional
+        Told of every step.
+    unlimited : Controlled, optional
+        What the same rules without voltage limits decided: where its whole front keeps them, they change nothing.
     """
     lines = [line.name for line in place.lines]
     network = ReducedNetwork(place.feeder, watched=lines)
@@ -94,24 +104,31 @@ def control(place: Place, rules: Control, weights: Sequence[Weights], config: Tr
         voltage_limits_pu=rules.voltage_pu, loading_limit_percent=None,
     )  # fmt: skip
     chosen = {pair: Schedule(place.ev_kw.copy(), place.pv_available_kw.copy()) for pair in weights}
-    moments: list[Moment] = []
+    steps: dict[int, tuple[Moment, list[Float]]] = {}
     infeasible = 0
-    for step in place.active.tolist():
+    for number, step in enumerate(place.active.tolist(), 1):
+        progress(f"step {number} of {len(place.active)}")
         on = np.flatnonzero(place.ev_kw[step])
         units = _units(place, rules, step, on)
-        moment = decide_moment(
-            around, units, place.demand_kw[step], place.demand_kvar[step],
-            rng=np.random.default_rng([config.seed, step]), weights=weights[-1], population=config.population,
-            generations=config.generations, hours=STEP_MIN / 60.0,
-            certificate="qp" if rules.objective == CONVEX_PAIR[0] else "off",
-        )  # fmt: skip
-        moments.append(moment)
-        found, kept = _choices(moment, _local(place, network, rules, units, step, on), rules, weights)
+        local = _local(place, network, rules, units, step, on)
+        known = unlimited.steps[step] if unlimited else None
+        if known and all(local.keeps(kw) for kw in (*known[0].kw, *known[1])):
+            (moment, found), kept = known, True
+        else:
+            moment = decide_moment(
+                around, units, place.demand_kw[step], place.demand_kvar[step],
+                rng=np.random.default_rng([config.seed, step]), weights=weights[-1], population=config.population,
+                generations=config.generations, hours=STEP_MIN / 60.0,
+                certificate="qp" if rules.objective == CONVEX_PAIR[0] else "off",
+            )  # fmt: skip
+            found, kept = _choices(moment, local, rules, weights)
+        steps[step] = moment, found
         infeasible += not kept
         for schedule, kw in zip(chosen.values(), found, strict=True):
             schedule.ev_kw[step, on], schedule.pv_kw[step] = kw[: len(on)], kw[len(on) :]
+    moments = [moment for moment, _ in steps.values()]
     evaluations = sum(moment.front.evaluations for moment in moments)
-    return Controlled(chosen, infeasible, evaluations, _certificate(moments))
+    return Controlled(chosen, infeasible, evaluations, _certificate(moments), steps)
 
 
 def _certificate(moments: Sequence[Moment]) -> dict[str, float]:

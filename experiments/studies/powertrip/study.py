@@ -73,9 +73,13 @@ class PowerTrip(Study[TripConfig, TripResult]):
         }
         limited = replace(CONTROLS["voltage_control"], voltage_pu=parse_band(config.voltage_pu))
         decided: dict[str, Controlled] = {}
-        for name, rules in (CONTROLS | {"voltage_control": limited}).items():
-            progress(f"Searching fronts of {name}")
-            decided[name] = control(place, rules, pairs, config)
+        for number, (name, rules) in enumerate((CONTROLS | {"voltage_control": limited}).items(), 1):
+
+            def said(step: str, title: str = f"Control {number} of {len(CONTROLS)}, {name}") -> None:
+                progress(f"{title}: {step}")
+
+            unlimited = decided["rated_control"] if name == "voltage_control" else None
+            decided[name] = control(place, rules, pairs, config, said, unlimited)
             for pair, schedule in decided[name].schedules.items():
                 delivered[case_name(name, pair)] = deliver(place, schedule)
         cases = {name: metrics(place, one) for name, one in delivered.items()}
