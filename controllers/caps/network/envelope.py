@@ -250,6 +250,7 @@ class Planner:
             # single homes are moved only where corners hold
             if holds(self.judged(slot, less, 0), inside) and holds(found := self.judged(slot, less, TIGHTEST), inside):
                 return Slot(less, float(less.sum()), float(caps.sum()), float(caps.sum()), found, inside)
+        inside = self.judged(slot, least, TIGHTEST)  # what has to be borne, as closely as what is sent
         kept, _ = self._shared_out(slot, first, least, first, inside)
         best, loosest = self._shared_out(slot, caps, kept.kw, np.maximum(caps, kept.kw), inside)
         most = max(loosest, best.worth)
