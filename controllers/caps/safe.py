@@ -17,9 +17,8 @@ from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
 from cosim.controllers.caps.core.subproblem import LIMIT_SLACK_KW
 from cosim.controllers.caps.fairness import TOUCHES_KW
-from cosim.controllers.caps.follower import best_response
 from cosim.controllers.caps.options import CapsOptions
-from cosim.controllers.caps.problem import CapsProblem
+from cosim.controllers.caps.problem import NAMED_KWH, CapsProblem
 from cosim.controllers.caps.sharing import SHY, levels
 from cosim.controllers.solver import (
     SLACK,
@@ -39,7 +38,6 @@ SERVICE_NODES = 300  # at least
 MISSED_NODES, MISSED_GAP = 5, 0.15  # floors missed are no figure of their own
 ROUNDS = 8  # of switching off what cannot run
 RUNS_KW = 1e-6  # a room that is smaller than what a charger runs at by less was meant to be that
-NAMED_KWH = 1e-3  # less is rounding, not a need left unserved
 STEP_KW = 1e-3  # a home that can be raised by that much is not at its level
 CURVE, TANGENTS = 0.004, 40  # of the places of tangents to logarithms, i^2 apart
 
@@ -103,7 +101,6 @@ def sum_of_caps(
     problem: CapsProblem,
     options: CapsOptions,
     limits: Sequence[SlotLimits] | None = None,
-    start_kw: Float | None = None,
 ) -> SafeCaps:
     """Return caps whose sum respects every limit.
 
@@ -119,14 +116,12 @@ def sum_of_caps(
         they draw in order of urgency.
     limits : sequence of SlotLimits, optional
         Of every slot, in place of the problem's own.
-    start_kw : ndarray, shape (slot, home), optional
-        Caps known from before, inf where there are none [kW].
     """
     limits = own_limits(problem) if limits is None else limits
     floor = _promised_floors(problem, options, limits)
     reason, room, planned = "", None, None
     if not (clock := Clock(options.time_limit_s)).over:
-        planned = _Programme(problem, limits, floor, options, clock, start_kw)
+        planned = _Programme(problem, limits, floor, options, clock)
         try:
             room = planned.solve()
         except SolverError as error:
@@ -206,7 +201,6 @@ class _Programme:
         floor_kw: Float,
         options: CapsOptions,
         clock: Clock,
-        start_kw: Float | None,
     ) -> None:
         self.problem, self.options, self.clock = problem, options, clock
         self.ended: list[Termination] = []
@@ -237,11 +231,10 @@ class _Programme:
             which, limit = np.nonzero(use)
             rows.add(use.shape[1], -np.inf, of.left_kw[tight], (limit, self.room[at[which]], use[which, limit]))
             # implied, but not for parts of switches: how many chargers can run at once
-            least = np.sort(
-                np.where((use > 0.0) & (self.least[at] > 0.0)[:, None], use * self.least[at, None], np.inf), axis=0
-            )
-            most_at_once = (np.cumsum(least, axis=0) <= of.left_kw[tight] + LIMIT_SLACK_KW).sum(axis=0)
-            which, limit = np.nonzero((use > 0.0) & (self.least[at] > 0.0)[:, None])
+            least = use * self.least[at, None]
+            in_turn = np.cumsum(np.sort(np.where(least > 0.0, least, np.inf), axis=0), axis=0)
+            most_at_once = (in_turn <= of.left_kw[tight] + LIMIT_SLACK_KW).sum(axis=0)
+            which, limit = np.nonzero(least)
             rows.add(use.shape[1], -np.inf, most_at_once, (limit, self.on[at[which]], 1.0))
         is_max_min, is_fair = options.objective == "max_min", options.objective == "proportional"
         if is_max_min:
@@ -251,10 +244,8 @@ class _Programme:
         if is_fair:
             self._add_losses(rows)
         most = float(problem.room_kw.max(initial=0.0)) if is_max_min else 0.0
-        self.on_low, self.on_high = (
-            (self.least == 0.0).astype(float),
-            ((usable > 0.0) | (self.least == 0.0)).astype(float),
-        )
+        self.on_low = (self.least == 0.0).astype(float)
+        self.on_high = np.maximum(usable > 0.0, self.on_low)
         zeros, of_home = np.zeros(count), np.full(problem.homes, np.inf if is_fair else 0.0)
         low = np.concatenate([zeros, zeros, self.on_low, zeros, np.zeros(self.columns - 4 * count)])
         high = np.concatenate(
@@ -264,10 +255,6 @@ class _Programme:
         self.linear = Solver(self.model)
         self.kept: list[tuple[Float, float, float]] = []
         self.x: Float | None = None
-        self.start: Float | None = None
-        if start_kw is not None:  # switches that are near those sought
-            draws = best_response(problem, np.minimum(start_kw, problem.connection_kw))[slot, car]
-            self.start = np.where(draws > RUNS_KW, self.on_high, self.on_low)
 
     def _add_losses(self, rows: Rows) -> None:
         """Bound each home's loss of the logarithm of its mean room, against that without caps, by tangents from below.
@@ -323,7 +310,7 @@ class _Programme:
         assert self.x is not None  # noqa: S101 - service was reached
         self.ended.append(judged(float(service @ self.x), bound, self.options.gap, Termination.NODE_LIMIT, NAMED_KWH))
         room = np.zeros_like(problem.room_kw)
-        room[self.slot, self.car] = np.clip(self.x[self.room], 0.0, self.model.high[self.room])
+        room[self.slot, self.car] = np.clip(self.x[self.room], 0.0, problem.room_kw[self.slot, self.car])
         runs = np.zeros_like(room)
         runs[self.slot, self.car] = np.where(self.x[self.draw] > RUNS_KW, self.least, 0.0)
         return np.maximum(room, runs)
@@ -347,8 +334,6 @@ class _Programme:
             tried = [self._rounded(aim, self.on_high)]
             if self.x is not None:
                 tried.append(self._linear(aim, self._switches(self.x)))
-            elif self.start is not None:
-                tried.append(self._rounded(aim, self.start))
             best = min(tried, key=lambda one: one.value if one.is_proven else np.inf)
             if nodes and relative_gap(best.value, bound, rounding) > gap:
                 best, bound = self._mixed(aim, best, bound, Limits(gap, nodes, self.clock.left_s / 2))
@@ -411,11 +396,8 @@ class _Programme:
         """
         assert self.x is not None  # noqa: S101 - the smallest room was found
         switches, homes = self._switches(self.x), np.unique(self.home)
-        level, free, smallest = (
-            max(-self.kept[-1][1] - RUNS_KW, 0.0),
-            np.isin(np.arange(self.problem.homes), homes),
-            np.array([self.smallest]),
-        )
+        level, smallest = max(-self.kept[-1][1] - RUNS_KW, 0.0), np.array([self.smallest])
+        free = np.isin(np.arange(self.problem.homes), homes)
         top = float(self.model.high[self.smallest])  # type: ignore[index]
         for _ in range(self.options.levels - 1):
             self.linear.set_columns(smallest, np.array([level]), np.array([level]))

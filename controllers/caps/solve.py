@@ -55,8 +55,8 @@ def solve_caps(
     seed : int
         Of searches.
     start_kw : ndarray, shape (slot, home), optional
-        Caps known from before, inf where there are none: a solve starts from what they lead to, where that keeps the
-        limits [kW].
+        Caps known from before, inf where there are none: ``anticipated`` starts from what they lead to, where that
+        keeps the limits [kW].
     parts : Parts
         Parts of the method that ``form = "auto"`` uses, for benchmarks.
     limits : sequence of SlotLimits, optional
@@ -80,7 +80,7 @@ def solve_caps(
     began = time.perf_counter()
     clock = Clock(options.time_limit_s)
     if options.coordination == "sum_of_caps":
-        result = _safe(problem, options, "", clock, limits, start_kw)
+        result = _safe(problem, options, "", clock, limits)
     else:
         result = _anticipated(problem, options, np.random.default_rng(seed), clock, start_kw, parts)
     return replace(result, wall_s=time.perf_counter() - began)
@@ -164,11 +164,10 @@ def _safe(
     fallback: str,
     clock: Clock,
     limits: Sequence[SlotLimits] | None = None,
-    start_kw: Float | None = None,
 ) -> CapsResult:
     options, is_late = replace(options, coordination="sum_of_caps"), clock.over
     left_s = max(clock.left_s, AFTER_S) if fallback else clock.left_s
-    found = sum_of_caps(problem, replace(options, time_limit_s=left_s), limits, start_kw)
+    found = sum_of_caps(problem, replace(options, time_limit_s=left_s), limits)
     charge = best_response(problem, found.caps_kw)
     of = safe_worth(problem, options.objective, found, charge)
     bound = min(safe_withheld_bound_kwh(problem, found), problem.withheld_kwh(found.caps_kw))

@@ -134,7 +134,7 @@ class Study:
             limits = [one.joined(other) for one, other in zip(limits, more, strict=True)]
             # switches need not be the best while limits are still to come
             result = self._caps(problem, limits, is_rough=number < ROUGH)
-            self.start_kw, caps_kw = result.caps_kw, self._published(result)[:: self.steps]
+            caps_kw = self._published(result)[:: self.steps]
             if self.clock.over or number == ROUGH:
                 break
             more = [whatever.limits(slot, caps, stands) for slot, caps in enumerate(caps_kw)]
