@@ -138,6 +138,7 @@ class Planner:
 
     def __init__(self, limits: Limits, assumptions: Assumed, allocation: str, promise: str) -> None:
         self.limits, self.of, self.allocation, self.promise = limits, assumptions, allocation, promise
+        self._borne = dict[int, Worst]()
 
     def boxes(self, slot: int, caps_kw: Float) -> list[Box]:
         """What homes may do under limits: anything between export and import, or each of them alone."""
@@ -240,11 +241,9 @@ class Planner:
         caps_kw, first_kw : ndarray, shape (home,)
             Caps, and the part of them that goes before the rest [kW].
         """
-        exports = self.of.sun_kw[slot]
-        least = np.stack([self.of.least_kw[slot], exports])
-        caps = np.stack([np.maximum(caps_kw, least[0]), exports])
-        inside = self.judged(slot, least, 0)
-        first = np.clip(np.stack([first_kw, exports]), least, caps)
+        least, caps = self.ends(slot, caps_kw)
+        inside = self.borne(slot)
+        first = np.clip(np.stack([first_kw, caps[1]]), least, caps)
         for part in LITTLE_LESS:
             less = np.maximum(np.floor((first + part * (caps - first)) / STEP_KW + 1e-6) * STEP_KW, first)
             # single homes are moved only where corners hold
@@ -255,6 +254,19 @@ class Planner:
         best, loosest = self._shared_out(slot, caps, kept.kw, np.maximum(caps, kept.kw), inside)
         most = max(loosest, best.worth)
         return Slot(best.kw, best.worth, most, most, self.judged(slot, best.kw, TIGHTEST), inside)
+
+    def ends(self, slot: int, caps_kw: Float) -> tuple[Float, Float]:
+        """The least that import caps of a slot can be, and these; with what sun and batteries feed in, (2, home) each."""
+        exports = self.of.sun_kw[slot]
+        least = np.stack([self.of.least_kw[slot], exports])
+        return least, np.stack([np.maximum(caps_kw, least[0]), exports])
+
+    def borne(self, slot: int) -> Worst:
+        """What comes of the least that import caps of a slot can be."""
+        if slot not in self._borne:
+            least, _ = self.ends(slot, np.zeros_like(self.of.least_kw[slot]))
+            self._borne[slot] = self.judged(slot, least, 0)
+        return self._borne[slot]
 
     def judged(self, slot: int, caps_kw: Float, tightest: int) -> Worst:
         """Judge limits as they are sent."""

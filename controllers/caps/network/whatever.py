@@ -55,7 +55,7 @@ class WhateverHomesDo:
         self._elements = elements
         self._limits = Limits(elements, voltage_min_pu, NO_UPPER_PU)
         self._planner = Planner(self._limits, assumed(elements.feeder, day, steps, 0.0, 0.0), "max_sum", "joint")
-        self._short, self._inside = dict[int, Float](), dict[int, Worst]()
+        self._short = dict[int, Float]()
 
     def limits(self, slot: int, caps_kw: Float, given: Bool, near_kw: float = 0.0) -> SlotLimits | None:
         """Return the limits that caps of a slot break, as linear rows where they are; None where all are kept.
@@ -71,13 +71,9 @@ class WhateverHomesDo:
         near_kw : float
             Limits that are nearer than this count too [kW].
         """
-        planner, exports = self._planner, self._planner.of.sun_kw[slot]
-        least = np.stack([planner.of.least_kw[slot], exports])
-        kw = np.stack([np.maximum(caps_kw, least[0]), exports])
-        found = planner.judged(slot, kw, 0)
-        if slot not in self._inside:
-            self._inside[slot] = planner.judged(slot, least, 0)
-        inside = self._inside[slot]
+        planner = self._planner
+        least, kw = planner.ends(slot, caps_kw)
+        found, inside = planner.judged(slot, kw, 0), planner.borne(slot)
         if not near_kw and holds(found, inside):
             return None
         may = np.maximum(1.0, inside.stress)
