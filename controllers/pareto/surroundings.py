@@ -31,8 +31,10 @@ class Surroundings:
         Answers for batches.
     nominal_v : ndarray, shape (port,)
         Base of the voltage limits [V].
-    phase_share : ndarray, shape (customer, 3)
-        Share of a customer's power on each phase.
+    terminals : tuple of str
+        Customer of every port.
+    phase : ndarray of int, shape (customer,)
+        The phase of each, the first of several.
     port_customer : ndarray of int, shape (port,)
         Customer of every phase voltage that the predictor gives.
     port_va_per_kw : ndarray, shape (port,)
@@ -52,6 +54,8 @@ class Surroundings:
         Lowest and highest voltage at every terminal of a customer, of nominal; None for no limit.
     loading_limit_percent : float or None
         Highest current of every phase of every branch, of its rating; None for no limit.
+    max_ramp_kw : float
+        Largest change of the net power of all homes from step to step; inf for no limit.
     lines : tuple of str
         Lines and transformers that the objectives watch, all of them among ``branches`` or in ``probe``.
     monitored : ndarray of int
@@ -64,7 +68,8 @@ class Surroundings:
 
     predictor: Predictor
     nominal_v: Float
-    phase_share: Float
+    terminals: tuple[str, ...]
+    phase: Int
     port_customer: Int
     port_va_per_kw: Float
     no_load_v: Complex
@@ -74,6 +79,7 @@ class Surroundings:
     neutral_a: Float
     voltage_limits_pu: tuple[float, float] | None
     loading_limit_percent: float | None
+    max_ramp_kw: float
     lines: tuple[str, ...]
     monitored: Int
     probe: Probe
@@ -89,6 +95,7 @@ class Surroundings:
         buses: Sequence[str] | None = None,
         voltage_limits_pu: tuple[float, float] | None = VOLTAGE_LIMITS_PU,
         loading_limit_percent: float | None = LOADING_LIMIT_PERCENT,
+        max_ramp_kw: float = np.inf,
     ) -> Surroundings:
         """Read them from a feeder; one power flow tells which branches the predictor watches.
 
@@ -131,7 +138,8 @@ class Surroundings:
         return cls(
             predictor=predictor,
             nominal_v=feeder.customer_nominal_v[port_customer],
-            phase_share=feeder.phase_matrix,
+            phase=feeder.phase_matrix.argmax(axis=1),
+            terminals=tuple(feeder.customers[customer] for customer in port_customer),
             port_customer=port_customer,
             port_va_per_kw=1e3 / phases[port_customer],
             no_load_v=answer.voltage_v[0],
@@ -141,6 +149,7 @@ class Surroundings:
             neutral_a=np.array([neutral_a.get(name, np.inf) for name in names]),
             voltage_limits_pu=voltage_limits_pu,
             loading_limit_percent=loading_limit_percent,
+            max_ramp_kw=max_ramp_kw,
             lines=wanted,
             monitored=np.array([names.index(name) for name in wanted], dtype=np.int64),
             probe=probe,
@@ -178,14 +187,14 @@ class Probe:
         drawn_a = monitored_currents(branches, -to_nodes.T)
         self._to_lines = np.ascontiguousarray(drawn_a.reshape(len(drawn_a), -1))
 
-    def bus_v(self, drawn_a: Complex, scale: float) -> Complex:
-        """Voltages of the buses, shape (candidate, bus, 3) [V]; currents are (candidate, port)."""
+    def bus_v(self, drawn_a: Complex, scale: Float) -> Complex:
+        """Voltages of the buses, shape (candidate, bus, 3) [V], from currents (candidate, port) and scale (candidate, 1)."""
         if not self.buses:
             return np.empty((len(drawn_a), 0, 3), complex)
         voltage_v = self._bus_no_load_v * scale - drawn_a @ self._to_buses
         return np.asarray(voltage_v.reshape(len(drawn_a), -1, 3))
 
-    def line_a(self, drawn_a: Complex, scale: float) -> Complex:
+    def line_a(self, drawn_a: Complex, scale: Float) -> Complex:
         """Currents of the lines towards the customers, shape (candidate, line, 3) [A]."""
         if not self.lines:
             return np.empty((len(drawn_a), 0, 3), complex)

@@ -1,0 +1,113 @@
+"""Convex quadratic models by an interior-point method, for those at which the active-set method of HiGHS gives up.
+
+HiGHS 1.15 calls models unbounded whose columns all have bounds, and cycles, where the objective is nearly flat in some
+directions. This method does not mind: it follows the path of the logarithmic barrier (S. Mehrotra, "On the
+implementation of a primal-dual interior point method", SIAM Journal on Optimization 2(4), 1992). What it returns is
+judged by weak duality, not by its own word.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from cosim.contract import Float
+from cosim.controllers.solver.model import Model
+from cosim.controllers.solver.result import SolveResult, Termination
+
+ITERATIONS = 60
+PRECISION = 1e-9
+"""Of residuals and complementarity, relative to the sizes of cost and limits."""
+
+_SHORT = 0.995  # of the way to the boundary
+
+
+def duality_gap(model: Model, x: Float, row_dual: Float) -> float:
+    """What is at most missing to the optimum at a point, by weak duality; any multipliers give a valid bound.
+
+    Parameters
+    ----------
+    model : Model
+        Continuous, convex.
+    x : ndarray, shape (column,)
+        A point within the columns' limits.
+    row_dual : ndarray, shape (row,)
+        Multipliers, non-positive for a binding upper limit.
+    """
+    low, high = (np.broadcast_to(np.asarray(limit, float), row_dual.shape) for limit in (model.row_low, model.row_high))
+    # a multiplier of a side that does not exist would make the bound -inf
+    there = np.where(row_dual > 0.0, np.isfinite(low), np.isfinite(high))
+    dual = np.where(there, row_dual, 0.0)
+    gradient = model.cost + (0.0 if model.hessian is None else model.hessian @ x)
+    reduced = gradient - model.matrix.T @ dual
+    of_bounds = np.maximum(reduced * (x - model.low), reduced * (x - model.high)).sum()
+    at = np.where(dual > 0.0, low, np.where(dual < 0.0, high, 0.0))
+    return float(of_bounds + (dual * (model.matrix @ x - at)).sum())
+
+
+def solve_convex(model: Model) -> SolveResult:
+    """Minimise a dense convex quadratic model whose columns all have limits.
+
+    Returns
+    -------
+    SolveResult
+        ``iteration_limit`` where it does not converge, as where there is no point at all; its ``bound`` is proven by
+        `duality_gap` at its multipliers.
+    """
+    low, high = (np.broadcast_to(np.asarray(limit, float), model.cost.shape) for limit in (model.low, model.high))
+    free = high > low
+    x = np.where(free, 0.5 * (low + high), low)
+    hessian = np.zeros((len(x), len(x))) if model.hessian is None else model.hessian
+    cost, square = (model.cost + hessian @ np.where(free, 0.0, low))[free], hessian[np.ix_(free, free)]
+    at = model.matrix[:, ~free] @ low[~free]
+    has_low, has_high = np.isfinite(model.row_low), np.isfinite(model.row_high)
+    rows, unit = model.matrix[:, free], np.eye(int(free.sum()))
+    # everything as "at most"
+    matrix = np.vstack([-rows[has_low], rows[has_high], -unit, unit])
+    limits = np.concatenate([(at - model.row_low)[has_low], (model.row_high - at)[has_high], -low[free], high[free]])
+    found = _path(cost, square, matrix, limits, x[free])
+    if found is None:
+        return SolveResult(Termination.ITERATION_LIMIT)
+    x[free] = np.clip(found[0], low[free], high[free])
+    row_dual, count = np.zeros(len(at)), int(has_low.sum())
+    row_dual[has_low] += found[1][:count]
+    row_dual[has_high] -= found[1][count : count + int(has_high.sum())]
+    value = float(model.cost @ x + 0.5 * x @ hessian @ x) + model.offset
+    return SolveResult(Termination.OPTIMAL, value, value - duality_gap(model, x, row_dual), x, row_dual)
+
+
+def _path(cost: Float, square: Float, matrix: Float, limits: Float, x: Float) -> tuple[Float, Float] | None:
+    """Follow the central path of ``matrix @ x <= limits`` to its end; the point and its multipliers."""
+    scale = 1.0 + max(np.abs(cost).max(initial=0.0), np.abs(limits).max(initial=0.0))
+    slack = np.maximum(limits - matrix @ x, 1e-2)
+    dual = np.full(len(limits), max(1e-2, np.abs(cost).max(initial=0.0)))
+    for _ in range(ITERATIONS):
+        flat = square @ x + cost + matrix.T @ dual
+        apart = matrix @ x + slack - limits
+        mean = float(slack @ dual) / max(len(dual), 1)
+        if max(np.abs(flat).max(initial=0.0), np.abs(apart).max(initial=0.0), mean) <= PRECISION * scale:
+            return x, dual
+        try:
+            factor = cho_factor(square + (matrix.T * (dual / slack)) @ matrix)
+        except (LinAlgError, ValueError):
+            return None
+
+        def step(target: Float) -> tuple[Float, Float, Float]:
+            """Newton's step to where slack times multiplier is changed by the target."""
+            d_x = cho_solve(factor, -flat - matrix.T @ ((target + dual * apart) / slack))  # noqa: B023
+            d_slack = -apart - matrix @ d_x  # noqa: B023
+            return d_x, d_slack, (target - dual * d_slack) / slack  # noqa: B023
+
+        _, d_slack, d_dual = step(-slack * dual)
+        far = min(_room(slack, d_slack), _room(dual, d_dual))
+        aimed = mean * (float((slack + far * d_slack) @ (dual + far * d_dual)) / max(len(dual), 1) / mean) ** 3
+        d_x, d_slack, d_dual = step(aimed - slack * dual - d_slack * d_dual)
+        far = min(1.0, _SHORT * min(_room(slack, d_slack), _room(dual, d_dual)))
+        x, slack, dual = x + far * d_x, slack + far * d_slack, dual + far * d_dual
+    return None
+
+
+def _room(value: Float, change: Float) -> float:
+    """How much of a change leaves all values positive, at most all of it."""
+    shrinks = change < 0.0
+    return float(min(1.0, (-value[shrinks] / change[shrinks]).min(initial=np.inf)))
