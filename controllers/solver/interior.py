@@ -65,7 +65,8 @@ def solve_convex(model: Model) -> SolveResult:
     # everything as "at most"
     matrix = np.vstack([-rows[has_low], rows[has_high], -unit, unit])
     limits = np.concatenate([(at - model.row_low)[has_low], (model.row_high - at)[has_high], -low[free], high[free]])
-    found = _path(cost, square, matrix, limits, x[free])
+    with np.errstate(all="ignore"):  # where there is no point, multipliers grow without end
+        found = _path(cost, square, matrix, limits, x[free])
     if found is None:
         return SolveResult(Termination.ITERATION_LIMIT)
     x[free] = np.clip(found[0], low[free], high[free])
@@ -89,12 +90,12 @@ def _path(cost: Float, square: Float, matrix: Float, limits: Float, x: Float) ->
             return x, dual
         try:
             factor = cho_factor(square + (matrix.T * (dual / slack)) @ matrix)
-        except (LinAlgError, ValueError):
+        except (LinAlgError, ValueError):  # not positive, or no longer finite
             return None
 
         def step(target: Float) -> tuple[Float, Float, Float]:
             """Newton's step to where slack times multiplier is changed by the target."""
-            d_x = cho_solve(factor, -flat - matrix.T @ ((target + dual * apart) / slack))  # noqa: B023
+            d_x = cho_solve(factor, -flat - matrix.T @ ((target + dual * apart) / slack), check_finite=False)  # noqa: B023
             d_slack = -apart - matrix @ d_x  # noqa: B023
             return d_x, d_slack, (target - dual * d_slack) / slack  # noqa: B023
 
