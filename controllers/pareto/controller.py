@@ -28,7 +28,7 @@ from cosim.controllers.pareto.dispatch import NO_MEMORY, LoopSpace, Memory
 from cosim.controllers.pareto.faults import day_faults, option_faults
 from cosim.controllers.pareto.objectives import DEFAULT
 from cosim.controllers.pareto.outlook import Outlook, look_ahead
-from cosim.controllers.pareto.surroundings import LOADING_LIMIT_PERCENT, Surroundings, watch_faults
+from cosim.controllers.pareto.surroundings import Surroundings, watch_faults
 from cosim.errors import Fault, refuse
 
 
@@ -62,9 +62,9 @@ class Pareto(BaseController):
         ``convex``: quadratic programmes on the linearised network, exact but for the chargers' 6 A minimum, which a
         small search restores; ``nsga2``: NSGA-II, of three objectives NSGA-III; ``auto``: the first where all
         objectives are convex. What it was stands in the status of every decision.
-    then : str
-        Objective that ``convex`` prefers among points that are as good, up to 1 % of what the others are without
-        control: unbalance says nothing about how much is drawn on all phases together. ``""`` for none.
+    then_peak : bool
+        Whether ``convex`` prefers, among points that are as good up to 2 % of what they are without control, the one of
+        least ``peak_current``: unbalance says nothing about how much is drawn on all phases together.
     population : int
         Of ``nsga2``: candidates of one generation.
     generations : int
@@ -88,13 +88,8 @@ class Pareto(BaseController):
         Lowest and highest voltage at every terminal of a customer, of nominal; ``[0.0, inf]`` for no limit. Without it
         the first band of the feeder's standard, kept at all times: 0.90 to 1.10 pu under EN 50160.
     loading_limit_percent : float
-        Highest current of every phase of transformer, head line, monitored and named lines, of the rating; ``inf`` for
-        no limit. Branches without a rating have none either.
-    lines : sequence of str, optional
-        Lines and transformers whose currents the objectives watch and the loading limit holds; the feeder's monitored
-        ones without.
-    buses : sequence of str, optional
-        Buses whose unbalance the objectives watch; the customers' without.
+        Highest current of every phase of transformer, head line and monitored lines, of the rating; ``inf`` for no
+        limit. Branches without a rating have none either.
     control_min : float
         Time to the second decision; from then on the time since the last one is taken [min].
     seed : int
@@ -121,7 +116,7 @@ class Pareto(BaseController):
         weights: Sequence[float] | None = None,
         rule: str = "in_turn",
         method: Method = "auto",
-        then: str = "peak_current",
+        then_peak: bool = True,
         population: int = 80,
         generations: int = 80,
         horizon_steps: int = 1,
@@ -132,30 +127,30 @@ class Pareto(BaseController):
         max_ramp_kw: float = float("inf"),
         max_starts: int = 3,
         voltage_limits_pu: Sequence[float] | None = None,
-        loading_limit_percent: float | None = LOADING_LIMIT_PERCENT,
-        lines: Sequence[str] | None = None,
-        buses: Sequence[str] | None = None,
+        loading_limit_percent: float = 100.0,
         control_min: float = 15.0,
         seed: int = 0,
     ) -> None:
         given = {
-            "objectives": objectives, "weights": weights, "rule": rule, "method": method, "then": then,
-            "population": population, "generations": generations, "horizon_steps": horizon_steps, "control_min": control_min,
+            "objectives": objectives, "weights": weights, "rule": rule, "method": method,
+            "population": population, "generations": generations, "horizon_steps": horizon_steps,
+            "control_min": control_min,
             "max_curtailment_percent": max_curtailment_percent, "max_ramp_kw": max_ramp_kw, "max_starts": max_starts,
             "max_total_curtailment_percent": max_total_curtailment_percent,
             "voltage_limits_pu": voltage_limits_pu, "loading_limit_percent": loading_limit_percent,
         }  # fmt: skip
         self._named = () if objectives is None else tuple(objectives)
         names = self._named or DEFAULT
-        refuse([*option_faults(given), *watch_faults(feeder, names, lines, buses)])
-        lower_pu, upper_pu = voltage_limits_pu or feeder.standard.limits_pu(feeder.nominal_voltage_v)
-        limits_pu = None if np.isnan(lower_pu) else (float(lower_pu), float(upper_pu))
+        refuse([*option_faults(given), *watch_faults(feeder, names)])
+        standard_pu = feeder.standard.limits_pu(feeder.nominal_voltage_v)
+        limits_pu = voltage_limits_pu or ((0.0, np.inf) if np.isnan(standard_pu[0]) else standard_pu)
         self._around = Surroundings.of(
-            feeder, predictor, names, lines, buses, limits_pu, loading_limit_percent, max_ramp_kw
-        )
+            feeder, predictor, names, voltage_limits_pu=limits_pu, loading_limit_percent=loading_limit_percent,
+            max_ramp_kw=max_ramp_kw,
+        )  # fmt: skip
         self._manner = Manner(
             method_for(method, names), tuple(default_weights(names) if weights is None else weights), rule,
-            population, generations, then, certificate_seeds, certificate,
+            population, generations, then_peak, certificate_seeds, certificate,
         )  # fmt: skip
         self._customers, self._periods = len(feeder.customers), horizon_steps
         self._share, self._total_share = max_curtailment_percent / 100.0, max_total_curtailment_percent / 100.0

@@ -89,15 +89,16 @@ class Exact:
     ----------
     problem : DispatchProblem
         The decision.
-    then : str
-        Objective that decides between points that are as good, up to ``THEN`` of what the others are without control.
+    then_peak : bool
+        Whether ``peak_current`` decides between points that are as good, up to ``THEN`` of what they are without
+        control.
     """
 
-    def __init__(self, problem: DispatchProblem, then: str) -> None:
+    def __init__(self, problem: DispatchProblem, then_peak: bool) -> None:
         names = problem.around.objectives
         self._count = len(names)
-        if then and then not in names:
-            allowed, names = problem.allowed, (*names, then)
+        if then_peak and "peak_current" not in names:
+            allowed, names = problem.allowed, (*names, "peak_current")
             problem = DispatchProblem(replace(problem.around, objectives=names), problem.scene, problem.space)
             problem.allowed = allowed  # the same array: what cannot be kept is known to both
         self._problem, self._scale, self._space = problem, Scale.of(problem), problem.space

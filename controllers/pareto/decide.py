@@ -43,7 +43,7 @@ class Manner:
     rule: str
     population: int
     generations: int
-    then: str
+    then_peak: bool
     seeds: bool
     judged: bool
 
@@ -94,7 +94,7 @@ def decide(
     exact, corners, failed = None, list[Corner](), ""
     try:
         if convex and (manner.method == "convex" or manner.seeds or manner.judged):
-            exact = Exact(problem, manner.then)
+            exact = Exact(problem, manner.then_peak)
             corners = exact.front()
         elif manner.method == "nsga2":
             corners = _of_the_default_pair(problem, manner)
@@ -124,7 +124,7 @@ def decide(
 def _of_the_default_pair(problem: DispatchProblem, manner: Manner) -> list[Corner]:
     """Points within the limits where the objectives have no exact front; what cannot be kept is allowed on the way."""
     twin = DispatchProblem(replace(problem.around, objectives=DEFAULT), problem.scene, problem.space)
-    twin.allowed, exact = problem.allowed, Exact(twin, manner.then)
+    twin.allowed, exact = problem.allowed, Exact(twin, manner.then_peak)
     return exact.front() if manner.seeds else [exact.settled(np.array([0.0, 1.0]))]
 
 

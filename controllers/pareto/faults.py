@@ -37,10 +37,6 @@ def option_faults(options: Mapping[str, Any]) -> list[Fault]:
     ranges = [(key, options.get(key, low), low, high, "a number") for key, (low, high) in _RANGES.items()]
     found += range_faults(WHERE, ranges)
     found += _limit_faults(options)
-    then = options.get("then", "")
-    if then and not (then in OBJECTIVES and are_convex((then,))):
-        convex = [name for name in OBJECTIVES if are_convex((name,))]
-        found.append(Fault(WHERE, "then", f"is '{then}'", f"use one of {', '.join(convex)}, or ''"))
     if options.get("method") == "convex" and not are_convex(objectives):
         others = [name for name in objectives if not are_convex((name,))]
         found.append(Fault(WHERE, "method", f"'convex' is not for {', '.join(others)}", "use 'auto' or 'nsga2'"))

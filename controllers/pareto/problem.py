@@ -39,11 +39,10 @@ class DispatchProblem:
     def __init__(self, surroundings: Surroundings, scene: Scene, space: Space) -> None:
         self.around, self.scene, self.space = surroundings, scene, space
         ratings = np.column_stack([surroundings.rating_a] * 3 + [surroundings.neutral_a])
-        percent = surroundings.loading_limit_percent
-        self._most_a = ratings * (np.inf if percent is None else percent / 100.0)
+        self._most_a = ratings * surroundings.loading_limit_percent / 100.0
         self._rated: Bool = np.isfinite(self._most_a)
-        low, high = surroundings.voltage_limits_pu or (0.0, np.inf)
-        self._low_pu, self._high_pu, self._ramp_kw = low, high, surroundings.max_ramp_kw
+        self._low_pu, self._high_pu = surroundings.low_pu, surroundings.high_pu
+        self._ramp_kw = surroundings.max_ramp_kw
         self.allowed: Float = np.zeros(len(self.places))
 
     @property
@@ -52,12 +51,7 @@ class DispatchProblem:
         names = [
             f"{side} voltage of {home}" for side, there in self._sides() if there for home in self.around.terminals
         ]
-        branches = [
-            name
-            for row, name in enumerate((*self.around.branches, *self.around.probe.lines))
-            for rated in self._rated[row]
-            if rated
-        ]
+        branches = [name for row, name in enumerate(self.around.branches) for rated in self._rated[row] if rated]
         names += [f"current of {name}" for name in branches]
         places = [(step, name) for step in range(self.scene.steps) for name in names]
         ramps = self.scene.steps - int(np.isnan(self.scene.before_kw)) if np.isfinite(self._ramp_kw) else 0
@@ -82,14 +76,11 @@ class DispatchProblem:
         scale = np.tile(pu / around.network_pu, count)[:, None]
         power_va = (flat_kw + 1j * flat_kvar)[:, around.port_customer] * around.port_va_per_kw
         drawn_a = np.conjugate(power_va / found.voltage_v)
-        current_a = found.current_a
-        if around.probe.lines:
-            current_a = np.concatenate([current_a, around.probe.line_a(drawn_a, scale)], axis=1)
 
         def by_point(values: Complex) -> Complex:
             return np.asarray(values.reshape(count, points, *values.shape[1:]))
 
-        loading_a = by_point(current_a)
+        loading_a = by_point(found.current_a)
         return Evaluated(
             scene=scene,
             ev_kw=ev_kw,
@@ -100,7 +91,7 @@ class DispatchProblem:
             no_load_v=around.no_load_v * scale[:points],
             current_a=loading_a[:, :, around.monitored],
             loading_a=loading_a,
-            bus_v=by_point(around.probe.bus_v(drawn_a, scale)),
+            bus_v=by_point((around.bus_no_load_v * scale - drawn_a @ around.to_buses).reshape(len(flat_kw), -1, 3)),
             nominal_v=around.nominal_v,
         )
 

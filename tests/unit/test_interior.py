@@ -35,8 +35,10 @@ def test_as_highs_where_that_answers(seed):
     high[3] = 0.0
     rows, inside = rng.normal(size=(5, 12)), rng.uniform(0.1, 0.9, 12) * high
     at = rows @ inside
+    less, more = np.array([0.1, np.inf, 0.2, 0.0, 1.0]), np.array([np.inf, 0.1, 0.2, 0.3, 0.0])
     model = Model(
-        rng.normal(size=12), rows, at - [0.1, np.inf, 0.2, 0.0, 1.0], at + [np.inf, 0.1, 0.2, 0.3, 0.0], low, high,
+        rng.normal(size=12), rows, at - less, at + more,
+        low, high,
         hessian=factor.T @ factor + 1e-3 * np.eye(12),
     )  # fmt: skip
     ours, theirs = solve_convex(model), solve(model, Limits(time_s=5.0))

@@ -10,12 +10,12 @@ import numpy as np
 from cosim.contract import Float, Int
 from cosim.controllers.pareto.choice import RULES
 from cosim.controllers.pareto.decide import Decided
-from cosim.controllers.pareto.moment import Units, decide_moment
 from cosim.controllers.pareto.surroundings import Surroundings
 from cosim.experiments.studies.powertrip.config import TripConfig, Weights
 from cosim.experiments.studies.powertrip.data import STEP_MIN, Place
 from cosim.experiments.studies.powertrip.descent import Local, best_achievement, polished
 from cosim.experiments.studies.powertrip.measures import Schedule
+from cosim.experiments.studies.powertrip.moment import Units, decide_moment
 from cosim.reduced import ReducedNetwork
 
 
@@ -91,7 +91,7 @@ def control(place: Place, rules: Control, weights: Sequence[Weights], config: Tr
     network = ReducedNetwork(place.feeder, watched=lines)
     around = Surroundings.of(
         place.feeder, network, (rules.objective, "squared_curtailment"), lines=lines,
-        voltage_limits_pu=rules.voltage_pu, loading_limit_percent=None,
+        voltage_limits_pu=rules.voltage_pu or (0.0, np.inf),
     )  # fmt: skip
     chosen = {pair: Schedule(place.ev_kw.copy(), place.pv_available_kw.copy()) for pair in weights}
     moments: list[Decided] = []

@@ -103,7 +103,7 @@ def decide_moment(
     weights: Sequence[float] | None = None,
     rule: str = "asf",
     method: Method = "auto",
-    then: str = "",
+    then_peak: bool = False,
     population: int = 100,
     generations: int = 200,
     certificate: bool = False,
@@ -116,7 +116,7 @@ def decide_moment(
     Parameters
     ----------
     surroundings : Surroundings
-        From ``Surroundings.of(feeder, predictor, objectives, lines=..., buses=..., voltage_limits_pu=...)``; serves any
+        From ``Surroundings.of(feeder, predictor, objectives, lines=..., voltage_limits_pu=...)``; serves any
         number of moments.
     units : Units
         What can be set.
@@ -144,7 +144,7 @@ def decide_moment(
     faults = option_faults(
         {
             "objectives": names, "weights": given, "population": population,
-            "generations": generations, "rule": rule, "method": method, "then": then,
+            "generations": generations, "rule": rule, "method": method,
         }
     )  # fmt: skip
     there = {"roofs": bool(units.roof.any()), "cars": bool((~units.roof).any())}
@@ -154,7 +154,14 @@ def decide_moment(
     space = MomentSpace(units, len(net_kw))
     scene = moment_scene(units, net_kw, net_kvar, hours=hours, tariff_eur_per_kwh=tariff_eur_per_kwh)
     manner = Manner(
-        method_for(method, names), tuple(given), rule, population, generations, then, certificate_seeds, certificate
+        method_for(method, names),
+        tuple(given),
+        rule,
+        population,
+        generations,
+        then_peak,
+        certificate_seeds,
+        certificate,
     )
     return decide(surroundings, scene, space, manner, units.high_kw, rng)
 
