@@ -142,8 +142,8 @@ class Pareto(BaseController):
         self._named = () if objectives is None else tuple(objectives)
         names = self._named or DEFAULT
         refuse([*option_faults(given), *watch_faults(feeder, names)])
-        standard_pu = feeder.standard.limits_pu(feeder.nominal_voltage_v)
-        limits_pu = voltage_limits_pu or ((0.0, np.inf) if np.isnan(standard_pu[0]) else standard_pu)
+        low_pu, high_pu = voltage_limits_pu or feeder.standard.limits_pu(feeder.nominal_voltage_v)
+        limits_pu = (0.0, np.inf) if np.isnan(low_pu) else (float(low_pu), float(high_pu))
         self._around = Surroundings.of(
             feeder, predictor, names, voltage_limits_pu=limits_pu, loading_limit_percent=loading_limit_percent,
             max_ramp_kw=max_ramp_kw,

@@ -25,9 +25,8 @@ from cosim.controllers.pareto.objectives import OBJECTIVES, Form
 from cosim.controllers.pareto.problem import HOPELESS, DispatchProblem
 from cosim.controllers.pareto.scale import Scale, undominated
 from cosim.controllers.pareto.scene import Space
-from cosim.controllers.solver import Limits, Model, SolveResult, Termination
-from cosim.controllers.solver import solve as solve_model
-from cosim.controllers.solver.interior import duality_gap, solve_convex
+from cosim.controllers.solver import Model
+from cosim.controllers.solver.convex import least_excess, solve_within
 from cosim.errors import SolverError
 
 POINTS = 8
@@ -48,8 +47,6 @@ _END = 1e-3  # weight of other objectives at the ends of the front
 _PASSES, _HALVINGS = 4, 3  # linearisations of a corner, at most; of a step that overshoots
 _SETTLED = 1e-5  # of the scale
 _INSIDE = 1e-5  # per unit: what one linearisation after the other leaves of a violation
-_LOUDER = 1e3  # HiGHS can cycle where curvatures are near 1e-5
-_ROUNDS, _AT_ONCE = 25, 6  # of limits that are added where they are broken most
 _SAME_KW = 1e-6
 _EXCHANGES = 8
 _GRID = 3  # weights of three objectives: multiples of a third
@@ -319,100 +316,45 @@ class _Quadratic:
         self._to_powers: Float = np.zeros((count, self._own))
         self._to_powers[[part[0] for part in parts], np.arange(self._own)] = sign
         self._start_kw, self._from = kw, start
-        self.low, self.high, self.cost = np.zeros(columns), np.zeros(columns), np.zeros(columns)
-        self.low[: self._own], self.high[: self._own], prices = np.array([part[2:] for part in parts]).reshape(-1, 3).T
-        self.cost[: self._own] = (change + square @ start) @ self._to_powers + prices
+        low_, high_, cost = np.zeros(columns), np.zeros(columns), np.zeros(columns)
+        low_[: self._own], high_[: self._own], prices = np.array([part[2:] for part in parts]).reshape(-1, 3).T
+        cost[: self._own] = (change + square @ start) @ self._to_powers + prices
         hessian = np.zeros((columns, columns))
         hessian[: self._own, : self._own] = self._to_powers.T @ square @ self._to_powers
         hessian[: self._own, : self._own] += 2.0 * TIE * np.diag(sign < 0.0)
         tops, values = [np.zeros((0, columns))], [np.zeros(0)]
         for column, (weight, value, slope) in enumerate(groups, self._own):
             value, slope = value + slope @ start, slope @ self._to_powers
-            reach = np.stack([slope * self.low[: self._own], slope * self.high[: self._own]])
-            self.low[column] = (value + reach.min(axis=0).sum(axis=1)).max()
-            self.high[column] = (value + reach.max(axis=0).sum(axis=1)).max() + 1.0
-            self.cost[column] = weight
+            reach = np.stack([slope * low_[: self._own], slope * high_[: self._own]])
+            low_[column] = (value + reach.min(axis=0).sum(axis=1)).max()
+            high_[column] = (value + reach.max(axis=0).sum(axis=1)).max() + 1.0
+            cost[column] = weight
             top = np.zeros((len(value), columns))
             top[:, : self._own], top[:, column] = -slope, 1.0
             tops.append(top)
             values.append(value)
-        # HiGHS cycles where a tie is all that is curved
-        self.hessian = hessian if any(len(forms[row].offset) for row in used) else None
+        # where a tie is all that is curved the model is linear
+        curved = any(len(forms[row].offset) for row in used)
         at = space.rows @ (kw + start)
-        self.space_rows = self._wide(space.rows), space.row_low - at, space.row_high - at
-        self.rows = np.concatenate([self.space_rows[0], *tops])
-        self.row_low = np.concatenate([self.space_rows[1], *values])
-        self.row_high = np.append(self.space_rows[2], np.full(len(self.row_low) - len(at), np.inf))
+        wide = np.pad(space.rows @ self._to_powers, ((0, 0), (0, len(groups))))
+        self.model = Model(
+            cost, np.concatenate([wide, *tops]), np.concatenate([space.row_low - at, *values]),
+            np.append(space.row_high - at, np.full(sum(map(len, values)), np.inf)), low_, high_,
+            hessian=hessian if curved else None,
+        )  # fmt: skip
 
     def _wide(self, rows: Float) -> Float:
         """Rows in powers as rows in columns."""
-        return np.pad(rows @ self._to_powers, ((0, 0), (0, len(self.cost) - self._own)))
+        return np.pad(rows @ self._to_powers, ((0, 0), (0, len(self.model.cost) - self._own)))
 
     def solve(self, rows: Float, row_high: Float) -> tuple[Float, float]:
-        """Minimise below further limits, which are added where they are broken: most never are, and many are alike.
-
-        Parameters
-        ----------
-        rows : ndarray, shape (limit, variable)
-            Of a size near 1.
-        row_high : ndarray, shape (limit,)
-            What they allow at most.
-
-        Returns
-        -------
-        kw : ndarray, shape (variable,)
-            The powers.
-        gap : float
-            Proven upper bound of what is missing to the optimum of this programme.
-
-        Raises
-        ------
-        SolverError
-            Where HiGHS ends without an optimum, and where limits are still broken in the end.
-        """
-        added = np.zeros(len(rows), dtype=bool)
-        wide, row_high = self._wide(rows), row_high - rows @ self._from
-        for _ in range(_ROUNDS):
-            matrix = np.concatenate([self.rows, wide[added]])
-            low = np.concatenate([self.row_low, np.full(added.sum(), -np.inf)])
-            high = np.concatenate([self.row_high, row_high[added]])
-            model = Model(self.cost, matrix, low, high, self.low, self.high, hessian=self.hessian)
-            found, gap = _solved(model)
-            change = np.clip(found.x, self.low, self.high)
-            beyond = np.where(added, 0.0, wide @ change - row_high)
-            worst = np.argsort(-beyond, kind="stable")[:_AT_ONCE]
-            worst = worst[beyond[worst] > _SAME_KW]
-            if not len(worst):
-                return self._start_kw + self._from + self._to_powers @ change[: self._own], gap
-            added[worst] = True
-        raise SolverError("a quadratic programme does not settle within its limits")
+        """Powers that are best below further limits, shape (limit, variable), and the proven gap to the optimum."""
+        found = solve_within(self.model, self._wide(rows), row_high - rows @ self._from, GAP)
+        return self._start_kw + self._from + self._to_powers @ found.x[: self._own], found.value - found.bound
 
     def least_excess(self, rows: Float, row_high: Float) -> Float:
-        """What each further limit has to give so that there is a point at all, least in sum, shape (limit,)."""
-        limits, wide = len(rows), self._wide(rows)
-        space_rows, space_low, space_high = self.space_rows
-        matrix = np.block([[space_rows, np.zeros((len(space_rows), limits))], [wide, -np.eye(limits)]])
-        model = Model(
-            np.append(np.zeros(len(self.cost)), np.ones(limits)), matrix,
-            np.append(space_low, np.full(limits, -np.inf)), np.append(space_high, row_high - rows @ self._from),
-            np.append(self.low, np.zeros(limits)), np.append(self.high, np.full(limits, np.inf)),
-        )  # fmt: skip
-        found = solve_model(model, Limits(time_s=10.0)).proven("the least excess of limits")
-        return np.asarray(found.x[len(self.cost) :])
-
-
-def _solved(model: Model) -> tuple[SolveResult, float]:
-    """The solver's answer, and its duality gap; the solver's word is not taken for it."""
-    loud = replace(model, cost=_LOUDER * model.cost, hessian=None if model.hessian is None else _LOUDER * model.hessian)
-    found = solve_model(loud, Limits(time_s=10.0), qp_iteration_limit=2000)
-    x = np.clip(found.x, model.low, model.high) if found.is_proven else found.x
-    gap = duality_gap(loud, x, found.row_dual) / _LOUDER if found.is_proven else np.inf
-    if gap > GAP and found.termination is not Termination.INFEASIBLE:
-        found = solve_convex(loud).proven("a quadratic programme")
-        gap = (found.value - found.bound) / _LOUDER
-        if gap > GAP:
-            raise SolverError(f"a quadratic programme is {gap:.2g} from its optimum")
-    return found.proven("a quadratic programme"), gap
+        """What each further limit has to give so that there is a point at all, shape (limit,)."""
+        return least_excess(self.model, self._wide(rows), row_high - rows @ self._from)
 
 
 def _undominated(corners: list[Corner]) -> list[Corner]:

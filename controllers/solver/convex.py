@@ -1,24 +1,33 @@
-"""Convex quadratic models by an interior-point method, for those at which the active-set method of HiGHS gives up.
+"""Convex quadratic models: by HiGHS, and by an interior-point method where its active-set method gives up.
 
 HiGHS 1.15 calls models unbounded whose columns all have bounds, and cycles, where the objective is nearly flat in some
-directions. This method does not mind: it follows the path of the logarithmic barrier (S. Mehrotra, "On the
-implementation of a primal-dual interior point method", SIAM Journal on Optimization 2(4), 1992). What it returns is
-judged by weak duality, not by its own word.
+directions. An interior-point method does not mind: it follows the path of the logarithmic barrier (S. Mehrotra, "On the
+implementation of a primal-dual interior point method", SIAM Journal on Optimization 2(4), 1992). Neither's word is
+taken for an optimum: weak duality measures the distance with its multipliers.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from cosim.contract import Float
+from cosim.controllers.solver.highs import solve
 from cosim.controllers.solver.model import Model
-from cosim.controllers.solver.result import SolveResult, Termination
+from cosim.controllers.solver.result import Limits, SolveResult, Termination
+from cosim.errors import SolverError
+
+LOUDER = 1e3
+"""Factor of the objective in either solver: HiGHS can cycle where curvatures are near 1e-5."""
 
 ITERATIONS = 60
 PRECISION = 1e-9
 """Of residuals and complementarity, relative to the sizes of cost and limits."""
 
+_ROUNDS, _AT_ONCE = 25, 6  # of rows that are added where they are broken most
+_BROKEN = 1e-6
 _SHORT = 0.995  # of the way to the boundary
 
 
@@ -45,7 +54,93 @@ def duality_gap(model: Model, x: Float, row_dual: Float) -> float:
     return float(of_bounds + (dual * (model.matrix @ x - at)).sum())
 
 
-def solve_convex(model: Model) -> SolveResult:
+def solve_convex(model: Model, gap: float) -> SolveResult:
+    """Minimise a dense linear or convex quadratic model whose columns all have limits, to a proven absolute gap.
+
+    Returns
+    -------
+    SolveResult
+        Its bound is proven by `duality_gap`.
+
+    Raises
+    ------
+    SolverError
+        Where neither method comes within the gap, and where there is no point.
+    """
+    loud = replace(model, cost=LOUDER * model.cost, hessian=None if model.hessian is None else LOUDER * model.hessian)
+    found = solve(loud, Limits(time_s=10.0), qp_iteration_limit=2000)
+    apart = np.inf
+    if found.is_proven:
+        found = replace(found, x=np.clip(found.x, model.low, model.high))
+        apart = duality_gap(loud, found.x, found.row_dual)
+    if apart > LOUDER * gap and found.termination is not Termination.INFEASIBLE:
+        found = by_interior_point(loud)
+        apart = found.value - found.bound
+    found.proven("a convex model")
+    if apart > LOUDER * gap:
+        raise SolverError(f"a convex model is {apart / LOUDER:.2g} from its optimum")
+    value = found.value / LOUDER
+    return replace(found, value=value, bound=value - apart / LOUDER, row_dual=found.row_dual / LOUDER)
+
+
+def solve_within(model: Model, rows: Float, row_high: Float, gap: float) -> SolveResult:
+    """The same below further rows, which are added where they are broken: most never are, and many are alike.
+
+    Parameters
+    ----------
+    model : Model
+        Without them.
+    rows : ndarray, shape (row, column)
+        Of a size near 1.
+    row_high : ndarray, shape (row,)
+        What they allow at most.
+    gap : float
+        As of `solve_convex`.
+
+    Raises
+    ------
+    SolverError
+        As `solve_convex`, and where rows are still broken in the end.
+    """
+    added = np.zeros(len(rows), dtype=bool)
+    for _ in range(_ROUNDS):
+        within = replace(
+            model,
+            matrix=np.concatenate([model.matrix, rows[added]]),
+            row_low=np.append(model.row_low, np.full(added.sum(), -np.inf)),
+            row_high=np.append(model.row_high, row_high[added]),
+        )
+        found = solve_convex(within, gap)
+        beyond = np.where(added, 0.0, rows @ found.x - row_high)
+        worst = np.argsort(-beyond, kind="stable")[:_AT_ONCE]
+        worst = worst[beyond[worst] > _BROKEN]
+        if not len(worst):
+            return found
+        added[worst] = True
+    raise SolverError("a convex model does not settle within its rows")
+
+
+def least_excess(model: Model, rows: Float, row_high: Float) -> Float:
+    """What each further row has to give so that a model has a point at all, least in sum, shape (row,).
+
+    Raises
+    ------
+    SolverError
+        Where the model has none without them.
+    """
+    count, extra = len(model.cost), len(rows)
+    relaxed = Model(
+        np.append(np.zeros(count), np.ones(extra)),
+        np.block([[model.matrix, np.zeros((len(model.matrix), extra))], [rows, -np.eye(extra)]]),
+        np.append(model.row_low, np.full(extra, -np.inf)),
+        np.append(model.row_high, row_high),
+        np.append(model.low, np.zeros(extra)),
+        np.append(model.high, np.full(extra, np.inf)),
+    )
+    return np.asarray(solve(relaxed, Limits(time_s=10.0)).proven("the least excess of rows").x[count:])
+
+
+def by_interior_point(model: Model) -> SolveResult:
     """Minimise a dense convex quadratic model whose columns all have limits.
 
     Returns
