@@ -23,7 +23,6 @@ Method = Literal["auto", "convex", "nsga2"]
 
 _BETWEEN = 5  # points of the reference between two corners
 _CUTS = 40  # levels of curtailment where nothing else keeps the limits
-_NAMED = 3
 _BEYOND_PU = 1e-5
 
 
@@ -107,12 +106,13 @@ def decide(
         # points between corners are attained where chargers can run like that
         front = _front(problem, scale, np.vstack([kw, space.decode(space.encode(_between(kw)))]))
     else:
-        from cosim.controllers.pareto.search import first_candidates, search  # pymoo takes a second
+        from cosim.controllers.pareto import search  # pymoo takes a second
 
-        start = first_candidates(problem, last_kw, manner.population, rng)
+        start, patience = search.first_candidates(problem, last_kw, manner.population, rng), search.PATIENCE
         if corners and manner.seeds:
             start = np.vstack([start, space.encode(_between(exact_kw))])
-        front = search(problem, scale, start, manner.population, manner.generations, rng)
+            patience = search.SHORT_PATIENCE
+        front = search.search(problem, scale, start, manner.population, manner.generations, rng, patience)
     if not front.feasible:
         front = _front(problem, scale, np.vstack([front.kw, _cut_further(space, front.kw[0])]))
     front = replace(front, chosen=RULES[manner.rule](front.values, weights))
@@ -150,14 +150,12 @@ def _cut_further(space: Space, kw: Float) -> Float:
 
 
 def _beyond(problem: DispatchProblem, front: Front) -> str:
-    """Name the steps at which a limit is exceeded whatever is done."""
+    """Name the steps at which a limit is exceeded whatever is done, each with the worst limit."""
     batch = problem.evaluated(front.kw[front.chosen][None, :])
-    beyond = (problem.excess(batch) + problem.allowed)[0]
-    rows = np.argsort(-beyond, kind="stable")
-    rows = rows[beyond[rows] > _BEYOND_PU]
-    if not len(rows):
-        return ""
-    first, places = problem.scene.first_step, problem.places
-    told = [f"step {first + places[row][0]}: {places[row][1]} by {beyond[row]:.4f} pu" for row in rows[:_NAMED]]
-    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
-    return f"limits that nothing keeps, curtailment included: {', '.join(told)}{more}"
+    beyond, told = (problem.excess(batch) + problem.allowed)[0], dict[int, str]()
+    places = problem.places
+    for row in np.argsort(-beyond, kind="stable"):
+        step, limit = places[row]
+        if beyond[row] > _BEYOND_PU and step not in told:
+            told[step] = f"step {problem.scene.first_step + step}: {limit} by {beyond[row]:.4f} pu"
+    return f"beyond reach, whatever may be curtailed: {', '.join(told.values())}" if told else ""

@@ -16,8 +16,9 @@ from cosim.contract import Float
 from cosim.controllers.pareto.problem import DispatchProblem
 from cosim.controllers.pareto.scale import Front, Scale
 
-PATIENCE = (25, 1e-3)
-"""The search ends when so many generations raise the hypervolume by less than this share of it."""
+PATIENCE, SHORT_PATIENCE, GAIN = 25, 8, 1e-3
+"""The search ends when so many generations raise the hypervolume by less than this share of it; the fewer where it
+begins on exact points, and has little to add to them."""
 
 SUN_SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 _NEARBY = 0.15  # standard deviation of the variables around the last decision
@@ -48,6 +49,7 @@ def search(
     population: int,
     generations: int,
     rng: np.random.Generator,
+    patience: int = PATIENCE,
 ) -> Front:
     """Approximate the front of one decision.
 
@@ -63,6 +65,8 @@ def search(
         Size of the population, and the most generations.
     rng : numpy.random.Generator
         Every draw.
+    patience : int
+        Generations without gain after which it ends.
     """
     watched = _Variables(problem)
     tried = watched.evaluate(start, return_as_dictionary=True)
@@ -71,16 +75,13 @@ def search(
     evolving = _algorithm(watched.n_obj, population, first.get("X"))
     evolving.setup(watched, termination=("n_gen", generations), seed=int(rng.integers(2**31)), verbose=False)
     reached: list[float] = []
-    patience, gain = PATIENCE
-    front = _front(problem, scale, members)
     while evolving.has_next():
         evolving.next()
-        front = _front(problem, scale, Population.merge(members, evolving.pop))
-        reached.append(front.hypervolume)
-        stalled = len(reached) > patience and reached[-1] <= (1.0 + gain) * reached[-1 - patience]
-        # all points beyond the reference: a hypervolume of 0 throughout only looks like a search that has stalled
-        if front.feasible and front.hypervolume > 0.0 and stalled:
+        reached.append(_front(problem, scale, evolving.pop).hypervolume)
+        # a hypervolume of 0 throughout, all points beyond the reference, only looks like a search that has stalled
+        if len(reached) > patience and 0.0 < reached[-1] <= (1.0 + GAIN) * reached[-1 - patience]:
             break
+    front = _front(problem, scale, Population.merge(members, evolving.pop))
     evaluations = len(start) + evolving.evaluator.n_eval
     return Front(front.kw, front.values, -1, front.feasible, evaluations, scale, front.hypervolume)
 

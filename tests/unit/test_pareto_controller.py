@@ -79,6 +79,8 @@ def test_less_neutral_current_and_every_car_served(both: tuple[Trajectory, Traje
     assert none.delivered_kwh == pytest.approx(9.0, abs=1e-6)
     assert pareto.delivered_kwh == pytest.approx(9.0, abs=1e-6)
     assert pareto.pv_kw == pytest.approx(none.pv_kw, abs=1e-9)  # no limit needs curtailment, so there is none
+    runs = np.vstack([np.zeros(55, bool), pareto.ev_kw > 0.05])
+    assert 1 <= (runs[1:] & ~runs[:-1]).sum(axis=0).max() <= 3
 
 
 def test_every_front_is_kept_and_free_of_dominated_points(both: tuple[Trajectory, Trajectory]) -> None:
@@ -215,6 +217,37 @@ def test_voltage_is_a_limit(two_bus: Feeder, make_day: Callable[..., Exogenous])
     assert none.voltage_v.max() > 255.0
     assert pareto.voltage_v.max() <= 253.0 + 1e-3
     assert pareto.transformer_percent.max() < none.transformer_percent.max()
+
+
+SUNNY = {"pv_available_kw": [75.0, 70.0, 65.0], "inverter_kva": 75.0}
+
+
+@pytest.mark.parametrize(("option", "axis"), [("max_curtailment_percent", 0), ("max_total_curtailment_percent", None)])
+def test_no_more_is_curtailed_than_may_be(
+    two_bus: Feeder, make_day: Callable[..., Exogenous], option: str, axis: int | None
+) -> None:
+    """Of each home or of all: voltages then stay above the limit, and the steps are named."""
+    day = make_day(two_bus, 12, **SUNNY)
+    controller = Pareto(two_bus, ReducedNetwork(two_bus), **{option: 5.0})
+    pareto = run(two_bus, day, controller, engine="reduced")
+    cut = (day.pv_available_kw - pareto.pv_kw).sum(axis=axis) / day.pv_available_kw.sum(axis=axis)
+    assert 0.04 < np.max(cut) <= 0.05 + 1e-6
+    assert pareto.voltage_v.max() > 253.1
+    told = [decision.fallback for _, decision in pareto.decisions]
+    assert all(f"step {step}: current of TR1 by " in told[2] for step in (6, 7, 8))
+
+
+def test_ramps_are_a_limit(two_bus: Feeder, make_day: Callable[..., Exogenous]) -> None:
+    """The sun comes out at once; what all homes feed in rises by no more than 4 kW from step to step."""
+    sun = np.where(np.arange(24)[:, None] >= 6, np.array([5.0, 6.0, 4.0]), 0.0)
+    day = make_day(two_bus, 24, demand_kw=0.3, pv_available_kw=sun, inverter_kva=6.0)
+    free, held = (
+        run(two_bus, day, Pareto(two_bus, ReducedNetwork(two_bus), max_ramp_kw=most), engine="reduced")
+        for most in (np.inf, 4.0)
+    )
+    assert np.abs(np.diff(free.net_kw.sum(axis=1))).max() > 14.0
+    assert np.abs(np.diff(held.net_kw.sum(axis=1))).max() <= 4.0 + 1e-3
+    assert held.pv_kw[-1] == pytest.approx(sun[-1])  # and in the end all of it is fed in
 
 
 def test_bad_options_are_named_together(two_bus: Feeder) -> None:

@@ -225,7 +225,7 @@ def test_a_limit_that_nothing_keeps_is_named(
     """Without any sun voltages are above 1.0 pu at no load: everything is curtailed, and the homes are named."""
     around = Surroundings.of(european_lv, network, PAIR, voltage_limits_pu=(0.9, 1.0))
     found = decide_moment(around, units, demand_kw, 0.2 * demand_kw, rng=np.random.default_rng(1))
-    assert found.fallback.startswith("limits that nothing keeps, curtailment included: step 0: highest voltage of LOAD")
+    assert found.fallback.startswith("beyond reach, whatever may be curtailed: step 0: highest voltage of LOAD")
     assert found.kw[units.roof].max() < 0.15  # of 3 to 6 kW
 
 
