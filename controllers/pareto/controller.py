@@ -24,7 +24,7 @@ from cosim.contract.signals import Bool
 from cosim.controllers.pareto.certificate import Found, front_tables
 from cosim.controllers.pareto.choice import default_weights
 from cosim.controllers.pareto.decide import Manner, Method, decide, method_for
-from cosim.controllers.pareto.dispatch import NO_MEMORY, LoopSpace, Memory
+from cosim.controllers.pareto.dispatch import LoopSpace
 from cosim.controllers.pareto.faults import day_faults, option_faults
 from cosim.controllers.pareto.objectives import DEFAULT
 from cosim.controllers.pareto.outlook import Outlook, look_ahead
@@ -91,7 +91,7 @@ class Pareto(BaseController):
         Highest current of every phase of transformer, head line and monitored lines, of the rating; ``inf`` for no
         limit. Branches without a rating have none either.
     control_min : float
-        Time to the second decision; from then on the time since the last one is taken [min].
+        Time to the second decision, from then on the time since the last one is taken; a scenario gives its own [min].
     seed : int
         Of every random draw.
 
@@ -156,7 +156,6 @@ class Pareto(BaseController):
         self._share, self._total_share = max_curtailment_percent / 100.0, max_total_curtailment_percent / 100.0
         self._max_starts, self._control_min, self._seed = max_starts, control_min, seed
         self._forecast: Forecast | None = None
-        self._memory: Memory = NO_MEMORY
         self._forget()
 
     def check(self, feeder: Feeder, day: Exogenous) -> list[Fault]:  # noqa: ARG002 - the constructor saw the feeder
@@ -182,12 +181,9 @@ class Pareto(BaseController):
         self._starts[~observation.plugged] = 0
         space = LoopSpace(outlook, self._ran & (self._starts >= self._max_starts), self._least_kw(outlook))
         if not space.movable:
-            self._memory = NO_MEMORY
             self._note(outlook, space, space.high_kw)
             return self._setpoints(Decision(status="idle", wall_s=time.perf_counter() - began))
-        last_kw = space.recall(self._memory)
-        found = decide(self._around, outlook.scene, space, self._manner, last_kw, self._rng)
-        self._memory = space.remember(found.kw)
+        found = decide(self._around, outlook.scene, space, self._manner, self._rng)
         self._note(outlook, space, found.kw)
         self._found.append(Found(observation.step, found.front, found.verdict))
         wall_s = time.perf_counter() - began
@@ -202,7 +198,6 @@ class Pareto(BaseController):
     def _forget(self) -> None:
         self._found: list[Found] = []
         self._rng = np.random.default_rng(self._seed)
-        self._memory = NO_MEMORY
         self._at_once = np.zeros(self._customers, dtype=bool)
         self._history = np.zeros((2, self._customers))
         self._ran: Bool = np.zeros(self._customers, dtype=bool)

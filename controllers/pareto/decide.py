@@ -71,9 +71,7 @@ class Decided:
         return np.asarray(self.front.kw[self.front.chosen])
 
 
-def decide(
-    around: Surroundings, scene: Scene, space: Space, manner: Manner, last_kw: Float, rng: np.random.Generator
-) -> Decided:
+def decide(around: Surroundings, scene: Scene, space: Space, manner: Manner, rng: np.random.Generator) -> Decided:
     """Find a front and take a point of it.
 
     Parameters
@@ -82,8 +80,6 @@ def decide(
         As of `DispatchProblem`.
     manner : Manner
         How.
-    last_kw : ndarray, shape (variable,)
-        What was decided before.
     rng : numpy.random.Generator
         Every draw of a search.
     """
@@ -108,7 +104,7 @@ def decide(
     else:
         from cosim.controllers.pareto import search  # pymoo takes a second
 
-        start, patience = search.first_candidates(problem, last_kw, manner.population, rng), search.PATIENCE
+        start, patience = search.first_candidates(problem, manner.population, rng), search.PATIENCE
         if corners and manner.seeds:
             start = np.vstack([start, space.encode(_between(exact_kw))])
             patience = search.SHORT_PATIENCE

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 import numpy as np
 
 from cosim.contract import Float, Int
@@ -19,11 +16,6 @@ UNLIMITED_KW = 1e-3
 
 _SMALL_KW = 0.05
 _SAME_KW = 1e-6
-
-Memory = Mapping[tuple[bool, int, int], float]
-"""Powers of a decision by (roof, period, customer)."""
-
-NO_MEMORY: Memory = MappingProxyType({})
 
 
 class LoopSpace:
@@ -122,17 +114,6 @@ class LoopSpace:
                 free = asked_kw >= cars.charger_kw[self.car[column]] - UNLIMITED_KW
                 ev_limit_kw[home] = np.inf if free else 0.0 if asked_kw <= _SAME_KW else asked_kw
         return ev_limit_kw, pv_limit_kw
-
-    def remember(self, kw: Float) -> Memory:
-        """The plan of a candidate, for `recall` at the next decision."""
-        keys = zip(self.roof.tolist(), self.period.tolist(), self.customer.tolist(), strict=True)
-        return dict(zip(keys, kw.tolist(), strict=True))
-
-    def recall(self, memory: Memory) -> Float:
-        """The last plan, its first period gone by, as powers of this one; what was not limited is free."""
-        keys = zip(self.roof.tolist(), self.period.tolist(), self.customer.tolist(), self.high_kw.tolist(), strict=True)
-        found = [memory.get((of, at + 1, who), memory.get((of, at, who), high)) for of, at, who, high in keys]
-        return np.asarray(np.minimum(np.array(found).reshape(self.n_var), self.high_kw))
 
     def _charging(self, x: Float, period: int, left_kwh: Float) -> Float:
         """Semicontinuous rates, raised to each car's floor and then to the common pace."""

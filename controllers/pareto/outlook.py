@@ -57,11 +57,6 @@ class Cars:
     def __len__(self) -> int:
         return len(self.customer)
 
-    @property
-    def most_urgent_first(self) -> Int:
-        """Cars in the order of their slack."""
-        return np.argsort(self.window_h - self.due_kwh / self.charger_kw, kind="stable")
-
     def in_period_h(self, period: int) -> Float:
         """How much of the windows lies in a period, shape (car,)."""
         return np.asarray(self.there_h[self.period == period].sum(axis=0))

@@ -21,7 +21,7 @@ PATIENCE, SHORT_PATIENCE, GAIN = 25, 8, 1e-3
 begins on exact points, and has little to add to them."""
 
 SUN_SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
-_NEARBY = 0.15  # standard deviation of the variables around the last decision
+_NEARBY = 0.15  # standard deviation of the variables around the even pace
 _PATTERNS = 3  # per member of the population
 
 
@@ -91,21 +91,21 @@ def _front(problem: DispatchProblem, scale: Scale, members: Any) -> Front:
     return Front.of(problem.space.decode(members.get("X")), members.get("F"), excess, scale)
 
 
-def first_candidates(problem: DispatchProblem, last_kw: Float, population: int, rng: np.random.Generator) -> Float:
+def first_candidates(problem: DispatchProblem, population: int, rng: np.random.Generator) -> Float:
     """Candidates to choose the first population from, shape (candidate, variable).
 
-    Shares of the sun with cars free and at their least; the last decision and what lies around it; at random, and with
-    the same for all of a phase, as unbalance is a matter of phases.
+    Shares of the sun with cars free and at their least; the even pace and what lies around it; at random, and with the
+    same for all of a phase, as unbalance is a matter of phases.
     """
     space = problem.space
     share = np.repeat(SUN_SHARES, 2)[:, None]
     levels = np.where(space.roof, share, np.tile([1.0, 0.0], len(SUN_SHARES))[:, None])
-    last = space.encode(last_kw[None, :])
-    nearby = (last + rng.normal(0.0, _NEARBY, (population, space.n_var))).clip(0.0, 1.0)
+    even = space.encode(space.even_kw[None, :])
+    nearby = (even + rng.normal(0.0, _NEARBY, (population, space.n_var))).clip(0.0, 1.0)
     phase = problem.around.phase[space.customer]
     of_phase = rng.random((_PATTERNS * population, 3))[:, phase]
     patterns = np.where(space.roof, 1.0 - of_phase**3, of_phase > rng.random(of_phase.shape))
-    return np.vstack([levels, last, nearby, patterns, rng.random((population, space.n_var))])
+    return np.vstack([levels, even, nearby, patterns, rng.random((population, space.n_var))])
 
 
 def _algorithm(objectives: int, population: int, sampling: Float) -> Any:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pymoo.indicators.hv import HV
 
-from cosim import Trajectory, controllers, run
+from cosim import Trajectory, controllers, experiments, load, run
 from cosim.contract import Exogenous, Feeder, Float, Forecast, Observation, Prediction, Setpoints
 from cosim.controllers.pareto.choice import RULES
 from cosim.controllers.pareto.controller import Pareto
@@ -248,6 +248,20 @@ def test_ramps_are_a_limit(two_bus: Feeder, make_day: Callable[..., Exogenous]) 
     assert np.abs(np.diff(free.net_kw.sum(axis=1))).max() > 14.0
     assert np.abs(np.diff(held.net_kw.sum(axis=1))).max() <= 4.0 + 1e-3
     assert held.pv_kw[-1] == pytest.approx(sun[-1])  # and in the end all of it is fed in
+
+
+def test_limits_hold_from_the_first_period_on(tmp_path: Path) -> None:
+    """Of a scenario that decides every half hour, without an option that says so: no step of the first is left out."""
+    text = (Path(experiments.__file__).parent / "scenarios" / "european_lv_may_day.toml").read_text(encoding="utf-8")
+    scenario = tmp_path / "day.toml"
+    scenario.write_text(
+        text.replace("control_min = 15", "control_min = 30").replace("horizon_h = 24", "horizon_h = 1"),
+        encoding="utf-8",
+    )
+    trajectory = load(scenario).run("pareto", engine="reduced").trajectory
+    assert len(trajectory.decisions) == 2
+    assert trajectory.voltage_v.max() <= 253.0
+    assert (trajectory.exogenous.pv_available_kw - trajectory.pv_kw).sum() > 1.0
 
 
 def test_bad_options_are_named_together(two_bus: Feeder) -> None:

@@ -163,7 +163,7 @@ def decide_moment(
         certificate_seeds,
         certificate,
     )
-    return decide(surroundings, scene, space, manner, units.high_kw, rng)
+    return decide(surroundings, scene, space, manner, rng)
 
 
 def _unit_faults(units: Units, customers: int) -> list[Fault]:
