@@ -83,7 +83,7 @@ class Place:
         return self.made(run.controller, run.options)
 
     def made(self, name: str | type, options: Mapping[str, Any]) -> Controller:
-        """Make a controller by name, target or class; it gets predictor, seed and ``control_min`` where it takes them."""
+        """Make a controller by name, target or class; predictor, seed and ``control_min`` go where they are taken."""
         refuse(controllers.option_faults(name, options))
         if "control_min" in controllers.options(name):  # limits of a first period taken too short would not hold
             options = {"control_min": float(self.scenario.control_min), **options}

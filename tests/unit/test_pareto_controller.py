@@ -250,18 +250,14 @@ def test_ramps_are_a_limit(two_bus: Feeder, make_day: Callable[..., Exogenous]) 
     assert held.pv_kw[-1] == pytest.approx(sun[-1])  # and in the end all of it is fed in
 
 
-def test_limits_hold_from_the_first_period_on(tmp_path: Path) -> None:
-    """Of a scenario that decides every half hour, without an option that says so: no step of the first is left out."""
-    text = (Path(experiments.__file__).parent / "scenarios" / "european_lv_may_day.toml").read_text(encoding="utf-8")
+def test_a_scenario_gives_the_time_between_its_decisions(tmp_path: Path) -> None:
+    """Or limits would not hold in all of the first period; an option goes before it."""
+    text = (Path(experiments.__file__).parent / "scenarios" / "two_bus_evening.toml").read_text(encoding="utf-8")
     scenario = tmp_path / "day.toml"
-    scenario.write_text(
-        text.replace("control_min = 15", "control_min = 30").replace("horizon_h = 24", "horizon_h = 1"),
-        encoding="utf-8",
-    )
-    trajectory = load(scenario).run("pareto", engine="reduced").trajectory
-    assert len(trajectory.decisions) == 2
-    assert trajectory.voltage_v.max() <= 253.0
-    assert (trajectory.exogenous.pv_available_kw - trajectory.pv_kw).sum() > 1.0
+    scenario.write_text(text.replace("control_min = 15", "control_min = 30"), encoding="utf-8")
+    day = load(scenario)
+    assert day.made("pareto", {})._control_min == 30.0  # type: ignore[attr-defined]
+    assert day.made("pareto", {"control_min": 60.0})._control_min == 60.0  # type: ignore[attr-defined]
 
 
 def test_bad_options_are_named_together(two_bus: Feeder) -> None:
