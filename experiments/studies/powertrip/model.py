@@ -112,7 +112,7 @@ def control(
         units = _units(place, rules, step, on)
         local = _local(place, network, rules, units, step, on)
         known = unlimited.steps[step] if unlimited else None
-        if known and all(local.keeps(kw) for kw in (*known[0].kw, *known[1])):
+        if known and all(local.keeps(kw) for kw in (*known[0].front.kw, *known[1])):
             (moment, found), kept = known, True
         else:
             moment = decide_moment(
