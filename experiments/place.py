@@ -87,8 +87,10 @@ class Place:
         return self.made(run.controller, run.options)
 
     def made(self, name: str | type, options: Mapping[str, Any]) -> Controller:
-        """Make a controller by name, target or class; predictor and seed are handed over where it takes them."""
+        """Make a controller by name, target or class; predictor, seed and ``control_min`` go where they are taken."""
         refuse(controllers.option_faults(name, options))
+        if "control_min" in controllers.options(name):  # limits of a first period taken too short would not hold
+            options = {"control_min": float(self.scenario.control_min), **options}
         # a controller that can do without a predictor is not refused for a feeder that has none
         asks = controllers.needs_predictor(name)
         wanted = asks and controllers.needs_predictor(name, strictly=bool(self.without_predictor))

@@ -17,7 +17,7 @@ from cosim.contract.areas import joined
 from cosim.experiments import input_words
 from cosim.experiments.devices import rated_kw
 from cosim.experiments.figures import FigureFile
-from cosim.experiments.figures.runs import Runs, clock
+from cosim.experiments.figures.runs import UNCONTROLLED, Runs, clock
 from cosim.experiments.figures.summary import paragraph
 from cosim.experiments.metric_table import ABSENT, METRICS, Cell, Metric, cells, metric_of
 from cosim.experiments.promise_table import ABOVE_KVA, PromiseRow, releases
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cosim.experiments.results import Results
 
 FILE_NAME = "report.html"
+LEAST_WON_A = 0.5  # of neutral current: less is not worth a price
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -117,10 +118,28 @@ def write_report(
         stopped={label: runs.stopped(label) for label in runs.labels if runs.stopped(label)},
         promises=promises if any(row.promised for row in promises) else (),
         releases=releases(promises),
+        prices=neutral_prices(runs),
         unbalance={label: results.runs[label].unbalance for label in runs.labels},
         runs=[run_facts(label, run, clock(run, run.steps), int(np.sum(run.degraded))) for label, run in runs],
         degradations=[item for label, run in runs for item in degradations(label, run)],
     )
+
+
+def neutral_prices(runs: Runs) -> list[dict[str, Any]]:
+    """What every run pays for less neutral current than without control, in sun and in bills; none without that run."""
+    base = runs.metrics.get(UNCONTROLLED, {})
+    found = []
+    for label in runs.labels if base else ():
+        mine = runs.metrics[label]
+        won_a = base["neutral_current_p95_a"] - mine["neutral_current_p95_a"]
+        if label == UNCONTROLLED or not won_a > LEAST_WON_A:
+            continue
+        cut_kwh, paid_eur = (mine[name] - base[name] for name in ("pv_curtailed_kwh", "cost_eur"))
+        found.append({
+            "label": label, "won_a": won_a, "cut_kwh": cut_kwh, "paid_eur": paid_eur, "kwh_per_a": cut_kwh / won_a,
+            "eur_per_a": paid_eur / won_a,
+        })  # fmt: skip
+    return found
 
 
 def render(

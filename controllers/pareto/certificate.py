@@ -1,32 +1,20 @@
-"""How good a front is, and how much its chosen point gives away: against a reference.
+"""How good a front of attainable points is, judged by the exact front of the relaxation.
 
-Neither reference is a judge from outside. The exact front of the linear network seeds the search as well (unless
-`Pareto` is told ``certificate_seeds=False``), so with it the share of hypervolume says how much of what was known the
-search kept under what the linear model leaves out, not how well it would have searched alone. The network's curvature
-can leave the reference behind what the search finds: such ratios above 1 are counted. A long reference is a longer run
-of the same search from the same candidates, joined with the front that it judges: it is never worse, and has the same
-blind spots.
+The network's curvature can leave the reference behind what a decision finds: such ratios above 1 are counted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from cosim.contract import Float
-from cosim.controllers.pareto.choice import undominated
-from cosim.controllers.pareto.exact import ExactFront
-from cosim.controllers.pareto.front import Front, Scale, Start, search
-from cosim.controllers.pareto.objectives import CONVEX_PAIR
-from cosim.controllers.pareto.problem import DispatchProblem
+from cosim.controllers.pareto.scale import Front
 
-LONG_EFFORT = 10
-LONG_SEEDS = 3
-"""A long reference takes so many times the generations, with so many seeds; the union of all is the reference."""
-
-LONG_GENERATIONS = 300
-"""At most, of each of its searches: it is a matter of minutes a day as it is."""
+Columns = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,82 +38,98 @@ class Certificate:
     regret_kwh: float
 
 
-def certify(problem: DispatchProblem, front: Front, chosen: int, reference: ExactFront | Float) -> Certificate:
+def certify(names: Sequence[str], front: Front, reference: Float) -> Certificate:
     """Judge a front and its chosen point.
 
     Parameters
     ----------
-    problem : DispatchProblem
-        The decision.
+    names : sequence of str
+        The objectives.
     front : Front
         What was found.
-    chosen : int
-        Row of the point taken.
-    reference : ExactFront or ndarray of shape (point, objective)
-        From `exact_front` or `long_reference`.
+    reference : ndarray, shape (point, objective)
+        Points of the exact front.
     """
-    point, scale = front.values[chosen], front.scale
-    values = reference.values if isinstance(reference, ExactFront) else reference
-    best = _best_by_support(reference, scale, point) if isinstance(reference, ExactFront) else _best(values, point)
-    names = problem.around.objectives
-    regret_a = regret_kwh = float("nan")
-    if CONVEX_PAIR[0] in names:
-        row = names.index(CONVEX_PAIR[0])
-        # the objective is a sum of squared currents: its root is in amperes
-        regret_a = float(np.sqrt(point[row]) - np.sqrt(max(best[row], 0.0)))
-    if CONVEX_PAIR[1] in names:
-        row = names.index(CONVEX_PAIR[1])
-        # cuts are taken to shrink alike: energy goes with the root of the sum of squares
-        share = 1.0 - np.sqrt(max(best[row], 0.0) / point[row]) if point[row] > 0.0 else 0.0
-        regret_kwh = float(share * curtailed_kwh(problem, front.x[chosen]))
-    return Certificate(values, scale.hypervolume(values), regret_a, regret_kwh)
-
-
-def curtailed_kwh(problem: DispatchProblem, x: Float) -> float:
-    """Energy that a candidate curtails in the first period [kWh]."""
-    _, pv_kw = problem.space.powers(problem.space.decode(x[None, :]))
-    return float((problem.scene.sun_kw[0] - pv_kw[0, 0]).sum() * problem.scene.hours[0])
-
-
-def long_reference(
-    problem: DispatchProblem,
-    start: Start,
-    front: Front,
-    population: int,
-    generations: int,
-    rng: np.random.Generator,
-    algorithm: str,
-) -> Float:
-    """Union of the fronts of long searches and of the one that was found, shape (point, objective)."""
-    found = [front.values]
-    for _ in range(LONG_SEEDS):
-        effort = min(LONG_EFFORT * generations, max(LONG_GENERATIONS, generations))
-        found.append(search(problem, start, population, effort, rng, algorithm, patience=None).values)
-    union = np.concatenate(found)
-    return np.asarray(union[undominated(union)])
+    point = front.values[front.chosen]
+    best = _best(reference, point)
+    found = {"unbalance_current": float("nan"), "pv_curtailment": float("nan")}
+    for row, name in enumerate(names):
+        if name in found:
+            # of a sum of squared currents the root is in amperes
+            a, b = np.sqrt([point[row], best[row]]) if name == "unbalance_current" else (point[row], best[row])
+            found[name] = max(float(a - b), 0.0)
+    return Certificate(reference, front.scale.hypervolume(reference), *found.values())
 
 
 def _best(values: Float, point: Float) -> Float:
-    """Best of each objective among reference points that are no worse in all others, shape (objective,)."""
+    """Best of each objective on the reference at the others' values, shape (objective,).
+
+    Between two points of the front of two convex objectives the chord is attainable; of three, points alone count.
+    """
     best = point.copy()
     for row in range(len(point)):
         others = [column for column in range(len(point)) if column != row]
         fits = (values[:, others] <= point[others]).all(axis=1)
         best[row] = min(best[row], values[fits, row].min(initial=np.inf))
+        if len(point) == 2 and len(values) > 1:
+            along = values[np.argsort(values[:, others[0]])]
+            if point[others[0]] >= along[0, others[0]]:
+                best[row] = min(best[row], float(np.interp(point[others[0]], along[:, others[0]], along[:, row])))
     return best
 
 
-def _best_by_support(exact: ExactFront, scale: Scale, point: Float) -> Float:
-    """The same below the supporting lines of a convex front: nothing attainable lies beyond them."""
-    support, scaled = exact.support / scale.width, point / scale.width
-    best = scaled.copy()
-    for row in range(2):
-        other = 1 - row
-        known = exact.weights[:, row] > 0.0
-        # w · f >= w · support for every attainable f of the convex model; solved for one objective at the point's
-        # other
-        price = exact.weights[known, other] / exact.weights[known, row]
-        bound = support[known, row] + price * (support[known, other] - scaled[other])
-        # each line bounds from below, so the highest counts; a square is never below zero
-        best[row] = min(best[row], max(bound.max(initial=0.0), 0.0))
-    return np.asarray(best * scale.width)
+@dataclass(frozen=True, eq=False)
+class Found:
+    """One decision.
+
+    Attributes
+    ----------
+    step : int
+        At which it took effect.
+    front : Front
+        All non-dominated points, and the one taken.
+    verdict : Certificate or None
+        What a reference says of the front, where it was judged.
+    """
+
+    step: int
+    front: Front
+    verdict: Certificate | None
+
+
+def front_tables(objectives: Sequence[str], found: Sequence[Found]) -> dict[str, Columns]:
+    """Return ``front``, ``reference`` and ``certificates``, see `cosim.artifacts`; tables without a row are left out.
+
+    ``certificates`` also holds the values of every objective that count as 0 and as 1 in its hypervolumes
+    (``<objective>_at_0``, ``_at_1``): with front and reference they can be computed again.
+    """
+    if not found:
+        return {}
+    front = _points(objectives, [(one.step, one.front.values) for one in found])
+    chosen = np.concatenate([np.arange(len(one.front.values)) == one.front.chosen for one in found])
+    tables = {"front": {"step": front.pop("step"), "point": front.pop("point"), "chosen": chosen, **front}}
+    judged = [(one.step, one.verdict.values) for one in found if one.verdict is not None]
+    if judged:
+        tables["reference"] = _points(objectives, judged)
+    nothing = Certificate(np.empty((0, len(objectives))), float("nan"), float("nan"), float("nan"))
+    verdicts = [one.verdict or nothing for one in found]
+    ends = np.array([one.front.scale.ends for one in found])
+    tables["certificates"] = {
+        "step": np.array([one.step for one in found], dtype=np.int32),
+        "hypervolume": np.array([one.front.hypervolume for one in found]),
+        "hypervolume_reference": np.array([verdict.hypervolume for verdict in verdicts]),
+        "regret_a": np.array([verdict.regret_a for verdict in verdicts]),
+        "regret_kwh": np.array([verdict.regret_kwh for verdict in verdicts]),
+        **{f"{name}_at_{end}": ends[:, end, row] for row, name in enumerate(objectives) for end in (0, 1)},
+    }
+    return tables
+
+
+def _points(objectives: Sequence[str], of_decisions: Sequence[tuple[int, Float]]) -> Columns:
+    """Points of several decisions one below the other: step, number in the decision, one column per objective."""
+    sizes, stacked = [len(points) for _, points in of_decisions], np.concatenate([points for _, points in of_decisions])
+    return {
+        "step": np.repeat(np.array([step for step, _ in of_decisions], dtype=np.int32), sizes),
+        "point": np.concatenate([np.arange(size) for size in sizes]).astype(np.int32),
+        **{name: stacked[:, row] for row, name in enumerate(objectives)},
+    }

@@ -8,15 +8,15 @@ from typing import Any
 
 from cosim.contract import Exogenous
 from cosim.controllers.pareto.choice import choice_faults, default_weights
-from cosim.controllers.pareto.exact import applies
-from cosim.controllers.pareto.objectives import CONVEX_PAIR, OBJECTIVES
+from cosim.controllers.pareto.objectives import DEFAULT, OBJECTIVES, are_convex
 from cosim.errors import Fault, range_faults
 
 WHERE = "controller 'pareto'"
 FEWEST = 8
 _RANGES = {
     "population": (FEWEST, 10_000), "generations": (1, 100_000), "horizon_steps": (1, 96),
-    "certificate_every": (1, 10**6), "control_min": (1.0, 1440.0),
+    "control_min": (1.0, 1440.0), "max_curtailment_percent": (0.0, 100.0),
+    "max_total_curtailment_percent": (0.0, 100.0), "max_starts": (1, 1000),
 }  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def option_faults(options: Mapping[str, Any]) -> list[Fault]:
         Those that were given; defaults are sound.
     """
     objectives = options.get("objectives")
-    objectives = CONVEX_PAIR if objectives is None else tuple(objectives)
+    objectives = DEFAULT if objectives is None else tuple(objectives)
     weights = options.get("weights")
     weights = default_weights(objectives) if weights is None else weights
     found = list(_name_faults(objectives))
@@ -37,9 +37,9 @@ def option_faults(options: Mapping[str, Any]) -> list[Fault]:
     ranges = [(key, options.get(key, low), low, high, "a number") for key, (low, high) in _RANGES.items()]
     found += range_faults(WHERE, ranges)
     found += _limit_faults(options)
-    if options.get("certificate") == "qp" and not applies(objectives):
-        remedy = "use 'long' or 'auto'"
-        found.append(Fault(WHERE, "certificate", f"'qp' is for {' with '.join(CONVEX_PAIR)} only", remedy))
+    if options.get("method") == "convex" and not are_convex(objectives):
+        others = [name for name in objectives if not are_convex((name,))]
+        found.append(Fault(WHERE, "method", f"'convex' is not for {', '.join(others)}", "use 'auto' or 'nsga2'"))
     return found
 
 
@@ -50,10 +50,10 @@ def _limit_faults(options: Mapping[str, Any]) -> Iterator[Fault]:
         if not sound or not 0.0 <= limits[0] < limits[1]:
             remedy = "give the lowest and the highest, such as [0.9, 1.1]; [0.0, inf] for none"
             yield Fault(WHERE, "voltage_limits_pu", f"is {list(limits)}", remedy)
-    percent = options.get("loading_limit_percent")
-    if percent is not None and not percent > 0.0:
-        remedy = "give a number above 0, such as 100; inf for none"
-        yield Fault(WHERE, "loading_limit_percent", f"is {percent}", remedy)
+    for key, example in (("loading_limit_percent", 100), ("max_ramp_kw", 20)):
+        value = options.get(key)
+        if value is not None and not value > 0.0:
+            yield Fault(WHERE, key, f"is {value}", f"give a number above 0, such as {example}; inf for none")
 
 
 def day_faults(objectives: Sequence[str], expected: Exogenous) -> list[Fault]:

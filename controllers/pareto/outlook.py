@@ -40,8 +40,10 @@ class Cars:
         Energy from the grid that the household wants to draw in its window.
     window_h : ndarray, shape (car,)
         Hours left for it: plugged in, at the price in question.
-    there_h : ndarray, shape (period, car)
-        How much of them lies in each controlled period.
+    there_h : ndarray, shape (step, car)
+        How much of them lies in each controlled step.
+    period : ndarray of int, shape (step,)
+        Control period of the steps.
     """
 
     customer: Int
@@ -50,40 +52,41 @@ class Cars:
     due_kwh: Float
     window_h: Float
     there_h: Float
+    period: Int
 
     def __len__(self) -> int:
         return len(self.customer)
 
-    @property
-    def most_urgent_first(self) -> Int:
-        """Cars in the order of their slack."""
-        return np.argsort(self.window_h - self.due_kwh / self.charger_kw, kind="stable")
+    def in_period_h(self, period: int) -> Float:
+        """How much of the windows lies in a period, shape (car,)."""
+        return np.asarray(self.there_h[self.period == period].sum(axis=0))
 
-    def bounds_kw(self, period: int, hours: Float, left_kwh: Float) -> tuple[Float, Float, Float]:
-        """Bounds of the mean power of a period, given what is left to draw.
+    def bounds_kw(self, period: int, length_h: float, left_kwh: Float) -> tuple[Float, Float, Float]:
+        """Bounds of the rate in a period, while the car is there, given what is left to draw.
 
         Parameters
         ----------
         period : int
             Which of the controlled periods.
-        hours : ndarray, shape (period,)
-            Lengths of all.
+        length_h : float
+            Its length [h].
         left_kwh : ndarray, shape (..., car)
             Of ``due_kwh`` at the beginning of the period.
 
         Returns
         -------
         most_kw, floor_kw, pace_kw : ndarray, shape (..., car)
-            The most; the least that leaves the rest within reach of the charger (where both are equal nothing can be
-            moved); and what would finish at the end of the window, evenly.
+            The most that has an effect; the least that leaves the rest within reach of the charger (where both are
+            equal nothing can be moved); and what would finish at the end of the window, evenly.
         """
-        window_h = self.window_h - self.there_h[:period].sum(axis=0)
-        there_h, length_h = self.there_h[period], hours[period]
-        most_kw = np.minimum(self.charger_kw * np.minimum(there_h / length_h, 1.0), left_kwh / length_h)
+        window_h = self.window_h - self.there_h[self.period < period].sum(axis=0)
+        there_h = self.in_period_h(period)
+        some_h = np.maximum(there_h, 1e-9)
+        most_kw = np.minimum(self.charger_kw, np.where(there_h > 0.0, left_kwh / some_h, 0.0))
         # one period is kept in reserve: a charger cannot run between 0 and 6 A, and forecasts err
         within_reach_kwh = self.charger_kw * (window_h - there_h - length_h).clip(0.0)
-        floor_kw = np.minimum(((left_kwh - within_reach_kwh) / length_h).clip(0.0), most_kw)
-        pace_kw = np.minimum(left_kwh / np.maximum(window_h, length_h * 1e-6), most_kw)
+        floor_kw = np.minimum(((left_kwh - within_reach_kwh) / some_h).clip(0.0), most_kw)
+        pace_kw = np.minimum(left_kwh / np.maximum(window_h, 1e-9), most_kw)
         return most_kw, floor_kw, pace_kw
 
 
@@ -110,8 +113,9 @@ class Outlook:
 
 
 def look_ahead(
-    seen: Observation, expected: Exogenous, period_steps: int, known_at_once: Bool, periods: int = 1
-) -> Outlook:
+    seen: Observation, expected: Exogenous, period_steps: int, known_at_once: Bool, periods: int = 1,
+    history: Float | None = None,
+) -> Outlook:  # fmt: skip
     """Make the outlook of the periods that begin.
 
     Parameters
@@ -126,45 +130,55 @@ def look_ahead(
         ``at_once`` of the last outlook: a car that was paused since does not show what it wants.
     periods : int
         Number of periods with decisions of their own; only the first is carried out.
+    history : ndarray, shape (2, customer), optional
+        What roofs could have given so far, and what of it was to be curtailed [kWh].
     """
+    history = np.zeros((2, len(seen.demand_kw))) if history is None else history
     parts = _parts(seen.step, period_steps, periods, expected.steps)
-    hours = np.array([(part.stop - part.start) * seen.step_min / 60.0 for part in parts])
-    last, begin = max(seen.step - 1, 0), seen.step
+    steps = slice(seen.step, parts[-1].stop)
+    period = np.repeat(np.arange(len(parts)), [part.stop - part.start for part in parts])
+    step_h = seen.step_min / 60.0
+    hours = np.full(len(period), step_h)
+    last = max(seen.step - 1, 0)
 
-    def corrected(forecast: Float, metered: Float) -> Float:
-        error = metered - forecast[last] if begin else np.zeros_like(metered)
-        fading = ERROR_PERSISTENCE ** np.arange(1, len(parts) + 1)[:, None]
-        return np.stack([forecast[part].mean(axis=0) for part in parts]) + fading * error
+    def corrected(forecast: Float, metered: Float | float) -> Float:
+        error = np.nan_to_num(metered - forecast[last]) * (seen.step > 0)
+        fading = (ERROR_PERSISTENCE ** (1 + period)).reshape(-1, *[1] * (forecast.ndim - 1))
+        return np.asarray(forecast[steps] + fading * error)
 
-    cars, at_once = _cars(seen, expected, parts, known_at_once)
-    sun_kw = np.clip(corrected(expected.pv_available_kw, seen.pv_available_kw), 0.0, seen.inverter_kva)
-    net_kw = corrected(expected.inflexible_load_kw, seen.inflexible_load_kw).clip(0.0)
-    net_kvar = corrected(expected.demand_kvar, seen.demand_kvar)
-    tariff = np.array([expected.tariff_eur_per_kwh[part].mean() for part in parts])
-    wanted_kw = _without_limits(cars, hours, len(seen.demand_kw))
-
+    cars, at_once = _cars(seen, expected, parts, period, known_at_once)
+    rows = {
+        "net_kw": corrected(expected.inflexible_load_kw, seen.inflexible_load_kw).clip(0.0),
+        "net_kvar": corrected(expected.demand_kvar, seen.demand_kvar),
+        "sun_kw": np.clip(corrected(expected.pv_available_kw, seen.pv_available_kw), 0.0, seen.inverter_kva),
+        "wanted_kw": drawn_kw(cars, hours, len(seen.demand_kw)),
+        "tariff_eur_per_kwh": expected.tariff_eur_per_kwh[steps],
+        "source_pu": corrected(expected.source_pu, seen.source_pu),
+    }
+    roofs = np.flatnonzero(rows["sun_kw"].max(axis=0) > _SMALL_KW)
     rest_h = float((cars.window_h - cars.there_h.sum(axis=0)).max(initial=0.0))
-    end = parts[-1].stop
-    rest = slice(end, min(end + round(rest_h * 60.0 / seen.step_min), expected.steps))
+    rest = slice(steps.stop, min(steps.stop + round(rest_h / step_h), expected.steps))
     if rest.stop > rest.start:
-        hours = np.append(hours, (rest.stop - rest.start) * seen.step_min / 60.0)
-        later_kw = expected.inflexible_kw[rest].mean(axis=0)
-        net_kw = np.vstack([net_kw, later_kw])
-        net_kvar = np.vstack([net_kvar, expected.demand_kvar[rest].mean(axis=0)])
-        sun_kw, wanted_kw = (np.vstack([rows, np.zeros_like(later_kw)]) for rows in (sun_kw, wanted_kw))
-        tariff = np.append(tariff, expected.tariff_eur_per_kwh[rest].mean())
+        hours = np.append(hours, (rest.stop - rest.start) * step_h)
+        later = {
+            "net_kw": expected.inflexible_kw, "net_kvar": expected.demand_kvar,
+            "tariff_eur_per_kwh": expected.tariff_eur_per_kwh, "source_pu": expected.source_pu,
+        }  # fmt: skip
+        for name, values in rows.items():
+            mean = later[name][rest].mean(axis=0) if name in later else np.zeros(values.shape[1])
+            rows[name] = np.concatenate([values, [mean]])
     scene = Scene(
         hours=hours,
-        controlled=len(parts),
-        net_kw=net_kw,
-        net_kvar=net_kvar,
-        sun_kw=sun_kw,
-        wanted_kw=wanted_kw,
-        tariff_eur_per_kwh=tariff,
-        source_pu=seen.source_pu if np.isfinite(seen.source_pu) else None,
+        period=period,
+        before_kw=float(seen.net_kw.sum()) if seen.step else float("nan"),
+        charging=seen.ev_kw > _SMALL_KW,
+        offered_kwh=history[0],
+        curtailed_kwh=history[1],
+        first_step=seen.step,
         export_eur_per_kwh=expected.export_eur_per_kwh,
+        **rows,
     )
-    return Outlook(scene, cars, np.flatnonzero(sun_kw.max(axis=0) > _SMALL_KW), at_once)
+    return Outlook(scene, cars, roofs, at_once)
 
 
 def _parts(begin: int, steps: int, periods: int, end: int) -> list[slice]:
@@ -173,21 +187,23 @@ def _parts(begin: int, steps: int, periods: int, end: int) -> list[slice]:
     return [slice(start, min(start + steps, end)) for start in starts]
 
 
-def _without_limits(cars: Cars, hours: Float, customers: int) -> Float:
-    """Charging when nothing is limited, shape (period, customer) [kW]."""
-    wanted_kw, left_kwh = np.zeros((len(hours), customers)), cars.due_kwh
-    for period, length_h in enumerate(hours):
-        most_kw, _, _ = cars.bounds_kw(period, hours, left_kwh)
-        left_kwh = left_kwh - most_kw * length_h
-        np.add.at(wanted_kw[period], cars.customer, most_kw)
-    return wanted_kw
+def drawn_kw(cars: Cars, hours: Float, customers: int) -> Float:
+    """Charging without any limit in the controlled steps, shape (step, customer) [kW]."""
+    found_kw, left_kwh = np.zeros((len(hours), customers)), cars.due_kwh.copy()
+    for step, length_h in enumerate(hours):
+        drawn_kwh = np.minimum(cars.charger_kw * cars.there_h[step], left_kwh)
+        left_kwh -= drawn_kwh
+        np.add.at(found_kw[step], cars.customer, drawn_kwh / length_h)
+    return found_kw
 
 
-def _cars(seen: Observation, expected: Exogenous, parts: list[slice], known_at_once: Bool) -> tuple[Cars, Bool]:
+def _cars(
+    seen: Observation, expected: Exogenous, parts: list[slice], period: Int, known_at_once: Bool
+) -> tuple[Cars, Bool]:
     """Cars that would charge in the periods, within which bounds, and which homes do not wait for cheaper hours."""
     tariff = expected.tariff_eur_per_kwh[seen.step :]
     starts_min = (seen.step + np.arange(len(tariff))) * seen.step_min
-    near_min = (parts[-1].stop - seen.step) * seen.step_min if len(parts) > 1 else 0.0
+    near_min = (parts[-1].stop - seen.step) * seen.step_min
     stays = rest_of_day(expected, seen).sessions
     there = seen.plugged[stays.customer] & (stays.arrival_min <= 0.0)
     stays = stays[there | (stays.arrival_min < near_min)]
@@ -221,10 +237,10 @@ def _cars(seen: Observation, expected: Exogenous, parts: list[slice], known_at_o
         else:
             # what is beyond these hours as well belongs to the dearer ones
             due_kwh = np.where(at_once, 0.0, np.minimum(due_kwh, charger_kw * hours_h.sum(axis=0)))
-        in_parts_h = np.stack([hours_h[part.start - seen.step : part.stop - seen.step].sum(axis=0) for part in parts])
+        in_steps_h = hours_h[: len(period)]
         length_h = (parts[0].stop - parts[0].start) * seen.step_min / 60.0
-        who = np.flatnonzero((due_kwh > _SMALL_KW * length_h) & (in_parts_h.sum(axis=0) > 0.0))
-        rows.append((who, due_kwh[who], hours_h[:, who].sum(axis=0), in_parts_h[:, who]))
+        who = np.flatnonzero((due_kwh > _SMALL_KW * length_h) & (in_steps_h.sum(axis=0) > 0.0))
+        rows.append((who, due_kwh[who], hours_h[:, who].sum(axis=0), in_steps_h[:, who]))
     who = np.concatenate([row[0] for row in rows])
     cars = Cars(
         customer=who,
@@ -233,6 +249,7 @@ def _cars(seen: Observation, expected: Exogenous, parts: list[slice], known_at_o
         due_kwh=np.concatenate([row[1] for row in rows]),
         window_h=np.concatenate([row[2] for row in rows]),
         there_h=np.concatenate([row[3] for row in rows], axis=1),
+        period=period,
     )
     return cars, np.asarray(at_once)
 

@@ -1,26 +1,23 @@
-"""A decision as a pymoo problem, evaluated a population at once on the predictor."""
+"""A decision in numbers: objectives and limits of candidates on the predictor, and what they are near one of them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
-from pymoo.core.problem import Problem
 
 from cosim.contract import Complex, Float
-from cosim.controllers.pareto.objectives import OBJECTIVES
-from cosim.controllers.pareto.scene import Evaluated, Scene, Space
+from cosim.contract.signals import Bool
+from cosim.controllers.pareto.objectives import OBJECTIVES, rises_kw
+from cosim.controllers.pareto.scene import Evaluated, Scene, Slopes, Space
 from cosim.controllers.pareto.surroundings import Surroundings
 
-_HOPELESS = 1e9  # value of a candidate that has no power flow: finite, so that ranking works
-_NO_LIMIT = 1e6  # far beyond any voltage and loading, and below the hopeless: no power flow is never within limits
-_ROOM = np.array([1e-5, 1e-5])  # beside the least violation: voltages [pu]
-_ROOM_LOADING = 1e-4
+HOPELESS = 1e9
+"""Value of a candidate that has no power flow: finite, so that ranking works."""
+
+STEP_KW = 0.05  # of difference quotients
 
 
-class DispatchProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
-    """Powers of cars and roofs that trade the objectives within the limits of voltage and current.
+class DispatchProblem:
+    """Powers of cars and roofs that trade the objectives, within the limits of voltage and current at every step.
 
     It knows nothing of the loop: what is given is in the scene, what can be set in the space.
 
@@ -29,144 +26,169 @@ class DispatchProblem(Problem):  # type: ignore[misc]  # pymoo is not typed
     surroundings : Surroundings
         Feeder, predictor, objectives.
     scene : Scene
-        The periods.
+        The steps.
     space : Space
         The variables.
+
+    Attributes
+    ----------
+    allowed : ndarray, shape (limit,)
+        How far each limit may be exceeded [pu]: 0, or what is least where it cannot be kept.
     """
 
     def __init__(self, surroundings: Surroundings, scene: Scene, space: Space) -> None:
         self.around, self.scene, self.space = surroundings, scene, space
-        low, high = surroundings.voltage_limits_pu or (-_NO_LIMIT, _NO_LIMIT)
-        percent = surroundings.loading_limit_percent
-        loading = _NO_LIMIT if percent is None else percent / 100.0
-        # all as "at most": the lowest voltage counts negative
-        limits = np.array([high, -low, *np.full(len(surroundings.rating_a), loading)])
-        self._limits = np.clip(limits, -_NO_LIMIT, _NO_LIMIT)
-        super().__init__(
-            n_var=space.n_var,
-            n_obj=len(surroundings.objectives),
-            n_ieq_constr=len(self._limits),
-            xl=0.0,
-            xu=1.0,
-        )
-
-    def with_objectives(self, objectives: tuple[str, ...]) -> DispatchProblem:
-        """The same decision and limits for other objectives, which must watch nothing further."""
-        twin = DispatchProblem(replace(self.around, objectives=objectives), self.scene, self.space)
-        twin._limits = self._limits.copy()
-        return twin
+        ratings = np.column_stack([surroundings.rating_a] * 3 + [surroundings.neutral_a])
+        self._most_a = ratings * surroundings.loading_limit_percent / 100.0
+        self._rated: Bool = np.isfinite(self._most_a)
+        self._low_pu, self._high_pu = surroundings.low_pu, surroundings.high_pu
+        self._ramp_kw = surroundings.max_ramp_kw
+        self.allowed: Float = np.zeros(len(self.places))
 
     @property
-    def limits(self) -> Float:
-        """Limits in force: highest and lowest (negative) voltage [pu], loading of every branch."""
-        return np.asarray(self._limits.copy())
+    def places(self) -> list[tuple[int, str]]:
+        """Step and name of every limit, in the order of `margins`."""
+        names = [
+            f"{side} voltage of {home}" for side, there in self._sides() if there for home in self.around.terminals
+        ]
+        branches = [name for row, name in enumerate(self.around.branches) for rated in self._rated[row] if rated]
+        names += [f"current of {name}" for name in branches]
+        places = [(step, name) for step in range(self.scene.steps) for name in names]
+        ramps = self.scene.steps - int(np.isnan(self.scene.before_kw)) if np.isfinite(self._ramp_kw) else 0
+        return places + [(self.scene.steps - ramps + row % ramps, "ramp of all homes") for row in range(2 * ramps)]
 
-    def excess(self, quantity: Float) -> Float:
-        """How far quantities are above their limits, same shape; negative within them."""
-        return np.asarray(quantity - self._limits)
+    def _sides(self) -> tuple[tuple[str, bool], ...]:
+        return (("highest", np.isfinite(self._high_pu)), ("lowest", self._low_pu > 0.0))
 
-    def relax_what_cannot_be_met(self, tried: Float) -> tuple[str, ...]:
-        """Where no candidate tried keeps a limit, ask for the least violation among them instead.
+    def evaluated(self, kw: Float) -> Evaluated:
+        """Power flow at every point; powers are (candidate, variable) [kW]."""
+        return self.solved(*self.space.powers(kw))
 
-        Parameters
-        ----------
-        tried : ndarray, shape (candidate, constraint)
-            Quantities that the constraints limit, as in the output ``"quantity"`` of an evaluation.
-
-        Returns
-        -------
-        tuple of str
-            Names of the limits that were relaxed.
-        """
-        least = tried.min(axis=0)
-        out_of_reach = least > self._limits
-        room = np.concatenate([_ROOM, np.full(len(least) - 2, _ROOM_LOADING)])
-        self._limits = np.where(out_of_reach, least + room, self._limits)
-        names = ("highest voltage", "lowest voltage", *self.around.branches, *self.around.probe.lines)
-        return tuple(name for name, relaxed in zip(names, out_of_reach, strict=True) if relaxed)
-
-    def _evaluate(self, x: Float, out: dict[str, Any], *_: object, **__: object) -> None:
-        out["F"], out["quantity"] = self.values(self.space.decode(x))
-        out["G"] = self.excess(out["quantity"])
-
-    def values(self, kw: Float) -> tuple[Float, Float]:
-        """Objectives (candidate, objective) and limited quantities (candidate, constraint) of powers."""
-        batch, loading_a = self.evaluated(kw)
-        with np.errstate(invalid="ignore"):
-            objectives = np.column_stack([OBJECTIVES[name].of(batch) for name in self.around.objectives])
-            quantity = self._quantities(batch, loading_a)
-        # no power flow: worse than anything else, but comparable, which nan is not
-        return np.nan_to_num(objectives, nan=_HOPELESS), np.nan_to_num(quantity, nan=_HOPELESS)
-
-    def evaluated(self, kw: Float) -> tuple[Evaluated, Complex]:
-        """Power flow of every period.
-
-        Parameters
-        ----------
-        kw : ndarray, shape (candidate, variable)
-            Powers.
-
-        Returns
-        -------
-        batch : Evaluated
-            What the objectives see.
-        loading_a : ndarray of complex, shape (candidate, period, branch, 3)
-            Currents of all branches with a limit.
-        """
-        scene, around, count = self.scene, self.around, len(kw)
-        periods = len(scene.hours)
-        ev_kw, pv_kw = self.space.powers(kw)
+    def solved(self, ev_kw: Float, pv_kw: Float) -> Evaluated:
+        """The same of charging and generation, each of shape (candidate, point, customer) [kW]."""
+        scene, around, (count, points) = self.scene, self.around, ev_kw.shape[:2]
         net_kw = scene.net_kw + ev_kw - pv_kw
-        net_kvar = np.broadcast_to(scene.net_kvar, net_kw.shape)
-        flat_kw, flat_kvar = (values.reshape(count * periods, -1) for values in (net_kw, net_kvar))
-        found = around.predictor.predict(flat_kw, flat_kvar, scene.source_pu)
-        scale = 1.0 if scene.source_pu is None else scene.source_pu / around.network_pu
+        flat_kw, flat_kvar = (
+            values.reshape(count * points, -1) for values in (net_kw, np.broadcast_to(scene.net_kvar, net_kw.shape))
+        )
+        found = around.predictor.predict(flat_kw, flat_kvar, np.tile(scene.source_pu, count))
+        pu = np.where(np.isnan(scene.source_pu), around.network_pu, scene.source_pu)
+        scale = np.tile(pu / around.network_pu, count)[:, None]
         power_va = (flat_kw + 1j * flat_kvar)[:, around.port_customer] * around.port_va_per_kw
         drawn_a = np.conjugate(power_va / found.voltage_v)
-        current_a = found.current_a
-        if around.probe.lines:
-            current_a = np.concatenate([current_a, around.probe.line_a(drawn_a, scale)], axis=1)
 
-        def by_period(values: Complex) -> Complex:
-            return np.asarray(values.reshape(count, periods, *values.shape[1:]))
+        def by_point(values: Complex) -> Complex:
+            return np.asarray(values.reshape(count, points, *values.shape[1:]))
 
-        loading_a = by_period(current_a)
-        batch = Evaluated(
+        loading_a = by_point(found.current_a)
+        return Evaluated(
             scene=scene,
             ev_kw=ev_kw,
             pv_kw=pv_kw,
             net_kw=net_kw,
-            voltage_v=by_period(found.voltage_v),
-            drawn_a=by_period(drawn_a),
-            no_load_v=around.no_load_v * scale,
+            voltage_v=by_point(found.voltage_v),
+            drawn_a=by_point(drawn_a),
+            no_load_v=around.no_load_v * scale[:points],
             current_a=loading_a[:, :, around.monitored],
-            bus_v=by_period(around.probe.bus_v(drawn_a, scale)),
+            loading_a=loading_a,
+            bus_v=by_point((around.bus_no_load_v * scale - drawn_a @ around.to_buses).reshape(len(flat_kw), -1, 3)),
             nominal_v=around.nominal_v,
         )
-        return batch, loading_a
 
-    def margins(self, batch: Evaluated, loading_a: Complex) -> Float:
-        """How far every voltage and every phase current is beyond its limit, shape (candidate, limit) [pu].
+    def values(self, batch: Evaluated) -> Float:
+        """Objectives, shape (candidate, objective)."""
+        with np.errstate(invalid="ignore"):
+            found = np.column_stack([OBJECTIVES[name].of(batch) for name in self.around.objectives])
+        # no power flow: worse than anything else, but comparable, which nan is not
+        return np.nan_to_num(found, nan=HOPELESS)
 
-        The largest of them are `excess`; each by itself they are smooth.
+    def excess(self, batch: Evaluated) -> Float:
+        """How far each limit is exceeded beyond what is allowed, shape (candidate, limit) [pu]."""
+        steps, count = self.scene.steps, len(batch.ev_kw)
+        voltage_pu = np.abs(batch.voltage_v[:, :steps]) / batch.nominal_v
+        parts = [voltage_pu - self._high_pu] if np.isfinite(self._high_pu) else []
+        parts += [self._low_pu - voltage_pu] if self._low_pu > 0.0 else []
+        phases = np.abs(_with_neutral(batch.loading_a[:, :steps]))
+        parts.append((phases / self._most_a)[:, :, self._rated] - 1.0)
+        flat = [np.nan_to_num(np.concatenate(parts, axis=2).reshape(count, -1), nan=HOPELESS)]
+        if np.isfinite(self._ramp_kw):
+            rises = rises_kw(batch.net_kw.sum(axis=2), self.scene, self.scene.before_kw) / self._ramp_kw
+            flat += [rises - 1.0, -rises - 1.0]
+        return np.hstack(flat) - self.allowed
+
+    def near(self, kw: Float, *, first: bool = False) -> tuple[Slopes, Float, Float]:
+        """What the network is to first order near powers.
+
+        Parameters
+        ----------
+        kw : ndarray, shape (variable,)
+            The powers.
+        first : bool
+            Whether a roof that the sun does not fill in a step counts with what its limit would allow wherever that is
+            on the safe side: lowering the limit helps in other steps too, which no slope at this point says.
+
+        Returns
+        -------
+        slopes : Slopes
+            For the objectives.
+        margin : ndarray, shape (limit,)
+            `excess`.
+        rise : ndarray, shape (variable, limit)
+            Its slope.
         """
-        controlled, count = self.scene.controlled, len(loading_a)
-        voltage_pu = (np.abs(batch.voltage_v[:, :controlled]) / self.around.nominal_v).reshape(count, -1)
-        beyond = self._loading(loading_a[:, :controlled]) - self._limits[2:, None]
-        rated = np.isfinite(np.column_stack([self.around.rating_a] * 3 + [self.around.neutral_a]))
-        loading = beyond[:, :, rated].reshape(count, -1)
-        margins = np.hstack([voltage_pu - self._limits[0], -voltage_pu - self._limits[1], loading])
-        return margins[:, margins[0] > -_NO_LIMIT / 2.0]
+        space, scene, var = self.space, self.scene, np.arange(self.space.n_var)
+        ev_kw, pv_kw = space.powers(kw[None, :])
+        points, steps = ev_kw.shape[1], scene.steps
+        homes, own = np.unique(space.customer, return_inverse=True)
+        more_kw = np.zeros((1 + len(homes), points, ev_kw.shape[2]))
+        more_kw[1 + np.arange(len(homes)), :, homes] = STEP_KW
+        batch = self.solved(ev_kw + more_kw, np.broadcast_to(pv_kw, more_kw.shape))
+        at = self.solved(ev_kw, pv_kw)
 
-    def _loading(self, current_a: Complex) -> Float:
-        """Current over rated current of the three phases and of the neutral, shape (candidate, period, branch, 4)."""
-        phases = np.abs(current_a) / self.around.rating_a[:, None]
-        neutral = np.abs(current_a.sum(axis=3, keepdims=True)) / self.around.neutral_a[:, None]
-        return np.asarray(np.concatenate([phases, neutral], axis=3))
+        # what a variable moves at its own customer: of cars by difference, as what is due can end within a step
+        down = np.where(space.roof, 0.0, np.where(kw >= STEP_KW, -STEP_KW, STEP_KW))
+        moved, _ = space.powers(kw + np.diag(down))
+        per_kw = np.zeros((2, len(var), points))
+        cars = np.flatnonzero(~space.roof)
+        per_kw[0, cars] = ((moved - ev_kw)[cars][np.arange(len(cars)), :, space.customer[cars]]) / down[cars, None]
+        mine = (np.pad(scene.period, (0, points - steps), constant_values=-1) == space.period[:, None]) & space.roof[
+            :, None
+        ]
+        sun_kw = scene.sun_kw[:, space.customer].T
+        # a roof that the sun does not fill gives a share of its limit: the slope of the chord from nothing
+        share = np.minimum(np.divide(sun_kw, kw[:, None], out=np.ones_like(sun_kw), where=kw[:, None] > 0.0), 1.0)
+        per_kw[1] = np.where(mine, share, 0.0)
+        change = per_kw[0] - per_kw[1]
 
-    def _quantities(self, batch: Evaluated, loading_a: Complex) -> Float:
-        """What is limited: highest voltage, lowest (negative) [pu], worst phase of every branch over its rating."""
-        controlled = self.scene.controlled
-        voltage_pu = np.abs(batch.voltage_v[:, :controlled]) / self.around.nominal_v
-        loading = self._loading(loading_a[:, :controlled]).max(axis=(1, 3))
-        return np.column_stack([voltage_pu.max(axis=(1, 2)), -voltage_pu.min(axis=(1, 2)), loading])
+        def slope(values: Complex) -> Complex:
+            by_home = (values[1:] - values[:1]) / STEP_KW
+            return np.asarray(by_home[own] * change.reshape(*change.shape, *[1] * (values.ndim - 2)))
+
+        slopes = Slopes(
+            at, kw, space, per_kw[0], per_kw[1], change, slope(batch.voltage_v), slope(batch.drawn_a),
+            slope(batch.current_a),
+        )  # fmt: skip
+        excess = self.excess(batch)
+        ramps = 2 * (steps - int(np.isnan(scene.before_kw))) if np.isfinite(self._ramp_kw) else 0
+        margins = excess[:, : excess.shape[1] - ramps].reshape(len(excess), steps, -1)
+        by_home = (margins[1:] - margins[0]) / STEP_KW  # (home, step, limit)
+        filled = mine & (kw[:, None] <= sun_kw + 1e-9)
+        moves_kw = np.where(space.roof[:, None], np.where(filled, -1.0, 0.0), per_kw[0])[:, :steps, None]
+        per_home = by_home[own]
+        rise, margin = per_home * moves_kw, margins[0]
+        if first:
+            allowed = (mine & ~filled)[:, :steps, None] & (per_home < 0.0)
+            rise = np.where(allowed, -per_home, rise)
+            unfilled_kw = np.where(allowed, (kw[:, None] - sun_kw)[:, :steps, None], 0.0)
+            margin = margin - (unfilled_kw * per_home).sum(axis=0)
+        margin, rise = margin.ravel(), rise.reshape(len(var), -1)
+        if ramps:
+            rises = rises_kw(change, scene, 0.0 * scene.before_kw) / self._ramp_kw
+            margin = np.append(margin, self.excess(at)[0, -ramps:])
+            rise = np.hstack([rise, rises, -rises])
+        return slopes, margin, rise
+
+
+def _with_neutral(current_a: Complex) -> Complex:
+    """The three phases, and what they leave over."""
+    return np.concatenate([current_a, current_a.sum(axis=-1, keepdims=True)], axis=-1)

@@ -1,9 +1,11 @@
-"""What a decision is made about: a few periods, and what a candidate does in each of them."""
+"""What a decision is made about: the steps of a few periods, and what a candidate does in each of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
 
 from cosim.contract import EXPORT_EUR_PER_KWH, Complex, Float, Int
 from cosim.contract.signals import Bool
@@ -11,52 +13,68 @@ from cosim.contract.signals import Bool
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Periods, one after another; the first ``controlled`` of them can be influenced one by one.
+    """Operating points, one after another: first every step of the periods that can be influenced one by one.
 
-    What follows them, if anything, is one period that stands for the mean of the rest of the cars' windows: what is
-    not charged before is charged then.
+    What follows them, if anything, is one point that stands for the mean of the rest of the cars' windows: what is not
+    charged before is charged then.
 
     Attributes
     ----------
-    hours : ndarray, shape (period,)
+    hours : ndarray, shape (point,)
         Lengths [h].
-    controlled : int
-        Number of leading periods with variables of their own.
-    net_kw, net_kvar : ndarray, shape (period, customer)
+    period : ndarray of int, shape (step,)
+        Control period of every step; steps are the leading points.
+    net_kw, net_kvar : ndarray, shape (point, customer)
         Consumption without the cars and roofs that can be limited.
-    sun_kw : ndarray, shape (period, customer)
+    sun_kw : ndarray, shape (point, customer)
         What the roofs could give; 0 in the rest, whose roofs are in ``net_kw``.
-    wanted_kw : ndarray, shape (period, customer)
+    wanted_kw : ndarray, shape (point, customer)
         Charging without any limit; 0 in the rest.
-    tariff_eur_per_kwh : ndarray, shape (period,)
+    tariff_eur_per_kwh : ndarray, shape (point,)
         Price of import.
-    source_pu : float or None
-        Source voltage; None for the feeder's own.
+    source_pu : ndarray, shape (point,)
+        Source voltage; nan for the feeder's own.
+    before_kw : float
+        Net consumption of all in the step before; nan where there was none.
+    charging : ndarray of bool, shape (customer,)
+        Cars that were charging in it.
+    offered_kwh, curtailed_kwh : ndarray, shape (customer,)
+        What roofs could have given so far, and what of it was to be curtailed.
+    first_step : int
+        Number of the first step in the run.
     export_eur_per_kwh : float
         Price of export.
     """
 
     hours: Float
-    controlled: int
+    period: Int
     net_kw: Float
     net_kvar: Float
     sun_kw: Float
     wanted_kw: Float
     tariff_eur_per_kwh: Float
-    source_pu: float | None
+    source_pu: Float
+    before_kw: float
+    charging: Bool
+    offered_kwh: Float
+    curtailed_kwh: Float
+    first_step: int = 0
     export_eur_per_kwh: float = EXPORT_EUR_PER_KWH
 
     @property
-    def share(self) -> Float:
-        """Lengths of all periods over their sum, shape (period,)."""
-        weights: Float = self.hours / self.hours.sum()
-        return weights
+    def steps(self) -> int:
+        """Number of leading points that can be influenced."""
+        return len(self.period)
 
     @property
-    def controlled_share(self) -> Float:
-        """The same of the controlled periods alone, shape (controlled,)."""
-        weights: Float = self.hours[: self.controlled] / self.hours[: self.controlled].sum()
-        return weights
+    def share(self) -> Float:
+        """Lengths of all points over their sum, shape (point,)."""
+        return np.asarray(self.hours / self.hours.sum())
+
+    @property
+    def step_share(self) -> Float:
+        """The same of the steps alone, shape (step,)."""
+        return np.asarray(self.hours[: self.steps] / self.hours[: self.steps].sum())
 
 
 class Space(Protocol):
@@ -67,11 +85,13 @@ class Space(Protocol):
     n_var : int
         Number of variables; 1 is no limit.
     roof : ndarray of bool, shape (variable,)
-        True where the variable is the generation of a roof, False where it is charging.
-    period : ndarray of int, shape (variable,)
-        Controlled period it belongs to.
+        True where the variable is the highest generation of a roof, False where it is the rate of a charger.
+    period, customer : ndarray of int, shape (variable,)
+        Control period and customer it belongs to.
     low_kw, high_kw : ndarray, shape (variable,)
         Bounds of the powers, chargers' least power left out of account.
+    least_kw : ndarray, shape (variable,)
+        Least power at which a charger runs; 0 for roofs.
     even_kw : ndarray, shape (variable,)
         Powers in the middle of the road: charging at an even pace, all the sun.
     rows : ndarray, shape (row, variable)
@@ -83,15 +103,17 @@ class Space(Protocol):
     n_var: int
     roof: Bool
     period: Int
+    customer: Int
     low_kw: Float
     high_kw: Float
+    least_kw: Float
     even_kw: Float
     rows: Float
     row_low: Float
     row_high: Float
 
     def decode(self, x: Float) -> Float:
-        """Mean powers of candidates, shape (candidate, variable) [kW]; always attainable."""
+        """Powers of candidates, shape (candidate, variable) [kW]; always attainable."""
         ...
 
     def encode(self, kw: Float) -> Float:
@@ -99,7 +121,7 @@ class Space(Protocol):
         ...
 
     def powers(self, kw: Float) -> tuple[Float, Float]:
-        """Charging and generation, each of shape (candidate, period, customer) [kW]; affine in the argument."""
+        """Charging and generation at every point, each of shape (candidate, point, customer) [kW]."""
         ...
 
 
@@ -111,15 +133,17 @@ class Evaluated:
     ----------
     scene : Scene
         What they were evaluated in.
-    ev_kw, pv_kw, net_kw : ndarray, shape (candidate, period, customer)
-        Mean charging, generation and net consumption.
-    voltage_v, drawn_a : ndarray of complex, shape (candidate, period, port)
+    ev_kw, pv_kw, net_kw : ndarray, shape (candidate, point, customer)
+        Charging, generation and net consumption.
+    voltage_v, drawn_a : ndarray of complex, shape (candidate, point, port)
         Voltage of every phase of every customer, and the current it draws.
-    no_load_v : ndarray of complex, shape (port,)
+    no_load_v : ndarray of complex, shape (point, port)
         Voltages of the network without any load.
-    current_a : ndarray of complex, shape (candidate, period, line, 3)
+    current_a : ndarray of complex, shape (candidate, point, line, 3)
         Currents of the lines that the objectives watch.
-    bus_v : ndarray of complex, shape (candidate, period, bus, 3)
+    loading_a : ndarray of complex, shape (candidate, point, branch, 3)
+        Currents of all branches with a limit.
+    bus_v : ndarray of complex, shape (candidate, point, bus, 3)
         Voltages of the buses that the objectives watch.
     nominal_v : ndarray, shape (port,)
         Base of voltages [V].
@@ -133,5 +157,37 @@ class Evaluated:
     drawn_a: Complex
     no_load_v: Complex
     current_a: Complex
+    loading_a: Complex
     bus_v: Complex
     nominal_v: Float
+
+
+@dataclass(frozen=True, eq=False)
+class Slopes:
+    """What one kW more of each variable changes at a candidate, to first order.
+
+    Attributes
+    ----------
+    at : Evaluated
+        The candidate, alone in its batch.
+    kw : ndarray, shape (variable,)
+        Its powers.
+    space : Space
+        The variables.
+    ev_kw, pv_kw, net_kw : ndarray, shape (variable, point)
+        Change of charging, generation and net consumption of the variable's own customer.
+    voltage_v, drawn_a : ndarray of complex, shape (variable, point, port)
+        Of voltages and drawn currents.
+    current_a : ndarray of complex, shape (variable, point, line, 3)
+        Of the watched lines' currents.
+    """
+
+    at: Evaluated
+    kw: Float
+    space: Space
+    ev_kw: Float
+    pv_kw: Float
+    net_kw: Float
+    voltage_v: Complex
+    drawn_a: Complex
+    current_a: Complex

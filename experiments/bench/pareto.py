@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from cosim import Trajectory, feeders, load
 from cosim.contract import Float
 from cosim.experiments.bench import Row, interleaved
 from cosim.experiments.scenario import DEFAULT
-from cosim.measures import scoreboard
+from cosim.measures import scoreboard, unbalance_current_a2
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
 from cosim.reduced import ReducedNetwork
@@ -20,8 +22,42 @@ _MOST_DAYS = 3
 
 
 def measure(repeats: int) -> list[Row]:
-    """The predictor alone, and a whole day of decisions."""
-    return [_predictor(repeats), _day(min(repeats, _MOST_DAYS))]
+    """The predictor alone, a whole day of decisions, and the exact method against evolutionary search."""
+    return [_predictor(repeats), _day(min(repeats, _MOST_DAYS)), *_methods()]
+
+
+_JUDGED = ("hypervolume_ratio_mean", "hypervolume_ratio_min", "regret_mean_a", "regret_kwh")
+_CLOSED_LOOP = (
+    "neutral_current_p95_a",
+    "pv_curtailed_kwh",
+    "overvoltage_min",
+    "losses_kwh",
+    "transformer_peak_percent",
+)
+
+
+def _methods() -> list[Row]:
+    """The exact method against NSGA-II, with and without exact points among its first candidates."""
+    day, found = load(DEFAULT), []
+    done: dict[str, Trajectory] = {}
+
+    def a_day(method: str, **options: Any) -> None:
+        done[method] = day.run("pareto", engine="reduced", method=method, **options).trajectory
+
+    for name, seeds in (("with", True), ("without", False)):
+        row = interleaved(
+            f"convex against NSGA-II {name} exact points",
+            lambda: a_day("convex"),
+            lambda seeds=seeds: a_day("nsga2", certificate_seeds=seeds),  # type: ignore[misc]
+            1,
+        )
+        for label, run in (("product", done["convex"]), ("reference", done["nsga2"])):
+            metrics = scoreboard(run)
+            unbalance_a2 = float(unbalance_current_a2(run.monitored_current_a).sum(axis=1).mean())
+            row.more[f"{label}_unbalance_mean_a2"] = unbalance_a2
+            row.more.update({f"{label}_{key}": metrics[key] for key in (*_JUDGED, *_CLOSED_LOOP)})
+        found.append(row)
+    return found
 
 
 def _day(repeats: int) -> Row:
@@ -36,12 +72,11 @@ def _day(repeats: int) -> Row:
     row = interleaved("default day, 96 decisions", lambda: a_day("pareto"), lambda: a_day("none"), repeats)
     metrics, decisions = scoreboard(done["pareto"]), done["pareto"].decisions
     fronts = done["pareto"].table("certificates")
-    judged = ("hypervolume_ratio_mean", "hypervolume_ratio_min", "regret_mean_a", "regret_kwh")
     row.more.update(
         decisions=len(decisions),
         searched=0 if fronts is None else len(fronts),
         decision_mean_s=done["pareto"].decide_s / len(decisions),
-        **{name: metrics[name] for name in judged},
+        **{name: metrics[name] for name in _JUDGED},
     )
     return row
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
 from cosim.artifacts import COLUMNS
 from cosim.contract import Float
-from cosim.controllers.pareto.objectives import CONVEX_PAIR, OBJECTIVES
+from cosim.controllers.pareto.objectives import OBJECTIVES
 from cosim.experiments.figures import style
 from cosim.experiments.figures.runs import NothingToDrawError, Runs, clock
 from cosim.trajectory import Trajectory
@@ -105,31 +105,21 @@ def fronts_of(run: Trajectory) -> list[Front]:
     fronts = []
     for step, points in _by_step(table).items():
         taken = np.flatnonzero(points["chosen"])
-        reference = _plain(run, step, references[step][list(names)]) if step in references and len(names) == 2 else None
-        shown = _plain(run, step, points[list(names)])
+        reference = _plain(references[step][list(names)]) if step in references and len(names) == 2 else None
+        shown = _plain(points[list(names)])
         fronts.append(
             Front(step, names, shown, int(taken[0]) if taken.size else -1, reference, float(ratios.get(step, np.nan)))
         )
     return fronts
 
 
-def _plain(run: Trajectory, step: int, points: pd.DataFrame) -> Float:
-    """Objectives in units that a reader knows: of a sum of squares its root, of curtailment the energy.
-
-    The energy is that of all roofs with sun cut alike, which is the most that such a sum of squares allows.
-    """
+def _plain(points: pd.DataFrame) -> Float:
+    """Objectives in units that a reader knows: of a sum of squares its root."""
     shown = points.to_numpy(float, copy=True)
     for column, name in enumerate(points.columns):
         if name in OBJECTIVES and OBJECTIVES[name].unit.endswith("²"):
             shown[:, column] = np.sqrt(shown[:, column].clip(min=0.0))
-        if name == CONVEX_PAIR[1]:
-            roofs = np.count_nonzero(run.exogenous.pv_available_kw[step : step + _steps(run)].any(axis=0))
-            shown[:, column] *= np.sqrt(roofs) * run.control_min / 60.0
     return shown
-
-
-def _steps(run: Trajectory) -> int:
-    return max(round(run.control_min / run.step_min), 1)
 
 
 def _by_step(table: pd.DataFrame | None) -> dict[Any, pd.DataFrame]:
@@ -153,8 +143,6 @@ def _words(front: Front) -> str:
 def axis_name(objective: str) -> str:
     """Name of an objective with its unit; that of another controller as it is."""
     known = OBJECTIVES.get(objective)
-    if objective == CONVEX_PAIR[1]:
-        return "PV curtailment [kWh]"
     if known is None:
         return objective.replace("_", " ")
     return f"{known.about.removesuffix(', squared')} [{known.unit.removesuffix('²')}]"

@@ -23,7 +23,7 @@ from cosim.measures.balance import judged
 from cosim.testing import STEPS, Examination, examine, make, small_day, small_place
 
 PROJECT = Path(__file__).resolve().parents[2]
-SMALL: dict[str, dict[str, Any]] = {"pareto": {"population": 12, "generations": 5}}
+SMALL: dict[str, dict[str, Any]] = {}
 """Options that make a controller quick where quality does not matter."""
 
 every_controller = pytest.mark.parametrize("name", controllers.names())

@@ -176,37 +176,39 @@ def _aggregator() -> Iterator[Case]:
 def _pareto() -> Iterator[Case]:
     quick = {"population": 8, "generations": 3}
     pairs = (
-        ("neutral_current", "pv_curtailment"),
-        ("pui", "ev_shortfall"),
-        ("vuf", "cost"),
+        ("neutral_current", "squared_curtailment"),
+        ("curtailment_fairness", "peak_current"),
+        ("ramp", "ev_shortfall"),
         ("voltage_deviation", "losses"),
-        ("unbalance_current", "pv_curtailment", "ev_shortfall"),
+        ("unbalance_current", "pv_curtailment", "cost"),
     )
     yield from _of(
         "pareto",
         {},
         *({"objectives": list(pair)} for pair in pairs),
         *({"rule": rule} for rule in choices("pareto", "rule")[1:]),
-        {"algorithm": "nsga3"},
-        {"certificate": "off"},
-        {"certificate_seeds": False},
         {"weights": [0.7, 0.3]},
         {"horizon_steps": 2},
+        {"then_peak": False},
+        {"certificate": False},
         {"voltage_limits_pu": [0.95, 1.06]},
         {"loading_limit_percent": 60.0},
-        {"objectives": ["vuf", "pv_curtailment"], "buses": ["3"]},
-        base=quick, control_min=60.0,
-    )  # fmt: skip
-    yield from _of("pareto", {}, base=quick, world="wrong_forecast", control_min=60.0)
+        {"voltage_limits_pu": [0.95, 1.06], "max_curtailment_percent": 20.0},
+        {"voltage_limits_pu": [0.95, 1.06], "max_total_curtailment_percent": 10.0},
+        {"max_ramp_kw": 5.0},
+        {"max_starts": 1},
+        control_min=60.0,
+    )
+    yield from _of("pareto", {}, world="wrong_forecast", control_min=60.0)
     yield from _of(
         "pareto",
-        {"algorithm": "nsga2"},  # those of two objectives already
-        {"certificate": "qp"},  # is already where it applies
-        {"certificate": "long", "certificate_every": 4},
-        {"lines": ["LINE2"]},
-        {"control_min": 30.0, "population": 12, "generations": 5},
-        base=quick, control_min=30.0, slow=True,
+        {"method": "nsga2"},
+        {"method": "nsga2", "certificate_seeds": False},
+        {"objectives": ["pui", "switchings"]},
+        {"objectives": ["vuf", "pv_curtailment"]},
+        base=quick, control_min=60.0,
     )  # fmt: skip
+    yield from _of("pareto", {"method": "convex"}, {"control_min": 30.0}, control_min=30.0)
 
 
 def _caps() -> Iterator[Case]:
@@ -263,17 +265,15 @@ def _envelopes() -> Iterator[Case]:
 
 TIED = frozenset(
     {
-        "scenarios european_lv_may_day pareto 1h",
-        "scenarios european_lv_may_day pareto 24h",
+        "pareto rule=asf",
+        "pareto rule=knee",
+        "pareto objectives=[pui, switchings]",
+        "pareto method=nsga2 certificate_seeds=False",
         "cpo_planner",
         "cpo_planner fairness=maxmin",
         "cpo_planner capacity_kw=18.0",
         "cpo_planner margin_percent=20.0",
         "cpo_planner wrong_forecast",
-        "pareto horizon_steps=2",
-        "pareto voltage_limits_pu=[0.95, 1.06]",
-        "pareto wrong_forecast",
-        "pareto lines=[LINE2]",
         "bilevel_caps objective=floor_then_least",
         "bilevel_caps objective=least_restriction",
         "bilevel_caps objective=max_min",

@@ -68,7 +68,7 @@ controller = "bilevel_caps"
 options = { export = true, replan_min = 0.0 }
 [[runs]]
 controller = "pareto"
-options = { population = 12, generations = 5, control_min = 60.0 }
+options = { control_min = 60.0 }
 """
 
 

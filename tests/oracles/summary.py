@@ -267,7 +267,7 @@ def promise_table(street: Street, solved: Callable[[str], Solved]) -> Columns:
         )  # fmt: skip
         own = {
             "bilevel_caps": "export = True; replan_min = 0.0; ",
-            "pareto": "control_min = 60.0; generations = 5; population = 12; ",
+            "pareto": "control_min = 60.0; ",
         }
         noise = "demand_error_percent = 30.0; pv_error_percent = 20.0; "
         noise += "arrival_error_min = 30.0; energy_error_percent = 20.0"

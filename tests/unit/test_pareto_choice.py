@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 
 from cosim.controllers.pareto.choice import (
     RULES,
     by_asf,
-    by_hypervolume,
     by_knee,
-    by_pseudo_weights,
-    by_trade_off,
+    by_turn,
     choice_faults,
     normalised,
 )
@@ -41,27 +37,17 @@ def test_a_weight_of_one_takes_the_end_of_the_front() -> None:
     assert SHARE[by_asf(CONVEX, np.array([1.0, 0.0]))] == pytest.approx(1.0, abs=0.01)
 
 
-@pytest.mark.parametrize("weights", [(0.5, 0.5), (0.2, 0.8), (0.9, 0.1), (0.0, 1.0)])
-def test_pseudo_weights_as_in_pymoo(weights: tuple[float, float]) -> None:
-    with warnings.catch_warnings():  # its module imports a name that SciPy is about to remove
-        warnings.simplefilter("ignore", DeprecationWarning)
-        decision_rules = pytest.importorskip("pymoo.mcdm.pseudo_weights")
-    expected = decision_rules.PseudoWeights(np.array(weights)).do(CONVEX)
-    assert by_pseudo_weights(CONVEX, np.array(weights)) == expected
-
-
 def test_knee_is_the_corner() -> None:
     front = np.array([[10.0, 0.0], [9.0, 0.4], [2.0, 1.0], [1.8, 6.0], [0.0, 10.0]])
     assert by_knee(front, np.array([0.5, 0.5])) == 2
 
 
-def test_trade_off_and_hypervolume_take_the_corner() -> None:
-    """At (2, 1) every way out costs more than it gains, and without it most of the dominated area is gone."""
-    front = np.array([[10.0, 0.0], [9.0, 0.4], [2.0, 1.0], [1.8, 6.0], [0.0, 10.0]])
-    for rule in (by_trade_off, by_hypervolume):
-        assert rule(front, np.array([0.5, 0.5])) == 2
-    straight = np.column_stack([SHARE, 1.0 - SHARE])  # the same price everywhere: the weights decide
-    assert by_trade_off(straight, np.array([0.5, 0.5])) == by_asf(straight, np.array([0.5, 0.5]))
+def test_in_turn_takes_the_heaviest_objective_first() -> None:
+    """Of the three best in the second objective, within a thousandth of its range, the best in the first."""
+    front = np.array([[10.0, 0.0], [9.0, 0.0004], [8.0, 0.0009], [2.0, 0.5], [0.0, 1.0]])
+    assert by_turn(front, np.array([0.25, 0.75])) == 2
+    assert by_turn(front, np.array([0.75, 0.25])) == 4
+    assert by_turn(front, np.array([0.5, 0.5])) == 4  # of equal weights their own order
 
 
 @pytest.mark.parametrize("rule", RULES)

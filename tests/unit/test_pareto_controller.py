@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from pymoo.indicators.hv import HV
 
-from cosim import Trajectory, controllers, run
+from cosim import Trajectory, controllers, experiments, load, run
 from cosim.contract import Exogenous, Feeder, Float, Forecast, Observation, Prediction, Setpoints
 from cosim.controllers.pareto.choice import RULES
 from cosim.controllers.pareto.controller import Pareto
+from cosim.controllers.pareto.decide import Method
 from cosim.controllers.pareto.objectives import OBJECTIVES
 from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError
@@ -61,8 +62,10 @@ def lopsided_night(
 @pytest.fixture(scope="module")
 def both(european_lv: Feeder, lopsided_night: Exogenous) -> tuple[Trajectory, Trajectory]:
     """The same night without control and with."""
-    controllers = NoControl(european_lv), Pareto(european_lv, ReducedNetwork(european_lv), **SMALL)
-    none, pareto = (run(european_lv, lopsided_night, controller, engine="reduced") for controller in controllers)
+    controllers = NoControl(european_lv), Pareto(european_lv, ReducedNetwork(european_lv), control_min=30.0)
+    none, pareto = (
+        run(european_lv, lopsided_night, controller, engine="reduced", control_min=30.0) for controller in controllers
+    )
     return none, pareto
 
 
@@ -75,24 +78,24 @@ def test_less_neutral_current_and_every_car_served(both: tuple[Trajectory, Traje
     assert neutral_p95_a(pareto) < 0.8 * neutral_p95_a(none)
     assert none.delivered_kwh == pytest.approx(9.0, abs=1e-6)
     assert pareto.delivered_kwh == pytest.approx(9.0, abs=1e-6)
-    assert 0.0 < (none.pv_kw - pareto.pv_kw).sum() < 0.5 * none.pv_kw.sum()
+    assert pareto.pv_kw == pytest.approx(none.pv_kw, abs=1e-9)  # no limit needs curtailment, so there is none
+    runs = np.vstack([np.zeros(55, bool), pareto.ev_kw > 0.05])
+    assert 1 <= (runs[1:] & ~runs[:-1]).sum(axis=0).max() <= 3
 
 
 def test_every_front_is_kept_and_free_of_dominated_points(both: tuple[Trajectory, Trajectory]) -> None:
     trajectory = both[1]
-    assert len(trajectory.decisions) == 32
-    searched = {step: decision for step, decision in trajectory.decisions if decision.status == "heuristic"}
-    assert len(searched) >= 30
+    assert len(trajectory.decisions) == 16
+    searched = {step: decision for step, decision in trajectory.decisions if decision.status == "convex"}
+    assert len(searched) >= 15
     table = trajectory.table("front")
     assert table is not None
     assert list(table.columns) == ["step", "point", "chosen", "unbalance_current", "pv_curtailment"]
     fronts = dict(iter(table.groupby("step")))
     assert fronts.keys() == searched.keys()
     for step, decision in searched.items():
-        beaten = np.flatnonzero(dominated(fronts[step].iloc[:, 3:].to_numpy()))
-        chosen = np.flatnonzero(fronts[step]["chosen"])
-        assert len(chosen) == 1
-        assert set(beaten) <= set(chosen)  # which may give way by a hair for less charging at once
+        assert not dominated(fronts[step].iloc[:, 3:].to_numpy()).any()
+        assert fronts[step]["chosen"].sum() == 1
         assert np.isnan([decision.objective, decision.bound, decision.gap]).all()  # nothing is proven
         assert not decision.fallback
     assert max(map(len, fronts.values())) >= 8
@@ -105,29 +108,42 @@ def test_fronts_are_judged_by_the_exact_one(both: tuple[Trajectory, Trajectory])
     assert reference is not None
     assert set(front["step"]) == set(reference["step"])
     metrics = scoreboard(both[1])
-    assert metrics["hypervolume_ratio_mean"] > 0.97
-    assert 0.8 < metrics["hypervolume_ratio_min"] <= metrics["hypervolume_ratio_mean"] <= 1.0
+    assert metrics["hypervolume_ratio_mean"] > 0.9
+    assert 0.5 < metrics["hypervolume_ratio_min"] <= metrics["hypervolume_ratio_mean"] <= 1.0
     assert 0.0 <= metrics["regret_mean_a"] < 3.0
     assert 0.0 <= metrics["regret_kwh"] < 1.5
-    assert metrics["hypervolume_ratio_above_one"] <= 2.0
+    assert metrics["hypervolume_ratio_above_one"] <= 6.0  # by the curvature of the network
     assert np.isnan(scoreboard(both[0])["hypervolume_ratio_mean"])
 
 
-def test_several_periods_and_three_objectives(european_lv: Feeder, lopsided_night: Exogenous) -> None:
-    """A horizon of three quarters of an hour, and a long reference now and then: every car is served all the same."""
+@pytest.mark.parametrize("method", ["convex", "nsga2"])
+def test_several_periods_and_three_objectives(
+    two_bus: Feeder, make_day: Callable[..., Exogenous], make_sessions: Callable[..., Any], method: Method
+) -> None:
+    """A horizon of three hours, decided by either method: every car is served all the same."""
+    cars = make_sessions((0, 0.0, 300.0, 9.0, 7.4), (1, 0.0, 200.0, 5.0, 3.7), (2, 70.0, 400.0, 6.0, 7.4))
+    day = make_day(two_bus, 96, demand_kw=[0.5, 0.9, 0.2], sessions=cars)
     controller = Pareto(
-        european_lv, ReducedNetwork(european_lv), objectives=("neutral_current", "losses", "ev_shortfall"),
-        horizon_steps=3, certificate="long", certificate_every=20, population=12, generations=2,
+        two_bus, ReducedNetwork(two_bus), objectives=("neutral_current", "losses", "ev_shortfall"),
+        horizon_steps=3, method=method, population=12, generations=2, control_min=60.0,
     )  # fmt: skip
-    trajectory = run(european_lv, lopsided_night, controller, engine="reduced")
-    assert trajectory.delivered_kwh == pytest.approx(9.0, abs=1e-6)
+    trajectory = run(two_bus, day, controller, engine="reduced", control_min=60.0)
+    assert trajectory.delivered_kwh == pytest.approx(np.array([9.0, 5.0, 6.0]), abs=1e-6)
+    assert {decision.status for _, decision in trajectory.decisions} == {method, "idle"}
+    assert not any(decision.fallback for _, decision in trajectory.decisions)
     table = trajectory.table("certificates")
     assert table is not None
-    judged = table[np.isfinite(table["hypervolume_reference"])]
-    assert len(judged) == 2
-    for row in judged.itertuples():
-        assert 0.0 < row.hypervolume <= row.hypervolume_reference + 1e-12
-        assert np.isnan(row.regret_a)  # of an objective that was not asked for
+    assert len(table) >= 3
+    assert table["regret_a"].isna().all()  # of an objective that was not asked for
+
+
+def test_what_is_not_convex_is_searched(two_bus: Feeder, make_day: Callable[..., Exogenous]) -> None:
+    day = make_day(two_bus, 6, demand_kw=[0.5, 0.5, 0.9], pv_available_kw=[5.0, 1.0, 2.0], inverter_kva=5.0)
+    controller = Pareto(two_bus, ReducedNetwork(two_bus), objectives=("vuf", "pv_curtailment"), rule="asf", **SMALL)
+    trajectory = run(two_bus, day, controller, engine="reduced")
+    assert {decision.status for _, decision in trajectory.decisions} == {"nsga2"}
+    faults = controllers.option_faults("pareto", {"objectives": ["pui", "pv_curtailment"], "method": "convex"})
+    assert [fault.key for fault in faults] == ["method"]
 
 
 def test_an_objective_without_anything_to_act_on_is_refused(
@@ -143,26 +159,25 @@ def test_an_objective_without_anything_to_act_on_is_refused(
 
 
 def test_faults_that_need_no_feeder() -> None:
-    faults = controllers.option_faults("pareto", {"objectives": ["pui", "pv_curtailment"], "certificate": "qp"})
-    assert [fault.key for fault in faults] == ["certificate"]
     faults = controllers.option_faults("pareto", {"weights": [0.7, 0.7], "objectives": ["sleep", "cost"]})
     assert {fault.key for fault in faults} == {"weights", "objectives"}
     assert controllers.option_faults("pareto", {"objectives": ["vuf", "losses", "cost"], "horizon_steps": 4}) == []
 
 
-@pytest.mark.slow
-def test_same_seed_same_decisions(
-    european_lv: Feeder, lopsided_night: Exogenous, both: tuple[Trajectory, Trajectory]
-) -> None:
-    """A controller begins anew with every plan, and being judged changes nothing."""
-    controller = Pareto(european_lv, ReducedNetwork(european_lv), certificate="off", **SMALL)
-    controller.plan(Forecast("oracle", lopsided_night))
-    again = run(european_lv, lopsided_night, controller, engine="reduced")
-    assert (again.ev_limit_kw == both[1].ev_limit_kw).all()
-    assert (again.pv_limit_kw == both[1].pv_limit_kw).all()
-    assert np.isnan(scoreboard(again)["regret_kwh"])
-    other = Pareto(european_lv, ReducedNetwork(european_lv), seed=1, certificate="off", **SMALL)
-    assert (run(european_lv, lopsided_night, other, engine="reduced").ev_limit_kw != again.ev_limit_kw).any()
+def test_same_seed_same_decisions(two_bus: Feeder, make_day: Callable[..., Exogenous]) -> None:
+    """A controller begins anew with every plan, and being judged changes nothing; another seed is another search."""
+    day = make_day(two_bus, 6, demand_kw=[0.5, 0.5, 0.9], pv_available_kw=[5.0, 1.0, 2.0], inverter_kva=5.0)
+
+    def limits(seed: int, *, certificate: bool = True) -> Float:
+        controller = Pareto(
+            two_bus, ReducedNetwork(two_bus), method="nsga2", rule="asf", seed=seed, certificate=certificate,
+            certificate_seeds=False, **SMALL,
+        )  # fmt: skip
+        controller.plan(Forecast("oracle", day))
+        return run(two_bus, day, controller, engine="reduced").pv_limit_kw
+
+    assert (limits(0) == limits(0, certificate=False)).all()
+    assert (limits(0) != limits(1)).any()
 
 
 def test_nothing_is_evaluated_when_nothing_can_move(
@@ -190,7 +205,7 @@ def test_nothing_is_evaluated_when_nothing_can_move(
         assert np.isinf(setpoints.ev_limit_kw).all()
         assert np.isinf(setpoints.pv_limit_kw).all()
     assert calls[9] > calls[8]
-    assert watched.answered[8].decision.status == "heuristic"
+    assert watched.answered[8].decision.status == "convex"
     assert trajectory.delivered_kwh == pytest.approx(8.0, abs=1e-6)
 
 
@@ -204,6 +219,47 @@ def test_voltage_is_a_limit(two_bus: Feeder, make_day: Callable[..., Exogenous])
     assert pareto.transformer_percent.max() < none.transformer_percent.max()
 
 
+SUNNY = {"pv_available_kw": [75.0, 70.0, 65.0], "inverter_kva": 75.0}
+
+
+@pytest.mark.parametrize(("option", "axis"), [("max_curtailment_percent", 0), ("max_total_curtailment_percent", None)])
+def test_no_more_is_curtailed_than_may_be(
+    two_bus: Feeder, make_day: Callable[..., Exogenous], option: str, axis: int | None
+) -> None:
+    """Of each home or of all: voltages then stay above the limit, and the steps are named."""
+    day = make_day(two_bus, 12, **SUNNY)
+    controller = Pareto(two_bus, ReducedNetwork(two_bus), **{option: 5.0})
+    pareto = run(two_bus, day, controller, engine="reduced")
+    cut = (day.pv_available_kw - pareto.pv_kw).sum(axis=axis) / day.pv_available_kw.sum(axis=axis)
+    assert 0.04 < np.max(cut) <= 0.05 + 1e-6
+    assert pareto.voltage_v.max() > 253.1
+    told = [decision.fallback for _, decision in pareto.decisions]
+    assert all(f"step {step}: current of TR1 by " in told[2] for step in (6, 7, 8))
+
+
+def test_ramps_are_a_limit(two_bus: Feeder, make_day: Callable[..., Exogenous]) -> None:
+    """The sun comes out at once; what all homes feed in rises by no more than 4 kW from step to step."""
+    sun = np.where(np.arange(24)[:, None] >= 6, np.array([5.0, 6.0, 4.0]), 0.0)
+    day = make_day(two_bus, 24, demand_kw=0.3, pv_available_kw=sun, inverter_kva=6.0)
+    free, held = (
+        run(two_bus, day, Pareto(two_bus, ReducedNetwork(two_bus), max_ramp_kw=most), engine="reduced")
+        for most in (np.inf, 4.0)
+    )
+    assert np.abs(np.diff(free.net_kw.sum(axis=1))).max() > 14.0
+    assert np.abs(np.diff(held.net_kw.sum(axis=1))).max() <= 4.0 + 1e-3
+    assert held.pv_kw[-1] == pytest.approx(sun[-1])  # and in the end all of it is fed in
+
+
+def test_a_scenario_gives_the_time_between_its_decisions(tmp_path: Path) -> None:
+    """Or limits would not hold in all of the first period; an option goes before it."""
+    text = (Path(experiments.__file__).parent / "scenarios" / "two_bus_evening.toml").read_text(encoding="utf-8")
+    scenario = tmp_path / "day.toml"
+    scenario.write_text(text.replace("control_min = 15", "control_min = 30"), encoding="utf-8")
+    day = load(scenario)
+    assert day.made("pareto", {})._control_min == 30.0  # type: ignore[attr-defined]
+    assert day.made("pareto", {"control_min": 60.0})._control_min == 60.0  # type: ignore[attr-defined]
+
+
 def test_bad_options_are_named_together(two_bus: Feeder) -> None:
     with pytest.raises(InputError) as caught:
         Pareto(
@@ -214,18 +270,17 @@ def test_bad_options_are_named_together(two_bus: Feeder) -> None:
     assert keys == {"objectives", "weights", "rule", "population", "generations", "control_min"}
 
 
-def test_places_that_nothing_can_watch_are_named_with_the_rest(two_bus: Feeder) -> None:
+def test_limits_that_make_no_sense_are_named_with_the_rest(two_bus: Feeder) -> None:
     with pytest.raises(InputError) as caught:
         Pareto(
-            two_bus, ReducedNetwork(two_bus), objectives=("losses_of_sleep", "cost"), lines=("nowhere",),
-            buses=("no_bus",), voltage_limits_pu=(1.1, 0.9), loading_limit_percent=0.0,
+            two_bus, ReducedNetwork(two_bus), objectives=("losses_of_sleep", "cost"), voltage_limits_pu=(1.1, 0.9),
+            loading_limit_percent=0.0, max_ramp_kw=-1.0, max_curtailment_percent=120.0, max_starts=0,
         )  # fmt: skip
-    keys = [fault.key for fault in caught.value.faults]
-    assert sorted(keys) == ["buses", "lines", "loading_limit_percent", "objectives", "voltage_limits_pu"]
-    with pytest.raises(InputError, match="no bus 'NO_BUS'"):
-        Pareto(two_bus, ReducedNetwork(two_bus), buses=("no_bus",))
-    with pytest.raises(InputError, match="no objective watches buses"):
-        Pareto(two_bus, ReducedNetwork(two_bus), buses=(two_bus.customer_bus[0],))
+    keys = sorted(fault.key for fault in caught.value.faults)
+    assert keys == [
+        "loading_limit_percent", "max_curtailment_percent", "max_ramp_kw", "max_starts", "objectives",
+        "voltage_limits_pu",
+    ]  # fmt: skip
 
 
 def test_the_options_texts_name_all_that_can_be_chosen() -> None:
@@ -233,7 +288,7 @@ def test_the_options_texts_name_all_that_can_be_chosen() -> None:
     assert all(texts.values())
     assert all(f"``{name}``" in texts["objectives"] for name in OBJECTIVES)
     assert all(f"``{name}``" in texts["rule"] for name in RULES)
-    assert all(kind in texts["certificate"] for kind in ("qp", "long", "off", "auto"))
+    assert all(f"``{kind}``" in texts["method"] for kind in ("auto", "convex", "nsga2"))
 
 
 def test_ratios_can_be_computed_again_from_the_files(both: tuple[Trajectory, Trajectory], tmp_path: Path) -> None:
@@ -242,7 +297,7 @@ def test_ratios_can_be_computed_again_from_the_files(both: tuple[Trajectory, Tra
         pq.read_table(tmp_path / f"{name}.parquet").to_pandas() for name in ("certificates", "front", "reference")
     )
     names = ["unbalance_current", "pv_curtailment"]
-    assert len(front) > 100
+    assert len(front) > 30
     for row in certificates.itertuples():
         zero, one = ([getattr(row, f"{name}_at_{end}") for name in names] for end in (0, 1))
         for table, expected in ((front, row.hypervolume), (reference, row.hypervolume_reference)):

@@ -14,7 +14,7 @@ from cosim.controllers.pareto.objectives import OBJECTIVES as KNOWN
 from cosim.controllers.pareto.outlook import Outlook, look_ahead
 from cosim.controllers.pareto.problem import DispatchProblem
 from cosim.controllers.pareto.scene import Evaluated, Scene
-from cosim.controllers.pareto.start import first_candidates
+from cosim.controllers.pareto.search import first_candidates
 from cosim.controllers.pareto.surroundings import Surroundings
 from cosim.errors import InputError
 from cosim.reduced import ReducedNetwork
@@ -69,8 +69,8 @@ def look(two_bus: Feeder, make_day: Callable[..., Exogenous]) -> Look:
 
 
 def bounds(outlook: Outlook) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Most, floor and pace of the first period."""
-    return outlook.cars.bounds_kw(0, outlook.scene.hours, outlook.cars.due_kwh)
+    """Highest, least and even rate in the first period."""
+    return outlook.cars.bounds_kw(0, 0.25, outlook.cars.due_kwh)
 
 
 def dear_then_cheap(dear_steps: int) -> np.ndarray:
@@ -80,7 +80,7 @@ def dear_then_cheap(dear_steps: int) -> np.ndarray:
 def test_a_car_that_can_wait_for_cheaper_hours_is_left_alone(look: Look) -> None:
     waiting = look(seen(3, **car(480.0, 10.0)), tariff_eur_per_kwh=dear_then_cheap(12))
     assert len(waiting.cars) == 0
-    assert waiting.scene.hours.tolist() == [0.25]  # and no rest
+    assert waiting.scene.hours == pytest.approx([1 / 12] * 3)  # and no rest
 
 
 def test_what_does_not_fit_into_cheaper_hours_is_due_now(look: Look) -> None:
@@ -91,7 +91,7 @@ def test_what_does_not_fit_into_cheaper_hours_is_due_now(look: Look) -> None:
     most_kw, _, pace_kw = bounds(outlook)
     assert most_kw == pytest.approx([1.3 / 0.25] * 3)
     assert pace_kw.sum() == pytest.approx(3.9)
-    assert outlook.scene.hours == pytest.approx([0.25, 0.75])
+    assert outlook.scene.hours == pytest.approx([1 / 12] * 3 + [0.75])
 
 
 def test_the_floor_keeps_the_rest_within_reach(look: Look) -> None:
@@ -103,7 +103,7 @@ def test_the_floor_keeps_the_rest_within_reach(look: Look) -> None:
     assert floor_kw == pytest.approx([7.4] * 3)
     assert (floor_kw >= most_kw).all()
     most_kw, floor_kw, _ = bounds(look(seen(3, **car(10.0, 5.0))))  # gone within the period
-    assert most_kw == pytest.approx([7.4 * 10 / 15] * 3)
+    assert most_kw == pytest.approx([7.4] * 3)
     assert (floor_kw >= most_kw).all()
 
 
@@ -132,17 +132,17 @@ def test_half_of_the_last_forecast_error_is_carried_over(look: Look) -> None:
 def test_cars_of_later_periods(look: Look) -> None:
     """Of three periods the first is dear: waiting cars come in only with the cheap ones, and only for what fits."""
     outlook = look(seen(3, **car(60.0, 5.0)), periods=3, tariff_eur_per_kwh=dear_then_cheap(3))
-    assert outlook.scene.controlled == 3
+    assert outlook.scene.period.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert outlook.cars.due_kwh == pytest.approx([5.0] * 3)
-    assert outlook.cars.there_h == pytest.approx(np.array([[0.0] * 3, [0.25] * 3, [0.25] * 3]))
-    assert outlook.scene.hours == pytest.approx([0.25, 0.25, 0.25, 0.25])
+    assert outlook.cars.there_h == pytest.approx(np.repeat([0.0, 1 / 12, 1 / 12], 9).reshape(9, 3))
+    assert outlook.scene.hours == pytest.approx([1 / 12] * 9 + [0.25])
     space = LoopSpace(outlook)
     assert space.period.tolist() == [1, 1, 1, 2, 2, 2]
 
 
 @pytest.fixture
 def around(two_bus: Feeder) -> Surroundings:
-    return Surroundings.of(two_bus, ReducedNetwork(two_bus), OBJECTIVES)
+    return Surroundings.of(two_bus, ReducedNetwork(two_bus), OBJECTIVES, voltage_limits_pu=(0.9, 1.1))
 
 
 MIXED = {
@@ -152,15 +152,16 @@ MIXED = {
 
 
 def test_periods_to_come_hold_the_cars_that_are_awaited(look: Look, make_sessions: Any) -> None:
-    """At minute 15: one is there, one is late, one comes in ten minutes; a first period alone holds the one there."""
+    """At minute 15: one is there, one is late, one comes in ten minutes: its limits must hold when it does."""
     cars = make_sessions((0, 20.0, 200.0, 5.0, 3.7), (1, 5.0, 90.0, 9.0, 7.4), (2, 25.0, 90.0, 4.5, 3.7))
     observation = seen(3, step=3, **{key: np.array([value, 0.0, 0.0]) for key, value in car(90.0, 5.0).items()} | {
         "departure_min": np.array([90.0, np.nan, np.nan]), "efficiency": np.array([0.9, 1.0, 1.0])})  # fmt: skip
     alone, together = (look(observation, periods=periods, sessions=cars).cars for periods in (1, 3))
-    assert alone.customer.tolist() == [0]
+    assert alone.customer.tolist() == [0, 1, 2]
     assert together.customer.tolist() == [0, 1, 2]
     assert together.due_kwh == pytest.approx([5.0, 10.0, 5.0])
-    assert together.there_h == pytest.approx(np.array([[0.25, 0.25, 1 / 12], [0.25] * 3, [0.25] * 3]))
+    assert together.there_h[:3] == pytest.approx(np.array([[1 / 12, 1 / 12, 0.0]] * 2 + [[1 / 12] * 3]))
+    assert together.there_h[3:] == pytest.approx(1 / 12)
     assert together.window_h == pytest.approx([1.25, 1.25, 65 / 60])
 
 
@@ -187,20 +188,14 @@ def test_energy_is_protected_over_several_periods(look: Look) -> None:
     outlook = look(seen(3, **MIXED), periods=4, pv_available_kw=2.0, inverter_kva=4.0)
     space, cars, hours = LoopSpace(outlook), outlook.cars, outlook.scene.hours
     kw = space.decode(np.random.default_rng(2).random((300, space.n_var)))
-    drawn_kwh = np.zeros((300, 3))
-    for period in range(4):
-        drawn_kwh[:, space.cars_in[period]] += kw[:, space.car_columns[period]] * hours[period]
-    left_kwh = cars.due_kwh - drawn_kwh
+    ev_kw, _ = space.powers(kw)
+    left_kwh = cars.due_kwh - (ev_kw[:, :12] * hours[:12, None]).sum(axis=1)
     assert left_kwh.min() > -1e-9
     after_h = cars.window_h - cars.there_h.sum(axis=0)
     assert (left_kwh <= cars.charger_kw * after_h + 1e-9).all()
-    ev_kw, _ = space.powers(kw)
     assert (ev_kw * hours[:, None]).sum(axis=1) == pytest.approx(np.tile(cars.due_kwh, (300, 1)))  # the rest included
-    inside = space.rows @ kw.T
-    assert (space.row_low - 1e-6 <= inside.T).all()  # the exact front's conditions hold for every candidate
-    assert (space.row_high + 1e-6 >= inside.T).all()
+    assert (space.row_low - 1e-6 <= (space.rows @ kw.T).T).all()  # the exact front's conditions hold for every one
     assert (kw >= space.low_kw - 1e-9).all()
-    assert (kw <= space.high_kw + 1e-9).all()
 
 
 def test_powers_come_back_from_their_encoding(look: Look) -> None:
@@ -212,11 +207,9 @@ def test_powers_come_back_from_their_encoding(look: Look) -> None:
 def test_limits_of_a_candidate(look: Look) -> None:
     observation = seen(3, pv_available_kw=2.0, inverter_kva=4.0, **car(480.0, 8.0))
     space = LoopSpace(look(observation, pv_available_kw=2.0, inverter_kva=4.0))
-    ev_limit_kw, pv_limit_kw = space.limits_kw(np.array([1.0, 0.0, 0.65, 1.0, 0.5, 0.0]), 3)
+    ev_limit_kw, pv_limit_kw = space.limits_kw(space.decode(np.array([[1.0, 0.0, 0.65, 1.0, 0.5, 0.0]]))[0])
     assert ev_limit_kw == pytest.approx([np.inf, 0.0, 1.38 + 0.5 * (7.4 - 1.38)])
     assert pv_limit_kw == pytest.approx([np.inf, 1.0, 0.0])
-    last = space.recall({(False, 0, 0): 0.2, (True, 0, 2): 0.7, (True, 0, 1): 0.9, (True, 1, 1): 0.4})
-    assert last.tolist() == [0.2, 1.0, 1.0, 1.0, 0.4, 0.7]  # of two planned periods the later is now
 
 
 def test_unbalance_sees_what_is_left_for_later(around: Surroundings, look: Look) -> None:
@@ -224,31 +217,64 @@ def test_unbalance_sees_what_is_left_for_later(around: Surroundings, look: Look)
     outlook = look(seen(3, departure_min=60.0, energy_left_kwh=[1.8, 0.0, 0.0], efficiency=0.9, charger_kw=7.4))
     space = LoopSpace(outlook)
     problem = DispatchProblem(around, outlook.scene, space)
-    spread = problem.evaluate(np.array([[1.0], [0.65], [0.0]]), return_as_dictionary=True)["F"][:, 0]
+    spread = problem.values(problem.evaluated(space.decode(np.array([[1.0], [0.65], [0.0]]))))[:, 0]
     assert spread[0] > spread[1] > spread[2]
     assert space.decode(np.zeros((1, 1))) == pytest.approx(2.0)  # the pace: 2 kWh in one hour
 
 
-def test_limits_that_cannot_be_met_become_the_least_violation(around: Surroundings, look: Look) -> None:
-    outlook = look(seen(3, pv_available_kw=2.0, inverter_kva=4.0), pv_available_kw=2.0)
-    problem = DispatchProblem(around, outlook.scene, LoopSpace(outlook))
-    names = 2 + len(around.rating_a)
-    tried = np.tile(np.array([1.2, -0.95, 0.5, 0.5])[:names], (2, 1))
-    tried[1, 0] = 1.15
-    assert problem.relax_what_cannot_be_met(tried) == ("highest voltage",)
-    excess = problem.excess(tried)
-    assert (excess[1] <= 0.0).all()
-    assert excess[0, 0] > 0.0
-    assert problem.excess(np.array([1.15, -0.85, 1.1, 0.5])[:names])[1:3].min() > 0.0  # the others stand
+def test_the_slopes_are_those_of_the_network(two_bus: Feeder, look: Look) -> None:
+    """Of every convex objective and every limit, against differences of the full network on either side."""
+    convex = tuple(name for name, one in KNOWN.items() if one.form)
+    day = {"pv_available_kw": np.array([2.0, 1.9, 1.8]), "inverter_kva": 4.0}
+    outlook = look(seen(3, step=3, net_kw=1.0, **MIXED), periods=2, **day)
+    space = LoopSpace(outlook)
+    around = Surroundings.of(
+        two_bus,
+        ReducedNetwork(two_bus),
+        convex,
+        voltage_limits_pu=(0.9, 1.1),
+        loading_limit_percent=100.0,
+        max_ramp_kw=3.0,
+    )
+    problem = DispatchProblem(around, outlook.scene, space)
+    kw = 0.5 * (space.low_kw + space.high_kw)
+    slopes, margin, rise = problem.near(kw)
+    at = problem.evaluated(kw[None, :])
+    assert margin == pytest.approx(problem.excess(at)[0], abs=1e-9)
+    step = 1e-4
+    for row in range(space.n_var):
+        either = kw + step * np.eye(space.n_var)[row] * np.array([[1.0], [-1.0]])
+        batch = problem.evaluated(either)
+        true = (problem.excess(batch)[0] - problem.excess(batch)[1]) / (2.0 * step)
+        assert rise[row] == pytest.approx(true, abs=2e-5)
+        values = problem.values(batch)
+        for column, name in enumerate(convex):
+            form = KNOWN[name].form(slopes)  # type: ignore[misc]
+            change = either - kw
+            near = [
+                ((form.offset + form.slope @ d) ** 2).sum() if len(form.offset) else 0.0 for d in change
+            ] + np.broadcast_to(change @ np.broadcast_to(form.linear, len(kw)), 2)
+            near += [sum((value + slope @ d).max() for value, slope in form.largest) for d in change]
+            near += [sum(_falling(part, (kw + d)[part[0]]) for part in form.falling) for d in change]
+            expected, size = values[0, column] - values[1, column], 2.0 * step
+            assert (near[0] - near[1]) / size == pytest.approx(expected / size, rel=0.02, abs=2e-3), name
+
+
+def _falling(part: tuple[int, Any, Any], power_kw: float) -> float:
+    _, breaks, price = part
+    wide = np.clip(breaks - np.maximum(np.append(breaks[1:], 0.0), power_kw), 0.0, None)
+    return float(wide @ price)
 
 
 def test_first_candidates_are_valid_and_begin_with_the_named_ones(around: Surroundings, look: Look) -> None:
     observation = seen(3, pv_available_kw=2.0, inverter_kva=4.0, **car(480.0, 8.0))
     space = LoopSpace(look(observation, pv_available_kw=2.0, inverter_kva=4.0))
-    pool = first_candidates(space, around.phase_share, np.full(6, 0.4), 20, np.random.default_rng(0))
-    assert pool.shape == (3 + 5 * 20, 6)
+    problem = DispatchProblem(around, space.outlook.scene, space)
+    pool = first_candidates(problem, 20, np.random.default_rng(0))
+    assert pool.shape == (10 + 1 + 20 + 60 + 20, 6)
     assert ((pool >= 0.0) & (pool <= 1.0)).all()
-    assert pool[:3].tolist() == [[1.0] * 6, [0.0] * 6, [0.4] * 6]
+    assert pool[0].tolist() == [1.0] * 6
+    assert (space.decode(pool)[:, ~space.roof].sum(axis=1) >= space.row_low[0] / 0.25 - 1e-6).all()
 
 
 def test_a_feeder_without_anything_to_watch_is_refused(two_bus: Feeder) -> None:
@@ -256,20 +282,12 @@ def test_a_feeder_without_anything_to_watch_is_refused(two_bus: Feeder) -> None:
         Surroundings.of(two_bus, ReducedNetwork(two_bus), OBJECTIVES, lines=())
 
 
-def test_lines_and_buses_that_do_not_exist_are_named(two_bus: Feeder) -> None:
-    network = ReducedNetwork(two_bus)
-    with pytest.raises(InputError) as caught:
-        Surroundings.of(two_bus, network, ("vuf", "pui"), lines=("nowhere", "TR1"), buses=("no_bus",))
-    assert [(fault.key, "nowhere" in fault.problem.lower()) for fault in caught.value.faults] == [
-        ("lines", True), ("buses", False),
-    ]  # fmt: skip
-
-
 def test_every_objective_has_a_unit_and_is_finite(two_bus: Feeder, look: Look) -> None:
-    outlook = look(seen(3, **MIXED), pv_available_kw=2.0, inverter_kva=4.0)
+    outlook = look(seen(3, step=3, net_kw=1.0, **MIXED), pv_available_kw=2.0, inverter_kva=4.0)
     around = Surroundings.of(two_bus, ReducedNetwork(two_bus), tuple(KNOWN))
     problem = DispatchProblem(around, outlook.scene, LoopSpace(outlook))
-    values = problem.evaluate(np.random.default_rng(0).random((20, 6)), return_as_dictionary=True)["F"]
+    kw = problem.space.decode(np.random.default_rng(0).random((20, 6)))
+    values = problem.values(problem.evaluated(kw))
     assert np.isfinite(values).all()
     assert (np.ptp(values, axis=0) > 0.0).all()
     assert all(objective.unit for objective in KNOWN.values())
@@ -280,19 +298,21 @@ def test_objectives_by_hand_over_a_period_and_a_rest_three_times_as_long() -> No
     rng = np.random.default_rng(5)
     complex_ = lambda *shape: rng.normal(size=shape) + 1j * rng.normal(size=shape)  # noqa: E731
     scene = Scene(
-        hours=np.array([0.25, 0.75]), controlled=1, net_kw=np.zeros((2, 2)), net_kvar=np.zeros((2, 2)),
+        hours=np.array([0.25, 0.75]), period=np.zeros(1, np.int64), net_kw=np.zeros((2, 2)), net_kvar=np.zeros((2, 2)),
         sun_kw=np.array([[4.0, 3.0], [0.0, 0.0]]), wanted_kw=np.array([[7.0, 2.0], [0.0, 0.0]]),
-        tariff_eur_per_kwh=np.array([0.3, 0.1]), source_pu=None,
+        tariff_eur_per_kwh=np.array([0.3, 0.1]), source_pu=np.full(2, np.nan), before_kw=4.0,
+        charging=np.array([True, False]), offered_kwh=np.array([3.0, 0.25]), curtailed_kwh=np.array([0.25, 0.0]),
     )  # fmt: skip
     current_a, bus_v = (
         10.0 * complex_(1, 2, 2, 3),
         230.0 * np.array([1.0, textbook.A**2, textbook.A]) + complex_(1, 2, 2, 3),
     )
-    voltage_v, drawn_a, no_load_v = 230.0 + complex_(1, 2, 3), 5.0 * complex_(1, 2, 3), 235.0 + complex_(3)
+    voltage_v, drawn_a, no_load_v = 230.0 + complex_(1, 2, 3), 5.0 * complex_(1, 2, 3), 235.0 + complex_(2, 3)
     net_kw = np.array([[[3.0, -2.0], [-1.0, 5.0]]])
     batch = Evaluated(
         scene, ev_kw=np.array([[[5.0, 2.0], [0.0, 0.0]]]), pv_kw=np.array([[[1.0, 2.5], [0.0, 0.0]]]), net_kw=net_kw,
-        voltage_v=voltage_v, drawn_a=drawn_a, no_load_v=no_load_v, current_a=current_a, bus_v=bus_v, nominal_v=230.0,
+        voltage_v=voltage_v, drawn_a=drawn_a, no_load_v=no_load_v, current_a=current_a, loading_a=current_a,
+        bus_v=bus_v, nominal_v=np.full(3, 230.0),
     )  # fmt: skip
 
     def mean(of_period: np.ndarray) -> float:
@@ -303,7 +323,12 @@ def test_objectives_by_hand_over_a_period_and_a_rest_three_times_as_long() -> No
     lost_va = ((no_load_v - voltage_v[0]) * drawn_a[0].conj()).real.sum(axis=1)
     expected = {
         "unbalance_current": mean((np.abs(zero) ** 2 + np.abs(negative) ** 2).sum(axis=1)),
-        "pv_curtailment": (4.0 - 1.0) ** 2 + (3.0 - 2.5) ** 2,
+        "pv_curtailment": 0.25 * (3.0 + 0.5),
+        "squared_curtailment": (4.0 - 1.0) ** 2 + (3.0 - 2.5) ** 2,
+        "curtailment_fairness": ((100.0 * 1.0 / 4.0 - 100.0 * 0.125 / 1.0) / 2.0) ** 2,
+        "peak_current": np.abs(current_a[0, :, 0]).max(),
+        "ramp": (3.0 - 2.0 - 4.0) ** 2,
+        "switchings": 1.0,
         "neutral_current": mean((np.abs(current_a[0].sum(axis=2)) ** 2).sum(axis=1)),
         "pui": mean((textbook.spread(np.abs(current_a[0])) ** 2).sum(axis=1)),
         "vuf": mean((textbook.vuf(bus_v[0]) ** 2).mean(axis=1)),

@@ -101,7 +101,9 @@ def test_indices_and_causes_agree_with_the_measures(evening):
 
 
 def test_the_command_writes_moves_metrics_and_tables(tmp_path):
-    ended = CliRunner().invoke(app, ["rephase", "two_bus_evening", "--moves", "2", "--out", str(tmp_path)])
+    ended = CliRunner().invoke(
+        app, ["rephase", "two_bus_evening", "--moves", "2", "--beside", "", "--out", str(tmp_path)]
+    )
     assert ended.exit_code == 0, ended.output
     cases = json.loads((tmp_path / "metrics.json").read_text())["cases"]
     assert cases["after"]["unbalance_current_mean_a2"] <= cases["before"]["unbalance_current_mean_a2"]
@@ -119,6 +121,28 @@ def test_the_command_writes_moves_metrics_and_tables(tmp_path):
         "manifest.json",
     ):
         assert (tmp_path / name).stat().st_size > 0
+
+
+def test_moves_stand_beside_control_in_one_table(tmp_path):
+    """Of one home that may be moved; the first row is the day as it is, and what is won counts from there."""
+    ended = CliRunner().invoke(app, [
+        "rephase", "two_bus_evening", "--candidates", "load2", "--move-eur", "300", "--beside", "even",
+        "--out", str(tmp_path),
+    ])  # fmt: skip
+    assert ended.exit_code == 0, ended.output
+    table = pd.read_csv(tmp_path / "control.csv").set_index("case")
+    assert list(table.index) == ["none", "none, moved", "even", "even, moved"]
+    moves = json.loads((tmp_path / "rephase.json").read_text())["moves"]
+    assert {move["customer"] for move in moves} <= {"LOAD2"}
+    assert table["moves_eur"].tolist() == [0.0, 300.0 * len(moves), 0.0, 300.0 * len(moves)]
+    won_a = table.loc["none", "neutral_current_p95_a"] - table["neutral_current_p95_a"]
+    assert table["neutral_won_a"].to_numpy() == pytest.approx(won_a.to_numpy(), abs=1e-3)
+    assert (tmp_path / "control.png").stat().st_size > 0
+    refused = CliRunner().invoke(
+        app, ["rephase", "two_bus_evening", "--candidates", "nobody", "--out", str(tmp_path / "b")]
+    )
+    assert refused.exit_code != 0
+    assert "NOBODY" in str(refused.exception)
 
 
 def test_an_unknown_controller_is_named(tmp_path):

@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 
 from cosim.contract import Float
 from cosim.contract.signals import Bool
-from cosim.controllers.pareto.choice import undominated
+from cosim.controllers.pareto.scale import undominated
 
 STEP_KW = 0.01  # of difference quotients
 ITERATIONS = 40

@@ -9,13 +9,13 @@ import numpy as np
 
 from cosim.contract import Float, Int
 from cosim.controllers.pareto.choice import RULES
-from cosim.controllers.pareto.moment import Moment, Units, decide_moment
-from cosim.controllers.pareto.objectives import CONVEX_PAIR
+from cosim.controllers.pareto.decide import Decided
 from cosim.controllers.pareto.surroundings import Surroundings
 from cosim.experiments.studies.powertrip.config import TripConfig, Weights
 from cosim.experiments.studies.powertrip.data import STEP_MIN, Place
 from cosim.experiments.studies.powertrip.descent import Local, best_achievement, polished
 from cosim.experiments.studies.powertrip.measures import Schedule
+from cosim.experiments.studies.powertrip.moment import Units, decide_moment
 from cosim.reduced import ReducedNetwork
 
 
@@ -65,7 +65,7 @@ class Controlled:
     certificate : dict
         Metrics of fronts against the exact ones, where there are such: of the convex pair. The front's hypervolume over
         that of the exact one, and what the choice with the last weights gives away.
-    steps : dict of int to (Moment, list of ndarray)
+    steps : dict of int to (Decided, list of ndarray)
         Front and choice, by active step.
     """
 
@@ -73,7 +73,7 @@ class Controlled:
     infeasible_steps: int
     evaluations: int
     certificate: dict[str, float]
-    steps: dict[int, tuple[Moment, list[Float]]]
+    steps: dict[int, tuple[Decided, list[Float]]]
 
 
 def control(
@@ -100,11 +100,11 @@ def control(
     lines = [line.name for line in place.lines]
     network = ReducedNetwork(place.feeder, watched=lines)
     around = Surroundings.of(
-        place.feeder, network, (rules.objective, CONVEX_PAIR[1]), lines=lines,
-        voltage_limits_pu=rules.voltage_pu, loading_limit_percent=None,
+        place.feeder, network, (rules.objective, "squared_curtailment"), lines=lines,
+        voltage_limits_pu=rules.voltage_pu or (0.0, np.inf),
     )  # fmt: skip
     chosen = {pair: Schedule(place.ev_kw.copy(), place.pv_available_kw.copy()) for pair in weights}
-    steps: dict[int, tuple[Moment, list[Float]]] = {}
+    steps: dict[int, tuple[Decided, list[Float]]] = {}
     infeasible = 0
     for number, step in enumerate(place.active.tolist(), 1):
         progress(f"step {number} of {len(place.active)}")
@@ -112,14 +112,14 @@ def control(
         units = _units(place, rules, step, on)
         local = _local(place, network, rules, units, step, on)
         known = unlimited.steps[step] if unlimited else None
-        if known and all(local.keeps(kw) for kw in (*known[0].kw, *known[1])):
+        if known and all(local.keeps(kw) for kw in (*known[0].front.kw, *known[1])):
             (moment, found), kept = known, True
         else:
             moment = decide_moment(
                 around, units, place.demand_kw[step], place.demand_kvar[step],
                 rng=np.random.default_rng([config.seed, step]), weights=weights[-1], population=config.population,
                 generations=config.generations, hours=STEP_MIN / 60.0,
-                certificate="qp" if rules.objective == CONVEX_PAIR[0] else "off",
+                certificate=rules.objective != "pui",
             )  # fmt: skip
             found, kept = _choices(moment, local, rules, weights)
         steps[step] = moment, found
@@ -131,8 +131,8 @@ def control(
     return Controlled(chosen, infeasible, evaluations, _certificate(moments), steps)
 
 
-def _certificate(moments: Sequence[Moment]) -> dict[str, float]:
-    certified = [(m.front.hypervolume, m.certificate) for m in moments if m.certificate is not None]
+def _certificate(moments: Sequence[Decided]) -> dict[str, float]:
+    certified = [(m.front.hypervolume, m.verdict) for m in moments if m.verdict is not None]
     if not certified:
         return {}
     ratio = [reached / exact.hypervolume for reached, exact in certified]
@@ -140,19 +140,18 @@ def _certificate(moments: Sequence[Moment]) -> dict[str, float]:
         "hypervolume_ratio_mean": float(np.mean(ratio)),
         "hypervolume_ratio_min": float(min(ratio)),
         "regret_mean_a": float(np.mean([exact.regret_a for _, exact in certified])),
-        "regret_kwh": float(np.sum([exact.regret_kwh for _, exact in certified])),
     }
 
 
-def _choices(moment: Moment, local: Local, rules: Control, weights: Sequence[Weights]) -> tuple[list[Float], bool]:
+def _choices(moment: Decided, local: Local, rules: Control, weights: Sequence[Weights]) -> tuple[list[Float], bool]:
     """Powers per pair of weights, and whether they keep the limits."""
     pairs = [np.array(pair) for pair in weights]
-    refined = polished(local, moment.kw) if rules.objective == "pui" else moment.kw[:0]
+    refined = polished(local, moment.front.kw) if rules.objective == "pui" else moment.front.kw[:0]
     if len(refined):
         return [best_achievement(local, refined, pair) for pair in pairs], True
     # the convex objective needs no descent; of the index, none was found that keeps the limits
     kept = moment.front.feasible and rules.objective != "pui"
-    return [moment.kw[RULES["asf"](moment.front.values, pair)] for pair in pairs], kept
+    return [moment.front.kw[RULES["asf"](moment.front.values, pair)] for pair in pairs], kept
 
 
 def _units(place: Place, rules: Control, step: int, on: Int) -> Units:

@@ -47,6 +47,8 @@ class Rephasing:
     ----------
     trajectory : Trajectory
         The day as it was: net power of every customer at every step.
+    candidates : sequence of str
+        Customers that may be moved; all of them where none is named.
 
     Attributes
     ----------
@@ -58,16 +60,23 @@ class Rephasing:
     Raises
     ------
     InputError
-        Where no customer can be moved, or no watched branch has three phases.
+        Where a candidate or no customer can be moved, or no watched branch has three phases.
     UnsupportedError
         Where the reduced network cannot represent the feeder.
     """
 
-    def __init__(self, trajectory: Trajectory) -> None:
+    def __init__(self, trajectory: Trajectory, candidates: Sequence[str] = ()) -> None:
         feeder = trajectory.feeder
-        self.moves = tuple(_moves(feeder))
+        wanted = [name.upper() for name in candidates]
+        possible = list(_moves(feeder))
+        self.moves = tuple(move for move in possible if not wanted or move.customer.upper() in wanted)
         watched = [branch.name for branch in feeder.monitored_branches if set(PHASES) <= set(branch.phases)]
         where = str(feeder.master)
+        stuck = [name for name in wanted if name not in {move.customer.upper() for move in possible}]
+        if stuck:
+            known = ", ".join(dict.fromkeys(move.customer for move in possible)) or "none"
+            problem = f"{', '.join(stuck)}: no single-phase customer at a bus with three phases"
+            raise InputError(Fault("cosim rephase", "--candidates", problem, f"name some of {known}"))
         if not self.moves:
             problem = "no single-phase customer is at a bus with three phases"
             raise InputError(Fault(where, "customers", problem, "use a feeder whose customers could be moved"))

@@ -28,15 +28,21 @@ SHOWN = (
     "v0_p95_percent", "pui_mean_percent", "pvur_max_percent", "voltage_min_pu", "voltage_max_pu", "overvoltage_min",
     "transformer_peak_percent", "transformer_overload_min", "line_peak_percent", "losses_kwh",
 )  # fmt: skip
+CONTROL = (
+    "neutral_current_p95_a", "unbalance_current_mean_a2", "vuf_p95_percent", "overvoltage_min", "losses_kwh",
+    "pv_curtailed_kwh", "cost_eur",
+)  # fmt: skip
+LEAST_WON_A = 0.5
 AFTER = style.RUN_COLOURS[0]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RephaseResult(StudyResult):
-    """Adds both trajectories by OpenDSS, and the unbalance in them, ``before`` and ``after``."""
+    """Adds both trajectories by OpenDSS, and the unbalance in them, ``before`` and ``after``; ``beside`` them more."""
 
     days: Mapping[str, Trajectory]
     unbalance: Mapping[str, Unbalance]
+    beside: Mapping[str, Trajectory]
 
 
 class Rephase(Study[RephaseConfig, RephaseResult]):
@@ -57,30 +63,38 @@ class Rephase(Study[RephaseConfig, RephaseResult]):
         progress("Running the day")
         before = valid(day.run_spec(item).trajectory)
         progress("Comparing moves")
-        loads = Rephasing(before)
+        loads = Rephasing(before, [name.strip() for name in config.candidates.split(",") if name.strip()])
         quadratic = Quadratic(*loads.linear())
         choice = best_moves(quadratic, loads.customer, config.moves, loads.value_a2, day.scenario.stream("rephase"))
         moves = [loads.moves[row] for row in choice.moves]
         moved = replace(day, feeder=with_connections(day.feeder, [move.connection for move in moves]))
         progress("Running the day with the moves")
         days = {"before": before, "after": valid(moved.run_spec(item).trajectory)}
-        cases: Cases = {label: _metrics(run) for label, run in days.items()}
+        beside = {f"{item.name}": before, f"{item.name}, moved": days["after"]}
+        for name in config.controllers_beside:
+            progress(f"Running the day under {name}")
+            spec = only(day.scenario, name, "--beside").runs[0]
+            beside |= {name: valid(day.run_spec(spec).trajectory)}
+            beside |= {f"{name}, moved": valid(moved.run_spec(spec).trajectory)}
+        cases: Cases = {label: _metrics(run) for label, run in (days | beside).items()}
+        control = compared({label: cases[label] for label in beside}, config.move_eur * len(moves))
         listed = pd.DataFrame(
             [(move.customer, move.connection.bus, move.from_phase, move.to_phase) for move in moves],
             columns=["customer", "bus", "from_phase", "to_phase"],
         )
         how = {"scenario": day.scenario.name, "seed": day.scenario.seed, "controller": item.name}
         return RephaseResult(
-            cases=cases, lines=lines_of(self.name, moves=moves, choice=choice, cases=cases), days=days,
-            tables={"phase_loads.csv": phase_loads(days), "moves.csv": listed},
+            cases=cases, lines=lines_of(self.name, moves=moves, choice=choice, cases=cases, control=control), days=days,
+            tables={"phase_loads.csv": phase_loads(days), "moves.csv": listed, "control.csv": control}, beside=beside,
             documents={"rephase.json": {**how, **asdict(choice), "moves": listed.to_dict(orient="records")}},
             facts=how, inputs=[day.path], reproducible=all(run.reproducible for run in days.values()),
             unbalance={label: analyse(run) for label, run in days.items()},
         )  # fmt: skip
 
     def figures(self, result: RephaseResult) -> dict[str, style.Drawing]:
-        """Draw the transformer's currents before and after."""
-        return {"rephase.png": draw_currents(result.days["before"], result.days["after"])}
+        """Draw the transformer's currents before and after, and what is left in the neutral under control."""
+        currents = draw_currents(result.days["before"], result.days["after"])
+        return {"rephase.png": currents, "control.png": draw_neutral(result.beside)}
 
     def write(self, result: RephaseResult, folder: Path) -> None:
         """Write every index at every bus and line, and what customers add to the worst, of both days."""
@@ -89,12 +103,51 @@ class Rephase(Study[RephaseConfig, RephaseResult]):
 
     def report(self, result: RephaseResult, captions: Mapping[str, str]) -> str:
         """Tell what is moved, and what that changes."""
-        table = pd.DataFrame(result.cases).reindex([name for name in SHOWN if name in result.cases["before"]])
+        table = pd.DataFrame({label: result.cases[label] for label in result.days}).reindex(
+            [name for name in SHOWN if name in result.cases["before"]]
+        )
         changed = table.assign(change=table["after"] - table["before"]).rename_axis("metric").reset_index()
         return from_template(
             self.name, result=result, changed=changed, figures=captions,
             worst={label: describe(found) for label, found in result.unbalance.items()},
         )  # fmt: skip
+
+
+def compared(cases: Cases, moves_eur: float) -> pd.DataFrame:
+    """Return what moves, control and both do, against the first: a row per case.
+
+    ``moves_eur`` is paid once; energy, bill and neutral current are of this day. What one ampere less costs is nan
+    where there is none less.
+    """
+    rows, first = [], next(iter(cases.values()))
+    for label, case in cases.items():
+        won_a = first["neutral_current_p95_a"] - case["neutral_current_p95_a"]
+        per_a = 1.0 / won_a if won_a > LEAST_WON_A else np.nan
+        rows.append({
+            "case": label,
+            **{name: case[name] for name in CONTROL},
+            "moves_eur": moves_eur if label.endswith(", moved") else 0.0,
+            "neutral_won_a": won_a,
+            "curtailed_kwh_per_a": (case["pv_curtailed_kwh"] - first["pv_curtailed_kwh"]) * per_a,
+            "bill_eur_per_a": (case["cost_eur"] - first["cost_eur"]) * per_a,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def draw_neutral(runs: Mapping[str, Trajectory]) -> style.Drawing:
+    """Draw for how long the neutral current exceeds what, in every case."""
+    figure, ((axes,),) = style.sheet(style.Block(1, 1, 3.0, share_x=False, share_y=False))
+    keys = []
+    for number, (label, run) in enumerate(runs.items()):
+        colour = style.RUN_COLOURS[number % len(style.RUN_COLOURS)]
+        values = np.sort(neutral_current_a(run.transformer_current_a))[::-1]
+        axes.plot(np.arange(1, len(values) + 1) * run.step_h, values, color=colour)
+        keys.append(style.line_key(colour, f"{label}: 95 % {np.percentile(values, 95):.0f} A"))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("exceeded for [h]")
+    axes.set_ylabel("neutral current [A]")
+    caption = "What is left in the transformer's neutral: as it is, with homes moved, under control, and with both."
+    return style.finish(figure, "Re-phase or control?", caption, keys)
 
 
 def phase_loads(days: Mapping[str, Trajectory]) -> pd.DataFrame:

@@ -8,14 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.contract import Float, Int
-from cosim.controllers.pareto.certificate import Certificate, certify, long_reference
-from cosim.controllers.pareto.choice import RULES, default_weights
-from cosim.controllers.pareto.exact import applies, exact_front
+from cosim.controllers.pareto.choice import default_weights
+from cosim.controllers.pareto.decide import Decided, Manner, Method, decide, method_for
 from cosim.controllers.pareto.faults import WHERE, objective_faults, option_faults
-from cosim.controllers.pareto.front import LONG_PATIENCE, PATIENCE, Front, search
-from cosim.controllers.pareto.problem import DispatchProblem
 from cosim.controllers.pareto.scene import Scene
-from cosim.controllers.pareto.start import nearby, within_reach
 from cosim.controllers.pareto.surroundings import Surroundings
 from cosim.errors import Fault, refuse
 
@@ -40,35 +36,14 @@ class Units:
     high_kw: Float
 
 
-@dataclass(frozen=True, eq=False)
-class Moment:
-    """What a decision about one operating point found.
-
-    Attributes
-    ----------
-    kw : ndarray, shape (point, unit)
-        Powers of the non-dominated points.
-    front : Front
-        Their objectives, hypervolume and effort.
-    chosen : int
-        Row of the point taken.
-    certificate : Certificate or None
-        How good the front is, where that was asked for.
-    """
-
-    kw: Float
-    front: Front
-    chosen: int
-    certificate: Certificate | None
-
-
 class MomentSpace:
     """Powers between bounds, all of them attainable; a ``Space`` of one period."""
 
     def __init__(self, units: Units, customers: int) -> None:
         self._units, self._customers = units, customers
         self.n_var = len(units.customer)
-        self.roof, self.period = units.roof, np.zeros(self.n_var, dtype=np.int64)
+        self.roof, self.period, self.customer = units.roof, np.zeros(self.n_var, dtype=np.int64), units.customer
+        self.least_kw = np.zeros(self.n_var)
         self.low_kw, self.high_kw, self.even_kw = units.low_kw, units.high_kw, units.high_kw
         self.rows, self.row_low, self.row_high = np.empty((0, self.n_var)), np.empty(0), np.empty(0)
 
@@ -101,15 +76,20 @@ def moment_scene(
 ) -> Scene:
     """The scene of one operating point; parameters as of `decide_moment`."""
     wanted_kw, sun_kw = MomentSpace(units, len(net_kw)).powers(units.high_kw[None, :])
+    nothing = np.zeros(len(net_kw))
     return Scene(
         hours=np.array([hours]),
-        controlled=1,
+        period=np.zeros(1, dtype=np.int64),
         net_kw=net_kw[None, :],
         net_kvar=net_kvar[None, :],
         sun_kw=sun_kw[0],
         wanted_kw=wanted_kw[0],
         tariff_eur_per_kwh=np.array([tariff_eur_per_kwh]),
-        source_pu=None,
+        source_pu=np.array([np.nan]),
+        before_kw=float("nan"),
+        charging=nothing > 0.0,
+        offered_kwh=nothing,
+        curtailed_kwh=nothing,
     )
 
 
@@ -121,20 +101,22 @@ def decide_moment(
     *,
     rng: np.random.Generator,
     weights: Sequence[float] | None = None,
-    algorithm: str = "auto",
+    rule: str = "asf",
+    method: Method = "auto",
+    then_peak: bool = False,
     population: int = 100,
     generations: int = 200,
-    certificate: str = "off",
+    certificate: bool = False,
     certificate_seeds: bool = True,
     hours: float = 1.0,
     tariff_eur_per_kwh: float = 0.0,
-) -> Moment:
+) -> Decided:
     """Search the front of one operating point and choose from it.
 
     Parameters
     ----------
     surroundings : Surroundings
-        From ``Surroundings.of(feeder, predictor, objectives, lines=..., buses=..., voltage_limits_pu=...)``; serves any
+        From ``Surroundings.of(feeder, predictor, objectives, lines=..., voltage_limits_pu=...)``; serves any
         number of moments.
     units : Units
         What can be set.
@@ -144,20 +126,12 @@ def decide_moment(
         Every draw.
     weights : sequence of float, optional
         Importance of the objectives; they sum to 1.
-    algorithm, population, generations
+    rule, method, population, generations, certificate, certificate_seeds
         As of the controller.
-    certificate : str
-        ``off``, ``qp`` or ``long``.
-    certificate_seeds : bool
-        Whether the exact front, where there is one, is among the first candidates.
     hours : float
         Length of the period, for energies and cost [h].
     tariff_eur_per_kwh : float
         Price of import, for cost.
-
-    Returns
-    -------
-    Moment
 
     Raises
     ------
@@ -170,7 +144,7 @@ def decide_moment(
     faults = option_faults(
         {
             "objectives": names, "weights": given, "population": population,
-            "generations": generations, "certificate": certificate,
+            "generations": generations, "rule": rule, "method": method,
         }
     )  # fmt: skip
     there = {"roofs": bool(units.roof.any()), "cars": bool((~units.roof).any())}
@@ -179,26 +153,17 @@ def decide_moment(
 
     space = MomentSpace(units, len(net_kw))
     scene = moment_scene(units, net_kw, net_kvar, hours=hours, tariff_eur_per_kwh=tariff_eur_per_kwh)
-    problem = DispatchProblem(surroundings, scene, space)
-    free, nothing = np.ones(space.n_var), np.zeros(space.n_var)
-    anywhere = rng.random((population, space.n_var))
-    # the first three in the order of FREE, NOTHING and LAST, by which rows of a start are read
-    start = within_reach(problem, np.vstack([free, nothing, free, anywhere, nearby(free, population, rng)]))
-    wanted = applies(names) and (certificate_seeds or certificate == "qp")
-    exact = exact_front(problem, start.scale, population) if wanted else None
-    seeded = exact is not None and certificate_seeds
-    if exact is not None and seeded:
-        start = start.joined_by(problem, space.encode(exact.kw))
-    patience = PATIENCE if seeded else LONG_PATIENCE
-    front = search(problem, start, population, generations, rng, algorithm, patience)
-    chosen = RULES["asf"](front.values, np.array(given, dtype=float))
-    verdict = None
-    if certificate == "long":
-        found = long_reference(problem, start, front, population, generations, rng, algorithm)
-        verdict = certify(problem, front, chosen, found)
-    elif certificate == "qp" and exact is not None:
-        verdict = certify(problem, front, chosen, exact)
-    return Moment(space.decode(front.x), front, chosen, verdict)
+    manner = Manner(
+        method_for(method, names),
+        tuple(given),
+        rule,
+        population,
+        generations,
+        then_peak,
+        certificate_seeds,
+        certificate,
+    )
+    return decide(surroundings, scene, space, manner, rng)
 
 
 def _unit_faults(units: Units, customers: int) -> list[Fault]:
