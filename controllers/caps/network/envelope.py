@@ -256,7 +256,7 @@ class Planner:
         return Slot(best.kw, best.worth, most, most, self.judged(slot, best.kw, TIGHTEST), inside)
 
     def ends(self, slot: int, caps_kw: Float) -> tuple[Float, Float]:
-        """The least that import caps of a slot can be, and these; with what sun and batteries feed in, (2, home) each."""
+        """The least that import caps can be, and these, (2, home) each: below, what sun and batteries feed in."""
         exports = self.of.sun_kw[slot]
         least = np.stack([self.of.least_kw[slot], exports])
         return least, np.stack([np.maximum(caps_kw, least[0]), exports])
