@@ -47,6 +47,8 @@ Accept = Annotated[
     typer.Option(help="Element of the circuit to run with though it cannot be honoured; may be repeated."),
 ]
 Kind = Literal["feeders", "controllers", "scenarios"]
+Objective = Literal["curtailment", "cost", "unbalance", "losses", "peak"]
+Cars = Literal["free", "neutral", "uncontrolled"]
 Benchmark = Literal["step", "pareto", "caps", "plan"]
 
 
@@ -123,6 +125,35 @@ def run_command(
         told = f"[red]stopped:[/red] {escape(str(results.stopped))}; what was computed is kept and marked"
         _err.print(told, highlight=False, soft_wrap=True)
         raise typer.Exit(results.stopped.exit_code)
+
+
+@app.command("optimum")
+def optimum_command(
+    scenario: Annotated[str, typer.Argument(help="Path or shipped name.")] = DEFAULT,
+    objective: Annotated[Objective, typer.Option(help="What is minimised.")] = "curtailment",
+    cars: Annotated[Cars, typer.Option(help="What cars may do; neutral: at no household's cost.")] = "free",
+    curtailment_kwh: Annotated[float | None, typer.Option(min=0, help="Budget of unbalance, losses and peak.")] = None,
+    bill_eur: Annotated[float | None, typer.Option(help="Budget of unbalance, losses and peak.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/<scenario>-optimum-<time>/.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help=OVERWRITE)] = False,
+) -> None:
+    """Find the best plan of a day with perfect knowledge, run it on OpenDSS, and prove how much better none can be."""
+    from cosim.experiments import scenario as scenarios
+
+    chosen = scenarios.read(scenario)
+    folder = out or default_folder(f"{chosen.name}-optimum")
+    with claimed(folder, overwrite=overwrite):
+        pass  # refused before the work
+    from cosim.experiments.compose import load
+    from cosim.experiments.optimum import optimum, show
+
+    day = load(scenario, seed=seed)
+    _warn(day.warnings)
+    found = optimum(day, objective, cars=cars, curtailment_kwh=curtailment_kwh, bill_eur=bill_eur)
+    found.save(folder, overwrite=overwrite)
+    show(found, _out)
+    _out.print(f"Written to [bold]{escape(str(folder))}[/bold].")
 
 
 @app.command()
