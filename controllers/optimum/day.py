@@ -283,8 +283,12 @@ class Day:
                 (at, out, self.step_h / data.discharge_efficiency[who]),
             )  # fmt: skip
 
-    def bill(self, draft: Draft, x: Int) -> tuple[Int, Float, float]:
-        """Write columns of imported power; return columns, coefficients and constant of the bill [EUR]."""
+    def bill(self, draft: Draft, x: Int, *, runs: bool = False) -> tuple[Int, Float, float]:
+        """Write columns of imported power; return columns, coefficients and constant of the bill [EUR].
+
+        With ``runs`` power below a charger's least costs as much as the pause and the least between which it lies: what
+        own sun alone cannot keep running is not worth its price.
+        """
         at, which = self.place.nonzero()
         pairs, row = np.unique(at, return_inverse=True)
         net = self.fixed_kw.ravel()
@@ -295,11 +299,24 @@ class Day:
         imported = draft.columns(len(pairs), 0.0, (net[pairs] + most).clip(0.0), pairs // self.base_kw.shape[1])
         sign = SIGN[self.columns[0][which]]
         draft.rows.add(len(pairs), net[pairs], np.inf, (np.arange(len(pairs)), imported, 1.0), (row, x[which], -sign))
+        if runs:
+            self._runs(draft, x, dict(zip(pairs.tolist(), imported.tolist(), strict=True)))
         exported = self.step_h * self.day.export_eur_per_kwh
         others = np.setdiff1d(np.arange(net.size), pairs)
         constant = exported * net.sum() + self.step_h * (above[others] * net[others].clip(0.0)).sum()
         columns = np.concatenate([imported, x[which]])
         return columns, np.concatenate([self.step_h * above[pairs], exported * sign]), float(constant)
+
+    def _runs(self, draft: Draft, x: Int, imported: dict[int, int]) -> None:
+        kind, step, customer, _ = self.columns
+        homes = self.base_kw.shape[1]
+        stored = np.isin(customer, customer[kind >= CHARGE])
+        least_kw, net_kw = (self.least_kw * self.session[1])[step, customer], self.fixed_kw[step, customer]
+        short = np.flatnonzero((kind == EV) & ~stored & (net_kw < 0.0) & (net_kw + least_kw > _SMALL_KW))
+        where = np.array([imported[at] for at in (step * homes + customer)[short]], np.int64)
+        rate = (net_kw[short] + least_kw[short]) / least_kw[short]
+        count = np.arange(len(short))
+        draft.rows.add(len(short), 0.0, np.inf, (count, where, 1.0), (count, x[short], -rate))
 
     def plan(self, x: Float, unserved_kwh: Float) -> Plan:
         """Return powers of columns as a plan."""

@@ -66,7 +66,13 @@ class Relaxation:
     is_limit : ndarray of bool, shape (row,)
         Rows of limits, which may be broken at a price.
     low, high : ndarray, shape (other,)
-        Limits of the other columns.
+        Limits of the other columns: products of every pair of column and port with both parts of z, and these.
+    change : ndarray, shape (pair, column)
+        What a power changes at its ports from the corner, which is at ``x``.
+    x : ndarray, shape (column,)
+        Powers at the corner.
+    of_pair : ndarray of int, shape (pair,)
+        Place of a pair's port among those of z.
     """
 
     matrix: sparse.csr_array
@@ -74,6 +80,16 @@ class Relaxation:
     is_limit: Bool
     low: Float
     high: Float
+    change: Float
+    x: Float
+    of_pair: Int
+
+    def astray(self, x: Float, others: Float) -> Float:
+        """By how much the products of each column are off at a point, shape (column,) [kW]."""
+        pairs = len(self.of_pair)
+        change, z = self.change @ (x - self.x), others[2 * pairs :].reshape(2, -1)[:, self.of_pair]
+        off = np.abs(others[: 2 * pairs].reshape(2, pairs) - change * z).sum(axis=0)
+        return np.asarray(off @ (self.change != 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,6 +320,7 @@ class Corner:
         return Relaxation(
             sparse.csr_array(np.concatenate(rows)), np.concatenate(most), np.concatenate(is_limit),
             np.concatenate([part[0] for part in limits]), np.concatenate([part[1] for part in limits]),
+            to_pair, self._x, of_pair,
         )  # fmt: skip
 
 

@@ -28,9 +28,10 @@ from cosim.controllers.solver import Model, solve
 
 AT_STAKE = 0.97  # stress at the corner
 WIDER = 1.15  # times the curtailment of the plan in hand, for the prices
-BOXES = 14  # of a step
-NARROW = 0.01  # of a slice's upper end
-CLOSE_KW = 0.2  # to one of its ends: no use in parting there
+BOXES = 16  # of a step
+WIDE = 0.1  # of a slice's upper end: less is parted by what devices do
+CLOSE_KW = 0.2
+ASTRAY_KW = 1e-3
 ROUNDING = 1e-9
 
 
@@ -136,11 +137,12 @@ def _separate(model: Model, of_step: Int, steps: Int) -> tuple[Int, Int]:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A box of a step, its bound, and the powers of its relaxation's optimum."""
+    """A box of a step, its bound, its relaxation's optimum, and by how much each column's products are off there."""
 
     bound: float
     box: Box
     x: Float
+    astray: Float
     is_proven: bool
 
     def __lt__(self, other: Node) -> bool:
@@ -191,19 +193,19 @@ class Search:
         box, x = node.box, node.x
         low, high = box.cut_kw
         curtailed = float(x[self._is_cut].sum())
-        if high - curtailed > NARROW * high and high - low > NARROW * high:
-            middle = curtailed + 0.25 * (high - curtailed)
+        if high - curtailed > WIDE * high + CLOSE_KW:
+            middle = curtailed + 0.1 * (high - curtailed) + CLOSE_KW / 2.0
             return [replace(box, cut_kw=(low, middle)), replace(box, cut_kw=(middle, high))]
-        free = np.where(self._is_cut, 0.0, np.minimum(x - box.low, box.high - x))
-        widest = int(np.argmax(free))
-        if not free.any() or free[widest] < CLOSE_KW:
+        widest = int(np.argmax(node.astray))
+        if node.astray[widest] < ASTRAY_KW:
             return []
-        ends = []
-        for end in (box.low, box.high):
-            moved = end.copy()
-            moved[widest] = (box.low[widest] + box.high[widest]) / 2.0
-            ends.append(moved)
-        return [replace(box, high=ends[1]), replace(box, low=ends[0])]
+        # where it is, but not too near to an end
+        width = box.high[widest] - box.low[widest]
+        middle = float(np.clip(x[widest], box.low[widest] + 0.2 * width, box.high[widest] - 0.2 * width))
+        ends = box.high.copy(), box.low.copy()
+        for end in ends:
+            end[widest] = middle
+        return [replace(box, high=ends[0]), replace(box, low=ends[1])]
 
     def _node(self, alone: Model, box: Box, known: float = -np.inf) -> Node:
         powers, count, cut = len(self._high), len(alone.cost), np.flatnonzero(self._is_cut)
@@ -224,6 +226,9 @@ class Search:
             np.concatenate(least), np.concatenate(most), low, high,
         )  # fmt: skip
         found = solve(model)
-        dual = found.row_dual if len(found.x) else np.zeros(len(model.matrix.indptr))
-        x = found.x[:powers] if len(found.x) else box.low
-        return Node(max(proven(model, dual), known), box, x, relaxed is not None)
+        dual = found.row_dual if len(found.x) else np.zeros(model.matrix.shape[0])
+        x, astray = box.low, np.zeros(powers)
+        if len(found.x):
+            x = found.x[:powers]
+            astray = astray if relaxed is None else relaxed.astray(x, found.x[count:])
+        return Node(max(proven(model, dual), known), box, x, astray, relaxed is not None)

@@ -43,8 +43,11 @@ class Objective:
             return float(x[day.columns[0] == CUT].sum() * day.step_h)
         return day.bill_eur(day.net_kw(x))
 
-    def begin(self, day: Day) -> tuple[Draft, Int, Int, Int]:
-        """Write the linear model of a day; return it with the columns of powers, unserved energy and breaches."""
+    def begin(self, day: Day, *, runs: bool = False) -> tuple[Draft, Int, Int, Int]:
+        """Write the linear model of a day; return it with the columns of powers, unserved energy and breaches.
+
+        ``runs``: bills know the least power of chargers, see `Day.bill`.
+        """
         draft = Draft()
         x, unserved = day.begin(draft)
         breach = draft.columns(len(day.base_kw), 0.0, MOST_BREACH, np.arange(len(day.base_kw)))
@@ -53,7 +56,7 @@ class Objective:
         if self.name == "curtailment":
             draft.cost(x[day.columns[0] == CUT], day.step_h)
         if self.name == "cost":
-            columns, values, draft.offset = day.bill(draft, x)
+            columns, values, draft.offset = day.bill(draft, x, runs=runs)
             draft.cost(columns, values)
         return draft, x, unserved, breach
 

@@ -17,13 +17,14 @@ from cosim.controllers.optimum.day import EV, Day, Draft
 from cosim.controllers.optimum.objective import Objective
 from cosim.controllers.solver import solve
 
-ROUNDS = 12
+ROUNDS = 16
 MARGIN = 2e-5  # stress: 1e-6 pu of a voltage
 WATCHED = 0.85  # stress from which on a step's limits are rows
 NEAR = 0.3  # stress below the worst of a step at which a limit is no row
 ROWS = 16
 SAME = 2e-4  # of the value: less is no progress
 SHRINK = 0.35
+NO_BREACH_H = 1e-8
 _SMALL_KW = 1e-6
 
 
@@ -65,15 +66,13 @@ def start(day: Day, objective: Objective) -> Point:
     return point(day, objective, x, np.zeros(len(day.need_kwh)))
 
 
-def improve(day: Day, objective: Objective, best: Point, low: Float, high: Float, radius_kw: float = np.inf) -> Point:
+def improve(day: Day, objective: Objective, best: Point, low: Float, high: Float) -> Point:
     """Improve a plan within limits of its columns until nothing is won."""
+    radius_kw = np.inf
     watched = np.zeros(len(day.base_kw), bool)
-    cuts: list[Row] = []
-    moved = True
     for _ in range(ROUNDS):
-        if moved:
-            watched |= day.limits.stress(*day.flow(day.net_kw(best.x))).max(axis=1) > WATCHED
-            cuts = limit_rows(day, best.x, np.flatnonzero(watched))
+        watched |= day.limits.stress(*day.flow(day.net_kw(best.x))).max(axis=1) > WATCHED
+        cuts = limit_rows(day, best.x, np.flatnonzero(watched))
         draft, x, unserved, breach = objective.begin(day)
         add_rows(draft, cuts, x, breach)
         model = draft.model()
@@ -85,17 +84,13 @@ def improve(day: Day, objective: Objective, best: Point, low: Float, high: Float
         reached = np.clip(found.x[x], low, high)
         tried = point(day, objective, reached, found.x[unserved].clip(0.0))
         watched |= day.limits.stress(*day.flow(day.net_kw(tried.x))).max(axis=1) > WATCHED
-        promised = best.score - found.value
-        moved = tried.score < best.score
-        if moved and promised < SAME * max(abs(tried.score), 1e-3):
-            return tried
-        if moved:
+        is_last = best.score - found.value < SAME * max(abs(best.score), 1e-3)
+        if tried.score < best.score:
             best = tried
-        elif promised < SAME * max(abs(best.score), 1e-3):
-            break
         else:
             radius_kw = SHRINK * min(radius_kw, float(np.abs(tried.x - best.x).max(initial=_SMALL_KW)))
-            moved = True  # rows of steps that are watched from now on
+        if is_last and best.breach_h < NO_BREACH_H:
+            break
     return best
 
 
@@ -145,12 +140,22 @@ def columns_of_steps(day: Day) -> list[Int]:
     return np.split(order, np.searchsorted(step[order], np.arange(1, len(day.base_kw))))
 
 
+def once(day: Day, objective: Objective, best: Point) -> Point:
+    """The linear model's optimum about a plan, bills knowing the least power of chargers."""
+    draft, x, unserved, breach = objective.begin(day, runs=True)
+    add_rows(draft, limit_rows(day, best.x, np.arange(len(day.base_kw))), x, breach)
+    found = solve(draft.model())
+    return point(day, objective, found.x[x], found.x[unserved]) if len(found.x) else best
+
+
 def runnable(day: Day, objective: Objective, best: Point) -> Point:
     """Repair a plan to what chargers can do: pause, or draw at least 6 A.
 
     What a car draws below its least is gathered in as few of these steps as hold it, those first that drew most; the
     rest is planned again around that.
     """
+    if objective.name == "cost":  # begin where less than the least costs what it does
+        best = once(day, objective, best)
     kind, step, customer, high = day.columns
     low, high = np.zeros_like(high), high.copy()
     of_ev = np.flatnonzero(kind == EV)
@@ -167,6 +172,8 @@ def runnable(day: Day, objective: Objective, best: Point) -> Point:
         few = drawn[order] * ~full
         # as many of those below as their energy keeps running at the least
         kept = full | (np.cumsum(np.where(full, 0.0, least[order])) <= few.sum() + least.max(initial=0.0) / 2.0)
+        most = day.columns[3][columns[order]]
+        kept |= np.cumsum(most) - most < due_kw - _SMALL_KW  # what at the most would not do without
         kept &= runs
         on, off = columns[order[kept]], columns[order[~kept]]
         low[on], high[off] = least[order[kept]], 0.0
