@@ -82,6 +82,7 @@ def run_command(
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/<scenario>-<time>/.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help=OVERWRITE)] = False,
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Runs at once, each in a process of its own.")] = 1,
+    optimum: Annotated[Objective | None, typer.Option(help="Regret of every run, of this objective.")] = None,
     no_figures: Annotated[bool, typer.Option("--no-figures", help="A report without figures, for speed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
 ) -> None:
@@ -111,7 +112,7 @@ def run_command(
 
         results = execute(
             composition, folder, engine=engine, progress=progress, jobs=jobs, figures=not no_figures,
-            overwrite=overwrite,
+            overwrite=overwrite, optimum=optimum,
         )  # fmt: skip
     if not quiet:
         from cosim.experiments.show import print_scoreboard, read_standard, read_stopped

@@ -45,6 +45,7 @@ def execute(
     jobs: int = 1,
     figures: bool = True,
     overwrite: bool = False,
+    optimum: str | None = None,
 ) -> Results:
     """Run the controllers, and write trajectories, metrics, manifest, figures and report.
 
@@ -68,6 +69,8 @@ def execute(
         False leaves figures out, of the report too.
     overwrite : bool
         Whether what an earlier run wrote there may be replaced.
+    optimum : str, optional
+        Objective of which every run gets its regret; see `cosim.experiments.optimum`.
 
     Returns
     -------
@@ -97,6 +100,13 @@ def execute(
                 _at_once(results, progress, at_once)
             else:
                 _in_turn(results, progress)
+        if optimum is not None and not results.interrupted:
+            with results.keeping("optimum"):
+                from cosim.experiments.optimum import add_regret
+
+                progress("the optimum", "proving", 0, 1)
+                add_regret(results, optimum)
+                progress("the optimum", "proven", 1, 1)
         finish(results, figures=figures, progress=progress)
     return results
 

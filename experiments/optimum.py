@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,15 @@ from cosim import Trajectory
 from cosim.controllers.caps.network.box import VOLT_PU
 from cosim.controllers.optimum.controller import Optimum
 from cosim.controllers.optimum.objective import OBJECTIVES, Name
-from cosim.controllers.optimum.solve import Answer, gap
-from cosim.experiments.day import Day, Run
-from cosim.experiments.files import json_ready
-from cosim.experiments.results import save_run
-from cosim.folder import write_whole
+from cosim.controllers.optimum.day import Day
+from cosim.controllers.optimum.solve import Answer, Budgets, find, gap
+from cosim.experiments.day import Day as ScenarioDay
+from cosim.experiments.day import Run
+from cosim.experiments.files import json_ready, write_json
+from cosim.experiments.keep import RunResult
+from cosim.experiments.results import Results, save_run
 
+_SMALL_KVAR = 1e-6
 SAME = 2e-3
 """Relative difference of what a run measures from what was planned that is still the plan."""
 
@@ -79,8 +81,7 @@ class Optimal:
     def save(self, folder: Path, *, overwrite: bool = False) -> None:
         """Write the run as ``cosim run`` does, without figures, and ``optimum.json``."""
         save_run(self.run, folder, figures=False, overwrite=overwrite)
-        text = json.dumps(json_ready(self.facts()), indent=2)
-        write_whole(folder / "optimum.json", lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        write_json(folder / "optimum.json", json_ready(self.facts()))
 
     def facts(self) -> dict[str, Any]:
         """What ``optimum.json`` holds."""
@@ -106,12 +107,12 @@ class Optimal:
         }
 
 
-def optimum(day: Day, name: Name, **options: Any) -> Optimal:
+def optimum(day: ScenarioDay, name: Name, **options: Any) -> Optimal:
     """Find the optimum of a day and run it.
 
     Parameters
     ----------
-    day : Day
+    day : cosim.Day
         A scenario's.
     name : str
         Objective.
@@ -130,14 +131,66 @@ def show(found: Optimal, console: Console) -> None:
     facts = found.facts()
     unit, value = facts["unit"], facts["score"]
     broken = ", ".join(f"{key} {minutes:g}" for key, minutes in facts["broken"].items() if minutes)
+    bound = facts["lower_bound"]
     lines = [
         f"{facts['objective']} of the best plan, run on OpenDSS: {value:.4g} {unit}"
         f"{f' with limits broken: {broken}' if broken else ', all limits kept'}",
         f"without the 6 A minimum of chargers: {facts['planned_continuous']:.4g} {unit} (planned only)",
-        f"proven: nothing below {facts['lower_bound']:.4g} {unit}; gap {100 * facts['gap']:.2f} %",
-        f"without any network: {facts['lower_bound_without_network']:.4g} {unit}",
-        f"The proof covers {facts['covered']}.",
-        f"It does not: {facts['not_covered']}.",
     ]
+    if bound is None:
+        lines.append("Nothing is proven for this objective: the plan is attainable, and no more.")
+    else:
+        lines += [
+            f"proven: nothing below {bound:.5g} {unit}; gap {100 * facts['gap']:.2f} %",
+            f"without any network: {facts['lower_bound_without_network']:.5g} {unit}",
+            f"The proof covers {facts['covered']}.",
+            f"It does not: {facts['not_covered']}.",
+        ]
+    for key, what in (("curtailment_kwh_budget", "kWh curtailed"), ("bill_eur_budget", "EUR of bills")):
+        if facts[key] is not None:
+            lines.append(f"Budget: at most {facts[key]:.4g} {what}.")
     for line in lines:
         console.print(line, highlight=False)
+
+
+def add_regret(results: Results, name: Name) -> None:
+    """Add to every run how far it is from what is proven (of a score of its own), and how far limits are exceeded.
+
+    ``regret.json`` splits it: what the network takes whatever is known and done (``physics``), what households would
+    not do at their tariff (``households``), what needs foresight of cars (``foresight``), and the rest, the
+    controller's own.
+
+    Parameters
+    ----------
+    results : Results
+        Runs that were measured; written again.
+    name : str
+        Objective.
+    """
+    day = results.day
+    truth = day.exogenous.resample(day.step_min)
+    best = find(Day(day.feeder, truth, day.predictor), name, Budgets(), bound=True)
+    proven = best.bound.value if best.bound else best.best.score
+    reached = {"free": best.best.value}
+    if best.bound is not None:
+        for cars in ("neutral", "uncontrolled"):
+            reached[cars] = find(Day(day.feeder, truth, day.predictor, cars), name, Budgets(), bound=False).best.value
+    told: dict[str, Any] = {"objective": name, "lower_bound": best.bound and proven, "best": best.best.score, "runs": {}}
+    for label, run in results.runs.items():
+        if not isinstance(run, RunResult) or not run.metrics:
+            continue
+        total = score(name, run.trajectory, run.metrics)
+        if np.abs(run.trajectory.pv_kvar).max(initial=0.0) > _SMALL_KVAR:  # the bound is for unity power factor
+            told["runs"][label] = {"score": total, "regret": None, "why": "it uses reactive power, the bound does not"}
+            run.metrics[f"regret_{name}"], run.metrics["limits_exceeded_h"] = float("nan"), breach_h(run.trajectory)
+            continue
+        run.metrics[f"regret_{name}"] = total - proven
+        run.metrics["limits_exceeded_h"] = breach_h(run.trajectory)
+        split = {"score": total, "regret": total - proven, "limits_exceeded_h": breach_h(run.trajectory)}
+        if len(reached) > 1:
+            split |= {
+                "physics": reached["free"], "households": reached["neutral"] - reached["free"],
+                "foresight": reached["uncontrolled"] - reached["neutral"], "own": total - reached["uncontrolled"],
+            }  # fmt: skip
+        told["runs"][label] = split
+    write_json(results.folder / "regret.json", json_ready(told))

@@ -248,6 +248,23 @@ class Day:
         exported = self.day.export_eur_per_kwh * np.minimum(net_kw, 0.0)
         return float((np.maximum(net_kw, 0.0) * self.price + exported).sum() * self.step_h)
 
+    def cut_kwh(self, x: Float) -> float:
+        """What powers curtail [kWh]."""
+        return float(x[self.columns[0] == CUT].sum() * self.step_h)
+
+    @cached_property
+    def of_step(self) -> list[Int]:
+        """Columns of every step."""
+        step = self.columns[1]
+        order = np.argsort(step, kind="stable")
+        return np.split(order, np.searchsorted(step[order], np.arange(1, len(self.base_kw))))
+
+    def port_a(self, net_kw: Float, port_v: Complex) -> Complex:
+        """Currents drawn at the ports, shape (step, port) [A]."""
+        customer = self.limits.elements.port_customer
+        share = 1e3 / np.bincount(customer)[customer]
+        return np.conj((net_kw + 1j * self.day.demand_kvar)[:, customer] * share / port_v)
+
     def begin(self, draft: Draft) -> tuple[Int, Int]:
         """Write columns of powers and unserved energy, and the energy that cars and batteries take; return both."""
         kind, step, customer, high = self.columns

@@ -23,7 +23,7 @@ from cosim.contract.signals import Bool
 from cosim.controllers.optimum.day import CUT, Day
 from cosim.controllers.optimum.enclosure import Box, Corner, Relaxation
 from cosim.controllers.optimum.objective import Objective
-from cosim.controllers.optimum.upper import Point, columns_of_steps
+from cosim.controllers.optimum.upper import Point
 from cosim.controllers.solver import Model, solve
 
 AT_STAKE = 0.97  # stress at the corner
@@ -89,7 +89,7 @@ def lower_bound(day: Day, objective: Objective, best: Point) -> Bound:
     steps = np.flatnonzero(stress > AT_STAKE)
     if not len(steps):
         return Bound(without, without, 0, 0, 0)
-    place = columns_of_steps(day)
+    place = day.of_step
     searches = [Search(day, int(step), place[step], is_high[place[step]]) for step in steps]
     draft, x, _, breach = objective.begin(day)
     common = draft.rows.count

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from cosim.contract import Float
 from cosim.controllers.optimum.day import Day, Plan
 from cosim.controllers.optimum.lower import Bound, lower_bound
 from cosim.controllers.optimum.objective import OBJECTIVES, UNITS, Name, Objective
-from cosim.controllers.optimum.upper import Point, improve, runnable, start
+from cosim.controllers.optimum.upper import Point, improve, point, runnable, start
 
 COVERED = (
     "perfect knowledge of the day; cars, roofs and batteries of every home in every step; rated conductors and highest "
     "voltages; the network as the reduced network has it"
 )
+SPARE = 0.02  # of the best, that budgets leave
 NOT_COVERED = (
     "relaxed in the bound, so that it stays valid: the 6 A minimum of chargers, lowest voltages; not part of it: "
     "reactive power (unity power factor of cars, roofs and batteries)"
@@ -76,6 +76,8 @@ class Answer:
             "cars": self.day.cars,
             "planned": self.best.score,
             "planned_continuous": self.relaxed.score,
+            "curtailment_kwh_budget": _finite(self.objective.curtailment_kwh),
+            "bill_eur_budget": _finite(self.objective.bill_eur),
             "planned_breach_h": self.best.breach_h,
             "unserved_kwh": float(self.best.unserved_kwh.sum()),
             "lower_bound": None if bound is None else bound.value,
@@ -89,6 +91,10 @@ class Answer:
         }
 
 
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
 def gap(value: float, bound: float) -> float:
     """Return (value - bound) / abs(value); 0 where both are nothing."""
     return (value - bound) / abs(value) if abs(value) > 1e-9 else 0.0 if value <= bound + 1e-9 else float("inf")
@@ -97,13 +103,25 @@ def gap(value: float, bound: float) -> float:
 def find(day: Day, name: Name, budgets: Budgets, *, bound: bool) -> Answer:
     """Find the best plan of a day, and prove a bound where it is asked for."""
     began_s = time.process_time()
-    objective = OBJECTIVES[name]
-    relaxed = improve(day, objective, start(day, objective), *_limits(day))
-    best = runnable(day, objective, relaxed)
-    proven = lower_bound(day, objective, relaxed) if bound else None
-    return Answer(day, objective, relaxed, best, proven, time.process_time() - began_s)
+    objective, begun = OBJECTIVES[name], None
+    if name not in ("curtailment", "cost"):
+        best = {one: _plans(day, OBJECTIVES[one])[1] for one in ("curtailment", "cost")}
+        kept = [
+            (1.0 + SPARE) * best[one].value if given is None else given
+            for one, given in (("curtailment", budgets.curtailment_kwh), ("cost", budgets.bill_eur))
+        ]  # fmt: skip
+        objective = replace(objective, curtailment_kwh=kept[0], bill_eur=kept[1])
+        begun = best["cost"]
+    relaxed, planned = _plans(day, objective, begun)
+    proven = lower_bound(day, objective, relaxed) if bound and objective.form(day) is None else None
+    return Answer(day, objective, relaxed, planned, proven, time.process_time() - began_s)
 
 
-def _limits(day: Day) -> tuple[Float, Float]:
+def _plans(day: Day, objective: Objective, begun: Point | None = None) -> tuple[Point, Point]:
+    """The best plan, and the best that chargers can follow."""
+    first = start(day, objective) if begun is None else point(day, objective, begun.x, begun.unserved_kwh)
     high = day.columns[3]
-    return np.zeros_like(high), high
+    relaxed = improve(day, objective, first, np.zeros_like(high), high)
+    planned = runnable(day, objective, relaxed)
+    # what chargers can follow is a plan without their least power too
+    return (planned if planned.score < relaxed.score else relaxed), planned

@@ -103,7 +103,7 @@ class Elements:
     @cached_property
     def port_ohm(self) -> Complex:
         """Voltage that one ampere drawn at a port takes from every port, shape (port, port) [ohm]."""
-        return np.asarray(self.feeder.ports.T @ _drop_of_ports(self.feeder))
+        return np.asarray(self.feeder.ports.T @ drop_of_ports(self.feeder))
 
     def solve(self, p_kw: Float, q_kvar: Float, source: Float) -> tuple[Complex, Complex]:
         """Solve states, shape (state, customer) each, at shares of the file's own source voltage, shape (state,).
@@ -156,7 +156,7 @@ class Elements:
         branches = [b for b in self.feeder.network.branches if np.isfinite(b.rating_a)]
         rated = np.repeat([b.rating_a for b in branches], 3)
         there = np.array([[phase in b.phases for phase in (1, 2, 3)] for b in branches], bool).reshape(-1)
-        no_load_a, per_port = _currents_of_ports(self.feeder, branches)
+        no_load_a, per_port = currents_of_ports(self.feeder, branches)
         order = np.flatnonzero(there)[np.argsort(rated[there], kind="stable")]  # of equals, the smallest rating
         line = np.array([branches[row // 3].kind == "line" for row in order], bool)
         # equal shares of every customer's current: the same current always, as in sections of a cable without a
@@ -169,14 +169,14 @@ class Elements:
         return names, line[np.sort(first)], (kept % 3 + 1).astype(np.int64)
 
 
-def _currents_of_ports(feeder: Feeder, branches: list[Branch]) -> tuple[Complex, Complex]:
+def currents_of_ports(feeder: Feeder, branches: list[Branch]) -> tuple[Complex, Complex]:
     """Currents [A] without load, shape (conductor,), and per ampere drawn at each port, shape (port, conductor)."""
     # consumption takes current out of the phase node and gives it back at the neutral
-    states_v = np.concatenate([feeder.network.no_load_v[None, :], -_drop_of_ports(feeder).T])
+    states_v = np.concatenate([feeder.network.no_load_v[None, :], -drop_of_ports(feeder).T])
     currents = monitored_currents(branches, states_v).reshape(len(states_v), -1)
     return currents[0], currents[1:]
 
 
-def _drop_of_ports(feeder: Feeder) -> Complex:
+def drop_of_ports(feeder: Feeder) -> Complex:
     """Voltage that one ampere drawn at a port takes from every node, shape (node, port) [ohm]."""
     return np.asarray(splu(feeder.network.admittance_s.tocsc()).solve(feeder.ports.toarray().astype(complex)))
