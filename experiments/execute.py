@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cosim import Trajectory
 from cosim.errors import CosimError, RunStoppedError
@@ -30,6 +30,9 @@ from cosim.measures.balance import judged
 from cosim.reduction import refuse_what_is_not_linear
 from cosim.threads import ONE_THREAD
 
+if TYPE_CHECKING:
+    from cosim.controllers.optimum.objective import Name as Objective
+
 _PATIENCE_S = 8.0
 """A worker that is interrupted has that time to write what it computed."""
 _GRACE_S = 1.0
@@ -45,7 +48,7 @@ def execute(
     jobs: int = 1,
     figures: bool = True,
     overwrite: bool = False,
-    optimum: str | None = None,
+    optimum: Objective | None = None,
 ) -> Results:
     """Run the controllers, and write trajectories, metrics, manifest, figures and report.
 

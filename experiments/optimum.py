@@ -12,9 +12,10 @@ from rich.console import Console
 from cosim import Trajectory
 from cosim.controllers.caps.network.box import VOLT_PU
 from cosim.controllers.optimum.controller import Optimum
-from cosim.controllers.optimum.objective import OBJECTIVES, Name
 from cosim.controllers.optimum.day import Day
+from cosim.controllers.optimum.objective import OBJECTIVES, Name
 from cosim.controllers.optimum.solve import Answer, Budgets, find, gap
+from cosim.errors import Fault, refuse
 from cosim.experiments.day import Day as ScenarioDay
 from cosim.experiments.day import Run
 from cosim.experiments.files import json_ready, write_json
@@ -168,6 +169,9 @@ def add_regret(results: Results, name: Name) -> None:
         Objective.
     """
     day = results.day
+    if set(day.exogenous.devices) - {"battery"}:
+        problem = "the bound does not know what devices other than batteries could do"
+        refuse([Fault("cosim run", "--optimum", problem, "leave it out for this scenario")])
     truth = day.exogenous.resample(day.step_min)
     best = find(Day(day.feeder, truth, day.predictor), name, Budgets(), bound=True)
     proven = best.bound.value if best.bound else best.best.score
@@ -175,7 +179,12 @@ def add_regret(results: Results, name: Name) -> None:
     if best.bound is not None:
         for cars in ("neutral", "uncontrolled"):
             reached[cars] = find(Day(day.feeder, truth, day.predictor, cars), name, Budgets(), bound=False).best.value
-    told: dict[str, Any] = {"objective": name, "lower_bound": best.bound and proven, "best": best.best.score, "runs": {}}
+    told: dict[str, Any] = {
+        "objective": name,
+        "lower_bound": best.bound and proven,
+        "best": best.best.score,
+        "runs": {},
+    }
     for label, run in results.runs.items():
         if not isinstance(run, RunResult) or not run.metrics:
             continue

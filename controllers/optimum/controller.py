@@ -45,15 +45,17 @@ class Optimum(BaseController):
     cars : str
         ``free``: they may charge whenever they are there; ``neutral``: no household pays more for its car than with the
         cheapest hours first; ``uncontrolled``: cheapest hours first, and only roofs and batteries are set.
-    curtailment_kwh, bill_eur : float, optional
-        Budgets of ``unbalance``, ``losses`` and ``peak``; 2 % above what is best where not given.
+    curtailment_kwh : float, optional
+        Most that ``unbalance``, ``losses`` and ``peak`` may curtail; 2 % above the least where not given [kWh].
+    bill_eur : float, optional
+        Most that they may cost all homes together; 2 % above the least where not given [EUR].
     bound : bool
         Whether a lower bound is proven too, which takes most of the time.
 
     Raises
     ------
     InputError
-        Where it is told anything but the truth, or the day has devices or chargers that it does not know.
+        Where it is told anything but the truth, or the day has chargers on one phase of homes with several.
     """
 
     every_step = True
@@ -77,9 +79,9 @@ class Optimum(BaseController):
         self._budgets = Budgets(curtailment_kwh, bill_eur)
         self._answer: Answer | None = None
 
-    def check(self, feeder: Feeder, day: Exogenous) -> list[Fault]:
-        """Devices and chargers that it does not know."""
-        return faults(feeder, day)
+    def check(self, feeder: Feeder, day: Exogenous) -> list[Fault]:  # noqa: ARG002 - the protocol's signature
+        """Chargers that it does not know."""
+        return faults(feeder)
 
     def plan(self, forecast: Forecast) -> None:
         """Plan the day.
@@ -93,7 +95,7 @@ class Optimum(BaseController):
             remedy = 'set [runs.forecast] kind = "oracle" of this run'
             problem = f"is '{forecast.kind}': an optimum knows the day"
             refuse([Fault("controller 'optimum'", "forecast.kind", problem, remedy)])
-        refuse(faults(self._feeder, forecast.expected))
+        refuse(faults(self._feeder))
         began = time.perf_counter()
         day = Day(self._feeder, forecast.expected, self._predictor, self._cars)
         self._answer = find(day, self._objective, self._budgets, bound=self._bound)
@@ -111,7 +113,7 @@ class Optimum(BaseController):
         ev_kw = np.where(ev_kw > _SMALL_KW, np.maximum(ev_kw, day.least_kw[step]), 0.0)
         is_cut = plan.cut_kw[step] > _SMALL_KW
         pv_kw = np.where(is_cut, day.sun_kw[step] - plan.cut_kw[step], np.inf)
-        channels = {"battery_target_kw": plan.battery_kw[step]} if "battery" in day.day.devices else {}
+        channels = {"battery_target_kw": plan.battery_kw[step]} if day.battery is not None else {}
         bound, value = answer.bound, answer.best.score
         proven = float("nan") if bound is None else bound.value
         decision = Decision(
@@ -130,4 +132,3 @@ class Optimum(BaseController):
     def artifacts(self) -> Mapping[str, Artifact]:
         """What was found, as plain data."""
         return {} if self._answer is None else {"optimum": self._answer.facts()}
-

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
@@ -31,14 +31,12 @@ _SMALL_KW = 1e-9
 _SAME_COST = 1e-9
 
 
-def faults(feeder: Feeder, day: Exogenous) -> list[Fault]:
+def faults(feeder: Feeder) -> list[Fault]:
     """What of a place or a day the optimum does not know."""
-    found = []
+    where, found = "controller 'optimum'", []
     if len(feeder.spurs[0]):
         remedy = "leave ev.single_phase_share and charger_phase out"
-        found.append(Fault("controller 'optimum'", "charger_phase", "chargers on one phase are not modelled", remedy))
-    for kind in sorted(set(day.devices) - {"battery"}):
-        found.append(Fault("controller 'optimum'", kind, "devices of this kind are not modelled", f"leave [{kind}] out"))
+        found.append(Fault(where, "charger_phase", "chargers on one phase of several are not modelled", remedy))
     return found
 
 
@@ -78,6 +76,8 @@ class Draft:
         cost = np.zeros(self.count)
         for columns, values in self._cost:
             np.add.at(cost, columns, values)
+        if not self.rows.count:
+            self.row(-np.inf, np.inf, np.zeros(1, np.int64), 0.0)
         return self.rows.model(cost, low, high, offset=self.offset)
 
 
@@ -133,9 +133,18 @@ class Day:
         return np.minimum(self.day.pv_available_kw, self.day.inverter_kva)
 
     @cached_property
+    def battery(self) -> Any:
+        """Batteries that are commanded; None where there are none, or other devices beside them."""
+        return self.day.devices["battery"].data if set(self.day.devices) == {"battery"} else None
+
+    @cached_property
     def base_kw(self) -> Float:
-        """Net power without cars, curtailment and batteries, shape (step, customer) [kW]."""
-        return np.asarray(self.day.demand_kw - self.sun_kw)
+        """Net power without cars, curtailment and batteries, shape (step, customer) [kW].
+
+        Devices that are not commanded draw what they are expected to.
+        """
+        load_kw = self.day.demand_kw if self.battery is not None else self.day.inflexible_load_kw
+        return np.asarray(load_kw - self.sun_kw)
 
     @cached_property
     def source(self) -> Float:
@@ -183,7 +192,7 @@ class Day:
 
     @cached_property
     def cheapest(self) -> tuple[Float, Float]:
-        """Charging of cheapest hours first, shape (step, customer) [kW], and its cost at the tariff, (session,) [EUR]."""
+        """Charging of cheapest hours first, (step, customer) [kW], and its cost at the tariff, (session,) [EUR]."""
         ev_kw, cost = np.zeros_like(self.base_kw), np.zeros(len(self.need_kwh))
         for row, need in enumerate(self.need_kwh):
             there = np.flatnonzero(self.session[0][:, who := int(self.day.sessions.customer[row])] == row)
@@ -200,15 +209,12 @@ class Day:
         room_kw, rated_kw = self.room_kw, np.zeros(len(self.base_kw[0]))
         if self.cars == "uncontrolled":
             room_kw = np.zeros_like(room_kw)
-        if "battery" in self.day.devices:
-            rated_kw = self.day.devices["battery"].data.rated_kw
+        if self.battery is not None:
+            rated_kw = self.battery.rated_kw
         rated_kw = np.broadcast_to(rated_kw, room_kw.shape)
-        found = []
-        for kind, high in enumerate((room_kw, self.sun_kw, rated_kw, rated_kw)):
-            step, customer = np.nonzero(high > _SMALL_KW)
-            found.append((np.full(len(step), kind), step, customer, high[step, customer]))
-        kind, step, customer, high = (np.concatenate(part) for part in zip(*found, strict=True))
-        return kind, step, customer, high
+        most_kw = np.stack([room_kw, self.sun_kw, rated_kw, rated_kw])
+        kind, step, customer = np.nonzero(most_kw > _SMALL_KW)
+        return kind, step, customer, most_kw[kind, step, customer]
 
     @cached_property
     def signs(self) -> Float:
@@ -280,13 +286,13 @@ class Day:
                 paid = self.step_h * self.price[step[ev], customer[ev]]
                 most = self.cheapest[1] * (1.0 + _SAME_COST) + _SAME_COST
                 draft.rows.add(count, -np.inf, most, (whose, x[ev], paid))
-        if "battery" in self.day.devices:
+        if self.battery is not None:
             self._batteries(draft, x)
         return x, unserved
 
     def _batteries(self, draft: Draft, x: Int) -> None:
-        kind, step, customer, _ = self.columns
-        data = self.day.devices["battery"].data
+        kind, _, customer, _ = self.columns
+        data = self.battery
         steps = len(self.base_kw)
         for who in np.flatnonzero(data.rated_kw > 0.0):
             content = draft.columns(steps, 0.0, data.capacity_kwh[who])

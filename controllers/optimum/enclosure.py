@@ -120,8 +120,9 @@ class Corner:
     """
 
     def __init__(self, day: Day, step: int, columns: Int, is_high: Bool) -> None:
-        kind, _, who, self.high = (part[columns] for part in day.columns)
-        self.is_cut, self.is_high, self._limits, self.step = kind == CUT, is_high, day.limits, step
+        who: Int = day.columns[2][columns]
+        self.high = day.columns[3][columns]
+        self.is_cut, self.is_high, self._limits, self.step = day.columns[0][columns] == CUT, is_high, day.limits, step
         self._sign = day.signs[columns]
         self._x = np.where(is_high, self.high, 0.0)
         net_kw = day.fixed_kw[step].copy()
@@ -171,7 +172,7 @@ class Corner:
 
     def enclose(self, box: Box) -> Enclosure | None:
         """Enclose the voltages of all that is possible in a box; None where nothing is proven."""
-        active, reactive, norm = self._of_volts
+        active, _, norm = self._of_volts
         power = np.abs(self._power)
         first = np.hypot(
             np.maximum(*(self._farthest(sign * active.real[:, self._port], box) for sign in (1.0, -1.0))),

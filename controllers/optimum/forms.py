@@ -8,7 +8,7 @@ model gets them by tangents, which are below everywhere and stay valid wherever 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -57,7 +57,7 @@ class Form:
         return float((np.abs(parts) ** 2).sum() * self.scale + self.constant * (source**2).sum())
 
 
-def form_of(name: Literal["unbalance", "losses", "peak"], feeder: Feeder, steps: int, step_h: float) -> Form:
+def form_of(name: str, feeder: Feeder, steps: int, step_h: float) -> Form:
     """Return the form of an objective on a feeder."""
     if name == "losses":
         return _losses(feeder, step_h)
@@ -77,7 +77,7 @@ def form_of(name: Literal["unbalance", "losses", "peak"], feeder: Feeder, steps:
 
 def _losses(feeder: Feeder, step_h: float) -> Form:
     network, drop = feeder.network, drop_of_ports(feeder)
-    loss = sparse.lil_matrix((len(network.node_names),) * 2, dtype=complex)
+    loss: Any = sparse.lil_matrix((len(network.node_names),) * 2, dtype=complex)
     for branch in network.branches:
         there = branch.nodes >= 0
         at = np.ix_(branch.nodes[there], branch.nodes[there])

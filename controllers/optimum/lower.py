@@ -99,7 +99,8 @@ def lower_bound(day: Day, objective: Objective, best: Point) -> Bound:
             columns = np.append(x[place[step]], draft.columns(len(relaxed.low), relaxed.low, relaxed.high))
             entries, limit = relaxed.matrix.tocoo(), np.flatnonzero(relaxed.is_limit)
             draft.rows.add(
-                len(relaxed.most), -np.inf, relaxed.most, (entries.row, columns[entries.col], entries.data),
+                len(relaxed.most), -np.inf, relaxed.most,
+                (np.asarray(entries.row, np.int64), columns[entries.col], entries.data),
                 (limit, np.full(len(limit), breach[step]), -1.0),
             )  # fmt: skip
     dual = solve(draft.model()).row_dual[:common]
@@ -214,11 +215,12 @@ class Search:
         blocks = [[sparse.csr_array(alone.matrix), None], [sliced, None]]
         least, most = [alone.row_low, [box.cut_kw[0]]], [alone.row_high, [box.cut_kw[1]]]
         # a step's powers are its first columns, then comes its breach
-        low, high = (np.append(own, limit[powers:]) for own, limit in ((box.low, alone.low), (box.high, alone.high)))
+        rest = np.broadcast_to(alone.low, count)[powers:], np.broadcast_to(alone.high, count)[powers:]
+        low, high = np.append(box.low, rest[0]), np.append(box.high, rest[1])
         if relaxed is not None:
             breach = sparse.csr_array(-relaxed.is_limit[:, None].astype(float))
-            rest = sparse.csr_array((len(relaxed.most), count - powers - 1))
-            blocks.append([sparse.hstack([relaxed.matrix[:, :powers], breach, rest]), relaxed.matrix[:, powers:]])
+            others = sparse.csr_array((len(relaxed.most), count - powers - 1))
+            blocks.append([sparse.hstack([relaxed.matrix[:, :powers], breach, others]), relaxed.matrix[:, powers:]])
             low, high = np.append(low, relaxed.low), np.append(high, relaxed.high)
             least, most = [*least, np.full(len(relaxed.most), -np.inf)], [*most, relaxed.most]
         model = Model(

@@ -20,7 +20,7 @@ COVERED = (
 SPARE = 0.02  # of the best, that budgets leave
 NOT_COVERED = (
     "relaxed in the bound, so that it stays valid: the 6 A minimum of chargers, lowest voltages; not part of it: "
-    "reactive power (unity power factor of cars, roofs and batteries)"
+    "reactive power (unity power factor of cars, roofs and batteries), and other devices, which run as expected"
 )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from cosim.contract import Complex, Float, Int
+from cosim.contract.signals import Bool
 from cosim.controllers.caps.network.box import VOLT_PU, Linear
 from cosim.controllers.optimum.day import EV, Day, Draft
 from cosim.controllers.optimum.forms import Form
@@ -157,7 +158,8 @@ class Tangents:
             is_close = off.max() * form.scale if form.largest else off.sum() * form.scale
             if is_close < CLOSE / 2.0 * abs(found.value):
                 break
-            few = np.flatnonzero(off > (0.0 if form.largest else CLOSE / 8.0 * abs(found.value) / form.scale / len(off)))
+            share = 0.0 if form.largest else CLOSE / 8.0 * abs(found.value) / form.scale / len(off)
+            few = np.flatnonzero(off > share)
             new = [(*divmod(int(one), count), parts[one // count][form.groups[one % count]]) for one in few]
             added = [self._row(t, g, z, x, value, slopes, fixed, day) for t, g, z in new]
             for t, g, z in new:
@@ -236,7 +238,7 @@ def add_rows(draft: Draft, rows: list[Row], x: Int, breach: Int) -> None:
         draft.row(-np.inf, row.most - MARGIN, columns, np.append(row.values, -1.0))
 
 
-def limit_rows(day: Day, linear: Linear, x: Float, steps: Int, watched: Float) -> list[Row]:
+def limit_rows(day: Day, linear: Linear, x: Float, steps: Int, watched: Bool) -> list[Row]:
     """Linearise the limits that are near in steps that are watched, at a plan."""
     limits, conductors, homes = day.limits, day.limits.elements.conductors, day.base_kw.shape[1]
     rows = []
