@@ -94,14 +94,49 @@ class Relaxation:
 
 @dataclass(frozen=True, eq=False)
 class Enclosure:
-    """Where ``z`` of every port is, and ``t``: its real part between two bounds, its imaginary part within one."""
+    """Where the real part ``x`` and the imaginary part ``y`` of ``z`` of every port are, and what follows for ``t``.
 
-    z_low: Float
-    z_high: Float
-    z_turn: Float
-    t_low: Float
-    t_high: Float
-    t_turn: Float
+    ``Re t`` is at most ``x² / (1 + x)``, which is convex, and at least ``-y² / (1 + x)³``; ``abs(Im t)`` is at most
+    ``abs(y) abs(1 - abs(1 + z)⁻²)``. Chords are bounds that are linear in ``z``.
+    """
+
+    x_low: Float
+    x_high: Float
+    y_low: Float
+    y_high: Float
+
+    @cached_property
+    def turn(self) -> Float:
+        """Largest size of ``y``."""
+        return np.maximum(np.abs(self.y_low), np.abs(self.y_high))
+
+    @cached_property
+    def real(self) -> tuple[Float, Float]:
+        """Bounds of the real part of ``t``."""
+        ends = [x**2 / (1.0 + x) for x in (self.x_low, self.x_high)]
+        return -(self.turn**2) / (1.0 + self.x_low) ** 3, np.maximum(*ends)
+
+    @cached_property
+    def imaginary(self) -> Float:
+        """Largest size of the imaginary part of ``t``."""
+        least, most = (1.0 + self.x_low) ** 2, (1.0 + self.x_high) ** 2 + self.turn**2
+        return np.asarray(self.turn * np.maximum(np.abs(1.0 - 1.0 / least), np.abs(1.0 - 1.0 / most)))
+
+    @cached_property
+    def chords(self) -> tuple[Chord, Chord, Chord]:
+        """Below the real part, above it, and above the size of the imaginary part: for ``x``, for ``y``, constant."""
+        nothing, curve = np.zeros_like(self.x_low), -1.0 / (1.0 + self.x_low) ** 3
+        below = nothing, curve * (self.y_low + self.y_high), -curve * self.y_low * self.y_high
+        first, last = (x**2 / (1.0 + x) for x in (self.x_low, self.x_high))
+        width = self.x_high - self.x_low
+        slope = np.divide(last - first, width, out=np.zeros_like(width), where=width > 0.0)
+        above = slope, nothing, np.maximum(first, last - slope * width) - slope * self.x_low
+        rate = self.turn * (2.0 + self.x_high.clip(0.0))
+        rest = self.turn * ((1.0 + self.x_low) ** -2.0 - 1.0).clip(0.0) + self.turn**3
+        return below, above, (rate, nothing, rest - rate * self.x_low)
+
+
+Chord = tuple[Float, Float, Float]
 
 
 class Corner:
@@ -201,35 +236,32 @@ class Corner:
         if not still or not (implied(r) <= r).all() or not (alone < 1.0).all():
             return None
         q = r / (1.0 - r)
-        known = _with_t(-q, q, q)
+        known = Enclosure(-q, q, -q, q)
         for _ in range(REFINED):
             known = self._refined(known, box)
         return known
 
     def _refined(self, known: Enclosure, box: Box) -> Enclosure:
         """Bounds of z that follow from its equation and from bounds that hold."""
-        parts, (active, reactive, _) = [], self._of_volts
+        ends: list[Float] = []
+        active, reactive, _ = self._of_volts
+        x_low, x_high, signed = known.x_low[self._port], known.x_high[self._port], self._box_sign(box)
         for of_p, of_q in ((active.real, reactive.real), (active.imag, reactive.imag)):
             stray_low, stray_high = self._stray(of_p, of_q, known)
-            ends = []
-            for sign in (-1.0, 1.0):  # largest of the change, and of its negative
-                linear, turn = -sign * of_p[:, self._port], np.abs(of_q[:, self._port]) * known.z_turn[self._port]
-                # D z, whatever the sign of D: by its distance
-                z = np.maximum(np.abs(known.z_low), np.abs(known.z_high))[self._port]
-                signed = self._box_sign(box)
-                by_sign = np.maximum(
-                    linear * signed * known.z_low[self._port], linear * signed * known.z_high[self._port]
-                )
-                grown = np.where(signed == 0.0, np.abs(linear) * z, by_sign) + turn
-                far = self._farthest(linear, box) + self._farthest(grown, box, at_corner=False)
-                ends.append(far + (stray_high if sign < 0 else -stray_low))
-            parts.append(ends)
-        (fall, rise), (left, right) = ((-parts[0][0], parts[0][1]), parts[1])  # of -d / vb
+            turn = np.abs(of_q[:, self._port]) * known.turn[self._port]
+            for sign, stray in ((1.0, stray_high), (-1.0, -stray_low)):  # largest of the change, and of its negative
+                linear = sign * of_p[:, self._port]
+                # change times x, by the size of the change
+                by_sign = np.maximum(linear * signed * x_low, linear * signed * x_high)
+                either = np.abs(linear) * np.maximum(np.abs(x_low), np.abs(x_high))
+                grown = np.where(signed == 0.0, either, by_sign) + turn
+                ends.append(self._farthest(linear, box) + self._farthest(grown, box, at_corner=False) + stray)
+        most, least = known.real[1], known.real[0]
         # z = -d / vb + t
-        z_low = np.maximum(known.z_low, fall + known.t_low)
-        z_high = np.minimum(known.z_high, rise + known.t_high)
-        z_turn = np.minimum(known.z_turn, np.maximum(left, right) + known.t_turn)
-        return _with_t(z_low, z_high, z_turn)
+        return Enclosure(
+            np.maximum(known.x_low, least - ends[0]), np.minimum(known.x_high, ends[1] + most),
+            np.maximum(known.y_low, -ends[2] - known.imaginary), np.minimum(known.y_high, ends[3] + known.imaginary),
+        )  # fmt: skip
 
     def _box_sign(self, box: Box) -> Float:
         """Sign of a home's change from the corner over a box by pair: 0 where either is possible."""
@@ -237,13 +269,25 @@ class Corner:
         least, most = np.minimum(low, high), np.maximum(low, high)
         return np.where(least >= 0.0, 1.0, np.where(most <= 0.0, -1.0, 0.0))[self._column]
 
-    def _stray(self, of_p: Float, of_q: Float, known: Enclosure) -> tuple[Float, Float]:
-        """Bounds of what S t does to rows of effects per kilowatt and per kilovar at the ports."""
+    def _shares(self, of_p: Float, of_q: Float) -> tuple[Float, Float]:
+        """What real and imaginary part of t do to rows of effects per kilowatt and per kilovar at the ports."""
         p, q = self._power.real, self._power.imag
-        straight, turned = of_p * p + of_q * q, np.abs(of_q * p - of_p * q) * known.t_turn
-        low = np.minimum(straight * known.t_low, straight * known.t_high) - turned
-        high = np.maximum(straight * known.t_low, straight * known.t_high) + turned
-        return low.sum(axis=1), high.sum(axis=1)
+        return of_p * p + of_q * q, of_q * p - of_p * q
+
+    def _stray(self, of_p: Float, of_q: Float, known: Enclosure) -> tuple[Float, Float]:
+        """Bounds of what S t does to rows."""
+        straight, across = self._shares(of_p, of_q)
+        turned, ends = np.abs(across) * known.imaginary, [straight * t for t in known.real]
+        return (np.minimum(*ends) - turned).sum(axis=1), (np.maximum(*ends) + turned).sum(axis=1)
+
+    def _chords(self, of_p: Float, of_q: Float, known: Enclosure) -> tuple[Chord, Chord]:
+        """The same below and above, linear in z: for x, for y (row, port), constant (row,)."""
+        straight, across = self._shares(of_p, of_q)
+        below, above, beside = known.chords
+        up, down, off = straight.clip(0.0), straight.clip(max=0.0), np.abs(across)
+        low = [up * b + down * a - off * c for b, a, c in zip(below, above, beside, strict=True)]
+        high = [up * a + down * b + off * c for b, a, c in zip(below, above, beside, strict=True)]
+        return (low[0], low[1], low[2].sum(axis=1)), (high[0], high[1], high[2].sum(axis=1))
 
     def relaxed(self, box: Box) -> Relaxation | None:
         """Return the relaxation of a box; None where nothing is proven."""
@@ -251,8 +295,7 @@ class Corner:
         if known is None:
             return None
         columns, pairs, conductors = len(self.high), len(self._port), self._conductors
-        ports, of_pair = np.unique(self._port, return_inverse=True)
-        few = len(ports)
+        few, of_pair = len(self._port_v), self._port
         # columns: powers, changes times both parts of z, both parts of z
         power, real, imag = (slice(first, first + size) for first, size in (
             (0, columns), (columns, pairs), (columns + pairs, pairs)))  # fmt: skip
@@ -276,8 +319,8 @@ class Corner:
 
         limits = []
         for product, z, z_low, z_high in (
-            (real, z_real, known.z_low[ports], known.z_high[ports]),
-            (imag, z_imag, -known.z_turn[ports], known.z_turn[ports]),
+            (real, z_real, known.x_low, known.x_high),
+            (imag, z_imag, known.y_low, known.y_high),
         ):
             below, above, one = z_low[of_pair], z_high[of_pair], np.eye(pairs)
             for d, end, sign in ((low, below, -1.0), (high, above, -1.0), (low, above, 1.0), (high, below, 1.0)):
@@ -288,20 +331,22 @@ class Corner:
                 )  # fmt: skip
             corners = np.stack([low * below, low * above, high * below, high * above])
             limits.append((corners.min(axis=0), corners.max(axis=0)))
-        limits += [(known.z_low[ports], known.z_high[ports]), (-known.z_turn[ports], known.z_turn[ports])]
-        active, reactive, _ = (part[ports] for part in self._of_volts)
+        limits += [(known.x_low, known.x_high), (known.y_low, known.y_high)]
+        active, reactive, _ = self._of_volts
+        below, above, beside = known.chords
         for of_p, of_q, z, t in (
-            (active.real, reactive.real, z_real, (known.t_low, known.t_high)),
-            (active.imag, reactive.imag, z_imag, (-known.t_turn, known.t_turn)),
+            (active.real, reactive.real, z_real, (below, above)),
+            (active.imag, reactive.imag, z_imag, (tuple(-part for part in beside), beside)),
         ):
-            stray_low, stray_high = self._stray(of_p, of_q, known)
-            linear, turned = of_p[:, self._port], of_q[:, self._port]
-            moved = linear @ to_pair
-            start = linear @ constant
-            for sign, up_to in ((1.0, t[1][ports] - stray_low - start), (-1.0, -(t[0][ports] - stray_high - start))):
+            linear, turned, own = of_p[:, self._port], of_q[:, self._port], np.eye(few)
+            moved, start = linear @ to_pair, linear @ constant
+            stray = self._chords(of_p, of_q, known)
+            # z + change + S t = t: at most with t above and S t below, at least the other way
+            for sign, of_t, of_stray in ((1.0, t[1], stray[0]), (-1.0, t[0], stray[1])):
                 put(
-                    up_to, (z, sign * np.eye(few)), (power, sign * moved), (real, sign * linear),
-                    (imag, sign * turned),
+                    sign * (of_t[2] - of_stray[2] - start), (z, sign * own), (power, sign * moved),
+                    (real, sign * linear), (imag, sign * turned),
+                    (z_real, sign * (of_stray[0] - np.diag(of_t[0]))), (z_imag, sign * (of_stray[1] - np.diag(of_t[1]))),
                 )  # fmt: skip
         is_limit = [np.zeros(len(part), bool) for part in most]
         upper = self.stress[: conductors + len(self._port_v)]
@@ -311,11 +356,11 @@ class Corner:
         scale = np.concatenate([1.0 / self._limits.amps, 1.0 / (VOLT_PU * nominal_v)])[first, None]
         turn = np.exp(-1j * np.angle(np.concatenate([self._current_a, self._port_v])))[first, None]
         of_p, of_q = ((effect[first] * turn).real * scale for effect in (self._active, self._reactive))
-        stray_low, _ = self._stray(of_p, of_q, known)
+        (of_x, of_y, rest), _ = self._chords(of_p, of_q, known)
         linear, turned = of_p[:, self._port], of_q[:, self._port]
         put(
-            1.0 - upper[first] - stray_low - linear @ constant,
-            (power, linear @ to_pair), (real, linear), (imag, turned),
+            1.0 - upper[first] - rest - linear @ constant,
+            (power, linear @ to_pair), (real, linear), (imag, turned), (z_real, of_x), (z_imag, of_y),
         )  # fmt: skip
         is_limit.append(np.ones(len(first), bool))
         return Relaxation(
@@ -323,12 +368,3 @@ class Corner:
             np.concatenate([part[0] for part in limits]), np.concatenate([part[1] for part in limits]),
             to_pair, self._x, of_pair,
         )  # fmt: skip
-
-
-def _with_t(z_low: Float, z_high: Float, z_turn: Float) -> Enclosure:
-    """Bounds of t = z² / (1 + z) from those of z."""
-    least, most = 1.0 + z_low, 1.0 + z_high
-    t_high = np.maximum(z_low**2 / least, z_high**2 / most)
-    t_low = -(z_turn**2) / least**3
-    t_turn = z_turn * np.maximum(np.abs(1.0 - 1.0 / least**2), np.abs(1.0 - 1.0 / (most**2 + z_turn**2)))
-    return Enclosure(z_low, z_high, z_turn, t_low, t_high, t_turn)

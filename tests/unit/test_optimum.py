@@ -156,9 +156,8 @@ def random_states_stay_inside(day: Day, step: int, is_high: bool, count: int, rn
     np.add.at(start.T, day.columns[2][columns], (start_x * day.signs[columns]).T)
     base_v, _ = day.limits.elements.solve(start, reactive[:1], source[:1])
     z = base_v / port_v - 1.0
-    ports = np.unique(np.nonzero(day.columns[2][columns][:, None] == day.limits.elements.port_customer)[1])
     of_pair, change = relaxed.of_pair, (x - start_x) @ relaxed.change.T
-    mine = z[:, ports]
+    mine = z
     others = np.concatenate([change * mine.real[:, of_pair], change * mine.imag[:, of_pair], mine.real, mine.imag], 1)
     left = np.concatenate([x, others], axis=1) @ relaxed.matrix.toarray().T - relaxed.most
     conductors = day.limits.elements.conductors
