@@ -333,9 +333,9 @@ class Corner:
             limits.append((corners.min(axis=0), corners.max(axis=0)))
         limits += [(known.x_low, known.x_high), (known.y_low, known.y_high)]
         active, reactive, _ = self._of_volts
-        below, above, beside = known.chords
-        for of_p, of_q, z, t in (
-            (active.real, reactive.real, z_real, (below, above)),
+        least, most_t, beside = known.chords
+        for of_p, of_q, part, t in (
+            (active.real, reactive.real, z_real, (least, most_t)),
             (active.imag, reactive.imag, z_imag, (tuple(-part for part in beside), beside)),
         ):
             linear, turned, own = of_p[:, self._port], of_q[:, self._port], np.eye(few)
@@ -344,9 +344,10 @@ class Corner:
             # z + change + S t = t: at most with t above and S t below, at least the other way
             for sign, of_t, of_stray in ((1.0, t[1], stray[0]), (-1.0, t[0], stray[1])):
                 put(
-                    sign * (of_t[2] - of_stray[2] - start), (z, sign * own), (power, sign * moved),
+                    sign * (of_t[2] - of_stray[2] - start), (part, sign * own), (power, sign * moved),
                     (real, sign * linear), (imag, sign * turned),
-                    (z_real, sign * (of_stray[0] - np.diag(of_t[0]))), (z_imag, sign * (of_stray[1] - np.diag(of_t[1]))),
+                    (z_real, sign * (of_stray[0] - np.diag(of_t[0]))),
+                    (z_imag, sign * (of_stray[1] - np.diag(of_t[1]))),
                 )  # fmt: skip
         is_limit = [np.zeros(len(part), bool) for part in most]
         upper = self.stress[: conductors + len(self._port_v)]

@@ -28,7 +28,8 @@ from cosim.controllers.solver import Model, solve
 
 AT_STAKE = 0.97  # stress at the corner
 WIDER = 1.15  # times the curtailment of the plan in hand, for the prices
-BOXES = 16  # of a step
+BOXES = 400  # of a day, shared by its steps at stake
+MOST_BOXES = 60  # of a step
 WIDE = 0.1  # of a slice's upper end: less is parted by what devices do
 CLOSE_KW = 0.2
 ASTRAY_KW = 1e-3
@@ -84,8 +85,8 @@ def lower_bound(day: Day, objective: Objective, best: Point) -> Bound:
     free.high[breach] = 0.0  # type: ignore[index]
     without = proven(free, solve(free).row_dual)
     is_high = (best.x > day.columns[3] / 2.0) & (day.columns[0] != CUT)
-    corner = np.where(is_high, day.columns[3], 0.0)
-    stress = day.limits.stress(*day.flow(day.net_kw(corner))).max(axis=1)
+    corners = np.where(is_high, day.columns[3], 0.0), np.zeros_like(best.x)
+    stress = np.max([day.limits.stress(*day.flow(day.net_kw(x))).max(axis=1) for x in corners], axis=0)
     steps = np.flatnonzero(stress > AT_STAKE)
     if not len(steps):
         return Bound(without, without, 0, 0, 0)
@@ -122,7 +123,7 @@ def lower_bound(day: Day, objective: Objective, best: Point) -> Bound:
             price[columns], matrix[rows][:, columns], whole.row_low[rows], whole.row_high[rows],  # type: ignore[index]
             whole.low[columns], whole.high[columns],  # type: ignore[index]
         )  # fmt: skip
-        least, count, is_proven = one.least(alone)
+        least, count, is_proven = one.least(alone, min(BOXES // len(steps), MOST_BOXES))
         total, slices, unproven = total + least, slices + count, unproven + (not is_proven)
     # what is broken by more than a column holds is worse than the plan in hand
     return Bound(min(max(total, without), best.score), without, len(steps), unproven, slices)
@@ -170,15 +171,15 @@ class Search:
 
     def trusted(self, x: Float) -> Relaxation | None:
         """Relaxation about a plan, which is trusted for how much is curtailed."""
-        box = Box(np.zeros_like(x), self._high, (0.0, WIDER * float(x[self._is_cut].sum()) + 1.0))
+        box = Box(np.zeros_like(x), self._high, (0.0, WIDER * float(x[self._is_cut].sum()) + CLOSE_KW))
         return self._corner(box).relaxed(box)
 
-    def least(self, alone: Model) -> tuple[float, int, bool]:
+    def least(self, alone: Model, boxes: int) -> tuple[float, int, bool]:
         """Least of a step's own problem; how many boxes that took, and whether limits took part in the last."""
         most_kw = float(self._high[self._is_cut].sum())
         heap = [self._node(alone, Box(np.zeros_like(self._high), self._high, (0.0, most_kw)))]
         solved = 1
-        while solved < BOXES:
+        while solved < boxes:
             node = heap[0]
             parts = self._parted(node)
             if not parts:

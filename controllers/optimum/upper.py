@@ -22,6 +22,7 @@ from cosim.controllers.optimum.objective import Objective
 from cosim.controllers.solver import Solver, solve
 
 ROUNDS = 16
+LIFTS = (1.0, 3.0, 10.0, 1e3)
 FEWER = 3  # where each has tangents
 MARGIN = 2e-5  # stress: 1e-6 pu of a voltage
 WATCHED = 0.85  # stress from which on a step's limits are rows
@@ -270,15 +271,20 @@ def once(day: Day, objective: Objective, best: Point) -> Point:
 
 
 def runnable(day: Day, objective: Objective, best: Point) -> Point:
-    """Repair a plan to what chargers can do: pause, or draw at least 6 A.
-
-    What a car draws below its least is gathered in as few of these steps as hold it, those first that drew most; the
-    rest is planned again around that.
-    """
+    """Repair a plan to what chargers can do: pause, or draw at least 6 A."""
     if objective.name == "cost":  # begin where less than the least costs what it does
         best = once(day, objective, best)
     elif objective.has_bill:
         best = improve(day, objective, replace(best, score=np.inf), np.zeros_like(best.x), day.columns[3], runs=True)
+    lifts = LIFTS if objective.form(day) is None else LIFTS[:1]
+    return min((_gathered(day, objective, best, lift) for lift in lifts), key=lambda found: found.score)
+
+
+def _gathered(day: Day, objective: Objective, best: Point, lift: float) -> Point:
+    """Gather what a car draws below its least in as few of these steps as hold it, or in more by a factor.
+
+    Those first that drew most; the rest is planned again around that.
+    """
     kind, step, customer, high = day.columns
     low, high = np.zeros_like(high), high.copy()
     of_ev = np.flatnonzero(kind == EV)
@@ -296,7 +302,7 @@ def runnable(day: Day, objective: Objective, best: Point) -> Point:
         full = drawn[order] >= least - _SMALL_KW
         few_kw = (drawn[order] * ~full).sum()
         # as many of those below as their energy keeps running at the least
-        kept = full | (np.cumsum(np.where(full, 0.0, least)) <= few_kw + least.max(initial=0.0) / 2.0)
+        kept = full | (np.cumsum(np.where(full, 0.0, least)) <= lift * few_kw + least.max(initial=0.0) / 2.0)
         kept |= np.cumsum(most) - most < due_kw - _SMALL_KW  # what at the most would not do without
         kept &= np.cumsum(least) <= due_kw + _SMALL_KW
         on, off = columns[order[kept]], columns[order[~kept]]
