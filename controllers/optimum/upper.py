@@ -32,7 +32,7 @@ SAME = 2e-4  # of the value: less is no progress
 SHRINK = 0.35
 NO_BREACH_H = 1e-8
 CLOSE = 2e-3  # of a value: how far tangents may be below
-TANGENT_ROUNDS = 10
+TANGENT_ROUNDS = 6
 MOST_TANGENTS = 12  # of a part
 _SMALL_KW = 1e-6
 
