@@ -245,10 +245,6 @@ class Day:
         """Voltages at ports and currents of conductors, shape (step, port) and (step, conductor)."""
         return self.limits.elements.solve(net_kw, self.day.demand_kvar, self.source)
 
-    def breach_h(self, net_kw: Float) -> float:
-        """Hours times how far the worst limit is exceeded, as stress, summed over steps [h]."""
-        return float((self.limits.stress(*self.flow(net_kw)).max(axis=1) - 1.0).clip(0.0).sum() * self.step_h)
-
     def bill_eur(self, net_kw: Float) -> float:
         """What all homes pay together [EUR]."""
         exported = self.day.export_eur_per_kwh * np.minimum(net_kw, 0.0)
