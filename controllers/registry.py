@@ -26,6 +26,7 @@ REGISTRY: dict[str, str] = {
     "cpo_planner": "cosim.controllers.planner.controller:CpoPlanner",
     "aggregator": "cosim.controllers.aggregation.controller:Aggregator",
     "envelopes": "cosim.controllers.caps.envelopes:Envelopes",
+    "optimum": "cosim.controllers.optimum.controller:Optimum",
 }
 """Name in scenarios to ``module:Class``."""
 

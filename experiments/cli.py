@@ -47,6 +47,8 @@ Accept = Annotated[
     typer.Option(help="Element of the circuit to run with though it cannot be honoured; may be repeated."),
 ]
 Kind = Literal["feeders", "controllers", "scenarios"]
+Objective = Literal["curtailment", "cost", "unbalance", "losses", "peak"]
+Cars = Literal["free", "neutral", "uncontrolled"]
 Benchmark = Literal["step", "batch", "pareto", "caps", "plan"]
 
 
@@ -80,6 +82,7 @@ def run_command(
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/<scenario>-<time>/.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help=OVERWRITE)] = False,
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Runs at once, each in a process of its own.")] = 1,
+    optimum: Annotated[Objective | None, typer.Option(help="Regret of every run, of this objective.")] = None,
     no_figures: Annotated[bool, typer.Option("--no-figures", help="A report without figures, for speed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
 ) -> None:
@@ -109,7 +112,7 @@ def run_command(
 
         results = execute(
             composition, folder, engine=engine, progress=progress, jobs=jobs, figures=not no_figures,
-            overwrite=overwrite,
+            overwrite=overwrite, optimum=optimum,
         )  # fmt: skip
     if not quiet:
         from cosim.experiments.show import print_scoreboard, read_standard, read_stopped
@@ -123,6 +126,35 @@ def run_command(
         told = f"[red]stopped:[/red] {escape(str(results.stopped))}; what was computed is kept and marked"
         _err.print(told, highlight=False, soft_wrap=True)
         raise typer.Exit(results.stopped.exit_code)
+
+
+@app.command("optimum")
+def optimum_command(
+    scenario: Annotated[str, typer.Argument(help="Path or shipped name.")] = DEFAULT,
+    objective: Annotated[Objective, typer.Option(help="What is minimised.")] = "curtailment",
+    cars: Annotated[Cars, typer.Option(help="What cars may do; neutral: at no household's cost.")] = "free",
+    curtailment_kwh: Annotated[float | None, typer.Option(min=0, help="Budget of unbalance, losses and peak.")] = None,
+    bill_eur: Annotated[float | None, typer.Option(help="Budget of unbalance, losses and peak.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/<scenario>-optimum-<time>/.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help=OVERWRITE)] = False,
+) -> None:
+    """Find the best plan of a day with perfect knowledge, run it on OpenDSS, and prove how much better none can be."""
+    from cosim.experiments import scenario as scenarios
+
+    chosen = scenarios.read(scenario)
+    folder = out or default_folder(f"{chosen.name}-optimum")
+    with claimed(folder, overwrite=overwrite):
+        pass  # refused before the work
+    from cosim.experiments.compose import load
+    from cosim.experiments.optimum import optimum, show
+
+    day = load(scenario, seed=seed)
+    _warn(day.warnings)
+    found = optimum(day, objective, cars=cars, curtailment_kwh=curtailment_kwh, bill_eur=bill_eur)
+    found.save(folder, overwrite=overwrite)
+    show(found, _out)
+    _out.print(f"Written to [bold]{escape(str(folder))}[/bold].")
 
 
 @app.command()

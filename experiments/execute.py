@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cosim import Trajectory
 from cosim.errors import CosimError, RunStoppedError
@@ -30,6 +30,9 @@ from cosim.measures.balance import judged
 from cosim.reduction import refuse_what_is_not_linear
 from cosim.threads import ONE_THREAD
 
+if TYPE_CHECKING:
+    from cosim.controllers.optimum.objective import Name as Objective
+
 _PATIENCE_S = 8.0
 """A worker that is interrupted has that time to write what it computed."""
 _GRACE_S = 1.0
@@ -45,6 +48,7 @@ def execute(
     jobs: int = 1,
     figures: bool = True,
     overwrite: bool = False,
+    optimum: Objective | None = None,
 ) -> Results:
     """Run the controllers, and write trajectories, metrics, manifest, figures and report.
 
@@ -68,6 +72,8 @@ def execute(
         False leaves figures out, of the report too.
     overwrite : bool
         Whether what an earlier run wrote there may be replaced.
+    optimum : str, optional
+        Objective of which every run gets its regret; see `cosim.experiments.optimum`.
 
     Returns
     -------
@@ -97,6 +103,13 @@ def execute(
                 _at_once(results, progress, at_once)
             else:
                 _in_turn(results, progress)
+        if optimum is not None and not results.interrupted:
+            with results.keeping("optimum"):
+                from cosim.experiments.optimum import add_regret
+
+                progress("the optimum", "proving", 0, 1)
+                add_regret(results, optimum)
+                progress("the optimum", "proven", 1, 1)
         finish(results, figures=figures, progress=progress)
     return results
 

@@ -17,7 +17,7 @@ from cosim.errors import InputError
 
 def test_the_baselines_and_both_flagships_are_there() -> None:
     rules = ("none", "on_arrival", "even", "equal_share", "dimming", "droop")
-    optimising = ("bilevel_caps", "pareto", "cpo_planner", "aggregator", "envelopes")
+    optimising = ("bilevel_caps", "pareto", "cpo_planner", "aggregator", "envelopes", "optimum")
     assert controllers.names() == rules + optimising
     assert controllers.describe("none") == "Set no limit: the uncontrolled baseline."
 

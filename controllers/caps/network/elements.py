@@ -91,7 +91,7 @@ class Elements:
         there = np.array(
             [[*(phase in b.phases for phase in (1, 2, 3)), n] for b, n in zip(branches, own, strict=True)], bool
         ).ravel()
-        no_load_a, per_port_a = _currents_of_ports(feeder, branches)
+        no_load_a, per_port_a = currents_of_ports(feeder, branches)
         order = np.flatnonzero(there)[np.argsort(rated[there], kind="stable")]  # of equals, the smallest rating
         line = np.array([branches[row // CONDUCTORS].kind == "line" for row in order], bool)
         # equal shares of every customer's current: the same current always, as in sections of a cable without a
@@ -111,7 +111,7 @@ class Elements:
     @cached_property
     def port_ohm(self) -> Complex:
         """Voltage that one ampere drawn at a port takes from every port, shape (port, port) [ohm]."""
-        return np.asarray(self.feeder.ports.T @ _drop_of_ports(self.feeder))
+        return np.asarray(self.feeder.ports.T @ drop_of_ports(self.feeder))
 
     def solve(self, p_kw: Float, q_kvar: Float, source: Float, ev_kw: Float | float = 0.0) -> tuple[Complex, Complex]:
         """Solve states, shape (state, customer) each, at shares of the file's own source voltage, shape (state,).
@@ -165,10 +165,10 @@ def slopes(of: Callable[[Float], Float], state_kw: Float, step_kw: float) -> Flo
     return np.asarray((found[:homes] - found[homes]) / step_kw)
 
 
-def _currents_of_ports(feeder: Feeder, branches: list[Branch]) -> tuple[Complex, Complex]:
+def currents_of_ports(feeder: Feeder, branches: list[Branch]) -> tuple[Complex, Complex]:
     """Currents [A] without load, shape (conductor,), and per ampere drawn at each port, shape (port, conductor)."""
     # consumption takes current out of the phase node and gives it back at the neutral
-    states_v = np.concatenate([feeder.network.no_load_v[None, :], -_drop_of_ports(feeder).T])
+    states_v = np.concatenate([feeder.network.no_load_v[None, :], -drop_of_ports(feeder).T])
     currents = np.zeros((len(states_v), len(branches), CONDUCTORS), complex)
     currents[:, :, :3] = monitored_currents(branches, states_v)
     with_neutral = [row for row, branch in enumerate(branches) if branch.neutral_rows]
@@ -178,6 +178,6 @@ def _currents_of_ports(feeder: Feeder, branches: list[Branch]) -> tuple[Complex,
     return currents[0].ravel(), currents[1:].reshape(len(states_v) - 1, -1)
 
 
-def _drop_of_ports(feeder: Feeder) -> Complex:
+def drop_of_ports(feeder: Feeder) -> Complex:
     """Voltage that one ampere drawn at a port takes from every node, shape (node, port) [ohm]."""
     return np.asarray(splu(feeder.network.admittance_s.tocsc()).solve(feeder.ports.toarray().astype(complex)))

@@ -1,0 +1,205 @@
+"""The optimum of a day: found, run on OpenDSS through the devices, and laid beside what is proven."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from cosim import Trajectory
+from cosim.controllers.caps.network.box import VOLT_PU
+from cosim.controllers.optimum.controller import Optimum
+from cosim.controllers.optimum.day import Day
+from cosim.controllers.optimum.objective import OBJECTIVES, Name
+from cosim.controllers.optimum.solve import Answer, Budgets, find, gap
+from cosim.errors import Fault, refuse
+from cosim.experiments.day import Day as ScenarioDay
+from cosim.experiments.day import Run
+from cosim.experiments.files import json_ready, write_json
+from cosim.experiments.keep import RunResult
+from cosim.experiments.results import Results, save_run
+
+_SMALL_KVAR = 1e-6
+SAME = 2e-3
+"""Relative difference of what a run measures from what was planned that is still the plan."""
+
+
+def measured(name: Name, trajectory: Trajectory, metrics: dict[str, float]) -> float:
+    """Value of an objective in a run, from its own voltages."""
+    if name == "unbalance":
+        current = trajectory.monitored_current_a
+        turn = np.exp(2j * np.pi / 3.0)
+        parts = np.array([[1.0, turn**2, turn], [1.0, 1.0, 1.0]]) / 3.0
+        return float((np.abs(current @ parts.T) ** 2).sum(axis=(1, 2)).mean())
+    keys = {
+        "curtailment": "pv_curtailed_kwh", "cost": "cost_eur", "losses": "losses_kwh",
+        "peak": "transformer_peak_percent",
+    }  # fmt: skip
+    return metrics[keys[name]]
+
+
+def breach_h(trajectory: Trajectory) -> float:
+    """Hours times how far the worst limit of each step is exceeded: 0.05 pu, or once the rated current, are 1 [h]."""
+    feeder = trajectory.feeder
+    customer, _, _ = feeder.terminals
+    nominal_v = feeder.customer_nominal_v[customer]
+    low, high = feeder.standard.limits_pu(nominal_v)
+    pu = trajectory.terminal_v / nominal_v
+    beyond = np.maximum(np.fmax(pu - high, low - pu).max(axis=1) / VOLT_PU, 0.0)
+    rated = np.array([line.rating_a for line in trajectory.rated_lines])
+    if len(rated):
+        loading = np.abs(trajectory.line_current_a) / rated[None, :, None]
+        beyond = np.maximum(beyond, loading.max(axis=(1, 2)) - 1.0)
+    if trajectory.limit_percent.shape[1]:
+        beyond = np.maximum(beyond, trajectory.limit_percent.max(axis=1) / 100.0 - 1.0)
+    return float(beyond.sum() * trajectory.step_h)
+
+
+def score(name: Name, trajectory: Trajectory, metrics: dict[str, float]) -> float:
+    """What a run is judged by: the objective, and prices for limits and needs that it does not keep."""
+    value = measured(name, trajectory, metrics)
+    return OBJECTIVES[name].score(value, metrics["ev_unserved_kwh"], breach_h(trajectory))
+
+
+@dataclass(frozen=True, eq=False)
+class Optimal:
+    """An optimum that was run.
+
+    Attributes
+    ----------
+    run : Run
+        On OpenDSS, through the devices.
+    answer : Answer
+        The plan, and what is proven.
+    """
+
+    run: Run
+    answer: Answer
+
+    def save(self, folder: Path, *, overwrite: bool = False) -> None:
+        """Write the run as ``cosim run`` does, without figures, and ``optimum.json``."""
+        save_run(self.run, folder, figures=False, overwrite=overwrite)
+        write_json(folder / "optimum.json", json_ready(self.facts()))
+
+    def facts(self) -> dict[str, Any]:
+        """What ``optimum.json`` holds."""
+        name, metrics = self.answer.objective.name, self.run.metrics
+        value = measured(name, self.run.trajectory, metrics)
+        total = score(name, self.run.trajectory, metrics)
+        broken = {
+            key: metrics[key] for key in (
+                "overvoltage_min", "undervoltage_min", "transformer_overload_min", "line_overload_min",
+            )
+        }  # fmt: skip
+        is_verified = not any(broken.values()) and abs(total - self.answer.best.score) <= SAME * abs(total) + SAME
+        bound = self.answer.bound
+        return {
+            **self.answer.facts(),
+            "value": value,
+            "score": total,
+            "gap": None if bound is None else gap(total, bound.value),
+            "verified": is_verified,
+            "broken": broken,
+            "ev_unserved_kwh": metrics["ev_unserved_kwh"],
+            "engine": self.run.trajectory.engine,
+        }
+
+
+def optimum(day: ScenarioDay, name: Name, **options: Any) -> Optimal:
+    """Find the optimum of a day and run it.
+
+    Parameters
+    ----------
+    day : cosim.Day
+        A scenario's.
+    name : str
+        Objective.
+    **options
+        Of the controller ``optimum``.
+    """
+    run = day.run("optimum", objective=name, bound=True, **options)
+    controller = run.controller
+    if not isinstance(controller, Optimum) or controller.answer is None:
+        raise TypeError("a run of 'optimum' leaves its answer")
+    return Optimal(run, controller.answer)
+
+
+def show(found: Optimal, console: Console) -> None:
+    """Print an optimum, and what its proof covers."""
+    facts = found.facts()
+    unit, value = facts["unit"], facts["score"]
+    broken = ", ".join(f"{key} {minutes:g}" for key, minutes in facts["broken"].items() if minutes)
+    bound = facts["lower_bound"]
+    lines = [
+        f"{facts['objective']} of the best plan, run on OpenDSS: {value:.4g} {unit}"
+        f"{f' with limits broken: {broken}' if broken else ', all limits kept'}",
+        f"without the 6 A minimum of chargers: {facts['planned_continuous']:.4g} {unit} (planned only)",
+    ]
+    if bound is None:
+        lines.append("Nothing is proven for this objective: the plan is attainable, and no more.")
+    else:
+        lines += [
+            f"proven: nothing below {bound:.5g} {unit}; gap {100 * facts['gap']:.2f} %",
+            f"without any network: {facts['lower_bound_without_network']:.5g} {unit}",
+            f"The proof covers {facts['covered']}.",
+            f"It does not: {facts['not_covered']}.",
+        ]
+    for key, what in (("curtailment_kwh_budget", "kWh curtailed"), ("bill_eur_budget", "EUR of bills")):
+        if facts[key] is not None:
+            lines.append(f"Budget: at most {facts[key]:.4g} {what}.")
+    for line in lines:
+        console.print(line, highlight=False)
+
+
+def add_regret(results: Results, name: Name) -> None:
+    """Add to every run how far it is from what is proven (of a score of its own), and how far limits are exceeded.
+
+    ``regret.json`` splits it: what the network takes whatever is known and done (``physics``), what households would
+    not do at their tariff (``households``), what needs foresight of cars (``foresight``), and the rest, the
+    controller's own.
+
+    Parameters
+    ----------
+    results : Results
+        Runs that were measured; written again.
+    name : str
+        Objective.
+    """
+    day = results.day
+    if set(day.exogenous.devices) - {"battery"}:
+        problem = "the bound does not know what devices other than batteries could do"
+        refuse([Fault("cosim run", "--optimum", problem, "leave it out for this scenario")])
+    truth = day.exogenous.resample(day.step_min)
+    best = find(Day(day.feeder, truth, day.predictor), name, Budgets(), bound=True)
+    proven = best.bound.value if best.bound else best.best.score
+    reached = {"free": best.best.value}
+    if best.bound is not None:
+        for cars in ("neutral", "uncontrolled"):
+            reached[cars] = find(Day(day.feeder, truth, day.predictor, cars), name, Budgets(), bound=False).best.value
+    told: dict[str, Any] = {
+        "objective": name,
+        "lower_bound": best.bound and proven,
+        "best": best.best.score,
+        "runs": {},
+    }
+    for label, run in results.runs.items():
+        if not isinstance(run, RunResult) or not run.metrics:
+            continue
+        total = score(name, run.trajectory, run.metrics)
+        if np.abs(run.trajectory.pv_kvar).max(initial=0.0) > _SMALL_KVAR:  # the bound is for unity power factor
+            told["runs"][label] = {"score": total, "regret": None, "why": "it uses reactive power, the bound does not"}
+            run.metrics[f"regret_{name}"], run.metrics["limits_exceeded_h"] = float("nan"), breach_h(run.trajectory)
+            continue
+        run.metrics[f"regret_{name}"] = total - proven
+        run.metrics["limits_exceeded_h"] = breach_h(run.trajectory)
+        split = {"score": total, "regret": total - proven, "limits_exceeded_h": breach_h(run.trajectory)}
+        if len(reached) > 1:
+            split |= {
+                "physics": reached["free"], "households": reached["neutral"] - reached["free"],
+                "foresight": reached["uncontrolled"] - reached["neutral"], "own": total - reached["uncontrolled"],
+            }  # fmt: skip
+        told["runs"][label] = split
+    write_json(results.folder / "regret.json", json_ready(told))
