@@ -265,6 +265,8 @@ def _envelopes() -> Iterator[Case]:
 
 TIED = frozenset(
     {
+        "optimum objective=losses",
+        "optimum objective=unbalance",
         "pareto rule=asf",
         "pareto rule=knee",
         "pareto objectives=[pui, switchings]",
@@ -319,10 +321,20 @@ def choices(controller: str, option: str) -> tuple[str, ...]:
     raise AssertionError(f"{controller}.{option} takes any text")
 
 
+def _optimum() -> Iterator[Case]:
+    name, budgets = "optimum", {"curtailment_kwh": 1.0, "bill_eur": 20.0}
+    exact, dear = ("curtailment", "cost"), ("unbalance", "losses", "peak")
+    yield from _of(name, *({"objective": one} for one in exact))
+    yield from _of(name, *({"cars": one} for one in choices(name, "cars") if one != "free"))
+    yield from _of(name, {"bound": True})
+    yield from _of(name, *({"objective": one} for one in dear), base=budgets, slow=True)
+    yield from _of(name, {"bill_eur": 18.0}, {"curtailment_kwh": 2.0}, base=budgets | {"objective": "peak"}, slow=True)
+
+
 @cache
 def all_cases() -> dict[str, Case]:
     """Every case by its name."""
-    makers = (_scenarios, _rules, _planner, _aggregator, _pareto, _caps, _envelopes)
+    makers = (_scenarios, _rules, _planner, _aggregator, _pareto, _caps, _envelopes, _optimum)
     found = [case for maker in makers for case in maker()]
     names = {case.name for case in found}
     assert len(names) == len(found), "two cases have the same name"
