@@ -60,6 +60,7 @@ class Optimum(BaseController):
 
     every_step = True
     even_charging = True
+    knows_the_day = True
 
     def __init__(
         self,
@@ -92,7 +93,7 @@ class Optimum(BaseController):
             Where the forecast is not the truth.
         """
         if forecast.kind != "oracle":
-            remedy = 'set [runs.forecast] kind = "oracle" of this run'
+            remedy = 'set forecast = "oracle" in this run'
             problem = f"is '{forecast.kind}': an optimum knows the day"
             refuse([Fault("controller 'optimum'", "forecast.kind", problem, remedy)])
         refuse(faults(self._feeder))

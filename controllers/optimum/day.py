@@ -37,6 +37,10 @@ def faults(feeder: Feeder) -> list[Fault]:
     if len(feeder.spurs[0]):
         remedy = "leave ev.single_phase_share and charger_phase out"
         found.append(Fault(where, "charger_phase", "chargers on one phase of several are not modelled", remedy))
+    if feeder.network.injectors:
+        sources = ", ".join(feeder.network.injectors)
+        remedy = "take them out, or make PVSystems roof plants of customers: [pv] from_file = true"
+        found.append(Fault(where, "feeder", f"what {sources} of the file feed in is not modelled", remedy))
     return found
 
 

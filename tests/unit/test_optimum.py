@@ -235,6 +235,26 @@ def test_only_the_truth_is_planned_with(two_bus: Feeder, sunny: Exogenous, predi
     made = controllers.make("optimum", two_bus, predictor=predictor)
     with pytest.raises(InputError, match=r"forecast.kind: is 'noisy': an optimum knows the day"):
         made.plan(Forecast("noisy", sunny))
+    (fault,) = controllers.check(made, two_bus, sunny, "noisy")
+    assert fault.problem == "'noisy': it plans with the truth"
+
+
+def test_budgets_that_nothing_keeps_are_refused(two_bus: Feeder, sunny: Exogenous, predictor: ReducedNetwork) -> None:
+    half = replace(sunny, pv_available_kw=sunny.pv_available_kw / 2.0)
+    with pytest.raises(InputError, match="no plan was found within 0 kWh and -500 EUR"):
+        find(Day(two_bus, half, predictor), "unbalance", Budgets(0.0, -500.0), bound=False)
+    with pytest.raises(InputError, match="'cost' has no budgets"):
+        find(Day(two_bus, half, predictor), "cost", Budgets(bill_eur=1.0), bound=False)
+
+
+def test_bills_below_nil_leave_spare_too(two_bus: Feeder, sunny: Exogenous, predictor: ReducedNetwork) -> None:
+    """Two per cent above what is earned at most is less earned."""
+    half = replace(sunny, pv_available_kw=sunny.pv_available_kw / 2.0)
+    day = Day(two_bus, half, predictor)
+    earned = find(day, "cost", Budgets(), bound=False).best.value
+    assert earned < 0.0
+    answer = find(day, "peak", Budgets(), bound=False)
+    assert answer.objective.bill_eur == pytest.approx(0.98 * earned)
 
 
 def test_neutral_cars_cost_no_household_more(two_bus: Feeder, sunny: Exogenous, predictor: ReducedNetwork) -> None:
