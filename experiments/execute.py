@@ -94,7 +94,7 @@ def execute(
     if optimum is not None:
         from cosim.experiments.optimum import refuse_unknown
 
-        refuse_unknown(composition)
+        refuse_unknown(composition, optimum)
     at_once = min(jobs, len(composition.scenario.runs))
     # beside other work on the machine, BLAS threads make small products slower by far, in the measures as in the loop
     with claimed(folder, overwrite=overwrite) as owned, ONE_THREAD:

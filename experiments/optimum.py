@@ -163,9 +163,9 @@ def show(found: Optimal, console: Console) -> None:
         console.print(line, highlight=False)
 
 
-def refuse_unknown(day: ScenarioDay) -> None:
+def refuse_unknown(day: ScenarioDay, name: Name) -> None:
     """Refuse a day of which the optimum would not know what runs know; InputError."""
-    found = faults(day.feeder)
+    found = faults(day.feeder, name)
     if set(day.exogenous.devices) - {"battery"}:
         problem = "the bound does not know what devices other than batteries could do"
         found.append(Fault("cosim run", "--optimum", problem, "leave it out for this scenario"))

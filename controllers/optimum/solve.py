@@ -21,8 +21,8 @@ COVERED = (
 SPARE = 0.02  # of the best, that budgets leave
 NOT_COVERED = (
     "relaxed in the bound, so that it stays valid: the 6 A minimum of chargers, lowest voltages, and that no battery "
-    "charges and discharges at once; not part of it: "
-    "reactive power (unity power factor of cars, roofs and batteries), and other devices, which run as expected"
+    "charges and discharges at once; not part of it: reactive power (unity power factor of cars, roofs and batteries); "
+    "other devices, and batteries beside them, run as expected"
 )
 
 
