@@ -22,6 +22,7 @@ from cosim.experiments.day import Run
 from cosim.experiments.files import json_ready, write_json
 from cosim.experiments.keep import RunResult
 from cosim.experiments.results import Results, save_run
+from cosim.measures import unbalance_current_a2
 
 _SMALL_KVAR = 1e-6
 SHOWN_KWH = 1e-3
@@ -32,10 +33,7 @@ SAME = 2e-3
 def measured(name: Name, trajectory: Trajectory, metrics: dict[str, float]) -> float:
     """Value of an objective in a run, from its own voltages."""
     if name == "unbalance":
-        current = trajectory.monitored_current_a
-        turn = np.exp(2j * np.pi / 3.0)
-        parts = np.array([[1.0, turn**2, turn], [1.0, 1.0, 1.0]]) / 3.0
-        return float((np.abs(current @ parts.T) ** 2).sum(axis=(1, 2)).mean())
+        return float(unbalance_current_a2(trajectory.monitored_current_a).sum(axis=1).mean())
     keys = {
         "curtailment": "pv_curtailed_kwh", "cost": "cost_eur", "losses": "losses_kwh",
         "peak": "transformer_peak_percent",
