@@ -167,6 +167,9 @@ def refuse_unknown(day: ScenarioDay, name: Name) -> None:
     if set(day.exogenous.devices) - {"battery"}:
         problem = "the bound does not know what devices other than batteries could do"
         found.append(Fault("cosim run", "--optimum", problem, "leave it out for this scenario"))
+    if day.scenario.parts > 1:
+        problem = f"is {day.scenario.horizon_h:g}, which are run in {day.scenario.parts} parts"
+        found.append(Fault(str(day.path), "horizon_h", problem, "leave --optimum out, or take up to a week"))
     if day.without_predictor:
         found.append(Fault(str(day.feeder.master), "feeder", day.without_predictor, "leave --optimum out"))
     refuse(found)
