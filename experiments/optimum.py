@@ -169,7 +169,7 @@ def refuse_unknown(day: ScenarioDay, name: Name) -> None:
         found.append(Fault("cosim run", "--optimum", problem, "leave it out for this scenario"))
     if day.scenario.parts > 1:
         problem = f"is {day.scenario.horizon_h:g}, which are run in {day.scenario.parts} parts"
-        found.append(Fault(str(day.path), "horizon_h", problem, "leave --optimum out, or take up to a week"))
+        found.append(Fault(str(day.path), "horizon_h", problem, "leave --optimum out, or take up to 31 days"))
     if day.without_predictor:
         found.append(Fault(str(day.feeder.master), "feeder", day.without_predictor, "leave --optimum out"))
     refuse(found)
