@@ -172,8 +172,16 @@ def make(
         raise _told(error, kind, "cannot be made") from error
 
 
-def check(controller: Controller, feeder: Feeder, day: Exogenous) -> list[Fault]:
-    """What a controller finds wrong with a place and the day that it will be told; InputError where it fails itself."""
+def check(controller: Controller, feeder: Feeder, day: Exogenous, kind: str = "oracle") -> list[Fault]:
+    """What a controller finds wrong with a place and the day that it will be told; InputError where it fails itself.
+
+    ``kind`` of forecast: a controller with ``knows_the_day`` is told the truth, or refused.
+    """
+    if getattr(controller, "knows_the_day", False) and kind != "oracle":
+        remedy = 'set forecast = "oracle" in this run'
+        return [
+            Fault(f"controller '{_label(type(controller))}'", "forecast", f"'{kind}': it plans with the truth", remedy)
+        ]
     own = getattr(controller, "check", None)
     if own is None:
         return []

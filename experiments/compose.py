@@ -115,7 +115,8 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
             with collecting(faults, f"runs.{number}", where):
                 controller = place.controller(run)
                 if day:
-                    refuse(controllers.check(controller, day.feeder, day.forecast_of(run).expected))
+                    forecast = day.forecast_of(run)
+                    refuse(controllers.check(controller, day.feeder, forecast.expected, forecast.kind))
     if faults or day is None:
         raise InputError(faults)
     return _told_of_simple_plans(_told_of_missing_predictor(day))

@@ -102,7 +102,8 @@ class Day(Place):
             spec = spec.model_copy(update={"label": label})
         if problem := label_problem(spec.name):
             raise InputError(Fault("run()", "label", problem, LABEL_REMEDY))
-        refuse(controllers.check(made, self.feeder, self.forecast_of(spec).expected))
+        forecast = self.forecast_of(spec)
+        refuse(controllers.check(made, self.feeder, forecast.expected, forecast.kind))
         return self.run_spec(spec, made, engine=engine, progress=progress)
 
     def run_spec(

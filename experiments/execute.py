@@ -91,6 +91,10 @@ def execute(
     """
     if engine == "reduced":  # before the folder is touched, and once for all runs
         refuse_what_is_not_linear(composition.feeder, regulating=False)
+    if optimum is not None:
+        from cosim.experiments.optimum import refuse_unknown
+
+        refuse_unknown(composition, optimum)
     at_once = min(jobs, len(composition.scenario.runs))
     # beside other work on the machine, BLAS threads make small products slower by far, in the measures as in the loop
     with claimed(folder, overwrite=overwrite) as owned, ONE_THREAD:

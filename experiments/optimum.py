@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ import numpy as np
 from rich.console import Console
 
 from cosim import Trajectory
+from cosim.contract import Forecast
 from cosim.controllers.caps.network.box import VOLT_PU
 from cosim.controllers.optimum.controller import Optimum
-from cosim.controllers.optimum.day import Day
+from cosim.controllers.optimum.day import Day, faults
 from cosim.controllers.optimum.objective import OBJECTIVES, Name
 from cosim.controllers.optimum.solve import Answer, Budgets, find, gap
 from cosim.errors import Fault, refuse
@@ -21,8 +22,10 @@ from cosim.experiments.day import Run
 from cosim.experiments.files import json_ready, write_json
 from cosim.experiments.keep import RunResult
 from cosim.experiments.results import Results, save_run
+from cosim.measures import unbalance_current_a2
 
 _SMALL_KVAR = 1e-6
+SHOWN_KWH = 1e-3
 SAME = 2e-3
 """Relative difference of what a run measures from what was planned that is still the plan."""
 
@@ -30,10 +33,7 @@ SAME = 2e-3
 def measured(name: Name, trajectory: Trajectory, metrics: dict[str, float]) -> float:
     """Value of an objective in a run, from its own voltages."""
     if name == "unbalance":
-        current = trajectory.monitored_current_a
-        turn = np.exp(2j * np.pi / 3.0)
-        parts = np.array([[1.0, turn**2, turn], [1.0, 1.0, 1.0]]) / 3.0
-        return float((np.abs(current @ parts.T) ** 2).sum(axis=(1, 2)).mean())
+        return float(unbalance_current_a2(trajectory.monitored_current_a).sum(axis=1).mean())
     keys = {
         "curtailment": "pv_curtailed_kwh", "cost": "cost_eur", "losses": "losses_kwh",
         "peak": "transformer_peak_percent",
@@ -92,7 +92,7 @@ class Optimal:
         broken = {
             key: metrics[key] for key in (
                 "overvoltage_min", "undervoltage_min", "transformer_overload_min", "line_overload_min",
-            )
+            ) if not np.isnan(metrics[key])  # what has no transformer, or no rated line
         }  # fmt: skip
         is_verified = not any(broken.values()) and abs(total - self.answer.best.score) <= SAME * abs(total) + SAME
         bound = self.answer.bound
@@ -120,6 +120,8 @@ def optimum(day: ScenarioDay, name: Name, **options: Any) -> Optimal:
     **options
         Of the controller ``optimum``.
     """
+    # whatever the scenario's own runs are told beforehand
+    day = replace(day, forecasts=dict.fromkeys(day.forecasts, Forecast("oracle", day.exogenous)))
     run = day.run("optimum", objective=name, bound=True, **options)
     controller = run.controller
     if not isinstance(controller, Optimum) or controller.answer is None:
@@ -130,14 +132,19 @@ def optimum(day: ScenarioDay, name: Name, **options: Any) -> Optimal:
 def show(found: Optimal, console: Console) -> None:
     """Print an optimum, and what its proof covers."""
     facts = found.facts()
-    unit, value = facts["unit"], facts["score"]
+    unit, missing = facts["unit"], facts["ev_unserved_kwh"]
     broken = ", ".join(f"{key} {minutes:g}" for key, minutes in facts["broken"].items() if minutes)
     bound = facts["lower_bound"]
     lines = [
-        f"{facts['objective']} of the best plan, run on OpenDSS: {value:.4g} {unit}"
-        f"{f' with limits broken: {broken}' if broken else ', all limits kept'}",
-        f"without the 6 A minimum of chargers: {facts['planned_continuous']:.4g} {unit} (planned only)",
+        f"{facts['objective']} of the best plan, run on OpenDSS: {facts['value']:.5g} {unit}"
+        f"{f' with limits broken: {broken}' if broken else ', all limits kept'}"
+        f"{f', {missing:.3g} kWh that cars miss' if missing > SHOWN_KWH else ''}",
+        f"without the 6 A minimum of chargers: {facts['planned_continuous']:.5g} {unit} (planned only)",
     ]
+    if broken or missing > SHOWN_KWH:
+        lines.append(f"With prices for both the score is {facts['score']:.5g} {unit}; gap and bound are of that.")
+    if not facts["verified"] and not broken:
+        lines.append(f"The run is not what was planned: a score of {facts['planned']:.5g} {unit}.")
     if bound is None:
         lines.append("Nothing is proven for this objective: the plan is attainable, and no more.")
     else:
@@ -152,6 +159,20 @@ def show(found: Optimal, console: Console) -> None:
             lines.append(f"Budget: at most {facts[key]:.4g} {what}.")
     for line in lines:
         console.print(line, highlight=False)
+
+
+def refuse_unknown(day: ScenarioDay, name: Name) -> None:
+    """Refuse a day of which the optimum would not know what runs know; InputError."""
+    found = faults(day.feeder, name)
+    if set(day.exogenous.devices) - {"battery"}:
+        problem = "the bound does not know what devices other than batteries could do"
+        found.append(Fault("cosim run", "--optimum", problem, "leave it out for this scenario"))
+    if day.scenario.parts > 1:
+        problem = f"is {day.scenario.horizon_h:g}, which are run in {day.scenario.parts} parts"
+        found.append(Fault(str(day.path), "horizon_h", problem, "leave --optimum out, or take up to 31 days"))
+    if day.without_predictor:
+        found.append(Fault(str(day.feeder.master), "feeder", day.without_predictor, "leave --optimum out"))
+    refuse(found)
 
 
 def add_regret(results: Results, name: Name) -> None:
@@ -169,20 +190,19 @@ def add_regret(results: Results, name: Name) -> None:
         Objective.
     """
     day = results.day
-    if set(day.exogenous.devices) - {"battery"}:
-        problem = "the bound does not know what devices other than batteries could do"
-        refuse([Fault("cosim run", "--optimum", problem, "leave it out for this scenario")])
     truth = day.exogenous.resample(day.step_min)
     best = find(Day(day.feeder, truth, day.predictor), name, Budgets(), bound=True)
     proven = best.bound.value if best.bound else best.best.score
-    reached = {"free": best.best.value}
+    reached = {"free": best.best.score}
     if best.bound is not None:
         for cars in ("neutral", "uncontrolled"):
-            reached[cars] = find(Day(day.feeder, truth, day.predictor, cars), name, Budgets(), bound=False).best.value
+            reached[cars] = find(Day(day.feeder, truth, day.predictor, cars), name, Budgets(), bound=False).best.score
     told: dict[str, Any] = {
         "objective": name,
         "lower_bound": best.bound and proven,
         "best": best.best.score,
+        "curtailment_kwh_budget": best.facts()["curtailment_kwh_budget"],
+        "bill_eur_budget": best.facts()["bill_eur_budget"],
         "runs": {},
     }
     for label, run in results.runs.items():

@@ -60,6 +60,7 @@ class Optimum(BaseController):
 
     every_step = True
     even_charging = True
+    knows_the_day = True
 
     def __init__(
         self,
@@ -80,8 +81,8 @@ class Optimum(BaseController):
         self._answer: Answer | None = None
 
     def check(self, feeder: Feeder, day: Exogenous) -> list[Fault]:  # noqa: ARG002 - the protocol's signature
-        """Chargers that it does not know."""
-        return faults(feeder)
+        """Chargers and sources that it does not know, and an objective that the place has not."""
+        return faults(feeder, self._objective)
 
     def plan(self, forecast: Forecast) -> None:
         """Plan the day.
@@ -92,10 +93,10 @@ class Optimum(BaseController):
             Where the forecast is not the truth.
         """
         if forecast.kind != "oracle":
-            remedy = 'set [runs.forecast] kind = "oracle" of this run'
+            remedy = 'set forecast = "oracle" in this run'
             problem = f"is '{forecast.kind}': an optimum knows the day"
             refuse([Fault("controller 'optimum'", "forecast.kind", problem, remedy)])
-        refuse(faults(self._feeder))
+        refuse(faults(self._feeder, self._objective))
         began = time.perf_counter()
         day = Day(self._feeder, forecast.expected, self._predictor, self._cars)
         self._answer = find(day, self._objective, self._budgets, bound=self._bound)

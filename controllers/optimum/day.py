@@ -31,12 +31,21 @@ _SMALL_KW = 1e-9
 _SAME_COST = 1e-9
 
 
-def faults(feeder: Feeder) -> list[Fault]:
-    """What of a place or a day the optimum does not know."""
+def faults(feeder: Feeder, objective: str) -> list[Fault]:
+    """What of a place the optimum does not know, and what an objective has no meaning without."""
     where, found = "controller 'optimum'", []
     if len(feeder.spurs[0]):
         remedy = "leave ev.single_phase_share and charger_phase out"
         found.append(Fault(where, "charger_phase", "chargers on one phase of several are not modelled", remedy))
+    if feeder.network.injectors:
+        sources = ", ".join(feeder.network.injectors)
+        remedy = "take them out, or make PVSystems roof plants of customers: [pv] from_file = true"
+        found.append(Fault(where, "feeder", f"what {sources} of the file feed in is not modelled", remedy))
+    if objective == "peak" and not np.isfinite(feeder.transformer_rating_a):
+        remedy = "set [grid] transformer, or minimise something else"
+        found.append(Fault(where, "objective", "'peak': no rating of a transformer is known", remedy))
+    if objective == "unbalance" and not feeder.monitored_branches:
+        found.append(Fault(where, "objective", "'unbalance': no branch is monitored", "minimise something else"))
     return found
 
 

@@ -12,6 +12,7 @@ from cosim.controllers.optimum.day import Day, Plan
 from cosim.controllers.optimum.lower import Bound, lower_bound
 from cosim.controllers.optimum.objective import OBJECTIVES, UNITS, Name, Objective
 from cosim.controllers.optimum.upper import Point, improve, point, runnable, start
+from cosim.errors import Fault, refuse
 
 COVERED = (
     "perfect knowledge of the day; cars, roofs and batteries of every home in every step; rated conductors and highest "
@@ -19,8 +20,9 @@ COVERED = (
 )
 SPARE = 0.02  # of the best, that budgets leave
 NOT_COVERED = (
-    "relaxed in the bound, so that it stays valid: the 6 A minimum of chargers, lowest voltages; not part of it: "
-    "reactive power (unity power factor of cars, roofs and batteries), and other devices, which run as expected"
+    "relaxed in the bound, so that it stays valid: the 6 A minimum of chargers, lowest voltages, and that no battery "
+    "charges and discharges at once; not part of it: reactive power (unity power factor of cars, roofs and batteries); "
+    "other devices, and batteries beside them, run as expected"
 )
 
 
@@ -101,18 +103,33 @@ def gap(value: float, bound: float) -> float:
 
 
 def find(day: Day, name: Name, budgets: Budgets, *, bound: bool) -> Answer:
-    """Find the best plan of a day, and prove a bound where it is asked for."""
+    """Find the best plan of a day, and prove a bound where it is asked for.
+
+    Raises
+    ------
+    InputError
+        Where no plan keeps the budgets, or the objective has none.
+    """
     began_s = time.process_time()
     objective, begun = OBJECTIVES[name], None
-    if name not in ("curtailment", "cost"):
+    if name in ("curtailment", "cost"):
+        given = [key for key, value in vars(budgets).items() if value is not None]
+        remedy = "leave it out, or minimise unbalance, losses or peak"
+        refuse([Fault("controller 'optimum'", key, f"'{name}' has no budgets", remedy) for key in given])
+    else:
         best = {one: _plans(day, OBJECTIVES[one])[1] for one in ("curtailment", "cost")}
         kept = [
-            (1.0 + SPARE) * best[one].value if given is None else given
+            best[one].value + SPARE * abs(best[one].value) if given is None else given
             for one, given in (("curtailment", budgets.curtailment_kwh), ("cost", budgets.bill_eur))
         ]  # fmt: skip
         objective = replace(objective, curtailment_kwh=kept[0], bill_eur=kept[1])
         begun = best["cost"]
     relaxed, planned = _plans(day, objective, begun)
+    if not np.isfinite(planned.score):
+        least = ", ".join(f"{best[one].value:.5g} {UNITS[one]}" for one in ("curtailment", "cost"))
+        problem = f"no plan was found within {kept[0]:.5g} kWh and {kept[1]:.5g} EUR"
+        remedy = f"give more; the least of each alone is {least}"
+        refuse([Fault("controller 'optimum'", "curtailment_kwh, bill_eur", problem, remedy)])
     proven = lower_bound(day, objective, relaxed) if bound and objective.form(day) is None else None
     return Answer(day, objective, relaxed, planned, proven, time.process_time() - began_s)
 

@@ -16,14 +16,14 @@ from scipy import sparse
 from cosim.contract import Complex, Float, Int
 from cosim.contract.signals import Bool
 from cosim.controllers.caps.network.box import VOLT_PU, Linear
-from cosim.controllers.optimum.day import EV, Day, Draft
+from cosim.controllers.optimum.day import CHARGE, DISCHARGE, EV, Day, Draft
 from cosim.controllers.optimum.forms import Form
 from cosim.controllers.optimum.objective import Objective
 from cosim.controllers.solver import Solver, solve
 
 ROUNDS = 16
 LIFTS = (1.0, 3.0, 10.0, 1e3)
-FEWER = 3  # where each has tangents
+FEWER = 3  # where each has tangents, and no limit is broken
 MARGIN = 2e-5  # stress: 1e-6 pu of a voltage
 WATCHED = 0.85  # stress from which on a step's limits are rows
 NEAR = 0.3  # stress below the worst of a step at which a limit is no row
@@ -35,6 +35,7 @@ CLOSE = 2e-3  # of a value: how far tangents may be below
 TANGENT_ROUNDS = 6
 MOST_TANGENTS = 12  # of a part
 _SMALL_KW = 1e-6
+_SMALL_KWH = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,9 @@ def improve(
     """Improve a plan within limits of its columns until nothing is won; ``runs`` as in `Objective.begin`."""
     radius_kw, watched, form = np.inf, np.zeros(len(day.base_kw), bool), objective.form(day)
     tangents = None if form is None else Tangents(form, len(day.base_kw))
-    for _ in range(ROUNDS if form is None else FEWER):
+    for turn in range(ROUNDS):
+        if form is not None and turn >= FEWER and best.breach_h < NO_BREACH_H:
+            break
         watched |= day.limits.stress(*day.flow(day.net_kw(best.x))).max(axis=1) > WATCHED
         steps = np.flatnonzero(watched | (form is not None))
         linear = Linear(day.limits, day.states(day.net_kw(best.x))[steps]) if len(steps) else None
@@ -272,12 +275,16 @@ def once(day: Day, objective: Objective, best: Point) -> Point:
 
 def runnable(day: Day, objective: Objective, best: Point) -> Point:
     """Repair a plan to what chargers can do: pause, or draw at least 6 A."""
+    begun = best
     if objective.name == "cost":  # begin where less than the least costs what it does
-        best = once(day, objective, best)
+        begun = once(day, objective, best)
     elif objective.has_bill:
-        best = improve(day, objective, replace(best, score=np.inf), np.zeros_like(best.x), day.columns[3], runs=True)
+        begun = improve(day, objective, replace(best, score=np.inf), np.zeros_like(best.x), day.columns[3], runs=True)
     lifts = LIFTS if objective.form(day) is None else LIFTS[:1]
-    return min((_gathered(day, objective, best, lift) for lift in lifts), key=lambda found: found.score)
+    found = [_gathered(day, objective, begun, lift) for lift in lifts]
+    if all(one.unserved_kwh.sum() > best.unserved_kwh.sum() + _SMALL_KWH for one in found):  # too few steps were left
+        found += [_gathered(day, objective, best, lift) for lift in LIFTS]
+    return min(found, key=lambda one: one.score)
 
 
 def _gathered(day: Day, objective: Objective, best: Point, lift: float) -> Point:
@@ -287,6 +294,10 @@ def _gathered(day: Day, objective: Objective, best: Point, lift: float) -> Point
     """
     kind, step, customer, high = day.columns
     low, high = np.zeros_like(high), high.copy()
+    # to charge and discharge at once burns energy, which no battery can
+    into, out = np.flatnonzero(kind == CHARGE), np.flatnonzero(kind == DISCHARGE)
+    charges = best.x[into] >= best.x[out]
+    high[out[charges]], high[into[~charges]] = 0.0, 0.0
     of_ev = np.flatnonzero(kind == EV)
     session = day.session[0][step[of_ev], customer[of_ev]]
     least_kw = (day.least_kw * day.session[1])[step[of_ev], customer[of_ev]]

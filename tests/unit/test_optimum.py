@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -235,6 +236,26 @@ def test_only_the_truth_is_planned_with(two_bus: Feeder, sunny: Exogenous, predi
     made = controllers.make("optimum", two_bus, predictor=predictor)
     with pytest.raises(InputError, match=r"forecast.kind: is 'noisy': an optimum knows the day"):
         made.plan(Forecast("noisy", sunny))
+    (fault,) = controllers.check(made, two_bus, sunny, "noisy")
+    assert fault.problem == "'noisy': it plans with the truth"
+
+
+def test_budgets_that_nothing_keeps_are_refused(two_bus: Feeder, sunny: Exogenous, predictor: ReducedNetwork) -> None:
+    half = replace(sunny, pv_available_kw=sunny.pv_available_kw / 2.0)
+    with pytest.raises(InputError, match="no plan was found within 0 kWh and -500 EUR"):
+        find(Day(two_bus, half, predictor), "unbalance", Budgets(0.0, -500.0), bound=False)
+    with pytest.raises(InputError, match="'cost' has no budgets"):
+        find(Day(two_bus, half, predictor), "cost", Budgets(bill_eur=1.0), bound=False)
+
+
+def test_bills_below_nil_leave_spare_too(two_bus: Feeder, sunny: Exogenous, predictor: ReducedNetwork) -> None:
+    """Two per cent above what is earned at most is less earned."""
+    half = replace(sunny, pv_available_kw=sunny.pv_available_kw / 2.0)
+    day = Day(two_bus, half, predictor)
+    earned = find(day, "cost", Budgets(), bound=False).best.value
+    assert earned < 0.0
+    answer = find(day, "peak", Budgets(), bound=False)
+    assert answer.objective.bill_eur == pytest.approx(0.98 * earned)
 
 
 def test_neutral_cars_cost_no_household_more(two_bus: Feeder, sunny: Exogenous, predictor: ReducedNetwork) -> None:
@@ -247,3 +268,36 @@ def test_neutral_cars_cost_no_household_more(two_bus: Feeder, sunny: Exogenous, 
     paid = (neutral.plan.ev_kw[:, 0] * sunny.tariff_eur_per_kwh).sum()
     assert paid <= neutral.day.cheapest[1][0] + 1e-6
     assert json.dumps(neutral.facts())
+
+
+def test_no_battery_burns_energy(tmp_path: Path) -> None:
+    """To charge and discharge at once would save sun from curtailment, and a run could not follow."""
+    (tmp_path / "sunny.toml").write_text(
+        """
+name = "sunny"
+feeder = "two_bus"
+seed = 4
+start = 2026-05-15T10:00:00
+horizon_h = 4
+step_min = 15
+control_min = 15
+[grid]
+transformer = { kva = 15, uk_percent = 4.0, load_loss_percent = 1.5 }
+[households]
+profiles = "may_weekday"
+[ev]
+share = 1.0
+[pv]
+share = 1.0
+kwp = 10.0
+[battery]
+share = 1.0
+[[runs]]
+controller = "none"
+"""
+    )
+    done = cosim.load(tmp_path / "sunny.toml").run("optimum", objective="curtailment")
+    answer = done.controller.answer
+    assert done.metrics["transformer_overload_min"] == 0.0
+    assert done.metrics["pv_curtailed_kwh"] == pytest.approx(answer.best.value, abs=1e-6)
+    assert answer.relaxed.value < answer.best.value - 0.1  # which burns
