@@ -59,6 +59,7 @@ def write_year(results: Results, manifest: Mapping[str, Any], *, figures: bool) 
         stopped={label: f"in week {len(run.parts)}" for label, run in runs.items() if not run.is_whole},
         promises=(),
         releases=(),
+        prices=[],
         unbalance={},
         degradations=[],
         runs=[
