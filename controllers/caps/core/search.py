@@ -15,11 +15,10 @@ from cosim.controllers.caps.core.subproblem import Plan, Subproblem
 from cosim.controllers.solver import Clock, Limits, relative_gap
 
 WHOLE_CARS = 22  # up to here all finishing rows go into one programme
-NEIGHBOURS, GROWS = 8, 3  # cars of a neighbourhood; one more for so many in a row that improved little
-FEWEST = 12  # where a programme of all finishing rows follows
+NEIGHBOURS, GROWS = 12, 3  # cars of a neighbourhood; one more for so many in a row that improved little
 NEIGHBOURHOOD_NODES = 200  # of a neighbourhood, or a quarter of those of a whole programme
 IN_VAIN, NODES_IN_VAIN = 30, 75  # neighbourhoods in a row that improve little end a search; one per so many nodes
-FEW_IN_VAIN = 2  # before that programme, which starts from what they found
+FEW_IN_VAIN = 2  # before the programme of all finishing rows, which starts from what they found
 MOST_ENDS, FEW_ENDS = 8, 5  # finishing rows of a car in a neighbourhood, and while some need is left unserved
 MANY_CARS = 100
 GROWN = 4  # times that whole cars join the ones to be served in turn
@@ -130,9 +129,9 @@ class Search:
             return plan
         is_small = self.sub.size <= WHOLE_CARS
         if not (is_small and self.parts.whole):
-            return self._neighbourhoods(plan, NEIGHBOURS, IN_VAIN) if self.parts.neighbourhoods else plan
-        if self.parts.neighbourhoods and self.sub.size > FEWEST:
-            plan = self._neighbourhoods(plan, FEWEST, FEW_IN_VAIN)
+            return self._neighbourhoods(plan, IN_VAIN) if self.parts.neighbourhoods else plan
+        if self.parts.neighbourhoods and self.sub.size > NEIGHBOURS:
+            plan = self._neighbourhoods(plan, FEW_IN_VAIN)
         return plan if self.is_close(plan) else self._whole(plan)
 
     def _whole(self, plan: Plan) -> Plan:
@@ -142,14 +141,14 @@ class Search:
         self.bound = max(self.bound, min(bound, self.cost(better)))
         return better
 
-    def _neighbourhoods(self, plan: Plan, count: int, most_in_vain: int) -> Plan:
+    def _neighbourhoods(self, plan: Plan, most_in_vain: int) -> Plan:
         _, others = whole_cars(self.relaxed)
-        cars: Int | None = others if 0 < len(others) <= count else None
+        cars: Int | None = others if 0 < len(others) <= NEIGHBOURS else None
         in_vain, nodes = 0, min(NEIGHBOURHOOD_NODES, self.stop.nodes // 4)
         most = min(max(self.stop.nodes // NODES_IN_VAIN, 2), most_in_vain)
         while in_vain < most and not self.is_close(plan) and not self.clock.over:
             before = self.cost(plan)
-            cars = self._near(plan, count + in_vain // GROWS) if cars is None else cars
+            cars = self._near(plan, NEIGHBOURS + in_vain // GROWS) if cars is None else cars
             is_short = float(plan.unserved_kwh(self.sub).sum()) > NAMED_KWH
             plan, _ = self._solved(plan, cars, FEW_ENDS if is_short else MOST_ENDS, max(self.stop.gap / 2, 1e-3), nodes)
             in_vain = 0 if before - self.cost(plan) > SETTLED * abs(before) else in_vain + 1
