@@ -90,6 +90,18 @@ def test_farthest_corner_of_arrows_in_the_plane_is_that_of_all(seed: int) -> Non
     assert abs(start + (arrows * np.where(high, up, down)).sum()) == pytest.approx(max(told))
 
 
+def test_where_no_conductor_has_a_rating_voltages_have_their_worst_corners(
+    weak: Feeder, engine: OpenDssEngine, limits: Limits
+) -> None:
+    branches = tuple(replace(branch, rating_a=np.inf) for branch in weak.network.branches)
+    bare = replace(weak, network=replace(weak.network, branches=branches))
+    of_voltage, box = Limits(Elements(bare, ReducedNetwork(bare), LOW_PU), LOW_PU, HIGH_PU), drawn(1)
+    assert of_voltage.elements.conductors == 0
+    found = worst_of_box(of_voltage, [box], tightest=5)
+    told = stress_in_opendss(weak, engine, limits, all_corners(box))[:, limits.elements.conductors :]
+    np.testing.assert_allclose(found.stress, told.max(axis=0), atol=1e-4)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_worst_corner_in_closed_form_is_that_of_all_corners_in_opendss(
     weak: Feeder, engine: OpenDssEngine, limits: Limits, seed: int

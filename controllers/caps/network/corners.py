@@ -109,7 +109,7 @@ def farthest_corner(start: Complex, arrows: Complex, down: Float, up: Float) -> 
         [np.zeros((*sides.shape[:-1], 1)), np.cumsum(sides, axis=-1)], axis=-1
     )
     reach = np.abs(np.stack([middle[..., None] + corners, middle[..., None] - corners], axis=-2))
-    of_all = reach.reshape(*reach.shape[:-2], -1)
+    of_all = reach.reshape(*reach.shape[:-2], 2 * corners.shape[-1])  # said in full: there may be no rated conductor
     best = of_all.argmax(axis=-1)
     turned = best % corners.shape[-1]
     rank = np.argsort(order, axis=-1)
