@@ -197,25 +197,26 @@ def add_regret(results: Results, name: Name) -> None:
     if best.bound is not None:
         for cars in ("neutral", "uncontrolled"):
             reached[cars] = find(Day(day.feeder, truth, day.predictor, cars), name, Budgets(), bound=False).best.score
+    facts = best.facts()
     told: dict[str, Any] = {
         "objective": name,
-        "lower_bound": best.bound and proven,
-        "best": best.best.score,
-        "curtailment_kwh_budget": best.facts()["curtailment_kwh_budget"],
-        "bill_eur_budget": best.facts()["bill_eur_budget"],
+        "lower_bound": facts["lower_bound"],
+        "best": facts["planned"],
+        "curtailment_kwh_budget": facts["curtailment_kwh_budget"],
+        "bill_eur_budget": facts["bill_eur_budget"],
         "runs": {},
     }
     for label, run in results.runs.items():
         if not isinstance(run, RunResult) or not run.metrics:
             continue
-        total = score(name, run.trajectory, run.metrics)
+        total, beyond_h = score(name, run.trajectory, run.metrics), breach_h(run.trajectory)
+        run.metrics["limits_exceeded_h"] = beyond_h
         if np.abs(run.trajectory.pv_kvar).max(initial=0.0) > _SMALL_KVAR:  # the bound is for unity power factor
             told["runs"][label] = {"score": total, "regret": None, "why": "it uses reactive power, the bound does not"}
-            run.metrics[f"regret_{name}"], run.metrics["limits_exceeded_h"] = float("nan"), breach_h(run.trajectory)
+            run.metrics[f"regret_{name}"] = float("nan")
             continue
         run.metrics[f"regret_{name}"] = total - proven
-        run.metrics["limits_exceeded_h"] = breach_h(run.trajectory)
-        split = {"score": total, "regret": total - proven, "limits_exceeded_h": breach_h(run.trajectory)}
+        split = {"score": total, "regret": total - proven, "limits_exceeded_h": beyond_h}
         if len(reached) > 1:
             split |= {
                 "physics": reached["free"], "households": reached["neutral"] - reached["free"],

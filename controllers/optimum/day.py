@@ -17,7 +17,8 @@ from scipy import sparse
 
 from cosim.contract import Complex, Exogenous, Feeder, Float, Int, Predictor
 from cosim.controllers.caps.network.box import Limits
-from cosim.controllers.caps.network.elements import Elements
+from cosim.controllers.caps.network.elements import Elements, source_share
+from cosim.controllers.optimum.forms import Form, form_of
 from cosim.controllers.solver import Model, Rows
 from cosim.errors import Fault
 
@@ -158,7 +159,7 @@ class Day:
     @cached_property
     def source(self) -> Float:
         """Voltage of the source over the file's own, shape (step,)."""
-        return np.where(np.isnan(self.day.source_pu), 1.0, self.day.source_pu / self.feeder.network.source_pu)
+        return source_share(self.feeder, self.day.source_pu)
 
     @cached_property
     def price(self) -> Float:
@@ -272,9 +273,17 @@ class Day:
 
     def port_a(self, net_kw: Float, port_v: Complex) -> Complex:
         """Currents drawn at the ports, shape (step, port) [A]."""
-        customer = self.limits.elements.port_customer
-        share = 1e3 / np.bincount(customer)[customer]
-        return np.conj((net_kw + 1j * self.day.demand_kvar)[:, customer] * share / port_v)
+        return np.conj(1e3 * self.feeder.at_ports(net_kw + 1j * self.day.demand_kvar) / port_v)
+
+    def form(self, objective: str) -> Form:
+        """Convex form of an objective of currents, made once: of losses it takes the eigenvalues of the network."""
+        if objective not in self._forms:
+            self._forms[objective] = form_of(objective, self.feeder, len(self.base_kw), self.step_h)
+        return self._forms[objective]
+
+    @cached_property
+    def _forms(self) -> dict[str, Form]:
+        return {}
 
     def begin(self, draft: Draft) -> tuple[Int, Int]:
         """Write columns of powers and unserved energy, and the energy that cars and batteries take; return both."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from cosim.contract import Float, Int
 from cosim.controllers.optimum.day import CUT, Day, Draft
-from cosim.controllers.optimum.forms import Form, form_of
+from cosim.controllers.optimum.forms import Form
 
 Name = Literal["curtailment", "cost", "unbalance", "losses", "peak"]
 UNITS: dict[Name, str] = {
@@ -50,9 +50,7 @@ class Objective:
 
     def form(self, day: Day) -> Form | None:
         """Its form of currents; None where it is one of powers."""
-        if self.name in ("curtailment", "cost"):
-            return None
-        return form_of(self.name, day.feeder, len(day.base_kw), day.step_h)
+        return None if self.name in ("curtailment", "cost") else day.form(self.name)
 
     def keeps_budgets(self, day: Day, x: Float) -> bool:
         """Whether powers keep the budgets."""

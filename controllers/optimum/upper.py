@@ -48,14 +48,17 @@ class Point:
         Powers [kW].
     unserved_kwh : ndarray, shape (session,)
         Energy that batteries miss [kWh].
+    stress : ndarray, shape (step,)
+        Of the limit that is stressed most, by the full power flow.
     value, breach_h : float
-        Of the objective, by the full power flow, and how far and how long limits are exceeded [h].
+        Of the objective, by the same, and how far and how long limits are exceeded [h].
     score : float
         Both, and what is unserved, at the objective's prices; inf beyond a budget.
     """
 
     x: Float
     unserved_kwh: Float
+    stress: Float
     value: float
     breach_h: float
     score: float
@@ -65,14 +68,15 @@ def point(day: Day, objective: Objective, x: Float, unserved_kwh: Float) -> Poin
     """Judge powers by the full power flow."""
     net_kw = day.net_kw(x)
     port_v, current_a = day.flow(net_kw)
-    breach_h = float((day.limits.stress(port_v, current_a).max(axis=1) - 1.0).clip(0.0).sum() * day.step_h)
+    stress = day.limits.stress(port_v, current_a).max(axis=1)
+    breach_h = float((stress - 1.0).clip(0.0).sum() * day.step_h)
     form = objective.form(day)
     if form is not None:
         value = form.value(form.parts(day.port_a(net_kw, port_v), day.source), day.source)
     else:
         value = day.cut_kwh(x) if objective.name == "curtailment" else day.bill_eur(net_kw)
     score = objective.score(value, float(unserved_kwh.sum()), breach_h)
-    return Point(x, unserved_kwh, value, breach_h, score if objective.keeps_budgets(day, x) else np.inf)
+    return Point(x, unserved_kwh, stress, value, breach_h, score if objective.keeps_budgets(day, x) else np.inf)
 
 
 def start(day: Day, objective: Objective) -> Point:
@@ -82,16 +86,14 @@ def start(day: Day, objective: Objective) -> Point:
     return point(day, objective, x, np.zeros(len(day.need_kwh)))
 
 
-def improve(
-    day: Day, objective: Objective, best: Point, low: Float, high: Float, *, runs: bool = False
-) -> Point:  # fmt: skip
+def improve(day: Day, objective: Objective, best: Point, low: Float, high: Float, *, runs: bool = False) -> Point:
     """Improve a plan within limits of its columns until nothing is won; ``runs`` as in `Objective.begin`."""
     radius_kw, watched, form = np.inf, np.zeros(len(day.base_kw), bool), objective.form(day)
     tangents = None if form is None else Tangents(form, len(day.base_kw))
     for turn in range(ROUNDS):
         if form is not None and turn >= FEWER and best.breach_h < NO_BREACH_H:
             break
-        watched |= day.limits.stress(*day.flow(day.net_kw(best.x))).max(axis=1) > WATCHED
+        watched |= best.stress > WATCHED
         steps = np.flatnonzero(watched | (form is not None))
         linear = Linear(day.limits, day.states(day.net_kw(best.x))[steps]) if len(steps) else None
         draft, x, unserved, breach = objective.begin(day, runs=runs)
@@ -108,7 +110,7 @@ def improve(
         if not len(values):
             break
         tried = point(day, objective, np.clip(values[x], low, high), values[unserved].clip(0.0))
-        watched |= day.limits.stress(*day.flow(day.net_kw(tried.x))).max(axis=1) > WATCHED
+        watched |= tried.stress > WATCHED
         is_last = best.score - promised < (SAME if form is None else CLOSE) * max(abs(best.score), 1e-3)
         if tried.score < best.score:
             best = tried
@@ -324,5 +326,5 @@ def _gathered(day: Day, objective: Objective, best: Point, lift: float) -> Point
     served = np.zeros_like(best.unserved_kwh)
     energy = day.step_h * day.of_car(day.day.sessions.efficiency, 1.0)[step[of_ev], customer[of_ev]]
     np.add.at(served, session, energy * x[of_ev])
-    begun = replace(best, x=x, unserved_kwh=(day.need_kwh - served).clip(0.0), score=np.inf)
-    return improve(day, objective, begun, low, high)
+    begun = point(day, objective, x, (day.need_kwh - served).clip(0.0))
+    return improve(day, objective, replace(begun, score=np.inf), low, high)
