@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from cosim.contract import Branch, Complex, Feeder, Float, Int
-from cosim.controllers.caps.network.elements import CONDUCTORS, currents_of_ports, drop_of_ports
+from cosim.controllers.caps.network.elements import CONDUCTORS, currents_of_ports
 
 APART = 2  # parts of losses that have tangents of their own, the largest first
 _TURN = np.exp(2j * np.pi / 3.0)
@@ -78,7 +78,7 @@ def _phases_of(feeder: Feeder, branches: list[Branch]) -> list[Complex]:
 
 
 def _losses(feeder: Feeder, step_h: float) -> Form:
-    network, drop = feeder.network, drop_of_ports(feeder)
+    network, drop = feeder.network, feeder.drop_of_ports()
     loss: Any = sparse.lil_matrix((len(network.node_names),) * 2, dtype=complex)
     for branch in network.branches:
         there = branch.nodes >= 0

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse.linalg import splu
 
 from cosim.contract import Complex, Feeder, Float, Int, Predictor
 from cosim.controllers.pareto.objectives import OBJECTIVES
@@ -122,8 +121,7 @@ class Surroundings:
         to_buses = np.zeros((len(port_customer), 0), complex)
         if rows:
             # linear in the currents that customers draw: one factorisation serves all decisions
-            ports = feeder.ports.toarray().astype(complex)
-            to_buses = np.ascontiguousarray(splu(feeder.network.admittance_s.tocsc()).solve(ports)[rows].T)
+            to_buses = np.ascontiguousarray(feeder.drop_of_ports()[rows].T)
         return cls(
             predictor=predictor,
             nominal_v=feeder.customer_nominal_v[port_customer],

@@ -63,6 +63,12 @@ class Wiring(FrozenArrays):
         """Where customers are metered, shape (node, port): +1 at a phase conductor, -1 at the neutral if any."""
         return incidence(len(self.network.node_names), *self.terminals[1:])
 
+    def drop_of_ports(self) -> Complex:
+        """Voltage that one ampere drawn at each of ``ports`` takes from every node, shape (node, port) [ohm]."""
+        from scipy.sparse.linalg import splu  # a quarter of a second, which only controllers of limits need
+
+        return np.asarray(splu(self.network.admittance_s.tocsc()).solve(self.ports.toarray().astype(complex)))
+
     @cached_property
     def load_ports(self) -> sparse.csc_matrix:
         """Where customers draw, as `ports`; other than these only where some are connected between phases."""

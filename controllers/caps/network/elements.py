@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse.linalg import splu
 
 from cosim.contract import Branch, Complex, Feeder, Float, Int, Predictor, monitored_currents, terminal_currents
 from cosim.contract.wiring import NEUTRAL
@@ -111,7 +110,7 @@ class Elements:
     @cached_property
     def port_ohm(self) -> Complex:
         """Voltage that one ampere drawn at a port takes from every port, shape (port, port) [ohm]."""
-        return np.asarray(self.feeder.ports.T @ drop_of_ports(self.feeder))
+        return np.asarray(self.feeder.ports.T @ self.feeder.drop_of_ports())
 
     def solve(self, p_kw: Float, q_kvar: Float, source: Float, ev_kw: Float | float = 0.0) -> tuple[Complex, Complex]:
         """Solve states, shape (state, customer) each, at shares of the file's own source voltage, shape (state,).
@@ -168,7 +167,7 @@ def slopes(of: Callable[[Float], Float], state_kw: Float, step_kw: float) -> Flo
 def currents_of_ports(feeder: Feeder, branches: list[Branch]) -> tuple[Complex, Complex]:
     """Currents [A] without load, shape (conductor,), and per ampere drawn at each port, shape (port, conductor)."""
     # consumption takes current out of the phase node and gives it back at the neutral
-    states_v = np.concatenate([feeder.network.no_load_v[None, :], -drop_of_ports(feeder).T])
+    states_v = np.concatenate([feeder.network.no_load_v[None, :], -feeder.drop_of_ports().T])
     currents = np.zeros((len(states_v), len(branches), CONDUCTORS), complex)
     currents[:, :, :3] = monitored_currents(branches, states_v)
     with_neutral = [row for row, branch in enumerate(branches) if branch.neutral_rows]
@@ -176,8 +175,3 @@ def currents_of_ports(feeder: Feeder, branches: list[Branch]) -> tuple[Complex, 
     for row, into_a in zip(with_neutral, own, strict=True):
         currents[:, row, 3] = into_a[:, branches[row].neutral_rows].sum(axis=1)
     return currents[0].ravel(), currents[1:].reshape(len(states_v) - 1, -1)
-
-
-def drop_of_ports(feeder: Feeder) -> Complex:
-    """Voltage that one ampere drawn at a port takes from every node, shape (node, port) [ohm]."""
-    return np.asarray(splu(feeder.network.admittance_s.tocsc()).solve(feeder.ports.toarray().astype(complex)))
