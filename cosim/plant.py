@@ -20,7 +20,7 @@ from cosim.trajectory import DEEP_UNDERVOLTAGE_PU, Trajectory, meter_voltage_v
 
 if TYPE_CHECKING:
     from cosim.dss_devices import OwnElements
-    from cosim.reduced import OwnSources
+    from cosim.reduced_engine import OwnSources
 
 Solved = TypeVar("Solved")
 

@@ -16,7 +16,7 @@ from cosim.plant import Plant
 from cosim.threads import ONE_THREAD
 from cosim.trajectory import Trajectory
 
-ENGINES = {"opendss": "cosim.opendss:OpenDssEngine", "reduced": "cosim.reduced:ReducedEngine"}
+ENGINES = {"opendss": "cosim.opendss:OpenDssEngine", "reduced": "cosim.reduced_engine:ReducedEngine"}
 """Power flows by name, imported only when used."""
 
 

@@ -18,7 +18,8 @@ from cosim.experiments.files import sha256_of
 from cosim.experiments.scenario import Run, Scenario
 from cosim.feeders.facts import read_facts
 from cosim.feeders.find import DATA, MODELS, in_season
-from cosim.reduced import OwnSources, ReducedNetwork
+from cosim.reduced import ReducedNetwork
+from cosim.reduced_engine import OwnSources
 
 _WEEK_MIN = 7 * 1440
 

@@ -14,7 +14,7 @@ from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError
 from cosim.measures import scoreboard
 from cosim.opendss import OpenDssEngine
-from cosim.reduced import ReducedEngine
+from cosim.reduced_engine import ReducedEngine
 
 HEAD = """Clear
 Set DefaultBaseFrequency=50

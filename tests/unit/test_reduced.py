@@ -19,7 +19,8 @@ from cosim.experiments.bench import batch
 from cosim.experiments.keep import cross_check
 from cosim.network import monitored_currents
 from cosim.opendss import OpenDssEngine
-from cosim.reduced import ReducedEngine, ReducedNetwork
+from cosim.reduced import ReducedNetwork
+from cosim.reduced_engine import ReducedEngine
 from cosim.stepper import make_engine
 
 LOG = logging.getLogger(__name__)
