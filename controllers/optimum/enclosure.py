@@ -33,7 +33,6 @@ NEAR = 0.98  # stress
 ROUNDS = 60
 LARGEST = 0.4  # of its voltage that a port may change by
 REFINED = 4
-HAIR = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
