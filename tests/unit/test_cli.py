@@ -254,7 +254,7 @@ def test_a_power_flow_that_fails_keeps_what_was_computed(run, broken, tmp_path, 
 def test_an_interruption_ends_all_workers_and_keeps_what_was_finished(tmp_path):
     path, folder = scenarios.find("two_bus_evening"), tmp_path / "out"
     data = scenarios.read("two_bus_evening").model_dump()
-    long = {"controller": "pareto", "label": "long", "options": {"generations": 5000}}
+    long = {"controller": "pareto", "label": "long", "options": {"method": "nsga2", "generations": 5000}}
     scenario = scenarios.parse({**data, "runs": [{"controller": "none"}, long]}, path)
     finished: list[str] = []
 
