@@ -50,6 +50,7 @@ Kind = Literal["feeders", "controllers", "scenarios"]
 Objective = Literal["curtailment", "cost", "unbalance", "losses", "peak"]
 Cars = Literal["free", "neutral", "uncontrolled"]
 Benchmark = Literal["step", "batch", "pareto", "caps", "plan"]
+STUDY_RESULTS = "results.parquet"
 
 
 def _version(asked: bool) -> None:
@@ -159,14 +160,30 @@ def optimum_command(
 
 @app.command()
 def compare(
-    folders: Annotated[list[Path], typer.Argument(help="Folders that 'cosim run' wrote.", metavar="FOLDER")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders that 'cosim run' wrote, or one of 'cosim study'.", metavar="FOLDER")
+    ],
     everything: Annotated[bool, typer.Option("--all", help="All metrics, not only the headlines.")] = False,
+    baseline: Annotated[str, typer.Option(help="Of a study: what the others are set against.")] = "none",
+    measures: Annotated[str, typer.Option(help="Of a study: what is shown, by commas.")] = "",
 ) -> None:
-    """Show the scoreboard again, from files alone; of several folders run by run, with the change from the first."""
+    """Show the scoreboard again, from files alone; of several folders run by run, with the change from the first.
+
+    Of a study: means with intervals and paired differences, written beside it as tables, figures, HTML and a workbook.
+    """
     from cosim.experiments import show
 
-    if len(folders) == 1:
-        only = folders[0]
+    only = folders[0]
+    if (only / STUDY_RESULTS).exists():
+        from cosim.experiments.comparison import write
+        from cosim.experiments.comparison.paired import compare as paired
+
+        found = paired(write.read_study(only), baseline, str(only))
+        shown = write.chosen(found, measures, str(only))
+        write.show(found, shown, _out)
+        _warn(write.write(found, shown, only / "comparison", only.resolve().name))
+        _out.print(f"Written to [bold]{escape(str(only / 'comparison'))}[/bold]: open comparison.html.")
+    elif len(folders) == 1:
         show.print_scoreboard(
             show.read_metrics(only), _out, everything=everything, stopped=show.read_stopped(only),
             standard=show.read_standard(only), worst=show.read_worst(only),

@@ -151,7 +151,7 @@ def render(
 ) -> Path:
     """Write the report of measured runs: what all reports have, and what is a report's own, see the template."""
     day, metrics = results.day, results.metrics
-    text = _template("report.html.j2").render(
+    text = template("report.html.j2").render(
         title=manifest["scenario"]["name"],
         labels=list(metrics),
         why_stopped=manifest["stopped"] or "",
@@ -181,7 +181,7 @@ def assumptions(day: Day, engine: str) -> list[str]:
     """State in words what the results rest on."""
     scenario = day.scenario
     shares = _grouped(scenario, scenario.noncompliant_share_of)
-    text = _template("assumptions.txt.j2").render(
+    text = template("assumptions.txt.j2").render(
         engine=engine,
         scenario=scenario,
         told=_grouped(scenario, scenario.forecast_of),
@@ -219,7 +219,8 @@ def _machines(feeder: Feeder) -> Iterator[str]:
         yield f"{joined(list(dict.fromkeys(names)))}: {said}"
 
 
-def _template(name: str) -> Template:
+def template(name: str) -> Template:
+    """Return a template of this house, with its filters."""
     environment = Environment(
         loader=PackageLoader("cosim.experiments"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined,

@@ -62,7 +62,7 @@ def print_scoreboard(
     board = _cells(metrics, names, stopped, dict.fromkeys(metrics, standard))
     console.print("[bold]Scoreboard[/bold]   * best   ! limit violated")
     columns = {_named(label, stopped): [board[label, name] for name in names] for label in metrics}
-    _print_table(console, "measure", names, columns)
+    print_table(console, "measure", names, columns)
     for name in names:
         places: dict[str, list[str]] = {}
         for label in metrics:
@@ -135,7 +135,7 @@ def print_comparison(folders: Sequence[Path], console: Console, *, everything: b
         "or from the first of all)"
     )
     rows = [_named(key, stopped) for key in metrics]
-    _print_table(console, "run", rows, {_folded(name): [cell(key, name) for key in metrics] for name in shown})
+    print_table(console, "run", rows, {_folded(name): [cell(key, name) for key in metrics] for name in shown})
     _print_missing(console, stopped, metrics)
 
 
@@ -192,7 +192,7 @@ def _folded(name: str, most: int = 14) -> str:
     return "\n".join(lines).removesuffix("_")
 
 
-def _print_table(console: Console, corner: str, rows: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
+def print_table(console: Console, corner: str, rows: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
     """Print columns of cells beside the names of the rows, in as many tables as the width asks for."""
     room = console.width - max(map(len, [corner, *rows])) - 3
     tables: list[list[str]] = []

@@ -1,0 +1,1 @@
+"""Controllers of a study set beside each other: means with intervals, paired differences, who wins how often."""
