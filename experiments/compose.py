@@ -9,6 +9,7 @@ import numpy as np
 
 from cosim import controllers, feeders
 from cosim.contract import Exogenous, Feeder, Float, Forecast, OilTransformer, TransformerSpec, ZipShares
+from cosim.contract.streams import among
 from cosim.devices import EvFleet
 from cosim.errors import Fault, InputError, collecting, refuse
 from cosim.experiments.day import Day, LongDay
@@ -90,21 +91,8 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
         return _in_parts(scenario, Path(where), feeder)
     faults: list[Fault] = []
     if feeder is None:
-        machine, model = scenario.grid.transformer, scenario.households.load_model
         with collecting(faults, "feeder", where):
-            feeder = feeders.load(
-                scenario.feeder,
-                source_pu=scenario.grid.source_pu,
-                nominal_voltage_v=scenario.grid.nominal_voltage_v,
-                transformer=None if machine is None else TransformerSpec(**machine.model_dump(exclude={"tier"})),
-                load_model=ZipShares(model.p, model.q) if model.p and model.q else model.model,
-                standard=scenario.grid.standard,
-                taps=scenario.grid.taps,
-                accept=scenario.grid.accept,
-                roofs=scenario.pv.from_file,
-                thermal=OilTransformer(**scenario.thermal.model_dump()),
-            )
-            feeder.refuse_unhonoured()
+            feeder = read_feeder(scenario)
     with collecting(faults, "metrics", where):
         find_own(scenario.metrics)
     day = None
@@ -120,6 +108,25 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
     if faults or day is None:
         raise InputError(faults)
     return _told_of_simple_plans(_told_of_missing_predictor(day))
+
+
+def read_feeder(scenario: Scenario) -> Feeder:
+    """Read the feeder of a scenario with all that it changes there; InputError with what a run could not honour."""
+    grid, model, machine = scenario.grid, scenario.households.load_model, scenario.grid.transformer
+    feeder = feeders.load(
+        scenario.feeder,
+        source_pu=grid.source_pu,
+        nominal_voltage_v=grid.nominal_voltage_v,
+        transformer=None if machine is None else TransformerSpec(**machine.model_dump(exclude={"tier"})),
+        load_model=ZipShares(model.p, model.q) if model.p and model.q else model.model,
+        standard=grid.standard,
+        taps=grid.taps,
+        accept=grid.accept,
+        roofs=scenario.pv.from_file,
+        thermal=OilTransformer(**scenario.thermal.model_dump()),
+    )
+    feeder.refuse_unhonoured()
+    return feeder
 
 
 def _told_of_simple_plans(day: Day) -> Day:
@@ -228,21 +235,23 @@ def _told_of_missing_predictor(day: Day) -> Day:
 def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list[Fault]) -> Day | None:
     spec = _spec_of(scenario, where, faults)
     told = spec.clock.warnings(spec.minutes)
+
+    def stream(name: str) -> np.random.Generator:
+        return among(scenario.stream(name), feeder.customers)
+
     with collecting(faults, "ev", where):
         cars = scenario.ev
-        feeder = with_chargers(
-            feeder, cars.single_phase_share, cars.phase_choice, cars.sessions, scenario.stream("phases")
-        )
+        feeder = with_chargers(feeder, cars.single_phase_share, cars.phase_choice, cars.sessions, stream("phases"))
     forecasts: dict[ForecastTable, Forecast] = {}
     with collecting(faults, "", where):
         drawn = draw_day(feeder, spec, scenario.stream, told=told.append)
-        said = announced(drawn, scenario.ev, scenario.stream("announced"))
+        said = announced(drawn, scenario.ev, stream("announced"))
         exogenous = with_devices(scenario, feeder, said, told.append)
         for table in dict.fromkeys([scenario.forecast, *map(scenario.forecast_of, scenario.runs)]):
             forecasts[table] = make_forecast(
                 exogenous,
                 table,
-                scenario.stream("forecast"),
+                stream("forecast"),
                 lambda: with_devices(scenario, feeder, draw_day(feeder, spec, scenario.stream, day=-1), day=-1),
             )
     if not forecasts:
