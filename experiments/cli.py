@@ -178,8 +178,9 @@ def compare(
     if (only / STUDY_RESULTS).exists():
         from cosim.experiments.comparison import write
         from cosim.experiments.comparison.paired import compare as paired
+        from cosim.experiments.study import dataset
 
-        found = paired(write.read_study(only), baseline, str(only))
+        found = paired(dataset.read(only), baseline, str(only))
         shown = write.chosen(found, measures, str(only))
         write.show(found, shown, _out)
         _warn(write.write(found, shown, only / "comparison", only.resolve().name))

@@ -115,7 +115,8 @@ def compare(rows: pd.DataFrame, baseline: str = "none", where: str = "") -> Comp
     ]
     found = _of_level(kept, metrics, names, baseline, ALL, "")
     for factor in _varied(kept):
-        for level, part in kept.groupby(factor, sort=False):
+        in_order = kept.sort_values("date" if factor == "season" else factor, kind="stable")
+        for level, part in in_order.groupby(factor, sort=False):
             found += _of_level(part, metrics, names, baseline, factor, str(level))
     return Comparison(pd.DataFrame(found), ended, baseline, int(whole.sum()), int((~whole).sum()))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from cosim.errors import Fault, InputError, refuse
+from cosim.errors import Fault, refuse
 from cosim.experiments.comparison.figures import draw
 from cosim.experiments.comparison.paired import ALL, Comparison
 from cosim.experiments.figures import FigureFile, style
@@ -156,12 +156,3 @@ def _wins(comparison: Comparison, measures: Sequence[str]) -> pd.DataFrame:
             cells.append(f"{wins:.0f} % ({alike:.0f} % alike)" if np.isfinite(wins) else ABSENT)
         table[controller] = cells
     return pd.DataFrame(table)
-
-
-def read_study(folder: Path) -> pd.DataFrame:
-    """Every row of a study's dataset; InputError where it holds none."""
-    path = folder / "results.parquet"
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise InputError(Fault(str(path), "", f"cannot be read ({error})", "run 'cosim study' first")) from None
