@@ -19,6 +19,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 """Controllers differ in shape too: colours are lost in grey."""
 
 QUALITY = ("overvoltage_min", "undervoltage_min", "vuf_p95_percent")
+BILL = "cost_with_penalty_eur"
+"""With a price on what cars did not get: else it were cheapest to serve nobody."""
 _PANEL_IN, _SIDE_IN = 2.2, 1.6
 
 
@@ -31,8 +33,8 @@ def draw(comparison: Comparison, measures: Sequence[str]) -> Mapping[str, style.
     drawn = {}
     if len(comparison.controllers) > 1:
         drawn["differences"] = _differences(comparison, measures, look)
-    quality = [name for name in QUALITY if not comparison.of(name).empty]
-    if quality and not comparison.of("cost_eur").empty and len(comparison.controllers) > 1:
+    quality = [name for name in QUALITY if comparison.of(name)["mean"].any()]
+    if quality and not comparison.of(BILL).empty and len(comparison.controllers) > 1:
         drawn["bills_and_voltages"] = _bills(comparison, quality, look)
     for factor in comparison.factors:
         drawn[f"by_{factor}"] = _of_factor(comparison, factor, measures, look)
@@ -112,7 +114,7 @@ def _finding(comparison: Comparison, measures: Sequence[str]) -> str:
 
 def _bills(comparison: Comparison, quality: Sequence[str], look: Mapping[str, Mapping[str, Any]]) -> style.Drawing:
     figure, (panels,) = style.sheet(style.Block(len(quality), len(quality), 3.2, share_x=False, share_y=False))
-    bills = comparison.told("cost_eur")
+    bills = comparison.told(BILL)
     for axes, metric in zip(panels, quality, strict=True):
         told = metric_of(metric)
         for name, own in comparison.told(metric).items():
@@ -126,11 +128,11 @@ def _bills(comparison: Comparison, quality: Sequence[str], look: Mapping[str, Ma
             _intervals(axes, x, own["mean"], own["low"], own["high"], "y", look[name])
         if told.limit is not None:
             style.limit_line(axes, told.limit, f"{told.limit:g}")
-        axes.set_xlabel(f"bills above {comparison.baseline}'s [EUR]")
+        axes.set_xlabel(f"{metric_of(BILL).meaning}, above {comparison.baseline} [EUR]")
         axes.set_ylabel(f"{told.meaning} [{told.unit}]")
     title = f"Bills against voltages: {_extent(comparison)}"
     caption = (
-        "Across: what all homes pay more than in the baseline on the same worlds. Up: the measure itself. Bars are "
+        "Across: what all homes pay more than in the baseline on the same worlds, unserved energy at its penalty. Up: the measure itself. Bars are "
         "95 % intervals over placements; those of bills are of the difference."
     )
     return style.finish(figure, title, caption, _keys(look))

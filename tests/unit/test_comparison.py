@@ -24,10 +24,11 @@ def study(placements=6, controllers=("none", "even", "dimming"), seed=1):
             day = rng.normal(0.0, 5.0)
             for at, controller in enumerate(controllers):
                 rows.append({
-                    "feeder": "european_lv", "network": "as_built", "date": date, "season": season, "weight": weight, "hash": f"{placement}{season}", "ev_share": 0.6,
+                    "feeder": "european_lv", "network": "as_built", "date": date, "season": season, "weight": weight,
+                    "hash": f"{placement}{season}", "ev_share": 0.6,
                     "placement": placement, "controller": controller, "status": "ok", "reason": "",
                     "transformer_peak_percent": 150.0 + home + day - 12.0 * at + rng.normal(0.0, 1.0),
-                    "voltage_min_pu": 0.95 + 0.01 * at, "cost_eur": 80.0 + home + at,
+                    "voltage_min_pu": 0.95 + 0.01 * at, "cost_with_penalty_eur": 80.0 + home + at,
                     "overvoltage_min": 155.0 + day, "pv_curtailed_kwh": np.nan if at == 2 else 5.0 * at,
                 })  # fmt: skip
     return pd.DataFrame(rows)
@@ -99,7 +100,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
 def test_the_command_writes_a_comparison_beside_the_study(tmp_path):
     (tmp_path / "results.parquet").mkdir()
     study().to_parquet(tmp_path / "results.parquet" / "part-000001-000001.parquet")
-    ended = CliRunner().invoke(app, ["compare", str(tmp_path), "--measures", "transformer_peak_percent,cost_eur"])
+    ended = CliRunner().invoke(
+        app, ["compare", str(tmp_path), "--measures", "transformer_peak_percent,cost_with_penalty_eur"]
+    )
     assert ended.exit_code == 0, ended.output
     assert "12 worlds, 6 placements" in ended.output
     made = tmp_path / "comparison"
