@@ -132,8 +132,8 @@ def _bills(comparison: Comparison, quality: Sequence[str], look: Mapping[str, Ma
         axes.set_ylabel(f"{told.meaning} [{told.unit}]")
     title = f"Bills against voltages: {_extent(comparison)}"
     caption = (
-        "Across: what all homes pay more than in the baseline on the same worlds, unserved energy at its penalty. Up: the measure itself. Bars are "
-        "95 % intervals over placements; those of bills are of the difference."
+        "Across: what all homes pay more than in the baseline on the same worlds, unserved energy at its penalty. Up: "
+        "the measure itself. Bars are 95 % intervals over placements; those of bills are of the difference."
     )
     return style.finish(figure, title, caption, _keys(look))
 
