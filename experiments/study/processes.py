@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from cosim.errors import CosimError, WriteError
+from cosim.errors import CosimError, WriteError, reason
 from cosim.experiments import workers
 from cosim.experiments.study.tasks import Answer, Pool, Task, perform
 from cosim.experiments.workers import Worker
 
 _DEATHS = 2
 """A task that ended its process so often is not tried again."""
+_STILLBORN = 3
+"""So many processes that end one after another before they could begin: it is not chance."""
 _READY = "ready"
 
 
@@ -28,6 +30,7 @@ class _Processes(Pool):
     beginning: set[Worker] = field(default_factory=set)
     again: deque[Task] = field(default_factory=deque)
     deaths: dict[str, int] = field(default_factory=dict)
+    stillborn: int = 0
 
     @property
     def all(self) -> list[Worker]:
@@ -57,9 +60,13 @@ class _Processes(Pool):
         for worker, message in workers.heard([*self.busy, *self.beginning], timeout_s):
             if worker in self.beginning:
                 self.beginning.discard(worker)
-                if message != _READY:
+                self.stillborn = 0 if message == _READY else self.stillborn + 1
+                if message == _READY:
+                    self.idle.append(worker)
+                elif self.stillborn == _STILLBORN:
                     raise CosimError(f"no process can begin: {worker.lost()}")
-                self.idle.append(worker)
+                else:
+                    workers.end([worker])
                 continue
             task = self.busy.pop(worker)
             if isinstance(message, Answer):
@@ -68,7 +75,7 @@ class _Processes(Pool):
             elif isinstance(message, WriteError):
                 raise message
             else:
-                told = worker.lost()
+                told = reason(message) if isinstance(message, MemoryError) else worker.lost()
                 workers.end([worker])
                 self.deaths[task.hash] = self.deaths.get(task.hash, 0) + 1
                 if self.deaths[task.hash] < _DEATHS:
@@ -96,8 +103,8 @@ def _serve(to_parent: Any) -> None:
         while True:
             target, payload = to_parent.recv()
             try:
-                answer: Answer | WriteError = perform(target, payload)
-            except WriteError as error:
+                answer: Answer | WriteError | MemoryError = perform(target, payload)
+            except (WriteError, MemoryError) as error:
                 answer = error
             to_parent.send(answer)
     except (KeyboardInterrupt, EOFError, OSError):  # the parent ends it, or is gone
