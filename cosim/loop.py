@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from cosim.contract import (
@@ -15,9 +16,10 @@ from cosim.contract import (
     Exogenous,
     Feeder,
     Forecast,
+    Observation,
     Setpoints,
 )  # fmt: skip
-from cosim.errors import CosimError, RunStoppedError, TooLateError, reason
+from cosim.errors import CosimError, PowerFlowError, RunStoppedError, TooLateError, reason
 from cosim.guard import guarded_decide, guarded_plan
 from cosim.households import Behaviour
 from cosim.meters import MeterSpec
@@ -140,8 +142,32 @@ def _advance(
     limit_s: float | None,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """The loop itself: at every step the controller answers the last observation and the plant reacts."""
+    """Advance to the end; where decisions do not follow the grid, its steps are solved together afterwards."""
     observation = stepper.reset()
+    if not getattr(controller, "sees_grid", BaseController.sees_grid) and not stepper.metered and stepper.plant.defer():
+        try:
+            _step_by_step(stepper, observation, controller, every, watch, limit_s, progress)
+            stepper.plant.settle()
+            return
+        except CosimError:  # where a step has no power flow: what that does to the run, it does step by step
+            observation = stepper.reset()
+        except BaseException:
+            with suppress(PowerFlowError):
+                stepper.plant.settle()
+            raise
+    _step_by_step(stepper, observation, controller, every, watch, limit_s, progress)
+
+
+def _step_by_step(
+    stepper: Stepper,
+    observation: Observation,
+    controller: Controller,
+    every: int,
+    watch: _Stopwatch,
+    limit_s: float | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """The loop itself: at every step the controller answers the last observation and the plant reacts."""
     plant, steps, customers = stepper.plant, stepper.steps, len(stepper.feeder.customers)
     setpoints = Setpoints.free(customers)
     with watch:

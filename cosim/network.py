@@ -88,7 +88,7 @@ class Branch:
         phases = tuple(int(node_phase[node]) if node >= 0 else 0 for node in self.nodes[monitored])
         return replace(self, monitored=monitored, phases=phases)
 
-    @property
+    @cached_property
     def columns(self) -> tuple[int, ...]:
         """Of an array of three phases, the column of every conductor of the monitored terminal; -1 for a neutral.
 
@@ -101,7 +101,7 @@ class Branch:
             found.append(free[0] if own >= 0 and own in found and free else own)
         return tuple(found)
 
-    @property
+    @cached_property
     def neutral_rows(self) -> tuple[int, ...]:
         """Rows of ``nodes`` of the neutral conductors at the monitored terminal."""
         at_terminal = zip(range(self.nodes.size)[self.monitored], self.phases, strict=True)

@@ -186,8 +186,22 @@ class Plant:
         self._node_v[k] = answer.voltage  # copied: the engine overwrites its buffer at the next solve
         self._unchecked.append((k, port_kva, self._fed_kva))
         self.completed = k + 1
-        if len(self._unchecked) == _CHECKED_AT_ONCE:
+        if len(self._unchecked) >= _CHECKED_AT_ONCE and not self._flow.deferred:
             self._check()
+
+    def defer(self) -> bool:
+        """Solve the steps to come together, in `settle`, and know no voltages until then; whether that can be."""
+        return self._laws is None and self._own is None and self._flow.defer()
+
+    def settle(self) -> None:
+        """Solve all steps since `defer`; PowerFlowError where one has no solution: those before it are completed."""
+        voltages = self._flow.settle()
+        self._node_v[: len(voltages)] = voltages
+        solved = np.isfinite(voltages[:, 0])
+        if not solved.all():
+            self.completed = int(solved.argmin())
+            del self._unchecked[self.completed :]
+            raise PowerFlowError(f"there is no power flow in step {self.completed}")
 
     def observe(self) -> Observation:
         """What the meters report at the start of the step to come: means of the last completed step."""
@@ -359,6 +373,8 @@ class Plant:
         if setpoints.curves is None and self._laws is None:
             powers = answer(None)  # nothing depends on the voltage: one solve
             return Answer(solve(powers), powers)
+        if self._flow.deferred:
+            raise ControllerError("the controller asks for local curves, which follow voltages that are not known yet")
         # the last step is the best first guess, and keeps devices on the branch of solutions that they are on
         return settled(answer, solve, self._node_v[k - 1] if k else None)
 
@@ -375,8 +391,20 @@ class Plant:
         charger_v[who] = np.abs(self._served_power.across @ voltage)[port] * self._of_curve[who]
         return charger_v
 
+    def _metered(self, voltage: Complex) -> tuple[Complex, Float, Float]:
+        """Currents of watched branches, loading of limits and voltages of customers; nan where not known yet."""
+        if self._flow.deferred:
+            unknown = np.full(max(len(self.feeder.limits), len(self.feeder.customers)), np.nan)
+            currents = np.full((len(self._watched), 3), complex(np.nan, np.nan))
+            return currents, unknown[: len(self.feeder.limits)], unknown[: len(self.feeder.customers)]
+        return (
+            monitored_currents(self._watched, voltage[None, :])[0],
+            self._limit_currents.percent(voltage[None, :])[0],
+            meter_voltage_v(self.feeder, voltage[None, :])[0],
+        )
+
     def _observe(self, voltage: Complex, **metered: Any) -> Observation:
-        currents = monitored_currents(self._watched, voltage[None, :])[0]
+        currents, limit_percent, voltage_v = self._metered(voltage)
         monitored, supplies = len(self.feeder.monitored), len(self.feeder.supplies)
         main = currents[monitored : monitored + supplies] if supplies else currents[monitored:]
         transformer = main.sum(axis=0) if len(main) else np.zeros(3, complex)
@@ -387,14 +415,14 @@ class Plant:
             step=self.completed,
             minute=self.completed * self.day.step_min,
             step_min=self.day.step_min,
-            voltage_v=meter_voltage_v(self.feeder, voltage[None, :])[0],
+            voltage_v=voltage_v,
             inverter_kva=self.day.inverter_kva,
             tariff_eur_per_kwh=float(self.day.tariff_eur_per_kwh[next_step]),
             source_pu=float(self.day.source_pu[max(self.completed - 1, 0)]),
             current_a=currents[:monitored],
             transformer_current_a=transformer,
             head_current_a=currents[-1] if self.feeder.head_line else transformer,
-            limit_percent=self._limit_currents.percent(voltage[None, :])[0],
+            limit_percent=limit_percent,
             channels={**others, **self.devices.nameplate()},
             **self.fleet.seen(self.completed),
             **metered,

@@ -40,9 +40,13 @@ class BaseController:
     ----------
     every_step : bool
         Whether it is called at every step, not only at control steps.
+    sees_grid : bool
+        Whether its decisions follow voltages or currents. Those of one that does not are shown to it as nan where an
+        engine can solve all steps at once; it is planned and asked again where a step has no power flow.
     """
 
     every_step: bool = False
+    sees_grid: bool = True
 
     @staticmethod
     def option_faults(options: Mapping[str, Any]) -> list[Fault]:  # noqa: ARG004 - the protocol's signature
