@@ -125,7 +125,7 @@ def _problem(values: Any, shape: tuple[int, ...], *, bounded: bool = True) -> st
 
 def contents(thing: Any, left_out: Collection[str] = ()) -> bytes:
     """Fields of a frozen dataclass as bytes, to compare two."""
-    return b"".join([_bytes(getattr(thing, name)) for name in _names(type(thing)) if name not in left_out])
+    return b"".join([_bytes(getattr(thing, name)) for name in _names(thing.__class__) if name not in left_out])
 
 
 @cache

@@ -144,7 +144,9 @@ def _advance(
 ) -> None:
     """Advance to the end; where decisions do not follow the grid, its steps are solved together afterwards."""
     observation = stepper.reset()
-    if not getattr(controller, "sees_grid", BaseController.sees_grid) and not stepper.metered and stepper.plant.defer():
+    sees = getattr(controller, "sees", BaseController.sees)
+    is_open = sees == "nothing" or (sees == "homes" and not stepper.metered)
+    if is_open and stepper.plant.defer():
         try:
             _step_by_step(stepper, observation, controller, every, watch, limit_s, progress)
             stepper.plant.settle()
@@ -169,18 +171,20 @@ def _step_by_step(
 ) -> None:
     """The loop itself: at every step the controller answers the last observation and the plant reacts."""
     plant, steps, customers = stepper.plant, stepper.steps, len(stepper.feeder.customers)
-    setpoints = Setpoints.free(customers)
+    setpoints, is_constant = Setpoints.free(customers), getattr(controller, "sees", BaseController.sees) == "nothing"
     with watch:
         guarded_plan(controller, stepper.forecast)
     for k in range(steps):
-        if k and (stepper.metered or k % every == 0):
+        if k and not is_constant and (stepper.metered or k % every == 0):
             observation = stepper.observe()
         if k % every == 0:
             try:
                 with watch:
-                    setpoints = guarded_decide(controller, observation, customers, steps, limit_s)
+                    if k == 0 or not is_constant:
+                        setpoints = guarded_decide(controller, observation, customers, steps, limit_s)
             except TooLateError as late:
                 setpoints = replace(setpoints, decision=Decision(fallback=str(late), reproducible=False))
+                is_constant = False
             plant.announce(setpoints.decision)
         plant.step(setpoints)
         if progress is not None:

@@ -78,7 +78,7 @@ class Plant:
         self._degraded = np.zeros(exogenous.steps, dtype=bool)
         self._planned_kva = np.full(exogenous.steps, np.nan)
         self._notes: list[tuple[int, str]] = []
-        self._unchecked: list[tuple[int, Complex, Complex | None]] = []
+        self._unchecked: list[tuple[int, Complex, Complex | None]] = []  # step, power asked for, fed in at nodes
         self._collapses: list[Collapse] = []
         self._sheds = on_collapse == "shed"
         self._decisions: list[tuple[int, Decision]] = []
@@ -156,14 +156,21 @@ class Plant:
         if any(problems):
             raise ControllerError("; ".join(filter(None, problems)))
         answer, share, error = self._with_own(k, lambda: self._carried(k, setpoints))
-        demand_kw, demand_kvar, port_kva = self._drawn(_served(day, k, share), answer.voltage)
+        demand_kw, demand_kvar, asked_kva = self._drawn(_served(day, k, share), answer.voltage)
         net_kw, net_kvar, powers = demand_kw, demand_kvar, answer.powers
         if not self.devices.passive:
             powers = _of_share(powers, share)
             for kw, kvar in zip(*powers, strict=True):
                 net_kw, net_kvar = net_kw + kw, net_kvar + kvar
             beside_kw, beside_kvar = self._beside(powers)
-            port_kva = port_kva + self.feeder.at_ports(beside_kw + 1j * beside_kvar)
+            beside_kva = beside_kw + 1j * beside_kvar
+            if self._laws is not None:
+                asked_kva = asked_kva + self.feeder.at_ports(beside_kva)
+            elif len(beside_kva) == len(asked_kva):
+                asked_kva = asked_kva + beside_kva
+            else:  # chargers on a phase of their own
+                beside_kva[: len(asked_kva)] += asked_kva
+                asked_kva = beside_kva
         if error is not None:
             self._take_down(k, answer, share, error)
         if not self.devices.passive:
@@ -184,7 +191,7 @@ class Plant:
             record[name][k] = setpoints.channels.get(name, channel.free)
         self._planned_kva[k] = setpoints.planned_kva
         self._node_v[k] = answer.voltage  # copied: the engine overwrites its buffer at the next solve
-        self._unchecked.append((k, port_kva, self._fed_kva))
+        self._unchecked.append((k, asked_kva, self._fed_kva))
         self.completed = k + 1
         if len(self._unchecked) >= _CHECKED_AT_ONCE and not self._flow.deferred:
             self._check()
@@ -196,7 +203,10 @@ class Plant:
     def settle(self) -> None:
         """Solve all steps since `defer`; PowerFlowError where one has no solution: those before it are completed."""
         voltages = self._flow.settle()
-        self._node_v[: len(voltages)] = voltages
+        if len(voltages) == len(self._node_v):
+            self._node_v = voltages
+        else:
+            self._node_v[: len(voltages)] = voltages
         solved = np.isfinite(voltages[:, 0])
         if not solved.all():
             self.completed = int(solved.argmin())
@@ -263,11 +273,12 @@ class Plant:
         """Mark steps whose voltages do not serve the powers asked for, and tell of those where they are very low."""
         if not self._unchecked:
             return
-        steps, port_kva, fed_kva = zip(*self._unchecked, strict=True)
+        steps, asked_kva, fed_kva = zip(*self._unchecked, strict=True)
         self._unchecked.clear()
         voltages = self._node_v[steps[0] : steps[-1] + 1]
         fed = None if fed_kva[0] is None else np.array(fed_kva)
-        mismatches_kva = self._served_power.mismatch_kva(voltages, np.array(port_kva), fed)
+        port_kva = np.array(asked_kva) if self._laws is not None else self.feeder.at_ports(np.array(asked_kva))
+        mismatches_kva = self._served_power.mismatch_kva(voltages, port_kva, fed)
         told = zip(steps, mismatches_kva.tolist(), self._flow.lowest(voltages), strict=True)
         for k, mismatch_kva, (lowest_pu, where) in told:
             if not mismatch_kva <= SERVED_TOLERANCE_KVA:  # "not <=", so that nan is marked too
@@ -326,11 +337,11 @@ class Plant:
         return _together(demand, beside)
 
     def _drawn(self, demand: tuple[Float, Float], voltage: Complex) -> tuple[Float, Float, Complex]:
-        """Active and reactive power of the households at these voltages, and what it is at every port [kVA]."""
+        """Active and reactive power of the households at these voltages, and P + jQ, by port where they follow it."""
         customer, (demand_kw, demand_kvar) = self._port_customer, demand
-        port_kva = self.feeder.at_ports(demand_kw + 1j * demand_kvar)
         if self._laws is None:
-            return demand_kw, demand_kvar, port_kva
+            return demand_kw, demand_kvar, demand_kw + 1j * demand_kvar
+        port_kva = self.feeder.at_ports(demand_kw + 1j * demand_kvar)
         of_p, of_q = self._laws.drawn(customer, np.asarray(self._served_power.across @ voltage))
         kw, kvar = port_kva.real * of_p, port_kva.imag * of_q
         drawn_kw, drawn_kvar = (np.bincount(customer, of_ports).astype(float) for of_ports in (kw, kvar))

@@ -33,7 +33,7 @@ class EqualShare:
         Where the feeder gives no rating to divide, or the margin is out of range.
     """
 
-    sees_grid = False
+    sees = "nothing"
 
     def __init__(self, feeder: Feeder, *, margin_percent: float = 0.0) -> None:
         faults = list(

@@ -14,7 +14,7 @@ class NoControl:
         For the number of customers.
     """
 
-    sees_grid = False
+    sees = "nothing"
 
     def __init__(self, feeder: Feeder) -> None:
         self._free = Setpoints.free(len(feeder.customers))

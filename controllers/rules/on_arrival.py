@@ -19,7 +19,7 @@ class OnArrival:
         For the number of customers.
     """
 
-    sees_grid = False
+    sees = "nothing"
 
     def __init__(self, feeder: Feeder) -> None:
         unlimited = np.full(len(feeder.customers), np.inf)
