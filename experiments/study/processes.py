@@ -10,6 +10,7 @@ from typing import Any
 
 from cosim.errors import CosimError, WriteError, reason
 from cosim.experiments import workers
+from cosim.experiments.study.code import code_version
 from cosim.experiments.study.tasks import Answer, Pool, Task, perform
 from cosim.experiments.workers import Worker
 
@@ -17,7 +18,6 @@ _DEATHS = 2
 """A task that ended its process so often is not tried again."""
 _STILLBORN = 3
 """So many processes that end one after another before they could begin: it is not chance."""
-_READY = "ready"
 
 
 @dataclass
@@ -60,13 +60,7 @@ class _Processes(Pool):
         for worker, message in workers.heard([*self.busy, *self.beginning], timeout_s):
             if worker in self.beginning:
                 self.beginning.discard(worker)
-                self.stillborn = 0 if message == _READY else self.stillborn + 1
-                if message == _READY:
-                    self.idle.append(worker)
-                elif self.stillborn == _STILLBORN:
-                    raise CosimError(f"no process can begin: {worker.lost()}")
-                else:
-                    workers.end([worker])
+                self._greet(worker, message)
                 continue
             task = self.busy.pop(worker)
             if isinstance(message, Answer):
@@ -85,6 +79,21 @@ class _Processes(Pool):
                     yield task, Answer(failed=f"twice: {told}")
         self._hand_out()
 
+    def _greet(self, worker: Worker, version: str | None) -> None:
+        """Take a process that has begun; CosimError where none can, or the code is another by now."""
+        self.stillborn = 0 if version else self.stillborn + 1
+        if version == code_version():
+            self.idle.append(worker)
+            return
+        told = worker.lost()
+        workers.end([worker])
+        if version:
+            raise CosimError(
+                f"the code has changed since the study began: it is {version} now, and was {code_version()}"
+            )
+        if self.stillborn == _STILLBORN:
+            raise CosimError(f"no process can begin: {told}")
+
 
 @contextmanager
 def processes(jobs: int) -> Iterator[Pool]:
@@ -99,7 +108,7 @@ def processes(jobs: int) -> Iterator[Pool]:
 def _serve(to_parent: Any) -> None:
     """Work on what comes until the parent ends this process."""
     try:
-        to_parent.send(_READY)
+        to_parent.send(code_version())
         while True:
             target, payload = to_parent.recv()
             try:

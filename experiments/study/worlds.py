@@ -150,7 +150,9 @@ class Worlds:
             {
                 **asdict(point),
                 "forecast": point.forecast if run.forecast is None else run.forecast.kind,
-                "noncompliant_share": run.noncompliant_share or point.noncompliant_share,
+                "noncompliant_share": point.noncompliant_share
+                if run.noncompliant_share is None
+                else run.noncompliant_share,
                 "controller": run.name,
             }
             for run in self.base.runs

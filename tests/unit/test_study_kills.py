@@ -34,7 +34,7 @@ STUDY = """
 name = "killed"
 scenario = "two_bus_evening"
 change = { horizon_h = 6, metrics = ["log.py:log"] }
-factors = { placement = 350 }
+factors = { placement = 300 }
 runs = [{ controller = "none" }, { controller = "equal_share" }]
 """
 LOG = """
@@ -82,10 +82,12 @@ def test_ten_kills_at_random_moments_repeat_nothing_that_is_committed_and_miss_n
     while kills.total() < 10:
         if driver is None or driver.poll() is not None:
             driver = subprocess.Popen(command(path, out), env=slow)  # noqa: S603 - our own code
-        while not children(driver.pid):
+        finished = len(list(column(out, "hash")))
+        # on a busy machine too, some kills must come after something was committed
+        while not children(driver.pid) or (kills.total() % 3 and len(list(column(out, "hash"))) == finished):
             assert driver.poll() is None, "it ended before the kills did"
             time.sleep(0.2)
-        time.sleep(rng.uniform(1.0, 16.0))
+        time.sleep(rng.uniform(0.0, 12.0))
         whom = ("driver", "worker")[kills.total() % 2]
         os.kill(rng.choice([driver.pid] if whom == "driver" else children(driver.pid)), signal.SIGKILL)
         kills[whom] += 1
@@ -105,7 +107,7 @@ def test_ten_kills_at_random_moments_repeat_nothing_that_is_committed_and_miss_n
     missing = {(worlds.hash(p), run) for p in worlds for run in ("none", "equal_share")} - set(
         zip(found.hash, found.controller, strict=True)
     )
-    assert (len(found), missing, set(found.status)) == (700, set(), {"ok"})
+    assert (len(found), missing, set(found.status)) == (600, set(), {"ok"})
     final = {(row.controller, row.which_kw): row.token_us for row in found.itertuples()}
     assert {key: final[key] for key in committed} == committed  # what was committed is what is there
     made = [line.split() for line in (tmp_path / "log.txt").read_text().splitlines()]
@@ -150,7 +152,7 @@ def wait_for_workers(address: str, many: int) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # Dask's own, of sockets that it leaves to the end
 def test_a_cluster_gives_the_same_study_and_outlives_a_worker(tmp_path: Path, scheduler: str) -> None:
-    worlds = Worlds(*read(study_of(tmp_path, STUDY.replace("350", "12"))))
+    worlds = Worlds(*read(study_of(tmp_path, STUDY.replace("300", "12"))))
     here = tmp_path / "here"
     conduct(worlds, here, jobs=2)
     with running(tmp_path, "worker", "--nthreads", "1") as first, running(tmp_path, "worker", "--nthreads", "2"):
