@@ -123,24 +123,21 @@ def along(change: Complex, phasor: Complex) -> Float:
 def losses(batch: Evaluated) -> Float:
     r"""Power lost on the way to the customers, mean over time, shape (candidate,) [kW].
 
-    :math:`\sum_p \Re\{(U_{0,p} - U_p)\,\bar I_p\}` over the terminals: what currents take from the no-load voltages.
-    The source's own impedance counts, losses of the unloaded network do not. Exact for a reciprocal network whose
-    transfer ratios are real.
+    :math:`\Re\{\bar I^\top Z I\}` over the terminals and the file's own sources: what currents take from the no-load
+    voltages. The source's own impedance counts, losses of the unloaded network do not. Exact for a reciprocal network
+    whose transfer ratios are real.
     """
-    lost_va = ((batch.no_load_v - batch.voltage_v) * batch.drawn_a.conj()).sum(axis=2).real
-    return _mean(batch, lost_va / 1e3)
+    return np.asarray((_lost(batch.drawn_a, batch.lossy, batch.scene) ** 2).sum(axis=1))
+
+
+def _lost(drawn_a: Complex, lossy: Complex, scene: Scene) -> Float:
+    weighted = _parts(drawn_a @ lossy) * np.sqrt(scene.share)[:, None, None]
+    return np.asarray(weighted.reshape(len(weighted), -1))
 
 
 def _losses_form(near: Slopes) -> Form:
     at = near.at
-    drop_v, share = at.no_load_v - at.voltage_v[0], at.scene.share / 1e3
-    linear = (drop_v * near.drawn_a.conj() - near.voltage_v * at.drawn_a[0].conj()).sum(axis=2).real @ share
-    lost, drawn = ((x * np.sqrt(share)[:, None]).reshape(len(near.kw), -1) for x in (-near.voltage_v, near.drawn_a))
-    hessian = (lost @ drawn.conj().T).real
-    size, direction = np.linalg.eigh(0.5 * (hessian + hessian.T))
-    # of a passive network it is positive; rounding is cut off
-    slope = (direction * np.sqrt(size.clip(0.0))).T
-    return Form(np.zeros(len(slope)), slope, linear)
+    return Form(_lost(at.drawn_a, at.lossy, at.scene)[0], _lost(near.drawn_a, at.lossy, at.scene).T)
 
 
 def peak_current(batch: Evaluated) -> Float:

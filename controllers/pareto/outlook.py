@@ -167,8 +167,13 @@ def look_ahead(
         for name, values in rows.items():
             mean = later[name][rest].mean(axis=0) if name in later else np.zeros(values.shape[1])
             rows[name] = np.concatenate([values, [mean]])
+    others_kva = expected.others_kva
+    if others_kva is not None:
+        there, after = others_kva[steps], others_kva[rest]
+        others_kva = np.concatenate([there, [after.mean(axis=0)]]) if len(after) else there
     scene = Scene(
         hours=hours,
+        others_kva=others_kva,
         period=period,
         before_kw=float(seen.net_kw.sum()) if seen.step else float("nan"),
         charging=seen.ev_kw > _SMALL_KW,

@@ -71,11 +71,14 @@ class DispatchProblem:
         flat_kw, flat_kvar = (
             values.reshape(count * points, -1) for values in (net_kw, np.broadcast_to(scene.net_kvar, net_kw.shape))
         )
-        found = around.predictor.predict(flat_kw, flat_kvar, np.tile(scene.source_pu, count))
+        others_kva = None if scene.others_kva is None else np.tile(scene.others_kva, (count, 1))
+        found = around.predictor.predict(flat_kw, flat_kvar, np.tile(scene.source_pu, count), others_kva)
         pu = np.where(np.isnan(scene.source_pu), around.network_pu, scene.source_pu)
         scale = np.tile(pu / around.network_pu, count)[:, None]
         power_va = (flat_kw + 1j * flat_kvar)[:, around.port_customer] * around.port_va_per_kw
         drawn_a = np.conjugate(power_va / found.voltage_v)
+        if found.source_a.size:
+            drawn_a = np.hstack([drawn_a, found.source_a])
 
         def by_point(values: Complex) -> Complex:
             return np.asarray(values.reshape(count, points, *values.shape[1:]))
@@ -88,7 +91,7 @@ class DispatchProblem:
             net_kw=net_kw,
             voltage_v=by_point(found.voltage_v),
             drawn_a=by_point(drawn_a),
-            no_load_v=around.no_load_v * scale[:points],
+            lossy=around.lossy,
             current_a=loading_a[:, :, around.monitored],
             loading_a=loading_a,
             bus_v=by_point((around.bus_no_load_v * scale - drawn_a @ around.to_buses).reshape(len(flat_kw), -1, 3)),
