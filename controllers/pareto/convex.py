@@ -280,7 +280,7 @@ def _scaled(form: Form, width: float) -> Form:
     root = np.sqrt(width)
     largest = tuple((value / width, slope / width) for value, slope in form.largest)
     falling = tuple((row, breaks, price / width) for row, breaks, price in form.falling)
-    return Form(form.offset / root, form.slope / root, form.linear / width, largest, falling)
+    return Form(form.offset / root, form.slope / root, largest, falling)
 
 
 class _Quadratic:
@@ -304,7 +304,6 @@ class _Quadratic:
         change, square = 2.0 * TIE * (kw - space.even_kw), 2.0 * TIE * np.eye(count)
         falling: dict[int, tuple[Float, Float]] = {}
         for weight, form in ((weights[row], forms[row]) for row in used):
-            change = change + weight * form.linear
             if len(form.offset):
                 change = change + 2.0 * weight * form.offset @ form.slope
                 square += 2.0 * weight * form.slope.T @ form.slope

@@ -115,7 +115,7 @@ class DispatchProblem:
         parts.append((phases / self._most_a)[:, :, self._rated] - 1.0)
         flat = [np.nan_to_num(np.concatenate(parts, axis=2).reshape(count, -1), nan=HOPELESS)]
         if np.isfinite(self._ramp_kw):
-            rises = rises_kw(batch.net_kw.sum(axis=2), self.scene, self.scene.before_kw) / self._ramp_kw
+            rises = rises_kw(batch.net_kw, self.scene) / self._ramp_kw
             flat += [rises - 1.0, -rises - 1.0]
         return np.hstack(flat) - self.allowed
 
@@ -167,10 +167,8 @@ class DispatchProblem:
             by_home = (values[1:] - values[:1]) / STEP_KW
             return np.asarray(by_home[own] * change.reshape(*change.shape, *[1] * (values.ndim - 2)))
 
-        slopes = Slopes(
-            at, kw, space, per_kw[0], per_kw[1], change, slope(batch.voltage_v), slope(batch.drawn_a),
-            slope(batch.current_a),
-        )  # fmt: skip
+        spread_kw = np.stack([*per_kw, change])[..., None] * np.eye(ev_kw.shape[2])[space.customer][:, None, :]
+        slopes = Slopes(at, kw, space, *spread_kw, *map(slope, (batch.voltage_v, batch.drawn_a, batch.current_a)))
         excess = self.excess(batch)
         ramps = 2 * (steps - int(np.isnan(scene.before_kw))) if np.isfinite(self._ramp_kw) else 0
         margins = excess[:, : excess.shape[1] - ramps].reshape(len(excess), steps, -1)
@@ -186,7 +184,7 @@ class DispatchProblem:
             margin = margin - (unfilled_kw * per_home).sum(axis=0)
         margin, rise = margin.ravel(), rise.reshape(len(var), -1)
         if ramps:
-            rises = rises_kw(change, scene, 0.0 * scene.before_kw) / self._ramp_kw
+            rises = rises_kw(slopes.net_kw, scene, 0.0) / self._ramp_kw
             margin = np.append(margin, self.excess(at)[0, -ramps:])
             rise = np.hstack([rise, rises, -rises])
         return slopes, margin, rise

@@ -177,8 +177,8 @@ class Slopes:
         Its powers.
     space : Space
         The variables.
-    ev_kw, pv_kw, net_kw : ndarray, shape (variable, point)
-        Change of charging, generation and net consumption of the variable's own customer.
+    ev_kw, pv_kw, net_kw : ndarray, shape (variable, point, customer)
+        Change of charging, generation and net consumption; 0 at others than the variable's own customer.
     voltage_v, drawn_a : ndarray of complex, shape (variable, point, port)
         Of voltages and drawn currents.
     current_a : ndarray of complex, shape (variable, point, line, 3)

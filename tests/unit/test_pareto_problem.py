@@ -251,9 +251,7 @@ def test_the_slopes_are_those_of_the_network(two_bus: Feeder, look: Look) -> Non
         for column, name in enumerate(convex):
             form = KNOWN[name].form(slopes)  # type: ignore[misc]
             change = either - kw
-            near = [
-                ((form.offset + form.slope @ d) ** 2).sum() if len(form.offset) else 0.0 for d in change
-            ] + np.broadcast_to(change @ np.broadcast_to(form.linear, len(kw)), 2)
+            near = np.array([((form.offset + form.slope @ d) ** 2).sum() if len(form.offset) else 0.0 for d in change])
             near += [sum((value + slope @ d).max() for value, slope in form.largest) for d in change]
             near += [sum(_falling(part, (kw + d)[part[0]]) for part in form.falling) for d in change]
             expected, size = values[0, column] - values[1, column], 2.0 * step
