@@ -65,8 +65,9 @@ def simplifies(name: str | type, what: str, options: Mapping[str, Any]) -> bool:
     ----------
     name : str or type
         Which controller.
-    what : {"one_tariff", "even_charging"}
-        One price for all homes; chargers evenly on all phases of their homes.
+    what : {"one_tariff", "even_charging", "without_sources"}
+        One price for all homes; chargers evenly on all phases of their homes; nothing fed in or drawn by sources of the
+        circuit's own file.
     options : mapping of str to Any
         Of the run.
 

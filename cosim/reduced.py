@@ -25,7 +25,6 @@ from scipy import sparse
 
 from cosim.contract import Complex, Feeder, Float, Prediction
 from cosim.contract.signals import Bool
-from cosim.contract.wiring import incidence
 from cosim.errors import UnsupportedError
 from cosim.network import monitored_currents
 from cosim.reduction import (
@@ -62,11 +61,10 @@ class BatchResult(Prediction):
     port_a : ndarray of complex, shape (candidate, port)
         Currents drawn at the ports [A].
     source_a : ndarray of complex, shape (candidate, source's port)
-        The same of the file's own sources, as ``ReducedNetwork.source_ports``: what they feed in is negative [A].
+        The same of the file's own sources, as ``Feeder.source_ports``: what they feed in is negative [A].
     """
 
     port_a: Complex
-    source_a: Complex
     _network: ReducedNetwork
     _scale: Float
 
@@ -146,11 +144,8 @@ class ReducedNetwork:
         names = default_watched(feeder) if watched is None else tuple(name.upper() for name in watched)
         branches = branches_of(feeder, names)
         sources = [network.steady_sources[name] for name in network.injectors]
-        there, back = np.array([pair for one in sources for pair in one.ends], dtype=np.int64).reshape(-1, 2).T
         ports_each = np.array([len(one.ends) for one in sources], dtype=np.int64)
-        #: where the file's own sources feed in, shape (node, their port)
-        self.source_ports = incidence(len(network.node_names), there, back)
-        ports = sparse.hstack([feeder.load_ports, self.source_ports], format="csc")
+        ports = sparse.hstack([feeder.load_ports, feeder.source_ports], format="csc")
         transfer = Transfer(feeder, ports, branches)
         self.branches = names
         self.port_customer, _, _ = feeder.load_ends
@@ -217,10 +212,13 @@ class ReducedNetwork:
         port_v, port_a = self._solve(p_kw, q_kvar, scale, self._others_kva if others_kva is None else others_kva)
         current_a = (port_a @ self._to_branches).reshape(len(port_a), *self._no_load_a.shape)
         current_a += self._no_load_a * scale[:, :, None]
-        own_a = port_a[:, ports:]
-        return BatchResult(port_v[:, :ports], current_a, self.branches, port_a[:, :ports], own_a, self, scale)
+        return BatchResult(
+            port_v[:, :ports], current_a, self.branches, port_a[:, :ports], self, scale, source_a=port_a[:, ports:]
+        )
 
-    def predict(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> BatchResult:
+    def predict(
+        self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None, others_kva: Complex | None = None
+    ) -> BatchResult:
         """Solve for controllers, who are told voltages to neutral: as `solve`, but not of loads between phases.
 
         Raises
@@ -231,7 +229,7 @@ class ReducedNetwork:
         if self._between_phases:
             named = ", ".join(f"Load.{name}" for name in self._between_phases)
             raise UnsupportedError(f"voltages to neutral are not predicted of loads between phases (delta): {named}")
-        return self.solve(p_kw, q_kvar, source_pu)
+        return self.solve(p_kw, q_kvar, source_pu, others_kva)
 
     @ONE_THREAD
     def sensitivity(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> Sensitivity:

@@ -100,7 +100,7 @@ class ReducedEngine:
     def _fed(self) -> Complex:
         """What the file's own sources feed in at every node to earth in the last solution, P + jQ [kVA]."""
         assert self._last is not None  # noqa: S101 - asked for after a power flow
-        fed_a = -(self._network.source_ports @ self._last.source_a[0])
+        fed_a = -(self._feeder.source_ports @ self._last.source_a[0])
         return np.asarray(self._last.node_v[0] * fed_a.conj() / 1e3)
 
 

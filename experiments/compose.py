@@ -219,17 +219,20 @@ def _spec_of(scenario: Scenario, where: Path, faults: list[Fault]) -> DaySpec:
 
 
 def _told_of_missing_predictor(day: Day) -> Day:
-    planners = [run.name for run in day.scenario.runs if controllers.needs_predictor(run.controller)]
-    sources = day.feeder.network.injectors
-    if not planners or not (sources or day.without_predictor):
-        return day
-    warning = f"{', '.join(planners)} plans without {', '.join(sources)}: limits of import hold all the better, but "
-    warning += "nobody foresees the voltage that they lift"
-    if day.without_predictor:
-        warning = f"{', '.join(planners)} plans without a predictor: {day.without_predictor}"
-    if any(name.upper().startswith("PVSYSTEM.") for name in sources):
-        warning += "; with [pv] from_file = true its PVSystems are roof plants of customers, which can be planned with"
-    return replace(day, warnings=(*day.warnings, warning))
+    told, sources = dict[str, list[str]](), day.feeder.network.injectors
+    for run in day.scenario.runs:
+        if not controllers.needs_predictor(run.controller):
+            continue
+        if why := day.without_predictor_of(run.controller, run.options):
+            told.setdefault(f"plans without a predictor: {why}", []).append(run.name)
+        elif sources and controllers.simplifies(run.controller, "without_sources", run.options):
+            what = f"plans without {', '.join(sources)}: its limits of import hold all the better, but it does not "
+            told.setdefault(what + "foresee the voltage that they lift", []).append(run.name)
+    hint = any(name.upper().startswith("PVSYSTEM.") for name in sources) * (
+        "; with [pv] from_file = true its PVSystems are roof plants of customers, which can be planned with"
+    )
+    warnings = [f"{', '.join(names)} {what}{hint}" for what, names in told.items()]
+    return replace(day, warnings=(*day.warnings, *warnings))
 
 
 def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list[Fault]) -> Day | None:

@@ -125,7 +125,7 @@ class Day(Place):
             engine=engine,
             step_min=self.scenario.step_min,
             control_min=self.scenario.control_min,
-            forecast=self.forecast_of(spec),
+            forecast=self._told(spec, controller),
             behaviour=self.behaviour_of(spec),
             on_collapse=self.on_collapse,
             meters=self.meters,
@@ -206,6 +206,14 @@ class Day(Place):
     def forecast_of(self, run: RunSpec) -> Forecast:
         """What is told beforehand in one run."""
         return self.forecasts[self.scenario.forecast_of(run)]
+
+    def _told(self, spec: RunSpec, controller: Controller) -> Forecast:
+        """The forecast of a run, for who predicts voltages with what the file's own sources feed in."""
+        told = self.forecast_of(spec)
+        if not controllers.needs_predictor(type(controller)) or self.others_kva is None:
+            return told
+        every = round(self.scenario.step_min / told.expected.step_min)
+        return replace(told, expected=replace(told.expected, others_kva=self.others_kva.repeat(every, axis=0)))
 
     def behaviour_of(self, run: RunSpec) -> Behaviour:
         """How households react in one run; who ignores caps at a small share does so at every larger one."""

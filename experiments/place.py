@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cosim import controllers
-from cosim.contract import Controller, Feeder, Predictor
+from cosim.contract import Complex, Controller, Feeder, Predictor
 from cosim.dss_files import hashes_of
 from cosim.errors import UnsupportedError, refuse
 from cosim.experiments.files import sha256_of
@@ -20,8 +20,6 @@ from cosim.feeders.facts import read_facts
 from cosim.feeders.find import DATA, MODELS, in_season
 from cosim.reduced import ReducedNetwork
 from cosim.reduced_engine import OwnSources
-
-_WEEK_MIN = 7 * 1440
 
 
 def _texts(values: Any, table: str = "inputs") -> Iterator[tuple[str, str]]:
@@ -98,7 +96,7 @@ class Place:
             options = {"control_min": float(self.scenario.control_min), **options}
         # a controller that can do without a predictor is not refused for a feeder that has none
         asks = controllers.needs_predictor(name)
-        wanted = asks and controllers.needs_predictor(name, strictly=bool(self.without_predictor))
+        wanted = asks and controllers.needs_predictor(name, strictly=bool(self.without_predictor_of(name, options)))
         predictor = self.predictor if wanted else None
         seed = int(self.scenario.stream("controllers").integers(2**31))
         return controllers.make(name, self.feeder, predictor=predictor, seed=seed, **options)
@@ -110,17 +108,29 @@ class Place:
             self.predictor.predict(self.feeder.load_kw[None], self.feeder.load_kvar[None])  # only to see whether it can
         except UnsupportedError as error:
             return str(error)
-        drawing = list(self._drawing())
+        return ""
+
+    def without_predictor_of(self, name: str | type, options: Mapping[str, Any]) -> str:
+        """The same for one controller: one that leaves the file's own sources out must not miss what they draw."""
+        blind = controllers.simplifies(name, "without_sources", options)
+        if self.without_predictor or self.others_kva is None or not blind:
+            return self.without_predictor
+        least_kw = self.others_kva.real.min(axis=0).tolist()
+        drawing = [one for one, kw in zip(self.feeder.network.injectors, least_kw, strict=True) if kw < 0.0]
         return f"it would not know what {', '.join(drawing)} draws" if drawing else ""
 
-    def _drawing(self) -> Iterator[str]:
-        """Those of the file's own sources that draw at some step, as a storage that charges."""
-        if names := self.feeder.network.injectors:
-            scenario = self.scenario
-            own = OwnSources(self.feeder, scenario.start, scenario.step_min)
-            steps = round(min(scenario.minutes, _WEEK_MIN) / scenario.step_min)
-            least_kw = np.min([own.of_step(step).real for step in range(steps)], axis=0)
-            yield from (name for name, kw in zip(names, least_kw.tolist(), strict=True) if kw < 0.0)
+    @cached_property
+    def others_kva(self) -> Complex | None:
+        """What the file's own sources feed in, P + jQ, shape (step, source) [kVA].
+
+        They follow the file, so that it is known beforehand. None without any, and where one follows its voltage.
+        """
+        whole, network = self.scenario, self.feeder.network
+        if not network.injectors or not set(network.injectors) <= set(network.steady_sources):
+            return None
+        scenario = whole if whole.parts == 1 else whole.part(0)
+        own = OwnSources(self.feeder, scenario.start, scenario.step_min)
+        return np.array([own.of_step(step) for step in range(scenario.minutes // scenario.step_min)])
 
 
 @lru_cache(maxsize=2)  # the same for every day and week on a feeder

@@ -182,7 +182,7 @@ def of_own_elements(network: Network, taps: str, accepted: Sequence[str]) -> Ite
         (
             "other_sources",
             network.injectors,
-            "other sources feed in by the file's shapes, and no controller knows them",
+            "other sources feed in by the file's shapes, and no controller moves them",
         ),
     ):
         if names:

@@ -88,6 +88,11 @@ class BilevelCaps:
     every_step = True  # caps change with the slot, whatever the control interval
 
     @staticmethod
+    def without_sources(options: Mapping[str, Any]) -> bool:
+        """What holds whatever homes do counts on nothing that sources of the circuit's own file feed in."""
+        return options.get("coordination") == "sum_of_caps"
+
+    @staticmethod
     def even_charging(options: Mapping[str, Any]) -> bool:
         """What holds whatever homes do, and caps on export, reckon with cars evenly on the phases of their homes."""
         return options.get("coordination") == "sum_of_caps" or bool(options.get("export"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cosim.contract import EvSessions, Exogenous, Float, Int
+from cosim.contract import Complex, EvSessions, Exogenous, Float, Int
 from cosim.errors import Fault, refuse
 
 SLOT_MIN = 30.0
@@ -24,15 +24,19 @@ class Background:
         Net load without cars.
     source_pu : ndarray, shape (slot,)
         Source voltage; nan: as in the feeder's file.
+    others_kva : ndarray of complex, shape (slot, source), or None
+        What the file's own sources feed in.
     """
 
     p_kw: Float
     q_kvar: Float
     source_pu: Float
+    others_kva: Complex | None = None
 
     def at(self, slots: Int | slice) -> Background:
         """Some of the slots, as often as they are named."""
-        return Background(self.p_kw[slots], self.q_kvar[slots], self.source_pu[slots])
+        others_kva = None if self.others_kva is None else self.others_kva[slots]
+        return Background(self.p_kw[slots], self.q_kvar[slots], self.source_pu[slots], others_kva)
 
 
 def slot_faults(day: Exogenous, slot_min: float, where: str) -> list[Fault]:
@@ -53,7 +57,7 @@ def steps_per_slot(expected: Exogenous, slot_min: float, where: str) -> int:
 
 def background_of(day: Exogenous) -> Background:
     """Return the net load without cars of a day, on its own steps."""
-    return Background(day.inflexible_kw, day.demand_kvar, day.source_pu)
+    return Background(day.inflexible_kw, day.demand_kvar, day.source_pu, day.others_kva)
 
 
 def excess_within_slots(step_kw: Float, steps: int) -> Float:

@@ -81,6 +81,7 @@ class Envelopes:
     """
 
     even_charging = True
+    without_sources = True
     every_step = True  # limits change with the slot, whatever the control interval
 
     def __init__(

@@ -107,7 +107,7 @@ def _supply_rows(feeder: Feeder, predictor: Predictor, background: Background) -
 def _currents(feeder: Feeder, predictor: Predictor, background: Background, ev_kw: Float) -> Complex:
     """Currents of the watched branches, shape (slot, branch, 3); nan where there is no solution."""
     loads = feeder.loads(background.p_kw + ev_kw, background.q_kvar, ev_kw)
-    return predictor.predict(*loads, background.source_pu).current_a
+    return predictor.predict(*loads, background.source_pu, background.others_kva).current_a
 
 
 def _spread(share: Float, has_car: Bool) -> Float:

@@ -5,7 +5,7 @@ The network's curvature can leave the reference behind what a decision finds: su
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,44 +79,51 @@ def _best(values: Float, point: Float) -> Float:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Decided:
     """One decision.
 
     Attributes
     ----------
-    step : int
-        At which it took effect.
     front : Front
         All non-dominated points, and the one taken.
     verdict : Certificate or None
-        What a reference says of the front, where it was judged.
+        What the exact front says of it, where there is one and that was asked for.
+    fallback : str
+        Empty, or what could not be done as asked for.
     """
 
-    step: int
     front: Front
     verdict: Certificate | None
+    fallback: str
+
+    @property
+    def kw(self) -> Float:
+        """Powers of the point taken, shape (variable,)."""
+        return np.asarray(self.front.kw[self.front.chosen])
 
 
-def front_tables(objectives: Sequence[str], found: Sequence[Found]) -> dict[str, Columns]:
+def front_tables(objectives: Sequence[str], found: Mapping[int, Decided]) -> dict[str, Columns]:
     """Return ``front``, ``reference`` and ``certificates``, see `cosim.artifacts`; tables without a row are left out.
+
+    Decisions are told by the step at which each took effect.
 
     ``certificates`` also holds the values of every objective that count as 0 and as 1 in its hypervolumes
     (``<objective>_at_0``, ``_at_1``): with front and reference they can be computed again.
     """
     if not found:
         return {}
-    front = _points(objectives, [(one.step, one.front.values) for one in found])
-    chosen = np.concatenate([np.arange(len(one.front.values)) == one.front.chosen for one in found])
+    front = _points(objectives, [(step, one.front.values) for step, one in found.items()])
+    chosen = np.concatenate([np.arange(len(one.front.values)) == one.front.chosen for one in found.values()])
     tables = {"front": {"step": front.pop("step"), "point": front.pop("point"), "chosen": chosen, **front}}
-    judged = [(one.step, one.verdict.values) for one in found if one.verdict is not None]
+    judged = [(step, one.verdict.values) for step, one in found.items() if one.verdict is not None]
     if judged:
         tables["reference"] = _points(objectives, judged)
     nothing = Certificate(np.empty((0, len(objectives))), float("nan"), float("nan"), float("nan"))
-    verdicts = [one.verdict or nothing for one in found]
-    ends = np.array([one.front.scale.ends for one in found])
+    verdicts = [one.verdict or nothing for one in found.values()]
+    ends = np.array([one.front.scale.ends for one in found.values()])
     tables["certificates"] = {
-        "step": np.array([one.step for one in found], dtype=np.int32),
-        "hypervolume": np.array([one.front.hypervolume for one in found]),
+        "step": np.array(list(found), dtype=np.int32),
+        "hypervolume": np.array([one.front.hypervolume for one in found.values()]),
         "hypervolume_reference": np.array([verdict.hypervolume for verdict in verdicts]),
         "regret_a": np.array([verdict.regret_a for verdict in verdicts]),
         "regret_kwh": np.array([verdict.regret_kwh for verdict in verdicts]),

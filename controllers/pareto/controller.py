@@ -21,7 +21,7 @@ from cosim.contract import (
     Setpoints,
 )
 from cosim.contract.signals import Bool
-from cosim.controllers.pareto.certificate import Found, front_tables
+from cosim.controllers.pareto.certificate import Decided, front_tables
 from cosim.controllers.pareto.choice import default_weights
 from cosim.controllers.pareto.decide import Manner, Method, decide, method_for
 from cosim.controllers.pareto.dispatch import LoopSpace
@@ -185,7 +185,7 @@ class Pareto(BaseController):
             return self._setpoints(Decision(status="idle", wall_s=time.perf_counter() - began))
         found = decide(self._around, outlook.scene, space, self._manner, self._rng)
         self._note(outlook, space, found.kw)
-        self._found.append(Found(observation.step, found.front, found.verdict))
+        self._found[observation.step] = found
         wall_s = time.perf_counter() - began
         # the 6 A minimum and the network's curvature are outside the proof, so there is no bound, no gap
         decision = Decision(status=self._manner.method, fallback=found.fallback, wall_s=wall_s)
@@ -196,7 +196,7 @@ class Pareto(BaseController):
         return front_tables(self._around.objectives, self._found)
 
     def _forget(self) -> None:
-        self._found: list[Found] = []
+        self._found: dict[int, Decided] = {}
         self._rng = np.random.default_rng(self._seed)
         self._at_once = np.zeros(self._customers, dtype=bool)
         self._history = np.zeros((2, self._customers))

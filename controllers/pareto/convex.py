@@ -14,6 +14,7 @@ Of equal optima the one nearest to an even pace without curtailment is taken (`T
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
@@ -226,12 +227,12 @@ class Exact:
         worst = float(self._problem.excess(batch).max(initial=-1.0))
         return Corner(kw, self._problem.values(batch)[0] / self._scale.width, worst, weights)
 
-    def _forms(self, kw: Float) -> tuple[list[Form], Float, Float, Int]:
+    def _forms(self, kw: Float, first: bool) -> tuple[list[Form], Float, Float, Int]:
         """Objectives over their scale near a point, and rows of limits that some point could break."""
-        key = kw.tobytes()
+        key = kw.tobytes() + bytes([first])
         if key not in self._near:
             problem, space = self._problem, self._space
-            slopes, margin, rise = problem.near(kw, first=kw is space.even_kw)
+            slopes, margin, rise = problem.near(kw, first=first)
             if margin.max(initial=-1.0) >= HOPELESS / 2.0:
                 raise SolverError("there is no power flow around a point of the exact front")
             names = problem.around.objectives
@@ -243,22 +244,34 @@ class Exact:
         return self._near[key]
 
     def _minimum(self, weights: Float, kw: Float, bounds: tuple[Float, Float]) -> Float:
-        """Minimise near a point."""
-        forms, margin, rise, binding = self._forms(kw)
+        """Minimise near a point; what no point keeps is allowed."""
+        first = kw is self._space.even_kw
+        try:
+            return self._within(weights, kw, bounds, first=first)
+        except SolverError:
+            if bounds[0] is not self._space.low_kw or bounds[1] is not self._space.high_kw:
+                raise
+        if not first and not self._problem.allowed.any():  # a roof that the sun does not fill here is in no slope
+            with suppress(SolverError):
+                return self._within(weights, kw, bounds, first=True)
+        return self._within(weights, kw, bounds, first=first, gives=True)
+
+    def _within(
+        self, weights: Float, kw: Float, bounds: tuple[Float, Float], *, first: bool, gives: bool = False
+    ) -> Float:
+        """Minimise near a point within limits, which give as little as they must."""
+        forms, margin, rise, binding = self._forms(kw, first)
         quadratic = _Quadratic(self._space, kw, *bounds, forms, weights)
         # volts and amperes alike: the solver's tolerance is absolute
         size = np.abs(rise).max(axis=1, initial=0.0)
         size[size <= 0.0] = 1.0
         high = (-_INSIDE - margin) / size
-        try:
-            found, gap = quadratic.solve(rise / size[:, None], high)
-        except SolverError:
-            if bounds[0] is not self._space.low_kw or bounds[1] is not self._space.high_kw:
-                raise
+        if gives:
             slack = quadratic.least_excess(rise / size[:, None], high)
             self._problem.allowed[binding] += slack * size + np.where(slack > 0.0, _INSIDE, 0.0)
             self._near.clear()
-            found, gap = quadratic.solve(rise / size[:, None], high + slack + _INSIDE / size)
+            high = high + slack + _INSIDE / size
+        found, gap = quadratic.solve(rise / size[:, None], high)
         self.gap = max(self.gap, gap)
         return np.clip(found, *bounds)
 
@@ -267,7 +280,7 @@ def _scaled(form: Form, width: float) -> Form:
     root = np.sqrt(width)
     largest = tuple((value / width, slope / width) for value, slope in form.largest)
     falling = tuple((row, breaks, price / width) for row, breaks, price in form.falling)
-    return Form(form.offset / root, form.slope / root, form.linear / width, largest, falling)
+    return Form(form.offset / root, form.slope / root, largest, falling)
 
 
 class _Quadratic:
@@ -291,7 +304,6 @@ class _Quadratic:
         change, square = 2.0 * TIE * (kw - space.even_kw), 2.0 * TIE * np.eye(count)
         falling: dict[int, tuple[Float, Float]] = {}
         for weight, form in ((weights[row], forms[row]) for row in used):
-            change = change + weight * form.linear
             if len(form.offset):
                 change = change + 2.0 * weight * form.offset @ form.slope
                 square += 2.0 * weight * form.slope.T @ form.slope

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from cosim.contract import Float
-from cosim.controllers.pareto.certificate import Certificate, certify
+from cosim.controllers.pareto.certificate import Decided, certify
 from cosim.controllers.pareto.choice import RULES
 from cosim.controllers.pareto.convex import Corner, Exact
 from cosim.controllers.pareto.objectives import DEFAULT, are_convex
@@ -45,30 +45,6 @@ class Manner:
     then_peak: bool
     seeds: bool
     judged: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Decided:
-    """What came of it.
-
-    Attributes
-    ----------
-    front : Front
-        Points, and the one taken.
-    verdict : Certificate or None
-        What the exact front says of it, where there is one and that was asked for.
-    fallback : str
-        Empty, or what could not be done as asked for.
-    """
-
-    front: Front
-    verdict: Certificate | None
-    fallback: str
-
-    @property
-    def kw(self) -> Float:
-        """Powers of the point taken, shape (variable,)."""
-        return np.asarray(self.front.kw[self.front.chosen])
 
 
 def decide(around: Surroundings, scene: Scene, space: Space, manner: Manner, rng: np.random.Generator) -> Decided:

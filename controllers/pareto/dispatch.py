@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cosim.contract import Float, Int
+from cosim.contract import Float
 from cosim.contract.signals import Bool
 from cosim.controllers.pareto.outlook import Outlook
 
@@ -40,19 +40,19 @@ class LoopSpace:
         self.outlook, cars, scene = outlook, outlook.cars, outlook.scene
         periods = range(int(scene.period.max()) + 1)
         sun_kw = np.array([scene.sun_kw[: scene.steps][scene.period == one].max(axis=0) for one in periods])
-        self._hours = np.array([scene.hours[: scene.steps][scene.period == one].sum() for one in periods])
-        cars_in = [np.flatnonzero(cars.in_period_h(one) > 0.0) for one in periods]
-        roofs_in = [outlook.roofs[sun_kw[one, outlook.roofs] > _SMALL_KW] for one in periods]
-        self.car: Int = np.concatenate(
-            [np.append(who, np.full(len(of), -1)) for who, of in zip(cars_in, roofs_in, strict=True)]
-        )
-        self.customer: Int = np.concatenate(
-            [np.append(cars.customer[who], of) for who, of in zip(cars_in, roofs_in, strict=True)]
-        )
-        self.period = np.repeat(periods, [len(who) + len(of) for who, of in zip(cars_in, roofs_in, strict=True)])
+        self._hours = np.bincount(scene.period, weights=scene.hours[: scene.steps])
+        #: hours that cars are there in each period, shape (period, car)
+        self._there_h = np.array([cars.in_period_h(one) for one in periods])
+        is_sunny = np.isin(np.arange(sun_kw.shape[1]), outlook.roofs) & (sun_kw > _SMALL_KW)
+        self.period, column = np.nonzero(np.hstack([self._there_h > 0.0, is_sunny]))
+        self.car = np.where(column < len(cars), column, -1)
+        self.customer = np.append(cars.customer, np.arange(sun_kw.shape[1]))[column]
         self.n_var, self.roof = len(self.car), self.car < 0
         self._columns = [np.flatnonzero(~self.roof & (self.period == one)) for one in periods]
-        self.least_kw = np.where(self.roof, 0.0, cars.least_kw[self.car] if len(cars) else 0.0)
+        #: column of every car, that behind the last where it is not there, shape (period, car)
+        self._column = np.full(self._there_h.shape, self.n_var)
+        self._column[self.period[~self.roof], self.car[~self.roof]] = np.flatnonzero(~self.roof)
+        self.least_kw, self._charger_kw = (np.append(kw, 0.0)[self.car] for kw in (cars.least_kw, cars.charger_kw))
         self._sun_kw = np.where(self.roof, sun_kw[self.period, self.customer], 0.0)
         self._bound(must_run, least_kw)
 
@@ -68,14 +68,12 @@ class LoopSpace:
         for period, columns in enumerate(self._columns):
             who = self.car[columns]
             kw[:, columns] = self._charging(x[:, columns], period, left_kwh)
-            drawn_kwh = kw[:, columns] * self.outlook.cars.in_period_h(period)[who]
-            left_kwh[:, who] = (left_kwh[:, who] - drawn_kwh).clip(0.0)
+            left_kwh[:, who] = (left_kwh[:, who] - kw[:, columns] * self._there_h[period, who]).clip(0.0)
         return kw
 
     def encode(self, kw: Float) -> Float:
         """Variables that give powers as near to these as can be attained, shape (candidate, variable)."""
-        charger_kw = np.where(self.roof, 0.0, self.outlook.cars.charger_kw[self.car] if len(self.outlook.cars) else 0.0)
-        share = (kw - self.least_kw) / np.maximum(charger_kw - self.least_kw, 1e-9)
+        share = (kw - self.least_kw) / np.maximum(self._charger_kw - self.least_kw, 1e-9)
         running = PAUSED_BELOW + (1.0 - PAUSED_BELOW) * share.clip(0.0, 1.0)
         of_cars = np.where(kw < self.least_kw / 2.0, 0.0, running)
         of_roofs = np.divide(kw, self._sun_kw, out=np.ones_like(kw), where=self._sun_kw > 0.0)
@@ -84,36 +82,24 @@ class LoopSpace:
     def powers(self, kw: Float) -> tuple[Float, Float]:
         """Charging and generation at every point, each of shape (candidate, point, customer) [kW]."""
         scene, cars = self.outlook.scene, self.outlook.cars
-        shape = (len(kw), len(scene.hours), scene.net_kw.shape[1])
-        ev_kw, pv_kw = np.zeros(shape), np.tile(scene.sun_kw, (len(kw), 1, 1))
-        left_kwh = np.tile(cars.due_kwh, (len(kw), 1))
-        for step, period in enumerate(scene.period):
-            columns = self._columns[period]
-            who = self.car[columns]
-            drawn_kwh = np.minimum(kw[:, columns] * cars.there_h[step, who], left_kwh[:, who])
-            left_kwh[:, who] -= drawn_kwh
-            np.add.at(ev_kw[:, step].T, cars.customer[who], drawn_kwh.T / scene.hours[step])
-            roofs = np.flatnonzero(self.roof & (self.period == period))
-            home = self.customer[roofs]
-            pv_kw[:, step, home] = np.minimum(pv_kw[:, step, home], kw[:, roofs])
-        if len(scene.hours) > scene.steps:
+        drawn_kwh, left_kwh = cars.drawn_kwh(np.pad(kw, ((0, 0), (0, 1)))[:, self._column[scene.period]])
+        rest = len(scene.hours) - scene.steps
+        if rest:
             # what is still due after the controlled periods is drawn evenly in the last point: energy cannot be put
             # off for free
-            np.add.at(ev_kw[:, -1].T, cars.customer, (left_kwh / scene.hours[-1]).T)
-        return ev_kw, pv_kw
+            drawn_kwh = np.concatenate([drawn_kwh, left_kwh[:, None]], axis=1)
+        limit_kw = np.full((len(kw), len(self._hours) + 1, scene.net_kw.shape[1]), np.inf)
+        limit_kw[:, self.period[self.roof], self.customer[self.roof]] = kw[:, self.roof]
+        limit_kw = limit_kw[:, np.pad(scene.period, (0, rest), constant_values=len(self._hours))]
+        return cars.of_homes(drawn_kwh) / scene.hours[:, None], np.minimum(scene.sun_kw, limit_kw)
 
     def limits_kw(self, kw: Float) -> tuple[Float, Float]:
         """Setpoints of the first period: limits of charging and of feed-in, shape (customer,), inf for none."""
-        cars, customers = self.outlook.cars, self.outlook.scene.net_kw.shape[1]
-        ev_limit_kw, pv_limit_kw = np.full(customers, np.inf), np.full(customers, np.inf)
-        for column in np.flatnonzero(self.period == 0):
-            home, asked_kw = self.customer[column], kw[column]
-            if self.roof[column]:
-                pv_limit_kw[home] = asked_kw if asked_kw < self.high_kw[column] - UNLIMITED_KW else np.inf
-            else:
-                free = asked_kw >= cars.charger_kw[self.car[column]] - UNLIMITED_KW
-                ev_limit_kw[home] = np.inf if free else 0.0 if asked_kw <= _SAME_KW else asked_kw
-        return ev_limit_kw, pv_limit_kw
+        limits_kw = np.full((2, self.outlook.scene.net_kw.shape[1]), np.inf)
+        free_kw = np.where(self.roof, self.high_kw, self._charger_kw) - UNLIMITED_KW
+        held = np.flatnonzero((self.period == 0) & (kw < free_kw))
+        limits_kw[self.roof[held].astype(int), self.customer[held]] = np.where(kw[held] <= _SAME_KW, 0.0, kw[held])
+        return limits_kw[0], limits_kw[1]
 
     def _charging(self, x: Float, period: int, left_kwh: Float) -> Float:
         """Semicontinuous rates, raised to each car's floor and then to the common pace."""
@@ -122,8 +108,8 @@ class LoopSpace:
         most_kw, floor_kw, pace_kw = (
             values[:, who] for values in cars.bounds_kw(period, self._hours[period], left_kwh)
         )
-        least_kw, charger_kw, there_h = cars.least_kw[who], cars.charger_kw[who], cars.in_period_h(period)[who]
-        least_kw = np.minimum(least_kw, charger_kw)
+        charger_kw, there_h = self._charger_kw[columns], self._there_h[period, who]
+        least_kw = np.minimum(self.least_kw[columns], charger_kw)
 
         def runnable(drawn_kw: Float) -> Float:
             """Lift what lies between a pause and the least that the charger can do."""
@@ -146,21 +132,17 @@ class LoopSpace:
 
     def _bound(self, must_run: Bool | None, least_kw: Float | None) -> None:
         """Bounds and rows of the powers, chargers' least power left out of account but where a car must run."""
-        cars, car = self.outlook.cars, np.where(self.roof, 0, self.car)
+        cars, there_h, is_first = self.outlook.cars, self._there_h, self.period == 0
         self.low_kw, self.high_kw, self.even_kw = np.zeros(self.n_var), self._sun_kw.copy(), self._sun_kw.copy()
-        rows: list[Float] = []
-        lows: list[float] = []
-        left_kwh, reach_kwh = cars.due_kwh, np.zeros(len(cars))
+        hours_h = np.pad(there_h, ((0, 0), (0, 1)))[self.period, self.car]  # of roofs 0
+        left_kwh = cars.due_kwh
         for period, columns in enumerate(self._columns):
-            who, there_h = self.car[columns], cars.in_period_h(period)
+            who = self.car[columns]
             most_kw, _, _ = cars.bounds_kw(period, self._hours[period], cars.due_kwh)
             high_kw = np.maximum(most_kw, np.minimum(cars.least_kw, cars.charger_kw))
             _, floor_kw, pace_kw = cars.bounds_kw(period, self._hours[period], left_kwh)
             even_kw = np.maximum(floor_kw, pace_kw)
-            left_kwh = left_kwh - even_kw * there_h
-            until_h = cars.there_h[self.outlook.scene.period <= period].sum(axis=0)
-            reach_kwh = cars.charger_kw * (cars.window_h - until_h - self._hours[period]).clip(0.0)
-            must_kwh = np.minimum(cars.due_kwh - reach_kwh, cars.charger_kw * until_h)
+            left_kwh = left_kwh - even_kw * there_h[period]
             if period == 0:
                 # who needs all that can be had is not held back at all
                 urgent = floor_kw >= most_kw - _SAME_KW
@@ -169,29 +151,22 @@ class LoopSpace:
                 if must_run is not None:
                     least = np.where(must_run[self.customer[columns]], self.least_kw[columns], 0.0)
                     self.low_kw[columns] = np.maximum(self.low_kw[columns], least)
-                rows.append(np.zeros(self.n_var))
-                rows[0][columns] = there_h[who]
                 # a hair less, or the row could exclude the even pace itself by rounding
-                lows.append(float((pace_kw * there_h)[who].sum()) - _SAME_KW)
+                rows = [(np.where(is_first, hours_h, 0.0), float(pace_kw @ there_h[0]) - _SAME_KW, np.inf)]
             self.high_kw[columns] = high_kw[who]
             self.even_kw[columns] = np.clip(even_kw[who], self.low_kw[columns], high_kw[who])
-            if period == 0:
-                continue
-            for row in np.flatnonzero(must_kwh > 0.0):
-                mine = ~self.roof & (car == row) & (self.period <= period)
-                rows.append(np.where(mine, [cars.in_period_h(one)[row] for one in self.period], 0.0))
-                lows.append(float(must_kwh[row]) - 1e-9)
         if least_kw is not None:
-            of_roofs = self.roof & (self.period == 0)
-            self.low_kw = np.where(of_roofs, np.minimum(least_kw[self.customer], self.high_kw), self.low_kw)
+            of_roofs = np.minimum(least_kw[self.customer], self.high_kw)
+            self.low_kw = np.where(self.roof & is_first, of_roofs, self.low_kw)
         self.low_kw = np.minimum(self.low_kw, self.high_kw)
-        self.rows = np.array(rows).reshape(len(rows), self.n_var)
-        self.row_low, self.row_high = np.array(lows), np.full(len(lows), np.inf)
-        if len(self._columns) > 1:  # over several periods nobody plans to draw more than is due
-            for one_car in range(len(cars)):
-                mine = ~self.roof & (car == one_car)
-                both = np.where(mine, [cars.in_period_h(one)[one_car] for one in self.period], 0.0)
-                self.rows = np.vstack([self.rows, both])
-                self.row_low = np.append(self.row_low, -np.inf)
-                least_kwh = float(np.maximum(self.even_kw, self.low_kw) @ both)
-                self.row_high = np.append(self.row_high, max(float(cars.due_kwh[one_car]), least_kwh))
+        until_h = np.cumsum(there_h, axis=0)
+        reach_kwh = cars.charger_kw * (cars.window_h - until_h - self._hours[:, None]).clip(0.0)
+        must_kwh = np.minimum(cars.due_kwh - reach_kwh, cars.charger_kw * until_h)
+        for period, car in np.argwhere(must_kwh[1:] > 0.0).tolist():
+            mine = (self.car == car) & (self.period <= period + 1)
+            rows.append((np.where(mine, hours_h, 0.0), float(must_kwh[period + 1, car]) - 1e-9, np.inf))
+        for car in range(len(cars)) if len(self._columns) > 1 else ():  # nobody plans to draw more than is due
+            row = np.where(self.car == car, hours_h, 0.0)
+            least_kwh = float(np.maximum(self.even_kw, self.low_kw) @ row)
+            rows.append((row, -np.inf, max(float(cars.due_kwh[car]), least_kwh)))
+        self.rows, self.row_low, self.row_high = (np.array(column) for column in zip(*rows, strict=True))

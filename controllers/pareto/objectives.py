@@ -10,26 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from cosim.contract import Complex, Float
 from cosim.controllers.pareto.scene import Evaluated, Scene, Slopes
-from cosim.measures import neutral_current_a, pui_percent, sequence_components, vuf_percent
+from cosim.measures import pui_percent, sequence_components, vuf_percent
 
 _CHARGING_KW = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """A convex objective near a point: ``sum((offset + slope @ d)²) + linear @ d`` and sums of largest rows.
+    """A convex objective near a point: ``sum((offset + slope @ d)²)`` and sums of largest rows.
 
     Attributes
     ----------
     offset, slope : ndarray, shape (residual,) and (residual, variable)
         Squares; d is the change of the powers.
-    linear : ndarray, shape (variable,), or 0
-        What is linear.
     largest : tuple of (ndarray, ndarray), shape (row,) and (row, variable)
         Of each pair the largest of ``value + slope @ d`` is added.
     falling : tuple of (int, ndarray, ndarray), shape (break,)
@@ -38,45 +37,128 @@ class Form:
 
     offset: Float = field(default_factory=lambda: np.zeros(0))
     slope: Float = field(default_factory=lambda: np.zeros((0, 0)))
-    linear: Float | float = 0.0
     largest: tuple[tuple[Float, Float], ...] = ()
     falling: tuple[tuple[int, Float, Float], ...] = ()
 
 
-def _parts(values: Complex) -> Float:
-    return np.stack([values.real, values.imag], axis=-1)
+@dataclass(frozen=True)
+class Objective:
+    """A quantity to minimise.
+
+    Attributes
+    ----------
+    unit : str
+        Of its values.
+    of : callable
+        Values of a batch of candidates.
+    about : str
+        For people, in a few words.
+    form : callable or None
+        What it is near a candidate; None where it is not convex on a linear network.
+    needs : str
+        What there has to be: ``roofs``, ``cars``, ``buses``, ``lines`` or nothing in particular.
+    signed : bool
+        Whether values can be below zero, so that zero is no measure of how much was gained.
+    """
+
+    unit: str
+    of: Callable[[Evaluated], Float]
+    about: str
+    form: Callable[[Slopes], Form] | None = None
+    needs: str = ""
+    signed: bool = False
 
 
-def _sequences(current_a: Complex, scene: Scene) -> Float:
-    """Residuals whose squares sum to `unbalance_current`, shape (candidate, residual) [A]; linear in the currents."""
-    zero, _, negative = sequence_components(current_a)  # (candidate, point, line)
-    weighted = _parts(np.stack([zero, negative], axis=-1)) * np.sqrt(scene.share)[:, None, None, None]
-    return np.asarray(weighted.reshape(len(weighted), -1))
+States = Evaluated | Slopes
+"""Arrays of the same names and shapes: of candidates, or of what one kW more of each variable changes."""
 
 
-def unbalance_current(batch: Evaluated) -> Float:
-    """Squared negative- and zero-sequence current, summed over the lines, mean over time, shape (candidate,) [A²]."""
-    return np.asarray((_sequences(batch.current_a, batch.scene) ** 2).sum(axis=1))
+def _squares(
+    residuals: Callable[[States, Evaluated, float], Float], unit: str, about: str, needs: str = ""
+) -> Objective:
+    """Make an objective of residuals that are linear in the powers, squared and summed.
+
+    They are told of which states, where (scene), and by what constants count: 1 of candidates, 0 of changes.
+    """
+
+    def of(batch: Evaluated) -> Float:
+        return np.asarray((residuals(batch, batch, 1.0) ** 2).sum(axis=1))
+
+    def form(near: Slopes) -> Form:
+        return Form(residuals(near.at, near.at, 1.0)[0], residuals(near, near.at, 0.0).T)
+
+    return Objective(unit, of, about, form, needs)
 
 
-def _unbalance_form(near: Slopes) -> Form:
-    scene = near.at.scene
-    return Form(_sequences(near.at.current_a, scene)[0], _sequences(near.current_a, scene).T)
+def _over_time(values: Any, share: Float) -> Float:
+    """Flat, and so weighted that squares sum to their mean over time; (state, point, ...) to (state, residual)."""
+    parts: Float = np.stack([values.real, values.imag], axis=-1) if np.iscomplexobj(values) else values.real
+    weighted: Float = parts * np.sqrt(share).reshape(-1, *[1] * (parts.ndim - 2))
+    return np.asarray(weighted.reshape(len(values), -1))
 
 
-def _neutral(current_a: Complex, scene: Scene) -> Float:
-    weighted = _parts(current_a.sum(axis=3)) * np.sqrt(scene.share)[:, None, None]
-    return np.asarray(weighted.reshape(len(weighted), -1))
+def _unbalance_current(x: States, at: Evaluated, _: float) -> Float:
+    """Negative- and zero-sequence currents of the lines, mean over time [A]."""
+    zero, _positive, negative = sequence_components(x.current_a)
+    return _over_time(np.stack([zero, negative], axis=-1), at.scene.share)
 
 
-def neutral_current(batch: Evaluated) -> Float:
-    """Squared residual current, summed over the lines, mean over time, shape (candidate,) [A²]."""
-    return _mean(batch, (neutral_current_a(batch.current_a) ** 2).sum(axis=2))
+def _neutral_current(x: States, at: Evaluated, _: float) -> Float:
+    """Residual currents of the lines, mean over time [A]."""
+    return _over_time(x.current_a.sum(axis=3), at.scene.share)
 
 
-def _neutral_form(near: Slopes) -> Form:
-    scene = near.at.scene
-    return Form(_neutral(near.at.current_a, scene)[0], _neutral(near.current_a, scene).T)
+def _losses(x: States, at: Evaluated, _: float) -> Float:
+    r"""What is lost on the way to the customers, mean over time [√kW].
+
+    :math:`\Re\{\bar I^\top Z I\}` over the terminals and the file's own sources: what currents take from the no-load
+    voltages. The source's own impedance counts, losses of the unloaded network do not. Exact for a reciprocal network
+    whose transfer ratios are real.
+    """
+    return _over_time(x.drawn_a @ at.lossy, at.scene.share)
+
+
+def _squared_curtailment(x: States, at: Evaluated, fixed: float) -> Float:
+    """Curtailed power of every roof [kW]: many small cuts before one large."""
+    steps = at.scene.steps
+    return _over_time((fixed * at.scene.sun_kw - x.pv_kw)[:, :steps], at.scene.step_share)
+
+
+def _ev_shortfall(x: States, at: Evaluated, fixed: float) -> Float:
+    """Charging that is put off, of every car [kW]; due energy is kept anyway."""
+    steps = at.scene.steps
+    return _over_time((fixed * at.scene.wanted_kw - x.ev_kw)[:, :steps], at.scene.step_share)
+
+
+def rises_kw(net_kw: Float, scene: Scene, fixed: float = 1.0) -> Float:
+    """Change of the net power of all from step to step, shape (state, change); net_kw is (state, point, customer)."""
+    total_kw = net_kw.sum(axis=2)[:, : scene.steps]
+    first = np.full((len(total_kw), 1), fixed * scene.before_kw)
+    return np.diff(total_kw if np.isnan(scene.before_kw) else np.concatenate([first, total_kw], axis=1), axis=1)
+
+
+def _ramp(x: States, at: Evaluated, fixed: float) -> Float:
+    """Change of the net power of all homes from step to step, mean of the changes [kW]."""
+    rises = rises_kw(x.net_kw, at.scene, fixed)
+    return np.asarray(rises / np.sqrt(max(rises.shape[1], 1)))
+
+
+def _curtailment_fairness(x: States, at: Evaluated, fixed: float) -> Float:
+    """Shares of their sun that homes were not let feed in so far, less their mean [%]."""
+    scene = at.scene
+    offered_kwh = scene.offered_kwh + scene.hours[: scene.steps] @ scene.sun_kw[: scene.steps]
+    homes = offered_kwh > 0.0
+    cut_kwh = fixed * scene.curtailed_kwh + _cut_kwh(x, scene, fixed)
+    percent = 100.0 * cut_kwh[:, homes] / offered_kwh[homes]
+    return np.asarray(
+        (percent - percent.sum(axis=1, keepdims=True) / max(homes.sum(), 1)) / np.sqrt(max(homes.sum(), 1))
+    )
+
+
+def _cut_kwh(x: States, scene: Scene, fixed: float = 1.0) -> Float:
+    """Energy that is not fed in, shape (state, customer)."""
+    steps = scene.steps
+    return np.asarray(np.tensordot((fixed * scene.sun_kw - x.pv_kw)[:, :steps], scene.hours[:steps], (1, 0)))
 
 
 def pui(batch: Evaluated) -> Float:
@@ -120,29 +202,6 @@ def along(change: Complex, phasor: Complex) -> Float:
     return np.asarray((change * phasor.conj()).real / np.where(size > 0.0, size, 1.0))
 
 
-def losses(batch: Evaluated) -> Float:
-    r"""Power lost on the way to the customers, mean over time, shape (candidate,) [kW].
-
-    :math:`\sum_p \Re\{(U_{0,p} - U_p)\,\bar I_p\}` over the terminals: what currents take from the no-load voltages.
-    The source's own impedance counts, losses of the unloaded network do not. Exact for a reciprocal network whose
-    transfer ratios are real.
-    """
-    lost_va = ((batch.no_load_v - batch.voltage_v) * batch.drawn_a.conj()).sum(axis=2).real
-    return _mean(batch, lost_va / 1e3)
-
-
-def _losses_form(near: Slopes) -> Form:
-    at = near.at
-    drop_v, share = at.no_load_v - at.voltage_v[0], at.scene.share / 1e3
-    linear = (drop_v * near.drawn_a.conj() - near.voltage_v * at.drawn_a[0].conj()).sum(axis=2).real @ share
-    lost, drawn = ((x * np.sqrt(share)[:, None]).reshape(len(near.kw), -1) for x in (-near.voltage_v, near.drawn_a))
-    hessian = (lost @ drawn.conj().T).real
-    size, direction = np.linalg.eigh(0.5 * (hessian + hessian.T))
-    # of a passive network it is positive; rounding is cut off
-    slope = (direction * np.sqrt(size.clip(0.0))).T
-    return Form(np.zeros(len(slope)), slope, linear)
-
-
 def peak_current(batch: Evaluated) -> Float:
     """Largest phase current of the first watched line, whenever it comes, shape (candidate,) [A]."""
     return np.asarray(np.abs(batch.current_a[:, :, :1]).max(axis=(1, 2, 3), initial=0.0))
@@ -156,7 +215,7 @@ def _peak_form(near: Slopes) -> Form:
 
 def pv_curtailment(batch: Evaluated) -> Float:
     """Energy that is not fed in, shape (candidate,) [kWh]."""
-    return np.asarray(_cut_kwh(batch).sum(axis=1))
+    return np.asarray(_cut_kwh(batch, batch.scene).sum(axis=1))
 
 
 def _curtailment_form(near: Slopes) -> Form:
@@ -170,33 +229,6 @@ def _curtailment_form(near: Slopes) -> Form:
     return Form(falling=tuple(prices))
 
 
-def squared_curtailment(batch: Evaluated) -> Float:
-    """Squared curtailed power, summed over the roofs, shape (candidate,) [kW²]: many small cuts before one large."""
-    return _in_steps(batch, batch.scene.sun_kw - batch.pv_kw)
-
-
-def ev_shortfall(batch: Evaluated) -> Float:
-    """Squared charging that is put off, summed over the cars, shape (candidate,) [kW²]; due energy is kept anyway."""
-    return _in_steps(batch, batch.scene.wanted_kw - batch.ev_kw)
-
-
-def _own_form(kept_back_kw: Float, slope: Float, near: Slopes) -> Form:
-    """Squares of what single customers keep back, shapes (step, customer) and (variable, step)."""
-    steps, root = near.at.scene.steps, np.sqrt(near.at.scene.step_share)
-    customers = kept_back_kw.shape[1]
-    spread = np.zeros((len(near.kw), steps, customers))
-    spread[np.arange(len(near.kw)), :, near.space.customer] = -slope[:, :steps] * root
-    return Form((kept_back_kw[:steps] * root[:, None]).ravel(), spread.reshape(len(near.kw), -1).T)
-
-
-def _squared_form(near: Slopes) -> Form:
-    return _own_form(near.at.scene.sun_kw - near.at.pv_kw[0], near.pv_kw, near)
-
-
-def _shortfall_form(near: Slopes) -> Form:
-    return _own_form(near.at.scene.wanted_kw - near.at.ev_kw[0], near.ev_kw, near)
-
-
 def cost(batch: Evaluated) -> Float:
     """What all homes pay for import less what they get for export, rest included, shape (candidate,) [EUR]."""
     scene = batch.scene
@@ -206,11 +238,11 @@ def cost(batch: Evaluated) -> Float:
 
 
 def _cost_form(near: Slopes) -> Form:
-    scene, customer = near.at.scene, near.space.customer
+    scene = near.at.scene
     prices = np.stack([scene.tariff_eur_per_kwh, np.full(len(scene.hours), scene.export_eur_per_kwh)])
     groups = []
-    for home in np.unique(customer):
-        slope = np.where(customer == home, near.net_kw.T, 0.0)  # (point, variable)
+    for home in np.unique(near.space.customer):
+        slope = near.net_kw[:, :, home].T
         net_kw, apart = near.at.net_kw[0, :, home], np.abs(slope).any(axis=1)
         for point in np.flatnonzero(apart):
             per_kw = prices[:, point] * scene.hours[point]
@@ -220,114 +252,24 @@ def _cost_form(near: Slopes) -> Form:
     return Form(largest=tuple(groups))
 
 
-def rises_kw(net_kw: Float, scene: Scene, before_kw: float) -> Float:
-    """Change of the sum of all from step to step, shape (candidate, change)."""
-    total_kw = net_kw[:, : scene.steps]
-    first = np.full((len(total_kw), 1), before_kw)
-    return np.diff(total_kw if np.isnan(before_kw) else np.concatenate([first, total_kw], axis=1), axis=1)
-
-
-def ramp(batch: Evaluated) -> Float:
-    """Squared change of the net power of all homes from step to step, mean of the changes, shape (candidate,) [kW²]."""
-    rises = rises_kw(batch.net_kw.sum(axis=2), batch.scene, batch.scene.before_kw)
-    return np.asarray((rises**2).sum(axis=1) / max(rises.shape[1], 1))
-
-
-def _ramp_form(near: Slopes) -> Form:
-    scene = near.at.scene
-    now = rises_kw(near.at.net_kw.sum(axis=2), scene, scene.before_kw)[0]
-    change = rises_kw(near.net_kw, scene, 0.0 * scene.before_kw)
-    root = 1.0 / np.sqrt(max(len(now), 1))
-    return Form(root * now, root * change.T)
-
-
-def curtailment_fairness(batch: Evaluated) -> Float:
-    """Variance of the shares of their sun that homes were not let feed in so far, shape (candidate,) [%²]."""
-    percent = _cut_percent(batch)
-    return np.asarray(percent.var(axis=1)) if percent.shape[1] else np.zeros(len(percent))
-
-
-def _fairness_form(near: Slopes) -> Form:
-    scene, percent = near.at.scene, _cut_percent(near.at)[0]
-    homes = np.flatnonzero(_offered_kwh(scene) > 0.0)
-    cut_kwh = -near.pv_kw[:, : scene.steps] @ scene.hours[: scene.steps]
-    slope = np.where(near.space.customer == homes[:, None], cut_kwh, 0.0) * 100.0 / _offered_kwh(scene)[homes, None]
-    root = 1.0 / np.sqrt(max(len(homes), 1))
-    return Form(root * (percent - percent.mean()), root * (slope - slope.mean(axis=0)))
-
-
-def _cut_kwh(batch: Evaluated) -> Float:
-    steps = batch.scene.steps
-    return np.asarray(
-        np.tensordot(
-            batch.scene.sun_kw - batch.pv_kw, batch.scene.hours * (np.arange(len(batch.scene.hours)) < steps), (1, 0)
-        )
-    )
-
-
-def _offered_kwh(scene: Scene) -> Float:
-    return np.asarray(scene.offered_kwh + scene.hours[: scene.steps] @ scene.sun_kw[: scene.steps])
-
-
-def _cut_percent(batch: Evaluated) -> Float:
-    offered_kwh = _offered_kwh(batch.scene)
-    homes = offered_kwh > 0.0
-    return np.asarray(100.0 * (batch.scene.curtailed_kwh + _cut_kwh(batch))[:, homes] / offered_kwh[homes])
-
-
 def _mean(batch: Evaluated, values: Float) -> Float:
     """Mean over all points, each by its length; values are (candidate, point)."""
     return np.asarray(values @ batch.scene.share)
 
 
-def _in_steps(batch: Evaluated, kept_back_kw: Float) -> Float:
-    squares = (kept_back_kw[:, : batch.scene.steps] ** 2).sum(axis=2)
-    return np.asarray(squares @ batch.scene.step_share)
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A quantity to minimise.
-
-    Attributes
-    ----------
-    unit : str
-        Of its values.
-    of : callable
-        Values of a batch of candidates.
-    about : str
-        For people, in a few words.
-    form : callable or None
-        What it is near a candidate; None where it is not convex on a linear network.
-    needs : str
-        What there has to be: ``roofs``, ``cars``, ``buses``, ``lines`` or nothing in particular.
-    signed : bool
-        Whether values can be below zero, so that zero is no measure of how much was gained.
-    """
-
-    unit: str
-    of: Callable[[Evaluated], Float]
-    about: str
-    form: Callable[[Slopes], Form] | None = None
-    needs: str = ""
-    signed: bool = False
-
-
 OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
     {
-        "unbalance_current": Objective("A²", unbalance_current, "unbalance current, squared", _unbalance_form, "lines"),
+        "unbalance_current": _squares(_unbalance_current, "A²", "unbalance current, squared", "lines"),
         "pv_curtailment": Objective("kWh", pv_curtailment, "PV curtailment", _curtailment_form, "roofs"),
-        "squared_curtailment": Objective("kW²", squared_curtailment, "PV curtailment, squared", _squared_form, "roofs"),
-        "curtailment_fairness": Objective(
-            "%²", curtailment_fairness, "spread of curtailed shares, squared", _fairness_form, "roofs"
-        ),
-        "neutral_current": Objective("A²", neutral_current, "neutral current, squared", _neutral_form, "lines"),
+        "squared_curtailment": _squares(_squared_curtailment, "kW²", "PV curtailment, squared", "roofs"),
+        "curtailment_fairness": _squares(_curtailment_fairness, "%²", "spread of curtailed shares, squared", "roofs"),
+        "neutral_current": _squares(_neutral_current, "A²", "neutral current, squared", "lines"),
         "peak_current": Objective("A", peak_current, "largest phase current", _peak_form, "lines"),
-        "losses": Objective("kW", losses, "losses", _losses_form),
+        "losses": _squares(_losses, "kW", "losses"),
         "voltage_deviation": Objective("%²", voltage_deviation, "voltage deviation, squared", _voltage_form),
-        "ramp": Objective("kW²", ramp, "change from step to step, squared", _ramp_form),
+        "ramp": _squares(_ramp, "kW²", "change from step to step, squared"),
         "cost": Objective("EUR", cost, "cost of energy", _cost_form, signed=True),
-        "ev_shortfall": Objective("kW²", ev_shortfall, "charging put off, squared", _shortfall_form, "cars"),
+        "ev_shortfall": _squares(_ev_shortfall, "kW²", "charging put off, squared", "cars"),
         "switchings": Objective("1", switchings, "charges begun and paused", needs="cars"),
         "pui": Objective("%²", pui, "phase unbalance index, squared", needs="lines"),
         "vuf": Objective("%²", vuf, "voltage unbalance factor, squared", needs="buses"),

@@ -8,6 +8,7 @@ charge at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,8 @@ class Cars:
         How much of them lies in each controlled step.
     period : ndarray of int, shape (step,)
         Control period of the steps.
+    customers : int
+        Number of customers.
     """
 
     customer: Int
@@ -53,6 +56,7 @@ class Cars:
     window_h: Float
     there_h: Float
     period: Int
+    customers: int
 
     def __len__(self) -> int:
         return len(self.customer)
@@ -88,6 +92,16 @@ class Cars:
         floor_kw = np.minimum(((left_kwh - within_reach_kwh) / some_h).clip(0.0), most_kw)
         pace_kw = np.minimum(left_kwh / np.maximum(window_h, 1e-9), most_kw)
         return most_kw, floor_kw, pace_kw
+
+    def drawn_kwh(self, rate_kw: Float) -> tuple[Float, Float]:
+        """What is drawn in each step at rates, shape (..., step, car) both, and what is still due then, (..., car)."""
+        until_kwh = np.minimum(np.cumsum(rate_kw * self.there_h, axis=-2), self.due_kwh)
+        start_kwh = np.zeros_like(until_kwh[..., :1, :])
+        return np.diff(until_kwh, axis=-2, prepend=start_kwh), np.asarray(self.due_kwh - until_kwh[..., -1, :])
+
+    def of_homes(self, kwh: Float) -> Float:
+        """Sums by customer of what is (..., car), shape (..., customer)."""
+        return np.asarray(kwh @ (self.customer[:, None] == np.arange(self.customers)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,124 +148,92 @@ def look_ahead(
         What roofs could have given so far, and what of it was to be curtailed [kWh].
     """
     history = np.zeros((2, len(seen.demand_kw))) if history is None else history
-    parts = _parts(seen.step, period_steps, periods, expected.steps)
-    steps = slice(seen.step, parts[-1].stop)
-    period = np.repeat(np.arange(len(parts)), [part.stop - part.start for part in parts])
-    step_h = seen.step_min / 60.0
-    hours = np.full(len(period), step_h)
-    last = max(seen.step - 1, 0)
+    steps = slice(seen.step, min(seen.step + period_steps * periods, expected.steps))
+    period = np.arange(steps.stop - steps.start) // period_steps
+    step_h, last = seen.step_min / 60.0, max(seen.step - 1, 0)
+    cars, at_once = _cars(seen, expected, period, known_at_once)
+    rest_h = float((cars.window_h - cars.there_h.sum(axis=0)).max(initial=0.0))
+    rest = slice(steps.stop, min(steps.stop + round(rest_h / step_h), expected.steps))
+    rest_h = max(rest.stop - rest.start, 0) * step_h
 
     def corrected(forecast: Float, metered: Float | float) -> Float:
         error = np.nan_to_num(metered - forecast[last]) * (seen.step > 0)
         fading = (ERROR_PERSISTENCE ** (1 + period)).reshape(-1, *[1] * (forecast.ndim - 1))
         return np.asarray(forecast[steps] + fading * error)
 
-    cars, at_once = _cars(seen, expected, parts, period, known_at_once)
-    rows = {
-        "net_kw": corrected(expected.inflexible_load_kw, seen.inflexible_load_kw).clip(0.0),
-        "net_kvar": corrected(expected.demand_kvar, seen.demand_kvar),
-        "sun_kw": np.clip(corrected(expected.pv_available_kw, seen.pv_available_kw), 0.0, seen.inverter_kva),
-        "wanted_kw": drawn_kw(cars, hours, len(seen.demand_kw)),
-        "tariff_eur_per_kwh": expected.tariff_eur_per_kwh[steps],
-        "source_pu": corrected(expected.source_pu, seen.source_pu),
-    }
-    roofs = np.flatnonzero(rows["sun_kw"].max(axis=0) > _SMALL_KW)
-    rest_h = float((cars.window_h - cars.there_h.sum(axis=0)).max(initial=0.0))
-    rest = slice(steps.stop, min(steps.stop + round(rest_h / step_h), expected.steps))
-    if rest.stop > rest.start:
-        hours = np.append(hours, (rest.stop - rest.start) * step_h)
-        later = {
-            "net_kw": expected.inflexible_kw, "net_kvar": expected.demand_kvar,
-            "tariff_eur_per_kwh": expected.tariff_eur_per_kwh, "source_pu": expected.source_pu,
-        }  # fmt: skip
-        for name, values in rows.items():
-            mean = later[name][rest].mean(axis=0) if name in later else np.zeros(values.shape[1])
-            rows[name] = np.concatenate([values, [mean]])
+    def and_rest(values: Any, forecast: Any = None) -> Any:
+        """Values of the steps, and after them the mean of a forecast of the rest, or nothing."""
+        mean = 0.0 * values[:1] if forecast is None else forecast[rest].mean(axis=0, keepdims=True) if rest_h else None
+        return np.concatenate([values, mean]) if rest_h else values
+
+    sun_kw = np.clip(corrected(expected.pv_available_kw, seen.pv_available_kw), 0.0, seen.inverter_kva)
+    net_kw = corrected(expected.inflexible_load_kw, seen.inflexible_load_kw).clip(0.0)
+    drawn_kwh, _ = cars.drawn_kwh(np.broadcast_to(cars.charger_kw, cars.there_h.shape))
+    others_kva = expected.others_kva
     scene = Scene(
-        hours=hours,
+        hours=np.append(np.full(len(period), step_h), [rest_h] * (rest_h > 0.0)),
         period=period,
+        net_kw=and_rest(net_kw, expected.inflexible_kw),
+        net_kvar=and_rest(corrected(expected.demand_kvar, seen.demand_kvar), expected.demand_kvar),
+        sun_kw=and_rest(sun_kw),
+        wanted_kw=and_rest(cars.of_homes(drawn_kwh) / step_h),
+        tariff_eur_per_kwh=and_rest(expected.tariff_eur_per_kwh[steps], expected.tariff_eur_per_kwh),
+        source_pu=and_rest(corrected(expected.source_pu, seen.source_pu), expected.source_pu),
         before_kw=float(seen.net_kw.sum()) if seen.step else float("nan"),
         charging=seen.ev_kw > _SMALL_KW,
         offered_kwh=history[0],
         curtailed_kwh=history[1],
+        others_kva=None if others_kva is None else and_rest(others_kva[steps], others_kva),
         first_step=seen.step,
         export_eur_per_kwh=expected.export_eur_per_kwh,
-        **rows,
     )
-    return Outlook(scene, cars, roofs, at_once)
+    return Outlook(scene, cars, np.flatnonzero(sun_kw.max(axis=0) > _SMALL_KW), at_once)
 
 
-def _parts(begin: int, steps: int, periods: int, end: int) -> list[slice]:
-    """Steps of the controlled periods; fewer where the horizon ends."""
-    starts = [start for start in range(begin, begin + steps * periods, steps) if start < end]
-    return [slice(start, min(start + steps, end)) for start in starts]
-
-
-def drawn_kw(cars: Cars, hours: Float, customers: int) -> Float:
-    """Charging without any limit in the controlled steps, shape (step, customer) [kW]."""
-    found_kw, left_kwh = np.zeros((len(hours), customers)), cars.due_kwh.copy()
-    for step, length_h in enumerate(hours):
-        drawn_kwh = np.minimum(cars.charger_kw * cars.there_h[step], left_kwh)
-        left_kwh -= drawn_kwh
-        np.add.at(found_kw[step], cars.customer, drawn_kwh / length_h)
-    return found_kw
-
-
-def _cars(
-    seen: Observation, expected: Exogenous, parts: list[slice], period: Int, known_at_once: Bool
-) -> tuple[Cars, Bool]:
+def _cars(seen: Observation, expected: Exogenous, period: Int, known_at_once: Bool) -> tuple[Cars, Bool]:
     """Cars that would charge in the periods, within which bounds, and which homes do not wait for cheaper hours."""
     tariff = expected.tariff_eur_per_kwh[seen.step :]
-    starts_min = (seen.step + np.arange(len(tariff))) * seen.step_min
-    near_min = (parts[-1].stop - seen.step) * seen.step_min
+    starts_min = (np.arange(len(tariff)) * seen.step_min)[:, None]
     stays = rest_of_day(expected, seen).sessions
-    there = seen.plugged[stays.customer] & (stays.arrival_min <= 0.0)
-    stays = stays[there | (stays.arrival_min < near_min)]
-    customers, first = np.unique(stays.customer, return_index=True)  # the first of a home counts
+    stays = stays[stays.arrival_min < len(period) * seen.step_min]
+    home, first = np.unique(stays.customer, return_index=True)  # the first of a home counts
     stays = stays[first]
-
-    def of_car(values: Float) -> Float:
-        per_customer = np.zeros(len(seen.plugged))
-        per_customer[customers] = values
-        return per_customer
-
-    left_kwh, charger_kw = of_car(stays.energy_need_kwh / stays.efficiency), of_car(stays.charger_kw)
-    least_kw = np.minimum(np.where(seen.plugged, seen.charger_min_kw, LEAST_OF_ARRIVING_KW), charger_kw)
-    arrival_min = seen.minute + of_car(stays.arrival_min)
-    departure_min = seen.minute + of_car(stays.departure_min)
-    ends_min = np.minimum(departure_min, starts_min[:, None] + seen.step_min)
-    there_h = (ends_min - np.maximum(arrival_min, starts_min[:, None])).clip(0.0) / 60.0  # (step, customer)
+    left_kwh, charger_kw = stays.energy_need_kwh / stays.efficiency, stays.charger_kw
+    least_kw = np.where(seen.plugged, seen.charger_min_kw, LEAST_OF_ARRIVING_KW)[home]
+    ends_min = np.minimum(stays.departure_min, starts_min + seen.step_min)
+    there_h = (ends_min - np.maximum(stays.arrival_min, starts_min)).clip(0.0) / 60.0  # (step, stay)
 
     # a household that was seen charging at this very price does not wait for a cheaper one
     needs_now_kwh = _needs_at(tariff[0], tariff, there_h, left_kwh, charger_kw)
     same_price = seen.step > 0 and abs(expected.tariff_eur_per_kwh[seen.step - 1] - tariff[0]) <= _SAME_PRICE
-    at_once = same_price & seen.plugged & ((seen.ev_kw > _SMALL_KW) | known_at_once) & (needs_now_kwh <= 0.0)
+    at_once = (same_price & seen.plugged & ((seen.ev_kw > _SMALL_KW) | known_at_once))[home] & (needs_now_kwh <= 0.0)
 
-    prices = dict.fromkeys(float(tariff[part.start - seen.step]) for part in parts)
-    rows: list[tuple[Int, Float, Float, Float]] = []
-    for price in prices:
+    rows: list[tuple[Int, Float, Float]] = []
+    for price in dict.fromkeys(tariff[np.flatnonzero(np.diff(period, prepend=-1))].tolist()):
         due_kwh = _needs_at(price, tariff, there_h, left_kwh, charger_kw)
         hours_h = np.where((np.abs(tariff - price) <= _SAME_PRICE)[:, None], there_h, 0.0)
-        if price == float(tariff[0]):
+        if price == tariff[0]:
             due_kwh, hours_h = np.where(at_once, left_kwh, due_kwh), np.where(at_once, there_h, hours_h)
         else:
             # what is beyond these hours as well belongs to the dearer ones
             due_kwh = np.where(at_once, 0.0, np.minimum(due_kwh, charger_kw * hours_h.sum(axis=0)))
-        in_steps_h = hours_h[: len(period)]
-        length_h = (parts[0].stop - parts[0].start) * seen.step_min / 60.0
-        who = np.flatnonzero((due_kwh > _SMALL_KW * length_h) & (in_steps_h.sum(axis=0) > 0.0))
-        rows.append((who, due_kwh[who], hours_h[:, who].sum(axis=0), in_steps_h[:, who]))
-    who = np.concatenate([row[0] for row in rows])
+        worth_kwh = _SMALL_KW * np.count_nonzero(period == 0) * seen.step_min / 60.0
+        who = np.flatnonzero((due_kwh > worth_kwh) & (hours_h[: len(period)].sum(axis=0) > 0.0))
+        rows.append((who, due_kwh[who], hours_h[:, who]))
+    who, due_kwh, hours_h = (np.concatenate(column, axis=-1) for column in zip(*rows, strict=True))
     cars = Cars(
-        customer=who,
+        customer=home[who],
         charger_kw=charger_kw[who],
-        least_kw=least_kw[who],
-        due_kwh=np.concatenate([row[1] for row in rows]),
-        window_h=np.concatenate([row[2] for row in rows]),
-        there_h=np.concatenate([row[3] for row in rows], axis=1),
+        least_kw=np.minimum(least_kw, charger_kw)[who],
+        due_kwh=due_kwh,
+        window_h=hours_h.sum(axis=0),
+        there_h=hours_h[: len(period)],
         period=period,
+        customers=len(seen.plugged),
     )
-    return cars, np.asarray(at_once)
+    of_homes = np.zeros(len(seen.plugged), dtype=bool)
+    of_homes[home] = at_once
+    return cars, of_homes
 
 
 def _needs_at(price: float, tariff: Float, there_h: Float, left_kwh: Float, charger_kw: Float) -> Float:

@@ -43,6 +43,8 @@ class DispatchProblem:
         self._rated: Bool = np.isfinite(self._most_a)
         self._low_pu, self._high_pu = surroundings.low_pu, surroundings.high_pu
         self._ramp_kw = surroundings.max_ramp_kw
+        #: how many limits of ramps there are, the last of all
+        self._ramps = 2 * (scene.steps - int(np.isnan(scene.before_kw))) if np.isfinite(self._ramp_kw) else 0
         self.allowed: Float = np.zeros(len(self.places))
 
     @property
@@ -54,8 +56,8 @@ class DispatchProblem:
         branches = [name for row, name in enumerate(self.around.branches) for rated in self._rated[row] if rated]
         names += [f"current of {name}" for name in branches]
         places = [(step, name) for step in range(self.scene.steps) for name in names]
-        ramps = self.scene.steps - int(np.isnan(self.scene.before_kw)) if np.isfinite(self._ramp_kw) else 0
-        return places + [(self.scene.steps - ramps + row % ramps, "ramp of all homes") for row in range(2 * ramps)]
+        changes = range(self.scene.steps - self._ramps // 2, self.scene.steps)
+        return places + 2 * [(step, "ramp of all homes") for step in changes]
 
     def _sides(self) -> tuple[tuple[str, bool], ...]:
         return (("highest", np.isfinite(self._high_pu)), ("lowest", self._low_pu > 0.0))
@@ -71,11 +73,14 @@ class DispatchProblem:
         flat_kw, flat_kvar = (
             values.reshape(count * points, -1) for values in (net_kw, np.broadcast_to(scene.net_kvar, net_kw.shape))
         )
-        found = around.predictor.predict(flat_kw, flat_kvar, np.tile(scene.source_pu, count))
+        others_kva = None if scene.others_kva is None else np.tile(scene.others_kva, (count, 1))
+        found = around.predictor.predict(flat_kw, flat_kvar, np.tile(scene.source_pu, count), others_kva)
         pu = np.where(np.isnan(scene.source_pu), around.network_pu, scene.source_pu)
         scale = np.tile(pu / around.network_pu, count)[:, None]
         power_va = (flat_kw + 1j * flat_kvar)[:, around.port_customer] * around.port_va_per_kw
         drawn_a = np.conjugate(power_va / found.voltage_v)
+        if found.source_a.size:
+            drawn_a = np.hstack([drawn_a, found.source_a])
 
         def by_point(values: Complex) -> Complex:
             return np.asarray(values.reshape(count, points, *values.shape[1:]))
@@ -88,7 +93,7 @@ class DispatchProblem:
             net_kw=net_kw,
             voltage_v=by_point(found.voltage_v),
             drawn_a=by_point(drawn_a),
-            no_load_v=around.no_load_v * scale[:points],
+            lossy=around.lossy,
             current_a=loading_a[:, :, around.monitored],
             loading_a=loading_a,
             bus_v=by_point((around.bus_no_load_v * scale - drawn_a @ around.to_buses).reshape(len(flat_kw), -1, 3)),
@@ -112,7 +117,7 @@ class DispatchProblem:
         parts.append((phases / self._most_a)[:, :, self._rated] - 1.0)
         flat = [np.nan_to_num(np.concatenate(parts, axis=2).reshape(count, -1), nan=HOPELESS)]
         if np.isfinite(self._ramp_kw):
-            rises = rises_kw(batch.net_kw.sum(axis=2), self.scene, self.scene.before_kw) / self._ramp_kw
+            rises = rises_kw(batch.net_kw, self.scene) / self._ramp_kw
             flat += [rises - 1.0, -rises - 1.0]
         return np.hstack(flat) - self.allowed
 
@@ -136,7 +141,7 @@ class DispatchProblem:
         rise : ndarray, shape (variable, limit)
             Its slope.
         """
-        space, scene, var = self.space, self.scene, np.arange(self.space.n_var)
+        space, scene, roof = self.space, self.scene, self.space.roof
         ev_kw, pv_kw = space.powers(kw[None, :])
         points, steps = ev_kw.shape[1], scene.steps
         homes, own = np.unique(space.customer, return_inverse=True)
@@ -146,34 +151,30 @@ class DispatchProblem:
         at = self.solved(ev_kw, pv_kw)
 
         # what a variable moves at its own customer: of cars by difference, as what is due can end within a step
-        down = np.where(space.roof, 0.0, np.where(kw >= STEP_KW, -STEP_KW, STEP_KW))
-        moved, _ = space.powers(kw + np.diag(down))
-        per_kw = np.zeros((2, len(var), points))
-        cars = np.flatnonzero(~space.roof)
-        per_kw[0, cars] = ((moved - ev_kw)[cars][np.arange(len(cars)), :, space.customer[cars]]) / down[cars, None]
-        mine = (np.pad(scene.period, (0, points - steps), constant_values=-1) == space.period[:, None]) & space.roof[
-            :, None
-        ]
+        down = np.where(kw >= STEP_KW, -STEP_KW, STEP_KW)
+        moved_kw, _ = space.powers(kw + np.diag(np.where(roof, 0.0, down)))
+        cars_kw = (moved_kw - ev_kw) / down[:, None, None]
+        mine = np.pad(scene.period, (0, points - steps), constant_values=-1) == space.period[:, None]
+        mine &= roof[:, None]
         sun_kw = scene.sun_kw[:, space.customer].T
         # a roof that the sun does not fill gives a share of its limit: the slope of the chord from nothing
         share = np.minimum(np.divide(sun_kw, kw[:, None], out=np.ones_like(sun_kw), where=kw[:, None] > 0.0), 1.0)
-        per_kw[1] = np.where(mine, share, 0.0)
-        change = per_kw[0] - per_kw[1]
+        roofs_kw = np.where(mine, share, 0.0)[..., None] * np.eye(ev_kw.shape[2])[space.customer][:, None, :]
+        change_kw = (cars_kw - roofs_kw).sum(axis=2)
 
         def slope(values: Complex) -> Complex:
             by_home = (values[1:] - values[:1]) / STEP_KW
-            return np.asarray(by_home[own] * change.reshape(*change.shape, *[1] * (values.ndim - 2)))
+            return np.asarray(by_home[own] * change_kw.reshape(*change_kw.shape, *[1] * (values.ndim - 2)))
 
         slopes = Slopes(
-            at, kw, space, per_kw[0], per_kw[1], change, slope(batch.voltage_v), slope(batch.drawn_a),
-            slope(batch.current_a),
+            at, kw, space, cars_kw, roofs_kw, cars_kw - roofs_kw,
+            *map(slope, (batch.voltage_v, batch.drawn_a, batch.current_a)),
         )  # fmt: skip
         excess = self.excess(batch)
-        ramps = 2 * (steps - int(np.isnan(scene.before_kw))) if np.isfinite(self._ramp_kw) else 0
-        margins = excess[:, : excess.shape[1] - ramps].reshape(len(excess), steps, -1)
+        margins = excess[:, : excess.shape[1] - self._ramps].reshape(len(excess), steps, -1)
         by_home = (margins[1:] - margins[0]) / STEP_KW  # (home, step, limit)
         filled = mine & (kw[:, None] <= sun_kw + 1e-9)
-        moves_kw = np.where(space.roof[:, None], np.where(filled, -1.0, 0.0), per_kw[0])[:, :steps, None]
+        moves_kw = (cars_kw.sum(axis=2) - filled)[:, :steps, None]
         per_home = by_home[own]
         rise, margin = per_home * moves_kw, margins[0]
         if first:
@@ -181,10 +182,10 @@ class DispatchProblem:
             rise = np.where(allowed, -per_home, rise)
             unfilled_kw = np.where(allowed, (kw[:, None] - sun_kw)[:, :steps, None], 0.0)
             margin = margin - (unfilled_kw * per_home).sum(axis=0)
-        margin, rise = margin.ravel(), rise.reshape(len(var), -1)
-        if ramps:
-            rises = rises_kw(change, scene, 0.0 * scene.before_kw) / self._ramp_kw
-            margin = np.append(margin, self.excess(at)[0, -ramps:])
+        margin, rise = margin.ravel(), rise.reshape(len(kw), -1)
+        if self._ramps:
+            rises = rises_kw(slopes.net_kw, scene, 0.0) / self._ramp_kw
+            margin = np.append(margin, self.excess(at)[0, -self._ramps :])
             rise = np.hstack([rise, rises, -rises])
         return slopes, margin, rise
 

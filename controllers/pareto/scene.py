@@ -40,6 +40,8 @@ class Scene:
         Cars that were charging in it.
     offered_kwh, curtailed_kwh : ndarray, shape (customer,)
         What roofs could have given so far, and what of it was to be curtailed.
+    others_kva : ndarray of complex, shape (point, source), or None
+        What the file's own sources feed in.
     first_step : int
         Number of the first step in the run.
     export_eur_per_kwh : float
@@ -58,6 +60,7 @@ class Scene:
     charging: Bool
     offered_kwh: Float
     curtailed_kwh: Float
+    others_kva: Complex | None = None
     first_step: int = 0
     export_eur_per_kwh: float = EXPORT_EUR_PER_KWH
 
@@ -136,9 +139,9 @@ class Evaluated:
     ev_kw, pv_kw, net_kw : ndarray, shape (candidate, point, customer)
         Charging, generation and net consumption.
     voltage_v, drawn_a : ndarray of complex, shape (candidate, point, port)
-        Voltage of every phase of every customer, and the current it draws.
-    no_load_v : ndarray of complex, shape (point, port)
-        Voltages of the network without any load.
+        Voltage of every phase of every customer, and the current it draws; behind them currents of own sources.
+    lossy : ndarray of complex, shape (port, loss)
+        Currents times this, squared and summed, are what is lost on their way [√kW/A].
     current_a : ndarray of complex, shape (candidate, point, line, 3)
         Currents of the lines that the objectives watch.
     loading_a : ndarray of complex, shape (candidate, point, branch, 3)
@@ -155,7 +158,7 @@ class Evaluated:
     net_kw: Float
     voltage_v: Complex
     drawn_a: Complex
-    no_load_v: Complex
+    lossy: Complex
     current_a: Complex
     loading_a: Complex
     bus_v: Complex
@@ -174,8 +177,8 @@ class Slopes:
         Its powers.
     space : Space
         The variables.
-    ev_kw, pv_kw, net_kw : ndarray, shape (variable, point)
-        Change of charging, generation and net consumption of the variable's own customer.
+    ev_kw, pv_kw, net_kw : ndarray, shape (variable, point, customer)
+        Change of charging, generation and net consumption; 0 at others than the variable's own customer.
     voltage_v, drawn_a : ndarray of complex, shape (variable, point, port)
         Of voltages and drawn currents.
     current_a : ndarray of complex, shape (variable, point, line, 3)

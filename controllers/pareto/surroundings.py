@@ -30,8 +30,8 @@ class Surroundings:
         Customer of every phase voltage that the predictor gives.
     port_va_per_kw : ndarray, shape (port,)
         Power of the port per kW of its customer.
-    no_load_v : ndarray of complex, shape (port,)
-        Voltages of the ports without any load, at the network's own source voltage.
+    lossy : ndarray of complex, shape (port, loss)
+        As of `Evaluated`, of all ports; without columns where no objective needs it.
     network_pu : float
         That source voltage.
     branches : tuple of str
@@ -50,7 +50,7 @@ class Surroundings:
     monitored : ndarray of int
         Rows of the lines and transformers that the objectives watch, in the currents of the predictor.
     bus_no_load_v, to_buses : ndarray of complex, shape (3 bus,) and (port, 3 bus)
-        Of the buses that objectives watch: voltages without load, and what a current drawn at a port takes from them.
+        Of the buses that objectives watch: voltages without load, and what a current drawn at any port takes from them.
     objectives : tuple of str
         Names in ``OBJECTIVES``.
     """
@@ -61,7 +61,7 @@ class Surroundings:
     phase: Int
     port_customer: Int
     port_va_per_kw: Float
-    no_load_v: Complex
+    lossy: Complex
     network_pu: float
     branches: tuple[str, ...]
     rating_a: Float
@@ -118,10 +118,12 @@ class Surroundings:
         phases = np.array([len(nodes) for nodes in feeder.customer_nodes])
         port_customer = feeder.terminals[0]
         rows = [row for bus in _three_phase_buses(feeder) for row in bus] if _needed("buses", objectives) else []
-        to_buses = np.zeros((len(port_customer), 0), complex)
-        if rows:
-            # linear in the currents that customers draw: one factorisation serves all decisions
-            to_buses = np.ascontiguousarray(feeder.drop_of_ports()[rows].T)
+        to_buses = lossy = np.zeros((feeder.all_ports.shape[1], 0), complex)
+        if rows or "losses" in objectives:
+            # linear in the currents that are drawn: one factorisation serves all decisions
+            drop = feeder.drop_of_ports()
+            to_buses = np.ascontiguousarray(drop[rows].T)
+            lossy = _lossy(np.asarray(feeder.all_ports.T @ drop))
         return cls(
             predictor=predictor,
             nominal_v=feeder.customer_nominal_v[port_customer],
@@ -129,7 +131,7 @@ class Surroundings:
             phase=feeder.phase_matrix.argmax(axis=1),
             port_customer=port_customer,
             port_va_per_kw=1e3 / phases[port_customer],
-            no_load_v=answer.voltage_v[0],
+            lossy=lossy,
             network_pu=feeder.network.source_pu,
             branches=answer.branches,
             rating_a=np.nan_to_num(np.array(rating_a, dtype=float), nan=np.inf),
@@ -145,6 +147,13 @@ class Surroundings:
             to_buses=to_buses,
             objectives=tuple(objectives),
         )
+
+
+def _lossy(port_ohm: Complex) -> Complex:
+    """As of `Evaluated`, from the voltages that currents take from ports, shape (port, port) [ohm]."""
+    size, direction = np.linalg.eigh(0.5 * (port_ohm + port_ohm.conj().T))
+    # of a passive network it is positive; rounding is cut off
+    return np.asarray(direction.conj() * np.sqrt(size.clip(0.0) / 1e3))
 
 
 def watch_faults(feeder: Feeder, objectives: Sequence[str], lines: Sequence[str] | None = None) -> list[Fault]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cosim.contract.survey import FrozenArrays
 from cosim.contract.thermal import ThermalState
-from cosim.network import Float, Int
+from cosim.network import Complex, Float, Int
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ EXPORT_EUR_PER_KWH = 0.05
 
 _PER_STEP = (
     "demand_kw", "demand_kvar", "pv_available_kw", "tariff_eur_per_kwh", "ambient_c", "source_pu", "devices_kw",
-    "devices_load_kw", "customer_tariff_eur_per_kwh",
+    "devices_load_kw", "customer_tariff_eur_per_kwh", "others_kva",
 )  # fmt: skip
 
 
@@ -108,6 +108,8 @@ class Exogenous(FrozenArrays):
         The same without those that feed in meanwhile, such as a battery beside a heat pump [kW].
     customer_tariff_eur_per_kwh : ndarray, shape (step, customer), or None
         Price of import of every home; None where all have the same.
+    others_kva : ndarray of complex, shape (step, source), or None
+        P + jQ that the file's own sources (``Network.injectors``) feed in, for who plans; None where nobody says [kVA].
     export_eur_per_kwh : float
         Price that homes get for export [EUR/kWh].
     announced : EvSessions or None
@@ -131,6 +133,7 @@ class Exogenous(FrozenArrays):
     devices_kw: Float | None = None
     devices_load_kw: Float | None = None
     customer_tariff_eur_per_kwh: Float | None = None
+    others_kva: Complex | None = None
     export_eur_per_kwh: float = EXPORT_EUR_PER_KWH
     announced: EvSessions | None = None
     thermal_start: Mapping[str, ThermalState] = field(default_factory=dict)
@@ -192,7 +195,7 @@ class Exogenous(FrozenArrays):
         cut: dict[str, Any] = {name: values[:steps] for name, values in self.per_step().items()}
         return replace(self, **cut)
 
-    def per_step(self) -> dict[str, Float]:
+    def per_step(self) -> dict[str, Float | Complex]:
         """Arrays whose rows are steps, by field."""
         return {name: values for name in _PER_STEP if (values := getattr(self, name)) is not None}
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union, runtime_checkable
+
+import numpy as np
 
 from cosim.contract.day import Exogenous, Forecast
 from cosim.contract.place import Feeder
@@ -83,7 +85,9 @@ class BaseController:
 class Predictor(Protocol):
     """Predicts voltages and currents for candidates; handed to controllers that need one."""
 
-    def predict(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> Prediction:
+    def predict(
+        self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None, others_kva: Complex | None = None
+    ) -> Prediction:
         """Solve a batch of candidates.
 
         Parameters
@@ -92,6 +96,8 @@ class Predictor(Protocol):
             Net consumption of every customer.
         source_pu : float or ndarray of shape (candidate,), optional
             Source voltage; the network's own where not given or nan.
+        others_kva : ndarray of complex, shape (candidate, source), optional
+            P + jQ that the file's own sources (``Network.injectors``) feed in [kVA]; nothing where not given.
         """
         ...
 
@@ -108,11 +114,14 @@ class Prediction:
         Currents of the watched branches towards the customers [A].
     branches : tuple of str
         Names of the watched branches.
+    source_a : ndarray of complex, shape (candidate, source's port)
+        Currents drawn by the file's own sources at ``Feeder.source_ports``: what they feed in is negative [A].
     """
 
     voltage_v: Complex
     current_a: Complex
     branches: tuple[str, ...]
+    source_a: Complex = field(default_factory=lambda: np.zeros((1, 0), complex), kw_only=True)
 
 
 class Engine(Protocol):

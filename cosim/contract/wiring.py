@@ -63,11 +63,23 @@ class Wiring(FrozenArrays):
         """Where customers are metered, shape (node, port): +1 at a phase conductor, -1 at the neutral if any."""
         return incidence(len(self.network.node_names), *self.terminals[1:])
 
+    @cached_property
+    def source_ports(self) -> sparse.csc_matrix:
+        """Where the file's own sources feed in, as `ports`; without those whose power follows their voltage."""
+        steady = [self.network.steady_sources.get(name) for name in self.network.injectors]
+        ends = [pair for one in steady if one is not None for pair in one.ends]
+        return incidence(len(self.network.node_names), *np.array(ends, dtype=np.int64).reshape(-1, 2).T)
+
+    @cached_property
+    def all_ports(self) -> sparse.csc_matrix:
+        """``ports``, and behind them ``source_ports``."""
+        return sparse.csc_matrix(sparse.hstack([self.ports, self.source_ports]))
+
     def drop_of_ports(self) -> Complex:
-        """Voltage that one ampere drawn at each of ``ports`` takes from every node, shape (node, port) [ohm]."""
+        """Voltage that one ampere drawn at each of ``all_ports`` takes from every node, shape (node, port) [ohm]."""
         from scipy.sparse.linalg import splu  # a quarter of a second, which only controllers of limits need
 
-        return np.asarray(splu(self.network.admittance_s.tocsc()).solve(self.ports.toarray().astype(complex)))
+        return np.asarray(splu(self.network.admittance_s.tocsc()).solve(self.all_ports.toarray().astype(complex)))
 
     @cached_property
     def load_ports(self) -> sparse.csc_matrix:

@@ -18,6 +18,8 @@ from cosim.measures.fairness import hours_below as hours_below
 from cosim.measures.fairness import jain as jain
 from cosim.measures.fairness import served_share as served_share
 from cosim.measures.minutes import minute_extremes as minute_extremes
+from cosim.measures.movement import charging_starts as charging_starts
+from cosim.measures.movement import ramp_max_kw as ramp_max_kw
 from cosim.measures.promise import promise_error_max_kva as promise_error_max_kva
 from cosim.measures.promise import setpoint_error_max_kw as setpoint_error_max_kw
 from cosim.measures.scoreboard import scoreboard as scoreboard

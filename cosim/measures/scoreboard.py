@@ -10,6 +10,7 @@ import numpy as np
 from cosim.contract import EN_50160
 from cosim.measures import areas, balance, derived, energy, fairness, promise, transformer, unbalance, voltage_quality
 from cosim.measures._arrays import Float
+from cosim.measures.movement import charging_starts, ramp_max_kw
 from cosim.threads import ONE_THREAD
 from cosim.trajectory import DEEP_UNDERVOLTAGE_PU, Trajectory
 
@@ -195,6 +196,18 @@ def _service_metrics(run: Trajectory) -> dict[str, float]:
         "cost_with_penalty_eur": cost_eur + penalty_eur,
         "withheld_kwh": energy.withheld_kwh(run.feeder.connection_kw, run.import_cap_kw, run.plugged, run.step_min),
         **_felt(run),
+        **_movements(run),
+    }
+
+
+def _movements(run: Trajectory) -> dict[str, float]:
+    starts = charging_starts(run.ev_kw, run.exogenous.sessions, run.step_min)
+    return {
+        "ev_starts_mean": float(starts.mean()) if len(starts) else 0.0,
+        "ev_starts_max": float(starts.max(initial=0)),
+        "ev_ramp_max_kw": ramp_max_kw(run.ev_kw),
+        "pv_ramp_max_kw": ramp_max_kw(run.pv_kw),
+        "net_ramp_max_kw": ramp_max_kw(run.net_kw),
     }
 
 

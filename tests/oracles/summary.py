@@ -98,6 +98,7 @@ def metrics_of(street: Street, label: str, now: Solved) -> dict[str, float]:
         "cost_with_penalty_eur": paid + 0.5 * short.sum(),
         "withheld_kwh": withheld.to_numpy().sum() * STEP_H,
         **felt_by_homes(street, label, cars, withheld),
+        **movements(street, label, cars),
         "setpoint_error_max_kw": max(over[np.isfinite(over)].max(initial=0.0), 0.0),
         "promise_error_max_kva": largest(np.abs(planned - np.abs(now.transformer_kva))),
         "solve_gap_max": largest(solved["gap"].to_numpy()) if len(solved) else 0.0,
@@ -126,6 +127,21 @@ def felt_by_homes(street: Street, label: str, cars: pd.DataFrame, withheld: pd.D
         "hours_below_floor_mean_h": hours.mean(),
         "hours_below_floor_max_h": hours.max(),
     }
+
+
+def movements(street: Street, label: str, cars: pd.DataFrame) -> dict[str, float]:
+    """Starts counted one step after the other, and the largest jumps of sums."""
+    of = {key: by_home(street, label, key) for key in ("ev_kw", "pv_kw", "net_kw")}
+    starts = []
+    for car in cars.rename(columns={"from": "arrives"}).itertuples():
+        first, last = (round(minute / STEP_MIN) for minute in (car.arrives, car.until))
+        row, ran, count = of["ev_kw"][car.customer].to_numpy(), False, 0
+        for step in range(first, max(min(last, STEPS), first + 1)):
+            count += not ran and row[step] > 0.05
+            ran = row[step] > 0.05
+        starts.append(count)
+    jumps = {key.replace("_kw", "_ramp_max_kw"): largest(table.sum(axis=1).diff().abs()) for key, table in of.items()}
+    return {"ev_starts_mean": float(np.mean(starts)), "ev_starts_max": float(max(starts)), **jumps}
 
 
 def by_minute(street: Street, home: dict[str, pd.DataFrame], net_kvar: pd.DataFrame) -> dict[str, float]:

@@ -1,20 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from cosim.contract import EvSessions
 from cosim.measures import (
     balance_error_percent,
     bills_eur,
+    charging_starts,
     cost_eur,
     curtailed_kwh,
     curtailed_max_home_percent,
     energy_kwh,
     export_kwh,
     import_kwh,
+    ramp_max_kw,
     unserved_penalty_eur,
     withheld_kwh,
 )
@@ -69,3 +74,21 @@ def test_balance_error_is_relative_to_the_losses():
     assert balance_error_percent(100.003, 40.0, 137.0, 3.0) == pytest.approx(0.1)
     assert balance_error_percent(99.997, 40.0, 137.0, 3.0) == pytest.approx(0.1)
     assert np.isnan(balance_error_percent(1.0, 0.0, 1.0, 0.0))
+
+
+def test_starts_of_charging_by_hand(make_sessions: Callable[..., EvSessions]):
+    ev_kw = np.array([
+        # the first home's car is paused twice, the next one follows in the same step as it leaves, and goes on at once
+        [7.4, 0.0, 7.4, 0.0, 0.02, 3.0, 3.0, 1.5, 7.4, 0.0],
+        [0.0, 0.0, 0.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0],
+    ]).T  # fmt: skip
+    stays = make_sessions(
+        (0, -60.0, 37.0, 9.0, 7.4), (0, 38.0, 50.0, 2.0, 7.4), (1, 14.0, 90.0, 9.0, 4.0), (1, 1, 2, 1, 4)
+    )
+    assert charging_starts(ev_kw, stays, 5.0).tolist() == [3, 1, 1, 0]
+    assert charging_starts(ev_kw, EvSessions.none(), 5.0).tolist() == []
+
+
+def test_ramps_are_of_the_sum_of_all():
+    assert ramp_max_kw([[1.0, 5.0], [4.0, 2.0], [4.5, 0.0], [0.0, 0.0]]) == 4.5
+    assert ramp_max_kw([[1.0, 5.0]]) == 0.0

@@ -395,17 +395,74 @@ def test_a_pv_system_that_is_no_roof_is_refused(made: Made, roof: str, says: str
         feeders.load(made.folder / "Master.dss", roofs=["roof"])
 
 
-def test_limits_of_the_network_are_kept_beside_pv_systems_of_the_file(made: Made) -> None:
-    """Controllers that predict leave out what feeds in, and are not turned off; what draws they would have to know."""
-    shapes, planner = shape("homes", 24, 1) + shape("sun", 24, 2), 'controller = "bilevel_caps"'
-    circuit = HEAD + shapes + CABLE.format("lv") + HOMES + ROOF + END
-    path = made.day(circuit)
-    path.write_text(path.read_text().replace('controller = "none"', planner))
+PARK = "New PVSystem.park bus1=b phases=3 kv=0.4 kva=60 pmpp=60 irradiance=1 daily=sun %cutin=1 vminpu=.5 vmaxpu=1.5\n"
+CLEAR = "New LoadShape.sun npts=24 interval=1 mult=[0 0 0 0 0 .1 .3 .5 .7 .8 .9 1 1 1 .9 .8 .6 .4 .2 .1 0 0 0 0]\n"
+AFTERNOON = """[grid]
+source_pu = 1.04
+[pv]
+share = 1.0
+kwp = 9.0
+cloud = "clear"
+[forecast]
+kind = "oracle"
+"""
+
+
+def told_beforehand(run: Run, day: framework.Day) -> None:
+    """What is predicted with the sources that planners are told of is what OpenDSS finds."""
+    trajectory = run.trajectory
+    loads = trajectory.feeder.loads(trajectory.net_kw, trajectory.net_kvar, trajectory.ev_kw)
+    predicted = day.predictor.predict(*loads, trajectory.exogenous.source_pu, day.others_kva)
+    np.testing.assert_allclose(np.abs(predicted.voltage_v), trajectory.voltage_v, atol=1e-5)
+
+
+def test_roofs_are_curtailed_for_the_voltage_that_a_source_of_the_file_lifts(made: Made) -> None:
+    cable = CABLE.format("lv").replace("length=0.3", "length=0.5")
+    path = made.day(HEAD + shape("homes", 24, 1) + CLEAR + cable + HOMES + PARK + END, step_min=15)
+    text = path.read_text().replace("T00:00:00", "T11:00:00").replace("horizon_h = 24", "horizon_h = 4")
+    path.write_text(text.replace("[grid]\n", AFTERNOON).replace('"none"', '"pareto"'))
+    day = framework.load(path)
+    assert not any("plans without" in warning for warning in day.warnings)
+    free, held = day.run("none"), day.run("pareto")
+    assert free.metrics["overvoltage_min"] > 120
+    assert held.metrics["overvoltage_min"] == 0
+    assert 10.0 < held.metrics["pv_curtailed_kwh"] < 0.8 * held.trajectory.exogenous.pv_available_kw.sum() / 4.0
+    for run in (free, held):
+        told_beforehand(run, day)
+    day.__dict__["others_kva"] = None  # and does so for no other reason
+    assert day.run("pareto").metrics["overvoltage_min"] == free.metrics["overvoltage_min"]
+
+
+def test_caps_leave_room_for_a_storage_of_the_file_that_charges(made: Made) -> None:
+    charging = "New Storage.bat bus1=b phases=3 kv=0.4 kwrated=25 kwhrated=900 %stored=5 state=charging vminpu=.5\n"
+    path = made.day(HEAD.replace("kvas=(100 100)", "kvas=(50 50)") + shape("homes", 24, 1) + CABLE.format("lv") + HOMES
+                    + charging + END, step_min=30)  # fmt: skip
+    cars = '[ev]\nshare = 1.0\n[forecast]\nkind = "oracle"\n[grid]\n'
+    text = path.read_text().replace("T00:00:00", "T15:00:00").replace("horizon_h = 24", "horizon_h = 12")
+    path.write_text(text.replace("[grid]\n", cars).replace('"none"', '"bilevel_caps"'))
     day = framework.load(path)
     assert day.without_predictor == ""
+    free, held = day.run("none"), day.run("bilevel_caps")
+    assert free.metrics["transformer_overload_min"] > 0
+    assert held.metrics["transformer_overload_min"] == 0
+    told_beforehand(held, day)
+
+
+def test_what_holds_whatever_homes_do_leaves_out_what_sources_of_the_file_feed_in(made: Made) -> None:
+    """It is not turned off for sources that feed in, and is where some draw, which it would have to know."""
+    shapes, planner = shape("homes", 24, 1) + shape("sun", 24, 2), 'controller = "bilevel_caps"'
+    circuit = HEAD + shapes + CABLE.format("lv") + HOMES + ROOF + END
+    path, whatever = made.day(circuit), {"coordination": "sum_of_caps"}
+    path.write_text(
+        path.read_text().replace('controller = "none"', planner + '\n[runs.options]\ncoordination = "sum_of_caps"')
+    )
+    day = framework.load(path)
+    assert day.without_predictor_of("bilevel_caps", whatever) == ""
     assert any("plans without PVSystem.ROOF" in one and "from_file = true" in one for one in day.warnings)
     nothing = np.zeros((1, 3))
     assert np.abs(day.predictor.predict(nothing, nothing).current_a).max() < 1e-3
     charging = "New Storage.bat bus1=b.2 phases=1 kv=0.23 kwrated=5 kwhrated=10 %stored=50 state=charging\n"
     (made.folder / "Master.dss").write_text(circuit.replace(ROOF, charging))
-    assert "what Storage.BAT draws" in framework.load(path).without_predictor
+    day = framework.load(path)
+    assert "what Storage.BAT draws" in day.without_predictor_of("bilevel_caps", whatever)
+    assert day.without_predictor_of("bilevel_caps", {}) == ""

@@ -31,9 +31,9 @@ class Counting(ReducedNetwork):
 
     calls = 0
 
-    def predict(self, p_kw: Float, q_kvar: Float, source_pu: float | Float | None = None) -> Prediction:
+    def predict(self, *candidates: Any) -> Prediction:
         self.calls += 1
-        return super().predict(p_kw, q_kvar, source_pu)
+        return super().predict(*candidates)
 
 
 def dominated(front: Float) -> np.ndarray:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from cosim.contract import Feeder, Float
+from cosim.controllers.pareto.certificate import Decided
 from cosim.controllers.pareto.convex import Exact
-from cosim.controllers.pareto.decide import Decided, Method
+from cosim.controllers.pareto.decide import Method
 from cosim.controllers.pareto.objectives import OBJECTIVES
 from cosim.controllers.pareto.problem import DispatchProblem
 from cosim.controllers.pareto.scale import Scale

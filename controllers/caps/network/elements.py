@@ -90,7 +90,7 @@ class Elements:
         there = np.array(
             [[*(phase in b.phases for phase in (1, 2, 3)), n] for b, n in zip(branches, own, strict=True)], bool
         ).ravel()
-        no_load_a, per_port_a = currents_of_ports(feeder, branches)
+        no_load_a, per_port_a = currents_of_ports(feeder, branches)  # sources last
         order = np.flatnonzero(there)[np.argsort(rated[there], kind="stable")]  # of equals, the smallest rating
         line = np.array([branches[row // CONDUCTORS].kind == "line" for row in order], bool)
         # equal shares of every customer's current: the same current always, as in sections of a cable without a
@@ -98,7 +98,8 @@ class Elements:
         told_apart = np.concatenate([np.round(per_port_a[:, order], SAME_CURRENT), line[None, :]])
         first = np.sort(np.unique(told_apart, axis=1, return_index=True)[1])
         kept = order[first]
-        self.rated_a, self.no_load_a, self.per_port_a = rated[kept], no_load_a[kept], per_port_a[:, kept]
+        self.rated_a, self.no_load_a = rated[kept], no_load_a[kept]
+        self.per_port_a, self._per_source_a = np.split(per_port_a[:, kept], [len(port_phase)])
         self.conductors = len(kept)
         self.names = (
             *(branches[row // CONDUCTORS].name for row in kept),
@@ -110,12 +111,15 @@ class Elements:
     @cached_property
     def port_ohm(self) -> Complex:
         """Voltage that one ampere drawn at a port takes from every port, shape (port, port) [ohm]."""
-        return np.asarray(self.feeder.ports.T @ self.feeder.drop_of_ports())
+        return np.asarray(self.feeder.ports.T @ self.feeder.drop_of_ports()[:, : len(self.nominal_v)])
 
-    def solve(self, p_kw: Float, q_kvar: Float, source: Float, ev_kw: Float | float = 0.0) -> tuple[Complex, Complex]:
+    def solve(
+        self, p_kw: Float, q_kvar: Float, source: Float, ev_kw: Float | float = 0.0, others_kva: Complex | None = None
+    ) -> tuple[Complex, Complex]:
         """Solve states, shape (state, customer) each, at shares of the file's own source voltage, shape (state,).
 
-        What cars draw of ``p_kw`` lies on their chargers' phases, the rest evenly on those of the homes.
+        What cars draw of ``p_kw`` lies on their chargers' phases, the rest evenly on those of the homes; the file's own
+        sources feed in ``others_kva``, shape (state, source).
 
         Returns
         -------
@@ -126,10 +130,11 @@ class Elements:
         """
         source_pu = None if (source == 1.0).all() else source * self.feeder.network.source_pu
         p_kw, q_kvar = self.feeder.loads(p_kw, q_kvar, np.broadcast_to(ev_kw, p_kw.shape))
-        port_v = self._predictor.predict(p_kw, q_kvar, source_pu).voltage_v
+        found = self._predictor.predict(p_kw, q_kvar, source_pu, others_kva)
         port_va = 1e3 * self.feeder.at_ports(p_kw + 1j * q_kvar)
         with np.errstate(invalid="ignore"):  # nan where there is no power flow
-            return port_v, np.conj(port_va / port_v) @ self.per_port_a + self.no_load_a * source[:, None]
+            current_a = np.conj(port_va / found.voltage_v) @ self.per_port_a + self.no_load_a * source[:, None]
+            return found.voltage_v, current_a + found.source_a @ self._per_source_a
 
     def loading(self, conductors: Float, voltage_pu: Float) -> Float:
         """Loading of all elements, from currents over ratings and voltages at customers, shape (state, element)."""
@@ -144,7 +149,7 @@ class Elements:
     def flow(self, background: Background, ev_kw: Float | float = 0.0) -> Flow:
         """Solve states, shape (state, customer) each, with what cars draw on top."""
         source = source_share(self.feeder, background.source_pu)
-        port_v, current_a = self.solve(background.p_kw + ev_kw, background.q_kvar, source, ev_kw)
+        port_v, current_a = self.solve(background.p_kw + ev_kw, background.q_kvar, source, ev_kw, background.others_kva)
         voltage_pu = np.abs(port_v) / self.nominal_v
         return Flow(self.loading(np.abs(current_a) / self.rated_a, voltage_pu), voltage_pu)
 
@@ -165,7 +170,7 @@ def slopes(of: Callable[[Float], Float], state_kw: Float, step_kw: float) -> Flo
 
 
 def currents_of_ports(feeder: Feeder, branches: list[Branch]) -> tuple[Complex, Complex]:
-    """Currents [A] without load, shape (conductor,), and per ampere drawn at each port, shape (port, conductor)."""
+    """Currents [A] without load, shape (conductor,), and per ampere at ``all_ports``, shape (port, conductor)."""
     # consumption takes current out of the phase node and gives it back at the neutral
     states_v = np.concatenate([feeder.network.no_load_v[None, :], -feeder.drop_of_ports().T])
     currents = np.zeros((len(states_v), len(branches), CONDUCTORS), complex)

@@ -24,6 +24,8 @@ NO_UPPER_PU = 10.0  # import caps do not hold voltages down
 def certain(day: Exogenous, steps: int) -> Exogenous:
     """Return what such caps may count on: no sun, no battery, and in every slot the highest load that is forecast.
 
+    Sources of the circuit's own file feed in nothing: boxes of states do not know them.
+
     Parameters
     ----------
     day : Exogenous
@@ -33,7 +35,9 @@ def certain(day: Exogenous, steps: int) -> Exogenous:
     """
     load = unmoved_kw(day)
     load = np.repeat(load.reshape(-1, steps, load.shape[1]).max(axis=1), steps, axis=0)
-    return replace(day, demand_kw=load, devices_kw=None, devices_load_kw=None, pv_available_kw=np.zeros_like(load))
+    return replace(
+        day, demand_kw=load, devices_kw=None, devices_load_kw=None, pv_available_kw=np.zeros_like(load), others_kva=None
+    )
 
 
 class WhateverHomesDo:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.contract import Float, Int
+from cosim.controllers.pareto.certificate import Decided
 from cosim.controllers.pareto.choice import RULES
-from cosim.controllers.pareto.decide import Decided
 from cosim.controllers.pareto.surroundings import Surroundings
 from cosim.experiments.studies.powertrip.config import TripConfig, Weights
 from cosim.experiments.studies.powertrip.data import STEP_MIN, Place

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.contract import Float, Int
+from cosim.controllers.pareto.certificate import Decided
 from cosim.controllers.pareto.choice import default_weights
-from cosim.controllers.pareto.decide import Decided, Manner, Method, decide, method_for
+from cosim.controllers.pareto.decide import Manner, Method, decide, method_for
 from cosim.controllers.pareto.faults import WHERE, objective_faults, option_faults
 from cosim.controllers.pareto.scene import Scene
 from cosim.controllers.pareto.surroundings import Surroundings
