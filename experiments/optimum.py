@@ -145,12 +145,10 @@ def show(found: Optimal, console: Console) -> None:
         lines.append(f"With prices for both the score is {facts['score']:.5g} {unit}; gap and bound are of that.")
     if not facts["verified"] and not broken:
         lines.append(f"The run is not what was planned: a score of {facts['planned']:.5g} {unit}.")
-    if bound is None:
-        lines.append("Nothing is proven for this objective: the plan is attainable, and no more.")
-    else:
+    if bound is not None:
         lines += [
             f"proven: nothing below {bound:.5g} {unit}; gap {100 * facts['gap']:.2f} %",
-            f"without any network: {facts['lower_bound_without_network']:.5g} {unit}",
+            *(f"without any network: {alone:.5g} {unit}" for alone in [facts["lower_bound_without_network"]] if alone),
             f"The proof covers {facts['covered']}.",
             f"It does not: {facts['not_covered']}.",
         ]
