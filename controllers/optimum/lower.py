@@ -101,12 +101,14 @@ def lower_bound(day: Day, objective: Objective, best: Point) -> Bound:
     place = day.of_step
     searches = [Search(day, int(step), place[step], is_high[place[step]], form) for step in steps]
     if form is None:
-        dual = _prices(day, objective, best, searches)
+        of_rows = _prices(day, objective, best, searches)
     else:
-        dual, weights = prices(day, objective, best)
+        of_rows, weights = prices(day, objective, best)
     draft, _, _, _ = objective.begin(day, runs=True, ends=True)
     whole = draft.model()
     of_step, local = _separate(whole, draft.steps, steps)
+    dual = np.zeros(len(local))
+    dual[: len(of_rows)] = of_rows  # none where a model has no rows, or no optimum
     dual[local >= 0] = 0.0
     price = whole.cost - whole.matrix.T @ dual
     at_stake = np.isin(of_step, steps)
