@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cosim import plugins
-from cosim.errors import CosimError, Fault, InputError, reason
+from cosim.errors import CosimError, Fault, InputError, reason, refuse
 from cosim.experiments import DEFAULT
 from cosim.experiments.convert import TwoWords, convert
 from cosim.experiments.files import package_versions
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from cosim.experiments.keep import Progress
+    from cosim.experiments.scenario import Scenario
 
 app = typer.Typer(
     cls=TwoWords,
@@ -138,6 +139,10 @@ def optimum_command(
     curtailment_kwh: Annotated[float | None, typer.Option(min=0, help="Budget of unbalance, losses and peak.")] = None,
     bill_eur: Annotated[float | None, typer.Option(help="Budget of unbalance, losses and peak.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the scenario's.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="A table of seeds instead, such as 1-5; in a folder of before it goes on.")
+    ] = None,
+    beside: Annotated[str | None, typer.Option(help="Runs or controllers of that table; default all of them.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/<scenario>-optimum-<time>/.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help=OVERWRITE)] = False,
 ) -> None:
@@ -146,6 +151,16 @@ def optimum_command(
 
     chosen = scenarios.read(scenario)
     folder = out or default_folder(f"{chosen.name}-optimum")
+    options: dict[str, Any] = {"cars": cars, "curtailment_kwh": curtailment_kwh, "bill_eur": bill_eur}
+    if seeds is not None:
+        from cosim.experiments.choose import only
+
+        first, _, last = seeds.partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal()):
+            refuse([Fault("cosim optimum", "--seeds", f"is '{seeds}'", "give one seed, or the first and last as 1-5")])
+        chosen = only(chosen, beside) if beside is not None else chosen
+        _optima(chosen, scenarios.find(scenario), objective, range(int(first), int(last or first) + 1), folder, options)
+        return
     with claimed(folder, overwrite=overwrite):
         pass  # refused before the work
     from cosim.experiments.compose import load
@@ -153,9 +168,30 @@ def optimum_command(
 
     day = load(scenario, seed=seed)
     _warn(day.warnings)
-    found = optimum(day, objective, cars=cars, curtailment_kwh=curtailment_kwh, bill_eur=bill_eur)
+    found = optimum(day, objective, **options)
     found.save(folder, overwrite=overwrite)
     show(found, _out)
+    _out.print(f"Written to [bold]{escape(str(folder))}[/bold].")
+
+
+def _optima(
+    chosen: Scenario, path: Path, objective: Objective, seeds: range, folder: Path, options: dict[str, Any]
+) -> None:
+    from rich.table import Table
+
+    from cosim.experiments.compose import compose
+    from cosim.experiments.optimum import table
+
+    folder.mkdir(parents=True, exist_ok=True)
+    day = compose(chosen, path)
+    _warn(day.warnings)
+    rows = table(
+        day, objective, seeds, folder, lambda label, seed: _out.print(f"seed {seed}: {label} ..."), **options
+    )  # fmt: skip
+    shown = Table(*rows[0])
+    for row in rows:
+        shown.add_row(*(f"{value:.5g}" if isinstance(value, float) else str(value or "-") for value in row.values()))
+    _out.print(shown)
     _out.print(f"Written to [bold]{escape(str(folder))}[/bold].")
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from rich.console import Console
 
-from cosim import Trajectory
+from cosim import Trajectory, __version__
 from cosim.contract import Forecast
 from cosim.controllers.caps.network.box import VOLT_PU
 from cosim.controllers.optimum.controller import Optimum
@@ -22,6 +26,7 @@ from cosim.experiments.day import Run
 from cosim.experiments.files import json_ready, write_json
 from cosim.experiments.keep import RunResult
 from cosim.experiments.results import Results, save_run
+from cosim.experiments.tables import write_csv
 from cosim.measures import unbalance_current_a2
 
 _SMALL_KVAR = 1e-6
@@ -104,6 +109,7 @@ class Optimal:
             "verified": is_verified,
             "broken": broken,
             "ev_unserved_kwh": metrics["ev_unserved_kwh"],
+            "limits_exceeded_h": breach_h(self.run.trajectory),
             "engine": self.run.trajectory.engine,
         }
 
@@ -129,6 +135,76 @@ def optimum(day: ScenarioDay, name: Name, **options: Any) -> Optimal:
     return Optimal(run, controller.answer)
 
 
+def table(
+    day: ScenarioDay,
+    name: Name,
+    seeds: Iterable[int],
+    folder: Path,
+    progress: Callable[[str, int], None],
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Lay a scenario's runs beside the optimum of the same day, drawn from several seeds.
+
+    Every figure is kept in the folder as it is made, by what it is made of: what was begun goes on where it ended.
+
+    Parameters
+    ----------
+    day : cosim.Day
+        A scenario's.
+    name : str
+        Objective.
+    seeds : iterable of int
+        From which the day is drawn.
+    folder : Path
+        For the figures, and ``optima.csv``.
+    progress : callable
+        Told what is made next: label and seed.
+    **options
+        Of the controller ``optimum``.
+    """
+    rows: list[dict[str, Any]] = []
+    for seed in seeds:
+        drawn: ScenarioDay | None = None
+        proven = float("nan")
+        for spec in (None, *day.scenario.runs):
+            label = "optimum" if spec is None else spec.name
+            world = day.scenario.model_dump_json(exclude={"runs"})
+            made_of = (world, dict(day.inputs_sha256), spec, __version__, name, options, seed)
+            kept = folder / f"{sha256(repr(made_of).encode()).hexdigest()[:16]}.json"
+            if not kept.exists():
+                progress(label, seed)
+                drawn = drawn or day.redraw(seed)
+                facts = optimum(drawn, name, **options).facts() if spec is None else _facts(drawn.run_spec(spec), name)
+                write_json(kept, json_ready(facts))
+            facts = json.loads(kept.read_text("utf-8"))
+            bound = facts.get("lower_bound")
+            proven = proven if spec else facts["planned"] if bound is None else bound
+            regret = facts["score"] - proven if facts.get("has_regret", True) else None
+            keys = ("value", "score", "limits_exceeded_h", "ev_unserved_kwh", "process_s")
+            told = {key: facts[key] for key in keys}
+            rows.append({"seed": seed, "run": label, **told, "bound": proven, "regret": regret})
+    write_csv(pd.DataFrame(rows), folder / "optima.csv")
+    return rows
+
+
+def _facts(run: Run, name: Name) -> dict[str, Any]:
+    """What a table says of a run beside the optimum."""
+    path, metrics = run.trajectory, run.metrics
+    return {
+        "value": measured(name, path, metrics),
+        "score": score(name, path, metrics),
+        "limits_exceeded_h": breach_h(path),
+        "ev_unserved_kwh": metrics["ev_unserved_kwh"],
+        "process_s": path.decide_s,
+        "has_regret": not _uses_reactive_power(path),
+    }
+
+
+def _uses_reactive_power(trajectory: Trajectory) -> bool:
+    """Whether a run does what the bound, which is for unity power factor, does not know."""
+    return bool(np.abs(trajectory.pv_kvar).max(initial=0.0) > _SMALL_KVAR)
+
+
 def show(found: Optimal, console: Console) -> None:
     """Print an optimum, and what its proof covers."""
     facts = found.facts()
@@ -145,12 +221,10 @@ def show(found: Optimal, console: Console) -> None:
         lines.append(f"With prices for both the score is {facts['score']:.5g} {unit}; gap and bound are of that.")
     if not facts["verified"] and not broken:
         lines.append(f"The run is not what was planned: a score of {facts['planned']:.5g} {unit}.")
-    if bound is None:
-        lines.append("Nothing is proven for this objective: the plan is attainable, and no more.")
-    else:
+    if bound is not None:
         lines += [
             f"proven: nothing below {bound:.5g} {unit}; gap {100 * facts['gap']:.2f} %",
-            f"without any network: {facts['lower_bound_without_network']:.5g} {unit}",
+            *(f"without any network: {alone:.5g} {unit}" for alone in [facts["lower_bound_without_network"]] if alone),
             f"The proof covers {facts['covered']}.",
             f"It does not: {facts['not_covered']}.",
         ]
@@ -211,7 +285,7 @@ def add_regret(results: Results, name: Name) -> None:
             continue
         total, beyond_h = score(name, run.trajectory, run.metrics), breach_h(run.trajectory)
         run.metrics["limits_exceeded_h"] = beyond_h
-        if np.abs(run.trajectory.pv_kvar).max(initial=0.0) > _SMALL_KVAR:  # the bound is for unity power factor
+        if _uses_reactive_power(run.trajectory):
             told["runs"][label] = {"score": total, "regret": None, "why": "it uses reactive power, the bound does not"}
             run.metrics[f"regret_{name}"] = float("nan")
             continue

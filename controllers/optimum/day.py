@@ -275,6 +275,11 @@ class Day:
         """Currents drawn at the ports, shape (step, port) [A]."""
         return np.conj(1e3 * self.feeder.at_ports(net_kw + 1j * self.day.demand_kvar) / port_v)
 
+    def parts(self, form: Form, x: Float) -> Complex:
+        """Parts of a form by the full power flow, shape (step, part)."""
+        net_kw = self.net_kw(x)
+        return form.parts(self.port_a(net_kw, self.flow(net_kw)[0]), self.source)
+
     def form(self, objective: str) -> Form:
         """Convex form of an objective of currents, made once: of losses it takes the eigenvalues of the network."""
         if objective not in self._forms:
@@ -319,6 +324,8 @@ class Day:
                 (at, into, -self.step_h * data.charge_efficiency[who]),
                 (at, out, self.step_h / data.discharge_efficiency[who]),
             )  # fmt: skip
+            # one direction at a time, relaxed
+            draft.rows.add(steps, -np.inf, data.rated_kw[who], (at, into, 1.0), (at, out, 1.0))
 
     def bill(self, draft: Draft, x: Int, *, runs: bool = False) -> tuple[Int, Float, float]:
         """Write columns of imported power; return columns, coefficients and constant of the bill [EUR].
@@ -344,14 +351,29 @@ class Day:
         columns = np.concatenate([imported, x[which]])
         return columns, np.concatenate([self.step_h * above[pairs], exported * sign]), float(constant)
 
-    def _runs(self, draft: Draft, x: Int, imported: dict[int, int]) -> None:
+    @cached_property
+    def _short(self) -> tuple[Int, Float]:
+        """Columns of cars that own sun alone cannot keep running, and which part of their least they import then."""
         kind, step, customer, _ = self.columns
-        homes = self.base_kw.shape[1]
         stored = np.isin(customer, customer[kind >= CHARGE])
         least_kw, net_kw = (self.least_kw * self.session[1])[step, customer], self.fixed_kw[step, customer]
         short = np.flatnonzero((kind == EV) & ~stored & (net_kw < 0.0) & (net_kw + least_kw > _SMALL_KW))
+        return short, (net_kw[short] + least_kw[short]) / least_kw[short]
+
+    @cached_property
+    def ends_eur(self) -> float:
+        """Most that bills save where every session has one step below the least of its charger, as it ends [EUR]."""
+        (short, rate), saved = self._short, np.zeros(len(self.need_kwh))
+        _, step, customer, _ = self.columns
+        at = step[short], customer[short]
+        above = self.price[at] - self.day.export_eur_per_kwh
+        np.maximum.at(saved, self.session[0][at], rate * -self.fixed_kw[at] * above.clip(0.0) * self.step_h)
+        return float(saved.sum())
+
+    def _runs(self, draft: Draft, x: Int, imported: dict[int, int]) -> None:
+        (short, rate), homes = self._short, self.base_kw.shape[1]
+        _, step, customer, _ = self.columns
         where = np.array([imported[at] for at in (step * homes + customer)[short]], np.int64)
-        rate = (net_kw[short] + least_kw[short]) / least_kw[short]
         count = np.arange(len(short))
         draft.rows.add(len(short), 0.0, np.inf, (count, where, 1.0), (count, x[short], -rate))
 

@@ -26,7 +26,8 @@ from scipy import sparse
 from cosim.contract import Complex, Float, Int
 from cosim.contract.signals import Bool
 from cosim.controllers.caps.network.box import VOLT_PU, Linear
-from cosim.controllers.optimum.day import CUT, Day
+from cosim.controllers.optimum.day import Day
+from cosim.controllers.optimum.forms import Form
 
 ROWS = 60  # of the limits that are stressed most at the corner
 NEAR = 0.98  # stress
@@ -43,13 +44,14 @@ class Box:
     ----------
     low, high : ndarray, shape (column,)
         Limits of powers [kW].
-    cut_kw : (float, float)
-        Least and most that is curtailed together [kW].
+    least_kw, most_kw : ndarray, shape (class,)
+        Least and most that the columns of a class sum up to [kW].
     """
 
     low: Float
     high: Float
-    cut_kw: tuple[float, float]
+    least_kw: Float
+    most_kw: Float
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,8 @@ class Relaxation:
         Powers at the corner.
     of_pair : ndarray of int, shape (pair,)
         Place of a pair's port among those of z.
+    known : Enclosure
+        Where z is.
     """
 
     matrix: sparse.csr_array
@@ -82,6 +86,7 @@ class Relaxation:
     change: Float
     x: Float
     of_pair: Int
+    known: Enclosure
 
     def astray(self, x: Float, others: Float) -> Float:
         """By how much the products of each column are off at a point, shape (column,) [kW]."""
@@ -151,24 +156,38 @@ class Corner:
         Its columns.
     is_high : ndarray of bool, shape (column,)
         Those that are at their most at the corner.
+    classes : ndarray of int, shape (column,)
+        Columns of which a box limits the sum; -1: none.
+    form : Form, optional
+        Objective of currents, whose parts are linearised too.
     """
 
-    def __init__(self, day: Day, step: int, columns: Int, is_high: Bool) -> None:
+    def __init__(
+        self, day: Day, step: int, columns: Int, is_high: Bool, classes: Int, form: Form | None = None
+    ) -> None:
+        self._classes = classes
         who: Int = day.columns[2][columns]
         self.high = day.columns[3][columns]
-        self.is_cut, self.is_high, self._limits, self.step = day.columns[0][columns] == CUT, is_high, day.limits, step
+        self.is_high, self._limits = is_high, day.limits
         self._sign = day.signs[columns]
         self._x = np.where(is_high, self.high, 0.0)
         net_kw = day.fixed_kw[step].copy()
         np.add.at(net_kw, who, self._sign * self._x)
         state = np.concatenate([net_kw, day.day.demand_kvar[step], day.source[[step]]])
         linear = Linear(day.limits, state[None, :])
-        self._port_v, self._current_a = linear.port_v[0], linear.current_a[0]
+        self._port_v, self._current_a, self._power = linear.port_v[0], linear.current_a[0], linear.power_va[0] / 1e3
         self.stress = linear.stress[0]
-        of_conj, of_own = linear.of_w[0][0] * (1e3 / np.conj(self._port_v)), linear.of_w[1][0] * (1e3 / self._port_v)
+        of_conj, of_own = linear.of_w[0][0], linear.of_w[1][0]
+        if form is not None:
+            drawn = np.conj(linear.power_va[0] / self._port_v)
+            self._parts = form.parts(drawn[None, :], day.source[[step]])[0]
+            bent = form.per_port * (drawn / np.conj(self._port_v))
+            drop_conj, drop_own = (of_w[self._conductors :] for of_w in (of_conj, of_own))
+            of_conj = np.concatenate([of_conj, form.per_port - bent @ np.conj(drop_own)])
+            of_own = np.concatenate([of_own, -bent @ np.conj(drop_conj)])
+        of_conj, of_own = of_conj * (1e3 / np.conj(self._port_v)), of_own * (1e3 / self._port_v)
         self._active, self._reactive = of_conj + of_own, 1j * (of_own - of_conj)
         self._norm = np.abs(of_conj) + np.abs(of_own)
-        self._power = linear.power_va[0] / 1e3
         # a column acts at every port of its home
         customer = day.limits.elements.port_customer
         self._column, self._port = np.nonzero(who[:, None] == customer)
@@ -181,28 +200,30 @@ class Corner:
     @cached_property
     def _of_volts(self) -> tuple[Complex, Complex, Float]:
         """Relative change of every port's voltage for a kilowatt and a kilovar at each port, and its norm."""
-        first, base = self._conductors, self._port_v[:, None]
-        return self._active[first:] / base, self._reactive[first:] / base, self._norm[first:] / np.abs(base)
+        base = self._port_v[:, None]
+        at = slice(self._conductors, self._conductors + len(base))
+        return self._active[at] / base, self._reactive[at] / base, self._norm[at] / np.abs(base)
 
     def _farthest(self, effect: Float, box: Box, *, at_corner: bool = True) -> Float:
         """Largest sum of effects (row, pair of column and port) in a box, from the corner or of distances from it."""
         of_column = np.zeros((len(effect), len(self.high)))
         np.add.at(of_column.T, self._column, (effect * self._part).T)
-        low, high = box.low - self._x, box.high - self._x
-        cut_low, cut_high = box.cut_kw
-        if at_corner:
-            of_column *= self._sign
-        else:  # what counts is how far
-            low, high = np.minimum(np.abs(low), np.abs(high)) * (low * high > 0), np.maximum(np.abs(low), np.abs(high))
-        others, cut = of_column[:, ~self.is_cut], of_column[:, self.is_cut]
-        farthest = np.maximum(others * low[~self.is_cut], others * high[~self.is_cut]).sum(axis=1)
-        low, width = low[self.is_cut], (high - low)[self.is_cut]
-        order = np.argsort(-cut, axis=1)
-        sorted_cut = np.take_along_axis(cut, order, axis=1)
-        filled = np.cumsum(width[order], axis=1)
-        limit = np.where(sorted_cut > 0.0, cut_high - low.sum(), max(cut_low - low.sum(), 0.0))
-        taken = np.clip(np.minimum(filled, limit) - np.minimum(filled - width[order], limit), 0.0, None)
-        return np.asarray(farthest + cut @ low + (sorted_cut * taken).sum(axis=1))
+        # the corner is at an end, or beyond: a distance is a change with a sign
+        of_column *= self._sign if at_corner else np.where(self.is_high, -1.0, 1.0)
+        low, width = box.low - self._x, box.high - box.low
+        farthest = of_column @ low
+        free = self._classes < 0
+        farthest += of_column[:, free].clip(0.0) @ width[free]
+        for one, (least, most) in enumerate(zip(box.least_kw, box.most_kw, strict=True)):
+            mine = self._classes == one
+            gain, room = of_column[:, mine], width[mine]
+            order = np.argsort(-gain, axis=1)
+            gain = np.take_along_axis(gain, order, axis=1)
+            filled = np.cumsum(room[order], axis=1)
+            begun = float(box.low[mine].sum())
+            limit = np.where(gain > 0.0, most - begun, max(least - begun, 0.0))
+            farthest += (gain * np.clip(np.minimum(filled, limit) - (filled - room[order]), 0.0, None)).sum(axis=1)
+        return np.asarray(farthest)
 
     def enclose(self, box: Box) -> Enclosure | None:
         """Enclose the voltages of all that is possible in a box; None where nothing is proven."""
@@ -356,15 +377,32 @@ class Corner:
         scale = np.concatenate([1.0 / self._limits.amps, 1.0 / (VOLT_PU * nominal_v)])[first, None]
         turn = np.exp(-1j * np.angle(np.concatenate([self._current_a, self._port_v])))[first, None]
         of_p, of_q = ((effect[first] * turn).real * scale for effect in (self._active, self._reactive))
-        (of_x, of_y, rest), _ = self._chords(of_p, of_q, known)
-        linear, turned = of_p[:, self._port], of_q[:, self._port]
-        put(
-            1.0 - upper[first] - rest - linear @ constant,
-            (power, linear @ to_pair), (real, linear), (imag, turned), (z_real, of_x), (z_imag, of_y),
-        )  # fmt: skip
+        limit, at_least = self._below(of_p, of_q, known, to_pair)
+        rows.append(limit)
+        most.append(1.0 - upper[first] - at_least)
         is_limit.append(np.ones(len(first), bool))
         return Relaxation(
             sparse.csr_array(np.concatenate(rows)), np.concatenate(most), np.concatenate(is_limit),
             np.concatenate([part[0] for part in limits]), np.concatenate([part[1] for part in limits]),
-            to_pair, self._x, of_pair,
+            to_pair, self._x, of_pair, known,
         )  # fmt: skip
+
+    def _below(self, of_p: Float, of_q: Float, known: Enclosure, change: Float) -> tuple[Float, Float]:
+        """What rows of effects per kilowatt and per kilovar are at least: over powers and others, and constant."""
+        (of_x, of_y, rest), _ = self._chords(of_p, of_q, known)
+        linear, turned = of_p[:, self._port], of_q[:, self._port]
+        return np.concatenate([linear @ change, linear, turned, of_x, of_y], axis=1), rest - linear @ change @ self._x
+
+    def parts(self, relaxed: Relaxation, x: Float, others: Float) -> Complex:
+        """Parts of the form where a relaxation is, but for what is of second order, shape (part,)."""
+        pairs, first = len(self._port), len(self._active) - len(self._parts)
+        products = relaxed.change @ (x - self._x) + others[:pairs], others[pairs : 2 * pairs]
+        active, reactive = (effect[first:, self._port] for effect in (self._active, self._reactive))
+        return np.asarray(self._parts + active @ products[0] + reactive @ products[1])
+
+    def above(self, relaxed: Relaxation, weights: Complex) -> tuple[Float, Float]:
+        """Rows that real parts of weighted sums of the parts, shape (row, part), are at least; and their constants."""
+        first = len(self._active) - len(self._parts)
+        of_p, of_q = ((weights @ effect[first:]).real for effect in (self._active, self._reactive))
+        row, least = self._below(of_p, of_q, relaxed.known, relaxed.change)
+        return row, least + (weights @ self._parts).real

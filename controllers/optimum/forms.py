@@ -32,7 +32,7 @@ class Form:
     no_load : ndarray of complex, shape (part,)
         Parts without any load, at the file's own source voltage.
     groups : tuple of ndarray of int
-        Parts whose squares are added up under one set of tangents.
+        Parts whose squares are added up under one set of tangents; of one part each where it is the largest.
     scale, constant : float
         Of the sum over steps of all squares; of the square of the voltage of the source in every step.
     largest : bool
@@ -56,6 +56,15 @@ class Form:
             return float(np.abs(parts).max() * self.scale)
         return float((np.abs(parts) ** 2).sum() * self.scale + self.constant * (source**2).sum())
 
+    def of_groups(self, parts: Complex) -> Float:
+        """Sums of squares, or magnitudes, shape (..., group); parts of shape (..., part)."""
+        size = np.abs(parts) if self.largest else np.abs(parts) ** 2
+        return np.stack([size[..., group].sum(axis=-1) for group in self.groups], axis=-1)
+
+    def tangent(self, z: Complex) -> tuple[Complex, float]:
+        """Weights and constant: a group is at least the real part of ``weights @ parts``, less the constant."""
+        return (np.exp(-1j * np.angle(z)), 0.0) if self.largest else (2.0 * z.conj(), float((np.abs(z) ** 2).sum()))
+
 
 def form_of(name: str, feeder: Feeder, steps: int, step_h: float) -> Form:
     """Return the form of an objective on a feeder."""
@@ -64,8 +73,8 @@ def form_of(name: str, feeder: Feeder, steps: int, step_h: float) -> Form:
     if name == "peak":
         branches = [feeder.network.branch(supply) for supply in feeder.supplies]
         no_load, per_port = (phases.sum(axis=-2) for phases in _phases_of(feeder, branches))
-        every = (np.arange(3),)
-        return Form(per_port.T, no_load, every, 100.0 / feeder.transformer_rating_a, largest=True)
+        phases = tuple(np.array([phase]) for phase in range(3))
+        return Form(per_port.T, no_load, phases, 100.0 / feeder.transformer_rating_a, largest=True)
     turned = [phases @ SEQUENCES.T for phases in _phases_of(feeder, list(feeder.monitored_branches))]
     parts = turned[0].size
     groups = tuple(np.array([part]) for part in range(parts))

@@ -1,10 +1,13 @@
 """A proven lower bound: what no control of the day can fall below, whatever it knows.
 
 Steps hang together by the energy of cars and batteries alone. At prices of that energy (multipliers, from a linear
-model of the day) each step in which a limit is at stake is a problem of its own, whose least score is bounded by branch
-and bound over how much is curtailed: a slice from ``low`` to ``high`` has the rows of `enclosure` for at most ``high``,
-and curtails at least ``low``. The sum of what steps cost at least, and of what the prices are worth, is a bound for
-any prices (Lagrangian duality).
+model of the day) each step in which a limit is at stake, or of which an objective of currents is made, is a problem of
+its own, whose least score is bounded by branch and bound over how much is curtailed and charged: a slice from ``low``
+to ``high`` has the rows of `enclosure` for at most ``high``, and at least ``low`` is curtailed or charged. Squares of
+currents come in by tangents. The sum of what steps cost at least, and of what the prices are worth, is a bound for any
+prices (Lagrangian duality).
+
+Bills know the least power of chargers (`Day.bill`), but for one step of every session, in which it may end.
 
 Every number is what multipliers prove (weak duality), computed here from the model's own numbers; the solver may err,
 and the bound would be lower, not wrong.
@@ -18,18 +21,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
-from cosim.contract import Float, Int
+from cosim.contract import Complex, Float, Int
 from cosim.contract.signals import Bool
-from cosim.controllers.optimum.day import CUT, Day
+from cosim.controllers.optimum.day import CUT, EV, Day
 from cosim.controllers.optimum.enclosure import Box, Corner, Relaxation
+from cosim.controllers.optimum.forms import Form
 from cosim.controllers.optimum.objective import Objective
-from cosim.controllers.optimum.upper import Point
-from cosim.controllers.solver import Model, solve
+from cosim.controllers.optimum.upper import Point, prices
+from cosim.controllers.solver import Model, Solver, SolveResult, Termination, solve
 
 AT_STAKE = 0.97  # stress at the corner
 WIDER = 1.15  # times the curtailment of the plan in hand, for the prices
-BOXES = 400  # of a day, shared by its steps at stake
-MOST_BOXES = 60  # of a step
+BOXES = 400  # of a day, beyond the first ones of every step, where most may be won
+CLOSE = 1e-3  # of a score: what is not worth another box
+TANGENT_ROUNDS = 12
+POINTS = 8  # whose tangents a part of a box begins with
 WIDE = 0.1  # of a slice's upper end: less is parted by what devices do
 CLOSE_KW = 0.2
 ASTRAY_KW = 1e-3
@@ -80,34 +86,29 @@ def lower_bound(day: Day, objective: Objective, best: Point) -> Bound:
     best : Point
         A plan in hand: the closer to the optimum, the tighter.
     """
-    draft, _, _, breach = objective.begin(day)
-    free = draft.model()
-    free.high[breach] = 0.0  # type: ignore[index]
-    without = proven(free, solve(free).row_dual)
+    form, without = objective.form(day), -np.inf
+    for runs in (False, True):
+        draft, _, _, breach = objective.begin(day, runs=runs, ends=runs)
+        free = draft.model()
+        free.high[breach] = 0.0  # type: ignore[index]
+        without = max(without, proven(free, solve(free).row_dual))
     is_high = (best.x > day.columns[3] / 2.0) & (day.columns[0] != CUT)
     corners = np.where(is_high, day.columns[3], 0.0), np.zeros_like(best.x)
     stress = np.max([day.limits.stress(*day.flow(day.net_kw(x))).max(axis=1) for x in corners], axis=0)
-    steps = np.flatnonzero(stress > AT_STAKE)
+    steps = np.flatnonzero((stress > AT_STAKE) | (form is not None))
     if not len(steps):
         return Bound(without, without, 0, 0, 0)
     place = day.of_step
-    searches = [Search(day, int(step), place[step], is_high[place[step]]) for step in steps]
-    draft, x, _, breach = objective.begin(day)
-    common = draft.rows.count
-    for step, one in zip(steps, searches, strict=True):
-        relaxed = one.trusted(best.x[place[step]])
-        if relaxed is not None:
-            columns = np.append(x[place[step]], draft.columns(len(relaxed.low), relaxed.low, relaxed.high))
-            entries, limit = relaxed.matrix.tocoo(), np.flatnonzero(relaxed.is_limit)
-            draft.rows.add(
-                len(relaxed.most), -np.inf, relaxed.most,
-                (np.asarray(entries.row, np.int64), columns[entries.col], entries.data),
-                (limit, np.full(len(limit), breach[step]), -1.0),
-            )  # fmt: skip
-    dual = solve(draft.model()).row_dual[:common]
-    draft, _, _, _ = objective.begin(day)
+    searches = [Search(day, int(step), place[step], is_high[place[step]], form) for step in steps]
+    if form is None:
+        of_rows = _prices(day, objective, best, searches)
+    else:
+        of_rows, weights = prices(day, objective, best)
+    draft, _, _, _ = objective.begin(day, runs=True, ends=True)
     whole = draft.model()
     of_step, local = _separate(whole, draft.steps, steps)
+    dual = np.zeros(len(local))
+    dual[: len(of_rows)] = of_rows  # none where a model has no rows, or no optimum
     dual[local >= 0] = 0.0
     price = whole.cost - whole.matrix.T @ dual
     at_stake = np.isin(of_step, steps)
@@ -116,17 +117,52 @@ def lower_bound(day: Day, objective: Objective, best: Point) -> Bound:
         np.where(at_stake, 0.0, whole.low), np.where(at_stake, 0.0, whole.high), offset=whole.offset,
     )  # fmt: skip
     matrix = sparse.csr_array(whole.matrix)
-    total, slices, unproven = proven(others, dual), 0, 0
-    for step, one in zip(steps, searches, strict=True):
+    parts = np.zeros((len(steps), 0)) if form is None else day.parts(form, best.x)
+    constant = 0.0 if form is None else form.constant * float((day.source**2).sum())
+    for at, (step, one) in enumerate(zip(steps, searches, strict=True)):
         columns, rows = np.flatnonzero(of_step == step), np.flatnonzero(local == step)
         alone = Model(
             price[columns], matrix[rows][:, columns], whole.row_low[rows], whole.row_high[rows],  # type: ignore[index]
             whole.low[columns], whole.high[columns],  # type: ignore[index]
         )  # fmt: skip
-        least, count, is_proven = one.least(alone, min(BOXES // len(steps), MOST_BOXES))
-        total, slices, unproven = total + least, slices + count, unproven + (not is_proven)
+        if form is not None:
+            # what is better than the plan in hand has no more in any group
+            groups = len(form.groups)
+            most = np.full(groups, (best.score - constant) / form.scale)
+            nothing = sparse.csr_array((len(rows), groups))
+            alone = Model(
+                np.append(alone.cost, weights[step]), sparse.hstack([alone.matrix, nothing]),
+                alone.row_low, alone.row_high, np.append(alone.low, np.zeros(groups)), np.append(alone.high, most),
+            )  # fmt: skip
+        one.begin(alone, best.x[place[step]], parts[at], CLOSE * abs(best.score) / len(steps))
+    for _ in range(BOXES // 2):  # each is parted in two
+        widest = max(searches, key=lambda one: one.open / one.count)
+        if widest.open <= 0.0:
+            break
+        widest.part()
+    total = proven(others, dual) + constant + sum(one.least for one in searches)
+    unproven = sum(not one.is_proven for one in searches)
     # what is broken by more than a column holds is worse than the plan in hand
-    return Bound(min(max(total, without), best.score), without, len(steps), unproven, slices)
+    least, solved = min(max(total, without), best.score), sum(one.count for one in searches)
+    return Bound(least, without if form is None else float("nan"), len(steps), unproven, solved)
+
+
+def _prices(day: Day, objective: Objective, best: Point, searches: list[Search]) -> Float:
+    """Multipliers of the rows of `Objective.begin` in a linear model with the rows of a relaxation about a plan."""
+    draft, x, _, breach = objective.begin(day, runs=True, ends=True)
+    common = draft.rows.count
+    for one in searches:
+        place = day.of_step[one.step]
+        relaxed = one.trusted(best.x[place])
+        if relaxed is not None:
+            columns = np.append(x[place], draft.columns(len(relaxed.low), relaxed.low, relaxed.high))
+            entries, limit = relaxed.matrix.tocoo(), np.flatnonzero(relaxed.is_limit)
+            draft.rows.add(
+                len(relaxed.most), -np.inf, relaxed.most,
+                (np.asarray(entries.row, np.int64), columns[entries.col], entries.data),
+                (limit, np.full(len(limit), breach[one.step]), -1.0),
+            )  # fmt: skip
+    return solve(draft.model()).row_dual[:common]
 
 
 def _separate(model: Model, of_step: Int, steps: Int) -> tuple[Int, Int]:
@@ -146,6 +182,7 @@ class Node:
     x: Float
     astray: Float
     is_proven: bool
+    points: list[Complex]
 
     def __lt__(self, other: Node) -> bool:
         return self.bound < other.bound
@@ -154,11 +191,58 @@ class Node:
 class Search:
     """Branch and bound over what devices do in one step."""
 
-    def __init__(self, day: Day, step: int, columns: Int, is_high: Bool) -> None:
-        self._day, self._step, self._columns = day, step, columns
-        self._is_cut, self._high = day.columns[0][columns] == CUT, day.columns[3][columns]
-        self._is_high = is_high
+    def __init__(self, day: Day, step: int, columns: Int, is_high: Bool, form: Form | None) -> None:
+        self._day, self.step, self._columns, self._form = day, step, columns, form
+        kind, self._high, self._is_high = day.columns[0][columns], day.columns[3][columns], is_high
+        self._is_cut = kind == CUT
+        self._classes = np.where(self._is_cut, 0, np.where(kind == EV, 1, -1))
+        self._count = 2  # classes
         self._corners: dict[bytes, Corner] = {}
+
+    def begin(self, alone: Model, x: Float, parts: Complex, close: float) -> None:
+        """Bound a step's own problem at first, in boxes about a plan; what this reaches is more than the least."""
+        self._alone, self._close = alone, close
+        powers = slice(0, len(x))
+        low, high = np.array(alone.low), np.array(alone.high)
+        low[powers], high[powers] = x, x
+        if self._form is not None:
+            low[len(low) - len(self._form.groups) :] = self._form.of_groups(parts)
+        found = solve(replace(alone, low=low, high=high))
+        self._reached = found.value if len(found.x) else np.inf
+        whole = Box(np.zeros_like(self._high), self._high, np.zeros(self._count), self._totals(self._high))
+        first = Node(-np.inf, whole, x, np.zeros(len(x)), False, [])
+        self._heap = [self._node(part, -np.inf, [parts]) for part in self._parted(first) or [whole]]
+        heapq.heapify(self._heap)
+        self.count = len(self._heap)
+
+    def _totals(self, x: Float) -> Float:
+        """Sums of columns by class."""
+        return np.bincount(self._classes + 1, x, self._count + 1)[1:].astype(float)
+
+    @property
+    def least(self) -> float:
+        """Least of a step's own problem, proven so far."""
+        return self._heap[0].bound
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether limits took part in that."""
+        return self._heap[0].is_proven
+
+    @property
+    def open(self) -> float:
+        """By how much that may rise yet; 0 where nothing is left to part."""
+        if not self._parted(self._heap[0]):
+            return 0.0
+        return max(self._reached - self.least - self._close, 0.0)
+
+    def part(self) -> None:
+        """Part the box that is least."""
+        node = heapq.heappop(self._heap)
+        parts = self._parted(node)
+        self.count += len(parts)
+        for part in parts:
+            heapq.heappush(self._heap, self._node(part, node.bound, node.points))
 
     def _corner(self, box: Box) -> Corner:
         """The corner that is nearest to the middle of a box, as it is without curtailment."""
@@ -166,38 +250,29 @@ class Search:
         is_high = np.where(middle == self._high / 2.0, self._is_high, middle > self._high / 2.0) & ~self._is_cut
         key = is_high.tobytes()
         if key not in self._corners:
-            self._corners[key] = Corner(self._day, self._step, self._columns, is_high)
+            self._corners[key] = Corner(self._day, self.step, self._columns, is_high, self._classes, self._form)
         return self._corners[key]
 
     def trusted(self, x: Float) -> Relaxation | None:
         """Relaxation about a plan, which is trusted for how much is curtailed."""
-        box = Box(np.zeros_like(x), self._high, (0.0, WIDER * float(x[self._is_cut].sum()) + CLOSE_KW))
+        most_kw = np.minimum(WIDER * self._totals(x) + CLOSE_KW, self._totals(self._high))
+        box = Box(np.zeros_like(x), self._high, np.zeros(self._count), most_kw)
         return self._corner(box).relaxed(box)
 
-    def least(self, alone: Model, boxes: int) -> tuple[float, int, bool]:
-        """Least of a step's own problem; how many boxes that took, and whether limits took part in the last."""
-        most_kw = float(self._high[self._is_cut].sum())
-        heap = [self._node(alone, Box(np.zeros_like(self._high), self._high, (0.0, most_kw)))]
-        solved = 1
-        while solved < boxes:
-            node = heap[0]
-            parts = self._parted(node)
-            if not parts:
-                break
-            heapq.heappop(heap)
-            for part in parts:
-                heapq.heappush(heap, self._node(alone, part, node.bound))
-            solved += len(parts)
-        return heap[0].bound, solved, heap[0].is_proven
-
     def _parted(self, node: Node) -> list[Box]:
-        """Parts of a box: by how much is curtailed, or by what the car does that is farthest from both its ends."""
+        """Parts of a box: by what roofs curtail or cars draw together, or by the device farthest from its ends."""
         box, x = node.box, node.x
-        low, high = box.cut_kw
-        curtailed = float(x[self._is_cut].sum())
-        if high - curtailed > WIDE * high + CLOSE_KW:
-            middle = curtailed + 0.1 * (high - curtailed) + CLOSE_KW / 2.0
-            return [replace(box, cut_kw=(low, middle)), replace(box, cut_kw=(middle, high))]
+        if not len(x):
+            return []
+        totals = self._totals(x)
+        spare = box.most_kw - totals
+        one = int(np.argmax(spare))
+        if spare[one] > WIDE * box.most_kw[one] + CLOSE_KW:
+            middle = totals[one] + 0.1 * spare[one] + CLOSE_KW / 2.0
+            ends = box.most_kw.copy(), box.least_kw.copy()
+            for end in ends:
+                end[one] = middle
+            return [replace(box, most_kw=ends[0]), replace(box, least_kw=ends[1])]
         widest = int(np.argmax(node.astray))
         if node.astray[widest] < ASTRAY_KW:
             return []
@@ -209,13 +284,16 @@ class Search:
             end[widest] = middle
         return [replace(box, high=ends[0]), replace(box, low=ends[1])]
 
-    def _node(self, alone: Model, box: Box, known: float = -np.inf) -> Node:
-        powers, count, cut = len(self._high), len(alone.cost), np.flatnonzero(self._is_cut)
-        relaxed = self._corner(box).relaxed(box)
-        sliced = sparse.csr_array((np.ones(len(cut)), (np.zeros(len(cut), int), cut)), (1, count))
+    def _node(self, box: Box, known: float, points: list[Complex]) -> Node:
+        alone, points = self._alone, points[-POINTS:]
+        powers, count = len(self._high), len(alone.cost)
+        corner = self._corner(box)
+        relaxed = corner.relaxed(box)
+        summed = np.flatnonzero(self._classes >= 0)
+        sliced = sparse.csr_array((np.ones(len(summed)), (self._classes[summed], summed)), (self._count, count))
         blocks = [[sparse.csr_array(alone.matrix), None], [sliced, None]]
-        least, most = [alone.row_low, [box.cut_kw[0]]], [alone.row_high, [box.cut_kw[1]]]
-        # a step's powers are its first columns, then comes its breach
+        least, most = [alone.row_low, box.least_kw], [alone.row_high, box.most_kw]
+        # a step's powers are its first columns, then comes its breach; last what an objective of currents is
         rest = np.broadcast_to(alone.low, count)[powers:], np.broadcast_to(alone.high, count)[powers:]
         low, high = np.append(box.low, rest[0]), np.append(box.high, rest[1])
         if relaxed is not None:
@@ -228,10 +306,47 @@ class Search:
             np.append(alone.cost, np.zeros(len(low) - count)), sparse.block_array(blocks).tocsc(),
             np.concatenate(least), np.concatenate(most), low, high,
         )  # fmt: skip
-        found = solve(model)
+        if relaxed is None or self._form is None:
+            found = solve(model)
+        else:
+            model, found = self._with_tangents(self._form, model, corner, relaxed, points)
         dual = found.row_dual if len(found.x) else np.zeros(model.matrix.shape[0])
         x, astray = box.low, np.zeros(powers)
         if len(found.x):
             x = found.x[:powers]
             astray = astray if relaxed is None else relaxed.astray(x, found.x[count:])
-        return Node(max(proven(model, dual), known), box, x, astray, relaxed is not None)
+        return Node(max(proven(model, dual), known), box, x, astray, relaxed is not None, points)
+
+    def _with_tangents(
+        self, form: Form, model: Model, corner: Corner, relaxed: Relaxation, points: list[Complex]
+    ) -> tuple[Model, SolveResult]:
+        """Solve with tangents of the objective at points, and where the model's optimum is, until they are close."""
+        powers, count = len(self._high), len(self._alone.cost)
+        groups = len(form.groups)
+        value = slice(count - groups, count)
+        solver, found = Solver(model), SolveResult(Termination.ERROR)
+        matrices, limits, first, reached = [model.matrix], [np.asarray(model.row_high)], 0, -np.inf
+        for _ in range(TANGENT_ROUNDS):
+            new = points[first:]
+            first = len(points)
+            weights, below = np.zeros((len(new), groups, len(new[0])), complex), np.zeros((len(new), groups))
+            for row, parts in enumerate(new):
+                for group, members in enumerate(form.groups):
+                    weights[row, group, members], below[row, group] = form.tangent(parts[members])
+            rows, constant = corner.above(relaxed, weights.reshape(-1, len(new[0])))
+            own = np.zeros((len(rows), count))
+            own[:, :powers] = rows[:, :powers]
+            own[:, value] = -np.tile(np.eye(groups), (len(new), 1))
+            matrices.append(sparse.csr_array(np.concatenate([own, rows[:, powers:]], axis=1)))
+            limits.append(below.ravel() - constant)
+            solver.add_rows(matrices[-1], -np.inf, limits[-1])
+            found = solver.solve()
+            if not len(found.x):
+                break
+            if found.value < reached + self._close:
+                break
+            reached = found.value
+            points.append(corner.parts(relaxed, found.x[:powers], found.x[count:]))
+        high = np.concatenate(limits)
+        low = np.append(model.row_low, np.full(len(high) - len(limits[0]), -np.inf))
+        return replace(model, matrix=sparse.vstack(matrices).tocsc(), row_low=low, row_high=high), found

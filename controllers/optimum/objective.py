@@ -58,10 +58,10 @@ class Objective:
         over = day.cut_kwh(x) - self.curtailment_kwh, bill - self.bill_eur
         return all(excess <= _ROUNDING for excess in over)
 
-    def begin(self, day: Day, *, runs: bool = False) -> tuple[Draft, Int, Int, Int]:
+    def begin(self, day: Day, *, runs: bool = False, ends: bool = False) -> tuple[Draft, Int, Int, Int]:
         """Write the linear model of a day; return it with the columns of powers, unserved energy and breaches.
 
-        ``runs``: bills know the least power of chargers, see `Day.bill`.
+        ``runs``: bills know the least power of chargers, see `Day.bill`; ``ends``: but for one step of every session.
         """
         draft = Draft()
         x, unserved = day.begin(draft)
@@ -75,6 +75,7 @@ class Objective:
             draft.row(-np.inf, self.curtailment_kwh, cuts, day.step_h)
         if self.has_bill:
             columns, values, constant = day.bill(draft, x, runs=runs)
+            constant -= day.ends_eur if ends else 0.0
             if self.name == "cost":
                 draft.cost(columns, values)
                 draft.offset = constant

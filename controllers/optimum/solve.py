@@ -20,9 +20,9 @@ COVERED = (
 )
 SPARE = 0.02  # of the best, that budgets leave
 NOT_COVERED = (
-    "relaxed in the bound, so that it stays valid: the 6 A minimum of chargers, lowest voltages, and that no battery "
-    "charges and discharges at once; not part of it: reactive power (unity power factor of cars, roofs and batteries); "
-    "other devices, and batteries beside them, run as expected"
+    "relaxed in the bound, so that it stays valid: the 6 A minimum of chargers outside of bills, and within them for "
+    "one step of each stay; lowest voltages; that no battery charges and discharges at once; not part of it: reactive "
+    "power (unity power factor of cars, roofs and batteries); other devices, and batteries beside them, run as expected"
 )
 
 
@@ -83,7 +83,7 @@ class Answer:
             "planned_breach_h": self.best.breach_h,
             "unserved_kwh": float(self.best.unserved_kwh.sum()),
             "lower_bound": None if bound is None else bound.value,
-            "lower_bound_without_network": None if bound is None else bound.without_network,
+            "lower_bound_without_network": None if bound is None else _finite(bound.without_network),
             "steps_at_stake": None if bound is None else bound.steps,
             "steps_unproven": None if bound is None else bound.unproven,
             "boxes": None if bound is None else bound.slices,
@@ -130,7 +130,7 @@ def find(day: Day, name: Name, budgets: Budgets, *, bound: bool) -> Answer:
         problem = f"no plan was found within {kept[0]:.5g} kWh and {kept[1]:.5g} EUR"
         remedy = f"give more; the least of each alone is {least}"
         refuse([Fault("controller 'optimum'", "curtailment_kwh, bill_eur", problem, remedy)])
-    proven = lower_bound(day, objective, relaxed) if bound and objective.form(day) is None else None
+    proven = lower_bound(day, objective, planned) if bound else None
     return Answer(day, objective, relaxed, planned, proven, time.process_time() - began_s)
 
 

@@ -19,11 +19,11 @@ from cosim.controllers.caps.network.box import VOLT_PU, Linear
 from cosim.controllers.optimum.day import CHARGE, DISCHARGE, EV, Day, Draft
 from cosim.controllers.optimum.forms import Form
 from cosim.controllers.optimum.objective import Objective
-from cosim.controllers.solver import Solver, solve
+from cosim.controllers.solver import Solver, SolveResult, solve
 
 ROUNDS = 16
 LIFTS = (1.0, 3.0, 10.0, 1e3)
-FEWER = 3  # where each has tangents, and no limit is broken
+FEWER = 2  # where each has tangents, and no limit is broken
 MARGIN = 2e-5  # stress: 1e-6 pu of a voltage
 WATCHED = 0.85  # stress from which on a step's limits are rows
 NEAR = 0.3  # stress below the worst of a step at which a limit is no row
@@ -104,14 +104,13 @@ def improve(day: Day, objective: Objective, best: Point, low: Float, high: Float
             model = draft.model()
             model.low[x], model.high[x] = np.minimum(*reach), np.maximum(*reach)  # type: ignore[index]
             found = solve(model)
-            values, promised = found.x, found.value
         else:
-            values, promised = tangents.minimise(day, linear, draft, x, best.x, reach)
-        if not len(values):
+            found, _ = tangents.minimise(day, linear, draft, x, best.x, reach)
+        if not len(found.x):
             break
-        tried = point(day, objective, np.clip(values[x], low, high), values[unserved].clip(0.0))
+        tried = point(day, objective, np.clip(found.x[x], low, high), found.x[unserved].clip(0.0))
         watched |= tried.stress > WATCHED
-        is_last = best.score - promised < (SAME if form is None else CLOSE) * max(abs(best.score), 1e-3)
+        is_last = best.score - found.value < (SAME if form is None else CLOSE) * max(abs(best.score), 1e-3)
         if tried.score < best.score:
             best = tried
         else:
@@ -134,42 +133,50 @@ class Tangents:
 
     def minimise(
         self, day: Day, linear: Linear, draft: Draft, x: Int, at: Float, reach: tuple[Float, Float]
-    ) -> tuple[Float, float]:
-        """Minimise a linear model of all steps and this objective; return its columns, none without, and value."""
+    ) -> tuple[SolveResult, Int]:
+        """Minimise a linear model of all steps and this objective.
+
+        Returns
+        -------
+        found : SolveResult
+            Its result.
+        of_tangent : ndarray of int, shape (tangent,)
+            Step times groups plus group of each of its last rows, which are tangents.
+        """
         form, count = self.form, len(self.form.groups)
         steps = np.arange(self.steps)
         parts, slopes = parts_of(day, form, linear)
         if form.largest:
-            value = np.broadcast_to(draft.columns(1, 0.0, 1e4 * form.scale), self.steps * count)
-            draft.cost(value[:1], 1.0)
+            value = np.broadcast_to(draft.columns(1, 0.0, 1e6), self.steps * count)
+            draft.cost(value[:1], form.scale)
         else:
             value = draft.columns(self.steps * count, 0.0, 1e12, np.repeat(steps, count))
             draft.cost(value, form.scale)
             draft.offset += form.constant * float((day.source**2).sum())
         fixed = [parts[t] - slopes[t] @ at[day.of_step[t]] for t in steps]
-        self._add(parts)
-        rows = [self._row(t, g, z, x, value, slopes, fixed, day) for t, g, z in self._all()]
-        for columns, coefficients, most in rows:
-            draft.row(-np.inf, most, columns, coefficients)
+        self._add(np.arange(self.steps * count), parts)
+        of_tangent = [one for one, points in enumerate(self._points) for _ in points]
+        for one, points in enumerate(self._points):
+            for z in points:
+                columns, coefficients, most = self._row(one, z, x, value, slopes, fixed, day)
+                draft.row(-np.inf, most, columns, coefficients)
         model = draft.model()
         model.low[x], model.high[x] = np.minimum(*reach), np.maximum(*reach)  # type: ignore[index]
-        solver, found = Solver(model), None
-        for _ in range(TANGENT_ROUNDS):
-            found = solver.solve()
+        solver = Solver(model)
+        found = solver.solve()
+        for _ in range(TANGENT_ROUNDS - 1):
             if not len(found.x):
-                return found.x, np.inf
+                break
             parts = np.array([fixed[t] + slopes[t] @ found.x[x[day.of_step[t]]] for t in steps])
-            true = self._values(parts)
-            off = (true - found.x[value]).clip(0.0)
-            is_close = off.max() * form.scale if form.largest else off.sum() * form.scale
+            off = (form.of_groups(parts).ravel() - found.x[value]).clip(0.0)
+            is_close = (off.max() if form.largest else off.sum()) * form.scale
             if is_close < CLOSE / 2.0 * abs(found.value):
                 break
             share = 0.0 if form.largest else CLOSE / 8.0 * abs(found.value) / form.scale / len(off)
             few = np.flatnonzero(off > share)
-            new = [(*divmod(int(one), count), parts[one // count][form.groups[one % count]]) for one in few]
-            added = [self._row(t, g, z, x, value, slopes, fixed, day) for t, g, z in new]
-            for t, g, z in new:
-                self._points[t * count + g].append(z)
+            self._add(few, parts)
+            added = [self._row(one, self._points[one][-1], x, value, slopes, fixed, day) for one in few.tolist()]
+            of_tangent += few.tolist()
             matrix = sparse.csr_array(
                 (
                     np.concatenate([row[1] for row in added]),
@@ -178,39 +185,51 @@ class Tangents:
                 ), (len(added), len(model.cost)),
             )  # fmt: skip
             solver.add_rows(matrix, -np.inf, np.array([row[2] for row in added]))
+            found = solver.solve()
         self._points = [points[-MOST_TANGENTS:] for points in self._points]
-        return (np.empty(0), np.inf) if found is None else (found.x, found.value)
+        return found, np.array(of_tangent)
 
-    def _values(self, parts: Complex) -> Float:
-        if self.form.largest:
-            return np.asarray(np.abs(parts).max(axis=1) * self.form.scale)
-        return np.stack([(np.abs(parts[:, group]) ** 2).sum(axis=1) for group in self.form.groups], axis=1).ravel()
-
-    def _add(self, parts: Complex) -> None:
-        count = len(self.form.groups)
-        for one, points in enumerate(self._points):
-            points.append(parts[one // count][self.form.groups[one % count]])
-
-    def _all(self) -> list[tuple[int, int, Complex]]:
-        count = len(self.form.groups)
-        return [(*divmod(one, count), z) for one, points in enumerate(self._points) for z in points]
+    def _add(self, which: Int, parts: Complex) -> None:
+        for one in which.tolist():
+            step, group = divmod(one, len(self.form.groups))
+            self._points[one].append(parts[step][self.form.groups[group]])
 
     def _row(
-        self, step: int, group: int, z: Complex, x: Int, value: Int, slopes: list[Complex], fixed: list[Complex],
-        day: Day,
-    ) -> tuple[Int, Float, float]:  # fmt: skip
+        self, one: int, z: Complex, x: Int, value: Int, slopes: list[Complex], fixed: list[Complex], day: Day
+    ) -> tuple[Int, Float, float]:
         """``slope @ x - value <= most`` of a tangent."""
-        parts = self.form.groups[group]
-        if self.form.largest:
-            part = int(np.argmax(np.abs(z)))
-            parts, weight = parts[[part]], np.exp(-1j * np.angle(z[[part]])) * self.form.scale
-            below = 0.0
-        else:
-            weight, below = 2.0 * z.conj(), float((np.abs(z) ** 2).sum())
+        step, group = divmod(one, len(self.form.groups))
+        parts, (weight, below) = self.form.groups[group], self.form.tangent(z)
         slope = (weight @ slopes[step][parts]).real
         most = below - float((weight @ fixed[step][parts]).real)
-        columns = np.append(x[day.of_step[step]], value[step * len(self.form.groups) + group])
+        columns = np.append(x[day.of_step[step]], value[one])
         return columns, np.append(slope, -1.0), most
+
+
+def prices(day: Day, objective: Objective, best: Point) -> tuple[Float, Float]:
+    """What the linear model about a plan says that energy is worth, and of what an objective of currents is made.
+
+    Returns
+    -------
+    row_dual : ndarray, shape (row,)
+        Multipliers of the rows of `Objective.begin`.
+    weights : ndarray, shape (step, group)
+        What each group of each step counts.
+    """
+    form, every = day.form(objective.name), np.arange(len(day.base_kw))
+    linear = Linear(day.limits, day.states(day.net_kw(best.x)))
+    draft, x, _, breach = objective.begin(day, runs=True, ends=True)
+    common, shape = draft.rows.count, (len(every), len(form.groups))
+    add_rows(draft, limit_rows(day, linear, best.x, every, best.stress > WATCHED), x, breach)
+    reach = np.zeros_like(best.x), day.columns[3]
+    found, of_tangent = Tangents(form, len(every)).minimise(day, linear, draft, x, best.x, reach)
+    weights = np.full(shape, form.scale)
+    if not len(found.x):
+        return np.zeros(common), weights / weights.size if form.largest else weights
+    if form.largest:
+        share = np.bincount(of_tangent, -found.row_dual[-len(of_tangent) :].clip(max=0.0), weights.size)
+        weights = (form.scale * share / share.sum()).reshape(shape)
+    return found.row_dual[:common], weights
 
 
 def parts_of(day: Day, form: Form, linear: Linear) -> tuple[Complex, list[Complex]]:
