@@ -191,7 +191,7 @@ def new_file(path: Path, *, overwrite: bool = False) -> Path:
     return path
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = False) -> None:
     """Write a file under a temporary name and move it into place, so that no reader ever meets half of it.
 
     Parameters
@@ -200,6 +200,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         Where it belongs; folders are made. In a folder of results, what the user put there is not replaced.
     write : callable
         Called with the temporary path.
+    durable : bool
+        Whether it must outlast a machine that loses power as soon as this returns.
 
     Raises
     ------
@@ -214,12 +216,27 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(_temporary(path))
+            if durable:
+                _onto_disk(_temporary(path))
             os.replace(_temporary(path), path)
+            if durable:
+                _onto_disk(path.parent)
         finally:
             with suppress(OSError):
                 _temporary(path).unlink(missing_ok=True)
     except OSError as error:
         raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _onto_disk(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk itself."""
+    if path.is_dir() and sys.platform == "win32":
+        return  # which has no such wait, and journals names by itself
+    opened = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _temporary(path: Path) -> Path:

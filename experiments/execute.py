@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import is_dataclass, replace
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from cosim import Trajectory
 from cosim.errors import CosimError, RunStoppedError
-from cosim.experiments import memory_limit_mb
+from cosim.experiments import memory_limit_mb, workers
 from cosim.experiments.compose import compose
 from cosim.experiments.day import Day, LongDay
 from cosim.experiments.keep import Progress, RunResult, going_on, keep_run, nobody
@@ -25,6 +19,7 @@ from cosim.experiments.on_disk import PartsResult
 from cosim.experiments.parts import perform_parts
 from cosim.experiments.results import SHARED, Results, finish, write_tables
 from cosim.experiments.scenario import Run, Scenario
+from cosim.experiments.workers import Worker
 from cosim.folder import claimed, joined
 from cosim.measures.balance import judged
 from cosim.reduction import refuse_what_is_not_linear
@@ -32,11 +27,6 @@ from cosim.threads import ONE_THREAD
 
 if TYPE_CHECKING:
     from cosim.controllers.optimum.objective import Name as Objective
-
-_PATIENCE_S = 8.0
-"""A worker that is interrupted has that time to write what it computed."""
-_GRACE_S = 1.0
-"""A worker that has nothing left to do, or too late, and does not end within that time is killed."""
 
 
 def execute(
@@ -148,101 +138,50 @@ def _in_turn(results: Results, progress: Progress) -> None:
 
 def _at_once(results: Results, progress: Progress, jobs: int) -> None:
     """Keep so many processes busy."""
-    context = get_context("spawn")  # a fork would copy the threads' locks, and the engine with them
     scenario = results.day.scenario
     waiting = list(scenario.runs)
-    working: dict[Connection, tuple[str, BaseProcess]] = {}
-    started: list[BaseProcess] = []
+    working: dict[Worker, str] = {}
+    started: list[Worker] = []
     is_ending = False
 
     def hear(timeout_s: float | None = None, tell: Progress = progress) -> None:
-        ready = wait(list(working), timeout_s)
-        for heard in [connection for connection in working if connection in ready]:
-            label, process = working[heard]
-            try:
-                kind, *content = heard.recv()
-            except Exception:  # it is gone, or what it sent cannot be read here
-                process.join(_GRACE_S)
-                killed = ": killed, perhaps for want of memory" if process.exitcode == -9 else ""
-                why = f"{label}: its process ended without a result (exit code {process.exitcode}{killed})"
-                lost = [] if is_ending else [RunStoppedError(why, None, CosimError.exit_code)]
-                kind, content = "result", [None, lost]
+        for worker, message in workers.heard(working, timeout_s):
+            label = working[worker]
+            if message is None:
+                why = f"{label}: {worker.lost()}"
+                message = "result", None, [] if is_ending else [RunStoppedError(why, None, CosimError.exit_code)]
+            kind, *content = message
             if kind == "progress":
                 tell(label, *content)
                 continue
-            process.join(_GRACE_S)
-            del working[heard]
+            del working[worker]
             results.take(label, *content)
 
     try:
         while working or waiting:
             while len(working) < jobs and waiting:
                 item = waiting.pop(0)
-                ours, theirs = context.Pipe(duplex=False)
                 alone = scenario.model_copy(update={"runs": (item,)})
-                to_do = (alone, results.day.path, results.folder, results.engine, theirs)
-                begun = context.Process(target=_work, args=to_do)
-                with _held_back():
-                    begun.start()
+                begun = workers.begin(_work, alone, results.day.path, results.folder, results.engine)
                 started.append(begun)
-                theirs.close()  # so that a process that dies is heard of
-                working[ours] = item.name, begun
+                working[begun] = item.name
             hear()
             if results.interrupted:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
         is_ending = True
-        for _, process in working.values():
-            process.terminate()
-        until_s = monotonic() + _PATIENCE_S
+        for worker in working:
+            worker.process.terminate()
+        until_s = monotonic() + workers.PATIENCE_S
         while working and monotonic() < until_s:  # a second interruption waits for nobody
             hear(until_s - monotonic(), nobody)
         raise
     finally:
-        _end(started)  # one that sent its result may still be about to end
-
-
-@contextmanager
-def _held_back() -> Iterator[None]:
-    """Hold back what a terminal sends to all its processes: those begun inside never hear it, this one does later."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end(processes: list[BaseProcess]) -> None:
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join(_GRACE_S)
-        if process.is_alive():
-            process.kill()
-            process.join()
-
-
-def _interrupt(*_: Any) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what follows keeps what was computed
-    raise KeyboardInterrupt
-
-
-def _end_with_parent() -> None:
-    """End where the parent is gone: nobody waits for the result, and the folder may be another's by now."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(CosimError.exit_code)
+        workers.end(started)
 
 
 def _work(scenario: Scenario, where: Path, folder: Path, engine: str, to_parent: Any) -> None:
     """Compose the day of a scenario with one run, perform it, and send back what is kept of it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption ends
-    signal.signal(signal.SIGTERM, _interrupt)
-    Thread(target=_end_with_parent, daemon=True).start()
     (item,) = scenario.runs
 
     def progress(_label: str, *phase: Any) -> None:

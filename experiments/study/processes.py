@@ -1,0 +1,104 @@
+"""Tasks on processes of this machine."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from cosim.errors import CosimError, WriteError
+from cosim.experiments import workers
+from cosim.experiments.study.tasks import Answer, Pool, Task, perform
+from cosim.experiments.workers import Worker
+
+_DEATHS = 2
+"""A task that ended its process so often is not tried again."""
+_READY = "ready"
+
+
+@dataclass
+class _Processes(Pool):
+    """Processes of this machine: one that dies is replaced, and its task done again."""
+
+    jobs: int
+    idle: list[Worker] = field(default_factory=list)
+    busy: dict[Worker, Task] = field(default_factory=dict)
+    beginning: set[Worker] = field(default_factory=set)
+    again: deque[Task] = field(default_factory=deque)
+    deaths: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def all(self) -> list[Worker]:
+        return [*self.idle, *self.busy, *self.beginning]
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.busy) + len(self.again) >= self.jobs
+
+    def give(self, task: Task) -> None:
+        self.again.append(task)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        while self.again and self.idle:
+            worker = self.idle.pop()
+            try:
+                worker.connection.send((self.again[0].target, self.again[0].payload))
+            except OSError:  # it died while it had nothing to do
+                workers.end([worker])
+            else:
+                self.busy[worker] = self.again.popleft()
+        for _ in range(min(len(self.again) - len(self.beginning), self.jobs - len(self.all))):
+            self.beginning.add(workers.begin(_serve))
+
+    def take(self, timeout_s: float | None) -> Iterator[tuple[Task, Answer]]:
+        for worker, message in workers.heard([*self.busy, *self.beginning], timeout_s):
+            if worker in self.beginning:
+                self.beginning.discard(worker)
+                if message != _READY:
+                    raise CosimError(f"no process can begin: {worker.lost()}")
+                self.idle.append(worker)
+                continue
+            task = self.busy.pop(worker)
+            if isinstance(message, Answer):
+                self.idle.append(worker)
+                yield task, message
+            elif isinstance(message, WriteError):
+                raise message
+            else:
+                told = worker.lost()
+                workers.end([worker])
+                self.deaths[task.hash] = self.deaths.get(task.hash, 0) + 1
+                if self.deaths[task.hash] < _DEATHS:
+                    self.again.appendleft(task)
+                else:
+                    del self.deaths[task.hash]
+                    yield task, Answer(failed=f"twice: {told}")
+        self._hand_out()
+
+
+@contextmanager
+def processes(jobs: int) -> Iterator[Pool]:
+    """Processes that begin when there is work for them, and end here."""
+    pool = _Processes(jobs)
+    try:
+        yield pool
+    finally:
+        workers.end(pool.all)
+
+
+def _serve(to_parent: Any) -> None:
+    """Work on what comes until the parent ends this process."""
+    try:
+        to_parent.send(_READY)
+        while True:
+            target, payload = to_parent.recv()
+            try:
+                answer: Answer | WriteError = perform(target, payload)
+            except WriteError as error:
+                answer = error
+            to_parent.send(answer)
+    except (KeyboardInterrupt, EOFError, OSError):  # the parent ends it, or is gone
+        return
