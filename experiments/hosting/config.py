@@ -17,6 +17,7 @@ from cosim.feeders.catalogue import cables
 SHIPPED = Path(__file__).with_name("hosting.toml")
 Technology = Literal["ev", "pv", "heat_pump"]
 Percent = Annotated[float, Field(ge=0, le=100)]
+Months = Annotated[tuple[Annotated[int, Field(ge=1, le=12)], ...], Field(strict=False, min_length=1)]
 Eur = Annotated[tuple[float, float], Field(strict=False)]
 
 
@@ -33,6 +34,8 @@ class Method(Table):
     optimum: int = Field(0, ge=0, le=10_000, description="Placements on which the day's optimum is asked")
     target_percent: Percent = Field(100.0, description="Penetration that reinforcements are for [%]")
     bright_share: float = Field(0.8, gt=0, le=1, description="Of the brightest day's sun, of days like it")
+    winter_months: Months = Field((12, 1, 2), description="Of the critical day of import")
+    summer_months: Months = Field((5, 6, 7, 8), description="Of the critical day of export")
 
 
 class Criterion(Table):
@@ -104,6 +107,7 @@ class HostingConfig(Table):
     method: Method = Method()
     base: dict[str, Any] = Field(default_factory=dict, description="Of every world, as in a scenario")
     feeder: dict[str, dict[str, Any]] = Field(default_factory=dict, description="By feeder, over base")
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Of controllers, by name")
     violation: dict[str, Criterion] = Field(min_length=1, description="What a feeder must not do")
     service: dict[str, Criterion] = Field(default_factory=dict, description="What customers must get")
     reinforcement: dict[str, Reinforcement] = Field(default_factory=dict, description="Instead of control")

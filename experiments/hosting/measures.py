@@ -38,7 +38,7 @@ def figures(run: Trajectory) -> dict[str, float]:
 
 
 def places(run: Trajectory) -> dict[str, str]:
-    """Where the measures of the criteria are worst, by their names: a line, a customer and the side, a bus, a machine."""
+    """Where the measures of the criteria are worst, by name: a line, a customer and the side, a bus, a machine."""
     worst = worst_moments(run)
     found = {"energy_not_served_kwh": run.feeder.name}
     lowest, highest = worst["voltage_min_pu"], worst["voltage_max_pu"]
@@ -51,8 +51,8 @@ def places(run: Trajectory) -> dict[str, str]:
     if "transformer_peak_percent" in worst:
         found["transformer_hot_spot_max_c"] = worst["transformer_peak_percent"]["element"]
         found["transformer_ageing_rate_mean"] = found["transformer_hot_spot_max_c"]
-    if lines := overloaded(run, 0.0):
-        found["line_peak_30min_percent"] = max(lines, key=lambda name: lines[name])
+    if lines := overloaded(run, 0.0):  # lines in a row carry the same, but for rounding
+        found["line_peak_30min_percent"] = max(lines, key=lambda name: round(lines[name], 6))
     return found
 
 

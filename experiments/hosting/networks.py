@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cosim import Trajectory
-from cosim.contract import Branch, Complex, Feeder
+from cosim.contract import Branch, Feeder
 from cosim.errors import Fault, InputError
 from cosim.experiments.hosting.config import Reinforcement
 from cosim.experiments.hosting.measures import overloaded
@@ -78,17 +78,17 @@ def reinforce(
     if told.kind == "transformer":
         spec = _larger(feeder, told, name)
         grid = {**built.base.get("grid", {}), "transformer": spec}
-        network = Network(name, built.feeder, {**built.base, "grid": grid}, built.engine)
+        network = Network(name, built.feeder, built.circuit, {**built.base, "grid": grid}, built.engine)
         return Reinforced(network, f"{feeder.transformer_kva:g} to {spec['kva']:g} kVA", told.cost_eur())
     if told.kind == "oltc":
         edits, what = _oltc(feeder, told, name)
         grid = {**built.base.get("grid", {}), "taps": "controlled"}
-        network = Network(name, _write(feeder, folder, edits), {**built.base, "grid": grid}, "opendss")
+        network = Network(name, built.feeder, _write(feeder, folder, edits), {**built.base, "grid": grid}, "opendss")
         return Reinforced(network, what, told.cost_eur())
     if told.kind == "rephasing":
         moves = _moves(strained[0], told)
         edits = [f'Edit "Load.{who}" Bus1="{bus}"' for who, bus, _ in moves]
-        network = Network(name, _write(feeder, folder, edits), built.base, built.engine)
+        network = Network(name, built.feeder, _write(feeder, folder, edits), built.base, built.engine)
         return Reinforced(network, "; ".join(words for _, _, words in moves), told.cost_eur(moves=len(moves)))
     path = limiting_path(strained)
     if told.kind == "thicker_cable":
@@ -109,7 +109,7 @@ def reinforce(
         edits.append(_edit_line(line, ohm_per_m, rating_a))
         ratings_a[line.name] = rating_a
     length_m = sum(line.length_m for line in path)
-    network = Network(name, _write(feeder, folder, edits, ratings_a), built.base, built.engine)
+    network = Network(name, built.feeder, _write(feeder, folder, edits, ratings_a), built.base, built.engine)
     as_what = "a second one like it" if told.kind == "second_cable" else told.cable
     return Reinforced(network, f"{length_m:.0f} m of cable: {as_what}", told.cost_eur(length_m=length_m))
 
@@ -197,7 +197,7 @@ def _moves(run: Trajectory, told: Reinforcement) -> list[tuple[str, str, str]]:
     return found
 
 
-def _edit_line(line: Branch, ohm_per_m: Complex, rating_a: float) -> str:
+def _edit_line(line: Branch, ohm_per_m: np.ndarray[Any, np.dtype[Any]], rating_a: float) -> str:
     def matrix(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
         return " | ".join(" ".join(f"{value:.12g}" for value in row) for row in values.tolist())
 
@@ -223,9 +223,5 @@ def _write(feeder: Feeder, folder: Path, edits: Sequence[str], ratings_a: Mappin
             plain += [f"[{key}]", *(f"{json.dumps(name)} = {json.dumps(value)}" for name, value in table.items())]
     circuit = [f"! {feeder.name} with a reinforcement", f'Redirect "{feeder.master.resolve()}"', *edits]
     for name, lines in (("Master.dss", circuit), ("feeder.toml", plain)):
-        text = "\n".join(lines) + "\n"
-        write_whole(folder / name, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+        write_whole(folder / name, partial(Path.write_text, data="\n".join(lines) + "\n", encoding="utf-8"))
     return str(folder.resolve())
-
-
-__all__ = ["Reinforced", "limiting_path", "reinforce", "replace"]

@@ -31,8 +31,8 @@ class Quantile(NamedTuple):
 def quantile(values: Sequence[float], percent: float, confidence_percent: float = 95.0) -> Quantile:
     r"""Estimate a quantile from independent draws.
 
-    With :math:`B` binomial of :math:`n` draws and share :math:`p`, the order statistics :math:`x_{(r)} \le x_{(s)}` hold
-    the quantile with a probability of at least
+    With :math:`B` binomial of :math:`n` draws and share :math:`p`, the order statistics
+    :math:`x_{(r)} \le x_{(s)}` hold the quantile with a probability of at least
 
     .. math:: P(r \le B < s) = \sum_{k=r}^{s-1} \binom{n}{k} p^k (1 - p)^{n-k}
 

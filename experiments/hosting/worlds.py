@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -13,7 +12,6 @@ import numpy as np
 
 from cosim import Trajectory
 from cosim.contract import Engine, Exogenous, Feeder
-from cosim.errors import CosimError
 from cosim.experiments.compose import compose
 from cosim.experiments.day import Day
 from cosim.experiments.devices import rated_kw
@@ -39,7 +37,9 @@ class Network(NamedTuple):
     name : str
         ``as_built``, or a reinforcement's.
     feeder : str
-        Name or path of its circuit.
+        Name or path that was asked for.
+    circuit : str
+        The same, or the folder of the reinforced circuit.
     base : dict
         What all its worlds have, as in a scenario.
     engine : str
@@ -48,6 +48,7 @@ class Network(NamedTuple):
 
     name: str
     feeder: str
+    circuit: str
     base: dict[str, Any]
     engine: str = "reduced"
 
@@ -90,7 +91,7 @@ def _site(feeder: str, base: str, engine: str) -> tuple[Feeder, Engine]:
 
 def site(network: Network) -> Feeder:
     """Feeder of a network, read once a process; InputError where it cannot be."""
-    return _site(network.feeder, json.dumps(network.base, sort_keys=True, default=str), network.engine)[0]
+    return _site(network.circuit, json.dumps(network.base, sort_keys=True, default=str), network.engine)[0]
 
 
 class World(NamedTuple):
@@ -105,9 +106,7 @@ class World(NamedTuple):
         return self.day.run_spec(spec, engine=self.engine).trajectory
 
 
-def world(
-    network: Network, technology: Technology, homes: int, placement: int, when: CriticalDay, **own: Any
-) -> World:
+def world(network: Network, technology: Technology, homes: int, placement: int, when: CriticalDay, **own: Any) -> World:
     """Compose a world.
 
     Parameters
@@ -126,9 +125,9 @@ def world(
         Other keys of the scenario.
     """
     base = json.dumps(network.base, sort_keys=True, default=str)
-    feeder, engine = _site(network.feeder, base, network.engine)
+    feeder, engine = _site(network.circuit, base, network.engine)
     scenario = scenario_of(
-        network.base, name="hosting", feeder=network.feeder, seed=placement, start=when.start, runs=[_NONE],
+        network.base, name="hosting", feeder=network.circuit, seed=placement, start=when.start, runs=[_NONE],
         horizon_h=24.0 * when.days, **{technology: {"share": homes / len(feeder.homes)}}, **own,
     )  # fmt: skip
     day = compose(scenario, feeder=feeder)
@@ -147,7 +146,9 @@ def installed_kw(technology: Technology, day: Exogenous) -> float:
     return float(rated_kw(day).get("heat_pump", np.zeros(1)).sum())
 
 
-def week_of_a_year(network: Network, technology: Technology, homes: int, week: int, step_min: int) -> list[dict[str, Any]]:
+def week_of_a_year(
+    network: Network, technology: Technology, homes: int, week: int, step_min: int
+) -> list[dict[str, Any]]:
     """Run one week of a year without control, and tell each of its days.
 
     Returns
@@ -175,11 +176,3 @@ def week_of_a_year(network: Network, technology: Technology, homes: int, week: i
             "available_kwh": float(run.exogenous.pv_available_kw[some].sum() * run.step_h),
         })  # fmt: skip
     return rows
-
-
-def timed(began: float) -> float:
-    """Processor time since a moment [s]."""
-    return time.process_time() - began
-
-
-__all__ = ["AS_BUILT", "CosimError"]
