@@ -15,6 +15,7 @@ import pandas as pd
 from cosim import controllers
 from cosim.contract import Controller, Engine, Exogenous, Forecast, Units
 from cosim.contract.signals import Bool
+from cosim.contract.streams import among, each, of_sessions, on
 from cosim.contract.thermal import ThermalState
 from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError, refuse
 from cosim.experiments.labels import LABEL_REMEDY, label_problem
@@ -213,24 +214,29 @@ class Day(Place):
     def _behaviour(self, noncompliant_share: float) -> Behaviour:
         count = len(self.feeder.customers)
         noncompliant = np.zeros(count, dtype=bool)
-        noncompliant[self.scenario.stream("noncompliant").permutation(count)[: round(noncompliant_share * count)]] = (
-            True
-        )
+        noncompliant[self._stream("noncompliant").permutation(count)[: round(noncompliant_share * count)]] = True
         response, longest_s = self._responses
         delay_s = np.zeros(0)
         if longest_s:
             # the day's cars are the same whoever complies, and so are their delays
-            delay_s = self.scenario.stream("responses").uniform(0.0, longest_s, len(self.exogenous.sessions))
+            delay_s = of_sessions(
+                self._stream("responses"), self.exogenous, lambda one, who: (one.uniform(0.0, longest_s, len(who)),)
+            )[0]
         return Behaviour(response, noncompliant, delay_s, self._silent(count))
+
+    def _stream(self, name: str) -> np.random.Generator:
+        return among(self.scenario.stream(name), self.feeder.customers)
 
     def _silent(self, count: int) -> Bool:
         """Homes without communication, shape (step, customer); without rows where all hear everything."""
         scenario, loss = self.scenario, self.scenario.comm_loss
         steps, of_day = scenario.minutes // scenario.step_min, 1440 / scenario.step_min
         silent = np.zeros((steps if loss.share else 0, count), dtype=bool)
-        rng, lost = scenario.stream("comm_loss"), round(loss.share * count)
+        rng, lost = self._stream("comm_loss"), round(loss.share * count)
         for day in range(int(np.ceil(len(silent) / of_day))):
-            homes, begin = rng.permutation(count)[:lost], rng.uniform(0.0, 1440.0, count)
+            today = on(rng, None, scenario.start.toordinal() + day)
+            homes = today.permutation(count)[:lost]
+            (begin,) = each(today, range(count), lambda one, who: (one.uniform(0.0, 1440.0, len(who)),))
             for home in homes.tolist():
                 first = round(day * of_day + begin[home] / scenario.step_min)
                 silent[first : first + max(round(loss.minutes / scenario.step_min), 1), home] = True
@@ -244,7 +250,7 @@ class Day(Place):
             return homes.response, longest_delay_s(self.scenario)
         shares = homes.responses.shares()
         # spawned, so that delays do not depend on how homes were dealt
-        rng = self.scenario.stream("responses").spawn(1)[0]
+        rng = self._stream("responses").spawn(1)[0]
         groups = who_has_which(list(shares.values()), len(self.feeder.customers), rng)
         return tuple(list(shares)[group] for group in groups), longest_delay_s(self.scenario)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cosim import plugins
 from cosim.contract import Exogenous, Feeder, Float, Units
+from cosim.contract.streams import among
 from cosim.devices import Device
 from cosim.devices.registry import REGISTRY, find
 from cosim.errors import Fault, InputError, collecting, refuse
@@ -68,6 +69,10 @@ def with_devices(
         elif outdoor is not None:
             exogenous = replace(exogenous, ambient_c=exogenous.ambient_c - exogenous.ambient_c.mean() + outdoor)
     units: dict[str, Units] = {}
+
+    def stream(name: str) -> np.random.Generator:
+        return among(scenario.stream(name), feeder.customers)
+
     for name in REGISTRY:
         table = getattr(scenario, name)
         if table.share or table.units:
@@ -81,10 +86,10 @@ def with_devices(
                     )  # fmt: skip
                 if options.pop("water", None):
                     options["water_kw"] = partial(series, table.water, "water", WATER, feeder.customers, told)
-                units[name] = Units(kind, kind.draw(feeder, exogenous, scenario.stream(name), **options))
+                units[name] = Units(kind, kind.draw(feeder, exogenous, stream(name), **options))
     for name, own in scenario.devices.items():
         with collecting(faults, f"devices.{name}"):
-            units[name] = _own(name, find(own.device), feeder, exogenous, scenario, own.options)
+            units[name] = _own(name, find(own.device), feeder, exogenous, stream(name), own.options)
     refuse(faults)
     return replace(exogenous, devices=units) if units else exogenous
 
@@ -113,13 +118,13 @@ def _series(
 
 
 def _own(
-    name: str, kind: type[Device], feeder: Feeder, day: Exogenous, scenario: Scenario, options: dict[str, Any]
+    name: str, kind: type[Device], feeder: Feeder, day: Exogenous, rng: np.random.Generator, options: dict[str, Any]
 ) -> Units:
     if kind.name != name:
         raise InputError(Fault("", "device", f"calls itself '{kind.name}'", f"write [devices.{kind.name}]"))
     door = "draw()"
     try:
-        units = Units(kind, kind.draw(feeder, day, scenario.stream(name), **options))
+        units = Units(kind, kind.draw(feeder, day, rng, **options))
         door = "__init__()"
         device = kind(units.data, feeder, day)
         door = "observe()"

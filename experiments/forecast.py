@@ -7,7 +7,8 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from cosim.contract import EvSessions, Exogenous, Float, Forecast
+from cosim.contract import EvSessions, Exogenous, Float, Forecast, Int
+from cosim.contract.streams import Keyed, each, of_sessions
 from cosim.experiments.scenario import ForecastTable
 from cosim.experiments.world.homes import Cars
 
@@ -50,8 +51,8 @@ def announced(day: Exogenous, table: Cars, rng: np.random.Generator) -> Exogenou
     rng : numpy.random.Generator
         Source of the errors: the same deviates for every size, so that a larger error is the same one scaled.
     """
-    cars, count = day.sessions, len(day.sessions)
-    deviates = rng.normal(0.0, 1.0, (2, count))
+    cars = day.sessions
+    (deviates,) = of_sessions(rng, day, lambda one, who: (one.normal(0.0, 1.0, (2, len(who))),))
     if not (table.announced_departure_error_min or table.announced_energy_error_percent):
         return day
     departure = cars.departure_min + table.announced_departure_error_min * deviates[0]
@@ -107,9 +108,9 @@ def noisy(truth: Exogenous, table: ForecastTable, rng: np.random.Generator) -> E
     per_hour = max(round(60.0 / truth.step_min), 1)
     hours = -(-truth.steps // per_hour)
 
-    def factors(error_percent: float, columns: int) -> Float:
+    def factors(error_percent: float, columns: int | None) -> Float:
         sigma = np.sqrt(np.log1p((error_percent / 100.0) ** 2))
-        drawn = np.exp(rng.normal(-(sigma**2) / 2.0, sigma, (hours, columns)))
+        drawn = np.exp(_hourly(rng, truth, hours, columns, -(sigma**2) / 2.0, sigma))
         return np.asarray(np.repeat(drawn, per_hour, axis=0)[: truth.steps])
 
     demand = factors(table.demand_error_percent, truth.demand_kw.shape[1])
@@ -118,21 +119,38 @@ def noisy(truth: Exogenous, table: ForecastTable, rng: np.random.Generator) -> E
         truth,
         demand_kw=truth.demand_kw * demand,
         demand_kvar=truth.demand_kvar * demand,
-        pv_available_kw=np.minimum(truth.pv_available_kw * factors(table.pv_error_percent, 1), ceiling_kw),
-        sessions=_noisy_sessions(truth.sessions, truth.steps * truth.step_min, table, rng),
+        pv_available_kw=np.minimum(truth.pv_available_kw * factors(table.pv_error_percent, None), ceiling_kw),
+        sessions=_noisy_sessions(truth, table, rng),
     )
 
 
-def _noisy_sessions(
-    sessions: EvSessions, horizon_min: float, table: ForecastTable, rng: np.random.Generator
-) -> EvSessions:
-    count = len(sessions)
-    shift = rng.normal(0.0, 1.0, (2, count)) * table.arrival_error_min
+def _hourly(rng: np.random.Generator, day: Exogenous, hours: int, columns: int | None, mean: float, sd: float) -> Float:
+    """Deviates of every hour for each customer, or for all in one column, shape (hour, column)."""
+    if not isinstance(rng, Keyed):
+        return rng.normal(mean, sd, (hours, columns or 1))
+    drawn = []
+    for number in range(-(-(day.start.hour + hours) // 24)):
+        today = rng.on(day.start.toordinal() + number)
+        if columns is None:
+            drawn.append(today.normal(mean, sd, (24, 1)))
+        else:
+            drawn += each(today, range(columns), lambda one, who: (one.normal(mean, sd, (24, len(who))),))
+    return np.concatenate(drawn)[day.start.hour :][:hours]
+
+
+def _noisy_sessions(truth: Exogenous, table: ForecastTable, rng: np.random.Generator) -> EvSessions:
+    sessions, horizon_min = truth.sessions, truth.steps * truth.step_min
+
+    def draw(one: np.random.Generator, who: Int) -> tuple[Float, Float]:
+        return one.normal(0.0, 1.0, (2, len(who))), one.normal(0.0, 1.0, len(who))
+
+    shift, of_need = of_sessions(rng, truth, draw)
+    shift = shift * table.arrival_error_min
     stay_min = np.maximum(sessions.departure_min + shift[1] - sessions.arrival_min - shift[0], _LEAST_STAY_MIN)
     arrival = np.clip(sessions.arrival_min + shift[0], 0.0, horizon_min - _LEAST_STAY_MIN)
     departure = np.minimum(arrival + stay_min, horizon_min)
     sigma = table.energy_error_percent / 100.0
-    need = sessions.energy_need_kwh * np.maximum(1.0 + sigma * rng.normal(0.0, 1.0, count), 0.1)
+    need = sessions.energy_need_kwh * np.maximum(1.0 + sigma * of_need, 0.1)
     possible = sessions.charger_kw * sessions.efficiency * (departure - arrival) / 60.0
     room = sessions.battery_kwh - sessions.soc_arrival_kwh
     return replace(

@@ -73,6 +73,11 @@ def inputs(scenario: Scenario) -> Iterator[str]:
         )
     else:
         yield "Every home is metered, exactly."
+    if scenario.draws == "keyed":
+        yield (
+            "Every customer is drawn by name and date, from random numbers of its own: a larger share contains a "
+            "smaller one, and homes draw shipped profiles with replacement."
+        )
     if (loss := scenario.comm_loss).share:
         yield (
             f"{100 * loss.share:g} % of homes hear nothing from the controller for {loss.minutes:g} min of every day: "

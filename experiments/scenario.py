@@ -130,6 +130,9 @@ class Scenario(_Table):
         description="A shipped feeder, a folder, or the path of an OpenDSS master file"
     )
     seed: int = Field(1, ge=0)
+    draws: Literal["shared", "keyed"] = Field(
+        "shared", description="Whether all homes draw from one stream of random numbers, or each from its own"
+    )
     start: datetime = Field(strict=False, description="Local clock of the first step")  # TOML's own, or ISO text
     zone: str | None = Field(
         None, description="IANA zone of that clock: sun in summer time, and times of files with offsets",
@@ -193,7 +196,12 @@ class Scenario(_Table):
 
     @property
     def first_day(self) -> int:
-        """Days of a longer run before the start of this part of it."""
+        """Days of a longer run before the start of this part of it; of keyed draws those of the calendar.
+
+        A Monday is then the first day of data of a week without dates, which else begin on their second.
+        """
+        if self.draws == "keyed":
+            return self.start.toordinal() - 2
         return 0 if self.draws_from is None else (self.start.date() - self.draws_from).days
 
     @property
@@ -290,6 +298,10 @@ class Scenario(_Table):
         """Random numbers of one part, from the scenario's seed: changing another part leaves them as they are."""
         from numpy.random import default_rng  # a scenario is refused without waiting for it
 
+        if self.draws == "keyed":
+            from cosim.contract.streams import Keyed
+
+            return Keyed(self.seed, name)
         key = [self.seed, _STREAMS.index(name) if name in _STREAMS else crc32(name.encode())]
         return default_rng([*key, self.first_day] if name in _OF_MOMENTS and self.first_day else key)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from cosim.contract import EvSessions
+from cosim.contract.streams import each, on
 from cosim.feeders.find import DATA
 from cosim.feeders.households import DAY_MIN
 
@@ -126,8 +127,11 @@ def draw_apartment(
     larger the more a user's sessions take, left at 80-100 %.
     """
     fit = fit or fitted()
-    cars = customer.size
-    scores = rng.multivariate_normal(np.zeros(4), fit.users_cov, size=cars, method="cholesky")
+
+    def like(one: np.random.Generator, who: NDArray[np.int64]) -> tuple[Float]:
+        return (one.multivariate_normal(np.zeros(4), fit.users_cov, size=len(who), method="cholesky"),)
+
+    (scores,) = each(rng, customer, like, axis=0)
     root = int(rng.integers(2**62))
     share = ndtr(scores[:, 1] / np.sqrt(fit.users_cov[1, 1]))
     battery_kwh = np.array(BATTERY_KWH)[np.minimum((share * len(BATTERY_KWH)).astype(int), len(BATTERY_KWH) - 1)]
@@ -135,7 +139,7 @@ def draw_apartment(
     first_day = (start - timedelta(minutes=LONGEST_STAY_MIN + TURN_MIN)).toordinal() - _MONDAY
     last_day = (start + timedelta(minutes=minutes)).toordinal() - _MONDAY
     weeks = range(first_day // 7, last_day // 7 + 2)  # the week after the horizon ends the last stay
-    drawn = [_draw_week(fit, scores, root, week) for week in weeks]
+    drawn = [_draw_week(fit, scores, on(rng, root, week + 10_000), customer) for week in weeks]
     offset_min = [midnight_min + (week * 7 + _MONDAY - start.toordinal()) * DAY_MIN for week in weeks]
     car = np.concatenate([one[0] for one in drawn])
     arrival_min = np.concatenate([one[1] + since for one, since in zip(drawn, offset_min, strict=True)])
@@ -164,25 +168,34 @@ def draw_apartment(
     )
 
 
-def _draw_week(fit: Fit, scores: Float, root: int, week: int) -> tuple[NDArray[np.int64], Float, Float, Float, Float]:
+def _draw_week(
+    fit: Fit, scores: Float, rng: np.random.Generator, customer: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], Float, Float, Float, Float]:
     """Car, minute of arrival since Monday 0 h, stay [min], energy [kWh] and how full the car leaves, of one week.
 
     All sessions that a week could have are drawn, whoever plugs in how often: so a day does not depend on what other
     cars do.
     """
-    rng = np.random.default_rng([root, week + 10_000])
-    cars = len(scores)
     expected = np.interp(scores[:, 0], *fit.rate) / (1.0 - fit.away)
     trials = np.maximum(np.ceil(fit.trials * expected), 1.0).astype(np.int64)
-    count = rng.binomial(trials, np.minimum(expected / trials, 1.0)) * (rng.random(cars) >= fit.away)
+    chance = np.minimum(expected / trials, 1.0)
     most = int(np.ceil(fit.trials * fit.rate[1, -1] / (1.0 - fit.away)))
+
+    def of_week(one: np.random.Generator, who: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        cars = len(who)
+        return (
+            one.binomial(trials[who], chance[who]), one.random(cars), one.random((cars, most)), one.random((cars, 1)),
+            one.multivariate_normal(np.zeros(3), fit.within_cov, size=(cars, most), method="cholesky"),
+            one.uniform(0.8, 1.0, (cars, most)),
+        )  # fmt: skip
+
+    count, there, part, turn, noise, full_share = each(rng, customer, of_week, axis=0)
+    count *= there >= fit.away
     # one session in each of `count` equal parts of the week, which begin anywhere: seldom two on a day
-    part = (np.arange(most) + rng.random((cars, most))) / np.maximum(count, 1)[:, None]
-    day_score = (part + rng.random((cars, 1))) % 1.0
+    part = (np.arange(most) + part) / np.maximum(count, 1)[:, None]
+    day_score = (part + turn) % 1.0
     day = np.searchsorted(np.cumsum(fit.days), day_score, side="right").clip(max=6)
-    noise = rng.multivariate_normal(np.zeros(3), fit.within_cov, size=(cars, most), method="cholesky")
     energy_score, stay_score, hour_score = np.moveaxis(noise + scores[:, None, 1:], -1, 0)
-    full_share = rng.uniform(0.8, 1.0, (cars, most))
     car, session = np.nonzero(np.arange(most) < count[:, None])
     day, energy_score, stay_score, hour_score, full_share = (
         values[car, session] for values in (day, energy_score, stay_score, hour_score, full_share)

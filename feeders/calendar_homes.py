@@ -20,6 +20,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from cosim.contract.streams import Keyed
 from cosim.feeders.find import DATA
 
 Float = NDArray[np.float64]
@@ -284,6 +285,7 @@ def draw_calendar(count: int, begin: datetime, minutes: int, rng: np.random.Gene
         Demand [kW].
     """
     root = int(rng.integers(2**62))
+    homes = [int(rng.of(home).integers(1, 2**62)) if isinstance(rng, Keyed) else home for home in range(count)]
     first_min = (begin.toordinal() - 1) * DAY_MIN + begin.hour * 60 + begin.minute
     week_min = 7 * DAY_MIN
     demand_kw = np.empty((minutes, count))
@@ -293,7 +295,7 @@ def draw_calendar(count: int, begin: datetime, minutes: int, rng: np.random.Gene
         start = week * week_min - first_min
         rows = slice(max(start, 0), min(start + week_min, minutes))
         of_week = slice(DAY_MIN + rows.start - start, DAY_MIN + rows.stop - start)
-        for home in range(count):
+        for column, home in enumerate(homes):
             people = np.random.default_rng([root, home])
             load_w = home_w(
                 season,
@@ -302,5 +304,5 @@ def draw_calendar(count: int, begin: datetime, minutes: int, rng: np.random.Gene
                 people,
                 np.random.default_rng([root, week, home + 1]),
             )
-            demand_kw[rows, home] = load_w[of_week] / 1000.0
+            demand_kw[rows, column] = load_w[of_week] / 1000.0
     return demand_kw

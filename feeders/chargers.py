@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cosim.contract import EvSessions, Feeder, Int
+from cosim.contract.streams import each
 from cosim.errors import Fault, refuse
 from cosim.feeders.find import MODELS, PhaseChoice
 from cosim.feeders.join import rows_of
@@ -67,7 +68,8 @@ def _drawn_phases(feeder: Feeder, share: float, choice: PhaseChoice, rng: np.ran
     several = np.array([len(set(on)) > 1 and name not in feeder.delta_customers for name, on in
                         zip(feeder.customers, feeder.customer_phases, strict=True)])  # fmt: skip
     several &= np.isin(np.arange(len(several)), feeder.homes)
-    order, draw = rng.permutation(len(several)), rng.random(len(several))
+    order = rng.permutation(len(several))
+    draw = each(rng, range(len(several)), lambda one, who: (one.random(len(who)),))[0]
     chosen = order[several[order]][: round(share * int(several.sum()))]
     phases = np.zeros(len(several), dtype=np.int64)
     # what is even over the whole feeder may all stand on one phase of a transformer

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from cosim.contract import EXPORT_EUR_PER_KWH, Exogenous, Feeder, Float, Int, LoadShape
+from cosim.contract.streams import among
 from cosim.errors import Fault, collecting, refuse
 from cosim.feeders.chargers import rated_by_phases
 from cosim.feeders.clock import Clock
@@ -25,7 +26,8 @@ _YEAR_DAYS = 365
 
 Streams = Callable[[str], np.random.Generator]
 """Gives the random numbers of a part by its name, always from the stream's beginning: a part that draws more or less
-leaves all others as they are, and the day before is of the same homes and cars."""
+leaves all others as they are, and the day before is of the same homes and cars. Where they are `Keyed`, so does a
+customer who draws more or less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +145,7 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
         With the faults of all parts, their keys beginning with ``households``, ``ev``, ``pv``, ``tariff`` or ``grid``.
     """
     start, minutes, homes = spec.start, spec.minutes, feeder.homes
+    of_homes = [feeder.customers[row] for row in homes.tolist()]
     faults: list[Fault] = []
     with collecting(faults, "households"):
         if spec.profiles == OF_THE_FEEDER:
@@ -153,7 +156,7 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
             demand_kw = _households(feeder, spec, rng, day, told)
             factor = power_factors(
                 feeder.customers, spec.power_factor, spec.power_factor_sd, spec.power_factor_file, told,
-                rng("power_factors"),
+                among(rng("power_factors"), feeder.customers),
             )  # fmt: skip
             demand_kvar = demand_kw * np.tan(np.arccos(factor))
     with collecting(faults, "ev"):
@@ -163,18 +166,18 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
             )
         else:
             sessions = draw_sessions(
-                len(homes), spec.ev_share, start, minutes, rng("cars"), efficiency=spec.ev_efficiency, day=day,
-                first_day=spec.first_day, model=spec.ev_sessions, plug_in_days=spec.ev_plug_in_days,
-                weekly_energy_kwh=spec.ev_weekly_energy_kwh,
+                len(homes), spec.ev_share, start, minutes, among(rng("cars"), of_homes), day=day,
+                efficiency=spec.ev_efficiency, first_day=spec.first_day, model=spec.ev_sessions,
+                plug_in_days=spec.ev_plug_in_days, weekly_energy_kwh=spec.ev_weekly_energy_kwh,
             )  # fmt: skip
             sessions = replace(sessions, customer=homes[sessions.customer])
         if spec.ev_rated_by_phases:
             sessions = rated_by_phases(sessions, feeder)
     with collecting(faults, "pv"):
-        pv = _roofs(feeder, spec, rng, day, told)
+        pv = _roofs(feeder, spec, among(rng("roofs"), of_homes), day, told)
     with collecting(faults, "tariff"):
         tariff = tariff_eur_per_kwh(start, minutes, spec.tariff)
-        of_customers = _tariffs(spec, tariff, len(feeder.customers), rng)
+        of_customers = _tariffs(spec, tariff, feeder, rng)
     with collecting(faults, "grid"):
         source = _source(feeder, spec, day)
     refuse(faults)
@@ -199,11 +202,12 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
     )
 
 
-def _tariffs(spec: DaySpec, tariff: Float, count: int, rng: Streams) -> Float | None:
+def _tariffs(spec: DaySpec, tariff: Float, feeder: Feeder, rng: Streams) -> Float | None:
     """Price of every home where groups have tariffs of their own, shape (minute, customer)."""
     if not spec.tariff_groups:
         return None
-    group = who_has_which([share for share, _ in spec.tariff_groups], count, rng("tariffs"))
+    shares = [share for share, _ in spec.tariff_groups]
+    group = who_has_which(shares, len(feeder.customers), among(rng("tariffs"), feeder.customers))
     prices = [tariff_eur_per_kwh(spec.start, spec.minutes, own) for _, own in spec.tariff_groups]
     return np.column_stack([*prices, tariff])[:, group]  # -1 reads the last
 
@@ -221,8 +225,9 @@ def _source(feeder: Feeder, spec: DaySpec, day: int) -> Float:
 def _households(feeder: Feeder, spec: DaySpec, rng: Streams, day: int, told: Told) -> Float:
     """Demand of the homes: own profiles by name, sets and pools drawn."""
     profiles, count = spec.profiles, len(feeder.customers)
+    of_customers = among(rng("households"), feeder.customers)
     if isinstance(profiles, str) or profiles.source in household_sets():
-        return draw_households(profiles, count, spec.start, spec.minutes, rng("households"), day=day)
+        return draw_households(profiles, count, spec.start, spec.minutes, of_customers, day=day)
 
     def draws() -> Int:
         if (many := len(profiles.names)) < count:
@@ -230,7 +235,7 @@ def _households(feeder: Feeder, spec: DaySpec, rng: Streams, day: int, told: Tol
                 f"{profiles.source} holds {many} profiles for {count} homes: several homes share one, so their peaks "
                 "coincide more than those of different homes would"
             )
-        return draw_columns(many, count, rng("households"))
+        return draw_columns(many, count, of_customers)
 
     demand_kw, _ = by_customer(
         profiles, feeder.customers, spec.start, spec.minutes, told, day=day, how=spec.join, draws=draws
@@ -238,7 +243,7 @@ def _households(feeder: Feeder, spec: DaySpec, rng: Streams, day: int, told: Tol
     return demand_kw
 
 
-def _roofs(feeder: Feeder, spec: DaySpec, rng: Streams, day: int, told: Told) -> PvFleet:
+def _roofs(feeder: Feeder, spec: DaySpec, rng: np.random.Generator, day: int, told: Told) -> PvFleet:
     """Roof plants: own ones by name, else drawn."""
     if spec.pv_profiles is not None:
         return read_pv(
@@ -246,7 +251,7 @@ def _roofs(feeder: Feeder, spec: DaySpec, rng: Streams, day: int, told: Told) ->
         )
     drawn = draw_pv(
         len(feeder.homes), spec.pv_share, spec.pv_kwp, feeder.latitude_deg, feeder.longitude_deg, spec.start,
-        spec.minutes, rng("roofs"), cloud=spec.cloud, day=day, ahead_of_utc=spec.clock.ahead_of_utc,
+        spec.minutes, rng, cloud=spec.cloud, day=day, ahead_of_utc=spec.clock.ahead_of_utc,
         first_day=spec.first_day,
     )  # fmt: skip
     return PvFleet(*(_of_homes(feeder, values) for values in drawn))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cosim.contract.streams import each
 from cosim.feeders.calendar_homes import draw_calendar
 from cosim.feeders.clock import Clock
 from cosim.feeders.find import CALENDAR, DATA, SEASONS, household_sets, in_season
@@ -99,8 +100,13 @@ def draw_households(
 
 
 def draw_columns(available: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw a profile for every customer, without replacement while there are any, then anew."""
-    return np.concatenate([rng.permutation(available) for _ in range(-(-count // available))])[:count]
+    """Draw a profile for every customer, without replacement while there are any, then anew; of own streams any."""
+
+    def draw(one: np.random.Generator, who: NDArray[np.int64]) -> tuple[NDArray[np.int64]]:
+        several = len(who)
+        return (np.concatenate([one.permutation(available) for _ in range(-(-several // available))])[:several],)
+
+    return each(rng, range(count), draw)[0]
 
 
 def admd_kw(demand_kw: Float, groups: Sequence[int], rng: np.random.Generator, *, draws: int = 200) -> Float:

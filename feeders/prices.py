@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from cosim.contract.streams import each
 from cosim.errors import Fault, InputError
 from cosim.feeders.find import TARIFFS, Band
 from cosim.feeders.join import Told, read_customer_table
@@ -137,7 +138,8 @@ def power_factors(
     """
     if not sd and path is None:
         return mean
-    drawn = rng.normal(mean, sd, len(customers)).clip(min(LEAST_POWER_FACTOR, mean), 1.0)
+    drawn: Float = each(rng, range(len(customers)), lambda one, who: (one.normal(mean, sd, len(who)),))[0]
+    drawn = drawn.clip(min(LEAST_POWER_FACTOR, mean), 1.0)
     if path is None:
         return drawn
     columns = {"power_factor": (0.1, 1.0, "a power factor")}

@@ -11,6 +11,7 @@ import pandas as pd
 import pvlib
 from numpy.typing import NDArray
 
+from cosim.contract.streams import each
 from cosim.feeders.clouds import CLOUDS, DAY_MIN, clear_sky_index
 from cosim.feeders.tables import refuse_out_of_range
 
@@ -129,10 +130,18 @@ def draw_pv(
     roofs = round(share * count)
     customer = rng.choice(count, roofs, replace=False)
     equator_deg = 180.0 if latitude >= 0 else 0.0
-    turn_deg = np.clip(rng.normal(0.0, AZIMUTH_SD_DEG, roofs), -AZIMUTH_MOST_DEG, AZIMUTH_MOST_DEG)
-    tilt_deg = np.clip(rng.normal(TILT_MEAN_DEG, TILT_SD_DEG, roofs), *TILT_RANGE_DEG)
-    inverter_kva = kwp * rng.uniform(*INVERTER_KVA_PER_KWP, roofs)
-    edge_share = rng.random(roofs)
+
+    def like(one: np.random.Generator, who: NDArray[np.int64]) -> tuple[Float, ...]:
+        several = len(who)
+        return (
+            one.normal(0.0, AZIMUTH_SD_DEG, several), one.normal(TILT_MEAN_DEG, TILT_SD_DEG, several),
+            one.uniform(*INVERTER_KVA_PER_KWP, several), one.random(several),
+        )  # fmt: skip
+
+    turn_deg, tilt_deg, inverter_kva, edge_share = each(rng, customer, like)
+    turn_deg = np.clip(turn_deg, -AZIMUTH_MOST_DEG, AZIMUTH_MOST_DEG)
+    tilt_deg = np.clip(tilt_deg, *TILT_RANGE_DEG)
+    inverter_kva = kwp * inverter_kva
     root = int(rng.integers(2**62))
 
     begin = start + timedelta(days=day)

@@ -7,12 +7,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from cosim.contract import EvSessions
+from cosim.contract.streams import Keyed, each, on
 from cosim.errors import Fault, InputError, refuse
 from cosim.feeders.apartment import draw_apartment
 from cosim.feeders.clock import Clock
@@ -119,9 +121,17 @@ def draw_sessions(
     if model == "apartment":
         begin = start + timedelta(days=day)
         return cut_to_horizon(draw_apartment(customer, begin, minutes, rng, efficiency=efficiency), minutes)
-    charger_kw = np.where(rng.permutation(cars) < round(FAST_SHARE * cars), *CHARGER_KW)
-    battery_kwh = rng.choice(BATTERY_KWH, cars)
-    usual = rng.integers(len(_table()), size=cars)
+
+    def like(one: np.random.Generator, who: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        several = len(who)
+        if isinstance(rng, Keyed):  # how many are fast is known of all together only
+            fast = one.random(several) < FAST_SHARE
+        else:
+            fast = one.permutation(several) < round(FAST_SHARE * several)
+        return fast, one.choice(BATTERY_KWH, several), one.integers(len(_table()), size=several)
+
+    fast, battery_kwh, usual = each(rng, customer, like)
+    charger_kw = np.where(fast, *CHARGER_KW)
     root = int(rng.integers(2**62))
     midnight_min = -(start.hour * 60 + start.minute)
     # from two days before (the longest stay is a little over a day) to one after (which ends the last stay)
@@ -130,12 +140,13 @@ def draw_sessions(
         7.0 / plug_in_days
     )
     drawn = [
-        _draw_day(usual, charger_kw, battery_kwh, efficiency, root, int(k) + day + first_day, need_factor) for k in days
+        _draw_day(usual, charger_kw, battery_kwh, efficiency, on(rng, root, number), customer, need_factor)
+        for number in (days + day + first_day + 100_000).tolist()
     ]
     arrival_min, stay_min, need_kwh, soc_kwh = (np.stack([one[part] for one in drawn]) for part in range(4))
     arrival_min += midnight_min + DAY_MIN * days[:, None]
     if plug_in_days < 7.0:
-        away = ~np.stack([_plugs_in(cars, plug_in_days, root, start.toordinal() + int(k) + day) for k in days])
+        away = ~np.stack([_plugs_in(customer, plug_in_days, rng, root, start.toordinal() + int(k) + day) for k in days])
         stay_min[away], need_kwh[away], arrival_min[away] = 0.0, 0.0, NEVER_MIN  # stands in nobody's way
     order = np.argsort(arrival_min, axis=0)
     arrival_min, stay_min, need_kwh, soc_kwh = (
@@ -262,36 +273,48 @@ def _draw_day(
     charger_kw: Float,
     battery_kwh: Float,
     efficiency: float,
-    root: int,
-    day: int,
+    rng: np.random.Generator,
+    customer: NDArray[np.int64],
     need_factor: float,
 ) -> tuple[Float, Float, Float, Float]:
     """Arrival (minute of the day), stay, need and state of charge on arrival of every car on one day.
 
     Seeded by the day, so that a day stays the same whatever horizon it is seen from.
     """
-    rng = np.random.default_rng([root, day + 100_000])
-    cars = usual.size
-    as_usual = rng.random(cars) < USUAL_CHANCE
-    session = _table()[np.where(as_usual, usual, rng.integers(len(_table()), size=cars))]
-    jitter_min = np.round(rng.normal(0.0, USUAL_JITTER_MIN, (2, cars))) * as_usual
+    shape = (NEED_MEAN_KWH / NEED_SD_KWH) ** 2
+
+    def of_day(one: np.random.Generator, who: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        cars = len(who)
+        return (
+            one.random(cars), one.integers(len(_table()), size=cars), one.normal(0.0, USUAL_JITTER_MIN, (2, cars)),
+            one.gamma(shape, NEED_MEAN_KWH / shape, cars), one.uniform(0.8, 1.0, cars),
+        )  # fmt: skip
+
+    chance, other, jitter_min, need_kwh, full_share = each(rng, customer, of_day)
+    as_usual = chance < USUAL_CHANCE
+    session = _table()[np.where(as_usual, usual, other)]
+    jitter_min = np.round(jitter_min) * as_usual
     arrival_min = np.clip(session[:, 0] + jitter_min[0], 0.0, DAY_MIN - 1.0)
     stay_min = np.maximum(session[:, 1] + jitter_min[1], LEAST_STAY_MIN)
-    shape = (NEED_MEAN_KWH / NEED_SD_KWH) ** 2
-    need_kwh = np.clip(rng.gamma(shape, NEED_MEAN_KWH / shape, cars), *NEED_RANGE_KWH) * need_factor
+    need_kwh = np.clip(need_kwh, *NEED_RANGE_KWH) * need_factor
     need_kwh = np.minimum(need_kwh, FEASIBLE_SHARE * charger_kw * efficiency * stay_min / 60.0)
     need_kwh = np.minimum(need_kwh, 0.95 * battery_kwh)
-    full_kwh = np.maximum(rng.uniform(0.8, 1.0, cars) * battery_kwh, need_kwh + 0.05 * battery_kwh)
+    full_kwh = np.maximum(full_share * battery_kwh, need_kwh + 0.05 * battery_kwh)
     return arrival_min, stay_min, need_kwh, full_kwh - need_kwh
 
 
-def _plugs_in(cars: int, days_per_week: float, root: int, day: int) -> NDArray[np.bool_]:
+def _plugs_in(
+    customer: NDArray[np.int64], days_per_week: float, rng: np.random.Generator, root: int, day: int
+) -> NDArray[np.bool_]:
     """Which cars plug in on a day, counted from year 1: on a chance choice of days of its calendar week."""
     week, weekday = divmod(day - 1, 7)  # day 1 was a Monday
-    rng = np.random.default_rng([root, week, 7])
-    chosen = np.floor(days_per_week + rng.random(cars))
-    rank = np.argsort(np.argsort(rng.random((cars, 7)), axis=1), axis=1)
-    return rank[:, weekday] < chosen
+
+    def of_week(one: np.random.Generator, who: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        return one.random(len(who)), one.random((len(who), 7))
+
+    more, chance = each(on(rng, root, week, 7), customer, of_week, axis=0)
+    rank = np.argsort(np.argsort(chance, axis=1), axis=1)
+    return np.asarray(rank[:, weekday] < np.floor(days_per_week + more))
 
 
 def _odd_sessions(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cosim.contract import Float, Int
 from cosim.contract.signals import Bool
+from cosim.contract.streams import each
 from cosim.contract.survey import FrozenArrays
 
 WEEK_MIN = 7 * 24 * 60
@@ -170,17 +173,25 @@ def draw_heat_pumps(
     there = np.zeros(customers, dtype=bool)
     of = np.arange(customers) if homes is None else homes
     there[rng.permutation(of)[: round(share * len(of))]] = True
-    loss = loss_kw_per_k * np.exp(rng.normal(0.0, 0.3, customers).clip(-0.9, 0.9))
+
+    def like(one: np.random.Generator, who: Int) -> tuple[NDArray[Any], ...]:
+        several = len(who)
+        return (
+            one.normal(0.0, 0.3, several), one.normal(20.5, 1.0, several), one.random(several),
+            one.uniform(2.0, 3.0, several), one.integers(5, 9, several), one.integers(21, 25, several),
+            one.uniform(150.0, 250.0, several), *_draws_of_water(one, several),
+        )  # fmt: skip
+
+    spread, day_c, lowers, lowered_k, wakes, sleeps, litres, *water = each(rng, range(customers), like)
+    loss = loss_kw_per_k * np.exp(spread.clip(-0.9, 0.9))
     own = units or {}
     if units is not None:
         there = ~np.isnan(units["compressor_kw"])
     loss = _told(own, "loss_kw_per_k", loss)
     area_m2 = loss / LOSS_PER_M2
     compressor_kw = _told(own, "compressor_kw", SPARE * loss * (DESIGN_ROOM_C - DESIGN_C) / DESIGN_COP)
-    day_c = rng.normal(20.5, 1.0, customers).clip(18.0, 23.0)
-    lowered_k = np.where(rng.random(customers) < 0.5, rng.uniform(2.0, 3.0, customers), 0.0)
-    wakes, sleeps = rng.integers(5, 9, customers), rng.integers(21, 25, customers)
-    day_c, hour = _told(own, "wanted_c", day_c), np.arange(24)[:, None]
+    lowered_k = np.where(lowers < 0.5, lowered_k, 0.0)
+    day_c, hour = _told(own, "wanted_c", day_c.clip(18.0, 23.0)), np.arange(24)[:, None]
     wanted_c = day_c - lowered_k * ((hour < wakes) | (hour >= sleeps))
     return HeatPumps(
         compressor_kw=compressor_kw * there,
@@ -192,8 +203,8 @@ def draw_heat_pumps(
         gains_kw=GAINS_KW_PER_M2 * area_m2,
         wanted_c=wanted_c,
         comfort_k=np.full(customers, 1.0),
-        tank_kwh_per_k=LITRE_KWH_PER_K * rng.uniform(150.0, 250.0, customers),
-        water_kw=_hot_water_kw(customers, rng) * there,
+        tank_kwh_per_k=LITRE_KWH_PER_K * litres,
+        water_kw=_hot_water_kw(*water) * there,
         water_first=first_minute % WEEK_MIN,
         start_c=day_c,
     )
@@ -204,18 +215,24 @@ def _told(own: Mapping[str, Float], column: str, drawn: Float) -> Float:
     return np.where(np.isnan(own[column]), drawn, own[column]) if column in own else drawn
 
 
-def _hot_water_kw(customers: int, rng: np.random.Generator) -> Float:
-    """Heat drawn in every minute of a week: a morning and an evening shower, and small draws from 6 to 23 h."""
-    heat_kw = np.zeros((WEEK_MIN, customers))
+def _draws_of_water(rng: np.random.Generator, customers: int) -> tuple[NDArray[Any], ...]:
+    """How much each uses against the mean, begins of its showers, number and begins of its small draws, in a week."""
     size = np.exp(rng.normal(-0.08, 0.4, customers))  # of mean 1: households differ
-    days = 1440 * np.arange(7)[:, None]
+    days, showers = 1440 * np.arange(7)[:, None], []
     for usual_min, spread_min in ((435.0, 60.0), (1230.0, 90.0)):
         own_min = rng.normal(usual_min, spread_min, customers)
-        begins = (days + rng.normal(own_min, 20.0, (7, customers))).astype(int)
-        for minute in range(7):
-            np.add.at(heat_kw, ((begins + minute) % WEEK_MIN, np.arange(customers)), SHOWER_KWH * size * 60.0 / 7.0)
+        showers.append((days + rng.normal(own_min, 20.0, (7, customers))).astype(int))
     count = rng.poisson(SMALL_A_DAY * 7 * size)
-    home = np.repeat(np.arange(customers), count)
-    begins = 1440 * rng.integers(0, 7, len(home)) + rng.integers(360, 1380, len(home))
-    np.add.at(heat_kw, (begins, home), SMALL_KWH * 60.0)
+    begins = 1440 * rng.integers(0, 7, count.sum()) + rng.integers(360, 1380, count.sum())
+    return size, *showers, count, begins
+
+
+def _hot_water_kw(size: Float, morning: Int, evening: Int, count: Int, begins: Int) -> Float:
+    """Heat drawn in every minute of a week: a morning and an evening shower, and small draws from 6 to 23 h."""
+    customers = np.arange(len(size))
+    heat_kw = np.zeros((WEEK_MIN, len(size)))
+    for shower in (morning, evening):
+        for minute in range(7):
+            np.add.at(heat_kw, ((shower + minute) % WEEK_MIN, customers), SHOWER_KWH * size * 60.0 / 7.0)
+    np.add.at(heat_kw, (begins, np.repeat(customers, count)), SMALL_KWH * 60.0)
     return heat_kw
