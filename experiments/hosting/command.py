@@ -42,7 +42,7 @@ def conduct(
     method = asked_config.method
     if placements is not None:
         method = method.model_copy(update={"placements": placements})
-    changes = {"method": method} | ({} if reinforce else {"reinforcement": {}})
+    changes: dict[str, object] = {"method": method} | ({} if reinforce else {"reinforcement": {}})
     asked_config = asked_config.model_copy(update=changes)
     names = [name.strip() for name in controllers.split(",") if name.strip()]
     folder = out or default_folder(f"hosting-{technology}")

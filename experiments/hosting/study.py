@@ -144,7 +144,8 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
     def work(what: str, tasks: list[Task]) -> pd.DataFrame:
         counts = run_tasks(tasks, folder, jobs=jobs, progress=lambda now: progress(what, now))
         rows = dataset.read(folder)
-        rows = rows[rows["hash"].isin([task.hash for task in tasks])]
+        order = {task.hash: number for number, task in enumerate(tasks)}
+        rows = rows[rows["hash"].isin(order)].sort_values("hash", key=lambda of: of.map(order), kind="stable")
         if counts.failed or (rows["status"] == "failed").any():
             failed = rows[rows["status"] == "failed"]
             warnings.append(f"{len(failed)} of {len(tasks)} tasks failed ({what}): {failed['reason'].iloc[0]}")

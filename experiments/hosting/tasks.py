@@ -8,8 +8,7 @@ from hashlib import sha256
 from json import dumps
 from typing import Any
 
-from cosim import Trajectory
-from cosim.errors import CosimError, RunStoppedError
+from cosim.errors import CosimError, PowerFlowError, RunStoppedError
 from cosim.experiments.hosting.config import HostingConfig, Technology
 from cosim.experiments.hosting.measures import figures, places
 from cosim.experiments.hosting.search import search
@@ -131,7 +130,7 @@ def _judged(
     try:
         run = made.run(payload["controller"], payload["options"])
     except RunStoppedError as stopped:
-        if not isinstance(stopped.trajectory, Trajectory) or not stopped.trajectory.collapses:
+        if not isinstance(stopped.__cause__, PowerFlowError):
             raise
         told = {"status": "collapsed", "reason": str(stopped), "broken": COLLAPSE, "where": network.feeder}
         return {**row, **told, "hosted": False, "run_s": time.process_time() - began}
