@@ -22,6 +22,7 @@ from cosim.experiments import DEFAULT
 from cosim.experiments.convert import TwoWords, convert
 from cosim.experiments.files import package_versions
 from cosim.experiments.studies.command import OVERWRITE, add_studies, studies
+from cosim.experiments.study import commands
 from cosim.folder import claimed, default_folder, new_file, write_whole
 
 if TYPE_CHECKING:
@@ -46,11 +47,11 @@ Accept = Annotated[
     list[str] | None,
     typer.Option(help="Element of the circuit to run with though it cannot be honoured; may be repeated."),
 ]
-Kind = Literal["feeders", "controllers", "scenarios"]
+Kind = Literal["feeders", "controllers", "scenarios", "studies"]
 Objective = Literal["curtailment", "cost", "unbalance", "losses", "peak"]
 Cars = Literal["free", "neutral", "uncontrolled"]
 Technology = Literal["ev", "pv", "heat_pump"]
-Benchmark = Literal["step", "batch", "pareto", "caps", "plan"]
+Benchmark = Literal["step", "batch", "pareto", "caps", "plan", "study"]
 
 
 def _version(asked: bool) -> None:
@@ -234,7 +235,7 @@ def list_command(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     options: Annotated[bool, typer.Option("--options", help="Of controllers: their options and defaults.")] = False,
 ) -> None:
-    """List the feeders, controllers or scenarios that there are."""
+    """List the feeders, controllers, scenarios or studies that there are."""
     from rich.table import Table
 
     from cosim import controllers, feeders
@@ -248,6 +249,11 @@ def list_command(
         for name in scenarios.shipped():
             read = scenarios.read(name)
             table.add_row(name, f"{read.feeder}: {', '.join(run.name for run in read.runs)}")
+    elif kind == "studies":
+        from cosim.experiments.study import config
+
+        for name in config.shipped():
+            table.add_row(name, config.about(name))
     else:
         for name in controllers.names():
             table.add_row(name, about := _or_why_not(controllers.describe, name))
@@ -304,6 +310,9 @@ def feeder(
 
 
 app.command("feeder convert")(convert)
+app.command("study")(commands.study)
+app.command("study query")(commands.query)
+app.command("study show")(commands.show)
 
 
 @app.command()

@@ -91,21 +91,8 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
         return _in_parts(scenario, Path(where), feeder)
     faults: list[Fault] = []
     if feeder is None:
-        machine, model = scenario.grid.transformer, scenario.households.load_model
         with collecting(faults, "feeder", where):
-            feeder = feeders.load(
-                scenario.feeder,
-                source_pu=scenario.grid.source_pu,
-                nominal_voltage_v=scenario.grid.nominal_voltage_v,
-                transformer=None if machine is None else TransformerSpec(**machine.model_dump(exclude={"tier"})),
-                load_model=ZipShares(model.p, model.q) if model.p and model.q else model.model,
-                standard=scenario.grid.standard,
-                taps=scenario.grid.taps,
-                accept=scenario.grid.accept,
-                roofs=scenario.pv.from_file,
-                thermal=OilTransformer(**scenario.thermal.model_dump()),
-            )
-            feeder.refuse_unhonoured()
+            feeder = read_feeder(scenario)
     with collecting(faults, "metrics", where):
         find_own(scenario.metrics)
     day = None
@@ -121,6 +108,25 @@ def compose(scenario: Scenario, where: str | Path = "scenario", *, feeder: Feede
     if faults or day is None:
         raise InputError(faults)
     return _told_of_simple_plans(_told_of_missing_predictor(day))
+
+
+def read_feeder(scenario: Scenario) -> Feeder:
+    """Read the feeder of a scenario with all that it changes there; InputError with what a run could not honour."""
+    grid, model, machine = scenario.grid, scenario.households.load_model, scenario.grid.transformer
+    feeder = feeders.load(
+        scenario.feeder,
+        source_pu=grid.source_pu,
+        nominal_voltage_v=grid.nominal_voltage_v,
+        transformer=None if machine is None else TransformerSpec(**machine.model_dump(exclude={"tier"})),
+        load_model=ZipShares(model.p, model.q) if model.p and model.q else model.model,
+        standard=grid.standard,
+        taps=grid.taps,
+        accept=grid.accept,
+        roofs=scenario.pv.from_file,
+        thermal=OilTransformer(**scenario.thermal.model_dump()),
+    )
+    feeder.refuse_unhonoured()
+    return feeder
 
 
 def _told_of_simple_plans(day: Day) -> Day:

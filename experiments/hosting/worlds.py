@@ -17,12 +17,13 @@ from cosim.experiments.day import Day
 from cosim.experiments.devices import rated_kw
 from cosim.experiments.hosting.config import Technology, scenario_of
 from cosim.experiments.scenario import Run as RunSpec
+from cosim.experiments.study.world import feeder_of
+from cosim.experiments.study.worlds import AS_BUILT as AS_BUILT
 from cosim.measures import window_mean
 from cosim.plugins import shipped
 from cosim.stepper import ENGINES
 from cosim.threads import ONE_THREAD
 
-AS_BUILT = "as_built"
 IMPORT, EXPORT = "import", "export"
 SEASONS = {IMPORT: "winter_peak", EXPORT: "summer_noon"}
 _WINDOW_MIN = 30.0
@@ -85,7 +86,7 @@ class CriticalDay(NamedTuple):
 def _site(feeder: str, base: str, engine: str) -> tuple[Feeder, Engine]:
     """Read a feeder once, and make its power flow."""
     scenario = scenario_of(json.loads(base), name="hosting", feeder=feeder, start=datetime(2026, 1, 15), runs=[_NONE])
-    read = compose(scenario).feeder
+    read = feeder_of(scenario)
     return read, shipped(ENGINES[engine])(read)
 
 

@@ -9,15 +9,13 @@ from pathlib import Path
 import cosim
 from cosim import __version__, controllers, experiments, feeders
 
-_KINDS = (".py", ".toml")
-
 
 @cache
 def code_version() -> str:
-    """Return the version, and the beginning of a hash of all sources of the product, such as ``0.4.0+5f2a91c0d3e8``.
+    """Return the version, and the beginning of a hash of all files of the product, such as ``0.4.0+5f2a91c0d3e8``.
 
-    The same in a clone, where the rooms lie beside each other, and where it is installed. Data files are not in it:
-    what a world reads of them is in the world's own hash.
+    Sources, shipped feeders and profiles; the same in a clone, where the rooms lie beside each other, and where it is
+    installed.
     """
     found: dict[str, Path] = {}
     for room in (cosim, controllers, experiments, feeders):
@@ -25,6 +23,6 @@ def code_version() -> str:
         found |= {f"{inside}/{path.relative_to(folder).as_posix()}": path for path in folder.rglob("*")}
     digest = sha256()
     for name, path in sorted(found.items()):
-        if path.suffix in _KINDS and path.is_file():
+        if "__pycache__" not in name and "/." not in name and path.is_file():
             digest.update(name.encode() + path.read_bytes())
     return f"{__version__}+{digest.hexdigest()[:12]}"

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cosim.errors import Fault, InputError
@@ -52,7 +54,7 @@ class Dataset:
         for path in self.path.glob("*.parquet"):
             if path not in kept:  # merged into another when the program ended
                 path.unlink()
-        self.committed = hashes(folder)
+        self.committed = set(column(folder, "hash"))
         self._waiting: list[Row] = []
         self._since_s = time.monotonic()
         self._next = max((_range(path)[1] for path in kept), default=0) + 1
@@ -110,9 +112,16 @@ def parts(folder: Path) -> list[Path]:
     ]
 
 
-def hashes(folder: Path) -> set[str]:
-    """Return the hashes of all that is finished."""
-    return {value for path in parts(folder) for value in _opened(path, ["hash"]).column(0).to_pylist()}
+def column(folder: Path, name: str) -> Iterator[Any]:
+    """Yield the values of one column of all that is finished."""
+    for path in parts(folder):
+        yield from _opened(path, columns=[name]).column(0).to_pylist()
+
+
+def beginning_with(folder: Path, prefix: str) -> list[dict[str, Any]]:
+    """Return the rows whose hash begins with a text."""
+    wanted = pc.starts_with(pc.field("hash"), prefix)
+    return [row for path in parts(folder) for row in _opened(path, filters=wanted).to_pylist()]
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -184,8 +193,8 @@ def _read(paths: Sequence[Path]) -> pa.Table:
     return pa.concat_tables([_opened(path) for path in paths], promote_options="permissive")
 
 
-def _opened(path: Path, columns: list[str] | None = None) -> pa.Table:
+def _opened(path: Path, **how: Any) -> pa.Table:
     with suppress(pa.ArrowInvalid):
-        return pq.read_table(path, columns=columns, partitioning=None)
+        return pq.read_table(path, partitioning=None, **how)
     problem = "is no whole Parquet file, as after a disk that lost what it had confirmed"
     raise InputError(Fault(str(path), "", problem, "delete it, and use --resume: what was in it is made again"))

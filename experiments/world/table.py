@@ -24,7 +24,7 @@ def named_in_a_file(check: Callable[[Any], None]) -> AfterValidator:
         if info.context is None or not isinstance(value, str):
             return value
         try:
-            check(found := _beside(value, info.context["folder"]))
+            check(found := beside(value, info.context["folder"]))
         except InputError as error:
             raise refused(*(replace(fault, key=str(info.field_name)) for fault in error.faults)) from None
         except (OSError, ValueError) as error:  # too long, or with a null byte in it
@@ -38,7 +38,8 @@ def named_in_a_file(check: Callable[[Any], None]) -> AfterValidator:
     return AfterValidator(validate)
 
 
-def _beside(value: str, folder: Path) -> str:
+def beside(value: str, folder: Path) -> str:
+    """Return the absolute path of what is seen from a folder, and of a target's file; any other text as it is."""
     if plugins.is_target(value):
         return plugins.resolved(value, folder)
     candidate = folder / value

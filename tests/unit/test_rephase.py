@@ -13,6 +13,7 @@ from cosim import Connection
 from cosim.experiments.cli import app
 from cosim.experiments.compose import compose
 from cosim.experiments.scenario import Run, read
+from cosim.experiments.studies.base import lines_of
 from cosim.experiments.studies.rephase.moves import Rephasing, with_connections
 from cosim.experiments.studies.rephase.search import Quadratic, best_moves
 from cosim.experiments.unbalance_tables import analyse, describe
@@ -143,6 +144,18 @@ def test_moves_stand_beside_control_in_one_table(tmp_path):
     )
     assert refused.exit_code != 0
     assert "NOBODY" in str(refused.exception)
+
+
+def test_every_row_beside_control_has_a_line_of_its_own():
+    case = dict.fromkeys(("unbalance_current_mean_a2", "neutral_current_p95_a", "vuf_p95_percent"), 1.0)
+    cases = {"before": case | {"transformer_peak_percent": 90.0}, "after": case | {"transformer_peak_percent": 80.0}}
+    row = {"neutral_current_p95_a": 50.0, "pv_curtailed_kwh": 1.0, "cost_eur": 2.0}
+    rows = [{"case": "none", "moves_eur": 0.0, **row}, {"case": "none, moved", "moves_eur": 300.0, **row}]
+    choice = {"verified": True, "combinations_compared": 9, "combinations_checked_by_power_flow": 3}
+    said = lines_of("rephase", moves=["LOAD1 from 1 to 2"], choice=choice, cases=cases, control=pd.DataFrame(rows))
+    assert [line.split(":")[0] for line in said if line] == [
+        "LOAD1 from 1 to 2", "Unbalance current, mean of the day", "Neutral current, 95 %", "none", "none, moved"
+    ]  # fmt: skip
 
 
 def test_an_unknown_controller_is_named(tmp_path):

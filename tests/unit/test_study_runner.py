@@ -12,7 +12,7 @@ import pytest
 from cosim.errors import InputError, WriteError
 from cosim.experiments.study import dataset
 from cosim.experiments.study.code import code_version
-from cosim.experiments.study.dataset import Dataset, hashes, parts, query, read
+from cosim.experiments.study.dataset import Dataset, column, parts, query, read
 from cosim.experiments.study.runner import Task, run_tasks
 from cosim.folder import claimed
 
@@ -52,7 +52,7 @@ def test_what_goes_wrong_with_a_task_is_its_result_and_stops_no_other(tmp_path: 
 def test_a_full_disk_of_a_worker_stops_it_all_and_keeps_what_is_finished(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match="No space left"):
         run_tasks([task(1), task(2, what="full"), task(3)], tmp_path)
-    assert hashes(tmp_path) == {"h001"}
+    assert set(column(tmp_path, "hash")) == {"h001"}
 
 
 def test_a_full_disk_under_the_dataset_keeps_what_is_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,9 +69,9 @@ def test_a_full_disk_under_the_dataset_keeps_what_is_committed(tmp_path: Path, m
             patched.setattr(dataset.pq, "write_table", full)
             with pytest.raises(WriteError, match="No space left"):
                 data.commit()
-        assert hashes(tmp_path) == data.committed == {"h001"}
+        assert set(column(tmp_path, "hash")) == data.committed == {"h001"}
         data.commit()  # there is space again
-    assert hashes(tmp_path) == {"h001", "h002"}
+    assert set(column(tmp_path, "hash")) == {"h001", "h002"}
     assert sorted((tmp_path / "results.parquet").iterdir()) == parts(tmp_path)
 
 
