@@ -30,7 +30,19 @@ def test_the_python_examples_print_what_the_page_says(page):
 
 def test_every_command_of_the_readme_exists():
     commands = set(re.findall(r"`cosim (\w+)", README))
-    assert {"run", "compare", "check", "list", "feeder", "bench", "optimum", "plan", "rephase", "reproduce"} == commands
+    assert {
+        "run",
+        "compare",
+        "check",
+        "list",
+        "feeder",
+        "bench",
+        "optimum",
+        "plan",
+        "rephase",
+        "reproduce",
+        "hosting",
+    } == commands
     for command in commands:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
 

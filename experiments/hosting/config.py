@@ -124,7 +124,7 @@ class HostingConfig(Table):
 
     def base_of(self, feeder: str) -> dict[str, Any]:
         """Base of a feeder's worlds, without what the method says."""
-        own = self.feeder.get(feeder, {})
+        own = self.feeder.get(feeder, self.feeder.get(Path(feeder).stem, {}))
         together = {key: {**self.base[key], **own[key]} for key in self.base.keys() & own.keys() if _table(own[key])}
         return {**self.base, **own, **together}
 

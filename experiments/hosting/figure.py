@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 
 from cosim.experiments.figures import style
 from cosim.experiments.hosting.config import HostingConfig, Technology
-from cosim.experiments.hosting.summary import NO_LIMIT
 
 if TYPE_CHECKING:
     from cosim.experiments.hosting.study import Hosting
@@ -73,20 +72,13 @@ def _bars(axes: Axes, own: pd.DataFrame, technology: Technology) -> None:
     colours = np.where(built, "#5A5A5A", "#BDBDBD")
     axes.barh(places, own["capacity_percent"], color=colours.tolist(), height=0.62)
     for place, (_, row) in zip(places.tolist(), own.iterrows(), strict=True):
-        low, high = (0.0 if np.isnan(row["low"]) else row["low"]), (100.0 if np.isnan(row["high"]) else row["high"])
-        axes.plot([low, high], [place, place], color="black", linewidth=1.2, marker="|", markersize=7)
-        binds = (
-            NO_LIMIT
-            if row["limit_binding"] == NO_LIMIT
-            else f"{row['limit_binding'].replace('_', ' ')}, {row['where']}"
-        )
-        axes.text(
-            103.0,
-            place,
-            f"{row['capacity_percent']:.0f} %, {row['capacity_kw']:.0f} kW: {binds}",
-            va="center",
-            fontsize=8,
-        )
+        ends = np.array([row["low"], row["high"]], dtype=float)
+        closed = ends[~np.isnan(ends)]
+        axes.plot(np.where(np.isnan(ends), [0.0, 100.0], ends), [place, place], color="black", linewidth=1.2)
+        axes.plot(closed, np.full(len(closed), place), color="black", linestyle="", marker="|", markersize=8)
+        binds = row["limit_binding"].replace("_", " ") + (f", {row['where']}" if row["where"] else "")
+        told = f"{row['capacity_percent']:.0f} %, {row['capacity_kw']:.0f} kW: {binds}"
+        axes.text(103.0, place, told, va="center", fontsize=8)
     axes.set_yticks(places, [_label(row) for _, row in own.iterrows()])
     axes.set(xlim=(0.0, 150.0), xlabel=f"capacity [% of homes with {_WORDS[technology]}], and its interval")
     axes.set_xticks(range(0, 101, 20))

@@ -25,11 +25,14 @@ def figures(run: Trajectory) -> dict[str, float]:
     dict of str to float
         By name; beside the scoreboard's ``line_peak_30min_percent``, largest mean over half an hour of a phase of a
         rated line, ``transformer_ageing_rate_mean``, mean of the relative ageing rate of IEC 60076-7, and
-        ``ev_served_percent``, energy that cars got of what they needed and could have got.
+        ``ev_served_percent``, energy that cars got of what they needed and could have got; with heat pumps
+        ``comfort_short_max_kh_per_day``.
     """
     board = scoreboard(run)
     loading = _half_hours(run)
     got_kwh, missed_kwh = board["ev_delivered_kwh"], board["ev_unserved_kwh"]
+    if "comfort_short_max_kh" in board:
+        board["comfort_short_max_kh_per_day"] = board["comfort_short_max_kh"] / (run.steps * run.step_h / 24.0)
     return board | {
         "line_peak_30min_percent": float(np.fmax.reduce(loading, axis=None, initial=np.nan)),
         "transformer_ageing_rate_mean": board["transformer_ageing_h"] / (run.steps * run.step_h),

@@ -31,6 +31,7 @@ from cosim.folder import claimed
 from cosim.plugins import safe_label
 
 UNCONTROLLED = "none"
+OPTIMUM = "optimum"
 _WEEKS = 53
 _STRAINED = 2
 """Placements by which reinforcements are laid out."""
@@ -181,6 +182,7 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
         for name, (as_built, _) in places.items()
         for network, controller in [
             *((as_built, controller) for controller in asked.controllers),
+            *([(as_built, OPTIMUM)] if placement <= config.method.optimum and OPTIMUM not in asked.controllers else []),
             *((one.network, UNCONTROLLED) for one in reinforced[name].values()),
         ]
     ]

@@ -86,8 +86,9 @@ def capacities(
         A row for each feeder, network and controller: ``capacity_percent``, ``low`` and ``high``, its interval (nan
         where there are too few placements for that end), ``capacity_kw``, ``median_percent``, ``limit_binding``, the
         criterion that most placements break first, with their share, and where most of them do, ``non_monotone``,
-        ``weeks_run`` and ``weeks_violated``; of reinforcements ``cost_eur_low`` and ``cost_eur_high``, and by kilowatt
-        hosted beyond the network as built; of controllers ``avoided``, the cheapest reinforcement that hosts no more.
+        ``weeks_run`` and ``weeks_violated``, ``of_possible_percent`` (see the method ``optimum``); of reinforcements
+        ``cost_eur_low`` and ``cost_eur_high``, and by kilowatt hosted beyond the network as built; of controllers
+        ``avoided``, the cheapest reinforcement that hosts as much.
     """
     rows: list[dict[str, Any]] = []
     for key, own in placements.groupby(_KEYS, sort=False):
@@ -116,8 +117,21 @@ def capacities(
             "non_monotone": int((~own["monotone"]).sum()),
             "weeks_run": again["placement"].nunique(),
             "weeks_violated": again.loc[~again["hosted"].astype(bool), "placement"].nunique(),
+            "of_possible_percent": _of_possible(own, placements),
         })  # fmt: skip
     return _with_costs(pd.DataFrame(rows), reinforced)
+
+
+def _of_possible(own: pd.DataFrame, placements: pd.DataFrame) -> float:
+    """Homes hosted in all placements together that perfect knowledge was asked of, of what it hosts there [%].
+
+    nan where it was not asked. It keeps limits at every step, which is more than is asked of controllers.
+    """
+    is_best = (placements["controller"] == "optimum") & (placements["feeder"] == own["feeder"].iloc[0])
+    best = placements[is_best].set_index("placement")["capacity_homes"]
+    there = own[own["placement"].isin(best.index)].set_index("placement")["capacity_homes"]
+    possible = best.reindex(there.index).sum()
+    return 100.0 * float(there.sum() / possible) if possible else float("nan")
 
 
 def _most(texts: pd.Series[str]) -> tuple[str, float]:

@@ -150,7 +150,7 @@ def test_a_controller_that_forbids_charging_hosts_nothing(two_bus, make_day, mak
 
 
 def test_curtailment_and_comfort_have_limits_of_their_own():
-    fine = {"pv_curtailed_year_percent": 3.0, "comfort_short_max_kh": 2.0}
+    fine = {"pv_curtailed_year_percent": 3.0, "comfort_short_max_kh_per_day": 2.0}
     assert CONFIG.broken(fine) == []
     assert CONFIG.broken({name: 1.01 * value for name, value in fine.items()}) == ["pv", "comfort"]
 
@@ -243,7 +243,7 @@ def worlds(capacity, controller="none", network=AS_BUILT, broken="cable", first=
 
 def test_capacities_costs_and_what_control_avoids():
     rows = [*worlds([2, 3, 4, 5]), *worlds([6, 6, 7, 10], "even"), *worlds([7, 8, 9, 10], network="second_cable")]
-    rows += worlds([3, 3, 3, 3], network="oltc")
+    rows += [*worlds([3, 3, 3, 3], network="oltc"), *worlds([10, 8], "optimum")]
     placements = placements_of(pd.DataFrame(rows), {"street": 10})
     empty = Network("", "street", "street", {})
     reinforced = {
@@ -251,8 +251,9 @@ def test_capacities_costs_and_what_control_avoids():
     }
     weeks = pd.DataFrame([{**worlds([2])[0], "placement": number, "hosted": number > 1} for number in (1, 2)])
     table = capacities(placements, weeks, CONFIG, reinforced).set_index(["network", "controller"])
-    assert table["capacity_percent"].tolist() == [20.0, 60.0, 70.0, 30.0]
-    assert table["capacity_kw"].tolist() == pytest.approx([14.0, 42.0, 49.0, 21.0])
+    assert table["capacity_percent"].tolist() == [20.0, 60.0, 70.0, 30.0, 80.0]
+    assert table["capacity_kw"].tolist() == pytest.approx([14.0, 42.0, 49.0, 21.0, 56.0])
+    assert table["of_possible_percent"].tolist() == pytest.approx([100 * n / 18 for n in (5, 12, 15, 6, 18)])
     assert table["low"].isna().all()
     none, even = table.loc[AS_BUILT, "none"], table.loc[AS_BUILT, "even"]
     assert (none["weeks_run"], none["weeks_violated"], none["where"]) == (2, 1, "LINE1")
