@@ -178,8 +178,8 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
             reinforced[name] = _reinforced(asked, network, days[name], owned.path / "networks", warnings)
     searches = [
         search_task(network, inputs[name], asked.technology, controller, placement, config, days[name], bright[name])
+        for name, (as_built, _) in places.items()  # a process keeps the networks of one feeder
         for placement in range(1, config.method.placements + 1)
-        for name, (as_built, _) in places.items()
         for network, controller in [
             *((as_built, controller) for controller in asked.controllers),
             *([(as_built, OPTIMUM)] if placement <= config.method.optimum and OPTIMUM not in asked.controllers else []),

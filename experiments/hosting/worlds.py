@@ -82,7 +82,7 @@ class CriticalDay(NamedTuple):
         return CriticalDay(self.kind, (date.fromisoformat(self.date) - timedelta(days=3)).isoformat(), 7)
 
 
-@lru_cache(maxsize=4)  # a process works through one feeder after the other
+@lru_cache(maxsize=8)  # the networks of one feeder, which are run in turns
 def _site(feeder: str, base: str, engine: str) -> tuple[Feeder, Engine]:
     """Read a feeder once, and make its power flow."""
     scenario = scenario_of(json.loads(base), name="hosting", feeder=feeder, start=datetime(2026, 1, 15), runs=[_NONE])
