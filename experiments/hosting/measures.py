@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from cosim import Trajectory
-from cosim.measures import scoreboard, window_mean, worst_moments
+from cosim.measures import scoreboard, served_share, window_mean, worst_moments
 from cosim.measures.derived import line_phases_percent
+from cosim.measures.scoreboard import served_by_customer_kwh
 
 CABLE_WINDOW_MIN = 30.0
 """A buried cable warms up slowly: what counts is the mean of half an hour."""
@@ -54,6 +55,15 @@ def places(run: Trajectory) -> dict[str, str]:
     if "transformer_peak_percent" in worst:
         found["transformer_hot_spot_max_c"] = worst["transformer_peak_percent"]["element"]
         found["transformer_ageing_rate_mean"] = found["transformer_hot_spot_max_c"]
+    names = run.feeder.customers
+    wanted_kwh, served_kwh = served_by_customer_kwh(run)
+    if (wanted_kwh > 0.0).any():
+        least = names[int(np.nanargmin(served_share(served_kwh, wanted_kwh)))]
+        found |= dict.fromkeys(("ev_served_percent", "ev_served_min_percent"), least)
+    available_kw = run.exogenous.pv_available_kw.sum(axis=0)
+    if available_kw.any():
+        lost = 1.0 - run.pv_kw.sum(axis=0) / np.where(available_kw > 0.0, available_kw, np.inf)
+        found["pv_curtailed_year_percent"] = names[int(np.where(available_kw > 0.0, lost, 0.0).argmax())]
     if lines := overloaded(run, 0.0):  # lines in a row carry the same, but for rounding
         found["line_peak_30min_percent"] = max(lines, key=lambda name: round(lines[name], 6))
     return found

@@ -140,7 +140,7 @@ def _judged(
     board["pv_curtailed_year_percent"] = payload["bright"] * board["pv_curtailed_max_home_percent"]
     broken = config.broken(board)
     worst = places(run) if broken else {}
-    where = "; ".join(worst.get(config.criteria[name].metric, "") for name in broken)
+    where = "; ".join(worst.get(config.criteria[name].metric, "?") for name in broken)
     return {
         **row, "status": "ok", "hosted": not broken, "broken": ",".join(broken),
         "where": where, "run_s": time.process_time() - began, **board,

@@ -146,7 +146,9 @@ def test_a_controller_that_forbids_charging_hosts_nothing(two_bus, make_day, mak
     assert criteria(two_bus, day) == []
     free = np.full(3, np.inf)
     one_waits = Setpoints(import_cap_kw=free, ev_limit_kw=np.array([0.0, np.inf, np.inf]), pv_limit_kw=free)
-    assert criteria(two_bus, day, scripted(one_waits)) == ["ev_energy", "each_ev"]
+    starved = run(two_bus, day, scripted(one_waits), engine="reduced")
+    assert CONFIG.broken(board(starved)) == ["ev_energy", "each_ev"]
+    assert places(starved)["ev_served_min_percent"] == "LOAD1"
 
 
 def test_curtailment_and_comfort_have_limits_of_their_own():
