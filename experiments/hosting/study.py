@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,7 +16,7 @@ import pandas as pd
 from cosim import controllers
 from cosim.contract import Feeder
 from cosim.dss_files import hashes_of
-from cosim.errors import Fault, InputError, collecting, refuse
+from cosim.errors import CosimError, Fault, InputError, collecting, refuse
 from cosim.experiments.files import origin, sha256_of, write_json
 from cosim.experiments.hosting.config import HostingConfig, Technology
 from cosim.experiments.hosting.measures import figures
@@ -28,7 +29,6 @@ from cosim.experiments.study.runner import Counts, run_tasks
 from cosim.experiments.study.tasks import Task
 from cosim.experiments.tables import write_csv
 from cosim.folder import claimed
-from cosim.plugins import safe_label
 
 UNCONTROLLED = "none"
 OPTIMUM = "optimum"
@@ -140,7 +140,8 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
     InputError
         As `built`, and where the folder cannot be used, or a feeder cannot be reinforced at all.
     """
-    places, config, warnings = built(asked), asked.config, list[str]()
+    places, config = built(asked), asked.config
+    warnings = [f"{name}: {one}" for name, (_, feeder) in places.items() for one in feeder.warnings]
 
     def work(what: str, tasks: list[Task]) -> pd.DataFrame:
         counts = run_tasks(tasks, folder, jobs=jobs, progress=lambda now: progress(what, now))
@@ -187,6 +188,8 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
         ]
     ]
     worlds = work("placements", searches)
+    if (worlds["status"] == "failed").all():
+        raise CosimError("; ".join(warnings))
     placements = placements_of(worlds, homes)
     by_hash = {task.hash: task for task in searches}
     again = [
@@ -195,7 +198,7 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
         if row["placement"] <= config.method.weeks
     ]
     weeks = work("whole weeks", again) if again else worlds[:0]
-    table = capacities(placements, weeks, config, reinforced)
+    table = capacities(placements, weeks[weeks["status"] != "failed"], config, reinforced)
     found = Hosting(table, placements, days, reinforced, tuple(dict.fromkeys(warnings)))
     _write(found, asked, folder)
     return found
@@ -233,10 +236,10 @@ def _reinforced(
         for placement in range(1, _STRAINED + 1)
         for when in days
     ]
-    found = {}
+    found, label = {}, re.sub(r"\W+", "_", network.feeder).strip("_")
     for name, told in asked.config.reinforcement.items():
         try:
-            found[name] = reinforce(name, told, network, strained, folder / f"{safe_label(network.feeder)}_{name}")
+            found[name] = reinforce(name, told, network, strained, folder / f"{label}_{name}")
         except InputError as error:
             warnings.append(f"left out: {error}")
     return found

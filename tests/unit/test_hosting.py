@@ -15,12 +15,14 @@ from cosim import run
 from cosim.contract import Setpoints
 from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError
+from cosim.experiments.figures import style
 from cosim.experiments.hosting.config import read, scenario_of
+from cosim.experiments.hosting.figure import draw
 from cosim.experiments.hosting.measures import figures, overloaded, places
 from cosim.experiments.hosting.networks import Reinforced, limiting_path, reinforce
 from cosim.experiments.hosting.quantile import quantile
 from cosim.experiments.hosting.search import search
-from cosim.experiments.hosting.study import Asked, built, critical_days
+from cosim.experiments.hosting.study import Asked, Hosting, built, critical_days
 from cosim.experiments.hosting.summary import NO_LIMIT, capacities, placements_of
 from cosim.experiments.hosting.tasks import placement, search_task, week_task
 from cosim.experiments.hosting.worlds import AS_BUILT, CriticalDay, Network, site
@@ -264,6 +266,10 @@ def test_capacities_costs_and_what_control_avoids():
     cable = table.loc["second_cable", "none"]
     assert cable["eur_per_added_kw_low"] == pytest.approx(5e3 / 35.0)
     assert table.loc["oltc", "none"]["eur_per_added_kw_high"] == pytest.approx(2e3 / 7.0)
+    with style.house_style():
+        drawing = draw(Hosting(table.reset_index(), placements, {"street": (WINTER,)}, reinforced, ()), "ev", CONFIG)
+    texts = [text.get_text() for axes in drawing.figure.axes for text in axes.texts]
+    assert texts[:2] == ["20 %, 14 kW: cable, LINE1", "60 %, 42 kW: cable, LINE1"]
     free = placements_of(pd.DataFrame(worlds([10])), {"street": 10})
     assert free["limit_binding"].tolist() == [NO_LIMIT]
 
