@@ -51,6 +51,7 @@ Accept = Annotated[
 Kind = Literal["feeders", "controllers", "scenarios", "studies"]
 Objective = Literal["curtailment", "cost", "unbalance", "losses", "peak"]
 Cars = Literal["free", "neutral", "uncontrolled"]
+Technology = Literal["ev", "pv", "heat_pump"]
 Benchmark = Literal["step", "batch", "pareto", "caps", "plan", "study"]
 STUDY_RESULTS = "results.parquet"
 
@@ -392,6 +393,28 @@ def bench(
         write(rows, out)
         if what == "caps" and not ablate:
             benchmark.figure(rows, out.with_suffix(".png"))
+
+
+@app.command("hosting")
+def hosting_command(
+    feeders: Annotated[list[str], typer.Argument(help="Shipped names or paths.", metavar="FEEDER")],
+    technology: Annotated[Technology, typer.Option(help="What homes get more of.")] = "ev",
+    controllers: Annotated[str, typer.Option(help="By commas.")] = "none,even,equal_share,dimming",
+    placements: Annotated[int | None, typer.Option(min=1, help="Random choices of homes, else the file's.")] = None,
+    reinforce: Annotated[bool, typer.Option(help="What building would do instead, without control.")] = True,
+    config: Annotated[Path | None, typer.Option(help="Criteria, days, costs: your copy of hosting.toml.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Placements at once, each in a process of its own.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/hosting-<technology>-<time>/.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on in a folder that a hosting study began.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help=OVERWRITE)] = False,
+) -> None:
+    """Find how many homes of a feeder can have cars, roofs or heat pumps, with control and with reinforcement."""
+    from cosim.experiments.hosting.command import conduct
+
+    conduct(
+        feeders, technology, controllers, _out, _err, placements=placements, reinforce=reinforce, config=config,
+        jobs=jobs, out=out, resume=resume, overwrite=overwrite,
+    )  # fmt: skip
 
 
 def _or_why_not(describe: Callable[[str], str], name: str) -> str:

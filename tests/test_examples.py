@@ -42,6 +42,7 @@ def test_every_command_of_the_readme_exists():
         "rephase",
         "reproduce",
         "study",
+        "hosting",
     } == commands
     for command in commands:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0

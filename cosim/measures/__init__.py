@@ -47,4 +47,5 @@ from cosim.measures.voltage_quality import ten_minute_rms as ten_minute_rms
 from cosim.measures.voltage_quality import undervoltage_min as undervoltage_min
 from cosim.measures.voltage_quality import voltage_compliant as voltage_compliant
 from cosim.measures.voltage_quality import voltage_extremes_pu as voltage_extremes_pu
+from cosim.measures.voltage_quality import window_mean as window_mean
 from cosim.measures.worst import worst_moments as worst_moments

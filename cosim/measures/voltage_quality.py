@@ -17,23 +17,23 @@ WINDOW_MIN = 10.0
 _ROUNDING = 1e-9
 
 
-def ten_minute_mean(x: ArrayLike, step_min: float) -> Float:
-    """Mean of a quantity over consecutive windows of 10 minutes.
+def window_mean(x: ArrayLike, step_min: float, window_min: float) -> Float:
+    """Mean of a quantity over consecutive windows.
 
     Each step holds for ``step_min`` and counts in a window by the minutes it spends in it:
 
-    - steps that divide 10 minutes: plain mean of the steps of the window;
+    - steps that divide the window: plain mean of the steps of the window;
     - steps that do not (3, 4, 6 … minutes): a step across the border counts in both windows, pro rata;
-    - steps of 10 minutes or more are their own windows (a mean over 15 minutes cannot be made finer: its extremes are
-      smoother than those of 10-minute windows would be);
+    - steps as long as the window or longer are their own windows (a mean over 15 minutes cannot be made finer: its
+      extremes are smoother than those of 10-minute windows would be);
     - an incomplete last window is the mean of the minutes that it does have.
 
     Parameters
     ----------
     x : array_like, shape (step, ...)
         Mean over each step. [any unit]
-    step_min : float
-        Length of a step. [min]
+    step_min, window_min : float
+        Length of a step and of a window. [min]
 
     Returns
     -------
@@ -45,21 +45,26 @@ def ten_minute_mean(x: ArrayLike, step_min: float) -> Float:
     InputError
         ``step_min`` is not positive.
     """
-    positive(step_min, "ten_minute_mean", "step_min")
+    positive(step_min, "window_mean", "step_min")
     values = np.asarray(x, dtype=float)
-    if step_min >= WINDOW_MIN:
+    if step_min >= window_min:
         return values
-    count = round(WINDOW_MIN / step_min)
-    if math.isclose(count * step_min, WINDOW_MIN, rel_tol=_ROUNDING) and len(values) % count == 0:
+    count = round(window_min / step_min)
+    if math.isclose(count * step_min, window_min, rel_tol=_ROUNDING) and len(values) % count == 0:
         return np.asarray(values.reshape(len(values) // count, count, *values.shape[1:]).mean(axis=1))
     start_min = step_min * np.arange(len(values))
     windows = []
-    for window in range(math.ceil(len(values) * step_min / WINDOW_MIN - _ROUNDING)):
-        low, high = WINDOW_MIN * window, WINDOW_MIN * (window + 1)
+    for window in range(math.ceil(len(values) * step_min / window_min - _ROUNDING)):
+        low, high = window_min * window, window_min * (window + 1)
         inside_min = np.minimum(start_min + step_min, high) - np.maximum(start_min, low)
         held = inside_min > _ROUNDING
         windows.append(np.average(values[held], axis=0, weights=inside_min[held]))
     return np.stack(windows) if windows else values
+
+
+def ten_minute_mean(x: ArrayLike, step_min: float) -> Float:
+    """Mean of a quantity over consecutive windows of 10 minutes; all else as in :func:`window_mean`."""
+    return window_mean(x, step_min, WINDOW_MIN)
 
 
 def ten_minute_rms(x: ArrayLike, step_min: float) -> Float:

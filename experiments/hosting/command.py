@@ -1,0 +1,91 @@
+"""What ``cosim hosting`` does with its options: checks them, shows the way, prints what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cosim.experiments.hosting.config import HostingConfig, Technology, read
+from cosim.experiments.study.runner import Counts
+from cosim.folder import claimed, default_folder
+
+
+def conduct(
+    feeders: Sequence[str],
+    technology: Technology,
+    controllers: str,
+    out_to: Console,
+    told_to: Console,
+    *,
+    placements: int | None,
+    reinforce: bool,
+    config: Path | None,
+    jobs: int,
+    out: Path | None,
+    resume: bool,
+    overwrite: bool,
+) -> None:
+    """Run a study and print its table; the options are those of the command.
+
+    Raises
+    ------
+    InputError
+        As `cosim.experiments.hosting.study.hosting`.
+    """
+    asked_config = read(config)
+    method = asked_config.method
+    if placements is not None:
+        method = method.model_copy(update={"placements": placements})
+    changes: dict[str, object] = {"method": method} | ({} if reinforce else {"reinforcement": {}})
+    asked_config = asked_config.model_copy(update=changes)
+    names = [name.strip() for name in controllers.split(",") if name.strip()]
+    folder = out or default_folder(f"hosting-{technology}")
+    with claimed(folder, overwrite=overwrite or resume) as owned:
+        if not resume:
+            owned.clear()
+    from cosim.experiments.hosting.study import Asked, hosting  # brings everything, and the above may be refused
+
+    with told_to.status("Reading the feeders") as status:
+
+        def progress(what: str, now: Counts) -> None:
+            left = f", {now.failed} failed" if now.failed else ""
+            rate = f", {60.0 * now.rate_per_s:.3g} a minute" if now.done else ""
+            status.update(f"{what}: {now.before + now.done} of {now.total}{rate}{left}")
+
+        found = hosting(Asked(feeders, technology, names, asked_config), folder, jobs=jobs, progress=progress)
+    for line in asked_config.lines():
+        out_to.print(line, highlight=False, markup=False, soft_wrap=True)
+    for name, days in found.days.items():
+        told = " and ".join(f"{when.date} ({when.kind})" for when in days)
+        out_to.print(f"Critical days of {name}: {told}.", highlight=False, markup=False, soft_wrap=True)
+    for warning in found.warnings:
+        told_to.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
+    for name in found.days:
+        out_to.print(_shown(found.table[found.table["feeder"] == name], name, asked_config))
+    out_to.print(f"Written to [bold]{escape(str(folder))}[/bold]: hosting.csv, placements.csv, hosting.png.")
+
+
+def _shown(table: pd.DataFrame, feeder: str, config: HostingConfig) -> Table:
+    percent = config.method.quantile_percent
+    shown = Table(title=f"{feeder}: {percent:g} % quantile of placements", title_justify="left")
+    for column in ("", "capacity", "interval", "binds first", "where", "EUR per added kW"):
+        shown.add_column(column)
+    for row in table.to_dict("records"):
+        low, high = ("?" if np.isnan(row[end]) else f"{row[end]:.0f}" for end in ("low", "high"))
+        cost = row["eur_per_added_kw_low"]
+        built = row["network"] != "as_built"
+        shown.add_row(
+            str(row["network"] if built else row["controller"]).replace("_", " "),
+            f"{row['capacity_percent']:.0f} %, {row['capacity_kw']:.0f} kW",
+            f"{low} to {high} %",
+            f"{row['limit_binding'].replace('_', ' ')} ({row['limit_binding_percent']:.0f} %)",
+            row["where"],
+            f"{cost:.0f} to {row['eur_per_added_kw_high']:.0f}" if built and not np.isnan(cost) else row["avoided"],
+        )
+    return shown

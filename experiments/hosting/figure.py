@@ -1,0 +1,85 @@
+"""The figure of a hosting study: how many placements bear how much, and capacities with their intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from cosim.experiments.figures import style
+from cosim.experiments.hosting.config import HostingConfig, Technology
+
+if TYPE_CHECKING:
+    from cosim.experiments.hosting.study import Hosting
+
+_WORDS = {"ev": "a car", "pv": "a roof plant", "heat_pump": "a heat pump"}
+_MARKERS = "osD^vP*X<>"
+
+
+def draw(found: Hosting, technology: Technology, config: HostingConfig) -> style.Drawing:
+    """Draw for each feeder the share of placements that are hosted against penetration, and below it the capacities."""
+    feeders = list(found.days)
+    longest = int(found.table.groupby("feeder").size().max())
+    figure, blocks = style.sheet(
+        *[
+            block
+            for _ in feeders
+            for block in (style.Block(1, 1, 3.0, share_x=False), style.Block(1, 1, 0.3 * longest + 0.3, share_x=False))
+        ],
+        left_in=2.6,
+    )
+    for number, feeder in enumerate(feeders):
+        (curves,), (bars,) = blocks[2 * number], blocks[2 * number + 1]
+        own = found.table[found.table["feeder"] == feeder].reset_index(drop=True)
+        _curves(curves, own, found.placements, config)
+        _bars(bars, own, technology)
+    share = 100.0 - config.method.quantile_percent
+    title = f"Homes with {_WORDS[technology]} that {', '.join(feeders)} hosts in {share:g} % of placements"
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    return style.Drawing(
+        figure, title, "Above: placements that bear so many homes; below: capacity, its interval, what binds"
+    )
+
+
+def _label(row: pd.Series) -> str:
+    return str(row["controller"] if row["network"] == "as_built" else row["network"].replace("_", " "))
+
+
+def _curves(axes: Axes, own: pd.DataFrame, placements: pd.DataFrame, config: HostingConfig) -> None:
+    keys = ["feeder", "technology", "network", "controller"]
+    for number, row in own.iterrows():
+        index = int(str(number))
+        borne = np.sort(placements[(placements[keys] == row[keys]).all(axis=1)]["capacity_percent"].to_numpy(float))
+        share = 100.0 * (1.0 - np.arange(len(borne)) / len(borne))
+        axes.step(
+            np.concatenate([[0.0], borne, borne[-1:]]), np.concatenate([[100.0], share, [0.0]]), where="pre",
+            color=style.RUN_COLOURS[index % len(style.RUN_COLOURS)],
+            linestyle="-" if row["network"] == "as_built" else "--", label=_label(row), marker=_MARKERS[index % 10],
+            markevery=max(len(borne) // 5, 1), markersize=4,
+        )  # fmt: skip
+    axes.axhline(100.0 - config.method.quantile_percent, color=style.LIMIT, linewidth=0.8, linestyle=":")
+    axes.set(
+        xlim=(0.0, 101.0), ylim=(0.0, 104.0), xlabel="homes with it [%]", ylabel="placements that\nhost so many [%]"
+    )
+    axes.legend(loc="lower left", ncols=2, frameon=False)
+
+
+def _bars(axes: Axes, own: pd.DataFrame, technology: Technology) -> None:
+    places = np.arange(len(own))[::-1]
+    built = own["network"] == "as_built"
+    colours = np.where(built, "#5A5A5A", "#BDBDBD")
+    axes.barh(places, own["capacity_percent"], color=colours.tolist(), height=0.62)
+    for place, (_, row) in zip(places.tolist(), own.iterrows(), strict=True):
+        ends = np.array([row["low"], row["high"]], dtype=float)
+        closed = ends[~np.isnan(ends)]
+        axes.plot(np.where(np.isnan(ends), [0.0, 100.0], ends), [place, place], color="black", linewidth=1.2)
+        axes.plot(closed, np.full(len(closed), place), color="black", linestyle="", marker="|", markersize=8)
+        binds = row["limit_binding"].replace("_", " ") + (f", {row['where']}" if row["where"] else "")
+        told = f"{row['capacity_percent']:.0f} %, {row['capacity_kw']:.0f} kW: {binds}"
+        axes.text(103.0, place, told, va="center", fontsize=8)
+    axes.set_yticks(places, [_label(row) for _, row in own.iterrows()])
+    axes.set(xlim=(0.0, 150.0), xlabel=f"capacity [% of homes with {_WORDS[technology]}], and its interval")
+    axes.set_xticks(range(0, 101, 20))
+    axes.grid(visible=False, axis="y")

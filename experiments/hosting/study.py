@@ -1,0 +1,274 @@
+"""Hosting capacity from beginning to end: critical days, reinforcements, placements, whole weeks, and what they say."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from json import dumps
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from cosim import controllers
+from cosim.contract import Feeder
+from cosim.dss_files import hashes_of
+from cosim.errors import CosimError, Fault, InputError, collecting, refuse
+from cosim.experiments.files import origin, sha256_of, write_json
+from cosim.experiments.hosting.config import HostingConfig, Technology
+from cosim.experiments.hosting.measures import figures
+from cosim.experiments.hosting.networks import Reinforced, reinforce
+from cosim.experiments.hosting.summary import capacities, placements_of
+from cosim.experiments.hosting.tasks import search_task, week_task, year_task
+from cosim.experiments.hosting.worlds import AS_BUILT, EXPORT, IMPORT, CriticalDay, Network, site, world
+from cosim.experiments.study import dataset
+from cosim.experiments.study.runner import Counts, run_tasks
+from cosim.experiments.study.tasks import Task
+from cosim.experiments.tables import write_csv
+from cosim.folder import claimed
+
+UNCONTROLLED = "none"
+OPTIMUM = "optimum"
+_WEEKS = 53
+_STRAINED = 2
+"""Placements by which reinforcements are laid out."""
+_LEAST_KW = 0.01
+_TEST_DAY = CriticalDay(IMPORT, "2026-01-15")
+
+Progress = Callable[[str, Counts], object]
+
+
+class Asked(NamedTuple):
+    """What is asked of a study.
+
+    Attributes
+    ----------
+    feeders : sequence of str
+        Names or paths.
+    technology : str
+        ``ev``, ``pv`` or ``heat_pump``.
+    controllers : sequence of str
+        Each for the network as built; reinforcements are for homes without control.
+    config : HostingConfig
+        All else.
+    """
+
+    feeders: Sequence[str]
+    technology: Technology
+    controllers: Sequence[str]
+    config: HostingConfig
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """What was found.
+
+    Attributes
+    ----------
+    table : DataFrame
+        ``hosting.csv``: a row for each feeder, network and controller.
+    placements : DataFrame
+        ``placements.csv``: a row for each placement.
+    days : dict of str to tuple of CriticalDay
+        By feeder.
+    reinforced : dict of str to dict of str to Reinforced
+        By feeder and name.
+    warnings : tuple of str
+        What was left out, and why.
+    """
+
+    table: pd.DataFrame
+    placements: pd.DataFrame
+    days: dict[str, tuple[CriticalDay, ...]]
+    reinforced: dict[str, dict[str, Reinforced]]
+    warnings: tuple[str, ...]
+
+
+def built(asked: Asked) -> dict[str, tuple[Network, Feeder]]:
+    """Read the feeders as they are, and refuse what cannot be asked of them.
+
+    Raises
+    ------
+    InputError
+        With every feeder that cannot be read, every controller that is not there, and every measure of a criterion that
+        a feeder does not have.
+    """
+    faults: list[Fault] = []
+    for name in asked.controllers:
+        with collecting(faults):
+            controllers.refuse_unknown(name)
+            faults += controllers.option_faults(name, asked.config.options.get(name, {}))
+    found = {}
+    for name in dict.fromkeys(asked.feeders):
+        with collecting(faults):
+            network = Network(AS_BUILT, name, name, asked.config.base_of(name))
+            found[name] = network, site(network)
+            faults += _undefined(asked, network)
+    refuse(faults)
+    return found
+
+
+def _undefined(asked: Asked, network: Network) -> Iterator[Fault]:
+    """Criteria whose measures a feeder does not have: found on a day with the technology everywhere."""
+    count = len(site(network).homes)
+    run = world(network, asked.technology, count, 1, _TEST_DAY).run(UNCONTROLLED, {})
+    board = {**figures(run), "pv_curtailed_year_percent": 0.0}
+    for name, one in asked.config.criteria.items():
+        if one.undefined == "refuse" and math.isnan(board.get(one.metric, math.nan)):
+            yield Fault(network.feeder, f"criterion {name}", f"'{one.metric}' is not defined there", one.remedy)
+
+
+def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = lambda *_: None) -> Hosting:
+    """Find hosting capacities; what is finished in the folder is not done again.
+
+    Parameters
+    ----------
+    asked : Asked
+        What is asked.
+    folder : Path
+        Receives ``results.parquet/``, ``hosting.csv``, ``placements.csv``, ``networks/``, the figure and the manifest.
+    jobs : int
+        Processes.
+    progress : callable
+        Told of what is being done, and how far that is.
+
+    Raises
+    ------
+    InputError
+        As `built`, and where the folder cannot be used, or a feeder cannot be reinforced at all.
+    """
+    places, config = built(asked), asked.config
+    warnings = [f"{name}: {one}" for name, (_, feeder) in places.items() for one in feeder.warnings]
+
+    def work(what: str, tasks: list[Task]) -> pd.DataFrame:
+        counts = run_tasks(tasks, folder, jobs=jobs, progress=lambda now: progress(what, now))
+        rows = dataset.read(folder)
+        order = {task.hash: number for number, task in enumerate(tasks)}
+        rows = rows[rows["hash"].isin(order)].sort_values("hash", key=lambda of: of.map(order), kind="stable")
+        if counts.failed or (rows["status"] == "failed").any():
+            failed = rows[rows["status"] == "failed"]
+            warnings.append(f"{len(failed)} of {len(tasks)} tasks failed ({what}): {failed['reason'].iloc[0]}")
+        return rows
+
+    inputs = {name: _hash_of(feeder) for name, (_, feeder) in places.items()}
+    homes = {name: len(feeder.homes) for name, (_, feeder) in places.items()}
+    at = config.method.year_penetration_percent / 100.0
+    of_year = {
+        name: [
+            year_task(
+                network, inputs[name], asked.technology, round(at * homes[name]), week, config.method.year_step_minutes
+            )
+            for week in range(_WEEKS)
+        ]
+        for name, (network, _) in places.items()
+    }
+    year = work("year without control", [task for tasks in of_year.values() for task in tasks])
+    days, bright = {}, {}
+    for name in places:
+        own = year[(year["feeder"] == name) & (year["status"] == "ok")]
+        if own["date"].nunique() < 365:
+            raise InputError(Fault(name, "year", "could not be run without control", "; ".join(warnings)))
+        days[name] = critical_days(own, asked)
+        bright[name] = _bright_share(own, config.method.bright_share)
+    reinforced: dict[str, dict[str, Reinforced]] = {}
+    with claimed(folder, overwrite=True) as owned:
+        for name, (network, _) in places.items():
+            reinforced[name] = _reinforced(asked, network, days[name], owned.path / "networks", warnings)
+    searches = [
+        search_task(network, inputs[name], asked.technology, controller, placement, config, days[name], bright[name])
+        for name, (as_built, _) in places.items()  # a process keeps the networks of one feeder
+        for placement in range(1, config.method.placements + 1)
+        for network, controller in [
+            *((as_built, controller) for controller in asked.controllers),
+            *([(as_built, OPTIMUM)] if placement <= config.method.optimum and OPTIMUM not in asked.controllers else []),
+            *((one.network, UNCONTROLLED) for one in reinforced[name].values()),
+        ]
+    ]
+    worlds = work("placements", searches)
+    if (worlds["status"] == "failed").all():
+        raise CosimError("; ".join(warnings))
+    placements = placements_of(worlds, homes)
+    by_hash = {task.hash: task for task in searches}
+    again = [
+        week_task(by_hash[row["hash"]], int(row["capacity_homes"]))
+        for row in placements.to_dict("records")
+        if row["placement"] <= config.method.weeks
+    ]
+    weeks = work("whole weeks", again) if again else worlds[:0]
+    table = capacities(placements, weeks[weeks["status"] != "failed"], config, reinforced)
+    found = Hosting(table, placements, days, reinforced, tuple(dict.fromkeys(warnings)))
+    _write(found, asked, folder)
+    return found
+
+
+def critical_days(year: pd.DataFrame, asked: Asked) -> tuple[CriticalDay, ...]:
+    """Day of the largest import of winter and of the largest export of summer, first the one that the technology is.
+
+    Where nothing is ever exported there is no day of export.
+    """
+    method, found = asked.config.method, []
+    month = pd.to_datetime(year["date"]).dt.month
+    for kind, months in ((IMPORT, method.winter_months), (EXPORT, method.summer_months)):
+        own = year[month.isin(months)]
+        if own[f"{kind}_kw"].max() > _LEAST_KW:
+            found.append(CriticalDay(kind, str(own["date"].iloc[int(own[f"{kind}_kw"].to_numpy().argmax())])))
+    return tuple(found[::-1] if asked.technology == "pv" else found)
+
+
+def _bright_share(year: pd.DataFrame, least: float) -> float:
+    """Share of a year's sun that days nearly as bright as the brightest have."""
+    sun = year["available_kwh"]
+    return float(sun[sun >= least * sun.max()].sum() / sun.sum()) if sun.sum() > 0.0 else 0.0
+
+
+def _reinforced(
+    asked: Asked, network: Network, days: Sequence[CriticalDay], folder: Path, warnings: list[str]
+) -> dict[str, Reinforced]:
+    """Lay out every reinforcement; one that a feeder cannot have is left out, and told."""
+    if not asked.config.reinforcement:
+        return {}
+    many = round(asked.config.method.target_percent / 100.0 * len(site(network).homes))
+    strained = [
+        world(network, asked.technology, many, placement, when).run(UNCONTROLLED, {})
+        for placement in range(1, _STRAINED + 1)
+        for when in days
+    ]
+    found, label = {}, re.sub(r"\W+", "_", network.feeder).strip("_")
+    for name, told in asked.config.reinforcement.items():
+        try:
+            found[name] = reinforce(name, told, network, strained, folder / f"{label}_{name}")
+        except InputError as error:
+            warnings.append(f"left out: {error}")
+    return found
+
+
+def _hash_of(feeder: Feeder) -> str:
+    """Of all files that a feeder is made of."""
+    toml = feeder.master.with_name("feeder.toml")
+    files = hashes_of(feeder.master) | ({"feeder.toml": sha256_of(toml)} if toml.is_file() else {})
+    return sha256(dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def _write(found: Hosting, asked: Asked, folder: Path) -> None:
+    from cosim.experiments.figures import style  # brings matplotlib
+    from cosim.experiments.hosting.figure import draw
+
+    with claimed(folder, overwrite=True) as owned:
+        write_csv(found.table, owned.path / "hosting.csv")
+        write_csv(found.placements, owned.path / "placements.csv")
+        manifest: dict[str, Any] = {
+            "technology": asked.technology, "controllers": list(asked.controllers),
+            "config": asked.config.model_dump(mode="json"),
+            "critical_days": {name: [when._asdict() for when in days] for name, days in found.days.items()},
+            "reinforcements": {
+                name: {key: one.what for key, one in of_feeder.items()} for name, of_feeder in found.reinforced.items()
+            },
+            "warnings": list(found.warnings), **origin(["lv-feeder-cosim", "opendssdirect.py", "numpy", "scipy"]),
+        }  # fmt: skip
+        write_json(owned.path / "manifest.json", manifest)
+        with style.house_style():
+            drawing = draw(found, asked.technology, asked.config)
+            style.save(drawing.figure, owned.path / "hosting.png")

@@ -1,0 +1,147 @@
+"""What is done once each: a week of the year, the search of one placement, its whole weeks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from json import dumps
+from typing import Any
+
+from cosim.errors import CosimError, PowerFlowError, RunStoppedError
+from cosim.experiments.hosting.config import HostingConfig, Technology
+from cosim.experiments.hosting.measures import figures, places
+from cosim.experiments.hosting.search import search
+from cosim.experiments.hosting.worlds import SEASONS, CriticalDay, Network, installed_kw, site, week_of_a_year, world
+from cosim.experiments.study.code import code_version
+from cosim.experiments.study.tasks import Task
+
+YEAR, SEARCH, WEEK = "year", "search", "week"
+COLLAPSE = "collapse"
+_SHARES = ("ev", "pv", "heat_pump", "battery")
+_HERE = "cosim.experiments.hosting.tasks"
+_DOES = {YEAR: "year", SEARCH: "placement", WEEK: "week"}
+
+
+def year_task(network: Network, feeder_hash: str, technology: Technology, homes: int, week: int, step_min: int) -> Task:
+    """A week of the year of `none`."""
+    payload = {"network": network, "technology": technology, "homes": homes, "week": week, "step_min": step_min}
+    return _task(YEAR, payload, feeder_hash, {"controller": "none", "placement": 1})
+
+
+def search_task(
+    network: Network,
+    feeder_hash: str,
+    technology: Technology,
+    controller: str,
+    placement: int,
+    config: HostingConfig,
+    days: Sequence[CriticalDay],
+    bright: float,
+) -> Task:
+    """Search of one placement; ``bright`` is the share of a year's sun that days as bright as the critical one have."""
+    judged = {
+        "violation": _dumped(config.violation), "service": _dumped(config.service),
+        "grid": config.method.grid, "options": config.options.get(controller, {}),
+    }  # fmt: skip
+    payload = {
+        "network": network, "technology": technology, "controller": controller, "placement": placement,
+        "days": list(days), "bright": bright, **judged,
+    }  # fmt: skip
+    return _task(SEARCH, payload, feeder_hash, {"controller": controller, "placement": placement})
+
+
+def week_task(searched: Task, homes: int) -> Task:
+    """The whole weeks around the critical days of a search, at one number of homes."""
+    payload = {**searched.payload, "homes": homes, "days": [when.week for when in searched.payload["days"]]}
+    about = {name: searched.about[0][name] for name in ("controller", "placement")}
+    return _task(WEEK, payload, searched.hash, about)
+
+
+def _dumped(criteria: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: one.model_dump() for name, one in criteria.items()}
+
+
+def _task(kind: str, payload: dict[str, Any], inputs: str, about: Mapping[str, Any]) -> Task:
+    network: Network = payload["network"]
+    told = dumps([kind, payload, inputs, code_version()], sort_keys=True, default=str)
+    row = {
+        "kind": kind, "feeder": network.feeder, "network": network.name, "technology": payload["technology"], **about
+    }  # fmt: skip
+    return Task(sha256(told.encode()).hexdigest()[:32], f"{_HERE}:{_DOES[kind]}", payload, (row,))
+
+
+def year(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Run one week without control; a row for each of its days."""
+    network: Network = payload["network"]
+    rows = week_of_a_year(network, payload["technology"], payload["homes"], payload["week"], payload["step_min"])
+    own = {"kind": YEAR, "feeder": network.feeder, "network": network.name, "technology": payload["technology"]}
+    return [{**own, "controller": "none", "placement": 1, **row} for row in rows]
+
+
+def week(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Run the whole weeks; a row for each."""
+    config = _config(payload)
+    return [_judged(payload, config, payload["homes"], when, WEEK) for when in payload["days"]]
+
+
+def placement(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Search one placement; a row for every world that was run.
+
+    The days after the first are run where it would be hosted, and only if one of them is not, everywhere.
+    """
+    config, days = _config(payload), list(payload["days"])
+    rows: dict[tuple[int, CriticalDay], dict[str, Any]] = {}
+
+    def hosted(homes: int, on: Sequence[CriticalDay]) -> bool:
+        for when in on:
+            if (homes, when) not in rows:
+                rows[homes, when] = _judged(payload, config, homes, when, SEARCH)
+            if not rows[homes, when]["hosted"]:
+                return False
+        return True
+
+    count, grid = len(site(payload["network"]).homes), payload["grid"]
+    found = search(count, grid, lambda homes: hosted(homes, days[:1]))
+    if not hosted(found.capacity, days):
+        found = search(count, grid, lambda homes: hosted(homes, days))
+    return [{**row, "decides": homes in found.tested} for (homes, _), row in rows.items()]
+
+
+def _config(payload: Mapping[str, Any]) -> HostingConfig:
+    return HostingConfig.model_validate({name: payload[name] for name in ("violation", "service")})
+
+
+def _judged(
+    payload: Mapping[str, Any], config: HostingConfig, homes: int, when: CriticalDay, kind: str
+) -> dict[str, Any]:
+    """Run one world and say whether it is hosted."""
+    network, technology, began = payload["network"], payload["technology"], time.process_time()
+    made = world(network, technology, homes, payload["placement"], when)
+    scenario, count = made.day.scenario, len(made.day.feeder.homes)
+    row: dict[str, Any] = {
+        "kind": kind, "feeder": network.feeder, "network": network.name, "technology": technology,
+        "controller": payload["controller"], "placement": payload["placement"], "date": when.date, "days": when.days,
+        "season": SEASONS[when.kind], "weight": 1.0, "homes": homes, "penetration_percent": 100.0 * homes / count,
+        **{f"{name}_share": getattr(scenario, name).share for name in _SHARES},
+        "forecast": scenario.forecast.kind, "noncompliant_share": scenario.households.noncompliant_share,
+        "installed_kw": installed_kw(technology, made.day.exogenous),
+    }  # fmt: skip
+    try:
+        run = made.run(payload["controller"], payload["options"])
+    except RunStoppedError as stopped:
+        if not isinstance(stopped.__cause__, PowerFlowError):
+            raise
+        told = {"status": "collapsed", "reason": str(stopped), "broken": COLLAPSE, "where": network.feeder}
+        return {**row, **told, "hosted": False, "run_s": time.process_time() - began}
+    if run.invalid:
+        raise CosimError(f"{run.label}: {run.invalid}")
+    board = figures(run)
+    board["pv_curtailed_year_percent"] = payload["bright"] * board["pv_curtailed_max_home_percent"]
+    broken = config.broken(board)
+    worst = places(run) if broken else {}
+    where = "; ".join(worst.get(config.criteria[name].metric, "?") for name in broken)
+    return {
+        **row, "status": "ok", "hosted": not broken, "broken": ",".join(broken),
+        "where": where, "run_s": time.process_time() - began, **board,
+    }  # fmt: skip

@@ -1,0 +1,370 @@
+"""Hosting capacity: what violates, how a placement is searched, quantiles of few draws, what can be built instead."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import comb
+from pathlib import Path
+
+import numpy as np
+import opendssdirect
+import pandas as pd
+import pytest
+
+from cosim import run
+from cosim.contract import Setpoints
+from cosim.controllers.rules.none import NoControl
+from cosim.errors import InputError
+from cosim.experiments.figures import style
+from cosim.experiments.hosting.config import read, scenario_of
+from cosim.experiments.hosting.figure import draw
+from cosim.experiments.hosting.measures import figures, overloaded, places
+from cosim.experiments.hosting.networks import Reinforced, limiting_path, reinforce
+from cosim.experiments.hosting.quantile import quantile
+from cosim.experiments.hosting.search import search
+from cosim.experiments.hosting.study import Asked, Hosting, built, critical_days
+from cosim.experiments.hosting.summary import NO_LIMIT, capacities, placements_of
+from cosim.experiments.hosting.tasks import placement, search_task, week_task
+from cosim.experiments.hosting.worlds import AS_BUILT, CriticalDay, Network, site
+
+CONFIG = read()
+STEPS = 288
+WINTER = CriticalDay("import", "2026-01-15")
+
+
+# --- quantile
+
+
+def test_the_interval_holds_the_quantile_as_often_as_its_formula_says():
+    rng, true, draws = np.random.default_rng(1), -np.log(0.95), 1500
+    for count in (20, 100):
+        found = [quantile(rng.exponential(size=count), 5.0) for _ in range(draws)]
+        held = np.mean([not (one.low > true or one.high < true) for one in found])
+        promised = found[0].confidence_percent / 100.0
+        assert promised >= 0.95
+        assert held == pytest.approx(promised, abs=4.0 * np.sqrt(promised * (1.0 - promised) / draws))
+
+
+def test_the_interval_is_the_one_of_the_binomial():
+    found = quantile(range(1, 101), 5.0)
+    assert found[:3] == (5.0, 1.0, 11.0)
+    assert found.confidence_percent == pytest.approx(
+        100.0 * sum(comb(100, k) * 0.05**k * 0.95 ** (100 - k) for k in range(1, 11))
+    )
+    assert quantile(range(1, 72), 5.0).low != quantile(range(1, 72), 5.0).low  # 0.95 ** 71 > 0.025: no lower end
+    assert quantile(range(1, 73), 5.0).low == 1.0
+    assert quantile([7.0], 5.0)[:1] == (7.0,)
+    assert np.isnan(quantile([], 5.0)).all()
+
+
+# --- search
+
+
+@pytest.mark.parametrize("count", [3, 7, 55])
+def test_a_search_finds_the_first_violation_that_trying_every_number_does(count):
+    for first, grid in product(range(count + 2), (1, 5)):
+        asked = []
+        found = search(count, grid, lambda many, first=first, asked=asked: asked.append(many) or many < first)
+        assert found.capacity == max([many for many in range(count + 1) if many < first], default=0)
+        assert found.monotone
+        assert len(asked) == len(set(asked)) <= grid + 2 + np.ceil(np.log2(count))
+
+
+def test_a_placement_that_is_hosted_again_above_a_violation_is_seen_at_steps_of_the_grid():
+    found = search(50, 5, lambda many: not 15 <= many <= 25)
+    assert (found.first, found.capacity, found.monotone) == (15, 14, False)
+
+
+def test_a_placement_of_a_real_feeder_is_searched_as_a_full_grid_would():
+    base = {**CONFIG.base_of("two_bus"), "grid": {"source_pu": 0.91}}  # low enough that a second car is too much
+    network = Network(AS_BUILT, "two_bus", "two_bus", base)
+    coarse = CONFIG.model_copy(update={"method": CONFIG.method.model_copy(update={"grid": 1})})
+    every = CONFIG.model_copy(update={"method": CONFIG.method.model_copy(update={"grid": 3})})
+    tables = [
+        placements_of(pd.DataFrame([{**row, "hash": "h"} for row in placement(task.payload)]), {"two_bus": 3})
+        for task in (search_task(network, "x", "ev", "none", 1, config, [WINTER], 0.0) for config in (coarse, every))
+    ]
+    assert tables[0]["capacity_homes"].tolist() == tables[1]["capacity_homes"].tolist()
+    assert tables[1]["worlds"].tolist() == [4]
+    assert tables[0]["capacity_homes"].iloc[0] == 1
+    assert tables[0]["limit_binding"].iloc[0] == "voltage"
+    assert tables[0]["where"].iloc[0].endswith(" low")
+
+
+# --- criteria
+
+
+def criteria(feeder, day, controller=None):
+    return CONFIG.broken(board(run(feeder, day, controller or NoControl(feeder), engine="reduced")))
+
+
+def board(trajectory):
+    return {**figures(trajectory), "pv_curtailed_year_percent": 0.0}
+
+
+def test_nothing_is_violated_by_next_to_nothing(two_bus, make_day):
+    assert criteria(two_bus, make_day(two_bus, 12, demand_kw=1.0)) == []
+
+
+@pytest.mark.parametrize(("windows", "violated"), [(7, []), (8, ["voltage"])])
+def test_a_day_may_spend_seven_of_144_windows_below_the_band(two_bus, make_day, windows, violated):
+    source_pu = np.where(np.arange(STEPS) < 2 * windows, 0.89, 1.0)
+    day = make_day(two_bus, STEPS, demand_kw=0.5, source_pu=source_pu)
+    assert criteria(two_bus, day) == violated
+    worst = places(run(two_bus, day, NoControl(two_bus), engine="reduced"))
+    assert worst["voltage_compliant_customers_percent"] == "LOAD1 low"
+
+
+def test_a_cable_may_carry_too_much_for_less_than_half_an_hour(two_bus, make_day):
+    demand_kw = np.zeros((12, 3))
+    demand_kw[:3, 1] = 50.0  # a quarter of an hour at about 230 A, of 180
+    short = run(two_bus, make_day(two_bus, 12, demand_kw=demand_kw), NoControl(two_bus), engine="reduced")
+    demand_kw[3:6, 1] = 35.0
+    long = run(two_bus, make_day(two_bus, 12, demand_kw=demand_kw), NoControl(two_bus), engine="reduced")
+    for one in (short, long):
+        half_hours = np.abs(one.line_current_a).reshape(2, 6, 3).mean(axis=1) / 1.8
+        assert figures(one)["line_peak_30min_percent"] == pytest.approx(half_hours.max())
+        assert figures(one)["line_peak_percent"] > 120.0
+    assert "cable" not in CONFIG.broken(board(short))
+    assert "cable" in CONFIG.broken(board(long))
+    assert list(overloaded(long)) == ["LINE1"]
+    assert places(long)["line_peak_30min_percent"] == "LINE1"
+
+
+def test_a_machine_may_be_loaded_as_rated_and_not_at_140_percent(two_bus, make_day):
+    for times, violated in ((0.9, set()), (1.4, {"hot_spot", "ageing"})):
+        day = make_day(two_bus, 48, demand_kw=times * 100.0 / 3.0 * 0.96, source_pu=1.05)
+        found = criteria(two_bus, day)
+        assert {"hot_spot", "ageing"} & set(found) == violated, (times, found)
+
+
+def test_one_phase_alone_unbalances_the_voltage(two_bus, make_day):
+    assert "unbalance" in criteria(two_bus, make_day(two_bus, 12, demand_kw=[45.0, 0.0, 0.0], source_pu=1.1))
+
+
+def test_a_controller_that_forbids_charging_hosts_nothing(two_bus, make_day, make_sessions, scripted):
+    sessions = make_sessions((0, 0.0, 240.0, 8.0, 3.7), (1, 0.0, 240.0, 8.0, 3.7))
+    day = make_day(two_bus, 48, sessions=sessions)
+    assert criteria(two_bus, day) == []
+    free = np.full(3, np.inf)
+    one_waits = Setpoints(import_cap_kw=free, ev_limit_kw=np.array([0.0, np.inf, np.inf]), pv_limit_kw=free)
+    starved = run(two_bus, day, scripted(one_waits), engine="reduced")
+    assert CONFIG.broken(board(starved)) == ["ev_energy", "each_ev"]
+    assert places(starved)["ev_served_min_percent"] == "LOAD1"
+
+
+def test_curtailment_and_comfort_have_limits_of_their_own():
+    fine = {"pv_curtailed_year_percent": 3.0, "comfort_short_max_kh_per_day": 2.0}
+    assert CONFIG.broken(fine) == []
+    assert CONFIG.broken({name: 1.01 * value for name, value in fine.items()}) == ["pv", "comfort"]
+
+
+def test_a_step_without_a_power_flow_is_a_violation_that_is_recorded(tmp_path):
+    homes = tmp_path / "homes.csv"
+    pd.DataFrame({"minute": range(1440), **{f"LOAD{n}": 99.0 for n in (1, 2, 3)}}).drop(columns="minute").to_csv(
+        homes, index=False
+    )
+    base = {**CONFIG.base_of("two_bus"), "households": {"profiles": str(homes), "profiles_step_min": 1.0}}
+    base["grid"] = {"source_pu": 0.8}  # at most some 60 kW a phase get through the cable
+    task = search_task(Network(AS_BUILT, "two_bus", "two_bus", base), "x", "ev", "none", 1, CONFIG, [WINTER], 0.0)
+    found = placement(task.payload)
+    assert {row["status"] for row in found} == {"collapsed"}
+    assert {row["broken"] for row in found} == {"collapse"}
+    assert not any(row["hosted"] for row in found)
+
+
+# --- reinforcements
+
+
+def strained(two_bus, make_day):
+    return [run(two_bus, make_day(two_bus, 12, demand_kw=[48.0, 5.0, 0.0]), NoControl(two_bus), engine="reduced")]
+
+
+def plain_opendss(folder):
+    dss = opendssdirect.NewContext()
+    dss.Text.Command(f'compile "{folder}/Master.dss"')
+    return dss
+
+
+def test_cables_and_moves_are_what_plain_opendss_reads(two_bus, make_day, tmp_path):
+    runs, as_built = strained(two_bus, make_day), Network(AS_BUILT, "two_bus", "two_bus", {})
+    assert [line.name for line in limiting_path(runs)] == ["LINE1"]
+    ohm = {"second_cable": 0.4 / 2.0, "thicker_cable": 0.125}
+    amps = {"second_cable": 360.0, "thicker_cable": 364.0}
+    for name, ohm_per_km in ohm.items():
+        found = reinforce(name, CONFIG.reinforcement[name], as_built, runs, tmp_path / name)
+        assert found.cost_eur == (200 * 60.0, 200 * 100.0)
+        dss = plain_opendss(found.network.circuit)
+        dss.Lines.Name("LINE1")
+        total_ohm = np.array(dss.Lines.RMatrix()).reshape(3, 3) * dss.Lines.Length()
+        assert total_ohm == pytest.approx(0.2 * ohm_per_km * np.eye(3), abs=1e-9)
+        assert dss.Lines.NormAmps() == pytest.approx(amps[name])
+        read_back = site(Network(name, "two_bus", found.network.circuit, {}))
+        assert read_back.network.branch("LINE1").rating_a == pytest.approx(amps[name])
+        assert read_back.distance_m == two_bus.distance_m
+    moved = reinforce("rephasing", CONFIG.reinforcement["rephasing"], as_built, runs, tmp_path / "rephasing")
+    dss = plain_opendss(moved.network.circuit)
+    phases = {
+        name: dss.CktElement.BusNames()[0]
+        for name in dss.Loads.AllNames()
+        if dss.Circuit.SetActiveElement(f"Load.{name}") >= 0
+    }
+    assert f"to {phases['load1'][-1]}" in moved.what or f"to {phases['load2'][-1]}" in moved.what
+
+
+def test_machines_are_larger_or_hold_their_voltage(two_bus, make_day, tmp_path):
+    runs, as_built = strained(two_bus, make_day), Network(AS_BUILT, "two_bus", "two_bus", {})
+    larger = reinforce("larger_transformer", CONFIG.reinforcement["larger_transformer"], as_built, runs, tmp_path)
+    assert larger.network.base["grid"]["transformer"]["kva"] == 250
+    assert larger.what == "100 to 250 kVA"
+    oltc = reinforce("oltc", CONFIG.reinforcement["oltc"], as_built, runs, tmp_path / "oltc")
+    assert (oltc.network.engine, oltc.network.base["grid"]["taps"]) == ("opendss", "controlled")
+    dss = plain_opendss(oltc.network.circuit)
+    for source_pu in (0.94, 1.07):
+        dss.Text.Command(f"edit Vsource.source pu={source_pu}")
+        dss.Text.Command("set mode=snap controlmode=static maxcontroliter=50")
+        dss.Text.Command("solve")
+        dss.Circuit.SetActiveBus("1")
+        assert min(dss.Bus.VMagAngle()[:1]) == pytest.approx(230.0, rel=0.02)
+
+
+# --- what is told
+
+
+def worlds(capacity, controller="none", network=AS_BUILT, broken="cable", first=1):
+    """Rows of placements of ten homes with such capacities."""
+    rows = []
+    for number, homes in enumerate(capacity, start=first):
+        same = {
+            "feeder": "street", "technology": "ev", "network": network, "controller": controller, "placement": number,
+            "hash": f"{network}{controller}{number}", "decides": True, "status": "ok",
+        }  # fmt: skip
+        for many in range(11):
+            told = {"broken": "", "where": ""} if many <= homes else {"broken": broken, "where": "LINE1"}
+            rows.append({**same, **told, "homes": many, "hosted": many <= homes, "installed_kw": 7.0 * many})
+    return rows
+
+
+def test_capacities_costs_and_what_control_avoids():
+    rows = [*worlds([2, 3, 4, 5]), *worlds([6, 6, 7, 10], "even"), *worlds([7, 8, 9, 10], network="second_cable")]
+    rows += [*worlds([3, 3, 3, 3], network="oltc"), *worlds([10, 8], "optimum")]
+    placements = placements_of(pd.DataFrame(rows), {"street": 10})
+    empty = Network("", "street", "street", {})
+    reinforced = {
+        "street": {"second_cable": Reinforced(empty, "", (5e3, 9e3)), "oltc": Reinforced(empty, "", (1e3, 2e3))}
+    }
+    weeks = pd.DataFrame([{**worlds([2])[0], "placement": number, "hosted": number > 1} for number in (1, 2)])
+    table = capacities(placements, weeks, CONFIG, reinforced).set_index(["network", "controller"])
+    assert table["capacity_percent"].tolist() == [20.0, 60.0, 70.0, 30.0, 80.0]
+    assert table["capacity_kw"].tolist() == pytest.approx([14.0, 42.0, 49.0, 21.0, 56.0])
+    assert table["of_possible_percent"].tolist() == pytest.approx([100 * n / 18 for n in (5, 12, 15, 6, 18)])
+    assert table["low"].isna().all()
+    none, even = table.loc[AS_BUILT, "none"], table.loc[AS_BUILT, "even"]
+    assert (none["weeks_run"], none["weeks_violated"], none["where"]) == (2, 1, "LINE1")
+    assert (even["limit_binding"], even["at_all_homes_percent"]) == ("cable", 25.0)
+    assert (even["avoided"], even["avoided_eur_low"], even["avoided_eur_high"]) == ("second_cable", 5e3, 9e3)
+    cable = table.loc["second_cable", "none"]
+    assert cable["eur_per_added_kw_low"] == pytest.approx(5e3 / 35.0)
+    assert table.loc["oltc", "none"]["eur_per_added_kw_high"] == pytest.approx(2e3 / 7.0)
+    with style.house_style():
+        drawing = draw(Hosting(table.reset_index(), placements, {"street": (WINTER,)}, reinforced, ()), "ev", CONFIG)
+    texts = [text.get_text() for axes in drawing.figure.axes for text in axes.texts]
+    assert texts[:2] == ["20 %, 14 kW: cable, LINE1", "60 %, 42 kW: cable, LINE1"]
+    free = placements_of(pd.DataFrame(worlds([10])), {"street": 10})
+    assert free["limit_binding"].tolist() == [NO_LIMIT]
+
+
+def test_critical_days_are_of_their_season_and_of_the_technology():
+    days = pd.date_range("2026-01-01", "2026-12-31").strftime("%Y-%m-%d")
+    year = pd.DataFrame({"date": days, "import_kw": 1.0, "export_kw": 0.5})
+    year.loc[year.date == "2026-07-04", ["import_kw", "export_kw"]] = 9.0
+    year.loc[year.date == "2026-12-20", "import_kw"] = 2.0
+    winter, summer = CriticalDay("import", "2026-12-20"), CriticalDay("export", "2026-07-04")
+    assert critical_days(year, Asked([], "ev", [], CONFIG)) == (winter, summer)
+    assert critical_days(year, Asked([], "pv", [], CONFIG)) == (summer, winter)
+    assert critical_days(year.assign(export_kw=0.0), Asked([], "ev", [], CONFIG)) == (winter,)
+    assert winter.week == CriticalDay("import", "2026-12-17", 7)
+    assert winter.start.hour == 12
+    assert summer.start.hour == 0
+
+
+def test_a_task_is_known_by_what_it_depends_on(tmp_path):
+    network = Network(AS_BUILT, "two_bus", "two_bus", CONFIG.base_of("two_bus"))
+    one = search_task(network, "x", "ev", "none", 1, CONFIG, [WINTER], 0.0)
+    more = CONFIG.model_copy(update={"method": CONFIG.method.model_copy(update={"placements": 7})})
+    assert one.hash == search_task(network, "x", "ev", "none", 1, more, [WINTER], 0.0).hash
+    others = [
+        search_task(network, "y", "ev", "none", 1, CONFIG, [WINTER], 0.0),
+        search_task(network, "x", "pv", "none", 1, CONFIG, [WINTER], 0.0),
+        search_task(network, "x", "ev", "even", 1, CONFIG, [WINTER], 0.0),
+        search_task(network, "x", "ev", "none", 2, CONFIG, [WINTER], 0.0),
+        search_task(network, "x", "ev", "none", 1, CONFIG, [WINTER.week], 0.0),
+        week_task(one, 2),
+        week_task(one, 3),
+    ]
+    assert len({one.hash, *(other.hash for other in others)}) == 8
+
+
+# --- refused
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[violation.x]\nmetric='a'\nat_most=1.0\nat_least=1.0\nmeaning='m'", "give one of the two"),
+        ("[violation.x]\nmetric='a'\nat_most=1.0\nmeaning='m'\n[method]\nplacement=3", "did you mean 'placements'"),
+        ("[violation.x]\nmetric='a'\nat_most=1.0\nmeaning='m'\n[reinforcement.y]\nkind='thicker_cable'\n"
+         "cable='NAYY'\nsource='s'", "NAYY 4x240"),
+        ("[violation.x]\nmetric='a'\nat_most=1.0\nmeaning='m'\n[reinforcement.y]\nkind='oltc'\neur=[2,1]\nsource='s'",
+         "give low and high"),
+    ],
+)  # fmt: skip
+def test_wrong_keys_are_named_with_what_to_write(tmp_path, text, said):
+    file = tmp_path / "own.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=said):
+        read(file)
+    with pytest.raises(InputError, match="no such file"):
+        read(tmp_path / "other.toml")
+
+
+def test_what_cannot_be_asked_of_a_feeder_is_refused_before_anything_runs(tmp_path):
+    unrated = tmp_path / "street"
+    unrated.mkdir()
+    text = Path(__file__).parents[2].joinpath("feeders/two_bus/Master.dss").read_text(encoding="utf-8")
+    bare = text.replace(" NormAmps=180 EmergAmps=180", "").replace("Buscoords Buscoords.csv", "")
+    (unrated / "Master.dss").write_text(bare, encoding="utf-8")
+    with pytest.raises(InputError) as refused:
+        built(Asked([str(unrated), "nowhere"], "ev", ["evn"], CONFIG))
+    said = [str(fault) for fault in refused.value.faults]
+    assert len(said) == 3
+    assert "did you mean 'even'" in said[0]
+    assert "line_peak_30min_percent" in said[1]
+    assert "ratings_a" in said[1]
+    assert "nowhere" in said[2]
+    with pytest.raises(InputError, match="is for the method to set"):
+        scenario_of({"seed": 3}, name="x")
+
+
+@pytest.mark.slow
+def test_a_study_from_beginning_to_end_and_again(tmp_path):
+    from cosim.experiments.hosting.study import hosting
+
+    method = CONFIG.method.model_copy(update={"placements": 2, "weeks": 1, "year_step_minutes": 60})
+    config = CONFIG.model_copy(update={"method": method})
+    told = []
+    found = [
+        hosting(
+            Asked(["two_bus"], "ev", ["none", "even"], config),
+            tmp_path / "out",
+            progress=lambda _, now: told.append(now.done),
+        )
+        for _ in range(2)
+    ]
+    assert max(told[len(told) // 2 :]) == 0 or told[-1] == 0
+    pd.testing.assert_frame_equal(found[0].table, found[1].table)
+    assert {"hosting.csv", "placements.csv", "hosting.png", "manifest.json"} <= {
+        f.name for f in (tmp_path / "out").iterdir()
+    }
+    written = pd.read_csv(tmp_path / "out" / "hosting.csv")
+    assert written["controller"].tolist()[:2] == ["none", "even"]
