@@ -12,7 +12,7 @@ import typer
 
 from cosim.controllers.planner.options import Fairness, Formulation, Objective, Options, Rounding
 from cosim.errors import Fault, collecting
-from cosim.experiments.plan.options import DateOrder, EnergyAt, ReadOptions
+from cosim.experiments.plan.options import DateOrder, EnergyAt, OcppUnit, OcppVersion, ReadOptions
 from cosim.experiments.studies.config import StudyConfig, option_of
 
 
@@ -41,6 +41,8 @@ class PlanConfig(StudyConfig):
     ] = None
     charger_kw: Annotated[float | None, typer.Option(min=0.1, max=1000, help="Where no column says it.")] = None
     stay_h: Annotated[float | None, typer.Option(min=0.1, max=744, help="Of sessions without a departure.")] = None
+    ocpp: Annotated[OcppVersion | None, typer.Option(help="Write SetChargingProfile messages: ocpp.json.")] = None
+    ocpp_unit: Annotated[OcppUnit, typer.Option(help="Of their limits.")] = "A"
     strict: Annotated[bool, typer.Option("--strict", help="Refuse the file if any row is at fault.")] = False
     min_up_steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps that a vehicle stays on (milp).")] = 1
     max_starts: Annotated[int | None, typer.Option(min=1, max=10_000, help="Most starts of a vehicle (milp).")] = None

@@ -1,4 +1,4 @@
-"""How a session file is understood."""
+"""How a session file is understood, and words of what goes out to chargers; light enough for the command line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Literal
 
 EnergyAt = Literal["plug", "battery"]
 DateOrder = Literal["dmy", "mdy"]
+OcppVersion = Literal["1.6", "2.0.1", "2.1"]
+OcppUnit = Literal["A", "W"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,18 @@ import pandas as pd
 from cosim.controllers.planner.plan import Planning, plan
 from cosim.controllers.planner.requests import EFFICIENCY, Station, make_station
 from cosim.errors import Fault, InputError
+from cosim.experiments.charging_profiles import (
+    Schedule,
+    paused_kwh,
+    plan_schedules,
+    refuse_without_zone,
+    set_charging_profile,
+)
 from cosim.experiments.figures.style import Drawing
 from cosim.experiments.plan.config import PlanConfig
 from cosim.experiments.plan.draw import draw_plan
 from cosim.experiments.plan.generate import generate_demand
+from cosim.experiments.plan.options import OcppUnit
 from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.write import durations, plan_metrics, write_plan
 from cosim.experiments.studies.base import Progress, Study, StudyResult
@@ -59,6 +67,8 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
             problem = "divides shortfalls by the battery's capacity, which the file does not say"
             remedy = "use --objective service, or add a column battery_kwh"
             raise InputError(Fault("cosim plan", "--objective", problem, remedy))
+        if config.ocpp is not None:
+            refuse_without_zone(demand)
         progress("Planning")
         planning = plan(demand.requests, _station(config, demand.steps), config.options(), rounding=config.rounding)
         metrics = plan_metrics(planning)
@@ -68,9 +78,12 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
         lines += [f"{key}: {value if isinstance(value, str) else f'{value:.6g}'}" for key, value in metrics.items()]
         if planning.others:
             lines.append(f"other plans: {len(planning.others)}")
+        schedules = plan_schedules(planning, demand) if config.ocpp is not None else []
+        warnings = [*demand.warnings, *_warnings(planning), *_sent_less(schedules, config.ocpp_unit)]
+        messages = set_charging_profile(schedules, config.ocpp, config.ocpp_unit) if config.ocpp is not None else []
         return PlanResult(
-            cases={"plan": metrics}, lines=lines,
-            warnings=[*demand.warnings, *_warnings(planning)], timing=durations(planning),
+            cases={"plan": metrics}, lines=lines, warnings=warnings, timing=durations(planning),
+            documents={"ocpp.json": {"ocpp": config.ocpp, "messages": messages}} if config.ocpp is not None else {},
             config=config, demand=demand, planning=planning,
         )  # fmt: skip
 
@@ -110,6 +123,15 @@ def _station(config: PlanConfig, steps: int) -> Station:
         steps, config.capacity_kw or 0.0, step_s=config.time_step_s, tariff_eur_per_kwh=config.tariff_eur_per_kwh,
         peak_eur_per_kw=config.peak_eur_per_kw,
     )  # fmt: skip
+
+
+def _sent_less(schedules: Sequence[Schedule], unit: OcppUnit) -> Iterator[str]:
+    """Say what chargers that know no current below 6 A leave out of the plan."""
+    paused = np.array([paused_kwh(schedule, unit) for schedule in schedules])
+    if paused.sum() > 0.01:
+        remedy = "plan with --formulation milp --min-power-kw 4.14 (three phases; one: 1.38)"
+        where = f"{(paused > 0.01).sum()} of {len(paused)} chargers"
+        yield f"below 6 A a charger pauses: {paused.sum():.2f} kWh of the plan are not sent, at {where} → {remedy}"
 
 
 def _warnings(planning: Planning) -> Iterator[str]:

@@ -129,7 +129,7 @@ def _read_text(text: pd.Series, order: DateOrder | None) -> tuple[Moments, Float
     right = (seconds <= 86_400.0) & (clock["minute"] < 60) & (clock["second"] < 60) & (number["year"] >= 1900)
     days = pd.to_datetime(pd.DataFrame(number).where(right), errors="coerce").astype("datetime64[us]")
     local = (days + pd.to_timedelta((1e6 * seconds).round(), unit="us")).to_numpy("datetime64[us]").copy()
-    offset = _minutes(parts["offset"])
+    offset = _minutes(parts["offset"]).copy()
     for row in np.flatnonzero(text.str.match(_RFC_1123).to_numpy(bool)):
         try:
             moment = parsedate_to_datetime(text.iloc[row])

@@ -24,7 +24,7 @@ REQUEST = {
 
 
 def _plan(name: str, content: Content, verdict: Verdict = "refused", word: str = "", file: str = "d.csv") -> Case:
-    arguments = ("plan", file, "--capacity-kw", "20", "--out", "out")
+    arguments = ("plan", file, "--capacity-kw", "20", "--strict", "--out", "out")
     return Case("plan" if file != "d.xlsx" else "workbook", name, arguments, {file: content}, verdict, (word or file,))
 
 
@@ -55,7 +55,7 @@ def plan() -> Iterator[Case]:
         "old Excel": (bytes.fromhex("d0cf11e0a1b11ae1") + bytes(99), "Excel"),
         "vehicle twice": (text() + ",".join(REQUEST.values()), "vehicle"),
         "departs before": (text(departureTime="2026-03-10 05:00"), "departureTime"),
-        "eight days": (text(departureTime="2026-03-18 08:30"), "departureTime"),
+        "forty days": (text(departureTime="2026-04-19 08:30"), "departureTime"),
         "more than the battery": (text(energyRequired="61"), "energyRequired"),
         "10,000 columns": (",".join(["vehicle"] + [f"c{k}" for k in range(9_999)]) + "\na" + ",1" * 9_999, "columns"),
         "a field of 1 MB": (text(vehicle="x" * 10**6), "d.csv"),
