@@ -55,7 +55,7 @@ def read_amounts(rows: Rows, layout: Layout, options: ReadOptions, stays: Stays)
     rows.note(Finding((least_kw > power_kw) & (power_kw > 0), both, name, problem, remedy, action))
     return {
         "power_max_kw": power_kw,
-        "power_min_kw": np.minimum(least_kw, power_kw),
+        "power_min_kw": np.where(power_kw > 0, np.minimum(least_kw, power_kw), least_kw),
         "energy_need_kwh": np.where(clipped, room_kwh, need_kwh),
         "battery_kwh": battery_kwh,
         "soe_arrival_kwh": soe_kwh,

@@ -130,6 +130,7 @@ def lay_out(table: Table, profile: str | None, own: Mapping[str, str]) -> Layout
                 faults.append(Fault(where, plain[1][0], problem, "keep one of them, or choose by --columns"))
     for quantity, option in own.items():
         if found := _found(option, table.header, header):
+            columns = {name: held for name, held in columns.items() if held != found}  # it holds nothing else
             columns[quantity] = found
         else:
             near = get_close_matches(option.lower(), header, n=1)

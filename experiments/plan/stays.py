@@ -128,7 +128,7 @@ def read_stays(
         else [""] * len(table)
         for key in keys
     }
-    texts = [str(cell) for key in keys for cell in cells[key] if isinstance(cell, str)]
+    texts = [cell for key in keys for cell in cells[key] if isinstance(cell, str) and not cell[:4].isdigit()]
     order = dates or layout.profile.dates or order_of(texts)
     if order is None and is_ambiguous(texts):
         remedy = "say --dates dmy or --dates mdy, or write dates as 2025-12-31"

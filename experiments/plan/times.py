@@ -78,9 +78,7 @@ def _together(cells: Sequence[Any]) -> Any:
     if isinstance(first, date) and len(others) == 1 and others[0] != "":
         day = first.date() if isinstance(first, datetime) else first
         return datetime.combine(day, others[0]) if isinstance(others[0], time) else f"{day} {others[0]}"
-    if "" in others or first == "":  # half a time is none; half a name is
-        return "" if any(":" in str(cell) for cell in cells) else " ".join(str(cell) for cell in cells if cell)
-    return " ".join(str(cell) for cell in (first, *others))
+    return "" if "" in (first, *others) else " ".join(str(cell) for cell in (first, *others))  # half a time is none
 
 
 def read_written(cells: Sequence[Any], order: DateOrder | None) -> Written:
