@@ -15,6 +15,7 @@ from cosim.experiments.plan.stays import Stays
 from cosim.experiments.plan.table import Table
 
 CHARGER_KW = 7.4
+MOST_CHARGER_KW = 400.0  # CCS at 500 A and 800 V
 IF_EMPTY = {"power_kw": "its power is assumed", "battery_kwh": "taken as not known"}
 USUAL_KW, USUAL_KWH = 1_000.0, 2_000.0  # beyond these a table is likely in W and Wh
 
@@ -122,6 +123,12 @@ def _assumed_kw(rows: Rows, layout: Layout, options: ReadOptions, given_kw: Floa
     known = layout.profile.charger_kw if options.charger_kw is None else {}
     usual_kw = known.get("", options.charger_kw or CHARGER_KW)
     types = words(rows.table, layout, "charger_type")
+    problem, remedy = (
+        "{:.6g} kW were drawn on the mean of the stay, more than any charger gives",
+        "mend energy or times",
+    )
+    name = layout.name("energy_kwh") if "energy_kwh" in layout.columns else layout.name("energy_wh")
+    rows.note(Finding(mean_kw > MOST_CHARGER_KW, mean_kw, name, problem, remedy))
     assumed_kw = np.maximum([known.get(one, usual_kw) for one in types], mean_kw)
     missing = np.ones(len(types), bool) if given_kw is None else np.isnan(given_kw)
     missing &= rows.kept

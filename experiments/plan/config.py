@@ -40,7 +40,7 @@ class PlanConfig(StudyConfig):
         float | None, typer.Option(min=0.01, max=1, help="Battery energy per energy drawn; metered at the plug: 1.")
     ] = None
     charger_kw: Annotated[float | None, typer.Option(min=0.1, max=1000, help="Where no column says it.")] = None
-    stay_h: Annotated[float | None, typer.Option(min=0.1, max=744, help="Of sessions without a departure.")] = None
+    stay_h: Annotated[float | None, typer.Option(min=0.1, max=336, help="Of sessions without a departure.")] = None
     ocpp: Annotated[OcppVersion | None, typer.Option(help="Write SetChargingProfile messages: ocpp.json.")] = None
     ocpp_unit: Annotated[OcppUnit, typer.Option(help="Of their limits.")] = "A"
     strict: Annotated[bool, typer.Option("--strict", help="Refuse the file if any row is at fault.")] = False

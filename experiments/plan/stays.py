@@ -22,15 +22,14 @@ from cosim.experiments.plan.times import (
     Moments,
     Written,
     find_zone,
-    is_ambiguous,
     joined,
     midnight,
-    order_of,
+    orders_of,
     read_written,
     to_utc,
 )
 
-LONGEST_STAY_DAYS = 31.0
+LONGEST_STAY_DAYS = 14.0
 
 
 @dataclass(eq=False)
@@ -129,8 +128,8 @@ def read_stays(
         for key in keys
     }
     texts = [cell for key in keys for cell in cells[key] if isinstance(cell, str) and not cell[:4].isdigit()]
-    order = dates or layout.profile.dates or order_of(texts)
-    if order is None and is_ambiguous(texts):
+    order = orders_of(texts, dates or layout.profile.dates)
+    if None in order.values():
         remedy = "say --dates dmy or --dates mdy, or write dates as 2025-12-31"
         raise InputError(Fault(table.where, layout.name("arrival"), "day and month cannot be told apart", remedy))
     written = [read_written(cells[key], order) for key in keys]
@@ -143,6 +142,8 @@ def read_stays(
         problem = "is a step index among dates: {!r}" if has_dates else "is a date among step indices: {!r}"
         remedy = "write all arrivals and departures as dates, or all as step indices"
         stays.findings.append(Finding(odd, one.text, layout.name(key), problem, remedy))
+    if order.get(".") == "mdy" and (dates or layout.profile.dates) is None:
+        stays.notes.append("dates with points are read month first, as other dates of the file show → --dates dmy")
     if has_dates:
         _on_one_clock(stays, table, layout, written, timezone)
     _departures(stays, table, layout, written[1], stay_h)

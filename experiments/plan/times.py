@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
@@ -81,8 +81,8 @@ def _together(cells: Sequence[Any]) -> Any:
     return "" if "" in (first, *others) else " ".join(str(cell) for cell in (first, *others))  # half a time is none
 
 
-def read_written(cells: Sequence[Any], order: DateOrder | None) -> Written:
-    """Read cells; what cannot be read is NaT and nan in all three. Days before months where ``order`` is unknown."""
+def read_written(cells: Sequence[Any], order: Mapping[str, DateOrder | None]) -> Written:
+    """Read cells, by what comes first after each mark; what cannot be read is NaT and nan in all three."""
     text = ["" if cell is None or cell is pd.NaT else str(cell).strip() for cell in cells]
     codes, unique = pd.factorize(np.array(text, object))
     local, offset = _read_text(pd.Series(unique, dtype=str), order)
@@ -91,26 +91,35 @@ def read_written(cells: Sequence[Any], order: DateOrder | None) -> Written:
     return Written(local[codes], offset[codes], np.where(is_number, index, np.nan)[codes], text)
 
 
-def order_of(texts: Sequence[str]) -> DateOrder | None:
-    """Tell whether days or months come first in 3/12/2025, from dates that can be only one of both; None if none is."""
-    parts = pd.Series(texts, dtype=str).str.extract(_YEAR_LAST)
-    parts = parts[parts["mark"].isin(["/", "-"])]
-    one, two = (pd.to_numeric(parts[name]).to_numpy(np.float64) for name in ("one", "two"))
-    days, months = int((one > 12).sum()), int((two > 12).sum())
-    return None if days == months else "dmy" if days > months else "mdy"
+def orders_of(texts: Sequence[str], given: DateOrder | None) -> dict[str, DateOrder | None]:
+    """What comes first in 3/12/2025, for each mark between the numbers; None where it matters and nobody can tell.
+
+    Dates that can be only one of both show it: 3/14/2025 those with the same mark, else all. Spreadsheets change the
+    marks of some rows alone. Dates with points that nothing else is said of begin with the day.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        Cells.
+    given : {"dmy", "mdy"} or None
+        For all, whatever they show.
+    """
+    parts = pd.Series(texts, dtype=str).str.extract(_YEAR_LAST)[["mark", "one", "two"]].dropna()
+    one, two = parts["one"].astype(float), parts["two"].astype(float)
+    votes = (one > 12).astype(int) - (two > 12).astype(int)  # of the day's being first
+    of_mark = votes.groupby(parts["mark"]).sum()
+    found: dict[str, DateOrder | None] = {}
+    for mark in of_mark.index:
+        own = int(of_mark[mark]) or int(votes.sum())
+        unknown: DateOrder | None = None if mark != "." and (one != two)[parts["mark"] == mark].any() else "dmy"
+        found[mark] = given or ("dmy" if own > 0 else "mdy" if own < 0 else unknown)
+    return found
 
 
-def is_ambiguous(texts: Sequence[str]) -> bool:
-    """Whether there is a date of which day and month could be changed over."""
-    parts = pd.Series(texts, dtype=str).str.extract(_YEAR_LAST)
-    parts = parts[parts["mark"].isin(["/", "-"])]
-    return bool((parts["one"].astype(float) != parts["two"].astype(float)).any())
-
-
-def _read_text(text: pd.Series, order: DateOrder | None) -> tuple[Moments, Float]:
+def _read_text(text: pd.Series, order: Mapping[str, DateOrder | None]) -> tuple[Moments, Float]:
     """Clock and offset of each text."""
     first, last = text.str.extract(_YEAR_FIRST), text.str.extract(_YEAR_LAST)
-    month_first = (last["mark"] != ".") & (order == "mdy")
+    month_first = last["mark"].map(order) == "mdy"
     year = last["year"].where(last["year"].str.len() != 2, "20" + last["year"])
     parts = {
         "year": first["year"].fillna(year),

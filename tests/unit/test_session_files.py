@@ -194,6 +194,25 @@ def test_day_and_month_that_cannot_be_told_apart_are_asked_for(tmp_path):
     assert spans(read(tmp_path, text, timezone="UTC", dates="dmy"))[0][0] == "2025-04-03 08:00:00"
 
 
+def test_marks_that_a_spreadsheet_changed_in_some_rows_keep_their_order(tmp_path):
+    """As a published file has it: days up to the twelfth with points, all others with strokes, months first in both."""
+    text = "charger_kw,energy_kwh,arrival,departure\n11,1,01.03.17 22:17,01.04.17 02:56\n"
+    assert "is 30.2 days after the arrival" in refused(tmp_path, text, timezone="UTC")
+    text += "11,1,1/14/2017 08:00,1/14/2017 10:00\n"
+    demand = read(tmp_path, text, timezone="UTC")
+    assert spans(demand)[0] == ("2017-01-03 22:17:00", "2017-01-04 02:56:00")
+    assert "read month first" in demand.warnings[0]
+
+
+def test_more_than_any_charger_gives_is_a_fault_of_the_row(tmp_path):
+    text = (
+        "energy_kwh,arrival,departure\n9,2025-03-10 06:00:00,2025-03-10 06:00:40\n9,2025-03-10 06:00,2025-03-10 06:40\n"
+    )
+    demand = read(tmp_path, text)
+    assert demand.requests.power_max_kw.tolist() == [13.5]
+    assert "row 2: energy_kwh: 810 kW were drawn" in demand.warnings[0]
+
+
 def test_the_same_table_in_every_format(tmp_path):
     pytest.importorskip("openpyxl")
     table = pd.DataFrame({
