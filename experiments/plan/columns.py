@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from cosim.errors import Fault, InputError, meant, refuse
 from cosim.experiments.plan.options import DateOrder, EnergyAt
 from cosim.experiments.plan.table import Table
+from cosim.experiments.remedies import load_toml
 
 QUANTITIES = (
     "vehicle", "arrival", "departure", "stay_h", "energy_kwh", "energy_wh", "power_kw", "power_w", "power_min_kw",
@@ -32,9 +37,11 @@ SHORT = {"energy": "energy_kwh", "power": "power_kw", "battery": "battery_kwh", 
 class Profile:
     """What is known of one maker's files; fields as at the top of ``profiles.toml``."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     name: str
-    title: str
     columns: Mapping[str, Sequence[str]]
+    title: str = ""
     known_by: Sequence[str] = ()
     energy: EnergyAt = "plug"
     zone: str | None = None
@@ -81,11 +88,33 @@ def zones() -> Mapping[str, str]:
 @lru_cache(maxsize=1)
 def profiles() -> Mapping[str, Profile]:
     """All profiles by name."""
-    tables = {name: dict(table) for name, table in _tables().items() if name != "zones"}
-    for table in tables.values():
-        if (base := table.pop("like", None)) is not None:
-            table["columns"] = {**tables[base]["columns"], **table.get("columns", {})}
-    return {name: Profile(name=name, **table) for name, table in tables.items()}
+    return {name: _profile(name, table, Path("profiles.toml")) for name, table in _tables().items() if name != "zones"}
+
+
+def _profile(name: str, table: Mapping[str, Any], where: Path) -> Profile:
+    """Profile from a table as at the top of ``profiles.toml``; InputError with everything wrong with it."""
+    others = {key: value for key, value in table.items() if key != "like"}
+    faults = []
+    if (base := table.get("like")) is not None:
+        others["columns"] = {**_tables().get(str(base), {}).get("columns", {}), **others.get("columns", {})}
+        if base not in _tables():
+            faults.append(
+                Fault(str(where), "like", f"unknown profile {base!r}", meant(str(base), _tables(), "name one"))
+            )
+    for quantity in others.get("columns", ()):
+        if quantity not in QUANTITIES:
+            remedy = meant(quantity, QUANTITIES, f"use {', '.join(QUANTITIES)}")
+            faults.append(Fault(str(where), f"columns.{quantity}", "unknown quantity", remedy))
+    try:
+        made = TypeAdapter(Profile).validate_python({"name": name, **others})
+    except ValidationError as error:
+        keys = [one.name for one in fields(Profile)]
+        for item in error.errors(include_url=False):
+            key = ".".join(map(str, item["loc"]))
+            remedy = meant(key, keys, "write it as in docs/plans.md")
+            faults.append(Fault(str(where), key, item["msg"].lower(), remedy))
+    refuse(faults)
+    return made
 
 
 def mapping_of(text: str) -> dict[str, str]:
@@ -114,10 +143,7 @@ def lay_out(table: Table, profile: str | None, own: Mapping[str, str]) -> Layout
         Where columns are missing, named twice, or the profile is unknown; all at once.
     """
     where, header = f"{table.where}, row 1", [name.lower() for name in table.header]
-    if profile is not None and profile not in profiles():
-        remedy = meant(profile, profiles(), f"use one of {', '.join(profiles())}")
-        raise InputError(Fault("cosim plan", "--profile", f"unknown profile {profile!r}", remedy))
-    chosen = profiles()[profile] if profile is not None else _recognised(header)
+    chosen = _named(profile) if profile is not None else _recognised(header)
     faults = list(_header_faults(table, where))
     columns: dict[str, tuple[str, ...]] = {}
     for quantity, options in chosen.columns.items():
@@ -141,6 +167,18 @@ def lay_out(table: Table, profile: str | None, own: Mapping[str, str]) -> Layout
     unknown = [] if own or chosen.name not in ("plain", "seed") else list(_unknown(table, where, chosen, columns))
     refuse([*faults, *unknown] if faults else [])
     return Layout(chosen, columns, unknown)
+
+
+def _named(profile: str) -> Profile:
+    """Profile of a name, or of a TOML file of the user's own."""
+    if profile.endswith(".toml"):
+        if not os.path.isfile(profile):
+            raise InputError(Fault(profile, "--profile", "no such file", "give the path of a TOML file, or a name"))
+        return _profile(Path(profile).stem, load_toml(Path(profile)), Path(profile))
+    if profile not in profiles():
+        remedy = meant(profile, profiles(), f"use one of {', '.join(profiles())}, or a TOML file of your own")
+        raise InputError(Fault("cosim plan", "--profile", f"unknown profile {profile!r}", remedy))
+    return profiles()[profile]
 
 
 def _recognised(header: Sequence[str]) -> Profile:

@@ -30,7 +30,7 @@ class PlanConfig(StudyConfig):
     rounding: Annotated[Rounding, typer.Option(help="Of stays to steps.")] = "prorata"
     tariff_eur_per_kwh: Annotated[float, typer.Option(min=-10_000, max=10_000, help="Price of energy drawn.")] = 0.13
     peak_eur_per_kw: Annotated[float, typer.Option(min=0, max=10_000, help="Price of the largest sum of powers.")] = 0.0
-    profile: Annotated[str | None, typer.Option(help="Maker: acn, elaad, ...; else by header.")] = None
+    profile: Annotated[str | None, typer.Option(help="acn, elaad, ..., own.toml; else by header.")] = None
     columns: Annotated[str | None, typer.Option(help="Own names: vehicle=Plate,arrival=Date + Time,...")] = None
     timezone: Annotated[str | None, typer.Option(help="The station's clock, such as Europe/Berlin.")] = None
     day: Annotated[str | None, typer.Option(help="Only who arrives on it: 2025-03-18.")] = None

@@ -18,7 +18,7 @@ class ReadOptions:
     Attributes
     ----------
     profile : str or None
-        Of ``profiles.toml``; None: as the header shows.
+        Of ``profiles.toml``, or the path of a TOML file of one's own; None: as the header shows.
     columns : str or None
         Own names, such as ``vehicle=Plate,arrival=Date + Time``; before those of the profile.
     timezone : str or None

@@ -141,7 +141,10 @@ def write_plan(planning: Planning, demand: Demand, options: Options, rounding: R
     Where rows of the session file were at fault, ``rows.csv`` says which, why, and what became of them.
     """
     _both(plan_table(planning, planning.best, demand), folder / "plan")
-    _both(vehicle_kpis(planning), folder / "vehicles")
+    vehicles = vehicle_kpis(planning)
+    if demand.line:
+        vehicles.insert(1, "row", demand.line)
+    _both(vehicles, folder / "vehicles")
     if planning.others:
         tables = [plan_table(planning, other, demand) for other in planning.others]
         for number, table in enumerate(tables, start=1):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from ocpp.messages import MessageType, get_validator
 
 from cosim.errors import InputError
 from cosim.experiments.charging_profiles import (
@@ -33,8 +34,7 @@ d,P3,,22,,4.14,20,2025-03-30 01:00,2025-03-30 07:00
 
 def check_schema(payload: dict[str, Any], version: str) -> None:
     """By the schemas that the package ``ocpp`` ships, with decimals, so that 0.1 is a tenth."""
-    messages = pytest.importorskip("ocpp.messages")
-    validator = messages.get_validator(messages.MessageType.Call, "SetChargingProfile", version, parse_float=Decimal)
+    validator = get_validator(MessageType.Call, "SetChargingProfile", version, parse_float=Decimal)
     validator.validate(json.loads(json.dumps(payload), parse_float=Decimal))
 
 

@@ -391,6 +391,23 @@ def test_own_columns(tmp_path):
     assert "unknown time zone" in refused(tmp_path, text, columns=mapped, timezone="Europe/Berlinn")
 
 
+def test_a_profile_of_ones_own(tmp_path):
+    text = "kWh,From,Until,kW\n5,3/4/2025 08:00,3/4/2025 10:00,11\n"
+    own = tmp_path / "depot.toml"
+    own.write_text(
+        'dates = "dmy"\ntimezone = "Europe/Berlin"\nenergy = "battery"\n'
+        '[columns]\narrival = ["From"]\ndeparture = ["Until"]\nenergy_kwh = ["kWh"]\npower_kw = ["kW"]\n'
+    )
+    demand = read(tmp_path, text, profile=str(own))
+    assert spans(demand) == [("2025-04-03 06:00:00", "2025-04-03 08:00:00")]
+    assert (demand.profile, demand.requests.efficiency.tolist()) == ("depot", [0.9])
+    own.write_text('date = "dmy"\nenergy = "car"\nlike = "plane"\n[columns]\narival = ["From"]\n')
+    told = refused(tmp_path, text, profile=str(own))
+    for words in ("date: unexpected keyword", "did you mean 'dates'?", "energy: ", "'plain'?", "mean 'arrival'?"):
+        assert words in told
+    assert "no such file" in refused(tmp_path, text, profile=str(tmp_path / "none.toml"))
+
+
 @pytest.mark.parametrize("text", ["{", "[1, 2]", "{}", '{"a": [{"b": 1}], "c": [{"b": 1}]}'])
 def test_documents_that_hold_no_sessions(tmp_path, text):
     path = tmp_path / "s.json"
