@@ -93,7 +93,7 @@ def _optional(rows: Rows, layout: Layout, quantity: str, otherwise: float) -> Fl
 def _arrival_kwh(rows: Rows, layout: Layout, battery_kwh: Float) -> Float:
     if "soe_arrival_kwh" in layout.columns or "soc_arrival_percent" not in layout.columns:
         return _optional(rows, layout, "soe_arrival_kwh", 0.0)
-    return np.where(np.isfinite(battery_kwh), _share(rows, layout, "soc_arrival_percent") * battery_kwh, 0.0)
+    return _share(rows, layout, "soc_arrival_percent") * np.where(np.isfinite(battery_kwh), battery_kwh, 0.0)
 
 
 def _share(rows: Rows, layout: Layout, quantity: str) -> Float:

@@ -138,12 +138,12 @@ def _json(path: Path) -> Table:
 
 
 def _flat(record: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Values by name, those of objects inside by both names with a point; lists inside are no cells."""
+    """Values by name, those of objects inside by both names with a point; a list inside is a text, for messages."""
     for name, value in record.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{before}{name}.")
-        elif not isinstance(value, list):
-            yield before + name, value
+        else:
+            yield before + name, str(value)[:80] if isinstance(value, list) else value
 
 
 def _count(records: Sized) -> list[int]:

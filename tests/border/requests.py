@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,6 +65,14 @@ def plan() -> Iterator[Case]:
     }
     for name, (content, word) in contents.items():
         yield _plan(name, content, word=word)
+    records = {"no JSON": "{", "numbers": "[1, 2]", "nothing": "{}", "deep": "[" * 10**5, "no list": '{"a": 1}'}
+    for name, document in records.items():
+        yield _plan(f"a document: {name}", document, file="d.json")
+    one = dict(REQUEST)
+    yield _plan("a document: a list for a number", json.dumps([one | {"powerNom": [11]}]), file="d.json")
+    yield _plan("a document: true for a number", json.dumps([one | {"powerNom": True}]), word="powerNom", file="d.json")
+    yield _plan("a document: a good one", json.dumps({"data": [one]}), "accepted", file="d.json")
+    yield _plan("no Parquet", b"PAR1 and no more", file="d.parquet")
     yield _plan("vehicles named as formulas", text(vehicle="=1+1"), "accepted")
     yield _plan("an index column as pandas writes it", "," + text().replace("\na", "\n0,a"), "accepted")
     yield _plan("chargers in W", text(powerNom="11000", energyRequired="30000", energyMax="60000"), "accepted")
