@@ -71,10 +71,10 @@ def _in_kilo(rows: Rows, layout: Layout, name: str) -> Float | None:
     if name in layout.columns:
         values = rows.numbers(layout.name(name), otherwise=IF_EMPTY.get(name, LEFT_OUT))
         usual, unit = (USUAL_KW, "W") if name == "power_kw" else (USUAL_KWH, "Wh")
-        if (large := values[rows.kept] > usual).any():
+        if (values[rows.kept] > usual).any():
             most, column = np.nanmax(values[rows.kept]), layout.name(name)
             remedy = f"if so, --columns {small}={column}"
-            rows.notes.append(f"{large.sum()} rows have {most:g} k{unit} in '{column}': is it in {unit}? → {remedy}")
+            rows.notes.append(f"'{column}' holds up to {most:g} k{unit}: is it in {unit}? → {remedy}")
         return values
     if small not in layout.columns:
         return None
@@ -135,9 +135,8 @@ def _assumed_kw(rows: Rows, layout: Layout, options: ReadOptions, given_kw: Floa
     if missing.any():
         ends = np.unique(np.round([assumed_kw[missing].min(), assumed_kw[missing].max()], 2))
         told = " to ".join(f"{end:g}" for end in ends)
-        rows.notes.append(
-            f"the power of {missing.sum()} chargers is assumed: {told} kW → --charger-kw, or a column power_kw"
-        )
+        remedy = "--charger-kw, or a column power_kw"
+        rows.notes.append(f"{told} kW are assumed where no charger's power is said (rows: {missing.sum()}) → {remedy}")
     return assumed_kw if given_kw is None else np.where(np.isnan(given_kw), assumed_kw, given_kw)
 
 

@@ -73,8 +73,8 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
         planning = plan(demand.requests, _station(config, demand.steps), config.options(), rounding=config.rounding)
         metrics = plan_metrics(planning)
         counts = demand.counts
-        told = "{rows} rows: {planned} planned, {changed} of them with changes, {left_out} left out"
-        lines = [f"{told.format(**counts)} (profile {demand.profile})"]
+        told = "rows: {rows}, planned: {planned} (changed: {changed}), left out: {left_out}"
+        lines = [f"{told.format(**counts)}, profile: {demand.profile}"]
         lines += [f"{key}: {value if isinstance(value, str) else f'{value:.6g}'}" for key, value in metrics.items()]
         if planning.others:
             lines.append(f"other plans: {len(planning.others)}")

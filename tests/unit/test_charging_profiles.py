@@ -156,36 +156,57 @@ def test_the_command(cosim, tmp_path):
         check_schema(message["payload"], "1.6")
 
 
+SCENARIO = """name = "hour"
+feeder = "two_bus"
+start = 2026-05-15T12:00:00
+zone = "Europe/London"
+horizon_h = 1
+step_min = 15
+control_min = 15
+seed = 1
+[ev]
+share = 1.0
+[[runs]]
+controller = "none"
+[[runs]]
+controller = "envelopes"
+"""
+
+
 def test_caps_of_a_run(cosim, tmp_path):
-    """A run in British summer time: 12:00 is 11:00 UTC."""
-    folder = tmp_path / "run"
-    for label, caps_kw in (("envelopes", [[7.0004, 5.0], [7.0, 4.0]]), ("none", [[np.inf, np.inf]] * 2)):
-        place = folder / "trajectories" / label
-        place.mkdir(parents=True)
-        times = pd.to_datetime(["2026-05-15 12:00", "2026-05-15 12:30"]).as_unit("s")
-        pd.DataFrame({"step": [0, 1], "time": times}).to_parquet(place / "steps.parquet")
-        homes = pd.Categorical(["H1", "H2"] * 2)
-        table = {"step": [0, 0, 1, 1], "customer": homes, "import_cap_kw": np.ravel(caps_kw)}
-        pd.DataFrame(table).to_parquet(place / "customers.parquet")
-    manifest = folder / "manifest.json"
-    manifest.write_text(json.dumps({"scenario": {"zone": None}}))
-    with pytest.raises(InputError, match="nothing says of which zone its clock is"):
-        run_schedules(folder)
-    manifest.write_text(json.dumps({"scenario": {"zone": "Europe/London"}}))
-    out = tmp_path / "out"
+    """In British summer time 12:00 is 11:00 UTC."""
+    (tmp_path / "hour.toml").write_text(SCENARIO)
+    folder, out = tmp_path / "run", tmp_path / "out"
+    code, _, err = cosim("run", str(tmp_path / "hour.toml"), "--out", str(folder), "--no-figures", "--quiet")
+    assert code == 0, err
+    caps = pd.read_parquet(folder / "trajectories" / "envelopes" / "customers.parquet")
+    caps_kw = caps.pivot_table(index="step", columns="customer", values="import_cap_kw", observed=True)
+    begin = datetime(2026, 5, 15, 11, tzinfo=UTC)
+    seconds = begin.timestamp() + 900 * np.arange(4) + 450
     for version in VERSIONS:
         code, said, err = cosim("ocpp", str(folder), "--version", version, "--out", str(out), "--overwrite")
         assert code == 0, err
-        assert "envelopes: 2 customers" in said
+        assert "envelopes: 3 customers" in said
         assert [path.name for path in out.glob("*.json")] == ["envelopes.json"]
         messages = json.loads((out / "envelopes.json").read_text())["messages"]
+        assert [one["charger"] for one in messages] == list(caps_kw.columns)
+        purpose = "ChargePointMaxProfile" if version == "1.6" else "ChargingStationMaxProfile"
         for message in messages:
-            check_schema(message["payload"], version)
-        assert [one["charger"] for one in messages] == ["H1", "H2"]
-        seconds = (datetime(2026, 5, 15, 11, tzinfo=UTC) + timedelta(minutes=45)).timestamp() - 900 * np.arange(4)
-        assert followed(messages[1]["payload"], seconds).tolist() == [4.0, 4.0, 5.0, 5.0]
-        assert len(schedule_of(messages[0]["payload"])["chargingSchedulePeriod"]) == 1
-        purpose = json.dumps(messages[0]["payload"])
-        assert ("ChargePointMaxProfile" if version == "1.6" else "ChargingStationMaxProfile") in purpose
-        assert messages[0]["payload"].get("connectorId", messages[0]["payload"].get("evseId")) == 0
+            payload = message["payload"]
+            check_schema(payload, version)
+            assert payload.get("connectorId", payload.get("evseId")) == 0
+            assert purpose in json.dumps(payload)
+            less_kw = caps_kw[message["charger"]].to_numpy() - followed(payload, seconds)
+            assert less_kw.min() >= -1e-6
+            assert less_kw.max() <= 1e-3 + 1e-6
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["scenario"]["zone"] = None
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="nothing says of which zone its clock is"):
+        run_schedules(folder)
+    other = run_schedules(folder, "Asia/Kolkata")["envelopes"][0]
+    assert other.begin == begin - timedelta(hours=4, minutes=30)
+    (folder / "trajectories" / "envelopes" / "customers.parquet").unlink()
+    with pytest.raises(InputError, match="no run has caps"):
+        run_schedules(folder, "UTC")
     assert cosim("ocpp", str(tmp_path), "--out", str(out))[0] == 2

@@ -251,7 +251,7 @@ def test_bad_rows_are_named_and_the_others_planned(tmp_path, cosim):
     command = ("plan", str(path), "--capacity-kw", "100", "--out", str(tmp_path / "out"))
     code, out, err = cosim(*command)
     assert code == 0, err
-    assert "7 rows: 3 planned, 1 of them with changes, 4 left out (profile seed)" in out
+    assert "rows: 7, planned: 3 (changed: 1), left out: 4, profile: seed" in out
     assert "row 3: energyRequired: 53.38 kWh wanted, 30 kWh of room in the battery; clipped to 30 kWh" in err
     vehicles = pd.read_csv(tmp_path / "out" / "vehicles.csv")
     assert vehicles["energy_delivered_kwh"].to_numpy() == pytest.approx([10.0, 30.0, 10.0], abs=1e-4)
@@ -273,7 +273,9 @@ def test_bad_rows_are_named_and_the_others_planned(tmp_path, cosim):
 def test_watts_are_noticed_and_read_when_told(tmp_path):
     text = f"{SEED}\n1,11000,30000,60000,2025-03-10 19:30:00,2025-03-11 07:30:00\n"
     demand = read(tmp_path, text)
-    assert "11000 kW in 'powerNom': is it in W? → if so, --columns power_w=powerNom" in "\n".join(demand.warnings)
+    assert "'powerNom' holds up to 11000 kW: is it in W? → if so, --columns power_w=powerNom" in "\n".join(
+        demand.warnings
+    )
     watts = read(tmp_path, text, columns="power_w=powerNom,energy_wh=energyRequired,battery_wh=energyMax")
     requests = watts.requests
     assert (requests.power_max_kw[0], requests.energy_need_kwh[0], requests.battery_kwh[0]) == (11.0, 30.0, 60.0)
