@@ -21,6 +21,7 @@ from cosim.errors import CosimError, Fault, InputError, reason, refuse
 from cosim.experiments import DEFAULT
 from cosim.experiments.convert import TwoWords, convert
 from cosim.experiments.files import package_versions
+from cosim.experiments.plan.options import OcppVersion
 from cosim.experiments.studies.command import OVERWRITE, add_studies, studies
 from cosim.experiments.study import commands
 from cosim.folder import claimed, default_folder, new_file, write_whole
@@ -229,6 +230,28 @@ def compare(
         )  # fmt: skip
     else:
         show.print_comparison(folders, _out, everything=everything)
+
+
+@app.command()
+def ocpp(
+    folder: Annotated[Path, typer.Argument(help="Folder that 'cosim run' wrote.")],
+    version: Annotated[OcppVersion, typer.Option(help="Of the protocol.")] = "2.0.1",
+    timezone: Annotated[str | None, typer.Option(help="Of the run's clock, where its scenario does not say.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/<folder>-ocpp-<time>/.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help=OVERWRITE)] = False,
+) -> None:
+    """Write the caps of a run, such as envelopes, as OCPP messages SetChargingProfile: a file for each controller."""
+    from cosim.experiments.charging_profiles import run_schedules, set_charging_profile
+    from cosim.experiments.files import write_json
+
+    found = run_schedules(folder, timezone)
+    with claimed(out or default_folder(f"{folder.resolve().name}-ocpp"), overwrite=overwrite) as owned:
+        owned.clear()
+        for label, schedules in found.items():
+            messages = set_charging_profile(schedules, version, "W")
+            write_json(owned.path / f"{label}.json", {"ocpp": version, "messages": messages})
+            _out.print(f"{label}: {len(messages)} customers", highlight=False)
+        _out.print(f"Written to [bold]{escape(str(owned.path))}[/bold].")
 
 
 @app.command()

@@ -40,7 +40,7 @@ class Requests(FrozenArrays):
     energy_need_kwh : ndarray, shape (vehicle,)
         Wanted *in the battery*, on top of what is there [kWh].
     battery_kwh, soe_arrival_kwh : ndarray, shape (vehicle,)
-        Capacity, and content on arrival [kWh].
+        Capacity, ``inf`` where it is not known, and content on arrival [kWh].
     arrival_step, departure_step : ndarray, shape (vehicle,)
         Stay in steps from the start of the horizon; 47.25 is a quarter into the 48th step. A departure that equals
         the number of steps is the end of the horizon.
@@ -175,17 +175,19 @@ def request_faults(requests: Requests, steps: int, place: Place | None = None) -
         Words for a row; the vehicle's name otherwise.
     """
     where = place or (lambda row: f"vehicle {requests.vehicle[row]!r}")
-    rules = _rules(requests, steps)
+    rules = request_rules(requests, steps)
     return [fault for bad, values, *words in rules for fault in row_faults(bad, values, where, *words)]
 
 
-def _rules(requests: Requests, steps: int) -> Iterator[tuple[Bool, Sequence[Any] | Float, str, str, str]]:
-    """Rows that break a rule, what stands there, and key, problem and remedy of the fault."""
+def request_rules(requests: Requests, steps: int) -> Iterator[tuple[Bool, Sequence[Any] | Float, str, str, str]]:
+    """Rows that break a rule, what stands there, and key, problem and remedy of the fault; one rule after another."""
     for key in ("power_max_kw", "energy_need_kwh", "battery_kwh", "soe_arrival_kwh", "arrival_step", "power_min_kw"):
         values = getattr(requests, key)
         least = "above 0" if key in ("power_max_kw", "battery_kwh") else "0 or more"
         most = MOST_KW if key.endswith("kw") else MOST_KWH
         bad = ~((values >= 0) & (values <= most)) | ((values == 0) & (least == "above 0"))
+        if key == "battery_kwh":
+            bad &= ~np.isposinf(values)
         yield bad, values, key, "is {:.6g}", f"give a number, {least}, at most {most:g}"
     arrival, departure, efficiency = requests.arrival_step, requests.departure_step, requests.efficiency
     yield ~np.isfinite(departure), departure, "departure_step", "is {}", "give a step"

@@ -12,6 +12,7 @@ import typer
 
 from cosim.controllers.planner.options import Fairness, Formulation, Objective, Options, Rounding
 from cosim.errors import Fault, collecting
+from cosim.experiments.plan.options import DateOrder, EnergyAt, OcppUnit, OcppVersion, ReadOptions
 from cosim.experiments.studies.config import StudyConfig, option_of
 
 
@@ -19,7 +20,7 @@ from cosim.experiments.studies.config import StudyConfig, option_of
 class PlanConfig(StudyConfig):
     """What to plan, or how much demand to make."""
 
-    demand: Annotated[Path | None, typer.Argument(help="Table of requests: .csv or .xlsx.")] = None
+    demand: Annotated[Path | None, typer.Argument(help="Sessions: .csv, .xlsx, .json or .parquet.")] = None
     capacity_kw: Annotated[float | None, typer.Option(min=0, help="Largest sum of charging powers; inf: none.")] = None
     formulation: Annotated[Formulation, typer.Option(help="milp: with on and off.")] = "lp"
     min_power_kw: Annotated[float, typer.Option(min=0, max=1000, help="Least power while charging (milp).")] = 0.0
@@ -29,7 +30,20 @@ class PlanConfig(StudyConfig):
     rounding: Annotated[Rounding, typer.Option(help="Of stays to steps.")] = "prorata"
     tariff_eur_per_kwh: Annotated[float, typer.Option(min=-10_000, max=10_000, help="Price of energy drawn.")] = 0.13
     peak_eur_per_kw: Annotated[float, typer.Option(min=0, max=10_000, help="Price of the largest sum of powers.")] = 0.0
-    efficiency: Annotated[float, typer.Option(min=0.01, max=1, help="Battery energy per energy drawn.")] = 0.9
+    profile: Annotated[str | None, typer.Option(help="acn, elaad, ..., own.toml; else by header.")] = None
+    columns: Annotated[str | None, typer.Option(help="Own names: vehicle=Plate,arrival=Date + Time,...")] = None
+    timezone: Annotated[str | None, typer.Option(help="The station's clock, such as Europe/Berlin.")] = None
+    day: Annotated[str | None, typer.Option(help="Only who arrives on it: 2025-03-18.")] = None
+    dates: Annotated[DateOrder | None, typer.Option(help="What comes first in 3/12/2025.")] = None
+    energy: Annotated[EnergyAt | None, typer.Option(help="Where it is measured; else by profile.")] = None
+    efficiency: Annotated[
+        float | None, typer.Option(min=0.01, max=1, help="Battery energy per energy drawn; metered at the plug: 1.")
+    ] = None
+    charger_kw: Annotated[float | None, typer.Option(min=0.1, max=1000, help="Where no column says it.")] = None
+    stay_h: Annotated[float | None, typer.Option(min=0.1, max=336, help="Of sessions without a departure.")] = None
+    ocpp: Annotated[OcppVersion | None, typer.Option(help="Write SetChargingProfile messages: ocpp.json.")] = None
+    ocpp_unit: Annotated[OcppUnit, typer.Option(help="Of their limits.")] = "A"
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse the file if any row is at fault.")] = False
     min_up_steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps that a vehicle stays on (milp).")] = 1
     max_starts: Annotated[int | None, typer.Option(min=1, max=10_000, help="Most starts of a vehicle (milp).")] = None
     n_sols: Annotated[int, typer.Option(min=1, max=1_000, help="Plans wanted: the best and others near it.")] = 1
@@ -60,6 +74,10 @@ class PlanConfig(StudyConfig):
         with collecting(found):
             self.options()
         yield from (replace(fault, where="cosim plan", key=option_of(fault.key)) for fault in found)
+
+    def reading(self) -> ReadOptions:
+        """How the file is understood."""
+        return ReadOptions(**{option.name: getattr(self, option.name) for option in fields(ReadOptions)})
 
     def options(self) -> Options:
         """How to plan."""

@@ -102,7 +102,7 @@ def _edges(planning: Planning, start: datetime | None) -> Float:
     station = planning.station
     if start is None:
         return np.arange(station.steps + 1.0)
-    return style.edges(start, station.step_s / 60.0, station.steps)
+    return style.edges(start.replace(tzinfo=None), station.step_s / 60.0, station.steps)
 
 
 def _time_axis(axes: Axes, planning: Planning, start: datetime | None) -> None:

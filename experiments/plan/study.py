@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,19 +10,25 @@ import numpy as np
 import pandas as pd
 
 from cosim.controllers.planner.plan import Planning, plan
-from cosim.controllers.planner.requests import Station, make_station
+from cosim.controllers.planner.requests import EFFICIENCY, Station, make_station
 from cosim.errors import Fault, InputError
+from cosim.experiments.charging_profiles import (
+    Schedule,
+    paused_kwh,
+    plan_schedules,
+    refuse_without_zone,
+    set_charging_profile,
+)
 from cosim.experiments.figures.style import Drawing
 from cosim.experiments.plan.config import PlanConfig
 from cosim.experiments.plan.draw import draw_plan
 from cosim.experiments.plan.generate import generate_demand
+from cosim.experiments.plan.options import OcppUnit
 from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.write import durations, plan_metrics, write_plan
 from cosim.experiments.studies.base import Progress, Study, StudyResult
 from cosim.experiments.tables import markdown, write_csv
 from cosim.folder import new_file
-
-USUAL_KW, USUAL_KWH = 1_000.0, 2_000.0  # beyond these a table is likely in W and Wh
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,17 +62,28 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
     def run(self, config: PlanConfig, progress: Progress) -> PlanResult:
         """Read the requests and plan."""
         assert config.demand is not None  # noqa: S101 - or the config is none
-        step_s, low_kw = config.time_step_s, config.min_power_kw
-        demand = read_demand(config.demand, step_s, power_min_kw=low_kw, efficiency=config.efficiency)
+        demand = read_demand(config.demand, config.time_step_s, config.reading())
+        if config.objective == "weighted" and np.isinf(demand.requests.battery_kwh).any():
+            problem = "divides shortfalls by the battery's capacity, which the file does not say"
+            remedy = "use --objective service, or add a column battery_kwh"
+            raise InputError(Fault("cosim plan", "--objective", problem, remedy))
+        if config.ocpp is not None:
+            refuse_without_zone(demand)
         progress("Planning")
         planning = plan(demand.requests, _station(config, demand.steps), config.options(), rounding=config.rounding)
         metrics = plan_metrics(planning)
-        lines = [f"{key}: {value if isinstance(value, str) else f'{value:.6g}'}" for key, value in metrics.items()]
+        counts = demand.counts
+        told = "rows: {rows}, planned: {planned} (changed: {changed}), left out: {left_out}"
+        lines = [f"{told.format(**counts)}, profile: {demand.profile}"]
+        lines += [f"{key}: {value if isinstance(value, str) else f'{value:.6g}'}" for key, value in metrics.items()]
         if planning.others:
             lines.append(f"other plans: {len(planning.others)}")
+        schedules = plan_schedules(planning, demand) if config.ocpp is not None else []
+        warnings = [*demand.warnings, *_warnings(planning), *_sent_less(schedules, config.ocpp_unit)]
+        messages = set_charging_profile(schedules, config.ocpp, config.ocpp_unit) if config.ocpp is not None else []
         return PlanResult(
-            cases={"plan": metrics}, lines=lines,
-            warnings=list(_warnings(planning)), timing=durations(planning),
+            cases={"plan": metrics}, lines=lines, warnings=warnings, timing=durations(planning),
+            documents={"ocpp.json": {"ocpp": config.ocpp, "messages": messages}} if config.ocpp is not None else {},
             config=config, demand=demand, planning=planning,
         )  # fmt: skip
 
@@ -94,7 +111,7 @@ def make_demand(config: PlanConfig, out: Path, *, overwrite: bool = False) -> St
         )
     new_file(out, overwrite=overwrite)
     rng, count = np.random.default_rng(config.seed), config.generate or 0
-    table = generate_demand(count, rng, feasible=not config.any_need, efficiency=config.efficiency)
+    table = generate_demand(count, rng, feasible=not config.any_need, efficiency=config.efficiency or EFFICIENCY)
     write_csv(table, out)
     marked = int((~table["feasible"]).sum())
     served = f", {marked} of them with needs that no plan can serve" if marked else ""
@@ -108,11 +125,16 @@ def _station(config: PlanConfig, steps: int) -> Station:
     )  # fmt: skip
 
 
+def _sent_less(schedules: Sequence[Schedule], unit: OcppUnit) -> Iterator[str]:
+    """Say what chargers that know no current below 6 A leave out of the plan."""
+    paused = np.array([paused_kwh(schedule, unit) for schedule in schedules])
+    if paused.sum() > 0.01:
+        remedy = "plan with --formulation milp --min-power-kw 4.14 (three phases; one: 1.38)"
+        where = f"{(paused > 0.01).sum()} of {len(paused)} chargers"
+        yield f"below 6 A a charger pauses: {paused.sum():.2f} kWh of the plan are not sent, at {where} → {remedy}"
+
+
 def _warnings(planning: Planning) -> Iterator[str]:
-    requests = planning.requests
-    for values, usual, unit in ((requests.power_max_kw, USUAL_KW, "W"), (requests.battery_kwh, USUAL_KWH, "Wh")):
-        if (large := values > usual).any():
-            yield f"{large.sum()} vehicles have {values.max():g} k{unit} and the like: is the table in {unit}?"
     short = planning.lost_step > 1e-9
     if short.any():
         most_min = planning.lost_step.max() * planning.station.step_s / 60.0

@@ -28,7 +28,7 @@ def plan_table(planning: Planning, plan: Plan, demand: Demand) -> pd.DataFrame:
     times = step_times(demand.start, planning.station.steps, planning.station.step_s)
     table = pd.DataFrame({"step": step})
     if times is not None:
-        table["time"] = np.array(times, "datetime64[s]")[step]
+        table["time"] = times.as_unit("s")[step]
     table["vehicle"] = np.array(requests.vehicle, dtype=object)[vehicle]
     table["power_kw"] = np.round(plan.power_kw[step, vehicle], 9)
     table["energy_kwh"] = np.round(plan.energy_kwh[step, vehicle], 9)
@@ -45,6 +45,7 @@ def vehicle_kpis(planning: Planning) -> pd.DataFrame:
     drawn_kwh = best.energy_kwh.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         workload = 100.0 * drawn_kwh / requests.energy_need_kwh
+    content_percent = 100.0 * (requests.soe_arrival_kwh + best.delivered_kwh) / requests.battery_kwh
     step_min = planning.station.step_s / 60.0
     return pd.DataFrame(
         {
@@ -59,7 +60,7 @@ def vehicle_kpis(planning: Planning) -> pd.DataFrame:
             "served_percent": 100.0 * served_share(best.delivered_kwh, requests.energy_need_kwh),
             "workload_percent": workload,
             "power_peak_kw": best.power_kw.max(axis=0),
-            "soe_departure_percent": 100.0 * (requests.soe_arrival_kwh + best.delivered_kwh) / requests.battery_kwh,
+            "soe_departure_percent": np.where(np.isfinite(requests.battery_kwh), content_percent, np.nan),
             "stay_lost_min": planning.lost_step * step_min,
             "stay_gained_min": planning.gained_step * step_min,
         }
@@ -135,15 +136,23 @@ def summary(planning: Planning, options: Options, rounding: Rounding) -> dict[st
 
 
 def write_plan(planning: Planning, demand: Demand, options: Options, rounding: Rounding, folder: Path) -> None:
-    """Write ``plan``, ``vehicles`` and, where there are any, ``other_plans`` as CSV and Parquet, and ``plan.json``."""
+    """Write ``plan``, ``vehicles`` and, where there are any, ``other_plans`` as CSV and Parquet, and ``plan.json``.
+
+    Where rows of the session file were at fault, ``rows.csv`` says which, why, and what became of them.
+    """
     _both(plan_table(planning, planning.best, demand), folder / "plan")
-    _both(vehicle_kpis(planning), folder / "vehicles")
+    vehicles = vehicle_kpis(planning)
+    if demand.line:
+        vehicles.insert(1, "row", demand.line)
+    _both(vehicles, folder / "vehicles")
     if planning.others:
         tables = [plan_table(planning, other, demand) for other in planning.others]
         for number, table in enumerate(tables, start=1):
             table.insert(0, "plan", number)
         _both(pd.concat(tables, ignore_index=True), folder / "other_plans")
-    write_json(folder / "plan.json", json_ready(summary(planning, options, rounding)))
+    if len(demand.findings):
+        write_csv(demand.findings, folder / "rows.csv")
+    write_json(folder / "plan.json", json_ready({**summary(planning, options, rounding), "rows": demand.counts}))
 
 
 def _both(table: pd.DataFrame, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ REQUEST = {
 
 
 def _plan(name: str, content: Content, verdict: Verdict = "refused", word: str = "", file: str = "d.csv") -> Case:
-    arguments = ("plan", file, "--capacity-kw", "20", "--out", "out")
+    arguments = ("plan", file, "--capacity-kw", "20", "--strict", "--out", "out")
     return Case("plan" if file != "d.xlsx" else "workbook", name, arguments, {file: content}, verdict, (word or file,))
 
 
@@ -55,7 +56,7 @@ def plan() -> Iterator[Case]:
         "old Excel": (bytes.fromhex("d0cf11e0a1b11ae1") + bytes(99), "Excel"),
         "vehicle twice": (text() + ",".join(REQUEST.values()), "vehicle"),
         "departs before": (text(departureTime="2026-03-10 05:00"), "departureTime"),
-        "eight days": (text(departureTime="2026-03-18 08:30"), "departureTime"),
+        "forty days": (text(departureTime="2026-04-19 08:30"), "departureTime"),
         "more than the battery": (text(energyRequired="61"), "energyRequired"),
         "10,000 columns": (",".join(["vehicle"] + [f"c{k}" for k in range(9_999)]) + "\na" + ",1" * 9_999, "columns"),
         "a field of 1 MB": (text(vehicle="x" * 10**6), "d.csv"),
@@ -64,6 +65,14 @@ def plan() -> Iterator[Case]:
     }
     for name, (content, word) in contents.items():
         yield _plan(name, content, word=word)
+    records = {"no JSON": "{", "numbers": "[1, 2]", "nothing": "{}", "deep": "[" * 10**5, "no list": '{"a": 1}'}
+    for name, document in records.items():
+        yield _plan(f"a document: {name}", document, file="d.json")
+    one = dict(REQUEST)
+    yield _plan("a document: a list for a number", json.dumps([one | {"powerNom": [11]}]), file="d.json")
+    yield _plan("a document: true for a number", json.dumps([one | {"powerNom": True}]), word="powerNom", file="d.json")
+    yield _plan("a document: a good one", json.dumps({"data": [one]}), "accepted", file="d.json")
+    yield _plan("no Parquet", b"PAR1 and no more", file="d.parquet")
     yield _plan("vehicles named as formulas", text(vehicle="=1+1"), "accepted")
     yield _plan("an index column as pandas writes it", "," + text().replace("\na", "\n0,a"), "accepted")
     yield _plan("chargers in W", text(powerNom="11000", energyRequired="30000", energyMax="60000"), "accepted")

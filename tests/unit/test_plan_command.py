@@ -11,6 +11,7 @@ import pytest
 
 from cosim.errors import InputError
 from cosim.experiments.plan.generate import generate_demand
+from cosim.experiments.plan.options import ReadOptions
 from cosim.experiments.plan.read import read_demand
 
 HEADER = "vehicle,powerNom,energyRequired,energyMax,arrivalTime,departureTime"
@@ -38,7 +39,7 @@ def write(folder: Path, text: str, name: str = "demand.csv", encoding: str = "ut
 
 def faults_of(path: Path) -> list[tuple[str, str]]:
     with pytest.raises(InputError) as caught:
-        read_demand(path, 900.0)
+        read_demand(path, 900.0, ReadOptions(strict=True))
     return [(fault.where.removeprefix(str(path)).removeprefix(", "), fault.key) for fault in caught.value.faults]
 
 
@@ -155,7 +156,7 @@ h,22,26,52,2025-08-18T12:00+02:00,2025-08-18 16:00
         ("row 6", "departureTime"), ("row 7", "arrivalTime"), ("row 8", "energyMax"), ("row 8", "departureTime"),
         ("row 9", "arrivalTime"),
     }  # fmt: skip
-    code, _, err = cosim("plan", str(path), "--capacity-kw", "20", "--out", str(tmp_path / "out"))
+    code, _, err = cosim("plan", str(path), "--capacity-kw", "20", "--strict", "--out", str(tmp_path / "out"))
     assert code == 2
     assert err.count("error:") == 9
     assert "row 4: energyRequired: 53.38 kWh wanted, 30 kWh of room in the battery" in err
@@ -167,8 +168,9 @@ h,22,26,52,2025-08-18T12:00+02:00,2025-08-18 16:00
     [
         ("", [("", "")]),
         (f"{HEADER}\n", [("", "")]),
-        ("vehicle,powerNom,energyMax,arrivalTime,departureTime,colour\n1,fast,30,0,9,red\n",
-         [("row 1", "colour"), ("row 1", "energyRequired"), ("row 2", "powerNom")]),
+        (f"{HEADER},colour\n1,fast,5,30,0,9,red\n", [("row 1", "colour"), ("row 2", "powerNom")]),
+        ("vehicle,powerNom,arrivalTime,departureTime,colour\n1,7,0,9,red\n",
+         [("row 1", "colour"), ("row 1", "energyRequired")]),
         (f"{HEADER},power_kw\n1,7,5,30,0,9,7\n", [("row 1", "power_kw")]),
         (f"{HEADER}\n1,7,5,30,0\n", [("row 2", ""), ("row 2", "departureTime")]),
         (f"{HEADER}\n1,7,5,30,0,9,9\n", [("row 2", "")]),
@@ -201,7 +203,7 @@ def test_the_faults_of_a_hundred_thousand_rows_are_counted(tmp_path):
     table.loc[1:, "energyRequired"] = -1.0
     table.to_csv(path, index=False)
     with pytest.raises(InputError) as caught:
-        read_demand(path, 900.0)
+        read_demand(path, 900.0, ReadOptions(strict=True))
     assert len(caught.value.faults) == 20
     assert "99979 more rows" in caught.value.faults[-1].problem
 

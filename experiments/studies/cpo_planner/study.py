@@ -20,6 +20,7 @@ from cosim.controllers.planner.requests import Requests, make_requests, make_sta
 from cosim.experiments.figures.style import Drawing
 from cosim.experiments.plan.draw import draw_plan
 from cosim.experiments.plan.generate import generate_demand
+from cosim.experiments.plan.options import ReadOptions
 from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.table import Table
 from cosim.experiments.plan.write import durations, plan_metrics, write_plan
@@ -60,8 +61,8 @@ class CpoPlanner(Study[CpoConfig, CpoResult]):
         station = make_station(round(86_400 / STEP_S), config.capacity_kw, step_s=STEP_S)
         table = demand_table(config.seed)
         rows = [list(row) for row in table.itertuples(index=False)]
-        cells = Table("demand.csv", list(table.columns), rows, list(range(2, len(rows) + 2)), ())
-        demand = read_demand(cells, STEP_S, power_min_kw=LEAST_POWER_KW)
+        cells = Table("demand.csv", list(table.columns), rows, list(range(2, len(rows) + 2)))
+        demand = read_demand(cells, STEP_S, ReadOptions(min_power_kw=LEAST_POWER_KW))
         cases, plans = reference_cases(), {}
         for name, requests, options in _runs(demand.requests):
             progress(f"Planning {name}")
