@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from cosim.contract import Float
@@ -13,7 +15,7 @@ from cosim.controllers.solver import SLACK, Termination, judged, relative_gap
 
 FLOOR_RESOLUTION_KW = 1e-3
 LEAST_MEAN_KW = 0.1  # a mean power below counts as this
-TOUCHES_KW = float(np.e) * LEAST_MEAN_KW  # of a mean power below, the tangent would be above the loss at the floor
+TOUCHES_KW = math.e * LEAST_MEAN_KW  # of a mean power below, the tangent would be above the loss at the floor
 ROUNDS = 8  # of tangents
 LEVEL_STEP_KW = 2e-3  # a room that much larger is another level
 LEVEL_CARS = 22  # in a piece up to which every home is asked whether it can be raised
