@@ -38,14 +38,14 @@ def losses_of(network: Network, node_v: Complex, watched: Sequence[Branch]) -> t
     branches = network.branches
     of_branch, current_a = losses_and_currents(branches, node_v, watched)
     is_line, is_transformer = (
-        np.array([branch.kind in kinds for branch in branches], dtype=bool) for kinds in (("line",), _TRANSFORMERS)
+        np.array([branch.kind in kinds for branch in branches], dtype=float) for kinds in (("line",), _TRANSFORMERS)
     )
     cores = [replace(one, admittance_s=one.no_load_s, later=()) for one in branches if one.no_load_s is not None]
     losses = Losses(
         total=of_branch.sum(axis=1),
-        lines=of_branch[:, is_line].sum(axis=1),
-        transformers=of_branch[:, is_transformer].sum(axis=1),
-        others=of_branch[:, ~is_line & ~is_transformer].sum(axis=1),
+        lines=of_branch @ is_line,  # a product copies nothing
+        transformers=of_branch @ is_transformer,
+        others=of_branch @ (1.0 - is_line - is_transformer),
         no_load=branch_losses_kw(cores, node_v).sum(axis=1),
     )
     return losses, current_a

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -32,22 +32,27 @@ def _once(work: Callable[[Trajectory], Found]) -> Callable[[Trajectory], Found]:
     return kept
 
 
+def _phase_percent(run: Trajectory, column: int) -> Any:
+    """Loading of one phase of the rated lines, shape (step, line) [%]; nan where a line has no such phase."""
+    rating_a = np.array([line.rating_a for line in run.rated_lines])
+    is_rated = np.array([column in line.columns for line in run.rated_lines], dtype=bool) & (rating_a > 0.0)
+    percent = np.abs(run.line_current_a[:, :, column])
+    percent *= 100.0 / np.where(is_rated, rating_a, np.nan)
+    return percent
+
+
 def line_phases_percent(run: Trajectory) -> Float:
     """Loading of every phase of the rated lines, shape (step, line, 3) [%]; nan where a line has no such phase."""
-    rating_a = np.array([line.rating_a for line in run.rated_lines])
-    has_phase = np.array([[column in line.columns for column in range(3)] for line in run.rated_lines], dtype=bool)
-    percent = np.abs(run.line_current_a)
-    percent /= np.where(rating_a > 0.0, rating_a, np.nan)[:, None]
-    percent *= 100.0
-    percent[:, ~has_phase.reshape(-1, 3)] = np.nan
-    return percent
+    return np.stack([_phase_percent(run, column) for column in range(3)], axis=2)
 
 
 @_once
 def line_percent(run: Trajectory) -> Float:
     """Loading of the worst phase of the rated lines, shape (step, line) [%]."""
-    a, b, c = np.moveaxis(line_phases_percent(run), 2, 0)
-    return np.asarray(np.fmax(np.fmax(a, b), c))
+    worst = _phase_percent(run, 0)
+    for column in (1, 2):  # one after the other: of a whole town's lines they are large
+        np.fmax(worst, _phase_percent(run, column), out=worst)
+    return np.asarray(worst)
 
 
 def neutral_branches(run: Trajectory) -> list[Branch]:
@@ -61,11 +66,11 @@ def neutral_a(run: Trajectory) -> Float:
     branches, row = neutral_branches(run), {id(line): row for row, line in enumerate(run.rated_lines)}
     # the phase currents of rated lines are known already
     is_known = np.array([id(one) in row and not one.neutral_rows for one in branches], dtype=bool)
-    found = np.empty((len(branches), run.steps)).T  # as the currents lie in memory
+    found: Any = np.empty((len(branches), run.steps), dtype=np.float32).T  # as the currents lie in memory
     of_lines = [row[id(branches[column])] for column in np.flatnonzero(is_known)]
     found[:, is_known] = neutral_current_a(run.line_current_a)[:, of_lines]
     found[:, ~is_known] = branch_neutral_a([branches[column] for column in np.flatnonzero(~is_known)], run.node_v)
-    return found
+    return np.asarray(found)
 
 
 @_once

@@ -9,8 +9,8 @@ from cosim.measures._arrays import Float, ratio
 from cosim.threads import ONE_THREAD
 from cosim.trajectory import Trajectory
 
-_BATCH_STEPS = 288
-_MOST_STEPS = 7 * _BATCH_STEPS
+_AT_ONCE = 80_000  # minutes of a customer: a few tens of megabytes for each of their arrays
+_MOST_STEPS = 7 * 288
 _NO_DETAIL = 1e-9
 
 
@@ -48,7 +48,7 @@ def minute_extremes(run: Trajectory, minutes: Exogenous, network: Predictor) -> 
     }
     port_nominal_v = run.feeder.port_nominal_v
     lowest, highest, is_finer = np.inf, -np.inf, False
-    for some in np.array_split(replayed, -(-len(replayed) // _BATCH_STEPS)):
+    for some in np.array_split(replayed, -(-len(replayed) * parts * len(run.feeder.customers) // _AT_ONCE)):
         source_pu = of_minute["source_pu"][some]
         finer = [_deviation(values[some]) for values in of_minute.values()]
         is_finer |= any((np.abs(part) > _NO_DETAIL).any() for part in finer)
