@@ -177,8 +177,7 @@ def table(
                 facts = optimum(drawn, name, **options).facts() if spec is None else _facts(drawn.run_spec(spec), name)
                 write_json(kept, json_ready(facts))
             facts = json.loads(kept.read_text("utf-8"))
-            bound = facts.get("lower_bound")
-            proven = proven if spec else facts["planned"] if bound is None else bound
+            proven = proven if spec else facts["lower_bound"]
             regret = facts["score"] - proven if facts.get("has_regret", True) else None
             keys = ("value", "score", "limits_exceeded_h", "ev_unserved_kwh", "process_s")
             told = {key: facts[key] for key in keys}
@@ -266,12 +265,12 @@ def add_regret(results: Results, name: Name) -> None:
     day = results.day
     truth = day.exogenous.resample(day.step_min)
     best = find(Day(day.feeder, truth, day.predictor), name, Budgets(), bound=True)
-    proven = best.bound.value if best.bound else best.best.score
+    facts = best.facts()
+    proven = facts["lower_bound"]
     reached = {"free": best.best.score}
-    if best.bound is not None:
+    if best.objective.form(best.day) is None:  # else budgets differ with what cars may do
         for cars in ("neutral", "uncontrolled"):
             reached[cars] = find(Day(day.feeder, truth, day.predictor, cars), name, Budgets(), bound=False).best.score
-    facts = best.facts()
     told: dict[str, Any] = {
         "objective": name,
         "lower_bound": facts["lower_bound"],

@@ -208,7 +208,7 @@ class Search:
         if self._form is not None:
             low[len(low) - len(self._form.groups) :] = self._form.of_groups(parts)
         found = solve(replace(alone, low=low, high=high))
-        self._reached = found.value if len(found.x) else np.inf
+        self._reached = found.value if len(found.x) else -np.inf
         whole = Box(np.zeros_like(self._high), self._high, np.zeros(self._count), self._totals(self._high))
         first = Node(-np.inf, whole, x, np.zeros(len(x)), False, [])
         self._heap = [self._node(part, -np.inf, [parts]) for part in self._parted(first) or [whole]]

@@ -23,7 +23,7 @@ from cosim.controllers.solver import Solver, SolveResult, solve
 
 ROUNDS = 16
 LIFTS = (1.0, 3.0, 10.0, 1e3)
-FEWER = 2  # where each has tangents, and no limit is broken
+FEWER = 2  # where squares have tangents in every step, and no limit is broken
 MARGIN = 2e-5  # stress: 1e-6 pu of a voltage
 WATCHED = 0.85  # stress from which on a step's limits are rows
 NEAR = 0.3  # stress below the worst of a step at which a limit is no row
@@ -91,7 +91,7 @@ def improve(day: Day, objective: Objective, best: Point, low: Float, high: Float
     radius_kw, watched, form = np.inf, np.zeros(len(day.base_kw), bool), objective.form(day)
     tangents = None if form is None else Tangents(form, len(day.base_kw))
     for turn in range(ROUNDS):
-        if form is not None and turn >= FEWER and best.breach_h < NO_BREACH_H:
+        if form is not None and not form.largest and turn >= FEWER and best.breach_h < NO_BREACH_H:
             break
         watched |= best.stress > WATCHED
         steps = np.flatnonzero(watched | (form is not None))

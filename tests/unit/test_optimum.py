@@ -26,7 +26,7 @@ from cosim.controllers.optimum.lower import proven
 from cosim.controllers.optimum.solve import Budgets, find
 from cosim.controllers.solver import Model, solve
 from cosim.errors import InputError
-from cosim.experiments.optimum import measured
+from cosim.experiments.optimum import measured, table
 from cosim.measures import scoreboard
 from cosim.opendss import OpenDssEngine
 from cosim.reduced import ReducedNetwork
@@ -118,7 +118,7 @@ def test_the_bill_is_a_textbook_linear_programme(two_bus: Feeder, sunny: Exogeno
     ]
     assert answer.best.value == pytest.approx(min(costs) + others, abs=5e-3)
     # one step may be below, as the car ends in it: nothing that is possible then is below what is proven
-    every = np.arange(0.0, 7.4, 0.02)
+    every = np.arange(0.0, 7.4, 0.05)
     ends = [
         sum(_bill(net[t, 0] + e, price[t]) for t, e in enumerate((a, b, 10.0 - a - b)))
         for a, b in product(every, every)
@@ -293,10 +293,7 @@ def test_neutral_cars_cost_no_household_more(two_bus: Feeder, sunny: Exogenous, 
     assert json.dumps(neutral.facts())
 
 
-def test_no_battery_burns_energy(tmp_path: Path) -> None:
-    """To charge and discharge at once would save sun from curtailment, and a run could not follow."""
-    (tmp_path / "sunny.toml").write_text(
-        """
+SUNNY = """
 name = "sunny"
 feeder = "two_bus"
 seed = 4
@@ -313,12 +310,29 @@ share = 1.0
 [pv]
 share = 1.0
 kwp = 10.0
-[battery]
-share = 1.0
 [[runs]]
 controller = "none"
 """
-    )
+
+
+def test_a_table_that_was_begun_repeats_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lower, "BOXES", 4)
+    (tmp_path / "sunny.toml").write_text(SUNNY)
+    day, made = cosim.load(tmp_path / "sunny.toml"), []
+    rows = table(day, "curtailment", [1], tmp_path, lambda *told: made.append(told))
+    assert made == [("optimum", 1), ("none", 1)]
+    best, none = rows
+    assert best["bound"] == none["bound"] <= best["score"] <= none["score"]
+    assert none["regret"] == pytest.approx(none["score"] - none["bound"])
+    assert (none["value"], none["limits_exceeded_h"] > 0.1) == (0.0, True)
+    assert table(day, "curtailment", [1], tmp_path, lambda *told: made.append(told)) == rows
+    assert len(made) == 2
+    assert len((tmp_path / "optima.csv").read_text().splitlines()) == 3
+
+
+def test_no_battery_burns_energy(tmp_path: Path) -> None:
+    """To charge and discharge at once would save sun from curtailment, and a run could not follow."""
+    (tmp_path / "sunny.toml").write_text(SUNNY.replace("[[runs]]", "[battery]\nshare = 1.0\n[[runs]]"))
     done = cosim.load(tmp_path / "sunny.toml").run("optimum", objective="curtailment")
     answer = done.controller.answer
     assert done.metrics["transformer_overload_min"] == 0.0
