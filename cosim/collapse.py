@@ -103,6 +103,7 @@ class PowerFlow:
 
     def __init__(self, feeder: Feeder, engine: Engine) -> None:
         self._engine = engine
+        self._later: list[tuple[Float, Float, float]] | None = None
         self._names = feeder.network.node_names
         # what a customer between phases feels is the voltage between them
         self._terminal_pu = TerminalPu(*feeder.load_ends[1:], feeder.port_nominal_v)
@@ -118,6 +119,9 @@ class PowerFlow:
         PowerFlowError
             Where the engine finds no solution, or one at which customers are not served.
         """
+        if self._later is not None:
+            self._later.append((net_kw, net_kvar, source_pu))
+            return self._unknown_v
         voltage = self._engine.solve(net_kw, net_kvar, source_pu)
         pu = self._terminal_pu(voltage)
         if is_constant_power(pu):
@@ -130,6 +134,29 @@ class PowerFlow:
             f"voltage collapse: {pu[worst] * nominal_v:.1f} V at {name}, outside {CONSTANT_POWER_PU[0]}.."
             f"{CONSTANT_POWER_PU[1]} of {nominal_v:.0f} V, where the power asked for is not served"
         )
+
+    def defer(self) -> bool:
+        """Solve operating points to come together, in `settle`; whether the engine can do that."""
+        if can := hasattr(self._engine, "solve_all"):
+            self._later, self._unknown_v = [], np.full(len(self._names), complex(np.nan, np.nan))
+        return can
+
+    @property
+    def deferred(self) -> bool:
+        """Whether voltages are not known yet."""
+        return self._later is not None
+
+    def settle(self) -> Complex:
+        """Node voltages of all operating points since `defer`, shape (point, node) [V]; nan where there is none."""
+        points, self._later = self._later, None
+        if not points:
+            return np.empty((0, len(self._names)), complex)
+        net_kw, net_kvar, source_pu = (np.array(values) for values in zip(*points, strict=True))
+        voltages: Complex = self._engine.solve_all(net_kw, net_kvar, source_pu)  # type: ignore[attr-defined]
+        low, high = CONSTANT_POWER_PU
+        pu = self._terminal_pu(voltages)
+        voltages[~((pu > low) & (pu < high)).all(axis=1)] = complex(np.nan, np.nan)
+        return voltages
 
     def lowest(self, voltages: Complex) -> Iterator[tuple[float, str]]:
         """Lowest voltage of any customer, of its own nominal, and its node, for voltages of shape (step, node)."""

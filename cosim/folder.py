@@ -121,7 +121,9 @@ class ResultsFolder:
 
 
 @contextmanager
-def claimed(folder: Path, *, overwrite: bool = False) -> Iterator[ResultsFolder]:
+def claimed(
+    folder: Path, *, overwrite: bool = False, remedy: str = "give another folder, or --overwrite to replace them"
+) -> Iterator[ResultsFolder]:
     """Take a folder for results, and lock it for as long as they are written.
 
     Parameters
@@ -130,6 +132,8 @@ def claimed(folder: Path, *, overwrite: bool = False) -> Iterator[ResultsFolder]
         New, empty or ours; made where it is missing, and gone again where nothing was written.
     overwrite : bool
         Whether files of an earlier run may be replaced. Nothing is, before `ResultsFolder.clear`.
+    remedy : str
+        Where they are there and may not.
 
     Raises
     ------
@@ -142,7 +146,7 @@ def claimed(folder: Path, *, overwrite: bool = False) -> Iterator[ResultsFolder]
     try:
         owned = ResultsFolder(path, _locked(path, str(folder)))
         try:
-            _refuse_what_is_there(owned, str(folder), overwrite)
+            _refuse_what_is_there(owned, str(folder), overwrite, remedy)
             _open[path] = owned
             yield owned
         finally:
@@ -294,11 +298,11 @@ def _lock(journal: int) -> bool:
     return True
 
 
-def _refuse_what_is_there(owned: ResultsFolder, told: str, overwrite: bool) -> None:
+def _refuse_what_is_there(owned: ResultsFolder, told: str, overwrite: bool, remedy: str) -> None:
     linked, left = owned.led_outside(), owned.left()
     if linked:
         problem = f"a link leads out of it on the way to {linked[0].relative_to(owned.path)}"
         raise InputError(Fault(told, "--out", problem, "remove the link, or give another folder"))
     if left and not overwrite:
         problem = f"holds the results of an earlier run ({len(left)} files)"
-        raise InputError(Fault(told, "--out", problem, "give another folder, or --overwrite to replace them"))
+        raise InputError(Fault(told, "--out", problem, remedy))

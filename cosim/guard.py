@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import cache
 from numbers import Real
 from typing import Any
 
@@ -124,13 +125,20 @@ def _problem(values: Any, shape: tuple[int, ...], *, bounded: bool = True) -> st
 
 def contents(thing: Any, left_out: Collection[str] = ()) -> bytes:
     """Fields of a frozen dataclass as bytes, to compare two."""
-    return b"".join(_bytes(getattr(thing, spec.name)) for spec in fields(thing) if spec.name not in left_out)
+    return b"".join([_bytes(getattr(thing, name)) for name in _names(thing.__class__) if name not in left_out])
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(spec.name for spec in fields(kind))
 
 
 def _bytes(value: Any) -> bytes:
+    if isinstance(value, np.ndarray):  # most are: whether one is a mapping takes ten times as long to tell
+        return value.tobytes()
     if isinstance(value, Mapping):
-        return b"".join(name.encode() + _bytes(of_name) for name, of_name in value.items())
-    return value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode()
+        return b"".join([name.encode() + _bytes(of_name) for name, of_name in value.items()])
+    return repr(value).encode()
 
 
 class _Struck(BaseException):

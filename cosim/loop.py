@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from cosim.contract import (
@@ -15,9 +16,10 @@ from cosim.contract import (
     Exogenous,
     Feeder,
     Forecast,
+    Observation,
     Setpoints,
 )  # fmt: skip
-from cosim.errors import CosimError, RunStoppedError, TooLateError, reason
+from cosim.errors import CosimError, PowerFlowError, RunStoppedError, TooLateError, reason
 from cosim.guard import guarded_decide, guarded_plan
 from cosim.households import Behaviour
 from cosim.meters import MeterSpec
@@ -140,21 +142,49 @@ def _advance(
     limit_s: float | None,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """The loop itself: at every step the controller answers the last observation and the plant reacts."""
+    """Advance to the end; where decisions do not follow the grid, its steps are solved together afterwards."""
     observation = stepper.reset()
+    sees = getattr(controller, "sees", BaseController.sees)
+    is_open = sees == "nothing" or (sees == "homes" and not stepper.metered)
+    if is_open and stepper.plant.defer():
+        try:
+            _step_by_step(stepper, observation, controller, every, watch, limit_s, progress)
+            stepper.plant.settle()
+            return
+        except CosimError:  # where a step has no power flow: what that does to the run, it does step by step
+            observation = stepper.reset()
+        except BaseException:
+            with suppress(PowerFlowError):
+                stepper.plant.settle()
+            raise
+    _step_by_step(stepper, observation, controller, every, watch, limit_s, progress)
+
+
+def _step_by_step(
+    stepper: Stepper,
+    observation: Observation,
+    controller: Controller,
+    every: int,
+    watch: _Stopwatch,
+    limit_s: float | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """The loop itself: at every step the controller answers the last observation and the plant reacts."""
     plant, steps, customers = stepper.plant, stepper.steps, len(stepper.feeder.customers)
-    setpoints = Setpoints.free(customers)
+    setpoints, is_constant = Setpoints.free(customers), getattr(controller, "sees", BaseController.sees) == "nothing"
     with watch:
         guarded_plan(controller, stepper.forecast)
     for k in range(steps):
-        if k and (stepper.metered or k % every == 0):
+        if k and not is_constant and (stepper.metered or k % every == 0):
             observation = stepper.observe()
         if k % every == 0:
             try:
                 with watch:
-                    setpoints = guarded_decide(controller, observation, customers, steps, limit_s)
+                    if k == 0 or not is_constant:
+                        setpoints = guarded_decide(controller, observation, customers, steps, limit_s)
             except TooLateError as late:
                 setpoints = replace(setpoints, decision=Decision(fallback=str(late), reproducible=False))
+                is_constant = False
             plant.announce(setpoints.decision)
         plant.step(setpoints)
         if progress is not None:

@@ -88,7 +88,7 @@ class Branch:
         phases = tuple(int(node_phase[node]) if node >= 0 else 0 for node in self.nodes[monitored])
         return replace(self, monitored=monitored, phases=phases)
 
-    @property
+    @cached_property
     def columns(self) -> tuple[int, ...]:
         """Of an array of three phases, the column of every conductor of the monitored terminal; -1 for a neutral.
 
@@ -101,7 +101,7 @@ class Branch:
             found.append(free[0] if own >= 0 and own in found and free else own)
         return tuple(found)
 
-    @property
+    @cached_property
     def neutral_rows(self) -> tuple[int, ...]:
         """Rows of ``nodes`` of the neutral conductors at the monitored terminal."""
         at_terminal = zip(range(self.nodes.size)[self.monitored], self.phases, strict=True)
@@ -335,16 +335,64 @@ def losses_and_currents(
     branches: Sequence[Branch], voltages_v: Complex, watched: Sequence[Branch] = ()
 ) -> tuple[Float, Complex]:
     """`branch_losses_kw` of branches and `monitored_currents` of some of them at once, which takes half the time."""
-    losses = np.empty((len(voltages_v), len(branches)))
+    losses = np.empty((len(branches), len(voltages_v))).T
     currents = np.zeros((len(watched), 3, len(voltages_v)), complex).transpose(2, 0, 1)  # quick to fill and to read
     row = {id(branch): row for row, branch in enumerate(watched)}
-    for block, some, v, current in _at_terminals(branches, voltages_v):
-        for position, into_a in zip(block, current, strict=True):
-            if (place := row.get(id(branches[position]))) is not None:
-                _put_monitored(branches[position], into_a, currents[some, place].T)
+    wires, rest = _wires(tuple(branches))
+    for first in range(0, len(voltages_v) if wires else 0, _STEPS):
+        some = slice(first, first + _STEPS)
+        by_node, of_some = np.ascontiguousarray(voltages_v[some].T), currents[some].transpose(1, 2, 0)
+        for positions, here, there, admittance, columns in wires:
+            v = by_node[here] - by_node[there]
+            current = admittance @ v
+            losses[some, positions] = ((v.real * current.real + v.imag * current.imag).sum(axis=1) / 1e3).T
+            places = np.array([row.get(id(branches[position]), -1) for position in positions])
+            wanted = places >= 0
+            of_some[places[wanted, None], columns] = current[wanted]
+    for block, some, v, current in _at_terminals([branches[position] for position in rest], voltages_v):
+        for number, into_a in zip(block, current, strict=True):
+            if (place := row.get(id(branches[rest[number]]))) is not None:
+                _put_monitored(branches[rest[number]], into_a, currents[some, place].T)
         np.multiply(v, np.conjugate(current, out=current), out=current)
-        losses[some, block] = (current.sum(axis=1).real / 1e3).T
+        losses[some, [rest[number] for number in block]] = (current.sum(axis=1).real / 1e3).T
     return losses, currents
+
+
+class _Wires(NamedTuple):
+    """Lines that charge nothing, in which the same flows at both ends, some of one kind together.
+
+    Their positions, the nodes at both ends and series admittances, of shapes (line, conductor) and (line, conductor,
+    conductor), and the columns of their phases.
+    """
+
+    positions: list[int]
+    here: Int
+    there: Int
+    admittance_s: Complex
+    columns: tuple[int, ...]
+
+
+@lru_cache(maxsize=4)
+def _wires(branches: tuple[Branch, ...]) -> tuple[list[_Wires], list[int]]:
+    """All such lines, and the positions of all other branches."""
+    alike, rest = dict[tuple[int, ...], list[int]](), list[int]()
+    for position, branch in enumerate(branches):
+        half = len(branch.nodes) // 2
+        series_s = branch.admittance_s[:half, :half]
+        is_wire = branch.kind == "line" and len(branch.buses) == 2 and branch.monitored == slice(0, half)
+        is_wire &= not branch.later and min((*branch.nodes.tolist(), *branch.columns)) >= 0
+        if is_wire and np.array_equal(np.block([[series_s, -series_s], [-series_s, series_s]]), branch.admittance_s):
+            alike.setdefault(branch.columns, []).append(position)
+        else:
+            rest.append(position)
+    found = []
+    for columns, positions in alike.items():
+        for first in range(0, len(positions), _BLOCK):
+            some = positions[first : first + _BLOCK]
+            ends = np.array([branches[position].terminals for position in some])
+            series = np.array([branches[position].admittance_s[: len(columns), : len(columns)] for position in some])
+            found.append(_Wires(some, ends[:, 0], ends[:, 1], series, columns))
+    return found, rest
 
 
 SERVED_TOLERANCE_KVA = 0.01

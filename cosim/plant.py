@@ -78,7 +78,7 @@ class Plant:
         self._degraded = np.zeros(exogenous.steps, dtype=bool)
         self._planned_kva = np.full(exogenous.steps, np.nan)
         self._notes: list[tuple[int, str]] = []
-        self._unchecked: list[tuple[int, Complex, Complex | None]] = []
+        self._unchecked: list[tuple[int, Complex, Complex | None]] = []  # step, power asked for, fed in at nodes
         self._collapses: list[Collapse] = []
         self._sheds = on_collapse == "shed"
         self._decisions: list[tuple[int, Decision]] = []
@@ -156,14 +156,21 @@ class Plant:
         if any(problems):
             raise ControllerError("; ".join(filter(None, problems)))
         answer, share, error = self._with_own(k, lambda: self._carried(k, setpoints))
-        demand_kw, demand_kvar, port_kva = self._drawn(_served(day, k, share), answer.voltage)
+        demand_kw, demand_kvar, asked_kva = self._drawn(_served(day, k, share), answer.voltage)
         net_kw, net_kvar, powers = demand_kw, demand_kvar, answer.powers
         if not self.devices.passive:
             powers = _of_share(powers, share)
             for kw, kvar in zip(*powers, strict=True):
                 net_kw, net_kvar = net_kw + kw, net_kvar + kvar
             beside_kw, beside_kvar = self._beside(powers)
-            port_kva = port_kva + self.feeder.at_ports(beside_kw + 1j * beside_kvar)
+            beside_kva = beside_kw + 1j * beside_kvar
+            if self._laws is not None:
+                asked_kva = asked_kva + self.feeder.at_ports(beside_kva)
+            elif len(beside_kva) == len(asked_kva):
+                asked_kva = asked_kva + beside_kva
+            else:  # chargers on a phase of their own
+                beside_kva[: len(asked_kva)] += asked_kva
+                asked_kva = beside_kva
         if error is not None:
             self._take_down(k, answer, share, error)
         if not self.devices.passive:
@@ -184,10 +191,27 @@ class Plant:
             record[name][k] = setpoints.channels.get(name, channel.free)
         self._planned_kva[k] = setpoints.planned_kva
         self._node_v[k] = answer.voltage  # copied: the engine overwrites its buffer at the next solve
-        self._unchecked.append((k, port_kva, self._fed_kva))
+        self._unchecked.append((k, asked_kva, self._fed_kva))
         self.completed = k + 1
-        if len(self._unchecked) == _CHECKED_AT_ONCE:
+        if len(self._unchecked) >= _CHECKED_AT_ONCE and not self._flow.deferred:
             self._check()
+
+    def defer(self) -> bool:
+        """Solve the steps to come together, in `settle`, and know no voltages until then; whether that can be."""
+        return self._laws is None and self._own is None and self._flow.defer()
+
+    def settle(self) -> None:
+        """Solve all steps since `defer`; PowerFlowError where one has no solution: those before it are completed."""
+        voltages = self._flow.settle()
+        if len(voltages) == len(self._node_v):
+            self._node_v = voltages
+        else:
+            self._node_v[: len(voltages)] = voltages
+        solved = np.isfinite(voltages[:, 0])
+        if not solved.all():
+            self.completed = int(solved.argmin())
+            del self._unchecked[self.completed :]
+            raise PowerFlowError(f"there is no power flow in step {self.completed}")
 
     def observe(self) -> Observation:
         """What the meters report at the start of the step to come: means of the last completed step."""
@@ -249,11 +273,12 @@ class Plant:
         """Mark steps whose voltages do not serve the powers asked for, and tell of those where they are very low."""
         if not self._unchecked:
             return
-        steps, port_kva, fed_kva = zip(*self._unchecked, strict=True)
+        steps, asked_kva, fed_kva = zip(*self._unchecked, strict=True)
         self._unchecked.clear()
         voltages = self._node_v[steps[0] : steps[-1] + 1]
         fed = None if fed_kva[0] is None else np.array(fed_kva)
-        mismatches_kva = self._served_power.mismatch_kva(voltages, np.array(port_kva), fed)
+        port_kva = np.array(asked_kva) if self._laws is not None else self.feeder.at_ports(np.array(asked_kva))
+        mismatches_kva = self._served_power.mismatch_kva(voltages, port_kva, fed)
         told = zip(steps, mismatches_kva.tolist(), self._flow.lowest(voltages), strict=True)
         for k, mismatch_kva, (lowest_pu, where) in told:
             if not mismatch_kva <= SERVED_TOLERANCE_KVA:  # "not <=", so that nan is marked too
@@ -312,11 +337,11 @@ class Plant:
         return _together(demand, beside)
 
     def _drawn(self, demand: tuple[Float, Float], voltage: Complex) -> tuple[Float, Float, Complex]:
-        """Active and reactive power of the households at these voltages, and what it is at every port [kVA]."""
+        """Active and reactive power of the households at these voltages, and P + jQ, by port where they follow it."""
         customer, (demand_kw, demand_kvar) = self._port_customer, demand
-        port_kva = self.feeder.at_ports(demand_kw + 1j * demand_kvar)
         if self._laws is None:
-            return demand_kw, demand_kvar, port_kva
+            return demand_kw, demand_kvar, demand_kw + 1j * demand_kvar
+        port_kva = self.feeder.at_ports(demand_kw + 1j * demand_kvar)
         of_p, of_q = self._laws.drawn(customer, np.asarray(self._served_power.across @ voltage))
         kw, kvar = port_kva.real * of_p, port_kva.imag * of_q
         drawn_kw, drawn_kvar = (np.bincount(customer, of_ports).astype(float) for of_ports in (kw, kvar))
@@ -359,6 +384,8 @@ class Plant:
         if setpoints.curves is None and self._laws is None:
             powers = answer(None)  # nothing depends on the voltage: one solve
             return Answer(solve(powers), powers)
+        if self._flow.deferred:
+            raise ControllerError("the controller asks for local curves, which follow voltages that are not known yet")
         # the last step is the best first guess, and keeps devices on the branch of solutions that they are on
         return settled(answer, solve, self._node_v[k - 1] if k else None)
 
@@ -375,8 +402,20 @@ class Plant:
         charger_v[who] = np.abs(self._served_power.across @ voltage)[port] * self._of_curve[who]
         return charger_v
 
+    def _metered(self, voltage: Complex) -> tuple[Complex, Float, Float]:
+        """Currents of watched branches, loading of limits and voltages of customers; nan where not known yet."""
+        if self._flow.deferred:
+            unknown = np.full(max(len(self.feeder.limits), len(self.feeder.customers)), np.nan)
+            currents = np.full((len(self._watched), 3), complex(np.nan, np.nan))
+            return currents, unknown[: len(self.feeder.limits)], unknown[: len(self.feeder.customers)]
+        return (
+            monitored_currents(self._watched, voltage[None, :])[0],
+            self._limit_currents.percent(voltage[None, :])[0],
+            meter_voltage_v(self.feeder, voltage[None, :])[0],
+        )
+
     def _observe(self, voltage: Complex, **metered: Any) -> Observation:
-        currents = monitored_currents(self._watched, voltage[None, :])[0]
+        currents, limit_percent, voltage_v = self._metered(voltage)
         monitored, supplies = len(self.feeder.monitored), len(self.feeder.supplies)
         main = currents[monitored : monitored + supplies] if supplies else currents[monitored:]
         transformer = main.sum(axis=0) if len(main) else np.zeros(3, complex)
@@ -387,14 +426,14 @@ class Plant:
             step=self.completed,
             minute=self.completed * self.day.step_min,
             step_min=self.day.step_min,
-            voltage_v=meter_voltage_v(self.feeder, voltage[None, :])[0],
+            voltage_v=voltage_v,
             inverter_kva=self.day.inverter_kva,
             tariff_eur_per_kwh=float(self.day.tariff_eur_per_kwh[next_step]),
             source_pu=float(self.day.source_pu[max(self.completed - 1, 0)]),
             current_a=currents[:monitored],
             transformer_current_a=transformer,
             head_current_a=currents[-1] if self.feeder.head_line else transformer,
-            limit_percent=self._limit_currents.percent(voltage[None, :])[0],
+            limit_percent=limit_percent,
             channels={**others, **self.devices.nameplate()},
             **self.fleet.seen(self.completed),
             **metered,

@@ -7,7 +7,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
-from functools import reduce
+from functools import lru_cache, reduce
 from hashlib import sha256
 from importlib import import_module, invalidate_caches
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points, packages_distributions
@@ -126,6 +126,11 @@ def shipped(target: str) -> Any:
 
 def offered(group: str) -> dict[str, list[EntryPoint]]:
     """Entry points of installed distributions in a group, by name in alphabetical order."""
+    return _offered(group, tuple(sys.path))
+
+
+@lru_cache(maxsize=16)  # every day asks, and each time all distributions are read
+def _offered(group: str, _where: tuple[str, ...]) -> dict[str, list[EntryPoint]]:
     found: dict[str, list[EntryPoint]] = {}
     for entry in sorted(entry_points(group=group), key=lambda entry: entry.name):
         found.setdefault(entry.name, []).append(entry)

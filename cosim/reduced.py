@@ -276,6 +276,7 @@ class ReducedNetwork:
     @ONE_THREAD
     def _node_voltages(self, port_a: Complex, scale: Float) -> Complex:
         node_v = self._transfer.drop_v(port_a)
+        scale = scale[:1] if (scale == scale[0]).all() else scale
         np.subtract(self._node_no_load_v * scale, node_v, out=node_v)
         return node_v
 

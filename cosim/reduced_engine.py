@@ -87,6 +87,16 @@ class ReducedEngine:
             )
         return np.asarray(self._last.node_v[0])
 
+    def solve_all(self, p_kw: Float, q_kvar: Float, source_pu: Float) -> Complex:
+        """Solve operating points together, shape (point, node); nan where there is no solution.
+
+        Parameters
+        ----------
+        p_kw, q_kvar, source_pu : ndarray, shape (point, customer), (point,)
+            As of `solve`.
+        """
+        return np.asarray(self._network.solve(p_kw, q_kvar, source_pu).node_v)
+
     def _fed(self) -> Complex:
         """What the file's own sources feed in at every node to earth in the last solution, P + jQ [kVA]."""
         assert self._last is not None  # noqa: S101 - asked for after a power flow

@@ -135,7 +135,7 @@ class Transfer:
     def drop_v(self, port_a: Complex) -> Complex:
         """Voltage that currents drawn at the ports take from every node, shape (candidate, node) [V]."""
         if len(port_a) > 1 and self._ports.shape[1] * self._onto.shape[0] <= _DENSE:
-            return np.asarray(port_a @ self._whole)
+            return np.asarray((self._whole.T @ port_a.T).T)  # node by node in memory, as measures read it
         return self._drop_v(port_a)
 
     def _drop_v(self, port_a: Complex) -> Complex:

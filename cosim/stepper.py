@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from cosim.collapse import ON_COLLAPSE
 from cosim.contract import Engine, Exogenous, Feeder, Forecast, Observation, Setpoints
@@ -18,6 +19,10 @@ from cosim.trajectory import Trajectory
 
 ENGINES = {"opendss": "cosim.opendss:OpenDssEngine", "reduced": "cosim.reduced_engine:ReducedEngine"}
 """Power flows by name, imported only when used."""
+
+
+_ON_STEPS: WeakKeyDictionary[Exogenous, dict[tuple[Feeder, float], Exogenous]] = WeakKeyDictionary()
+"""Days on the steps of runs, for as long as the day is there: the same for every controller."""
 
 
 class World(Protocol):
@@ -240,11 +245,16 @@ class Stepper:
 
     def _on_steps(self, day: Exogenous) -> Exogenous:
         """The day on the steps of the run, with what its devices will draw by themselves."""
-        day = day.resample(self.step_min)
-        if not day.devices or day.devices_kw is not None:
-            return day
-        drawn_kw, load_kw = own_kw(self.feeder, day)
-        return replace(day, devices_kw=drawn_kw, devices_load_kw=load_kw)
+        known = _ON_STEPS.setdefault(day, {})
+        if (key := (self.feeder, self.step_min)) not in known:
+            on_steps = day.resample(self.step_min)
+            if on_steps.devices and on_steps.devices_kw is None:
+                drawn_kw, load_kw = own_kw(self.feeder, on_steps)
+                on_steps = replace(on_steps, devices_kw=drawn_kw, devices_load_kw=load_kw)
+            if on_steps is day:
+                return day
+            known[key] = on_steps
+        return known[key]
 
 
 def make_engine(name: str, feeder: Feeder) -> Engine:

@@ -32,6 +32,7 @@ from cosim.trajectory import Trajectory
 
 STEPS, CONTROL_MIN = 48, 15.0
 _NOT_COMPARED = ("decision",)  # how an answer was obtained
+_OF_THE_GRID = ("voltage_v", "current_a", "transformer_current_a", "head_current_a", "limit_percent")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,13 @@ def examine(controller: str | type, **options: Any) -> Examination:
     trajectory = run(feeder, day, first, control_min=CONTROL_MIN)
     again = _Witness(make(controller, feeder, **options), kind)
     run(feeder, day, again, control_min=CONTROL_MIN)
-    faults = [*first.faults, *(_repeats(first, again) or _sees_the_future(controller, options, kind))]
+    repeats = _repeats(first, again)
+    faults = [*first.faults, *(repeats or _sees_the_future(controller, options, kind))]
+    if (sees := getattr(kind, "sees", "grid")) != "grid" and not repeats:
+        less = _Witness(make(controller, feeder, **options), kind, sees)
+        run(feeder, day, less, control_min=CONTROL_MIN)
+        problem = f"answers otherwise at step {{}} where it sees no more than it says (sees = '{sees}')"
+        faults += _first_difference(first, less, STEPS, "sees", problem, "leave sees out")
     once = {(fault.key, re.sub(r"\d+", "#", fault.problem)): fault for fault in reversed(faults)}
     return Examination(
         tuple(reversed(once.values())), trajectory, tuple(first.answered), float(np.mean(first.took_s)),
@@ -136,8 +143,8 @@ def small_day() -> Exogenous:
 class _Witness:
     """Stands between loop and controller: keeps what passes, and lets the run go on whatever the controller does."""
 
-    def __init__(self, controller: Controller, kind: type) -> None:
-        self.controller, self.kind, self.file = controller, kind, plugins.source_of(kind)
+    def __init__(self, controller: Controller, kind: type, sees: str = "grid") -> None:
+        self.controller, self.kind, self.file, self.shows = controller, kind, plugins.source_of(kind), sees
         self.every_step = bool(getattr(controller, "every_step", False))
         self.faults: list[Fault] = []
         self.seen: list[Observation] = []
@@ -158,7 +165,7 @@ class _Witness:
 
     def decide(self, observation: Observation) -> Setpoints:
         before, when = contents(observation), f"at step {observation.step}"
-        shown = replace(observation)  # a copy: the loop would stop at the first that is changed
+        shown = self._shown(observation)
         free = answer = Setpoints.free(len(observation.net_kw))
         began = time.perf_counter()
         try:
@@ -172,6 +179,14 @@ class _Witness:
         self.seen.append(observation)
         self.answered.append(free if impossible else answer)
         return self.answered[-1]
+
+    def _shown(self, observation: Observation) -> Observation:
+        """A copy, as the loop would stop at the first that is changed; of one that sees less no more than that."""
+        source = self.seen[0] if self.seen and self.shows == "nothing" else observation
+        own = {name: value for name, value in vars(source).items() if isinstance(value, np.ndarray)}
+        hidden = _OF_THE_GRID if self.shows != "grid" else ()
+        copies: Any = {name: np.full_like(x, np.nan) if name in hidden else x.copy() for name, x in own.items()}
+        return replace(source, **copies)
 
     def artifacts(self) -> dict[str, Any]:
         try:

@@ -52,9 +52,9 @@ def announced(day: Exogenous, table: Cars, rng: np.random.Generator) -> Exogenou
         Source of the errors: the same deviates for every size, so that a larger error is the same one scaled.
     """
     cars = day.sessions
-    (deviates,) = of_sessions(rng, day, lambda one, who: (one.normal(0.0, 1.0, (2, len(who))),))
     if not (table.announced_departure_error_min or table.announced_energy_error_percent):
         return day
+    (deviates,) = of_sessions(rng, day, lambda one, who: (one.normal(0.0, 1.0, (2, len(who))),))
     departure = cars.departure_min + table.announced_departure_error_min * deviates[0]
     factor = np.maximum(1.0 + table.announced_energy_error_percent / 100.0 * deviates[1], 0.1)
     return replace(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class Place:
         """
         scenario, master = self.scenario, self.feeder.master
         starts = [scenario.part(number).start for number in range(scenario.parts)]
-        hashes = {f"feeder/{name}": digest for name, digest in hashes_of(master).items()}
+        hashes = {f"feeder/{name}": digest for name, digest in _files_of(self.feeder).items()}
         profiles, sessions = scenario.households.profiles, scenario.ev.sessions
         sets = dict.fromkeys(str(in_season(profiles, start)) for start in starts)
         named = read_facts(facts := master.with_name("feeder.toml")).get("coordinates")
@@ -76,12 +76,16 @@ class Place:
         for table, text in _texts(scenario.model_dump(exclude={"feeder", "runs"})):  # every other file that a key names
             if "/" in text and (path := Path(text)) not in files.values():
                 files[f"{table}/{path.name}"] = path
-        return hashes | {name: sha256_of(path) for name, path in files.items() if path.is_file()}
+        return hashes | {
+            name: (_of_shipped if name.startswith("data/") else sha256_of)(path)
+            for name, path in files.items()
+            if path.is_file()
+        }
 
     @cached_property
     def predictor(self) -> Predictor:
         """The reduced network of this feeder, the file's own sources at nothing; made when first asked for."""
-        return ReducedNetwork(self.feeder, others_kva=np.zeros(len(self.feeder.network.injectors), complex))
+        return _predictor_of(self.feeder)
 
     def controller(self, run: Run) -> Controller:
         """Make the controller of one run; InputError where its options are wrong."""
@@ -117,3 +121,18 @@ class Place:
             steps = round(min(scenario.minutes, _WEEK_MIN) / scenario.step_min)
             least_kw = np.min([own.of_step(step).real for step in range(steps)], axis=0)
             yield from (name for name, kw in zip(names, least_kw.tolist(), strict=True) if kw < 0.0)
+
+
+@lru_cache(maxsize=2)  # the same for every day and week on a feeder
+def _files_of(feeder: Feeder) -> Mapping[str, str]:
+    """SHA-256 of the files of a circuit, as they were when a day on it was first asked for them."""
+    return hashes_of(feeder.master)
+
+
+_of_shipped = cache(sha256_of)
+"""Of data that nobody edits."""
+
+
+@lru_cache(maxsize=2)
+def _predictor_of(feeder: Feeder) -> Predictor:
+    return ReducedNetwork(feeder, others_kva=np.zeros(len(feeder.network.injectors), complex))

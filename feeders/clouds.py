@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,9 +60,11 @@ def partly_cloudy_day(rng: np.random.Generator) -> Float:
     takes about two minutes to pass over the feeder.
     """
     parts: list[Float] = []
-    while sum(part.size for part in parts) < DAY_MIN:
+    made_min = 0
+    while made_min < DAY_MIN:
         gap_min = 1 + round(rng.lognormal(np.log(9.0), 0.9))
         cloud_min = 1 + round(rng.lognormal(np.log(5.0), 0.8))
+        made_min += gap_min + cloud_min
         parts += [np.full(gap_min, rng.uniform(0.97, 1.04)), np.full(cloud_min, rng.uniform(0.25, 0.55))]
     index = np.concatenate(parts)[:DAY_MIN] * (1.0 + 0.02 * _wander(rng, 5.0))
     soft: Float = np.convolve(np.pad(index, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
@@ -70,13 +73,10 @@ def partly_cloudy_day(rng: np.random.Generator) -> Float:
 
 def _wander(rng: np.random.Generator, minutes: float) -> Float:
     """Noise of unit deviation that forgets itself over some minutes, shape (minute of the day,)."""
-    keeps = np.exp(-1.0 / minutes)
-    noise = rng.normal(size=DAY_MIN)
-    walk = np.empty(DAY_MIN)
-    walk[0] = noise[0]
-    for minute in range(1, DAY_MIN):
-        walk[minute] = keeps * walk[minute - 1] + np.sqrt(1.0 - keeps**2) * noise[minute]
-    return walk
+    keeps = float(np.exp(-1.0 / minutes))
+    adds = float(np.sqrt(1.0 - keeps**2))
+    noise = rng.normal(size=DAY_MIN).tolist()
+    return np.array(list(accumulate(noise, lambda walk, new: keeps * walk + adds * new)))
 
 
 CLOUDS: dict[str, Callable[[np.random.Generator], Float]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -150,14 +151,15 @@ def draw_pv(
     fleet = PvFleet(np.zeros((minutes, count)), np.zeros(count), np.zeros(count))
     fleet.kwp[customer] = kwp
     fleet.inverter_kva[customer] = inverter_kva
-    for roof in range(roofs):
-        yield_kw = kwp * specific_power(sky, tilt_deg[roof], (equator_deg + turn_deg[roof]) % 360.0)
-        before_kw = np.concatenate([yield_kw[:1], yield_kw[:-1]])
-        blended_kw = (1.0 - edge_share[roof]) * yield_kw + edge_share[roof] * before_kw
-        fleet.pv_available_kw[:, customer[roof]] = np.minimum(blended_kw, inverter_kva[roof])
+    sky = Sky(*(values[:, None] for values in sky))
+    yield_kw = kwp * specific_power(sky, tilt_deg, (equator_deg + turn_deg) % 360.0)
+    before_kw = np.concatenate([yield_kw[:1], yield_kw[:-1]])
+    blended_kw = (1.0 - edge_share) * yield_kw + edge_share * before_kw
+    fleet.pv_available_kw[:, customer] = np.minimum(blended_kw, inverter_kva)
     return fleet
 
 
+@lru_cache(maxsize=4)  # of the same days as those of other seeds
 def clear_sky(
     latitude: float, longitude: float, start: datetime, minutes: int, ahead_of_utc: timedelta | None = None
 ) -> Sky:
@@ -184,8 +186,8 @@ def clear_sky(
     return Sky(zenith, azimuth, ghi, dni, dhi, ambient_temperature_c(start, minutes, latitude))
 
 
-def specific_power(sky: Sky, tilt_deg: float, azimuth_deg: float) -> Float:
-    """AC power of a roof per kWp before the inverter's limit, shape (minute,) [kW/kWp].
+def specific_power(sky: Sky, tilt_deg: Float | float, azimuth_deg: Float | float) -> Float:
+    """AC power of a roof per kWp before the inverter's limit, shape of sky and angles together [kW/kWp].
 
     Isotropic sky on the tilted plane, cell temperature after Faiman 2008 (doi:10.1002/pip.813), PVWatts version 5 for
     modules and inverter (Dobos 2014, NREL/TP-6A20-62641).

@@ -41,6 +41,7 @@ def test_every_command_of_the_readme_exists():
         "plan",
         "rephase",
         "reproduce",
+        "study",
         "hosting",
     } == commands
     for command in commands:

@@ -33,6 +33,8 @@ class EqualShare:
         Where the feeder gives no rating to divide, or the margin is out of range.
     """
 
+    sees = "nothing"
+
     def __init__(self, feeder: Feeder, *, margin_percent: float = 0.0) -> None:
         faults = list(
             range_faults("controller 'equal_share'", [("margin_percent", margin_percent, 0.0, 99.0, "a percentage")])

@@ -28,6 +28,7 @@ class Even:
     """
 
     every_step = True
+    sees = "homes"
 
     def __init__(self, feeder: Feeder) -> None:
         self._least_kw = feeder.charger_min_kw

@@ -14,6 +14,8 @@ class NoControl:
         For the number of customers.
     """
 
+    sees = "nothing"
+
     def __init__(self, feeder: Feeder) -> None:
         self._free = Setpoints.free(len(feeder.customers))
 

@@ -19,6 +19,8 @@ class OnArrival:
         For the number of customers.
     """
 
+    sees = "nothing"
+
     def __init__(self, feeder: Feeder) -> None:
         unlimited = np.full(len(feeder.customers), np.inf)
         self._setpoints = Setpoints(unlimited, unlimited, unlimited, ev_at_once=np.isinf(unlimited))

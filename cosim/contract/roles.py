@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union, runtime_checkable
 
 from cosim.contract.day import Exogenous, Forecast
 from cosim.contract.place import Feeder
@@ -40,9 +40,14 @@ class BaseController:
     ----------
     every_step : bool
         Whether it is called at every step, not only at control steps.
+    sees : {"grid", "homes", "nothing"}
+        What its decisions follow: voltages and currents too; homes and their devices only; or nothing after ``plan``,
+        and its first answer holds. Where they do not follow the grid an engine may solve all steps at once: voltages
+        and currents are then shown as nan, and it is planned and asked anew where a step has no power flow.
     """
 
     every_step: bool = False
+    sees: Literal["grid", "homes", "nothing"] = "grid"
 
     @staticmethod
     def option_faults(options: Mapping[str, Any]) -> list[Fault]:  # noqa: ARG004 - the protocol's signature

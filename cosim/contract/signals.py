@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -224,10 +225,17 @@ class Setpoints(FrozenArrays):
     def channel(self, name: str, free: float, customers: int) -> Float:
         """What is asked of a channel; ``free`` of every customer where nothing is."""
         asked = self.channels.get(name)
-        return np.full(customers, free) if asked is None else asked
+        return _nothing_asked(customers, free) if asked is None else asked
 
     @classmethod
     def free(cls, customers: int) -> Setpoints:
         """No limit for anybody."""
         unlimited = np.full(customers, np.inf)
         return cls(unlimited, unlimited, unlimited)
+
+
+@lru_cache(maxsize=32)  # several times in every step
+def _nothing_asked(customers: int, free: float) -> Float:
+    found = np.full(customers, free)
+    found.setflags(write=False)
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,20 +16,25 @@ PHASES = (1, 2, 3)
 """Node numbers that are phases; 0 is earth, others are neutrals."""
 
 
+_PLAIN = (float, int, bool, str, type(None))
+"""What surely is no mapping; to ask the others takes longer than all else here."""
+
+
 class FrozenArrays:
     """Base of frozen dataclasses whose arrays, and mappings to arrays, are copied and made read-only."""
 
     def __post_init__(self) -> None:
-        for spec in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, spec.name)
+        for name, value in vars(self).items():
             if isinstance(value, np.ndarray):
-                object.__setattr__(self, spec.name, _frozen(value))
-            elif isinstance(value, Mapping) and value:
-                object.__setattr__(self, spec.name, {name: _frozen(x) for name, x in value.items()})
+                object.__setattr__(self, name, _frozen(value))
+            elif type(value) not in _PLAIN and isinstance(value, Mapping) and value:
+                object.__setattr__(self, name, {key: _frozen(x) for key, x in value.items()})
 
 
 def _frozen(value: Any) -> Any:
     if not isinstance(value, np.ndarray):
+        return value
+    if not value.flags.writeable and value.flags.owndata:  # by such a copy, as of a day of which something is replaced
         return value
     copy = value.copy()
     copy.setflags(write=False)

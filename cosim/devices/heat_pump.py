@@ -122,6 +122,11 @@ class HeatPump(Device):
         self._first_min = day.start.hour * 60 + day.start.minute
         self._building = TwoNodes(data, self._step_h)
         self._usual_water_kw = data.water_kw.mean(axis=0)
+        minutes = data.water_first + np.arange(day.steps)[:, None] * day.step_min
+        minutes = minutes + np.arange(max(round(day.step_min), 1))
+        # heat drawn as hot water, mean of every step, shape (step, customer)
+        self._water_kw: Float = data.water_kw[minutes.astype(int) % len(data.water_kw)].mean(axis=1)
+        self._cops = cop(day.ambient_c, FLOW_WATER_C), cop(day.ambient_c, heating_flow_c(day.ambient_c))
         self._pace_kw = data.rated_kw
         off: Bool = np.zeros(len(data.start_c), bool)
         usual_c: Float = np.where(self._there, 0.5 * (TANK_C + TANK_LOW_C), 0.0)
@@ -130,7 +135,8 @@ class HeatPump(Device):
         self._is_filling: Bool = off if data.starts_filling is None else data.starts_filling
         self._kw = self._backup_kw = np.zeros(len(data.start_c))
         self._wanted_kw = self._room_heat_kw = self._kw
-        self._cop_water = self._cop_room = self._wanted_backup_kw = self._water_share = self._backup_to_water = self._kw
+        self._cop_water = self._cop_room = 1.0
+        self._wanted_backup_kw = self._water_share = self._backup_to_water = self._kw
 
     @staticmethod
     def draw(feeder: Feeder, day: Exogenous, rng: np.random.Generator, **options: Any) -> HeatPumps:
@@ -149,8 +155,8 @@ class HeatPump(Device):
         """Let the thermostats choose: water, then room, then whether the compressor is enough."""
         data, outdoor_c = self._data, self._outdoor_c[step]
         hour = int((self._first_min + step * self._step_min) // 60) % 24
-        wanted_c, water_kw = data.wanted_c[hour], self._water_kw(step)
-        self._cop_water, self._cop_room = cop(outdoor_c, FLOW_WATER_C), cop(outdoor_c, heating_flow_c(outdoor_c))
+        wanted_c, water_kw = data.wanted_c[hour], self._water_kw[step]
+        self._cop_water, self._cop_room = (of_step[step] for of_step in self._cops)
         # hot water: until the tank is full, at most what fills it within the step
         self._is_filling = np.where(self._is_filling, self._tank_c < TANK_C - 1e-6, self._tank_c < TANK_LOW_C)
         fill_kw = ((TANK_C - self._tank_c) * data.tank_kwh_per_k / self._step_h + water_kw).clip(0.0)
@@ -193,7 +199,7 @@ class HeatPump(Device):
         water_kw = compressor_kw * self._water_share
         to_water_kw = water_kw * self._cop_water + backup_kw * self._backup_to_water
         to_room_kw = (compressor_kw - water_kw) * self._cop_room + backup_kw * (1.0 - self._backup_to_water)
-        self._tank_c = self._tank_c + (to_water_kw - self._water_kw(step)) * self._step_h / data.tank_kwh_per_k
+        self._tank_c = self._tank_c + (to_water_kw - self._water_kw[step]) * self._step_h / data.tank_kwh_per_k
         self._building.advance(outdoor_c, to_room_kw)
         self._kw, self._backup_kw = kw, backup_kw
 
@@ -256,9 +262,3 @@ class HeatPump(Device):
         # resistive heat only beside a compressor that does all it should: what is drawn then tells both apart
         backup_kw = np.where(compressor_kw >= self._wanted_kw, self._wanted_backup_kw, 0.0)
         return compressor_kw, np.minimum(backup_kw, limit_kw - compressor_kw).clip(0.0)
-
-    def _water_kw(self, step: int) -> Float:
-        """Heat drawn as hot water, mean of a step, shape (customer,) [kW]."""
-        data = self._data
-        minutes = data.water_first + step * self._step_min + np.arange(max(round(self._step_min), 1))
-        return np.asarray(data.water_kw[minutes.astype(int) % len(data.water_kw)].mean(axis=0))

@@ -61,9 +61,9 @@ def neutral_a(run: Trajectory) -> Float:
     branches, row = neutral_branches(run), {id(line): row for row, line in enumerate(run.rated_lines)}
     # the phase currents of rated lines are known already
     is_known = np.array([id(one) in row and not one.neutral_rows for one in branches], dtype=bool)
-    found = np.empty((run.steps, len(branches)))
-    for column in np.flatnonzero(is_known):
-        found[:, column] = neutral_current_a(run.line_current_a[:, row[id(branches[column])]])
+    found = np.empty((len(branches), run.steps)).T  # as the currents lie in memory
+    of_lines = [row[id(branches[column])] for column in np.flatnonzero(is_known)]
+    found[:, is_known] = neutral_current_a(run.line_current_a)[:, of_lines]
     found[:, ~is_known] = branch_neutral_a([branches[column] for column in np.flatnonzero(~is_known)], run.node_v)
     return found
 

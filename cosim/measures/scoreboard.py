@@ -127,7 +127,7 @@ def _unbalance_metrics(run: Trajectory) -> dict[str, float]:
     return {
         "vuf_max_percent": _highest(vuf),
         "vuf_p95_percent": _p95(vuf),
-        "vuf_p95_worst_bus_percent": _highest(np.array([_p95(of_bus) for of_bus in vuf.T])),
+        "vuf_p95_worst_bus_percent": _highest(_p95_of_each(vuf)),
         "v0_p95_percent": _p95(v0),
         "pvur_max_percent": _highest(unbalance.pvur_percent(np.abs(bus_v))),
         "lvur_max_percent": _highest(unbalance.lvur_percent(line_v)),
@@ -259,6 +259,13 @@ def _mean(values: Float) -> float:
 
 def _p95(values: Float) -> float:
     return _of_known(values, lambda known: np.percentile(known, 95))
+
+
+def _p95_of_each(values: Float) -> Float:
+    """Of every column; of all at once where all is known."""
+    if values.size and np.isfinite(values).all():
+        return np.asarray(np.percentile(values, 95, axis=0))
+    return np.array([_p95(column) for column in values.T])
 
 
 def _of_known(values: Float, figure: Callable[[Float], Any]) -> float:

@@ -29,6 +29,8 @@ _ALONE = Lock()
 class _Cluster(Pool):
     client: Any
     tasks: dict[str, tuple[Task, Any]] = field(default_factory=dict)
+    suspects: set[str] = field(default_factory=set)
+    waiting: list[Task] = field(default_factory=list)
     done: SimpleQueue[str] = field(default_factory=SimpleQueue)
     room: int = 0
     looked_s: float = -_LOOKED_S
@@ -37,7 +39,7 @@ class _Cluster(Pool):
     def is_full(self) -> bool:
         if time.monotonic() > self.looked_s + _LOOKED_S:
             self.room, self.looked_s = max(_AHEAD * len(self.client.nthreads()), 1), time.monotonic()
-        return len(self.tasks) >= self.room
+        return len(self.tasks) + len(self.waiting) >= self.room
 
     def give(self, task: Task) -> None:
         key = f"cosim-{task.hash}-{uuid4()}"  # a cluster remembers results by their keys
@@ -48,7 +50,20 @@ class _Cluster(Pool):
     def take(self, timeout_s: float | None) -> Iterator[tuple[Task, Answer]]:
         with suppress(Empty):
             task, future = self.tasks.pop(self.done.get(timeout=timeout_s))
-            yield task, _answer(future)
+            if task.hash not in self.suspects and _was_killed(future):
+                self.suspects.add(task.hash)
+                self.waiting.append(task)
+            else:
+                yield task, _answer(future)
+        # Dask blames all that was on a worker when it died: one by one, it shows who it is
+        if self.waiting and not any(task.hash in self.suspects for task, _ in self.tasks.values()):
+            self.give(self.waiting.pop())
+
+
+def _was_killed(future: Any) -> bool:
+    from distributed import KilledWorker
+
+    return future.status == "error" and isinstance(future.exception(), KilledWorker)
 
 
 def _answer(future: Any) -> Answer:

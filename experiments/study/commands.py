@@ -114,11 +114,14 @@ def _progress() -> Iterator[Progress]:
         return f"{counts.rate_per_s * 3600.0:.4g} worlds/h, {left_s / 3600.0:.2f} h left, {counts.failed} failed"
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Bar(*columns, console=_err) as bar:
-        task = bar.add_task("", total=None)
+    bar = Bar(*columns, console=_err)
+    task = bar.add_task("", total=None)
 
-        def progress(counts: Counts) -> None:
-            done = counts.before + counts.done
-            bar.update(task, completed=done, total=counts.total, description=left(counts))
+    def progress(counts: Counts) -> None:
+        bar.start()  # not before the folder is seen to be fit
+        bar.update(task, completed=counts.before + counts.done, total=counts.total, description=left(counts))
 
+    try:
         yield progress
+    finally:
+        bar.stop()

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 from cosim.errors import Fault, InputError, collecting, refuse
 from cosim.experiments.compose import compose
@@ -69,7 +69,7 @@ class Estimate:
     Attributes
     ----------
     world_s : float
-        Time of that world under all controllers, in one process [s].
+        Processor time of that world under all controllers [s].
     disk_mb : float
         Of all results and kept trajectories.
     """
@@ -107,9 +107,9 @@ def estimate(worlds: Worlds) -> Estimate:
     study = worlds.study
     with tempfile.TemporaryDirectory() as name, ONE_THREAD, claimed(folder := Path(name)):
         task = Tasks(worlds).of(next(iter(worlds)))
-        began_s = perf_counter()
+        began_s = process_time()  # whatever else the machine does
         rows = run_world(task.payload)
-        world_s = perf_counter() - began_s
+        world_s = process_time() - began_s
         kept = {"none": 0, "worst": 1, "all": len(worlds)}[study.keep]
         if kept:
             _write_trajectories(worlds, task.payload["scenario"], folder)
@@ -147,8 +147,8 @@ def conduct(
         Where the disk is full, or refuses otherwise; what was committed stands.
     """
     path = folder.resolve()
-    _refuse_another(worlds, folder, resume)
-    with claimed(folder, overwrite=resume):
+    is_begun = _is_begun(worlds, folder, resume)
+    with claimed(folder, overwrite=is_begun, remedy="give another folder"):
         _write_manifest(worlds, path, is_complete=False)
     tasks = Tasks(worlds, path if worlds.study.keep == "all" else None)
     counts = run_tasks(tasks, folder, jobs=jobs, scheduler=scheduler, progress=progress)
@@ -196,20 +196,24 @@ def recorded(folder: Path) -> dict[str, int]:
     return dict(Counter(dataset.column(folder, "status")))
 
 
-def _refuse_another(worlds: Worlds, folder: Path, resume: bool) -> None:
+def _is_begun(worlds: Worlds, folder: Path, resume: bool) -> bool:
+    """Whether a folder holds this study; refuses one that it must not go on with."""
     if not (folder / MANIFEST).is_file():
-        return
+        return False
     finished = set(dataset.column(folder, "hash"))
+    if not finished:  # it was refused, or ended at once
+        return True
     if not resume:
         problem = f"holds a study of which {len(finished)} worlds are finished"
         raise InputError(Fault(str(folder), "--out", problem, "go on with it by --resume, or give another folder"))
     made_by = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["code_version"]
-    if finished and made_by != code_version():
+    if made_by != code_version():
         problem = f"was begun by cosim {made_by}, and this is {code_version()}, which may give other results"
         raise InputError(Fault(str(folder), "--resume", problem, "go on with that version, or give another folder"))
-    if finished and (others := len(finished - set(map(worlds.hash, worlds)))):
+    if others := len(finished - set(map(worlds.hash, worlds))):
         problem = f"holds {others} worlds that the study does not have: it, or a file that it names, was changed"
         raise InputError(Fault(str(folder), "--resume", problem, "only add values to it, or give another folder"))
+    return True
 
 
 def _write_manifest(worlds: Worlds, folder: Path, *, is_complete: bool) -> None:

@@ -59,7 +59,7 @@ class Days(Table):
     dates: Dates = Field((), description="Days, each of weight 1")
     year: int | None = Field(None, ge=YEARS[0], le=YEARS[1], description="All its days, or every n-th")
     every: int = Field(1, ge=1, le=366, description="Every n-th day of the year, from 1 January")
-    seasons: tuple[Season, ...] = Field((), strict=False)
+    seasons: tuple[Season, ...] = Field((), strict=False, validate_default=True)
 
     @field_validator("seasons")
     @classmethod
@@ -118,6 +118,7 @@ class World(Table):
     heat_pump_share: Share | None = None
     battery_share: Share | None = None
     placement: int | None = Field(None, ge=0)
+    forecast: str | None = Field(None, description="Name of one in [factors]")
     noncompliant_share: Share | None = None
 
 
@@ -146,6 +147,16 @@ class Study(Table):
             _refuse(
                 "worst_by", f"'{value}' is no metric with a better and a worse", meant(value, known, "leave it out")
             )
+        return value
+
+    @field_validator("worlds")
+    @classmethod
+    def _of_known_forecasts(cls, value: tuple[World, ...], info: ValidationInfo) -> tuple[World, ...]:
+        known = info.data.get("factors", Factors()).forecast
+        for number, name in enumerate([world.forecast for world in value], start=1):
+            if name is not None and name not in known:
+                remedy = meant(name, known, "define it in [factors.forecast]")
+                _refuse(f"worlds.{number}.forecast", f"there is no forecast '{name}'", remedy)
         return value
 
     @field_validator("runs")

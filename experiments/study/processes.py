@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from cosim.errors import CosimError, WriteError
+from cosim.errors import CosimError, WriteError, reason
 from cosim.experiments import workers
+from cosim.experiments.study.code import code_version
 from cosim.experiments.study.tasks import Answer, Pool, Task, perform
 from cosim.experiments.workers import Worker
 
 _DEATHS = 2
 """A task that ended its process so often is not tried again."""
-_READY = "ready"
+_STILLBORN = 3
+"""So many processes that end one after another before they could begin: it is not chance."""
 
 
 @dataclass
@@ -28,6 +30,7 @@ class _Processes(Pool):
     beginning: set[Worker] = field(default_factory=set)
     again: deque[Task] = field(default_factory=deque)
     deaths: dict[str, int] = field(default_factory=dict)
+    stillborn: int = 0
 
     @property
     def all(self) -> list[Worker]:
@@ -57,9 +60,7 @@ class _Processes(Pool):
         for worker, message in workers.heard([*self.busy, *self.beginning], timeout_s):
             if worker in self.beginning:
                 self.beginning.discard(worker)
-                if message != _READY:
-                    raise CosimError(f"no process can begin: {worker.lost()}")
-                self.idle.append(worker)
+                self._greet(worker, message)
                 continue
             task = self.busy.pop(worker)
             if isinstance(message, Answer):
@@ -68,7 +69,7 @@ class _Processes(Pool):
             elif isinstance(message, WriteError):
                 raise message
             else:
-                told = worker.lost()
+                told = reason(message) if isinstance(message, MemoryError) else worker.lost()
                 workers.end([worker])
                 self.deaths[task.hash] = self.deaths.get(task.hash, 0) + 1
                 if self.deaths[task.hash] < _DEATHS:
@@ -77,6 +78,21 @@ class _Processes(Pool):
                     del self.deaths[task.hash]
                     yield task, Answer(failed=f"twice: {told}")
         self._hand_out()
+
+    def _greet(self, worker: Worker, version: str | None) -> None:
+        """Take a process that has begun; CosimError where none can, or the code is another by now."""
+        self.stillborn = 0 if version else self.stillborn + 1
+        if version == code_version():
+            self.idle.append(worker)
+            return
+        told = worker.lost()
+        workers.end([worker])
+        if version:
+            raise CosimError(
+                f"the code has changed since the study began: it is {version} now, and was {code_version()}"
+            )
+        if self.stillborn == _STILLBORN:
+            raise CosimError(f"no process can begin: {told}")
 
 
 @contextmanager
@@ -92,12 +108,12 @@ def processes(jobs: int) -> Iterator[Pool]:
 def _serve(to_parent: Any) -> None:
     """Work on what comes until the parent ends this process."""
     try:
-        to_parent.send(_READY)
+        to_parent.send(code_version())
         while True:
             target, payload = to_parent.recv()
             try:
-                answer: Answer | WriteError = perform(target, payload)
-            except WriteError as error:
+                answer: Answer | WriteError | MemoryError = perform(target, payload)
+            except (WriteError, MemoryError) as error:
                 answer = error
             to_parent.send(answer)
     except (KeyboardInterrupt, EOFError, OSError):  # the parent ends it, or is gone

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
-from functools import cache, cached_property
+from functools import cached_property
 from hashlib import sha256
 from itertools import chain, product
 from math import prod
@@ -140,8 +140,8 @@ class Worlds:
     def hash(self, point: Point) -> str:
         """Address of a world: of its content with defaults, that of the files it names, its engine and the code."""
         scenario = self.scenario(point).model_dump(mode="json", exclude={"name"})
-        content = [asdict(point), scenario, self.study.engine, code_version()]
-        text = json.dumps(_portable(content), sort_keys=True, default=str)
+        content = [list(asdict(point).values()), self._contents.of(scenario), self.study.engine, code_version()]
+        text = json.dumps(content, sort_keys=True, default=str)
         return sha256(text.encode()).hexdigest()[:16]
 
     def rows(self, point: Point) -> list[dict[str, Any]]:
@@ -150,7 +150,9 @@ class Worlds:
             {
                 **asdict(point),
                 "forecast": point.forecast if run.forecast is None else run.forecast.kind,
-                "noncompliant_share": run.noncompliant_share or point.noncompliant_share,
+                "noncompliant_share": point.noncompliant_share
+                if run.noncompliant_share is None
+                else run.noncompliant_share,
                 "controller": run.name,
             }
             for run in self.base.runs
@@ -183,6 +185,10 @@ class Worlds:
                 self._read({"start": datetime.combine(day.date, base.start.time()), "draws_from": day.date})
 
     @cached_property
+    def _contents(self) -> _Contents:
+        return _Contents()
+
+    @cached_property
     def _seasons(self) -> dict[str | None, Scenario]:
         found: dict[str | None, Scenario] = {None: self.base}
         for season in self.study.days.seasons:
@@ -191,7 +197,7 @@ class Worlds:
 
     def _read(self, change: Mapping[str, Any]) -> Scenario:
         """Read the scenario with keys that are other: checked as a whole, as if they stood in its file."""
-        data = _merged(load_toml(self.scenario_path), self.study.change)
+        data = _merged(load_toml(self.scenario_path), {"draws": "keyed", **self.study.change})
         if self.study.runs:
             data["runs"] = [run.model_dump(exclude_unset=True) for run in self.study.runs]
         return scenarios.parse(_merged(data, change), self.scenario_path)
@@ -232,7 +238,7 @@ class Worlds:
                 "placement": axis("placement", factors.placement),
                 "days": (day,) if day else self._days,
                 **{key: axis(key, getattr(factors, key)) for key in _TABLES if key != "noncompliant_share"},
-                "forecast": tuple(factors.forecast) or (None,),
+                "forecast": axis("forecast", tuple(factors.forecast)),
                 "noncompliant_share": axis("noncompliant_share", factors.noncompliant_share),
             }
 
@@ -257,32 +263,31 @@ def _ends(name: str) -> list[str]:
     return ["/".join(parts[-count:]) for count in range(1, len(parts))]
 
 
-def _portable(value: Any) -> Any:
-    """Content with that of files in place of where they lie."""
-    if isinstance(value, Mapping):
-        return {key: _feeder(str(inner)) if key == "feeder" else _portable(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_portable(inner) for inner in value]
-    if isinstance(value, str) and ("/" in value or "\\" in value):
-        place, attribute = plugins.split_target(value) if plugins.is_target(value) else (value, "")
-        if Path(place).is_file():
-            return [Path(place).name, attribute, _digest(Path(place))]
-    return value
+class _Contents(dict[Path, Any]):
+    """What files hold, taken when first asked for: what is edited afterwards was not their content."""
 
+    def __missing__(self, path: Path) -> Any:
+        self[path] = sha256_of(path)
+        return self[path]
 
-@cache
-def _digest(path: Path) -> str:
-    return sha256_of(path)
+    def of(self, value: Any) -> Any:
+        """Return content with that of files in place of where they lie."""
+        if isinstance(value, Mapping):
+            return {key: self.of_feeder(inner) if key == "feeder" else self.of(inner) for key, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.of(inner) for inner in value]
+        if isinstance(value, str) and ("/" in value or "\\" in value):
+            place, attribute = plugins.split_target(value) if plugins.is_target(value) else (value, "")
+            if (path := Path(place)).is_file():
+                return [path.name, attribute, self[path]]
+        return value
 
-
-@cache
-def _feeder(name: str) -> Any:
-    """Name of a shipped feeder, whose files are the code's; of others what OpenDSS reads."""
-    if name in feeders.names() and not feeders.is_installed(name):
-        return name
-    try:
+    def of_feeder(self, name: str) -> Any:
+        """Return the name of a shipped feeder, whose files are the code's; of others what OpenDSS reads."""
+        if name in feeders.names() and not feeders.is_installed(name):
+            return name
         master = feeders.find(name)
-    except InputError:  # what it is called in the results
-        return name
-    facts = master.with_name("feeder.toml")
-    return [master.name, hashes_of(master), _digest(facts) if facts.is_file() else ""]
+        if master not in self:
+            facts = master.with_name("feeder.toml")
+            self[master] = [master.name, hashes_of(master), sha256_of(facts) if facts.is_file() else ""]
+        return self[master]

@@ -125,7 +125,7 @@ def test_nobody_changes_where_a_customer_leaves(made: Any) -> None:
     # a half of them is one fewer now, or another comes in for the one who left: no more than that
     assert (one.noncompliant[kept] != other.noncompliant).sum() <= 1
     assert sum(one.response[row] != other.response[place] for place, row in enumerate(kept)) <= 1
-    delays = []
+    delays: list[dict[Any, float]] = []
     for day in (whole, less):
         cars, delay_s = day.exogenous.sessions, day.behaviour.start_delay_s
         of = [day.feeder.customers[row] for row in cars.customer]

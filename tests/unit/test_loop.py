@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cosim import run
+from cosim import controllers, run
 from cosim.contract import BaseController, Decision, Feeder, Forecast, Observation, Setpoints
 from cosim.errors import InputError, RunStoppedError
 from cosim.measures import scoreboard
+from cosim.trajectory import Trajectory
 
 Make = Callable[..., Any]
 
@@ -47,6 +48,45 @@ def test_a_controller_sees_the_step_before(
         assert seen.tariff_eur_per_kwh == day.tariff_eur_per_kwh[step]  # the price of what begins is known
     # ... and what it answers acts in the step that begins
     np.testing.assert_array_equal(trajectory.import_cap_kw[:, 0], 100.0 + np.arange(8))
+
+
+@pytest.mark.parametrize("what", ["nothing", "homes"])
+@pytest.mark.parametrize("on_collapse", ["stop", "shed"])
+@pytest.mark.parametrize("highest_kw", [3.0, 150.0])
+def test_steps_that_are_solved_together_are_those_solved_one_by_one(
+    two_bus: Feeder, busy_day: Make, what: str, on_collapse: str, highest_kw: float
+) -> None:
+    """Under a controller that does not follow the grid; where a step has no power flow, all are solved one by one."""
+    minutes = busy_day(two_bus, 3, 240, 16.0)
+    day = replace(minutes, demand_kw=np.where(np.arange(240)[:, None] // 5 == 30, highest_kw, minutes.demand_kw))
+
+    def found(sees: str) -> Trajectory:
+        controller = controllers.make("even" if what == "homes" else "equal_share", two_bus)
+        controller.sees = sees  # type: ignore[attr-defined]
+        try:
+            return run(two_bus, day, controller, engine="reduced", on_collapse=on_collapse)
+        except RunStoppedError as stopped:
+            return stopped.trajectory
+
+    together, one_by_one = found(what), found("grid")
+    assert together.steps == one_by_one.steps == (30 if highest_kw > 10.0 and on_collapse == "stop" else 48)
+    for name in ("net_kw", "ev_kw", "pv_kw", "soc_kwh", "import_cap_kw", "ev_limit_kw", "degraded"):
+        np.testing.assert_array_equal(getattr(together, name), getattr(one_by_one, name), err_msg=name)
+    np.testing.assert_allclose(together.node_v, one_by_one.node_v, rtol=1e-8)
+    assert together.notes == one_by_one.notes
+    assert [step for step, _ in together.decisions] == [step for step, _ in one_by_one.decisions]
+
+
+def test_an_interrupted_run_keeps_the_steps_that_were_to_be_solved_together(two_bus: Feeder, busy_day: Make) -> None:
+    def interrupt(done: int, _: int) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    day, controller = busy_day(two_bus, 3, 60, 16.0), controllers.make("none", two_bus)
+    with pytest.raises(RunStoppedError) as caught:
+        run(two_bus, day, controller, engine="reduced", progress=interrupt)
+    assert (caught.value.exit_code, caught.value.trajectory.steps) == (130, 7)
+    assert np.isfinite(caught.value.trajectory.node_v).all()
 
 
 def test_the_first_observation_is_what_the_forecast_expects(two_bus: Feeder, make_day: Make, scripted: Make) -> None:

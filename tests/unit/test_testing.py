@@ -103,6 +103,18 @@ class Untidy(Good):
         return {"steps": {}}
 
 
+class Looks(Good):
+    """Follows voltages, and says that it does not."""
+
+    sees = "homes"
+
+    def decide(self, observation):
+        good = super().decide(observation)
+        return Setpoints(
+            good.import_cap_kw, np.where(observation.voltage_v > 230.0, good.ev_limit_kw, 2.0), *[np.full(3, np.inf)]
+        )
+
+
 class Refuses(BaseController, Good):
     def check(self, feeder, day):  # noqa: ARG002 - the protocol
         raise RuntimeError("not here")
@@ -129,6 +141,7 @@ BREAKS = {
     r"test_testing.py, line \d+: decide: raised at step 6: IndexError": Fails,
     r"test_testing.py, line \d+: plan: raised: AttributeError": Unready,
     "artifacts: Untidy": Untidy,
+    r"sees: answers otherwise at step \d+ where it sees no more than it says": Looks,
     r"Refuses check\(\) failed: RuntimeError: not here": Refuses,
 }
 
