@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from cosim.errors import Fault, InputError
 from cosim.experiments.remedies import load_toml, refused, scenario_faults
 from cosim.experiments.scenario import Scenario
+from cosim.experiments.study.worlds import merged
 from cosim.experiments.world.table import Table
 from cosim.feeders.catalogue import cables
 
@@ -124,9 +125,7 @@ class HostingConfig(Table):
 
     def base_of(self, feeder: str) -> dict[str, Any]:
         """Base of a feeder's worlds, without what the method says."""
-        own = self.feeder.get(feeder, self.feeder.get(Path(feeder).stem, {}))
-        together = {key: {**self.base[key], **own[key]} for key in self.base.keys() & own.keys() if _table(own[key])}
-        return {**self.base, **own, **together}
+        return merged(self.base, self.feeder.get(feeder, self.feeder.get(Path(feeder).stem, {})))
 
     def lines(self) -> Iterator[str]:
         """Tell the criteria, one a line."""
@@ -172,13 +171,8 @@ def scenario_of(base: Mapping[str, Any], **own: Any) -> Scenario:
     ]  # fmt: skip
     if faults:
         raise InputError(faults)
-    merged = {key: {**base[key], **value} if _table(value) and key in base else value for key, value in own.items()}
     try:
-        return Scenario.model_validate({**base, **merged})
+        return Scenario.model_validate(merged(base, own))
     except ValidationError as error:
         example = Path(__file__).parents[1] / "scenarios" / "example.toml"
         raise InputError(scenario_faults(error, Scenario, example, Path("hosting"), {})) from None
-
-
-def _table(value: object) -> bool:
-    return isinstance(value, dict)

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from json import dumps
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +14,8 @@ import pandas as pd
 
 from cosim import controllers
 from cosim.contract import Feeder
-from cosim.dss_files import hashes_of
 from cosim.errors import CosimError, Fault, InputError, collecting, refuse
-from cosim.experiments.files import origin, sha256_of, write_json
+from cosim.experiments.files import origin, write_json
 from cosim.experiments.hosting.config import HostingConfig, Technology
 from cosim.experiments.hosting.measures import figures
 from cosim.experiments.hosting.networks import Reinforced, reinforce
@@ -27,6 +25,7 @@ from cosim.experiments.hosting.worlds import AS_BUILT, EXPORT, IMPORT, CriticalD
 from cosim.experiments.study import dataset
 from cosim.experiments.study.runner import Counts, run_tasks
 from cosim.experiments.study.tasks import Task
+from cosim.experiments.study.worlds import Contents
 from cosim.experiments.tables import write_csv
 from cosim.folder import claimed
 
@@ -153,7 +152,8 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
             warnings.append(f"{len(failed)} of {len(tasks)} tasks failed ({what}): {failed['reason'].iloc[0]}")
         return rows
 
-    inputs = {name: _hash_of(feeder) for name, (_, feeder) in places.items()}
+    contents = Contents()  # files that the base names too
+    inputs = {name: dumps(contents.of({"feeder": name, **network.base})) for name, (network, _) in places.items()}
     homes = {name: len(feeder.homes) for name, (_, feeder) in places.items()}
     at = config.method.year_penetration_percent / 100.0
     of_year = {
@@ -243,13 +243,6 @@ def _reinforced(
         except InputError as error:
             warnings.append(f"left out: {error}")
     return found
-
-
-def _hash_of(feeder: Feeder) -> str:
-    """Of all files that a feeder is made of."""
-    toml = feeder.master.with_name("feeder.toml")
-    files = hashes_of(feeder.master) | ({"feeder.toml": sha256_of(toml)} if toml.is_file() else {})
-    return sha256(dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _write(found: Hosting, asked: Asked, folder: Path) -> None:

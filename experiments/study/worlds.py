@@ -185,8 +185,8 @@ class Worlds:
                 self._read({"start": datetime.combine(day.date, base.start.time()), "draws_from": day.date})
 
     @cached_property
-    def _contents(self) -> _Contents:
-        return _Contents()
+    def _contents(self) -> Contents:
+        return Contents()
 
     @cached_property
     def _seasons(self) -> dict[str | None, Scenario]:
@@ -197,10 +197,10 @@ class Worlds:
 
     def _read(self, change: Mapping[str, Any]) -> Scenario:
         """Read the scenario with keys that are other: checked as a whole, as if they stood in its file."""
-        data = _merged(load_toml(self.scenario_path), {"draws": "keyed", **self.study.change})
+        data = merged(load_toml(self.scenario_path), {"draws": "keyed", **self.study.change})
         if self.study.runs:
             data["runs"] = [run.model_dump(exclude_unset=True) for run in self.study.runs]
-        return scenarios.parse(_merged(data, change), self.scenario_path)
+        return scenarios.parse(merged(data, change), self.scenario_path)
 
     @cached_property
     def _from_files(self) -> set[str]:
@@ -243,9 +243,9 @@ class Worlds:
             }
 
 
-def _merged(data: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+def merged(data: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """Keys of a table with some that are other; of tables inside, key by key."""
-    inner = {key: _merged(data[key], value) for key, value in change.items() if _both_tables(data.get(key), value)}
+    inner = {key: merged(data[key], value) for key, value in change.items() if _both_tables(data.get(key), value)}
     return {**data, **change, **inner}
 
 
@@ -263,7 +263,7 @@ def _ends(name: str) -> list[str]:
     return ["/".join(parts[-count:]) for count in range(1, len(parts))]
 
 
-class _Contents(dict[Path, Any]):
+class Contents(dict[Path, Any]):
     """What files hold, taken when first asked for: what is edited afterwards was not their content."""
 
     def __missing__(self, path: Path) -> Any:
