@@ -84,7 +84,7 @@ class Stays:
         if not on_it.any():
             raise InputError(Fault(where, column, f"nobody arrives on {day}", self.remedy()))
         before = int(((self.arrival_s < begin_s) & (self.departure_s > begin_s)).sum())
-        note = f"{on_it.sum()} of {len(on_it)} rows arrive on {day} and are planned"
+        note = f"{on_it.sum()} of {len(on_it)} rows arrive on {day}"
         there = f"; {before} of days before are still there at midnight, and are no part of this plan" if before else ""
         self.notes.append(note + there)
         return on_it | np.isnan(self.arrival_s)

@@ -27,6 +27,7 @@ _CLOCK = (
 _YEAR_FIRST = r"^(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})" + _CLOCK
 _YEAR_LAST = r"^(?P<one>\d{1,2})(?P<mark>[-/.])(?P<two>\d{1,2})[-/.](?P<year>\d{4}|\d{2})" + _CLOCK
 _RFC_1123 = r"^[A-Za-z]{3}, \d{1,2} [A-Za-z]{3} \d{4} \d\d:\d\d(?::\d\d)? \S+$"
+MOST_OFFSET_MINUTES = 14 * 60  # Kiribati
 _NUMBER = r"^[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?$"
 
 
@@ -137,6 +138,7 @@ def _read_text(text: pd.Series, order: Mapping[str, DateOrder | None]) -> tuple[
     days = pd.to_datetime(pd.DataFrame(number).where(right), errors="coerce").astype("datetime64[us]")
     local = (days + pd.to_timedelta((1e6 * seconds).round(), unit="us")).to_numpy("datetime64[us]").copy()
     offset = _minutes(parts["offset"]).copy()
+    local[np.abs(offset) > MOST_OFFSET_MINUTES] = np.datetime64("NaT")
     for row in np.flatnonzero(text.str.match(_RFC_1123).to_numpy(bool)):
         try:
             moment = parsedate_to_datetime(text.iloc[row])

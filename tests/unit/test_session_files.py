@@ -12,10 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cosim.controllers.planner.plan import plan
+from cosim.controllers.planner.requests import make_station
 from cosim.errors import InputError
 from cosim.experiments.plan.columns import profiles, zones
 from cosim.experiments.plan.options import ReadOptions
 from cosim.experiments.plan.read import Demand, read_demand
+from cosim.experiments.plan.write import vehicle_kpis
 
 SEED = "vehicle,powerNom,energyRequired,energyMax,arrivalTime,departureTime"
 BERLIN = "Europe/Berlin"
@@ -283,18 +286,38 @@ def test_watts_are_noticed_and_read_when_told(tmp_path):
 
 
 def test_a_battery_need_not_be_known(tmp_path, cosim):
-    path = tmp_path / "s.csv"
-    path.write_text(
-        "vehicle,powerNom,energyRequired,arrivalTime,departureTime\n1,11,30,2025-03-10 19:30,2025-03-11 07:30\n"
-    )
-    command = ("plan", str(path), "--capacity-kw", "100", "--out", str(tmp_path / "out"))
-    assert cosim(*command)[0] == 0
-    vehicles = pd.read_csv(tmp_path / "out" / "vehicles.csv")
-    assert vehicles["energy_delivered_kwh"][0] == pytest.approx(30.0, abs=1e-4)
-    assert np.isnan(vehicles["soe_departure_percent"][0])
-    code, _, err = cosim(*command, "--objective", "weighted", "--overwrite")
+    text = "powerNom,energyRequired,arrivalTime,departureTime\n11,30,2025-03-10 19:30,2025-03-11 07:30\n"
+    demand = read(tmp_path, text)
+    planning = plan(demand.requests, make_station(demand.steps, 100.0))
+    assert planning.best.delivered_kwh == pytest.approx([30.0], abs=1e-4)
+    assert np.isnan(vehicle_kpis(planning)["soe_departure_percent"][0])
+    command = ("plan", str(tmp_path / "s.csv"), "--capacity-kw", "100", "--out", str(tmp_path / "out"))
+    code, _, err = cosim(*command, "--objective", "weighted")
     assert code == 2
     assert "use --objective service" in err
+
+
+DELIVERED = {
+    "an hour less": ("1,11,20,60,2025-03-30 01:30:00,2025-03-30 03:30:00\n", [9.9]),
+    "over midnight": ("1,11,30,60,2025-03-10 19:30:00,2025-03-11 07:30:00\n", [30.0]),
+    "nothing wanted": ("1,11,0,60,2025-03-10 19:30:00,2025-03-11 07:30:00\n", [0.0]),
+    "more than fits": ("1,11,53.38,30,2025-03-10 06:30:00,2025-03-10 11:30:00\n", [30.0]),
+    "a week apart": (
+        "1,11,10,60,2025-03-10 06:30,2025-03-10 08:30\n2,11,10,60,2025-03-18 06:30,2025-03-18 08:30\n", [10.0, 10.0],
+    ),
+    "twice": (
+        "A,11,10,60,2025-03-10 06:30,2025-03-10 08:30\nA,11,10,60,2025-03-10 19:30,2025-03-11 07:30\n", [10.0, 10.0],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DELIVERED)
+def test_what_is_delivered(tmp_path, name):
+    """In the battery, with 0.9 of what is drawn."""
+    rows, delivered_kwh = DELIVERED[name]
+    demand = read(tmp_path, f"{SEED}\n{rows}", timezone=BERLIN)
+    planning = plan(demand.requests, make_station(demand.steps, 100.0))
+    assert planning.best.delivered_kwh == pytest.approx(delivered_kwh, abs=1e-4)
 
 
 def test_a_vehicle_may_come_twice_but_not_at_once(tmp_path):
