@@ -56,14 +56,15 @@ def certify(names: Sequence[str], front: Front, reference: Float) -> Certificate
     """
     point = front.values[front.chosen]
     best = _best(reference, point)
-    found = {"unbalance_current": float("nan"), "pv_curtailment": float("nan")}
+    regret = {"unbalance_current": float("nan"), "pv_curtailment": float("nan")}
     for row, name in enumerate(names):
-        if name in found:
+        if name in regret:
             # of a sum of squared currents the root is in amperes
             a, b = np.sqrt([point[row], best[row]]) if name == "unbalance_current" else (point[row], best[row])
-            found[name] = max(float(a - b), 0.0)
+            regret[name] = max(float(a - b), 0.0)
     gap = float(((point - best) / front.scale.width).max(initial=0.0))
-    return Certificate(reference, front.scale.hypervolume(reference), *found.values(), gap)
+    regret_a, regret_kwh = regret.values()
+    return Certificate(reference, front.scale.hypervolume(reference), regret_a, regret_kwh, gap)
 
 
 def _best(values: Float, point: Float) -> Float:
