@@ -3,7 +3,7 @@
 Three tables are read by measures and figures, whoever leaves them behind. ``front`` and ``reference`` hold the points
 that decisions chose among and were judged by: ``step``, ``point``, in ``front`` whether it was ``chosen``, then one
 column per objective. ``certificates`` holds one row per front: ``step``, ``hypervolume``, ``hypervolume_reference``,
-``regret_a``, ``regret_kwh``.
+``regret_a``, ``regret_kwh``; those of `pareto` also hold ``gap``, how far each chosen point is from the exact front.
 """
 
 from __future__ import annotations

@@ -30,12 +30,16 @@ class Certificate:
     regret_a, regret_kwh : float
         How much less unbalance current the reference offers at the chosen point's other objectives [A], and how much
         less curtailed energy [kWh]; nan where that is no objective, 0 where the reference offers nothing better.
+    gap : float
+        The most that the reference betters any objective of the chosen point at its other ones, of the objective's
+        width on the decision's scale: what the 6 A minimum of chargers and the search for it cost; 0 where nothing.
     """
 
     values: Float
     hypervolume: float
     regret_a: float
     regret_kwh: float
+    gap: float
 
 
 def certify(names: Sequence[str], front: Front, reference: Float) -> Certificate:
@@ -52,13 +56,15 @@ def certify(names: Sequence[str], front: Front, reference: Float) -> Certificate
     """
     point = front.values[front.chosen]
     best = _best(reference, point)
-    found = {"unbalance_current": float("nan"), "pv_curtailment": float("nan")}
+    regret = {"unbalance_current": float("nan"), "pv_curtailment": float("nan")}
     for row, name in enumerate(names):
-        if name in found:
+        if name in regret:
             # of a sum of squared currents the root is in amperes
             a, b = np.sqrt([point[row], best[row]]) if name == "unbalance_current" else (point[row], best[row])
-            found[name] = max(float(a - b), 0.0)
-    return Certificate(reference, front.scale.hypervolume(reference), *found.values())
+            regret[name] = max(float(a - b), 0.0)
+    gap = float(((point - best) / front.scale.width).max(initial=0.0))
+    regret_a, regret_kwh = regret.values()
+    return Certificate(reference, front.scale.hypervolume(reference), regret_a, regret_kwh, gap)
 
 
 def _best(values: Float, point: Float) -> Float:
@@ -118,7 +124,7 @@ def front_tables(objectives: Sequence[str], found: Mapping[int, Decided]) -> dic
     judged = [(step, one.verdict.values) for step, one in found.items() if one.verdict is not None]
     if judged:
         tables["reference"] = _points(objectives, judged)
-    nothing = Certificate(np.empty((0, len(objectives))), float("nan"), float("nan"), float("nan"))
+    nothing = Certificate(np.empty((0, len(objectives))), *4 * [float("nan")])
     verdicts = [one.verdict or nothing for one in found.values()]
     ends = np.array([one.front.scale.ends for one in found.values()])
     tables["certificates"] = {
@@ -127,6 +133,7 @@ def front_tables(objectives: Sequence[str], found: Mapping[int, Decided]) -> dic
         "hypervolume_reference": np.array([verdict.hypervolume for verdict in verdicts]),
         "regret_a": np.array([verdict.regret_a for verdict in verdicts]),
         "regret_kwh": np.array([verdict.regret_kwh for verdict in verdicts]),
+        "gap": np.array([verdict.gap for verdict in verdicts]),
         **{f"{name}_at_{end}": ends[:, end, row] for row, name in enumerate(objectives) for end in (0, 1)},
     }
     return tables

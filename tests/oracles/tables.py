@@ -209,18 +209,33 @@ def reference_table(street: Street, label: str, now: Solved) -> Columns:
     return points_of(street.table(f"trajectories/{label}/reference.parquet"))
 
 
+def bettered_by(point: np.ndarray, front: np.ndarray) -> float:
+    """How far a point is above the chords of a front, where the front's first objective is no larger."""
+    ordered = front[np.argsort(front[:, 0], kind="stable")]
+    lowest = point[1]
+    for (x0, y0), (x1, y1) in zip(ordered, [*ordered[1:], ordered[-1]], strict=True):
+        if x0 <= point[0]:
+            share = min((point[0] - x0) / (x1 - x0), 1.0) if x1 > x0 else 0.0
+            lowest = min(lowest, y0, y0 + share * (y1 - y0))
+    return float(point[1] - lowest)
+
+
 def certificates_table(street: Street, label: str, now: Solved) -> Columns:
     """Hypervolumes from the points; the scale of a decision is what the worst of either objective is."""
     table = street.table(f"trajectories/{label}/certificates.parquet")
     names = ("unbalance_current", "pv_curtailment")
     front, reference = (street.table(f"trajectories/{label}/{name}.parquet") for name in ("front", "reference"))
     area: dict[str, list[float]] = {"hypervolume": [], "hypervolume_reference": []}
+    gaps: list[float] = []
     for row in table.itertuples():
         for key, points in zip(area, (front, reference), strict=True):
             width = [getattr(row, f"{name}_at_1") for name in names]
             area[key].append(
                 textbook.hypervolume_of_two(points.loc[points["step"] == row.step, names].to_numpy() / width)
             )
+        known = reference.loc[reference["step"] == row.step, names].to_numpy() / width
+        (taken,) = front.loc[(front["step"] == row.step) & front["chosen"], names].to_numpy() / width
+        gaps.append(max(bettered_by(taken, known), bettered_by(taken[::-1], known[:, ::-1]), 0.0))
     chosen = front[front["chosen"]].set_index("step").loc[table["step"]]
     assert (table["regret_a"] <= np.sqrt(chosen["unbalance_current"]).to_numpy() + 1e-9).all()
     assert (table["regret_kwh"] <= chosen["pv_curtailment"].to_numpy() + 1e-9).all()
@@ -230,6 +245,7 @@ def certificates_table(street: Street, label: str, now: Solved) -> Columns:
         **area,
         "regret_a": table["regret_a"],
         "regret_kwh": table["regret_kwh"],
+        "gap": gaps,
         "unbalance_current_at_0": 0.0,
         "unbalance_current_at_1": table["unbalance_current_at_1"].abs(),
         "pv_curtailment_at_0": 0.0,
