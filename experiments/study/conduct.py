@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import process_time
 
@@ -150,9 +151,10 @@ def conduct(
     path = folder.resolve()
     is_begun = _is_begun(worlds, folder, resume)
     with claimed(folder, overwrite=is_begun, remedy="give another folder"):
-        _write_manifest(worlds, path, is_complete=False)
+        pass  # refused before the work
     tasks = Tasks(worlds, path if worlds.study.keep == "all" else None)
-    counts = run_tasks(tasks, folder, jobs=jobs, scheduler=scheduler, progress=progress)
+    begin = partial(_write_manifest, worlds, path, is_complete=False)
+    counts = run_tasks(tasks, folder, jobs=jobs, scheduler=scheduler, begin=begin, progress=progress)
     with claimed(folder, overwrite=True):
         if worlds.study.keep == "worst":
             _keep_worst(worlds, path)
