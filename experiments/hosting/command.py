@@ -74,7 +74,7 @@ def conduct(
 def _shown(table: pd.DataFrame, feeder: str, config: HostingConfig) -> Table:
     percent = config.method.quantile_percent
     shown = Table(title=f"{feeder}: {percent:g} % quantile of placements", title_justify="left")
-    for column in ("", "capacity", "interval", "binds first", "where", "EUR per added kW"):
+    for column in ("", "capacity", "interval", "binds first", "where", "whole weeks", "EUR per added kW"):
         shown.add_column(column)
     for row in table.to_dict("records"):
         low, high = ("?" if np.isnan(row[end]) else f"{row[end]:.0f}" for end in ("low", "high"))
@@ -86,6 +86,7 @@ def _shown(table: pd.DataFrame, feeder: str, config: HostingConfig) -> Table:
             f"{low} to {high} %",
             f"{row['limit_binding'].replace('_', ' ')} ({row['limit_binding_percent']:.0f} %)",
             row["where"],
+            f"{row['weeks_violated']} of {row['weeks_run']} violated" if row["weeks_run"] else "",
             f"{cost:.0f} to {row['eur_per_added_kw_high']:.0f}" if built and not np.isnan(cost) else row["avoided"],
         )
     return shown

@@ -20,12 +20,15 @@ class Quantile(NamedTuple):
         Ends of the interval; nan where there are too few draws for an end.
     confidence_percent : float
         How often, at least, such an interval holds the true quantile [%].
+    rank : int
+        Of the order statistic, from 1; 0 without draws.
     """
 
     value: float
     low: float
     high: float
     confidence_percent: float
+    rank: int
 
 
 def quantile(values: Sequence[float], percent: float, confidence_percent: float = 95.0) -> Quantile:
@@ -64,7 +67,7 @@ def quantile(values: Sequence[float], percent: float, confidence_percent: float 
     ordered = np.sort(np.asarray(values, dtype=float))
     count, share, risk = len(ordered), percent / 100.0, 1.0 - confidence_percent / 100.0
     if not count:
-        return Quantile(*[float("nan")] * 4)
+        return Quantile(*[float("nan")] * 4, 0)
     below = binom.cdf(np.arange(count + 1), count, share)  # P(B <= k)
     half = risk / 2.0
     lower = int(np.searchsorted(below, half, side="right"))  # largest r with P(B <= r - 1) <= half
@@ -80,4 +83,5 @@ def quantile(values: Sequence[float], percent: float, confidence_percent: float 
         float(ordered[lower - 1]) if lower else float("nan"),
         float(ordered[upper - 1]) if upper <= count else float("nan"),
         100.0 * float(kept) if lower or upper <= count else float("nan"),
+        rank,
     )

@@ -21,7 +21,7 @@ from cosim.experiments.hosting.measures import figures
 from cosim.experiments.hosting.networks import Reinforced, reinforce
 from cosim.experiments.hosting.summary import capacities, placements_of
 from cosim.experiments.hosting.tasks import search_task, week_task, year_task
-from cosim.experiments.hosting.worlds import AS_BUILT, EXPORT, IMPORT, CriticalDay, Network, site, world
+from cosim.experiments.hosting.worlds import AS_BUILT, EXPORT, IMPORT, CriticalDay, Network, site, world, worst_day
 from cosim.experiments.study import dataset
 from cosim.experiments.study.runner import Counts, run_tasks
 from cosim.experiments.study.tasks import Task
@@ -155,12 +155,10 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
     contents = Contents()  # files that the base names too
     inputs = {name: dumps(contents.of({"feeder": name, **network.base})) for name, (network, _) in places.items()}
     homes = {name: len(feeder.homes) for name, (_, feeder) in places.items()}
-    at = config.method.year_penetration_percent / 100.0
+    typical = {name: round(config.method.year_penetration_percent / 100.0 * many) for name, many in homes.items()}
     of_year = {
         name: [
-            year_task(
-                network, inputs[name], asked.technology, round(at * homes[name]), week, config.method.year_step_minutes
-            )
+            year_task(network, inputs[name], asked.technology, typical[name], week, config.method.year_step_minutes)
             for week in range(_WEEKS)
         ]
         for name, (network, _) in places.items()
@@ -169,7 +167,7 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
     days, bright = {}, {}
     for name in places:
         own = year[(year["feeder"] == name) & (year["status"] == "ok")]
-        if own["date"].nunique() < 365:
+        if own["export_date"].nunique() < 365:
             raise InputError(Fault(name, "year", "could not be run without control", "; ".join(warnings)))
         days[name] = critical_days(own, asked)
         bright[name] = _bright_share(own, config.method.bright_share)
@@ -178,7 +176,17 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
         for name, (network, _) in places.items():
             reinforced[name] = _reinforced(asked, network, days[name], owned.path / "networks", warnings)
     searches = [
-        search_task(network, inputs[name], asked.technology, controller, placement, config, days[name], bright[name])
+        search_task(
+            network,
+            inputs[name],
+            asked.technology,
+            controller,
+            placement,
+            config,
+            days[name],
+            bright[name],
+            typical[name],
+        )
         for name, (as_built, _) in places.items()  # a process keeps the networks of one feeder
         for placement in range(1, config.method.placements + 1)
         for network, controller in [
@@ -210,11 +218,10 @@ def critical_days(year: pd.DataFrame, asked: Asked) -> tuple[CriticalDay, ...]:
     Where nothing is ever exported there is no day of export.
     """
     method, found = asked.config.method, []
-    month = pd.to_datetime(year["date"]).dt.month
     for kind, months in ((IMPORT, method.winter_months), (EXPORT, method.summer_months)):
-        own = year[month.isin(months)]
+        own = year[pd.to_datetime(year[f"{kind}_date"]).dt.month.isin(months)]
         if own[f"{kind}_kw"].max() > _LEAST_KW:
-            found.append(CriticalDay(kind, str(own["date"].iloc[int(own[f"{kind}_kw"].to_numpy().argmax())])))
+            found.append(worst_day(own.to_dict("records"), kind))  # type: ignore[arg-type]
     return tuple(found[::-1] if asked.technology == "pv" else found)
 
 

@@ -85,7 +85,8 @@ def capacities(
     DataFrame
         A row for each feeder, network and controller: ``capacity_percent``, ``low`` and ``high``, its interval (nan
         where there are too few placements for that end), ``capacity_kw``, ``median_percent``, ``limit_binding``, the
-        criterion that most placements break first, with their share, and where most of them do, ``non_monotone``,
+        criterion that the placement at the quantile breaks first, the share of all that do and where most of them do,
+        ``limits``, the same of all criteria, ``non_monotone``,
         ``weeks_run`` and ``weeks_violated``, ``of_possible_percent`` (see the method ``optimum``); of reinforcements
         ``cost_eur_low`` and ``cost_eur_high``, and by kilowatt hosted beyond the network as built; of controllers
         ``avoided``, the cheapest reinforcement that hosts as much.
@@ -96,22 +97,24 @@ def capacities(
         found = quantile(
             own["capacity_percent"].tolist(), config.method.quantile_percent, config.method.confidence_percent
         )
-        first, share = _most(own["limit_binding"].str.split(",").str[0])
-        place, _ = _most(own.loc[own["limit_binding"].str.split(",").str[0] == first, "where"].str.split(";").str[0])
+        binding = own["limit_binding"].str.split(",").str[0]
+        first = binding[own["capacity_percent"].sort_values(kind="stable").index[found.rank - 1]]
+        place = _most(own.loc[binding == first, "where"].str.split(";").str[0])
         again = _of(weeks, named)
-        kw_per_home = own["installed_kw"].sum() / max(own["capacity_homes"].sum(), 1)
-        homes = float((own["capacity_homes"] / (own["capacity_percent"] / 100.0).replace(0.0, np.nan)).max())
+        alike = placements[placements["feeder"] == named["feeder"]]
+        kw_per_percent = alike["installed_kw"].sum() / max(alike["capacity_percent"].sum(), 1e-9)
         rows.append({
             **named,
             "limit_binding": first,
-            "limit_binding_percent": share,
+            "limit_binding_percent": 100.0 * float((binding == first).mean()),
+            "limits": ", ".join(f"{name} {100.0 * many / len(own):.0f} %" for name, many in Counter(binding).items()),
             "where": place,
             "capacity_percent": found.value,
             "low": found.low,
             "high": found.high,
             "confidence_percent": found.confidence_percent,
             "median_percent": float(own["capacity_percent"].median()),
-            "capacity_kw": found.value / 100.0 * homes * kw_per_home if found.value else 0.0,
+            "capacity_kw": found.value * kw_per_percent,
             "placements": len(own),
             "at_all_homes_percent": 100.0 * float((own["capacity_percent"] == 100.0).mean()),
             "non_monotone": int((~own["monotone"]).sum()),
@@ -134,12 +137,9 @@ def _of_possible(own: pd.DataFrame, placements: pd.DataFrame) -> float:
     return 100.0 * float(there.sum() / possible) if possible else float("nan")
 
 
-def _most(texts: pd.Series[str]) -> tuple[str, float]:
-    """Text that is there most often, and in how many of all [%]."""
-    if texts.empty:
-        return "", float("nan")
-    text, many = Counter(texts.tolist()).most_common(1)[0]
-    return text, 100.0 * many / len(texts)
+def _most(texts: pd.Series[str]) -> str:
+    """Text that is there most often."""
+    return Counter(texts.tolist()).most_common(1)[0][0]
 
 
 def _of(table: pd.DataFrame, named: Mapping[str, Any]) -> pd.DataFrame:

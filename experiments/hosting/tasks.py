@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from hashlib import sha256
 from json import dumps
 from typing import Any
@@ -12,12 +13,22 @@ from cosim.errors import CosimError, PowerFlowError, RunStoppedError
 from cosim.experiments.hosting.config import HostingConfig, Technology
 from cosim.experiments.hosting.measures import figures, places
 from cosim.experiments.hosting.search import search
-from cosim.experiments.hosting.worlds import SEASONS, CriticalDay, Network, installed_kw, site, week_of_a_year, world
+from cosim.experiments.hosting.worlds import (
+    SEASONS,
+    CriticalDay,
+    Network,
+    installed_kw,
+    peaks_of_days,
+    site,
+    world,
+    worst_day,
+)
 from cosim.experiments.study.code import code_version
 from cosim.experiments.study.tasks import Task
 
 YEAR, SEARCH, WEEK = "year", "search", "week"
 COLLAPSE = "collapse"
+_NEW_YEAR = date(2026, 1, 1)
 _SHARES = ("ev", "pv", "heat_pump", "battery")
 _HERE = "cosim.experiments.hosting.tasks"
 _DOES = {YEAR: "year", SEARCH: "placement", WEEK: "week"}
@@ -38,15 +49,21 @@ def search_task(
     config: HostingConfig,
     days: Sequence[CriticalDay],
     bright: float,
+    typical_homes: int,
 ) -> Task:
-    """Search of one placement; ``bright`` is the share of a year's sun that days as bright as the critical one have."""
+    """Search of one placement.
+
+    ``bright`` is the share of a year's sun that days as bright as the critical one have; with ``typical_homes`` the
+    worst days are chosen.
+    """
     judged = {
         "violation": _dumped(config.violation), "service": _dumped(config.service),
         "grid": config.method.grid, "options": config.options.get(controller, {}),
     }  # fmt: skip
     payload = {
         "network": network, "technology": technology, "controller": controller, "placement": placement,
-        "days": list(days), "bright": bright, **judged,
+        "days": list(days), "bright": bright, "typical_homes": typical_homes,
+        "step_min": config.method.year_step_minutes, **judged,
     }  # fmt: skip
     return _task(SEARCH, payload, feeder_hash, {"controller": controller, "placement": placement})
 
@@ -74,7 +91,9 @@ def _task(kind: str, payload: dict[str, Any], inputs: str, about: Mapping[str, A
 def year(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Run one week without control; a row for each of its days."""
     network: Network = payload["network"]
-    rows = week_of_a_year(network, payload["technology"], payload["homes"], payload["week"], payload["step_min"])
+    first = _NEW_YEAR + timedelta(days=7 * payload["week"])
+    days = min(7, (date(_NEW_YEAR.year + 1, 1, 1) - first).days)
+    rows = peaks_of_days(network, payload["technology"], payload["homes"], 1, first, days, payload["step_min"])
     own = {"kind": YEAR, "feeder": network.feeder, "network": network.name, "technology": payload["technology"]}
     return [{**own, "controller": "none", "placement": 1, **row} for row in rows]
 
@@ -88,9 +107,10 @@ def week(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
 def placement(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Search one placement; a row for every world that was run.
 
+    Its own worst days of the weeks around the critical days are run: what is drawn differs from placement to placement.
     The days after the first are run where it would be hosted, and only if one of them is not, everywhere.
     """
-    config, days = _config(payload), list(payload["days"])
+    config, days = _config(payload), [_own_day(payload, when) for when in payload["days"]]
     rows: dict[tuple[int, CriticalDay], dict[str, Any]] = {}
 
     def hosted(homes: int, on: Sequence[CriticalDay]) -> bool:
@@ -106,6 +126,16 @@ def placement(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not hosted(found.capacity, days):
         found = search(count, grid, lambda homes: hosted(homes, days))
     return [{**row, "decides": homes in found.tested} for (homes, _), row in rows.items()]
+
+
+def _own_day(payload: Mapping[str, Any], when: CriticalDay) -> CriticalDay:
+    """Worst day of a placement in the week around a critical day."""
+    first = date.fromisoformat(when.week.date)
+    typical = payload["network"], payload["technology"], payload["typical_homes"], payload["placement"]
+    try:
+        return worst_day(peaks_of_days(*typical, first, when.week.days, payload["step_min"]), when.kind)
+    except RunStoppedError:  # not even a part of it can be served: any day will show it
+        return when
 
 
 def _config(payload: Mapping[str, Any]) -> HostingConfig:

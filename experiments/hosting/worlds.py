@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -147,33 +147,41 @@ def installed_kw(technology: Technology, day: Exogenous) -> float:
     return float(rated_kw(day).get("heat_pump", np.zeros(1)).sum())
 
 
-def week_of_a_year(
-    network: Network, technology: Technology, homes: int, week: int, step_min: int
+def peaks_of_days(
+    network: Network, technology: Technology, homes: int, placement: int, first: date, days: int, step_min: int
 ) -> list[dict[str, Any]]:
-    """Run one week of a year without control, and tell each of its days.
+    """Run days without control, and tell the peaks of each.
 
     Returns
     -------
     list of dict
-        ``date``, ``import_kw`` and ``export_kw``, largest half-hour means of net power of all customers, and
-        ``available_kwh`` of the sun.
+        For each day: ``import_kw`` and ``export_kw``, largest half-hour means of net power of all customers,
+        ``import_date`` and ``export_date``, the first day of a critical day with that peak inside (a peak before noon
+        is of the night that began the day before), and ``available_kwh`` of the sun.
     """
-    first = date(2026, 1, 1) + timedelta(days=7 * week)
-    when = CriticalDay(EXPORT, first.isoformat(), min(7, (date(2027, 1, 1) - first).days))
+    when = CriticalDay(EXPORT, first.isoformat(), days)
     with ONE_THREAD:
         made = world(
-            network, technology, homes, 1, when, step_min=step_min, control_min=step_min, draws_from=date(2026, 1, 1)
-        )
+            network, technology, homes, placement, when, step_min=step_min, control_min=step_min,
+            grid={"on_collapse": "shed"},
+        )  # fmt: skip
         run = made.run("none", {})
     of_day = round(1440 / step_min)
     rows = []
     for number in range(when.days):
-        some = slice(number * of_day, (number + 1) * of_day)
+        some, day = slice(number * of_day, (number + 1) * of_day), first + timedelta(days=number)
         net_kw = window_mean(run.net_kw[some].sum(axis=1), step_min, _WINDOW_MIN)
+        night_before = 2 * int(net_kw.argmax()) < len(net_kw)
         rows.append({
-            "date": (first + timedelta(days=number)).isoformat(),
             "import_kw": max(float(net_kw.max()), 0.0),
+            "import_date": (day - timedelta(days=1) if night_before else day).isoformat(),
             "export_kw": max(float(-net_kw.min()), 0.0),
+            "export_date": day.isoformat(),
             "available_kwh": float(run.exogenous.pv_available_kw[some].sum() * run.step_h),
         })  # fmt: skip
     return rows
+
+
+def worst_day(rows: Sequence[Mapping[str, Any]], kind: str) -> CriticalDay:
+    """Return the day with the largest peak of its kind."""
+    return CriticalDay(kind, str(max(rows, key=lambda row: row[f"{kind}_kw"])[f"{kind}_date"]))

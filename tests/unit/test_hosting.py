@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from itertools import product
 from math import comb
 from pathlib import Path
@@ -25,7 +26,7 @@ from cosim.experiments.hosting.search import search
 from cosim.experiments.hosting.study import Asked, Hosting, built, critical_days
 from cosim.experiments.hosting.summary import NO_LIMIT, capacities, placements_of
 from cosim.experiments.hosting.tasks import placement, search_task, week_task
-from cosim.experiments.hosting.worlds import AS_BUILT, CriticalDay, Network, site
+from cosim.experiments.hosting.worlds import AS_BUILT, CriticalDay, Network, peaks_of_days, site, world, worst_day
 
 CONFIG = read()
 STEPS = 288
@@ -54,7 +55,7 @@ def test_the_interval_is_the_one_of_the_binomial():
     assert quantile(range(1, 72), 5.0).low != quantile(range(1, 72), 5.0).low  # 0.95 ** 71 > 0.025: no lower end
     assert quantile(range(1, 73), 5.0).low == 1.0
     assert quantile([7.0], 5.0)[:1] == (7.0,)
-    assert np.isnan(quantile([], 5.0)).all()
+    assert np.isnan(quantile([], 5.0)[:4]).all()
 
 
 # --- search
@@ -82,7 +83,7 @@ def test_a_placement_of_a_real_feeder_is_searched_as_a_full_grid_would():
     every = CONFIG.model_copy(update={"method": CONFIG.method.model_copy(update={"grid": 3})})
     tables = [
         placements_of(pd.DataFrame([{**row, "hash": "h"} for row in placement(task.payload)]), {"two_bus": 3})
-        for task in (search_task(network, "x", "ev", "none", 1, config, [WINTER], 0.0) for config in (coarse, every))
+        for task in (search_task(network, "x", "ev", "none", 1, config, [WINTER], 0.0, 1) for config in (coarse, every))
     ]
     assert tables[0]["capacity_homes"].tolist() == tables[1]["capacity_homes"].tolist()
     assert tables[1]["worlds"].tolist() == [4]
@@ -166,7 +167,7 @@ def test_a_step_without_a_power_flow_is_a_violation_that_is_recorded(tmp_path):
     )
     base = {**CONFIG.base_of("two_bus"), "households": {"profiles": str(homes), "profiles_step_min": 1.0}}
     base["grid"] = {"source_pu": 0.8}  # at most some 60 kW a phase get through the cable
-    task = search_task(Network(AS_BUILT, "two_bus", "two_bus", base), "x", "ev", "none", 1, CONFIG, [WINTER], 0.0)
+    task = search_task(Network(AS_BUILT, "two_bus", "two_bus", base), "x", "ev", "none", 1, CONFIG, [WINTER], 0.0, 1)
     found = placement(task.payload)
     assert {row["status"] for row in found} == {"collapsed"}
     assert {row["broken"] for row in found} == {"collapse"}
@@ -262,6 +263,7 @@ def test_capacities_costs_and_what_control_avoids():
     none, even = table.loc[AS_BUILT, "none"], table.loc[AS_BUILT, "even"]
     assert (none["weeks_run"], none["weeks_violated"], none["where"]) == (2, 1, "LINE1")
     assert (even["limit_binding"], even["at_all_homes_percent"]) == ("cable", 25.0)
+    assert even["limits"] == f"cable 75 %, {NO_LIMIT} 25 %"
     assert (even["avoided"], even["avoided_eur_low"], even["avoided_eur_high"]) == ("second_cable", 5e3, 9e3)
     cable = table.loc["second_cable", "none"]
     assert cable["eur_per_added_kw_low"] == pytest.approx(5e3 / 35.0)
@@ -276,9 +278,9 @@ def test_capacities_costs_and_what_control_avoids():
 
 def test_critical_days_are_of_their_season_and_of_the_technology():
     days = pd.date_range("2026-01-01", "2026-12-31").strftime("%Y-%m-%d")
-    year = pd.DataFrame({"date": days, "import_kw": 1.0, "export_kw": 0.5})
-    year.loc[year.date == "2026-07-04", ["import_kw", "export_kw"]] = 9.0
-    year.loc[year.date == "2026-12-20", "import_kw"] = 2.0
+    year = pd.DataFrame({"import_date": days, "export_date": days, "import_kw": 1.0, "export_kw": 0.5})
+    year.loc[days == "2026-07-04", ["import_kw", "export_kw"]] = 9.0
+    year.loc[days == "2026-12-20", "import_kw"] = 2.0
     winter, summer = CriticalDay("import", "2026-12-20"), CriticalDay("export", "2026-07-04")
     assert critical_days(year, Asked([], "ev", [], CONFIG)) == (winter, summer)
     assert critical_days(year, Asked([], "pv", [], CONFIG)) == (summer, winter)
@@ -288,17 +290,30 @@ def test_critical_days_are_of_their_season_and_of_the_technology():
     assert summer.start.hour == 0
 
 
+def test_a_peak_after_midnight_is_of_the_night_that_began_the_day_before():
+    network = Network(AS_BUILT, "two_bus", "two_bus", CONFIG.base_of("two_bus"))
+    found = peaks_of_days(network, "ev", 3, 1, date(2026, 1, 12), 2, 30)
+    assert [row["export_date"] for row in found] == ["2026-01-12", "2026-01-13"]
+    alone = [peaks_of_days(network, "ev", 3, 1, date(2026, 1, day), 1, 30)[0] for day in (12, 13)]
+    for row, again in zip(found, alone, strict=True):  # keyed draws: a day is the same alone
+        made = world(network, "ev", 3, 1, CriticalDay("export", row["export_date"]), step_min=30, control_min=30)
+        half_hours = made.run("none", {}).net_kw.sum(axis=1)
+        assert again["import_kw"] == pytest.approx(half_hours.max())
+        assert (again["import_date"] < row["export_date"]) == (half_hours.argmax() < 24)
+    assert worst_day(found, "export").kind == "export"
+
+
 def test_a_task_is_known_by_what_it_depends_on(tmp_path):
     network = Network(AS_BUILT, "two_bus", "two_bus", CONFIG.base_of("two_bus"))
-    one = search_task(network, "x", "ev", "none", 1, CONFIG, [WINTER], 0.0)
+    one = search_task(network, "x", "ev", "none", 1, CONFIG, [WINTER], 0.0, 1)
     more = CONFIG.model_copy(update={"method": CONFIG.method.model_copy(update={"placements": 7})})
-    assert one.hash == search_task(network, "x", "ev", "none", 1, more, [WINTER], 0.0).hash
+    assert one.hash == search_task(network, "x", "ev", "none", 1, more, [WINTER], 0.0, 1).hash
     others = [
-        search_task(network, "y", "ev", "none", 1, CONFIG, [WINTER], 0.0),
-        search_task(network, "x", "pv", "none", 1, CONFIG, [WINTER], 0.0),
-        search_task(network, "x", "ev", "even", 1, CONFIG, [WINTER], 0.0),
-        search_task(network, "x", "ev", "none", 2, CONFIG, [WINTER], 0.0),
-        search_task(network, "x", "ev", "none", 1, CONFIG, [WINTER.week], 0.0),
+        search_task(network, "y", "ev", "none", 1, CONFIG, [WINTER], 0.0, 1),
+        search_task(network, "x", "pv", "none", 1, CONFIG, [WINTER], 0.0, 1),
+        search_task(network, "x", "ev", "even", 1, CONFIG, [WINTER], 0.0, 1),
+        search_task(network, "x", "ev", "none", 2, CONFIG, [WINTER], 0.0, 1),
+        search_task(network, "x", "ev", "none", 1, CONFIG, [WINTER.week], 0.0, 1),
         week_task(one, 2),
         week_task(one, 3),
     ]
