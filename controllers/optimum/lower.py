@@ -324,7 +324,7 @@ class Search:
         powers, count = len(self._high), len(self._alone.cost)
         groups = len(form.groups)
         value = slice(count - groups, count)
-        solver, found = Solver(model), SolveResult(Termination.ERROR)
+        solver, found = Solver(model, presolve="off"), SolveResult(Termination.ERROR)
         matrices, limits, first, reached = [model.matrix], [np.asarray(model.row_high)], 0, -np.inf
         for _ in range(TANGENT_ROUNDS):
             new = points[first:]
