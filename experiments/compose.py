@@ -9,7 +9,6 @@ import numpy as np
 
 from cosim import controllers, feeders
 from cosim.contract import Exogenous, Feeder, Float, Forecast, OilTransformer, TransformerSpec, ZipShares
-from cosim.contract.streams import among
 from cosim.devices import EvFleet
 from cosim.errors import Fault, InputError, collecting, refuse
 from cosim.experiments.day import Day, LongDay
@@ -235,23 +234,20 @@ def _told_of_missing_predictor(day: Day) -> Day:
 def _on_the_feeder(scenario: Scenario, where: Path, feeder: Feeder, faults: list[Fault]) -> Day | None:
     spec = _spec_of(scenario, where, faults)
     told = spec.clock.warnings(spec.minutes)
-
-    def stream(name: str) -> np.random.Generator:
-        return among(scenario.stream(name), feeder.customers)
-
     with collecting(faults, "ev", where):
         cars = scenario.ev
-        feeder = with_chargers(feeder, cars.single_phase_share, cars.phase_choice, cars.sessions, stream("phases"))
+        rng = scenario.stream("phases", feeder.customers)
+        feeder = with_chargers(feeder, cars.single_phase_share, cars.phase_choice, cars.sessions, rng)
     forecasts: dict[ForecastTable, Forecast] = {}
     with collecting(faults, "", where):
         drawn = draw_day(feeder, spec, scenario.stream, told=told.append)
-        said = announced(drawn, scenario.ev, stream("announced"))
+        said = announced(drawn, scenario.ev, scenario.stream("announced", feeder.customers))
         exogenous = with_devices(scenario, feeder, said, told.append)
         for table in dict.fromkeys([scenario.forecast, *map(scenario.forecast_of, scenario.runs)]):
             forecasts[table] = make_forecast(
                 exogenous,
                 table,
-                stream("forecast"),
+                scenario.stream("forecast", feeder.customers),
                 lambda: with_devices(scenario, feeder, draw_day(feeder, spec, scenario.stream, day=-1), day=-1),
             )
     if not forecasts:

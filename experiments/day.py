@@ -15,7 +15,7 @@ import pandas as pd
 from cosim import controllers
 from cosim.contract import Controller, Engine, Exogenous, Forecast, Units
 from cosim.contract.signals import Bool
-from cosim.contract.streams import among, each, of_sessions, on
+from cosim.contract.streams import each, of_sessions, on
 from cosim.contract.thermal import ThermalState
 from cosim.errors import Fault, InputError, PowerFlowError, UnsupportedError, refuse
 from cosim.experiments.labels import LABEL_REMEDY, label_problem
@@ -225,7 +225,7 @@ class Day(Place):
         return Behaviour(response, noncompliant, delay_s, self._silent(count))
 
     def _stream(self, name: str) -> np.random.Generator:
-        return among(self.scenario.stream(name), self.feeder.customers)
+        return self.scenario.stream(name, self.feeder.customers)
 
     def _silent(self, count: int) -> Bool:
         """Homes without communication, shape (step, customer); without rows where all hear everything."""

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from cosim import plugins
 from cosim.contract import Exogenous, Feeder, Float, Units
-from cosim.contract.streams import among
 from cosim.devices import Device
 from cosim.devices.registry import REGISTRY, find
 from cosim.errors import Fault, InputError, collecting, refuse
@@ -69,10 +68,6 @@ def with_devices(
         elif outdoor is not None:
             exogenous = replace(exogenous, ambient_c=exogenous.ambient_c - exogenous.ambient_c.mean() + outdoor)
     units: dict[str, Units] = {}
-
-    def stream(name: str) -> np.random.Generator:
-        return among(scenario.stream(name), feeder.customers)
-
     for name in REGISTRY:
         table = getattr(scenario, name)
         if table.share or table.units:
@@ -86,10 +81,11 @@ def with_devices(
                     )  # fmt: skip
                 if options.pop("water", None):
                     options["water_kw"] = partial(series, table.water, "water", WATER, feeder.customers, told)
-                units[name] = Units(kind, kind.draw(feeder, exogenous, stream(name), **options))
+                rng = scenario.stream(name, feeder.customers)
+                units[name] = Units(kind, kind.draw(feeder, exogenous, rng, **options))
     for name, own in scenario.devices.items():
         with collecting(faults, f"devices.{name}"):
-            units[name] = _own(name, find(own.device), feeder, exogenous, stream(name), own.options)
+            units[name] = _own(name, find(own.device), feeder, exogenous, scenario, own.options)
     refuse(faults)
     return replace(exogenous, devices=units) if units else exogenous
 
@@ -118,13 +114,13 @@ def _series(
 
 
 def _own(
-    name: str, kind: type[Device], feeder: Feeder, day: Exogenous, rng: np.random.Generator, options: dict[str, Any]
+    name: str, kind: type[Device], feeder: Feeder, day: Exogenous, scenario: Scenario, options: dict[str, Any]
 ) -> Units:
     if kind.name != name:
         raise InputError(Fault("", "device", f"calls itself '{kind.name}'", f"write [devices.{kind.name}]"))
     door = "draw()"
     try:
-        units = Units(kind, kind.draw(feeder, day, rng, **options))
+        units = Units(kind, kind.draw(feeder, day, scenario.stream(name, feeder.customers), **options))
         door = "__init__()"
         device = kind(units.data, feeder, day)
         door = "observe()"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -294,14 +295,17 @@ class Scenario(_Table):
             raise refused(fault)
         return value
 
-    def stream(self, name: str) -> np.random.Generator:
-        """Random numbers of one part, from the scenario's seed: changing another part leaves them as they are."""
+    def stream(self, name: str, customers: Sequence[str] = ()) -> np.random.Generator:
+        """Random numbers of one part, from the scenario's seed: changing another part leaves them as they are.
+
+        Where draws are keyed, each of these customers has its own.
+        """
         from numpy.random import default_rng  # a scenario is refused without waiting for it
 
         if self.draws == "keyed":
             from cosim.contract.streams import Keyed
 
-            return Keyed(self.seed, name)
+            return Keyed(self.seed, name, customers)
         key = [self.seed, _STREAMS.index(name) if name in _STREAMS else crc32(name.encode())]
         return default_rng([*key, self.first_day] if name in _OF_MOMENTS and self.first_day else key)
 

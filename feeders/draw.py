@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from cosim.contract import EXPORT_EUR_PER_KWH, Exogenous, Feeder, Float, Int, LoadShape
-from cosim.contract.streams import among
 from cosim.errors import Fault, collecting, refuse
 from cosim.feeders.chargers import rated_by_phases
 from cosim.feeders.clock import Clock
@@ -24,10 +23,10 @@ from cosim.feeders.sessions import draw_sessions, read_sessions
 
 _YEAR_DAYS = 365
 
-Streams = Callable[[str], np.random.Generator]
-"""Gives the random numbers of a part by its name, always from the stream's beginning: a part that draws more or less
-leaves all others as they are, and the day before is of the same homes and cars. Where they are `Keyed`, so does a
-customer who draws more or less."""
+Streams = Callable[[str, Sequence[str]], np.random.Generator]
+"""Gives the random numbers of a part by its name and customers, always from the stream's beginning: a part that draws
+more or less leaves all others as they are, and the day before is of the same homes and cars. Where they are `Keyed`, so
+does a customer who draws more or less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +155,7 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
             demand_kw = _households(feeder, spec, rng, day, told)
             factor = power_factors(
                 feeder.customers, spec.power_factor, spec.power_factor_sd, spec.power_factor_file, told,
-                among(rng("power_factors"), feeder.customers),
+                rng("power_factors", feeder.customers),
             )  # fmt: skip
             demand_kvar = demand_kw * np.tan(np.arccos(factor))
     with collecting(faults, "ev"):
@@ -166,7 +165,7 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
             )
         else:
             sessions = draw_sessions(
-                len(homes), spec.ev_share, start, minutes, among(rng("cars"), of_homes), day=day,
+                len(homes), spec.ev_share, start, minutes, rng("cars", of_homes), day=day,
                 efficiency=spec.ev_efficiency, first_day=spec.first_day, model=spec.ev_sessions,
                 plug_in_days=spec.ev_plug_in_days, weekly_energy_kwh=spec.ev_weekly_energy_kwh,
             )  # fmt: skip
@@ -174,7 +173,7 @@ def draw_day(feeder: Feeder, spec: DaySpec, rng: Streams, *, day: int = 0, told:
         if spec.ev_rated_by_phases:
             sessions = rated_by_phases(sessions, feeder)
     with collecting(faults, "pv"):
-        pv = _roofs(feeder, spec, among(rng("roofs"), of_homes), day, told)
+        pv = _roofs(feeder, spec, rng("roofs", of_homes), day, told)
     with collecting(faults, "tariff"):
         tariff = tariff_eur_per_kwh(start, minutes, spec.tariff)
         of_customers = _tariffs(spec, tariff, feeder, rng)
@@ -207,7 +206,7 @@ def _tariffs(spec: DaySpec, tariff: Float, feeder: Feeder, rng: Streams) -> Floa
     if not spec.tariff_groups:
         return None
     shares = [share for share, _ in spec.tariff_groups]
-    group = who_has_which(shares, len(feeder.customers), among(rng("tariffs"), feeder.customers))
+    group = who_has_which(shares, len(feeder.customers), rng("tariffs", feeder.customers))
     prices = [tariff_eur_per_kwh(spec.start, spec.minutes, own) for _, own in spec.tariff_groups]
     return np.column_stack([*prices, tariff])[:, group]  # -1 reads the last
 
@@ -225,7 +224,7 @@ def _source(feeder: Feeder, spec: DaySpec, day: int) -> Float:
 def _households(feeder: Feeder, spec: DaySpec, rng: Streams, day: int, told: Told) -> Float:
     """Demand of the homes: own profiles by name, sets and pools drawn."""
     profiles, count = spec.profiles, len(feeder.customers)
-    of_customers = among(rng("households"), feeder.customers)
+    of_customers = rng("households", feeder.customers)
     if isinstance(profiles, str) or profiles.source in household_sets():
         return draw_households(profiles, count, spec.start, spec.minutes, of_customers, day=day)
 

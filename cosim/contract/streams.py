@@ -49,10 +49,6 @@ class Keyed(np.random.Generator):
         (key,) = _keys(self._of, ("",))
         super().__init__(np.random.Philox(key=key, counter=self._counter(_DRAWS, numbers)))
 
-    def among(self, names: Sequence[str]) -> Keyed:
-        """The same of these customers."""
-        return Keyed(*self._of, names, self._numbers)
-
     def on(self, *numbers: int) -> Keyed:
         """The same on a day or in a week, by its number."""
         return Keyed(*self._of, self._names, numbers)
@@ -103,11 +99,6 @@ def _keys(of: tuple[int, str], names: tuple[str, ...]) -> list[NDArray[np.uint64
     """Of 128 bits, as many as Philox has."""
     told = ["/".join((*map(str, of), name.casefold())) for name in names]
     return [np.frombuffer(blake2b(one.encode(), digest_size=16).digest(), np.uint64) for one in told]
-
-
-def among(rng: np.random.Generator, names: Sequence[str]) -> np.random.Generator:
-    """Random numbers of these customers, where they have streams of their own; else the stream of all."""
-    return rng.among(names) if isinstance(rng, Keyed) else rng
 
 
 def on(rng: np.random.Generator, root: int | None, *numbers: int) -> np.random.Generator:

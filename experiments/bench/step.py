@@ -42,7 +42,7 @@ def measure(repeats: int, engine: str = "opendss") -> list[Row]:
     with ONE_THREAD:
         feeder = feeders.load("european_lv")
         households = DaySpec(start=datetime(2026, 1, 15), minutes=_MINUTES, profiles="january_weekday")
-        day = draw_day(feeder, households, lambda _: np.random.default_rng(1))
+        day = draw_day(feeder, households, lambda *_: np.random.default_rng(1))
         bare = bare_loop(feeder, day)
         rows = [_loop_row(feeder, day, bare, repeats, engine)]
         if engine == "reduced":

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 import tempfile
 from collections.abc import Callable
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from cosim.experiments.bench import Row, interleaved
 from cosim.experiments.scenario import DEFAULT
 from cosim.experiments.study.conduct import Tasks, check, conduct
 from cosim.experiments.study.config import Study
+from cosim.experiments.study.runner import Counts
 from cosim.experiments.study.world import run_world
 from cosim.experiments.study.worlds import Worlds
 from cosim.threads import ONE_THREAD
@@ -110,8 +110,21 @@ def _memory(folder: Path) -> Row:
 
 
 def _driver(scenarios: int, folder: Path, to_parent: Any) -> None:
-    worlds = _worlds("two_bus_evening", scenarios // 2, "reduced", ["none", "even"], horizon_h=1)
+    worlds, of_workers_mb = _worlds("two_bus_evening", scenarios // 2, "reduced", ["none", "even"], horizon_h=1), [0.0]
     check(worlds)
-    took_s = conduct(worlds, folder).elapsed_s
-    peak_mb = [resource.getrusage(who).ru_maxrss / 1e3 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    to_parent.send((*peak_mb, took_s))
+
+    def look(_: Counts) -> None:
+        of_workers_mb.extend(_peak_mb(process.pid) for process in active_children())
+        of_workers_mb[:] = [max(of_workers_mb)]
+
+    took_s = conduct(worlds, folder, progress=look).elapsed_s
+    to_parent.send((_peak_mb("self"), *of_workers_mb, took_s))
+
+
+def _peak_mb(process: int | str | None) -> float:
+    """Peak of the resident memory, where Linux tells it; that of ``getrusage`` would include the parent's."""
+    try:
+        told = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    except OSError:  # it has just ended, or this is no Linux
+        return 0.0
+    return int(told.partition("VmHWM:")[2].split()[0]) / 1e3

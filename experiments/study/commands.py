@@ -40,6 +40,7 @@ def study(
         raise InputError(Fault("cosim study", "--jobs", "is given beside --scheduler", "give one of the two"))
     worlds = _worlds(study)
     worlds.check()
+    from cosim.experiments.keep import INTERRUPTED
     from cosim.experiments.study import conduct
 
     with _err.status("Looking at every feeder under every controller"):
@@ -61,8 +62,12 @@ def study(
         return
     folder = out or default_folder(worlds.study.name)
     _err.print(escape(size), highlight=False, soft_wrap=True)
-    with _progress() as progress:
-        conduct.conduct(worlds, folder, jobs=jobs, scheduler=scheduler, resume=resume, progress=progress)
+    try:
+        with _progress() as progress:
+            conduct.conduct(worlds, folder, jobs=jobs, scheduler=scheduler, resume=resume, progress=progress)
+    except KeyboardInterrupt:
+        _err.print(f"[red]interrupted:[/red] what is finished is kept; go on with --resume --out {escape(str(folder))}")
+        raise typer.Exit(INTERRUPTED) from None
     told = ", ".join(f"{many} {status}" for status, many in conduct.recorded(folder).items())
     _out.print(f"{scenarios} scenarios recorded: {told}. Written to [bold]{escape(str(folder))}[/bold].")
 

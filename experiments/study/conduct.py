@@ -7,13 +7,15 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import process_time
 
-from cosim.errors import Fault, InputError, collecting, refuse
+from cosim.errors import CosimError, Fault, InputError, collecting, refuse
 from cosim.experiments.compose import compose
 from cosim.experiments.execute import execute
 from cosim.experiments.files import json_ready, origin, write_json
+from cosim.experiments.keep import cross_check
 from cosim.experiments.metric_table import METRICS
 from cosim.experiments.results import Results
 from cosim.experiments.scenario import Scenario
@@ -149,9 +151,10 @@ def conduct(
     path = folder.resolve()
     is_begun = _is_begun(worlds, folder, resume)
     with claimed(folder, overwrite=is_begun, remedy="give another folder"):
-        _write_manifest(worlds, path, is_complete=False)
+        pass  # refused before the work
     tasks = Tasks(worlds, path if worlds.study.keep == "all" else None)
-    counts = run_tasks(tasks, folder, jobs=jobs, scheduler=scheduler, progress=progress)
+    begin = partial(_write_manifest, worlds, path, is_complete=False)
+    counts = run_tasks(tasks, folder, jobs=jobs, scheduler=scheduler, begin=begin, progress=progress)
     with claimed(folder, overwrite=True):
         if worlds.study.keep == "worst":
             _keep_worst(worlds, path)
@@ -224,9 +227,23 @@ def _write_manifest(worlds: Worlds, folder: Path, *, is_complete: bool) -> None:
         "worlds": len(worlds),
         "complete": is_complete,
         "recorded": recorded(folder),
+        "engine_crosscheck": _crosschecks(worlds) if is_complete and worlds.study.engine != "opendss" else {},
         **origin(_PACKAGES),
     }
     write_json(folder / MANIFEST, json_ready(content))
+
+
+def _crosschecks(worlds: Worlds) -> dict[str, dict[str, float] | str]:
+    """How far the first world of each feeder is from OpenDSS, step by step; or why that cannot be said."""
+    found: dict[str, dict[str, float] | str] = {}
+    for point in worlds.of_each_feeder():
+        scenario = worlds.scenario(point)
+        try:
+            day = compose(scenario, worlds.scenario_path, feeder=feeder_of(scenario))
+            found[point.feeder] = cross_check(day.run_spec(scenario.runs[0], engine=worlds.study.engine).trajectory)
+        except CosimError as error:
+            found[point.feeder] = str(error)
+    return found
 
 
 def _keep_worst(worlds: Worlds, folder: Path) -> None:

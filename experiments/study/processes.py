@@ -63,8 +63,9 @@ class _Processes(Pool):
                 self._greet(worker, message)
                 continue
             task = self.busy.pop(worker)
-            if isinstance(message, Answer):
+            if isinstance(message, (Answer, WriteError)):
                 self.idle.append(worker)
+            if isinstance(message, Answer):
                 yield task, message
             elif isinstance(message, WriteError):
                 raise message

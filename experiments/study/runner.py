@@ -61,6 +61,7 @@ def run_tasks(
     *,
     jobs: int = 1,
     scheduler: str | None = None,
+    begin: Callable[[], object] = lambda: None,
     progress: Progress = lambda _: None,
 ) -> Counts:
     """Do all tasks that are not finished yet, and commit their rows at least every ten seconds.
@@ -76,6 +77,8 @@ def run_tasks(
         Processes on this machine.
     scheduler : str, optional
         Address of a Dask scheduler, ``tcp://host:port``, whose workers are used instead.
+    begin : callable, optional
+        Called before the first task, once folder and workers are seen to be fit.
     progress : callable, optional
         Told of every change.
 
@@ -95,6 +98,7 @@ def run_tasks(
         Where the user ends it; what was finished is committed.
     """
     with claimed(folder, overwrite=True), _pool(jobs, scheduler) as pool:
+        begin()
         return _run(tasks, Dataset(folder), pool, progress)
 
 

@@ -12,6 +12,7 @@ from cosim.contract import Feeder
 from cosim.errors import InputError, PowerFlowError, RunStoppedError, reason
 from cosim.experiments.compose import compose, read_feeder
 from cosim.experiments.day import Day
+from cosim.experiments.keep import INTERRUPTED
 from cosim.experiments.scenario import Run, Scenario
 from cosim.experiments.study.tasks import Row
 from cosim.folder import joined
@@ -20,7 +21,6 @@ from cosim.reduction import refuse_what_is_not_linear
 
 TARGET = "cosim.experiments.study.world:run_world"
 TRAJECTORIES = "trajectories"
-_INTERRUPTED = 130
 _FEEDERS = 4
 """So many are kept in memory: worlds come feeder by feeder."""
 _feeders: dict[str, Feeder] = {}
@@ -83,7 +83,7 @@ def _run(day: Day, run: Run, engine: str, keep: tuple[Path, str] | None) -> dict
             return {"status": "failed", "reason": f"invalid: {trajectory.invalid}"}
         return {**_status(trajectory), **found.metrics}
     except RunStoppedError as error:
-        if error.exit_code == _INTERRUPTED:
+        if error.exit_code == INTERRUPTED:
             raise KeyboardInterrupt from None
         if isinstance(error.__cause__, MemoryError):
             raise error.__cause__ from None

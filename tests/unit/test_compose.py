@@ -160,7 +160,7 @@ def test_the_day_before_has_the_shapes_of_the_day_before_and_the_homes_their_pow
     np.testing.assert_allclose(np.hypot(drawn.demand_kw, drawn.demand_kvar) * 0.9, drawn.demand_kw)
 
 
-def streams(_part):
+def streams(_part, _customers):
     return np.random.default_rng(1)
 
 

@@ -355,7 +355,7 @@ def test_own_units_water_and_weather_are_joined_by_name(tmp_path):
 def test_a_customer_above_low_voltage_is_drawn_no_household_devices(two_bus):
     feeder = replace(two_bus, customer_nominal_v=np.array([230.0, 11_000.0 / np.sqrt(3.0), 230.0]))
     spec = DaySpec(start=datetime(2026, 5, 15), minutes=1440, ev_share=1.0, pv_share=1.0)
-    day = draw_day(feeder, spec, lambda name: np.random.default_rng(len(name)))
+    day = draw_day(feeder, spec, lambda name, _: np.random.default_rng(len(name)))
     assert set(day.sessions.customer.tolist()) == {0, 2}
     assert (day.inverter_kva > 0.0).tolist() == day.pv_available_kw.any(axis=0).tolist() == [True, False, True]
     rng, each = np.random.default_rng(1), {"share": 1.0, "kwh": 8.0, "kw": 3.0, "efficiency": 0.9, "start_share": 0.5}

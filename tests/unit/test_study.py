@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -280,6 +281,9 @@ def test_results_are_those_of_single_runs_and_a_second_start_repeats_none(
     worst = found.loc[found.groupby("controller").voltage_min_pu.idxmin()]
     kept = {(path.parent.name, path.name) for path in (out / "trajectories").glob("*/*")}
     assert kept >= set(zip(worst.hash, worst.controller, strict=True))  # beside those that were the worst at first
+    told = json.loads((out / "study.json").read_text())
+    assert (told["complete"], told["recorded"]) == (True, {"ok": 4})
+    assert told["engine_crosscheck"]["two_bus"]["voltage_max_pu"] < 1e-7
     with pytest.raises(InputError, match="holds 1 worlds that the study does not have"):
         conduct(study(text.format("[5]")), out, resume=True)
 

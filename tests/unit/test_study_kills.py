@@ -202,6 +202,9 @@ def test_a_scheduler_that_cannot_be_used_is_refused_before_anything_starts(tmp_p
 
     assert "no scheduler answers at tcp://127.0.0.1:1 → start one with 'dask scheduler'" in refusal("tcp://127.0.0.1:1")
     assert f"has no workers → start some: dask worker {scheduler}" in refusal(scheduler)
+    worlds = Worlds(*read(study_of(tmp_path)))
+    with pytest.raises(InputError, match="has no workers"):
+        conduct(worlds, tmp_path / "out", scheduler=scheduler)
     clone = tmp_path / "clone"
     for room in ("cosim", "controllers", "experiments", "feeders"):
         shutil.copytree(PROJECT / room, clone / room, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from multiprocessing import active_children
 from pathlib import Path
 
 import pandas as pd
@@ -53,6 +54,7 @@ def test_a_full_disk_of_a_worker_stops_it_all_and_keeps_what_is_finished(tmp_pat
     with pytest.raises(WriteError, match="No space left"):
         run_tasks([task(1), task(2, what="full"), task(3)], tmp_path)
     assert set(column(tmp_path, "hash")) == {"h001"}
+    assert active_children() == []  # or the program would wait for them at its end
 
 
 def test_a_full_disk_under_the_dataset_keeps_what_is_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,7 +156,7 @@ def _demand(bare: Feeder, added: int, seed: int) -> tuple[Float, Float]:
     """Demand of the feeder's own customers; nothing of those that are added."""
     shaped = all(shape is not None for shape in bare.load_shapes)
     spec = DaySpec(start=DAY, minutes=STEPS * STEP_MIN, profiles=OF_THE_FEEDER if shaped else PROFILES)
-    day = draw_day(bare, spec, lambda _: np.random.default_rng(seed))
+    day = draw_day(bare, spec, lambda *_: np.random.default_rng(seed))
     demand_kw, demand_kvar = (np.pad(power, ((0, 0), (0, added))) for power in (day.demand_kw, day.demand_kvar))
     return _steps(demand_kw), _steps(demand_kvar)
 

@@ -169,7 +169,7 @@ def make_site(feeder: str, buses: str | None, power_kw: Float, plugs: int) -> Si
 def make_day(site: Site, seed: int) -> Exogenous:
     """Evening and night of the homes, without any car at home: minutes from noon."""
     spec = DaySpec(start=START, minutes=60 * HOURS, profiles=PROFILES)
-    day = draw_day(site.bare, spec, lambda _: stream(seed, "day"))
+    day = draw_day(site.bare, spec, lambda *_: stream(seed, "day"))
     names, plugs = ("demand_kw", "demand_kvar", "pv_available_kw"), (0, site.plugs.size)
     powers: dict[str, Any] = {name: np.pad(getattr(day, name), ((0, 0), plugs)) for name in names}
     return replace(day, **powers, inverter_kva=np.pad(day.inverter_kva, plugs))
