@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from cosim.experiments.hosting.study import Hosting
 
 _WORDS = {"ev": "a car", "pv": "a roof plant", "heat_pump": "a heat pump"}
+_SPAN = (0.0, 150.0)
+"""Percent; what is beyond 100 is room for words."""
 _MARKERS = "osD^vP*X<>"
 
 
@@ -60,10 +62,9 @@ def _curves(axes: Axes, own: pd.DataFrame, placements: pd.DataFrame, config: Hos
             markevery=max(len(borne) // 5, 1), markersize=4,
         )  # fmt: skip
     axes.axhline(100.0 - config.method.quantile_percent, color=style.LIMIT, linewidth=0.8, linestyle=":")
-    axes.set(
-        xlim=(0.0, 101.0), ylim=(0.0, 104.0), xlabel="homes with it [%]", ylabel="placements that\nhost so many [%]"
-    )
-    axes.legend(loc="lower left", ncols=2, frameon=False)
+    axes.set(xlim=_SPAN, ylim=(0.0, 104.0), xlabel="homes with it [%]", ylabel="placements that\nhost so many [%]")
+    axes.set_xticks(range(0, 101, 20))
+    axes.legend(loc="upper right", frameon=False, fontsize=8)
 
 
 def _bars(axes: Axes, own: pd.DataFrame, technology: Technology) -> None:
@@ -80,6 +81,6 @@ def _bars(axes: Axes, own: pd.DataFrame, technology: Technology) -> None:
         told = f"{row['capacity_percent']:.0f} %, {row['capacity_kw']:.0f} kW: {binds}"
         axes.text(103.0, place, told, va="center", fontsize=8)
     axes.set_yticks(places, [_label(row) for _, row in own.iterrows()])
-    axes.set(xlim=(0.0, 150.0), xlabel=f"capacity [% of homes with {_WORDS[technology]}], and its interval")
+    axes.set(xlim=_SPAN, xlabel=f"capacity [% of homes with {_WORDS[technology]}], and its interval")
     axes.set_xticks(range(0, 101, 20))
     axes.grid(visible=False, axis="y")

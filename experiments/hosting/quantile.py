@@ -67,7 +67,8 @@ def quantile(values: Sequence[float], percent: float, confidence_percent: float 
     ordered = np.sort(np.asarray(values, dtype=float))
     count, share, risk = len(ordered), percent / 100.0, 1.0 - confidence_percent / 100.0
     if not count:
-        return Quantile(np.nan, np.nan, np.nan, np.nan, 0)
+        nothing = float("nan")
+        return Quantile(nothing, nothing, nothing, nothing, 0)
     below = binom.cdf(np.arange(count + 1), count, share)  # P(B <= k)
     half = risk / 2.0
     lower = int(np.searchsorted(below, half, side="right"))  # largest r with P(B <= r - 1) <= half
