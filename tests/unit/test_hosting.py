@@ -28,7 +28,8 @@ from cosim.experiments.hosting.summary import NO_LIMIT, capacities, placements_o
 from cosim.experiments.hosting.tasks import placement, search_task, week_task
 from cosim.experiments.hosting.worlds import AS_BUILT, CriticalDay, Network, peaks_of_days, site, world, worst_day
 
-CONFIG = read()
+SHIPPED = read()
+CONFIG = SHIPPED.model_copy(update={"method": SHIPPED.method.model_copy(update={"year_step_minutes": 60})})
 STEPS = 288
 WINTER = CriticalDay("import", "2026-01-15")
 
