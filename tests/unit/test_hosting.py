@@ -28,7 +28,8 @@ from cosim.experiments.hosting.summary import NO_LIMIT, capacities, placements_o
 from cosim.experiments.hosting.tasks import placement, search_task, week_task
 from cosim.experiments.hosting.worlds import AS_BUILT, CriticalDay, Network, peaks_of_days, site, world, worst_day
 
-CONFIG = read()
+SHIPPED = read()
+CONFIG = SHIPPED.model_copy(update={"method": SHIPPED.method.model_copy(update={"year_step_minutes": 60})})
 STEPS = 288
 WINTER = CriticalDay("import", "2026-01-15")
 
@@ -79,8 +80,8 @@ def test_a_placement_that_is_hosted_again_above_a_violation_is_seen_at_steps_of_
 def test_a_placement_of_a_real_feeder_is_searched_as_a_full_grid_would():
     base = {**CONFIG.base_of("two_bus"), "grid": {"source_pu": 0.91}}  # low enough that a second car is too much
     network = Network(AS_BUILT, "two_bus", "two_bus", base)
-    coarse = CONFIG.model_copy(update={"method": CONFIG.method.model_copy(update={"grid": 1})})
-    every = CONFIG.model_copy(update={"method": CONFIG.method.model_copy(update={"grid": 3})})
+    coarse = CONFIG.model_copy(update={"method": SHIPPED.method.model_copy(update={"grid": 1})})
+    every = CONFIG.model_copy(update={"method": SHIPPED.method.model_copy(update={"grid": 3})})
     tables = [
         placements_of(pd.DataFrame([{**row, "hash": "h"} for row in placement(task.payload)]), {"two_bus": 3})
         for task in (search_task(network, "x", "ev", "none", 1, config, [WINTER], 0.0, 1) for config in (coarse, every))
@@ -160,6 +161,7 @@ def test_curtailment_and_comfort_have_limits_of_their_own():
     assert CONFIG.broken({name: 1.01 * value for name, value in fine.items()}) == ["pv", "comfort"]
 
 
+@pytest.mark.slow  # a week in which every step is shed
 def test_a_step_without_a_power_flow_is_a_violation_that_is_recorded(tmp_path):
     homes = tmp_path / "homes.csv"
     pd.DataFrame({"minute": range(1440), **{f"LOAD{n}": 99.0 for n in (1, 2, 3)}}).drop(columns="minute").to_csv(
