@@ -9,7 +9,7 @@ import numpy as np
 
 from cosim.contract import Float
 from cosim.contract.survey import FrozenArrays
-from cosim.controllers.planner.aims import other_points, pursue
+from cosim.controllers.planner.aims import other_points, prefer_early, pursue
 from cosim.controllers.planner.model import PlanModel, build, servable_kwh
 from cosim.controllers.planner.options import Options, Rounding
 from cosim.controllers.planner.requests import Requests, Station, request_faults
@@ -79,9 +79,9 @@ class Planning(FrozenArrays):
     lost_step, gained_step : ndarray, shape (vehicle,)
         What rounding took from each stay, and what it planned while the vehicle is not there [steps].
     endings : dict of str to SolveResult
-        Of every aim by its name, in order.
+        Of every aim by its name, in order; the last is ``early energy``, a choice among plans that are as good.
     status : Termination
-        The least proven of the aims.
+        The least proven of the aims, that choice aside.
     bound, gap : float
         Proven bound of the last aim; largest gap of the aims.
     build_s, solve_s : float
@@ -151,7 +151,10 @@ def plan(
     endings, last_aim = pursue(solver, model)
     results = tuple(endings.values())
     last = results[-1]
-    best = _plan_of(model, solver.point[model.power], last.value)
+    if last.termination in (Termination.OPTIMAL, Termination.GAP_LIMIT):
+        # a preference: what is proven of the plan does not depend on how early it is
+        endings["early energy"] = prefer_early(solver, model, last_aim, last.value)
+    best = _plan_of(model, solver.point[model.power], float(last_aim @ solver.point))
     pool_began = time.perf_counter()
     points = other_points(solver, model, last_aim, last.value)
     pool_s = time.perf_counter() - pool_began
@@ -170,7 +173,7 @@ def plan(
         last.bound,
         max(result.gap for result in results),
         build_s,
-        sum(result.wall_s for result in results),
+        sum(result.wall_s for result in endings.values()),
         pool_s,
     )
 
