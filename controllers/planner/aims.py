@@ -12,8 +12,12 @@ from dataclasses import replace
 import numpy as np
 
 from cosim.contract import Float
+from cosim.contract.signals import Bool
 from cosim.controllers.planner.model import PlanModel, servable_kwh
+from cosim.controllers.planner.options import Options
+from cosim.controllers.planner.requests import Requests, Station
 from cosim.controllers.planner.solver import AimSolver
+from cosim.controllers.planner.stays import presence
 from cosim.controllers.solver import SolveResult, Termination, worst
 
 SEED_PENALTY_EUR = 100.0
@@ -46,7 +50,7 @@ def pursue(solver: AimSolver, model: PlanModel) -> tuple[Endings, Float]:
     cost[model.power] = station.tariff_eur_per_kwh[pairs.step] * station.step_h * pairs.share
     cost[model.peak] = station.peak_eur_per_kw
     if options.objective == "weighted":
-        cost[model.shortfall] = SEED_PENALTY_EUR / model.requests.battery_kwh
+        cost[model.shortfall] = shortfall_eur_per_kwh(model.requests, options)
         return {"cost and shortfall": solver.minimise("cost and shortfall", cost)}, cost
     endings = _fair_shares(solver, model) if options.fairness == "maxmin" else {}
     shortfall[model.shortfall] = 1.0
@@ -63,6 +67,22 @@ def prefer_early(solver: AimSolver, model: PlanModel, last_aim: Float, value: fl
     pairs, late = model.pairs, np.zeros(len(model.high))
     late[model.power] = pairs.battery_kwh_per_kw * (pairs.step - pairs.step.min(initial=0))
     return solver.settle("early energy", late, last_aim, value, EARLY_GAP)
+
+
+def shortfall_eur_per_kwh(requests: Requests, options: Options) -> Float:
+    """Price of what is missing in each battery in the weighted sum, shape (vehicle,)."""
+    if options.shortfall_eur_per_kwh is None:
+        return SEED_PENALTY_EUR / requests.battery_kwh
+    return np.full(len(requests), options.shortfall_eur_per_kwh)
+
+
+def not_worth_charging(requests: Requests, station: Station, options: Options) -> Bool:
+    """Tell whom the weighted sum charges nothing, shape (vehicle,): all its energy is dearer than the shortfall."""
+    vehicle, step, _ = presence(requests.arrival_step, requests.departure_step)
+    cheapest = np.full(len(requests), np.inf)
+    np.minimum.at(cheapest, vehicle, station.tariff_eur_per_kwh[step])
+    wanted: Bool = (requests.energy_need_kwh > 0) & np.isfinite(cheapest)
+    return wanted & (shortfall_eur_per_kwh(requests, options) < cheapest / requests.efficiency)
 
 
 def _free_margins(solver: AimSolver, model: PlanModel) -> SolveResult:

@@ -26,6 +26,9 @@ class PlanConfig(StudyConfig):
     min_power_kw: Annotated[float, typer.Option(min=0, max=1000, help="Least power while charging (milp).")] = 0.0
     objective: Annotated[Objective, typer.Option(help="Service first, or one weighted sum.")] = "service"
     fairness: Annotated[Fairness, typer.Option(help="maxmin: raise the worst served first.")] = "total"
+    shortfall_eur_per_kwh: Annotated[
+        float | None, typer.Option(min=0, max=10_000, help="Of weighted; else 100 EUR per battery.")
+    ] = None
     margin_min: Annotated[float, typer.Option(min=0, max=1440, help="Minutes before departure kept free.")] = 0.0
     time_step_s: Annotated[float, typer.Option(min=1, max=86_400, help="Length of a step.")] = 900.0
     rounding: Annotated[Rounding, typer.Option(help="Of stays to steps.")] = "prorata"

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cosim.controllers.planner.aims import not_worth_charging
+from cosim.controllers.planner.options import Options
 from cosim.controllers.planner.plan import Planning, plan
 from cosim.controllers.planner.requests import EFFICIENCY, Station, make_station
 from cosim.errors import Fault, InputError
@@ -63,9 +65,10 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
         """Read the requests and plan."""
         assert config.demand is not None  # noqa: S101 - or the config is none
         demand = read_demand(config.demand, config.time_step_s, config.reading())
-        if config.objective == "weighted" and np.isinf(demand.requests.battery_kwh).any():
+        by_battery = config.objective == "weighted" and config.shortfall_eur_per_kwh is None
+        if by_battery and np.isinf(demand.requests.battery_kwh).any():
             problem = "divides shortfalls by the battery's capacity, which the file does not say"
-            remedy = "use --objective service, or add a column battery_kwh"
+            remedy = "use --objective service, give --shortfall-eur-per-kwh, or add a column battery_kwh"
             raise InputError(Fault("cosim plan", "--objective", problem, remedy))
         if config.ocpp is not None:
             refuse_without_zone(demand)
@@ -79,7 +82,7 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
         if planning.others:
             lines.append(f"other plans: {len(planning.others)}")
         schedules = plan_schedules(planning, demand) if config.ocpp is not None else []
-        warnings = [*demand.warnings, *_warnings(planning), *_sent_less(schedules, config.ocpp_unit)]
+        warnings = [*demand.warnings, *_warnings(planning, config.options()), *_sent_less(schedules, config.ocpp_unit)]
         messages = set_charging_profile(schedules, config.ocpp, config.ocpp_unit) if config.ocpp is not None else []
         return PlanResult(
             cases={"plan": metrics}, lines=lines, warnings=warnings, timing=durations(planning),
@@ -134,7 +137,12 @@ def _sent_less(schedules: Sequence[Schedule], unit: OcppUnit) -> Iterator[str]:
         yield f"below 6 A a charger pauses: {paused.sum():.2f} kWh of the plan are not sent, at {where} → {remedy}"
 
 
-def _warnings(planning: Planning) -> Iterator[str]:
+def _warnings(planning: Planning, options: Options) -> Iterator[str]:
+    unworthy = options.objective == "weighted" and not_worth_charging(planning.requests, planning.station, options)
+    if np.any(unworthy):
+        first = ", ".join(planning.requests.vehicle[k] for k in np.flatnonzero(unworthy)[:5])
+        told = f"{np.sum(unworthy)} vehicles get nothing, for a kWh costs more than one that is missing, first {first}"
+        yield f"{told} → use --objective service, or a higher --shortfall-eur-per-kwh"
     short = planning.lost_step > 1e-9
     if short.any():
         most_min = planning.lost_step.max() * planning.station.step_s / 60.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cosim.controllers.planner.aims import not_worth_charging
 from cosim.controllers.planner.options import Options
 from cosim.controllers.planner.plan import Planning, plan
 from cosim.controllers.planner.requests import Requests, Station, make_requests, make_station
@@ -92,3 +93,18 @@ def test_other_plans_are_not_held_to_the_early_one():
 def test_a_margin_is_no_part_of_one_sum():
     with pytest.raises(InputError, match="margin_min"):
         Options(objective="weighted", margin_min=5.0)
+
+
+@pytest.mark.parametrize(("price", "nothing"), [(None, [True, False]), (0.55, [True, True]), (0.56, [False, False])])
+def test_whom_the_weighted_sum_gives_nothing(price, nothing):
+    requests = make_requests(["bus", "car"], 50.0, 20.0, [250.0, 50.0], 0.0, 8.0)
+    station = make_station(8, 100.0, tariff_eur_per_kwh=[0.9, 0.5] * 4)  # 0.5556 EUR/kWh in a battery
+    options = Options(objective="weighted", shortfall_eur_per_kwh=price)
+    assert not_worth_charging(requests, station, options).tolist() == nothing
+    delivered_kwh = plan(requests, station, options).best.delivered_kwh
+    assert delivered_kwh == pytest.approx(np.where(nothing, 0.0, 20.0))
+
+
+def test_a_price_of_shortfall_where_service_comes_first_is_refused():
+    with pytest.raises(InputError, match="shortfall_eur_per_kwh"):
+        Options(shortfall_eur_per_kwh=1.0)
