@@ -48,6 +48,7 @@ def pursue(solver: AimSolver, model: PlanModel) -> tuple[Endings, Float]:
     station, pairs, options = model.station, model.pairs, model.options
     cost, shortfall = np.zeros((2, len(model.high)))
     cost[model.power] = station.tariff_eur_per_kwh[pairs.step] * station.step_h * pairs.share
+    cost[model.sun] = -station.tariff_eur_per_kwh[model.sun_step] * station.step_h
     cost[model.peak] = station.peak_eur_per_kw
     if options.objective == "weighted":
         cost[model.shortfall] = shortfall_eur_per_kwh(model.requests, options)
@@ -80,7 +81,7 @@ def not_worth_charging(requests: Requests, station: Station, options: Options) -
     """Tell whom the weighted sum charges nothing, shape (vehicle,): all its energy is dearer than the shortfall."""
     vehicle, step, _ = presence(requests.arrival_step, requests.departure_step)
     cheapest = np.full(len(requests), np.inf)
-    np.minimum.at(cheapest, vehicle, station.tariff_eur_per_kwh[step])
+    np.minimum.at(cheapest, vehicle, np.where(station.sun_kw > 0, 0.0, station.tariff_eur_per_kwh)[step])
     wanted: Bool = (requests.energy_need_kwh > 0) & np.isfinite(cheapest)
     return wanted & (shortfall_eur_per_kwh(requests, options) < cheapest / requests.efficiency)
 

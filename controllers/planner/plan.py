@@ -39,8 +39,10 @@ class Plan(FrozenArrays):
         Into the battery by departure, and what is missing of the need [kWh].
     objective : float
         Value of the last aim: cost, with priced shortfall in the weighted form [EUR].
+    sun_kwh : float
+        Sun that is charged with instead of energy from the grid [kWh].
     energy_cost_eur, peak_cost_eur : float
-        Tariff × energy drawn; peak charge.
+        Tariff × energy drawn from the grid; what charging adds to the peak charge.
     """
 
     power_kw: Float
@@ -48,6 +50,7 @@ class Plan(FrozenArrays):
     delivered_kwh: Float
     unserved_kwh: Float
     objective: float
+    sun_kwh: float
     energy_cost_eur: float
     peak_cost_eur: float
 
@@ -186,6 +189,9 @@ def _plan_of(model: PlanModel, pair_kw: Float, objective: float) -> Plan:
     power_kw, energy_kwh = np.zeros((2, station.steps, len(requests)))
     power_kw[pairs.step, pairs.vehicle] = held_kw
     energy_kwh[pairs.step, pairs.vehicle] = held_kw * pairs.share * station.step_h
+    drawn_kwh = energy_kwh.sum(axis=1)
+    sun_kwh = np.minimum(station.sun_kw * station.step_h, drawn_kwh)
+    above_kw = power_kw.sum(axis=1) - station.peak_room_kw
     delivered_kwh = pairs.per_vehicle(pairs.battery_kwh_per_kw * held_kw, len(requests))
     return Plan(
         power_kw,
@@ -193,6 +199,7 @@ def _plan_of(model: PlanModel, pair_kw: Float, objective: float) -> Plan:
         delivered_kwh,
         np.maximum(requests.energy_need_kwh - delivered_kwh, 0.0),
         objective,
-        float(station.tariff_eur_per_kwh @ energy_kwh.sum(axis=1)),
-        station.peak_eur_per_kw * float(power_kw.sum(axis=1).max(initial=0.0)),
+        float(sun_kwh.sum()),
+        float(station.tariff_eur_per_kwh @ (drawn_kwh - sun_kwh)),
+        station.peak_eur_per_kw * float(above_kw.max(initial=0.0)),
     )

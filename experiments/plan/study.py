@@ -12,7 +12,7 @@ import pandas as pd
 from cosim.controllers.planner.aims import not_worth_charging
 from cosim.controllers.planner.options import Options
 from cosim.controllers.planner.plan import Planning, plan
-from cosim.controllers.planner.requests import EFFICIENCY, Station, make_station
+from cosim.controllers.planner.requests import EFFICIENCY
 from cosim.errors import Fault, InputError
 from cosim.experiments.charging_profiles import (
     Schedule,
@@ -27,6 +27,7 @@ from cosim.experiments.plan.draw import draw_plan
 from cosim.experiments.plan.generate import generate_demand
 from cosim.experiments.plan.options import OcppUnit
 from cosim.experiments.plan.read import Demand, read_demand
+from cosim.experiments.plan.station import read_station
 from cosim.experiments.plan.write import durations, plan_metrics, write_plan
 from cosim.experiments.studies.base import Progress, Study, StudyResult
 from cosim.experiments.tables import markdown, write_csv
@@ -73,7 +74,8 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
         if config.ocpp is not None:
             refuse_without_zone(demand)
         progress("Planning")
-        planning = plan(demand.requests, _station(config, demand.steps), config.options(), rounding=config.rounding)
+        station, notes = read_station(config, demand)
+        planning = plan(demand.requests, station, config.options(), rounding=config.rounding)
         metrics = plan_metrics(planning)
         counts = demand.counts
         told = "rows: {rows}, planned: {planned} (changed: {changed}), left out: {left_out}"
@@ -82,7 +84,8 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
         if planning.others:
             lines.append(f"other plans: {len(planning.others)}")
         schedules = plan_schedules(planning, demand) if config.ocpp is not None else []
-        warnings = [*demand.warnings, *_warnings(planning, config.options()), *_sent_less(schedules, config.ocpp_unit)]
+        warnings = [*demand.warnings, *notes, *_warnings(planning, config.options())]
+        warnings += _sent_less(schedules, config.ocpp_unit)
         messages = set_charging_profile(schedules, config.ocpp, config.ocpp_unit) if config.ocpp is not None else []
         return PlanResult(
             cases={"plan": metrics}, lines=lines, warnings=warnings, timing=durations(planning),
@@ -119,13 +122,6 @@ def make_demand(config: PlanConfig, out: Path, *, overwrite: bool = False) -> St
     marked = int((~table["feasible"]).sum())
     served = f", {marked} of them with needs that no plan can serve" if marked else ""
     return StudyResult(cases={}, lines=[f"{count} vehicles{served}"])
-
-
-def _station(config: PlanConfig, steps: int) -> Station:
-    return make_station(
-        steps, config.capacity_kw or 0.0, step_s=config.time_step_s, tariff_eur_per_kwh=config.tariff_eur_per_kwh,
-        peak_eur_per_kw=config.peak_eur_per_kw,
-    )  # fmt: skip
 
 
 def _sent_less(schedules: Sequence[Schedule], unit: OcppUnit) -> Iterator[str]:
