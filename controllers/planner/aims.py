@@ -12,8 +12,12 @@ from dataclasses import replace
 import numpy as np
 
 from cosim.contract import Float
+from cosim.contract.signals import Bool
 from cosim.controllers.planner.model import PlanModel, servable_kwh
+from cosim.controllers.planner.options import Options
+from cosim.controllers.planner.requests import Requests, Station
 from cosim.controllers.planner.solver import AimSolver
+from cosim.controllers.planner.stays import presence
 from cosim.controllers.solver import SolveResult, Termination, worst
 
 SEED_PENALTY_EUR = 100.0
@@ -29,6 +33,7 @@ MOVED_SHARE = 0.01
 POOL_SLACK = 0.01  # how much more than the best cost another plan may have
 ENOUGH_GAP = 0.05  # of the distance: any plan that is different will do
 KEPT_EUR = 1e-6
+EARLY_GAP = 0.02  # of the MILP: a little later than possible is early enough
 
 Endings = dict[str, SolveResult]
 """How each aim ended, in order."""
@@ -38,21 +43,62 @@ def pursue(solver: AimSolver, model: PlanModel) -> tuple[Endings, Float]:
     """Minimise the aims, of which the last, shape (column,), is what other plans have to hold.
 
     ``weighted``: cost and priced shortfall in one sum. ``service``: least shortfall (after the fairest shares, where
-    wanted), then least cost among such plans.
+    wanted), then least energy in the margins before the departures, then least cost among such plans.
     """
     station, pairs, options = model.station, model.pairs, model.options
     cost, shortfall = np.zeros((2, len(model.high)))
     cost[model.power] = station.tariff_eur_per_kwh[pairs.step] * station.step_h * pairs.share
+    cost[model.sun] = -station.tariff_eur_per_kwh[model.sun_step] * station.step_h
     cost[model.peak] = station.peak_eur_per_kw
     if options.objective == "weighted":
-        cost[model.shortfall] = SEED_PENALTY_EUR / model.requests.battery_kwh
+        cost[model.shortfall] = shortfall_eur_per_kwh(model.requests, options)
         return {"cost and shortfall": solver.minimise("cost and shortfall", cost)}, cost
     endings = _fair_shares(solver, model) if options.fairness == "maxmin" else {}
     shortfall[model.shortfall] = 1.0
     endings["shortfall"] = least = solver.minimise("shortfall", shortfall)
     solver.keep(shortfall, max(least.value, 0.0) * (1.0 + KEPT_SHARE), KEPT_KWH)
+    if options.margin_min > 0:
+        endings["margin"] = _free_margins(solver, model)
     endings["cost"] = solver.minimise("cost", cost)
     return endings, cost
+
+
+def prefer_early(solver: AimSolver, model: PlanModel, last_aim: Float, value: float) -> SolveResult:
+    """Draw energy early among all plans that are as good: what is in the battery a change of mind cannot take away."""
+    pairs, late = model.pairs, np.zeros(len(model.high))
+    late[model.power] = pairs.battery_kwh_per_kw * (pairs.step - pairs.step.min(initial=0))
+    return solver.settle("early energy", late, last_aim, value, EARLY_GAP)
+
+
+def shortfall_eur_per_kwh(requests: Requests, options: Options) -> Float:
+    """Price of what is missing in each battery in the weighted sum, shape (vehicle,)."""
+    if options.shortfall_eur_per_kwh is None:
+        return SEED_PENALTY_EUR / requests.battery_kwh
+    return np.full(len(requests), options.shortfall_eur_per_kwh)
+
+
+def not_worth_charging(requests: Requests, station: Station, options: Options) -> Bool:
+    """Tell whom the weighted sum charges nothing, shape (vehicle,): all its energy is dearer than the shortfall."""
+    vehicle, step, _ = presence(requests.arrival_step, requests.departure_step)
+    cheapest = np.full(len(requests), np.inf)
+    np.minimum.at(cheapest, vehicle, np.where(station.sun_kw > 0, 0.0, station.tariff_eur_per_kwh)[step])
+    wanted: Bool = (requests.energy_need_kwh > 0) & np.isfinite(cheapest)
+    return wanted & (shortfall_eur_per_kwh(requests, options) < cheapest / requests.efficiency)
+
+
+def _free_margins(solver: AimSolver, model: PlanModel) -> SolveResult:
+    """Draw as little as service allows in the last minutes of each stay."""
+    pairs, station, departure = model.pairs, model.station, model.requests.departure_step[model.pairs.vehicle]
+    margin_step = 60.0 * model.options.margin_min / station.step_s
+    after = np.minimum(pairs.step + 1.0, departure) - np.maximum(pairs.step, departure - margin_step)
+    late = np.zeros(len(model.high))
+    late[model.power] = station.step_h * np.clip(after, 0.0, pairs.share)
+    least = solver.minimise("margin", late)
+    if least.value <= KEPT_KWH:  # as columns that are out, which makes what follows smaller
+        solver.limit(np.flatnonzero(late), np.zeros(np.count_nonzero(late)), 0.0)
+    else:
+        solver.keep(late, least.value * (1.0 + KEPT_SHARE), KEPT_KWH)
+    return least
 
 
 def _fair_shares(solver: AimSolver, model: PlanModel) -> Endings:

@@ -132,6 +132,6 @@ def _decision(planning: Planning) -> Decision:
         objective=planning.best.objective,
         bound=planning.bound,
         gap=planning.gap,
-        reproducible=planning.status != "time_limit",
+        reproducible=all(ending.termination != "time_limit" for ending in planning.endings.values()),
         wall_s=planning.build_s + planning.solve_s,
     )

@@ -2,7 +2,8 @@ r"""The planner as a sparse (mixed-integer) linear programme.
 
 Variables only for the pairs (vehicle :math:`v`, step :math:`t`) in which a vehicle is there, for the share
 :math:`a_{vt}` of the step: charging power while it is there :math:`p_{vt}` [kW], the switch :math:`z_{vt}` and the
-start :math:`y_{vt}` in the MILP; shortfall :math:`u_v` [kWh]; largest sum of powers; worst share of shortfall.
+start :math:`y_{vt}` in the MILP; shortfall :math:`u_v` [kWh]; how far the import exceeds the peak that is owed
+anyway; worst share of shortfall; sun that charging uses.
 
 .. math::
 
@@ -105,7 +106,11 @@ class PlanModel:
     power, shortfall : ndarray of int
         Columns.
     peak, worst : ndarray of int
-        Column of the largest sum of powers and of the worst share of shortfall; empty where they are not there.
+        Column of what charging adds to the peak and of the worst share of shortfall; empty where they are not there.
+    sun : ndarray of int
+        Columns of sun used [kW], of the steps ``sun_step`` in which there is some.
+    sun_step : ndarray of int
+        These steps.
     worst_row : ndarray of int, shape (vehicle,)
         Rows that hold each share of shortfall below the worst; empty without.
     switch, start : ndarray of int
@@ -123,6 +128,8 @@ class PlanModel:
     shortfall: Int
     peak: Int
     worst: Int
+    sun: Int
+    sun_step: Int
     worst_row: Int
     switch: Int
     start: Int
@@ -134,17 +141,25 @@ def build(requests: Requests, station: Station, options: Options) -> PlanModel:
     count, number = len(requests), len(pairs)
     starts = options.min_up_steps > 1 or options.max_starts is not None
     switched = options.switched and (bool((pairs.low_kw > 0).any()) or starts)
+    sun_step = np.flatnonzero((station.sun_kw > 0) & (np.bincount(pairs.step, minlength=station.steps) > 0))
     sizes = (
         number,
         count,
         station.peak_eur_per_kw > 0,
         options.fairness == "maxmin",
+        len(sun_step),
         number * switched,
         number * starts,
     )
-    power, shortfall, peak, worst, switch, start = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    power, shortfall, peak, worst, sun, switch, start = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
     rows = Rows()
     _capacity_rows(rows, station, pairs, power, peak)
+    if len(sun):  # no more of it than is charged, on average over the step
+        row_of = np.full(station.steps, -1)
+        row_of[sun_step] = np.arange(len(sun))
+        lit = np.flatnonzero(row_of[pairs.step] >= 0)
+        drawn = (row_of[pairs.step[lit]], power[lit], pairs.share[lit])
+        rows.add(len(sun), 0.0, np.inf, drawn, (np.arange(len(sun)), sun, -1.0))
     need, room = requests.energy_need_kwh, np.maximum(requests.headroom_kwh, requests.energy_need_kwh)
     every = np.arange(count)
     # the shortfall counts as energy: at least the need with it, at most what the battery holds
@@ -156,7 +171,8 @@ def build(requests: Requests, station: Station, options: Options) -> PlanModel:
         worst_row = rows.add(count, -np.inf, need - least, (every, shortfall, 1.0), (every, worst, -least))
     high = np.ones(sum(sizes))  # of shares, switches and starts; the others follow
     high[power], high[shortfall], high[peak] = pairs.high_kw, need, np.inf
-    low, linear = np.zeros_like(high), sum(sizes[:4])
+    high[sun] = station.sun_kw[sun_step]
+    low, linear = np.zeros_like(high), sum(sizes[:5])
     # made before the switches' rows are added: they only tighten it, so its optimum bounds that of the whole
     relaxed, mixed = rows.model(low[:linear], low[:linear], high[:linear]), None
     if switched:
@@ -165,8 +181,9 @@ def build(requests: Requests, station: Station, options: Options) -> PlanModel:
             _start_rows(rows, pairs, options, switch, start, high)
         mixed = rows.model(low, low, high, np.arange(len(high)) >= linear)
     return PlanModel(
-        requests, station, options, pairs, relaxed, mixed, high, power, shortfall, peak, worst, worst_row, switch, start
-    )
+        requests, station, options, pairs, relaxed, mixed, high,
+        power, shortfall, peak, worst, sun, sun_step, worst_row, switch, start,
+    )  # fmt: skip
 
 
 def _capacity_rows(rows: Rows, station: Station, pairs: Pairs, power: Int, peak: Int) -> None:
@@ -176,7 +193,7 @@ def _capacity_rows(rows: Rows, station: Station, pairs: Pairs, power: Int, peak:
     if len(peak):
         row_of[used] = np.arange(len(used))
         sums = (row_of[pairs.step], power, 1.0)
-        rows.add(len(used), -np.inf, 0.0, sums, (np.arange(len(used)), peak, -1.0))
+        rows.add(len(used), -np.inf, station.peak_room_kw[used], sums, (np.arange(len(used)), peak, -1.0))
     # where all at full power fit, the row can never bind
     tight = used[np.bincount(pairs.step, pairs.high_kw, station.steps)[used] > station.capacity_kw[used]]
     row_of[:] = -1

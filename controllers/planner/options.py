@@ -31,10 +31,15 @@ class Options:
         ``lp``: any power up to the largest. ``milp``: off, or at least the smallest power.
     objective : str
         ``service``: the least shortfall first, then the least cost among such plans. ``weighted``: one sum of cost
-        and shortfall at 100 EUR over the battery's capacity, as seed 002 has it.
+        and shortfall at 100 EUR over the battery's capacity, as seed 002 has it, or at a price of one's own.
     fairness : str
         ``total``: the least sum of shortfalls. ``maxmin``: first raise the worst-served vehicle's share of what it
         could get, then the next (the MILP raises the worst alone); with ``service`` only.
+    shortfall_eur_per_kwh : float or None
+        Price of what is missing in a battery; ``weighted`` only.
+    margin_min : float
+        Minutes before each departure in which as little is drawn as the least shortfall allows, whatever it costs: who
+        leaves by so much early has what was planned; with ``service`` only [min].
     min_up_steps : int
         Steps that a vehicle, once on, stays on; MILP only.
     max_starts : int or None
@@ -50,6 +55,8 @@ class Options:
     formulation: Formulation = "lp"
     objective: Objective = "service"
     fairness: Fairness = "total"
+    shortfall_eur_per_kwh: float | None = None
+    margin_min: float = 0.0
     min_up_steps: int = 1
     max_starts: int | None = None
     n_sols: int = 1
@@ -72,6 +79,8 @@ class Options:
             ("min_up_steps", self.min_up_steps, 1, 10_000, "whole steps"),
             ("max_starts", 1 if self.max_starts is None else self.max_starts, 1, 10_000, "a whole number"),
             ("n_sols", self.n_sols, 1, 1_000, "a number of plans"),
+            ("shortfall_eur_per_kwh", self.shortfall_eur_per_kwh or 0.0, 0.0, 1e4, "EUR/kWh"),
+            ("margin_min", self.margin_min, 0.0, 1440.0, "minutes"),
             ("gap", self.gap, 0.0, 1.0, "a share"),
             ("time_limit_s", self.time_limit_s, 0.0, 1e6, "seconds"),
         )
@@ -81,3 +90,8 @@ class Options:
             yield Fault("planner", key, "needs on and off", "use formulation milp")
         if self.fairness == "maxmin" and self.objective == "weighted":
             yield Fault("planner", "fairness", "maxmin ranks aims, weighted adds them", "use objective service")
+        if self.shortfall_eur_per_kwh is not None and self.objective == "service":
+            remedy = "use objective weighted"
+            yield Fault("planner", "shortfall_eur_per_kwh", "has no say where service comes first", remedy)
+        if self.margin_min > 0 and self.objective == "weighted":
+            yield Fault("planner", "margin_min", "is an aim by itself, weighted has one", "use objective service")

@@ -9,7 +9,7 @@ import numpy as np
 
 from cosim.contract import Float
 from cosim.contract.survey import FrozenArrays
-from cosim.controllers.planner.aims import other_points, pursue
+from cosim.controllers.planner.aims import other_points, prefer_early, pursue
 from cosim.controllers.planner.model import PlanModel, build, servable_kwh
 from cosim.controllers.planner.options import Options, Rounding
 from cosim.controllers.planner.requests import Requests, Station, request_faults
@@ -39,8 +39,10 @@ class Plan(FrozenArrays):
         Into the battery by departure, and what is missing of the need [kWh].
     objective : float
         Value of the last aim: cost, with priced shortfall in the weighted form [EUR].
+    sun_kwh : float
+        Sun that is charged with instead of energy from the grid [kWh].
     energy_cost_eur, peak_cost_eur : float
-        Tariff × energy drawn; peak charge.
+        Tariff × energy drawn from the grid; what charging adds to the peak charge.
     """
 
     power_kw: Float
@@ -48,6 +50,7 @@ class Plan(FrozenArrays):
     delivered_kwh: Float
     unserved_kwh: Float
     objective: float
+    sun_kwh: float
     energy_cost_eur: float
     peak_cost_eur: float
 
@@ -79,9 +82,9 @@ class Planning(FrozenArrays):
     lost_step, gained_step : ndarray, shape (vehicle,)
         What rounding took from each stay, and what it planned while the vehicle is not there [steps].
     endings : dict of str to SolveResult
-        Of every aim by its name, in order.
+        Of every aim by its name, in order; the last is ``early energy``, a choice among plans that are as good.
     status : Termination
-        The least proven of the aims.
+        The least proven of the aims, that choice aside.
     bound, gap : float
         Proven bound of the last aim; largest gap of the aims.
     build_s, solve_s : float
@@ -151,7 +154,10 @@ def plan(
     endings, last_aim = pursue(solver, model)
     results = tuple(endings.values())
     last = results[-1]
-    best = _plan_of(model, solver.point[model.power], last.value)
+    if last.termination in (Termination.OPTIMAL, Termination.GAP_LIMIT):
+        # a preference: what is proven of the plan does not depend on how early it is
+        endings["early energy"] = prefer_early(solver, model, last_aim, last.value)
+    best = _plan_of(model, solver.point[model.power], float(last_aim @ solver.point))
     pool_began = time.perf_counter()
     points = other_points(solver, model, last_aim, last.value)
     pool_s = time.perf_counter() - pool_began
@@ -170,7 +176,7 @@ def plan(
         last.bound,
         max(result.gap for result in results),
         build_s,
-        sum(result.wall_s for result in results),
+        sum(result.wall_s for result in endings.values()),
         pool_s,
     )
 
@@ -183,6 +189,9 @@ def _plan_of(model: PlanModel, pair_kw: Float, objective: float) -> Plan:
     power_kw, energy_kwh = np.zeros((2, station.steps, len(requests)))
     power_kw[pairs.step, pairs.vehicle] = held_kw
     energy_kwh[pairs.step, pairs.vehicle] = held_kw * pairs.share * station.step_h
+    drawn_kwh = energy_kwh.sum(axis=1)
+    sun_kwh = np.minimum(station.sun_kw * station.step_h, drawn_kwh)
+    above_kw = power_kw.sum(axis=1) - station.peak_room_kw
     delivered_kwh = pairs.per_vehicle(pairs.battery_kwh_per_kw * held_kw, len(requests))
     return Plan(
         power_kw,
@@ -190,6 +199,7 @@ def _plan_of(model: PlanModel, pair_kw: Float, objective: float) -> Plan:
         delivered_kwh,
         np.maximum(requests.energy_need_kwh - delivered_kwh, 0.0),
         objective,
-        float(station.tariff_eur_per_kwh @ energy_kwh.sum(axis=1)),
-        station.peak_eur_per_kw * float(power_kw.sum(axis=1).max(initial=0.0)),
+        float(sun_kwh.sum()),
+        float(station.tariff_eur_per_kwh @ (drawn_kwh - sun_kwh)),
+        station.peak_eur_per_kw * float(above_kw.max(initial=0.0)),
     )

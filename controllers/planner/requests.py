@@ -76,22 +76,39 @@ class Station(FrozenArrays):
     step_s : float
         Length of a step [s].
     capacity_kw : ndarray, shape (step,)
-        Largest sum of charging powers; ``inf``: no limit [kW].
+        Largest sum of charging powers, beside the site's own load; ``inf``: no limit [kW].
     tariff_eur_per_kwh : ndarray, shape (step,)
-        Price of energy drawn.
+        Price of energy drawn from the grid; below 0, sun fed in is charged at it, so that it replaces nothing.
     peak_eur_per_kw : float
-        Charge on the largest sum of powers of the horizon.
+        Charge on the largest import of the horizon, as far as charging raises it.
+    site_kw : ndarray, shape (step,)
+        Mean load of the site beside the chargers minus its generation: below 0 there is sun to charge with, which
+        costs nothing [kW].
+    peak_so_far_kw : float
+        Import for which the peak charge is owed already [kW].
     """
 
     step_s: float
     capacity_kw: Float
     tariff_eur_per_kwh: Float
-    peak_eur_per_kw: float = 0.0
+    peak_eur_per_kw: float
+    site_kw: Float
+    peak_so_far_kw: float
 
     @property
     def steps(self) -> int:
         """Number of steps."""
         return len(self.capacity_kw)
+
+    @property
+    def sun_kw(self) -> Float:
+        """Sun that is left for charging and worth something, shape (step,) [kW]."""
+        return np.where(self.tariff_eur_per_kwh > 0, np.maximum(-self.site_kw, 0.0), 0.0)
+
+    @property
+    def peak_room_kw(self) -> Float:
+        """Power of the chargers up to which the peak charge is what it is without them, shape (step,) [kW]."""
+        return np.asarray(max(self.peak_so_far_kw, float(self.site_kw.max(initial=0.0))) - self.site_kw)
 
     @property
     def step_h(self) -> float:
@@ -126,8 +143,10 @@ def make_station(
     step_s: float = 900.0,
     tariff_eur_per_kwh: ArrayLike = 0.13,
     peak_eur_per_kw: float = 0.0,
+    site_kw: ArrayLike = 0.0,
+    peak_so_far_kw: float = 0.0,
 ) -> Station:
-    """Station with capacity and tariff given as one number or per step.
+    """Station with capacity, tariff and the site's own load given as one number or per step.
 
     Raises
     ------
@@ -136,13 +155,14 @@ def make_station(
     """
     faults: list[Fault] = []
     arrays = []
-    for key, given in (("capacity_kw", capacity_kw), ("tariff_eur_per_kwh", tariff_eur_per_kwh)):
+    series = {"capacity_kw": capacity_kw, "tariff_eur_per_kwh": tariff_eur_per_kwh, "site_kw": site_kw}
+    for key, given in series.items():
         values = np.asarray(given, float)
         if values.ndim > 1 or (values.ndim == 1 and len(values) != steps):
             faults.append(Fault("station", key, f"has shape {values.shape}", f"give one number or {steps} of them"))
             values = np.zeros(())
         arrays.append(np.broadcast_to(values, steps))
-    capacity, tariff = arrays
+    capacity, tariff, site = arrays
     limited = np.where(np.isposinf(capacity), 0.0, capacity)
     ranges = [
         ("steps", steps, 1, 10**6, "whole steps"),
@@ -150,10 +170,12 @@ def make_station(
         ("peak_eur_per_kw", peak_eur_per_kw, 0.0, MOST_EUR, "EUR/kW"),
     ]
     ranges += [("capacity_kw", end, 0.0, 1e2 * MOST_KW, "kW, or inf for no limit,") for end in _ends(limited)]
+    ranges += [("peak_so_far_kw", peak_so_far_kw, 0.0, 1e2 * MOST_KW, "kW")]
+    ranges += [("site_kw", end, -1e2 * MOST_KW, 1e2 * MOST_KW, "kW") for end in _ends(site)]
     ranges += [("tariff_eur_per_kwh", end, -MOST_EUR, MOST_EUR, "EUR/kWh") for end in _ends(tariff)]
     faults += range_faults("station", ranges)
     refuse(faults)
-    return Station(step_s, capacity, tariff, peak_eur_per_kw)
+    return Station(step_s, capacity, tariff, peak_eur_per_kw, site, peak_so_far_kw)
 
 
 def _ends(values: Float) -> list[float]:

@@ -30,6 +30,7 @@ from cosim.controllers.solver import (
 from cosim.errors import SolverError
 
 NEGLIGIBLE = 1e-6  # an absolute difference, in kWh, EUR or shares, up to here is none
+FEW_NODES = 100  # of a preference: what it finds until then must not depend on a clock
 PRIMAL = 4  # HiGHS option: primal simplex
 
 
@@ -55,6 +56,7 @@ class AimSolver:
         self._mixed = None if model.mixed is None else Solver(model.mixed)
         self._solvers = [self._relaxed] if self._mixed is None else [self._relaxed, self._mixed]
         self._kept: list[tuple[Callable[[float], None], float]] = []
+        self._is_thorough = True
         self.point: Float = np.empty(0)
         self.row_dual: Float = np.empty(0)
 
@@ -85,6 +87,41 @@ class AimSolver:
         if ended in (Termination.INFEASIBLE, Termination.ERROR):
             ended = Termination.FEASIBLE
         return replace(found, termination=ended, rounding=NEGLIGIBLE, wall_s=self._clock.passed_s - began_s)
+
+    def settle(self, aim: str, preference: Float, last_aim: Float, value: float, gap: float) -> SolveResult:
+        """Choose among the plans that reach what the last aim reached; nothing is held afterwards.
+
+        Parameters
+        ----------
+        aim : str
+            For messages.
+        preference : ndarray, shape (column,)
+            What is minimised among them; of a MILP without a tree of its own, which a preference is not worth.
+        last_aim : ndarray, shape (column,)
+            Its coefficients.
+        value : float
+            What it reached.
+        gap : float
+            At which the MILP may stop.
+        """
+        if self._mixed is None:
+            before, every = self._relaxed.limits(), (np.arange(self._relaxed.columns), np.arange(self._relaxed.rows))
+            self._relaxed.hold_optima()
+            found = self.minimise(aim, preference)
+            self._relaxed.set_columns(every[0], *before[:2])
+            self._relaxed.set_rows(every[1], *before[2:])
+            return found
+        first = [one.rows for one in self._solvers]
+        self.keep(last_aim, value, NEGLIGIBLE)
+        self._is_thorough = False
+        found = self.minimise(aim, preference, gap=gap)
+        self._is_thorough = True
+        self._kept.pop()
+        for solver, row in zip(self._solvers, first, strict=True):
+            solver.delete_rows(np.arange(row, solver.rows))
+        if found.termination is Termination.TIME_LIMIT and not self._clock.over:
+            return replace(found, termination=Termination.FEASIBLE)
+        return found
 
     def keep(self, cost: Float, value: float, slack: float) -> None:
         """Hold ``cost @ columns`` at most at this value, and a little more, from now on."""
@@ -125,7 +162,8 @@ class AimSolver:
 
     def _solve(self, solver: Solver, cost: Float, gap: float, start: Float | None = None) -> SolveResult:
         solver.set_cost(cost[: solver.columns])
-        return solver.solve(Limits(gap, UNLIMITED, self._clock.left_s), start=start)
+        nodes = UNLIMITED if self._is_thorough else FEW_NODES
+        return solver.solve(Limits(gap, nodes, self._clock.left_s), start=start)
 
     def _known(self, cost: Float, bound: float = -np.inf) -> SolveResult:
         """The point of the aims before, as far as a bound says something about it."""
@@ -138,7 +176,7 @@ class AimSolver:
         best = self._known(cost, relaxed.bound)
         if relaxed.has_point and not _is_closed(best, gap):
             best = self._round(mixed, cost, relaxed, best, gap)
-        if _is_closed(best, gap):
+        if _is_closed(best, gap) or not self._is_thorough:
             return best
         whole = self._solve(mixed, cost, gap, best.x if best.has_point else None)
         if not whole.has_point:

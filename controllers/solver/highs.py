@@ -166,6 +166,31 @@ class Solver:
         """Start the next solve from a basis."""
         self._highs.setBasis(basis.raw)
 
+    def limits(self) -> tuple[Float, Float, Float, Float]:
+        """Read the limits as they are now: lower and upper of the columns, lower and upper of the rows."""
+        lp = self._highs.getLp()
+        limits = (lp.col_lower_, lp.col_upper_, lp.row_lower_, lp.row_upper_)
+        low, high, row_low, row_high = (np.array(limit, float) for limit in limits)
+        return low, high, row_low, row_high
+
+    def hold_optima(self, least: float = 1e-9) -> None:
+        """After an optimum of a linear programme: leave its optima only, all of them.
+
+        By complementary slackness every optimum has a column with a reduced cost, and a row with a multiplier, at the
+        limit at which it is now, and whatever is so is an optimum.
+
+        Parameters
+        ----------
+        least : float
+            Reduced costs and multipliers up to here count as none.
+        """
+        found = self._highs.getSolution()
+        columns = np.flatnonzero(np.abs(found.col_dual) > least)
+        rows = np.flatnonzero(np.abs(found.row_dual) > least)
+        at, row_at = np.array(found.col_value)[columns], np.array(found.row_value)[rows]
+        self.set_columns(columns, at, at)
+        self.set_rows(rows, row_at, row_at)
+
     def forget(self) -> None:
         """Start the next solve from scratch."""
         self._highs.clearSolver()

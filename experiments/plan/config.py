@@ -21,15 +21,24 @@ class PlanConfig(StudyConfig):
     """What to plan, or how much demand to make."""
 
     demand: Annotated[Path | None, typer.Argument(help="Sessions: .csv, .xlsx, .json or .parquet.")] = None
-    capacity_kw: Annotated[float | None, typer.Option(min=0, help="Largest sum of charging powers; inf: none.")] = None
+    capacity_kw: Annotated[float | None, typer.Option(min=0, help="Of the connection; inf: no limit.")] = None
+    capacity: Annotated[Path | None, typer.Option(help="Its series instead [kW].")] = None
     formulation: Annotated[Formulation, typer.Option(help="milp: with on and off.")] = "lp"
     min_power_kw: Annotated[float, typer.Option(min=0, max=1000, help="Least power while charging (milp).")] = 0.0
     objective: Annotated[Objective, typer.Option(help="Service first, or one weighted sum.")] = "service"
     fairness: Annotated[Fairness, typer.Option(help="maxmin: raise the worst served first.")] = "total"
+    shortfall_eur_per_kwh: Annotated[
+        float | None, typer.Option(min=0, max=10_000, help="Of weighted; else 100 EUR per battery.")
+    ] = None
+    margin_min: Annotated[float, typer.Option(min=0, max=1440, help="Minutes before departure kept free.")] = 0.0
     time_step_s: Annotated[float, typer.Option(min=1, max=86_400, help="Length of a step.")] = 900.0
     rounding: Annotated[Rounding, typer.Option(help="Of stays to steps.")] = "prorata"
     tariff_eur_per_kwh: Annotated[float, typer.Option(min=-10_000, max=10_000, help="Price of energy drawn.")] = 0.13
-    peak_eur_per_kw: Annotated[float, typer.Option(min=0, max=10_000, help="Price of the largest sum of powers.")] = 0.0
+    tariff: Annotated[Path | None, typer.Option(help="Its series instead [EUR/kWh].")] = None
+    peak_eur_per_kw: Annotated[float, typer.Option(min=0, max=10_000, help="Of what charging adds to the peak.")] = 0.0
+    peak_so_far_kw: Annotated[float, typer.Option(min=0, max=1e7, help="Peak that is paid for already.")] = 0.0
+    site_load: Annotated[Path | None, typer.Option(help="Series of load beside the chargers [kW].")] = None
+    pv: Annotated[Path | None, typer.Option(help="Series of the site's generation [kW].")] = None
     profile: Annotated[str | None, typer.Option(help="acn, elaad, ..., own.toml; else by header.")] = None
     columns: Annotated[str | None, typer.Option(help="Own names: vehicle=Plate,arrival=Date + Time,...")] = None
     timezone: Annotated[str | None, typer.Option(help="The station's clock, such as Europe/Berlin.")] = None
@@ -63,10 +72,17 @@ class PlanConfig(StudyConfig):
                 remedy = "leave one of them out; --out is the file that is made"
                 yield Fault("cosim plan", "--generate", f"makes demand, and {self.demand} is given", remedy)
             return
-        given = {"DEMAND": (self.demand, "demand.csv"), "--capacity-kw": (self.capacity_kw, "--capacity-kw 100")}
+        capacity = self.capacity if self.capacity_kw is None else self.capacity_kw
+        given = {"DEMAND": (self.demand, "demand.csv"), "--capacity-kw": (capacity, "--capacity-kw 100")}
         for key, (value, example) in given.items():
             if value is None:
                 yield Fault("cosim plan", key, "is missing", f"give it, such as {example}")
+        if self.capacity is not None and self.capacity_kw is not None:
+            yield Fault("cosim plan", "--capacity", "is given twice", "leave --capacity-kw or --capacity out")
+        whole_minutes = self.time_step_s % 60 == 0
+        if not whole_minutes and any((self.capacity, self.tariff, self.site_load, self.pv)):
+            remedy = "give whole minutes, such as 900, where series are read"
+            yield Fault("cosim plan", "--time-step-s", f"is {self.time_step_s:g}", remedy)
         if 1e7 < (self.capacity_kw or 0.0) < math.inf:
             remedy = "give kW, or inf for no limit, from 0 to 10000000"
             yield Fault("cosim plan", "--capacity-kw", f"is {self.capacity_kw:g}, out of range", remedy)

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cosim.controllers.planner.aims import not_worth_charging
+from cosim.controllers.planner.options import Options
 from cosim.controllers.planner.plan import Planning, plan
-from cosim.controllers.planner.requests import EFFICIENCY, Station, make_station
+from cosim.controllers.planner.requests import EFFICIENCY
 from cosim.errors import Fault, InputError
 from cosim.experiments.charging_profiles import (
     Schedule,
@@ -25,6 +27,7 @@ from cosim.experiments.plan.draw import draw_plan
 from cosim.experiments.plan.generate import generate_demand
 from cosim.experiments.plan.options import OcppUnit
 from cosim.experiments.plan.read import Demand, read_demand
+from cosim.experiments.plan.station import read_station
 from cosim.experiments.plan.write import durations, plan_metrics, write_plan
 from cosim.experiments.studies.base import Progress, Study, StudyResult
 from cosim.experiments.tables import markdown, write_csv
@@ -63,14 +66,16 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
         """Read the requests and plan."""
         assert config.demand is not None  # noqa: S101 - or the config is none
         demand = read_demand(config.demand, config.time_step_s, config.reading())
-        if config.objective == "weighted" and np.isinf(demand.requests.battery_kwh).any():
+        by_battery = config.objective == "weighted" and config.shortfall_eur_per_kwh is None
+        if by_battery and np.isinf(demand.requests.battery_kwh).any():
             problem = "divides shortfalls by the battery's capacity, which the file does not say"
-            remedy = "use --objective service, or add a column battery_kwh"
+            remedy = "use --objective service, give --shortfall-eur-per-kwh, or add a column battery_kwh"
             raise InputError(Fault("cosim plan", "--objective", problem, remedy))
         if config.ocpp is not None:
             refuse_without_zone(demand)
         progress("Planning")
-        planning = plan(demand.requests, _station(config, demand.steps), config.options(), rounding=config.rounding)
+        station, notes = read_station(config, demand)
+        planning = plan(demand.requests, station, config.options(), rounding=config.rounding)
         metrics = plan_metrics(planning)
         counts = demand.counts
         told = "rows: {rows}, planned: {planned} (changed: {changed}), left out: {left_out}"
@@ -79,7 +84,8 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
         if planning.others:
             lines.append(f"other plans: {len(planning.others)}")
         schedules = plan_schedules(planning, demand) if config.ocpp is not None else []
-        warnings = [*demand.warnings, *_warnings(planning), *_sent_less(schedules, config.ocpp_unit)]
+        warnings = [*demand.warnings, *notes, *_warnings(planning, config.options())]
+        warnings += _sent_less(schedules, config.ocpp_unit)
         messages = set_charging_profile(schedules, config.ocpp, config.ocpp_unit) if config.ocpp is not None else []
         return PlanResult(
             cases={"plan": metrics}, lines=lines, warnings=warnings, timing=durations(planning),
@@ -118,13 +124,6 @@ def make_demand(config: PlanConfig, out: Path, *, overwrite: bool = False) -> St
     return StudyResult(cases={}, lines=[f"{count} vehicles{served}"])
 
 
-def _station(config: PlanConfig, steps: int) -> Station:
-    return make_station(
-        steps, config.capacity_kw or 0.0, step_s=config.time_step_s, tariff_eur_per_kwh=config.tariff_eur_per_kwh,
-        peak_eur_per_kw=config.peak_eur_per_kw,
-    )  # fmt: skip
-
-
 def _sent_less(schedules: Sequence[Schedule], unit: OcppUnit) -> Iterator[str]:
     """Say what chargers that know no current below 6 A leave out of the plan."""
     paused = np.array([paused_kwh(schedule, unit) for schedule in schedules])
@@ -134,7 +133,12 @@ def _sent_less(schedules: Sequence[Schedule], unit: OcppUnit) -> Iterator[str]:
         yield f"below 6 A a charger pauses: {paused.sum():.2f} kWh of the plan are not sent, at {where} → {remedy}"
 
 
-def _warnings(planning: Planning) -> Iterator[str]:
+def _warnings(planning: Planning, options: Options) -> Iterator[str]:
+    unworthy = options.objective == "weighted" and not_worth_charging(planning.requests, planning.station, options)
+    if np.any(unworthy):
+        first = ", ".join(planning.requests.vehicle[k] for k in np.flatnonzero(unworthy)[:5])
+        told = f"{np.sum(unworthy)} vehicles get nothing, for a kWh costs more than one that is missing, first {first}"
+        yield f"{told} → use --objective service, or a higher --shortfall-eur-per-kwh"
     short = planning.lost_step > 1e-9
     if short.any():
         most_min = planning.lost_step.max() * planning.station.step_s / 60.0

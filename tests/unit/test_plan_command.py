@@ -249,3 +249,35 @@ def test_generated_demand_is_seeded_feasible_or_marked(cosim, tmp_path):
     cosim("plan", str(tmp_path / "d.csv"), "--capacity-kw", "1000", "--out", str(tmp_path / "out"))
     vehicles = pd.read_csv(tmp_path / "out" / "vehicles.csv")
     assert ((vehicles["unservable_kwh"] > 1e-4) <= ~marked).all()
+
+
+def test_series_of_prices_capacity_load_and_sun(cosim, tmp_path):
+    demand = write(tmp_path, f"{HEADER}\n0,8,9,100,2025-08-18 10:00:00,2025-08-18 14:00:00\n")
+    step_min = np.arange(1440)
+    for name, values in {
+        "prices": np.where(step_min // 60 == 12, 0.1, 0.4),
+        "room": np.full(1440, 10.0),
+        "load": np.where(step_min // 60 == 12, 6.0, 1.0),
+        "sun": np.where(step_min // 15 == 13 * 4, 5.0, 0.0),
+    }.items():
+        pd.DataFrame({"kW" if name != "prices" else "price": values}).to_csv(tmp_path / f"{name}.csv", index=False)
+    named = {"--tariff": "prices", "--capacity": "room", "--site-load": "load", "--pv": "sun"}
+    files = [part for key, name in named.items() for part in (key, str(tmp_path / f"{name}.csv"))]
+    code, _, err = cosim("plan", str(demand), *files, "--out", str(tmp_path / "out"))
+    assert code == 0, err
+    plan = pd.read_csv(tmp_path / "out" / "plan.csv").set_index("step")["power_kw"]
+    # 10 kWh: 4 kW at noon for 0.1; of the sun at one, 4 kW of 5 are left beside the load; the other 5 kWh at ten
+    assert plan.loc[48:51].tolist() == pytest.approx([4.0] * 4, abs=1e-6)
+    assert plan.loc[[40, 41, 42, 43, 52]].tolist() == pytest.approx([8.0, 8.0, 4.0, 0.0, 4.0], abs=1e-6)
+    told = json.loads((tmp_path / "out" / "plan.json").read_text())
+    assert told["station"]["sun_kwh"] == pytest.approx(1.0, abs=1e-6)
+    assert told["cost_eur"] == pytest.approx(4.0 * 0.1 + 1.0 * 0.0 + 5.0 * 0.4, abs=1e-6)
+    code, _, err = cosim("plan", str(demand), "--capacity-kw", "9", *files, "--out", str(tmp_path / "two"))
+    assert (code, "--capacity: is given twice" in err.replace("\n", " ")) == (2, True), err
+
+
+def test_whom_the_weighted_sum_gives_nothing_is_told(cosim, tmp_path):
+    demand = write(tmp_path, STEPS.replace(",88,59", ",250,59"))
+    words = ["--objective", "weighted", "--tariff-eur-per-kwh", "0.5", "--capacity-kw", "100", "--out"]
+    code, _, err = cosim("plan", str(demand), *words, str(tmp_path / "out"))
+    assert (code, "1 vehicles get nothing" in err) == (0, True), err
