@@ -213,6 +213,9 @@ def compare(
     from cosim.experiments import show
 
     only = folders[0]
+    if (only / "hosting.csv").exists():
+        problem = "is of 'cosim hosting': what it ran differs from controller to controller"
+        raise InputError(Fault(str(only), "", problem, "its comparison is hosting.csv and hosting.png"))
     if (only / STUDY_RESULTS).exists():
         from cosim.experiments.comparison import write
         from cosim.experiments.comparison.paired import compare as paired

@@ -142,7 +142,12 @@ def _of_factor(
     comparison: Comparison, factor: str, measures: Sequence[str], look: Mapping[str, Mapping[str, Any]]
 ) -> style.Drawing:
     figure, (panels,) = style.sheet(style.Block(len(measures), 2, _PANEL_IN, share_x=False, share_y=False))
-    levels = list(dict.fromkeys(comparison.table.loc[comparison.table["factor"] == factor, "level"]))
+    levels = comparison.levels(factor)
+    counts = [comparison.worlds[factor, level] for level in levels]
+    named = [
+        level if left == of else f"{level}\n{left} of {of} worlds"
+        for level, (left, of) in zip(levels, counts, strict=True)
+    ]
     numbers = pd.to_numeric(pd.Series(levels), errors="coerce")
     at_level = dict(zip(levels, numbers if numbers.notna().all() else range(len(levels)), strict=True))
     apart = (max(at_level.values()) - min(at_level.values())) / max(len(levels) - 1, 1)
@@ -156,7 +161,7 @@ def _of_factor(
             axes.plot(x, found["mean"], color=own["color"], linewidth=0.8, alpha=0.6)
         if told.limit is not None:
             style.limit_line(axes, told.limit, f"{told.limit:g}")
-        axes.set_xticks(list(at_level.values()), levels)
+        axes.set_xticks(list(at_level.values()), named)
         style.panel_title(axes, f"{told.meaning} [{told.unit or '1'}]", _better(metric).removeprefix(", "))
     title = f"By {factor.replace('_', ' ')}: {_extent(comparison)}"
     caption = "Mean of all worlds at each level with its 95 % interval over placements, controllers side by side."

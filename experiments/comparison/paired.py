@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,16 @@ FACTORS = (
     "feeder", "network", "season", "date", "ev_share", "pv_share", "heat_pump_share", "battery_share", "forecast",
     "noncompliant_share",
 )  # fmt: skip
-"""What makes a world, beside its placement; in the order in which they are shown."""
+"""What worlds differ in, beside their placement; in the order in which they are shown."""
 
 PLACEMENT, CONTROLLER, WEIGHT = "placement", "controller", "weight"
 CONFIDENCE = 0.95
 ALL = "all"
-_FACTS = {*FACTORS, PLACEMENT, CONTROLLER, WEIGHT, "hash", "status", "reason", "run_s", "version"}
+_FACTS = {*FACTORS, PLACEMENT, CONTROLLER, WEIGHT, "hash", "status", "reason", "run_s", "version", "world"}
+
+
+_ENDED = ("ok", "limited")
+"""Statuses of runs with measures; ``limited``: a wall-clock limit struck, so they may not repeat."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,21 +39,21 @@ class Comparison:
     table : pandas.DataFrame
         A row per ``factor`` (``all`` first), its ``level``, ``metric`` and ``controller``: numbers of ``worlds`` and
         ``placements``, ``mean`` with ``low`` and ``high``, the ``worst`` world, ``difference`` to the baseline with
-        ``difference_low`` and ``difference_high``, and how many worlds it wins and ties, in percent.
+        ``difference_low`` and ``difference_high``, and how many worlds it wins and ties, in percent: there a collapse
+        is worse than any figure, and two are alike.
     ended : pandas.DataFrame
         Worlds by controller (index) and status (column).
+    worlds : mapping of (factor, level) to (int, int)
+        Worlds that every controller ended, of which means are made, and all: a mean over what each controller ended
+        would be kindest to the controller that fails where it is hardest.
     baseline : str
         Controller that the others are set against.
-    compared, left_out : int
-        Worlds that every controller ended, and others: a mean over what each controller ended would be kindest to the
-        controller that fails where it is hardest.
     """
 
     table: pd.DataFrame
     ended: pd.DataFrame
+    worlds: Mapping[tuple[str, str], tuple[int, int]]
     baseline: str
-    compared: int
-    left_out: int
 
     @property
     def controllers(self) -> list[str]:
@@ -57,9 +61,23 @@ class Comparison:
         return [self.baseline, *(name for name in self.ended.index if name != self.baseline)]
 
     @property
+    def compared(self) -> int:
+        """Number of worlds that every controller ended."""
+        return self.worlds[ALL, ""][0]
+
+    @property
+    def left_out(self) -> int:
+        """Number of the other worlds."""
+        return self.worlds[ALL, ""][1] - self.compared
+
+    @property
     def factors(self) -> list[str]:
         """Factors with several levels."""
-        return [name for name in self.table["factor"].unique() if name != ALL]
+        return list(dict.fromkeys(factor for factor, _ in self.worlds if factor != ALL))
+
+    def levels(self, factor: str) -> list[str]:
+        """Levels of a factor in order, those too of which nothing is left."""
+        return [level for name, level in self.worlds if name == factor]
 
     def of(self, metric: str, factor: str = ALL) -> pd.DataFrame:
         """Rows of a metric, of all worlds or of every level of a factor."""
@@ -82,7 +100,7 @@ def compare(rows: pd.DataFrame, baseline: str = "none", where: str = "") -> Comp
     Parameters
     ----------
     rows : pandas.DataFrame
-        A row per world and controller, as in ``results.parquet``.
+        A row per world (``hash``) and controller, as in ``results.parquet``.
     baseline : str
         Controller that the others are set against.
     where : str
@@ -97,73 +115,84 @@ def compare(rows: pd.DataFrame, baseline: str = "none", where: str = "") -> Comp
     if baseline not in names:
         remedy = f"give --baseline {names[0]}, or another of {', '.join(names)}" if names else "run the study first"
         raise InputError(Fault(where, "baseline", f"'{baseline}' is no controller of the study", remedy))
-    rows = rows.assign(**{name: rows[name].fillna("").astype(str) for name in ("season", "forecast") if name in rows})
-    world = [name for name in (*FACTORS, PLACEMENT) if name in rows]
-    number = rows.groupby(world, dropna=False, sort=False).ngroup().to_numpy()
-    ended = (
-        rows.groupby([CONTROLLER, "status"], sort=False).size().unstack(fill_value=0).reindex(names)  # noqa: PD010
-    )
-    ok = rows["status"].to_numpy() == "ok"
-    whole = np.bincount(number[ok], minlength=number.max(initial=-1) + 1) == len(names)
-    kept = rows[whole[number] & ok].assign(world=number[whole[number] & ok])
-    if kept.empty:
+    rows = rows.assign(world=rows.groupby("hash", sort=False).ngroup())
+    counts = pd.crosstab(rows[CONTROLLER], rows["status"]).reindex(names)
+    has = rows["status"].isin(_ENDED).groupby(rows["world"]).sum() == len(names)
+    rows = rows.assign(whole=has[rows["world"]].to_numpy())
+    if not rows["whole"].any():
         remedy = 'see the column reason: cosim study query "select controller, reason from results"'
         raise InputError(Fault(where, "status", "no world was ended by every controller", remedy))
-    metrics = [name for name in METRICS if name in kept]
-    metrics += [
-        name for name in kept.select_dtypes("number") if name not in METRICS and name not in _FACTS and name != "world"
-    ]
-    found = _of_level(kept, metrics, names, baseline, ALL, "")
-    for factor in _varied(kept):
-        in_order = kept.sort_values("date" if factor == "season" else factor, kind="stable")
-        for level, part in in_order.groupby(factor, sort=False):
-            found += _of_level(part, metrics, names, baseline, factor, str(level))
-    return Comparison(pd.DataFrame(found), ended, baseline, int(whole.sum()), int((~whole).sum()))
+    metrics = [name for name in METRICS if name in rows]
+    metrics += [name for name in rows.select_dtypes("number") if name not in METRICS and name not in _FACTS]
+    found, worlds = [], {}
+    for factor, level, part in _levels(rows):
+        worlds[factor, level] = part.loc[part["whole"], "world"].nunique(), part["world"].nunique()
+        found += [
+            {"factor": factor, "level": level, **row} for row in _of_level(part, metrics, names, names.index(baseline))
+        ]
+    return Comparison(pd.DataFrame(found), counts, worlds, baseline)
 
 
-def _varied(rows: pd.DataFrame) -> list[str]:
-    """Factors with several levels; dates stand for themselves only where no seasons do."""
-    several = [name for name in FACTORS if name in rows and len(rows[name].unique()) > 1]
-    return [name for name in several if name != "date" or not rows.get("season", pd.Series([""])).astype(bool).any()]
+def _levels(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """All worlds, then those of every level of every factor in which worlds differ.
+
+    What differs within a world belongs to its runs. Dates stand for themselves only where no seasons do.
+    """
+    yield ALL, "", rows
+    seasons = "season" in rows and rows["season"].notna().any()
+    for factor in FACTORS:
+        if factor not in rows or (factor == "date" and seasons):
+            continue
+        if len(rows.drop_duplicates(["world", factor])) > len(rows.drop_duplicates("world")):
+            continue
+        in_order = rows.sort_values("date" if factor == "season" else factor, kind="stable")
+        levels = list(in_order.groupby(factor, sort=False))
+        if len(levels) > 1:
+            yield from ((factor, str(level), part) for level, part in levels)
 
 
 def _of_level(
-    rows: pd.DataFrame, metrics: Sequence[str], names: Sequence[str], baseline: str, factor: str, level: str
-) -> list[dict[str, object]]:
+    rows: pd.DataFrame, metrics: Sequence[str], names: Sequence[str], base: int
+) -> Iterator[dict[str, object]]:
     """Every measure of every controller on some of the worlds."""
     worlds, row = np.unique(rows["world"], return_inverse=True)
     column = rows[CONTROLLER].map({name: at for at, name in enumerate(names)}).to_numpy()
-    weight, placement = np.ones(len(worlds)), np.zeros(len(worlds), dtype=np.int64)
-    weight[row], placement[row] = rows[WEIGHT].fillna(1.0), pd.factorize(rows[PLACEMENT])[0]
+    weight, placement, whole = np.ones(len(worlds)), np.zeros(len(worlds), dtype=np.int64), np.zeros(len(worlds), bool)
+    weight[row], whole[row] = rows[WEIGHT].fillna(1.0), rows["whole"]
+    placement[row] = pd.factorize(rows[PLACEMENT])[0]
+    collapsed = np.zeros((len(worlds), len(names)), dtype=bool)
+    collapsed[row, column] = rows["status"] == "collapsed"
     values = np.full((len(worlds), len(names), len(metrics)), np.nan)
-    values[row, column] = rows[list(metrics)].to_numpy(dtype=float)
-    found: list[dict[str, object]] = []
+    values[row, column] = rows[list(metrics)].where(rows["status"].isin(_ENDED)).to_numpy(dtype=float)
     for at, metric in enumerate(metrics):
         here = values[:, :, at]
         has = np.isfinite(here).any(axis=0)
-        known = np.isfinite(here[:, has]).all(axis=1) if has.any() else np.zeros(len(worlds), dtype=bool)
+        known = whole & np.isfinite(here[:, has]).all(axis=1)
         if not known.any():
             continue
-        told, base = metric_of(metric), names.index(baseline)
+        told = metric_of(metric)
         sign = {"low": 1.0, "high": -1.0}.get(told.better, np.nan)
         for one in np.flatnonzero(has).tolist():
-            of_world = here[known, one]
-            mean, low, high, count = over_placements(of_world, weight[known], placement[known])
-            entry: dict[str, object] = {
-                "factor": factor, "level": level, "metric": metric, "unit": told.unit, "controller": names[one],
-                "worlds": int(known.sum()), "placements": count, "mean": mean, "low": low, "high": high,
-                "worst": (of_world * sign).max() * sign if told.better else np.nan,
-            }  # fmt: skip
+            mean, low, high, count = over_placements(here[known, one], weight[known], placement[known])
+            entry = dict.fromkeys(("difference", "difference_low", "difference_high", "wins_percent", "ties_percent"))
             if has[base] and one != base:
-                more = of_world - here[known, base]
-                mean, low, high, _ = over_placements(more, weight[known], placement[known])
-                entry |= {"difference": mean, "difference_low": low, "difference_high": high}
-                if told.better:  # what is printed alike is a tie
-                    alike = np.abs(more) < 0.5 * 10.0**-told.digits
-                    entry["wins_percent"] = 100.0 * float((~alike & (more * sign < 0.0)).mean())
+                more = here[:, one] - here[:, base]
+                apart = over_placements(more[known], weight[known], placement[known])[:3]
+                entry |= dict(zip(("difference", "difference_low", "difference_high"), apart, strict=True))
+                if told.better:
+                    worse = more * sign
+                    worse[collapsed[:, one]], worse[collapsed[:, base]] = np.inf, -np.inf
+                    worse[collapsed[:, one] & collapsed[:, base]] = 0.0
+                    judged = worse[~np.isnan(worse)]
+                    alike = np.abs(judged) < 0.5 * 10.0**-told.digits  # what is printed alike is a tie
+                    entry["wins_percent"] = 100.0 * float((~alike & (judged < 0.0)).mean())
                     entry["ties_percent"] = 100.0 * float(alike.mean())
-            found.append(entry)
-    return found
+            yield {
+                "metric": metric, "unit": told.unit, "controller": names[one], "worlds": int(known.sum()),
+                "placements": count, "mean": mean, "low": low, "high": high,
+                "worst": (here[known, one] * sign).max() * sign,
+                **{key: np.nan if value is None else value for key, value in entry.items()},
+            }  # fmt: skip
 
 
 def over_placements(values: Float, weight: Float, placement: np.ndarray) -> tuple[float, float, float, int]:

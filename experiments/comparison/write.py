@@ -82,8 +82,10 @@ def lines(comparison: Comparison) -> list[str]:
     ]
     if count < 2:
         said.append("One placement has no spread: no interval, no mark. Ask for placements = 20 or more.")
+    if many := int(comparison.ended.get("limited", pd.Series(dtype=int)).sum()):
+        said.append(f"In {many} runs a wall-clock limit struck: they count, and may not repeat.")
     if comparison.left_out:
-        bad = comparison.ended.drop(columns="ok", errors="ignore")
+        bad = comparison.ended.drop(columns=["ok", "limited"], errors="ignore")
         told = [
             f"{name}: {', '.join(f'{many} {status}' for status, many in bad.loc[name].items() if many)}"
             for name in bad.index
@@ -91,6 +93,13 @@ def lines(comparison: Comparison) -> list[str]:
         ]
         why = "; ".join(told) or "rows are missing"
         said.append(f"{comparison.left_out} worlds are left out, which not every controller ended ({why}).")
+        short = [
+            f"{factor.replace('_', ' ')} {level}: {left} of {of}"
+            for (factor, level), (left, of) in comparison.worlds.items()
+            if factor != ALL and left < of
+        ]
+        if short:
+            said.append(f"Levels are not to be compared where worlds are missing: {'; '.join(short)} are left.")
     return said
 
 
@@ -121,9 +130,9 @@ def write(comparison: Comparison, measures: Sequence[str], folder: Path, name: s
             pictures.append(FigureFile(key, drawing.title, drawing.caption, folder / f"{key}.png"))
     worst = [metric for metric in WORST_CUSTOMER if not comparison.of(metric).empty]
     levels = [
-        (f"{factor.replace('_', ' ')} {level}", board(comparison, measures, factor, level))
-        for factor in comparison.factors
-        for level in dict.fromkeys(comparison.table.loc[comparison.table["factor"] == factor, "level"])
+        (f"{factor.replace('_', ' ')} {level} ({left} worlds of {of})", board(comparison, measures, factor, level))
+        for (factor, level), (left, of) in comparison.worlds.items()
+        if factor != ALL
     ]
     text = template("comparison.html.j2").render(
         title=name, lines=lines(comparison), pictures=pictures, ended=comparison.ended, comparison=comparison,

@@ -64,8 +64,14 @@ def test_a_world_that_one_controller_did_not_end_counts_for_none():
     found = compare(rows)
     assert (found.compared, found.left_out) == (11, 1)
     assert "dimming: 1 collapsed" in " ".join(lines(found))
+    assert found.worlds["season", "winter"] == (5, 6)
+    assert "season winter: 5 of 6" in " ".join(lines(found))
     without = rows[~((rows["placement"] == 0) & (rows["season"] == "winter"))]
-    pd.testing.assert_frame_equal(found.table, compare(without).table)
+    won = ["wins_percent", "ties_percent"]
+    pd.testing.assert_frame_equal(found.table.drop(columns=won), compare(without).table.drop(columns=won))
+    won_percent = found.told("transformer_peak_percent")
+    assert won_percent["even"]["wins_percent"] == 100.0  # also where dimming collapsed
+    assert won_percent["dimming"]["wins_percent"] == pytest.approx(100.0 * 11 / 12)  # a collapse wins nothing
     rows["status"] = np.where(rows["controller"] == "dimming", "failed", rows["status"])
     with pytest.raises(InputError, match="no world was ended by every controller"):
         compare(rows)
@@ -76,6 +82,20 @@ def test_a_measure_that_a_controller_does_not_have_is_compared_among_the_others(
     assert found.index.tolist() == ["none", "even"]
     assert found.loc["even", "difference"] == pytest.approx(5.0)
     assert found.loc["even", "wins_percent"] == 0.0
+
+
+def test_what_belongs_to_a_run_is_no_factor():
+    """A controller with a forecast of its own is on the same worlds as the others."""
+    rows = study()
+    rows["forecast"] = np.where(rows["controller"] == "even", "persistence", "oracle")
+    found = compare(rows)
+    assert (found.compared, found.factors) == (12, ["season"])
+
+
+def test_one_controller_alone_has_means_and_nothing_to_compare():
+    found = compare(study(controllers=("none",)))
+    assert board(found, ["transformer_peak_percent"])["none"].str.contains("±").all()
+    assert found.table["difference"].isna().all()
 
 
 def test_one_placement_has_no_interval_and_no_mark():
