@@ -123,7 +123,8 @@ def compare(rows: pd.DataFrame, baseline: str = "none", where: str = "") -> Comp
         remedy = 'see the column reason: cosim study query "select controller, reason from results"'
         raise InputError(Fault(where, "status", "no world was ended by every controller", remedy))
     metrics = [name for name in METRICS if name in rows]
-    metrics += [name for name in rows.select_dtypes("number") if name not in METRICS and name not in _FACTS]
+    numbers = map(str, rows.select_dtypes("number"))
+    metrics += [name for name in numbers if name not in METRICS and name not in _FACTS]
     found, worlds = [], {}
     for factor, level, part in _levels(rows):
         worlds[factor, level] = part.loc[part["whole"], "world"].nunique(), part["world"].nunique()
