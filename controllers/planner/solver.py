@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from cosim.contract import Float, Int
+from cosim.controllers.planner.first import bound_alone, first_point
 from cosim.controllers.planner.model import PlanModel
 from cosim.controllers.solver import (
     UNLIMITED,
@@ -74,13 +75,13 @@ class AimSolver:
     def minimise(self, aim: str, cost: Float, *, gap: float | None = None) -> SolveResult:
         """Minimise ``cost @ columns``; the point found is kept as the start of the next aim.
 
-        Where the time is over, or HiGHS fails, the point of the aims before is kept: it is a plan, though nothing is
-        proven about it for this aim.
+        Where the time is over, or HiGHS fails, the point of the aims before is kept, or one that is made without a
+        solver: it is a plan, though for this aim nothing is proven but a bound from everybody alone.
 
         Raises
         ------
         SolverError
-            Where there is no plan: the time is over before one is found, or HiGHS fails.
+            Where there is no plan, for HiGHS fails.
         """
         began_s, gap = self._clock.passed_s - self._begin_s, self._gap if gap is None else gap
         self._begin_s = 0.0  # counts with the first aim
@@ -90,9 +91,12 @@ class AimSolver:
             for hold, slack in self._kept:
                 hold(WIDER * slack)
             found = self._minimise(cost, gap)
+        if not found.has_point and found.termination is Termination.TIME_LIMIT:
+            self.point = first_point(self._model)
+            found = self._known(cost, found.bound)
+        if found.termination is Termination.TIME_LIMIT:
+            found = replace(found, bound=max(found.bound, bound_alone(self._model, cost)))
         if not found.has_point:
-            if found.termination is Termination.TIME_LIMIT:
-                raise SolverError(f"no plan found within the time limit when planning for {aim}: give a longer one")
             raise SolverError(f"HiGHS finds no plan for {aim}, although charging nothing is one: {found.termination}")
         self.point = found.x
         ended = judged(found.value, found.bound, gap, found.termination, NEGLIGIBLE)
