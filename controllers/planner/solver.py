@@ -69,7 +69,10 @@ class AimSolver:
         One aim alone has so many optima that the simplex method gets lost among them. How the aims are weighed decides
         nothing but the time, for each is solved by itself afterwards.
         """
-        self._begin_s = self._solve(self._relaxed, cost, 0.0).wall_s
+        found = self._solve(self._relaxed, cost, 0.0)
+        self._begin_s = found.wall_s
+        if self._mixed is None and found.has_point:
+            self.point = found.x
         self._relaxed.set_options(simplex_strategy=PRIMAL)  # the last optimum stays feasible for another objective
 
     def minimise(self, aim: str, cost: Float, *, gap: float | None = None) -> SolveResult:
