@@ -50,11 +50,14 @@ def pursue(solver: AimSolver, model: PlanModel) -> tuple[Endings, Float]:
     cost[model.power] = station.tariff_eur_per_kwh[pairs.step] * station.step_h * pairs.share
     cost[model.sun] = -station.tariff_eur_per_kwh[model.sun_step] * station.step_h
     cost[model.peak] = station.peak_eur_per_kw
+    shortfall[model.shortfall] = 1.0
+    dearest = 0.1 + float(np.abs(station.tariff_eur_per_kwh).max())
     if options.objective == "weighted":
         cost[model.shortfall] = shortfall_eur_per_kwh(model.requests, options)
+        solver.begin(cost + dearest * 0.05 * _lateness(model))
         return {"cost and shortfall": solver.minimise("cost and shortfall", cost)}, cost
+    solver.begin(cost + dearest * (10.0 * shortfall + 2.5 * _in_margins(model) + 0.05 * _lateness(model)))
     endings = _fair_shares(solver, model) if options.fairness == "maxmin" else {}
-    shortfall[model.shortfall] = 1.0
     endings["shortfall"] = least = solver.minimise("shortfall", shortfall)
     solver.keep(shortfall, max(least.value, 0.0) * (1.0 + KEPT_SHARE), KEPT_KWH)
     if options.margin_min > 0:
@@ -65,9 +68,14 @@ def pursue(solver: AimSolver, model: PlanModel) -> tuple[Endings, Float]:
 
 def prefer_early(solver: AimSolver, model: PlanModel, last_aim: Float, value: float) -> SolveResult:
     """Draw energy early among all plans that are as good: what is in the battery a change of mind cannot take away."""
+    return solver.settle("early energy", _lateness(model), last_aim, value, EARLY_GAP)
+
+
+def _lateness(model: PlanModel) -> Float:
+    """Energy in the battery times how far into the horizon it is drawn, from 0 to 1: coefficients, shape (column,)."""
     pairs, late = model.pairs, np.zeros(len(model.high))
-    late[model.power] = pairs.battery_kwh_per_kw * (pairs.step - pairs.step.min(initial=0))
-    return solver.settle("early energy", late, last_aim, value, EARLY_GAP)
+    late[model.power] = pairs.battery_kwh_per_kw * pairs.step / model.station.steps
+    return late
 
 
 def shortfall_eur_per_kwh(requests: Requests, options: Options) -> Float:
@@ -88,17 +96,23 @@ def not_worth_charging(requests: Requests, station: Station, options: Options) -
 
 def _free_margins(solver: AimSolver, model: PlanModel) -> SolveResult:
     """Draw as little as service allows in the last minutes of each stay."""
-    pairs, station, departure = model.pairs, model.station, model.requests.departure_step[model.pairs.vehicle]
-    margin_step = 60.0 * model.options.margin_min / station.step_s
-    after = np.minimum(pairs.step + 1.0, departure) - np.maximum(pairs.step, departure - margin_step)
-    late = np.zeros(len(model.high))
-    late[model.power] = station.step_h * np.clip(after, 0.0, pairs.share)
+    late = _in_margins(model)
     least = solver.minimise("margin", late)
     if least.value <= KEPT_KWH:  # as columns that are out, which makes what follows smaller
         solver.limit(np.flatnonzero(late), np.zeros(np.count_nonzero(late)), 0.0)
     else:
         solver.keep(late, least.value * (1.0 + KEPT_SHARE), KEPT_KWH)
     return least
+
+
+def _in_margins(model: PlanModel) -> Float:
+    """Energy drawn in the last minutes of each stay: coefficients, shape (column,)."""
+    pairs, station, departure = model.pairs, model.station, model.requests.departure_step[model.pairs.vehicle]
+    margin_step = 60.0 * model.options.margin_min / station.step_s
+    after = np.minimum(pairs.step + 1.0, departure) - np.maximum(pairs.step, departure - margin_step)
+    late = np.zeros(len(model.high))
+    late[model.power] = station.step_h * np.clip(after, 0.0, pairs.share)
+    return late
 
 
 def _fair_shares(solver: AimSolver, model: PlanModel) -> Endings:

@@ -135,7 +135,7 @@ def plan(
     InputError
         With everything that is wrong with the requests.
     SolverError
-        Where there is no plan that can be trusted, such as none within the time limit.
+        Where there is no plan that can be trusted.
     """
     options = options or Options()
     if not len(requests):

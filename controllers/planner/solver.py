@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from cosim.contract import Float, Int
+from cosim.controllers.planner.first import bound_alone, first_point
 from cosim.controllers.planner.model import PlanModel
 from cosim.controllers.solver import (
     UNLIMITED,
@@ -52,35 +53,53 @@ class AimSolver:
 
     def __init__(self, model: PlanModel) -> None:
         self._model, self._gap, self._clock = model, model.options.gap, Clock(model.options.time_limit_s)
-        self._relaxed = Solver(model.relaxed)
+        # presolve takes ten times as long as what it saves
+        self._relaxed = Solver(model.relaxed, presolve="off")
         self._mixed = None if model.mixed is None else Solver(model.mixed)
         self._solvers = [self._relaxed] if self._mixed is None else [self._relaxed, self._mixed]
         self._kept: list[tuple[Callable[[float], None], float]] = []
         self._is_thorough = True
+        self._begin_s = 0.0
         self.point: Float = np.empty(0)
         self.row_dual: Float = np.empty(0)
+
+    def begin(self, cost: Float) -> None:
+        """Solve the linear programme for a sum of all aims, which leaves a basis from which each is a few steps away.
+
+        One aim alone has so many optima that the simplex method gets lost among them. How the aims are weighed decides
+        nothing but the time, for each is solved by itself afterwards.
+        """
+        found = self._solve(self._relaxed, cost, 0.0)
+        self._begin_s = found.wall_s
+        if self._mixed is None and found.has_point:
+            self.point = found.x
+        self._relaxed.set_options(simplex_strategy=PRIMAL)  # the last optimum stays feasible for another objective
 
     def minimise(self, aim: str, cost: Float, *, gap: float | None = None) -> SolveResult:
         """Minimise ``cost @ columns``; the point found is kept as the start of the next aim.
 
-        Where the time is over, or HiGHS fails, the point of the aims before is kept: it is a plan, though nothing is
-        proven about it for this aim.
+        Where the time is over, or HiGHS fails, the point of the aims before is kept, or one that is made without a
+        solver: it is a plan, though for this aim nothing is proven but a bound from everybody alone.
 
         Raises
         ------
         SolverError
-            Where there is no plan: the time is over before one is found, or HiGHS fails.
+            Where there is no plan, for HiGHS fails.
         """
-        began_s, gap = self._clock.passed_s, self._gap if gap is None else gap
+        began_s, gap = self._clock.passed_s - self._begin_s, self._gap if gap is None else gap
+        self._begin_s = 0.0  # counts with the first aim
         found = self._minimise(cost, gap)
         if found.termination is Termination.INFEASIBLE and self._kept:
             # what aims before reached was kept more tightly than a mixed-integer solver knows its own points
             for hold, slack in self._kept:
                 hold(WIDER * slack)
             found = self._minimise(cost, gap)
+        if not found.has_point and found.termination is Termination.TIME_LIMIT:
+            self.point = first_point(self._model)
+            found = self._known(cost, found.bound)
+        if found.termination is Termination.TIME_LIMIT:
+            found = replace(found, bound=max(found.bound, bound_alone(self._model, cost)))
         if not found.has_point:
-            if found.termination is Termination.TIME_LIMIT:
-                raise SolverError(f"no plan found within the time limit when planning for {aim}: give a longer one")
             raise SolverError(f"HiGHS finds no plan for {aim}, although charging nothing is one: {found.termination}")
         self.point = found.x
         ended = judged(found.value, found.bound, gap, found.termination, NEGLIGIBLE)
@@ -152,7 +171,6 @@ class AimSolver:
     def _minimise(self, cost: Float, gap: float) -> SolveResult:
         """Best point found or known, and its bound; how it ended where that closes no gap."""
         relaxed = self._solve(self._relaxed, cost, 0.0)
-        self._relaxed.set_options(simplex_strategy=PRIMAL)  # the last optimum stays feasible for another objective
         self.row_dual = relaxed.row_dual if relaxed.is_proven else np.empty(0)
         if self._mixed is not None:
             return self._decide_switches(self._mixed, cost, relaxed, gap)

@@ -8,7 +8,7 @@ import pytest
 from cosim.controllers.planner.options import Options
 from cosim.controllers.planner.plan import plan
 from cosim.controllers.planner.requests import make_requests, make_station
-from cosim.errors import InputError, SolverError
+from cosim.errors import InputError
 
 
 def crowd(count: int = 12, low_kw: float = 4.14):
@@ -207,10 +207,23 @@ def test_a_stay_that_rounding_empties_is_unservable():
     assert plan(requests, make_station(8, 100.0)).best.unserved_kwh == pytest.approx([0.0], abs=1e-4)
 
 
-def test_a_time_limit_is_never_optimal():
-    requests = crowd(40)
-    with pytest.raises(SolverError, match="time limit"):
-        plan(requests, make_station(32, 60.0), Options(time_limit_s=0.0))
+@pytest.mark.parametrize("formulation", ["lp", "milp"])
+@pytest.mark.parametrize("objective", ["service", "weighted"])
+def test_a_plan_without_time_is_a_plan_and_its_gap_holds(formulation, objective):
+    tariff, site_kw = np.linspace(0.3, -0.1, 32), np.linspace(-30.0, 10.0, 32)
+    station = make_station(32, 60.0, tariff_eur_per_kwh=tariff, site_kw=site_kw, peak_eur_per_kw=0.5)
+    for requests in (crowd(40), crowd(8)):
+        options = Options(formulation=formulation, objective=objective, time_limit_s=0.0)
+        planning = plan(requests, station, options)
+        check_physics(requests, station, planning.best, switched=formulation == "milp")
+        assert planning.status == "time_limit"
+        assert planning.best.delivered_kwh.sum() > 0.5 * requests.energy_need_kwh.sum()
+        best = plan(requests, station, Options(formulation=formulation, objective=objective))
+        for aim, ended in best.endings.items():
+            if aim in planning.endings:
+                assert np.isfinite(planning.endings[aim].bound)
+                assert planning.endings[aim].bound <= ended.value + 1e-6
+        assert planning.endings.popitem()[1].value == pytest.approx(planning.best.objective)
 
 
 def test_the_gap_of_the_milp_is_proven_by_the_relaxation():

@@ -53,8 +53,8 @@ def test_the_benchmark_solves_the_same_model_as_its_reference():
             bench.measure(1)
         return
     requests, station = bench.draw_requests(20), make_station(96, 50.0)
-    for formulation in ("lp", "milp"):
-        status, objective = bench.cvxpy_plan(requests, station, formulation)()
+    for formulation, solver in (("lp", "HIGHS"), ("lp", "CLARABEL"), ("milp", "HIGHS")):
+        status, objective = bench.cvxpy_plan(requests, station, formulation, solver)()
         assert status == "optimal"
         ours = plan(requests, station, Options(formulation=formulation, objective="weighted", gap=0.01))
         assert ours.best.objective == pytest.approx(objective, rel=1e-6 if formulation == "lp" else 0.011)
