@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
@@ -170,6 +170,12 @@ class Worlds:
             problem = f"is {base.horizon_h:g} h, and a world of a study is 31 days at most"
             remedy = "write horizon_h = 24 below [change], and the days in [days]"
             raise InputError(Fault(where, "scenario.horizon_h", problem, remedy))
+        first: dict[Point, int] = {}
+        for number, axes in enumerate(self._axes() if self.study.worlds else (), start=1):
+            for point in self._of(axes):
+                if (same := first.setdefault(replace(point, weight=1.0), number)) != number:
+                    problem = f"holds a world of worlds.{same} again, the one of {point.date}"
+                    raise InputError(Fault(where, f"worlds.{number}", problem, "give each once"))
         refuse(
             Fault(where, f"runs.{number}.{key}", f"is given beside factors.{key}", "keep one of the two")
             for number, run in enumerate(base.runs, start=1)

@@ -206,6 +206,14 @@ REFUSED = {
     "[factors]\nplacement = 0\n": "factors.placement: is 0, out of range",
     "[factors]\nplacement = [3, 3]\n": "factors.placement: holds a value twice",
     "[days]\nyear = 2026\ndates = [2026-01-15]\n": "days.seasons: dates and year are given together → keep one of them",
+    "[days]\ndates = [2026-01-15, 2026-01-15]\n": "days.dates: holds a value twice → give each once",
+    "[days]\nseasons = [{ name = 'winter', dates = [2026-01-15, 2026-01-15], weight = 100 }]\n":
+        r"days\.seasons\.1\.dates: holds a value twice",
+    "[days]\nseasons = [{ name = 'winter', dates = [2026-01-15], weight = 9 },"
+    " { name = 'cold', dates = [2026-01-16, 2026-01-15], weight = 9 }]\n":
+        "days.seasons: 2026-01-15 is in winter and in cold, which change the same keys",
+    "[factors]\nplacement = [1, 2]\n[[worlds]]\nev_share = 0.4\n[[worlds]]\nplacement = 2\nev_share = 0.4\n":
+        "worlds.2: holds a world of worlds.1 again, the one of 2026-01-15 → give each once",
     "[days]\nevery = 7\n": "days.every: is given without a year",
     "worst_by = 'voltage_min'\n": "worst_by: .*did you mean 'voltage_min_pu'",
     "[change.ev]\nshare = 7\n": "two_bus_evening.toml: ev.share: .*7 given",
@@ -337,7 +345,9 @@ def test_what_stops_a_run_is_its_result_and_no_others(study: Make, tmp_path: Pat
         assert ("voltage_min_pu" in fallen) is measured
 
 
-def test_the_commands_say_what_it_takes_and_what_was_recorded(study: Make, tmp_path: Path) -> None:
+def test_the_commands_say_what_it_takes_and_what_was_recorded(
+    study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = study("[[runs]]\ncontroller = 'none'\n").path
     told = CliRunner().invoke(app, ["study", str(path), "--dry-run"])
     assert "1 worlds × 1 controllers (none) = 1 scenarios" in told.output
@@ -347,3 +357,6 @@ def test_the_commands_say_what_it_takes_and_what_was_recorded(study: Make, tmp_p
     both = CliRunner().invoke(app, ["study", str(path), "--jobs", "2", "--scheduler", "tcp://127.0.0.1:1"])
     assert "--jobs: is given beside --scheduler" in str(both.exception)
     assert "example" in CliRunner().invoke(app, ["list", "studies"]).output
+    monkeypatch.setattr(runner, "_pool", lambda *_: nullcontext(InProcess()))
+    done = CliRunner().invoke(app, ["study", str(path), "--out", str(tmp_path / "out")])
+    assert "1 of 1 scenarios recorded: 1 ok." in " ".join(done.output.split())
