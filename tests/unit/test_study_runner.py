@@ -44,7 +44,7 @@ def test_what_goes_wrong_with_a_task_is_its_result_and_stops_no_other(tmp_path: 
     assert reasons[3].startswith("twice: its process ended without a result (exit code -9")
     assert reasons[5] == "oracles.study_tasks:square returned no row"
     assert set(found.version) == {code_version()}
-    assert "odd" not in found  # there is no such figure in any row
+    assert found.odd.isna().all()  # there is no such figure in any row
     again = run_tasks(tasks, tmp_path / "out")
     assert (again.before, again.done) == (6, 0)
     assert len(log.read_text().split()) == 6
@@ -130,6 +130,17 @@ def test_duckdb_reads_it_in_place(tmp_path: Path) -> None:
         query("select nonsense from results", tmp_path)
     with pytest.raises(InputError, match="holds no results"):
         query("select 1", tmp_path / "elsewhere")
+
+
+def test_a_column_without_a_value_is_there_and_takes_values_later(tmp_path: Path) -> None:
+    data, columns = Dataset(tmp_path), ["season", "ev_share", "never_kw"]
+    for number, told in ((1, (None, None, float("nan"))), (2, ("winter", 0.4, 2))):
+        data.add([{**row, **dict(zip(columns, told, strict=True))} for row in rows(number)])
+        data.commit()
+        asked = query(f"select {', '.join(columns)} from results order by hash, power", tmp_path)  # noqa: S608
+        assert asked[:2].isna().all(axis=None)
+        pd.testing.assert_frame_equal(asked[2:], read(tmp_path)[columns][2:], check_dtype=False)
+    assert asked[2:].drop_duplicates().to_numpy().tolist() == [["winter", 0.4, 2.0]]
 
 
 def test_a_part_that_is_none_is_named_with_the_remedy(tmp_path: Path) -> None:
