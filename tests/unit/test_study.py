@@ -216,7 +216,10 @@ REFUSED = {
         "worlds.2: holds a world of worlds.1 again, the one of 2026-01-15 → give each once",
     "[days]\nevery = 7\n": "days.every: is given without a year",
     "worst_by = 'voltage_min'\n": "worst_by: .*did you mean 'voltage_min_pu'",
-    "[change.ev]\nshare = 7\n": "two_bus_evening.toml: ev.share: .*7 given",
+    "[change.ev]\nshare = 7\n": r"mine\.toml: change\.ev\.share: .*7 given",
+    "[days]\nseasons = [{ name = 'hot', dates = [2026-07-15], weight = 9, change = { pv = { clouds = 'clear' } } }]\n":
+        r"mine\.toml: days\.seasons\.1\.change\.pv\.clouds: unknown key → did you mean 'cloud'",
+    "[change]\npv = { profiles = 'mine.toml' }\n[factors]\npv_share = [0.2, 0.4]\n": r"mine\.toml: factors\.pv_share: ",
     "[[worlds]]\nforecast = 'told'\n": "worlds.1.forecast: there is no forecast 'told' → define it in",
     "most_worlds = 5\n[factors]\nplacement = 3\nev_share = [0.1, 0.2]\n":
         r"has 6 worlds \(3 × placement, 2 × ev_share\)",
@@ -232,6 +235,19 @@ def test_what_is_wrong_is_refused_before_anything_starts(text: str, study: Make)
     with pytest.raises(InputError) as caught:
         study(text).check()
     assert re.search(REFUSED[text], str(caught.value)), str(caught.value)
+
+
+def test_a_fault_of_the_scenario_itself_stays_in_its_file(study: Make, tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text('name = "base"\nfeeder = "two_bus"\nev = { share = 7 }\n')
+    with pytest.raises(InputError) as caught:
+        study("[change]\nseed = -1\n", 'name = "mine"\nscenario = "base.toml"\n').check()
+    found = {(Path(fault.where).name, fault.key) for fault in caught.value.faults}
+    assert found == {
+        ("mine.toml", "change.seed"),
+        ("base.toml", "start"),
+        ("base.toml", "ev.share"),
+        ("base.toml", "runs"),
+    }
 
 
 def test_all_faults_of_a_file_come_at_once(study: Make) -> None:
