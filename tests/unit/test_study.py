@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import ClassVar
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -241,13 +242,8 @@ def test_a_fault_of_the_scenario_itself_stays_in_its_file(study: Make, tmp_path:
     (tmp_path / "base.toml").write_text('name = "base"\nfeeder = "two_bus"\nev = { share = 7 }\n')
     with pytest.raises(InputError) as caught:
         study("[change]\nseed = -1\n", 'name = "mine"\nscenario = "base.toml"\n').check()
-    found = {(Path(fault.where).name, fault.key) for fault in caught.value.faults}
-    assert found == {
-        ("mine.toml", "change.seed"),
-        ("base.toml", "start"),
-        ("base.toml", "ev.share"),
-        ("base.toml", "runs"),
-    }
+    found = {fault.key: Path(fault.where).name for fault in caught.value.faults}
+    assert found == {"change.seed": "mine.toml"} | dict.fromkeys(("start", "ev.share", "runs"), "base.toml")
 
 
 def test_all_faults_of_a_file_come_at_once(study: Make) -> None:
@@ -310,6 +306,30 @@ def test_results_are_those_of_single_runs_and_a_second_start_repeats_none(
     assert told["engine_crosscheck"]["two_bus"]["voltage_max_pu"] < 1e-7
     with pytest.raises(InputError, match="holds 1 worlds that the study does not have"):
         conduct(study(text.format("[5]")), out, resume=True)
+
+
+@pytest.mark.parametrize("keep", ["worst", "all"])
+def test_a_run_that_collapsed_is_the_worst_and_kept_up_to_there(
+    keep: str, study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_pool", lambda *_: nullcontext(InProcess()))
+    weak = "change = { grid = { transformer = { kva = 11, uk_percent = 20.0, load_loss_percent = 1.5 } } }"
+    worlds = study(f"""
+keep = "{keep}"
+[change]
+horizon_h = 8
+[days]
+seasons = [{{ name = "strong", dates = [2026-01-15], weight = 1 }},
+           {{ name = "weak", dates = [2026-01-15], weight = 1, {weak} }}]
+[[runs]]
+controller = "none"
+""")
+    conduct(worlds, tmp_path / "out")
+    found = dataset.read(tmp_path / "out").set_index("season")
+    assert found.status.to_dict() == {"strong": "ok", "weak": "collapsed"}
+    kept = {path.parent.parent.name: pq.read_table(path).num_rows for path in (tmp_path / "out").rglob("steps.parquet")}
+    whole = {found.hash["strong"]: 96} if keep == "all" else {}
+    assert kept == whole | {found.hash["weak"]: 84}  # it collapsed at step 84
 
 
 @pytest.mark.slow
