@@ -75,7 +75,7 @@ def _answer(future: Any) -> Answer:
     error = future.exception()
     if isinstance(error, CosimError):  # a full disk, or a worker that joined with other code
         raise error
-    return Answer(failed=f"on its worker: {kind_and_text(error)}")
+    return Answer(failed=f"on its worker: {kind_and_text(error)}", killed=_was_killed(future))
 
 
 def _perform(target: str, payload: Mapping[str, Any], version: str) -> Answer:

@@ -57,12 +57,20 @@ class Tasks:
 
     def of(self, point: Point) -> Task:
         """Return the task of one world."""
-        name, rows = self.worlds.hash(point), self.worlds.rows(point)
+        name, rows, scenario = self.worlds.hash(point), self.worlds.rows(point), self.worlds.scenario(point)
         payload = {
-            "scenario": self.worlds.scenario(point), "where": self.worlds.scenario_path, "rows": rows,
+            "scenario": scenario, "where": self.worlds.scenario_path, "rows": rows,
             "engine": self.worlds.study.engine, "keep": self.folder and (self.folder, name),
         }  # fmt: skip
-        return Task(name, TARGET, payload, rows)
+
+        def of_each() -> list[Task]:
+            found = []
+            for run, row in zip(scenario.runs, rows, strict=True) if len(rows) > 1 else ():
+                own = {**payload, "scenario": scenario.model_copy(update={"runs": (run,)}), "rows": [row]}
+                found.append(Task(f"{name}/{run.name}", TARGET, own, [row]))
+            return found
+
+        return Task(name, TARGET, payload, rows, of_each)
 
 
 @dataclass(frozen=True)

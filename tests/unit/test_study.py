@@ -53,7 +53,10 @@ class InProcess(Pool):
 
     def take(self, _timeout_s: float | None) -> Iterator[tuple[Task, Answer]]:
         task = self.waiting.pop()
-        yield task, perform(task.target, task.payload)
+        try:
+            yield task, perform(task.target, task.payload)
+        except KeyboardInterrupt:  # in place of a process that is gone
+            yield task, Answer(failed="its process ended", killed=True)
 
 
 def rows_of(worlds: Worlds) -> list[dict[str, object]]:
@@ -308,6 +311,24 @@ def test_results_are_those_of_single_runs_and_a_second_start_repeats_none(
         conduct(study(text.format("[5]")), out, resume=True)
 
 
+def test_a_controller_that_kills_its_process_is_alone_with_that(
+    study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_pool", lambda *_: nullcontext(InProcess()))
+    (tmp_path / "own.py").write_text(OWN)
+    runs = "".join(f"[[runs]]\ncontroller = '{name}'\n" for name in ("none", "own.py:Kills", "even"))
+    worlds = study(f"[change]\nhorizon_h = 2\n[factors]\nplacement = 2\n{runs}")
+    counts = conduct(worlds, tmp_path / "out")
+    assert (counts.done, counts.failed) == (2, 2)
+    found = dataset.read(tmp_path / "out")
+    assert list(found.controller) == ["none", "Kills", "even"] * 2
+    assert list(found.reason) == ["", "its process ended", ""] * 2
+    assert set(found.hash) == {worlds.hash(point) for point in worlds}
+    assert found[found.controller == "even"].voltage_min_pu.notna().all()
+    again = conduct(worlds, tmp_path / "out", resume=True)
+    assert (again.before, again.done) == (2, 0)
+
+
 @pytest.mark.parametrize("keep", ["worst", "all"])
 def test_a_run_that_collapsed_is_the_worst_and_kept_up_to_there(
     keep: str, study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -352,6 +373,10 @@ from cosim import BaseController, Setpoints
 class Raises(BaseController):
     def __init__(self, feeder): ...
     def decide(self, observation): raise ValueError("no answer")
+
+class Kills(BaseController):
+    def __init__(self, feeder): ...
+    def decide(self, observation): raise KeyboardInterrupt
 
 class Refuses(BaseController):
     def __init__(self, feeder): raise ValueError("not here")
