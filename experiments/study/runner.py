@@ -98,7 +98,7 @@ def run_tasks(
     KeyboardInterrupt
         Where the user ends it; what was finished is committed.
     """
-    with claimed(folder, overwrite=True), _pool(jobs, scheduler) as pool:
+    with _pool(jobs, scheduler) as pool, claimed(folder, overwrite=True):
         begin()
         return _run(tasks, Dataset(folder), pool, progress)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import threading
+import time
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -48,6 +51,23 @@ def test_what_goes_wrong_with_a_task_is_its_result_and_stops_no_other(tmp_path: 
     again = run_tasks(tasks, tmp_path / "out")
     assert (again.before, again.done) == (6, 0)
     assert len(log.read_text().split()) == 6
+
+
+def test_what_is_no_scheduler_is_refused_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    from cosim.experiments.study import cluster
+
+    monkeypatch.setattr(cluster, "_PATIENCE_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for address in ("foo", f"tcp://127.0.0.1:{silent.getsockname()[1]}"):
+            began_s, before = time.monotonic(), set(threading.enumerate())
+            with pytest.raises(InputError, match=f"no scheduler answers at {address} →"):
+                run_tasks([task(1)], tmp_path / "out", scheduler=address)
+            assert time.monotonic() - began_s < 8.0
+            assert [one for one in threading.enumerate() if one not in before and "loop" in one.name.lower()] == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk_of_a_worker_stops_it_all_and_keeps_what_is_finished(tmp_path: Path) -> None:
