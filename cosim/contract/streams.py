@@ -69,9 +69,13 @@ class Keyed(np.random.Generator):
         return rows[np.argsort([self._begun(row, _ORDER, self._numbers).random() for row in rows.tolist()])]
 
     def choice(self, a: Any, size: Any = None, replace: bool = True, *more: Any, **other: Any) -> Any:
-        """The first so many of `permutation`, where none may come twice."""
+        """The first so many of `permutation`, where none may come twice; ValueError where that is asked otherwise."""
         if replace or not self._names:
             return super().choice(a, size, replace, *more, **other)
+        if more or other:
+            raise ValueError(
+                "customers come in an order of their own: choice(a, size, replace=False) takes no p or axis"
+            )
         return self.permutation(a)[:size]
 
     def _begun(self, row: int, kind: int, numbers: tuple[int, ...]) -> np.random.Generator:

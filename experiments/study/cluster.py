@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -75,7 +77,7 @@ def _answer(future: Any) -> Answer:
     error = future.exception()
     if isinstance(error, CosimError):  # a full disk, or a worker that joined with other code
         raise error
-    return Answer(failed=f"on its worker: {kind_and_text(error)}")
+    return Answer(failed=f"on its worker: {kind_and_text(error)}", killed=_was_killed(future))
 
 
 def _perform(target: str, payload: Mapping[str, Any], version: str) -> Answer:
@@ -83,6 +85,16 @@ def _perform(target: str, payload: Mapping[str, Any], version: str) -> Answer:
         raise CosimError(f"a worker has joined with cosim {code_version()}, not {version}: end it, and use --resume")
     with _ALONE:
         return perform(target, payload)
+
+
+async def _asked(address: str) -> None:
+    """Ask a scheduler who it is; OSError, TimeoutError or ValueError where none answers."""
+    from distributed.core import rpc
+    from distributed.security import Security
+
+    credentials = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
+    async with rpc(address, connection_args=credentials) as scheduler:  # type: ignore[no-untyped-call]
+        await asyncio.wait_for(scheduler.identity(), _PATIENCE_S)
 
 
 @contextmanager
@@ -108,6 +120,9 @@ def cluster(address: str) -> Iterator[Pool]:
     except ImportError:
         raise refused("needs Dask", "install the extra: pip install 'lv-feeder-cosim[cluster]'") from None
     try:
+        # a client that finds no scheduler cannot be closed, and holds the program up at its end
+        with ThreadPoolExecutor(1) as aside:  # beside a loop that may run in this thread, as in a notebook
+            aside.submit(asyncio.run, _asked(address)).result()
         client: Any = Client(address, timeout=_PATIENCE_S, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, TimeoutError, ValueError):
         remedy = "start one with 'dask scheduler', and give the address that it prints, tcp://host:port"

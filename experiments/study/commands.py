@@ -68,8 +68,10 @@ def study(
     except KeyboardInterrupt:
         _err.print(f"[red]interrupted:[/red] what is finished is kept; go on with --resume --out {escape(str(folder))}")
         raise typer.Exit(INTERRUPTED) from None
-    told = ", ".join(f"{many} {status}" for status, many in conduct.recorded(folder).items())
-    _out.print(f"{scenarios} scenarios recorded: {told}. Written to [bold]{escape(str(folder))}[/bold].")
+    recorded = conduct.recorded(folder)
+    told = f"{sum(recorded.values())} of {scenarios} scenarios recorded: "
+    told += ", ".join(f"{many} {status}" for status, many in recorded.items())
+    _out.print(f"{told}. Written to [bold]{escape(str(folder))}[/bold].")
 
 
 def query(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from time import process_time
 
-from cosim.errors import CosimError, Fault, InputError, collecting, refuse
+from cosim.errors import CosimError, Fault, InputError, RunStoppedError, collecting, refuse
 from cosim.experiments.compose import compose
 from cosim.experiments.execute import execute
 from cosim.experiments.files import json_ready, origin, write_json
@@ -23,7 +24,7 @@ from cosim.experiments.study import dataset
 from cosim.experiments.study.code import code_version
 from cosim.experiments.study.config import Study
 from cosim.experiments.study.runner import Counts, Progress, Task, run_tasks
-from cosim.experiments.study.world import TARGET, TRAJECTORIES, check_feeder, feeder_of, run_world
+from cosim.experiments.study.world import TARGET, TRAJECTORIES, check_feeder, feeder_of, left_of, run_world
 from cosim.experiments.study.worlds import Point, Worlds
 from cosim.folder import claimed
 from cosim.record import write_trajectory
@@ -56,12 +57,20 @@ class Tasks:
 
     def of(self, point: Point) -> Task:
         """Return the task of one world."""
-        name, rows = self.worlds.hash(point), self.worlds.rows(point)
+        name, rows, scenario = self.worlds.hash(point), self.worlds.rows(point), self.worlds.scenario(point)
         payload = {
-            "scenario": self.worlds.scenario(point), "where": self.worlds.scenario_path, "rows": rows,
+            "scenario": scenario, "where": self.worlds.scenario_path, "rows": rows,
             "engine": self.worlds.study.engine, "keep": self.folder and (self.folder, name),
         }  # fmt: skip
-        return Task(name, TARGET, payload, rows)
+
+        def of_each() -> list[Task]:
+            found = []
+            for run, row in zip(scenario.runs, rows, strict=True) if len(rows) > 1 else ():
+                own = {**payload, "scenario": scenario.model_copy(update={"runs": (run,)}), "rows": [row]}
+                found.append(Task(f"{name}/{run.name}", TARGET, own, [row]))
+            return found
+
+        return Task(name, TARGET, payload, rows, of_each)
 
 
 @dataclass(frozen=True)
@@ -250,8 +259,9 @@ def _keep_worst(worlds: Worlds, folder: Path) -> None:
     """Make each controller's worst run again, which gives the same, and write its trajectory."""
     by, rows = worlds.study.worst_by, dataset.read(folder)
     sign = 1.0 if METRICS[by].better == "high" else -1.0
-    for controller, own in rows[rows[by].notna()].groupby("controller") if by in rows else ():
-        name = str(own["hash"].iloc[int((sign * own[by]).argmin())])
+    rows = rows.assign(stood=rows["status"] != "collapsed", goodness=sign * rows[by] if by in rows else math.nan)
+    ranked = rows[rows["goodness"].notna() | ~rows["stood"]].sort_values(["stood", "goodness", "hash"])
+    for name, controller in ranked.drop_duplicates("controller")[["hash", "controller"]].itertuples(index=False):
         scenario = _scenario_of(worlds, folder, name)
         runs = tuple(run for run in scenario.runs if run.name == controller)
         _write_trajectories(worlds, scenario.model_copy(update={"runs": runs}), folder / TRAJECTORIES / name)
@@ -261,7 +271,12 @@ def _write_trajectories(worlds: Worlds, scenario: Scenario, folder: Path) -> Non
     with ONE_THREAD:
         day = compose(scenario, worlds.scenario_path, feeder=feeder_of(scenario))
         for run in scenario.runs:
-            write_trajectory(day.run_spec(run, engine=worlds.study.engine).trajectory, folder / run.name)
+            try:
+                trajectory = day.run_spec(run, engine=worlds.study.engine).trajectory
+            except RunStoppedError as error:
+                trajectory = left_of(error)
+            if trajectory is not None:
+                write_trajectory(trajectory, folder / run.name)
 
 
 def _scenario_of(worlds: Worlds, folder: Path, prefix: str) -> Scenario:

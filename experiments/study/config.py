@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import date
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,7 +25,6 @@ Engine = Literal["opendss", "reduced"]
 Keep = Literal["none", "worst", "all"]
 Shares = Annotated[tuple[Share, ...], Field(strict=False)]
 OneDate = Annotated[date, Field(strict=False)]
-Dates = Annotated[tuple[OneDate, ...], Field(strict=False)]
 FeederName = Annotated[str, named_in_a_file(feeders.check)]
 
 
@@ -42,6 +42,15 @@ Change = Annotated[dict[str, Any], AfterValidator(_seen_from_here)]
 
 def _refuse(key: str, problem: str, remedy: str) -> None:
     raise refused(Fault("", key, problem, remedy))
+
+
+def _each_once(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, tuple) and len(set(value)) < len(value):
+        _refuse(str(info.field_name), "holds a value twice", "give each once")
+    return value
+
+
+Dates = Annotated[tuple[OneDate, ...], Field(strict=False), AfterValidator(_each_once)]
 
 
 class Season(Table):
@@ -71,6 +80,11 @@ class Days(Table):
             _refuse("every", "is given without a year", "add year = 2026, say")
         if fault := labels_fault([season.name for season in value]):
             raise refused(fault)
+        for one, other in combinations(value, 2):
+            # where the seasons change other keys, the date is another day in each
+            if one.change == other.change and (both := set(one.dates) & set(other.dates)):
+                problem = f"{min(both)} is in {one.name} and in {other.name}, which change the same keys"
+                _refuse("seasons", problem, "give it to one of them")
         return value
 
 
@@ -102,9 +116,7 @@ class Factors(Table):
     @field_validator("*")
     @classmethod
     def _none_twice(cls, value: object, info: ValidationInfo) -> object:
-        if isinstance(value, tuple) and len(set(value)) < len(value):
-            _refuse(str(info.field_name), "holds a value twice", "give each once")
-        return value
+        return _each_once(value, info)
 
 
 class World(Table):

@@ -29,6 +29,9 @@ COMMIT_S = 10.0
 """Longest time that finished rows wait to be committed."""
 _MERGED = 64
 """So many small parts become one: a day of commits would leave 8,640 files."""
+_SHARES = ("ev_share", "pv_share", "heat_pump_share", "battery_share", "noncompliant_share")
+_TYPES = {"season": pa.string(), **dict.fromkeys(_SHARES, pa.float64())}
+"""Of columns that may have no value in any row."""
 _NAME = re.compile(r"part-(\d{6})-(\d{6})\.parquet")
 
 
@@ -182,11 +185,15 @@ def _range(path: Path) -> tuple[int, ...]:
 
 
 def _table(rows: Sequence[Row]) -> pa.Table:
-    """Columns by name; one without a value in any row is left out, for it would have no type."""
+    """Columns by name; one without a value in any row is left out where nothing tells its type."""
     names = dict.fromkeys(name for row in rows for name in row)
     plain = [json_ready(row) for row in rows]
     columns = {name: pa.array([row.get(name) for row in plain]) for name in names}
-    return pa.table({name: column for name, column in columns.items() if column.null_count < len(column)})
+    for name, column in columns.items():
+        if column.null_count == len(column):  # a number that is not defined is nan
+            is_number = any(isinstance(row.get(name), float) for row in rows)
+            columns[name] = column.cast(pa.float64() if is_number else _TYPES.get(name, pa.null()))
+    return pa.table({name: column for name, column in columns.items() if column.type != pa.null()})
 
 
 def _read(paths: Sequence[Path]) -> pa.Table:

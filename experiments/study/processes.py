@@ -77,7 +77,7 @@ class _Processes(Pool):
                     self.again.appendleft(task)
                 else:
                     del self.deaths[task.hash]
-                    yield task, Answer(failed=f"twice: {told}")
+                    yield task, Answer(failed=f"twice: {told}", killed=True)
         self._hand_out()
 
     def _greet(self, worker: Worker, version: str | None) -> None:

@@ -1,12 +1,13 @@
 """Tasks on processes of this machine or on a Dask cluster: each is finished when its rows are committed, and only once.
 
-A task that raises is a recorded result, and so is one that kills its process twice; neither stops others.
+A task that raises is a recorded result, and so is one that kills its process twice, or of it the parts that do; none
+stops others.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ def run_tasks(
     KeyboardInterrupt
         Where the user ends it; what was finished is committed.
     """
-    with claimed(folder, overwrite=True), _pool(jobs, scheduler) as pool:
+    with _pool(jobs, scheduler) as pool, claimed(folder, overwrite=True):
         begin()
         return _run(tasks, Dataset(folder), pool, progress)
 
@@ -112,6 +113,8 @@ def _pool(jobs: int, scheduler: str | None) -> AbstractContextManager[Pool]:
 
 def _run(tasks: Iterable[Task], dataset: Dataset, pool: Pool, progress: Progress) -> Counts:
     counts = Counts(len(tasks) if isinstance(tasks, Sized) else None)
+    parted: dict[str, tuple[Task, Sequence[Task]]] = {}
+    of_parts: dict[str, list[dict[str, Any]]] = {}
     began_s, given, waiting, working = time.monotonic(), set(dataset.committed), iter(tasks), 0
 
     def tell() -> None:
@@ -134,7 +137,19 @@ def _run(tasks: Iterable[Task], dataset: Dataset, pool: Pool, progress: Progress
                     working += 1
             for task, answer in pool.take(dataset.due_s) if working else ():
                 working -= 1
+                if answer.killed and (parts := task.parts()):
+                    parted |= {part.hash: (task, parts) for part in parts}
+                    for part in parts:
+                        pool.give(part)
+                    working += len(parts)
+                    continue
                 rows = _rows(task, answer)
+                if task.hash in parted:
+                    of_parts[task.hash] = rows
+                    task, parts = parted[task.hash]
+                    if not all(part.hash in of_parts for part in parts):
+                        continue
+                    rows = [{**row, "hash": task.hash} for part in parts for row in of_parts.pop(part.hash)]
                 dataset.add(rows)
                 counts.done += 1
                 counts.failed += any(row.get("status") == "failed" for row in rows)

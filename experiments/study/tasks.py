@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,20 +29,25 @@ class Task:
         What is sent to it; must be picklable.
     about : sequence of mapping
         The rows that are recorded where it fails, as far as they are known before; ``status`` and ``reason`` are added.
+    parts : callable
+        Makes tasks whose rows together are its own: they are done instead where it kills its process, so that only the
+        one that does is recorded as failed.
     """
 
     hash: str
     target: str
     payload: Mapping[str, Any]
     about: Sequence[Row] = ({},)
+    parts: Callable[[], Sequence[Task]] = tuple
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a task: its rows, or why there are none."""
+    """What became of a task: its rows, or why there are none, and whether it killed its process."""
 
     rows: Sequence[Row] = ()
     failed: str = ""
+    killed: bool = False
 
 
 class Pool(ABC):

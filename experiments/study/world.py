@@ -75,20 +75,30 @@ def _run(day: Day, run: Run, engine: str, keep: tuple[Path, str] | None) -> dict
     try:
         found = day.run_spec(run, engine=engine)
         trajectory = found.trajectory
-        if keep is not None:
-            folder, name = keep
-            with joined(folder):
-                write_trajectory(trajectory, folder / TRAJECTORIES / name / run.name)
+        _keep(trajectory, run, keep)
         if trajectory.invalid:
             return {"status": "failed", "reason": f"invalid: {trajectory.invalid}"}
         return {**_status(trajectory), **found.metrics}
     except RunStoppedError as error:
-        if error.exit_code == INTERRUPTED:
-            raise KeyboardInterrupt from None
-        if isinstance(error.__cause__, MemoryError):
-            raise error.__cause__ from None
+        _keep(left_of(error), run, keep)
         is_collapse = isinstance(error.__cause__, PowerFlowError)
         return {"status": "collapsed" if is_collapse else "failed", "reason": str(error)}
+
+
+def left_of(error: RunStoppedError) -> Trajectory | None:
+    """Steps of a run up to where it stopped; None where there were none. What is no result of the run is raised."""
+    if error.exit_code == INTERRUPTED:
+        raise KeyboardInterrupt from None
+    if isinstance(error.__cause__, MemoryError):
+        raise error.__cause__ from None
+    return error.trajectory if isinstance(error.trajectory, Trajectory) and error.trajectory.steps else None
+
+
+def _keep(trajectory: Trajectory | None, run: Run, keep: tuple[Path, str] | None) -> None:
+    if trajectory is not None and keep is not None:
+        folder, name = keep
+        with joined(folder):
+            write_trajectory(trajectory, folder / TRAJECTORIES / name / run.name)
 
 
 def _status(run: Trajectory) -> dict[str, str]:

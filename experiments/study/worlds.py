@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from cosim import plugins
 from cosim.dss_files import hashes_of
-from cosim.errors import Fault, InputError, refuse
+from cosim.errors import Fault, InputError, collecting, refuse
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.files import sha256_of
 from cosim.experiments.remedies import load_toml
@@ -166,10 +166,16 @@ class Worlds:
             problem = f"has {len(self)} worlds ({', '.join(sizes)}), more than most_worlds = {self.study.most_worlds}"
             remedy = f"take fewer, or write most_worlds = {len(self)} above the first [table]"
             raise InputError(Fault(where, "", problem, remedy))
-        if base.parts > 1:
-            problem = f"is {base.horizon_h:g} h, and a world of a study is 31 days at most"
+        if longer := [one.horizon_h for one in self._seasons.values() if one.parts > 1]:
+            problem = f"is {longer[0]:g} h, and a world of a study is 31 days at most"
             remedy = "write horizon_h = 24 below [change], and the days in [days]"
             raise InputError(Fault(where, "scenario.horizon_h", problem, remedy))
+        first: dict[Point, int] = {}
+        for number, axes in enumerate(self._axes() if self.study.worlds else (), start=1):
+            for point in self._of(axes):
+                if (same := first.setdefault(replace(point, weight=1.0), number)) != number:
+                    problem = f"holds a world of worlds.{same} again, the one of {point.date}"
+                    raise InputError(Fault(where, f"worlds.{number}", problem, "give each once"))
         refuse(
             Fault(where, f"runs.{number}.{key}", f"is given beside factors.{key}", "keep one of the two")
             for number, run in enumerate(base.runs, start=1)
@@ -179,10 +185,11 @@ class Worlds:
         for key, (table, name) in _TABLES.items():
             values = [*getattr(factors, key), *(getattr(one, key) for one in self.study.worlds)]
             if largest := max((value for value in values if value is not None), default=0.0):
-                self._read({table: {name: largest}})
+                at = f"factors.{key}" if largest in getattr(factors, key) else f"worlds.{key}"
+                self._read({table: {name: largest}}, at)
         for day in self._days:
             if day.date:
-                self._read({"start": datetime.combine(day.date, base.start.time()), "draws_from": day.date})
+                self._read({"start": datetime.combine(day.date, base.start.time()), "draws_from": day.date}, "days")
 
     @cached_property
     def _contents(self) -> Contents:
@@ -191,16 +198,33 @@ class Worlds:
     @cached_property
     def _seasons(self) -> dict[str | None, Scenario]:
         found: dict[str | None, Scenario] = {None: self.base}
-        for season in self.study.days.seasons:
-            found[season.name] = self._read(season.change)
+        for number, season in enumerate(self.study.days.seasons, start=1):
+            found[season.name] = self._read(season.change, f"days.seasons.{number}.change.{{}}")
         return found
 
-    def _read(self, change: Mapping[str, Any]) -> Scenario:
-        """Read the scenario with keys that are other: checked as a whole, as if they stood in its file."""
-        data = merged(load_toml(self.scenario_path), {"draws": "keyed", **self.study.change})
+    def _read(self, change: Mapping[str, Any], place: str = "change.{}") -> Scenario:
+        """Read the scenario with keys that are other: checked as a whole, as if they stood in its file.
+
+        A fault that the file alone does not have is the study's, whose key ``place`` is for that of the scenario.
+        """
+        own = load_toml(self.scenario_path)
+        data = merged(own, {"draws": "keyed", **self.study.change})
         if self.study.runs:
             data["runs"] = [run.model_dump(exclude_unset=True) for run in self.study.runs]
-        return scenarios.parse(merged(data, change), self.scenario_path)
+        try:
+            return scenarios.parse(merged(data, change), self.scenario_path)
+        except InputError as error:
+            known: list[Fault] = []
+            with collecting(known):
+                scenarios.parse(own, self.scenario_path)
+            raise InputError(
+                fault if fault in known else replace(fault, where=str(self.path), key=self._key(fault.key, place))
+                for fault in error.faults
+            ) from None
+
+    def _key(self, key: str, place: str) -> str:
+        """Key of the study for one of the scenario; of runs that are the study's own, their own."""
+        return key if self.study.runs and key.startswith("runs.") else place.format(key)
 
     @cached_property
     def _from_files(self) -> set[str]:

@@ -214,6 +214,8 @@ def test_streams_are_apart_and_can_be_asked_again() -> None:
     order, earlier = many.permutation(500), many.permutation(np.arange(100, 500))
     np.testing.assert_array_equal(order[order >= 100], earlier)
     np.testing.assert_array_equal(many.choice(500, 60, replace=False), order[:60])
+    with pytest.raises(ValueError, match="takes no p or axis"):
+        many.choice(500, 60, replace=False, p=np.full(500, 1 / 500))
     others = Keyed(7, "roofs", [f"h{number}" for number in range(500)]).permutation(500)
     for one, other in ((order, np.arange(500)), (order, others)):  # neither that of the file nor that of another part
         assert abs(np.corrcoef(one, other)[0, 1]) < 0.15

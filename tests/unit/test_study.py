@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import ClassVar
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -52,7 +53,10 @@ class InProcess(Pool):
 
     def take(self, _timeout_s: float | None) -> Iterator[tuple[Task, Answer]]:
         task = self.waiting.pop()
-        yield task, perform(task.target, task.payload)
+        try:
+            yield task, perform(task.target, task.payload)
+        except KeyboardInterrupt:  # in place of a process that is gone
+            yield task, Answer(failed="its process ended", killed=True)
 
 
 def rows_of(worlds: Worlds) -> list[dict[str, object]]:
@@ -206,9 +210,20 @@ REFUSED = {
     "[factors]\nplacement = 0\n": "factors.placement: is 0, out of range",
     "[factors]\nplacement = [3, 3]\n": "factors.placement: holds a value twice",
     "[days]\nyear = 2026\ndates = [2026-01-15]\n": "days.seasons: dates and year are given together → keep one of them",
+    "[days]\ndates = [2026-01-15, 2026-01-15]\n": "days.dates: holds a value twice → give each once",
+    "[days]\nseasons = [{ name = 'winter', dates = [2026-01-15, 2026-01-15], weight = 100 }]\n":
+        r"days\.seasons\.1\.dates: holds a value twice",
+    "[days]\nseasons = [{ name = 'winter', dates = [2026-01-15], weight = 9 },"
+    " { name = 'cold', dates = [2026-01-16, 2026-01-15], weight = 9 }]\n":
+        "days.seasons: 2026-01-15 is in winter and in cold, which change the same keys",
+    "[factors]\nplacement = [1, 2]\n[[worlds]]\nev_share = 0.4\n[[worlds]]\nplacement = 2\nev_share = 0.4\n":
+        "worlds.2: holds a world of worlds.1 again, the one of 2026-01-15 → give each once",
     "[days]\nevery = 7\n": "days.every: is given without a year",
     "worst_by = 'voltage_min'\n": "worst_by: .*did you mean 'voltage_min_pu'",
-    "[change.ev]\nshare = 7\n": "two_bus_evening.toml: ev.share: .*7 given",
+    "[change.ev]\nshare = 7\n": r"mine\.toml: change\.ev\.share: .*7 given",
+    "[days]\nseasons = [{ name = 'hot', dates = [2026-07-15], weight = 9, change = { pv = { clouds = 'clear' } } }]\n":
+        r"mine\.toml: days\.seasons\.1\.change\.pv\.clouds: unknown key → did you mean 'cloud'",
+    "[change]\npv = { profiles = 'mine.toml' }\n[factors]\npv_share = [0.2, 0.4]\n": r"mine\.toml: factors\.pv_share: ",
     "[[worlds]]\nforecast = 'told'\n": "worlds.1.forecast: there is no forecast 'told' → define it in",
     "most_worlds = 5\n[factors]\nplacement = 3\nev_share = [0.1, 0.2]\n":
         r"has 6 worlds \(3 × placement, 2 × ev_share\)",
@@ -224,6 +239,14 @@ def test_what_is_wrong_is_refused_before_anything_starts(text: str, study: Make)
     with pytest.raises(InputError) as caught:
         study(text).check()
     assert re.search(REFUSED[text], str(caught.value)), str(caught.value)
+
+
+def test_a_fault_of_the_scenario_itself_stays_in_its_file(study: Make, tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text('name = "base"\nfeeder = "two_bus"\nev = { share = 7 }\n')
+    with pytest.raises(InputError) as caught:
+        study("[change]\nseed = -1\n", 'name = "mine"\nscenario = "base.toml"\n').check()
+    found = {fault.key: Path(fault.where).name for fault in caught.value.faults}
+    assert found == {"change.seed": "mine.toml"} | dict.fromkeys(("start", "ev.share", "runs"), "base.toml")
 
 
 def test_all_faults_of_a_file_come_at_once(study: Make) -> None:
@@ -288,6 +311,48 @@ def test_results_are_those_of_single_runs_and_a_second_start_repeats_none(
         conduct(study(text.format("[5]")), out, resume=True)
 
 
+def test_a_controller_that_kills_its_process_is_alone_with_that(
+    study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_pool", lambda *_: nullcontext(InProcess()))
+    (tmp_path / "own.py").write_text(OWN)
+    runs = "".join(f"[[runs]]\ncontroller = '{name}'\n" for name in ("none", "own.py:Kills", "even"))
+    worlds = study(f"[change]\nhorizon_h = 2\n[factors]\nplacement = 2\n{runs}")
+    counts = conduct(worlds, tmp_path / "out")
+    assert (counts.done, counts.failed) == (2, 2)
+    found = dataset.read(tmp_path / "out")
+    assert list(found.controller) == ["none", "Kills", "even"] * 2
+    assert list(found.reason) == ["", "its process ended", ""] * 2
+    assert set(found.hash) == {worlds.hash(point) for point in worlds}
+    assert found[found.controller == "even"].voltage_min_pu.notna().all()
+    again = conduct(worlds, tmp_path / "out", resume=True)
+    assert (again.before, again.done) == (2, 0)
+
+
+@pytest.mark.parametrize("keep", ["worst", "all"])
+def test_a_run_that_collapsed_is_the_worst_and_kept_up_to_there(
+    keep: str, study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_pool", lambda *_: nullcontext(InProcess()))
+    weak = "change = { grid = { transformer = { kva = 11, uk_percent = 20.0, load_loss_percent = 1.5 } } }"
+    worlds = study(f"""
+keep = "{keep}"
+[change]
+horizon_h = 8
+[days]
+seasons = [{{ name = "strong", dates = [2026-01-15], weight = 1 }},
+           {{ name = "weak", dates = [2026-01-15], weight = 1, {weak} }}]
+[[runs]]
+controller = "none"
+""")
+    conduct(worlds, tmp_path / "out")
+    found = dataset.read(tmp_path / "out").set_index("season")
+    assert found.status.to_dict() == {"strong": "ok", "weak": "collapsed"}
+    kept = {path.parent.parent.name: pq.read_table(path).num_rows for path in (tmp_path / "out").rglob("steps.parquet")}
+    whole = {found.hash["strong"]: 96} if keep == "all" else {}
+    assert kept == whole | {found.hash["weak"]: 84}  # it collapsed at step 84
+
+
 @pytest.mark.slow
 def test_a_world_that_is_shown_is_the_one_that_was_recorded(study: Make, tmp_path: Path) -> None:
     worlds, out = study("[factors]\nplacement = [4, 5]\nev_share = [0.4, 1.0]\n"), tmp_path / "out"
@@ -308,6 +373,10 @@ from cosim import BaseController, Setpoints
 class Raises(BaseController):
     def __init__(self, feeder): ...
     def decide(self, observation): raise ValueError("no answer")
+
+class Kills(BaseController):
+    def __init__(self, feeder): ...
+    def decide(self, observation): raise KeyboardInterrupt
 
 class Refuses(BaseController):
     def __init__(self, feeder): raise ValueError("not here")
@@ -337,7 +406,9 @@ def test_what_stops_a_run_is_its_result_and_no_others(study: Make, tmp_path: Pat
         assert ("voltage_min_pu" in fallen) is measured
 
 
-def test_the_commands_say_what_it_takes_and_what_was_recorded(study: Make, tmp_path: Path) -> None:
+def test_the_commands_say_what_it_takes_and_what_was_recorded(
+    study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = study("[[runs]]\ncontroller = 'none'\n").path
     told = CliRunner().invoke(app, ["study", str(path), "--dry-run"])
     assert "1 worlds × 1 controllers (none) = 1 scenarios" in told.output
@@ -347,3 +418,6 @@ def test_the_commands_say_what_it_takes_and_what_was_recorded(study: Make, tmp_p
     both = CliRunner().invoke(app, ["study", str(path), "--jobs", "2", "--scheduler", "tcp://127.0.0.1:1"])
     assert "--jobs: is given beside --scheduler" in str(both.exception)
     assert "example" in CliRunner().invoke(app, ["list", "studies"]).output
+    monkeypatch.setattr(runner, "_pool", lambda *_: nullcontext(InProcess()))
+    done = CliRunner().invoke(app, ["study", str(path), "--out", str(tmp_path / "out")])
+    assert "1 of 1 scenarios recorded: 1 ok." in " ".join(done.output.split())

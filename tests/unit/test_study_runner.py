@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import threading
+import time
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -44,10 +47,27 @@ def test_what_goes_wrong_with_a_task_is_its_result_and_stops_no_other(tmp_path: 
     assert reasons[3].startswith("twice: its process ended without a result (exit code -9")
     assert reasons[5] == "oracles.study_tasks:square returned no row"
     assert set(found.version) == {code_version()}
-    assert "odd" not in found  # there is no such figure in any row
+    assert found.odd.isna().all()  # there is no such figure in any row
     again = run_tasks(tasks, tmp_path / "out")
     assert (again.before, again.done) == (6, 0)
     assert len(log.read_text().split()) == 6
+
+
+def test_what_is_no_scheduler_is_refused_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    from cosim.experiments.study import cluster
+
+    monkeypatch.setattr(cluster, "_PATIENCE_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for address in ("foo", f"tcp://127.0.0.1:{silent.getsockname()[1]}"):
+            began_s, before = time.monotonic(), set(threading.enumerate())
+            with pytest.raises(InputError, match=f"no scheduler answers at {address} →"):
+                run_tasks([task(1)], tmp_path / "out", scheduler=address)
+            assert time.monotonic() - began_s < 8.0
+            assert [one for one in threading.enumerate() if one not in before and "loop" in one.name.lower()] == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk_of_a_worker_stops_it_all_and_keeps_what_is_finished(tmp_path: Path) -> None:
@@ -130,6 +150,17 @@ def test_duckdb_reads_it_in_place(tmp_path: Path) -> None:
         query("select nonsense from results", tmp_path)
     with pytest.raises(InputError, match="holds no results"):
         query("select 1", tmp_path / "elsewhere")
+
+
+def test_a_column_without_a_value_is_there_and_takes_values_later(tmp_path: Path) -> None:
+    data, columns = Dataset(tmp_path), ["season", "ev_share", "never_kw"]
+    for number, told in ((1, (None, None, float("nan"))), (2, ("winter", 0.4, 2))):
+        data.add([{**row, **dict(zip(columns, told, strict=True))} for row in rows(number)])
+        data.commit()
+        asked = query(f"select {', '.join(columns)} from results order by hash, power", tmp_path)  # noqa: S608
+        assert asked[:2].isna().all(axis=None)
+        pd.testing.assert_frame_equal(asked[2:], read(tmp_path)[columns][2:], check_dtype=False)
+    assert asked[2:].drop_duplicates().to_numpy().tolist() == [["winter", 0.4, 2.0]]
 
 
 def test_a_part_that_is_none_is_named_with_the_remedy(tmp_path: Path) -> None:
