@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from json import dumps
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,6 @@ from cosim.experiments.hosting.worlds import AS_BUILT, EXPORT, IMPORT, CriticalD
 from cosim.experiments.study import dataset
 from cosim.experiments.study.runner import Counts, run_tasks
 from cosim.experiments.study.tasks import Task
-from cosim.experiments.study.worlds import Contents
 from cosim.experiments.tables import write_csv
 from cosim.folder import claimed
 
@@ -103,7 +101,7 @@ def built(asked: Asked) -> dict[str, tuple[Network, Feeder]]:
     found = {}
     for name in dict.fromkeys(asked.feeders):
         with collecting(faults):
-            network = Network(AS_BUILT, name, name, asked.config.base_of(name))
+            network = Network(AS_BUILT, name, name, asked.config.base_of(name)).as_it_lies()
             found[name] = network, site(network)
             faults += _undefined(asked, network)
     refuse(faults)
@@ -152,13 +150,11 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
             warnings.append(f"{len(failed)} of {len(tasks)} tasks failed ({what}): {failed['reason'].iloc[0]}")
         return rows
 
-    contents = Contents()  # files that the base names too
-    inputs = {name: dumps(contents.of({"feeder": name, **network.base})) for name, (network, _) in places.items()}
     homes = {name: len(feeder.homes) for name, (_, feeder) in places.items()}
     typical = {name: round(config.method.year_penetration_percent / 100.0 * many) for name, many in homes.items()}
     of_year = {
         name: [
-            year_task(network, inputs[name], asked.technology, typical[name], week, config.method.year_step_minutes)
+            year_task(network, asked.technology, typical[name], week, config.method.year_step_minutes)
             for week in range(_WEEKS)
         ]
         for name, (network, _) in places.items()
@@ -167,7 +163,7 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
     days, bright = {}, {}
     for name in places:
         own = year[(year["feeder"] == name) & (year["status"] == "ok")]
-        if own["export_date"].nunique() < 365:
+        if own["date"].nunique() < 365:
             raise InputError(Fault(name, "year", "could not be run without control", "; ".join(warnings)))
         days[name] = critical_days(own, asked)
         bright[name] = _bright_share(own, config.method.bright_share)
@@ -178,7 +174,6 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
     searches = [
         search_task(
             network,
-            inputs[name],
             asked.technology,
             controller,
             placement,
@@ -215,12 +210,12 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
 def critical_days(year: pd.DataFrame, asked: Asked) -> tuple[CriticalDay, ...]:
     """Day of the largest import of winter and of the largest export of summer, first the one that the technology is.
 
-    Where nothing is ever exported there is no day of export.
+    Days with steps without a power flow come before all others. Where nothing is ever exported there is no day of export.
     """
     method, found = asked.config.method, []
     for kind, months in ((IMPORT, method.winter_months), (EXPORT, method.summer_months)):
-        own = year[pd.to_datetime(year[f"{kind}_date"]).dt.month.isin(months)]
-        if own[f"{kind}_kw"].max() > _LEAST_KW:
+        own = year[pd.to_datetime(year["date"]).dt.month.isin(months)]
+        if own[f"{kind}_kw"].max() > _LEAST_KW or own[f"{kind}_lost_kwh"].any():
             found.append(worst_day(own.to_dict("records"), kind))  # type: ignore[arg-type]
     return tuple(found[::-1] if asked.technology == "pv" else found)
 
@@ -246,7 +241,8 @@ def _reinforced(
     found, label = {}, re.sub(r"\W+", "_", network.feeder).strip("_")
     for name, told in asked.config.reinforcement.items():
         try:
-            found[name] = reinforce(name, told, network, strained, folder / f"{label}_{name}")
+            one = reinforce(name, told, network, strained, folder / f"{label}_{name}")
+            found[name] = one._replace(network=one.network.as_it_lies())
         except InputError as error:
             warnings.append(f"left out: {error}")
     return found
