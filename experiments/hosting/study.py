@@ -11,16 +11,26 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from cosim import controllers
+from cosim import Trajectory, controllers
 from cosim.contract import Feeder
-from cosim.errors import CosimError, Fault, InputError, collecting, refuse
+from cosim.errors import CosimError, Fault, InputError, RunStoppedError, collecting, refuse
 from cosim.experiments.files import origin, write_json
 from cosim.experiments.hosting.config import HostingConfig, Technology
 from cosim.experiments.hosting.measures import figures
 from cosim.experiments.hosting.networks import Reinforced, reinforce
 from cosim.experiments.hosting.summary import capacities, placements_of
 from cosim.experiments.hosting.tasks import search_task, week_task, year_task
-from cosim.experiments.hosting.worlds import AS_BUILT, EXPORT, IMPORT, CriticalDay, Network, site, world, worst_day
+from cosim.experiments.hosting.worlds import (
+    AS_BUILT,
+    EXPORT,
+    IMPORT,
+    CriticalDay,
+    Network,
+    collapsed,
+    site,
+    world,
+    worst_day,
+)
 from cosim.experiments.study import dataset
 from cosim.experiments.study.runner import Counts, run_tasks
 from cosim.experiments.study.tasks import Task
@@ -109,9 +119,15 @@ def built(asked: Asked) -> dict[str, tuple[Network, Feeder]]:
 
 
 def _undefined(asked: Asked, network: Network) -> Iterator[Fault]:
-    """Criteria whose measures a feeder does not have: found on a day with the technology everywhere."""
-    count = len(site(network).homes)
-    run = world(network, asked.technology, count, 1, _TEST_DAY).run(UNCONTROLLED, {})
+    """Criteria whose measures a feeder does not have: found on a day of one home with the technology."""
+    try:
+        run = world(network, asked.technology, 1, 1, _TEST_DAY, grid={"on_collapse": "shed"}).run(UNCONTROLLED, {})
+    except RunStoppedError as stopped:
+        if not collapsed(stopped):
+            raise
+        remedy = "mend its circuit, or demand and source_pu of [base]"
+        yield Fault(network.feeder, "", f"has no power flow with a single home that has it: {stopped}", remedy)
+        return
     board = {**figures(run), "pv_curtailed_year_percent": 0.0}
     for name, one in asked.config.criteria.items():
         if one.undefined == "refuse" and math.isnan(board.get(one.metric, math.nan)):
@@ -210,7 +226,7 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
 def critical_days(year: pd.DataFrame, asked: Asked) -> tuple[CriticalDay, ...]:
     """Day of the largest import of winter and of the largest export of summer, first the one that the technology is.
 
-    Days with steps without a power flow come before all others. Where nothing is ever exported there is no day of export.
+    Days with steps without a power flow come before all others. Where nothing is ever exported no day is of export.
     """
     method, found = asked.config.method, []
     for kind, months in ((IMPORT, method.winter_months), (EXPORT, method.summer_months)):
@@ -232,12 +248,9 @@ def _reinforced(
     """Lay out every reinforcement; one that a feeder cannot have is left out, and told."""
     if not asked.config.reinforcement:
         return {}
-    many = round(asked.config.method.target_percent / 100.0 * len(site(network).homes))
-    strained = [
-        world(network, asked.technology, many, placement, when).run(UNCONTROLLED, {})
-        for placement in range(1, _STRAINED + 1)
-        for when in days
-    ]
+    strained = _strained(asked, network, days, warnings)
+    if not strained:
+        return {}
     found, label = {}, re.sub(r"\W+", "_", network.feeder).strip("_")
     for name, told in asked.config.reinforcement.items():
         try:
@@ -246,6 +259,32 @@ def _reinforced(
         except InputError as error:
             warnings.append(f"left out: {error}")
     return found
+
+
+def _strained(asked: Asked, network: Network, days: Sequence[CriticalDay], warnings: list[str]) -> list[Trajectory]:
+    """Run the critical days at the penetration that reinforcements are for, or at the largest part that has a power flow.
+
+    Told where it is a part, of as many as the grid has steps; none where no step has one.
+    """
+    method, count = asked.config.method, len(site(network).homes)
+    said = f"{network.feeder}: without a power flow at {method.target_percent:g} % of homes"
+    for step in range(method.grid, -1, -1):
+        percent = method.target_percent * step / method.grid
+        try:
+            runs = [
+                world(network, asked.technology, round(percent / 100.0 * count), placement, when).run(UNCONTROLLED, {})
+                for placement in range(1, _STRAINED + 1)
+                for when in days
+            ]
+        except RunStoppedError as stopped:
+            if not collapsed(stopped):
+                raise
+        else:
+            if step < method.grid:
+                warnings.append(f"{said}: reinforcements are laid out for {percent:g} %")
+            return runs
+    warnings.append(f"{said}, nor at any less: no reinforcement is laid out")
+    return []
 
 
 def _write(found: Hosting, asked: Asked, folder: Path) -> None:

@@ -170,14 +170,13 @@ def peaks_of_days(
     Returns
     -------
     list of dict
-        For each day: ``date``; ``import_kw`` and ``export_kw``, largest half-hour means of net power of all customers in
-        what is run of it as a critical day of that kind, from noon or from midnight on; ``import_lost_kwh`` and
-        ``export_lost_kwh``, what was not served in steps without a power flow, by their direction (inf where none of
-        it could be); and ``available_kwh`` of the sun.
+        For each day: ``date``; ``import_kw`` and ``export_kw``, largest half-hour means of net power of all customers
+        in what is run of it as a critical day of that kind, from noon or from midnight on; ``import_lost_kwh`` and
+        ``export_lost_kwh``, what was not served in steps without a power flow, by their direction (of both inf
+        where nothing could be); and ``available_kwh`` of the sun.
     """
     if not days:
         return []
-    of_day = round(1440 / step_min)
     with ONE_THREAD:
         made = world(
             network, technology, homes, placement, CriticalDay(EXPORT, first.isoformat()), step_min=step_min,
@@ -189,14 +188,17 @@ def peaks_of_days(
             if not collapsed(error):
                 raise
             run, stopped = cast("Trajectory", error.trajectory), error
-    day = made.day.exogenous
-    net_kw, lost_kwh = np.zeros(day.steps), {kind: np.zeros(day.steps) for kind in (IMPORT, EXPORT)}
+    of_day = round(1440 / step_min)
+    steps = of_day * days + of_day // 2
+    sun_kw = made.day.exogenous.pv_available_kw.sum(axis=1)  # of a run that stopped, beyond its end too
+    sun_kw = sun_kw.reshape(steps, -1).mean(axis=1)
+    net_kw, lost_kwh = np.zeros(steps), {kind: np.zeros(steps) for kind in (IMPORT, EXPORT)}
     net_kw[: run.steps] = run.net_kw.sum(axis=1)
     for one in run.collapses:
         lost_kwh[IMPORT if one.asked_kw.sum() >= 0.0 else EXPORT][one.step] = one.not_served_kwh.sum()
     if stopped:
-        asked_kw = (day.demand_kw - day.pv_available_kw)[run.steps].sum()
-        lost_kwh[IMPORT if asked_kw >= 0.0 else EXPORT][run.steps] = np.inf
+        for of_kind in lost_kwh.values():
+            of_kind[run.steps] = np.inf
     known = min(run.steps // of_day + 1, days) if stopped else days
     rows = []
     for number in range(known):
@@ -208,7 +210,7 @@ def peaks_of_days(
             "import_lost_kwh": float(lost_kwh[IMPORT][night].sum()),
             "export_kw": max(float(-window_mean(net_kw[some], step_min, _WINDOW_MIN).min()), 0.0),
             "export_lost_kwh": float(lost_kwh[EXPORT][some].sum()),
-            "available_kwh": float(day.pv_available_kw[some].sum() * step_min / 60.0),
+            "available_kwh": float(sun_kw[some].sum() * step_min / 60.0),
         })  # fmt: skip
     later = first + timedelta(days=known)
     return rows + peaks_of_days(network, technology, homes, placement, later, days - known, step_min)

@@ -23,9 +23,10 @@ from cosim.experiments.hosting.measures import figures, overloaded, places
 from cosim.experiments.hosting.networks import Reinforced, limiting_path, reinforce
 from cosim.experiments.hosting.quantile import quantile
 from cosim.experiments.hosting.search import search
-from cosim.experiments.hosting.study import Asked, Hosting, built, critical_days
+from cosim.experiments.hosting.study import Asked, Hosting, _strained, built, critical_days
 from cosim.experiments.hosting.summary import NO_LIMIT, capacities, placements_of
 from cosim.experiments.hosting.tasks import placement, search_task, week_task
+from cosim.experiments.hosting import worlds as hosting_worlds
 from cosim.experiments.hosting.worlds import AS_BUILT, CriticalDay, Network, peaks_of_days, site, world, worst_day
 
 SHIPPED = read()
@@ -323,9 +324,31 @@ def test_the_run_of_a_critical_day_has_the_peak_that_it_was_chosen_for(technolog
     assert half_hours.shape[0] == 48
 
 
-def low_two_bus(demand_kw, source_pu=0.8):
+@pytest.mark.parametrize("sheds", [True, False])
+def test_a_day_without_a_power_flow_is_the_critical_one(tmp_path, monkeypatch, sheds):
+    if not sheds:  # as where not even a part of what is wanted can be served
+        monkeypatch.setattr(hosting_worlds, "world", lambda *given, grid, **own: world(*given, **own))
+    evening = np.where(np.arange(1440) // 60 == 20, 99.0, 1.0)
+    found = peaks_of_days(low_two_bus(homes_file(tmp_path, evening)), "pv", 1, 1, date(2026, 1, 13), 2, 30)
+    assert [row["date"] for row in found] == ["2026-01-13", "2026-01-14"]
+    for row in found:
+        assert 0.0 < row["import_lost_kwh"] < 3 * 99.0 if sheds else row["import_lost_kwh"] == np.inf
+        assert row["export_lost_kwh"] == (0.0 if sheds else np.inf)
+        assert row["available_kwh"] > 1.0
+    served = {**found[1], "date": "2026-01-15", "import_kw": 999.0, "import_lost_kwh": 0.0}
+    assert worst_day([served, found[1]], "import").date == "2026-01-14"
+
+
+def test_reinforcements_are_laid_out_for_what_has_a_power_flow(tmp_path):
+    network, warnings = low_two_bus(homes_file(tmp_path, [60.0] * 1440)), []
+    runs = _strained(Asked([], "ev", [], CONFIG), network, [WINTER], warnings)
+    assert len(runs) == 2
+    assert "laid out for" in warnings[0]
+
+
+def low_two_bus(demand_kw):
     """A network whose source is so low that at most some 60 kW a phase get through the cable."""
-    base = {**CONFIG.base_of("two_bus"), "grid": {"source_pu": source_pu}}
+    base = {**CONFIG.base_of("two_bus"), "grid": {"source_pu": 0.8}, "step_min": 30, "control_min": 30}
     base["households"] = {"profiles": str(demand_kw), "profiles_step_min": 1.0}
     return Network(AS_BUILT, "two_bus", "two_bus", base)
 
