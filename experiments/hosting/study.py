@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ from cosim.experiments.study import dataset
 from cosim.experiments.study.runner import Counts, run_tasks
 from cosim.experiments.study.tasks import Task
 from cosim.experiments.tables import write_csv
+from cosim.feeders.find import names as shipped_feeders
 from cosim.folder import claimed
 
 UNCONTROLLED = "none"
@@ -94,8 +95,8 @@ class Hosting:
     warnings: tuple[str, ...]
 
 
-def built(asked: Asked) -> dict[str, tuple[Network, Feeder]]:
-    """Read the feeders as they are, and refuse what cannot be asked of them.
+def built(asked: Asked, warnings: list[str]) -> dict[str, tuple[Network, Feeder]]:
+    """Read the feeders as they are, refuse what cannot be asked of them, and tell what is left out on them.
 
     Raises
     ------
@@ -103,22 +104,41 @@ def built(asked: Asked) -> dict[str, tuple[Network, Feeder]]:
         With every feeder that cannot be read, every controller that is not there, and every measure of a criterion that
         a feeder does not have.
     """
-    faults: list[Fault] = []
+    faults, config = list(_not_asked(asked, warnings)), asked.config
     for name in asked.controllers:
         with collecting(faults):
             controllers.refuse_unknown(name)
-            faults += controllers.option_faults(name, asked.config.options.get(name, {}))
+            faults += controllers.option_faults(name, config.options.get(name, {}))
     found = {}
     for name in dict.fromkeys(asked.feeders):
         with collecting(faults):
-            network = Network(AS_BUILT, name, name, asked.config.base_of(name)).as_it_lies()
+            network = Network(AS_BUILT, name, name, config.base_of(name)).as_it_lies()
             found[name] = network, site(network)
-            faults += _undefined(asked, network)
+            faults += _undefined(asked, network, warnings)
     refuse(faults)
     return found
 
 
-def _undefined(asked: Asked, network: Network) -> Iterator[Fault]:
+def _not_asked(asked: Asked, warnings: list[str]) -> Iterator[Fault]:
+    """What of the file nothing is asked of: a misspelt name is refused, what others are asked of is told."""
+    if not asked.controllers:
+        yield Fault("cosim hosting", "--controllers", "names none", "write some, such as none,even")
+    for name in asked.config.options.keys() - {*asked.controllers, UNCONTROLLED, OPTIMUM}:
+        try:
+            controllers.refuse_unknown(name)
+        except InputError as error:
+            yield from (replace(fault, where="hosting", key=f"options.{name}") for fault in error.faults)
+        else:
+            warnings.append(f"left out: [options.{name}], as it is not among --controllers")
+    used = {asked.config.key_of(name) for name in asked.feeders}
+    warnings += [
+        f"left out: [feeder.{name}], as no feeder that is asked is called that"
+        for name in asked.config.feeder
+        if name not in used and name not in shipped_feeders()
+    ]
+
+
+def _undefined(asked: Asked, network: Network, warnings: list[str]) -> Iterator[Fault]:
     """Criteria whose measures a feeder does not have: found on a day of one home with the technology."""
     try:
         run = world(network, asked.technology, 1, 1, _TEST_DAY, grid={"on_collapse": "shed"}).run(UNCONTROLLED, {})
@@ -130,8 +150,11 @@ def _undefined(asked: Asked, network: Network) -> Iterator[Fault]:
         return
     board = {**figures(run), "pv_curtailed_year_percent": 0.0}
     for name, one in asked.config.criteria.items():
-        if one.undefined == "refuse" and math.isnan(board.get(one.metric, math.nan)):
-            yield Fault(network.feeder, f"criterion {name}", f"'{one.metric}' is not defined there", one.remedy)
+        if math.isnan(board.get(one.metric, math.nan)):
+            if one.undefined == "refuse":
+                yield Fault(network.feeder, f"criterion {name}", f"'{one.metric}' is not defined there", one.remedy)
+            else:
+                warnings.append(f"left out on {network.feeder}: {name}: '{one.metric}' is not defined there")
 
 
 def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = lambda *_: None) -> Hosting:
@@ -153,8 +176,9 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
     InputError
         As `built`, and where the folder cannot be used, or a feeder cannot be reinforced at all.
     """
-    places, config = built(asked), asked.config
-    warnings = [f"{name}: {one}" for name, (_, feeder) in places.items() for one in feeder.warnings]
+    warnings: list[str] = []
+    places, config = built(asked, warnings), asked.config
+    warnings += [f"{name}: {one}" for name, (_, feeder) in places.items() for one in feeder.warnings]
 
     def work(what: str, tasks: list[Task]) -> pd.DataFrame:
         counts = run_tasks(tasks, folder, jobs=jobs, progress=lambda now: progress(what, now))
@@ -262,7 +286,7 @@ def _reinforced(
 
 
 def _strained(asked: Asked, network: Network, days: Sequence[CriticalDay], warnings: list[str]) -> list[Trajectory]:
-    """Run the critical days at the penetration that reinforcements are for, or at the largest part that has a power flow.
+    """Run the critical days at the penetration that reinforcements are for, or the largest part with a power flow.
 
     Told where it is a part, of as many as the grid has steps; none where no step has one.
     """

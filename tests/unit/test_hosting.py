@@ -17,6 +17,7 @@ from cosim.contract import Setpoints
 from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError
 from cosim.experiments.figures import style
+from cosim.experiments.hosting import worlds as hosting_worlds
 from cosim.experiments.hosting.config import read, scenario_of
 from cosim.experiments.hosting.figure import draw
 from cosim.experiments.hosting.measures import figures, overloaded, places
@@ -26,7 +27,6 @@ from cosim.experiments.hosting.search import search
 from cosim.experiments.hosting.study import Asked, Hosting, _strained, built, critical_days
 from cosim.experiments.hosting.summary import NO_LIMIT, capacities, placements_of
 from cosim.experiments.hosting.tasks import placement, search_task, week_task
-from cosim.experiments.hosting import worlds as hosting_worlds
 from cosim.experiments.hosting.worlds import AS_BUILT, CriticalDay, Network, peaks_of_days, site, world, worst_day
 
 SHIPPED = read()
@@ -201,6 +201,9 @@ def test_cables_and_moves_are_what_plain_opendss_reads(two_bus, make_day, tmp_pa
         read_back = site(Network(name, "two_bus", found.network.circuit, {}))
         assert read_back.network.branch("LINE1").rating_a == pytest.approx(amps[name])
         assert read_back.distance_m == two_bus.distance_m
+    even = [run(two_bus, make_day(two_bus, 12, demand_kw=5.0), NoControl(two_bus), engine="reduced")]
+    with pytest.raises(InputError, match="no other phase"):
+        reinforce("rephasing", CONFIG.reinforcement["rephasing"], as_built, even, tmp_path / "none")
     moved = reinforce("rephasing", CONFIG.reinforcement["rephasing"], as_built, runs, tmp_path / "rephasing")
     dss = plain_opendss(moved.network.circuit)
     phases = {
@@ -327,7 +330,7 @@ def test_the_run_of_a_critical_day_has_the_peak_that_it_was_chosen_for(technolog
 @pytest.mark.parametrize("sheds", [True, False])
 def test_a_day_without_a_power_flow_is_the_critical_one(tmp_path, monkeypatch, sheds):
     if not sheds:  # as where not even a part of what is wanted can be served
-        monkeypatch.setattr(hosting_worlds, "world", lambda *given, grid, **own: world(*given, **own))
+        monkeypatch.setattr(hosting_worlds, "world", lambda *given, **own: world(*given, **{**own, "grid": {}}))
     evening = np.where(np.arange(1440) // 60 == 20, 99.0, 1.0)
     found = peaks_of_days(low_two_bus(homes_file(tmp_path, evening)), "pv", 1, 1, date(2026, 1, 13), 2, 30)
     assert [row["date"] for row in found] == ["2026-01-13", "2026-01-14"]
@@ -381,12 +384,18 @@ def test_a_task_is_known_by_what_it_depends_on(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[violation.x]\nmetric='a'\nat_most=1.0\nat_least=1.0\nmeaning='m'", "give one of the two"),
-        ("[violation.x]\nmetric='a'\nat_most=1.0\nmeaning='m'\n[method]\nplacement=3", "did you mean 'placements'"),
-        ("[violation.x]\nmetric='a'\nat_most=1.0\nmeaning='m'\n[reinforcement.y]\nkind='thicker_cable'\n"
+        ("[violation.x]\nmetric='losses_kwh'\nat_most=1.0\nat_least=1.0\nmeaning='m'", "give one of the two"),
+        ("[violation.x]\nmetric='losses_kwh'\nat_most=1.0\nmeaning='m'\n[method]\nplacement=3",
+         "did you mean 'placements'"),
+        ("[violation.x]\nmetric='losses_kwh'\nat_most=1.0\nmeaning='m'\n[reinforcement.y]\nkind='thicker_cable'\n"
          "cable='NAYY'\nsource='s'", "NAYY 4x240"),
-        ("[violation.x]\nmetric='a'\nat_most=1.0\nmeaning='m'\n[reinforcement.y]\nkind='oltc'\neur=[2,1]\nsource='s'",
+        ("[violation.x]\nmetric='losses_kwh'\nat_most=1.0\nmeaning='m'\n[reinforcement.y]\nkind='oltc'\neur=[2,1]\nsource='s'",
          "give low and high"),
+        ("[violation.x]\nmetric='transformer_hotspot_max_c'\nat_most=1.0\nmeaning='m'\nundefined='leave_out'",
+         "violation.x.metric: .* did you mean 'transformer_hot_spot_max_c'"),
+        ("[violation.x]\nmetric='losses_kwh'\nat_mst=1.0\nmeaning='m'",
+         "violation.x.at_mst: .* did you mean 'at_most'"),
+        ("[reinforcement.y]\nkind='oltc'\nsource='s'\nvolt=1.0", "use one of kind, times, cable, set_pu"),
     ],
 )  # fmt: skip
 def test_wrong_keys_are_named_with_what_to_write(tmp_path, text, said):
@@ -405,15 +414,38 @@ def test_what_cannot_be_asked_of_a_feeder_is_refused_before_anything_runs(tmp_pa
     bare = text.replace(" NormAmps=180 EmergAmps=180", "").replace("Buscoords Buscoords.csv", "")
     (unrated / "Master.dss").write_text(bare, encoding="utf-8")
     with pytest.raises(InputError) as refused:
-        built(Asked([str(unrated), "nowhere"], "ev", ["evn"], CONFIG))
+        built(Asked([str(unrated), "nowhere"], "ev", ["evn"], CONFIG), [])
     said = [str(fault) for fault in refused.value.faults]
     assert len(said) == 3
     assert "did you mean 'even'" in said[0]
     assert "line_peak_30min_percent" in said[1]
     assert "ratings_a" in said[1]
     assert "nowhere" in said[2]
+    own = CONFIG.model_copy(update={"options": {"evn": {}}})
+    with pytest.raises(InputError) as refused:
+        built(Asked([], "ev", [], own), [])
+    assert [str(fault).partition(" → ")[0] for fault in refused.value.faults] == [
+        "cosim hosting: --controllers: names none", "hosting: options.evn: there is no controller 'evn'"
+    ]  # fmt: skip
     with pytest.raises(InputError, match="is for the method to set"):
         scenario_of({"seed": 3}, name="x")
+
+
+def test_what_is_left_out_is_told_and_tables_are_of_the_feeder_that_is_named(tmp_path):
+    tables = {"two_bus": {"step_min": 15}, "Master": {"step_min": 20}, "street": {"step_min": 30}}
+    config = CONFIG.model_copy(update={"options": {"even": {}}, "feeder": tables})
+    for name, step_min in {
+        "two_bus": 15, "a/two_bus": 15, "a/two_bus/Master.dss": 15, "b/street.dss": 30, str(tmp_path): 5, "x/y.dss": 5,
+    }.items():  # fmt: skip
+        assert config.base_of(name)["step_min"] == step_min, name
+    told = []
+    built(Asked(["two_bus"], "ev", ["none"], config), told)
+    assert sorted(told) == [
+        "left out on two_bus: comfort: 'comfort_short_max_kh_per_day' is not defined there",
+        "left out: [feeder.Master], as no feeder that is asked is called that",
+        "left out: [feeder.street], as no feeder that is asked is called that",
+        "left out: [options.even], as it is not among --controllers",
+    ]
 
 
 @pytest.mark.slow
