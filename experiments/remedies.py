@@ -134,8 +134,12 @@ def _node(schema: Mapping[str, Any], location: Location) -> dict[str, Any]:
     """Part of the schema that describes a key."""
     node: Any = schema
     for part in location:
-        inside = next((one for one in _choices(node, schema) if {"items", "properties"} & one.keys()), {})
-        node = inside.get("items", {}) if isinstance(part, int) else inside.get("properties", {}).get(part, {})
+        key = "items" if isinstance(part, int) else "properties"
+        choices = _choices(node, schema)
+        inside = next((one[key] for one in choices if key in one), {})
+        # keys of a table such as [violation.NAME] are anybody's
+        named = next((one["additionalProperties"] for one in choices if one.get("additionalProperties")), {})
+        node = inside if key == "items" else inside.get(part, {} if named is True else named)
     return dict(node)
 
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from cosim.errors import Fault, InputError
+from cosim.errors import Fault, InputError, meant
+from cosim.experiments.metric_table import METRICS
 from cosim.experiments.remedies import load_toml, refused, scenario_faults
 from cosim.experiments.scenario import Scenario
 from cosim.experiments.study.worlds import merged
@@ -20,6 +21,13 @@ Technology = Literal["ev", "pv", "heat_pump"]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Months = Annotated[tuple[Annotated[int, Field(ge=1, le=12)], ...], Field(strict=False, min_length=1)]
 Eur = Annotated[tuple[float, float], Field(strict=False)]
+
+
+MEASURES = (
+    "line_peak_30min_percent", "transformer_ageing_rate_mean", "ev_served_percent", "comfort_short_max_kh_per_day",
+    "pv_curtailed_year_percent",
+)  # fmt: skip
+"""Of hosting, beside those of the scoreboard."""
 
 
 class Method(Table):
@@ -48,6 +56,14 @@ class Criterion(Table):
     meaning: str = Field(description="What is wrong where it is not kept")
     undefined: Literal["refuse", "leave_out"] = Field("refuse", description="On a feeder without that measure")
     remedy: str = Field("take the criterion out of the file given with --config", description="What to do then")
+
+    @field_validator("metric")
+    @classmethod
+    def _measured(cls, value: str) -> str:
+        if value not in (known := [*METRICS, *MEASURES]):
+            remedy = meant(value, known, "write the name of a metric, as in scoreboard.csv of a run")
+            raise refused(Fault("", "metric", f"is '{value}', which nothing measures", remedy))
+        return value
 
     @model_validator(mode="after")
     def _one_limit(self) -> Criterion:
@@ -123,9 +139,17 @@ class HostingConfig(Table):
         nothing = float("nan")
         return [name for name, one in self.criteria.items() if one.broken(figures.get(one.metric, nothing))]
 
+    def key_of(self, feeder: str) -> str | None:
+        """Which table of ``[feeder]`` is a feeder's: of its name, or of the last part of its path but ``Master``."""
+        path = Path(feeder).resolve()
+        last = path.parent if path.stem.lower() == "master" else path
+        names = feeder, last.stem if last.suffix.lower() == ".dss" else last.name
+        return next((name for name in names if name in self.feeder), None)
+
     def base_of(self, feeder: str) -> dict[str, Any]:
         """Base of a feeder's worlds, without what the method says."""
-        return merged(self.base, self.feeder.get(feeder, self.feeder.get(Path(feeder).stem, {})))
+        key = self.key_of(feeder)
+        return self.base if key is None else merged(self.base, self.feeder[key])
 
     def lines(self) -> Iterator[str]:
         """Tell the criteria, one a line."""

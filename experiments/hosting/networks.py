@@ -86,7 +86,9 @@ def reinforce(
         network = Network(name, built.feeder, _write(feeder, folder, edits), {**built.base, "grid": grid}, "opendss")
         return Reinforced(network, what, told.cost_eur())
     if told.kind == "rephasing":
-        moves = _moves(strained[0], told)
+        if not (moves := _moves(strained[0], told)):
+            problem = f"no other phase of a customer makes {feeder.name} better at that penetration"
+            raise InputError(Fault(feeder.name, f"reinforcement.{name}", problem, "leave it out"))
         edits = [f'Edit "Load.{who}" Bus1="{bus}"' for who, bus, _ in moves]
         network = Network(name, built.feeder, _write(feeder, folder, edits), built.base, built.engine)
         return Reinforced(network, "; ".join(words for _, _, words in moves), told.cost_eur(moves=len(moves)))

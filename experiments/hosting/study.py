@@ -5,28 +5,37 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from json import dumps
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from cosim import controllers
+from cosim import Trajectory, controllers
 from cosim.contract import Feeder
-from cosim.errors import CosimError, Fault, InputError, collecting, refuse
+from cosim.errors import CosimError, Fault, InputError, RunStoppedError, collecting, refuse
 from cosim.experiments.files import origin, write_json
 from cosim.experiments.hosting.config import HostingConfig, Technology
 from cosim.experiments.hosting.measures import figures
 from cosim.experiments.hosting.networks import Reinforced, reinforce
 from cosim.experiments.hosting.summary import capacities, placements_of
 from cosim.experiments.hosting.tasks import search_task, week_task, year_task
-from cosim.experiments.hosting.worlds import AS_BUILT, EXPORT, IMPORT, CriticalDay, Network, site, world, worst_day
+from cosim.experiments.hosting.worlds import (
+    AS_BUILT,
+    EXPORT,
+    IMPORT,
+    CriticalDay,
+    Network,
+    collapsed,
+    site,
+    world,
+    worst_day,
+)
 from cosim.experiments.study import dataset
 from cosim.experiments.study.runner import Counts, run_tasks
 from cosim.experiments.study.tasks import Task
-from cosim.experiments.study.worlds import Contents
 from cosim.experiments.tables import write_csv
+from cosim.feeders.find import names as shipped_feeders
 from cosim.folder import claimed
 
 UNCONTROLLED = "none"
@@ -86,8 +95,8 @@ class Hosting:
     warnings: tuple[str, ...]
 
 
-def built(asked: Asked) -> dict[str, tuple[Network, Feeder]]:
-    """Read the feeders as they are, and refuse what cannot be asked of them.
+def built(asked: Asked, warnings: list[str]) -> dict[str, tuple[Network, Feeder]]:
+    """Read the feeders as they are, refuse what cannot be asked of them, and tell what is left out on them.
 
     Raises
     ------
@@ -95,29 +104,57 @@ def built(asked: Asked) -> dict[str, tuple[Network, Feeder]]:
         With every feeder that cannot be read, every controller that is not there, and every measure of a criterion that
         a feeder does not have.
     """
-    faults: list[Fault] = []
+    faults, config = list(_not_asked(asked, warnings)), asked.config
     for name in asked.controllers:
         with collecting(faults):
             controllers.refuse_unknown(name)
-            faults += controllers.option_faults(name, asked.config.options.get(name, {}))
+            faults += controllers.option_faults(name, config.options.get(name, {}))
     found = {}
     for name in dict.fromkeys(asked.feeders):
         with collecting(faults):
-            network = Network(AS_BUILT, name, name, asked.config.base_of(name))
+            network = Network(AS_BUILT, name, name, config.base_of(name)).as_it_lies()
             found[name] = network, site(network)
-            faults += _undefined(asked, network)
+            faults += _undefined(asked, network, warnings)
     refuse(faults)
     return found
 
 
-def _undefined(asked: Asked, network: Network) -> Iterator[Fault]:
-    """Criteria whose measures a feeder does not have: found on a day with the technology everywhere."""
-    count = len(site(network).homes)
-    run = world(network, asked.technology, count, 1, _TEST_DAY).run(UNCONTROLLED, {})
+def _not_asked(asked: Asked, warnings: list[str]) -> Iterator[Fault]:
+    """What of the file nothing is asked of: a misspelt name is refused, what others are asked of is told."""
+    if not asked.controllers:
+        yield Fault("cosim hosting", "--controllers", "names none", "write some, such as none,even")
+    for name in asked.config.options.keys() - {*asked.controllers, UNCONTROLLED, OPTIMUM}:
+        try:
+            controllers.refuse_unknown(name)
+        except InputError as error:
+            yield from (replace(fault, where="hosting", key=f"options.{name}") for fault in error.faults)
+        else:
+            warnings.append(f"left out: [options.{name}], as it is not among --controllers")
+    used = {asked.config.key_of(name) for name in asked.feeders}
+    warnings += [
+        f"left out: [feeder.{name}], as no feeder that is asked is called that"
+        for name in asked.config.feeder
+        if name not in used and name not in shipped_feeders()
+    ]
+
+
+def _undefined(asked: Asked, network: Network, warnings: list[str]) -> Iterator[Fault]:
+    """Criteria whose measures a feeder does not have: found on a day of one home with the technology."""
+    try:
+        run = world(network, asked.technology, 1, 1, _TEST_DAY, grid={"on_collapse": "shed"}).run(UNCONTROLLED, {})
+    except RunStoppedError as stopped:
+        if not collapsed(stopped):
+            raise
+        remedy = "mend its circuit, or demand and source_pu of [base]"
+        yield Fault(network.feeder, "", f"has no power flow with a single home that has it: {stopped}", remedy)
+        return
     board = {**figures(run), "pv_curtailed_year_percent": 0.0}
     for name, one in asked.config.criteria.items():
-        if one.undefined == "refuse" and math.isnan(board.get(one.metric, math.nan)):
-            yield Fault(network.feeder, f"criterion {name}", f"'{one.metric}' is not defined there", one.remedy)
+        if math.isnan(board.get(one.metric, math.nan)):
+            if one.undefined == "refuse":
+                yield Fault(network.feeder, f"criterion {name}", f"'{one.metric}' is not defined there", one.remedy)
+            else:
+                warnings.append(f"left out on {network.feeder}: {name}: '{one.metric}' is not defined there")
 
 
 def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = lambda *_: None) -> Hosting:
@@ -139,8 +176,9 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
     InputError
         As `built`, and where the folder cannot be used, or a feeder cannot be reinforced at all.
     """
-    places, config = built(asked), asked.config
-    warnings = [f"{name}: {one}" for name, (_, feeder) in places.items() for one in feeder.warnings]
+    warnings: list[str] = []
+    places, config = built(asked, warnings), asked.config
+    warnings += [f"{name}: {one}" for name, (_, feeder) in places.items() for one in feeder.warnings]
 
     def work(what: str, tasks: list[Task]) -> pd.DataFrame:
         counts = run_tasks(tasks, folder, jobs=jobs, progress=lambda now: progress(what, now))
@@ -152,13 +190,11 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
             warnings.append(f"{len(failed)} of {len(tasks)} tasks failed ({what}): {failed['reason'].iloc[0]}")
         return rows
 
-    contents = Contents()  # files that the base names too
-    inputs = {name: dumps(contents.of({"feeder": name, **network.base})) for name, (network, _) in places.items()}
     homes = {name: len(feeder.homes) for name, (_, feeder) in places.items()}
     typical = {name: round(config.method.year_penetration_percent / 100.0 * many) for name, many in homes.items()}
     of_year = {
         name: [
-            year_task(network, inputs[name], asked.technology, typical[name], week, config.method.year_step_minutes)
+            year_task(network, asked.technology, typical[name], week, config.method.year_step_minutes)
             for week in range(_WEEKS)
         ]
         for name, (network, _) in places.items()
@@ -167,7 +203,7 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
     days, bright = {}, {}
     for name in places:
         own = year[(year["feeder"] == name) & (year["status"] == "ok")]
-        if own["export_date"].nunique() < 365:
+        if own["date"].nunique() < 365:
             raise InputError(Fault(name, "year", "could not be run without control", "; ".join(warnings)))
         days[name] = critical_days(own, asked)
         bright[name] = _bright_share(own, config.method.bright_share)
@@ -178,7 +214,6 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
     searches = [
         search_task(
             network,
-            inputs[name],
             asked.technology,
             controller,
             placement,
@@ -215,12 +250,12 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
 def critical_days(year: pd.DataFrame, asked: Asked) -> tuple[CriticalDay, ...]:
     """Day of the largest import of winter and of the largest export of summer, first the one that the technology is.
 
-    Where nothing is ever exported there is no day of export.
+    Days with steps without a power flow come before all others. Where nothing is ever exported no day is of export.
     """
     method, found = asked.config.method, []
     for kind, months in ((IMPORT, method.winter_months), (EXPORT, method.summer_months)):
-        own = year[pd.to_datetime(year[f"{kind}_date"]).dt.month.isin(months)]
-        if own[f"{kind}_kw"].max() > _LEAST_KW:
+        own = year[pd.to_datetime(year["date"]).dt.month.isin(months)]
+        if own[f"{kind}_kw"].max() > _LEAST_KW or own[f"{kind}_lost_kwh"].any():
             found.append(worst_day(own.to_dict("records"), kind))  # type: ignore[arg-type]
     return tuple(found[::-1] if asked.technology == "pv" else found)
 
@@ -237,19 +272,43 @@ def _reinforced(
     """Lay out every reinforcement; one that a feeder cannot have is left out, and told."""
     if not asked.config.reinforcement:
         return {}
-    many = round(asked.config.method.target_percent / 100.0 * len(site(network).homes))
-    strained = [
-        world(network, asked.technology, many, placement, when).run(UNCONTROLLED, {})
-        for placement in range(1, _STRAINED + 1)
-        for when in days
-    ]
+    strained = _strained(asked, network, days, warnings)
+    if not strained:
+        return {}
     found, label = {}, re.sub(r"\W+", "_", network.feeder).strip("_")
     for name, told in asked.config.reinforcement.items():
         try:
-            found[name] = reinforce(name, told, network, strained, folder / f"{label}_{name}")
+            one = reinforce(name, told, network, strained, folder / f"{label}_{name}")
+            found[name] = one._replace(network=one.network.as_it_lies())
         except InputError as error:
             warnings.append(f"left out: {error}")
     return found
+
+
+def _strained(asked: Asked, network: Network, days: Sequence[CriticalDay], warnings: list[str]) -> list[Trajectory]:
+    """Run the critical days at the penetration that reinforcements are for, or the largest part with a power flow.
+
+    Told where it is a part, of as many as the grid has steps; none where no step has one.
+    """
+    method, count = asked.config.method, len(site(network).homes)
+    said = f"{network.feeder}: without a power flow at {method.target_percent:g} % of homes"
+    for step in range(method.grid, -1, -1):
+        percent = method.target_percent * step / method.grid
+        try:
+            runs = [
+                world(network, asked.technology, round(percent / 100.0 * count), placement, when).run(UNCONTROLLED, {})
+                for placement in range(1, _STRAINED + 1)
+                for when in days
+            ]
+        except RunStoppedError as stopped:
+            if not collapsed(stopped):
+                raise
+        else:
+            if step < method.grid:
+                warnings.append(f"{said}: reinforcements are laid out for {percent:g} %")
+            return runs
+    warnings.append(f"{said}, nor at any less: no reinforcement is laid out")
+    return []
 
 
 def _write(found: Hosting, asked: Asked, folder: Path) -> None:

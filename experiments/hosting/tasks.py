@@ -9,7 +9,7 @@ from hashlib import sha256
 from json import dumps
 from typing import Any
 
-from cosim.errors import CosimError, PowerFlowError, RunStoppedError
+from cosim.errors import CosimError, RunStoppedError
 from cosim.experiments.hosting.config import HostingConfig, Technology
 from cosim.experiments.hosting.measures import figures, places
 from cosim.experiments.hosting.search import search
@@ -17,6 +17,7 @@ from cosim.experiments.hosting.worlds import (
     SEASONS,
     CriticalDay,
     Network,
+    collapsed,
     installed_kw,
     peaks_of_days,
     site,
@@ -34,15 +35,14 @@ _HERE = "cosim.experiments.hosting.tasks"
 _DOES = {YEAR: "year", SEARCH: "placement", WEEK: "week"}
 
 
-def year_task(network: Network, feeder_hash: str, technology: Technology, homes: int, week: int, step_min: int) -> Task:
+def year_task(network: Network, technology: Technology, homes: int, week: int, step_min: int) -> Task:
     """A week of the year of `none`."""
     payload = {"network": network, "technology": technology, "homes": homes, "week": week, "step_min": step_min}
-    return _task(YEAR, payload, feeder_hash, {"controller": "none", "placement": 1})
+    return _task(YEAR, payload, {"controller": "none", "placement": 1})
 
 
 def search_task(
     network: Network,
-    feeder_hash: str,
     technology: Technology,
     controller: str,
     placement: int,
@@ -65,23 +65,23 @@ def search_task(
         "days": list(days), "bright": bright, "typical_homes": typical_homes,
         "step_min": config.method.year_step_minutes, **judged,
     }  # fmt: skip
-    return _task(SEARCH, payload, feeder_hash, {"controller": controller, "placement": placement})
+    return _task(SEARCH, payload, {"controller": controller, "placement": placement})
 
 
 def week_task(searched: Task, homes: int) -> Task:
     """The whole weeks around the critical days of a search, at one number of homes."""
     payload = {**searched.payload, "homes": homes, "days": [when.week for when in searched.payload["days"]]}
     about = {name: searched.about[0][name] for name in ("controller", "placement")}
-    return _task(WEEK, payload, searched.hash, about)
+    return _task(WEEK, payload, about)
 
 
 def _dumped(criteria: Mapping[str, Any]) -> dict[str, Any]:
     return {name: one.model_dump() for name, one in criteria.items()}
 
 
-def _task(kind: str, payload: dict[str, Any], inputs: str, about: Mapping[str, Any]) -> Task:
+def _task(kind: str, payload: dict[str, Any], about: Mapping[str, Any]) -> Task:
     network: Network = payload["network"]
-    told = dumps([kind, payload, inputs, code_version()], sort_keys=True, default=str)
+    told = dumps([kind, payload, code_version()], sort_keys=True, default=str)
     row = {
         "kind": kind, "feeder": network.feeder, "network": network.name, "technology": payload["technology"], **about
     }  # fmt: skip
@@ -132,10 +132,7 @@ def _own_day(payload: Mapping[str, Any], when: CriticalDay) -> CriticalDay:
     """Worst day of a placement in the week around a critical day."""
     first = date.fromisoformat(when.week.date)
     typical = payload["network"], payload["technology"], payload["typical_homes"], payload["placement"]
-    try:
-        return worst_day(peaks_of_days(*typical, first, when.week.days, payload["step_min"]), when.kind)
-    except RunStoppedError:  # not even a part of it can be served: any day will show it
-        return when
+    return worst_day(peaks_of_days(*typical, first, when.week.days, payload["step_min"]), when.kind)
 
 
 def _config(payload: Mapping[str, Any]) -> HostingConfig:
@@ -160,7 +157,7 @@ def _judged(
     try:
         run = made.run(payload["controller"], payload["options"])
     except RunStoppedError as stopped:
-        if not isinstance(stopped.__cause__, PowerFlowError):
+        if not collapsed(stopped):
             raise
         told = {"status": "collapsed", "reason": str(stopped), "broken": COLLAPSE, "where": network.feeder}
         return {**row, **told, "hosted": False, "run_s": time.process_time() - began}

@@ -6,19 +6,21 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from hashlib import sha256
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from cosim import Trajectory
 from cosim.contract import Engine, Exogenous, Feeder
-from cosim.experiments.compose import compose
+from cosim.errors import PowerFlowError, RunStoppedError
+from cosim.experiments.compose import compose, read_feeder
 from cosim.experiments.day import Day
 from cosim.experiments.devices import rated_kw
 from cosim.experiments.hosting.config import Technology, scenario_of
 from cosim.experiments.scenario import Run as RunSpec
-from cosim.experiments.study.world import feeder_of
 from cosim.experiments.study.worlds import AS_BUILT as AS_BUILT
+from cosim.experiments.study.worlds import Contents
 from cosim.measures import window_mean
 from cosim.plugins import shipped
 from cosim.stepper import ENGINES
@@ -45,6 +47,8 @@ class Network(NamedTuple):
         What all its worlds have, as in a scenario.
     engine : str
         Power flow that can represent it.
+    contents : str
+        Hash of its circuit, and of the files that the base names: an edited one is another network at the same place.
     """
 
     name: str
@@ -52,6 +56,13 @@ class Network(NamedTuple):
     circuit: str
     base: dict[str, Any]
     engine: str = "reduced"
+    contents: str = ""
+
+    def as_it_lies(self) -> Network:
+        """Return it with the hash of its files as they are now; InputError where the circuit is not there."""
+        held = Contents().of({"feeder": self.circuit, **self.base})
+        text = json.dumps(held, sort_keys=True, default=str)
+        return self._replace(contents=sha256(text.encode()).hexdigest()[:32])
 
 
 class CriticalDay(NamedTuple):
@@ -83,16 +94,21 @@ class CriticalDay(NamedTuple):
 
 
 @lru_cache(maxsize=8)  # the networks of one feeder, which are run in turns
-def _site(feeder: str, base: str, engine: str) -> tuple[Feeder, Engine]:
+def _site(feeder: str, base: str, engine: str, _contents: str) -> tuple[Feeder, Engine]:
     """Read a feeder once, and make its power flow."""
     scenario = scenario_of(json.loads(base), name="hosting", feeder=feeder, start=datetime(2026, 1, 15), runs=[_NONE])
-    read = feeder_of(scenario)
+    read = read_feeder(scenario)
     return read, shipped(ENGINES[engine])(read)
+
+
+def _site_of(network: Network) -> tuple[Feeder, Engine]:
+    base = json.dumps(network.base, sort_keys=True, default=str)
+    return _site(network.circuit, base, network.engine, network.contents)
 
 
 def site(network: Network) -> Feeder:
     """Feeder of a network, read once a process; InputError where it cannot be."""
-    return _site(network.circuit, json.dumps(network.base, sort_keys=True, default=str), network.engine)[0]
+    return _site_of(network)[0]
 
 
 class World(NamedTuple):
@@ -123,14 +139,13 @@ def world(network: Network, technology: Technology, homes: int, placement: int, 
     when : CriticalDay
         The day, or week.
     **own
-        Other keys of the scenario.
+        Other keys of the scenario, also over those of the day.
     """
-    base = json.dumps(network.base, sort_keys=True, default=str)
-    feeder, engine = _site(network.circuit, base, network.engine)
+    feeder, engine = _site_of(network)
+    told = {"horizon_h": 24.0 * when.days, technology: {"share": homes / len(feeder.homes)}, **own}
     scenario = scenario_of(
-        network.base, name="hosting", feeder=network.circuit, seed=placement, start=when.start, runs=[_NONE],
-        horizon_h=24.0 * when.days, **{technology: {"share": homes / len(feeder.homes)}}, **own,
-    )  # fmt: skip
+        network.base, name="hosting", feeder=network.circuit, seed=placement, start=when.start, runs=[_NONE], **told
+    )
     day = compose(scenario, feeder=feeder)
     # chargers on single phases are a part of the wiring, drawn with the day
     return World(day, engine if day.feeder is feeder else network.engine)
@@ -155,33 +170,58 @@ def peaks_of_days(
     Returns
     -------
     list of dict
-        For each day: ``import_kw`` and ``export_kw``, largest half-hour means of net power of all customers,
-        ``import_date`` and ``export_date``, the first day of a critical day with that peak inside (a peak before noon
-        is of the night that began the day before), and ``available_kwh`` of the sun.
+        For each day: ``date``; ``import_kw`` and ``export_kw``, largest half-hour means of net power of all customers
+        in what is run of it as a critical day of that kind, from noon or from midnight on; ``import_lost_kwh`` and
+        ``export_lost_kwh``, what was not served in steps without a power flow, by their direction (of both inf
+        where nothing could be); and ``available_kwh`` of the sun.
     """
-    when = CriticalDay(EXPORT, first.isoformat(), days)
+    if not days:
+        return []
     with ONE_THREAD:
         made = world(
-            network, technology, homes, placement, when, step_min=step_min, control_min=step_min,
-            grid={"on_collapse": "shed"},
+            network, technology, homes, placement, CriticalDay(EXPORT, first.isoformat()), step_min=step_min,
+            control_min=step_min, horizon_h=24.0 * days + 12.0, grid={"on_collapse": "shed"},
         )  # fmt: skip
-        run = made.run("none", {})
+        try:
+            run, stopped = made.run("none", {}), None
+        except RunStoppedError as error:
+            if not collapsed(error):
+                raise
+            run, stopped = cast("Trajectory", error.trajectory), error
     of_day = round(1440 / step_min)
+    steps = of_day * days + of_day // 2
+    sun_kw = made.day.exogenous.pv_available_kw.sum(axis=1)  # of a run that stopped, beyond its end too
+    sun_kw = sun_kw.reshape(steps, -1).mean(axis=1)
+    net_kw, lost_kwh = np.zeros(steps), {kind: np.zeros(steps) for kind in (IMPORT, EXPORT)}
+    net_kw[: run.steps] = run.net_kw.sum(axis=1)
+    for one in run.collapses:
+        lost_kwh[IMPORT if one.asked_kw.sum() >= 0.0 else EXPORT][one.step] = one.not_served_kwh.sum()
+    if stopped:
+        for of_kind in lost_kwh.values():
+            of_kind[run.steps] = np.inf
+    known = min(run.steps // of_day + 1, days) if stopped else days
     rows = []
-    for number in range(when.days):
-        some, day = slice(number * of_day, (number + 1) * of_day), first + timedelta(days=number)
-        net_kw = window_mean(run.net_kw[some].sum(axis=1), step_min, _WINDOW_MIN)
-        night_before = 2 * int(net_kw.argmax()) < len(net_kw)
+    for number in range(known):
+        some = slice(number * of_day, (number + 1) * of_day)
+        night = slice(some.start + of_day // 2, some.stop + of_day // 2)
         rows.append({
-            "import_kw": max(float(net_kw.max()), 0.0),
-            "import_date": (day - timedelta(days=1) if night_before else day).isoformat(),
-            "export_kw": max(float(-net_kw.min()), 0.0),
-            "export_date": day.isoformat(),
-            "available_kwh": float(run.exogenous.pv_available_kw[some].sum() * run.step_h),
+            "date": (first + timedelta(days=number)).isoformat(),
+            "import_kw": max(float(window_mean(net_kw[night], step_min, _WINDOW_MIN).max()), 0.0),
+            "import_lost_kwh": float(lost_kwh[IMPORT][night].sum()),
+            "export_kw": max(float(-window_mean(net_kw[some], step_min, _WINDOW_MIN).min()), 0.0),
+            "export_lost_kwh": float(lost_kwh[EXPORT][some].sum()),
+            "available_kwh": float(sun_kw[some].sum() * step_min / 60.0),
         })  # fmt: skip
-    return rows
+    later = first + timedelta(days=known)
+    return rows + peaks_of_days(network, technology, homes, placement, later, days - known, step_min)
+
+
+def collapsed(stopped: RunStoppedError) -> bool:
+    """Whether a run ended because a step had no power flow."""
+    return isinstance(stopped.__cause__, PowerFlowError)
 
 
 def worst_day(rows: Sequence[Mapping[str, Any]], kind: str) -> CriticalDay:
-    """Return the day with the largest peak of its kind."""
-    return CriticalDay(kind, str(max(rows, key=lambda row: row[f"{kind}_kw"])[f"{kind}_date"]))
+    """Return the day on which most is not served, and of all that are served that with the largest peak of its kind."""
+    worst = max(rows, key=lambda row: (row[f"{kind}_lost_kwh"], row[f"{kind}_kw"]))
+    return CriticalDay(kind, str(worst["date"]))

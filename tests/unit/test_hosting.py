@@ -17,13 +17,14 @@ from cosim.contract import Setpoints
 from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError
 from cosim.experiments.figures import style
+from cosim.experiments.hosting import worlds as hosting_worlds
 from cosim.experiments.hosting.config import read, scenario_of
 from cosim.experiments.hosting.figure import draw
 from cosim.experiments.hosting.measures import figures, overloaded, places
 from cosim.experiments.hosting.networks import Reinforced, limiting_path, reinforce
 from cosim.experiments.hosting.quantile import quantile
 from cosim.experiments.hosting.search import search
-from cosim.experiments.hosting.study import Asked, Hosting, built, critical_days
+from cosim.experiments.hosting.study import Asked, Hosting, _strained, built, critical_days
 from cosim.experiments.hosting.summary import NO_LIMIT, capacities, placements_of
 from cosim.experiments.hosting.tasks import placement, search_task, week_task
 from cosim.experiments.hosting.worlds import AS_BUILT, CriticalDay, Network, peaks_of_days, site, world, worst_day
@@ -84,7 +85,7 @@ def test_a_placement_of_a_real_feeder_is_searched_as_a_full_grid_would():
     every = CONFIG.model_copy(update={"method": SHIPPED.method.model_copy(update={"grid": 3})})
     tables = [
         placements_of(pd.DataFrame([{**row, "hash": "h"} for row in placement(task.payload)]), {"two_bus": 3})
-        for task in (search_task(network, "x", "ev", "none", 1, config, [WINTER], 0.0, 1) for config in (coarse, every))
+        for task in (search_task(network, "ev", "none", 1, config, [WINTER], 0.0, 1) for config in (coarse, every))
     ]
     assert tables[0]["capacity_homes"].tolist() == tables[1]["capacity_homes"].tolist()
     assert tables[1]["worlds"].tolist() == [4]
@@ -163,13 +164,8 @@ def test_curtailment_and_comfort_have_limits_of_their_own():
 
 @pytest.mark.slow  # a week in which every step is shed
 def test_a_step_without_a_power_flow_is_a_violation_that_is_recorded(tmp_path):
-    homes = tmp_path / "homes.csv"
-    pd.DataFrame({"minute": range(1440), **{f"LOAD{n}": 99.0 for n in (1, 2, 3)}}).drop(columns="minute").to_csv(
-        homes, index=False
-    )
-    base = {**CONFIG.base_of("two_bus"), "households": {"profiles": str(homes), "profiles_step_min": 1.0}}
-    base["grid"] = {"source_pu": 0.8}  # at most some 60 kW a phase get through the cable
-    task = search_task(Network(AS_BUILT, "two_bus", "two_bus", base), "x", "ev", "none", 1, CONFIG, [WINTER], 0.0, 1)
+    network = low_two_bus(homes_file(tmp_path, [99.0] * 1440))
+    task = search_task(network, "ev", "none", 1, CONFIG, [WINTER], 0.0, 1)
     found = placement(task.payload)
     assert {row["status"] for row in found} == {"collapsed"}
     assert {row["broken"] for row in found} == {"collapse"}
@@ -205,6 +201,9 @@ def test_cables_and_moves_are_what_plain_opendss_reads(two_bus, make_day, tmp_pa
         read_back = site(Network(name, "two_bus", found.network.circuit, {}))
         assert read_back.network.branch("LINE1").rating_a == pytest.approx(amps[name])
         assert read_back.distance_m == two_bus.distance_m
+    even = [run(two_bus, make_day(two_bus, 12, demand_kw=5.0), NoControl(two_bus), engine="reduced")]
+    with pytest.raises(InputError, match="no other phase"):
+        reinforce("rephasing", CONFIG.reinforcement["rephasing"], as_built, even, tmp_path / "none")
     moved = reinforce("rephasing", CONFIG.reinforcement["rephasing"], as_built, runs, tmp_path / "rephasing")
     dss = plain_opendss(moved.network.circuit)
     phases = {
@@ -229,6 +228,24 @@ def test_machines_are_larger_or_hold_their_voltage(two_bus, make_day, tmp_path):
         dss.Text.Command("solve")
         dss.Circuit.SetActiveBus("1")
         assert min(dss.Bus.VMagAngle()[:1]) == pytest.approx(230.0, rel=0.02)
+
+
+def test_a_reinforcement_that_was_edited_is_searched_anew(two_bus, make_day, tmp_path):
+    runs, as_built = strained(two_bus, make_day), Network(AS_BUILT, "two_bus", "two_bus", {})
+    found = []
+    for set_pu in (1.0, 0.93, 0.93):
+        oltc = CONFIG.reinforcement["oltc"].model_copy(update={"set_pu": set_pu})
+        made = reinforce("oltc", oltc, as_built, runs, tmp_path / "oltc").network
+        assert made == found[-1][1] if found else made.contents == ""
+        found.append((search_task(made.as_it_lies(), "ev", "none", 1, CONFIG, [WINTER], 0.0, 1).hash, made))
+    assert found[0][0] != found[1][0] == found[2][0]
+    shipped, there = as_built.as_it_lies(), Network("oltc", "two_bus", str(tmp_path / "oltc"), {})
+    before, contents = site(there.as_it_lies()), there.as_it_lies().contents
+    facts = tmp_path / "oltc" / "feeder.toml"
+    facts.write_text(facts.read_text(encoding="utf-8").replace("two_bus_oltc", "other"), encoding="utf-8")
+    assert there.as_it_lies().contents != contents
+    assert (before.name, site(there.as_it_lies()).name) == ("two_bus_oltc", "other")  # read again in one process
+    assert as_built.as_it_lies() == shipped
 
 
 # --- what is told
@@ -280,42 +297,81 @@ def test_capacities_costs_and_what_control_avoids():
 
 def test_critical_days_are_of_their_season_and_of_the_technology():
     days = pd.date_range("2026-01-01", "2026-12-31").strftime("%Y-%m-%d")
-    year = pd.DataFrame({"import_date": days, "export_date": days, "import_kw": 1.0, "export_kw": 0.5})
+    year = pd.DataFrame(
+        {"date": days, "import_kw": 1.0, "export_kw": 0.5, "import_lost_kwh": 0.0, "export_lost_kwh": 0.0}
+    )
     year.loc[days == "2026-07-04", ["import_kw", "export_kw"]] = 9.0
     year.loc[days == "2026-12-20", "import_kw"] = 2.0
     winter, summer = CriticalDay("import", "2026-12-20"), CriticalDay("export", "2026-07-04")
     assert critical_days(year, Asked([], "ev", [], CONFIG)) == (winter, summer)
     assert critical_days(year, Asked([], "pv", [], CONFIG)) == (summer, winter)
     assert critical_days(year.assign(export_kw=0.0), Asked([], "ev", [], CONFIG)) == (winter,)
+    year.loc[days == "2026-01-03", "import_lost_kwh"] = 0.1  # a step without a power flow, whatever it served
+    assert critical_days(year, Asked([], "ev", [], CONFIG)) == (CriticalDay("import", "2026-01-03"), summer)
     assert winter.week == CriticalDay("import", "2026-12-17", 7)
     assert winter.start.hour == 12
     assert summer.start.hour == 0
 
 
-def test_a_peak_after_midnight_is_of_the_night_that_began_the_day_before():
+@pytest.mark.parametrize("technology", ["ev", "heat_pump"])
+def test_the_run_of_a_critical_day_has_the_peak_that_it_was_chosen_for(technology):
     network = Network(AS_BUILT, "two_bus", "two_bus", CONFIG.base_of("two_bus"))
-    found = peaks_of_days(network, "ev", 3, 1, date(2026, 1, 12), 2, 30)
-    assert [row["export_date"] for row in found] == ["2026-01-12", "2026-01-13"]
-    alone = [peaks_of_days(network, "ev", 3, 1, date(2026, 1, day), 1, 30)[0] for day in (12, 13)]
-    for row, again in zip(found, alone, strict=True):  # keyed draws: a day is the same alone
-        made = world(network, "ev", 3, 1, CriticalDay("export", row["export_date"]), step_min=30, control_min=30)
-        half_hours = made.run("none", {}).net_kw.sum(axis=1)
-        assert again["import_kw"] == pytest.approx(half_hours.max())
-        assert (again["import_date"] < row["export_date"]) == (half_hours.argmax() < 24)
-    assert worst_day(found, "export").kind == "export"
+    found = peaks_of_days(network, technology, 3, 1, date(2026, 1, 10), 2, 30)
+    assert [row["date"] for row in found] == ["2026-01-10", "2026-01-11"]
+    for kind, row in product(("import", "export"), found):
+        when = worst_day([row], kind)
+        half_hours = world(network, technology, 3, 1, when, step_min=30, control_min=30).run("none", {}).net_kw
+        peak = max((half_hours if kind == "import" else -half_hours).sum(axis=1).max(), 0.0)
+        # a thermostat begins the day anew, and the cycles of three homes meet by chance
+        assert row[f"{kind}_kw"] == pytest.approx(peak, rel=1e-9 if technology == "ev" else 0.15)
+    assert half_hours.shape[0] == 48
+
+
+@pytest.mark.parametrize("sheds", [True, False])
+def test_a_day_without_a_power_flow_is_the_critical_one(tmp_path, monkeypatch, sheds):
+    if not sheds:  # as where not even a part of what is wanted can be served
+        monkeypatch.setattr(hosting_worlds, "world", lambda *given, **own: world(*given, **{**own, "grid": {}}))
+    evening = np.where(np.arange(1440) // 60 == 20, 99.0, 1.0)
+    found = peaks_of_days(low_two_bus(homes_file(tmp_path, evening)), "pv", 1, 1, date(2026, 1, 13), 2, 30)
+    assert [row["date"] for row in found] == ["2026-01-13", "2026-01-14"]
+    for row in found:
+        assert 0.0 < row["import_lost_kwh"] < 3 * 99.0 if sheds else row["import_lost_kwh"] == np.inf
+        assert row["export_lost_kwh"] == (0.0 if sheds else np.inf)
+        assert row["available_kwh"] > 1.0
+    served = {**found[1], "date": "2026-01-15", "import_kw": 999.0, "import_lost_kwh": 0.0}
+    assert worst_day([served, found[1]], "import").date == "2026-01-14"
+
+
+def test_reinforcements_are_laid_out_for_what_has_a_power_flow(tmp_path):
+    network, warnings = low_two_bus(homes_file(tmp_path, [60.0] * 1440)), []
+    runs = _strained(Asked([], "ev", [], CONFIG), network, [WINTER], warnings)
+    assert len(runs) == 2
+    assert "laid out for" in warnings[0]
+
+
+def low_two_bus(demand_kw):
+    """A network whose source is so low that at most some 60 kW a phase get through the cable."""
+    base = {**CONFIG.base_of("two_bus"), "grid": {"source_pu": 0.8}, "step_min": 30, "control_min": 30}
+    base["households"] = {"profiles": str(demand_kw), "profiles_step_min": 1.0}
+    return Network(AS_BUILT, "two_bus", "two_bus", base)
+
+
+def homes_file(folder, demand_kw):
+    pd.DataFrame({f"LOAD{n}": demand_kw for n in (1, 2, 3)}, dtype=float).to_csv(folder / "homes.csv", index=False)
+    return folder / "homes.csv"
 
 
 def test_a_task_is_known_by_what_it_depends_on(tmp_path):
     network = Network(AS_BUILT, "two_bus", "two_bus", CONFIG.base_of("two_bus"))
-    one = search_task(network, "x", "ev", "none", 1, CONFIG, [WINTER], 0.0, 1)
+    one = search_task(network, "ev", "none", 1, CONFIG, [WINTER], 0.0, 1)
     more = CONFIG.model_copy(update={"method": CONFIG.method.model_copy(update={"placements": 7})})
-    assert one.hash == search_task(network, "x", "ev", "none", 1, more, [WINTER], 0.0, 1).hash
+    assert one.hash == search_task(network, "ev", "none", 1, more, [WINTER], 0.0, 1).hash
     others = [
-        search_task(network, "y", "ev", "none", 1, CONFIG, [WINTER], 0.0, 1),
-        search_task(network, "x", "pv", "none", 1, CONFIG, [WINTER], 0.0, 1),
-        search_task(network, "x", "ev", "even", 1, CONFIG, [WINTER], 0.0, 1),
-        search_task(network, "x", "ev", "none", 2, CONFIG, [WINTER], 0.0, 1),
-        search_task(network, "x", "ev", "none", 1, CONFIG, [WINTER.week], 0.0, 1),
+        search_task(network._replace(contents="y"), "ev", "none", 1, CONFIG, [WINTER], 0.0, 1),
+        search_task(network, "pv", "none", 1, CONFIG, [WINTER], 0.0, 1),
+        search_task(network, "ev", "even", 1, CONFIG, [WINTER], 0.0, 1),
+        search_task(network, "ev", "none", 2, CONFIG, [WINTER], 0.0, 1),
+        search_task(network, "ev", "none", 1, CONFIG, [WINTER.week], 0.0, 1),
         week_task(one, 2),
         week_task(one, 3),
     ]
@@ -328,12 +384,18 @@ def test_a_task_is_known_by_what_it_depends_on(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[violation.x]\nmetric='a'\nat_most=1.0\nat_least=1.0\nmeaning='m'", "give one of the two"),
-        ("[violation.x]\nmetric='a'\nat_most=1.0\nmeaning='m'\n[method]\nplacement=3", "did you mean 'placements'"),
-        ("[violation.x]\nmetric='a'\nat_most=1.0\nmeaning='m'\n[reinforcement.y]\nkind='thicker_cable'\n"
+        ("[violation.x]\nmetric='losses_kwh'\nat_most=1.0\nat_least=1.0\nmeaning='m'", "give one of the two"),
+        ("[violation.x]\nmetric='losses_kwh'\nat_most=1.0\nmeaning='m'\n[method]\nplacement=3",
+         "did you mean 'placements'"),
+        ("[violation.x]\nmetric='losses_kwh'\nat_most=1.0\nmeaning='m'\n[reinforcement.y]\nkind='thicker_cable'\n"
          "cable='NAYY'\nsource='s'", "NAYY 4x240"),
-        ("[violation.x]\nmetric='a'\nat_most=1.0\nmeaning='m'\n[reinforcement.y]\nkind='oltc'\neur=[2,1]\nsource='s'",
+        ("[violation.x]\nmetric='losses_kwh'\nat_most=1.0\nmeaning='m'\n[reinforcement.y]\nkind='oltc'\neur=[2,1]\nsource='s'",
          "give low and high"),
+        ("[violation.x]\nmetric='transformer_hotspot_max_c'\nat_most=1.0\nmeaning='m'\nundefined='leave_out'",
+         "violation.x.metric: .* did you mean 'transformer_hot_spot_max_c'"),
+        ("[violation.x]\nmetric='losses_kwh'\nat_mst=1.0\nmeaning='m'",
+         "violation.x.at_mst: .* did you mean 'at_most'"),
+        ("[reinforcement.y]\nkind='oltc'\nsource='s'\nvolt=1.0", "use one of kind, times, cable, set_pu"),
     ],
 )  # fmt: skip
 def test_wrong_keys_are_named_with_what_to_write(tmp_path, text, said):
@@ -352,15 +414,38 @@ def test_what_cannot_be_asked_of_a_feeder_is_refused_before_anything_runs(tmp_pa
     bare = text.replace(" NormAmps=180 EmergAmps=180", "").replace("Buscoords Buscoords.csv", "")
     (unrated / "Master.dss").write_text(bare, encoding="utf-8")
     with pytest.raises(InputError) as refused:
-        built(Asked([str(unrated), "nowhere"], "ev", ["evn"], CONFIG))
+        built(Asked([str(unrated), "nowhere"], "ev", ["evn"], CONFIG), [])
     said = [str(fault) for fault in refused.value.faults]
     assert len(said) == 3
     assert "did you mean 'even'" in said[0]
     assert "line_peak_30min_percent" in said[1]
     assert "ratings_a" in said[1]
     assert "nowhere" in said[2]
+    own = CONFIG.model_copy(update={"options": {"evn": {}}})
+    with pytest.raises(InputError) as refused:
+        built(Asked([], "ev", [], own), [])
+    assert [str(fault).partition(" → ")[0] for fault in refused.value.faults] == [
+        "cosim hosting: --controllers: names none", "hosting: options.evn: there is no controller 'evn'"
+    ]  # fmt: skip
     with pytest.raises(InputError, match="is for the method to set"):
         scenario_of({"seed": 3}, name="x")
+
+
+def test_what_is_left_out_is_told_and_tables_are_of_the_feeder_that_is_named(tmp_path):
+    tables = {"two_bus": {"step_min": 15}, "Master": {"step_min": 20}, "street": {"step_min": 30}}
+    config = CONFIG.model_copy(update={"options": {"even": {}}, "feeder": tables})
+    for name, step_min in {
+        "two_bus": 15, "a/two_bus": 15, "a/two_bus/Master.dss": 15, "b/street.dss": 30, str(tmp_path): 5, "x/y.dss": 5,
+    }.items():  # fmt: skip
+        assert config.base_of(name)["step_min"] == step_min, name
+    told = []
+    built(Asked(["two_bus"], "ev", ["none"], config), told)
+    assert sorted(told) == [
+        "left out on two_bus: comfort: 'comfort_short_max_kh_per_day' is not defined there",
+        "left out: [feeder.Master], as no feeder that is asked is called that",
+        "left out: [feeder.street], as no feeder that is asked is called that",
+        "left out: [options.even], as it is not among --controllers",
+    ]
 
 
 @pytest.mark.slow
