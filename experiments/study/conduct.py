@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from time import process_time
 
+from cosim import Trajectory
 from cosim.errors import CosimError, Fault, InputError, RunStoppedError, collecting, refuse
 from cosim.experiments.compose import compose
 from cosim.experiments.execute import execute
@@ -271,12 +272,13 @@ def _write_trajectories(worlds: Worlds, scenario: Scenario, folder: Path) -> Non
     with ONE_THREAD:
         day = compose(scenario, worlds.scenario_path, feeder=feeder_of(scenario))
         for run in scenario.runs:
+            left: Trajectory | None
             try:
-                trajectory = day.run_spec(run, engine=worlds.study.engine).trajectory
+                left = day.run_spec(run, engine=worlds.study.engine).trajectory
             except RunStoppedError as error:
-                trajectory = left_of(error)
-            if trajectory is not None:
-                write_trajectory(trajectory, folder / run.name)
+                left = left_of(error)
+            if left is not None:
+                write_trajectory(left, folder / run.name)
 
 
 def _scenario_of(worlds: Worlds, folder: Path, prefix: str) -> Scenario:
