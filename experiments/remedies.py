@@ -136,9 +136,9 @@ def _node(schema: Mapping[str, Any], location: Location) -> dict[str, Any]:
     for part in location:
         key = "items" if isinstance(part, int) else "properties"
         choices = _choices(node, schema)
-        inside = next((one[key] for one in choices if key in one), {})
+        inside: Any = next((one[key] for one in choices if key in one), {})
         # keys of a table such as [violation.NAME] are anybody's
-        named = next((one["additionalProperties"] for one in choices if one.get("additionalProperties")), {})
+        named: Any = next((one["additionalProperties"] for one in choices if one.get("additionalProperties")), {})
         node = inside if key == "items" else inside.get(part, {} if named is True else named)
     return dict(node)
 

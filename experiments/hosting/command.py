@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from rich.table import Table
 from cosim.experiments.hosting.config import HostingConfig, Technology, read
 from cosim.experiments.study.runner import Counts
 from cosim.folder import claimed, default_folder
+
+_LINE_EVERY_S = 60.0
 
 
 def conduct(
@@ -52,13 +54,8 @@ def conduct(
     from cosim.experiments.hosting.study import Asked, hosting  # brings everything, and the above may be refused
 
     with told_to.status("Reading the feeders") as status:
-
-        def progress(what: str, now: Counts) -> None:
-            left = f", {now.failed} failed" if now.failed else ""
-            rate = f", {60.0 * now.rate_per_s:.3g} a minute" if now.done else ""
-            status.update(f"{what}: {now.before + now.done} of {now.total}{rate}{left}")
-
-        found = hosting(Asked(feeders, technology, names, asked_config), folder, jobs=jobs, progress=progress)
+        asked = Asked(feeders, technology, names, asked_config)
+        found = hosting(asked, folder, jobs=jobs, progress=shown_on(told_to, status.update))
     for line in asked_config.lines():
         out_to.print(line, highlight=False, markup=False, soft_wrap=True)
     for name, days in found.days.items():
@@ -71,11 +68,32 @@ def conduct(
     out_to.print(f"Written to [bold]{escape(str(folder))}[/bold]: hosting.csv, placements.csv, hosting.png.")
 
 
+def shown_on(told_to: Console, update: Callable[[str], object]) -> Callable[[str, Counts], None]:
+    """Return what shows how far it is: in place on a terminal, else a line each minute and one at the end of a part."""
+    said: dict[str, tuple[int, float]] = {}
+
+    def progress(what: str, now: Counts) -> None:
+        many = now.before + now.done
+        left = f", {now.failed} failed" if now.failed else ""
+        rate = f", {60.0 * now.rate_per_s:.3g} a minute" if now.done else ""
+        line = f"{what}: {many} of {now.total}{rate}{left}"
+        update(line)
+        before, at_s = said.get(what, (-1, -_LINE_EVERY_S))
+        if not told_to.is_terminal and many > before and (many == now.total or now.elapsed_s - at_s >= _LINE_EVERY_S):
+            said[what] = many, now.elapsed_s
+            told_to.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    return progress
+
+
 def _shown(table: pd.DataFrame, feeder: str, config: HostingConfig) -> Table:
     percent = config.method.quantile_percent
     shown = Table(title=f"{feeder}: {percent:g} % quantile of placements", title_justify="left")
     for column in ("", "capacity", "interval", "binds first", "where", "whole weeks", "EUR per added kW"):
         shown.add_column(column)
+    some_failed = table["placements_failed"].any()
+    if some_failed:  # the quantile is without them
+        shown.add_column("placements failed")
     for row in table.to_dict("records"):
         low, high = ("?" if np.isnan(row[end]) else f"{row[end]:.0f}" for end in ("low", "high"))
         cost = row["eur_per_added_kw_low"]
@@ -88,5 +106,6 @@ def _shown(table: pd.DataFrame, feeder: str, config: HostingConfig) -> Table:
             row["where"],
             f"{row['weeks_violated']} of {row['weeks_run']} violated" if row["weeks_run"] else "",
             f"{cost:.0f} to {row['eur_per_added_kw_high']:.0f}" if built and not np.isnan(cost) else row["avoided"],
+            *([f"{row['placements_failed']} of {row['placements'] + row['placements_failed']}"] if some_failed else []),
         )
     return shown

@@ -53,13 +53,15 @@ def _curves(axes: Axes, own: pd.DataFrame, placements: pd.DataFrame, config: Hos
     keys = ["feeder", "technology", "network", "controller"]
     for number, row in own.iterrows():
         index = int(str(number))
+        under = (len(own) - 1 - index) / len(own)  # those that coincide lie on each other, thin on wide
         borne = np.sort(placements[(placements[keys] == row[keys]).all(axis=1)]["capacity_percent"].to_numpy(float))
         share = 100.0 * (1.0 - np.arange(len(borne)) / len(borne))
         axes.step(
             np.concatenate([[0.0], borne, borne[-1:]]), np.concatenate([[100.0], share, [0.0]]), where="pre",
             color=style.RUN_COLOURS[index % len(style.RUN_COLOURS)],
             linestyle="-" if row["network"] == "as_built" else "--", label=_label(row), marker=_MARKERS[index % 10],
-            markevery=max(len(borne) // 5, 1), markersize=4,
+            markevery=max(len(borne) // 5, 1), markersize=4.0 + 4.0 * under,
+            linewidth=1.4 + 4.0 * under,
         )  # fmt: skip
     axes.axhline(100.0 - config.method.quantile_percent, color=style.LIMIT, linewidth=0.8, linestyle=":")
     axes.set(xlim=_SPAN, ylim=(0.0, 104.0), xlabel="homes with it [%]", ylabel="placements that\nhost so many [%]")
@@ -73,14 +75,17 @@ def _bars(axes: Axes, own: pd.DataFrame, technology: Technology) -> None:
     colours = np.where(built, "#5A5A5A", "#BDBDBD")
     axes.barh(places, own["capacity_percent"], color=colours.tolist(), height=0.62)
     for place, (_, row) in zip(places.tolist(), own.iterrows(), strict=True):
-        ends = np.array([row["low"], row["high"]], dtype=float)
-        closed = ends[~np.isnan(ends)]
-        axes.plot(np.where(np.isnan(ends), [0.0, 100.0], ends), [place, place], color="black", linewidth=1.2)
-        axes.plot(closed, np.full(len(closed), place), color="black", linestyle="", marker="|", markersize=8)
+        unknown = ""
+        for end, edge, arrow, word in ((row["low"], 0.0, "<", "below"), (row["high"], 100.0, ">", "above")):
+            open_end = bool(np.isnan(end))
+            axes.plot([edge if open_end else end, row["capacity_percent"]], [place, place], color="black",
+                      linewidth=1.2, linestyle=":" if open_end else "-", marker=arrow if open_end else "|",
+                      markevery=[0], markersize=8, clip_on=False)  # fmt: skip
+            unknown += f", open {word}" * open_end
         binds = row["limit_binding"].replace("_", " ") + (f", {row['where']}" if row["where"] else "")
-        told = f"{row['capacity_percent']:.0f} %, {row['capacity_kw']:.0f} kW: {binds}"
+        told = f"{row['capacity_percent']:.0f} %, {row['capacity_kw']:.0f} kW{unknown}: {binds}"
         axes.text(103.0, place, told, va="center", fontsize=8)
     axes.set_yticks(places, [_label(row) for _, row in own.iterrows()])
-    axes.set(xlim=_SPAN, xlabel=f"capacity [% of homes with {_WORDS[technology]}], and its interval")
+    axes.set(xlim=_SPAN, xlabel=f"capacity [% of homes with {_WORDS[technology]}], and its interval (dotted: open)")
     axes.set_xticks(range(0, 101, 20))
     axes.grid(visible=False, axis="y")

@@ -44,6 +44,7 @@ _WEEKS = 53
 _STRAINED = 2
 """Placements by which reinforcements are laid out."""
 _LEAST_KW = 0.01
+_OF = ["feeder", "network", "controller"]
 _TEST_DAY = CriticalDay(IMPORT, "2026-01-15")
 
 Progress = Callable[[str, Counts], object]
@@ -241,7 +242,11 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
         if row["placement"] <= config.method.weeks
     ]
     weeks = work("whole weeks", again) if again else worlds[:0]
-    table = capacities(placements, weeks[weeks["status"] != "failed"], config, reinforced)
+    failed = worlds[worlds["status"] == "failed"]
+    told = set(placements[_OF].itertuples(index=False, name=None))
+    for missing in sorted(set(failed[_OF].itertuples(index=False, name=None)) - told):
+        warnings.append(f"{', '.join(missing)}: no search was finished: it is not in the table")
+    table = capacities(placements, failed, weeks[weeks["status"] != "failed"], config, reinforced)
     found = Hosting(table, placements, days, reinforced, tuple(dict.fromkeys(warnings)))
     _write(found, asked, folder)
     return found

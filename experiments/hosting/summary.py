@@ -63,6 +63,7 @@ def placements_of(worlds: pd.DataFrame, homes: Mapping[str, int]) -> pd.DataFram
 
 def capacities(
     placements: pd.DataFrame,
+    failed: pd.DataFrame,
     weeks: pd.DataFrame,
     config: HostingConfig,
     reinforced: Mapping[str, Mapping[str, Reinforced]],
@@ -73,6 +74,8 @@ def capacities(
     ----------
     placements : DataFrame
         As `placements_of`.
+    failed : DataFrame
+        Rows of the searches that failed: quantiles are without these placements, which need not be like the others.
     weeks : DataFrame
         Rows of the whole weeks that were run at the placements' capacities.
     config : HostingConfig
@@ -86,8 +89,9 @@ def capacities(
         A row for each feeder, network and controller: ``capacity_percent``, ``low`` and ``high``, its interval (nan
         where there are too few placements for that end), ``capacity_kw``, ``median_percent``, ``limit_binding``, the
         criterion that the placement at the quantile breaks first, the share of all that do and where most of them do,
-        ``limits``, the same of all criteria, ``non_monotone``,
-        ``weeks_run`` and ``weeks_violated``, ``of_possible_percent`` (see the method ``optimum``); of reinforcements
+        ``limits``, the same of all criteria, ``placements`` that were searched, ``placements_failed``, whose search
+        was not finished, ``non_monotone``, ``weeks_run`` and ``weeks_violated``, ``of_possible_percent`` (see the
+        method ``optimum``); of reinforcements
         ``cost_eur_low`` and ``cost_eur_high``, and by kilowatt hosted beyond the network as built; of controllers
         ``avoided``, the cheapest reinforcement that hosts as much.
     """
@@ -116,6 +120,7 @@ def capacities(
             "median_percent": float(own["capacity_percent"].median()),
             "capacity_kw": found.value * kw_per_percent,
             "placements": len(own),
+            "placements_failed": _of(failed, named)["placement"].nunique(),
             "at_all_homes_percent": 100.0 * float((own["capacity_percent"] == 100.0).mean()),
             "non_monotone": int((~own["monotone"]).sum()),
             "weeks_run": again["placement"].nunique(),

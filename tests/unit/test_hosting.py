@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from io import StringIO
 from itertools import product
 from math import comb
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import opendssdirect
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from cosim import run
 from cosim.contract import Setpoints
@@ -18,6 +20,7 @@ from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError
 from cosim.experiments.figures import style
 from cosim.experiments.hosting import worlds as hosting_worlds
+from cosim.experiments.hosting.command import _shown, shown_on
 from cosim.experiments.hosting.config import read, scenario_of
 from cosim.experiments.hosting.figure import draw
 from cosim.experiments.hosting.measures import figures, overloaded, places
@@ -28,6 +31,7 @@ from cosim.experiments.hosting.study import Asked, Hosting, _strained, built, cr
 from cosim.experiments.hosting.summary import NO_LIMIT, capacities, placements_of
 from cosim.experiments.hosting.tasks import placement, search_task, week_task
 from cosim.experiments.hosting.worlds import AS_BUILT, CriticalDay, Network, peaks_of_days, site, world, worst_day
+from cosim.experiments.study.runner import Counts
 
 SHIPPED = read()
 CONFIG = SHIPPED.model_copy(update={"method": SHIPPED.method.model_copy(update={"year_step_minutes": 60})})
@@ -274,7 +278,14 @@ def test_capacities_costs_and_what_control_avoids():
         "street": {"second_cable": Reinforced(empty, "", (5e3, 9e3)), "oltc": Reinforced(empty, "", (1e3, 2e3))}
     }
     weeks = pd.DataFrame([{**worlds([2])[0], "placement": number, "hosted": number > 1} for number in (1, 2)])
-    table = capacities(placements, weeks, CONFIG, reinforced).set_index(["network", "controller"])
+    failed = pd.DataFrame(worlds([0, 0], "even", first=5)).assign(status="failed")
+    table = capacities(placements, failed, weeks, CONFIG, reinforced).set_index(["network", "controller"])
+    assert table["placements"].tolist() == [4, 4, 4, 4, 2]
+    assert table["placements_failed"].tolist() == [0, 2, 0, 0, 0]
+    console = Console(file=StringIO(), width=200)
+    console.print(_shown(table.reset_index(), "street", CONFIG))
+    (row,) = [line for line in console.file.getvalue().splitlines() if "even" in line]
+    assert row.split("│")[-2].strip() == "2 of 6"
     assert table["capacity_percent"].tolist() == [20.0, 60.0, 70.0, 30.0, 80.0]
     assert table["capacity_kw"].tolist() == pytest.approx([14.0, 42.0, 49.0, 21.0, 56.0])
     assert table["of_possible_percent"].tolist() == pytest.approx([100 * n / 18 for n in (5, 12, 15, 6, 18)])
@@ -290,9 +301,25 @@ def test_capacities_costs_and_what_control_avoids():
     with style.house_style():
         drawing = draw(Hosting(table.reset_index(), placements, {"street": (WINTER,)}, reinforced, ()), "ev", CONFIG)
     texts = [text.get_text() for axes in drawing.figure.axes for text in axes.texts]
-    assert texts[:2] == ["20 %, 14 kW: cable, LINE1", "60 %, 42 kW: cable, LINE1"]
+    assert texts[:2] == [f"{told}, open below: cable, LINE1" for told in ("20 %, 14 kW", "60 %, 42 kW")]
+    curves, bars = drawing.figure.axes
+    widths = [line.get_linewidth() for line in curves.lines[: len(table)]]
+    assert np.all(np.diff(widths) < 0.0)  # of two that coincide the later, which lies above, is the thinner
+    assert [(line.get_marker(), line.get_linestyle(), *line.get_xdata()) for line in bars.lines[:2]] == [
+        ("<", ":", 0.0, 20.0), ("|", "-", table["high"].iloc[0], 20.0)
+    ]  # fmt: skip
     free = placements_of(pd.DataFrame(worlds([10])), {"street": 10})
     assert free["limit_binding"].tolist() == [NO_LIMIT]
+
+
+def test_progress_without_a_terminal_is_a_line_a_minute():
+    console, updates = Console(file=StringIO()), []
+    progress = shown_on(console, updates.append)
+    for done, elapsed_s in ((0, 0.0), (1, 10.0), (2, 61.0), (3, 62.0), (4, 63.0), (4, 64.0)):
+        progress("placements", Counts(5, 1, done, 0, elapsed_s))
+    lines = console.file.getvalue().splitlines()
+    assert [line.partition(",")[0] for line in lines] == [f"placements: {many} of 5" for many in (1, 3, 5)]
+    assert len(updates) == 6
 
 
 def test_critical_days_are_of_their_season_and_of_the_technology():
