@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -213,10 +214,10 @@ def compare(
     from cosim.experiments import show
 
     only = folders[0]
-    if (only / "hosting.csv").exists():
+    if os.path.isfile(only / "hosting.csv"):  # a name that is too long is no file either
         problem = "is of 'cosim hosting': what it ran differs from controller to controller"
         raise InputError(Fault(str(only), "", problem, "its comparison is hosting.csv and hosting.png"))
-    if (only / STUDY_RESULTS).exists():
+    if os.path.isdir(only / STUDY_RESULTS):
         from cosim.experiments.comparison import write
         from cosim.experiments.comparison.paired import compare as paired
         from cosim.experiments.study import dataset
