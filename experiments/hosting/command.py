@@ -51,7 +51,8 @@ def conduct(
     with claimed(folder, overwrite=overwrite or resume) as owned:
         if not resume:
             owned.clear()
-    from cosim.experiments.hosting.study import Asked, hosting  # brings everything, and the above may be refused
+    from cosim.experiments.hosting.asked import Asked
+    from cosim.experiments.hosting.study import hosting  # brings everything, and the above may be refused
 
     with told_to.status("Reading the feeders") as status:
         asked = Asked(feeders, technology, names, asked_config)

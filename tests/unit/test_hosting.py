@@ -20,6 +20,7 @@ from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError
 from cosim.experiments.figures import style
 from cosim.experiments.hosting import worlds as hosting_worlds
+from cosim.experiments.hosting.asked import Asked, built
 from cosim.experiments.hosting.command import _shown, shown_on
 from cosim.experiments.hosting.config import read, scenario_of
 from cosim.experiments.hosting.figure import draw
@@ -27,7 +28,7 @@ from cosim.experiments.hosting.measures import figures, overloaded, places
 from cosim.experiments.hosting.networks import Reinforced, limiting_path, reinforce
 from cosim.experiments.hosting.quantile import quantile
 from cosim.experiments.hosting.search import search
-from cosim.experiments.hosting.study import Asked, Hosting, _strained, built, critical_days
+from cosim.experiments.hosting.study import Hosting, _strained, critical_days
 from cosim.experiments.hosting.summary import NO_LIMIT, capacities, placements_of
 from cosim.experiments.hosting.tasks import placement, search_task, week_task
 from cosim.experiments.hosting.worlds import AS_BUILT, CriticalDay, Network, peaks_of_days, site, world, worst_day
