@@ -22,7 +22,7 @@ class PlanConfig(StudyConfig):
 
     demand: Annotated[Path | None, typer.Argument(help="Sessions: .csv, .xlsx, .json or .parquet.")] = None
     capacity_kw: Annotated[float | None, typer.Option(min=0, help="Of the connection; inf: no limit.")] = None
-    capacity: Annotated[Path | None, typer.Option(help="Its series instead [kW].")] = None
+    capacity: Annotated[Path | None, typer.Option(help="Its series instead, in kW.")] = None
     formulation: Annotated[Formulation, typer.Option(help="milp: with on and off.")] = "lp"
     min_power_kw: Annotated[float, typer.Option(min=0, max=1000, help="Least power while charging (milp).")] = 0.0
     objective: Annotated[Objective, typer.Option(help="Service first, or one weighted sum.")] = "service"
@@ -37,8 +37,8 @@ class PlanConfig(StudyConfig):
     tariff: Annotated[Path | None, typer.Option(help="Its series instead [EUR/kWh].")] = None
     peak_eur_per_kw: Annotated[float, typer.Option(min=0, max=10_000, help="Of what charging adds to the peak.")] = 0.0
     peak_so_far_kw: Annotated[float, typer.Option(min=0, max=1e7, help="Peak that is paid for already.")] = 0.0
-    site_load: Annotated[Path | None, typer.Option(help="Series of load beside the chargers [kW].")] = None
-    pv: Annotated[Path | None, typer.Option(help="Series of the site's generation [kW].")] = None
+    site_load: Annotated[Path | None, typer.Option(help="Series of load beside the chargers, in kW.")] = None
+    pv: Annotated[Path | None, typer.Option(help="Series of the site's generation, in kW.")] = None
     profile: Annotated[str | None, typer.Option(help="acn, elaad, ..., own.toml; else by header.")] = None
     columns: Annotated[str | None, typer.Option(help="Own names: vehicle=Plate,arrival=Date + Time,...")] = None
     timezone: Annotated[str | None, typer.Option(help="The station's clock, such as Europe/Berlin.")] = None

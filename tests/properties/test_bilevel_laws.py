@@ -215,6 +215,7 @@ def test_pessimistic_value_is_that_of_the_enumeration(seed: int) -> None:
     assert_value(solve_bilevel(problem, view="pessimistic"), pessimistic_by_enumeration(plain))
 
 
+@pytest.mark.slow
 @law
 @given(seed=SEEDS)
 def test_pessimistic_value_is_the_worst_case_there_and_lowest_anywhere(seed: int) -> None:

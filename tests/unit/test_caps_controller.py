@@ -108,7 +108,7 @@ def capped_evening(
     return controller, delivered(european_lv, evening, controller)
 
 
-@pytest.mark.parametrize("coordination", ["anticipated", "sum_of_caps"])
+@pytest.mark.parametrize("coordination", ["anticipated", pytest.param("sum_of_caps", marks=pytest.mark.slow)])
 def test_a_day_that_overloads_without_caps_keeps_every_phase_with_them(
     european_lv: Feeder,
     predictor: ReducedNetwork,

@@ -179,6 +179,7 @@ def test_the_power_flow_confirms_the_caps_and_little_is_given_away(
     assert np.isinf(plan.caps_kw).any()
 
 
+@pytest.mark.slow
 def test_caps_that_are_safe_whatever_cars_do_give_more_away(
     european_lv: Feeder, predictor: ReducedNetwork, noon: Exogenous
 ) -> None:

@@ -53,6 +53,7 @@ def check_best(planned: Path) -> dict[str, float]:
     most = np.minimum(need, EFFICIENCY * asked["powerNom"] * (asked["departureTime"] - asked["arrivalTime"]) * STEP_H)
     expected = pd.DataFrame({
         "vehicle": list(asked.index),
+        "row": np.arange(len(asked)) + 2,  # lines of the file, its header the first
         "arrival_step": asked["arrivalTime"].to_numpy(),
         "departure_step": asked["departureTime"].to_numpy(),
         "energy_need_kwh": need.to_numpy(),
@@ -81,7 +82,7 @@ def check_best(planned: Path) -> dict[str, float]:
         "unserved_kwh": expected["unserved_kwh"].sum(), "unservable_kwh": (need - most).sum(),
         "unservable_vehicles": int((need - most > 1e-6).sum()), "peak_kw": peak_kw,
         "capacity_used_percent": 100.0 * drawn.sum() / (CAPACITY_KW * told["steps"] * STEP_H),
-        "energy_cost_eur": PRICE * drawn.sum(), "peak_cost_eur": PEAK_PRICE * peak_kw,
+        "energy_cost_eur": PRICE * drawn.sum(), "peak_cost_eur": PEAK_PRICE * peak_kw, "sun_kwh": 0.0,
     }  # fmt: skip
     assert station == pytest.approx(wanted, abs=1e-5)
     assert told["cost_eur"] == pytest.approx(PRICE * drawn.sum() + PEAK_PRICE * peak_kw, abs=1e-6)
