@@ -29,7 +29,6 @@ def test_small_pieces_have_the_largest_floor_of_the_textbook_form(seed: int, str
 @pytest.mark.parametrize(
     ("homes", "slots", "seed", "gap", "time_s"),
     [
-        (20, 12, 1, 0.01, 30.0),
         pytest.param(60, 24, 1, 0.01, 30.0, marks=pytest.mark.slow),
         pytest.param(60, 24, 2, 0.01, 30.0, marks=pytest.mark.slow),
         pytest.param(40, 16, 1, 0.01, 30.0, marks=pytest.mark.slow),
