@@ -2,14 +2,19 @@
 
 import contextlib
 import io
-import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from cosim.experiments.cli import app
+from cosim.experiments.comparison import write
+from cosim.experiments.comparison.paired import compare
+from cosim.experiments.study.config import read
+from cosim.experiments.study.world import run_world
+from cosim.experiments.study.worlds import Worlds
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,35 +48,29 @@ def test_files_that_the_readme_names_are_there():
         assert (ROOT / target.replace("\\", "")).exists(), target
 
 
-ROWS = {
-    "worst phase of the transformer, peak [%]": "transformer_peak_percent",
-    "worst line, peak [%]": "line_peak_percent",
-    "minutes of overload": "transformer_overload_min",
-    "minutes above 253 V": "overvoltage_min",
-    "VUF, 95 % [%]": "vuf_p95_percent",
-    "neutral current, 95 % [A]": "neutral_current_p95_a",
-    "losses [kWh]": "losses_kwh",
-    "PV curtailed [kWh]": "pv_curtailed_kwh",
-    "delivered to cars [kWh]": "ev_delivered_kwh",
-    "what all homes pay [EUR]": "cost_eur",
-}
+SEASONS = ROOT / "tests" / "golden" / "values" / "seasons.csv"
+"""What every controller measured in every world of the shipped study, as last run whole."""
 
 
-def test_the_table_of_the_default_day_holds_the_figures_that_are_pinned():
-    """Whole days run in make test-all only, against the same goldens; of pareto those hold only what is not tied."""
-    goldens = json.loads((ROOT / "tests" / "golden" / "values" / "scenarios.json").read_text(encoding="utf-8"))
-    head, rows = re.findall(r"^\| \| (`none`.*) \|\n\|---.*\n((?:\|.*\n)+)", README, flags=re.MULTILINE)[0]
-    names = re.findall(r"`(\w+)`", head)
-    assert {"even", "on_arrival"} <= set(names)
-    compared = 0
-    for row in rows.splitlines():
-        label, *cells = [cell.strip() for cell in row.strip("|").split("|")]
-        for name, cell in zip(names, cells, strict=True):
-            golden = goldens[f"scenarios european_lv_may_day {name} 24h"]
-            metric = ROWS[label]
-            value = golden.get(f"metrics.{metric}", golden.get(f"about.{metric}"))
-            if value is not None:
-                digits = len(cell.partition(".")[2])
-                assert f"{value:.{digits}f}" == cell, (label, name)
-                compared += 1
-    assert compared > 60
+def test_the_table_of_the_readme_is_the_comparison_of_the_shipped_study():
+    measures = re.search(r"`MEASURES` = `([\w,\s]+)`", README)[1].replace("\n", "").split(",")
+    board = write.board(compare(pd.read_csv(SEASONS)), measures)
+    head, rows = re.findall(
+        r"^\| mean of the year.*? \| (`none`.*) \|\n\|---.*\n((?:\|.*\n)+)", README, flags=re.MULTILINE
+    )[0]
+    assert re.findall(r"`(\w+)`", head) == list(board.columns[1:])
+    shown = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows.splitlines()]
+    assert shown == board.to_numpy().tolist()
+
+
+@pytest.mark.slow
+def test_a_world_of_the_shipped_study_is_as_it_was():
+    """All eight controllers; the study whole takes half an hour."""
+    worlds = Worlds(*read("seasons"))
+    point = next(one for one in worlds if (one.placement, one.season) == (3, "summer"))
+    payload = {"scenario": worlds.scenario(point), "where": worlds.scenario_path, "rows": worlds.rows(point)}
+    found = pd.DataFrame(run_world({**payload, "engine": "reduced", "keep": None})).set_index("controller")
+    kept = pd.read_csv(SEASONS).query("placement == 3 and season == 'summer'").set_index("controller")
+    assert list(kept.index) == list(found.index)
+    for metric in kept.columns[6:]:
+        assert found[metric].to_numpy() == pytest.approx(kept[metric].to_numpy(), rel=2e-3, abs=2e-3), metric
