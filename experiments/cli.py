@@ -24,7 +24,7 @@ from cosim.experiments.convert import TwoWords, convert
 from cosim.experiments.files import package_versions
 from cosim.experiments.plan.options import OcppVersion
 from cosim.experiments.studies.command import OVERWRITE, add_studies, studies
-from cosim.experiments.study import commands
+from cosim.experiments.study import FOLDER, commands
 from cosim.folder import claimed, default_folder, new_file, write_whole
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ Objective = Literal["curtailment", "cost", "unbalance", "losses", "peak"]
 Cars = Literal["free", "neutral", "uncontrolled"]
 Technology = Literal["ev", "pv", "heat_pump"]
 Benchmark = Literal["step", "batch", "pareto", "caps", "plan", "study"]
-STUDY_RESULTS = "results.parquet"
 
 
 def _version(asked: bool) -> None:
@@ -217,7 +216,7 @@ def compare(
     if os.path.isfile(only / "hosting.csv"):  # a name that is too long is no file either
         problem = "is of 'cosim hosting': what it ran differs from controller to controller"
         raise InputError(Fault(str(only), "", problem, "its comparison is hosting.csv and hosting.png"))
-    if os.path.isdir(only / STUDY_RESULTS):
+    if os.path.isdir(only / FOLDER):
         from cosim.experiments.comparison import write
         from cosim.experiments.comparison.paired import compare as paired
         from cosim.experiments.study import dataset

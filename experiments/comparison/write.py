@@ -121,7 +121,8 @@ def write(comparison: Comparison, measures: Sequence[str], folder: Path, name: s
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(comparison.table, folder / "comparison.csv")
-    table = markdown(board(comparison, measures))
+    of_all = board(comparison, measures)
+    table = markdown(of_all)
     write_whole(folder / "comparison.md", lambda temporary: temporary.write_text(table, encoding="utf-8"))
     pictures = []
     with style.house_style():
@@ -136,7 +137,7 @@ def write(comparison: Comparison, measures: Sequence[str], folder: Path, name: s
     ]
     text = template("comparison.html.j2").render(
         title=name, lines=lines(comparison), pictures=pictures, ended=comparison.ended, comparison=comparison,
-        boards=[("All worlds", board(comparison, measures)), ("The worst customer", board(comparison, worst))],
+        boards=[("All worlds", of_all), ("The worst customer", board(comparison, worst))],
         levels=levels, wins=_wins(comparison, measures),
         definitions=[(key, metric_of(key)) for key in dict.fromkeys(comparison.table["metric"])],
     )  # fmt: skip
@@ -156,11 +157,10 @@ def write(comparison: Comparison, measures: Sequence[str], folder: Path, name: s
 def _wins(comparison: Comparison, measures: Sequence[str]) -> pd.DataFrame:
     """Measures × controllers: how many worlds each wins against the baseline, and in how many it is alike."""
     measures = [name for name in measures if metric_of(name).better]
-    table = {"measure": [metric_of(name).meaning for name in measures]}
+    table, rows = {"measure": [metric_of(name).meaning for name in measures]}, list(map(comparison.told, measures))
     for controller in comparison.controllers[1:]:
         cells = []
-        for name in measures:
-            row = comparison.told(name).get(controller, {})
+        for row in (of_all.get(controller, {}) for of_all in rows):
             wins, alike = row.get("wins_percent", np.nan), row.get("ties_percent", np.nan)
             cells.append(f"{wins:.0f} % ({alike:.0f} % alike)" if np.isfinite(wins) else ABSENT)
         table[controller] = cells

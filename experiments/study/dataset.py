@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 
 from cosim.errors import Fault, InputError
 from cosim.experiments.files import json_ready
+from cosim.experiments.study import FOLDER
 from cosim.experiments.study.tasks import Row
 from cosim.folder import write_whole
 
-FOLDER = "results.parquet"
 COMMIT_S = 10.0
 """Longest time that finished rows wait to be committed."""
 _MERGED = 64
