@@ -123,6 +123,15 @@ class Run(_Table):
         return self.label or plugins.safe_label(self.controller)
 
 
+def _own_labels(value: tuple[Run, ...]) -> tuple[Run, ...]:
+    if fault := labels_fault([run.name for run in value]):
+        raise refused(fault)
+    return value
+
+
+Runs = Annotated[tuple[Run, ...], Field(strict=False), AfterValidator(_own_labels)]  # a list in TOML
+
+
 class Scenario(_Table):
     """One feeder, one day, any number of controllers."""
 
@@ -174,7 +183,7 @@ class Scenario(_Table):
     meters: MetersTable = MetersTable()
     comm_loss: CommLoss = CommLoss()
     forecast: ForecastTable = ForecastTable()
-    runs: tuple[Run, ...] = Field(min_length=1, strict=False)  # a list in TOML
+    runs: Runs = Field(min_length=1)
 
     @property
     def minutes(self) -> int:
@@ -286,13 +295,6 @@ class Scenario(_Table):
             faults.append(Fault("", "control_min", problem, "write 5, 15, 30 or 60"))
         if faults:
             raise refused(*faults)
-        return value
-
-    @field_validator("runs")
-    @classmethod
-    def _own_labels(cls, value: tuple[Run, ...]) -> tuple[Run, ...]:
-        if fault := labels_fault([run.name for run in value]):
-            raise refused(fault)
         return value
 
     def stream(self, name: str, customers: Sequence[str] = ()) -> np.random.Generator:

@@ -16,7 +16,7 @@ from cosim.experiments import scenario as scenarios
 from cosim.experiments.labels import Label, labels_fault
 from cosim.experiments.metric_table import METRICS
 from cosim.experiments.remedies import load_toml, refused, scenario_faults
-from cosim.experiments.scenario import OwnForecast, Run
+from cosim.experiments.scenario import OwnForecast, Runs
 from cosim.experiments.world.table import Share, Table, beside, named_in_a_file
 from cosim.feeders.find import YEARS
 
@@ -149,7 +149,7 @@ class Study(Table):
     days: Days = Days()
     factors: Factors = Factors()
     worlds: tuple[World, ...] = Field((), strict=False)
-    runs: tuple[Run, ...] = Field((), strict=False, description="Instead of those of the scenario")
+    runs: Runs = Field((), description="Instead of those of the scenario")
 
     @field_validator("worst_by")
     @classmethod
@@ -169,13 +169,6 @@ class Study(Table):
             if name is not None and name not in known:
                 remedy = meant(name, known, "define it in [factors.forecast]")
                 _refuse(f"worlds.{number}.forecast", f"there is no forecast '{name}'", remedy)
-        return value
-
-    @field_validator("runs")
-    @classmethod
-    def _own_labels(cls, value: tuple[Run, ...]) -> tuple[Run, ...]:
-        if fault := labels_fault([run.name for run in value]):
-            raise refused(fault)
         return value
 
 
