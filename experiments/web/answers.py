@@ -74,7 +74,7 @@ def sessions_answer(found: Sessions) -> SessionsAnswer:
     return SessionsAnswer(
         id=found.id, name=found.name, created=found.created, parent=found.parent, reading=found.reading,
         profile=found.profile, columns=list(found.table.columns), counts=found.counts, warnings=list(found.warnings),
-        findings=[FindingAnswer(**row) for row in found.findings.to_dict("records")],
+        findings=[FindingAnswer.model_validate(row) for row in found.findings.to_dict("records")],
         faults=[fault_answer(fault) for fault in found.faults],
     )  # fmt: skip
 

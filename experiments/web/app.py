@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from starlette.routing import Match
 
 from cosim import __version__
 from cosim.experiments.web import problems, routes_plans, routes_sessions
-from cosim.experiments.web.catalogue import Catalogue
+from cosim.experiments.web.catalogue import Catalogue, NotFoundError
 from cosim.experiments.web.guard import Guard
-from cosim.experiments.web.planning import NotFoundError, Planning
+from cosim.experiments.web.planning import Planning
 from cosim.experiments.web.settings import Settings
 
 PREFIX = "/api/v1"
@@ -51,5 +52,15 @@ def create_app(settings: Settings) -> FastAPI:
 
     app.include_router(routes_sessions.router(planning), prefix=PREFIX)
     app.include_router(routes_plans.router(planning), prefix=PREFIX)
-    app.add_middleware(Guard, settings=settings)
+
+    @app.get("/api/{path:path}", include_in_schema=False)
+    def no_such_route(path: str, request: Request) -> Response:
+        """Answer before the dashboard's pages do."""
+        others = (route for route in app.routes if route.matches(request.scope)[0] is Match.PARTIAL)
+        allowed = sorted(method for route in others for method in getattr(route, "methods", ()))
+        if allowed:
+            return problems.problem(405, f"not for GET: /api/{path}", headers={"Allow": ", ".join(allowed)})
+        return problems.problem(404, f"no such route: /api/{path}")
+
+    app.add_middleware(Guard, settings=settings)  # the last that is added looks first
     return app

@@ -16,6 +16,8 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
 
+from cosim.errors import CosimError
+
 ID_PATTERN = "^[0-9a-f]{12}$"
 _TYPES = {"str": "TEXT NOT NULL", "str | None": "TEXT", "int": "INTEGER NOT NULL", "float": "REAL NOT NULL"}
 _TYPES |= {"int | None": "INTEGER", "float | None": "REAL"}
@@ -66,6 +68,10 @@ class JobRow:
 
 Row = TypeVar("Row", SessionsRow, PlanRow, JobRow)
 _TABLES: dict[type[Any], str] = {SessionsRow: "sessions", PlanRow: "plans", JobRow: "jobs"}
+
+
+class NotFoundError(CosimError):
+    """Nothing of that name is kept."""
 
 
 def new_id() -> str:

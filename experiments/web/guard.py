@@ -25,8 +25,8 @@ class Guard:
     """Middleware of every request.
 
     The ``Host`` must be one of the server's names, or a page of others could reach it by a name that it points here.
-    What changes state, and whatever opens a socket, must come from our own pages (``Origin``) or bring the token. With
-    a token, nothing is answered without it. A body is counted as it comes, and refused when it is too long.
+    What changes state must come from our own pages (``Origin``) or bring the token. With a token, nothing is answered
+    without it. A body is counted as it comes, and refused when it is too long. Sockets are refused: nothing uses them.
 
     Parameters
     ----------
@@ -46,24 +46,22 @@ class Guard:
             await self._app(scope, receive, send)
             return
         refused = self._refused(scope)
-        if refused is not None:
+        if refused is None:
+            await self._counted(scope, receive, send)
+        else:
             await _answer(scope, receive, send, *refused)
-            return
-        if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
-            return
-        await self._counted(scope, receive, send)
 
     def _refused(self, scope: Scope) -> tuple[int, str] | None:
         """Status and reason where a request may not come in."""
+        if scope["type"] == "websocket":
+            return 403, "nothing here speaks over sockets"
         host = _only(scope, b"host")
         if host is None or _name_of(host) not in self._names:
             return 421, "this server is not known by that name (Host); the setting `hosts` lists further ones"
         bears = self._bears_token(scope)
         if self._token is not None and not bears and not self._has_cookie(scope):
             return 401, "give the token: Authorization: Bearer ..."
-        changes = scope["type"] == "websocket" or scope["method"] not in SAFE
-        if changes and not bears and not _is_own(_only(scope, b"origin"), host):
+        if scope["method"] not in SAFE and not bears and not _is_own(_only(scope, b"origin"), host):
             return 403, f"what changes something must come from our own pages (Origin: http://{host}) or bring a token"
         return None
 

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from cosim.controllers.planner.requests import EFFICIENCY
-from cosim.errors import CosimError, Fault, InputError, reason
+from cosim.errors import Fault, InputError, reason
 from cosim.experiments.plan.generate import generate_demand
 from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.table import read_table
-from cosim.experiments.web.catalogue import Catalogue, PlanRow, SessionsRow, new_id, now
+from cosim.experiments.web.catalogue import Catalogue, NotFoundError, PlanRow, SessionsRow, new_id, now
 from cosim.experiments.web.schemas import DemandRequest, PlanRequest, SessionReading
 from cosim.experiments.web.settings import Settings
 from cosim.experiments.web.stored import KeptPlan, config_of, read_options
@@ -108,10 +108,6 @@ class PlanRecord:
         """Names of what is in its folder."""
         there = self.folder.iterdir() if self.status == "done" else ()
         return sorted(path.name for path in there if not path.name.startswith("."))
-
-
-class NotFoundError(CosimError):
-    """Nothing of that name is kept."""
 
 
 class Planning:

@@ -61,7 +61,7 @@ def problem(
     """Answer with a problem; whatever a text holds, it is written as ASCII."""
     title = HTTPStatus(status).phrase
     answer = ProblemAnswer(title=title, status=status, detail=detail, faults=list(faults))
-    body = json.dumps({**{k: v for k, v in answer.model_dump().items()}, **more}, ensure_ascii=True).encode("ascii")
+    body = json.dumps({**answer.model_dump(), **more}, ensure_ascii=True).encode("ascii")
     return Response(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 

@@ -9,7 +9,8 @@ from fastapi import Path as FromPath
 from fastapi.responses import FileResponse
 
 from cosim.experiments.web.answers import PlanAnswer, PlanEntry, plan_answer, plan_entry
-from cosim.experiments.web.planning import NotFoundError, Planning
+from cosim.experiments.web.catalogue import NotFoundError
+from cosim.experiments.web.planning import Planning
 from cosim.experiments.web.schemas import Id, PlanOrder
 
 PlanId = Annotated[Id, FromPath()]

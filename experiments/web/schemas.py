@@ -91,7 +91,7 @@ class Series(Schema):
     Without ``start`` (or a column ``time``) they are whole days from midnight, and come again day by day.
     """
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"values": [0.10] * 6 + [0.30] * 18, "step_min": 60}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"values": [0.1, 0.3, 0.2], "step_min": 480}]})
 
     values: list[float] | None = Field(None, min_length=1, max_length=MOST_VALUES, description="One a step.")
     step_min: int = Field(60, ge=1, le=1440, description="Length of a step [min].")

@@ -12,7 +12,7 @@ from cosim.errors import Fault, InputError
 from cosim.folder import claimed, write_whole
 
 _out = Console()
-GRACE_S = 10
+GRACE_S = 3
 """For requests that are under way when the server is stopped."""
 _READ_ME = """Data of `cosim serve`: sessions, plans, runs and studies; catalogue.sqlite3 says what there is.
 One server uses a folder at a time. To move it, stop the server and take the folder as a whole.

@@ -47,6 +47,8 @@ class Settings:
         Plans, and apart from them runs and studies, that are worked on at a time; and most that wait.
     run_time_limit_s : float
         After which a run or a study is stopped [s].
+    worlds : int
+        Most worlds of one study.
 
     Raises
     ------
@@ -68,6 +70,7 @@ class Settings:
     jobs_at_once: int = 2
     jobs_waiting: int = 50
     run_time_limit_s: float = 3600.0
+    worlds: int = 2_000
 
     def __post_init__(self) -> None:
         refuse(self._faults())
@@ -92,6 +95,7 @@ class Settings:
             ("jobs_at_once", self.jobs_at_once, 1, 256, "a number of jobs"),
             ("jobs_waiting", self.jobs_waiting, 0, 10_000, "a number of jobs"),
             ("run_time_limit_s", self.run_time_limit_s, 1.0, 1e7, "seconds"),
+            ("worlds", self.worlds, 1, 1_000_000, "a number of worlds"),
         )
         yield from range_faults(COMMAND, ranges)
         if self.token is None and not is_own_machine(self.host):

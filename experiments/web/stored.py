@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -46,7 +45,7 @@ class KeptPlan(PlanStudy):
         assert config.demand is not None  # noqa: S101 - `config_of` says it
         return read_demand(config.demand, config.time_step_s, self._options)
 
-    def figures(self, result: PlanResult) -> Mapping[str, Drawing]:  # noqa: ARG002 - none
+    def figures(self, result: PlanResult) -> dict[str, Drawing]:  # noqa: ARG002 - none
         """Draw nothing."""
         return {}
 
@@ -92,17 +91,17 @@ def config_of(request: PlanRequest, sessions: Path, folder: Path, settings: Sett
 
 def _written(path: Path, series: Series) -> Path:
     """Write a series as a file that ``cosim plan`` reads."""
-    text = series.csv
-    if series.values is not None and series.start is None:  # minutes from midnight
-        text = "value\n" + "\n".join(f"{value!r}" for value in np.repeat(series.values, series.step_min).tolist())
-    elif series.values is not None and series.start is not None:
+    text, numbers = series.csv, series.values or []  # noqa: PD011 - a field
+    if text is None and series.start is None:  # minutes from midnight
+        text = "value\n" + "\n".join(f"{value!r}" for value in np.repeat(numbers, series.step_min).tolist())
+    elif text is None:
         try:
-            begin = datetime.fromisoformat(series.start)
-            times = [begin + timedelta(minutes=k * series.step_min) for k in range(len(series.values))]
+            begin = datetime.fromisoformat(str(series.start))
+            times = [begin + timedelta(minutes=k * series.step_min) for k in range(len(numbers))]
         except (ValueError, OverflowError):
             problem, remedy = f"is no ISO time: {series.start!r}", "write 2026-05-15T00:00, or with an offset +02:00"
             raise InputError(Fault(path.stem, "start", problem, remedy)) from None
-        rows = (f"{time.isoformat()},{value!r}" for time, value in zip(times, series.values, strict=True))
+        rows = (f"{time.isoformat()},{value!r}" for time, value in zip(times, numbers, strict=True))
         text = "\n".join(["time,value", *rows])
     write_whole(path, lambda temporary: temporary.write_text(f"{text}\n", encoding="utf-8"))
     return path

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
 from typing import Any
 
 import pandas as pd
@@ -56,10 +55,4 @@ def _cell(cell: Any) -> str:
         return ""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
-    return (
-        cell.isoformat(sep=" ")
-        if isinstance(cell, pd.Timestamp)
-        else str(cell)
-        if not isinstance(cell, date)
-        else str(cell)
-    )
+    return str(cell)
