@@ -18,7 +18,7 @@ from typing import Any
 
 from cosim.errors import CosimError
 from cosim.experiments import workers
-from cosim.experiments.web.catalogue import Catalogue, JobRow, new_id, now
+from cosim.experiments.web.catalogue import Catalogue, JobRow, NotFoundError, new_id, now
 from cosim.experiments.web.job_schemas import ENDED, HostingRequest, Kind, RunRequest, Status, StudyRequest
 from cosim.experiments.web.job_work import (
     REQUESTS,
@@ -36,10 +36,6 @@ _WRITTEN_EVERY_S = 1.0
 _AGAIN_S = 1.0
 """Where the catalogue cannot be written, as on a full disk, it is tried again."""
 _log = logging.getLogger(__name__)
-
-
-class NotFoundError(CosimError):
-    """There is no such job."""
 
 
 class ConflictError(CosimError):
@@ -227,7 +223,7 @@ class Jobs:
             self._ending(job_id).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """End all processes: what they computed is kept, their jobs are interrupted, and those that wait go on later."""
+        """End all processes: what they computed is kept, their jobs are interrupted; those that wait begin another time."""
         with self._lock:
             self.is_closing = True
         self._wake()

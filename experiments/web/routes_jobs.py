@@ -19,7 +19,7 @@ from cosim.errors import InputError
 from cosim.experiments import scenario as scenarios
 from cosim.experiments.study import config as studies
 from cosim.experiments.web import run_results
-from cosim.experiments.web.catalogue import ID_PATTERN
+from cosim.experiments.web.catalogue import ID_PATTERN, NotFoundError
 from cosim.experiments.web.job_schemas import (
     HostingRequest,
     JobAnswer,
@@ -32,7 +32,7 @@ from cosim.experiments.web.job_schemas import (
     Status,
     StudyRequest,
 )
-from cosim.experiments.web.jobs import ConflictError, FullError, Job, Jobs, NotFoundError
+from cosim.experiments.web.jobs import ConflictError, FullError, Job, Jobs
 from cosim.feeders.find import profile_names, shipped_names
 
 _POLL_S = 0.5
@@ -54,8 +54,6 @@ def _told() -> Iterator[None]:
     """Turn what jobs refuse into answers."""
     try:
         yield
-    except NotFoundError as error:
-        raise HTTPException(404, str(error)) from None
     except ConflictError as error:
         raise HTTPException(409, str(error)) from None
     except FullError as error:
@@ -118,10 +116,6 @@ def _asking(routes: APIRouter, jobs: Jobs) -> None:
 
 
 def _reading(routes: APIRouter, jobs: Jobs) -> None:
-    def found(job_id: str) -> Job:
-        with _told():
-            return jobs.get(job_id)
-
     @routes.get("/jobs", tags=["jobs"])
     def list_jobs(
         status: Annotated[Status | None, Query(description="Only those")] = None,
@@ -133,7 +127,7 @@ def _reading(routes: APIRouter, jobs: Jobs) -> None:
     @routes.get("/jobs/{job_id}", responses=_GONE, tags=["jobs"])
     def get_job(job_id: JobId) -> JobAnswer:
         """How far a job is."""
-        return answer(found(job_id))
+        return answer(jobs.get(job_id))
 
     @routes.get(
         "/jobs/{job_id}/events", tags=["jobs"], response_class=StreamingResponse,
@@ -143,7 +137,7 @@ def _reading(routes: APIRouter, jobs: Jobs) -> None:
         job_id: JobId, request: Request, last_event_id: Annotated[str | None, Header(max_length=100)] = None
     ) -> StreamingResponse:
         """Server-sent events: ``progress`` with the job as JSON at every change, and ``end`` with its last state."""
-        found(job_id)
+        jobs.get(job_id)
         events = _events(jobs, job_id, request, last_event_id)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(events, media_type="text/event-stream", headers=headers)
@@ -151,7 +145,7 @@ def _reading(routes: APIRouter, jobs: Jobs) -> None:
     @routes.get("/jobs/{job_id}/files", responses=_GONE, tags=["results"])
     def list_files(job_id: JobId) -> list[ResultFile]:
         """Files that a job has written so far."""
-        return run_results.file_list(found(job_id).folder)
+        return run_results.file_list(jobs.get(job_id).folder)
 
     @routes.get(
         "/jobs/{job_id}/files/{name:path}", tags=["results"], response_class=FileResponse,
@@ -159,7 +153,7 @@ def _reading(routes: APIRouter, jobs: Jobs) -> None:
     )  # fmt: skip
     def get_file(job_id: JobId, name: str) -> FileResponse:
         """One of the files that are listed, by the name that is listed."""
-        path = run_results.files(found(job_id).folder).get(name)
+        path = run_results.files(jobs.get(job_id).folder).get(name)
         if path is None:
             raise HTTPException(404, "no file of that name is listed")
         shown = _SHOWN.get(path.suffix)
@@ -171,7 +165,7 @@ def _reading(routes: APIRouter, jobs: Jobs) -> None:
     @routes.get("/jobs/{job_id}/scoreboard", responses=_STATE, tags=["results"])
     def get_scoreboard(job_id: JobId) -> Scoreboard:
         """Controllers of a run by measures; of those that have ended so far."""
-        job = found(job_id)
+        job = jobs.get(job_id)
         if job.kind != "run":
             raise HTTPException(404, f"a {job.kind} has no scoreboard: see its results")
         try:
@@ -186,7 +180,7 @@ def _reading(routes: APIRouter, jobs: Jobs) -> None:
         limit: Annotated[int, Query(ge=1, le=1000, description="At most so many rows")] = 100,
     ) -> ResultPage:
         """Rows of a study, a page at a time; a row for each world and controller."""
-        return run_results.page(_with_rows(found(job_id)).folder, offset, limit)
+        return run_results.page(_with_rows(jobs.get(job_id)).folder, offset, limit)
 
     @routes.get(
         "/jobs/{job_id}/results.{form}", tags=["results"], response_class=Response,
@@ -194,7 +188,7 @@ def _reading(routes: APIRouter, jobs: Jobs) -> None:
     )  # fmt: skip
     def get_table(job_id: JobId, form: run_results.TableFormat) -> Response:
         """All rows of a study as one file."""
-        job = _with_rows(found(job_id))
+        job = _with_rows(jobs.get(job_id))
         try:
             content = run_results.table_as(job.folder, form)
         except InputError:
