@@ -96,12 +96,17 @@ OwnForecast = Annotated[
 ]
 
 
+ControllerName = Annotated[
+    str, _named_in_a_file(controllers.refuse_unknown, lambda allowed: (*controllers.REGISTRY, *allowed))
+]
+
+
 class Run(_Table):
     """One controller on the day; what the world is like and what is told of it may differ from run to run."""
 
-    controller: Annotated[
-        str, _named_in_a_file(controllers.refuse_unknown, lambda allowed: (*controllers.REGISTRY, *allowed))
-    ] = Field(description="A name, my_file.py:MyClass (seen from the scenario), or a module:Class")
+    controller: ControllerName = Field(
+        description="A name, my_file.py:MyClass (seen from the scenario), or a module:Class"
+    )
     label: Label | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     noncompliant_share: Share | None = Field(

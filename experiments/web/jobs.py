@@ -223,7 +223,7 @@ class Jobs:
             self._ending(job_id).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """End all processes: what they computed is kept, their jobs are interrupted; those that wait begin another time."""
+        """End all processes: what they computed is kept, their jobs are interrupted; those that wait go on waiting."""
         with self._lock:
             self.is_closing = True
         self._wake()

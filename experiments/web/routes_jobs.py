@@ -208,7 +208,7 @@ async def _events(jobs: Jobs, job_id: str, request: Request, last: str | None) -
     sent_s = time.monotonic()
     while not await request.is_disconnected():
         try:
-            job = jobs.get(job_id)
+            job = await asyncio.to_thread(jobs.get, job_id)
         except NotFoundError:  # removed meanwhile
             return
         data = answer(job).model_dump_json(exclude={"request"})
