@@ -39,6 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        jobs.begin()
         yield
         await to_thread(jobs.close)
         catalogue.close()
