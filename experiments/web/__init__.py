@@ -1,0 +1,1 @@
+"""``cosim serve``: plans, runs and studies over HTTP, and their dashboard."""
