@@ -27,6 +27,7 @@ def layout() -> Component:
             html.Div(id="planner-result"),
             html.Div(planner_replan.form(), id="planner-replan-part", hidden=True),
             card("Earlier plans", html.Div(id="planner-earlier"), "planner-earlier-card"),
+            dcc.Location(id="planner-url", refresh="callback-nav"),
             dcc.Store(id="planner-sessions"),
             dcc.Store(id="planner-plan"),
         ]

@@ -90,7 +90,7 @@ def form(request: PlanRequest | None = None) -> Component:
 
 def register(app: Dash, planning: Planning) -> None:
     """Add the callbacks of these steps."""
-    here = Output("shell-url", "search", allow_duplicate=True)
+    here = Output("planner-url", "search", allow_duplicate=True)
     live = Output("shell-live", "children", allow_duplicate=True)
     plan_id = Output("planner-plan", "data", allow_duplicate=True)
 
@@ -105,9 +105,12 @@ def register(app: Dash, planning: Planning) -> None:
             return base64.b64decode(contents.partition(",")[2]).decode("utf-8-sig", "replace")
 
     @app.callback(
-        plan_id, here, live, Input("planner-go", "n_clicks"), State("planner-sessions", "data"),
-        [State(f"planner-{name}", "value") for name in (*_SERIES, *_NUMBERS)],
-        [State(f"planner-{name}", "data") for name in _CHOICES],
+        output=(plan_id, here, live),
+        inputs={
+            "clicks": Input("planner-go", "n_clicks"), "sessions_id": State("planner-sessions", "data"),
+            "typed": [State(f"planner-{name}", "value") for name in (*_SERIES, *_NUMBERS)],
+            "picked": [State(f"planner-{name}", "data") for name in _CHOICES],
+        },
         running=[(Output("planner-go", "disabled"), True, False),
                  (Output("planner-busy", "children"), "Planning …", "")],
         prevent_initial_call=True,
@@ -127,7 +130,7 @@ def register(app: Dash, planning: Planning) -> None:
         return made.id, address(sessions=sessions_id, plan=made.id), in_words(made)
 
     @app.callback(
-        plan_id, Output("planner-plan-part", "children"), Input("shell-url", "search"), State("planner-plan", "data"),
+        plan_id, Output("planner-plan-part", "children"), Input("planner-url", "search"), State("planner-plan", "data"),
         prevent_initial_call="initial_duplicate",
     )  # fmt: skip
     async def chosen(search: str | None, known: str | None) -> Any:

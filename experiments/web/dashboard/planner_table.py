@@ -72,7 +72,7 @@ def sources(accept: str) -> Component:
 
 def register(app: Dash, planning: Planning) -> None:
     """Add the callbacks of these steps."""
-    here = Output("shell-url", "search", allow_duplicate=True)
+    here = Output("planner-url", "search", allow_duplicate=True)
     live = Output("shell-live", "children", allow_duplicate=True)
     alert = "planner-source-problems"
 
@@ -93,8 +93,10 @@ def register(app: Dash, planning: Planning) -> None:
         here, Input("planner-generate", "n_clicks"), State("planner-count", "value"), State("planner-seed", "value"),
         prevent_initial_call=True,
     )  # fmt: skip
-    async def drawn(_: int, count: str, seed: str) -> Any:
-        faults: list[Fault] = []
+    async def drawn(clicks: int | None, count: str, seed: str) -> Any:
+        if not clicks:  # the page has just come
+            return no_update
+        faults, found = list[Fault](), None
         values = {"vehicles": whole(count, "count", faults), "seed": whole(seed, "seed", faults)}
         try:
             request = None if faults else DemandRequest.model_validate({k: v for k, v in values.items() if v is not None})
@@ -107,7 +109,7 @@ def register(app: Dash, planning: Planning) -> None:
 
     @app.callback(
         Output("planner-sessions", "data"), Output("planner-sessions-part", "children"),
-        Output("planner-plan-part", "hidden"), live, Input("shell-url", "search"), State("planner-sessions", "data"),
+        Output("planner-plan-part", "hidden"), live, Input("planner-url", "search"), State("planner-sessions", "data"),
         prevent_initial_call="initial_duplicate",
     )  # fmt: skip
     async def chosen(search: str | None, known: str | None) -> Any:
@@ -124,11 +126,16 @@ def register(app: Dash, planning: Planning) -> None:
         parts = [_reading_card(found), _table_card(found)]
         return found.id, parts, bool(found.faults), _told(found)
 
+    of_columns = {"type": "planner-column", "quantity": ALL}
+
     @app.callback(
-        here, Input("planner-read", "n_clicks"), State("planner-sessions", "data"), State("shell-url", "search"),
-        [State(f"planner-{name}", "value") for name in _READING],
-        [State(f"planner-{name}", "data") for name in _CHOICES],
-        State({"type": "planner-column", "quantity": ALL}, "data"), State({"type": "planner-column", "quantity": ALL}, "id"),
+        output=here,
+        inputs={
+            "clicks": Input("planner-read", "n_clicks"), "sessions_id": State("planner-sessions", "data"),
+            "search": State("planner-url", "search"), "typed": [State(f"planner-{name}", "value") for name in _READING],
+            "picked": [State(f"planner-{name}", "data") for name in _CHOICES],
+            "columns": State(of_columns, "data"), "ids": State(of_columns, "id"),
+        },
         prevent_initial_call=True,
     )  # fmt: skip
     async def read_again(
@@ -160,7 +167,7 @@ def register(app: Dash, planning: Planning) -> None:
         Output("planner-findings", "children"), Output("planner-plan-part", "hidden", allow_duplicate=True), live,
         Input("planner-grid", "cellValueChanged"), Input("planner-add-row", "n_clicks"),
         Input("planner-remove-rows", "n_clicks"), State("planner-grid", "rowData"),
-        State("planner-grid", "selectedRows"), State("planner-sessions", "data"), State("shell-url", "search"),
+        State("planner-grid", "selectedRows"), State("planner-sessions", "data"), State("planner-url", "search"),
         prevent_initial_call=True,
     )  # fmt: skip
     async def edited(
@@ -256,7 +263,7 @@ def _table_card(found: Sessions) -> Component:
                 for number, name in enumerate(found.table.columns)]  # fmt: skip
     few = len(found.table) <= 12
     grid = dash_ag_grid.AgGrid(
-        id="planner-grid", rowData=grid_rows(found), columnDefs=columns, getRowId="params.data.row", className="ag-theme-quartz planner-grid",
+        id="planner-grid", rowData=grid_rows(found), columnDefs=columns, getRowId="params.data.row.toString()", className="ag-theme-quartz planner-grid",
         defaultColDef={
             "editable": True, "resizable": True, "sortable": True, "minWidth": 130, "flex": 1, "autoHeight": True, "wrapText": True,
             "cellRenderer": "PlannerCell", "cellDataType": "text",
