@@ -1,1 +1,1 @@
-"""``cosim serve``: plans, runs and studies over HTTP, and their dashboard."""
+"""``cosim serve``: the HTTP interface and the dashboard, on this machine unless told otherwise (extra ``web``)."""
