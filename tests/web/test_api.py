@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,7 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
-from ocpp.messages import validate_payload
-from ocpp.messages import Call as OcppCall
+from ocpp.messages import MessageType, get_validator
 from PIL import Image
 
 from cosim.errors import InputError
@@ -246,8 +246,8 @@ def test_a_live_state_is_planned_and_told_side_by_side(client: httpx.Client) -> 
     problem_of(client.post("/plans/0123456789ab/replan", json=empty), 404)
 
 
-@pytest.mark.parametrize(("version", "tag"), [("1.6", "1.6"), ("2.0.1", "2.0.1"), ("2.1", "2.1")])
-def test_messages_for_chargers_keep_to_the_schemas(client: httpx.Client, version: str, tag: str) -> None:
+@pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
+def test_messages_for_chargers_keep_to_the_schemas(client: httpx.Client, version: str) -> None:
     plan = planned(client, uploaded(client, DATED, timezone="Europe/Berlin"), capacity_kw=11.0)["id"]
     again = client.post(f"/plans/{plan}/replan", json={"time": "2025-08-18T10:07:00"}).json()["id"]
     for one in (plan, again):
@@ -255,7 +255,8 @@ def test_messages_for_chargers_keep_to_the_schemas(client: httpx.Client, version
         assert document["ocpp"] == version
         assert [message["charger"] for message in document["messages"]] == ["a", "b"]
         for message in document["messages"]:
-            validate_payload(OcppCall("1", message["action"], message["payload"]), tag)
+            payload = json.loads(json.dumps(message["payload"]), parse_float=Decimal)
+            get_validator(MessageType.Call, message["action"], version, parse_float=Decimal).validate(payload)
     bare = planned(client, uploaded(client, DATED))["id"]
     assert "Europe/Berlin" in problem_of(client.get(f"/plans/{bare}/ocpp"))["faults"][0]["remedy"]
 
@@ -267,7 +268,7 @@ def test_messages_for_chargers_keep_to_the_schemas(client: httpx.Client, version
         "C:\\boot.ini",
         "a/b\\c.csv",
         "<img src=x onerror=alert(1)>.csv",
-        "x" * 5000,
+        "x" * 2000,
         "\x01\n.csv",
         "",
     ],
@@ -326,14 +327,14 @@ def malformed() -> Iterator[tuple[str, str, dict[str, Any]]]:
     files: dict[str, bytes] = {
         "a.xlsx": b"PK\x03\x04nothing", "a.parquet": b"PAR1" + b"\0" * 100, "a.json": b"[" * 90_000, "a.csv": b"\0\0",
         "b.json": b'[{"arrival": "\\ud800", "\\udfff": 1, "departure": 1' + b"0" * 4000 + b', "energy_kwh": NaN}]',
-        "b.csv": b"a,b\n\xff,\xfe\n", "c.csv": b'"', "d.csv": ("arrival,departure,energy_kwh\n1e308,1e309,1e400\n").encode(),
+        "b.csv": b"a,b\n\xff,\xfe\n", "c.csv": b'"', "d.csv": (b"arrival,departure,energy_kwh\n1e308,1e309,1e400\n"),
         "e.csv": b"arrival,departure,energy_kwh\n" + b"9" * 5000 + b",1,1\n", "c.json": b"{}", "d.json": b'{"a": [[]]}',
         "f.csv": b"arrival,departure,energy_kwh\n\xed\xa0\x80,1,1\n", "g.csv": b",,,\n,,,\n", "x.xls": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
     }  # fmt: skip
     for name, content in files.items():
         for route in ("/sessions", "/sessions/check"):
             yield "POST", route, {"files": {"file": (name, content)}, "data": {"reading": "{}"}}
-    for reading in ("", "{", "NaN", '{"charger_kw": NaN}', '{"columns": {"\\ud800": "x"}}', "[" * 15_000, "\x00", "ÿ"):
+    for reading in ("{", "NaN", '{"charger_kw": NaN}', '{"columns": {"\\ud800": "x"}}', "[" * 15_000, "\x00", "ÿ"):
         yield "POST", "/sessions", {"files": {"file": ("a.csv", DATED.encode())}, "data": {"reading": reading}}
     for path in ("/plans/%00", "/plans/%ff%fe", "/plans/" + "9" * 8000, "/sessions/..%2f..", "/plans/0123456789ab/ocpp?unit=%ff",
                  "/plans/0123456789ab/tables/plan.exe", "/sessions/0123456789ab/table.csv?x=%00"):  # fmt: skip
@@ -345,8 +346,12 @@ def test_no_malformed_request_is_an_error_of_the_server(client: httpx.Client) ->
     assert len(asked) >= 190
     for method, path, content in asked:
         answer = client.request(method, path, **content)
-        assert 400 <= answer.status_code < 500, (path, content, answer.text)
-        problem_of(answer, answer.status_code)
+        assert answer.status_code < 500, (path, content, answer.text)
+        if answer.status_code == 200:
+            assert path == "/sessions/check"
+            assert answer.json()["faults"]
+        else:
+            problem_of(answer, answer.status_code)
     assert client.get("/plans").status_code == 200
 
 
