@@ -6,12 +6,18 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Response, UploadFile
 from fastapi import Path as FromPath
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse
+from pydantic import ValidationError
 
 from cosim.errors import InputError
 from cosim.experiments.plan.columns import profiles
 from cosim.experiments.web.answers import SessionsAnswer, SessionsEntry, entry_of, sessions_answer
-from cosim.experiments.web.planning import Planning, Sessions
+from cosim.experiments.web.downloads import Form as TableForm
+from cosim.experiments.web.downloads import attachment
+from cosim.experiments.web.planning import Planning
 from cosim.experiments.web.problems import of_input
+from cosim.experiments.web.records import Sessions
 from cosim.experiments.web.schemas import DemandRequest, Id, SessionReading
 
 Upload = Annotated[UploadFile, File(description="CSV, XLSX, JSON or Parquet.")]
@@ -35,13 +41,13 @@ def router(planning: Planning) -> APIRouter:
         A file of which the columns are not understood is kept, too: the answer is 422 with its `id`, for
         `/sessions/{id}/map`.
         """
-        asked = SessionReading.model_validate_json(reading)
+        asked = _reading(reading)
         return _answered(planning.upload(file.filename or "", file.file.read(), asked), response)
 
     @routes.post("/sessions/check")
     def check(file: Upload, reading: ReadingText = "{}") -> SessionsAnswer:
         """Say how a file is understood, and keep nothing."""
-        asked = SessionReading.model_validate_json(reading)
+        asked = _reading(reading)
         return sessions_answer(planning.check(file.filename or "", file.file.read(), asked))
 
     @routes.post("/demand", status_code=201, response_model=SessionsAnswer)
@@ -64,7 +70,26 @@ def router(planning: Planning) -> APIRouter:
         """Understand the same file in another way: new sessions, with these as parent."""
         return _answered(planning.remap(sessions_id, reading), response)
 
+    @routes.get("/sessions/{sessions_id}/file")
+    def original(sessions_id: SessionsId) -> FileResponse:
+        """Return the file as it came, under a name of ours."""
+        path = planning.sessions(sessions_id).path
+        return FileResponse(path, media_type="application/octet-stream", filename=f"sessions{path.suffix}")
+
+    @routes.get("/sessions/{sessions_id}/table.{form}", response_class=Response)
+    def table(sessions_id: SessionsId, form: TableForm) -> Response:
+        """Return its rows, as they stand in the file, as another kind of file."""
+        return attachment(planning.sessions(sessions_id).table.reset_index(), "sessions", form)
+
     return routes
+
+
+def _reading(text: str) -> SessionReading:
+    try:
+        return SessionReading.model_validate_json(text)
+    except ValidationError as error:
+        items = error.errors(include_url=False)
+        raise RequestValidationError([{**item, "loc": ("reading", *item["loc"])} for item in items]) from None
 
 
 def _answered(found: Sessions, response: Response) -> Any:
