@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from io import BytesIO
@@ -128,13 +129,15 @@ def test_no_key_of_a_request_names_a_file_or_code(kind: str, tricks: list[str]) 
 
 def test_a_change_of_a_study_names_no_file_either(tricks: list[str]) -> None:
     days = {"seasons": [{"name": "a", "dates": ["2026-01-15"], "weight": 1}]}
-    for trick in tricks:
+    for trick in [*tricks, "./there", "../" * 20 + "etc/hostname"]:
         changes = [{"feeder": trick}, {"households": {"profiles": trick}}, {"metrics": [trick]}, {"tariff": trick}]
         for change in changes:
             in_season = {"seasons": [{**days["seasons"][0], "change": change}]}
             for more in ({"change": change}, {"days": in_season}):
                 request = StudyRequest(study={"name": "a", "scenario": "two_bus_evening", **more})
-                with pytest.raises(InputError, match="registered"):
+                with pytest.raises(
+                    InputError, match=f"'{re.escape(trick)}' is no registered"
+                ):  # as given: none is looked for
                     worlds_of(request, (), 100)
         with pytest.raises(InputError, match="registered"):
             scenario_of(RunRequest(scenario="two_bus_evening", controllers=(trick,)), ())
@@ -390,3 +393,22 @@ def test_jobs_are_ended_by_request_and_by_the_limit_of_time_and_keep_what_they_h
     with served.client() as client:
         assert client.get(f"/jobs/{study}").json()["status"] == "interrupted"
         assert rows_of(client, study) > rows
+
+
+@pytest.mark.slow
+def test_hosting_capacities_go_on_where_they_were_cancelled(serve: Callable[..., Any]) -> None:
+    asked = {"feeders": ["two_bus"], "controllers": ["none"], "placements": 2, "reinforce": False}
+    with serve().client() as client:
+        job = client.post("/hosting", json=asked).json()["id"]
+        until(client, lambda jobs: jobs[0]["message"].startswith("year") and jobs[0]["done"] > 5)
+        assert client.get(f"/jobs/{job}/files/hosting.csv").status_code == 404
+        client.post(f"/jobs/{job}/cancel")
+        until(client, lambda jobs: jobs[0]["status"] == "cancelled")
+        rows = rows_of(client, job)
+        assert rows > 5
+        client.post(f"/jobs/{job}/restart")
+        (ended,) = until(client, lambda jobs: jobs[0]["status"] in ENDED)
+        assert ended["status"] == "done", ended
+        assert rows_of(client, job) > rows
+        table = pd.read_csv(BytesIO(client.get(f"/jobs/{job}/files/hosting.csv").content))
+        assert list(table["controller"]) == ["none"]
