@@ -47,7 +47,8 @@ CASES = {
     "eight days": f"{HEADER}\n1,11,10,60,2025-03-10 06:30:00,2025-03-10 08:30:00\n"
     "2,11,10,60,2025-03-18 06:30:00,2025-03-18 08:30:00\n",
     "open transactions": "TransactionId;ChargePoint;Connector;UTCTransactionStart;UTCTransactionStop;TotalEnergy;"
-    "MaxPower\n1;CP01;1;01/01/2019 10:08;01/01/2019 18:41;7,42;3,64\n2;CP02;2;01/01/2019 17:30;02/01/2019 08:12;21,90;7,30\n",
+    "MaxPower\n1;CP01;1;01/01/2019 10:08;01/01/2019 18:41;7,42;3,64\n"
+    "2;CP02;2;01/01/2019 17:30;02/01/2019 08:12;21,90;7,30\n",
 }
 
 

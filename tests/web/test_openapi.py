@@ -55,7 +55,7 @@ def hold(server: Served, examples: int) -> None:
 
 
 def test_some_requests(server: Served) -> None:
-    hold(server, 2)
+    hold(server, 1)
 
 
 @pytest.mark.slow
