@@ -25,7 +25,7 @@ def layout() -> Component:
             html.Div(id="planner-sessions-part"),
             html.Div(planner_plan.form(), id="planner-plan-part", hidden=True),
             html.Div(id="planner-result"),
-            html.Div(planner_replan.form(), id="planner-replan-part", hidden=True),
+            html.Div(id="planner-replan-part"),
             card("Earlier plans", html.Div(id="planner-earlier"), "planner-earlier-card"),
             dcc.Location(id="planner-url", refresh="callback-nav"),
             dcc.Store(id="planner-sessions"),

@@ -83,9 +83,9 @@ def attach(server: FastAPI, planning: Planning, jobs: Jobs | None) -> Dash:
     app.init_app(server)
     app.index_string = INDEX.replace("LINKS", _links(app))
     app.layout = _layout()
-    app.callback(
-        Output("shell-page", "children"), Output("shell-heading", "children"), Input("shell-url", "pathname")
-    )(_page)
+    app.callback(Output("shell-page", "children"), Output("shell-heading", "children"), Input("shell-url", "pathname"))(
+        _page
+    )
     app.clientside_callback(
         ClientsideFunction("shell", "arrived"), Output("shell-theme", "data"), Input("shell-heading", "children")
     )
