@@ -23,9 +23,9 @@ from cosim.experiments.web.dashboard.planner_words import (
     number,
     tell_faults,
 )
-from cosim.experiments.web.schemas import LiveStateRequest
 
 if TYPE_CHECKING:
+    from cosim.experiments.web.schemas import LiveStateRequest
     from cosim.experiments.web.planning import Planning
 
 _STATES = {"as planned": None, "plugged in": "plugged", "still to come": "expected", "gone": "gone"}
@@ -72,6 +72,8 @@ def register(app: Dash, planning: Planning) -> None:
 
 def _state(moment: str, stay: str, rows: list[dict[str, Any]], faults: list[Fault]) -> LiveStateRequest | None:
     """Live state from what the form holds; vehicles of which nothing is said are as planned."""
+    from cosim.experiments.web.schemas import LiveStateRequest
+
     vehicles = []
     for row in rows:
         said: dict[str, Any] = {"status": _STATES.get(row.get("status") or "as planned")}
