@@ -52,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
         return problems.problem(404, str(error))
 
     app.include_router(routes_sessions.router(planning), prefix=PREFIX)
-    app.include_router(routes_plans.router(planning), prefix=PREFIX)
+    app.include_router(routes_plans.router(planning, settings), prefix=PREFIX)
 
     @app.get("/api/{path:path}", include_in_schema=False)
     def no_such_route(path: str, request: Request) -> Response:
