@@ -16,6 +16,7 @@ from cosim.experiments.web.dashboard.controls import GRID, text
 from cosim.experiments.web.dashboard.planner_figures import Planned
 from cosim.experiments.web.dashboard.planner_words import (
     REFUSED,
+    InTurn,
     address,
     card,
     faults_of,
@@ -23,15 +24,15 @@ from cosim.experiments.web.dashboard.planner_words import (
     number,
     tell_faults,
 )
+from cosim.experiments.web.schemas import LiveStateRequest
 
 if TYPE_CHECKING:
-    from cosim.experiments.web.schemas import LiveStateRequest
     from cosim.experiments.web.planning import Planning
 
 _STATES = {"as planned": None, "plugged in": "plugged", "still to come": "expected", "gone": "gone"}
 
 
-def register(app: Dash, planning: Planning) -> None:
+def register(app: Dash, planning: Planning, in_turn: InTurn) -> None:
     """Add the callbacks of this step."""
 
     @app.callback(Output("planner-replan-part", "children"), Input("planner-plan", "data"))
@@ -60,7 +61,7 @@ def register(app: Dash, planning: Planning) -> None:
         made = None
         try:
             state = _state(moment, stay, rows, faults)
-            made = await asyncio.to_thread(planning.replan, plan_id, state) if state else None
+            made = await in_turn(lambda: planning.replan(plan_id, state)) if state else None
         except REFUSED as error:
             faults += faults_of(error)
         beside = [Fault(one.where, "now", one.problem, one.remedy) if one.key == "time" else one for one in faults]
@@ -72,8 +73,6 @@ def register(app: Dash, planning: Planning) -> None:
 
 def _state(moment: str, stay: str, rows: list[dict[str, Any]], faults: list[Fault]) -> LiveStateRequest | None:
     """Live state from what the form holds; vehicles of which nothing is said are as planned."""
-    from cosim.experiments.web.schemas import LiveStateRequest
-
     vehicles = []
     for row in rows:
         said: dict[str, Any] = {"status": _STATES.get(row.get("status") or "as planned")}

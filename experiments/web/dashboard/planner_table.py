@@ -37,7 +37,8 @@ from cosim.experiments.web.dashboard.planner_words import (
 from cosim.experiments.web.schemas import DemandRequest, SessionReading
 
 if TYPE_CHECKING:
-    from cosim.experiments.web.planning import Planning, Sessions
+    from cosim.experiments.web.planning import Planning
+    from cosim.experiments.web.records import Sessions
 
 MOST_SHOWN = 5_000
 """Rows of the table in the browser; those at fault come first where there are more."""

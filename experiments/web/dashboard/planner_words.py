@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
@@ -17,7 +17,7 @@ from cosim.experiments.web.dashboard.controls import shown
 from cosim.experiments.web.problems import fault_answer
 
 if TYPE_CHECKING:
-    from cosim.experiments.web.planning import PlanRecord
+    from cosim.experiments.web.records import PlanRecord
 
 ACCEPTED = ".csv,.tsv,.txt,.xlsx,.xlsm,.json,.parquet"
 MOST_FAULTS = 50
@@ -97,6 +97,8 @@ def faults_of(error: Exception) -> list[Fault]:
     return [Fault("server", "", str(error), "mend it, or ask for something else")]
 
 
+InTurn = Callable[[Callable[[], "PlanRecord"]], Awaitable["PlanRecord"]]
+"""Calls what plans in a thread, when others are done."""
 REFUSED = (CosimError, ValidationError)
 """What the callbacks of the planner tell in words; all else is a fault of the program."""
 

@@ -52,6 +52,9 @@
       const name = input.closest("[data-name]").dataset.name;
       if (input.getAttribute("aria-label") !== name) { input.setAttribute("aria-label", name); }
     });
+    document.querySelectorAll(".ag-picker-field-wrapper:not([aria-label])").forEach(function (picker) {
+      picker.setAttribute("aria-label", "Choose");
+    });
     document.querySelectorAll(".shell-field").forEach(function (field) {
       const control = field.querySelector("input, select, textarea");
       const texts = field.querySelectorAll(".shell-hint, .shell-fault:not(:empty)");
