@@ -9,7 +9,7 @@ from anyio import CapacityLimiter, to_thread
 from dash import Dash, dcc, html
 from dash.development.base_component import Component
 
-from cosim.experiments.web.dashboard import planner_plan, planner_replan, planner_table
+from cosim.experiments.web.dashboard import planner_plan, planner_reading, planner_replan, planner_table
 from cosim.experiments.web.dashboard.planner_words import ACCEPTED, card
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def layout() -> Component:
     )
 
 
-def register(app: Dash, planning: Planning, jobs: Jobs | None) -> None:  # noqa: ARG001 - plans are no jobs
+def register(app: Dash, planning: Planning, jobs: Jobs) -> None:  # noqa: ARG001 - plans are no jobs
     """Add the callbacks of all steps."""
     at_once = CapacityLimiter(PLANS_AT_ONCE)
 
@@ -47,5 +47,6 @@ def register(app: Dash, planning: Planning, jobs: Jobs | None) -> None:  # noqa:
         return await to_thread.run_sync(work, limiter=at_once)
 
     planner_table.register(app, planning)
+    planner_reading.register(app, planning)
     planner_plan.register(app, planning, in_turn)
     planner_replan.register(app, planning, in_turn)

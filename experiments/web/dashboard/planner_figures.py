@@ -47,8 +47,10 @@ class Planned:
     @staticmethod
     def read(folder: Path) -> Planned:
         """Read a folder."""
-        tables = (pd.read_parquet(folder / f"{name}.parquet") for name in ("plan", "station", "vehicles"))
-        return Planned(*tables, json.loads((folder / "plan.json").read_text(encoding="utf-8")))
+        plan, station, vehicles = (
+            pd.read_parquet(folder / f"{name}.parquet") for name in ("plan", "station", "vehicles")
+        )
+        return Planned(plan, station, vehicles, json.loads((folder / "plan.json").read_text(encoding="utf-8")))
 
     @property
     def times(self) -> list[Any]:
@@ -87,7 +89,10 @@ def pictures(planned: Planned, theme: str) -> list[Component]:
     return [draw(planned, look) for draw in (_station, _heatmap, _stack, _departures)]
 
 
-def frame_of(planned: Planned, look: dict[str, str], y: str, *, height: int = 340, dated: bool = True) -> dict[str, Any]:
+def frame_of(
+    planned: Planned, look: dict[str, str], y: str, *, height: int = 340, dated: bool = True
+) -> dict[str, Any]:
+    """Layout of a figure: axes with their names, over the part of the horizon in which vehicles are there."""
     grid = {"gridcolor": look["faint"], "zerolinecolor": look["faint"], "linecolor": look["ink"], "automargin": True}
     layout: dict[str, Any] = {
         "height": height, "margin": {"l": 55, "r": 12, "t": 10, "b": 45}, "autosize": True,
@@ -121,7 +126,7 @@ def _capacity(planned: Planned, look: dict[str, str]) -> list[dict[str, Any]]:
 def _binding(planned: Planned) -> tuple[str, str]:
     """What the capacity does to the plan, as a title and as a sentence."""
     station, peak_kw = planned.station, float(planned.station["power_kw"].max())
-    at = planned.clock(float(station.loc[station["power_kw"].idxmax(), "step"]))
+    at = planned.clock(float(station["step"].iloc[int(station["power_kw"].argmax())]))
     if station["capacity_kw"].isna().all():
         return "Nothing limits the connection", f"Charging peaks at {peak_kw:.1f} kW, at {at}."
     full = station[(station["power_kw"] >= station["capacity_kw"] - BINDS_KW) & (station["power_kw"] > 0)]
@@ -219,9 +224,9 @@ def _departures(planned: Planned, look: dict[str, str]) -> Component:
     when = [planned.clock(step) for step in vehicles["departure_step"]]
     missing = vehicles["unserved_kwh"].clip(lower=0.0)
     traces = [
-        {"type": "bar", "x": names, "y": plain_numbers(vehicles["energy_delivered_kwh"].to_numpy()), "name": "delivered",
+        {"type": "bar", "x": names, "y": plain_numbers(vehicles["energy_delivered_kwh"]), "name": "delivered",
          "marker": {"color": BLUE}, "customdata": when, "hovertemplate": "%{y:.2f} kWh, leaves at %{customdata}"},
-        {"type": "bar", "x": names, "y": plain_numbers(missing.to_numpy()), "name": "missing",
+        {"type": "bar", "x": names, "y": plain_numbers(missing), "name": "missing",
          "marker": {"color": ORANGE, "pattern": {"shape": "/", "fgcolor": look["ink"], "size": 6}},
          "hovertemplate": "%{y:.2f} kWh"},
     ]  # fmt: skip
@@ -243,10 +248,8 @@ def _departures(planned: Planned, look: dict[str, str]) -> Component:
 
 def without_zone(frame: pd.DataFrame) -> pd.DataFrame:
     """Times without their zone: the clock of the station."""
-    dated = {
-        name: frame[name].dt.tz_localize(None) for name in frame if isinstance(frame[name].dtype, pd.DatetimeTZDtype)
-    }
-    return frame.assign(**dated)
+    is_dated = isinstance(frame.get("time", frame.iloc[:, 0]).dtype, pd.DatetimeTZDtype)
+    return frame.assign(time=frame["time"].dt.tz_localize(None)) if is_dated else frame
 
 
 def plain_numbers(values: Any) -> list[Any]:

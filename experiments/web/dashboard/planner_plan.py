@@ -18,8 +18,8 @@ from cosim.experiments.web.dashboard.planner_changes import changes_card
 from cosim.experiments.web.dashboard.planner_figures import Planned, pictures
 from cosim.experiments.web.dashboard.planner_words import (
     REFUSED,
-    InTurn,
     STATUS,
+    InTurn,
     address,
     asked,
     card,
@@ -63,7 +63,7 @@ def form(request: PlanRequest | None = None) -> Component:
     def typed(name: str, number_name: str | None) -> str:
         held = getattr(asked_for, name.replace("-", "_"))
         if held is not None:
-            return held.csv or "\n".join(f"{value:g}" for value in held.values or ())
+            return held.csv or "\n".join(f"{value:g}" for value in held.values or ())  # noqa: PD011 - of a series, no frame
         value = getattr(asked_for, number_name) if number_name else None
         return "" if value is None else value if isinstance(value, str) else f"{value:g}"
 
@@ -124,7 +124,7 @@ def register(app: Dash, planning: Planning, in_turn: InTurn) -> None:
     async def planned(clicks: int | None, sessions_id: str, typed: list[str], picked: list[str]) -> Any:
         if not clicks:
             return (no_update,) * 3
-        made, faults = None, []
+        made, faults = None, list[Fault]()
         try:
             request = _request(typed, picked, faults)
             made = await in_turn(lambda: planning.plan(sessions_id, request)) if request else None
@@ -282,6 +282,8 @@ def _earlier(planning: Planning, current: str | None) -> Component:
             cost_eur = held["energy_cost_eur"] + held["peak_cost_eur"]
             values = (STATUS.get(held["status"], held["status"]), held["served_percent"], held["peak_kw"], cost_eur)
             figures = dict(zip(figures, values, strict=True))
-        rows.append({"made": f"{one.created[:19].replace('T', ' ')}{', re-plan' if one.parent else ''}", **figures})
+        rows.append(
+            {"made (UTC)": f"{one.created[:19].replace('T', ' ')}{', re-plan' if one.parent else ''}", **figures}
+        )
         links.append(f"/planner{address(sessions=one.sessions_id, plan=one.id)}")
     return table(pd.DataFrame(rows), "Earlier plans", links=links)

@@ -99,11 +99,23 @@
     frame.replaceChildren(table);
   }
 
+  // What is drawn anew, or was disabled while it worked, keeps the focus that it had.
+  let last = null;
+  document.addEventListener("focusin", function (event) { last = event.target; });
+  document.addEventListener("pointerdown", function () { last = null; });
+  function refocus() {
+    const active = document.activeElement;
+    if (!last || !last.id || (active && active !== document.body)) { return; }
+    const same = document.getElementById(last.id);
+    if (same && !same.disabled) { same.focus({ preventScroll: true }); }
+  }
+
   new MutationObserver(function () {
     tie();
+    refocus();
     document.querySelectorAll("[data-table]").forEach(fill);
   }).observe(document, {
-    childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: ["data-table"]
+    childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: ["data-table", "disabled"]
   });
 
   window.dash_clientside = window.dash_clientside || {};
