@@ -88,8 +88,8 @@ def form(request: PlanRequest | None = None) -> Component:
             for key, (label, hint) in hints.items()]  # fmt: skip
     return card("4 · The plan", [
         html.Div(connection, className="shell-form"), html.H3("How"), html.Div(how, className="shell-form"),
-        html.Div([html.Button("Plan", id="planner-go", type="button", className="primary"),
-                  html.Span(id="planner-busy", role="status")], className="shell-row"),
+        html.Div([html.Button("Plan", id="planner-go", type="button", className="primary shell-works"),
+                  html.Span(id="planner-busy", role="status", className="shell-works")], className="shell-row"),
         html.Div(id="planner-plan-problems", role="alert"),
     ], "planner-plan-card")  # fmt: skip
 

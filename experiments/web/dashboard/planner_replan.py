@@ -132,7 +132,7 @@ def _form(planned: Planned) -> Component:
             text("planner-further-stay-h", "Further stay [h]", 1.0, "Of cars beyond their departure.", kind="decimal"),
         ], className="shell-form"),
         html.P(hint, className="shell-hint"), sheet,
-        html.Div([html.Button("Plan the rest anew", id="planner-replan", type="button", className="primary"),
-                  html.Span(id="planner-replan-busy", role="status")], className="shell-row"),
+        html.Div([html.Button("Plan the rest anew", id="planner-replan", type="button", className="primary shell-works"),
+                  html.Span(id="planner-replan-busy", role="status", className="shell-works")], className="shell-row"),
         html.Div(id="planner-replan-problems", role="alert"),
     ], "planner-replan-card")  # fmt: skip

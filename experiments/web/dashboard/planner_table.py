@@ -30,6 +30,7 @@ from cosim.experiments.web.dashboard.planner_words import (
     tell_faults,
     whole,
 )
+from cosim.experiments.web.problems import fault_answer
 from cosim.experiments.web.schemas import DemandRequest
 
 if TYPE_CHECKING:
@@ -61,19 +62,20 @@ def register(app: Dash, planning: Planning) -> None:
     alert = "planner-source-problems"
 
     @app.callback(
-        here, Input("planner-upload", "contents"), State("planner-upload", "filename"), prevent_initial_call=True
-    )
+        here, Output("planner-upload", "contents"), Input("planner-upload", "contents"),
+        State("planner-upload", "filename"), prevent_initial_call=True,
+    )  # fmt: skip
     async def uploaded(contents: str | None, name: str) -> Any:
         if not contents:
-            return no_update
+            return no_update, no_update
         try:
             content = base64.b64decode(contents.partition(",")[2])
             found = await asyncio.to_thread(planning.upload, name, content)
         except REFUSED as error:
             tell_faults(faults_of(error), (), alert)
-            return no_update
+            return no_update, None
         tell_faults((), ("count", "seed"), alert)
-        return address(sessions=found.id)
+        return address(sessions=found.id), None  # so that the same file can be given again
 
     @app.callback(
         here, Input("planner-generate", "n_clicks"), State("planner-count", "value"), State("planner-seed", "value"),
@@ -175,11 +177,14 @@ def _table_card(found: Sessions) -> Component:
 def grid_rows(found: Sessions) -> list[dict[str, Any]]:
     """Rows of the table for the browser, each with what is wrong in it by column."""
     header = {str(name): f"c{number}" for number, name in reversed(list(enumerate(found.table.columns)))}
+    marked = [(int(str(one.row)), str(one.column), f"{one.problem}; {one.action} → {one.remedy}")
+              for one in found.findings.itertuples(index=False)]  # fmt: skip
+    marked += [(told.row, told.key, plain(f"{told.problem} → {told.remedy}"))
+               for told in map(fault_answer, found.faults) if told.row is not None]  # fmt: skip
     faults: dict[int, dict[str, str]] = {}
-    for one in found.findings.itertuples(index=False):
-        cells = [header[part] for part in str(one.column).split(JOIN) if part in header] or ["row"]
-        for cell in cells:
-            faults.setdefault(int(str(one.row)), {}).setdefault(cell, f"{one.problem}; {one.action} → {one.remedy}")
+    for line, column, words in marked:
+        for cell in [header[part] for part in column.split(JOIN) if part in header] or ["row"]:
+            faults.setdefault(line, {}).setdefault(cell, words)
     rows = [
         {"row": line, **{f"c{number}": cell for number, cell in enumerate(cells)}, "faults": faults.get(line, {})}
         for line, cells in zip(found.table.index.tolist(), found.table.to_numpy().tolist(), strict=True)
@@ -191,13 +196,19 @@ def grid_rows(found: Sessions) -> list[dict[str, Any]]:
 
 def _frame(found: Sessions, rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Table of the sessions with the rows that the browser holds."""
-    frame = found.table.copy()
+    cells, at = found.table.to_numpy(copy=True), {line: number for number, line in enumerate(found.table.index)}
     for row in rows:
-        cells = [
-            "" if row.get(f"c{number}") is None else str(row[f"c{number}"]) for number in range(len(frame.columns))
-        ]
-        frame.loc[row["row"]] = cells
-    return frame
+        held = (row.get(f"c{number}") for number in range(cells.shape[1]))
+        cells[at[row["row"]]] = ["" if cell is None else str(cell) for cell in held]
+    return pd.DataFrame(cells, index=found.table.index, columns=found.table.columns)
+
+
+def _cells(found: Sessions) -> list[str]:
+    """Where each finding is in the table, as the page's script takes one there."""
+    header = {str(name): f"c{number}" for number, name in reversed(list(enumerate(found.table.columns)))}
+    first = (str(column).split(JOIN)[0] for column in found.findings["column"])
+    places = zip(found.findings["row"], first, strict=True)
+    return [f"#planner-grid/{line}/{header.get(column, 'row')}" for line, column in places]
 
 
 def findings(found: Sessions) -> list[Component]:
@@ -209,7 +220,9 @@ def findings(found: Sessions) -> list[Component]:
         told.append(html.Div(html.Ul([html.Li(plain(text)) for text in doubts]), className="shell-doubt"))
     if len(marked):
         name = f"Findings: {len(marked)}, in rows: {marked['row'].nunique()}"
-        told.append(html.Details([html.Summary(name), table(marked, name)], open=len(marked) <= 20))
+        told.append(
+            html.Details([html.Summary(name), table(marked, name, links=_cells(found))], open=len(marked) <= 20)
+        )
     return [*told, *problem_list(listed(missing_columns(found)[1]))]
 
 

@@ -154,7 +154,7 @@ def whole(typed: str | None, key: str, faults: list[Fault]) -> int | None:
 def series(typed: str | None, key: str, faults: list[Fault]) -> float | dict[str, Any] | None:
     """One number, or a series: a value a line for a day, or the text of a CSV file with a header."""
     rows = [row.strip() for row in (typed or "").strip().splitlines() if row.strip()]
-    if len(rows) <= 1 and not (rows and "," in rows[0]):
+    if len(rows) <= 1 and not (rows and rows[0].count(",") > 1):
         return number(typed, key, faults)
     values: list[float] = []
     if len(rows) == 1:

@@ -37,6 +37,37 @@
     }
   });
 
+  // What the server does not answer, or refuses as a whole, is said; otherwise nothing would happen.
+  const WHY = {
+    401: "The server wants its token: open the page anew.",
+    403: "The server refuses this page: open it by the address that the server printed.",
+    413: "That is larger than the server takes: give a smaller file, or parts of it."
+  };
+  function say(words) {
+    const set = window.dash_clientside.set_props;
+    if (!set) { return; }
+    set("shell-alert", { children: words });
+    if (words) {  // what waited for the answer waits no more
+      document.querySelectorAll("button.shell-works").forEach(function (one) { set(one.id, { disabled: false }); });
+      document.querySelectorAll("span.shell-works").forEach(function (one) { set(one.id, { children: "" }); });
+    }
+  }
+  const ask = window.fetch;
+  window.fetch = function (resource) {
+    const ours = String(resource.url || resource).includes("_dash-update-component");
+    return ask.apply(this, arguments).then(function (response) {
+      if (ours && response.status >= 400) { say(WHY[response.status] || "The server failed; its log says why."); }
+      return response;
+    }, function (error) {
+      if (ours) { say("The server does not answer: see whether it is running. Nothing that it has kept is lost."); }
+      throw error;
+    });
+  };
+  document.addEventListener("click", function (event) {
+    const alert = document.getElementById("shell-alert");
+    if (event.target.closest("button") && alert && alert.textContent) { say(""); }
+  }, true);
+
   // A native select tells its store (data-store) what was chosen.
   document.addEventListener("change", function (event) {
     const store = event.target.dataset && event.target.dataset.store;
