@@ -75,6 +75,13 @@ def choice(
     return made
 
 
+def worker(words: str, name: str, busy: str) -> Component:
+    """A button whose work takes a while; until it is done it says so, and takes no other click."""
+    told: dict[str, Any] = {"data-busy": busy}
+    button = html.Button(words, id=name, type="button", className="primary", **told)
+    return html.Div([button, html.Span(id=f"{name}-busy", role="status")], className="shell-row")
+
+
 def upload(name: str, words: str, accept: str, *, small: bool = False) -> Component:
     """A place to drop a file on, and a button that a keyboard reaches."""
     look = "shell-upload small" if small else "shell-upload"

@@ -59,7 +59,7 @@ def _heatmap(planned: Planned, moved: pd.DataFrame, theme: str, title: str, summ
     layout |= {"hovermode": "closest", "xaxis": {**layout["xaxis"], "showgrid": False}}
     most_kw = float(moved["change_kw"].abs().max())
     heat = {
-        "type": "heatmap", "x": planned.times, "y": names, "z": plain_numbers(wide.to_numpy().T), "zmin": -most_kw,
+        "type": "heatmap", "x": planned.edges, "y": names, "z": plain_numbers(wide.to_numpy().T), "zmin": -most_kw,
         "zmax": most_kw, "colorscale": LESS_MORE_DARK if look is DARK else LESS_MORE, "hoverongaps": False, "ygap": 1,
         "colorbar": {"title": {"text": "kW"}, "thickness": 12, "outlinewidth": 0, "tickformat": "+.1f"},
         "hovertemplate": "%{y}, %{x}: %{z:+.2f} kW<extra></extra>",

@@ -53,13 +53,19 @@ class Planned:
         return Planned(plan, station, vehicles, json.loads((folder / "plan.json").read_text(encoding="utf-8")))
 
     @property
-    def times(self) -> list[Any]:
-        """Begin of every step by the station's clock at the start, else its number."""
+    def edges(self) -> list[Any]:
+        """Begin of every step by the station's clock at the start, else its number, and the end of the last."""
+        count = len(self.station) + 1
         if "time" not in self.station:
-            return [int(step) for step in self.station["step"]]
+            return list(range(count))
         start = pd.Timestamp(self.station["time"].iloc[0]).tz_localize(None)
         every = pd.Timedelta(seconds=float(self.told["time_step_s"]))
-        return [(start + k * every).isoformat() for k in range(len(self.station))]
+        return [(start + k * every).isoformat() for k in range(count)]
+
+    @property
+    def times(self) -> list[Any]:
+        """Begin of every step."""
+        return self.edges[:-1]
 
     @property
     def has_zone(self) -> bool:
@@ -180,7 +186,7 @@ def _heatmap(planned: Planned, look: dict[str, str]) -> Component:
     layout["yaxis"].pop("rangemode")
     layout |= {"hovermode": "closest", "xaxis": {**layout["xaxis"], "showgrid": False}}
     heat = {
-        "type": "heatmap", "x": planned.times, "y": names, "z": plain_numbers(powers.to_numpy().T), "zmin": 0.0,
+        "type": "heatmap", "x": planned.edges, "y": names, "z": plain_numbers(powers.to_numpy().T), "zmin": 0.0,
         "colorscale": HEAT_DARK if look is DARK else HEAT, "hoverongaps": False, "xgap": 0, "ygap": 1,
         "colorbar": {"title": {"text": "kW"}, "thickness": 12, "outlinewidth": 0},
         "hovertemplate": "%{y}, %{x}: %{z:.2f} kW<extra></extra>",

@@ -13,7 +13,7 @@ from dash.development.base_component import Component
 
 from cosim.errors import Fault
 from cosim.experiments.web.catalogue import NotFoundError
-from cosim.experiments.web.dashboard.controls import choice, lines, shown, table, text, upload
+from cosim.experiments.web.dashboard.controls import choice, lines, shown, table, text, upload, worker
 from cosim.experiments.web.dashboard.planner_changes import changes_card
 from cosim.experiments.web.dashboard.planner_figures import Planned, pictures
 from cosim.experiments.web.dashboard.planner_words import (
@@ -88,8 +88,7 @@ def form(request: PlanRequest | None = None) -> Component:
             for key, (label, hint) in hints.items()]  # fmt: skip
     return card("4 · The plan", [
         html.Div(connection, className="shell-form"), html.H3("How"), html.Div(how, className="shell-form"),
-        html.Div([html.Button("Plan", id="planner-go", type="button", className="primary shell-works"),
-                  html.Span(id="planner-busy", role="status", className="shell-works")], className="shell-row"),
+        worker("Plan", "planner-go", "Planning …"),
         html.Div(id="planner-plan-problems", role="alert"),
     ], "planner-plan-card")  # fmt: skip
 
@@ -117,8 +116,6 @@ def register(app: Dash, planning: Planning, in_turn: InTurn) -> None:
             "typed": [State(f"planner-{name}", "value") for name in (*_SERIES, *_NUMBERS)],
             "picked": [State(f"planner-{name}", "data") for name in _CHOICES],
         },
-        running=[(Output("planner-go", "disabled"), True, False),
-                 (Output("planner-busy", "children"), "Planning …", "")],
         prevent_initial_call=True,
     )  # fmt: skip
     async def planned(clicks: int | None, sessions_id: str, typed: list[str], picked: list[str]) -> Any:

@@ -11,7 +11,7 @@ from dash.development.base_component import Component
 
 from cosim.errors import Fault
 from cosim.experiments.web.catalogue import NotFoundError
-from cosim.experiments.web.dashboard.controls import grid, text
+from cosim.experiments.web.dashboard.controls import grid, text, worker
 from cosim.experiments.web.dashboard.planner_figures import Planned
 from cosim.experiments.web.dashboard.planner_words import (
     REFUSED,
@@ -49,8 +49,6 @@ def register(app: Dash, planning: Planning, in_turn: InTurn) -> None:
         Output("shell-live", "children", allow_duplicate=True), Input("planner-replan", "n_clicks"),
         State("planner-plan", "data"), State("planner-now", "value"), State("planner-further-stay-h", "value"),
         State("planner-live", "rowData"),
-        running=[(Output("planner-replan", "disabled"), True, False),
-                 (Output("planner-replan-busy", "children"), "Planning …", "")],
         prevent_initial_call=True,
     )  # fmt: skip
     async def replanned(clicks: int | None, plan_id: str, moment: str, stay: str, rows: list[dict[str, Any]]) -> Any:
@@ -132,7 +130,6 @@ def _form(planned: Planned) -> Component:
             text("planner-further-stay-h", "Further stay [h]", 1.0, "Of cars beyond their departure.", kind="decimal"),
         ], className="shell-form"),
         html.P(hint, className="shell-hint"), sheet,
-        html.Div([html.Button("Plan the rest anew", id="planner-replan", type="button", className="primary shell-works"),
-                  html.Span(id="planner-replan-busy", role="status", className="shell-works")], className="shell-row"),
+        worker("Plan the rest", "planner-replan", "Planning …"),
         html.Div(id="planner-replan-problems", role="alert"),
     ], "planner-replan-card")  # fmt: skip

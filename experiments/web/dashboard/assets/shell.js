@@ -47,15 +47,30 @@
     const set = window.dash_clientside.set_props;
     if (!set) { return; }
     set("shell-alert", { children: words });
-    if (words) {  // what waited for the answer waits no more
-      document.querySelectorAll("button.shell-works").forEach(function (one) { set(one.id, { disabled: false }); });
-      document.querySelectorAll("span.shell-works").forEach(function (one) { set(one.id, { children: "" }); });
-    }
+  }
+  // A button with data-busy says so, and takes no further click, until the answer to its own click is there.
+  function pressed(options) {
+    const asked = JSON.parse((options && options.body) || "{}");
+    const ids = (asked.changedPropIds || []).map(function (one) { return one.replace(/\.n_clicks$/, ""); });
+    return ids.filter(function (id) {
+      const button = document.getElementById(id);
+      return button && button.dataset.busy;
+    });
+  }
+  function busy(ids, isBusy) {
+    ids.forEach(function (id) {
+      const button = document.getElementById(id);
+      if (!button) { return; }
+      window.dash_clientside.set_props(id, { disabled: isBusy });
+      window.dash_clientside.set_props(id + "-busy", { children: isBusy ? button.dataset.busy : "" });
+    });
   }
   const ask = window.fetch;
-  window.fetch = function (resource) {
+  window.fetch = function (resource, options) {
     const ours = String(resource.url || resource).includes("_dash-update-component");
-    return ask.apply(this, arguments).then(function (response) {
+    const buttons = ours ? pressed(options) : [];
+    busy(buttons, true);
+    return ask.apply(this, arguments).finally(function () { busy(buttons, false); }).then(function (response) {
       if (ours && response.status >= 400) { say(WHY[response.status] || "The server failed; its log says why."); }
       return response;
     }, function (error) {
