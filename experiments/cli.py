@@ -25,6 +25,7 @@ from cosim.experiments.files import package_versions
 from cosim.experiments.plan.options import OcppVersion
 from cosim.experiments.studies.command import OVERWRITE, add_studies, studies
 from cosim.experiments.study import FOLDER, commands
+from cosim.experiments.web.serve import serve
 from cosim.folder import claimed, default_folder, new_file, write_whole
 
 if TYPE_CHECKING:
@@ -393,6 +394,7 @@ app.command("feeder convert")(convert)
 app.command("study")(commands.study)
 app.command("study query")(commands.query)
 app.command("study show")(commands.show)
+app.command("serve")(serve)
 
 
 @app.command()

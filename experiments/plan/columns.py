@@ -117,14 +117,15 @@ def _profile(name: str, table: Mapping[str, Any], where: Path) -> Profile:
     return made
 
 
-def mapping_of(text: str) -> dict[str, str]:
-    """Quantity to column from ``vehicle=Plate,arrival=Date + Time``; InputError where it is none."""
+def mapping_of(given: str | Mapping[str, str]) -> dict[str, str]:
+    """Quantity to column from such a mapping or ``vehicle=Plate,arrival=Date + Time``; InputError where it is none."""
     found: dict[str, str] = {}
     faults = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        quantity, equals, column = (piece.strip() for piece in part.partition("="))
+    parts = given.split(",") if isinstance(given, str) else [f"{name}={column}" for name, column in given.items()]
+    for part in filter(None, (part.strip() for part in parts)):
+        quantity, _, column = (piece.strip() for piece in part.partition("="))
         quantity = SHORT.get(quantity, quantity)
-        if not equals or not column:
+        if not column:
             faults.append(Fault("cosim plan", "--columns", f"{part!r} names no column", "write vehicle=Plate,..."))
         elif quantity not in QUANTITIES:
             remedy = meant(quantity, QUANTITIES, f"use {', '.join(QUANTITIES)}")

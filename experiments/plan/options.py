@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,8 +20,8 @@ class ReadOptions:
     ----------
     profile : str or None
         Of ``profiles.toml``, or the path of a TOML file of one's own; None: as the header shows.
-    columns : str or None
-        Own names, such as ``vehicle=Plate,arrival=Date + Time``; before those of the profile.
+    columns : str, mapping or None
+        Own names, such as ``vehicle=Plate,arrival=Date + Time``, or column by quantity; before those of the profile.
     timezone : str or None
         The station's clock, and that of times which do not say; None: as file or profile say.
     day : str or None
@@ -42,7 +43,7 @@ class ReadOptions:
     """
 
     profile: str | None = None
-    columns: str | None = None
+    columns: str | Mapping[str, str] | None = None
     timezone: str | None = None
     day: str | None = None
     dates: DateOrder | None = None

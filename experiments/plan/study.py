@@ -62,10 +62,14 @@ class PlanStudy(Study[PlanConfig, PlanResult]):
             return make_demand(config, folder, overwrite=overwrite)
         return super().conduct(config, folder, progress, overwrite=overwrite)
 
+    def read(self, config: PlanConfig) -> Demand:
+        """Read the requests."""
+        assert config.demand is not None  # noqa: S101 - or the config is none
+        return read_demand(config.demand, config.time_step_s, config.reading())
+
     def run(self, config: PlanConfig, progress: Progress) -> PlanResult:
         """Read the requests and plan."""
-        assert config.demand is not None  # noqa: S101 - or the config is none
-        demand = read_demand(config.demand, config.time_step_s, config.reading())
+        demand = self.read(config)
         by_battery = config.objective == "weighted" and config.shortfall_eur_per_kwh is None
         if by_battery and np.isinf(demand.requests.battery_kwh).any():
             problem = "divides shortfalls by the battery's capacity, which the file does not say"

@@ -1,0 +1,66 @@
+"""The server's application: guard, routes of the interface, and the dashboard where it is there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from starlette.routing import Match
+
+from cosim import __version__
+from cosim.experiments.web import problems, routes_plans, routes_sessions
+from cosim.experiments.web.catalogue import Catalogue, NotFoundError
+from cosim.experiments.web.guard import Guard
+from cosim.experiments.web.planning import Planning
+from cosim.experiments.web.settings import Settings
+
+PREFIX = "/api/v1"
+ABOUT = """Plans of charging stations, runs and studies of low-voltage feeders.
+
+Units are in the names of all fields. What is wrong is answered as a problem (RFC 9457) with every fault by file, column
+and row. Requests that change something bring `Origin` of this server, or the token as `Authorization: Bearer`."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Application of a server.
+
+    Parameters
+    ----------
+    settings : Settings
+        Its folder must be there.
+    """
+    catalogue = Catalogue(settings.data / "catalogue.sqlite3")
+    planning = Planning(settings, catalogue)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        catalogue.close()
+
+    app = FastAPI(
+        title="cosim", version=__version__, description=ABOUT, openapi_url=f"{PREFIX}/openapi.json", docs_url=None,
+        redoc_url=None, lifespan=lifespan,
+        responses={422: {"model": problems.ProblemAnswer, "description": "What was sent is wrong."}},
+    )  # fmt: skip
+    problems.install(app)
+
+    @app.exception_handler(NotFoundError)
+    def missing(_: object, error: NotFoundError) -> Response:
+        return problems.problem(404, str(error))
+
+    app.include_router(routes_sessions.router(planning), prefix=PREFIX)
+    app.include_router(routes_plans.router(planning), prefix=PREFIX)
+
+    @app.get("/api/{path:path}", include_in_schema=False)
+    def no_such_route(path: str, request: Request) -> Response:
+        """Answer before the dashboard's pages do."""
+        others = (route for route in app.routes if route.matches(request.scope)[0] is Match.PARTIAL)
+        allowed = sorted(method for route in others for method in getattr(route, "methods", ()))
+        if allowed:
+            return problems.problem(405, f"not for GET: /api/{path}", headers={"Allow": ", ".join(allowed)})
+        return problems.problem(404, f"no such route: /api/{path}")
+
+    app.add_middleware(Guard, settings=settings)  # the last that is added looks first
+    return app

@@ -1,0 +1,107 @@
+"""Plans as the server keeps them: the folder of ``cosim plan``, and beside it what figures and re-plans need."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cosim.errors import Fault, InputError
+from cosim.experiments.figures.style import Drawing
+from cosim.experiments.plan.config import PlanConfig
+from cosim.experiments.plan.options import ReadOptions
+from cosim.experiments.plan.read import Demand, read_demand, step_times
+from cosim.experiments.plan.study import PlanResult, PlanStudy
+from cosim.experiments.web.schemas import PlanRequest, Series, SessionReading
+from cosim.experiments.web.settings import Settings
+from cosim.folder import write_whole
+
+DAY_MIN = 1440
+_SERIES = ("capacity", "tariff", "site_load", "pv")
+
+
+class KeptPlan(PlanStudy):
+    """`PlanStudy` for a server: no figures until somebody asks for them, and ``station`` beside the plan.
+
+    Parameters
+    ----------
+    options : ReadOptions
+        How the file is understood, before what the config says of it.
+
+    Notes
+    -----
+    ``station.parquet`` has a row a step: ``time, capacity_kw, tariff_eur_per_kwh, site_kw, power_kw``; what is left
+    for charging, the price of energy, the site's own load less generation, and what the plan draws.
+    """
+
+    def __init__(self, options: ReadOptions) -> None:
+        self._options = options
+
+    def read(self, config: PlanConfig) -> Demand:
+        """Read the requests."""
+        assert config.demand is not None  # noqa: S101 - `config_of` says it
+        return read_demand(config.demand, config.time_step_s, self._options)
+
+    def figures(self, result: PlanResult) -> dict[str, Drawing]:  # noqa: ARG002 - none
+        """Draw nothing."""
+        return {}
+
+    def write(self, result: PlanResult, folder: Path) -> None:
+        """Write what ``cosim plan`` writes, and the station."""
+        super().write(result, folder)
+        station, demand = result.planning.station, result.demand
+        table = pd.DataFrame(
+            {
+                "step": np.arange(station.steps), "capacity_kw": station.capacity_kw,
+                "tariff_eur_per_kwh": station.tariff_eur_per_kwh, "site_kw": station.site_kw,
+                "power_kw": result.planning.best.power_kw.sum(axis=1),
+            }
+        )  # fmt: skip
+        times = step_times(demand.start, station.steps, station.step_s)
+        if times is not None:
+            table.insert(1, "time", times.as_unit("s"))
+        write_whole(folder / "station.parquet", lambda path: table.to_parquet(path, index=False))
+
+
+def read_options(reading: SessionReading, request: PlanRequest | None = None) -> ReadOptions:
+    """Options of reading, by the same names, with what a request says of them."""
+    said = {} if request is None else {"min_power_kw": request.min_power_kw, "day": request.day or reading.day}
+    return ReadOptions(**{**reading.model_dump(), **said})
+
+
+def config_of(request: PlanRequest, sessions: Path, folder: Path, settings: Settings) -> PlanConfig:
+    """Configuration of `cosim plan` for a request; its series are written into a folder.
+
+    Raises
+    ------
+    InputError
+        With everything that does not go together.
+    """
+    asked = {name: getattr(request, name) for name in PlanRequest.model_fields if name not in _SERIES}
+    asked |= {name: _written(folder / f"{name}.csv", series) for name in _SERIES if (series := getattr(request, name))}
+    if request.capacity_kw == "unlimited":
+        asked["capacity_kw"] = math.inf
+    limit_s = settings.plan_time_limit_s
+    asked["time_limit_s"] = limit_s if request.time_limit_s is None else min(request.time_limit_s, limit_s)
+    return PlanConfig(demand=sessions, **asked)
+
+
+def _written(path: Path, series: Series) -> Path:
+    """Write a series as a file that ``cosim plan`` reads."""
+    text, numbers = series.csv, series.values or []  # noqa: PD011 - a field
+    if text is None and series.start is None:  # minutes from midnight
+        text = "value\n" + "\n".join(f"{value!r}" for value in np.repeat(numbers, series.step_min).tolist())
+    elif text is None:
+        try:
+            begin = datetime.fromisoformat(str(series.start))
+            times = [begin + timedelta(minutes=k * series.step_min) for k in range(len(numbers))]
+        except (ValueError, OverflowError):
+            problem, remedy = f"is no ISO time: {series.start!r}", "write 2026-05-15T00:00, or with an offset +02:00"
+            raise InputError(Fault(path.stem, "start", problem, remedy)) from None
+        rows = (f"{time.isoformat()},{value!r}" for time, value in zip(times, numbers, strict=True))
+        text = "\n".join(["time,value", *rows])
+    write_whole(path, lambda temporary: temporary.write_text(f"{text}\n", encoding="utf-8"))
+    return path

@@ -1,0 +1,90 @@
+"""A real ``cosim serve`` in a process of its own, on a free port, and a client that speaks HTTP to it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class Served:
+    """A server's process; it may be ended as a user or as a catastrophe would, and begun again on the same data."""
+
+    def __init__(self, data: Path, *options: str) -> None:
+        self.data, self.options = data, options
+        self.begin()
+
+    def begin(self) -> None:
+        command = [sys.executable, "-m", "cosim", "serve", "--port", "0", "--data", str(self.data), *self.options]
+        self.process = subprocess.Popen(  # noqa: S603 - our own command
+            command, cwd=self.data.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, "PYTHONPATH": str(PROJECT), "OPENBLAS_NUM_THREADS": "1", "NO_COLOR": "1"},
+        )  # fmt: skip
+        told = []
+        for line in self.process.stdout or ():
+            told.append(line)
+            if found := re.search(r"http://\S+", line):
+                self.url = found[0].rstrip("/")
+                return
+        raise AssertionError(f"the server did not begin:\n{''.join(told)}")
+
+    def client(self, **headers: str) -> httpx.Client:
+        """As our own pages ask; other headers go before."""
+        own = {"Origin": self.url, **headers}
+        return httpx.Client(base_url=f"{self.url}/api/v1", headers=own, timeout=60.0)
+
+    def stop(self) -> int:
+        """Stop it as Ctrl-C does; its exit code."""
+        return self._end(signal.SIGINT)
+
+    def kill(self) -> int:
+        """End it as a crash does: nothing is tidied."""
+        return self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        code = self.process.wait(30)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return code
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One that many tests share."""
+    served = Served(tmp_path_factory.mktemp("served") / "data")
+    yield served
+    served.kill()
+
+
+@pytest.fixture
+def client(server: Served) -> Iterator[httpx.Client]:
+    with server.client() as asking:
+        yield asking
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Begin servers of one's own, on ``tmp_path/data`` unless said otherwise."""
+    begun: list[Served] = []
+
+    def begin(*options: str, data: Path | None = None) -> Served:
+        begun.append(Served(data or tmp_path / "data", *options))
+        return begun[-1]
+
+    yield begin
+    for served in begun:
+        served.kill()
