@@ -35,6 +35,21 @@ def plan_table(planning: Planning, plan: Plan, demand: Demand) -> pd.DataFrame:
     return table.sort_values(["step", "vehicle"], kind="stable").reset_index(drop=True)
 
 
+def station_table(planning: Planning, demand: Demand) -> pd.DataFrame:
+    """One row per step: ``step, time, power_kw, capacity_kw, site_kw, tariff_eur_per_kwh``; the capacity is what the
+    site leaves for charging, empty where nothing limits it."""
+    station = planning.station
+    times = step_times(demand.start, station.steps, station.step_s)
+    table = pd.DataFrame({"step": range(station.steps)})
+    if times is not None:
+        table["time"] = times.as_unit("s")
+    table["power_kw"] = np.round(planning.best.power_kw.sum(axis=1), 9)
+    table["capacity_kw"] = np.where(np.isfinite(station.capacity_kw), station.capacity_kw, np.nan)
+    table["site_kw"] = station.site_kw
+    table["tariff_eur_per_kwh"] = station.tariff_eur_per_kwh
+    return table
+
+
 def vehicle_kpis(planning: Planning) -> pd.DataFrame:
     """One row per vehicle, units in the names.
 
@@ -137,11 +152,13 @@ def summary(planning: Planning, options: Options, rounding: Rounding) -> dict[st
 
 
 def write_plan(planning: Planning, demand: Demand, options: Options, rounding: Rounding, folder: Path) -> None:
-    """Write ``plan``, ``vehicles`` and, where there are any, ``other_plans`` as CSV and Parquet, and ``plan.json``.
+    """Write ``plan``, ``station``, ``vehicles`` and, where there are any, ``other_plans`` as CSV and Parquet, and
+    ``plan.json``.
 
     Where rows of the session file were at fault, ``rows.csv`` says which, why, and what became of them.
     """
     _both(plan_table(planning, planning.best, demand), folder / "plan")
+    _both(station_table(planning, demand), folder / "station")
     vehicles = vehicle_kpis(planning)
     if demand.line:
         vehicles.insert(1, "row", demand.line)

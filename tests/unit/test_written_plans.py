@@ -18,6 +18,7 @@ d,11,27.9,88,59,69
 e,6,20.3,88,32,46
 """
 EFFICIENCY, STEP_H, CAPACITY_KW, PRICE, PEAK_PRICE = 0.85, 0.25, 14.0, 0.2, 0.05
+TABLES = ("plan", "station", "vehicles", "other_plans")
 
 
 def test_plans_vehicles_and_the_station_are_what_the_powers_say(
@@ -92,12 +93,16 @@ def check_best(planned: Path) -> dict[str, float]:
 def check_files(planned: Path) -> None:
     """Other plans are as good, and every table says the same in both of its files."""
     names = {path.name for path in planned.iterdir() if path.suffix != ".png"}
-    kinds = {f"{table}.{kind}" for table in ("plan", "vehicles", "other_plans") for kind in ("csv", "parquet")}
+    kinds = {f"{table}.{kind}" for table in TABLES for kind in ("csv", "parquet")}
     of_a_study = {".cosim-files", "metrics.json", "manifest.json", "timing.json", "report.md"}
     assert names == kinds | of_a_study | {"plan.json"}  # a file that is new needs a check here
-    for table in ("plan", "vehicles", "other_plans"):
+    for table in TABLES:
         text = pd.read_csv(planned / f"{table}.csv", dtype={"vehicle": str})
         pd.testing.assert_frame_equal(pd.read_parquet(planned / f"{table}.parquet"), text, check_dtype=False)
+    station = pd.read_parquet(planned / "station.parquet")
+    assert (station["capacity_kw"].unique().tolist(), station["site_kw"].unique().tolist()) == ([CAPACITY_KW], [0.0])
+    power_kw = pd.read_parquet(planned / "plan.parquet").groupby("step")["power_kw"].sum()
+    np.testing.assert_allclose(station["power_kw"], power_kw.reindex(station["step"], fill_value=0.0), atol=1e-6)
     best, others = (pd.read_parquet(planned / f"{table}.parquet") for table in ("plan", "other_plans"))
     told = json.loads((planned / "plan.json").read_text(encoding="utf-8"))
     for number, other in others.groupby("plan"):

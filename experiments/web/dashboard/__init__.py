@@ -1,0 +1,5 @@
+"""The dashboard of ``cosim serve``: planner, feeder and studies in a browser, on the application that serves the API."""
+
+from cosim.experiments.web.dashboard.shell import attach
+
+__all__ = ["attach"]

@@ -1,0 +1,14 @@
+// A cell of the sessions' table: what stands there and, below it, what is wrong with it.
+(function () {
+  "use strict";
+  const components = window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {};
+  components.PlannerCell = function (props) {
+    const fault = props.data && props.data.faults && props.data.faults[props.colDef.field];
+    if (!fault) { return props.value; }
+    const create = window.React.createElement;
+    return create("div", { className: "planner-faulty" }, [
+      create("span", { key: "value", className: "planner-value" }, props.value === "" ? "(empty)" : props.value),
+      create("span", { key: "fault", className: "planner-note" }, "⚠ " + fault)
+    ]);
+  };
+})();

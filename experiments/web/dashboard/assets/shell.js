@@ -1,0 +1,82 @@
+// Theme, the current page's tab, and native selects whose choice callbacks can read.
+(function () {
+  "use strict";
+  const ORDER = ["auto", "light", "dark"];
+  const WORDS = { auto: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" };
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  let wanted = "auto";
+  try {
+    wanted = ORDER.includes(localStorage.getItem("theme")) ? localStorage.getItem("theme") : "auto";
+  } catch (e) { /* storage is forbidden: as the system */ }
+
+  function theme() {
+    return wanted === "auto" ? (dark.matches ? "dark" : "light") : wanted;
+  }
+
+  function show() {
+    document.documentElement.dataset.theme = theme();
+    const button = document.getElementById("shell-theme-switch");
+    if (button) { button.textContent = WORDS[wanted]; }
+  }
+
+  function tell() {
+    show();
+    if (window.dash_clientside && window.dash_clientside.set_props) {
+      window.dash_clientside.set_props("shell-theme", { data: theme() });
+    }
+  }
+
+  show();
+  dark.addEventListener("change", tell);
+
+  document.addEventListener("click", function (event) {
+    if (event.target.id === "shell-theme-switch") {
+      wanted = ORDER[(ORDER.indexOf(wanted) + 1) % ORDER.length];
+      try { localStorage.setItem("theme", wanted); } catch (e) { /* for this page only */ }
+      tell();
+    }
+  });
+
+  // A native select tells its store (data-store) what was chosen.
+  document.addEventListener("change", function (event) {
+    const store = event.target.dataset && event.target.dataset.store;
+    if (store) {
+      const id = store.startsWith("{") ? JSON.parse(store) : store;
+      window.dash_clientside.set_props(id, { data: event.target.value });
+    }
+  });
+
+  // What Dash's components cannot say: names of uploads, and the hint and fault that belong to a field.
+  function tie() {
+    document.querySelectorAll("[data-name] input[type=file]").forEach(function (input) {
+      const name = input.closest("[data-name]").dataset.name;
+      if (input.getAttribute("aria-label") !== name) { input.setAttribute("aria-label", name); }
+    });
+    document.querySelectorAll(".shell-field").forEach(function (field) {
+      const control = field.querySelector("input, select, textarea");
+      const texts = field.querySelectorAll(".shell-hint, .shell-fault:not(:empty)");
+      const ids = Array.from(texts, function (text) { return text.id; }).join(" ");
+      if (!control) { return; }
+      if ((control.getAttribute("aria-describedby") || "") !== ids) { control.setAttribute("aria-describedby", ids); }
+      const bad = String(field.querySelector(".shell-fault:not(:empty)") !== null);
+      if (control.getAttribute("aria-invalid") !== bad) { control.setAttribute("aria-invalid", bad); }
+    });
+  }
+  new MutationObserver(tie).observe(document, { childList: true, subtree: true, characterData: true });
+
+  window.dash_clientside = window.dash_clientside || {};
+  window.dash_clientside.shell = {
+    // When a page has come: its name in the title, its tab marked, the theme told to figures.
+    arrived: function (heading) {
+      show();
+      document.title = (heading ? heading + " · " : "") + "Feeder co-simulation";
+      const tabs = document.querySelectorAll(".shell-tab");
+      tabs.forEach(function (tab, number) {
+        const path = window.location.pathname;
+        const here = tab.dataset.path === path || (path === "/" && number === 0);
+        if (here) { tab.setAttribute("aria-current", "page"); } else { tab.removeAttribute("aria-current"); }
+      });
+      return theme();
+    }
+  };
+})();

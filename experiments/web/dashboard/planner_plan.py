@@ -1,0 +1,277 @@
+"""Middle of the planner: the connection and how to plan, then the plan in figures, and what can be downloaded."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import TYPE_CHECKING, Any
+
+from dash import Dash, Input, Output, State, html, no_update
+from dash.development.base_component import Component
+
+from cosim.errors import Fault
+from cosim.experiments.web.catalogue import NotFoundError
+from cosim.experiments.web.dashboard.controls import choice, lines, shown, table, text, upload
+from cosim.experiments.web.dashboard.planner_figures import Planned, pictures
+from cosim.experiments.web.dashboard.planner_words import (
+    REFUSED,
+    address,
+    asked,
+    card,
+    faults_of,
+    number,
+    problem_list,
+    series,
+    tell_faults,
+)
+from cosim.experiments.web.schemas import PlanRequest
+
+if TYPE_CHECKING:
+    from cosim.experiments.web.planning import Planning, PlanRecord
+
+_SERIES = {"capacity": "capacity_kw", "tariff": "tariff_eur_per_kwh", "site-load": None, "pv": None}
+"""Fields that take a number or a series, to the name of the number in a request."""
+_NUMBERS = ("margin-min", "min-power-kw", "peak-eur-per-kw", "shortfall-eur-per-kwh", "time-limit-s")
+_CHOICES: dict[str, dict[str, str]] = {
+    "formulation": {"lp": "LP: any power", "milp": "MILP: off, or at least the least power"},
+    "objective": {"service": "service first, then cost", "weighted": "one sum of cost and shortfall"},
+    "fairness": {"total": "least shortfall in all", "maxmin": "raise the worst served first"},
+}
+_FIELDS = (*_SERIES, *_CHOICES, *_NUMBERS)
+_STATUS = {
+    "optimal": "Proven best",
+    "gap_limit": "Proven within the gap asked for",
+    "time_limit": "Stopped by the time limit",
+    "fallback": "No plan by the solver: who leaves first is charged first",
+    "feasible": "A plan, nothing proven about it",
+    "first_plan": "As good as was asked for",
+}
+_OCPP = ("1.6", "2.0.1", "2.1")
+_KINDS = {"csv": "CSV", "parquet": "Parquet", "json": "JSON", "md": "report"}
+
+
+def form(request: PlanRequest | None = None) -> Component:
+    """What a plan is asked with."""
+    asked_for = request or PlanRequest(capacity_kw=100.0)
+
+    def typed(name: str, number_name: str | None) -> str:
+        held = getattr(asked_for, name.replace("-", "_"))
+        if held is not None:
+            return held.csv or "\n".join(f"{value:g}" for value in held.values or ())
+        value = getattr(asked_for, number_name) if number_name else None
+        return "" if value is None else value if isinstance(value, str) else f"{value:g}"
+
+    told = "A number, a value a line for a day (24, 48, 96, ...), or a CSV with a header and `time`."
+    labels = {"capacity": ("Capacity [kW]", f"{told} `unlimited`: no limit."), "tariff": ("Price [EUR/kWh]", told),
+              "site-load": ("Load of the site [kW]", "Beside the chargers; as above, or empty."),
+              "pv": ("PV of the site [kW]", "As above, or empty.")}  # fmt: skip
+    connection = []
+    for name, (label, hint) in labels.items():
+        file = upload(f"planner-{name}-file", f"{label.partition(' [')[0]} from a file", ".csv,.txt")
+        connection.append(html.Div([lines(f"planner-{name}", label, typed(name, _SERIES[name]), hint), file]))
+    labels_of = {"formulation": "Formulation", "objective": "What comes first", "fairness": "Fairness"}
+    how = [choice(f"planner-{key}", labels_of[key], words, getattr(asked_for, key)) for key, words in _CHOICES.items()]
+    hints = {
+        "margin-min": ("Margin [min]", "Kept free before each departure."),
+        "min-power-kw": ("Least power [kW]", "While charging; MILP."),
+        "peak-eur-per-kw": ("Peak price [EUR/kW]", "Of what charging adds to the peak."),
+        "shortfall-eur-per-kwh": ("Price of what is missing [EUR/kWh]", "Of one sum; empty: 100 EUR per battery."),
+        "time-limit-s": ("Time limit [s]", "Then the best plan so far; empty: the server's."),
+    }
+    how += [text(f"planner-{key}", label, getattr(asked_for, key.replace("-", "_")), hint, kind="decimal")
+            for key, (label, hint) in hints.items()]  # fmt: skip
+    return card("4 · The plan", [
+        html.Div(connection, className="shell-form"), html.H3("How"), html.Div(how, className="shell-form"),
+        html.Div([html.Button("Plan", id="planner-go", type="button", className="primary"),
+                  html.Span(id="planner-busy", role="status")], className="shell-row"),
+        html.Div(id="planner-plan-problems", role="alert"),
+    ], "planner-plan-card")  # fmt: skip
+
+
+def register(app: Dash, planning: Planning) -> None:
+    """Add the callbacks of these steps."""
+    here = Output("shell-url", "search", allow_duplicate=True)
+    live = Output("shell-live", "children", allow_duplicate=True)
+    plan_id = Output("planner-plan", "data", allow_duplicate=True)
+
+    for name in _SERIES:
+
+        @app.callback(
+            Output(f"planner-{name}", "value"), Input(f"planner-{name}-file", "contents"), prevent_initial_call=True
+        )
+        def filled(contents: str | None) -> Any:
+            if not contents:
+                return no_update
+            return base64.b64decode(contents.partition(",")[2]).decode("utf-8-sig", "replace")
+
+    @app.callback(
+        plan_id, here, live, Input("planner-go", "n_clicks"), State("planner-sessions", "data"),
+        [State(f"planner-{name}", "value") for name in (*_SERIES, *_NUMBERS)],
+        [State(f"planner-{name}", "data") for name in _CHOICES],
+        running=[(Output("planner-go", "disabled"), True, False),
+                 (Output("planner-busy", "children"), "Planning …", "")],
+        prevent_initial_call=True,
+    )  # fmt: skip
+    async def planned(clicks: int | None, sessions_id: str, typed: list[str], picked: list[str]) -> Any:
+        if not clicks:
+            return (no_update,) * 3
+        made, faults = None, []
+        try:
+            request = _request(typed, picked, faults)
+            made = await asyncio.to_thread(planning.plan, sessions_id, request) if request else None
+        except REFUSED as error:
+            faults += faults_of(error)
+        tell_faults(faults, _FIELDS, "planner-plan-problems")
+        if made is None:
+            return no_update, no_update, "There is no plan: see what is wrong."
+        return made.id, address(sessions=sessions_id, plan=made.id), in_words(made)
+
+    @app.callback(
+        plan_id, Output("planner-plan-part", "children"), Input("shell-url", "search"), State("planner-plan", "data"),
+        prevent_initial_call="initial_duplicate",
+    )  # fmt: skip
+    async def chosen(search: str | None, known: str | None) -> Any:
+        wanted = asked(search, "plan")
+        if wanted == known:
+            return no_update, no_update
+        if wanted is None:
+            return None, no_update
+        try:
+            found = await asyncio.to_thread(planning.get_plan, wanted)
+        except NotFoundError:
+            return wanted, no_update
+        return wanted, form(found.request)
+
+    @app.callback(
+        Output("planner-result", "children"), Input("planner-plan", "data"), Input("shell-theme", "data"),
+        State("planner-sessions", "data"),
+    )  # fmt: skip
+    async def result(wanted: str | None, theme: str | None, sessions_id: str | None) -> Any:
+        if wanted is None or theme is None:
+            return []
+        try:
+            found = await asyncio.to_thread(planning.get_plan, wanted)
+        except NotFoundError as error:
+            return problem_list([html.Li(f"{error}: it may be of another server. Choose one below, or plan again.")])
+        return await asyncio.to_thread(_result, found, theme, sessions_id)
+
+    @app.callback(Output("planner-earlier", "children"), Input("planner-plan", "data"))
+    async def earlier(current: str | None) -> Any:
+        return await asyncio.to_thread(_earlier, planning, current)
+
+
+def _request(typed: list[str], picked: list[str], faults: list[Fault]) -> PlanRequest | None:
+    """Request from what the form holds, in the order of its fields; None where something is no number."""
+    values: dict[str, Any] = dict(zip(_CHOICES, picked, strict=True))
+    for (name, number_name), words in zip(_SERIES.items(), typed, strict=False):
+        if name == "capacity" and (words or "").strip().lower() in ("unlimited", "inf"):
+            values["capacity_kw"] = "unlimited"
+            continue
+        value = series(words, name, faults)
+        key = name.replace("-", "_")
+        if isinstance(value, dict):
+            values[key] = value
+        elif value is not None and number_name:
+            values[number_name] = value
+        elif value is not None:
+            values[key] = {"values": [value] * 24, "step_min": 60}
+    for name, words in zip(_NUMBERS, typed[len(_SERIES):], strict=True):
+        if (value := number(words, name, faults)) is not None:
+            values[name.replace("-", "_")] = value
+    return None if faults else PlanRequest.model_validate(values)
+
+
+def in_words(found: PlanRecord) -> str:
+    """How a plan ended and what it serves, in a sentence."""
+    if found.status != "done":
+        return f"The plan is {found.status}."
+    metrics = found.metrics
+    told = _STATUS.get(metrics["status"], metrics["status"])
+    return (
+        f"{told}. {shown(metrics['served_percent'], 1)} % of the need is served, the worst vehicle "
+        f"{shown(metrics['served_min_percent'], 1)} %; peak {metrics['peak_kw']:.1f} kW."
+    )
+
+
+def _result(found: PlanRecord, theme: str, sessions_id: str | None) -> list[Component]:
+    if found.status != "done":
+        items = [html.Li(f"{fault.key or fault.where}: {fault.problem} → {fault.remedy}") for fault in found.faults]
+        remedy = {"planning": "It is being planned: reload in a moment.", "interrupted": "The server ended before it was done: plan again."}
+        return problem_list(items or [html.Li(remedy.get(found.status, f"This plan is {found.status}."))])
+    planned = Planned.read(found.folder)
+    parts: list[Component] = [html.P(in_words(found), id="planner-words")]
+    if sessions_id not in (None, found.sessions_id):
+        parts.append(html.P("The table above has changed since: plan again.", className="shell-doubt"))
+    if found.parent:
+        parts.append(html.P(["It re-plans ", html.A("an earlier plan", href=address(sessions=found.sessions_id, plan=found.parent)), "."]))
+    parts.append(_numbers(found.metrics))
+    notes = [html.Li(one) for one in found.warnings if ", row " not in one]
+    if notes:
+        parts.append(html.Div(html.Ul(notes), className="shell-doubt"))
+    return [
+        card("5 · What it gives", parts, "planner-kpis"),
+        card("Figures", pictures(planned, theme), "planner-figures"),
+        card("Vehicles and downloads", [
+            html.Details([html.Summary("All vehicles"), table(planned.vehicles, "Vehicles of the plan")]),
+            html.H3("Downloads"), _downloads(found),
+        ], "planner-downloads"),
+    ]  # fmt: skip
+
+
+def _numbers(metrics: dict[str, Any]) -> Component:
+    gap = metrics["gap"]
+    pairs = {
+        "How it ended": _STATUS.get(metrics["status"], metrics["status"]),
+        "Gap": "none" if gap is not None and gap < 5e-5 else "not known" if gap is None else f"{100 * gap:.2f} %",
+        "Need served": f"{shown(metrics['served_percent'], 1)} %",
+        "Worst served": f"{shown(metrics['served_min_percent'], 1)} %",
+        "Missing": f"{metrics['unserved_kwh']:.1f} kWh",
+        "Missing in any plan": f"{metrics['unservable_kwh']:.1f} kWh",
+        "Energy drawn": f"{metrics['energy_kwh']:.1f} kWh",
+        "Cost": f"{metrics['energy_cost_eur'] + metrics['peak_cost_eur']:.2f} EUR",
+        "Peak": f"{metrics['peak_kw']:.1f} kW",
+        "Capacity used": "no limit" if metrics["capacity_used_percent"] is None else f"{shown(metrics['capacity_used_percent'], 1)} %",
+    }
+    return html.Dl([html.Div([html.Dt(name), html.Dd(value)]) for name, value in pairs.items()], className="shell-numbers")
+
+
+def _downloads(found: PlanRecord) -> Component:
+    """Links to the files of the plan, and to its messages for chargers."""
+    base = f"/api/v1/plans/{found.id}"
+    words = {"plan": "plan by vehicle and step", "vehicles": "vehicles", "station": "station", "rows": "rows at fault",
+             "other_plans": "other plans", "metrics": "figures", "report": "report", "diff": "changes"}  # fmt: skip
+    by_name: dict[str, list[str]] = {}
+    for name in sorted(found.files):
+        stem, _, kind = name.rpartition(".")
+        if stem in words and kind in _KINDS:
+            by_name.setdefault(stem, []).append(kind)
+    items = [
+        html.Li([f"{words[stem].capitalize()}: ", *_separated(
+            [html.A(_KINDS[kind], href=f"{base}/files/{stem}.{kind}", download=f"{stem}.{kind}") for kind in kinds])])
+        for stem, kinds in by_name.items()
+    ]  # fmt: skip
+    messages = [html.A(f"OCPP {version}", href=f"{base}/ocpp?version={version}", download=f"ocpp-{version}.json")
+                for version in _OCPP]  # fmt: skip
+    return html.Ul([*items, html.Li(["Charging profiles for chargers: ", *_separated(messages)])])
+
+
+def _separated(links: list[Component]) -> list[Component | str]:
+    return [part for link in links for part in (link, " · ")][:-1]
+
+
+def _earlier(planning: Planning, current: str | None) -> Component:
+    found = [one for one in planning.plans() if one.id != current][:50]
+    if not found:
+        return html.P("There are none.")
+    head = [html.Th(name, scope="col") for name in ("plan", "how it ended", "served", "peak", "cost")]
+    rows = []
+    for one in found:
+        done = one.status == "done"
+        figures = [_STATUS.get(one.metrics["status"], one.metrics["status"]), f"{shown(one.metrics['served_percent'], 1)} %",
+                   f"{one.metrics['peak_kw']:.1f} kW",
+                   f"{one.metrics['energy_cost_eur'] + one.metrics['peak_cost_eur']:.2f} EUR"] if done else [one.status, "", "", ""]  # fmt: skip
+        when = f"{one.created[:19].replace('T', ' ')}{', re-plan' if one.parent else ''}"
+        link = html.A(when, href=f"/planner{address(sessions=one.sessions_id, plan=one.id)}")
+        rows.append(html.Tr([html.Td(link), *map(html.Td, figures)]))
+    held = html.Table([html.Thead(html.Tr(head)), html.Tbody(rows)])
+    return html.Div(held, className="shell-scroll", role="region", tabIndex=0, **{"aria-label": "Earlier plans"})

@@ -1,0 +1,125 @@
+"""What the steps of the planner share: cards, faults in words, numbers and series as they are typed, and its address."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+from dash import html, set_props
+from dash.development.base_component import Component
+from pydantic import ValidationError
+
+from cosim.errors import CosimError, Fault, InputError
+from cosim.experiments.web.problems import fault_answer
+
+ACCEPTED = ".csv,.tsv,.txt,.xlsx,.xlsm,.json,.parquet"
+MOST_FAULTS = 50
+WHOLE_DAYS = {24: 60, 48: 30, 96: 15, 144: 10, 288: 5, 1440: 1}
+"""Values that make a day, to the minutes of each."""
+
+
+def card(title: str, content: Component | Sequence[Component], name: str) -> Component:
+    """A part of the page with its heading."""
+    children = [content] if isinstance(content, Component) else list(content)
+    heading = html.H2(title, id=f"{name}-heading")
+    return html.Section([heading, *children], className="shell-card", id=name, **{"aria-labelledby": f"{name}-heading"})
+
+
+def address(**ids: str | None) -> str:
+    """Search part of the page's address."""
+    given = {name: value for name, value in ids.items() if value}
+    return f"?{urlencode(given)}" if given else ""
+
+
+def asked(search: str | None, name: str) -> str | None:
+    """Id in the page's address."""
+    return parse_qs((search or "").lstrip("?")).get(name, [None])[0]
+
+
+def faults_of(error: Exception) -> list[Fault]:
+    """Everything that is wrong, of whatever refuses an input."""
+    if isinstance(error, InputError):
+        return list(error.faults)
+    if isinstance(error, ValidationError):
+        return [
+            Fault("request", ".".join(map(str, item["loc"])) or "form", item["msg"].removeprefix("Value error, "), "mend it")
+            for item in error.errors(include_url=False)
+        ]
+    return [Fault("server", "", str(error), "mend it, or ask for something else")]
+
+
+REFUSED = (CosimError, ValidationError)
+"""What the callbacks of the planner tell in words; all else is a fault of the program."""
+
+
+def tell_faults(faults: Iterable[Fault], fields: Sequence[str], rest: str) -> None:
+    """Write each fault beside its field, ``planner-FIELD-fault``, and the others into the element ``rest``."""
+    beside: dict[str, list[str]] = {field: [] for field in fields}
+    others = []
+    for fault in faults:
+        told = fault_answer(fault)
+        key = told.key.partition(".")[0].replace("_", "-")
+        text = f"{told.problem} → {told.remedy}"
+        key = key if key in beside else f"{key}-kw" if f"{key}-kw" in beside else key.removesuffix("-kw")
+        if key in beside and told.row is None:
+            beside[key].append(text)
+        else:
+            place = f"row {told.row}, " if told.row is not None else ""
+            others.append(html.Li(f"{place}{told.key or told.where}: {text}"))
+    for field, texts in beside.items():
+        set_props(f"planner-{field}-fault", {"children": "; ".join(texts)})
+    set_props(rest, {"children": problem_list(others)})
+
+
+def problem_list(items: Sequence[Component]) -> list[Component]:
+    """A box with what is wrong; nothing where nothing is."""
+    more = [html.P(f"and {len(items) - MOST_FAULTS} more")] if len(items) > MOST_FAULTS else []
+    return [html.Div([html.Ul(items[:MOST_FAULTS]), *more], className="shell-problem")] if items else []
+
+
+def number(typed: str | None, key: str, faults: list[Fault]) -> float | None:
+    """A number as it is typed, None where nothing is; what is none is added to the faults."""
+    words = (typed or "").strip()
+    if not words:
+        return None
+    try:
+        value = float(words)
+    except ValueError:
+        value = math.nan
+    if math.isfinite(value):
+        return value
+    faults.append(Fault("request", key, f"{words!r:.40} is no number", "write one with a decimal point, no unit"))
+    return None
+
+
+def whole(typed: str | None, key: str, faults: list[Fault]) -> int | None:
+    """A whole number as it is typed."""
+    value = number(typed, key, faults)
+    if value is not None and value != int(value):
+        faults.append(Fault("request", key, f"{value:g} is no whole number", "write a whole number"))
+        return None
+    return None if value is None else int(value)
+
+
+def series(typed: str | None, key: str, faults: list[Fault]) -> float | dict[str, Any] | None:
+    """One number, or a series: a value a line for a day, or the text of a CSV file with a header."""
+    rows = [row.strip() for row in (typed or "").strip().splitlines() if row.strip()]
+    if len(rows) <= 1 and not (rows and "," in rows[0]):
+        return number(typed, key, faults)
+    values: list[float] = []
+    if len(rows) == 1:
+        rows = rows[0].split(",")
+    try:
+        values = [float(row) for row in rows]
+    except ValueError:
+        return {"csv": "\n".join(rows) + "\n"}
+    if not all(map(math.isfinite, values)):
+        faults.append(Fault("request", key, "holds what is no number", "write numbers with decimal points"))
+        return None
+    if len(values) not in WHOLE_DAYS:
+        remedy = f"give {', '.join(map(str, WHOLE_DAYS))} values from midnight, or a CSV with a header and `time`"
+        faults.append(Fault("request", key, f"has {len(values)} values, which are no day", remedy))
+        return None
+    return {"values": values, "step_min": WHOLE_DAYS[len(values)]}
