@@ -45,7 +45,7 @@ from cosim.experiments.world.inputs import (
 from cosim.experiments.world.table import Share
 from cosim.experiments.world.table import Table as _Table
 from cosim.experiments.world.table import named_in_a_file as _named_in_a_file
-from cosim.feeders.find import YEARS, check_zone, tariffs
+from cosim.feeders.find import YEARS, check_zone, shipped_names, tariffs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +99,7 @@ OwnForecast = Annotated[
 class Run(_Table):
     """One controller on the day; what the world is like and what is told of it may differ from run to run."""
 
-    controller: Annotated[str, _named_in_a_file(controllers.refuse_unknown)] = Field(
+    controller: Annotated[str, _named_in_a_file(controllers.refuse_unknown, lambda allowed: (*controllers.REGISTRY, *allowed))] = Field(
         description="A name, my_file.py:MyClass (seen from the scenario), or a module:Class"
     )
     label: Label | None = None
@@ -136,7 +136,7 @@ class Scenario(_Table):
     """One feeder, one day, any number of controllers."""
 
     name: Label
-    feeder: Annotated[str, _named_in_a_file(feeders.check)] = Field(
+    feeder: Annotated[str, _named_in_a_file(feeders.check, lambda _: shipped_names())] = Field(
         description="A shipped feeder, a folder, or the path of an OpenDSS master file"
     )
     seed: int = Field(1, ge=0)
@@ -374,10 +374,27 @@ def read(name_or_path: str | Path) -> Scenario:
     return parse(load_toml(path), path)
 
 
-def parse(data: dict[str, Any], path: Path) -> Scenario:
-    """Validate the content of a scenario file; see `read`."""
+def parse(data: dict[str, Any], path: Path, allowed: Sequence[str] | None = None) -> Scenario:
+    """Validate the content of a scenario file; see `read`.
+
+    Parameters
+    ----------
+    data : dict
+        The content.
+    path : Path
+        The file, or what stands for it in messages.
+    allowed : sequence of str, optional
+        Controllers of installed packages that may be named. Given where the content is a request: everything is named
+        as it is shipped then, and no file is looked for.
+
+    Raises
+    ------
+    InputError
+        With every fault.
+    """
+    context = {"folder": path.parent} | ({} if allowed is None else {"allowed": allowed})
     try:
-        scenario = Scenario.model_validate(data, context={"folder": path.parent})
+        scenario = Scenario.model_validate(data, context=context)
     except ValidationError as error:
         raise InputError(scenario_faults(error, Scenario, SHIPPED / "example.toml", path, FORMER_KEYS)) from None
     # what was told in each run is recorded whole

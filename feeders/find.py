@@ -50,8 +50,12 @@ DATA = HERE / "data"
 
 def names() -> tuple[str, ...]:
     """Names of the feeders that are shipped, then of those of installed packages; shipped names win."""
-    shipped = tuple(sorted(folder.parent.name for folder in HERE.glob("*/feeder.toml")))
-    return (*shipped, *[name for name in plugins.offered(GROUP) if name not in shipped])
+    return (*shipped_names(), *[name for name in plugins.offered(GROUP) if name not in shipped_names()])
+
+
+def shipped_names() -> tuple[str, ...]:
+    """Names of the feeders that are shipped."""
+    return tuple(sorted(folder.parent.name for folder in HERE.glob("*/feeder.toml")))
 
 
 def is_installed(name: str) -> bool:
@@ -117,9 +121,14 @@ def in_season(profiles: str | Path, moment: datetime) -> str | Path:
     return min(household_sets(), key=distance_days)
 
 
+def profile_names() -> tuple[str, ...]:
+    """What profiles of homes may be called that are no file."""
+    return (OF_THE_FEEDER, SEASONS, CALENDAR, *household_sets())
+
+
 def check_profiles(name_or_path: str) -> None:
     """Refuse profiles that are not there, and read nothing."""
-    known = (OF_THE_FEEDER, SEASONS, CALENDAR, *household_sets())
+    known = profile_names()
     if name_or_path not in known and not os.path.isfile(name_or_path):
         remedy = meant(name_or_path, known, f"write the path of a file, or one of {', '.join(known)}")
         raise InputError(Fault("", "", f"there is no set or file '{name_or_path}'", remedy))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import date
 from itertools import combinations
 from pathlib import Path
@@ -18,14 +19,14 @@ from cosim.experiments.metric_table import METRICS
 from cosim.experiments.remedies import load_toml, refused, scenario_faults
 from cosim.experiments.scenario import OwnForecast, Runs
 from cosim.experiments.world.table import Share, Table, beside, named_in_a_file
-from cosim.feeders.find import YEARS
+from cosim.feeders.find import YEARS, shipped_names
 
 SHIPPED = Path(__file__).parent / "shipped"
 Engine = Literal["opendss", "reduced"]
 Keep = Literal["none", "worst", "all"]
 Shares = Annotated[tuple[Share, ...], Field(strict=False)]
 OneDate = Annotated[date, Field(strict=False)]
-FeederName = Annotated[str, named_in_a_file(feeders.check)]
+FeederName = Annotated[str, named_in_a_file(feeders.check, lambda _: shipped_names())]
 
 
 def _seen_from_here(value: Any, info: ValidationInfo) -> Any:
@@ -138,7 +139,7 @@ class Study(Table):
     """Worlds, each of them run under every controller."""
 
     name: Label
-    scenario: Annotated[str, named_in_a_file(scenarios.find)] = Field(
+    scenario: Annotated[str, named_in_a_file(scenarios.find, lambda _: scenarios.shipped())] = Field(
         description="What all worlds begin with: a shipped name, or a path"
     )
     engine: Engine = Field("reduced", description="Power flow")
@@ -202,7 +203,13 @@ def read(name_or_path: str | Path) -> tuple[Study, Path]:
         With every fault of the file itself and of the names in it.
     """
     path = find(name_or_path)
+    return parse(load_toml(path), path), path
+
+
+def parse(data: dict[str, Any], path: Path, allowed: Sequence[str] | None = None) -> Study:
+    """Validate the content of a study; see `read`, and of a request `cosim.experiments.scenario.parse`."""
+    context = {"folder": path.parent} | ({} if allowed is None else {"allowed": allowed})
     try:
-        return Study.model_validate(load_toml(path), context={"folder": path.parent}), path
+        return Study.model_validate(data, context=context)
     except ValidationError as error:
         raise InputError(scenario_faults(error, Study, SHIPPED / "example.toml", path, {})) from None

@@ -69,10 +69,13 @@ class Worlds:
         Validated.
     path : Path
         Its file.
+    allowed : tuple of str, optional
+        Of a study that was requested; see `cosim.experiments.scenario.parse`.
     """
 
     study: Study
     path: Path
+    allowed: tuple[str, ...] | None = None
 
     @cached_property
     def scenario_path(self) -> Path:
@@ -212,7 +215,7 @@ class Worlds:
         if self.study.runs:
             data["runs"] = [run.model_dump(exclude_unset=True) for run in self.study.runs]
         try:
-            return scenarios.parse(merged(data, change), self.scenario_path)
+            return scenarios.parse(merged(data, change), self.scenario_path, self.allowed)
         except InputError as error:
             known: list[Fault] = []
             with collecting(known):

@@ -29,6 +29,7 @@ from cosim.feeders.find import (
     PhaseChoice,
     check_profiles,
     household_sets,
+    profile_names,
 )
 
 NONCOMPLIANT = AliasChoices("noncompliant_share", "stubborn_share")
@@ -77,7 +78,7 @@ def _model_alone(value: object) -> object:
 class Homes(_Table):
     """Household demand and behaviour."""
 
-    profiles: Annotated[str, named_in_a_file(check_profiles)] = Field(
+    profiles: Annotated[str, named_in_a_file(check_profiles, lambda _: profile_names())] = Field(
         "may_weekday",
         description="A shipped set, 'seasons' for that of the month, 'calendar' for days drawn anew, 'feeder' for the "
         "loads of the file, or a path",
@@ -131,7 +132,7 @@ class Cars(_Table):
     """Electric vehicles at home."""
 
     share: Share = Field(0.0, description="Share of homes with a car")
-    sessions: Annotated[str | None, named_in_a_file(_sessions)] = Field(
+    sessions: Annotated[str | None, named_in_a_file(_sessions, lambda _: MODELS)] = Field(
         None,
         description="'apartment' for cars as measured, of the share; or path of own sessions, instead of a share",
         examples=["my_cars.csv"],

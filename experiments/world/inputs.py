@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from cosim.errors import Fault, meant
 from cosim.experiments.remedies import refused
-from cosim.experiments.world.table import Share, Table
+from cosim.experiments.world.table import Share, Table, refuse_unregistered
 from cosim.feeders.find import tariffs
 
 _SHARES_TOLERANCE = 1e-6
@@ -63,6 +63,8 @@ def check_tariff(value: str, info: ValidationInfo) -> str:
         return value
     if value in (known := (*tariffs(), *info.data["tariffs"])):
         return value
+    if "allowed" in (info.context or {}):
+        refuse_unregistered(value, str(info.field_name), known)
     path = (info.context or {}).get("folder", Path()) / value
     try:
         found = ("/" in value or "." in value) and path.is_file()
