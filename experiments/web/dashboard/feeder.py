@@ -13,10 +13,11 @@ from cosim.errors import CosimError
 from cosim.experiments.metric_table import METRICS, cells, metric_of
 from cosim.experiments.show import read_standard
 from cosim.experiments.web.dashboard import feeder_figures, feeder_map, feeder_start
-from cosim.experiments.web.dashboard.controls import choice, picture, table
+from cosim.experiments.web.dashboard.controls import choice, picture
 from cosim.experiments.web.dashboard.feeder_data import Quantity, RunFolder, coloured, day_values, read_run
 from cosim.experiments.web.dashboard.feeder_figures import Picture
 from cosim.experiments.web.dashboard.feeder_place import place_of
+from cosim.experiments.web.dashboard.tables import drawn, table
 
 if TYPE_CHECKING:
     from cosim.experiments.web.jobs import Jobs
@@ -129,7 +130,7 @@ def _results(run: RunFolder) -> Component:
     place = place_of(run.path)
     second = next((label for label in list(labels)[1:]), _NONE)
     days = {str(day): f"{run.times(day, 1)[0]:%d %b %Y}" for day in range(max(run.days, 1))}
-    homes = dict(zip(place.customers, (f"{a} ({b})" for a, b in zip(place.customers, place.customer_words, strict=True)), strict=True))
+    first = {place.customers[0]: f"{place.customers[0]}, {place.customer_words[0]}"}  # the map's script adds the others
     slider = dcc.Input(id="feeder-step", type="range", min=0, max=run.per_day - 1, step=1, value=0)
     return html.Div(
         [
@@ -160,7 +161,7 @@ def _results(run: RunFolder) -> Component:
             _card(
                 "One customer's day", "feeder-customer-card",
                 html.P("Choose a customer here, or click on one on the map.", className="shell-hint"),
-                choice("feeder-customer", "Customer", homes), html.Div(id="feeder-customer-day"),
+                choice("feeder-customer", "Customer", first), html.Div(id="feeder-customer-day"),
             ),
             _card("Over time", "feeder-time", html.Div(id="feeder-over-time")),
         ]
@@ -205,17 +206,14 @@ def _scoreboard(run: RunFolder) -> Component:
 
 
 def _board(run: RunFolder, names: list[str], title: str) -> Component:
-    standard = read_standard(run.path)
-    head = html.Tr([html.Th("measure", scope="col"), html.Th("unit", scope="col"), *(html.Th(label, scope="col", className="number") for label in run.labels)])
-    rows = []
+    standard, rows = read_standard(run.path), []
     for name in names:
         values = {label: run.metrics[label].get(name, float("nan")) for label in run.labels}
-        told = metric_of(name, standard)
-        found = cells(name, values, run.stopped, dict.fromkeys(values, standard))
-        marks = [html.Td(cell.text + " !" * cell.violated + " *" * cell.best, className="number") for cell in found.values()]
-        rows.append(html.Tr([html.Th([html.Code(name), html.Span(f" {told.meaning}", className="shell-hint")], scope="row"), html.Td(told.unit or "–"), *marks]))
-    held = html.Table([html.Thead(head), html.Tbody(rows)])
-    return html.Div(held, className="shell-scroll", role="region", tabIndex=0, **{"aria-label": title})  # type: ignore[arg-type]
+        told, found = metric_of(name, standard), cells(name, values, run.stopped, dict.fromkeys(values, standard))
+        marked = [cell.text + " !" * cell.violated + " *" * cell.best for cell in found.values()]
+        rows.append([name, told.meaning, told.unit or "–", *marked])
+    words = [{"name": word, "number": False} for word in ("measure", "meaning", "unit")]
+    return drawn([*words, *({"name": label, "number": True} for label in run.labels)], rows, title, heads=1)
 
 
 def _over_time(run: RunFolder, labels: list[str], day: int, theme: str) -> list[Component]:
@@ -223,7 +221,7 @@ def _over_time(run: RunFolder, labels: list[str], day: int, theme: str) -> list[
     made = {"transformer": feeder_figures.transformer(run, place, labels, day, theme),
             "unbalance": feeder_figures.unbalance(run, place, labels, day, theme)}  # fmt: skip
     for label in labels:
-        made[f"charging-{label}"] = feeder_figures.charging(run, place, label, day, theme)
+        made[f"charging-{label}"] = feeder_figures.charging(run, labels, label, day, theme)
     return [_shown(one, f"feeder-{name}") for name, one in made.items()]
 
 

@@ -80,9 +80,10 @@ def unbalance(run: RunFolder, place: Place, labels: list[str], day: int, theme: 
     return Picture({"data": traces, "layout": layout}, title, summary, _table(run, day, columns))
 
 
-def charging(run: RunFolder, place: Place, label: str, day: int, theme: str) -> Picture:  # noqa: ARG001 - as the others
-    """Charging power of the homes that charge, homes × time."""
-    wide = charging_kw(run, label, day)
+def charging(run: RunFolder, labels: list[str], label: str, day: int, theme: str) -> Picture:
+    """Charging power of the homes that charge, homes × time; all runs that are shown have one scale."""
+    every = {one: charging_kw(run, one, day) for one in labels}
+    wide, most_kw = every[label], max((float(one.max(axis=None)) for one in every.values() if one.size), default=1.0)
     times, homes = run.times(day, len(wide)), [str(home) for home in wide]
     total = wide.sum(axis=1).to_numpy()
     title = f"{label}: no home charges"
@@ -96,7 +97,7 @@ def charging(run: RunFolder, place: Place, label: str, day: int, theme: str) -> 
     layout["xaxis"] |= {"showgrid": False}
     layout["hovermode"] = "closest"
     heat = {
-        "type": "heatmap", "x": _iso(times), "y": homes, "z": _json(wide.to_numpy().T), "zmin": 0.0,
+        "type": "heatmap", "x": _iso(times), "y": homes, "z": _json(wide.to_numpy().T), "zmin": 0.0, "zmax": most_kw,
         "colorscale": HEAT_DARK if theme == "dark" else HEAT, "ygap": 1,
         "colorbar": {"title": {"text": "kW"}, "thickness": 12, "outlinewidth": 0},
         "hovertemplate": "%{y}, %{x}: %{z:.2f} kW<extra></extra>",

@@ -87,8 +87,11 @@ def legend(place: Place, quantity: Quantity) -> Component:
     if not is_loading and np.isfinite(place.limits_pu).all():
         limits = {place.limits_pu[0]: "lower limit", place.limits_pu[1]: "upper limit"}
     said = {edge: _said(place, quantity, edge) for edge in edges}
-    items = [_class(colours[0], f"below {said[edges[0]]}", ""), *(
-        _class(colour, said[edge], next((word for limit, word in limits.items() if abs(limit - edge) < 1e-9), ""))
+    items = [_class(colours[0], f"below {said[edges[0]]}", "", is_nominal=False), *(
+        _class(
+            colour, said[edge], next((word for limit, word in limits.items() if abs(limit - edge) < 1e-9), ""),
+            is_nominal=abs(edge - (50.0 if is_loading else 1.0)) < 1e-9, is_late=edge > np.median(edges),
+        )
         for edge, colour in zip(edges, colours[1:], strict=True)
     )]  # fmt: skip
     homes = "Homes: ● within their limits, ▲ above, ▼ below."
@@ -104,9 +107,11 @@ def legend(place: Place, quantity: Quantity) -> Component:
     )
 
 
-def _class(colour: str, text: str, limit: str) -> Component:
+def _class(colour: str, text: str, limit: str, *, is_nominal: bool, is_late: bool = False) -> Component:
+    """A class of colour, named by its lower edge; narrow screens show the names of few."""
     swatch = html.Span(className="swatch", style={"backgroundColor": colour})
-    return html.Li([swatch, f"{text} {limit}".strip()], className="limit" if limit else "")
+    named = html.Span(f"{text} {limit}".strip(), className="label")
+    return html.Li([swatch, named], className=f"limit{' late' * is_late}" if limit else "nominal" if is_nominal else "")
 
 
 def _said(place: Place, quantity: Quantity, edge: float) -> str:

@@ -182,6 +182,14 @@
     return values ? values.binding[this.step] : "";
   };
 
+  // The list of customers is as long as the feeder: it is filled here, as every component costs the page time.
+  function offer(base) {
+    const select = document.getElementById("feeder-customer-choice");
+    const homes = base.points.filter((point) => point.home);
+    if (!select || select.options.length === homes.length) { return; }
+    homes.slice(select.options.length).forEach((home) => select.add(new Option(home.name + ", " + home.words, home.name)));
+  }
+
   function choose(customer) {
     const select = document.getElementById("feeder-customer-choice");
     if (select) { select.value = customer; }
@@ -214,7 +222,10 @@
       host.hidden = host.parentElement.hidden = !values || !base;
       if (host.hidden) { return ""; }
       let map = maps.get(id);
-      if (!map || map.host !== host || map.base !== base) { maps.set(id, map = new FeederMap(host, base)); }
+      if (!map || map.host !== host || map.base !== base) {
+        maps.set(id, map = new FeederMap(host, base));
+        offer(base);
+      }
       return map.colour(Number(step) || 0, values, chosen);
     },
     // Clock of the slider's step, which a screen reader is told too.
