@@ -169,6 +169,15 @@ def joined(path: Path) -> Iterator[ResultsFolder]:
         os.close(owned._journal)
 
 
+def written(folder: Path) -> list[Path]:
+    """Return the files in a folder that its journal names and that are there whole: nothing that a link leads to."""
+    path = Path(os.path.abspath(folder))
+    if not (path / JOURNAL).is_file():
+        return []
+    owned = ResultsFolder(path, -1)
+    return [file for file in owned.left() if file.is_file() and not file.is_symlink()]
+
+
 def default_folder(name: str) -> Path:
     """Return a folder for results that nobody has named; two that begin in one second do not meet."""
     return Path("runs", f"{name}-{datetime.now():%Y%m%d-%H%M%S.%f}"[:-3])

@@ -96,10 +96,15 @@ OwnForecast = Annotated[
 ]
 
 
+ControllerName = Annotated[
+    str, _named_in_a_file(controllers.refuse_unknown, lambda allowed: (*controllers.REGISTRY, *allowed))
+]
+
+
 class Run(_Table):
     """One controller on the day; what the world is like and what is told of it may differ from run to run."""
 
-    controller: Annotated[str, _named_in_a_file(controllers.refuse_unknown, lambda allowed: (*controllers.REGISTRY, *allowed))] = Field(
+    controller: ControllerName = Field(
         description="A name, my_file.py:MyClass (seen from the scenario), or a module:Class"
     )
     label: Label | None = None

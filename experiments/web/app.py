@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,9 +11,10 @@ from fastapi.responses import Response
 from starlette.routing import Match
 
 from cosim import __version__
-from cosim.experiments.web import problems, routes_plans, routes_sessions
+from cosim.experiments.web import problems, routes_jobs, routes_plans, routes_sessions
 from cosim.experiments.web.catalogue import Catalogue, NotFoundError
 from cosim.experiments.web.guard import Guard
+from cosim.experiments.web.jobs import Jobs
 from cosim.experiments.web.planning import Planning
 from cosim.experiments.web.settings import Settings
 
@@ -33,10 +35,12 @@ def create_app(settings: Settings) -> FastAPI:
     """
     catalogue = Catalogue(settings.data / "catalogue.sqlite3")
     planning = Planning(settings, catalogue)
+    jobs = Jobs(settings, catalogue)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await to_thread(jobs.close)
         catalogue.close()
 
     app = FastAPI(
@@ -52,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app.include_router(routes_sessions.router(planning), prefix=PREFIX)
     app.include_router(routes_plans.router(planning), prefix=PREFIX)
+    app.include_router(routes_jobs.router(jobs), prefix=PREFIX)
 
     @app.get("/api/{path:path}", include_in_schema=False)
     def no_such_route(path: str, request: Request) -> Response:

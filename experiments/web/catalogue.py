@@ -126,6 +126,11 @@ class Catalogue:
             statement = f"UPDATE {_TABLES[kind]} SET {names} WHERE id = ?"  # noqa: S608 - our own words
             self._connection.execute(statement, (*values.values(), row_id))
 
+    def remove(self, kind: type[Row], row_id: str) -> None:
+        """Take a row away."""
+        with self._transaction():
+            self._connection.execute(f"DELETE FROM {_TABLES[kind]} WHERE id = ?", (row_id,))  # noqa: S608
+
     def close(self) -> None:
         """Write what is in the WAL into the file, and close it."""
         with self._lock:
