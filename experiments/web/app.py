@@ -13,6 +13,7 @@ from starlette.routing import Match
 from cosim import __version__
 from cosim.experiments.web import problems, routes_jobs, routes_plans, routes_sessions
 from cosim.experiments.web.catalogue import Catalogue, NotFoundError
+from cosim.experiments.web.dashboard import attach
 from cosim.experiments.web.guard import Guard
 from cosim.experiments.web.jobs import Jobs
 from cosim.experiments.web.planning import Planning
@@ -67,5 +68,6 @@ def create_app(settings: Settings) -> FastAPI:
             return problems.problem(405, f"not for GET: /api/{path}", headers={"Allow": ", ".join(allowed)})
         return problems.problem(404, f"no such route: /api/{path}")
 
+    attach(app, planning, None)
     app.add_middleware(Guard, settings=settings)  # the last that is added looks first
     return app

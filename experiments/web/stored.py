@@ -7,13 +7,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from cosim.errors import Fault, InputError
 from cosim.experiments.figures.style import Drawing
 from cosim.experiments.plan.config import PlanConfig
 from cosim.experiments.plan.options import ReadOptions
-from cosim.experiments.plan.read import Demand, read_demand, step_times
+from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.study import PlanResult, PlanStudy
 from cosim.experiments.web.schemas import PlanRequest, Series, SessionReading
 from cosim.experiments.web.settings import Settings
@@ -24,17 +23,12 @@ _SERIES = ("capacity", "tariff", "site_load", "pv")
 
 
 class KeptPlan(PlanStudy):
-    """`PlanStudy` for a server: no figures until somebody asks for them, and ``station`` beside the plan.
+    """`PlanStudy` for a server: no figures until somebody asks for them.
 
     Parameters
     ----------
     options : ReadOptions
         How the file is understood, before what the config says of it.
-
-    Notes
-    -----
-    ``station.parquet`` has a row a step: ``time, capacity_kw, tariff_eur_per_kwh, site_kw, power_kw``; what is left
-    for charging, the price of energy, the site's own load less generation, and what the plan draws.
     """
 
     def __init__(self, options: ReadOptions) -> None:
@@ -48,22 +42,6 @@ class KeptPlan(PlanStudy):
     def figures(self, result: PlanResult) -> dict[str, Drawing]:  # noqa: ARG002 - none
         """Draw nothing."""
         return {}
-
-    def write(self, result: PlanResult, folder: Path) -> None:
-        """Write what ``cosim plan`` writes, and the station."""
-        super().write(result, folder)
-        station, demand = result.planning.station, result.demand
-        table = pd.DataFrame(
-            {
-                "step": np.arange(station.steps), "capacity_kw": station.capacity_kw,
-                "tariff_eur_per_kwh": station.tariff_eur_per_kwh, "site_kw": station.site_kw,
-                "power_kw": result.planning.best.power_kw.sum(axis=1),
-            }
-        )  # fmt: skip
-        times = step_times(demand.start, station.steps, station.step_s)
-        if times is not None:
-            table.insert(1, "time", times.as_unit("s"))
-        write_whole(folder / "station.parquet", lambda path: table.to_parquet(path, index=False))
 
 
 def read_options(reading: SessionReading, request: PlanRequest | None = None) -> ReadOptions:
@@ -91,7 +69,7 @@ def config_of(request: PlanRequest, sessions: Path, folder: Path, settings: Sett
 
 def _written(path: Path, series: Series) -> Path:
     """Write a series as a file that ``cosim plan`` reads."""
-    text, numbers = series.csv, series.values or []  # noqa: PD011 - a field
+    text, numbers = series.csv, series.values or []
     if text is None and series.start is None:  # minutes from midnight
         text = "value\n" + "\n".join(f"{value!r}" for value in np.repeat(numbers, series.step_min).tolist())
     elif text is None:

@@ -15,11 +15,14 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 Id = str | dict[str, str]
+GRID = "ag-theme-quartz shell-grid"
 MOST_ROWS = 2_000
 """Of a table that is shown; the file for download has all."""
 
 
-def field(name: Id, label: str, control: Component, hint: str = "", *, wide: bool = False) -> Component:
+def field(
+    name: Id, label: str, control: Component, hint: str = "", *, fault: str = "", wide: bool = False
+) -> Component:
     """Label, control, hint and fault of one field; the control's id is the field's, or ends in ``-choice``.
 
     The fault is the element ``NAME-fault``; the script of the shell ties both texts to the control for screen readers.
@@ -31,7 +34,7 @@ def field(name: Id, label: str, control: Component, hint: str = "", *, wide: boo
             html.Label(label, htmlFor=control.id if isinstance(control.id, str) else None),
             control,
             *below,
-            html.P(id=f"{key}-fault", className="shell-fault"),
+            html.P(fault, id=f"{key}-fault", className="shell-fault"),
         ],
         className="shell-field wide" if wide else "shell-field",
     )
@@ -59,7 +62,7 @@ def lines(name: str, label: str, value: str = "", hint: str = "", *, rows: int =
 
 
 def choice(
-    name: Id, label: str, options: Mapping[str, str], value: str | None = None, hint: str = "", *, wide: bool = False
+    name: Id, label: str, options: Mapping[str, str], value: str | None = None, hint: str = "", *, fault: str = ""
 ) -> Component:
     """A native select; ``Input(name, "data")`` is the key of the option that is chosen."""
     chosen = value if value in options else next(iter(options), None)
@@ -69,33 +72,43 @@ def choice(
         id=f"{key}-choice",
         **{"data-store": name if isinstance(name, str) else json.dumps(name, sort_keys=True)},  # type: ignore[arg-type]
     )
-    made = field(key, label, select, hint, wide=wide)
+    made = field(key, label, select, hint, fault=fault)
     made.children.append(dcc.Store(id=name, data=chosen))  # type: ignore[union-attr]
     return made
 
 
-def upload(name: str, words: str, accept: str) -> Component:
+def upload(name: str, words: str, accept: str, *, small: bool = False) -> Component:
     """A place to drop a file on, and a button that a keyboard reaches."""
-    there = dcc.Upload(html.Span(words), id=name, accept=accept, className="shell-upload", style_active={})
+    look = "shell-upload small" if small else "shell-upload"
+    there = dcc.Upload(
+        html.Span(words), id=name, accept=accept, className=look, className_active="active", style_active={}
+    )
     return html.Div([there, html.P(id=f"{name}-fault", className="shell-fault")], **{"data-name": words})  # type: ignore[arg-type]
 
 
-def table(frame: pd.DataFrame, name: str, *, digits: int = 2) -> Component:
-    """A table in a frame that scrolls and that a keyboard reaches; numbers to the right."""
+def table(frame: pd.DataFrame, name: str, *, digits: int = 2, links: Sequence[str] = ()) -> Component:
+    """A table in a frame that scrolls and that a keyboard reaches; numbers to the right.
+
+    It is one component, which the shell's script fills: thousands of cells as components would stop the browser.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Its rows, up to `MOST_ROWS` of them.
+    name : str
+        What a screen reader calls it.
+    digits : int
+        Of fractions.
+    links : sequence of str, optional
+        Where the first cell of each row leads.
+    """
     numeric = [pd.api.types.is_numeric_dtype(frame[column]) for column in frame]
-    head = [html.Th(str(column), scope="col", className="number" if is_number else "")
-            for column, is_number in zip(frame, numeric, strict=True)]  # fmt: skip
-    body = [
-        html.Tr([html.Td(shown(value, digits), className="number" if is_number else "")
-                 for value, is_number in zip(row, numeric, strict=True)])
-        for row in frame.head(MOST_ROWS).itertuples(index=False)
-    ]  # fmt: skip
+    rows = [[shown(value, digits) for value in row] for row in frame.head(MOST_ROWS).itertuples(index=False)]
+    held = {"head": [str(column) for column in frame], "numeric": numeric, "rows": rows, "links": list(links)}
     more = [html.P(f"The first {MOST_ROWS} of {len(frame)} rows.")] if len(frame) > MOST_ROWS else []
-    held = html.Div(
-        html.Table([html.Thead(html.Tr(head)), html.Tbody(body)]), className="shell-scroll", role="region", tabIndex=0,
-        **{"aria-label": name},
-    )  # type: ignore[arg-type]  # fmt: skip
-    return html.Div([held, *more])
+    names = {"aria-label": name, "data-table": json.dumps(held)}
+    filled = html.Div(className="shell-scroll", role="region", tabIndex=0, **names)  # type: ignore[arg-type]
+    return html.Div([filled, *more])
 
 
 def shown(value: Any, digits: int = 2) -> str:
@@ -109,7 +122,8 @@ def shown(value: Any, digits: int = 2) -> str:
 
 def picture(title: str, figure: Mapping[str, Any], summary: str, data: pd.DataFrame, name: str) -> Component:
     """A figure with its title, what is to be seen in words, and the numbers behind it as a table."""
-    graph = dcc.Graph(figure=figure, id=name, config={"displayModeBar": False, "responsive": True}, responsive=True)
+    height = {"height": f"{figure['layout']['height']}px"}
+    graph = dcc.Graph(figure=figure, id=name, config={"displayModeBar": False}, responsive=True, style=height)
     return html.Figure(
         [
             html.Figcaption(title),

@@ -25,15 +25,16 @@ def layout() -> Component:
             html.Div(id="planner-sessions-part"),
             html.Div(planner_plan.form(), id="planner-plan-part", hidden=True),
             html.Div(id="planner-result"),
-            html.Div(planner_replan.form(), id="planner-replan-part", hidden=True),
+            html.Div(id="planner-replan-part"),
             card("Earlier plans", html.Div(id="planner-earlier"), "planner-earlier-card"),
+            dcc.Location(id="planner-url", refresh="callback-nav"),
             dcc.Store(id="planner-sessions"),
             dcc.Store(id="planner-plan"),
         ]
     )
 
 
-def register(app: Dash, planning: Planning, jobs: Jobs) -> None:  # noqa: ARG001 - plans are no jobs
+def register(app: Dash, planning: Planning, jobs: Jobs | None) -> None:  # noqa: ARG001 - plans are no jobs
     """Add the callbacks of all steps."""
     for step in (planner_table, planner_plan, planner_replan):
         step.register(app, planning)

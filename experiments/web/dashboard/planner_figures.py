@@ -88,7 +88,8 @@ def _layout(planned: Planned, look: dict[str, str], y: str, *, height: int = 340
         "height": height, "margin": {"l": 55, "r": 12, "t": 10, "b": 45}, "autosize": True,
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": look["ink"], "size": 13, "family": "system-ui, sans-serif"},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": {"text": ""}},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": {"text": ""},
+                   "traceorder": "normal"},
         "hovermode": "x unified", "xaxis": dict(grid), "yaxis": {**grid, "title": {"text": y}, "rangemode": "tozero"},
         "hoverlabel": {"bgcolor": look["paper"], "font": {"color": look["ink"]}},
     }  # fmt: skip
@@ -142,7 +143,12 @@ def _station(planned: Planned, look: dict[str, str]) -> Component:
         price = _steps(planned, station["tariff_eur_per_kwh"], "price", GREEN)
         traces.append({**price, "yaxis": "y2", "hovertemplate": "%{y:.4f} EUR/kWh"})
         layout["yaxis"]["domain"], layout["height"] = [0.36, 1.0], 430
-        layout["yaxis2"] = {**layout["yaxis"], "domain": [0.0, 0.26], "title": {"text": "EUR/kWh"}, "rangemode": "normal"}
+        layout["yaxis2"] = {
+            **layout["yaxis"],
+            "domain": [0.0, 0.26],
+            "title": {"text": "EUR/kWh"},
+            "rangemode": "normal",
+        }
         layout["xaxis"]["anchor"] = "y2"
         low, high = station["tariff_eur_per_kwh"].min(), station["tariff_eur_per_kwh"].max()
         summary += f" The price goes from {low:.3f} to {high:.3f} EUR/kWh."
@@ -173,7 +179,7 @@ def _heatmap(planned: Planned, look: dict[str, str]) -> Component:
     wide = powers.copy().reset_index()
     if "time" in planned.station:
         wide.insert(1, "time", planned.station["time"].to_numpy())
-    return picture(title, {"data": [heat], "layout": layout}, summary, _plain(wide.round(2)), "planner-heatmap")
+    return picture(title, {"data": [heat], "layout": layout}, summary, _plain(wide), "planner-heatmap")
 
 
 def _stack(planned: Planned, look: dict[str, str]) -> Component:
@@ -218,7 +224,11 @@ def _departures(planned: Planned, look: dict[str, str]) -> Component:
     layout |= {"barmode": "stack", "bargap": 0.15}
     layout["xaxis"] |= {"title": {"text": "vehicle, in the order of departure"}, "type": "category", "showgrid": False}
     total_kwh, need_kwh = float(missing.sum()), float(vehicles["energy_need_kwh"].sum())
-    title = "Nobody leaves short" if total_kwh < 0.005 else f"{total_kwh:.1f} of {need_kwh:.1f} kWh are missing at departure"
+    title = (
+        "Nobody leaves short"
+        if total_kwh < 0.005
+        else f"{total_kwh:.1f} of {need_kwh:.1f} kWh are missing at departure"
+    )
     first, last = when[0], when[-1]
     summary = f"Energy by departure, from {names[0]} at {first} to {names[-1]} at {last}; striped: what is missing."
     columns = ["vehicle", "energy_need_kwh", "energy_delivered_kwh", "unserved_kwh", "served_percent", "power_peak_kw"]
@@ -228,7 +238,9 @@ def _departures(planned: Planned, look: dict[str, str]) -> Component:
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     """Times without their zone: the clock of the station."""
-    dated = {name: frame[name].dt.tz_localize(None) for name in frame if isinstance(frame[name].dtype, pd.DatetimeTZDtype)}
+    dated = {
+        name: frame[name].dt.tz_localize(None) for name in frame if isinstance(frame[name].dtype, pd.DatetimeTZDtype)
+    }
     return frame.assign(**dated)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from dash import Dash, Input, Output, State, html, no_update
 from dash.development.base_component import Component
 
@@ -15,11 +17,15 @@ from cosim.experiments.web.dashboard.controls import choice, lines, shown, table
 from cosim.experiments.web.dashboard.planner_figures import Planned, pictures
 from cosim.experiments.web.dashboard.planner_words import (
     REFUSED,
+    STATUS,
     address,
     asked,
     card,
     faults_of,
+    in_words,
+    listed,
     number,
+    plain,
     problem_list,
     series,
     tell_faults,
@@ -38,14 +44,6 @@ _CHOICES: dict[str, dict[str, str]] = {
     "fairness": {"total": "least shortfall in all", "maxmin": "raise the worst served first"},
 }
 _FIELDS = (*_SERIES, *_CHOICES, *_NUMBERS)
-_STATUS = {
-    "optimal": "Proven best",
-    "gap_limit": "Proven within the gap asked for",
-    "time_limit": "Stopped by the time limit",
-    "fallback": "No plan by the solver: who leaves first is charged first",
-    "feasible": "A plan, nothing proven about it",
-    "first_plan": "As good as was asked for",
-}
 _OCPP = ("1.6", "2.0.1", "2.1")
 _KINDS = {"csv": "CSV", "parquet": "Parquet", "json": "JSON", "md": "report"}
 
@@ -67,7 +65,7 @@ def form(request: PlanRequest | None = None) -> Component:
               "pv": ("PV of the site [kW]", "As above, or empty.")}  # fmt: skip
     connection = []
     for name, (label, hint) in labels.items():
-        file = upload(f"planner-{name}-file", f"{label.partition(' [')[0]} from a file", ".csv,.txt")
+        file = upload(f"planner-{name}-file", f"{label.partition(' [')[0]} from a file", ".csv,.txt", small=True)
         connection.append(html.Div([lines(f"planner-{name}", label, typed(name, _SERIES[name]), hint), file]))
     labels_of = {"formulation": "Formulation", "objective": "What comes first", "fairness": "Fairness"}
     how = [choice(f"planner-{key}", labels_of[key], words, getattr(asked_for, key)) for key, words in _CHOICES.items()]
@@ -90,7 +88,7 @@ def form(request: PlanRequest | None = None) -> Component:
 
 def register(app: Dash, planning: Planning) -> None:
     """Add the callbacks of these steps."""
-    here = Output("shell-url", "search", allow_duplicate=True)
+    here = Output("planner-url", "search", allow_duplicate=True)
     live = Output("shell-live", "children", allow_duplicate=True)
     plan_id = Output("planner-plan", "data", allow_duplicate=True)
 
@@ -105,9 +103,12 @@ def register(app: Dash, planning: Planning) -> None:
             return base64.b64decode(contents.partition(",")[2]).decode("utf-8-sig", "replace")
 
     @app.callback(
-        plan_id, here, live, Input("planner-go", "n_clicks"), State("planner-sessions", "data"),
-        [State(f"planner-{name}", "value") for name in (*_SERIES, *_NUMBERS)],
-        [State(f"planner-{name}", "data") for name in _CHOICES],
+        output=(plan_id, here, live),
+        inputs={
+            "clicks": Input("planner-go", "n_clicks"), "sessions_id": State("planner-sessions", "data"),
+            "typed": [State(f"planner-{name}", "value") for name in (*_SERIES, *_NUMBERS)],
+            "picked": [State(f"planner-{name}", "data") for name in _CHOICES],
+        },
         running=[(Output("planner-go", "disabled"), True, False),
                  (Output("planner-busy", "children"), "Planning …", "")],
         prevent_initial_call=True,
@@ -127,7 +128,7 @@ def register(app: Dash, planning: Planning) -> None:
         return made.id, address(sessions=sessions_id, plan=made.id), in_words(made)
 
     @app.callback(
-        plan_id, Output("planner-plan-part", "children"), Input("shell-url", "search"), State("planner-plan", "data"),
+        plan_id, Output("planner-plan-part", "children"), Input("planner-url", "search"), State("planner-plan", "data"),
         prevent_initial_call="initial_duplicate",
     )  # fmt: skip
     async def chosen(search: str | None, known: str | None) -> Any:
@@ -153,7 +154,8 @@ def register(app: Dash, planning: Planning) -> None:
             found = await asyncio.to_thread(planning.get_plan, wanted)
         except NotFoundError as error:
             return problem_list([html.Li(f"{error}: it may be of another server. Choose one below, or plan again.")])
-        return await asyncio.to_thread(_result, found, theme, sessions_id)
+        of_table = (await asyncio.to_thread(planning.sessions, found.sessions_id)).warnings
+        return await asyncio.to_thread(_result, found, theme, sessions_id, of_table)
 
     @app.callback(Output("planner-earlier", "children"), Input("planner-plan", "data"))
     async def earlier(current: str | None) -> Any:
@@ -175,37 +177,37 @@ def _request(typed: list[str], picked: list[str], faults: list[Fault]) -> PlanRe
             values[number_name] = value
         elif value is not None:
             values[key] = {"values": [value] * 24, "step_min": 60}
-    for name, words in zip(_NUMBERS, typed[len(_SERIES):], strict=True):
+    for name, words in zip(_NUMBERS, typed[len(_SERIES) :], strict=True):
         if (value := number(words, name, faults)) is not None:
             values[name.replace("-", "_")] = value
     return None if faults else PlanRequest.model_validate(values)
 
 
-def in_words(found: PlanRecord) -> str:
-    """How a plan ended and what it serves, in a sentence."""
+def _result(found: PlanRecord, theme: str, sessions_id: str | None, of_table: Sequence[str]) -> list[Component]:
+    """Cards of a plan; what is told of its table already is left out."""
     if found.status != "done":
-        return f"The plan is {found.status}."
-    metrics = found.metrics
-    told = _STATUS.get(metrics["status"], metrics["status"])
-    return (
-        f"{told}. {shown(metrics['served_percent'], 1)} % of the need is served, the worst vehicle "
-        f"{shown(metrics['served_min_percent'], 1)} %; peak {metrics['peak_kw']:.1f} kW."
-    )
-
-
-def _result(found: PlanRecord, theme: str, sessions_id: str | None) -> list[Component]:
-    if found.status != "done":
-        items = [html.Li(f"{fault.key or fault.where}: {fault.problem} → {fault.remedy}") for fault in found.faults]
-        remedy = {"planning": "It is being planned: reload in a moment.", "interrupted": "The server ended before it was done: plan again."}
+        items = listed(found.faults)
+        remedy = {
+            "planning": "It is being planned: reload in a moment.",
+            "interrupted": "The server ended before it was done: plan again.",
+        }
         return problem_list(items or [html.Li(remedy.get(found.status, f"This plan is {found.status}."))])
     planned = Planned.read(found.folder)
     parts: list[Component] = [html.P(in_words(found), id="planner-words")]
     if sessions_id not in (None, found.sessions_id):
         parts.append(html.P("The table above has changed since: plan again.", className="shell-doubt"))
     if found.parent:
-        parts.append(html.P(["It re-plans ", html.A("an earlier plan", href=address(sessions=found.sessions_id, plan=found.parent)), "."]))
+        parts.append(
+            html.P(
+                [
+                    "It re-plans ",
+                    html.A("an earlier plan", href=address(sessions=found.sessions_id, plan=found.parent)),
+                    ".",
+                ]
+            )
+        )
     parts.append(_numbers(found.metrics))
-    notes = [html.Li(one) for one in found.warnings if ", row " not in one]
+    notes = [html.Li(plain(one)) for one in found.warnings if ", row " not in one and one not in of_table]
     if notes:
         parts.append(html.Div(html.Ul(notes), className="shell-doubt"))
     return [
@@ -221,7 +223,7 @@ def _result(found: PlanRecord, theme: str, sessions_id: str | None) -> list[Comp
 def _numbers(metrics: dict[str, Any]) -> Component:
     gap = metrics["gap"]
     pairs = {
-        "How it ended": _STATUS.get(metrics["status"], metrics["status"]),
+        "How it ended": STATUS.get(metrics["status"], metrics["status"]),
         "Gap": "none" if gap is not None and gap < 5e-5 else "not known" if gap is None else f"{100 * gap:.2f} %",
         "Need served": f"{shown(metrics['served_percent'], 1)} %",
         "Worst served": f"{shown(metrics['served_min_percent'], 1)} %",
@@ -230,9 +232,13 @@ def _numbers(metrics: dict[str, Any]) -> Component:
         "Energy drawn": f"{metrics['energy_kwh']:.1f} kWh",
         "Cost": f"{metrics['energy_cost_eur'] + metrics['peak_cost_eur']:.2f} EUR",
         "Peak": f"{metrics['peak_kw']:.1f} kW",
-        "Capacity used": "no limit" if metrics["capacity_used_percent"] is None else f"{shown(metrics['capacity_used_percent'], 1)} %",
+        "Capacity used": "no limit"
+        if metrics["capacity_used_percent"] is None
+        else f"{shown(metrics['capacity_used_percent'], 1)} %",
     }
-    return html.Dl([html.Div([html.Dt(name), html.Dd(value)]) for name, value in pairs.items()], className="shell-numbers")
+    return html.Dl(
+        [html.Div([html.Dt(name), html.Dd(value)]) for name, value in pairs.items()], className="shell-numbers"
+    )
 
 
 def _downloads(found: PlanRecord) -> Component:
@@ -263,15 +269,15 @@ def _earlier(planning: Planning, current: str | None) -> Component:
     found = [one for one in planning.plans() if one.id != current][:50]
     if not found:
         return html.P("There are none.")
-    head = [html.Th(name, scope="col") for name in ("plan", "how it ended", "served", "peak", "cost")]
-    rows = []
+    rows, links = [], []
     for one in found:
-        done = one.status == "done"
-        figures = [_STATUS.get(one.metrics["status"], one.metrics["status"]), f"{shown(one.metrics['served_percent'], 1)} %",
-                   f"{one.metrics['peak_kw']:.1f} kW",
-                   f"{one.metrics['energy_cost_eur'] + one.metrics['peak_cost_eur']:.2f} EUR"] if done else [one.status, "", "", ""]  # fmt: skip
-        when = f"{one.created[:19].replace('T', ' ')}{', re-plan' if one.parent else ''}"
-        link = html.A(when, href=f"/planner{address(sessions=one.sessions_id, plan=one.id)}")
-        rows.append(html.Tr([html.Td(link), *map(html.Td, figures)]))
-    held = html.Table([html.Thead(html.Tr(head)), html.Tbody(rows)])
-    return html.Div(held, className="shell-scroll", role="region", tabIndex=0, **{"aria-label": "Earlier plans"})
+        figures = dict.fromkeys(("ended", "served [%]", "peak [kW]", "cost [EUR]"))
+        figures["ended"] = one.status
+        if one.status == "done":
+            held = one.metrics
+            cost_eur = held["energy_cost_eur"] + held["peak_cost_eur"]
+            values = (STATUS.get(held["status"], held["status"]), held["served_percent"], held["peak_kw"], cost_eur)
+            figures = dict(zip(figures, values, strict=True))
+        rows.append({"made": f"{one.created[:19].replace('T', ' ')}{', re-plan' if one.parent else ''}", **figures})
+        links.append(f"/planner{address(sessions=one.sessions_id, plan=one.id)}")
+    return table(pd.DataFrame(rows), "Earlier plans", links=links)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from typing import TYPE_CHECKING, Any
 from zoneinfo import available_timezones
 
@@ -19,19 +20,20 @@ from cosim.errors import Fault, InputError
 from cosim.experiments.plan.columns import JOIN, QUANTITIES, lay_out, profiles
 from cosim.experiments.plan.table import Table
 from cosim.experiments.web.catalogue import NotFoundError
-from cosim.experiments.web.dashboard.controls import choice, table, text, upload
+from cosim.experiments.web.dashboard.controls import GRID, choice, table, text, upload
 from cosim.experiments.web.dashboard.planner_words import (
     REFUSED,
     address,
     asked,
     card,
     faults_of,
+    listed,
     number,
+    plain,
     problem_list,
     tell_faults,
     whole,
 )
-from cosim.experiments.web.problems import fault_answer
 from cosim.experiments.web.schemas import DemandRequest, SessionReading
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ _WORDS = {
     "charger_type": "Kind of charger", "timezone": "Time zone", "arrival_zone": "Zone of arrival",
     "departure_zone": "Zone of departure",
 }  # fmt: skip
+_NAMED = re.compile(r"--columns ([a-z_]+)=NAME")
 _SECOND = {"arrival": "Arrival, time of day if apart", "departure": "Departure, time of day if apart"}
 
 
@@ -72,11 +75,13 @@ def sources(accept: str) -> Component:
 
 def register(app: Dash, planning: Planning) -> None:
     """Add the callbacks of these steps."""
-    here = Output("shell-url", "search", allow_duplicate=True)
+    here = Output("planner-url", "search", allow_duplicate=True)
     live = Output("shell-live", "children", allow_duplicate=True)
     alert = "planner-source-problems"
 
-    @app.callback(here, Input("planner-upload", "contents"), State("planner-upload", "filename"), prevent_initial_call=True)
+    @app.callback(
+        here, Input("planner-upload", "contents"), State("planner-upload", "filename"), prevent_initial_call=True
+    )
     async def uploaded(contents: str | None, name: str) -> Any:
         if not contents:
             return no_update
@@ -93,11 +98,15 @@ def register(app: Dash, planning: Planning) -> None:
         here, Input("planner-generate", "n_clicks"), State("planner-count", "value"), State("planner-seed", "value"),
         prevent_initial_call=True,
     )  # fmt: skip
-    async def drawn(_: int, count: str, seed: str) -> Any:
-        faults: list[Fault] = []
+    async def drawn(clicks: int | None, count: str, seed: str) -> Any:
+        if not clicks:  # the page has just come
+            return no_update
+        faults, found = list[Fault](), None
         values = {"vehicles": whole(count, "count", faults), "seed": whole(seed, "seed", faults)}
         try:
-            request = None if faults else DemandRequest.model_validate({k: v for k, v in values.items() if v is not None})
+            request = (
+                None if faults else DemandRequest.model_validate({k: v for k, v in values.items() if v is not None})
+            )
             found = await asyncio.to_thread(planning.generate, request) if request else None
         except REFUSED as error:
             faults = [Fault(one.where, "count" if one.key in ("vehicles", "rows") else one.key, one.problem, one.remedy)
@@ -107,7 +116,7 @@ def register(app: Dash, planning: Planning) -> None:
 
     @app.callback(
         Output("planner-sessions", "data"), Output("planner-sessions-part", "children"),
-        Output("planner-plan-part", "hidden"), live, Input("shell-url", "search"), State("planner-sessions", "data"),
+        Output("planner-plan-part", "hidden"), live, Input("planner-url", "search"), State("planner-sessions", "data"),
         prevent_initial_call="initial_duplicate",
     )  # fmt: skip
     async def chosen(search: str | None, known: str | None) -> Any:
@@ -124,11 +133,16 @@ def register(app: Dash, planning: Planning) -> None:
         parts = [_reading_card(found), _table_card(found)]
         return found.id, parts, bool(found.faults), _told(found)
 
+    of_columns = {"type": "planner-column", "quantity": ALL}
+
     @app.callback(
-        here, Input("planner-read", "n_clicks"), State("planner-sessions", "data"), State("shell-url", "search"),
-        [State(f"planner-{name}", "value") for name in _READING],
-        [State(f"planner-{name}", "data") for name in _CHOICES],
-        State({"type": "planner-column", "quantity": ALL}, "data"), State({"type": "planner-column", "quantity": ALL}, "id"),
+        output=here,
+        inputs={
+            "clicks": Input("planner-read", "n_clicks"), "sessions_id": State("planner-sessions", "data"),
+            "search": State("planner-url", "search"), "typed": [State(f"planner-{name}", "value") for name in _READING],
+            "picked": [State(f"planner-{name}", "data") for name in _CHOICES],
+            "columns": State(of_columns, "data"), "ids": State(of_columns, "id"),
+        },
         prevent_initial_call=True,
     )  # fmt: skip
     async def read_again(
@@ -140,7 +154,9 @@ def register(app: Dash, planning: Planning) -> None:
         faults: list[Fault] = []
         numbers = {key.replace("-", "_"): number(value, key, faults)
                    for key, value in zip(_READING[2:], typed[2:], strict=True)}  # fmt: skip
-        words = dict(zip((*_READING[:2], *_CHOICES), ((value or "").strip() for value in [*typed[:2], *picked]), strict=True))
+        words = dict(
+            zip((*_READING[:2], *_CHOICES), ((value or "").strip() for value in [*typed[:2], *picked]), strict=True)
+        )
         by_quantity = {one["quantity"]: column for one, column in zip(ids, columns, strict=True) if column}
         for quantity in _SECOND:
             if (second := by_quantity.pop(f"{quantity}-second", None)) and quantity in by_quantity:
@@ -160,7 +176,7 @@ def register(app: Dash, planning: Planning) -> None:
         Output("planner-findings", "children"), Output("planner-plan-part", "hidden", allow_duplicate=True), live,
         Input("planner-grid", "cellValueChanged"), Input("planner-add-row", "n_clicks"),
         Input("planner-remove-rows", "n_clicks"), State("planner-grid", "rowData"),
-        State("planner-grid", "selectedRows"), State("planner-sessions", "data"), State("shell-url", "search"),
+        State("planner-grid", "selectedRows"), State("planner-sessions", "data"), State("planner-url", "search"),
         prevent_initial_call=True,
     )  # fmt: skip
     async def edited(
@@ -178,8 +194,8 @@ def register(app: Dash, planning: Planning) -> None:
         try:
             found = await asyncio.to_thread(planning.edit, sessions_id, frame)
         except REFUSED as error:
-            items = [html.Li(f"{one.key or one.where}: {one.problem} → {one.remedy}") for one in faults_of(error)]
-            return no_update, no_update, grid_rows(before), problem_list(items), no_update, "That edit was refused."
+            told = problem_list(listed(faults_of(error)))
+            return no_update, no_update, grid_rows(before), told, no_update, "That edit was refused."
         there = address(sessions=found.id, plan=asked(search, "plan"))
         return found.id, there, grid_rows(found), findings(found), bool(found.faults), _told(found)
 
@@ -197,7 +213,9 @@ def _reading_card(found: Sessions) -> Component:
     known = {name: one.title or name for name, one in profiles().items()}
     profile = profiles().get(found.profile)
     told = f"Understood as: {profile.title or profile.name}." if profile else "It is not understood yet."
-    zones = sorted(zone for zone in available_timezones() if "/" in zone and not zone.startswith(("Etc/", "posix", "right")))
+    zones = sorted(
+        zone for zone in available_timezones() if "/" in zone and not zone.startswith(("Etc/", "posix", "right"))
+    )
     form = html.Div([
         choice("planner-profile", "Kind of file", {"": "found by its header", **known}, reading.profile or ""),
         text("planner-timezone", "The station's clock", reading.timezone, "Days begin at its midnight.",
@@ -209,31 +227,48 @@ def _reading_card(found: Sessions) -> Component:
         text("planner-stay-h", "Stay [h]", reading.stay_h, "Where there is no departure.", kind="decimal"),
         text("planner-efficiency", "Efficiency", reading.efficiency, "Into the battery, of what is drawn.", kind="decimal"),
     ], className="shell-form")  # fmt: skip
-    items = [html.Li(f"{told.key or told.where}: {told.problem} → {told.remedy}") for told in map(fault_answer, found.faults)]
+    missing, others = _missing(found)
     own = html.Details(
         [
             html.Summary("Which column holds what"),
-            html.Div([*_column_choices(found, header, laid)], className="shell-form"),
+            html.Div([*_column_choices(found, header, laid, missing)], className="shell-form"),
         ],
         open=bool(found.faults or reading.columns),
         id="planner-columns",
     )
     return card("2 · How it is read", [
         html.P([html.Strong(found.name), f": {told}"], id="planner-understood"),
-        html.Div(problem_list(items), id="planner-reading-problems", role="alert"), form, own,
+        html.Div(problem_list(listed(others)), id="planner-reading-problems", role="alert"), form, own,
         html.Div(html.Button("Read it so", id="planner-read", type="button"), className="shell-row"),
     ], "planner-reading")  # fmt: skip
 
 
-def _column_choices(found: Sessions, header: list[str], laid: dict[str, tuple[str, ...]]) -> list[Component]:
+def _missing(found: Sessions) -> tuple[dict[str, str], list[Fault]]:
+    """What is to be chosen, by quantity, and the other faults of the table; unknown columns are what is chosen from."""
+    missing, others = {}, []
+    for fault in found.faults:
+        told = _NAMED.search(fault.remedy)
+        if told:
+            missing[told[1]] = f"{fault.problem.replace('column', 'the column')} → choose it here"
+        elif "unknown column" not in fault.problem or not found.faults:
+            others.append(fault)
+    return missing, others
+
+
+def _column_choices(
+    found: Sessions, header: list[str], laid: dict[str, tuple[str, ...]], missing: dict[str, str]
+) -> list[Component]:
     """A select for each quantity, with the file's headers."""
     made = []
     for quantity in QUANTITIES:
         own = found.reading.columns.get(quantity, "").split(JOIN)
         by_profile = JOIN.join(laid.get(quantity, ()))
-        nothing = f"as found: {by_profile}" if by_profile and not own[0] else "as found" if own[0] else "not in the file"
+        nothing = (
+            f"as found: {by_profile}" if by_profile and not own[0] else "as found" if own[0] else "not in the file"
+        )
         options = {"": nothing, **{name: name for name in header if name}}
-        made.append(choice({"type": "planner-column", "quantity": quantity}, _WORDS[quantity], options, own[0]))
+        made.append(choice({"type": "planner-column", "quantity": quantity}, _WORDS[quantity], options, own[0],
+                           fault=missing.get(quantity, "")))  # fmt: skip
         if quantity in _SECOND:
             options = {"": "in the same column", **{name: name for name in header if name}}
             second = {"type": "planner-column", "quantity": f"{quantity}-second"}
@@ -256,10 +291,11 @@ def _table_card(found: Sessions) -> Component:
                 for number, name in enumerate(found.table.columns)]  # fmt: skip
     few = len(found.table) <= 12
     grid = dash_ag_grid.AgGrid(
-        id="planner-grid", rowData=grid_rows(found), columnDefs=columns, getRowId="params.data.row", className="ag-theme-quartz planner-grid",
+        id="planner-grid", rowData=grid_rows(found), columnDefs=columns, getRowId="params.data.row.toString()", className=GRID,
         defaultColDef={
             "editable": True, "resizable": True, "sortable": True, "minWidth": 130, "flex": 1, "autoHeight": True, "wrapText": True,
             "cellRenderer": "PlannerCell", "cellDataType": "text",
+            "equals": {"function": "false"},  # or a cell whose fault is gone is not drawn anew
             "cellClassRules": {"planner-bad": "params.data.faults[params.colDef.field] != null"},
         },
         dashGridOptions={
@@ -270,7 +306,9 @@ def _table_card(found: Sessions) -> Component:
     )  # fmt: skip
     shown = min(len(found.table), MOST_SHOWN)
     more = f" {shown} of {len(found.table)} rows are shown, those at fault first." if shown < len(found.table) else ""
-    hint = "Arrow keys move, Enter edits a cell and keeps what was typed, Escape does not. Each edit is checked at once."
+    hint = (
+        "Arrow keys move, Enter edits a cell and keeps what was typed, Escape does not. Each edit is checked at once."
+    )
     return card("3 · The table", [
         html.P(f"{hint}{more}", className="shell-hint"), grid,
         html.Div([html.Button("Add a row", id="planner-add-row", type="button"),
@@ -300,7 +338,9 @@ def _frame(found: Sessions, rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Table of the sessions with the rows that the browser holds."""
     frame = found.table.copy()
     for row in rows:
-        cells = ["" if row.get(f"c{number}") is None else str(row[f"c{number}"]) for number in range(len(frame.columns))]
+        cells = [
+            "" if row.get(f"c{number}") is None else str(row[f"c{number}"]) for number in range(len(frame.columns))
+        ]
         frame.loc[row["row"]] = cells
     return frame
 
@@ -311,9 +351,8 @@ def findings(found: Sessions) -> list[Component]:
     doubts = [text for text in found.warnings if ", row " not in text]
     told = [html.P(_told(found), id="planner-counts")]
     if doubts:
-        told.append(html.Div(html.Ul([html.Li(text) for text in doubts]), className="shell-doubt"))
+        told.append(html.Div(html.Ul([html.Li(plain(text)) for text in doubts]), className="shell-doubt"))
     if len(marked):
-        name = f"{len(marked)} findings in {marked['row'].nunique()} rows"
+        name = f"Findings: {len(marked)}, in rows: {marked['row'].nunique()}"
         told.append(html.Details([html.Summary(name), table(marked, name)], open=len(marked) <= 20))
-    items = [html.Li(f"{told.key or told.where}: {told.problem} → {told.remedy}") for told in map(fault_answer, found.faults)]
-    return [*told, *problem_list(items)]
+    return [*told, *problem_list(listed(_missing(found)[1]))]

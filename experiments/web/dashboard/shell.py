@@ -15,7 +15,6 @@ from cosim.experiments.web.dashboard import feeder, planner
 if TYPE_CHECKING:
     from cosim.experiments.web.jobs import Jobs
     from cosim.experiments.web.planning import Planning
-    from cosim.experiments.web.settings import Settings
 
 TITLE = "Feeder co-simulation"
 
@@ -53,7 +52,7 @@ class Page(Protocol):
         ...
 
     @staticmethod
-    def register(app: Dash, planning: Planning, jobs: Jobs) -> None:
+    def register(app: Dash, planning: Planning, jobs: Jobs | None) -> None:
         """Add the callbacks of the page."""
         ...
 
@@ -61,7 +60,7 @@ class Page(Protocol):
 PAGES: tuple[Page, ...] = (planner, feeder)
 
 
-def attach(server: FastAPI, planning: Planning, jobs: Jobs, settings: Settings) -> Dash:  # noqa: ARG001
+def attach(server: FastAPI, planning: Planning, jobs: Jobs | None) -> Dash:
     """Add the dashboard to an application, at ``/``.
 
     Its callbacks are posts to ``/_dash-update-component``. A middleware is added that reads their bodies: whoever
@@ -73,8 +72,6 @@ def attach(server: FastAPI, planning: Planning, jobs: Jobs, settings: Settings) 
         The application that serves the API.
     planning, jobs : Planning, Jobs
         What the callbacks use, in the same process.
-    settings : Settings
-        Limits.
     """
     app = Dash(
         __name__, server=False, backend="fastapi", serve_locally=True, include_assets_files=False, enable_mcp=False,
@@ -86,9 +83,9 @@ def attach(server: FastAPI, planning: Planning, jobs: Jobs, settings: Settings) 
     app.init_app(server)
     app.index_string = INDEX.replace("LINKS", _links(app))
     app.layout = _layout()
-    app.callback(
-        Output("shell-page", "children"), Output("shell-heading", "children"), Input("shell-url", "pathname")
-    )(_page)
+    app.callback(Output("shell-page", "children"), Output("shell-heading", "children"), Input("shell-url", "pathname"))(
+        _page
+    )
     app.clientside_callback(
         ClientsideFunction("shell", "arrived"), Output("shell-theme", "data"), Input("shell-heading", "children")
     )

@@ -62,7 +62,46 @@
       if (control.getAttribute("aria-invalid") !== bad) { control.setAttribute("aria-invalid", bad); }
     });
   }
-  new MutationObserver(tie).observe(document, { childList: true, subtree: true, characterData: true });
+  // Tables come as data; a table of Dash's components would take seconds.
+  function fill(frame) {
+    const data = frame.dataset.table;
+    if (frame.filled === data) { return; }
+    frame.filled = data;
+    const held = JSON.parse(data);
+    const table = document.createElement("table");
+    const head = table.createTHead().insertRow();
+    held.head.forEach(function (name, column) {
+      const cell = document.createElement("th");
+      cell.scope = "col";
+      cell.textContent = name;
+      cell.className = held.numeric[column] ? "number" : "";
+      head.appendChild(cell);
+    });
+    const body = table.createTBody();
+    held.rows.forEach(function (values, row) {
+      const line = body.insertRow();
+      values.forEach(function (value, column) {
+        const cell = line.insertCell();
+        cell.className = held.numeric[column] ? "number" : "";
+        if (column === 0 && held.links[row]) {
+          const link = document.createElement("a");
+          link.href = held.links[row];
+          link.textContent = value;
+          cell.appendChild(link);
+        } else {
+          cell.textContent = value;
+        }
+      });
+    });
+    frame.replaceChildren(table);
+  }
+
+  new MutationObserver(function () {
+    tie();
+    document.querySelectorAll("[data-table]").forEach(fill);
+  }).observe(document, {
+    childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: ["data-table"]
+  });
 
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.shell = {
