@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cosim.contract import Float, Int
-from cosim.controllers.planner.plan import Planning
+from cosim.controllers.planner.plan import Planned
 from cosim.controllers.planner.stays import presence
 from cosim.errors import Fault, InputError
 from cosim.experiments.plan.options import OcppUnit, OcppVersion
@@ -147,7 +147,7 @@ def _utc(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def plan_schedules(planning: Planning, demand: Demand) -> list[Schedule]:
+def plan_schedules(planning: Planned, demand: Demand) -> list[Schedule]:
     """Limits of every plug that a plan knows, from its first arrival to its last departure; 0 while nobody is there.
 
     Raises

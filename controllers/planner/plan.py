@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -63,6 +64,22 @@ class Plan(FrozenArrays):
     def cost_eur(self) -> float:
         """Energy and peak charge [EUR]."""
         return self.energy_cost_eur + self.peak_cost_eur
+
+
+class Planned(Protocol):
+    """What figures and messages to chargers need of a plan."""
+
+    @property
+    def requests(self) -> Requests:
+        """As planned."""
+
+    @property
+    def station(self) -> Station:
+        """As planned."""
+
+    @property
+    def best(self) -> Plan:
+        """The plan."""
 
 
 @dataclass(frozen=True, eq=False)

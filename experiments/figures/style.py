@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -312,12 +313,20 @@ def _clock(value: float, _position: int | None = None) -> str:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG of 256 colours, a third of the size of one of all colours, whole or not at all."""
+    """Write a PNG, whole or not at all."""
+    content = png(figure)
+    write_whole(path, lambda temporary: temporary.write_bytes(content))
+
+
+def png(figure: Figure) -> bytes:
+    """Return a PNG of 256 colours, a third of the size of one of all colours."""
     canvas: Any = FigureCanvasAgg(figure)  # matplotlib leaves its methods untyped
     canvas.draw()
     drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     few = drawn.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    write_whole(path, lambda temporary: few.save(temporary, format="PNG"))
+    content = BytesIO()
+    few.save(content, format="PNG")
+    return content.getvalue()
 
 
 def _row_gap_in(block: Block) -> float:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from cosim.contract import Float
-from cosim.controllers.planner.plan import Planning
+from cosim.controllers.planner.plan import Planned
 from cosim.controllers.planner.stays import presence
 from cosim.experiments.figures import style
 
@@ -19,13 +19,13 @@ MOST_NAMED = 60
 """Up to so many vehicles are told apart; more are stacked by the hour of their arrival."""
 
 
-def draw_plan(planning: Planning, start: datetime | None, label: str = "") -> dict[str, style.Drawing]:
+def draw_plan(planning: Planned, start: datetime | None, label: str = "") -> dict[str, style.Drawing]:
     """Both figures by file name."""
     made = {"heatmap.png": draw_heatmap, "stack.png": draw_stack}
     return {name: draw(planning, start, label) for name, draw in made.items()}
 
 
-def draw_heatmap(planning: Planning, start: datetime | None, label: str = "") -> style.Drawing:
+def draw_heatmap(planning: Planned, start: datetime | None, label: str = "") -> style.Drawing:
     """Charging power, vehicle × time, the first arrival on top."""
     requests, best = planning.requests, planning.best
     order = np.lexsort((requests.departure_step, requests.arrival_step))
@@ -49,7 +49,7 @@ def draw_heatmap(planning: Planning, start: datetime | None, label: str = "") ->
     return style.finish(figure, title, caption, [style.area_key(style.PLUGGED, "there, not charging")])
 
 
-def draw_stack(planning: Planning, start: datetime | None, label: str = "") -> style.Drawing:
+def draw_stack(planning: Planned, start: datetime | None, label: str = "") -> style.Drawing:
     """Charging powers on top of each other, with the capacity and, where it changes, the tariff below."""
     station = planning.station
     priced = bool(np.ptp(station.tariff_eur_per_kwh) > 0)
@@ -84,7 +84,7 @@ def draw_stack(planning: Planning, start: datetime | None, label: str = "") -> s
     return style.finish(figure, title, caption, keys)
 
 
-def _groups(planning: Planning) -> tuple[list[Float], Float]:
+def _groups(planning: Planned) -> tuple[list[Float], Float]:
     """Powers to stack, each shape (step,), and their colours, early arrivals first."""
     arrival, power_kw = planning.requests.arrival_step, planning.best.power_kw
     if len(arrival) <= MOST_NAMED:
@@ -98,14 +98,14 @@ def _groups(planning: Planning) -> tuple[list[Float], Float]:
     return groups, colours
 
 
-def _edges(planning: Planning, start: datetime | None) -> Float:
+def _edges(planning: Planned, start: datetime | None) -> Float:
     station = planning.station
     if start is None:
         return np.arange(station.steps + 1.0)
     return style.edges(start.replace(tzinfo=None), station.step_s / 60.0, station.steps)
 
 
-def _time_axis(axes: Axes, planning: Planning, start: datetime | None) -> None:
+def _time_axis(axes: Axes, planning: Planned, start: datetime | None) -> None:
     """Clock times over the part of the horizon in which vehicles are there; steps where there are no dates."""
     requests, times = planning.requests, _edges(planning, start)
     first = max(int(np.floor(requests.arrival_step.min())) - 2, 0)

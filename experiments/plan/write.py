@@ -37,7 +37,8 @@ def plan_table(planning: Planning, plan: Plan, demand: Demand) -> pd.DataFrame:
 
 def station_table(planning: Planning, demand: Demand) -> pd.DataFrame:
     """One row per step: ``step, time, power_kw, capacity_kw, site_kw, tariff_eur_per_kwh``; the capacity is what the
-    site leaves for charging, empty where nothing limits it."""
+    site leaves for charging, empty where nothing limits it.
+    """
     station = planning.station
     times = step_times(demand.start, station.steps, station.step_s)
     table = pd.DataFrame({"step": range(station.steps)})
@@ -157,22 +158,28 @@ def write_plan(planning: Planning, demand: Demand, options: Options, rounding: R
 
     Where rows of the session file were at fault, ``rows.csv`` says which, why, and what became of them.
     """
-    _both(plan_table(planning, planning.best, demand), folder / "plan")
-    _both(station_table(planning, demand), folder / "station")
+    write_both(plan_table(planning, planning.best, demand), folder / "plan")
+    write_both(station_table(planning, demand), folder / "station")
     vehicles = vehicle_kpis(planning)
     if demand.line:
         vehicles.insert(1, "row", demand.line)
-    _both(vehicles, folder / "vehicles")
+    write_both(vehicles, folder / "vehicles")
     if planning.others:
         tables = [plan_table(planning, other, demand) for other in planning.others]
         for number, table in enumerate(tables, start=1):
             table.insert(0, "plan", number)
-        _both(pd.concat(tables, ignore_index=True), folder / "other_plans")
+        write_both(pd.concat(tables, ignore_index=True), folder / "other_plans")
     if len(demand.findings):
         write_csv(demand.findings, folder / "rows.csv")
     write_json(folder / "plan.json", json_ready({**summary(planning, options, rounding), "rows": demand.counts}))
 
 
-def _both(table: pd.DataFrame, path: Path) -> None:
+def write_both(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV and Parquet."""
     write_csv(table, path.with_suffix(".csv"))
-    write_whole(path.with_suffix(".parquet"), lambda temporary: table.to_parquet(temporary, index=False))
+    write_parquet(table, path.with_suffix(".parquet"))
+
+
+def write_parquet(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as Parquet, whole or not at all."""
+    write_whole(path, lambda temporary: table.to_parquet(temporary, index=False))

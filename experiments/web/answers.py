@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from cosim.experiments.files import json_ready
-from cosim.experiments.web.catalogue import SessionsRow
-from cosim.experiments.web.planning import PlanRecord, Sessions
+from cosim.experiments.web.catalogue import PlanRow, SessionsRow
 from cosim.experiments.web.problems import FaultAnswer, fault_answer
+from cosim.experiments.web.records import PlanRecord, Sessions
 from cosim.experiments.web.schemas import PlanRequest, SessionReading
 
 
@@ -79,7 +79,7 @@ def sessions_answer(found: Sessions) -> SessionsAnswer:
     )  # fmt: skip
 
 
-def plan_entry(found: PlanRecord) -> PlanEntry:
+def plan_entry(found: PlanRecord | PlanRow) -> PlanEntry:
     """Entry of a list."""
     return PlanEntry(
         id=found.id, sessions=found.sessions_id, parent=found.parent, created=found.created, status=found.status

@@ -56,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
         return problems.problem(404, str(error))
 
     app.include_router(routes_sessions.router(planning), prefix=PREFIX)
-    app.include_router(routes_plans.router(planning), prefix=PREFIX)
+    app.include_router(routes_plans.router(planning, settings), prefix=PREFIX)
     app.include_router(routes_jobs.router(jobs), prefix=PREFIX)
 
     @app.get("/api/{path:path}", include_in_schema=False)
@@ -68,6 +68,6 @@ def create_app(settings: Settings) -> FastAPI:
             return problems.problem(405, f"not for GET: /api/{path}", headers={"Allow": ", ".join(allowed)})
         return problems.problem(404, f"no such route: /api/{path}")
 
-    attach(app, planning, None)
+    attach(app, planning, jobs)
     app.add_middleware(Guard, settings=settings)  # the last that is added looks first
     return app

@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 from collections import OrderedDict
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import BoundedSemaphore, Lock
@@ -17,97 +17,26 @@ import pandas as pd
 
 from cosim.controllers.planner.requests import EFFICIENCY
 from cosim.errors import Fault, InputError, reason
+from cosim.experiments.charging_profiles import plan_schedules, set_charging_profile
+from cosim.experiments.plan.config import PlanConfig
 from cosim.experiments.plan.generate import generate_demand
+from cosim.experiments.plan.options import OcppUnit, OcppVersion
 from cosim.experiments.plan.read import Demand, read_demand
+from cosim.experiments.plan.replan import rest_of
 from cosim.experiments.plan.table import read_table
 from cosim.experiments.web.catalogue import Catalogue, NotFoundError, PlanRow, SessionsRow, new_id, now
-from cosim.experiments.web.schemas import DemandRequest, PlanRequest, SessionReading
+from cosim.experiments.web.live import demand_after, live_state
+from cosim.experiments.web.orders import config_of, read_options
+from cosim.experiments.web.records import PlanRecord, Sessions
+from cosim.experiments.web.schemas import DemandRequest, LiveStateRequest, PlanRequest, SessionReading
 from cosim.experiments.web.settings import Settings
-from cosim.experiments.web.stored import KeptPlan, config_of, read_options
+from cosim.experiments.web.stored import STANDING, Kept, KeptPlan, KeptReplan, read_standing
 from cosim.experiments.web.words import as_text, replaced, shown, told_as
 from cosim.folder import write_whole
 
 STEP_S = 900.0
 SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".json", ".parquet")
 _CACHED = 16
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Sessions:
-    """A table of sessions as it was understood; never changed, for another reading makes another.
-
-    Attributes
-    ----------
-    id, name, created, parent : str
-        Of the server; ``name`` is what its owner calls it, ``parent`` from which it was made, if from any.
-    reading : SessionReading
-        How it was asked to be understood.
-    table : DataFrame
-        Its rows as text, the index being the row in the file.
-    findings : DataFrame
-        ``row, column, problem, action, remedy`` of every fault of a row.
-    counts : dict of str to int
-        ``rows, planned, changed, left_out``; empty where it was not understood.
-    warnings : tuple of str
-        What was assumed.
-    faults : tuple of Fault
-        Why it is not understood as a whole; another reading may help.
-    profile : str
-        By which it was understood.
-    path : Path
-        Its file.
-    """
-
-    id: str
-    name: str
-    created: str
-    parent: str | None
-    reading: SessionReading
-    table: pd.DataFrame
-    findings: pd.DataFrame
-    counts: dict[str, int]
-    warnings: tuple[str, ...]
-    faults: tuple[Fault, ...]
-    profile: str
-    path: Path
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PlanRecord:
-    """A plan that was asked for.
-
-    Attributes
-    ----------
-    id, sessions_id, parent, created : str
-        ``parent`` is the plan that it re-plans, if it does.
-    request : PlanRequest
-    status : str
-        ``planning``, ``done``, ``failed`` or ``interrupted``.
-    metrics : dict
-        Of ``metrics.json``; its own ``status`` is the solver's.
-    warnings : tuple of str
-    faults : tuple of Fault
-        Why it failed.
-    folder : Path
-        What ``cosim plan`` writes.
-    """
-
-    id: str
-    sessions_id: str
-    parent: str | None
-    created: str
-    request: PlanRequest
-    status: str
-    metrics: dict[str, Any]
-    warnings: tuple[str, ...]
-    faults: tuple[Fault, ...]
-    folder: Path
-
-    @property
-    def files(self) -> list[str]:
-        """Names of what is in its folder."""
-        there = self.folder.iterdir() if self.status == "done" else ()
-        return sorted(path.name for path in there if not path.name.startswith("."))
 
 
 class Planning:
@@ -149,7 +78,7 @@ class Planning:
         self._refuse_rows("demand", asked.vehicles)
         rng, efficiency = np.random.default_rng(asked.seed), asked.efficiency or EFFICIENCY
         table = generate_demand(asked.vehicles, rng, feasible=not asked.any_need, efficiency=efficiency)
-        reading = SessionReading(efficiency=asked.efficiency)
+        reading = SessionReading(efficiency=asked.efficiency, timezone=asked.timezone)
         name = f"{asked.vehicles} vehicles, seed {asked.seed}"
         return self._keep(self._row_of(f"{name}.csv", reading, None), table.to_csv(index=False).encode())
 
@@ -187,7 +116,7 @@ class Planning:
         Raises
         ------
         InputError
-            With everything wrong with sessions and request; the plan is kept as failed.
+            With everything wrong with sessions and request.
         SolverError
             Where there is no plan that can be trusted.
         """
@@ -196,8 +125,32 @@ class Planning:
             id=new_id(), sessions_id=sessions_id, parent=None, created=now(), request=request.model_dump_json(),
             state=None, status="planning", problem="[]",
         )  # fmt: skip
-        self._catalogue.add(row)
-        return self._conduct(row)
+        return self._begun(row)
+
+    def replan(self, plan_id: str, state: LiveStateRequest) -> PlanRecord:
+        """Plan the rest of a plan anew, from what has happened; as `plan`.
+
+        Raises
+        ------
+        InputError
+            With everything in the state that cannot be, or where nobody is left to be planned.
+        SolverError
+            Where there is no plan that can be trusted.
+        """
+        before = self._row(plan_id)
+        if before.status != "done":
+            raise InputError(Fault(f"plan {plan_id}", "status", f"is {before.status}", "re-plan one that is done"))
+        row = replace(
+            before, id=new_id(), parent=plan_id, created=now(), state=state.model_dump_json(), status="planning"
+        )
+        return self._begun(row)
+
+    def kept(self, plan_id: str) -> Kept:
+        """Return how a plan stands."""
+        found = self.get_plan(plan_id)
+        if found.status != "done":
+            raise NotFoundError(f"plan '{plan_id}' is {found.status}: there is nothing of it yet")
+        return read_standing(found.folder / STANDING)
 
     def restart(self, plan_id: str) -> PlanRecord:
         """Plan again what was interrupted or failed, under the same name."""
@@ -212,9 +165,34 @@ class Planning:
         """All plans, the newest first."""
         return [self._record(row) for row in self._catalogue.all(PlanRow)]
 
+    def plan_rows(self) -> list[PlanRow]:
+        """Rows of all plans, the newest first."""
+        return self._catalogue.all(PlanRow)
+
+    def ocpp(self, plan_id: str, version: OcppVersion, unit: OcppUnit) -> dict[str, Any]:
+        """Messages for chargers, as ``cosim plan --ocpp`` writes them, of what is planned from now on.
+
+        Raises
+        ------
+        InputError
+            Where nothing says of which zone the sessions are.
+        """
+        schedules = plan_schedules(*self.kept(plan_id).rest())
+        return {"ocpp": version, "messages": set_charging_profile(schedules, version, unit)}
+
     def get_plan(self, plan_id: str) -> PlanRecord:
         """Plan of a name; NotFoundError where there is none."""
         return self._record(self._row(plan_id))
+
+    def _begun(self, row: PlanRow) -> PlanRecord:
+        """Plan what is new; of what was wrong with the request its sender is told, and nothing is kept."""
+        self._catalogue.add(row)
+        try:
+            return self._conduct(row)
+        except InputError:
+            self._catalogue.remove(PlanRow, row.id)
+            shutil.rmtree(self._plans_folder / row.id, ignore_errors=True)
+            raise
 
     def _conduct(self, row: PlanRow) -> PlanRecord:
         folder, found = self._plans_folder / row.id, self.sessions(row.sessions_id)
@@ -224,6 +202,8 @@ class Planning:
                 self._refuse_unread(found)
                 config = config_of(request, found.path, folder / "inputs", self._settings)
                 study = KeptPlan(read_options(found.reading, request))
+                if row.parent is not None:
+                    study, config = self._replanned(row, config)
                 result = study.conduct(config, folder / "results", overwrite=True)
         except BaseException as error:
             faults = (
@@ -236,6 +216,15 @@ class Planning:
         write_whole(folder / "warnings.json", lambda path: path.write_text(json.dumps(warnings), "utf-8"))
         self._catalogue.change(PlanRow, row.id, status="done")
         return self.get_plan(row.id)
+
+    def _replanned(self, row: PlanRow, config: PlanConfig) -> tuple[KeptPlan, PlanConfig]:
+        """Study of the rest of a plan; of the config, what was known before the past was known."""
+        state, before = LiveStateRequest.model_validate_json(row.state or "{}"), self.kept(str(row.parent))
+        rest = rest_of(before.standing, live_state(state, before))
+        if not rest.kept:
+            raise InputError(Fault("state", "vehicles", "nobody is left to be planned", "give who is there, or is new"))
+        study = KeptReplan(before, rest, demand_after(state, before, rest))
+        return study, replace(config, rounding="prorata", peak_so_far_kw=rest.peak_so_far_kw)
 
     def _row(self, plan_id: str) -> PlanRow:
         row = self._catalogue.get(PlanRow, plan_id)

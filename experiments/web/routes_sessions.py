@@ -6,12 +6,16 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Response, UploadFile
 from fastapi import Path as FromPath
+from fastapi.responses import FileResponse
 
 from cosim.errors import InputError
 from cosim.experiments.plan.columns import profiles
 from cosim.experiments.web.answers import SessionsAnswer, SessionsEntry, entry_of, sessions_answer
-from cosim.experiments.web.planning import Planning, Sessions
+from cosim.experiments.web.downloads import Form as TableForm
+from cosim.experiments.web.downloads import attachment
+from cosim.experiments.web.planning import Planning
 from cosim.experiments.web.problems import of_input
+from cosim.experiments.web.records import Sessions
 from cosim.experiments.web.schemas import DemandRequest, Id, SessionReading
 
 Upload = Annotated[UploadFile, File(description="CSV, XLSX, JSON or Parquet.")]
@@ -63,6 +67,17 @@ def router(planning: Planning) -> APIRouter:
     def remap(sessions_id: SessionsId, reading: SessionReading, response: Response) -> Any:
         """Understand the same file in another way: new sessions, with these as parent."""
         return _answered(planning.remap(sessions_id, reading), response)
+
+    @routes.get("/sessions/{sessions_id}/file")
+    def original(sessions_id: SessionsId) -> FileResponse:
+        """Return the file as it came, under a name of ours."""
+        path = planning.sessions(sessions_id).path
+        return FileResponse(path, media_type="application/octet-stream", filename=f"sessions{path.suffix}")
+
+    @routes.get("/sessions/{sessions_id}/table.{form}", response_class=Response)
+    def table(sessions_id: SessionsId, form: TableForm) -> Response:
+        """Return its rows, as they stand in the file, as another kind of file."""
+        return attachment(planning.sessions(sessions_id).table.reset_index(), "sessions", form)
 
     return routes
 

@@ -17,6 +17,7 @@ from cosim.errors import meant
 from cosim.experiments.plan.columns import QUANTITIES, profiles
 from cosim.experiments.plan.config import PlanConfig
 from cosim.experiments.plan.options import DateOrder, EnergyAt
+from cosim.experiments.plan.replan import LONGEST_H, Status
 from cosim.experiments.web.catalogue import ID_PATTERN
 
 MOST_VALUES = 50_000
@@ -45,6 +46,7 @@ def _of(known: Callable[[], Iterable[str]]) -> AfterValidator:
 Id = Annotated[str, StringConstraints(pattern=ID_PATTERN), Field(description="Name given by the server.")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 ProfileName = Annotated[str, _of(profiles), Field(max_length=100)]
+Moment = Annotated[str, StringConstraints(min_length=1, max_length=40)] | Annotated[float, Field(ge=0, le=1e7)]
 QuantityName = Annotated[str, _of(lambda: QUANTITIES), Field(max_length=100)]
 
 
@@ -143,6 +145,72 @@ class DemandRequest(Schema):
     seed: int = Field(1, ge=0, le=2**63 - 1, description="The same seed draws the same demand.")
     any_need: bool = option("any_need", "Needs may be more than a vehicle could get alone.")
     efficiency: float | None = option("efficiency", "Battery energy per energy drawn.")
+    timezone: Text | None = option("timezone", "The station's clock; messages to chargers need it.")
+
+
+class VehicleNow(Schema):
+    """What is known of one vehicle of the plan now; what is left out is as planned."""
+
+    vehicle: Text
+    status: Status | None = Field(
+        None, description="Whether it can be charged now, is still to come, or will not be charged any more."
+    )
+    arrival: Moment | None = Field(None, description="As announced now.")
+    departure: Moment | None = Field(None, description="As announced now.")
+    delivered_kwh: float | None = Field(None, ge=0, le=1e6, description="Into its battery since it came [kWh].")
+    drawn_kwh: float | None = Field(None, ge=0, le=1e6, description="At its plug since it came [kWh]; or this.")
+    soc_percent: float | None = Field(None, ge=0, le=100, description="State of charge now; or this.")
+
+    @model_validator(mode="after")
+    def _once(self) -> VehicleNow:
+        if sum(value is not None for value in (self.delivered_kwh, self.drawn_kwh, self.soc_percent)) > 1:
+            raise ValueError("give one of delivered_kwh, drawn_kwh and soc_percent")
+        return self
+
+
+class NewVehicle(Schema):
+    """A vehicle that was not planned."""
+
+    vehicle: Text
+    departure: Moment = Field(description="As announced.")
+    arrival: Moment | None = Field(None, description="Now, where it is left out.")
+    energy_kwh: float = Field(ge=0, le=1e6, description="Wanted, in the battery [kWh].")
+    power_kw: float = Field(gt=0, le=1e5, description="Largest, at the plug [kW].")
+    power_min_kw: float = Field(0.0, ge=0, le=1e5, description="Least while charging [kW]; milp only.")
+    battery_kwh: float | None = Field(None, gt=0, le=1e6, description="Capacity [kWh], where it is known.")
+    soc_percent: float = Field(0.0, ge=0, le=100, description="On arrival; of a battery that is known.")
+    efficiency: float | None = Field(
+        None, ge=0.01, le=1, description="Battery energy per energy drawn; left out: as most vehicles of the plan."
+    )
+    plug: Text | None = Field(None, description="Left out: one of its own.")
+    phases: int | None = Field(None, ge=1, le=3)
+
+
+class LiveStateRequest(Schema):
+    """What has happened until now. Moments are ISO times, or steps from the start of the plan's horizon."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "time": "2025-08-18T12:00:00",
+                    "vehicles": [
+                        {"vehicle": "3", "status": "plugged", "drawn_kwh": 4.2, "departure": "2025-08-18T15:30:00"},
+                        {"vehicle": "7", "status": "gone"},
+                    ],
+                }
+            ]
+        }
+    )
+
+    time: Moment = Field(description="Now.")
+    vehicles: list[VehicleNow] = Field(default_factory=list, max_length=10_000)
+    new: list[NewVehicle] = Field(default_factory=list, max_length=10_000)
+    further_stay_h: float = Field(
+        1.0, gt=0, le=LONGEST_H,
+        description="How long a vehicle that is plugged beyond its announced departure is assumed to stay [h].",
+    )  # fmt: skip
+    peak_so_far_kw: float | None = Field(None, ge=0, le=1e7, description="Metered until now; else as planned [kW].")
 
 
 class PlanOrder(PlanRequest):

@@ -1,29 +1,38 @@
-"""Plans as the server keeps them: the folder of ``cosim plan``, and beside it what figures and re-plans need."""
+"""Plans as the server keeps them: the folder of ``cosim plan``, and in it how the plan stands, for all that follows."""
 
 from __future__ import annotations
 
-import math
-from datetime import datetime, timedelta
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from cosim.controllers.planner.plan import Plan, Planned
+from cosim.controllers.planner.requests import Requests, Station
 from cosim.errors import Fault, InputError
 from cosim.experiments.figures.style import Drawing
+from cosim.experiments.files import write_json
 from cosim.experiments.plan.config import PlanConfig
 from cosim.experiments.plan.options import ReadOptions
-from cosim.experiments.plan.read import Demand, read_demand
+from cosim.experiments.plan.read import Demand, read_demand, step_times
+from cosim.experiments.plan.replan import Rest, stand_after
+from cosim.experiments.plan.standing import Standing, by_step, by_vehicle, standing_of
 from cosim.experiments.plan.study import PlanResult, PlanStudy
-from cosim.experiments.web.schemas import PlanRequest, Series, SessionReading
-from cosim.experiments.web.settings import Settings
-from cosim.folder import write_whole
+from cosim.experiments.plan.write import write_both, write_parquet
 
-DAY_MIN = 1440
-_SERIES = ("capacity", "tariff", "site_load", "pv")
+STANDING = "standing"
+MOST_POWERS = 4_000_000
+"""Of one plan on a server: 0.1 GB in tables."""
+_POWERS, _STATION = ("power_kw", "past_kwh", "rest_kwh"), ("capacity_kw", "tariff_eur_per_kwh", "site_kw")
+_REQUESTS = [one.name for one in fields(Requests)]
 
 
 class KeptPlan(PlanStudy):
-    """`PlanStudy` for a server: no figures until somebody asks for them.
+    """`PlanStudy` for a server: how the plan stands is written, and figures only when somebody asks for them.
 
     Parameters
     ----------
@@ -35,51 +44,142 @@ class KeptPlan(PlanStudy):
         self._options = options
 
     def read(self, config: PlanConfig) -> Demand:
-        """Read the requests."""
+        """Read the requests; InputError where there are more powers to plan than a server takes on."""
         assert config.demand is not None  # noqa: S101 - `config_of` says it
-        return read_demand(config.demand, config.time_step_s, self._options)
+        demand = read_demand(config.demand, config.time_step_s, self._options)
+        refuse_powers(len(demand.requests), demand.steps)
+        return demand
 
     def figures(self, result: PlanResult) -> dict[str, Drawing]:  # noqa: ARG002 - none
         """Draw nothing."""
         return {}
 
+    def write(self, result: PlanResult, folder: Path) -> None:
+        """Write what ``cosim plan`` writes, and how the plan stands."""
+        super().write(result, folder)
+        write_standing(Kept(standing_of(result.planning, result.demand.plug), result.demand), folder / STANDING)
 
-def read_options(reading: SessionReading, request: PlanRequest | None = None) -> ReadOptions:
-    """Options of reading, by the same names, with what a request says of them."""
-    said = {} if request is None else {"min_power_kw": request.min_power_kw, "day": request.day or reading.day}
-    return ReadOptions(**{**reading.model_dump(), **said})
 
+class KeptReplan(KeptPlan):
+    """A plan of the rest of a day, and what changes by it: ``changes`` by vehicle, and ``diff`` by step.
 
-def config_of(request: PlanRequest, sessions: Path, folder: Path, settings: Settings) -> PlanConfig:
-    """Configuration of `cosim plan` for a request; its series are written into a folder.
-
-    Raises
-    ------
-    InputError
-        With everything that does not go together.
+    Parameters
+    ----------
+    before : Kept
+        The plan so far.
+    rest : Rest
+        What is left of it.
+    new : Demand
+        Everybody with plugs and phases, new vehicles last, over the new horizon.
     """
-    asked = {name: getattr(request, name) for name in PlanRequest.model_fields if name not in _SERIES}
-    asked |= {name: _written(folder / f"{name}.csv", series) for name in _SERIES if (series := getattr(request, name))}
-    if request.capacity_kw == "unlimited":
-        asked["capacity_kw"] = math.inf
-    limit_s = settings.plan_time_limit_s
-    asked["time_limit_s"] = limit_s if request.time_limit_s is None else min(request.time_limit_s, limit_s)
-    return PlanConfig(demand=sessions, **asked)
+
+    def __init__(self, before: Kept, rest: Rest, new: Demand) -> None:
+        self._before, self._rest, self._new = before, rest, new
+
+    def read(self, config: PlanConfig) -> Demand:  # noqa: ARG002 - all is known
+        """Return what is left."""
+        refuse_powers(len(self._rest.kept), self._new.steps)
+        return part_of(self._new, self._rest.requests, self._rest.kept, warnings=self._rest.notes)
+
+    def write(self, result: PlanResult, folder: Path) -> None:
+        """Write the plan of the rest, both plans side by side, and how the whole stands."""
+        PlanStudy.write(self, result, folder)
+        before, after = self._before.standing, stand_after(self._rest, result.planning)
+        times = step_times(self._new.start, after.station.steps, after.station.step_s)
+        write_both(by_step(before, after, times), folder / "diff")
+        write_both(by_vehicle(before, after, self._rest.words), folder / "changes")
+        write_standing(Kept(after, part_of(self._new, after.requests)), folder / STANDING)
 
 
-def _written(path: Path, series: Series) -> Path:
-    """Write a series as a file that ``cosim plan`` reads."""
-    text, numbers = series.csv, series.values or []
-    if text is None and series.start is None:  # minutes from midnight
-        text = "value\n" + "\n".join(f"{value!r}" for value in np.repeat(numbers, series.step_min).tolist())
-    elif text is None:
-        try:
-            begin = datetime.fromisoformat(str(series.start))
-            times = [begin + timedelta(minutes=k * series.step_min) for k in range(len(numbers))]
-        except (ValueError, OverflowError):
-            problem, remedy = f"is no ISO time: {series.start!r}", "write 2026-05-15T00:00, or with an offset +02:00"
-            raise InputError(Fault(path.stem, "start", problem, remedy)) from None
-        rows = (f"{time.isoformat()},{value!r}" for time, value in zip(times, numbers, strict=True))
-        text = "\n".join(["time,value", *rows])
-    write_whole(path, lambda temporary: temporary.write_text(f"{text}\n", encoding="utf-8"))
-    return path
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A plan as it stands, with everybody who is or was in it.
+
+    Attributes
+    ----------
+    standing : Standing
+        The past and the rest.
+    demand : Demand
+        Its requests are the standing's; with plugs, connectors, phases and rows.
+    """
+
+    standing: Standing
+    demand: Demand
+
+    def rest(self) -> tuple[Planned, Demand]:
+        """What is planned from now on, of who is there then, for messages to chargers."""
+        standing = self.standing
+        kept = np.flatnonzero(standing.stays)
+        requests = standing.rest_requests(kept)
+        later = np.arange(standing.station.steps) >= np.floor(standing.now_step + 1e-9)
+        best = replace(standing.best, power_kw=np.where(later[:, None], standing.power_kw, 0.0)[:, kept])
+        return _RestPlan(requests, standing.station, best), part_of(self.demand, requests, kept.tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class _RestPlan:
+    requests: Requests
+    station: Station
+    best: Plan
+
+
+def part_of(demand: Demand, requests: Requests, kept: Sequence[int] | None = None, **changes: Any) -> Demand:
+    """Demand of some vehicles, or of all, with their requests as they are now."""
+    rows = list(range(len(requests)) if kept is None else kept)
+    return replace(
+        demand, requests=requests, line=tuple(demand.line[row] for row in rows),
+        plug=tuple(demand.plug[row] for row in rows), connector=tuple(demand.connector[row] for row in rows),
+        phases=demand.phases[rows], rows=len(rows), changed=0, **changes,
+    )  # fmt: skip
+
+
+def write_standing(kept: Kept, folder: Path) -> None:
+    """Write a plan as it stands: vehicles, powers and the station as Parquet, the rest as JSON."""
+    standing, demand = kept.standing, kept.demand
+    vehicles = pd.DataFrame({name: getattr(standing.requests, name) for name in _REQUESTS})
+    vehicles = vehicles.assign(
+        delivered_kwh=standing.delivered_kwh, plug=demand.plug, connector=demand.connector, phases=demand.phases,
+        row=demand.line,
+    )  # fmt: skip
+    some = standing.power_kw + standing.energy_kwh > 0
+    step, vehicle = np.nonzero(some)
+    powers = pd.DataFrame({"step": step, "vehicle": vehicle})
+    powers = powers.assign(**{name: getattr(standing, name)[step, vehicle] for name in _POWERS})
+    station = pd.DataFrame({name: getattr(standing.station, name) for name in _STATION})
+    for name, table in {"vehicles": vehicles, "powers": powers, "station": station}.items():
+        write_parquet(table, folder / f"{name}.parquet")
+    start = demand.start
+    facts = {name: getattr(standing.station, name) for name in ("step_s", "peak_eur_per_kw", "peak_so_far_kw")}
+    zone = None if start is None or start.tzinfo is None else str(start.tzinfo)
+    begin = None if start is None else start.tz_localize(None).isoformat()
+    write_json(folder / "standing.json", {"now_step": standing.now_step, "start": begin, "zone": zone, **facts})
+
+
+def read_standing(folder: Path) -> Kept:
+    """Read what `write_standing` wrote."""
+    vehicles, powers, station = (pd.read_parquet(folder / f"{n}.parquet") for n in ("vehicles", "powers", "station"))
+    facts = json.loads((folder / "standing.json").read_text("utf-8"))
+    columns = {name: vehicles[name].to_numpy() for name in _REQUESTS if name != "vehicle"}
+    requests = Requests(tuple(vehicles["vehicle"]), **columns)
+    whole = {name: np.zeros((len(station), len(vehicles))) for name in _POWERS}
+    for name, values in whole.items():
+        values[powers["step"], powers["vehicle"]] = powers[name]
+    series: dict[str, Any] = {name: station[name].to_numpy() for name in _STATION}
+    series |= {name: facts[name] for name in ("step_s", "peak_eur_per_kw", "peak_so_far_kw")}
+    plug = tuple(vehicles["plug"])
+    standing = Standing(
+        requests, plug, Station(**series), facts["now_step"], vehicles["delivered_kwh"].to_numpy(), **whole
+    )
+    start = None if facts["start"] is None else pd.Timestamp(facts["start"]).tz_localize(facts["zone"])
+    demand = Demand(
+        requests, len(station), start, line=tuple(vehicles["row"]), plug=plug, connector=tuple(vehicles["connector"]),
+        phases=vehicles["phases"].to_numpy(),
+    )  # fmt: skip
+    return Kept(standing, demand)
+
+
+def refuse_powers(vehicles: int, steps: int) -> None:
+    """Raise InputError where a server would be kept busy by one plan."""
+    if vehicles * steps > MOST_POWERS:
+        problem = f"{vehicles} vehicles in {steps} steps are more than {MOST_POWERS} powers"
+        raise InputError(Fault("request", "time_step_s", problem, "give longer steps, or a day by `day`"))

@@ -13,11 +13,10 @@ from cosim.errors import CosimError
 from cosim.experiments.metric_table import METRICS, cells, metric_of
 from cosim.experiments.show import read_standard
 from cosim.experiments.web.dashboard import feeder_figures, feeder_map, feeder_start
-from cosim.experiments.web.dashboard.controls import choice, picture
+from cosim.experiments.web.dashboard.controls import choice, picture, table
 from cosim.experiments.web.dashboard.feeder_data import Quantity, RunFolder, coloured, day_values, read_run
 from cosim.experiments.web.dashboard.feeder_figures import Picture
 from cosim.experiments.web.dashboard.feeder_place import place_of
-from cosim.experiments.web.dashboard.tables import drawn, table
 
 if TYPE_CHECKING:
     from cosim.experiments.web.jobs import Jobs
@@ -210,10 +209,9 @@ def _board(run: RunFolder, names: list[str], title: str) -> Component:
     for name in names:
         values = {label: run.metrics[label].get(name, float("nan")) for label in run.labels}
         told, found = metric_of(name, standard), cells(name, values, run.stopped, dict.fromkeys(values, standard))
-        marked = [cell.text + " !" * cell.violated + " *" * cell.best for cell in found.values()]
-        rows.append([name, told.meaning, told.unit or "–", *marked])
-    words = [{"name": word, "number": False} for word in ("measure", "meaning", "unit")]
-    return drawn([*words, *({"name": label, "number": True} for label in run.labels)], rows, title, heads=1)
+        marked = {label: cell.text + " !" * cell.violated + " *" * cell.best for label, cell in found.items()}
+        rows.append({"measure": name, "meaning": told.meaning, "unit": told.unit or "–", **marked})
+    return table(pd.DataFrame(rows), title)
 
 
 def _over_time(run: RunFolder, labels: list[str], day: int, theme: str) -> list[Component]:

@@ -34,7 +34,7 @@ def layout() -> Component:
     )
 
 
-def register(app: Dash, planning: Planning, jobs: Jobs | None) -> None:  # noqa: ARG001 - plans are no jobs
+def register(app: Dash, planning: Planning, jobs: Jobs) -> None:  # noqa: ARG001 - plans are no jobs
     """Add the callbacks of all steps."""
     for step in (planner_table, planner_plan, planner_replan):
         step.register(app, planning)

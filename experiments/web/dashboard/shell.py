@@ -52,7 +52,7 @@ class Page(Protocol):
         ...
 
     @staticmethod
-    def register(app: Dash, planning: Planning, jobs: Jobs | None) -> None:
+    def register(app: Dash, planning: Planning, jobs: Jobs) -> None:
         """Add the callbacks of the page."""
         ...
 
@@ -60,7 +60,7 @@ class Page(Protocol):
 PAGES: tuple[Page, ...] = (planner, feeder)
 
 
-def attach(server: FastAPI, planning: Planning, jobs: Jobs | None) -> Dash:
+def attach(server: FastAPI, planning: Planning, jobs: Jobs) -> Dash:
     """Add the dashboard to an application, at ``/``.
 
     Its callbacks are posts to ``/_dash-update-component``. A middleware is added that reads their bodies: whoever

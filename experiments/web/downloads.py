@@ -1,0 +1,66 @@
+"""Tables as files of the usual kinds, and figures when somebody asks for them."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from threading import Lock
+from typing import Literal
+
+import pandas as pd
+from fastapi.responses import Response
+
+from cosim.experiments.figures import style
+from cosim.experiments.plan.draw import draw_heatmap, draw_stack
+from cosim.experiments.tables import without_formulas
+from cosim.experiments.web.stored import Kept
+
+Form = Literal["csv", "parquet", "json", "xlsx"]
+Figure = Literal["heatmap", "stack"]
+_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+    "json": "application/json",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+_drawing = Lock()
+"""Of matplotlib, whose style is one for the process."""
+
+
+def as_file(table: pd.DataFrame, form: Form) -> bytes:
+    """Return a table as the content of a file.
+
+    Text that a spreadsheet would take for a formula is told apart in CSV and XLSX, see `tables`; times in XLSX, which
+    has no zones, are the station's clock.
+    """
+    content = BytesIO()
+    if form == "json":
+        return str(table.to_json(orient="records", date_format="iso", double_precision=12)).encode()
+    if form == "parquet":
+        table.to_parquet(content, index=False)
+    elif form == "csv":
+        without_formulas(table).to_csv(content, index=False, lineterminator="\n")
+    else:
+        clock = {name: table[name].dt.tz_localize(None) for name in table.select_dtypes("datetimetz").columns}
+        without_formulas(table.assign(**clock)).to_excel(content, index=False, sheet_name="cosim")
+    return content.getvalue()
+
+
+def attachment(table: pd.DataFrame, name: str, form: Form) -> Response:
+    """Answer with a table to be saved under a name of ours."""
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{form}"'}
+    return Response(as_file(table, form), media_type=_TYPES[form], headers=headers)
+
+
+def json_attachment(document: object, name: str) -> Response:
+    """Answer with a document to be saved."""
+    headers = {"Content-Disposition": f'attachment; filename="{name}.json"'}
+    text = json.dumps(document, indent=2, allow_nan=False)
+    return Response(text, media_type="application/json", headers=headers)
+
+
+def figure_png(kept: Kept, figure: Figure) -> bytes:
+    """Draw a plan with its past."""
+    draw = {"heatmap": draw_heatmap, "stack": draw_stack}[figure]
+    with _drawing, style.house_style():
+        return style.png(draw(kept.standing, kept.demand.start).figure)
