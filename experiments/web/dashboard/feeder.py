@@ -14,7 +14,7 @@ from cosim.experiments.metric_table import METRICS, cells, metric_of
 from cosim.experiments.show import read_standard
 from cosim.experiments.web.dashboard import feeder_figures, feeder_map, feeder_start
 from cosim.experiments.web.dashboard.controls import choice, picture, table
-from cosim.experiments.web.dashboard.feeder_data import Quantity, RunFolder, coloured, day_values, read_run
+from cosim.experiments.web.dashboard.feeder_data import Quantity, RunFolder, day_of, day_values, read_run
 from cosim.experiments.web.dashboard.feeder_figures import Picture
 from cosim.experiments.web.dashboard.feeder_place import place_of
 
@@ -26,7 +26,11 @@ PATH, NAME, TITLE = "/feeder", "Feeder", "A run on its feeder"
 _NONE = "-"
 """Of the second run: nothing beside the first."""
 _MAPS = {"a": "first", "b": "second"}
-_CHOSEN = [State("feeder-ready", "data"), *(Input(f"feeder-{key}", "data") for key in ("a", "b", "day"))]
+_ALL = ("a", "b", "day", "quantity")
+_AFTER = [
+    Input("feeder-shown", "data"), State("feeder-ready", "data"), *(State(f"feeder-{key}", "data") for key in _ALL)
+]  # fmt: skip
+"""What the map shows; figures come after it."""
 
 
 def layout() -> Component:
@@ -85,38 +89,39 @@ def register(app: Dash, planning: Planning, jobs: Jobs) -> None:  # noqa: ARG001
     )  # fmt: skip
     app.clientside_callback(
         ClientsideFunction("feeder", "name"), Output("feeder-name-a", "children"), Output("feeder-name-b", "children"),
-        Output("feeder-step", "max"), Input("feeder-a", "data"), Input("feeder-b", "data"),
-        Input("feeder-values-a", "data"),
+        Output("feeder-step", "max"), Output("feeder-shown", "data"), Input("feeder-values-a", "data"),
+        Input("feeder-values-b", "data"), *(State(f"feeder-{key}", "data") for key in _ALL),
     )  # fmt: skip
 
-    @app.callback(Output("feeder-over-time", "children"), *_CHOSEN, Input("shell-theme", "data"))
-    async def draw(ready: dict[str, str] | None, a: str, b: str, day: str, theme: str) -> Any:
+    @app.callback(Output("feeder-over-time", "children"), *_AFTER, Input("shell-theme", "data"))
+    async def draw(told: str | None, ready: dict[str, str], a: str, b: str, day: str, _: str, theme: str) -> Any:
+        if not told:
+            return no_update
         return await asyncio.to_thread(lambda: _over_time(run_of(ready), _labels(a, b), int(day), theme))
 
     @app.callback(
-        Output("feeder-customer-day", "children"), *_CHOSEN, Input("feeder-customer", "data"),
-        Input("shell-theme", "data"),
+        Output("feeder-customer-day", "children"), *_AFTER, Input("shell-theme", "data"),
+        Input("feeder-customer", "data"),
     )  # fmt: skip
-    async def one_customer(ready: dict[str, str] | None, a: str, b: str, day: str, name: str, theme: str) -> Any:
+    async def one_customer(
+        told: str | None, ready: dict[str, str], a: str, b: str, day: str, _: str, theme: str, name: str
+    ) -> Any:
         def make() -> Component:
             run = run_of(ready)
-            place = place_of(run.path)
-            made = feeder_figures.customer(run, place, _labels(a, b), name, int(day), theme)
+            made = feeder_figures.customer(run, place_of(run.path), _labels(a, b), name, int(day), theme)
             return _shown(made, "feeder-customer-figure")
 
-        return await asyncio.to_thread(make) if name else no_update
+        return await asyncio.to_thread(make) if told and name else no_update
 
-    @app.callback(
-        Output("feeder-numbers", "children"), *_CHOSEN, Input("feeder-quantity", "data"),
-    )  # fmt: skip
-    async def tell(ready: dict[str, str] | None, a: str, b: str, day: str, quantity: Quantity) -> Any:
+    @app.callback(Output("feeder-numbers", "children"), *_AFTER)
+    async def tell(told: str | None, ready: dict[str, str], a: str, b: str, day: str, quantity: Quantity) -> Any:
         def make() -> Component:
             run = run_of(ready)
-            days = {label: coloured(run, label, quantity, int(day)) for label in _labels(a, b)}
-            told = feeder_map.numbers(run, place_of(run.path), quantity, days, int(day))
-            return table(told, "Numbers of the map", digits=3 if quantity == "voltage_pu" else 1)
+            days = {label: day_of(run, label, int(day)) for label in _labels(a, b)}
+            numbers = feeder_map.numbers(run, place_of(run.path), quantity, days, int(day))
+            return table(numbers, "Numbers of the map", digits=3 if quantity == "voltage_pu" else 1)
 
-        return await asyncio.to_thread(make)
+        return await asyncio.to_thread(make) if told else no_update
 
 
 def _labels(a: str, b: str) -> list[str]:
@@ -155,7 +160,7 @@ def _results(run: RunFolder) -> Component:
                 html.Div([_map(key, which) for key, which in _MAPS.items()], className="feeder-maps"),
                 html.Div(id="feeder-legend"),
                 html.Details([html.Summary("The numbers of the map"), html.Div(id="feeder-numbers")]),
-                dcc.Store(id="feeder-base"), *(dcc.Store(id=f"feeder-values-{key}") for key in _MAPS),
+                dcc.Store(id="feeder-base"), dcc.Store(id="feeder-shown"), *(dcc.Store(id=f"feeder-values-{key}") for key in _MAPS),
             ),
             _card(
                 "One customer's day", "feeder-customer-card",

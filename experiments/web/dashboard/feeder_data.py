@@ -15,8 +15,8 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from cosim.contract import Float
 from cosim.errors import Fault, InputError
 from cosim.experiments.show import read_metrics, read_stopped
 from cosim.experiments.web.dashboard.feeder_place import Place, place_of
@@ -30,6 +30,7 @@ _NONE = 65_535
 _STEP = {"pu": 2.0**-15, "percent": 2.0**-6}
 """Voltages of up to 2 pu are sent to the nearest 1/32768, loadings of up to 1000 % to the nearest 1/64."""
 _Item = TypeVar("_Item")
+Single = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -110,80 +111,87 @@ def read_run(folder: Path) -> RunFolder:
 
 
 @dataclass(frozen=True, eq=False)
-class Coloured:
-    """One quantity of a run over a day.
+class Day:
+    """What maps show of one run's day.
 
     Attributes
     ----------
-    lines : ndarray, shape (step, line)
-        Of every line of the map [pu] or [%]; nan where it is not known.
-    points : ndarray, shape (step, customer + transformer)
-        Of every customer, and behind them of the transformers of the place; of those that do not feed most customers
-        nothing is kept.
+    line_pu : ndarray, shape (step, line)
+        Voltage of every line of the map: the mean of its ends, of each bus the phase that is farthest from nominal
+        [pu]; nan where it is not known.
+    line_percent : ndarray, shape (step, line)
+        Loading of the worst phase [%]; nan where it is not known.
+    customer_pu : ndarray, shape (step, customer)
+        Voltage at the meters [pu].
+    transformer_percent : ndarray, shape (step,)
+        Loading of the worst phase of the transformer of most customers [%].
     binding : list of str
         What binds at each step, in words.
     """
 
-    lines: Float
-    points: Float
+    line_pu: Single
+    line_percent: Single
+    customer_pu: Single
+    transformer_percent: Single
     binding: list[str]
 
+    def of(self, place: Place, quantity: Quantity) -> tuple[Single, Single]:
+        """Values of lines, and of points: customers, and behind them transformers; nan of what has none."""
+        homes = len(place.customers)
+        points = np.full((len(self.binding), homes + len(place.transformers)), np.nan, dtype=np.float32)
+        if quantity == "loading_percent":
+            supplying = [homes + row for row, name in enumerate(place.transformers) if name in place.supplies]
+            points[:, supplying] = self.transformer_percent[:, None]
+            return self.line_percent, points
+        points[:, :homes] = self.customer_pu
+        return self.line_pu, points
 
-def coloured(run: RunFolder, label: str, quantity: Quantity, day: int = 0) -> Coloured:
-    """Return voltages or loadings of a run over one day.
 
-    Parameters
-    ----------
-    run : RunFolder
-        The folder.
-    label : str
-        Of one of its runs.
-    quantity : str
-        ``voltage_pu`` and ``voltage_v``: pu of the nominal voltage, a line at the mean of its ends, a bus at the phase
-        that is farthest from nominal; ``loading_percent``: of the line's worst phase.
-    day : int
-        Counted from the first.
+def day_of(run: RunFolder, label: str, day: int = 0) -> Day:
+    """Return a day of one of a folder's runs, counted from the first; those asked for last are kept.
+
+    Raises
+    ------
+    InputError
+        Where a file cannot be read, or the feeder is another by now.
     """
-    place, steps = place_of(run.path), read_table(run, label, "steps", day)
-    count, homes = len(steps), len(place.customers)
-    points = np.full((count, homes + len(place.transformers)), np.nan)
-    loading, voltage = _line_percent(run, label, place, day, count), _customer_pu(run, label, place, day)
-    if quantity == "loading_percent":
+
+    def make() -> Day:
+        place, steps = place_of(run.path), read_table(run, label, "steps", day)
+        loading, customer_pu = _line_percent(run, label, place, day), _customer_pu(run, label, place, day)
         worst = phases_percent(steps).max(axis=1)
-        supplying = [homes + row for row, name in enumerate(place.transformers) if name in place.supplies]
-        lines, points[:, supplying] = loading, worst.to_numpy()[:, None]
-    else:
-        lines, points[:, :homes] = _line_pu(run, label, place, day, count), voltage
-    each = zip(voltage, loading, steps["worst_phase_percent"].tolist(), strict=True)
-    return Coloured(lines, points, [_binding(place, *of_step) for of_step in each])
+        each = zip(customer_pu, loading, steps["worst_phase_percent"].tolist(), strict=True)
+        return Day(
+            _line_pu(run, label, place, day, len(steps)), loading, customer_pu, worst.to_numpy(np.float32),
+            [_binding(place, *of_step) for of_step in each],
+        )  # fmt: skip
+
+    stamp = (run.path / "manifest.json").stat().st_mtime_ns  # another run may have been written there since
+    return _kept.get((str(run.path), stamp, label, day), make, lambda made: made.line_pu.nbytes * 3)
 
 
-def packed(values: Float, unit: Literal["pu", "percent"]) -> str:
-    """Pack values in 16 bits each, as base64; `_NONE` where there is none."""
+def packed(values: Single, unit: str) -> str:
+    """Pack values [pu] or [%] in 16 bits each, as base64; `_NONE` where there is none."""
     codes = np.where(np.isfinite(values), np.clip(np.nan_to_num(values) / _STEP[unit], 0, _NONE - 1).round(), _NONE)
     return b64encode(codes.astype("<u2").tobytes()).decode("ascii")
 
 
 def day_values(run: RunFolder, label: str, quantity: Quantity, day: int) -> dict[str, Any]:
-    """What a browser needs to colour a day of a run, whichever step; small, and kept.
+    """What a browser needs to colour a day of a run, whichever the step.
 
     ``lines`` and ``points`` are `packed`, ``step`` is what one of their units is, ``times`` and ``binding`` are a clock
     and a sentence of each step.
     """
-
-    def make() -> dict[str, Any]:
-        found, unit = coloured(run, label, quantity, day), "percent" if quantity == "loading_percent" else "pu"
-        return {
-            "lines": packed(found.lines, unit),  # type: ignore[arg-type]
-            "points": packed(found.points, unit),  # type: ignore[arg-type]
-            "step": _STEP[unit],
-            "steps": len(found.binding),
-            "times": [run.clock(day, step) for step in range(len(found.binding))],
-            "binding": found.binding,
-        }
-
-    kind = "loading" if quantity == "loading_percent" else "voltage"  # volts are per units times nominal
-    return _kept.get((*_stamp(run, label), kind, day), make, lambda made: len(made["lines"]) + len(made["points"]))
+    found, unit = day_of(run, label, day), "percent" if quantity == "loading_percent" else "pu"
+    lines, points = found.of(place_of(run.path), quantity)
+    return {
+        "lines": packed(lines, unit),
+        "points": packed(points, unit),
+        "step": _STEP[unit],
+        "steps": len(found.binding),
+        "times": [run.clock(day, step) for step in range(len(found.binding))],
+        "binding": found.binding,
+    }
 
 
 def customer_day(run: RunFolder, label: str, customer: str, day: int = 0) -> pd.DataFrame:
@@ -236,51 +244,53 @@ def phases_percent(steps: pd.DataFrame) -> pd.DataFrame:
     return steps.reindex(columns=list(names)).rename(columns=names).astype(float)
 
 
-def _line_percent(run: RunFolder, label: str, place: Place, day: int, count: int) -> Float:
-    """Loading of the worst phase of every line, shape (step, line) [%]; nan where it is not rated or not kept."""
-    found = np.full((count, len(place.lines)), np.nan)
+def _line_percent(run: RunFolder, label: str, place: Place, day: int) -> Single:
     table = read_table(run, label, "lines", day)
-    values, of_line = table.to_numpy(), dict[str, list[int]]()
-    for column, name in enumerate(table.columns):
-        of_line.setdefault(str(name).rpartition(".")[0], []).append(column)
+    values, of_line = table.to_numpy(np.float32), _columns(table)
+    found = np.full((len(table), len(place.lines)), np.nan, dtype=np.float32)
     for row, line in enumerate(place.lines):
         if line in of_line:
-            found[:, row] = 100.0 * values[:, of_line[line]].max(axis=1) / place.ratings_a[line]
+            found[:, row] = values[:, of_line[line]].max(axis=1) * (100.0 / place.ratings_a[line])
     return found
 
 
-def _line_pu(run: RunFolder, label: str, place: Place, day: int, count: int) -> Float:
-    """Voltage of every line, the mean of its ends, shape (step, line) [pu]; nan where voltages of nodes are not kept."""
-    path = run.path / "trajectories" / label / "nodes.parquet"
-    if not path.is_file():
-        return np.full((count, len(place.lines)), np.nan)
+def _line_pu(run: RunFolder, label: str, place: Place, day: int, count: int) -> Single:
+    """Voltages of lines; of a run in parts voltages of nodes are not kept."""
+    if not (run.path / "trajectories" / label / "nodes.parquet").is_file():
+        return np.full((count, len(place.lines)), np.nan, dtype=np.float32)
     table = read_table(run, label, "nodes", day)
-    values, of_bus = table.to_numpy(), dict[str, list[int]]()
-    for column, node in enumerate(table.columns):
-        bus, _, number = str(node).rpartition(".")
-        if number.isdigit() and 1 <= int(number) <= 3 and bus in place.bus_v:
-            of_bus.setdefault(bus, []).append(column)
-    buses = list(dict.fromkeys(bus for ends in place.line_buses for bus in ends))
-    extreme = np.full((count, len(buses)), np.nan)
-    for row, bus in enumerate(buses):
-        if bus in of_bus:
-            of_phases = values[:, of_bus[bus]] / place.bus_v[bus]
-            extreme[:, row] = np.take_along_axis(of_phases, np.abs(of_phases - 1.0).argmax(axis=1)[:, None], 1)[:, 0]
-    rows = {bus: row for row, bus in enumerate(buses)}
-    ends = np.array([[rows[one], rows[other]] for one, other in place.line_buses], dtype=int).reshape(-1, 2)
+    values, of_bus = table.to_numpy(np.float32), _columns(table)
+    buses = {bus: row for row, bus in enumerate(dict.fromkeys(bus for ends in place.line_buses for bus in ends))}
+    extreme = np.full((count, len(buses)), np.nan, dtype=np.float32)
+    for bus, row in buses.items():
+        if bus in of_bus and bus in place.bus_v:
+            of_phases = values[:, of_bus[bus]] / np.float32(place.bus_v[bus])
+            farthest = np.abs(of_phases - 1.0).argmax(axis=1)
+            extreme[:, row] = of_phases[np.arange(count), farthest]
+    ends = np.array([[buses[one], buses[other]] for one, other in place.line_buses], dtype=int).reshape(-1, 2)
     return np.asarray(extreme[:, ends].mean(axis=2))
 
 
-def _customer_pu(run: RunFolder, label: str, place: Place, day: int) -> Float:
-    """Voltage of every customer, shape (step, customer) [pu]."""
+def _columns(table: pd.DataFrame) -> dict[str, list[int]]:
+    """Columns of the phases of every line or bus, which are called ``name.phase``."""
+    found: dict[str, list[int]] = {}
+    for column, name in enumerate(map(str, table.columns)):
+        element, _, phase = name.rpartition(".")
+        if phase in ("1", "2", "3"):
+            found.setdefault(element, []).append(column)
+    return found
+
+
+def _customer_pu(run: RunFolder, label: str, place: Place, day: int) -> Single:
     table = read_table(run, label, "customers", day, columns=["customer", "voltage_v"])
     if table["customer"].iloc[: len(place.customers)].tolist() != list(place.customers):
         problem = f"is of another feeder than {place.name} as it is now: its customers are others"
         raise InputError(Fault(str(run.path), label, problem, "run the scenario again"))
-    return np.asarray(table["voltage_v"].to_numpy().reshape(-1, len(place.customers)) / place.customer_v)
+    voltage_v = table["voltage_v"].to_numpy().reshape(-1, len(place.customers))
+    return np.asarray(voltage_v / place.customer_v, dtype=np.float32)
 
 
-def _binding(place: Place, voltage_pu: Float, line_percent: Float, transformer_percent: float) -> str:
+def _binding(place: Place, voltage_pu: Single, line_percent: Single, transformer_percent: float) -> str:
     """Say what passes its limit at a step, the worst of each kind; where nothing does, what comes nearest."""
     told, near = [], []
     limits = place.customer_limits_pu
@@ -312,27 +322,20 @@ def _binding(place: Place, voltage_pu: Float, line_percent: Float, transformer_p
 
 
 class _Kept:
-    """What was made last, up to so many bytes in all."""
+    """What was made last, up to so many bytes in all; one thing is made at a time."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most, self._made, self._lock = most_bytes, OrderedDict[Any, tuple[Any, int]](), Lock()
 
     def get(self, key: Any, make: Callable[[], _Item], size: Callable[[_Item], int]) -> _Item:
         with self._lock:
-            if key in self._made:
-                self._made.move_to_end(key)
-                return self._made[key][0]  # type: ignore[no-any-return]
-        made = make()
-        with self._lock:
-            self._made[key] = made, size(made)
+            if key not in self._made:
+                made = make()
+                self._made[key] = made, size(made)
+            self._made.move_to_end(key)
             while len(self._made) > 1 and sum(own for _, own in self._made.values()) > self._most:
                 self._made.popitem(last=False)
-        return made
+            return self._made[key][0]  # type: ignore[no-any-return]
 
 
 _kept = _Kept(_KEPT_BYTES)
-
-
-def _stamp(run: RunFolder, label: str) -> tuple[str, str, int]:
-    """Tell what is kept of a run from what is kept of one that was written there later."""
-    return str(run.path), label, (run.path / "manifest.json").stat().st_mtime_ns

@@ -9,7 +9,7 @@ import pandas as pd
 from dash import html
 from dash.development.base_component import Component
 
-from cosim.experiments.web.dashboard.feeder_data import Coloured, Quantity, RunFolder
+from cosim.experiments.web.dashboard.feeder_data import Day, Quantity, RunFolder
 from cosim.experiments.web.dashboard.feeder_place import Place
 
 QUANTITIES: dict[str, str] = {
@@ -111,7 +111,7 @@ def _class(colour: str, text: str, limit: str, *, is_nominal: bool, is_late: boo
     """A class of colour, named by its lower edge; narrow screens show the names of few."""
     swatch = html.Span(className="swatch", style={"backgroundColor": colour})
     named = html.Span(f"{text} {limit}".strip(), className="label")
-    return html.Li([swatch, named], className=f"limit{' late' * is_late}" if limit else "nominal" if is_nominal else "")
+    return html.Li([swatch, named], className="limit late" if limit and is_late else "limit" if limit else "nominal" if is_nominal else "")
 
 
 def _said(place: Place, quantity: Quantity, edge: float) -> str:
@@ -120,17 +120,18 @@ def _said(place: Place, quantity: Quantity, edge: float) -> str:
     return f"{edge * place.nominal_v:.0f} V" if quantity == "voltage_v" else f"{edge:.3f}"
 
 
-def numbers(run: RunFolder, place: Place, quantity: Quantity, days: dict[str, Coloured], day: int) -> pd.DataFrame:
+def numbers(run: RunFolder, place: Place, quantity: Quantity, days: dict[str, Day], day: int) -> pd.DataFrame:
     """The map's day as a table: of voltages every home's extremes, of loadings the transformer and the fullest lines."""
     rows = []
     for label, found in days.items():
+        lines, points = found.of(place, quantity)
         if quantity == "loading_percent":
-            peaks = {f"line {name}": found.lines[:, row] for row, name in enumerate(place.lines)}
+            peaks = {f"line {name}": lines[:, row] for row, name in enumerate(place.lines)}
             known = [name for name in peaks if np.isfinite(peaks[name]).any()]
             most = sorted(known, key=lambda name: -float(np.nanmax(peaks[name])))[:_MOST_LINES]  # noqa: B023 - used at once
             for row, name in enumerate(place.transformers, start=len(place.customers)):
-                if np.isfinite(found.points[:, row]).any():
-                    peaks[f"transformer {name}"] = found.points[:, row]
+                if np.isfinite(points[:, row]).any():
+                    peaks[f"transformer {name}"] = points[:, row]
                     most.insert(0, f"transformer {name}")
             for name in most:
                 at = int(np.nanargmax(peaks[name]))
@@ -139,7 +140,7 @@ def numbers(run: RunFolder, place: Place, quantity: Quantity, days: dict[str, Co
                              "at": run.clock(day, at), "above rating [min]": over_min})  # fmt: skip
             continue
         for row, name in enumerate(place.customers):
-            pu, limits = found.points[:, row], place.customer_limits_pu[row]
+            pu, limits = points[:, row], place.customer_limits_pu[row]
             level = place.customer_v[row] if quantity == "voltage_v" else 1.0
             low, high = int(pu.argmin()), int(pu.argmax())
             unit = "V" if quantity == "voltage_v" else "pu"

@@ -98,12 +98,16 @@ def place_of(folder: Path) -> Place:
     """
     scenario = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["scenario"]
     with _READING:
-        return _read(json.dumps(scenario | {"seed": 0, "runs": scenario["runs"][:1]}, sort_keys=True))
+        own = {key: scenario[key] for key in ("feeder", "grid", "thermal")}
+        own["households"] = {"load_model": scenario["households"]["load_model"]}
+        own["pv"] = {"from_file": scenario["pv"]["from_file"]}  # what else is drawn on it changes no place
+        return _read(json.dumps(own, sort_keys=True))
 
 
 @lru_cache(maxsize=8)
 def _read(scenario: str) -> Place:
-    return placed(read_feeder(Scenario.model_validate_json(scenario)))
+    day = {"name": "place", "start": "2026-01-01T00:00", "horizon_h": 24, "runs": [{"controller": "none"}]}
+    return placed(read_feeder(Scenario.model_validate_json(json.dumps(json.loads(scenario) | day))))
 
 
 def placed(feeder: Feeder) -> Place:

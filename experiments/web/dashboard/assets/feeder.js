@@ -236,8 +236,10 @@
       slider.setAttribute("aria-valuetext", told);
       return told + ", step " + (at + 1) + " of " + values.steps;
     },
-    name: function (a, b, values) {
-      return [a || "", b || "", values ? values.steps - 1 : window.dash_clientside.no_update];
+    // Names of the runs above their maps, the slider's end, and, once both maps are there, what they show.
+    name: function (first, second, a, b, day, quantity) {
+      const none = window.dash_clientside.no_update, both = first && (b === "-" || second);
+      return [a || "", b || "", first ? first.steps - 1 : none, both ? [a, b, day, quantity].join(" ") : none];
     },
     play: function (clicks, values, step) {
       if (!clicks || playing !== null || !values) {
