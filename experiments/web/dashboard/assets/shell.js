@@ -130,7 +130,8 @@
     held.rows.forEach(function (values, row) {
       const line = body.insertRow();
       values.forEach(function (value, column) {
-        const cell = line.insertCell();
+        const cell = line.appendChild(document.createElement(column === 0 ? "th" : "td"));
+        if (column === 0) { cell.scope = "row"; }
         cell.className = held.numeric[column] ? "number" : "";
         if (column === 0 && held.links[row]) {
           const link = document.createElement("a");
