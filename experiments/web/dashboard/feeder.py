@@ -181,25 +181,13 @@ def _map(key: str, which: str) -> Component:
     """One map with what binds at the step, and buttons for those who do not drag."""
     acts = {"+": ("+", "Zoom in"), "-": ("−", "Zoom out"), "0": ("Whole feeder", "Show the whole feeder")}
     buttons = [
-        html.Button(
-            sign,
-            type="button",
-            **{"data-map": f"feeder-map-{key}", "data-act": act, "aria-label": f"{words}, {which} map"},
-        )  # type: ignore[arg-type]
+        html.Button(sign, type="button", **{"data-map": f"feeder-map-{key}", "data-act": act, "aria-label": f"{words}, {which} map"})  # type: ignore[arg-type]
         for act, (sign, words) in acts.items()
     ]
-    named: dict[str, Any] = {
-        "aria-label": f"Map of the {which} run. Arrow keys move it, plus and minus zoom, 0 shows all"
-    }
+    named: dict[str, Any] = {"aria-label": f"Map of the {which} run. Arrow keys move it, plus and minus zoom, 0 shows all"}
     return html.Figure(
         [
-            html.Figcaption(
-                [
-                    html.Span(id=f"feeder-name-{key}"),
-                    ": ",
-                    html.Span(id=f"feeder-binding-{key}", className="feeder-binding", **{"aria-live": "polite"}),
-                ]
-            ),  # type: ignore[arg-type]
+            html.Figcaption([html.Span(id=f"feeder-name-{key}"), ": ", html.Span(id=f"feeder-binding-{key}", className="feeder-binding", **{"aria-live": "polite"})]),  # type: ignore[arg-type]
             html.Div(id=f"feeder-map-{key}", className="feeder-map", tabIndex=0, role="application", **named),
             html.Div(buttons, className="shell-row"),
         ]
@@ -210,11 +198,7 @@ def _scoreboard(run: RunFolder) -> Component:
     """Measures × runs; the best of a row has a star, a violated limit an exclamation mark."""
     present = dict.fromkeys(name for values in run.metrics.values() for name in values)
     names = [*(name for name in METRICS if name in present), *(name for name in present if name not in METRICS)]
-    first = [
-        name
-        for name in names
-        if metric_of(name).shown(values.get(name, float("nan")) for values in run.metrics.values())
-    ]
+    first = [name for name in names if metric_of(name).shown(values.get(name, float("nan")) for values in run.metrics.values())]
     rest = [name for name in names if name not in first]
     return html.Div(
         [

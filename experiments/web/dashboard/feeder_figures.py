@@ -60,9 +60,7 @@ def unbalance(run: RunFolder, place: Place, labels: list[str], day: int, theme: 
     columns, traces, told = {}, [], []
     limit = place.vuf_percent if np.isfinite(place.vuf_percent) else None
     for row, label in enumerate(labels):
-        own = (
-            read_table(run, label, "steps", day).reindex(columns=["vuf_max_percent"])["vuf_max_percent"].to_numpy(float)
-        )
+        own = read_table(run, label, "steps", day).reindex(columns=["vuf_max_percent"])["vuf_max_percent"].to_numpy(float)
         columns[f"{label} [%]"] = own
         look = (BLUE, ORANGE)[row % 2]
         traces.append({**_line(run.times(day, len(own)), own, label, look, f"{label}: %{{y:.2f}} %", DASHES[row])})
@@ -71,9 +69,7 @@ def unbalance(run: RunFolder, place: Place, labels: list[str], day: int, theme: 
     most = max(told, key=lambda one: one[1], default=None)
     title = "No home's bus has three phases, so that no unbalance factor is known"
     if most is not None:
-        said = (
-            "" if limit is None else f", {'above' if most[1] > limit else 'below'} the {limit:g} % of {place.standard}"
-        )
+        said = "" if limit is None else f", {'above' if most[1] > limit else 'below'} the {limit:g} % of {place.standard}"
         title = f"Unbalance peaks at {most[1]:.2f} %{said}"
     summary = f"VUF of each step at the worst bus; {'; '.join(f'{a}: at most {b:.2f} % at {c}' for a, b, c in told)}."
     if limit is not None:

@@ -111,10 +111,7 @@ def _class(colour: str, text: str, limit: str, *, is_nominal: bool, is_late: boo
     """A class of colour, named by its lower edge; narrow screens show the names of few."""
     swatch = html.Span(className="swatch", style={"backgroundColor": colour})
     named = html.Span(f"{text} {limit}".strip(), className="label")
-    return html.Li(
-        [swatch, named],
-        className="limit late" if limit and is_late else "limit" if limit else "nominal" if is_nominal else "",
-    )
+    return html.Li([swatch, named], className="limit late" if limit and is_late else "limit" if limit else "nominal" if is_nominal else "")
 
 
 def _said(place: Place, quantity: Quantity, edge: float) -> str:
@@ -153,3 +150,4 @@ def numbers(run: RunFolder, place: Place, quantity: Quantity, days: dict[str, Da
                          f"highest [{unit}]": float(pu[high] * level), "at ": run.clock(day, high),
                          "outside limits [min]": outside})  # fmt: skip
     return pd.DataFrame(rows)
+

@@ -111,9 +111,7 @@ def register(app: Dash, jobs: Jobs) -> None:
         if not clicks:
             return no_update, no_update
         try:
-            job = await asyncio.to_thread(
-                jobs.start_run, _request(scenario, named, dict(zip(_FIELDS, texts, strict=True)))
-            )
+            job = await asyncio.to_thread(jobs.start_run, _request(scenario, named, dict(zip(_FIELDS, texts, strict=True))))
         except ValidationError as error:
             return no_update, "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
         except (CosimError, ValueError) as error:
