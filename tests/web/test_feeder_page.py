@@ -351,14 +351,14 @@ def test_a_run_goes_on_behind_a_reload_and_again_after_the_server_was_killed(
 
 
 SLIDE = """async (steps) => {
-  const slider = document.getElementById('feeder-step'), map = document.querySelector('#feeder-map-a .feeder-lines');
+  const slider = document.getElementById('feeder-step'), maps = document.querySelectorAll('.feeder-map');
   const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set, told = [];
   for (let k = 1; k <= 40; k++) {
     const began = performance.now();
-    const changed = new Promise((done) => {
+    const changed = Promise.all(Array.from(maps, (map) => new Promise((done) => {
       const look = new MutationObserver(() => { look.disconnect(); done(); });
-      look.observe(map, { attributes: true, subtree: true, attributeFilter: ['style'] });
-    });
+      look.observe(map, { attributes: true, attributeFilter: ['data-step'] });
+    })));
     set.call(slider, String((k * 37) % steps));
     slider.dispatchEvent(new Event('input', { bubbles: true }));
     slider.dispatchEvent(new Event('change', { bubbles: true }));

@@ -179,6 +179,7 @@
       this.points[i].style.fill = own < 0 ? "" : base.colours[own];
       this.points[i].classList.toggle("chosen", point.home && point.name === chosen);
     }
+    this.host.dataset.step = this.step;
     return values ? values.binding[this.step] : "";
   };
 
