@@ -79,7 +79,8 @@ class Standing(FrozenArrays):
     @property
     def stays(self) -> Bool:
         """Who is there from now on, or still to come, shape (vehicle,)."""
-        return np.asarray(self.requests.departure_step > max(self.now_step, 0.0) + TOUCH)
+        from_now = np.maximum(self.requests.arrival_step, self.now_step)
+        return np.asarray(self.requests.departure_step > from_now + TOUCH)
 
     def rest_requests(self, kept: Sequence[int] | NDArray[np.int64]) -> Requests:
         """Needs and stays of some vehicles from now on."""

@@ -18,16 +18,35 @@ from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cosim.contract.signals import Bool
 from cosim.errors import Fault, InputError
 
-MOST_BYTES, MOST_UNPACKED, MOST_PARTS = 200_000_000, 500_000_000, 2_000
-MOST_COLUMNS, MOST_CELLS = 500, 20_000_000
+MOST_PARTS, MOST_COLUMNS = 2_000, 500
 
 _FORMATS = "give a CSV file in UTF-8 with a header, an .xlsx workbook, JSON or Parquet"
 _ZIP, _OLE, _PARQUET = b"PK\x03\x04", bytes.fromhex("d0cf11e0a1b11ae1"), b"PAR1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How large a table may be.
+
+    Attributes
+    ----------
+    file_bytes, unpacked_bytes : int
+        Of the file, and of what is in a workbook or Parquet file.
+    rows, cells : int
+        Of the table, empty ones included.
+    """
+
+    file_bytes: int = 200_000_000
+    unpacked_bytes: int = 500_000_000
+    rows: int = 20_000_000
+    cells: int = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -67,23 +86,37 @@ class Table:
         return [row[index] for row in self.rows]
 
 
-def read_table(path: Path) -> Table:
-    """Read CSV, the first sheet of a workbook, JSON or Parquet; InputError with what is wrong with the file as such."""
+def read_table(path: Path, limits: Limits | None = None) -> Table:
+    """Read CSV, the first sheet of a workbook, JSON or Parquet.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    limits : Limits, optional
+        How large it may be.
+
+    Raises
+    ------
+    InputError
+        With what is wrong with the file as such.
+    """
+    limits = limits or Limits()
     if not os.path.isfile(path):  # false, not an error, where the name is too long for a file
         raise InputError(Fault(str(path), "DEMAND", "no such file", _FORMATS))
-    if path.stat().st_size > MOST_BYTES:
-        raise InputError(Fault(str(path), "", f"has more than {MOST_BYTES} bytes", "give the table in parts"))
+    if path.stat().st_size > limits.file_bytes:
+        raise InputError(Fault(str(path), "", f"has more than {limits.file_bytes} bytes", "give the table in parts"))
     with path.open("rb") as file:
         begin = file.read(len(_OLE))
     if begin == _OLE:  # old .xls, or an encrypted .xlsx
         remedy = "save it without a password as .xlsx, or as CSV"
         raise InputError(Fault(str(path), "", "is an encrypted or an old Excel file", remedy))
     if path.suffix.lower() == ".parquet" or begin.startswith(_PARQUET):
-        return _parquet(path)
+        return _parquet(path, limits)
     if path.suffix.lower() == ".json":
-        return _json(path)
+        return _json(path, limits)
     is_workbook = path.suffix.lower() in (".xlsx", ".xlsm") or begin.startswith(_ZIP)
-    numbered = _workbook(path) if is_workbook else _csv(path)
+    numbered = _workbook(path, limits) if is_workbook else _csv(path, limits)
     filled = [(line, row) for line, row in numbered if any(cell not in (None, "") for cell in row)]
     if not filled:
         raise InputError(Fault(str(path), "", "is empty", "write a header and one row per session"))
@@ -99,14 +132,19 @@ def read_table(path: Path) -> Table:
     return Table(str(path), header, rows, [line for line, _ in below], uneven)
 
 
-def _parquet(path: Path) -> Table:
+def _refuse_size(path: Path, rows: int, columns: int, limits: Limits) -> None:
+    if rows > limits.rows or rows * columns > limits.cells or columns > MOST_COLUMNS:
+        problem = f"has {rows} rows of {columns} columns or more"
+        remedy = f"keep {limits.rows} rows and {MOST_COLUMNS} columns, {limits.cells} cells in all, such as a day"
+        raise InputError(Fault(str(path), "rows", problem, remedy))
+
+
+def _parquet(path: Path, limits: Limits) -> Table:
     try:
-        metadata = pq.read_metadata(path)
-        if metadata.num_rows * metadata.num_columns > MOST_CELLS or metadata.num_columns > MOST_COLUMNS:
-            problem = f"holds {metadata.num_rows} rows of {metadata.num_columns} columns"
-            raise InputError(Fault(str(path), "", problem, f"keep {MOST_CELLS} cells and {MOST_COLUMNS} columns"))
-        frame = pd.read_parquet(path)
-    except (ValueError, OSError) as error:
+        frame = _unpacked(path, limits).to_pandas()
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # whatever broken pages, types or pandas' own notes make the reader raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(Fault(str(path), "", f"cannot be read as Parquet ({reason})", _FORMATS)) from None
     if not isinstance(frame.index, pd.RangeIndex):
@@ -117,23 +155,42 @@ def _parquet(path: Path) -> Table:
     return Table(str(path), [str(name).strip() for name in frame.columns], cells.to_numpy().tolist(), _count(frame))
 
 
-def _json(path: Path) -> Table:
+def _unpacked(path: Path, limits: Limits) -> pa.Table:
+    """Columns of a Parquet file that are no lists or records; texts stay dictionaries, whose sizes are known."""
+    metadata, schema = pq.read_metadata(path), pq.read_schema(path)
+    packed_bytes = sum(metadata.row_group(k).total_byte_size for k in range(metadata.num_row_groups))
+    _refuse_size(path, metadata.num_rows, metadata.num_columns, limits)
+    flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
+    texts = [name for name in flat if pa.types.is_string(schema.field(name).type)]
+    table = None if packed_bytes > limits.unpacked_bytes else pq.read_table(path, columns=flat, read_dictionary=texts)
+    chunks = [chunk for column in table.columns for chunk in column.chunks] if table is not None else []
+    words = [chunk for chunk in chunks if pa.types.is_dictionary(chunk.type)]
+    lengths = (pc.sum(pc.take(pc.binary_length(chunk.dictionary), chunk.indices)).as_py() or 0 for chunk in words)
+    if table is None or sum(lengths) > limits.unpacked_bytes:
+        problem = f"unpacks to more than {limits.unpacked_bytes // 1_000_000} MB"
+        raise InputError(Fault(str(path), "", problem, "keep the columns of sessions, or give it in parts"))
+    return table
+
+
+def _json(path: Path, limits: Limits) -> Table:
     """Records of a JSON document: a list of objects, or the only list of objects in an object around it."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        return _of_records(path, limits, json.loads(path.read_text(encoding="utf-8-sig")))
     except (ValueError, RecursionError) as error:  # no UTF-8 either
         raise InputError(Fault(str(path), "", f"is no JSON ({error})", _FORMATS)) from None
+
+
+def _of_records(path: Path, limits: Limits, document: Any) -> Table:
     lists = [document] if isinstance(document, list) else []
     if isinstance(document, dict):
         lists = [held for held in document.values() if isinstance(held, list) and held and isinstance(held[0], dict)]
         lists = lists if len(lists) == 1 and "start_date_time" not in document else [[document]]
+    _refuse_size(path, max(map(len, lists), default=0), 1, limits)
     records = [dict(_flat(record)) for record in lists[0] if isinstance(record, dict)] if lists else []
     if not records:
         raise InputError(Fault(str(path), "", "holds no list of sessions", "give a list of objects, one per session"))
     header = list(dict.fromkeys(name for record in records for name in record))
-    if len(header) > MOST_COLUMNS or len(header) * len(records) > MOST_CELLS:
-        problem = f"holds {len(records)} records of {len(header)} names"
-        raise InputError(Fault(str(path), "", problem, f"keep {MOST_CELLS} values and {MOST_COLUMNS} names"))
+    _refuse_size(path, len(records), len(header), limits)
     return Table(str(path), header, [[record.get(name) for name in header] for record in records], _count(records))
 
 
@@ -143,14 +200,20 @@ def _flat(record: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]
         if isinstance(value, dict):
             yield from _flat(value, f"{before}{name}.")
         else:
-            yield before + name, str(value)[:80] if isinstance(value, list) else value
+            cell = str(value)[:80] if isinstance(value, list) else value
+            yield _whole(before + name), _whole(cell) if isinstance(cell, str) else cell
+
+
+def _whole(text: str) -> str:
+    """Text without halves of characters, which JSON can spell and nothing can write."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _count(records: Sized) -> list[int]:
     return list(range(1, len(records) + 1))
 
 
-def _csv(path: Path) -> list[tuple[int, list[Any]]]:
+def _csv(path: Path, limits: Limits) -> list[tuple[int, list[Any]]]:
     """Rows of a CSV file; semicolons or tabs with decimal commas, as some spreadsheets write them, are understood."""
     raw = path.read_bytes()
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -164,8 +227,12 @@ def _csv(path: Path) -> list[tuple[int, list[Any]]]:
     first = text.partition("\n")[0]
     separator = next((mark for mark in ",;\t" if mark in first), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    rows: list[tuple[int, list[Any]]] = []
     try:
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        for row in reader:
+            rows.append((reader.line_num, [cell.strip() for cell in row]))
+            if len(rows) > limits.rows + 1:  # with the header
+                _refuse_size(path, len(rows) - 1, 1, limits)
     except csv.Error as error:
         raise InputError(Fault(f"{path}, row {reader.line_num}", "", f"is no CSV ({error})", _FORMATS)) from None
     if separator != ",":
@@ -193,19 +260,19 @@ def _encoding_fault(path: Path, raw: bytes, position: int) -> Fault:
     return Fault(f"{path}, row {line}", key, problem, "save it as CSV in UTF-8")
 
 
-def _workbook(path: Path) -> list[tuple[int, list[Any]]]:
+def _workbook(path: Path, limits: Limits) -> list[tuple[int, list[Any]]]:
     try:
         from openpyxl import load_workbook
     except ImportError:
         remedy = "install it (pip install 'lv-feeder-cosim[plan]'), or save the sheet as CSV"
         raise InputError(Fault(str(path), "", "reading .xlsx needs the package openpyxl", remedy)) from None
     try:
-        _refuse_bomb(path)
+        _refuse_bomb(path, limits)
         book = load_workbook(path, read_only=True, data_only=True)
         try:
             if not book.worksheets:
                 raise InputError(Fault(str(path), "", "has no sheet of cells", "put the table on the first sheet"))
-            return _filled(book.worksheets[0], path)
+            return _filled(book.worksheets[0], path, limits)
         finally:
             book.close()
     except InputError:
@@ -215,12 +282,12 @@ def _workbook(path: Path) -> list[tuple[int, list[Any]]]:
         raise InputError(Fault(str(path), "", problem, "save it anew as .xlsx, or as CSV")) from None
 
 
-def _refuse_bomb(path: Path) -> None:
+def _refuse_bomb(path: Path, limits: Limits) -> None:
     """Refuse a small file that unpacks to a large one, or that defines entities; sizes in the directory bound both."""
     with ZipFile(path) as parts:
         infos = parts.infolist()
-        if len(infos) > MOST_PARTS or sum(info.file_size for info in infos) > MOST_UNPACKED:
-            problem = f"unpacks to more than {MOST_UNPACKED // 1_000_000} MB or {MOST_PARTS} parts"
+        if len(infos) > MOST_PARTS or sum(info.file_size for info in infos) > limits.unpacked_bytes:
+            problem = f"unpacks to more than {limits.unpacked_bytes // 1_000_000} MB or {MOST_PARTS} parts"
             raise InputError(Fault(str(path), "", problem, "save the first sheet alone, or as CSV"))
         for info in infos:
             with parts.open(info) as part:
@@ -229,14 +296,16 @@ def _refuse_bomb(path: Path) -> None:
                     raise InputError(Fault(str(path), "", problem, "save it anew as .xlsx, or as CSV"))
 
 
-def _filled(sheet: Any, path: Path) -> list[tuple[int, list[Any]]]:
+def _filled(sheet: Any, path: Path, limits: Limits) -> list[tuple[int, list[Any]]]:
     """Rows that hold anything; a sheet may say that it is larger than it is, or be large and empty."""
     sheet.reset_dimensions()
-    filled, cells = [], 0
+    filled: list[tuple[int, list[Any]]] = []
+    cells = 0
     for number, row in enumerate(sheet.values, start=1):
         cells += len(row)
-        if cells > MOST_CELLS:
-            raise InputError(Fault(str(path), "", f"has more than {MOST_CELLS} cells", "save it as CSV, or in parts"))
+        if cells > limits.cells or len(filled) > limits.rows + 1:
+            problem = f"has more than {limits.rows} rows or {limits.cells} cells"
+            raise InputError(Fault(str(path), "rows", problem, "give it in parts, such as a day"))
         if any(cell not in (None, "") for cell in row):
             last = max(column for column, cell in enumerate(row, start=1) if cell not in (None, ""))
             filled.append((number, [_plain(cell) for cell in row[:last]]))

@@ -6,9 +6,9 @@ from asyncio import to_thread
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.responses import Response
-from starlette.routing import Match
+from fastapi.routing import APIRoute
 
 from cosim import __version__
 from cosim.experiments.web import problems, routes_jobs, routes_plans, routes_sessions
@@ -55,15 +55,18 @@ def create_app(settings: Settings) -> FastAPI:
     def missing(_: object, error: NotFoundError) -> Response:
         return problems.problem(404, str(error))
 
-    app.include_router(routes_sessions.router(planning), prefix=PREFIX)
-    app.include_router(routes_plans.router(planning, settings), prefix=PREFIX)
-    app.include_router(routes_jobs.router(jobs), prefix=PREFIX)
+    routers = (
+        routes_sessions.router(planning), routes_plans.router(planning, settings), routes_jobs.router(jobs),
+    )  # fmt: skip
+    for router in routers:
+        app.include_router(router, prefix=PREFIX)
 
     @app.get("/api/{path:path}", include_in_schema=False)
-    def no_such_route(path: str, request: Request) -> Response:
-        """Answer before the dashboard's pages do."""
-        others = (route for route in app.routes if route.matches(request.scope)[0] is Match.PARTIAL)
-        allowed = sorted(method for route in others for method in getattr(route, "methods", ()))
+    def no_such_route(path: str) -> Response:
+        """Answer before the dashboard's pages do: they would be found for every path."""
+        inner = path.removeprefix(PREFIX.removeprefix("/api/"))
+        others = (route for router in routers for route in router.routes if isinstance(route, APIRoute))
+        allowed = sorted(method for route in others if route.path_regex.match(inner) for method in route.methods)
         if allowed:
             return problems.problem(405, f"not for GET: /api/{path}", headers={"Allow": ", ".join(allowed)})
         return problems.problem(404, f"no such route: /api/{path}")

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cosim.experiments.web import login
 from cosim.experiments.web.problems import problem
 from cosim.experiments.web.settings import Settings
 
 SAFE = ("GET", "HEAD", "OPTIONS")
-COOKIE = "cosim"
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; "
+        "base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+    ),
+}
+"""Of every answer: nothing is loaded from, sent to or framed by another host. Dash writes scripts into its page."""
 _DRAIN_BYTES, _DRAIN_S = 256_000_000, 30.0
 
 
@@ -45,11 +53,23 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+
+        async def sealing(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
         refused = self._refused(scope)
-        if refused is None:
-            await self._counted(scope, receive, send)
+        if refused is None and self._token is not None and scope["path"] == login.PATH:
+            await self._log_in(scope, receive, sealing)
+        elif refused is None:
+            await self._counted(scope, receive, sealing)
+        elif refused[0] == 401 and scope["method"] in SAFE and "text/html" in (_only(scope, b"accept") or ""):
+            await login.page()(scope, receive, sealing)
         else:
-            await _answer(scope, receive, send, *refused)
+            await _answer(scope, receive, sealing, *refused)
 
     def _refused(self, scope: Scope) -> tuple[int, str] | None:
         """Status and reason where a request may not come in."""
@@ -59,7 +79,8 @@ class Guard:
         if host is None or _name_of(host) not in self._names:
             return 421, "this server is not known by that name (Host); the setting `hosts` lists further ones"
         bears = self._bears_token(scope)
-        if self._token is not None and not bears and not self._has_cookie(scope):
+        is_known = self._token is None or bears or login.has_cookie("; ".join(_all(scope, b"cookie")), self._token)
+        if not is_known and scope["path"] != login.PATH:
             return 401, "give the token: Authorization: Bearer ..."
         if scope["method"] not in SAFE and not bears and not _is_own(_only(scope, b"origin"), host):
             return 403, f"what changes something must come from our own pages (Origin: http://{host}) or bring a token"
@@ -70,18 +91,17 @@ class Guard:
             return False
         kind, _, given = (_only(scope, b"authorization") or "").partition(" ")
         told = given.strip().encode("latin-1", "replace")
-        return hmac.compare_digest(told, self._token) and kind.lower() == "bearer"
+        return login.same(told, self._token) and kind.lower() == "bearer"
 
-    def _has_cookie(self, scope: Scope) -> bool:
-        if self._token is None:
-            return False
-        jar: SimpleCookie = SimpleCookie()
-        try:
-            jar.load("; ".join(_all(scope, b"cookie")))
-        except CookieError:
-            return False
-        given = jar[COOKIE].value if COOKIE in jar else ""
-        return hmac.compare_digest(given.encode("latin-1", "replace"), cookie_of(self._token).encode())
+    async def _log_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        form, is_more = b"", scope["method"] == "POST"
+        while is_more and len(form) <= login.MOST_BYTES:
+            message = await receive()
+            form, is_more = form + message.get("body", b""), message.get("more_body", False)
+        is_form = form and not is_more and self._token is not None
+        token = self._token or b""
+        answer = login.answered(form, token, is_https=scope["scheme"] == "https") if is_form else login.page()
+        await answer(scope, receive, send)
 
     async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
         too_long = f"a body may have {self._most} bytes"
@@ -139,11 +159,6 @@ async def _drained(receive: Receive) -> None:
                     return
     except TimeoutError:
         return
-
-
-def cookie_of(token: bytes) -> str:
-    """Value of the cookie of who has given the token: it tells nothing of the token itself."""
-    return hmac.new(token, b"cosim dashboard", hashlib.sha256).hexdigest()
 
 
 def _all(scope: Scope, name: bytes) -> list[str]:

@@ -23,7 +23,7 @@ from cosim.experiments.plan.generate import generate_demand
 from cosim.experiments.plan.options import OcppUnit, OcppVersion
 from cosim.experiments.plan.read import Demand, read_demand
 from cosim.experiments.plan.replan import rest_of
-from cosim.experiments.plan.table import read_table
+from cosim.experiments.plan.table import Limits, read_table
 from cosim.experiments.web.catalogue import Catalogue, NotFoundError, PlanRow, SessionsRow, new_id, now
 from cosim.experiments.web.live import demand_after, live_state
 from cosim.experiments.web.orders import config_of, read_options
@@ -36,6 +36,9 @@ from cosim.folder import write_whole
 
 STEP_S = 900.0
 SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".json", ".parquet")
+UNPACKED, CELLS = 2, 200
+"""A workbook or Parquet file may unpack to so many times the largest body; cells of a row, empty ones included."""
+CHECK = "check-"
 _CACHED = 16
 
 
@@ -54,10 +57,14 @@ class Planning:
         self._settings, self._catalogue = settings, catalogue
         self._sessions_folder, self._plans_folder = settings.data / "sessions", settings.data / "plans"
         self._read: OrderedDict[str, Sessions] = OrderedDict()
+        self._limits = Limits(
+            unpacked_bytes=UNPACKED * settings.body_bytes, rows=settings.rows, cells=CELLS * settings.rows
+        )
         self._lock, self._at_once = Lock(), BoundedSemaphore(settings.jobs_at_once)
         for row in catalogue.all(PlanRow):
             if row.status == "planning":
                 catalogue.change(PlanRow, row.id, status="interrupted")
+        self._sweep(settings.data, {path.name for path in settings.data.iterdir() if path.name[:6] != CHECK})
         self._sweep(self._sessions_folder, {row.id for row in catalogue.all(SessionsRow)})
         self._sweep(self._plans_folder, {row.id for row in catalogue.all(PlanRow)})
 
@@ -68,14 +75,16 @@ class Planning:
     def check(self, name: str, content: bytes, reading: SessionReading | None = None) -> Sessions:
         """Read a file, and keep nothing; InputError where no table can be read from it."""
         row = self._row_of(name, reading or SessionReading(), None)
-        with TemporaryDirectory(dir=self._settings.data, prefix="check-") as folder:
+        with TemporaryDirectory(dir=self._settings.data, prefix=CHECK) as folder:
             path = Path(folder, row.file)
             path.write_bytes(content)
             return self._understood(row, path)
 
     def generate(self, asked: DemandRequest) -> Sessions:
         """Draw demand; InputError where it is more than the server takes."""
-        self._refuse_rows("demand", asked.vehicles)
+        if asked.vehicles > self._settings.rows:
+            remedy = f"give {self._settings.rows} at most; the server's setting is rows"
+            raise InputError(Fault("demand", "vehicles", f"is {asked.vehicles}", remedy))
         rng, efficiency = np.random.default_rng(asked.seed), asked.efficiency or EFFICIENCY
         table = generate_demand(asked.vehicles, rng, feasible=not asked.any_need, efficiency=efficiency)
         reading = SessionReading(efficiency=asked.efficiency, timezone=asked.timezone)
@@ -270,8 +279,7 @@ class Planning:
         demand: Demand | None = None
         faults: tuple[Fault, ...] = ()
         with told_as(names):
-            table = read_table(path)
-            self._refuse_rows(row.name, len(table))
+            table = read_table(path, self._limits)
         try:
             with told_as(names):
                 demand = read_demand(table, STEP_S, read_options(reading))
@@ -285,11 +293,6 @@ class Planning:
             warnings=() if demand is None else tuple(replaced(text, names) for text in demand.warnings),
             faults=faults, profile="" if demand is None else demand.profile, path=path,
         )  # fmt: skip
-
-    def _refuse_rows(self, where: str, rows: int) -> None:
-        if rows > self._settings.rows:
-            remedy = f"give {self._settings.rows} at most, such as a day; the server's setting is rows"
-            raise InputError(Fault(where, "rows", f"has {rows} rows", remedy))
 
     def _refuse_unread(self, found: Sessions) -> None:
         if found.faults:

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from cosim.errors import CosimError, Fault, InputError, SolverError
@@ -76,11 +76,6 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, error: RequestValidationError) -> Response:
         faults = [_of_item(item) for item in error.errors()]
-        return problem(422, "; ".join(f"{one.key}: {one.problem}" for one in faults), faults)
-
-    @app.exception_handler(ValidationError)
-    def invalid_part(_: Request, error: ValidationError) -> Response:
-        faults = [_of_item({**item, "loc": ("reading", *item["loc"])}) for item in error.errors(include_url=False)]
         return problem(422, "; ".join(f"{one.key}: {one.problem}" for one in faults), faults)
 
     @app.exception_handler(HTTPException)

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Response, UploadFile
 from fastapi import Path as FromPath
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
+from pydantic import ValidationError
 
 from cosim.errors import InputError
 from cosim.experiments.plan.columns import profiles
@@ -39,13 +41,13 @@ def router(planning: Planning) -> APIRouter:
         A file of which the columns are not understood is kept, too: the answer is 422 with its `id`, for
         `/sessions/{id}/map`.
         """
-        asked = SessionReading.model_validate_json(reading)
+        asked = _reading(reading)
         return _answered(planning.upload(file.filename or "", file.file.read(), asked), response)
 
     @routes.post("/sessions/check")
     def check(file: Upload, reading: ReadingText = "{}") -> SessionsAnswer:
         """Say how a file is understood, and keep nothing."""
-        asked = SessionReading.model_validate_json(reading)
+        asked = _reading(reading)
         return sessions_answer(planning.check(file.filename or "", file.file.read(), asked))
 
     @routes.post("/demand", status_code=201, response_model=SessionsAnswer)
@@ -80,6 +82,14 @@ def router(planning: Planning) -> APIRouter:
         return attachment(planning.sessions(sessions_id).table.reset_index(), "sessions", form)
 
     return routes
+
+
+def _reading(text: str) -> SessionReading:
+    try:
+        return SessionReading.model_validate_json(text)
+    except ValidationError as error:
+        items = error.errors(include_url=False)
+        raise RequestValidationError([{**item, "loc": ("reading", *item["loc"])} for item in items]) from None
 
 
 def _answered(found: Sessions, response: Response) -> Any:

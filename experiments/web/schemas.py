@@ -22,6 +22,7 @@ from cosim.experiments.web.catalogue import ID_PATTERN
 
 MOST_VALUES = 50_000
 """Of one series: a month of minutes."""
+MOST_MINUTES = 366 * 1440
 MOST_TEXT = 2_000_000
 
 
@@ -104,6 +105,8 @@ class Series(Schema):
     def _one_of_both(self) -> Series:
         if (self.values is None) == (self.csv is None):
             raise ValueError("give either values or csv")
+        if self.start is None and len(self.values or ()) * self.step_min > MOST_MINUTES:
+            raise ValueError(f"more than {MOST_MINUTES} minutes")
         return self
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET, socket
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from cosim.errors import Fault, InputError
 from cosim.folder import claimed, write_whole
+
+if TYPE_CHECKING:
+    from cosim.experiments.web.settings import Settings
 
 _out = Console()
 GRACE_S = 3
@@ -27,34 +32,56 @@ def serve(
     config: Annotated[Path | None, typer.Option(help="TOML file of limits, names and plug-ins: docs/serve.md.")] = None,
 ) -> None:
     """Serve the HTTP interface and the dashboard."""
+    from cosim.experiments.web.settings import read_settings, read_token
+
+    token = None if token_file is None else read_token(token_file)
+    settings = read_settings(config, data=data.absolute(), host=host, port=port, token=token)
+    with claimed(settings.data, overwrite=True) as owned:
+        write_whole(owned.path / "README.txt", lambda path: path.write_text(_READ_ME, encoding="utf-8"))
+        _run(settings)  # now: it brings everything, and the above may have been refused
+
+
+def _run(settings: Settings) -> None:
     try:
         import uvicorn
 
         from cosim.experiments.web.app import create_app
-        from cosim.experiments.web.settings import read_settings, read_token
     except ImportError as error:
         remedy = "install the extra: pip install 'lv-feeder-cosim[web]'"
         raise InputError(Fault("cosim serve", "", f"needs the package {error.name}", remedy)) from None
     from cosim.threads import ONE_THREAD
 
-    token = None if token_file is None else read_token(token_file)
-    settings = read_settings(config, data=data.absolute(), host=host, port=port, token=token)
-    with claimed(settings.data, overwrite=True) as owned, ONE_THREAD:
-        write_whole(owned.path / "README.txt", lambda path: path.write_text(_READ_ME, encoding="utf-8"))
-        server = uvicorn.Server(
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket] | None = None) -> None:
+            """Say where it is once somebody can come."""
+            await super().startup(sockets)
+            if self.started and sockets:
+                name = f"[{settings.host}]" if ":" in settings.host else settings.host
+                address = f"http://{name}:{sockets[0].getsockname()[1]}/"
+                _out.print(f"Serving {address}", highlight=False, soft_wrap=True)
+
+    with ONE_THREAD:
+        server = Server(
             uvicorn.Config(
                 create_app(settings), host=settings.host, port=settings.port, log_level="warning", access_log=False,
                 server_header=False, timeout_graceful_shutdown=GRACE_S,
             )
         )  # fmt: skip
-        listening = server.config.bind_socket()
-        _out.print(f"Serving {_address(settings.host, listening.getsockname()[1])}", highlight=False, soft_wrap=True)
-        if token is not None:
-            _out.print("Whoever comes in must bring the token.", highlight=False)
-        server.run([listening])
-        if not server.started:
-            raise InputError(Fault("cosim serve", "--port", "cannot be served", "the lines above say why"))
+        if settings.token is not None:
+            _out.print(f"Only who brings the token comes in; it answers to {', '.join(sorted(settings.names))}.")
+        server.run([_listening(settings)])
 
 
-def _address(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+def _listening(settings: Settings) -> socket:
+    """Socket at the address; InputError where it is not to be had."""
+    family = AF_INET6 if ":" in settings.host else AF_INET
+    listening = socket(family)
+    try:
+        if os.name == "posix":
+            listening.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        listening.bind((settings.host, settings.port))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        problem = f"{settings.host}:{settings.port} cannot be listened at: {getattr(error, 'strerror', None) or error}"
+        raise InputError(Fault("cosim serve", "--port", problem, "give another, or 0 for any that is free")) from None
+    return listening

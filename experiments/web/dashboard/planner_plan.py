@@ -13,11 +13,13 @@ from dash.development.base_component import Component
 
 from cosim.errors import Fault
 from cosim.experiments.web.catalogue import NotFoundError
-from cosim.experiments.web.dashboard.controls import choice, lines, shown, table, text, upload
+from cosim.experiments.web.dashboard.controls import choice, lines, shown, table, text, upload, worker
+from cosim.experiments.web.dashboard.planner_changes import changes_card
 from cosim.experiments.web.dashboard.planner_figures import Planned, pictures
 from cosim.experiments.web.dashboard.planner_words import (
     REFUSED,
     STATUS,
+    InTurn,
     address,
     asked,
     card,
@@ -33,7 +35,8 @@ from cosim.experiments.web.dashboard.planner_words import (
 from cosim.experiments.web.schemas import PlanRequest
 
 if TYPE_CHECKING:
-    from cosim.experiments.web.planning import Planning, PlanRecord
+    from cosim.experiments.web.planning import Planning
+    from cosim.experiments.web.records import PlanRecord
 
 _SERIES = {"capacity": "capacity_kw", "tariff": "tariff_eur_per_kwh", "site-load": None, "pv": None}
 """Fields that take a number or a series, to the name of the number in a request."""
@@ -45,7 +48,12 @@ _CHOICES: dict[str, dict[str, str]] = {
 }
 _FIELDS = (*_SERIES, *_CHOICES, *_NUMBERS)
 _OCPP = ("1.6", "2.0.1", "2.1")
-_KINDS = {"csv": "CSV", "parquet": "Parquet", "json": "JSON", "md": "report"}
+_TABLES = {
+    "plan": "Plan by vehicle and step", "vehicles": "Vehicles", "station": "Station", "rows": "Rows at fault",
+    "diff": "Changes by vehicle and step", "changes": "Changes by vehicle", "other_plans": "Other plans",
+}  # fmt: skip
+_FORMS = {"csv": "CSV", "parquet": "Parquet", "xlsx": "XLSX"}
+_FILES = {"plan.json": "plan.json", "metrics.json": "metrics.json", "report.md": "report.md"}
 
 
 def form(request: PlanRequest | None = None) -> Component:
@@ -55,7 +63,7 @@ def form(request: PlanRequest | None = None) -> Component:
     def typed(name: str, number_name: str | None) -> str:
         held = getattr(asked_for, name.replace("-", "_"))
         if held is not None:
-            return held.csv or "\n".join(f"{value:g}" for value in held.values or ())
+            return held.csv or "\n".join(f"{value:g}" for value in held.values or ())  # noqa: PD011 - of a series, no frame
         value = getattr(asked_for, number_name) if number_name else None
         return "" if value is None else value if isinstance(value, str) else f"{value:g}"
 
@@ -80,13 +88,12 @@ def form(request: PlanRequest | None = None) -> Component:
             for key, (label, hint) in hints.items()]  # fmt: skip
     return card("4 · The plan", [
         html.Div(connection, className="shell-form"), html.H3("How"), html.Div(how, className="shell-form"),
-        html.Div([html.Button("Plan", id="planner-go", type="button", className="primary"),
-                  html.Span(id="planner-busy", role="status")], className="shell-row"),
+        worker("Plan", "planner-go", "Planning …"),
         html.Div(id="planner-plan-problems", role="alert"),
     ], "planner-plan-card")  # fmt: skip
 
 
-def register(app: Dash, planning: Planning) -> None:
+def register(app: Dash, planning: Planning, in_turn: InTurn) -> None:
     """Add the callbacks of these steps."""
     here = Output("planner-url", "search", allow_duplicate=True)
     live = Output("shell-live", "children", allow_duplicate=True)
@@ -109,17 +116,15 @@ def register(app: Dash, planning: Planning) -> None:
             "typed": [State(f"planner-{name}", "value") for name in (*_SERIES, *_NUMBERS)],
             "picked": [State(f"planner-{name}", "data") for name in _CHOICES],
         },
-        running=[(Output("planner-go", "disabled"), True, False),
-                 (Output("planner-busy", "children"), "Planning …", "")],
         prevent_initial_call=True,
     )  # fmt: skip
     async def planned(clicks: int | None, sessions_id: str, typed: list[str], picked: list[str]) -> Any:
         if not clicks:
             return (no_update,) * 3
-        made, faults = None, []
+        made, faults = None, list[Fault]()
         try:
             request = _request(typed, picked, faults)
-            made = await asyncio.to_thread(planning.plan, sessions_id, request) if request else None
+            made = await in_turn(lambda: planning.plan(sessions_id, request)) if request else None
         except REFUSED as error:
             faults += faults_of(error)
         tell_faults(faults, _FIELDS, "planner-plan-problems")
@@ -196,26 +201,22 @@ def _result(found: PlanRecord, theme: str, sessions_id: str | None, of_table: Se
     parts: list[Component] = [html.P(in_words(found), id="planner-words")]
     if sessions_id not in (None, found.sessions_id):
         parts.append(html.P("The table above has changed since: plan again.", className="shell-doubt"))
+    changed: list[Component] = []
     if found.parent:
-        parts.append(
-            html.P(
-                [
-                    "It re-plans ",
-                    html.A("an earlier plan", href=address(sessions=found.sessions_id, plan=found.parent)),
-                    ".",
-                ]
-            )
-        )
+        link = html.A("an earlier plan", href=address(sessions=found.sessions_id, plan=found.parent))
+        parts.append(html.P(["It re-plans ", link, "."]))
+        changed.append(changes_card(planned, found.diff(), found.changes(), theme))
     parts.append(_numbers(found.metrics))
     notes = [html.Li(plain(one)) for one in found.warnings if ", row " not in one and one not in of_table]
     if notes:
         parts.append(html.Div(html.Ul(notes), className="shell-doubt"))
     return [
         card("5 · What it gives", parts, "planner-kpis"),
+        *changed,
         card("Figures", pictures(planned, theme), "planner-figures"),
         card("Vehicles and downloads", [
             html.Details([html.Summary("All vehicles"), table(planned.vehicles, "Vehicles of the plan")]),
-            html.H3("Downloads"), _downloads(found),
+            html.H3("Downloads"), _downloads(found, has_zone=planned.has_zone),
         ], "planner-downloads"),
     ]  # fmt: skip
 
@@ -241,24 +242,24 @@ def _numbers(metrics: dict[str, Any]) -> Component:
     )
 
 
-def _downloads(found: PlanRecord) -> Component:
-    """Links to the files of the plan, and to its messages for chargers."""
+def _downloads(found: PlanRecord, *, has_zone: bool) -> Component:
+    """Links to the tables and files of the plan, and to its messages for chargers."""
     base = f"/api/v1/plans/{found.id}"
-    words = {"plan": "plan by vehicle and step", "vehicles": "vehicles", "station": "station", "rows": "rows at fault",
-             "other_plans": "other plans", "metrics": "figures", "report": "report", "diff": "changes"}  # fmt: skip
-    by_name: dict[str, list[str]] = {}
-    for name in sorted(found.files):
-        stem, _, kind = name.rpartition(".")
-        if stem in words and kind in _KINDS:
-            by_name.setdefault(stem, []).append(kind)
-    items = [
-        html.Li([f"{words[stem].capitalize()}: ", *_separated(
-            [html.A(_KINDS[kind], href=f"{base}/files/{stem}.{kind}", download=f"{stem}.{kind}") for kind in kinds])])
-        for stem, kinds in by_name.items()
-    ]  # fmt: skip
-    messages = [html.A(f"OCPP {version}", href=f"{base}/ocpp?version={version}", download=f"ocpp-{version}.json")
-                for version in _OCPP]  # fmt: skip
-    return html.Ul([*items, html.Li(["Charging profiles for chargers: ", *_separated(messages)])])
+    items = []
+    for name, words in _TABLES.items():
+        if f"{name}.csv" in found.files or f"{name}.parquet" in found.files:
+            links = [_link(kind, f"{base}/tables/{name}.{form}", f"{name}.{form}") for form, kind in _FORMS.items()]
+            items.append(html.Li([f"{words}: ", *_separated(links)]))
+    files = [_link(words, f"{base}/files/{name}", name) for name, words in _FILES.items() if name in found.files]
+    messages: list[Component] = [html.Span("they need the station's clock: say it in step 2, and plan again")]
+    if has_zone:
+        messages = [_link(f"OCPP {one}", f"{base}/ocpp?version={one}", f"ocpp-{one}.json") for one in _OCPP]
+    items += [html.Li(["Summary: ", *_separated(files)]), html.Li(["Charging profiles: ", *_separated(messages)])]
+    return html.Ul(items)
+
+
+def _link(words: str, path: str, name: str) -> Component:
+    return html.A(words, href=path, download=name)
 
 
 def _separated(links: list[Component]) -> list[Component | str]:
@@ -278,6 +279,8 @@ def _earlier(planning: Planning, current: str | None) -> Component:
             cost_eur = held["energy_cost_eur"] + held["peak_cost_eur"]
             values = (STATUS.get(held["status"], held["status"]), held["served_percent"], held["peak_kw"], cost_eur)
             figures = dict(zip(figures, values, strict=True))
-        rows.append({"made": f"{one.created[:19].replace('T', ' ')}{', re-plan' if one.parent else ''}", **figures})
+        rows.append(
+            {"made (UTC)": f"{one.created[:19].replace('T', ' ')}{', re-plan' if one.parent else ''}", **figures}
+        )
         links.append(f"/planner{address(sessions=one.sessions_id, plan=one.id)}")
     return table(pd.DataFrame(rows), "Earlier plans", links=links)

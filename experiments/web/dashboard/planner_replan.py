@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import dash_ag_grid
 import pandas as pd
 from dash import Dash, Input, Output, State, html, no_update
 from dash.development.base_component import Component
 
 from cosim.errors import Fault
 from cosim.experiments.web.catalogue import NotFoundError
-from cosim.experiments.web.dashboard.controls import GRID, text
+from cosim.experiments.web.dashboard.controls import grid, text, worker
 from cosim.experiments.web.dashboard.planner_figures import Planned
 from cosim.experiments.web.dashboard.planner_words import (
     REFUSED,
+    InTurn,
     address,
     card,
     faults_of,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _STATES = {"as planned": None, "plugged in": "plugged", "still to come": "expected", "gone": "gone"}
 
 
-def register(app: Dash, planning: Planning) -> None:
+def register(app: Dash, planning: Planning, in_turn: InTurn) -> None:
     """Add the callbacks of this step."""
 
     @app.callback(Output("planner-replan-part", "children"), Input("planner-plan", "data"))
@@ -49,8 +49,6 @@ def register(app: Dash, planning: Planning) -> None:
         Output("shell-live", "children", allow_duplicate=True), Input("planner-replan", "n_clicks"),
         State("planner-plan", "data"), State("planner-now", "value"), State("planner-further-stay-h", "value"),
         State("planner-live", "rowData"),
-        running=[(Output("planner-replan", "disabled"), True, False),
-                 (Output("planner-replan-busy", "children"), "Planning …", "")],
         prevent_initial_call=True,
     )  # fmt: skip
     async def replanned(clicks: int | None, plan_id: str, moment: str, stay: str, rows: list[dict[str, Any]]) -> Any:
@@ -60,7 +58,7 @@ def register(app: Dash, planning: Planning) -> None:
         made = None
         try:
             state = _state(moment, stay, rows, faults)
-            made = await asyncio.to_thread(planning.replan, plan_id, state) if state else None
+            made = await in_turn(lambda: planning.replan(plan_id, state)) if state else None
         except REFUSED as error:
             faults += faults_of(error)
         beside = [Fault(one.where, "now", one.problem, one.remedy) if one.key == "time" else one for one in faults]
@@ -101,14 +99,16 @@ def _form(planned: Planned) -> Component:
     middle = (vehicles["arrival_step"].min() + vehicles["departure_step"].max()) / 2
     start = pd.Timestamp(planned.station["time"].iloc[0]).tz_localize(None) if dated else None
     moment = start + round(middle) * pd.Timedelta(seconds=planned.told["time_step_s"]) if start is not None else None
-    rows = [
-        {"vehicle": str(row.vehicle), "comes": planned.clock(row.arrival_step), "leaves": planned.clock(row.departure_step),
-         "status": "as planned", "arrival": "", "departure": "", "delivered_kwh": ""}
-        for row in vehicles.itertuples()
-    ]  # fmt: skip
+    empty = {"status": "as planned", "arrival": "", "departure": "", "delivered_kwh": ""}
+    comes, leaves = (
+        vehicles[f"{what}_step"].astype(float).map(planned.clock).tolist() for what in ("arrival", "departure")
+    )
+    names = vehicles["vehicle"].astype(str).tolist()
+    rows = [{"vehicle": name, "comes": came, "leaves": left, **empty}
+            for name, came, left in zip(names, comes, leaves, strict=True)]  # fmt: skip
     fixed = {"editable": False}
     columns: list[dict[str, Any]] = [
-        {"field": "vehicle", **fixed},
+        {"field": "vehicle", "headerName": "vehicle", **fixed},
         {"field": "comes", "headerName": "planned: comes", **fixed},
         {"field": "leaves", "headerName": "planned: leaves", **fixed},
         {
@@ -121,22 +121,15 @@ def _form(planned: Planned) -> Component:
         {"field": "departure", "headerName": "leaves now"},
         {"field": "delivered_kwh", "headerName": "delivered [kWh]"},
     ]
-    few = len(rows) <= 12
-    grid = dash_ag_grid.AgGrid(
-        id="planner-live", rowData=rows, columnDefs=columns, getRowId="params.data.vehicle", className=GRID,
-        defaultColDef={"editable": True, "resizable": True, "sortable": True, "minWidth": 130, "flex": 1, "cellDataType": "text"},
-        dashGridOptions={"stopEditingWhenCellsLoseFocus": True, "domLayout": "autoHeight" if few else "normal", "animateRows": False},
-        style={} if few else {"height": "380px"},
-    )  # fmt: skip
+    sheet = grid("planner-live", rows, columns, "params.data.vehicle", height_px=380)
     example = f"Such as {moment:%Y-%m-%d %H:%M}." if moment is not None else "A step from the start."
-    hint = "Only what differs from the plan: cars that are gone, come later or leave at another time, and what was delivered."
+    hint = "Only what differs from the plan: who is gone, comes or leaves at another time, and what was delivered."
     return card("6 · As the day goes", [
         html.Div([
             text("planner-now", "Now", f"{moment:%Y-%m-%d %H:%M}" if moment is not None else round(middle), example),
-            text("planner-further-stay-h", "Further stay [h]", 1.0, "Of cars that stay beyond what they announced.", kind="decimal"),
+            text("planner-further-stay-h", "Further stay [h]", 1.0, "Of cars beyond their departure.", kind="decimal"),
         ], className="shell-form"),
-        html.P(hint, className="shell-hint"), grid,
-        html.Div([html.Button("Plan the rest anew", id="planner-replan", type="button", className="primary"),
-                  html.Span(id="planner-replan-busy", role="status")], className="shell-row"),
+        html.P(hint, className="shell-hint"), sheet,
+        worker("Plan the rest", "planner-replan", "Planning …"),
         html.Div(id="planner-replan-problems", role="alert"),
     ], "planner-replan-card")  # fmt: skip

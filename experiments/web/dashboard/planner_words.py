@@ -1,10 +1,10 @@
-"""What the steps of the planner share: cards, faults in words, numbers and series as they are typed, and its address."""
+"""What the steps of the planner share: cards, faults in words, numbers and series as they are typed, its address."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
@@ -17,7 +17,7 @@ from cosim.experiments.web.dashboard.controls import shown
 from cosim.experiments.web.problems import fault_answer
 
 if TYPE_CHECKING:
-    from cosim.experiments.web.planning import PlanRecord
+    from cosim.experiments.web.records import PlanRecord
 
 ACCEPTED = ".csv,.tsv,.txt,.xlsx,.xlsm,.json,.parquet"
 MOST_FAULTS = 50
@@ -49,7 +49,8 @@ def card(title: str, content: Component | Sequence[Component], name: str) -> Com
     """A part of the page with its heading."""
     children = [content] if isinstance(content, Component) else list(content)
     heading = html.H2(title, id=f"{name}-heading")
-    return html.Section([heading, *children], className="shell-card", id=name, **{"aria-labelledby": f"{name}-heading"})
+    named: dict[str, Any] = {"aria-labelledby": f"{name}-heading"}
+    return html.Section([heading, *children], className="shell-card", id=name, **named)
 
 
 def plain(text: str) -> str:
@@ -97,6 +98,8 @@ def faults_of(error: Exception) -> list[Fault]:
     return [Fault("server", "", str(error), "mend it, or ask for something else")]
 
 
+InTurn = Callable[[Callable[[], "PlanRecord"]], Awaitable["PlanRecord"]]
+"""Calls what plans in a thread, when others are done."""
 REFUSED = (CosimError, ValidationError)
 """What the callbacks of the planner tell in words; all else is a fault of the program."""
 
@@ -151,7 +154,7 @@ def whole(typed: str | None, key: str, faults: list[Fault]) -> int | None:
 def series(typed: str | None, key: str, faults: list[Fault]) -> float | dict[str, Any] | None:
     """One number, or a series: a value a line for a day, or the text of a CSV file with a header."""
     rows = [row.strip() for row in (typed or "").strip().splitlines() if row.strip()]
-    if len(rows) <= 1 and not (rows and "," in rows[0]):
+    if len(rows) <= 1 and not (rows and rows[0].count(",") > 1):
         return number(typed, key, faults)
     values: list[float] = []
     if len(rows) == 1:

@@ -46,13 +46,11 @@ class Page(Protocol):
     NAME: str
     TITLE: str
 
-    @staticmethod
-    def layout() -> Component:
+    def layout(self) -> Component:
         """Content below the heading."""
         ...
 
-    @staticmethod
-    def register(app: Dash, planning: Planning, jobs: Jobs) -> None:
+    def register(self, app: Dash, planning: Planning, jobs: Jobs) -> None:
         """Add the callbacks of the page."""
         ...
 
@@ -86,7 +84,7 @@ def attach(server: FastAPI, planning: Planning, jobs: Jobs) -> Dash:
     app.callback(Output("shell-page", "children"), Output("shell-heading", "children"), Input("shell-url", "pathname"))(
         _page
     )
-    app.clientside_callback(
+    app.clientside_callback(  # type: ignore[no-untyped-call]
         ClientsideFunction("shell", "arrived"), Output("shell-theme", "data"), Input("shell-heading", "children")
     )
     for page in PAGES:
