@@ -66,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
         """Answer before the dashboard's pages do: they would be found for every path."""
         inner = path.removeprefix(PREFIX.removeprefix("/api/"))
         others = (route for router in routers for route in router.routes if isinstance(route, APIRoute))
-        allowed = sorted(method for route in others if route.path_regex.match(inner) for method in route.methods)
+        allowed = sorted(method for route in others if route.path_regex.match(inner) for method in route.methods or ())
         if allowed:
             return problems.problem(405, f"not for GET: /api/{path}", headers={"Allow": ", ".join(allowed)})
         return problems.problem(404, f"no such route: /api/{path}")

@@ -336,8 +336,9 @@ def malformed() -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield "POST", route, {"files": {"file": (name, content)}, "data": {"reading": "{}"}}
     for reading in ("{", "NaN", '{"charger_kw": NaN}', '{"columns": {"\\ud800": "x"}}', "[" * 15_000, "\x00", "ÿ"):
         yield "POST", "/sessions", {"files": {"file": ("a.csv", DATED.encode())}, "data": {"reading": reading}}
-    for path in ("/plans/%00", "/plans/%ff%fe", "/plans/" + "9" * 8000, "/sessions/..%2f..", "/plans/0123456789ab/ocpp?unit=%ff",
-                 "/plans/0123456789ab/tables/plan.exe", "/sessions/0123456789ab/table.csv?x=%00"):  # fmt: skip
+    for path in ("/plans/%00", "/plans/%ff%fe", "/plans/" + "9" * 8000, "/sessions/..%2f..",
+                 "/plans/0123456789ab/ocpp?unit=%ff", "/plans/0123456789ab/tables/plan.exe",
+                 "/sessions/0123456789ab/table.csv?x=%00"):  # fmt: skip
         yield "GET", path, {}
 
 
