@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cosim.collapse import Collapse
-from cosim.contract import Decision
+from cosim.contract import Decision, Float
 from cosim.folder import write_whole
 from cosim.measures.areas import worst_hot_spot_c
 from cosim.measures.balance import balance_error_percent
+from cosim.measures.unbalance import vuf_percent
 from cosim.trajectory import Trajectory
 
 _CURRENT_STEP_A = 2.0**-10
@@ -146,8 +147,16 @@ def _steps(run: Trajectory) -> pa.Table:
             "balance_error_percent": balance_error_percent(run),
             "ambient_c": run.exogenous.ambient_c,
             "source_pu": np.where(np.isnan(source_pu), run.feeder.network.source_pu, source_pu),
+            **{f"transformer_{phase}_percent": run.transformer_percent[:, row] for row, phase in enumerate("abc")},
+            "vuf_max_percent": _worst_vuf_percent(run),
         }
     )
+
+
+def _worst_vuf_percent(run: Trajectory) -> Float:
+    """Unbalance factor of the step itself at the worst customers' bus with three phases; nan where there is none."""
+    phases_v = run.three_phase_customer_v
+    return np.asarray(vuf_percent(phases_v).max(axis=1)) if phases_v.shape[1] else np.full(run.steps, np.nan)
 
 
 def _customers(run: Trajectory) -> pa.Table:

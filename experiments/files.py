@@ -7,6 +7,7 @@ import math
 import platform
 import sys
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -73,6 +74,7 @@ def sha256_of(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
 
 
+@lru_cache  # of a server that plans all day
 def _version(package: str) -> str:
     try:
         return version(package)

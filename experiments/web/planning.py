@@ -57,6 +57,7 @@ class Planning:
         self._settings, self._catalogue = settings, catalogue
         self._sessions_folder, self._plans_folder = settings.data / "sessions", settings.data / "plans"
         self._read: OrderedDict[str, Sessions] = OrderedDict()
+        self._demands: OrderedDict[tuple[str, float, str], Demand] = OrderedDict()
         self._limits = Limits(
             unpacked_bytes=UNPACKED * settings.body_bytes, rows=settings.rows, cells=CELLS * settings.rows
         )
@@ -210,8 +211,9 @@ class Planning:
             with self._at_once, told_as({str(found.path): found.name, f"{folder}/": ""}):
                 self._refuse_unread(found)
                 config = config_of(request, found.path, folder / "inputs", self._settings)
-                study = KeptPlan(read_options(found.reading, request))
-                if row.parent is not None:
+                if row.parent is None:
+                    study = KeptPlan(self._demand(found, request))
+                else:
                     study, config = self._replanned(row, config)
                 result = study.conduct(config, folder / "results", overwrite=True)
         except BaseException as error:
@@ -234,6 +236,18 @@ class Planning:
             raise InputError(Fault("state", "vehicles", "nobody is left to be planned", "give who is there, or is new"))
         study = KeptReplan(before, rest, demand_after(state, before, rest))
         return study, replace(config, rounding="prorata", peak_so_far_kw=rest.peak_so_far_kw)
+
+    def _demand(self, found: Sessions, request: PlanRequest) -> Demand:
+        """Requests of sessions, read once for all plans of the same steps."""
+        options = read_options(found.reading, request)
+        key = (found.id, request.time_step_s, repr(options))
+        with self._lock:
+            if (known := self._demands.get(key)) is not None:
+                return known
+        read = read_demand(found.path, request.time_step_s, options)
+        with self._lock:
+            _keep_last(self._demands, key, read)
+        return read
 
     def _row(self, plan_id: str) -> PlanRow:
         row = self._catalogue.get(PlanRow, plan_id)
@@ -300,9 +314,7 @@ class Planning:
 
     def _remember(self, found: Sessions) -> Sessions:
         with self._lock:
-            self._read[found.id] = found
-            while len(self._read) > _CACHED:
-                self._read.popitem(last=False)
+            _keep_last(self._read, found.id, found)
         return found
 
     def _sweep(self, folder: Path, known: set[str]) -> None:
@@ -310,3 +322,10 @@ class Planning:
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.name not in known and path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _keep_last(kept: OrderedDict[Any, Any], key: object, value: object) -> None:
+    """Put a value last, and let go of the first where there are too many."""
+    kept[key] = value
+    while len(kept) > _CACHED:
+        kept.popitem(last=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET, socket
 from typing import TYPE_CHECKING, Annotated
@@ -69,7 +70,9 @@ def _run(settings: Settings) -> None:
         )  # fmt: skip
         if settings.token is not None:
             _out.print(f"Only who brings the token comes in; it answers to {', '.join(sorted(settings.names))}.")
-        server.run([_listening(settings)])
+        with suppress(KeyboardInterrupt):  # how a server ends
+            server.run([_listening(settings)])
+    _out.print("Stopped.")
 
 
 def _listening(settings: Settings) -> socket:

@@ -17,8 +17,7 @@ from cosim.errors import Fault, InputError
 from cosim.experiments.figures.style import Drawing
 from cosim.experiments.files import write_json
 from cosim.experiments.plan.config import PlanConfig
-from cosim.experiments.plan.options import ReadOptions
-from cosim.experiments.plan.read import Demand, read_demand, step_times
+from cosim.experiments.plan.read import Demand, step_times
 from cosim.experiments.plan.replan import Rest, stand_after
 from cosim.experiments.plan.standing import Standing, by_step, by_vehicle, standing_of
 from cosim.experiments.plan.study import PlanResult, PlanStudy
@@ -36,19 +35,24 @@ class KeptPlan(PlanStudy):
 
     Parameters
     ----------
-    options : ReadOptions
-        How the file is understood, before what the config says of it.
+    demand : Demand
+        What is planned, as it was read.
+
+    Raises
+    ------
+    InputError
+        Where there are more powers to plan than a server takes on.
     """
 
-    def __init__(self, options: ReadOptions) -> None:
-        self._options = options
+    def __init__(self, demand: Demand) -> None:
+        if len(demand.requests) * demand.steps > MOST_POWERS:
+            problem = f"{len(demand.requests)} vehicles in {demand.steps} steps are more than {MOST_POWERS} powers"
+            raise InputError(Fault("request", "time_step_s", problem, "give longer steps, or a day by `day`"))
+        self._demand = demand
 
-    def read(self, config: PlanConfig) -> Demand:
-        """Read the requests; InputError where there are more powers to plan than a server takes on."""
-        assert config.demand is not None  # noqa: S101 - `config_of` says it
-        demand = read_demand(config.demand, config.time_step_s, self._options)
-        refuse_powers(len(demand.requests), demand.steps)
-        return demand
+    def read(self, config: PlanConfig) -> Demand:  # noqa: ARG002 - it has been read
+        """Return what is planned."""
+        return self._demand
 
     def figures(self, result: PlanResult) -> dict[str, Drawing]:  # noqa: ARG002 - none
         """Draw nothing."""
@@ -74,12 +78,8 @@ class KeptReplan(KeptPlan):
     """
 
     def __init__(self, before: Kept, rest: Rest, new: Demand) -> None:
+        super().__init__(part_of(new, rest.requests, rest.kept, warnings=rest.notes))
         self._before, self._rest, self._new = before, rest, new
-
-    def read(self, config: PlanConfig) -> Demand:  # noqa: ARG002 - all is known
-        """Return what is left."""
-        refuse_powers(len(self._rest.kept), self._new.steps)
-        return part_of(self._new, self._rest.requests, self._rest.kept, warnings=self._rest.notes)
 
     def write(self, result: PlanResult, folder: Path) -> None:
         """Write the plan of the rest, both plans side by side, and how the whole stands."""
@@ -176,10 +176,3 @@ def read_standing(folder: Path) -> Kept:
         phases=vehicles["phases"].to_numpy(),
     )  # fmt: skip
     return Kept(standing, demand)
-
-
-def refuse_powers(vehicles: int, steps: int) -> None:
-    """Raise InputError where a server would be kept busy by one plan."""
-    if vehicles * steps > MOST_POWERS:
-        problem = f"{vehicles} vehicles in {steps} steps are more than {MOST_POWERS} powers"
-        raise InputError(Fault("request", "time_step_s", problem, "give longer steps, or a day by `day`"))

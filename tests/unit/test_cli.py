@@ -46,7 +46,8 @@ def test_run_writes_the_documented_folder(run, tmp_path):
             "step", "time", "tariff_eur_per_kwh", "p_kw", "q_kvar", "s_kva", "worst_phase_percent", "hot_spot_c",
             "losses_kw", "other_sources_kw", "degraded", "p_hv_kw", "q_hv_kvar", "source_kw", "consumption_kw",
             "generation_kw", "losses_lines_kw", "losses_transformers_kw", "losses_others_kw", "losses_no_load_kw",
-            "balance_error_percent", "ambient_c", "source_pu",
+            "balance_error_percent", "ambient_c", "source_pu", "transformer_a_percent", "transformer_b_percent",
+            "transformer_c_percent", "vuf_max_percent",
         ]  # fmt: skip
         assert len(steps) == 192
         customers = pd.read_parquet(tables / "customers.parquet")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
 
+TOKEN = "0123456789abcdef0123"  # noqa: S105 - of these tests
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -40,7 +43,8 @@ class Served:
     def client(self, **headers: str) -> httpx.Client:
         """As our own pages ask; other headers go before."""
         own = {"Origin": self.url, **headers}
-        return httpx.Client(base_url=f"{self.url}/api/v1", headers=own, timeout=60.0)
+        # without certificates, which take longer to load than most answers
+        return httpx.Client(base_url=f"{self.url}/api/v1", headers=own, timeout=60.0, verify=False)  # noqa: S501
 
     def stop(self) -> int:
         """Stop it as Ctrl-C does; its exit code."""
@@ -70,6 +74,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     served.kill()
 
 
+@pytest.fixture(scope="session")
+def secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One with a token (`TOKEN`), a further name, and narrow limits."""
+    folder = tmp_path_factory.mktemp("secret")
+    token, config = folder / "token", folder / "serve.toml"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    config.write_text('hosts = ["cosim.example"]\nbody_mb = 1.0\nrows = 3\nplan_time_limit_s = 0.5\n')
+    served = Served(folder / "data", "--token-file", str(token), "--config", str(config))
+    yield served
+    served.kill()
+
+
 @pytest.fixture
 def client(server: Served) -> Iterator[httpx.Client]:
     with server.client() as asking:
@@ -88,3 +105,20 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     yield begin
     for served in begun:
         served.kill()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium; without it tests are skipped, and fail where CI is set, for there it must be."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        missing = "no chromium on the path: apt-get install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    expect.set_options(timeout=60_000)  # on a busy machine
+    sandbox = [] if os.geteuid() else ["--no-sandbox"]  # root has none
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=sandbox)
+        yield started
+        started.close()

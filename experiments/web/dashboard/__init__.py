@@ -1,4 +1,4 @@
-"""The dashboard of ``cosim serve``: planner, feeder and studies in a browser, on the application that serves the API."""
+"""The dashboard of ``cosim serve``: planner, feeder and studies in a browser, on the application of the interface."""
 
 from cosim.experiments.web.dashboard.shell import attach
 

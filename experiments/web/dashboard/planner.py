@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from anyio import CapacityLimiter, to_thread
 from dash import Dash, dcc, html
 from dash.development.base_component import Component
 
-from cosim.experiments.web.dashboard import planner_plan, planner_replan, planner_table
+from cosim.experiments.web.dashboard import planner_plan, planner_reading, planner_replan, planner_table
 from cosim.experiments.web.dashboard.planner_words import ACCEPTED, card
 
 if TYPE_CHECKING:
     from cosim.experiments.web.jobs import Jobs
     from cosim.experiments.web.planning import Planning
+    from cosim.experiments.web.records import PlanRecord
 
+PLANS_AT_ONCE = 4
+"""Threads that plans may take: others wait without one, so that the pages answer meanwhile."""
 PATH, NAME, TITLE = "/planner", "Planner", "Plan a day of charging"
 
 
@@ -25,7 +30,7 @@ def layout() -> Component:
             html.Div(id="planner-sessions-part"),
             html.Div(planner_plan.form(), id="planner-plan-part", hidden=True),
             html.Div(id="planner-result"),
-            html.Div(planner_replan.form(), id="planner-replan-part", hidden=True),
+            html.Div(id="planner-replan-part"),
             card("Earlier plans", html.Div(id="planner-earlier"), "planner-earlier-card"),
             dcc.Location(id="planner-url", refresh="callback-nav"),
             dcc.Store(id="planner-sessions"),
@@ -34,7 +39,14 @@ def layout() -> Component:
     )
 
 
-def register(app: Dash, planning: Planning, jobs: Jobs | None) -> None:  # noqa: ARG001 - plans are no jobs
+def register(app: Dash, planning: Planning, jobs: Jobs) -> None:  # noqa: ARG001 - plans are no jobs
     """Add the callbacks of all steps."""
-    for step in (planner_table, planner_plan, planner_replan):
-        step.register(app, planning)
+    at_once = CapacityLimiter(PLANS_AT_ONCE)
+
+    async def in_turn(work: Callable[[], PlanRecord]) -> PlanRecord:
+        return await to_thread.run_sync(work, limiter=at_once)
+
+    planner_table.register(app, planning)
+    planner_reading.register(app, planning)
+    planner_plan.register(app, planning, in_turn)
+    planner_replan.register(app, planning, in_turn)

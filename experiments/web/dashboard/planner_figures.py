@@ -47,17 +47,30 @@ class Planned:
     @staticmethod
     def read(folder: Path) -> Planned:
         """Read a folder."""
-        tables = (pd.read_parquet(folder / f"{name}.parquet") for name in ("plan", "station", "vehicles"))
-        return Planned(*tables, json.loads((folder / "plan.json").read_text(encoding="utf-8")))
+        plan, station, vehicles = (
+            pd.read_parquet(folder / f"{name}.parquet") for name in ("plan", "station", "vehicles")
+        )
+        return Planned(plan, station, vehicles, json.loads((folder / "plan.json").read_text(encoding="utf-8")))
+
+    @property
+    def edges(self) -> list[Any]:
+        """Begin of every step by the station's clock at the start, else its number, and the end of the last."""
+        count = len(self.station) + 1
+        if "time" not in self.station:
+            return list(range(count))
+        start = pd.Timestamp(self.station["time"].iloc[0]).tz_localize(None)
+        every = pd.Timedelta(seconds=float(self.told["time_step_s"]))
+        return [(start + k * every).isoformat() for k in range(count)]
 
     @property
     def times(self) -> list[Any]:
-        """Begin of every step by the station's clock at the start, else its number."""
-        if "time" not in self.station:
-            return [int(step) for step in self.station["step"]]
-        start = pd.Timestamp(self.station["time"].iloc[0]).tz_localize(None)
-        every = pd.Timedelta(seconds=float(self.told["time_step_s"]))
-        return [(start + k * every).isoformat() for k in range(len(self.station))]
+        """Begin of every step."""
+        return self.edges[:-1]
+
+    @property
+    def has_zone(self) -> bool:
+        """Whether the station's clock is known."""
+        return "time" in self.station and isinstance(self.station["time"].dtype, pd.DatetimeTZDtype)
 
     def clock(self, step: float) -> str:
         """A step in words."""
@@ -82,13 +95,17 @@ def pictures(planned: Planned, theme: str) -> list[Component]:
     return [draw(planned, look) for draw in (_station, _heatmap, _stack, _departures)]
 
 
-def _layout(planned: Planned, look: dict[str, str], y: str, *, height: int = 340, dated: bool = True) -> dict[str, Any]:
+def frame_of(
+    planned: Planned, look: dict[str, str], y: str, *, height: int = 340, dated: bool = True
+) -> dict[str, Any]:
+    """Layout of a figure: axes with their names, over the part of the horizon in which vehicles are there."""
     grid = {"gridcolor": look["faint"], "zerolinecolor": look["faint"], "linecolor": look["ink"], "automargin": True}
     layout: dict[str, Any] = {
         "height": height, "margin": {"l": 55, "r": 12, "t": 10, "b": 45}, "autosize": True,
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": look["ink"], "size": 13, "family": "system-ui, sans-serif"},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": {"text": ""}},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": {"text": ""},
+                   "traceorder": "normal"},
         "hovermode": "x unified", "xaxis": dict(grid), "yaxis": {**grid, "title": {"text": y}, "rangemode": "tozero"},
         "hoverlabel": {"bgcolor": look["paper"], "font": {"color": look["ink"]}},
     }  # fmt: skip
@@ -97,7 +114,7 @@ def _layout(planned: Planned, look: dict[str, str], y: str, *, height: int = 340
         times = planned.times
         span = [times[max(int(first), 0)], times[min(int(np.ceil(last)), len(times) - 1)]]
         name = "time of day" if "time" in planned.station else f"step of {planned.told['time_step_s']:g} s"
-        layout["xaxis"] |= {"title": {"text": name}, "range": span, "nticks": 10}
+        layout["xaxis"] |= {"title": {"text": name}, "range": span, "nticks": 7, "tickangle": 0}
     return layout
 
 
@@ -115,7 +132,7 @@ def _capacity(planned: Planned, look: dict[str, str]) -> list[dict[str, Any]]:
 def _binding(planned: Planned) -> tuple[str, str]:
     """What the capacity does to the plan, as a title and as a sentence."""
     station, peak_kw = planned.station, float(planned.station["power_kw"].max())
-    at = planned.clock(float(station.loc[station["power_kw"].idxmax(), "step"]))
+    at = planned.clock(float(station["step"].iloc[int(station["power_kw"].argmax())]))
     if station["capacity_kw"].isna().all():
         return "Nothing limits the connection", f"Charging peaks at {peak_kw:.1f} kW, at {at}."
     full = station[(station["power_kw"] >= station["capacity_kw"] - BINDS_KW) & (station["power_kw"] > 0)]
@@ -137,16 +154,21 @@ def _station(planned: Planned, look: dict[str, str]) -> Component:
     traces += _capacity(planned, look)
     if station["site_kw"].abs().max() > 0:
         traces.append(_steps(planned, station["site_kw"], "site load less PV", ORANGE, dash="dot"))
-    layout = _layout(planned, look, "power [kW]")
+    layout = frame_of(planned, look, "power [kW]")
     if np.ptp(station["tariff_eur_per_kwh"]) > 0:
         price = _steps(planned, station["tariff_eur_per_kwh"], "price", GREEN)
         traces.append({**price, "yaxis": "y2", "hovertemplate": "%{y:.4f} EUR/kWh"})
         layout["yaxis"]["domain"], layout["height"] = [0.36, 1.0], 430
-        layout["yaxis2"] = {**layout["yaxis"], "domain": [0.0, 0.26], "title": {"text": "EUR/kWh"}, "rangemode": "normal"}
+        layout["yaxis2"] = {
+            **layout["yaxis"],
+            "domain": [0.0, 0.26],
+            "title": {"text": "EUR/kWh"},
+            "rangemode": "normal",
+        }
         layout["xaxis"]["anchor"] = "y2"
         low, high = station["tariff_eur_per_kwh"].min(), station["tariff_eur_per_kwh"].max()
         summary += f" The price goes from {low:.3f} to {high:.3f} EUR/kWh."
-    return picture(title, {"data": traces, "layout": layout}, summary, _plain(station), "planner-station")
+    return picture(title, {"data": traces, "layout": layout}, summary, without_zone(station), "planner-station")
 
 
 def _heatmap(planned: Planned, look: dict[str, str]) -> Component:
@@ -159,12 +181,12 @@ def _heatmap(planned: Planned, look: dict[str, str]) -> Component:
         named = [f"{row.vehicle} ({row.served_percent:.0f} %)" for row in short.head(3).itertuples()]
         summary += f" Least served: {', '.join(named)}."
     names = [str(name) for name in powers]
-    layout = _layout(planned, look, "vehicle", height=int(np.clip(120 + 15 * len(names), 260, 900)))
+    layout = frame_of(planned, look, "vehicle", height=int(np.clip(120 + 15 * len(names), 260, 900)))
     layout["yaxis"] |= {"autorange": "reversed", "type": "category", "showgrid": False}
     layout["yaxis"].pop("rangemode")
     layout |= {"hovermode": "closest", "xaxis": {**layout["xaxis"], "showgrid": False}}
     heat = {
-        "type": "heatmap", "x": planned.times, "y": names, "z": _json(powers.to_numpy().T), "zmin": 0.0,
+        "type": "heatmap", "x": planned.edges, "y": names, "z": plain_numbers(powers.to_numpy().T), "zmin": 0.0,
         "colorscale": HEAT_DARK if look is DARK else HEAT, "hoverongaps": False, "xgap": 0, "ygap": 1,
         "colorbar": {"title": {"text": "kW"}, "thickness": 12, "outlinewidth": 0},
         "hovertemplate": "%{y}, %{x}: %{z:.2f} kW<extra></extra>",
@@ -173,7 +195,7 @@ def _heatmap(planned: Planned, look: dict[str, str]) -> Component:
     wide = powers.copy().reset_index()
     if "time" in planned.station:
         wide.insert(1, "time", planned.station["time"].to_numpy())
-    return picture(title, {"data": [heat], "layout": layout}, summary, _plain(wide.round(2)), "planner-heatmap")
+    return picture(title, {"data": [heat], "layout": layout}, summary, without_zone(wide), "planner-heatmap")
 
 
 def _stack(planned: Planned, look: dict[str, str]) -> Component:
@@ -197,8 +219,8 @@ def _stack(planned: Planned, look: dict[str, str]) -> Component:
     energy_kwh = float(planned.plan["energy_kwh"].sum())
     summary = f"Power by {what}, stacked: {one}. Together {energy_kwh:.1f} kWh; most of all {most}."
     title = f"Who shares the {float(planned.station['power_kw'].max()):.1f} kW of the peak"
-    layout = _layout(planned, look, "power [kW]", height=380)
-    data = _plain(powers.round(2).reset_index())
+    layout = frame_of(planned, look, "power [kW]", height=380)
+    data = without_zone(powers.round(2).reset_index())
     return picture(title, {"data": traces, "layout": layout}, summary, data, "planner-stack")
 
 
@@ -208,17 +230,21 @@ def _departures(planned: Planned, look: dict[str, str]) -> Component:
     when = [planned.clock(step) for step in vehicles["departure_step"]]
     missing = vehicles["unserved_kwh"].clip(lower=0.0)
     traces = [
-        {"type": "bar", "x": names, "y": _json(vehicles["energy_delivered_kwh"].to_numpy()), "name": "delivered",
+        {"type": "bar", "x": names, "y": plain_numbers(vehicles["energy_delivered_kwh"]), "name": "delivered",
          "marker": {"color": BLUE}, "customdata": when, "hovertemplate": "%{y:.2f} kWh, leaves at %{customdata}"},
-        {"type": "bar", "x": names, "y": _json(missing.to_numpy()), "name": "missing",
+        {"type": "bar", "x": names, "y": plain_numbers(missing), "name": "missing",
          "marker": {"color": ORANGE, "pattern": {"shape": "/", "fgcolor": look["ink"], "size": 6}},
          "hovertemplate": "%{y:.2f} kWh"},
     ]  # fmt: skip
-    layout = _layout(planned, look, "energy in the battery [kWh]", dated=False)
+    layout = frame_of(planned, look, "energy in the battery [kWh]", dated=False)
     layout |= {"barmode": "stack", "bargap": 0.15}
     layout["xaxis"] |= {"title": {"text": "vehicle, in the order of departure"}, "type": "category", "showgrid": False}
     total_kwh, need_kwh = float(missing.sum()), float(vehicles["energy_need_kwh"].sum())
-    title = "Nobody leaves short" if total_kwh < 0.005 else f"{total_kwh:.1f} of {need_kwh:.1f} kWh are missing at departure"
+    title = (
+        "Nobody leaves short"
+        if total_kwh < 0.005
+        else f"{total_kwh:.1f} of {need_kwh:.1f} kWh are missing at departure"
+    )
     first, last = when[0], when[-1]
     summary = f"Energy by departure, from {names[0]} at {first} to {names[-1]} at {last}; striped: what is missing."
     columns = ["vehicle", "energy_need_kwh", "energy_delivered_kwh", "unserved_kwh", "served_percent", "power_peak_kw"]
@@ -226,13 +252,13 @@ def _departures(planned: Planned, look: dict[str, str]) -> Component:
     return picture(title, {"data": traces, "layout": layout}, summary, data, "planner-departures")
 
 
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+def without_zone(frame: pd.DataFrame) -> pd.DataFrame:
     """Times without their zone: the clock of the station."""
-    dated = {name: frame[name].dt.tz_localize(None) for name in frame if isinstance(frame[name].dtype, pd.DatetimeTZDtype)}
-    return frame.assign(**dated)
+    is_dated = isinstance(frame.get("time", frame.iloc[:, 0]).dtype, pd.DatetimeTZDtype)
+    return frame.assign(time=frame["time"].dt.tz_localize(None)) if is_dated else frame
 
 
-def _json(values: Any) -> list[Any]:
+def plain_numbers(values: Any) -> list[Any]:
     """Numbers that JSON can hold: nothing instead of nan."""
     held = np.round(np.asarray(values, dtype=np.float64), 4)
     return np.where(np.isnan(held), None, held.astype(object)).tolist()  # type: ignore[no-any-return,call-overload]

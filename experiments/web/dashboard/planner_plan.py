@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from dash import Dash, Input, Output, State, html, no_update
 from dash.development.base_component import Component
 
 from cosim.errors import Fault
 from cosim.experiments.web.catalogue import NotFoundError
-from cosim.experiments.web.dashboard.controls import choice, lines, shown, table, text, upload
+from cosim.experiments.web.dashboard.controls import choice, lines, shown, table, text, upload, worker
+from cosim.experiments.web.dashboard.planner_changes import changes_card
 from cosim.experiments.web.dashboard.planner_figures import Planned, pictures
 from cosim.experiments.web.dashboard.planner_words import (
     REFUSED,
+    STATUS,
+    InTurn,
     address,
     asked,
     card,
     faults_of,
+    in_words,
+    listed,
     number,
+    plain,
     problem_list,
     series,
     tell_faults,
@@ -27,7 +35,8 @@ from cosim.experiments.web.dashboard.planner_words import (
 from cosim.experiments.web.schemas import PlanRequest
 
 if TYPE_CHECKING:
-    from cosim.experiments.web.planning import Planning, PlanRecord
+    from cosim.experiments.web.planning import Planning
+    from cosim.experiments.web.records import PlanRecord
 
 _SERIES = {"capacity": "capacity_kw", "tariff": "tariff_eur_per_kwh", "site-load": None, "pv": None}
 """Fields that take a number or a series, to the name of the number in a request."""
@@ -38,16 +47,15 @@ _CHOICES: dict[str, dict[str, str]] = {
     "fairness": {"total": "least shortfall in all", "maxmin": "raise the worst served first"},
 }
 _FIELDS = (*_SERIES, *_CHOICES, *_NUMBERS)
-_STATUS = {
-    "optimal": "Proven best",
-    "gap_limit": "Proven within the gap asked for",
-    "time_limit": "Stopped by the time limit",
-    "fallback": "No plan by the solver: who leaves first is charged first",
-    "feasible": "A plan, nothing proven about it",
-    "first_plan": "As good as was asked for",
-}
+MOST_PLANS = 50
+"""Of those that are listed."""
 _OCPP = ("1.6", "2.0.1", "2.1")
-_KINDS = {"csv": "CSV", "parquet": "Parquet", "json": "JSON", "md": "report"}
+_TABLES = {
+    "plan": "Plan by vehicle and step", "vehicles": "Vehicles", "station": "Station", "rows": "Rows at fault",
+    "diff": "Changes by vehicle and step", "changes": "Changes by vehicle", "other_plans": "Other plans",
+}  # fmt: skip
+_FORMS = {"csv": "CSV", "parquet": "Parquet", "xlsx": "XLSX"}
+_FILES = {"plan.json": "plan.json", "metrics.json": "metrics.json", "report.md": "report.md"}
 
 
 def form(request: PlanRequest | None = None) -> Component:
@@ -57,7 +65,7 @@ def form(request: PlanRequest | None = None) -> Component:
     def typed(name: str, number_name: str | None) -> str:
         held = getattr(asked_for, name.replace("-", "_"))
         if held is not None:
-            return held.csv or "\n".join(f"{value:g}" for value in held.values or ())
+            return held.csv or "\n".join(f"{value:g}" for value in held.values or ())  # noqa: PD011 - of a series, no frame
         value = getattr(asked_for, number_name) if number_name else None
         return "" if value is None else value if isinstance(value, str) else f"{value:g}"
 
@@ -67,7 +75,7 @@ def form(request: PlanRequest | None = None) -> Component:
               "pv": ("PV of the site [kW]", "As above, or empty.")}  # fmt: skip
     connection = []
     for name, (label, hint) in labels.items():
-        file = upload(f"planner-{name}-file", f"{label.partition(' [')[0]} from a file", ".csv,.txt")
+        file = upload(f"planner-{name}-file", f"{label.partition(' [')[0]} from a file", ".csv,.txt", small=True)
         connection.append(html.Div([lines(f"planner-{name}", label, typed(name, _SERIES[name]), hint), file]))
     labels_of = {"formulation": "Formulation", "objective": "What comes first", "fairness": "Fairness"}
     how = [choice(f"planner-{key}", labels_of[key], words, getattr(asked_for, key)) for key, words in _CHOICES.items()]
@@ -82,13 +90,12 @@ def form(request: PlanRequest | None = None) -> Component:
             for key, (label, hint) in hints.items()]  # fmt: skip
     return card("4 · The plan", [
         html.Div(connection, className="shell-form"), html.H3("How"), html.Div(how, className="shell-form"),
-        html.Div([html.Button("Plan", id="planner-go", type="button", className="primary"),
-                  html.Span(id="planner-busy", role="status")], className="shell-row"),
+        worker("Plan", "planner-go", "Planning …"),
         html.Div(id="planner-plan-problems", role="alert"),
     ], "planner-plan-card")  # fmt: skip
 
 
-def register(app: Dash, planning: Planning) -> None:
+def register(app: Dash, planning: Planning, in_turn: InTurn) -> None:
     """Add the callbacks of these steps."""
     here = Output("planner-url", "search", allow_duplicate=True)
     live = Output("shell-live", "children", allow_duplicate=True)
@@ -111,17 +118,15 @@ def register(app: Dash, planning: Planning) -> None:
             "typed": [State(f"planner-{name}", "value") for name in (*_SERIES, *_NUMBERS)],
             "picked": [State(f"planner-{name}", "data") for name in _CHOICES],
         },
-        running=[(Output("planner-go", "disabled"), True, False),
-                 (Output("planner-busy", "children"), "Planning …", "")],
         prevent_initial_call=True,
     )  # fmt: skip
     async def planned(clicks: int | None, sessions_id: str, typed: list[str], picked: list[str]) -> Any:
         if not clicks:
             return (no_update,) * 3
-        made, faults = None, []
+        made, faults = None, list[Fault]()
         try:
             request = _request(typed, picked, faults)
-            made = await asyncio.to_thread(planning.plan, sessions_id, request) if request else None
+            made = await in_turn(lambda: planning.plan(sessions_id, request)) if request else None
         except REFUSED as error:
             faults += faults_of(error)
         tell_faults(faults, _FIELDS, "planner-plan-problems")
@@ -156,7 +161,8 @@ def register(app: Dash, planning: Planning) -> None:
             found = await asyncio.to_thread(planning.get_plan, wanted)
         except NotFoundError as error:
             return problem_list([html.Li(f"{error}: it may be of another server. Choose one below, or plan again.")])
-        return await asyncio.to_thread(_result, found, theme, sessions_id)
+        of_table = (await asyncio.to_thread(planning.sessions, found.sessions_id)).warnings
+        return await asyncio.to_thread(_result, found, theme, sessions_id, of_table)
 
     @app.callback(Output("planner-earlier", "children"), Input("planner-plan", "data"))
     async def earlier(current: str | None) -> Any:
@@ -178,45 +184,41 @@ def _request(typed: list[str], picked: list[str], faults: list[Fault]) -> PlanRe
             values[number_name] = value
         elif value is not None:
             values[key] = {"values": [value] * 24, "step_min": 60}
-    for name, words in zip(_NUMBERS, typed[len(_SERIES):], strict=True):
+    for name, words in zip(_NUMBERS, typed[len(_SERIES) :], strict=True):
         if (value := number(words, name, faults)) is not None:
             values[name.replace("-", "_")] = value
     return None if faults else PlanRequest.model_validate(values)
 
 
-def in_words(found: PlanRecord) -> str:
-    """How a plan ended and what it serves, in a sentence."""
+def _result(found: PlanRecord, theme: str, sessions_id: str | None, of_table: Sequence[str]) -> list[Component]:
+    """Cards of a plan; what is told of its table already is left out."""
     if found.status != "done":
-        return f"The plan is {found.status}."
-    metrics = found.metrics
-    told = _STATUS.get(metrics["status"], metrics["status"])
-    return (
-        f"{told}. {shown(metrics['served_percent'], 1)} % of the need is served, the worst vehicle "
-        f"{shown(metrics['served_min_percent'], 1)} %; peak {metrics['peak_kw']:.1f} kW."
-    )
-
-
-def _result(found: PlanRecord, theme: str, sessions_id: str | None) -> list[Component]:
-    if found.status != "done":
-        items = [html.Li(f"{fault.key or fault.where}: {fault.problem} → {fault.remedy}") for fault in found.faults]
-        remedy = {"planning": "It is being planned: reload in a moment.", "interrupted": "The server ended before it was done: plan again."}
+        items = listed(found.faults)
+        remedy = {
+            "planning": "It is being planned: reload in a moment.",
+            "interrupted": "The server ended before it was done: plan again.",
+        }
         return problem_list(items or [html.Li(remedy.get(found.status, f"This plan is {found.status}."))])
     planned = Planned.read(found.folder)
     parts: list[Component] = [html.P(in_words(found), id="planner-words")]
     if sessions_id not in (None, found.sessions_id):
         parts.append(html.P("The table above has changed since: plan again.", className="shell-doubt"))
+    changed: list[Component] = []
     if found.parent:
-        parts.append(html.P(["It re-plans ", html.A("an earlier plan", href=address(sessions=found.sessions_id, plan=found.parent)), "."]))
+        link = html.A("an earlier plan", href=address(sessions=found.sessions_id, plan=found.parent))
+        parts.append(html.P(["It re-plans ", link, "."]))
+        changed.append(changes_card(planned, found.diff(), found.changes(), theme))
     parts.append(_numbers(found.metrics))
-    notes = [html.Li(one) for one in found.warnings if ", row " not in one]
+    notes = [html.Li(plain(one)) for one in found.warnings if ", row " not in one and one not in of_table]
     if notes:
         parts.append(html.Div(html.Ul(notes), className="shell-doubt"))
     return [
         card("5 · What it gives", parts, "planner-kpis"),
+        *changed,
         card("Figures", pictures(planned, theme), "planner-figures"),
         card("Vehicles and downloads", [
             html.Details([html.Summary("All vehicles"), table(planned.vehicles, "Vehicles of the plan")]),
-            html.H3("Downloads"), _downloads(found),
+            html.H3("Downloads"), _downloads(found, has_zone=planned.has_zone),
         ], "planner-downloads"),
     ]  # fmt: skip
 
@@ -224,7 +226,7 @@ def _result(found: PlanRecord, theme: str, sessions_id: str | None) -> list[Comp
 def _numbers(metrics: dict[str, Any]) -> Component:
     gap = metrics["gap"]
     pairs = {
-        "How it ended": _STATUS.get(metrics["status"], metrics["status"]),
+        "How it ended": STATUS.get(metrics["status"], metrics["status"]),
         "Gap": "none" if gap is not None and gap < 5e-5 else "not known" if gap is None else f"{100 * gap:.2f} %",
         "Need served": f"{shown(metrics['served_percent'], 1)} %",
         "Worst served": f"{shown(metrics['served_min_percent'], 1)} %",
@@ -233,29 +235,33 @@ def _numbers(metrics: dict[str, Any]) -> Component:
         "Energy drawn": f"{metrics['energy_kwh']:.1f} kWh",
         "Cost": f"{metrics['energy_cost_eur'] + metrics['peak_cost_eur']:.2f} EUR",
         "Peak": f"{metrics['peak_kw']:.1f} kW",
-        "Capacity used": "no limit" if metrics["capacity_used_percent"] is None else f"{shown(metrics['capacity_used_percent'], 1)} %",
+        "Capacity used": "no limit"
+        if metrics["capacity_used_percent"] is None
+        else f"{shown(metrics['capacity_used_percent'], 1)} %",
     }
-    return html.Dl([html.Div([html.Dt(name), html.Dd(value)]) for name, value in pairs.items()], className="shell-numbers")
+    return html.Dl(
+        [html.Div([html.Dt(name), html.Dd(value)]) for name, value in pairs.items()], className="shell-numbers"
+    )
 
 
-def _downloads(found: PlanRecord) -> Component:
-    """Links to the files of the plan, and to its messages for chargers."""
+def _downloads(found: PlanRecord, *, has_zone: bool) -> Component:
+    """Links to the tables and files of the plan, and to its messages for chargers."""
     base = f"/api/v1/plans/{found.id}"
-    words = {"plan": "plan by vehicle and step", "vehicles": "vehicles", "station": "station", "rows": "rows at fault",
-             "other_plans": "other plans", "metrics": "figures", "report": "report", "diff": "changes"}  # fmt: skip
-    by_name: dict[str, list[str]] = {}
-    for name in sorted(found.files):
-        stem, _, kind = name.rpartition(".")
-        if stem in words and kind in _KINDS:
-            by_name.setdefault(stem, []).append(kind)
-    items = [
-        html.Li([f"{words[stem].capitalize()}: ", *_separated(
-            [html.A(_KINDS[kind], href=f"{base}/files/{stem}.{kind}", download=f"{stem}.{kind}") for kind in kinds])])
-        for stem, kinds in by_name.items()
-    ]  # fmt: skip
-    messages = [html.A(f"OCPP {version}", href=f"{base}/ocpp?version={version}", download=f"ocpp-{version}.json")
-                for version in _OCPP]  # fmt: skip
-    return html.Ul([*items, html.Li(["Charging profiles for chargers: ", *_separated(messages)])])
+    items = []
+    for name, words in _TABLES.items():
+        if f"{name}.csv" in found.files or f"{name}.parquet" in found.files:
+            links = [_link(kind, f"{base}/tables/{name}.{form}", f"{name}.{form}") for form, kind in _FORMS.items()]
+            items.append(html.Li([f"{words}: ", *_separated(links)]))
+    files = [_link(words, f"{base}/files/{name}", name) for name, words in _FILES.items() if name in found.files]
+    messages: list[Component] = [html.Span("they need the station's clock: say it in step 2, and plan again")]
+    if has_zone:
+        messages = [_link(f"OCPP {one}", f"{base}/ocpp?version={one}", f"ocpp-{one}.json") for one in _OCPP]
+    items += [html.Li(["Summary: ", *_separated(files)]), html.Li(["Charging profiles: ", *_separated(messages)])]
+    return html.Ul(items)
+
+
+def _link(words: str, path: str, name: str) -> Component:
+    return html.A(words, href=path, download=name)
 
 
 def _separated(links: list[Component]) -> list[Component | str]:
@@ -263,18 +269,20 @@ def _separated(links: list[Component]) -> list[Component | str]:
 
 
 def _earlier(planning: Planning, current: str | None) -> Component:
-    found = [one for one in planning.plans() if one.id != current][:50]
+    found = [planning.get_plan(row.id) for row in planning.plan_rows()[: MOST_PLANS + 1] if row.id != current]
     if not found:
         return html.P("There are none.")
-    head = [html.Th(name, scope="col") for name in ("plan", "how it ended", "served", "peak", "cost")]
-    rows = []
+    rows, links = [], []
     for one in found:
-        done = one.status == "done"
-        figures = [_STATUS.get(one.metrics["status"], one.metrics["status"]), f"{shown(one.metrics['served_percent'], 1)} %",
-                   f"{one.metrics['peak_kw']:.1f} kW",
-                   f"{one.metrics['energy_cost_eur'] + one.metrics['peak_cost_eur']:.2f} EUR"] if done else [one.status, "", "", ""]  # fmt: skip
-        when = f"{one.created[:19].replace('T', ' ')}{', re-plan' if one.parent else ''}"
-        link = html.A(when, href=f"/planner{address(sessions=one.sessions_id, plan=one.id)}")
-        rows.append(html.Tr([html.Td(link), *map(html.Td, figures)]))
-    held = html.Table([html.Thead(html.Tr(head)), html.Tbody(rows)])
-    return html.Div(held, className="shell-scroll", role="region", tabIndex=0, **{"aria-label": "Earlier plans"})
+        figures = dict.fromkeys(("ended", "served [%]", "peak [kW]", "cost [EUR]"))
+        figures["ended"] = one.status
+        if one.status == "done":
+            held = one.metrics
+            cost_eur = held["energy_cost_eur"] + held["peak_cost_eur"]
+            values = (STATUS.get(held["status"], held["status"]), held["served_percent"], held["peak_kw"], cost_eur)
+            figures = dict(zip(figures, values, strict=True))
+        rows.append(
+            {"made (UTC)": f"{one.created[:19].replace('T', ' ')}{', re-plan' if one.parent else ''}", **figures}
+        )
+        links.append(f"/planner{address(sessions=one.sessions_id, plan=one.id)}")
+    return table(pd.DataFrame(rows), "Earlier plans", links=links)

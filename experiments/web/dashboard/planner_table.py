@@ -1,4 +1,4 @@
-"""First steps of the planner: sessions from a file or drawn, how their columns are read, and the table with its faults.
+"""First and third step of the planner: sessions from a file or drawn, and their table with its faults.
 
 A table is never changed on the server: an edit, or another reading, makes other sessions, whose id is in the address.
 """
@@ -8,52 +8,37 @@ from __future__ import annotations
 import asyncio
 import base64
 from typing import TYPE_CHECKING, Any
-from zoneinfo import available_timezones
 
-import dash_ag_grid
 import pandas as pd
-from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
+from dash import Dash, Input, Output, State, ctx, html, no_update
 from dash.development.base_component import Component
 
-from cosim.errors import Fault, InputError
-from cosim.experiments.plan.columns import JOIN, QUANTITIES, lay_out, profiles
-from cosim.experiments.plan.table import Table
+from cosim.errors import Fault
+from cosim.experiments.plan.columns import JOIN
 from cosim.experiments.web.catalogue import NotFoundError
-from cosim.experiments.web.dashboard.controls import choice, table, text, upload
+from cosim.experiments.web.dashboard.controls import grid, table, text, upload
+from cosim.experiments.web.dashboard.planner_reading import missing_columns, reading_card
 from cosim.experiments.web.dashboard.planner_words import (
     REFUSED,
     address,
     asked,
     card,
     faults_of,
-    number,
+    listed,
+    plain,
     problem_list,
     tell_faults,
     whole,
 )
 from cosim.experiments.web.problems import fault_answer
-from cosim.experiments.web.schemas import DemandRequest, SessionReading
+from cosim.experiments.web.schemas import DemandRequest
 
 if TYPE_CHECKING:
-    from cosim.experiments.web.planning import Planning, Sessions
+    from cosim.experiments.web.planning import Planning
+    from cosim.experiments.web.records import Sessions
 
 MOST_SHOWN = 5_000
 """Rows of the table in the browser; those at fault come first where there are more."""
-_READING = ("timezone", "day", "charger-kw", "stay-h", "efficiency")
-_CHOICES = ("profile", "dates", "energy")
-_DATES = {"": "as the file shows", "dmy": "day first: 3/12 is in December", "mdy": "month first: 3/12 is in March"}
-_ENERGY = {"": "as the profile says", "plug": "at the plug (metered)", "battery": "in the battery"}
-_WORDS = {
-    "vehicle": "Vehicle or session", "arrival": "Arrival", "departure": "Departure", "stay_h": "Stay [h]",
-    "energy_kwh": "Energy [kWh]", "energy_wh": "Energy [Wh]", "power_kw": "Largest power [kW]",
-    "power_w": "Largest power [W]", "power_min_kw": "Least power [kW]", "battery_kwh": "Battery [kWh]",
-    "battery_wh": "Battery [Wh]", "soe_arrival_kwh": "Content at arrival [kWh]",
-    "soc_arrival_percent": "Content at arrival [%]", "soc_target_percent": "Target at departure [%]",
-    "efficiency": "Efficiency", "phases": "Phases", "plug": "Plug", "connector": "Connector",
-    "charger_type": "Kind of charger", "timezone": "Time zone", "arrival_zone": "Zone of arrival",
-    "departure_zone": "Zone of departure",
-}  # fmt: skip
-_SECOND = {"arrival": "Arrival, time of day if apart", "departure": "Departure, time of day if apart"}
 
 
 def sources(accept: str) -> Component:
@@ -62,9 +47,9 @@ def sources(accept: str) -> Component:
     file = html.Div([html.H3("From a file"), upload("planner-upload", words, accept)])
     drawn = html.Div([
         html.H3("Drawn at random"),
-        html.Div([text("planner-count", "Vehicles", 40, kind="decimal"), text("planner-seed", "Seed", 1, kind="decimal")],
-                 className="shell-form"),
-        html.Div(html.Button("Draw sessions", id="planner-generate", type="button"), className="shell-row"),
+        html.Div([text(f"planner-{name}", name.title().replace("Count", "Vehicles"), value, kind="decimal")
+                  for name, value in (("count", 40), ("seed", 1))], className="shell-form"),
+        html.Div(_button("Draw sessions", "planner-generate"), className="shell-row"),
     ])  # fmt: skip
     both = html.Div([file, drawn], className="planner-two")
     return card("1 · Sessions", [both, html.Div(id="planner-source-problems", role="alert")], "planner-source")
@@ -76,18 +61,21 @@ def register(app: Dash, planning: Planning) -> None:
     live = Output("shell-live", "children", allow_duplicate=True)
     alert = "planner-source-problems"
 
-    @app.callback(here, Input("planner-upload", "contents"), State("planner-upload", "filename"), prevent_initial_call=True)
+    @app.callback(
+        here, Output("planner-upload", "contents"), Input("planner-upload", "contents"),
+        State("planner-upload", "filename"), prevent_initial_call=True,
+    )  # fmt: skip
     async def uploaded(contents: str | None, name: str) -> Any:
         if not contents:
-            return no_update
+            return no_update, no_update
         try:
             content = base64.b64decode(contents.partition(",")[2])
             found = await asyncio.to_thread(planning.upload, name, content)
         except REFUSED as error:
             tell_faults(faults_of(error), (), alert)
-            return no_update
+            return no_update, None
         tell_faults((), ("count", "seed"), alert)
-        return address(sessions=found.id)
+        return address(sessions=found.id), None  # so that the same file can be given again
 
     @app.callback(
         here, Input("planner-generate", "n_clicks"), State("planner-count", "value"), State("planner-seed", "value"),
@@ -99,7 +87,9 @@ def register(app: Dash, planning: Planning) -> None:
         faults, found = list[Fault](), None
         values = {"vehicles": whole(count, "count", faults), "seed": whole(seed, "seed", faults)}
         try:
-            request = None if faults else DemandRequest.model_validate({k: v for k, v in values.items() if v is not None})
+            request = (
+                None if faults else DemandRequest.model_validate({k: v for k, v in values.items() if v is not None})
+            )
             found = await asyncio.to_thread(planning.generate, request) if request else None
         except REFUSED as error:
             faults = [Fault(one.where, "count" if one.key in ("vehicles", "rows") else one.key, one.problem, one.remedy)
@@ -123,44 +113,8 @@ def register(app: Dash, planning: Planning) -> None:
         except NotFoundError as error:
             told = html.Li(f"{error}: they may be of another server. Choose a file, or an earlier plan below.")
             return None, problem_list([told]), True, ""
-        parts = [_reading_card(found), _table_card(found)]
+        parts = [reading_card(found), _table_card(found)]
         return found.id, parts, bool(found.faults), _told(found)
-
-    of_columns = {"type": "planner-column", "quantity": ALL}
-
-    @app.callback(
-        output=here,
-        inputs={
-            "clicks": Input("planner-read", "n_clicks"), "sessions_id": State("planner-sessions", "data"),
-            "search": State("planner-url", "search"), "typed": [State(f"planner-{name}", "value") for name in _READING],
-            "picked": [State(f"planner-{name}", "data") for name in _CHOICES],
-            "columns": State(of_columns, "data"), "ids": State(of_columns, "id"),
-        },
-        prevent_initial_call=True,
-    )  # fmt: skip
-    async def read_again(
-        clicks: int | None, sessions_id: str, search: str, typed: list[str], picked: list[str], columns: list[str],
-        ids: list[dict[str, str]],
-    ) -> Any:  # fmt: skip
-        if not clicks:
-            return no_update
-        faults: list[Fault] = []
-        numbers = {key.replace("-", "_"): number(value, key, faults)
-                   for key, value in zip(_READING[2:], typed[2:], strict=True)}  # fmt: skip
-        words = dict(zip((*_READING[:2], *_CHOICES), ((value or "").strip() for value in [*typed[:2], *picked]), strict=True))
-        by_quantity = {one["quantity"]: column for one, column in zip(ids, columns, strict=True) if column}
-        for quantity in _SECOND:
-            if (second := by_quantity.pop(f"{quantity}-second", None)) and quantity in by_quantity:
-                by_quantity[quantity] += f"{JOIN}{second}"
-        found = None
-        try:
-            given = {key: value for key, value in {**numbers, **words}.items() if value not in (None, "")}
-            reading = None if faults else SessionReading.model_validate({**given, "columns": by_quantity})
-            found = await asyncio.to_thread(planning.remap, sessions_id, reading) if reading else None
-        except REFUSED as error:
-            faults += faults_of(error)
-        tell_faults(faults, (*_READING, *_CHOICES), "planner-reading-problems")
-        return address(sessions=found.id, plan=asked(search, "plan")) if found else no_update
 
     @app.callback(
         Output("planner-sessions", "data", allow_duplicate=True), here, Output("planner-grid", "rowData"),
@@ -185,103 +139,34 @@ def register(app: Dash, planning: Planning) -> None:
         try:
             found = await asyncio.to_thread(planning.edit, sessions_id, frame)
         except REFUSED as error:
-            items = [html.Li(f"{one.key or one.where}: {one.problem} → {one.remedy}") for one in faults_of(error)]
-            return no_update, no_update, grid_rows(before), problem_list(items), no_update, "That edit was refused."
+            told = problem_list(listed(faults_of(error)))
+            return no_update, no_update, grid_rows(before), told, no_update, "That edit was refused."
         there = address(sessions=found.id, plan=asked(search, "plan"))
         return found.id, there, grid_rows(found), findings(found), bool(found.faults), _told(found)
-
-
-def _told(found: Sessions) -> str:
-    if not found.counts:
-        return f"{found.name} is not understood yet: see what is missing."
-    counts = found.counts
-    return f"{counts['rows']} rows, {counts['planned']} usable, {counts['changed']} of them changed, {counts['left_out']} left out."
-
-
-def _reading_card(found: Sessions) -> Component:
-    reading, header = found.reading, [str(name) for name in found.table.columns]
-    laid = _laid_out(found)
-    known = {name: one.title or name for name, one in profiles().items()}
-    profile = profiles().get(found.profile)
-    told = f"Understood as: {profile.title or profile.name}." if profile else "It is not understood yet."
-    zones = sorted(zone for zone in available_timezones() if "/" in zone and not zone.startswith(("Etc/", "posix", "right")))
-    form = html.Div([
-        choice("planner-profile", "Kind of file", {"": "found by its header", **known}, reading.profile or ""),
-        text("planner-timezone", "The station's clock", reading.timezone, "Days begin at its midnight.",
-             placeholder="Europe/Berlin", offered=zones),
-        text("planner-day", "Only this day", reading.day, placeholder="2025-03-18"),
-        choice("planner-dates", "Order of dates", _DATES, reading.dates or ""),
-        choice("planner-energy", "Energy is measured", _ENERGY, reading.energy or ""),
-        text("planner-charger-kw", "Charger [kW]", reading.charger_kw, "Where no column says it.", kind="decimal"),
-        text("planner-stay-h", "Stay [h]", reading.stay_h, "Where there is no departure.", kind="decimal"),
-        text("planner-efficiency", "Efficiency", reading.efficiency, "Into the battery, of what is drawn.", kind="decimal"),
-    ], className="shell-form")  # fmt: skip
-    items = [html.Li(f"{told.key or told.where}: {told.problem} → {told.remedy}") for told in map(fault_answer, found.faults)]
-    own = html.Details(
-        [
-            html.Summary("Which column holds what"),
-            html.Div([*_column_choices(found, header, laid)], className="shell-form"),
-        ],
-        open=bool(found.faults or reading.columns),
-        id="planner-columns",
-    )
-    return card("2 · How it is read", [
-        html.P([html.Strong(found.name), f": {told}"], id="planner-understood"),
-        html.Div(problem_list(items), id="planner-reading-problems", role="alert"), form, own,
-        html.Div(html.Button("Read it so", id="planner-read", type="button"), className="shell-row"),
-    ], "planner-reading")  # fmt: skip
-
-
-def _column_choices(found: Sessions, header: list[str], laid: dict[str, tuple[str, ...]]) -> list[Component]:
-    """A select for each quantity, with the file's headers."""
-    made = []
-    for quantity in QUANTITIES:
-        own = found.reading.columns.get(quantity, "").split(JOIN)
-        by_profile = JOIN.join(laid.get(quantity, ()))
-        nothing = f"as found: {by_profile}" if by_profile and not own[0] else "as found" if own[0] else "not in the file"
-        options = {"": nothing, **{name: name for name in header if name}}
-        made.append(choice({"type": "planner-column", "quantity": quantity}, _WORDS[quantity], options, own[0]))
-        if quantity in _SECOND:
-            options = {"": "in the same column", **{name: name for name in header if name}}
-            second = {"type": "planner-column", "quantity": f"{quantity}-second"}
-            made.append(choice(second, _SECOND[quantity], options, own[1] if len(own) > 1 else ""))
-    return made
-
-
-def _laid_out(found: Sessions) -> dict[str, tuple[str, ...]]:
-    frame = found.table
-    held = Table(found.name, [str(name) for name in frame.columns], frame.to_numpy().tolist(), list(frame.index))
-    try:
-        return lay_out(held, found.reading.profile, found.reading.columns).columns
-    except InputError:
-        return {}
 
 
 def _table_card(found: Sessions) -> Component:
     columns = [{"field": "row", "headerName": "row", "editable": False, "minWidth": 80, "flex": 0, "width": 80}]
     columns += [{"field": f"c{number}", "headerName": str(name) or f"column {number + 1}"}
                 for number, name in enumerate(found.table.columns)]  # fmt: skip
-    few = len(found.table) <= 12
-    grid = dash_ag_grid.AgGrid(
-        id="planner-grid", rowData=grid_rows(found), columnDefs=columns, getRowId="params.data.row.toString()", className="ag-theme-quartz planner-grid",
-        defaultColDef={
-            "editable": True, "resizable": True, "sortable": True, "minWidth": 130, "flex": 1, "autoHeight": True, "wrapText": True,
-            "cellRenderer": "PlannerCell", "cellDataType": "text",
+    sheet = grid(
+        "planner-grid", grid_rows(found), columns, "params.data.row.toString()", height_px=460,
+        column={
+            "autoHeight": True, "wrapText": True, "cellRenderer": "PlannerCell",
             "cellClassRules": {"planner-bad": "params.data.faults[params.colDef.field] != null"},
+            "equals": {"function": "false"},  # or a cell whose fault is gone is not drawn anew
         },
-        dashGridOptions={
-            "rowSelection": {"mode": "multiRow", "enableClickSelection": False}, "stopEditingWhenCellsLoseFocus": True,
-            "domLayout": "autoHeight" if few else "normal", "suppressColumnVirtualisation": len(columns) <= 30, "animateRows": False,
-        },
-        style={} if few else {"height": "460px"},
+        options={"rowSelection": {"mode": "multiRow", "enableClickSelection": False}},
     )  # fmt: skip
     shown = min(len(found.table), MOST_SHOWN)
     more = f" {shown} of {len(found.table)} rows are shown, those at fault first." if shown < len(found.table) else ""
-    hint = "Arrow keys move, Enter edits a cell and keeps what was typed, Escape does not. Each edit is checked at once."
+    hint = (
+        "Arrow keys move, Enter edits a cell and keeps what was typed, Escape does not. Each edit is checked at once."
+    )
     return card("3 · The table", [
-        html.P(f"{hint}{more}", className="shell-hint"), grid,
-        html.Div([html.Button("Add a row", id="planner-add-row", type="button"),
-                  html.Button("Remove the marked rows", id="planner-remove-rows", type="button")], className="shell-row"),
+        html.P(f"{hint}{more}", className="shell-hint"), sheet,
+        html.Div([_button("Add a row", "planner-add-row"), _button("Remove the marked rows", "planner-remove-rows")],
+                 className="shell-row"),
         html.Div(findings(found), id="planner-findings"),
     ], "planner-table")  # fmt: skip
 
@@ -289,11 +174,14 @@ def _table_card(found: Sessions) -> Component:
 def grid_rows(found: Sessions) -> list[dict[str, Any]]:
     """Rows of the table for the browser, each with what is wrong in it by column."""
     header = {str(name): f"c{number}" for number, name in reversed(list(enumerate(found.table.columns)))}
+    marked = [(int(str(one.row)), str(one.column), f"{one.problem}; {one.action} → {one.remedy}")
+              for one in found.findings.itertuples(index=False)]  # fmt: skip
+    marked += [(told.row, told.key, plain(f"{told.problem} → {told.remedy}"))
+               for told in map(fault_answer, found.faults) if told.row is not None]  # fmt: skip
     faults: dict[int, dict[str, str]] = {}
-    for one in found.findings.itertuples(index=False):
-        cells = [header[part] for part in str(one.column).split(JOIN) if part in header] or ["row"]
-        for cell in cells:
-            faults.setdefault(int(one.row), {}).setdefault(cell, f"{one.problem}; {one.action} → {one.remedy}")
+    for line, column, words in marked:
+        for cell in [header[part] for part in column.split(JOIN) if part in header] or ["row"]:
+            faults.setdefault(line, {}).setdefault(cell, words)
     rows = [
         {"row": line, **{f"c{number}": cell for number, cell in enumerate(cells)}, "faults": faults.get(line, {})}
         for line, cells in zip(found.table.index.tolist(), found.table.to_numpy().tolist(), strict=True)
@@ -305,22 +193,42 @@ def grid_rows(found: Sessions) -> list[dict[str, Any]]:
 
 def _frame(found: Sessions, rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Table of the sessions with the rows that the browser holds."""
-    frame = found.table.copy()
+    cells, at = found.table.to_numpy(copy=True), {line: number for number, line in enumerate(found.table.index)}
     for row in rows:
-        cells = ["" if row.get(f"c{number}") is None else str(row[f"c{number}"]) for number in range(len(frame.columns))]
-        frame.loc[row["row"]] = cells
-    return frame
+        held = (row.get(f"c{number}") for number in range(cells.shape[1]))
+        cells[at[row["row"]]] = ["" if cell is None else str(cell) for cell in held]
+    return pd.DataFrame(cells, index=found.table.index, columns=found.table.columns)
+
+
+def _cells(found: Sessions) -> list[str]:
+    """Where each finding is in the table, as the page's script takes one there."""
+    header = {str(name): f"c{number}" for number, name in reversed(list(enumerate(found.table.columns)))}
+    first = (str(column).split(JOIN)[0] for column in found.findings["column"])
+    places = zip(found.findings["row"], first, strict=True)
+    return [f"#planner-grid/{line}/{header.get(column, 'row')}" for line, column in places]
 
 
 def findings(found: Sessions) -> list[Component]:
     """What was found, below the table: counts, assumptions, and the faults of rows."""
     marked = found.findings
     doubts = [text for text in found.warnings if ", row " not in text]
-    told = [html.P(_told(found), id="planner-counts")]
+    told: list[Component] = [html.P(_told(found), id="planner-counts")]
     if doubts:
-        told.append(html.Div(html.Ul([html.Li(text) for text in doubts]), className="shell-doubt"))
+        told.append(html.Div(html.Ul([html.Li(plain(text)) for text in doubts]), className="shell-doubt"))
     if len(marked):
-        name = f"{len(marked)} findings in {marked['row'].nunique()} rows"
-        told.append(html.Details([html.Summary(name), table(marked, name)], open=len(marked) <= 20))
-    items = [html.Li(f"{told.key or told.where}: {told.problem} → {told.remedy}") for told in map(fault_answer, found.faults)]
-    return [*told, *problem_list(items)]
+        name = f"Findings: {len(marked)}, in rows: {marked['row'].nunique()}"
+        told.append(
+            html.Details([html.Summary(name), table(marked, name, links=_cells(found))], open=len(marked) <= 20)
+        )
+    return [*told, *problem_list(listed(missing_columns(found)[1]))]
+
+
+def _button(words: str, name: str) -> Component:
+    return html.Button(words, id=name, type="button")
+
+
+def _told(found: Sessions) -> str:
+    if not found.counts:
+        return f"{found.name} is not understood yet: see what is missing."
+    told = "{rows} rows, {planned} usable, {changed} of them changed, {left_out} left out."
+    return told.format(**found.counts)

@@ -1,10 +1,11 @@
-"""What the steps of the planner share: cards, faults in words, numbers and series as they are typed, and its address."""
+"""What the steps of the planner share: cards, faults in words, numbers and series as they are typed, its address."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
 from dash import html, set_props
@@ -12,19 +13,61 @@ from dash.development.base_component import Component
 from pydantic import ValidationError
 
 from cosim.errors import CosimError, Fault, InputError
+from cosim.experiments.web.dashboard.controls import shown
 from cosim.experiments.web.problems import fault_answer
+
+if TYPE_CHECKING:
+    from cosim.experiments.web.records import PlanRecord
 
 ACCEPTED = ".csv,.tsv,.txt,.xlsx,.xlsm,.json,.parquet"
 MOST_FAULTS = 50
+_LABELS = {
+    "columns": "Which column holds what", "profile": "Kind of file", "timezone": "The station's clock",
+    "day": "Only this day", "dates": "Order of dates", "energy": "Energy is measured", "charger-kw": "Charger [kW]",
+    "stay-h": "Stay [h]", "efficiency": "Efficiency", "capacity-kw": "Capacity [kW]", "capacity": "Capacity [kW]",
+    "tariff": "Price [EUR/kWh]", "tariff-eur-per-kwh": "Price [EUR/kWh]", "site-load": "Load of the site [kW]",
+    "pv": "PV of the site [kW]", "formulation": "Formulation", "objective": "What comes first", "fairness": "Fairness",
+    "margin-min": "Margin [min]", "min-power-kw": "Least power [kW]", "peak-eur-per-kw": "Peak price [EUR/kW]",
+    "shortfall-eur-per-kwh": "Price of what is missing [EUR/kWh]", "time-limit-s": "Time limit [s]",
+}  # fmt: skip
+"""Fields of the page by the option of ``cosim plan`` that a message names."""
+_OPTION = re.compile(r"--([a-z][a-z-]*)")
 WHOLE_DAYS = {24: 60, 48: 30, 96: 15, 144: 10, 288: 5, 1440: 1}
 """Values that make a day, to the minutes of each."""
+
+STATUS = {
+    "optimal": "Proven best",
+    "gap_limit": "Proven within the gap asked for",
+    "time_limit": "Stopped by the time limit",
+    "fallback": "No plan by the solver: who leaves first is charged first",
+    "feasible": "A plan, nothing proven about it",
+    "first_plan": "As good as was asked for",
+}
 
 
 def card(title: str, content: Component | Sequence[Component], name: str) -> Component:
     """A part of the page with its heading."""
     children = [content] if isinstance(content, Component) else list(content)
     heading = html.H2(title, id=f"{name}-heading")
-    return html.Section([heading, *children], className="shell-card", id=name, **{"aria-labelledby": f"{name}-heading"})
+    named: dict[str, Any] = {"aria-labelledby": f"{name}-heading"}
+    return html.Section([heading, *children], className="shell-card", id=name, **named)
+
+
+def plain(text: str) -> str:
+    """Message with the page's fields instead of options of the command line."""
+    return _OPTION.sub(
+        lambda found: f"“{_LABELS[found[1]]}”" if found[1] in _LABELS else found[1].replace("-", "_"), text
+    )
+
+
+def listed(faults: Iterable[Fault]) -> list[Component]:
+    """Each fault as an item of a list, with row and column."""
+    items: list[Component] = []
+    for fault in faults:
+        told = fault_answer(fault)
+        place = f"row {told.row}, " if told.row is not None else ""
+        items.append(html.Li(f"{place}{told.key or told.where}: {plain(f'{fault.problem} → {fault.remedy}')}"))
+    return items
 
 
 def address(**ids: str | None) -> str:
@@ -44,12 +87,19 @@ def faults_of(error: Exception) -> list[Fault]:
         return list(error.faults)
     if isinstance(error, ValidationError):
         return [
-            Fault("request", ".".join(map(str, item["loc"])) or "form", item["msg"].removeprefix("Value error, "), "mend it")
+            Fault(
+                "request",
+                ".".join(map(str, item["loc"])) or "form",
+                item["msg"].removeprefix("Value error, "),
+                "mend it",
+            )
             for item in error.errors(include_url=False)
         ]
     return [Fault("server", "", str(error), "mend it, or ask for something else")]
 
 
+InTurn = Callable[[Callable[[], "PlanRecord"]], Awaitable["PlanRecord"]]
+"""Calls what plans in a thread, when others are done."""
 REFUSED = (CosimError, ValidationError)
 """What the callbacks of the planner tell in words; all else is a fault of the program."""
 
@@ -60,17 +110,15 @@ def tell_faults(faults: Iterable[Fault], fields: Sequence[str], rest: str) -> No
     others = []
     for fault in faults:
         told = fault_answer(fault)
-        key = told.key.partition(".")[0].replace("_", "-")
-        text = f"{told.problem} → {told.remedy}"
-        key = key if key in beside else f"{key}-kw" if f"{key}-kw" in beside else key.removesuffix("-kw")
+        name = told.key.partition(".")[0].replace("_", "-")
+        key = {"capacity-kw": "capacity", "tariff-eur-per-kwh": "tariff"}.get(name, name)
         if key in beside and told.row is None:
-            beside[key].append(text)
+            beside[key].append(plain(f"{fault.problem} → {fault.remedy}"))
         else:
-            place = f"row {told.row}, " if told.row is not None else ""
-            others.append(html.Li(f"{place}{told.key or told.where}: {text}"))
+            others.append(fault)
     for field, texts in beside.items():
         set_props(f"planner-{field}-fault", {"children": "; ".join(texts)})
-    set_props(rest, {"children": problem_list(others)})
+    set_props(rest, {"children": problem_list(listed(others))})
 
 
 def problem_list(items: Sequence[Component]) -> list[Component]:
@@ -106,7 +154,7 @@ def whole(typed: str | None, key: str, faults: list[Fault]) -> int | None:
 def series(typed: str | None, key: str, faults: list[Fault]) -> float | dict[str, Any] | None:
     """One number, or a series: a value a line for a day, or the text of a CSV file with a header."""
     rows = [row.strip() for row in (typed or "").strip().splitlines() if row.strip()]
-    if len(rows) <= 1 and not (rows and "," in rows[0]):
+    if len(rows) <= 1 and not (rows and rows[0].count(",") > 1):
         return number(typed, key, faults)
     values: list[float] = []
     if len(rows) == 1:
@@ -123,3 +171,15 @@ def series(typed: str | None, key: str, faults: list[Fault]) -> float | dict[str
         faults.append(Fault("request", key, f"has {len(values)} values, which are no day", remedy))
         return None
     return {"values": values, "step_min": WHOLE_DAYS[len(values)]}
+
+
+def in_words(found: PlanRecord) -> str:
+    """How a plan ended and what it serves, in a sentence."""
+    if found.status != "done":
+        return f"The plan is {found.status}."
+    metrics = found.metrics
+    told = STATUS.get(metrics["status"], metrics["status"])
+    return (
+        f"{told}. {shown(metrics['served_percent'], 1)} % of the need is served, the worst vehicle "
+        f"{shown(metrics['served_min_percent'], 1)} %; peak {metrics['peak_kw']:.1f} kW."
+    )

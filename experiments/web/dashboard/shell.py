@@ -10,7 +10,7 @@ from dash import ClientsideFunction, Dash, Input, Output, dcc, html, set_props
 from dash.development.base_component import Component
 from fastapi import FastAPI
 
-from cosim.experiments.web.dashboard import planner
+from cosim.experiments.web.dashboard import feeder, planner
 
 if TYPE_CHECKING:
     from cosim.experiments.web.jobs import Jobs
@@ -46,21 +46,19 @@ class Page(Protocol):
     NAME: str
     TITLE: str
 
-    @staticmethod
-    def layout() -> Component:
+    def layout(self) -> Component:
         """Content below the heading."""
         ...
 
-    @staticmethod
-    def register(app: Dash, planning: Planning, jobs: Jobs | None) -> None:
+    def register(self, app: Dash, planning: Planning, jobs: Jobs) -> None:
         """Add the callbacks of the page."""
         ...
 
 
-PAGES: tuple[Page, ...] = (planner,)
+PAGES: tuple[Page, ...] = (planner, feeder)
 
 
-def attach(server: FastAPI, planning: Planning, jobs: Jobs | None) -> Dash:
+def attach(server: FastAPI, planning: Planning, jobs: Jobs) -> Dash:
     """Add the dashboard to an application, at ``/``.
 
     Its callbacks are posts to ``/_dash-update-component``. A middleware is added that reads their bodies: whoever
@@ -83,10 +81,10 @@ def attach(server: FastAPI, planning: Planning, jobs: Jobs | None) -> Dash:
     app.init_app(server)
     app.index_string = INDEX.replace("LINKS", _links(app))
     app.layout = _layout()
-    app.callback(
-        Output("shell-page", "children"), Output("shell-heading", "children"), Input("shell-url", "pathname")
-    )(_page)
-    app.clientside_callback(
+    app.callback(Output("shell-page", "children"), Output("shell-heading", "children"), Input("shell-url", "pathname"))(
+        _page
+    )
+    app.clientside_callback(  # type: ignore[no-untyped-call]
         ClientsideFunction("shell", "arrived"), Output("shell-theme", "data"), Input("shell-heading", "children")
     )
     for page in PAGES:

@@ -11,4 +11,20 @@
       create("span", { key: "fault", className: "planner-note" }, "⚠ " + fault)
     ]);
   };
+
+  // From a finding to its cell.
+  document.addEventListener("click", function (event) {
+    const link = event.target.closest("a[href^='#planner-grid/']");
+    if (!link) { return; }
+    event.preventDefault();
+    const [, line, column] = link.getAttribute("href").split("/");
+    window.dash_ag_grid.getApiAsync("planner-grid").then(function (api) {
+      const node = api.getRowNode(line);
+      if (!node) { return; }
+      api.ensureNodeVisible(node, "middle");
+      api.ensureColumnVisible(column);
+      api.setFocusedCell(node.rowIndex, column);
+      document.getElementById("planner-grid").scrollIntoView({ block: "center" });
+    });
+  });
 })();

@@ -37,6 +37,52 @@
     }
   });
 
+  // What the server does not answer, or refuses as a whole, is said; otherwise nothing would happen.
+  const WHY = {
+    401: "The server wants its token: open the page anew.",
+    403: "The server refuses this page: open it by the address that the server printed.",
+    413: "That is larger than the server takes: give a smaller file, or parts of it."
+  };
+  function say(words) {
+    const set = window.dash_clientside.set_props;
+    if (!set) { return; }
+    set("shell-alert", { children: words });
+  }
+  // A button with data-busy says so, and takes no further click, until the answer to its own click is there.
+  function pressed(options) {
+    const asked = JSON.parse((options && options.body) || "{}");
+    const ids = (asked.changedPropIds || []).map(function (one) { return one.replace(/\.n_clicks$/, ""); });
+    return ids.filter(function (id) {
+      const button = document.getElementById(id);
+      return button && button.dataset.busy;
+    });
+  }
+  function busy(ids, isBusy) {
+    ids.forEach(function (id) {
+      const button = document.getElementById(id);
+      if (!button) { return; }
+      window.dash_clientside.set_props(id, { disabled: isBusy });
+      window.dash_clientside.set_props(id + "-busy", { children: isBusy ? button.dataset.busy : "" });
+    });
+  }
+  const ask = window.fetch;
+  window.fetch = function (resource, options) {
+    const ours = String(resource.url || resource).includes("_dash-update-component");
+    const buttons = ours ? pressed(options) : [];
+    busy(buttons, true);
+    return ask.apply(this, arguments).finally(function () { busy(buttons, false); }).then(function (response) {
+      if (ours && response.status >= 400) { say(WHY[response.status] || "The server failed; its log says why."); }
+      return response;
+    }, function (error) {
+      if (ours) { say("The server does not answer: see whether it is running. Nothing that it has kept is lost."); }
+      throw error;
+    });
+  };
+  document.addEventListener("click", function (event) {
+    const alert = document.getElementById("shell-alert");
+    if (event.target.closest("button") && alert && alert.textContent) { say(""); }
+  }, true);
+
   // A native select tells its store (data-store) what was chosen.
   document.addEventListener("change", function (event) {
     const store = event.target.dataset && event.target.dataset.store;
@@ -52,6 +98,9 @@
       const name = input.closest("[data-name]").dataset.name;
       if (input.getAttribute("aria-label") !== name) { input.setAttribute("aria-label", name); }
     });
+    document.querySelectorAll(".ag-picker-field-wrapper:not([aria-label])").forEach(function (picker) {
+      picker.setAttribute("aria-label", "Choose");
+    });
     document.querySelectorAll(".shell-field").forEach(function (field) {
       const control = field.querySelector("input, select, textarea");
       const texts = field.querySelectorAll(".shell-hint, .shell-fault:not(:empty)");
@@ -62,7 +111,59 @@
       if (control.getAttribute("aria-invalid") !== bad) { control.setAttribute("aria-invalid", bad); }
     });
   }
-  new MutationObserver(tie).observe(document, { childList: true, subtree: true, characterData: true });
+  // Tables come as data; a table of Dash's components would take seconds.
+  function fill(frame) {
+    const data = frame.dataset.table;
+    if (frame.filled === data) { return; }
+    frame.filled = data;
+    const held = JSON.parse(data);
+    const table = document.createElement("table");
+    const head = table.createTHead().insertRow();
+    held.head.forEach(function (name, column) {
+      const cell = document.createElement("th");
+      cell.scope = "col";
+      cell.textContent = name;
+      cell.className = held.numeric[column] ? "number" : "";
+      head.appendChild(cell);
+    });
+    const body = table.createTBody();
+    held.rows.forEach(function (values, row) {
+      const line = body.insertRow();
+      values.forEach(function (value, column) {
+        const cell = line.appendChild(document.createElement(column === 0 ? "th" : "td"));
+        if (column === 0) { cell.scope = "row"; }
+        cell.className = held.numeric[column] ? "number" : "";
+        if (column === 0 && held.links[row]) {
+          const link = document.createElement("a");
+          link.href = held.links[row];
+          link.textContent = value;
+          cell.appendChild(link);
+        } else {
+          cell.textContent = value;
+        }
+      });
+    });
+    frame.replaceChildren(table);
+  }
+
+  // What is drawn anew, or was disabled while it worked, keeps the focus that it had.
+  let last = null;
+  document.addEventListener("focusin", function (event) { last = event.target; });
+  document.addEventListener("pointerdown", function () { last = null; });
+  function refocus() {
+    const active = document.activeElement;
+    if (!last || !last.id || (active && active !== document.body)) { return; }
+    const same = document.getElementById(last.id);
+    if (same && !same.disabled) { same.focus({ preventScroll: true }); }
+  }
+
+  new MutationObserver(function () {
+    tie();
+    refocus();
+    document.querySelectorAll("[data-table]").forEach(fill);
+  }).observe(document, {
+    childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: ["data-table", "disabled"]
+  });
 
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.shell = {
