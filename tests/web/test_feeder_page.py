@@ -381,7 +381,7 @@ FRAMES = """() => { window.frames_ms = []; let last = performance.now();
 
 @pytest.mark.slow
 def test_the_map_of_906_buses_is_quick(serve: Callable[..., Any], browser: Browser) -> None:
-    """Nothing kept in browser or server: maps within 4 s; slider to colours 300 ms, pan 50 ms a frame (p95), idle machine."""
+    """Nothing kept in browser or server: maps within 4 s; slider to colours 300 ms, pan 50 ms a frame (p95)."""
     server = serve()
     with server.client() as client:
         asked = {"scenario": "european_lv_may_day", "controllers": ["none", "equal_share"], "figures": False}
