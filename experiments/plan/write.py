@@ -36,8 +36,9 @@ def plan_table(planning: Planning, plan: Plan, demand: Demand) -> pd.DataFrame:
 
 
 def station_table(planning: Planning, demand: Demand) -> pd.DataFrame:
-    """One row per step: ``step, time, power_kw, capacity_kw, site_kw, tariff_eur_per_kwh``; the capacity is what the
-    site leaves for charging, empty where nothing limits it.
+    """One row per step: ``step, time, power_kw, capacity_kw, site_kw, tariff_eur_per_kwh``.
+
+    The capacity is what the site leaves for charging; empty where nothing limits it.
     """
     station = planning.station
     times = step_times(demand.start, station.steps, station.step_s)
@@ -153,10 +154,9 @@ def summary(planning: Planning, options: Options, rounding: Rounding) -> dict[st
 
 
 def write_plan(planning: Planning, demand: Demand, options: Options, rounding: Rounding, folder: Path) -> None:
-    """Write ``plan``, ``station``, ``vehicles`` and, where there are any, ``other_plans`` as CSV and Parquet, and
-    ``plan.json``.
+    """Write ``plan``, ``station`` and ``vehicles`` as CSV and Parquet, and ``plan.json``.
 
-    Where rows of the session file were at fault, ``rows.csv`` says which, why, and what became of them.
+    Where there are other plans, ``other_plans`` has them. Where rows of the session file were at fault, ``rows.csv`` says which, why, and what became of them.
     """
     write_both(plan_table(planning, planning.best, demand), folder / "plan")
     write_both(station_table(planning, demand), folder / "station")

@@ -177,6 +177,12 @@ def test_a_narrow_dark_page_by_keyboard_alone(narrow: Page, server: Served, clie
     assert page.evaluate("document.documentElement.dataset.theme") == "light"
 
 
+def test_callbacks_of_other_pages_are_refused(server: Served) -> None:
+    for origin in ({}, {"Origin": "http://elsewhere.example"}, {"Origin": "null"}):
+        answer = httpx.post(f"{server.url}/_dash-update-component", json={}, headers=origin)
+        assert answer.status_code == 403
+
+
 def test_demand_is_drawn_and_its_heatmap_shows_who_is_there(page: Page, server: Served) -> None:
     page.goto(f"{server.url}/planner")
     page.get_by_label("Vehicles").fill("12")

@@ -17,6 +17,7 @@ from dash.development.base_component import Component
 
 Id = str | dict[str, str]
 FEW = 12
+MOST_COLUMNS = 30
 MOST_ROWS = 2_000
 """Of a table that is shown; the file for download has all."""
 
@@ -137,7 +138,12 @@ def grid(
     """
     few = len(rows) <= FEW
     every = {"editable": True, "resizable": True, "sortable": True, "minWidth": 130, "flex": 1, "cellDataType": "text"}
-    look = {"domLayout": "autoHeight" if few else "normal", "stopEditingWhenCellsLoseFocus": True, "animateRows": False}
+    look = {
+        "domLayout": "autoHeight" if few else "normal",
+        "stopEditingWhenCellsLoseFocus": True,
+        "animateRows": False,
+        "suppressColumnVirtualisation": len(columns) <= MOST_COLUMNS,
+    }  # all of them for screen readers
     made: Component = dash_ag_grid.AgGrid(
         id=name, rowData=rows, columnDefs=columns, getRowId=row_id, className="ag-theme-quartz shell-grid",
         defaultColDef={**every, **(column or {})}, dashGridOptions={**look, **(options or {})},

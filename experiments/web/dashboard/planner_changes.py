@@ -16,8 +16,8 @@ LESS_MORE_DARK = [[0.0, "#f1a340"], [0.5, "#333e49"], [1.0, "#67b7ff"]]
 _KW, _KWH = 0.005, 0.005
 _COLUMNS = {
     "vehicle": "vehicle", "what": "now", "delivered_kwh": "delivered [kWh]",
-    "by_departure_before_kwh": "by departure, before [kWh]", "by_departure_after_kwh": "after [kWh]",
-    "unserved_before_kwh": "missing, before [kWh]", "unserved_after_kwh": "after, missing [kWh]",
+    "by_departure_before_kwh": "by departure, before [kWh]", "by_departure_after_kwh": "by departure, after [kWh]",
+    "unserved_before_kwh": "missing, before [kWh]", "unserved_after_kwh": "missing, after [kWh]",
 }  # fmt: skip
 
 
@@ -32,10 +32,11 @@ def changes_card(planned: Planned, diff: pd.DataFrame, changes: pd.DataFrame, th
     gets_kwh = told["by_departure_after_kwh"] - told["by_departure_before_kwh"].fillna(0.0)
     is_other = (told["what"] != "as planned") | (gets_kwh.abs() > _KWH) | told.index.isin(by_vehicle.index)
     listed = told[is_other].reset_index()[list(_COLUMNS)].rename(columns=_COLUMNS)
+    listed["now"] = listed["now"].replace({"expected": "still to come", "plugged": "plugged in"})
     worse = told[(told["unserved_after_kwh"] - told["unserved_before_kwh"].fillna(0.0)) > _KWH]
     title = f"{is_other.sum()} of {len(told)} vehicles change" if is_other.any() else "Nothing changes"
     summary = (
-        f"{by_vehicle['more_kwh'].sum():.1f} kWh are charged at other times or more, "
+        f"In some steps {by_vehicle['more_kwh'].sum():.1f} kWh more are charged, in others "
         f"{by_vehicle['less_kwh'].sum():.1f} kWh less; {len(worse)} vehicles miss more than before"
     )
     if len(worse):

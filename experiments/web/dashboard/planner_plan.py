@@ -47,6 +47,8 @@ _CHOICES: dict[str, dict[str, str]] = {
     "fairness": {"total": "least shortfall in all", "maxmin": "raise the worst served first"},
 }
 _FIELDS = (*_SERIES, *_CHOICES, *_NUMBERS)
+MOST_PLANS = 50
+"""Of those that are listed."""
 _OCPP = ("1.6", "2.0.1", "2.1")
 _TABLES = {
     "plan": "Plan by vehicle and step", "vehicles": "Vehicles", "station": "Station", "rows": "Rows at fault",
@@ -267,7 +269,7 @@ def _separated(links: list[Component]) -> list[Component | str]:
 
 
 def _earlier(planning: Planning, current: str | None) -> Component:
-    found = [one for one in planning.plans() if one.id != current][:50]
+    found = [planning.get_plan(row.id) for row in planning.plan_rows()[: MOST_PLANS + 1] if row.id != current]
     if not found:
         return html.P("There are none.")
     rows, links = [], []
