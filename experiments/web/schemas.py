@@ -115,7 +115,9 @@ class PlanRequest(Schema):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"capacity_kw": 100, "formulation": "lp"}]})
 
-    capacity_kw: float | Literal["unlimited"] | None = option("capacity_kw", "Of the connection [kW].", le=1e7)
+    capacity_kw: Annotated[float, Field(ge=0, le=1e7)] | Literal["unlimited"] | None = Field(
+        None, description="Of the connection [kW]."
+    )  # bounds of the number alone: they cannot be held against a word
     capacity: Series | None = Field(None, description="Its series instead [kW].")
     formulation: Formulation = option("formulation")
     min_power_kw: float = option("min_power_kw", "Least power while charging [kW]; milp only.")

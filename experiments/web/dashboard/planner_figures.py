@@ -135,7 +135,8 @@ def _binding(planned: Planned) -> tuple[str, str]:
     at = planned.clock(float(station["step"].iloc[int(station["power_kw"].argmax())]))
     if station["capacity_kw"].isna().all():
         return "Nothing limits the connection", f"Charging peaks at {peak_kw:.1f} kW, at {at}."
-    full = station[(station["power_kw"] >= station["capacity_kw"] - BINDS_KW) & (station["power_kw"] > 0)]
+    is_used = station["step"].isin(planned.plan["step"])  # somebody is there
+    full = station[(station["power_kw"] >= station["capacity_kw"] - BINDS_KW) & is_used]
     if full.empty:
         room_kw = float((station["capacity_kw"] - station["power_kw"]).min())
         return "The capacity never binds", (

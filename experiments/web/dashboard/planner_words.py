@@ -31,6 +31,7 @@ _LABELS = {
     "shortfall-eur-per-kwh": "Price of what is missing [EUR/kWh]", "time-limit-s": "Time limit [s]",
 }  # fmt: skip
 """Fields of the page by the option of ``cosim plan`` that a message names."""
+_SERIES_FILE = re.compile(r"\b(capacity|tariff|site_load|pv)\.csv")
 _OPTION = re.compile(r"--([a-z][a-z-]*)")
 WHOLE_DAYS = {24: 60, 48: 30, 96: 15, 144: 10, 288: 5, 1440: 1}
 """Values that make a day, to the minutes of each."""
@@ -109,7 +110,11 @@ def tell_faults(faults: Iterable[Fault], fields: Sequence[str], rest: str) -> No
     beside: dict[str, list[str]] = {field: [] for field in fields}
     others = []
     for fault in faults:
-        told = fault_answer(fault)
+        told, of_series = fault_answer(fault), _SERIES_FILE.search(fault.where)
+        if of_series and of_series[1].replace("_", "-") in beside:  # a row of what was typed there
+            words = plain(f"{told.key}: {fault.problem} → {fault.remedy}")
+            beside[of_series[1].replace("_", "-")].append(f"row {told.row}, {words}" if told.row else words)
+            continue
         name = told.key.partition(".")[0].replace("_", "-")
         key = {"capacity-kw": "capacity", "tariff-eur-per-kwh": "tariff"}.get(name, name)
         if key in beside and told.row is None:
