@@ -37,7 +37,7 @@ def test_every_command_of_the_readme_exists():
     commands = set(re.findall(r"`cosim (\w+)", README))
     assert commands == {
         "run", "compare", "check", "list", "feeder", "bench", "hosting", "ocpp", "optimum", "plan", "rephase",
-        "reproduce", "study",
+        "reproduce", "serve", "study",
     }  # fmt: skip
     for command in commands:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0

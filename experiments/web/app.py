@@ -40,6 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        jobs.begin()
         yield
         await to_thread(jobs.close)
         catalogue.close()
@@ -47,7 +48,6 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="cosim", version=__version__, description=ABOUT, openapi_url=f"{PREFIX}/openapi.json", docs_url=None,
         redoc_url=None, lifespan=lifespan,
-        responses={422: {"model": problems.ProblemAnswer, "description": "What was sent is wrong."}},
     )  # fmt: skip
     problems.install(app)
 
@@ -71,6 +71,8 @@ def create_app(settings: Settings) -> FastAPI:
             return problems.problem(405, f"not for GET: /api/{path}", headers={"Allow": ", ".join(allowed)})
         return problems.problem(404, f"no such route: /api/{path}")
 
+    document = problems.document(app)
+    setattr(app, "openapi", lambda: document)  # noqa: B010 - FastAPI's own way to say it, which mypy refuses
     attach(app, planning, jobs)
     app.add_middleware(Guard, settings=settings)  # the last that is added looks first
     return app

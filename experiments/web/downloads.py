@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from io import BytesIO
 from threading import Lock
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 from fastapi.responses import Response
@@ -16,15 +16,27 @@ from cosim.experiments.tables import without_formulas
 from cosim.experiments.web.stored import Kept
 
 Form = Literal["csv", "parquet", "json", "xlsx"]
+FORMS: tuple[str, ...] = get_args(Form)
 Figure = Literal["heatmap", "stack"]
-_TYPES = {
+MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
     "json": "application/json",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "md": "text/markdown; charset=utf-8",
+    "png": "image/png",
+    "": "application/octet-stream",
 }
+"""By the end of a file's name."""
 _drawing = Lock()
 """Of matplotlib, whose style is one for the process."""
+
+
+def documented(*forms: str) -> dict[int | str, dict[str, Any]]:
+    """What the interface's document says of an answer that is a file of one of these kinds."""
+    binary = {"type": "string", "format": "binary"}
+    kinds = {MEDIA_TYPES[form].partition(";")[0]: {"schema": {} if form == "json" else binary} for form in forms}
+    return {200: {"description": "The file.", "content": kinds}}
 
 
 def as_file(table: pd.DataFrame, form: Form) -> bytes:
@@ -49,7 +61,7 @@ def as_file(table: pd.DataFrame, form: Form) -> bytes:
 def attachment(table: pd.DataFrame, name: str, form: Form) -> Response:
     """Answer with a table to be saved under a name of ours."""
     headers = {"Content-Disposition": f'attachment; filename="{name}.{form}"'}
-    return Response(as_file(table, form), media_type=_TYPES[form], headers=headers)
+    return Response(as_file(table, form), media_type=MEDIA_TYPES[form], headers=headers)
 
 
 def json_attachment(document: object, name: str) -> Response:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from cosim import controllers
 from cosim.errors import Fault, InputError, meant, reason, refuse
@@ -18,6 +18,7 @@ from cosim.experiments.remedies import load_toml
 from cosim.experiments.scenario import Scenario
 from cosim.experiments.study import config as studies
 from cosim.experiments.study.worlds import Worlds, merged
+from cosim.experiments.web.job_records import Ending, Progress
 from cosim.experiments.web.job_schemas import HostingRequest, Request, RunRequest, StudyRequest, refuse_unwritable
 from cosim.feeders.find import shipped_names
 from cosim.folder import claimed, write_whole
@@ -27,20 +28,11 @@ _SHARES = {
     "battery_share": ("battery", "share"), "noncompliant_share": ("households", "noncompliant_share"),
 }  # fmt: skip
 REQUESTS: dict[str, type[Request]] = {"run": RunRequest, "study": StudyRequest, "hosting": HostingRequest}
+_ROOT = Path(scenarios.__file__).resolve().parents[1]
 _NICENESS = 5
 _TOLD_EVERY_S = 0.25
 _FREE_WITHIN_S = 10.0
 """A process of a server that was killed ends within that time, and leaves its folder."""
-
-
-class Progress(NamedTuple):
-    """How far a job is; fields as columns of the catalogue."""
-
-    done: int
-    total: int
-    message: str
-    rate_per_h: float | None = None
-    left_s: float | None = None
 
 
 Tell = Callable[[Progress], None]
@@ -143,7 +135,7 @@ def work(kind: str, content: str, folder: Path, ending: Path, allowed: Sequence[
     allowed : sequence of str
         As for `scenario_of`.
     to_parent : Connection
-        Is sent `Progress`, some times a second at most.
+        Is sent `Progress`, some times a second at most, and the `Ending`, whether that could be written or not.
     """
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
@@ -161,13 +153,15 @@ def work(kind: str, content: str, folder: Path, ending: Path, allowed: Sequence[
 
     try:
         _wait_until_free(folder)
-        status, message = _DO[kind](request, folder, allowed, tell)
+        end = _DO[kind](request, folder, allowed, tell)
     except KeyboardInterrupt:
-        status, message = "interrupted", "what was computed is kept and marked"
+        end = Ending("interrupted", "")
     except BaseException as error:  # whatever it is, it is the job's end and not the server's
-        status, message = "failed", reason(error)
-    content = json.dumps({"status": status, "message": message})
-    write_whole(ending, lambda temporary: temporary.write_text(content, encoding="utf-8"), durable=True)
+        end = Ending("failed", reason(error))
+    end = end._replace(message=end.message.replace(f"{folder}/", "").replace(f"{_ROOT}/", ""))  # where they lie is ours
+    to_parent.send(end)
+    told_whole = json.dumps(end._asdict())
+    write_whole(ending, lambda temporary: temporary.write_text(told_whole, encoding="utf-8"), durable=True)
 
 
 def _wait_until_free(folder: Path) -> None:
@@ -182,7 +176,7 @@ def _wait_until_free(folder: Path) -> None:
             time.sleep(0.1)
 
 
-def _run(request: RunRequest, folder: Path, allowed: Sequence[str], tell: Tell) -> tuple[str, str]:
+def _run(request: RunRequest, folder: Path, allowed: Sequence[str], tell: Tell) -> Ending:
     scenario, path = scenario_of(request, allowed)
     steps, labels = scenario.minutes // scenario.step_min, [run.name for run in scenario.runs]
     total = steps * len(labels)
@@ -203,21 +197,22 @@ def _run(request: RunRequest, folder: Path, allowed: Sequence[str], tell: Tell) 
     if results.interrupted:
         raise KeyboardInterrupt
     if results.stopped is not None:
-        return "failed", f"{results.stopped}; what was computed is kept and marked"
-    return "done", f"{len(labels)} runs, {len(day.warnings)} warnings"
+        return Ending("failed", f"{results.stopped}; what was computed is kept and marked")
+    return Ending("done", f"{len(labels)} runs, {len(day.warnings)} warnings")
 
 
-def _study(request: StudyRequest, folder: Path, allowed: Sequence[str], tell: Tell) -> tuple[str, str]:
+def _study(request: StudyRequest, folder: Path, allowed: Sequence[str], tell: Tell) -> Ending:
     worlds = worlds_of(request, allowed, sys.maxsize)
     tell(Progress(0, len(worlds), "looking at every feeder under every controller"))
     from cosim.experiments.study import conduct
 
     warnings = conduct.check(worlds)
     counts = conduct.conduct(worlds, folder, resume=True, progress=lambda now: tell(_counted("worlds", now)))
-    return "done", f"{counts.before + counts.done} worlds, {counts.failed} failed, {len(warnings)} warnings"
+    many = counts.before + counts.done
+    return Ending("done", f"{many} worlds, {counts.failed} failed, {len(warnings)} warnings")
 
 
-def _hosting(request: HostingRequest, folder: Path, allowed: Sequence[str], tell: Tell) -> tuple[str, str]:
+def _hosting(request: HostingRequest, folder: Path, allowed: Sequence[str], tell: Tell) -> Ending:
     check_hosting(request, allowed, sys.maxsize)
     tell(Progress(0, 0, "reading the feeders"))
     from cosim.experiments.hosting.asked import Asked
@@ -229,7 +224,7 @@ def _hosting(request: HostingRequest, folder: Path, allowed: Sequence[str], tell
     config = config.model_copy(update=change if request.reinforce else {**change, "reinforcement": {}})
     asked = Asked(request.feeders, request.technology, request.controllers, config)
     found = hosting(asked, folder, progress=lambda what, now: tell(_counted(what, now)))
-    return "done", f"{len(found.table)} rows, {len(found.warnings)} warnings"
+    return Ending("done", f"{len(found.table)} rows, {len(found.warnings)} warnings")
 
 
 def _counted(what: str, now: Any) -> Progress:
@@ -239,6 +234,6 @@ def _counted(what: str, now: Any) -> Progress:
     return Progress(many, now.total or 0, f"{what}{failed}", rate_per_h or None, left_s)
 
 
-_DO: dict[str, Callable[[Any, Path, Sequence[str], Tell], tuple[str, str]]] = {
+_DO: dict[str, Callable[[Any, Path, Sequence[str], Tell], Ending]] = {
     "run": _run, "study": _study, "hosting": _hosting,
 }  # fmt: skip

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import time
 from collections import deque
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -16,93 +16,32 @@ from pathlib import Path
 from threading import RLock, Thread
 from typing import Any
 
-from cosim.errors import CosimError
 from cosim.experiments import workers
 from cosim.experiments.web.catalogue import Catalogue, JobRow, NotFoundError, new_id, now
-from cosim.experiments.web.job_schemas import ENDED, HostingRequest, Kind, RunRequest, Status, StudyRequest
-from cosim.experiments.web.job_work import (
-    REQUESTS,
-    Progress,
-    check_hosting,
-    name_of,
-    scenario_of,
-    work,
-    worlds_of,
-)
+from cosim.experiments.web.job_records import ConflictError, Ending, FullError, Job, Progress
+from cosim.experiments.web.job_schemas import HostingRequest, Kind, RunRequest, Status, StudyRequest
+from cosim.experiments.web.job_work import REQUESTS, check_hosting, name_of, scenario_of, work, worlds_of
 from cosim.experiments.web.settings import Settings
 from cosim.experiments.workers import Worker
 
+_PATIENCE_S = 60.0
+"""A job that is cancelled or out of time has that time to write what it computed; less where the server ends."""
 _WRITTEN_EVERY_S = 1.0
 _AGAIN_S = 1.0
 """Where the catalogue cannot be written, as on a full disk, it is tried again."""
+_SAYS_MORE = {("done", "interrupted"), ("done", "cancelled"), ("done", "failed"), ("failed", "interrupted")}
+"""What a process says of its end, and what its server thinks of it, where the process knows better."""
 _log = logging.getLogger(__name__)
-
-
-class ConflictError(CosimError):
-    """A job is in no state for that."""
-
-
-class FullError(CosimError):
-    """As many jobs wait as may."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """A run or a study.
-
-    Attributes
-    ----------
-    id, kind, name : str
-        ``name`` is that of the scenario or study.
-    request : mapping
-        What was asked for, as JSON.
-    status : str
-        ``waiting``, ``running``, ``done``, ``failed``, ``interrupted`` or ``cancelled``.
-    done, total : int
-        Of a run steps of all its controllers, else worlds; 0 of all where that is not known yet.
-    message : str
-        What it does, or why it ended.
-    created, started, ended : str or None
-        ISO times of UTC.
-    folder : Path
-        What ``cosim run``, ``cosim study`` or ``cosim hosting`` writes.
-    rate_per_h, left_s : float or None
-        Of a study under way: worlds finished in an hour [1/h], and the time left at that rate [s].
-    """
-
-    id: str
-    kind: Kind
-    name: str
-    request: Mapping[str, Any]
-    status: Status
-    done: int
-    total: int
-    message: str
-    created: str
-    started: str | None
-    ended: str | None
-    folder: Path
-    rate_per_h: float | None = None
-    left_s: float | None = None
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it is neither waiting nor running."""
-        return self.status in ENDED
-
-    @property
-    def fraction(self) -> float:
-        """Share that is done."""
-        return min(self.done / self.total, 1.0) if self.total else float(self.status == "done")
 
 
 @dataclass
 class _Active:
-    """A job under way: until when it may run, why it is being ended, and when by force."""
+    """A job under way: until when it may run (by force, once it is being ended), why it is, and what it said last."""
 
     id: str
     until_s: float
     why: tuple[Status, str] | None = None
+    ending: Ending | None = None
     written_s: float = 0.0
 
     def due_s(self) -> float:
@@ -110,9 +49,9 @@ class _Active:
 
 
 class Jobs:
-    """Jobs of one server; every method may be called from any thread.
+    """Jobs of one server; every method may be called from any thread. None begins before `begin`.
 
-    Those that ran when an earlier server ended are marked ``interrupted``; those that waited go on waiting, and begin.
+    Those that ran when an earlier server ended are marked ``interrupted``; those that waited go on waiting.
 
     Parameters
     ----------
@@ -133,13 +72,17 @@ class Jobs:
         self._waiting: deque[str] = deque()
         self._working: dict[Worker, _Active] = {}
         self._progress: dict[str, Progress] = {}
-        self.is_closing = False
+        self.is_closing, self._hurry_s = False, math.inf
         for row in reversed(catalogue.all(JobRow)):
             if row.status == "waiting":
                 self._waiting.append(row.id)
             elif row.status == "running":
-                self._end(row.id, "interrupted", "the server ended meanwhile; what was computed is kept")
+                self._end(row.id, self._left(row.id), ("interrupted", "the server ended; what was computed is kept"))
         self._woken, self._waking = Pipe(duplex=False)
+        self._thread: Thread | None = None
+
+    def begin(self) -> None:
+        """Begin what waits, and whatever comes, until `close`."""
         self._thread = Thread(target=self._serve, name="jobs", daemon=True)
         self._thread.start()
 
@@ -188,7 +131,7 @@ class Jobs:
                 self._change(job_id, status="cancelled", message="cancelled before it began", ended=now())
             for worker, active in self._working.items():
                 if active.id == job_id and active.why is None:
-                    self._stop(worker, "cancelled", "cancelled; what was computed is kept and marked")
+                    self._stop(worker, active, "cancelled", "cancelled; what was computed is kept and marked")
         self._wake()
         return self.get(job_id)
 
@@ -218,16 +161,17 @@ class Jobs:
             job = self.get(job_id)
             if not job.has_ended:
                 raise ConflictError(f"job '{job_id}' has not ended: it is {job.status}; cancel it first")
-            self._catalogue.remove(JobRow, job_id)
             shutil.rmtree(job.folder, ignore_errors=True)
             self._ending(job_id).unlink(missing_ok=True)
+            self._catalogue.remove(JobRow, job_id)  # the last: no folder is left behind that nobody knows
 
     def close(self) -> None:
         """End all processes: what they computed is kept, their jobs are interrupted; those that wait go on waiting."""
         with self._lock:
-            self.is_closing = True
+            self.is_closing, self._hurry_s = True, time.monotonic() + workers.PATIENCE_S
         self._wake()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def _add(self, kind: Kind, request: RunRequest | StudyRequest | HostingRequest) -> Job:
         row = JobRow(
@@ -260,12 +204,16 @@ class Jobs:
     def _change(self, job_id: str, **values: Any) -> None:
         self._catalogue.change(JobRow, job_id, **values)
 
-    def _end(self, job_id: str, status: Status, message: str) -> None:
-        """Write how a job ended: as its process left word, else as is said here."""
+    def _left(self, job_id: str) -> Ending | None:
+        """Return how a job ended that a server no longer heard of."""
         with suppress(OSError, ValueError):
-            left = json.loads(self._ending(job_id).read_text("utf-8"))
-            if left["status"] == "done" or (left["status"] == "failed" and status == "interrupted"):
-                status, message = left["status"], left["message"]  # else this side knows more
+            return Ending(**json.loads(self._ending(job_id).read_text("utf-8")))
+        return None
+
+    def _end(self, job_id: str, ending: Ending | None, otherwise: tuple[Status, str]) -> None:
+        """Write how a job ended: as it said, unless that is less than is known here."""
+        says_more = ending is not None and (ending.status, otherwise[0]) in _SAYS_MORE
+        status, message = ending if ending is not None and says_more else otherwise
         progress = self._progress.get(job_id)
         far = {} if progress is None else {"done": progress.done, "total": progress.total}
         self._change(job_id, status=status, message=message, ended=now(), **far)
@@ -290,12 +238,14 @@ class Jobs:
                 self._waiting.popleft()
             for worker, active in self._working.items():
                 if self.is_closing and active.why is None:
-                    self._stop(worker, "interrupted", "the server was ended; what was computed is kept and marked")
+                    told = "the server was ended; what was computed is kept and marked"
+                    self._stop(worker, active, "interrupted", told)
                 elif not active.due_s() and active.why is None:
                     limit = f"stopped after {self._settings.run_time_limit_s:g} s, the server's run_time_limit_s"
-                    self._stop(worker, "failed", f"{limit}; what was computed is kept and marked")
+                    self._stop(worker, active, "failed", f"{limit}; what was computed is kept and marked")
                 elif not active.due_s():
                     worker.process.kill()
+                active.until_s = min(active.until_s, self._hurry_s)
             working, due_s = list(self._working), [one.due_s() for one in self._working.values()]
         ready = wait([self._woken, *(worker.connection for worker in working)], min(due_s, default=None))
         if self._woken in ready:
@@ -308,9 +258,12 @@ class Jobs:
                     self._change(active.id, done=message.done, total=message.total, message=message.message)
                     active.written_s = time.monotonic()
                 continue
+            if isinstance(message, Ending):
+                active.ending = message
+                continue
             lost = worker.lost()
             with self._lock:
-                self._end(active.id, *(active.why or ("interrupted", lost)))
+                self._end(active.id, active.ending, active.why or ("interrupted", lost))
                 del self._working[worker]
             workers.end([worker])
 
@@ -325,8 +278,7 @@ class Jobs:
         worker = workers.begin(work, row.kind, row.request, *told)
         self._working[worker] = _Active(job_id, time.monotonic() + self._settings.run_time_limit_s)
 
-    def _stop(self, worker: Worker, status: Status, message: str) -> None:
+    def _stop(self, worker: Worker, active: _Active, status: Status, message: str) -> None:
         """Interrupt a process, which then keeps what it computed; it has some time for that."""
-        active = self._working[worker]
-        active.why, active.until_s = (status, message), time.monotonic() + workers.PATIENCE_S
+        active.why, active.until_s = (status, message), time.monotonic() + _PATIENCE_S
         worker.process.terminate()

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
@@ -68,6 +69,25 @@ def problem(
 def of_input(error: InputError, **more: Any) -> Response:
     """Answer with the faults of an input."""
     return problem(422, str(error), map(fault_answer, error.faults), **more)
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document of an app, with problems where FastAPI writes errors of its own, and the token."""
+    found: dict[str, Any] = get_openapi(
+        title=app.title, version=app.version, routes=app.routes, description=app.description
+    )
+    components = found["components"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(name, None)
+    schema = ProblemAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
+    components["schemas"] |= {**schema.pop("$defs"), ProblemAnswer.__name__: schema}
+    components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    wrong = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemAnswer.__name__}"}}}
+    for operation in (one for path in found["paths"].values() for one in path.values()):
+        operation["responses"].pop("422", None)
+        operation["responses"]["4XX"] = {"description": "What is wrong, as a problem.", "content": wrong}
+        operation["security"] = [{}, {"token": []}]
+    return found
 
 
 def install(app: FastAPI) -> None:

@@ -20,6 +20,7 @@ from cosim.experiments import scenario as scenarios
 from cosim.experiments.study import config as studies
 from cosim.experiments.web import run_results
 from cosim.experiments.web.catalogue import ID_PATTERN, NotFoundError
+from cosim.experiments.web.job_records import ConflictError, FullError, Job
 from cosim.experiments.web.job_schemas import (
     HostingRequest,
     JobAnswer,
@@ -32,7 +33,7 @@ from cosim.experiments.web.job_schemas import (
     Status,
     StudyRequest,
 )
-from cosim.experiments.web.jobs import ConflictError, FullError, Job, Jobs
+from cosim.experiments.web.jobs import Jobs
 from cosim.feeders.find import profile_names, shipped_names
 
 _POLL_S = 0.5

@@ -15,7 +15,16 @@ from starlette.exceptions import HTTPException
 from cosim.experiments.plan.options import OcppUnit, OcppVersion
 from cosim.experiments.web.answers import PlanAnswer, PlanEntry, plan_answer, plan_entry
 from cosim.experiments.web.catalogue import NotFoundError
-from cosim.experiments.web.downloads import Figure, Form, attachment, figure_png, json_attachment
+from cosim.experiments.web.downloads import (
+    FORMS,
+    MEDIA_TYPES,
+    Figure,
+    Form,
+    attachment,
+    documented,
+    figure_png,
+    json_attachment,
+)
 from cosim.experiments.web.planning import Planning
 from cosim.experiments.web.records import PlanRecord
 from cosim.experiments.web.schemas import Id, LiveStateRequest, PlanOrder
@@ -70,15 +79,17 @@ def router(planning: Planning, settings: Settings) -> APIRouter:
         """Plan again what was interrupted or failed."""
         return await in_turn(lambda: planning.restart(plan_id), response)
 
-    @routes.get("/plans/{plan_id}/files/{name}")
+    files = documented("csv", "parquet", "json", "md")
+
+    @routes.get("/plans/{plan_id}/files/{name}", response_class=FileResponse, responses=files)
     def download(plan_id: PlanId, name: FileName) -> FileResponse:
         """Return a file of a plan, as `cosim plan` writes it."""
         found = planning.get_plan(plan_id)
         if name not in found.files:
             raise NotFoundError(f"no file '{name}' of plan '{plan_id}'")
-        return FileResponse(found.folder / name, filename=name)
+        return FileResponse(found.folder / name, filename=name, media_type=MEDIA_TYPES[name.partition(".")[2]])
 
-    @routes.get("/plans/{plan_id}/tables/{table}.{form}", response_class=Response)
+    @routes.get("/plans/{plan_id}/tables/{table}.{form}", response_class=Response, responses=documented(*FORMS))
     def table(plan_id: PlanId, table: TableName, form: Form) -> Response:
         """Return a table of a plan as a file of any kind."""
         found = planning.get_plan(plan_id)
@@ -89,12 +100,12 @@ def router(planning: Planning, settings: Settings) -> APIRouter:
             raise NotFoundError(f"no table '{table}' of plan '{plan_id}'")
         return attachment(pd.read_parquet(path), table, form)
 
-    @routes.get("/plans/{plan_id}/figures/{figure}.png", response_class=Response)
+    @routes.get("/plans/{plan_id}/figures/{figure}.png", response_class=Response, responses=documented("png"))
     def figure(plan_id: PlanId, figure: Figure) -> Response:
         """Draw a plan: who charges when, or all powers on top of each other under the capacity."""
-        return Response(figure_png(planning.kept(plan_id), figure), media_type="image/png")
+        return Response(figure_png(planning.kept(plan_id), figure), media_type=MEDIA_TYPES["png"])
 
-    @routes.get("/plans/{plan_id}/ocpp", response_class=Response)
+    @routes.get("/plans/{plan_id}/ocpp", response_class=Response, responses=documented("json"))
     def ocpp(
         plan_id: PlanId,
         version: Annotated[OcppVersion, Query(description="Of the protocol.")] = "2.0.1",

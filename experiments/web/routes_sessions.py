@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from cosim.errors import InputError
 from cosim.experiments.plan.columns import profiles
 from cosim.experiments.web.answers import SessionsAnswer, SessionsEntry, entry_of, sessions_answer
+from cosim.experiments.web.downloads import FORMS, MEDIA_TYPES, attachment, documented
 from cosim.experiments.web.downloads import Form as TableForm
-from cosim.experiments.web.downloads import attachment
 from cosim.experiments.web.planning import Planning
 from cosim.experiments.web.problems import of_input
 from cosim.experiments.web.records import Sessions
@@ -70,13 +70,13 @@ def router(planning: Planning) -> APIRouter:
         """Understand the same file in another way: new sessions, with these as parent."""
         return _answered(planning.remap(sessions_id, reading), response)
 
-    @routes.get("/sessions/{sessions_id}/file")
+    @routes.get("/sessions/{sessions_id}/file", response_class=FileResponse, responses=documented(""))
     def original(sessions_id: SessionsId) -> FileResponse:
         """Return the file as it came, under a name of ours."""
         path = planning.sessions(sessions_id).path
-        return FileResponse(path, media_type="application/octet-stream", filename=f"sessions{path.suffix}")
+        return FileResponse(path, media_type=MEDIA_TYPES[""], filename=f"sessions{path.suffix}")
 
-    @routes.get("/sessions/{sessions_id}/table.{form}", response_class=Response)
+    @routes.get("/sessions/{sessions_id}/table.{form}", response_class=Response, responses=documented(*FORMS))
     def table(sessions_id: SessionsId, form: TableForm) -> Response:
         """Return its rows, as they stand in the file, as another kind of file."""
         return attachment(planning.sessions(sessions_id).table.reset_index(), "sessions", form)

@@ -27,9 +27,9 @@ MOST_TEXT = 2_000_000
 
 
 class Schema(BaseModel):
-    """Refuses unknown names, nan and the infinities."""
+    """Refuses unknown names, nan and the infinities, and numbers written as text."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True, strict=True)
 
 
 def _of(known: Callable[[], Iterable[str]]) -> AfterValidator:
@@ -117,7 +117,7 @@ class PlanRequest(Schema):
 
     capacity_kw: Annotated[float, Field(ge=0, le=1e7)] | Literal["unlimited"] | None = Field(
         None, description="Of the connection [kW]."
-    )  # bounds of the number alone: they cannot be held against a word
+    )
     capacity: Series | None = Field(None, description="Its series instead [kW].")
     formulation: Formulation = option("formulation")
     min_power_kw: float = option("min_power_kw", "Least power while charging [kW]; milp only.")

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
+TOKEN = "0123456789abcdef0123"  # noqa: S105 - of these tests
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -42,7 +43,8 @@ class Served:
     def client(self, **headers: str) -> httpx.Client:
         """As our own pages ask; other headers go before."""
         own = {"Origin": self.url, **headers}
-        return httpx.Client(base_url=f"{self.url}/api/v1", headers=own, timeout=60.0)
+        # without certificates, which take longer to load than most answers
+        return httpx.Client(base_url=f"{self.url}/api/v1", headers=own, timeout=60.0, verify=False)  # noqa: S501
 
     def stop(self) -> int:
         """Stop it as Ctrl-C does; its exit code."""
@@ -68,6 +70,19 @@ Serve = Callable[..., Served]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One that many tests share."""
     served = Served(tmp_path_factory.mktemp("served") / "data")
+    yield served
+    served.kill()
+
+
+@pytest.fixture(scope="session")
+def secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One with a token (`TOKEN`), a further name, and narrow limits."""
+    folder = tmp_path_factory.mktemp("secret")
+    token, config = folder / "token", folder / "serve.toml"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    config.write_text('hosts = ["cosim.example"]\nbody_mb = 1.0\nrows = 3\nplan_time_limit_s = 0.5\n')
+    served = Served(folder / "data", "--token-file", str(token), "--config", str(config))
     yield served
     served.kill()
 

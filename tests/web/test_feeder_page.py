@@ -140,8 +140,8 @@ def test_limits_are_edges_of_the_scale(place: Place) -> None:
         assert [limit for limit in limits if min(abs(edge - limit) for edge in edges) > 1e-12] == []
         assert len(set(colours)) == len(colours) == len(edges) + 1
         assert edges == sorted(edges)
-    assert "253 V upper limit" in str(feeder_map.legend(place, "voltage_v"))
-    assert "100 % rating" in str(feeder_map.legend(place, "loading_percent"))
+    assert "'253 V', Br(None), 'upper limit'" in str(feeder_map.legend(place, "voltage_v"))
+    assert "'100 %', Br(None), 'rating'" in str(feeder_map.legend(place, "loading_percent"))
 
 
 def test_a_feeder_without_coordinates_is_a_tree_by_electrical_distance() -> None:
@@ -351,14 +351,14 @@ def test_a_run_goes_on_behind_a_reload_and_again_after_the_server_was_killed(
 
 
 SLIDE = """async (steps) => {
-  const slider = document.getElementById('feeder-step'), map = document.querySelector('#feeder-map-a .feeder-lines');
+  const slider = document.getElementById('feeder-step'), maps = document.querySelectorAll('.feeder-map');
   const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set, told = [];
   for (let k = 1; k <= 40; k++) {
     const began = performance.now();
-    const changed = new Promise((done) => {
+    const changed = Promise.all(Array.from(maps, (map) => new Promise((done) => {
       const look = new MutationObserver(() => { look.disconnect(); done(); });
-      look.observe(map, { attributes: true, subtree: true, attributeFilter: ['style'] });
-    });
+      look.observe(map, { attributes: true, attributeFilter: ['data-step'] });
+    })));
     set.call(slider, String((k * 37) % steps));
     slider.dispatchEvent(new Event('input', { bubbles: true }));
     slider.dispatchEvent(new Event('change', { bubbles: true }));
@@ -396,6 +396,7 @@ def test_the_map_of_906_buses_is_quick(serve: Callable[..., Any], browser: Brows
         page.wait_for_selector("#feeder-transformer .main-svg")
         page.wait_for_timeout(1_500)
         slides_ms.append(float(np.percentile(page.evaluate(SLIDE, 288), 95)))
+        page.locator("#feeder-map-a").scroll_into_view_if_needed()
         box = page.locator("#feeder-map-a").bounding_box()
         assert box
         page.mouse.move(box["x"] + 200, box["y"] + 200)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import http.client
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cosim.errors import InputError
 from cosim.experiments.web.settings import read_settings, read_token
-from tests.web.conftest import PROJECT, Served
+from tests.web.conftest import PROJECT, TOKEN, Served
 
-TOKEN = "0123456789abcdef0123"  # noqa: S105 - of this test
 BODY = b'{"vehicles": 2}'
 
 
@@ -77,19 +75,6 @@ def test_no_socket_is_opened(server: Served) -> None:
     key = {"Sec_WebSocket_Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
     status, _ = ask(server, "GET", "/_dash-ws-callback", **headers, **key, Origin=server.url)
     assert status != 101
-
-
-@pytest.fixture(scope="module")
-def secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server with a token, under a further name."""
-    folder = tmp_path_factory.mktemp("secret")
-    token, config = folder / "token", folder / "serve.toml"
-    token.write_text(TOKEN)
-    token.chmod(0o600)
-    config.write_text('hosts = ["cosim.example"]\nbody_mb = 1.0\n')
-    served = Served(folder / "data", "--token-file", str(token), "--config", str(config))
-    yield served
-    served.kill()
 
 
 def test_with_a_token_nothing_is_answered_without_it(secret: Served) -> None:

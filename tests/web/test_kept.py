@@ -8,15 +8,21 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
 import httpx
 import pytest
 
-from cosim.experiments.web.catalogue import Catalogue, PlanRow, new_id, now
+from cosim.errors import InputError
+from cosim.experiments.web.catalogue import Catalogue, NotFoundError, PlanRow, new_id, now
+from cosim.experiments.web.planning import Planning
+from cosim.experiments.web.schemas import PlanRequest
+from cosim.experiments.web.settings import Settings
 from tests.web.conftest import Serve, Served
-from tests.web.test_api import DATED, planned, table, uploaded
+from tests.web.test_api import DATED, planned, table
 
 
 def consistent(served: Served) -> tuple[int, int]:
@@ -46,6 +52,7 @@ def at_once(works: list[Callable[[], Any]]) -> list[Any]:
         return [one.result() for one in [pool.submit(work) for work in works]]
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_nothing_that_was_answered_is_lost(serve: Serve) -> None:
     served = serve()
     answered: dict[str, list[str]] = {"sessions": [], "plans": []}
@@ -86,29 +93,31 @@ def test_killed_in_the_middle_nothing_that_was_answered_is_lost(serve: Serve) ->
             assert there["plans"][one]["status"] == "done"
         assert {one["status"] for one in there["plans"].values()} <= {"done", "interrupted"}
     assert not (served.data / "sessions" / "0123456789ab").exists()
-
-
-def test_a_plan_that_was_interrupted_is_told_and_planned_on_request(serve: Serve) -> None:
-    served = serve()
-    with served.client() as client:
-        sessions = uploaded(client, DATED, timezone="Europe/Berlin")
-        first = planned(client, sessions, capacity_kw=9.0)
     assert served.stop() == 0
-    catalogue = Catalogue(served.data / "catalogue.sqlite3")  # as it is left by one that was killed while it planned
-    row = catalogue.get(PlanRow, first["id"])
+
+
+def test_a_plan_that_was_interrupted_is_told_and_planned_on_request(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    catalogue = Catalogue(tmp_path / "catalogue.sqlite3")
+    planning = Planning(settings, catalogue)
+    first = planning.plan(planning.upload("cars.csv", DATED.encode()).id, PlanRequest(capacity_kw=9.0))
+    row = catalogue.get(PlanRow, first.id)
     assert row is not None
-    left = PlanRow(**{**vars(row), "id": new_id(), "created": now(), "status": "planning"})
+    left = replace(row, id=new_id(), created=now(), status="planning")  # by a server that was killed while it planned
     catalogue.add(left)
     catalogue.close()
-    served.begin()
-    with served.client() as client:
-        assert client.get(f"/plans/{left.id}").json()["status"] == "interrupted"
-        assert client.get(f"/plans/{left.id}/figures/stack.png").status_code == 404
-        again = client.post(f"/plans/{left.id}/restart").json()
-        assert (again["status"], again["metrics"]) == ("done", first["metrics"])
-        assert client.get(f"/plans/{first['id']}").json() == first
-    assert served.stop() == 0
-    assert not list(served.data.glob("catalogue.sqlite3-*"))  # all of it is in the one file
+    assert not list(tmp_path.glob("catalogue.sqlite3-*"))  # all of it is in the one file
+    catalogue = Catalogue(tmp_path / "catalogue.sqlite3")
+    planning = Planning(settings, catalogue)
+    assert planning.get_plan(left.id).status == "interrupted"
+    with pytest.raises(NotFoundError):
+        planning.kept(left.id)
+    again = planning.restart(left.id)
+    assert (again.status, again.metrics) == ("done", first.metrics)
+    assert planning.get_plan(first.id).metrics == first.metrics
+    with pytest.raises(InputError, match="is done"):
+        planning.restart(left.id)
+    catalogue.close()
 
 
 @pytest.mark.slow
@@ -138,6 +147,7 @@ def test_eight_clients_plan_forty_vehicles_and_none_is_lost(serve: Serve, record
     assert set(made) == done
 
 
+@pytest.mark.slow
 def test_more_than_may_wait_are_told_to_come_again(serve: Serve, tmp_path: Any) -> None:
     config = tmp_path / "serve.toml"
     config.write_text("jobs_at_once = 1\njobs_waiting = 1\n")

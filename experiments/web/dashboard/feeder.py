@@ -131,10 +131,8 @@ def _labels(a: str, b: str) -> list[str]:
 def _results(run: RunFolder) -> Component:
     """Everything of a run that can be shown; figures come by their own callbacks."""
     labels = {label: label + (f" ({run.stopped[label]})" if label in run.stopped else "") for label in run.labels}
-    place = place_of(run.path)
     second = next((label for label in list(labels)[1:]), _NONE)
     days = {str(day): f"{run.times(day, 1)[0]:%d %b %Y}" for day in range(max(run.days, 1))}
-    first = {place.customers[0]: f"{place.customers[0]}, {place.customer_words[0]}"}  # the map's script adds the others
     slider = dcc.Input(id="feeder-step", type="range", min=0, max=run.per_day - 1, step=1, value=0)
     return html.Div(
         [
@@ -165,7 +163,8 @@ def _results(run: RunFolder) -> Component:
             _card(
                 "One customer's day", "feeder-customer-card",
                 html.P("Choose a customer here, or click on one on the map.", className="shell-hint"),
-                choice("feeder-customer", "Customer", first), html.Div(id="feeder-customer-day"),
+                choice("feeder-customer", "Customer", {}),  # the map's script fills it, for every option costs the page time
+                html.Div(id="feeder-customer-day"),
             ),
             _card("Over time", "feeder-time", html.Div(id="feeder-over-time")),
         ]

@@ -232,10 +232,18 @@ def read_table(
     if run.days == 1:
         own = list(only)
     try:
-        found = [pq.read_table(file, filters=own or None, columns=columns).to_pandas() for file in files]
+        found = [_read(file, own, columns) for file in files]
     except (OSError, ValueError) as error:
         raise InputError(Fault(str(path), "", f"cannot be read: {error}", "run the scenario again")) from None
     return pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
+
+
+def _read(file: Path, only: list[tuple[str, str, Any]], columns: list[str] | None) -> pd.DataFrame:
+    """Rows of a file; of the whole by the quicker way, for thousands of columns are most of the work."""
+    if only:
+        return pq.read_table(file, filters=only, columns=columns).to_pandas()
+    with pq.ParquetFile(file, memory_map=True) as opened:
+        return opened.read(columns).to_pandas()
 
 
 def phases_percent(steps: pd.DataFrame) -> pd.DataFrame:

@@ -110,8 +110,9 @@ def legend(place: Place, quantity: Quantity) -> Component:
 def _class(colour: str, text: str, limit: str, *, is_nominal: bool, is_late: bool = False) -> Component:
     """A class of colour, named by its lower edge; narrow screens show the names of few."""
     swatch = html.Span(className="swatch", style={"backgroundColor": colour})
-    named = html.Span(f"{text} {limit}".strip(), className="label")
-    return html.Li([swatch, named], className="limit late" if limit and is_late else "limit" if limit else "nominal" if is_nominal else "")
+    named = html.Span([text, html.Br(), limit] if limit else text, className="label")
+    look = "nominal" if is_nominal else ""
+    return html.Li([swatch, named], className=f"limit{' late' if is_late else ''}" if limit else look)
 
 
 def _said(place: Place, quantity: Quantity, edge: float) -> str:

@@ -87,18 +87,27 @@ def faults_of(error: Exception) -> list[Fault]:
     if isinstance(error, InputError):
         return list(error.faults)
     if isinstance(error, ValidationError):
-        return [
-            Fault(
-                "request",
-                ".".join(map(str, item["loc"])) or "form",
-                item["msg"].removeprefix("Value error, "),
-                "mend it",
-            )
-            for item in error.errors(include_url=False)
-        ]
+        items = error.errors(include_url=False)
+        numbers = {item["loc"][0] for item in items if item["type"] != "literal_error" and item["loc"]}
+        told = (item for item in items if item["type"] != "literal_error" or item["loc"][0] not in numbers)
+        return [_of_item(item) for item in told]
     return [Fault("server", "", str(error), "mend it, or ask for something else")]
 
 
+def _of_item(item: Any) -> Fault:
+    """What a request's schema refuses, as a fault."""
+    key, of = ".".join(map(str, item["loc"])) or "form", item.get("ctx", {})
+    if item["type"] in _BOUNDS:
+        name, remedy = _BOUNDS[item["type"]]
+        return Fault("request", key, f"is {item['input']:g}", f"give {remedy} {of[name]:g}")
+    problem, _, remedy = item["msg"].removeprefix("Value error, ").partition("; ")
+    return Fault("request", key, problem, remedy or "give what the field says")
+
+
+_BOUNDS = {
+    "greater_than_equal": ("ge", "no less than"), "less_than_equal": ("le", "no more than"),
+    "greater_than": ("gt", "more than"), "less_than": ("lt", "less than"),
+}  # fmt: skip
 InTurn = Callable[[Callable[[], "PlanRecord"]], Awaitable["PlanRecord"]]
 """Calls what plans in a thread, when others are done."""
 REFUSED = (CosimError, ValidationError)

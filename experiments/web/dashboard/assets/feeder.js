@@ -83,6 +83,11 @@
     this.place();
   };
 
+  // While it is dragged the picture is moved as it is, which costs no drawing; put down, it is drawn at its place.
+  FeederMap.prototype.drag = function (dx, dy) {
+    this.svg.style.transform = dx || dy ? "translate(" + dx + "px," + dy + "px)" : "";
+  };
+
   FeederMap.prototype.move = function (dx, dy) {
     this.x += dx;
     this.y += dy;
@@ -102,23 +107,30 @@
 
   FeederMap.prototype.listen = function () {
     const host = this.host;
-    let from = null, far = 0;
-    host.onpointerdown = (event) => { from = [event.clientX, event.clientY]; far = 0; };
+    let from = null, dragged = false;
+    const by = (event) => [event.clientX - from[0], event.clientY - from[1]];
+    host.onpointerdown = (event) => { from = [event.clientX, event.clientY]; dragged = false; };
     host.onpointermove = (event) => {
       if (!from || !(event.buttons & 1)) { this.hover(event); return; }
-      const dx = event.clientX - from[0], dy = event.clientY - from[1];
-      if (far < 4 && Math.hypot(dx, dy) < 4) { return; }
-      if (far < 4) { host.setPointerCapture(event.pointerId); this.tip.hidden = true; }
-      far = 4;
-      from = [event.clientX, event.clientY];
-      this.move(dx, dy);
+      const far = by(event);
+      if (!dragged && Math.hypot(far[0], far[1]) < 4) { return; }
+      if (!dragged) { host.setPointerCapture(event.pointerId); this.tip.hidden = true; }
+      dragged = true;
+      this.drag(far[0], far[1]);
+    };
+    const put = (event) => {
+      if (dragged) {
+        this.drag(0, 0);
+        this.move.apply(this, by(event));
+      }
+      from = null;
     };
     host.onpointerup = (event) => {
       const at = event.target.dataset && event.target.dataset.point;
-      if (far < 4 && at !== undefined && this.base.points[at].home) { choose(this.base.points[at].name); }
-      from = null;
+      if (!dragged && at !== undefined && this.base.points[at].home) { choose(this.base.points[at].name); }
+      put(event);
     };
-    host.onpointercancel = () => { from = null; };
+    host.onpointercancel = put;
     host.onpointerleave = () => { this.tip.hidden = true; };
     host.onkeydown = (event) => { if (!event.ctrlKey && !event.metaKey && this.act(event.key)) { event.preventDefault(); } };
     host.addEventListener("wheel", (event) => {
@@ -179,6 +191,7 @@
       this.points[i].style.fill = own < 0 ? "" : base.colours[own];
       this.points[i].classList.toggle("chosen", point.home && point.name === chosen);
     }
+    this.host.dataset.step = this.step;
     return values ? values.binding[this.step] : "";
   };
 
@@ -187,7 +200,8 @@
     const select = document.getElementById("feeder-customer-choice");
     const homes = base.points.filter((point) => point.home);
     if (!select || select.options.length === homes.length) { return; }
-    homes.slice(select.options.length).forEach((home) => select.add(new Option(home.name + ", " + home.words, home.name)));
+    homes.forEach((home) => select.add(new Option(home.name + ", " + home.words, home.name)));
+    choose(homes[0].name);
   }
 
   function choose(customer) {

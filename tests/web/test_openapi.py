@@ -1,0 +1,63 @@
+"""The interface against its own document: requests that keep to it and such that do not, drawn by schemathesis."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from contextlib import suppress
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.checks import load_all_checks, not_a_server_error
+from schemathesis.specs.openapi import checks
+
+from tests.web.conftest import Served
+from tests.web.test_api import DATED, planned, uploaded
+
+load_all_checks()
+HELD = [
+    not_a_server_error, checks.status_code_conformance, checks.content_type_conformance,
+    checks.response_schema_conformance, checks.response_headers_conformance, checks.negative_data_rejection,
+]  # fmt: skip
+"""Left out: that whatever keeps to the document is accepted, for what is asked together may still contradict itself."""
+
+
+def ask(
+    server: Served, operation: schemathesis.APIOperation, mode: GenerationMode, there: Mapping[str, str], examples: int
+) -> None:
+    """Ask one operation so many times; of what is right, for things that are there."""
+
+    @seed(7)
+    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def asked(case: schemathesis.Case) -> None:
+        for held in (case.path_parameters, case.body):
+            if isinstance(held, dict) and mode is GenerationMode.POSITIVE:
+                held.update({name: there[name] for name in held.keys() & there.keys()})
+        case.call_and_validate(headers={"Origin": server.url}, checks=HELD)
+
+    with suppress(Unsatisfiable):  # of what takes nothing, nothing can be wrong
+        asked()
+
+
+def hold(server: Served, examples: int) -> None:
+    document = schemathesis.openapi.from_url(f"{server.url}/api/v1/openapi.json").include(tag=["sessions", "plans"])
+    operations = [found.ok() for found in document.get_all_operations()]
+    assert len(operations) >= 15
+    with server.client() as client:
+        sessions = uploaded(client, DATED, timezone="Europe/Berlin")
+        there = {"sessions_id": sessions, "sessions": sessions, "plan_id": planned(client, sessions)["id"]}
+    for operation, mode in itertools.product(operations, GenerationMode):
+        ask(server, operation, mode, there, examples)
+
+
+def test_some_requests(server: Served) -> None:
+    hold(server, 1)
+
+
+@pytest.mark.slow
+def test_many_requests(server: Served) -> None:
+    hold(server, 150)
