@@ -114,7 +114,10 @@ def test_the_second_day_begins_where_the_first_ends(run: RunFolder) -> None:
 
 def test_what_binds_is_said_of_every_step(run: RunFolder, place: Place) -> None:
     binding, percent = day_of(run, "none").binding, table(run, "steps")["worst_phase_percent"]
-    lines, volts = table(run, "lines"), table(run, "customers").pivot(index="step", columns="customer", values="voltage_v")
+    lines, volts = (
+        table(run, "lines"),
+        table(run, "customers").pivot(index="step", columns="customer", values="voltage_v"),
+    )
     loading = pd.DataFrame({
         name: 100.0 * lines[[f"{name}.{k}" for k in (1, 2, 3) if f"{name}.{k}" in lines]].max(axis=1) / place.ratings_a[name]
         for name in place.lines if any(column.startswith(f"{name}.") for column in lines)
@@ -123,7 +126,9 @@ def test_what_binds_is_said_of_every_step(run: RunFolder, place: Place) -> None:
     for step, words in enumerate(binding):
         told, low, full = [], volts.loc[step] < 0.9 * 230.0, loading.loc[step] > 100.0
         if low.any():
-            told.append(f"{low.sum()} of 16 homes below 207 V, worst {volts.loc[step].idxmin()} at {volts.loc[step].min():.1f} V")
+            told.append(
+                f"{low.sum()} of 16 homes below 207 V, worst {volts.loc[step].idxmin()} at {volts.loc[step].min():.1f} V"
+            )
         if full.any():
             worst = f"worst {loading.loc[step].idxmax()} at {loading.loc[step].max():.0f} %"
             told.append(f"{full.sum()} line{'s' if full.sum() > 1 else ''} above rating, {worst}")
@@ -408,7 +413,11 @@ def test_the_map_of_906_buses_is_quick(serve: Callable[..., Any], browser: Brows
         page.mouse.up()
         frames_ms.append(float(np.percentile(frames, 95)))
         context.close()
-    told = [f"map {median(maps_s):.2f} s", f"slider p95 {median(slides_ms):.0f} ms", f"pan p95 {median(frames_ms):.1f} ms"]
+    told = [
+        f"map {median(maps_s):.2f} s",
+        f"slider p95 {median(slides_ms):.0f} ms",
+        f"pan p95 {median(frames_ms):.1f} ms",
+    ]
     print(f"\n{', '.join(told)}; each: {maps_s}, {slides_ms}, {frames_ms}")
     assert median(maps_s) < 4.0
     assert median(slides_ms) < 300.0
