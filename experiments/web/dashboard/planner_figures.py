@@ -154,7 +154,7 @@ def _station(planned: Planned, look: dict[str, str]) -> Component:
     traces = [{**_steps(planned, station["power_kw"], "charging", BLUE), "fill": "tozeroy"}]
     traces += _capacity(planned, look)
     if station["site_kw"].abs().max() > 0:
-        traces.append(_steps(planned, station["site_kw"], "site load less PV", ORANGE, dash="dot"))
+        traces.append(_steps(planned, station["site_kw"], "site load less PV", RED, dash="dot"))
     layout = frame_of(planned, look, "power [kW]")
     if np.ptp(station["tariff_eur_per_kwh"]) > 0:
         price = _steps(planned, station["tariff_eur_per_kwh"], "price", GREEN)

@@ -71,8 +71,8 @@ def form(request: PlanRequest | None = None) -> Component:
         value = getattr(asked_for, number_name) if number_name else None
         return "" if value is None else value if isinstance(value, str) else f"{value:g}"
 
-    told = "A number, a value a line for a day (24, 48, 96, ...), or a CSV with a header and `time`."
-    labels = {"capacity": ("Capacity [kW]", f"{told} `unlimited`: no limit."), "tariff": ("Price [EUR/kWh]", told),
+    told = "A number, a value a line for a day (24, 48, 96, ...), or a CSV with a header and “time”."
+    labels = {"capacity": ("Capacity [kW]", f"{told} “unlimited”: no limit."), "tariff": ("Price [EUR/kWh]", told),
               "site-load": ("Load of the site [kW]", "Beside the chargers; as above, or empty."),
               "pv": ("PV of the site [kW]", "As above, or empty.")}  # fmt: skip
     connection = []

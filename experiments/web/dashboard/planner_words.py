@@ -181,7 +181,7 @@ def series(typed: str | None, key: str, faults: list[Fault]) -> float | dict[str
         faults.append(Fault("request", key, "holds what is no number", "write numbers with decimal points"))
         return None
     if len(values) not in WHOLE_DAYS:
-        remedy = f"give {', '.join(map(str, WHOLE_DAYS))} values from midnight, or a CSV with a header and `time`"
+        remedy = f"give {', '.join(map(str, WHOLE_DAYS))} values from midnight, or a CSV with a header and “time”"
         faults.append(Fault("request", key, f"has {len(values)} values, which are no day", remedy))
         return None
     return {"values": values, "step_min": WHOLE_DAYS[len(values)]}
