@@ -156,7 +156,8 @@ def summary(planning: Planning, options: Options, rounding: Rounding) -> dict[st
 def write_plan(planning: Planning, demand: Demand, options: Options, rounding: Rounding, folder: Path) -> None:
     """Write ``plan``, ``station`` and ``vehicles`` as CSV and Parquet, and ``plan.json``.
 
-    Where there are other plans, ``other_plans`` has them. Where rows of the session file were at fault, ``rows.csv`` says which, why, and what became of them.
+    Where there are other plans, ``other_plans`` has them. Where rows of the session file were at fault, ``rows.csv``
+    says which, why, and what became of them.
     """
     write_both(plan_table(planning, planning.best, demand), folder / "plan")
     write_both(station_table(planning, demand), folder / "station")

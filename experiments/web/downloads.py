@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from io import BytesIO
+from itertools import count
 from threading import Lock
 from typing import Any, Literal, get_args
 
 import pandas as pd
 from fastapi.responses import Response
+from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
+from cosim.errors import Fault, InputError
 from cosim.experiments.figures import style
 from cosim.experiments.plan.draw import draw_heatmap, draw_stack
 from cosim.experiments.tables import without_formulas
@@ -28,6 +32,7 @@ MEDIA_TYPES = {
     "": "application/octet-stream",
 }
 """By the end of a file's name."""
+SHEET_ROWS = 1_048_576
 _drawing = Lock()
 """Of matplotlib, whose style is one for the process."""
 
@@ -43,19 +48,40 @@ def as_file(table: pd.DataFrame, form: Form) -> bytes:
     """Return a table as the content of a file.
 
     Text that a spreadsheet would take for a formula is told apart in CSV and XLSX, see `tables`; times in XLSX, which
-    has no zones, are the station's clock.
+    has no zones, are the station's clock. Columns of one name get a number.
+
+    Raises
+    ------
+    InputError
+        Where a sheet cannot hold so many rows.
     """
     content = BytesIO()
+    table = table.set_axis(_apart(table.columns), axis=1)
     if form == "json":
         return str(table.to_json(orient="records", date_format="iso", double_precision=12)).encode()
     if form == "parquet":
         table.to_parquet(content, index=False)
     elif form == "csv":
         without_formulas(table).to_csv(content, index=False, lineterminator="\n")
+    elif len(table) >= SHEET_ROWS:
+        raise InputError(Fault("table", "", f"has {len(table)} rows, more than a sheet holds", "take csv or parquet"))
     else:
         clock = {name: table[name].dt.tz_localize(None) for name in table.select_dtypes("datetimetz").columns}
-        without_formulas(table.assign(**clock)).to_excel(content, index=False, sheet_name="cosim")
+        safe = without_formulas(table.assign(**clock))
+        texts = safe.select_dtypes("object").replace(ILLEGAL_CHARACTERS_RE, "", regex=True)
+        safe.assign(**texts).rename(columns=lambda name: ILLEGAL_CHARACTERS_RE.sub("", name)).to_excel(
+            content, index=False, sheet_name="cosim"
+        )
     return content.getvalue()
+
+
+def _apart(names: Iterable[object]) -> list[str]:
+    """Names, all different."""
+    found: dict[str, None] = {}
+    for name in map(str, names):
+        again = next(f"{name} ({k})" for k in count(2) if f"{name} ({k})" not in found) if name in found else name
+        found[again] = None
+    return list(found)
 
 
 def attachment(table: pd.DataFrame, name: str, form: Form) -> Response:

@@ -85,21 +85,23 @@ def _steps_of(kept: Kept, faults: list[Fault]) -> ToStep:
     def to_step(moment: Moment | None, key: str) -> float | None:
         if moment is None or isinstance(moment, float):
             return moment
-        remedy = "write an ISO time such as 2025-08-18T12:00:00, or a number of steps"
-        if start is None:
-            faults.append(Fault("state", key, "is a time, and the sessions have steps only", "give a number of steps"))
-            return None
+        problem, remedy = f"is no time: {moment!r}", "write an ISO time such as 2025-08-18T12:00:00, or steps"
         try:
             time = pd.Timestamp(datetime.fromisoformat(moment))
-            if time.tzinfo is None and start.tzinfo is not None:
-                time = time.tz_localize(start.tzinfo)
-            return float((time - start).total_seconds() / step_s)
-        except (ValueError, TypeError, OverflowError) as error:
-            if start.tzinfo is None and moment[-6:-5] in ("+", "-"):
-                remedy = "leave the offset out: nothing says of which zone the sessions are"
-            problem = f"is no time of the sessions' clock: {moment!r} ({error})"
-            faults.append(Fault("state", key, problem, remedy))
-            return None
+            if start is None:
+                problem, remedy = "is a time, and the sessions have steps only", "give a number of steps"
+            elif time.tzinfo is not None and start.tzinfo is None:
+                problem = f"has an offset, and nothing says of which zone the sessions are: {moment!r}"
+                remedy = "leave the offset out"
+            else:
+                problem = f"comes twice or never by the clock of {start.tzinfo}: {moment!r}"
+                remedy = "write its offset from UTC, such as +01:00"
+                local = time if time.tzinfo is not None or start.tzinfo is None else time.tz_localize(start.tzinfo)
+                return float((local - start).total_seconds() / step_s)
+        except (ValueError, OverflowError):
+            pass
+        faults.append(Fault("state", key, problem, remedy))
+        return None
 
     return to_step
 

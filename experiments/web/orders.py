@@ -41,19 +41,25 @@ def config_of(request: PlanRequest, sessions: Path, folder: Path, settings: Sett
     return PlanConfig(demand=sessions, **asked)
 
 
+def series_text(series: Series, key: str) -> str:
+    """Series as the CSV file that ``cosim plan`` reads; InputError where its start is no time."""
+    numbers = series.values or []
+    if series.csv is not None:
+        return series.csv
+    if series.start is None:  # minutes from midnight
+        return "value\n" + "\n".join(f"{value!r}" for value in np.repeat(numbers, series.step_min).tolist())
+    try:
+        begin = datetime.fromisoformat(str(series.start))
+        times = [begin + timedelta(minutes=k * series.step_min) for k in range(len(numbers))]
+    except (ValueError, OverflowError):
+        problem, remedy = f"is no ISO time: {series.start!r}", "write 2026-05-15T00:00, or with an offset +02:00"
+        raise InputError(Fault(key, "start", problem, remedy)) from None
+    rows = (f"{time.isoformat()},{value!r}" for time, value in zip(times, numbers, strict=True))
+    return "\n".join(["time,value", *rows])
+
+
 def _written(path: Path, series: Series) -> Path:
     """Write a series as a file that ``cosim plan`` reads."""
-    text, numbers = series.csv, series.values or []
-    if text is None and series.start is None:  # minutes from midnight
-        text = "value\n" + "\n".join(f"{value!r}" for value in np.repeat(numbers, series.step_min).tolist())
-    elif text is None:
-        try:
-            begin = datetime.fromisoformat(str(series.start))
-            times = [begin + timedelta(minutes=k * series.step_min) for k in range(len(numbers))]
-        except (ValueError, OverflowError):
-            problem, remedy = f"is no ISO time: {series.start!r}", "write 2026-05-15T00:00, or with an offset +02:00"
-            raise InputError(Fault(path.stem, "start", problem, remedy)) from None
-        rows = (f"{time.isoformat()},{value!r}" for time, value in zip(times, numbers, strict=True))
-        text = "\n".join(["time,value", *rows])
+    text = series_text(series, path.stem)
     write_whole(path, lambda temporary: temporary.write_text(f"{text}\n", encoding="utf-8"))
     return path

@@ -164,12 +164,35 @@ class Planning:
 
     def restart(self, plan_id: str) -> PlanRecord:
         """Plan again what was interrupted or failed, under the same name."""
-        row = self._row(plan_id)
-        if row.status in ("done", "planning"):
-            problem = "is done" if row.status == "done" else "is being planned"
-            raise InputError(Fault(f"plan {plan_id}", "status", problem, "ask for a new plan"))
-        self._catalogue.change(PlanRow, plan_id, status="planning", problem="[]")
+        with self._lock:
+            row = self._row(plan_id)
+            if row.status in ("done", "planning"):
+                problem = "is done" if row.status == "done" else "is being planned"
+                raise InputError(Fault(f"plan {plan_id}", "status", problem, "ask for a new plan"))
+            self._catalogue.change(PlanRow, plan_id, status="planning", problem="[]")
         return self._conduct(row)
+
+    def forget_plan(self, plan_id: str) -> None:
+        """Take a plan away; InputError while it is being made."""
+        with self._lock:
+            if self._row(plan_id).status == "planning":
+                raise InputError(Fault(f"plan {plan_id}", "status", "is being planned", "wait until it is done"))
+            self._catalogue.remove(PlanRow, plan_id)
+        shutil.rmtree(self._plans_folder / plan_id, ignore_errors=True)
+
+    def forget_sessions(self, sessions_id: str) -> None:
+        """Take sessions and their file away; InputError while there are plans of them."""
+        self.sessions(sessions_id)
+        with self._lock:
+            plans = [row.id for row in self._catalogue.all(PlanRow) if row.sessions_id == sessions_id]
+            if plans:
+                problem = f"are planned by {', '.join(plans[:5])}"
+                raise InputError(Fault(f"sessions {sessions_id}", "", problem, "forget these plans first"))
+            self._catalogue.remove(SessionsRow, sessions_id)
+            self._read.pop(sessions_id, None)
+            for key in [key for key in self._demands if key[0] == sessions_id]:
+                del self._demands[key]
+        shutil.rmtree(self._sessions_folder / sessions_id, ignore_errors=True)
 
     def plans(self) -> list[PlanRecord]:
         """All plans, the newest first."""

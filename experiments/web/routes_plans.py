@@ -65,6 +65,11 @@ def router(planning: Planning, settings: Settings) -> APIRouter:
         """Return a plan with its figures."""
         return plan_answer(planning.get_plan(plan_id))
 
+    @routes.delete("/plans/{plan_id}", status_code=204)
+    def forget(plan_id: PlanId) -> None:
+        """Forget a plan and its files."""
+        planning.forget_plan(plan_id)
+
     @routes.post("/plans/{plan_id}/replan", status_code=201)
     async def replan(plan_id: PlanId, state: LiveStateRequest, response: Response) -> PlanAnswer:
         """Plan the rest anew from what has happened until now.

@@ -79,7 +79,12 @@ def router(planning: Planning) -> APIRouter:
     @routes.get("/sessions/{sessions_id}/table.{form}", response_class=Response, responses=documented(*FORMS))
     def table(sessions_id: SessionsId, form: TableForm) -> Response:
         """Return its rows, as they stand in the file, as another kind of file."""
-        return attachment(planning.sessions(sessions_id).table.reset_index(), "sessions", form)
+        return attachment(planning.sessions(sessions_id).table.reset_index(allow_duplicates=True), "sessions", form)
+
+    @routes.delete("/sessions/{sessions_id}", status_code=204)
+    def forget(sessions_id: SessionsId) -> None:
+        """Forget sessions and their file; 422 while there are plans of them."""
+        planning.forget_sessions(sessions_id)
 
     return routes
 

@@ -55,7 +55,7 @@ def scoreboard(folder: Path) -> Scoreboard:
 
 def page(folder: Path, offset: int, limit: int) -> ResultPage:
     """Some rows of a study, by hash; pages fit together once it has ended."""
-    table = _settled(lambda: dataset.read(folder) if dataset.parts(folder) else pd.DataFrame())
+    table = settled(lambda: dataset.read(folder) if dataset.parts(folder) else pd.DataFrame())
     some = table.iloc[offset : offset + limit].astype(object).to_numpy().tolist()
     rows = [[value.isoformat() if hasattr(value, "isoformat") else value for value in row] for row in some]
     return ResultPage(total=len(table), offset=offset, columns=list(table.columns), rows=json_ready(rows))
@@ -63,13 +63,13 @@ def page(folder: Path, offset: int, limit: int) -> ResultPage:
 
 def table_as(folder: Path, form: TableFormat) -> bytes:
     """All rows of a study as a file; InputError where there are none yet."""
-    table, content = _settled(partial(dataset.read, folder)), BytesIO()
+    table, content = settled(partial(dataset.read, folder)), BytesIO()
     write = table.to_parquet if form == "parquet" else table.to_csv
     write(content, index=False)
     return content.getvalue()
 
 
-def _settled(read: Callable[[], Found]) -> Found:
+def settled(read: Callable[[], Found]) -> Found:
     """Read parts of a study that may be merging some of them at this moment."""
     for _ in range(_ATTEMPTS):
         try:

@@ -20,6 +20,10 @@ from cosim.errors import InputError
 from cosim.experiments.figures.style import Drawing
 from cosim.experiments.plan.config import PlanConfig
 from cosim.experiments.plan.study import PlanResult, PlanStudy
+from cosim.experiments.web.catalogue import Catalogue
+from cosim.experiments.web.planning import Planning
+from cosim.experiments.web.schemas import PlanRequest, SessionReading
+from cosim.experiments.web.settings import Settings
 from tests.web.conftest import TOKEN, Served
 
 HEADER = "vehicle,powerNom,energyRequired,energyMax,arrivalTime,departureTime"
@@ -400,3 +404,49 @@ def test_a_wrong_plan_leaves_nothing(client: httpx.Client) -> None:
     ):
         problem_of(client.post("/plans", json={"sessions": sessions, "capacity_kw": 9, **wrong}))
     assert len(client.get("/plans").json()) == count
+
+
+def test_an_odd_table_comes_out_in_every_form(client: httpx.Client) -> None:
+    """Columns of one name, without one, or called as ours; texts that are formulas or that no sheet can hold."""
+    text = "row,x,x,,arrival,departure,energy_kwh\n=1+1,\x01a,b,c,08:00,16:00,5\n"
+    found = problem_of(client.post("/sessions", files={"file": ("odd.csv", text.encode())}))
+    for form in ("csv", "json", "parquet", "xlsx"):
+        answer = client.get(f"/sessions/{found['id']}/table.{form}")
+        assert answer.status_code == 200, (form, answer.text)
+        assert b"=1+1" not in answer.content.replace(b"'=1+1", b"") or form in ("json", "parquet")
+
+
+def test_what_is_forgotten_is_gone(client: httpx.Client, server: Served) -> None:
+    sessions = uploaded(client)
+    plan = planned(client, sessions)["id"]
+    assert plan in problem_of(client.delete(f"/sessions/{sessions}"))["detail"]
+    assert client.delete(f"/plans/{plan}").status_code == 204
+    problem_of(client.get(f"/plans/{plan}"), 404)
+    assert client.delete(f"/sessions/{sessions}").status_code == 204
+    problem_of(client.get(f"/sessions/{sessions}"), 404)
+    problem_of(client.delete(f"/sessions/{sessions}"), 404)
+    assert not list(server.data.rglob(f"*{sessions}*")) + list(server.data.rglob(f"*{plan}*"))
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx", "json", "parquet"])
+def test_a_table_that_is_edited_is_a_new_one_and_reads_the_same(tmp_path: Path, kind: str) -> None:
+    planning = Planning(Settings(data=tmp_path), Catalogue(tmp_path / "catalogue.sqlite3"))
+    frame, content = pd.read_csv(BytesIO(DATED.encode()), parse_dates=["arrivalTime", "departureTime"]), BytesIO()
+    frame["vehicle"] = [7, 8]
+    if kind == "csv":
+        frame.to_csv(content, index=False)
+    elif kind == "json":
+        content.write(frame.to_json(orient="records", date_format="iso").encode())
+    else:
+        (frame.to_excel if kind == "xlsx" else frame.to_parquet)(content, index=False)
+    first = planning.upload(f"cars.{kind}", content.getvalue(), SessionReading(timezone="Europe/Berlin"))
+    same = planning.edit(first.id, first.table)
+    asked = PlanRequest(capacity_kw=9.0)
+    one, two = planning.plan(first.id, asked), planning.plan(same.id, asked)
+    assert one.metrics == two.metrics
+    assert (one.folder / "plan.csv").read_bytes() == (two.folder / "plan.csv").read_bytes()
+    rows = first.table.copy()
+    rows.loc[rows.index[0], "energyRequired"] = "x"
+    edited = planning.edit(first.id, rows)
+    assert (edited.parent, edited.reading, edited.counts["left_out"]) == (first.id, first.reading, 1)
+    assert planning.sessions(first.id).counts["left_out"] == 0

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import re
+import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import fields
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, given, seed
+from hypothesis import settings as limits
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import load_all_checks, not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from tests.web.conftest import Served
+from cosim.experiments.web.schemas import LiveStateRequest
+from cosim.experiments.web.settings import Settings
+from tests.web.conftest import PROJECT, Served
 from tests.web.test_api import DATED, planned, uploaded
 
 load_all_checks()
@@ -31,7 +37,7 @@ def ask(
     """Ask one operation so many times; of what is right, for things that are there."""
 
     @seed(7)
-    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @limits(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def asked(case: schemathesis.Case) -> None:
         for held in (case.path_parameters, case.body):
@@ -56,6 +62,25 @@ def hold(server: Served, examples: int) -> None:
 
 def test_some_requests(server: Served) -> None:
     hold(server, 1)
+
+
+def test_the_page_says_what_there_is(server: Served) -> None:
+    page = (PROJECT / "docs" / "serve.md").read_text(encoding="utf-8")
+    settings = re.search(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    assert settings is not None
+    told = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in tomllib.loads(settings[1]).items()
+    }
+    usual = {one.name: one.default for one in fields(Settings) if one.name not in ("data", "host", "port", "token")}
+    assert told == usual
+    state = re.search(r"```json\n(.*?)```", page, flags=re.DOTALL)
+    assert state is not None
+    assert len(LiveStateRequest.model_validate_json(state[1]).vehicles) == 3
+    with server.client() as client:
+        document = client.get("/openapi.json").json()
+    paths = {re.sub(r"\{\w+\}", "", path.removeprefix("/api/v1")) for path in document["paths"]}
+    for path in re.findall(r"`(?:GET|POST|DELETE) (/[^`?]*)", page):
+        assert re.sub(r"^/api/v1|\{\w+\}|TABLE|FORM|NAME|FIGURE", "", path) in paths, path
 
 
 @pytest.mark.slow

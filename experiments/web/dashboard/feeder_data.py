@@ -15,11 +15,11 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from cosim.errors import Fault, InputError
 from cosim.experiments.show import read_metrics, read_stopped
 from cosim.experiments.web.dashboard.feeder_place import Place, place_of
+from cosim.experiments.web.dashboard.feeder_words import Single, binding_words
 from cosim.experiments.words import clock_text
 
 Quantity = Literal["voltage_pu", "voltage_v", "loading_percent"]
@@ -30,7 +30,6 @@ _NONE = 65_535
 _STEP = {"pu": 2.0**-15, "percent": 2.0**-6}
 """Voltages of up to 2 pu are sent to the nearest 1/32768, loadings of up to 1000 % to the nearest 1/64."""
 _Item = TypeVar("_Item")
-Single = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ def day_of(run: RunFolder, label: str, day: int = 0) -> Day:
         each = zip(customer_pu, loading, steps["worst_phase_percent"].tolist(), strict=True)
         return Day(
             _line_pu(run, label, place, day, len(steps)), loading, customer_pu, worst.to_numpy(np.float32),
-            [_binding(place, *of_step) for of_step in each],
+            [binding_words(place, *of_step) for of_step in each],
         )  # fmt: skip
 
     stamp = (run.path / "manifest.json").stat().st_mtime_ns  # another run may have been written there since
@@ -241,9 +240,12 @@ def read_table(
 def _read(file: Path, only: list[tuple[str, str, Any]], columns: list[str] | None) -> pd.DataFrame:
     """Rows of a file; of the whole by the quicker way, for thousands of columns are most of the work."""
     if only:
-        return pq.read_table(file, filters=only, columns=columns).to_pandas()
-    with pq.ParquetFile(file, memory_map=True) as opened:
-        return opened.read(columns).to_pandas()
+        rows = pq.read_table(file, filters=only, columns=columns)
+    else:
+        with pq.ParquetFile(file, memory_map=True) as opened:
+            rows = opened.read(columns)
+    found: pd.DataFrame = rows.to_pandas()
+    return found
 
 
 def phases_percent(steps: pd.DataFrame) -> pd.DataFrame:
@@ -296,37 +298,6 @@ def _customer_pu(run: RunFolder, label: str, place: Place, day: int) -> Single:
         raise InputError(Fault(str(run.path), label, problem, "run the scenario again"))
     voltage_v = table["voltage_v"].to_numpy().reshape(-1, len(place.customers))
     return np.asarray(voltage_v / place.customer_v, dtype=np.float32)
-
-
-def _binding(place: Place, voltage_pu: Single, line_percent: Single, transformer_percent: float) -> str:
-    """Say what passes its limit at a step, the worst of each kind; where nothing does, what comes nearest."""
-    told, near = [], []
-    limits = place.customer_limits_pu
-    for word, beyond, limit in (
-        ("above", voltage_pu - limits[:, 1], limits[:, 1]), ("below", limits[:, 0] - voltage_pu, limits[:, 0]),
-    ):  # fmt: skip
-        if not np.isfinite(beyond).any():
-            continue
-        worst, many = int(np.nanargmax(beyond)), int((beyond > 0.0).sum())
-        volts = f"{place.customers[worst]} at {voltage_pu[worst] * place.customer_v[worst]:.1f} V"
-        if many:
-            told.append(
-                f"{many} of {len(limits)} homes {word} {limit[worst] * place.customer_v[worst]:.5g} V, worst {volts}"
-            )
-        near.append((float(beyond[worst]), volts))
-    if np.isfinite(line_percent).any():
-        worst, many = int(np.nanargmax(line_percent)), int((line_percent > 100.0).sum())
-        if many:
-            lines = "line" if many == 1 else "lines"
-            told.append(f"{many} {lines} above rating, worst {place.lines[worst]} at {line_percent[worst]:.0f} %")
-        near.append((float(line_percent[worst]) / 100.0 - 1.0, f"{place.lines[worst]} at {line_percent[worst]:.0f} %"))
-    if np.isfinite(transformer_percent):
-        words = f"transformer at {transformer_percent:.0f} % of its rating"
-        told += [words] if transformer_percent > 100.0 else []
-        near.append((transformer_percent / 100.0 - 1.0, words))
-    if told:
-        return "; ".join(told)
-    return f"no limit is passed; nearest is {max(near)[1]}" if near else "nothing has a limit"
 
 
 class _Kept:

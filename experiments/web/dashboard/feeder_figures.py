@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,21 +10,12 @@ import pandas as pd
 
 from cosim.experiments.web.dashboard.feeder_data import RunFolder, charging_kw, customer_day, phases_percent, read_table
 from cosim.experiments.web.dashboard.feeder_place import Place
-from cosim.experiments.web.dashboard.planner_figures import BLUE, DARK, GREEN, HEAT, HEAT_DARK, LIGHT, ORANGE, RED
+from cosim.experiments.web.dashboard.figure_parts import Picture, as_json, draw_limit, layout_of, look_of
+from cosim.experiments.web.dashboard.planner_figures import BLUE, GREEN, HEAT, HEAT_DARK, ORANGE, RED
 
 PHASE_COLOURS = {"a": BLUE, "b": ORANGE, "c": GREEN}
 DASHES = ("solid", "dash", "dot")
 """Runs side by side differ in more than colour."""
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A figure, its title that says what binds, what is to be seen in words, and its numbers."""
-
-    figure: dict[str, Any]
-    title: str
-    summary: str
-    data: pd.DataFrame
 
 
 def transformer(run: RunFolder, place: Place, labels: list[str], day: int, theme: str) -> Picture:
@@ -36,8 +26,9 @@ def transformer(run: RunFolder, place: Place, labels: list[str], day: int, theme
         for phase, colour in PHASE_COLOURS.items():
             own = percent[phase].to_numpy()
             columns[f"{label}, phase {phase} [%]"] = own
+            hover = f"{label}, phase {phase}: %{{y:.1f}} %"
             traces.append({
-                **_line(run.times(day, len(own)), own, f"phase {phase}", colour, f"{label}, phase {phase}: %{{y:.1f}} %"),
+                **_line(run.times(day, len(own)), own, f"phase {phase}", colour, hover),
                 "yaxis": f"y{row + 1 if row else ''}", "legendgroup": phase, "showlegend": row == 0,
             })  # fmt: skip
         if np.isfinite(percent.to_numpy()).any():
@@ -51,7 +42,7 @@ def transformer(run: RunFolder, place: Place, labels: list[str], day: int, theme
     if not told:
         title = f"What each phase of {names} carries was not kept"
     summary = f"Rating: {rating} = 100 %. {'; '.join(told) or 'Run the scenario again to see it'}."
-    figure = _panels(run, day, traces, labels, "load [%]", 100.0, theme)
+    figure = _panels(traces, labels, "load [%]", 100.0, theme)
     return Picture(figure, title, summary, _table(run, day, columns))
 
 
@@ -60,7 +51,9 @@ def unbalance(run: RunFolder, place: Place, labels: list[str], day: int, theme: 
     columns, traces, told = {}, [], []
     limit = place.vuf_percent if np.isfinite(place.vuf_percent) else None
     for row, label in enumerate(labels):
-        own = read_table(run, label, "steps", day).reindex(columns=["vuf_max_percent"])["vuf_max_percent"].to_numpy(float)
+        own = (
+            read_table(run, label, "steps", day).reindex(columns=["vuf_max_percent"])["vuf_max_percent"].to_numpy(float)
+        )
         columns[f"{label} [%]"] = own
         look = (BLUE, ORANGE)[row % 2]
         traces.append({**_line(run.times(day, len(own)), own, label, look, f"{label}: %{{y:.2f}} %", DASHES[row])})
@@ -69,13 +62,15 @@ def unbalance(run: RunFolder, place: Place, labels: list[str], day: int, theme: 
     most = max(told, key=lambda one: one[1], default=None)
     title = "No home's bus has three phases, so that no unbalance factor is known"
     if most is not None:
-        said = "" if limit is None else f", {'above' if most[1] > limit else 'below'} the {limit:g} % of {place.standard}"
+        said = (
+            "" if limit is None else f", {'above' if most[1] > limit else 'below'} the {limit:g} % of {place.standard}"
+        )
         title = f"Unbalance peaks at {most[1]:.2f} %{said}"
     summary = f"VUF of each step at the worst bus; {'; '.join(f'{a}: at most {b:.2f} % at {c}' for a, b, c in told)}."
     if limit is not None:
         summary += f" The limit of {limit:g} % holds for 95 % of 10-minute values."
-    layout = _layout(theme, "VUF [%]")
-    _limit(layout, limit, "y", theme, f"{limit:g} %" if limit else "")
+    layout = layout_of(theme, "VUF [%]")
+    draw_limit(layout, limit, "y", theme, f"{limit:g} %" if limit else "")
     layout["yaxis"]["range"] = [0.0, 1.1 * max([limit or 0.0, *(one[1] for one in told)], default=1.0)]
     return Picture({"data": traces, "layout": layout}, title, summary, _table(run, day, columns))
 
@@ -83,7 +78,7 @@ def unbalance(run: RunFolder, place: Place, labels: list[str], day: int, theme: 
 def charging(run: RunFolder, labels: list[str], label: str, day: int, theme: str) -> Picture:
     """Charging power of the homes that charge, homes × time; all runs that are shown have one scale."""
     every = {one: charging_kw(run, one, day) for one in labels}
-    wide, most_kw = every[label], max((float(one.max(axis=None)) for one in every.values() if one.size), default=1.0)
+    wide, most_kw = every[label], max((float(one.to_numpy().max()) for one in every.values() if one.size), default=1.0)
     times, homes = run.times(day, len(wide)), [str(home) for home in wide]
     total = wide.sum(axis=1).to_numpy()
     title = f"{label}: no home charges"
@@ -92,12 +87,12 @@ def charging(run: RunFolder, labels: list[str], label: str, day: int, theme: str
         at = int(total.argmax())
         title = f"{label}: up to {int((wide > 0.0).sum(axis=1).max())} of {len(homes)} homes charge at once"
         summary = f"Together they draw at most {total[at]:.1f} kW, at {run.clock(day, at)}. Empty: not charging."
-    layout = _layout(theme, "home", height=int(np.clip(120 + 15 * len(homes), 260, 900)))
+    layout = layout_of(theme, "home", height=int(np.clip(120 + 15 * len(homes), 260, 900)))
     layout["yaxis"] |= {"autorange": "reversed", "type": "category", "showgrid": False}
     layout["xaxis"] |= {"showgrid": False}
     layout["hovermode"] = "closest"
     heat = {
-        "type": "heatmap", "x": _iso(times), "y": homes, "z": _json(wide.to_numpy().T), "zmin": 0.0, "zmax": most_kw,
+        "type": "heatmap", "x": _iso(times), "y": homes, "z": as_json(wide.to_numpy().T), "zmin": 0.0, "zmax": most_kw,
         "colorscale": HEAT_DARK if theme == "dark" else HEAT, "ygap": 1,
         "colorbar": {"title": {"text": "kW"}, "thickness": 12, "outlinewidth": 0},
         "hovertemplate": "%{y}, %{x}: %{z:.2f} kW<extra></extra>",
@@ -111,7 +106,7 @@ def customer(run: RunFolder, place: Place, labels: list[str], name: str, day: in
     row = place.customers.index(name)
     level_v, limits_v = place.customer_v[row], place.customer_limits_pu[row] * place.customer_v[row]
     columns, traces, told = dict[str, Any](), [], []
-    powers = {"net_kw": ("net power", _look(theme)["ink"]), "ev_kw": ("car", BLUE), "pv_kw": ("PV", ORANGE),
+    powers = {"net_kw": ("net power", look_of(theme)["ink"]), "ev_kw": ("car", BLUE), "pv_kw": ("PV", ORANGE),
               "import_cap_kw": ("import cap", RED)}  # fmt: skip
     for number, label in enumerate(labels):
         rows = customer_day(run, label, name, day)
@@ -129,11 +124,11 @@ def customer(run: RunFolder, place: Place, labels: list[str], name: str, day: in
             f"{label}: {own_v.min():.1f} to {own_v.max():.1f} V, {outside:.0f} min outside its limits, "
             f"{charged:.1f} kWh charged"
         )
-    layout = _layout(theme, "power [kW]", height=460)
+    layout = layout_of(theme, "power [kW]", height=460)
     layout["yaxis"]["domain"] = [0.0, 0.52]
     layout["yaxis2"] = {**layout["yaxis"], "domain": [0.6, 1.0], "title": {"text": "voltage [V]"}}
     for limit in limits_v[np.isfinite(limits_v)].tolist():
-        _limit(layout, limit, "y2", theme, f"{limit:.4g} V")
+        draw_limit(layout, limit, "y2", theme, f"{limit:.4g} V")
     lowest, highest = (getattr(np, which)([values for key, values in columns.items() if key.endswith("[V]")])
                        for which in ("min", "max"))  # fmt: skip
     edges = [lowest, highest, *limits_v[np.isfinite(limits_v)]]
@@ -143,28 +138,9 @@ def customer(run: RunFolder, place: Place, labels: list[str], name: str, day: in
     return Picture({"data": traces, "layout": layout}, title, f"{'; '.join(told)}.", _table(run, day, columns))
 
 
-def _look(theme: str) -> Mapping[str, str]:
-    return DARK if theme == "dark" else LIGHT
-
-
-def _layout(theme: str, y: str, *, height: int = 320) -> dict[str, Any]:
-    look = _look(theme)
-    axis = {"gridcolor": look["faint"], "zerolinecolor": look["faint"], "linecolor": look["ink"], "automargin": True}
-    return {
-        "height": height, "margin": {"l": 50, "r": 12, "t": 10, "b": 40}, "autosize": True,
-        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": look["ink"], "size": 13, "family": "system-ui, sans-serif"},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, "hovermode": "x unified",
-        "xaxis": dict(axis), "yaxis": {**axis, "title": {"text": y}}, "shapes": [], "annotations": [],
-        "hoverlabel": {"bgcolor": look["paper"], "font": {"color": look["ink"]}},
-    }  # fmt: skip
-
-
-def _panels(
-    run: RunFolder, day: int, traces: list[dict[str, Any]], labels: list[str], y: str, limit: float, theme: str
-) -> dict[str, Any]:  # fmt: skip
+def _panels(traces: list[dict[str, Any]], labels: list[str], y: str, limit: float, theme: str) -> dict[str, Any]:
     """A panel a run below each other, with one scale and one limit."""
-    layout = _layout(theme, y, height=80 + 220 * len(labels))
+    layout = layout_of(theme, y, height=80 + 220 * len(labels))
     top = 1.08 * max([limit, *(value for trace in traces for value in trace["y"] if value is not None)])
     share = 1.0 / len(labels)
     first = dict(layout["yaxis"])
@@ -172,7 +148,7 @@ def _panels(
         name = f"y{row + 1 if row else ''}"
         domain = [1.0 - share * (row + 1) + (0.0 if row == len(labels) - 1 else 0.06), 1.0 - share * row - 0.05]
         layout[name.replace("y", "yaxis")] = {**first, "domain": domain, "range": [0.0, top]}
-        _limit(layout, limit, name, theme, "rating")
+        draw_limit(layout, limit, name, theme, "rating")
         layout["annotations"].append({
             "text": label, "xref": "paper", "yref": "paper", "x": 0.0, "y": domain[1], "xanchor": "left",
             "yanchor": "bottom", "showarrow": False,
@@ -182,26 +158,14 @@ def _panels(
     return {"data": traces, "layout": layout}
 
 
-def _limit(layout: dict[str, Any], value: float | None, axis: str, theme: str, words: str) -> None:
-    if value is None:
-        return
-    colour = _look(theme)["limit"]
-    line = {"color": colour, "dash": "dash", "width": 1.5}
-    layout["shapes"].append(
-        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": axis, "y0": value, "y1": value, "line": line}
-    )
-    layout["annotations"].append({
-        "text": words, "xref": "paper", "x": 1, "xanchor": "right", "yref": axis, "y": value, "yanchor": "bottom",
-        "showarrow": False, "font": {"color": colour},
-    })  # fmt: skip
-
-
 def _line(times: list[Any], values: Any, name: str, colour: str, hover: str, dash: str = "solid") -> dict[str, Any]:
     """A value that holds through its step, the last one to its end."""
     ends = [*times, times[-1] + (times[1] - times[0])] if len(times) > 1 else times
-    held = _json(values)
-    return {"type": "scatter", "mode": "lines", "x": _iso(ends), "y": [*held, *held[-1:]][: len(ends)], "name": name,
-            "line": {"color": colour, "shape": "hv", "width": 2, "dash": dash}, "hovertemplate": hover + "<extra></extra>"}  # fmt: skip
+    held = as_json(values)
+    return {
+        "type": "scatter", "mode": "lines", "x": _iso(ends), "y": [*held, *held[-1:]][: len(ends)], "name": name,
+        "line": {"color": colour, "shape": "hv", "width": 2, "dash": dash}, "hovertemplate": f"{hover}<extra></extra>",
+    }  # fmt: skip
 
 
 def _table(run: RunFolder, day: int, columns: Mapping[str, Any]) -> pd.DataFrame:
@@ -214,9 +178,3 @@ def _table(run: RunFolder, day: int, columns: Mapping[str, Any]) -> pd.DataFrame
 
 def _iso(times: list[Any]) -> list[str]:
     return [time.isoformat() for time in times]
-
-
-def _json(values: Any) -> list[Any]:
-    """Numbers that JSON can hold: nothing instead of nan."""
-    held = np.round(np.asarray(values, dtype=np.float64), 4)
-    return np.where(np.isfinite(held), held.astype(object), None).tolist()  # type: ignore[no-any-return,call-overload]

@@ -20,7 +20,7 @@ _SIZE = 1000.0
 _UNDER, _OVER = "#2D004B", "#7F3B08"
 _BELOW = ("#542788", "#7A68AC", "#9A90C4", "#B8B0D8", "#D2CEE6", "#E6E4F0")
 _ABOVE = ("#FBE9CF", "#FDD5A0", "#FDBE6F", "#F4A03C", "#E08214", "#B35806")
-"""Purple and orange (ColorBrewer's PuOr), told apart with every common colour blindness; each darker towards its limit."""
+"""Purple and orange, told apart with every common colour blindness; each is darker towards its limit."""
 _LOADED = ("#FDE725", "#C2DF23", "#86D549", "#52C569", "#2AB07F", "#1E9B8A", "#25858E", "#2D708E", "#38588C", "#433E85")
 _OVERLOADED = ("#D55E00", "#7A0403")
 _TENTHS, _HIGH_PERCENT = 10, 150.0
@@ -90,7 +90,7 @@ def legend(place: Place, quantity: Quantity) -> Component:
     items = [_class(colours[0], f"below {said[edges[0]]}", "", is_nominal=False), *(
         _class(
             colour, said[edge], next((word for limit, word in limits.items() if abs(limit - edge) < 1e-9), ""),
-            is_nominal=abs(edge - (50.0 if is_loading else 1.0)) < 1e-9, is_late=edge > np.median(edges),
+            is_nominal=abs(edge - (50.0 if is_loading else 1.0)) < 1e-9, is_late=edge > edges[len(edges) // 2],
         )
         for edge, colour in zip(edges, colours[1:], strict=True)
     )]  # fmt: skip
@@ -98,10 +98,11 @@ def legend(place: Place, quantity: Quantity) -> Component:
     shapes = "■ transformer, ◆ above its rating; thick lines are above theirs." if is_loading else homes
     of_buses = "" if is_loading else " Lines show the mean of their ends, of each bus the phase farthest from nominal"
     of_buses += ", to earth, not to the neutral conductor." if of_buses and place.to_earth else "." if of_buses else ""
+    named: dict[str, Any] = {"aria-label": f"Scale of colours, {QUANTITIES[quantity]}: each from its value on"}
     known = "" if is_loading else f" Limits: {place.standard}."
     return html.Div(
         [
-            html.Ol(items, className="feeder-scale", **{"aria-label": f"Scale: {QUANTITIES[quantity]}, from"}),  # type: ignore[arg-type]
+            html.Ol(items, className="feeder-scale", **named),
             html.P(f"{shapes}{of_buses}{known} {place.told}", className="shell-hint"),
         ]
     )
@@ -122,14 +123,14 @@ def _said(place: Place, quantity: Quantity, edge: float) -> str:
 
 
 def numbers(run: RunFolder, place: Place, quantity: Quantity, days: dict[str, Day], day: int) -> pd.DataFrame:
-    """The map's day as a table: of voltages every home's extremes, of loadings the transformer and the fullest lines."""
+    """The day as a table: of voltages every home's extremes, of loadings the transformer and the fullest lines."""
     rows = []
     for label, found in days.items():
         lines, points = found.of(place, quantity)
         if quantity == "loading_percent":
             peaks = {f"line {name}": lines[:, row] for row, name in enumerate(place.lines)}
             known = [name for name in peaks if np.isfinite(peaks[name]).any()]
-            most = sorted(known, key=lambda name: -float(np.nanmax(peaks[name])))[:_MOST_LINES]  # noqa: B023 - used at once
+            most = sorted(known, key=lambda name: -float(np.nanmax(peaks[name])))[:_MOST_LINES]
             for row, name in enumerate(place.transformers, start=len(place.customers)):
                 if np.isfinite(points[:, row]).any():
                     peaks[f"transformer {name}"] = points[:, row]
@@ -151,4 +152,3 @@ def numbers(run: RunFolder, place: Place, quantity: Quantity, days: dict[str, Da
                          f"highest [{unit}]": float(pu[high] * level), "at ": run.clock(day, high),
                          "outside limits [min]": outside})  # fmt: skip
     return pd.DataFrame(rows)
-

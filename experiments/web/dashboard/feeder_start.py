@@ -15,6 +15,7 @@ from cosim import controllers
 from cosim.errors import CosimError
 from cosim.experiments.scenario import shipped
 from cosim.experiments.web.dashboard.controls import choice, text
+from cosim.experiments.web.dashboard.planner_words import card
 from cosim.experiments.web.job_schemas import RunRequest
 
 if TYPE_CHECKING:
@@ -27,60 +28,47 @@ _SHARES = {"ev_share": "Homes with a car [%]", "pv_share": "Homes with a roof pl
 _FIELDS = ("seed", *_SHARES)
 
 
-def ticks(name: str, label: str, options: Mapping[str, str], ticked: Sequence[str]) -> Component:
-    """Several of some options; ``Input(name, "data")`` is the list of their keys, in their order."""
-    boxes = [
-        html.Button(
-            shown, type="button", role="checkbox", className="feeder-tick",
-            **{"aria-checked": str(key in ticked).lower(), "data-key": key, "data-ticks": name},  # type: ignore[arg-type]
-        )
-        for key, shown in options.items()
-    ]  # fmt: skip
+def ticks(name: str, label: str, options: Sequence[str], ticked: Sequence[str]) -> Component:
+    """Several of some options; ``Input(name, "data")`` is the list of them, in their order."""
+    boxes = []
+    for one in options:
+        told: dict[str, Any] = {"aria-checked": str(one in ticked).lower(), "data-key": one, "data-ticks": name}
+        boxes.append(html.Button(one, type="button", role="checkbox", className="feeder-tick", **told))
     shown = [html.Span(label, className="shell-legend", id=f"{name}-label"), html.Div(boxes, className="feeder-ticks")]
     named: dict[str, Any] = {"aria-labelledby": f"{name}-label"}
-    held = dcc.Store(id=name, data=[key for key in options if key in ticked])
+    held = dcc.Store(id=name, data=[one for one in options if one in ticked])
     return html.Div([html.Div(shown, role="group", **named), held], className="wide")
 
 
 def form() -> Component:
     """Fields of a new run, and where its progress is."""
-    scenarios = {name: name for name in shipped()}
     hint = "Empty: the scenario's own."
-    return html.Section(
-        [
-            html.H2("Run", id="feeder-run-heading"),
-            html.Div(id="feeder-runs"),
-            html.Details(
-                [
-                    html.Summary("Start a run"),
-                    html.Div(
-                        [
-                            choice("feeder-scenario", "Scenario", scenarios, "two_bus_evening"),
-                            text("feeder-seed", "Seed", hint=hint, kind="decimal"),
-                            *(text(f"feeder-{key}", words, hint=hint, kind="decimal") for key, words in _SHARES.items()),
-                            ticks("feeder-controllers", "Controllers", dict(zip(controllers.names(), controllers.names(), strict=True)), _FIRST),
-                        ],
-                        className="shell-form",
-                    ),
-                    html.Div(html.Button("Start", id="feeder-start", className="primary", type="button"), className="shell-row"),
-                    html.P(id="feeder-start-fault", className="shell-fault", role="alert"),
-                ],
-                id="feeder-new",
-            ),
-            html.Div(id="feeder-progress"),
-            html.Div(
-                [
-                    html.Button("Cancel this run", id="feeder-cancel", type="button", hidden=True),
-                    html.Button("Run it again", id="feeder-restart", type="button", hidden=True),
-                ],
-                className="shell-row",
-            ),
-            dcc.Interval(id="feeder-poll", interval=_POLL_MS),
-            dcc.Store(id="feeder-ready"),
-            dcc.Location(id="feeder-url", refresh="callback-nav"),
-        ],
-        className="shell-card", **{"aria-labelledby": "feeder-run-heading"},
-    )  # type: ignore[arg-type]  # fmt: skip
+    fields = [
+        choice("feeder-scenario", "Scenario", {name: name for name in shipped()}, "two_bus_evening"),
+        text("feeder-seed", "Seed", hint=hint, kind="decimal"),
+        *(text(f"feeder-{key}", words, hint=hint, kind="decimal") for key, words in _SHARES.items()),
+        ticks("feeder-controllers", "Controllers", controllers.names(), _FIRST),
+    ]
+    new = [
+        html.Summary("Start a run"),
+        html.Div(fields, className="shell-form"),
+        html.Div(html.Button("Start", id="feeder-start", className="primary", type="button"), className="shell-row"),
+        html.P(id="feeder-start-fault", className="shell-fault", role="alert"),
+    ]
+    buttons = {"feeder-cancel": "Cancel this run", "feeder-restart": "Run it again"}
+    content = [
+        html.Div(id="feeder-runs"),
+        html.Details(new, id="feeder-new"),
+        html.Div(id="feeder-progress"),
+        html.Div(
+            [html.Button(words, id=name, type="button", hidden=True) for name, words in buttons.items()],
+            className="shell-row",
+        ),
+        dcc.Interval(id="feeder-poll", interval=_POLL_MS),
+        dcc.Store(id="feeder-ready"),
+        dcc.Location(id="feeder-url", refresh="callback-nav"),
+    ]
+    return card("Run", content, "feeder-run-card")
 
 
 def register(app: Dash, jobs: Jobs) -> None:
@@ -96,8 +84,8 @@ def register(app: Dash, jobs: Jobs) -> None:
         return choice("feeder-run", "Run to look at", words, chosen.id if chosen else None)
 
     @app.callback(
-        Output("feeder-url", "search", allow_duplicate=True), Input("feeder-run", "data"), State("feeder-url", "search"),
-        prevent_initial_call=True,
+        Output("feeder-url", "search", allow_duplicate=True), Input("feeder-run", "data"),
+        State("feeder-url", "search"), prevent_initial_call=True,
     )  # fmt: skip
     def go(run: str | None, search: str) -> Any:
         return no_update if not run or run == _asked(search) or ctx.triggered_id is None else f"?run={run}"
@@ -111,7 +99,9 @@ def register(app: Dash, jobs: Jobs) -> None:
         if not clicks:
             return no_update, no_update
         try:
-            job = await asyncio.to_thread(jobs.start_run, _request(scenario, named, dict(zip(_FIELDS, texts, strict=True))))
+            job = await asyncio.to_thread(
+                jobs.start_run, _request(scenario, named, dict(zip(_FIELDS, texts, strict=True)))
+            )
         except ValidationError as error:
             return no_update, "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
         except (CosimError, ValueError) as error:
@@ -120,8 +110,9 @@ def register(app: Dash, jobs: Jobs) -> None:
 
     @app.callback(
         Output("feeder-progress", "children"), Output("feeder-poll", "disabled"), Output("feeder-ready", "data"),
-        Output("feeder-cancel", "hidden"), Output("feeder-restart", "hidden"), Output("shell-live", "children", allow_duplicate=True),
-        Input("feeder-poll", "n_intervals"), Input("feeder-url", "search"), State("feeder-ready", "data"),
+        Output("feeder-cancel", "hidden"), Output("feeder-restart", "hidden"),
+        Output("shell-live", "children", allow_duplicate=True), Input("feeder-poll", "n_intervals"),
+        Input("feeder-url", "search"), State("feeder-ready", "data"),
         prevent_initial_call="initial_duplicate",
     )  # fmt: skip
     async def watch(_ticks: int | None, search: str, ready: dict[str, str] | None) -> Any:
@@ -138,7 +129,8 @@ def register(app: Dash, jobs: Jobs) -> None:
     for button, act in (("feeder-cancel", jobs.cancel), ("feeder-restart", jobs.restart)):
 
         @app.callback(
-            Output("feeder-poll", "disabled", allow_duplicate=True), Output("feeder-start-fault", "children", allow_duplicate=True),
+            Output("feeder-poll", "disabled", allow_duplicate=True),
+            Output("feeder-start-fault", "children", allow_duplicate=True),
             Input(button, "n_clicks"), State("feeder-ready", "data"), prevent_initial_call=True,
         )  # fmt: skip
         async def change(clicks: int | None, ready: dict[str, str] | None, act: Any = act) -> Any:
@@ -189,5 +181,6 @@ def _progress(job: Job) -> Component:
     words = f"{job.name} is {job.status}" + (f": {job.message}" if job.message else "")
     if job.has_ended:
         return html.P(f"{words}. What was computed is below.", className="shell-doubt")
-    bar = html.Progress(value=str(job.done), max=str(max(job.total, 1)), **{"aria-label": "Progress of the run"})  # type: ignore[arg-type]
+    named: dict[str, Any] = {"aria-label": "Progress of the run"}
+    bar = html.Progress(value=str(job.done), max=str(max(job.total, 1)), **named)
     return html.Div([bar, html.P(f"{words}, step {job.done} of {job.total or '?'}")], className="feeder-running")

@@ -135,7 +135,8 @@ def _binding(planned: Planned) -> tuple[str, str]:
     at = planned.clock(float(station["step"].iloc[int(station["power_kw"].argmax())]))
     if station["capacity_kw"].isna().all():
         return "Nothing limits the connection", f"Charging peaks at {peak_kw:.1f} kW, at {at}."
-    full = station[(station["power_kw"] >= station["capacity_kw"] - BINDS_KW) & (station["power_kw"] > 0)]
+    is_used = station["step"].isin(planned.plan["step"])  # somebody is there
+    full = station[(station["power_kw"] >= station["capacity_kw"] - BINDS_KW) & is_used]
     if full.empty:
         room_kw = float((station["capacity_kw"] - station["power_kw"]).min())
         return "The capacity never binds", (
@@ -153,7 +154,7 @@ def _station(planned: Planned, look: dict[str, str]) -> Component:
     traces = [{**_steps(planned, station["power_kw"], "charging", BLUE), "fill": "tozeroy"}]
     traces += _capacity(planned, look)
     if station["site_kw"].abs().max() > 0:
-        traces.append(_steps(planned, station["site_kw"], "site load less PV", ORANGE, dash="dot"))
+        traces.append(_steps(planned, station["site_kw"], "site load less PV", RED, dash="dot"))
     layout = frame_of(planned, look, "power [kW]")
     if np.ptp(station["tariff_eur_per_kwh"]) > 0:
         price = _steps(planned, station["tariff_eur_per_kwh"], "price", GREEN)

@@ -11,7 +11,7 @@ import pandas as pd
 from dash import Dash, Input, Output, State, html, no_update
 from dash.development.base_component import Component
 
-from cosim.errors import Fault
+from cosim.errors import Fault, InputError
 from cosim.experiments.web.catalogue import NotFoundError
 from cosim.experiments.web.dashboard.controls import choice, lines, shown, table, text, upload, worker
 from cosim.experiments.web.dashboard.planner_changes import changes_card
@@ -19,6 +19,7 @@ from cosim.experiments.web.dashboard.planner_figures import Planned, pictures
 from cosim.experiments.web.dashboard.planner_words import (
     REFUSED,
     STATUS,
+    WHOLE_DAYS,
     InTurn,
     address,
     asked,
@@ -32,7 +33,8 @@ from cosim.experiments.web.dashboard.planner_words import (
     series,
     tell_faults,
 )
-from cosim.experiments.web.schemas import PlanRequest
+from cosim.experiments.web.orders import series_text
+from cosim.experiments.web.schemas import PlanRequest, Series
 
 if TYPE_CHECKING:
     from cosim.experiments.web.planning import Planning
@@ -65,12 +67,12 @@ def form(request: PlanRequest | None = None) -> Component:
     def typed(name: str, number_name: str | None) -> str:
         held = getattr(asked_for, name.replace("-", "_"))
         if held is not None:
-            return held.csv or "\n".join(f"{value:g}" for value in held.values or ())  # noqa: PD011 - of a series, no frame
+            return _series_as_typed(held)
         value = getattr(asked_for, number_name) if number_name else None
         return "" if value is None else value if isinstance(value, str) else f"{value:g}"
 
-    told = "A number, a value a line for a day (24, 48, 96, ...), or a CSV with a header and `time`."
-    labels = {"capacity": ("Capacity [kW]", f"{told} `unlimited`: no limit."), "tariff": ("Price [EUR/kWh]", told),
+    told = "A number, a value a line for a day (24, 48, 96, ...), or a CSV with a header and “time”."
+    labels = {"capacity": ("Capacity [kW]", f"{told} “unlimited”: no limit."), "tariff": ("Price [EUR/kWh]", told),
               "site-load": ("Load of the site [kW]", "Beside the chargers; as above, or empty."),
               "pv": ("PV of the site [kW]", "As above, or empty.")}  # fmt: skip
     connection = []
@@ -167,6 +169,17 @@ def register(app: Dash, planning: Planning, in_turn: InTurn) -> None:
     @app.callback(Output("planner-earlier", "children"), Input("planner-plan", "data"))
     async def earlier(current: str | None) -> Any:
         return await asyncio.to_thread(_earlier, planning, current)
+
+
+def _series_as_typed(held: Series) -> str:
+    """A series as it can be typed: a day's values by line, where they are that, else as CSV."""
+    values = held.values or []  # noqa: PD011 - of a series, no frame
+    if held.start is None and WHOLE_DAYS.get(len(values)) == held.step_min:
+        return "\n".join(f"{value:g}" for value in values)
+    try:
+        return series_text(held, "series")
+    except InputError:  # of a plan that failed for it
+        return ""
 
 
 def _request(typed: list[str], picked: list[str], faults: list[Fault]) -> PlanRequest | None:

@@ -113,10 +113,11 @@ def reading_card(found: Sessions) -> Component:
         text("planner-efficiency", "Efficiency", reading.efficiency, "Of what is drawn.", kind="decimal"),
     ], className="shell-form")  # fmt: skip
     missing, others = missing_columns(found)
+    named: dict[str, Any] = {"aria-label": "Which column holds what"}
     own = html.Details(
         [
             html.Summary("Which column holds what"),
-            html.Div([*_column_choices(found, header, laid, missing)], className="shell-form"),
+            html.Div(_column_choices(found, header, laid, missing), className="shell-form", role="group", **named),
         ],
         open=bool(found.faults or reading.columns),
         id="planner-columns",

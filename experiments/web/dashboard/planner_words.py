@@ -31,6 +31,7 @@ _LABELS = {
     "shortfall-eur-per-kwh": "Price of what is missing [EUR/kWh]", "time-limit-s": "Time limit [s]",
 }  # fmt: skip
 """Fields of the page by the option of ``cosim plan`` that a message names."""
+_SERIES_FILE = re.compile(r"\b(capacity|tariff|site_load|pv)\.csv")
 _OPTION = re.compile(r"--([a-z][a-z-]*)")
 WHOLE_DAYS = {24: 60, 48: 30, 96: 15, 144: 10, 288: 5, 1440: 1}
 """Values that make a day, to the minutes of each."""
@@ -86,18 +87,27 @@ def faults_of(error: Exception) -> list[Fault]:
     if isinstance(error, InputError):
         return list(error.faults)
     if isinstance(error, ValidationError):
-        return [
-            Fault(
-                "request",
-                ".".join(map(str, item["loc"])) or "form",
-                item["msg"].removeprefix("Value error, "),
-                "mend it",
-            )
-            for item in error.errors(include_url=False)
-        ]
+        items = error.errors(include_url=False)
+        numbers = {item["loc"][0] for item in items if item["type"] != "literal_error" and item["loc"]}
+        told = (item for item in items if item["type"] != "literal_error" or item["loc"][0] not in numbers)
+        return [_of_item(item) for item in told]
     return [Fault("server", "", str(error), "mend it, or ask for something else")]
 
 
+def _of_item(item: Any) -> Fault:
+    """What a request's schema refuses, as a fault."""
+    key, of = ".".join(map(str, item["loc"])) or "form", item.get("ctx", {})
+    if item["type"] in _BOUNDS:
+        name, remedy = _BOUNDS[item["type"]]
+        return Fault("request", key, f"is {item['input']:g}", f"give {remedy} {of[name]:g}")
+    problem, _, remedy = item["msg"].removeprefix("Value error, ").partition("; ")
+    return Fault("request", key, problem, remedy or "give what the field says")
+
+
+_BOUNDS = {
+    "greater_than_equal": ("ge", "no less than"), "less_than_equal": ("le", "no more than"),
+    "greater_than": ("gt", "more than"), "less_than": ("lt", "less than"),
+}  # fmt: skip
 InTurn = Callable[[Callable[[], "PlanRecord"]], Awaitable["PlanRecord"]]
 """Calls what plans in a thread, when others are done."""
 REFUSED = (CosimError, ValidationError)
@@ -109,7 +119,11 @@ def tell_faults(faults: Iterable[Fault], fields: Sequence[str], rest: str) -> No
     beside: dict[str, list[str]] = {field: [] for field in fields}
     others = []
     for fault in faults:
-        told = fault_answer(fault)
+        told, of_series = fault_answer(fault), _SERIES_FILE.search(fault.where)
+        if of_series and of_series[1].replace("_", "-") in beside:  # a row of what was typed there
+            words = plain(f"{told.key}: {fault.problem} → {fault.remedy}")
+            beside[of_series[1].replace("_", "-")].append(f"row {told.row}, {words}" if told.row else words)
+            continue
         name = told.key.partition(".")[0].replace("_", "-")
         key = {"capacity-kw": "capacity", "tariff-eur-per-kwh": "tariff"}.get(name, name)
         if key in beside and told.row is None:
@@ -167,7 +181,7 @@ def series(typed: str | None, key: str, faults: list[Fault]) -> float | dict[str
         faults.append(Fault("request", key, "holds what is no number", "write numbers with decimal points"))
         return None
     if len(values) not in WHOLE_DAYS:
-        remedy = f"give {', '.join(map(str, WHOLE_DAYS))} values from midnight, or a CSV with a header and `time`"
+        remedy = f"give {', '.join(map(str, WHOLE_DAYS))} values from midnight, or a CSV with a header and “time”"
         faults.append(Fault("request", key, f"has {len(values)} values, which are no day", remedy))
         return None
     return {"values": values, "step_min": WHOLE_DAYS[len(values)]}

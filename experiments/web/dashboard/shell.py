@@ -10,7 +10,7 @@ from dash import ClientsideFunction, Dash, Input, Output, dcc, html, set_props
 from dash.development.base_component import Component
 from fastapi import FastAPI
 
-from cosim.experiments.web.dashboard import feeder, planner
+from cosim.experiments.web.dashboard import feeder, planner, studies
 
 if TYPE_CHECKING:
     from cosim.experiments.web.jobs import Jobs
@@ -55,7 +55,7 @@ class Page(Protocol):
         ...
 
 
-PAGES: tuple[Page, ...] = (planner, feeder)
+PAGES: tuple[Page, ...] = (planner, feeder, studies)
 
 
 def attach(server: FastAPI, planning: Planning, jobs: Jobs) -> Dash:
