@@ -190,7 +190,8 @@ class Plant:
         for name, channel in self._set_channels.items():
             record[name][k] = setpoints.channels.get(name, channel.free)
         self._planned_kva[k] = setpoints.planned_kva
-        self._node_v[k] = answer.voltage  # copied: the engine overwrites its buffer at the next solve
+        if not self._flow.deferred:
+            self._node_v[k] = answer.voltage  # copied: the engine overwrites its buffer at the next solve
         self._unchecked.append((k, asked_kva, self._fed_kva))
         self.completed = k + 1
         if len(self._unchecked) >= _CHECKED_AT_ONCE and not self._flow.deferred:
