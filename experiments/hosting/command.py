@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cosim.experiments.hosting.config import HostingConfig, Technology, read
-from cosim.experiments.study.runner import Counts
+from cosim.experiments.study.runner import Counts, check_workers
 from cosim.folder import claimed, default_folder
 
 _LINE_EVERY_S = 60.0
@@ -29,6 +29,8 @@ def conduct(
     reinforce: bool,
     config: Path | None,
     jobs: int,
+    scheduler: str | None,
+    dry_run: bool,
     out: Path | None,
     resume: bool,
     overwrite: bool,
@@ -48,15 +50,22 @@ def conduct(
     asked_config = asked_config.model_copy(update=changes)
     names = [name.strip() for name in controllers.split(",") if name.strip()]
     folder = out or default_folder(f"hosting-{technology}")
-    with claimed(folder, overwrite=overwrite or resume) as owned:
-        if not resume:
-            owned.clear()
+    check_workers(jobs, scheduler)
+    if not dry_run:
+        with claimed(folder, overwrite=overwrite or resume) as owned:
+            if not resume:
+                owned.clear()
     from cosim.experiments.hosting.asked import Asked
+    from cosim.experiments.hosting.estimate import estimate
     from cosim.experiments.hosting.study import hosting  # brings everything, and the above may be refused
 
+    asked = Asked(feeders, technology, names, asked_config)
+    if dry_run:
+        with told_to.status("Running a day under every controller"):
+            out_to.print(estimate(asked).words(jobs), highlight=False, soft_wrap=True)
+        return
     with told_to.status("Reading the feeders") as status:
-        asked = Asked(feeders, technology, names, asked_config)
-        found = hosting(asked, folder, jobs=jobs, progress=shown_on(told_to, status.update))
+        found = hosting(asked, folder, jobs=jobs, scheduler=scheduler, progress=shown_on(told_to, status.update))
     for line in asked_config.lines():
         out_to.print(line, highlight=False, markup=False, soft_wrap=True)
     for name, days in found.days.items():

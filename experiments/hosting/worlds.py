@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -21,6 +22,7 @@ from cosim.experiments.hosting.config import Technology, scenario_of
 from cosim.experiments.scenario import Run as RunSpec
 from cosim.experiments.study.worlds import AS_BUILT as AS_BUILT
 from cosim.experiments.study.worlds import Contents
+from cosim.feeders.find import names as shipped_feeders
 from cosim.measures import window_mean
 from cosim.plugins import shipped
 from cosim.stepper import ENGINES
@@ -42,7 +44,7 @@ class Network(NamedTuple):
     feeder : str
         Name or path that was asked for.
     circuit : str
-        The same, or the folder of the reinforced circuit.
+        The same, or the folder of the reinforced circuit; a path is absolute in `as_it_lies`.
     base : dict
         What all its worlds have, as in a scenario.
     engine : str
@@ -62,7 +64,8 @@ class Network(NamedTuple):
         """Return it with the hash of its files as they are now; InputError where the circuit is not there."""
         held = Contents().of({"feeder": self.circuit, **self.base})
         text = json.dumps(held, sort_keys=True, default=str)
-        return self._replace(contents=sha256(text.encode()).hexdigest()[:32])
+        circuit = self.circuit if self.circuit in shipped_feeders() else str(Path(self.circuit).resolve())
+        return self._replace(circuit=circuit, contents=sha256(text.encode()).hexdigest()[:32])
 
 
 class CriticalDay(NamedTuple):

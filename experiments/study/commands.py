@@ -20,15 +20,14 @@ if TYPE_CHECKING:
 
 _out = Console()
 _err = Console(stderr=True)
+Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler instead, such as tcp://host:8786.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of the study.", metavar="DIR")]
 
 
 def study(
     study: Annotated[str, typer.Argument(help="Path or shipped name.", metavar="STUDY")],
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes on this machine.")] = 1,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler instead, such as tcp://host:8786.")
-    ] = None,
+    scheduler: Scheduler = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in the folder.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take: one world is run.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/<study>-<time>/.")] = None,
@@ -36,13 +35,13 @@ def study(
     """Run many worlds under many controllers; whatever ends it, what is finished is kept."""
     if resume and out is None:
         raise InputError(Fault("cosim study", "--resume", "goes with --out", "give --out the folder to go on with"))
-    if scheduler is not None and jobs > 1:
-        raise InputError(Fault("cosim study", "--jobs", "is given beside --scheduler", "give one of the two"))
     worlds = _worlds(study)
     worlds.check()
     from cosim.experiments.keep import INTERRUPTED
     from cosim.experiments.study import conduct
+    from cosim.experiments.study.runner import check_workers
 
+    check_workers(jobs, scheduler)
     with _err.status("Looking at every feeder under every controller"):
         warnings = conduct.check(worlds)
     for warning in warnings:
