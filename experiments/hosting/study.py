@@ -100,6 +100,9 @@ def hosting(
         if counts.failed or (rows["status"] == "failed").any():
             failed = rows[rows["status"] == "failed"]
             warnings.append(f"{len(failed)} of {len(tasks)} tasks failed ({what}): {failed['reason'].iloc[0]}")
+        if limited := (rows["status"] == "limited").sum():
+            told = f"in {limited} of {len(rows)} runs a wall-clock limit struck: they count, and may not repeat"
+            warnings.append(f"{what}: {told}")
         return rows
 
     homes = {name: len(feeder.homes) for name, (_, feeder) in places.items()}

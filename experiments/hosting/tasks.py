@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from functools import lru_cache
 from hashlib import sha256
-from json import dumps
+from json import dumps, loads
 from typing import Any
 
 from cosim.errors import CosimError, RunStoppedError
@@ -26,6 +27,7 @@ from cosim.experiments.hosting.worlds import (
 )
 from cosim.experiments.study.code import code_version
 from cosim.experiments.study.tasks import Task
+from cosim.experiments.study.world import status_of
 
 YEAR, SEARCH, WEEK = "year", "search", "week"
 COLLAPSE = "collapse"
@@ -125,9 +127,16 @@ def placement(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _own_day(payload: Mapping[str, Any], when: CriticalDay) -> CriticalDay:
     """Worst day of a placement in the week around a critical day."""
-    first = date.fromisoformat(when.week.date)
-    typical = payload["network"], payload["technology"], payload["typical_homes"], payload["placement"]
-    return worst_day(peaks_of_days(*typical, first, when.week.days, payload["step_min"]), when.kind)
+    typical = [payload[name] for name in ("network", "technology", "typical_homes", "placement", "step_min")]
+    return _worst_of(dumps([*typical, when], sort_keys=True, default=str))
+
+
+@lru_cache(maxsize=8)  # the same under every controller
+def _worst_of(asked: str) -> CriticalDay:
+    network, technology, homes, placement, step_min, told = loads(asked)
+    when = CriticalDay(*told)
+    first, days = date.fromisoformat(when.week.date), when.week.days
+    return worst_day(peaks_of_days(Network(*network), technology, homes, placement, first, days, step_min), when.kind)
 
 
 def _config(payload: Mapping[str, Any]) -> HostingConfig:
@@ -164,6 +173,6 @@ def _judged(
     worst = places(run) if broken else {}
     where = "; ".join(worst.get(config.criteria[name].metric, "?") for name in broken)
     return {
-        **row, "status": "ok", "hosted": not broken, "broken": ",".join(broken),
+        **row, "status": "ok", **status_of(run), "hosted": not broken, "broken": ",".join(broken),
         "where": where, "run_s": time.process_time() - began, **board,
     }  # fmt: skip

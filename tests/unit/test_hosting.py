@@ -116,6 +116,13 @@ def test_a_placement_of_a_real_feeder_is_searched_as_a_full_grid_would():
     assert tables[0]["where"].iloc[0].endswith(" low")
 
 
+def test_a_run_in_which_a_limit_of_time_struck_says_so():
+    network = Network(AS_BUILT, "two_bus", "two_bus", {**CONFIG.base_of("two_bus"), "decide_limit_s": 1e-9})
+    told = placement(search_task(network, "ev", "even", 1, CONFIG, [WINTER], 0.0, 1).payload)
+    assert {row["status"] for row in told} == {"limited"}
+    assert told[0]["reason"].startswith("a wall-clock limit struck in 288 of 288 decisions: ")
+
+
 # --- criteria
 
 
