@@ -203,15 +203,17 @@ class Plant:
 
     def settle(self) -> None:
         """Solve all steps since `defer`; PowerFlowError where one has no solution: those before it are completed."""
+        asked, unchecked = self.completed, self._unchecked
+        self.completed, self._unchecked = 0, []  # of a solution that is interrupted, nothing is known of any step
         voltages = self._flow.settle()
         if len(voltages) == len(self._node_v):
             self._node_v = voltages
         else:
             self._node_v[: len(voltages)] = voltages
         solved = np.isfinite(voltages[:, 0])
+        self.completed = asked if solved.all() else int(solved.argmin())
+        self._unchecked = unchecked[: self.completed]
         if not solved.all():
-            self.completed = int(solved.argmin())
-            del self._unchecked[self.completed :]
             raise PowerFlowError(f"there is no power flow in step {self.completed}")
 
     def observe(self) -> Observation:
