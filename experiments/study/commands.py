@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,6 @@ from cosim.errors import Fault, InputError
 from cosim.folder import default_folder
 
 if TYPE_CHECKING:
-    from cosim.experiments.study.runner import Counts, Progress
     from cosim.experiments.study.worlds import Worlds
 
 _out = Console()
@@ -39,6 +37,7 @@ def study(
     worlds.check()
     from cosim.experiments.keep import INTERRUPTED
     from cosim.experiments.study import conduct
+    from cosim.experiments.study.progress import shown_on
     from cosim.experiments.study.runner import check_workers
 
     check_workers(jobs, scheduler)
@@ -62,8 +61,9 @@ def study(
     folder = out or default_folder(worlds.study.name)
     _err.print(escape(size), highlight=False, soft_wrap=True)
     try:
-        with _progress() as progress:
-            conduct.conduct(worlds, folder, jobs=jobs, scheduler=scheduler, resume=resume, progress=progress)
+        with shown_on(_err, "Beginning") as progress:
+            of_worlds = partial(progress, "worlds")
+            conduct.conduct(worlds, folder, jobs=jobs, scheduler=scheduler, resume=resume, progress=of_worlds)
     except KeyboardInterrupt:
         _err.print(f"[red]interrupted:[/red] what is finished is kept; go on with --resume --out {escape(str(folder))}")
         raise typer.Exit(INTERRUPTED) from None
@@ -105,29 +105,3 @@ def _worlds(name_or_path: str) -> Worlds:
     from cosim.experiments.study.worlds import Worlds
 
     return Worlds(*read(name_or_path))
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Show how many worlds are finished, the rate, the time left and the failures."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    def left(counts: Counts) -> str:
-        if not counts.done or counts.total is None:
-            return ""
-        left_s = (counts.total - counts.before - counts.done) / counts.rate_per_s
-        return f"{counts.rate_per_s * 3600.0:.4g} worlds/h, {left_s / 3600.0:.2f} h left, {counts.failed} failed"
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    bar = Bar(*columns, console=_err)
-    task = bar.add_task("", total=None)
-
-    def progress(counts: Counts) -> None:
-        bar.start()  # not before the folder is seen to be fit
-        bar.update(task, completed=counts.before + counts.done, total=counts.total, description=left(counts))
-
-    try:
-        yield progress
-    finally:
-        bar.stop()
