@@ -139,8 +139,9 @@ class Households:
         later = cheaper.any(axis=1).nonzero()[0]  # few of the steps to come
         asked = wanted
         if len(later):
-            session, at = self.fleet.stays.session, later + step + 1
-            later_kw = (self._room_kw[at] * ((session[at] == session[step]) & cheaper[later])).sum(axis=0)
+            session, at, cheaper = self.fleet.stays.session, later + step + 1, cheaper[later]
+            room_kw, same_car = self._room_kw[at], session[at] == session[step]
+            later_kw = (room_kw * (same_car & cheaper)).sum(axis=0)
             asked = (wanted - later_kw).clip(0.0)
         if self._paced.any():
             asked = np.where(self._paced, self._pace_kw(step), asked)
