@@ -80,12 +80,12 @@ def _run(day: Day, run: Run, engine: str, keep: tuple[Path, str] | None) -> dict
             return {"status": "failed", "reason": f"invalid: {trajectory.invalid}"}
         return {**status_of(trajectory), **found.metrics}
     except RunStoppedError as error:
-        _keep(left_of(error), run, keep)
+        _keep(_left_of(error), run, keep)
         is_collapse = isinstance(error.__cause__, PowerFlowError)
         return {"status": "collapsed" if is_collapse else "failed", "reason": str(error)}
 
 
-def left_of(error: RunStoppedError) -> Trajectory | None:
+def _left_of(error: RunStoppedError) -> Trajectory | None:
     """Steps of a run up to where it stopped; None where there were none. What is no result of the run is raised."""
     if error.exit_code == INTERRUPTED:
         raise KeyboardInterrupt from None
