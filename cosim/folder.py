@@ -160,7 +160,10 @@ def claimed(
 
 @contextmanager
 def joined(path: Path) -> Iterator[ResultsFolder]:
-    """Write into a folder that the process that started this one has claimed."""
+    """Write into a folder that this process has claimed, or the one that started it."""
+    if path in _open:
+        yield _open[path]
+        return
     owned = _open[path] = ResultsFolder(path, os.open(path / JOURNAL, _APPEND))
     try:
         yield owned

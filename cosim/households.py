@@ -136,10 +136,11 @@ class Households:
             return
         until = self.fleet.last_step(step) + 1  # where the cars that are here now have left
         cheaper = self._price[step + 1 : until] < self._price[step] - _SAME_PRICE
+        later = cheaper.any(axis=1).nonzero()[0]  # few of the steps to come
         asked = wanted
-        if cheaper.any():
-            session, room_kw = self.fleet.stays.session, self._room_kw[step + 1 : until]
-            same_car = session[step + 1 : until] == session[step]
+        if len(later):
+            session, at, cheaper = self.fleet.stays.session, later + step + 1, cheaper[later]
+            room_kw, same_car = self._room_kw[at], session[at] == session[step]
             later_kw = (room_kw * (same_car & cheaper)).sum(axis=0)
             asked = (wanted - later_kw).clip(0.0)
         if self._paced.any():

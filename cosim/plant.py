@@ -190,7 +190,8 @@ class Plant:
         for name, channel in self._set_channels.items():
             record[name][k] = setpoints.channels.get(name, channel.free)
         self._planned_kva[k] = setpoints.planned_kva
-        self._node_v[k] = answer.voltage  # copied: the engine overwrites its buffer at the next solve
+        if not self._flow.deferred:
+            self._node_v[k] = answer.voltage  # copied: the engine overwrites its buffer at the next solve
         self._unchecked.append((k, asked_kva, self._fed_kva))
         self.completed = k + 1
         if len(self._unchecked) >= _CHECKED_AT_ONCE and not self._flow.deferred:
@@ -202,15 +203,17 @@ class Plant:
 
     def settle(self) -> None:
         """Solve all steps since `defer`; PowerFlowError where one has no solution: those before it are completed."""
+        asked, unchecked = self.completed, self._unchecked
+        self.completed, self._unchecked = 0, []  # of a solution that is interrupted, nothing is known of any step
         voltages = self._flow.settle()
         if len(voltages) == len(self._node_v):
             self._node_v = voltages
         else:
             self._node_v[: len(voltages)] = voltages
         solved = np.isfinite(voltages[:, 0])
+        self.completed = asked if solved.all() else int(solved.argmin())
+        self._unchecked = unchecked[: self.completed]
         if not solved.all():
-            self.completed = int(solved.argmin())
-            del self._unchecked[self.completed :]
             raise PowerFlowError(f"there is no power flow in step {self.completed}")
 
     def observe(self) -> Observation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,7 +38,7 @@ class ReducedEngine:
 
     def __init__(self, feeder: Feeder) -> None:
         refuse_what_is_not_linear(feeder, regulating=False)
-        self._feeder, self._network = feeder, ReducedNetwork(feeder, watched=(), others_kva=feeder.network.others_kva)
+        self._feeder, self._network = feeder, _network_of(feeder)
         self._own: OwnSources | None = None
         self._last: BatchResult | None = None
 
@@ -102,6 +103,11 @@ class ReducedEngine:
         assert self._last is not None  # noqa: S101 - asked for after a power flow
         fed_a = -(self._feeder.source_ports @ self._last.source_a[0])
         return np.asarray(self._last.node_v[0] * fed_a.conj() / 1e3)
+
+
+@lru_cache(maxsize=2)  # a fifth of a day on a street: the same for every run on a feeder
+def _network_of(feeder: Feeder) -> ReducedNetwork:
+    return ReducedNetwork(feeder, watched=(), others_kva=feeder.network.others_kva)
 
 
 class OwnSources:

@@ -153,9 +153,9 @@ class Transfer:
 
 def _neighbours(admittance: sparse.csr_matrix, bus: Int) -> Int:
     """How many other buses each node's bus is joined to, from the number of every node's bus."""
-    joined = admittance.tocoo()
-    pairs = np.unique(np.stack([bus[joined.row], bus[joined.col]]), axis=1)
-    return np.bincount(pairs[0, pairs[0] != pairs[1]], minlength=len(bus))[bus]
+    joined, many = admittance.tocoo(), len(bus)
+    here, there = np.divmod(np.unique(bus[joined.row] * many + bus[joined.col]), many)
+    return np.bincount(here[here != there], minlength=many)[bus]
 
 
 def _from_kept(admittance: sparse.csr_matrix, kept: Bool) -> sparse.csr_matrix:

@@ -432,6 +432,8 @@ def hosting_command(
     reinforce: Annotated[bool, typer.Option(help="What building would do instead, without control.")] = True,
     config: Annotated[Path | None, typer.Option(help="Criteria, days, costs: your copy of hosting.toml.")] = None,
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Placements at once, each in a process of its own.")] = 1,
+    scheduler: commands.Scheduler = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take: a few days are run.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/hosting-<technology>-<time>/.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on in a folder that a hosting study began.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help=OVERWRITE)] = False,
@@ -441,7 +443,7 @@ def hosting_command(
 
     conduct(
         feeders, technology, controllers, _out, _err, placements=placements, reinforce=reinforce, config=config,
-        jobs=jobs, out=out, resume=resume, overwrite=overwrite,
+        jobs=jobs, scheduler=scheduler, dry_run=dry_run, out=out, resume=resume, overwrite=overwrite,
     )  # fmt: skip
 
 

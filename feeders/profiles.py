@@ -151,8 +151,10 @@ def draw_pv(
     fleet = PvFleet(np.zeros((minutes, count)), np.zeros(count), np.zeros(count))
     fleet.kwp[customer] = kwp
     fleet.inverter_kva[customer] = inverter_kva
-    sky = Sky(*(values[:, None] for values in sky))
-    yield_kw = kwp * specific_power(sky, tilt_deg, (equator_deg + turn_deg) % 360.0)
+    lit = (sky.ghi_w_per_m2 > 0.0).nonzero()[0]  # at night, half of the time, there is nothing to be computed
+    lit_sky = Sky(*(values[lit, None] for values in sky))
+    yield_kw = np.zeros((minutes, roofs))
+    yield_kw[lit] = kwp * specific_power(lit_sky, tilt_deg, (equator_deg + turn_deg) % 360.0)
     before_kw = np.concatenate([yield_kw[:1], yield_kw[:-1]])
     blended_kw = (1.0 - edge_share) * yield_kw + edge_share * before_kw
     fleet.pv_available_kw[:, customer] = np.minimum(blended_kw, inverter_kva)

@@ -47,20 +47,21 @@ def _row(folder: Path, controller: str, engine: str, repeats: int) -> Row:
     check(worlds)
     numbers = iter(range(10**6))
 
-    def study(jobs: int) -> Callable[[], object]:
-        return lambda: conduct(worlds, folder / f"{controller}-{engine}-{next(numbers)}", jobs=jobs)
+    def study(jobs: int, of: Worlds = worlds) -> Callable[[], object]:
+        return lambda: conduct(of, folder / f"{controller}-{engine}-{next(numbers)}", jobs=jobs)
 
     def loops() -> None:
         _at_once([(worlds, half, folder / f"loop-{half}.parquet") for half in (0, 1)])
 
     title = f"{WORLDS} days of european_lv, {controller}, {engine}: two processes against two loops"
     two = interleaved(title, study(2), loops, repeats)
-    one = interleaved(title, study(1), lambda: None, repeats)
+    one = interleaved(title, study(1), study(2, _worlds(DEFAULT, 2, engine, [controller])), repeats)
+    begin_s = one.reference_s  # two processes and a world on each: of a thousand days they begin once
     two.more.update(
         one_process_s=one.product_s,
         two_over_one=one.product_s / two.product_s,
         rate_of_two_loops_percent=100.0 / two.ratio,
-        thousand_days_on_two_processes_s=1000.0 * two.product_s / WORLDS,
+        thousand_days_on_two_processes_s=begin_s + 998.0 * (two.product_s - begin_s) / (WORLDS - 2),
     )
     return two
 

@@ -39,8 +39,8 @@ class Comparison:
     table : pandas.DataFrame
         A row per ``factor`` (``all`` first), its ``level``, ``metric`` and ``controller``: numbers of ``worlds`` and
         ``placements``, ``mean`` with ``low`` and ``high``, the ``worst`` world, ``difference`` to the baseline with
-        ``difference_low`` and ``difference_high``, and how many worlds it wins and ties, in percent: there a collapse
-        is worse than any figure, and two are alike.
+        ``difference_low`` and ``difference_high``, and how many worlds it wins and ties, in percent of their weight:
+        there a collapse is worse than any figure, and two are alike.
     ended : pandas.DataFrame
         Worlds by controller (index) and status (column).
     worlds : mapping of (factor, level) to (int, int)
@@ -184,10 +184,10 @@ def _of_level(
                     worse = more * sign
                     worse[collapsed[:, one]], worse[collapsed[:, base]] = np.inf, -np.inf
                     worse[collapsed[:, one] & collapsed[:, base]] = 0.0
-                    judged = worse[~np.isnan(worse)]
+                    judged, days = worse[~np.isnan(worse)], weight[~np.isnan(worse)]
                     alike = np.abs(judged) < 0.5 * 10.0**-told.digits  # what is printed alike is a tie
-                    entry["wins_percent"] = 100.0 * float((~alike & (judged < 0.0)).mean())
-                    entry["ties_percent"] = 100.0 * float(alike.mean())
+                    entry["wins_percent"] = 100.0 * float(np.average(~alike & (judged < 0.0), weights=days))
+                    entry["ties_percent"] = 100.0 * float(np.average(alike, weights=days))
             yield {
                 "metric": metric, "unit": told.unit, "controller": names[one], "worlds": int(known.sum()),
                 "placements": count, "mean": mean, "low": low, "high": high,

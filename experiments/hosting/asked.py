@@ -17,7 +17,7 @@ from cosim.feeders.find import names as shipped_feeders
 
 UNCONTROLLED = "none"
 OPTIMUM = "optimum"
-_TEST_DAY = CriticalDay(IMPORT, "2026-01-15")
+TEST_DAY = CriticalDay(IMPORT, "2026-01-15")
 
 
 class Asked(NamedTuple):
@@ -90,7 +90,7 @@ def _not_asked(asked: Asked, warnings: list[str]) -> Iterator[Fault]:
 def _undefined(asked: Asked, network: Network, warnings: list[str]) -> Iterator[Fault]:
     """Criteria whose measures a feeder does not have: found on a day of one home with the technology."""
     try:
-        run = world(network, asked.technology, 1, 1, _TEST_DAY, grid={"on_collapse": "shed"}).run(UNCONTROLLED, {})
+        run = world(network, asked.technology, 1, 1, TEST_DAY, grid={"on_collapse": "shed"}).run(UNCONTROLLED, {})
     except RunStoppedError as stopped:
         if not collapsed(stopped):
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from cosim.experiments.hosting.config import HostingConfig, Technology, read
-from cosim.experiments.study.runner import Counts
+from cosim.experiments.study.progress import shown_on
+from cosim.experiments.study.runner import check_workers
 from cosim.folder import claimed, default_folder
-
-_LINE_EVERY_S = 60.0
 
 
 def conduct(
@@ -29,6 +28,8 @@ def conduct(
     reinforce: bool,
     config: Path | None,
     jobs: int,
+    scheduler: str | None,
+    dry_run: bool,
     out: Path | None,
     resume: bool,
     overwrite: bool,
@@ -48,15 +49,22 @@ def conduct(
     asked_config = asked_config.model_copy(update=changes)
     names = [name.strip() for name in controllers.split(",") if name.strip()]
     folder = out or default_folder(f"hosting-{technology}")
-    with claimed(folder, overwrite=overwrite or resume) as owned:
-        if not resume:
-            owned.clear()
+    check_workers(jobs, scheduler)
+    if not dry_run:
+        with claimed(folder, overwrite=overwrite or resume) as owned:
+            if not resume:
+                owned.clear()
     from cosim.experiments.hosting.asked import Asked
+    from cosim.experiments.hosting.estimate import estimate
     from cosim.experiments.hosting.study import hosting  # brings everything, and the above may be refused
 
-    with told_to.status("Reading the feeders") as status:
-        asked = Asked(feeders, technology, names, asked_config)
-        found = hosting(asked, folder, jobs=jobs, progress=shown_on(told_to, status.update))
+    asked = Asked(feeders, technology, names, asked_config)
+    if dry_run:
+        with told_to.status("Running a day under every controller"):
+            out_to.print(estimate(asked).words(jobs), highlight=False, soft_wrap=True)
+        return
+    with shown_on(told_to, "Reading the feeders") as progress:
+        found = hosting(asked, folder, jobs=jobs, scheduler=scheduler, progress=progress)
     for line in asked_config.lines():
         out_to.print(line, highlight=False, markup=False, soft_wrap=True)
     for name, days in found.days.items():
@@ -67,24 +75,6 @@ def conduct(
     for name in found.days:
         out_to.print(_shown(found.table[found.table["feeder"] == name], name, asked_config))
     out_to.print(f"Written to [bold]{escape(str(folder))}[/bold]: hosting.csv, placements.csv, hosting.png.")
-
-
-def shown_on(told_to: Console, update: Callable[[str], object]) -> Callable[[str, Counts], None]:
-    """Return what shows how far it is: in place on a terminal, else a line each minute and one at the end of a part."""
-    said: dict[str, tuple[int, float]] = {}
-
-    def progress(what: str, now: Counts) -> None:
-        many = now.before + now.done
-        left = f", {now.failed} failed" if now.failed else ""
-        rate = f", {60.0 * now.rate_per_s:.3g} a minute" if now.done else ""
-        line = f"{what}: {many} of {now.total}{rate}{left}"
-        update(line)
-        before, at_s = said.get(what, (-1, -_LINE_EVERY_S))
-        if not told_to.is_terminal and many > before and (many == now.total or now.elapsed_s - at_s >= _LINE_EVERY_S):
-            said[what] = many, now.elapsed_s
-            told_to.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    return progress
 
 
 def _shown(table: pd.DataFrame, feeder: str, config: HostingConfig) -> Table:

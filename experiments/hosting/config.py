@@ -12,6 +12,7 @@ from cosim.errors import Fault, InputError, meant
 from cosim.experiments.metric_table import METRICS
 from cosim.experiments.remedies import load_toml, refused, scenario_faults
 from cosim.experiments.scenario import Scenario
+from cosim.experiments.study.config import Change
 from cosim.experiments.study.worlds import merged
 from cosim.experiments.world.table import Table
 from cosim.feeders.catalogue import cables
@@ -122,8 +123,8 @@ class HostingConfig(Table):
     """What is asked of a hosting study."""
 
     method: Method = Method()
-    base: dict[str, Any] = Field(default_factory=dict, description="Of every world, as in a scenario")
-    feeder: dict[str, dict[str, Any]] = Field(default_factory=dict, description="By feeder, over base")
+    base: Change = Field(default_factory=dict, description="Of every world, as in a scenario")
+    feeder: dict[str, Change] = Field(default_factory=dict, description="By feeder, over base")
     options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Of controllers, by name")
     violation: dict[str, Criterion] = Field(min_length=1, description="What a feeder must not do")
     service: dict[str, Criterion] = Field(default_factory=dict, description="What customers must get")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from typing import TypeVar
+
+Day = TypeVar("Day")
 
 
 @dataclass
@@ -35,6 +40,27 @@ class Search:
     def monotone(self) -> bool:
         """Whether nothing above the first violation is hosted, as far as it was run."""
         return self.first is None or not any(hosted for many, hosted in self.tested.items() if many > self.first)
+
+
+def search_days(count: int, grid: int, days: Sequence[Day], hosted: Callable[[int, Day], bool]) -> Search:
+    """Find the first violation of a placement on any of some days.
+
+    The days after the first are run where it would be hosted, and only if one of them is not, everywhere.
+    """
+
+    def on(some: Sequence[Day], many: int) -> bool:
+        return all(hosted(many, day) for day in some)
+
+    found = search(count, grid, partial(on, days[:1]))
+    return found if on(days, found.capacity) else search(count, grid, partial(on, days))
+
+
+def most_runs(count: int, grid: int, days: int) -> int:
+    """Most worlds that `search_days` may take, each run once."""
+    steps = sorted({round(step * count / grid) for step in range(grid + 1)})
+    halvings = (max((high - low for low, high in pairwise(steps)), default=1) - 1).bit_length()
+    # the first day; where another one decides, halved anew on all of them; and what the first day found, on these
+    return len(steps) + 2 * halvings + (days - 1) * (len(steps) + halvings + 1)
 
 
 def search(count: int, grid: int, hosted: Callable[[int], bool]) -> Search:

@@ -16,7 +16,7 @@ from cosim.experiments.files import origin, write_json
 from cosim.experiments.hosting.asked import OPTIMUM, UNCONTROLLED, Asked, built
 from cosim.experiments.hosting.networks import Reinforced, reinforce
 from cosim.experiments.hosting.summary import capacities, placements_of
-from cosim.experiments.hosting.tasks import search_task, week_task, year_task
+from cosim.experiments.hosting.tasks import WEEKS_OF_A_YEAR, search_task, week_task, year_task
 from cosim.experiments.hosting.worlds import (
     EXPORT,
     IMPORT,
@@ -33,7 +33,6 @@ from cosim.experiments.study.tasks import Task
 from cosim.experiments.tables import write_csv
 from cosim.folder import claimed
 
-_WEEKS = 53
 _STRAINED = 2
 """Placements by which reinforcements are laid out."""
 _LEAST_KW = 0.01
@@ -67,7 +66,9 @@ class Hosting:
     warnings: tuple[str, ...]
 
 
-def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = lambda *_: None) -> Hosting:
+def hosting(
+    asked: Asked, folder: Path, *, jobs: int = 1, scheduler: str | None = None, progress: Progress = lambda *_: None
+) -> Hosting:
     """Find hosting capacities; what is finished in the folder is not done again.
 
     Parameters
@@ -76,28 +77,32 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
         What is asked.
     folder : Path
         Receives ``results.parquet/``, ``hosting.csv``, ``placements.csv``, ``networks/``, the figure and the manifest.
-    jobs : int
-        Processes.
+    jobs, scheduler
+        See `run_tasks`.
     progress : callable
         Told of what is being done, and how far that is.
 
     Raises
     ------
     InputError
-        As `built`, and where the folder cannot be used, or a feeder cannot be reinforced at all.
+        As `built` and `run_tasks`, and where the folder cannot be used, or a feeder cannot be reinforced at all.
     """
     warnings: list[str] = []
+    folder = folder.resolve()  # reinforced circuits lie in it, for workers whose own folder is another
     places, config = built(asked, warnings), asked.config
     warnings += [f"{name}: {one}" for name, (_, feeder) in places.items() for one in feeder.warnings]
 
     def work(what: str, tasks: list[Task]) -> pd.DataFrame:
-        counts = run_tasks(tasks, folder, jobs=jobs, progress=lambda now: progress(what, now))
+        counts = run_tasks(tasks, folder, jobs=jobs, scheduler=scheduler, progress=lambda now: progress(what, now))
         rows = dataset.read(folder)
         order = {task.hash: number for number, task in enumerate(tasks)}
         rows = rows[rows["hash"].isin(order)].sort_values("hash", key=lambda of: of.map(order), kind="stable")
         if counts.failed or (rows["status"] == "failed").any():
             failed = rows[rows["status"] == "failed"]
             warnings.append(f"{len(failed)} of {len(tasks)} tasks failed ({what}): {failed['reason'].iloc[0]}")
+        if limited := (rows["status"] == "limited").sum():
+            told = f"in {limited} of {len(rows)} runs a wall-clock limit struck: they count, and may not repeat"
+            warnings.append(f"{what}: {told}")
         return rows
 
     homes = {name: len(feeder.homes) for name, (_, feeder) in places.items()}
@@ -105,7 +110,7 @@ def hosting(asked: Asked, folder: Path, *, jobs: int = 1, progress: Progress = l
     of_year = {
         name: [
             year_task(network, asked.technology, typical[name], week, config.method.year_step_minutes)
-            for week in range(_WEEKS)
+            for week in range(WEEKS_OF_A_YEAR)
         ]
         for name, (network, _) in places.items()
     }

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from functools import lru_cache
 from hashlib import sha256
-from json import dumps
+from json import dumps, loads
 from typing import Any
 
 from cosim.errors import CosimError, RunStoppedError
 from cosim.experiments.hosting.config import HostingConfig, Technology
 from cosim.experiments.hosting.measures import figures, places
-from cosim.experiments.hosting.search import search
+from cosim.experiments.hosting.search import search_days
 from cosim.experiments.hosting.worlds import (
     SEASONS,
     CriticalDay,
@@ -26,9 +27,11 @@ from cosim.experiments.hosting.worlds import (
 )
 from cosim.experiments.study.code import code_version
 from cosim.experiments.study.tasks import Task
+from cosim.experiments.study.world import status_of
 
 YEAR, SEARCH, WEEK = "year", "search", "week"
 COLLAPSE = "collapse"
+WEEKS_OF_A_YEAR = 53
 _NEW_YEAR = date(2026, 1, 1)
 _SHARES = ("ev", "pv", "heat_pump", "battery")
 _HERE = "cosim.experiments.hosting.tasks"
@@ -81,7 +84,8 @@ def _dumped(criteria: Mapping[str, Any]) -> dict[str, Any]:
 
 def _task(kind: str, payload: dict[str, Any], about: Mapping[str, Any]) -> Task:
     network: Network = payload["network"]
-    told = dumps([kind, payload, code_version()], sort_keys=True, default=str)
+    known = {**payload, "network": network._replace(circuit="", base={})}  # whose contents it has, wherever these lie
+    told = dumps([kind, known, code_version()], sort_keys=True, default=str)
     row = {
         "kind": kind, "feeder": network.feeder, "network": network.name, "technology": payload["technology"], **about
     }  # fmt: skip
@@ -108,31 +112,31 @@ def placement(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Search one placement; a row for every world that was run.
 
     Its own worst days of the weeks around the critical days are run: what is drawn differs from placement to placement.
-    The days after the first are run where it would be hosted, and only if one of them is not, everywhere.
     """
     config, days = _config(payload), [_own_day(payload, when) for when in payload["days"]]
     rows: dict[tuple[int, CriticalDay], dict[str, Any]] = {}
 
-    def hosted(homes: int, on: Sequence[CriticalDay]) -> bool:
-        for when in on:
-            if (homes, when) not in rows:
-                rows[homes, when] = _judged(payload, config, homes, when, SEARCH)
-            if not rows[homes, when]["hosted"]:
-                return False
-        return True
+    def hosted(homes: int, when: CriticalDay) -> bool:
+        if (homes, when) not in rows:
+            rows[homes, when] = _judged(payload, config, homes, when, SEARCH)
+        return bool(rows[homes, when]["hosted"])
 
-    count, grid = len(site(payload["network"]).homes), payload["grid"]
-    found = search(count, grid, lambda homes: hosted(homes, days[:1]))
-    if not hosted(found.capacity, days):
-        found = search(count, grid, lambda homes: hosted(homes, days))
+    found = search_days(len(site(payload["network"]).homes), payload["grid"], days, hosted)
     return [{**row, "decides": homes in found.tested} for (homes, _), row in rows.items()]
 
 
 def _own_day(payload: Mapping[str, Any], when: CriticalDay) -> CriticalDay:
     """Worst day of a placement in the week around a critical day."""
-    first = date.fromisoformat(when.week.date)
-    typical = payload["network"], payload["technology"], payload["typical_homes"], payload["placement"]
-    return worst_day(peaks_of_days(*typical, first, when.week.days, payload["step_min"]), when.kind)
+    typical = [payload[name] for name in ("network", "technology", "typical_homes", "placement", "step_min")]
+    return _worst_of(dumps([*typical, when], sort_keys=True, default=str))
+
+
+@lru_cache(maxsize=8)  # the same under every controller
+def _worst_of(asked: str) -> CriticalDay:
+    network, technology, homes, placement, step_min, told = loads(asked)
+    when = CriticalDay(*told)
+    first, days = date.fromisoformat(when.week.date), when.week.days
+    return worst_day(peaks_of_days(Network(*network), technology, homes, placement, first, days, step_min), when.kind)
 
 
 def _config(payload: Mapping[str, Any]) -> HostingConfig:
@@ -169,6 +173,6 @@ def _judged(
     worst = places(run) if broken else {}
     where = "; ".join(worst.get(config.criteria[name].metric, "?") for name in broken)
     return {
-        **row, "status": "ok", "hosted": not broken, "broken": ",".join(broken),
+        **row, "status": "ok", **status_of(run), "hosted": not broken, "broken": ",".join(broken),
         "where": where, "run_s": time.process_time() - began, **board,
     }  # fmt: skip

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from cosim import Trajectory
-from cosim.contract import Engine, Exogenous, Feeder
+from cosim.contract import Exogenous, Feeder
 from cosim.errors import PowerFlowError, RunStoppedError
 from cosim.experiments.compose import compose, read_feeder
 from cosim.experiments.day import Day
@@ -21,9 +22,8 @@ from cosim.experiments.hosting.config import Technology, scenario_of
 from cosim.experiments.scenario import Run as RunSpec
 from cosim.experiments.study.worlds import AS_BUILT as AS_BUILT
 from cosim.experiments.study.worlds import Contents
+from cosim.feeders.find import names as shipped_feeders
 from cosim.measures import window_mean
-from cosim.plugins import shipped
-from cosim.stepper import ENGINES
 from cosim.threads import ONE_THREAD
 
 IMPORT, EXPORT = "import", "export"
@@ -42,7 +42,7 @@ class Network(NamedTuple):
     feeder : str
         Name or path that was asked for.
     circuit : str
-        The same, or the folder of the reinforced circuit.
+        The same, or the folder of the reinforced circuit; a path is absolute in `as_it_lies`.
     base : dict
         What all its worlds have, as in a scenario.
     engine : str
@@ -62,7 +62,8 @@ class Network(NamedTuple):
         """Return it with the hash of its files as they are now; InputError where the circuit is not there."""
         held = Contents().of({"feeder": self.circuit, **self.base})
         text = json.dumps(held, sort_keys=True, default=str)
-        return self._replace(contents=sha256(text.encode()).hexdigest()[:32])
+        circuit = self.circuit if self.circuit in shipped_feeders() else str(Path(self.circuit).resolve())
+        return self._replace(circuit=circuit, contents=sha256(text.encode()).hexdigest()[:32])
 
 
 class CriticalDay(NamedTuple):
@@ -94,28 +95,21 @@ class CriticalDay(NamedTuple):
 
 
 @lru_cache(maxsize=8)  # the networks of one feeder, which are run in turns
-def _site(feeder: str, base: str, engine: str, _contents: str) -> tuple[Feeder, Engine]:
-    """Read a feeder once, and make its power flow."""
+def _site(feeder: str, base: str, _contents: str) -> Feeder:
     scenario = scenario_of(json.loads(base), name="hosting", feeder=feeder, start=datetime(2026, 1, 15), runs=[_NONE])
-    read = read_feeder(scenario)
-    return read, shipped(ENGINES[engine])(read)
-
-
-def _site_of(network: Network) -> tuple[Feeder, Engine]:
-    base = json.dumps(network.base, sort_keys=True, default=str)
-    return _site(network.circuit, base, network.engine, network.contents)
+    return read_feeder(scenario)
 
 
 def site(network: Network) -> Feeder:
     """Feeder of a network, read once a process; InputError where it cannot be."""
-    return _site_of(network)[0]
+    return _site(network.circuit, json.dumps(network.base, sort_keys=True, default=str), network.contents)
 
 
 class World(NamedTuple):
-    """A composed world, and the power flow of its feeder."""
+    """A composed world, and the name of its power flow."""
 
     day: Day
-    engine: str | Engine
+    engine: str
 
     def run(self, controller: str, options: Mapping[str, Any]) -> Trajectory:
         """Run it under a controller; raises as `cosim.experiments.day.Day.run_spec`."""
@@ -141,14 +135,12 @@ def world(network: Network, technology: Technology, homes: int, placement: int, 
     **own
         Other keys of the scenario, also over those of the day.
     """
-    feeder, engine = _site_of(network)
+    feeder = site(network)
     told = {"horizon_h": 24.0 * when.days, technology: {"share": homes / len(feeder.homes)}, **own}
     scenario = scenario_of(
         network.base, name="hosting", feeder=network.circuit, seed=placement, start=when.start, runs=[_NONE], **told
     )
-    day = compose(scenario, feeder=feeder)
-    # chargers on single phases are a part of the wiring, drawn with the day
-    return World(day, engine if day.feeder is feeder else network.engine)
+    return World(compose(scenario, feeder=feeder), network.engine)
 
 
 def installed_kw(technology: Technology, day: Exogenous) -> float:

@@ -113,7 +113,7 @@ def cluster(address: str) -> Iterator[Pool]:
     """
 
     def refused(problem: str, remedy: str) -> InputError:
-        return InputError(Fault("cosim study", "--scheduler", problem, remedy))
+        return InputError(Fault("--scheduler", "", problem, remedy))
 
     try:
         from distributed import Client

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,20 +14,18 @@ from cosim.errors import Fault, InputError
 from cosim.folder import default_folder
 
 if TYPE_CHECKING:
-    from cosim.experiments.study.runner import Counts, Progress
     from cosim.experiments.study.worlds import Worlds
 
 _out = Console()
 _err = Console(stderr=True)
+Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler instead, such as tcp://host:8786.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of the study.", metavar="DIR")]
 
 
 def study(
     study: Annotated[str, typer.Argument(help="Path or shipped name.", metavar="STUDY")],
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes on this machine.")] = 1,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler instead, such as tcp://host:8786.")
-    ] = None,
+    scheduler: Scheduler = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in the folder.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take: one world is run.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/<study>-<time>/.")] = None,
@@ -36,13 +33,14 @@ def study(
     """Run many worlds under many controllers; whatever ends it, what is finished is kept."""
     if resume and out is None:
         raise InputError(Fault("cosim study", "--resume", "goes with --out", "give --out the folder to go on with"))
-    if scheduler is not None and jobs > 1:
-        raise InputError(Fault("cosim study", "--jobs", "is given beside --scheduler", "give one of the two"))
     worlds = _worlds(study)
     worlds.check()
     from cosim.experiments.keep import INTERRUPTED
     from cosim.experiments.study import conduct
+    from cosim.experiments.study.progress import shown_on
+    from cosim.experiments.study.runner import check_workers
 
+    check_workers(jobs, scheduler)
     with _err.status("Looking at every feeder under every controller"):
         warnings = conduct.check(worlds)
     for warning in warnings:
@@ -63,8 +61,9 @@ def study(
     folder = out or default_folder(worlds.study.name)
     _err.print(escape(size), highlight=False, soft_wrap=True)
     try:
-        with _progress() as progress:
-            conduct.conduct(worlds, folder, jobs=jobs, scheduler=scheduler, resume=resume, progress=progress)
+        with shown_on(_err, "Beginning") as progress:
+            of_worlds = partial(progress, "worlds")
+            conduct.conduct(worlds, folder, jobs=jobs, scheduler=scheduler, resume=resume, progress=of_worlds)
     except KeyboardInterrupt:
         _err.print(f"[red]interrupted:[/red] what is finished is kept; go on with --resume --out {escape(str(folder))}")
         raise typer.Exit(INTERRUPTED) from None
@@ -106,29 +105,3 @@ def _worlds(name_or_path: str) -> Worlds:
     from cosim.experiments.study.worlds import Worlds
 
     return Worlds(*read(name_or_path))
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Show how many worlds are finished, the rate, the time left and the failures."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    def left(counts: Counts) -> str:
-        if not counts.done or counts.total is None:
-            return ""
-        left_s = (counts.total - counts.before - counts.done) / counts.rate_per_s
-        return f"{counts.rate_per_s * 3600.0:.4g} worlds/h, {left_s / 3600.0:.2f} h left, {counts.failed} failed"
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    bar = Bar(*columns, console=_err)
-    task = bar.add_task("", total=None)
-
-    def progress(counts: Counts) -> None:
-        bar.start()  # not before the folder is seen to be fit
-        bar.update(task, completed=counts.before + counts.done, total=counts.total, description=left(counts))
-
-    try:
-        yield progress
-    finally:
-        bar.stop()

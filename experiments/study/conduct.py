@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 from time import process_time
 
-from cosim import Trajectory
-from cosim.errors import CosimError, Fault, InputError, RunStoppedError, collecting, refuse
+from cosim.errors import CosimError, Fault, InputError, collecting, refuse
 from cosim.experiments.compose import compose
 from cosim.experiments.execute import execute
 from cosim.experiments.files import json_ready, origin, write_json
@@ -25,10 +24,9 @@ from cosim.experiments.study import dataset
 from cosim.experiments.study.code import code_version
 from cosim.experiments.study.config import Study
 from cosim.experiments.study.runner import Counts, Progress, Task, run_tasks
-from cosim.experiments.study.world import TARGET, TRAJECTORIES, check_feeder, feeder_of, left_of, run_world
+from cosim.experiments.study.world import TARGET, check_feeder, feeder_of, run_world
 from cosim.experiments.study.worlds import Point, Worlds
 from cosim.folder import claimed
-from cosim.record import write_trajectory
 from cosim.threads import ONE_THREAD
 
 MANIFEST = "study.json"
@@ -118,14 +116,12 @@ def estimate(worlds: Worlds) -> Estimate:
     """Run the first world, of a study that was checked, and keep nothing."""
     study = worlds.study
     with tempfile.TemporaryDirectory() as name, ONE_THREAD, claimed(folder := Path(name)):
-        task = Tasks(worlds).of(next(iter(worlds)))
+        task = Tasks(worlds, folder if study.keep != "none" else None).of(next(iter(worlds)))
         began_s = process_time()  # whatever else the machine does
         rows = run_world(task.payload)
         world_s = process_time() - began_s
-        kept = {"none": 0, "worst": 1, "all": len(worlds)}[study.keep]
-        if kept:
-            _write_trajectories(worlds, task.payload["scenario"], folder)
         trajectories = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    kept = {"none": 0, "worst": 1, "all": len(worlds)}[study.keep]
     return Estimate(world_s, (8 * len(worlds) * sum(map(len, rows)) + kept * trajectories) / 1e6)
 
 
@@ -265,20 +261,12 @@ def _keep_worst(worlds: Worlds, folder: Path) -> None:
     for name, controller in ranked.drop_duplicates("controller")[["hash", "controller"]].itertuples(index=False):
         scenario = _scenario_of(worlds, folder, name)
         runs = tuple(run for run in scenario.runs if run.name == controller)
-        _write_trajectories(worlds, scenario.model_copy(update={"runs": runs}), folder / TRAJECTORIES / name)
-
-
-def _write_trajectories(worlds: Worlds, scenario: Scenario, folder: Path) -> None:
-    with ONE_THREAD:
-        day = compose(scenario, worlds.scenario_path, feeder=feeder_of(scenario))
-        for run in scenario.runs:
-            left: Trajectory | None
-            try:
-                left = day.run_spec(run, engine=worlds.study.engine).trajectory
-            except RunStoppedError as error:
-                left = left_of(error)
-            if left is not None:
-                write_trajectory(left, folder / run.name)
+        payload = {
+            "scenario": scenario.model_copy(update={"runs": runs}), "where": worlds.scenario_path, "rows": [{}],
+            "engine": worlds.study.engine, "keep": (folder, name),
+        }  # fmt: skip
+        with ONE_THREAD:
+            run_world(payload)
 
 
 def _scenario_of(worlds: Worlds, folder: Path, prefix: str) -> Scenario:

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cosim.errors import WriteError
+from cosim.errors import Fault, InputError, WriteError
 from cosim.experiments.study.code import code_version
 from cosim.experiments.study.dataset import Dataset
 from cosim.experiments.study.processes import processes
 from cosim.experiments.study.tasks import Answer, Pool, Task
 from cosim.folder import claimed
 
-__all__ = ["Counts", "Progress", "Task", "run_tasks"]
+__all__ = ["Counts", "Progress", "Task", "check_workers", "run_tasks"]
 
 
 @dataclass
@@ -101,6 +101,20 @@ def run_tasks(
     with _pool(jobs, scheduler) as pool, claimed(folder, overwrite=True):
         begin()
         return _run(tasks, Dataset(folder), pool, progress)
+
+
+def check_workers(jobs: int, scheduler: str | None) -> None:
+    """Refuse processes beside a scheduler, and a scheduler that cannot be used, before anything is touched.
+
+    Raises
+    ------
+    InputError
+        As `run_tasks`.
+    """
+    if scheduler is not None and jobs > 1:
+        raise InputError(Fault("--jobs", "", "is given beside --scheduler", "give one of the two"))
+    with _pool(jobs, scheduler):
+        pass
 
 
 def _pool(jobs: int, scheduler: str | None) -> AbstractContextManager[Pool]:

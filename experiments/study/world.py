@@ -78,14 +78,14 @@ def _run(day: Day, run: Run, engine: str, keep: tuple[Path, str] | None) -> dict
         _keep(trajectory, run, keep)
         if trajectory.invalid:
             return {"status": "failed", "reason": f"invalid: {trajectory.invalid}"}
-        return {**_status(trajectory), **found.metrics}
+        return {**status_of(trajectory), **found.metrics}
     except RunStoppedError as error:
-        _keep(left_of(error), run, keep)
+        _keep(_left_of(error), run, keep)
         is_collapse = isinstance(error.__cause__, PowerFlowError)
         return {"status": "collapsed" if is_collapse else "failed", "reason": str(error)}
 
 
-def left_of(error: RunStoppedError) -> Trajectory | None:
+def _left_of(error: RunStoppedError) -> Trajectory | None:
     """Steps of a run up to where it stopped; None where there were none. What is no result of the run is raised."""
     if error.exit_code == INTERRUPTED:
         raise KeyboardInterrupt from None
@@ -101,7 +101,8 @@ def _keep(trajectory: Trajectory | None, run: Run, keep: tuple[Path, str] | None
             write_trajectory(trajectory, folder / TRAJECTORIES / name / run.name)
 
 
-def _status(run: Trajectory) -> dict[str, str]:
+def status_of(run: Trajectory) -> dict[str, str]:
+    """``status`` and ``reason`` of a run that came to its end; empty where all is well."""
     if run.collapses:
         first = run.collapses[0]
         return {"status": "collapsed", "reason": f"{len(run.collapses)} steps, first step {first.step}: {first}"}

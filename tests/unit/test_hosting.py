@@ -13,26 +13,32 @@ import opendssdirect
 import pandas as pd
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from cosim import run
 from cosim.contract import Setpoints
 from cosim.controllers.rules.none import NoControl
 from cosim.errors import InputError
+from cosim.experiments.cli import app
 from cosim.experiments.figures import style
 from cosim.experiments.hosting import worlds as hosting_worlds
 from cosim.experiments.hosting.asked import Asked, built
-from cosim.experiments.hosting.command import _shown, shown_on
+from cosim.experiments.hosting.command import _shown
 from cosim.experiments.hosting.config import read, scenario_of
+from cosim.experiments.hosting.estimate import estimate
 from cosim.experiments.hosting.figure import draw
 from cosim.experiments.hosting.measures import figures, overloaded, places
 from cosim.experiments.hosting.networks import Reinforced, limiting_path, reinforce
 from cosim.experiments.hosting.quantile import quantile
-from cosim.experiments.hosting.search import search
+from cosim.experiments.hosting.search import most_runs, search, search_days
 from cosim.experiments.hosting.study import Hosting, _strained, critical_days
 from cosim.experiments.hosting.summary import NO_LIMIT, capacities, placements_of
 from cosim.experiments.hosting.tasks import placement, search_task, week_task
 from cosim.experiments.hosting.worlds import AS_BUILT, CriticalDay, Network, peaks_of_days, site, world, worst_day
+from cosim.experiments.study import dataset
+from cosim.experiments.study.progress import shown_on
 from cosim.experiments.study.runner import Counts
+from cosim.folder import claimed
 
 SHIPPED = read()
 CONFIG = SHIPPED.model_copy(update={"method": SHIPPED.method.model_copy(update={"year_step_minutes": 60})})
@@ -83,6 +89,18 @@ def test_a_placement_that_is_hosted_again_above_a_violation_is_seen_at_steps_of_
     assert (found.first, found.capacity, found.monotone) == (15, 14, False)
 
 
+@pytest.mark.parametrize(("count", "grid"), [(1, 5), (7, 2), (55, 5)])
+def test_the_day_that_bears_least_decides_and_no_search_takes_more_runs_than_the_most(count, grid):
+    def taken(*firsts):
+        ran = set()
+        found = search_days(count, grid, [0, 1], lambda many, day: ran.add((many, day)) or many < firsts[day])
+        assert found.capacity == max(min(*firsts, count + 1) - 1, 0)
+        return len(ran)
+
+    worst = max(taken(*firsts) for firsts in product(range(count + 2), repeat=2))
+    assert 0.8 * most_runs(count, grid, 2) <= worst <= most_runs(count, grid, 2)
+
+
 def test_a_placement_of_a_real_feeder_is_searched_as_a_full_grid_would():
     base = {**CONFIG.base_of("two_bus"), "grid": {"source_pu": 0.91}}  # low enough that a second car is too much
     network = Network(AS_BUILT, "two_bus", "two_bus", base)
@@ -97,6 +115,13 @@ def test_a_placement_of_a_real_feeder_is_searched_as_a_full_grid_would():
     assert tables[0]["capacity_homes"].iloc[0] == 1
     assert tables[0]["limit_binding"].iloc[0] == "voltage"
     assert tables[0]["where"].iloc[0].endswith(" low")
+
+
+def test_a_run_in_which_a_limit_of_time_struck_says_so():
+    network = Network(AS_BUILT, "two_bus", "two_bus", {**CONFIG.base_of("two_bus"), "decide_limit_s": 1e-9})
+    told = placement(search_task(network, "ev", "even", 1, CONFIG, [WINTER], 0.0, 1).payload)
+    assert {row["status"] for row in told} == {"limited"}
+    assert told[0]["reason"].startswith("a wall-clock limit struck in 288 of 288 decisions: ")
 
 
 # --- criteria
@@ -314,13 +339,14 @@ def test_capacities_costs_and_what_control_avoids():
 
 
 def test_progress_without_a_terminal_is_a_line_a_minute():
-    console, updates = Console(file=StringIO()), []
-    progress = shown_on(console, updates.append)
-    for done, elapsed_s in ((0, 0.0), (1, 10.0), (2, 61.0), (3, 62.0), (4, 63.0), (4, 64.0)):
-        progress("placements", Counts(5, 1, done, 0, elapsed_s))
-    lines = console.file.getvalue().splitlines()
-    assert [line.partition(",")[0] for line in lines] == [f"placements: {many} of 5" for many in (1, 3, 5)]
-    assert len(updates) == 6
+    console = Console(file=StringIO())
+    with shown_on(console, "Beginning") as progress:
+        for done, elapsed_s in ((0, 0.0), (1, 10.0), (2, 60.0), (3, 62.0), (4, 63.0), (4, 64.0)):
+            progress("placements", Counts(5, 1, done, done // 4, elapsed_s))
+    assert console.file.getvalue().splitlines() == [
+        "placements: 1 of 5", "placements: 3 of 5, 120 an hour, 0.02 h left",
+        "placements: 5 of 5, 228.6 an hour, 0.00 h left, 1 failed",
+    ]  # fmt: skip
 
 
 def test_critical_days_are_of_their_season_and_of_the_technology():
@@ -476,6 +502,23 @@ def test_what_is_left_out_is_told_and_tables_are_of_the_feeder_that_is_named(tmp
     ]
 
 
+def test_a_study_says_what_it_would_take_and_refuses_a_scheduler_before_anything_is_touched(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = ["hosting", "two_bus", "--placements", "3", "--controllers", "none,even"]
+    told = CliRunner().invoke(app, [*asked, "--dry-run", "--jobs", "2"])
+    # two controllers and five reinforcements, of each 8 runs of the first day's search and its other halvings at most
+    assert "21 searches of a placement: at most 189 days and 42 weeks are run" in told.output
+    assert "processor hours (a day: none 0." in told.output
+    assert list(tmp_path.iterdir()) == []
+    kept = tmp_path / "out" / "hosting.csv"
+    with claimed(kept.parent):
+        kept.write_text("kept", encoding="utf-8")
+    for more, said in (("1", "no scheduler answers"), ("2", "--jobs: is given beside")):
+        scheduled = [*asked, "--overwrite", "--out", "out", "--jobs", more, "--scheduler", "foo"]
+        assert said in str(CliRunner().invoke(app, scheduled).exception)
+        assert kept.read_text(encoding="utf-8") == "kept"
+
+
 @pytest.mark.slow
 def test_a_study_from_beginning_to_end_and_again(tmp_path):
     from cosim.experiments.hosting.study import hosting
@@ -491,6 +534,8 @@ def test_a_study_from_beginning_to_end_and_again(tmp_path):
         )
         for _ in range(2)
     ]
+    rows = dataset.read(tmp_path / "out")
+    assert 5 < (rows["kind"] == "search").sum() <= estimate(Asked(["two_bus"], "ev", ["none", "even"], config)).runs
     assert max(told[len(told) // 2 :]) == 0 or told[-1] == 0
     pd.testing.assert_frame_equal(found[0].table, found[1].table)
     assert {"hosting.csv", "placements.csv", "hosting.png", "manifest.json"} <= {

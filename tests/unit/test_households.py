@@ -71,6 +71,9 @@ def test_the_hours_of_the_next_car_are_not_those_of_this_one(charge: Make) -> No
     next_car = (0, 180.0, 360.0, 2.0, 4.0)  # it has two cheap hours; the first car leaves before them
     drawn = charge(7.0, 0.0, 2.0, None, None, 0.0, next_car)
     assert drawn.tolist() == [3.0, 4.0, 0.0, 2.0, 0.0, 0.0]
+    # nor where a neighbour's car stays longer, so that later hours are looked at
+    after, neighbour = (0, 180.0, 360.0, 0.0, 4.0), (1, 0.0, 360.0, 4.0, 4.0)
+    assert charge(6.0, 0.0, 3.0, None, None, 0.0, after, neighbour).tolist() == [2.0, 4.0, 0.0, 0.0, 0.0, 0.0]
 
 
 def test_immediate(charge: Make) -> None:

@@ -14,6 +14,7 @@ from cosim import controllers, run
 from cosim.contract import BaseController, Decision, Feeder, Forecast, Observation, Setpoints
 from cosim.errors import InputError, RunStoppedError
 from cosim.measures import scoreboard
+from cosim.reduced_engine import ReducedEngine
 from cosim.trajectory import Trajectory
 
 Make = Callable[..., Any]
@@ -87,6 +88,20 @@ def test_an_interrupted_run_keeps_the_steps_that_were_to_be_solved_together(two_
         run(two_bus, day, controller, engine="reduced", progress=interrupt)
     assert (caught.value.exit_code, caught.value.trajectory.steps) == (130, 7)
     assert np.isfinite(caught.value.trajectory.node_v).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_interruption_while_steps_are_solved_together_leaves_none_without_a_voltage(
+    two_bus: Feeder, busy_day: Make
+) -> None:
+    class Interrupted(ReducedEngine):
+        def solve_all(self, *_: Any) -> Any:
+            raise KeyboardInterrupt
+
+    day, controller = busy_day(two_bus, 3, 60, 16.0), controllers.make("none", two_bus)
+    with pytest.raises(RunStoppedError) as caught:
+        run(two_bus, day, controller, engine=Interrupted(two_bus))
+    assert (caught.value.exit_code, caught.value.trajectory.steps) == (130, 0)
 
 
 def test_the_first_observation_is_what_the_forecast_expects(two_bus: Feeder, make_day: Make, scripted: Make) -> None:

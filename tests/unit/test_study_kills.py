@@ -19,6 +19,9 @@ import pandas as pd
 import pytest
 
 from cosim.errors import InputError, WriteError
+from cosim.experiments.hosting.asked import Asked
+from cosim.experiments.hosting.config import read as read_hosting
+from cosim.experiments.hosting.study import hosting
 from cosim.experiments.study.code import code_version
 from cosim.experiments.study.conduct import conduct
 from cosim.experiments.study.config import read
@@ -172,6 +175,26 @@ def test_a_cluster_gives_the_same_study_and_outlives_a_worker(tmp_path: Path, sc
     pd.testing.assert_frame_equal(
         read_results(tmp_path / "there").drop(columns=own), read_results(here).drop(columns=own)
     )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_gives_the_same_hosting_capacity(
+    tmp_path: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(PROJECT / "feeders" / "two_bus", tmp_path / "streets" / "street")
+    monkeypatch.chdir(tmp_path / "streets")  # which is not the workers' folder
+    shipped = read_hosting()
+    method = shipped.method.model_copy(update={"placements": 1, "weeks": 0, "year_step_minutes": 60})
+    own = {"method": method, "reinforcement": {"oltc": shipped.reinforcement["oltc"]}}
+    asked = Asked(["street"], "ev", ["none"], shipped.model_copy(update=own))
+    with running(tmp_path, "worker", "--nworkers", "2", "--nthreads", "1"):
+        wait_for_workers(scheduler, 2)
+        there = hosting(asked, Path("there"), scheduler=scheduler)
+    here = hosting(asked, Path("here"))
+    assert set(here.table["network"]) == {"as_built", "oltc"}
+    pd.testing.assert_frame_equal(there.table, here.table)
+    rows = [read_results(Path(name)).drop(columns="run_s") for name in ("there", "here")]
+    pd.testing.assert_frame_equal(*rows)
 
 
 @pytest.mark.filterwarnings("ignore")

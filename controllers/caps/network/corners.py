@@ -9,6 +9,7 @@ are moved to their other end until nothing gets worse.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -52,15 +53,10 @@ def worst_of_box(limits: Limits, boxes: list[Box], tightest: int = 0) -> Worst:
         From so many limits on single homes are moved to their other end until nothing gets worse.
     """
     found: list[Worst] = []
-    share = limits.elements.feeder.phase_matrix
     for box in boxes:
-        linear, starts = linear_at_corners(limits, box), box.corners_of_phases(share)
-        if not len(linear.states):
-            return Worst(
-                np.full(limits.count, np.inf), np.tile(starts[0], (limits.count, 1)), np.full(limits.count, np.inf)
-            )
-        corners = np.concatenate([starts, linear_corners(linear, box)])
-        stress, corner = _highest(limits, np.unique(corners, axis=0))
+        stress, corner = _highest(limits, box)
+        if np.isinf(stress).all():  # no corner has a power flow
+            return Worst(stress, corner, np.full(limits.count, np.inf))
         for limit in np.argsort(-stress, kind="stable")[:tightest]:
             flipped = _flipped(limits, box, corner[limit], int(limit))
             again = limits.of_states(flipped[None, :])[0]
@@ -117,7 +113,13 @@ def farthest_corner(start: Complex, arrows: Complex, down: Float, up: Float) -> 
     return np.take_along_axis(of_all, best[..., None], axis=-1)[..., 0], forward ^ flip
 
 
-def _highest(limits: Limits, corners: Float) -> tuple[Float, Float]:
+@lru_cache(maxsize=16)  # limits that were found are judged again before they are sent
+def _highest(limits: Limits, box: Box) -> tuple[Float, Float]:
+    """Highest stress of every limit at all corners, and the corner; inf where none has a power flow."""
+    linear = linear_at_corners(limits, box)
+    if not len(linear.states):
+        return np.full(limits.count, np.inf), np.tile(linear.corners[0], (limits.count, 1))
+    corners = np.unique(np.concatenate([linear.corners, linear_corners(linear, box)]), axis=0)
     stress = limits.of_states(corners)
     at: Int = stress.argmax(axis=0)
     return stress[at, np.arange(stress.shape[1])], corners[at]

@@ -14,6 +14,8 @@ the reference as the row itself falls: at a limit's own worst corner little is l
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from cosim.contract import Float
@@ -25,6 +27,7 @@ LARGEST = 0.5  # of its voltage that a port may change by; beyond, nothing is pr
 ANGLES = 64
 
 
+@lru_cache(maxsize=16)  # limits that were found are judged again before they are sent
 def bound_of_box(limits: Limits, box: Box) -> Float:
     """Return what no state of a box exceeds, as stress of every limit, shape (limit,); inf where nothing is proven."""
     found = np.full(limits.count, np.inf)
