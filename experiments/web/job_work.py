@@ -179,14 +179,12 @@ def _wait_until_free(folder: Path) -> None:
 def _run(request: RunRequest, folder: Path, allowed: Sequence[str], tell: Tell) -> Ending:
     scenario, path = scenario_of(request, allowed)
     steps, labels = scenario.minutes // scenario.step_min, [run.name for run in scenario.runs]
-    total = steps * len(labels)
+    total, made = steps * len(labels), dict[str, float]()
 
     def progress(label: str, phase: str, done: int, of: int) -> None:
-        if label not in labels:  # what comes after all runs
-            tell(Progress(total, total, phase))
-            return
-        share = 0.0 if phase == "planning" else done / of if phase in ("steps", "weeks") else 1.0
-        tell(Progress(round(steps * (labels.index(label) + share)), total, f"{label}: {phase}"))
+        if phase in ("steps", "weeks"):
+            made[label] = steps * done / of
+        tell(Progress(round(sum(made.values())), total, f"{label}: {phase}" if label in labels else phase))
 
     tell(Progress(0, total, "composing"))
     from cosim.experiments.compose import compose  # brings everything, and the above may be refused
@@ -198,6 +196,7 @@ def _run(request: RunRequest, folder: Path, allowed: Sequence[str], tell: Tell) 
         raise KeyboardInterrupt
     if results.stopped is not None:
         return Ending("failed", f"{results.stopped}; what was computed is kept and marked")
+    tell(Progress(total, total, "done"))
     return Ending("done", f"{len(labels)} runs, {len(day.warnings)} warnings")
 
 

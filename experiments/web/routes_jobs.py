@@ -41,7 +41,11 @@ _KEEP_ALIVE_S = 15.0
 _RETRY_AFTER_S = 10
 _SHOWN = {".png": "image/png", ".html": "text/html; charset=utf-8"}
 """What a browser may show; all else is saved."""
-_APART = {"Content-Security-Policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"}
+_APART = {
+    "Content-Security-Policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+}
+"""A report that is shown here has no part in the rest of the server."""
 _MEDIA = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 
 JobId = Annotated[str, InPath(pattern=ID_PATTERN, description="Name given by the server")]

@@ -71,6 +71,11 @@ def table(run: RunFolder, name: str, label: str = "none") -> pd.DataFrame:
     return pd.read_parquet(run.path / "trajectories" / label / f"{name}.parquet")
 
 
+def wide(customers: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Steps × customers."""
+    return customers.pivot_table(index="step", columns="customer", values=column, observed=True, sort=False)
+
+
 def unpacked(text: str, step: float, steps: int) -> np.ndarray[Any, Any]:
     codes = np.frombuffer(b64decode(text), dtype="<u2").reshape(steps, -1)
     return np.where(codes == 65535, np.nan, codes * step)
@@ -114,21 +119,17 @@ def test_the_second_day_begins_where_the_first_ends(run: RunFolder) -> None:
 
 def test_what_binds_is_said_of_every_step(run: RunFolder, place: Place) -> None:
     binding, percent = day_of(run, "none").binding, table(run, "steps")["worst_phase_percent"]
-    lines, volts = (
-        table(run, "lines"),
-        table(run, "customers").pivot(index="step", columns="customer", values="voltage_v"),
-    )
+    lines, volts = table(run, "lines"), wide(table(run, "customers"), "voltage_v")
+    phases = {name: [column for column in lines if column.startswith(f"{name}.")] for name in place.lines}
     loading = pd.DataFrame({
-        name: 100.0 * lines[[f"{name}.{k}" for k in (1, 2, 3) if f"{name}.{k}" in lines]].max(axis=1) / place.ratings_a[name]
-        for name in place.lines if any(column.startswith(f"{name}.") for column in lines)
+        name: 100.0 * lines[own].max(axis=1) / place.ratings_a[name] for name, own in phases.items() if own
     })  # fmt: skip
     passed = set()
     for step, words in enumerate(binding):
         told, low, full = [], volts.loc[step] < 0.9 * 230.0, loading.loc[step] > 100.0
         if low.any():
-            told.append(
-                f"{low.sum()} of 16 homes below 207 V, worst {volts.loc[step].idxmin()} at {volts.loc[step].min():.1f} V"
-            )
+            worst = f"worst {volts.loc[step].idxmin()} at {volts.loc[step].min():.1f} V"
+            told.append(f"{low.sum()} of 16 homes below 207 V, {worst}")
         if full.any():
             worst = f"worst {loading.loc[step].idxmax()} at {loading.loc[step].max():.0f} %"
             told.append(f"{full.sum()} line{'s' if full.sum() > 1 else ''} above rating, {worst}")
@@ -159,9 +160,8 @@ def test_a_feeder_without_coordinates_is_a_tree_by_electrical_distance() -> None
     away = {name: across[row] for row, name in enumerate(drawn.lines)}
     assert all(away[line.name] > 0 for line in feeder.network.lines)  # every line leads away from the source
     assert len({tuple(at) for at in drawn.at.tolist()}) == len(set(feeder.customer_bus))
-    far = {home: distance for home, distance in zip(feeder.customers, drawn.at[:, 0], strict=True)}
-    metres = [feeder.distance_m[bus] for bus in feeder.customer_bus]
-    assert np.corrcoef(list(far.values()), metres)[0, 1] > 0.9
+    across, metres = drawn.at[:, 0], [feeder.distance_m[bus] for bus in feeder.customer_bus]  # noqa: PD008 - no frame
+    assert np.corrcoef(across, metres)[0, 1] > 0.9
 
 
 def test_a_folder_of_another_feeder_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_figures_show_the_numbers_of_the_files_and_their_limits(run: RunFolder, 
     assert unbalance.figure["data"][0]["y"][:96] == pytest.approx(steps["vuf_max_percent"].tolist(), abs=1e-4)
     assert [shape["y0"] for shape in unbalance.figure["layout"]["shapes"]] == [2.0]
     heat = [feeder_figures.charging(run, labels, label, 0, "light").figure["data"][0] for label in labels]
-    own = table(run, "customers").query("step < 96").pivot(index="customer", columns="step", values="ev_kw")
+    own = wide(table(run, "customers").query("step < 96"), "ev_kw").T
     for row, home in enumerate(heat[0]["y"]):
         assert heat[0]["z"][row] == pytest.approx(own.loc[home].tolist(), abs=1e-4)
     assert heat[0]["zmax"] == heat[1]["zmax"] == pytest.approx(own.to_numpy().max())
@@ -272,8 +272,8 @@ def test_a_run_is_started_watched_and_looked_at(server: Any, page: Page) -> None
     seen = set()
     for step in (0, peak):
         slider.evaluate(
-            "(one, value) => { Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(one, value);"
-            "one.dispatchEvent(new Event('input', {bubbles: true})); one.dispatchEvent(new Event('change', {bubbles: true})); }",
+            "(one, to) => { Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(one, to);"
+            "for (const kind of ['input', 'change']) one.dispatchEvent(new Event(kind, {bubbles: true})); }",
             str(step),
         )
         expect(page.locator("#feeder-clock")).to_have_text(f"{run.clock(0, step)}, step {step + 1} of 192")
@@ -381,7 +381,7 @@ FRAMES = """() => { window.frames_ms = []; let last = performance.now();
 
 @pytest.mark.slow
 def test_the_map_of_906_buses_is_quick(serve: Callable[..., Any], browser: Browser) -> None:
-    """Nothing kept, in the browser or in the server: map within 4 s; slider to colours 300 ms, pan 50 ms a frame (p95)."""
+    """Nothing kept in browser or server: maps within 4 s; slider to colours 300 ms, pan 50 ms a frame (p95)."""
     server = serve()
     with server.client() as client:
         asked = {"scenario": "european_lv_may_day", "controllers": ["none", "equal_share"], "figures": False}
@@ -418,7 +418,7 @@ def test_the_map_of_906_buses_is_quick(serve: Callable[..., Any], browser: Brows
         f"slider p95 {median(slides_ms):.0f} ms",
         f"pan p95 {median(frames_ms):.1f} ms",
     ]
-    print(f"\n{', '.join(told)}; each: {maps_s}, {slides_ms}, {frames_ms}")
+    print(f"\n{', '.join(told)}; each: {maps_s}, {slides_ms}, {frames_ms}")  # noqa: T201 - shown with -s
     assert median(maps_s) < 4.0
     assert median(slides_ms) < 300.0
     assert median(frames_ms) < 50.0

@@ -381,6 +381,7 @@ def test_jobs_are_ended_by_request_and_by_the_limit_of_time_and_keep_what_they_h
         assert [job["status"] for job in found] == ["failed", "cancelled"]
         assert "run_time_limit_s" in found[0]["message"]
         assert json.loads(client.get(f"/jobs/{long}/files/manifest.json").content)["complete"] is False
+        assert 0 < found[0]["done"] < found[0]["total"]
         rows = rows_of(client, study)
         assert rows > 0
         assert client.get(f"/jobs/{study}/results.csv").text.count("\n") == rows + 1

@@ -29,7 +29,7 @@ _AFTER = [
 
 def layout() -> Component:
     """What is there before a run is known."""
-    return html.Div([feeder_start.form(), html.Div(id="feeder-results")])
+    return html.Div([feeder_start.form(), html.Div(id="feeder-problem"), html.Div(id="feeder-results")])
 
 
 def register(app: Dash, planning: Planning, jobs: Jobs) -> None:  # noqa: ARG001 - plans are another page's
@@ -39,14 +39,17 @@ def register(app: Dash, planning: Planning, jobs: Jobs) -> None:  # noqa: ARG001
     def run_of(ready: dict[str, str] | None) -> RunFolder:
         return read_run(jobs.get((ready or {})["id"]).folder)
 
-    @app.callback(Output("feeder-results", "children"), Input("feeder-ready", "data"))
+    @app.callback(
+        Output("feeder-results", "children"), Output("feeder-results", "hidden"),
+        Output("feeder-problem", "children"), Input("feeder-ready", "data"),
+    )  # fmt: skip
     async def show(ready: dict[str, str] | None) -> Any:
         if not ready or ready["status"] in ("waiting", "running"):
-            return None
+            return no_update, True, None  # hidden, not taken away: answers for parts that are gone would stop the page
         try:
-            return await asyncio.to_thread(lambda: results(run_of(ready)))
+            return await asyncio.to_thread(lambda: results(run_of(ready))), False, None
         except CosimError as error:
-            return html.P(f"There is nothing to show: {error}", className="shell-problem")
+            return no_update, True, html.P(f"There is nothing to show: {error}", className="shell-problem")
 
     @app.callback(
         Output("feeder-base", "data"), Output("feeder-legend", "children"),

@@ -39,6 +39,7 @@ def layout() -> Component:
             dcc.Interval(id="studies-poll", interval=_POLL_MS),
             dcc.Store(id="studies-told"),
             dcc.Store(id="studies-ready"),
+            dcc.Store(id="studies-shown"),
             dcc.Location(id="studies-url", refresh="callback-nav"),
         ]
     )
@@ -61,20 +62,19 @@ def register(app: Dash, planning: Planning, jobs: Jobs) -> None:  # noqa: ARG001
         return listed, shown, now if now != ready else no_update, all(one.has_ended for one in every)
 
     @app.callback(
-        Output("studies-results", "children"), Input("studies-ready", "data"), State("studies-results", "children")
-    )
-    async def show(ready: dict[str, Any] | None, there: Any) -> Any:
-        if not ready:
-            return None
-        if there and ctx.triggered_prop_ids and isinstance(there, dict) and there["props"].get("id") == _key(ready):
-            return no_update  # more rows of the same study: choices stay, tables follow by themselves
+        Output("studies-results", "children"), Output("studies-shown", "data"), Input("studies-ready", "data"),
+        State("studies-shown", "data"),
+    )  # fmt: skip
+    async def show(ready: dict[str, Any] | None, shown: str | None) -> Any:
+        key = f"{ready['id']} {ready['status']}" if ready else None
+        if not ready or key == shown:  # more rows of the same study: choices stay, tables follow by themselves
+            return no_update, no_update
         job = jobs.get(ready["id"])
         try:
-            content = await asyncio.to_thread(lambda: of_hosting(job) if job.kind == "hosting" else of_study(job))
+            made = await asyncio.to_thread(lambda: of_hosting(job) if job.kind == "hosting" else of_study(job))
         except CosimError as error:
-            content = [html.P(f"There is nothing to show yet: {error}", className="shell-doubt")]
-            return html.Div(content)
-        return html.Div(content, id=_key(ready))
+            return html.P(f"There is nothing to show yet: {error}", className="shell-doubt"), None
+        return made, key
 
     @app.callback(
         Output("studies-comparison", "children"), Input("studies-ready", "data"), Input("studies-measure", "data"),
@@ -98,8 +98,9 @@ def register(app: Dash, planning: Planning, jobs: Jobs) -> None:  # noqa: ARG001
         _before: int | None, _next: int | None, values: list[str], by: str, order: str, ready: dict[str, Any],
         names: list[dict[str, str]], number: int | None,
     ) -> Any:  # fmt: skip
-        turned = {"studies-before": -1, "studies-next": 1}.get(ctx.triggered_id, 0) if ctx.triggered_id else 0
-        kept = turned or ctx.triggered_id == "studies-ready"
+        which = ctx.triggered_id if isinstance(ctx.triggered_id, str) else ""
+        turned = {"studies-before": -1, "studies-next": 1}.get(which, 0)
+        kept = turned or which == "studies-ready"
         number = max((number or 0) + turned, 0) if kept else 0
         only = {one["name"]: value for one, value in zip(names, values, strict=True) if value != ANY}
 
@@ -126,10 +127,6 @@ def register(app: Dash, planning: Planning, jobs: Jobs) -> None:  # noqa: ARG001
             ]
 
         return await asyncio.to_thread(make)
-
-
-def _key(ready: dict[str, Any]) -> str:
-    return f"studies-{ready['id']}-{ready['status']}"
 
 
 def _wanted(every: Sequence[Job], search: str | None) -> Job | None:
