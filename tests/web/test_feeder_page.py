@@ -117,6 +117,23 @@ def test_the_second_day_begins_where_the_first_ends(run: RunFolder) -> None:
     assert feeder_data.customer_day(run, "none", "H085940", 1)["step"].tolist() == list(range(96, 120))
 
 
+@pytest.mark.slow
+def test_a_day_of_a_run_in_weeks_is_read_from_its_week(tmp_path: Path) -> None:
+    text = SCENARIO.replace("rural_four_wire", "two_bus").replace("horizon_h = 30", "horizon_h = 840")
+    text = text.replace("step_min = 15", "step_min = 60").replace("control_min = 15", "control_min = 60")
+    text = text.replace("[ev]", '[households]\nprofiles = "calendar"\n[ev]').replace("kva = 40", "kva = 80")
+    (tmp_path / "weeks.toml").write_text(text)
+    execute(load(tmp_path / "weeks.toml"), tmp_path / "run", figures=False)
+    run = read_run(tmp_path / "run")
+    whole = pd.read_parquet(run.path / "trajectories" / "none" / "customers")
+    assert run.days == 35
+    for day in (0, 6, 7, 34):
+        own = wide(whole[whole["step"] // 24 == day], "voltage_v").to_numpy() / 230.0
+        assert day_of(run, "none", day).customer_pu == pytest.approx(own, abs=1e-6)
+        assert np.isnan(day_of(run, "none", day).line_pu).all()  # voltages of nodes are not kept
+        assert np.isfinite(day_of(run, "none", day).line_percent).all()
+
+
 def test_what_binds_is_said_of_every_step(run: RunFolder, place: Place) -> None:
     binding, percent = day_of(run, "none").binding, table(run, "steps")["worst_phase_percent"]
     lines, volts = table(run, "lines"), wide(table(run, "customers"), "voltage_v")

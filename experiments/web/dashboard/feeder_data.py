@@ -24,6 +24,7 @@ from cosim.experiments.words import clock_text
 
 Quantity = Literal["voltage_pu", "voltage_v", "loading_percent"]
 _DAY_MIN = 1440
+_DAYS_OF_PART = 7
 _KEPT_BYTES = 64_000_000
 _NONE = 65_535
 """Of a value that is not known, in 16 bits."""
@@ -223,18 +224,13 @@ def read_table(
     """
     path = run.path / "trajectories" / label / f"{name}.parquet"
     first, last = day * run.per_day, (day + 1) * run.per_day
-    files = [path]
-    if not path.is_file():
-        week = 7 * run.per_day
-        files = [path.with_suffix("") / f"part-{part:03d}.parquet" for part in {first // week, (last - 1) // week}]
-    own = [("step", ">=", first), ("step", "<", last), *only]
-    if run.days == 1:
-        own = list(only)
+    if not path.is_file():  # weeks, of which each has whole days
+        path = path.with_suffix("") / f"part-{day // _DAYS_OF_PART:03d}.parquet"
+    of_day = [("step", ">=", first), ("step", "<", last)] if run.days > 1 else []
     try:
-        found = [_read(file, own, columns) for file in files]
+        return _read(path, [*of_day, *only], columns)
     except (OSError, ValueError) as error:
         raise InputError(Fault(str(path), "", f"cannot be read: {error}", "run the scenario again")) from None
-    return pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
 
 
 def _read(file: Path, only: list[tuple[str, str, Any]], columns: list[str] | None) -> pd.DataFrame:

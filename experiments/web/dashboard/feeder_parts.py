@@ -112,5 +112,5 @@ def _board(run: RunFolder, names: list[str], title: str) -> Component:
         values = {label: run.metrics[label].get(name, float("nan")) for label in run.labels}
         told, found = metric_of(name, standard), cells(name, values, run.stopped, dict.fromkeys(values, standard))
         marked = {label: cell.text + " !" * cell.violated + " *" * cell.best for label, cell in found.items()}
-        rows.append({"measure": name, "meaning": told.meaning, "unit": told.unit or "–", **marked})
+        rows.append({"measure": name, "unit": told.unit or "–", **marked, "meaning": told.meaning})
     return table(pd.DataFrame(rows), title)
