@@ -15,7 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from .conftest import Serve, Served
+from .conftest import Served
 
 DEPOT = """Plate;Date;Time;Until;kWh
 B-AB 1;18.03.2025;07:40;18.03.2025 12:10;21,5
@@ -131,19 +131,16 @@ def test_a_file_is_mapped_mended_planned_and_planned_again(page: Page, server: S
     assert page.url == there
 
 
-def test_a_killed_server_loses_no_plan(browser: Browser, serve: Serve) -> None:
-    served = serve()
-    with served.client() as client:
-        address = planned(served, client)
-    served.kill()
-    old = served.url
-    served.begin()
-    for page in pages(browser, served):
-        page.goto(address.replace(old, served.url))
+def test_a_killed_server_loses_no_plan(browser: Browser, server: Served, client: httpx.Client) -> None:
+    address, old = planned(server, client), server.url
+    server.kill()
+    server.begin()  # on another port
+    for page in pages(browser, server):
+        page.goto(address.replace(old, server.url))
         expect(page.locator("#planner-words")).to_contain_text("of the need is served")
         expect(page.locator('#planner-grid [row-id="2"]')).to_be_visible()
-        page.goto(f"{served.url}/planner")
-        page.locator("#planner-earlier a").click()
+        page.goto(f"{server.url}/planner")
+        page.locator("#planner-earlier a").first.click()
         expect(page.locator("#planner-words")).to_contain_text("of the need is served")
 
 
