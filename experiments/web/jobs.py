@@ -18,7 +18,8 @@ from typing import Any
 
 from cosim.experiments import workers
 from cosim.experiments.web.catalogue import Catalogue, JobRow, NotFoundError, new_id, now
-from cosim.experiments.web.job_records import ConflictError, Ending, FullError, Job, Progress
+from cosim.experiments.web.job_records import ConflictError, Ending, FullError, Progress
+from cosim.experiments.web.job_records import Job as Job
 from cosim.experiments.web.job_schemas import HostingRequest, Kind, RunRequest, Status, StudyRequest
 from cosim.experiments.web.job_work import REQUESTS, check_hosting, name_of, scenario_of, work, worlds_of
 from cosim.experiments.web.settings import Settings
