@@ -49,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="cosim", version=__version__, description=ABOUT, openapi_url=f"{PREFIX}/openapi.json", docs_url=None,
         redoc_url=None, lifespan=lifespan,
     )  # fmt: skip
-    problems.install(app)
+    problems.install(app, settings.data)
 
     @app.exception_handler(NotFoundError)
     def missing(_: object, error: NotFoundError) -> Response:

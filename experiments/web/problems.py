@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,7 +17,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from cosim.errors import CosimError, Fault, InputError, SolverError
+from cosim.errors import CosimError, Fault, InputError
 
 MEDIA_TYPE = "application/problem+json"
 _ROW = re.compile(r"^(?P<where>.*), row (?P<row>\d+)$", re.DOTALL)
@@ -90,8 +92,8 @@ def document(app: FastAPI) -> dict[str, Any]:
     return found
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of an app with a problem."""
+def install(app: FastAPI, data: Path) -> None:
+    """Answer every error of an app with a problem, which does not say where its data lie."""
 
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, error: RequestValidationError) -> Response:
@@ -106,13 +108,10 @@ def install(app: FastAPI) -> None:
     def wrong(_: Request, error: InputError) -> Response:
         return of_input(error)
 
-    @app.exception_handler(SolverError)
-    def unsolved(_: Request, error: SolverError) -> Response:
-        return problem(500, str(error))
-
     @app.exception_handler(CosimError)
     def failed(_: Request, error: CosimError) -> Response:
-        return problem(422 if error.exit_code == InputError.exit_code else 500, str(error))
+        told = str(error).replace(f"{data}{os.sep}", "")
+        return problem(422 if error.exit_code == InputError.exit_code else 500, told)
 
     @app.exception_handler(Exception)
     def unforeseen(_: Request, error: Exception) -> Response:
