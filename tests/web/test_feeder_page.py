@@ -23,8 +23,9 @@ from cosim.errors import InputError
 from cosim.experiments.compose import load
 from cosim.experiments.execute import execute
 from cosim.experiments.web.dashboard import feeder_data, feeder_figures, feeder_map, feeder_place
-from cosim.experiments.web.dashboard.feeder_data import RunFolder, day_of, day_values, read_run
+from cosim.experiments.web.dashboard.feeder_data import day_of, day_values
 from cosim.experiments.web.dashboard.feeder_place import Place, place_of
+from cosim.experiments.web.dashboard.feeder_tables import RunFolder, customer_day, read_run
 
 SCENARIO = """name = "street"
 feeder = "rural_four_wire"
@@ -114,7 +115,7 @@ def test_the_second_day_begins_where_the_first_ends(run: RunFolder) -> None:
     own = table(run, "customers").query("step >= 96")["voltage_v"].to_numpy() / 230.0
     shown = unpacked(second["points"], second["step"], 24)[:, :16].ravel()
     assert shown == pytest.approx(own, abs=second["step"])
-    assert feeder_data.customer_day(run, "none", "H085940", 1)["step"].tolist() == list(range(96, 120))
+    assert customer_day(run, "none", "H085940", 1)["step"].tolist() == list(range(96, 120))
 
 
 @pytest.mark.slow
