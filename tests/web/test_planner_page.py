@@ -174,6 +174,20 @@ def test_a_narrow_dark_page_by_keyboard_alone(narrow: Page, server: Served, clie
     assert page.evaluate("document.documentElement.dataset.theme") == "light"
 
 
+def test_a_plan_waits_for_the_edit_that_is_under_way(page: Page, server: Served, client: httpx.Client) -> None:
+    page.goto(planned(server, client))
+    old = page.locator("#planner-words").inner_text()
+    page.locator('#planner-grid [row-id="2"] [col-id="c2"]').dblclick()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("5")
+    page.get_by_role("button", name="Plan", exact=True).click()  # no Enter: the cell is still open
+    expect(page.locator("#planner-words")).not_to_have_text(old)
+    plan = page.url.partition("plan=")[2]
+    vehicles = httpx.get(f"{server.url}/api/v1/plans/{plan}/tables/vehicles.csv").text
+    need_kwh = pd.read_csv(io.StringIO(vehicles)).set_index("vehicle")["energy_need_kwh"]
+    assert need_kwh.to_dict() == {"a": 5.0, "b": 17.5}
+
+
 def test_callbacks_of_other_pages_are_refused(server: Served) -> None:
     for origin in ({}, {"Origin": "http://elsewhere.example"}, {"Origin": "null"}):
         answer = httpx.post(f"{server.url}/_dash-update-component", json={}, headers=origin)

@@ -119,7 +119,7 @@ def table(frame: pd.DataFrame, name: str, *, digits: int = 2, links: Sequence[st
 
 def grid(
     name: str, rows: list[dict[str, Any]], columns: list[dict[str, Any]], row_id: str, *, height_px: int,
-    column: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None,
+    column: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None, edited: str = "",
 ) -> Component:  # fmt: skip
     """A table of texts that can be edited; of few rows it is as high as they are.
 
@@ -135,6 +135,8 @@ def grid(
         Of more than `FEW` rows [px].
     column, options : dict, optional
         For all columns, and for the grid.
+    edited : str, optional
+        Name of a function of the page's scripts that is called after each edit.
     """
     few = len(rows) <= FEW
     every = {"editable": True, "resizable": True, "sortable": True, "minWidth": 130, "flex": 1, "cellDataType": "text"}
@@ -147,6 +149,7 @@ def grid(
     made: Component = dash_ag_grid.AgGrid(
         id=name, rowData=rows, columnDefs=columns, getRowId=row_id, className="ag-theme-quartz shell-grid",
         defaultColDef={**every, **(column or {})}, dashGridOptions={**look, **(options or {})},
+        eventListeners={"cellValueChanged": [f"{edited}(params)"]} if edited else {},
         style={} if few else {"height": f"{height_px}px"},
     )  # fmt: skip
     return made

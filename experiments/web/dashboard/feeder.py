@@ -11,9 +11,10 @@ from dash.development.base_component import Component
 from cosim.errors import CosimError
 from cosim.experiments.web.dashboard import feeder_figures, feeder_map, feeder_start
 from cosim.experiments.web.dashboard.controls import table
-from cosim.experiments.web.dashboard.feeder_data import Quantity, RunFolder, day_of, day_values, read_run
+from cosim.experiments.web.dashboard.feeder_data import Quantity, day_of, day_values
 from cosim.experiments.web.dashboard.feeder_parts import MAPS, NONE, results
 from cosim.experiments.web.dashboard.feeder_place import place_of
+from cosim.experiments.web.dashboard.feeder_tables import RunFolder, read_run
 
 if TYPE_CHECKING:
     from cosim.experiments.web.jobs import Jobs
@@ -70,21 +71,21 @@ def register(app: Dash, planning: Planning, jobs: Jobs) -> None:  # noqa: ARG001
                 return None
             return await asyncio.to_thread(lambda: day_values(run_of(ready), label, quantity, int(day)))
 
-        app.clientside_callback(
+        app.clientside_callback(  # type: ignore[no-untyped-call]
             ClientsideFunction("feeder", "colour"), Output(f"feeder-binding-{key}", "children"),
             Input("feeder-step", "value"), Input(f"feeder-values-{key}", "data"), Input("feeder-base", "data"),
             Input("feeder-customer", "data"), State(f"feeder-map-{key}", "id"),
         )  # fmt: skip
 
-    app.clientside_callback(
+    app.clientside_callback(  # type: ignore[no-untyped-call]
         ClientsideFunction("feeder", "clock"), Output("feeder-clock", "children"), Input("feeder-step", "value"),
         Input("feeder-values-a", "data"),
     )  # fmt: skip
-    app.clientside_callback(
+    app.clientside_callback(  # type: ignore[no-untyped-call]
         ClientsideFunction("feeder", "play"), Output("feeder-play", "children"), Input("feeder-play", "n_clicks"),
         State("feeder-values-a", "data"), State("feeder-step", "value"), prevent_initial_call=True,
     )  # fmt: skip
-    app.clientside_callback(
+    app.clientside_callback(  # type: ignore[no-untyped-call]
         ClientsideFunction("feeder", "name"), Output("feeder-name-a", "children"), Output("feeder-name-b", "children"),
         Output("feeder-step", "max"), Output("feeder-shown", "data"), Input("feeder-values-a", "data"),
         Input("feeder-values-b", "data"), *(State(f"feeder-{key}", "data") for key in _ALL),

@@ -9,8 +9,9 @@ import pandas as pd
 from dash import html
 from dash.development.base_component import Component
 
-from cosim.experiments.web.dashboard.feeder_data import Day, Quantity, RunFolder
+from cosim.experiments.web.dashboard.feeder_data import Day, Quantity
 from cosim.experiments.web.dashboard.feeder_place import Place
+from cosim.experiments.web.dashboard.feeder_tables import RunFolder
 
 QUANTITIES: dict[str, str] = {
     "voltage_v": "Voltage [V]", "voltage_pu": "Voltage [pu]", "loading_percent": "Loading [% of rating]"

@@ -12,7 +12,7 @@ from cosim.experiments.metric_table import METRICS, cells, metric_of
 from cosim.experiments.show import read_standard
 from cosim.experiments.web.dashboard import feeder_map
 from cosim.experiments.web.dashboard.controls import choice, table
-from cosim.experiments.web.dashboard.feeder_data import RunFolder
+from cosim.experiments.web.dashboard.feeder_tables import RunFolder
 from cosim.experiments.web.dashboard.planner_words import card
 
 NONE = "-"
@@ -112,5 +112,5 @@ def _board(run: RunFolder, names: list[str], title: str) -> Component:
         values = {label: run.metrics[label].get(name, float("nan")) for label in run.labels}
         told, found = metric_of(name, standard), cells(name, values, run.stopped, dict.fromkeys(values, standard))
         marked = {label: cell.text + " !" * cell.violated + " *" * cell.best for label, cell in found.items()}
-        rows.append({"measure": name, "meaning": told.meaning, "unit": told.unit or "–", **marked})
+        rows.append({"measure": name, "unit": told.unit or "–", **marked, "meaning": told.meaning})
     return table(pd.DataFrame(rows), title)

@@ -19,7 +19,8 @@ from cosim.experiments.web.dashboard.planner_words import card
 from cosim.experiments.web.job_schemas import RunRequest
 
 if TYPE_CHECKING:
-    from cosim.experiments.web.jobs import Job, Jobs
+    from cosim.experiments.web.job_records import Job
+    from cosim.experiments.web.jobs import Jobs
 
 _POLL_MS = 1_000
 _FIRST = ("none", "equal_share")

@@ -156,7 +156,7 @@ def _table_card(found: Sessions) -> Component:
             "cellClassRules": {"planner-bad": "params.data.faults[params.colDef.field] != null"},
             "equals": {"function": "false"},  # or a cell whose fault is gone is not drawn anew
         },
-        options={"rowSelection": {"mode": "multiRow", "enableClickSelection": False}},
+        options={"rowSelection": {"mode": "multiRow", "enableClickSelection": False}}, edited="plannerEdited",
     )  # fmt: skip
     shown = min(len(found.table), MOST_SHOWN)
     more = f" {shown} of {len(found.table)} rows are shown, those at fault first." if shown < len(found.table) else ""

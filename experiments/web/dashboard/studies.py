@@ -22,7 +22,8 @@ from cosim.experiments.web.dashboard.studies_figures import hosting, means
 from cosim.experiments.web.dashboard.studies_parts import ANY, of_hosting, of_study
 
 if TYPE_CHECKING:
-    from cosim.experiments.web.jobs import Job, Jobs
+    from cosim.experiments.web.job_records import Job
+    from cosim.experiments.web.jobs import Jobs
     from cosim.experiments.web.planning import Planning
 
 PATH, NAME, TITLE = "/studies", "Studies", "Studies"

@@ -85,10 +85,11 @@ def hosting(table: pd.DataFrame, placements: pd.DataFrame, share_percent: float,
         borne = np.sort(placements.loc[same, "capacity_percent"].to_numpy(float))
         share = 100.0 * (1.0 - np.arange(len(borne)) / len(borne))
         look, name = _look(number, theme), _named(row)
+        width = 2.0 + 4.0 * (1.0 - (number + 1) / len(own))  # those that coincide lie on each other, thin on wide
         traces.append({
             "type": "scatter", "mode": "lines+markers", "name": name,
             "x": as_json([0.0, *borne, *borne[-1:]]), "y": as_json([100.0, *share, 0.0]),
-            "line": {"shape": "vh", "width": 2, "color": look["color"], "dash": _dash(row)},
+            "line": {"shape": "vh", "width": width, "color": look["color"], "dash": _dash(row)},
             "marker": {**look, "size": 8},
             "hovertemplate": f"{name}: %{{y:.0f}} % of placements host %{{x:.0f}} % of homes<extra></extra>",
         })  # fmt: skip

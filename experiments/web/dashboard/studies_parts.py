@@ -15,7 +15,7 @@ from cosim.experiments.web.dashboard.planner_words import card
 from cosim.experiments.web.dashboard.studies_data import StudyFolder, read_hosting, read_study
 
 if TYPE_CHECKING:
-    from cosim.experiments.web.jobs import Job
+    from cosim.experiments.web.job_records import Job
 
 ANY = "any"
 """Of a factor: rows are not chosen by it."""

@@ -49,10 +49,12 @@
     set("shell-alert", { children: words });
   }
   // A button with data-busy says so, and takes no further click, until the answer to its own click is there.
-  function pressed(options) {
+  function changed(options) {
     const asked = JSON.parse((options && options.body) || "{}");
-    const ids = (asked.changedPropIds || []).map(function (one) { return one.replace(/\.n_clicks$/, ""); });
-    return ids.filter(function (id) {
+    return asked.changedPropIds || [];
+  }
+  function pressed(props) {
+    return props.map(function (one) { return one.replace(/\.n_clicks$/, ""); }).filter(function (id) {
       const button = document.getElementById(id);
       return button && button.dataset.busy;
     });
@@ -68,9 +70,12 @@
   const ask = window.fetch;
   window.fetch = function (resource, options) {
     const ours = String(resource.url || resource).includes("_dash-update-component");
-    const buttons = ours ? pressed(options) : [];
+    const props = ours ? changed(options) : [];
+    const buttons = pressed(props);
     busy(buttons, true);
-    return ask.apply(this, arguments).finally(function () { busy(buttons, false); }).then(function (response) {
+    const answer = ask.apply(this, arguments);
+    if (ours) { document.dispatchEvent(new CustomEvent("shell-asks", { detail: { props: props, answer: answer } })); }
+    return answer.finally(function () { busy(buttons, false); }).then(function (response) {
       if (ours && response.status >= 400) { say(WHY[response.status] || "The server failed; its log says why."); }
       return response;
     }, function (error) {
