@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ HEADERS = {
     ),
 }
 """Of every answer: nothing is loaded from, sent to or framed by another host. Dash writes scripts into its page."""
+_CALLBACKS = "/_dash-"
 _DRAIN_BYTES, _DRAIN_S = 256_000_000, 30.0
 
 
@@ -110,7 +112,7 @@ class Guard:
         if said is not None and (not said.isdecimal() or int(said[:20]) > self._most):
             await _answer(scope, receive, send, *((413, too_long) if said.isdecimal() else (400, "Content-Length")))
             return
-        came, is_over, is_begun = 0, False, False
+        came, is_over, is_begun, is_odd = 0, False, False, False
 
         async def counting() -> Message:
             nonlocal came, is_over
@@ -122,8 +124,9 @@ class Guard:
             return message
 
         async def watching(message: Message) -> None:
-            nonlocal is_begun
-            if is_over and not is_begun:
+            nonlocal is_begun, is_odd
+            is_odd |= message.get("status") == 500 and scope["path"].startswith(_CALLBACKS)
+            if (is_over and not is_begun) or is_odd:
                 return  # whatever is made of it: it is answered below
             is_begun = True
             await send(message)
@@ -135,6 +138,9 @@ class Guard:
                 raise
         if is_over and not is_begun:
             await _answer(scope, receive, send, 413, too_long)
+        elif is_odd:  # what fails inside a callback is caught there, so Dash did not understand what came
+            logging.getLogger(__name__).warning("a callback of the dashboard was not understood")
+            await problem(400, "this is no callback of our pages")(scope, receive, send)
 
 
 async def _answer(scope: Scope, receive: Receive, send: Send, status: int, detail: str) -> None:

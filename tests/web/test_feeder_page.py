@@ -23,8 +23,9 @@ from cosim.errors import InputError
 from cosim.experiments.compose import load
 from cosim.experiments.execute import execute
 from cosim.experiments.web.dashboard import feeder_data, feeder_figures, feeder_map, feeder_place
-from cosim.experiments.web.dashboard.feeder_data import RunFolder, day_of, day_values, read_run
+from cosim.experiments.web.dashboard.feeder_data import day_of, day_values
 from cosim.experiments.web.dashboard.feeder_place import Place, place_of
+from cosim.experiments.web.dashboard.feeder_tables import RunFolder, customer_day, read_run
 
 SCENARIO = """name = "street"
 feeder = "rural_four_wire"
@@ -114,7 +115,7 @@ def test_the_second_day_begins_where_the_first_ends(run: RunFolder) -> None:
     own = table(run, "customers").query("step >= 96")["voltage_v"].to_numpy() / 230.0
     shown = unpacked(second["points"], second["step"], 24)[:, :16].ravel()
     assert shown == pytest.approx(own, abs=second["step"])
-    assert feeder_data.customer_day(run, "none", "H085940", 1)["step"].tolist() == list(range(96, 120))
+    assert customer_day(run, "none", "H085940", 1)["step"].tolist() == list(range(96, 120))
 
 
 @pytest.mark.slow
@@ -330,24 +331,25 @@ def test_a_wrong_run_is_refused_in_words(server: Any, page: Page) -> None:
     expect(page.locator("#feeder-progress")).to_contain_text("There is no run 'nothing'")
 
 
-@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
-def test_the_page_has_no_fault_that_axe_finds(server: Any, browser: Browser, width: int, theme: Any) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
-    opened = context.new_page()
+def test_the_page_has_no_fault_that_axe_finds(server: Any, page: Page) -> None:
     with server.client() as client:
-        done = [job for job in client.get("/jobs").json() if job["status"] == "done" and job["kind"] == "run"]
-    if not done:
-        started(opened, server.url, "two_bus_evening", "none", "equal_share")
+        done = [job["id"] for job in client.get("/jobs").json() if (job["status"], job["kind"]) == ("done", "run")]
+    if done:
+        page.goto(f"{server.url}/feeder?run={done[0]}")
     else:
-        opened.goto(f"{server.url}/feeder?run={done[0]['id']}")
-    drawn(opened)
-    opened.wait_for_selector("#feeder-transformer .main-svg")
-    opened.get_by_text("Start a run", exact=True).click()
-    found = Axe().run(opened, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
-    faults = {(one["id"], node["target"][0]) for one in found.response["violations"] for node in one["nodes"]}
-    assert faults == set()
-    assert opened.evaluate("document.documentElement.scrollWidth") <= width
-    context.close()
+        started(page, server.url, "two_bus_evening", "none", "equal_share")
+    drawn(page)
+    page.wait_for_selector("#feeder-transformer .main-svg")
+    page.get_by_text("Start a run", exact=True).click()
+    for width, theme in ((1280, "light"), (390, "dark")):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        expect(page.locator("html")).to_have_attribute("data-theme", theme)
+        found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
+        assert {
+            (one["id"], node["target"][0]) for one in found.response["violations"] for node in one["nodes"]
+        } == set()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.slow

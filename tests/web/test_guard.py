@@ -59,6 +59,12 @@ def test_what_changes_something_needs_our_own_origin(server: Served, origin: str
     assert ask(server, "POST", "/api/v1/demand", BODY, Origin=server.url)[0] == 201
 
 
+@pytest.mark.parametrize("body", [b"", b"{", b"{}", b"[]", b'{"output": "x", "inputs": 3}', b'{"output": {}}', b"\xff"])
+def test_what_is_no_callback_of_our_pages_is_told_so(server: Served, body: bytes) -> None:
+    status, answer = ask(server, "POST", "/_dash-update-component", body, Origin=server.url)
+    assert (status, b"no callback of our pages" in answer) == (400, True)
+
+
 def test_a_form_of_others_and_two_origins_are_refused(server: Served) -> None:
     name, port = server.url.removeprefix("http://").split(":")
     connection = http.client.HTTPConnection(name, int(port), timeout=30)

@@ -118,27 +118,29 @@ def test_hosting_curves_are_those_of_the_placements(tmp_path: Path) -> None:
 def test_a_study_is_watched_and_its_rows_are_turned(server: Any, browser: Browser) -> None:
     with server.client() as client:
         job = client.post("/studies", json={"study": STUDY}).json()["id"]
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    page, failed = context.new_page(), list[str]()
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    page.goto(f"{server.url}/studies?study={job}")
+    row = page.locator("#studies-jobs tr", has_text=job)
+    expect(row).to_contain_text("done", timeout=60_000)
+    expect(row).to_contain_text("14 of 14")
+    expect(page.locator("#studies-extent")).to_have_text("Rows 1 to 25 of 28.")
+    page.get_by_role("button", name="Next rows").click()
+    expect(page.locator("#studies-extent")).to_have_text("Rows 26 to 28 of 28.")
+    page.get_by_label("controller", exact=True).select_option("none")
+    expect(page.locator("#studies-extent")).to_have_text("Rows 1 to 14 of 14.")
+    expect(page.locator("#studies-rows tbody tr")).to_have_count(14)
+    page.select_option("#studies-factor-choice", "ev_share")
+    expect(page.locator("#studies-means .main-svg").first).to_be_visible()
     for width, theme in ((1280, "light"), (390, "dark")):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
-        page = context.new_page()
-        failed = list[str]()
-        page.on("pageerror", lambda error, failed=failed: failed.append(str(error)))  # type: ignore[misc]
-        page.goto(f"{server.url}/studies?study={job}")
-        row = page.locator("#studies-jobs tr", has_text=job)
-        expect(row).to_contain_text("done", timeout=60_000)
-        expect(row).to_contain_text("14 of 14")
-        expect(page.locator("#studies-extent")).to_have_text("Rows 1 to 25 of 28.")
-        page.get_by_role("button", name="Next rows").click()
-        expect(page.locator("#studies-extent")).to_have_text("Rows 26 to 28 of 28.")
-        page.get_by_label("controller", exact=True).select_option("none")
-        expect(page.locator("#studies-extent")).to_have_text("Rows 1 to 14 of 14.")
-        expect(page.locator("#studies-rows tbody tr")).to_have_count(14)
-        page.select_option("#studies-factor-choice", "ev_share")
-        expect(page.locator("#studies-means .main-svg").first).to_be_visible()
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        expect(page.locator("html")).to_have_attribute("data-theme", theme)
         found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
         assert {
             (one["id"], node["target"][0]) for one in found.response["violations"] for node in one["nodes"]
         } == set()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert failed == []
-        context.close()
+    assert failed == []
+    context.close()

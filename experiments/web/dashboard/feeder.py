@@ -11,9 +11,10 @@ from dash.development.base_component import Component
 from cosim.errors import CosimError
 from cosim.experiments.web.dashboard import feeder_figures, feeder_map, feeder_start
 from cosim.experiments.web.dashboard.controls import table
-from cosim.experiments.web.dashboard.feeder_data import Quantity, RunFolder, day_of, day_values, read_run
+from cosim.experiments.web.dashboard.feeder_data import Quantity, day_of, day_values
 from cosim.experiments.web.dashboard.feeder_parts import MAPS, NONE, results
 from cosim.experiments.web.dashboard.feeder_place import place_of
+from cosim.experiments.web.dashboard.feeder_tables import RunFolder, read_run
 
 if TYPE_CHECKING:
     from cosim.experiments.web.jobs import Jobs

@@ -8,8 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cosim.experiments.web.dashboard.feeder_data import RunFolder, charging_kw, customer_day, phases_percent, read_table
 from cosim.experiments.web.dashboard.feeder_place import Place
+from cosim.experiments.web.dashboard.feeder_tables import (
+    RunFolder,
+    charging_kw,
+    customer_day,
+    phases_percent,
+    read_table,
+)
 from cosim.experiments.web.dashboard.figure_parts import Picture, as_json, draw_limit, layout_of, look_of
 from cosim.experiments.web.dashboard.planner_figures import BLUE, GREEN, HEAT, HEAT_DARK, ORANGE, RED
 
