@@ -41,7 +41,7 @@ _DOES = {YEAR: "year", SEARCH: "placement", WEEK: "week"}
 def year_task(network: Network, technology: Technology, homes: int, week: int, step_min: int) -> Task:
     """A week of the year of `none`."""
     payload = {"network": network, "technology": technology, "homes": homes, "week": week, "step_min": step_min}
-    return _task(YEAR, payload, {"controller": "none", "placement": 1})
+    return _task(YEAR, payload)
 
 
 def search_task(
@@ -68,38 +68,41 @@ def search_task(
         "days": list(days), "bright": bright, "typical_homes": typical_homes,
         "step_min": config.method.year_step_minutes, **judged,
     }  # fmt: skip
-    return _task(SEARCH, payload, {"controller": controller, "placement": placement})
+    return _task(SEARCH, payload)
 
 
 def week_task(searched: Task, homes: int) -> Task:
     """The whole weeks around the critical days of a search, at one number of homes."""
-    payload = {**searched.payload, "homes": homes, "days": [when.week for when in searched.payload["days"]]}
-    about = {name: searched.about[0][name] for name in ("controller", "placement")}
-    return _task(WEEK, payload, about)
+    return _task(WEEK, {**searched.payload, "homes": homes, "days": [when.week for when in searched.payload["days"]]})
 
 
 def _dumped(criteria: Mapping[str, Any]) -> dict[str, Any]:
     return {name: one.model_dump() for name, one in criteria.items()}
 
 
-def _task(kind: str, payload: dict[str, Any], about: Mapping[str, Any]) -> Task:
+def _task(kind: str, payload: dict[str, Any]) -> Task:
     network: Network = payload["network"]
     known = {**payload, "network": network._replace(circuit="", base={})}  # whose contents it has, wherever these lie
     told = dumps([kind, known, code_version()], sort_keys=True, default=str)
-    row = {
-        "kind": kind, "feeder": network.feeder, "network": network.name, "technology": payload["technology"], **about
+    return Task(sha256(told.encode()).hexdigest()[:32], f"{_HERE}:{_DOES[kind]}", payload, (_about(kind, payload),))
+
+
+def _about(kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What every row of a task says of it; a year is one of no control."""
+    network: Network = payload["network"]
+    return {
+        "kind": kind, "feeder": network.feeder, "network": network.name, "technology": payload["technology"],
+        "controller": payload.get("controller", "none"), "placement": payload.get("placement", 1),
     }  # fmt: skip
-    return Task(sha256(told.encode()).hexdigest()[:32], f"{_HERE}:{_DOES[kind]}", payload, (row,))
 
 
 def year(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Run one week without control; a row for each of its days."""
-    network: Network = payload["network"]
     first = _NEW_YEAR + timedelta(days=7 * payload["week"])
     days = min(7, (date(_NEW_YEAR.year + 1, 1, 1) - first).days)
-    rows = peaks_of_days(network, payload["technology"], payload["homes"], 1, first, days, payload["step_min"])
-    own = {"kind": YEAR, "feeder": network.feeder, "network": network.name, "technology": payload["technology"]}
-    return [{**own, "controller": "none", "placement": 1, **row} for row in rows]
+    same = payload["network"], payload["technology"], payload["homes"]
+    rows = peaks_of_days(*same, 1, first, days, payload["step_min"])
+    return [{**_about(YEAR, payload), **row} for row in rows]
 
 
 def week(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -151,8 +154,7 @@ def _judged(
     made = world(network, technology, homes, payload["placement"], when)
     scenario, count = made.day.scenario, len(made.day.feeder.homes)
     row: dict[str, Any] = {
-        "kind": kind, "feeder": network.feeder, "network": network.name, "technology": technology,
-        "controller": payload["controller"], "placement": payload["placement"], "date": when.date, "days": when.days,
+        **_about(kind, payload), "date": when.date, "days": when.days,
         "season": SEASONS[when.kind], "weight": 1.0, "homes": homes, "penetration_percent": 100.0 * homes / count,
         **{f"{name}_share": getattr(scenario, name).share for name in _SHARES},
         "forecast": scenario.forecast.kind, "noncompliant_share": scenario.households.noncompliant_share,
