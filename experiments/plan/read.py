@@ -102,7 +102,10 @@ def read_demand(source: Path | Table, step_s: float, options: ReadOptions | None
     options = options or ReadOptions()
     own = mapping_of(options.columns or "")
     table = read_table(source) if isinstance(source, Path) else source
-    layout = lay_out(table, options.profile, own)
+    try:
+        layout = lay_out(table, options.profile, own)
+    except InputError as error:
+        raise InputError([*error.faults, *table.doubts]) from None
     stays = read_stays(
         table, layout, step_s, timezone=options.timezone, dates=options.dates, stay_h=options.stay_h
     )  # fmt: skip
@@ -112,7 +115,7 @@ def read_demand(source: Path | Table, step_s: float, options: ReadOptions | None
         rows.note(Finding(table.uneven, cells, "", "has {}", "give every row one cell per column"))
     for finding in stays.findings:
         rows.note(finding)
-    rows.notes += [*map(str, layout.unknown), *stays.notes]
+    rows.notes += [*map(str, (*table.doubts, *layout.unknown)), *stays.notes]
     names = _names(rows, layout, stays)
     plug, connector = (words(table, layout, quantity) for quantity in ("plug", "connector"))
     _one_after_the_other(rows, layout, stays, plug)

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from cosim.errors import Fault, InputError
 MOST_PARTS, MOST_COLUMNS = 2_000, 500
 
 _FORMATS = "give a CSV file in UTF-8 with a header, an .xlsx workbook, JSON or Parquet"
+_SEPARATORS = ",;\t"
 _ZIP, _OLE, _PARQUET = b"PK\x03\x04", bytes.fromhex("d0cf11e0a1b11ae1"), b"PAR1"
 
 
@@ -65,6 +66,8 @@ class Table:
         Row of each in the file, from 1; of JSON and Parquet, which have no header row, the record's number.
     uneven : ndarray of bool, shape (row,), or None
         Rows that are longer or shorter than the header; cells that they lack are None. None: no row is.
+    doubts : tuple of Fault
+        What of the file is not read.
     """
 
     where: str
@@ -72,6 +75,7 @@ class Table:
     rows: list[list[Any]]
     line: list[int]
     uneven: Bool | None = None
+    doubts: tuple[Fault, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -88,6 +92,8 @@ class Table:
 
 def read_table(path: Path, limits: Limits | None = None) -> Table:
     """Read CSV, the first sheet of a workbook, JSON or Parquet.
+
+    Rows of a single cell above the header are a title; they and further sheets are told as doubts.
 
     Parameters
     ----------
@@ -116,20 +122,30 @@ def read_table(path: Path, limits: Limits | None = None) -> Table:
     if path.suffix.lower() == ".json":
         return _json(path, limits)
     is_workbook = path.suffix.lower() in (".xlsx", ".xlsm") or begin.startswith(_ZIP)
-    numbered = _workbook(path, limits) if is_workbook else _csv(path, limits)
-    filled = [(line, row) for line, row in numbered if any(cell not in (None, "") for cell in row)]
+    numbered, doubts = _workbook(path, limits) if is_workbook else (_csv(path, limits), [])
+    filled = [(line, row) for line, row in numbered if _cells(row)]
     if not filled:
-        raise InputError(Fault(str(path), "", "is empty", "write a header and one row per session"))
+        raise InputError([Fault(str(path), "", "is empty", "write a header and one row per session"), *doubts])
+    titles = next((count for count, (_, row) in enumerate(filled) if _cells(row) > 1), 0)
+    if titles:
+        problem = f"has its header in row {filled[titles][0]}; what stands alone above it is not read"
+        doubts.append(Fault(str(path), "", problem, "leave titles out"))
+    filled = filled[titles:]
     header = ["" if cell is None else str(cell).strip() for cell in filled[0][1]]
     if len(header) > MOST_COLUMNS:
         problem = f"has {len(header)} columns"
         raise InputError(Fault(f"{path}, row {filled[0][0]}", "", problem, "keep those that cosim plan knows"))
     if len(filled) == 1:
-        raise InputError(Fault(str(path), "", "has a header but no rows", "write one row per session"))
+        raise InputError([Fault(str(path), "", "has a header but no rows", "write one row per session"), *doubts])
     width, below = len(header), filled[1:]
     rows = [[*row[:width], *[None] * (width - len(row))] for _, row in below]
-    uneven = np.array([len(row) < width or any(cell not in (None, "") for cell in row[width:]) for _, row in below])
-    return Table(str(path), header, rows, [line for line, _ in below], uneven)
+    uneven = np.array([len(row) < width or _cells(row[width:]) > 0 for _, row in below])
+    return Table(str(path), header, rows, [line for line, _ in below], uneven, tuple(doubts))
+
+
+def _cells(row: Iterable[Any]) -> int:
+    """Count cells that are not empty."""
+    return sum(cell not in (None, "") for cell in row)
 
 
 def _refuse_size(path: Path, rows: int, columns: int, limits: Limits) -> None:
@@ -224,8 +240,8 @@ def _csv(path: Path, limits: Limits) -> list[tuple[int, list[Any]]]:
         raise InputError(_encoding_fault(path, raw, error.start)) from None
     if "\0" in text:
         raise InputError(Fault(str(path), "", "is no text file", _FORMATS))
-    first = text.partition("\n")[0]
-    separator = next((mark for mark in ",;\t" if mark in first), ",")
+    lines = (line for line in text.split("\n", 100)[:100] if any(mark in line for mark in _SEPARATORS))
+    separator = max(_SEPARATORS, key=next(lines, "").count)  # of the header: a title may stand above it
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     rows: list[tuple[int, list[Any]]] = []
     try:
@@ -260,7 +276,8 @@ def _encoding_fault(path: Path, raw: bytes, position: int) -> Fault:
     return Fault(f"{path}, row {line}", key, problem, "save it as CSV in UTF-8")
 
 
-def _workbook(path: Path, limits: Limits) -> list[tuple[int, list[Any]]]:
+def _workbook(path: Path, limits: Limits) -> tuple[list[tuple[int, list[Any]]], list[Fault]]:
+    """Rows of the first sheet, and which others hold something."""
     try:
         from openpyxl import load_workbook
     except ImportError:
@@ -272,7 +289,10 @@ def _workbook(path: Path, limits: Limits) -> list[tuple[int, list[Any]]]:
         try:
             if not book.worksheets:
                 raise InputError(Fault(str(path), "", "has no sheet of cells", "put the table on the first sheet"))
-            return _filled(book.worksheets[0], path, limits)
+            first, *others = book.worksheets
+            more = ", ".join(repr(sheet.title) for sheet in others if _holds_any(sheet))
+            problem, remedy = f"is read from its sheet {first.title!r} alone, not from {more}", "put the table first"
+            return _filled(first, path, limits), [Fault(str(path), "", problem, remedy)] if more else []
         finally:
             book.close()
     except InputError:
@@ -280,6 +300,12 @@ def _workbook(path: Path, limits: Limits) -> list[tuple[int, list[Any]]]:
     except Exception as error:  # whatever a broken zip, broken XML or a missing part makes the reader raise
         problem = f"cannot be read as a workbook ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
         raise InputError(Fault(str(path), "", problem, "save it anew as .xlsx, or as CSV")) from None
+
+
+def _holds_any(sheet: Any) -> bool:
+    """Whether something stands in its first rows."""
+    sheet.reset_dimensions()
+    return any(_cells(row) for row in sheet.iter_rows(max_row=20, values_only=True))
 
 
 def _refuse_bomb(path: Path, limits: Limits) -> None:

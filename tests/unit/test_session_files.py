@@ -239,6 +239,31 @@ def test_the_same_table_in_every_format(tmp_path):
     assert spans(read_demand(tmp_path / "z.parquet", 900.0))[0] == ("2025-03-10 05:30:00", "2025-03-10 07:30:00")
 
 
+def test_titles_and_further_sheets_are_told(tmp_path, cosim):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.title = "May"
+    rows = [["Depot"], [], ["vehicle", "arrival", "departure", "energy_kwh"], ["a", "08:00", "12:00", 10]]
+    rows[3][1:3] = (datetime(2025, 5, 2, hour) for hour in (8, 12))
+    for row in rows:
+        book.active.append(row)
+    book.create_sheet("June").append(["b"])
+    book.create_sheet("Empty")
+    path = tmp_path / "s.xlsx"
+    book.save(path)
+    code, out, err = cosim("plan", str(path), "--capacity-kw", "100", "--out", str(tmp_path / "out"))
+    assert code == 0, err
+    assert "planned: 1" in out
+    assert "is read from its sheet 'May' alone, not from 'June' →" in " ".join(err.split())
+    assert "has its header in row 3" in " ".join(err.split())
+    book.move_sheet("June", -1)
+    book.save(path)
+    code, _, err = cosim("plan", str(path), "--capacity-kw", "100", "--out", str(tmp_path / "other"))
+    assert (code, "not from 'May'" in " ".join(err.split())) == (2, True)
+    below = "Depot\nvehicle;arrival;departure;energy, kWh;energy_kwh\na;2025-05-02 08:00;2025-05-02 12:00;1;10,5\n"
+    assert read(tmp_path, below).requests.energy_need_kwh.tolist() == [10.5]
+
+
 def test_bad_rows_are_named_and_the_others_planned(tmp_path, cosim):
     text = f"""{SEED}
 1,11,10,60,2025-03-10 06:30:00,2025-03-10 08:30:00
