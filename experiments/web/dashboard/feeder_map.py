@@ -96,7 +96,8 @@ def legend(place: Place, quantity: Quantity) -> Component:
         for edge, colour in zip(edges, colours[1:], strict=True)
     )]  # fmt: skip
     homes = "Homes: ● within their limits, ▲ above, ▼ below."
-    shapes = "■ transformer, ◆ above its rating; thick lines are above theirs." if is_loading else homes
+    of_lines = "■ transformer, ◆ above its rating; thick lines are above theirs; grey: not rated, or not kept."
+    shapes = of_lines if is_loading else homes
     of_buses = "" if is_loading else " Lines show the mean of their ends, of each bus the phase farthest from nominal"
     of_buses += ", to earth, not to the neutral conductor." if of_buses and place.to_earth else "." if of_buses else ""
     named: dict[str, Any] = {"aria-label": f"Scale of colours, {QUANTITIES[quantity]}: each from its value on"}
