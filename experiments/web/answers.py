@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from cosim.experiments.files import json_ready
 from cosim.experiments.web.catalogue import PlanRow, SessionsRow
-from cosim.experiments.web.problems import FaultAnswer, fault_answer
+from cosim.experiments.web.problems import FaultAnswer, by_request_names, fault_answer
 from cosim.experiments.web.records import PlanRecord, Sessions
 from cosim.experiments.web.schemas import PlanRequest, SessionReading
 
@@ -73,8 +73,12 @@ def sessions_answer(found: Sessions) -> SessionsAnswer:
     """Answer of sessions."""
     return SessionsAnswer(
         id=found.id, name=found.name, created=found.created, parent=found.parent, reading=found.reading,
-        profile=found.profile, columns=list(found.table.columns), counts=found.counts, warnings=list(found.warnings),
-        findings=[FindingAnswer.model_validate(row) for row in found.findings.to_dict("records")],
+        profile=found.profile, columns=list(found.table.columns), counts=found.counts,
+        warnings=list(map(by_request_names, found.warnings)),
+        findings=[
+            FindingAnswer.model_validate({**row, "remedy": by_request_names(row["remedy"])})
+            for row in found.findings.to_dict("records")
+        ],
         faults=[fault_answer(fault) for fault in found.faults],
     )  # fmt: skip
 
@@ -90,5 +94,6 @@ def plan_answer(found: PlanRecord) -> PlanAnswer:
     """Answer of a plan."""
     return PlanAnswer(
         **plan_entry(found).model_dump(), request=found.request, metrics=json_ready(found.metrics),
-        warnings=list(found.warnings), faults=[fault_answer(fault) for fault in found.faults], files=found.files,
+        warnings=list(map(by_request_names, found.warnings)),
+        faults=[fault_answer(fault) for fault in found.faults], files=found.files,
     )  # fmt: skip

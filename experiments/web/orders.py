@@ -24,15 +24,19 @@ def read_options(reading: SessionReading, request: PlanRequest | None = None) ->
     return ReadOptions(**{**reading.model_dump(), **said})
 
 
-def config_of(request: PlanRequest, sessions: Path, folder: Path, settings: Settings) -> PlanConfig:
-    """Configuration of `cosim plan` for a request; its series are written into a folder.
+def config_of(
+    request: PlanRequest, reading: SessionReading, sessions: Path, folder: Path, settings: Settings
+) -> PlanConfig:
+    """Configuration of `cosim plan` for a request and how its sessions are read; its series are written into a folder.
 
     Raises
     ------
     InputError
         With everything that does not go together.
     """
-    asked = {name: getattr(request, name) for name in PlanRequest.model_fields if name not in _SERIES}
+    asked = vars(read_options(reading, request))
+    asked |= {name: getattr(request, name) for name in PlanRequest.model_fields if name not in (*_SERIES, "day")}
+    asked["columns"] = ",".join(f"{quantity}={column}" for quantity, column in reading.columns.items()) or None
     asked |= {name: _written(folder / f"{name}.csv", series) for name in _SERIES if (series := getattr(request, name))}
     if request.capacity_kw == "unlimited":
         asked["capacity_kw"] = math.inf

@@ -21,7 +21,7 @@ from cosim.experiments.web.schemas import LiveStateRequest, PlanRequest
 from cosim.experiments.web.session_store import SessionStore, sweep
 from cosim.experiments.web.settings import Settings
 from cosim.experiments.web.stored import STANDING, Kept, KeptPlan, KeptReplan, read_standing
-from cosim.experiments.web.words import replaced, told_as
+from cosim.experiments.web.words import told_as
 from cosim.folder import write_whole
 
 
@@ -142,15 +142,16 @@ class Planning(SessionStore):
     def _conduct(self, row: PlanRow) -> PlanRecord:
         folder, found = self._plans_folder / row.id, self.sessions(row.sessions_id)
         request = PlanRequest.model_validate_json(row.request)
+        names = {str(found.path): found.name, f"{folder}/": ""}
         try:
-            with self._at_once, told_as({str(found.path): found.name, f"{folder}/": ""}):
+            with self._at_once, told_as(names):
                 if found.faults:
                     raise InputError(found.faults)
-                config = config_of(request, found.path, folder / "inputs", self._settings)
+                config = config_of(request, found.reading, found.path, folder / "inputs", self._settings)
                 if row.parent is None:
-                    study = KeptPlan(self._demand(found, request))
+                    study = KeptPlan(self._demand(found, request), names)
                 else:
-                    study, config = self._replanned(row, config)
+                    study, config = self._replanned(row, config, names)
                 result = study.conduct(config, folder / "results", overwrite=True)
         except BaseException as error:
             faults = (
@@ -159,18 +160,17 @@ class Planning(SessionStore):
             told = json.dumps([asdict(fault) for fault in faults])
             self._catalogue.change(PlanRow, row.id, status="failed", problem=told)
             raise
-        warnings = [replaced(text, {str(found.path): found.name, f"{folder}/": ""}) for text in result.warnings]
-        write_whole(folder / "warnings.json", lambda path: path.write_text(json.dumps(warnings), "utf-8"))
+        write_whole(folder / "warnings.json", lambda path: path.write_text(json.dumps(list(result.warnings)), "utf-8"))
         self._catalogue.change(PlanRow, row.id, status="done")
         return self.get_plan(row.id)
 
-    def _replanned(self, row: PlanRow, config: PlanConfig) -> tuple[KeptPlan, PlanConfig]:
+    def _replanned(self, row: PlanRow, config: PlanConfig, names: dict[str, str]) -> tuple[KeptPlan, PlanConfig]:
         """Study of the rest of a plan; of the config, what was known before the past was known."""
         state, before = LiveStateRequest.model_validate_json(row.state or "{}"), self.kept(str(row.parent))
         rest = rest_of(before.standing, live_state(state, before))
         if not rest.kept:
             raise InputError(Fault("state", "vehicles", "nobody is left to be planned", "give who is there, or is new"))
-        study = KeptReplan(before, rest, demand_after(state, before, rest))
+        study = KeptReplan(before, rest, demand_after(state, before, rest), names)
         return study, replace(config, rounding="prorata", peak_so_far_kw=rest.peak_so_far_kw)
 
     def _row(self, plan_id: str) -> PlanRow:

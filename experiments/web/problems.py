@@ -50,12 +50,13 @@ def fault_answer(fault: Fault) -> FaultAnswer:
     found = _ROW.match(fault.where)
     where, row = (found["where"], int(found["row"])) if found else (fault.where, None)
     where = "request" if where in ("cosim plan", "options", "planner", "station") else where
-    key, problem, remedy = (_OPTION.sub(_named, text) for text in (fault.key, fault.problem, fault.remedy))
+    key, problem, remedy = map(by_request_names, (fault.key, fault.problem, fault.remedy))
     return FaultAnswer(where=where, key=key, row=row, problem=problem, remedy=remedy)
 
 
-def _named(option: re.Match[str]) -> str:
-    return option[1].replace("-", "_")
+def by_request_names(text: str) -> str:
+    """Return a message with the names of requests instead of options of the command line."""
+    return _OPTION.sub(lambda option: option[1].replace("-", "_"), text)
 
 
 def problem(
@@ -70,7 +71,7 @@ def problem(
 
 def of_input(error: InputError, **more: Any) -> Response:
     """Answer with the faults of an input."""
-    return problem(422, str(error), map(fault_answer, error.faults), **more)
+    return problem(422, by_request_names(str(error)), map(fault_answer, error.faults), **more)
 
 
 def document(app: FastAPI) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def install(app: FastAPI, data: Path) -> None:
 
     @app.exception_handler(CosimError)
     def failed(_: Request, error: CosimError) -> Response:
-        told = str(error).replace(f"{data}{os.sep}", "")
+        told = by_request_names(str(error)).replace(f"{data}{os.sep}", "")
         return problem(422 if error.exit_code == InputError.exit_code else 500, told)
 
     @app.exception_handler(Exception)

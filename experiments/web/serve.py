@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET, socket
@@ -51,6 +52,8 @@ def _run(settings: Settings) -> None:
         remedy = "install the extra: pip install 'lv-feeder-cosim[web]'"
         raise InputError(Fault("cosim serve", "", f"needs the package {error.name}", remedy)) from None
     from cosim.threads import ONE_THREAD
+
+    sys.argv = ["cosim", "serve"]  # what manifests tell, which clients may read: where the data lie is ours
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket] | None = None) -> None:

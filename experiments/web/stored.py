@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from cosim.experiments.plan.replan import Rest, stand_after
 from cosim.experiments.plan.standing import Standing, by_step, by_vehicle, standing_of
 from cosim.experiments.plan.study import PlanResult, PlanStudy
 from cosim.experiments.plan.write import write_both, write_parquet
+from cosim.experiments.studies.base import Progress
+from cosim.experiments.web.words import replaced
 
 STANDING = "standing"
 MOST_POWERS = 4_000_000
@@ -37,6 +39,8 @@ class KeptPlan(PlanStudy):
     ----------
     demand : Demand
         What is planned, as it was read.
+    names : mapping of str to str
+        What the client calls the server's paths.
 
     Raises
     ------
@@ -44,15 +48,20 @@ class KeptPlan(PlanStudy):
         Where there are more powers to plan than a server takes on.
     """
 
-    def __init__(self, demand: Demand) -> None:
+    def __init__(self, demand: Demand, names: Mapping[str, str]) -> None:
         if len(demand.requests) * demand.steps > MOST_POWERS:
             problem = f"{len(demand.requests)} vehicles in {demand.steps} steps are more than {MOST_POWERS} powers"
             raise InputError(Fault("request", "time_step_s", problem, "give longer steps, or a day by `day`"))
-        self._demand = demand
+        self._demand, self._names = demand, names
 
     def read(self, config: PlanConfig) -> Demand:  # noqa: ARG002 - it has been read
         """Return what is planned."""
         return self._demand
+
+    def run(self, config: PlanConfig, progress: Progress) -> PlanResult:
+        """Plan, and tell it by the client's names."""
+        result = super().run(config, progress)
+        return replace(result, warnings=[replaced(text, self._names) for text in result.warnings])
 
     def figures(self, result: PlanResult) -> dict[str, Drawing]:  # noqa: ARG002 - none
         """Draw nothing."""
@@ -75,10 +84,12 @@ class KeptReplan(KeptPlan):
         What is left of it.
     new : Demand
         Everybody with plugs and phases, new vehicles last, over the new horizon.
+    names : mapping of str to str
+        What the client calls the server's paths.
     """
 
-    def __init__(self, before: Kept, rest: Rest, new: Demand) -> None:
-        super().__init__(part_of(new, rest.requests, rest.kept, warnings=rest.notes))
+    def __init__(self, before: Kept, rest: Rest, new: Demand, names: Mapping[str, str]) -> None:
+        super().__init__(part_of(new, rest.requests, rest.kept, warnings=rest.notes), names)
         self._before, self._rest, self._new = before, rest, new
 
     def write(self, result: PlanResult, folder: Path) -> None:

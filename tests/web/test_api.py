@@ -23,6 +23,7 @@ from cosim.experiments.plan.config import PlanConfig
 from cosim.experiments.plan.study import PlanResult, PlanStudy
 from cosim.experiments.web.catalogue import Catalogue
 from cosim.experiments.web.planning import Planning
+from cosim.experiments.web.problems import by_request_names
 from cosim.experiments.web.schemas import PlanRequest, SessionReading
 from cosim.experiments.web.settings import Settings
 from tests.web.conftest import TOKEN, Served
@@ -135,7 +136,8 @@ def test_it_answers_as_the_command_does(client: httpx.Client, tmp_path: Path, ca
     result = Undrawn().conduct(config, tmp_path / "out")
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())["cases"]["plan"]
     assert found["metrics"] == metrics
-    assert found["warnings"] == [text.replace(str(path), "cars.csv") for text in result.warnings]
+    told = [by_request_names(text.replace(str(path), "cars.csv")) for text in result.warnings]
+    assert found["warnings"] == told
     ours = set(found["files"])
     assert {one.name for one in (tmp_path / "out").iterdir() if one.suffix not in (".png", "")} == ours
     for name in ("plan.csv", "vehicles.csv", *(["rows.csv"] if "rows.csv" in ours else [])):
@@ -159,6 +161,25 @@ def test_a_fault_names_file_row_and_column(client: httpx.Client) -> None:
     ]  # fmt: skip
     strict = client.post("/sessions", files={"file": ("cars.csv", some.encode())}, data={"reading": '{"strict": true}'})
     assert len(problem_of(strict)["faults"]) == 2
+
+
+def test_what_is_kept_of_a_plan_says_how_it_was_read_and_not_where_it_lies(
+    client: httpx.Client, server: Served
+) -> None:
+    text = "Plate,Date,Until,kWh\na,26.10.2025 02:30,26.10.2025 06:00,10\nb,26.10.2025 08:00,,5\n"
+    columns = {"vehicle": "Plate", "arrival": "Date", "departure": "Until", "energy_kwh": "kWh"}
+    sent = uploaded(client, text, "cars.csv", columns=columns, timezone="Europe/Berlin")
+    found = planned(client, sent)
+    assert any("cars.csv, row 2: Date: comes twice" in told for told in found["warnings"])
+    assert any("charger_kw" in told for told in found["warnings"])  # by the request's names
+    kept = {name: client.get(f"/plans/{found['id']}/files/{name}").text for name in found["files"] if ".p" not in name}
+    assert "cars.csv, row 2" in kept["report.md"]
+    assert not [name for name, content in kept.items() if str(server.data) in content]
+    options = json.loads(kept["manifest.json"])["options"]
+    read = {"columns": "vehicle=Plate,arrival=Date,departure=Until,energy_kwh=kWh", "timezone": "Europe/Berlin"}
+    assert {name: options[name] for name in read} == read
+    refused = problem_of(client.post("/sessions", files={"file": ("own.csv", b"a,b\n1,2\n")}))
+    assert "--" not in json.dumps(refused)
 
 
 def test_a_file_of_unknown_columns_is_kept_and_mapped(client: httpx.Client) -> None:

@@ -8,7 +8,15 @@ from dash import html
 from dash.development.base_component import Component
 
 from cosim.experiments.web.dashboard.controls import picture, table
-from cosim.experiments.web.dashboard.planner_figures import DARK, LIGHT, Planned, frame_of, plain_numbers, without_zone
+from cosim.experiments.web.dashboard.planner_figures import (
+    DARK,
+    LIGHT,
+    Planned,
+    as_labels,
+    frame_of,
+    plain_numbers,
+    without_zone,
+)
 from cosim.experiments.web.dashboard.planner_words import card
 
 LESS_MORE = [[0.0, "#b35806"], [0.5, "#f7f7f7"], [1.0, "#08519c"]]
@@ -53,7 +61,7 @@ def _heatmap(planned: Planned, moved: pd.DataFrame, theme: str, title: str, summ
     look = DARK if theme == "dark" else LIGHT
     wide = moved.pivot_table(index="step", columns="vehicle", values="change_kw", aggfunc="sum", sort=False)
     wide = wide.reindex(index=planned.station["step"])
-    names = [str(name) for name in wide]
+    names = as_labels(wide)
     layout = frame_of(planned, look, "vehicle", height=int(np.clip(120 + 18 * len(names), 240, 900)))
     layout["yaxis"] |= {"autorange": "reversed", "type": "category", "showgrid": False}
     layout["yaxis"].pop("rangemode")

@@ -6,7 +6,10 @@ Each is a title that says what binds, the figure, a summary in words and the num
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from html import escape
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,8 @@ DARK = {"ink": "#e9eef3", "faint": "#333e49", "paper": "#11161c", "plugged": "#3
 MOST_NAMED = 60
 """Up to so many vehicles are stacked one by one; more by the hour of their arrival."""
 BINDS_KW = 1e-3
+_LONGEST = 24
+"""Letters of a name beside an axis: more would leave no room for the figure on a narrow screen."""
 HEAT = [[0.0, "#e3e7ea"], [0.001, "#cfe1ec"], [0.5, "#3a86b8"], [1.0, "#002b5c"]]
 HEAT_DARK = [[0.0, "#333e49"], [0.001, "#1f4f73"], [0.5, "#3f97d0"], [1.0, "#dcefff"]]
 
@@ -181,7 +186,7 @@ def _heatmap(planned: Planned, look: dict[str, str]) -> Component:
         title = f"{len(short)} of {len(vehicles)} vehicles leave with less than they need"
         named = [f"{row.vehicle} ({row.served_percent:.0f} %)" for row in short.head(3).itertuples()]
         summary += f" Least served: {', '.join(named)}."
-    names = [str(name) for name in powers]
+    names = as_labels(powers)
     layout = frame_of(planned, look, "vehicle", height=int(np.clip(120 + 15 * len(names), 260, 900)))
     layout["yaxis"] |= {"autorange": "reversed", "type": "category", "showgrid": False}
     layout["yaxis"].pop("rangemode")
@@ -227,13 +232,13 @@ def _stack(planned: Planned, look: dict[str, str]) -> Component:
 
 def _departures(planned: Planned, look: dict[str, str]) -> Component:
     vehicles = planned.vehicles.sort_values(["departure_step", "vehicle"], kind="stable")
-    names = [f"{vehicle}" for vehicle in vehicles["vehicle"]]
+    names, labels = [str(vehicle) for vehicle in vehicles["vehicle"]], as_labels(vehicles["vehicle"])
     when = [planned.clock(step) for step in vehicles["departure_step"]]
     missing = vehicles["unserved_kwh"].clip(lower=0.0)
     traces = [
-        {"type": "bar", "x": names, "y": plain_numbers(vehicles["energy_delivered_kwh"]), "name": "delivered",
+        {"type": "bar", "x": labels, "y": plain_numbers(vehicles["energy_delivered_kwh"]), "name": "delivered",
          "marker": {"color": BLUE}, "customdata": when, "hovertemplate": "%{y:.2f} kWh, leaves at %{customdata}"},
-        {"type": "bar", "x": names, "y": plain_numbers(missing), "name": "missing",
+        {"type": "bar", "x": labels, "y": plain_numbers(missing), "name": "missing",
          "marker": {"color": ORANGE, "pattern": {"shape": "/", "fgcolor": look["ink"], "size": 6}},
          "hovertemplate": "%{y:.2f} kWh"},
     ]  # fmt: skip
@@ -257,6 +262,16 @@ def without_zone(frame: pd.DataFrame) -> pd.DataFrame:
     """Times without their zone: the clock of the station."""
     is_dated = isinstance(frame.get("time", frame.iloc[:, 0]).dtype, pd.DatetimeTZDtype)
     return frame.assign(time=frame["time"].dt.tz_localize(None)) if is_dated else frame
+
+
+def as_labels(names: Iterable[object]) -> list[str]:
+    """Names as a figure shows them: short, all different, and as text, for plotly reads tags as HTML."""
+    labels: dict[str, None] = {}
+    for name in map(str, names):
+        short = name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2]}…{name[1 - _LONGEST // 2 :]}"
+        others = (f"{short} ({again})" for again in count(2))
+        labels[escape(next(one for one in chain([short], others) if escape(one) not in labels))] = None
+    return list(labels)
 
 
 def plain_numbers(values: Any) -> list[Any]:
