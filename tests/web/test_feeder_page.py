@@ -193,6 +193,9 @@ def test_a_folder_of_another_feeder_is_refused(folder: Path, tmp_path: Path) -> 
         day_of(read_run(tmp_path / "run"), "none")
     with pytest.raises(InputError, match="no such file"):
         read_run(tmp_path)
+    (tmp_path / "metrics.json").write_text('{"controllers": {}}')  # of a run that was killed before one had ended
+    with pytest.raises(InputError, match="holds no run that came to its end"):
+        read_run(tmp_path)
 
 
 def test_days_are_kept_up_to_so_many_bytes() -> None:
@@ -329,6 +332,16 @@ def test_a_wrong_run_is_refused_in_words(server: Any, page: Page) -> None:
         page.fill(f"#feeder-{field}", "")
     page.goto(f"{server.url}/feeder?run=nothing")
     expect(page.locator("#feeder-progress")).to_contain_text("There is no run 'nothing'")
+
+
+def test_a_run_that_ended_before_any_controller_did_says_so(server: Any, page: Page) -> None:
+    started(page, server.url, "european_lv_cold_week", "none")
+    page.get_by_role("button", name="Cancel this run").click()
+    expect(page.locator("#feeder-progress")).to_contain_text("is cancelled", timeout=60_000)
+    expect(page.locator("#feeder-problem")).to_contain_text("There is nothing to show")
+    expect(page.locator("#feeder-results")).to_be_hidden()
+    expect(page.locator("#shell-alert")).to_be_empty()
+    assert str(server.data) not in page.locator("#feeder-problem").inner_text()
 
 
 def test_the_page_has_no_fault_that_axe_finds(server: Any, page: Page) -> None:

@@ -188,6 +188,62 @@ def test_a_plan_waits_for_the_edit_that_is_under_way(page: Page, server: Served,
     assert need_kwh.to_dict() == {"a": 5.0, "b": 17.5}
 
 
+def test_names_are_text_in_figures_and_leave_them_room(page: Page, server: Served, client: httpx.Client) -> None:
+    link, long = '<a href="http://evil.example/">click</a>', "long-" * 30
+    names = (link.replace('"', '""'), f"{long}b{long}", f"{long}{long}", "<b>c</b>")
+    rows = [f'"{name}",7,5,30,30,40,x' for name in names]
+    text = "\n".join([f"{FEW.splitlines()[0]},batery", *rows])
+    sent = client.post("/sessions", files={"file": ("names.csv", text.encode())}).json()["id"]
+    page.goto(f"{server.url}/planner?sessions={sent}")
+    expect(page.locator("#planner-findings")).to_contain_text("batery: unknown column, not used")
+    page.get_by_role("button", name="Plan", exact=True).click()
+    expect(page.locator("#planner-heatmap .ytick text")).to_have_count(4)
+    assert page.locator("svg a").count() == 0
+    ticks = page.locator("#planner-heatmap .ytick text").all_text_contents()
+    assert "<b>c</b>" in ticks
+    assert '<a href="htt…">click</a>' in ticks
+    assert len(set(ticks)) == 4
+    for figure in ("heatmap", "departures"):
+        plot = page.locator(f"#planner-{figure} .bglayer rect, #planner-{figure} .nsewdrag").first.bounding_box()
+        assert plot is not None
+        assert plot["width"] > 700, figure
+
+
+def test_an_edit_after_a_plan_is_told_and_unplanned_sessions_are_found_again(
+    page: Page, server: Served, client: httpx.Client
+) -> None:
+    page.goto(planned(server, client))
+    expect(page.locator("#planner-words")).to_be_visible()
+    expect(page.locator("#planner-stale")).to_be_empty()
+    page.locator('#planner-grid [row-id="2"] [col-id="c2"]').dblclick()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("6")
+    page.keyboard.press("Enter")
+    expect(page.locator("#planner-stale")).to_contain_text("plan again")
+    edited = page.url.partition("sessions=")[2].partition("&")[0]
+    page.goto(f"{server.url}/planner")
+    page.locator(f"#planner-tables a[href*='{edited}']").click()
+    expect(page.locator('#planner-grid [row-id="2"] [col-id="c2"]')).to_have_text("6")
+
+
+def test_a_car_that_was_not_planned_is_planned_with_the_rest(page: Page, server: Served, client: httpx.Client) -> None:
+    page.goto(planned(server, client))
+    page.get_by_label("Now").fill("40")
+    page.get_by_label("Cars that were not planned").fill("walk-in, ten, 11, 60\n\nx, 1")
+    page.get_by_role("button", name="Plan the rest").click()
+    expect(page.locator("#planner-new-fault")).to_contain_text("'ten' is no number")
+    expect(page.locator("#planner-new-fault")).to_contain_text("line 3 is not understood: 'x, 1'")
+    page.get_by_label("Cars that were not planned").fill("walk-in, 10, 11, 60\nlater; 2; 7; 70; 50")
+    page.get_by_role("button", name="Plan the rest").click()
+    expect(page.locator("#planner-changes")).to_contain_text("walk-in")
+    plan = page.url.partition("plan=")[2]
+    vehicles = httpx.get(f"{server.url}/api/v1/plans/{plan}/tables/vehicles.csv").text
+    found = pd.read_csv(io.StringIO(vehicles)).set_index("vehicle")
+    assert found.loc[["walk-in", "later"], "energy_need_kwh"].tolist() == [10.0, 2.0]
+    assert found.loc[["walk-in", "later"], "arrival_step"].tolist() == [40.0, 50.0]
+    check(page)
+
+
 def test_callbacks_of_other_pages_are_refused(server: Served) -> None:
     for origin in ({}, {"Origin": "http://elsewhere.example"}, {"Origin": "null"}):
         answer = httpx.post(f"{server.url}/_dash-update-component", json={}, headers=origin)

@@ -50,7 +50,9 @@ def register(app: Dash, planning: Planning, jobs: Jobs) -> None:  # noqa: ARG001
         try:
             return await asyncio.to_thread(lambda: results(run_of(ready))), False, None
         except CosimError as error:
-            return no_update, True, html.P(f"There is nothing to show: {error}", className="shell-problem")
+            where = f"{jobs.get(ready['id']).folder}/"
+            told = f"There is nothing to show: {str(error).replace(where, '')}"
+            return no_update, True, html.P(told, className="shell-problem")
 
     @app.callback(
         Output("feeder-base", "data"), Output("feeder-legend", "children"),

@@ -85,6 +85,8 @@ def read_run(folder: Path) -> RunFolder:
         Where it holds none, or its files cannot be read.
     """
     metrics, path = read_metrics(folder), folder / "manifest.json"
+    if not metrics:
+        raise InputError(Fault(str(path), "", "holds no run that came to its end", "run the scenario again"))
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         scenario = told["scenario"]

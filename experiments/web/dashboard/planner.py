@@ -9,7 +9,13 @@ from anyio import CapacityLimiter, to_thread
 from dash import Dash, dcc, html
 from dash.development.base_component import Component
 
-from cosim.experiments.web.dashboard import planner_plan, planner_reading, planner_replan, planner_table
+from cosim.experiments.web.dashboard import (
+    planner_earlier,
+    planner_plan,
+    planner_reading,
+    planner_replan,
+    planner_table,
+)
 from cosim.experiments.web.dashboard.planner_words import ACCEPTED, card
 
 if TYPE_CHECKING:
@@ -29,9 +35,11 @@ def layout() -> Component:
             planner_table.sources(ACCEPTED),
             html.Div(id="planner-sessions-part"),
             html.Div(planner_plan.form(), id="planner-plan-part", hidden=True),
+            html.Div(id="planner-stale", role="status"),
             html.Div(id="planner-result"),
             html.Div(id="planner-replan-part"),
             card("Earlier plans", html.Div(id="planner-earlier"), "planner-earlier-card"),
+            card("Earlier sessions", html.Div(id="planner-tables"), "planner-tables-card"),
             dcc.Location(id="planner-url", refresh="callback-nav"),
             dcc.Store(id="planner-sessions"),
             dcc.Store(id="planner-plan"),
@@ -50,3 +58,4 @@ def register(app: Dash, planning: Planning, jobs: Jobs) -> None:  # noqa: ARG001
     planner_reading.register(app, planning)
     planner_plan.register(app, planning, in_turn)
     planner_replan.register(app, planning, in_turn)
+    planner_earlier.register(app, planning)

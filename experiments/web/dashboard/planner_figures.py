@@ -242,7 +242,7 @@ def _departures(planned: Planned, look: dict[str, str]) -> Component:
          "marker": {"color": ORANGE, "pattern": {"shape": "/", "fgcolor": look["ink"], "size": 6}},
          "hovertemplate": "%{y:.2f} kWh"},
     ]  # fmt: skip
-    layout = frame_of(planned, look, "energy in the battery [kWh]", dated=False)
+    layout = frame_of(planned, look, "energy [kWh]", dated=False)
     layout |= {"barmode": "stack", "bargap": 0.15}
     layout["xaxis"] |= {"title": {"text": "vehicle, in the order of departure"}, "type": "category", "showgrid": False}
     total_kwh, need_kwh = float(missing.sum()), float(vehicles["energy_need_kwh"].sum())
@@ -270,7 +270,8 @@ def as_labels(names: Iterable[object]) -> list[str]:
     for name in map(str, names):
         short = name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2]}…{name[1 - _LONGEST // 2 :]}"
         others = (f"{short} ({again})" for again in count(2))
-        labels[escape(next(one for one in chain([short], others) if escape(one) not in labels))] = None
+        plain = (escape(one, quote=False) for one in chain([short], others))
+        labels[next(one for one in plain if one not in labels)] = None
     return list(labels)
 
 

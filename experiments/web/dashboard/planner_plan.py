@@ -7,7 +7,6 @@ import base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from dash import Dash, Input, Output, State, html, no_update
 from dash.development.base_component import Component
 
@@ -49,8 +48,6 @@ _CHOICES: dict[str, dict[str, str]] = {
     "fairness": {"total": "least shortfall in all", "maxmin": "raise the worst served first"},
 }
 _FIELDS = (*_SERIES, *_CHOICES, *_NUMBERS)
-MOST_PLANS = 50
-"""Of those that are listed."""
 _OCPP = ("1.6", "2.0.1", "2.1")
 _TABLES = {
     "plan": "Plan by vehicle and step", "vehicles": "Vehicles", "station": "Station", "rows": "Rows at fault",
@@ -152,11 +149,8 @@ def register(app: Dash, planning: Planning, in_turn: InTurn) -> None:
             return wanted, no_update
         return wanted, form(found.request)
 
-    @app.callback(
-        Output("planner-result", "children"), Input("planner-plan", "data"), Input("shell-theme", "data"),
-        State("planner-sessions", "data"),
-    )  # fmt: skip
-    async def result(wanted: str | None, theme: str | None, sessions_id: str | None) -> Any:
+    @app.callback(Output("planner-result", "children"), Input("planner-plan", "data"), Input("shell-theme", "data"))
+    async def result(wanted: str | None, theme: str | None) -> Any:
         if wanted is None or theme is None:
             return []
         try:
@@ -164,16 +158,18 @@ def register(app: Dash, planning: Planning, in_turn: InTurn) -> None:
         except NotFoundError as error:
             return problem_list([html.Li(f"{error}: it may be of another server. Choose one below, or plan again.")])
         of_table = (await asyncio.to_thread(planning.sessions, found.sessions_id)).warnings
-        return await asyncio.to_thread(_result, found, theme, sessions_id, of_table)
+        return await asyncio.to_thread(_result, found, theme, of_table)
 
-    @app.callback(Output("planner-earlier", "children"), Input("planner-plan", "data"))
-    async def earlier(current: str | None) -> Any:
-        return await asyncio.to_thread(_earlier, planning, current)
+    @app.callback(Output("planner-stale", "children"), Input("planner-sessions", "data"), Input("planner-plan", "data"))
+    async def stale(sessions_id: str | None, wanted: str | None) -> Any:
+        rows = await asyncio.to_thread(planning.plan_rows) if sessions_id and wanted else []
+        of_another = any(row.id == wanted and row.sessions_id != sessions_id for row in rows)
+        return html.P("The table above has changed since: plan again.", className="shell-doubt") if of_another else None
 
 
 def _series_as_typed(held: Series) -> str:
     """A series as it can be typed: a day's values by line, where they are that, else as CSV."""
-    values = held.values or []  # noqa: PD011 - of a series, no frame
+    values = held.values or []
     if held.start is None and WHOLE_DAYS.get(len(values)) == held.step_min:
         return "\n".join(f"{value:g}" for value in values)
     try:
@@ -203,7 +199,7 @@ def _request(typed: list[str], picked: list[str], faults: list[Fault]) -> PlanRe
     return None if faults else PlanRequest.model_validate(values)
 
 
-def _result(found: PlanRecord, theme: str, sessions_id: str | None, of_table: Sequence[str]) -> list[Component]:
+def _result(found: PlanRecord, theme: str, of_table: Sequence[str]) -> list[Component]:
     """Cards of a plan; what is told of its table already is left out."""
     if found.status != "done":
         items = listed(found.faults)
@@ -214,8 +210,6 @@ def _result(found: PlanRecord, theme: str, sessions_id: str | None, of_table: Se
         return problem_list(items or [html.Li(remedy.get(found.status, f"This plan is {found.status}."))])
     planned = Planned.read(found.folder)
     parts: list[Component] = [html.P(in_words(found), id="planner-words")]
-    if sessions_id not in (None, found.sessions_id):
-        parts.append(html.P("The table above has changed since: plan again.", className="shell-doubt"))
     changed: list[Component] = []
     if found.parent:
         link = html.A("an earlier plan", href=address(sessions=found.sessions_id, plan=found.parent))
@@ -279,23 +273,3 @@ def _link(words: str, path: str, name: str) -> Component:
 
 def _separated(links: list[Component]) -> list[Component | str]:
     return [part for link in links for part in (link, " · ")][:-1]
-
-
-def _earlier(planning: Planning, current: str | None) -> Component:
-    found = [planning.get_plan(row.id) for row in planning.plan_rows()[: MOST_PLANS + 1] if row.id != current]
-    if not found:
-        return html.P("There are none.")
-    rows, links = [], []
-    for one in found:
-        figures = dict.fromkeys(("ended", "served [%]", "peak [kW]", "cost [EUR]"))
-        figures["ended"] = one.status
-        if one.status == "done":
-            held = one.metrics
-            cost_eur = held["energy_cost_eur"] + held["peak_cost_eur"]
-            values = (STATUS.get(held["status"], held["status"]), held["served_percent"], held["peak_kw"], cost_eur)
-            figures = dict(zip(figures, values, strict=True))
-        rows.append(
-            {"made (UTC)": f"{one.created[:19].replace('T', ' ')}{', re-plan' if one.parent else ''}", **figures}
-        )
-        links.append(f"/planner{address(sessions=one.sessions_id, plan=one.id)}")
-    return table(pd.DataFrame(rows), "Earlier plans", links=links)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ from dash.development.base_component import Component
 
 from cosim.errors import Fault
 from cosim.experiments.web.catalogue import NotFoundError
-from cosim.experiments.web.dashboard.controls import grid, text, worker
+from cosim.experiments.web.dashboard.controls import grid, lines, text, worker
 from cosim.experiments.web.dashboard.planner_figures import Planned
 from cosim.experiments.web.dashboard.planner_words import (
     REFUSED,
@@ -28,6 +29,8 @@ from cosim.experiments.web.schemas import LiveStateRequest
 if TYPE_CHECKING:
     from cosim.experiments.web.planning import Planning
 
+_NEW_CAR = "name, energy [kWh], power [kW], when it leaves"
+_LEAST = _NEW_CAR.count(",") + 1
 _STATES = {"as planned": None, "plugged in": "plugged", "still to come": "expected", "gone": "gone"}
 
 
@@ -48,27 +51,31 @@ def register(app: Dash, planning: Planning, in_turn: InTurn) -> None:
         Output("planner-plan", "data", allow_duplicate=True), Output("planner-url", "search", allow_duplicate=True),
         Output("shell-live", "children", allow_duplicate=True), Input("planner-replan", "n_clicks"),
         State("planner-plan", "data"), State("planner-now", "value"), State("planner-further-stay-h", "value"),
-        State("planner-live", "rowData"),
+        State("planner-live", "rowData"), State("planner-new", "value"),
         prevent_initial_call=True,
     )  # fmt: skip
-    async def replanned(clicks: int | None, plan_id: str, moment: str, stay: str, rows: list[dict[str, Any]]) -> Any:
+    async def replanned(
+        clicks: int | None, plan_id: str, moment: str, stay: str, rows: list[dict[str, Any]], new: str
+    ) -> Any:  # fmt: skip
         if not clicks:
             return (no_update,) * 3
         faults: list[Fault] = []
         made = None
         try:
-            state = _state(moment, stay, rows, faults)
+            state = _state(moment, stay, rows, new, faults)
             made = await in_turn(lambda: planning.replan(plan_id, state)) if state else None
         except REFUSED as error:
             faults += faults_of(error)
         beside = [Fault(one.where, "now", one.problem, one.remedy) if one.key == "time" else one for one in faults]
-        tell_faults(beside, ("now", "further-stay-h"), "planner-replan-problems")
+        tell_faults(beside, ("now", "further-stay-h", "new"), "planner-replan-problems")
         if made is None:
             return no_update, no_update, "There is no new plan: see what is wrong."
         return made.id, address(sessions=made.sessions_id, plan=made.id), f"Planned anew. {in_words(made)}"
 
 
-def _state(moment: str, stay: str, rows: list[dict[str, Any]], faults: list[Fault]) -> LiveStateRequest | None:
+def _state(
+    moment: str, stay: str, rows: list[dict[str, Any]], new: str, faults: list[Fault]
+) -> LiveStateRequest | None:
     """Live state from what the form holds; vehicles of which nothing is said are as planned."""
     vehicles = []
     for row in rows:
@@ -80,11 +87,29 @@ def _state(moment: str, stay: str, rows: list[dict[str, Any]], faults: list[Faul
             vehicles.append({"vehicle": row["vehicle"], **given})
     if not (moment or "").strip():
         faults.append(Fault("request", "now", "is missing", "write the moment from which on to plan"))
+    cars = _new(new, faults)
     further_h = number(stay, "further-stay-h", faults)
     if faults:
         return None
     known = {} if further_h is None else {"further_stay_h": further_h}
-    return LiveStateRequest.model_validate({"time": _moment(moment), "vehicles": vehicles, **known})
+    return LiveStateRequest.model_validate({"time": _moment(moment), "vehicles": vehicles, "new": cars, **known})
+
+
+def _new(typed: str | None, faults: list[Fault]) -> list[dict[str, Any]]:
+    """Cars that were not planned, one a line."""
+    cars = []
+    for row, words in enumerate((typed or "").splitlines(), start=1):
+        parts = [part.strip() for part in re.split("[,;]", words)]
+        if not any(parts):
+            continue
+        if not _LEAST <= len(parts) <= _LEAST + 1 or "" in parts[:_LEAST]:
+            faults.append(Fault("request", "new", f"line {row} is not understood: {words!r:.60}", f"write {_NEW_CAR}"))
+            continue
+        name, energy, power, leaves, comes = (*parts, "")[: _LEAST + 1]
+        car = {"vehicle": name, "energy_kwh": number(energy, "new", faults), "power_kw": number(power, "new", faults),
+               "departure": _moment(leaves), "arrival": _moment(comes) if comes else None}  # fmt: skip
+        cars.append(car)
+    return cars
 
 
 def _moment(typed: object) -> str | float:
@@ -130,6 +155,7 @@ def _form(planned: Planned) -> Component:
             text("planner-further-stay-h", "Further stay [h]", 1.0, "Of cars beyond their departure.", kind="decimal"),
         ], className="shell-form"),
         html.P(hint, className="shell-hint"), sheet,
+        lines("planner-new", "Cars that were not planned", "", f"One a line: {_NEW_CAR}, and when it comes if later."),
         worker("Plan the rest", "planner-replan", "Planning …"),
         html.Div(id="planner-replan-problems", role="alert"),
     ], "planner-replan-card")  # fmt: skip

@@ -211,7 +211,7 @@ def _cells(found: Sessions) -> list[str]:
 def findings(found: Sessions) -> list[Component]:
     """What was found, below the table: counts, assumptions, and the faults of rows."""
     marked = found.findings
-    doubts = [text for text in found.warnings if ", row " not in text]
+    doubts = doubts_of(found)
     told: list[Component] = [html.P(_told(found), id="planner-counts")]
     if doubts:
         told.append(html.Div(html.Ul([html.Li(plain(text)) for text in doubts]), className="shell-doubt"))
@@ -221,6 +221,15 @@ def findings(found: Sessions) -> list[Component]:
             html.Details([html.Summary(name), table(marked, name, links=_cells(found))], open=len(marked) <= 20)
         )
     return [*told, *problem_list(listed(missing_columns(found)[1]))]
+
+
+def doubts_of(found: Sessions) -> list[str]:
+    """What was assumed or left out of the table as a whole: warnings that are no finding of a row."""
+    of_rows = tuple(
+        str(Fault(f"{found.name}, row {one.row}", str(one.column), str(one.problem), "")).removesuffix(" → ")
+        for one in found.findings.itertuples(index=False)
+    )
+    return [text for text in found.warnings if not text.startswith(of_rows)]
 
 
 def _button(words: str, name: str) -> Component:

@@ -43,9 +43,12 @@
     403: "The server refuses this page: open it by the address that the server printed.",
     413: "That is larger than the server takes: give a smaller file, or parts of it."
   };
+  const SILENT = "The server does not answer: see whether it is running. Nothing that it has kept is lost.";
+  let isSilent = false;
   function say(words) {
     const set = window.dash_clientside.set_props;
     if (!set) { return; }
+    isSilent = words === SILENT;
     set("shell-alert", { children: words });
   }
   // A button with data-busy says so, and takes no further click, until the answer to its own click is there.
@@ -77,9 +80,10 @@
     if (ours) { document.dispatchEvent(new CustomEvent("shell-asks", { detail: { props: props, answer: answer } })); }
     return answer.finally(function () { busy(buttons, false); }).then(function (response) {
       if (ours && response.status >= 400) { say(WHY[response.status] || "The server failed; its log says why."); }
+      else if (ours && isSilent) { say(""); }
       return response;
     }, function (error) {
-      if (ours) { say("The server does not answer: see whether it is running. Nothing that it has kept is lost."); }
+      if (ours) { say(SILENT); }
       throw error;
     });
   };
