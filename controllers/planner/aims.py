@@ -33,6 +33,7 @@ MOVED_SHARE = 0.01
 POOL_SLACK = 0.01  # how much more than the best cost another plan may have
 ENOUGH_GAP = 0.05  # of the distance: any plan that is different will do
 KEPT_EUR = 1e-6
+EARLY_WEIGHT = 0.005  # of the dearest price, in the sum from which the aims begin: any more, and cost has far to go
 EARLY_GAP = 0.02  # of the MILP: a little later than possible is early enough
 
 Endings = dict[str, SolveResult]
@@ -52,11 +53,13 @@ def pursue(solver: AimSolver, model: PlanModel) -> tuple[Endings, Float]:
     cost[model.peak] = station.peak_eur_per_kw
     shortfall[model.shortfall] = 1.0
     dearest = 0.1 + float(np.abs(station.tariff_eur_per_kwh).max())
+    early = EARLY_WEIGHT * dearest * _lateness(model)
     if options.objective == "weighted":
         cost[model.shortfall] = shortfall_eur_per_kwh(model.requests, options)
-        solver.begin(cost + dearest * 0.05 * _lateness(model))
+        solver.begin(cost + early)
         return {"cost and shortfall": solver.minimise("cost and shortfall", cost)}, cost
-    solver.begin(cost + dearest * (10.0 * shortfall + 2.5 * _in_margins(model) + 0.05 * _lateness(model)))
+    dearest += station.peak_eur_per_kw / station.step_h  # a kWh in one step
+    solver.begin(cost + dearest * (10.0 * shortfall + 2.5 * _in_margins(model)) + early)
     endings = _fair_shares(solver, model) if options.fairness == "maxmin" else {}
     endings["shortfall"] = least = solver.minimise("shortfall", shortfall)
     solver.keep(shortfall, max(least.value, 0.0) * (1.0 + KEPT_SHARE), KEPT_KWH)

@@ -33,6 +33,7 @@ from cosim.errors import SolverError
 NEGLIGIBLE = 1e-6  # an absolute difference, in kWh, EUR or shares, up to here is none
 FEW_NODES = 100  # of a preference: what it finds until then must not depend on a clock
 PRIMAL = 4  # HiGHS option: primal simplex
+MANY = 10_000  # columns, of some 800 vehicles
 
 
 class AimSolver:
@@ -68,8 +69,14 @@ class AimSolver:
 
         One aim alone has so many optima that the simplex method gets lost among them. How the aims are weighed decides
         nothing but the time, for each is solved by itself afterwards.
+
+        The simplex method takes steps in proportion to the vehicles, and each takes as long as there are vehicles: the
+        time grows with their square. The interior-point method needs 20 to 40 steps whatever their number, and its
+        crossover ends in the same kind of basis.
         """
+        self._relaxed.set_options(solver="ipx" if self._relaxed.columns > MANY else "choose")
         found = self._solve(self._relaxed, cost, 0.0)
+        self._relaxed.set_options(solver="choose")
         self._begin_s = found.wall_s
         if self._mixed is None and found.has_point:
             self.point = found.x
