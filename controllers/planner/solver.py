@@ -9,8 +9,8 @@ the second attempt is nearly always enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,6 +36,34 @@ PRIMAL = 4  # HiGHS option: primal simplex
 MANY = 10_000  # columns, of some 800 vehicles
 
 
+@dataclass(frozen=True, eq=False)
+class Preference:
+    """What is minimised among plans that are as good.
+
+    Attributes
+    ----------
+    aim : str
+        Name.
+    cost : ndarray, shape (column,)
+        Coefficients.
+    gap : float
+        At which the MILP may stop.
+    tree_nodes : int
+        Of the whole MILP; 0: it is not worth a tree of its own.
+    slack : float
+        What the preferences after it may give up.
+    bound : float
+        What is known before that none of these plans is below.
+    """
+
+    aim: str
+    cost: Float
+    gap: float
+    tree_nodes: int = 0
+    slack: float = NEGLIGIBLE
+    bound: float = -np.inf
+
+
 class AimSolver:
     """A planner's model, ready for aims.
 
@@ -59,7 +87,7 @@ class AimSolver:
         self._mixed = None if model.mixed is None else Solver(model.mixed)
         self._solvers = [self._relaxed] if self._mixed is None else [self._relaxed, self._mixed]
         self._kept: list[tuple[Callable[[float], None], float]] = []
-        self._is_thorough = True
+        self._preference: Preference | None = None
         self._begin_s = 0.0
         self.point: Float = np.empty(0)
         self.row_dual: Float = np.empty(0)
@@ -114,40 +142,34 @@ class AimSolver:
             ended = Termination.FEASIBLE
         return replace(found, termination=ended, rounding=NEGLIGIBLE, wall_s=self._clock.passed_s - began_s)
 
-    def settle(self, aim: str, preference: Float, last_aim: Float, value: float, gap: float) -> SolveResult:
-        """Choose among the plans that reach what the last aim reached; nothing is held afterwards.
+    def settle(self, wanted: Sequence[Preference], last_aim: Float, value: float) -> dict[str, SolveResult]:
+        """Choose among the plans that reach what the last aim reached, by one preference after the other.
 
-        Parameters
-        ----------
-        aim : str
-            For messages.
-        preference : ndarray, shape (column,)
-            What is minimised among them; of a MILP without a tree of its own, which a preference is not worth.
-        last_aim : ndarray, shape (column,)
-            Its coefficients.
-        value : float
-            What it reached.
-        gap : float
-            At which the MILP may stop.
+        Nothing is held afterwards. How each ended, by its name.
         """
+        endings = {}
         if self._mixed is None:
             before, every = self._relaxed.limits(), (np.arange(self._relaxed.columns), np.arange(self._relaxed.rows))
-            self._relaxed.hold_optima()
-            found = self.minimise(aim, preference)
+            for one in wanted:
+                self._relaxed.hold_optima()
+                endings[one.aim] = self.minimise(one.aim, one.cost)
             self._relaxed.set_columns(every[0], *before[:2])
             self._relaxed.set_rows(every[1], *before[2:])
-            return found
+            return endings
         first = [one.rows for one in self._solvers]
         self.keep(last_aim, value, NEGLIGIBLE)
-        self._is_thorough = False
-        found = self.minimise(aim, preference, gap=gap)
-        self._is_thorough = True
-        self._kept.pop()
+        for one in wanted:
+            self._preference = one
+            found = self.minimise(one.aim, one.cost, gap=one.gap)
+            if found.termination is Termination.TIME_LIMIT and not self._clock.over:
+                found = replace(found, termination=Termination.FEASIBLE)
+            endings[one.aim] = found
+            self.keep(one.cost, found.value, one.slack)
+        self._preference = None
+        del self._kept[-1 - len(wanted) :]
         for solver, row in zip(self._solvers, first, strict=True):
             solver.delete_rows(np.arange(row, solver.rows))
-        if found.termination is Termination.TIME_LIMIT and not self._clock.over:
-            return replace(found, termination=Termination.FEASIBLE)
-        return found
+        return endings
 
     def keep(self, cost: Float, value: float, slack: float) -> None:
         """Hold ``cost @ columns`` at most at this value, and a little more, from now on."""
@@ -187,8 +209,10 @@ class AimSolver:
 
     def _solve(self, solver: Solver, cost: Float, gap: float, start: Float | None = None) -> SolveResult:
         solver.set_cost(cost[: solver.columns])
-        nodes = UNLIMITED if self._is_thorough else FEW_NODES
-        return solver.solve(Limits(gap, nodes, self._clock.left_s), start=start)
+        nodes, target = UNLIMITED, -np.inf
+        if (one := self._preference) is not None:
+            nodes, target = one.tree_nodes or FEW_NODES, one.bound
+        return solver.solve(Limits(gap, nodes, self._clock.left_s, target=target), start=start)
 
     def _known(self, cost: Float, bound: float = -np.inf) -> SolveResult:
         """The point of the aims before, as far as a bound says something about it."""
@@ -198,10 +222,12 @@ class AimSolver:
 
     def _decide_switches(self, mixed: Solver, cost: Float, relaxed: SolveResult, gap: float) -> SolveResult:
         """Best point found, with the better of the relaxation's and the tree's bound."""
+        least = -np.inf if self._preference is None else self._preference.bound
+        relaxed = replace(relaxed, bound=max(relaxed.bound, least))
         best = self._known(cost, relaxed.bound)
         if relaxed.has_point and not _is_closed(best, gap):
             best = self._round(mixed, cost, relaxed, best, gap)
-        if _is_closed(best, gap) or not self._is_thorough:
+        if _is_closed(best, gap) or (self._preference is not None and not self._preference.tree_nodes):
             return best
         whole = self._solve(mixed, cost, gap, best.x if best.has_point else None)
         if not whole.has_point:

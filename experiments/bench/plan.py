@@ -77,7 +77,9 @@ def _growth(repeats: int) -> Row:
 
 
 def _row(requests: Requests, station: Station, formulation: Formulation, solver: str, repeats: int) -> Row:
-    options = Options(formulation=formulation, objective="weighted", gap=GAP, time_limit_s=TIME_LIMIT_S)
+    options = Options(
+        formulation=formulation, objective="weighted", gap=GAP, time_limit_s=TIME_LIMIT_S, least_starts=False
+    )
     ours: list[Planning] = []
     theirs: list[tuple[str, float]] = []
     reference = cvxpy_plan(requests, station, formulation, solver)
