@@ -34,7 +34,6 @@ POOL_SLACK = 0.01  # how much more than the best cost another plan may have
 ENOUGH_GAP = 0.05  # of the distance: any plan that is different will do
 KEPT_EUR = 1e-6
 EARLY_WEIGHT = 0.005  # of the dearest price, in the sum from which the aims begin: any more, and cost has far to go
-NODES_OF_STARTS = 1000
 EARLY_GAP = 0.02  # of the MILP: a little later than possible is early enough
 
 Endings = dict[str, SolveResult]
@@ -80,7 +79,7 @@ def prefer(solver: AimSolver, model: PlanModel, last_aim: Float, value: float) -
     if model.options.least_starts and len(model.start):
         starts = np.zeros(len(model.high))
         starts[model.start] = 1.0
-        wanted.insert(0, Preference("starts", starts, 0.0, NODES_OF_STARTS, 0.5, _starts_at_least(solver, model)))
+        wanted.insert(0, Preference("starts", starts, 0.0, True, 0.5, _starts_at_least(solver, model)))
     return solver.settle(wanted, last_aim, value)
 
 

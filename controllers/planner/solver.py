@@ -31,6 +31,7 @@ from cosim.controllers.solver import (
 from cosim.errors import SolverError
 
 NEGLIGIBLE = 1e-6  # an absolute difference, in kWh, EUR or shares, up to here is none
+PIECE, NODES_OF_PIECE = 100, 1000
 FEW_NODES = 100  # of a preference: what it finds until then must not depend on a clock
 PRIMAL = 4  # HiGHS option: primal simplex
 MANY = 10_000  # columns, of some 800 vehicles
@@ -48,8 +49,9 @@ class Preference:
         Coefficients.
     gap : float
         At which the MILP may stop.
-    tree_nodes : int
-        Of the whole MILP; 0: it is not worth a tree of its own.
+    in_pieces : bool
+        Whether the MILP is solved for ``PIECE`` vehicles at a time, by arrival, with all others held: it is hard to
+        prove, and easy to make better. Otherwise it is not worth a tree of its own.
     slack : float
         What the preferences after it may give up.
     bound : float
@@ -59,7 +61,7 @@ class Preference:
     aim: str
     cost: Float
     gap: float
-    tree_nodes: int = 0
+    in_pieces: bool = False
     slack: float = NEGLIGIBLE
     bound: float = -np.inf
 
@@ -161,7 +163,7 @@ class AimSolver:
         for one in wanted:
             self._preference = one
             found = self.minimise(one.aim, one.cost, gap=one.gap)
-            if found.termination is Termination.TIME_LIMIT and not self._clock.over:
+            if found.termination is Termination.TIME_LIMIT and not (self._clock.over or one.in_pieces):
                 found = replace(found, termination=Termination.FEASIBLE)
             endings[one.aim] = found
             self.keep(one.cost, found.value, one.slack)
@@ -211,7 +213,7 @@ class AimSolver:
         solver.set_cost(cost[: solver.columns])
         nodes, target = UNLIMITED, -np.inf
         if (one := self._preference) is not None:
-            nodes, target = one.tree_nodes or FEW_NODES, one.bound
+            nodes, target = NODES_OF_PIECE if one.in_pieces else FEW_NODES, one.bound
         return solver.solve(Limits(gap, nodes, self._clock.left_s, target=target), start=start)
 
     def _known(self, cost: Float, bound: float = -np.inf) -> SolveResult:
@@ -225,9 +227,11 @@ class AimSolver:
         least = -np.inf if self._preference is None else self._preference.bound
         relaxed = replace(relaxed, bound=max(relaxed.bound, least))
         best = self._known(cost, relaxed.bound)
+        if self._preference is not None and self._preference.in_pieces:
+            return self._improve_in_pieces(mixed, cost, best, gap)
         if relaxed.has_point and not _is_closed(best, gap):
             best = self._round(mixed, cost, relaxed, best, gap)
-        if _is_closed(best, gap) or (self._preference is not None and not self._preference.tree_nodes):
+        if _is_closed(best, gap) or self._preference is not None:
             return best
         whole = self._solve(mixed, cost, gap, best.x if best.has_point else None)
         if not whole.has_point:
@@ -235,6 +239,27 @@ class AimSolver:
         better = whole if whole.value <= best.value else best
         # a tree that was cut short may know less than the relaxation
         return replace(whole, value=better.value, x=better.x, bound=max(whole.bound, relaxed.bound))
+
+    def _improve_in_pieces(self, mixed: Solver, cost: Float, best: SolveResult, gap: float) -> SolveResult:
+        """Best point after one pass over all vehicles; its bound is the tree's where one piece is all of them."""
+        model, half_s, ended = self._model, self._clock.left_s / 2.0, Termination.FEASIBLE
+        owner, by_arrival = model.pairs.vehicle, np.argsort(model.requests.arrival_step, kind="stable")
+        for first in range(0, len(by_arrival), PIECE):
+            if _is_closed(best, gap):
+                break
+            if self._clock.left_s <= half_s:  # the rest is for what comes after
+                ended = Termination.TIME_LIMIT
+                break
+            others = np.flatnonzero(~np.isin(owner, by_arrival[first : first + PIECE]))
+            held = model.switch[others]  # their powers stay free: as they are, they fit within tolerances only
+            on = np.round(best.x[held])
+            mixed.set_columns(held, on, on)
+            found = self._solve(mixed, cost, gap, best.x)
+            mixed.set_columns(held, np.zeros(len(held)), np.ones(len(held)))
+            bound = best.bound if len(others) else max(best.bound, found.bound)
+            better = found if found.has_point and found.value < best.value else best
+            best = replace(best, value=better.value, x=better.x, bound=bound)
+        return replace(best, termination=ended)
 
     def _round(self, mixed: Solver, cost: Float, relaxed: SolveResult, best: SolveResult, gap: float) -> SolveResult:
         """Hold the switches on which the relaxation (and the best point so far) is clear; decide the others."""
