@@ -139,10 +139,9 @@ def make_requests(
     """Requests from columns; a single number stands for every vehicle. Units as in ``Requests``; nothing is checked."""
     count = len(vehicle)
     columns = (power_max_kw, power_min_kw, energy_need_kwh, battery_kwh, soe_arrival_kwh, arrival_step, departure_step)
-    return Requests(
-        tuple(vehicle), *[np.broadcast_to(np.asarray(part, float), count) for part in (*columns, efficiency)],
-        np.broadcast_to(np.asarray(phase_share, float), (count, 3)),
-    )  # fmt: skip
+    numbers = [np.broadcast_to(np.asarray(part, float), count) for part in (*columns, efficiency)]
+    shares = np.broadcast_to(np.asarray(phase_share, float), (count, 3))
+    return Requests(tuple(vehicle), *numbers, phase_share=shares)
 
 
 def limits_of(requests: Requests, station: Station) -> list[tuple[Float, Float]]:

@@ -111,7 +111,8 @@ def _best_of(on: Float, requests: Requests, station: Station) -> tuple[float, fl
     gain[0, ::2], gain[1, 1::2] = hours * requests.efficiency
     rows = [np.hstack([-gain, -np.eye(2)]), np.hstack([gain, np.eye(2)])]
     limits = [-requests.energy_need_kwh, requests.headroom_kwh]
-    for share, most in [(np.ones(2), station.capacity_kw), *zip(requests.phase_share.T, station.phase_kw.T, strict=True)]:
+    phases = zip(requests.phase_share.T, station.phase_kw.T, strict=True)
+    for share, most in [(np.ones(2), station.capacity_kw), *phases]:
         rows.append(np.hstack([np.kron(np.eye(4), share), np.zeros((4, 2))]))
         limits.append(most)
     low, high = (np.append((on * kw).ravel(), [end] * 2) for kw, end in
@@ -162,7 +163,8 @@ def test_derated_plans_are_kept_by_cars_that_take_less(formulation):
         [str(k) for k in range(20)], 11.0, rng.uniform(5.0, 25.0, 20), 60.0, arrival, arrival + 16.0, power_min_kw=4.2
     )
     station = make_station(32, 120.0)
-    plain, derated = (plan(requests, station, Options(formulation=formulation, derate=part)).best for part in (1.0, 0.9))
+    options = (Options(formulation=formulation, derate=part) for part in (1.0, 0.9))
+    plain, derated = (plan(requests, station, one).best for one in options)
     assert derated.unserved_kwh.sum() == pytest.approx(plain.unserved_kwh.sum(), abs=1e-4)
     full_kwh = derated.delivered_kwh.sum()
     assert taken_kwh(derated, requests, station, 0.9) == pytest.approx(full_kwh)
