@@ -139,9 +139,9 @@ def make_requests(
     """Requests from columns; a single number stands for every vehicle. Units as in ``Requests``; nothing is checked."""
     count = len(vehicle)
     columns = (power_max_kw, power_min_kw, energy_need_kwh, battery_kwh, soe_arrival_kwh, arrival_step, departure_step)
-    numbers = [np.broadcast_to(np.asarray(part, float), count) for part in (*columns, efficiency)]
-    shares = np.broadcast_to(np.asarray(phase_share, float), (count, 3))
-    return Requests(tuple(vehicle), *numbers, phase_share=shares)
+    sizes = [*[(count,)] * 8, (count, 3)]
+    given = zip((*columns, efficiency, phase_share), sizes, strict=True)
+    return Requests(tuple(vehicle), *[np.broadcast_to(np.asarray(part, float), size) for part, size in given])
 
 
 def limits_of(requests: Requests, station: Station) -> list[tuple[Float, Float]]:

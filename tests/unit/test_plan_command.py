@@ -300,7 +300,8 @@ def test_each_phase_has_its_limit_where_sessions_say_their_phase(cosim, tmp_path
     assert "'2' is no phase; taken as even on all three" in err  # it may as well be a number of phases
     assert "1 rows do not say which phase" in err
     assert err.count("phases are told apart") == 1
-    power_kw = pd.read_csv(tmp_path / "out" / "plan.csv").pivot(index="step", columns="vehicle", values="power_kw")
+    plan = pd.read_csv(tmp_path / "out" / "plan.csv")
+    power_kw = plan.pivot_table(index="step", columns="vehicle", values="power_kw")
     thirds = (power_kw["all"] + power_kw["odd"]) / 3
     loads_kw = [power_kw["one"] + power_kw["two"] + thirds, thirds + power_kw["two more"] / 2]
     station = json.loads((tmp_path / "out" / "plan.json").read_text())["station"]
