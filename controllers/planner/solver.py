@@ -32,6 +32,8 @@ from cosim.errors import SolverError
 
 NEGLIGIBLE = 1e-6  # an absolute difference, in kWh, EUR or shares, up to here is none
 PIECE, NODES_OF_PIECE = 100, 1000
+INTERIOR = {"solver": "ipx", "ipm_optimality_tolerance": 1e-6, "start_crossover_tolerance": 1e-2}
+"""Crossover begins as soon as the interior point is this near: its last digits take as many iterations as all others."""
 FEW_NODES = 100  # of a preference: what it finds until then must not depend on a clock
 PRIMAL = 4  # HiGHS option: primal simplex
 MANY = 10_000  # columns, of some 800 vehicles
@@ -104,7 +106,8 @@ class AimSolver:
         time grows with their square. The interior-point method needs 20 to 40 steps whatever their number, and its
         crossover ends in the same kind of basis.
         """
-        self._relaxed.set_options(solver="ipx" if self._relaxed.columns > MANY else "choose")
+        if self._relaxed.columns > MANY:
+            self._relaxed.set_options(**INTERIOR)
         found = self._solve(self._relaxed, cost, 0.0)
         self._relaxed.set_options(solver="choose")
         self._begin_s = found.wall_s
