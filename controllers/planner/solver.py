@@ -33,7 +33,7 @@ from cosim.errors import SolverError
 NEGLIGIBLE = 1e-6  # an absolute difference, in kWh, EUR or shares, up to here is none
 PIECE, NODES_OF_PIECE = 100, 1000
 INTERIOR = {"solver": "ipx", "ipm_optimality_tolerance": 1e-6, "start_crossover_tolerance": 1e-2}
-"""Crossover begins as soon as the interior point is this near: its last digits take as many iterations as all others."""
+"""Crossover begins as soon as the interior point is this near: its last digits take as long as all others."""
 FEW_NODES = 100  # of a preference: what it finds until then must not depend on a clock
 PRIMAL = 4  # HiGHS option: primal simplex
 MANY = 10_000  # columns, of some 800 vehicles

@@ -9,6 +9,7 @@ import pytest
 from scipy.optimize import linprog
 
 from cosim.contract import Float
+from cosim.controllers.planner import solver
 from cosim.controllers.planner.options import Options
 from cosim.controllers.planner.plan import Plan, plan
 from cosim.controllers.planner.requests import Requests, Station, make_requests, make_station
@@ -190,3 +191,31 @@ def test_phases_that_are_none():
     requests = make_requests(["a"], 7.4, 5.0, 50.0, 0.0, 4.0, phase_share=[0.5, 0.0, 0.0])
     with pytest.raises(InputError, match="phase_share"):
         plan(requests, make_station(4, 10.0))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_plan_that_begins_with_an_interior_point_ends_at_the_same_aims(seed, monkeypatch):
+    monkeypatch.setattr(solver, "MANY", 0)
+    requests, station = draw(seed, count=9)
+    planning = plan(requests, station, Options(margin_min=20.0))
+    expected = aims_in_turn(requests, station, "service", 20.0 / 15.0)
+    assert planning.status == "optimal"
+    reached = [planning.endings[aim].value for aim in ("shortfall", "margin", "cost")]
+    assert reached == pytest.approx(expected[:3], abs=1e-4)
+
+
+def test_a_large_plan_is_as_good_either_way(monkeypatch):
+    rng = np.random.default_rng(1)
+    arrival = rng.uniform(0.0, 60.0, 1200)
+    requests = make_requests(
+        [str(k) for k in range(1200)], rng.choice([7.4, 11.0, 22.0], 1200), rng.uniform(5.0, 40.0, 1200), 60.0,
+        arrival, arrival + rng.uniform(4.0, 30.0, 1200),
+    )  # fmt: skip
+    station = make_station(96, 2000.0, tariff_eur_per_kwh=rng.uniform(0.1, 0.3, 96))
+    large = plan(requests, station)
+    monkeypatch.setattr(solver, "MANY", 10**9)
+    small = plan(requests, station)
+    assert large.best.unserved_kwh.sum() > 100.0  # the capacity binds
+    for aim in ("shortfall", "cost", "early energy"):
+        assert large.endings[aim].value == pytest.approx(small.endings[aim].value, rel=1e-6)
+        assert large.endings[aim].termination == "optimal"
