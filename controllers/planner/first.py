@@ -46,8 +46,8 @@ def first_point(model: PlanModel) -> Float:
     point[model.peak] = max(float((sums_kw - station.peak_room_kw).max()), 0.0)
     point[model.sun] = np.minimum(station.sun_kw, mean_kw)[model.sun_step]
     point[model.worst] = 1.0
-    point[model.switch] = is_on = power_kw[: len(model.switch)] > 0
-    point[model.start] = (is_on & ~(np.roll(is_on, 1) & pairs.follows[: len(is_on)]))[: len(model.start)]
+    point[model.switch] = power_kw[: len(model.switch)] > 0
+    point[model.start] = pairs.starts(power_kw > 0)[: len(model.start)]
     return point
 
 

@@ -64,6 +64,10 @@ class Pairs:
         found[1:] = (self.vehicle[1:] == self.vehicle[:-1]) & (self.step[1:] == self.step[:-1] + 1)
         return found
 
+    def starts(self, is_on: Bool) -> Bool:
+        """Where charging begins, shape (pair,)."""
+        return is_on & ~(np.roll(is_on, 1) & self.follows)
+
     def per_vehicle(self, values: Float, count: int) -> Float:
         """Sum over each vehicle's pairs, shape (vehicle,)."""
         return np.bincount(self.vehicle, values, count).astype(float)

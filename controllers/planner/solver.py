@@ -130,9 +130,7 @@ class AimSolver:
         self._begin_s = 0.0  # counts with the first aim
         found = self._minimise(cost, gap)
         if found.termination is Termination.INFEASIBLE and self._kept:
-            # what aims before reached was kept more tightly than a mixed-integer solver knows its own points
-            for hold, slack in self._kept:
-                hold(WIDER * slack)
+            self._widen()
             found = self._minimise(cost, gap)
         if not found.has_point and found.termination is Termination.TIME_LIMIT:
             self.point = first_point(self._model)
@@ -212,6 +210,11 @@ class AimSolver:
             return relaxed
         return replace(self._known(cost), termination=relaxed.termination)
 
+    def _widen(self) -> None:
+        """What aims before reached was kept more tightly than a mixed-integer solver knows its own points."""
+        for hold, slack in self._kept:
+            hold(WIDER * slack)
+
     def _solve(self, solver: Solver, cost: Float, gap: float, start: Float | None = None) -> SolveResult:
         solver.set_cost(cost[: solver.columns])
         nodes, target = UNLIMITED, -np.inf
@@ -246,6 +249,9 @@ class AimSolver:
     def _improve_in_pieces(self, mixed: Solver, cost: Float, best: SolveResult, gap: float) -> SolveResult:
         """Best point after one pass over all vehicles; its bound is the tree's where one piece is all of them."""
         model, half_s, ended = self._model, self._clock.left_s / 2.0, Termination.FEASIBLE
+        x = best.x.copy()
+        x[model.start] = model.pairs.starts(x[model.switch] > 0.5)  # nothing held them down so far
+        best = replace(best, x=x, value=float(cost @ x))
         owner, by_arrival = model.pairs.vehicle, np.argsort(model.requests.arrival_step, kind="stable")
         for first in range(0, len(by_arrival), PIECE):
             if _is_closed(best, gap):
@@ -258,8 +264,11 @@ class AimSolver:
             on = np.round(best.x[held])
             mixed.set_columns(held, on, on)
             found = self._solve(mixed, cost, gap, best.x)
+            if found.termination is Termination.INFEASIBLE:
+                self._widen()
+                found = self._solve(mixed, cost, gap, best.x)
             mixed.set_columns(held, np.zeros(len(held)), np.ones(len(held)))
-            bound = best.bound if len(others) else max(best.bound, found.bound)
+            bound = best.bound if len(others) or not found.has_point else max(best.bound, found.bound)
             better = found if found.has_point and found.value < best.value else best
             best = replace(best, value=better.value, x=better.x, bound=bound)
         return replace(best, termination=ended)
