@@ -16,7 +16,7 @@ from cosim.contract.signals import Bool
 from cosim.controllers.planner.model import PlanModel, servable_kwh
 from cosim.controllers.planner.options import Options
 from cosim.controllers.planner.requests import Requests, Station
-from cosim.controllers.planner.solver import NEGLIGIBLE, AimSolver, Preference
+from cosim.controllers.planner.solver import SHIFTED_KWH, AimSolver, Preference
 from cosim.controllers.planner.stays import presence
 from cosim.controllers.solver import SolveResult, Termination, worst
 
@@ -73,7 +73,8 @@ def prefer(solver: AimSolver, model: PlanModel, last_aim: Float, value: float) -
     """Choose among all plans that are as good: the fewest starts, and then energy as early as can be.
 
     A start is what a charger or a sleeping car may fail to make; what is in the battery a change of mind cannot take
-    away. In the other order the earliest plan, nearly always one alone, would leave no choice of starts.
+    away. In the other order the earliest plan, nearly always one alone, would leave no choice of starts. No vehicle
+    gets less by it, or the fewest starts would be those of few vehicles that get all.
     """
     wanted = [Preference("early energy", _lateness(model), EARLY_GAP)]
     if model.options.least_starts and len(model.start):
@@ -84,12 +85,9 @@ def prefer(solver: AimSolver, model: PlanModel, last_aim: Float, value: float) -
 
 
 def _starts_at_least(solver: AimSolver, model: PlanModel) -> float:
-    """Starts of every plan as good as the one found: where nothing is missing that can be served, one a vehicle."""
-    if model.options.objective == "weighted":
-        return 0.0  # plans of one sum may miss more, or less
-    servable = servable_kwh(model.requests, model.pairs)
-    missing = solver.point[model.shortfall].sum() - (model.requests.energy_need_kwh - servable).sum()
-    return float((servable > NEGLIGIBLE).sum()) if missing < servable[servable > NEGLIGIBLE].min(initial=0.0) else 0.0
+    """Starts of every plan that gives each vehicle what the one found does: one for each that gets anything."""
+    given_kwh = model.requests.energy_need_kwh - solver.point[model.shortfall]
+    return float((given_kwh > 2.0 * SHIFTED_KWH).sum())
 
 
 def _lateness(model: PlanModel) -> Float:

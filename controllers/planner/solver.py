@@ -31,6 +31,7 @@ from cosim.controllers.solver import (
 from cosim.errors import SolverError
 
 NEGLIGIBLE = 1e-6  # an absolute difference, in kWh, EUR or shares, up to here is none
+SHIFTED_KWH = 1e-4  # what a vehicle may lose to others for fewer starts; less, and tolerances decide what is feasible
 PIECE, NODES_OF_PIECE = 100, 1000
 INTERIOR = {"solver": "ipx", "ipm_optimality_tolerance": 1e-6, "start_crossover_tolerance": 1e-2}
 """Crossover begins as soon as the interior point is this near: its last digits take as long as all others."""
@@ -148,7 +149,8 @@ class AimSolver:
     def settle(self, wanted: Sequence[Preference], last_aim: Float, value: float) -> dict[str, SolveResult]:
         """Choose among the plans that reach what the last aim reached, by one preference after the other.
 
-        Nothing is held afterwards. How each ended, by its name.
+        Where starts are among them, no vehicle gets less than it did. Nothing is held afterwards. How each ended, by
+        its name.
         """
         endings = {}
         if self._mixed is None:
@@ -159,8 +161,11 @@ class AimSolver:
             self._relaxed.set_columns(every[0], *before[:2])
             self._relaxed.set_rows(every[1], *before[2:])
             return endings
-        first = [one.rows for one in self._solvers]
+        first, held = [(one.rows, *one.limits()[:2]) for one in self._solvers], len(self._kept)
         self.keep(last_aim, value, NEGLIGIBLE)
+        missing = self._model.shortfall
+        if any(one.in_pieces for one in wanted):
+            self.limit(missing, self.point[missing], SHIFTED_KWH)
         for one in wanted:
             self._preference = one
             found = self.minimise(one.aim, one.cost, gap=one.gap)
@@ -169,9 +174,10 @@ class AimSolver:
             endings[one.aim] = found
             self.keep(one.cost, found.value, one.slack)
         self._preference = None
-        del self._kept[-1 - len(wanted) :]
-        for solver, row in zip(self._solvers, first, strict=True):
-            solver.delete_rows(np.arange(row, solver.rows))
+        del self._kept[held:]
+        for solver, (rows, low, high) in zip(self._solvers, first, strict=True):
+            solver.delete_rows(np.arange(rows, solver.rows))
+            solver.set_columns(np.arange(solver.columns), low, high)
         return endings
 
     def keep(self, cost: Float, value: float, slack: float) -> None:

@@ -72,8 +72,11 @@ def _phases(requests: Requests, station: Station) -> list[tuple[Float, Float]]:
     return [(requests.phase_share[:, k], station.phase_kw[:, k]) for k in range(station.phase_kw.shape[1])]
 
 
-def switched_aims_in_turn(requests: Requests, station: Station) -> Float:
-    """Least shortfall [kWh], then least cost [EUR], then fewest starts, of stays of whole steps with least powers."""
+def switched_aims_in_turn(requests: Requests, station: Station, unserved_kwh: Float) -> Float:
+    """Least shortfall [kWh], then least cost [EUR], then fewest starts, of stays of whole steps with least powers.
+
+    The starts are of plans in which no vehicle misses more than ``unserved_kwh``.
+    """
     cars, steps = len(requests), station.steps
     cells, each = cars * steps, np.eye(cars)
     edge = np.arange(steps)
@@ -108,4 +111,6 @@ def switched_aims_in_turn(requests: Requests, station: Station) -> Float:
                      integrality=whole, options={"mip_rel_gap": 0.0})  # fmt: skip
         values.append(found.fun)
         rows, limits = np.vstack([rows, aim]), np.append(limits, found.fun + 1e-6)
+        if len(values) == len(aims) - 1:
+            most[-cars:] = unserved_kwh + 1e-4
     return np.array(values)
