@@ -16,7 +16,7 @@ from cosim.contract.signals import Bool
 from cosim.controllers.planner.model import PlanModel, servable_kwh
 from cosim.controllers.planner.options import Options
 from cosim.controllers.planner.requests import Requests, Station
-from cosim.controllers.planner.solver import AimSolver
+from cosim.controllers.planner.solver import SHIFTED_KWH, AimSolver, Preference
 from cosim.controllers.planner.stays import presence
 from cosim.controllers.solver import SolveResult, Termination, worst
 
@@ -33,6 +33,7 @@ MOVED_SHARE = 0.01
 POOL_SLACK = 0.01  # how much more than the best cost another plan may have
 ENOUGH_GAP = 0.05  # of the distance: any plan that is different will do
 KEPT_EUR = 1e-6
+EARLY_WEIGHT = 0.005  # of the dearest price, in the sum from which the aims begin: any more, and cost has far to go
 EARLY_GAP = 0.02  # of the MILP: a little later than possible is early enough
 
 Endings = dict[str, SolveResult]
@@ -52,11 +53,13 @@ def pursue(solver: AimSolver, model: PlanModel) -> tuple[Endings, Float]:
     cost[model.peak] = station.peak_eur_per_kw
     shortfall[model.shortfall] = 1.0
     dearest = 0.1 + float(np.abs(station.tariff_eur_per_kwh).max())
+    early = EARLY_WEIGHT * dearest * _lateness(model)
     if options.objective == "weighted":
         cost[model.shortfall] = shortfall_eur_per_kwh(model.requests, options)
-        solver.begin(cost + dearest * 0.05 * _lateness(model))
+        solver.begin(cost + early)
         return {"cost and shortfall": solver.minimise("cost and shortfall", cost)}, cost
-    solver.begin(cost + dearest * (10.0 * shortfall + 2.5 * _in_margins(model) + 0.05 * _lateness(model)))
+    dearest += station.peak_eur_per_kw / station.step_h  # a kWh in one step
+    solver.begin(cost + dearest * (10.0 * shortfall + 2.5 * _in_margins(model)) + early)
     endings = _fair_shares(solver, model) if options.fairness == "maxmin" else {}
     endings["shortfall"] = least = solver.minimise("shortfall", shortfall)
     solver.keep(shortfall, max(least.value, 0.0) * (1.0 + KEPT_SHARE), KEPT_KWH)
@@ -66,9 +69,25 @@ def pursue(solver: AimSolver, model: PlanModel) -> tuple[Endings, Float]:
     return endings, cost
 
 
-def prefer_early(solver: AimSolver, model: PlanModel, last_aim: Float, value: float) -> SolveResult:
-    """Draw energy early among all plans that are as good: what is in the battery a change of mind cannot take away."""
-    return solver.settle("early energy", _lateness(model), last_aim, value, EARLY_GAP)
+def prefer(solver: AimSolver, model: PlanModel, last_aim: Float, value: float) -> Endings:
+    """Choose among all plans that are as good: the fewest starts, and then energy as early as can be.
+
+    A start is what a charger or a sleeping car may fail to make; what is in the battery a change of mind cannot take
+    away. In the other order the earliest plan, nearly always one alone, would leave no choice of starts. No vehicle
+    gets less by it, or the fewest starts would be those of few vehicles that get all.
+    """
+    wanted = [Preference("early energy", _lateness(model), EARLY_GAP)]
+    if model.options.least_starts and len(model.start):
+        starts = np.zeros(len(model.high))
+        starts[model.start] = 1.0
+        wanted.insert(0, Preference("starts", starts, 0.0, True, 0.5, _starts_at_least(solver, model)))
+    return solver.settle(wanted, last_aim, value)
+
+
+def _starts_at_least(solver: AimSolver, model: PlanModel) -> float:
+    """Starts of every plan that gives each vehicle what the one found does: one for each that gets anything."""
+    given_kwh = model.requests.energy_need_kwh - solver.point[model.shortfall]
+    return float((given_kwh > 2.0 * SHIFTED_KWH).sum())
 
 
 def _lateness(model: PlanModel) -> Float:

@@ -65,7 +65,9 @@ class CpoPlanner:
             ("time_limit_s", time_limit_s, 1e-3, 1e6, "seconds"),
         )
         refuse(range_faults("controller 'cpo_planner'", ranges))
-        self._options = Options(formulation=formulation, fairness=fairness, gap=0.01, time_limit_s=time_limit_s)
+        self._options = Options(  # only the first step is followed: later starts are planned anew
+            formulation=formulation, fairness=fairness, gap=0.01, time_limit_s=time_limit_s, least_starts=False
+        )
         self._capacity_kw = capacity_kw
         self._rating_kw = np.inf
         if capacity_kw is None:

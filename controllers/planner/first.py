@@ -6,7 +6,7 @@ import numpy as np
 
 from cosim.contract import Float
 from cosim.controllers.planner.model import PlanModel
-from cosim.controllers.planner.requests import ROUNDING_KWH
+from cosim.controllers.planner.requests import ROUNDING_KWH, limits_of
 
 
 def first_point(model: PlanModel) -> Float:
@@ -15,20 +15,26 @@ def first_point(model: PlanModel) -> Float:
     Returns
     -------
     ndarray, shape (column,)
-        Within all limits of the model; where starts are counted, nobody is charged.
+        Within all limits of the model; where starts are limited, nobody is charged.
     """
     requests, station, pairs = model.requests, model.station, model.pairs
     left_kwh, room_kwh = requests.energy_need_kwh.copy(), requests.headroom_kwh.copy()
     power_kw = np.zeros(len(pairs))
+    limits = limits_of(requests, station)
     by_step = np.lexsort((requests.departure_step[pairs.vehicle], pairs.step))
     ends = np.searchsorted(pairs.step[by_step], np.arange(station.steps + 1))
-    for step in range(station.steps if not len(model.start) else 0):
+    is_limited = model.options.min_up_steps > 1 or model.options.max_starts is not None
+    for step in range(0 if is_limited else station.steps):
         now = by_step[ends[step] : ends[step + 1]]
         vehicle, gain, low_kw = pairs.vehicle[now], pairs.battery_kwh_per_kw[now], pairs.low_kw[now]
         wanted_kw = np.minimum(np.maximum(left_kwh[vehicle] / gain, low_kw), pairs.high_kw[now])
         wanted_kw[(left_kwh[vehicle] <= ROUNDING_KWH) | (wanted_kw * gain > room_kwh[vehicle] + ROUNDING_KWH)] = 0.0
-        before_kw = np.cumsum(wanted_kw) - wanted_kw
-        given_kw = np.clip(station.capacity_kw[step] - before_kw, 0.0, wanted_kw)
+        given_kw = wanted_kw
+        for share, limit_kw in limits:
+            part = share[vehicle]
+            before_kw = np.cumsum(part * wanted_kw) - part * wanted_kw
+            left_kw = np.maximum(limit_kw[step] - before_kw, 0.0)
+            given_kw = np.where(part * given_kw > left_kw, left_kw / np.maximum(part, 1e-9), given_kw)
         given_kw[given_kw < low_kw] = 0.0
         power_kw[now] = given_kw
         left_kwh[vehicle] -= given_kw * gain
@@ -41,6 +47,7 @@ def first_point(model: PlanModel) -> Float:
     point[model.sun] = np.minimum(station.sun_kw, mean_kw)[model.sun_step]
     point[model.worst] = 1.0
     point[model.switch] = power_kw[: len(model.switch)] > 0
+    point[model.start] = pairs.starts(power_kw > 0)[: len(model.start)]
     return point
 
 

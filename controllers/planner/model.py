@@ -7,25 +7,26 @@ anyway; worst share of shortfall; sun that charging uses.
 
 .. math::
 
-    \sum_v p_{vt} \le C_t \qquad
+    \sum_v s_{v\ell} p_{vt} \le C_{\ell t} \qquad
     n_v \le \eta_v \Delta \sum_t a_{vt} p_{vt} + u_v \le \max(n_v, h_v) \qquad
     \underline p_v z_{vt} \le p_{vt} \le \overline p_v z_{vt}
 
-with need :math:`n_v` and room in the battery :math:`h_v`. As vehicles only charge, the content of the battery rises
+with the part :math:`s_{v\ell}` of each power on :math:`\ell`, which is the whole connection (always 1) or one of its
+phases, need :math:`n_v` and room in the battery :math:`h_v`. As vehicles only charge, the content of the battery rises
 through the stay and its limit needs one row per vehicle instead of one state per step. A partial step counts with its
 full power against the capacity: the limit holds at every moment, not only on average.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cosim.contract import Float, Int
+from cosim.contract.signals import Bool
 from cosim.controllers.planner.options import Options
-from cosim.controllers.planner.requests import Requests, Station
+from cosim.controllers.planner.requests import Requests, Station, limits_of
 from cosim.controllers.planner.stays import presence
 from cosim.controllers.solver import Model, Rows
 
@@ -56,20 +57,43 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.vehicle)
 
+    @property
+    def follows(self) -> Bool:
+        """Whether the pair before is the same vehicle, one step earlier."""
+        found = np.zeros(len(self), bool)
+        found[1:] = (self.vehicle[1:] == self.vehicle[:-1]) & (self.step[1:] == self.step[:-1] + 1)
+        return found
+
+    def starts(self, is_on: Bool) -> Bool:
+        """Where charging begins, shape (pair,)."""
+        return is_on & ~(np.roll(is_on, 1) & self.follows)
+
     def per_vehicle(self, values: Float, count: int) -> Float:
         """Sum over each vehicle's pairs, shape (vehicle,)."""
         return np.bincount(self.vehicle, values, count).astype(float)
 
 
 def find_pairs(requests: Requests, station: Station, options: Options) -> Pairs:
-    """Pairs that may charge: the vehicle is there, and the capacity of the step alone allows its least power."""
+    """Pairs that may charge: the vehicle is there, and the capacity of the step alone allows its least power.
+
+    Derated, a vehicle has that part of its power, or as much more as its need takes when it charges through its stay.
+    """
     vehicle, step, share = presence(requests.arrival_step, requests.departure_step)
     # coefficients of the switches: the smaller of the two keeps the relaxation tight
-    high_kw = np.minimum(requests.power_max_kw[vehicle], station.capacity_kw[step])
+    high_kw = requests.power_max_kw[vehicle]
+    for part, limit_kw in limits_of(requests, station):
+        share_of, most_kw = part[vehicle], np.full(len(vehicle), np.inf)
+        high_kw = np.minimum(high_kw, np.divide(limit_kw[step], share_of, out=most_kw, where=share_of > 0))
     low_kw = requests.power_min_kw[vehicle] if options.switched else np.zeros(len(vehicle))
     may = (high_kw > 0) & (high_kw >= low_kw)
     battery_kwh_per_kw = requests.efficiency[vehicle] * station.step_h * share
-    return Pairs(vehicle[may], step[may], share[may], low_kw[may], high_kw[may], battery_kwh_per_kw[may])
+    pairs = Pairs(vehicle[may], step[may], share[may], low_kw[may], high_kw[may], battery_kwh_per_kw[may])
+    if options.derate == 1.0:
+        return pairs
+    alone_kwh = pairs.per_vehicle(pairs.battery_kwh_per_kw * pairs.high_kw, len(requests))
+    needed = np.divide(requests.energy_need_kwh, alone_kwh, out=np.ones(len(requests)), where=alone_kwh > 0)
+    derated_kw = (np.clip(needed, options.derate, 1.0) * requests.power_max_kw)[pairs.vehicle]
+    return replace(pairs, high_kw=np.maximum(np.minimum(pairs.high_kw, derated_kw), pairs.low_kw))
 
 
 def servable_kwh(requests: Requests, pairs: Pairs) -> Float:
@@ -139,8 +163,10 @@ def build(requests: Requests, station: Station, options: Options) -> PlanModel:
     """Build the model of these requests; costs come with each aim."""
     pairs = find_pairs(requests, station, options)
     count, number = len(requests), len(pairs)
+    has_least = bool((pairs.low_kw > 0).any())
     starts = options.min_up_steps > 1 or options.max_starts is not None
-    switched = options.switched and (bool((pairs.low_kw > 0).any()) or starts)
+    switched = options.switched and (has_least or starts)
+    starts |= options.least_starts and has_least
     sun_step = np.flatnonzero((station.sun_kw > 0) & (np.bincount(pairs.step, minlength=station.steps) > 0))
     sizes = (
         number,
@@ -153,7 +179,7 @@ def build(requests: Requests, station: Station, options: Options) -> PlanModel:
     )
     power, shortfall, peak, worst, sun, switch, start = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
     rows = Rows()
-    _capacity_rows(rows, station, pairs, power, peak)
+    _capacity_rows(rows, requests, station, pairs, power, peak)
     if len(sun):  # no more of it than is charged, on average over the step
         row_of = np.full(station.steps, -1)
         row_of[sun_step] = np.arange(len(sun))
@@ -186,7 +212,7 @@ def build(requests: Requests, station: Station, options: Options) -> PlanModel:
     )  # fmt: skip
 
 
-def _capacity_rows(rows: Rows, station: Station, pairs: Pairs, power: Int, peak: Int) -> None:
+def _capacity_rows(rows: Rows, requests: Requests, station: Station, pairs: Pairs, power: Int, peak: Int) -> None:
     """Rows only where all together could exceed the capacity, and below the peak where that has a price."""
     used = np.flatnonzero(np.bincount(pairs.step, minlength=station.steps))
     row_of = np.full(station.steps, -1)
@@ -194,12 +220,14 @@ def _capacity_rows(rows: Rows, station: Station, pairs: Pairs, power: Int, peak:
         row_of[used] = np.arange(len(used))
         sums = (row_of[pairs.step], power, 1.0)
         rows.add(len(used), -np.inf, station.peak_room_kw[used], sums, (np.arange(len(used)), peak, -1.0))
-    # where all at full power fit, the row can never bind
-    tight = used[np.bincount(pairs.step, pairs.high_kw, station.steps)[used] > station.capacity_kw[used]]
-    row_of[:] = -1
-    row_of[tight] = np.arange(len(tight))
-    bound = row_of[pairs.step] >= 0
-    rows.add(len(tight), -np.inf, station.capacity_kw[tight], (row_of[pairs.step[bound]], power[bound], 1.0))
+    for share, limit_kw in limits_of(requests, station):
+        part = share[pairs.vehicle]
+        # where all at full power fit, the row can never bind
+        tight = used[np.bincount(pairs.step, part * pairs.high_kw, station.steps)[used] > limit_kw[used]]
+        row_of[:] = -1
+        row_of[tight] = np.arange(len(tight))
+        bound = (row_of[pairs.step] >= 0) & (part > 0)
+        rows.add(len(tight), -np.inf, limit_kw[tight], (row_of[pairs.step[bound]], power[bound], part[bound]))
 
 
 def _switch_rows(rows: Rows, pairs: Pairs, power: Int, switch: Int) -> None:
@@ -212,9 +240,7 @@ def _switch_rows(rows: Rows, pairs: Pairs, power: Int, switch: Int) -> None:
 
 def _start_rows(rows: Rows, pairs: Pairs, options: Options, switch: Int, start: Int, high: Float) -> None:
     """A start is a switch that was off a step before; none where the rest of the stay is too short for it."""
-    number = len(pairs)
-    follows = np.zeros(number, bool)  # the pair before is the same vehicle, one step earlier
-    follows[1:] = (pairs.vehicle[1:] == pairs.vehicle[:-1]) & (pairs.step[1:] == pairs.step[:-1] + 1)
+    number, follows = len(pairs), pairs.follows
     every, later = np.arange(number), np.flatnonzero(follows)
     # y_t >= z_t - z_{t-1}; at the beginning of a spell the switch before counts as off
     rows.add(number, 0.0, np.inf, (every, start, 1.0), (every, switch, -1.0), (later, switch[later - 1], 1.0))
@@ -234,7 +260,7 @@ def _start_rows(rows: Rows, pairs: Pairs, options: Options, switch: Int, start: 
         rows.add(number, -np.inf, 0.0, *entries)
 
 
-def _place_in(follows: NDArray[np.bool_]) -> Int:
+def _place_in(follows: Bool) -> Int:
     """Place of each pair within its unbroken spell, from 0."""
     every = np.arange(len(follows))
     return every - np.maximum.accumulate(np.where(follows, 0, every)) if len(every) else every

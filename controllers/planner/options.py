@@ -40,10 +40,16 @@ class Options:
     margin_min : float
         Minutes before each departure in which as little is drawn as the least shortfall allows, whatever it costs: who
         leaves by so much early has what was planned; with ``service`` only [min].
+    derate : float
+        Part of each charger's rating to plan with, a factor: 0.9 plans with 90 %. Whose need is more than that gives in
+        its stay is planned with as much as it takes.
     min_up_steps : int
         Steps that a vehicle, once on, stays on; MILP only.
     max_starts : int or None
         How often a vehicle may be switched on; MILP only.
+    least_starts : bool
+        Whether, of plans that are as good in all aims, one with the fewest starts is looked for; of the MILP with least
+        powers, for without these nothing says what on is.
     n_sols : int
         Plans wanted: the best one and others that cost at most 1 % more.
     gap : float
@@ -57,8 +63,10 @@ class Options:
     fairness: Fairness = "total"
     shortfall_eur_per_kwh: float | None = None
     margin_min: float = 0.0
+    derate: float = 1.0
     min_up_steps: int = 1
     max_starts: int | None = None
+    least_starts: bool = True
     n_sols: int = 1
     gap: float = 1e-4
     time_limit_s: float = 60.0
@@ -81,6 +89,7 @@ class Options:
             ("n_sols", self.n_sols, 1, 1_000, "a number of plans"),
             ("shortfall_eur_per_kwh", self.shortfall_eur_per_kwh or 0.0, 0.0, 1e4, "EUR/kWh"),
             ("margin_min", self.margin_min, 0.0, 1440.0, "minutes"),
+            ("derate", self.derate, 0.1, 1.0, "the part of each rating to plan with, such as 0.9,"),
             ("gap", self.gap, 0.0, 1.0, "a share"),
             ("time_limit_s", self.time_limit_s, 0.0, 1e6, "seconds"),
         )

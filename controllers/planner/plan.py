@@ -10,7 +10,7 @@ import numpy as np
 
 from cosim.contract import Float
 from cosim.contract.survey import FrozenArrays
-from cosim.controllers.planner.aims import other_points, prefer_early, pursue
+from cosim.controllers.planner.aims import other_points, prefer, pursue
 from cosim.controllers.planner.model import PlanModel, build, servable_kwh
 from cosim.controllers.planner.options import Options, Rounding
 from cosim.controllers.planner.requests import Requests, Station, request_faults
@@ -99,9 +99,10 @@ class Planning(FrozenArrays):
     lost_step, gained_step : ndarray, shape (vehicle,)
         What rounding took from each stay, and what it planned while the vehicle is not there [steps].
     endings : dict of str to SolveResult
-        Of every aim by its name, in order; the last is ``early energy``, a choice among plans that are as good.
+        Of every aim by its name, in order; the last are ``starts`` of the MILP, and ``early energy``:
+        choices among plans that are as good.
     status : Termination
-        The least proven of the aims, that choice aside.
+        The least proven of the aims, these choices aside.
     bound, gap : float
         Proven bound of the last aim; largest gap of the aims.
     build_s, solve_s : float
@@ -124,6 +125,12 @@ class Planning(FrozenArrays):
     build_s: float
     solve_s: float
     pool_s: float = 0.0
+
+    @property
+    def phase_peak_kw(self) -> Float:
+        """Largest sums of the best plan on L1, L2 and L3; empty where they are not told apart [kW]."""
+        phases = self.station.phase_kw.shape[1]
+        return np.asarray((self.best.power_kw @ self.requests.phase_share[:, :phases]).max(axis=0, initial=0.0))
 
 
 def plan(
@@ -172,8 +179,8 @@ def plan(
     results = tuple(endings.values())
     last = results[-1]
     if last.termination in (Termination.OPTIMAL, Termination.GAP_LIMIT):
-        # a preference: what is proven of the plan does not depend on how early it is
-        endings["early energy"] = prefer_early(solver, model, last_aim, last.value)
+        # preferences: what is proven of the plan does not depend on them
+        endings |= prefer(solver, model, last_aim, last.value)
     best = _plan_of(model, solver.point[model.power], float(last_aim @ solver.point))
     pool_began = time.perf_counter()
     points = other_points(solver, model, last_aim, last.value)

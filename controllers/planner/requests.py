@@ -46,6 +46,9 @@ class Requests(FrozenArrays):
         the number of steps is the end of the horizon.
     efficiency : ndarray, shape (vehicle,)
         Battery energy per energy drawn.
+    phase_share : ndarray, shape (vehicle, 3)
+        Part of the power on L1, L2 and L3: 1 on one of them, or even on two or three. Counts where the station has
+        limits per phase.
     """
 
     vehicle: tuple[str, ...]
@@ -57,6 +60,7 @@ class Requests(FrozenArrays):
     arrival_step: Float
     departure_step: Float
     efficiency: Float
+    phase_share: Float
 
     def __len__(self) -> int:
         return len(self.vehicle)
@@ -86,6 +90,8 @@ class Station(FrozenArrays):
         costs nothing [kW].
     peak_so_far_kw : float
         Import for which the peak charge is owed already [kW].
+    phase_kw : ndarray, shape (step, 3) or (step, 0)
+        Largest sum of charging powers on L1, L2 and L3; of no width where phases are not told apart [kW].
     """
 
     step_s: float
@@ -94,6 +100,7 @@ class Station(FrozenArrays):
     peak_eur_per_kw: float
     site_kw: Float
     peak_so_far_kw: float
+    phase_kw: Float
 
     @property
     def steps(self) -> int:
@@ -127,13 +134,27 @@ def make_requests(
     soe_arrival_kwh: ArrayLike = 0.0,
     power_min_kw: ArrayLike = 0.0,
     efficiency: ArrayLike = EFFICIENCY,
+    phase_share: ArrayLike = 1.0 / 3.0,
 ) -> Requests:
     """Requests from columns; a single number stands for every vehicle. Units as in ``Requests``; nothing is checked."""
     count = len(vehicle)
     columns = (power_max_kw, power_min_kw, energy_need_kwh, battery_kwh, soe_arrival_kwh, arrival_step, departure_step)
-    return Requests(
-        tuple(vehicle), *[np.broadcast_to(np.asarray(part, float), count) for part in (*columns, efficiency)]
-    )
+    sizes = [*[(count,)] * 8, (count, 3)]
+    given = zip((*columns, efficiency, phase_share), sizes, strict=True)
+    return Requests(tuple(vehicle), *[np.broadcast_to(np.asarray(part, float), size) for part, size in given])
+
+
+def limits_of(requests: Requests, station: Station) -> list[tuple[Float, Float]]:
+    """Everything that limits a sum of charging powers.
+
+    Returns
+    -------
+    list of (ndarray, ndarray)
+        Part of each power that counts, shape (vehicle,), and the limit, shape (step,) [kW]: of all together, and of
+        each phase where these are told apart.
+    """
+    phases = [(share, limit_kw) for share, limit_kw in zip(requests.phase_share.T, station.phase_kw.T, strict=False)]
+    return [(np.ones(len(requests)), station.capacity_kw), *phases]
 
 
 def make_station(
@@ -145,8 +166,11 @@ def make_station(
     peak_eur_per_kw: float = 0.0,
     site_kw: ArrayLike = 0.0,
     peak_so_far_kw: float = 0.0,
+    phase_kw: ArrayLike | None = None,
 ) -> Station:
     """Station with capacity, tariff and the site's own load given as one number or per step.
+
+    ``phase_kw`` holds limits of L1, L2 and L3, three numbers or three per step.
 
     Raises
     ------
@@ -163,7 +187,13 @@ def make_station(
             values = np.zeros(())
         arrays.append(np.broadcast_to(values, steps))
     capacity, tariff, site = arrays
-    limited = np.where(np.isposinf(capacity), 0.0, capacity)
+    phase = np.empty((steps, 0)) if phase_kw is None else np.asarray(phase_kw, float)
+    if phase_kw is not None and phase.shape not in ((3,), (steps, 3)):
+        problem, remedy = f"has shape {phase.shape}", f"give three numbers, or {steps} times three"
+        faults.append(Fault("station", "phase_kw", problem, remedy))
+        phase = np.zeros(3)
+    limits = np.concatenate([capacity, phase.ravel()])
+    limited = np.where(np.isposinf(limits), 0.0, limits)
     ranges = [
         ("steps", steps, 1, 10**6, "whole steps"),
         ("step_s", step_s, 1.0, 86_400.0, "seconds"),
@@ -175,7 +205,9 @@ def make_station(
     ranges += [("tariff_eur_per_kwh", end, -MOST_EUR, MOST_EUR, "EUR/kWh") for end in _ends(tariff)]
     faults += range_faults("station", ranges)
     refuse(faults)
-    return Station(step_s, capacity, tariff, peak_eur_per_kw, site, peak_so_far_kw)
+    if phase_kw is not None:
+        phase = np.broadcast_to(phase, (steps, 3))
+    return Station(step_s, capacity, tariff, peak_eur_per_kw, site, peak_so_far_kw, phase)
 
 
 def _ends(values: Float) -> list[float]:
@@ -213,6 +245,8 @@ def request_rules(requests: Requests, steps: int) -> Iterator[tuple[Bool, Sequen
         yield bad, values, key, "is {:.6g}", f"give a number, {least}, at most {most:g}"
     arrival, departure, efficiency = requests.arrival_step, requests.departure_step, requests.efficiency
     yield ~np.isfinite(departure), departure, "departure_step", "is {}", "give a step"
+    share, remedy = requests.phase_share, "give shares of three phases that add up to 1"
+    yield ~((share >= 0).all(axis=1) & (abs(share.sum(axis=1) - 1.0) < 1e-6)), share, "phase_share", "is {}", remedy
     wrong = ~((efficiency > 0) & (efficiency <= 1))
     yield wrong, efficiency, "efficiency", "is {:.6g}", "give a share above 0, at most 1"
     low_kw, high_kw, soe_kwh = requests.power_min_kw, requests.power_max_kw, requests.soe_arrival_kwh

@@ -9,8 +9,8 @@ the second attempt is nearly always enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,8 +31,42 @@ from cosim.controllers.solver import (
 from cosim.errors import SolverError
 
 NEGLIGIBLE = 1e-6  # an absolute difference, in kWh, EUR or shares, up to here is none
+SHIFTED_KWH = 1e-4  # what a vehicle may lose to others for fewer starts; less, and tolerances decide what is feasible
+PIECE, NODES_OF_PIECE = 100, 1000
+INTERIOR = {"solver": "ipx", "ipm_optimality_tolerance": 1e-6, "start_crossover_tolerance": 1e-2}
+"""Crossover begins as soon as the interior point is this near: its last digits take as long as all others."""
 FEW_NODES = 100  # of a preference: what it finds until then must not depend on a clock
 PRIMAL = 4  # HiGHS option: primal simplex
+MANY = 10_000  # columns, of some 800 vehicles
+
+
+@dataclass(frozen=True, eq=False)
+class Preference:
+    """What is minimised among plans that are as good.
+
+    Attributes
+    ----------
+    aim : str
+        Name.
+    cost : ndarray, shape (column,)
+        Coefficients.
+    gap : float
+        At which the MILP may stop.
+    in_pieces : bool
+        Whether the MILP is solved for ``PIECE`` vehicles at a time, by arrival, with all others held: it is hard to
+        prove, and easy to make better. Otherwise it is not worth a tree of its own.
+    slack : float
+        What the preferences after it may give up.
+    bound : float
+        What is known before that none of these plans is below.
+    """
+
+    aim: str
+    cost: Float
+    gap: float
+    in_pieces: bool = False
+    slack: float = NEGLIGIBLE
+    bound: float = -np.inf
 
 
 class AimSolver:
@@ -58,7 +92,7 @@ class AimSolver:
         self._mixed = None if model.mixed is None else Solver(model.mixed)
         self._solvers = [self._relaxed] if self._mixed is None else [self._relaxed, self._mixed]
         self._kept: list[tuple[Callable[[float], None], float]] = []
-        self._is_thorough = True
+        self._preference: Preference | None = None
         self._begin_s = 0.0
         self.point: Float = np.empty(0)
         self.row_dual: Float = np.empty(0)
@@ -68,8 +102,15 @@ class AimSolver:
 
         One aim alone has so many optima that the simplex method gets lost among them. How the aims are weighed decides
         nothing but the time, for each is solved by itself afterwards.
+
+        The simplex method takes steps in proportion to the vehicles, and each takes as long as there are vehicles: the
+        time grows with their square. The interior-point method needs 20 to 40 steps whatever their number, and its
+        crossover ends in the same kind of basis.
         """
+        if self._relaxed.columns > MANY:
+            self._relaxed.set_options(**INTERIOR)
         found = self._solve(self._relaxed, cost, 0.0)
+        self._relaxed.set_options(solver="choose")
         self._begin_s = found.wall_s
         if self._mixed is None and found.has_point:
             self.point = found.x
@@ -90,9 +131,7 @@ class AimSolver:
         self._begin_s = 0.0  # counts with the first aim
         found = self._minimise(cost, gap)
         if found.termination is Termination.INFEASIBLE and self._kept:
-            # what aims before reached was kept more tightly than a mixed-integer solver knows its own points
-            for hold, slack in self._kept:
-                hold(WIDER * slack)
+            self._widen()
             found = self._minimise(cost, gap)
         if not found.has_point and found.termination is Termination.TIME_LIMIT:
             self.point = first_point(self._model)
@@ -107,40 +146,39 @@ class AimSolver:
             ended = Termination.FEASIBLE
         return replace(found, termination=ended, rounding=NEGLIGIBLE, wall_s=self._clock.passed_s - began_s)
 
-    def settle(self, aim: str, preference: Float, last_aim: Float, value: float, gap: float) -> SolveResult:
-        """Choose among the plans that reach what the last aim reached; nothing is held afterwards.
+    def settle(self, wanted: Sequence[Preference], last_aim: Float, value: float) -> dict[str, SolveResult]:
+        """Choose among the plans that reach what the last aim reached, by one preference after the other.
 
-        Parameters
-        ----------
-        aim : str
-            For messages.
-        preference : ndarray, shape (column,)
-            What is minimised among them; of a MILP without a tree of its own, which a preference is not worth.
-        last_aim : ndarray, shape (column,)
-            Its coefficients.
-        value : float
-            What it reached.
-        gap : float
-            At which the MILP may stop.
+        Where starts are among them, no vehicle gets less than it did. Nothing is held afterwards. How each ended, by
+        its name.
         """
+        endings = {}
         if self._mixed is None:
             before, every = self._relaxed.limits(), (np.arange(self._relaxed.columns), np.arange(self._relaxed.rows))
-            self._relaxed.hold_optima()
-            found = self.minimise(aim, preference)
+            for one in wanted:
+                self._relaxed.hold_optima()
+                endings[one.aim] = self.minimise(one.aim, one.cost)
             self._relaxed.set_columns(every[0], *before[:2])
             self._relaxed.set_rows(every[1], *before[2:])
-            return found
-        first = [one.rows for one in self._solvers]
+            return endings
+        first, held = [(one.rows, *one.limits()[:2]) for one in self._solvers], len(self._kept)
         self.keep(last_aim, value, NEGLIGIBLE)
-        self._is_thorough = False
-        found = self.minimise(aim, preference, gap=gap)
-        self._is_thorough = True
-        self._kept.pop()
-        for solver, row in zip(self._solvers, first, strict=True):
-            solver.delete_rows(np.arange(row, solver.rows))
-        if found.termination is Termination.TIME_LIMIT and not self._clock.over:
-            return replace(found, termination=Termination.FEASIBLE)
-        return found
+        missing = self._model.shortfall
+        if any(one.in_pieces for one in wanted):
+            self.limit(missing, self.point[missing], SHIFTED_KWH)
+        for one in wanted:
+            self._preference = one
+            found = self.minimise(one.aim, one.cost, gap=one.gap)
+            if found.termination is Termination.TIME_LIMIT and not (self._clock.over or one.in_pieces):
+                found = replace(found, termination=Termination.FEASIBLE)
+            endings[one.aim] = found
+            self.keep(one.cost, found.value, one.slack)
+        self._preference = None
+        del self._kept[held:]
+        for solver, (rows, low, high) in zip(self._solvers, first, strict=True):
+            solver.delete_rows(np.arange(rows, solver.rows))
+            solver.set_columns(np.arange(solver.columns), low, high)
+        return endings
 
     def keep(self, cost: Float, value: float, slack: float) -> None:
         """Hold ``cost @ columns`` at most at this value, and a little more, from now on."""
@@ -178,10 +216,17 @@ class AimSolver:
             return relaxed
         return replace(self._known(cost), termination=relaxed.termination)
 
+    def _widen(self) -> None:
+        """What aims before reached was kept more tightly than a mixed-integer solver knows its own points."""
+        for hold, slack in self._kept:
+            hold(WIDER * slack)
+
     def _solve(self, solver: Solver, cost: Float, gap: float, start: Float | None = None) -> SolveResult:
         solver.set_cost(cost[: solver.columns])
-        nodes = UNLIMITED if self._is_thorough else FEW_NODES
-        return solver.solve(Limits(gap, nodes, self._clock.left_s), start=start)
+        nodes, target = UNLIMITED, -np.inf
+        if (one := self._preference) is not None:
+            nodes, target = NODES_OF_PIECE if one.in_pieces else FEW_NODES, one.bound
+        return solver.solve(Limits(gap, nodes, self._clock.left_s, target=target), start=start)
 
     def _known(self, cost: Float, bound: float = -np.inf) -> SolveResult:
         """The point of the aims before, as far as a bound says something about it."""
@@ -191,10 +236,14 @@ class AimSolver:
 
     def _decide_switches(self, mixed: Solver, cost: Float, relaxed: SolveResult, gap: float) -> SolveResult:
         """Best point found, with the better of the relaxation's and the tree's bound."""
+        least = -np.inf if self._preference is None else self._preference.bound
+        relaxed = replace(relaxed, bound=max(relaxed.bound, least))
         best = self._known(cost, relaxed.bound)
+        if self._preference is not None and self._preference.in_pieces:
+            return self._improve_in_pieces(mixed, cost, best, gap)
         if relaxed.has_point and not _is_closed(best, gap):
             best = self._round(mixed, cost, relaxed, best, gap)
-        if _is_closed(best, gap) or not self._is_thorough:
+        if _is_closed(best, gap) or self._preference is not None:
             return best
         whole = self._solve(mixed, cost, gap, best.x if best.has_point else None)
         if not whole.has_point:
@@ -202,6 +251,33 @@ class AimSolver:
         better = whole if whole.value <= best.value else best
         # a tree that was cut short may know less than the relaxation
         return replace(whole, value=better.value, x=better.x, bound=max(whole.bound, relaxed.bound))
+
+    def _improve_in_pieces(self, mixed: Solver, cost: Float, best: SolveResult, gap: float) -> SolveResult:
+        """Best point after one pass over all vehicles; its bound is the tree's where one piece is all of them."""
+        model, half_s, ended = self._model, self._clock.left_s / 2.0, Termination.FEASIBLE
+        x = best.x.copy()
+        x[model.start] = model.pairs.starts(x[model.switch] > 0.5)  # nothing held them down so far
+        best = replace(best, x=x, value=float(cost @ x))
+        owner, by_arrival = model.pairs.vehicle, np.argsort(model.requests.arrival_step, kind="stable")
+        for first in range(0, len(by_arrival), PIECE):
+            if _is_closed(best, gap):
+                break
+            if self._clock.left_s <= half_s:  # the rest is for what comes after
+                ended = Termination.TIME_LIMIT
+                break
+            others = np.flatnonzero(~np.isin(owner, by_arrival[first : first + PIECE]))
+            held = model.switch[others]  # their powers stay free: as they are, they fit within tolerances only
+            on = np.round(best.x[held])
+            mixed.set_columns(held, on, on)
+            found = self._solve(mixed, cost, gap, best.x)
+            if found.termination is Termination.INFEASIBLE:
+                self._widen()
+                found = self._solve(mixed, cost, gap, best.x)
+            mixed.set_columns(held, np.zeros(len(held)), np.ones(len(held)))
+            bound = best.bound if len(others) or not found.has_point else max(best.bound, found.bound)
+            better = found if found.has_point and found.value < best.value else best
+            best = replace(best, value=better.value, x=better.x, bound=bound)
+        return replace(best, termination=ended)
 
     def _round(self, mixed: Solver, cost: Float, relaxed: SolveResult, best: SolveResult, gap: float) -> SolveResult:
         """Hold the switches on which the relaxation (and the best point so far) is clear; decide the others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from cosim.experiments.plan.table import Table
 CHARGER_KW = 7.4
 MOST_CHARGER_KW = 400.0  # CCS at 500 A and 800 V
 IF_EMPTY = {"power_kw": "its power is assumed", "battery_kwh": "taken as not known"}
+_LETTERS = str.maketrans("ABC", "123")
 USUAL_KW, USUAL_KWH = 1_000.0, 2_000.0  # beyond these a table is likely in W and Wh
 
 
 def read_amounts(rows: Rows, layout: Layout, options: ReadOptions, stays: Stays) -> dict[str, Float]:
-    """Columns of `make_requests`, and ``phases``, shape (row,) each; nan where a row has none and is left out."""
+    """Columns of `make_requests`, and ``phases``, one line per row; nan where a row has none and is left out."""
     count = len(rows.table)
     energy_kwh, power_kw = (_in_kilo(rows, layout, name) for name in ("energy_kwh", "power_kw"))
     efficiency = _optional(rows, layout, "efficiency", np.nan)
@@ -54,6 +56,8 @@ def read_amounts(rows: Rows, layout: Layout, options: ReadOptions, stays: Stays)
     problem, action = "{0[0]:.6g} kW is above the largest power", "clipped to {0[1]:.6g} kW"
     name = layout.name("power_min_kw") if "power_min_kw" in layout.columns else "--min-power-kw"
     rows.note(Finding((least_kw > power_kw) & (power_kw > 0), both, name, problem, remedy, action))
+    phases = _optional(rows, layout, "phases", np.nan)
+    phase_share, listed = _phase_share(rows, layout, phases)
     return {
         "power_max_kw": power_kw,
         "power_min_kw": np.where(power_kw > 0, np.minimum(least_kw, power_kw), least_kw),
@@ -61,8 +65,37 @@ def read_amounts(rows: Rows, layout: Layout, options: ReadOptions, stays: Stays)
         "battery_kwh": battery_kwh,
         "soe_arrival_kwh": soe_kwh,
         "efficiency": efficiency,
-        "phases": _optional(rows, layout, "phases", np.nan) if "phases" in layout.columns else np.full(count, np.nan),
+        "phases": np.where(listed > 0, listed, phases),
+        "phase_share": phase_share,
     }
+
+
+def _phase_share(rows: Rows, layout: Layout, phases: Float) -> tuple[Float, Float]:
+    """Part of each power on L1, L2 and L3, shape (row, 3), and of how many phases a row says which, shape (row,).
+
+    A third on each where nothing is said, which is true of three phases and the mean of all cases otherwise.
+    """
+    cells = words(rows.table, layout, "phase")
+    letters = [re.sub(r"[L\s,;+/&-]", "", cell.upper()).translate(_LETTERS) for cell in cells]
+    said = np.array([cell != "" for cell in cells])
+    # a bare 1, 2 or 3 may as well be their number
+    right = np.array(
+        [set(text) <= set("123") and len(set(text)) == len(text) and cell not in ("1", "2", "3")
+         for text, cell in zip(letters, cells, strict=True)]
+    )  # fmt: skip
+    name, remedy = layout.name("phase"), "name phases as L1, L2, L3, or several as L1+L2+L3; their number is `phases`"
+    spread = "taken as even on all three"
+    rows.note(Finding(said & ~right, cells, name, "{!r} is no phase", remedy, spread))
+    on = np.array([[right and digit in text for digit in "123"] for right, text in zip(right, letters, strict=True)])
+    listed = on.sum(axis=1).astype(float).reshape(len(cells))
+    problem, remedy = f"names {{0[0]:g}} phases where '{layout.name('phases')}' says {{0[1]:g}}", "mend one of them"
+    both = np.column_stack([listed, phases])
+    rows.note(Finding((listed > 0) & (phases > 0) & (listed != phases), both, name, problem, remedy, "the names count"))
+    unsure = rows.kept & (listed == 0) & (phases != 3)
+    if listed.any() and unsure.any():
+        told = f"{unsure.sum()} rows do not say which phase: {spread}"
+        rows.notes.append(f"{told} → a column phase (L1, L2, L3)")
+    return np.where(listed[:, None] > 0, on / np.maximum(listed, 1.0)[:, None], 1.0 / 3.0), listed
 
 
 def _in_kilo(rows: Rows, layout: Layout, name: str) -> Float | None:

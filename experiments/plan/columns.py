@@ -22,7 +22,7 @@ from cosim.experiments.remedies import load_toml
 QUANTITIES = (
     "vehicle", "arrival", "departure", "stay_h", "energy_kwh", "energy_wh", "power_kw", "power_w", "power_min_kw",
     "battery_kwh", "battery_wh", "soe_arrival_kwh", "soc_arrival_percent", "soc_target_percent", "efficiency", "phases",
-    "plug", "connector", "charger_type", "timezone", "arrival_zone", "departure_zone",
+    "phase", "plug", "connector", "charger_type", "timezone", "arrival_zone", "departure_zone",
 )  # fmt: skip
 """What a column may hold."""
 

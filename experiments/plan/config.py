@@ -31,6 +31,7 @@ class PlanConfig(StudyConfig):
         float | None, typer.Option(min=0, max=10_000, help="Of weighted; else 100 EUR per battery.")
     ] = None
     margin_min: Annotated[float, typer.Option(min=0, max=1440, help="Minutes before departure kept free.")] = 0.0
+    derate: Annotated[float, typer.Option(min=0.1, max=1, help="Part of each rating to plan with, such as 0.9.")] = 1.0
     time_step_s: Annotated[float, typer.Option(min=1, max=86_400, help="Length of a step.")] = 900.0
     rounding: Annotated[Rounding, typer.Option(help="Of stays to steps.")] = "prorata"
     tariff_eur_per_kwh: Annotated[float, typer.Option(min=-10_000, max=10_000, help="Price of energy drawn.")] = 0.13
@@ -55,6 +56,7 @@ class PlanConfig(StudyConfig):
     strict: Annotated[bool, typer.Option("--strict", help="Refuse the file if any row is at fault.")] = False
     min_up_steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps that a vehicle stays on (milp).")] = 1
     max_starts: Annotated[int | None, typer.Option(min=1, max=10_000, help="Most starts of a vehicle (milp).")] = None
+    least_starts: Annotated[bool, typer.Option(help="Of equal plans the one with the fewest starts (milp).")] = True
     n_sols: Annotated[int, typer.Option(min=1, max=1_000, help="Plans wanted: the best and others near it.")] = 1
     gap: Annotated[float, typer.Option(min=0, max=1, help="Relative gap at which the milp may stop.")] = 1e-4
     time_limit_s: Annotated[float, typer.Option(min=0, max=1e6, help="For all solves together.")] = 300.0

@@ -75,6 +75,11 @@ class Demand:
     profile: str = ""
 
     @property
+    def says_phase(self) -> bool:
+        """Whether any row says on which phase it charges, so that phases are not loaded evenly."""
+        return bool((np.ptp(self.requests.phase_share, axis=1) > 0).any())
+
+    @property
     def counts(self) -> dict[str, int]:
         """Rows of the file, or of the day: planned, changed among these, left out."""
         planned = len(self.requests)

@@ -103,6 +103,7 @@ def station_kpis(planning: Planning) -> dict[str, float]:
         "unservable_kwh": float(planning.unservable_kwh.sum()),
         "unservable_vehicles": int((planning.unservable_kwh > 1e-6).sum()),
         "peak_kw": round(best.peak_kw, 9),
+        **{f"peak_l{k}_kw": round(kw, 9) for k, kw in enumerate(planning.phase_peak_kw.tolist(), start=1)},
         "capacity_used_percent": 100.0 * drawn_kwh / room_kwh if 0 < room_kwh < math.inf else math.nan,
         "sun_kwh": best.sun_kwh,
         "energy_cost_eur": best.energy_cost_eur,

@@ -271,6 +271,7 @@ TIED = frozenset(
         "pareto rule=knee",
         "pareto objectives=[pui, switchings]",
         "pareto method=nsga2 certificate_seeds=False",
+        "pareto objectives=[neutral_current, squared_curtailment]",
         "cpo_planner",
         "cpo_planner fairness=maxmin",
         "cpo_planner capacity_kw=18.0",
@@ -287,6 +288,11 @@ TIED = frozenset(
         "bilevel_caps export=True export_objective=least voltage_max_pu=1.06 network=transformer",
         "bilevel_caps network=transformer",
         "bilevel_caps floor_kw=2.5 phase_a",
+        "bilevel_caps coordination=sum_of_caps noncompliant",
+        "bilevel_caps coordination=sum_of_caps objective=least_restriction",
+        "bilevel_caps coordination=sum_of_caps objective=max_min",
+        "bilevel_caps coordination=sum_of_caps objective=min_cost",
+        "bilevel_caps coordination=sum_of_caps objective=proportional",
     }
 )
 """Cases whose plan changes when every load changes by a billionth: ``python -m tests.golden --shake`` finds them."""

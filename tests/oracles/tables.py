@@ -114,6 +114,8 @@ def steps_table(street: Street, label: str, now: Solved) -> Columns:
         "balance_error_percent": written.clip(0.0, 1e-4),  # what is left is the power flow's own tolerance
         "ambient_c": five_minutes(street.day.exogenous.ambient_c),
         "source_pu": 1.075,
+        **{f"transformer_{phase}_percent": t1_percent(now)[:, row] for row, phase in enumerate("abc")},
+        "vuf_max_percent": np.maximum(*(textbook.vuf(now.bus_v(bus)) for bus in ("A", "B"))),
     }
 
 

@@ -281,3 +281,63 @@ def test_whom_the_weighted_sum_gives_nothing_is_told(cosim, tmp_path):
     words = ["--objective", "weighted", "--tariff-eur-per-kwh", "0.5", "--capacity-kw", "100", "--out"]
     code, _, err = cosim("plan", str(demand), *words, str(tmp_path / "out"))
     assert (code, "1 vehicles get nothing" in err) == (0, True), err
+
+
+PHASED = """vehicle,charger_kw,energy_kwh,arrival,departure,phase,phases
+one,7.4,6,2025-08-18 10:00:00,2025-08-18 11:00:00,L1,
+two,7.4,6,2025-08-18 10:00:00,2025-08-18 11:00:00,L1,
+all,9,6,2025-08-18 10:00:00,2025-08-18 11:00:00,,3
+odd,6,3,2025-08-18 10:00:00,2025-08-18 11:00:00,2,1
+two more,6,3,2025-08-18 10:00:00,2025-08-18 11:00:00,L2+L3,
+"""
+
+
+def test_each_phase_has_its_limit_where_sessions_say_their_phase(cosim, tmp_path):
+    demand = write(tmp_path, PHASED)
+    code, _, err = cosim("plan", str(demand), "--capacity-kw", "30", "--out", str(tmp_path / "out"))
+    err = " ".join(err.split())
+    assert code == 0, err
+    assert "'2' is no phase; taken as even on all three" in err  # it may as well be a number of phases
+    assert "1 rows do not say which phase" in err
+    assert err.count("phases are told apart") == 1
+    plan = pd.read_csv(tmp_path / "out" / "plan.csv")
+    power_kw = plan.pivot_table(index="step", columns="vehicle", values="power_kw")
+    thirds = (power_kw["all"] + power_kw["odd"]) / 3
+    loads_kw = [power_kw["one"] + power_kw["two"] + thirds, thirds + power_kw["two more"] / 2]
+    station = json.loads((tmp_path / "out" / "plan.json").read_text())["station"]
+    assert station["peak_l1_kw"] == pytest.approx(loads_kw[0].max()) == pytest.approx(10.0)
+    assert station["peak_l2_kw"] == station["peak_l3_kw"] == pytest.approx(loads_kw[1].max())
+    assert station["unserved_kwh"] == pytest.approx(15.0 - 10.0, abs=1e-5)  # of a kWh of all, a third is on L1
+
+
+def test_series_of_three_phases(cosim, tmp_path):
+    demand = write(tmp_path, PHASED)
+    ones = np.ones(1440)
+    pd.DataFrame({"L3": 9 * ones, "L1": 5 * ones, "L2": 9 * ones}).to_csv(tmp_path / "room.csv", index=False)
+    pd.DataFrame({"load": 3 * ones}).to_csv(tmp_path / "load.csv", index=False)
+    files = ["--capacity", str(tmp_path / "room.csv"), "--site-load", str(tmp_path / "load.csv")]
+    code, _, err = cosim("plan", str(demand), *files, "--out", str(tmp_path / "out"))
+    assert code == 0, err
+    station = json.loads((tmp_path / "out" / "plan.json").read_text())["station"]
+    assert station["peak_l1_kw"] == pytest.approx(4.0)
+    assert max(station["peak_l2_kw"], station["peak_l3_kw"]) < 8.0
+    pd.DataFrame({"L1": ones, "L2": ones}).to_csv(tmp_path / "room.csv", index=False)
+    code, _, err = cosim("plan", str(demand), *files, "--out", str(tmp_path / "two"))
+    assert (code, "L1, L2, L3 for power by phase" in " ".join(err.split())) == (2, True), err
+
+
+def test_sessions_without_a_phase_are_planned_as_before(cosim, tmp_path):
+    demand = write(tmp_path, PHASED.replace("L1", "").replace("L2+L3", "").replace(",2,1", ",,1"))
+    code, _, err = cosim("plan", str(demand), "--capacity-kw", "30", "--out", str(tmp_path / "out"))
+    assert code == 0, err
+    assert not any(words in " ".join(err.split()) for words in ("told apart", "which phase"))
+    assert "peak_l1_kw" not in json.loads((tmp_path / "out" / "plan.json").read_text())["station"]
+
+
+def test_a_derating_is_a_factor(cosim, tmp_path):
+    demand = write(tmp_path, f"{HEADER}\n0,8,9,100,2025-08-18 10:00:00,2025-08-18 14:00:00\n")
+    words = ["--capacity-kw", "30", "--out"]
+    assert cosim("plan", str(demand), "--derate", "0.9", *words, str(tmp_path / "out"))[0] == 0
+    assert pd.read_csv(tmp_path / "out" / "plan.csv")["power_kw"].max() == pytest.approx(7.2)
+    code, _, err = cosim("plan", str(demand), "--derate", "90", *words, str(tmp_path / "two"))
+    assert (code, "--derate" in err) == (2, True), err
