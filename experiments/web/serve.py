@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET, socket
 from typing import TYPE_CHECKING, Annotated
@@ -38,7 +39,11 @@ def serve(
 
     token = None if token_file is None else read_token(token_file)
     settings = read_settings(config, data=data.absolute(), host=host, port=port, token=token)
-    with claimed(settings.data, overwrite=True) as owned:
+    with ExitStack() as held:
+        try:
+            owned = held.enter_context(claimed(settings.data, overwrite=True))
+        except InputError as error:
+            raise InputError([replace(fault, key="--data") for fault in error.faults]) from None
         write_whole(owned.path / "README.txt", lambda path: path.write_text(_READ_ME, encoding="utf-8"))
         _run(settings)  # now: it brings everything, and the above may have been refused
 
@@ -60,7 +65,8 @@ def _run(settings: Settings) -> None:
             """Say where it is once somebody can come."""
             await super().startup(sockets)
             if self.started and sockets:
-                name = f"[{settings.host}]" if ":" in settings.host else settings.host
+                name = settings.host if settings.host.lower() in settings.names else "localhost"  # of 0.0.0.0
+                name = f"[{name}]" if ":" in name else name
                 address = f"http://{name}:{sockets[0].getsockname()[1]}/"
                 _out.print(f"Serving {address}", highlight=False, soft_wrap=True)
 

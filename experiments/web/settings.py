@@ -98,6 +98,10 @@ class Settings:
             ("worlds", self.worlds, 1, 1_000_000, "a number of worlds"),
         )
         yield from range_faults(COMMAND, ranges)
+        for name in self.hosts:
+            if "/" in name or name.count(":") == 1 or not name.strip():
+                remedy = "leave scheme and port out, such as cosim.example"
+                yield Fault(COMMAND, "hosts", f"{name!r} is no name that a browser sends as Host", remedy)
         if self.token is None and not is_own_machine(self.host):
             problem = f"is {self.host}: others reach it, and nothing says who may come in"
             remedy = "give a secret by --token-file FILE, or listen at 127.0.0.1"
@@ -165,8 +169,10 @@ def read_token(path: Path) -> str:
         reason = getattr(error, "strerror", None) or "not in ASCII"
         remedy = "give a file with one line: openssl rand -hex 32 > FILE; chmod 600 FILE"
         raise InputError(Fault(where, "--token-file", f"cannot be read: {reason}", remedy)) from None
-    if os.name == "posix" and mode & (stat.S_IROTH | stat.S_IWOTH):
-        raise InputError(Fault(where, "--token-file", "can be read by every user of the machine", f"chmod 600 {where}"))
+    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise InputError(
+            Fault(where, "--token-file", "can be read by other users of the machine", f"chmod 600 {where}")
+        )
     if len(token) < LEAST_TOKEN or not token.isprintable() or " " in token:
         problem = f"holds no token of {LEAST_TOKEN} or more characters without spaces"
         raise InputError(Fault(where, "--token-file", problem, "openssl rand -hex 32 > FILE"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -150,7 +151,8 @@ def test_a_body_of_100_mb_takes_no_memory(secret: Served, kind: str) -> None:
     ("token", "mode", "words"),
     [
         ("short", 0o600, "holds no token"),
-        (TOKEN, 0o644, "can be read by every user"),
+        (TOKEN, 0o644, "can be read by other users"),
+        (TOKEN, 0o640, "can be read by other users"),
         (f"{TOKEN} {TOKEN}", 0o600, "holds no token"),
         ("ü" * 20, 0o600, "not in ASCII"),
         (None, 0o600, "No such file"),
@@ -188,6 +190,10 @@ def test_settings_that_are_wrong_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_settings(config, data=tmp_path)
     assert {fault.key for fault in caught.value.faults} == {"rows", "hosts.0"}
+    config.write_text('hosts = ["cosim.example:8443", "http://cosim.example", "2001:db8::1"]\n')
+    with pytest.raises(InputError, match="leave scheme and port out") as caught:
+        read_settings(config, data=tmp_path)
+    assert len(caught.value.faults) == 2
 
 
 def told(*arguments: str) -> tuple[int, str]:
@@ -200,4 +206,12 @@ def test_the_command_refuses_an_open_door_and_a_folder_that_is_in_use(server: Se
     code, words = told("--host", "0.0.0.0", "--data", str(tmp_path / "d"))  # noqa: S104 - refused
     assert (code, "--token-file" in words, (tmp_path / "d").exists()) == (2, True, False)
     code, words = told("--port", "0", "--data", str(server.data))
-    assert (code, "in use by another process" in words) == (2, True)
+    assert (code, "--data: is in use by another process" in words) == (2, True)
+
+
+def test_a_server_at_every_address_says_one_that_it_answers_to(serve: Callable[..., Served], tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    served = serve("--host", "0.0.0.0", "--token-file", str(token))  # noqa: S104 - with a token
+    assert ask(served, "GET", "/api/v1/plans", Authorization=f"Bearer {TOKEN}")[0] == 200

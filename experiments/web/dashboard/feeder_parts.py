@@ -100,7 +100,7 @@ def _scoreboard(run: RunFolder) -> Component:
     return html.Div(
         [
             html.P("* best of the runs; ! limit violated", className="shell-hint"),
-            _board(run, first, "Scoreboard"),
+            _board(run, first, "Measures of the scoreboard"),
             html.Details([html.Summary(f"All other measures ({len(rest)})"), _board(run, rest, "All other measures")]),
         ]
     )
