@@ -19,7 +19,7 @@ TOUCH = 1e-9
 """Of a step: moments that are computed from dates are this exact."""
 COLUMNS = (
     "power_max_kw", "power_min_kw", "energy_need_kwh", "battery_kwh", "soe_arrival_kwh", "arrival_step",
-    "departure_step", "efficiency",
+    "departure_step", "efficiency", "phase_share",
 )  # fmt: skip
 """Of requests, beside the names."""
 

@@ -29,7 +29,9 @@ STANDING = "standing"
 MOST_POWERS = 4_000_000
 """Of one plan on a server: 0.1 GB in tables."""
 _POWERS, _STATION = ("power_kw", "past_kwh", "rest_kwh"), ("capacity_kw", "tariff_eur_per_kwh", "site_kw")
-_REQUESTS = [one.name for one in fields(Requests)]
+_REQUESTS = [one.name for one in fields(Requests) if one.name != "phase_share"]
+_SHARE, _LIMIT = (["share_l1", "share_l2", "share_l3"], ["l1_kw", "l2_kw", "l3_kw"])
+"""Of `phase_share` of vehicles and `phase_kw` of the station."""
 
 
 class KeptPlan(PlanStudy):
@@ -150,13 +152,14 @@ def write_standing(kept: Kept, folder: Path) -> None:
     vehicles = pd.DataFrame({name: getattr(standing.requests, name) for name in _REQUESTS})
     vehicles = vehicles.assign(
         delivered_kwh=standing.delivered_kwh, plug=demand.plug, connector=demand.connector, phases=demand.phases,
-        row=demand.line,
+        row=demand.line, **dict(zip(_SHARE, standing.requests.phase_share.T, strict=True)),
     )  # fmt: skip
     some = standing.power_kw + standing.energy_kwh > 0
     step, vehicle = np.nonzero(some)
     powers = pd.DataFrame({"step": step, "vehicle": vehicle})
     powers = powers.assign(**{name: getattr(standing, name)[step, vehicle] for name in _POWERS})
     station = pd.DataFrame({name: getattr(standing.station, name) for name in _STATION})
+    station = station.assign(**dict(zip(_LIMIT, standing.station.phase_kw.T, strict=False)))
     for name, table in {"vehicles": vehicles, "powers": powers, "station": station}.items():
         write_parquet(table, folder / f"{name}.parquet")
     start = demand.start
@@ -171,12 +174,13 @@ def read_standing(folder: Path) -> Kept:
     vehicles, powers, station = (pd.read_parquet(folder / f"{n}.parquet") for n in ("vehicles", "powers", "station"))
     facts = json.loads((folder / "standing.json").read_text("utf-8"))
     columns = {name: vehicles[name].to_numpy() for name in _REQUESTS if name != "vehicle"}
-    requests = Requests(tuple(vehicles["vehicle"]), **columns)
+    requests = Requests(tuple(vehicles["vehicle"]), **columns, phase_share=vehicles[_SHARE].to_numpy())
     whole = {name: np.zeros((len(station), len(vehicles))) for name in _POWERS}
     for name, values in whole.items():
         values[powers["step"], powers["vehicle"]] = powers[name]
     series: dict[str, Any] = {name: station[name].to_numpy() for name in _STATION}
     series |= {name: facts[name] for name in ("step_s", "peak_eur_per_kw", "peak_so_far_kw")}
+    series["phase_kw"] = station[[name for name in _LIMIT if name in station]].to_numpy(np.float64)
     plug = tuple(vehicles["plug"])
     standing = Standing(
         requests, plug, Station(**series), facts["now_step"], vehicles["delivered_kwh"].to_numpy(), **whole

@@ -294,6 +294,20 @@ def test_a_live_state_is_planned_and_told_side_by_side(client: httpx.Client) -> 
     problem_of(client.post("/plans/0123456789ab/replan", json=empty), 404)
 
 
+def test_phases_keep_their_limits_when_the_rest_is_planned_anew(client: httpx.Client) -> None:
+    text = "vehicle,arrival,departure,energy_kwh,charger_kw,phase\n"
+    text += "".join(f"{name},40,60,15,7,{phase}\n" for name, phase in zip("abc", ("L1", "L1", "L2"), strict=True))
+    of_each = {"csv": "L1,L2,L3\n" + "7,7,7\n" * 1440}
+    first = planned(client, uploaded(client, text), capacity_kw=None, capacity=of_each)
+    state = {"time": 44, "vehicles": [{"vehicle": "c", "status": "gone"}]}
+    second = client.post(f"/plans/{first['id']}/replan", json=state).json()
+    for plan in (first, second):
+        power_kw = table(client, plan["id"], "plan").pivot_table(index="step", columns="vehicle", values="power_kw")
+        assert power_kw[["a", "b"]].sum(axis=1).max() == pytest.approx(7.0, abs=1e-6)
+        assert plan["metrics"]["peak_l1_kw"] == pytest.approx(7.0, abs=1e-6)
+    assert second["metrics"]["unserved_kwh"] == pytest.approx(0.0, abs=1e-4)
+
+
 def test_messages_for_chargers_keep_to_the_schemas(client: httpx.Client) -> None:
     plan = planned(client, uploaded(client, DATED, timezone="Europe/Berlin"), capacity_kw=11.0)["id"]
     again = client.post(f"/plans/{plan}/replan", json={"time": "2025-08-18T10:07:00"}).json()["id"]

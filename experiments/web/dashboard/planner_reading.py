@@ -41,9 +41,9 @@ _WORDS = {
     "power_w": "Largest power [W]", "power_min_kw": "Least power [kW]", "battery_kwh": "Battery [kWh]",
     "battery_wh": "Battery [Wh]", "soe_arrival_kwh": "Content at arrival [kWh]",
     "soc_arrival_percent": "Content at arrival [%]", "soc_target_percent": "Target at departure [%]",
-    "efficiency": "Efficiency", "phases": "Phases", "plug": "Plug", "connector": "Connector",
-    "charger_type": "Kind of charger", "timezone": "Time zone", "arrival_zone": "Zone of arrival",
-    "departure_zone": "Zone of departure",
+    "efficiency": "Efficiency", "phases": "How many phases", "phase": "Which phase", "plug": "Plug",
+    "connector": "Connector", "charger_type": "Kind of charger", "timezone": "Time zone",
+    "arrival_zone": "Zone of arrival", "departure_zone": "Zone of departure",
 }  # fmt: skip
 _NAMED = re.compile(r"--columns ([a-z_]+)=NAME")
 _SECOND = {"arrival": "Arrival, time of day if apart", "departure": "Departure, time of day if apart"}
