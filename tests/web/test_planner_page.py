@@ -261,6 +261,10 @@ def test_demand_is_drawn_and_its_heatmap_shows_who_is_there(page: Page, server: 
     expect(page.locator("#planner-counts")).to_contain_text("12 rows")
     page.get_by_role("button", name="Plan", exact=True).click()
     expect(page.locator("#planner-words")).to_be_visible()
+    numbers = page.locator("#planner-figures figure", has=page.locator("#planner-heatmap")).locator("details")
+    expect(numbers.locator("table")).to_have_count(0)  # of many vehicles it is large: drawn when it is opened
+    numbers.locator("summary").click()
+    expect(numbers.locator("tbody tr")).to_have_count(96)
     drawn = page.locator("#planner-heatmap .js-plotly-plot").evaluate("plot => plot.data[0]")
     plan = page.locator("#planner-downloads").get_by_role("link", name="CSV").first.get_attribute("href")
     table = pd.read_csv(io.BytesIO(httpx.get(f"{server.url}{plan}").content), dtype={"vehicle": str})

@@ -18,8 +18,8 @@ from dash.development.base_component import Component
 Id = str | dict[str, str]
 FEW = 12
 MOST_COLUMNS = 30
-MOST_ROWS = 2_000
-"""Of a table that is shown; the file for download has all."""
+MOST_ROWS, MOST_SHOWN = 2_000, 200
+"""Rows and columns of a table that is shown; the file for download has all."""
 
 
 def field(key: str, label: str, control: Component, hint: str = "", *, fault: str = "", labels: str = "") -> html.Div:
@@ -100,7 +100,7 @@ def table(frame: pd.DataFrame, name: str, *, digits: int = 2, links: Sequence[st
     Parameters
     ----------
     frame : DataFrame
-        Its rows, up to `MOST_ROWS` of them.
+        Its rows, up to `MOST_ROWS` of them, and up to `MOST_SHOWN` columns.
     name : str
         What a screen reader calls it.
     digits : int
@@ -108,10 +108,13 @@ def table(frame: pd.DataFrame, name: str, *, digits: int = 2, links: Sequence[st
     links : sequence of str, optional
         Where the first cell of each row leads.
     """
+    more = [html.P(f"The first {MOST_ROWS} of {len(frame)} rows.")] if len(frame) > MOST_ROWS else []
+    if frame.shape[1] > MOST_SHOWN:
+        more.append(html.P(f"The first {MOST_SHOWN} of {frame.shape[1]} columns."))
+        frame = frame.iloc[:, :MOST_SHOWN]
     numeric = [pd.api.types.is_numeric_dtype(frame[column]) for column in frame]
     rows = [[shown(value, digits) for value in row] for row in frame.head(MOST_ROWS).itertuples(index=False)]
     held = {"head": [str(column) for column in frame], "numeric": numeric, "rows": rows, "links": list(links)}
-    more = [html.P(f"The first {MOST_ROWS} of {len(frame)} rows.")] if len(frame) > MOST_ROWS else []
     names = {"aria-label": name, "data-table": json.dumps(held)}
     filled = html.Div(className="shell-scroll", role="region", tabIndex=0, **names)  # type: ignore[arg-type]
     return html.Div([filled, *more])

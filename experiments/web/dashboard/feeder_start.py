@@ -179,9 +179,10 @@ def _progress(job: Job) -> Component:
     """How far a run is: a bar and words."""
     if job.status == "done":
         return html.P(f"{job.name} is done.")
-    words = f"{job.name} is {job.status}" + (f": {job.message}" if job.message else "")
+    message = job.message.removeprefix(f"{job.status}; ")
+    words = f"{job.name} is {job.status}" + (f": {message}" if message else "")
     if job.has_ended:
-        return html.P(f"{words}. What was computed is below.", className="shell-doubt")
+        return html.P(f"{words}.", className="shell-doubt")
     named: dict[str, Any] = {"aria-label": "Progress of the run"}
     bar = html.Progress(value=str(job.done), max=str(max(job.total, 1)), **named)
     return html.Div([bar, html.P(f"{words}, step {job.done} of {job.total or '?'}")], className="feeder-running")

@@ -123,7 +123,7 @@
   // Tables come as data; a table of Dash's components would take seconds.
   function fill(frame) {
     const data = frame.dataset.table;
-    if (frame.filled === data) { return; }
+    if (frame.filled === data || frame.closest("details:not([open])")) { return; }  // those are filled when opened
     frame.filled = data;
     const held = JSON.parse(data);
     const table = document.createElement("table");
@@ -165,6 +165,8 @@
     const same = document.getElementById(last.id);
     if (same && !same.disabled) { same.focus({ preventScroll: true }); }
   }
+
+  document.addEventListener("toggle", function () { document.querySelectorAll("[data-table]").forEach(fill); }, true);
 
   new MutationObserver(function () {
     tie();
