@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cosim.errors import CosimError, WriteError, reason
@@ -16,6 +18,8 @@ from cosim.experiments.workers import Worker
 
 _DEATHS = 2
 """A task that ended its process so often is not tried again."""
+_GROWN_MB = 500.0
+"""A process that takes so much more than after its first task is replaced: OpenDSS keeps something of every circuit."""
 _STILLBORN = 3
 """So many processes that end one after another before they could begin: it is not chance."""
 
@@ -63,7 +67,10 @@ class _Processes(Pool):
                 self._greet(worker, message)
                 continue
             task = self.busy.pop(worker)
-            if isinstance(message, (Answer, WriteError)):
+            message, has_grown = message if isinstance(message, tuple) else (message, True)
+            if has_grown and isinstance(message, (Answer, WriteError)):
+                workers.end([worker])
+            elif isinstance(message, (Answer, WriteError)):
                 self.idle.append(worker)
             if isinstance(message, Answer):
                 yield task, message
@@ -107,7 +114,8 @@ def processes(jobs: int) -> Iterator[Pool]:
 
 
 def _serve(to_parent: Any) -> None:
-    """Work on what comes until the parent ends this process."""
+    """Work on what comes until the parent ends this process; say after each task whether it should."""
+    first_mb: float | None = None
     try:
         to_parent.send(code_version())
         while True:
@@ -116,6 +124,17 @@ def _serve(to_parent: Any) -> None:
                 answer: Answer | WriteError | MemoryError = perform(target, payload)
             except (WriteError, MemoryError) as error:
                 answer = error
-            to_parent.send(answer)
+            now_mb = _memory_mb()
+            first_mb = now_mb if first_mb is None else first_mb
+            to_parent.send((answer, now_mb > first_mb + _GROWN_MB))
     except (KeyboardInterrupt, EOFError, OSError):  # the parent ends it, or is gone
         return
+
+
+def _memory_mb() -> float:
+    """Memory of this process now; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -11,6 +11,8 @@ from typing import Any
 
 from cosim.errors import WriteError
 
+_KEPT: list[bytes] = []
+
 
 def square(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Two rows of a number, and what the payload says goes wrong."""
@@ -27,7 +29,10 @@ def square(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
         if "mark" in payload:
             Path(payload["mark"]).touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    if what == "grows":
+        _KEPT.append(bytes([1]) * (600 * 2**20))  # filled, so that the system has to give it
     if what == "nothing":
         return []
-    rows = [{"number": number, "power": power, "value": float(number**power)} for power in (1, 2)]
+    told = {"number": number, "process": os.getpid()}
+    rows = [{**told, "power": power, "value": float(number**power)} for power in (1, 2)]
     return [{**row, "odd": float("nan")} for row in rows] if number % 2 else rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 import threading
 import time
 from multiprocessing import active_children
@@ -51,6 +52,18 @@ def test_what_goes_wrong_with_a_task_is_its_result_and_stops_no_other(tmp_path: 
     again = run_tasks(tasks, tmp_path / "out")
     assert (again.before, again.done) == (6, 0)
     assert len(log.read_text().split()) == 6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell what a process takes")
+def test_a_process_that_has_grown_is_replaced_and_no_task_is_lost_or_done_again(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    tasks = [task(1, log=log), task(2, log=log, what="grows"), task(3, log=log), task(4, log=log)]
+    counts = run_tasks(tasks, tmp_path / "out")
+    assert (counts.done, counts.failed) == (4, 0)
+    assert sorted(map(int, log.read_text().split())) == [1, 2, 3, 4]
+    process = read(tmp_path / "out").drop_duplicates("hash").set_index("number").process
+    assert process[1] == process[2]
+    assert process[3] == process[4] != process[2]
 
 
 def test_what_is_no_scheduler_is_refused_and_leaves_nothing_behind(
