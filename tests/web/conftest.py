@@ -13,10 +13,28 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 TOKEN = "0123456789abcdef0123"  # noqa: S105 - of these tests
 PROJECT = Path(__file__).resolve().parents[2]
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+
+
+def check(page: Page) -> None:
+    """No rule of WCAG A and AA is broken that axe knows, and nothing is wider than the window."""
+    found = Axe().run(page, options=RULES).response["violations"]
+    assert [(one["id"], [node["target"] for node in one["nodes"]]) for one in found] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def check_both(page: Page) -> None:
+    """`check` on a wide screen in light colours and on a telephone in dark ones."""
+    for width, theme in ((1280, "light"), (390, "dark")):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        expect(page.locator("html")).to_have_attribute("data-theme", theme)
+        check(page)
 
 
 class Served:

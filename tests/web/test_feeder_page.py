@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from cosim import feeders
@@ -26,6 +25,8 @@ from cosim.experiments.web.dashboard import feeder_data, feeder_figures, feeder_
 from cosim.experiments.web.dashboard.feeder_data import day_of, day_values
 from cosim.experiments.web.dashboard.feeder_place import Place, place_of
 from cosim.experiments.web.dashboard.feeder_tables import RunFolder, customer_day, read_run
+
+from .conftest import check_both
 
 SCENARIO = """name = "street"
 feeder = "rural_four_wire"
@@ -354,15 +355,7 @@ def test_the_page_has_no_fault_that_axe_finds(server: Any, page: Page) -> None:
     drawn(page)
     page.wait_for_selector("#feeder-transformer .main-svg")
     page.get_by_text("Start a run", exact=True).click()
-    for width, theme in ((1280, "light"), (390, "dark")):
-        page.set_viewport_size({"width": width, "height": 900})
-        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-        expect(page.locator("html")).to_have_attribute("data-theme", theme)
-        found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
-        assert {
-            (one["id"], node["target"][0]) for one in found.response["violations"] for node in one["nodes"]
-        } == set()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    check_both(page)
 
 
 @pytest.mark.slow

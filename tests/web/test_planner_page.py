@@ -12,10 +12,9 @@ from zipfile import ZipFile
 import httpx
 import pandas as pd
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from .conftest import Served
+from .conftest import Served, check
 
 DEPOT = """Plate;Date;Time;Until;kWh
 B-AB 1;18.03.2025;07:40;18.03.2025 12:10;21,5
@@ -26,7 +25,6 @@ B-AB 5;18.03.2025;10:15;18.03.2025 16:00;40
 """
 COLUMNS = {"Vehicle or session": "Plate", "Arrival": "Date", "Arrival, time of day if apart": "Time",
            "Departure": "Until", "Energy [kWh]": "kWh"}  # fmt: skip
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 FEW = "vehicle,powerNom,energyRequired,energyMax,arrivalTime,departureTime\na,22,26,52,47.5,67\nb,7,17.5,30,33,43.25\n"
 
 
@@ -52,13 +50,6 @@ def page(browser: Browser, server: Served) -> Iterator[Page]:
 @pytest.fixture
 def narrow(browser: Browser, server: Served) -> Iterator[Page]:
     yield from pages(browser, server, viewport={"width": 390, "height": 800}, color_scheme="dark")
-
-
-def check(page: Page) -> None:
-    """No rule of WCAG A and AA is broken that axe knows, and nothing is wider than the window."""
-    found = Axe().run(page, options=RULES).response["violations"]
-    assert [(one["id"], [node["target"] for node in one["nodes"]]) for one in found] == []
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def upload(page: Page, served: Served, path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
 from cosim.errors import InputError
@@ -18,6 +17,8 @@ from cosim.experiments.study.dataset import Dataset
 from cosim.experiments.web.dashboard.studies_data import ROWS, read_hosting, read_study
 from cosim.experiments.web.dashboard.studies_figures import hosting, means
 from cosim.folder import claimed
+
+from .conftest import check_both
 
 STUDY = {
     "name": "short", "scenario": "two_bus_evening", "change": {"horizon_h": 2},
@@ -133,14 +134,6 @@ def test_a_study_is_watched_and_its_rows_are_turned(server: Any, browser: Browse
     expect(page.locator("#studies-rows tbody tr")).to_have_count(14)
     page.select_option("#studies-factor-choice", "ev_share")
     expect(page.locator("#studies-means .main-svg").first).to_be_visible()
-    for width, theme in ((1280, "light"), (390, "dark")):
-        page.set_viewport_size({"width": width, "height": 900})
-        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-        expect(page.locator("html")).to_have_attribute("data-theme", theme)
-        found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
-        assert {
-            (one["id"], node["target"][0]) for one in found.response["violations"] for node in one["nodes"]
-        } == set()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    check_both(page)
     assert failed == []
     context.close()

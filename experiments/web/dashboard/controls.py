@@ -1,4 +1,4 @@
-"""Fields of forms, each with a label, a hint and a place for what is wrong with it; and tables that a keyboard reaches.
+"""Parts of pages; fields of forms, with label, hint and a place for what is wrong; tables that a keyboard reaches.
 
 Selects are native ones: their choice is the ``data`` of a store that has the field's id.
 """
@@ -20,6 +20,14 @@ FEW = 12
 MOST_COLUMNS = 30
 MOST_ROWS, MOST_SHOWN = 2_000, 200
 """Rows and columns of a table that is shown; the file for download has all."""
+
+
+def card(title: str, content: Component | Sequence[Component], name: str) -> Component:
+    """A part of the page with its heading."""
+    children = [content] if isinstance(content, Component) else list(content)
+    heading = html.H2(title, id=f"{name}-heading")
+    named: dict[str, Any] = {"aria-labelledby": f"{name}-heading"}
+    return html.Section([heading, *children], className="shell-card", id=name, **named)
 
 
 def field(key: str, label: str, control: Component, hint: str = "", *, fault: str = "", labels: str = "") -> html.Div:

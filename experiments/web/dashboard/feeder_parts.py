@@ -11,9 +11,8 @@ from dash.development.base_component import Component
 from cosim.experiments.metric_table import METRICS, cells, metric_of
 from cosim.experiments.show import read_standard
 from cosim.experiments.web.dashboard import feeder_map
-from cosim.experiments.web.dashboard.controls import choice, table
+from cosim.experiments.web.dashboard.controls import card, choice, table
 from cosim.experiments.web.dashboard.feeder_tables import RunFolder
-from cosim.experiments.web.dashboard.planner_words import card
 
 NONE = "-"
 """Of the second run: nothing beside the first."""

@@ -14,8 +14,7 @@ from pydantic import ValidationError
 from cosim import controllers
 from cosim.errors import CosimError
 from cosim.experiments.scenario import shipped
-from cosim.experiments.web.dashboard.controls import choice, text
-from cosim.experiments.web.dashboard.planner_words import card
+from cosim.experiments.web.dashboard.controls import card, choice, text
 from cosim.experiments.web.job_schemas import RunRequest
 
 if TYPE_CHECKING:

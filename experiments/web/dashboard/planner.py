@@ -16,7 +16,8 @@ from cosim.experiments.web.dashboard import (
     planner_replan,
     planner_table,
 )
-from cosim.experiments.web.dashboard.planner_words import ACCEPTED, card
+from cosim.experiments.web.dashboard.controls import card
+from cosim.experiments.web.dashboard.planner_words import ACCEPTED
 
 if TYPE_CHECKING:
     from cosim.experiments.web.jobs import Jobs

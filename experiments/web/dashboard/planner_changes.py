@@ -7,7 +7,7 @@ import pandas as pd
 from dash import html
 from dash.development.base_component import Component
 
-from cosim.experiments.web.dashboard.controls import picture, table
+from cosim.experiments.web.dashboard.controls import card, picture, table
 from cosim.experiments.web.dashboard.planner_figures import (
     DARK,
     LIGHT,
@@ -17,7 +17,6 @@ from cosim.experiments.web.dashboard.planner_figures import (
     plain_numbers,
     without_zone,
 )
-from cosim.experiments.web.dashboard.planner_words import card
 
 LESS_MORE = [[0.0, "#b35806"], [0.5, "#f7f7f7"], [1.0, "#08519c"]]
 LESS_MORE_DARK = [[0.0, "#f1a340"], [0.5, "#333e49"], [1.0, "#67b7ff"]]

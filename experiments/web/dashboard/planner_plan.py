@@ -12,7 +12,7 @@ from dash.development.base_component import Component
 
 from cosim.errors import Fault, InputError
 from cosim.experiments.web.catalogue import NotFoundError
-from cosim.experiments.web.dashboard.controls import choice, lines, shown, table, text, upload, worker
+from cosim.experiments.web.dashboard.controls import card, choice, lines, shown, table, text, upload, worker
 from cosim.experiments.web.dashboard.planner_changes import changes_card
 from cosim.experiments.web.dashboard.planner_figures import Planned, pictures
 from cosim.experiments.web.dashboard.planner_words import (
@@ -22,7 +22,6 @@ from cosim.experiments.web.dashboard.planner_words import (
     InTurn,
     address,
     asked,
-    card,
     faults_of,
     in_words,
     listed,

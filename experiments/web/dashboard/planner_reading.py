@@ -13,12 +13,11 @@ from dash.development.base_component import Component
 from cosim.errors import Fault, InputError
 from cosim.experiments.plan.columns import JOIN, QUANTITIES, lay_out, profiles
 from cosim.experiments.plan.table import Table
-from cosim.experiments.web.dashboard.controls import choice, text
+from cosim.experiments.web.dashboard.controls import card, choice, text
 from cosim.experiments.web.dashboard.planner_words import (
     REFUSED,
     address,
     asked,
-    card,
     faults_of,
     listed,
     number,

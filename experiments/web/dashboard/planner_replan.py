@@ -12,13 +12,12 @@ from dash.development.base_component import Component
 
 from cosim.errors import Fault
 from cosim.experiments.web.catalogue import NotFoundError
-from cosim.experiments.web.dashboard.controls import grid, lines, text, worker
+from cosim.experiments.web.dashboard.controls import card, grid, lines, text, worker
 from cosim.experiments.web.dashboard.planner_figures import Planned
 from cosim.experiments.web.dashboard.planner_words import (
     REFUSED,
     InTurn,
     address,
-    card,
     faults_of,
     in_words,
     number,

@@ -16,13 +16,12 @@ from dash.development.base_component import Component
 from cosim.errors import Fault
 from cosim.experiments.plan.columns import JOIN
 from cosim.experiments.web.catalogue import NotFoundError
-from cosim.experiments.web.dashboard.controls import grid, table, text, upload
+from cosim.experiments.web.dashboard.controls import card, grid, table, text, upload
 from cosim.experiments.web.dashboard.planner_reading import missing_columns, reading_card
 from cosim.experiments.web.dashboard.planner_words import (
     REFUSED,
     address,
     asked,
-    card,
     faults_of,
     listed,
     plain,

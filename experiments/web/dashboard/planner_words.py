@@ -1,4 +1,4 @@
-"""What the steps of the planner share: cards, faults in words, numbers and series as they are typed, its address."""
+"""What the steps of the planner share: faults in words, numbers and series as they are typed, its address."""
 
 from __future__ import annotations
 
@@ -44,14 +44,6 @@ STATUS = {
     "feasible": "A plan, nothing proven about it",
     "first_plan": "As good as was asked for",
 }
-
-
-def card(title: str, content: Component | Sequence[Component], name: str) -> Component:
-    """A part of the page with its heading."""
-    children = [content] if isinstance(content, Component) else list(content)
-    heading = html.H2(title, id=f"{name}-heading")
-    named: dict[str, Any] = {"aria-labelledby": f"{name}-heading"}
-    return html.Section([heading, *children], className="shell-card", id=name, **named)
 
 
 def plain(text: str) -> str:

@@ -15,8 +15,7 @@ from dash.development.base_component import Component
 
 from cosim.errors import CosimError
 from cosim.experiments.study import dataset
-from cosim.experiments.web.dashboard.controls import table
-from cosim.experiments.web.dashboard.planner_words import card
+from cosim.experiments.web.dashboard.controls import card, table
 from cosim.experiments.web.dashboard.studies_data import ROWS, read_hosting, read_study
 from cosim.experiments.web.dashboard.studies_figures import hosting, means
 from cosim.experiments.web.dashboard.studies_parts import ANY, of_hosting, of_study

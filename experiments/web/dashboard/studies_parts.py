@@ -10,8 +10,7 @@ from dash.development.base_component import Component
 from cosim.experiments.comparison.paired import ALL
 from cosim.experiments.comparison.write import board, lines
 from cosim.experiments.metric_table import metric_of
-from cosim.experiments.web.dashboard.controls import choice, table
-from cosim.experiments.web.dashboard.planner_words import card
+from cosim.experiments.web.dashboard.controls import card, choice, table
 from cosim.experiments.web.dashboard.studies_data import StudyFolder, read_hosting, read_study
 
 if TYPE_CHECKING:
